@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Prepare the data of the medical dictation recipe: make the demonstration corpus, or take a Kaldi corpus.
+
+    python local/prepare.py espeak OUT_DIR [--size full|small]      # made on the spot, no download python
+    local/prepare.py CORPUS_DIR OUT_DIR [--size full|small]  # Kaldi directories train, test and perhaps dev
+
+Corpus card of `espeak`
+    What      English medical dictation, one sentence an utterance, read by a speech synthesiser Speakers
+    24 "physicians": voices of espeak-ng in two accents that the mini base never heard, and one more,
+              speaker42, for speaker adaptation. Train, dev and test differ in voices and in sentences
+    Hours     about 0.4 train, 0.05 dev, 0.3 test
+    Text      a grammar in our own wording (dictation.grammar, drugs.tsv); diagnoses in the wording of
+              ICD-10-CM (public domain), from simple-icd-10-cm. A third of the terms and an eighth of the
+              sentence patterns occur in test alone; utt2wording says which utterances have such a pattern
+    Labels    utt2accent, utt2voice, utt2wording, spk2gender
+    Licence   text Apache-2.0, as this repository; espeak-ng puts no terms on the sound that it makes
+    Caution   synthetic speech: it shows that the recipe works, not how well it will for people
+
+The result of either form: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}, the 15
+sentences that speaker42 gives (12 to train on, 3 to choose by) and sentences of theirs to test on. A corpus
+of yours that has speaker42/{train,test} keeps it; without, speaker42 is the synthetic one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from grammar import Grammar, Sentence
+from kaldi_corpus import take
+
+from ia3_speech.atomic import replacing
+from ia3_speech.audio import SAMPLE_RATE
+from ia3_speech.cli import command
+from ia3_speech.datadir import Utterance, write
+
+HERE = Path(__file__).parent
+PEAK = 0.6  # of full scale, every utterance
+
+
+@dataclass(frozen=True)
+class Speaker:
+    name: str
+    accent: str  # espeak-ng's name of it
+    variant: str
+    gender: str
+    rate: int  # words a minute
+    pitch: int  # 0 to 99, around the variant's own
+
+
+ACCENTS = {"en-029": "caribbean", "en-gb-scotland": "scottish"}
+
+# Accents and variants that the mini base never heard. No variant stands in two sets, except that speaker42
+# speaks with dev's in the other accent.
+SPEAKERS = {
+    "train": [
+        Speaker("speaker01", "en-029", "m7", "m", 150, 46),
+        Speaker("speaker02", "en-029", "m7", "m", 172, 58),
+        Speaker("speaker03", "en-029", "f5", "f", 146, 50),
+        Speaker("speaker04", "en-029", "f5", "f", 168, 42),
+        Speaker("speaker05", "en-029", "max", "m", 156, 54),
+        Speaker("speaker06", "en-029", "max", "m", 178, 44),
+        Speaker("speaker07", "en-gb-scotland", "m7", "m", 148, 52),
+        Speaker("speaker08", "en-gb-scotland", "m7", "m", 166, 42),
+        Speaker("speaker09", "en-gb-scotland", "f5", "f", 152, 56),
+        Speaker("speaker10", "en-gb-scotland", "f5", "f", 174, 46),
+        Speaker("speaker11", "en-gb-scotland", "max", "m", 144, 48),
+        Speaker("speaker12", "en-gb-scotland", "max", "m", 164, 58),
+    ],
+    "dev": [
+        Speaker("speaker13", "en-029", "shelby", "f", 152, 48),
+        Speaker("speaker14", "en-029", "shelby", "f", 170, 56),
+    ],
+    "test": [
+        Speaker("speaker21", "en-029", "belinda", "f", 150, 48),
+        Speaker("speaker22", "en-029", "belinda", "f", 170, 56),
+        Speaker("speaker23", "en-029", "Mario", "m", 146, 54),
+        Speaker("speaker24", "en-029", "Mario", "m", 166, 44),
+        Speaker("speaker25", "en-gb-scotland", "belinda", "f", 156, 44),
+        Speaker("speaker26", "en-gb-scotland", "belinda", "f", 174, 52),
+        Speaker("speaker27", "en-gb-scotland", "Mario", "m", 152, 58),
+        Speaker("speaker28", "en-gb-scotland", "Mario", "m", 162, 46),
+    ],
+}
+SPEAKER42 = Speaker("speaker42", "en-gb-scotland", "shelby", "f", 158, 47)
+
+# Sentences a set. speaker42's adaptation sentences are 12 + 3 in every size.
+SENTENCES = {
+    "full": {"train": 360, "dev": 48, "test": 240, "speaker42": 60},
+    "small": {"train": 48, "dev": 12, "test": 24, "speaker42": 12},
+}
+SEEDS = {"train": 1, "dev": 2, "test": 3, "speaker42": 42}
+
+
+def main(corpus: str, out: Path, size: Literal["full", "small"] = "full") -> None:
+    """Write OUT/{train,dev,test} and OUT/speaker42/{train,dev,test}.
+
+    Args:
+        corpus: "espeak", or a folder of Kaldi directories
+        out: where the data directories go
+        size: small takes a few minutes of speech, to see that everything works
+    """
+    texts = draw_texts(SENTENCES[size])
+    if corpus == "espeak":
+        for name, speakers in SPEAKERS.items():
+            record(texts[name], speakers, out / name)
+    else:
+        take(Path(corpus), out, size)
+    theirs = Path(corpus) / "speaker42"
+    if corpus != "espeak" and theirs.is_dir():
+        take(theirs, out / "speaker42", size)
+        return
+    enrolment, test = texts["speaker42"][:15], texts["speaker42"][15:]
+    for name, sentences in (("train", enrolment[:12]), ("dev", enrolment[12:]), ("test", test)):
+        record(sentences, [SPEAKER42], out / "speaker42" / name)
+
+
+def draw_texts(counts: dict[str, int]) -> dict[str, list[Sentence]]:
+    """Sentences of each set; no sentence in two sets. Held-out terms and patterns only in the test sets."""
+    grammar = Grammar(HERE)
+    texts: dict[str, list[Sentence]] = {}
+    used: set[str] = set()
+    for name, count in counts.items():
+        count += 15 if name == "speaker42" else 0
+        test = name in ("test", "speaker42")
+        texts[name] = grammar.draw(count, seed=SEEDS[name], test=test, avoid=used)
+        used |= {sentence.text for sentence in texts[name]}
+    return texts
+
+
+def record(sentences: list[Sentence], speakers: list[Speaker], out: Path) -> None:
+    """Speak the sentences, the speakers in turns; write a data directory, its audio in audio/ beside it."""
+    final = out.parent / "audio" / out.name
+    with replacing(final) as audio:
+        audio.mkdir()
+        utterances = list(speak(sentences, speakers, audio, final))
+    write(out, utterances)
+    seconds = sum(utterance.duration or 0.0 for utterance in utterances)
+    print(f"{out}: {len(utterances)} utterances, {len(speakers)} speakers, {seconds / 60:.1f} minutes")
+
+
+def speak(
+    sentences: list[Sentence], speakers: list[Speaker], folder: Path, final: Path
+) -> Iterator[Utterance]:
+    """FLAC files in `folder`, which will stand at `final`, and their utterances."""
+    import soundfile
+    import soxr
+    from espeak import SAMPLE_RATE as ESPEAK_RATE
+    from espeak import Espeak
+
+    voice = Espeak()
+    for index, sentence in enumerate(sentences):
+        speaker = speakers[index % len(speakers)]
+        wave = voice.speak(sentence.text, f"{speaker.accent}+{speaker.variant}", speaker.rate, speaker.pitch)
+        wave = soxr.resample(wave, ESPEAK_RATE, SAMPLE_RATE)
+        wave *= PEAK / np.abs(wave).max()
+        name = f"{speaker.name}-{index:04d}"
+        soundfile.write(folder / f"{name}.flac", wave, SAMPLE_RATE)
+        yield Utterance(
+            id=name,
+            speaker=speaker.name,
+            recording=name,
+            source=str((final / f"{name}.flac").resolve()),
+            start=None,
+            end=None,
+            text=sentence.text,
+            duration=len(wave) / SAMPLE_RATE,
+            labels={
+                "accent": ACCENTS[speaker.accent],
+                "voice": speaker.variant,
+                "gender": speaker.gender,
+                "wording": "only-in-test" if sentence.new_wording else "as-in-train",
+            },
+        )
+
+
+if __name__ == "__main__":
+    command(main)

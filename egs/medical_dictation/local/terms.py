@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+"""The terms of a test set, fixed before anything is decoded: drugs, procedures, words of ICD-10-CM.
+
+    python local/terms.py DATA/test TERMS [--train DATA/train]
+
+In: the references of a test set (and of train), drugs.tsv, the procedures of dictation.grammar,
+stop_words.txt and ICD-10-CM's wording from simple-icd-10-cm. Out: those that occur in the references, for
+`python -m ia3_speech.score --terms`, one a line:
+
+    atrial fibrillation<TAB>icd
+    cystoscopy<TAB>procedure<TAB>only in test
+
+- icd: a part of an ICD-10-CM description of two to four words ("urinary tract infection"), or one word of its
+  diagnoses and symptoms (chapters A to T), without the stop list. British spelling counts ("haematuria").
+- drug, procedure: as our lists have them.
+- only in test: what train's references don't hold. Hypotheses play no part.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from grammar import read_drugs, read_sections
+from wording import spoken
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import read
+from ia3_speech.text import normalize
+
+HERE = Path(__file__).parent
+LONGEST = 4  # words of a phrase; longer descriptions count by their parts
+FUNCTION_WORDS = frozenset(
+    (
+        "a",
+        "an",
+        "as",
+        "at",
+        "by",
+        "except",
+        "for",
+        "from",
+        "having",
+        "in",
+        "not",
+        "of",
+        "on",
+        "the",
+        "to",
+        "with",
+    )
+)
+JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|caused by|following|in|and|or|not) ")
+
+
+def icd_terms(stop: set[str]) -> tuple[set[str], set[str]]:
+    """→ words, phrases of ICD-10-CM's diagnoses and symptoms."""
+    import simple_icd_10_cm as icd
+
+    parts: set[str] = set()
+    for code in icd.get_all_codes():
+        if re.match("[A-T]", code):  # V to Y are circumstances (boats, hotels), Z is administration
+            for description in (icd.get_description(code), *icd.get_inclusion_term(code)):
+                parts.update(JOINTS.split(description.lower()))
+    words: set[str] = set()
+    phrases: set[str] = set()
+    for part_words in (spoken(part).split() for part in parts):
+        telling = [word for word in part_words if len(word) > 2 and word not in stop]
+        words.update(telling)
+        hanging = bool({*part_words[:1], *part_words[-1:]} & FUNCTION_WORDS)
+        if telling and not hanging and 2 <= len(part_words) <= LONGEST:
+            phrases.add(" ".join(part_words))
+    return words, phrases
+
+
+def american(word: str) -> str:
+    """ "haematuria" → "hematuria", so that a British reference finds ICD-10-CM's word."""
+    return word.replace("ae", "e").replace("oe", "e") if len(word) > 5 else word
+
+
+def runs(words: list[str], longest: int) -> Iterator[str]:
+    """All runs of one to `longest` words."""
+    for start in range(len(words)):
+        for end in range(start + 1, min(start + longest, len(words)) + 1):
+            yield " ".join(words[start:end])
+
+
+def find(
+    references: list[str], listed: dict[str, str], icd_words: set[str], icd_phrases: set[str], stop: set[str]
+) -> dict[str, str]:
+    """Terms that occur in normalised references → category. `listed` are drugs and procedures."""
+    longest = max(LONGEST, *(len(term.split()) for term in listed))
+    found: dict[str, str] = {}
+    for reference in references:
+        for run in runs(reference.split(), longest):
+            spelled = " ".join(map(american, run.split()))
+            if run in listed:
+                found[run] = listed[run]
+            elif " " in run:
+                if spelled in icd_phrases:
+                    found[run] = "icd"
+            elif spelled in icd_words and run not in stop:
+                found[run] = "icd"
+    return found
+
+
+def texts(data: Path) -> list[str]:
+    return [normalize(utterance.text or "") for utterance in read(data, wav=False)]
+
+
+def main(data: Path, out: Path, train: Path | None = None) -> None:
+    """Write the terms that occur in the references of DATA to OUT.
+
+    Args:
+        data: the test set, a Kaldi data directory
+        out: the term list
+        train: the training set; terms that it lacks get the category "only in test" as well
+    """
+    stop = set(re.sub(r"#.*", "", (HERE / "stop_words.txt").read_text(encoding="utf-8")).split())
+    listed = dict.fromkeys(read_sections(HERE / "dictation.grammar").sections["procedure"], "procedure")
+    listed |= dict.fromkeys((drug.name for drug in read_drugs(HERE / "drugs.tsv")), "drug")
+    found = find(texts(data), listed, *icd_terms(stop), stop)
+    if not found:
+        raise UserError(f"{data}: no term of ICD-10-CM and of our lists occurs in its references")
+    known = {run for text in texts(train) for run in runs(text.split(), 8)} if train else set(found)
+    lines = [
+        "\t".join([term, category] + (["only in test"] if term not in known else []))
+        for term, category in sorted(found.items())
+    ]
+    write_text(out, "\n".join(lines) + "\n")
+    new = sum(term not in known for term in found)
+    print(f"{out}: {len(found)} terms, {new} of them only in test")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,83 @@
+"""Official and written wording made speakable: ICD-10-CM descriptions, doses and numbers as words.
+
+    spoken("Type 2 diabetes mellitus with diabetic chronic kidney disease")
+        → "type two diabetes mellitus with diabetic chronic kidney disease"
+    dose("2.5 mg") → "two point five milligrams"
+
+What comes out has only a-z, the apostrophe and single spaces, so that every character model can write it.
+"""
+
+import re
+import unicodedata
+
+UNITS = {
+    "mg": "milligram",
+    "mcg": "microgram",
+    "g": "gram",
+    "ml": "milliliter",
+    "units": "unit",
+}
+# fmt: off
+ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+        "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
+TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+# fmt: on
+
+# What the classification writes and a physician does not say.
+UNSAID = (
+    r", (initial|subsequent) encounter.*",
+    r", (current injury|level unspecified)",
+    r", (site|organism|type) not specified",
+    r",? not (elsewhere classified|specified as \w+|intractable.*)",
+    r",? \w+ unspecified$",  # "part unspecified", "stage unspecified"
+    r",? unspecified (organism|cause|trimester|as .*)",
+    r"\bunspecified part of ",
+    r"\bpart unspecified\b",
+    r",? without .*",
+    r"^other |,? ?\bunspecified\b|,? \buncomplicated\b|,? \bnos\b",
+)
+
+
+def number(value: float | str) -> str:
+    """A number of at most six digits, with decimals read one by one: 120 → "one hundred and twenty"."""
+    whole, _, decimals = str(value).partition(".")
+    words = _whole(int(whole))
+    if decimals.strip("0"):
+        words += " point " + " ".join(ONES[int(digit)] for digit in decimals)
+    return words
+
+
+def _whole(n: int) -> str:
+    if n < 20:
+        return ONES[n]
+    if n < 100:
+        return TENS[n // 10] + (f" {ONES[n % 10]}" if n % 10 else "")
+    if n < 1000:
+        return f"{ONES[n // 100]} hundred" + (f" and {_whole(n % 100)}" if n % 100 else "")
+    rest = n % 1000
+    joint = " and " if 0 < rest < 100 else " "
+    return f"{_whole(n // 1000)} thousand" + (f"{joint}{_whole(rest)}" if rest else "")
+
+
+def dose(written: str) -> str:
+    """ "62.5 mcg" → "sixty two point five micrograms"."""
+    amount, unit = written.split()
+    return f"{number(amount)} {UNITS[unit]}{'' if amount == '1' else 's'}"
+
+
+def spoken(written: str) -> str:
+    """Written English → lower-case words: brackets and the unsaid left out, numbers read, accents dropped."""
+    text = unicodedata.normalize("NFKD", written).encode("ascii", "ignore").decode().lower()
+    text = re.sub(r"\s*(\([^)]*\)|\[[^\]]*\])", "", text)
+    for pattern in UNSAID:
+        text = re.sub(pattern, "", text)
+    text = re.sub(r"\bst\b", "s t", re.sub(r"\bii\b", "two", text))
+    text = re.sub(r"\d+(\.\d+)?", lambda match: f" {number(match[0])} ", text)
+    text = re.sub(r"[^a-z' ]", " ", text)
+    return " ".join(text.split())
+
+
+def with_articles(text: str) -> str:
+    """Put "an" where the next word begins with a vowel sound ("a urinary" stays)."""
+    vowel = r"(?=(?:[ai]|e(?!u)|o(?!ne\b)|u(?!ni|r[ieo]|s[ei]|t[ei])|[fhlmnrsx] |hour))"
+    return re.sub(rf"\ba {vowel}", "an ", text)

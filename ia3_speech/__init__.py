@@ -1,0 +1,25 @@
+"""ia3_speech adapts pretrained CTC speech recognisers by training nothing but IA³ vectors."""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# Public name → its module. Loaded on first use, so that `import ia3_speech` costs nothing.
+_PUBLIC = {
+    "load_base": "base",
+    "Base": "base",
+    "attach": "ia3",
+    "detach": "ia3",
+    "IA3Config": "ia3",
+    "load_adapter": "adapters.files",
+    "save_adapter": "adapters.files",
+    "transcribe": "transcribe",
+}
+__all__ = ["__version__", *_PUBLIC]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)

@@ -1,0 +1,1 @@
+"""Adapters as small things: `files` saves and loads them, `store` finds them by name."""

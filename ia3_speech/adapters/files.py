@@ -1,0 +1,320 @@
+"""One adapter on disk: PEFT's IA³ files, and our own record beside them.
+
+    adapter_config.json, adapter_model.safetensors      PEFT's layout: `PeftModel.from_pretrained` reads it
+    ia3_speech.json                                     which base, which placements, whose voice, how good
+
+What PEFT cannot express (a vector on both sides of one linear layer: `ffn` with `ffn_output`) is written as
+`ia3_speech.safetensors` under our own names, without `adapter_config.json`: PEFT then refuses the folder
+instead of loading half of it. Vectors are fp32 always. Format: peft 0.21's IA3 tuner, `save_pretrained`.
+"""
+
+import json
+import logging
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+import ia3_speech
+from ia3_speech import atomic, base, ia3
+from ia3_speech.ia3 import AdapterError, IA3Config
+
+logger = logging.getLogger(__name__)
+
+METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
+PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+PEFT_PREFIX = "base_model.model."
+PEFT_VERSION = "0.21.2"  # whose layout this is
+
+
+@dataclass
+class Metadata:
+    """`ia3_speech.json`: what an adapter is, without opening its tensors.
+
+    Args:
+        base: the base's name as it was given (mini, a folder, a hub id); "" for an adapter of other tools
+        fingerprint: see `base.fingerprint`
+        config: placements, layers, train_head
+        labels: speaker, accent, domain, language, …
+        training: what the trainer wants remembered (data, seed, epochs, seconds, dev WER, command)
+    """
+
+    base: str
+    fingerprint: dict[str, Any]
+    config: dict[str, Any]
+    labels: dict[str, str] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    version: str = ia3_speech.__version__
+    created: str = ""
+    schema: int = 1
+
+
+def save_adapter(
+    model: nn.Module,
+    folder: Path | str,
+    *,
+    base: "base.Base | None" = None,
+    labels: dict[str, str] | None = None,
+    training: dict[str, Any] | None = None,
+) -> Path:
+    """Write the vectors attached to `model` (and its head, if that is trained) as a folder, in one step.
+
+    Args:
+        base: the base it was trained on, for its name and fingerprint; without it both are read off `model`.
+        labels: speaker, accent, domain, language.
+        training: anything JSON can hold.
+
+    Raises:
+        AdapterError: nothing is attached, or a number is not finite.
+    """
+    from safetensors.torch import save_file
+
+    if not ia3.is_attached(model):
+        raise AdapterError("the model has no IA³ vectors to save (attach(model, IA3Config()) comes first)")
+    vectors = ia3.vectors(model)
+    broken = [n for n, v in ia3.trainable(model) if not bool(v.isfinite().all())]
+    if broken:
+        raise AdapterError(f"not saved: {', '.join(broken[:5])} holds NaN or infinite numbers")
+    config: IA3Config = model.ia3_config
+    name = base.name if base else getattr(model.config, "name_or_path", "")
+    metadata = Metadata(
+        base=name,
+        fingerprint=base.fingerprint if base else fingerprint_under(model),
+        config=ia3.config_record(config),
+        labels=dict(labels or {}),
+        training=dict(training or {}),
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    )
+    with atomic.replacing(folder) as new:
+        new.mkdir()
+        if peft_can_express(config):
+            save_file(peft_tensors(model, vectors), new / PEFT_WEIGHTS, {"format": "pt"})
+            record = peft_config(model, vectors, name)
+            (new / PEFT_CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+        else:
+            save_file(own_tensors(model, vectors), new / OWN_WEIGHTS, {"format": "pt"})
+        (new / METADATA).write_text(json.dumps(asdict(metadata), indent=2, ensure_ascii=False) + "\n")
+    return Path(folder)
+
+
+def fingerprint_under(model: nn.Module) -> dict[str, Any]:
+    """The base's fingerprint although an adapter, perhaps with a head of its own, is attached."""
+    head = getattr(model, "ia3_head", None)
+    if not head:
+        return base.fingerprint(model)
+    module = model.get_submodule(ia3.HEAD)
+    trained = {name: p.detach().clone() for name, p in module.named_parameters()}
+    with torch.no_grad():
+        for name, p in module.named_parameters():
+            p.copy_(head[name])
+        record = base.fingerprint(model)
+        for name, p in module.named_parameters():
+            p.copy_(trained[name])
+    return record
+
+
+def peft_can_express(config: IA3Config) -> bool:
+    return bool(config.placements) and not {"ffn", "ffn_output"} <= set(config.placements)
+
+
+def host(name: str) -> str:
+    """Path of a vector → path of the linear module that it scales."""
+    return name.rpartition(".")[0]
+
+
+def peft_tensors(model: nn.Module, vectors: dict[str, ia3.IA3Vector]) -> dict[str, torch.Tensor]:
+    """PEFT's names and shapes: (1, d) scales an input, (d, 1) an output with its bias."""
+    tensors = {}
+    for name, vector in vectors.items():
+        shape = (1, -1) if vector.place.side == "in" else (-1, 1)
+        tensors[f"{PEFT_PREFIX}{host(name)}.ia3_l"] = vector.l.detach().reshape(shape).cpu().contiguous()
+    return tensors | {PEFT_PREFIX + name: p for name, p in head_tensors(model).items()}
+
+
+def own_tensors(model: nn.Module, vectors: dict[str, ia3.IA3Vector]) -> dict[str, torch.Tensor]:
+    """The vectors' own paths (`….output_dense.ia3_ffn_output`), shape (d,)."""
+    return {name: v.l.detach().cpu().contiguous() for name, v in vectors.items()} | head_tensors(model)
+
+
+def head_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    trained = {n: p for n, p in ia3.trainable(model) if n.startswith(ia3.HEAD + ".")}
+    return {name: p.detach().float().cpu().contiguous() for name, p in trained.items()}
+
+
+def peft_config(model: nn.Module, vectors: dict[str, ia3.IA3Vector], name: str) -> dict[str, Any]:
+    """adapter_config.json. Short module names for all layers, full ones for a range of them."""
+
+    def names(wanted: list[str]) -> list[str]:
+        short = {path.rpartition(".")[2] for path in wanted}
+        if model.ia3_config.layers != "all":
+            return sorted(wanted)
+        # PEFT matches the end of a path, so a short name must not reach modules that we leave alone.
+        reached = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in short}
+        return sorted(short) if reached <= {host(v) for v in vectors} else sorted(wanted)
+
+    inputs = [host(n) for n, v in vectors.items() if v.place.side == "in"]
+    architecture = type(model)
+    return {
+        "auto_mapping": {
+            "base_model_class": architecture.__name__,
+            "parent_library": architecture.__module__,
+        },
+        "base_model_name_or_path": name,
+        "exclude_modules": None,
+        "fan_in_fan_out": False,
+        "feedforward_modules": names(inputs),
+        "inference_mode": True,
+        "init_ia3_weights": True,
+        "modules_to_save": [ia3.HEAD] if head_tensors(model) else None,
+        "peft_type": "IA3",
+        "peft_version": PEFT_VERSION,
+        "revision": None,
+        "target_modules": names([host(n) for n in vectors]),
+        "task_type": None,  # PEFT has none for CTC
+    }
+
+
+def read_metadata(folder: Path | str) -> Metadata | None:
+    """The record beside an adapter's tensors, or None where other tools wrote it.
+
+    Raises:
+        AdapterError: it is there and can't be read.
+    """
+    file = Path(folder) / METADATA
+    if not file.exists():
+        return None
+    record = base.read_json(file)
+    known = {name: record[name] for name in Metadata.__dataclass_fields__ if name in record}
+    try:
+        return Metadata(**known)
+    except TypeError as error:
+        raise AdapterError(f"{file}: {error}") from error
+
+
+def load_adapter(model: nn.Module, folder_or_name: Path | str, *, check: bool = True) -> nn.Module:
+    """Attach an adapter to `model` in place, instead of one that may be attached; return the model.
+
+    Args:
+        model: any supported transformers CTC model.
+        folder_or_name: a folder, ours or PEFT's, or a name in the store (see `adapters.store`).
+        check: prove that each vector has an effect, as `ia3.attach` does.
+
+    Raises:
+        AdapterError: there is no such adapter; it belongs to another base (both are named); a tensor is
+            missing, left over, of the wrong shape or not finite.
+    """
+    from ia3_speech.adapters import store
+
+    folder = store.resolve(folder_or_name)
+    metadata, tensors = read_metadata(folder), read_tensors(folder)
+    ia3.detach(model)
+    if metadata is None:
+        logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
+    else:
+        check_base(folder, metadata, base.fingerprint(model))
+    places = [place_of(model, key, tensor, folder) for key, tensor in tensors.items() if not is_head(key)]
+    config = config_of(metadata, places, any(map(is_head, tensors)))
+    if metadata is not None:
+        check_complete(folder, places, ia3.places(model, config))
+    ia3.attach_places(model, places, config)
+    try:
+        fill(model, tensors, folder)
+        if check:
+            ia3.check_liveness(model)
+    except AdapterError:
+        ia3.detach(model)
+        raise
+    if all(bool((v.l == 1).all()) for v in ia3.vectors(model).values()) and not config.train_head:
+        logger.warning("%s: every number is 1, so this adapter changes nothing", folder)
+    return model
+
+
+def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """The adapter's tensors by their names in the file. Raises AdapterError for none, or broken ones."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    files = [folder / name for name in (OWN_WEIGHTS, PEFT_WEIGHTS) if (folder / name).exists()]
+    if not files:
+        pickled = [name for name in ("adapter_model.bin", "adapter_model.pt") if (folder / name).exists()]
+        cure = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
+        raise AdapterError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{cure}")
+    try:
+        tensors = load_file(files[0])
+    except (SafetensorError, OSError) as error:
+        raise AdapterError(f"{files[0]}: {error} (damaged: copy it again)") from error
+    if not tensors:
+        raise AdapterError(f"{files[0]}: holds no tensor")
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise AdapterError(f"{files[0]}: {', '.join(broken[:5])} holds NaN or infinite numbers")
+    return {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in tensors.items()}
+
+
+def is_head(key: str) -> bool:
+    return key.startswith(ia3.HEAD + ".")
+
+
+def place_of(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> ia3.Place:
+    """Which place a tensor belongs to, by its name and (PEFT's) by its shape."""
+    path, _, leaf = key.rpartition(".")
+    for place in ia3.all_places(model):
+        if place.module != path:
+            continue
+        if leaf == ia3.PREFIX + place.placement and tensor.ndim == 1:
+            return place
+        if leaf == "ia3_l" and tensor.ndim == 2 and tensor.shape[0 if place.side == "in" else 1] == 1:
+            return place
+    raise AdapterError(
+        f"{folder}: {key} of shape {tuple(tensor.shape)} has no place in {type(model).__name__}"
+    )
+
+
+def config_of(metadata: Metadata | None, places: list[ia3.Place], head: bool) -> IA3Config:
+    if metadata is None:
+        layers = ia3.ranges(sorted({p.layer for p in places}))
+        return IA3Config(tuple({p.placement for p in places}), layers, head)
+    record = metadata.config
+    return IA3Config(tuple(record["placements"]), record["layers"], record["train_head"])
+
+
+def check_base(folder: Path, metadata: Metadata, found: dict[str, Any]) -> None:
+    recorded = metadata.fingerprint
+    if not base.same_base(recorded, found):
+        raise AdapterError(
+            f"{folder} was trained on another base, {metadata.base or 'unnamed'} "
+            f"({base.describe(recorded)}); this one is {base.describe(found)} "
+            f"(pass --base {metadata.base or 'with the right one'})"
+        )
+    if recorded.get("dtype") != found.get("dtype"):
+        logger.info(
+            "the base is in %s, so it was compared by architecture and sizes alone", found.get("dtype")
+        )
+
+
+def check_complete(folder: Path, found: list[ia3.Place], wanted: list[ia3.Place]) -> None:
+    """Every vector that the record promises is there, and no other."""
+    missing, left_over = set(wanted) - set(found), set(found) - set(wanted)
+    if missing or left_over:
+        names = ", ".join(sorted(f"{p.module} ({p.placement})" for p in missing or left_over)[:5])
+        raise AdapterError(
+            f"{folder}: {'missing' if missing else 'left over'} beside its {METADATA}: {names}"
+        )
+
+
+def fill(model: nn.Module, tensors: dict[str, torch.Tensor], folder: Path) -> None:
+    """Copy each tensor into the one parameter that it belongs to."""
+    targets = dict(ia3.trainable(model))
+    for key, tensor in tensors.items():
+        name = key if is_head(key) else place_of(model, key, tensor, folder).vector
+        target = targets.pop(name, None)
+        if target is None or tensor.numel() != target.numel():
+            wanted = "nothing there" if target is None else f"{target.numel()} numbers there"
+            raise AdapterError(f"{folder}: {key} has {tensor.numel()} numbers, the base has {wanted}")
+        with torch.no_grad():
+            target.copy_(tensor.reshape(target.shape))
+    if targets:
+        raise AdapterError(f"{folder}: no tensor for {', '.join(list(targets)[:5])}")

@@ -1,0 +1,62 @@
+"""Write beside the place and move in, so that a kill at any moment leaves no half file under a final name."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def replacing(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success what was written there becomes `path`.
+
+    Works for a file and for a folder (make it with `mkdir`). After an exception nothing is left behind and
+    an older `path` stands as it was. A file is replaced in one step; a folder in two renames, the older one
+    is deleted last.
+    """
+    path = Path(path)
+    if path.is_symlink():  # exp → /scratch/exp: what it points to is replaced, the link stays
+        path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    new, old = room / "new", room / "old"
+    try:
+        yield new
+        flush(new)
+        if path.is_dir():
+            path.rename(old)
+            try:
+                new.rename(path)
+            except BaseException:
+                old.rename(path)
+                raise
+        else:
+            new.replace(path)
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """fsync a file, or every file of a folder: the rename must not reach the disk before the contents."""
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
+    for file in files:
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write UTF-8 text with the line ends as given."""
+    with replacing(path) as new:
+        new.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON, indented, keys in the order given, a newline at the end."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

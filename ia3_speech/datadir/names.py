@@ -1,0 +1,44 @@
+"""Ids that Kaldi can read and sort, made of whatever a corpus calls its speakers and files."""
+
+import re
+from dataclasses import dataclass, field
+
+LONGEST_SPEAKER = 40  # characters; longer ids (Common Voice's 128 hex digits) keep the first 12
+
+
+@dataclass
+class Names:
+    """Ids that Kaldi can read and sort: `SPEAKER-ID`, of letters, digits and `_ . -`.
+
+    A speaker's id has no `-`, which sorts before all the other characters: so utterances sorted by id are
+    sorted by speaker too.
+    """
+
+    total: int
+    speakers: dict[str, str] = field(default_factory=dict)
+    used: set[str] = field(default_factory=set)
+
+    def take(self, speaker: str, given: str, number: int) -> tuple[str, str]:
+        """(speaker id, utterance id) of row `number`; a row without a speaker is a speaker of its own."""
+        own = clean(re.sub(r"\.[A-Za-z0-9]{2,4}$", "", given.replace("\\", "/").rpartition("/")[2]))
+        own = own or f"{number:0{len(str(self.total))}d}"
+        if not speaker:
+            alone = self.unused(own.replace("-", "_"), number)
+            return alone, alone
+        if speaker not in self.speakers:
+            short = clean(speaker).replace("-", "_") or "speaker"
+            short = short[:12] if len(short) > LONGEST_SPEAKER else short
+            while short in self.speakers.values():
+                short += "_"
+            self.speakers[speaker] = short
+        short = self.speakers[speaker]
+        return short, self.unused(own if own.startswith(f"{short}-") else f"{short}-{own}", number)
+
+    def unused(self, name: str, number: int) -> str:
+        name = name if name not in self.used else f"{name}_{number}"
+        self.used.add(name)
+        return name
+
+
+def clean(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")

@@ -1,0 +1,59 @@
+"""What the frozen part of a base computes, once for each utterance and speed.
+
+In: utterances and the base. Out: tensors (frames, channels), from which `Base.forward` goes on. Nothing below
+the lowest vector gets a gradient, so nothing there changes while vectors are trained: with SpecAugment, which
+masks the encoder's input, the convolutions are kept; without it (and without dropout below) all that stands
+below the lowest adapted layer.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from ia3_speech import audio, ia3
+from ia3_speech.base import Base
+from ia3_speech.datadir import Utterance
+
+
+def frozen_depth(base: Base) -> int | None:
+    """How far up the frozen part goes: None (the convolutions), or the lowest layer that has a vector."""
+    config, body = base.model.config, base.body
+    masks = getattr(config, "apply_spec_augment", True) and (
+        config.mask_time_prob > 0 or config.mask_feature_prob > 0
+    )
+    layers = [v.place.layer for v in ia3.vectors(base.model).values()]
+    if masks or not layers or not hasattr(body.encoder, "pos_conv_embed"):
+        return None
+    lowest = min(layers)
+    drops = [config.feat_proj_dropout, config.hidden_dropout]
+    if lowest > 0:
+        drops += [config.attention_dropout, config.activation_dropout]
+    return None if any(drops) else lowest
+
+
+@dataclass
+class FeatureCache:
+    """Features of utterances at given speeds, kept in memory up to a limit and computed again beyond it.
+
+    A feature is the same whether it was kept or not: the frozen part always runs utterance by utterance.
+    """
+
+    base: Base
+    depth: int | None
+    limit_bytes: float
+    allow_pipes: bool = False
+    held: dict[tuple[str, float], torch.Tensor] = field(default_factory=dict, repr=False)
+    held_bytes: int = 0
+
+    def get(self, utterance: Utterance, speed: float = 1.0) -> torch.Tensor:
+        """(frames, channels) on the base's device; kept on the CPU. Raises AudioError."""
+        key = (utterance.id, speed)
+        if key not in self.held:
+            wave = audio.load_utterance(utterance, allow_pipes=self.allow_pipes)
+            features = self.base.front_end(audio.speed(wave, speed) if speed != 1.0 else wave, self.depth)
+            size = features.numel() * features.element_size()
+            if self.held_bytes + size > self.limit_bytes:
+                return features
+            self.held[key] = features.contiguous().cpu()
+            self.held_bytes += size
+        return self.held[key].to(self.base.device)

@@ -1,0 +1,1 @@
+"""Training in rooms: options, examples (what flows in), loop, state (what lets a killed run go on)."""

@@ -1,0 +1,93 @@
+"""What flows into training: a data directory, read, listened to, checked, turned into token ids."""
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from ia3_speech import audio, datadir, text
+from ia3_speech.base import Base
+from ia3_speech.datadir import DataDir, Utterance
+from ia3_speech.training.options import Options, TrainingError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Example:
+    """One utterance ready to be learnt from: token ids, and the speeds at which CTC can emit them."""
+
+    utterance: Utterance
+    ids: list[int]
+    seconds: float
+    speeds: list[float]
+
+
+def read_examples(path: Path, base: Base, options: Options, speeds: list[float]) -> list[Example]:
+    """Read, listen to and check a data directory; everything that can go wrong with it goes wrong here.
+
+    Raises:
+        TrainingError: it is empty, holds characters that the base can't write, or text too long for its
+            audio (the last two unless `drop_chars`, `on_error: skip`).
+        AudioError: bad audio, with `on_error: fail`.
+    """
+    data = datadir.read(path, allow_pipes=options.allow_pipes)
+    if not len(data):
+        raise TrainingError(f"{path}: no utterances")
+    check_coverage(data, base, options)
+    bad: list[audio.BadAudio] = []
+    examples, too_long = [], []
+    for utterance, wave in audio.load_all(
+        data,
+        minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
+        on_error=options.on_error,
+        bad=bad,
+        allow_pipes=options.allow_pipes,
+    ):
+        ids = encode(utterance, base, options)
+        needed = text.required_frames(ids)
+        fitting = [s for s in speeds if base.frames(int(len(wave) / s)) >= needed]
+        if not fitting:
+            too_long.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has "
+                            f"{base.frames(len(wave))}: {utterance.text}")  # fmt: skip
+        elif ids:
+            examples.append(Example(utterance, ids, len(wave) / audio.SAMPLE_RATE, fitting))
+        else:
+            bad.append(audio.BadAudio(utterance.id, f"{path}/text", "no text that the base can write"))
+    report_left_out(path, bad, too_long, options)
+    if not examples:
+        raise TrainingError(f"{path}: no usable utterance is left")
+    return examples
+
+
+def check_coverage(data: DataDir, base: Base, options: Options) -> None:
+    missing = base.vocabulary.missing(text.normalize(u.text or "", options.normalize) for u in data)
+    if missing and not options.drop_chars:
+        counts = ", ".join(f"{c!r} × {n}" for c, n in missing.items())
+        raise TrainingError(f"{data.path}/text: the base can't write {counts} (write them out in words, or "
+                            f"leave them out of the targets with --drop-chars)")  # fmt: skip
+
+
+def encode(utterance: Utterance, base: Base, options: Options) -> list[int]:
+    normal = text.normalize(utterance.text or "", options.normalize)
+    return base.vocabulary.encode(normal, drop_unknown=options.drop_chars)
+
+
+def report_left_out(path: Path, bad: list[audio.BadAudio], too_long: list[str], options: Options) -> None:
+    """Name what was left out; with `on_error: fail` text that is too long, or empty, is an error."""
+    left_out = [b for b in bad if b.left_out]
+    if (too_long or left_out) and options.on_error == "fail":
+        raise TrainingError("\n".join([f"{len(too_long) + len(left_out)} utterances can't be learnt from:",
+                                       *too_long[:20], *map(str, left_out[:20]),
+                                       "Correct them, or pass --on-error skip."]))  # fmt: skip
+    for line in [*map(str, bad), *too_long]:
+        logger.warning("%s", line)
+    if too_long or left_out:
+        logger.warning("%s: %d utterances left out", path, len(too_long) + len(left_out))
+
+
+def data_digest(train: list[Example], dev: list[Example]) -> str:
+    """What was learnt from, and judged on: ids, texts, lengths."""
+    rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*train, *dev]]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,271 @@
+"""The training loop: CTC on Accelerate, vectors alone, the best epoch by dev WER.
+
+In: a base with vectors attached, examples to learn from and to judge on. Out: the vectors of the best
+epoch, in place. Every draw (order, speeds, masks, dropout) hangs on the seed and the step, so a run that was
+killed goes on as if it had not been.
+"""
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ia3_speech import ia3
+from ia3_speech.base import Base
+from ia3_speech.batches import BatchOrder, make_batches
+from ia3_speech.features import FeatureCache, frozen_depth
+from ia3_speech.score import word_errors
+from ia3_speech.search import greedy
+from ia3_speech.training.examples import Example, data_digest
+from ia3_speech.training.options import Options, TrainingError, comparable
+from ia3_speech.training.state import Checkpoint, MetricsLog, same_run
+
+logger = logging.getLogger(__name__)
+
+LIVE_WITHIN = 10  # batches in which every vector must have had a gradient
+
+
+class Trainer:
+    """One run: order, step, look at dev, keep the best. Its state is in `Checkpoint`."""
+
+    def __init__(self, base: Base, train: list[Example], dev: list[Example], options: Options):
+        from accelerate import Accelerator
+
+        trackers = ["tensorboard"] if has_tensorboard() else []
+        self.accelerator = Accelerator(
+            mixed_precision=options.precision,
+            cpu=base.device.type == "cpu",
+            log_with=trackers or None,
+            project_dir=options.out / "log",
+        )
+        self.base, self.model, self.options = base, base.model, options
+        self.train, self.dev = train, dev
+        self.named = dict(ia3.trainable(self.model))
+        self.optimizer = torch.optim.AdamW(self.groups(), weight_decay=0.0)
+        self.order = BatchOrder([e.seconds for e in train], options.batch_seconds, seed=options.seed)
+        depth = frozen_depth(base)
+        limit = options.cache_gb * 2**30
+        self.cache = FeatureCache(base, depth, limit, options.allow_pipes)
+        self.step, self.best, self.waited, self.seconds = 0, float("inf"), 0, 0.0
+        self.best_tensors = self.copy()
+        self.silent = set(ia3.vectors(self.model))  # vectors that have had no gradient yet
+        self.metrics = MetricsLog(options.out / "metrics.jsonl")
+        self.total = sum(
+            len(make_batches(self.order.seconds, options.batch_seconds, seed=options.seed, epoch=epoch))
+            for epoch in range(options.epochs)
+        )
+
+    def groups(self) -> list[dict[str, Any]]:
+        heads = [p for n, p in self.named.items() if n.startswith(ia3.HEAD)]
+        vectors = [p for n, p in self.named.items() if not n.startswith(ia3.HEAD)]
+        groups = [(vectors, self.options.learning_rate), (heads, self.options.head_learning_rate)]
+        return [{"params": params, "lr": peak, "peak": peak} for params, peak in groups if params]
+
+    def copy(self) -> dict[str, torch.Tensor]:
+        return {name: p.detach().cpu().clone() for name, p in self.named.items()}
+
+    def run(self) -> None:
+        """All epochs that are left."""
+        from tqdm import tqdm
+
+        bar = tqdm(total=self.total, initial=self.step, unit="batch", dynamic_ncols=True,
+                   disable=None if self.accelerator.is_main_process else True)  # fmt: skip
+        if self.accelerator.log_with:
+            self.accelerator.init_trackers("ia3_speech")
+        while self.order.epoch < self.options.epochs and self.waited <= self.options.patience:
+            tick, heard, losses, epoch = time.monotonic(), 0.0, [], self.order.epoch
+            for batch in self.order:
+                loss, seconds = self.learn(batch, epoch)
+                losses.append(loss)
+                heard += seconds
+                self.step += 1
+                rate = heard / max(1e-9, time.monotonic() - tick)
+                bar.set_postfix_str(
+                    f"loss {np.mean(losses[-20:]):.3f}, dev WER {self.best:.4f}, {rate:.0f} s/s"
+                )
+                bar.update()
+                if self.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
+                    self.seconds += time.monotonic() - tick
+                    tick, heard = time.monotonic(), 0.0
+                    self.checkpoint()
+            self.look(epoch, float(np.mean(losses)), rate)
+            self.seconds += time.monotonic() - tick
+            self.checkpoint()
+        bar.close()
+
+    def learn(self, batch: list[int], epoch: int) -> tuple[float, float]:
+        """One step on one batch (or on one batch for each process). Returns loss, seconds of audio."""
+        examples = [self.train[i] for i in batch]
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        mine = examples[rank::world]
+        self.seed(self.step * world + rank)
+        self.set_rate()
+        self.model.train()
+        keep_frozen_quiet(self.model)
+        features = [self.cache.get(e.utterance, self.draw_speed(e, epoch)) for e in mine]
+        self.optimizer.zero_grad(set_to_none=True)
+        if mine:
+            with self.accelerator.autocast():
+                logits, frames = self.base.forward(features, self.cache.depth)
+            loss = ctc_loss(logits, frames, [e.ids for e in mine], self.base.vocabulary.blank)
+            self.accelerator.backward(loss * (len(mine) * world / len(examples)))
+            value = float(loss.detach())
+        else:
+            value = 0.0
+        if not np.isfinite(value):
+            names = ", ".join(e.utterance.id for e in mine[:10])
+            raise TrainingError(
+                f"step {self.step}: the loss is {value} on {names}; the last checkpoint stands "
+                f"(a lower --learning-rate usually cures it)"
+            )
+        self.share_gradients(world)
+        self.check_alive()
+        nn.utils.clip_grad_norm_(list(self.named.values()), self.options.clip)
+        self.optimizer.step()
+        self.pull()
+        return value, sum(e.seconds for e in examples)
+
+    def seed(self, number: int) -> None:
+        """Masks (transformers draws them from numpy) and dropout depend on the seed and the step alone, so a
+        resumed run needs no generator's state."""
+        torch.manual_seed(self.options.seed * 1_000_003 + number)
+        np.random.seed((self.options.seed * 1_000_003 + number) % 2**32)
+
+    def draw_speed(self, example: Example, epoch: int) -> float:
+        dice = np.random.default_rng([self.options.seed, epoch, self.index(example)])
+        return float(example.speeds[dice.integers(len(example.speeds))])
+
+    def index(self, example: Example) -> int:
+        if not hasattr(self, "_index"):
+            self._index = {id(e): i for i, e in enumerate(self.train)}
+        return self._index[id(example)]
+
+    def set_rate(self) -> None:
+        """Linear warm-up, then linearly to zero at the last step."""
+        done, rise = self.step / self.total, self.options.warmup
+        factor = (done * self.total + 1) / (rise * self.total) if done < rise else (1 - done) / (1 - rise)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * min(1.0, factor)
+
+    def share_gradients(self, world: int) -> None:
+        """Average over processes: some hundred kilobytes, so one call does, without DDP's wrapper."""
+        if world > 1:
+            for p in self.named.values():
+                p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
+
+    def check_alive(self) -> None:
+        """Every vector has had a gradient within the first ten batches, or training is for nothing."""
+        if not self.silent:
+            return
+        heard = {n for n in self.silent if self.named[n].grad is not None and bool(self.named[n].grad.any())}
+        self.silent -= heard
+        if self.silent and self.step + 1 >= LIVE_WITHIN:
+            names = ", ".join(sorted(self.silent)[:8])
+            raise TrainingError(f"no gradient in {self.step + 1} batches: {names} would stay at one")
+
+    def pull(self) -> None:
+        if self.options.pull:
+            with torch.no_grad():
+                for name, p in self.named.items():
+                    if not name.startswith(ia3.HEAD):
+                        p.sub_((p - 1) * (self.optimizer.param_groups[0]["lr"] * self.options.pull))
+
+    def look(self, epoch: int, loss: float, rate: float) -> None:
+        """Decode dev, log, keep the best, count the epochs without one."""
+        wer = self.dev_wer()
+        if wer < self.best:
+            self.best, self.waited, self.best_tensors = wer, 0, self.copy()
+        else:
+            self.waited += 1
+        row = {"epoch": epoch + 1, "step": self.step, "loss": round(loss, 5), "dev_wer": round(wer, 6)}
+        row |= {"best_dev_wer": round(self.best, 6), "seconds_per_second": round(rate, 1)}
+        if self.accelerator.is_main_process:
+            self.metrics.append(row)
+            logger.info("epoch %d: loss %.3f, dev WER %.2f %%", epoch + 1, loss, 100 * wer)
+        if self.accelerator.log_with:
+            self.accelerator.log({"loss": loss, "dev_wer": wer}, step=self.step)
+
+    @torch.no_grad()
+    def dev_wer(self) -> float:
+        """WER of greedy search on all of dev, as a fraction."""
+        self.model.eval()
+        hypotheses = [""] * len(self.dev)
+        for batch in make_batches([e.seconds for e in self.dev], self.options.batch_seconds, seed=0, epoch=0):
+            features = [self.cache.get(self.dev[i].utterance) for i in batch]
+            with self.accelerator.autocast():
+                logits, frames = self.base.forward(features, self.cache.depth)
+            for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
+                hypotheses[i] = greedy(row[:n], self.base.vocabulary)
+        references = [e.utterance.text or "" for e in self.dev]
+        return word_errors(references, hypotheses, self.options.normalize).rate
+
+    def checkpoint(self) -> None:
+        if self.accelerator.is_main_process:
+            Checkpoint(
+                options=comparable(self.options),
+                data=data_digest(self.train, self.dev),
+                order=self.order.state_dict(),
+                optimizer=self.optimizer.state_dict(),
+                tensors=self.copy(),
+                best_tensors=self.best_tensors,
+                silent=sorted(self.silent),
+                metrics_bytes=self.metrics.size(),
+                step=self.step,
+                best=self.best,
+                waited=self.waited,
+                seconds=self.seconds,
+            ).save(self.options.out / "checkpoints" / "last.pt")
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, if there is one.
+
+        Raises:
+            TrainingError: it was made with other options or other data.
+        """
+        file = self.options.out / "checkpoints" / "last.pt"
+        if not file.exists():
+            self.metrics.cut(0)
+            return
+        state = Checkpoint.load(file)
+        same_run(self.options.out, state, comparable(self.options), data_digest(self.train, self.dev))
+        self.load(state.tensors)
+        self.optimizer.load_state_dict(state.optimizer)
+        self.order.load_state_dict(state.order)
+        self.best_tensors, self.silent = state.best_tensors, set(state.silent)
+        self.step, self.best, self.waited, self.seconds = state.step, state.best, state.waited, state.seconds
+        self.metrics.cut(state.metrics_bytes)
+        logger.info("%s: going on after step %d of %d", self.options.out, self.step, self.total)
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, p in self.named.items():
+                p.copy_(tensors[name])
+
+
+def keep_frozen_quiet(model: nn.Module) -> None:
+    """Frozen batch norms use, and keep, their running statistics: `train()` would move the base."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
+def ctc_loss(
+    logits: torch.Tensor, frames: torch.Tensor, targets: list[list[int]], blank: int
+) -> torch.Tensor:
+    """Mean over utterances of the loss a target symbol, in fp32 (Graves et al. 2006).
+
+    logits (batch, frames, vocabulary), frames (batch,), targets one list of token ids a row.
+    """
+    flat = torch.tensor([i for ids in targets for i in ids], device=logits.device)
+    sizes = torch.tensor([len(ids) for ids in targets], device=logits.device)
+    log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)
+    return nn.functional.ctc_loss(log_probabilities, flat, frames, sizes, blank=blank, zero_infinity=True)
+
+
+def has_tensorboard() -> bool:
+    from importlib.util import find_spec
+
+    return find_spec("tensorboard") is not None

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Source this: how jobs are started. `run` starts them on this machine. On a grid, put the site's own queue.pl
+# or slurm.pl here (or in a recipe's cmd.sh), with its options; they are called as Kaldi calls them:
+#   $cmd [--mem 4G] [--gpu 1] [--num-threads n] [--max-jobs-run n] JOB=1:n exp/log/x.JOB.log command …
+#
+#   export train_cmd="slurm.pl --mem 8G --gpu 1"
+#   export decode_cmd="slurm.pl --mem 4G"
+
+# One training at a time on one machine; it uses all the cores.
+export train_cmd=${train_cmd:-"run --max-jobs-run 1"}
+export decode_cmd=${decode_cmd:-"run --max-jobs-run 1"}

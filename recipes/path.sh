@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Source this: it finds the Python that has ia3_speech and puts the recipes' tools on PATH. Each egs/*/path.sh
+# is one line that sources it (Kaldi's queue.pl starts its jobs with `. ./path.sh`). It may be sourced twice.
+#
+# Python is that of the active environment where it has ia3_speech and torch, else the clone's own through
+# `uv run`, which sets the environment up first.
+
+IA3_SPEECH_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+export IA3_SPEECH_ROOT
+export LC_ALL=C # Kaldi's order of sorting
+export PYTHONUNBUFFERED=1 # logs are read while they grow
+# Where the user stood and what they typed: relative paths and the record of results need it.
+export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
+export IA3_SPEECH_COMMAND=${IA3_SPEECH_COMMAND:-"bash ${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")${*:+ $*}"}
+
+_ia3_has_it() {
+  python -c 'import sys; from importlib.util import find_spec as f; sys.exit(not (f("ia3_speech") and f("torch")))' \
+    2>/dev/null
+}
+
+# How the user calls Python afterwards.
+if ! _ia3_has_it || [[ -n ${UV_RUN_RECURSION_DEPTH-} ]]; then
+  export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-uv run python}
+else
+  export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
+fi
+
+if ! _ia3_has_it; then
+  if ! command -v uv >/dev/null; then
+    echo "path.sh: this python has no ia3_speech, and there is no uv to make an environment: activate an" \
+      "environment with 'pip install -e $IA3_SPEECH_ROOT', or install uv" >&2
+    return 1
+  fi
+  _ia3_python=$(uv run --project "$IA3_SPEECH_ROOT" python -c 'import sys; print(sys.executable)') ||
+    { echo "path.sh: 'uv run' failed in $IA3_SPEECH_ROOT" >&2; return 1; }
+  PATH=$(dirname "$_ia3_python"):$PATH
+fi
+case :$PATH: in
+  *":$IA3_SPEECH_ROOT/recipes/utils:"*) ;;
+  *)
+    PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH
+    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils${PYTHONPATH:+:$PYTHONPATH}
+    ;;
+esac
+export PATH PYTHONPATH
+unset -f _ia3_has_it

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Kaldi's option parsing: source it after the defaults are set as shell variables.
+#
+#   stage=1; use_lm=false; help_message="usage: $0 [--stage 1] [--use-lm true]"
+#   . parse_options.sh || exit 1
+#
+# `--name value` sets $name where the script has given it a default; a dash in a name is an underscore. Anything
+# else is refused: `--name=value`, an unknown name, a missing value, and, where the default is true or false,
+# any other value. `--config FILE` is sourced first, wherever it stands, and is weaker than the line. `--help`
+# prints $help_message. What is left are the positional arguments, $1 $2 … The rules are those of Kaldi's
+# utils/parse_options.sh; values are never evaluated, so that quotes, $ and spaces in them are safe.
+
+_po_fail() { echo "$0: $*" >&2; }
+
+# A name that the script has set. Names in capitals belong to the environment (--HOME is not an option).
+_po_known() { [[ $1 =~ ^[a-z][a-zA-Z0-9_]*$ && -n ${!1+set} ]]; }
+
+_po_parse() {
+  local _po_i _po_name _po_next _po_bools=()
+
+  for _po_name in $(compgen -v); do
+    [[ $_po_name =~ ^[a-z] && ( ${!_po_name-} == true || ${!_po_name-} == false ) ]] && _po_bools+=("$_po_name")
+  done
+
+  for ((_po_i = 1; _po_i <= $#; _po_i++)); do
+    [[ ${!_po_i} == --config ]] || continue
+    _po_next=$((_po_i + 1))
+    [[ -r ${!_po_next-} ]] || { _po_fail "cannot read the file of --config: '${!_po_next-}'"; return 1; }
+    # shellcheck disable=SC1090
+    case ${!_po_next} in */*) . "${!_po_next}" ;; *) . "./${!_po_next}" ;; esac || return 1
+    for _po_name in ${_po_bools[@]+"${_po_bools[@]}"}; do
+      [[ ${!_po_name} == true || ${!_po_name} == false ]] ||
+        { _po_fail "${!_po_next}: $_po_name must be true or false, not '${!_po_name}'"; return 1; }
+    done
+  done
+
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --help | -h)
+        if [[ -n ${help_message-} ]]; then printf '%s\n' "$help_message"; else echo "no help found" >&2; fi
+        exit 0 ;;
+      --*=*)
+        _po_fail "options are written '--name value', not '$1'"; return 1 ;;
+      --?*)
+        _po_name=${1#--}; _po_name=${_po_name//-/_}
+        [[ $# -ge 2 ]] || { _po_fail "option $1 has no value"; return 1; }
+        if [[ $_po_name != config ]]; then
+          _po_known "$_po_name" || { _po_fail "invalid option $1 (--help lists the options)"; return 1; }
+          if [[ " ${_po_bools[*]-} " == *" $_po_name "* && $2 != true && $2 != false ]]; then
+            _po_fail "expected true or false: $1 $2"; return 1
+          fi
+          printf -v "$_po_name" %s "$2"
+        fi
+        shift 2 ;;
+      *) break ;;
+    esac
+  done
+  _po_rest=("$@")
+}
+
+_po_rest=()
+_po_parse "$@" || { unset -f _po_fail _po_known _po_parse; return 1; }
+set -- ${_po_rest[@]+"${_po_rest[@]}"}
+unset -f _po_fail _po_known _po_parse
+unset _po_rest

@@ -1,0 +1,86 @@
+"""recipes/utils/parse_options.sh keeps Kaldi's rules: what it takes, what it refuses, and what it prints."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PARSE = Path(__file__).parents[2] / "recipes/utils/parse_options.sh"
+
+SCRIPT = f"""
+set -euo pipefail
+stage=1 max_epochs=8 use_lm=false text='a b'
+help_message='usage: run.sh [--stage N]'
+. {PARSE}
+printf '%s\\n' "$stage" "$max_epochs" "$use_lm" "$text" "$#" "$@"
+"""
+
+
+def parse(*arguments: str, script: str = SCRIPT, cwd: Path | None = None) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        ["bash", "-c", script, "run.sh", *arguments], capture_output=True, text=True, cwd=cwd, check=False
+    )
+
+
+def test_defaults_stay():
+    assert parse().stdout == "1\n8\nfalse\na b\n0\n"
+
+
+def test_values_positionals_and_dashes():
+    done = parse("--stage", "3", "--max-epochs", "2", "--use-lm", "true", "data", "exp")
+    assert done.stdout == "3\n2\ntrue\na b\n2\ndata\nexp\n"
+
+
+def test_options_end_at_the_first_positional():
+    assert parse("data", "--stage", "3").stdout == "1\n8\nfalse\na b\n3\ndata\n--stage\n3\n"
+
+
+def test_values_are_never_evaluated():
+    value = "$(touch /tmp/x) `id` \"quoted\" 'single' \\n *"
+    assert parse("--text", value).stdout.split("\n")[3] == value
+
+
+def test_an_empty_value_is_a_value():
+    assert parse("--text", "").stdout == "1\n8\nfalse\n\n0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--stage=3",), "run.sh: options are written '--name value', not '--stage=3'\n"),
+        (("--stages", "3"), "run.sh: invalid option --stages (--help lists the options)\n"),
+        (("--HOME", "/"), "run.sh: invalid option --HOME (--help lists the options)\n"),
+        (("--_po_rest", "x"), "run.sh: invalid option --_po_rest (--help lists the options)\n"),
+        (("--stage",), "run.sh: option --stage has no value\n"),
+        (("--use-lm", "yes"), "run.sh: expected true or false: --use-lm yes\n"),
+        (("--config", "/no/such"), "run.sh: cannot read the file of --config: '/no/such'\n"),
+        (("--config",), "run.sh: cannot read the file of --config: ''\n"),
+    ],
+)
+def test_refusals(arguments, message):
+    done = parse(*arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", message)
+
+
+def test_help():
+    done = parse("--help")
+    assert (done.returncode, done.stdout) == (0, "usage: run.sh [--stage N]\n")
+
+
+def test_config_is_weaker_than_the_line(tmp_path):
+    (tmp_path / "my.conf").write_text("stage=5\nmax_epochs=6\nuse_lm=true\n")
+    done = parse("--stage", "7", "--config", "my.conf", "x", cwd=tmp_path)
+    assert done.stdout == "7\n6\ntrue\na b\n1\nx\n"
+
+
+def test_config_keeps_true_or_false(tmp_path):
+    (tmp_path / "my.conf").write_text("use_lm=perhaps\n")
+    done = parse("--config", "my.conf", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "run.sh: my.conf: use_lm must be true or false, not 'perhaps'\n"
+
+
+def test_a_script_without_strict_mode_ends_too():
+    script = f"stage=1\n. {PARSE} || exit 3\necho reached\n"
+    done = parse("--nonsense", "1", script=script)
+    assert (done.returncode, done.stdout) == (3, "")

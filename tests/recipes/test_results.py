@@ -1,0 +1,192 @@
+"""recipes/utils/results.py: results.json to its contract, and the Markdown tables to the letter."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from ia3_speech.cli import UserError
+
+FILE = Path(__file__).parents[2] / "recipes/utils/results.py"
+
+
+@pytest.fixture(scope="module")
+def results():
+    spec = importlib.util.spec_from_file_location("results", FILE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["results"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def rates(wer: float, baseline: float | None = None) -> dict:
+    found = {"wer": wer, "wer_ci": [wer - 0.05, wer + 0.05], "cer": wer / 4, "utterances": 10, "words": 100}
+    if baseline:
+        change = {"relative": wer / baseline - 1, "relative_ci": [wer / baseline - 1.1, wer / baseline - 0.9]}
+        found["changes"] = {"wer": change, "cer": change, "term_error_rate": change}
+    return found
+
+
+def term(rate: float, baseline: float | None = None) -> dict:
+    found = {"reference": 40, "term_error_rate": rate}
+    if baseline:
+        found["change"] = {
+            "relative": rate / baseline - 1,
+            "relative_ci": [rate / baseline - 1.1, rate / baseline - 0.9],
+        }
+    return found
+
+
+def score(wer: float, baseline: float | None = None) -> dict:
+    half = baseline and 0.8
+    return rates(wer, baseline) | {
+        "ci_unit": "speaker",
+        "ci_clusters": 4,
+        "term_error_rate": wer * 1.5,
+        "term_error_rate_ci": [wer, 2 * wer],
+        "terms": term(wer * 1.5, half),
+        "terms_by_category": {"drug": term(wer * 2, half)},
+        "by_label": {
+            "speaker": {f"s{n}": rates(wer, baseline) for n in range(7)},
+            "accent": {"scottish": rates(wer, baseline), "caribbean": rates(wer / 2, baseline)},
+        },
+        **(
+            {"baseline": rates(baseline), "mapsswe": {"segments": 30, "z": 2.5, "p": 0.0124}}
+            if baseline
+            else {}
+        ),
+    }
+
+
+@pytest.fixture
+def exp(tmp_path):
+    """A base, and ia3 with three seeds whose dev WERs are 0.30, 0.20 and 0.25."""
+
+    def put(folder: str, scored: dict, train: dict | None = None) -> None:
+        decoded = tmp_path / folder / "decode_greedy_test"
+        decoded.mkdir(parents=True)
+        (decoded / "score.json").write_text(json.dumps({"schema": 1, **scored}))
+        if train:
+            (tmp_path / folder / "train.json").write_text(json.dumps(train))
+
+    put("base", score(0.4))
+    for seed, (wer, dev) in enumerate([(0.36, 0.3), (0.3, 0.2), (0.32, 0.25)], 1):
+        train = {"trainable": 9216, "seconds": 61.7, "dev_wer": dev, "seed": seed, "epochs": 8}
+        put(f"ia3_seed{seed}", score(wer, 0.4), train)
+    return tmp_path
+
+
+def test_results_json(results, exp, monkeypatch, capsys):
+    monkeypatch.setenv("IA3_SPEECH_COMMIT", "abc1234")
+    monkeypatch.setenv("IA3_SPEECH_DIRTY", "true")
+    results.collect(exp, "test", "bash run.sh --seeds 3")
+    found = json.loads((exp / "results.json").read_text())
+    assert list(found) == ["schema", "systems", "pairs", "commit", "dirty", "command"]
+    assert (found["schema"], found["commit"], found["dirty"]) == (1, "abc1234", True)
+    assert found["command"] == "bash run.sh --seeds 3"
+    assert [(one["name"], one["seed"]) for one in found["systems"]] == [
+        ("base", None),
+        ("ia3", 1),
+        ("ia3", 2),
+        ("ia3", 3),
+    ]
+    base, first = found["systems"][:2]
+    assert (base["adapter"], base["trainable"], base["seconds"]) == (None, 0, 0.0)
+    assert first == {
+        "name": "ia3",
+        "adapter": f"{exp}/ia3_seed1/adapter",
+        "set": "test",
+        "seed": 1,
+        "wer": 0.36,
+        "wer_ci": [0.31, 0.41],
+        "ci_unit": "speaker",
+        "cer": 0.09,
+        "words": 100,
+        "utterances": 10,
+        "term_error_rate": 0.54,
+        "trainable": 9216,
+        "seconds": 61.7,
+        "dev_wer": 0.3,
+    }
+    assert [(one["set"], one["baseline"], one["system"], one["seed"]) for one in found["pairs"]] == [
+        ("test", "base", "ia3", seed) for seed in (1, 2, 3)
+    ]
+    assert found["pairs"][0]["relative"] == pytest.approx(-0.1)
+    assert found["pairs"][0]["relative_ci"] == pytest.approx([-0.2, 0.0])
+    assert capsys.readouterr().out == (exp / "RESULTS.md").read_text()
+
+
+def test_markdown(results, exp, monkeypatch):
+    monkeypatch.setenv("IA3_SPEECH_COMMIT", "abc1234")
+    monkeypatch.setenv("IA3_SPEECH_DIRTY", "false")
+    results.collect(exp, "test", "bash run.sh --seeds 3")
+    assert (exp / "RESULTS.md").read_text() == EXPECTED
+
+
+EXPECTED = """\
+| test | WER % | change % | CER % | change % | term errors % | change % | dev WER % | trained | WER % of \
+the seeds |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| base | 40.0 [35.0, 45.0] | – | 10.0 | – | 60.0 [40.0, 80.0] | – | – | – | – |
+| ia3 (seed 3 of 3) | 32.0 [27.0, 37.0] | -20.0 [-30.0, -10.0] | 8.0 | -20.0 [-30.0, -10.0] | 48.0 \
+[32.0, 64.0] | \
+-20.0 [-30.0, -10.0] | 25.0 | 9,216 numbers, 62 s | 30.0 to 36.0 |
+
+| terms | occurrences | base % | ia3 % | change % |
+| --- | ---: | ---: | ---: | ---: |
+| all | 40 | 60.0 | 48.0 | -40.0 [-50.0, -30.0] |
+| drug | 40 | 80.0 | 64.0 | -20.0 [-30.0, -10.0] |
+
+| by label | utterances | words | base WER % | ia3 WER % | change % |
+| --- | ---: | ---: | ---: | ---: | ---: |
+| accent: scottish | 10 | 100 | 40.0 | 32.0 | -20.0 [-30.0, -10.0] |
+| accent: caribbean | 10 | 100 | 20.0 | 16.0 | -60.0 [-70.0, -50.0] |
+
+- test: 10 utterances, 100 words. In brackets 95 % intervals of a bootstrap over 4 speakers; changes are \
+relative \
+to the base on the same draws, negative is better.
+- Matched pairs test (MAPSSWE) of ia3 against the base: 30 segments, z = 2.50, p = 0.012.
+- Training took 1.0 minutes a seed.
+- Command: `bash run.sh --seeds 3` (commit abc1234).
+"""
+
+
+def test_median_of_seeds(results, exp, capsys):
+    for seeds, expected in ((1, 1), (2, 2), (3, 3)):
+        results.median(exp, "ia3", seeds)
+        assert capsys.readouterr().out == f"{exp}/ia3_seed{expected}\n"
+
+
+def test_fill_replaces_what_stands_in_a_block_and_nothing_else(results, exp, capsys):
+    results.collect(exp, "test", "bash run.sh")
+    page = exp / "page.md"
+    page.write_text("# Title\n<!-- results . terms -->\nold\n<!-- end of results -->\nprose 40.0\n")
+    results.fill(page)
+    table = EXPECTED.split("\n\n")[1]
+    filled = f"# Title\n<!-- results . terms -->\n{table}\n<!-- end of results -->\nprose 40.0\n"
+    assert page.read_text() == filled
+    results.fill(page)
+    assert page.read_text() == filled
+
+
+def test_fill_takes_some_systems(results, exp, capsys):
+    results.collect(exp, "test", "bash run.sh")
+    page = exp / "page.md"
+    page.write_text("<!-- results . systems only other -->\n<!-- end of results -->\n")
+    results.fill(page)
+    assert "| base |" in page.read_text()
+    assert "ia3" not in page.read_text()
+
+
+def test_errors_name_the_cure(results, exp, tmp_path):
+    page = exp / "page.md"
+    page.write_text("no block\n")
+    with pytest.raises(UserError, match=r"page\.md: no block to fill \(<!-- results exp/CORPUS -->"):
+        results.fill(page)
+    page.write_text("<!-- results . graphs -->\n<!-- end of results -->\n")
+    with pytest.raises(UserError, match="a block asks for 'graphs'"):
+        results.fill(page)
+    with pytest.raises(UserError, match=r"train\.json: not there yet"):
+        results.median(exp, "ia3", 4)

@@ -1,0 +1,95 @@
+"""recipes/utils/run keeps the contract of Kaldi's run.pl, so that queue.pl can take its place."""
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+RUN = Path(__file__).parents[2] / "recipes/utils/run"
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    return subprocess.run([RUN, *arguments], capture_output=True, text=True, cwd=cwd, check=False)
+
+
+def test_log_of_one_job(tmp_path):
+    done = run("log/x.log", "echo", "two words", "one", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    log = (tmp_path / "log/x.log").read_text()
+    day = r"\w{3} \w{3} [ \d]\d \d\d:\d\d:\d\d \d{4}"
+    assert re.fullmatch(
+        rf'# echo "two words" one\n# Started at {day}\n#\ntwo words one\n'
+        rf"# Accounting: time=\d+ threads=1\n# Ended \(code 0\) at {day}, elapsed time \d+ seconds\n",
+        log,
+    )
+
+
+def test_jobs_are_numbered_in_log_and_command(tmp_path):
+    assert run("JOB=3:5", "x.JOB.log", "echo", "JOB", ">", "out.JOB", cwd=tmp_path).returncode == 0
+    assert [(tmp_path / f"out.{job}").read_text() for job in (3, 4, 5)] == ["3\n", "4\n", "5\n"]
+    assert sorted(path.name for path in tmp_path.glob("*.log")) == ["x.3.log", "x.4.log", "x.5.log"]
+
+
+def test_any_name_of_the_job_variable_and_a_single_number(tmp_path):
+    assert run("LMWT=7", "score.LMWT.log", "echo", "LMWT", cwd=tmp_path).returncode == 0
+    assert "\n7\n" in (tmp_path / "score.7.log").read_text()
+
+
+def test_options_of_a_grid_are_accepted(tmp_path):
+    options = ["--mem", "4G", "--gpu", "1", "--num-threads", "6", "--max-jobs-run", "2", "--config", "c.conf"]
+    assert run(*options, "JOB=1:2", "x.JOB.log", "true", cwd=tmp_path).returncode == 0
+    assert "# Accounting: time=0 threads=6\n" in (tmp_path / "x.1.log").read_text()
+
+
+def test_pipes_between_words_are_the_shells(tmp_path):
+    assert run("x.log", "printf", "'a\\nb\\n'", "|", "wc", "-l", cwd=tmp_path).returncode == 0
+    assert "\n2\n" in (tmp_path / "x.log").read_text()
+
+
+def test_a_failing_part_of_a_pipe_fails_the_job(tmp_path):
+    assert run("x.log", "false", "|", "cat", cwd=tmp_path).returncode == 1
+
+
+def test_one_failed_job_of_many_fails_the_call(tmp_path):
+    done = run("JOB=1:3", "log/x.JOB.log", "test", "JOB", "-ne", "2", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "run: 1 / 3 failed, log is in log/x.*.log\n")
+    assert "# Ended (code 1) at " in (tmp_path / "log/x.2.log").read_text()
+    assert "# Ended (code 0) at " in (tmp_path / "log/x.3.log").read_text()
+
+
+def test_a_failed_single_job_names_its_log(tmp_path):
+    done = run("JOB=4", "x.JOB.log", "exit", "3", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (1, "run: job failed, log is in x.4.log\n")
+    assert "# Ended (code 3) at " in (tmp_path / "x.4.log").read_text()
+
+
+def test_max_jobs_run_bounds_what_runs_at_once(tmp_path):
+    # Each job holds a folder of one name while it runs: two at once would collide.
+    command = ["mkdir", "held", "&&", "sleep", "0.05", "&&", "rmdir", "held"]
+    assert run("--max-jobs-run", "1", "JOB=1:4", "x.JOB.log", *command, cwd=tmp_path).returncode == 0
+
+
+def test_refusals(tmp_path):
+    for arguments, message in (
+        (
+            ["JOB=1:2", "x.log", "true"],
+            "run: the log x.log must have JOB in its name, else the jobs overwrite each other's\n",
+        ),
+        (["JOB=2:1", "x.JOB.log", "true"], "run: bad range of jobs JOB=2:1: use JOB=1:n\n"),
+        (["--mem"], "run: option --mem has no value\n"),
+        (["x.log"], "run: usage: run [options] [JOB=1:n] log-file command-line arguments…\n"),
+    ):
+        done = run(*arguments, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (1, message)
+
+
+def test_a_terminated_call_ends_its_job(tmp_path):
+    process = subprocess.Popen([RUN, "x.log", "sleep", "60"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    log = tmp_path / "x.log"
+    while not (log.exists() and "Started" in log.read_text()):
+        time.sleep(0.01)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert "run: ended by signal 15" in process.communicate(timeout=20)[1]
+    assert process.returncode == 128 + 15

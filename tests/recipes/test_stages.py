@@ -1,0 +1,134 @@
+"""recipes/utils: keys of what went in, markers of finished work, and jobs that run once."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+UTILS = Path(__file__).parents[2] / "recipes/utils"
+
+
+def bash(script: str, cwd: Path) -> subprocess.CompletedProcess:
+    environment = os.environ | {"PATH": f"{UTILS}:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script], cwd=cwd, env=environment, capture_output=True, text=True
+    )
+
+
+def key(*arguments: str, cwd: Path) -> str:
+    done = subprocess.run([UTILS / "key.py", *arguments], cwd=cwd, capture_output=True, text=True, check=True)
+    assert len(done.stdout) == 17
+    return done.stdout
+
+
+def data_directory(folder: Path, audio: bytes = b"sound") -> Path:
+    data = folder / "data/train"
+    data.mkdir(parents=True, exist_ok=True)
+    (folder / "data/a 1.wav").write_bytes(audio)
+    (data / "wav.scp").write_text("a a 1.wav\nb cat x.wav |\n")
+    (data / "text").write_text("a hello\nb world\n")
+    return data
+
+
+def test_key_of_text(tmp_path):
+    assert key("seed=1", cwd=tmp_path) == key("seed=1", cwd=tmp_path)
+    assert key("seed=1", cwd=tmp_path) != key("seed=2", cwd=tmp_path)
+    assert key("a", "b", cwd=tmp_path) != key("b", "a", cwd=tmp_path) != key("a b", cwd=tmp_path)
+
+
+def test_key_of_a_word_is_not_that_of_a_folder_with_its_name(tmp_path):
+    before = key("small", cwd=tmp_path)
+    (tmp_path / "small").mkdir()
+    assert key("small", cwd=tmp_path) == before != key("./small", cwd=tmp_path)
+
+
+def test_key_of_a_file_is_that_of_its_contents(tmp_path):
+    (tmp_path / "a.yaml").write_text("x: 1\n")
+    (tmp_path / "b.yaml").write_text("x: 1\n")
+    assert key("./a.yaml", cwd=tmp_path) == key("./b.yaml", cwd=tmp_path)
+    (tmp_path / "b.yaml").write_text("x: 2\n")
+    assert key("./a.yaml", cwd=tmp_path) != key("./b.yaml", cwd=tmp_path)
+
+
+def test_key_of_a_data_directory(tmp_path):
+    one, two = data_directory(tmp_path / "one"), data_directory(tmp_path / "two")
+    first = key(str(one), cwd=tmp_path)
+    assert key(str(two), cwd=tmp_path) == first  # wherever it lies
+    os.utime(tmp_path / "two/data/a 1.wav", (0, 0))
+    (two / ".backup").mkdir()
+    (two / ".backup/text").write_text("a hullo\n")
+    assert key(str(two), cwd=tmp_path) == first  # dates and hidden files don't count
+    data_directory(tmp_path / "two", audio=b"noise")
+    assert key(str(two), cwd=tmp_path) != first  # another recording
+    data_directory(tmp_path / "two")
+    (two / "utt2accent").write_text("a scottish\n")
+    assert key(str(two), cwd=tmp_path) != first
+
+
+def test_key_of_a_corpus_of_data_directories(tmp_path):
+    data_directory(tmp_path / "one")
+    data_directory(tmp_path / "two")
+    first = key("./one", cwd=tmp_path)
+    assert key("./two", cwd=tmp_path) == first
+    (tmp_path / "two/data/train/text").write_text("a hello\nb word\n")
+    assert key("./two", cwd=tmp_path) != first
+
+
+STAGES = """
+. stage.sh
+stage=1 stop_stage=9
+if begin 2 "work" out/.done ./input "n=1"; then
+  mkdir -p out; cat input >>out/log
+  [[ $(<input) != bad ]] || exit 7
+  finish
+fi
+"""
+
+
+def test_a_stage_is_done_once_for_its_inputs(tmp_path):
+    (tmp_path / "input").write_text("x\n")
+    assert bash(STAGES, tmp_path).stdout == "stage 2, work\n"
+    assert bash(STAGES, tmp_path).stdout == "stage 2, work: done\n"
+    assert (tmp_path / "out/log").read_text() == "x\n"
+    (tmp_path / "input").write_text("y\n")
+    assert bash(STAGES, tmp_path).stdout == "stage 2, work\n"
+    assert (tmp_path / "out/log").read_text() == "x\ny\n"
+    marker = json.loads((tmp_path / "out/.done").read_text())
+    assert list(marker) == ["key", "commit", "dirty", "finished", "seconds"]
+
+
+def test_a_failed_stage_leaves_no_marker(tmp_path):
+    (tmp_path / "input").write_text("bad\n")
+    assert bash(STAGES, tmp_path).returncode == 7
+    assert not (tmp_path / "out/.done").exists()
+    (tmp_path / "input").write_text("good\n")
+    assert bash(STAGES, tmp_path).stdout == "stage 2, work\n"
+
+
+def test_a_stage_out_of_range_is_silent(tmp_path):
+    (tmp_path / "input").write_text("x\n")
+    for bounds in ("stage=3 stop_stage=9", "stage=1 stop_stage=1"):
+        done = bash(STAGES.replace("stage=1 stop_stage=9", bounds), tmp_path)
+        assert (done.returncode, done.stdout) == (0, "")
+    assert not (tmp_path / "out").exists()
+
+
+def test_once(tmp_path):
+    command = "bash -c 'echo run >>exp/a/log; test ! -e broken'"
+    assert bash(f"once exp/a K1 {command}", tmp_path).returncode == 0
+    assert bash(f"once exp/a K1 {command}", tmp_path).stdout == "exp/a: done\n"
+    assert (tmp_path / "exp/a/log").read_text() == "run\n"
+
+
+def test_once_resumes_what_failed_and_sets_aside_what_has_other_inputs(tmp_path):
+    command = "bash -c 'echo run >>exp/a/log; test ! -e broken'"
+    (tmp_path / "broken").touch()
+    assert bash(f"once exp/a K1 {command}", tmp_path).returncode == 1
+    assert not (tmp_path / "exp/a/.done").exists()
+    (tmp_path / "broken").unlink()
+    assert bash(f"once exp/a K1 {command}", tmp_path).returncode == 0
+    assert (tmp_path / "exp/a/log").read_text() == "run\nrun\n"
+    done = bash(f"once exp/a K2 {command}", tmp_path)
+    assert done.stdout == "exp/a was made from other inputs and moves to exp/.backup/a\n"
+    assert (tmp_path / "exp/a/log").read_text() == "run\n"
+    assert (tmp_path / "exp/.backup/a/log").read_text() == "run\nrun\n"

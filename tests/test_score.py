@@ -1,0 +1,418 @@
+"""The score command and its API: files, score.json, labels, clusters, baseline, and what must not crash."""
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jiwer
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ia3_speech.alignment import Errors
+from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import DataDir, Utterance
+from ia3_speech.score import main, score, word_errors
+from ia3_speech.terms import make_terms
+
+REFERENCE = Path(__file__).parents[2] / "shared/reference/kaldi_scoring"
+
+TEXT = {
+    "ann-1": "the patient has atrial fibrillation",
+    "ann-2": "no fever",
+    "bob-1": "start metformin today",
+    "bob-2": "",
+    "cat-1": "no fever no cough",
+}
+HEARD = {
+    "ann-1": "the patient has a trial fibrillation",
+    "ann-2": "no fever",
+    "bob-1": "start metformin to day",
+    "bob-2": "",
+    "cat-1": "no fever cough",
+}
+ACCENT = {"ann": "scottish", "bob": "scottish", "cat": "welsh"}
+
+
+def write_lines(path, lines):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{key} {value}".rstrip() + "\n" for key, value in lines.items()))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A recipe's folder with data/test and exp/decode, as the working directory."""
+    monkeypatch.chdir(tmp_path)
+    write_lines(Path("data/test/text"), TEXT)
+    write_lines(Path("data/test/utt2spk"), {utterance: utterance[:3] for utterance in TEXT})
+    write_lines(Path("data/test/spk2utt"), {s: " ".join(u for u in TEXT if u[:3] == s) for s in ACCENT})
+    write_lines(Path("data/test/spk2accent"), ACCENT)
+    write_lines(Path("exp/decode/text"), HEARD)
+    return tmp_path
+
+
+def scored(**options):
+    """Run the command on `place`; score.json."""
+    main(Path("data/test"), Path("exp/decode"), replications=200, **options)
+    return json.loads(Path("exp/decode/score.json").read_text())
+
+
+def make_data(texts, speakers=None, **labels):
+    """A DataDir in memory: {utterance: text}; labels are {label: {utterance: value}}."""
+    return DataDir(
+        Path("data/test"),
+        [
+            Utterance(
+                id=utterance,
+                speaker=(speakers or {}).get(utterance, "spk"),
+                recording=utterance,
+                source="none.wav",
+                start=None,
+                end=None,
+                text=text,
+                duration=None,
+                labels={label: values[utterance] for label, values in labels.items() if utterance in values},
+            )
+            for utterance, text in sorted(texts.items())
+        ],
+    )
+
+
+def test_the_command_as_users_type_it(place):
+    command_line = [
+        sys.executable,
+        "-m",
+        "ia3_speech.score",
+        "data/test",
+        "exp/decode",
+        "--replications",
+        "100",
+    ]
+    root = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        command_line, capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": root}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(
+        "%WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]\n%SER 60.00 [ 3 / 5 ]\n"
+        "Scored 5 sentences, 0 not present in hyp.\n\n"
+    )
+
+
+def test_every_file_is_written(place):
+    main(Path("data/test"), Path("exp/decode"), replications=100)
+    decode = Path("exp/decode")
+    written = {str(path.relative_to(decode)) for path in decode.rglob("*") if path.is_file()}
+    assert written == {
+        "text",
+        "score.json",
+        "wer_1_0.0",
+        "ref.trn",
+        "hyp.trn",
+        "scoring_kaldi/best_wer",
+        "scoring_kaldi/test_filt.txt",
+        "scoring_kaldi/penalty_0.0/1.txt",
+        *(
+            f"scoring_kaldi/wer_details/{name}"
+            for name in ["per_utt", "per_spk", "ops", "wer_bootci", "lmwt", "wip"]
+        ),
+    }
+    assert (decode / "scoring_kaldi/best_wer").read_text() == (
+        "%WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ] exp/decode/wer_1_0.0\n"
+    )
+    assert (decode / "scoring_kaldi/test_filt.txt").read_text() == (
+        "ann-1 the patient has atrial fibrillation\nann-2 no fever\nbob-1 start metformin today\n"
+        "bob-2\ncat-1 no fever no cough\n"
+    )
+    assert (decode / "hyp.trn").read_text() == (
+        "the patient has a trial fibrillation (ann-ann-1)\nno fever (ann-ann-2)\n"
+        "start metformin to day (bob-bob-1)\n(bob-bob-2)\nno fever cough (cat-cat-1)\n"
+    )
+    assert (decode / "ref.trn").read_text().splitlines()[3:] == [
+        "(bob-bob-2)",
+        "no fever no cough (cat-cat-1)",
+    ]
+
+
+@pytest.mark.skipif(not REFERENCE.is_dir(), reason="Kaldi's frozen outputs (../shared) are not here")
+@pytest.mark.parametrize("normalize", ["none", "ctc"])
+def test_kaldis_frozen_case_through_the_command(tmp_path, monkeypatch, normalize):
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    for name in ("text", "utt2spk"):
+        shutil.copyfile(REFERENCE / name, Path("data") / name)
+    lines = (REFERENCE / "utt2spk").read_text().splitlines()
+    speakers = {}
+    for utterance, speaker in map(str.split, lines):
+        speakers.setdefault(speaker, []).append(utterance)
+    write_lines(Path("data/spk2utt"), {s: " ".join(speakers[s]) for s in sorted(speakers)})
+    Path("decode").mkdir()
+    shutil.copyfile(REFERENCE / "hyp", "decode/text")
+    main(Path("data"), Path("decode"), replications=100, normalize=normalize)
+    assert Path("decode/wer_1_0.0").read_bytes() == (REFERENCE / "wer").read_bytes()
+    for name in ("per_utt", "per_spk", "ops"):
+        found = Path("decode/scoring_kaldi/wer_details", name).read_bytes()
+        assert found == (REFERENCE / name).read_bytes()
+
+
+def test_score_json(place):
+    found = scored()
+    assert found["schema"] == 1
+    assert found["wer"] == 5 / 14
+    low, high = found["wer_ci"]
+    assert low <= 5 / 14 <= high
+    assert (found["words"], found["utterances"], found["missing"]) == (14, 5, 0)
+    assert (found["insertions"], found["deletions"], found["substitutions"]) == (2, 1, 2)
+    assert (found["ci_unit"], found["ci_clusters"]) == ("speaker", 3)
+    assert found["term_error_rate"] is None
+    assert found["normalize"] == "ctc"
+    assert found["filters"] == {"ref": None, "hyp": None}
+    assert "baseline" not in found
+    assert set(found["by_label"]) == {"speaker", "accent"}
+    assert found["by_label"]["accent"]["scottish"]["wer"] == 4 / 10
+    assert found["by_label"]["accent"]["scottish"]["ci_clusters"] == 2
+    # one speaker alone can't be resampled by speaker
+    assert found["by_label"]["speaker"]["bob"]["ci_unit"] == "utterance"
+    assert found["by_label"]["speaker"]["cat"]["wer"] == 1 / 4
+    assert found["by_label"]["speaker"]["cat"]["wer_ci"] is None  # and one utterance not at all
+
+
+def test_totals_are_jiwers(place):
+    found = scored()
+    texts = [TEXT[u] for u in TEXT], [HEARD[u] for u in TEXT]
+    assert found["wer"] == pytest.approx(jiwer.wer(*texts))
+    assert found["cer"] == pytest.approx(jiwer.cer(*texts))
+
+
+def test_the_same_input_gives_the_same_bytes(place):
+    def everything():
+        main(Path("data/test"), Path("exp/decode"), baseline=Path("exp/base"), replications=300)
+        return {path: path.read_bytes() for path in Path("exp").rglob("*") if path.is_file()}
+
+    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in TEXT.items()})
+    assert everything() == everything()
+
+
+def test_a_missing_hypothesis_counts_as_deletions(place, caplog):
+    write_lines(
+        Path("exp/decode/text"), {u: text for u, text in HEARD.items() if u != "cat-1"} | {"dan-9": "x"}
+    )
+    found = scored()
+    assert (found["missing"], found["words"], found["utterances"]) == (1, 14, 5)
+    assert Path("exp/decode/wer_1_0.0").read_text() == (
+        "%WER 57.14 [ 8 / 14, 2 ins, 4 del, 2 sub ] [PARTIAL]\n%SER 60.00 [ 3 / 5 ]\n"
+        "Scored 5 sentences, 1 not present in hyp.\n"
+    )
+    assert (
+        "cat-1 ref   no  fever   no  cough"
+        in Path("exp/decode/scoring_kaldi/wer_details/per_utt").read_text()
+    )
+    assert "1 utterances are missing, all their words count as deleted: cat-1" in caplog.text
+    assert "1 utterances are not in data/test and not scored" in caplog.text
+
+
+def test_a_baseline_beside(place):
+    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
+    found = scored(baseline=Path("exp/base"))
+    change = found["changes"]["wer"]
+    assert change["baseline"] == found["baseline"]["wer"] == 10 / 14
+    assert change["difference"] == pytest.approx(-5 / 14)
+    assert change["relative"] == pytest.approx(-0.5)
+    assert change["relative_ci"][0] <= -0.5 <= change["relative_ci"][1] < 0
+    assert found["changes"]["cer"]["relative"] < 0
+    assert found["by_label"]["accent"]["welsh"]["changes"]["wer"]["relative"] == pytest.approx(-0.5)
+    assert found["mapsswe"]["segments"] == 8
+    assert found["mapsswe"]["mean"] == 5 / 8  # a positive mean: the baseline makes more errors
+    lines = Path("exp/decode/scoring_kaldi/wer_details/wer_bootci").read_text().splitlines()
+    assert lines[0].startswith("Set1: %WER 7")
+    assert lines[1].startswith("Set2: %WER 3")
+    assert lines[2] == "Probability of Set2 improving Set1: 100.00"
+
+
+def test_a_system_against_itself_has_not_changed(place):
+    found = scored(baseline=Path("exp/decode"))
+    assert found["changes"]["wer"] == {
+        "baseline": 5 / 14,
+        "difference": 0.0,
+        "difference_ci": [0.0, 0.0],
+        "relative": 0.0,
+        "relative_ci": [0.0, 0.0],
+    }
+    assert found["mapsswe"]["p"] == 1.0
+
+
+def test_terms_by_category(place):
+    Path("terms.txt").write_text("Atrial Fibrillation\tcondition\nfever\tcondition\nmetformin\tdrug\n")
+    write_lines(Path("exp/base/text"), {u: text.replace("fever", "fervour") for u, text in HEARD.items()})
+    found = scored(terms=Path("terms.txt"), baseline=Path("exp/base"))
+    assert found["term_error_rate"] == 1 / 4
+    pooled = found["terms"]
+    assert (pooled["reference"], pooled["missed"], pooled["false"]) == (4, 1, 0)
+    assert pooled["change"]["baseline"] == 3 / 4
+    assert found["changes"]["term_error_rate"]["relative"] == pytest.approx(-2 / 3)
+    assert found["terms_by_category"]["condition"]["term_error_rate"] == 1 / 3
+    assert found["terms_by_category"]["drug"]["term_error_rate"] == 0.0
+    assert found["by_label"]["accent"]["welsh"]["term_error_rate"] == 0.0
+    assert found["by_label"]["accent"]["welsh"]["terms_by_category"]["drug"]["term_error_rate"] is None
+
+
+def test_clusters():
+    texts = {f"u{n}": "a b" for n in range(6)}
+    speakers = {f"u{n}": f"s{n % 3}" for n in range(6)}
+    consultations = {f"u{n}": f"c{n % 2}" for n in range(6)}
+    heard = dict.fromkeys(texts, "a")
+
+    def unit(data, **options):
+        found = score(data, heard, replications=10, **options)
+        return found.ci_unit, found.ci_clusters
+
+    assert unit(make_data(texts, speakers)) == ("speaker", 3)
+    data = make_data(texts, speakers, consultation=consultations, room={"u0": "x"})
+    assert unit(data) == ("consultation", 2)
+    assert unit(data, cluster="speaker") == ("speaker", 3)
+    assert unit(data, cluster="utterance") == ("utterance", 6)
+    assert unit(make_data(texts)) == ("utterance", 6)  # one speaker
+    with pytest.raises(UserError, match=r"--cluster room: utterance u1 has no such label"):
+        unit(data, cluster="room")
+    del consultations["u5"]
+    assert unit(make_data(texts, speakers, consultation=consultations)) == ("speaker", 3)
+
+
+def test_utterances_without_a_label_are_a_group_of_their_own():
+    data = make_data({"u1": "a", "u2": "b"}, accent={"u1": "welsh"})
+    found = score(data, {"u1": "a", "u2": "x"}, replications=10)
+    assert {value: rates.wer for value, rates in found.by_label["accent"].items()} == {
+        "(none)": 1.0,
+        "welsh": 0.0,
+    }
+
+
+def test_hooks_are_used_and_recorded(place):
+    write_lines(Path("exp/decode/text"), {u: f"[noise] {text}" for u, text in HEARD.items()})
+    write_lines(Path("data/test/text"), TEXT | {"bob-2": "[noise]"})
+    hook = Path("local/wer_output_filter")
+    hook.parent.mkdir()
+    hook.write_text("#!/bin/sh\nsed 's/\\[noise\\]//g'\n")
+    hook.chmod(0o755)
+    found = scored()
+    assert found["filters"] == {"ref": "local/wer_output_filter", "hyp": "local/wer_output_filter"}
+    assert found["wer"] == 5 / 14  # the filter came before the normalisation, which would have kept "noise"
+    only = Path("local/wer_ref_filter")
+    only.write_text("#!/bin/sh\ngrep ^ann\n")
+    only.chmod(0o755)
+    assert scored()["utterances"] == 2  # as with Kaldi, what the filter drops is not scored
+
+
+def test_normalisation_is_used_and_recorded(place):
+    write_lines(Path("data/test/text"), {u: text.upper() for u, text in TEXT.items()})
+    assert scored()["wer"] == 5 / 14
+    assert scored(normalize="none")["wer"] > 0.9
+    found = scored(normalize="english")
+    assert found["normalize"] == "english"
+    assert found["wer"] == pytest.approx(5 / 14)
+
+
+def test_word_errors():
+    assert word_errors(["A b!", "c"], ["a", "c d"]) == Errors(3, 1, 1, 0, 2, 2)
+    assert word_errors(["A b"], ["a b"], normalize="none").substitutions == 1
+    assert math.isnan(word_errors([], []).wer)
+    with pytest.raises(ValueError):
+        word_errors(["a"], [])
+
+
+def test_nothing_said_nothing_heard(place, capsys):
+    write_lines(Path("data/test/text"), dict.fromkeys(TEXT, ""))
+    write_lines(Path("exp/decode/text"), dict.fromkeys(TEXT, "") | {"ann-1": "uh"})
+    Path("terms.txt").write_text("uh\tnoise\n")
+    found = scored(terms=Path("terms.txt"), baseline=Path("exp/decode"))
+    assert (found["wer"], found["wer_ci"], found["errors"], found["words"]) == (None, None, 1, 0)
+    assert found["cer"] is None
+    assert found["term_error_rate"] is None
+    assert found["terms"]["false"] == 1
+    assert found["changes"]["wer"]["relative_ci"] is None
+    assert capsys.readouterr().out.startswith("%WER nan [ 1 / 0, 1 ins, 0 del, 0 sub ]\n")
+
+
+@given(
+    texts=st.lists(
+        st.tuples(st.text("ab ", max_size=8), st.text("ab ", max_size=8), st.sampled_from("xyz")),
+        min_size=1,
+        max_size=6,
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_any_texts_are_scored_and_the_labels_add_up(texts):
+    data = make_data(
+        {f"u{n}": said for n, (said, _, _) in enumerate(texts)},
+        accent={f"u{n}": accent for n, (_, _, accent) in enumerate(texts)},
+    )
+    heard = {f"u{n}": text for n, (_, text, _) in enumerate(texts)}
+    found = score(
+        data, heard, baseline={"u0": "a"}, terms=make_terms({"a b": ["x"], "a": []}), replications=20
+    )
+    for label in ("accent", "speaker"):
+        groups = found.by_label[label].values()
+        for name in ("errors", "words", "character_errors", "utterances"):
+            assert sum(getattr(rates, name) for rates in groups) == getattr(found, name)
+    if found.words:
+        assert found.wer == pytest.approx(found.errors / found.words)
+        assert found.wer_ci is None if len(texts) == 1 else found.wer_ci[0] <= found.wer_ci[1]
+
+
+@given(content=st.binary(max_size=60))
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_garbled_hypothesis_file_never_shows_a_traceback(place, content):
+    Path("exp/decode/text").write_bytes(content)
+    try:
+        main(Path("data/test"), Path("exp/decode"), replications=5)
+    except UserError as error:
+        assert "exp/decode/text" in str(error) or "data/test" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data/test", "exp/absent"], "exp/absent/text: no such file"),
+        (["data/test", "exp/decode", "--baseline", "exp/absent"], "exp/absent/text: no such file"),
+        (["data/test", "exp/decode", "--terms", "absent.txt"], "absent.txt: the term list can't be read"),
+        (
+            ["data/test", "exp/decode", "--cluster", "ward"],
+            "--cluster ward: utterance ann-1 has no such label",
+        ),
+        (["data/test", "exp/other"], "none of its utterances has a hypothesis"),
+        (["data/test", "exp/decode", "--replications", "0"], "--replications: at least 1"),
+    ],
+)
+def test_errors_are_told_without_a_traceback(place, capsys, arguments, message):
+    write_lines(Path("exp/other/text"), {"someone-1": "else"})
+    with pytest.raises(SystemExit) as stop:
+        command(main, argv=arguments)
+    assert stop.value.code == 1
+    assert message in capsys.readouterr().err
+
+
+def test_the_table(place, capsys):
+    Path("terms.txt").write_text("fever\tcondition\nmetformin\n")
+    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
+    capsys.readouterr()
+    scored(terms=Path("terms.txt"), baseline=Path("exp/base"))
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert lines[0] == "%WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]"
+    assert any(
+        line.startswith("accent scottish") and " 40.00 " in line and " -50.0 " in line for line in lines
+    )
+    assert any(line.startswith("condition") for line in lines)
+    assert "With as few as 3 speakers they are too narrow." in out
+    assert "MAPSSWE of baseline and system: 8 segments" in out
+    assert all(line == line.rstrip() for line in lines)
+    write_lines(Path("exp/base/text"), {"ann-1": "the"})
+    scored(baseline=Path("exp/base"))
+    assert (
+        "4 hypotheses of the baseline are missing: all their words count as deleted."
+        in capsys.readouterr().out
+    )
