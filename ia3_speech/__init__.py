@@ -1,6 +1,8 @@
 """ia3_speech adapts pretrained CTC speech recognisers by training nothing but IA³ vectors."""
 
 import importlib
+import sys
+from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -23,3 +25,19 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+class _Package(ModuleType):
+    """The import of a module sets it as an attribute of its package: `transcribe` the module would hide
+    `transcribe` the function from the second `from ia3_speech import transcribe` on. Here it can't."""
+
+    @property
+    def transcribe(self) -> Any:
+        return __getattr__("transcribe")
+
+    @transcribe.setter
+    def transcribe(self, module: ModuleType) -> None:
+        pass
+
+
+sys.modules[__name__].__class__ = _Package

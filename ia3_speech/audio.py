@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 SAMPLE_RATE = 16_000  # Hz, of every wav2vec 2.0 and HuBERT base
 RECEPTIVE_FIELD = 400  # samples (25 ms): what one frame of such a base sees, hence the shortest usable input
+# Decoded before a segment and thrown away: after a jump an MP3 decoder lacks up to 511 bytes that earlier
+# frames lent to later ones, 20 frames or 0.7 s at the lowest bit rates; Vorbis and Opus need a few windows.
+LEAD_IN = 1.0  # seconds
 SEGMENT_OVERSHOOT = 0.5  # seconds that a segment may outlast its recording (Kaldi's --max-overshoot)
 
 # Clipped: flat tops. Speech scaled up to its peak has single samples at full scale and no runs of them;
@@ -89,9 +92,12 @@ def load(
                 f"the recording, which ends at {frames / rate:.2f} s (correct its line in segments)"
             )
         try:
-            sound.seek(first)
-            wave = sound.read(max(0, min(last, frames) - first), dtype="float32", always_2d=True)
-        except (RuntimeError, OSError, ValueError) as error:
+            lead = min(first, round(LEAD_IN * rate))
+            sound.seek(first - lead)
+            wave = sound.read(max(0, min(last, frames) - first) + lead, dtype="float32", always_2d=True)[
+                lead:
+            ]
+        except (RuntimeError, OSError, ValueError, MemoryError) as error:
             raise AudioError(
                 f"{name_of(source)}: cannot be decoded: {sentence(error)} (damaged: copy the file again)"
             ) from None
@@ -173,7 +179,8 @@ def report(bad: Sequence[BadAudio]) -> str:
     if len(bad) > NAMED:
         lines.append(f"  … and {len(bad) - NAMED} more")
     lines.append(
-        "Repair these files, or pass --on-error skip: it leaves the unusable ones out and keeps clipped ones."
+        "Repair these files, or leave them out: for good by deleting their lines in wav.scp and running fix; "
+        "for one run by --on-error skip, where a command has it (clipped audio is kept then)."
     )
     return "\n".join(lines)
 

@@ -7,8 +7,8 @@ In: waveforms, float32 (samples,), 16 kHz mono. Out: one tensor of logits each, 
 
 Why not simply `model(batch)`: (1) where the front end normalises over time (`feat_extract_norm="group"`,
 the wav2vec2-base and HuBERT-base kind) padding changes every frame, so there the front end runs utterance by
-utterance; (2) transformers' convolutional `add_adapter` looks across a row's end into the padding, so that
-is zeroed, as it is for a row alone; (3) the encoder always gets an attention mask.
+utterance; (2) transformers' convolutional `add_adapter`, and data2vec's positional convolutions, look across
+a row's end into the padding, so that is zeroed, as it is for a row alone; (3) the encoder always gets an attention mask.
 """
 
 import hashlib
@@ -177,13 +177,11 @@ def returns_pair(body: nn.Module) -> bool:
 
 @contextmanager
 def silent_padding(body: nn.Module, lengths: torch.Tensor) -> Iterator[None]:
-    """Zero what lies beyond each row's frames before each convolution of transformers' `add_adapter`.
-
-    A row alone meets the convolution's own zero padding there. Raises BaseError where such an adapter
-    shortens the sequence (stride over 1): frames then no longer match.
-    """
-    adapter = getattr(body, "adapter", None)
-    if adapter is None or len(lengths) == 1:
+    """Zero what lies beyond each row's frames before each of several convolutions in a row: those of
+    transformers' `add_adapter`, and data2vec's positional ones. A row alone meets zero padding there."""
+    stacks = (getattr(body, "adapter", None), getattr(body.encoder, "pos_conv_embed", None))
+    layers = [layer for stack in stacks for layer in getattr(stack, "layers", ())]
+    if not layers or len(lengths) == 1:
         yield
         return
 
@@ -192,7 +190,7 @@ def silent_padding(body: nn.Module, lengths: torch.Tensor) -> Iterator[None]:
         inside = torch.arange(x.shape[2], device=x.device) < lengths.to(x.device)[:, None]
         return (x * inside[:, None].to(x.dtype), *args[1:])
 
-    handles = [layer.register_forward_pre_hook(silence) for layer in adapter.layers]
+    handles = [layer.register_forward_pre_hook(silence) for layer in layers]
     try:
         yield
     finally:

@@ -13,10 +13,16 @@ import dataclasses
 import inspect
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
 from itertools import pairwise
-from typing import Any, get_type_hints
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+if TYPE_CHECKING:
+    import jsonargparse
 
 
 class UserError(Exception):
@@ -27,21 +33,21 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None, 
     """Parse the command line for `run` (a function, or a dictionary of sub-commands), call it, exit.
 
     A function of one dataclass gets that dataclass's fields as flags, and `--config FILE` (YAML): a flag
-    goes before the file, the file before the default. `run` may return an exit code (int); None is 0. Flags take dashes or underscores alike; a flag of type
-    bool stands alone (`--check-audio`) or takes true or false.
+    goes before the file, the file before the default. A function of `*files` takes any number of words,
+    before, between and after its flags. `run` may return an exit code (int); None is 0. Flags take dashes
+    or underscores alike; a flag of type bool stands alone (`--check-audio`) or takes true or false.
     """
-    import jsonargparse
-
     set_up_logging()
-    options.setdefault("as_positional", True)
     arguments = [dashes_to_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
     options_class = only_dataclass(run)
     arguments = spell_out(arguments, set(switches(options_class or run)))
     try:
         if options_class:
-            code = run(parse(options_class, arguments))
+            code = run(parse(options_class, arguments, sys.modules[run.__module__]))
+        elif words := variadic(run):
+            code = call_variadic(run, words, arguments)
         else:
-            code = jsonargparse.auto_cli(run, args=arguments, fail_untyped=False, **options)
+            code = call(run, arguments, options)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
@@ -57,6 +63,15 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None, 
     sys.exit(code or 0)
 
 
+def call(run: Callable | dict[str, Callable], arguments: list[str], options: dict[str, Any]) -> Any:
+    """Call `run`, or the sub-command that the first word names. Exits with code 2 on bad flags."""
+    import jsonargparse
+
+    first = next(iter(run.values())) if isinstance(run, dict) else run
+    options = {"parser_class": partial(parser_of, sys.modules[first.__module__]), **options}
+    return jsonargparse.auto_cli(run, arguments, config_help=argparse.SUPPRESS, fail_untyped=False, **options)
+
+
 def only_dataclass(run: Callable | dict[str, Callable]) -> type | None:
     """The dataclass that is the one parameter of `run`, if it is such a function."""
     if isinstance(run, dict):
@@ -66,24 +81,99 @@ def only_dataclass(run: Callable | dict[str, Callable]) -> type | None:
     return taken[0] if len(taken) == 1 and dataclasses.is_dataclass(taken[0]) else None
 
 
-def parse(options_class: type, arguments: list[str]) -> Any:
+def parse(options_class: type, arguments: list[str], module: ModuleType) -> Any:
     """An instance of the dataclass from flags and `--config`. Exits with code 2 on bad flags."""
-    import jsonargparse
-
-    class Formatter(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        """Types and defaults by jsonargparse, the module docstring's line breaks as they are."""
-
-    module = sys.modules[options_class.__module__]
-    parser = jsonargparse.ArgumentParser(
-        prog=f"python -m {module.__spec__.name}" if getattr(module, "__spec__", None) else None,
-        description=(module.__doc__ or "").strip(),
-        formatter_class=Formatter,
-    )
+    parser = parser_of(module, print_config="--print_%s")
     parser.add_argument("--config", action="config", help="YAML file of options; flags go before it")
     parser.add_class_arguments(options_class, as_group=False)
     namespace = parser.parse_args(arguments)
     names = [field.name for field in dataclasses.fields(options_class)]
     return options_class(**{name: getattr(namespace, name) for name in names})
+
+
+def parser_of(module: ModuleType, **options: Any) -> "jsonargparse.ArgumentParser":
+    """A parser without flags, for the command that is `module`: its docstring says what the command does."""
+    spec = getattr(module, "__spec__", None)
+    if spec:
+        options.setdefault("prog", f"python -m {spec.name.removesuffix('.__main__')}")
+    options.setdefault("description", (module.__doc__ or "").strip())
+    return parser_class()(**options)
+
+
+@lru_cache(maxsize=1)
+def parser_class() -> type:
+    """jsonargparse's parser, with a help that shows flags as people type them (`--check-audio`)."""
+    import jsonargparse
+
+    class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+        """Defaults that say something, no Python types, the docstring's line breaks as they are."""
+
+        def __init__(self, prog: str, **options: Any):
+            super().__init__(prog.replace(" [options] ", " "), **options)
+
+        def _get_help_string(self, action: argparse.Action) -> str:
+            silent = action.default in (None, False, [], {}, argparse.SUPPRESS) or not action.option_strings
+            return (action.help or "") + ("" if silent else " (default: %(default)s)")
+
+        def _format_action_invocation(self, action: argparse.Action) -> str:
+            return as_typed(super()._format_action_invocation(action))
+
+        def _format_usage(self, usage: str | None, *rest: Any) -> str:
+            return as_typed(super()._format_usage(usage, *rest))
+
+    class Parser(jsonargparse.ArgumentParser):
+        def __init__(self, *positional: Any, **options: Any):
+            super().__init__(*positional, **{"formatter_class": Help, "print_config": None} | options)
+
+    return Parser
+
+
+def as_typed(text: str) -> str:
+    """`--check_audio {true,false}` → `--check-audio`."""
+    text = text.replace(" {true,false}", "")
+    return re.sub(r"--\w+", lambda flag: flag[0].replace("_", "-"), text)
+
+
+def variadic(run: Callable | dict[str, Callable]) -> str | None:
+    """The name of the `*words` parameter of `run`, if it has one."""
+    if isinstance(run, dict):
+        return None
+    parameters = inspect.signature(run).parameters.values()
+    return next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
+
+
+def call_variadic(run: Callable, words: str, arguments: list[str]) -> Any:
+    """Call `run(*words, **flags)`. Exits with code 2 on bad flags."""
+    import docstring_parser
+
+    parser = parser_of(sys.modules[run.__module__])
+    said = {entry.arg_name: entry.description for entry in docstring_parser.parse(run.__doc__ or "").params}
+    shown, none = words.removesuffix("s").upper(), argparse.SUPPRESS
+    parser.add_argument(words, nargs="*", metavar=shown, default=none, help=said.get(words))
+    names = parser.add_function_arguments(run, as_group=False)
+    namespace = parser.parse_args(words_last(arguments))
+    return run(*getattr(namespace, words, None) or (), **{name: getattr(namespace, name) for name in names})
+
+
+def words_last(arguments: list[str]) -> list[str]:
+    """`a --flag value b` → `--flag value a b`: argparse takes `*words` in one run only, and no later one.
+
+    Every flag has a value by now (see `spell_out`), behind an equals sign or as the next word; all that
+    follows a `--` is a word, even if it starts with a dash.
+    """
+    flags: list[str] = []
+    words: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            words += rest
+        elif argument.startswith("-") and argument != "-":
+            flags.append(argument)
+            if "=" not in argument and argument not in ("-h", "--help"):
+                flags += [value for value in [next(rest, None)] if value is not None]
+        else:
+            words.append(argument)
+    return [*flags, "--", *words] if words else flags
 
 
 def dashes_to_underscores(word: str) -> str:

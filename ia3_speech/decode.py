@@ -13,6 +13,7 @@ Bad audio doesn't stop decoding: the utterance's hypothesis is empty (clipped au
 it, and the exit code is 1, with all output written.
 """
 
+import os
 import platform
 import shlex
 import sys
@@ -29,7 +30,7 @@ from ia3_speech.adapters import store
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.audio import NAMED, SAMPLE_RATE, BadAudio, load_all
 from ia3_speech.cli import command
-from ia3_speech.datadir import Utterance, read
+from ia3_speech.datadir import DataDir, Utterance, read
 from ia3_speech.recogniser import BATCH_SECONDS, Recogniser, load_recogniser
 from ia3_speech.scoring_kaldi import format_text, trn
 
@@ -78,7 +79,7 @@ def decode(
         disable=None if progress else True,
     ) as bar:  # fmt: skip
         for pool in pools(waves):
-            texts = recogniser.texts([wave for _, wave in pool], bar.update)
+            texts = recogniser.texts([wave for _, wave in pool], lambda waves, _: bar.update(waves))
             for (utterance, wave), text in zip(pool, texts, strict=True):
                 result.texts[utterance.id] = text
                 result.audio_seconds += len(wave) / SAMPLE_RATE
@@ -175,7 +176,7 @@ def main(
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: of the base
     """
-    directory = read(data, text=False, spk_sort=False, allow_pipes=allow_pipes)
+    directory = read_directory(data, allow_pipes)
     recogniser = load_recogniser(
         base, adapter, device=device, dtype=dtype, batch_seconds=batch_seconds, max_seconds=max_seconds
     )
@@ -185,6 +186,21 @@ def main(
         return 0
     print(complaint(result, decode_dir), file=sys.stderr)
     return 1
+
+
+def read_directory(data: Path, allow_pipes: bool = False) -> DataDir:
+    """A data directory whose `text` is not looked at; some of its files may be missing: they are bad audio.
+
+    Raises:
+        DataError: it is not valid; all its files are missing, so it looks in the wrong place; or wav.scp
+            holds shell commands and `allow_pipes` is false.
+    """
+    found = read(data, text=False, wav=False, spk_sort=False)
+    sources = {utterance.source for utterance in found}
+    pipes = {source for source in sources if source.endswith("|")}
+    if (pipes and not allow_pipes) or not (pipes or any(map(os.path.isfile, sources))):
+        return read(data, text=False, spk_sort=False, allow_pipes=allow_pipes)  # raises, and names the cure
+    return found
 
 
 def complaint(result: Decoding, folder: Path) -> str:

@@ -343,8 +343,11 @@ def check_liveness(model: nn.Module) -> None:
             for v in found.values():
                 v.l.requires_grad_(True)
             moved = model(**noise).logits
-            gradients = torch.autograd.grad(
-                moved.float().square().mean(), [v.l for v in found.values()], allow_unused=True
+            score, wanted = moved.float().square().mean(), [v.l for v in found.values()]
+            gradients = (
+                torch.autograd.grad(score, wanted, allow_unused=True)
+                if score.requires_grad
+                else [None] * len(found)
             )
     finally:
         with torch.no_grad():

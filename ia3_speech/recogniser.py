@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from ia3_speech.base import Base
 
 BATCH_SECONDS = 40.0  # of padded audio in one batch
+LEAST_SECONDS = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
+
+Advance = Callable[[int, float], Any]
 
 
 @dataclass
@@ -43,11 +46,12 @@ class Recogniser:
     batch_seconds: float = BATCH_SECONDS
     max_seconds: float | None = None
 
-    def texts(self, waves: Sequence[np.ndarray], advance: Callable[[int], Any] = lambda _: None) -> list[str]:
+    def texts(self, waves: Sequence[np.ndarray], advance: Advance = lambda *_: None) -> list[str]:
         """The text of each wave, float32 `(samples,)`, in the order given; batches are made by length.
 
         Args:
-            advance: called after each batch with the number of waves that are done with it.
+            advance: called after each batch with the number of waves that are done with it, and the seconds
+                of audio that it held.
         """
         pieces = [(n, wave[first:end]) for n, wave in enumerate(waves) for first, end in self.cut(wave)]
         seconds = [len(piece) / SAMPLE_RATE for _, piece in pieces]
@@ -56,7 +60,8 @@ class Recogniser:
             for index, logits in zip(batch, self.logits([pieces[i][1] for i in batch]), strict=True):
                 said[index] = greedy(logits, self.base.vocabulary)
             left.subtract(pieces[index][0] for index in batch)
-            advance(sum(left[n] == 0 for n in {pieces[index][0] for index in batch}))
+            finished = sum(left[n] == 0 for n in {pieces[index][0] for index in batch})
+            advance(finished, sum(seconds[index] for index in batch))
         texts: list[list[str]] = [[] for _ in waves]
         for (n, _), words in zip(pieces, said, strict=True):
             texts[n] += [words] if words else []
@@ -100,8 +105,8 @@ def load_recogniser(
         UserError: the adapter or the base is not there, or they don't belong together; the device is none.
     """
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
-        if seconds is not None and not seconds > 0:
-            raise UserError(f"{flag} is {seconds:g}, and has to be a positive number of seconds")
+        if seconds is not None and not seconds >= LEAST_SECONDS:
+            raise UserError(f"{flag} is {seconds:g}, and has to be at least {LEAST_SECONDS:g} seconds")
     folder = store.resolve(adapter) if adapter is not None else None  # before torch is loaded: it may fail
     check_device(device)
     from ia3_speech.adapters.files import load_adapter

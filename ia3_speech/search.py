@@ -48,5 +48,5 @@ def collapse(path: list[int], blank: int) -> list[int]:
 
     The order matters: a blank between two equal symbols keeps both ("ll" in "hello").
     """
-    previous = [blank, *path[:-1]]
-    return [symbol for symbol, last in zip(path, previous, strict=True) if symbol not in (last, blank)]
+    previous = [blank, *path]
+    return [symbol for symbol, last in zip(path, previous, strict=False) if symbol not in (last, blank)]

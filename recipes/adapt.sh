@@ -13,7 +13,8 @@
 #   9  register  the adapter (of the seed whose dev WER is the median) under its name
 #  10  last      what the recipe adds
 #
-# Each stage leaves a marker with a hash of what went in: done work is not done again, killed work resumes.
+# Each stage leaves a marker with a hash of what went in: done work is not done again, killed work resumes. A
+# change of our own code is not what goes in: delete exp/<corpus> to measure again.
 
 set -euo pipefail
 
@@ -38,6 +39,7 @@ init_name=start
 seeds=1
 size=full
 small_opts="--epochs 2"
+allow_pipes=false
 stage=1
 stop_stage=100
 last=""
@@ -58,11 +60,13 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
   --train-config FILE   YAML of python -m ia3_speech.train [recipes/conf/ia3.yaml]
   --system NAME         the name of what is trained, in tables and below exp/ [the config's file name]
   --train-opts OPTS     further options of train, such as '--learning-rate 5e-3'; give the --system a name too
+  --small-opts OPTS     options of train that --size small adds [$small_opts]
   --decode-opts OPTS    further options of decode
   --score-opts OPTS     further options of score
   --init-adapter PATH   start from this adapter instead of from ones; it is tested too, as --init-name [$init_name]
   --seeds N             adapters to train, with seeds 1 to N; the one with the median dev WER is registered [$seeds]
   --size full|small     small: a little data and a few epochs, to see that everything works [$size]
+  --allow-pipes true    run the shell commands that wav.scp holds [$allow_pipes]
   --stage N             start at this stage [$stage]
   --stop-stage N        stop after this stage
   --work-dir DIR        where data/ and exp/ go [the recipe's folder]
@@ -76,9 +80,7 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
 fail() { echo "adapt.sh: $*" >&2; exit 1; }
 
 # Paths on the command line are relative to where the user stood, or else to the recipe.
-place() {
-  if [[ $1 != /* && -e $IA3_SPEECH_START_DIR/$1 ]]; then (cd "$IA3_SPEECH_START_DIR" && realpath "$1"); else echo "$1"; fi
-}
+place() { if [[ -e $IA3_SPEECH_START_DIR/$1 ]]; then realpath "$IA3_SPEECH_START_DIR/$1"; else echo "$1"; fi; }
 
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
 [[ -n $corpus ]] || fail "no corpus: give --corpus DIR"
@@ -93,6 +95,7 @@ train_config=$(place "$train_config")
 system=${system:-$(basename "$train_config" .yaml)}
 corpus_name=${corpus_name:-$(basename "$corpus")}
 [[ $size == full ]] || { corpus_name+=_small; train_opts="$small_opts $train_opts"; }
+pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
 data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name}
 exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
 
@@ -128,7 +131,7 @@ follow() {
   local logs=() job
   for ((job = 1; job <= $1; job++)); do logs+=("${2//JOB/$job}"); done
   rm -f "${logs[@]}"
-  tail -qF "${logs[@]}" 2>/dev/null 9>&- > >(grep --line-buffered '^epoch' | sed -u 's/^/    /' 9>&-) &
+  tail -qF --pid=$$ "${logs[@]}" 2>/dev/null 9>&- > >(grep --line-buffered '^epoch' 9>&- | sed -u 's/^/    /' 9>&-) &
   follower=$!
 }
 unfollow() { kill "$follower" 2>/dev/null || true; }
@@ -139,27 +142,30 @@ tail_of() { [[ ! -f $1 ]] || grep -v '^#' "$1" | tail -n 12 >&2; }
 # ---- 1: the corpus becomes Kaldi directories
 if begin 1 "prepare $corpus_name" "$data/.done/prepare" "$corpus" "size=$size" "$prepare" ./local; then
   # shellcheck disable=SC2086
-  $prepare "$corpus" "$data" --size "$size"
+  $prepare "$corpus" "$data" --size "$size" $pipes
   finish
 fi
 
 # ---- 2: what is wrong with the data is found here, not in the middle of training
 sets=(); for set in train dev $test_sets; do sets+=("$data/$set"); done
 if begin 2 "validate $corpus_name" "$data/.done/validate" "${sets[@]}"; then
-  for set in "${sets[@]}"; do python -m ia3_speech.datadir validate --check-audio "$set"; done
+  # shellcheck disable=SC2086
+  for set in "${sets[@]}"; do python -m ia3_speech.datadir validate --check-audio $pipes "$set"; done
   for set in $test_sets; do overlap.py "$data/train" "$data/dev" "$data/$set"; done
   finish
 fi
 
 # ---- 3: characters that the base can't write; texts too long for their audio; the terms
-if begin 3 "coverage" "$exp/.done/coverage" "$data/train" "$data/dev" "base=$base" "train_opts=$train_opts"; then
-  drop_chars=$(grep -ow -e --drop-chars <<<"$train_opts" || true)
-  # shellcheck disable=SC2086
-  coverage.py --base "$base" $drop_chars "$data/train" "$data/dev"
+learn=(--config "$train_config" --base "$base" --train "$data/train" --dev "$data/dev")
+# shellcheck disable=SC2206
+learn+=($pipes $train_opts)
+if begin 3 "coverage" "$exp/.done/coverage" "$data/train" "$data/dev" "base=$base" "$train_config" "$train_opts"; then
+  coverage.py "${learn[@]}" --out "$exp"
   finish
 fi
 for set in $test_sets; do
-  if [[ -n $terms ]] && begin 3 "terms of $set" "$exp/.done/terms_$set" "$terms" ./local "$data/train" "$data/$set"; then
+  [[ -n $terms ]] || break
+  if begin 3 "terms of $set" "$exp/.done/terms_$set" "$terms" ./local "$data/train" "$data/$set"; then
     # shellcheck disable=SC2086
     $terms "$data/$set" "$exp/terms_$set" --train "$data/train"
     finish
@@ -180,18 +186,19 @@ decode_all() {
     # shellcheck disable=SC2086
     every "$number" "decode $set with $who" "$decode_cmd" "$exp/log/decode_${set}_$(basename "$folder").log" \
       "$folder/decode_greedy_$set" "$n" "$(key.py "$made_from" "$data/$set" "opts=$decode_opts")" \
-      python -m ia3_speech.decode --base "$base" "$@" $decode_opts "$data/$set" "$folder/decode_greedy_$set"
+      python -m ia3_speech.decode --base "$base" "$@" $pipes $decode_opts "$data/$set" "$folder/decode_greedy_$set"
   done
 }
 
 # score_all STAGE WHO FOLDER N KEY [--baseline]: score them, with --baseline against the base alone
 score_all() {
-  local number=$1 who=$2 folder=$3 n=$4 made_from=$5 against=${6-} set decoded
+  local number=$1 who=$2 folder=$3 n=$4 made_from=$5 against=${6-} set decoded inputs
   for set in $test_sets; do
     decoded=$folder/decode_greedy_$set
+    inputs=("$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "opts=$decode_opts" "opts=$score_opts")
     # shellcheck disable=SC2086
     every "$number" "score $set with $who" "$decode_cmd" "$exp/log/score_${set}_$(basename "$folder").log" \
-      "$decoded/scoring_kaldi" "$n" "$(key.py "$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "$decode_opts" "$score_opts")" \
+      "$decoded/scoring_kaldi" "$n" "$(key.py "${inputs[@]}")" \
       python -m ia3_speech.score ${terms:+--terms "$exp/terms_$set"} \
       ${against:+--baseline "$exp/base/decode_greedy_$set"} $score_opts "$data/$set" "$decoded"
   done
@@ -205,31 +212,30 @@ if [[ -n $init_adapter ]]; then
   score_all 4 "$init_name" "$exp/$init_name" 1 "$init_key" --baseline
 fi
 
-# shellcheck disable=SC2086
 every 5 "train $system" "$train_cmd" "$exp/log/train_${system}_seedJOB.log" "$(adapted JOB)" "$seeds" "$train_key" \
-  python -m ia3_speech.train --config "$train_config" --base "$base" --train "$data/train" --dev "$data/dev" \
-  --out "$(adapted JOB)" --seed JOB ${init_adapter:+--init-adapter "$init_adapter"} $train_opts
+  python -m ia3_speech.train "${learn[@]}" ${init_adapter:+--init-adapter "$init_adapter"} \
+  --out "$(adapted JOB)" --seed JOB
 
 decode_all 6 "$system" "$(adapted JOB)" "$seeds" "$train_key" --adapter "$(adapted JOB)/adapter"
 score_all 7 "$system" "$(adapted JOB)" "$seeds" "$train_key" --baseline
 
 # ---- 8: what a sceptic wants to see
-if [[ $stage -le 8 && $stop_stage -ge 8 ]]; then
-  echo "stage 8, report: $exp/results.json and $exp/RESULTS.md"
+if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "$exp"/*/train.json "$exp"/*/decode_greedy_*/score.json; then
   results.py collect "$exp" --sets "$test_sets" --command "$IA3_SPEECH_COMMAND"
+  finish
 fi
 
-# ---- 9: from here on `--adapter NAME` finds it
-if [[ $stage -le 9 && $stop_stage -ge 9 ]]; then
-  chosen=$(results.py median "$exp" "$system" "$seeds")
-  echo "stage 9, register $chosen/adapter as $name"
-  python -m ia3_speech.adapters register "$chosen/adapter" "$name" --writer "$recipe_id"
+# ---- 9: from here on `--adapter NAME` finds it. Another corpus may have taken the name meanwhile, so no marker.
+[[ $stop_stage -ge 9 ]] || exit 0
+adapter=$(results.py median "$exp" "$system" "$seeds")/adapter
+if [[ $stage -le 9 ]]; then
+  registered=$(python -m ia3_speech.adapters register "$adapter" "$name" --writer "$recipe_id")
+  echo "stage 9, $registered"
 fi
 
 # ---- 10: the recipe's own
-if [[ -n $last && $stage -le 10 && $stop_stage -ge 10 ]]; then
+if [[ -n $last && $stop_stage -ge 10 ]]; then
   echo "stage 10, $last"
-  adapter=$(results.py median "$exp" "$system" "$seeds")/adapter
   export data exp base name size adapter
   $last
 fi

@@ -11,7 +11,11 @@ export LC_ALL=C # Kaldi's order of sorting
 export PYTHONUNBUFFERED=1 # logs are read while they grow
 # Where the user stood and what they typed: relative paths and the record of results need it.
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
-export IA3_SPEECH_COMMAND=${IA3_SPEECH_COMMAND:-"bash ${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")${*:+ $*}"}
+if [[ -z ${IA3_SPEECH_COMMAND-} ]]; then
+  IA3_SPEECH_COMMAND="bash ${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")"
+  [[ $# -eq 0 ]] || IA3_SPEECH_COMMAND+=$(printf ' %q' "$@")
+  export IA3_SPEECH_COMMAND
+fi
 
 _ia3_has_it() {
   python -c 'import sys; from importlib.util import find_spec as f; sys.exit(not (f("ia3_speech") and f("torch")))' \

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "recipes" / "utils")]
 
 import espeak  # noqa: E402
-from whisper_transplant import OFFSET, FFT, HOP, transplant  # noqa: E402
+from whisper_transplant import FFT, HOP, OFFSET, transplant  # noqa: E402
 
 from ia3_speech.cli import UserError, command  # noqa: E402
 

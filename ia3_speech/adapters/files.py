@@ -28,6 +28,7 @@ METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 PEFT_PREFIX = "base_model.model."
 PEFT_VERSION = "0.21.2"  # whose layout this is
+SCHEMA = 1  # of ia3_speech.json
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Metadata:
     training: dict[str, Any] = field(default_factory=dict)
     version: str = ia3_speech.__version__
     created: str = ""
-    schema: int = 1
+    schema: int = SCHEMA
 
 
 def save_adapter(
@@ -186,7 +187,14 @@ def read_metadata(folder: Path | str) -> Metadata | None:
     file = Path(folder) / METADATA
     if not file.exists():
         return None
-    record = base.read_json(file)
+    try:
+        record = base.read_json(file)
+    except base.BaseError as error:
+        raise AdapterError(f"{error} (damaged: copy the adapter again)") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise AdapterError(
+            f'{file}: not a record of schema {SCHEMA} ("schema" tells; a newer ia3-speech may have written it)'
+        )
     known = {name: record[name] for name in Metadata.__dataclass_fields__ if name in record}
     try:
         return Metadata(**known)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def resolve(name_or_path: str | Path) -> Path:
         UnknownAdapter: nothing is there; the message proposes the nearest names.
     """
     text = str(name_or_path)
-    path = Path(text).expanduser() if text.startswith("~") else Path(text)
+    path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's own raises for ~nobody)
     if text and (found := at_path(path)):
         return found
     if fault_of(name := unicodedata.normalize("NFC", text)) is None:
@@ -131,12 +132,12 @@ def unknown(text: str, path: Path) -> str:
     by_lower = {name.lower(): name for name in reversed(known)}
     near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
     with suppress(OSError, ValueError):
-        if path.is_dir():
+        if text and path.is_dir():
             return (
                 f"{text}: is a folder without an adapter in it (expected {MARKS[0]} or {MARKS[1]}, and "
                 f"tensors){proposal(near)}"
             )
-        if path.exists():
+        if text and path.exists():
             return f"{text}: is a file, not an adapter's folder{proposal(near)}"
     what = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
     if near:
@@ -252,6 +253,36 @@ def record_of(place: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """What an adapter says of itself: our `ia3_speech.json`, else the part of PEFT's record that we know.
+
+    Empty where neither can be read: to load such an adapter is an error, to list it is none.
+    """
+    for mark in MARKS:
+        try:
+            record = json.loads((folder / mark).read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if not isinstance(record, dict):
+            continue
+        if mark == MARKS[0]:
+            return record
+        return {"base": record.get("base_model_name_or_path")}
+    return {}
+
+
+def numbers(folder: Path) -> int | None:
+    """How many numbers an adapter's tensors hold, by their heads; None where these can't be read."""
+    from safetensors import SafetensorError, safe_open
+
+    files = [file for name in WEIGHTS if (file := folder / name).suffix == ".safetensors" and file.is_file()]
+    try:
+        with safe_open(files[0], "np") as tensors:
+            return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    except (IndexError, OSError, SafetensorError):
+        return None
 
 
 def adapter_files(folder: Path) -> list[Path]:

@@ -1,4 +1,17 @@
-"""The command: `python -m ia3_speech.datadir validate|fix|subset|split|from-dataset …`."""
+"""Kaldi data directories: check, repair, cut and divide them, or make one of a Hugging Face dataset.
+
+    python -m ia3_speech.datadir validate --check-audio data/train
+    python -m ia3_speech.datadir fix data/train
+    python -m ia3_speech.datadir subset data/train data/train_1k --first 1000
+    python -m ia3_speech.datadir split data/all data/train data/dev --by speaker --fraction 0.15
+    python -m ia3_speech.datadir from-dataset USER/CORPUS data/corpus --split test
+
+A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
+spk2LABEL. A relative path in wav.scp is tried against the working directory, the data directory's parent and
+the data directory. What is written holds absolute paths, replaces an older directory as a whole, and leaves
+out tables of other tools (feats.scp, cmvn.scp …). Kaldi's order of words works too:
+`subset --first data/train 1000 data/train_1k`.
+"""
 
 import sys
 from pathlib import Path
@@ -19,7 +32,7 @@ def validate(
     allow_pipes: bool = False,
     check_audio: bool = False,
 ) -> None:
-    """Refuse a data directory that Kaldi's validate_data_dir.sh refuses, and what it overlooks.
+    """Check a data directory: refuse all that Kaldi's validate_data_dir.sh refuses, and what it overlooks.
 
     Args:
         data: the data directory.
@@ -41,7 +54,7 @@ def validate(
 
 
 def fix(data: Path, out: Path | None = None) -> None:
-    """Sort a data directory and keep the utterances that all of its tables know; originals go to .backup/.
+    """Repair a data directory: sort it, keep the utterances that all tables know; originals go to .backup/.
 
     Args:
         data: the data directory.

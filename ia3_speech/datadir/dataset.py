@@ -21,6 +21,7 @@ from ia3_speech.audio import SAMPLE_RATE, AudioError, BadAudio, bar, load, probl
 from ia3_speech.datadir.directory import DataDir, Utterance, refuse_strangers, words, write_tables
 from ia3_speech.datadir.names import Names
 from ia3_speech.datadir.tables import DataError, unprintable
+from ia3_speech.datadir.validation import label_of
 
 log = logging.getLogger(__name__)
 
@@ -268,6 +269,10 @@ def choose_columns(name: str, there: Any, wished: dict[str, str | None], labels:
         kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
         if lacking := [column for column in kept if column not in there]:
             raise DataError(f"{name}: no column {lacking[0]} ({having})")
+        if taken := [column for column in kept if label_of(f"utt2{label_name(column)}") is None]:
+            raise DataError(
+                f"{name}: {taken[0]} cannot be a label: utt2{taken[0]} is another table (rename it)"
+            )
     return Columns(**chosen, labels=tuple(kept))
 
 
@@ -281,28 +286,10 @@ def sound_of(cell: Any, base: Path) -> Iterator[Any]:
         stream = io.BytesIO(cell["bytes"])
         stream.name = cell.get("path") or "(bytes)"
         yield stream
-    elif isinstance(cell, dict) and cell.get("array") is not None:
-        yield as_wav(cell["array"], cell["sampling_rate"])
     elif not inner_path(cell):
         raise AudioError("the audio cell is empty")
-    elif "://" in inner_path(cell):
-        import fsspec
-
-        with fsspec.open(inner_path(cell), "rb") as file:
-            yield io.BytesIO(file.read())
     else:
         yield base / inner_path(cell)
-
-
-def as_wav(samples: Any, rate: int) -> io.BytesIO:
-    """An array of samples as a WAV stream, for datasets that hold decoded audio."""
-    import numpy
-    import soundfile
-
-    stream = io.BytesIO()
-    soundfile.write(stream, numpy.asarray(samples, dtype="float32"), int(rate), format="WAV", subtype="FLOAT")
-    stream.seek(0)
-    return stream
 
 
 def inner_path(cell: Any) -> str:
@@ -328,8 +315,12 @@ def labels_of(row: dict, columns: tuple[str, ...], features: Any) -> dict[str, s
         if value and column in ("gender", "sex"):
             labels["gender"] = GENDERS.get(value.lower(), value)
         elif value:
-            labels[re.sub(r"[^A-Za-z0-9_-]", "_", column)] = value
+            labels[label_name(column)] = value
     return labels
+
+
+def label_name(column: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", column)
 
 
 def printable_words(text: str) -> str:

@@ -4,7 +4,7 @@ In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur,
 Out: a `DataDir` of `Utterance`s in the order of their ids; and the way back.
 """
 
-import os
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,8 @@ from ia3_speech import atomic
 from ia3_speech.audio import load_all
 from ia3_speech.datadir.tables import DataError, number, render, unprintable
 from ia3_speech.datadir.validation import check, label_of, resolve, rule_of, table_names
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,13 @@ def write_tables(
         raise DataError(str(error).replace(str(folder), str(name or folder))) from None
 
 
+def refuse_same(*paths: Path | str) -> None:
+    """A directory must not be written over the one it is made of."""
+    real = [Path(path).resolve() for path in paths]
+    if len(set(real)) < len(real):
+        raise DataError(f"{paths[-1]}: source and targets must be different folders (give another name)")
+
+
 def refuse_strangers(path: Path, also: Iterable[str] = ()) -> None:
     """Raise DataError if `path` holds anything but tables, which replacing the folder would delete."""
     if path.is_dir():
@@ -201,7 +210,11 @@ def recordings(utterances: list[Utterance]) -> dict[str, str]:
     for utterance in utterances:
         source = utterance.source
         if source and not source.endswith("|"):
-            source = os.path.abspath(source)  # noqa: PTH100 (Path.absolute keeps the ..)
+            source = str(Path(source).absolute())
+        if unprintable(source) or source != source.strip(" \t"):
+            raise DataError(
+                f"recording {utterance.recording}: wav.scp cannot hold the path {source!r} (rename it)"
+            )
         if found.setdefault(utterance.recording, source) != source:
             raise DataError(
                 f"recording {utterance.recording} is both {found[utterance.recording]} and {source}"
@@ -252,6 +265,8 @@ def validate(
         DataError: naming file, line and cure. AudioError: naming each utterance and file.
     """
     data = read(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
+    if len(data.speakers) == 1:
+        log.warning(f"{path}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
     if check_audio:
         for _ in load_all(data, allow_pipes=allow_pipes):
             pass

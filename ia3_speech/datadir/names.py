@@ -8,7 +8,7 @@ LONGEST_SPEAKER = 40  # characters; longer ids (Common Voice's 128 hex digits) k
 
 @dataclass
 class Names:
-    """Ids that Kaldi can read and sort: `SPEAKER-ID`, of letters, digits and `_ . -`.
+    """Ids that Kaldi can read and sort: `SPEAKER-ID`, of letters, digits and `_ . -`, each given once.
 
     A speaker's id has no `-`, which sorts before all the other characters: so utterances sorted by id are
     sorted by speaker too.
@@ -16,28 +16,29 @@ class Names:
 
     total: int
     speakers: dict[str, str] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
+    used: dict[str, int] = field(default_factory=dict)  # id → the last number that was put behind it
 
     def take(self, speaker: str, given: str, number: int) -> tuple[str, str]:
         """(speaker id, utterance id) of row `number`; a row without a speaker is a speaker of its own."""
         own = clean(re.sub(r"\.[A-Za-z0-9]{2,4}$", "", given.replace("\\", "/").rpartition("/")[2]))
         own = own or f"{number:0{len(str(self.total))}d}"
         if not speaker:
-            alone = self.unused(own.replace("-", "_"), number)
+            alone = self.unused(own.replace("-", "_"))
             return alone, alone
         if speaker not in self.speakers:
             short = clean(speaker).replace("-", "_") or "speaker"
-            short = short[:12] if len(short) > LONGEST_SPEAKER else short
-            while short in self.speakers.values():
-                short += "_"
-            self.speakers[speaker] = short
+            self.speakers[speaker] = self.unused(short[:12] if len(short) > LONGEST_SPEAKER else short)
         short = self.speakers[speaker]
-        return short, self.unused(own if own.startswith(f"{short}-") else f"{short}-{own}", number)
+        return short, self.unused(own if own.startswith(f"{short}-") else f"{short}-{own}")
 
-    def unused(self, name: str, number: int) -> str:
-        name = name if name not in self.used else f"{name}_{number}"
-        self.used.add(name)
-        return name
+    def unused(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3`, … where another speaker or utterance has it."""
+        free = name
+        while free in self.used:
+            self.used[name] += 1
+            free = f"{name}_{self.used[name]}"
+        self.used[free] = 1
+        return free
 
 
 def clean(name: str) -> str:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.datadir.directory import refuse_strangers
-from ia3_speech.datadir.tables import JOINERS, DataError, Row, Table, decode, render
+from ia3_speech.datadir.directory import refuse_same, refuse_strangers
+from ia3_speech.datadir.tables import JOINERS, DataError, Row, Table, decode, render, unprintable
 from ia3_speech.datadir.validation import ILLEGAL, resolve, rule_of, speaker_order, table_names
 
 
@@ -47,6 +47,8 @@ def fix(path: Path | str, out: Path | str | None = None) -> Repair:
         DataError: no utt2spk, a file that is not UTF-8, or no utterance would be left. Nothing is changed.
     """
     path, notes = Path(path), []
+    if out is not None:
+        refuse_same(path, out)
     names = table_names(path)
     if "utt2spk" not in names:
         raise DataError(
@@ -118,7 +120,7 @@ def salvage(path: Path, name: str, text: str, notes: list[str]) -> Lines:
             dropped.append(f"{path / name}:{number}: {key}: {fault or 'appears twice'}")
         else:
             lines[key] = value
-    note(notes, dropped, "lines dropped")
+    note(notes, dropped, "line")
     return lines
 
 
@@ -130,20 +132,21 @@ def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> list[st
         raise DataError(f"{path / 'segments'}: there is no wav.scp beside it (write it, or remove segments)")
     if wav is not None:
         found = {key: resolve(value, path) for key, value in wav.items()}
+        tables["wav.scp"] = {key: file for key, file in found.items() if file and not unprintable(file)}
+        what = "no such file, or its path does not print"
         lost = [
-            f"{path / 'wav.scp'}: {key}: no such file: {wav[key]}" for key, file in found.items() if not file
+            f"{path / 'wav.scp'}: {key}: {what}: {wav[key]}" for key in wav if key not in tables["wav.scp"]
         ]
-        note(notes, lost, "recordings dropped")
-        tables["wav.scp"] = {key: file for key, file in found.items() if file}
+        note(notes, lost, "recording")
     recording = {key: value.split(" ")[0] for key, value in segments.items()} if segments is not None else {}
     kept = dict(utt2spk)
     for name, lines in tables.items():
         rule = rule_of(name)
         if rule.coverage == "needed":
             by_recording = rule.by == "recording"
-            missing = [u for u in kept if (recording.get(u, u) if by_recording else u) not in lines]
-            note(notes, [f"{path}: {u}: not in {name}" for u in missing], "utterances dropped")
-            kept = {u: speaker for u, speaker in kept.items() if u not in set(missing)}
+            missing = {u for u in kept if (recording.get(u, u) if by_recording else u) not in lines}
+            note(notes, [f"{path}: {u}: not in {name}" for u in sorted(missing)], "utterance")
+            kept = {u: speaker for u, speaker in kept.items() if u not in missing}
     alive = {
         "utterance": set(kept),
         "speaker": set(kept.values()),
@@ -163,12 +166,10 @@ def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> list[st
     return set_aside
 
 
-def note(notes: list[str], entries: list[str], what: str) -> None:
-    """The first entry in words, and how many there are."""
+def note(notes: list[str], entries: list[str], noun: str) -> None:
+    """The first entry in words, and how many were dropped."""
     if entries:
-        notes.append(
-            f"{entries[0]}" + (f" ({len(entries)} {what} like it)" if len(entries) > 1 else f" ({what})")
-        )
+        notes.append(f"{entries[0]} ({len(entries)} {noun if len(entries) == 1 else noun + 's'} dropped)")
 
 
 def tidy(line: str) -> str:

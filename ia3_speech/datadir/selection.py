@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.audio import duration
-from ia3_speech.datadir.directory import DataDir, Utterance, read, write
+from ia3_speech.datadir.directory import DataDir, Utterance, read, refuse_same, write
 from ia3_speech.datadir.tables import GAP, DataError, decode
 from ia3_speech.text import normalize
 
@@ -68,13 +68,6 @@ def subset(
         raise DataError(f"{source}: nothing is left (does {wish} name {way[:3]} ids of this directory?)")
     write(target, chosen, speaker_labels=data.speaker_labels, spk_sort=False)
     return replace(data, path=Path(target), utterances=chosen)
-
-
-def refuse_same(*paths: Path | str) -> None:
-    """A directory must not be written over the one it is made of."""
-    real = [Path(path).resolve() for path in paths]
-    if len(set(real)) < len(real):
-        raise DataError(f"{paths[-1]}: source and targets must be different folders (give another name)")
 
 
 def read_any(path: Path | str) -> DataDir:

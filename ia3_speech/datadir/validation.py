@@ -3,7 +3,6 @@
 In: a folder. Out: its tables, checked; or one DataError that lists what is wrong, by file and line.
 """
 
-import logging
 import os
 import re
 from collections.abc import Callable
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.datadir.tables import DataError, Row, Table, difference, fix_hint, load, number, raise_if_any
-
-log = logging.getLogger(__name__)
 
 ILLEGAL = re.compile(r"(?<!\w)(<s>|</s>|#0)(?!\w)", re.ASCII)  # as `grep -w` finds them
 LABEL_FILE = re.compile(r"(utt|spk)2([A-Za-z0-9_-]+)")
@@ -139,14 +136,19 @@ def table_names(folder: Path) -> list[str]:
     """The tables that `folder` holds, sorted.
 
     Raises:
-        DataError: there is no such folder.
+        DataError: there is no such folder, or something that is no file has a table's name.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (a data directory holds wav.scp, text, utt2spk, spk2utt)")
     try:
-        return sorted(entry.name for entry in folder.iterdir() if rule_of(entry.name) and entry.is_file())
+        tables = sorted(entry for entry in folder.iterdir() if rule_of(entry.name))
+        odd = [table for table in tables if not table.is_file()]
     except OSError as error:
         raise DataError(f"{folder}: cannot be listed: {error.strerror}") from None
+    if odd:
+        what = "is a link to nothing" if odd[0].is_symlink() else "is a folder"
+        raise DataError(f"{odd[0]}: {what}, where a table is expected (remove it)")
+    return [table.name for table in tables]
 
 
 # ---- the whole directory ----
@@ -187,8 +189,6 @@ def check(
     if wav:
         problems += unusable_sources(tables["wav.scp"], allow_pipes)
     raise_if_any(problems)
-    if len(tables["spk2utt"]) == 1:
-        log.warning(f"{folder}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
     return tables
 
 
@@ -261,7 +261,7 @@ def candidates(value: str, folder: Path) -> list[str]:
     if os.path.isabs(value):  # noqa: PTH117
         return [value]
     folder = folder.absolute()
-    return [os.path.normpath(base / value) for base in (Path.cwd(), folder.parent, folder)]
+    return [str(base / value) for base in (Path.cwd(), folder.parent, folder)]
 
 
 def resolve(value: str, folder: Path) -> str | None:

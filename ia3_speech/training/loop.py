@@ -200,7 +200,7 @@ class Trainer:
             for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
                 hypotheses[i] = greedy(row[:n], self.base.vocabulary)
         references = [e.utterance.text or "" for e in self.dev]
-        return word_errors(references, hypotheses, self.options.normalize).rate
+        return word_errors(references, hypotheses, self.options.normalize).wer
 
     def checkpoint(self) -> None:
         if self.accelerator.is_main_process:

@@ -1,57 +1,49 @@
 #!/usr/bin/env python3
-"""Can the base write these texts, and is there time enough in the audio for them? Asked before any training.
+"""Can the base write these texts, and is there time enough in the audio? Asked before anything is decoded.
 
-    coverage.py [--base mini] data/train data/dev
+    coverage.py --config recipes/conf/ia3.yaml --base mini --train data/train --dev data/dev --out exp/NAME
 
-Characters that the base's vocabulary lacks are listed with counts, texts too long for their audio (CTC
-needs a frame for each character and one more between two equal ones) by utterance; either ends with an
-error.
+Takes the options of `python -m ia3_speech.train`, so that --drop-chars, --normalize and --on-error skip count
+as they do there; nothing is listened to or written. Characters that the base's vocabulary lacks are listed
+with counts, texts too long for their audio (CTC needs a frame for each character and one more between two
+equal ones) by utterance; either ends with an error.
 """
-
-from pathlib import Path
 
 from ia3_speech.audio import SAMPLE_RATE, duration
 from ia3_speech.base import Base, load_base
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.datadir import Utterance, read
-from ia3_speech.text import normalize, required_frames
+from ia3_speech.text import required_frames
+from ia3_speech.training.examples import check_coverage, encode
+from ia3_speech.training.options import Options, TrainingError
 
 SHOWN = 10
 
 
-def main(train: Path, dev: Path, base: str = "mini", drop_chars: bool = False) -> None:
-    """Check the texts of both directories against the base's vocabulary and frame rate.
-
-    Args:
-        train: data directory that the adapter learns from
-        dev: data directory that it is chosen by
-        base: mini, a folder or a hub id
-        drop_chars: characters that the base can't write are left out of the targets, so they are no error
-    """
-    loaded = load_base(base)
-    for path in (train, dev):
-        data = read(path, spk_sort=False)
-        missing = loaded.vocabulary.missing(normalize(utterance.text or "") for utterance in data)
-        listed = ", ".join(f"{character!r} {count} times" for character, count in missing.most_common())
-        if missing and not drop_chars:
-            raise UserError(
-                f"{path}/text: the base can't write {listed} (write numbers and signs out in words, or leave "
-                f"these characters out of the targets: --train-opts --drop-chars)"
+def main(options: Options) -> None:
+    base = load_base(options.base, device="cpu")
+    for path in (options.train, options.dev):
+        data = read(path, allow_pipes=options.allow_pipes)
+        check_coverage(data, base, options)
+        crowded = [found for utterance in data if (found := too_long(utterance, base, options))]
+        listed = "; ".join(crowded[:SHOWN]) + (f" and {len(crowded) - SHOWN} more" if crowded[SHOWN:] else "")
+        if crowded and options.on_error == "fail":
+            raise TrainingError(
+                f"{path}: text too long for its audio: {listed} (correct them, or leave them out of "
+                f"training: --train-opts '--on-error skip')"
             )
-        if crowded := [found for utterance in data if (found := too_long(utterance, loaded))]:
-            more = f" and {len(crowded) - SHOWN} more" if len(crowded) > SHOWN else ""
-            raise UserError(f"{path}: text too long for its audio: {'; '.join(crowded[:SHOWN])}{more}")
-        print(f"{path}: {len(data)} utterances can be written" + (f", without {listed}" if missing else ""))
+        without = f", without {listed}" if crowded else ""
+        print(f"{path}: {len(data) - len(crowded)} utterances can be learnt from{without}")
 
 
-def too_long(utterance: Utterance, base: Base) -> str | None:
+def too_long(utterance: Utterance, base: Base, options: Options) -> str | None:
     """What is wrong where CTC has fewer frames than it needs, else None (also where no length is known)."""
     seconds = utterance.duration
     if seconds is None and not utterance.source.endswith("|"):
         seconds = duration(utterance.source)
     if seconds is None:
         return None
-    needed = required_frames(base.vocabulary.encode(normalize(utterance.text or ""), drop_unknown=True))
+    needed = required_frames(encode(utterance, base, options))
     frames = base.frames(round(seconds * SAMPLE_RATE))
     if needed <= frames:
         return None

@@ -46,7 +46,6 @@ class Espeak:
             return 0
 
         self._callback = callback(collect)  # kept: C holds only a pointer to it
-        self.library.espeak_SetSynthCallback(self._callback)
 
     def speak(self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50, range: int = 50):
         """float32 (samples,) at 22,050 Hz. `voice` is an accent, or accent+variant; `rate` in words a minute.
@@ -57,12 +56,13 @@ class Espeak:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
         for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, range)):
             self.library.espeak_SetParameter(parameter, int(value), 0)
+        self.library.espeak_SetSynthCallback(self._callback)  # each time: another Espeak may have set its own
         self.chunks.clear()
         data = text.encode()
         self.library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
         self.library.espeak_Synchronize()
         if not self.chunks:
-            return np.zeros(0, np.float32)
+            raise RuntimeError(f"espeak-ng said nothing for {text!r}")
         return np.concatenate(self.chunks).astype(np.float32) / 32768
 
 

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Source this: markers of finished work. A marker holds the key of what went in (see key.py) and is written after
-# success, inside what the work has made, so that who deletes the result deletes its marker.
+# Source this: markers of finished work. A marker holds the key of what went in (see key.py) and how it was made,
+# one `name value` a line. It is written after success, inside what the work has made, so that who deletes the
+# result deletes its marker.
 
 # is_done MARKER KEY: was this finished before, from the same inputs?
-is_done() { [[ -f $1 ]] && grep -qF "\"key\": \"$2\"" "$1"; }
+is_done() { [[ -f $1 ]] && grep -qxF "key $2" "$1"; }
 
-# mark_done MARKER KEY [SECONDS]
+# mark_done MARKER KEY SECONDS
 mark_done() {
   mkdir -p "$(dirname "$1")"
-  printf '{"key": "%s", "commit": "%s", "dirty": %s, "finished": "%s", "seconds": %s}\n' "$2" \
-    "${IA3_SPEECH_COMMIT-}" "${IA3_SPEECH_DIRTY:-false}" "$(date -u +%Y-%m-%dT%H:%M:%SZ)" "${3:-0}" >"$1.new"
+  printf '%s %s\n' key "$2" seconds "$3" finished "$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
+    commit "${IA3_SPEECH_COMMIT-}" dirty "${IA3_SPEECH_DIRTY-}" command "${IA3_SPEECH_COMMAND-}" >"$1.new"
   mv "$1.new" "$1"
 }
 

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Prepare the data of the medical dictation recipe: make the demonstration corpus, or take a Kaldi corpus.
 
-    python local/prepare.py espeak OUT_DIR [--size full|small]      # made on the spot, no download python
+    local/prepare.py espeak OUT_DIR [--size full|small]      # made on the spot, no download
     local/prepare.py CORPUS_DIR OUT_DIR [--size full|small]  # Kaldi directories train, test and perhaps dev
 
 Corpus card of `espeak`
-    What      English medical dictation, one sentence an utterance, read by a speech synthesiser Speakers
-    24 "physicians": voices of espeak-ng in two accents that the mini base never heard, and one more,
-              speaker42, for speaker adaptation. Train, dev and test differ in voices and in sentences
+
+    What      English medical dictation, one sentence an utterance, read by a speech synthesiser
+    Speakers  22 "physicians": voices of espeak-ng in two accents that the mini base never heard, and one
+              more, speaker42, for speaker adaptation. Train, dev and test differ in voices and sentences
     Hours     about 0.4 train, 0.05 dev, 0.3 test
     Text      a grammar in our own wording (dictation.grammar, drugs.tsv); diagnoses in the wording of
               ICD-10-CM (public domain), from simple-icd-10-cm. A third of the terms and an eighth of the
@@ -16,9 +17,9 @@ Corpus card of `espeak`
     Licence   text Apache-2.0, as this repository; espeak-ng puts no terms on the sound that it makes
     Caution   synthetic speech: it shows that the recipe works, not how well it will for people
 
-The result of either form: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}, the 15
-sentences that speaker42 gives (12 to train on, 3 to choose by) and sentences of theirs to test on. A corpus
-of yours that has speaker42/{train,test} keeps it; without, speaker42 is the synthetic one.
+Out, either way: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}: the 15 sentences that
+speaker42 gives (12 to train on, 3 to choose by) and sentences of theirs to test on. A corpus of yours that
+has speaker42/{train,test} keeps it; without, speaker42 is the synthetic one.
 """
 
 from collections.abc import Iterator
@@ -85,35 +86,35 @@ SPEAKERS = {
 }
 SPEAKER42 = Speaker("speaker42", "en-gb-scotland", "shelby", "f", 158, 47)
 
-# Sentences a set. speaker42's adaptation sentences are 12 + 3 in every size.
+# Sentences a set; speaker42 gives 12 + 3 of theirs in every size.
 SENTENCES = {
-    "full": {"train": 360, "dev": 48, "test": 240, "speaker42": 60},
-    "small": {"train": 48, "dev": 12, "test": 24, "speaker42": 12},
+    "full": {"train": 360, "dev": 48, "test": 240, "speaker42": 15 + 60},
+    "small": {"train": 48, "dev": 12, "test": 24, "speaker42": 15 + 12},
 }
 SEEDS = {"train": 1, "dev": 2, "test": 3, "speaker42": 42}
 
 
-def main(corpus: str, out: Path, size: Literal["full", "small"] = "full") -> None:
+def main(corpus: str, out: Path, size: Literal["full", "small"] = "full", allow_pipes: bool = False) -> None:
     """Write OUT/{train,dev,test} and OUT/speaker42/{train,dev,test}.
 
     Args:
         corpus: "espeak", or a folder of Kaldi directories
         out: where the data directories go
         size: small takes a few minutes of speech, to see that everything works
+        allow_pipes: wav.scp of the corpus may hold shell commands
     """
     texts = draw_texts(SENTENCES[size])
     if corpus == "espeak":
         for name, speakers in SPEAKERS.items():
             record(texts[name], speakers, out / name)
     else:
-        take(Path(corpus), out, size)
-    theirs = Path(corpus) / "speaker42"
-    if corpus != "espeak" and theirs.is_dir():
-        take(theirs, out / "speaker42", size)
-        return
-    enrolment, test = texts["speaker42"][:15], texts["speaker42"][15:]
-    for name, sentences in (("train", enrolment[:12]), ("dev", enrolment[12:]), ("test", test)):
-        record(sentences, [SPEAKER42], out / "speaker42" / name)
+        take(Path(corpus), out, size, allow_pipes)
+    if corpus != "espeak" and (Path(corpus) / "speaker42").is_dir():
+        take(Path(corpus) / "speaker42", out / "speaker42", size, allow_pipes)
+    else:
+        own = texts["speaker42"]
+        for name, sentences in (("train", own[:12]), ("dev", own[12:15]), ("test", own[15:])):
+            record(sentences, [SPEAKER42], out / "speaker42" / name)
 
 
 def draw_texts(counts: dict[str, int]) -> dict[str, list[Sentence]]:
@@ -122,7 +123,6 @@ def draw_texts(counts: dict[str, int]) -> dict[str, list[Sentence]]:
     texts: dict[str, list[Sentence]] = {}
     used: set[str] = set()
     for name, count in counts.items():
-        count += 15 if name == "speaker42" else 0
         test = name in ("test", "speaker42")
         texts[name] = grammar.draw(count, seed=SEEDS[name], test=test, avoid=used)
         used |= {sentence.text for sentence in texts[name]}
@@ -155,7 +155,7 @@ def speak(
         wave = voice.speak(sentence.text, f"{speaker.accent}+{speaker.variant}", speaker.rate, speaker.pitch)
         wave = soxr.resample(wave, ESPEAK_RATE, SAMPLE_RATE)
         wave *= PEAK / np.abs(wave).max()
-        name = f"{speaker.name}-{index:04d}"
+        name = f"{speaker.name}-{final.name}-{index:04d}"  # speaker42 speaks in all three sets
         soundfile.write(folder / f"{name}.flac", wave, SAMPLE_RATE)
         yield Utterance(
             id=name,

@@ -1,6 +1,9 @@
-"""Write the first utterance of a data directory as a WAV file, and its text beside it.
+#!/usr/bin/env python3
+"""Take one utterance out of a data directory, as a file that any program plays.
 
-python local/sample.py data/espeak/speaker42/test sample.wav      # and sample.txt
+    local/sample.py data/espeak/speaker42/test sample.wav
+
+Out: the first utterance as sample.wav, and its text as sample.txt.
 """
 
 from pathlib import Path

@@ -10,35 +10,33 @@ set -euo pipefail
 . stage.sh
 
 # shellcheck disable=SC2154  # what adapt.sh exports
-user_dir=$IA3_SPEECH_START_DIR
+data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
 export IA3_SPEECH_START_DIR=$PWD
 adapt.sh --name speaker42 --system speaker42 --base "$base" \
-  --corpus "$data/speaker42" --prepare true --data-dir "$data/speaker42" --exp-dir "$exp/speaker42" \
+  --corpus "$data" --prepare true --data-dir "$data" --exp-dir "$exp" \
   --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml
 
 # The first of the test sentences, whatever comes of it.
-sample=$exp/speaker42/sample.wav
+sample=$exp/sample.wav
 # shellcheck disable=SC2034  # begin looks at them
 stage=10 stop_stage=10
-if begin 10 "one sample of speaker42" "$exp/speaker42/.done/sample" "$data/speaker42/test" local/sample.py; then
-  python local/sample.py "$data/speaker42/test" "$sample"
-  finish
-fi
-if begin 10 "transcribe it" "$exp/speaker42/.done/transcripts" "$sample" "base=$base" "$adapter/" \
-  "$exp/speaker42/speaker42_seed1/adapter/"; then
-  by_base=$(python -m ia3_speech.transcribe --base "$base" "$sample")
-  by_start=$(python -m ia3_speech.transcribe --base "$base" --adapter "$name" "$sample")
-  by_own=$(python -m ia3_speech.transcribe --base "$base" --adapter speaker42 "$sample")
-  printf '%-10s %s\n' said "$(cat "${sample%.wav}.txt")" base "$by_base" "$name" "$by_start" speaker42 "$by_own" \
-    >"$exp/speaker42/transcripts.new"
-  mv "$exp/speaker42/transcripts.new" "$exp/speaker42/transcripts"
+if begin 10 "transcribe $sample" "$exp/.done/transcripts" "$data/test" ./local "base=$base" "$adapter/" \
+  "$exp/speaker42_seed1/adapter/"; then
+  local/sample.py "$data/test" "$sample"
+  transcribe() { python -m ia3_speech.transcribe --base "$base" "$@" "$sample"; }
+  by_base=$(transcribe)
+  by_start=$(transcribe --adapter "$adapter")
+  by_own=$(transcribe --adapter speaker42)
+  said=$(<"${sample%.wav}.txt")
+  printf '%-10s %s\n' said "$said" base "$by_base" "$name" "$by_start" speaker42 "$by_own" >"$exp/transcripts.new"
+  mv "$exp/transcripts.new" "$exp/transcripts"
   finish
 fi
 
 echo
-cat "$exp/speaker42/transcripts"
+cat "$exp/transcripts"
 echo
-echo "The adapters are registered. Transcribe anything with them:"
+echo "The adapters $name and speaker42 are registered. Transcribe anything with them:"
 echo
 echo "  ${IA3_SPEECH_HOME:+IA3_SPEECH_HOME=$IA3_SPEECH_HOME }$IA3_SPEECH_PYTHON -m ia3_speech.transcribe" \
   "--adapter speaker42 $(realpath --relative-to="$user_dir" "$sample")"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The terms of a test set, fixed before anything is decoded: drugs, procedures, words of ICD-10-CM.
 
-    python local/terms.py DATA/test TERMS [--train DATA/train]
+    local/terms.py DATA/test TERMS [--train DATA/train]
 
 In: the references of a test set (and of train), drugs.tsv, the procedures of dictation.grammar,
 stop_words.txt and ICD-10-CM's wording from simple-icd-10-cm. Out: those that occur in the references, for
@@ -30,26 +30,7 @@ from ia3_speech.text import normalize
 
 HERE = Path(__file__).parent
 LONGEST = 4  # words of a phrase; longer descriptions count by their parts
-FUNCTION_WORDS = frozenset(
-    (
-        "a",
-        "an",
-        "as",
-        "at",
-        "by",
-        "except",
-        "for",
-        "from",
-        "having",
-        "in",
-        "not",
-        "of",
-        "on",
-        "the",
-        "to",
-        "with",
-    )
-)
+FUNCTION_WORDS = {*"a an as at by except for from having in not of on the to with".split()}  # noqa: SIM905
 JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|caused by|following|in|and|or|not) ")
 
 

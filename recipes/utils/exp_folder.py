@@ -1,0 +1,96 @@
+"""An exp folder, read: its systems, what was trained and what was scored.
+
+In: EXP/base and EXP/SYSTEM_seedN, with train.json, config.yaml, decode_greedy_SET/score.json and the markers
+that stage.sh leaves. Out: `System`s, the base first.
+"""
+
+import json
+import re
+import sys
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from ia3_speech.cli import UserError
+
+
+@dataclass
+class System:
+    """One system: its folder, and what was trained and scored there (`train` is empty for the base)."""
+
+    name: str
+    seed: int | None
+    folder: Path
+    train: dict[str, Any] = field(default_factory=dict)
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)  # set → score.json
+
+    @property
+    def adapter(self) -> str | None:
+        return (self.folder / "adapter").absolute().as_posix() if self.train else None
+
+    def options(self) -> dict[str, Any]:
+        """The options that it was trained with."""
+        import yaml
+
+        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+
+    def made_by(self) -> dict[str, str]:
+        """commit, dirty ("true" or "false") and command, as the first marker of stage.sh has them."""
+        places = [self.folder / ".done", *sorted(self.folder.glob("decode_greedy_*/.done"))]
+        for place in places:
+            if place.is_file():
+                return dict(line.split(" ", 1) for line in place.read_text(encoding="utf-8").splitlines())
+        return {}
+
+
+def load_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there yet (run the earlier stages)") from None
+
+
+def load_system(folder: Path) -> System:
+    """What was trained in SYSTEM_seedN, and its scores so far."""
+    name, _, seed = folder.name.rpartition("_seed")
+    return System(name, int(seed), folder, load_json(folder / "train.json"), load_scores(folder))
+
+
+def load_scores(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(folder.glob("decode_greedy_*/score.json"))
+    return {file.parent.name.removeprefix("decode_greedy_"): load_json(file) for file in files}
+
+
+def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
+    """The base first, then a starting adapter if there is one, then what was trained, by name and seed.
+
+    `only` are patterns of names; the base is always among them.
+    """
+    systems = []
+    for folder in sorted(path for path in exp.iterdir() if path.is_dir() and path.name[0] != "."):
+        if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
+            systems.append(load_system(folder))
+        elif scores := load_scores(folder):
+            systems.append(System(folder.name, None, folder, scores=scores))
+    base = next((one for one in systems if one.name == "base"), None)
+    if base is None:
+        raise UserError(f"{exp}/base: the baseline is not scored yet (stage 4)")
+    for system in systems:
+        for name in [name for name, score in system.scores.items() if not is_current(score, name, base)]:
+            print(f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr)
+            del system.scores[name]
+    return sorted(
+        (one for one in systems if one is base or not only or any(fnmatch(one.name, like) for like in only)),
+        key=lambda one: (one is not base, one.seed is not None, one.name, one.seed or 0),
+    )
+
+
+def is_current(score: dict[str, Any], set_name: str, base: System) -> bool:
+    """Whether a score was made against the baseline that stands there now, not before the data changed."""
+    against, now = score.get("baseline"), base.scores.get(set_name)
+    return not against or (now is not None and all(against[name] == now[name] for name in ("wer", "words")))
+
+
+def median_of(systems: list[System]) -> System:
+    return sorted(systems, key=lambda one: (one.train["dev_wer"], one.seed))[(len(systems) - 1) // 2]

@@ -1,0 +1,171 @@
+"""Markdown tables of systems: what results.py writes into RESULTS.md. Percent; intervals in brackets.
+
+Of a system with several seeds the one with the median dev WER stands in the tables, and the range of all of
+them beside it.
+"""
+
+from itertools import groupby
+from typing import Any
+
+from exp_folder import System, median_of
+
+STANDARD = ("systems", "terms", "labels", "origin")
+PARTS = (*STANDARD, "training")
+MOST_VALUES = 6  # of a label, to be worth a table
+
+Groups = dict[str, list[System]]
+
+
+def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDARD) -> str:
+    """The parts wanted, in their order, with blank lines between them. The first system is the base."""
+    groups = {name: list(group) for name, group in groupby(systems, key=lambda one: one.name)}
+    shown = {name: median_of(group) if group[0].train else group[0] for name, group in groups.items()}
+    texts = []
+    for set_name in sorted({name for system in systems for name in system.scores}):
+        having = [system for system in shown.values() if set_name in system.scores]
+        if "systems" in parts:
+            texts.append(system_table(having, groups, set_name))
+        for part, make in (("terms", term_table), ("labels", label_table)):
+            if part in parts and len(having) > 1:
+                texts.append(make(having, set_name))
+    if "training" in parts:
+        texts.append(training_table(groups))
+    if "origin" in parts:
+        texts.append(origin(list(shown.values())))
+    return "\n".join(text for text in texts if text)
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, the first column to the left and numbers to the right; nothing without rows."""
+    if not rows:
+        return ""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def percent(rate: float | None, form: str = ".1f") -> str:
+    return "–" if rate is None else f"{100 * rate:{form}}"
+
+
+def with_interval(rate: float | None, interval: list[float] | None, form: str = ".1f") -> str:
+    if rate is None or not interval:
+        return percent(rate, form)
+    return f"{percent(rate, form)} [{percent(interval[0], form)}, {percent(interval[1], form)}]"
+
+
+def change_of(change: dict[str, Any] | None) -> str:
+    return with_interval(change["relative"], change["relative_ci"], "+.1f") if change else "–"
+
+
+def spread(rates: list[float]) -> str:
+    return f"{percent(min(rates))} to {percent(max(rates))}" if len(rates) > 1 else "–"
+
+
+def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
+    """Rates and changes on one test set, a line a system."""
+    header = [set_name, "WER %", "change %", "CER %", "change %", "term errors %", "change %", "dev WER %"]
+    header += ["trained"]
+    several = any(len(groups[system.name]) > 1 for system in systems)
+    rows = []
+    for system in systems:
+        score, seeds = system.scores[set_name], groups[system.name]
+        changes, train = score.get("changes") or {}, system.train
+        line = [
+            system.name + (f" (seed {system.seed} of {len(seeds)})" if len(seeds) > 1 else ""),
+            with_interval(score["wer"], score["wer_ci"]),
+            change_of(changes.get("wer")),
+            percent(score["cer"]),
+            change_of(changes.get("cer")),
+            with_interval(score["term_error_rate"], score["term_error_rate_ci"]),
+            change_of(changes.get("term_error_rate")),
+            percent(train.get("dev_wer")),
+            f"{train['trainable']:,} numbers, {train['seconds']:.0f} s" if train else "–",
+        ]
+        if several:
+            line.append(spread([one.scores[set_name]["wer"] for one in seeds if set_name in one.scores]))
+        rows.append(line)
+    return table(header + ["WER % of the seeds"] * several, rows)
+
+
+def term_table(systems: list[System], set_name: str) -> str:
+    """Term errors by category: the base beside each adapter."""
+    scores = [system.scores[set_name] for system in systems]
+    header = ["terms", "occurrences", "base %"]
+    header += [text for one in systems[1:] for text in (f"{one.name} %", "change %")]
+    rows = []
+    for category in ["all", *(scores[0].get("terms_by_category") or {})]:
+        found = [one["terms"] if category == "all" else one["terms_by_category"][category] for one in scores]
+        if found[0]:
+            line = [category, str(found[0]["reference"]), percent(found[0]["term_error_rate"])]
+            for one in found[1:]:
+                line += [percent(one["term_error_rate"]), change_of(one.get("change"))]
+            rows.append(line)
+    return table(header, rows)
+
+
+def label_table(systems: list[System], set_name: str) -> str:
+    """WER by the labels that have a few values."""
+    scores = [system.scores[set_name]["by_label"] for system in systems]
+    header = ["by label", "utterances", "words", "base WER %"]
+    header += [text for one in systems[1:] for text in (f"{one.name} WER %", "change %")]
+    rows = []
+    for label, values in scores[0].items():
+        for value, rates in values.items() if 2 <= len(values) <= MOST_VALUES else ():
+            line = [f"{label}: {value}", str(rates["utterances"]), str(rates["words"]), percent(rates["wer"])]
+            for score in scores[1:]:
+                found = score[label][value]
+                line += [percent(found["wer"]), change_of(found["changes"].get("wer"))]
+            rows.append(line)
+    return table(header, rows)
+
+
+def training_table(groups: Groups) -> str:
+    """What was trained, how, and how well it does on dev (the mean of its seeds): what to choose by."""
+    header = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
+    header += ["numbers", "s a seed"]
+    rows = []
+    for name, seeds in groups.items():
+        if not seeds[0].train:
+            continue
+        options, rates = seeds[0].options(), [one.train["dev_wer"] for one in seeds]
+        rows.append(
+            [
+                name,
+                ", ".join(options["placements"]),
+                f"{options['learning_rate']:g}",
+                str(options["epochs"]),
+                str(len(seeds)),
+                percent(sum(rates) / len(rates)),
+                spread(rates),
+                f"{seeds[0].train['trainable']:,}",
+                f"{sum(one.train['seconds'] for one in seeds) / len(seeds):.0f}",
+            ]
+        )
+    return table(header, rows)
+
+
+def origin(systems: list[System]) -> str:
+    """What the intervals are, and where the numbers come from."""
+    lines = []
+    for set_name in sorted({name for system in systems for name in system.scores}):
+        having = [system for system in systems if set_name in system.scores]
+        score = having[0].scores[set_name]
+        lines.append(
+            f"{set_name}: {score['utterances']} utterances, {score['words']} words. In brackets 95 % "
+            f"intervals of a bootstrap over {score['ci_clusters']} {score['ci_unit']}s; changes are relative "
+            f"to the base on the same draws, negative is better."
+        )
+        for system in having:
+            if test := system.scores[set_name].get("mapsswe"):
+                lines.append(
+                    f"Matched pairs test (MAPSSWE) of {system.name} against the base: {test['segments']} "
+                    f"segments, z = {test['z']:.2f}, p = {test['p']:.2g}."
+                )
+    made: dict[str, list[str]] = {}
+    for system in systems:
+        record = system.made_by()
+        changed = " with changes" if record.get("dirty") == "true" else ""
+        commit = f"commit {record['commit']}{changed}" if record.get("commit") else "no commit"
+        made.setdefault(f"`{record.get('command')}` ({commit})", []).append(system.name)
+    lines += [f"{', '.join(names)}: {how}." for how, names in made.items()]
+    return "".join(f"- {line}\n" for line in lines)

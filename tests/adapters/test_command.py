@@ -1,0 +1,123 @@
+"""python -m ia3_speech.adapters: every line that it prints, and its exit codes."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from ia3_speech.adapters import store
+from ia3_speech.adapters.__main__ import main
+
+RECORD = {
+    "base": "mini",
+    "config": {"placements": ["key", "value"], "layers": "0-3", "train_head": False},
+    "labels": {"speaker": "42", "accent": "scots"},
+    "training": {"seed": 1, "dev_wer": 0.25},
+    "created": "2026-01-02T03:04:05Z",
+}
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    place = tmp_path / "exp/a/adapter"
+    place.mkdir(parents=True)
+    save_file({"a.ia3_key": np.ones(5), "b.ia3_value": np.ones((7, 1))}, place / "ia3_speech.safetensors")
+    (place / "ia3_speech.json").write_text(json.dumps(RECORD))
+    return place
+
+
+@pytest.fixture
+def run(capsys):
+    """A function that runs the command: exit code, stdout, stderr."""
+
+    def outcome(*argv):
+        with pytest.raises(SystemExit) as caught:
+            main([str(word) for word in argv])
+        printed = capsys.readouterr()
+        return caught.value.code, printed.out, printed.err
+
+    return outcome
+
+
+def test_register_list_show_rename_remove(run, adapter):
+    home = store.home()
+    assert run("list") == (0, "", f"no adapter is registered in {home} (register FOLDER NAME)\n")
+    assert run("list", "--format", "json") == (0, "", "")
+    assert run("register", adapter, "speaker42", "--writer", "egs/x") == (
+        0, f"speaker42: registered in {home}\n", "",
+    )  # fmt: skip
+    assert run("list") == (
+        0,
+        "NAME       BASE  PLACEMENTS  NUMBERS  LABELS\n"
+        "speaker42  mini  key,value   12       speaker=42 accent=scots\n",
+        "",
+    )
+    code, out, _ = run("show", "speaker42")
+    assert code == 0
+    sha, registered = store.weights_sha256(adapter), store.record_of(home / "speaker42")["registered"]
+    assert out == (
+        f"name:        speaker42\npath:        {home / 'speaker42'}\nbase:        mini\n"
+        f"placements:  key,value\nlayers:      0-3\nnumbers:     12\n"
+        f"labels:      speaker=42 accent=scots\ntraining:    seed=1 dev_wer=0.25\n"
+        f"created:     2026-01-02T03:04:05Z\nsha256:      {sha}\nwriter:      egs/x\n"
+        f"source:      {adapter}\nregistered:  {registered}\n"
+    )
+    assert run("rename", "speaker42", "s42") == (0, f"speaker42: is s42 now, in {home}\n", "")
+    assert run("remove", "s42") == (0, f"s42: removed from {home}\n", "")
+    assert store.names() == []
+
+
+def test_json(run, adapter):
+    run("register", adapter, "a")
+    run("register", adapter, "b")
+    lines = run("list", "--format=json")[1].splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["a", "b"]
+    shown = json.loads(run("show", adapter, "--format", "json")[1])  # by its path: it has no name
+    assert "name" not in shown and "writer" not in shown
+    assert (shown["path"], shown["numbers"], shown["labels"]) == (str(adapter), 12, RECORD["labels"])
+
+
+def test_replacing(run, adapter):
+    run("register", adapter, "a", "--writer", "egs/x")
+    (adapter / "ia3_speech.json").write_text(json.dumps(RECORD | {"base": "other"}))
+    code, out, err = run("register", adapter, "a")
+    assert (code, out) == (1, "") and err.startswith("error: a: another adapter stands under this name")
+    assert run("register", adapter, "a", "--writer", "egs/x")[0] == 0
+    (adapter / "ia3_speech.json").write_text(json.dumps(RECORD))
+    assert run("register", "--force", adapter, "a")[0] == 0
+    assert "a     mini" in run("list")[1]
+
+
+def test_an_adapter_that_says_nothing_is_listed(run, adapter):
+    run("register", adapter, "a")
+    place = store.home() / "a"
+    (place / "ia3_speech.json").write_text("not JSON")
+    (place / "ia3_speech.safetensors").write_bytes(b"")
+    assert run("list")[1] == "NAME  BASE  PLACEMENTS  NUMBERS  LABELS\na     -     -           -        -\n"
+    assert run("show", "a")[0] == 0
+
+
+def test_errors(run, adapter):
+    run("register", adapter, "speaker42")
+    assert run("show", "speaker24") == (
+        1, "", "error: speaker24: no adapter has this name (nearest names: speaker42)\n",
+    )  # fmt: skip
+    assert run("remove", "x")[0] == run("rename", "x", "y")[0] == run("register", "/none", "x")[0] == 1
+    code, _, err = run("register", adapter, "a/b")
+    assert (code, err) == (
+        1, "error: 'a/b' can't be an adapter's name: it holds / (take letters, digits, - and _)\n",
+    )  # fmt: skip
+    for wrong in ((), ("nonsense",), ("register", adapter), ("list", "--format", "xml")):
+        assert run(*wrong)[0] == 2
+
+
+def test_as_a_process(adapter):
+    """As recipes/adapt.sh calls it."""
+    words = ["register", str(adapter), "medical", "--writer", "egs/medical_dictation"]
+    command = [sys.executable, "-m", "ia3_speech.adapters", *words]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"medical: registered in {store.home()}\n", "")
+    assert store.record_of(store.resolve("medical"))["writer"] == "egs/medical_dictation"

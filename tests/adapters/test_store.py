@@ -1,0 +1,329 @@
+"""store: names, look-up, who may replace what; adapters here are real files with tensors of no base."""
+
+import json
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from ia3_speech.adapters import store
+from ia3_speech.adapters.store import BadName, NameTaken, UnknownAdapter, check_name, register, resolve
+from ia3_speech.cli import UserError
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """A function that writes an adapter's files, all of whose numbers are `value`."""
+
+    def make(value: float = 1.0, folder="adapter"):
+        place = tmp_path / folder
+        place.mkdir(parents=True, exist_ok=True)
+        save_file({"a.ia3_key": np.full((1, 4), value), "b.ia3_ffn": np.full(6, value)},
+                  place / "ia3_speech.safetensors")  # fmt: skip
+        record = {"base": "mini", "config": {"placements": ["key", "ffn"], "layers": "all"}}
+        (place / "ia3_speech.json").write_text(json.dumps(record))
+        return place
+
+    return make
+
+
+def files(folder):
+    return sorted(file.name for file in folder.iterdir())
+
+
+# ---- names
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("", "it is empty"),
+        ("  ", "it is empty"),
+        ("a/b", "it holds /"),
+        ("..", "it starts with a dot"),
+        (".hidden", "it starts with a dot"),
+        ("-flag", "it starts with a dot, a dash"),
+        ("a.", "ends in a dot"),
+        ("a\\b:c", "it holds \\ :"),
+        ("a\nb", "can't be printed"),
+        ("a\0b", "can't be printed"),
+        ("x" * 65, "longer than 64 characters"),
+        ("con", "Windows keeps it"),
+        ("NUL.txt", "Windows keeps it"),
+        ("\udc80", "can't be printed"),
+    ],
+)
+def test_names_that_are_refused(name, fault, adapter):
+    with pytest.raises(BadName, match="can't be an adapter's name") as caught:
+        register(adapter(), name)
+    assert fault in str(caught.value)
+    assert not store.home().exists()  # nothing was written
+    with pytest.raises(UnknownAdapter):
+        resolve(name)
+
+
+def test_names_that_are_allowed(adapter):
+    names = ["speaker42", "en-029_v2", "Łódź", "naïve", "x" * 64, "a b", "v1.2", "console"]
+    for name in names:
+        register(adapter(), name)
+    assert store.names() == sorted(names)
+
+
+def test_two_ways_to_write_an_accent_are_one_name(adapter):
+    assert check_name("nai\u0308ve") == "na\u00efve"
+    register(adapter(), "nai\u0308ve")
+    assert resolve("na\u00efve") == resolve("nai\u0308ve")
+
+
+@given(st.text(max_size=80))
+def test_a_name_never_leads_out_of_the_store(name):
+    try:
+        good = check_name(name)
+    except BadName as error:
+        assert str(error).isprintable()
+    else:
+        assert (store.home() / good).parent == store.home()
+        assert len(good) <= 64 and "/" not in good and good[0] != "."
+
+
+# ---- the store's place
+
+
+def test_home(monkeypatch, tmp_path):
+    monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "h"))
+    assert store.home() == tmp_path / "h/adapters"
+    monkeypatch.setenv("IA3_SPEECH_HOME", "~/h")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert store.home() == tmp_path / "h/adapters"
+    monkeypatch.delenv("IA3_SPEECH_HOME")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    assert store.home().name == "adapters" and store.home().parent.name == "ia3_speech"
+    assert store.home().is_absolute()
+
+
+# ---- look-up
+
+
+def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkeypatch):
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    experiment = adapter(3.0, "work/exp/speaker42/adapter")
+    assert resolve("speaker42").resolve() == experiment
+    in_store = register(adapter(2.0), "speaker42")
+    assert resolve("speaker42") == in_store
+    (work / "speaker42").mkdir()  # a folder that is no adapter does not hide the name
+    assert resolve("speaker42") == in_store
+    by_path = adapter(1.0, "work/speaker42")
+    assert resolve("speaker42").resolve() == by_path
+    assert resolve(by_path) == by_path
+    assert resolve("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
+
+
+def test_resolve_expands_the_home_folder(adapter, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    place = adapter()
+    assert resolve("~/adapter") == place
+    with pytest.raises(UnknownAdapter, match=r"^~nobody-of-this-name/x: no such folder"):
+        resolve("~nobody-of-this-name/x")
+
+
+def test_unknown_names(adapter, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnknownAdapter) as none:
+        resolve("speaker42")
+    assert str(none.value) == (
+        f"speaker42: no adapter has this name, and none is registered in {store.home()} "
+        f"(python -m ia3_speech.adapters register FOLDER NAME)"
+    )
+    for name in ("speaker41", "speaker42", "medical"):
+        register(adapter(), name)
+    messages = {
+        "Speaker24": "Speaker24: no adapter has this name (nearest names: speaker42, speaker41)",
+        "zzz": "zzz: no adapter has this name (there are: medical, speaker41, speaker42)",
+        "": "(empty): no adapter has this name (there are: medical, speaker41, speaker42)",
+        "exp/medica": "exp/medica: no such folder (nearest names: medical)",
+        "../medical": "../medical: no such folder (nearest names: medical)",
+        "x\0": "x\0: no adapter has this name (there are: medical, speaker41, speaker42)",
+    }
+    for name, message in messages.items():
+        with pytest.raises(UnknownAdapter) as caught:
+            resolve(name)
+        assert str(caught.value) == message
+
+
+def test_what_is_no_adapter(adapter, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    half = adapter(folder="half")
+    (half / "ia3_speech.safetensors").unlink()
+    messages = {
+        "empty": "is a folder without an adapter in it",
+        "file": "is a file, not an adapter's folder",
+        "half": "is a folder without an adapter in it",
+        "x" * 5000: "no such folder",
+    }
+    for name, message in messages.items():
+        with pytest.raises(UnknownAdapter, match=message):
+            resolve(tmp_path / name)
+
+
+def test_many_names_are_not_all_listed(adapter):
+    for n in range(23):
+        register(adapter(), f"{n:02d}")
+    with pytest.raises(UnknownAdapter, match=r"there are: 00, 01, .*, 19 and 3 more\)$"):
+        resolve("speaker")
+
+
+# ---- registering
+
+
+def test_register_copies_and_records(adapter):
+    source = adapter()
+    (source / ".DS_Store").write_text("junk")
+    (source / "sub").mkdir()
+    place = register(source, "speaker42", writer="egs/x")
+    assert place == store.home() / "speaker42"
+    assert files(place) == ["ia3_speech.json", "ia3_speech.safetensors", "store.json"]
+    record = store.record_of(place)
+    assert (record["schema"], record["writer"], record["source"]) == (1, "egs/x", str(source))
+    assert store.contents(place) == store.contents(source)
+    assert store.names() == ["speaker42"]
+
+
+def test_register_takes_an_experiment(adapter, tmp_path):
+    source = adapter(folder="exp/a/adapter")
+    assert store.contents(register(tmp_path / "exp/a", "a")) == store.contents(source)
+
+
+def test_same_contents_again_change_nothing(adapter):
+    source = adapter()
+    before = (register(source, "a", writer="egs/x") / "store.json").stat()
+    assert (register(source, "a") / "store.json").stat().st_mtime_ns == before.st_mtime_ns
+    assert (register(source, "a", force=True) / "store.json").stat().st_ino == before.st_ino
+
+
+def test_other_contents_need_force_or_the_recipe_that_wrote_them(adapter):
+    place = register(adapter(1.0), "a", writer="egs/x")
+    for writer in (None, "egs/y"):
+        with pytest.raises(NameTaken, match=r"^a: another adapter stands under .*by egs/x.*--force"):
+            register(adapter(2.0), "a", writer=writer)
+    assert store.contents(register(adapter(2.0), "a", writer="egs/x")) == store.contents(adapter(2.0))
+    register(adapter(3.0), "a", force=True)
+    assert store.contents(place) == store.contents(adapter(3.0))
+    assert store.record_of(place)["writer"] is None  # a person's now: the recipe may not replace it
+    with pytest.raises(NameTaken):
+        register(adapter(4.0), "a", writer="egs/x")
+
+
+def test_an_old_file_does_not_survive_a_replacement(adapter):
+    source = adapter()
+    (source / "note.txt").write_text("old")
+    register(source, "a")
+    (source / "note.txt").unlink()
+    assert "note.txt" not in files(register(source, "a", force=True))
+
+
+def test_what_is_damaged_in_the_store_is_not_replaced_without_force(adapter):
+    place = register(adapter(), "a", writer="egs/x")
+    (place / "store.json").write_text("{")
+    with pytest.raises(NameTaken):
+        register(adapter(2.0), "a", writer="egs/x")
+    (place / "ia3_speech.json").unlink()
+    assert store.names() == []
+    with pytest.raises(NameTaken):
+        register(adapter(2.0), "a")
+    register(adapter(2.0), "a", force=True)
+    assert store.names() == ["a"]
+
+
+def test_registering_what_is_no_adapter(tmp_path):
+    with pytest.raises(UnknownAdapter, match="is a folder without an adapter in it"):
+        register(tmp_path, "a")
+    with pytest.raises(UnknownAdapter, match="no such folder"):
+        register(tmp_path / "none", "a")
+
+
+def test_a_store_that_cannot_be_written(adapter, tmp_path, monkeypatch):
+    (tmp_path / "occupied").write_text("a file where the folder should be")
+    monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "occupied"))
+    with pytest.raises(UserError, match="IA3_SPEECH_HOME to a folder that you may write to"):
+        register(adapter(), "a")
+    assert store.names() == []
+
+
+def test_readers_and_writers_at_once_see_whole_adapters(adapter):
+    sources = [adapter(float(n), f"source{n}") for n in range(2)]
+    wanted = [store.contents(source) for source in sources]
+    register(sources[0], "a")
+
+    def write(n):
+        register(sources[n % 2], "a", force=True)
+
+    def read(_):
+        return resolve("a") == store.home() / "a"
+
+    with ThreadPoolExecutor(4) as threads:
+        writing = [threads.submit(write, n) for n in range(20)]
+        assert all(threads.map(read, range(40)))
+        for job in writing:
+            job.result()
+    assert store.contents(store.home() / "a") in wanted
+    assert [name for name in files(store.home()) if name != ".lock"] == ["a"]  # and no leavings
+
+
+# ---- removing, renaming
+
+
+def test_remove_and_rename(adapter):
+    source = adapter()
+    register(source, "a", writer="egs/x")
+    register(adapter(2.0, "other"), "b")
+    with pytest.raises(NameTaken, match="b: another adapter stands under this name"):
+        store.rename("a", "b")
+    with pytest.raises(BadName):
+        store.rename("a", "../b")
+    assert store.rename("a", "c") == store.home() / "c"
+    assert store.names() == ["b", "c"]
+    assert store.record_of(store.home() / "c")["writer"] == "egs/x"
+    store.remove("c")
+    assert store.names() == ["b"] and store.is_adapter(source)
+    for act in (store.remove, lambda name: store.rename(name, "d")):
+        with pytest.raises(UnknownAdapter, match=r"c: no adapter has this name \(there are: b\)"):
+            act("c")
+    assert [name for name in files(store.home()) if name != ".lock"] == ["b"]
+
+
+def test_remove_takes_no_path(adapter):
+    source = adapter()
+    with pytest.raises(BadName):
+        store.remove(str(source))
+    assert store.is_adapter(source)
+
+
+# ---- what an adapter says of itself
+
+
+def test_about_and_numbers(adapter, tmp_path):
+    ours = adapter()
+    assert store.about(ours)["base"] == "mini" and store.numbers(ours) == 10
+    (ours / "ia3_speech.json").write_text("[1]")
+    (ours / "ia3_speech.safetensors").write_bytes(b"no tensors")
+    assert store.about(ours) == {} and store.numbers(ours) is None
+    peft = tmp_path / "peft"
+    peft.mkdir()
+    (peft / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/x", "r": 1}')
+    (peft / "adapter_model.bin").write_bytes(b"")
+    assert store.is_adapter(peft)
+    assert store.about(peft) == {"base": "facebook/x"} and store.numbers(peft) is None
+
+
+def test_looking_up_a_name_loads_no_torch():
+    script = "import sys; from ia3_speech.adapters import store; store.names(); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,118 @@
+"""What many tests share: a real base, and a store of adapters and an offline hub of their own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+MINI = ROOT / "ia3_speech/mini"
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may wait for a network
+
+
+@pytest.fixture(autouse=True)
+def own_store(tmp_path_factory, monkeypatch):
+    """Adapters that a test registers stay in the test."""
+    monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="session")
+def base_folder() -> Path:
+    """A real base: the mini base, else the stand-in for it."""
+    for folder in (MINI, SHARED / "models/stand_in_base"):
+        if (folder / "model.safetensors").exists():
+            return folder
+    pytest.skip("no base: ia3_speech/mini is not trained yet and ../shared/models/stand_in_base is absent")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """../shared/data, real human speech."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("../shared/data is absent")
+    return SHARED / "data"
+
+
+@pytest.fixture
+def tiny_model():
+    """A function that makes a small random CTC model: kind, pre-LN or post-LN, group or layer norm."""
+
+    def make(kind: str = "wav2vec2", *, stable: bool = False, norm: str = "group", seed: int = 0, **options):
+        import torch
+        from transformers import AutoConfig, AutoModelForCTC
+
+        from ia3_speech.kinds import KINDS
+
+        assert kind in KINDS
+        sizes = {
+            "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
+            "conv_dim": (16, 16, 16), "conv_kernel": (10, 8, 4), "conv_stride": (5, 8, 8),
+            "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4, "vocab_size": 29,
+            "layerdrop": 0.1, "mask_time_prob": 0.05, "pad_token_id": 0, "conv_bias": True,
+            "ctc_zero_infinity": True,
+        }  # fmt: skip
+        if kind == "data2vec-audio":
+            sizes |= {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 9}
+        else:
+            sizes |= {"do_stable_layer_norm": stable, "feat_extract_norm": norm}
+        torch.manual_seed(seed)
+        config = AutoConfig.for_model(kind, **(sizes | options))
+        return AutoModelForCTC.from_config(config).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def processor(tmp_path_factory):
+    """Wav2Vec2Processor with the 29 characters of the mini base."""
+    import json
+
+    from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
+
+    vocabulary = tmp_path_factory.mktemp("vocabulary") / "vocab.json"
+    characters = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
+    vocabulary.write_text(json.dumps({c: i for i, c in enumerate(characters)}))
+    tokenizer = Wav2Vec2CTCTokenizer(
+        str(vocabulary), unk_token="<pad>", pad_token="<pad>", word_delimiter_token="|", bos_token=None,
+        eos_token=None,
+    )  # fmt: skip
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=True)
+    return Wav2Vec2Processor(feature_extractor=extractor, tokenizer=tokenizer)
+
+
+@pytest.fixture
+def tiny_base(tiny_model, processor):
+    """A function like `tiny_model` that makes a `Base`."""
+    from ia3_speech.base import make_base
+
+    return lambda kind="wav2vec2", **options: make_base(tiny_model(kind, **options), processor, "tiny")
+
+
+@pytest.fixture
+def tiny_folder(tiny_model, processor, tmp_path_factory) -> Path:
+    """A base on disk, small and random: for what loads a base by name, with any weights."""
+    folder = tmp_path_factory.mktemp("tiny_base")
+    tiny_model().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def speaker42(tiny_folder) -> Path:
+    """An adapter for `tiny_folder`, registered as speaker42, that changes what it hears; its place."""
+    import torch
+
+    from ia3_speech import IA3Config, attach, load_base, save_adapter
+    from ia3_speech.adapters import store
+    from ia3_speech.ia3 import trainable
+
+    base = load_base(tiny_folder)
+    attach(base.model, IA3Config())
+    generator = torch.Generator().manual_seed(42)
+    with torch.no_grad():
+        for _, vector in trainable(base.model):
+            vector.copy_(4 * torch.rand(vector.shape, generator=generator) - 2)
+    save_adapter(base.model, tiny_folder.parent / "adapter", base=base)
+    return store.register(tiny_folder.parent / "adapter", "speaker42")

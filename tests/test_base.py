@@ -1,0 +1,225 @@
+"""base: found, fingerprinted, and a row alone equals that row in a batch, for each kind of encoder."""
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ia3_speech import attach, load_base
+from ia3_speech.base import BaseError, fingerprint, make_base, same_base
+from ia3_speech.features import FeatureCache, frozen_depth
+from ia3_speech.ia3 import IA3Config, vectors
+from ia3_speech.search import greedy
+
+KINDS = [
+    ("wav2vec2", False, "group"),  # wav2vec2-base
+    ("wav2vec2", True, "layer"),  # wav2vec2-large-lv60
+    ("hubert", False, "group"),  # hubert-base
+    ("hubert", True, "layer"),  # hubert-large
+    ("wav2vec2", True, "group"),
+    ("data2vec-audio", False, "layer"),
+]
+
+
+def waves(*seconds: float) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(int(16_000 * s)).astype(np.float32) * 0.1 for s in seconds]
+
+
+def shaken(base, placements=("key", "value", "ffn")):
+    attach(base.model, IA3Config(placements))
+    with torch.no_grad():
+        for vector in vectors(base.model).values():
+            vector.l.uniform_(0.5, 1.5)
+    return base
+
+
+# ---- alone = in a batch
+
+
+@pytest.mark.parametrize(("kind", "stable", "norm"), KINDS)
+def test_a_row_alone_equals_the_row_in_a_batch(tiny_base, kind, stable, norm):
+    base = shaken(tiny_base(kind, stable=stable, norm=norm))
+    several = waves(0.5, 1.3, 0.9)
+    for wave, row in zip(several, base.logits(several), strict=True):
+        (alone,) = base.logits([wave])
+        assert row.shape == alone.shape == (base.frames(len(wave)), 29)
+        torch.testing.assert_close(row, alone, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            alone, base.model(base.prepare(wave)[None]).logits[0], atol=1e-5, rtol=1e-4
+        )
+
+
+def test_padding_does_change_the_result_of_the_plain_model_with_group_norm(tiny_model):
+    """Why the front end runs utterance by utterance: the test above could not fail without this."""
+    model = tiny_model(norm="group")
+    wave = torch.from_numpy(waves(0.5)[0])[None]
+    padded = torch.nn.functional.pad(wave, (0, 8_000))
+    mask = (torch.arange(16_000) < 8_000).long()[None]
+    with torch.no_grad():
+        alone, batched = model(wave).logits, model(padded, attention_mask=mask).logits
+    assert not torch.allclose(batched[:, : alone.shape[1]], alone, atol=1e-2)
+
+
+def test_the_real_base_alone_equals_batch(base_folder, shared_data):
+    """Real speech, and with it the convolutions of `add_adapter`, which look across a row's end."""
+    from ia3_speech.audio import load_utterance
+    from ia3_speech.datadir import read
+
+    base = shaken(load_base(base_folder))
+    utterances = list(read(shared_data / "medical_notes/test"))[:4]
+    several = [load_utterance(utterance) for utterance in utterances]
+    for wave, row in zip(several, base.logits(several), strict=True):
+        (alone,) = base.logits([wave])
+        torch.testing.assert_close(row, alone, atol=2e-3, rtol=1e-3)
+        assert greedy(row, base.vocabulary) == greedy(alone, base.vocabulary) != ""
+
+
+# ---- frames
+
+
+def test_frames_and_samples_agree_with_the_model(tiny_base):
+    base = tiny_base()
+    assert base.stride == 320 and base.samples(1) == base.minimum_samples
+    for samples in (base.minimum_samples, 4_321, 16_000):
+        (logits,) = base.logits([np.random.default_rng(0).standard_normal(samples).astype(np.float32)])
+        assert len(logits) == base.frames(samples)
+    assert base.frames(base.minimum_samples - 1) == 0
+    assert [base.frames(base.samples(n)) for n in (1, 2, 50)] == [1, 2, 50]
+    assert [base.frames(base.samples(n) - 1) for n in (2, 50)] == [1, 49]
+
+
+# ---- the frozen part, computed once
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize(("kind", "stable"), [("wav2vec2", False), ("wav2vec2", True), ("hubert", False)])
+@pytest.mark.parametrize("depth", [0, 2])
+def test_going_on_from_a_depth_gives_the_same_logits(tiny_base, kind, stable, norm, depth):
+    base = tiny_base(kind, stable=stable, norm=norm)
+    several = waves(0.4, 1.0)
+    with torch.no_grad():
+        whole, frames = base.forward([base.front_end(wave) for wave in several])
+        part, _ = base.forward([base.front_end(wave, depth) for wave in several], depth)
+    for n, a, b in zip(frames.tolist(), whole, part, strict=True):
+        torch.testing.assert_close(a[:n], b[:n], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "depth"),
+    [
+        ({"mask_time_prob": 0.05}, None),
+        ({"mask_time_prob": 0.0}, None),  # dropout below the layers
+        ({"mask_time_prob": 0.0, "hidden_dropout": 0.0, "feat_proj_dropout": 0.0}, None),  # and in layer 0
+        ({"mask_time_prob": 0.0, "hidden_dropout": 0.0, "feat_proj_dropout": 0.0, "attention_dropout": 0.0,
+          "activation_dropout": 0.0}, 1),
+        ({"apply_spec_augment": False, "hidden_dropout": 0.0, "feat_proj_dropout": 0.0,
+          "attention_dropout": 0.0, "activation_dropout": 0.0}, 1),
+    ],
+)  # fmt: skip
+def test_what_augmentation_allows_to_be_computed_once(tiny_base, options, depth):
+    base = tiny_base(**options)
+    attach(base.model, IA3Config(("key",), "1-2"))
+    assert frozen_depth(base) == depth
+
+
+def test_the_cache_keeps_to_its_limit_and_hands_out_the_same(tiny_base, tmp_path):
+    import soundfile
+
+    from ia3_speech.datadir import Utterance
+
+    base, utterances = tiny_base(), []
+    for i, wave in enumerate(waves(0.5, 0.5, 0.5)):
+        soundfile.write(tmp_path / f"{i}.wav", wave, 16_000, subtype="FLOAT")
+        utterances.append(Utterance(f"u{i}", "s", f"u{i}", str(tmp_path / f"{i}.wav")))
+    one = base.front_end(waves(0.5)[0])
+    size = one.numel() * one.element_size()
+    cache = FeatureCache(base, None, 2 * size)
+    first = [cache.get(u) for u in utterances]
+    assert sorted(key[0] for key in cache.held) == ["u0", "u1"] and cache.held_bytes == 2 * size
+    off = FeatureCache(base, None, 0)
+    for utterance, features in zip(utterances, first, strict=True):
+        assert torch.equal(cache.get(utterance), features) and torch.equal(off.get(utterance), features)
+    assert not off.held
+    assert len(cache.get(utterances[0], 0.5)) > 1.9 * len(first[0])
+
+
+# ---- found, or not
+
+
+def test_a_folder_in_the_hubs_format(tiny_model, processor, tmp_path):
+    model = tiny_model("hubert")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    base = load_base(tmp_path)
+    assert base.fingerprint == fingerprint(model)
+    assert base.vocabulary.blank == 0
+    assert not base.model.training and not any(p.requires_grad for p in base.model.parameters())
+    half = load_base(tmp_path, dtype="bfloat16")
+    assert half.model.dtype == torch.bfloat16
+    assert same_base(base.fingerprint, half.fingerprint)
+
+
+def test_bases_that_are_none(tiny_model, processor, tmp_path):
+    with pytest.raises(
+        BaseError, match=r"no base 'nobody/nothing': it is not mini, no folder .*nobody/nothing"
+    ):
+        load_base("nobody/nothing")
+    with pytest.raises(BaseError, match="holds no CTC model that transformers can load"):
+        load_base(tmp_path)
+    with pytest.raises(BaseError, match="dtype is 'int8', not one of float32"):
+        load_base(tmp_path, dtype="int8")
+    with pytest.raises(BaseError, match="not a CTC model with a tokenizer"):
+        make_base(tiny_model().wav2vec2, processor, "body alone")
+
+
+def test_pickled_weights_are_not_opened(tiny_model, processor, tmp_path):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(BaseError, match="safetensors"):
+        load_base(tmp_path)
+
+
+# ---- fingerprint
+
+
+def test_the_fingerprint_sees_every_weight_and_nothing_else(tiny_model, tmp_path):
+    model = tiny_model()
+    known = fingerprint(model)
+    assert {name: known[name] for name in known if name != "sha256"} == {
+        "architecture": "Wav2Vec2ForCTC", "model_type": "wav2vec2", "layers": 3, "hidden": 32, "ffn": 48,
+        "vocabulary": 29, "dtype": "float32",
+    }  # fmt: skip
+    assert fingerprint(tiny_model(seed=1))["sha256"] != known["sha256"]
+    for name, parameter in model.named_parameters():
+        index = (0,) * parameter.ndim
+        kept = parameter.data[index].clone()
+        with torch.no_grad():
+            parameter[index] += 0.5
+        seen = fingerprint(model)["sha256"] != known["sha256"]
+        assert seen == (name != "wav2vec2.masked_spec_embed"), name
+        with torch.no_grad():
+            parameter[index] = kept
+    assert fingerprint(model) == known
+
+
+def test_the_fingerprint_folds_weight_norm(tiny_model, tmp_path):
+    """Old checkpoints store g and v under other names: the same base all the same."""
+    from transformers import AutoModelForCTC
+
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    old = {
+        key.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): tensor
+        for key, tensor in load_file(file).items()
+    }
+    assert any(key.endswith("weight_g") for key in old)
+    save_file(old, file, {"format": "pt"})
+    assert fingerprint(AutoModelForCTC.from_pretrained(tmp_path)) == fingerprint(model)

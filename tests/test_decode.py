@@ -1,0 +1,301 @@
+"""decode: a data directory in, Kaldi's and sclite's files out, whatever the audio is like."""
+
+import json
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import pytest
+import soundfile
+
+from ia3_speech.adapters import store
+from ia3_speech.audio import SAMPLE_RATE, AudioError, BadAudio, load
+from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import Utterance, read
+from ia3_speech.decode import Decoding, decode, main, pools, write
+from ia3_speech.recogniser import load_recogniser
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    size = round(seconds * SAMPLE_RATE)
+    return np.random.default_rng(seed).normal(0, 0.1, size).astype(np.float32)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A function that writes a data directory: utterance → wave, text (a file's content), path or pipe."""
+
+    def make(entries: dict, segments: str | None = None) -> Path:
+        folder = tmp_path / "data"
+        folder.mkdir(exist_ok=True)
+        lines = []
+        for name, content in entries.items():
+            source = folder / f"{name}.wav"
+            if isinstance(content, np.ndarray):
+                soundfile.write(source, content, SAMPLE_RATE, subtype="FLOAT")
+            elif isinstance(content, bytes):
+                source.write_bytes(content)
+            else:
+                source = content
+            lines.append(f"{name} {source}\n")
+        (folder / "wav.scp").write_text("".join(lines))
+        ids = [line.split()[0] for line in segments.splitlines()] if segments else list(entries)
+        if segments:
+            (folder / "segments").write_text(segments)
+        (folder / "utt2spk").write_text("".join(f"{name} {name.partition('-')[0]}\n" for name in ids))
+        speakers = {name.partition("-")[0] for name in ids}
+        spk2utt = (f"{s} {' '.join(n for n in ids if n.startswith(f'{s}-'))}\n" for s in sorted(speakers))
+        (folder / "spk2utt").write_text("".join(spk2utt))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def run(capsys):
+    """A function that runs the command: exit code, stderr."""
+
+    def outcome(*argv):
+        capsys.readouterr()  # what making a base printed is none of ours
+        with pytest.raises(SystemExit) as caught:
+            command(main, [str(word) for word in argv])
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        return caught.value.code, printed.err
+
+    return outcome
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "decode.json").read_text())
+
+
+# ---- the files
+
+
+def test_every_file_to_the_byte(tmp_path):
+    utterances = [Utterance(name, name[:2], "", "") for name in ("s1-a", "s1-b", "s2-c")]
+    bad = [BadAudio("s1-b", "sox a.wav\t-t wav - |", "failed:\nno such file"),
+           BadAudio("s2-c", "c.wav", "clipped", left_out=False)]  # fmt: skip
+    result = Decoding({"s1-a": "hello world", "s1-b": "", "s2-c": "é"}, bad)
+    write(result, utterances, tmp_path / "out", {"schema": 1, "adapter": None})
+    found = {file.name: file.read_bytes().decode() for file in (tmp_path / "out").iterdir()}
+    assert found == {
+        "text": "s1-a hello world\ns1-b\ns2-c é\n",
+        "hyp.trn": "hello world (s1-s1-a)\n(s1-s1-b)\né (s2-s2-c)\n",
+        "bad_audio": "s1-b\tsox a.wav -t wav - |\tfailed: no such file\ns2-c\tc.wav\tclipped\n",
+        "decode.json": '{\n  "schema": 1,\n  "adapter": null\n}\n',
+    }
+
+
+def test_decode_json_stands_only_beside_whole_results(tmp_path):
+    utterances = [Utterance("s-a", "s", "", "")]
+    write(Decoding({"s-a": "x"}), utterances, tmp_path, {"schema": 1})
+    (tmp_path / "hyp.trn").unlink()
+    (tmp_path / "hyp.trn").mkdir()
+    (tmp_path / "hyp.trn/x").touch()
+    (tmp_path / "bad_audio").unlink()
+    (tmp_path / "bad_audio").symlink_to(tmp_path / "none/none/none")
+    (tmp_path / "none").write_text("a file where a folder should be")
+    with pytest.raises(OSError):
+        write(Decoding({"s-a": "y"}), utterances, tmp_path, {"schema": 1})
+    assert not (tmp_path / "decode.json").exists()
+
+
+# ---- good and bad audio
+
+
+def test_bad_audio_is_listed_and_the_rest_decoded(run, data, tiny_folder, tmp_path):
+    nan = noise(1)
+    nan[100] = np.nan
+    folder = data(
+        {
+            "s1-clipped": np.sign(noise(1, 1)),
+            "s1-empty": b"",
+            "s1-good": noise(2),
+            "s1-nan": nan,
+            "s1-none": np.zeros(0, np.float32),
+            "s2-good": noise(1, 2),
+            "s2-missing": tmp_path / "missing.wav",
+            "s2-short": noise(0.01),
+            "s2-text": b"this is no sound file at all",
+        }
+    )
+    out = tmp_path / "out"
+    code, err = run("--base", tiny_folder, folder, out)
+    assert code == 1
+    faults = [line.split("\t") for line in (out / "bad_audio").read_text().splitlines()]
+    assert [fault[0] for fault in faults] == [
+        "s1-clipped", "s1-empty", "s1-nan", "s1-none", "s2-missing", "s2-short", "s2-text",
+    ]  # fmt: skip
+    assert faults[1][1:] == [str(folder / "s1-empty.wav"), "empty (no bytes)"]
+    assert faults[2][2] == "1 samples are NaN or infinite"
+    assert err.splitlines()[0] == (
+        f"7 of 9 utterances have bad audio, 6 of them no output ({out / 'bad_audio'} lists them):"
+    )
+    assert err.splitlines()[2] == f"  s1-empty: {folder / 's1-empty.wav'}: empty (no bytes)"
+    lines = [line.split(" ") for line in (out / "text").read_text().splitlines()]
+    assert [line[0] for line in lines] == [utterance.id for utterance in read(folder, text=False)]
+    assert [line[0] for line in lines if len(line) > 1] == ["s1-clipped", "s1-good", "s2-good"]
+    assert "(s1-s1-empty)\n" in (out / "hyp.trn").read_text()
+    found = record(out)
+    assert (found["utterances"], found["bad_audio"], found["without_output"]) == (9, 7, 6)
+    assert found["audio_seconds"] == 4.0 and found["base"]["name"] == str(tiny_folder)
+    assert found["adapter"] is None and found["real_time_factor"] > 0
+
+
+def test_all_good_is_code_0_and_no_word(run, data, tiny_folder, tmp_path):
+    folder = data({"s1-a": noise(1), "s1-b": noise(0.5)})
+    assert run("--base", tiny_folder, folder, tmp_path / "out") == (0, "")
+    assert (tmp_path / "out/bad_audio").read_text() == ""
+
+
+def test_nothing_but_bad_audio(run, data, tiny_folder, tmp_path):
+    code, err = run("--base", tiny_folder, data({"s1-a": b"", "s1-b": b"x"}), tmp_path / "out")
+    assert code == 1 and err.startswith("2 of 2 utterances have bad audio, 2 of them no output")
+    assert (tmp_path / "out/text").read_text() == "s1-a\ns1-b\n"
+    assert record(tmp_path / "out")["real_time_factor"] is None
+
+
+def test_a_directory_that_looks_in_the_wrong_place(run, data, tiny_folder, tmp_path):
+    folder = data({"s1-a": tmp_path / "none/a.wav", "s1-b": "none/b.wav"})
+    code, err = run("--base", tiny_folder, folder, tmp_path / "out")
+    assert code == 1 and f"{folder}/wav.scp:1: no such file" in err and "2 missing" in err
+    (folder / "wav.scp").unlink()
+    code, err = run("--base", tiny_folder, folder, tmp_path / "out")
+    assert code == 1 and "wav.scp" in err and not (tmp_path / "out").exists()
+
+
+def test_on_error_fail_decodes_nothing(run, data, tiny_folder, tmp_path):
+    folder = data({"s1-a": noise(1), "s1-b": b"", "s1-c": np.sign(noise(1))})
+    code, err = run("--base", tiny_folder, "--on-error", "fail", folder, tmp_path / "out")
+    assert code == 1 and err.startswith("error: 2 utterances have unusable or damaged audio:\n  s1-b: ")
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(AudioError):
+        decode(load_recogniser(tiny_folder), read(folder, text=False).utterances, on_error="fail")
+
+
+def test_many_faults_are_counted_and_the_first_named(run, data, tiny_folder, tmp_path):
+    _, err = run("--base", tiny_folder, data({f"s-{n:02d}": b"" for n in range(23)}), tmp_path / "out")
+    lines = err.splitlines()
+    assert len(lines) == 22 and lines[-1] == "  … and 3 more"
+
+
+def test_pipes_only_when_they_are_allowed(run, data, tiny_folder, tmp_path):
+    folder = data({"s1-a": noise(1)})
+    (folder / "wav.scp").write_text(f"s1-a cat {folder / 's1-a.wav'} |\n")
+    code, err = run("--base", tiny_folder, folder, tmp_path / "out")
+    assert code == 1 and "--allow-pipes" in err and not (tmp_path / "out").exists()
+    assert run("--allow-pipes", "--base", tiny_folder, folder, tmp_path / "out") == (0, "")
+    assert len((tmp_path / "out/text").read_text().split()) > 1
+
+
+def test_a_segment_says_what_its_stretch_says_alone(data, tiny_folder):
+    wave = noise(3)
+    folder = data({"r": wave}, "s-1 r 0.0 1.0\ns-2 r 1.0 2.5\n")
+    recogniser = load_recogniser(tiny_folder)
+    found = decode(recogniser, read(folder, text=False).utterances).texts
+    parts = [wave[:SAMPLE_RATE], wave[SAMPLE_RATE : SAMPLE_RATE * 5 // 2]]
+    assert list(found.values()) == recogniser.texts(parts) and all(found.values())
+
+
+# ---- bases, adapters, limits
+
+
+def test_an_adapter_by_its_name(run, data, tiny_folder, speaker42, tmp_path):
+    folder = data({"s1-a": noise(2), "s1-b": noise(1, 1)})
+    run("--base", tiny_folder, folder, tmp_path / "base")
+    assert run("--adapter", "speaker42", folder, tmp_path / "adapted") == (0, "")  # its base is recorded
+    assert (tmp_path / "base/text").read_text() != (tmp_path / "adapted/text").read_text()
+    found = record(tmp_path / "adapted")
+    assert found["adapter"] == {
+        "name": "speaker42", "path": str(speaker42), "sha256": store.weights_sha256(speaker42),
+    }  # fmt: skip
+    assert found["base"] == record(tmp_path / "base")["base"]
+    run("--adapter", speaker42, folder, tmp_path / "by_path")
+    assert (tmp_path / "by_path/text").read_text() == (tmp_path / "adapted/text").read_text()
+
+
+def test_what_does_not_fit_together(run, data, tiny_folder, tiny_model, processor, speaker42, tmp_path):
+    folder, out = data({"s1-a": noise(1)}), tmp_path / "out"
+    other = tmp_path / "other"
+    tiny_model(seed=1).save_pretrained(other)
+    processor.save_pretrained(other)
+    code, err = run("--base", other, "--adapter", "speaker42", folder, out)
+    assert code == 1 and str(tiny_folder) in err and "another base" in err
+    assert "nearest names: speaker42" in run("--adapter", "speaker24", folder, out)[1]
+    tiny_folder.rename(tmp_path / "moved")
+    code, err = run("--adapter", "speaker42", folder, out)
+    assert code == 1 and "(the adapter speaker42 records this base; pass --base)" in err
+    assert run("--base", tmp_path / "moved", "--adapter", "speaker42", folder, out)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--batch-seconds", "0"], "--batch-seconds is 0, and has to be at least 1"),
+        (["--max-seconds", "0.5"], "--max-seconds is 0.5, and has to be at least 1"),
+        (["--max-seconds", ".nan"], "--max-seconds is nan"),
+        (["--device", "abacus"], "--device abacus: "),
+        (["--base", "/none/such"], "no base '/none/such'"),
+    ],
+)
+def test_flags_that_cannot_be(run, data, tiny_folder, tmp_path, flags, message):
+    code, err = run("--base", tiny_folder, *flags, data({"s1-a": noise(1)}), tmp_path / "out")
+    assert code == 1 and err.startswith("error: ") and message in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):
+    waves = [noise(seconds, n) for n, seconds in enumerate((1.5, 0.3, 4.0, 0.9, 2.2, 1.0))]
+    alone = [load_recogniser(tiny_folder).texts([wave])[0] for wave in waves]
+    assert all(alone)
+    for batch_seconds in (1.0, 3.0, 40.0):
+        recogniser = load_recogniser(tiny_folder, batch_seconds=batch_seconds)
+        assert recogniser.texts(waves) == alone
+        assert recogniser.texts(waves[::-1]) == alone[::-1]
+    assert recogniser.texts([]) == []
+
+
+def test_long_audio_is_cut_at_pauses_and_joined(tiny_folder):
+    recogniser = load_recogniser(tiny_folder, max_seconds=2.0)
+    wave = np.concatenate([noise(1.7), np.zeros(SAMPLE_RATE // 4, np.float32), noise(1.5, 1)])
+    (first, cut), (second, end) = recogniser.cut(wave)
+    assert (first, second, end) == (0, cut, len(wave)) and 1.7 < cut / SAMPLE_RATE < 1.95
+    done = []
+    texts = recogniser.texts([wave, noise(1)], lambda *numbers: done.append(numbers))
+    assert texts[0] == " ".join(recogniser.texts([wave[:cut], wave[cut:]]))
+    assert sum(waves for waves, _ in done) == 2
+    assert sum(seconds for _, seconds in done) == pytest.approx(len(wave) / SAMPLE_RATE + 1)
+    assert load_recogniser(tiny_folder, max_seconds=float("inf")).cut(wave) == [(0, len(wave))]
+
+
+def test_pools():
+    pairs = [(n, np.zeros(SAMPLE_RATE * n)) for n in (1, 2, 3, 0, 1)]
+    assert [[key for key, _ in pool] for pool in pools(pairs, 3.0)] == [[1, 2], [3], [0, 1]]
+    assert list(pools([])) == []
+
+
+# ---- real speech
+
+
+def test_real_speech(run, data, base_folder, shared_data, tmp_path):
+    """A speaker and a chapter that no base of ours was trained on."""
+    chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
+    lines = (chapter / "237-134500.trans.txt").read_text().splitlines()[:6]
+    said = dict(line.lower().split(" ", 1) for line in lines)
+    folder = data({name: chapter / f"{name}.flac" for name in said})
+    assert run("--base", base_folder, folder, tmp_path / "out") == (0, "")
+    pairs = (line.partition(" ") for line in (tmp_path / "out/text").read_text().splitlines())
+    heard = {name: text for name, _, text in pairs}
+    assert list(heard) == list(said)
+    assert jiwer.cer(list(said.values()), list(heard.values())) < 0.35
+    recogniser = load_recogniser(base_folder)
+    alone = [recogniser.texts([load(chapter / f"{name}.flac")])[0] for name in said]
+    assert alone == list(heard.values())
+
+
+def test_a_base_that_is_no_ctc_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="holds no CTC model"):
+        load_recogniser(tmp_path)
