@@ -7,6 +7,7 @@ every command runs over a data directory: it finds empty, short, NaN and clipped
 
 import io
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -246,7 +247,8 @@ def opened(source: Path | str | BinaryIO):
     import soundfile
 
     try:
-        return soundfile.SoundFile(source if hasattr(source, "read") else os.fspath(source))
+        # As bytes: soundfile can't encode a name that isn't UTF-8.
+        return soundfile.SoundFile(source if hasattr(source, "read") else os.fsencode(source))
     except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
         raise AudioError(f"{name_of(source)}: {diagnosis(source, error)}") from None
 
@@ -307,5 +309,6 @@ def name_of(source: Path | str | BinaryIO) -> str:
 
 
 def sentence(error: Exception) -> str:
-    """The last clause of a library's message, without the file's name, which we put in front ourselves."""
-    return (str(error).rpartition("': ")[2] or type(error).__name__).strip().rstrip(".")
+    """A library's message without the file's name or the stream's repr, which we put in front ourselves."""
+    message = re.sub(r"^Error opening .*[>']: ", "", str(error), flags=re.DOTALL)
+    return (message or type(error).__name__).strip().rstrip(".")

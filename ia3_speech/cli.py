@@ -38,9 +38,11 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None, 
     or underscores alike; a flag of type bool stands alone (`--check-audio`) or takes true or false.
     """
     set_up_logging()
-    arguments = [dashes_to_underscores(word) for word in (sys.argv[1:] if argv is None else argv)]
+    given = sys.argv[1:] if argv is None else argv
+    end = given.index("--") if "--" in given else len(given)  # what follows is no flag
+    arguments = [dashes_to_underscores(word) for word in given[:end]]
     options_class = only_dataclass(run)
-    arguments = spell_out(arguments, set(switches(options_class or run)))
+    arguments = spell_out(arguments, set(switches(options_class or run))) + given[end:]
     try:
         if options_class:
             code = run(parse(options_class, arguments, sys.modules[run.__module__]))
@@ -86,9 +88,22 @@ def parse(options_class: type, arguments: list[str], module: ModuleType) -> Any:
     parser = parser_of(module, print_config="--print_%s")
     parser.add_argument("--config", action="config", help="YAML file of options; flags go before it")
     parser.add_class_arguments(options_class, as_group=False)
-    namespace = parser.parse_args(arguments)
+    namespace = parser.parse_args(config_first(arguments))
     names = [field.name for field in dataclasses.fields(options_class)]
     return options_class(**{name: getattr(namespace, name) for name in names})
+
+
+def config_first(arguments: list[str]) -> list[str]:
+    """`--rate 2 --config FILE` → `--config FILE --rate 2`: for jsonargparse the later one counts."""
+    files: list[str] = []
+    flags: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--config":
+            files += [argument, *[value for value in [next(rest, None)] if value is not None]]
+        else:
+            (files if argument.startswith("--config=") else flags).append(argument)
+    return files + flags
 
 
 def parser_of(module: ModuleType, **options: Any) -> "jsonargparse.ArgumentParser":
@@ -131,7 +146,7 @@ def parser_class() -> type:
 def as_typed(text: str) -> str:
     """`--check_audio {true,false}` → `--check-audio`."""
     text = text.replace(" {true,false}", "")
-    return re.sub(r"--\w+", lambda flag: flag[0].replace("_", "-"), text)
+    return re.sub(r"--[\w.]+", lambda flag: flag[0].replace("_", "-"), text)
 
 
 def variadic(run: Callable | dict[str, Callable]) -> str | None:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def train(options: Options) -> dict[str, Any]:
     """Run (or go on with) one training; returns what `train.json` says."""
     check(options)
-    base = load_base(options.base, device=options.device)
+    base = load_base(options.base, device=options.device or device_of_this_process())
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.init_adapter:
@@ -38,7 +38,8 @@ def train(options: Options) -> dict[str, Any]:
     train_set = read_examples(options.train, base, options, options.speeds)
     dev_set = read_examples(options.dev, base, options, [1.0])
     trainer = Trainer(base, train_set, dev_set, options)
-    atomic.write_text(options.out / "config.yaml", to_yaml(options))
+    if trainer.accelerator.is_main_process:
+        atomic.write_text(options.out / "config.yaml", to_yaml(options))
     trainer.resume()
     trainer.run()
     trainer.load(trainer.best_tensors)
@@ -62,6 +63,14 @@ def train(options: Options) -> dict[str, Any]:
         )
         atomic.write_json(options.out / "train.json", summary)
     return summary
+
+
+def device_of_this_process() -> str | None:
+    """Each process of `accelerate launch` has a GPU of its own."""
+    import torch
+    from accelerate import PartialState
+
+    return f"cuda:{PartialState().local_process_index}" if torch.cuda.is_available() else None
 
 
 def main(options: Options) -> None:

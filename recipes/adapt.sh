@@ -236,6 +236,6 @@ fi
 # ---- 10: the recipe's own
 if [[ -n $last && $stop_stage -ge 10 ]]; then
   echo "stage 10, $last"
-  export data exp base name size adapter
+  export data exp base name size small_opts adapter
   $last
 fi

@@ -11,6 +11,7 @@ export LC_ALL=C # Kaldi's order of sorting
 export PYTHONUNBUFFERED=1 # logs are read while they grow
 # Where the user stood and what they typed: relative paths and the record of results need it.
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
+[[ ${IA3_SPEECH_HOME:-/} == [/~]* ]] || export IA3_SPEECH_HOME=$IA3_SPEECH_START_DIR/$IA3_SPEECH_HOME
 if [[ -z ${IA3_SPEECH_COMMAND-} ]]; then
   IA3_SPEECH_COMMAND="bash ${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")"
   [[ $# -eq 0 ]] || IA3_SPEECH_COMMAND+=$(printf ' %q' "$@")

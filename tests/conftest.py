@@ -113,6 +113,6 @@ def speaker42(tiny_folder) -> Path:
     generator = torch.Generator().manual_seed(42)
     with torch.no_grad():
         for _, vector in trainable(base.model):
-            vector.copy_(4 * torch.rand(vector.shape, generator=generator) - 2)
+            vector.copy_(40 * torch.rand(vector.shape, generator=generator) - 20)
     save_adapter(base.model, tiny_folder.parent / "adapter", base=base)
     return store.register(tiny_folder.parent / "adapter", "speaker42")

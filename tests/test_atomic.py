@@ -1,5 +1,9 @@
 """Files and folders appear whole or not at all."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from ia3_speech.atomic import replacing, write_json, write_text
@@ -57,3 +61,51 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path):
         (new / "a").write_text("a")
     assert (tmp_path / "exp").is_symlink()
     assert names(tmp_path / "scratch") == ["a"]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ia3_speech import atomic
+
+rename, left = Path.rename, int(sys.argv[2])
+
+def counted(self, target):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return rename(self, target)
+
+Path.rename = counted
+with atomic.replacing(sys.argv[1]) as new:
+    new.mkdir()
+    (new / "a").write_text("new")
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("renames", [0, 1])
+def test_a_kill_leaves_the_old_one(tmp_path, renames):
+    """While the new one is written, and right before it is moved in."""
+    write_text(tmp_path / "data" / "a", "old")
+    done = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "data", str(renames)])
+    assert done.returncode == -9
+    assert (tmp_path / "data/a").read_text() == "old"
+
+
+def test_a_move_that_fails_brings_the_old_one_back(tmp_path, monkeypatch):
+    write_text(tmp_path / "data" / "a", "old")
+    rename = Path.rename
+
+    def no_room(path, target):
+        if path.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", no_room)
+    with pytest.raises(OSError, match="No space"), replacing(tmp_path / "data") as new:
+        new.mkdir()
+    assert (tmp_path / "data/a").read_text() == "old"
+    assert names(tmp_path) == ["data"]

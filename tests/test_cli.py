@@ -58,6 +58,40 @@ def test_flags(argv, printed, capsys):
     assert capsys.readouterr().out == printed + "\n"
 
 
+def many(*files: str, adapter: str | None = None, deep: bool = False):
+    """Take many.
+
+    Args:
+        files: sound files
+        adapter: a name
+        deep: all of it
+    """
+    print(files, adapter, deep)
+
+
+@pytest.mark.parametrize(
+    ("argv", "printed"),
+    [
+        ([], "() None False"),
+        (["a"], "('a',) None False"),
+        (["a", "--adapter", "x", "b", "--deep", "c"], "('a', 'b', 'c') x True"),
+        (["--adapter=x", "-", "[1]", "null", "1"], "('-', '[1]', 'null', '1') x False"),
+        (["--deep", "false", "--", "--deep", "-x"], "('--deep', '-x') None False"),
+    ],
+)
+def test_words_before_between_and_after_flags(argv, printed, capsys):
+    assert outcome(many, *argv) == 0
+    assert capsys.readouterr().out == printed + "\n"
+
+
+def test_many_words_and_bad_flags(capsys):
+    for argv in (["a", "--nonsense"], ["a", "--adapter"], ["--deep=perhaps", "a"]):
+        assert outcome(many, *argv) == 2
+    assert outcome(many, "a", "--help") == 0
+    help_text = capsys.readouterr().out
+    assert "[FILE ...]" in help_text and "sound files" in help_text and "(required)" not in help_text
+
+
 def test_the_exit_code_is_what_the_function_returns():
     assert outcome(run, "data", "--first", "3") == 3
 
@@ -88,6 +122,42 @@ def test_our_own_mistakes_keep_their_traceback():
 
     with pytest.raises(KeyError):
         command(broken, [])
+
+
+def add(options: Options):
+    print(options.train_head, options.rate)
+
+
+def test_one_dataclass_is_the_flags_and_the_file(tmp_path, capsys):
+    """A flag goes before the file, the file before the default."""
+    (tmp_path / "options.yaml").write_text("train_head: true\nrate: 0.5\n")
+    file = str(tmp_path / "options.yaml")
+    for argv, printed in (
+        ([], "False 0.1"),
+        (["--config", file], "True 0.5"),
+        (["--config", file, "--rate=2"], "True 2.0"),
+        (["--rate", "2", "--config", file], "True 2.0"),
+        (["--rate", "2", f"--config={file}", "--train-head", "false"], "False 2.0"),
+        (["--config", file, "--train-head=false"], "False 0.5"),
+    ):
+        assert outcome(add, *argv) == 0
+        assert capsys.readouterr().out == printed + "\n"
+    (tmp_path / "options.yaml").write_text("rat: 0.5\n")
+    assert outcome(add, "--config", file) == 2
+    assert "rat" in capsys.readouterr().err
+
+
+def test_help_shows_flags_as_people_type_them(capsys):
+    assert outcome({"run": run, "many": many}, "run", "--help") == 0
+    out = capsys.readouterr().out
+    assert "[--check-audio]" in out and "\n  --check-audio" in out and "decode everything" in out
+    assert "--options.train-head  also the head" in out and "(default: 0.1)" in out
+    for noise in ("{true,false}", "type:", "<class", "--config", "null", "check_audio", "print"):
+        assert noise not in out
+    assert outcome(add, "--help") == 0
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: python -m {__name__} [--config CONFIG]")
+    assert __doc__ in out and "--train-head" in out
 
 
 def test_words():

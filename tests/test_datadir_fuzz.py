@@ -131,7 +131,7 @@ def directories(draw) -> dict[str, bytes | str]:
 
 @contextlib.contextmanager
 def laid(tables: dict[str, bytes | str]):
-    """A room with `data` in it; in memory where that can be, for a file that is written waits for its disk."""
+    """A room with `data` in it; in memory where that can be, for files written wait for their disk."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
         room = Path(name)

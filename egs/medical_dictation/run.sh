@@ -7,7 +7,7 @@
 #   bash run.sh --corpus DIR                       your Kaldi directories DIR/{train,test} and perhaps DIR/dev
 #   bash run.sh --seeds 5 --stage 5                any option of recipes/adapt.sh; --help lists them
 set -euo pipefail
-export IA3_SPEECH_START_DIR=$PWD # relative paths on the line are meant from here
+export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
 . ./path.sh
 

@@ -282,7 +282,7 @@ def choose_columns(name: str, there: Any, wished: dict[str, str | None], labels:
 @contextmanager
 def sound_of(cell: Any, base: Path) -> Iterator[Any]:
     """What `audio.load` takes for an audio cell: a stream of its bytes, or a path (below `base`)."""
-    if isinstance(cell, dict) and cell.get("bytes"):
+    if isinstance(cell, dict) and cell.get("bytes") is not None:
         stream = io.BytesIO(cell["bytes"])
         stream.name = cell.get("path") or "(bytes)"
         yield stream

@@ -6,6 +6,7 @@ killed goes on as if it had not been.
 """
 
 import logging
+import shutil
 import time
 from typing import Any
 
@@ -50,6 +51,7 @@ class Trainer:
         limit = options.cache_gb * 2**30
         self.cache = FeatureCache(base, depth, limit, options.allow_pipes)
         self.step, self.best, self.waited, self.seconds = 0, float("inf"), 0, 0.0
+        self.losses: list[float] = []  # of this epoch's batches so far
         self.best_tensors = self.copy()
         self.silent = set(ia3.vectors(self.model))  # vectors that have had no gradient yet
         self.metrics = MetricsLog(options.out / "metrics.jsonl")
@@ -76,22 +78,23 @@ class Trainer:
         if self.accelerator.log_with:
             self.accelerator.init_trackers("ia3_speech")
         while self.order.epoch < self.options.epochs and self.waited <= self.options.patience:
-            tick, heard, losses, epoch = time.monotonic(), 0.0, [], self.order.epoch
+            tick, heard, epoch = time.monotonic(), 0.0, self.order.epoch
             for batch in self.order:
                 loss, seconds = self.learn(batch, epoch)
-                losses.append(loss)
+                self.losses.append(loss)
                 heard += seconds
                 self.step += 1
                 rate = heard / max(1e-9, time.monotonic() - tick)
                 bar.set_postfix_str(
-                    f"loss {np.mean(losses[-20:]):.3f}, dev WER {self.best:.4f}, {rate:.0f} s/s"
+                    f"loss {np.mean(self.losses[-20:]):.3f}, dev WER {self.best:.4f}, {rate:.0f} s/s"
                 )
                 bar.update()
                 if self.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
                     self.seconds += time.monotonic() - tick
                     tick, heard = time.monotonic(), 0.0
                     self.checkpoint()
-            self.look(epoch, float(np.mean(losses)), rate)
+            self.look(epoch, float(np.mean(self.losses)), rate)
+            self.losses = []
             self.seconds += time.monotonic() - tick
             self.checkpoint()
         bar.close()
@@ -216,6 +219,7 @@ class Trainer:
                 step=self.step,
                 best=self.best,
                 waited=self.waited,
+                losses=self.losses,
                 seconds=self.seconds,
             ).save(self.options.out / "checkpoints" / "last.pt")
 
@@ -226,6 +230,8 @@ class Trainer:
             TrainingError: it was made with other options or other data.
         """
         file = self.options.out / "checkpoints" / "last.pt"
+        for half_written in file.parent.glob(f".{file.name}.*"):  # by a run that was killed
+            shutil.rmtree(half_written, ignore_errors=True)
         if not file.exists():
             self.metrics.cut(0)
             return
@@ -236,6 +242,7 @@ class Trainer:
         self.order.load_state_dict(state.order)
         self.best_tensors, self.silent = state.best_tensors, set(state.silent)
         self.step, self.best, self.waited, self.seconds = state.step, state.best, state.waited, state.seconds
+        self.losses = state.losses
         self.metrics.cut(state.metrics_bytes)
         logger.info("%s: going on after step %d of %d", self.options.out, self.step, self.total)
 

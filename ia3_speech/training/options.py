@@ -43,7 +43,7 @@ class Options:
         allow_pipes: run shell commands in wav.scp
         cache_gb: memory for what the frozen part computes; 0 is off
         checkpoint_steps: steps between checkpoints; an epoch's end is always one
-        precision: no, bf16 or fp16 mixed precision
+        precision: bf16 mixed precision, or no
         device: a torch device; default CUDA where there is one
         labels: what the adapter is for, such as {"speaker": "042", "domain": "medical"}
     """
@@ -73,7 +73,7 @@ class Options:
     allow_pipes: bool = False
     cache_gb: float = 4.0
     checkpoint_steps: int = 100
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["no", "bf16"] = "no"
     device: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
 

@@ -1,5 +1,6 @@
 """What lets a killed training run go on: checkpoint, metrics log, and whether it is the same run."""
 
+import io
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -30,13 +31,15 @@ class Checkpoint:
     step: int
     best: float
     waited: int  # epochs without a better dev WER
+    losses: list[float]  # of the batches of this epoch
     seconds: float
 
     def save(self, file: Path) -> None:
         """In one step: the older checkpoint stands until the new one is complete."""
-        state = {f.name: getattr(self, f.name) for f in fields(self)}
+        buffer = io.BytesIO()  # torch's own file writer hides the system's error when the disk is full
+        torch.save({f.name: getattr(self, f.name) for f in fields(self)}, buffer)
         with atomic.replacing(file) as new:
-            torch.save(state, new)
+            new.write_bytes(buffer.getbuffer())
 
     @classmethod
     def load(cls, file: Path) -> "Checkpoint":

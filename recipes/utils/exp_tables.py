@@ -5,6 +5,7 @@ them beside it.
 """
 
 from itertools import groupby
+from statistics import fmean
 from typing import Any
 
 from exp_folder import System, median_of
@@ -120,28 +121,21 @@ def label_table(systems: list[System], set_name: str) -> str:
 
 
 def training_table(groups: Groups) -> str:
-    """What was trained, how, and how well it does on dev (the mean of its seeds): what to choose by."""
+    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first."""
     header = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
     header += ["numbers", "s a seed"]
     rows = []
     for name, seeds in groups.items():
-        if not seeds[0].train:
-            continue
-        options, rates = seeds[0].options(), [one.train["dev_wer"] for one in seeds]
-        rows.append(
-            [
-                name,
-                ", ".join(options["placements"]),
-                f"{options['learning_rate']:g}",
-                str(options["epochs"]),
-                str(len(seeds)),
-                percent(sum(rates) / len(rates)),
-                spread(rates),
+        if seeds[0].train:
+            options, rates = seeds[0].options(), [one.train["dev_wer"] for one in seeds]
+            line = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
+            line += [str(options["epochs"]), str(len(seeds)), percent(fmean(rates)), spread(rates)]
+            line += [
                 f"{seeds[0].train['trainable']:,}",
-                f"{sum(one.train['seconds'] for one in seeds) / len(seeds):.0f}",
+                f"{fmean(one.train['seconds'] for one in seeds):.0f}",
             ]
-        )
-    return table(header, rows)
+            rows.append((fmean(rates), line))
+    return table(header, [line for _, line in sorted(rows)])
 
 
 def origin(systems: list[System]) -> str:

@@ -1,28 +1,20 @@
 """recipes/utils/results.py: results.json to its contract, and the Markdown tables to the letter."""
 
-import importlib.util
 import json
-import sys
-from pathlib import Path
 
 import pytest
 
 from ia3_speech.cli import UserError
 
-FILE = Path(__file__).parents[2] / "recipes/utils/results.py"
-
 
 @pytest.fixture(scope="module")
-def results():
-    spec = importlib.util.spec_from_file_location("results", FILE)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["results"] = module
-    spec.loader.exec_module(module)
-    return module
+def results(utils):
+    return utils.results
 
 
 def rates(wer: float, baseline: float | None = None) -> dict:
     found = {"wer": wer, "wer_ci": [wer - 0.05, wer + 0.05], "cer": wer / 4, "utterances": 10, "words": 100}
+    found["changes"] = {}
     if baseline:
         change = {"relative": wer / baseline - 1, "relative_ci": [wer / baseline - 1.1, wer / baseline - 0.9]}
         found["changes"] = {"wer": change, "cer": change, "term_error_rate": change}
@@ -60,6 +52,9 @@ def score(wer: float, baseline: float | None = None) -> dict:
     }
 
 
+MARKER = "key 0123456789abcdef\nseconds 9\ncommit {}\ndirty {}\ncommand bash run.sh{}\n"
+
+
 @pytest.fixture
 def exp(tmp_path):
     """A base, and ia3 with three seeds whose dev WERs are 0.30, 0.20 and 0.25."""
@@ -68,8 +63,13 @@ def exp(tmp_path):
         decoded = tmp_path / folder / "decode_greedy_test"
         decoded.mkdir(parents=True)
         (decoded / "score.json").write_text(json.dumps({"schema": 1, **scored}))
+        (decoded / ".done").write_text(MARKER.format("abc1234", "false", ""))
         if train:
+            (tmp_path / folder / ".done").write_text(MARKER.format("def5678", "true", " --seeds 3"))
             (tmp_path / folder / "train.json").write_text(json.dumps(train))
+            (tmp_path / folder / "config.yaml").write_text(
+                "placements: [key, value]\nlearning_rate: 0.01\nepochs: 8\n"
+            )
 
     put("base", score(0.4))
     for seed, (wer, dev) in enumerate([(0.36, 0.3), (0.3, 0.2), (0.32, 0.25)], 1):
@@ -94,7 +94,7 @@ def test_results_json(results, exp, monkeypatch, capsys):
     ]
     base, first = found["systems"][:2]
     assert (base["adapter"], base["trainable"], base["seconds"]) == (None, 0, 0.0)
-    assert first == {
+    assert first == {  # the contract, and no more
         "name": "ia3",
         "adapter": f"{exp}/ia3_seed1/adapter",
         "set": "test",
@@ -108,19 +108,17 @@ def test_results_json(results, exp, monkeypatch, capsys):
         "term_error_rate": 0.54,
         "trainable": 9216,
         "seconds": 61.7,
-        "dev_wer": 0.3,
     }
     assert [(one["set"], one["baseline"], one["system"], one["seed"]) for one in found["pairs"]] == [
         ("test", "base", "ia3", seed) for seed in (1, 2, 3)
     ]
+    assert list(found["pairs"][0]) == ["set", "baseline", "system", "seed", "relative", "relative_ci"]
     assert found["pairs"][0]["relative"] == pytest.approx(-0.1)
     assert found["pairs"][0]["relative_ci"] == pytest.approx([-0.2, 0.0])
     assert capsys.readouterr().out == (exp / "RESULTS.md").read_text()
 
 
-def test_markdown(results, exp, monkeypatch):
-    monkeypatch.setenv("IA3_SPEECH_COMMIT", "abc1234")
-    monkeypatch.setenv("IA3_SPEECH_DIRTY", "false")
+def test_markdown(results, exp):
     results.collect(exp, "test", "bash run.sh --seeds 3")
     assert (exp / "RESULTS.md").read_text() == EXPECTED
 
@@ -148,9 +146,55 @@ the seeds |
 relative \
 to the base on the same draws, negative is better.
 - Matched pairs test (MAPSSWE) of ia3 against the base: 30 segments, z = 2.50, p = 0.012.
-- Training took 1.0 minutes a seed.
-- Command: `bash run.sh --seeds 3` (commit abc1234).
+- base: `bash run.sh` (commit abc1234).
+- ia3: `bash run.sh --seeds 3` (commit def5678 with changes).
 """
+
+TRAINING = """\
+| trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | numbers | s a seed |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
+| ia3_rate3e-3 | key, value | 0.003 | 8 | 1 | 10.0 | – | 9,216 | 30 |
+| ia3 | key, value | 0.01 | 8 | 3 | 25.0 | 20.0 to 30.0 | 9,216 | 62 |
+"""
+
+
+def test_what_was_trained_by_dev_alone(results, exp, capsys):
+    """The learning-rate sweep: nothing of it is decoded on a test set, and the best stands first."""
+    folder = exp / "ia3_rate3e-3_seed1"
+    folder.mkdir()
+    (folder / "train.json").write_text(json.dumps({"trainable": 9216, "seconds": 30.2, "dev_wer": 0.1}))
+    (folder / "config.yaml").write_text("placements: [key, value]\nlearning_rate: 0.003\nepochs: 8\n")
+    page = exp / "page.md"
+    page.write_text("<!-- results . training only ia3* -->\n<!-- end of results -->\n")
+    results.fill(page)
+    assert page.read_text() == f"<!-- results . training only ia3* -->\n{TRAINING}<!-- end of results -->\n"
+    results.collect(exp, "test", "bash run.sh")
+    assert {one["name"] for one in json.loads((exp / "results.json").read_text())["systems"]} == {
+        "base",
+        "ia3",
+    }
+
+
+def test_projected_time(results, exp, tmp_path, capsys):
+    results.project(exp, 12)
+    results.project(exp / "base", 12)
+    assert capsys.readouterr().out == (
+        "12 trainings left, 62 s each so far: 0.2 hours\n"
+        "12 trainings left; the first one will tell how long one takes\n"
+    )
+
+
+def test_scores_against_an_older_baseline_are_left_out(results, exp, capsys):
+    place = exp / "ia3_seed1/decode_greedy_test/score.json"
+    outdated = json.loads(place.read_text())
+    outdated["baseline"]["wer"] = 0.41
+    place.write_text(json.dumps(outdated))
+    results.collect(exp, "test", "bash run.sh")
+    assert capsys.readouterr().err == (
+        f"{exp}/ia3_seed1: left out on test, another baseline stands there now\n"
+    )
+    rows = json.loads((exp / "results.json").read_text())["systems"]
+    assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 2), ("ia3", 3)]
 
 
 def test_median_of_seeds(results, exp, capsys):
@@ -169,6 +213,15 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(results, exp, cap
     assert page.read_text() == filled
     results.fill(page)
     assert page.read_text() == filled
+
+
+def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(results, exp, capsys):
+    page = exp / "page.md"
+    kept = "<!-- results exp/other -->\nolder numbers\n<!-- end of results -->\n"
+    page.write_text(kept)
+    results.fill(page)
+    assert page.read_text() == kept
+    assert f"{exp}/exp/other: not there, its block stays as it is\n" in capsys.readouterr().out
 
 
 def test_fill_takes_some_systems(results, exp, capsys):

@@ -1,7 +1,7 @@
 """recipes/utils: keys of what went in, markers of finished work, and jobs that run once."""
 
-import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -9,7 +9,12 @@ UTILS = Path(__file__).parents[2] / "recipes/utils"
 
 
 def bash(script: str, cwd: Path) -> subprocess.CompletedProcess:
-    environment = os.environ | {"PATH": f"{UTILS}:{os.environ['PATH']}"}
+    environment = os.environ | {
+        "PATH": f"{UTILS}:{os.environ['PATH']}",
+        "IA3_SPEECH_COMMIT": "abc1234",
+        "IA3_SPEECH_DIRTY": "true",
+        "IA3_SPEECH_COMMAND": r"bash run.sh --name $'a\nb'",
+    }
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], cwd=cwd, env=environment, capture_output=True, text=True
     )
@@ -93,8 +98,12 @@ def test_a_stage_is_done_once_for_its_inputs(tmp_path):
     (tmp_path / "input").write_text("y\n")
     assert bash(STAGES, tmp_path).stdout == "stage 2, work\n"
     assert (tmp_path / "out/log").read_text() == "x\ny\n"
-    marker = json.loads((tmp_path / "out/.done").read_text())
-    assert list(marker) == ["key", "commit", "dirty", "finished", "seconds"]
+    marker = (tmp_path / "out/.done").read_text()
+    assert re.fullmatch(
+        r"key [0-9a-f]{16}\nseconds \d+\nfinished \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\n"
+        r"commit abc1234\ndirty true\ncommand bash run\.sh --name \$'a\\nb'\n",
+        marker,
+    )
 
 
 def test_a_failed_stage_leaves_no_marker(tmp_path):

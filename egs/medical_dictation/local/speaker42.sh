@@ -2,8 +2,8 @@
 # The last stage: adapt to one physician, speaker42, from 15 of their sentences, starting from the adapter just
 # trained; then transcribe one more sentence of theirs with the base, that adapter, and their own.
 #
-# Called by recipes/adapt.sh, which exports data, exp, base, name (of the adapter it registered) and adapter (its
-# folder). The stages are adapt.sh's own, once more, on data/<corpus>/speaker42.
+# Called by recipes/adapt.sh, which exports data, exp, base, size, small_opts, name (of the adapter it registered)
+# and adapter (its folder). The stages are adapt.sh's own, once more, on data/<corpus>/speaker42.
 set -euo pipefail
 . ./path.sh
 # shellcheck source=../../../recipes/utils/stage.sh
@@ -12,12 +12,12 @@ set -euo pipefail
 # shellcheck disable=SC2154  # what adapt.sh exports
 data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
 export IA3_SPEECH_START_DIR=$PWD
-adapt.sh --name speaker42 --system speaker42 --base "$base" \
+adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --small-opts "$small_opts" \
   --corpus "$data" --prepare true --data-dir "$data" --exp-dir "$exp" \
   --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml
 
 # The first of the test sentences, whatever comes of it.
-sample=$exp/sample.wav
+sample=$(realpath "$exp")/sample.wav
 # shellcheck disable=SC2034  # begin looks at them
 stage=10 stop_stage=10
 if begin 10 "transcribe $sample" "$exp/.done/transcripts" "$data/test" ./local "base=$base" "$adapter/" \
@@ -38,5 +38,5 @@ cat "$exp/transcripts"
 echo
 echo "The adapters $name and speaker42 are registered. Transcribe anything with them:"
 echo
-echo "  ${IA3_SPEECH_HOME:+IA3_SPEECH_HOME=$IA3_SPEECH_HOME }$IA3_SPEECH_PYTHON -m ia3_speech.transcribe" \
-  "--adapter speaker42 $(realpath --relative-to="$user_dir" "$sample")"
+printf '  %s%s -m ia3_speech.transcribe --adapter speaker42 %q\n' \
+  "${IA3_SPEECH_HOME:+$(printf 'IA3_SPEECH_HOME=%q ' "$IA3_SPEECH_HOME")}" "$IA3_SPEECH_PYTHON" "${sample#"$user_dir"/}"

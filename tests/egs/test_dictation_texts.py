@@ -1,0 +1,193 @@
+"""egs/medical_dictation/local: what is said (wording, grammar), by whom, and the terms that count."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ia3_speech.cli import UserError
+from ia3_speech.datadir import Utterance, write
+
+RECIPE = Path(__file__).parents[2] / "egs/medical_dictation"
+
+# ---- wording
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("Type 2 diabetes mellitus without complications", "type two diabetes mellitus"),
+        (
+            "Type 2 diabetes mellitus with diabetic polyneuropathy",
+            "type two diabetes mellitus with diabetic polyneuropathy",
+        ),
+        ("Essential (primary) hypertension", "essential hypertension"),
+        ("Non-ST elevation (NSTEMI) myocardial infarction", "non s t elevation myocardial infarction"),
+        ("Epilepsy, unspecified, not intractable, without status epilepticus", "epilepsy"),
+        (
+            "Fracture of unspecified part of neck of right femur, initial encounter for closed fracture",
+            "fracture of neck of right femur",
+        ),
+        ("Urinary tract infection, site not specified", "urinary tract infection"),
+        ("Panic disorder [episodic paroxysmal anxiety]", "panic disorder"),
+        ("Bipolar II disorder", "bipolar two disorder"),
+        ("Ménière's disease, bilateral", "meniere's disease bilateral"),
+        ("Other pulmonary embolism without acute cor pulmonale", "pulmonary embolism"),
+        ("Chronic kidney disease, stage 4 (severe)", "chronic kidney disease stage four"),
+    ],
+)
+def test_descriptions_become_speakable(local, written, said):
+    assert local.wording.spoken(written) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (0, "zero"),
+        (17, "seventeen"),
+        (42, "forty two"),
+        (100, "one hundred"),
+        (120, "one hundred and twenty"),
+        (1000, "one thousand"),
+        (1005, "one thousand and five"),
+        (5250, "five thousand two hundred and fifty"),
+        ("62.5", "sixty two point five"),
+        ("1.25", "one point two five"),
+        (37.0, "thirty seven"),
+    ],
+)
+def test_numbers(local, value, words):
+    assert local.wording.number(value) == words
+
+
+def test_doses(local):
+    assert local.wording.dose("1 g") == "one gram"
+    assert local.wording.dose("2.5 mg") == "two point five milligrams"
+    assert local.wording.dose("5000 units") == "five thousand units"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("a eight day history", "an eight day history"),
+        ("a one year history", "a one year history"),
+        ("a urinary infection", "a urinary infection"),
+        ("a ulcer and a unilateral hernia", "an ulcer and a unilateral hernia"),
+        ("a e c g and a x ray", "an e c g and an x ray"),
+        ("a hour", "an hour"),
+        ("a euthyroid state", "a euthyroid state"),
+    ],
+)
+def test_articles(local, before, after):
+    assert local.wording.with_articles(before) == after
+
+
+# ---- grammar
+
+
+@pytest.fixture(scope="module")
+def texts(local):
+    return local.prepare.draw_texts(local.prepare.SENTENCES["full"])
+
+
+def test_sentences_can_be_written_by_any_character_model(texts):
+    for sentences in texts.values():
+        for sentence in sentences:
+            assert re.fullmatch(r"[a-z']+( [a-z']+)*", sentence.text), sentence.text
+
+
+def test_no_sentence_stands_in_two_sets(texts):
+    every = [sentence.text for sentences in texts.values() for sentence in sentences]
+    assert len(set(every)) == len(every)
+
+
+def test_held_out_terms_and_patterns_occur_in_test_alone(local, texts):
+    grammar = local.grammar.Grammar(RECIPE / "local")
+    heard = " | ".join(sentence.text for name in ("train", "dev") for sentence in texts[name])
+    assert not [term for term in grammar.new_terms if re.search(rf"\b{re.escape(term)}\b", heard)]
+    assert not any(sentence.new_wording for name in ("train", "dev") for sentence in texts[name])
+    assert sum(len(sentence.new_terms) for sentence in texts["test"]) >= 40
+    assert sum(sentence.new_wording for sentence in texts["test"]) >= 20
+    patterns = {sentence.pattern for sentence in texts["train"]}
+    assert not patterns & {sentence.pattern for sentence in texts["test"] if sentence.new_wording}
+
+
+def test_drawing_again_gives_the_same(local, texts):
+    again = local.prepare.draw_texts(local.prepare.SENTENCES["full"])
+    assert again == texts
+
+
+def test_every_slot_of_the_grammar_can_be_filled(local):
+    grammar = local.grammar.Grammar(RECIPE / "local")
+    built_in = {"drug dose", "drug for", "drug to", "medication"}
+    lines = [*grammar.patterns, *(line for choices in grammar.sections.values() for line in choices)]
+    slots = {slot for line in lines for slot in re.findall(r"\{([^}]*)\}", line)}
+    assert {slot for slot in slots if ".." not in slot} <= set(grammar.sections) | built_in
+    used = {slot for slot in slots if ".." not in slot}
+    assert set(grammar.sections) - used <= {"drug"}, "sections that no sentence uses"
+
+
+def test_pronouns_agree(texts):
+    for sentences in texts.values():
+        for sentence in sentences:
+            words = set(sentence.text.split())
+            assert not (words & {"he", "his", "him"} and words & {"she", "woman", "lady"}), sentence.text
+
+
+def test_drug_list_is_well_formed(local):
+    drugs = local.grammar.read_drugs(RECIPE / "local/drugs.tsv")
+    names = [drug.name for drug in drugs]
+    assert names == sorted(set(names))
+    for drug in drugs:
+        assert re.fullmatch(r"[a-z]+( [a-z]+)?", drug.name)
+        for dose in drug.doses:
+            assert local.wording.dose(dose)
+
+
+def test_speakers_of_the_sets_have_no_voice_in_common(local):
+    voices = {
+        name: {(one.accent, one.variant) for one in speakers}
+        for name, speakers in local.prepare.SPEAKERS.items()
+    }
+    own = {(local.prepare.SPEAKER42.accent, local.prepare.SPEAKER42.variant)}
+    sets = [*voices.values(), own]
+    assert sum(map(len, sets)) == len(set().union(*sets))
+    for accent, variant in set().union(*sets):
+        assert accent in local.espeak.UNHEARD_ACCENTS
+        assert variant in local.espeak.UNHEARD_VARIANTS
+    names = [one.name for speakers in local.prepare.SPEAKERS.values() for one in speakers]
+    assert len(set(names)) == len(names)
+    assert "speaker42" not in names
+
+
+# ---- terms
+
+
+def test_terms_of_references(local, tmp_path):
+    for name, lines in {
+        "train": ["she has pneumonia"],
+        "test": [
+            "No HAEMATURIA, but low back pain.",
+            "take bisoprolol after total hip replacement",
+            "the patient has pneumonia of the left side",
+        ],
+    }.items():
+        utterances = [Utterance(f"s-{n}", "s", f"s-{n}", "", text=line) for n, line in enumerate(lines)]
+        write(tmp_path / name, utterances)
+    local.terms.main(tmp_path / "test", tmp_path / "terms", tmp_path / "train")
+    assert (tmp_path / "terms").read_text() == (
+        "back pain\ticd\tonly in test\n"
+        "bisoprolol\tdrug\tonly in test\n"
+        "haematuria\ticd\tonly in test\n"
+        "hip\ticd\tonly in test\n"
+        "low back pain\ticd\tonly in test\n"
+        "pain\ticd\tonly in test\n"
+        "pneumonia\ticd\n"
+        "total hip replacement\tprocedure\tonly in test\n"
+    )
+
+
+def test_a_corpus_without_any_term_says_so(local, tmp_path):
+    write(tmp_path / "test", [Utterance("s-1", "s", "s-1", "", text="good morning to you all")])
+    with pytest.raises(UserError, match="no term of ICD-10-CM and of our lists occurs in its references"):
+        local.terms.main(tmp_path / "test", tmp_path / "terms")

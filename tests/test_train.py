@@ -1,0 +1,338 @@
+"""train: one seed, one adapter, kill or no kill, cache or no cache; what can't be learnt is refused."""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from ia3_speech import attach, ia3, load_base
+from ia3_speech.adapters.files import PEFT_WEIGHTS, read_metadata
+from ia3_speech.audio import AudioError
+from ia3_speech.base import fingerprint
+from ia3_speech.cli import UserError
+from ia3_speech.datadir import Utterance, write
+from ia3_speech.train import train
+from ia3_speech.training.examples import read_examples
+from ia3_speech.training.loop import Trainer
+from ia3_speech.training.options import Options, TrainingError
+from ia3_speech.training.state import ResumeError
+
+WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
+ROOT = Path(__file__).parents[1]
+
+
+def record(folder: Path, count: int, seed: int = 0, text: str | None = None) -> Path:
+    """A data directory of short noises with words to them."""
+    rng, utterances = np.random.default_rng(seed), []
+    audio = folder.parent / "audio" / folder.name
+    audio.mkdir(parents=True, exist_ok=True)
+    for i in range(count):
+        samples = 8_000 + 800 * (i % 4)
+        soundfile.write(audio / f"{i}.wav", rng.standard_normal(samples) * 0.1, 16_000, subtype="FLOAT")
+        utterances.append(
+            Utterance(f"s{i % 2}-{i:02d}", f"s{i % 2}", f"s{i % 2}-{i:02d}", str(audio / f"{i}.wav"),
+                      text=text or WORDS[i % len(WORDS)], duration=samples / 16_000)
+        )  # fmt: skip
+    write(folder, utterances)
+    return folder
+
+
+@pytest.fixture
+def place(tmp_path, tiny_model, processor) -> Path:
+    """A folder with a small base and data to train on."""
+    model = tiny_model(hidden_dropout=0.1, mask_time_prob=0.1, mask_time_length=2)
+    model.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    record(tmp_path / "train", 24)
+    record(tmp_path / "dev", 6, seed=1)
+    return tmp_path
+
+
+def options_of(place: Path, out: str = "exp", **changes) -> Options:
+    standard = {"base": str(place / "base"), "train": place / "train", "dev": place / "dev", "epochs": 2}
+    return Options(**(standard | {"out": place / out, "batch_seconds": 2.0, "seed": 3} | changes))
+
+
+def tensors(place: Path, out: str = "exp") -> dict[str, torch.Tensor]:
+    return load_file(place / out / "adapter" / PEFT_WEIGHTS)
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ---- one run
+
+
+def test_a_run_leaves_an_adapter_and_its_record(place):
+    summary = train(options_of(place, labels={"speaker": "042"}))
+    out = place / "exp"
+    assert sorted(p.name for p in out.iterdir() if p.name != "log") == [
+        "adapter", "checkpoints", "config.yaml", "metrics.jsonl", "train.json",
+    ]  # fmt: skip
+    assert json.loads((out / "train.json").read_text()) == summary
+    assert sorted(summary) == [
+        "audio_seconds", "dev_wer", "epochs", "seconds", "seed", "steps", "trainable", "utterances",
+    ]  # fmt: skip
+    assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2] and rows[-1]["step"] == summary["steps"]
+    assert min(row["dev_wer"] for row in rows) == pytest.approx(summary["dev_wer"], abs=1e-6)
+    assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
+    metadata = read_metadata(out / "adapter")
+    assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
+    again = Options(**yaml.safe_load((out / "config.yaml").read_text()))
+    assert json.dumps(dataclasses.asdict(again), default=str) == json.dumps(
+        dataclasses.asdict(options_of(place, labels={"speaker": "042"})), default=str
+    )
+
+
+def trainer_of(place: Path, **changes) -> Trainer:
+    options = options_of(place, **changes)
+    base = load_base(options.base)
+    attach(base.model, ia3.IA3Config(tuple(options.placements), options.layers, options.train_head))
+    examples = [
+        read_examples(folder, base, options, options.speeds) for folder in (options.train, options.dev)
+    ]
+    return Trainer(base, *examples, options)
+
+
+def test_the_base_is_frozen(place):
+    trainer = trainer_of(place)
+    before = fingerprint(trainer.model)["sha256"]
+    buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
+    trainer.run()
+    del trainer.model.ia3_digest  # the remembered one proves nothing
+    assert fingerprint(trainer.model)["sha256"] == before
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in trainer.model.named_buffers())
+    assert all(
+        p.grad is None for name, p in trainer.model.named_parameters() if name not in vector_names(trainer)
+    )
+    assert any(bool((v.l != 1).any()) for v in ia3.vectors(trainer.model).values())
+
+
+def vector_names(trainer: Trainer) -> set[str]:
+    return {f"{name}.l" for name in ia3.vectors(trainer.model)}
+
+
+def test_the_head_trains_along_and_is_saved(place):
+    train(options_of(place, train_head=True))
+    base = load_file(place / "base/model.safetensors")
+    head = tensors(place)["base_model.model.lm_head.weight"]
+    assert head.shape == base["lm_head.weight"].shape and not torch.equal(head, base["lm_head.weight"])
+
+
+# ---- the same seed, the same adapter
+
+
+def test_seed_and_cache(place):
+    """Random order, speeds, masks and dropout: all hang on the seed; the cache changes nothing."""
+    train(options_of(place, "a"))
+    train(options_of(place, "b", cache_gb=0.0))
+    train(options_of(place, "c", cache_gb=1e-5))
+    train(options_of(place, "d", seed=4))
+    assert same(tensors(place, "a"), tensors(place, "b")) and same(tensors(place, "a"), tensors(place, "c"))
+    assert not same(tensors(place, "a"), tensors(place, "d"))
+
+
+def test_cache_below_the_lowest_vector(place, tiny_model):
+    """Without augmentation and dropout all that stands below the lowest vector is computed once."""
+    quiet = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout")
+    tiny_model(mask_time_prob=0.0, **dict.fromkeys(quiet, 0.0)).save_pretrained(place / "base")
+    changes = {"layers": "1-2", "spec_augment": "off"}
+    assert trainer_of(place, **changes).cache.depth == 1
+    train(options_of(place, "a", **changes))
+    train(options_of(place, "b", cache_gb=0.0, **changes))
+    assert same(tensors(place, "a"), tensors(place, "b"))
+
+
+def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place):
+    """SIGKILL while it starts, in the middle of an epoch, and around an epoch's end."""
+    config = place / "config.yaml"
+    config.write_text("epochs: 3\nbatch_seconds: 1.2\ncheckpoint_steps: 1\nseed: 5\n")
+
+    def start(out: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "ia3_speech.train", "--config", config, "--base", place / "base",
+                   "--train", place / "train", "--dev", place / "dev", "--out", place / out]  # fmt: skip
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        return subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE, text=True)
+
+    whole = start("whole")
+    assert whole.wait() == 0, whole.stderr.read()
+    metrics, checkpoint = place / "killed/metrics.jsonl", place / "killed/checkpoints/last.pt"
+
+    def rows() -> int:
+        return metrics.read_text().count("\n") if metrics.exists() else 0
+
+    moments = [lambda: checkpoint.exists(), lambda: rows() >= 1, lambda: rows() >= 2]
+    kills = 0
+    for reached in moments:
+        process = start("killed")
+        while process.poll() is None and not reached():
+            time.sleep(0.002)
+        time.sleep(0.013 * kills)
+        process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert kills == 3
+    last = start("killed")
+    errors = last.communicate()[1]
+    assert last.returncode == 0 and "going on after step" in errors, errors
+    assert same(tensors(place, "whole"), tensors(place, "killed"))
+    without_speed = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds_per_second"} for line in file.open()]
+        for file in (place / "whole/metrics.jsonl", metrics)
+    ]
+    assert without_speed[0] == without_speed[1] and len(without_speed[0]) == 3
+    assert [p.name for p in checkpoint.parent.iterdir()] == ["last.pt"]
+
+
+def test_a_finished_run_is_not_run_again(place):
+    first = train(options_of(place))
+    before = tensors(place)
+    assert train(options_of(place)) == first and same(before, tensors(place))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"learning_rate": 0.5}, r"other options: learning_rate was 0\.01, is 0\.5"),
+        ({"train": "dev"}, "other options: train was"),
+    ],
+)
+def test_another_run_does_not_go_on_in_its_folder(place, changes, message):
+    train(options_of(place, epochs=1))
+    if "train" in changes:
+        changes = {"train": place / changes["train"]}
+    with pytest.raises(ResumeError, match=message):
+        train(options_of(place, epochs=1, **changes))
+
+
+def test_changed_data_and_damaged_checkpoints(place):
+    train(options_of(place, epochs=1))
+    record(place / "train", 24, text="changed")
+    with pytest.raises(ResumeError, match="other data"):
+        train(options_of(place, epochs=1))
+    record(place / "train", 24)
+    checkpoint = place / "exp/checkpoints/last.pt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(ResumeError, match=r"last\.pt can't be gone on from"):
+        train(options_of(place, epochs=1))
+
+
+# ---- choice by dev, and early stopping
+
+
+def test_the_best_epoch_is_kept_and_patience_ends_the_run(place, monkeypatch):
+    trainer = trainer_of(place, epochs=9, patience=1)
+    rates = iter([0.9, 0.5, 0.6, 0.5, 0.1])
+    seen = []
+
+    def dev_wer() -> float:
+        seen.append(trainer.copy())
+        return next(rates)
+
+    monkeypatch.setattr(trainer, "dev_wer", dev_wer)
+    trainer.run()
+    assert len(seen) == 4 and trainer.best == 0.5
+    assert same(trainer.best_tensors, seen[1])
+
+
+# ---- what can't be learnt
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("naïve café", r"train/text: the base can't write .*'ï' × 24.*--drop-chars"),
+        (
+            "a" * 40,
+            r"24 utterances can't be learnt from:\n.*train/text: s0-00 needs 79 frames, its audio has",
+        ),
+    ],
+)
+def test_texts_that_can_not_be_learnt(place, text, message):
+    record(place / "train", 24, text=text)
+    with pytest.raises(TrainingError, match=message):
+        train(options_of(place))
+    assert not (place / "exp/adapter").exists()
+
+
+def test_drop_chars_and_skip_go_on_and_name_what_is_left_out(place, caplog):
+    record(place / "train", 24, text="naïve")
+    (place / "train/text").write_text(
+        (place / "train/text").read_text().replace("s0-02 naïve", "s0-02 " + "a" * 60)
+    )
+    summary = train(options_of(place, epochs=1, drop_chars=True, on_error="skip"))
+    assert summary["utterances"] == 23
+    assert "s0-02 needs 119 frames" in caplog.text and "train: 1 utterances left out" in caplog.text
+
+
+def test_bad_audio_stops_training_and_is_named(place):
+    soundfile.write(place / "audio/train/3.wav", np.zeros(100), 16_000)
+    with pytest.raises(AudioError, match=r"s1-03"):
+        train(options_of(place))
+
+
+def test_no_data(place):
+    (place / "empty").mkdir()
+    for name in ("wav.scp", "text", "utt2spk", "spk2utt"):
+        (place / "empty" / name).touch()
+    with pytest.raises(UserError, match=r"empty"):
+        train(options_of(place, train=place / "empty"))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(place):
+    trainer = trainer_of(place)
+    with torch.no_grad():
+        next(iter(trainer.named.values())).fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"step 0: the loss is nan on s.*the last checkpoint stands"):
+        trainer.run()
+
+
+def test_a_vector_without_a_gradient_is_found_in_training(place):
+    trainer = trainer_of(place, epochs=4)
+    name = next(iter(trainer.named))
+    trainer.named[name].register_hook(torch.zeros_like)
+    with pytest.raises(TrainingError, match=f"no gradient in 10 batches: {name}"):
+        trainer.run()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of file sizes are POSIX")
+def test_a_full_disk_leaves_the_last_checkpoint(place):
+    """The file size limit of the shell stands in for a full disk: the system refuses to write on."""
+    train(options_of(place, epochs=2))
+    checkpoint = place / "exp/checkpoints/last.pt"
+    good = checkpoint.read_bytes()
+    (place / "exp/checkpoints/last.pt").unlink()
+    (place / "exp/metrics.jsonl").unlink()
+    limit = f"trap '' XFSZ; ulimit -f {len(good) // 1024 - 4}"
+    command = f"""{limit}; exec "$0" -m ia3_speech.train --base {place}/base --train {place}/train \
+        --dev {place}/dev --out {place}/exp --epochs 2 --batch-seconds 2 --seed 3"""
+    done = subprocess.run(["bash", "-c", command, sys.executable], capture_output=True, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert "File too large" in done.stderr.splitlines()[-1] and "checkpoint" in done.stderr.splitlines()[-1]
+    assert not checkpoint.exists() and not list(checkpoint.parent.iterdir())
+
+
+def test_bad_numbers(place):
+    with pytest.raises(TrainingError, match="epochs is 0, learning_rate is -1"):
+        train(options_of(place, epochs=0, learning_rate=-1.0))
+
+
+def test_the_shipped_configuration_is_short_and_what_the_default_is():
+    file = ROOT / "recipes/conf/ia3.yaml"
+    assert len(file.read_text().splitlines()) < 15
+    config = yaml.safe_load(file.read_text())
+    fields = {field.name for field in dataclasses.fields(Options)}
+    assert set(config) <= fields
