@@ -8,7 +8,8 @@ In: waveforms, float32 (samples,), 16 kHz mono. Out: one tensor of logits each, 
 Why not simply `model(batch)`: (1) where the front end normalises over time (`feat_extract_norm="group"`,
 the wav2vec2-base and HuBERT-base kind) padding changes every frame, so there the front end runs utterance by
 utterance; (2) transformers' convolutional `add_adapter`, and data2vec's positional convolutions, look across
-a row's end into the padding, so that is zeroed, as it is for a row alone; (3) the encoder always gets an attention mask.
+a row's end into the padding, so that is zeroed, as it is for a row alone; (3) the encoder always gets an
+attention mask.
 """
 
 import hashlib
@@ -16,6 +17,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from torch import nn
 from ia3_speech.audio import SAMPLE_RATE
 from ia3_speech.cli import UserError
 from ia3_speech.ia3 import IA3Vector
-from ia3_speech.text import Vocabulary
+from ia3_speech.text import Vocabulary, normalize
 
 MINI = Path(__file__).parent / "mini"
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -139,6 +141,26 @@ class Base:
         logits, lengths = self.forward([self.front_end(wave) for wave in waves])
         return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]
 
+    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`).
+
+        rows: `audio`, (samples,) at 16 kHz or what `datasets` decodes ({"array": …}), and `text`, which is
+        normalised as in our own training. Gives input_values and attention_mask (batch, samples), and labels
+        (batch, characters) padded with −100. Raises VocabularyError for a character the base can't write.
+        """
+        waves = [
+            np.asarray(r["audio"]["array"] if isinstance(r["audio"], dict) else r["audio"]) for r in rows
+        ]
+        values = [self.prepare(wave.astype(np.float32)).cpu() for wave in waves]
+        labels = [torch.tensor(self.vocabulary.encode(normalize(row["text"]))) for row in rows]
+        pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
+        mask = pad([torch.ones(len(v), dtype=torch.long) for v in values])
+        return {
+            "input_values": pad(values),
+            "attention_mask": mask,
+            "labels": pad(labels, padding_value=-100),
+        }
+
 
 class Caught(Exception):
     """Ends a forward pass at the layer whose input was wanted."""
@@ -231,7 +253,9 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         if bars:
             transformers_logging.enable_progress_bar()
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    return make_base(model.to(device), processor, str(name))
+    # A folder is recorded by its full path, so that an adapter finds it from anywhere.
+    name = str(Path(source).resolve()) if local and source != str(MINI) else str(name)
+    return make_base(model.to(device), processor, name)
 
 
 def cannot_load(name: str | Path, source: str, error: Exception) -> str:

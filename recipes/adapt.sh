@@ -102,7 +102,7 @@ exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
 # One run at a time works in a folder; after a kill, the jobs that are left hold it until they end.
 mkdir -p "$data" "$exp/log"
 if command -v flock >/dev/null; then
-  exec 9>"$exp/.lock"
+  exec 9>>"$exp/.lock"
   flock -n 9 || { echo "waiting for another run that is still at work in $exp"; flock 9; }
 fi
 

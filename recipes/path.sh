@@ -9,6 +9,7 @@ IA3_SPEECH_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export IA3_SPEECH_ROOT
 export LC_ALL=C # Kaldi's order of sorting
 export PYTHONUNBUFFERED=1 # logs are read while they grow
+unset PYTHONDONTWRITEBYTECODE # a recipe starts Python many times: without bytecode transformers takes 10 s each time
 # Where the user stood and what they typed: relative paths and the record of results need it.
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
 [[ ${IA3_SPEECH_HOME:-/} == [/~]* ]] || export IA3_SPEECH_HOME=$IA3_SPEECH_START_DIR/$IA3_SPEECH_HOME

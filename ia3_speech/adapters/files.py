@@ -205,6 +205,8 @@ def read_metadata(folder: Path | str) -> Metadata | None:
 def load_adapter(model: nn.Module, folder_or_name: Path | str, *, check: bool = True) -> nn.Module:
     """Attach an adapter to `model` in place, instead of one that may be attached; return the model.
 
+    The model is then in eval mode, as after transformers' `from_pretrained`: dropout and masks are off.
+
     Args:
         model: any supported transformers CTC model.
         folder_or_name: a folder, ours or PEFT's, or a name in the store (see `adapters.store`).
@@ -237,7 +239,7 @@ def load_adapter(model: nn.Module, folder_or_name: Path | str, *, check: bool = 
         raise
     if all(bool((v.l == 1).all()) for v in ia3.vectors(model).values()) and not config.train_head:
         logger.warning("%s: every number is 1, so this adapter changes nothing", folder)
-    return model
+    return model.eval()
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:

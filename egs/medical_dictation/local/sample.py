@@ -1,32 +1,41 @@
 #!/usr/bin/env python3
-"""Take one utterance out of a data directory, as a file that any program plays.
+"""One utterance of a data directory as a file that any program plays, and what each adapter makes of it.
 
-    local/sample.py data/espeak/speaker42/test sample.wav
+    local/sample.py data/espeak/speaker42/test exp/espeak/speaker42 --base mini --adapters 'medical speaker42'
 
-Out: the first utterance as sample.wav, and its text as sample.txt.
+In: the first utterance. Out: sample.wav, and `transcripts`: what was said, what the base hears, and what it
+hears with each adapter, as `python -m ia3_speech.transcribe` prints it.
 """
 
 from pathlib import Path
 
 import soundfile
 
+from ia3_speech import transcribe
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.audio import SAMPLE_RATE, load_utterance
 from ia3_speech.cli import command
 from ia3_speech.datadir import read
 
 
-def main(data: Path, out: Path) -> None:
-    """Write OUT (16 kHz, 16 bit) and OUT with the ending .txt.
+def main(data: Path, out: Path, base: str = "mini", adapters: str = "", allow_pipes: bool = False) -> None:
+    """Write OUT/sample.wav (16 kHz, 16 bit) and OUT/transcripts.
 
     Args:
         data: Kaldi data directory
-        out: the WAV file
+        out: folder to write into
+        base: mini, a folder or a hub id
+        adapters: registered names, with spaces between them
+        allow_pipes: wav.scp may hold shell commands
     """
-    first = read(data, spk_sort=False).utterances[0]
-    with replacing(out) as new:
-        soundfile.write(new, load_utterance(first), SAMPLE_RATE, format="WAV", subtype="PCM_16")
-    write_text(out.with_suffix(".txt"), f"{first.text}\n")
+    first = read(data, allow_pipes=allow_pipes).utterances[0]
+    wave = load_utterance(first, allow_pipes=allow_pipes)
+    sample = out / "sample.wav"
+    with replacing(sample) as new:
+        soundfile.write(new, wave, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    lines = {"said": first.text, "base": transcribe(sample, base=base).text}
+    lines |= {name: transcribe(sample, adapter=name, base=base).text for name in adapters.split()}
+    write_text(out / "transcripts", "".join(f"{name:<10} {text}\n" for name, text in lines.items()))
 
 
 if __name__ == "__main__":

@@ -17,22 +17,15 @@ adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --sma
   --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml
 
 # The first of the test sentences, whatever comes of it.
-sample=$(realpath "$exp")/sample.wav
 # shellcheck disable=SC2034  # begin looks at them
 stage=10 stop_stage=10
-if begin 10 "transcribe $sample" "$exp/.done/transcripts" "$data/test" ./local "base=$base" "$adapter/" \
+if begin 10 "transcribe $exp/sample.wav" "$exp/.done/transcripts" "$data/test" ./local "base=$base" "$adapter/" \
   "$exp/speaker42_seed1/adapter/"; then
-  local/sample.py "$data/test" "$sample"
-  transcribe() { python -m ia3_speech.transcribe --base "$base" "$@" "$sample"; }
-  by_base=$(transcribe)
-  by_start=$(transcribe --adapter "$adapter")
-  by_own=$(transcribe --adapter speaker42)
-  said=$(<"${sample%.wav}.txt")
-  printf '%-10s %s\n' said "$said" base "$by_base" "$name" "$by_start" speaker42 "$by_own" >"$exp/transcripts.new"
-  mv "$exp/transcripts.new" "$exp/transcripts"
+  local/sample.py "$data/test" "$exp" --base "$base" --adapters "$name speaker42"
   finish
 fi
 
+sample=$(realpath "$exp")/sample.wav
 echo
 cat "$exp/transcripts"
 echo
