@@ -19,19 +19,8 @@ if [[ -z ${IA3_SPEECH_COMMAND-} ]]; then
   export IA3_SPEECH_COMMAND
 fi
 
-_ia3_has_it() {
-  python -c 'import sys; from importlib.util import find_spec as f; sys.exit(not (f("ia3_speech") and f("torch")))' \
-    2>/dev/null
-}
-
-# How the user calls Python afterwards.
-if ! _ia3_has_it || [[ -n ${UV_RUN_RECURSION_DEPTH-} ]]; then
-  export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-uv run python}
-else
-  export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
-fi
-
-if ! _ia3_has_it; then
+if ! python -c 'import sys; from importlib.util import find_spec as f; sys.exit(not (f("ia3_speech") and f("torch")))' \
+  2>/dev/null; then
   if ! command -v uv >/dev/null; then
     echo "path.sh: this python has no ia3_speech, and there is no uv to make an environment: activate an" \
       "environment with 'pip install -e $IA3_SPEECH_ROOT', or install uv" >&2
@@ -41,6 +30,10 @@ if ! _ia3_has_it; then
     { echo "path.sh: 'uv run' failed in $IA3_SPEECH_ROOT" >&2; return 1; }
   PATH=$(dirname "$_ia3_python"):$PATH
 fi
+# How the user calls Python afterwards.
+[[ -z ${_ia3_python-}${UV_RUN_RECURSION_DEPTH-} ]] || IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-uv run python}
+export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
+
 case :$PATH: in
   *":$IA3_SPEECH_ROOT/recipes/utils:"*) ;;
   *)
@@ -49,4 +42,3 @@ case :$PATH: in
     ;;
 esac
 export PATH PYTHONPATH
-unset -f _ia3_has_it

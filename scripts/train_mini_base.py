@@ -1,12 +1,13 @@
-"""Train the mini base: Whisper-tiny.en's encoder in a plain `Wav2Vec2ForCTC`, fine-tuned with CTC on general English.
+"""Train the mini base: Whisper-tiny.en's encoder in a plain `Wav2Vec2ForCTC`, CTC on general English.
 
     python scripts/train_mini_base.py --data ../shared/data --whisper ../shared/models/whisper-tiny.en \
         --out exp/mini_base --minutes 180
 
 What flows in: `english_mix/` (a Kaldi directory; every 40th utterance of the sorted list is dev),
 `english_sentences.txt` (spoken on the fly by espeak-ng), Whisper's encoder. What comes out, in --out:
-`best/` (fp16 model.safetensors, processor files: the base as it ships), `checkpoint.pt` (a run goes on from
-it), `log.jsonl`. A run is killed and started again at will; `--init FOLDER` starts from an earlier result.
+`best/` (fp16 model.safetensors, processor files, model card: the base as it ships, to be copied to
+ia3_speech/mini), `checkpoint.pt` (a run goes on from it), `log.jsonl`. A run is killed and started again at
+will; `--init FOLDER` starts from an earlier result.
 
 First the head learns alone on the frozen encoder, then the encoder too, with rates that fall by 0.6 from
 layer to layer downwards: what Whisper knows of unheard voices lies there, and high rates forget it. Against
@@ -15,7 +16,9 @@ and shipped is their running average.
 """
 
 import json
+import shlex
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,33 +30,14 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "recipes" / "utils")]
 
-import espeak  # noqa: E402
-from whisper_transplant import FFT, HOP, OFFSET, transplant  # noqa: E402
+from mini_base_speech import CHARACTERS, SAMPLE_RATE, Material, dev_sets, normalise, read_clips, spell  # noqa: E402
+from whisper_transplant import OFFSET, transplant  # noqa: E402
 
+from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import UserError, command  # noqa: E402
 
-SAMPLE_RATE = 16_000
-CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
-IDS = {c: i for i, c in enumerate(CHARACTERS)} | {" ": 1}
-DEV_EVERY = 40  # of the sorted utterances of english_mix
-DEV_VARIANTS = ("f2", "m3", "linda", "klatt3", "Andrea", "m8")  # espeak voices kept for dev
-NOT_SPEECH_LIKE = (
-    "Demonic",
-    "UniRobot",
-    "Tweaky",
-    "croak",
-    "anikaRobot",
-    "AnxiousAndy",
-    "whisper",
-    "whisperf",
-)
-SOURCES = {
-    "espeak": 0.4,
-    "librispeech-train-clean-100": 0.24,
-    "kokoro-82m": 0.18,
-    "ljspeech": 0.1,
-    "vcc2016": 0.08,
-}
+HISTORY = "training.json"  # beside the weights: every run that made them
+CARD = ROOT / "scripts/mini_base_card.md"
 
 
 @dataclass
@@ -95,171 +79,6 @@ class Options:
     threads: int = 2
 
 
-# --- data -------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class Clip:
-    name: str
-    source: str
-    text: str
-    wave: np.ndarray  # int16 at 16 kHz
-
-
-def read_clips(folder: Path) -> tuple[list[Clip], list[Clip]]:
-    """english_mix → (train, dev)."""
-    import soundfile
-
-    texts = dict(line.split(maxsplit=1) for line in (folder / "text").read_text().splitlines())
-    paths = dict(line.split(maxsplit=1) for line in (folder / "wav.scp").read_text().splitlines())
-    sources = dict(line.split(maxsplit=1) for line in (folder / "utt2source").read_text().splitlines())
-    train, dev = [], []
-    for i, name in enumerate(sorted(texts)):
-        wave, rate = soundfile.read(folder / paths[name], dtype="int16")
-        assert rate == SAMPLE_RATE and wave.ndim == 1, paths[name]
-        text = spell(texts[name])
-        (dev if i % DEV_EVERY == 0 else train).append(Clip(name, sources[name], text, wave))
-    return train, dev
-
-
-def spell(text: str) -> str:
-    """Lower case, the 27 characters of the vocabulary alone."""
-    return " ".join("".join(c if c in IDS else " " for c in text.lower().replace("’", "'")).split())
-
-
-class Material:
-    """Training batches, each a function of (seed, step) alone: so a run resumes at any step."""
-
-    def __init__(self, clips: list[Clip], sentences: list[str], options: Options):
-        self.by_source = {s: [c for c in clips if c.source == s] for s in SOURCES}
-        self.sentences, self.options = sentences, options
-        self.voices = [
-            f"{accent}+{variant}"
-            for accent in espeak.ACCENTS
-            for variant in espeak.variants()
-            if variant not in (*espeak.UNHEARD_VARIANTS, *DEV_VARIANTS, *NOT_SPEECH_LIKE)
-            and "robosoft" not in variant
-            and " " not in variant
-        ]
-        self.speaker = espeak.Espeak()
-
-    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(waves (batch, samples), lengths (batch,), labels (batch, characters) padded with −100)."""
-        rng = np.random.default_rng((self.options.seed, step))
-        names, weights = list(SOURCES), np.array(list(SOURCES.values()))
-        drawn = []
-        for source in rng.choice(names, 30, p=weights):
-            if source == "espeak":
-                words = self.sentences[rng.integers(len(self.sentences))].split()
-                count = int(rng.integers(1, 12))
-                start = int(rng.integers(0, max(1, len(words) - count + 1)))
-                text = " ".join(words[start : start + count])
-                drawn.append((0.36 * len(text.split()) + 0.3, text, None))
-            else:
-                clip = self.by_source[source][rng.integers(len(self.by_source[source]))]
-                drawn.append((len(clip.wave) / SAMPLE_RATE, clip.text, clip.wave))
-        drawn.sort(key=lambda d: d[0])  # neighbours are of like length: little padding
-        first = int(rng.integers(len(drawn) - 2))
-        waves, texts = [], []
-        for _, text, wave in drawn[first:]:
-            wave = self.say(text, rng) if wave is None else wave.astype(np.float32) / 32768
-            wave = augment(wave, rng)
-            longest = max([len(wave), *map(len, waves)])
-            if waves and longest * (len(waves) + 1) > self.options.batch_seconds * SAMPLE_RATE:
-                break
-            labels = [IDS[c] for c in text]
-            if frames(len(wave)) > len(labels) + sum(
-                a == b for a, b in zip(labels, labels[1:], strict=False)
-            ):
-                waves.append(wave)
-                texts.append(labels)
-        if not waves:  # one clip, too long or too fast; rare
-            return self.batch(step + 10_000_000)
-        return pad(waves, texts)
-
-    def say(self, text: str, rng: np.random.Generator) -> np.ndarray:
-        import soxr
-
-        voice = self.voices[rng.integers(len(self.voices))]
-        wave = self.speaker.speak(text, voice, int(rng.integers(120, 220)), *rng.integers(25, 80, 2))
-        return soxr.resample(wave, espeak.SAMPLE_RATE, SAMPLE_RATE, quality="MQ")
-
-
-def frames(samples: int) -> int:
-    return ((samples - FFT) // HOP + 1 - 2 - 3) // 2 + 1
-
-
-def augment(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Speed, room, spectral tilt and bands, noise, level: then zero mean and unit variance."""
-    import soxr
-    from scipy import fft
-
-    if rng.random() < 0.7:
-        wave = soxr.resample(wave, 1000, 1000 / rng.uniform(0.88, 1.12), quality="MQ")
-    edges = rng.integers(0, int(0.25 * SAMPLE_RATE), 2)
-    wave = np.pad(wave, (int(edges[0]), int(edges[1])))
-    n = len(wave)
-    size = fft.next_fast_len(n, real=True)
-    spectrum = fft.rfft(wave, size)
-    hertz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum), dtype=np.float32)
-    if rng.random() < 0.25:
-        spectrum = spectrum * fft.rfft(room(rng), size)
-    if rng.random() < 0.6:  # tilt, and a smooth random equaliser
-        knots = np.array([0, 250, 500, 1000, 2000, 4000, 8000])
-        gains = rng.normal(0, 3, len(knots)) + rng.normal(0, 1.5) * np.log2(np.maximum(knots, 125) / 1000)
-        spectrum = spectrum * 10 ** (np.interp(hertz, knots, gains) / 20)
-    if rng.random() < 0.1:  # narrow band
-        spectrum = spectrum / np.sqrt(1 + (hertz / rng.uniform(3000, 6000)) ** 16)
-    wave = fft.irfft(spectrum, size)[:n].astype(np.float32)
-    if rng.random() < 0.6:
-        colour = fft.rfft(rng.standard_normal(size, dtype=np.float32))
-        noise = fft.irfft(colour / np.maximum(hertz, 50) ** rng.uniform(0, 1), size)[:n]
-        level = np.sqrt((wave**2).mean() / (noise**2).mean()) * 10 ** (-rng.uniform(8, 35) / 20)
-        wave = wave + (level * noise).astype(np.float32)
-    return normalise(wave)
-
-
-def room(rng: np.random.Generator) -> np.ndarray:
-    """An impulse response: a direct path, then noise that decays by 60 dB in 0.1 to 0.6 s."""
-    reverberation = rng.uniform(0.1, 0.6)
-    t = np.arange(int(reverberation * SAMPLE_RATE * 0.7)) / SAMPLE_RATE
-    tail = rng.standard_normal(len(t), dtype=np.float32) * 10 ** (-3 * t / reverberation)
-    tail[: int(0.002 * SAMPLE_RATE)] = 0
-    tail *= 10 ** (-rng.uniform(2, 14) / 20) / np.sqrt((tail**2).sum())
-    tail[0] = 1
-    return tail.astype(np.float32)
-
-
-def normalise(wave: np.ndarray) -> np.ndarray:
-    """As Wav2Vec2FeatureExtractor with do_normalize."""
-    return ((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)).astype(np.float32)
-
-
-def pad(waves: list[np.ndarray], texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    x = torch.zeros(len(waves), max(map(len, waves)))
-    labels = torch.full((len(waves), max(map(len, texts))), -100)
-    for i, (wave, text) in enumerate(zip(waves, texts, strict=True)):
-        x[i, : len(wave)] = torch.from_numpy(wave)
-        labels[i, : len(text)] = torch.tensor(text)
-    return x, torch.tensor([len(w) for w in waves]), labels
-
-
-def dev_sets(dev: list[Clip], sentences: list[str]) -> dict[str, list[tuple[np.ndarray, str]]]:
-    """Real and natural voices of english_mix's dev list; sentences in espeak voices kept for dev."""
-    import soxr
-
-    mix = [(normalise(c.wave.astype(np.float32) / 32768), c.text) for c in dev]
-    speaker, made = espeak.Espeak(), []
-    for i, text in enumerate(sentences):
-        voice = f"{espeak.ACCENTS[i % len(espeak.ACCENTS)]}+{DEV_VARIANTS[i // 3 % len(DEV_VARIANTS)]}"
-        wave = soxr.resample(speaker.speak(text, voice, 150 + 5 * (i % 9)), espeak.SAMPLE_RATE, SAMPLE_RATE)
-        made.append((normalise(wave), text))
-    return {"english_mix_dev": mix, "espeak_dev": made}
-
-
-# --- model ------------------------------------------------------------------------------------------------
-
-
 class Sinusoid(nn.Module):
     """What the positional convolution computes, without computing it: a third of the training time saved."""
 
@@ -281,8 +100,6 @@ def sinusoid_of(positional: nn.Module) -> torch.Tensor:
 
 def processor():
     """29 entries: <pad> is the blank and 0, |, ', a–z; nothing special above, no bos, no eos."""
-    import tempfile
-
     from transformers import Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2Processor
 
     with tempfile.TemporaryDirectory() as folder:
@@ -402,12 +219,6 @@ class Trainer:
         self.model.wav2vec2.encoder.pos_conv_embed = self.positions
         scores = {name: word_errors(self.model, items) for name, items in self.devs.items()}
         dev = float(np.mean([s["wer"] for s in scores.values()]))
-        if dev < self.best:
-            self.best = dev
-            save(self.model, self.options.out / "best")
-        with torch.no_grad():
-            for p, mine in zip(self.parameters, held, strict=True):
-                p.copy_(mine)
         row = {
             "step": self.step,
             "minutes": round(self.elapsed / 60, 1),
@@ -416,9 +227,15 @@ class Trainer:
         row |= {
             "loss": round(float(np.mean(self.losses[-100:])), 4),
             "dev": round(dev, 4),
-            "best": round(self.best, 4),
+            "best": round(min(dev, self.best), 4),
         }
         row |= {f"{n}_{k}": round(v, 4) for n, s in scores.items() for k, v in s.items()}
+        if dev < self.best:
+            self.best = dev
+            save(self.model, self.options.out / "best", history(self.options, row))
+        with torch.no_grad():
+            for p, mine in zip(self.parameters, held, strict=True):
+                p.copy_(mine)
         print(json.dumps(row), flush=True)
         with (self.options.out / "log.jsonl").open("a") as log:
             log.write(json.dumps(row) + "\n")
@@ -466,10 +283,8 @@ def word_errors(model, items: list[tuple[np.ndarray, str]]) -> dict[str, float]:
     return {"wer": jiwer.wer(texts, hypotheses), "cer": jiwer.cer(texts, hypotheses)}
 
 
-def save(model, folder: Path) -> None:
+def save(model, folder: Path, runs: list[dict]) -> None:
     """fp16 on disk, float32 when loaded; the folder loads with transformers alone."""
-    from ia3_speech.atomic import replacing
-
     with replacing(folder) as new:
         new.mkdir()
         state = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
@@ -478,6 +293,26 @@ def save(model, folder: Path) -> None:
         config = json.loads((new / "config.json").read_text())
         config["dtype"] = "float32"
         (new / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (new / HISTORY).write_text(json.dumps(runs, indent=2) + "\n")
+        (new / "MODEL_CARD.md").write_text(card(runs), encoding="utf-8")
+
+
+def history(options: Options, row: dict) -> list[dict]:
+    """The runs that made the weights: those of --init, then this one as it stands."""
+    file = options.init / HISTORY if options.init else None
+    before = json.loads(file.read_text()) if file and file.exists() else []
+    written = [word for word in sys.argv[1:] if not word.startswith("/")]  # no path of this machine
+    return [
+        *before,
+        {"command": shlex.join(["scripts/train_mini_base.py", *written]), "seed": options.seed, **row},
+    ]
+
+
+def card(runs: list[dict]) -> str:
+    """mini_base_card.md, filled with the runs and the last one's numbers."""
+    line = "| `{command}` | {seed} | {hours:.1f} | {hours_heard:.1f} | {step:,} |"
+    table = "\n".join(line.format(hours=run["minutes"] / 60, **run) for run in runs)
+    return CARD.read_text(encoding="utf-8").format(table=table, **runs[-1])
 
 
 def main(options: Options) -> None:
@@ -499,13 +334,14 @@ def main(options: Options) -> None:
         waves = [normalise(clips[i].wave.astype(np.float32) / 32768) for i in chosen]
         model = transplant(options.whisper, waves)
     set_dropout(model, options.dropout)
-    trainer = Trainer(model, Material(clips, sentences, options), dev_sets(dev, kept), options)
+    material = Material(clips, sentences, options.seed, options.batch_seconds)
+    trainer = Trainer(model, material, dev_sets(dev, kept), options)
     trainer.resume()
     trainer.run()
 
 
 class SharedDropout(nn.Module):
-    """Dropout of whole channels, one draw for all frames of an utterance (variational dropout, arXiv 1512.05287).
+    """Dropout of whole channels, one draw for all frames of an utterance (variational, arXiv 1512.05287).
 
     Drawing a number for every element takes a third of a training step on a CPU; this takes nothing.
     """
@@ -522,7 +358,7 @@ class SharedDropout(nn.Module):
 
 
 def set_dropout(model, p: float) -> None:
-    """In the modules alone: the configuration that ships says 0, and modules without parameters save nothing."""
+    """In the modules alone: the configuration that ships says 0, and these modules save nothing."""
     for layer in model.wav2vec2.encoder.layers:
         layer.dropout = layer.feed_forward.output_dropout = SharedDropout(p)
         layer.feed_forward.intermediate_dropout = SharedDropout(p)

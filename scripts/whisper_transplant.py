@@ -1,4 +1,4 @@
-"""Whisper's encoder, built into a plain `Wav2Vec2ForCTC` by arithmetic alone: no training, no code of ours left.
+"""Whisper's encoder, built into a plain `Wav2Vec2ForCTC` by arithmetic alone: no training, no new code.
 
     model = transplant("openai/whisper-tiny.en", waves)      # waves: some 30 utterances for one ridge fit
 
@@ -53,7 +53,7 @@ OFFSET = 16.0  # D: the larger, the less the speech leaks into the positions; Wh
 
 @dataclass(frozen=True)
 class Whisper:
-    """The parts of a Whisper encoder that the transplant takes. `log_mel` follows openai/whisper's audio.py."""
+    """What the transplant takes of a Whisper encoder. `log_mel` follows openai/whisper's audio.py."""
 
     encoder: nn.Module
     mel: np.ndarray  # (201, 80), power weights
@@ -79,7 +79,7 @@ class Whisper:
 
     @torch.no_grad()
     def hidden(self, wave: np.ndarray) -> torch.Tensor:
-        """(samples,) → (frames, d): the last hidden state, of this length alone (Whisper itself pads to 30 s)."""
+        """(samples,) → (frames, d): the last hidden state at this length (Whisper itself pads to 30 s)."""
         x = self.convolutions(torch.from_numpy(self.log_mel(wave)))
         x = (x + self.encoder.embed_positions.weight[: len(x)])[None]
         for layer in self.encoder.layers:
@@ -187,7 +187,7 @@ def mel_sums(layer: nn.Module, whisper: Whisper, wave: np.ndarray) -> np.ndarray
 
 
 def write_log_mel(convs: nn.ModuleList, whisper: Whisper, waves: list[np.ndarray]) -> None:
-    """Conv 1: hinges on the mel sums. Conv 2 and 3: Whisper's, the first times the fit log-mel ≈ A·hinges + c."""
+    """Conv 1: hinges on the mel sums. Conv 2, 3: Whisper's, the first times the fit log-mel ≈ A·hinges+c."""
     sums = np.concatenate([mel_sums(convs[0], whisper, wave) for wave in waves])
     targets = np.concatenate([aligned_log_mel(whisper, wave) for wave in waves])
     top = np.quantile(sums, 0.999, axis=0)

@@ -30,6 +30,7 @@ class Bench:
         self.environment = os.environ | {
             "PATH": f"{python}:{os.environ['PATH']}",
             "IA3_SPEECH_HOME": str(home),
+            "CUDA_VISIBLE_DEVICES": "",  # slow enough to be killed on its way
         }
         self.environment.pop(
             "UV_RUN_RECURSION_DEPTH", None

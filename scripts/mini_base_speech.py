@@ -1,0 +1,196 @@
+"""What the mini base hears in training: english_mix, and sentences spoken by espeak-ng, much disturbed.
+
+In: `english_mix/` (a Kaldi directory; every 40th utterance of its sorted list is dev) and sentences. Out:
+batches, each a function of (seed, step) alone (but for espeak-ng's own noise), so that a run resumes at any
+step; and the dev sets. The voices and accents of which recipes make their test speakers (`espeak.UNHEARD_…`)
+never speak here.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import espeak
+import numpy as np
+import torch
+from whisper_transplant import FFT, HOP
+
+SAMPLE_RATE = 16_000
+CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
+IDS = {c: i for i, c in enumerate(CHARACTERS)} | {" ": 1}
+DEV_EVERY = 40  # of the sorted utterances of english_mix
+DEV_VARIANTS = ("f2", "m3", "linda", "klatt3", "Andrea", "m8")  # espeak voices kept for dev
+NOT_SPEECH_LIKE = (
+    "Demonic",
+    "UniRobot",
+    "Tweaky",
+    "croak",
+    "anikaRobot",
+    "AnxiousAndy",
+    "whisper",
+    "whisperf",
+)
+SOURCES = {
+    "espeak": 0.4,
+    "librispeech-train-clean-100": 0.24,
+    "kokoro-82m": 0.18,
+    "ljspeech": 0.1,
+    "vcc2016": 0.08,
+}
+
+
+@dataclass
+class Clip:
+    name: str
+    source: str
+    text: str
+    wave: np.ndarray  # int16 at 16 kHz
+
+
+def read_clips(folder: Path) -> tuple[list[Clip], list[Clip]]:
+    """english_mix → (train, dev)."""
+    import soundfile
+
+    texts = dict(line.split(maxsplit=1) for line in (folder / "text").read_text().splitlines())
+    paths = dict(line.split(maxsplit=1) for line in (folder / "wav.scp").read_text().splitlines())
+    sources = dict(line.split(maxsplit=1) for line in (folder / "utt2source").read_text().splitlines())
+    train, dev = [], []
+    for i, name in enumerate(sorted(texts)):
+        wave, rate = soundfile.read(folder / paths[name], dtype="int16")
+        assert rate == SAMPLE_RATE and wave.ndim == 1, paths[name]
+        text = spell(texts[name])
+        (dev if i % DEV_EVERY == 0 else train).append(Clip(name, sources[name], text, wave))
+    return train, dev
+
+
+def spell(text: str) -> str:
+    """Lower case, the 27 characters of the vocabulary alone."""
+    return " ".join("".join(c if c in IDS else " " for c in text.lower().replace("’", "'")).split())
+
+
+class Material:
+    """Training batches. `batch_seconds` is what a batch holds, in padded seconds."""
+
+    def __init__(self, clips: list[Clip], sentences: list[str], seed: int, batch_seconds: float):
+        self.by_source = {s: [c for c in clips if c.source == s] for s in SOURCES}
+        self.sentences, self.seed, self.batch_seconds = sentences, seed, batch_seconds
+        self.voices = [
+            f"{accent}+{variant}"
+            for accent in espeak.ACCENTS
+            for variant in espeak.variants()
+            if variant not in (*espeak.UNHEARD_VARIANTS, *DEV_VARIANTS, *NOT_SPEECH_LIKE)
+            and "robosoft" not in variant
+            and " " not in variant
+        ]
+        self.speaker = espeak.Espeak()
+
+    def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(waves (batch, samples), lengths (batch,), labels (batch, characters) padded with −100)."""
+        rng = np.random.default_rng((self.seed, step))
+        names, weights = list(SOURCES), np.array(list(SOURCES.values()))
+        drawn = []
+        for source in rng.choice(names, 30, p=weights):
+            if source == "espeak":
+                words = self.sentences[rng.integers(len(self.sentences))].split()
+                count = int(rng.integers(1, 12))
+                start = int(rng.integers(0, max(1, len(words) - count + 1)))
+                text = " ".join(words[start : start + count])
+                drawn.append((0.36 * len(text.split()) + 0.3, text, None))
+            else:
+                clip = self.by_source[source][rng.integers(len(self.by_source[source]))]
+                drawn.append((len(clip.wave) / SAMPLE_RATE, clip.text, clip.wave))
+        drawn.sort(key=lambda d: d[0])  # neighbours are of like length: little padding
+        first = int(rng.integers(len(drawn) - 2))
+        waves, texts = [], []
+        for _, text, wave in drawn[first:]:
+            wave = self.say(text, rng) if wave is None else wave.astype(np.float32) / 32768
+            wave = augment(wave, rng)
+            longest = max([len(wave), *map(len, waves)])
+            if waves and longest * (len(waves) + 1) > self.batch_seconds * SAMPLE_RATE:
+                break
+            labels = [IDS[c] for c in text]
+            if frames(len(wave)) > len(labels) + sum(a == b for a, b in pairwise(labels)):
+                waves.append(wave)
+                texts.append(labels)
+        if not waves:  # one clip, too long or too fast; rare
+            return self.batch(step + 10_000_000)
+        return pad(waves, texts)
+
+    def say(self, text: str, rng: np.random.Generator) -> np.ndarray:
+        import soxr
+
+        voice = self.voices[rng.integers(len(self.voices))]
+        wave = self.speaker.speak(text, voice, int(rng.integers(120, 220)), *rng.integers(25, 80, 2))
+        return soxr.resample(wave, espeak.SAMPLE_RATE, SAMPLE_RATE, quality="MQ")
+
+
+def frames(samples: int) -> int:
+    return ((samples - FFT) // HOP + 1 - 2 - 3) // 2 + 1
+
+
+def augment(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Speed, room, spectral tilt and bands, noise, level: then zero mean and unit variance."""
+    import soxr
+    from scipy import fft
+
+    if rng.random() < 0.7:
+        wave = soxr.resample(wave, 1000, 1000 / rng.uniform(0.88, 1.12), quality="MQ")
+    edges = rng.integers(0, int(0.25 * SAMPLE_RATE), 2)
+    wave = np.pad(wave, (int(edges[0]), int(edges[1])))
+    n = len(wave)
+    size = fft.next_fast_len(n, real=True)
+    spectrum = fft.rfft(wave, size)
+    hertz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum), dtype=np.float32)
+    if rng.random() < 0.25:
+        spectrum = spectrum * fft.rfft(room(rng), size)
+    if rng.random() < 0.6:  # tilt, and a smooth random equaliser
+        knots = np.array([0, 250, 500, 1000, 2000, 4000, 8000])
+        gains = rng.normal(0, 3, len(knots)) + rng.normal(0, 1.5) * np.log2(np.maximum(knots, 125) / 1000)
+        spectrum = spectrum * 10 ** (np.interp(hertz, knots, gains) / 20)
+    if rng.random() < 0.1:  # narrow band
+        spectrum = spectrum / np.sqrt(1 + (hertz / rng.uniform(3000, 6000)) ** 16)
+    wave = fft.irfft(spectrum, size)[:n].astype(np.float32)
+    if rng.random() < 0.6:
+        colour = fft.rfft(rng.standard_normal(size, dtype=np.float32))
+        noise = fft.irfft(colour / np.maximum(hertz, 50) ** rng.uniform(0, 1), size)[:n]
+        level = np.sqrt((wave**2).mean() / (noise**2).mean()) * 10 ** (-rng.uniform(8, 35) / 20)
+        wave = wave + (level * noise).astype(np.float32)
+    return normalise(wave)
+
+
+def room(rng: np.random.Generator) -> np.ndarray:
+    """An impulse response: a direct path, then noise that decays by 60 dB in 0.1 to 0.6 s."""
+    reverberation = rng.uniform(0.1, 0.6)
+    t = np.arange(int(reverberation * SAMPLE_RATE * 0.7)) / SAMPLE_RATE
+    tail = rng.standard_normal(len(t), dtype=np.float32) * 10 ** (-3 * t / reverberation)
+    tail[: int(0.002 * SAMPLE_RATE)] = 0
+    tail *= 10 ** (-rng.uniform(2, 14) / 20) / np.sqrt((tail**2).sum())
+    tail[0] = 1
+    return tail.astype(np.float32)
+
+
+def normalise(wave: np.ndarray) -> np.ndarray:
+    """As Wav2Vec2FeatureExtractor with do_normalize."""
+    return ((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)).astype(np.float32)
+
+
+def pad(waves: list[np.ndarray], texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    x = torch.zeros(len(waves), max(map(len, waves)))
+    labels = torch.full((len(waves), max(map(len, texts))), -100)
+    for i, (wave, text) in enumerate(zip(waves, texts, strict=True)):
+        x[i, : len(wave)] = torch.from_numpy(wave)
+        labels[i, : len(text)] = torch.tensor(text)
+    return x, torch.tensor([len(w) for w in waves]), labels
+
+
+def dev_sets(dev: list[Clip], sentences: list[str]) -> dict[str, list[tuple[np.ndarray, str]]]:
+    """Real and natural voices of english_mix's dev list; sentences in espeak voices kept for dev."""
+    import soxr
+
+    mix = [(normalise(c.wave.astype(np.float32) / 32768), c.text) for c in dev]
+    speaker, made = espeak.Espeak(), []
+    for i, text in enumerate(sentences):
+        voice = f"{espeak.ACCENTS[i % len(espeak.ACCENTS)]}+{DEV_VARIANTS[i // 3 % len(DEV_VARIANTS)]}"
+        wave = soxr.resample(speaker.speak(text, voice, 150 + 5 * (i % 9)), espeak.SAMPLE_RATE, SAMPLE_RATE)
+        made.append((normalise(wave), text))
+    return {"english_mix_dev": mix, "espeak_dev": made}

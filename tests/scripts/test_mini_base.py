@@ -1,0 +1,160 @@
+"""How the mini base is made: each part of the transplant against Whisper's own, and what it hears."""
+
+import importlib
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[2]
+PLACES = [str(ROOT / "scripts"), str(ROOT / "recipes/utils")]
+NAMES = ("espeak", "whisper_transplant", "mini_base_speech", "train_mini_base")
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    """The modules of scripts/, which are no package; forgotten afterwards."""
+    sys.path[:0] = PLACES
+    try:
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in NAMES})
+    finally:
+        for place in PLACES:
+            sys.path.remove(place)
+        for name in NAMES:
+            sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def speech(scripts):
+    """Twelve clips of at most 4.5 s, (samples,) at zero mean and unit variance."""
+    folder = ROOT.parent / "shared/data/english_mix"
+    if not folder.is_dir():
+        pytest.skip("../shared/data/english_mix is absent")
+    clips, _ = scripts.mini_base_speech.read_clips(folder)
+    short = [clip.wave for clip in clips if len(clip.wave) < 4.5 * 16_000]
+    normalise = scripts.mini_base_speech.normalise
+    return [normalise(wave.astype(np.float32) / 32768) for wave in short[:: len(short) // 12][:12]]
+
+
+@pytest.fixture(scope="module")
+def whisper(scripts):
+    folder = ROOT.parent / "shared/models/whisper-tiny.en"
+    if not folder.is_dir():
+        pytest.skip("../shared/models/whisper-tiny.en is absent")
+    return scripts.whisper_transplant.Whisper.load(str(folder))
+
+
+@pytest.fixture(scope="module")
+def model(scripts, speech, whisper):
+    return scripts.whisper_transplant.transplant(
+        str(ROOT.parent / "shared/models/whisper-tiny.en"), speech[:8], positions=512
+    )
+
+
+# ---- the transplant, part by part
+
+
+@torch.no_grad()
+def test_the_first_convolution_is_a_rectified_spectrum(scripts, model, speech):
+    """GELU(a) + GELU(−a) of 3 × the STFT with a Hann window: the layer norm after it is not seen."""
+    layer, wave = model.wav2vec2.feature_extractor.conv_layers[0], torch.from_numpy(speech[0])
+    found = layer(wave[None, None])[0, :804].reshape(4, 201, -1)
+    exact = torch.stft(wave, 400, 160, window=torch.hann_window(400), center=False, return_complex=True) * 3
+    cosines, sines = exact.real, -exact.imag
+    wanted = torch.stack([torch.nn.functional.gelu(part) for part in (cosines, sines, -cosines, -sines)])
+    assert found.shape == wanted.shape
+    # GELU beside constants of 50,000: fp32 keeps some three decimals
+    torch.testing.assert_close(found, wanted, atol=0.05, rtol=0.01)
+
+
+@torch.no_grad()
+def test_the_second_convolution_is_hinges_on_the_mel_bands(scripts, model, whisper, speech):
+    transplant = scripts.whisper_transplant
+    first, second = model.wav2vec2.feature_extractor.conv_layers[:2]
+    sums = transplant.mel_sums(first, whisper, speech[0])
+    hinges = second(first(torch.from_numpy(speech[0])[None, None]))[0, :480].T.reshape(-1, 6, 80).numpy()
+    assert hinges.min() > -0.3  # GELU's own minimum is −0.17
+    for band in (0, 20, 79):  # the lowest threshold's hinge rises with M, and is linear far above it
+        order = np.argsort(sums[:, band])
+        assert np.all(np.diff(hinges[order, 0, band][-50:]) >= -1e-3)
+
+
+def test_every_part_explains_whispers_own(scripts, model, whisper, speech):
+    """On four clips that the ridge fit has not seen."""
+    shares = scripts.whisper_transplant.unexplained(model, whisper, speech[8:])
+    assert shares["convolutions"] < 0.035
+    assert shares["positions"] < 0.01
+    assert shares["last hidden state"] < 0.05
+
+
+@torch.no_grad()
+def test_positions_are_the_sinusoid_and_stand_still_beyond_the_last_tap(scripts, model, whisper):
+    offset = scripts.whisper_transplant.OFFSET
+    positions = model.wav2vec2.encoder.pos_conv_embed(torch.full((1, 300, 384), -offset))[0] - offset
+    sinusoid = whisper.encoder.embed_positions.weight
+    torch.testing.assert_close(positions[:256], sinusoid[:256], atol=1e-3, rtol=0)
+    torch.testing.assert_close(positions[256:], sinusoid[256].expand(44, -1), atol=1e-3, rtol=0)
+    shortcut = scripts.train_mini_base.Sinusoid(
+        scripts.train_mini_base.sinusoid_of(model.wav2vec2.encoder.pos_conv_embed)
+    )
+    torch.testing.assert_close(shortcut(torch.zeros(1, 300, 384))[0] - offset, positions, atol=1e-3, rtol=0)
+
+
+def test_half_precision_holds_every_number(scripts, model, whisper, speech):
+    import copy
+
+    numbers = torch.cat([parameter.detach().abs().flatten() for parameter in model.parameters()])
+    assert numbers.max() < 60_000
+    rounded = copy.deepcopy(model).half().float()
+    shares = scripts.whisper_transplant.unexplained(rounded, whisper, speech[8:])
+    assert shares["last hidden state"] < 0.055
+
+
+# ---- what it hears
+
+
+def test_two_synthesisers_in_one_process(scripts):
+    """The library keeps one callback: when the second was freed, the first once said nothing."""
+    import gc
+
+    first, second = scripts.espeak.Espeak(), scripts.espeak.Espeak()
+    assert len(second.speak("hello there")) > 5_000
+    del second
+    gc.collect()
+    assert len(first.speak("hello there", "en-us+m3")) > 5_000
+
+
+def test_batches_are_a_function_of_seed_and_step_and_hear_no_forbidden_voice(scripts, speech):
+    speech_module, espeak = scripts.mini_base_speech, scripts.espeak
+    clips, dev = speech_module.read_clips(ROOT.parent / "shared/data/english_mix")
+    assert len(dev) == 37 and not {c.name for c in clips} & {c.name for c in dev}
+    sentences = ["the state of the union", "we hold these truths", "it is a new year"]
+    material = speech_module.Material(clips, sentences, 1, 20.0)
+    again = speech_module.Material(clips, sentences, 1, 20.0)
+    said = []
+    say = material.say
+    material.say = lambda text, rng: said.append(text) or say(text, rng)
+    batches = [material.batch(step) for step in range(3)]
+    assert said
+    (waves, *rest), (other_waves, *other_rest) = batches[2], again.batch(2)
+    assert all(torch.equal(one, other) for one, other in zip(rest, other_rest, strict=True))
+    # espeak-ng's own noise is not ours to seed
+    assert float((waves * other_waves).sum() / (waves.norm() * other_waves.norm())) > 0.97
+    waves, lengths, labels = batches[0]
+    assert waves.numel() <= 20 * 16_000 and len(waves) == len(lengths) == len(labels)
+    assert not torch.equal(batches[0][0], batches[1][0])
+    accents, variants = zip(*(voice.split("+") for voice in material.voices), strict=True)
+    assert not set(accents) & set(espeak.UNHEARD_ACCENTS)
+    assert not set(variants) & {*espeak.UNHEARD_VARIANTS, *speech_module.DEV_VARIANTS}
+    assert {"m7", "f5", "belinda", "max", "shelby", "Mario"} <= set(espeak.UNHEARD_VARIANTS)
+
+
+def test_the_card_is_filled_by_the_runs(scripts):
+    numbers = {"minutes": 120, "hours_heard": 40.04, "step": 6000, "english_mix_dev_wer": 0.25,
+               "english_mix_dev_cer": 0.07, "espeak_dev_wer": 0.4, "espeak_dev_cer": 0.1}  # fmt: skip
+    text = scripts.train_mini_base.card([{"command": "a --seed 1", "seed": 1, **numbers}] * 2)
+    assert text.count("| `a --seed 1` | 1 | 2.0 | 40.0 | 6,000 |") == 2
+    assert "| every 40th clip of the above (37) | 25.0% | 7.0% |" in text
