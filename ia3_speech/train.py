@@ -1,4 +1,4 @@
-"""Train IA³ vectors with CTC: two data directories and a base in, an adapter out.
+r"""Train IA³ vectors with CTC: two data directories and a base in, an adapter out.
 
     python -m ia3_speech.train --config recipes/conf/ia3.yaml --base mini \
         --train data/train --dev data/dev --out exp/NAME
@@ -74,14 +74,17 @@ def device_of_this_process() -> str | None:
 
 
 def main(options: Options) -> None:
+    from accelerate import PartialState
+
     try:
         summary = train(options)
     except OSError as error:
         raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
-    print(
-        f"{options.out}/adapter: dev WER {100 * summary['dev_wer']:.2f} %, {summary['trainable']:,} numbers, "
-        f"{summary['epochs']} epochs in {summary['seconds']:.0f} s"
-    )
+    if PartialState().is_main_process:
+        print(
+            f"{options.out}/adapter: dev WER {100 * summary['dev_wer']:.2f} %, "
+            f"{summary['trainable']:,} numbers, {summary['epochs']} epochs in {summary['seconds']:.0f} s"
+        )
 
 
 if __name__ == "__main__":

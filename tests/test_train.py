@@ -30,6 +30,9 @@ from ia3_speech.training.state import ResumeError
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
 ROOT = Path(__file__).parents[1]
+NO_DROPOUT = dict.fromkeys(
+    ["hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout"], 0.0
+)
 
 
 def record(folder: Path, count: int, seed: int = 0, text: str | None = None) -> Path:
@@ -148,8 +151,7 @@ def test_seed_and_cache(place):
 
 def test_cache_below_the_lowest_vector(place, tiny_model):
     """Without augmentation and dropout all that stands below the lowest vector is computed once."""
-    quiet = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout")
-    tiny_model(mask_time_prob=0.0, **dict.fromkeys(quiet, 0.0)).save_pretrained(place / "base")
+    tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(place / "base")
     changes = {"layers": "1-2", "spec_augment": "off"}
     assert trainer_of(place, **changes).cache.depth == 1
     train(options_of(place, "a", **changes))
@@ -195,6 +197,27 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place):
     ]
     assert without_speed[0] == without_speed[1] and len(without_speed[0]) == 3
     assert [p.name for p in checkpoint.parent.iterdir()] == ["last.pt"]
+
+
+def test_two_processes_learn_what_one_does(place, tiny_model):
+    """Each takes half of every batch; gradients and the logged loss are averaged (here: CPUs, gloo)."""
+    tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(place / "base")
+    train(options_of(place, "one"))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               "-m", "ia3_speech.train", "--base", place / "base", "--train", place / "train",
+               "--dev", place / "dev", "--epochs", "2", "--batch-seconds", "2", "--seed", "3",
+               "--out", place / "two"]  # fmt: skip
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count("two/adapter: dev WER") == 1, done.stderr
+    one, two = tensors(place, "one"), tensors(place, "two")
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=0)
+    losses = [
+        [json.loads(line)["loss"] for line in (place / out / "metrics.jsonl").open()]
+        for out in ("one", "two")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_a_finished_run_is_not_run_again(place):

@@ -193,7 +193,7 @@ def read_metadata(folder: Path | str) -> Metadata | None:
         raise AdapterError(f"{error} (damaged: copy the adapter again)") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise AdapterError(
-            f'{file}: not a record of schema {SCHEMA} ("schema" tells; a newer ia3-speech may have written it)'
+            f'{file}: "schema" is not {SCHEMA} (a newer ia3-speech may have written it: upgrade)'
         )
     known = {name: record[name] for name in Metadata.__dataclass_fields__ if name in record}
     try:

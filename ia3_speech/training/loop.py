@@ -110,16 +110,17 @@ class Trainer:
         keep_frozen_quiet(self.model)
         features = [self.cache.get(e.utterance, self.draw_speed(e, epoch)) for e in mine]
         self.optimizer.zero_grad(set_to_none=True)
+        share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if mine:
             with self.accelerator.autocast():
                 logits, frames = self.base.forward(features, self.cache.depth)
             loss = ctc_loss(logits, frames, [e.ids for e in mine], self.base.vocabulary.blank)
-            self.accelerator.backward(loss * (len(mine) * world / len(examples)))
-            value = float(loss.detach())
-        else:
-            value = 0.0
+            loss = loss * (len(mine) * world / len(examples))
+            self.accelerator.backward(loss)
+            share = loss.detach()
+        value = float(self.accelerator.reduce(share, "mean"))
         if not np.isfinite(value):
-            names = ", ".join(e.utterance.id for e in mine[:10])
+            names = ", ".join(e.utterance.id for e in examples[:10])
             raise TrainingError(
                 f"step {self.step}: the loss is {value} on {names}; the last checkpoint stands "
                 f"(a lower --learning-rate usually cures it)"

@@ -67,7 +67,7 @@ class Options:
     speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
     spec_augment: Literal["base", "off"] = "base"
     seed: int = 0
-    normalize: str = "ctc"
+    normalize: Literal["ctc", "english", "none"] = "ctc"
     drop_chars: bool = False
     on_error: Literal["fail", "skip"] = "fail"
     allow_pipes: bool = False
