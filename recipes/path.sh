@@ -9,13 +9,19 @@ IA3_SPEECH_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export IA3_SPEECH_ROOT
 export LC_ALL=C # Kaldi's order of sorting
 export PYTHONUNBUFFERED=1 # logs are read while they grow
-unset PYTHONDONTWRITEBYTECODE # a recipe starts Python many times: without bytecode transformers takes 10 s each time
+unset PYTHONDONTWRITEBYTECODE # Python starts many times here, and compiling transformers takes seconds each time
 # Where the user stood and what they typed: relative paths and the record of results need it.
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
 [[ ${IA3_SPEECH_HOME:-/} == [/~]* ]] || export IA3_SPEECH_HOME=$IA3_SPEECH_START_DIR/$IA3_SPEECH_HOME
 if [[ -z ${IA3_SPEECH_COMMAND-} ]]; then
   IA3_SPEECH_COMMAND="bash ${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")"
-  [[ $# -eq 0 ]] || IA3_SPEECH_COMMAND+=$(printf ' %q' "$@")
+  for _ia3_word in "$@"; do
+    case $_ia3_word in
+      *[\'$'\n']*) _ia3_word=$(printf %q "$_ia3_word") ;;
+      "" | *[!A-Za-z0-9_./:=,+-]*) _ia3_word="'$_ia3_word'" ;;
+    esac
+    IA3_SPEECH_COMMAND+=" $_ia3_word"
+  done
   export IA3_SPEECH_COMMAND
 fi
 

@@ -16,11 +16,10 @@ and shipped is their running average.
 """
 
 import json
-import shlex
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -301,11 +300,15 @@ def history(options: Options, row: dict) -> list[dict]:
     """The runs that made the weights: those of --init, then this one as it stands."""
     file = options.init / HISTORY if options.init else None
     before = json.loads(file.read_text()) if file and file.exists() else []
-    written = [word for word in sys.argv[1:] if not word.startswith("/")]  # no path of this machine
-    return [
-        *before,
-        {"command": shlex.join(["scripts/train_mini_base.py", *written]), "seed": options.seed, **row},
+    changed = [
+        f"--{field.name.replace('_', '-')} {getattr(options, field.name)}"
+        for field in fields(Options)
+        if field.name not in ("data", "whisper", "out", "init", "threads")  # paths, and what changes nothing
+        and getattr(options, field.name) != field.default
     ]
+    changed += ["--init ia3_speech/mini"] if options.init else []
+    command = " ".join(["train_mini_base.py", *changed])
+    return [*before, {"command": command, "seed": options.seed, **row}]
 
 
 def card(runs: list[dict]) -> str:

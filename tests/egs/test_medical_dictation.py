@@ -116,7 +116,7 @@ def test_results_json_keeps_its_contract(ran):
     assert pair["relative_ci"][0] <= pair["relative"] <= pair["relative_ci"][1]
     assert isinstance(results["dirty"], bool)
     assert results["command"] == (
-        "bash egs/medical_dictation/run.sh --size small --small-opts --epochs\\ 1\\ --checkpoint-steps\\ 2 "
+        "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 --checkpoint-steps 2' "
         f"--work-dir {ran.work} --base {ran.base}"
     )
     assert (ran.exp / "RESULTS.md").read_text() in ran.out
