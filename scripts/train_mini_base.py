@@ -16,6 +16,7 @@ and shipped is their running average.
 """
 
 import json
+import math
 import sys
 import tempfile
 import time
@@ -135,7 +136,7 @@ def schedule(part: float) -> float:
     """Warm-up over 2 %, constant to 30 %, then a cosine to 2 % of the rate."""
     if part < 0.3:
         return min(1.0, part / 0.02)
-    return 0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * min(1.0, (part - 0.3) / 0.7)))
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (part - 0.3) / 0.7)))
 
 
 class Trainer:
