@@ -192,8 +192,7 @@ def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> N
     freeze_front_end(model)
     for place in wanted:
         module = model.get_submodule(place.module)
-        width = module.weight.shape[1] if place.side == "in" else module.weight.shape[0]
-        vector = IA3Vector(width, place, module.weight.device)
+        vector = IA3Vector(width_of(model, place), place, module.weight.device)
         module.add_module(PREFIX + place.placement, vector)
         if place.side == "in":
             module.register_forward_pre_hook(vector.scale_input)
@@ -205,6 +204,12 @@ def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> N
         head = model.get_submodule(HEAD)
         model.ia3_head = {name: p.detach().clone() for name, p in head.named_parameters()}
         head.requires_grad_(True)
+
+
+def width_of(model: nn.Module, place: Place) -> int:
+    """How many numbers a vector has there."""
+    weight = model.get_submodule(place.module).weight
+    return weight.shape[1] if place.side == "in" else weight.shape[0]
 
 
 def freeze_front_end(model: nn.Module) -> None:

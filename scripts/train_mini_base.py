@@ -60,6 +60,7 @@ class Options:
         dropout: on hidden states and activations, in training only
         evaluate_minutes: minutes between looks at dev
         threads: CPU threads
+        bf16: the encoder's training passes in bfloat16 (weights, front end and dev stay in float32)
     """
 
     data: Path
@@ -77,6 +78,7 @@ class Options:
     dropout: float = 0.05
     evaluate_minutes: float = 5.0
     threads: int = 2
+    bf16: bool = False
 
 
 class Sinusoid(nn.Module):
@@ -152,6 +154,7 @@ class Trainer:
         self.start = [p.detach().clone() for p in self.parameters]
         self.average = [p.detach().clone() for p in self.parameters]
         self.positions = model.wav2vec2.encoder.pos_conv_embed
+        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=options.bf16)
         self.sinusoid = Sinusoid(sinusoid_of(self.positions))
         self.step, self.elapsed, self.best, self.audio = 0, 0.0, float("inf"), 0.0
         self.losses: list[float] = []
@@ -191,7 +194,8 @@ class Trainer:
             for p in group["params"]:
                 p.requires_grad_(not alone)
         mask = torch.arange(waves.shape[1]) < lengths[:, None]
-        loss = model(waves, attention_mask=mask.long(), labels=labels).loss
+        with self.autocast:
+            loss = model(waves, attention_mask=mask.long(), labels=labels).loss
         if not torch.isfinite(loss):
             raise UserError(f"step {self.step}: the loss is {loss.item()}; the last checkpoint stands")
         loss.backward()
@@ -339,6 +343,8 @@ def main(options: Options) -> None:
         model = transplant(options.whisper, waves)
     set_dropout(model, options.dropout)
     material = Material(clips, sentences, options.seed, options.batch_seconds)
+    front = model.wav2vec2.feature_extractor
+    front.forward = torch.autocast("cpu", enabled=False)(front.forward)  # its log needs float32
     trainer = Trainer(model, material, dev_sets(dev, kept), options)
     trainer.resume()
     trainer.run()

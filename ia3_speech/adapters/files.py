@@ -53,6 +53,25 @@ class Metadata:
     schema: int = SCHEMA
 
 
+@dataclass
+class Adapter:
+    """An adapter in memory, on no model.
+
+    Attributes:
+        name: how it was asked for, for messages.
+        config: placements, layers, train_head.
+        vectors: place → l, (d,), fp32.
+        head: the trained head's parameters by their names in the model (`lm_head.weight`), or nothing.
+        metadata: the record beside its tensors; None where other tools wrote it.
+    """
+
+    name: str
+    config: IA3Config
+    vectors: dict[ia3.Place, torch.Tensor]
+    head: dict[str, torch.Tensor] = field(default_factory=dict)
+    metadata: Metadata | None = None
+
+
 def save_adapter(
     model: nn.Module,
     folder: Path | str,
@@ -71,33 +90,60 @@ def save_adapter(
     Raises:
         AdapterError: nothing is attached, or a number is not finite.
     """
-    from safetensors.torch import save_file
-
     if not ia3.is_attached(model):
         raise AdapterError("the model has no IA³ vectors to save (attach(model, IA3Config()) comes first)")
-    vectors = ia3.vectors(model)
-    broken = [n for n, v in ia3.trainable(model) if not bool(v.isfinite().all())]
-    if broken:
-        raise AdapterError(f"not saved: {', '.join(broken[:5])} holds NaN or infinite numbers")
-    config: IA3Config = model.ia3_config
     name = base.name if base else getattr(model.config, "name_or_path", "")
     metadata = Metadata(
         base=name,
         fingerprint=base.fingerprint if base else fingerprint_under(model),
-        config=ia3.config_record(config),
+        config=ia3.config_record(model.ia3_config),
         labels=dict(labels or {}),
         training=dict(training or {}),
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     )
+    return write_adapter(model, adapter_of(model, metadata), folder)
+
+
+def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
+    """What is attached to `model`, copied: fp32, on the CPU."""
+    head = {n: p for n, p in ia3.trainable(model) if is_head(n)}
+    vectors = {v.place: v.l for v in ia3.vectors(model).values()}
+    return Adapter(
+        name=metadata.base if metadata else "",
+        config=model.ia3_config,
+        vectors={place: exact(tensor) for place, tensor in vectors.items()},
+        head={name: exact(tensor) for name, tensor in head.items()},
+        metadata=metadata,
+    )
+
+
+def exact(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in fp32 on the CPU, in one piece."""
+    return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+
+
+def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Path:
+    """Write an adapter of `model`'s base as a folder, in one step. Its metadata must be there.
+
+    Raises:
+        AdapterError: a number is not finite.
+    """
+    from safetensors.torch import save_file
+
+    numbers = {place.vector: tensor for place, tensor in adapter.vectors.items()} | adapter.head
+    broken = [name for name, tensor in numbers.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        raise AdapterError(f"not saved: {', '.join(broken[:5])} holds NaN or infinite numbers")
+    metadata = asdict(adapter.metadata)
+    metadata["created"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     with atomic.replacing(folder) as new:
         new.mkdir()
-        if peft_can_express(config):
-            save_file(peft_tensors(model, vectors), new / PEFT_WEIGHTS, {"format": "pt"})
-            record = peft_config(model, vectors, name)
+        if peft_can_express(adapter.config):
+            save_file(peft_tensors(adapter), new / PEFT_WEIGHTS, {"format": "pt"})
+            record = peft_config(model, adapter)
             (new / PEFT_CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
-        else:
-            save_file(own_tensors(model, vectors), new / OWN_WEIGHTS, {"format": "pt"})
-        (new / METADATA).write_text(json.dumps(asdict(metadata), indent=2, ensure_ascii=False) + "\n")
+        else:  # our own names, so that PEFT can't load half of it
+            save_file(numbers, new / OWN_WEIGHTS, {"format": "pt"})
+        (new / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
     return Path(folder)
 
 
@@ -121,59 +167,44 @@ def peft_can_express(config: IA3Config) -> bool:
     return bool(config.placements) and not {"ffn", "ffn_output"} <= set(config.placements)
 
 
-def host(name: str) -> str:
-    """Path of a vector → path of the linear module that it scales."""
-    return name.rpartition(".")[0]
-
-
-def peft_tensors(model: nn.Module, vectors: dict[str, ia3.IA3Vector]) -> dict[str, torch.Tensor]:
+def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
     """PEFT's names and shapes: (1, d) scales an input, (d, 1) an output with its bias."""
     tensors = {}
-    for name, vector in vectors.items():
-        shape = (1, -1) if vector.place.side == "in" else (-1, 1)
-        tensors[f"{PEFT_PREFIX}{host(name)}.ia3_l"] = vector.l.detach().reshape(shape).cpu().contiguous()
-    return tensors | {PEFT_PREFIX + name: p for name, p in head_tensors(model).items()}
+    for place, vector in adapter.vectors.items():
+        shape = (1, -1) if place.side == "in" else (-1, 1)
+        tensors[f"{PEFT_PREFIX}{place.module}.ia3_l"] = vector.reshape(shape)
+    return tensors | {PEFT_PREFIX + name: tensor for name, tensor in adapter.head.items()}
 
 
-def own_tensors(model: nn.Module, vectors: dict[str, ia3.IA3Vector]) -> dict[str, torch.Tensor]:
-    """The vectors' own paths (`….output_dense.ia3_ffn_output`), shape (d,)."""
-    return {name: v.l.detach().cpu().contiguous() for name, v in vectors.items()} | head_tensors(model)
-
-
-def head_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
-    trained = {n: p for n, p in ia3.trainable(model) if n.startswith(ia3.HEAD + ".")}
-    return {name: p.detach().float().cpu().contiguous() for name, p in trained.items()}
-
-
-def peft_config(model: nn.Module, vectors: dict[str, ia3.IA3Vector], name: str) -> dict[str, Any]:
+def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
     """adapter_config.json. Short module names for all layers, full ones for a range of them."""
+    modules = [place.module for place in adapter.vectors]
 
     def names(wanted: list[str]) -> list[str]:
         short = {path.rpartition(".")[2] for path in wanted}
-        if model.ia3_config.layers != "all":
+        if adapter.config.layers != "all":
             return sorted(wanted)
         # PEFT matches the end of a path, so a short name must not reach modules that we leave alone.
         reached = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in short}
-        return sorted(short) if reached <= {host(v) for v in vectors} else sorted(wanted)
+        return sorted(short) if reached <= set(modules) else sorted(wanted)
 
-    inputs = [host(n) for n, v in vectors.items() if v.place.side == "in"]
     architecture = type(model)
     return {
         "auto_mapping": {
             "base_model_class": architecture.__name__,
             "parent_library": architecture.__module__,
         },
-        "base_model_name_or_path": name,
+        "base_model_name_or_path": adapter.metadata.base,
         "exclude_modules": None,
         "fan_in_fan_out": False,
-        "feedforward_modules": names(inputs),
+        "feedforward_modules": names([p.module for p in adapter.vectors if p.side == "in"]),
         "inference_mode": True,
         "init_ia3_weights": True,
-        "modules_to_save": [ia3.HEAD] if head_tensors(model) else None,
+        "modules_to_save": [ia3.HEAD] if adapter.head else None,
         "peft_type": "IA3",
         "peft_version": PEFT_VERSION,
         "revision": None,
-        "target_modules": names([host(n) for n in vectors]),
+        "target_modules": names(modules),
         "task_type": None,  # PEFT has none for CTC
     }
 
@@ -218,27 +249,55 @@ def load_adapter(model: nn.Module, folder_or_name: Path | str, *, check: bool = 
     """
     from ia3_speech.adapters import store
 
-    folder = store.resolve(folder_or_name)
+    return put(model, read_adapter(model, store.resolve(folder_or_name)), check=check)
+
+
+def read_adapter(model: nn.Module, folder: Path) -> Adapter:
+    """An adapter of `model`'s base, off the disk; the model may carry another one, and stays as it is.
+
+    Raises:
+        AdapterError: as `load_adapter`.
+    """
     metadata, tensors = read_metadata(folder), read_tensors(folder)
-    ia3.detach(model)
     if metadata is None:
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
     else:
-        check_base(folder, metadata, base.fingerprint(model))
-    places = [place_of(model, key, tensor, folder) for key, tensor in tensors.items() if not is_head(key)]
-    config = config_of(metadata, places, any(map(is_head, tensors)))
+        check_base(folder, metadata, fingerprint_under(model))
+    found = {place_of(model, k, t, folder): (k, t) for k, t in tensors.items() if not is_head(k)}
+    head = {key: tensor.float() for key, tensor in tensors.items() if is_head(key)}
+    config = config_of(metadata, list(found), bool(head))
     if metadata is not None:
-        check_complete(folder, places, ia3.places(model, config))
-    ia3.attach_places(model, places, config)
+        check_complete(folder, list(found), ia3.places(model, config))
+    wanted = dict(model.get_submodule(ia3.HEAD).named_parameters(ia3.HEAD)) if config.train_head else {}
+    if head.keys() != wanted.keys():
+        raise AdapterError(f"{folder}: the head is {', '.join(head)}, and the base's {', '.join(wanted)}")
+    sizes = [(key, tensor, ia3.width_of(model, place)) for place, (key, tensor) in found.items()]
+    sizes += [(key, tensor, wanted[key].numel()) for key, tensor in head.items()]
+    for key, tensor, size in sizes:
+        if tensor.numel() != size:
+            raise AdapterError(
+                f"{folder}: {key} has {tensor.numel()} numbers, the base has {size} numbers there"
+            )
+    vectors = {place: tensor.flatten().float() for place, (_, tensor) in found.items()}
+    return Adapter(str(folder), config, vectors, head, metadata)
+
+
+def put(model: nn.Module, adapter: Adapter, *, check: bool = True) -> nn.Module:
+    """Attach an adapter that is in memory: what `load_adapter` does after reading."""
+    ia3.detach(model)
+    ia3.attach_places(model, list(adapter.vectors), adapter.config)
+    targets, given = dict(ia3.trainable(model)), {p.vector: v for p, v in adapter.vectors.items()}
+    with torch.no_grad():
+        for name, tensor in (given | adapter.head).items():
+            targets[name].copy_(tensor.reshape(targets[name].shape))
     try:
-        fill(model, tensors, folder)
         if check:
             ia3.check_liveness(model)
     except AdapterError:
         ia3.detach(model)
         raise
-    if all(bool((v.l == 1).all()) for v in ia3.vectors(model).values()) and not config.train_head:
-        logger.warning("%s: every number is 1, so this adapter changes nothing", folder)
+    if all(bool((v == 1).all()) for v in adapter.vectors.values()) and not adapter.head:
+        logger.warning("%s: every number is 1, so this adapter changes nothing", adapter.name)
     return model.eval()
 
 
@@ -313,18 +372,3 @@ def check_complete(folder: Path, found: list[ia3.Place], wanted: list[ia3.Place]
         raise AdapterError(
             f"{folder}: {'missing' if missing else 'left over'} beside its {METADATA}: {names}"
         )
-
-
-def fill(model: nn.Module, tensors: dict[str, torch.Tensor], folder: Path) -> None:
-    """Copy each tensor into the one parameter that it belongs to."""
-    targets = dict(ia3.trainable(model))
-    for key, tensor in tensors.items():
-        name = key if is_head(key) else place_of(model, key, tensor, folder).vector
-        target = targets.pop(name, None)
-        if target is None or tensor.numel() != target.numel():
-            wanted = "nothing there" if target is None else f"{target.numel()} numbers there"
-            raise AdapterError(f"{folder}: {key} has {tensor.numel()} numbers, the base has {wanted}")
-        with torch.no_grad():
-            target.copy_(tensor.reshape(target.shape))
-    if targets:
-        raise AdapterError(f"{folder}: no tensor for {', '.join(list(targets)[:5])}")
