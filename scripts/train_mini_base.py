@@ -60,7 +60,7 @@ class Options:
         dropout: on hidden states and activations, in training only
         evaluate_minutes: minutes between looks at dev
         threads: CPU threads
-        bf16: the encoder's training passes in bfloat16 (weights, front end and dev stay in float32)
+        bf16: the encoder in bfloat16 while it trains (its weights, all else, and dev stay in float32)
     """
 
     data: Path
@@ -154,7 +154,7 @@ class Trainer:
         self.start = [p.detach().clone() for p in self.parameters]
         self.average = [p.detach().clone() for p in self.parameters]
         self.positions = model.wav2vec2.encoder.pos_conv_embed
-        self.autocast = torch.autocast("cpu", torch.bfloat16, enabled=options.bf16)
+        self.forward = model.wav2vec2.encoder.forward
         self.sinusoid = Sinusoid(sinusoid_of(self.positions))
         self.step, self.elapsed, self.best, self.audio = 0, 0.0, float("inf"), 0.0
         self.losses: list[float] = []
@@ -184,8 +184,7 @@ class Trainer:
         options, model = self.options, self.model
         np.random.seed((options.seed * 1_000_003 + self.step) % 2**32)  # transformers' masks draw from here
         torch.manual_seed(options.seed * 1_000_003 + self.step)
-        model.train()
-        model.wav2vec2.encoder.pos_conv_embed = self.sinusoid
+        self.mode(training=True)
         rate = schedule(self.elapsed / (options.minutes * 60))
         frozen = self.elapsed < options.head_minutes * 60
         for group in self.optimizer.param_groups:
@@ -194,8 +193,7 @@ class Trainer:
             for p in group["params"]:
                 p.requires_grad_(not alone)
         mask = torch.arange(waves.shape[1]) < lengths[:, None]
-        with self.autocast:
-            loss = model(waves, attention_mask=mask.long(), labels=labels).loss
+        loss = model(waves, attention_mask=mask.long(), labels=labels).loss
         if not torch.isfinite(loss):
             raise UserError(f"step {self.step}: the loss is {loss.item()}; the last checkpoint stands")
         loss.backward()
@@ -213,14 +211,21 @@ class Trainer:
         self.losses.append(float(loss.detach()))
         self.audio += float(lengths.sum()) / SAMPLE_RATE
 
+    def mode(self, training: bool) -> None:
+        """In training the positions cost nothing, and with --bf16 the encoder runs in bfloat16. What is below
+        can't: the logarithm and the transparent norms' large constants need float32."""
+        self.model.train(training)
+        encoder, low = self.model.wav2vec2.encoder, torch.autocast("cpu", torch.bfloat16)
+        encoder.pos_conv_embed = self.sinusoid if training else self.positions
+        encoder.forward = low(self.forward) if training and self.options.bf16 else self.forward
+
     def look(self) -> None:
         """Judge the averaged weights, rounded to fp16 as they ship, on dev; keep the best; checkpoint."""
         held = [p.detach().clone() for p in self.parameters]
         with torch.no_grad():
             for p, mean in zip(self.parameters, self.average, strict=True):
                 p.copy_(mean.half())
-        self.model.eval()
-        self.model.wav2vec2.encoder.pos_conv_embed = self.positions
+        self.mode(training=False)
         scores = {name: word_errors(self.model, items) for name, items in self.devs.items()}
         dev = float(np.mean([s["wer"] for s in scores.values()]))
         row = {
@@ -343,8 +348,6 @@ def main(options: Options) -> None:
         model = transplant(options.whisper, waves)
     set_dropout(model, options.dropout)
     material = Material(clips, sentences, options.seed, options.batch_seconds)
-    front = model.wav2vec2.feature_extractor
-    front.forward = torch.autocast("cpu", enabled=False)(front.forward)  # its log needs float32
     trainer = Trainer(model, material, dev_sets(dev, kept), options)
     trainer.resume()
     trainer.run()

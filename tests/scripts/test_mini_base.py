@@ -113,6 +113,21 @@ def test_half_precision_holds_every_number(scripts, model, whisper, speech):
     assert shares["last hidden state"] < 0.055
 
 
+@torch.no_grad()
+def test_bf16_training_hears_what_dev_hears(scripts, model, speech):
+    """Rounding the feature projection as well, whose constants are large, trained what dev could not see."""
+    options = scripts.train_mini_base.Options(Path(), Path(), bf16=True)
+    trainer = scripts.train_mini_base.Trainer(model, None, {}, options)
+    outputs = []
+    for training in (True, False):
+        trainer.mode(training)
+        model.eval()
+        outputs.append(model(torch.from_numpy(speech[0])[None]).logits.float())
+    low, exact = outputs
+    error = (low - exact).norm() / (exact - exact.mean()).norm()
+    assert 0 < error < 0.1
+
+
 # ---- what it hears
 
 
