@@ -1,0 +1,347 @@
+r"""An adapter for each speaker of a data directory, all trained in one process.
+
+    python -m ia3_speech.speakers --init-adapter accent --data data/test --folds 4 --out exp/speakers
+
+With `--folds N` each speaker's utterances are dealt into N parts; for each part an adapter learns from the
+others and decodes that one, so that every utterance is tested once by an adapter that never heard it. Without
+folds each speaker's adapter learns from all there is. Writes, below --out:
+
+    SPEAKER/foldN/adapter/   the vectors (SPEAKER/all/adapter/ without folds)
+    SPEAKER/foldN/task.json  what it learnt from, its held-back losses pass by pass, the texts it decoded
+    text, hyp.trn, decode.json   as `decode` writes them: `python -m ia3_speech.score data/test exp/speakers`
+    speakers.json            how many adapters improved on the starting point, seconds; written last
+
+Passes and learning rate are fixed beforehand. Of what an adapter learns from, every fifth utterance is held
+back and judged by CTC loss: the best pass is kept, and where none improves on the starting point that is kept
+(the log says so). What is done is not done again: a killed run goes on with the speakers that are left.
+"""
+
+import hashlib
+import json
+import logging
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from ia3_speech import atomic, decode, ia3
+from ia3_speech.adapters import files, store
+from ia3_speech.audio import BadAudio
+from ia3_speech.base import Base, load_base
+from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import Utterance, read
+from ia3_speech.features import FeatureCache, frozen_depth
+from ia3_speech.training import options as training_options
+from ia3_speech.training.examples import Example, read_examples
+from ia3_speech.training.together import Schedule, Task, Together, batches_of, hold_back
+
+logger = logging.getLogger(__name__)
+
+TEST_ROWS = 16  # utterances in a batch of decoding
+
+
+@dataclass
+class Options:
+    """Options of adapting to speakers.
+
+    Args:
+        data: data directory; each of its speakers gets an adapter
+        out: folder of the adapters
+        base: mini, a folder, or a hub id
+        init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from ones
+        folds: parts into which a speaker's utterances are dealt; 0: learn from all, decode nothing
+        k: learn from at most so many utterances (default: all that the fold leaves)
+        placements: any of key, value, ffn, ffn_output, attention_output
+        layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
+        passes: over a speaker's utterances
+        learning_rate: peak rate of AdamW
+        warmup: share of all steps in which the rate rises; afterwards it falls linearly to zero
+        clip: largest gradient norm of a speaker
+        batch_utterances: of one speaker in a step
+        together: speakers in a batch, each with vectors of its own
+        speeds: speed perturbation; each pass draws one for each utterance
+        spec_augment: masks as the base's configuration has them, or off
+        seed: governs order, speeds, masks and dropout
+        normalize: text normalisation of targets
+        drop_chars: leave out characters that the base can't write, instead of stopping
+        on_error: fail stops at bad audio or text that is too long; skip leaves it out and names it
+        allow_pipes: run shell commands in wav.scp
+        cache_gb: memory for what the frozen part computes
+        device: a torch device; default CUDA where there is one
+    """
+
+    data: Path
+    out: Path
+    base: str = "mini"
+    init_adapter: str | None = None
+    folds: int = 0
+    k: int | None = None
+    placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
+    layers: str = "all"
+    passes: int = 8
+    learning_rate: float = 5e-3
+    warmup: float = 0.1
+    clip: float = 1.0
+    batch_utterances: int = 4
+    together: int = 8
+    speeds: list[float] = field(default_factory=lambda: [1.0])
+    spec_augment: Literal["base", "off"] = "off"
+    seed: int = 0
+    normalize: Literal["ctc", "english", "none"] = "ctc"
+    drop_chars: bool = False
+    on_error: Literal["fail", "skip"] = "fail"
+    allow_pipes: bool = False
+    cache_gb: float = 4.0
+    device: str | None = None
+
+
+FREE = {"data", "out", "together", "cache_gb", "device"}  # may differ when a run goes on
+
+
+@dataclass
+class Adaptation:
+    """One adapter to be: whose, from what, tested on what, where it goes."""
+
+    speaker: str
+    fold: str
+    task: Task
+    test: list[Example]
+    folder: Path
+
+
+def speakers(options: Options) -> dict[str, Any]:
+    """Adapt to every speaker of a data directory; returns what `speakers.json` says."""
+    check(options)
+    base = load_base(options.base, device=options.device)
+    if options.spec_augment == "off":
+        base.model.config.apply_spec_augment = False
+    start(base, options)
+    examples = read_examples(options.data, base, as_training(options), [*{1.0, *options.speeds}])
+    jobs = list(plan(examples, options))
+    key = key_of(base, options)
+    left = [job for job in jobs if not is_done(job, key)]
+    cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
+    begun = time.monotonic()
+    logger.info("%d adapters for %d speakers, %d to do", len(jobs), len({j.speaker for j in jobs}), len(left))
+    run(base, left, options, cache, key)
+    return finish(base, jobs, options, time.monotonic() - begun)
+
+
+def check(options: Options) -> None:
+    """Raises UserError for numbers that can't be meant."""
+    least = {"passes": 1, "batch_utterances": 1, "together": 1, "folds": 0, "k": 2}
+    for name, smallest in least.items():
+        value = getattr(options, name)
+        if value is not None and value < smallest:
+            raise UserError(f"{name} is {value}, and has to be at least {smallest}")
+    if options.folds == 1:
+        raise UserError("folds is 1, which leaves nothing to learn from (take 2 or more, or 0 for no test)")
+    if "conv" in options.placements:
+        raise UserError("conv vectors stand below what speakers share in a batch (use ia3_speech.train)")
+
+
+def start(base: Base, options: Options) -> None:
+    """Attach what every speaker starts from."""
+    if options.init_adapter is None:
+        ia3.attach(base.model, ia3.IA3Config(tuple(options.placements), options.layers))
+        return
+    files.load_adapter(base.model, options.init_adapter)
+    if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
+        raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row here "
+                        f"(use ia3_speech.train, speaker by speaker)")  # fmt: skip
+
+
+def as_training(options: Options) -> training_options.Options:
+    """What reading examples wants to know."""
+    shared = {f.name for f in fields(training_options.Options)} & {f.name for f in fields(Options)}
+    return training_options.Options(
+        train=options.data, dev=options.data, **{name: getattr(options, name) for name in shared - {"out"}},
+        out=options.out,
+    )  # fmt: skip
+
+
+def plan(examples: list[Example], options: Options) -> Iterator[Adaptation]:
+    """Every adapter, speaker by speaker. Raises UserError for a speaker with too few utterances."""
+    owned: dict[str, list[Example]] = {}
+    for example in sorted(examples, key=lambda e: e.utterance.id):
+        owned.setdefault(example.utterance.speaker, []).append(example)
+    for speaker, own in owned.items():
+        for fold in range(options.folds or 1):
+            test = own[fold :: options.folds] if options.folds else []
+            chosen = [e for e in own if e not in test][: options.k]
+            if len(chosen) < 2:
+                raise UserError(
+                    f"{options.data}: {speaker} has {len(own)} utterances, too few to learn from two "
+                    f"(leave this speaker out: python -m ia3_speech.datadir subset)"
+                )
+            name = f"fold{fold + 1}" if options.folds else "all"
+            folder = options.out / store.check_name(speaker) / name
+            yield Adaptation(speaker, name, Task(f"{speaker}/{name}", *hold_back(chosen)), test, folder)
+
+
+def key_of(base: Base, options: Options) -> str:
+    """A digest of all that decides an adapter, but for its utterances."""
+    record = {f.name: str(getattr(options, f.name)) for f in fields(options) if f.name not in FREE}
+    numbers = [v.l.detach().cpu().numpy().tobytes() for v in ia3.vectors(base.model).values()]
+    digest = hashlib.sha256(json.dumps([record, base.fingerprint], sort_keys=True).encode())
+    for part in numbers:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def is_done(job: Adaptation, key: str) -> bool:
+    record = read_task(job)
+    return bool(record) and record["key"] == key and record["texts"].keys() == {
+        e.utterance.id for e in job.test
+    }  # fmt: skip
+
+
+def read_task(job: Adaptation) -> dict[str, Any]:
+    try:
+        return json.loads((job.folder / "task.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCache, key: str) -> None:
+    """Train, test and save what is left, `together` at a time."""
+    from tqdm import tqdm
+
+    schedule = Schedule(
+        options.passes, options.learning_rate, options.warmup, options.clip, options.batch_utterances,
+        options.seed,
+    )  # fmt: skip
+    origin = {v: v.l.detach().clone() for v in ia3.vectors(base.model).values()}
+    groups = list(groups_of(jobs, schedule, options.together))
+    if groups:
+        project(base, groups, schedule, cache)
+    bar = tqdm(total=len(jobs), unit="adapter", dynamic_ncols=True, disable=None)
+    for group in groups:
+        tick = time.monotonic()
+        put_back(origin)
+        trained = Together(base, [job.task for job in group], schedule, cache)
+        trained.run()
+        texts = decoded(trained, group)
+        for number, job in enumerate(group):
+            trained.take(number)
+            save(base, job, options, key, texts[number], (time.monotonic() - tick) / len(group))
+            bar.update()
+    bar.close()
+
+
+def put_back(origin: dict[ia3.IA3Vector, torch.Tensor]) -> None:
+    with torch.no_grad():
+        for vector, numbers in origin.items():
+            vector.l.copy_(numbers)
+
+
+def groups_of(jobs: list[Adaptation], schedule: Schedule, together: int) -> Iterator[list[Adaptation]]:
+    """Adapters that train side by side have equally many batches in a pass."""
+    by_batches: dict[int, list[Adaptation]] = {}
+    for job in jobs:
+        by_batches.setdefault(batches_of(job.task, schedule), []).append(job)
+    for alike in by_batches.values():
+        for first in range(0, len(alike), together):
+            yield alike[first : first + together]
+
+
+def project(base: Base, groups: list[list[Adaptation]], schedule: Schedule, cache: FeatureCache) -> None:
+    """Say how long it will take, from one pass of the first group (done for this alone)."""
+    tasks = [Task(job.task.name, job.task.learn, job.task.hold) for job in groups[0]]
+    tick = time.monotonic()
+    Together(base, tasks, replace(schedule, passes=1), cache).run()
+    seconds = (time.monotonic() - tick) * schedule.passes * sum(map(len, groups)) / len(groups[0])
+    logger.info("about %.0f minutes", seconds / 60)
+
+
+def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
+    """For each adapter of the group, utterance → text of what it is tested on."""
+    rows = [(number, example) for number, job in enumerate(group) for example in job.test]
+    texts: list[dict[str, str]] = [{} for _ in group]
+    for first in range(0, len(rows), TEST_ROWS):
+        batch = rows[first : first + TEST_ROWS]
+        for (number, example), text in zip(batch, trained.texts(batch), strict=True):
+            texts[number][example.utterance.id] = text
+    return texts
+
+
+def save(
+    base: Base, job: Adaptation, options: Options, key: str, texts: dict[str, str], seconds: float
+) -> None:
+    """The adapter, then task.json: where that stands, the adapter is whole."""
+    losses = [round(loss, 6) for loss in job.task.losses]
+    record = {
+        "key": key,
+        "speaker": job.speaker,
+        "fold": job.fold,
+        "learnt_from": [e.utterance.id for e in job.task.learn],
+        "held_back": [e.utterance.id for e in job.task.hold],
+        "held_back_losses": losses,
+        "best_pass": job.task.best_pass,
+        "seconds": round(seconds, 2),
+    }
+    if not job.task.best_pass:
+        logger.warning(
+            "%s: no pass improved on %.3f, so the starting point is kept", job.task.name, losses[0]
+        )
+    files.save_adapter(
+        base.model, job.folder / "adapter", base=base, labels={"speaker": job.speaker},
+        training={name: record[name] for name in ("fold", "learnt_from", "held_back_losses", "best_pass")}
+        | {"data": str(options.data), "init_adapter": options.init_adapter},
+    )  # fmt: skip
+    atomic.write_json(job.folder / "task.json", record | {"texts": texts})
+
+
+def finish(base: Base, jobs: list[Adaptation], options: Options, seconds: float) -> dict[str, Any]:
+    """Gather the texts as a decoding, and count."""
+    records = [read_task(job) for job in jobs]
+    if options.folds:
+        write_decoding(base, records, options)
+    summary = {
+        "adapters": len(jobs),
+        "speakers": len({job.speaker for job in jobs}),
+        "improved": sum(record["best_pass"] > 0 for record in records),
+        "start_kept": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_pass"]],
+        "trainable": ia3.size(base.model).trained,
+        "adapter_seconds": round(sum(record["seconds"] for record in records), 1),
+        "seconds": round(seconds, 1),
+    }
+    atomic.write_json(options.out / "speakers.json", summary)
+    return summary
+
+
+def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: Options) -> None:
+    """DECODE_DIR of all folds: each utterance's text by the adapter that never heard it."""
+    utterances: list[Utterance] = read(options.data, allow_pipes=options.allow_pipes).utterances
+    texts = {utterance: text for record in records for utterance, text in record["texts"].items()}
+    why = "left out of adaptation (see the log)"
+    left_out = [BadAudio(u.id, u.source, why) for u in utterances if u.id not in texts]
+    result = decode.Decoding({u.id: texts.get(u.id, "") for u in utterances}, left_out)
+    record = {
+        "schema": 1,
+        "data": str(options.data),
+        "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
+        "adapter": {"name": f"one a speaker and fold, from {options.init_adapter or 'ones'}"},
+        "search": "greedy",
+        "normalize": "none",
+        "utterances": len(texts),
+        "command": shlex.join(["python", "-m", "ia3_speech.speakers", *sys.argv[1:]]),
+    }
+    decode.write(result, utterances, options.out, record)
+
+
+def main(options: Options) -> None:
+    summary = speakers(options)
+    print(
+        f"{options.out}: {summary['adapters']} adapters for {summary['speakers']} speakers, "
+        f"{summary['improved']} improved on their start, {summary['seconds']:.0f} s"
+    )
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,146 @@
+"""speakers: many small adaptations in one process, each as if alone, each judged before it is kept."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ia3_speech import attach, ia3, load_adapter, load_base, score
+from ia3_speech.adapters.files import PEFT_WEIGHTS, read_metadata
+from ia3_speech.audio import load_utterance
+from ia3_speech.cli import UserError
+from ia3_speech.datadir import read
+from ia3_speech.features import FeatureCache
+from ia3_speech.recogniser import Recogniser
+from ia3_speech.speakers import Options, speakers
+from ia3_speech.training.examples import Example
+from ia3_speech.training.together import Schedule, Task, Together, hold_back
+from tests.test_train import NO_DROPOUT, record
+
+
+@pytest.fixture
+def place(tmp_path, tiny_model, processor):
+    """A folder with a small base without dropout, and data of two speakers with eight utterances each."""
+    tiny_model(norm="layer", **NO_DROPOUT).save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    record(tmp_path / "data", 16)
+    return tmp_path
+
+
+def options_of(place, out="exp", **changes) -> Options:
+    standard = {"base": str(place / "base"), "data": place / "data", "folds": 4, "passes": 3,
+                "learning_rate": 0.02, "batch_utterances": 2}  # fmt: skip
+    return Options(**(standard | {"out": place / out} | changes))
+
+
+def numbers(place, out, task="s0/fold1"):
+    return load_file(place / out / task / "adapter" / PEFT_WEIGHTS)
+
+
+def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place):
+    """In float64, where rounding can't hide a neighbour's influence."""
+    waves = {u.id: u for u in read(place / "data").utterances}
+    tasks = {}
+    for speaker in ("s0", "s1"):
+        own = [u for u in waves.values() if u.speaker == speaker][:5]
+        ids = [[5, 6, 7], [8, 3, 9, 9], [4, 5], [10, 11, 12], [7, 5]]
+        examples = [Example(u, i, u.duration, [1.0]) for u, i in zip(own, ids, strict=True)]
+        tasks[speaker] = hold_back(examples)
+
+    def train(names):
+        base = tiny_base(norm="layer", mask_time_prob=0.0, **NO_DROPOUT)
+        base.model.double()
+        attach(base.model, check=False)
+        for vector in ia3.vectors(base.model).values():
+            vector.l.data = vector.l.data.double()
+        cache = FeatureCache(base, None, 1e9)
+        schedule = Schedule(passes=3, learning_rate=0.05, clip=0.01, batch_utterances=2)
+        together = Together(base, [Task(name, *tasks[name]) for name in names], schedule, cache)
+        together.run()
+        return together
+
+    both, alone = train(["s0", "s1"]), train(["s1"])
+    assert both.tasks[1].losses == pytest.approx(alone.tasks[0].losses, rel=1e-10)
+    for name, table in both.best.items():
+        torch.testing.assert_close(table[1], alone.best[name][0], rtol=1e-10, atol=1e-10)
+        assert not torch.equal(table[0], table[1])
+
+
+def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place):
+    summary = speakers(options_of(place))
+    assert (summary["adapters"], summary["speakers"]) == (8, 2)
+    assert json.loads((place / "exp/speakers.json").read_text()) == summary
+    tested = []
+    for file in (place / "exp").glob("*/*/task.json"):
+        task = json.loads(file.read_text())
+        learnt = {*task["learnt_from"], *task["held_back"]}
+        assert len(learnt) == 6 and len(task["held_back"]) == 1 and not learnt & task["texts"].keys()
+        assert all(utterance.startswith(task["speaker"]) for utterance in learnt | task["texts"].keys())
+        assert len(task["held_back_losses"]) == 4
+        tested += task["texts"]
+    data = read(place / "data")
+    assert sorted(tested) == [u.id for u in data]
+    said = dict(
+        line.split(maxsplit=1) for line in (place / "exp/text").read_text().splitlines() if " " in line
+    )
+    base = load_base(place / "base")
+    load_adapter(base.model, place / "exp/s1/fold2/adapter")
+    task = json.loads((place / "exp/s1/fold2/task.json").read_text())
+    waves = [load_utterance(u) for u in data if u.id in task["texts"]]
+    assert Recogniser(base).texts(waves) == list(task["texts"].values())
+    assert said.keys() == set(tested) and task["texts"].items() <= said.items()
+    score.main(place / "data", place / "exp")
+    assert json.loads((place / "exp/score.json").read_text())["utterances"] == 16
+    assert read_metadata(place / "exp/s1/fold2/adapter").labels == {"speaker": "s1"}
+
+
+def test_where_nothing_improves_the_start_is_kept(place, caplog):
+    summary = speakers(options_of(place, folds=0, learning_rate=1e-30))
+    assert summary["improved"] == 0 and summary["start_kept"] == ["s0/all", "s1/all"]
+    assert "s0/all: no pass improved on" in caplog.text
+    assert all(bool((tensor == 1).all()) for tensor in numbers(place, "exp", "s0/all").values())
+    assert not (place / "exp/text").exists()
+
+
+def test_what_is_done_is_not_done_again(place):
+    options = options_of(place, folds=2)
+    speakers(options)
+    file = place / "exp/s1/fold1/task.json"
+    first, numbers_before = file.stat().st_mtime_ns, numbers(place, "exp", "s1/fold2")
+    (place / "exp/s1/fold2/task.json").unlink()
+    speakers(options)
+    assert file.stat().st_mtime_ns == first
+    again = numbers(place, "exp", "s1/fold2")
+    assert all(torch.allclose(again[name], numbers_before[name], atol=1e-5) for name in again)
+    speakers(options_of(place, folds=2, passes=2))
+    assert file.stat().st_mtime_ns != first
+
+
+def test_from_another_adapter_with_its_placements(place):
+    speakers(options_of(place, folds=0, placements=["value"], layers="1-2"))
+    start = place / "exp/s0/all/adapter"
+    speakers(options_of(place, "more", folds=0, init_adapter=str(start), k=5, learning_rate=1e-30))
+    before, after = numbers(place, "exp", "s0/all"), numbers(place, "more", "s1/all")
+    assert before.keys() == after.keys() and len(after) == 2
+    assert all(torch.equal(before[name], after[name]) for name in before)  # so small a rate improves nothing
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"folds": 1}, "folds is 1, which leaves nothing"),
+        ({"k": 1}, "k is 1, and has to be at least 2"),
+        ({"placements": ["conv"]}, "conv vectors stand below"),
+        ({"folds": 8, "k": None, "passes": 0}, "passes is 0"),
+    ],
+)
+def test_what_cannot_be_meant(place, changes, message):
+    with pytest.raises(UserError, match=message):
+        speakers(options_of(place, **changes))
+
+
+def test_a_speaker_with_one_utterance_is_named(place, tmp_path):
+    record(tmp_path / "few", 2)
+    with pytest.raises(UserError, match="s0 has 1 utterances, too few"):
+        speakers(options_of(place, data=tmp_path / "few", folds=0))
