@@ -26,7 +26,8 @@ def replacing(path: Path | str) -> Iterator[Path]:
     new, old = room / "new", room / "old"
     try:
         yield new
-        flush(new)
+        (room / "mode").touch()
+        flush(new, (room / "mode").stat().st_mode)
         if path.is_dir():
             path.rename(old)
             try:
@@ -40,10 +41,14 @@ def replacing(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def flush(path: Path) -> None:
-    """fsync a file, or every file of a folder: the rename must not reach the disk before the contents."""
+def flush(path: Path, mode: int) -> None:
+    """fsync a file, or every file of a folder: the rename must not reach the disk before the contents.
+
+    Each gets the mode of any new file: safetensors' are for their owner alone, and adapters are to be shared.
+    """
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
     for file in files:
+        file.chmod(mode & 0o777)
         descriptor = os.open(file, os.O_RDONLY)
         try:
             os.fsync(descriptor)

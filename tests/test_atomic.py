@@ -30,6 +30,15 @@ def test_a_folder_replaces_a_folder(tmp_path):
     assert names(tmp_path / "data") == ["new"]
 
 
+def test_files_are_as_readable_as_any_new_file(tmp_path):
+    """safetensors makes its files for their owner alone."""
+    (tmp_path / "any").touch()
+    with replacing(tmp_path / "data") as new:
+        new.mkdir()
+        (new / "tensors").touch(mode=0o600)
+    assert (tmp_path / "data/tensors").stat().st_mode == (tmp_path / "any").stat().st_mode
+
+
 def test_after_an_error_the_old_one_stands(tmp_path):
     write_text(tmp_path / "file", "old")
     with pytest.raises(RuntimeError), replacing(tmp_path / "file") as new:
