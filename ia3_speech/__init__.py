@@ -16,6 +16,9 @@ _PUBLIC = {
     "IA3Config": "ia3",
     "load_adapter": "adapters.files",
     "save_adapter": "adapters.files",
+    "Bank": "adapters.bank",
+    "merge": "adapters.merge",
+    "unmerge": "adapters.merge",
     "transcribe": "transcribe",
 }
 __all__ = ["__version__", *_PUBLIC]

@@ -6,17 +6,20 @@
 In: waveforms, float32 (samples,), 16 kHz mono. Out: one tensor of logits each, as long as its own frames.
 
 Why not simply `model(batch)`: (1) where the front end normalises over time (`feat_extract_norm="group"`,
-the wav2vec2-base and HuBERT-base kind) padding changes every frame, so there the front end runs utterance by
-utterance; (2) transformers' convolutional `add_adapter`, and data2vec's positional convolutions, look across
-a row's end into the padding, so that is zeroed, as it is for a row alone; (3) the encoder always gets an
-attention mask.
+the wav2vec2-base and HuBERT-base kind) padding changes every frame, so the front end runs utterance by
+utterance; (2) some convolutions above it (`Kind.across`: transformers' `add_adapter`, data2vec's positional
+ones, a Wav2Vec2-Conformer's) look across a row's end into the padding, so that is zeroed, as it is for a row
+alone; (3) the encoder always gets an attention mask; (4) SEW squeezes two frames into one and would squeeze a
+last odd frame with padding, so it gets even numbers of frames.
+
+Three kinds take log-mel features of their processor (`Input.argument`): there nothing stands below the layers
+that a batch could change, and an utterance's features take the place of the front end's frames.
 """
 
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,13 +28,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech import int8
 from ia3_speech.audio import SAMPLE_RATE
 from ia3_speech.cli import UserError
-from ia3_speech.ia3 import IA3Vector
+from ia3_speech.fingerprints import describe as describe
+from ia3_speech.fingerprints import fingerprint
+from ia3_speech.fingerprints import same_base as same_base
+from ia3_speech.ia3 import AdapterError, kind_of, layers_of, path_in, vectors
+from ia3_speech.kinds import Input, Kernels, Kind, after, fewest
 from ia3_speech.text import Vocabulary, normalize
 
 MINI = Path(__file__).parent / "mini"
+WAVEFORM = -1  # the depth below which nothing is: what `Base.prepare` gives
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES["int8"] = torch.float32  # what it is loaded in
 
 
 class BaseError(UserError):
@@ -47,9 +57,9 @@ class Base:
     processor: Any
     vocabulary: Vocabulary
     fingerprint: dict[str, Any]
-    kernels: list[tuple[int, int]] = field(
-        repr=False
-    )  # (kernel, stride) of the front end, from the waveform up
+    kernels: Kernels = field(repr=False)  # from samples up to what is kept of an utterance: frames, features
+    above: Kernels = field(default_factory=list, repr=False)  # from there to frames of logits
+    multiple: int = 1  # frames come in multiples of this
 
     @property
     def device(self) -> torch.device:
@@ -61,42 +71,73 @@ class Base:
         return self.model.base_model
 
     @property
+    def kind(self) -> Kind:
+        return kind_of(self.model)
+
+    @property
+    def input(self) -> Input:
+        return self.kind.input
+
+    @property
     def stride(self) -> int:
         """Samples from one frame to the next: 320, 20 ms."""
-        return int(np.prod([stride for _, stride in self.kernels]))
+        return int(np.prod([stride for _, stride in self.kernels + self.above]))
 
     @property
     def minimum_samples(self) -> int:
-        """The shortest input that gives one frame."""
-        return self.samples(1)
+        """The shortest input that gives one frame; and two log-mel features, whose variance is taken."""
+        return self.samples(1) if self.input.front else max(self.samples(1), fewest(2, self.kernels[:1]))
 
     def frames(self, samples: int) -> int:
         """Frames of logits for an input of that many samples."""
-        for kernel, stride in self.kernels:
-            samples = (samples - kernel) // stride + 1 if samples >= kernel else 0
-        return samples
+        count = after(samples, self.kernels + self.above)
+        return count - count % self.multiple
 
     def samples(self, frames: int) -> int:
-        """The fewest samples that give that many frames."""
-        for kernel, stride in reversed(self.kernels):
-            frames = (frames - 1) * stride + kernel
-        return frames
+        """The fewest samples that give that many frames (or, where they come in multiples, the next)."""
+        return fewest(frames + -frames % self.multiple, self.kernels + self.above)
 
     def prepare(self, wave: np.ndarray) -> torch.Tensor:
-        """(samples,) → the model's input (samples,), normalised as the base's processor does."""
+        """(samples,) → what the base's processor makes of it: (samples,) normalised, or (frames, mels)."""
         extractor = self.processor.feature_extractor
-        values = extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt").input_values[0]
+        made = extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        values = made[self.input.argument][0]
+        if self.input.front:
+            values = values.reshape(-1)
+            if after(len(values), self.kernels) % self.multiple:
+                values = values[: fewest(self.frames(len(values)) + 1, self.kernels) - 1]
+        elif "attention_mask" in made:
+            values = values[made["attention_mask"][0].bool()]
         return values.to(self.device, self.model.dtype)
+
+    def batch(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What `prepare` gave, row by row → the model's arguments: padded with zeros, and the mask."""
+        pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
+        values, mask = pad(rows), pad([torch.ones(len(row), dtype=torch.long) for row in rows])
+        if self.input.mono:
+            values = values[:, None]
+        return {self.input.argument: values, self.input.mask: mask.to(values.device)}
+
+    def convolve(self, values: torch.Tensor) -> torch.Tensor:
+        """(samples,) as prepared → (frames, channels), with gradients where they are wanted."""
+        if not self.input.front:
+            return values
+        front = self.model.get_submodule(path_in(self.model, self.input.front))
+        output = front(values[None, None] if self.input.mono else values[None])[0]
+        return output.T if self.input.axis == 1 else output
 
     @torch.no_grad()
     def front_end(self, wave: np.ndarray, depth: int | None = None) -> torch.Tensor:
         """(samples,) → (frames, channels): what the frozen part makes of one utterance.
 
-        depth: None for the convolutions alone; k for all that stands below encoder layer k.
+        depth: None for the convolutions alone; k for all that stands below encoder layer k; WAVEFORM for
+        nothing, since the convolutions hold vectors: (samples,).
         """
-        values = self.prepare(wave)[None]
+        values = self.prepare(wave)
+        if depth == WAVEFORM:
+            return values
         if depth is None:
-            return self.body.feature_extractor(values)[0].T
+            return self.convolve(values)
         caught: list[torch.Tensor] = []
 
         def catch(_module: nn.Module, args: tuple) -> None:
@@ -105,7 +146,7 @@ class Base:
 
         handle = self.body.encoder.layers[depth].register_forward_pre_hook(catch)
         try:
-            self.body(values)
+            self.body(values[None])
         except Caught:
             return caught[0][0]
         finally:
@@ -125,28 +166,51 @@ class Base:
             logits (batch, frames, vocabulary), and the rows' frames (batch,). Beyond a row's own frames its
             logits mean nothing.
         """
+        if depth == WAVEFORM:
+            features, depth = self.convolve_rows(features), None
         lengths = torch.tensor([len(f) for f in features])
-        padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
-        samples = torch.tensor([self.samples(int(n)) for n in lengths])
-        mask = (torch.arange(int(samples.max())) < samples[:, None]).long().to(self.device)
-        # Only the shape of the waveform is looked at: its features are there already.
-        values = torch.zeros(1, 1, device=self.device, dtype=self.model.dtype).expand(mask.shape)
-        with entered(self.body, padded, depth), silent_padding(self.body, lengths):
-            logits = self.model(values, attention_mask=mask).logits
-        return logits, lengths.to(self.device)
+        with silent_padding(self, lengths):
+            if self.input.front:
+                padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
+                samples = torch.tensor([fewest(int(n), self.kernels) for n in lengths])
+                mask = (torch.arange(int(samples.max())) < samples[:, None]).long().to(self.device)
+                # Only the shape of the waveform is looked at: its features are there already.
+                values = torch.zeros(1, 1, device=self.device, dtype=self.model.dtype).expand(mask.shape)
+                with entered(self, padded, depth):
+                    logits = self.model(values, **{self.input.mask: mask}).logits
+            else:
+                logits = self.model(**self.batch(features)).logits
+        frames = torch.tensor([after(int(n), self.above) for n in lengths])
+        return logits, frames.to(self.device)
+
+    def convolve_rows(self, rows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """`convolve`, utterance by utterance, each with its own row's vectors where they differ by row."""
+        between = [v for v in vectors(self.model).values() if v.place.placement == "conv"]
+        mixed = [v for v in between if v.rows is not None]
+        kept, features = [v.rows for v in mixed], []
+        try:
+            for number, values in enumerate(rows):
+                for vector, all_rows in zip(mixed, kept, strict=True):
+                    vector.rows = all_rows[number : number + 1]
+                features.append(self.convolve(values))
+        finally:
+            for vector, all_rows in zip(mixed, kept, strict=True):
+                vector.rows = all_rows
+        return features
 
     @torch.no_grad()
     def logits(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone."""
-        logits, lengths = self.forward([self.front_end(wave) for wave in waves])
+        logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
         return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`).
 
         rows: `audio`, (samples,) at 16 kHz or what `datasets` decodes ({"array": …}), and `text`, which is
-        normalised as in our own training. Gives input_values and attention_mask (batch, samples), and labels
-        (batch, characters) padded with −100. Raises VocabularyError for a character the base can't write.
+        normalised as in our own training. Gives the model's input and mask (input_values and attention_mask
+        (batch, samples), say), and labels (batch, characters) padded with −100. Raises VocabularyError for a
+        character the base can't write.
         """
         waves = [
             np.asarray(r["audio"]["array"] if isinstance(r["audio"], dict) else r["audio"]) for r in rows
@@ -154,12 +218,7 @@ class Base:
         values = [self.prepare(wave.astype(np.float32)).cpu() for wave in waves]
         labels = [torch.tensor(self.vocabulary.encode(normalize(row["text"]))) for row in rows]
         pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
-        mask = pad([torch.ones(len(v), dtype=torch.long) for v in values])
-        return {
-            "input_values": pad(values),
-            "attention_mask": mask,
-            "labels": pad(labels, padding_value=-100),
-        }
+        return self.batch(values) | {"labels": pad(labels, padding_value=-100)}
 
 
 class Caught(Exception):
@@ -167,13 +226,15 @@ class Caught(Exception):
 
 
 @contextmanager
-def entered(body: nn.Module, features: torch.Tensor, depth: int | None) -> Iterator[None]:
+def entered(base: Base, features: torch.Tensor, depth: int | None) -> Iterator[None]:
     """Let the forward pass begin with `features` (batch, frames, channels) instead of the waveform.
 
     The modules that are done already hand on what they get: everything else, masks included, is
     transformers' own code.
     """
-    stand_ins = {body.feature_extractor: lambda *_a, **_k: features.transpose(1, 2)}
+    body, front = base.body, base.model.get_submodule(path_in(base.model, base.input.front))
+    given = features.transpose(1, 2) if base.input.axis == 1 else features
+    stand_ins = {front: lambda *_a, **_k: given}
     if depth is not None:
         encoder = body.encoder
         projected = (features, features) if returns_pair(body) else features
@@ -198,21 +259,24 @@ def returns_pair(body: nn.Module) -> bool:
 
 
 @contextmanager
-def silent_padding(body: nn.Module, lengths: torch.Tensor) -> Iterator[None]:
-    """Zero what lies beyond each row's frames before each of several convolutions in a row: those of
-    transformers' `add_adapter`, and data2vec's positional ones. A row alone meets zero padding there."""
-    stacks = (getattr(body, "adapter", None), getattr(body.encoder, "pos_conv_embed", None))
-    layers = [layer for stack in stacks for layer in getattr(stack, "layers", ())]
-    if not layers or len(lengths) == 1:
-        yield
-        return
+def silent_padding(base: Base, lengths: torch.Tensor) -> Iterator[None]:
+    """Zero what lies beyond each row's frames before each convolution that looks across a row's end: a row
+    alone meets zero padding there.
 
-    def silence(_module: nn.Module, args: tuple) -> tuple:
+    lengths: the rows' frames (batch,) below the convolutions that the base has above its layers.
+    """
+
+    def silence(lengths: torch.Tensor, _module: nn.Module, args: tuple) -> tuple:
         x = args[0]  # (batch, channels, frames)
         inside = torch.arange(x.shape[2], device=x.device) < lengths.to(x.device)[:, None]
         return (x * inside[:, None].to(x.dtype), *args[1:])
 
-    handles = [layer.register_forward_pre_hook(silence) for layer in layers]
+    handles = []
+    for path in base.kind.across if len(lengths) > 1 else ():
+        for number, module in enumerate(modules_at(base.model, path_in(base.model, path))):
+            steps = base.above[:number] if ".adapter." in path else []
+            left = torch.tensor([after(int(n), steps) for n in lengths])
+            handles.append(module.register_forward_pre_hook(partial(silence, left)))
     try:
         yield
     finally:
@@ -220,11 +284,21 @@ def silent_padding(body: nn.Module, lengths: torch.Tensor) -> Iterator[None]:
             handle.remove()
 
 
+def modules_at(model: nn.Module, path: str) -> list[nn.Module]:
+    """The modules at a path of which one part may be `*`, each of a list; none where it leads nowhere."""
+    stack, star, rest = path.partition(".*")
+    try:
+        found = model.get_submodule(stack)
+    except AttributeError:
+        return []
+    return [layer.get_submodule(rest.removeprefix(".")) for layer in found] if star else [found]
+
+
 def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str | None = None) -> Base:
     """Load a CTC base by name: `mini`, a folder, or a hub id.
 
     Args:
-        dtype: float32, float16 or bfloat16.
+        dtype: float32, float16, bfloat16; or int8, on a CPU, for the encoder's linear modules (see `int8`).
         device: a torch device; None takes CUDA where there is one.
 
     Raises:
@@ -238,6 +312,7 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         raise BaseError("the mini base is not in this installation (reinstall, or pass --base FOLDER)")
     if dtype not in DTYPES:
         raise BaseError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
+    in_int8 = dtype == "int8"
     local = Path(source).is_dir()
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()  # the load report of unused weights is no news for a CTC base
@@ -252,10 +327,14 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = device or ("cuda" if torch.cuda.is_available() and not in_int8 else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.
     name = str(Path(source).resolve()) if local and source != str(MINI) else str(name)
-    return make_base(model.to(device), processor, name)
+    made = make_base(model.to(device), processor, name)
+    if in_int8:
+        int8.quantise(made.model, layers_of(made.model)[1])
+        made.fingerprint = fingerprint(made.model)
+    return made
 
 
 def cannot_load(name: str | Path, source: str, error: Exception) -> str:
@@ -269,79 +348,33 @@ def cannot_load(name: str | Path, source: str, error: Exception) -> str:
 
 
 def make_base(model: nn.Module, processor: Any, name: str) -> Base:
-    """Wrap a loaded model. Raises BaseError where it is not a CTC recogniser over waveforms."""
-    config = model.config
-    if not hasattr(model, "lm_head") or not hasattr(processor, "tokenizer"):
+    """Wrap a loaded model. Raises BaseError where it is no CTC recogniser of a kind that we know."""
+    try:
+        kind = kind_of(model)
+    except AdapterError as error:
+        raise BaseError(f"{name}: {error}") from error
+    if not hasattr(model, kind.head) or not hasattr(processor, "tokenizer") or kind.input is None:
         raise BaseError(f"{name} is a {type(model).__name__}, not a CTC model with a tokenizer")
-    kernels = list(zip(config.conv_kernel, config.conv_stride, strict=True))
-    if getattr(config, "add_adapter", False) and config.adapter_stride != 1:
-        raise BaseError(
-            f"{name}: add_adapter with stride {config.adapter_stride} is not supported (only 1 is)"
-        )
+    config = model.config
+    kernels = kind.input.kernels(config, processor.feature_extractor)
     model.eval().requires_grad_(False)
     vocabulary = Vocabulary.from_tokenizer(processor.tokenizer)
-    return Base(name, model, processor, vocabulary, fingerprint(model), kernels)
+    if getattr(config, "blank_token_id", None) is not None:  # else the blank is the padding token
+        vocabulary = replace(vocabulary, blank=config.blank_token_id)
+    if len(pieces := word_pieces(vocabulary)) > len(vocabulary.letters):
+        raise BaseError(
+            f"{name} writes word pieces ({', '.join(pieces[:3])}, …), and recognition and training here are "
+            f"for bases that write characters (attach, load_adapter and merge work on its model all the same)"
+        )
+    made = fingerprint(model)
+    multiple = getattr(config, "squeeze_factor", 1)
+    return Base(name, model, processor, vocabulary, made, kernels, kind.input.above(config), multiple)
 
 
-def fingerprint(model: nn.Module) -> dict[str, Any]:
-    """What tells one base from another: architecture, sizes, and a SHA-256 over its weights.
-
-    The digest runs over the parameters as float32 in module order, weight norm folded, IA³ vectors left
-    out. `masked_spec_embed` is left out too: many published CTC checkpoints lack it, transformers then draws
-    it at random, and recognition never uses it.
-    """
-    config = model.config
-    sizes = {
-        "layers": config.num_hidden_layers,
-        "hidden": config.hidden_size,
-        "ffn": config.intermediate_size,
-        "vocabulary": config.vocab_size,
-    }
-    record = {"architecture": type(model).__name__, "model_type": config.model_type, **sizes}
-    return record | {"dtype": str(model.dtype).removeprefix("torch."), "sha256": weights_digest(model)}
-
-
-def weights_digest(model: nn.Module) -> str:
-    """SHA-256 over `weights`; computed again only where a weight was written to or moved."""
-    state = [(p.data_ptr(), p._version) for n, p in model.named_parameters() if ".ia3_" not in n]
-    known = model.__dict__.get("ia3_digest")
-    if known is None or known[0] != state:
-        digest = hashlib.sha256()
-        for tensor in weights(model):
-            digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
-        known = model.__dict__["ia3_digest"] = (state, digest.hexdigest())
-    return known[1]
-
-
-def weights(model: nn.Module) -> Iterator[torch.Tensor]:
-    """The base's parameters in module order, weight norm folded."""
-    for _, module in model.named_modules():
-        if isinstance(module, IA3Vector) or "parametrizations" in type(module).__module__.split("."):
-            continue
-        if type(module).__name__ in ("ParametrizationList", "_WeightNorm"):
-            continue
-        folded = getattr(module, "parametrizations", {})
-        for name in folded:
-            yield getattr(module, name)
-        for name, parameter in module.named_parameters(recurse=False):
-            if name != "masked_spec_embed":
-                yield parameter
-
-
-def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Whether two fingerprints are of one base. In another precision, architecture and sizes must do."""
-    names = ["architecture", "layers", "hidden", "ffn", "vocabulary"]
-    if recorded.get("dtype") == found.get("dtype"):
-        names.append("sha256")
-    return all(recorded.get(name) == found.get(name) for name in names)
-
-
-def describe(record: dict[str, Any]) -> str:
-    """One line for messages: `Wav2Vec2ForCTC, 4 layers of 384/1536, 29 symbols, weights 3f2a…`."""
-    return (
-        f"{record.get('architecture')}, {record.get('layers')} layers of {record.get('hidden')}/"
-        f"{record.get('ffn')}, {record.get('vocabulary')} symbols, weights {str(record.get('sha256'))[:8]}"
-    )
+def word_pieces(vocabulary: Vocabulary) -> list[str]:
+    """The symbols that stand for several characters, without <special> and [SPECIAL] ones."""
+    named = vocabulary.tokens.keys() - vocabulary.special
+    return sorted(t for t in named if len(t.strip("▁")) > 1 and t[0] + t[-1] not in ("<>", "[]"))
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,6 @@
 """Decode: a data directory → hypotheses.
 
-    python -m ia3_speech.decode [--base mini] [--adapter NAME|PATH] data/test DECODE_DIR
+    python -m ia3_speech.decode [--base mini] [--adapter NAME|PATH|SUM] data/test DECODE_DIR
 
 In: a Kaldi data directory (its `text` is not looked at), a base, perhaps an adapter. Out, in DECODE_DIR:
 
@@ -27,6 +27,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from ia3_speech.adapters import store
+from ia3_speech.adapters.expressions import is_one
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.audio import NAMED, SAMPLE_RATE, BadAudio, load_all
 from ia3_speech.cli import command
@@ -118,17 +119,12 @@ def write(result: Decoding, utterances: Sequence[Utterance], folder: Path, recor
 
 def record_of(recogniser: Recogniser, result: Decoding, data: Path) -> dict[str, Any]:
     """The contents of decode.json, schema 1."""
-    base, adapter = recogniser.base, recogniser.adapter
+    base = recogniser.base
     return {
         "schema": 1,
         "data": str(data),
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
-        "adapter": adapter
-        and {
-            "name": recogniser.name,
-            "path": str(adapter.absolute()),
-            "sha256": store.weights_sha256(adapter),
-        },
+        "adapter": adapter_record(recogniser),
         "search": "greedy",
         "normalize": "none",
         "utterances": len(result.texts),
@@ -140,13 +136,29 @@ def record_of(recogniser: Recogniser, result: Decoding, data: Path) -> dict[str,
         "batch_seconds": recogniser.batch_seconds,
         "max_seconds": recogniser.max_seconds,
         "device": str(base.device),
-        "dtype": str(base.model.dtype).removeprefix("torch."),
+        "dtype": base.fingerprint["dtype"],
         "command": shlex.join(["python", "-m", "ia3_speech.decode", *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("ia3-speech", "torch", "transformers", "numpy")},
         },
     }
+
+
+def adapter_record(recogniser: Recogniser) -> dict[str, Any] | None:
+    """An adapter's name, path and digest; a sum's name, and those of its terms with their weights."""
+    parts = [
+        {
+            "name": term.name,
+            "path": str(term.folder.absolute()),
+            "sha256": store.weights_sha256(term.folder),
+            "weight": term.weight,
+        }
+        for term in recogniser.adapter
+    ]
+    if not is_one(recogniser.adapter):
+        return {"name": recogniser.name, "terms": parts} if parts else None
+    return {name: parts[0][name] for name in ("name", "path", "sha256")}
 
 
 def main(
@@ -159,7 +171,7 @@ def main(
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
     device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
 ) -> int:
     """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, bad_audio and decode.json.
 
@@ -167,7 +179,8 @@ def main(
         data: data directory with wav.scp, utt2spk and perhaps segments
         decode_dir: where to write; made where it is missing
         base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
-        adapter: a registered name, or an adapter's folder (default: the base alone)
+        adapter: a registered name, an adapter's folder, or a sum such as accent:0.7+medical:0.5 (default: the
+            base alone)
         on_error: bad audio: skip decodes the rest and ends with code 1, fail decodes nothing
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
         batch_seconds: seconds of padded audio that go through the model at once

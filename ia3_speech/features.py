@@ -2,8 +2,9 @@
 
 In: utterances and the base. Out: tensors (frames, channels), from which `Base.forward` goes on. Nothing below
 the lowest vector gets a gradient, so nothing there changes while vectors are trained: with SpecAugment, which
-masks the encoder's input, the convolutions are kept; without it (and without dropout below) all that stands
-below the lowest adapted layer.
+masks the encoder's input, the convolutions' frames are kept (or the processor's features, where a base takes
+those); without it (and without dropout below) all that stands below the lowest adapted layer. Where vectors
+stand between the convolutions, only the normalised waveform is.
 """
 
 from dataclasses import dataclass, field
@@ -11,20 +12,25 @@ from dataclasses import dataclass, field
 import torch
 
 from ia3_speech import audio, ia3
-from ia3_speech.base import Base
+from ia3_speech.base import WAVEFORM, Base
 from ia3_speech.datadir import Utterance
 
 
 def frozen_depth(base: Base) -> int | None:
-    """How far up the frozen part goes: None (the convolutions), or the lowest layer that has a vector."""
-    config, body = base.model.config, base.body
+    """How far up the frozen part goes: None (the convolutions), the lowest layer that has a vector, or
+    WAVEFORM (nowhere)."""
+    places = [v.place for v in ia3.vectors(base.model).values()]
+    if any(place.placement == "conv" for place in places):
+        return WAVEFORM
+    if not base.kind.resumes:
+        return None
+    config = base.model.config
     masks = getattr(config, "apply_spec_augment", True) and (
         config.mask_time_prob > 0 or config.mask_feature_prob > 0
     )
-    layers = [v.place.layer for v in ia3.vectors(base.model).values()]
-    if masks or not layers or not hasattr(body.encoder, "pos_conv_embed"):
+    if masks or not places:
         return None
-    lowest = min(layers)
+    lowest = min(place.layer for place in places)
     drops = [config.feat_proj_dropout, config.hidden_dropout]
     if lowest > 0:
         drops += [config.attention_dropout, config.activation_dropout]

@@ -10,13 +10,14 @@ multiplied, element by element, by learned vectors l; everything else is frozen.
 
     softmax(q (l_k ⊙ k)ᵀ / √d) (l_v ⊙ v)          (l_ff ⊙ γ(x W₁)) W₂
 
-Each vector is a small module inside the linear layer that it scales, and works by that layer's forward hook:
-names, weights and the base's state dictionary stay as they are.
+Each vector is a small module inside the module that it scales, and works by that one's forward hook: names,
+weights and the base's state dictionary stay as they are.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from types import MethodType
 from typing import Any
 
 import torch
@@ -26,7 +27,8 @@ from ia3_speech.cli import UserError
 from ia3_speech.kinds import KINDS, PLACEMENTS, Kind
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
-HEAD = "lm_head"
+MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
+HEAD = "lm_head"  # the CTC head of most kinds; `head_of` knows every kind's
 
 
 class AdapterError(UserError):
@@ -38,8 +40,8 @@ class IA3Config:
     """Where vectors stand.
 
     Args:
-        placements: any of key, value, ffn, ffn_output, attention_output
-        layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"
+        placements: any of key, value, ffn, ffn_output, attention_output, conv
+        layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv stands below them all
         train_head: the CTC head is trained too, and saved with the adapter
     """
 
@@ -74,17 +76,29 @@ class IA3Config:
 
 @dataclass(frozen=True)
 class Place:
-    """One place in a model: a linear module by its full path, the side that is scaled, and what that is."""
+    """One place in a model: a module by its full path, the side that is scaled, and what that is.
+
+    Args:
+        module: also the one whose weight, and with side "out" bias, the vector folds into.
+        layer: of the encoder; for `conv` the number of the convolution.
+        axis: of the activation, the one that is scaled: −1 in (batch, time, d), 1 in (batch, d, time).
+    """
 
     module: str
     side: str
     placement: str
     layer: int
+    axis: int = -1
 
     @property
     def vector(self) -> str:
         """Path of the vector's module: it stands inside the module that it scales."""
         return f"{self.module}.{PREFIX}{self.placement}"
+
+    @property
+    def weight_axis(self) -> int:
+        """Of the module's weight, the axis that is scaled when the vector is folded in: rows, or columns."""
+        return 1 if self.side == "in" else 0
 
 
 class IA3Vector(nn.Module):
@@ -100,8 +114,12 @@ class IA3Vector(nn.Module):
         self.rows: torch.Tensor | None = None
 
     def scale(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, time, d) → the same, scaled in fp32 (or wider) and rounded back to the type of x."""
-        return (x * (self.l if self.rows is None else self.rows)).to(x.dtype)
+        """(batch, time, d), or with axis 1 (batch, d, time) → the same, scaled in fp32 (or wider) and rounded
+        back to the type of x."""
+        factor = self.l if self.rows is None else self.rows
+        if self.place.axis == 1:
+            factor = factor[:, None] if self.rows is None else factor.transpose(1, 2)
+        return (x * factor).to(x.dtype)
 
     def scale_input(self, _module: nn.Module, args: tuple) -> tuple:
         return (self.scale(args[0]), *args[1:])
@@ -127,21 +145,37 @@ def kind_of(model: nn.Module) -> Kind:
     if name not in KINDS:
         raise AdapterError(
             f"{type(model).__name__} is of kind {name!r}, which IA³ vectors have no table for "
-            f"(known: {', '.join(KINDS)}; to add one, write a row in ia3_speech/kinds.py)"
+            f"(known: {', '.join(KINDS)}; to add one, write a row in ia3_speech/kinds.py: "
+            f"KINDS[{name!r}] = Kind(layers=…, sites=…, probe=…))"
         )
     return KINDS[name]
 
 
+def path_in(model: nn.Module, path: str) -> str:
+    """A path of the table, in this model."""
+    return path.format(body=getattr(model, "base_model_prefix", ""))
+
+
+def head_of(model: nn.Module) -> str:
+    """Path of the CTC head: `lm_head`, `ctc_head`."""
+    return kind_of(model).head
+
+
+def is_head(name: str) -> bool:
+    """Whether a parameter's name (`lm_head.weight`) is that of a head."""
+    return name.rpartition(".")[0] in {kind.head for kind in KINDS.values()}
+
+
 def layers_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """(path, list) of the encoder's layers."""
-    path = kind_of(model).layers.format(body=getattr(model, "base_model_prefix", ""))
+    path = path_in(model, kind_of(model).layers)
     return path, model.get_submodule(path)
 
 
 def all_places(model: nn.Module) -> list[Place]:
     """Every place that a model of this kind has, layer by layer. Raises AdapterError for an unknown kind."""
     kind, (path, layers) = kind_of(model), layers_of(model)
-    return [
+    return convolution_places(model) + [
         Place(f"{path}.{number}.{site.module}", site.side, placement, number)
         for number in range(len(layers))
         for placement, sites in kind.sites.items()
@@ -149,20 +183,37 @@ def all_places(model: nn.Module) -> list[Place]:
     ]
 
 
+def convolution_places(model: nn.Module) -> list[Place]:
+    """One for each layer of the convolutional feature encoder: after its norm, or where it has none after
+    its convolution."""
+    path, found = path_in(model, kind_of(model).convolutions), []
+    for number, layer in enumerate(model.get_submodule(path) if path else ()):
+        norm = getattr(layer, "layer_norm", None)
+        name, axis = ("conv" if norm is None else "layer_norm"), (-1 if isinstance(norm, nn.LayerNorm) else 1)
+        found.append(Place(f"{path}.{number}.{name}", "out", "conv", number, axis))
+    return found
+
+
 def places(model: nn.Module, config: IA3Config) -> list[Place]:
     """The places that `config` names. Raises AdapterError for a layer or placement that is not there."""
-    missing = [p for p in config.placements if p not in kind_of(model).sites]
+    every = all_places(model)
+    missing = [p for p in config.placements if p not in {place.placement for place in every}]
     if missing:
-        raise AdapterError(f"a base of this kind has no place for {', '.join(missing)}")
+        why = " (it has no convolutional feature encoder)" if "conv" in missing else ""
+        raise AdapterError(f"{type(model).__name__} has no place for {', '.join(missing)}{why}")
     numbers = config.layer_numbers(len(layers_of(model)[1]))
-    return [p for p in all_places(model) if p.placement in config.placements and p.layer in numbers]
+    return [
+        p for p in every if p.placement in config.placements and (p.placement == "conv" or p.layer in numbers)
+    ]
 
 
 def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = True) -> nn.Module:
     """Freeze `model`, put vectors of ones into it, return it: its logits are bit for bit what they were.
 
     Only the vectors (and the head with `train_head`) require gradients. LayerDrop is switched off, since it
-    leaves vectors without a gradient, and so is the gradient of the convolutional front end.
+    leaves vectors without a gradient; so is the gradient of the convolutional front end's weights. Batch
+    norms keep their running statistics even where `model.train()` is called. WavLM's attention gives way to
+    one that calls its projections (see `wavlm`): equal bit for bit on one row, within rounding on several.
 
     Args:
         model: a transformers CTC model; changed in place.
@@ -188,9 +239,11 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 
 def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> None:
     """Put a vector of ones at each place, free the head if it is trained, freeze all else."""
+    refuse_merged(model)
     model.requires_grad_(False)
     freeze_front_end(model)
     for place in wanted:
+        make_explicit(model, place)
         module = model.get_submodule(place.module)
         vector = IA3Vector(width_of(model, place), place, module.weight.device)
         module.add_module(PREFIX + place.placement, vector)
@@ -201,40 +254,62 @@ def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> N
     model.ia3_config = config
     model.ia3_head = None
     if config.train_head:
-        head = model.get_submodule(HEAD)
+        head = model.get_submodule(head_of(model))
         model.ia3_head = {name: p.detach().clone() for name, p in head.named_parameters()}
         head.requires_grad_(True)
 
 
 def width_of(model: nn.Module, place: Place) -> int:
     """How many numbers a vector has there."""
-    weight = model.get_submodule(place.module).weight
-    return weight.shape[1] if place.side == "in" else weight.shape[0]
+    return model.get_submodule(place.module).weight.shape[place.weight_axis]
 
 
 def freeze_front_end(model: nn.Module) -> None:
-    """No gradient through the convolutions (transformers asks for one in training), no LayerDrop."""
+    """No gradient for the convolutions (transformers asks for one in training), no LayerDrop, still norms.
+
+    Vectors that stand between the convolutions get theirs all the same.
+    """
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()
-    if getattr(model.config, "layerdrop", 0):
-        model.config.layerdrop = 0.0
+    for module in model.modules():
+        for owner in (module, getattr(module, "config", None)):
+            if getattr(owner, "layerdrop", 0):
+                owner.layerdrop = 0.0
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(keep_still)
+
+
+def keep_still(module: nn.Module, _args: tuple) -> None:
+    """A frozen batch norm uses, and keeps, its running statistics: `model.train()` would move the base."""
+    module.eval()
+
+
+def make_explicit(model: nn.Module, place: Place) -> None:
+    """Where the kind's attention computes around its projections, let it call them."""
+    parent = model.get_submodule(place.module.rpartition(".")[0])
+    for name, method in kind_of(model).explicit.items():
+        if hasattr(parent, name):
+            setattr(parent, name, MethodType(method, parent))
 
 
 def detach(model: nn.Module) -> nn.Module:
     """Take the vectors out; a trained head gives way to the base's own. The model is the base again."""
+    refuse_merged(model)
+    explicit = {name for kind in KINDS.values() for name in kind.explicit}
     for module in model.modules():
-        names = [n for n, child in module.named_children() if isinstance(child, IA3Vector)]
-        for name in names:
-            vector = getattr(module, name)
-            for hooks in (module._forward_hooks, module._forward_pre_hooks):
-                for key in [k for k, hook in hooks.items() if getattr(hook, "__self__", None) is vector]:
+        inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key, hook in list(hooks.items()):
+                if hook is keep_still or getattr(hook, "__self__", None) in inside.values():
                     del hooks[key]
+        for name in [*inside, *(explicit & vars(module).keys())]:
             delattr(module, name)
     if getattr(model, "ia3_head", None):
+        head = model.get_submodule(head_of(model))
         with torch.no_grad():
-            for name, p in model.get_submodule(HEAD).named_parameters():
+            for name, p in head.named_parameters():
                 p.copy_(model.ia3_head[name])
-        model.get_submodule(HEAD).requires_grad_(False)
+        head.requires_grad_(False)
     for name in ("ia3_config", "ia3_head"):
         if hasattr(model, name):
             delattr(model, name)
@@ -243,6 +318,16 @@ def detach(model: nn.Module) -> nn.Module:
 
 def is_attached(model: nn.Module) -> bool:
     return hasattr(model, "ia3_config")
+
+
+def is_merged(model: nn.Module) -> bool:
+    return MERGED in model.__dict__
+
+
+def refuse_merged(model: nn.Module) -> None:
+    """Raises AdapterError while an adapter is folded into the weights: they are no adapter's base then."""
+    if is_merged(model):
+        raise AdapterError("an adapter is merged into the model's weights (unmerge(model) comes first)")
 
 
 def vectors(model: nn.Module) -> dict[str, IA3Vector]:
@@ -255,8 +340,7 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     for name, vector in vectors(model).items():
         yield name, vector.l
     if getattr(model, "ia3_head", None):
-        for name, parameter in model.get_submodule(HEAD).named_parameters():
-            yield f"{HEAD}.{name}", parameter
+        yield from model.get_submodule(head_of(model)).named_parameters(head_of(model))
 
 
 @dataclass(frozen=True)
@@ -276,7 +360,10 @@ class Size:
         """The table shown before training."""
         layers = ranges(self.layers)
         rows = [("placement", "layers", "numbers", "share of the base")]
-        rows += [(p, layers, f"{n:,}", f"{n / self.base:.4%}") for p, n in self.placements.items()]
+        rows += [
+            (p, "" if p == "conv" else layers, f"{n:,}", f"{n / self.base:.4%}")
+            for p, n in self.placements.items()
+        ]
         if self.head:
             rows.append(("head", "", f"{self.head:,}", f"{self.head / self.base:.4%}"))
         rows.append(("all", "", f"{self.trained:,}", f"{self.trained / self.base:.4%} of {self.base:,}"))
@@ -293,8 +380,9 @@ def size(model: nn.Module) -> Size:
     for vector in vectors(model).values():
         placement = vector.place.placement
         counts[placement] = counts.get(placement, 0) + vector.l.numel()
-        layers.add(vector.place.layer)
-    head = sum(p.numel() for n, p in trainable(model) if n.startswith(HEAD))
+        if placement != "conv":
+            layers.add(vector.place.layer)
+    head = sum(p.numel() for n, p in trainable(model) if is_head(n))
     base = sum(p.numel() for p in model.parameters()) - sum(counts.values())
     order = [p for p in PLACEMENTS if p in counts]
     return Size({p: counts[p] for p in order}, sorted(layers), head, base)
@@ -316,62 +404,8 @@ def config_record(config: IA3Config) -> dict[str, Any]:
     return asdict(config) | {"placements": list(config.placements)}
 
 
-# --- liveness: the commonest complaint about adapters is one that is silently not applied -----------------
-
-
 def check_liveness(model: nn.Module) -> None:
-    """Prove that every vector reaches the logits and gets a gradient; the model comes out as it went in.
+    """Prove that every vector reaches the logits and gets a gradient: see `liveness.check`."""
+    from ia3_speech import liveness
 
-    Vectors are drawn from [0.5, 1.5], a second of noise goes forward and backward. Runs once for each model
-    object and set of placements: the result is remembered on the model.
-
-    Raises:
-        AdapterError: names the vectors that have no effect.
-    """
-    found = vectors(model)
-    key = tuple(sorted(found))
-    proven = model.__dict__.setdefault("ia3_proven", set())
-    if not found or key in proven:
-        return
-    device = next(model.parameters()).device
-    noise = probe(model, device)
-    kept = {name: v.l.detach().clone() for name, v in found.items()}
-    was_training, needs = model.training, {n: v.l.requires_grad for n, v in found.items()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            plain = model(**noise).logits
-            generator = torch.Generator().manual_seed(0)
-            for v in found.values():
-                v.l.copy_((torch.rand(v.l.shape, generator=generator) + 0.5).to(device))
-        with torch.enable_grad():
-            for v in found.values():
-                v.l.requires_grad_(True)
-            moved = model(**noise).logits
-            score, wanted = moved.float().square().mean(), [v.l for v in found.values()]
-            gradients = (
-                torch.autograd.grad(score, wanted, allow_unused=True)
-                if score.requires_grad
-                else [None] * len(found)
-            )
-    finally:
-        with torch.no_grad():
-            for name, v in found.items():
-                v.l.copy_(kept[name])
-                v.l.requires_grad_(needs[name])
-        model.train(was_training)
-    dead = [n for n, g in zip(found, gradients, strict=True) if g is None or not bool(g.ne(0).any())]
-    if dead or torch.equal(moved, plain):
-        raise AdapterError(
-            f"{len(dead) or len(found)} of {len(found)} IA³ vectors have no effect on "
-            f"{type(model).__name__}: "
-            f"{', '.join((dead or list(found))[:8])} (this base computes around these modules; leave these "
-            f"placements out, or report the model)"
-        )
-    proven.add(key)
-
-
-def probe(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
-    """A second of noise at 16 kHz, (1, 16000), in the base's type."""
-    wave = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
-    return {"input_values": wave.to(device, next(model.parameters()).dtype)}
+    liveness.check(model)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ia3_speech.adapters import store
+from ia3_speech.adapters.expressions import Term, terms
 from ia3_speech.audio import SAMPLE_RATE
 from ia3_speech.batches import make_batches
 from ia3_speech.cli import UserError
@@ -34,14 +34,14 @@ class Recogniser:
     """A base, perhaps with an adapter, that turns waves into texts.
 
     Attributes:
-        adapter: the adapter's folder, None for the base alone.
+        adapter: what the adapter is made of: one term, or those of a sum; none for the base alone.
         name: the adapter as it was asked for.
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: longer audio is cut at pauses, and the pieces' texts are joined; None: it never is.
     """
 
     base: "Base"
-    adapter: Path | None = None
+    adapter: Sequence[Term] = ()
     name: str | None = None
     batch_seconds: float = BATCH_SECONDS
     max_seconds: float | None = None
@@ -97,7 +97,7 @@ def load_recogniser(
 
     Args:
         base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
-        adapter: a registered name or a path; None: the base alone.
+        adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone.
         device: a torch device; None takes CUDA where there is one.
         max_seconds: cut longer audio at pauses; None: where the base's positions end; infinite: never.
 
@@ -107,35 +107,15 @@ def load_recogniser(
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= LEAST_SECONDS:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {LEAST_SECONDS:g} seconds")
-    folder = store.resolve(adapter) if adapter is not None else None  # before torch is loaded: it may fail
+    parts = terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
     check_device(device)
-    from ia3_speech.adapters.files import load_adapter
-    from ia3_speech.base import BaseError, load_base
+    from ia3_speech.adapters import arithmetic, files
 
-    wanted = base or recorded_base(folder) or "mini"
-    try:
-        loaded = load_base(wanted, dtype=dtype, device=device)
-    except BaseError as error:
-        if base or wanted == "mini":
-            raise
-        raise UserError(f"{error} (the adapter {adapter} records this base; pass --base)") from None
-    if folder:
-        load_adapter(loaded.model, folder)
+    loaded = arithmetic.load_base_of(parts, base, dtype=dtype, device=device)
+    if parts:
+        files.put(loaded.model, arithmetic.read(loaded.model, parts))
     limit = reach(loaded) if max_seconds is None else None if isinf(max_seconds) else max_seconds
-    return Recogniser(loaded, folder, str(adapter) if folder else None, batch_seconds, limit)
-
-
-def recorded_base(adapter: Path | None) -> str | None:
-    """The base that an adapter was trained on, from our record or PEFT's; None where neither says."""
-    from ia3_speech.adapters.files import PEFT_CONFIG, read_metadata
-    from ia3_speech.base import read_json
-
-    if adapter is None:
-        return None
-    if metadata := read_metadata(adapter):
-        return metadata.base or None
-    record = read_json(adapter / PEFT_CONFIG)
-    return record.get("base_model_name_or_path") if isinstance(record, dict) else None
+    return Recogniser(loaded, parts, str(adapter) if parts else None, batch_seconds, limit)
 
 
 def check_device(device: str | None) -> None:

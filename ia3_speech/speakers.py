@@ -8,8 +8,11 @@ folds each speaker's adapter learns from all there is. Writes, below --out:
 
     SPEAKER/foldN/adapter/   the vectors (SPEAKER/all/adapter/ without folds)
     SPEAKER/foldN/task.json  what it learnt from, its held-back losses pass by pass, the texts it decoded
-    text, hyp.trn, decode.json   as `decode` writes them: `python -m ia3_speech.score data/test exp/speakers`
-    speakers.json            how many adapters improved on the starting point, seconds; written last
+    config.yaml              the options
+    train.json               how many adapters improved on the starting point, seconds; written last
+
+and in --decode-dir text, hyp.trn and decode.json, as `decode` has them, for `score` to read. Many machines:
+`--part 3/8` takes the third of eight shares of the speakers; when all have ended, a run without it gathers.
 
 Passes and learning rate are fixed beforehand. Of what an adapter learns from, every fifth utterance is held
 back and judged by CTC loss: the best pass is kept, and where none improves on the starting point that is kept
@@ -22,7 +25,7 @@ import logging
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -54,6 +57,8 @@ class Options:
         out: folder of the adapters
         base: mini, a folder, or a hub id
         init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from ones
+        decode_dir: where the texts of all folds go (default: decode, below out)
+        part: 3/8 takes the third of eight shares of the speakers, and gathers nothing
         folds: parts into which a speaker's utterances are dealt; 0: learn from all, decode nothing
         k: learn from at most so many utterances (default: all that the fold leaves)
         placements: any of key, value, ffn, ffn_output, attention_output
@@ -79,6 +84,8 @@ class Options:
     out: Path
     base: str = "mini"
     init_adapter: str | None = None
+    decode_dir: Path | None = None
+    part: str | None = None
     folds: int = 0
     k: int | None = None
     placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
@@ -100,7 +107,15 @@ class Options:
     device: str | None = None
 
 
-FREE = {"data", "out", "together", "cache_gb", "device"}  # may differ when a run goes on
+FREE = {
+    "data",
+    "out",
+    "decode_dir",
+    "part",
+    "together",
+    "cache_gb",
+    "device",
+}  # may differ when a run goes on
 
 
 @dataclass
@@ -121,7 +136,8 @@ def speakers(options: Options) -> dict[str, Any]:
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     start(base, options)
-    examples = read_examples(options.data, base, as_training(options), [*{1.0, *options.speeds}])
+    mine = share_of(options)
+    examples = read_examples(options.data, base, as_training(options), [*{1.0, *options.speeds}], mine)
     jobs = list(plan(examples, options))
     key = key_of(base, options)
     left = [job for job in jobs if not is_done(job, key)]
@@ -130,6 +146,18 @@ def speakers(options: Options) -> dict[str, Any]:
     logger.info("%d adapters for %d speakers, %d to do", len(jobs), len({j.speaker for j in jobs}), len(left))
     run(base, left, options, cache, key)
     return finish(base, jobs, options, time.monotonic() - begun)
+
+
+def share_of(options: Options) -> Callable[[Utterance], bool]:
+    """Whether an utterance's speaker belongs to this run: with --part 3/8 every eighth, from the third on."""
+    if options.part is None:
+        return lambda utterance: True
+    number, _, count = options.part.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UserError(f"part is {options.part!r}: write 3/8 for the third of eight shares of the speakers")
+    data = read(options.data, allow_pipes=options.allow_pipes)
+    speakers = set(sorted({u.speaker for u in data})[int(number) - 1 :: int(count)])
+    return lambda utterance: utterance.speaker in speakers
 
 
 def check(options: Options) -> None:
@@ -300,7 +328,7 @@ def save(
 def finish(base: Base, jobs: list[Adaptation], options: Options, seconds: float) -> dict[str, Any]:
     """Gather the texts as a decoding, and count."""
     records = [read_task(job) for job in jobs]
-    if options.folds:
+    if options.folds and not options.part:
         write_decoding(base, records, options)
     summary = {
         "adapters": len(jobs),
@@ -308,10 +336,13 @@ def finish(base: Base, jobs: list[Adaptation], options: Options, seconds: float)
         "improved": sum(record["best_pass"] > 0 for record in records),
         "start_kept": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_pass"]],
         "trainable": ia3.size(base.model).trained,
-        "adapter_seconds": round(sum(record["seconds"] for record in records), 1),
-        "seconds": round(seconds, 1),
+        "seed": options.seed,
+        "seconds": round(sum(record["seconds"] for record in records), 1),
+        "wall_seconds": round(seconds, 1),
     }
-    atomic.write_json(options.out / "speakers.json", summary)
+    if not options.part:
+        atomic.write_text(options.out / "config.yaml", training_options.to_yaml(options))
+        atomic.write_json(options.out / "train.json", summary)
     return summary
 
 
@@ -332,14 +363,14 @@ def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: Optio
         "utterances": len(texts),
         "command": shlex.join(["python", "-m", "ia3_speech.speakers", *sys.argv[1:]]),
     }
-    decode.write(result, utterances, options.out, record)
+    decode.write(result, utterances, options.decode_dir or options.out / "decode", record)
 
 
 def main(options: Options) -> None:
     summary = speakers(options)
     print(
         f"{options.out}: {summary['adapters']} adapters for {summary['speakers']} speakers, "
-        f"{summary['improved']} improved on their start, {summary['seconds']:.0f} s"
+        f"{summary['improved']} improved on their start, {summary['wall_seconds']:.0f} s"
     )
 
 

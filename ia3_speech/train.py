@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 def train(options: Options) -> dict[str, Any]:
     """Run (or go on with) one training; returns what `train.json` says."""
     check(options)
-    base = load_base(options.base, device=options.device or device_of_this_process())
+    base = load_base(options.base, dtype=options.dtype, device=device_of(options))
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.init_adapter:
@@ -65,12 +65,14 @@ def train(options: Options) -> dict[str, Any]:
     return summary
 
 
-def device_of_this_process() -> str | None:
-    """Each process of `accelerate launch` has a GPU of its own."""
+def device_of(options: Options) -> str | None:
+    """The one asked for; else each process of `accelerate launch` has a GPU of its own."""
     import torch
     from accelerate import PartialState
 
-    return f"cuda:{PartialState().local_process_index}" if torch.cuda.is_available() else None
+    if options.device or options.dtype == "int8" or not torch.cuda.is_available():
+        return options.device
+    return f"cuda:{PartialState().local_process_index}"
 
 
 def main(options: Options) -> None:

@@ -2,6 +2,7 @@
 
     python -m ia3_speech.transcribe audio.wav                           its text
     python -m ia3_speech.transcribe --adapter speaker42 a.wav b.flac    PATH<TAB>text, a line a file
+    python -m ia3_speech.transcribe --adapter accent:0.7+medical a.wav  adapters add up
     python -m ia3_speech.transcribe --format json folder/               an object a line; folders are searched
     python -m ia3_speech.transcribe --output-dir texts folder/          texts/NAME.txt for folder/NAME.wav
     find . -name '*.wav' | python -m ia3_speech.transcribe              paths from stdin, or a WAV itself
@@ -27,6 +28,7 @@ import numpy as np
 
 from ia3_speech import audio
 from ia3_speech.adapters import store
+from ia3_speech.adapters.expressions import terms
 from ia3_speech.atomic import write_text
 from ia3_speech.audio import SAMPLE_RATE, AudioError
 from ia3_speech.cli import command
@@ -48,7 +50,7 @@ class Transcript:
         path: as it was given, or as it was found in a folder; `-` is stdin; None for an array.
         text: "" also where the audio can't be used.
         seconds: of audio.
-        adapter: the adapter's name or path, as it was given; None for the base alone.
+        adapter: the adapter's name, path or sum, as it was given; None for the base alone.
         base: the base's name.
         problem: what is wrong with the audio, as a phrase; None if nothing is.
         usable: whether the audio could be transcribed in spite of it.
@@ -87,7 +89,7 @@ def transcribe(
 
     Args:
         recordings: paths, open binary files, or arrays: float `(samples,)`, mono, full scale ±1.
-        adapter: a registered name or a path; None: the base alone.
+        adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone.
         base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
         recogniser: what `load_recogniser` gave, to load a base once for many calls; instead of the others.
         sampling_rate: of the arrays, in Hz.
@@ -174,13 +176,14 @@ def main(
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
     device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
 ) -> int:
     """Transcribe audio files.
 
     Args:
         files: audio files, and folders to search for them (default: paths from stdin, or a WAV)
-        adapter: a registered name, or an adapter's folder (default: the base alone)
+        adapter: a registered name, an adapter's folder, or a sum such as accent:0.7+medical:0.5 (default: the
+            base alone)
         base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
         format: text is PATH<TAB>text, of a single file the text alone; json is an object a line
         output_dir: write a .txt (or .json) file for each recording there, and nothing to stdout
@@ -191,7 +194,7 @@ def main(
         dtype: of the base
     """
     if adapter is not None:
-        store.resolve(adapter)  # a wrong name is found before stdin is read and torch is loaded
+        terms(adapter)  # a wrong name is found before stdin is read and torch is loaded
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())

@@ -1,12 +1,14 @@
 """base: found, fingerprinted, and a row alone equals that row in a batch, for each kind of encoder."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from ia3_speech import attach, load_base
-from ia3_speech.base import BaseError, fingerprint, make_base, same_base
+from ia3_speech.base import WAVEFORM, BaseError, fingerprint, make_base, same_base
 from ia3_speech.features import FeatureCache, frozen_depth
 from ia3_speech.ia3 import IA3Config, vectors
 from ia3_speech.search import greedy
@@ -123,6 +125,24 @@ def test_what_augmentation_allows_to_be_computed_once(tiny_base, options, depth)
     assert frozen_depth(base) == depth
 
 
+def test_nothing_is_computed_once_where_vectors_stand_between_the_convolutions(tiny_base, tmp_path):
+    """What is kept is the waveform: kept frames would be those of the vectors' first values for ever."""
+    import soundfile
+
+    from ia3_speech.datadir import Utterance
+
+    base = shaken(tiny_base(mask_time_prob=0.0), ("conv", "ffn"))
+    assert frozen_depth(base) == WAVEFORM
+    (wave,) = waves(0.5)
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    cache = FeatureCache(base, WAVEFORM, 2**20)
+    kept = cache.get(Utterance("u", "s", "a", str(tmp_path / "a.wav")))
+    assert torch.equal(kept, base.prepare(wave)) and cache.held_bytes == 4 * len(wave)
+    base.model.train()
+    base.forward([kept], WAVEFORM)[0].square().mean().backward()
+    assert all(bool(vector.l.grad.any()) for vector in vectors(base.model).values())
+
+
 def test_the_cache_keeps_to_its_limit_and_hands_out_the_same(tiny_base, tmp_path):
     import soundfile
 
@@ -171,6 +191,18 @@ def test_bases_that_are_none(tiny_model, processor, tmp_path):
         load_base(tmp_path, dtype="int8")
     with pytest.raises(BaseError, match="not a CTC model with a tokenizer"):
         make_base(tiny_model().wav2vec2, processor, "body alone")
+
+
+def test_a_base_of_word_pieces_is_refused_rather_than_spelt(tiny_model, processor, tmp_path):
+    """Its symbols would be learnt letter by letter, and dropped from what it says."""
+    pieces = [f"▁{a}{b}" for a in "abcdefgh" for b in "nrst"] + ["er", "ing", "tion"]
+    tokens = processor.tokenizer.get_vocab() | {piece: 29 + n for n, piece in enumerate(pieces)}
+    (tmp_path / "vocab.json").write_text(json.dumps(tokens))
+    names = {"pad_token": "<pad>", "unk_token": "<pad>", "bos_token": None, "eos_token": None}
+    tokenizer = type(processor.tokenizer)(str(tmp_path / "vocab.json"), **names)
+    both = type(processor)(processor.feature_extractor, tokenizer)
+    with pytest.raises(BaseError, match=r"writes word pieces \(er, ing, tion, …\)"):
+        make_base(tiny_model(), both, "medasr")
 
 
 def test_pickled_weights_are_not_opened(tiny_model, processor, tmp_path):

@@ -70,7 +70,7 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place):
 def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place):
     summary = speakers(options_of(place))
     assert (summary["adapters"], summary["speakers"]) == (8, 2)
-    assert json.loads((place / "exp/speakers.json").read_text()) == summary
+    assert json.loads((place / "exp/train.json").read_text()) == summary
     tested = []
     for file in (place / "exp").glob("*/*/task.json"):
         task = json.loads(file.read_text())
@@ -82,7 +82,7 @@ def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place)
     data = read(place / "data")
     assert sorted(tested) == [u.id for u in data]
     said = dict(
-        line.split(maxsplit=1) for line in (place / "exp/text").read_text().splitlines() if " " in line
+        line.split(maxsplit=1) for line in (place / "exp/decode/text").read_text().splitlines() if " " in line
     )
     base = load_base(place / "base")
     load_adapter(base.model, place / "exp/s1/fold2/adapter")
@@ -90,8 +90,8 @@ def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place)
     waves = [load_utterance(u) for u in data if u.id in task["texts"]]
     assert Recogniser(base).texts(waves) == list(task["texts"].values())
     assert said.keys() == set(tested) and task["texts"].items() <= said.items()
-    score.main(place / "data", place / "exp")
-    assert json.loads((place / "exp/score.json").read_text())["utterances"] == 16
+    score.main(place / "data", place / "exp/decode")
+    assert json.loads((place / "exp/decode/score.json").read_text())["utterances"] == 16
     assert read_metadata(place / "exp/s1/fold2/adapter").labels == {"speaker": "s1"}
 
 
@@ -100,7 +100,7 @@ def test_where_nothing_improves_the_start_is_kept(place, caplog):
     assert summary["improved"] == 0 and summary["start_kept"] == ["s0/all", "s1/all"]
     assert "s0/all: no pass improved on" in caplog.text
     assert all(bool((tensor == 1).all()) for tensor in numbers(place, "exp", "s0/all").values())
-    assert not (place / "exp/text").exists()
+    assert not (place / "exp/decode").exists()
 
 
 def test_what_is_done_is_not_done_again(place):
@@ -115,6 +115,17 @@ def test_what_is_done_is_not_done_again(place):
     assert all(torch.allclose(again[name], numbers_before[name], atol=1e-5) for name in again)
     speakers(options_of(place, folds=2, passes=2))
     assert file.stat().st_mtime_ns != first
+
+
+def test_shares_of_the_speakers_make_the_whole(place):
+    speakers(options_of(place, "whole", folds=2))
+    for part in ("1/2", "2/2"):
+        summary = speakers(options_of(place, folds=2, part=part))
+        assert summary["speakers"] == 1 and not (place / "exp/decode").exists()
+    made = {file: file.stat().st_mtime_ns for file in (place / "exp").glob("*/*/task.json")}
+    speakers(options_of(place, folds=2))
+    assert len(made) == 4 and all(file.stat().st_mtime_ns == time for file, time in made.items())
+    assert (place / "exp/decode/text").read_text() == (place / "whole/decode/text").read_text()
 
 
 def test_from_another_adapter_with_its_placements(place):
@@ -132,6 +143,7 @@ def test_from_another_adapter_with_its_placements(place):
         ({"folds": 1}, "folds is 1, which leaves nothing"),
         ({"k": 1}, "k is 1, and has to be at least 2"),
         ({"placements": ["conv"]}, "conv vectors stand below"),
+        ({"part": "3/2"}, "part is '3/2': write 3/8"),
         ({"folds": 8, "k": None, "passes": 0}, "passes is 0"),
     ],
 )

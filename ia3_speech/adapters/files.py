@@ -2,10 +2,11 @@
 
     adapter_config.json, adapter_model.safetensors      PEFT's layout: `PeftModel.from_pretrained` reads it
     ia3_speech.json                                     which base, which placements, whose voice, how good
+    README.md                                           the same for people and the Hub (see `card`)
 
 What PEFT cannot express (a vector on both sides of one linear layer: `ffn` with `ffn_output`) is written as
 `ia3_speech.safetensors` under our own names, without `adapter_config.json`: PEFT then refuses the folder
-instead of loading half of it. Vectors are fp32 always. Format: peft 0.21's IA3 tuner, `save_pretrained`.
+instead of loading half of it. Vectors are fp32 always. PEFT's format: see `peft_layout`.
 """
 
 import json
@@ -20,14 +21,23 @@ from torch import nn
 
 import ia3_speech
 from ia3_speech import atomic, base, ia3
+from ia3_speech.adapters import card
+from ia3_speech.adapters.folder import (
+    CARD,
+    METADATA,
+    OWN_WEIGHTS,
+    PEFT_CONFIG,
+    PEFT_PREFIX,
+    PEFT_WEIGHTS,
+    sizes_of,
+    tensors_file,
+)
+from ia3_speech.adapters.peft_layout import peft_can_express, peft_config, peft_tensors, place_of
+from ia3_speech.cli import UserError
 from ia3_speech.ia3 import AdapterError, IA3Config
 
 logger = logging.getLogger(__name__)
 
-METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
-PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-PEFT_PREFIX = "base_model.model."
-PEFT_VERSION = "0.21.2"  # whose layout this is
 SCHEMA = 1  # of ia3_speech.json
 
 
@@ -36,11 +46,12 @@ class Metadata:
     """`ia3_speech.json`: what an adapter is, without opening its tensors.
 
     Args:
-        base: the base's name as it was given (mini, a folder, a hub id); "" for an adapter of other tools
+        base: the base's name: mini, a folder's full path, a hub id; "" where nobody knew it
         fingerprint: see `base.fingerprint`
         config: placements, layers, train_head
         labels: speaker, accent, domain, language, …
         training: what the trainer wants remembered (data, seed, epochs, seconds, dev WER, command)
+        scores: one entry a test set, see `card.read_score`; rates as fractions
     """
 
     base: str
@@ -48,6 +59,7 @@ class Metadata:
     config: dict[str, Any]
     labels: dict[str, str] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    scores: list[dict[str, Any]] = field(default_factory=list)
     version: str = ia3_speech.__version__
     created: str = ""
     schema: int = SCHEMA
@@ -88,13 +100,13 @@ def save_adapter(
         training: anything JSON can hold.
 
     Raises:
-        AdapterError: nothing is attached, or a number is not finite.
+        AdapterError: nothing is attached, or it is merged; or a number is not finite.
     """
+    ia3.refuse_merged(model)
     if not ia3.is_attached(model):
         raise AdapterError("the model has no IA³ vectors to save (attach(model, IA3Config()) comes first)")
-    name = base.name if base else getattr(model.config, "name_or_path", "")
     metadata = Metadata(
-        base=name,
+        base=base.name if base else name_under(model),
         fingerprint=base.fingerprint if base else fingerprint_under(model),
         config=ia3.config_record(model.ia3_config),
         labels=dict(labels or {}),
@@ -103,9 +115,17 @@ def save_adapter(
     return write_adapter(model, adapter_of(model, metadata), folder)
 
 
+def name_under(model: nn.Module) -> str:
+    """The base's name as transformers remembers it; a folder by its full path, as `load_base` records it."""
+    name = getattr(model.config, "name_or_path", "") or ""
+    if not name or not Path(name).is_dir():
+        return name
+    return "mini" if Path(name).resolve() == base.MINI.resolve() else str(Path(name).resolve())
+
+
 def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
     """What is attached to `model`, copied: fp32, on the CPU."""
-    head = {n: p for n, p in ia3.trainable(model) if is_head(n)}
+    head = {n: p for n, p in ia3.trainable(model) if ia3.is_head(n)}
     vectors = {v.place: v.l for v in ia3.vectors(model).values()}
     return Adapter(
         name=metadata.base if metadata else "",
@@ -135,15 +155,18 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
         raise AdapterError(f"not saved: {', '.join(broken[:5])} holds NaN or infinite numbers")
     metadata = asdict(adapter.metadata)
     metadata["created"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    express = peft_can_express(model, adapter)
     with atomic.replacing(folder) as new:
         new.mkdir()
-        if peft_can_express(adapter.config):
+        if express:
             save_file(peft_tensors(adapter), new / PEFT_WEIGHTS, {"format": "pt"})
             record = peft_config(model, adapter)
             (new / PEFT_CONFIG).write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
         else:  # our own names, so that PEFT can't load half of it
             save_file(numbers, new / OWN_WEIGHTS, {"format": "pt"})
-        (new / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n")
+        (new / METADATA).write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        sizes = sizes_of({name: tensor.numpy() for name, tensor in numbers.items()})
+        (new / CARD).write_text(card.text(metadata, sizes, peft=express), "utf-8")
     return Path(folder)
 
 
@@ -152,7 +175,7 @@ def fingerprint_under(model: nn.Module) -> dict[str, Any]:
     head = getattr(model, "ia3_head", None)
     if not head:
         return base.fingerprint(model)
-    module = model.get_submodule(ia3.HEAD)
+    module = model.get_submodule(ia3.head_of(model))
     trained = {name: p.detach().clone() for name, p in module.named_parameters()}
     with torch.no_grad():
         for name, p in module.named_parameters():
@@ -161,52 +184,6 @@ def fingerprint_under(model: nn.Module) -> dict[str, Any]:
         for name, p in module.named_parameters():
             p.copy_(trained[name])
     return record
-
-
-def peft_can_express(config: IA3Config) -> bool:
-    return bool(config.placements) and not {"ffn", "ffn_output"} <= set(config.placements)
-
-
-def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
-    """PEFT's names and shapes: (1, d) scales an input, (d, 1) an output with its bias."""
-    tensors = {}
-    for place, vector in adapter.vectors.items():
-        shape = (1, -1) if place.side == "in" else (-1, 1)
-        tensors[f"{PEFT_PREFIX}{place.module}.ia3_l"] = vector.reshape(shape)
-    return tensors | {PEFT_PREFIX + name: tensor for name, tensor in adapter.head.items()}
-
-
-def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
-    """adapter_config.json. Short module names for all layers, full ones for a range of them."""
-    modules = [place.module for place in adapter.vectors]
-
-    def names(wanted: list[str]) -> list[str]:
-        short = {path.rpartition(".")[2] for path in wanted}
-        if adapter.config.layers != "all":
-            return sorted(wanted)
-        # PEFT matches the end of a path, so a short name must not reach modules that we leave alone.
-        reached = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in short}
-        return sorted(short) if reached <= set(modules) else sorted(wanted)
-
-    architecture = type(model)
-    return {
-        "auto_mapping": {
-            "base_model_class": architecture.__name__,
-            "parent_library": architecture.__module__,
-        },
-        "base_model_name_or_path": adapter.metadata.base,
-        "exclude_modules": None,
-        "fan_in_fan_out": False,
-        "feedforward_modules": names([p.module for p in adapter.vectors if p.side == "in"]),
-        "inference_mode": True,
-        "init_ia3_weights": True,
-        "modules_to_save": [ia3.HEAD] if adapter.head else None,
-        "peft_type": "IA3",
-        "peft_version": PEFT_VERSION,
-        "revision": None,
-        "target_modules": names(modules),
-        "task_type": None,  # PEFT has none for CTC
-    }
 
 
 def read_metadata(folder: Path | str) -> Metadata | None:
@@ -228,9 +205,12 @@ def read_metadata(folder: Path | str) -> Metadata | None:
         )
     known = {name: record[name] for name in Metadata.__dataclass_fields__ if name in record}
     try:
-        return Metadata(**known)
-    except TypeError as error:
-        raise AdapterError(f"{file}: {error}") from error
+        metadata = Metadata(**known)
+        IA3Config(**(metadata.config | {"placements": tuple(metadata.config["placements"])}))
+        metadata.fingerprint.keys()
+    except (AttributeError, KeyError, TypeError) as error:
+        raise AdapterError(f"{file}: {error} (damaged: copy the adapter again)") from error
+    return metadata
 
 
 def load_adapter(model: nn.Module, folder_or_name: Path | str, *, check: bool = True) -> nn.Module:
@@ -240,16 +220,17 @@ def load_adapter(model: nn.Module, folder_or_name: Path | str, *, check: bool = 
 
     Args:
         model: any supported transformers CTC model.
-        folder_or_name: a folder, ours or PEFT's, or a name in the store (see `adapters.store`).
+        folder_or_name: a folder, ours or PEFT's, or a name in the store (see `adapters.store`), or a sum of
+            such, accent:0.7+medical:0.5 (see `adapters.arithmetic`).
         check: prove that each vector has an effect, as `ia3.attach` does.
 
     Raises:
         AdapterError: there is no such adapter; it belongs to another base (both are named); a tensor is
             missing, left over, of the wrong shape or not finite.
     """
-    from ia3_speech.adapters import store
+    from ia3_speech.adapters import arithmetic, expressions
 
-    return put(model, read_adapter(model, store.resolve(folder_or_name)), check=check)
+    return put(model, arithmetic.read(model, expressions.terms(folder_or_name)), check=check)
 
 
 def read_adapter(model: nn.Module, folder: Path) -> Adapter:
@@ -263,12 +244,13 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
     else:
         check_base(folder, metadata, fingerprint_under(model))
-    found = {place_of(model, k, t, folder): (k, t) for k, t in tensors.items() if not is_head(k)}
     head = {key: tensor.float() for key, tensor in tensors.items() if is_head(key)}
+    found = {place_of(model, k, t, folder): (k, t) for k, t in tensors.items() if k not in head}
     config = config_of(metadata, list(found), bool(head))
     if metadata is not None:
         check_complete(folder, list(found), ia3.places(model, config))
-    wanted = dict(model.get_submodule(ia3.HEAD).named_parameters(ia3.HEAD)) if config.train_head else {}
+    name = ia3.head_of(model)
+    wanted = dict(model.get_submodule(name).named_parameters(name)) if config.train_head else {}
     if head.keys() != wanted.keys():
         raise AdapterError(f"{folder}: the head is {', '.join(head)}, and the base's {', '.join(wanted)}")
     sizes = [(key, tensor, ia3.width_of(model, place)) for place, (key, tensor) in found.items()]
@@ -279,6 +261,8 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
                 f"{folder}: {key} has {tensor.numel()} numbers, the base has {size} numbers there"
             )
     vectors = {place: tensor.flatten().float() for place, (_, tensor) in found.items()}
+    for place in ia3.places(model, config):  # PEFT may leave out single modules: there it scales by 1
+        vectors.setdefault(place, torch.ones(ia3.width_of(model, place)))
     return Adapter(str(folder), config, vectors, head, metadata)
 
 
@@ -306,40 +290,25 @@ def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    files = [folder / name for name in (OWN_WEIGHTS, PEFT_WEIGHTS) if (folder / name).exists()]
-    if not files:
-        pickled = [name for name in ("adapter_model.bin", "adapter_model.pt") if (folder / name).exists()]
-        cure = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
-        raise AdapterError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{cure}")
     try:
-        tensors = load_file(files[0])
+        file = tensors_file(folder)
+    except UserError as error:
+        raise AdapterError(str(error)) from None
+    try:
+        tensors = load_file(file)
     except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{files[0]}: {error} (damaged: copy it again)") from error
+        raise AdapterError(f"{file}: {error} (damaged: copy it again)") from error
     if not tensors:
-        raise AdapterError(f"{files[0]}: holds no tensor")
+        raise AdapterError(f"{file}: holds no tensor")
     broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
     if broken:
-        raise AdapterError(f"{files[0]}: {', '.join(broken[:5])} holds NaN or infinite numbers")
+        raise AdapterError(f"{file}: {', '.join(broken[:5])} holds NaN or infinite numbers")
     return {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in tensors.items()}
 
 
 def is_head(key: str) -> bool:
-    return key.startswith(ia3.HEAD + ".")
-
-
-def place_of(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> ia3.Place:
-    """Which place a tensor belongs to, by its name and (PEFT's) by its shape."""
-    path, _, leaf = key.rpartition(".")
-    for place in ia3.all_places(model):
-        if place.module != path:
-            continue
-        if leaf == ia3.PREFIX + place.placement and tensor.ndim == 1:
-            return place
-        if leaf == "ia3_l" and tensor.ndim == 2 and tensor.shape[0 if place.side == "in" else 1] == 1:
-            return place
-    raise AdapterError(
-        f"{folder}: {key} of shape {tuple(tensor.shape)} has no place in {type(model).__name__}"
-    )
+    """Whether a tensor of the file is a head's; `lm_head.ia3_l` would be PEFT's vector on one."""
+    return ia3.is_head(key) and not key.endswith(".ia3_l")
 
 
 def config_of(metadata: Metadata | None, places: list[ia3.Place], head: bool) -> IA3Config:

@@ -2,7 +2,8 @@
 
 In: what a user types after `--adapter`. Out: a folder that holds an adapter, or an error with the nearest
 names. Looked up in this order: a path; the store, `$IA3_SPEECH_HOME/adapters` (without that variable the
-platform's folder for user data); `exp/NAME/adapter` under the working directory.
+platform's folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if
+there is one alone; with one slash in it, USER/NAME on the Hugging Face Hub (see `hub`).
 
 The store is one folder an adapter. Beside the adapter's own files `store.json` says who put it there: a
 recipe may replace what the same recipe wrote, everybody else has to say `--force`. Writers take a lock, and
@@ -18,19 +19,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from math import prod
 from pathlib import Path
 from typing import Any
 
 from ia3_speech import atomic
+from ia3_speech.adapters import hub
+from ia3_speech.adapters.folder import MARKS, OWN_WEIGHTS, PEFT_WEIGHTS
 from ia3_speech.cli import UserError
 
 HOME = "IA3_SPEECH_HOME"
 RECORD = "store.json"
-# What makes a folder an adapter. The names are those of `adapters.files`, which is not imported: it loads
-# torch, and looking up a name should cost nothing. Pickled tensors count here; loading refuses them by name.
-MARKS = ("ia3_speech.json", "adapter_config.json")
-WEIGHTS = ("adapter_model.safetensors", "ia3_speech.safetensors", "adapter_model.bin")
+# What makes a folder an adapter. Pickled tensors count here; loading refuses them by name.
+WEIGHTS = (PEFT_WEIGHTS, OWN_WEIGHTS, "adapter_model.bin")
 
 LONGEST_NAME = 64  # characters, and at most 192 bytes: a name, a prefix and a suffix fit a file system's 255
 FORBIDDEN = '/\\:*?"<>|'  # separators, and what Windows refuses in a file name
@@ -101,12 +101,13 @@ def is_adapter(folder: Path) -> bool:
 
 
 def resolve(name_or_path: str | Path) -> Path:
-    """The folder of an adapter, given its path, its name in the store, or NAME for `exp/NAME/adapter`.
+    """The folder of an adapter, given its path, its name, or its id on the Hub (see the top of this module).
 
     A path may also be that of an experiment, with the adapter in `adapter/` under it.
 
     Raises:
-        UnknownAdapter: nothing is there; the message proposes the nearest names.
+        UnknownAdapter: nothing is there; the message says where it was looked for, or proposes the nearest
+            names.
     """
     text = str(name_or_path)
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's own raises for ~nobody)
@@ -116,9 +117,20 @@ def resolve(name_or_path: str | Path) -> Path:
         with locked(shared=True):  # not in the moment in which a writer exchanges the folder
             if is_adapter(home() / name):
                 return home() / name
-        if is_adapter(experiment := Path("exp") / name / "adapter"):
-            return experiment
+        if len(found := experiments_of(name)) == 1:
+            return found[0]
+    if hub.is_repo_id(text):
+        with suppress(hub.HubError):  # `unknown` says why not
+            return hub.fetch(text)
     raise UnknownAdapter(unknown(text, path))
+
+
+def experiments_of(name: str) -> list[Path]:
+    """`exp/NAME/adapter`, or where that is none, every `exp/*/NAME/adapter`."""
+    if is_adapter(place := Path("exp") / name / "adapter"):
+        return [place]
+    places = sorted(place for place in Path("exp").glob("*/*/adapter") if place.parent.name == name)
+    return [place for place in places if is_adapter(place)]
 
 
 def at_path(path: Path) -> Path | None:
@@ -139,7 +151,12 @@ def unknown(text: str, path: Path) -> str:
             )
         if text and path.exists():
             return f"{text}: is a file, not an adapter's folder{proposal(near)}"
+    if len(several := experiments_of(text)) > 1:
+        places = ", ".join(place.parent.as_posix() for place in several[:LISTED])
+        return f"{text}: may be any of {places} (give one of these paths)"
     what = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
+    if reason := hub.REFUSED.get(text):
+        return f"{text}: no such folder, and as a name on the Hub: {reason}{proposal(near)}"
     if near:
         return f"{text or '(empty)'}: {what}{proposal(near)}"
     if known:
@@ -165,8 +182,9 @@ def names() -> list[str]:
 
 
 def experiments() -> list[str]:
-    """The NAMEs of `exp/NAME/adapter` under the working directory, sorted."""
-    return sorted(place.parent.name for place in Path("exp").glob("*/adapter") if is_adapter(place))
+    """The NAMEs of `exp/NAME/adapter` and `exp/*/NAME/adapter` under the working directory, sorted."""
+    found = [place for depth in ("*", "*/*") for place in Path("exp").glob(f"{depth}/adapter")]
+    return sorted({place.parent.name for place in found if is_adapter(place)})
 
 
 def register(folder: Path | str, name: str, *, force: bool = False, writer: str | None = None) -> Path:
@@ -253,36 +271,6 @@ def record_of(place: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
-
-
-def about(folder: Path) -> dict[str, Any]:
-    """What an adapter says of itself: our `ia3_speech.json`, else the part of PEFT's record that we know.
-
-    Empty where neither can be read: to load such an adapter is an error, to list it is none.
-    """
-    for mark in MARKS:
-        try:
-            record = json.loads((folder / mark).read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        if not isinstance(record, dict):
-            continue
-        if mark == MARKS[0]:
-            return record
-        return {"base": record.get("base_model_name_or_path")}
-    return {}
-
-
-def numbers(folder: Path) -> int | None:
-    """How many numbers an adapter's tensors hold, by their heads; None where these can't be read."""
-    from safetensors import SafetensorError, safe_open
-
-    files = [file for name in WEIGHTS if (file := folder / name).suffix == ".safetensors" and file.is_file()]
-    try:
-        with safe_open(files[0], "np") as tensors:
-            return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    except (IndexError, OSError, SafetensorError):
-        return None
 
 
 def adapter_files(folder: Path) -> list[Path]:

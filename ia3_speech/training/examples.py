@@ -3,7 +3,8 @@
 import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ia3_speech import audio, datadir, text
@@ -24,8 +25,17 @@ class Example:
     speeds: list[float]
 
 
-def read_examples(path: Path, base: Base, options: Options, speeds: list[float]) -> list[Example]:
+def read_examples(
+    path: Path,
+    base: Base,
+    options: Options,
+    speeds: list[float],
+    wanted: Callable[[Utterance], bool] = lambda _: True,
+) -> list[Example]:
     """Read, listen to and check a data directory; everything that can go wrong with it goes wrong here.
+
+    Args:
+        wanted: which of its utterances; the others are not looked at.
 
     Raises:
         TrainingError: it is empty, holds characters that the base can't write, or text too long for its
@@ -33,6 +43,7 @@ def read_examples(path: Path, base: Base, options: Options, speeds: list[float])
         AudioError: bad audio, with `on_error: fail`.
     """
     data = datadir.read(path, allow_pipes=options.allow_pipes)
+    data = replace(data, utterances=[utterance for utterance in data if wanted(utterance)])
     if not len(data):
         raise TrainingError(f"{path}: no utterances")
     check_coverage(data, base, options)

@@ -61,8 +61,8 @@ class Trainer:
         )
 
     def groups(self) -> list[dict[str, Any]]:
-        heads = [p for n, p in self.named.items() if n.startswith(ia3.HEAD)]
-        vectors = [p for n, p in self.named.items() if not n.startswith(ia3.HEAD)]
+        heads = [p for n, p in self.named.items() if ia3.is_head(n)]
+        vectors = [p for n, p in self.named.items() if not ia3.is_head(n)]
         groups = [(vectors, self.options.learning_rate), (heads, self.options.head_learning_rate)]
         return [{"params": params, "lr": peak, "peak": peak} for params, peak in groups if params]
 
@@ -107,7 +107,6 @@ class Trainer:
         self.seed(self.step * world + rank)
         self.set_rate()
         self.model.train()
-        keep_frozen_quiet(self.model)
         features = [self.cache.get(e.utterance, self.draw_speed(e, epoch)) for e in mine]
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
@@ -174,7 +173,7 @@ class Trainer:
         if self.options.pull:
             with torch.no_grad():
                 for name, p in self.named.items():
-                    if not name.startswith(ia3.HEAD):
+                    if not ia3.is_head(name):
                         p.sub_((p - 1) * (self.optimizer.param_groups[0]["lr"] * self.options.pull))
 
     def look(self, epoch: int, loss: float, rate: float) -> None:
@@ -251,13 +250,6 @@ class Trainer:
         with torch.no_grad():
             for name, p in self.named.items():
                 p.copy_(tensors[name])
-
-
-def keep_frozen_quiet(model: nn.Module) -> None:
-    """Frozen batch norms use, and keep, their running statistics: `train()` would move the base."""
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.eval()
 
 
 def ctc_loss(

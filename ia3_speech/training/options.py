@@ -22,7 +22,7 @@ class Options:
         dev: data directory that decides when to stop and which epoch to keep
         out: experiment folder; a killed run in it goes on
         base: mini, a folder, or a hub id
-        init_adapter: start from this adapter (name or folder), with its placements, instead of from ones
+        init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from ones
         placements: any of key, value, ffn, ffn_output, attention_output
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
         train_head: train the CTC head too
@@ -44,6 +44,7 @@ class Options:
         cache_gb: memory for what the frozen part computes; 0 is off
         checkpoint_steps: steps between checkpoints; an epoch's end is always one
         precision: bf16 mixed precision, or no
+        dtype: of the frozen base: float32, or int8 on a CPU, a quarter of the encoder's memory
         device: a torch device; default CUDA where there is one
         labels: what the adapter is for, such as {"speaker": "042", "domain": "medical"}
     """
@@ -74,6 +75,7 @@ class Options:
     cache_gb: float = 4.0
     checkpoint_steps: int = 100
     precision: Literal["no", "bf16"] = "no"
+    dtype: Literal["float32", "int8"] = "float32"
     device: str | None = None
     labels: dict[str, str] = field(default_factory=dict)
 

@@ -34,3 +34,30 @@ begin() {
 }
 
 finish() { mark_done "$stage_marker" "$stage_key" $((SECONDS - stage_started)); }
+
+# every NUMBER WHAT CMD LOG OUT N KEY COMMAND…: run COMMAND for JOB=1:N through CMD, each once for its OUT and KEY.
+every() {
+  local number=$1 what=$2 cmd=$3 log=$4 out=$5 n=$6 job_key=$7 job=1
+  shift 7
+  [[ $stage -le $number && $stop_stage -ge $number ]] || return 0
+  while [[ $job -le $n ]] && is_done "${out//JOB/$job}/.done" "$job_key"; do job=$((job + 1)); done
+  if [[ $job -gt $n ]]; then echo "stage $number, $what: done"; return 0; fi
+  echo "stage $number, $what (log: ${log//JOB/$([[ $n == 1 ]] && echo 1 || echo "1…$n")})"
+  follow "$n" "$log"
+  # shellcheck disable=SC2086  # $cmd carries its options
+  $cmd JOB=1:"$n" "$log" once "$out" "$job_key" "$@" || { unfollow; tail_of "${log//JOB/1}"; exit 1; }
+  unfollow
+}
+
+# Training takes minutes: what its logs say of each epoch is shown while they grow.
+follow() {
+  local logs=() job
+  for ((job = 1; job <= $1; job++)); do logs+=("${2//JOB/$job}"); done
+  rm -f "${logs[@]}"
+  tail -qF --pid=$$ "${logs[@]}" 2>/dev/null 9>&- > >(grep --line-buffered -E '^(epoch|about) ' 9>&- | sed -u 's/^/    /' 9>&-) &
+  follower=$!
+}
+unfollow() { kill "$follower" 2>/dev/null || true; }
+
+# What the log of a failed job says, for those who won't look.
+tail_of() { [[ ! -f $1 ]] || grep -v '^#' "$1" | tail -n 12 >&2; }

@@ -10,6 +10,7 @@ from safetensors.numpy import save_file
 
 from ia3_speech.adapters import store
 from ia3_speech.adapters.__main__ import main
+from ia3_speech.adapters.card import BIOMETRIC
 
 RECORD = {
     "base": "mini",
@@ -24,7 +25,8 @@ RECORD = {
 def adapter(tmp_path):
     place = tmp_path / "exp/a/adapter"
     place.mkdir(parents=True)
-    save_file({"a.ia3_key": np.ones(5), "b.ia3_value": np.ones((7, 1))}, place / "ia3_speech.safetensors")
+    tensors = {"x.2.k_proj.ia3_key": np.ones(5), "x.2.v_proj.ia3_value": np.full(7, 0.5)}
+    save_file(tensors, place / "ia3_speech.safetensors")
     (place / "ia3_speech.json").write_text(json.dumps(RECORD))
     return place
 
@@ -61,9 +63,15 @@ def test_register_list_show_rename_remove(run, adapter):
     assert out == (
         f"name:        speaker42\npath:        {home / 'speaker42'}\nbase:        mini\n"
         f"placements:  key,value\nlayers:      0-3\nnumbers:     12\n"
-        f"labels:      speaker=42 accent=scots\ntraining:    seed=1 dev_wer=0.25\n"
+        f"labels:      speaker=42 accent=scots\nbiometric:   yes\ntraining:    seed=1 dev_wer=0.25\n"
         f"created:     2026-01-02T03:04:05Z\nsha256:      {sha}\nwriter:      egs/x\n"
         f"source:      {adapter}\nregistered:  {registered}\n"
+        f"\n{BIOMETRIC}\n\n"
+        "LAYER  PLACEMENT  NUMBERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
+        "    2  key              5  1.000  1.000  1.000       0.0%       0.0%\n"
+        "    2  value            7  0.500  0.500  0.500     100.0%       0.0%\n"
+        "  all  key              5  1.000  1.000  1.000       0.0%       0.0%\n"
+        "  all  value            7  0.500  0.500  0.500     100.0%       0.0%\n"
     )
     assert run("rename", "speaker42", "s42") == (0, f"speaker42: is s42 now, in {home}\n", "")
     assert run("remove", "s42") == (0, f"s42: removed from {home}\n", "")
@@ -78,6 +86,11 @@ def test_json(run, adapter):
     shown = json.loads(run("show", adapter, "--format", "json")[1])  # by its path: it has no name
     assert "name" not in shown and "writer" not in shown
     assert (shown["path"], shown["numbers"], shown["labels"]) == (str(adapter), 12, RECORD["labels"])
+    assert shown["biometric"] is True
+    assert shown["vectors"][1] == {
+        "layer": 2, "placement": "value", "numbers": 7, "min": 0.5, "mean": 0.5, "max": 0.5,
+        "inhibiting": 1.0, "amplifying": 0.0,
+    }  # fmt: skip
 
 
 def test_replacing(run, adapter):
@@ -97,7 +110,43 @@ def test_an_adapter_that_says_nothing_is_listed(run, adapter):
     (place / "ia3_speech.json").write_text("not JSON")
     (place / "ia3_speech.safetensors").write_bytes(b"")
     assert run("list")[1] == "NAME  BASE  PLACEMENTS  NUMBERS  LABELS\na     -     -           -        -\n"
-    assert run("show", "a")[0] == 0
+    code, out, _ = run("show", "a")
+    assert code == 0 and "damaged: copy it again" in out
+    assert run("show", "a", "--plot", "a.svg")[0] == 1
+
+
+def test_plot(run, adapter, tmp_path):
+    run("register", adapter, "s42")
+    assert run("show", "s42", "--plot", tmp_path / "new/s42.svg")[0] == 0
+    drawing = (tmp_path / "new/s42.svg").read_text()
+    assert (
+        "<title>s42</title>" in drawing and "layer 2, value: 5, 25, 50, 75 and 95 % lie below 0.5" in drawing
+    )
+    run("show", adapter, "--plot", tmp_path / "a.svg")
+    assert "<title>IA³ adapter: speaker 42, accent scots</title>" in (tmp_path / "a.svg").read_text()
+
+
+def test_card(run, adapter, tmp_path):
+    """As recipes/adapt.sh calls it, with one score file a test set."""
+    scores = []
+    for name in ("test", "other"):
+        (tmp_path / name).mkdir()
+        scores.append(tmp_path / name / "score.json")
+        scores[-1].write_text(json.dumps({"schema": 1, "data": f"data/x/{name}", "wer": 0.4, "words": 9}))
+    experiment = adapter.parent
+    assert run("card", experiment, "--name", "s42", "--score", *scores) == (
+        0, f"{adapter / 'README.md'}: written\n", "",
+    )  # fmt: skip
+    text = (adapter / "README.md").read_text()
+    assert "# s42\n" in text and "| x/test | 40.0% |" in text and "| x/other | 40.0% |" in text
+    assert "scores:      x/test: WER 40.0%; x/other: WER 40.0%\n" in run("show", adapter)[1]
+    assert run("card", f"--score={scores[0]}", "--score", scores[1], "--name=s42", adapter)[0] == 0
+    assert (adapter / "README.md").read_text() == text
+    assert run("card", adapter)[0] == 0  # scores that are known stay
+    assert "| x/other | 40.0% |" in (adapter / "README.md").read_text()
+    code, _, err = run("card", adapter, "--score", tmp_path / "none.json")
+    assert code == 1 and err.startswith(f"error: {tmp_path / 'none.json'}: ")
+    assert run("card", tmp_path / "none")[0] == 1
 
 
 def test_errors(run, adapter):

@@ -1,4 +1,4 @@
-"""adapters.files: what is saved comes back exactly; PEFT reads ours, we read PEFT's; what misfits is refused."""
+"""adapters.files: what is saved comes back exactly, with its record; what misfits is refused."""
 
 import json
 
@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import ia3_speech
 from ia3_speech import attach, detach, load_adapter, save_adapter
-from ia3_speech.adapters.files import METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, read_metadata
+from ia3_speech.adapters.files import CARD, METADATA, PEFT_WEIGHTS, read_metadata
 from ia3_speech.ia3 import AdapterError, IA3Config, is_attached, vectors
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
@@ -63,96 +64,44 @@ def test_an_adapter_takes_the_place_of_another(tiny_model, tmp_path):
     assert {v.place.placement for v in vectors(model).values()} == {"key"}
 
 
-# ---- PEFT
+# ---- what stands beside the tensors
 
 
-def peft_file(**changes) -> dict:
-    return {
-        "auto_mapping": {
-            "base_model_class": "Wav2Vec2ForCTC",
-            "parent_library": "transformers.models.wav2vec2.modeling_wav2vec2",
-        },
-        "base_model_name_or_path": "",
-        "exclude_modules": None,
-        "fan_in_fan_out": False,
-        "feedforward_modules": ["output_dense"],
-        "inference_mode": True,
-        "init_ia3_weights": True,
-        "modules_to_save": None,
-        "peft_type": "IA3",
-        "peft_version": "0.21.2",
-        "revision": None,
-        "target_modules": ["k_proj", "output_dense", "v_proj"],
-        "task_type": None,
-    } | changes
+def test_labels_scores_and_the_base_come_back(tiny_base, tmp_path):
+    base = tiny_base()
+    adapted(base.model, ("key",))
+    labels = {"speaker": "042", "accent": "scots", "domain": "medical", "language": "en"}
+    save_adapter(base.model, tmp_path / "a", base=base, labels=labels, training={"data": "data/train"})
+    metadata = read_metadata(tmp_path / "a")
+    assert (metadata.base, metadata.labels) == ("tiny", labels)
+    assert metadata.config == {"placements": ["key"], "layers": "all", "train_head": False}
+    assert metadata.fingerprint == base.fingerprint and metadata.scores == []
+    assert (metadata.training, metadata.version) == ({"data": "data/train"}, ia3_speech.__version__)
+    record = json.loads((tmp_path / "a" / METADATA).read_text())
+    score = {"set": "medical/test", "wer": 0.4}
+    (tmp_path / "a" / METADATA).write_text(json.dumps(record | {"scores": [score], "of a later version": 1}))
+    assert read_metadata(tmp_path / "a").scores == [score]
 
 
-def test_the_files_are_pefts_to_the_byte(tiny_model, tmp_path):
-    save_adapter(adapted(tiny_model()), tmp_path / "a")
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [PEFT_CONFIG, PEFT_WEIGHTS, METADATA]
-    written = (tmp_path / "a" / PEFT_CONFIG).read_text()
-    assert written == json.dumps(peft_file(), indent=2, sort_keys=True) + "\n"
-    tensors = load_file(tmp_path / "a" / PEFT_WEIGHTS)
-    assert len(tensors) == 9 and all(t.dtype == torch.float32 for t in tensors.values())
-    assert tensors[KEY].shape == (32, 1)
-    ffn = "base_model.model.wav2vec2.encoder.layers.1.feed_forward.output_dense.ia3_l"
-    assert tensors[ffn].shape == (1, 48)
-
-
-def test_ranges_of_layers_are_written_as_full_module_names(tiny_model, tmp_path):
-    save_adapter(adapted(tiny_model(), ("value", "ffn"), "1"), tmp_path / "a")
-    config = json.loads((tmp_path / "a" / PEFT_CONFIG).read_text())
-    ffn = "wav2vec2.encoder.layers.1.feed_forward.output_dense"
-    assert config["feedforward_modules"] == [ffn]
-    assert config["target_modules"] == ["wav2vec2.encoder.layers.1.attention.v_proj", ffn]
-
-
-@pytest.mark.parametrize(
-    ("placements", "layers"),
-    [
-        (("key", "value", "ffn"), "all"),
-        (("key", "value", "ffn"), "0,2"),
-        (("ffn_output", "attention_output"), "all"),
-    ],
-)
-def test_peft_loads_ours(tiny_model, tmp_path, placements, layers):
-    from peft import PeftModel
-
-    model = adapted(tiny_model(), placements, layers)
-    save_adapter(model, tmp_path / "a")
-    theirs = PeftModel.from_pretrained(tiny_model(), tmp_path / "a").eval()
-    with torch.no_grad():
-        torch.testing.assert_close(theirs(WAVE).logits, logits(model), atol=1e-6, rtol=1e-5)
-
-
-def test_we_load_pefts_with_a_warning(tiny_model, tmp_path, caplog):
-    from peft import IA3Config as PeftConfig
-    from peft import get_peft_model
-
-    config = PeftConfig(
-        target_modules=["k_proj", "v_proj", "output_dense"], feedforward_modules=["output_dense"]
-    )
-    theirs = get_peft_model(tiny_model(), config).eval()
-    with torch.no_grad():
-        for name, parameter in theirs.named_parameters():
-            if "ia3_l" in name:
-                parameter.uniform_(0.5, 1.5)
-        expected = theirs(WAVE).logits
-    theirs.save_pretrained(tmp_path / "a")
-    model = load_adapter(tiny_model(), tmp_path / "a")
-    torch.testing.assert_close(logits(model), expected, atol=1e-6, rtol=1e-5)
-    assert model.ia3_config == IA3Config(("key", "value", "ffn"), "0-2")
-    assert "written by another tool, so its base is checked by shapes alone" in caplog.text
-
-
-def test_peft_refuses_what_it_can_not_express(tiny_model, tmp_path):
-    """`ffn` with `ffn_output`: half of it would be worse than nothing."""
-    from peft import PeftModel
-
+def test_a_card_stands_beside_it(tiny_model, tmp_path):
+    save_adapter(adapted(tiny_model(), ("ffn",), head=True), tmp_path / "a", labels={"speaker": "042"})
+    text = (tmp_path / "a" / CARD).read_text()
+    assert text.splitlines()[1] == "base_model_relation: adapter"
+    assert "| placements | ffn (144 numbers), head (957 numbers) |" in text
+    assert "biometric data" in text and "PEFT loads the folder too" in text
     save_adapter(adapted(tiny_model(), ("ffn", "ffn_output")), tmp_path / "a")
-    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [METADATA, OWN_WEIGHTS]
-    with pytest.raises(ValueError, match=PEFT_CONFIG):
-        PeftModel.from_pretrained(tiny_model(), tmp_path / "a")
+    text = (tmp_path / "a" / CARD).read_text()
+    assert "biometric data" not in text and "PEFT" not in text
+
+
+def test_the_base_is_known_by_its_folder_without_a_base_object(tiny_folder, tmp_path, monkeypatch):
+    """transformers remembers a folder as it was typed, and from elsewhere that might be a hub id."""
+    from transformers import AutoModelForCTC
+
+    monkeypatch.chdir(tiny_folder.parent)
+    model = AutoModelForCTC.from_pretrained(tiny_folder.name)
+    save_adapter(attach(model, IA3Config(("key",)), check=False), tmp_path / "a")
+    assert read_metadata(tmp_path / "a").base == str(tiny_folder.resolve())
 
 
 # ---- what doesn't fit
@@ -214,10 +163,20 @@ def test_a_wrong_base_is_refused_with_both_names(tiny_model, tmp_path):
         load_adapter(tiny_model("hubert"), tmp_path / "a")
 
 
-def test_the_same_base_in_half_precision_is_the_same_base(tiny_model, tmp_path):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_base_in_lower_precision_is_compared_by_its_sizes_and_the_log_says_so(
+    tiny_model, tmp_path, caplog, dtype
+):
+    caplog.set_level("INFO", "ia3_speech")
     save_adapter(adapted(tiny_model()), tmp_path / "a")
-    model = load_adapter(tiny_model().to(torch.bfloat16), tmp_path / "a", check=False)
+    load_adapter(tiny_model(), tmp_path / "a")
+    assert "compared by" not in caplog.text
+    model = load_adapter(tiny_model().to(dtype), tmp_path / "a", check=False)
     assert all(v.l.dtype == torch.float32 for v in vectors(model).values())
+    name = str(dtype).removeprefix("torch.")
+    assert f"the base is in {name}, so it was compared by architecture and sizes alone" in caplog.text
+    with pytest.raises(AdapterError, match="another base"):
+        load_adapter(tiny_model(vocab_size=30).to(dtype), tmp_path / "a")
 
 
 def test_an_adapter_of_ones_warns(tiny_model, tmp_path, caplog):
@@ -237,7 +196,11 @@ def test_pickles_and_damaged_files(tiny_model, tmp_path):
         load_adapter(tiny_model(), tmp_path / "a")
 
 
-@pytest.mark.parametrize("text", ["{", "[1]", '{"schema": 1}', '{"schema": 99}'])
+WITHOUT = '{"schema": 1, "base": "", "fingerprint": {}, "config": {}}'
+NO_MARK = '{"schema": 1, "base": "", "fingerprint": 1, "config": {"placements": ["key"], "layers": "all"}}'
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"schema": 1}', '{"schema": 99}', WITHOUT, NO_MARK])
 def test_damaged_metadata(tiny_model, tmp_path, text):
     save_adapter(adapted(tiny_model()), tmp_path / "a")
     (tmp_path / "a" / METADATA).write_text(text)

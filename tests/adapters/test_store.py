@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,6 +134,25 @@ def test_resolve_expands_the_home_folder(adapter, tmp_path, monkeypatch):
         resolve("~nobody-of-this-name/x")
 
 
+def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):
+    """recipes/adapt.sh leaves adapters in exp/CORPUS/SYSTEM_seedN/adapter."""
+    monkeypatch.chdir(tmp_path)
+    one = adapter(1.0, "exp/espeak/ia3_seed1/adapter")
+    assert resolve("ia3_seed1").resolve() == one
+    assert store.experiments() == ["ia3_seed1"]
+    adapter(2.0, "exp/notes/ia3_seed1/adapter")
+    with pytest.raises(UnknownAdapter) as caught:
+        resolve("ia3_seed1")
+    assert str(caught.value) == (
+        "ia3_seed1: may be any of exp/espeak/ia3_seed1, exp/notes/ia3_seed1 (give one of these paths)"
+    )
+    assert resolve("exp/notes/ia3_seed1") == Path("exp/notes/ia3_seed1/adapter")
+    near = adapter(3.0, "exp/ia3_seed1/adapter")
+    assert resolve("ia3_seed1").resolve() == near
+    with pytest.raises(UnknownAdapter, match=r"^exp/ia3: no such folder \(there are: ia3_seed1\)$"):
+        resolve("exp/ia3")  # exp/ is here, so the Hub is not asked
+
+
 def test_unknown_names(adapter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownAdapter) as none:
@@ -147,7 +167,7 @@ def test_unknown_names(adapter, tmp_path, monkeypatch):
         "Speaker24": "Speaker24: no adapter has this name (nearest names: speaker42, speaker41)",
         "zzz": "zzz: no adapter has this name (there are: medical, speaker41, speaker42)",
         "": "(empty): no adapter has this name (there are: medical, speaker41, speaker42)",
-        "exp/medica": "exp/medica: no such folder (nearest names: medical)",
+        "./exp/medica": "./exp/medica: no such folder (nearest names: medical)",
         "../medical": "../medical: no such folder (nearest names: medical)",
         "x\0": "x\0: no adapter has this name (there are: medical, speaker41, speaker42)",
     }
@@ -277,6 +297,40 @@ def test_readers_and_writers_at_once_see_whole_adapters(adapter):
     assert [name for name in files(store.home()) if name != ".lock"] == ["a"]  # and no leavings
 
 
+WRITER = """
+import sys
+from ia3_speech.adapters import store
+from ia3_speech.cli import UserError
+source, rounds = sys.argv[1], int(sys.argv[2])
+for n in range(rounds):
+    store.register(source, "a", force=True)
+    try:
+        store.rename("a", "b") if n % 3 == 0 else store.remove("b") if n % 3 == 1 else store.resolve("a")
+    except UserError:
+        pass  # another process was faster
+store.register(source, "a", force=True)
+"""
+
+
+def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter):
+    sources = [adapter(float(n), f"source{n}") for n in range(4)]
+    wanted = [store.contents(source) for source in sources]
+    words = [sys.executable, "-c", WRITER]
+    processes = [
+        subprocess.Popen([*words, str(source), "12"], stderr=subprocess.PIPE, text=True) for source in sources
+    ]
+    seen = 0
+    while any(process.poll() is None for process in processes):
+        with store.locked(shared=True):  # as `resolve` does
+            if store.is_adapter(store.home() / "a"):
+                assert store.contents(store.home() / "a") in wanted
+                seen += 1
+    assert [process.communicate()[1] for process in processes] == [""] * 4
+    assert seen and store.contents(store.home() / "a") in wanted
+    assert {name for name in files(store.home()) if name[0] != "."} <= {"a", "b"}
+    assert [name for name in files(store.home()) if name[0] == "."] == [".lock"]
+
+
 # ---- removing, renaming
 
 
@@ -306,24 +360,11 @@ def test_remove_takes_no_path(adapter):
     assert store.is_adapter(source)
 
 
-# ---- what an adapter says of itself
-
-
-def test_about_and_numbers(adapter, tmp_path):
-    ours = adapter()
-    assert store.about(ours)["base"] == "mini" and store.numbers(ours) == 10
-    (ours / "ia3_speech.json").write_text("[1]")
-    (ours / "ia3_speech.safetensors").write_bytes(b"no tensors")
-    assert store.about(ours) == {} and store.numbers(ours) is None
-    peft = tmp_path / "peft"
-    peft.mkdir()
-    (peft / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/x", "r": 1}')
-    (peft / "adapter_model.bin").write_bytes(b"")
-    assert store.is_adapter(peft)
-    assert store.about(peft) == {"base": "facebook/x"} and store.numbers(peft) is None
-
-
 def test_looking_up_a_name_loads_no_torch():
-    script = "import sys; from ia3_speech.adapters import store; store.names(); print('torch' in sys.modules)"
+    """Nor does anything of the command's module, nor huggingface_hub where no id of the Hub was asked for."""
+    script = (
+        "import sys; from ia3_speech.adapters import store, __main__; store.names(); "
+        "print('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"

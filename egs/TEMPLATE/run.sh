@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Your own data: a folder of recordings and a CSV file that says what is said in each. Copy this folder, or use it
+# as it is.
+#
+#   bash run.sh --corpus DIR                       adapt to it; README.md says how DIR looks
+#   bash run.sh --corpus DIR --stop-stage 3        look at the data only, before anything is decoded or trained
+#   bash run.sh --corpus DIR --size small          a little of it, to see that everything works
+#   bash run.sh --corpus DIR --seeds 3             any option of recipes/adapt.sh; --help lists them
+set -euo pipefail
+export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
+cd "$(dirname "$0")"
+. ./path.sh
+
+own="" published=local/published.txt
+. own_options.sh
+name=$(basename "$PWD")
+[[ $name != TEMPLATE ]] || name=mine
+
+# Data: what the CSV file's column `split` says; without one, a fifth of the speakers is test, or, of fewer than
+# four speakers, a fifth of the sentences. A list of your terms: another script for --terms, called as
+# egs/barista_orders/local/terms.py is.
+corpus="--prepare local/prepare.py"
+
+# Method: IA³ vectors alone, chosen by the WER of dev; your variants of recipes/conf/ia3.yaml go into conf/.
+method="--name $name --train-config ../../recipes/conf/ia3.yaml"
+
+# shellcheck disable=SC2086
+adapt.sh $corpus $method "$@"

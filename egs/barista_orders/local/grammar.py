@@ -1,0 +1,80 @@
+"""The sentences that the publisher's grammar has for one order.
+
+    ordered = order({"size": "small", "coffeeDrink": "latte", "milkAmount": " soy milk"})
+    sentences(ordered)    # "brew a small latte with soy milk", "can i get a small latte with soy milk", …
+
+In: the slots of an order, as label.json has them. Out: every sentence in lower case. The grammar is that of
+Picovoice's coffee maker: a lead-in, an article, size, roast and shots in any order, the drink, "with" milk
+and sugar in either order. There the article always stands; people leave it out, so here it may be missing.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import permutations
+
+from ia3_speech.alignment import edit_distance
+
+LEADS = (
+    "brew", "can i get", "can i have", "i want", "get me", "give me", "i'd like", "make me", "may i have",
+)  # fmt: skip
+ARTICLES = ("a", "an", "")
+
+# Slot → the label that it becomes, and the category of its term.
+BEFORE = {"size": "size", "roast": "roast", "numberOfShots": "shots"}
+DRINK = "coffeeDrink"
+AFTER = {"milkAmount": "milk", "sugarAmount": "sugar"}
+LABELS = {**BEFORE, DRINK: "drink", **AFTER}
+
+
+def order(slots: Mapping[str, str]) -> dict[str, str]:
+    """Label → what was ordered, in lower case with single spaces.
+
+    Raises:
+        ValueError: a slot that the grammar lacks, an empty one, or no drink.
+    """
+    if unknown := sorted(set(slots) - set(LABELS)):
+        raise ValueError(f"the slot {unknown[0]!r} is not one of {', '.join(LABELS)}")
+    if DRINK not in slots:
+        raise ValueError(f"there is no {DRINK}")
+    found = {LABELS[name]: " ".join(words.lower().split()) for name, words in slots.items()}
+    if empty := [label for label, words in found.items() if not words]:
+        raise ValueError(f"the {empty[0]} is empty")
+    return found
+
+
+def sentences(ordered: Mapping[str, str]) -> list[str]:
+    """All sentences for an order, at most 324.
+
+    Those with the article that the next word wants stand first, those with the other one next.
+    """
+    before = [ordered[label] for label in BEFORE.values() if label in ordered]
+    after = [ordered[label] for label in AFTER.values() if label in ordered]
+
+    def every() -> Iterator[tuple[int, str]]:
+        for first in permutations(before):
+            for last in permutations(after):
+                words = " ".join([*first, ordered["drink"], *(["with", " and ".join(last)] if last else [])])
+                right = "an" if words[0] in "aeiou" else "a"
+                for article in ARTICLES:
+                    rank = 0 if article == right else 1 if article else 2
+                    for lead in LEADS:
+                        yield rank, " ".join(f"{lead} {article} {words}".split())
+
+    return [sentence for _, sentence in sorted(set(every()))]
+
+
+def nearest(ordered: Mapping[str, str], heard: str) -> str:
+    """The sentence for an order that takes the fewest edits of characters from what was heard.
+
+    Of equally near ones the first of `sentences`. One without an article has to be nearer by the two
+    characters that it lacks: else unclear speech would lose its articles.
+    """
+
+    def cost(sentence: str) -> float:
+        return edit_distance(sentence, heard) + (0 if has_article(sentence) else len("a ") - 0.5)
+
+    return min(sentences(ordered), key=cost)
+
+
+def has_article(sentence: str) -> bool:
+    lead = next(lead for lead in LEADS if sentence.startswith(f"{lead} "))
+    return sentence[len(lead) :].split()[0] in ARTICLES

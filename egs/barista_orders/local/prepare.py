@@ -1,0 +1,152 @@
+#!/usr/bin/env python3
+"""Prepare the coffee orders of Picovoice's speech-to-intent benchmark.
+
+    local/prepare.py CORPUS_DIR OUT_DIR [--base mini] [--size full|small]
+
+Corpus card
+
+    What      619 orders for a coffee machine ("can i have a small light roast latte with soy milk"), spoken
+              by more than 50 people of the crowd, about ten each; 16 kHz; seconds of silence around most
+    Text      not published. What was ordered is (the slots), and grammar.py finds a sentence for it
+    Sets      with transcripts.tsv, its train and test; else a third of the orders is test, by a hash of what
+              was ordered. dev: 15 % of the orders of train. So no sentence is in two sets. Who speaks is not
+              published: people are likely to be in all sets; each recording counts as a speaker of its own
+    Labels    utt2drink, utt2size, utt2roast, utt2shots, utt2milk, utt2sugar: the slots that an order has
+    Licence   Apache-2.0, https://github.com/Picovoice/speech-to-intent-benchmark
+
+In: data/label/label.json, data/speech/clean/UUID.wav, or the same names with another suffix; perhaps
+transcripts.tsv (file, split, transcript), a table that others made. Without it the base listens to all of it,
+and the sentence of the grammar that is nearest to what it heard is the text. References of the test set then
+lean towards the base, which makes a gain look smaller, not larger. Out: OUT_DIR/{train,dev,test}, and
+OUT_DIR/heard, what the base heard, if it was asked.
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from grammar import nearest, order, sentences
+from sets import Size, held_out, put, sound
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import Utterance
+from ia3_speech.datadir.tables import decode as text_of
+from ia3_speech.scoring_kaldi import format_text
+
+PUBLISHED = Path(__file__).with_name("published.txt")
+TEST_SHARE = 1 / 3
+SMALL = 120  # orders that the base listens to with --size small
+COLUMNS = ["file", "split", "transcript"]
+
+
+def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow_pipes: bool = False) -> None:
+    """Write OUT/{train,dev,test}.
+
+    Args:
+        corpus: a clone of the publisher's repository
+        out: where the data directories go
+        base: what listens, where there is no transcripts.tsv: mini, a folder or a hub id
+        size: small keeps 48, 12 and 24 utterances
+        allow_pipes: not used, the corpus holds files
+    """
+    orders, transcripts = read_orders(corpus), corpus / "transcripts.tsv"
+    (out / "heard").unlink(missing_ok=True)
+    if transcripts.is_file():
+        sides, texts = read_transcripts(transcripts, orders)
+    else:
+        if size == "small":  # listening takes longest
+            orders = orders[:: max(1, len(orders) // SMALL)]
+        heard = listen(orders, base, out / "heard")
+        texts = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
+        test = held_out(map(key_of, orders), TEST_SHARE)
+        sides = {one.id: "test" if key_of(one) in test else "train" for one in orders}
+    said = [replace(one, text=texts[one.id]) for one in orders if one.id in texts]
+    train = [one for one in said if sides[one.id] == "train"]
+    dev = held_out(map(key_of, train))
+    sets = {
+        "train": [one for one in train if key_of(one) not in dev],
+        "dev": [one for one in train if key_of(one) in dev],
+        "test": [one for one in said if sides[one.id] == "test"],
+    }
+    for name, utterances in sets.items():
+        put(out / name, utterances, size, speaker_labels=())
+
+
+def key_of(one: Utterance) -> str:
+    """What was ordered, in one line: its hash decides the set."""
+    return " ".join(f"{label}={words}" for label, words in sorted(one.labels.items()))
+
+
+def read_orders(corpus: Path) -> list[Utterance]:
+    """The orders whose audio is there, by id; their slots are labels, and texts they have none.
+
+    Raises:
+        UserError: not the published layout, an order that the grammar lacks, or no audio at all.
+    """
+    path, folder = corpus / "data/label/label.json", corpus / "data/speech/clean"
+    if not path.is_file() or not folder.is_dir():
+        layout = PUBLISHED.read_text(encoding="utf-8").partition("\n\n")[2]
+        raise UserError(f"{corpus}: not the corpus as it was published\n\n{layout}")
+    try:
+        published = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON ({error}; clone the repository again)") from None
+    orders, absent = [], []
+    for file, label in sorted(published.items()):
+        try:
+            ordered = order(label["slots"])
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: {file}: {error} (correct it, or take it out)") from None
+        id, place = Path(file).stem, sound(folder / file)
+        if place:
+            orders.append(Utterance(id, id, id, str(place.resolve()), labels=ordered))
+        else:
+            absent.append(file)
+    if not orders:
+        raise UserError(f"{folder}: holds none of the {len(published)} files that label.json names")
+    if absent:
+        print(f"{len(absent)} of {len(published)} orders have no audio and are left out: {' '.join(absent)}")
+    return orders
+
+
+def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str], dict[str, str]]:
+    """Id → train or test, and id → sentence.
+
+    Raises:
+        UserError: naming a line that is not `file, split, transcript`, or has no sentence of the grammar.
+    """
+    head, *lines = text_of(path).splitlines()
+    if head.split("\t") != COLUMNS:
+        raise UserError(f"{path}:1: the columns are not {', '.join(COLUMNS)} (with TABs between them)")
+    slots = {one.id: one.labels for one in orders}
+    sides: dict[str, str] = {}
+    texts: dict[str, str] = {}
+    for number, line in enumerate(lines, 2):
+        fields = line.split("\t")
+        if len(fields) != len(COLUMNS) or fields[1] not in ("train", "test"):
+            raise UserError(f"{path}:{number}: not a file, train or test, a transcript, with TABs between")
+        id = Path(fields[0]).stem
+        if id not in slots:
+            continue
+        if fields[2] not in sentences(slots[id]):
+            raise UserError(f"{path}:{number}: {fields[2]!r} is no sentence of the grammar for {slots[id]}")
+        sides[id], texts[id] = fields[1:]
+    if without := sorted(set(slots) - set(texts)):
+        print(f"{path}: {len(without)} orders have no line and are left out: {' '.join(without)}")
+    return sides, texts
+
+
+def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
+    """Id → what the base hears; also written to `out`, as Kaldi's text."""
+    from ia3_speech.decode import decode
+    from ia3_speech.recogniser import load_recogniser
+
+    print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
+    heard = decode(load_recogniser(base), orders, on_error="fail").texts
+    write_text(out, format_text(heard))
+    return heard
+
+
+if __name__ == "__main__":
+    command(main)

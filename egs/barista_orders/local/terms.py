@@ -1,0 +1,50 @@
+#!/usr/bin/env python3
+"""The terms of the orders: the slots, by category.
+
+    local/terms.py DATA/test TERMS [--train DATA/train]
+
+In: the labels drink, size, roast, shots, milk and sugar of a test set (and of train). Out: what was ordered,
+for `python -m ia3_speech.score --terms`, one a line:
+
+    a lot of skim milk<TAB>milk<TAB>only in test
+    double shot<TAB>shots
+
+"only in test" is what no order of train holds. What was decoded plays no part.
+"""
+
+from pathlib import Path
+
+from grammar import LABELS
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import read
+
+
+def main(data: Path, out: Path, train: Path | None = None) -> None:
+    """Write the slots of DATA to OUT.
+
+    Args:
+        data: the test set, a Kaldi data directory
+        out: the term list
+        train: the training set; terms that it lacks get the category "only in test" as well
+    """
+    found = slots_of(data)
+    if not found:
+        raise UserError(f"{data}: none of its utterances has a slot (utt2drink, …; prepare it again)")
+    known = slots_of(train) if train else found
+    new = [slot for slot in found if slot not in known]
+    lines = ["\t".join([*slot, *(["only in test"] if slot in new else [])]) for slot in found]
+    write_text(out, "\n".join(lines) + "\n")
+    print(f"{out}: {len(found)} terms, {len(new)} of them only in test")
+
+
+def slots_of(data: Path) -> list[tuple[str, str]]:
+    """(words, category) of every slot that occurs, sorted."""
+    names = set(LABELS.values())
+    pairs = (item for one in read(data, wav=False) for item in one.labels.items())
+    return sorted({(words, name) for name, words in pairs if name in names})
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Domain: coffee orders, spoken by more than fifty people of the crowd (Picovoice's speech-to-intent benchmark).
+#
+#   git clone https://github.com/Picovoice/speech-to-intent-benchmark       the corpus, 619 orders
+#   bash run.sh --corpus speech-to-intent-benchmark                         adapt to it
+#   bash run.sh --corpus DIR --size small                                   a little of it, to see that all works
+#   bash run.sh --corpus DIR --seeds 5                                      any option of recipes/adapt.sh
+set -euo pipefail
+export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
+cd "$(dirname "$0")"
+. ./path.sh
+
+own="base" published=local/published.txt
+. own_options.sh
+base=${base:-mini}
+[[ ! -e $(from_start "$base") ]] || base=$(realpath "$(from_start "$base")")
+
+# Data: no transcripts are published, only what was ordered. The publisher's grammar has a few hundred sentences
+# for an order; the one that is nearest to what the base hears is taken (or that of transcripts.tsv, if it is
+# there). No sentence is on both sides; the speakers are unknown and may be. The terms are the slots.
+corpus="--corpus-name barista_orders --terms local/terms.py"
+prepare="local/prepare.py --base $base"
+
+# Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
+# are drawn over utterances. At the end: how often narrowing alone finds the sentence of transcripts.tsv.
+method="--name barista --train-config ../../recipes/conf/ia3.yaml --last local/agreement.sh"
+
+# shellcheck disable=SC2086
+adapt.sh $corpus --prepare "$prepare" --base "$base" $method --score-opts "--cluster utterance" "$@"

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Accent: from an untouched base to a recogniser for English spoken by people whose first language is Mandarin.
+# Real recordings of 250 adults and children, published as OpenSLR 101.
+#
+#   bash run.sh --download DIR                     fetch the corpus from its publisher (520 MB) into DIR, and adapt
+#   bash run.sh --corpus DIR/speechocean762        the corpus is at hand; README.md has its layout
+#   bash run.sh --corpus DIR … --size small        a little of it, to see that everything works
+#   bash run.sh --corpus DIR … --seeds 3           any option of recipes/adapt.sh; --help lists them
+set -euo pipefail
+export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
+cd "$(dirname "$0")"
+. ./path.sh
+
+own="download" own_help="  --download DIR        fetch the corpus into DIR first, perhaps from a mirror: OPENSLR=URL"
+published=local/published.txt
+. own_options.sh
+if [[ -n $download ]]; then
+  download=$(from_start "$download")
+  download.py "${OPENSLR:-https://www.openslr.org/resources}/101/speechocean762.tar.gz" "$download" \
+    speechocean762
+  set -- --corpus "$download/speechocean762" "$@"
+fi
+
+# Data: the published train speakers, a share of whom, adults and children, become dev. The published test speakers
+# are two sets: the adults are the headline; children are hard for reasons besides the accent.
+corpus="--corpus-name speechocean762 --prepare local/prepare.py"
+
+# Method: one adapter for the accent, IA³ vectors alone (recipes/conf/ia3.yaml), at most eight epochs, chosen by
+# the WER of dev; each test set is decoded once with the base and once with the adapter.
+method="--name mandarin --train-config ../../recipes/conf/ia3.yaml"
+
+# shellcheck disable=SC2086
+adapt.sh $corpus $method --test-sets "test_adults test_children" "$@"

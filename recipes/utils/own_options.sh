@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Source this in a run.sh: it takes the recipe's own options out of the line. What is left in "$@" is for adapt.sh.
+#
+#   own="download reader"                # sets $download and $reader, "" where they are not given
+#   own_help="  --download DIR  …"       # printed before the help of adapt.sh
+#   published=local/published.txt        # printed, and the end with code 1, where the line names no corpus
+#   . own_options.sh
+
+# shellcheck disable=SC2154  # the caller's
+for _own_name in $own; do printf -v "$_own_name" %s ""; done
+_own_rest=() _own_corpus=false
+while [[ $# -gt 0 ]]; do
+  _own_name=${1#--}
+  case $1 in --corpus | --config | --download) _own_corpus=true ;; esac
+  if [[ $1 == --help || $1 == -h ]]; then
+    _own_corpus=true
+    [[ -z ${own_help-} ]] || printf '%s\n\n' "$own_help"
+  fi
+  if [[ $1 == --* && " $own " == *" $_own_name "* ]]; then
+    [[ $# -ge 2 ]] || { echo "$0: option $1 has no value" >&2; exit 1; }
+    printf -v "$_own_name" %s "$2"
+    shift 2
+  else
+    _own_rest+=("$1")
+    shift
+  fi
+done
+set -- ${_own_rest[@]+"${_own_rest[@]}"}
+if [[ $_own_corpus == false && -n ${published-} ]]; then
+  cat "$published" >&2
+  exit 1
+fi
+unset _own_name _own_rest _own_corpus
+
+# from_start PATH: a path on the line is relative to where the user stood.
+from_start() { if [[ $1 == /* ]]; then echo "$1"; else echo "$IA3_SPEECH_START_DIR/$1"; fi; }

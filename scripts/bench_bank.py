@@ -1,0 +1,264 @@
+"""How fast a bank of adapters is: a batch of many adapters against one, edits, and thousands resident.
+
+    python scripts/bench_bank.py --out exp/bench_bank.md
+    python scripts/bench_bank.py --base wav2vec2-base       random weights in that shape; or tiny
+
+What flows in: a base; the adapters are random. What comes out: a Markdown table. Three models over the same
+weights take turns, in each repeat once: the plain base, the base with one adapter attached, the bank with
+another adapter for each row; a ratio is the median of the repeats' own, so that what else the machine does
+weighs on both sides. The last table fills a bank of wav2vec2-base's shape, in float32 and in bfloat16.
+"""
+
+import copy
+import json
+import mmap
+import platform
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ia3_speech import ia3  # noqa: E402
+from ia3_speech.adapters import files  # noqa: E402
+from ia3_speech.adapters.bank import Bank  # noqa: E402
+from ia3_speech.adapters.files import Adapter  # noqa: E402
+from ia3_speech.atomic import replacing  # noqa: E402
+from ia3_speech.audio import SAMPLE_RATE  # noqa: E402
+from ia3_speech.base import Base, load_base, make_base  # noqa: E402
+from ia3_speech.cli import command  # noqa: E402
+from ia3_speech.ia3 import IA3Config  # noqa: E402
+
+TINY = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+    "conv_dim": (16, 16, 16), "conv_kernel": (10, 8, 4), "conv_stride": (5, 8, 8),
+    "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4,
+}  # fmt: skip
+SHAPES = {"tiny": TINY, "wav2vec2-base": {}}  # transformers' defaults are wav2vec2-base
+EDITS = 50  # repeats of what takes microseconds
+GIB = 2**30
+CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
+
+
+@dataclass
+class Options:
+    """Options of one run.
+
+    Args:
+        base: a base as everywhere, or a random one in the shape tiny or wav2vec2-base
+        rows: rows of the batch, each with an adapter of its own
+        seconds: the longest row; the shortest is half as long
+        repeats: how often the three models take their turns
+        residents: adapters in the bank while the batch is timed
+        resident_shape: shape of the base of the last table
+        resident_adapters: adapters in the banks of the last table; 0 leaves it out
+        threads: of torch; 0 leaves its own choice
+        out: where the Markdown goes; it is printed in any case
+    """
+
+    base: str = "mini"
+    rows: int = 16
+    seconds: float = 8.0
+    repeats: int = 15
+    residents: int = 1_000
+    resident_shape: str = "wav2vec2-base"
+    resident_adapters: int = 10_000
+    threads: int = 0
+    out: Path | None = None
+
+
+def main(options: Options) -> None:
+    """Measure and write the tables."""
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    base = any_base(options.base)
+    parts = [heading(base), batches(options, base)]
+    if options.resident_adapters:
+        parts.append(residents(options))
+    text = "\n".join(parts)
+    print(text, end="")
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(options.out) as new:
+            new.write_text(text, "utf-8")
+
+
+def heading(base: Base) -> str:
+    """What was measured, and where."""
+    device = torch.cuda.get_device_name() if base.device.type == "cuda" else platform.machine()
+    words = " ".join(Path(word).name if n == 0 else word for n, word in enumerate(sys.argv))
+    return (
+        f"# Many adapters at once\n\n`python {words}`: base {base.name}, {device}, {torch.get_num_threads()} "
+        f"threads, torch {torch.__version__}\n"
+    )
+
+
+def any_base(name: str) -> Base:
+    return random_base(name) if name in SHAPES else load_base(name)
+
+
+def random_base(shape: str) -> Base:
+    """A Wav2Vec2ForCTC of that shape with random weights, and a processor of 29 characters."""
+    from transformers import (
+        Wav2Vec2Config,
+        Wav2Vec2CTCTokenizer,
+        Wav2Vec2FeatureExtractor,
+        Wav2Vec2ForCTC,
+        Wav2Vec2Processor,
+    )
+
+    torch.manual_seed(0)
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(vocab_size=len(CHARACTERS), pad_token_id=0, **SHAPES[shape]))
+    with tempfile.TemporaryDirectory() as folder:
+        vocabulary = Path(folder) / "vocab.json"
+        vocabulary.write_text(json.dumps({character: n for n, character in enumerate(CHARACTERS)}))
+        marks = {"unk_token": "<pad>", "pad_token": "<pad>", "bos_token": None, "eos_token": None}
+        tokenizer = Wav2Vec2CTCTokenizer(str(vocabulary), word_delimiter_token="|", **marks)
+    processor = Wav2Vec2Processor(Wav2Vec2FeatureExtractor(do_normalize=True), tokenizer)
+    return make_base(model, processor, f"random {shape}")
+
+
+def twin(base: Base) -> Base:
+    """The same base as another model: it can carry other vectors, over the same weights in memory."""
+    tensors = [*base.model.parameters(), *base.model.buffers()]
+    model = copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors})
+    return Base(**(vars(base) | {"model": model}))
+
+
+def adapters(base: Base) -> Callable[[int], Adapter]:
+    """Seed → an adapter of random numbers in [0.9, 1.1]: keys, values, ffn, all layers."""
+    places = ia3.places(base.model, IA3Config())
+    widths = [ia3.width_of(base.model, place) for place in places]
+
+    def make(seed: int) -> Adapter:
+        numbers = 0.9 + 0.2 * torch.rand(sum(widths), generator=torch.Generator().manual_seed(seed))
+        return Adapter(str(seed), IA3Config(), dict(zip(places, numbers.split(widths), strict=True)))
+
+    return make
+
+
+def batches(options: Options, base: Base) -> str:
+    """The three models in turn, then what one edit and one choice take in the bank."""
+    random = np.random.default_rng(0)
+    samples = np.linspace(options.seconds / 2, options.seconds, options.rows) * SAMPLE_RATE
+    waves = [random.standard_normal(int(n)).astype("float32") for n in samples]
+    make, attached, stacked = adapters(base), twin(base), twin(base)
+    files.put(attached.model, make(0))
+    bank = Bank(stacked, capacity=options.residents + 1)
+    for seed in range(max(options.residents, options.rows)):
+        bank.add(str(seed), make(seed))
+    names = [str(seed) for seed in range(len(waves))]
+    turns = {
+        "the plain base": lambda: base.logits(waves),
+        "one adapter attached": lambda: attached.logits(waves),
+        f"{len(waves)} adapters of the bank": lambda: bank.logits(waves, names),
+        "the bank, rows of the base alone": lambda: bank.logits(waves, [None] * len(waves)),
+    }
+    times = take_turns(turns, options.repeats)
+    one = times["one adapter attached"]
+    lines = [
+        f"## A batch of {len(waves)} rows, {options.seconds / 2:g} to {options.seconds:g} s, "
+        f"{len(bank):,} adapters resident",
+        "",
+        "| batch | seconds, median | least | ratio to one adapter, median of the repeats |",
+        "|---|---:|---:|---:|",
+    ]
+    for name, seconds in times.items():
+        ratio = median(a / b for a, b in zip(seconds, one, strict=True))
+        lines.append(f"| {name} | {median(seconds):.4f} | {min(seconds):.4f} | {ratio:.3f} |")
+    return "\n".join([*lines, "", *edits(bank, make, names), ""])
+
+
+def take_turns(turns: dict[str, Callable], repeats: int, rotate: bool = True) -> dict[str, list[float]]:
+    """Name → seconds of each repeat, after one round that isn't timed. Each begins with another name."""
+    times: dict[str, list[float]] = {name: [] for name in turns}
+    order = list(turns)
+    for repeat in range(repeats + 1):
+        first = repeat % len(order) if rotate else 0
+        for name in order[first:] + order[:first]:
+            seconds = timed(turns[name])
+            if repeat:
+                times[name].append(seconds)
+    return times
+
+
+def timed(act: Callable) -> float:
+    start = time.perf_counter()
+    act()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def edits(bank: Bank, make: Callable[[int], Adapter], names: list[str]) -> list[str]:
+    """Microseconds of an edit with an adapter that is in memory, and of picking a batch's rows."""
+    other = make(len(bank))
+    turns = {
+        "replace an adapter": lambda: bank.replace("0", other),
+        "drop one": lambda: bank.drop("0"),
+        "add one": lambda: bank.add("0", other),
+        f"pick {len(names)} rows for a batch": lambda: bank.pick(names),
+        f"pick {len(names)} rows, each a sum of two": lambda: bank.pick(
+            [f"{name}:0.5+0:0.5" for name in names]
+        ),
+    }
+    times = take_turns(turns, EDITS, rotate=False)
+    lines = [f"| {name} | {1e6 * median(seconds):.0f} |" for name, seconds in times.items()]
+    return ["| in the bank | microseconds, median |", "|---|---:|", *lines]
+
+
+def residents(options: Options) -> str:
+    """Banks that are filled: what they take, and that picking takes as long as in an almost empty one."""
+    base, count, rows = random_base(options.resident_shape), options.resident_adapters, options.rows
+    size = sum(vector.numel() for vector in adapters(base)(0).vectors.values())
+    lines = [
+        f"## {count:,} adapters of the shape of {options.resident_shape}, {size:,} numbers each",
+        "",
+        f"| tables | GiB | the process grew by, GiB | add one, µs | pick {rows} rows of {rows}, µs "
+        f"| pick {rows} rows of {count:,}, µs |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for dtype in ("float32", "bfloat16"):
+        memory, speed = filled(base, dtype, count, rows)
+        cells = [f"{number / GIB:.2f}" for number in memory] + [f"{1e6 * number:.0f}" for number in speed]
+        lines.append(f"| {dtype} | {' | '.join(cells)} |")
+        ia3.detach(base.model)  # the next bank's turn
+    return "\n".join([*lines, ""])
+
+
+def filled(base: Base, dtype: str, count: int, rows: int) -> tuple[list[int], list[float]]:
+    """Bytes that a bank of `count` adapters has and that the process grew by; seconds of adding one, and of
+    picking rows while the bank is nearly empty and when it is full."""
+    before, make = resident_bytes(), adapters(base)
+    bank = Bank(base, dtype=dtype, capacity=count)
+
+    def add(seeds: range) -> list[float]:
+        made = ((str(seed), make(seed)) for seed in seeds)
+        return [timed(lambda pair=pair: bank.add(*pair)) for pair in made]
+
+    def pick() -> float:
+        names = [str(seed) for seed in np.linspace(0, len(bank) - 1, rows).astype(int)]
+        return median(take_turns({"": lambda: bank.pick(names)}, EDITS)[""])
+
+    few_added = add(range(rows))
+    few = pick()
+    added = few_added + add(range(rows, count))
+    return [bank.nbytes, resident_bytes() - before], [median(added), few, pick()]
+
+
+def resident_bytes() -> int:
+    """Memory of this process, as Linux tells it; elsewhere 0."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[1]) * mmap.PAGESIZE if statm.exists() else 0
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,333 @@
+"""adapters.card: the text to the letter, what the Hub makes of it, and that it tells no paths."""
+
+import json
+
+import numpy as np
+import pytest
+from huggingface_hub import ModelCard
+from huggingface_hub.repocard import metadata_load
+from safetensors.numpy import save_file
+
+from ia3_speech.adapters import card
+from ia3_speech.cli import UserError
+
+RECORD = {
+    "schema": 1,
+    "base": "facebook/wav2vec2-base-960h",
+    "fingerprint": {
+        "architecture": "Wav2Vec2ForCTC", "model_type": "wav2vec2", "layers": 12, "hidden": 768, "ffn": 3072,
+        "vocabulary": 32, "dtype": "float32", "sha256": "3f2a8c1177",
+    },
+    "config": {"placements": ["key", "value", "ffn"], "layers": "all", "train_head": False},
+    "labels": {"speaker": "42", "accent": "scots", "language": "en-GB"},
+    "training": {
+        "data": "/home/ann/data/medical_notes/train", "utterances": 1412, "audio_seconds": 3240.0, "seed": 1,
+        "epochs": 8, "learning_rate": 0.01, "dev_wer": 0.3125, "seconds": 99.0,
+    },
+    "scores": [
+        {
+            "set": "medical_notes/test", "wer": 0.4, "wer_ci": [0.371, 0.43], "ci_unit": "speaker",
+            "cer": 0.105, "words": 4123, "utterances": 300, "base_wer": 0.463, "relative": -0.136,
+            "relative_ci": [-0.18, -0.091],
+        },
+    ],
+    "version": "0.1.0",
+}  # fmt: skip
+SIZES = {"key": 9216, "value": 9216, "ffn": 36864}
+
+TEXT = """\
+---
+base_model: facebook/wav2vec2-base-960h
+base_model_relation: adapter
+pipeline_tag: automatic-speech-recognition
+library_name: ia3-speech
+tags:
+- ia3
+- ia3-speech
+- peft
+- wav2vec2
+- speaker-adaptation
+- accent-adaptation
+- biometric-data
+language:
+- en
+metrics:
+- wer
+- cer
+model-index:
+- name: speaker42
+  results:
+  - task:
+      type: automatic-speech-recognition
+      name: Automatic Speech Recognition
+    dataset:
+      type: medical_notes
+      name: medical_notes/test
+    metrics:
+    - type: wer
+      value: 40.0
+      name: WER (95 % interval 37.1-43.0)
+      args:
+        interval:
+        - 37.1
+        - 43.0
+        level: 95
+        resampled: speaker
+    - type: cer
+      value: 10.5
+      name: CER
+---
+
+# speaker42
+
+An adapter for speech recognition: 55,296 numbers, IA³ vectors that multiply activations of a frozen CTC \
+model ([Liu et al. 2022](https://arxiv.org/abs/2205.05638)).
+
+> **Data about a person.** This adapter was fitted to the voice of one person. Treat it as biometric data \
+about that person: where it can serve to identify them, it is of the special categories of personal data \
+(GDPR, Article 9). Keep, share or publish it only with their explicit consent or on another ground of \
+Article 9(2), and delete it when that ground ends.
+
+| | |
+|---|---|
+| base | [facebook/wav2vec2-base-960h](https://huggingface.co/facebook/wav2vec2-base-960h) |
+| architecture | Wav2Vec2ForCTC, 12 layers of 768/3072, 32 symbols, weights 3f2a8c11 in float32 |
+| placements | key (9,216 numbers), value (9,216 numbers), ffn (36,864 numbers) |
+| layers | all |
+| for | speaker 42, accent scots, language en-GB |
+| trained on | medical\\_notes/train, 1,412 utterances, 0.9 hours of audio |
+| training | 8 epochs, learning rate 0.01, seed 1, WER of the dev set 31.2% |
+| made by | ia3-speech 0.1.0 |
+
+## Scores
+
+| test set | WER | 95 % interval | WER of the base | change | CER | words | resampled |
+|---|---:|---:|---:|---:|---:|---:|---|
+| medical\\_notes/test | 40.0% | 37.1%–43.0% | 46.3% | -13.6% (-18.0 to -9.1) | 10.5% | 4,123 | speakers |
+
+## Use
+
+```bash
+python -m ia3_speech.transcribe --adapter speaker42 audio.wav
+```
+
+```python
+from ia3_speech import load_adapter, load_base
+
+base = load_base("facebook/wav2vec2-base-960h")
+load_adapter(base.model, "speaker42")
+```
+
+PEFT loads the folder too: `PeftModel.from_pretrained(model, FOLDER)`.
+
+<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->
+"""
+
+BARE = """\
+---
+base_model_relation: adapter
+pipeline_tag: automatic-speech-recognition
+library_name: ia3-speech
+tags:
+- ia3
+- ia3-speech
+---
+
+# IA³ adapter of my-base
+
+An adapter for speech recognition: a trained CTC head of 957 numbers.
+
+| | |
+|---|---|
+| base | my-base |
+| placements | head (957 numbers) |
+
+## Scores
+
+None recorded (`python -m ia3_speech.adapters card` adds them).
+
+## Use
+
+`ADAPTER` is this folder, or the name that it is registered under.
+
+`BASE` is the folder of the base.
+
+```bash
+python -m ia3_speech.transcribe --adapter ADAPTER --base BASE audio.wav
+```
+
+```python
+from ia3_speech import load_adapter, load_base
+
+base = load_base("BASE")
+load_adapter(base.model, "ADAPTER")
+```
+
+<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->
+"""
+
+
+def test_the_text():
+    assert card.text(RECORD, SIZES, name="speaker42") == TEXT
+    assert card.text({"base": "/home/ann/my-base"}, {"head": 957}, peft=False) == BARE
+
+
+def test_the_hub_reads_it(tmp_path):
+    file = tmp_path / "README.md"
+    file.write_text(TEXT)
+    front = metadata_load(file)
+    assert (front["base_model"], front["base_model_relation"]) == ("facebook/wav2vec2-base-960h", "adapter")
+    data = ModelCard.load(file).data
+    assert (data.pipeline_tag, data.library_name, data.language) == (card.TASK, "ia3-speech", ["en"])
+    assert data.model_name == "speaker42"
+    wer, cer = data.eval_results
+    assert (wer.dataset_name, wer.metric_type, wer.metric_value) == ("medical_notes/test", "wer", 40.0)
+    assert wer.metric_args["interval"] == [37.1, 43.0] and cer.metric_value == 10.5
+    file.write_text(BARE)
+    assert ModelCard.load(file).data.eval_results is None
+
+
+@pytest.mark.parametrize(
+    ("base", "found", "shown"),
+    [
+        (
+            "facebook/hubert-large-ls960-ft",
+            "facebook/hubert-large-ls960-ft",
+            "facebook/hubert-large-ls960-ft",
+        ),
+        ("mini", None, "mini"),
+        ("/home/ann/models/my-base", None, "my-base"),
+        ("/home/ann/models/my-base/", None, "my-base"),
+        ("C:\\Users\\ann\\my-base", None, "my-base"),
+        ("/home/ann/mini", None, "unnamed"),  # not the mini base
+        ("exp/base", None, "base"),  # a folder here, though it looks like an id
+        ("", None, "unnamed"),
+        (None, None, "unnamed"),
+    ],
+)
+def test_a_base_is_named_only_where_others_can_find_it(tmp_path, monkeypatch, base, found, shown):
+    (tmp_path / "exp/base").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert (card.hub_id(base), card.base_name(base)) == (found, shown)
+    text = card.text(RECORD | {"base": base}, SIZES)
+    assert ("base_model: " in text) == bool(found)
+    assert "ann" not in text and "/home" not in text
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("data/medical_notes/test", "medical_notes/test"),
+        ("/home/ann/data/medical_notes/test/", "medical_notes/test"),
+        ("data/test", "test"),
+        ("/home/ann/test", "test"),
+        ("D:\\data\\clinic\\test", "clinic/test"),
+        ("data", "data"),
+        ("", "unnamed"),
+    ],
+)
+def test_a_data_directory_is_named_without_what_stands_above_data(path, name):
+    assert card.set_name(path) == name
+
+
+@pytest.mark.parametrize(
+    ("language", "front"),
+    [("en", ["en"]), ("en-GB", ["en"]), ("Sorbian", None), ("English", None), ("", None)],
+)
+def test_a_language_is_for_the_hub_only_as_a_code(language, front):
+    labels = {"language": language}
+    assert card.front_matter(RECORD | {"labels": labels}, None, True).get("language") == front
+
+
+def test_labels_can_not_break_the_card(tmp_path):
+    labels = {"domain": "a|b\n# not a title\n---\n<script>", "speaker": ""}
+    text = card.text(RECORD | {"labels": labels}, SIZES)
+    (tmp_path / "README.md").write_text(text)
+    assert ModelCard.load(tmp_path / "README.md").data.tags[-1] == "domain-adaptation"
+    assert "\n# IA³ adapter: domain a\\|b # not a title --- \\<script\\>\n" in text
+    assert "| for | domain a\\|b # not a title --- \\<script\\> |" in text
+    assert "biometric" not in text  # no speaker, though there is a label for one
+
+
+def test_a_trainer_may_remember_anything():
+    training = {"epochs": "many", "data": ["a", "b"], "utterances": None, "audio_seconds": "long", "seed": 3}
+    assert "| training | seed 3 |" in card.text(RECORD | {"training": training}, SIZES)
+    assert "WER" not in card.trained_how({}) and card.trained_on({}) == ""
+
+
+def test_a_set_without_reference_words_has_no_place_on_the_hubs_boards():
+    record = RECORD | {"scores": [{"set": "x/test", "wer": None, "wer_ci": None, "words": 0}]}
+    assert "| x/test |  |  |  |  |  | 0 |  |" in card.text(record, SIZES)
+    assert "model-index" not in card.text(record, SIZES)
+
+
+# ---- on disk
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    folder = tmp_path / "exp/a/adapter"
+    folder.mkdir(parents=True)
+    save_file({"a.1.k_proj.ia3_key": np.ones(5, np.float32)}, folder / "ia3_speech.safetensors")
+    (folder / "ia3_speech.json").write_text(json.dumps(RECORD | {"scores": []}))
+    return folder
+
+
+def score_file(folder, data, wer):
+    folder.mkdir(exist_ok=True)
+    score = {
+        "schema": 1, "data": data, "wer": wer, "wer_ci": [wer - 0.1, wer + 0.1], "ci_unit": "speaker",
+        "cer": 0.1, "cer_ci": None, "words": 10, "utterances": 2, "term_error_rate": None,
+        "changes": {"wer": {"baseline": 0.5, "relative": wer / 0.5 - 1, "relative_ci": None}},
+    }  # fmt: skip
+    (folder / "score.json").write_text(json.dumps(score))
+    return folder / "score.json"
+
+
+def test_scores_are_added_and_replaced(adapter, tmp_path):
+    weights = (adapter / "ia3_speech.safetensors").read_bytes()
+    first, second = (score_file(tmp_path / name, f"data/x/{name}", 0.4) for name in ("test", "other"))
+    assert card.update(adapter, "s42", [first, second]) == adapter / "README.md"
+    text = (adapter / "README.md").read_text()
+    assert "| x/test | 40.0% | 30.0%–50.0% | 50.0% | -20.0% | 10.0% | 10 | speakers |\n| x/other |" in text
+    assert "# s42\n" in text and "5 numbers" in text and "PEFT" not in text
+    before = [(path, path.stat().st_mtime_ns) for path in sorted(adapter.iterdir())]
+    card.update(adapter, "s42", [first, second])  # as a recipe does at every run
+    assert [(path, path.stat().st_mtime_ns) for path in sorted(adapter.iterdir())] == before
+    card.update(adapter, None, [score_file(tmp_path / "test", "data/x/test", 0.3)])
+    record = json.loads((adapter / "ia3_speech.json").read_text())
+    assert [(one["set"], one["wer"]) for one in record["scores"]] == [("x/test", 0.3), ("x/other", 0.4)]
+    assert record | {"scores": []} == RECORD | {"scores": []}
+    assert (adapter / "ia3_speech.safetensors").read_bytes() == weights
+
+
+def test_the_score_of_a_real_run(tmp_path):
+    """score.json as `python -m ia3_speech.score` writes it."""
+    from ia3_speech.score import main as score
+
+    tables = {"text": "a-1 one two\nb-1 three\n", "utt2spk": "a-1 a\nb-1 b\n", "spk2utt": "a a-1\nb b-1\n"}
+    (tmp_path / "data/x/test").mkdir(parents=True)
+    for name, text in tables.items():
+        (tmp_path / "data/x/test" / name).write_text(text)
+    for name, text in {"base": "a-1 one\nb-1 tree\n", "ours": "a-1 one two\nb-1 tree\n"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text(text)
+    score(tmp_path / "data/x/test", tmp_path / "ours", baseline=tmp_path / "base", replications=20)
+    found = card.read_score(tmp_path / "ours/score.json")
+    assert (found["set"], found["words"], found["ci_unit"]) == ("x/test", 3, "speaker")
+    assert found["wer"] == pytest.approx(1 / 3) and found["base_wer"] == pytest.approx(2 / 3)
+    assert found["relative"] == pytest.approx(-0.5) and len(found["wer_ci"]) == len(found["relative_ci"]) == 2
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"wer": 1}', '{"schema": 2, "wer": 1}', '{"schema": 1}'])
+def test_what_is_no_score(adapter, tmp_path, text):
+    (tmp_path / "score.json").write_text(text)
+    with pytest.raises(UserError, match=r"score\.json: .*\(python -m ia3_speech\.score writes it\)"):
+        card.update(adapter, None, [tmp_path / "score.json"])
+    assert not (adapter / "README.md").exists()
+
+
+def test_an_adapter_without_our_record_gets_no_card(adapter):
+    (adapter / "ia3_speech.json").unlink()
+    with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
+        card.update(adapter)

@@ -1,0 +1,184 @@
+"""expressions: what a user types for an adapter; an exact name or path wins, errors name their cure."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+from ia3_speech.adapters import store
+from ia3_speech.adapters.expressions import ExpressionError, averaged, interpolated, terms, written
+from ia3_speech.adapters.store import UnknownAdapter, register
+
+CURE = "(write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5)"
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """A function that writes an adapter's files; its folder."""
+
+    def make(folder="adapter"):
+        place = tmp_path / folder
+        place.mkdir(parents=True)
+        save_file({"a.ia3_key": np.ones(4)}, place / "ia3_speech.safetensors")
+        (place / "ia3_speech.json").write_text(json.dumps({"base": "mini"}))
+        return place
+
+    return make
+
+
+@pytest.fixture
+def registered(adapter, tmp_path, monkeypatch):
+    """accent, medical and en-gb in the store; the working directory is empty."""
+    for name in ("accent", "medical", "en-gb"):
+        register(adapter(f"made/{name}"), name)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+
+
+def read(expression) -> list[tuple[str, float]]:
+    return [(term.name, term.weight) for term in terms(expression)]
+
+
+@pytest.mark.parametrize(
+    ("expression", "found"),
+    [
+        ("accent", [("accent", 1)]),
+        ("accent+medical", [("accent", 1), ("medical", 1)]),
+        ("accent:0.7+medical:0.5", [("accent", 0.7), ("medical", 0.5)]),
+        ("medical+en-gb:-1", [("medical", 1), ("en-gb", -1)]),
+        ("accent:0", [("accent", 0)]),
+        ("accent:.5", [("accent", 0.5)]),
+        ("accent:1e+2+medical:1e-2", [("accent", 100), ("medical", 0.01)]),
+        ("accent:+0.5", [("accent", 0.5)]),
+        (" accent : 0.7 + medical ", [("accent", 0.7), ("medical", 1)]),
+        ("accent+accent", [("accent", 1), ("accent", 1)]),
+    ],
+)
+def test_sums(registered, expression, found):
+    assert read(expression) == found
+    assert [term.folder for term in terms(expression)] == [store.home() / name for name, _ in found]
+
+
+def test_an_exact_name_wins_over_arithmetic(registered, adapter):
+    """PEFT's fault 6: its add_weighted_adapter under an existing name does nothing, and says nothing."""
+    both = register(adapter(), "accent+medical")
+    assert [term.folder for term in terms("accent+medical")] == [both]
+    assert read("accent+medical:0.5") == [("accent+medical", 0.5)]
+    assert read("en-gb:2+accent+medical") == [("en-gb", 2), ("accent+medical", 1)]  # the longest name wins
+    assert read("medical+accent") == [("medical", 1), ("accent", 1)]
+
+
+def test_paths_are_terms_and_may_hold_anything(registered, adapter, tmp_path):
+    odd, plain = adapter("a+b:0.5"), adapter("exp/x/adapter")
+    assert terms(odd)[0].folder == terms(str(odd))[0].folder == odd
+    assert read(f"{odd}:0.3+accent") == [(str(odd), 0.3), ("accent", 1)]
+    assert read(f"accent:2+{odd}") == [("accent", 2), (str(odd), 1)]
+    assert [t.folder for t in terms(f"{tmp_path}/exp/x:-1+medical")] == [plain, store.home() / "medical"]
+    adapter("work/accent:2")
+    assert read("accent:2") == [("accent:2", 1)]  # a folder here, and no longer a weight
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["accent", "medical", "en-gb"]), st.floats(allow_nan=False, allow_infinity=False)
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_what_is_written_is_read_alike(registered, pairs):
+    parts = terms("+".join(f"{name}:{weight!r}" for name, weight in pairs))
+    assert [(part.name, part.weight) for part in parts] == pairs
+    assert terms(written(parts)) == parts
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("accent+", f'"accent+": a term has no name {CURE}'),
+        ("+accent", f'"+accent": a term has no name {CURE}'),
+        ("accent++medical", f'"accent++medical": a term has no name {CURE}'),
+        (":0.5+accent", f'":0.5+accent": a term has no name {CURE}'),
+        (":0.5", f'":0.5": a term has no name {CURE}'),
+        ("accent:", f'"accent:": the weight of accent is "", and not a finite number {CURE}'),
+        (
+            "accent:0,7+medical",
+            f'"accent:0,7+medical": the weight of accent is "0,7", and not a finite number {CURE}',
+        ),
+        ("accent:nan", f'"accent:nan": the weight of accent is "nan", and not a finite number {CURE}'),
+        ("medical:-inf", f'"medical:-inf": the weight of medical is "-inf", and not a finite number {CURE}'),
+    ],
+)
+def test_what_is_no_sum(registered, expression, message):
+    with pytest.raises(ExpressionError) as caught:
+        terms(expression)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("acent", "acent: no adapter has this name (nearest names: accent)"),
+        ("", "(empty): no adapter has this name (there are: accent, en-gb, medical)"),
+        (
+            "accent+medcal:0.5",
+            'medcal: no adapter has this name (nearest names: medical), in "accent+medcal:0.5"',
+        ),
+        (
+            "acent:x+medical",
+            'acent:x: no adapter has this name (nearest names: accent), in "acent:x+medical"',
+        ),
+        ("/no/d+accent", '/no/d: no such folder (there are: accent, en-gb, medical), in "/no/d+accent"'),
+        (
+            "accent-en-gb",
+            "accent-en-gb: no adapter has this name (nearest names: accent, en-gb); to take en-gb away, "
+            "write accent+en-gb:-1",
+        ),
+    ],
+)  # fmt: skip
+def test_unknown_names(registered, expression, message):
+    with pytest.raises(UnknownAdapter) as caught:
+        terms(expression)
+    assert str(caught.value) == message
+
+
+def test_a_name_that_several_have_is_told_so(registered, adapter):
+    for run in ("one", "two"):
+        adapter(f"work/exp/{run}/ia3_seed1/adapter")
+    with pytest.raises(UnknownAdapter) as caught:
+        terms("accent+ia3_seed1:0.5")
+    assert str(caught.value) == (
+        "ia3_seed1: may be any of exp/one/ia3_seed1, exp/two/ia3_seed1 (give one of these paths), "
+        'in "accent+ia3_seed1:0.5"'
+    )
+    assert read("exp/one/ia3_seed1:0.5+exp/two/ia3_seed1:0.5") == [
+        ("exp/one/ia3_seed1", 0.5), ("exp/two/ia3_seed1", 0.5),
+    ]  # fmt: skip
+
+
+def test_equal_shares_and_interpolation(registered):
+    assert written(averaged(terms("accent+medical+en-gb+accent"))) == (
+        "accent:0.25+medical:0.25+en-gb:0.25+accent:0.25"
+    )
+    assert written(interpolated(terms("accent+medical"), 0.25)) == "accent:0.25+medical:0.75"
+    assert written(interpolated(terms("accent+medical"), 0)) == "accent:0+medical"
+    with pytest.raises(ExpressionError, match=r"--average sets the weights \(leave out that of accent:2\)"):
+        averaged(terms("medical+accent:2"))
+    with pytest.raises(ExpressionError, match=r"stands between two adapters, and there is accent$"):
+        interpolated(terms("accent"), 0.5)
+
+
+def test_reading_an_expression_loads_no_torch(registered):
+    script = (
+        "import sys; from ia3_speech.adapters.expressions import terms; "
+        "print(len(terms('accent:0.7+medical')), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False\n"

@@ -1,0 +1,112 @@
+"""adapters.folder: vectors read without torch, and how they are spread."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from ia3_speech.adapters import folder as files
+from ia3_speech.adapters.folder import Spread, placement_of, spread_table, spreads, vectors_in
+from ia3_speech.cli import UserError
+from ia3_speech.kinds import KINDS, PLACEMENTS
+
+BODY = "base_model.model.wav2vec2.encoder.layers"
+VALUES = np.array([0.5, 0.8, 1.0, 1.05, 1.2], np.float32)
+TENSORS = {  # PEFT's names and ours
+    f"{BODY}.10.attention.k_proj.ia3_l": VALUES[:, None],
+    f"{BODY}.2.attention.k_proj.ia3_l": np.full((5, 1), 1.5, np.float32),
+    f"{BODY}.2.feed_forward.output_dense.ia3_l": np.full((1, 7), 0.5, np.float32),
+    "wav2vec2.encoder.layers.2.feed_forward.output_dense.ia3_ffn_output": np.ones(5, np.float32),
+    "wav2vec2.feature_extractor.conv_layers.0.conv.ia3_conv": np.ones(3, np.float32),
+    "somewhere.else.ia3_l": np.ones((2, 1), np.float32),
+    "base_model.model.lm_head.weight": np.ones((4, 5), np.float32),
+}
+
+
+def test_vectors_in_order():
+    found = [(vector.layer, vector.placement, vector.values.size) for vector in vectors_in(TENSORS)]
+    assert found == [
+        (0, "conv", 3), (2, "key", 5), (2, "ffn", 7), (2, "ffn_output", 5), (10, "key", 5), (None, "else", 2),
+    ]  # fmt: skip
+    assert files.sizes_of(TENSORS) == {
+        "key": 10, "ffn": 7, "ffn_output": 5, "conv": 3, "else": 2, "head": 20,
+    }  # fmt: skip
+
+
+def test_the_short_table_agrees_with_every_kind():
+    """`kinds` loads torch, so this module has its own."""
+    assert list(files.PLACEMENTS) == list(PLACEMENTS)
+    for kind in KINDS.values():
+        for placement, sites in kind.sites.items():
+            for site in sites:
+                assert placement_of(f"body.layers.0.{site.module}", site.side) == placement
+
+
+def test_spreads():
+    rows = spreads(vectors_in({name: TENSORS[name] for name in list(TENSORS)[:2]}))
+    assert [(row.layer, row.placement, row.numbers) for row in rows] == [
+        (2, "key", 5), (10, "key", 5), (None, "key", 10),
+    ]  # fmt: skip
+    assert rows[0] == Spread(2, "key", 5, 1.5, 1.5, 1.5, 0.0, 1.0)
+    row = rows[1]
+    assert (row.min, row.mean, row.max) == pytest.approx((0.5, 0.91, 1.2))
+    assert (row.inhibiting, row.amplifying) == pytest.approx((0.4, 0.2))
+    assert rows[2].mean == pytest.approx((0.91 + 1.5) / 2)
+
+
+def test_two_networks_of_one_layer_are_one_row():
+    """Conformers have ffn1 and ffn2."""
+    tensors = {f"e.layers.0.ffn{n}.output_dense.ia3_ffn": np.full(3, n, np.float32) for n in (1, 2)}
+    rows = spreads(vectors_in(tensors))
+    assert [(row.layer, row.numbers, row.mean) for row in rows] == [(0, 6, 1.5), (None, 6, 1.5)]
+
+
+def test_the_table():
+    rows = spreads(vectors_in({name: TENSORS[name] for name in list(TENSORS)[:2]}))
+    assert spread_table(rows) == (
+        "LAYER  PLACEMENT  NUMBERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
+        "    2  key              5  1.500  1.500  1.500       0.0%     100.0%\n"
+        "   10  key              5  0.500  0.910  1.200      40.0%      20.0%\n"
+        "  all  key             10  0.500  1.205  1.500      20.0%      60.0%"
+    )
+
+
+def test_reading(tmp_path):
+    with pytest.raises(
+        UserError, match=r"no adapter_model\.safetensors and no ia3_speech\.safetensors in it$"
+    ):
+        files.read_tensors(tmp_path)
+    (tmp_path / "adapter_model.bin").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(UserError, match=r"adapter_model\.bin is a pickle, which can run code"):
+        files.read_tensors(tmp_path)
+    save_file(TENSORS, tmp_path / "adapter_model.safetensors")
+    assert files.read_tensors(tmp_path).keys() == TENSORS.keys()
+    assert files.numbers(tmp_path) == 47
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"0" * 20)
+    with pytest.raises(UserError, match="damaged: copy it again"):
+        files.read_tensors(tmp_path)
+    assert files.numbers(tmp_path) is None
+
+
+def test_the_record(tmp_path):
+    with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
+        files.read_record(tmp_path)
+    assert files.about(tmp_path) == {}
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/x", "r": 1}')
+    assert files.about(tmp_path) == {"base": "facebook/x"}
+    record = {"base": "mini", "labels": {"domain": "médical"}}
+    (tmp_path / "ia3_speech.json").write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+    assert files.read_record(tmp_path) == files.about(tmp_path) == record
+    odd = {
+        "base": 1,
+        "labels": [],
+        "training": {"seed": 1},
+        "scores": [{"set": "x", "wer": 1.0}, {"set": "y"}, 3],
+    }
+    (tmp_path / "ia3_speech.json").write_text(json.dumps(odd))
+    assert files.about(tmp_path) == {"training": {"seed": 1}, "scores": [{"set": "x", "wer": 1.0}]}
+    for text in ("[1]", "{"):
+        (tmp_path / "ia3_speech.json").write_text(text)
+        with pytest.raises(UserError, match="damaged: copy the adapter again"):
+            files.read_record(tmp_path)

@@ -1,0 +1,445 @@
+"""adapters.hub: push and pull as commands against a small Hub on this machine; offline from the cache."""
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.numpy import save_file
+
+from ia3_speech.adapters import hub, store
+from ia3_speech.adapters.store import UnknownAdapter, resolve
+from ia3_speech.cli import UserError
+
+RECORD = {
+    "schema": 1,
+    "base": "mini",
+    "fingerprint": {"architecture": "Wav2Vec2ForCTC", "model_type": "wav2vec2"},
+    "config": {"placements": ["key"], "layers": "all", "train_head": False},
+    "labels": {"domain": "medical"},
+    "training": {"data": "/home/ann/data/clinic/train", "terms": {"/home/ann/exp/x": "0a1b"}, "seed": 1},
+}
+TOKEN = "hf_of_this_test"
+
+
+# ---- a Hub: as much of its API as huggingface_hub uses to make a repository, to commit and to download
+
+
+@dataclass
+class Repository:
+    files: dict[str, bytes] = field(default_factory=dict)
+    private: bool = False
+    gated: bool = False
+    read_only: bool = False
+    commits: int = 0
+
+    @property
+    def sha(self) -> str:
+        return hashlib.sha1(repr((self.commits, sorted(self.files.items()))).encode()).hexdigest()
+
+
+class Hub(ThreadingHTTPServer):
+    """Repositories by id, and a log of what was asked: `GET /me/a/resolve/…`."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repositories: dict[str, Repository] = {}
+        self.asked: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_GET(self):
+        self.route()
+
+    do_HEAD = do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+    def route(self):
+        path = unquote(self.path.partition("?")[0])
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.asked.append(f"{self.command} {path}")
+        parts = path.strip("/").split("/")
+        if path == "/api/validate-yaml":
+            front = yaml.safe_load(json.loads(body)["content"].split("---\n")[1])
+            return self.answer(200, {"warnings": [], "errors": [] if front["tags"] else ["no tags"]})
+        if path == "/api/repos/create":
+            return self.create(json.loads(body))
+        repo, rest = (
+            ("/".join(parts[2:4]), parts[4:]) if parts[0] == "api" else ("/".join(parts[:2]), parts[2:])
+        )
+        found = self.server.repositories.get(repo)
+        if found is None or (found.private and not self.known()):
+            return self.answer(
+                404 if self.known() else 401, {"error": "no"}, {"X-Error-Code": "RepoNotFound"}
+            )
+        if found.gated:
+            return self.answer(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
+        act = rest[0] if rest else "revision"
+        return getattr(self, act)(repo, found, rest[1:], body)
+
+    def known(self) -> bool:
+        return self.headers.get("Authorization") == f"Bearer {TOKEN}"
+
+    def answer(self, status, value, headers=None):
+        content = value if isinstance(value, bytes) else json.dumps(value).encode()
+        self.send_response(status)
+        for name, text in ({"Content-Length": str(len(content))} | (headers or {})).items():
+            self.send_header(name, text)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def create(self, wanted):
+        repo = f"{wanted.get('organization') or 'me'}/{wanted['name']}"
+        if not self.known():
+            return self.answer(401, {"error": "Invalid credentials"})
+        if repo in self.server.repositories:
+            return self.answer(409, {"error": "exists", "url": f"{self.server.url}/{repo}"})
+        if not repo.startswith("me/"):
+            return self.answer(403, {"error": "not yours"})
+        private = wanted.get("private") or wanted.get("visibility") == "private"
+        self.server.repositories[repo] = Repository(private=bool(private))
+        return self.answer(200, {"url": f"{self.server.url}/{repo}", "name": repo})
+
+    def revision(self, repo, found, rest, _body):
+        if rest and rest[0] not in ("main", found.sha):
+            return self.answer(404, {"error": "no revision"}, {"X-Error-Code": "RevisionNotFound"})
+        siblings = [{"rfilename": name} for name in found.files]
+        return self.answer(
+            200, {"id": repo, "sha": found.sha, "private": found.private, "siblings": siblings, "tags": []}
+        )
+
+    def tree(self, _repo, found, _rest, _body):
+        entries = [
+            {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
+            for name, content in found.files.items()
+        ]
+        return self.answer(200, entries)
+
+    def preupload(self, _repo, found, _rest, body):
+        if found.read_only:
+            return self.answer(403, {"error": "read only"})
+        files = [
+            {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+            for file in json.loads(body)["files"]
+        ]
+        return self.answer(200, {"files": files})
+
+    def commit(self, repo, found, _rest, body):
+        for line in map(json.loads, body.splitlines()):
+            if line["key"] == "file":
+                found.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            if line["key"] == "deletedFile":
+                del found.files[line["value"]["path"]]
+        found.commits += 1
+        url = f"{self.server.url}/{repo}/commit/{found.sha}"
+        return self.answer(200, {"commitUrl": url, "commitOid": found.sha, "pullRequestUrl": None})
+
+    def resolve(self, _repo, found, rest, _body):
+        content = found.files.get("/".join(rest[1:]))
+        if content is None:
+            return self.answer(404, {"error": "no file"}, {"X-Error-Code": "EntryNotFound"})
+        mark = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": found.sha}
+        return self.answer(200, content, mark)
+
+
+@pytest.fixture
+def server():
+    with Hub() as hub:
+        thread = threading.Thread(target=hub.serve_forever, daemon=True)
+        thread.start()
+        yield hub
+        hub.shutdown()
+
+
+@pytest.fixture
+def run(server, tmp_path):
+    """A function that runs `python -m ia3_speech.adapters …` against the Hub: exit code, stdout, stderr."""
+
+    def outcome(*argv, token=TOKEN, **changes):
+        own = {
+            "HF_ENDPOINT": server.url, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0",
+            "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+        }  # fmt: skip
+        environment = os.environ | own | ({"HF_TOKEN": token} if token else {}) | changes
+        command = [sys.executable, "-m", "ia3_speech.adapters", *map(str, argv)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=120
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return outcome
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    """A function that writes an adapter's files under our own names, or PEFT's."""
+
+    def make(folder="exp/a/adapter", own=False, **changes):
+        place = tmp_path / folder
+        place.mkdir(parents=True, exist_ok=True)
+        key = "wav2vec2.encoder.layers.0.attention.k_proj"
+        record = RECORD | changes
+        if own:
+            save_file({f"{key}.ia3_key": np.full(4, 1.5, np.float32)}, place / "ia3_speech.safetensors")
+        else:
+            tensors = {f"base_model.model.{key}.ia3_l": np.full((4, 1), 1.5, np.float32)}
+            save_file(tensors, place / "adapter_model.safetensors")
+            config = {"peft_type": "IA3", "base_model_name_or_path": record["base"]}
+            (place / "adapter_config.json").write_text(json.dumps(config))
+        (place / "ia3_speech.json").write_text(json.dumps(record))
+        return place
+
+    return make
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---- there and back
+
+
+def test_push_and_pull(run, server, adapter):
+    source = adapter(base="/home/ann/models/my-base")
+    (source / ".hidden").write_text("")
+    (source / "notes.txt").write_text("/home/ann")
+    assert run("push", source, "me/clinic") == (0, f"{server.url}/me/clinic: pushed\n", "")
+    there = server.repositories["me/clinic"]
+    assert sorted(there.files) == [
+        "README.md", "adapter_config.json", "adapter_model.safetensors", "ia3_speech.json",
+    ]  # fmt: skip
+    assert there.commits == 1 and not there.private
+    assert there.files["adapter_model.safetensors"] == (source / "adapter_model.safetensors").read_bytes()
+    for name, content in there.files.items():
+        assert b"/home" not in content and b"ann" not in content, name
+    record = json.loads(there.files["ia3_speech.json"])
+    assert (record["base"], record["labels"]) == ("my-base", RECORD["labels"])
+    assert record["training"] == {"data": "clinic/train", "terms": {"x": "0a1b"}, "seed": 1}
+    text = there.files["README.md"].decode()
+    assert "# me/clinic\n" in text and "base_model: " not in text and "| base | my-base |" in text
+
+    assert run("pull", "me/clinic", token=None) == (0, f"clinic: registered in {store.home()}\n", "")
+    place = store.home() / "clinic"
+    assert {name: (place / name).read_bytes() for name in there.files} == there.files
+    assert store.record_of(place)["writer"] == "the Hub's me/clinic"
+
+    # The base's id there; an older form of the adapter leaves nothing behind, nothing else is touched.
+    there.files["LICENSE"] = b"mine"
+    own = adapter("exp/b/adapter", own=True)
+    assert run("push", own, "me/clinic", "--base", "facebook/wav2vec2-base-960h")[0] == 0
+    assert sorted(there.files) == ["LICENSE", "README.md", "ia3_speech.json", "ia3_speech.safetensors"]
+    assert there.commits == 2 and b"base_model: facebook/wav2vec2-base-960h\n" in there.files["README.md"]
+    assert run("pull", "me/clinic", "--force")[0] == 0  # and without: the same repository may replace it
+    assert names(place) == ["README.md", "ia3_speech.json", "ia3_speech.safetensors", "store.json"]
+
+
+def test_by_its_id_online_and_offline(run, server, adapter, tmp_path):
+    """As `--adapter me/clinic` finds it: fresh from the Hub, then without it from the cache."""
+    run("push", adapter(), "me/clinic")
+    code, out, _ = run("show", "me/clinic", token=None)
+    assert code == 0 and "labels:      domain=medical\n" in out
+    first = len(server.asked)
+    server.repositories["me/clinic"].files["ia3_speech.json"] = json.dumps(
+        RECORD | {"labels": {"domain": "legal"}}
+    ).encode()
+    assert "domain=medical" in run("show", "me/clinic", HF_HUB_OFFLINE="1")[1]
+    assert len(server.asked) == first  # nothing was asked
+    assert "domain=legal" in run("show", "me/clinic")[1]
+    assert "domain=legal" in run("show", "me/clinic", HF_ENDPOINT="http://127.0.0.1:9")[1]
+    code, _, err = run("show", "me/other", HF_HUB_OFFLINE="1")
+    assert code == 1 and err.startswith(
+        "error: me/other: no such folder, and as a name on the Hub: HF_HUB_OFFLINE forbids to ask the Hub, "
+        f"and its cache, {tmp_path / 'hf/hub'}, has no copy"
+    )
+    code, _, err = run("pull", "me/other", HF_ENDPOINT="http://127.0.0.1:9")
+    assert code == 1 and "the Hub, http://127.0.0.1:9, can't be reached, and its cache, " in err
+    code, _, err = run("push", tmp_path / "exp/a", "me/other", HF_ENDPOINT="http://127.0.0.1:9")
+    assert code == 1 and "the Hub, http://127.0.0.1:9, can't be reached" in err
+    code, _, err = run("push", tmp_path / "exp/a", "me/other", HF_HUB_OFFLINE="1")
+    assert code == 1 and "HF_HUB_OFFLINE forbids to ask the Hub" in err
+
+
+def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
+    source = adapter(labels={"speaker": "42"})
+    code, _, err = run("push", source, "me/s42")
+    assert code == 1 and err.startswith(
+        "error: me/s42: not pushed. This adapter was fitted to the voice of one"
+    )
+    assert "biometric data" in err and "--private" in err and "--consent" in err
+    assert server.asked == []
+    assert run("push", source, "me/s42", "--private")[0] == 0
+    assert server.repositories["me/s42"].private
+    code, _, err = run("pull", "me/s42", token=None)
+    assert code == 1 and err == (
+        "error: me/s42: the Hub has no such repository for this account (a private one needs hf auth login, "
+        "or HF_TOKEN)\n"
+    )
+    assert run("pull", "me/s42")[0] == 0
+    server.repositories["me/public"] = Repository()
+    code, _, err = run("push", source, "me/public", "--private")
+    assert code == 1 and "is public already, and --private was asked for" in err
+    assert server.repositories["me/public"].files == {}
+    assert run("push", source, "me/public", "--consent")[0] == 0
+
+
+# ---- what goes wrong
+
+
+def test_refusals_of_the_hub(run, server, adapter):
+    source = adapter()
+    server.repositories["me/gated"] = Repository(gated=True)
+    server.repositories["other/open"] = Repository(read_only=True)
+    server.repositories["me/there"] = Repository()
+    grant = f"its owner has to grant access (ask on {server.url}/me/gated, then hf auth login)"
+    refusals = {
+        ("pull", "me/none"): "the Hub has no such repository for this account (a private one needs hf auth",
+        ("pull", "me/gated"): grant,
+        ("pull", "me/there", "--revision", "v9"): "the Hub has no such revision of it",
+        ("pull", "no id"): "is no repository's id, USER/NAME",
+        ("push", source, "other/new"): "this account may not do that there",
+        ("push", source, "other/open"): "this account may not do that there",
+    }
+    for argv, message in refusals.items():
+        code, out, err = run(*argv)
+        repo = argv[1] if argv[0] == "pull" else argv[2]
+        assert (code, out) == (1, "") and err.startswith(f"error: {repo}: {message}"), err
+        assert err.count("\n") == 1
+    assert "hf auth login" in run("push", source, "me/new", token=None)[2]
+    assert run("push", source.parent / "none", "me/new")[0] == 1
+
+
+def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
+    lora = {"adapter_config.json": b'{"peft_type": "LORA"}', "adapter_model.safetensors": b"0"}
+    repositories = {
+        "pickle": {"adapter_config.json": b'{"peft_type": "IA3"}', "adapter_model.bin": b"cos\nsystem\n"},
+        "empty": {},
+        "model": {"config.json": b"{}", "model.safetensors": b"0", "pytorch_model.bin": b"0"},
+        "lora": lora,
+    }
+    for name, files in repositories.items():
+        server.repositories[f"me/{name}"] = Repository(files)
+    messages = {
+        "pickle": "holds its tensors in a pickle, adapter_model.bin, which can run code, so it is not down",
+        "empty": "holds no adapter (expected ia3_speech.json or adapter_config.json, and ",
+        "model": "holds its tensors in a pickle, pytorch_model.bin",
+        "lora": "holds an adapter of PEFT's kind LORA, and only IA3 is supported",
+    }
+    for name, message in messages.items():
+        code, _, err = run("pull", f"me/{name}")
+        assert code == 1 and f"error: me/{name}: {message}" in err
+    fetched = {line.rpartition("/")[2] for line in server.asked if "/resolve/" in line}
+    assert fetched == {"adapter_config.json", "adapter_model.safetensors"}
+    assert store.names() == []
+
+
+def test_pickles_and_other_kinds_are_not_pushed(adapter):
+    source = adapter()
+    (source / "adapter_model.safetensors").rename(source / "adapter_model.bin")
+    with pytest.raises(UserError, match=r"adapter_model\.bin is a pickle, which can run code"):
+        hub.push(source, "me/a")
+    lora = adapter("exp/lora")
+    (lora / "ia3_speech.json").unlink()
+    (lora / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(UserError, match="holds an adapter of PEFT's kind LORA"):
+        hub.push(lora, "me/a")
+
+
+def test_a_card_of_ones_own_is_left_alone(adapter, tmp_path):
+    source, room = adapter(), tmp_path / "room"
+    (source / "README.md").write_text("---\ntags:\n- x\n---\nMy own words.\n")
+    room.mkdir()
+    hub.stage(source, room, "me/a", None)
+    assert (room / "README.md").read_text() == (source / "README.md").read_text()
+
+
+def test_a_card_by_peft_may_name_a_local_folder(adapter, tmp_path):
+    """PEFT writes the base's path into the front matter of its card."""
+    source, room = adapter(base="/home/ann/my-base"), tmp_path / "room"
+    (source / "ia3_speech.json").unlink()
+    (source / "README.md").write_text("---\nbase_model: /home/ann/my-base\n---\n")
+    room.mkdir()
+    with pytest.raises(UserError, match=r"README\.md: names the folder /home/ann/my-base \(take that out"):
+        hub.stage(source, room, "me/a", None)
+    (source / "README.md").unlink()
+    (room / "README.md").unlink()
+    hub.stage(source, room, "me/a", "facebook/x")
+    assert "base_model: facebook/x\n" in (room / "README.md").read_text()
+    assert json.loads((room / "adapter_config.json").read_text())["base_model_name_or_path"] == "facebook/x"
+
+
+# ---- offline, from a folder in the format of the Hub's cache
+
+
+@pytest.fixture
+def cached(tmp_path, adapter, monkeypatch):
+    """me/clinic in the Hub's cache, as huggingface_hub lays it out."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    sha = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub/models--me--clinic"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(sha)
+    return adapter(f"hub/models--me--clinic/snapshots/{sha}")
+
+
+def test_from_the_cache(cached, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert resolve("me/clinic") == cached
+    local = tmp_path / "me/clinic"  # a path comes first
+    local.mkdir(parents=True)
+    with pytest.raises(UnknownAdapter, match="is a folder without an adapter in it"):
+        resolve("me/clinic")
+    local.rmdir()
+    with pytest.raises(UnknownAdapter, match=r"^me/clinic: no such folder"):  # with me/ here, it is a path
+        resolve("me/clinic")
+
+
+def test_an_id_has_one_slash_and_plain_letters(cached):
+    for text in (
+        "clinic",
+        "a/me/clinic",
+        "me//clinic",
+        "/me/clinic",
+        "../clinic",
+        "me/clinic/",
+        "me\\clinic",
+    ):
+        assert not hub.is_repo_id(text)
+        with pytest.raises(UnknownAdapter):
+            resolve(text)
+
+
+def test_the_error_says_what_was_tried(cached):
+    store.register(cached, "clinic")
+    with pytest.raises(UnknownAdapter) as caught:
+        resolve("me/clinics")
+    assert str(caught.value) == (
+        "me/clinics: no such folder, and as a name on the Hub: HF_HUB_OFFLINE forbids to ask the Hub, and "
+        f"its cache, {cached.parents[2]}, has no copy (nearest names: clinic)"
+    )
+
+
+def test_a_half_copy_in_the_cache(cached):
+    (cached / "adapter_model.safetensors").unlink()
+    with pytest.raises(UnknownAdapter, match=r"me/clinic: .* on the Hub: holds no adapter"):
+        resolve("me/clinic")

@@ -1,0 +1,508 @@
+"""adapters.merge: merged logits are the unmerged ones, what is taken out again is the base bit for bit, and a
+checkpoint that was written loads without us; for every kind of base in the table."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_kinds import TINY, tiny, tiny_processor
+
+from ia3_speech import (
+    __version__,
+    attach,
+    detach,
+    ia3,
+    load_adapter,
+    load_base,
+    merge,
+    save_adapter,
+    unmerge,
+)
+from ia3_speech.adapters import store
+from ia3_speech.adapters.__main__ import main
+from ia3_speech.adapters.merge import export, is_merged, parameters_of
+from ia3_speech.base import make_base
+from ia3_speech.fingerprints import fingerprint
+from ia3_speech.ia3 import AdapterError, IA3Config, vectors
+from ia3_speech.int8 import quantise
+from ia3_speech.liveness import probe
+
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+LAYER = "wav2vec2.encoder.layers.1"
+
+
+def lived_in(model):
+    """Biases and norms as training leaves them: a new model's are 0 and 1, and hide a bias left out."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def adapted(model, *placements, zeros=False, **options):
+    """Vectors in [0.5, 1.5] on all that this kind has, or on some; with `zeros`, each fifth is 0."""
+    placements = placements or tuple({place.placement for place in ia3.all_places(model)})
+    attach(model, IA3Config(placements, **options), check=False)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for vector in vectors(model).values():
+            vector.l.copy_(torch.rand(vector.l.shape, generator=generator) + 0.5)
+            if zeros:
+                vector.l[::5] = 0
+    return model
+
+
+@torch.no_grad()
+def logits(model) -> torch.Tensor:
+    return model(**probe(model, torch.device("cpu"))).logits
+
+
+def state(model) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit, names and their order too."""
+    return list(a) == list(b) and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# ---- merged = unmerged
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", TINY)
+def test_merged_logits_equal_unmerged_ones_on_a_plain_model(name, dtype):
+    """PEFT's fault 2: on WavLM its key and value vectors do nothing until they are merged."""
+    model = tiny(name).to(dtype)
+    base, names, modules = (
+        logits(model),
+        list(model.state_dict()),
+        [name for name, _ in model.named_modules()],
+    )
+    unmerged = logits(adapted(model))
+    merge(model)
+    assert list(model.state_dict()) == names and [name for name, _ in model.named_modules()] == modules
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+    assert not vectors(model) and not ia3.is_attached(model) and is_merged(model)
+    tolerance = 1e-10 if dtype == torch.float64 else 1e-5 * max(1.0, float(unmerged.abs().max()))
+    assert float((logits(model) - unmerged).abs().max()) <= tolerance
+    assert float((unmerged - base).abs().max()) > 1e-3  # there was something to fold
+    assert torch.equal(logits(unmerge(model)), unmerged)
+    assert torch.equal(logits(detach(model)), base)
+
+
+@pytest.mark.parametrize("placement", ["key", "value", "ffn", "ffn_output", "attention_output"])
+def test_each_placement_alone(tiny_model, placement):
+    """A fault on one side can't hide behind the other placements."""
+    model = adapted(lived_in(tiny_model()).double(), placement)
+    unmerged = logits(model)
+    assert float((logits(merge(model)) - unmerged).abs().max()) <= 1e-10
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_bias_and_columns_by_hand(tiny_model, dtype):
+    """adapter-hub's fault: its merge leaves the bias unscaled."""
+    model = lived_in(tiny_model()).to(dtype)
+    before = state(model)
+    adapted(model, "value", "ffn", "ffn_output")
+    found = vectors(model)
+    value = found[f"{LAYER}.attention.v_proj.ia3_value"].l.double()
+    inner = found[f"{LAYER}.feed_forward.output_dense.ia3_ffn"].l.double()
+    outer = found[f"{LAYER}.feed_forward.output_dense.ia3_ffn_output"].l.double()
+    after = state(merge(model))
+    expected = {
+        f"{LAYER}.attention.v_proj.weight": value[:, None],
+        f"{LAYER}.attention.v_proj.bias": value,
+        f"{LAYER}.feed_forward.output_dense.weight": outer[:, None] * inner,  # both on one module
+        f"{LAYER}.feed_forward.output_dense.bias": outer,
+    }
+    for name, scale in expected.items():  # one rounding, from float64
+        assert torch.equal(after[name], (before[name].double() * scale).to(dtype)), name
+    changed = {name for name in before if not torch.equal(after[name], before[name])}
+    assert changed == {name.replace(".1.", f".{n}.") for name in expected for n in range(3)}
+
+
+def test_only_the_bias_of_an_output_vector_is_scaled(tiny_model):
+    model = lived_in(tiny_model())
+    name = f"{LAYER}.feed_forward.output_dense.bias"
+    bias = model.get_parameter(name).detach().clone()
+    assert torch.equal(merge(adapted(model, "ffn")).get_parameter(name), bias)
+
+
+@pytest.mark.parametrize(("norm", "bias"), [("group", True), ("group", False), ("layer", True)])
+def test_conv_is_folded_into_the_norm_where_there_is_one(tiny_model, norm, bias):
+    model = lived_in(tiny_model(norm=norm, conv_bias=bias))
+    before = state(model)
+    adapted(model, "conv")
+    scales = {vector.place.module: vector.l.detach() for vector in vectors(model).values()}
+    stem = "wav2vec2.feature_extractor.conv_layers"
+    normed = [0] if norm == "group" else [0, 1, 2]
+    assert list(scales) == [f"{stem}.{n}.{'layer_norm' if n in normed else 'conv'}" for n in range(3)]
+    after = state(merge(model))
+    for path, scale in scales.items():
+        weight = before[f"{path}.weight"]
+        expected = weight * (scale if weight.ndim == 1 else scale[:, None, None])
+        assert torch.equal(after.pop(f"{path}.weight"), expected)
+        if f"{path}.bias" in before:
+            assert torch.equal(after.pop(f"{path}.bias"), before[f"{path}.bias"] * scale)
+    assert all(torch.equal(after[name], before[name]) for name in after)
+
+
+def test_a_trained_head_stays_and_gives_way_again(tiny_model):
+    model = tiny_model()
+    own = model.lm_head.weight.detach().clone()
+    adapted(model, "key", train_head=True)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(1.5)
+    unmerged, trained, head = logits(model), model.lm_head.weight.detach().clone(), model.lm_head.weight
+    merge(model)
+    torch.testing.assert_close(logits(model), unmerged, atol=1e-5, rtol=1e-5)
+    assert torch.equal(model.lm_head.weight, trained)
+    unmerge(model)
+    assert torch.equal(model.lm_head.weight, trained) and torch.equal(logits(model), unmerged)
+    assert model.lm_head.weight is head and head.requires_grad
+    assert torch.equal(detach(model).lm_head.weight, own)
+
+
+# ---- and out again
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_is_taken_out_leaves_the_base_bit_for_bit(tiny_model, dtype):
+    """PEFT's fault 8: it divides by l + 1e-8, which drifts, most of all in bf16, and can't undo a zero."""
+    model = lived_in(tiny_model()).to(dtype)
+    before, digest = state(model), fingerprint(model)
+    adapted(model, zeros=True)
+    attached, unmerged = state(model), logits(model)
+    parameters = {name: vector.l for name, vector in vectors(model).items()}
+    merge(model)
+    merged = state(model)
+    assert not torch.equal(
+        merged[f"{LAYER}.attention.k_proj.weight"], before[f"{LAYER}.attention.k_proj.weight"]
+    )
+    assert bool((merged[f"{LAYER}.attention.k_proj.weight"][::5] == 0).all())
+    unmerge(model)
+    assert same(state(model), attached) and torch.equal(logits(model), unmerged)
+    assert {name: id(vector.l) for name, vector in vectors(model).items()} == {
+        name: id(parameter) for name, parameter in parameters.items()
+    }  # an optimiser goes on
+    assert all(p.requires_grad == ("ia3_" in name) for name, p in model.named_parameters())
+    assert same(state(detach(model)), before) and fingerprint(model) == digest
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_where_peft_drifts(tiny_model, dtype):
+    """PEFT's fault 8, beside PEFT itself, with the same vectors: its base is damaged, ours is not."""
+    from peft import IA3Config as PeftConfig
+    from peft import get_peft_model
+
+    model = adapted(lived_in(tiny_model()).to(dtype), "key", "value", "ffn", zeros=True)
+    theirs = get_peft_model(
+        lived_in(tiny_model()).to(dtype),
+        PeftConfig(target_modules=["k_proj", "v_proj", "output_dense"], feedforward_modules=["output_dense"]),
+    )
+    with torch.no_grad():
+        for name, vector in vectors(model).items():
+            module = theirs.get_submodule(f"base_model.model.{name.rpartition('.')[0]}")
+            module.ia3_l["default"].copy_(vector.l.reshape(module.ia3_l["default"].shape))
+    before = state(detach(copy.deepcopy(model)))
+    theirs.merge_adapter()
+    with pytest.warns(UserWarning, match="Unmerge result can be inaccurate"):
+        theirs.unmerge_adapter()
+    name = f"{LAYER}.attention.k_proj"
+    drifted = theirs.get_submodule(f"base_model.model.{name}").base_layer.weight
+    assert not torch.equal(drifted, before[f"{name}.weight"])
+    assert bool((drifted[::5] == 0).all())  # what a zero took is gone
+    assert same(state(detach(unmerge(merge(model)))), before)
+
+
+def test_again_and_again(tiny_model):
+    model = adapted(lived_in(tiny_model()), zeros=True)
+    attached, merged = state(model), state(merge(model))
+    for _ in range(3):
+        assert same(state(unmerge(model)), attached)
+        assert same(state(merge(model)), merged)
+
+
+def test_vectors_that_are_trained_on_are_merged_anew(tiny_model):
+    model = adapted(tiny_model(), "value")
+    optimiser = torch.optim.SGD([p for _, p in ia3.trainable(model)], lr=0.1)
+    unmerge(merge(model))
+    first = logits(model)
+    for _, parameter in ia3.trainable(model):
+        parameter.grad = torch.ones_like(parameter)
+    optimiser.step()
+    unmerged = logits(model)
+    assert not torch.allclose(unmerged, first, atol=1e-4)
+    torch.testing.assert_close(logits(merge(model)), unmerged, atol=1e-5, rtol=1e-5)
+
+
+def test_a_merged_model_is_cast_and_copied(tiny_model):
+    model = lived_in(tiny_model())
+    expected = state(copy.deepcopy(model).half())
+    adapted(model, "key", "ffn")
+    exact = {name: vector.l.detach().clone() for name, vector in vectors(model).items()}
+    twin = copy.deepcopy(merge(model))
+    unmerge(model.half())
+    assert all(torch.equal(vector.l, exact[name]) for name, vector in vectors(model).items())
+    assert same(state(detach(model)), expected)
+    assert is_merged(twin) and same(state(detach(unmerge(twin))), state(lived_in(tiny_model())))
+
+
+# ---- what can't be merged
+
+
+@pytest.mark.parametrize(
+    ("weight", "scale", "message"),
+    [(60_000, 1.5, r"9e\+04, and float16 ends at 6\.55e\+04 \(merge in"), (1, float("nan"), "nan")],
+)
+def test_what_float16_can_not_hold_is_refused_before_anything_changes(tiny_model, weight, scale, message):
+    """PEFT writes infinity, or with safe_merge leaves the modules before this one merged."""
+    model = adapted(tiny_model().half())
+    module = f"{LAYER}.attention.v_proj"
+    with torch.no_grad():
+        model.get_submodule(module).weight.fill_(weight)
+        vectors(model)[f"{module}.ia3_value"].l.fill_(scale)
+    before, attached = {name: p.clone() for name, p in base_parameters(model)}, vectors(model)
+    with pytest.raises(AdapterError, match=rf"not merged: {module}\.weight would hold {message}"):
+        merge(model)
+    assert same({name: p.clone() for name, p in base_parameters(model)}, before)
+    assert vectors(model) == attached and ia3.is_attached(model) and not is_merged(model)
+    with torch.no_grad():
+        vectors(model)[f"{module}.ia3_value"].l.fill_(1)
+    merge(model)
+
+
+def base_parameters(model):
+    return [(name, p) for name, p in model.named_parameters() if "ia3_" not in name]
+
+
+def test_a_product_that_bfloat16_holds_is_merged(tiny_model):
+    model = adapted(tiny_model().bfloat16(), "value")
+    with torch.no_grad():
+        model.get_submodule(f"{LAYER}.attention.v_proj").weight.fill_(60_000)
+    merge(model)
+
+
+def test_rows_of_their_own_and_shared_weights_are_refused(tiny_model):
+    model = adapted(tiny_model(), "value")
+    vector = next(iter(vectors(model).values()))
+    vector.rows = torch.ones(2, 1, 32)
+    with pytest.raises(AdapterError, match=r"layers\.0\.attention\.v_proj\.ia3_value: the rows of a batch"):
+        merge(model)
+    vector.rows = None
+    layers = model.wav2vec2.encoder.layers
+    layers[2].attention.v_proj.weight = layers[1].attention.v_proj.weight
+    with pytest.raises(AdapterError, match=r"layers\.1\.attention\.v_proj\.weight: other modules share it"):
+        merge(model)
+
+
+def test_weights_that_are_no_plain_tensors_are_refused(tiny_model):
+    model = tiny_model()
+    adapted(quantise(model, model.wav2vec2.encoder.layers), "key")
+    cure = r"without a plain weight can't be folded into \(quantised or parametrised: merge on the base"
+    with pytest.raises(AdapterError, match=rf"layers\.0\.attention\.k_proj: a Int8Linear {cure}"):
+        merge(model)
+    with pytest.raises(AdapterError, match=rf"a\.b: a ParametrizedLinear {cure}"):
+        parameters_of(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 4)), "a.b")
+    assert list(parameters_of(torch.nn.LayerNorm(4, bias=False), "norm")) == ["weight"]
+
+
+def test_in_the_wrong_order(tiny_model):
+    model = tiny_model()
+    with pytest.raises(AdapterError, match=r"no IA³ vectors to merge \(load_adapter"):
+        merge(model)
+    with pytest.raises(AdapterError, match=r"no adapter is merged .*\(merge\(model\) comes first"):
+        unmerge(model)
+    merge(attach(model))
+    with pytest.raises(AdapterError, match=r"merged into the model's weights already \(unmerge"):
+        merge(model)
+
+
+def test_a_merged_model_is_no_base(tiny_model, tiny_base, tmp_path):
+    """Vectors on merged weights, or a fingerprint of them in an adapter's record, would fit no base."""
+    save_adapter(adapted(tiny_model(), "key"), tmp_path / "a")
+    base = tiny_base()
+    model = merge(adapted(base.model, "key"))
+    before = state(model)
+    for act in (
+        lambda: attach(model, IA3Config(("value",))),
+        lambda: save_adapter(model, tmp_path / "b"),
+        lambda: save_adapter(model, tmp_path / "b", base=base),
+        lambda: load_adapter(model, tmp_path / "a"),
+        lambda: detach(model),
+        lambda: fingerprint(model),
+    ):
+        with pytest.raises(AdapterError, match=r"merged into .*weights \(unmerge\(model\) comes first\)"):
+            act()
+    assert same(state(model), before) and not (tmp_path / "b").exists()
+    load_adapter(unmerge(model), tmp_path / "a")
+
+
+# ---- a checkpoint without us
+
+ALONE = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "ia3_speech":
+            raise ImportError(name)
+
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+from transformers import AutoModelForCTC, AutoProcessor
+
+folder, wave, out = sys.argv[1:]
+model, processor = AutoModelForCTC.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+values = processor(np.load(wave), sampling_rate=16_000, return_tensors="pt").input_values
+np.save(out, model(values).logits.detach().numpy()[0])
+assert "ia3_speech" not in sys.modules
+"""
+WAVE = np.random.default_rng(0).standard_normal(12_000).astype(np.float32)
+
+
+@pytest.fixture
+def scots(tiny_folder, tmp_path):
+    """An adapter of `tiny_folder` on disk, with a head of its own."""
+    base = load_base(tiny_folder, device="cpu")
+    adapted(base.model, "key", "value", "ffn", train_head=True)
+    with torch.no_grad():
+        base.model.lm_head.weight.mul_(1.5)
+    labels = {"speaker": "042", "accent": "scots"}
+    return save_adapter(base.model, tmp_path / "scots", base=base, labels=labels)
+
+
+def run(capsys, *words) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as caught:
+        main([str(word) for word in words])
+    return caught.value.code, *capsys.readouterr()
+
+
+def test_an_export_loads_without_us_and_says_the_same(tiny_folder, scots, tmp_path, capsys):
+    out = tmp_path / "out/merged"
+    said = f"{out}: {scots}, merged into {tiny_folder}\n"
+    assert run(capsys, "export", scots, "--out", out)[:2] == (0, said)
+    assert "# " + tiny_folder.name + " with scots merged into it\n" in (out / "README.md").read_text("utf-8")
+    base = load_base(tiny_folder, device="cpu")
+    plain = base.logits([WAVE])[0]
+    load_adapter(base.model, scots)
+    (expected,) = base.logits([WAVE])
+    limit = 1e-5 * max(1.0, float(expected.abs().max()))
+    np.save(tmp_path / "wave.npy", WAVE)
+    words = [sys.executable, "-c", ALONE, out, tmp_path / "wave.npy", tmp_path / "logits.npy"]
+    subprocess.run(words, check=True, capture_output=True)
+    alone = torch.from_numpy(np.load(tmp_path / "logits.npy"))
+    assert float((alone - expected).abs().max()) <= limit < float((plain - expected).abs().max())
+    again = load_base(out, device="cpu")  # --base FOLDER
+    assert float((again.logits([WAVE])[0] - expected).abs().max()) <= limit
+    names = load_file(tiny_folder / "model.safetensors").keys()
+    assert load_file(out / "model.safetensors").keys() == names
+    assert [path.name for path in out.parent.iterdir()] == ["merged"]
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_an_export_of_each_kind_loads_without_us(name, processor, tmp_path):
+    from transformers import AutoModelForCTC, AutoProcessor
+
+    base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), "tiny")
+    merged = logits(merge(adapted(base.model)))
+    export(base, tmp_path / "out")
+    plain = AutoModelForCTC.from_pretrained(tmp_path / "out")
+    assert type(plain) is type(base.model) and is_merged(base.model)  # as it went in
+    assert torch.equal(logits(plain), merged)
+    assert type(AutoProcessor.from_pretrained(tmp_path / "out")) is type(base.processor)
+
+
+def test_the_card_of_an_export(tiny_folder, scots, tmp_path):
+    base = load_base(tiny_folder, device="cpu")
+    about = f"Wav2Vec2ForCTC, 3 layers of 32/48, 29 symbols, weights {base.fingerprint['sha256'][:8]}"
+    load_adapter(base.model, scots)
+    export(base, tmp_path / "out", adapter="scots", labels={"speaker": "042", "accent": "scots"})
+    assert not is_merged(base.model) and ia3.is_attached(base.model)  # as it went in
+    rest = f"""library_name: transformers
+pipeline_tag: automatic-speech-recognition
+tags:
+- ia3
+- ia3-speech
+---
+
+# BASE with scots merged into it
+
+A plain transformers checkpoint (Wav2Vec2ForCTC, float32): `AutoModelForCTC` and `AutoProcessor` load it, \
+and nothing else is needed.
+
+- base: BASE ({about}); its licence holds here too
+- adapter: scots (IA³ on key, value, ffn; layers all; a trained head)
+- speaker: 042
+- accent: scots
+- merged by ia3-speech {__version__}: each weight times its vector, rounded once. The adapter can't be \
+taken out of these files again, so keep it.
+"""
+    personal = """
+It is adapted to one person's voice, which makes it biometric data: pass it on only with that person's \
+consent.
+"""
+    card = (tmp_path / "out/README.md").read_text("utf-8")
+    assert card == "---\n" + rest.replace("BASE", tiny_folder.name) + personal
+    base.name = "some/base"  # of the Hub
+    export(base, tmp_path / "out", adapter="scots", labels={"accent": "scots"})
+    front = "---\nbase_model: some/base\nbase_model_relation: finetune\n"
+    card = (tmp_path / "out/README.md").read_text("utf-8")
+    assert card == front + rest.replace("BASE", "some/base").replace("- speaker: 042\n", "")
+
+
+def test_an_export_in_half_precision(tiny_folder, scots, tmp_path, capsys):
+    code, _, err = run(capsys, "export", scots, "--out", tmp_path / "out", "--dtype", "float16")
+    assert code == 0, err
+    base = load_base(tiny_folder, device="cpu")
+    load_adapter(base.model, scots)
+    expected = merge(base.model.half()).state_dict()
+    written = load_file(tmp_path / "out/model.safetensors")
+    assert all(torch.equal(written[name], expected[name]) for name in written)
+    assert json.loads((tmp_path / "out/config.json").read_text())["dtype"] == "float16"
+
+
+def test_a_sum_is_exported(tiny_folder, scots, tmp_path, capsys):
+    store.register(scots, "scots")
+    code, _, err = run(capsys, "export", "scots:0.5+scots:0.25", "--out", tmp_path / "out")
+    assert code == 0, err
+    base = load_base(tiny_folder, device="cpu")
+    load_adapter(base.model, "scots:0.75")
+    expected, found = merge(base.model).state_dict(), load_file(tmp_path / "out/model.safetensors")
+    for name in found:
+        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=1e-6)
+    assert "with scots:0.5+scots:0.25 merged" in (tmp_path / "out/README.md").read_text("utf-8")
+
+
+def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, capsys):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "kept").touch()
+    code, _, err = run(capsys, "export", scots, "--out", out, "--force")
+    assert (code, err) == (1, f"error: {out}: is there already, and is no checkpoint (give another --out)\n")
+    code, _, err = run(capsys, "export", scots)
+    assert (code, err) == (1, "error: say where to write it: --out FOLDER\n")
+    code, _, err = run(capsys, "export", scots, "--out", tiny_folder)
+    assert (code, err) == (
+        1, f"error: {tiny_folder}: another checkpoint stands there (replace it with --force)\n"
+    )  # fmt: skip
+    code, _, err = run(capsys, "export", scots, "--out", tiny_folder, "--force")
+    assert (code, err) == (
+        1, f"error: {tiny_folder}: is the base itself, which would be lost (give another --out)\n"
+    )  # fmt: skip
+    base = load_base(tiny_folder, device="cpu")
+    load_adapter(base.model, scots)
+    with torch.no_grad():
+        base.model.get_parameter(f"{LAYER}.layer_norm.weight").fill_(float("inf"))
+    with pytest.raises(AdapterError, match=rf"not written: {LAYER}\.layer_norm\.weight holds"):
+        export(base, out)
+    assert ia3.is_attached(base.model) and not is_merged(base.model)
+    assert [path.name for path in out.iterdir()] == ["kept"]

@@ -1,0 +1,56 @@
+"""What the tests of recipes share: a recipe's local modules, its run.sh, and files with a sound in them."""
+
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import soundfile
+
+ROOT = Path(__file__).parents[2]
+UTILS = ROOT / "recipes/utils"
+SHARED_MODULES = ("sets", "kaldi_corpus", "download", "espeak")
+
+
+@contextmanager
+def local(recipe: str, *names: str) -> Iterator[SimpleNamespace]:
+    """Modules of egs/RECIPE/local and recipes/utils, which are no packages; forgotten afterwards."""
+    places = [str(ROOT / "egs" / recipe / "local"), str(UTILS)]
+    sys.path[:0] = places
+    try:
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    finally:
+        for place in places:
+            sys.path.remove(place)
+        for name in (*names, *SHARED_MODULES):
+            sys.modules.pop(name, None)
+
+
+def run(recipe: str, *options: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+    """`bash egs/RECIPE/run.sh OPTION…` with this Python; stdout and stderr as text."""
+    python = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", str(ROOT / "egs" / recipe / "run.sh"), *options],
+        cwd=cwd,
+        env=os.environ | {"PATH": python, "CUDA_VISIBLE_DEVICES": ""} | environment,
+        capture_output=True,
+        text=True,
+    )
+
+
+def noise(path: Path, seconds: float = 1.5) -> None:
+    """A sound file, 16 kHz, in the format that its suffix says."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    wave = 0.1 * np.random.default_rng(len(path.name)).standard_normal(round(16000 * seconds))
+    options = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".ogg" else {}
+    soundfile.write(path, wave.astype(np.float32), 16000, **options)
+
+
+def content(folder: Path) -> dict[str, list[str]]:
+    """File name → lines, of a data directory."""
+    return {path.name: path.read_text().splitlines() for path in sorted(folder.iterdir())}

@@ -1,0 +1,286 @@
+"""egs/barista_orders: grammar, preparation (of a tiny corpus as published, of the real one), terms."""
+
+import json
+import re
+import shutil
+
+import bench
+import pytest
+import soundfile
+
+from ia3_speech.cli import UserError
+from ia3_speech.datadir import read, validate
+
+RECIPE = "barista_orders"
+# What eight people say, and what they order, as the publisher writes it (with spaces in front).
+ORDERS = [
+    ("can i have a small latte with soy milk",
+     {"coffeeDrink": "latte", "size": "small", "milkAmount": " soy milk"}),
+    ("brew a double shot espresso", {"coffeeDrink": "espresso", "numberOfShots": "double shot"}),
+    ("get me an iced mocha with cream and sugar",
+     {"coffeeDrink": "iced mocha", "milkAmount": " cream", "sugarAmount": " sugar"}),
+    ("i want a dark roast coffee", {"coffeeDrink": "coffee", "roast": "dark roast"}),
+    ("make me a large cappuccino with sugar",
+     {"coffeeDrink": "cappuccino", "size": "large", "sugarAmount": " sugar"}),
+    ("may i have a medium medium roast mocha",
+     {"coffeeDrink": "mocha", "size": "medium", "roast": "medium roast"}),
+    ("give me an americano with sugar", {"coffeeDrink": "americano", "sugarAmount": " sugar"}),
+    ("i'd like a house coffee", {"coffeeDrink": "house coffee"}),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def local():
+    with bench.local(RECIPE, "prepare", "grammar", "terms", "agreement", "sets", "espeak") as modules:
+        yield modules
+
+
+@pytest.fixture(scope="module")
+def corpus(local, tmp_path_factory):
+    """The published layout, the orders spoken by espeak-ng; one in .ogg."""
+    folder = tmp_path_factory.mktemp("corpus") / "speech-to-intent-benchmark"
+    sounds, labels, voice = folder / "data/speech/clean", {}, local.espeak.Espeak()
+    sounds.mkdir(parents=True)
+    for number, (text, slots) in enumerate(ORDERS):
+        name = f"{number:08x}-0000-4000-8000-000000000000"
+        labels[f"{name}.wav"] = {"intent": "orderDrink", "slots": slots}
+        wave, rate = voice.speak(text, rate=140), local.espeak.SAMPLE_RATE
+        if number == 3:
+            import soxr
+
+            wave, rate = soxr.resample(wave, rate, 16000), 16000
+            soundfile.write(sounds / f"{name}.ogg", wave, rate, format="OGG", subtype="OPUS")
+        else:
+            soundfile.write(sounds / f"{name}.wav", wave, rate)
+    (folder / "data/label").mkdir()
+    (folder / "data/label/label.json").write_text(json.dumps(labels))
+    return folder
+
+
+@pytest.fixture
+def copy(corpus, tmp_path):
+    """A copy to break."""
+    return shutil.copytree(corpus, tmp_path / "copy")
+
+
+def uuid(number: int) -> str:
+    return f"{number:08x}-0000-4000-8000-000000000000"
+
+
+def with_transcripts(folder, *changes):
+    """transcripts.tsv for the corpus: every third order is test. `changes` are (line number, line)."""
+    lines = ["file\tsplit\ttranscript"]
+    for number, (text, _) in enumerate(ORDERS):
+        lines.append(f"{uuid(number)}.wav\t{'test' if number % 3 == 2 else 'train'}\t{text}")
+    for number, line in changes:
+        lines[number - 1] = line
+    (folder / "transcripts.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+# ---- grammar
+
+
+def test_all_sentences_of_an_order(local):
+    found = local.grammar.sentences(local.grammar.order(ORDERS[2][1]))
+    assert len(found) == len(set(found)) == 9 * 3 * 2
+    assert found[:3] == [
+        "brew an iced mocha with cream and sugar", "brew an iced mocha with sugar and cream",
+        "can i get an iced mocha with cream and sugar",
+    ]  # fmt: skip
+    assert found[-1] == "may i have iced mocha with sugar and cream"
+    slots = ("size", "roast", "numberOfShots", "coffeeDrink", "milkAmount", "sugarAmount")
+    full = dict(zip(slots, "srndmu", strict=True))
+    assert len(local.grammar.sentences(local.grammar.order(full))) == 324
+
+
+@pytest.mark.parametrize(("text", "slots"), ORDERS)
+def test_a_sentence_is_nearest_to_itself(local, text, slots):
+    assert local.grammar.nearest(local.grammar.order(slots), text) == text
+
+
+@pytest.mark.parametrize(
+    ("heard", "text"),
+    [
+        ("bruea jg rost coppy", "brew a dark roast coffee"),  # heard by a base: the article isn't lost
+        ("i want dark roast coffee", "i want dark roast coffee"),
+        ("i wan an dark rost kofe", "i want an dark roast coffee"),
+    ],
+)
+def test_the_nearest_sentence(local, heard, text):
+    assert local.grammar.nearest({"drink": "coffee", "roast": "dark roast"}, heard) == text
+
+
+@pytest.mark.parametrize(
+    ("slots", "fault"),
+    [
+        ({"coffeeDrink": "latte", "cup": "big"}, "the slot 'cup' is not one of size, roast"),
+        ({"size": "small"}, "there is no coffeeDrink"),
+        ({"coffeeDrink": "latte", "size": " "}, "the size is empty"),
+    ],
+)
+def test_an_order_that_the_grammar_lacks_is_named(local, copy, tmp_path, slots, fault):
+    labels = json.loads((copy / "data/label/label.json").read_text())
+    labels[f"{uuid(1)}.wav"]["slots"] = slots
+    (copy / "data/label/label.json").write_text(json.dumps(labels))
+    with pytest.raises(
+        UserError, match=rf"label\.json: {uuid(1)}\.wav: {fault}.* \(correct it, or take it out\)"
+    ):
+        local.prepare.main(copy, tmp_path / "out")
+
+
+# ---- the tiny corpus, without transcripts: the base listens
+
+
+@pytest.fixture(scope="module")
+def ran(corpus, tmp_path_factory, base_folder):
+    work = tmp_path_factory.mktemp("work")
+    options = ("--corpus", corpus.name, "--work-dir", str(work), "--base", str(base_folder))
+    done = bench.run(RECIPE, *options, "--stop-stage", "3", cwd=corpus.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done.data, done.exp = work / "data/barista_orders", work / "exp/barista_orders"
+    return done
+
+
+def test_the_base_finds_the_sentences(ran, base_folder):
+    """Clear synthetic speech: of eight sentences, out of up to 54 each, it must find most."""
+    assert f"there is no transcripts.tsv: {base_folder} listens to 8 orders" in ran.stdout
+    assert len((ran.data / "heard").read_text().splitlines()) == 8
+    said = {one.id: one.text for name in ("train", "dev", "test") for one in read(ran.data / name)}
+    assert sorted(said) == [uuid(number) for number in range(8)]
+    assert sum(said[uuid(number)] == text for number, (text, _) in enumerate(ORDERS)) >= 6
+
+
+def test_an_order_is_in_one_set_and_its_slots_are_labels(ran):
+    sets = {name: read(ran.data / name) for name in ("train", "dev", "test")}
+    assert {name: len(data) for name, data in sets.items()} == {"train": 4, "dev": 1, "test": 3}
+    labels = {one.id: one.labels for data in sets.values() for one in data}
+    assert labels[uuid(0)] == {"drink": "latte", "size": "small", "milk": "soy milk"}
+    assert all(one.speaker == one.id for data in sets.values() for one in data)
+
+
+def test_the_first_three_stages_pass(ran):
+    stages = [line for line in ran.stdout.splitlines() if line.startswith("stage")]
+    assert stages == [
+        "stage 1, prepare barista_orders", "stage 2, validate barista_orders", "stage 3, coverage",
+        "stage 3, terms of test",
+    ]  # fmt: skip
+    slots = {words for one in read(ran.data / "test") for words in one.labels.values()}
+    assert {line.split("\t")[0] for line in (ran.exp / "terms_test").read_text().splitlines()} == slots
+
+
+# ---- with transcripts.tsv
+
+
+def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
+    local.prepare.main(with_transcripts(copy), tmp_path / "out")
+    out = tmp_path / "out"
+    assert not (out / "heard").exists()
+    assert bench.content(out / "test") == {
+        "spk2utt": [f"{uuid(2)} {uuid(2)}", f"{uuid(5)} {uuid(5)}"],
+        "text": [f"{uuid(2)} {ORDERS[2][0]}", f"{uuid(5)} {ORDERS[5][0]}"],
+        "utt2drink": [f"{uuid(2)} iced mocha", f"{uuid(5)} mocha"],
+        "utt2dur": (out / "test/utt2dur").read_text().splitlines(),
+        "utt2milk": [f"{uuid(2)} cream"],
+        "utt2roast": [f"{uuid(5)} medium roast"],
+        "utt2size": [f"{uuid(5)} medium"],
+        "utt2spk": [f"{uuid(2)} {uuid(2)}", f"{uuid(5)} {uuid(5)}"],
+        "utt2sugar": [f"{uuid(2)} sugar"],
+        "wav.scp": [
+            f"{uuid(number)} {copy.resolve()}/data/speech/clean/{uuid(number)}.wav" for number in (2, 5)
+        ],
+    }
+    assert len(read(out / "train")) + len(read(out / "dev")) == 6
+    local.terms.main(out / "test", tmp_path / "terms", out / "train")
+    assert (tmp_path / "terms").read_text() == (
+        "cream\tmilk\tonly in test\niced mocha\tdrink\tonly in test\nmedium\tsize\tonly in test\n"
+        "medium roast\troast\tonly in test\nmocha\tdrink\tonly in test\nsugar\tsugar\n"
+    )
+
+
+def test_agreement_of_narrowing_with_the_transcripts(local, copy, tmp_path, capsys):
+    local.prepare.main(with_transcripts(copy), tmp_path / "out")
+    (tmp_path / "decoded").mkdir()
+    (tmp_path / "decoded/text").write_text(
+        f"{uuid(2)} get me an iced mockha with cream and sugar\n"
+        f"{uuid(5)} may i have a medium rost medium mocha\n"
+    )
+    capsys.readouterr()
+    local.agreement.main(tmp_path / "out/test", tmp_path / "decoded", tmp_path / "agreement")
+    first = (
+        "Narrowing by the base's own decoding finds the sentence of transcripts.tsv in 1 of 2 orders "
+        "(50.0 %); 2 of 17 words differ (11.8 %).\n"
+    )
+    assert capsys.readouterr().out == first
+    other = "'may i have a medium roast medium mocha', not 'may i have a medium medium roast mocha'"
+    assert (tmp_path / "agreement").read_text() == f"{first}{uuid(5)}: {other}\n"
+
+
+@pytest.mark.parametrize(
+    ("number", "line", "message"),
+    [
+        (1, "file,split,transcript", r"tsv:1: the columns are not file, split, transcript"),
+        (3, "a.wav\tdev\tbrew a coffee", r"tsv:3: not a file, train or test, a transcript"),
+        (
+            4,
+            f"{uuid(2)}.wav\ttest\tget me tea",
+            r"tsv:4: 'get me tea' is no sentence of the grammar for \{'drink'",
+        ),
+    ],
+)
+def test_a_broken_table_of_transcripts_is_named(local, copy, tmp_path, number, line, message):
+    with pytest.raises(UserError, match=message):
+        local.prepare.main(with_transcripts(copy, (number, line)), tmp_path / "out")
+
+
+def test_what_is_absent_is_left_out_and_named(local, copy, tmp_path, capsys):
+    with_transcripts(copy, (3, f"{uuid(99)}.wav\ttrain\tbrew a coffee"))
+    (copy / f"data/speech/clean/{uuid(0)}.wav").unlink()
+    local.prepare.main(copy, tmp_path / "out")
+    said = capsys.readouterr().out.splitlines()
+    assert f"1 of 8 orders have no audio and are left out: {uuid(0)}.wav" in said
+    assert f"{copy}/transcripts.tsv: 1 orders have no line and are left out: {uuid(1)}" in said
+
+
+def test_another_folder_is_told_the_layout(local, tmp_path):
+    with pytest.raises(UserError, match=r"(?s)not the corpus as it was published.*data/label/label\.json"):
+        local.prepare.main(tmp_path, tmp_path / "out")
+
+
+def test_without_a_corpus_it_says_where_it_is_published(tmp_path):
+    done = bench.run(RECIPE, "--work-dir", str(tmp_path / "work"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "https://github.com/Picovoice/speech-to-intent-benchmark" in done.stderr
+
+
+# ---- the real corpus
+
+
+@pytest.fixture(scope="module")
+def real(local, shared_data, tmp_path_factory):
+    if not (shared_data / RECIPE).is_dir():
+        pytest.skip("../shared/data/barista_orders is absent")
+    out = tmp_path_factory.mktemp("real")
+    local.prepare.main(shared_data / RECIPE, out)
+    return {name: validate(out / name) for name in ("train", "dev", "test")}
+
+
+def test_the_real_corpus(real):
+    assert {name: len(data) for name, data in real.items()} == {"train": 254, "dev": 44, "test": 151}
+    texts = {name: {one.text for one in data} for name, data in real.items()}
+    assert not texts["test"] & (texts["train"] | texts["dev"])
+    assert not texts["train"] & texts["dev"]
+    assert all(re.fullmatch(r"[a-z']+( [a-z']+)*", text) for said in texts.values() for text in said)
+
+
+def test_the_grammar_has_every_real_sentence_and_finds_it(local, real):
+    """Those without an article too, of which there are six."""
+    for data in real.values():
+        for one in data:
+            assert one.text in local.grammar.sentences(one.labels)
+            if one.id[0] in "0123" or not local.grammar.has_article(one.text):
+                assert local.grammar.nearest(one.labels, one.text) == one.text
+
+
+def test_run_sh_stays_a_page():
+    assert len((bench.ROOT / "egs" / RECIPE / "run.sh").read_text().splitlines()) <= 40

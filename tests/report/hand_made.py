@@ -1,0 +1,123 @@
+"""A recipe's folders, made by hand, small and quick: data, two decoded and scored systems, what is beside."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from ia3_speech.report.__main__ import main
+from ia3_speech.score import main as score
+
+# utterance → what was said, what the base heard, what the adapter heard
+HEARD = {
+    "ann-1": ("the patient has atrial fibrillation", "the patient has a trial fibrillation", ""),
+    "ann-2": ("no fever", "know fever", "no fever"),
+    "bob-1": ("start metformin today", "start met today", "start metformin two day"),
+    "bob-2": ("", "", "uh"),
+    "cat-10": ("no fever no cough", "no fever cough", "no fever no cough"),
+    "cat-9": ("blood pressure", "blood pressure", "blood pressure"),
+}
+ATTACK = "</script><script>window.attacked=1</script><img src=x onerror=alert(1)>"
+HOSTILE = {
+    "<b>ann-1": (f"no {ATTACK} fever", "no <script>alert(1)</script>", "<!--<script> no fever"),
+    '"bob"&-1': ("start 5 < 6 & 7 > 2", "</style><svg/onload=alert(1)>", "${alert(1)} </textarea>"),
+}
+ACCENT = {"ann": "scottish", "bob": "scottish", "cat": "welsh"}
+RATE = 8000  # Hz, of the recordings: a second each
+
+
+@dataclass
+class Recipe:
+    """The folders that a recipe leaves."""
+
+    data: Path
+    exp: Path
+
+    @property
+    def base(self) -> Path:
+        return self.exp / "base/decode_greedy_test"
+
+    @property
+    def adapted(self) -> Path:
+        return self.exp / "ia3_seed1/decode_greedy_test"
+
+    def score(self, **options):
+        """Score both, the adapter against the base."""
+        options = {"replications": 100, **options}
+        score(self.data, self.base, **options)
+        score(self.data, self.adapted, baseline=self.base, **options)
+
+    def page(self, **options) -> str:
+        """The page, made by the command."""
+        main(self.data, self.adapted, **options)
+        return Path(options.get("out") or self.adapted / "report.html").read_text("utf-8")
+
+
+def write_table(path: Path, lines: Mapping[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{key} {value}".rstrip() + "\n" for key, value in lines.items()), "utf-8")
+
+
+def make_recipe(
+    folder: Path, heard: Mapping[str, tuple[str, str, str]], sound: bool = True, **options
+) -> Recipe:
+    """data/test, with a second of sound for each utterance, and exp with both systems, scored."""
+    recipe = Recipe(folder / "data/test", folder / "exp")
+    heard = dict(sorted(heard.items()))
+    speakers = sorted({name.split("-")[0] for name in heard})
+    (recipe.data / "audio").mkdir(parents=True)
+    for number, name in enumerate(heard if sound else ()):
+        wave = 0.3 * np.sin(2 * np.pi * (200 + 20 * number) * np.arange(RATE) / RATE)
+        soundfile.write(recipe.data / f"audio/{name}.wav", wave, RATE)
+    tables = {
+        "text": {name: texts[0] for name, texts in heard.items()},
+        "utt2spk": {name: name.split("-")[0] for name in heard},
+        "spk2utt": {s: " ".join(name for name in heard if name.split("-")[0] == s) for s in speakers},
+        "spk2accent": {speaker: ACCENT.get(speaker, "none") for speaker in speakers},
+        "utt2dur": {name: str(1 + number / 10) for number, name in enumerate(heard)},
+        "wav.scp": {name: f"audio/{name}.wav" for name in heard},
+    }
+    for table, lines in tables.items():
+        write_table(recipe.data / table, lines)
+    for place, number in ((recipe.base, 1), (recipe.adapted, 2)):
+        write_table(place / "text", {name: texts[number] for name, texts in heard.items()})
+    recipe.score(**options)
+    return recipe
+
+
+def add_extras(recipe: Recipe) -> None:
+    """All that a page can show besides: an adapter (PEFT's layout), training, results, curve, trade-off."""
+    from safetensors.numpy import save_file
+
+    draw = np.random.default_rng(0)
+    stem = "base_model.model.wav2vec2.encoder.layers"
+    tensors = {}
+    for layer in (0, 1, 10):
+        tensors[f"{stem}.{layer}.attention.k_proj.ia3_l"] = draw.normal(1, 0.1, (8, 1)).astype("float32")
+        tensors[f"{stem}.{layer}.feed_forward.output_dense.ia3_l"] = np.ones((1, 12), dtype="float32")
+    (recipe.exp / "ia3_seed1/adapter").mkdir()
+    save_file(tensors, recipe.exp / "ia3_seed1/adapter/adapter_model.safetensors")
+    rows = [
+        {"epoch": n, "step": n, "loss": 2 / n, "dev_wer": wer} for n, wer in enumerate([0.5, 0.4, 0.4], 1)
+    ]
+    (recipe.exp / "ia3_seed1/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    system = {"name": "ia3", "set": "test", "seed": 1, "wer": 0.5, "wer_ci": [0.4, 0.6], "cer": 0.1}
+    system |= {"words": 1234, "utterances": 56, "term_error_rate": None, "trainable": 9216, "seconds": 90.6}
+    base = {**system, "name": "base", "seed": None, "trainable": 0, "seconds": 0.0}
+    pair = {"set": "test", "baseline": "base", "system": "ia3", "seed": 1, "relative": -0.1}
+    results = {"schema": 1, "systems": [base, system], "pairs": [{**pair, "relative_ci": [-0.2, -0.05]}],
+               "commit": "abc1234", "dirty": False, "command": "bash run.sh"}  # fmt: skip
+    (recipe.exp / "results.json").write_text(json.dumps(results))
+    points = [
+        {"minutes": minutes, "seed": seed, "wer": wer + seed / 100, "lo": wer - 0.1, "hi": wer + 0.1}
+        for minutes, wer in ((0, 0.5), (1, 0.45), (10, 0.3)) for seed in (1, 2, 3)
+    ]  # fmt: skip
+    (recipe.exp / "curve.json").write_text(json.dumps({"points": points}))
+    points = [
+        {"scale": scale, "wer": 0.5 - scale / 5, "general_wer": 0.2 + scale / 9} for scale in (0, 0.5, 1)
+    ]
+    points.append({"pull": 0.1, "wer": 0.35, "general_wer": 0.25})
+    (recipe.exp / "trade_off.json").write_text(json.dumps({"own": "test", "points": points}))

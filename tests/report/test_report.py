@@ -1,0 +1,318 @@
+"""The report: what it finds, what it says, what it refuses; that nothing in the data becomes markup."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import soundfile
+from hand_made import ATTACK, HEARD, HOSTILE, add_extras, make_recipe, write_table
+from safetensors.numpy import load_file, save_file
+
+from ia3_speech.audio import SAMPLE_RATE
+from ia3_speech.cli import UserError, command
+from ia3_speech.report import find
+from ia3_speech.report.__main__ import main, several
+from ia3_speech.report.tables import brackets, percent
+from ia3_speech.report.utterances import aligned
+from ia3_speech.score import main as score
+
+
+class Reading(HTMLParser):
+    """Every start tag with its attributes, and the text inside of each element."""
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        self.texts.append((self.tags[-1][0] if self.tags else "", data))
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        """What a reader sees, in order, one space between the pieces."""
+        return " ".join(" ".join(text.split()) for tag, text in self.texts if tag not in ("script", "style"))
+
+
+def data_of(page: str) -> dict:
+    """The utterances as page.js gets them."""
+    return json.loads(re.search(r'id="utterance-data">(.*?)</script>', page, re.DOTALL)[1])
+
+
+# ---- what it says
+
+
+def test_the_utterances(recipe):
+    """Both alignments, as Kaldi's per_utt has them, in an exact form: page.js reads it."""
+    data = data_of(recipe.page())
+    assert data["systems"] == ["base", "ia3_seed1"]
+    assert data["labels"] == ["accent"]
+    assert [row["id"] for row in data["rows"]] == list(HEARD)
+    assert data["rows"][2] == {
+        "id": "bob-1",
+        "speaker": "bob",
+        "labels": {"accent": "scottish"},
+        "seconds": 1.2,
+        "audio": "../../../data/test/audio/bob-1.wav",
+        "heard": [
+            ["start", ["metformin", "met"], "today"],
+            ["start", "metformin", [None, "two"], ["today", "day"]],
+        ],
+    }
+    assert data["rows"][3]["heard"] == [[], [[None, "uh"]]]  # nothing was said
+    assert data["rows"][0]["heard"][1][0] == ["the", None]  # nothing was heard
+
+
+def test_alignment_of_one():
+    assert aligned("a b c", "a x c d") == ["a", ["b", "x"], "c", [None, "d"]]
+
+
+def test_the_numbers_are_those_of_score(recipe):
+    scored = json.loads((recipe.adapted / "score.json").read_text())
+    text = Reading(recipe.page()).text
+    change = scored["changes"]["wer"]
+    assert f"{percent(change['baseline'])} % → {percent(scored['wer'])} %" in text
+    assert f"ia3_seed1 {percent(scored['wer'])} {brackets(scored['wer_ci'])}" in text
+    assert f"{percent(change['relative'], '+.1f')} {brackets(change['relative_ci'], '+.1f')}" in text
+    assert "Intervals: bootstrap over 3 speakers, 100 draws, seed 0." in text
+    assert "With as few as 3 speakers they are too narrow." in text
+    assert f"Matched pairs test (MAPSSWE): {scored['mapsswe']['segments']} segments" in text
+    assert "6 utterances · 3 speakers · 16 words · compared with base" in text
+
+
+def test_percent():
+    assert percent(0.4567) == "45.7"
+    assert percent(-0.0567, "+.1f") == "−5.7"
+    assert percent(None) == "–"
+    assert brackets((-0.1, 0.02), "+.1f") == "[−10.0, +2.0]"
+    assert brackets(None) == ""
+
+
+def test_bars_by_label_have_words_too(recipe):
+    page = Reading(recipe.page())
+    titles = [text for tag, text in page.texts if tag == "title"]
+    by_label = json.loads((recipe.adapted / "score.json").read_text())["by_label"]
+    for label, value in (("speaker", "bob"), ("accent", "scottish")):
+        rates = by_label[label][value]
+        title = next(text for text in titles if text.startswith(f"{value}: base"))
+        assert title.endswith(f"ia3_seed1 {percent(rates['wer'])} % {brackets(rates['wer_ci'])}")
+    links = {(link.get("data-label"), link.get("data-value")) for link in page.all("a")}
+    assert {("speaker", "bob"), ("accent", "scottish")} <= links
+
+
+def test_all_that_lies_beside_is_found(recipe):
+    """Without a flag: the adapter's vectors, training, results, learning curve, trade-off."""
+    add_extras(recipe)
+    text = Reading(recipe.page()).text
+    assert "All systems on test [95 % interval]" in text
+    assert "ia3 1 50.0 [40.0, 60.0] 10.0 −10.0 [−20.0, −5.0] 56 1,234 9,216 91" in text
+    assert "exp/results.json: bash run.sh (commit abc1234)." in text
+    assert "Lowest in epoch 2, 40.00 %: that epoch's vectors were kept" in text
+    assert "Median of the seeds from 47.0 % with 1 minutes to 32.0 % with 10 minutes" in text
+    assert "the base has 51.0 %" in text
+    assert "scale 0.5: test 40.0 %, general speech 25.6 %" in text
+    assert "pull 0.1: test 35.0 %, general speech 25.0 %" in text
+    for layer in (0, 1, 10):
+        assert f"key, layer {layer}: 8 numbers from" in text
+        assert f"ffn, layer {layer}: 12 numbers from 1.000 to 1.000, median 1.000" in text
+
+
+def test_without_baseline(recipe):
+    recipe.score()
+    score_alone = json.loads((recipe.base / "score.json").read_text())
+    main(recipe.data, recipe.base)
+    page = (recipe.base / "report.html").read_text("utf-8")
+    assert data_of(page)["systems"] == ["base"]
+    text = Reading(page).text
+    assert f"{percent(score_alone['wer'])} %" in text
+    assert "compared with" not in text and "change" not in text
+
+
+def test_terms(recipe, tmp_path):
+    (tmp_path / "terms").write_text("metformin\tdrug\nfever\tcondition\n")
+    recipe.score(terms=tmp_path / "terms")
+    text = Reading(recipe.page()).text
+    assert "Term error rate" in text
+    assert "drug 1 0 0 0.0" in text
+
+
+def test_how_it_was_decoded(recipe):
+    """decode.json of the base, and of a sum of adapters; decoded by another tool there is none."""
+    record = {"command": "python -m x", "base": {"name": "mini", "sha256": "0123456789abcdef"}}
+    record |= {"adapter": None, "audio_seconds": 6.0, "real_time_factor": 0.1, "device": "cpu"}
+    record |= {"dtype": "float32", "versions": {"python": "3.11"}}
+    (recipe.base / "decode.json").write_text(json.dumps(record))
+    text = Reading(recipe.page()).text
+    assert "base mini 0123456789ab adapter none audio 6 s, real-time factor 0.1" in " ".join(text.split())
+    assert f"by another tool, into {recipe.adapted}" in text
+    terms = [{"name": name, "sha256": "f" * 64, "weight": 0.5} for name in ("accent", "medical")]
+    (recipe.adapted / "decode.json").write_text(
+        json.dumps(record | {"adapter": {"name": "sum", "terms": terms}})
+    )
+    text = " ".join(Reading(recipe.page()).text.split())
+    assert "adapter accent × 0.5 ffffffffffff medical × 0.5 ffffffffffff" in text
+
+
+def test_one_speaker_has_no_bars(tmp_path):
+    recipe = make_recipe(tmp_path, {"ann-1": ("no fever", "know", ""), "ann-2": ("a", "a", "b")})
+    assert "Speakers and labels" not in Reading(recipe.page()).text
+
+
+def test_the_same_input_makes_the_same_page(recipe):
+    add_extras(recipe)
+    assert recipe.page() == recipe.page()
+
+
+def test_many_values_are_folded_away(tmp_path):
+    heard = {f"spk{n:02d}-1": ("no fever", "know fever", "no fever") for n in range(20)}
+    page = make_recipe(tmp_path, heard).page()
+    text = Reading(page).text
+    assert "20 values, median WER 0.0 %, from 0.0 to 0.0 %" in text
+    assert "Under the line ia3_seed1 is better: better 20, equal 0, worse 0 of 20." in text
+
+
+# ---- what it refuses
+
+
+def test_what_is_not_scored_is_refused(recipe):
+    (recipe.adapted / "score.json").unlink()
+    with pytest.raises(UserError, match=r'score.json: is not there \(run "python -m ia3_speech.score DATA'):
+        recipe.page()
+
+
+def test_a_baseline_that_changed_is_refused(recipe):
+    write_table(recipe.base / "text", dict.fromkeys(HEARD, "other words"))
+    score(recipe.data, recipe.base, replications=10)
+    with pytest.raises(UserError, match="was scored against another baseline than what"):
+        recipe.page()
+
+
+def test_a_score_without_baseline_can_not_be_compared(recipe):
+    with pytest.raises(UserError, match=r"was scored without a baseline \(run .* --baseline"):
+        find(recipe.base, baseline=recipe.adapted)
+
+
+def test_another_data_directory_is_refused(recipe, tmp_path):
+    other = make_recipe(tmp_path / "other", {"dan-1": ("no", "no", "no")})
+    with pytest.raises(UserError, match=r"utterance ann-1 .* is not in it \(is it the right set\?\)"):
+        main(other.data, recipe.adapted)
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("curve", "{", "is not JSON"),
+        ("curve", "3", "is not a JSON object"),
+        ("curve", '{"points": []}', 'has no "points"'),
+        ("curve", '[{"minutes": 5}]', "point 1: wer is None, not a number"),
+        ("curve", '[{"minutes": 5, "wer": 0.3, "lo": "x"}]', "point 1: lo is 'x', not a number"),
+        ("curve", '[{"minutes": 0, "wer": 0.3}]', "no point has more than 0 minutes"),
+        ("curve", '[{"minutes": 5, "wer": NaN}]', "point 1: wer is nan, not a number"),
+        ("trade_off", '[{"scale": 1, "wer": 0.3}]', "point 1: general_wer is None, not a number"),
+        ("training", '{"epoch": 1, "loss": 1}', ":1: dev_wer is None, not a number"),
+        ("results", '{"schema": 2}', '"schema" is not 1'),
+    ],
+)
+def test_damaged_files_are_named(recipe, tmp_path, name, text, message):
+    file = tmp_path / "given.json"
+    file.write_text(text)
+    with pytest.raises(UserError, match=re.escape(str(file)) + ".*" + re.escape(message)):
+        recipe.page(**{name: [file] if name == "results" else file})
+
+
+def test_a_vector_that_is_no_number_is_named(recipe):
+    add_extras(recipe)
+    file = recipe.exp / "ia3_seed1/adapter/adapter_model.safetensors"
+    tensors = load_file(file)
+    next(iter(tensors.values()))[0] = float("nan")
+    save_file(tensors, file)
+    with pytest.raises(UserError, match="holds NaN or infinite numbers"):
+        recipe.page()
+
+
+def test_what_is_given_must_be_there(recipe, tmp_path):
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        recipe.page(curve=tmp_path / "none.json")
+
+
+def test_several_results():
+    words = ["data", "--results", "a b.json", "c.json", "--seed", "1"]
+    assert several(words) == ["data", '--results=["a b.json", "c.json"]', "--seed", "1"]
+    assert several(["--results=a.json"]) == ['--results=["a.json"]']
+    assert several(["data", "--out", "x"]) == ["data", "--out", "x"]
+
+
+# ---- what nothing in the data can do
+
+
+def test_hostile_texts_and_names_stay_text(tmp_path):
+    """A reference, an id, a label, a command with markup in it: shown, never a tag, never a script."""
+    recipe = make_recipe(tmp_path, HOSTILE, normalize="none")
+    results = {"schema": 1, "systems": [], "pairs": [], "commit": ATTACK, "command": ATTACK}
+    (recipe.exp / "results.json").write_text(json.dumps(results))
+    page = recipe.page()
+    reading = Reading(page)
+    assert len(reading.all("script")) == 2  # the utterances as JSON, and ours
+    assert not reading.all("img")
+    assert {tag for tag, _ in reading.tags}.isdisjoint(
+        {"img", "iframe", "object", "embed", "textarea", "form"}
+    )
+    assert not [name for _, attributes in reading.tags for name in attributes if name.startswith("on")]
+    rows = {row["id"]: row for row in data_of(page)["rows"]}
+    said = [pair[0] if isinstance(pair, list) else pair for pair in rows["<b>ann-1"]["heard"][0]]
+    assert " ".join(word for word in said if word) == HOSTILE["<b>ann-1"][0]
+    assert ("a", "<b>ann") in reading.texts
+
+
+def test_nothing_is_fetched(recipe):
+    """No address but places in the page, data and audio files; and a policy that says so."""
+    add_extras(recipe)
+    page = recipe.page()
+    reading = Reading(page)
+    addresses = [
+        value for _, found in reading.tags for key, value in found.items() if key in ("href", "src", "action")
+    ]
+    assert addresses and all(address.startswith(("#", "data:")) for address in addresses)
+    assert not re.search(r"https?:|@import|url\(", page)
+    policy = next(meta["content"] for meta in reading.all("meta") if "http-equiv" in meta)
+    script = page[page.rindex("<script>") + len("<script>") : page.rindex("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "media-src 'self' file: data:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def test_embedded_audio(recipe):
+    (recipe.data / "audio/bob-1.wav").write_bytes(b"no sound")
+    rows = data_of(recipe.page(embed_audio=True))["rows"]
+    assert [row["audio"] is None for row in rows] == [False, False, True, False, False, False]
+    kind, _, content = rows[0]["audio"].partition(",")
+    wave, rate = soundfile.read(io.BytesIO(base64.b64decode(content)))
+    assert kind == "data:audio/flac;base64"
+    assert (rate, len(wave)) == (SAMPLE_RATE, SAMPLE_RATE)
+
+
+def test_as_a_command(recipe, tmp_path, monkeypatch, capsys):
+    """Relative paths, the recipe's folder as the working directory, as adapt.sh calls it."""
+    monkeypatch.chdir(tmp_path)
+    out = "exp/ia3_seed1/report.html"
+    with pytest.raises(SystemExit) as ended:
+        command(main, ["data/test", "exp/ia3_seed1/decode_greedy_test", "--out", out])
+    assert ended.value.code == 0
+    size = Path(out).stat().st_size / 1000
+    assert capsys.readouterr().out == f"{out}: 6 utterances, 6 players, {size:,.0f} kB\n"
+    assert data_of(Path(out).read_text("utf-8"))["rows"][0]["audio"] == "../../data/test/audio/ann-1.wav"

@@ -1,0 +1,227 @@
+"""The page in a real browser: sorting, filters and players work, nothing runs that came with the data."""
+
+from pathlib import Path
+
+import pytest
+from hand_made import HEARD, HOSTILE, add_extras, make_recipe
+from webdriver import ENTER, Browser, found
+
+pytestmark = pytest.mark.skipif(
+    not all(found().values()),
+    reason=f"no {' and no '.join(name for name, path in found().items() if not path)} on this machine "
+    "(Debian: apt-get install chromium chromium-driver)",
+)
+
+IDS = "return [...document.querySelectorAll('#utterance-rows tr > th')].map((cell) => cell.firstChild.data)"
+MANY = {
+    f"spk{n % 30:02d}-{n:04d}": (
+        "no fever today",
+        "no fever to day" if n % 3 else "no fever today",
+        "no fever",
+    )
+    for n in range(1, 2001)
+}
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    browser = Browser(tmp_path_factory.mktemp("profile"))
+    yield browser
+    browser.stop()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Path:
+    recipe = make_recipe(tmp_path_factory.mktemp("recipe"), HEARD)
+    add_extras(recipe)
+    recipe.page()
+    return recipe.adapted / "report.html"
+
+
+@pytest.fixture
+def opened(browser, page) -> Browser:
+    """The page, freshly loaded; afterwards the console must be empty."""
+    browser.open(page)
+    yield browser
+    assert browser.complaints() == []
+
+
+def column(browser: Browser, number: int) -> list[str]:
+    script = f"return [...document.querySelectorAll('#utterance-rows td:nth-child({number})')]"
+    return browser.run(f"{script}.map((cell) => cell.textContent)")
+
+
+def test_sorting(opened):
+    natural = ["ann-1", "ann-2", "bob-1", "bob-2", "cat-9", "cat-10"]
+    assert opened.run(IDS) == natural
+    opened.click("button[data-key=id]")
+    assert opened.run(IDS) == natural[::-1]
+    opened.click("button[data-key=seconds]")
+    assert column(opened, 3) == ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]
+    head = "return document.querySelector('button[data-key=seconds]').closest('th').ariaSort"
+    assert opened.run(head) == "ascending"
+    opened.click("button[data-key=seconds]")
+    assert column(opened, 3) == ["1.5", "1.4", "1.3", "1.2", "1.1", "1.0"]
+    assert opened.run(head) == "descending"
+
+
+def test_sorting_by_keyboard_leaves_what_has_no_rate_at_the_end(opened):
+    for order in (["0.0", "0.0", "0.0", "66.7", "100.0", "–"], ["100.0", "66.7", "0.0", "0.0", "0.0", "–"]):
+        opened.type("button[data-key=wer1]", ENTER)
+        assert column(opened, 6) == order
+
+
+def test_filter_by_speaker(opened):
+    opened.choose("select[data-label=speaker]", "bob")
+    assert opened.run(IDS) == ["bob-1", "bob-2"]
+    found = "return document.getElementById('found').textContent"
+    assert opened.run(found) == "2 of 6 utterances, 3 words, WER: base 33.3 %, ia3_seed1 100.0 %"
+    opened.choose("select[data-label=accent]", "welsh")
+    assert opened.run(IDS) == []
+    opened.click("#reset")
+    assert len(opened.run(IDS)) == 6
+
+
+def test_filter_by_label_and_by_what_changed(opened):
+    opened.choose("select[data-label=accent]", "welsh")
+    assert opened.run(IDS) == ["cat-9", "cat-10"]
+    opened.click("#reset")
+    for shown, ids in {
+        "changed": ["ann-1", "ann-2", "bob-1", "bob-2", "cat-10"],
+        "better": ["ann-2", "cat-10"],
+        "worse": ["ann-1", "bob-1", "bob-2"],
+        "wrong": ["ann-1", "ann-2", "bob-1", "bob-2", "cat-10"],
+    }.items():
+        opened.choose("#shown", shown)
+        assert opened.run(IDS) == ids
+
+
+def test_free_text_looks_into_all_that_was_said_and_heard(opened):
+    for text, ids in {"METFORMIN": ["bob-1"], "know": ["ann-2"], "uh": ["bob-2"], "cat-9": ["cat-9"],
+                      "fever cough": ["cat-10"], "nothing": []}.items():  # fmt: skip
+        opened.run("document.getElementById('search').value = ''")
+        opened.type("#search", text)
+        assert opened.run(IDS) == ids
+
+
+def test_a_bar_leads_to_its_utterances(opened):
+    opened.click("a[data-label=speaker][data-value=ann]")
+    assert opened.run(IDS) == ["ann-1", "ann-2"]
+    assert opened.run("return location.hash") == "#utterances"
+
+
+def test_alignments_are_marked(opened):
+    marks = "return [...document.querySelectorAll('#utterance-rows .texts :is(ruby, del, ins)')]"
+    opened.type("#search", "bob-1")
+    assert opened.run(f"{marks}.map((mark) => [mark.tagName, mark.textContent])") == [
+        ["RUBY", "metmetformin"],
+        ["INS", "two"],
+        ["RUBY", "daytoday"],
+    ]
+
+
+PLAY = """
+  const player = document.querySelector("#utterance-rows audio");
+  player.addEventListener("ended", () => done(["ended", player.duration]));
+  player.addEventListener("error", () => done(["error", player.error.message]));
+  player.play().catch((error) => done([String(error)]));
+"""
+
+
+def test_players_play_linked_files(opened):
+    assert opened.run("return document.querySelectorAll('#utterance-rows audio').length") == 6
+    how, seconds = opened.wait(PLAY)
+    assert (how, round(seconds, 2)) == ("ended", 1.0)
+
+
+def test_one_player_at_a_time(opened):
+    script = """
+      const [one, two] = document.querySelectorAll("#utterance-rows audio");
+      one.play().then(() => two.play()).then(() => setTimeout(() => done([one.paused, two.paused]), 50));
+    """
+    assert opened.wait(script) == [True, False]
+
+
+def test_players_play_embedded_audio_of_a_page_that_was_moved(browser, tmp_path):
+    recipe = make_recipe(tmp_path / "recipe", HEARD)
+    page = tmp_path / "elsewhere/report.html"
+    recipe.page(embed_audio=True, out=page)
+    (tmp_path / "recipe").rename(tmp_path / "gone")
+    browser.open(page)
+    how, seconds = browser.wait(PLAY)
+    assert (how, round(seconds, 2)) == ("ended", 1.0)
+    assert browser.complaints() == []
+
+
+def test_nothing_from_the_data_runs(browser, tmp_path):
+    recipe = make_recipe(tmp_path, HOSTILE, normalize="none")
+    recipe.page()
+    browser.open(recipe.adapted / "report.html")
+    assert len(browser.run(IDS)) == len(HOSTILE)
+    assert browser.run("return window.attacked === undefined")
+    assert (
+        browser.run("return document.querySelectorAll('main :is(img, script:not([type]), iframe)').length")
+        == 0
+    )
+    said = browser.run("return document.querySelector('.texts .said').textContent")
+    assert any(texts[0] in said for texts in HOSTILE.values())
+    assert browser.complaints() == []
+
+
+def test_another_script_would_not_run(opened):
+    """The policy is alive: what a hole in the escaping would let in, the browser refuses."""
+    opened.run("const s = document.createElement('script'); s.textContent = 'window.attacked = 1';"
+               "document.body.append(s)")  # fmt: skip
+    assert opened.run("return window.attacked === undefined")
+    assert any("Content Security Policy" in entry for entry in opened.complaints())
+
+
+def test_thousands_of_utterances_come_a_page_at_a_time(browser, tmp_path):
+    recipe = make_recipe(tmp_path, MANY, sound=False, replications=10)
+    recipe.page()
+    browser.open(recipe.adapted / "report.html")
+    assert len(browser.run(IDS)) == 50
+    position = "return document.getElementById('position').textContent"
+    assert browser.run(position) == "Page 1 of 40"
+    browser.click("#next")
+    assert browser.run(position) == "Page 2 of 40"
+    assert browser.run("return document.getElementById('previous').disabled") is False
+    browser.choose("#page-size", "200")
+    assert len(browser.run(IDS)) == 200
+    browser.choose("select[data-label=speaker]", "spk07")
+    assert (len(browser.run(IDS)), browser.run(position)) == (67, "Page 1 of 1")
+    assert browser.complaints() == []
+
+
+@pytest.mark.parametrize("width", [390, 800, 1400])
+def test_no_width_scrolls_sideways(opened, width):
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
+    opened.developer("Emulation.setDeviceMetricsOverride", **size)
+    try:
+        assert opened.run("return document.documentElement.scrollWidth") <= width
+    finally:
+        opened.developer("Emulation.clearDeviceMetricsOverride")
+
+
+def test_light_and_dark(opened):
+    """Text stands out by 7 : 1 (WCAG AAA) from the paper in both; paper to print on is light."""
+    colours = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
+    scheme = [{"name": "prefers-color-scheme", "value": "dark"}]
+    try:
+        opened.developer("Emulation.setEmulatedMedia", media="", features=scheme)
+        dark = [luminance(colour) for colour in opened.run(colours)]
+        opened.developer("Emulation.setEmulatedMedia", media="print", features=scheme)
+        printed = [luminance(colour) for colour in opened.run(colours)]
+    finally:
+        opened.developer("Emulation.setEmulatedMedia", media="", features=[])
+    light = [luminance(colour) for colour in opened.run(colours)]
+    assert (light[0] + 0.05) / (light[1] + 0.05) > 7
+    assert (dark[1] + 0.05) / (dark[0] + 0.05) > 7
+    assert printed == light
+
+
+def luminance(colour: str) -> float:
+    """Of `rgb(1, 2, 3)`, as WCAG 2 has it."""
+    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

@@ -1,0 +1,87 @@
+"""A small random model and processor of every kind in the table, and of both sorts where a kind has two.
+
+    from tiny_kinds import TINY, tiny
+
+What transformers starts at zero or one is random here (biases, norms, running statistics), and what it starts
+small is large: a published model has such numbers, and a leak or a lost bias must show in the logits.
+"""
+
+from typing import Any
+
+import torch
+
+ENCODER = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48,
+    "layerdrop": 0.1,
+}  # fmt: skip
+WAVES = ENCODER | {
+    "conv_dim": (16, 16, 16), "conv_kernel": (10, 8, 4), "conv_stride": (5, 8, 8), "conv_bias": True,
+    "num_conv_pos_embeddings": 8, "num_conv_pos_embedding_groups": 4, "vocab_size": 29, "pad_token_id": 0,
+    "mask_time_length": 2, "ctc_zero_infinity": True,
+}  # fmt: skip
+GROUP, LAYER = {"feat_extract_norm": "group"}, {"feat_extract_norm": "layer", "do_stable_layer_norm": True}
+WAVLM = {"num_buckets": 32, "max_bucket_distance": 40}
+ADAPTER = {"add_adapter": True, "adapter_stride": 2, "num_adapter_layers": 2, "output_hidden_size": 24}
+CONFORMER = WAVES | {"conv_depthwise_kernel_size": 5}
+FBANK = {name: WAVES[name] for name in (*ENCODER, "vocab_size", "pad_token_id", "mask_time_length")}
+FBANK |= {"feature_projection_input_dim": 16, "conv_depthwise_kernel_size": 5}
+NEMO = ENCODER | {"num_mel_bins": 16, "conv_kernel_size": 5, "subsampling_conv_channels": 8}
+OMNI = {n: v for n, v in WAVES.items() if n not in ("vocab_size", "pad_token_id", "mask_time_length")}
+OMNI.pop("ctc_zero_infinity")
+
+# Name in tests → config.model_type and its options.
+TINY: dict[str, tuple[str, dict[str, Any]]] = {
+    "wav2vec2": ("wav2vec2", WAVES | GROUP),
+    "wav2vec2-stable": ("wav2vec2", WAVES | LAYER),
+    "wav2vec2-adapter": ("wav2vec2", WAVES | GROUP | ADAPTER),
+    "hubert": ("hubert", WAVES | GROUP),
+    "hubert-stable": ("hubert", WAVES | LAYER | {"conv_pos_batch_norm": True}),
+    "data2vec": ("data2vec-audio", WAVES | {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 9}),
+    "unispeech": ("unispeech", WAVES | GROUP),
+    "unispeech-sat": ("unispeech-sat", WAVES | GROUP),
+    "sew": ("sew", WAVES | GROUP),
+    "wavlm": ("wavlm", WAVES | GROUP | WAVLM),
+    "wavlm-stable": ("wavlm", WAVES | LAYER | WAVLM),
+    "conformer": ("wav2vec2-conformer", CONFORMER | LAYER | {"position_embeddings_type": "relative"}),
+    "conformer-rotary": ("wav2vec2-conformer", CONFORMER | GROUP | {"position_embeddings_type": "rotary"}),
+    "bert": ("wav2vec2-bert", FBANK),
+    "bert-adapter": ("wav2vec2-bert", FBANK | ADAPTER),
+    "lasr": ("lasr_ctc", {"vocab_size": 29, "encoder_config": NEMO | {"conv_kernel_size": 8}}),
+    "parakeet": ("parakeet_ctc", {"vocab_size": 29, "pad_token_id": 0, "encoder_config": NEMO}),
+    "omniasr": ("omniasr_ctc", {"vocab_size": 29, "audio_config": OMNI}),
+}
+
+
+def tiny(name: str, seed: int = 0) -> torch.nn.Module:
+    """The model of a name in TINY, in eval mode."""
+    from transformers import AutoConfig, AutoModelForCTC
+
+    kind, options = TINY[name]
+    torch.manual_seed(seed)
+    model = AutoModelForCTC.from_config(AutoConfig.for_model(kind, **options)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(4)
+            elif parameter.ndim == 1:
+                parameter.add_(0.2 * torch.randn(parameter.shape))
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm1d):
+                module.running_mean.normal_(0, 0.1)
+                module.running_var.uniform_(0.5, 2)
+    return model
+
+
+def tiny_processor(name: str, tokenizer: Any) -> Any:
+    """The processor of transformers' own for that kind, around a tokenizer of characters."""
+    import transformers as hf
+
+    made = {
+        "wav2vec2-bert": (hf.Wav2Vec2BertProcessor, hf.SeamlessM4TFeatureExtractor, {"num_mel_bins": 8}),
+        "lasr_ctc": (hf.LasrProcessor, hf.LasrFeatureExtractor, {"feature_size": 16}),
+        "parakeet_ctc": (hf.ParakeetProcessor, hf.ParakeetFeatureExtractor, {"feature_size": 16}),
+        "omniasr_ctc": (hf.OmniASRCTCProcessor, hf.OmniASRFeatureExtractor, {}),
+    }
+    normal = (hf.Wav2Vec2Processor, hf.Wav2Vec2FeatureExtractor, {"do_normalize": True})
+    processor, extractor, options = made.get(TINY[name][0], normal)
+    return processor(extractor(**options), tokenizer)
