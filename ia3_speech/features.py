@@ -48,12 +48,12 @@ class FeatureCache:
     depth: int | None
     limit_bytes: float
     allow_pipes: bool = False
-    held: dict[tuple[str, float], torch.Tensor] = field(default_factory=dict, repr=False)
+    held: dict[tuple, torch.Tensor] = field(default_factory=dict, repr=False)
     held_bytes: int = 0
 
     def get(self, utterance: Utterance, speed: float = 1.0) -> torch.Tensor:
         """(frames, channels) on the base's device; kept on the CPU. Raises AudioError."""
-        key = (utterance.id, speed)
+        key = (utterance.source, utterance.start, utterance.end, speed)  # ids of train and dev may coincide
         if key not in self.held:
             wave = audio.load_utterance(utterance, allow_pipes=self.allow_pipes)
             features = self.base.front_end(audio.speed(wave, speed) if speed != 1.0 else wave, self.depth)

@@ -104,10 +104,10 @@ class Trainer:
         examples = [self.train[i] for i in batch]
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         mine = examples[rank::world]
-        self.seed(self.step * world + rank)
         self.set_rate()
         self.model.train()
         features = [self.cache.get(e.utterance, self.draw_speed(e, epoch)) for e in mine]
+        self.seed(self.step * world + rank)
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if mine:
