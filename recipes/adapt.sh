@@ -9,7 +9,7 @@
 #   5  train     one adapter a seed, chosen by the WER of dev
 #   6  decode    the test sets with each adapter
 #   7  score     against the baseline: WER, CER, term errors, with paired intervals
-#   8  report    exp/<corpus>/results.json and RESULTS.md
+#   8  report    exp/<corpus>/results.json, RESULTS.md and report_<set>.html
 #   9  register  the adapter (of the seed whose dev WER is the median) under its name
 #  10  last      what the recipe adds
 #
@@ -34,6 +34,7 @@ train_config=$IA3_SPEECH_ROOT/recipes/conf/ia3.yaml
 train_opts=""
 decode_opts=""
 score_opts=""
+report_opts=""
 init_adapter=""
 init_name=start
 seeds=1
@@ -63,6 +64,7 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
   --small-opts OPTS     options of train that --size small adds [$small_opts]
   --decode-opts OPTS    further options of decode
   --score-opts OPTS     further options of score
+  --report-opts OPTS    further options of report, such as --embed-audio
   --init-adapter PATH   start from this adapter instead of from ones; it is tested too, as --init-name [$init_name]
   --seeds N             adapters to train, with seeds 1 to N; the one with the median dev WER is registered [$seeds]
   --size full|small     small: a little data and a few epochs, to see that everything works [$size]
@@ -195,6 +197,11 @@ score_all 7 "$system" "$(adapted JOB)" "$seeds" "$train_key" --baseline
 # ---- 8: what a sceptic wants to see
 if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "$exp"/*/train.json "$exp"/*/decode_greedy_*/score.json; then
   results.py collect "$exp" --sets "$test_sets" --command "$IA3_SPEECH_COMMAND"
+  shown=$(results.py median "$exp" "$system" "$seeds")
+  # shellcheck disable=SC2086
+  for set in $test_sets; do
+    python -m ia3_speech.report "$data/$set" "$shown/decode_greedy_$set" $report_opts --out "$exp/report_$set.html"
+  done
   finish
 fi
 
@@ -202,6 +209,9 @@ fi
 [[ $stop_stage -ge 9 ]] || exit 0
 adapter=$(results.py median "$exp" "$system" "$seeds")/adapter
 if [[ $stage -le 9 ]]; then
+  scores=()
+  for set in $test_sets; do scores+=("$(dirname "$adapter")/decode_greedy_$set/score.json"); done
+  python -m ia3_speech.adapters card --score "${scores[@]}" --name "$name" "$adapter" >/dev/null
   registered=$(python -m ia3_speech.adapters register "$adapter" "$name" --writer "$recipe_id")
   echo "stage 9, $registered"
 fi
