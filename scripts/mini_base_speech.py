@@ -1,12 +1,19 @@
-"""What the mini base hears in training: english_mix, and sentences spoken by espeak-ng, much disturbed.
+"""What the mini base hears in training: english_mix, and sentences by espeak-ng and flite, disturbed.
 
 In: `english_mix/` (a Kaldi directory; every 40th utterance of its sorted list is dev) and sentences. Out:
 batches, each a function of (seed, step) alone (but for espeak-ng's own noise), so that a run resumes at any
 step; and the dev sets. The voices and accents of which recipes make their test speakers (`espeak.UNHEARD_…`)
 never speak here.
+
+english_mix is two hours: heard fifteen times, its sentences are known by heart. Where the cuts between words
+are known (`word_cuts`, by an earlier base), most clips are therefore heard in pieces: a few words of one,
+then a few of another of the same source.
 """
 
-from dataclasses import dataclass
+import io
+import shutil
+import subprocess
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,8 +37,10 @@ NOT_SPEECH_LIKE = (
     "whisper",
     "whisperf",
 )
+FLITE_VOICES = ("slt", "rms")  # flite's natural voices of the accents that espeak speaks here too
 SOURCES = {
-    "espeak": 0.4,
+    "espeak": 0.3,
+    "flite": 0.1,  # where it is installed (Debian: flite); else espeak's
     "librispeech-train-clean-100": 0.24,
     "kokoro-82m": 0.18,
     "ljspeech": 0.1,
@@ -45,6 +54,14 @@ class Clip:
     source: str
     text: str
     wave: np.ndarray  # int16 at 16 kHz
+    cuts: list[int] = field(default_factory=list)  # samples at which the words begin, and the end
+
+    def piece(self, rng: np.random.Generator, most: int = 8) -> tuple[np.ndarray, str]:
+        """Up to `most` words in a row, at random: int16 samples and text."""
+        words = self.text.split()
+        count = int(rng.integers(1, 1 + min(most, len(words))))
+        start = int(rng.integers(0, len(words) - count + 1))
+        return self.wave[self.cuts[start] : self.cuts[start + count]], " ".join(words[start : start + count])
 
 
 def read_clips(folder: Path) -> tuple[list[Clip], list[Clip]]:
@@ -71,7 +88,11 @@ def spell(text: str) -> str:
 class Material:
     """Training batches. `batch_seconds` is what a batch holds, in padded seconds."""
 
-    def __init__(self, clips: list[Clip], sentences: list[str], seed: int, batch_seconds: float):
+    def __init__(
+        self, clips: list[Clip], sentences: list[str], seed: int, batch_seconds: float, pieces: float = 0.0
+    ):
+        self.pieces = pieces
+        self.flite = shutil.which("flite")
         self.by_source = {s: [c for c in clips if c.source == s] for s in SOURCES}
         self.sentences, self.seed, self.batch_seconds = sentences, seed, batch_seconds
         self.voices = [
@@ -90,20 +111,21 @@ class Material:
         names, weights = list(SOURCES), np.array(list(SOURCES.values()))
         drawn = []
         for source in rng.choice(names, 30, p=weights):
-            if source == "espeak":
+            if source in ("espeak", "flite"):
                 words = self.sentences[rng.integers(len(self.sentences))].split()
                 count = int(rng.integers(1, 12))
                 start = int(rng.integers(0, max(1, len(words) - count + 1)))
                 text = " ".join(words[start : start + count])
-                drawn.append((0.36 * len(text.split()) + 0.3, text, None))
+                engine = self.say_flite if source == "flite" and self.flite else self.say
+                drawn.append((0.36 * len(text.split()) + 0.3, text, engine))
             else:
-                clip = self.by_source[source][rng.integers(len(self.by_source[source]))]
-                drawn.append((len(clip.wave) / SAMPLE_RATE, clip.text, clip.wave))
+                wave, text = self.clip(self.by_source[source], rng)
+                drawn.append((len(wave) / SAMPLE_RATE, text, wave))
         drawn.sort(key=lambda d: d[0])  # neighbours are of like length: little padding
         first = int(rng.integers(len(drawn) - 2))
         waves, texts = [], []
         for _, text, wave in drawn[first:]:
-            wave = self.say(text, rng) if wave is None else wave.astype(np.float32) / 32768
+            wave = wave(text, rng) if callable(wave) else wave.astype(np.float32) / 32768
             wave = augment(wave, rng)
             longest = max([len(wave), *map(len, waves)])
             if waves and longest * (len(waves) + 1) > self.batch_seconds * SAMPLE_RATE:
@@ -116,12 +138,65 @@ class Material:
             return self.batch(step + 10_000_000)
         return pad(waves, texts)
 
+    def clip(self, clips: list[Clip], rng: np.random.Generator) -> tuple[np.ndarray, str]:
+        """A clip, whole or in pieces: int16 samples and text."""
+        clip = clips[rng.integers(len(clips))]
+        if not clip.cuts or rng.random() >= self.pieces:
+            return clip.wave, clip.text
+        wave, text = clip.piece(rng)
+        other = clips[rng.integers(len(clips))]
+        if other.cuts and rng.random() < 0.6:
+            gap = np.zeros(int(rng.integers(0, SAMPLE_RATE // 6)), np.int16)
+            second, words = other.piece(rng)
+            wave, text = np.concatenate([wave, gap, second]), f"{text} {words}"
+        return wave, text
+
+    def say_flite(self, text: str, rng: np.random.Generator) -> np.ndarray:
+        """flite at another rate, pitch and length of the vocal tract (by resampling)."""
+        import soundfile
+        import soxr
+
+        stretch = rng.uniform(0.75, 1.2)  # the resampling's own change of speed taken out
+        tract = rng.uniform(0.85, 1.2)
+        pitch = rng.uniform(80, 240)
+        settings = [f"duration_stretch={stretch * tract:.3f}", f"int_f0_target_mean={pitch / tract:.0f}"]
+        voice = FLITE_VOICES[rng.integers(len(FLITE_VOICES))]
+        command = [self.flite, "-voice", voice, *(x for s in settings for x in ("--setf", s))]
+        sound = subprocess.run([*command, "-t", text, "-o", "/dev/stdout"], capture_output=True, check=True)
+        wave, rate = soundfile.read(io.BytesIO(sound.stdout), dtype="float32")
+        return soxr.resample(wave, rate * tract, SAMPLE_RATE, quality="MQ")
+
     def say(self, text: str, rng: np.random.Generator) -> np.ndarray:
         import soxr
 
         voice = self.voices[rng.integers(len(self.voices))]
         wave = self.speaker.speak(text, voice, int(rng.integers(120, 220)), *rng.integers(25, 80, 2))
         return soxr.resample(wave, espeak.SAMPLE_RATE, SAMPLE_RATE, quality="MQ")
+
+
+@torch.no_grad()
+def word_cuts(model, clips: list[Clip]) -> None:
+    """Fill in `cuts`: forced alignment by `model`, a cut where it is quietest between two words' letters."""
+    from torchaudio.functional import forced_align
+
+    for clip in clips:
+        ids = torch.tensor([[IDS[c] for c in clip.text]])
+        wave = normalise(clip.wave.astype(np.float32) / 32768)
+        scores = model(torch.from_numpy(wave)[None]).logits.log_softmax(-1)
+        if scores.shape[1] <= ids.shape[1] + sum(a == b for a, b in pairwise(clip.text)):
+            continue
+        path = forced_align(scores, ids, blank=0)[0][0]
+        moved = torch.cat([torch.tensor([True]), path[1:] != path[:-1]]) & (path != 0)
+        at = moved.nonzero()[:, 0].tolist()  # the frame at which each character begins
+        step = HOP * 2
+        energy = np.convolve(wave**2, np.ones(step) / step, "same")
+        clip.cuts = [0]
+        for i, character in enumerate(clip.text):
+            if character == " ":
+                low, high = at[i - 1] * step + FFT // 2, at[i + 1] * step + FFT // 2
+                low = min(low + step, high - 1)
+                clip.cuts.append(low + int(energy[low:high].argmin()))
+        clip.cuts.append(len(wave))
 
 
 def frames(samples: int) -> int:

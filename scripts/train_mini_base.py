@@ -4,15 +4,16 @@
         --out exp/mini_base --minutes 180
 
 What flows in: `english_mix/` (a Kaldi directory; every 40th utterance of the sorted list is dev),
-`english_sentences.txt` (spoken on the fly by espeak-ng), Whisper's encoder. What comes out, in --out:
-`best/` (fp16 model.safetensors, processor files, model card: the base as it ships, to be copied to
+`english_sentences.txt` (spoken on the fly by espeak-ng and flite), Whisper's encoder. What comes out, in
+--out: `best/` (fp16 model.safetensors, processor files, model card: the base as it ships, to be copied to
 ia3_speech/mini), `checkpoint.pt` (a run goes on from it), `log.jsonl`. A run is killed and started again at
 will; `--init FOLDER` starts from an earlier result.
 
 First the head learns alone on the frozen encoder, then the encoder too, with rates that fall by 0.6 from
 layer to layer downwards: what Whisper knows of unheard voices lies there, and high rates forget it. Against
 forgetting the weights are also pulled to where they started (L2-SP, arXiv 1802.01483), and what is judged
-and shipped is their running average.
+and shipped is their running average. With --distil the encoder, of which --masks hides stretches, also has
+to tell what the untrained Whisper encoder makes of the same audio without masks.
 """
 
 import json
@@ -30,13 +31,23 @@ from torch import nn
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "recipes" / "utils")]
 
-from mini_base_speech import CHARACTERS, SAMPLE_RATE, Material, dev_sets, normalise, read_clips, spell  # noqa: E402
+from mini_base_speech import (  # noqa: E402
+    CHARACTERS,
+    SAMPLE_RATE,
+    Material,
+    dev_sets,
+    normalise,
+    read_clips,
+    spell,
+    word_cuts,
+)
 from whisper_transplant import OFFSET, transplant  # noqa: E402
 
 from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import UserError, command  # noqa: E402
 
 HISTORY = "training.json"  # beside the weights: every run that made them
+SHIPPED_MASKS = 0.05  # mask_time_prob of the shipped configuration
 CARD = ROOT / "scripts/mini_base_card.md"
 
 
@@ -58,6 +69,9 @@ class Options:
         pull: strength of the pull towards the starting weights
         batch_seconds: padded seconds of a batch
         dropout: on hidden states and activations, in training only
+        masks: mask_time_prob, until 85 % of the schedule; then what ships
+        distil: weight of telling Whisper's own last hidden state (share of its variance that is missed)
+        pieces: share of clips heard in pieces, a few words of one or two; cut with --init's alignment
         evaluate_minutes: minutes between looks at dev
         threads: CPU threads
         bf16: the encoder in bfloat16 while it trains (its weights, all else, and dev stay in float32)
@@ -76,6 +90,9 @@ class Options:
     pull: float = 0.2
     batch_seconds: float = 40.0
     dropout: float = 0.05
+    masks: float = 0.05
+    distil: float = 0.0
+    pieces: float = 0.0
     evaluate_minutes: float = 5.0
     threads: int = 2
     bf16: bool = False
@@ -141,14 +158,57 @@ def schedule(part: float) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (part - 0.3) / 0.7)))
 
 
+class Teacher(nn.Module):
+    """Whisper's own encoder beside the one in training, and how well the latter still tells its output.
+
+    Both start from the same features (the front end is frozen), but the pupil's are masked: what it can't see
+    it has to guess from the context, as in data2vec (arXiv 2202.03555), and what Whisper knows of voices that
+    are not in the training data isn't forgotten. A linear layer stands between, so that the pupil's output is
+    free to serve characters.
+    """
+
+    def __init__(self, encoder: nn.Module, body: nn.Module):
+        super().__init__()
+        self.encoder = encoder.requires_grad_(False).eval()
+        self.encoder.pos_conv_embed = Sinusoid(sinusoid_of(encoder.pos_conv_embed))
+        width = body.config.hidden_size
+        self.tell = nn.Linear(width, width)
+        with torch.no_grad():
+            self.tell.weight.copy_(torch.eye(width))
+            self.tell.bias.zero_()
+        self.seen: dict[str, torch.Tensor] = {}
+        body.feature_projection.register_forward_hook(self.keep_features)
+        body.encoder.layer_norm.register_forward_hook(self.keep_pupil)
+
+    def keep_features(self, _module, _inputs, output) -> None:
+        self.seen["features"] = output[0].detach().clone()  # transformers masks in place
+
+    def keep_pupil(self, _module, _inputs, output) -> None:
+        self.seen["pupil"] = output
+
+    def loss(self, mask: torch.Tensor) -> torch.Tensor:
+        """The share of the variance of Whisper's output that the pupil misses, over the valid frames."""
+        features, pupil = self.seen.pop("features"), self.seen.pop("pupil")
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            wanted = self.encoder(features, attention_mask=mask).last_hidden_state.float()[mask]
+        missed = (self.tell(pupil.float()[mask]) - wanted).square().mean()
+        return missed / wanted.var(0).mean()
+
+
 class Trainer:
-    def __init__(self, model, material: Material, devs: dict, options: Options):
+    def __init__(self, model, material: Material, devs: dict, options: Options, whisper: nn.Module | None):
         self.model, self.material, self.devs, self.options = model, material, devs, options
         self.groups = groups(model, options)
+        self.teacher = Teacher(whisper, model.wav2vec2) if whisper is not None else None
+        if self.teacher:
+            tell = list(self.teacher.tell.parameters())
+            self.groups.append({"params": tell, "peak": options.head_rate, "name": "tell"})
         self.parameters = [p for g in self.groups for p in g["params"]]
         trained = {id(p) for p in self.parameters}
         for p in model.parameters():
             p.requires_grad_(id(p) in trained)
+        if self.teacher:
+            self.teacher.tell.requires_grad_(True)
         model.freeze_feature_encoder()
         self.optimizer = torch.optim.AdamW(self.groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
         self.start = [p.detach().clone() for p in self.parameters]
@@ -158,6 +218,7 @@ class Trainer:
         self.sinusoid = Sinusoid(sinusoid_of(self.positions))
         self.step, self.elapsed, self.best, self.audio = 0, 0.0, float("inf"), 0.0
         self.losses: list[float] = []
+        self.missed: list[float] = []
 
     def run(self) -> None:
         from concurrent.futures import ThreadPoolExecutor
@@ -188,12 +249,21 @@ class Trainer:
         rate = schedule(self.elapsed / (options.minutes * 60))
         frozen = self.elapsed < options.head_minutes * 60
         for group in self.optimizer.param_groups:
-            alone = frozen and group["name"] != "head"
+            alone = frozen and group["name"] not in ("head", "tell")
             group["lr"] = 0.0 if alone else group["peak"] * rate
             for p in group["params"]:
                 p.requires_grad_(not alone)
         mask = torch.arange(waves.shape[1]) < lengths[:, None]
+        late = self.elapsed > 0.85 * options.minutes * 60
+        model.config.mask_time_prob = SHIPPED_MASKS if late else options.masks
         loss = model(waves, attention_mask=mask.long(), labels=labels).loss
+        if self.teacher:
+            frames = model._get_feature_vector_attention_mask(
+                self.teacher.seen["features"].shape[1], mask.long(), add_adapter=False
+            )
+            missed = self.teacher.loss(frames.bool())
+            self.missed.append(float(missed.detach()))
+            loss = loss + options.distil * missed
         if not torch.isfinite(loss):
             raise UserError(f"step {self.step}: the loss is {loss.item()}; the last checkpoint stands")
         loss.backward()
@@ -201,8 +271,8 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
-            for group in self.optimizer.param_groups[1:]:
-                if group["lr"]:
+            for group in self.optimizer.param_groups:
+                if group["lr"] and group["name"] not in ("head", "tell"):
                     mine = {id(p) for p in group["params"]}
                     for p, origin in zip(self.parameters, self.start, strict=True):
                         if id(p) in mine:
@@ -238,6 +308,8 @@ class Trainer:
             "dev": round(dev, 4),
             "best": round(min(dev, self.best), 4),
         }
+        if self.missed:
+            row["missed"] = round(float(np.mean(self.missed[-100:])), 4)
         row |= {f"{n}_{k}": round(v, 4) for n, s in scores.items() for k, v in s.items()}
         if dev < self.best:
             self.best = dev
@@ -300,7 +372,7 @@ def save(model, folder: Path, runs: list[dict]) -> None:
         model.save_pretrained(new, state_dict=state)
         processor().save_pretrained(new)
         config = json.loads((new / "config.json").read_text())
-        config["dtype"] = "float32"
+        config |= {"dtype": "float32", "mask_time_prob": SHIPPED_MASKS}
         (new / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         (new / HISTORY).write_text(json.dumps(runs, indent=2) + "\n")
         (new / "MODEL_CARD.md").write_text(card(runs), encoding="utf-8")
@@ -341,16 +413,23 @@ def main(options: Options) -> None:
         from transformers import Wav2Vec2ForCTC
 
         model = Wav2Vec2ForCTC.from_pretrained(options.init, dtype=torch.float32)
+        if options.pieces:
+            word_cuts(model.eval(), clips)
     else:
-        rng = np.random.default_rng(options.seed)
-        chosen = rng.choice(len(clips), 40, replace=False)
-        waves = [normalise(clips[i].wave.astype(np.float32) / 32768) for i in chosen]
-        model = transplant(options.whisper, waves)
+        model = transplanted(options, clips)
+    whisper = transplanted(options, clips).wav2vec2.encoder if options.distil else None
     set_dropout(model, options.dropout)
-    material = Material(clips, sentences, options.seed, options.batch_seconds)
-    trainer = Trainer(model, material, dev_sets(dev, kept), options)
+    material = Material(clips, sentences, options.seed, options.batch_seconds, options.pieces)
+    trainer = Trainer(model, material, dev_sets(dev, kept), options, whisper)
     trainer.resume()
     trainer.run()
+
+
+def transplanted(options: Options, clips: list):
+    """The constructed model; what is fitted in it is fitted on forty clips, the same for the same seed."""
+    chosen = np.random.default_rng(options.seed).choice(len(clips), 40, replace=False)
+    waves = [normalise(clips[i].wave.astype(np.float32) / 32768) for i in chosen]
+    return transplant(options.whisper, waves)
 
 
 class SharedDropout(nn.Module):
