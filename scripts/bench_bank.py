@@ -1,6 +1,6 @@
 """How fast a bank of adapters is: a batch of many adapters against one, edits, and thousands resident.
 
-    python scripts/bench_bank.py --out exp/bench_bank.md
+    python scripts/bench_bank.py --out scripts/bench_bank.md
     python scripts/bench_bank.py --base wav2vec2-base       random weights in that shape; or tiny
 
 What flows in: a base; the adapters are random. What comes out: a Markdown table. Three models over the same
@@ -13,6 +13,7 @@ import copy
 import json
 import mmap
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -94,10 +95,13 @@ def main(options: Options) -> None:
 def heading(base: Base) -> str:
     """What was measured, and where."""
     device = torch.cuda.get_device_name() if base.device.type == "cuda" else platform.machine()
-    words = " ".join(Path(word).name if n == 0 else word for n, word in enumerate(sys.argv))
+    out = {n + 1 for n, word in enumerate(sys.argv) if word == "--out"}
+    words = [word for n, word in enumerate(sys.argv[1:], 1) if n not in out and n + 1 not in out]
+    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "none"
     return (
-        f"# Many adapters at once\n\n`python {words}`: base {base.name}, {device}, {torch.get_num_threads()} "
-        f"threads, torch {torch.__version__}\n"
+        f"# Many adapters at once\n\n`python scripts/bench_bank.py {' '.join(words)}` (commit {commit}): "
+        f"base {base.name}, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
     )
 
 
