@@ -36,7 +36,7 @@ from ia3_speech.fingerprints import fingerprint
 from ia3_speech.fingerprints import same_base as same_base
 from ia3_speech.ia3 import AdapterError, kind_of, layers_of, path_in, vectors
 from ia3_speech.kinds import Input, Kernels, Kind, after, fewest
-from ia3_speech.text import Vocabulary, normalize
+from ia3_speech.text import TextError, Vocabulary, normalize
 
 MINI = Path(__file__).parent / "mini"
 WAVEFORM = -1  # the depth below which nothing is: what `Base.prepare` gives
@@ -358,23 +358,15 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
     config = model.config
     kernels = kind.input.kernels(config, processor.feature_extractor)
     model.eval().requires_grad_(False)
-    vocabulary = Vocabulary.from_tokenizer(processor.tokenizer)
+    try:
+        vocabulary = Vocabulary.from_tokenizer(processor.tokenizer)
+    except TextError as error:
+        raise BaseError(f"{name}: {error}") from error
     if getattr(config, "blank_token_id", None) is not None:  # else the blank is the padding token
         vocabulary = replace(vocabulary, blank=config.blank_token_id)
-    if len(pieces := word_pieces(vocabulary)) > len(vocabulary.letters):
-        raise BaseError(
-            f"{name} writes word pieces ({', '.join(pieces[:3])}, …), and recognition and training here are "
-            f"for bases that write characters (attach, load_adapter and merge work on its model all the same)"
-        )
     made = fingerprint(model)
     multiple = getattr(config, "squeeze_factor", 1)
     return Base(name, model, processor, vocabulary, made, kernels, kind.input.above(config), multiple)
-
-
-def word_pieces(vocabulary: Vocabulary) -> list[str]:
-    """The symbols that stand for several characters, without <special> and [SPECIAL] ones."""
-    named = vocabulary.tokens.keys() - vocabulary.special
-    return sorted(t for t in named if len(t.strip("▁")) > 1 and t[0] + t[-1] not in ("<>", "[]"))
 
 
 def read_json(path: Path) -> Any:

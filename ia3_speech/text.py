@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 from typing import Any, Literal
@@ -25,6 +25,7 @@ THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
 # Spoken when read aloud (per cent, and, at), or the mark of a tag such as [noise]: to turn these into spaces
 # would silently lose or invent words. They stay, as all symbols ($, +, °) do: the coverage check lists them.
 KEPT = "%‰&@#[]{}"
+SPACE = "▁"  # SentencePiece's mark of a word's beginning
 
 
 class TextError(UserError):
@@ -87,10 +88,12 @@ class Vocabulary:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Vocabulary":
-        """Read a `Wav2Vec2CTCTokenizer`; the blank is its padding token, as everywhere in transformers.
+        """Read a tokenizer; the blank is its padding token, as everywhere in transformers' CTC models.
+
+        Gives `Pieces` where more of its symbols stand for several characters than for one.
 
         Raises:
-            TextError: the tokenizer has no padding token, or no single letter.
+            TextError: the tokenizer has no padding token, or no letters, or pieces that it can't cut into.
         """
         tokens = dict(tokenizer.get_vocab())
         blank = tokenizer.pad_token_id
@@ -101,15 +104,23 @@ class Vocabulary:
         named = {tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
         special = {token for token, number in tokens.items() if number == blank}
         special |= {token for token in named if token is not None} - {delimiter}
-        letters = [token for token in tokens if len(token) == 1 and token.isalpha() and token not in special]
+        special |= set(tokenizer.all_special_tokens) - {delimiter}
+        special |= {token for token in tokens if len(token) > 2 and token[0] + token[-1] in ("<>", "[]")}
+        plain = tokens.keys() - special
+        pieces = sorted(token for token in plain if len(token.strip(SPACE)) > 1)
+        letters = {letter for token in plain for letter in token if letter.isalpha()}
         if not letters:
-            raise TextError(
-                "the base's vocabulary holds no single letters (a CTC base that writes characters is needed)"
-            )
+            raise TextError("the base's vocabulary holds no letters")
         upper = any(letter != letter.lower() for letter in letters)
         lower = any(letter != letter.upper() for letter in letters)
         cased = "mixed" if upper and lower else "upper" if upper else "lower"
-        return cls(tokens, blank, delimiter, cased, frozenset(special))
+        made = (tokens, blank, delimiter, cased, frozenset(special))
+        if len(pieces) <= sum(len(token) == 1 for token in plain - {delimiter}):
+            return cls(*made)
+        if not tokenizer.is_fast:
+            raise TextError(f"the base writes word pieces ({', '.join(pieces[:3])}, …), and its tokenizer, "
+                            f"a {type(tokenizer).__name__}, cuts text into characters only")  # fmt: skip
+        return Pieces(*made, tokenizer)
 
     @cached_property
     def letters(self) -> dict[str, int]:
@@ -162,6 +173,38 @@ class Vocabulary:
             counts.update(self.recase(text))
         letters = self.letters
         return Counter({c: n for c, n in counts.most_common() if not c.isspace() and c not in letters})
+
+
+@dataclass(frozen=True)
+class Pieces(Vocabulary):
+    """The symbols of a head that writes word pieces (LASR, Parakeet): its own tokenizer cuts and joins."""
+
+    tokenizer: Any = field(default=None, compare=False, repr=False)
+
+    @cached_property
+    def letters(self) -> dict[str, int]:
+        """The characters that pieces are made of, each with the number of one of them."""
+        plain = ((token, n) for token, n in self.tokens.items() if token not in self.special)
+        return {letter: number for token, number in plain for letter in token if letter != SPACE}
+
+    def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
+        """Numbers of the pieces of `text`. Raises TextError as for characters."""
+        text = self.recase(text)
+        if drop_unknown:
+            text = "".join(c for c in text if c.isspace() or c in self.letters)
+        ids = self.tokenizer(text, add_special_tokens=False).input_ids
+        unknown = sorted(self.missing([text])) or [text] * (self.tokenizer.unk_token_id in ids)
+        if unknown:
+            raise TextError(f'"{text}": the base cannot write {" ".join(unknown)} '
+                            f"(write it out in words, or pass --drop-chars)")  # fmt: skip
+        return ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Text of pieces that are collapsed already; blanks and special tokens say nothing."""
+        known = set(self.tokens.values()) - {self.blank}
+        said = [int(number) for number in ids if int(number) in known]
+        text = self.tokenizer.decode(said, skip_special_tokens=True, group_tokens=False)
+        return " ".join((text.lower() if self.cased == "upper" else text).split())
 
 
 def required_frames(ids: Iterable[int]) -> int:

@@ -195,15 +195,15 @@ def test_bases_that_are_none(tiny_model, processor, tmp_path):
         make_base(tiny_model().wav2vec2, processor, "body alone")
 
 
-def test_a_base_of_word_pieces_is_refused_rather_than_spelt(tiny_model, processor, tmp_path):
-    """Its symbols would be learnt letter by letter, and dropped from what it says."""
+def test_word_pieces_that_the_tokenizer_cannot_cut_are_refused(tiny_model, processor, tmp_path):
+    """They would be learnt letter by letter, and dropped from what the base says."""
     pieces = [f"▁{a}{b}" for a in "abcdefgh" for b in "nrst"] + ["er", "ing", "tion"]
     tokens = processor.tokenizer.get_vocab() | {piece: 29 + n for n, piece in enumerate(pieces)}
     (tmp_path / "vocab.json").write_text(json.dumps(tokens))
     names = {"pad_token": "<pad>", "unk_token": "<pad>", "bos_token": None, "eos_token": None}
     tokenizer = type(processor.tokenizer)(str(tmp_path / "vocab.json"), **names)
     both = type(processor)(processor.feature_extractor, tokenizer)
-    with pytest.raises(BaseError, match=r"writes word pieces \(er, ing, tion, …\)"):
+    with pytest.raises(BaseError, match=r"medasr: .*writes word pieces \(er, ing, tion, …\), and its"):
         make_base(tiny_model(), both, "medasr")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_kinds import PIECE_TOKENIZERS
 
 from ia3_speech.text import TextError, Vocabulary, normalize, required_frames
 
@@ -135,8 +136,26 @@ def test_a_tokenizer_with_both_cases(tmp_path):
 
 
 def test_a_tokenizer_without_letters(tmp_path):
-    with pytest.raises(TextError, match="no single letters"):
+    with pytest.raises(TextError, match="holds no letters"):
+        Vocabulary.from_tokenizer(tokenizer(tmp_path, {"<pad>": 0, "<unk>": 1, "|": 2, "3": 3}))
+    with pytest.raises(TextError, match=r"word pieces \(ba, …\), and its tokenizer, a Wav2Vec2CTCTokenizer"):
         Vocabulary.from_tokenizer(tokenizer(tmp_path, {"<pad>": 0, "<unk>": 1, "|": 2, "ba": 3}))
+
+
+@pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
+def test_a_tokenizer_of_word_pieces(kind):
+    made = PIECE_TOKENIZERS[kind]()
+    vocabulary = Vocabulary.from_tokenizer(made)
+    ids = vocabulary.encode("The chest is stable")
+    assert made.convert_ids_to_tokens(ids) == ["▁the", "▁chest", "▁is", "▁st", "able"]
+    assert vocabulary.decode(ids) == "the chest is stable"
+    blank, the = vocabulary.blank, ids[0]
+    assert vocabulary.decode([blank, the, blank, the]) == "the the"
+    assert vocabulary.decode([*ids, 10_000]) == "the chest is stable"  # a head padded for speed
+    assert vocabulary.missing(["the 5 cats", "5"]) == {"5": 2}
+    with pytest.raises(TextError, match="the base cannot write 5"):
+        vocabulary.encode("the 5 cats")
+    assert vocabulary.decode(vocabulary.encode("the 5 cats", drop_unknown=True)) == "the cats"
 
 
 @pytest.mark.parametrize(

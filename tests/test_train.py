@@ -15,13 +15,15 @@ import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
+from tiny_kinds import PIECE_TOKENIZERS, tiny, tiny_processor
 
-from ia3_speech import attach, ia3, load_base
+from ia3_speech import attach, ia3, load_adapter, load_base
 from ia3_speech.adapters.files import PEFT_WEIGHTS, read_metadata
 from ia3_speech.audio import AudioError
 from ia3_speech.base import fingerprint
 from ia3_speech.cli import UserError
 from ia3_speech.datadir import Utterance, write
+from ia3_speech.search import greedy
 from ia3_speech.train import train
 from ia3_speech.training.examples import read_examples
 from ia3_speech.training.loop import Trainer
@@ -134,6 +136,28 @@ def test_the_head_trains_along_and_is_saved(place):
     base = load_file(place / "base/model.safetensors")
     head = tensors(place)["base_model.model.lm_head.weight"]
     assert head.shape == base["lm_head.weight"].shape and not torch.equal(head, base["lm_head.weight"])
+
+
+@pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
+def test_a_base_of_word_pieces_learns_and_writes_them(tmp_path, kind):
+    """MedASR's kind, and Parakeet's: from a folder, through training, to text."""
+    tokenizer = PIECE_TOKENIZERS[kind]()
+    blank = tokenizer.pad_token_id
+    model = tiny(kind, vocab_size=len(tokenizer), pad_token_id=blank)
+    model.save_pretrained(tmp_path / "base")
+    tiny_processor(kind, tokenizer).save_pretrained(tmp_path / "base")
+    text = "the chest is stable"
+    for name in ("train", "dev"):
+        record(tmp_path / name, 8, text=text)
+    rates = {"learning_rate": 0.1, "head_learning_rate": 0.1}
+    train(options_of(tmp_path, epochs=30, patience=30, train_head=True, spec_augment="off", **rates))
+    rows = [json.loads(line) for line in (tmp_path / "exp/metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    base = load_base(tmp_path / "base")
+    load_adapter(base.model, tmp_path / "exp/adapter")
+    wave, _ = soundfile.read(tmp_path / "audio/train/1.wav", dtype="float32")
+    said = greedy(base.logits([wave])[0], base.vocabulary)
+    assert said and set(said.split()) <= set(text.split())
 
 
 # ---- the same seed, the same adapter

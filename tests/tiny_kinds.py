@@ -52,13 +52,13 @@ TINY: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def tiny(name: str, seed: int = 0) -> torch.nn.Module:
-    """The model of a name in TINY, in eval mode."""
+def tiny(name: str, seed: int = 0, **changes: Any) -> torch.nn.Module:
+    """The model of a name in TINY, its configuration changed, in eval mode."""
     from transformers import AutoConfig, AutoModelForCTC
 
     kind, options = TINY[name]
     torch.manual_seed(seed)
-    model = AutoModelForCTC.from_config(AutoConfig.for_model(kind, **options)).eval()
+    model = AutoModelForCTC.from_config(AutoConfig.for_model(kind, **options | changes)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
@@ -85,3 +85,34 @@ def tiny_processor(name: str, tokenizer: Any) -> Any:
     normal = (hf.Wav2Vec2Processor, hf.Wav2Vec2FeatureExtractor, {"do_normalize": True})
     processor, extractor, options = made.get(TINY[name][0], normal)
     return processor(extractor(**options), tokenizer)
+
+
+WORDS = ["▁the", "▁chest", "▁is", "▁st", "able"]  # likelier than what else would spell them
+PAIRS = [first + second for first in "bcdfgh" for second in "aeiou"]
+
+
+def lasr_tokenizer() -> Any:
+    """Word pieces of a unigram model, as MedASR has them: blank 0."""
+    from transformers import LasrTokenizer
+
+    scores = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((word, -1.0) for word in WORDS), ("▁", -4.0)]
+    scores += [(piece, -6.0) for piece in PAIRS] + [(letter, -5.0) for letter in "abcdehiklmnoprstuvwy'"]
+    return LasrTokenizer(vocab=scores, extra_ids=0)
+
+
+def parakeet_tokenizer() -> Any:
+    """Word pieces merged from letters, as Parakeet has them: the blank is the last."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import ParakeetTokenizer
+
+    merges = [("▁", "t"), ("▁t", "h"), ("▁th", "e"), ("▁", "c"), ("▁c", "h"), ("▁ch", "e"), ("▁che", "s")]
+    merges += [("▁ches", "t"), ("▁", "i"), ("▁i", "s"), ("▁", "s"), ("▁s", "t"), ("a", "b"), ("ab", "l")]
+    merges += [("abl", "e"), *((pair[0], pair[1]) for pair in PAIRS)]
+    symbols = ["<unk>", "▁", *"abcdefghiklmnoprstuvwy'", *(a + b for a, b in merges), "<pad>"]
+    made = Tokenizer(models.BPE({s: n for n, s in enumerate(symbols)}, merges, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace()
+    return ParakeetTokenizer(tokenizer_object=made, unk_token="<unk>", pad_token="<pad>")
+
+
+PIECE_TOKENIZERS = {"lasr": lasr_tokenizer, "parakeet": parakeet_tokenizer}
