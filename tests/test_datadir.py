@@ -739,6 +739,7 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
         (["--per-spk", "1"], ["anna-1", "bob-1", "cleo-1"]),
         (["--speakers", "2"], ["anna-1", "anna-2"]),
         (["--speakers", "3"], ["anna-1", "anna-2", "bob-1"]),
+        (["--minutes", "0.07"], ["anna-1", "cleo-1"]),
         (["--spk-list", "list"], ["anna-1", "anna-2", "cleo-1"]),
         (["--utt-list", "list"], ["bob-1"]),
     ],
@@ -766,6 +767,16 @@ def test_subset_of_each_speaker_is_evenly_spread(plain, tmp_path):
     assert [u.id for u in part] == ["a-0", "a-3", "a-6", "b-0", "b-2", "b-4", "c-0"]
 
 
+def test_more_minutes_hold_what_fewer_do(many, tmp_path):
+    parts = [datadir.subset(many, tmp_path / f"{minutes}", minutes=minutes) for minutes in (0.05, 0.1, 0.2)]
+    ids = [{utterance.id for utterance in part} for part in parts]
+    assert ids[0] < ids[1] < ids[2]
+    for minutes, part in zip((0.05, 0.1, 0.2), parts, strict=True):
+        seconds = [utterance.duration for utterance in part]
+        assert sum(seconds) - max(seconds) < 60 * minutes <= sum(seconds)
+    assert len(parts[1].speakers) > 1
+
+
 def test_shortest_by_segments_and_by_headers(cut, plain, tmp_path, sounds):
     assert [u.id for u in datadir.subset(cut, tmp_path / "part", shortest=1)] == ["cleo-1"]
     soundfile.write(tmp_path / "short.wav", np.zeros(99), 16_000)
@@ -790,11 +801,13 @@ def test_subset_in_kaldis_order_of_words(plain, tmp_path, capsys):
     ("flags", "message"),
     [
         ([], "a subset is chosen by exactly one of --first, --last, --shortest, --per-spk, --speakers, "
-             "--spk-list, --utt-list (0 given)"),
+             "--minutes, --spk-list, --utt-list (0 given)"),
         (["--first", "1", "--last", "1"], "(2 given)"),
         (["--first", "5"], "{d}: --first 5: the directory has 4 utterances"),
         (["--last", "0"], "{d}: --last 0: the directory has 4 utterances"),
         (["--per-spk", "-1"], "{d}: --per-spk -1: the directory has 4 utterances"),
+        (["--minutes", "9"], "{d}: --minutes 9: the directory holds 0.1 minutes"),
+        (["--minutes", "0"], "{d}: --minutes 0: the directory holds 0.1 minutes"),
         (["--utt-list", "/dev/null"],
          "{d}: nothing is left (does /dev/null name utt ids of this directory?)"),
         (["--utt-list", "/gone"], "/gone: cannot be read: No such file or directory"),

@@ -295,6 +295,44 @@ def test_the_best_epoch_is_kept_and_patience_ends_the_run(place, monkeypatch):
     assert same(trainer.best_tensors, seen[1])
 
 
+def test_a_pull_holds_the_vectors_near_one(place):
+    """Decoupled from the gradient: after the optimizer's step, l − 1 shrinks by rate × pull."""
+    distance = {}
+    for pull in (0.0, 1.0, 20.0):
+        trainer = trainer_of(place, pull=pull, patience=9)
+        trainer.run()
+        distance[pull] = sum(float((p - 1).detach().abs().sum()) for p in trainer.named.values())
+    assert distance[0.0] > distance[1.0] > 1.5 * distance[20.0] > 0
+    with torch.no_grad():
+        for p in trainer.named.values():
+            p.fill_(1.5)
+    trainer.optimizer.param_groups[0]["lr"] = 0.01
+    trainer.pull()
+    assert all(bool(torch.isclose(p, torch.tensor(1.4)).all()) for p in trainer.named.values())
+
+
+def test_a_pull_leaves_the_head_alone(place):
+    trainer = trainer_of(place, pull=5.0, train_head=True)
+    before = trainer.copy()
+    trainer.pull()
+    assert all(torch.equal(p, before[name]) for name, p in trainer.named.items())  # all l are ones
+    assert any(ia3.is_head(name) for name in before)
+
+
+def test_an_epoch_goes_over_a_small_train_several_times(place):
+    """24 utterances hold 13.8 s: 0.5 minutes are three times as much."""
+    once, thrice = trainer_of(place), trainer_of(place, epoch_minutes=0.5)
+    assert sorted(i for batch in thrice.order.batches() for i in batch) == list(range(3 * 24))
+    assert sorted(i for batch in once.order.batches() for i in batch) == list(range(24))
+    speeds = {round(thrice.draw_speed(thrice.train[5], 0, place), 1) for place in (5, 29, 53)}
+    assert len(speeds) > 1  # each time another draw
+    summary = train(options_of(place, epoch_minutes=0.5))
+    assert summary["utterances"] == 24 and summary["steps"] == thrice.total > 2.5 * once.total
+    train(options_of(place, "enough", epoch_minutes=0.1))
+    train(options_of(place, "usual"))
+    assert same(tensors(place, "enough"), tensors(place, "usual"))
+
+
 # ---- what can't be learnt
 
 

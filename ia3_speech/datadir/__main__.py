@@ -71,6 +71,7 @@ def subset(
     shortest: int | None = None,
     per_spk: int | None = None,
     speakers: int | None = None,
+    minutes: float | None = None,
     spk_list: Path | None = None,
     utt_list: Path | None = None,
 ) -> None:
@@ -86,6 +87,7 @@ def subset(
         shortest: so many of the shortest.
         per_spk: so many of each speaker, evenly spread.
         speakers: whole speakers until there are so many utterances (as in Kaldi, a number of utterances).
+        minutes: utterances of all speakers, shuffled by a hash of their ids, until there are so many minutes.
         spk_list: the speakers in the first column of this file.
         utt_list: the utterances in the first column of this file.
     """
@@ -97,6 +99,7 @@ def subset(
         shortest=shortest,
         per_spk=per_spk,
         speakers=speakers,
+        minutes=minutes,
         spk_list=spk_list,
         utt_list=utt_list,
     )

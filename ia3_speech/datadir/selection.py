@@ -28,6 +28,7 @@ def subset(
     shortest: int | None = None,
     per_spk: int | None = None,
     speakers: int | None = None,
+    minutes: float | None = None,
     spk_list: Path | str | None = None,
     utt_list: Path | str | None = None,
 ) -> DataDir:
@@ -41,6 +42,8 @@ def subset(
         shortest: so many of the shortest (by utt2dur or segments; else by the headers of the audio files).
         per_spk: so many of each speaker, evenly spread; all of a speaker who has fewer.
         speakers: whole speakers, in an order fixed by a hash of their ids, until so many utterances.
+        minutes: utterances of all speakers, in an order fixed by a hash of their ids, until so many minutes;
+            what fewer minutes would hold is among them.
         spk_list: the speakers named in the first column of this file.
         utt_list: the utterances named in the first column of this file.
 
@@ -48,6 +51,7 @@ def subset(
         DataError: `source` is not valid, holds too few utterances, or nothing is left.
     """
     wishes = {"first": first, "last": last, "shortest": shortest, "per_spk": per_spk, "speakers": speakers}
+    wishes["minutes"] = minutes
     files = {"spk_list": spk_list, "utt_list": utt_list}
     given = {name: value for name, value in {**wishes, **files}.items() if value is not None}
     if len(given) != 1:
@@ -58,6 +62,8 @@ def subset(
     ((way, wish),) = given.items()
     if way in files:
         chosen = named(data, Path(wish), "speaker" if way == "spk_list" else "id")
+    elif way == "minutes":
+        chosen = first_minutes(data, wish)
     else:
         if wish < 1 or (wish > len(data) and way != "per_spk"):
             raise DataError(
@@ -94,11 +100,24 @@ def shortest_of(data: DataDir, number: int) -> list[Utterance]:
     return [utterance for utterance in data if utterance.id in kept]
 
 
+def first_minutes(data: DataDir, minutes: float) -> list[Utterance]:
+    """The utterance that crosses the line is the last one taken."""
+    seconds = {u.id: u.duration if u.duration is not None else measured(u) for u in data}
+    held = sum(seconds.values())
+    if not 0 < 60 * minutes <= held:
+        raise DataError(f"{data.path}: --minutes {minutes:g}: the directory holds {held / 60:.1f} minutes")
+    kept: set[str] = set()
+    total = 0.0
+    for id in sorted(seconds, key=fixed_order):
+        if total < 60 * minutes:
+            kept.add(id)
+            total += seconds[id]
+    return [utterance for utterance in data if utterance.id in kept]
+
+
 def measured(utterance: Utterance) -> float:
     if not utterance.source or utterance.source.endswith("|"):
-        raise DataError(
-            f"utterance {utterance.id}: its length is not known (write utt2dur: --shortest needs it)"
-        )
+        raise DataError(f"utterance {utterance.id}: its length is not known (write utt2dur)")
     return duration(utterance.source)
 
 

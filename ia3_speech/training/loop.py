@@ -6,6 +6,7 @@ killed goes on as if it had not been.
 """
 
 import logging
+import math
 import shutil
 import time
 from typing import Any
@@ -22,6 +23,7 @@ from ia3_speech.score import word_errors
 from ia3_speech.search import greedy
 from ia3_speech.training.examples import Example, data_digest
 from ia3_speech.training.options import Options, TrainingError, comparable
+from ia3_speech.training.quick import quick
 from ia3_speech.training.state import Checkpoint, MetricsLog, same_run
 
 logger = logging.getLogger(__name__)
@@ -37,7 +39,6 @@ class Trainer:
 
         trackers = ["tensorboard"] if has_tensorboard() else []
         self.accelerator = Accelerator(
-            mixed_precision=options.precision,
             cpu=base.device.type == "cpu",
             log_with=trackers or None,
             project_dir=options.out / "log",
@@ -46,7 +47,9 @@ class Trainer:
         self.train, self.dev = train, dev
         self.named = dict(ia3.trainable(self.model))
         self.optimizer = torch.optim.AdamW(self.groups(), weight_decay=0.0)
-        self.order = BatchOrder([e.seconds for e in train], options.batch_seconds, seed=options.seed)
+        seconds = [e.seconds for e in train]
+        times = math.ceil(60 * options.epoch_minutes / sum(seconds))  # that an epoch goes over train
+        self.order = BatchOrder(seconds * max(1, times), options.batch_seconds, seed=options.seed)
         depth = frozen_depth(base)
         limit = options.cache_gb * 2**30
         self.cache = FeatureCache(base, depth, limit, options.allow_pipes)
@@ -101,17 +104,18 @@ class Trainer:
 
     def learn(self, batch: list[int], epoch: int) -> tuple[float, float]:
         """One step on one batch (or on one batch for each process). Returns loss, seconds of audio."""
-        examples = [self.train[i] for i in batch]
+        examples = [self.train[i % len(self.train)] for i in batch]
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        mine = examples[rank::world]
+        mine, places = examples[rank::world], batch[rank::world]
         self.set_rate()
         self.model.train()
-        features = [self.cache.get(e.utterance, self.draw_speed(e, epoch)) for e in mine]
+        speeds = [self.draw_speed(e, epoch, i) for e, i in zip(mine, places, strict=True)]
+        features = [self.cache.get(e.utterance, speed) for e, speed in zip(mine, speeds, strict=True)]
         self.seed(self.step * world + rank)
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if mine:
-            with self.accelerator.autocast():
+            with quick(self.base, self.options.precision):
                 logits, frames = self.base.forward(features, self.cache.depth)
             loss = ctc_loss(logits, frames, [e.ids for e in mine], self.base.vocabulary.blank)
             loss = loss * (len(mine) * world / len(examples))
@@ -137,14 +141,9 @@ class Trainer:
         torch.manual_seed(self.options.seed * 1_000_003 + number)
         np.random.seed((self.options.seed * 1_000_003 + number) % 2**32)
 
-    def draw_speed(self, example: Example, epoch: int) -> float:
-        dice = np.random.default_rng([self.options.seed, epoch, self.index(example)])
+    def draw_speed(self, example: Example, epoch: int, place: int) -> float:
+        dice = np.random.default_rng([self.options.seed, epoch, place])
         return float(example.speeds[dice.integers(len(example.speeds))])
-
-    def index(self, example: Example) -> int:
-        if not hasattr(self, "_index"):
-            self._index = {id(e): i for i, e in enumerate(self.train)}
-        return self._index[id(example)]
 
     def set_rate(self) -> None:
         """Linear warm-up, then linearly to zero at the last step."""
@@ -198,7 +197,7 @@ class Trainer:
         hypotheses = [""] * len(self.dev)
         for batch in make_batches([e.seconds for e in self.dev], self.options.batch_seconds, seed=0, epoch=0):
             features = [self.cache.get(self.dev[i].utterance) for i in batch]
-            with self.accelerator.autocast():
+            with quick(self.base, self.options.precision):
                 logits, frames = self.base.forward(features, self.cache.depth)
             for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
                 hypotheses[i] = greedy(row[:n], self.base.vocabulary)

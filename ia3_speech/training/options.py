@@ -29,6 +29,7 @@ class Options:
         learning_rate: peak rate of AdamW; IA³ wants 1e-3 to 5e-2, a LoRA rate does not move it
         head_learning_rate: rate of the head, with train_head
         epochs: at most so many
+        epoch_minutes: an epoch goes over a smaller train so often that it hears at least so many minutes
         patience: stop after so many epochs without a better dev WER
         warmup: share of all steps in which the rate rises; afterwards it falls linearly to zero
         pull: decay of l − 1 (never of l) by rate × pull a step
@@ -60,6 +61,7 @@ class Options:
     learning_rate: float = 1e-2
     head_learning_rate: float = 1e-4
     epochs: int = 8
+    epoch_minutes: float = 0.0
     patience: int = 3
     warmup: float = 0.06
     pull: float = 0.0
@@ -88,6 +90,8 @@ def check(options: Options) -> None:
             "epochs": options.epochs < 1,
             "learning_rate": not options.learning_rate > 0,
             "batch_seconds": not options.batch_seconds > 0,
+            "epoch_minutes": not 0 <= options.epoch_minutes < float("inf"),
+            "pull": not 0 <= options.pull < float("inf"),
             "warmup": not 0 <= options.warmup < 1,
             "clip": not options.clip > 0,
             "speeds": not options.speeds or any(not 0.5 <= s <= 2 for s in options.speeds),

@@ -22,6 +22,7 @@ from ia3_speech.base import Base
 from ia3_speech.features import FeatureCache
 from ia3_speech.search import greedy
 from ia3_speech.training.examples import Example
+from ia3_speech.training.quick import quick
 
 HOLD_EVERY = 5  # every fifth utterance, at least one, is held back
 
@@ -123,7 +124,8 @@ class Together:
     def losses(self, examples: list[Example], speeds: list[float]) -> torch.Tensor:
         """(rows,): CTC loss a target symbol, in fp32."""
         features = [self.cache.get(e.utterance, s) for e, s in zip(examples, speeds, strict=True)]
-        logits, frames = self.base.forward(features, self.cache.depth)
+        with quick(self.base):
+            logits, frames = self.base.forward(features, self.cache.depth)
         sizes = torch.tensor([len(e.ids) for e in examples], device=logits.device)
         flat = torch.tensor([i for e in examples for i in e.ids], device=logits.device)
         log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)
