@@ -229,7 +229,7 @@ def test_help(bench):
 def test_usage_of_the_sweep(bench):
     done = bench.run("everything", script="local/sweep.sh")
     assert done.returncode == 1
-    assert done.stderr.startswith("Usage: bash local/sweep.sh rates|placements|seeds")
+    assert done.stderr.startswith("Usage: bash local/sweep.sh rates|placements|more|seeds")
 
 
 def test_run_sh_stays_a_page(bench):

@@ -4,11 +4,12 @@
 #
 #   bash local/sweep.sh rates --corpus DIR        learning rates, one seed, by dev alone: no test set is decoded
 #   bash local/sweep.sh placements --corpus DIR   key and value with ffn, with ffn_output, both or neither; three seeds
+#   bash local/sweep.sh more --corpus DIR         conv, all placements, the head too, twice the epochs; one seed
 #   bash local/sweep.sh seeds --corpus DIR        the default with five seeds, through all stages of the recipe
 #
-# In this order: what the first two find goes into ia3.yaml, which is what the next starts from. They write the
-# blocks of RESULTS.md too. Other options: --rates '1e-3 1e-2', and --size, --base, --work-dir, --small-opts as
-# run.sh has them.
+# In this order: what the first finds goes into ia3.yaml, which is what the next starts from. They write the
+# blocks of RESULTS.md too. Other options: --rates '1e-3 1e-2', --opts (further options of train for all of them,
+# such as '--precision bf16'), and --size, --base, --work-dir, --small-opts as run.sh has them.
 set -euo pipefail
 export IA3_SPEECH_START_DIR=$PWD
 cd "$(dirname "$0")"
@@ -17,8 +18,8 @@ cd ..
 
 part=${1-}
 [[ $# -eq 0 ]] || shift
-corpus=espeak size=full base=mini work_dir="" small_opts="" rates="1e-3 2e-3 5e-3 1e-2 2e-2 5e-2"
-help_message="Usage: bash local/sweep.sh rates|placements|seeds [--corpus DIR] [options, see the head of the file]"
+corpus=espeak size=full base=mini work_dir="" small_opts="" opts="" rates="1e-3 2e-3 5e-3 1e-2 2e-2 5e-2"
+help_message="Usage: bash local/sweep.sh rates|placements|more|seeds [--corpus DIR] [options, see the head of the file]"
 # shellcheck source=../../../recipes/utils/parse_options.sh
 . parse_options.sh
 
@@ -31,6 +32,11 @@ case $part in
     plan+=("ia3_kv_ffn 3 8 --placements [key,value,ffn]")
     plan+=("ia3_kv_ffn_output 3 8 --placements [key,value,ffn_output]")
     plan+=("ia3_kv_both 3 8 --placements [key,value,ffn,ffn_output]") ;;
+  more)
+    plan+=("ia3_conv 1 8 --placements [key,value,ffn,conv]")
+    plan+=("ia3_all 1 8 --placements [key,value,ffn,ffn_output,attention_output]")
+    plan+=("ia3_head 1 8 --train-head true")
+    plan+=("ia3_long 1 8 --epochs 16 --patience 16") ;;
   seeds) plan+=("ia3 5 100") ;;
   *) echo "$help_message" >&2; exit 1 ;;
 esac
@@ -51,9 +57,9 @@ trainings_left() {
 
 for line in "${plan[@]}"; do
   results.py project "$exp" "$(trainings_left)"
-  read -r system seeds last_stage opts <<<"$line"
+  read -r system seeds last_stage own <<<"$line"
   bash run.sh --corpus "$corpus" --size "$size" --base "$base" ${work_dir:+--work-dir "$work_dir"} \
     ${small_opts:+--small-opts "$small_opts"} --system "$system" --seeds "$seeds" --stop-stage "$last_stage" \
-    --train-opts "$opts"
+    --train-opts "$own $opts"
 done
 if [[ -z $work_dir && $size == full ]]; then results.py fill RESULTS.md; fi
