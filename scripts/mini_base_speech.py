@@ -38,13 +38,13 @@ NOT_SPEECH_LIKE = (
     "whisperf",
 )
 FLITE_VOICES = ("slt", "rms")  # flite's natural voices of the accents that espeak speaks here too
-SOURCES = {
-    "espeak": 0.3,
+SOURCES = {  # two hours of natural speech can't teach spelling: half is made from sentences
+    "espeak": 0.4,
     "flite": 0.1,  # where it is installed (Debian: flite); else espeak's
-    "librispeech-train-clean-100": 0.24,
-    "kokoro-82m": 0.18,
-    "ljspeech": 0.1,
-    "vcc2016": 0.08,
+    "librispeech-train-clean-100": 0.18,
+    "kokoro-82m": 0.17,
+    "ljspeech": 0.08,
+    "vcc2016": 0.07,
 }
 
 
