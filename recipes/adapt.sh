@@ -13,6 +13,15 @@
 #   9  register  the adapter (of the seed whose dev WER is the median) under its name
 #  10  last      what the recipe adds
 #
+# Where they are asked for, these go along from stage to stage:
+#
+#   --general     general speech, to see what is forgotten: a test set for every system, apart from the others; with
+#                 the adapter off its hypotheses must be the base's, byte for byte
+#   --trade-off   the adapter shown, scaled, on the first test set and on general speech; --pulls: adapters trained
+#                 with a pull of l towards 1 beside it
+#   --curve       adapters trained on so many minutes of train. An epoch of each hears as much as the most minutes
+#                 asked for, so that all of them are updated equally often, and less often than by all of train
+#
 # Each stage leaves a marker with a hash of what went in: done work is not done again, killed work resumes. A
 # change of our own code is not what goes in: delete exp/<corpus> to measure again.
 
@@ -40,6 +49,10 @@ init_name=start
 seeds=1
 size=full
 small_opts="--epochs 2"
+general=""
+trade_off=""
+pulls=""
+curve=""
 allow_pipes=false
 stage=1
 stop_stage=100
@@ -67,6 +80,10 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
   --report-opts OPTS    further options of report, such as --embed-audio
   --init-adapter PATH   start from this adapter instead of from ones; it is tested too, as --init-name [$init_name]
   --seeds N             adapters to train, with seeds 1 to N; the one with the median dev WER is registered [$seeds]
+  --general 'DIR DIR'   general speech: Kaldi directories (DIR:40: every 40th utterance), or LibriSpeech's layout [none]
+  --trade-off '0.5 1'   the adapter scaled by these numbers, on the first test set and on --general [none]
+  --pulls '1 10'        with --trade-off: further adapters, trained with these pulls of l towards 1 [none]
+  --curve '1 5 20'      further adapters, trained on so many minutes of train: a learning curve [none]
   --size full|small     small: a little data and a few epochs, to see that everything works [$size]
   --allow-pipes true    run the shell commands that wav.scp holds [$allow_pipes]
   --stage N             start at this stage [$stage]
@@ -87,11 +104,29 @@ place() { if [[ -e $IA3_SPEECH_START_DIR/$1 ]]; then realpath "$IA3_SPEECH_START
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
 [[ -n $corpus ]] || fail "no corpus: give --corpus DIR"
 [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1 on, not '$seeds'"
+decimal='^[0-9]+(\.[0-9]+)?$'
+for number in $trade_off $curve; do
+  [[ $number =~ $decimal ]] || fail "--trade-off and --curve take numbers such as 0.5, not '$number'"
+done
+for number in $pulls; do
+  [[ $number =~ ^[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$ ]] || fail "--pulls takes numbers such as 0.5 or 1e-2, not '$number'"
+done
+[[ -z $trade_off || -n $general ]] || fail "--trade-off needs general speech: give --general 'DIR DIR'"
+[[ -z $pulls || -n $trade_off ]] || fail "--pulls needs --trade-off '0.25 0.5 0.75'"
+[[ " $test_sets " != *" general "* ]] || fail "--test-sets: no set can be called general, --general is"
 [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
 corpus=$(place "$corpus")
 base=$(place "$base")
 train_config=$(place "$train_config")
 [[ -z $init_adapter ]] || init_adapter=$(place "$init_adapter")
+general_dirs=() general_inputs=()
+for dir in $general; do
+  step=""
+  if [[ $dir =~ ^(.+)(:[0-9]+)$ ]]; then dir=${BASH_REMATCH[1]} step=${BASH_REMATCH[2]}; fi
+  dir=$(place "$dir")
+  general_dirs+=("$dir$step")
+  general_inputs+=("$dir" "$(basename "$dir")$step")
+done
 [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
 [[ -r $train_config ]] || fail "there is no training configuration $train_config"
 system=${system:-$(basename "$train_config" .yaml)}
@@ -113,6 +148,10 @@ IA3_SPEECH_DIRTY=$([[ -z $(git -C "$IA3_SPEECH_ROOT" status --porcelain 2>/dev/n
 export IA3_SPEECH_COMMIT IA3_SPEECH_DIRTY
 
 adapted() { echo "$exp/${system}_seed$1"; } # of a seed; also of the word JOB
+read -r first_set _ <<<"$test_sets"         # which stands for the corpus in trade-off and curve
+all_sets=$test_sets${general:+ general}
+most_minutes=$(tr ' ' '\n' <<<"$curve" | sort -g | tail -n 1)
+part() { echo "$data/curve/minutes_$1"; } # of train
 
 # ---- 1: the corpus becomes Kaldi directories
 if begin 1 "prepare $corpus_name" "$data/.done/prepare" "$corpus" "size=$size" "$prepare" ./local; then
@@ -120,22 +159,32 @@ if begin 1 "prepare $corpus_name" "$data/.done/prepare" "$corpus" "size=$size" "
   $prepare "$corpus" "$data" --size "$size" $pipes
   finish
 fi
+if [[ -n $general ]] && begin 1 "prepare general speech" "$data/.done/general" "${general_inputs[@]}" "size=$size"; then
+  general.py "${general_dirs[*]}" "$data/general" --size "$size" $pipes
+  finish
+fi
 
 # ---- 2: what is wrong with the data is found here, not in the middle of training
-sets=(); for set in train dev $test_sets; do sets+=("$data/$set"); done
+sets=(); for set in train dev $all_sets; do sets+=("$data/$set"); done
 if begin 2 "validate $corpus_name" "$data/.done/validate" "${sets[@]}"; then
   # shellcheck disable=SC2086
   for set in "${sets[@]}"; do python -m ia3_speech.datadir validate --check-audio $pipes "$set"; done
-  for set in $test_sets; do overlap.py "$data/train" "$data/dev" "$data/$set"; done
+  for set in $all_sets; do overlap.py "$data/train" "$data/dev" "$data/$set"; done
+  finish
+fi
+if [[ -n $curve ]] && begin 2 "parts of train" "$data/.done/curve" "$data/train" "minutes=$curve"; then
+  for minutes in $curve; do
+    python -m ia3_speech.datadir subset "$data/train" "$(part "$minutes")" --minutes "$minutes"
+  done
   finish
 fi
 
 # ---- 3: characters that the base can't write; texts too long for their audio; the terms
-learn=(--config "$train_config" --base "$base" --train "$data/train" --dev "$data/dev")
+learn=(--config "$train_config" --base "$base" --dev "$data/dev")
 # shellcheck disable=SC2206
 learn+=($pipes $train_opts)
 if begin 3 "coverage" "$exp/.done/coverage" "$data/train" "$data/dev" "base=$base" "$train_config" "$train_opts"; then
-  coverage.py "${learn[@]}" --out "$exp"
+  coverage.py "${learn[@]}" --train "$data/train" --out "$exp"
   finish
 fi
 for set in $test_sets; do
@@ -147,56 +196,131 @@ for set in $test_sets; do
   fi
 done
 
-# ---- 4 to 7: the base, then the adapters
+# ---- 4 to 7: the base, then the adapters; and what goes along with them
 if [[ $base == mini ]]; then base_files=$IA3_SPEECH_ROOT/ia3_speech/mini; else base_files=$base/; fi
 base_key=$(key.py "base=$base" "$base_files")
 train_key=$(key.py "$base_key" "$train_config" "train_opts=$train_opts" "$data/train" "$data/dev" "init=$init_adapter" \
   ${init_adapter:+"$init_adapter/"})
 
-# decode_all STAGE WHO FOLDER N KEY OPTION…: decode the test sets into FOLDER/decode_greedy_SET, for JOB=1:N
+# log_of WORK FOLDER: exp/NAME/ia3_seed1/off → exp/NAME/log/WORK_ia3_seed1_off.log
+log_of() { local what=${2#"$exp/"}; echo "$exp/log/$1_${what//\//_}.log"; }
+
+# decode_all STAGE WHO FOLDER N KEY SETS OPTION…: decode the sets into FOLDER/decode_greedy_SET, for JOB=1:N
 decode_all() {
-  local number=$1 who=$2 folder=$3 n=$4 made_from=$5 set
-  shift 5
-  for set in $test_sets; do
+  local number=$1 who=$2 folder=$3 n=$4 made_from=$5 wanted=$6 set
+  shift 6
+  for set in $wanted; do
     # shellcheck disable=SC2086
-    every "$number" "decode $set with $who" "$decode_cmd" "$exp/log/decode_${set}_$(basename "$folder").log" \
+    every "$number" "decode $set with $who" "$decode_cmd" "$(log_of "decode_$set" "$folder")" \
       "$folder/decode_greedy_$set" "$n" "$(key.py "$made_from" "$data/$set" "opts=$decode_opts")" \
       python -m ia3_speech.decode --base "$base" "$@" $pipes $decode_opts "$data/$set" "$folder/decode_greedy_$set"
   done
 }
 
-# score_all STAGE WHO FOLDER N KEY [--baseline]: score them, with --baseline against the base alone
+# score_all STAGE WHO FOLDER N KEY SETS [--baseline]: score them, with --baseline against the base alone. General
+# speech has no terms, and speakers of its own.
 score_all() {
-  local number=$1 who=$2 folder=$3 n=$4 made_from=$5 against=${6-} set decoded inputs
-  for set in $test_sets; do
+  local number=$1 who=$2 folder=$3 n=$4 made_from=$5 wanted=$6 against=${7-} set decoded made own
+  for set in $wanted; do
     decoded=$folder/decode_greedy_$set
-    inputs=("$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "opts=$decode_opts" "opts=$score_opts")
+    made=("$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "opts=$decode_opts" "opts=$score_opts")
+    own=(${terms:+--terms "$exp/terms_$set"})
+    [[ $set != general ]] || own=(--cluster speaker)
     # shellcheck disable=SC2086
-    every "$number" "score $set with $who" "$decode_cmd" "$exp/log/score_${set}_$(basename "$folder").log" \
-      "$decoded/scoring_kaldi" "$n" "$(key.py "${inputs[@]}")" \
-      python -m ia3_speech.score ${terms:+--terms "$exp/terms_$set"} \
-      ${against:+--baseline "$exp/base/decode_greedy_$set"} $score_opts "$data/$set" "$decoded"
+    every "$number" "score $set with $who" "$decode_cmd" "$(log_of "score_$set" "$folder")" \
+      "$decoded/scoring_kaldi" "$n" "$(key.py "${made[@]}")" \
+      python -m ia3_speech.score ${against:+--baseline "$exp/base/decode_greedy_$set"} $score_opts \
+      ${own[@]+"${own[@]}"} "$data/$set" "$decoded"
   done
 }
 
-decode_all 4 "the base" "$exp/base" 1 "$base_key"
-score_all 4 "the base" "$exp/base" 1 "$base_key"
+# What is trained: each calls WORK WHO FOLDER N KEY SETS TRAIN OPTION… for seeds JOB=1:N in FOLDER.
+for_system() { "$1" "$system" "$(adapted JOB)" "$seeds" "$train_key" "$all_sets" "$data/train"; }
+for_pulls() {
+  local pull
+  for pull in $pulls; do
+    "$1" "$system with pull $pull" "$exp/${system}_pull${pull}_seedJOB" 1 "$(key.py "$train_key" "pull=$pull")" \
+      "$first_set general" "$data/train" --pull "$pull"
+  done
+}
+for_parts() {
+  local minutes
+  for minutes in $curve; do
+    "$1" "$system on $minutes minutes" "$exp/curve/minutes_${minutes}_seedJOB" "$seeds" \
+      "$(key.py "$train_key" "$(part "$minutes")" "epoch_minutes=$most_minutes")" \
+      "$first_set" "$(part "$minutes")" --epoch-minutes "$most_minutes"
+  done
+}
+
+# The WORKs.
+train_all() {
+  every 5 "train $1" "$train_cmd" "$(log_of train "$2")" "$2" "$3" "$4" \
+    python -m ia3_speech.train "${learn[@]}" --train "$6" ${init_adapter:+--init-adapter "$init_adapter"} "${@:7}" \
+    --out "$2" --seed JOB
+}
+test_all() {
+  decode_all 6 "$1" "$2" "$3" "$4" "$5" --adapter "$2/adapter"
+  score_all 7 "$1" "$2" "$3" "$4" "$5" --baseline
+}
+count_left() {
+  local job
+  for ((job = 1; job <= $3; job++)); do is_done "${2//JOB/$job}/.done" "$4" || left=$((left + 1)); done
+}
+
+# project LIST OPTION…: say how long what is left of for_pulls or for_parts will take
+project() {
+  local left=0
+  [[ $stage -le 5 && $stop_stage -ge 5 ]] || return 0
+  "$1" count_left
+  [[ $left == 0 ]] || results.py project "$exp" "$left" "${@:2}"
+}
+
+decode_all 4 "the base" "$exp/base" 1 "$base_key" "$all_sets"
+score_all 4 "the base" "$exp/base" 1 "$base_key" "$all_sets"
 if [[ -n $init_adapter ]]; then
   init_key=$(key.py "$base_key" "$init_adapter/")
-  decode_all 4 "$init_name" "$exp/$init_name" 1 "$init_key" --adapter "$init_adapter"
-  score_all 4 "$init_name" "$exp/$init_name" 1 "$init_key" --baseline
+  decode_all 4 "$init_name" "$exp/$init_name" 1 "$init_key" "$all_sets" --adapter "$init_adapter"
+  score_all 4 "$init_name" "$exp/$init_name" 1 "$init_key" "$all_sets" --baseline
 fi
 
-every 5 "train $system" "$train_cmd" "$exp/log/train_${system}_seedJOB.log" "$(adapted JOB)" "$seeds" "$train_key" \
-  python -m ia3_speech.train "${learn[@]}" ${init_adapter:+--init-adapter "$init_adapter"} \
-  --out "$(adapted JOB)" --seed JOB
+for_system train_all
+project for_pulls --decodes "$first_set general"
+for_pulls train_all
+project for_parts --decodes "$first_set" --minutes "$most_minutes"
+for_parts train_all
 
-decode_all 6 "$system" "$(adapted JOB)" "$seeds" "$train_key" --adapter "$(adapted JOB)/adapter"
-score_all 7 "$system" "$(adapted JOB)" "$seeds" "$train_key" --baseline
+for_system test_all
+for_pulls test_all
+for_parts test_all
+
+# Off is the base, to the byte; times something is on the way.
+if [[ -n $general && $stage -le 6 && $stop_stage -ge 6 ]]; then
+  decode_all 6 "$system off" "$(adapted JOB)/off" "$seeds" "$train_key" general --adapter "$(adapted JOB)/adapter:0"
+  for ((seed = 1; seed <= seeds; seed++)); do
+    off=$(adapted "$seed")/off/decode_greedy_general/text
+    cmp "$exp/base/decode_greedy_general/text" "$off" ||
+      fail "$off: with the adapter off these must be the base's hypotheses, byte for byte (delete $exp and measure" \
+        "again; if they still differ it is our fault)"
+  done
+  echo "stage 6, with $system off the hypotheses on general speech are the base's, byte for byte"
+fi
+if [[ -n $trade_off && $stop_stage -ge 6 ]]; then
+  shown=$(results.py median "$exp" "$system" "$seeds")
+  for scale in $trade_off; do
+    [[ ! $scale =~ ^[01](\.0*)?$ ]] || continue # the base, and the adapter itself
+    scaled=("$system times $scale" "$shown/scale_$scale" 1 "$train_key" "$first_set general")
+    decode_all 6 "${scaled[@]}" --adapter "$shown/adapter:$scale"
+    score_all 7 "${scaled[@]}" --baseline
+  done
+fi
 
 # ---- 8: what a sceptic wants to see
-if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "$exp"/*/train.json "$exp"/*/decode_greedy_*/score.json; then
-  results.py collect "$exp" --sets "$test_sets" --command "$IA3_SPEECH_COMMAND"
+scored=("$exp"/*/train.json "$exp"/*/decode_greedy_*/score.json)
+[[ -z $trade_off ]] || scored+=("$exp"/*_seed*/scale_*/decode_greedy_*/score.json)
+[[ -z $curve ]] || scored+=("$exp"/curve/*/decode_greedy_*/score.json)
+if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "${scored[@]}"; then
+  results.py points "$exp" "$system" "$seeds" "$first_set"
+  results.py collect "$exp" --sets "$all_sets" --command "$IA3_SPEECH_COMMAND"
   shown=$(results.py median "$exp" "$system" "$seeds")
   # shellcheck disable=SC2086
   for set in $test_sets; do
@@ -210,7 +334,7 @@ fi
 adapter=$(results.py median "$exp" "$system" "$seeds")/adapter
 if [[ $stage -le 9 ]]; then
   scores=()
-  for set in $test_sets; do scores+=("$(dirname "$adapter")/decode_greedy_$set/score.json"); done
+  for set in $all_sets; do scores+=("$(dirname "$adapter")/decode_greedy_$set/score.json"); done
   python -m ia3_speech.adapters card --score "${scores[@]}" --name "$name" "$adapter" >/dev/null
   registered=$(python -m ia3_speech.adapters register "$adapter" "$name" --writer "$recipe_id")
   echo "stage 9, $registered"

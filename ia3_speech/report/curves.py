@@ -77,10 +77,11 @@ def curve_section(curve: Curve) -> Iterator[Child]:
         Series("median of the seeds", middle, "system", dots=False),
         Series("", dots, "system", False),
     )
+    on = f" on {curve.set}" if curve.set else ""
     head = [unit, "seeds", "WER %, median", "of the seeds", "change %"]
     yield element(
         "div",
-        chart("WER by amount of audio", says, x, y, [line, cloud], levels),
+        chart(f"WER{on} by amount of audio", says, x, y, [line, cloud], levels),
         table("Change: of the median, relative to the base", head, rows),
         class_="charts",
     )

@@ -1,15 +1,15 @@
 """The points of a learning curve and of a trade-off, and the epochs of a training: read and checked.
 
-    curve.json      {"base": {"wer": …, "lo": …, "hi": …},
+    curve.json      {"set": SET, "base": {"wer": …, "lo": …, "hi": …},
                      "points": [{"minutes": 5, "seed": 1, "wer": …, "lo": …, "hi": …}, …]}
     trade_off.json  {"own": SET, "general": SET,
                      "points": [{"scale": 0.5, "wer": …, "lo": …, "hi": …,
                                  "general_wer": …, "general_lo": …, "general_hi": …}, …]}
     metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …}, a line an epoch, as `training.state` writes it
 
-Rates are fractions; `base`, `seed`, `lo` and `hi` may be missing, and a list alone is its points. A learning
-curve may count `utterances` in place of `minutes`; without `base` its points of 0 minutes are the base.
-Points of a trade-off with `pull` in place of `scale` are adapters trained with that pull.
+Rates are fractions; `set`, `base`, `seed`, `lo` and `hi` may be missing, and a list alone is its points. A
+learning curve may count `utterances` in place of `minutes`; without `base` its points of 0 minutes are the
+base. Points of a trade-off with `pull` in place of `scale` are adapters trained with that pull.
 """
 
 import json
@@ -53,6 +53,7 @@ class Curve:
     unit: Literal["minutes", "utterances"]
     base: Rate | None
     points: list[CurvePoint]
+    set: str = ""  # its name, if it is known
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def read_curve(file: Path) -> Curve:
         unit,
         rate(f"{file}: base", base) if base else at_zero[0] if at_zero else None,
         sorted(points, key=lambda point: (point.amount, point.seed)),
+        str(found.get("set") or ""),
     )
 
 

@@ -48,7 +48,7 @@ class Trainer:
         self.named = dict(ia3.trainable(self.model))
         self.optimizer = torch.optim.AdamW(self.groups(), weight_decay=0.0)
         seconds = [e.seconds for e in train]
-        times = math.ceil(60 * options.epoch_minutes / sum(seconds))  # that an epoch goes over train
+        times = math.ceil(60 * options.epoch_minutes / sum(seconds) - 0.01)  # an epoch goes over train
         self.order = BatchOrder(seconds * max(1, times), options.batch_seconds, seed=options.seed)
         depth = frozen_depth(base)
         limit = options.cache_gb * 2**30

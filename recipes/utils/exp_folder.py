@@ -14,6 +14,8 @@ from typing import Any
 
 from ia3_speech.cli import UserError
 
+GENERAL = "general"  # the test set of general speech, which no adapter is made for
+
 
 @dataclass
 class System:
@@ -27,7 +29,9 @@ class System:
 
     @property
     def adapter(self) -> str | None:
-        return (self.folder / "adapter").absolute().as_posix() if self.train else None
+        """Its folder; None for the base, and where there are many (one a speaker)."""
+        one = self.train and "speakers" not in self.train
+        return (self.folder / "adapter").absolute().as_posix() if one else None
 
     def options(self) -> dict[str, Any]:
         """The options that it was trained with."""
@@ -82,8 +86,13 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
             del system.scores[name]
     return sorted(
         (one for one in systems if one is base or not only or any(fnmatch(one.name, like) for like in only)),
-        key=lambda one: (one is not base, one.seed is not None, one.name, one.seed or 0),
+        key=lambda one: (one is not base, one.seed is not None, in_numbers(one.name), one.seed or 0),
     )
+
+
+def in_numbers(name: str) -> list[tuple[int, str]]:
+    """To sort names by: from_base_k5 stands before from_base_k10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def is_current(score: dict[str, Any], set_name: str, base: System) -> bool:
@@ -93,4 +102,5 @@ def is_current(score: dict[str, Any], set_name: str, base: System) -> bool:
 
 
 def median_of(systems: list[System]) -> System:
-    return sorted(systems, key=lambda one: (one.train["dev_wer"], one.seed))[(len(systems) - 1) // 2]
+    """The seed whose dev WER is the median; without a dev set the middle one of the seeds."""
+    return sorted(systems, key=lambda one: (one.train.get("dev_wer", 0.0), one.seed))[(len(systems) - 1) // 2]

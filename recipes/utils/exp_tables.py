@@ -5,13 +5,16 @@ them beside it.
 """
 
 from itertools import groupby
-from statistics import fmean
+from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
-from exp_folder import System, median_of
+from exp_folder import GENERAL, System, median_of
+from exp_points import curve_rows, trade_off_rows
+from exp_speakers import Comparison, comparisons, is_speakers
 
-STANDARD = ("systems", "terms", "labels", "origin")
-PARTS = (*STANDARD, "training")
+STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "origin")
+PARTS = (*STANDARD, "training", "tuning")
 MOST_VALUES = 6  # of a label, to be worth a table
 
 Groups = dict[str, list[System]]
@@ -22,17 +25,26 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
     groups = {name: list(group) for name, group in groupby(systems, key=lambda one: one.name)}
     shown = {name: median_of(group) if group[0].train else group[0] for name, group in groups.items()}
     texts = []
-    for set_name in sorted({name for system in systems for name in system.scores}):
+    sets = sorted({name for system in systems for name in system.scores} - {GENERAL})
+    for set_name in sets:
         having = [system for system in shown.values() if set_name in system.scores]
         if "systems" in parts:
             texts.append(system_table(having, groups, set_name))
-        for part, make in (("terms", term_table), ("labels", label_table)):
+        for part, make in (("speakers", speaker_table), ("terms", term_table), ("labels", label_table)):
             if part in parts and len(having) > 1:
                 texts.append(make(having, set_name))
+        if "tuning" in parts:
+            texts.append(tuning_table(having, set_name))
+    if "forgetting" in parts:
+        texts.append(forgetting_table([system for system in shown.values() if GENERAL in system.scores]))
+        texts.append(trade_off_table(systems[0].folder.parent))
+        sets.append(GENERAL)
+    if "curve" in parts:
+        texts.append(curve_table(systems[0].folder.parent))
     if "training" in parts:
         texts.append(training_table(groups))
     if "origin" in parts:
-        texts.append(origin(list(shown.values())))
+        texts.append(origin(list(shown.values()), sets))
     return "\n".join(text for text in texts if text)
 
 
@@ -126,7 +138,7 @@ def training_table(groups: Groups) -> str:
     header += ["numbers", "s a seed"]
     rows = []
     for name, seeds in groups.items():
-        if seeds[0].train:
+        if "dev_wer" in seeds[0].train:
             options, rates = seeds[0].options(), [one.train["dev_wer"] for one in seeds]
             line = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
             line += [str(options["epochs"]), str(len(seeds)), percent(fmean(rates)), spread(rates)]
@@ -138,11 +150,92 @@ def training_table(groups: Groups) -> str:
     return table(header, [line for _, line in sorted(rows)])
 
 
-def origin(systems: list[System]) -> str:
+def speaker_table(systems: list[System], set_name: str) -> str:
+    """What adapters did to each of many speakers, against the base and against what they started from."""
+    header = ["speakers", "compared with", "WER % before", "after", "change %", "median speaker, points"]
+    header += ["better %", "equal %", "worse %", "speakers", "words each", "start kept"]
+    return table(header, [speaker_line(one) for one in comparisons(systems, set_name)])
+
+
+def speaker_line(one: Comparison) -> list[str]:
+    words = one.words.sum()
+    shares = [sum(one.changes < 0), sum(one.changes == 0), sum(one.changes > 0)]
+    kept = one.system.train["start_kept"]  # SPEAKER/FOLD
+    kept_of = len({name.partition("/")[0] for name in kept})
+    return [
+        one.system.name,
+        one.against.name,
+        percent(one.before.sum() / words),
+        percent(one.after.sum() / words),
+        with_interval(one.relative, one.relative_ci, "+.1f"),
+        percent(median(one.changes), "+.1f"),
+        *(percent(share / len(one.speakers), ".0f") for share in shares),
+        str(len(one.speakers)),
+        f"{median(one.words):.0f}",
+        f"{len(kept)} of {one.system.train['adapters']} folds, {kept_of} speakers",
+    ]
+
+
+def tuning_table(systems: list[System], set_name: str) -> str:
+    """Learning rates and passes of adaptation to speakers, the best first."""
+    rows = []
+    for system in filter(is_speakers, systems):
+        options, score = system.options(), system.scores[set_name]
+        line = [system.name, f"{options['learning_rate']:g}", str(options["passes"])]
+        line += [percent(score["wer"]), change_of(score["changes"].get("wer"))]
+        kept = f"{len(system.train['start_kept'])} of {system.train['adapters']}"
+        rows.append((score["wer"], [*line, kept, f"{system.train['seconds']:.0f}"]))
+    header = ["tuned", "learning rate", "passes", "WER %", "change %", "start kept", "s"]
+    return table(header, [line for _, line in sorted(rows)])
+
+
+def forgetting_table(systems: list[System]) -> str:
+    """WER on general speech, all of it and by corpus: the base beside each adapter."""
+    scores = [system.scores[GENERAL] for system in systems]
+    header = ["general speech", "utterances", "words", "base WER %"]
+    header += [text for one in systems[1:] for text in (f"{one.name} WER %", "change %")]
+    rows = []
+    for name in ["all", *scores[0]["by_label"].get("corpus", {})] if len(systems) > 1 else ():
+        base, *others = [score if name == "all" else score["by_label"]["corpus"][name] for score in scores]
+        line = [name, str(base["utterances"]), str(base["words"]), with_interval(base["wer"], base["wer_ci"])]
+        for one in others:
+            line += [with_interval(one["wer"], one["wer_ci"]), change_of(one["changes"].get("wer"))]
+        rows.append(line)
+    return table(header, rows)
+
+
+def trade_off_table(exp: Path) -> str:
+    """The adapter from off to on, and with a pull: its own speech against general speech."""
+    own, general, points = trade_off_rows(exp)
+    rows = [
+        [name, *(with_interval(point[f"{side}wer"], ends(point, side)) for side in ("", "general_"))]
+        for name, point in points
+    ]
+    return table(["adapter", f"{own} WER %", f"{general} WER %"], rows)
+
+
+def ends(point: dict[str, Any], side: str = "") -> list[float] | None:
+    return None if point[f"{side}lo"] is None else [point[f"{side}lo"], point[f"{side}hi"]]
+
+
+def curve_table(exp: Path) -> str:
+    """WER by minutes of train; the last row is all of it."""
+    own, base, groups = curve_rows(exp)
+    header = ["minutes to adapt on", "seeds", f"{own} WER %, median", "change %", "WER % of the seeds"]
+    rows = [["0 (the base)", "–", percent(base), "–", "–"]] if groups else []
+    for minutes, rates in groups:
+        change = percent(median(rates) / base - 1, "+.1f") if base else "–"
+        rows.append([f"{minutes:g}", str(len(rates)), percent(median(rates)), change, spread(rates)])
+    return table(header, rows)
+
+
+def origin(systems: list[System], sets: list[str]) -> str:
     """What the intervals are, and where the numbers come from."""
     lines = []
-    for set_name in sorted({name for system in systems for name in system.scores}):
+    for set_name in sets:
         having = [system for system in systems if set_name in system.scores]
+        if not having:
+            continue
         score = having[0].scores[set_name]
         lines.append(
             f"{set_name}: {score['utterances']} utterances, {score['words']} words. In brackets 95 % "
@@ -155,11 +248,16 @@ def origin(systems: list[System]) -> str:
                     f"Matched pairs test (MAPSSWE) of {system.name} against the base: {test['segments']} "
                     f"segments, z = {test['z']:.2f}, p = {test['p']:.2g}."
                 )
+    lines += commands(systems)
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def commands(systems: list[System]) -> list[str]:
+    """Where the numbers come from: the systems that one command made, a line a command."""
     made: dict[str, list[str]] = {}
     for system in systems:
         record = system.made_by()
         changed = " with changes" if record.get("dirty") == "true" else ""
         commit = f"commit {record['commit']}{changed}" if record.get("commit") else "no commit"
         made.setdefault(f"`{record.get('command')}` ({commit})", []).append(system.name)
-    lines += [f"{', '.join(names)}: {how}." for how, names in made.items()]
-    return "".join(f"- {line}\n" for line in lines)
+    return [f"{', '.join(names)}: {how}." for how, names in made.items()]

@@ -4,6 +4,8 @@
     results.py collect exp/espeak --sets test --command "bash egs/medical_dictation/run.sh"
     results.py median exp/espeak ia3 5          # the folder of the seed whose dev WER is the median
     results.py project exp/espeak 12            # how long 12 more trainings will take
+    results.py points exp/espeak ia3 5 test     # write curve.json and trade_off.json, which the report draws
+    results.py show exp/espeak tuning           # print tables, of parts as below
     results.py fill RESULTS.md                  # write the numbers into the marked blocks of a Markdown file
 
 In: EXP/base and EXP/SYSTEM_seedN with decode_greedy_SET/score.json, train.json and config.yaml. Out of
@@ -14,8 +16,10 @@ file:
     <!-- results exp/espeak systems origin only ia3 ia3_rate* -->
     <!-- end of results -->
 
-After the path come the parts wanted (of systems, terms, labels, training, origin; none: all but training),
-and perhaps `only` and the systems, as patterns. A block whose folder is not there stays as it is.
+After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, curve, training,
+tuning, origin; none: all but training and tuning), and perhaps `only` and the systems, as patterns. A block
+whose folder is not there stays as it is. A path to a Markdown file (exp/espeak/RESULTS.md) stands for its
+contents.
 """
 
 import os
@@ -24,11 +28,13 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from exp_folder import System, find_systems, load_json, load_system, median_of
+from exp_folder import GENERAL, System, find_systems, load_json, load_system, median_of
+from exp_points import write_points
 from exp_tables import PARTS, STANDARD, markdown
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import read
 
 SCHEMA = 1
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
@@ -75,19 +81,57 @@ def median(exp: Path, system: str, seeds: int) -> None:
     print(median_of(trained).folder.as_posix())
 
 
-def project(exp: Path, trainings: int) -> None:
+def points(exp: Path, system: str, seeds: int, own: str) -> None:
+    """Write EXP/curve.json and EXP/trade_off.json of what lies there.
+
+    Args:
+        exp: folder of one corpus
+        system: the system's name
+        seeds: how many seeds were trained, from 1
+        own: the test set that stands for the corpus
+    """
+    write_points(exp, system, seeds, own)
+
+
+def project(exp: Path, trainings: int, minutes: float | None = None, decodes: str = "") -> None:
     """Print how long so many more trainings will take, by those that EXP holds.
 
     Args:
         exp: folder of one corpus
         trainings: how many are left
+        minutes: what an epoch of theirs hears, where that is less than all of train
+        decodes: sets that each of them will decode, with spaces between them
     """
-    timed = [load_json(path)["seconds"] for path in sorted(exp.glob("*_seed*/train.json"))]
+    paths = sorted(exp.glob("*_seed*/train.json"))
+    timed = [load_json(path)["seconds"] * share(path.parent, minutes) for path in paths]
     if timed:
-        each = statistics.fmean(timed)
+        decoded = [load_json(exp / f"base/decode_greedy_{name}/decode.json") for name in decodes.split()]
+        each = statistics.fmean(timed) + sum(one["seconds"] for one in decoded)
         print(f"{trainings} trainings left, {each:.0f} s each so far: {trainings * each / 3600:.1f} hours")
     else:
         print(f"{trainings} trainings left; the first one will tell how long one takes")
+
+
+def share(folder: Path, minutes: float | None) -> float:
+    """How much of the training in FOLDER one takes whose epochs hear so many minutes. Each epoch decodes dev,
+    which has no backward pass: a third of the work."""
+    if minutes is None:
+        return 1.0
+    system = load_system(folder)
+    dev = read(system.options()["dev"], wav=False, allow_pipes=True)
+    listened = sum(one.duration or 0.0 for one in dev) / 3
+    return min(1.0, (60 * minutes + listened) / (system.train["audio_seconds"] + listened))
+
+
+def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
+    """Print tables.
+
+    Args:
+        exp: folder of one corpus
+        parts: which ones, with spaces between them
+        only: patterns of the systems wanted
+    """
+    print(markdown(find_systems(exp, only.split()), parts.split()), end="")
 
 
 def fill(file: Path) -> None:
@@ -103,6 +147,8 @@ def fill(file: Path) -> None:
         if unknown := set(parts.split()) - set(PARTS):
             raise UserError(f"{file}: a block asks for {min(unknown)!r} (there are: {', '.join(PARTS)})")
         exp = file.parent / path
+        if exp.is_file():
+            return head + exp.read_text(encoding="utf-8") + end
         if not exp.is_dir():
             print(f"{exp}: not there, its block stays as it is")
             return found[0]
@@ -127,6 +173,7 @@ def row(system: System, set_name: str) -> dict[str, Any]:
         **{name: score[name] for name in copied},
         "trainable": system.train.get("trainable", 0),
         "seconds": system.train.get("seconds", 0.0),
+        **({"general": True} if set_name == GENERAL else {}),
     }
 
 
@@ -138,4 +185,4 @@ def pair(system: System, set_name: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    command({"collect": collect, "median": median, "project": project, "fill": fill})
+    command({run.__name__: run for run in (collect, median, points, project, show, fill)})

@@ -14,7 +14,7 @@ import soundfile
 
 ROOT = Path(__file__).parents[2]
 UTILS = ROOT / "recipes/utils"
-SHARED_MODULES = ("sets", "kaldi_corpus", "download", "espeak")
+SHARED_MODULES = ("sets", "kaldi_corpus", "download", "espeak", "librispeech")
 
 
 @contextmanager
@@ -49,6 +49,20 @@ def noise(path: Path, seconds: float = 1.5) -> None:
     wave = 0.1 * np.random.default_rng(len(path.name)).standard_normal(round(16000 * seconds))
     options = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".ogg" else {}
     soundfile.write(path, wave.astype(np.float32), 16000, **options)
+
+
+def general(folder: Path) -> Path:
+    """A Kaldi directory of general speech: eight noises, two speakers."""
+    from ia3_speech.datadir import Utterance, write
+
+    utterances = []
+    for number in range(8):
+        id, speaker = f"g{number // 4}-{number}", f"g{number // 4}"
+        sound = folder.parent / f"sound/{'x' * number}{id}.wav"  # `noise` differs by the length of the name
+        noise(sound)
+        utterances.append(Utterance(id, speaker, id, str(sound), text="A WORD"))
+    write(folder, utterances)
+    return folder
 
 
 def content(folder: Path) -> dict[str, list[str]]:

@@ -172,6 +172,22 @@ def test_the_first_three_stages_pass(ran):
 # ---- with transcripts.tsv
 
 
+def test_intervals_of_general_speech_are_over_its_speakers(ran, corpus, tmp_path, base_folder):
+    """Nobody knows who orders, so there they are over utterances."""
+    options = ("--corpus", str(corpus), "--work-dir", str(ran.data.parents[1]), "--base", str(base_folder))
+    general = bench.general(tmp_path / "talk")
+    done = bench.run(RECIPE, *options, "--stop-stage", "4", "--general", str(general))
+    assert done.returncode == 0, done.stdout + done.stderr
+    scores = {
+        name: json.loads(
+            (ran.data.parents[1] / f"exp/{RECIPE}/base/decode_greedy_{name}/score.json").read_text()
+        )
+        for name in ("test", "general")
+    }
+    assert (scores["test"]["ci_unit"], scores["general"]["ci_unit"]) == ("utterance", "speaker")
+    assert scores["test"]["terms"] and not scores["general"]["terms"]
+
+
 def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
     local.prepare.main(with_transcripts(copy), tmp_path / "out")
     out = tmp_path / "out"

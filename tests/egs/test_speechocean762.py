@@ -125,6 +125,120 @@ def test_the_first_three_stages_pass(ran):
     assert f"{ran.data}/train: 8 utterances can be learnt from" in lines
 
 
+# ---- forgetting, the trade-off, the learning curve
+
+
+@pytest.fixture(scope="module")
+def measured(ran, corpus, tmp_path_factory, base_folder):
+    """The tiny corpus through the report, with all that goes along, each once."""
+    folder = tmp_path_factory.mktemp("general")
+    reader = folder / "reader/14/2"
+    bench.noise(reader / "14-2-0000.flac")
+    (reader / "14-2.trans.txt").write_text("14-2-0000 A WORD\n")
+    extra = ("--general", f"{bench.general(folder / 'talk')}:2 reader", "--trade-off", "0 0.5 1")
+    extra += ("--pulls", "2", "--curve", "0.05 0.1", "--small-opts", "--epochs 1 --batch-seconds 4")
+    extra += ("--test-sets", "test_adults")
+
+    def run(*options):
+        paths = ("--corpus", str(corpus), "--work-dir", str(folder / "work"), "--base", str(base_folder))
+        return bench.run(RECIPE, *paths, "--size", "small", *extra, *options, cwd=folder)
+
+    done = run("--stop-stage", "8")
+    assert done.returncode == 0, done.stdout + done.stderr
+    done.run, done.exp = run, folder / "work/exp/speechocean762_small"
+    done.data = folder / "work/data/speechocean762_small"
+    return done
+
+
+def test_general_speech_is_every_second_utterance_and_the_reader(measured):
+    assert [one.id for one in read(measured.data / "general")] == [
+        "reader-14-2-0000", *(f"talk-{id}" for id in ("g0-0", "g0-2", "g1-4", "g1-6")),
+    ]  # fmt: skip
+
+
+def test_off_is_the_base_to_the_byte(measured):
+    off = measured.exp / "ia3_seed1/off/decode_greedy_general"
+    base = measured.exp / "base/decode_greedy_general/text"
+    assert json.loads((off / "decode.json").read_text())["adapter"]["terms"][0]["weight"] == 0
+    assert (off / "text").read_bytes() == base.read_bytes()
+    assert "stage 6, with ia3 off the hypotheses on general speech are the base's, byte for byte\n" in (
+        measured.stdout
+    )
+
+
+def test_forgetting_stands_apart_in_the_tables_and_the_report(measured):
+    rows = json.loads((measured.exp / "results.json").read_text())["systems"]
+    assert {row["set"]: row.get("general", False) for row in rows} == {
+        "test_adults": False, "general": True,
+    }  # fmt: skip
+    text = (measured.exp / "RESULTS.md").read_text()
+    for line in ("| all | 5 | 10 |", "| reader | 1 | 2 |", "| talk | 4 | 8 |", "| scale 0.5 |", "| pull 2 |"):
+        assert f"\n{line}" in text
+    assert "\n| general |" not in text
+    points = json.loads((measured.exp / "trade_off.json").read_text())["points"]
+    assert [point.get("scale", point.get("pull")) for point in points] == [0, 0.5, 1, 2]
+    page = (measured.exp / "report_test_adults.html").read_text()
+    assert "What it costs on general speech" in page and "scale 0.5: test_adults " in page
+
+
+def test_learning_curve(measured):
+    """Parts of train hold one another; an epoch of each hears as much, and all of train is the last point."""
+    parts = {name: read(measured.data / f"curve/minutes_{name}") for name in ("0.05", "0.1")}
+    assert [len(part) for part in parts.values()] == [2, 4]
+    assert {one.id for one in parts["0.05"]} < {one.id for one in parts["0.1"]}
+    trained = {
+        name: json.loads((measured.exp / f"{name}_seed1/train.json").read_text())
+        for name in ("curve/minutes_0.05", "curve/minutes_0.1", "ia3")
+    }
+    assert [one["utterances"] for one in trained.values()] == [2, 4, 8]
+    steps = [one["steps"] for one in trained.values()]
+    assert steps[0] == steps[1] < steps[2]
+    curve = json.loads((measured.exp / "curve.json").read_text())
+    assert curve["set"] == "test_adults"
+    assert [point["minutes"] for point in curve["points"]] == [0.05, 0.1, 0.2]
+    assert "WER on test_adults by amount of audio" in (measured.exp / "report_test_adults.html").read_text()
+
+
+def test_the_time_is_projected_before_it_is_spent(measured):
+    lines = measured.stdout.splitlines()
+    found = [number for number, line in enumerate(lines) if " trainings left" in line]
+    assert [lines[number][:18] for number in found] == ["1 trainings left, ", "2 trainings left, "]
+    assert "train ia3 with pull 2" in lines[found[0] + 1]
+    assert "train ia3 on 0.05 minutes" in lines[found[1] + 1]
+
+
+def test_a_second_run_measures_nothing_again(measured):
+    again = measured.run("--stop-stage", "8")
+    assert again.returncode == 0, again.stderr
+    lines = again.stdout.splitlines()
+    assert all(line.endswith((": done", "byte for byte")) for line in lines), again.stdout
+
+
+def test_other_hypotheses_with_the_adapter_off_stop_the_recipe(measured):
+    text = measured.exp / "base/decode_greedy_general/text"
+    before = text.read_bytes()
+    text.write_bytes(before + b"one-more\n")
+    done = measured.run("--stage", "6", "--stop-stage", "6")
+    text.write_bytes(before)
+    assert done.returncode == 1
+    assert "adapter off these must be the base's hypotheses, byte for byte" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--general", "", "--pulls", ""), "--trade-off needs general speech: give --general"),
+        (("--trade-off", ""), "--pulls needs --trade-off"),
+        (("--curve", "1 two"), "--trade-off and --curve take numbers such as 0.5, not 'two'"),
+        (("--pulls", "-1"), "--pulls takes numbers such as 0.5 or 1e-2, not '-1'"),
+        (("--test-sets", "test_adults general"), "no set can be called general"),
+    ],
+)
+def test_what_goes_along_is_checked_first(measured, options, message):
+    done = measured.run(*options)
+    assert done.returncode == 1 and message in done.stderr
+
+
 def test_marks_become_labels_in_the_experts_bands(local, copy, tmp_path):
     marks = {"010300000": {"accuracy": 8, "fluency": 9}, "010300001": {"accuracy": 2.4, "fluency": 3.6}}
     (copy / "resource").mkdir()

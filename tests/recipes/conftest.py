@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 UTILS = str(Path(__file__).parents[2] / "recipes/utils")
-NAMES = ("results", "exp_folder", "exp_tables", "kaldi_corpus", "overlap", "coverage")
+NAMES = ("results", "exp_folder", "exp_points", "exp_speakers", "exp_tables", "kaldi_corpus", "overlap")
+NAMES += ("coverage", "general", "librispeech", "sets")
 
 
 @pytest.fixture(scope="module")

@@ -115,7 +115,7 @@ def add_extras(recipe: Recipe) -> None:
         {"minutes": minutes, "seed": seed, "wer": wer + seed / 100, "lo": wer - 0.1, "hi": wer + 0.1}
         for minutes, wer in ((0, 0.5), (1, 0.45), (10, 0.3)) for seed in (1, 2, 3)
     ]  # fmt: skip
-    (recipe.exp / "curve.json").write_text(json.dumps({"points": points}))
+    (recipe.exp / "curve.json").write_text(json.dumps({"set": "test_adults", "points": points}))
     points = [
         {"scale": scale, "wer": 0.5 - scale / 5, "general_wer": 0.2 + scale / 9} for scale in (0, 0.5, 1)
     ]

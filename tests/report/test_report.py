@@ -123,6 +123,7 @@ def test_all_that_lies_beside_is_found(recipe):
     assert "Lowest in epoch 2, 40.00 %: that epoch's vectors were kept" in text
     assert "Median of the seeds from 47.0 % with 1 minutes to 32.0 % with 10 minutes" in text
     assert "the base has 51.0 %" in text
+    assert "WER on test_adults by amount of audio" in text
     assert "scale 0.5: test 40.0 %, general speech 25.6 %" in text
     assert "pull 0.1: test 35.0 %, general speech 25.0 %" in text
     for layer in (0, 1, 10):

@@ -1,0 +1,245 @@
+#!/usr/bin/env python3
+"""What a combination gains, and what it costs either part: systems against the base and against both parts.
+
+    local/compare.py exp/espeak data/espeak 'test_caribbean test_scottish' --seeds 3
+
+In: EXP/base and EXP/SYSTEM_seedN, each with decode_greedy_SET/{text,score.json,decode.json}; DATA/SET, and
+EXP/terms_SET where there is one. Out: EXP/results.json (schema 1: a row a system and seed; pairs over all
+seeds) and EXP/RESULTS.md, which is also printed.
+
+All seeds count together: a rate is that of all their hypotheses, and seed s is compared with seed s. The
+bootstrap draws speakers, each with the hypotheses of all seeds. MAPSSWE takes segments to be independent, so
+it is made for each seed alone, and the seed with the largest p is shown.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from exp_folder import System, load_json, load_scores
+from exp_tables import change_of, commands, percent, spread, table, with_interval
+from results import SCHEMA, row
+
+from ia3_speech.atomic import write_json, write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import read
+from ia3_speech.rates import Rates, ScoredUtterance, make_rates
+from ia3_speech.score import plain, score_utterances
+from ia3_speech.scoring_kaldi import read_text
+from ia3_speech.significance import REPLICATIONS, Mapsswe, mapsswe
+from ia3_speech.terms import read_terms
+
+# Folder → what it is called in the tables.
+NAMES = {
+    "base": "base",
+    "accent": "accent",
+    "domain": "domain",
+    "sum": "accent+domain",
+    "half": "accent:0.5+domain:0.5",
+    "product": "accent × domain",
+    "both": "trained on both",
+}
+AGAINST = ("base", "accent", "domain")
+
+
+@dataclass
+class Compared:
+    """One system on one test set, all seeds together."""
+
+    rates: Rates
+    by_seed: list[float]  # WER
+    against: dict[str, Rates]  # the same rates, with the changes against another system
+    tests: dict[str, tuple[int, Mapsswe]]  # other system → the seed with the largest p, and the test there
+
+
+def main(exp: Path, data: Path, sets: str, seeds: int = 1, command: str = "") -> None:
+    """Write EXP/results.json and EXP/RESULTS.md, and print the latter.
+
+    Args:
+        exp: folder of the systems
+        data: folder of the test sets
+        sets: test sets, with spaces between them
+        seeds: how many seeds each system has, from 1
+        command: what the user typed, for the record
+    """
+    wanted = sets.split()
+    compared = {name: compare(exp, data / name, seeds) for name in wanted}
+    systems = list(found_systems(exp, seeds))
+    result = {
+        "schema": SCHEMA,
+        "systems": [
+            row(one, name) | {"adapter": adapter_of(one, name)}
+            for one in systems
+            for name in wanted
+            if name in one.scores
+        ],
+        "pairs": [pair(name, *item) for name in wanted for item in pairs_of(compared[name])],
+        "commit": os.environ.get("IA3_SPEECH_COMMIT") or None,
+        "dirty": os.environ.get("IA3_SPEECH_DIRTY") == "true",
+        "command": command,
+    }
+    write_json(exp / "results.json", plain(result))
+    texts = [text for name in wanted for text in tables(name, compared[name])]
+    text = "\n".join([*texts, notes(exp, compared, systems, seeds)])
+    write_text(exp / "RESULTS.md", text)
+    print(text, end="")
+
+
+def compare(exp: Path, data: Path, seeds: int) -> dict[str, Compared]:
+    """Every system that was decoded on this test set, by its folder's name."""
+    name = data.name
+    directory = read(data, wav=False, spk_sort=False)
+    term_list = exp / f"terms_{name}"
+    terms = read_terms(term_list, "ctc") if term_list.is_file() else None
+    unit = load_json(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]
+    rows: dict[str, list[list[ScoredUtterance]]] = {}  # system → seed → utterances
+    for system in NAMES:
+        folders = [folder / f"decode_greedy_{name}" for folder in folders_of(exp, system, seeds)]
+        if there := [folder for folder in folders if (folder / "score.json").is_file()]:
+            if len(there) < len(folders):
+                lacking = min(set(folders) - set(there))
+                raise UserError(f"{lacking}: not scored yet (run stages 6 and 7 with --seeds {seeds})")
+            heard = [read_text(one / "text") for one in there]
+            rows[system] = [score_utterances(directory, texts, terms, "ctc") for texts in heard]
+    rows["base"] *= seeds
+
+    def rates(system: str, other: str | None = None) -> Rates:
+        against = list(chain(*rows[other])) if other else None
+        return make_rates(list(chain(*rows[system])), against, terms, unit, REPLICATIONS, 0)
+
+    found = {}
+    for system, by_seed in rows.items():
+        others = [one for one in AGAINST if one != system and system != "base"]
+        found[system] = Compared(
+            rates(system),
+            [make_rates(one, None, None, unit, 1, 0).wer for one in by_seed],
+            {other: rates(system, other) for other in others},
+            {other: clearest_doubt(rows[other], by_seed) for other in others},
+        )
+    return found
+
+
+def clearest_doubt(
+    others: list[list[ScoredUtterance]], systems: list[list[ScoredUtterance]]
+) -> tuple[int, Mapsswe]:
+    """The seed whose MAPSSWE has the largest p, and that test."""
+    tests = [
+        mapsswe(*([getattr(one, side) for one in rows] for side, rows in texts))
+        for texts in (
+            (("reference", system), ("hypothesis", other), ("hypothesis", system))
+            for other, system in zip(others, systems, strict=True)
+        )
+    ]
+    worst = max(range(len(tests)), key=lambda number: tests[number].p)
+    return worst + 1, tests[worst]
+
+
+def folders_of(exp: Path, system: str, seeds: int) -> list[Path]:
+    if system == "base":
+        return [exp / "base"]
+    return [exp / f"{system}_seed{seed}" for seed in range(1, seeds + 1)]
+
+
+def found_systems(exp: Path, seeds: int) -> Iterator[System]:
+    for system in NAMES:
+        for seed, folder in enumerate(folders_of(exp, system, seeds), 1):
+            if scores := load_scores(folder):
+                yield System(system, None if system == "base" else seed, folder, scores=scores)
+
+
+def adapter_of(system: System, set_name: str) -> str | None:
+    """The adapter as decode was given it: a path, or a sum of paths."""
+    used = load_json(system.folder / f"decode_greedy_{set_name}" / "decode.json")["adapter"]
+    return used and used.get("path", used["name"])
+
+
+# ---- what comes out
+
+
+def pairs_of(compared: dict[str, Compared]) -> Iterator[tuple[str, str, Compared]]:
+    for system, one in compared.items():
+        for other in one.against:
+            yield system, other, one
+
+
+def pair(set_name: str, system: str, other: str, one: Compared) -> dict:
+    change, (seed, test) = one.against[other].changes["wer"], one.tests[other]
+    return {
+        "set": set_name,
+        "baseline": other,
+        "system": system,
+        "seed": None,
+        "relative": change.relative,
+        "relative_ci": change.relative_ci,
+        "mapsswe": {"seed": seed, "segments": test.segments, "z": test.z, "p": test.p},
+    }
+
+
+def tables(set_name: str, compared: dict[str, Compared]) -> Iterator[str]:
+    """Rates and changes, then the tests."""
+    terms = compared["base"].rates.term_error_rate is not None
+    several = len(compared["base"].by_seed) > 1
+    header = [set_name, "WER %", "against base %", "against accent %", "against domain %", "CER %"]
+    header += ["term errors %", "against base %"] * terms + ["WER % of the seeds"] * several
+    yield table(header, [line(system, one, terms, several) for system, one in compared.items()])
+    header = [f"MAPSSWE, {set_name}", *(f"against {other}" for other in AGAINST)]
+    yield table(header, [test_line(system, one) for system, one in compared.items() if one.tests])
+
+
+def line(system: str, one: Compared, terms: bool, several: bool) -> list[str]:
+    def change(other: str, rate: str = "wer") -> str:
+        rates = one.against.get(other)
+        return change_of(rates and vars_of(rates, rate))
+
+    rates = one.rates
+    cells = [NAMES[system], with_interval(rates.wer, rates.wer_ci), *map(change, AGAINST), percent(rates.cer)]
+    if terms:
+        cells += [
+            with_interval(rates.term_error_rate, rates.term_error_rate_ci),
+            change("base", "term_error_rate"),
+        ]
+    return cells + [spread(one.by_seed) if system != "base" else "–"] * several
+
+
+def vars_of(rates: Rates, rate: str) -> dict:
+    change = rates.changes[rate]
+    return {"relative": change.relative, "relative_ci": change.relative_ci}
+
+
+def test_line(system: str, one: Compared) -> list[str]:
+    def words(other: str) -> str:
+        if other not in one.tests:
+            return "–"
+        test = one.tests[other][1]
+        return f"z = {test.z:.2f}, p = {test.p:.2g}"
+
+    return [NAMES[system], *map(words, AGAINST)]
+
+
+def notes(exp: Path, compared: dict[str, dict[str, Compared]], systems: list[System], seeds: int) -> str:
+    """What the intervals are, what is missing and why, where the numbers come from."""
+    lines = []
+    for name, found in compared.items():
+        rates = found["base"].rates
+        lines.append(
+            f"{name}: {rates.utterances // seeds} utterances, {rates.words // seeds} words. In brackets 95 % "
+            f"intervals of a bootstrap over {rates.ci_clusters} {rates.ci_unit}s; changes are relative, on "
+            f"the same draws, and negative is better."
+        )
+    if seeds > 1:
+        lines.append(f"Rates are those of {seeds} seeds together; seed s is compared with seed s.")
+    largest = "; of the seeds, the one with the largest p" if seeds > 1 else ""
+    lines.append(f"MAPSSWE: with a positive z the system makes fewer errors{largest}.")
+    for path in sorted(exp.glob("product_seed*/of_*/refused")):
+        lines.append(
+            f"No {NAMES['product']} {path.parent.name.replace('_', ' ')}: {path.read_text().strip()}."
+        )
+    first = [one for one in systems if one.seed in (None, 1)]
+    lines += commands([System(NAMES[one.name], one.seed, one.folder) for one in first])
+    return "".join(f"- {line}\n" for line in lines)
+
+
+if __name__ == "__main__":
+    command(main)

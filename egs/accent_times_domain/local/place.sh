@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Source this in run.sh: are the options right, and where does everything lie?
+
+# shellcheck disable=SC2154,SC2034  # run.sh has the options; the other files use what is set here
+fail() { echo "run.sh: $*" >&2; exit 1; }
+place() { if [[ $1 == /* ]]; then echo "$1"; else echo "$IA3_SPEECH_START_DIR/$1"; fi; }
+
+[[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
+[[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1 on, not '$seeds'"
+[[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
+if [[ -n $accent_corpus$domain_corpus ]]; then
+  [[ -n $accent_corpus && -n $domain_corpus ]] || fail "give both --accent-corpus DIR and --domain-corpus DIR"
+  [[ -z $sentences$train_opts ]] || fail "--sentences and --train-opts have no meaning with corpora"
+  accent_corpus=$(place "$accent_corpus") domain_corpus=$(place "$domain_corpus")
+fi
+[[ -z $sentences ]] || sentences=$(place "$sentences")
+[[ ! -e $(place "$base") ]] || base=$(realpath "$(place "$base")")
+[[ -z $work_dir ]] || work_dir=$(place "$work_dir")
+
+suffix=$([[ $size == full ]] || echo _small)
+part=$([[ -n $accent_corpus ]] && echo real || echo espeak)$suffix
+data=${work_dir:+$work_dir/}data/$part
+exp=${work_dir:+$work_dir/}exp/$part
+if [[ $base == mini ]]; then base_files=$IA3_SPEECH_ROOT/ia3_speech/mini; else base_files=$base/; fi
+base_key=$(key.py "base=$base" "$base_files")
+
+# One run at a time, as in adapt.sh, which locks $exp for itself.
+mkdir -p "$data" "$exp/log"
+if command -v flock >/dev/null; then
+  exec 8>>"$exp/.sums.lock"
+  flock -n 8 || { echo "waiting for another run that is still at work in $exp"; flock 8; }
+fi
+
+IA3_SPEECH_COMMIT=$(git -C "$IA3_SPEECH_ROOT" rev-parse --short HEAD 2>/dev/null || true)
+IA3_SPEECH_DIRTY=$([[ -z $(git -C "$IA3_SPEECH_ROOT" status --porcelain 2>/dev/null) ]] && echo false || echo true)
+export IA3_SPEECH_COMMIT IA3_SPEECH_DIRTY

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Score every system of an exp folder against the base, as `python -m ia3_speech.score` does, in one process.
+
+    local/score.py exp/espeak data/espeak 'test_caribbean test_scottish'
+
+In: EXP/base and EXP/SYSTEM_seedN with decode_greedy_SET/text, DATA/SET, EXP/terms_SET where there is one.
+Out: score.json and Kaldi's files beside each text. What is a link was scored by the recipe that it is of.
+"""
+
+from pathlib import Path
+
+from ia3_speech import score
+from ia3_speech.cli import command
+from ia3_speech.datadir import read
+
+
+def main(exp: Path, data: Path, sets: str) -> None:
+    """Write EXP/*/decode_greedy_SET/score.json.
+
+    Args:
+        exp: folder of the systems
+        data: folder of the test sets
+        sets: test sets, with spaces between them
+    """
+    for name in sets.split():
+        base, terms = exp / "base" / f"decode_greedy_{name}", exp / f"terms_{name}"
+        directory = read(data / name, wav=False, spk_sort=False)
+        cluster = "utterance" if len(directory.speakers) == len(directory) else "speaker"
+        for folder in sorted(exp.glob(f"*/{base.name}"), key=lambda one: (one != base, one)):
+            if not folder.is_symlink():
+                print(f"\n{folder}")
+                score.main(
+                    data / name,
+                    folder,
+                    baseline=base if folder != base else None,
+                    terms=terms if terms.is_file() else None,
+                    cluster=cluster,
+                )
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Prepare a corpus of speakers to adapt to: one Kaldi directory, OUT_DIR/test.
+
+    local/prepare.py espeak OUT_DIR                              # made on the spot, no download
+    local/prepare.py DATA_DIR OUT_DIR                            # a Kaldi data directory
+    local/prepare.py CORPUS_DIR OUT_DIR [--speakers train]       # speechocean762 as it was published
+
+Corpus card of `espeak`
+
+    What      sentences of eight words at most, one an utterance, read by a speech synthesiser
+    Speakers  12, 20 sentences each: six voice variants of espeak-ng that the mini base never heard, each in
+              an accent that it never heard and in one that it did
+    Hours     about 0.2
+    Text      the grammar of egs/medical_dictation; no sentence is said twice
+    Labels    spk2accent, spk2voice, spk2gender
+    Licence   text Apache-2.0, as this repository; espeak-ng puts no terms on the sound that it makes
+    Caution   synthetic speech: it shows that the recipe works, not how well it will for people. All voices
+              speak of one field, so a part of the gain is that field's
+
+Of speechocean762 (its card: egs/speechocean762/local/prepare.py) the published test speakers are taken; with
+--speakers train those of the published train speakers who are that recipe's dev set. Speakers with fewer than
+five utterances are left out and named. `small` keeps three speakers with twelve utterances each.
+"""
+
+from collections.abc import Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from kaldi_corpus import evenly
+from sets import Size, put
+from speechocean762 import SPEAKER_LABELS, dev_speakers, is_published, read_set
+
+from ia3_speech.atomic import replacing
+from ia3_speech.audio import SAMPLE_RATE
+from ia3_speech.cli import UserError, command
+from ia3_speech.datadir import DataDir, Utterance, read
+
+FEWEST = 5  # utterances of a speaker
+SMALL_SPEAKERS, SMALL_UTTERANCES = 3, 12
+
+SENTENCES, LONGEST = 20, 8  # of each espeak voice; words
+SEED = 762
+PEAK = 0.6  # of full scale, every utterance
+WOMEN = ("f5", "belinda", "shelby")
+
+
+def main(
+    corpus: str,
+    out: Path,
+    speakers: Literal["test", "train"] = "test",
+    size: Size = "full",
+    allow_pipes: bool = False,
+) -> None:
+    """Write OUT/test.
+
+    Args:
+        corpus: "espeak", a Kaldi data directory, or the folder that speechocean762.tar.gz unpacks to
+        out: where the data directory goes
+        speakers: which ones of speechocean762: test, or those of train who are held out
+        size: small keeps three speakers with twelve utterances each
+        allow_pipes: wav.scp of a Kaldi directory may hold shell commands
+    """
+    folder, labels = Path(corpus), SPEAKER_LABELS
+    if speakers == "train" and not is_published(folder):
+        raise UserError(f"{corpus}: --speakers train is for speechocean762 as it was published")
+    if corpus == "espeak":
+        utterances, labels = record(out), ("accent", "voice", "gender")
+    elif is_published(folder):
+        utterances = published(folder, speakers)
+    elif (folder / "wav.scp").is_file():
+        data = read(folder, allow_pipes=allow_pipes)
+        utterances, labels = data.utterances, data.speaker_labels
+    else:
+        raise UserError(
+            f"{corpus}: neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762 "
+            f"as it was published (train/, test/, WAVE/)"
+        )
+    put(out / "test", chosen(DataDir(folder, utterances), size), speaker_labels=labels)
+
+
+def chosen(data: DataDir, size: Size) -> list[Utterance]:
+    """Of the speakers who have enough all that they say, or a little of a few."""
+    own = {speaker: said for speaker, said in data.speakers.items() if len(said) >= FEWEST}
+    if few := [speaker for speaker in data.speakers if speaker not in own]:
+        print(f"left out, with fewer than {FEWEST} utterances: {' '.join(few)}")
+    names = list(own)
+    if size == "small":
+        most = min(SMALL_SPEAKERS, len(names))
+        names = [names[len(names) * number // most] for number in range(most)]
+        own = {name: evenly(DataDir(data.path, own[name]), SMALL_UTTERANCES) for name in names}
+    return [one for name in names for one in own[name]]
+
+
+def published(corpus: Path, speakers: str) -> list[Utterance]:
+    """speechocean762's test speakers, or the held-out ones of its train speakers."""
+    said: list[str] = []
+    utterances = list(read_set(corpus, speakers, said))
+    print("\n".join(said))
+    if speakers == "train":
+        dev = dev_speakers(utterances)
+        utterances = [one for one in utterances if one.speaker in dev]
+    return utterances
+
+
+def record(out: Path) -> list[Utterance]:
+    """Let the voices speak, into OUT/audio."""
+    final = out / "audio"
+    with replacing(final) as audio:
+        audio.mkdir()
+        return list(speak(audio, final))
+
+
+def speak(folder: Path, final: Path) -> Iterator[Utterance]:
+    """FLAC files in `folder`, which will stand at `final`, and their utterances."""
+    import soundfile
+    import soxr
+    from espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS, Espeak
+    from espeak import SAMPLE_RATE as ESPEAK_RATE
+
+    voices = [
+        *zip(cycle(UNHEARD_ACCENTS), UNHEARD_VARIANTS, strict=False),
+        *zip(ACCENTS, UNHEARD_VARIANTS, strict=True),
+    ]
+    texts = iter(sentences(SENTENCES * len(voices)))
+    synthesiser = Espeak()
+    for number, (accent, variant) in enumerate(voices):
+        speaker = f"{number + 1:02d}"
+        labels = {"accent": accent, "voice": variant, "gender": "f" if variant in WOMEN else "m"}
+        for count in range(SENTENCES):
+            text = next(texts)
+            wave = synthesiser.speak(text, f"{accent}+{variant}", rate=145 + 3 * number, pitch=44 + number)
+            wave = soxr.resample(wave, ESPEAK_RATE, SAMPLE_RATE)
+            name = f"{speaker}-{count + 1:02d}"
+            soundfile.write(folder / f"{name}.flac", wave * (PEAK / np.abs(wave).max()), SAMPLE_RATE)
+            source = str((final / f"{name}.flac").resolve())
+            yield Utterance(name, speaker, name, source, text=text, labels=labels)
+
+
+def sentences(count: int) -> list[str]:
+    """Different short ones; grammar.py is that of egs/medical_dictation, which run.sh puts on the path."""
+    import grammar
+
+    written = grammar.Grammar(Path(grammar.__file__).parent).draw(5 * count, seed=SEED)
+    short = [one.text for one in written if len(one.text.split()) <= LONGEST]
+    if len(short) < count:
+        raise UserError(f"the grammar has {len(short)} sentences of {LONGEST} words, and {count} are wanted")
+    return short[:count]
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# What conf/speakers.yaml stands on: learning rates and passes, tried on speakers whom nothing is tested on: those of
+# speechocean762's published train speakers who are held out. Nothing of the test speakers is read.
+#
+#   bash local/tune.sh --corpus DIR                            from the base
+#   bash local/tune.sh --corpus DIR --init-adapter mandarin    from the accent's adapter as well
+#
+# Each pair says first how long it takes; what is done is not done again. The table at the end has the best first; put
+# its values into conf/speakers.yaml. Other options: --rates '2e-3 5e-3', --passes '4 8', --k, and --size, --base,
+# --nj, --work-dir as run.sh has them.
+set -euo pipefail
+export IA3_SPEECH_START_DIR=$PWD
+cd "$(dirname "$0")"
+. ../path.sh
+cd ..
+
+corpus="" init_adapter="" rates="2e-3 5e-3 1e-2 2e-2" passes="3 6 10" k=15 size=full base=mini nj=1 work_dir=""
+help_message="Usage: bash local/tune.sh --corpus DIR [options, see the head of the file]"
+# shellcheck source=../../../recipes/utils/parse_options.sh
+. parse_options.sh
+[[ -n $corpus ]] || { echo "$help_message" >&2; exit 1; }
+
+[[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
+left=$(wc -w <<<"$rates") left=$((left * $(wc -w <<<"$passes")))
+for rate in $rates; do
+  for count in $passes; do
+    echo "learning rate $rate, $count passes ($left pairs left)"
+    bash run.sh --corpus "$corpus" --speakers train --k "$k" --size "$size" --base "$base" \
+      --nj "$nj" ${init_adapter:+--init-adapter "$init_adapter"} ${work_dir:+--work-dir "$work_dir"} \
+      --adapt-opts "--learning-rate $rate --passes $count" --variant "rate${rate}_passes$count" --stop-stage 6
+    left=$((left - 1))
+  done
+done
+results.py show "${work_dir:-.}/exp/speechocean762_train$([[ $size == full ]] || echo _small)" tuning
+if [[ -z $work_dir && $size == full ]]; then results.py fill RESULTS.md; fi

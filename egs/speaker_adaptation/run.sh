@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Speakers: an adapter for each of many people, from fifteen utterances or fewer, registered as speaker0024 and so on.
+#
+#   bash run.sh                                    a dozen voices of espeak-ng, made here; nothing is downloaded
+#   bash run.sh --corpus DIR                       any Kaldi data directory, or speechocean762 as it was published
+#   bash run.sh --corpus DIR --init-adapter NAME   start from this adapter too, such as that of their accent
+#   bash run.sh --corpus DIR --k "5 10 15"         the learning curve; any option of recipes/speakers.sh, see --help
+#   bash run.sh … --size small                     three speakers, to see that everything works
+set -euo pipefail
+export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
+cd "$(dirname "$0")"
+. ./path.sh
+export PYTHONPATH=$PWD/../medical_dictation/local:$PYTHONPATH # whose grammar writes what the voices say
+
+own="speakers" own_help="  --speakers test|train  speechocean762: its test speakers, or of its train speakers those who are held out, on
+                        whom passes and learning rate are chosen (local/tune.sh) [test]"
+. own_options.sh
+
+# Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter that learnt from others.
+corpus="--corpus espeak" prepare="local/prepare.py${speakers:+ --speakers $speakers}"
+[[ $speakers != train ]] || corpus+=" --corpus-name speechocean762_train"
+
+# Method: IA³ vectors alone; passes and learning rate are fixed beforehand (conf/speakers.yaml). Every fifth utterance
+# of those to adapt on is held back and judged by CTC loss; where it doesn't improve, the start is kept.
+method="--adapt-config conf/speakers.yaml --prefix speaker"
+
+# shellcheck disable=SC2086
+speakers.sh $corpus --prepare "$prepare" $method "$@"

@@ -1,0 +1,323 @@
+"""egs/speaker_adaptation: its preparation, its numbers and pictures, and the recipe small from end to end."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import bench
+import numpy as np
+import pytest
+
+from ia3_speech.cli import UserError
+from ia3_speech.datadir import Utterance, read, write
+from ia3_speech.report.points import read_curve
+
+RECIPE = "speaker_adaptation"
+SMALL = ("--size", "small", "--small-opts", "--passes 1")
+
+
+@pytest.fixture(scope="module")
+def local():
+    with bench.local(RECIPE, "prepare", "sets", "speechocean762") as modules:
+        yield modules
+
+
+# ---- preparation
+
+
+def kaldi(folder, counts):
+    """A data directory; speaker → how many utterances."""
+    utterances = []
+    for speaker, count in counts.items():
+        for number in range(count):
+            id = f"{speaker}-{number:02d}"
+            bench.noise(folder / f"wav/{id}.wav")
+            source = str(folder / f"wav/{id}.wav")
+            utterances.append(Utterance(id, speaker, id, source, text="some words", labels={"room": "a"}))
+    write(folder / "data", utterances)
+    return folder / "data"
+
+
+def published(folder):
+    """speechocean762's layout: four train speakers and two test speakers, half of each adults."""
+    people = {"0001": 6, "0005": 10, "1027": 37, "1029": 19, "0024": 11, "1030": 27}
+    (folder / "WAVE").mkdir(parents=True)
+    for speaker, age in people.items():
+        place = folder / ("test" if speaker in ("0024", "1030") else "train")
+        place.mkdir(exist_ok=True)
+        rows = {"spk2gender": [f"{speaker}\tm"], "spk2age": [f"{speaker}\t{age}"]}
+        for number in range(5):
+            id = f"0{speaker}{number:04d}"
+            file = f"WAVE/SPEAKER{speaker}/{id}.WAV"
+            bench.noise(folder / file)
+            for name, value in (("wav.scp", file), ("text", "A BEAR"), ("utt2spk", speaker)):
+                rows.setdefault(name, []).append(f"{id}\t{value}")
+        for name, lines in rows.items():
+            with (place / name).open("a") as table:
+                table.writelines(f"{line}\n" for line in lines)
+    return folder
+
+
+def test_a_data_directory_keeps_its_labels_and_loses_speakers_with_little(local, tmp_path, capsys):
+    local.prepare.main(str(kaldi(tmp_path, {"ann": 6, "bob": 4})), tmp_path / "out")
+    found = read(tmp_path / "out/test")
+    assert list(found.speakers) == ["ann"] and len(found) == 6
+    assert {one.labels["room"] for one in found} == {"a"}
+    assert "left out, with fewer than 5 utterances: bob\n" in capsys.readouterr().out
+
+
+def test_small_is_three_speakers_with_twelve_utterances(local, tmp_path):
+    folder = kaldi(tmp_path, dict.fromkeys(("ann", "bob", "cat", "dan"), 14))
+    local.prepare.main(str(folder), tmp_path / "out", size="small")
+    assert {name: len(own) for name, own in read(tmp_path / "out/test").speakers.items()} == {
+        "ann": 12, "bob": 12, "cat": 12,
+    }  # fmt: skip
+
+
+def test_speechocean762_gives_test_speakers_or_held_out_train_speakers(local, tmp_path):
+    corpus = published(tmp_path / "corpus")
+    local.prepare.main(str(corpus), tmp_path / "test")
+    assert list(read(tmp_path / "test/test").speakers) == ["0024", "1030"]
+    local.prepare.main(str(corpus), tmp_path / "train", "train")
+    dev = read(tmp_path / "train/test")
+    assert sorted(speaker[0] for speaker in dev.speakers) == ["0", "1"]  # a child and an adult, none of test
+    assert set(dev.speakers) <= {"0001", "0005", "1027", "1029"}
+
+
+def test_train_speakers_are_the_accent_recipes_dev_set(local, tmp_path):
+    corpus = published(tmp_path / "corpus")
+    local.prepare.main(str(corpus), tmp_path / "mine", "train")
+    done = bench.run(
+        "speechocean762", "--corpus", str(corpus), "--work-dir", str(tmp_path), "--stop-stage", "1"
+    )
+    assert done.returncode == 0, done.stderr
+    theirs = read(tmp_path / "data/speechocean762/dev")
+    assert [one.id for one in read(tmp_path / "mine/test")] == [one.id for one in theirs]
+
+
+def test_other_folders_are_refused(local, tmp_path):
+    with pytest.raises(UserError, match=r"neither a Kaldi data directory .* nor speechocean762 as it was"):
+        local.prepare.main(str(tmp_path), tmp_path / "out")
+    with pytest.raises(UserError, match="--speakers train is for speechocean762"):
+        local.prepare.main("espeak", tmp_path / "out", "train")
+
+
+# ---- numbers and pictures
+
+
+@pytest.fixture(scope="module")
+def utils():
+    """exp_speakers and those that use it; forgotten afterwards."""
+    names = ("exp_folder", "exp_speakers", "exp_tables")
+    sys.path.insert(0, str(bench.UTILS))
+    try:
+        yield {name: importlib.import_module(name) for name in names}
+    finally:
+        sys.path.remove(str(bench.UTILS))
+        for name in names:
+            sys.modules.pop(name, None)
+
+
+def put(exp, name, errors, train=None):
+    """A scored system: errors of speakers a, b and c, of 10, 10 and 20 words."""
+    words = dict(zip("abc", (10, 10, 20), strict=True))
+    total = sum(errors)
+    rates = {s: {"words": words[s], "errors": e} for s, e in zip("abc", errors, strict=True)}
+    score = {"wer": total / 40, "wer_ci": [0.1, 0.9], "words": 40, "by_label": {"speaker": rates}}
+    score |= {"baseline": {"wer": 0.5, "words": 40}} if name != "base" else {}
+    folder = exp / name / "decode_greedy_test"
+    folder.mkdir(parents=True)
+    (folder / "score.json").write_text(json.dumps(score))
+    if train:
+        (exp / name / "train.json").write_text(json.dumps(train))
+
+
+@pytest.fixture
+def exp(tmp_path):
+    kept = {"adapters": 12, "speakers": 3, "start_kept": ["a/fold1", "a/fold2", "b/fold1"]}
+    put(tmp_path, "base", [6, 4, 10])
+    put(tmp_path, "accent", [5, 4, 8])
+    put(tmp_path, "from_base_k15_seed1", [4, 4, 11], kept)
+    put(tmp_path, "from_accent_k5_seed1", [5, 3, 8], kept)
+    put(tmp_path, "from_accent_k15_seed1", [4, 4, 4], kept)
+    return tmp_path
+
+
+def test_each_system_is_compared_with_the_base_and_with_its_start(utils, exp):
+    systems = utils["exp_folder"].find_systems(exp)
+    found = utils["exp_speakers"].comparisons(systems, "test")
+    assert [(one.system.name, one.against.name) for one in found] == [
+        ("from_accent_k5", "base"), ("from_accent_k5", "accent"),
+        ("from_accent_k15", "base"), ("from_accent_k15", "accent"), ("from_base_k15", "base"),
+    ]  # fmt: skip
+    assert [one.relative for one in found] == pytest.approx([-4 / 20, -1 / 17, -8 / 20, -5 / 17, -1 / 20])
+    assert found[3].changes == pytest.approx([-0.1, 0.0, -0.2])
+    low, high = found[3].relative_ci
+    # Drawing one speaker three times: b changes nothing, c halves its errors.
+    assert low >= -0.5 and high <= 0 and low < -5 / 17 < high
+
+
+def test_the_interval_is_that_of_the_score_command(utils):
+    from ia3_speech.score import score
+    from tests.test_score import make_data
+
+    texts = {f"{s}-{n}": "a b c d" for s in "abcde" for n in range(3)}
+    speakers = {id: id[0] for id in texts}
+    heard = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
+    before = {id: "a" if n % 4 else "x y" for n, id in enumerate(texts)}
+    result = score(make_data(texts, speakers), heard, baseline=before, cluster="speaker")
+    own = result.by_label["speaker"]
+    numbers = [[own[s].words for s in own]]
+    base = score(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
+    numbers += [[side[s].errors for s in own] for side in (base, own)]
+    one = utils["exp_speakers"].Comparison(None, None, list(own), *map(np.array, numbers))
+    assert one.relative == pytest.approx(result.changes["wer"].relative)
+    assert one.relative_ci == pytest.approx(result.changes["wer"].relative_ci)
+
+
+def test_the_table_to_the_letter(utils, exp):
+    systems = utils["exp_folder"].find_systems(exp)
+    lines = utils["exp_tables"].markdown(systems, ("speakers",)).splitlines()
+    assert lines[0] == (
+        "| speakers | compared with | WER % before | after | change % | median speaker, points | better % | "
+        "equal % | worse % | speakers | words each | start kept |"
+    )
+    (line,) = [line for line in lines if line.startswith("| from_base_k15 |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:4] == ["from_base_k15", "base", "50.0", "47.5"]
+    assert cells[4].startswith("-5.0 [")
+    assert cells[5:] == ["+0.0", "33", "33", "33", "3", "10", "3 of 12 folds, 2 speakers"]
+
+
+def test_recipes_without_speakers_have_no_such_table(utils, tmp_path):
+    put(tmp_path, "base", [6, 4, 10])
+    put(tmp_path, "ia3_seed1", [4, 4, 4], {"dev_wer": 0.2})
+    systems = utils["exp_folder"].find_systems(tmp_path)
+    assert utils["exp_tables"].markdown(systems, ("speakers", "tuning")) == ""
+
+
+def test_scatter_and_curve(utils, exp):
+    utils["exp_speakers"].main(exp, "accent")
+    assert sorted(path.name for path in exp.glob("*.svg")) == [
+        "scatter_from_accent_k15.svg", "scatter_from_accent_k5.svg", "scatter_from_base_k15.svg",
+    ]  # fmt: skip
+    svg = ElementTree.parse(exp / "scatter_from_accent_k15.svg").getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    assert [dot.find(f"{space}title").text for dot in svg.iter(f"{space}circle")] == [
+        "a: 50.0 % before, 40.0 % after, 10 words",
+        "b: 40.0 % before, 40.0 % after, 10 words",
+        "c: 40.0 % before, 20.0 % after, 20 words",
+    ]
+    assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in [
+        t.text for t in svg.iter(f"{space}text")
+    ]
+    curve = read_curve(exp / "curve.json")
+    assert (curve.unit, curve.base.wer) == ("utterances", 0.5)
+    assert [(point.amount, point.rate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]
+    assert not (exp / "curve_from_base.json").exists()  # a single point is no curve
+
+
+# ---- the recipe
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, base_folder):
+    """Espeak voices from the base, two amounts in two jobs; then from one of the adapters, by its name."""
+    place = tmp_path_factory.mktemp("speakers")
+    work, home = place / "work", place / "home"
+
+    def run(*options):
+        line = (*SMALL, "--work-dir", str(work), "--base", str(base_folder), *options)
+        done = bench.run(RECIPE, *line, IA3_SPEECH_HOME=str(home), OMP_NUM_THREADS="1")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    first = run("--k", "3 5", "--nj", "2")
+    second = run("--k", "3", "--init-adapter", "speaker01", "--stop-stage", "7")
+    return {"exp": work / "exp/espeak_small", "data": work / "data/espeak_small/test", "home": home,
+            "first": first, "second": second, "run": run, "base": base_folder}  # fmt: skip
+
+
+def test_each_utterance_is_tested_once_by_an_adapter_that_never_heard_it(ran):
+    everybody = {one.id for one in read(ran["data"])}
+    for name, k in (("from_base_k3", 3), ("from_base_k5", 5), ("from_speaker01_k3", 3)):
+        tasks = [
+            json.loads(path.read_text()) for path in (ran["exp"] / f"{name}_seed1").glob("*/*/task.json")
+        ]
+        assert len(tasks) == 12
+        assert sorted(id for task in tasks for id in task["texts"]) == sorted(everybody)
+        for task in tasks:
+            heard = {*task["learnt_from"], *task["held_back"]}
+            assert len(heard) == k and not heard & task["texts"].keys()
+        lines = (ran["exp"] / f"{name}_seed1/decode_greedy_test/text").read_text().splitlines()
+        assert {line.split()[0] for line in lines} == everybody
+
+
+def test_how_long_it_takes_is_said_before_it_starts(ran):
+    lines = ran["first"].splitlines()
+    assert "stage 5, 2 runs: together about 1.6 times what the first takes" in lines
+    first = next(number for number, line in enumerate(lines) if line.startswith("stage 5, adapt"))
+    assert lines[first + 1].strip().startswith("about ")
+
+
+def test_tables_pictures_curve_and_reports(ran):
+    found = {path.name for path in ran["exp"].iterdir()}
+    assert {"results.json", "RESULTS.md", "curve.json"} <= found
+    for name in ("from_base_k3", "from_base_k5", "from_speaker01_k3"):
+        assert {f"scatter_{name}.svg", f"report_{name}.html"} <= found
+    assert "How much audio do I need?" in (ran["exp"] / "report_from_base_k5.html").read_text()
+    table = (ran["exp"] / "RESULTS.md").read_text()
+    assert "| from_speaker01_k3 | speaker01 |" in table and "| from_speaker01_k3 | base |" in table
+    rows = json.loads((ran["exp"] / "results.json").read_text())["systems"]
+    assert [row["name"] for row in rows] == [
+        "base", "speaker01", "from_base_k3", "from_base_k5", "from_speaker01_k3"
+    ]  # fmt: skip
+    assert all(row["ci_unit"] == "speaker" and row["adapter"] is None for row in rows if "_k" in row["name"])
+
+
+def test_transcribe_takes_each_speakers_adapter_by_its_name(ran):
+    names = sorted(path.name for path in (ran["home"] / "adapters").iterdir() if path.name[0] != ".")
+    assert names == [f"speaker{speaker}" for speaker in read(ran["data"]).speakers]
+    record = json.loads((ran["home"] / "adapters/speaker05/ia3_speech.json").read_text())
+    assert record["labels"]["speaker"] == "05"
+    wave = next(one.source for one in read(ran["data"]) if one.speaker == "05")
+    line = ["-m", "ia3_speech.transcribe", "--base", str(ran["base"]), "--adapter", "speaker05", wave]
+    own = os.environ | {"IA3_SPEECH_HOME": str(ran["home"]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *line], env=own, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_a_second_run_does_nothing_again(ran):
+    before = {path: path.stat().st_mtime_ns for path in ran["exp"].rglob("task.json")}
+    out = ran["run"]("--k", "3", "--init-adapter", "speaker01", "--stop-stage", "7")
+    assert all(line.endswith(": done") for line in out.splitlines() if "adapt " in line or "decode" in line)
+    assert {path: path.stat().st_mtime_ns for path in ran["exp"].rglob("task.json")} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--k", "15 x"), "speakers.sh: --k must be numbers from 2 on, not '15 x'"),
+        (("--folds", "1"), "speakers.sh: --folds must be a number from 2 on, not '1'"),
+        (("--nj", "0"), "speakers.sh: --nj must be a number from 1 on, not '0'"),
+        (("--init-adapter", "nobody"), "nobody"),
+        (("--speakers", "train"), "--speakers train is for speechocean762"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path, options, message):
+    done = bench.run(RECIPE, *options, "--work-dir", str(tmp_path / "work"), IA3_SPEECH_HOME=str(tmp_path))
+    assert done.returncode == 1
+    assert message in done.stderr
+
+
+def test_help_and_run_sh_stays_a_page():
+    done = bench.run(RECIPE, "--help")
+    assert done.returncode == 0
+    assert all(
+        option in done.stdout for option in ("--speakers test|train", "--k 'A B'", "--nj N", "--prefix")
+    )
+    assert len((bench.ROOT / "egs" / RECIPE / "run.sh").read_text().splitlines()) <= 40
