@@ -30,6 +30,7 @@ from ia3_speech.adapters import store
 from ia3_speech.adapters.expressions import is_one
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.audio import NAMED, SAMPLE_RATE, BadAudio, load_all
+from ia3_speech.base import Base
 from ia3_speech.cli import command
 from ia3_speech.datadir import DataDir, Utterance, read
 from ia3_speech.recogniser import BATCH_SECONDS, Recogniser, load_recogniser
@@ -135,9 +136,16 @@ def record_of(recogniser: Recogniser, result: Decoding, data: Path) -> dict[str,
         "real_time_factor": round(result.seconds / result.audio_seconds, 4) if result.audio_seconds else None,
         "batch_seconds": recogniser.batch_seconds,
         "max_seconds": recogniser.max_seconds,
+        **surroundings(base, "decode"),
+    }
+
+
+def surroundings(base: Base, module: str) -> dict[str, Any]:
+    """With what it was decoded: device and precision, the command line, versions."""
+    return {
         "device": str(base.device),
         "dtype": base.fingerprint["dtype"],
-        "command": shlex.join(["python", "-m", "ia3_speech.decode", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", f"ia3_speech.{module}", *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("ia3-speech", "torch", "transformers", "numpy")},

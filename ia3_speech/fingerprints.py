@@ -18,9 +18,10 @@ from ia3_speech.kinds import encoder_config
 def fingerprint(model: nn.Module) -> dict[str, Any]:
     """What tells one base from another: architecture, sizes, and a SHA-256 over its weights.
 
-    The digest runs over the parameters as float32 in module order, weight norm folded, IA³ vectors left
-    out. `masked_spec_embed` is left out too: many published CTC checkpoints lack it, transformers then draws
-    it at random, and recognition never uses it.
+    The digest runs over the parameters as float32 in module order, IA³ vectors left out. Of a weight norm its
+    two parameters count, not what is folded of them: that is rounded differently with every number of
+    threads. `masked_spec_embed` is left out too: many published CTC checkpoints lack it, transformers then
+    draws it at random, and recognition never uses it.
 
     Raises:
         AdapterError: an adapter is merged into the weights, so that they are not the base's.
@@ -51,15 +52,15 @@ def weights_digest(model: nn.Module) -> str:
 
 
 def weights(model: nn.Module) -> Iterator[torch.Tensor]:
-    """The base's parameters in module order, weight norm folded."""
+    """The base's parameters in module order, those of a weight norm (magnitude, direction) before the rest of
+    their module's."""
     for _, module in model.named_modules():
         if isinstance(module, IA3Vector) or "parametrizations" in type(module).__module__.split("."):
             continue
         if type(module).__name__ in ("ParametrizationList", "_WeightNorm"):
             continue
-        folded = getattr(module, "parametrizations", {})
-        for name in folded:
-            yield getattr(module, name)
+        for normed in getattr(module, "parametrizations", {}).values():
+            yield from normed.parameters()
         for name, parameter in module.named_parameters(recurse=False):
             if name != "masked_spec_embed":
                 yield parameter

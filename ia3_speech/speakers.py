@@ -22,8 +22,6 @@ back and judged by CTC loss: the best pass is kept, and where none improves on t
 import hashlib
 import json
 import logging
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -43,7 +41,7 @@ from ia3_speech.training import options as training_options
 from ia3_speech.training.examples import Example, read_examples
 from ia3_speech.training.together import Schedule, Task, Together, batches_of, hold_back
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("ia3_speech.speakers")  # under -m too
 
 TEST_ROWS = 16  # utterances in a batch of decoding
 
@@ -279,8 +277,13 @@ def groups_of(jobs: list[Adaptation], schedule: Schedule, together: int) -> Iter
 
 
 def project(base: Base, groups: list[list[Adaptation]], schedule: Schedule, cache: FeatureCache) -> None:
-    """Say how long it will take, from one pass of the first group (done for this alone)."""
+    """Say how long it will take, from one pass of the first group (done for this alone).
+
+    What the front end computes is kept, so the pass that is timed is the second."""
     tasks = [Task(job.task.name, job.task.learn, job.task.hold) for job in groups[0]]
+    for example in {e.utterance.id: e for task in tasks for e in (*task.learn, *task.hold)}.values():
+        for speed in example.speeds:
+            cache.get(example.utterance, speed)
     tick = time.monotonic()
     Together(base, tasks, replace(schedule, passes=1), cache).run()
     seconds = (time.monotonic() - tick) * schedule.passes * sum(map(len, groups)) / len(groups[0])
@@ -361,7 +364,7 @@ def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: Optio
         "search": "greedy",
         "normalize": "none",
         "utterances": len(texts),
-        "command": shlex.join(["python", "-m", "ia3_speech.speakers", *sys.argv[1:]]),
+        **decode.surroundings(base, "speakers"),
     }
     decode.write(result, utterances, options.decode_dir or options.out / "decode", record)
 

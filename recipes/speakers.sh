@@ -206,8 +206,7 @@ adapt() {
   fi
   mkdir -p "$out"
   echo "$stage_key" >"$out/.key"
-  # Not with -m: only under its own name is the module heard when it says how long it will take.
-  command=(python -c 'from ia3_speech import cli, speakers; cli.command(speakers.main)')
+  command=(python -m ia3_speech.speakers)
   command+=(--config "$adapt_config" --base "$base" --data "$data/test" --out "$out")
   command+=(--decode-dir "$out/decode_greedy_test" --folds "$folds" --k "$2" --seed "$3")
   [[ $1 == base ]] || command+=(--init-adapter "$init_adapter")
@@ -222,8 +221,6 @@ adapt() {
   unfollow
   # shellcheck disable=SC2086
   [[ $nj == 1 ]] || $decode_cmd "$log.gather.log" "${command[@]}" || { tail_of "$log.gather.log"; exit 1; }
-  # It isn't decode's record: report would look there for the audio's length and the versions.
-  mv "$out/decode_greedy_test/decode.json" "$out/decode_greedy_test/speakers.json"
   finish
 }
 

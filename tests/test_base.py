@@ -241,7 +241,7 @@ def test_the_fingerprint_sees_every_weight_and_nothing_else(tiny_model, tmp_path
     assert fingerprint(model) == known
 
 
-def test_the_fingerprint_folds_weight_norm(tiny_model, tmp_path):
+def test_the_fingerprint_of_an_old_checkpoint(tiny_model, tmp_path):
     """Old checkpoints store g and v under other names: the same base all the same."""
     from transformers import AutoModelForCTC
 
@@ -257,3 +257,15 @@ def test_the_fingerprint_folds_weight_norm(tiny_model, tmp_path):
     assert any(key.endswith("weight_g") for key in old)
     save_file(old, file, {"format": "pt"})
     assert fingerprint(AutoModelForCTC.from_pretrained(tmp_path)) == fingerprint(model)
+
+
+def test_the_digest_does_not_depend_on_threads():
+    """A weight norm is folded with other roundings by other numbers of threads: adapters would be refused."""
+    threads, digests = torch.get_num_threads(), set()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            digests.add(load_base("mini").fingerprint["sha256"])
+    finally:
+        torch.set_num_threads(threads)
+    assert len(digests) == 1

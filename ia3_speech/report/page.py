@@ -149,7 +149,8 @@ def decode_facts(one: Decoded) -> dict[str, Child]:
         "base": digested(record["base"]),
         "adapter": [digested(term) for term in adapter.get("terms", [adapter])] if adapter else "none",
     }
-    facts["audio"] = f"{record['audio_seconds']:,.0f} s, real-time factor {record['real_time_factor']}"
+    if "audio_seconds" in record:  # not of adapters trained and tested in one go
+        facts["audio"] = f"{record['audio_seconds']:,.0f} s, real-time factor {record['real_time_factor']}"
     versions = ", ".join(f"{name} {number}" for name, number in record["versions"].items())
     return facts | {"with": f"{record['device']}, {record['dtype']}, {versions}"}
 

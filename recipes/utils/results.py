@@ -5,7 +5,7 @@
     results.py median exp/espeak ia3 5          # the folder of the seed whose dev WER is the median
     results.py project exp/espeak 12            # how long 12 more trainings will take
     results.py points exp/espeak ia3 5 test     # write curve.json and trade_off.json, which the report draws
-    results.py show exp/espeak tuning           # print tables, of parts as below
+    results.py show exp/espeak --parts tuning   # print tables, of parts as below
     results.py fill RESULTS.md                  # write the numbers into the marked blocks of a Markdown file
 
 In: EXP/base and EXP/SYSTEM_seedN with decode_greedy_SET/score.json, train.json and config.yaml. Out of

@@ -307,9 +307,10 @@ def parents(tmp_path, tiny_folder):
             write(data, utterances)
             base = work / f"exp/{recipe}/base/decode_greedy_{name}"
             decode.main(data, base, str(tiny_folder))
-            scoring.main(data, base)
+            unit = "utterance" if recipe == "barista_orders" else "speaker"
+            scoring.main(data, base, cluster=unit)
             decode.main(data, trained / base.name, str(tiny_folder), str(trained / "adapter"))
-            scoring.main(data, trained / base.name, base)
+            scoring.main(data, trained / base.name, base, cluster=unit)
     (work / "exp/barista_orders/terms_test").write_text("three\tnumber\n")
     return work
 

@@ -38,6 +38,7 @@ if [[ $stop_stage -ge 6 ]]; then
     link "$their_exp/base/decode_greedy_$their" "$exp/base/decode_greedy_$set"
     for ((seed = 1; seed <= seeds; seed++)); do
       link "$their_exp/ia3_seed$seed/decode_greedy_$their" "$exp/${kind}_seed$seed/decode_greedy_$set"
+      link "$their_exp/ia3_seed$seed/.done" "$exp/${kind}_seed$seed/.done" # how it was trained
     done
   done
 fi

@@ -31,5 +31,5 @@ for rate in $rates; do
     left=$((left - 1))
   done
 done
-results.py show "${work_dir:-.}/exp/speechocean762_train$([[ $size == full ]] || echo _small)" tuning
+results.py show "${work_dir:-.}/exp/speechocean762_train$([[ $size == full ]] || echo _small)" --parts tuning
 if [[ -z $work_dir && $size == full ]]; then results.py fill RESULTS.md; fi
