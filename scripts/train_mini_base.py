@@ -47,6 +47,7 @@ from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import UserError, command  # noqa: E402
 
 HISTORY = "training.json"  # beside the weights: every run that made them
+UNTOLD = ("data", "whisper", "out", "init", "soup", "threads")  # paths, and what changes nothing
 SHIPPED_MASKS = 0.05  # mask_time_prob of the shipped configuration
 CARD = ROOT / "scripts/mini_base_card.md"
 
@@ -61,6 +62,7 @@ class Options:
         out: where best/, checkpoint.pt and log.jsonl go
         minutes: length of the whole schedule, in minutes of training (all runs of one --out together)
         init: start from this folder (an earlier best/) instead of the transplant
+        soup: the mean of init's weights and these (model soups, arXiv 2203.05482); --minutes 0 ships that
         seed: governs data, masks, dropout and the head's start
         head_minutes: at first the head alone
         rate: learning rate of the top layer
@@ -82,6 +84,7 @@ class Options:
     whisper: str = "openai/whisper-tiny.en"
     minutes: float = 180.0
     init: Path | None = None
+    soup: Path | None = None
     seed: int = 1
     head_minutes: float = 6.0
     rate: float = 2e-4
@@ -304,7 +307,7 @@ class Trainer:
             "hours_heard": round(self.audio / 3600, 2),
         }
         row |= {
-            "loss": round(float(np.mean(self.losses[-100:])), 4),
+            "loss": round(float(np.mean(self.losses[-100:])), 4) if self.losses else None,
             "dev": round(dev, 4),
             "best": round(min(dev, self.best), 4),
         }
@@ -380,17 +383,23 @@ def save(model, folder: Path, runs: list[dict]) -> None:
 
 def history(options: Options, row: dict) -> list[dict]:
     """The runs that made the weights: those of --init, then this one as it stands."""
-    file = options.init / HISTORY if options.init else None
-    before = json.loads(file.read_text()) if file and file.exists() else []
+    before = runs_of(options.init)
     changed = [
         f"--{field.name.replace('_', '-')} {getattr(options, field.name)}"
         for field in fields(Options)
-        if field.name not in ("data", "whisper", "out", "init", "threads")  # paths, and what changes nothing
+        if field.name
+        not in ("data", "whisper", "out", "init", "soup", "threads")  # paths, and what changes nothing
         and getattr(options, field.name) != field.default
     ]
-    changed += ["--init ia3_speech/mini"] if options.init else []
+    changed += [f"--init ROW_{len(before)}"] if options.init else []
+    changed += [f"--soup ROW_{len(runs_of(options.soup))}"] if options.soup else []
     command = " ".join(["train_mini_base.py", *changed])
     return [*before, {"command": command, "seed": options.seed, **row}]
+
+
+def runs_of(folder: Path | None) -> list[dict]:
+    file = folder / HISTORY if folder else None
+    return json.loads(file.read_text()) if file and file.exists() else []
 
 
 def card(runs: list[dict]) -> str:
@@ -415,6 +424,8 @@ def main(options: Options) -> None:
         model = Wav2Vec2ForCTC.from_pretrained(options.init, dtype=torch.float32)
         if options.pieces:
             word_cuts(model.eval(), clips)
+        if options.soup:
+            mix_in(model, Wav2Vec2ForCTC.from_pretrained(options.soup, dtype=torch.float32))
     else:
         model = transplanted(options, clips)
     whisper = transplanted(options, clips).wav2vec2.encoder if options.distil else None
@@ -423,6 +434,15 @@ def main(options: Options) -> None:
     trainer = Trainer(model, material, dev_sets(dev, kept), options, whisper)
     trainer.resume()
     trainer.run()
+    if not options.minutes:
+        trainer.look()
+
+
+@torch.no_grad()
+def mix_in(model, other) -> None:
+    """The mean of both models' weights, in `model`."""
+    for mine, theirs in zip(model.parameters(), other.parameters(), strict=True):
+        mine.lerp_(theirs, 0.5)
 
 
 def transplanted(options: Options, clips: list):
