@@ -199,7 +199,7 @@ class Teacher(nn.Module):
 
 
 class Trainer:
-    def __init__(self, model, material: Material, devs: dict, options: Options, whisper: nn.Module | None):
+    def __init__(self, model, material: Material, devs: dict, options: Options, whisper=None):
         self.model, self.material, self.devs, self.options = model, material, devs, options
         self.groups = groups(model, options)
         self.teacher = Teacher(whisper, model.wav2vec2) if whisper is not None else None

@@ -176,12 +176,11 @@ class Trainer:
                         p.sub_((p - 1) * (self.optimizer.param_groups[0]["lr"] * self.options.pull))
 
     def look(self, epoch: int, loss: float, rate: float) -> None:
-        """Decode dev, log, keep the best, count the epochs without one."""
+        """Decode dev, log, keep the best (of equal ones the last: its rate was lowest), count those without."""
         wer = self.dev_wer()
-        if wer < self.best:
-            self.best, self.waited, self.best_tensors = wer, 0, self.copy()
-        else:
-            self.waited += 1
+        self.waited = 0 if wer < self.best else self.waited + 1
+        if wer <= self.best:
+            self.best, self.best_tensors = wer, self.copy()
         row = {"epoch": epoch + 1, "step": self.step, "loss": round(loss, 5), "dev_wer": round(wer, 6)}
         row |= {"best_dev_wer": round(self.best, 6), "seconds_per_second": round(rate, 1)}
         if self.accelerator.is_main_process:

@@ -128,7 +128,53 @@ def test_bf16_training_hears_what_dev_hears(scripts, model, speech):
     assert 0 < error < 0.1
 
 
+def test_the_teacher_misses_nothing_of_itself_and_what_is_masked(scripts, model, speech):
+    """The pupil tells Whisper's output exactly where it sees all, and not where stretches are hidden."""
+    import copy
+
+    pupil = copy.deepcopy(model)
+    teacher = scripts.train_mini_base.Teacher(copy.deepcopy(model.wav2vec2.encoder), pupil.wav2vec2)
+    frames = torch.ones(1, pupil._get_feat_extract_output_lengths(len(speech[0])), dtype=torch.bool)
+    missed = {}
+    for masks in (0.0, 0.3):
+        pupil.config.mask_time_prob = masks
+        np.random.seed(0)
+        pupil.train()
+        pupil(torch.from_numpy(speech[0])[None])
+        missed[masks] = float(teacher.loss(frames[:, : teacher.seen["features"].shape[1]]))
+    assert missed[0.0] < 0.01 < 0.1 < missed[0.3]
+
+
+def test_the_mean_of_two_models(scripts, model):
+    import copy
+
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.lm_head.weight += 2
+    scripts.train_mini_base.mix_in(other, model)
+    torch.testing.assert_close(other.lm_head.weight, model.lm_head.weight + 1)
+
+
 # ---- what it hears
+
+
+def test_a_clip_in_pieces(scripts, speech):
+    """Cut by the shipped base's alignment, a piece says its own words."""
+    from transformers import Wav2Vec2ForCTC
+
+    module = scripts.mini_base_speech
+    clips, _ = module.read_clips(ROOT.parent / "shared/data/english_mix")
+    clips = [clip for clip in clips if clip.source == "ljspeech"][:12]
+    base = Wav2Vec2ForCTC.from_pretrained(ROOT / "ia3_speech/mini").eval()
+    module.word_cuts(base, clips)
+    for clip in clips:
+        assert clip.cuts[0] == 0 and clip.cuts[-1] == len(clip.wave) and sorted(clip.cuts) == clip.cuts
+        assert len(clip.cuts) == len(clip.text.split()) + 1
+    rng, heard = np.random.default_rng(0), []
+    for clip in clips:
+        wave, text = clip.piece(rng)
+        heard.append((module.normalise(np.pad(wave, 1_600).astype(np.float32) / 32768), text))
+    assert scripts.train_mini_base.word_errors(base, heard)["cer"] < 0.2
 
 
 def test_two_synthesisers_in_one_process(scripts):
