@@ -176,7 +176,7 @@ class Trainer:
                         p.sub_((p - 1) * (self.optimizer.param_groups[0]["lr"] * self.options.pull))
 
     def look(self, epoch: int, loss: float, rate: float) -> None:
-        """Decode dev, log, keep the best (of equal ones the last: its rate was lowest), count those without."""
+        """Decode dev, log, keep the best (of equal ones the last, whose rate was lowest), count the rest."""
         wer = self.dev_wer()
         self.waited = 0 if wer < self.best else self.waited + 1
         if wer <= self.best:
