@@ -136,16 +136,8 @@ pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
 data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name}
 exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
 
-# One run at a time works in a folder; after a kill, the jobs that are left hold it until they end.
 mkdir -p "$data" "$exp/log"
-if command -v flock >/dev/null; then
-  exec 9>>"$exp/.lock"
-  flock -n 9 || { echo "waiting for another run that is still at work in $exp"; flock 9; }
-fi
-
-IA3_SPEECH_COMMIT=$(git -C "$IA3_SPEECH_ROOT" rev-parse --short HEAD 2>/dev/null || true)
-IA3_SPEECH_DIRTY=$([[ -z $(git -C "$IA3_SPEECH_ROOT" status --porcelain 2>/dev/null) ]] && echo false || echo true)
-export IA3_SPEECH_COMMIT IA3_SPEECH_DIRTY
+alone_in "$exp"
 
 adapted() { echo "$exp/${system}_seed$1"; } # of a seed; also of the word JOB
 read -r first_set _ <<<"$test_sets"         # which stands for the corpus in trade-off and curve

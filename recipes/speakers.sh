@@ -124,16 +124,8 @@ command(lambda: print(*[f"{term.folder}/" for term in expressions.terms(sys.argv
 fi
 main_start=${starts[-1]} # whose adapters are registered
 
-# One run at a time works in a folder; after a kill, the jobs that are left hold it until they end.
 mkdir -p "$data" "$exp/log"
-if command -v flock >/dev/null; then
-  exec 9>>"$exp/.lock"
-  flock -n 9 || { echo "waiting for another run that is still at work in $exp"; flock 9; }
-fi
-
-IA3_SPEECH_COMMIT=$(git -C "$IA3_SPEECH_ROOT" rev-parse --short HEAD 2>/dev/null || true)
-IA3_SPEECH_DIRTY=$([[ -z $(git -C "$IA3_SPEECH_ROOT" status --porcelain 2>/dev/null) ]] && echo false || echo true)
-export IA3_SPEECH_COMMIT IA3_SPEECH_DIRTY
+alone_in "$exp"
 
 # ---- 1: the corpus becomes one Kaldi directory
 if begin 1 "prepare $corpus_name" "$data/.done/prepare" "$corpus" "size=$size" "$prepare" ./local; then

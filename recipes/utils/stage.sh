@@ -3,6 +3,18 @@
 # one `name value` a line. It is written after success, inside what the work has made, so that who deletes the
 # result deletes its marker.
 
+# alone_in DIR [NAME]: wait until no other run is at work in DIR; after a kill, the jobs that are left hold it until
+# they end. NAME tells the locks of nested runs apart. From here on markers record the commit.
+alone_in() {
+  if command -v flock >/dev/null; then
+    exec 9>>"$1/${2-}.lock"
+    flock -n 9 || { echo "waiting for another run that is still at work in $1"; flock 9; }
+  fi
+  IA3_SPEECH_COMMIT=$(git -C "$IA3_SPEECH_ROOT" rev-parse --short HEAD 2>/dev/null || true)
+  IA3_SPEECH_DIRTY=$([[ -z $(git -C "$IA3_SPEECH_ROOT" status --porcelain 2>/dev/null) ]] && echo false || echo true)
+  export IA3_SPEECH_COMMIT IA3_SPEECH_DIRTY
+}
+
 # is_done MARKER KEY: was this finished before, from the same inputs?
 is_done() { [[ -f $1 ]] && grep -qxF "key $2" "$1"; }
 

@@ -24,13 +24,5 @@ exp=${work_dir:+$work_dir/}exp/$part
 if [[ $base == mini ]]; then base_files=$IA3_SPEECH_ROOT/ia3_speech/mini; else base_files=$base/; fi
 base_key=$(key.py "base=$base" "$base_files")
 
-# One run at a time, as in adapt.sh, which locks $exp for itself.
 mkdir -p "$data" "$exp/log"
-if command -v flock >/dev/null; then
-  exec 8>>"$exp/.sums.lock"
-  flock -n 8 || { echo "waiting for another run that is still at work in $exp"; flock 8; }
-fi
-
-IA3_SPEECH_COMMIT=$(git -C "$IA3_SPEECH_ROOT" rev-parse --short HEAD 2>/dev/null || true)
-IA3_SPEECH_DIRTY=$([[ -z $(git -C "$IA3_SPEECH_ROOT" status --porcelain 2>/dev/null) ]] && echo false || echo true)
-export IA3_SPEECH_COMMIT IA3_SPEECH_DIRTY
+alone_in "$exp" .sums # adapt.sh locks $exp for itself
