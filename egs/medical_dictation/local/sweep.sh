@@ -8,8 +8,9 @@
 #   bash local/sweep.sh seeds --corpus DIR        the default with five seeds, through all stages of the recipe
 #
 # In this order: what the first finds goes into ia3.yaml, which is what the next starts from. They write the
-# blocks of RESULTS.md too. Other options: --rates '1e-3 1e-2', --opts (further options of train for all of them,
-# such as '--precision bf16'), and --size, --base, --work-dir, --small-opts as run.sh has them.
+# blocks of RESULTS.md too. Other options: --rates '1e-3 1e-2', --seeds (of the rates, where one leaves a choice open),
+# --opts (further options of train for all of them, such as '--precision bf16'), and --size, --base, --work-dir,
+# --small-opts as run.sh has them.
 set -euo pipefail
 export IA3_SPEECH_START_DIR=$PWD
 cd "$(dirname "$0")"
@@ -18,7 +19,7 @@ cd ..
 
 part=${1-}
 [[ $# -eq 0 ]] || shift
-corpus=espeak size=full base=mini work_dir="" small_opts="" opts="" rates="1e-3 2e-3 5e-3 1e-2 2e-2 5e-2"
+corpus=espeak size=full base=mini work_dir="" small_opts="" opts="" rates="1e-3 2e-3 5e-3 1e-2 2e-2 5e-2" seeds=1
 help_message="Usage: bash local/sweep.sh rates|placements|more|seeds [--corpus DIR] [options, see the head of the file]"
 # shellcheck source=../../../recipes/utils/parse_options.sh
 . parse_options.sh
@@ -26,7 +27,7 @@ help_message="Usage: bash local/sweep.sh rates|placements|more|seeds [--corpus D
 # A line a system: name, seeds, last stage, options of train.
 plan=()
 case $part in
-  rates) for rate in $rates; do plan+=("ia3_rate$rate 1 5 --learning-rate $rate"); done ;;
+  rates) for rate in $rates; do plan+=("ia3_rate$rate $seeds 5 --learning-rate $rate"); done ;;
   placements)
     plan+=("ia3_kv 3 8 --placements [key,value]")
     plan+=("ia3_kv_ffn 3 8 --placements [key,value,ffn]")
