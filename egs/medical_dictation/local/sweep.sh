@@ -3,8 +3,9 @@
 # after a kill it goes on where it was. First, and before each system, it prints how long the rest will take.
 #
 #   bash local/sweep.sh rates --corpus DIR        learning rates, one seed, by dev alone: no test set is decoded
-#   bash local/sweep.sh placements --corpus DIR   key and value with ffn, with ffn_output, both or neither; three seeds
-#   bash local/sweep.sh more --corpus DIR         conv, all placements, the head too, twice the epochs; one seed
+#   bash local/sweep.sh placements --corpus DIR   key and value with ffn, with ffn_output, both or neither, and with
+#                                                 attention_output as well; three seeds
+#   bash local/sweep.sh more --corpus DIR         conv, the head too, twice the epochs; one seed
 #   bash local/sweep.sh seeds --corpus DIR        the default with five seeds, through all stages of the recipe
 #
 # In this order: what the first finds goes into ia3.yaml, which is what the next starts from. They write the
@@ -32,10 +33,11 @@ case $part in
     plan+=("ia3_kv 3 8 --placements [key,value]")
     plan+=("ia3_kv_ffn 3 8 --placements [key,value,ffn]")
     plan+=("ia3_kv_ffn_output 3 8 --placements [key,value,ffn_output]")
-    plan+=("ia3_kv_both 3 8 --placements [key,value,ffn,ffn_output]") ;;
+    plan+=("ia3_kv_both 3 8 --placements [key,value,ffn,ffn_output]")
+    plan+=("ia3_kv_ffn_attention 3 8 --placements [key,value,ffn,attention_output]")
+    plan+=("ia3_kv_both_attention 3 8 --placements [key,value,ffn,ffn_output,attention_output]") ;;
   more)
     plan+=("ia3_conv 1 8 --placements [key,value,ffn,conv]")
-    plan+=("ia3_all 1 8 --placements [key,value,ffn,ffn_output,attention_output]")
     plan+=("ia3_head 1 8 --train-head true")
     plan+=("ia3_long 1 8 --epochs 16 --patience 16") ;;
   seeds) plan+=("ia3 5 100") ;;
