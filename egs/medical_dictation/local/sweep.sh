@@ -5,7 +5,7 @@
 #   bash local/sweep.sh rates --corpus DIR        learning rates, one seed, by dev alone: no test set is decoded
 #   bash local/sweep.sh placements --corpus DIR   key and value with ffn, with ffn_output, both or neither, and with
 #                                                 attention_output as well; three seeds
-#   bash local/sweep.sh more --corpus DIR         conv, the head too, twice the epochs; one seed
+#   bash local/sweep.sh more --corpus DIR         twice the epochs, three seeds; conv, the head too, one seed
 #   bash local/sweep.sh seeds --corpus DIR        the default with five seeds, through all stages of the recipe
 #
 # In this order: what the first finds goes into ia3.yaml, which is what the next starts from. They write the
@@ -37,9 +37,9 @@ case $part in
     plan+=("ia3_kv_ffn_attention 3 8 --placements [key,value,ffn,attention_output]")
     plan+=("ia3_kv_both_attention 3 8 --placements [key,value,ffn,ffn_output,attention_output]") ;;
   more)
-    plan+=("ia3_conv 1 8 --placements [key,value,ffn,conv]")
-    plan+=("ia3_head 1 8 --train-head true")
-    plan+=("ia3_long 1 8 --epochs 16 --patience 16") ;;
+    plan+=("ia3_long 3 8 --epochs 16 --patience 16")
+    plan+=("ia3_conv 1 8 --placements [key,value,ffn,ffn_output,attention_output,conv]")
+    plan+=("ia3_head 1 8 --train-head true") ;;
   seeds) plan+=("ia3 5 100") ;;
   *) echo "$help_message" >&2; exit 1 ;;
 esac
