@@ -37,6 +37,7 @@ from ia3_speech.base import Base, load_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.datadir import Utterance, read
 from ia3_speech.features import FeatureCache, frozen_depth
+from ia3_speech.size import size
 from ia3_speech.training import options as training_options
 from ia3_speech.training.examples import Example, read_examples
 from ia3_speech.training.together import Schedule, Task, Together, batches_of, hold_back
@@ -338,7 +339,7 @@ def finish(base: Base, jobs: list[Adaptation], options: Options, seconds: float)
         "speakers": len({job.speaker for job in jobs}),
         "improved": sum(record["best_pass"] > 0 for record in records),
         "start_kept": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_pass"]],
-        "trainable": ia3.size(base.model).trained,
+        "trainable": size(base.model).trained,
         "seed": options.seed,
         "seconds": round(sum(record["seconds"] for record in records), 1),
         "wall_seconds": round(seconds, 1),

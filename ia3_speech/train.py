@@ -15,6 +15,7 @@ from ia3_speech import atomic, ia3
 from ia3_speech.adapters import files
 from ia3_speech.base import load_base
 from ia3_speech.cli import command
+from ia3_speech.size import size
 from ia3_speech.training.examples import read_examples
 from ia3_speech.training.loop import Trainer
 from ia3_speech.training.options import Options, TrainingError, check, to_yaml
@@ -33,8 +34,8 @@ def train(options: Options) -> dict[str, Any]:
     else:
         config = ia3.IA3Config(tuple(options.placements), options.layers, options.train_head)
         ia3.attach(base.model, config)
-    size = ia3.size(base.model)
-    logger.info("%s", size.table())
+    trains = size(base.model)
+    logger.info("%s", trains.table())
     train_set = read_examples(options.train, base, options, options.speeds)
     dev_set = read_examples(options.dev, base, options, [1.0])
     trainer = Trainer(base, train_set, dev_set, options)
@@ -44,7 +45,7 @@ def train(options: Options) -> dict[str, Any]:
     trainer.run()
     trainer.load(trainer.best_tensors)
     summary = {
-        "trainable": size.trained,
+        "trainable": trains.trained,
         "seconds": round(trainer.seconds, 1),
         "dev_wer": trainer.best,
         "seed": options.seed,

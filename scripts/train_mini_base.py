@@ -387,9 +387,7 @@ def history(options: Options, row: dict) -> list[dict]:
     changed = [
         f"--{field.name.replace('_', '-')} {getattr(options, field.name)}"
         for field in fields(Options)
-        if field.name
-        not in ("data", "whisper", "out", "init", "soup", "threads")  # paths, and what changes nothing
-        and getattr(options, field.name) != field.default
+        if field.name not in UNTOLD and getattr(options, field.name) != field.default
     ]
     changed += [f"--init ROW_{len(before)}"] if options.init else []
     changed += [f"--soup ROW_{len(runs_of(options.soup))}"] if options.soup else []

@@ -15,11 +15,11 @@ from ia3_speech.ia3 import (
     is_attached,
     places,
     ranges,
-    size,
     trainable,
     vectors,
 )
 from ia3_speech.kinds import PLACEMENTS
+from ia3_speech.size import size
 
 ALL = tuple(PLACEMENTS)
 

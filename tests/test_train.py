@@ -415,7 +415,7 @@ def test_bad_numbers(place):
         train(options_of(place, epochs=0, learning_rate=-1.0))
 
 
-def test_the_shipped_configuration_is_short_and_what_the_default_is():
+def test_the_shipped_configuration_is_short_and_of_known_options():
     file = ROOT / "recipes/conf/ia3.yaml"
     assert len(file.read_text().splitlines()) < 15
     config = yaml.safe_load(file.read_text())
