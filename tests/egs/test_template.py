@@ -155,6 +155,9 @@ def test_one_csv_file_is_expected(local, tmp_path):
         UserError, match=r"holds 2 CSV files \(list\.csv, other\.TSV\) at its top, and one is"
     ):
         prepared(local, folder, tmp_path)
+    with pytest.raises(UserError, match="nothing: there is no such folder"):
+        prepared(local, tmp_path / "nothing", tmp_path)
+    (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match=r"(?s)holds no CSV file at its top.*file,text,speaker,accent"):
         prepared(local, tmp_path / "nothing", tmp_path)
 

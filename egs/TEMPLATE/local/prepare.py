@@ -80,6 +80,8 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
 
 def table_of(corpus: Path) -> Path:
     """The one CSV file of a folder."""
+    if not corpus.is_dir():
+        raise UserError(f"{corpus}: there is no such folder (--corpus is meant from where you stand)")
     found = sorted(path for path in corpus.glob("*") if path.suffix.lower() in (".csv", ".tsv"))
     if len(found) != 1:
         names = ", ".join(path.name for path in found)
