@@ -132,6 +132,17 @@ def utterance_bootstrap(
     )
 
 
+def standard_error(errors: Sequence[int], words: Sequence[int]) -> float:
+    """Of a WER, as a fraction, from each utterance's errors and words: what the bootstrap over utterances
+    draws at random, in closed form (the ratio linearised; Cochran, Sampling Techniques, section 2.11).
+    """
+    errors, words = np.asarray(errors, dtype=np.float64), np.asarray(words, dtype=np.float64)
+    if not words.sum():
+        return math.nan
+    residuals = errors - errors.sum() / words.sum() * words
+    return float(np.sqrt((residuals**2).sum()) / words.sum())
+
+
 def boot_ci(rates: np.ndarray) -> BootCI:
     rates = rates[~np.isnan(rates)]
     if not len(rates):

@@ -4,8 +4,9 @@ r"""Train IA³ vectors with CTC: two data directories and a base in, an adapter 
         --train data/train --dev data/dev --out exp/NAME
 
 Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is that
-of the epoch with the lowest dev WER. A run that was killed goes on where its last checkpoint stands and ends
-with the same adapter, bit for bit. Many GPUs: `accelerate launch -m ia3_speech.train …`.
+of the last epoch that dev can't tell from the one with the lowest WER (training/loop.py says how). A run that
+was killed goes on where its last checkpoint stands and ends with the same adapter, bit for bit. Many GPUs:
+`accelerate launch -m ia3_speech.train …`.
 """
 
 import logging
@@ -43,11 +44,12 @@ def train(options: Options) -> dict[str, Any]:
         atomic.write_text(options.out / "config.yaml", to_yaml(options))
     trainer.resume()
     trainer.run()
-    trainer.load(trainer.best_tensors)
+    trainer.load(trainer.kept_tensors)
     summary = {
         "trainable": trains.trained,
         "seconds": round(trainer.seconds, 1),
-        "dev_wer": trainer.best,
+        "dev_wer": trainer.kept[1],
+        "kept_epoch": trainer.kept[0],
         "seed": options.seed,
         "epochs": trainer.order.epoch,
         "steps": trainer.step,

@@ -6,7 +6,7 @@
 #   2  validate  the directories, all the audio, and what train and test have in common
 #   3  coverage  can the base write these texts? Then the term list is fixed, before anything is decoded
 #   4  baseline  decode and score the test sets with the base alone
-#   5  train     one adapter a seed, chosen by the WER of dev
+#   5  train     one adapter a seed, its epoch chosen by the WER of dev
 #   6  decode    the test sets with each adapter
 #   7  score     against the baseline: WER, CER, term errors, with paired intervals
 #   8  report    exp/<corpus>/results.json, RESULTS.md and report_<set>.html

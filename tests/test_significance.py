@@ -18,6 +18,7 @@ from ia3_speech.significance import (
     ratio,
     resample,
     segment_errors,
+    standard_error,
     utterance_bootstrap,
 )
 
@@ -146,6 +147,16 @@ def test_wer_bootci_lines():
         "Set2: %WER 11.00 95% Conf Interval [ 8.00, 14.00 ]\n"
         "Probability of Set2 improving Set1: 98.77\n"
     )
+
+
+def test_the_standard_error_is_the_bootstraps():
+    draw = np.random.default_rng(0)
+    words = draw.integers(1, 20, 300)
+    errors = draw.binomial(words, draw.beta(2, 5, 300))
+    drawn = utterance_bootstrap(errors, words).system.margin / 1.96
+    assert standard_error(errors, words) == pytest.approx(drawn, rel=0.03)
+    assert standard_error([1, 2], [2, 4]) == 0  # every utterance has the same rate
+    assert math.isnan(standard_error([], []))
 
 
 def test_kaldis_bootstrap_over_utterances():

@@ -19,6 +19,7 @@ from tiny_kinds import PIECE_TOKENIZERS, tiny, tiny_processor
 
 from ia3_speech import attach, ia3, load_adapter, load_base
 from ia3_speech.adapters.files import PEFT_WEIGHTS, read_metadata
+from ia3_speech.alignment import Errors
 from ia3_speech.audio import AudioError
 from ia3_speech.base import fingerprint
 from ia3_speech.cli import UserError
@@ -88,12 +89,15 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
     ]  # fmt: skip
     assert json.loads((out / "train.json").read_text()) == summary
     assert sorted(summary) == [
-        "audio_seconds", "dev_wer", "epochs", "seconds", "seed", "steps", "trainable", "utterances",
+        "audio_seconds", "dev_wer", "epochs", "kept_epoch", "seconds", "seed", "steps", "trainable",
+        "utterances",
     ]  # fmt: skip
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2] and rows[-1]["step"] == summary["steps"]
-    assert min(row["dev_wer"] for row in rows) == pytest.approx(summary["dev_wer"], abs=1e-6)
+    kept = rows[-1]["kept_epoch"]
+    assert rows[kept - 1]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
+    assert summary["kept_epoch"] == kept
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
     assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
@@ -280,19 +284,32 @@ def test_changed_data_and_damaged_checkpoints(place):
 # ---- choice by dev, and early stopping
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_the_run(place, monkeypatch):
+FOUR = [[1, 1, 1, 1], [3, 3, 0, 0], [2, 0, 2, 1]]  # errors of four utterances: 4, 6 and 5
+
+
+@pytest.mark.parametrize(
+    ("errors", "kept", "epochs"),
+    [
+        ([[2] * 4, FOUR[0], FOUR[2], [2] * 4, [0] * 4], 3, 4),  # one more, two up and one down: can't be told
+        ([[2] * 4, FOUR[0], FOUR[2], FOUR[0], [0] * 4], 4, 4),  # as good as the second, and later
+        ([FOUR[0], [2] * 4, FOUR[1]], 3, 3),  # two more errors, up here and down there
+        ([FOUR[0], [2] * 4, [1, 1, 2, 2]], 1, 3),  # two more, and no utterance better
+        ([[3] * 4, [2] * 4, FOUR[1], FOUR[0], FOUR[2], [2] * 4], 5, 6),  # a new best begins anew
+    ],
+)
+def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_kept(place, monkeypatch, errors, kept, epochs):
     trainer = trainer_of(place, epochs=9, patience=1)
-    rates = iter([0.9, 0.5, 0.6, 0.5, 0.1])
-    seen = []
+    coming, seen = iter(errors), []
 
-    def dev_wer() -> float:
+    def dev_errors() -> list[Errors]:
         seen.append(trainer.copy())
-        return next(rates)
+        return [Errors(words=5, substitutions=one, utterances=1) for one in next(coming)]
 
-    monkeypatch.setattr(trainer, "dev_wer", dev_wer)
+    monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()
-    assert len(seen) == 4 and trainer.best == 0.5
-    assert same(trainer.best_tensors, seen[3])  # as good as the second, and later
+    assert len(seen) == epochs  # patience is of the fewest errors alone
+    assert trainer.kept == (kept, sum(errors[kept - 1]) / 20)
+    assert same(trainer.kept_tensors, seen[kept - 1])
 
 
 def test_a_pull_holds_the_vectors_near_one(place):

@@ -18,7 +18,6 @@ NEAR = 1.04  # dots of one x stand beside each other, by this factor
 
 def training_section(rows: Sequence[Json]) -> Iterator[Child]:
     """Loss and dev WER, epoch by epoch; the epoch that was kept stands out."""
-    best = min(rows, key=lambda row: row["dev_wer"])  # of equals the first, as in training
     epochs = [row["epoch"] for row in rows]
     first, last = min(epochs), max(epochs)
     whole = [tick for tick in nice_ticks(first, last, 8) if tick == int(tick)]
@@ -40,9 +39,13 @@ def training_section(rows: Sequence[Json]) -> Iterator[Child]:
         )
         for row in rows
     ]
-    kept = Point(best["epoch"], best["dev_wer"], f"kept: epoch {best['epoch']}", text="kept")
-    lowest = percent(best["dev_wer"], ".2f")
-    says = f"Lowest in epoch {best['epoch']}, {lowest} %: that epoch's vectors were kept"
+    epoch = rows[-1]["kept_epoch"]
+    kept_rate = next(row["dev_wer"] for row in rows if row["epoch"] == epoch)
+    says = (
+        f"Kept was epoch {epoch}, {percent(kept_rate, '.2f')} %: the last that dev can't tell from the "
+        f"lowest, {percent(min(rates), '.2f')} %"
+    )
+    kept = Point(epoch, kept_rate, f"kept: epoch {epoch}", text="kept")
     series = [Series("", points, "system"), Series("", [kept], "kept", line=False)]
     wer = chart("WER of the development set", says, x, rate_axis("dev WER, %", rates), series)
     yield element("div", loss, wer, class_="charts")

@@ -1,8 +1,8 @@
-"""The training loop: CTC on Accelerate, vectors alone, the best epoch by dev WER.
+"""The training loop: CTC on Accelerate, vectors alone, the epoch to keep by dev WER.
 
-In: a base with vectors attached, examples to learn from and to judge on. Out: the vectors of the best
-epoch, in place. Every draw (order, speeds, masks, dropout) hangs on the seed and the step, so a run that was
-killed goes on as if it had not been.
+In: a base with vectors attached, examples to learn from and to judge on. Out: the vectors of the epoch
+to keep, in place. Every draw (order, speeds, masks, dropout) hangs on the seed and the step, so a run that
+was killed goes on as if it had not been.
 """
 
 import logging
@@ -16,11 +16,13 @@ import torch
 from torch import nn
 
 from ia3_speech import ia3
+from ia3_speech.alignment import Errors
 from ia3_speech.base import Base
 from ia3_speech.batches import BatchOrder, make_batches
 from ia3_speech.features import FeatureCache, frozen_depth
 from ia3_speech.score import word_errors
 from ia3_speech.search import greedy
+from ia3_speech.significance import standard_error
 from ia3_speech.training.examples import Example, data_digest
 from ia3_speech.training.options import Options, TrainingError, comparable
 from ia3_speech.training.quick import quick
@@ -32,7 +34,7 @@ LIVE_WITHIN = 10  # batches in which every vector must have had a gradient
 
 
 class Trainer:
-    """One run: order, step, look at dev, keep the best. Its state is in `Checkpoint`."""
+    """One run: order, step, look at dev, keep an epoch. Its state is in `Checkpoint`."""
 
     def __init__(self, base: Base, train: list[Example], dev: list[Example], options: Options):
         from accelerate import Accelerator
@@ -53,9 +55,11 @@ class Trainer:
         depth = frozen_depth(base)
         limit = options.cache_gb * 2**30
         self.cache = FeatureCache(base, depth, limit, options.allow_pipes)
-        self.step, self.best, self.waited, self.seconds = 0, float("inf"), 0, 0.0
+        self.step, self.waited, self.seconds = 0, 0, 0.0
         self.losses: list[float] = []  # of this epoch's batches so far
-        self.best_tensors = self.copy()
+        self.best: list[int] = []  # errors of each dev utterance, in the epoch with fewest
+        self.kept = 0, math.inf  # epoch and dev WER of
+        self.kept_tensors = self.copy()
         self.silent = set(ia3.vectors(self.model))  # vectors that have had no gradient yet
         self.metrics = MetricsLog(options.out / "metrics.jsonl")
         self.total = sum(
@@ -89,7 +93,7 @@ class Trainer:
                 self.step += 1
                 rate = heard / max(1e-9, time.monotonic() - tick)
                 bar.set_postfix_str(
-                    f"loss {np.mean(self.losses[-20:]):.3f}, dev WER {self.best:.4f}, {rate:.0f} s/s"
+                    f"loss {np.mean(self.losses[-20:]):.3f}, dev WER {self.kept[1]:.4f}, {rate:.0f} s/s"
                 )
                 bar.update()
                 if self.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
@@ -176,13 +180,24 @@ class Trainer:
                         p.sub_((p - 1) * (self.optimizer.param_groups[0]["lr"] * self.options.pull))
 
     def look(self, epoch: int, loss: float, rate: float) -> None:
-        """Decode dev, log, keep the best (of equal ones the last, whose rate was lowest), count the rest."""
-        wer = self.dev_wer()
-        self.waited = 0 if wer < self.best else self.waited + 1
-        if wer <= self.best:
-            self.best, self.best_tensors = wer, self.copy()
+        """Decode dev, log, and keep the last epoch that dev can't tell from the best.
+
+        The lowest of several WERs on a small dev set is luck. Kept is the last epoch, whose rate was lowest,
+        that is worse than the best by at most one standard error of their difference, utterance by utterance
+        (after the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984).
+        """
+        counts = self.dev_errors()
+        errors, words = [one.total for one in counts], [one.words for one in counts]
+        wer = sum(counts, Errors()).wer
+        better = not self.best or sum(errors) < sum(self.best)
+        self.waited = 0 if better else self.waited + 1
+        if better:
+            self.best = errors
+        worse = np.subtract(errors, self.best)
+        if worse.sum() / sum(words) <= standard_error(worse, words):
+            self.kept, self.kept_tensors = (epoch + 1, wer), self.copy()
         row = {"epoch": epoch + 1, "step": self.step, "loss": round(loss, 5), "dev_wer": round(wer, 6)}
-        row |= {"best_dev_wer": round(self.best, 6), "seconds_per_second": round(rate, 1)}
+        row |= {"kept_epoch": self.kept[0], "seconds_per_second": round(rate, 1)}
         if self.accelerator.is_main_process:
             self.metrics.append(row)
             logger.info("epoch %d: loss %.3f, dev WER %.2f %%", epoch + 1, loss, 100 * wer)
@@ -190,8 +205,8 @@ class Trainer:
             self.accelerator.log({"loss": loss, "dev_wer": wer}, step=self.step)
 
     @torch.no_grad()
-    def dev_wer(self) -> float:
-        """WER of greedy search on all of dev, as a fraction."""
+    def dev_errors(self) -> list[Errors]:
+        """Of greedy search on all of dev, one an utterance."""
         self.model.eval()
         hypotheses = [""] * len(self.dev)
         for batch in make_batches([e.seconds for e in self.dev], self.options.batch_seconds, seed=0, epoch=0):
@@ -201,7 +216,10 @@ class Trainer:
             for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
                 hypotheses[i] = greedy(row[:n], self.base.vocabulary)
         references = [e.utterance.text or "" for e in self.dev]
-        return word_errors(references, hypotheses, self.options.normalize).wer
+        return [
+            word_errors([reference], [hypothesis], self.options.normalize)
+            for reference, hypothesis in zip(references, hypotheses, strict=True)
+        ]
 
     def checkpoint(self) -> None:
         if self.accelerator.is_main_process:
@@ -211,11 +229,12 @@ class Trainer:
                 order=self.order.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 tensors=self.copy(),
-                best_tensors=self.best_tensors,
+                kept_tensors=self.kept_tensors,
                 silent=sorted(self.silent),
                 metrics_bytes=self.metrics.size(),
                 step=self.step,
                 best=self.best,
+                kept=self.kept,
                 waited=self.waited,
                 losses=self.losses,
                 seconds=self.seconds,
@@ -238,8 +257,9 @@ class Trainer:
         self.load(state.tensors)
         self.optimizer.load_state_dict(state.optimizer)
         self.order.load_state_dict(state.order)
-        self.best_tensors, self.silent = state.best_tensors, set(state.silent)
-        self.step, self.best, self.waited, self.seconds = state.step, state.best, state.waited, state.seconds
+        self.kept_tensors, self.silent = state.kept_tensors, set(state.silent)
+        self.best, self.kept = state.best, state.kept
+        self.step, self.waited, self.seconds = state.step, state.waited, state.seconds
         self.losses = state.losses
         self.metrics.cut(state.metrics_bytes)
         logger.info("%s: going on after step %d of %d", self.options.out, self.step, self.total)

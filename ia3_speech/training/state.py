@@ -25,11 +25,12 @@ class Checkpoint:
     order: dict[str, Any]  # epoch and batch position
     optimizer: dict[str, Any]
     tensors: dict[str, torch.Tensor]
-    best_tensors: dict[str, torch.Tensor]
+    kept_tensors: dict[str, torch.Tensor]
     silent: list[str]
     metrics_bytes: int
     step: int
-    best: float
+    best: list[int]  # errors of each dev utterance, in the epoch with fewest
+    kept: tuple[int, float]  # epoch and dev WER of kept_tensors
     waited: int  # epochs without a better dev WER
     losses: list[float]  # of the batches of this epoch
     seconds: float

@@ -101,7 +101,8 @@ def add_extras(recipe: Recipe) -> None:
     (recipe.exp / "ia3_seed1/adapter").mkdir()
     save_file(tensors, recipe.exp / "ia3_seed1/adapter/adapter_model.safetensors")
     rows = [
-        {"epoch": n, "step": n, "loss": 2 / n, "dev_wer": wer} for n, wer in enumerate([0.5, 0.4, 0.4], 1)
+        {"epoch": n, "step": n, "loss": 2 / n, "dev_wer": wer, "kept_epoch": n}
+        for n, wer in enumerate([0.5, 0.4, 0.42], 1)
     ]
     (recipe.exp / "ia3_seed1/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     system = {"name": "ia3", "set": "test", "seed": 1, "wer": 0.5, "wer_ci": [0.4, 0.6], "cer": 0.1}

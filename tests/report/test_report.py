@@ -120,7 +120,7 @@ def test_all_that_lies_beside_is_found(recipe):
     assert "All systems on test [95 % interval]" in text
     assert "ia3 1 50.0 [40.0, 60.0] 10.0 −10.0 [−20.0, −5.0] 56 1,234 9,216 91" in text
     assert "exp/results.json: bash run.sh (commit abc1234)." in text
-    assert "Lowest in epoch 2, 40.00 %: that epoch's vectors were kept" in text
+    assert "Kept was epoch 3, 42.00 %: the last that dev can't tell from the lowest, 40.00 %" in text
     assert "Median of the seeds from 47.0 % with 1 minutes to 32.0 % with 10 minutes" in text
     assert "the base has 51.0 %" in text
     assert "WER on test_adults by amount of audio" in text
