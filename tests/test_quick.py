@@ -7,6 +7,7 @@ from tiny_kinds import TINY, tiny, tiny_processor
 
 from ia3_speech import attach, ia3, load_base
 from ia3_speech.base import make_base
+from ia3_speech.training import quick as quick_module
 from ia3_speech.training.loop import ctc_loss
 from ia3_speech.training.quick import depthwise, is_long, quick
 
@@ -63,6 +64,19 @@ def test_nothing_is_left_behind():
         ia3.layers_of(base.model)[1][0]()  # no input: the layer itself fails, in the middle of autocast
     assert not torch.is_autocast_enabled("cpu")
     assert torch.equal(before, base.logits(waves_of(0.5))[0])
+
+
+@pytest.mark.parametrize(("most", "during"), [(quick_module.ATTENTION, "eager"), (4 * 6 * 40**2, "sdpa")])
+def test_attention_by_plain_matrices_while_they_are_small(monkeypatch, most, during):
+    """A second is some 50 frames; the mini base has 4 layers of 6 heads."""
+    monkeypatch.setattr(quick_module, "ATTENTION", most)
+    base, seen = load_base("mini"), []
+    layer = ia3.layers_of(base.model)[1][0]
+    layer.register_forward_pre_hook(lambda *_: seen.append(base.model.config._attn_implementation))
+    for precision in ("no", "bf16"):
+        with quick(base, precision):
+            base.forward([base.front_end(wave) for wave in waves_of(1.0)])
+    assert seen == ["sdpa", during] and base.model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("frames", [1, 7, 300, 700])
