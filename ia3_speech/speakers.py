@@ -76,6 +76,7 @@ class Options:
         on_error: fail stops at bad audio or text that is too long; skip leaves it out and names it
         allow_pipes: run shell commands in wav.scp
         cache_gb: memory for what the frozen part computes
+        precision: bf16 mixed precision, or no
         device: a torch device; default CUDA where there is one
     """
 
@@ -103,6 +104,7 @@ class Options:
     on_error: Literal["fail", "skip"] = "fail"
     allow_pipes: bool = False
     cache_gb: float = 4.0
+    precision: Literal["no", "bf16"] = "no"
     device: str | None = None
 
 
@@ -241,7 +243,7 @@ def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCach
 
     schedule = Schedule(
         options.passes, options.learning_rate, options.warmup, options.clip, options.batch_utterances,
-        options.seed,
+        options.seed, options.precision,
     )  # fmt: skip
     origin = {v: v.l.detach().clone() for v in ia3.vectors(base.model).values()}
     groups = list(groups_of(jobs, schedule, options.together))

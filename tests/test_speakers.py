@@ -117,6 +117,15 @@ def test_what_is_done_is_not_done_again(place):
     assert file.stat().st_mtime_ns != first
 
 
+def test_in_bfloat16_they_learn_much_the_same(place):
+    speakers(options_of(place, folds=0))
+    speakers(options_of(place, "low", folds=0, precision="bf16"))
+    exact, low = numbers(place, "exp", "s1/all"), numbers(place, "low", "s1/all")
+    assert exact.keys() == low.keys() and not all(torch.equal(exact[name], low[name]) for name in exact)
+    moved = torch.cat([(exact[name] - 1).flatten() for name in exact])
+    assert torch.cosine_similarity(moved, torch.cat([(low[n] - 1).flatten() for n in exact]), dim=0) > 0.9
+
+
 def test_shares_of_the_speakers_make_the_whole(place):
     speakers(options_of(place, "whole", folds=2))
     for part in ("1/2", "2/2"):

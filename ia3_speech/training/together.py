@@ -37,6 +37,7 @@ class Schedule:
     clip: float = 1.0
     batch_utterances: int = 4
     seed: int = 0
+    precision: str = "no"  # or bf16, in the encoder's layers
 
 
 @dataclass
@@ -124,7 +125,7 @@ class Together:
     def losses(self, examples: list[Example], speeds: list[float]) -> torch.Tensor:
         """(rows,): CTC loss a target symbol, in fp32."""
         features = [self.cache.get(e.utterance, s) for e, s in zip(examples, speeds, strict=True)]
-        with quick(self.base):
+        with quick(self.base, self.schedule.precision):
             logits, frames = self.base.forward(features, self.cache.depth)
         sizes = torch.tensor([len(e.ids) for e in examples], device=logits.device)
         flat = torch.tensor([i for e in examples for i in e.ids], device=logits.device)

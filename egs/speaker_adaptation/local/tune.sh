@@ -6,15 +6,16 @@
 #   bash local/tune.sh --corpus DIR --init-adapter mandarin    from the accent's adapter as well
 #
 # Each pair says first how long it takes; what is done is not done again. The table at the end has the best first; put
-# its values into conf/speakers.yaml. Other options: --rates '2e-3 5e-3', --passes '4 8', --k, and --size, --base,
-# --nj, --work-dir as run.sh has them.
+# its values into conf/speakers.yaml. Other options: --rates '2e-3 5e-3', --passes '4 8', --k, --opts (further ones of
+# python -m ia3_speech.speakers for all of them, such as '--precision bf16'), and --size, --base, --nj, --work-dir as
+# run.sh has them.
 set -euo pipefail
 export IA3_SPEECH_START_DIR=$PWD
 cd "$(dirname "$0")"
 . ../path.sh
 cd ..
 
-corpus="" init_adapter="" rates="2e-3 5e-3 1e-2 2e-2" passes="3 6 10" k=15 size=full base=mini nj=1 work_dir=""
+corpus="" init_adapter="" rates="2e-3 5e-3 1e-2 2e-2" passes="3 6 10" k=15 size=full base=mini nj=1 work_dir="" opts=""
 help_message="Usage: bash local/tune.sh --corpus DIR [options, see the head of the file]"
 # shellcheck source=../../../recipes/utils/parse_options.sh
 . parse_options.sh
@@ -27,7 +28,7 @@ for rate in $rates; do
     echo "learning rate $rate, $count passes ($left pairs left)"
     bash run.sh --corpus "$corpus" --speakers train --k "$k" --size "$size" --base "$base" \
       --nj "$nj" ${init_adapter:+--init-adapter "$init_adapter"} ${work_dir:+--work-dir "$work_dir"} \
-      --adapt-opts "--learning-rate $rate --passes $count" --variant "rate${rate}_passes$count" --stop-stage 6
+      --adapt-opts "--learning-rate $rate --passes $count $opts" --variant "rate${rate}_passes$count" --stop-stage 6
     left=$((left - 1))
   done
 done
