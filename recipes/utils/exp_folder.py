@@ -69,8 +69,12 @@ def load_scores(folder: Path) -> dict[str, dict[str, Any]]:
 def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
     """The base first, then a starting adapter if there is one, then what was trained, by name and seed.
 
-    `only` are patterns of names; the base is always among them.
+    `only` are patterns of names, or of folders (ia3_seed1); the base is always among them.
     """
+
+    def is_wanted(one: System) -> bool:
+        return any(fnmatch(one.name, like) or fnmatch(one.folder.name, like) for like in only)
+
     systems = []
     for folder in sorted(path for path in exp.iterdir() if path.is_dir() and path.name[0] != "."):
         if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
@@ -85,7 +89,7 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
             print(f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr)
             del system.scores[name]
     return sorted(
-        (one for one in systems if one is base or not only or any(fnmatch(one.name, like) for like in only)),
+        (one for one in systems if one is base or not only or is_wanted(one)),
         key=lambda one: (one is not base, one.seed is not None, in_numbers(one.name), one.seed or 0),
     )
 

@@ -17,9 +17,9 @@ file:
     <!-- end of results -->
 
 After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, curve, training,
-tuning, origin; none: all but training and tuning), and perhaps `only` and the systems, as patterns. A block
-whose folder is not there stays as it is. A path to a Markdown file (exp/espeak/RESULTS.md) stands for its
-contents.
+tuning, origin; none: all but training and tuning), and perhaps `only` and the systems or folders, as
+patterns. A block whose folder is not there stays as it is. A path to a Markdown file (exp/espeak/RESULTS.md)
+stands for its contents.
 """
 
 import os
@@ -129,7 +129,7 @@ def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
     Args:
         exp: folder of one corpus
         parts: which ones, with spaces between them
-        only: patterns of the systems wanted
+        only: patterns of the systems or folders wanted
     """
     print(markdown(find_systems(exp, only.split()), parts.split()), end="")
 

@@ -231,6 +231,9 @@ def test_fill_takes_some_systems(results, exp, capsys):
     results.fill(page)
     assert "| base |" in page.read_text()
     assert "ia3" not in page.read_text()
+    page.write_text("<!-- results . systems only ia3_seed1 -->\n<!-- end of results -->\n")
+    results.fill(page)
+    assert "| ia3 |" in page.read_text() and "of the seeds" not in page.read_text()
 
 
 def test_errors_name_the_cure(results, exp, tmp_path):
