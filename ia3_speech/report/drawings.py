@@ -80,7 +80,7 @@ def nice_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """
     span = max(high - low, 1e-9)
     power = 10.0 ** np.floor(np.log10(span / most))
-    step = next(times * power for times in (1, 2, 5, 10, 20) if span / (times * power) < most)
+    step = next(times * power for times in (1, 2, 5, 10, 20) if span / (times * power) < most - 1e-6)
     first, last = int(np.ceil(low / step - 1e-9)), int(np.floor(high / step + 1e-9))
     return [float(round(number * step, 10)) for number in range(first, last + 1)]
 

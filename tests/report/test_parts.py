@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ia3_speech.audio import BadAudio
@@ -98,6 +98,7 @@ def test_bars():
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e6), st.integers(3, 10))
+@example(0.0, 0.15, 3)  # 0.15 / 0.05 is a little under 3
 def test_ticks_are_few_and_inside(low, span, most):
     ticks = nice_ticks(low, low + span, most)
     steps = np.diff(ticks)
