@@ -58,7 +58,7 @@ class Trainer:
         self.step, self.waited, self.seconds = 0, 0, 0.0
         self.losses: list[float] = []  # of this epoch's batches so far
         self.best: list[int] = []  # errors of each dev utterance, in the epoch with fewest
-        self.kept = 0, math.inf  # epoch and dev WER of
+        self.kept = 0, math.inf  # epoch and dev WER of kept_tensors
         self.kept_tensors = self.copy()
         self.silent = set(ia3.vectors(self.model))  # vectors that have had no gradient yet
         self.metrics = MetricsLog(options.out / "metrics.jsonl")
