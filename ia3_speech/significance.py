@@ -134,7 +134,8 @@ def utterance_bootstrap(
 
 def standard_error(errors: Sequence[int], words: Sequence[int]) -> float:
     """Of a WER, as a fraction, from each utterance's errors and words: what the bootstrap over utterances
-    draws at random, in closed form (the ratio linearised; Cochran, Sampling Techniques, section 2.11).
+    draws at random, in closed form (the ratio linearised; Cochran, Sampling Techniques, section 2.11). From
+    differences of two systems' errors: of the difference of their WERs. Of no words it is not a number (nan).
     """
     errors, words = np.asarray(errors, dtype=np.float64), np.asarray(words, dtype=np.float64)
     if not words.sum():
