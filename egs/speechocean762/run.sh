@@ -25,9 +25,9 @@ fi
 # are two sets: the adults are the headline; children are hard for reasons besides the accent.
 corpus="--corpus-name speechocean762 --prepare local/prepare.py"
 
-# Method: one adapter for the accent, IA³ vectors alone (recipes/conf/ia3.yaml), at most eight epochs, chosen by
+# Method: one adapter for the accent, IA³ vectors alone (conf/accent.yaml), at most eight epochs, chosen by
 # the WER of dev; each test set is decoded once with the base and once with the adapter.
-method="--name mandarin --train-config ../../recipes/conf/ia3.yaml"
+method="--name mandarin --system ia3 --train-config conf/accent.yaml"
 
 # shellcheck disable=SC2086
 adapt.sh $corpus $method --test-sets "test_adults test_children" "$@"

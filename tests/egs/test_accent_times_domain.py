@@ -410,7 +410,7 @@ def test_another_fault_of_a_product_is_an_error(parents, tmp_path):
         (("--accent-corpus", "a"), "run.sh: give both --accent-corpus DIR and --domain-corpus DIR"),
         (
             ("--accent-corpus", "a", "--domain-corpus", "b", "--sentences", "s"),
-            "run.sh: --sentences and --train-opts have no meaning with corpora",
+            "run.sh: --sentences has no meaning with corpora",
         ),
         (("--seeds", "0"), "run.sh: --seeds must be a number from 1 on, not '0'"),
         (("--size", "medium"), "run.sh: --size must be full or small, not 'medium'"),

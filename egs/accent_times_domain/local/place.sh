@@ -10,7 +10,7 @@ place() { if [[ $1 == /* ]]; then echo "$1"; else echo "$IA3_SPEECH_START_DIR/$1
 [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
 if [[ -n $accent_corpus$domain_corpus ]]; then
   [[ -n $accent_corpus && -n $domain_corpus ]] || fail "give both --accent-corpus DIR and --domain-corpus DIR"
-  [[ -z $sentences$train_opts ]] || fail "--sentences and --train-opts have no meaning with corpora"
+  [[ -z $sentences ]] || fail "--sentences has no meaning with corpora"
   accent_corpus=$(place "$accent_corpus") domain_corpus=$(place "$domain_corpus")
 fi
 [[ -z $sentences ]] || sentences=$(place "$sentences")
