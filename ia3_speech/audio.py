@@ -80,7 +80,7 @@ def load(
             forgiven and cut, as Kaldi's extract-segments does.
 
     Raises:
-        AudioError: the file is missing, is not audio, or ends before the segment does.
+        AudioError: the file is missing, is not audio, or ends before the segment or its header says.
     """
     with opened(source) as sound:
         rate, frames = sound.samplerate, sound.frames
@@ -102,6 +102,12 @@ def load(
             raise AudioError(
                 f"{name_of(source)}: cannot be decoded: {sentence(error)} (damaged: copy the file again)"
             ) from None
+    missing = max(0, min(last, frames) - first) - len(wave)
+    if missing > SEGMENT_OVERSHOOT * rate:
+        raise AudioError(
+            f"{name_of(source)}: ends {missing / rate:.2f} s before its header says it does, at "
+            f"{frames / rate:.2f} s (damaged: copy the file again)"
+        )
     mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
     return np.ascontiguousarray(resample(mono, rate, SAMPLE_RATE))
 

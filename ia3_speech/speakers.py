@@ -22,6 +22,7 @@ back and judged by CTC loss: the best pass is kept, and where none improves on t
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -31,15 +32,17 @@ from typing import Any, Literal
 import torch
 
 from ia3_speech import atomic, decode, ia3
-from ia3_speech.adapters import files, store
-from ia3_speech.audio import BadAudio
+from ia3_speech.adapters import arithmetic, files, store
+from ia3_speech.audio import BadAudio, load_utterance
 from ia3_speech.base import Base, load_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.datadir import Utterance, read
 from ia3_speech.features import FeatureCache, frozen_depth
+from ia3_speech.longform import reach
+from ia3_speech.recogniser import Recogniser
 from ia3_speech.size import size
 from ia3_speech.training import options as training_options
-from ia3_speech.training.examples import Example, read_examples
+from ia3_speech.training.examples import Example, data_digest, read_examples
 from ia3_speech.training.together import Schedule, Task, Together, batches_of, hold_back
 
 logger = logging.getLogger("ia3_speech.speakers")  # under -m too
@@ -128,6 +131,11 @@ class Adaptation:
     task: Task
     test: list[Example]
     folder: Path
+
+    @property
+    def data(self) -> str:
+        """A digest of what it learns from, is judged and tested on."""
+        return data_digest(self.task.learn + self.task.hold, self.test)
 
 
 def speakers(options: Options) -> dict[str, Any]:
@@ -225,9 +233,7 @@ def key_of(base: Base, options: Options) -> str:
 
 def is_done(job: Adaptation, key: str) -> bool:
     record = read_task(job)
-    return bool(record) and record["key"] == key and record["texts"].keys() == {
-        e.utterance.id for e in job.test
-    }  # fmt: skip
+    return (record.get("key"), record.get("data")) == (key, job.data)
 
 
 def read_task(job: Adaptation) -> dict[str, Any]:
@@ -243,7 +249,7 @@ def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCach
 
     schedule = Schedule(
         options.passes, options.learning_rate, options.warmup, options.clip, options.batch_utterances,
-        options.seed, options.precision,
+        options.seed, options.precision, tuple(options.speeds),
     )  # fmt: skip
     origin = {v: v.l.detach().clone() for v in ia3.vectors(base.model).values()}
     groups = list(groups_of(jobs, schedule, options.together))
@@ -294,9 +300,20 @@ def project(base: Base, groups: list[list[Adaptation]], schedule: Schedule, cach
 
 
 def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
-    """For each adapter of the group, utterance → text of what it is tested on."""
+    """For each adapter of the group, utterance → text of what it is tested on.
+
+    What is longer than the base can hear is cut at pauses, as `decode` does it.
+    """
+    limit = reach(trained.base)
     rows = [(number, example) for number, job in enumerate(group) for example in job.test]
+    long = [(number, example) for number, example in rows if limit and example.seconds > limit]
+    rows = [row for row in rows if row not in long]
     texts: list[dict[str, str]] = [{} for _ in group]
+    for number, example in long:
+        trained.take(number)
+        wave = load_utterance(example.utterance, allow_pipes=trained.cache.allow_pipes)
+        [text] = Recogniser(trained.base, max_seconds=limit).texts([wave])
+        texts[number][example.utterance.id] = text
     for first in range(0, len(rows), TEST_ROWS):
         batch = rows[first : first + TEST_ROWS]
         for (number, example), text in zip(batch, trained.texts(batch), strict=True):
@@ -308,9 +325,10 @@ def save(
     base: Base, job: Adaptation, options: Options, key: str, texts: dict[str, str], seconds: float
 ) -> None:
     """The adapter, then task.json: where that stands, the adapter is whole."""
-    losses = [round(loss, 6) for loss in job.task.losses]
+    losses = [round(loss, 6) if math.isfinite(loss) else None for loss in job.task.losses]
     record = {
         "key": key,
+        "data": job.data,
         "speaker": job.speaker,
         "fold": job.fold,
         "learnt_from": [e.utterance.id for e in job.task.learn],
@@ -321,10 +339,11 @@ def save(
     }
     if not job.task.best_pass:
         logger.warning(
-            "%s: no pass improved on %.3f, so the starting point is kept", job.task.name, losses[0]
+            "%s: no pass improved on %.3f, so the starting point is kept", job.task.name, job.task.losses[0]
         )
     files.save_adapter(
-        base.model, job.folder / "adapter", base=base, labels={"speaker": job.speaker},
+        base.model, job.folder / "adapter", base=base,
+        labels=arithmetic.labels_after(options.init_adapter, {"speaker": job.speaker}),
         training={name: record[name] for name in ("fold", "learnt_from", "held_back_losses", "best_pass")}
         | {"data": str(options.data), "init_adapter": options.init_adapter},
     )  # fmt: skip

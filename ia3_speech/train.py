@@ -9,11 +9,12 @@ was killed goes on where its last checkpoint stands and ends with the same adapt
 `accelerate launch -m ia3_speech.train …`.
 """
 
+import json
 import logging
 from typing import Any
 
 from ia3_speech import atomic, ia3
-from ia3_speech.adapters import files
+from ia3_speech.adapters import arithmetic, files
 from ia3_speech.base import load_base
 from ia3_speech.cli import command
 from ia3_speech.size import size
@@ -27,11 +28,15 @@ logger = logging.getLogger(__name__)
 def train(options: Options) -> dict[str, Any]:
     """Run (or go on with) one training; returns what `train.json` says."""
     check(options)
+    labels = arithmetic.labels_after(options.init_adapter, options.labels)
     base = load_base(options.base, dtype=options.dtype, device=device_of(options))
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.init_adapter:
         files.load_adapter(base.model, options.init_adapter)
+        if options.train_head and not base.model.ia3_config.train_head:
+            raise TrainingError(f"{options.init_adapter} has no head, so none can be trained from there "
+                                f"(leave out --train-head, or --init-adapter)")  # fmt: skip
     else:
         config = ia3.IA3Config(tuple(options.placements), options.layers, options.train_head)
         ia3.attach(base.model, config)
@@ -40,10 +45,13 @@ def train(options: Options) -> dict[str, Any]:
     train_set = read_examples(options.train, base, options, options.speeds)
     dev_set = read_examples(options.dev, base, options, [1.0])
     trainer = Trainer(base, train_set, dev_set, options)
+    trainer.resume()
     if trainer.accelerator.is_main_process:
         atomic.write_text(options.out / "config.yaml", to_yaml(options))
-    trainer.resume()
+    step = trainer.step
     trainer.run()
+    if trainer.step == step and (summary := stored(options, labels)):
+        return summary
     trainer.load(trainer.kept_tensors)
     summary = {
         "trainable": trains.trained,
@@ -61,21 +69,34 @@ def train(options: Options) -> dict[str, Any]:
             base.model,
             options.out / "adapter",
             base=base,
-            labels=options.labels,
-            training=summary | {"data": str(options.train), "learning_rate": options.learning_rate},
+            labels=labels,
+            training=summary
+            | {"data": str(options.train), "learning_rate": options.learning_rate}
+            | ({"init_adapter": options.init_adapter} if options.init_adapter else {}),
         )
         atomic.write_json(options.out / "train.json", summary)
     return summary
 
 
+def stored(options: Options, labels: dict[str, str]) -> dict[str, Any] | None:
+    """What a finished run left, if its adapter stands: scores were perhaps written into its record since."""
+    place = options.out / "train.json"
+    if not place.exists() or not (options.out / "adapter" / files.METADATA).exists():
+        return None
+    metadata = files.read_metadata(options.out / "adapter")
+    return json.loads(place.read_text("utf-8")) if metadata and metadata.labels == labels else None
+
+
 def device_of(options: Options) -> str | None:
-    """The one asked for; else each process of `accelerate launch` has a GPU of its own."""
+    """The one asked for; of several GPUs each process of `accelerate launch` has its own."""
     import torch
     from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
 
-    if options.device or options.dtype == "int8" or not torch.cuda.is_available():
+    if options.device not in (None, "cuda") or options.dtype == "int8" or not torch.cuda.is_available():
         return options.device
-    return f"cuda:{PartialState().local_process_index}"
+    wants_cpu = options.device is None and parse_flag_from_env("ACCELERATE_USE_CPU")
+    return str(PartialState(cpu=wants_cpu).device)
 
 
 def main(options: Options) -> None:

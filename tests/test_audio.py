@@ -25,6 +25,20 @@ def utterance(name, source, start=None, end=None):
     return Utterance(name, "spk", name, str(source), start, end)
 
 
+def test_half_an_mp3_is_not_the_whole_of_it(tmp_path):
+    """Its header still promises all: what was said then has more words than what is heard."""
+    file = tmp_path / "a.mp3"
+    soundfile.write(file, tone(6.0), RATE)
+    assert abs(len(load(file)) - 6 * RATE) < RATE / 2
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(
+        AudioError, match=r"a\.mp3: ends [23]\.\d\d s before its header says it does, at [56]\.\d\d s"
+    ):
+        load(file)
+    with pytest.raises(AudioError, match="before its header says"):
+        load(file, start=2.0, end=5.0)
+
+
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
 @pytest.mark.parametrize("channels", [1, 2, 5])
 def test_any_rate_and_channel_count(tmp_path, rate, channels):

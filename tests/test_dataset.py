@@ -158,6 +158,12 @@ def test_save_to_disk(tmp_path):
     made = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
     datasets.DatasetDict({"dev": made}).save_to_disk(tmp_path / "corpus")
     assert from_dataset(str(tmp_path / "corpus"), tmp_path / "data").utterances[0].text == "one"
+    made.save_to_disk(tmp_path / "single")
+    with pytest.raises(
+        DataError, match=r"single: is one split, without a name, and not test \(leave out --split"
+    ):
+        from_dataset(str(tmp_path / "single"), tmp_path / "test", split="test")
+    assert not (tmp_path / "test").exists()
 
 
 @pytest.mark.parametrize(

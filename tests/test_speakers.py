@@ -117,6 +117,49 @@ def test_what_is_done_is_not_done_again(place):
     assert file.stat().st_mtime_ns != first
 
 
+def test_other_data_under_the_same_ids_is_learnt_anew(place):
+    options = options_of(place, folds=0)
+    speakers(options)
+    before = {who: numbers(place, "exp", f"{who}/all") for who in ("s0", "s1")}
+    texts = place / "data/text"
+    texts.write_text(texts.read_text().replace("s1-01 two", "s1-01 too"))
+    speakers(options)
+    same = {
+        who: all(
+            torch.equal(now, before[who][name]) for name, now in numbers(place, "exp", f"{who}/all").items()
+        )
+        for who in before
+    }
+    assert same == {"s0": True, "s1": False}
+
+
+def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):
+    monkeypatch.setattr("ia3_speech.speakers.reach", lambda base: 0.52)  # of lengths 0.5 to 0.65 s
+    speakers(options_of(place))
+    base = load_base(place / "base")
+    load_adapter(base.model, place / "exp/s1/fold2/adapter")
+    task = json.loads((place / "exp/s1/fold2/task.json").read_text())
+    waves = [load_utterance(u) for u in read(place / "data") if u.id in task["texts"]]
+    assert any(len(wave) > 0.52 * 16_000 for wave in waves)
+    assert Recogniser(base, max_seconds=0.52).texts(waves) == list(task["texts"].values())
+
+
+def test_a_loss_that_is_no_number_is_never_the_best():
+    task = Task("s0/all", [], [], [float("nan"), 3.0, float("nan"), 2.5])
+    assert task.best_pass == 3
+    task.losses = [3.0, float("nan"), 3.5]
+    assert task.best_pass == 0
+
+
+def test_only_the_speeds_that_were_asked_for_are_drawn(tiny_base, place):
+    base = tiny_base(norm="layer", **NO_DROPOUT)
+    attach(base.model, check=False)
+    example = Example(read(place / "data").utterances[0], [5, 6], 0.5, [0.9, 1.0, 1.1])
+    schedule = Schedule(speeds=(0.9, 1.1))
+    together = Together(base, [Task("s0/all", [example], [example])], schedule, FeatureCache(base, None, 1e9))
+    assert {together.speed(example, number) for number in range(20)} == {0.9, 1.1}
+
+
 def test_in_bfloat16_they_learn_much_the_same(place):
     speakers(options_of(place, folds=0))
     speakers(options_of(place, "low", folds=0, precision="bf16"))

@@ -251,7 +251,50 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
 def test_a_finished_run_is_not_run_again(place):
     first = train(options_of(place))
     before = tensors(place)
+    record = place / "exp/adapter/ia3_speech.json"
+    scored = json.loads(record.read_text()) | {"scores": [{"set": "test", "wer": 0.5}]}
+    record.write_text(json.dumps(scored))
     assert train(options_of(place)) == first and same(before, tensors(place))
+    assert json.loads(record.read_text()) == scored  # what was scored since is not forgotten
+    train(options_of(place, labels={"domain": "medical"}))
+    assert read_metadata(place / "exp/adapter").labels == {"domain": "medical"}
+
+
+def test_a_base_that_changed_at_its_place_is_noticed(place, tiny_model):
+    train(options_of(place, epochs=1))
+    tiny_model(seed=5, hidden_dropout=0.1, mask_time_prob=0.1, mask_time_length=2).save_pretrained(
+        place / "base"
+    )
+    with pytest.raises(ResumeError, match=r"other options: sha256 of the base was '\w+', is '\w+' \("):
+        train(options_of(place, epochs=1))
+
+
+def test_an_adapter_to_start_from_that_changed_is_noticed(place):
+    train(options_of(place, "start", epochs=1))
+    options = options_of(place, epochs=1, init_adapter=str(place / "start/adapter"))
+    train(options)
+    train(options_of(place, "other", epochs=1, seed=4))
+    (place / "start").rename(place / "before")
+    (place / "other").rename(place / "start")
+    with pytest.raises(ResumeError, match="other options: sha256 of the start was"):
+        train(options)
+
+
+def test_who_was_learnt_from_stays_in_the_labels(place):
+    """What is made of a person's adapter is data about that person, and guarded as such."""
+    train(options_of(place, "start", epochs=1, labels={"speaker": "042", "domain": "medical"}))
+    start = {"init_adapter": str(place / "start/adapter"), "epochs": 1}
+    train(options_of(place, "more", **start))
+    train(options_of(place, "another", **start, labels={"speaker": "043"}))
+    records = [read_metadata(place / out / "adapter") for out in ("more", "another")]
+    assert [one.labels for one in records] == [{"speaker": "042"}, {"speaker": "042+043"}]
+    assert records[0].training["init_adapter"] == start["init_adapter"]
+
+
+def test_a_head_can_not_train_from_an_adapter_without_one(place):
+    train(options_of(place, "start", epochs=1))
+    with pytest.raises(TrainingError, match="has no head, so none can be trained from there"):
+        train(options_of(place, init_adapter=str(place / "start/adapter"), train_head=True))
 
 
 @pytest.mark.parametrize(
@@ -265,8 +308,10 @@ def test_another_run_does_not_go_on_in_its_folder(place, changes, message):
     train(options_of(place, epochs=1))
     if "train" in changes:
         changes = {"train": place / changes["train"]}
+    before = (place / "exp/config.yaml").read_text()
     with pytest.raises(ResumeError, match=message):
         train(options_of(place, epochs=1, **changes))
+    assert (place / "exp/config.yaml").read_text() == before
 
 
 def test_changed_data_and_damaged_checkpoints(place):
@@ -298,7 +343,7 @@ FOUR = [[1, 1, 1, 1], [3, 3, 0, 0], [2, 0, 2, 1]]  # errors of four utterances: 
     ],
 )
 def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_kept(place, monkeypatch, errors, kept, epochs):
-    trainer = trainer_of(place, epochs=9, patience=1)
+    trainer = trainer_of(place, epochs=9, patience=2)
     coming, seen = iter(errors), []
 
     def dev_errors() -> list[Errors]:
@@ -428,8 +473,8 @@ def test_a_full_disk_leaves_the_last_checkpoint(place):
 
 
 def test_bad_numbers(place):
-    with pytest.raises(TrainingError, match="epochs is 0, learning_rate is -1"):
-        train(options_of(place, epochs=0, learning_rate=-1.0))
+    with pytest.raises(TrainingError, match="epochs is 0, patience is -1, learning_rate is -1"):
+        train(options_of(place, epochs=0, patience=-1, learning_rate=-1.0))
 
 
 def test_the_shipped_configuration_is_short_and_of_known_options():

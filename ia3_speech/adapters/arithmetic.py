@@ -16,7 +16,7 @@ Weight 0 is the base and weight 1 the adapter, bit for bit. Addition and negatio
 2023, "Composing Parameter-Efficient Modules with Arithmetic Operations", arXiv 2306.14870.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import fsum
 from pathlib import Path
@@ -26,7 +26,7 @@ import torch
 from torch import nn
 
 from ia3_speech import ia3
-from ia3_speech.adapters import files, store
+from ia3_speech.adapters import expressions, files, store
 from ia3_speech.adapters.expressions import Term, is_one, written
 from ia3_speech.adapters.files import Adapter, Metadata
 from ia3_speech.base import Base, BaseError, load_base, read_json
@@ -162,9 +162,7 @@ def record(
     known = [adapter.metadata for adapter in adapters if adapter.metadata]
     first = known[0].labels if len(known) == len(adapters) else {}
     labels = {key: label for key, label in first.items() if all(m.labels.get(key) == label for m in known)}
-    speakers = dict.fromkeys(m.labels["speaker"] for m in known if m.labels.get("speaker"))
-    if speakers:
-        labels["speaker"] = "+".join(speakers)
+    labels |= joined_speaker([m.labels for m in known])
     return Metadata(
         base=known[0].base if known else getattr(model.config, "name_or_path", ""),
         fingerprint=known[0].fingerprint if known else files.fingerprint_under(model),
@@ -172,6 +170,22 @@ def record(
         labels=labels,
         training=training,
     )
+
+
+def joined_speaker(labels: Iterable[dict[str, str]]) -> dict[str, str]:
+    """The label `speaker` of what is made of several: all of theirs; empty where it is nobody's."""
+    speakers = dict.fromkeys(name for one in labels for name in one.get("speaker", "").split("+") if name)
+    return {"speaker": "+".join(speakers)} if speakers else {}
+
+
+def labels_after(start: str | None, labels: dict[str, str]) -> dict[str, str]:
+    """`labels` of an adapter that is trained from another one (a name, a folder, a sum), whose speakers stay.
+
+    Raises:
+        UnknownAdapter: there is no such adapter.
+    """
+    found = [files.read_metadata(term.folder) for term in (expressions.terms(start) if start else [])]
+    return labels | joined_speaker([*(one.labels for one in found if one), labels])
 
 
 # ---- adapters on disk

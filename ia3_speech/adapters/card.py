@@ -10,6 +10,7 @@ Format: https://huggingface.co/docs/hub/model-cards, rates in percent there as o
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ def update(folder: Path, name: str | None = None, score_files: Sequence[Path] = 
     """
     record, sizes = files.read_record(folder), files.sizes_of(files.read_tensors(folder))
     if new := [read_score(file) for file in score_files]:
+        if twice := [name for name, count in Counter(one["set"] for one in new).items() if count > 1]:
+            raise UserError(f"two of the scores are of sets called {twice[0]}, of which one would be lost "
+                            f"(keep the data below folders data/NAME/)")  # fmt: skip
         known = {one["set"]: one for one in record.get("scores") or []}
         scored = list((known | {one["set"]: one for one in new}).values())
         if scored != record.get("scores"):
@@ -88,7 +92,8 @@ def read_score(file: Path) -> dict[str, Any]:
 def set_name(path: str) -> str:
     """`/home/ann/data/medical_notes/test` → `medical_notes/test`: what follows `data`, else the last part."""
     parts = [part for part in re.split(r"[/\\]", str(path)) if part]
-    last = len(parts) - parts[::-1].index("data") if "data" in parts[:-1] else len(parts) - 1
+    above = parts[:-1]
+    last = len(above) - above[::-1].index("data") if "data" in above else len(above)
     return "/".join(parts[last:]) or "unnamed"
 
 

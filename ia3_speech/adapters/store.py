@@ -194,7 +194,8 @@ def register(folder: Path | str, name: str, *, force: bool = False, writer: str 
 
     Args:
         force: replace whatever stands under that name.
-        writer: the recipe that registers it (`egs/medical_dictation/run.sh`): the same recipe may replace it.
+        writer: the recipe that registers it (`egs/medical_dictation`): the same recipe may replace it, and
+            what was registered by a variant of it (`egs/medical_dictation, small`).
 
     Raises:
         BadName: see `check_name`.
@@ -211,7 +212,7 @@ def register(folder: Path | str, name: str, *, force: bool = False, writer: str 
             if is_adapter(place) and contents(place) == contents(source):
                 return place
             owner = record_of(place).get("writer")
-            if not force and (writer is None or owner != writer):
+            if not force and (writer is None or writer not in (owner, (owner or "").partition(",")[0])):
                 by = f", by {owner}" if owner else ""
                 raise NameTaken(
                     f"{name}: another adapter stands under this name ({place}{by}); take another name, or "

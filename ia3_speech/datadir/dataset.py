@@ -198,6 +198,9 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
         cure = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
         raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({cure})") from error
     if not isinstance(found, dict):
+        if split and split != str(found.split):
+            own = found.split or "without a name"
+            raise DataError(f"{name}: is one split, {own}, and not {split} (leave out --split)")
         return found
     if split is None and len(found) > 1:
         raise DataError(f"{name}: has the splits {', '.join(found)} (choose one with --split)")

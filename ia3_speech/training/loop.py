@@ -5,8 +5,10 @@ to keep, in place. Every draw (order, speeds, masks, dropout) hangs on the seed 
 was killed goes on as if it had not been.
 """
 
+import hashlib
 import logging
 import math
+import os
 import shutil
 import time
 from typing import Any
@@ -40,7 +42,11 @@ class Trainer:
         from accelerate import Accelerator
 
         trackers = ["tensorboard"] if has_tensorboard() else []
+        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+        if launched != options.precision and launched != "no":
+            logger.warning("accelerate's --mixed_precision %s is not used: --precision bf16 is", launched)
         self.accelerator = Accelerator(
+            mixed_precision="no",  # `quick` does what `precision` says, for the encoder's layers alone
             cpu=base.device.type == "cpu",
             log_with=trackers or None,
             project_dir=options.out / "log",
@@ -62,6 +68,11 @@ class Trainer:
         self.kept_tensors = self.copy()
         self.silent = set(ia3.vectors(self.model))  # vectors that have had no gradient yet
         self.metrics = MetricsLog(options.out / "metrics.jsonl")
+        self.identity = comparable(options) | {
+            "processes": self.accelerator.num_processes,
+            "sha256 of the base": base.fingerprint["sha256"],
+            "sha256 of the start": digest(self.named),
+        }
         self.total = sum(
             len(make_batches(self.order.seconds, options.batch_seconds, seed=options.seed, epoch=epoch))
             for epoch in range(options.epochs)
@@ -84,7 +95,7 @@ class Trainer:
                    disable=None if self.accelerator.is_main_process else True)  # fmt: skip
         if self.accelerator.log_with:
             self.accelerator.init_trackers("ia3_speech")
-        while self.order.epoch < self.options.epochs and self.waited <= self.options.patience:
+        while self.order.epoch < self.options.epochs and self.waited < self.options.patience:
             tick, heard, epoch = time.monotonic(), 0.0, self.order.epoch
             for batch in self.order:
                 loss, seconds = self.learn(batch, epoch)
@@ -224,7 +235,7 @@ class Trainer:
     def checkpoint(self) -> None:
         if self.accelerator.is_main_process:
             Checkpoint(
-                options=comparable(self.options),
+                options=self.identity,
                 data=data_digest(self.train, self.dev),
                 order=self.order.state_dict(),
                 optimizer=self.optimizer.state_dict(),
@@ -244,7 +255,7 @@ class Trainer:
         """Go on from the last checkpoint, if there is one.
 
         Raises:
-            TrainingError: it was made with other options or other data.
+            ResumeError: it was made with other options, other data, on another base or from another start.
         """
         file = self.options.out / "checkpoints" / "last.pt"
         for half_written in file.parent.glob(f".{file.name}.*"):  # by a run that was killed
@@ -253,7 +264,7 @@ class Trainer:
             self.metrics.cut(0)
             return
         state = Checkpoint.load(file)
-        same_run(self.options.out, state, comparable(self.options), data_digest(self.train, self.dev))
+        same_run(self.options.out, state, self.identity, data_digest(self.train, self.dev))
         self.load(state.tensors)
         self.optimizer.load_state_dict(state.optimizer)
         self.order.load_state_dict(state.order)
@@ -281,6 +292,14 @@ def ctc_loss(
     sizes = torch.tensor([len(ids) for ids in targets], device=logits.device)
     log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)
     return nn.functional.ctc_loss(log_probabilities, flat, frames, sizes, blank=blank, zero_infinity=True)
+
+
+def digest(tensors: dict[str, nn.Parameter]) -> str:
+    """SHA-256 of numbers in fp32."""
+    made = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        made.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
+    return made.hexdigest()
 
 
 def has_tensorboard() -> bool:

@@ -30,7 +30,7 @@ class Options:
         head_learning_rate: rate of the head, with train_head
         epochs: at most so many
         epoch_minutes: an epoch goes over a smaller train so often that it hears at least so many minutes
-        patience: stop after so many epochs without a better dev WER
+        patience: stop after so many epochs in a row without a better dev WER
         warmup: share of all steps in which the rate rises; afterwards it falls linearly to zero
         pull: decay of l − 1 (never of l) by rate × pull a step
         clip: largest gradient norm
@@ -88,6 +88,7 @@ def check(options: Options) -> None:
         name
         for name, bad in {
             "epochs": options.epochs < 1,
+            "patience": options.patience < 1,
             "learning_rate": not options.learning_rate > 0,
             "batch_seconds": not options.batch_seconds > 0,
             "epoch_minutes": not 0 <= options.epoch_minutes < float("inf"),

@@ -20,7 +20,7 @@ class ResumeError(UserError):
 class Checkpoint:
     """All of a run's state between two batches. Random numbers hang on seed and step alone."""
 
-    options: dict[str, Any]
+    options: dict[str, Any]  # and what else makes it the same run: processes, the base, the start
     data: str
     order: dict[str, Any]  # epoch and batch position
     optimizer: dict[str, Any]

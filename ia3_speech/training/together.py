@@ -38,6 +38,7 @@ class Schedule:
     batch_utterances: int = 4
     seed: int = 0
     precision: str = "no"  # or bf16, in the encoder's layers
+    speeds: tuple[float, ...] = (1.0,)
 
 
 @dataclass
@@ -51,8 +52,8 @@ class Task:
 
     @property
     def best_pass(self) -> int:
-        """0 is the starting point."""
-        return int(np.argmin(self.losses))
+        """0 is the starting point; a loss that is no number is none."""
+        return int(np.argmin(np.nan_to_num(self.losses, nan=np.inf)))
 
 
 def hold_back(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
@@ -114,7 +115,8 @@ class Together:
 
     def speed(self, example: Example, number: int) -> float:
         dice = np.random.default_rng([self.schedule.seed, number, zlib.crc32(example.utterance.id.encode())])
-        return float(example.speeds[dice.integers(len(example.speeds))])
+        speeds = [s for s in example.speeds if s in self.schedule.speeds] or example.speeds
+        return float(speeds[dice.integers(len(speeds))])
 
     def factor(self) -> float:
         """Linear warm-up, then linearly to zero at the last step."""

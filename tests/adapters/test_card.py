@@ -222,6 +222,7 @@ def test_a_base_is_named_only_where_others_can_find_it(tmp_path, monkeypatch, ba
         ("data/test", "test"),
         ("/home/ann/test", "test"),
         ("D:\\data\\clinic\\test", "clinic/test"),
+        ("/data/clinic/data", "clinic/data"),
         ("data", "data"),
         ("", "unnamed"),
     ],
@@ -299,6 +300,12 @@ def test_scores_are_added_and_replaced(adapter, tmp_path):
     assert [(one["set"], one["wer"]) for one in record["scores"]] == [("x/test", 0.3), ("x/other", 0.4)]
     assert record | {"scores": []} == RECORD | {"scores": []}
     assert (adapter / "ia3_speech.safetensors").read_bytes() == weights
+
+
+def test_two_sets_of_one_name_are_refused(adapter, tmp_path):
+    files = [score_file(tmp_path / name, f"/{name}/test", 0.3) for name in ("one", "two")]
+    with pytest.raises(UserError, match="two of the scores are of sets called test, of which"):
+        card.update(adapter, "s42", files)
 
 
 def test_the_score_of_a_real_run(tmp_path):

@@ -236,6 +236,10 @@ def test_other_contents_need_force_or_the_recipe_that_wrote_them(adapter):
     assert store.contents(register(adapter(2.0), "a", writer="egs/x")) == store.contents(adapter(2.0))
     register(adapter(3.0), "a", force=True)
     assert store.contents(place) == store.contents(adapter(3.0))
+    register(adapter(5.0), "small", writer="egs/x, small")
+    assert store.contents(register(adapter(6.0), "small", writer="egs/x")) == store.contents(adapter(6.0))
+    with pytest.raises(NameTaken):  # but not the other way round
+        register(adapter(5.0), "small", writer="egs/x, small")
     assert store.record_of(place)["writer"] is None  # a person's now: the recipe may not replace it
     with pytest.raises(NameTaken):
         register(adapter(4.0), "a", writer="egs/x")
