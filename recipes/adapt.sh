@@ -98,9 +98,6 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
 
 fail() { echo "adapt.sh: $*" >&2; exit 1; }
 
-# Paths on the command line are relative to where the user stood, or else to the recipe.
-place() { if [[ -e $IA3_SPEECH_START_DIR/$1 ]]; then realpath "$IA3_SPEECH_START_DIR/$1"; else echo "$1"; fi; }
-
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
 [[ -n $corpus ]] || fail "no corpus: give --corpus DIR"
 [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1 on, not '$seeds'"
@@ -118,7 +115,14 @@ done
 corpus=$(place "$corpus")
 base=$(place "$base")
 train_config=$(place "$train_config")
-[[ -z $init_adapter ]] || init_adapter=$(place "$init_adapter")
+init_files=()
+if [[ -n $init_adapter ]]; then
+  init_adapter=$(place "$init_adapter")
+  found=$(folders_of "$init_adapter")
+  mapfile -t init_files <<<"$found"
+fi
+read -ra words <<<"$train_opts"
+train_opts=${words[*]-} # with single blanks: they go into keys
 general_dirs=() general_inputs=()
 for dir in $general; do
   step=""
@@ -192,7 +196,7 @@ done
 if [[ $base == mini ]]; then base_files=$IA3_SPEECH_ROOT/ia3_speech/mini; else base_files=$base/; fi
 base_key=$(key.py "base=$base" "$base_files")
 train_key=$(key.py "$base_key" "$train_config" "train_opts=$train_opts" "$data/train" "$data/dev" "init=$init_adapter" \
-  ${init_adapter:+"$init_adapter/"})
+  ${init_files[@]+"${init_files[@]}"})
 
 # log_of WORK FOLDER: exp/NAME/ia3_seed1/off → exp/NAME/log/WORK_ia3_seed1_off.log
 log_of() { local what=${2#"$exp/"}; echo "$exp/log/$1_${what//\//_}.log"; }
@@ -215,7 +219,8 @@ score_all() {
   local number=$1 who=$2 folder=$3 n=$4 made_from=$5 wanted=$6 against=${7-} set decoded made own
   for set in $wanted; do
     decoded=$folder/decode_greedy_$set
-    made=("$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "opts=$decode_opts" "opts=$score_opts")
+    # shellcheck disable=SC2207  # names without spaces
+    made=("$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "opts=$decode_opts" "opts=$score_opts" $(hooks))
     own=(${terms:+--terms "$exp/terms_$set"})
     [[ $set != general ]] || own=(--cluster speaker)
     # shellcheck disable=SC2086
@@ -270,7 +275,7 @@ project() {
 decode_all 4 "the base" "$exp/base" 1 "$base_key" "$all_sets"
 score_all 4 "the base" "$exp/base" 1 "$base_key" "$all_sets"
 if [[ -n $init_adapter ]]; then
-  init_key=$(key.py "$base_key" "$init_adapter/")
+  init_key=$(key.py "$base_key" "init=$init_adapter" "${init_files[@]}")
   decode_all 4 "$init_name" "$exp/$init_name" 1 "$init_key" "$all_sets" --adapter "$init_adapter"
   score_all 4 "$init_name" "$exp/$init_name" 1 "$init_key" "$all_sets" --baseline
 fi
@@ -310,8 +315,9 @@ fi
 scored=("$exp"/*/train.json "$exp"/*/decode_greedy_*/score.json)
 [[ -z $trade_off ]] || scored+=("$exp"/*_seed*/scale_*/decode_greedy_*/score.json)
 [[ -z $curve ]] || scored+=("$exp"/curve/*/decode_greedy_*/score.json)
-if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "${scored[@]}"; then
-  results.py points "$exp" "$system" "$seeds" "$first_set"
+if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "${scored[@]}" "system=$system" "seeds=$seeds" \
+  "sets=$all_sets" "pulls=$pulls" "curve=$curve" "opts=$report_opts"; then
+  results.py points "$exp" "$system" "$seeds" "$first_set" --pulls "$pulls" --curve "$curve"
   results.py collect "$exp" --sets "$all_sets" --command "$IA3_SPEECH_COMMAND"
   shown=$(results.py median "$exp" "$system" "$seeds")
   # shellcheck disable=SC2086
@@ -328,13 +334,16 @@ if [[ $stage -le 9 ]]; then
   scores=()
   for set in $all_sets; do scores+=("$(dirname "$adapter")/decode_greedy_$set/score.json"); done
   python -m ia3_speech.adapters card --score "${scores[@]}" --name "$name" "$adapter" >/dev/null
-  registered=$(python -m ia3_speech.adapters register "$adapter" "$name" --writer "$recipe_id")
+  registered=$(register "$adapter" "$name")
   echo "stage 9, $registered"
+  name=${registered%%:*}
+  grep -qsxF "$name" "$exp/name" || echo "$name" >"$exp/name"
 fi
 
 # ---- 10: the recipe's own
+[[ ! -f $exp/name ]] || name=$(<"$exp/name") # which a small run may have had to change
 if [[ -n $last && $stop_stage -ge 10 ]]; then
   echo "stage 10, $last"
-  export data exp base name size small_opts adapter
+  export data exp base name size small_opts adapter allow_pipes
   $last
 fi

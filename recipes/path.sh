@@ -11,9 +11,10 @@ export LC_ALL=C # Kaldi's order of sorting
 export PYTHONUNBUFFERED=1 # logs are read while they grow
 unset PYTHONDONTWRITEBYTECODE # Python starts many times here, and compiling transformers takes seconds each time
 # Where the user stood and what they typed: relative paths and the record of results need it.
-export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
-[[ ${IA3_SPEECH_HOME:-/} == [/~]* ]] || export IA3_SPEECH_HOME=$IA3_SPEECH_START_DIR/$IA3_SPEECH_HOME
-if [[ -z ${IA3_SPEECH_COMMAND-} ]]; then
+# (Not from a shell that somebody types into: what it runs later starts elsewhere, and is another command.)
+[[ $- == *i* ]] || export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
+[[ ${IA3_SPEECH_HOME:-/} == [/~]* ]] || export IA3_SPEECH_HOME=${IA3_SPEECH_START_DIR:-$PWD}/$IA3_SPEECH_HOME
+if [[ $- != *i* && -z ${IA3_SPEECH_COMMAND-} ]]; then
   IA3_SPEECH_COMMAND="bash ${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")"
   for _ia3_word in "$@"; do
     case $_ia3_word in

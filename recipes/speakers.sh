@@ -82,9 +82,6 @@ help_message="Usage: bash run.sh [options]        (in egs/speaker_adaptation; th
 
 fail() { echo "speakers.sh: $*" >&2; exit 1; }
 
-# Paths on the command line are relative to where the user stood, or else to the recipe.
-place() { if [[ -e $IA3_SPEECH_START_DIR/$1 ]]; then realpath "$IA3_SPEECH_START_DIR/$1"; else echo "$1"; fi; }
-
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
 [[ -n $corpus ]] || fail "no corpus: give --corpus DIR"
 for count in seeds nj; do
@@ -113,12 +110,7 @@ if [[ -n $init_adapter ]]; then
   init_name=${init_name:-start}
   [[ $init_name != base ]] || fail "--init-name can't be base: that is what the base alone is called"
   init_adapter=$(place "$init_adapter")
-  # The folders of its terms: a name may come to stand for another adapter.
-  found=$(python -c 'import sys
-from ia3_speech.adapters import expressions
-from ia3_speech.cli import command
-command(lambda: print(*[f"{term.folder}/" for term in expressions.terms(sys.argv[1])], sep="\n"), [])' \
-    "$init_adapter")
+  found=$(folders_of "$init_adapter")
   mapfile -t init_files <<<"$found"
   starts+=("$init_name")
 fi
@@ -139,6 +131,9 @@ if begin 2 "validate $corpus_name" "$data/.done/validate" "$data/test"; then
   python -m ia3_speech.datadir validate --check-audio $pipes "$data/test"
   finish
 fi
+
+most=$(wc -l <"$data/test/spk2utt" 2>/dev/null || echo 1)
+[[ $nj -le $most ]] || { echo "--nj $nj: there are $most speakers, so $most jobs"; nj=$most; }
 
 # ---- 3: characters that the base can't write; texts too long for their audio
 if begin 3 "coverage" "$exp/.done/coverage" "$data/test" "base=$base" "$text_opts"; then
@@ -161,7 +156,7 @@ score_one() {
   shift 3
   # shellcheck disable=SC2086
   every "$number" "score $who" "$decode_cmd" "$exp/log/score_$who.log" "$decoded/scoring_kaldi" 1 \
-    "$(key.py "$made_from" "$base_key" "$data/test" "opts=$decode_opts" "opts=$score_opts")" \
+    "$(key.py "$made_from" "$base_key" "$data/test" "opts=$decode_opts" "opts=$score_opts" $(hooks))" \
     python -m ia3_speech.score --cluster speaker "$@" $score_opts "$data/test" "$decoded"
 }
 
@@ -179,8 +174,8 @@ done
 # ---- 5: the adapters
 system() { echo "from_$1_k$2${variant:+_$variant}"; } # START K
 adapted() { echo "$exp/$(system "$1" "$2")_seed$3"; } # START K SEED
-adapt_key() {
-  key.py "$(key_of "$1")" "k=$2" "seed=$3" "folds=$folds" "$data/test" "$adapt_config" "opts=$adapt_opts" "$text_opts"
+adapt_key() { # START K; not of the seed, so that seeds of other inputs can be told
+  key.py "$(key_of "$1")" "k=$2" "folds=$folds" "$data/test" "$adapt_config" "opts=$adapt_opts" "$text_opts"
 }
 
 # adapt START K SEED: in nj jobs, each with its share of the speakers, which goes on where it was after a kill; then
@@ -189,7 +184,7 @@ adapt() {
   local out who log command backup
   out=$(adapted "$@")
   who=$(basename "$out") log=$exp/log/adapt_$(basename "$out")
-  begin 5 "adapt $who (log: $log.1.log)" "$out/.done" "$(adapt_key "$@")" || return 0
+  begin 5 "adapt $who (log: $log.1.log)" "$out/.done" "$(adapt_key "$1" "$2")" || return 0
   if [[ -f $out/.key && $(<"$out/.key") != "$stage_key" ]]; then
     backup=$exp/.backup/$who
     mkdir -p "$exp/.backup"
@@ -236,7 +231,7 @@ done
 for n in "${sizes[@]}"; do
   for start in "${starts[@]}"; do
     for ((seed = 1; seed <= seeds; seed++)); do
-      score_one 6 "$(adapted "$start" "$n" "$seed")" "$(adapt_key "$start" "$n" "$seed")" \
+      score_one 6 "$(adapted "$start" "$n" "$seed")" "$(adapt_key "$start" "$n")" \
         --baseline "$exp/base/decode_greedy_test"
     done
   done
@@ -244,7 +239,7 @@ done
 
 # ---- 7: what a sceptic wants to see
 if begin 7 "report in $exp/RESULTS.md" "$exp/.done/report" "$exp"/*/train.json "$exp"/*/decode_greedy_*/score.json \
-  "main=$main_start" "variant=$variant"; then
+  "main=$main_start" "variant=$variant" "seeds=$seeds" "k=$k" "opts=$report_opts"; then
   exp_speakers.py "$exp" --main-start "$main_start" ${variant:+--variant "$variant"}
   results.py collect "$exp" --command "$IA3_SPEECH_COMMAND"
   for start in "${starts[@]}"; do
@@ -269,7 +264,8 @@ while read -r speaker _; do
   adapter=$shown/$speaker/fold1/adapter
   [[ -d $adapter ]] || continue # no utterance of theirs could be learnt from, see the log
   name=$prefix${speaker#"$prefix"}
-  registered=$(python -m ia3_speech.adapters register "$adapter" "$name" --writer "$recipe_id")
+  registered=$(register "$adapter" "$name")
+  name=${registered%%:*}
   first=${first:-$name} count=$((count + 1))
 done <"$data/test/spk2utt"
 [[ $count -gt 0 ]] || fail "$shown holds no adapter"

@@ -25,4 +25,4 @@ corpus="--prepare local/prepare.py"
 method="--name $name --train-config ../../recipes/conf/ia3.yaml"
 
 # shellcheck disable=SC2086
-adapt.sh $corpus $method "$@"
+adapt.sh $corpus $method -- "$@"

@@ -26,4 +26,4 @@ prepare="local/prepare.py --base $base"
 method="--name barista --train-config ../../recipes/conf/ia3.yaml --last local/agreement.sh"
 
 # shellcheck disable=SC2086
-adapt.sh $corpus --prepare "$prepare" --base "$base" $method --score-opts "--cluster utterance" "$@"
+adapt.sh $corpus --prepare "$prepare" --base "$base" $method --score-opts "--cluster utterance" -- "$@"

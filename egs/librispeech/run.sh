@@ -30,4 +30,4 @@ prepare="local/prepare.py${reader:+ --reader $reader}"
 method="--corpus-name reader$reader --name reader$reader --system reader --train-config conf/reader.yaml"
 
 # shellcheck disable=SC2086
-adapt.sh --prepare "$prepare" $method --score-opts "--cluster utterance" "$@"
+adapt.sh --prepare "$prepare" $method --score-opts "--cluster utterance" -- "$@"

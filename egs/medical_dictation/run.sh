@@ -2,7 +2,7 @@
 # Medical dictation: from an untouched base to a recogniser that knows drugs, diagnoses and procedures, and then to
 # one physician's own. Everything is made on the spot; nothing is downloaded.
 #
-#   bash run.sh                                    dictation spoken by espeak-ng, made here (15 minutes, 2 cores)
+#   bash run.sh                                    dictation spoken by espeak-ng, made here (5 minutes, 2 cores)
 #   bash run.sh --size small                       a little of it, to see that everything works (3 minutes)
 #   bash run.sh --corpus DIR                       your Kaldi directories DIR/{train,test} and perhaps DIR/dev
 #   bash run.sh --seeds 5 --stage 5                any option of recipes/adapt.sh; --help lists them
@@ -23,4 +23,4 @@ method="--name medical --train-config ../../recipes/conf/ia3.yaml"
 speaker="--last local/speaker42.sh"
 
 # shellcheck disable=SC2086
-adapt.sh $corpus $method $speaker "$@"
+adapt.sh $corpus $method $speaker -- "$@"

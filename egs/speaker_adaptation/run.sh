@@ -25,4 +25,4 @@ corpus="--corpus espeak" prepare="local/prepare.py${speakers:+ --speakers $speak
 method="--adapt-config conf/speakers.yaml --prefix speaker"
 
 # shellcheck disable=SC2086
-speakers.sh $corpus --prepare "$prepare" $method "$@"
+speakers.sh $corpus --prepare "$prepare" $method -- "$@"

@@ -30,4 +30,4 @@ corpus="--corpus-name speechocean762 --prepare local/prepare.py"
 method="--name mandarin --system ia3 --train-config conf/accent.yaml"
 
 # shellcheck disable=SC2086
-adapt.sh $corpus $method --test-sets "test_adults test_children" "$@"
+adapt.sh $corpus $method --test-sets "test_adults test_children" -- "$@"

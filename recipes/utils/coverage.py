@@ -30,7 +30,7 @@ def main(options: Options) -> None:
         if crowded and options.on_error == "fail":
             raise TrainingError(
                 f"{path}: text too long for its audio: {listed} (correct them, or leave them out of "
-                f"training: --train-opts '--on-error skip')"
+                f"training: --train-opts '--on-error skip'; of speakers: --text-opts)"
             )
         without = f", without {listed}" if crowded else ""
         print(f"{path}: {len(data) - len(crowded)} utterances can be learnt from{without}")

@@ -41,11 +41,16 @@ class System:
 
     def made_by(self) -> dict[str, str]:
         """commit, dirty ("true" or "false") and command, as the first marker of stage.sh has them."""
-        places = [self.folder / ".done", *sorted(self.folder.glob("decode_greedy_*/.done"))]
-        for place in places:
-            if place.is_file():
-                return dict(line.split(" ", 1) for line in place.read_text(encoding="utf-8").splitlines())
-        return {}
+        decoded = sorted(self.folder.glob("decode_greedy_*/.done"))
+        return next((found for place in [None, *decoded] if (found := self.marker(place))), {})
+
+    def marker(self, place: Path | None = None) -> dict[str, str]:
+        """What a marker of stage.sh says, its own or that at `place`; empty where there is none."""
+        place = place or self.folder / ".done"
+        if not place.is_file():
+            return {}
+        lines = place.read_text(encoding="utf-8").splitlines()
+        return dict(line.split(" ", 1) for line in lines)
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -84,6 +89,9 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
     base = next((one for one in systems if one.name == "base"), None)
     if base is None:
         raise UserError(f"{exp}/base: the baseline is not scored yet (stage 4)")
+    for outdated in outdated_seeds(systems):
+        print(f"{outdated.folder}: left out, other seeds were made of other inputs since", file=sys.stderr)
+        systems.remove(outdated)
     for system in systems:
         for name in [name for name, score in system.scores.items() if not is_current(score, name, base)]:
             print(f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr)
@@ -94,6 +102,16 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
     )
 
 
+def outdated_seeds(systems: list[System]) -> list[System]:
+    """Of one system the seeds that were not made of what went into the newest."""
+    found = []
+    for name in {one.name for one in systems if one.seed is not None}:
+        made = [(one, one.marker()) for one in systems if one.name == name]
+        newest = max((marker for _, marker in made), key=lambda marker: marker.get("finished", ""))
+        found += [one for one, marker in made if marker.get("key") != newest.get("key")]
+    return sorted(found, key=lambda one: one.folder)
+
+
 def in_numbers(name: str) -> list[tuple[int, str]]:
     """To sort names by: from_base_k5 stands before from_base_k10."""
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
@@ -102,7 +120,21 @@ def in_numbers(name: str) -> list[tuple[int, str]]:
 def is_current(score: dict[str, Any], set_name: str, base: System) -> bool:
     """Whether a score was made against the baseline that stands there now, not before the data changed."""
     against, now = score.get("baseline"), base.scores.get(set_name)
-    return not against or (now is not None and all(against[name] == now[name] for name in ("wer", "words")))
+    if not against:
+        return True
+    rates = ("wer", "words", "cer", "term_error_rate")
+    return (
+        now is not None
+        and all(against[name] == now.get(name) for name in rates if name in against)
+        and counted(score) == counted(now)
+    )
+
+
+def counted(score: dict[str, Any]) -> dict[str, Any]:
+    """What a score tells apart: the labels' values, and the terms' occurrences by category."""
+    terms = {name: one["reference"] for name, one in (score.get("terms_by_category") or {}).items()}
+    labels = {label: sorted(values) for label, values in (score.get("by_label") or {}).items()}
+    return {"terms": terms, "labels": labels}
 
 
 def median_of(systems: list[System]) -> System:

@@ -26,16 +26,17 @@ from ia3_speech.cli import UserError
 Json = dict[str, Any]
 
 
-def write_points(exp: Path, system: str, seeds: int, own: str) -> None:
-    """Write EXP/trade_off.json and EXP/curve.json of what lies there; remove those of which nothing does."""
+def write_points(exp: Path, system: str, seeds: int, own: str, pulls: list[str], minutes: list[str]) -> None:
+    """Write EXP/trade_off.json and EXP/curve.json of these pulls and parts; remove one that has no points."""
     systems = find_systems(exp)
     trained = [one for one in systems if one.name == system and one.seed and one.seed <= seeds]
     if not trained:
         raise UserError(f"{exp}/{system}_seed1: not trained yet (run the earlier stages)")
-    pulled = [one for one in systems if one.name.startswith(f"{system}_pull")]
+    pulled = [one for one in systems if one.name in {f"{system}_pull{pull}" for pull in pulls}]
+    parts = [exp / f"curve/minutes_{name}_seed{seed}" for name in minutes for seed in range(1, seeds + 1)]
     for name, found in {
         "trade_off.json": trade_off(systems[0], median_of(trained), pulled, own),
-        "curve.json": curve(systems[0], trained, own),
+        "curve.json": curve(systems[0], trained, parts, own),
     }.items():
         if found:
             write_json(exp / name, found)
@@ -59,10 +60,10 @@ def trade_off(base: System, shown: System, pulled: list[System], own: str) -> Js
     return {"own": own, "general": "general speech", "points": points} if len(points) > 1 else None
 
 
-def curve(base: System, trained: list[System], own: str) -> Json | None:
+def curve(base: System, trained: list[System], parts: list[Path], own: str) -> Json | None:
     """WER on the set `own` by minutes of train; None where nothing was trained on a part of it."""
     points = []
-    for folder in base.folder.parent.glob("curve/minutes_*_seed*"):
+    for folder in parts:
         minutes = float(folder.name.removeprefix("minutes_").rpartition("_seed")[0])
         if (folder / "train.json").is_file() and own in (scores := current_scores(folder, base)):
             points.append({"minutes": minutes, "seed": load_system(folder).seed, **rate_of(scores[own])})

@@ -77,10 +77,8 @@ def take(folder: Path, allow_pipes: bool) -> list[Utterance]:
 
 def labelled(utterance: Utterance, corpus: str) -> Utterance:
     """With the corpus's name before its ids, and as its only label; with its length, if known."""
-    if utterance.duration is None and not utterance.source.endswith("|"):
-        utterance = with_length(utterance)
     ids = {name: f"{corpus}-{getattr(utterance, name)}" for name in ("id", "speaker", "recording")}
-    return replace(utterance, **ids, labels={"corpus": corpus})
+    return replace(with_length(utterance), **ids, labels={"corpus": corpus})
 
 
 if __name__ == "__main__":

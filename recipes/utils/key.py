@@ -10,6 +10,7 @@ library only: it runs before every stage.
 """
 
 import hashlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,14 +54,24 @@ def of_folder(folder: Path) -> Iterator[str]:
     if (folder / "wav.scp").is_file():
         files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     else:
-        files = sorted(path for path in folder.rglob("*") if path.is_file())
         files = [
-            path for path in files if "__pycache__" not in path.parts and not counted_elsewhere(path, folder)
+            path
+            for path in sorted(below(folder))
+            if "__pycache__" not in path.parts and not counted_elsewhere(path, folder)
         ]
     for path in files:
         yield f"{path.relative_to(folder)} {of_file(path)}"
         if path.name == "wav.scp":
             yield from of_audio(path)
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """All files, also in folders that are linked there, each of which is entered once."""
+    entered = set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        entered.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if os.path.realpath(f"{place}/{name}") not in entered]
+        yield from (path for name in names if (path := Path(place, name)).is_file())
 
 
 def counted_elsewhere(path: Path, folder: Path) -> bool:

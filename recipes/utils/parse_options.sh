@@ -9,6 +9,8 @@
 # any other value. `--config FILE` is sourced first, wherever it stands, and is weaker than the line. `--help`
 # prints $help_message. What is left are the positional arguments, $1 $2 … The rules are those of Kaldi's
 # utils/parse_options.sh; values are never evaluated, so that quotes, $ and spaces in them are safe.
+#
+# What stands before a `--` is a recipe's own, and weaker than --config. FILE is relative to where the user stood.
 
 _po_fail() { echo "$0: $*" >&2; }
 
@@ -16,7 +18,7 @@ _po_fail() { echo "$0: $*" >&2; }
 _po_known() { [[ $1 =~ ^[a-z][a-zA-Z0-9_]*$ && -n ${!1+set} ]]; }
 
 _po_parse() {
-  local _po_i _po_name _po_next _po_bools=()
+  local _po_i _po_name _po_next _po_file _po_bools=()
 
   for _po_name in $(compgen -v); do
     [[ $_po_name =~ ^[a-z] && ( ${!_po_name-} == true || ${!_po_name-} == false ) ]] && _po_bools+=("$_po_name")
@@ -25,9 +27,11 @@ _po_parse() {
   for ((_po_i = 1; _po_i <= $#; _po_i++)); do
     [[ ${!_po_i} == --config ]] || continue
     _po_next=$((_po_i + 1))
-    [[ -r ${!_po_next-} ]] || { _po_fail "cannot read the file of --config: '${!_po_next-}'"; return 1; }
+    _po_file=${!_po_next-}
+    [[ $_po_file == /* ]] || _po_file=${IA3_SPEECH_START_DIR:-.}/$_po_file
+    [[ -f $_po_file && -r $_po_file ]] || { _po_fail "cannot read the file of --config: '${!_po_next-}'"; return 1; }
     # shellcheck disable=SC1090
-    case ${!_po_next} in */*) . "${!_po_next}" ;; *) . "./${!_po_next}" ;; esac || return 1
+    . "$_po_file" || return 1
     for _po_name in ${_po_bools[@]+"${_po_bools[@]}"}; do
       [[ ${!_po_name} == true || ${!_po_name} == false ]] ||
         { _po_fail "${!_po_next}: $_po_name must be true or false, not '${!_po_name}'"; return 1; }
@@ -58,8 +62,15 @@ _po_parse() {
   _po_rest=("$@")
 }
 
-_po_rest=()
+_po_rest=() _po_own=0
+for ((_po_at = 1; _po_at <= $#; _po_at++)); do
+  [[ ${!_po_at} != -- ]] || { _po_own=$_po_at; break; }
+done
+if [[ $_po_own -gt 0 ]]; then
+  _po_parse "${@:1:_po_own-1}" || { unset -f _po_fail _po_known _po_parse; return 1; }
+  shift "$_po_own"
+fi
 _po_parse "$@" || { unset -f _po_fail _po_known _po_parse; return 1; }
 set -- ${_po_rest[@]+"${_po_rest[@]}"}
 unset -f _po_fail _po_known _po_parse
-unset _po_rest
+unset _po_rest _po_own _po_at

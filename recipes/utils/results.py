@@ -81,16 +81,18 @@ def median(exp: Path, system: str, seeds: int) -> None:
     print(median_of(trained).folder.as_posix())
 
 
-def points(exp: Path, system: str, seeds: int, own: str) -> None:
-    """Write EXP/curve.json and EXP/trade_off.json of what lies there.
+def points(exp: Path, system: str, seeds: int, own: str, pulls: str = "", curve: str = "") -> None:
+    """Write EXP/curve.json and EXP/trade_off.json.
 
     Args:
         exp: folder of one corpus
         system: the system's name
         seeds: how many seeds were trained, from 1
         own: the test set that stands for the corpus
+        pulls: those to show, with spaces between them
+        curve: minutes of the parts of train to show
     """
-    write_points(exp, system, seeds, own)
+    write_points(exp, system, seeds, own, pulls.split(), curve.split())
 
 
 def project(exp: Path, trainings: int, minutes: float | None = None, decodes: str = "") -> None:

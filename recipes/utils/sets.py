@@ -1,7 +1,7 @@
 """What the preparations share: find the sound, read two columns, hold something out, write a set.
 
-In: a corpus as it was published. Out: Kaldi directories with lengths (utt2dur), each with a line on stdout
-that says how much it holds.
+In: a corpus as it was published. Out: Kaldi directories with lengths (utt2dur; not those of pipes), each with
+a line on stdout that says how much it holds.
 """
 
 from collections.abc import Iterable
@@ -85,8 +85,12 @@ def put(
 
 
 def with_length(utterance: Utterance) -> Utterance:
-    """With its duration, as the file's header says it."""
-    return replace(utterance, duration=duration(utterance.source))
+    """With its duration, where nobody has said it: the segment's, or what the file's header says. A pipe's
+    is not known."""
+    if utterance.duration is not None or (utterance.source.endswith("|") and utterance.end is None):
+        return utterance
+    end = duration(utterance.source) if utterance.end is None else utterance.end
+    return replace(utterance, duration=end - (utterance.start or 0.0))
 
 
 def amount(utterances: list[Utterance]) -> str:

@@ -15,6 +15,38 @@ alone_in() {
   export IA3_SPEECH_COMMIT IA3_SPEECH_DIRTY
 }
 
+# place PATH: one on the command line is relative to where the user stood, or else to the recipe. What is there
+# gets a slash, by which key.py knows it from text.
+place() {
+  if [[ $1 != /* && -e $IA3_SPEECH_START_DIR/$1 ]]; then
+    realpath "$IA3_SPEECH_START_DIR/$1"
+  elif [[ $1 != */* && -e $1 ]]; then
+    echo "./$1"
+  else
+    echo "$1"
+  fi
+}
+
+# folders_of ADAPTER: a line for each folder that a name, a path or a sum stands for: a name may come to stand for
+# another adapter.
+folders_of() {
+  python -c 'import sys
+from ia3_speech.adapters import expressions
+from ia3_speech.cli import command
+command(lambda: print(*[f"{term.folder}/" for term in expressions.terms(sys.argv[1])], sep="\n"), [])' "$1"
+}
+
+# register ADAPTER NAME: into the store; prints where. A small run takes no full run's place, but becomes NAME_small.
+# shellcheck disable=SC2154  # recipe_id and size are the caller's
+register() {
+  if [[ $size == full ]]; then
+    python -m ia3_speech.adapters register "$1" "$2" --writer "$recipe_id"
+  else
+    python -m ia3_speech.adapters register "$1" "$2" --writer "$recipe_id, small" 2>/dev/null ||
+      python -m ia3_speech.adapters register "$1" "$2_small" --writer "$recipe_id, small"
+  fi
+}
+
 # is_done MARKER KEY: was this finished before, from the same inputs?
 is_done() { [[ -f $1 ]] && grep -qxF "key $2" "$1"; }
 
@@ -44,6 +76,9 @@ begin() {
   echo "stage $number, $what"
   stage_started=$SECONDS
 }
+
+# Kaldi's filters beside the recipe, which scoring obeys.
+hooks() { compgen -G "./local/wer_*_filter" || true; }
 
 finish() { mark_done "$stage_marker" "$stage_key" $((SECONDS - stage_started)); }
 

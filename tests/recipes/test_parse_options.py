@@ -40,6 +40,19 @@ def test_values_are_never_evaluated():
     assert parse("--text", value).stdout.split("\n")[3] == value
 
 
+def test_what_a_recipe_sets_is_weaker_than_a_file_and_that_weaker_than_the_line(tmp_path):
+    (tmp_path / "my.conf").write_text("stage=5\nmax_epochs=3\n")
+    options = ("--stage", "2", "--max-epochs", "4", "--text", "a -- b", "--", "--stage", "7", "--config")
+    done = parse(*options, str(tmp_path / "my.conf"), "data")
+    assert done.stdout == "7\n3\nfalse\na -- b\n1\ndata\n"
+
+
+def test_a_file_is_looked_for_where_the_user_stood(tmp_path):
+    (tmp_path / "my.conf").write_text("stage=5\n")
+    script = f"IA3_SPEECH_START_DIR={tmp_path}\n{SCRIPT}"
+    assert parse("--config", "my.conf", script=script, cwd=Path("/")).stdout.startswith("5\n")
+
+
 def test_an_empty_value_is_a_value():
     assert parse("--text", "").stdout == "1\n8\nfalse\n\n0\n"
 

@@ -197,6 +197,39 @@ def test_scores_against_an_older_baseline_are_left_out(results, exp, capsys):
     assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 2), ("ia3", 3)]
 
 
+@pytest.mark.parametrize("changed", ["a category", "how many", "a label's value"])
+def test_scores_that_count_other_terms_or_labels_are_left_out(results, exp, capsys, changed):
+    place = exp / "base/decode_greedy_test/score.json"
+    now = json.loads(place.read_text())
+    if changed == "a category":
+        now["terms_by_category"]["icd"] = term(0.5)
+    elif changed == "how many":
+        now["terms_by_category"]["drug"]["reference"] = 41
+    else:
+        now["by_label"]["accent"]["welsh"] = rates(0.4)
+    place.write_text(json.dumps(now))
+    results.collect(exp, "test", "bash run.sh")
+    said = capsys.readouterr()
+    assert said.err.count("left out on test, another baseline stands there now\n") == 3
+    assert "| ia3" not in said.out
+
+
+def test_seeds_of_other_inputs_are_left_out(results, exp, capsys):
+    """--seeds 3, then another configuration and --seeds 1: the other two say nothing about it."""
+    marker = exp / "ia3_seed1/.done"
+    for seed in (1, 2, 3):
+        old = (exp / f"ia3_seed{seed}/.done").read_text() + "finished 2026-01-01T00:00:00Z\n"
+        (exp / f"ia3_seed{seed}/.done").write_text(old)
+    marker.write_text(marker.read_text().replace("key 0123", "key abcd").replace("2026-01", "2026-02"))
+    results.collect(exp, "test", "bash run.sh")
+    said = capsys.readouterr()
+    assert said.err.splitlines() == [
+        f"{exp}/ia3_seed{seed}: left out, other seeds were made of other inputs since" for seed in (2, 3)
+    ]
+    rows = json.loads((exp / "results.json").read_text())["systems"]
+    assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
+
+
 def test_median_of_seeds(results, exp, capsys):
     for seeds, expected in ((1, 1), (2, 2), (3, 3)):
         results.median(exp, "ia3", seeds)

@@ -3,7 +3,13 @@
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
+
+from safetensors.torch import load_file
+
+from ia3_speech import attach, ia3, save_adapter
+from ia3_speech.adapters.files import PEFT_WEIGHTS
 
 UTILS = Path(__file__).parents[2] / "recipes/utils"
 
@@ -53,6 +59,56 @@ def test_key_of_a_file_is_that_of_its_contents(tmp_path):
     assert key("./a.yaml", cwd=tmp_path) == key("./b.yaml", cwd=tmp_path)
     (tmp_path / "b.yaml").write_text("x: 2\n")
     assert key("./a.yaml", cwd=tmp_path) != key("./b.yaml", cwd=tmp_path)
+
+
+def test_key_of_a_folder_looks_into_linked_folders(tmp_path):
+    elsewhere = data_directory(tmp_path / "elsewhere")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/train").symlink_to(elsewhere)
+    (elsewhere / "around").symlink_to(tmp_path / "corpus")  # a ring ends
+    before = key("./corpus", cwd=tmp_path)
+    (elsewhere / "text").write_text("a hello\nb word\n")
+    assert key("./corpus", cwd=tmp_path) != before
+
+
+def test_where_a_path_of_the_line_is_meant(tmp_path):
+    for folder in ("stood/data/notes", "recipe/recordings", "outside"):
+        (tmp_path / folder).mkdir(parents=True)
+    script = f"""
+    IA3_SPEECH_START_DIR={tmp_path}/stood
+    . stage.sh
+    place data/notes; place /data/notes; place recordings; place {tmp_path}/outside; place mini
+    """
+    done = bash(script, tmp_path / "recipe")
+    assert done.stdout.split() == [
+        f"{tmp_path}/stood/data/notes", "/data/notes", "./recordings", f"{tmp_path}/outside", "mini",
+    ]  # fmt: skip
+
+
+def test_a_small_run_takes_no_full_runs_name(tmp_path, tiny_base, monkeypatch):
+    for name, number in (("full", 1.5), ("small", 2.0)):
+        base = tiny_base()
+        attach(base.model)
+        for vector in ia3.vectors(base.model).values():
+            vector.l.data.fill_(number)
+        save_adapter(base.model, tmp_path / name, base=base)
+    monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    script = """
+    recipe_id=egs/x; . stage.sh
+    size=full; register ./full medical
+    size=small; register ./small medical; register ./small other
+    size=full; register ./full other
+    """
+    done = bash(script, tmp_path)
+    store = tmp_path / "home/adapters"
+    assert [line.partition(":")[0] for line in done.stdout.splitlines()] == [
+        "medical", "medical_small", "other", "other",
+    ], done.stderr  # fmt: skip
+    made = {name: load_file(store / name / PEFT_WEIGHTS) for name in ("medical", "medical_small", "other")}
+    assert {name: float(next(iter(one.values())).max()) for name, one in made.items()} == {
+        "medical": 1.5, "medical_small": 2.0, "other": 1.5,
+    }  # fmt: skip
 
 
 def test_key_of_a_data_directory(tmp_path):

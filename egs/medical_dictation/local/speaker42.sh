@@ -2,8 +2,8 @@
 # The last stage: adapt to one physician, speaker42, from 15 of their sentences, starting from the adapter just
 # trained; then transcribe one more sentence of theirs with the base, that adapter, and their own.
 #
-# Called by recipes/adapt.sh, which exports data, exp, base, size, small_opts, name (of the adapter it registered)
-# and adapter (its folder). The stages are adapt.sh's own, once more, on data/<corpus>/speaker42.
+# Called by recipes/adapt.sh, which exports data, exp, base, size, small_opts, allow_pipes, name (of the adapter it
+# registered) and adapter (its folder). The stages are adapt.sh's own, once more, on data/<corpus>/speaker42.
 set -euo pipefail
 . ./path.sh
 # shellcheck source=../../../recipes/utils/stage.sh
@@ -13,15 +13,17 @@ set -euo pipefail
 data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
 export IA3_SPEECH_START_DIR=$PWD
 adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --small-opts "$small_opts" \
-  --corpus "$data" --prepare true --data-dir "$data" --exp-dir "$exp" \
+  --corpus "$data" --prepare true --data-dir "$data" --exp-dir "$exp" --allow-pipes "$allow_pipes" \
   --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml
+
+own=$(<"$exp/name") # what it is registered as
 
 # The first of the test sentences, whatever comes of it.
 # shellcheck disable=SC2034  # begin looks at them
 stage=10 stop_stage=10
 if begin 10 "transcribe $exp/sample.wav" "$exp/.done/transcripts" "$data/test" ./local "base=$base" "$adapter/" \
   "$exp/speaker42_seed1/adapter/"; then
-  local/sample.py "$data/test" "$exp" --base "$base" --adapters "$name speaker42"
+  local/sample.py "$data/test" "$exp" --base "$base" --adapters "$name $own" --allow-pipes "$allow_pipes"
   finish
 fi
 
@@ -29,7 +31,7 @@ sample=$(realpath "$exp")/sample.wav
 echo
 cat "$exp/transcripts"
 echo
-echo "The adapters $name and speaker42 are registered. Transcribe anything with them:"
+echo "The adapters $name and $own are registered. Transcribe anything with them:"
 echo
-printf '  %s%s -m ia3_speech.transcribe --adapter speaker42 %q\n' \
-  "${IA3_SPEECH_HOME:+$(printf 'IA3_SPEECH_HOME=%q ' "$IA3_SPEECH_HOME")}" "$IA3_SPEECH_PYTHON" "${sample#"$user_dir"/}"
+printf '  %s%s -m ia3_speech.transcribe --adapter %s %q\n' \
+  "${IA3_SPEECH_HOME:+$(printf 'IA3_SPEECH_HOME=%q ' "$IA3_SPEECH_HOME")}" "$IA3_SPEECH_PYTHON" "$own" "${sample#"$user_dir"/}"
