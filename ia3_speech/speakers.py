@@ -111,15 +111,8 @@ class Options:
     device: str | None = None
 
 
-FREE = {
-    "data",
-    "out",
-    "decode_dir",
-    "part",
-    "together",
-    "cache_gb",
-    "device",
-}  # may differ when a run goes on
+# May differ when a run goes on.
+FREE = {"data", "out", "decode_dir", "part", "together", "cache_gb", "device"}
 
 
 @dataclass
