@@ -132,7 +132,7 @@ class Adaptation:
 
 
 def speakers(options: Options) -> dict[str, Any]:
-    """Adapt to every speaker of a data directory; returns what `speakers.json` says."""
+    """Adapt to every speaker of a data directory; returns what `train.json` says."""
     check(options)
     base = load_base(options.base, device=options.device)
     if options.spec_augment == "off":
@@ -298,9 +298,9 @@ def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
     What is longer than the base can hear is cut at pauses, as `decode` does it.
     """
     limit = reach(trained.base)
-    rows = [(number, example) for number, job in enumerate(group) for example in job.test]
-    long = [(number, example) for number, example in rows if limit and example.seconds > limit]
-    rows = [row for row in rows if row not in long]
+    tested = [(number, example) for number, job in enumerate(group) for example in job.test]
+    long = [(number, example) for number, example in tested if limit and example.seconds > limit]
+    rows = [(number, example) for number, example in tested if not limit or example.seconds <= limit]
     texts: list[dict[str, str]] = [{} for _ in group]
     for number, example in long:
         trained.take(number)

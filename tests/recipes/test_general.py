@@ -219,3 +219,15 @@ def test_projected_time_of_parts(utils, exp, tmp_path, capsys):
     assert capsys.readouterr().out == (
         f"10 trainings left, {seconds:.0f} s each so far: {10 * seconds / 3600:.1f} hours\n"
     )
+
+
+def test_lengths_are_those_of_segments_and_a_pipes_is_not_known(utils, tmp_path):
+    sound = tmp_path / "a.wav"
+    soundfile.write(sound, np.zeros(32_000, np.float32), 16_000)
+    pipe = "cat a.wav |"
+    cases = [((str(sound),), 2.0), ((str(sound), 0.5), 1.5), ((str(sound), 0.5, 1.25), 0.75)]
+    cases += [((pipe,), None), ((pipe, 0.5, 1.25), 0.75)]
+    for (source, *times), seconds in cases:
+        assert utils.sets.with_length(Utterance("a-1", "a", "a-1", source, *times)).duration == seconds
+    told = Utterance("a-1", "a", "a-1", str(sound), duration=9.0)
+    assert utils.sets.with_length(told) == told
