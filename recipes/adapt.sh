@@ -6,11 +6,11 @@
 #   2  validate  the directories, all the audio, and what train and test have in common
 #   3  coverage  can the base write these texts? Then the term list is fixed, before anything is decoded
 #   4  baseline  decode and score the test sets with the base alone
-#   5  train     one adapter a seed, its epoch chosen by the WER of dev
+#   5  train     one adapter a seed, its epoch chosen by the WER of dev; perhaps their mean
 #   6  decode    the test sets with each adapter
 #   7  score     against the baseline: WER, CER, term errors, with paired intervals
 #   8  report    exp/<corpus>/results.json, RESULTS.md and report_<set>.html
-#   9  register  the adapter (of the seed whose dev WER is the median) under its name
+#   9  register  the adapter (of the seed whose dev WER is the median, or the mean of all) under its name
 #  10  last      what the recipe adds
 #
 # Where they are asked for, these go along from stage to stage:
@@ -47,6 +47,7 @@ report_opts=""
 init_adapter=""
 init_name=start
 seeds=1
+average=false
 size=full
 small_opts="--epochs 2"
 general=""
@@ -80,6 +81,7 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
   --report-opts OPTS    further options of report, such as --embed-audio
   --init-adapter PATH   start from this adapter instead of from ones; it is tested too, as --init-name [$init_name]
   --seeds N             adapters to train, with seeds 1 to N; the one with the median dev WER is registered [$seeds]
+  --average true        test the mean of the seeds' vectors too, as SYSTEM_average, and register that [$average]
   --general 'DIR DIR'   general speech: Kaldi directories (DIR:40: every 40th utterance), or LibriSpeech's layout [none]
   --trade-off '0.5 1'   the adapter scaled by these numbers, on the first test set and on --general [none]
   --pulls '1 10'        with --trade-off: further adapters, trained with these pulls of l towards 1 [none]
@@ -101,6 +103,8 @@ fail() { echo "adapt.sh: $*" >&2; exit 1; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
 [[ -n $corpus ]] || fail "no corpus: give --corpus DIR"
 [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1 on, not '$seeds'"
+[[ $average == true || $average == false ]] || fail "--average must be true or false, not '$average'"
+[[ $average == false || $seeds -gt 1 ]] || fail "--average takes the mean of several seeds: give --seeds 3"
 decimal='^[0-9]+(\.[0-9]+)?$'
 for number in $trade_off $curve; do
   [[ $number =~ $decimal ]] || fail "--trade-off and --curve take numbers such as 0.5, not '$number'"
@@ -144,6 +148,8 @@ mkdir -p "$data" "$exp/log"
 alone_in "$exp"
 
 adapted() { echo "$exp/${system}_seed$1"; } # of a seed; also of the word JOB
+mean=$exp/${system}_average                 # of all seeds
+shown() { if [[ $average == true ]]; then echo "$mean"; else results.py median "$exp" "$system" "$seeds"; fi; }
 read -r first_set _ <<<"$test_sets"         # which stands for the corpus in trade-off and curve
 all_sets=$test_sets${general:+ general}
 most_minutes=$(tr ' ' '\n' <<<"$curve" | sort -g | tail -n 1)
@@ -281,12 +287,22 @@ if [[ -n $init_adapter ]]; then
 fi
 
 for_system train_all
+mean_key=$(key.py "$train_key" "mean of $seeds")
+if [[ $average == true ]]; then
+  every 5 "the mean of $seeds seeds" "$decode_cmd" "$(log_of average "$mean")" "$mean" 1 "$mean_key" \
+    average.py "$exp" "$system" "$seeds" --base "$base"
+fi
 project for_pulls --decodes "$first_set general"
 for_pulls train_all
 project for_parts --decodes "$first_set" --minutes "$most_minutes"
 for_parts train_all
 
 for_system test_all
+if [[ $average == true ]]; then
+  test_all "the mean" "$mean" 1 "$mean_key" "$all_sets"
+  decode_all 6 "the mean" "$mean" 1 "$mean_key" dev --adapter "$mean/adapter" # for the record, it chooses nothing
+  score_all 7 "the mean" "$mean" 1 "$mean_key" dev
+fi
 for_pulls test_all
 for_parts test_all
 
@@ -302,34 +318,35 @@ if [[ -n $general && $stage -le 6 && $stop_stage -ge 6 ]]; then
   echo "stage 6, with $system off the hypotheses on general speech are the base's, byte for byte"
 fi
 if [[ -n $trade_off && $stop_stage -ge 6 ]]; then
-  shown=$(results.py median "$exp" "$system" "$seeds")
+  scaled_from=$(shown)
   for scale in $trade_off; do
     [[ ! $scale =~ ^[01](\.0*)?$ ]] || continue # the base, and the adapter itself
-    scaled=("$system times $scale" "$shown/scale_$scale" 1 "$train_key" "$first_set general")
-    decode_all 6 "${scaled[@]}" --adapter "$shown/adapter:$scale"
+    scaled=("$system times $scale" "$scaled_from/scale_$scale" 1 "$([[ $average == true ]] && echo "$mean_key" || echo "$train_key")"
+      "$first_set general")
+    decode_all 6 "${scaled[@]}" --adapter "$scaled_from/adapter:$scale"
     score_all 7 "${scaled[@]}" --baseline
   done
 fi
 
 # ---- 8: what a sceptic wants to see
 scored=("$exp"/*/train.json "$exp"/*/decode_greedy_*/score.json)
-[[ -z $trade_off ]] || scored+=("$exp"/*_seed*/scale_*/decode_greedy_*/score.json)
+[[ -z $trade_off ]] || scored+=("$exp"/*/scale_*/decode_greedy_*/score.json)
 [[ -z $curve ]] || scored+=("$exp"/curve/*/decode_greedy_*/score.json)
 if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "${scored[@]}" "system=$system" "seeds=$seeds" \
-  "sets=$all_sets" "pulls=$pulls" "curve=$curve" "opts=$report_opts"; then
-  results.py points "$exp" "$system" "$seeds" "$first_set" --pulls "$pulls" --curve "$curve"
+  "sets=$all_sets" "pulls=$pulls" "curve=$curve" "average=$average" "opts=$report_opts"; then
+  folder=$(shown)
+  results.py points "$exp" "$system" "$seeds" "$first_set" "$folder" --pulls "$pulls" --curve "$curve"
   results.py collect "$exp" --sets "$all_sets" --command "$IA3_SPEECH_COMMAND"
-  shown=$(results.py median "$exp" "$system" "$seeds")
   # shellcheck disable=SC2086
   for set in $test_sets; do
-    python -m ia3_speech.report "$data/$set" "$shown/decode_greedy_$set" $report_opts --out "$exp/report_$set.html"
+    python -m ia3_speech.report "$data/$set" "$folder/decode_greedy_$set" $report_opts --out "$exp/report_$set.html"
   done
   finish
 fi
 
 # ---- 9: from here on `--adapter NAME` finds it. Another corpus may have taken the name meanwhile, so no marker.
 [[ $stop_stage -ge 9 ]] || exit 0
-adapter=$(results.py median "$exp" "$system" "$seeds")/adapter
+adapter=$(shown)/adapter
 if [[ $stage -le 9 ]]; then
   scores=()
   for set in $all_sets; do scores+=("$(dirname "$adapter")/decode_greedy_$set/score.json"); done

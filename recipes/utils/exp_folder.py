@@ -1,7 +1,7 @@
 """An exp folder, read: its systems, what was trained and what was scored.
 
-In: EXP/base and EXP/SYSTEM_seedN, with train.json, config.yaml, decode_greedy_SET/score.json and the markers
-that stage.sh leaves. Out: `System`s, the base first.
+In: EXP/base, EXP/SYSTEM_seedN and perhaps their mean EXP/SYSTEM_average, with train.json, config.yaml,
+decode_greedy_SET/score.json and the markers that stage.sh leaves. Out: `System`s, the base first.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 from ia3_speech.cli import UserError
 
 GENERAL = "general"  # the test set of general speech, which no adapter is made for
+DEV = "dev"  # scored here for what is not trained, so has chosen nothing by it
 
 
 @dataclass
@@ -32,6 +33,11 @@ class System:
         """Its folder; None for the base, and where there are many (one a speaker)."""
         one = self.train and "speakers" not in self.train
         return (self.folder / "adapter").absolute().as_posix() if one else None
+
+    @property
+    def dev_wer(self) -> float | None:
+        """As its training measured it; of a mean as it was decoded."""
+        return self.train.get("dev_wer", self.scores.get(DEV, {}).get("wer"))
 
     def options(self) -> dict[str, Any]:
         """The options that it was trained with."""
@@ -85,7 +91,8 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
         if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
             systems.append(load_system(folder))
         elif scores := load_scores(folder):
-            systems.append(System(folder.name, None, folder, scores=scores))
+            train = load_json(folder / "train.json") if (folder / "train.json").is_file() else {}
+            systems.append(System(folder.name, None, folder, train, scores))
     base = next((one for one in systems if one.name == "base"), None)
     if base is None:
         raise UserError(f"{exp}/base: the baseline is not scored yet (stage 4)")
@@ -103,12 +110,14 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
 
 
 def outdated_seeds(systems: list[System]) -> list[System]:
-    """Of one system the seeds that were not made of what went into the newest."""
+    """Of one system the seeds, and their mean, that were not made of what went into the newest seed."""
     found = []
     for name in {one.name for one in systems if one.seed is not None}:
         made = [(one, one.marker()) for one in systems if one.name == name]
         newest = max((marker for _, marker in made), key=lambda marker: marker.get("finished", ""))
         found += [one for one, marker in made if marker.get("key") != newest.get("key")]
+        means = [one for one in systems if one.name == f"{name}_average" and "average_of" in one.train]
+        found += [one for one in means if one.train["average_of"] != newest.get("key")]
     return sorted(found, key=lambda one: one.folder)
 
 

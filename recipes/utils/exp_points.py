@@ -17,7 +17,6 @@ from exp_folder import (
     load_json,
     load_scores,
     load_system,
-    median_of,
 )
 
 from ia3_speech.atomic import write_json
@@ -26,8 +25,13 @@ from ia3_speech.cli import UserError
 Json = dict[str, Any]
 
 
-def write_points(exp: Path, system: str, seeds: int, own: str, pulls: list[str], minutes: list[str]) -> None:
-    """Write EXP/trade_off.json and EXP/curve.json of these pulls and parts; remove one that has no points."""
+def write_points(
+    exp: Path, system: str, seeds: int, own: str, shown: Path, pulls: list[str], minutes: list[str]
+) -> None:
+    """Write EXP/trade_off.json (the adapter in `shown`, and pulls) and EXP/curve.json (parts of train).
+
+    One that has no points is removed.
+    """
     systems = find_systems(exp)
     trained = [one for one in systems if one.name == system and one.seed and one.seed <= seeds]
     if not trained:
@@ -35,13 +39,20 @@ def write_points(exp: Path, system: str, seeds: int, own: str, pulls: list[str],
     pulled = [one for one in systems if one.name in {f"{system}_pull{pull}" for pull in pulls}]
     parts = [exp / f"curve/minutes_{name}_seed{seed}" for name in minutes for seed in range(1, seeds + 1)]
     for name, found in {
-        "trade_off.json": trade_off(systems[0], median_of(trained), pulled, own),
+        "trade_off.json": trade_off(systems[0], one_in(systems, shown), pulled, own),
         "curve.json": curve(systems[0], trained, parts, own),
     }.items():
         if found:
             write_json(exp / name, found)
         else:
             (exp / name).unlink(missing_ok=True)
+
+
+def one_in(systems: list[System], folder: Path) -> System:
+    for one in systems:
+        if one.folder == folder:
+            return one
+    raise UserError(f"{folder}: not scored yet (run the earlier stages)")
 
 
 def trade_off(base: System, shown: System, pulled: list[System], own: str) -> Json | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from exp_folder import GENERAL, System, median_of
+from exp_folder import DEV, GENERAL, System, median_of
 from exp_points import curve_rows, trade_off_rows
 from exp_speakers import Comparison, comparisons, is_speakers
 
@@ -25,7 +25,7 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
     groups = {name: list(group) for name, group in groupby(systems, key=lambda one: one.name)}
     shown = {name: median_of(group) if group[0].train else group[0] for name, group in groups.items()}
     texts = []
-    sets = sorted({name for system in systems for name in system.scores} - {GENERAL})
+    sets = sorted({name for system in systems for name in system.scores} - {DEV, GENERAL})
     for set_name in sets:
         having = [system for system in shown.values() if set_name in system.scores]
         if "systems" in parts:
@@ -91,7 +91,7 @@ def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
             change_of(changes.get("cer")),
             with_interval(score["term_error_rate"], score["term_error_rate_ci"]),
             change_of(changes.get("term_error_rate")),
-            percent(train.get("dev_wer")),
+            percent(system.dev_wer),
             f"{train['trainable']:,} numbers, {train['seconds']:.0f} s" if train else "–",
         ]
         if several:

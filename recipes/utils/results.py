@@ -4,14 +4,14 @@
     results.py collect exp/espeak --sets test --command "bash egs/medical_dictation/run.sh"
     results.py median exp/espeak ia3 5          # the folder of the seed whose dev WER is the median
     results.py project exp/espeak 12            # how long 12 more trainings will take
-    results.py points exp/espeak ia3 5 test     # write curve.json and trade_off.json, which the report draws
+    results.py points exp/espeak ia3 5 test --shown exp/espeak/ia3_seed2   # trade_off.json, curve.json
     results.py show exp/espeak --parts tuning   # print tables, of parts as below
     results.py fill RESULTS.md                  # write the numbers into the marked blocks of a Markdown file
 
-In: EXP/base and EXP/SYSTEM_seedN with decode_greedy_SET/score.json, train.json and config.yaml. Out of
-collect: EXP/results.json (schema 1, rates as fractions) and EXP/RESULTS.md, which is also printed. A block to
-fill looks like this, and what stands between the two lines is replaced; the path is relative to the Markdown
-file:
+In: EXP/base, EXP/SYSTEM_seedN and EXP/SYSTEM_average with decode_greedy_SET/score.json, train.json and
+config.yaml. Out of collect: EXP/results.json (schema 1, rates as fractions) and EXP/RESULTS.md, which is also
+printed. A block to fill looks like this, and what stands between the two lines is replaced; the path is
+relative to the Markdown file:
 
     <!-- results exp/espeak systems origin only ia3 ia3_rate* -->
     <!-- end of results -->
@@ -81,18 +81,21 @@ def median(exp: Path, system: str, seeds: int) -> None:
     print(median_of(trained).folder.as_posix())
 
 
-def points(exp: Path, system: str, seeds: int, own: str, pulls: str = "", curve: str = "") -> None:
-    """Write EXP/curve.json and EXP/trade_off.json.
+def points(
+    exp: Path, system: str, seeds: int, own: str, shown: Path, pulls: str = "", curve: str = ""
+) -> None:
+    """Write EXP/curve.json and EXP/trade_off.json, which the report draws.
 
     Args:
         exp: folder of one corpus
         system: the system's name
         seeds: how many seeds were trained, from 1
         own: the test set that stands for the corpus
+        shown: the folder of the adapter that was scaled
         pulls: those to show, with spaces between them
         curve: minutes of the parts of train to show
     """
-    write_points(exp, system, seeds, own, pulls.split(), curve.split())
+    write_points(exp, system, seeds, own, shown, pulls.split(), curve.split())
 
 
 def project(exp: Path, trainings: int, minutes: float | None = None, decodes: str = "") -> None:

@@ -9,6 +9,8 @@ from typing import ClassVar
 
 import bench
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from ia3_speech.cli import UserError
 from ia3_speech.datadir import read, validate
@@ -139,9 +141,9 @@ def measured(ran, corpus, tmp_path_factory, base_folder):
     extra += ("--pulls", "2", "--curve", "0.05 0.1", "--small-opts", "--epochs 1 --batch-seconds 4")
     extra += ("--test-sets", "test_adults")
 
-    def run(*options):
+    def run(*options, **environment):
         paths = ("--corpus", str(corpus), "--work-dir", str(folder / "work"), "--base", str(base_folder))
-        return bench.run(RECIPE, *paths, "--size", "small", *extra, *options, cwd=folder)
+        return bench.run(RECIPE, *paths, "--size", "small", *extra, *options, cwd=folder, **environment)
 
     done = run("--stop-stage", "8")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -230,6 +232,8 @@ def test_other_hypotheses_with_the_adapter_off_stop_the_recipe(measured):
         (("--general", "", "--pulls", ""), "--trade-off needs general speech: give --general"),
         (("--trade-off", ""), "--pulls needs --trade-off"),
         (("--curve", "1 two"), "--trade-off and --curve take numbers such as 0.5, not 'two'"),
+        (("--average", "true"), "--average takes the mean of several seeds: give --seeds 3"),
+        (("--average", "yes"), "--average must be true or false, not 'yes'"),
         (("--pulls", "-1"), "--pulls takes numbers such as 0.5 or 1e-2, not '-1'"),
         (("--test-sets", "test_adults general"), "no set can be called general"),
     ],
@@ -237,6 +241,34 @@ def test_other_hypotheses_with_the_adapter_off_stop_the_recipe(measured):
 def test_what_goes_along_is_checked_first(measured, options, message):
     done = measured.run(*options)
     assert done.returncode == 1 and message in done.stderr
+
+
+def test_the_mean_of_two_seeds_is_tested_shown_and_registered(measured, tmp_path):
+    home = tmp_path / "home"
+    extra = ("--seeds", "2", "--average", "true", "--pulls", "", "--curve", "")
+    done = measured.run(*extra, IA3_SPEECH_HOME=str(home))
+    assert done.returncode == 0, done.stdout + done.stderr
+    seeds, mean = (
+        [measured.exp / f"ia3_{name}" for name in names] for names in (("seed1", "seed2"), ("average",))
+    )
+    first, second, found = (load_file(one / "adapter/ia3_speech.safetensors") for one in (*seeds, *mean))
+    assert found.keys() == first.keys()
+    for name, vector in found.items():
+        torch.testing.assert_close(vector.double(), (first[name].double() + second[name].double()) / 2)
+    assert any(not torch.equal(first[name], second[name]) for name in first)
+    took = [json.loads((one / "train.json").read_text())["seconds"] for one in (*seeds, *mean)]
+    assert took[2] == pytest.approx(took[0] + took[1])
+    trade_off = json.loads((measured.exp / "trade_off.json").read_text())["points"]
+    scores = {
+        name: json.loads((mean[0] / f"{name}/decode_greedy_test_adults/score.json").read_text())["wer"]
+        for name in (".", "scale_0.5")
+    }
+    assert [point["wer"] for point in trade_off[1:]] == [scores["scale_0.5"], scores["."]]
+    assert "\n| ia3_average | " in (measured.exp / "RESULTS.md").read_text()
+    kept = load_file(home / "adapters/mandarin/ia3_speech.safetensors")
+    assert all(torch.equal(kept[name], found[name]) for name in found)
+    card = (home / "adapters/mandarin/README.md").read_text()
+    assert str(measured.exp) not in card and "test_adults" in card
 
 
 def test_marks_become_labels_in_the_experts_bands(local, copy, tmp_path):

@@ -136,7 +136,7 @@ def exp(tmp_path) -> Path:
 
 
 def test_points_are_what_the_report_draws(utils, exp):
-    utils.results.points(exp, "ia3", 3, "test", "10", "1 20")
+    utils.results.points(exp, "ia3", 3, "test", exp / "ia3_seed3", "10", "1 20")
     trade_off = read_trade_off(exp / "trade_off.json")
     assert (trade_off.own, trade_off.general) == ("test", "general speech")
     assert [(one.way, one.value, one.own.wer, one.general.wer) for one in trade_off.points] == [
@@ -153,18 +153,18 @@ def test_points_are_what_the_report_draws(utils, exp):
 
 
 def test_points_of_an_older_baseline_are_left_out_and_without_any_the_files_go(utils, exp):
-    utils.results.points(exp, "ia3", 3, "test", "10", "1 20")
+    utils.results.points(exp, "ia3", 3, "test", exp / "ia3_seed3", "10", "1 20")
     for place in exp.glob("curve/*/decode_greedy_test/score.json"):
         place.write_text(json.dumps(score(0.4, 0.55)))
     for place in exp.rglob("decode_greedy_general/score.json"):
         place.unlink()
-    utils.results.points(exp, "ia3", 3, "test", "10", "1 20")
+    utils.results.points(exp, "ia3", 3, "test", exp / "ia3_seed3", "10", "1 20")
     assert not (exp / "curve.json").exists() and not (exp / "trade_off.json").exists()
 
 
 def test_points_of_what_is_not_trained(utils, exp):
     with pytest.raises(UserError, match=r"exp/other_seed1: not trained yet \(run the earlier stages\)"):
-        utils.results.points(exp, "other", 1, "test")
+        utils.results.points(exp, "other", 1, "test", exp / "other_seed1")
 
 
 TABLES = """\
@@ -191,7 +191,7 @@ TABLES = """\
 
 
 def test_tables(utils, exp, capsys):
-    utils.results.points(exp, "ia3", 3, "test", "10", "1 20")
+    utils.results.points(exp, "ia3", 3, "test", exp / "ia3_seed3", "10", "1 20")
     page = exp / "page.md"
     page.write_text("<!-- results . forgetting curve only ia3 -->\n<!-- end of results -->\n")
     utils.results.fill(page)

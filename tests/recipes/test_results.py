@@ -230,6 +230,32 @@ def test_seeds_of_other_inputs_are_left_out(results, exp, capsys):
     assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
 
 
+def test_the_mean_of_seeds_is_a_system_of_its_own(results, exp, capsys):
+    """With what all of its seeds took, its dev WER as decoded, and no table for dev; gone with its seeds."""
+    for set_name, found in {"test": score(0.28, 0.4), "dev": {**score(0.19), "changes": {}}}.items():
+        decoded = exp / f"ia3_average/decode_greedy_{set_name}"
+        decoded.mkdir(parents=True)
+        (decoded / "score.json").write_text(json.dumps({"schema": 1, **found}))
+        (decoded / ".done").write_text(MARKER.format("def5678", "false", " --average true"))
+    train = {"average_of": "0123456789abcdef", "trainable": 9216, "seconds": 185.0}
+    (exp / "ia3_average/train.json").write_text(json.dumps(train))
+    results.collect(exp, "test", "bash run.sh")
+    said = capsys.readouterr()
+    row = "| ia3_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
+    assert f"\n{row}" in said.out and "| 19.0 | 9,216 numbers, 185 s | – |\n" in said.out
+    assert "| dev |" not in said.out and said.err == ""
+    rows = json.loads((exp / "results.json").read_text())["systems"]
+    assert [(one["name"], one["set"]) for one in rows if "average" in one["name"]] == [
+        ("ia3_average", "test")
+    ]
+    assert rows[1]["adapter"] == f"{exp}/ia3_average/adapter"
+    (exp / "ia3_average/train.json").write_text(json.dumps(train | {"average_of": "another"}))
+    results.collect(exp, "test", "bash run.sh")
+    said = capsys.readouterr()
+    assert said.err == f"{exp}/ia3_average: left out, other seeds were made of other inputs since\n"
+    assert "ia3_average" not in said.out
+
+
 def test_median_of_seeds(results, exp, capsys):
     for seeds, expected in ((1, 1), (2, 2), (3, 3)):
         results.median(exp, "ia3", seeds)
