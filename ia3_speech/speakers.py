@@ -43,11 +43,11 @@ from ia3_speech.recogniser import Recogniser
 from ia3_speech.size import size
 from ia3_speech.training import options as training_options
 from ia3_speech.training.examples import Example, data_digest, read_examples
-from ia3_speech.training.together import Schedule, Task, Together, batches_of, hold_back
+from ia3_speech.training.together import Schedule, Task, Together, batches_of, hold_back, of_like_length
 
 logger = logging.getLogger("ia3_speech.speakers")  # under -m too
 
-TEST_ROWS = 16  # utterances in a batch of decoding
+TEST_ROWS = 16  # utterances in a batch of decoding, at most
 
 
 @dataclass
@@ -307,8 +307,7 @@ def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
         wave = load_utterance(example.utterance, allow_pipes=trained.cache.allow_pipes)
         [text] = Recogniser(trained.base, max_seconds=limit).texts([wave])
         texts[number][example.utterance.id] = text
-    for first in range(0, len(rows), TEST_ROWS):
-        batch = rows[first : first + TEST_ROWS]
+    for batch in of_like_length(rows, TEST_ROWS):
         for (number, example), text in zip(batch, trained.texts(batch), strict=True):
             texts[number][example.utterance.id] = text
     return texts

@@ -15,7 +15,7 @@ from ia3_speech.features import FeatureCache
 from ia3_speech.recogniser import Recogniser
 from ia3_speech.speakers import Options, speakers
 from ia3_speech.training.examples import Example
-from ia3_speech.training.together import Schedule, Task, Together, hold_back
+from ia3_speech.training.together import Schedule, Task, Together, hold_back, of_like_length
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -38,8 +38,10 @@ def numbers(place, out, task="s0/fold1"):
     return load_file(place / out / task / "adapter" / PEFT_WEIGHTS)
 
 
-def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place):
-    """In float64, where rounding can't hide a neighbour's influence."""
+def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypatch):
+    """In float64, where rounding can't hide a neighbour's influence; with a step in several batches."""
+    monkeypatch.setattr("ia3_speech.training.together.FEWEST", 1)
+    monkeypatch.setattr("ia3_speech.training.together.LIKE", 0.95)
     waves = {u.id: u for u in read(place / "data").utterances}
     tasks = {}
     for speaker in ("s0", "s1"):
@@ -65,6 +67,17 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place):
     for name, table in both.best.items():
         torch.testing.assert_close(table[1], alone.best[name][0], rtol=1e-10, atol=1e-10)
         assert not torch.equal(table[0], table[1])
+
+
+def test_batches_are_of_like_length():
+    lengths = [4.0, 9.0, 3.9, 3.5, 8.0, 1.0, 4.1, 2.0, 7.9, 3.0, 1.1, 8.1]
+    rows = [(number, Example(None, [], seconds, [1.0])) for number, seconds in enumerate(lengths)]
+    made = [[example.seconds for _, example in batch] for batch in of_like_length(rows)]
+    assert made == [[9.0, 8.1, 8.0, 7.9], [4.1, 4.0, 3.9, 3.5], [3.0, 2.0, 1.1, 1.0]]
+    made = list(of_like_length(rows, 3))
+    assert [len(batch) for batch in made] == [3, 3, 3, 3]
+    assert sorted(row[0] for batch in made for row in batch) == list(range(12))
+    assert list(of_like_length([])) == []
 
 
 def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place):

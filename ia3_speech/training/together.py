@@ -3,7 +3,8 @@
 In: tasks (a speaker's few utterances each) and a starting point. Out: for each task the vectors of its best
 pass, judged by CTC loss on utterances that are held back; where no pass improves on the starting point, that
 is kept. Tasks of as many batches train side by side: their vectors are rows of one table a site, (tasks, d),
-so the base's matrices are multiplied once for all of them. Gradients are clipped task by task and AdamW works
+so the base's matrices are multiplied once for rows of many tasks. Of a step's rows those of like length go
+together: of one batch of sentences half would be padding. Gradients are clipped task by task and AdamW works
 number by number, so a task ends where it would have ended alone (without masks and dropout, which are drawn
 for a whole batch).
 """
@@ -25,6 +26,10 @@ from ia3_speech.training.examples import Example
 from ia3_speech.training.quick import quick
 
 HOLD_EVERY = 5  # every fifth utterance, at least one, is held back
+LIKE = 0.8  # rows shorter than so much of the longest one go into another batch,
+FEWEST = 4  # once the first has so many
+
+Row = tuple[int, Example]  # the task's number, and one of its utterances
 
 
 @dataclass
@@ -67,6 +72,19 @@ def batches_of(task: Task, schedule: Schedule) -> int:
     return -(-len(task.learn) // schedule.batch_utterances)
 
 
+def of_like_length(rows: Sequence[Row], most: int | None = None) -> Iterator[list[Row]]:
+    """The rows in batches with little padding, at most `most` in each, the longest first."""
+    batch: list[Row] = []
+    for row in sorted(rows, key=lambda row: -row[1].seconds):
+        shorter = batch and row[1].seconds < LIKE * batch[0][1].seconds
+        if (shorter and len(batch) >= FEWEST) or len(batch) == most:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
 class Together:
     """Tasks of equally many batches on one base, whose attached vectors are where all of them start."""
 
@@ -101,12 +119,11 @@ class Together:
         self.base.model.train()
         torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)
         np.random.seed((self.schedule.seed * 1_000_003 + self.step) % 2**32)  # transformers' masks
-        rows = [(t, example) for t, batch in enumerate(batches) for example in batch]
-        shares = torch.tensor([1 / len(batches[t]) for t, _ in rows], device=self.base.device)
         self.optimizer.zero_grad(set_to_none=True)
-        with selected(self.vectors, self.tables, [t for t, _ in rows]):
-            losses = self.losses([e for _, e in rows], [self.speed(e, number) for _, e in rows])
-        (losses * shares).sum().backward()
+        for rows in of_like_length([(t, example) for t, batch in enumerate(batches) for example in batch]):
+            shares = torch.tensor([1 / len(batches[t]) for t, _ in rows], device=self.base.device)
+            losses = self.losses(self.tables, rows, [self.speed(e, number) for _, e in rows])
+            (losses * shares).sum().backward()
         self.clip()
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.learning_rate * self.factor()
@@ -124,13 +141,16 @@ class Together:
         rise = self.schedule.warmup * total
         return min((self.step + 1) / rise if self.step < rise else 1.0, (total - self.step) / (total - rise))
 
-    def losses(self, examples: list[Example], speeds: list[float]) -> torch.Tensor:
-        """(rows,): CTC loss a target symbol, in fp32."""
-        features = [self.cache.get(e.utterance, s) for e, s in zip(examples, speeds, strict=True)]
-        with quick(self.base, self.schedule.precision):
+    def losses(
+        self, tables: dict[str, torch.Tensor], rows: list[Row], speeds: list[float] | None = None
+    ) -> torch.Tensor:
+        """(rows,): CTC loss a target symbol, in fp32, each with its task's vectors in `tables`."""
+        speeds = speeds or [1.0] * len(rows)
+        features = [self.cache.get(e.utterance, s) for (_, e), s in zip(rows, speeds, strict=True)]
+        with selected(self.vectors, tables, [t for t, _ in rows]), quick(self.base, self.schedule.precision):
             logits, frames = self.base.forward(features, self.cache.depth)
-        sizes = torch.tensor([len(e.ids) for e in examples], device=logits.device)
-        flat = torch.tensor([i for e in examples for i in e.ids], device=logits.device)
+        sizes = torch.tensor([len(e.ids) for _, e in rows], device=logits.device)
+        flat = torch.tensor([i for _, e in rows for i in e.ids], device=logits.device)
         log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)
         blank = self.base.vocabulary.blank
         losses = nn.functional.ctc_loss(
@@ -150,19 +170,21 @@ class Together:
     def judge(self) -> None:
         """The loss of what is held back, task by task; where it is the least so far, keep the vectors."""
         self.base.model.eval()
-        rows = [(t, example) for t, task in enumerate(self.tasks) for example in task.hold]
-        with selected(self.vectors, self.tables, [t for t, _ in rows]):
-            losses = self.losses([e for _, e in rows], [1.0] * len(rows)).cpu()
-        owner = np.array([t for t, _ in rows])
+        found: list[list[float]] = [[] for _ in self.tasks]
+        for rows in of_like_length(
+            [(t, example) for t, task in enumerate(self.tasks) for example in task.hold]
+        ):
+            for (t, _), loss in zip(rows, self.losses(self.tables, rows).tolist(), strict=True):
+                found[t].append(loss)
         for t, task in enumerate(self.tasks):
-            task.losses.append(float(losses[owner == t].mean()))
+            task.losses.append(float(np.mean(found[t])))
             if task.best_pass == len(task.losses) - 1:
                 for name, table in self.tables.items():
                     self.best[name][t] = table[t]
 
     @torch.no_grad()
-    def texts(self, rows: list[tuple[int, Example]]) -> list[str]:
-        """Greedy texts of (task's number, example) rows, each with its task's best vectors."""
+    def texts(self, rows: list[Row]) -> list[str]:
+        """Greedy texts of rows, each with its task's best vectors."""
         self.base.model.eval()
         features = [self.cache.get(e.utterance) for _, e in rows]
         with selected(self.vectors, self.best, [t for t, _ in rows]):
