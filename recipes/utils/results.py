@@ -18,7 +18,7 @@ relative to the Markdown file:
 
 After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, curve, training,
 tuning, origin; none: all but training and tuning), and perhaps `only` and the systems or folders, as
-patterns. A block whose folder is not there stays as it is. A path to a Markdown file (exp/espeak/RESULTS.md)
+patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a Markdown file (exp/espeak/RESULTS.md)
 stands for its contents.
 """
 
@@ -158,6 +158,9 @@ def fill(file: Path) -> None:
             print(f"{exp}: not there, its block stays as it is")
             return found[0]
         systems = find_systems(exp, only.split())
+        if only and len(systems) == 1:
+            print(f"{exp}: has nothing of {only}, its block stays as it is")
+            return found[0]
         return head + markdown(systems, parts.split() or STANDARD) + end
 
     text, count = BLOCK.subn(block, file.read_text(encoding="utf-8"))
