@@ -18,8 +18,8 @@ relative to the Markdown file:
 
 After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, curve, training,
 tuning, origin; none: all but training and tuning), and perhaps `only` and the systems or folders, as
-patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a Markdown file (exp/espeak/RESULTS.md)
-stands for its contents.
+patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a Markdown file
+(exp/espeak/RESULTS.md) stands for its contents.
 """
 
 import os
