@@ -103,7 +103,6 @@ fail() { echo "adapt.sh: $*" >&2; exit 1; }
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
 [[ -n $corpus ]] || fail "no corpus: give --corpus DIR"
 [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1 on, not '$seeds'"
-[[ $average == true || $average == false ]] || fail "--average must be true or false, not '$average'"
 [[ $average == false || $seeds -gt 1 ]] || fail "--average takes the mean of several seeds: give --seeds 3"
 decimal='^[0-9]+(\.[0-9]+)?$'
 for number in $trade_off $curve; do

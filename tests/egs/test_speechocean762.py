@@ -233,7 +233,6 @@ def test_other_hypotheses_with_the_adapter_off_stop_the_recipe(measured):
         (("--trade-off", ""), "--pulls needs --trade-off"),
         (("--curve", "1 two"), "--trade-off and --curve take numbers such as 0.5, not 'two'"),
         (("--average", "true"), "--average takes the mean of several seeds: give --seeds 3"),
-        (("--average", "yes"), "--average must be true or false, not 'yes'"),
         (("--pulls", "-1"), "--pulls takes numbers such as 0.5 or 1e-2, not '-1'"),
         (("--test-sets", "test_adults general"), "no set can be called general"),
     ],
