@@ -17,7 +17,7 @@ if [[ $stage -le 5 ]]; then
   for kind in accent domain; do
     corpus=${kind}_corpus recipe=${kind}_recipe
     echo "stages 1 to 5, the recipe ${!recipe}"
-    env -u IA3_SPEECH_COMMAND bash "../${!recipe}/run.sh" --corpus "${!corpus}" --seeds "$seeds" --base "$base" \
+    bash "../${!recipe}/run.sh" --corpus "${!corpus}" --seeds "$seeds" --base "$base" \
       --size "$size" --small-opts "$small_opts" ${train_opts:+--train-opts "$train_opts"} \
       ${decode_opts:+--decode-opts "$decode_opts"} ${work_dir:+--work-dir "$work_dir"} \
       --stop-stage "$([[ $stop_stage -le 5 ]] && echo "$stop_stage" || echo 7)" # the reports are theirs
