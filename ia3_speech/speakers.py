@@ -47,8 +47,6 @@ from ia3_speech.training.together import Schedule, Task, Together, batches_of, h
 
 logger = logging.getLogger("ia3_speech.speakers")  # under -m too
 
-TEST_ROWS = 16  # utterances in a batch of decoding, at most
-
 
 @dataclass
 class Options:
@@ -307,7 +305,7 @@ def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
         wave = load_utterance(example.utterance, allow_pipes=trained.cache.allow_pipes)
         [text] = Recogniser(trained.base, max_seconds=limit).texts([wave])
         texts[number][example.utterance.id] = text
-    for batch in of_like_length(rows, TEST_ROWS):
+    for batch in of_like_length(rows):
         for (number, example), text in zip(batch, trained.texts(batch), strict=True):
             texts[number][example.utterance.id] = text
     return texts

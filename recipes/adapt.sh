@@ -219,15 +219,16 @@ decode_all() {
 }
 
 # score_all STAGE WHO FOLDER N KEY SETS [--baseline]: score them, with --baseline against the base alone. General
-# speech has no terms, and speakers of its own; dev has no terms.
+# speech has no terms, and speakers of its own; dev has no terms either, but where it is tested on.
 score_all() {
   local number=$1 who=$2 folder=$3 n=$4 made_from=$5 wanted=$6 against=${7-} set decoded made own
   for set in $wanted; do
     decoded=$folder/decode_greedy_$set
     # shellcheck disable=SC2207  # names without spaces
     made=("$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "opts=$decode_opts" "opts=$score_opts" $(hooks))
-    own=(${terms:+--terms "$exp/terms_$set"})
-    case $set in general) own=(--cluster speaker) ;; dev) own=() ;; esac
+    own=()
+    [[ " $test_sets " != *" $set "* ]] || own=(${terms:+--terms "$exp/terms_$set"})
+    [[ $set != general ]] || own=(--cluster speaker)
     # shellcheck disable=SC2086
     every "$number" "score $set with $who" "$decode_cmd" "$(log_of "score_$set" "$folder")" \
       "$decoded/scoring_kaldi" "$n" "$(key.py "${made[@]}")" \

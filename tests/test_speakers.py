@@ -40,8 +40,7 @@ def numbers(place, out, task="s0/fold1"):
 
 def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypatch):
     """In float64, where rounding can't hide a neighbour's influence; with a step in several batches."""
-    monkeypatch.setattr("ia3_speech.training.together.FEWEST", 1)
-    monkeypatch.setattr("ia3_speech.training.together.LIKE", 0.95)
+    monkeypatch.setattr("ia3_speech.training.together.BATCH_SECONDS", 1.3)  # two of the longest rows
     waves = {u.id: u for u in read(place / "data").utterances}
     tasks = {}
     for speaker in ("s0", "s1"):
@@ -73,10 +72,8 @@ def test_batches_are_of_like_length():
     lengths = [4.0, 9.0, 3.9, 3.5, 8.0, 1.0, 4.1, 2.0, 7.9, 3.0, 1.1, 8.1]
     rows = [(number, Example(None, [], seconds, [1.0])) for number, seconds in enumerate(lengths)]
     made = [[example.seconds for _, example in batch] for batch in of_like_length(rows)]
-    assert made == [[9.0, 8.1, 8.0, 7.9], [4.1, 4.0, 3.9, 3.5], [3.0, 2.0, 1.1, 1.0]]
-    made = list(of_like_length(rows, 3))
-    assert [len(batch) for batch in made] == [3, 3, 3, 3]
-    assert sorted(row[0] for batch in made for row in batch) == list(range(12))
+    assert made == [[1.0, 1.1, 2.0, 3.0, 3.5, 3.9, 4.0, 4.1], [7.9, 8.0, 8.1, 9.0]]
+    assert sorted(number for batch in of_like_length(rows) for number, _ in batch) == list(range(12))
     assert list(of_like_length([])) == []
 
 

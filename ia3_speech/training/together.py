@@ -20,14 +20,14 @@ from torch import nn
 
 from ia3_speech import ia3
 from ia3_speech.base import Base
+from ia3_speech.batches import make_batches
 from ia3_speech.features import FeatureCache
 from ia3_speech.search import greedy
 from ia3_speech.training.examples import Example
 from ia3_speech.training.quick import quick
 
 HOLD_EVERY = 5  # every fifth utterance, at least one, is held back
-LIKE = 0.8  # rows shorter than so much of the longest one go into another batch,
-FEWEST = 4  # once the first has so many
+BATCH_SECONDS = 40.0  # of rows that are computed together: longest × number
 
 Row = tuple[int, Example]  # the task's number, and one of its utterances
 
@@ -72,17 +72,11 @@ def batches_of(task: Task, schedule: Schedule) -> int:
     return -(-len(task.learn) // schedule.batch_utterances)
 
 
-def of_like_length(rows: Sequence[Row], most: int | None = None) -> Iterator[list[Row]]:
-    """The rows in batches with little padding, at most `most` in each, the longest first."""
-    batch: list[Row] = []
-    for row in sorted(rows, key=lambda row: -row[1].seconds):
-        shorter = batch and row[1].seconds < LIKE * batch[0][1].seconds
-        if (shorter and len(batch) >= FEWEST) or len(batch) == most:
-            yield batch
-            batch = []
-        batch.append(row)
-    if batch:
-        yield batch
+def of_like_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
+    """The rows in batches of BATCH_SECONDS with little padding, from short to long."""
+    seconds = [example.seconds for _, example in rows]
+    for batch in make_batches(seconds, BATCH_SECONDS, seed=0, epoch=0, shuffle=False):
+        yield [rows[i] for i in batch]
 
 
 class Together:

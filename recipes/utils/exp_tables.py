@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from exp_folder import DEV, GENERAL, System, median_of
+from exp_folder import GENERAL, System, median_of
 from exp_points import curve_rows, trade_off_rows
 from exp_speakers import Comparison, comparisons, is_speakers
 
@@ -25,7 +25,7 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
     groups = {name: list(group) for name, group in groupby(systems, key=lambda one: one.name)}
     shown = {name: median_of(group) if group[0].train else group[0] for name, group in groups.items()}
     texts = []
-    sets = sorted({name for system in systems for name in system.scores} - {DEV, GENERAL})
+    sets = sorted(set(systems[0].scores) - {GENERAL})
     for set_name in sets:
         having = [system for system in shown.values() if set_name in system.scores]
         if "systems" in parts:

@@ -274,24 +274,21 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(results, exp, cap
     assert page.read_text() == filled
 
 
-def test_fill_leaves_a_block_alone_whose_systems_are_elsewhere(results, exp, capsys):
-    """The base is here and the sweep was on another machine: its table is worth more than none."""
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("exp/other", "/exp/other: not there, its block stays as it is\n"),
+        (". training only ia3_rate* other", ": has nothing of ia3_rate* other, its block stays as it is\n"),
+    ],
+)
+def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(results, exp, capsys, block, said):
+    """What was measured on another machine is worth more than nothing."""
     page = exp / "page.md"
-    text = "<!-- results . training only ia3_rate* other -->\nold\n<!-- end of results -->\n"
-    page.write_text(text)
-    results.fill(page)
-    assert page.read_text() == text
-    said = capsys.readouterr().out
-    assert f"{exp}: has nothing of ia3_rate* other, its block stays as it is\n" in said
-
-
-def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(results, exp, capsys):
-    page = exp / "page.md"
-    kept = "<!-- results exp/other -->\nolder numbers\n<!-- end of results -->\n"
+    kept = f"<!-- results {block} -->\nolder numbers\n<!-- end of results -->\n"
     page.write_text(kept)
     results.fill(page)
     assert page.read_text() == kept
-    assert f"{exp}/exp/other: not there, its block stays as it is\n" in capsys.readouterr().out
+    assert f"{exp}{said}" in capsys.readouterr().out
 
 
 def test_fill_takes_some_systems(results, exp, capsys):
