@@ -33,7 +33,7 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None, 
     """Parse the command line for `run` (a function, or a dictionary of sub-commands), call it, exit.
 
     A function of one dataclass gets that dataclass's fields as flags, and `--config FILE` (YAML): a flag
-    goes before the file, the file before the default. A function of `*files` takes any number of words,
+    overrides the file, the file the default. A function of `*files` takes any number of words,
     before, between and after its flags. `run` may return an exit code (int); None is 0. Flags take dashes
     or underscores alike; a flag of type bool stands alone (`--check-audio`) or takes true or false.
     """
@@ -86,7 +86,7 @@ def only_dataclass(run: Callable | dict[str, Callable]) -> type | None:
 def parse(options_class: type, arguments: list[str], module: ModuleType) -> Any:
     """An instance of the dataclass from flags and `--config`. Exits with code 2 on bad flags."""
     parser = parser_of(module, print_config="--print_%s")
-    parser.add_argument("--config", action="config", help="YAML file of options; flags go before it")
+    parser.add_argument("--config", action="config", help="YAML file of options; flags override it")
     parser.add_class_arguments(options_class, as_group=False)
     namespace = parser.parse_args(config_first(arguments))
     names = [field.name for field in dataclasses.fields(options_class)]

@@ -61,7 +61,7 @@ class Options:
         part: 3/8 takes the third of eight shares of the speakers, and gathers nothing
         folds: parts into which a speaker's utterances are dealt; 0: learn from all, decode nothing
         k: learn from at most so many utterances (default: all that the fold leaves)
-        placements: any of key, value, ffn, ffn_output, attention_output
+        placements: a list such as [key,value], of key, value, ffn, ffn_output, attention_output
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
         passes: over a speaker's utterances
         learning_rate: peak rate of AdamW

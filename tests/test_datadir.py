@@ -447,6 +447,15 @@ def test_no_utf8(plain):
     )
 
 
+def test_a_fault_hides_no_other_and_makes_none(plain):
+    (plain / "text").write_bytes(TABLES["text"].encode("latin-1"))
+    (plain / "utt2spk").write_text(TABLES["utt2spk"].replace("bob-1 bob", "bob-1"))
+    with pytest.raises(DataError) as caught:
+        read(plain)
+    said = [line.removeprefix(f"{plain}/").partition(" (")[0] for line in str(caught.value).splitlines()]
+    assert said == ["text:2: not UTF-8", "utt2spk:3: bob-1: 1 fields where 2 are expected"]
+
+
 def test_a_table_that_is_no_file(plain):
     (plain / "utt2dur").mkdir()
     assert refusal(plain, {}) == "{d}/utt2dur: is a folder, where a table is expected (remove it)"
@@ -584,7 +593,10 @@ def test_the_error_lists_all_three_places(tmp_path, monkeypatch):
     assert str(caught.value) == (
         f"corpus/train/wav.scp:1: no such file: wav/a.wav, one of 4 missing; tried {tmp_path}/wav/a.wav, "
         f"{tmp_path}/corpus/wav/a.wav, {tmp_path}/corpus/train/wav/a.wav (correct wav.scp, or run "
-        f'"python -m ia3_speech.datadir fix corpus/train" to drop them)'
+        f'"python -m ia3_speech.datadir fix corpus/train" to drop them)\n'
+        "corpus/train/wav.scp:2: no such file: wav/a.wav\n"
+        "corpus/train/wav.scp:3: no such file: wav/a.wav\n"
+        "corpus/train/wav.scp:4: no such file: wav/a.wav"
     )
 
 

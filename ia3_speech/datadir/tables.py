@@ -22,6 +22,10 @@ class DataError(UserError):
     """A data directory that cannot be used as it is. The message names file, line and cure."""
 
 
+class NotUTF8(DataError):
+    """A file that is there, and holds other bytes than text in UTF-8."""
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     key: str
@@ -73,7 +77,11 @@ def load(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
     space), text that is not UTF-8, keys that are out of order (unless `ordered` is false) or appear twice.
     """
     table, cure = Table(path), fix_hint(path.parent)
-    lines = decode(path).split("\n")
+    try:
+        lines = decode(path).split("\n")
+    except NotUTF8 as error:  # what else is wrong is said with it
+        problems.append(str(error))
+        lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     if lines[-1]:
         problems.append(f"{path}:{len(lines)}: the last line does not end in a newline ({cure})")
     else:
@@ -96,7 +104,8 @@ def decode(path: Path) -> str:
     """The text of a UTF-8 file.
 
     Raises:
-        DataError: it is missing, cannot be read, or is not UTF-8.
+        DataError: it is missing or cannot be read.
+        NotUTF8: naming the line of the first such byte.
     """
     try:
         data = path.read_bytes()
@@ -107,7 +116,7 @@ def decode(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         cure = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {path}"
-        raise DataError(f"{path}:{line}: not UTF-8 ({cure})") from None
+        raise NotUTF8(f"{path}:{line}: not UTF-8 ({cure})") from None
 
 
 def unprintable(line: str) -> str | None:

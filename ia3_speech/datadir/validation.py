@@ -184,7 +184,7 @@ def check(
                     f"{table.path}:{row.line}: {row.key}: {fault} (correct the line, or {fix_hint(folder)})"
                 )
     problems += mismatches(tables)
-    if spk_sort:
+    if spk_sort and speakers_known(tables["utt2spk"]):
         problems += speaker_order(tables["utt2spk"])
     if wav:
         problems += unusable_sources(tables["wav.scp"], allow_pipes)
@@ -218,15 +218,22 @@ def mismatches(tables: dict[str, Table]) -> list[str]:
     expected = {"utterance": utt2spk.keys, "speaker": speakers, "recording": recordings}
     for name, table in tables.items():
         rule = rule_of(name)
+        if rule.by == "speaker" and not speakers_known(utt2spk):
+            continue
         if rule.coverage != "partial" or any(row.key not in expected[rule.by] for row in table):
             leader = segments if segments and rule.by == "recording" else utt2spk
             problems += difference(rule.by, table, leader, expected[rule.by])
     return problems + spk2utt_mismatch(tables)
 
 
+def speakers_known(utt2spk: Table) -> bool:
+    """Whether each line names one speaker: those that do not would look like other faults too."""
+    return all(one_field(row) is None for row in utt2spk)
+
+
 def spk2utt_mismatch(tables: dict[str, Table]) -> list[str]:
     """The first speaker whose line in spk2utt is not what utt2spk says, in its order."""
-    if "spk2utt" not in tables:
+    if "spk2utt" not in tables or not speakers_known(tables["utt2spk"]):
         return []
     utt2spk, spk2utt = tables["utt2spk"], tables["spk2utt"]
     derived: dict[str, dict[str, int]] = {}
@@ -280,9 +287,10 @@ def unusable_sources(wav: Table, allow_pipes: bool) -> list[str]:
         what = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
         cure = "pass --allow-pipes if you trust this file: reading the audio runs them"
         problems.append(f"{wav.path}:{pipes[0].line}: {what} ({cure})")
-    if lost:
-        tried = ", ".join(candidates(lost[0].value, folder))
-        what = f"no such file: {lost[0].value}, one of {len(lost)} missing; tried {tried}"
+    for row in lost[:1]:
+        tried = ", ".join(candidates(row.value, folder))
+        what = f"no such file: {row.value}, one of {len(lost)} missing; tried {tried}"
         cure = f"correct wav.scp, or {fix_hint(folder)} to drop them"
-        problems.append(f"{wav.path}:{lost[0].line}: {what} ({cure})")
+        problems.append(f"{wav.path}:{row.line}: {what} ({cure})")
+    problems += [f"{wav.path}:{row.line}: no such file: {row.value}" for row in lost[1:]]
     return problems

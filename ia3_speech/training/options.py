@@ -23,7 +23,7 @@ class Options:
         out: experiment folder; a killed run in it goes on
         base: mini, a folder, or a hub id
         init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from ones
-        placements: any of key, value, ffn, ffn_output, attention_output
+        placements: a list such as [key,value], of key, value, ffn, ffn_output, attention_output, conv
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
         train_head: train the CTC head too
         learning_rate: peak rate of AdamW; IA³ wants 1e-3 to 5e-2, a LoRA rate does not move it

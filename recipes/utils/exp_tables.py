@@ -13,6 +13,8 @@ from exp_folder import GENERAL, System, median_of
 from exp_points import curve_rows, trade_off_rows
 from exp_speakers import Comparison, comparisons, is_speakers
 
+from ia3_speech.scoring_table import FEW_CLUSTERS
+
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "origin")
 PARTS = (*STANDARD, "training", "tuning")
 MOST_VALUES = 6  # of a label, to be worth a table
@@ -241,6 +243,7 @@ def origin(systems: list[System], sets: list[str]) -> str:
             f"{set_name}: {score['utterances']} utterances, {score['words']} words. In brackets 95 % "
             f"intervals of a bootstrap over {score['ci_clusters']} {score['ci_unit']}s; changes are relative "
             f"to the base on the same draws, negative is better."
+            + (" With so few the intervals are too narrow." if score["ci_clusters"] < FEW_CLUSTERS else "")
         )
         for system in having:
             if test := system.scores[set_name].get("mapsswe"):

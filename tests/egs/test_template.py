@@ -110,12 +110,14 @@ def test_everything_that_is_wrong_is_said_by_line(local, tmp_path):
         "./a.wav,again,training",
         ",five,test",
         "nothing/like.it,six\u200b,test",
+        "a.wav,no, no,test",
     ]
     folder = made(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
     with pytest.raises(UserError) as error:
         prepared(local, folder, tmp_path)
     path = folder / "list.csv"
     assert str(error.value).splitlines() == [
+        f'{path}:8: 4 fields for 3 columns (a text with a comma in it stands in quotation marks: "…")',
         f"{path}:4: no text for c.wav (write what is said, or remove the line)",
         f"{path}:5: ./a.wav stands in line 2 already (remove one of them)",
         f"{path}:5: the split is 'training' (train, dev or test)",

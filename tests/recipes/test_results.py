@@ -144,7 +144,7 @@ the seeds |
 
 - test: 10 utterances, 100 words. In brackets 95 % intervals of a bootstrap over 4 speakers; changes are \
 relative \
-to the base on the same draws, negative is better.
+to the base on the same draws, negative is better. With so few the intervals are too narrow.
 - Matched pairs test (MAPSSWE) of ia3 against the base: 30 segments, z = 2.50, p = 0.012.
 - base: `bash run.sh` (commit abc1234).
 - ia3: `bash run.sh --seeds 3` (commit def5678 with changes).

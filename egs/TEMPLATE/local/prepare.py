@@ -61,8 +61,8 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
         allow_pipes: not used, the corpus holds files
     """
     path = table_of(corpus)
-    rows = read_rows(path)
-    places = check(path, rows)
+    rows, problems = read_rows(path)
+    places = check(path, rows, problems)
     names, utterances, sides = Names(len(rows)), [], {}
     for number, (row, place) in enumerate(zip(rows, places, strict=True)):
         speaker, id = names.take(row.fields.get("speaker", ""), row.fields["file"], number)
@@ -91,11 +91,12 @@ def table_of(corpus: Path) -> Path:
     return found[0]
 
 
-def read_rows(path: Path) -> list[Row]:
-    """The lines of a CSV file by column, in lower case; white space around a field does not count.
+def read_rows(path: Path) -> tuple[list[Row], list[str]]:
+    """The lines of a CSV file by column, in lower case, without the white space around a field; and what is
+    wrong with other lines: they lack fields, have too many, or open a quotation mark.
 
     Raises:
-        UserError: naming the lines that are not UTF-8, lack fields, have too many, or an open quotation mark.
+        UserError: it is not UTF-8, has no good first line, or no other.
     """
     content = path.read_bytes()
     try:
@@ -124,10 +125,10 @@ def read_rows(path: Path) -> list[Row]:
                 problems.append(f"{path}:{start}: {len(fields)} fields for {len(columns)} columns ({cure})")
     except csv.Error as error:
         problems.append(f"{path}:{line}: {error} (a quotation mark in a text is written twice)")
-    raise_if_any(problems)
     if not rows:
+        raise_if_any(problems)
         raise UserError(f"{path}: holds no recording (one a line, below the line with the column names)")
-    return rows
+    return rows, problems
 
 
 def check_columns(path: Path, columns: list[str]) -> list[str]:
@@ -141,15 +142,14 @@ def check_columns(path: Path, columns: list[str]) -> list[str]:
     return columns
 
 
-def check(path: Path, rows: list[Row]) -> list[Path]:
+def check(path: Path, rows: list[Row], problems: list[str]) -> list[Path]:
     """The sound file of each row, an absolute path.
 
     Raises:
-        DataError: naming the lines whose file is missing or named before, whose text is empty or does not
-            print, or whose split is none.
+        DataError: with `problems`, and naming the lines whose file is missing or named before, whose text is
+            empty or does not print, or whose split is none.
     """
-    problems: list[str] = []
-    places: list[Path] = []
+    problems, places = list(problems), []
     lines: dict[Path, int] = {}
     for row in rows:
         where, name, text = f"{path}:{row.line}", row.fields["file"], row.fields["text"]
