@@ -27,6 +27,7 @@ prepare="local/prepare.py"
 base=mini
 init_adapter=""
 init_name=""
+init_config=""
 folds=4
 k=15
 seeds=1
@@ -60,6 +61,7 @@ help_message="Usage: bash run.sh [options]        (in egs/speaker_adaptation; th
   --seeds N             adaptations of each kind, with seeds 1 to N [$seeds]
   --nj N                jobs, each with a share of the speakers [$nj]
   --adapt-config FILE   YAML of python -m ia3_speech.speakers [$adapt_config]
+  --init-config FILE    the same for the start from --init-adapter [what --adapt-config says]
   --adapt-opts OPTS     further options of it, such as '--passes 5'; give the --variant a name too
   --text-opts OPTS      '--drop-chars', '--on-error skip', for texts that the base can't write or has no time for
   --variant NAME        appended to the systems' names, in tables and below exp/
@@ -97,7 +99,10 @@ corpus=$(place "$corpus")
 base=$(place "$base")
 adapt_config=$(place "$adapt_config")
 [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
-[[ -r $adapt_config ]] || fail "there is no configuration $adapt_config"
+init_config=$(place "${init_config:-$adapt_config}")
+for file in "$adapt_config" "$init_config"; do
+  [[ -r $file ]] || fail "there is no configuration $file"
+done
 corpus_name=${corpus_name:-$(basename "$corpus")}
 [[ $size == full ]] || { corpus_name+=_small; adapt_opts="$small_opts $adapt_opts"; }
 pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
@@ -174,8 +179,9 @@ done
 # ---- 5: the adapters
 system() { echo "from_$1_k$2${variant:+_$variant}"; } # START K
 adapted() { echo "$exp/$(system "$1" "$2")_seed$3"; } # START K SEED
+config_of() { if [[ $1 == base ]]; then echo "$adapt_config"; else echo "$init_config"; fi; } # START
 adapt_key() { # START K; not of the seed, so that seeds of other inputs can be told
-  key.py "$(key_of "$1")" "k=$2" "folds=$folds" "$data/test" "$adapt_config" "opts=$adapt_opts" "$text_opts"
+  key.py "$(key_of "$1")" "k=$2" "folds=$folds" "$data/test" "$(config_of "$1")" "opts=$adapt_opts" "$text_opts"
 }
 
 # adapt START K SEED: in nj jobs, each with its share of the speakers, which goes on where it was after a kill; then
@@ -194,7 +200,7 @@ adapt() {
   mkdir -p "$out"
   echo "$stage_key" >"$out/.key"
   command=(python -m ia3_speech.speakers)
-  command+=(--config "$adapt_config" --base "$base" --data "$data/test" --out "$out")
+  command+=(--config "$(config_of "$1")" --base "$base" --data "$data/test" --out "$out")
   command+=(--decode-dir "$out/decode_greedy_test" --folds "$folds" --k "$2" --seed "$3")
   [[ $1 == base ]] || command+=(--init-adapter "$init_adapter")
   # shellcheck disable=SC2206

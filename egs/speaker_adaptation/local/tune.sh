@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# What conf/speakers.yaml stands on: learning rates and passes, tried on speakers whom nothing is tested on: those of
+# What conf/speakers.yaml and conf/from_adapter.yaml stand on: learning rates and passes, tried on speakers whom nothing is tested on: those of
 # speechocean762's published train speakers who are held out. Nothing of the test speakers is read.
 #
 #   bash local/tune.sh --corpus DIR                            from the base
 #   bash local/tune.sh --corpus DIR --init-adapter mandarin    from the accent's adapter as well
 #
 # Each pair says first how long it takes; what is done is not done again. The table at the end has the best first; put
-# its values into conf/speakers.yaml. Other options: --rates '2e-3 5e-3', --passes '4 8', --k, --opts (further ones of
+# its values into the two files. Other options: --rates '2e-3 5e-3', --passes '4 8', --k, --opts (further ones of
 # python -m ia3_speech.speakers for all of them, such as '--precision bf16'), and --size, --base, --nj, --work-dir as
 # run.sh has them.
 set -euo pipefail
