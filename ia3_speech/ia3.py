@@ -211,9 +211,10 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     """Freeze `model`, put vectors of ones into it, return it: its logits are bit for bit what they were.
 
     Only the vectors (and the head with `train_head`) require gradients. LayerDrop is switched off, since it
-    leaves vectors without a gradient; so is the gradient of the convolutional front end's weights. Batch
-    norms keep their running statistics even where `model.train()` is called. WavLM's attention gives way to
-    one that calls its projections (see `wavlm`): equal bit for bit on one row, within rounding on several.
+    leaves vectors without a gradient; so is the gradient of the convolutional front end's weights. Gradient
+    checkpointing works, re-entrant or not. Batch norms keep their running statistics even where
+    `model.train()` is called. WavLM's attention gives way to one that calls its projections (see `wavlm`):
+    equal bit for bit on one row, within rounding on several.
 
     Args:
         model: a transformers CTC model; changed in place.
@@ -242,6 +243,12 @@ def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> N
     refuse_merged(model)
     model.requires_grad_(False)
     freeze_front_end(model)
+    stacks = [layers_of(model)[0]]
+    if "conv" in config.placements:
+        stacks.append(path_in(model, kind_of(model).convolutions))
+    for path in stacks:
+        encoder = model.get_submodule(path.rpartition(".")[0])
+        encoder.register_forward_pre_hook(let_gradients_in, with_kwargs=True)
     for place in wanted:
         make_explicit(model, place)
         module = model.get_submodule(place.module)
@@ -284,6 +291,24 @@ def keep_still(module: nn.Module, _args: tuple) -> None:
     module.eval()
 
 
+def let_gradients_in(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Re-entrant gradient checkpointing computes none in a layer whose input wants none, and the input of a
+    frozen base's first layer doesn't: let it want one. Without such checkpointing nothing changes."""
+    if not (module.training and torch.is_grad_enabled() and checkpoints_reentrantly(module)):
+        return args, kwargs
+
+    def wanting(x: Any) -> Any:
+        plain = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
+        return x if plain else x.detach().requires_grad_().clone()  # no leaf: some encoders write into it
+
+    return tuple(map(wanting, args)), {name: wanting(x) for name, x in kwargs.items()}
+
+
+def checkpoints_reentrantly(module: nn.Module) -> bool:
+    on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
+    return any(getattr(m._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", True) for m in on)
+
+
 def make_explicit(model: nn.Module, place: Place) -> None:
     """Where the kind's attention computes around its projections, let it call them."""
     parent = model.get_submodule(place.module.rpartition(".")[0])
@@ -300,8 +325,10 @@ def detach(model: nn.Module) -> nn.Module:
         inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key, hook in list(hooks.items()):
-                if hook is keep_still or getattr(hook, "__self__", None) in inside.values():
+                ours = hook in (keep_still, let_gradients_in)
+                if ours or getattr(hook, "__self__", None) in inside.values():
                     del hooks[key]
+                    module._forward_pre_hooks_with_kwargs.pop(key, None)
         for name in [*inside, *(explicit & vars(module).keys())]:
             delattr(module, name)
     if getattr(model, "ia3_head", None):

@@ -131,6 +131,42 @@ def test_every_vector_is_alive_and_gets_a_gradient_and_nothing_else_moves(model)
     assert not any(getattr(module, "layerdrop", 0) for module in model.modules())
 
 
+@each(CONVOLUTIONAL)
+def test_training_does_not_go_back_through_the_frozen_convolutions(model):
+    """Catches PEFT's fault 4: as users write it, it computes gradients there, which nobody uses."""
+    attach(model, check=False)
+    asked: list[bool] = []
+    path = KINDS[model.config.model_type].convolutions.format(body=model.base_model_prefix)
+    for layer in model.get_submodule(path):
+        layer.register_forward_hook(lambda _m, _a, output: asked.append(output.requires_grad))
+    model.train()
+    assert model(**sound(model)).logits.requires_grad
+    assert len(asked) == 3 and not any(asked)
+    for layer in model.get_submodule(path):
+        layer._forward_hooks.clear()
+
+
+@each()
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_changes_no_gradient(model, reentrant):
+    """Catches PEFT's fault 5: with a frozen front end re-entrant checkpointing crashes."""
+    attach(model, everything(model), check=False)
+    shake(model)
+    found = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        model.train()
+        torch.manual_seed(0)
+        np.random.seed(0)
+        model(**sound(model)).logits.square().mean().backward()
+        found.append([parameter.grad.clone() for _, parameter in trainable(model)])
+        model.zero_grad()
+    model.gradient_checkpointing_disable()
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
 @each()
 def test_rows_of_a_batch_can_have_vectors_of_their_own(model):
     """Catches PEFT's fault 1: in a mixed batch every row gets the active adapter's vectors."""
