@@ -212,7 +212,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 
     Only the vectors (and the head with `train_head`) require gradients. LayerDrop is switched off, since it
     leaves vectors without a gradient; so is the gradient of the convolutional front end's weights. Gradient
-    checkpointing works, re-entrant or not. Batch norms keep their running statistics even where
+    checkpointing works, re-entrant or not (WavLM: not). Batch norms keep their running statistics even where
     `model.train()` is called. WavLM's attention gives way to one that calls its projections (see `wavlm`):
     equal bit for bit on one row, within rounding on several.
 
@@ -293,9 +293,18 @@ def keep_still(module: nn.Module, _args: tuple) -> None:
 
 def let_gradients_in(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
     """Re-entrant gradient checkpointing computes none in a layer whose input wants none, and the input of a
-    frozen base's first layer doesn't: let it want one. Without such checkpointing nothing changes."""
+    frozen base's first layer doesn't: let it want one. Without such checkpointing nothing changes.
+
+    Raises:
+        AdapterError: for WavLM, which it never comes back from, with or without vectors (transformers 5.24).
+    """
     if not (module.training and torch.is_grad_enabled() and checkpoints_reentrantly(module)):
         return args, kwargs
+    if getattr(getattr(module, "config", None), "model_type", "") == "wavlm":
+        raise AdapterError(
+            "WavLM's layers share a position bias, with which re-entrant gradient checkpointing never ends "
+            "(model.gradient_checkpointing_enable({'use_reentrant': False}))"
+        )
 
     def wanting(x: Any) -> Any:
         plain = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
