@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,12 @@ def replacing(path: Path | str) -> Iterator[Path]:
             new.replace(path)
     finally:
         shutil.rmtree(room, ignore_errors=True)
+
+
+def stranger(folder: Path | str, ours: Callable[[Path], bool]) -> str | None:
+    """The name of something in `folder` that isn't ours and that replacing the folder would delete."""
+    found = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    return next((entry.name for entry in found if not entry.name.startswith(".") and not ours(entry)), None)
 
 
 def flush(path: Path, mode: int) -> None:

@@ -17,7 +17,7 @@ that a batch could change, and an utterance's features take the place of the fro
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from ia3_speech import int8
-from ia3_speech.audio import SAMPLE_RATE
+from ia3_speech.audio import SAMPLE_RATE, resample
 from ia3_speech.cli import UserError
 from ia3_speech.fingerprints import describe as describe
 from ia3_speech.fingerprints import fingerprint
@@ -99,6 +99,10 @@ class Base:
 
     def prepare(self, wave: np.ndarray) -> torch.Tensor:
         """(samples,) → what the base's processor makes of it: (samples,) normalised, or (frames, mels)."""
+        return self.processed(wave).to(self.device)
+
+    def processed(self, wave: np.ndarray) -> torch.Tensor:
+        """The same on the CPU, so that a data loader's processes may do it."""
         extractor = self.processor.feature_extractor
         made = extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
         values = made[self.input.argument][0]
@@ -108,7 +112,7 @@ class Base:
                 values = values[: fewest(self.frames(len(values)) + 1, self.kernels) - 1]
         elif "attention_mask" in made:
             values = values[made["attention_mask"][0].bool()]
-        return values.to(self.device, self.model.dtype)
+        return values.to(self.model.dtype)
 
     def batch(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """What `prepare` gave, row by row → the model's arguments: padded with zeros, and the mask."""
@@ -207,18 +211,25 @@ class Base:
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`).
 
-        rows: `audio`, (samples,) at 16 kHz or what `datasets` decodes ({"array": …}), and `text`, which is
-        normalised as in our own training. Gives the model's input and mask (input_values and attention_mask
-        (batch, samples), say), and labels (batch, characters) padded with −100. Raises VocabularyError for a
-        character the base can't write.
+        rows: `audio`, (samples,) at 16 kHz or what `datasets` decodes, whose rate may be any, and `text`,
+        which is normalised as in our own training. Gives the model's input and mask (input_values and
+        attention_mask (batch, samples), say), and labels (batch, characters) padded with −100. Raises
+        VocabularyError for a character the base can't write.
         """
-        waves = [
-            np.asarray(r["audio"]["array"] if isinstance(r["audio"], dict) else r["audio"]) for r in rows
-        ]
-        values = [self.prepare(wave.astype(np.float32)).cpu() for wave in waves]
-        labels = [torch.tensor(self.vocabulary.encode(normalize(row["text"]))) for row in rows]
+        values = [self.processed(wave_of(row["audio"])) for row in rows]
+        written = [self.vocabulary.encode(normalize(row["text"])) for row in rows]
+        labels = [torch.tensor(ids, dtype=torch.long) for ids in written]
         pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
         return self.batch(values) | {"labels": pad(labels, padding_value=-100)}
+
+
+def wave_of(audio: Any) -> np.ndarray:
+    """(samples,) float32 at 16 kHz, of such numbers or of what `datasets` decodes: ["array"], (samples,) or
+    (channels, samples), and ["sampling_rate"]."""
+    if isinstance(audio, np.ndarray | torch.Tensor | list | tuple):
+        return np.asarray(audio, dtype=np.float32)
+    wave = np.asarray(audio["array"], dtype=np.float32)
+    return resample(wave.mean(0) if wave.ndim == 2 else wave, audio["sampling_rate"], SAMPLE_RATE)
 
 
 class Caught(Exception):
@@ -302,9 +313,10 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         device: a torch device; None takes CUDA where there is one.
 
     Raises:
-        BaseError: not found (with the places looked at), not a CTC model, or without a tokenizer.
+        BaseError: not found (with the places looked at), not a CTC model, without a tokenizer, or a weight is
+            missing, which transformers would draw at random (the head of a base that was never fine-tuned).
     """
-    from transformers import AutoModelForCTC, AutoProcessor
+    from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Processor
     from transformers.utils import logging as transformers_logging
 
     source = str(MINI) if str(name) == "mini" else str(name)
@@ -319,14 +331,18 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     transformers_logging.disable_progress_bar()
     try:
         options = {"local_files_only": local, "dtype": DTYPES[dtype], "use_safetensors": True}
-        model = AutoModelForCTC.from_pretrained(source, **options)
-        processor = AutoProcessor.from_pretrained(source, local_files_only=local)
-    except (OSError, ValueError, KeyError) as error:
+        model, report = AutoModelForCTC.from_pretrained(source, output_loading_info=True, **options)
+        try:
+            processor = AutoProcessor.from_pretrained(source, local_files_only=local)
+        except ImportError:  # with a language model, for which pyctcdecode is wanted; search is greedy here
+            processor = Wav2Vec2Processor.from_pretrained(source, local_files_only=local)
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise BaseError(cannot_load(name, source, error)) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
+    complete(model, report["missing_keys"], name)
     device = device or ("cuda" if torch.cuda.is_available() and not in_int8 else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.
     name = str(Path(source).resolve()) if local and source != str(MINI) else str(name)
@@ -335,6 +351,22 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         int8.quantise(made.model, layers_of(made.model)[1])
         made.fingerprint = fingerprint(made.model)
     return made
+
+
+def complete(model: nn.Module, missing: Iterable[str], name: str | Path) -> None:
+    """Many published CTC checkpoints lack the vector that masked frames get in training: it is drawn with one
+    seed, so that a run that goes on has the same. Raises BaseError where another weight is missing."""
+    masks = {key for key in missing if key.rpartition(".")[2] == "masked_spec_embed"}
+    if lost := sorted(set(missing) - masks):
+        raise BaseError(
+            f"{name}: the checkpoint lacks {', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}, so it is no "
+            f"recogniser (take one that was fine-tuned with CTC)"
+        )
+    for key in masks:
+        mask = model.get_parameter(key)
+        drawn = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            mask.copy_(drawn)
 
 
 def cannot_load(name: str | Path, source: str, error: Exception) -> str:

@@ -17,6 +17,7 @@ weights and the base's state dictionary stay as they are.
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from types import MethodType
 from typing import Any
 
@@ -121,12 +122,6 @@ class IA3Vector(nn.Module):
             factor = factor[:, None] if self.rows is None else factor.transpose(1, 2)
         return (x * factor).to(x.dtype)
 
-    def scale_input(self, _module: nn.Module, args: tuple) -> tuple:
-        return (self.scale(args[0]), *args[1:])
-
-    def scale_output(self, _module: nn.Module, _args: tuple, output: torch.Tensor) -> torch.Tensor:
-        return self.scale(output)
-
     def _apply(self, fn, recurse: bool = True):
         """`model.half()` or `.to("cuda")` moves l and leaves it in fp32."""
         exact = self.l.detach()
@@ -137,6 +132,15 @@ class IA3Vector(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.place.placement}, layer {self.place.layer}, {self.l.numel()} numbers"
+
+
+def scale_input(name: str, module: nn.Module, args: tuple) -> tuple:
+    """By the vector that `module` has: in a copy of it (nn.DataParallel makes them) that is the copy's."""
+    return (getattr(module, name).scale(args[0]), *args[1:])
+
+
+def scale_output(name: str, module: nn.Module, _args: tuple, output: torch.Tensor) -> torch.Tensor:
+    return getattr(module, name).scale(output)
 
 
 def kind_of(model: nn.Module) -> Kind:
@@ -253,11 +257,12 @@ def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> N
         make_explicit(model, place)
         module = model.get_submodule(place.module)
         vector = IA3Vector(width_of(model, place), place, module.weight.device)
-        module.add_module(PREFIX + place.placement, vector)
+        name = PREFIX + place.placement
+        module.add_module(name, vector)
         if place.side == "in":
-            module.register_forward_pre_hook(vector.scale_input)
+            module.register_forward_pre_hook(partial(scale_input, name))
         else:
-            module.register_forward_hook(vector.scale_output)
+            module.register_forward_hook(partial(scale_output, name))
     model.ia3_config = config
     model.ia3_head = None
     if config.train_head:
@@ -334,8 +339,7 @@ def detach(model: nn.Module) -> nn.Module:
         inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key, hook in list(hooks.items()):
-                ours = hook in (keep_still, let_gradients_in)
-                if ours or getattr(hook, "__self__", None) in inside.values():
+                if getattr(hook, "func", hook) in (scale_input, scale_output, keep_still, let_gradients_in):
                     del hooks[key]
                     module._forward_pre_hooks_with_kwargs.pop(key, None)
         for name in [*inside, *(explicit & vars(module).keys())]:

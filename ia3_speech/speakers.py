@@ -167,6 +167,14 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < smallest:
             raise UserError(f"{name} is {value}, and has to be at least {smallest}")
+    for name, bad in {
+        "learning_rate": not options.learning_rate > 0,
+        "warmup": not 0 <= options.warmup < 1,
+        "clip": not options.clip > 0,
+        "speeds": not options.speeds or any(not 0.5 <= s <= 2 for s in options.speeds),
+    }.items():
+        if bad:
+            raise UserError(f"{name} is {getattr(options, name)}: see --help for what it may be")
     if options.folds == 1:
         raise UserError("folds is 1, which leaves nothing to learn from (take 2 or more, or 0 for no test)")
     if "conv" in options.placements:
@@ -242,6 +250,8 @@ def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCach
         options.passes, options.learning_rate, options.warmup, options.clip, options.batch_utterances,
         options.seed, options.precision, tuple(options.speeds),
     )  # fmt: skip
+    speakers = dict.fromkeys(job.speaker for job in jobs)
+    labels = {one: arithmetic.labels_after(options.init_adapter, {"speaker": one}) for one in speakers}
     origin = {v: v.l.detach().clone() for v in ia3.vectors(base.model).values()}
     groups = list(groups_of(jobs, schedule, options.together))
     if groups:
@@ -255,7 +265,8 @@ def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCach
         texts = decoded(trained, group)
         for number, job in enumerate(group):
             trained.take(number)
-            save(base, job, options, key, texts[number], (time.monotonic() - tick) / len(group))
+            seconds = (time.monotonic() - tick) / len(group)
+            save(base, job, options, key, labels[job.speaker], texts[number], seconds)
             bar.update()
     bar.close()
 
@@ -312,9 +323,16 @@ def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
 
 
 def save(
-    base: Base, job: Adaptation, options: Options, key: str, texts: dict[str, str], seconds: float
+    base: Base,
+    job: Adaptation,
+    options: Options,
+    key: str,
+    labels: dict[str, str],
+    texts: dict[str, str],
+    seconds: float,
 ) -> None:
     """The adapter, then task.json: where that stands, the adapter is whole."""
+    (job.folder / "task.json").unlink(missing_ok=True)  # of another adapter, if there was one
     losses = [round(loss, 6) if math.isfinite(loss) else None for loss in job.task.losses]
     record = {
         "key": key,
@@ -333,7 +351,7 @@ def save(
         )
     files.save_adapter(
         base.model, job.folder / "adapter", base=base,
-        labels=arithmetic.labels_after(options.init_adapter, {"speaker": job.speaker}),
+        labels=labels,
         training={name: record[name] for name in ("fold", "learnt_from", "held_back_losses", "best_pass")}
         | {"data": str(options.data), "init_adapter": options.init_adapter},
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """base: found, fingerprinted, and a row alone equals that row in a batch, for each kind of encoder."""
 
 import json
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -193,6 +194,35 @@ def test_bases_that_are_none(tiny_model, processor, tmp_path):
         load_base(tmp_path, dtype="int4")
     with pytest.raises(BaseError, match="not a CTC model with a tokenizer"):
         make_base(tiny_model().wav2vec2, processor, "body alone")
+
+
+def drop(folder, name: str) -> None:
+    """The checkpoint without one of its tensors."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    del tensors[name]
+    save_file(tensors, file, {"format": "pt"})
+
+
+def test_a_checkpoint_without_a_head_is_refused(tiny_folder):
+    """transformers draws what is missing at random, another one each time, and only warns."""
+    drop(tiny_folder, "lm_head.weight")
+    with pytest.raises(BaseError, match=r"lacks lm_head.weight, so it is no recogniser \(take one"):
+        load_base(tiny_folder)
+
+
+def test_the_vector_of_masked_frames_is_the_same_each_time(tiny_folder):
+    drop(tiny_folder, "wav2vec2.masked_spec_embed")
+    one, other = (load_base(tiny_folder).body.masked_spec_embed for _ in range(2))
+    assert torch.equal(one, other) and 0 < float(one.min()) < float(one.max()) < 1
+
+
+@pytest.mark.skipif(bool(find_spec("pyctcdecode")), reason="pyctcdecode is there")
+def test_a_processor_with_a_language_model_needs_nothing_more(tiny_folder):
+    file = tiny_folder / "processor_config.json"
+    record = json.loads(file.read_text()) | {"processor_class": "Wav2Vec2ProcessorWithLM"}
+    file.write_text(json.dumps(record))
+    assert type(load_base(tiny_folder).processor).__name__ == "Wav2Vec2Processor"
 
 
 def test_word_pieces_that_the_tokenizer_cannot_cut_are_refused(tiny_model, processor, tmp_path):

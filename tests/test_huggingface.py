@@ -58,6 +58,19 @@ def test_collate_normalises_and_pads(tiny_base):
     assert batch["input_values"].shape == (2, 5) and batch["input_values"][1, 3:].tolist() == [0, 0]
 
 
+def test_collate_takes_what_datasets_decodes_at_any_rate(tiny_base):
+    """datasets from 4 on gives a decoder, which has these two keys and is no dictionary."""
+
+    class Decoder:
+        def __getitem__(self, key):
+            return {"array": np.stack([np.ones(4_800), np.zeros(4_800)]), "sampling_rate": 48_000}[key]
+
+    base = tiny_base()
+    batch = base.collate([{"audio": Decoder(), "text": "?!"}, {"audio": np.ones(1_600), "text": "a"}])
+    assert batch["input_values"].shape == (2, 1_600) and bool(batch["attention_mask"].all())
+    assert batch["labels"].dtype == torch.long and batch["labels"].tolist() == [[-100], [3]]
+
+
 def test_the_shipped_base_works_without_us(base_folder, shared_data):
     """AutoProcessor, from_pretrained and the pipeline, on real speech; the same text as ours."""
     from transformers import AutoModelForCTC, AutoProcessor, pipeline

@@ -125,6 +125,21 @@ def test_half_and_to_leave_the_vectors_in_fp32(tiny_model):
         assert vector.l.dtype == torch.float32 and torch.equal(vector.l, exact[name])
 
 
+def test_a_replica_takes_its_own_vectors(tiny_model):
+    """nn.DataParallel, which transformers' Trainer takes by itself on several GPUs, copies like this."""
+    model = attach(tiny_model(), check=False)
+    shake(model)
+    name, vector = next(iter(vectors(model).items()))
+    module = model.get_submodule(name.rpartition(".")[0])
+    replica, own = module._replicate_for_data_parallel(), vector._replicate_for_data_parallel()
+    for parameter in ("weight", "bias"):
+        setattr(replica, parameter, getattr(module, parameter))
+    own.l = torch.zeros_like(vector.l)
+    replica._modules = dict(module._modules) | {name.rpartition(".")[2]: own}
+    x = torch.randn(1, 5, 32)
+    assert bool(module(x).any()) and not bool(replica(x).any())
+
+
 def test_a_deep_copy_is_independent(tiny_model):
     model = attach(tiny_model(), IA3Config(("key", "ffn")))
     twin = copy.deepcopy(model)

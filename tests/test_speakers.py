@@ -207,6 +207,8 @@ def test_from_another_adapter_with_its_placements(place):
         ({"placements": ["conv"]}, "conv vectors stand below"),
         ({"part": "3/2"}, "part is '3/2': write 3/8"),
         ({"folds": 8, "k": None, "passes": 0}, "passes is 0"),
+        ({"warmup": 1.0}, "warmup is 1.0: see --help"),
+        ({"speeds": [0.0]}, "speeds is"),
     ],
 )
 def test_what_cannot_be_meant(place, changes, message):

@@ -21,9 +21,10 @@ from torch import nn
 
 import ia3_speech
 from ia3_speech import atomic, base, ia3
-from ia3_speech.adapters import card
+from ia3_speech.adapters import card, store
 from ia3_speech.adapters.folder import (
     CARD,
+    FILES,
     METADATA,
     OWN_WEIGHTS,
     PEFT_CONFIG,
@@ -145,7 +146,7 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
     """Write an adapter of `model`'s base as a folder, in one step. Its metadata must be there.
 
     Raises:
-        AdapterError: a number is not finite.
+        AdapterError: a number is not finite; the folder holds something else than an adapter.
     """
     from safetensors.torch import save_file
 
@@ -153,6 +154,10 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
     broken = [name for name, tensor in numbers.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise AdapterError(f"not saved: {', '.join(broken[:5])} holds NaN or infinite numbers")
+    if other := atomic.stranger(folder, lambda entry: entry.name in (*FILES, store.RECORD)):
+        raise AdapterError(
+            f"{folder}: holds {other} and is to be replaced (take {folder}/adapter, or another)"
+        )
     metadata = asdict(adapter.metadata)
     metadata["created"] = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     express = peft_can_express(model, adapter)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ class MetricsLog:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
+            log.flush()
+            os.fsync(log.fileno())  # before the checkpoint that counts on it
 
     def size(self) -> int:
         return self.file.stat().st_size if self.file.exists() else 0

@@ -67,6 +67,18 @@ def test_an_adapter_takes_the_place_of_another(tiny_model, tmp_path):
 # ---- what stands beside the tensors
 
 
+def test_nothing_else_is_deleted_with_an_older_adapter(tiny_model, tmp_path):
+    model = attach(tiny_model())
+    save_adapter(model, tmp_path / "hf")
+    (tmp_path / "hf" / "checkpoint-100").mkdir()
+    with pytest.raises(
+        AdapterError, match=r"hf: holds checkpoint-100 and is to be replaced \(take .*hf/adapter"
+    ):
+        save_adapter(model, tmp_path / "hf")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["hf"]
+    assert (tmp_path / "hf" / "checkpoint-100").is_dir()
+
+
 def test_labels_scores_and_the_base_come_back(tiny_base, tmp_path):
     base = tiny_base()
     adapted(base.model, ("key",))
