@@ -256,6 +256,12 @@ def test_each_utterance_is_tested_once_by_an_adapter_that_never_heard_it(ran):
         assert {line.split()[0] for line in lines} == everybody
 
 
+@pytest.mark.parametrize(("start", "rate"), [("base", "0.02"), ("speaker01", "0.01")])
+def test_a_start_from_an_adapter_has_its_own_rate(ran, start, rate):
+    record = (ran["exp"] / f"from_{start}_k3_seed1/config.yaml").read_text()
+    assert f"learning_rate: {rate}\n" in record
+
+
 def test_how_long_it_takes_is_said_before_it_starts(ran):
     lines = ran["first"].splitlines()
     assert "stage 5, 2 runs: together about 1.6 times what the first takes" in lines
