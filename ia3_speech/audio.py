@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -246,6 +246,15 @@ def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     import soxr
 
     return soxr.resample(wave.astype(np.float32, copy=False), rate, new_rate)
+
+
+def wave_of(audio: Any) -> np.ndarray:
+    """(samples,) float32 at 16 kHz, of such numbers or of what `datasets` decodes: ["array"], (samples,) or
+    (channels, samples), and ["sampling_rate"]."""
+    if isinstance(audio, np.ndarray | list | tuple) or hasattr(audio, "shape"):
+        return np.asarray(audio, dtype=np.float32)
+    wave = np.asarray(audio["array"], dtype=np.float32)
+    return resample(wave.mean(0) if wave.ndim == 2 else wave, audio["sampling_rate"], SAMPLE_RATE)
 
 
 def opened(source: Path | str | BinaryIO):

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from ia3_speech import int8
-from ia3_speech.audio import SAMPLE_RATE, resample
+from ia3_speech.audio import SAMPLE_RATE, wave_of
 from ia3_speech.cli import UserError
 from ia3_speech.fingerprints import describe as describe
 from ia3_speech.fingerprints import fingerprint
@@ -221,15 +221,6 @@ class Base:
         labels = [torch.tensor(ids, dtype=torch.long) for ids in written]
         pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
         return self.batch(values) | {"labels": pad(labels, padding_value=-100)}
-
-
-def wave_of(audio: Any) -> np.ndarray:
-    """(samples,) float32 at 16 kHz, of such numbers or of what `datasets` decodes: ["array"], (samples,) or
-    (channels, samples), and ["sampling_rate"]."""
-    if isinstance(audio, np.ndarray | torch.Tensor | list | tuple):
-        return np.asarray(audio, dtype=np.float32)
-    wave = np.asarray(audio["array"], dtype=np.float32)
-    return resample(wave.mean(0) if wave.ndim == 2 else wave, audio["sampling_rate"], SAMPLE_RATE)
 
 
 class Caught(Exception):

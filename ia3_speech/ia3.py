@@ -25,6 +25,7 @@ import torch
 from torch import nn
 
 from ia3_speech.cli import UserError
+from ia3_speech.frozen import freeze_front_end, keep_still, let_gradients_in
 from ia3_speech.kinds import KINDS, PLACEMENTS, Kind
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
@@ -274,53 +275,6 @@ def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> N
 def width_of(model: nn.Module, place: Place) -> int:
     """How many numbers a vector has there."""
     return model.get_submodule(place.module).weight.shape[place.weight_axis]
-
-
-def freeze_front_end(model: nn.Module) -> None:
-    """No gradient for the convolutions (transformers asks for one in training), no LayerDrop, still norms.
-
-    Vectors that stand between the convolutions get theirs all the same.
-    """
-    if hasattr(model, "freeze_feature_encoder"):
-        model.freeze_feature_encoder()
-    for module in model.modules():
-        for owner in (module, getattr(module, "config", None)):
-            if getattr(owner, "layerdrop", 0):
-                owner.layerdrop = 0.0
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.register_forward_pre_hook(keep_still)
-
-
-def keep_still(module: nn.Module, _args: tuple) -> None:
-    """A frozen batch norm uses, and keeps, its running statistics: `model.train()` would move the base."""
-    module.eval()
-
-
-def let_gradients_in(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Re-entrant gradient checkpointing computes none in a layer whose input wants none, and the input of a
-    frozen base's first layer doesn't: let it want one. Without such checkpointing nothing changes.
-
-    Raises:
-        AdapterError: for WavLM, which it never comes back from, with or without vectors (transformers 5.24).
-    """
-    if not (module.training and torch.is_grad_enabled() and checkpoints_reentrantly(module)):
-        return args, kwargs
-    if getattr(getattr(module, "config", None), "model_type", "") == "wavlm":
-        raise AdapterError(
-            "WavLM's layers share a position bias, with which re-entrant gradient checkpointing never ends "
-            "(model.gradient_checkpointing_enable({'use_reentrant': False}))"
-        )
-
-    def wanting(x: Any) -> Any:
-        plain = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
-        return x if plain else x.detach().requires_grad_().clone()  # no leaf: some encoders write into it
-
-    return tuple(map(wanting, args)), {name: wanting(x) for name, x in kwargs.items()}
-
-
-def checkpoints_reentrantly(module: nn.Module) -> bool:
-    on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
-    return any(getattr(m._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", True) for m in on)
 
 
 def make_explicit(model: nn.Module, place: Place) -> None:

@@ -167,14 +167,7 @@ def check(options: Options) -> None:
         value = getattr(options, name)
         if value is not None and value < smallest:
             raise UserError(f"{name} is {value}, and has to be at least {smallest}")
-    for name, bad in {
-        "learning_rate": not options.learning_rate > 0,
-        "warmup": not 0 <= options.warmup < 1,
-        "clip": not options.clip > 0,
-        "speeds": not options.speeds or any(not 0.5 <= s <= 2 for s in options.speeds),
-    }.items():
-        if bad:
-            raise UserError(f"{name} is {getattr(options, name)}: see --help for what it may be")
+    training_options.check(as_training(options))
     if options.folds == 1:
         raise UserError("folds is 1, which leaves nothing to learn from (take 2 or more, or 0 for no test)")
     if "conv" in options.placements:
@@ -323,14 +316,9 @@ def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
 
 
 def save(
-    base: Base,
-    job: Adaptation,
-    options: Options,
-    key: str,
-    labels: dict[str, str],
-    texts: dict[str, str],
+    base: Base, job: Adaptation, options: Options, key: str, labels: dict[str, str], texts: dict[str, str],
     seconds: float,
-) -> None:
+) -> None:  # fmt: skip
     """The adapter, then task.json: where that stands, the adapter is whole."""
     (job.folder / "task.json").unlink(missing_ok=True)  # of another adapter, if there was one
     losses = [round(loss, 6) if math.isfinite(loss) else None for loss in job.task.losses]
