@@ -243,8 +243,8 @@ def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCach
         options.passes, options.learning_rate, options.warmup, options.clip, options.batch_utterances,
         options.seed, options.precision, tuple(options.speeds),
     )  # fmt: skip
-    speakers = dict.fromkeys(job.speaker for job in jobs)
-    labels = {one: arithmetic.labels_after(options.init_adapter, {"speaker": one}) for one in speakers}
+    names = {job.speaker for job in jobs}
+    labels = {name: arithmetic.labels_after(options.init_adapter, {"speaker": name}) for name in names}
     origin = {v: v.l.detach().clone() for v in ia3.vectors(base.model).values()}
     groups = list(groups_of(jobs, schedule, options.together))
     if groups:

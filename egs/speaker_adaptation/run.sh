@@ -21,8 +21,8 @@ corpus="--corpus espeak" prepare="local/prepare.py${speakers:+ --speakers $speak
 [[ $speakers != train ]] || corpus+=" --corpus-name speechocean762_train"
 
 # Method: IA³ vectors alone; passes and learning rate are fixed beforehand, for a start from the base (conf/speakers.yaml)
-# and from an adapter, which needs smaller steps (conf/from_adapter.yaml). Every fifth utterance
-# of those to adapt on is held back and judged by CTC loss; where it doesn't improve, the start is kept.
+# and from an adapter, which needs smaller steps (conf/from_adapter.yaml). Every fifth utterance of
+# those to adapt on is held back and judged by CTC loss; where it doesn't improve, the start is kept.
 method="--adapt-config conf/speakers.yaml --init-config conf/from_adapter.yaml --prefix speaker"
 
 # shellcheck disable=SC2086

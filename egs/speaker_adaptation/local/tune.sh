@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What conf/speakers.yaml and conf/from_adapter.yaml stand on: learning rates and passes, tried on speakers whom nothing is tested on: those of
-# speechocean762's published train speakers who are held out. Nothing of the test speakers is read.
+# What conf/speakers.yaml and conf/from_adapter.yaml stand on: learning rates and passes, tried on speakers whom nothing
+# is tested on: those of speechocean762's published train speakers who are held out. Nothing of the test speakers is read.
 #
 #   bash local/tune.sh --corpus DIR                            from the base
 #   bash local/tune.sh --corpus DIR --init-adapter mandarin    from the accent's adapter as well
