@@ -425,6 +425,20 @@ def test_drop_chars_and_skip_go_on_and_name_what_is_left_out(place, caplog):
     assert "s0-02 needs 119 frames" in caplog.text and "train: 1 utterances left out" in caplog.text
 
 
+def test_what_the_base_can_not_count_to_is_named(tmp_path, caplog):
+    noise = np.random.default_rng(0).standard_normal(16 * 16_000) * 0.1
+    soundfile.write(tmp_path / "long.wav", noise, 16_000)
+    utterances = [
+        Utterance(f"s0-{name}", "s0", f"s0-{name}", str(tmp_path / "long.wav"), 0.0, end, "one", end)
+        for name, end in (("a", 15.0), ("b", 15.5), ("c", 15.8))
+    ]
+    write(tmp_path / "dev", utterances)
+    options = Options(train=tmp_path / "dev", dev=tmp_path / "dev", out=tmp_path / "out")
+    read_examples(tmp_path / "dev", load_base("mini"), options, [1.0])
+    assert "dev: 2 of 3 utterances are longer than 15.4 s" in caplog.text
+    assert "the longest is s0-c, 15.8 s" in caplog.text
+
+
 def test_bad_audio_stops_training_and_is_named(place):
     soundfile.write(place / "audio/train/3.wav", np.zeros(100), 16_000)
     with pytest.raises(AudioError, match=r"s1-03"):

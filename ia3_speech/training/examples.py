@@ -10,6 +10,7 @@ from pathlib import Path
 from ia3_speech import audio, datadir, text
 from ia3_speech.base import Base
 from ia3_speech.datadir import DataDir, Utterance
+from ia3_speech.longform import reach
 from ia3_speech.training.options import Options, TrainingError
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ def read_examples(
     report_left_out(path, bad, too_long, options)
     if not examples:
         raise TrainingError(f"{path}: no usable utterance is left")
+    report_beyond_reach(path, base, examples)
     return examples
 
 
@@ -96,6 +98,19 @@ def report_left_out(path: Path, bad: list[audio.BadAudio], too_long: list[str], 
         logger.warning("%s", line)
     if too_long or left_out:
         logger.warning("%s: %d utterances left out", path, len(too_long) + len(left_out))
+
+
+def report_beyond_reach(path: Path, base: Base, examples: list[Example]) -> None:
+    """Name what is longer than the base can count: training takes it whole, where decode cuts it."""
+    limit = reach(base)
+    beyond = [e for e in examples if limit and e.seconds > limit]
+    if beyond:
+        longest = max(beyond, key=lambda e: e.seconds)
+        logger.warning(
+            "%s: %d of %d utterances are longer than %.1f s, beyond which %s drops words; the longest is %s, "
+            "%.1f s (cut them at pauses, with segments)",
+            *(path, len(beyond), len(examples), limit, base.name, longest.utterance.id, longest.seconds),
+        )
 
 
 def data_digest(train: list[Example], dev: list[Example]) -> str:
