@@ -42,9 +42,13 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 
 def stranger(folder: Path | str, ours: Callable[[Path], bool]) -> str | None:
-    """The name of something in `folder` that isn't ours and that replacing the folder would delete."""
+    """The name of something in `folder` that isn't ours and that replacing the folder would delete.
+
+    What is hidden doesn't count (.DS_Store, the Hub's .cache), but for a clone's history.
+    """
     found = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
-    return next((entry.name for entry in found if not entry.name.startswith(".") and not ours(entry)), None)
+    counting = (entry for entry in found if entry.name == ".git" or not entry.name.startswith("."))
+    return next((entry.name for entry in counting if not ours(entry)), None)
 
 
 def flush(path: Path, mode: int) -> None:

@@ -111,7 +111,8 @@ def write(result: Decoding, utterances: Sequence[Utterance], folder: Path, recor
     flat = str.maketrans("\t\n", "  ")  # a shell pipe may hold a TAB
     lines = ["\t".join(part.translate(flat) for part in (b.utterance, b.file, b.reason)) for b in result.bad]
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "decode.json").unlink(missing_ok=True)
+    for stale in ("decode.json", "score.json"):  # a score is of the texts that it was made of
+        (folder / stale).unlink(missing_ok=True)
     write_text(folder / "text", format_text(result.texts))
     write_text(folder / "hyp.trn", trn((u.id, u.speaker, result.texts[u.id]) for u in utterances))
     write_text(folder / "bad_audio", "".join(f"{line}\n" for line in lines))

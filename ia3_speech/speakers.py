@@ -74,7 +74,7 @@ class Options:
         seed: governs order, speeds, masks and dropout
         normalize: text normalisation of targets
         drop_chars: leave out characters that the base can't write, instead of stopping
-        on_error: fail stops at bad audio or text that is too long; skip leaves it out and names it
+        on_error: fail stops at bad audio or text that is too long; skip names it and learns nothing from it
         allow_pipes: run shell commands in wav.scp
         cache_gb: memory for what the frozen part computes
         precision: bf16 mixed precision, or no
@@ -137,8 +137,11 @@ def speakers(options: Options) -> dict[str, Any]:
         base.model.config.apply_spec_augment = False
     start(base, options)
     mine = share_of(options)
-    examples = read_examples(options.data, base, as_training(options), [*{1.0, *options.speeds}], mine)
-    jobs = list(plan(examples, options))
+    untaught: list[Example] = []
+    examples = read_examples(
+        options.data, base, as_training(options), [*{1.0, *options.speeds}], mine, untaught
+    )
+    jobs = list(plan(examples + untaught, options))
     key = key_of(base, options)
     left = [job for job in jobs if not is_done(job, key)]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
@@ -202,7 +205,7 @@ def plan(examples: list[Example], options: Options) -> Iterator[Adaptation]:
     for speaker, own in owned.items():
         for fold in range(options.folds or 1):
             test = own[fold :: options.folds] if options.folds else []
-            chosen = [e for e in own if e not in test][: options.k]
+            chosen = [e for e in own if e.speeds and e not in test][: options.k]
             if len(chosen) < 2:
                 raise UserError(
                     f"{options.data}: {speaker} has {len(own)} utterances, too few to learn from two "
@@ -371,7 +374,7 @@ def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: Optio
     """DECODE_DIR of all folds: each utterance's text by the adapter that never heard it."""
     utterances: list[Utterance] = read(options.data, allow_pipes=options.allow_pipes).utterances
     texts = {utterance: text for record in records for utterance, text in record["texts"].items()}
-    why = "left out of adaptation (see the log)"
+    why = "bad audio (see the log)"
     left_out = [BadAudio(u.id, u.source, why) for u in utterances if u.id not in texts]
     result = decode.Decoding({u.id: texts.get(u.id, "") for u in utterances}, left_out)
     record = {

@@ -116,14 +116,10 @@ done
 [[ " $test_sets " != *" general "* ]] || fail "--test-sets: no set can be called general, --general is"
 [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
 corpus=$(place "$corpus")
-base=$(place "$base")
+base=$(place_base "$base")
 train_config=$(place "$train_config")
 init_files=()
-if [[ -n $init_adapter ]]; then
-  init_adapter=$(place "$init_adapter")
-  found=$(folders_of "$init_adapter")
-  mapfile -t init_files <<<"$found"
-fi
+[[ -z $init_adapter ]] || take_adapter "$init_adapter"
 read -ra words <<<"$train_opts"
 train_opts=${words[*]-} # with single blanks: they go into keys
 general_dirs=() general_inputs=()
@@ -138,6 +134,8 @@ done
 [[ -r $train_config ]] || fail "there is no training configuration $train_config"
 system=${system:-$(basename "$train_config" .yaml)}
 corpus_name=${corpus_name:-$(basename "$corpus")}
+check_corpus_name "$corpus_name"
+[[ -z $init_adapter ]] || check_init_name "$init_name" base log curve "$system" "${system}_average"
 [[ $size == full ]] || { corpus_name+=_small; train_opts="$small_opts $train_opts"; }
 pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
 data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name}
@@ -161,7 +159,7 @@ if begin 1 "prepare $corpus_name" "$data/.done/prepare" "$corpus" "size=$size" "
   finish
 fi
 if [[ -n $general ]] && begin 1 "prepare general speech" "$data/.done/general" "${general_inputs[@]}" "size=$size"; then
-  general.py "${general_dirs[*]}" "$data/general" --size "$size" $pipes
+  general.py "$(printf '%s\n' "${general_dirs[@]}")" "$data/general" --size "$size" $pipes
   finish
 fi
 
@@ -336,7 +334,11 @@ if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "${scored[@]}" "syste
   "sets=$all_sets" "pulls=$pulls" "curve=$curve" "average=$average" "opts=$report_opts"; then
   folder=$(shown)
   results.py points "$exp" "$system" "$seeds" "$first_set" "$folder" --pulls "$pulls" --curve "$curve"
-  results.py collect "$exp" --sets "$all_sets" --command "$IA3_SPEECH_COMMAND"
+  made=$(for ((seed = 1; seed <= seeds; seed++)); do basename "$(adapted "$seed")"; done)
+  [[ $average == false ]] || made+=" $(basename "$mean")"
+  made+=$(for pull in $pulls; do echo " ${system}_pull${pull}_seed1"; done)
+  results.py collect "$exp" --sets "$all_sets" --command "$IA3_SPEECH_COMMAND" --made "$made" \
+    --instead-of "$system(_pull[^_]+)?_seed[0-9]+|${system}_average"
   # shellcheck disable=SC2086
   for set in $test_sets; do
     python -m ia3_speech.report "$data/$set" "$folder/decode_greedy_$set" $report_opts --out "$exp/report_$set.html"

@@ -96,7 +96,7 @@ for n in "${sizes[@]}"; do
 done
 [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
 corpus=$(place "$corpus")
-base=$(place "$base")
+base=$(place_base "$base")
 adapt_config=$(place "$adapt_config")
 [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
 init_config=$(place "${init_config:-$adapt_config}")
@@ -104,6 +104,7 @@ for file in "$adapt_config" "$init_config"; do
   [[ -r $file ]] || fail "there is no configuration $file"
 done
 corpus_name=${corpus_name:-$(basename "$corpus")}
+check_corpus_name "$corpus_name"
 [[ $size == full ]] || { corpus_name+=_small; adapt_opts="$small_opts $adapt_opts"; }
 pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
 data=${work_dir:+$work_dir/}data/$corpus_name
@@ -113,10 +114,8 @@ starts=(base) init_files=()
 if [[ -n $init_adapter ]]; then
   [[ -n $init_name || $init_adapter == *[!A-Za-z0-9_-]* ]] || init_name=$init_adapter
   init_name=${init_name:-start}
-  [[ $init_name != base ]] || fail "--init-name can't be base: that is what the base alone is called"
-  init_adapter=$(place "$init_adapter")
-  found=$(folders_of "$init_adapter")
-  mapfile -t init_files <<<"$found"
+  check_init_name "$init_name" base log
+  take_adapter "$init_adapter"
   starts+=("$init_name")
 fi
 main_start=${starts[-1]} # whose adapters are registered
@@ -246,8 +245,14 @@ done
 # ---- 7: what a sceptic wants to see
 if begin 7 "report in $exp/RESULTS.md" "$exp/.done/report" "$exp"/*/train.json "$exp"/*/decode_greedy_*/score.json \
   "main=$main_start" "variant=$variant" "seeds=$seeds" "k=$k" "opts=$report_opts"; then
-  exp_speakers.py "$exp" --main-start "$main_start" ${variant:+--variant "$variant"}
-  results.py collect "$exp" --command "$IA3_SPEECH_COMMAND"
+  made="" like="from_.+_k[0-9]+${variant:+_$variant}_seed[0-9]+"
+  for n in "${sizes[@]}"; do
+    for start in "${starts[@]}"; do
+      for ((seed = 1; seed <= seeds; seed++)); do made+=" $(basename "$(adapted "$start" "$n" "$seed")")"; done
+    done
+  done
+  exp_speakers.py "$exp" --main-start "$main_start" ${variant:+--variant "$variant"} --made "$made" --instead-of "$like"
+  results.py collect "$exp" --command "$IA3_SPEECH_COMMAND" --made "$made" --instead-of "$like"
   for start in "${starts[@]}"; do
     curve=$exp/curve.json
     [[ $start == "$main_start" ]] || curve=$exp/curve_from_$start.json

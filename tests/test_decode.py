@@ -91,6 +91,9 @@ def test_every_file_to_the_byte(tmp_path):
 def test_decode_json_stands_only_beside_whole_results(tmp_path):
     utterances = [Utterance("s-a", "s", "", "")]
     write(Decoding({"s-a": "x"}), utterances, tmp_path, {"schema": 1})
+    (tmp_path / "score.json").write_text("{}")
+    write(Decoding({"s-a": "z"}), utterances, tmp_path, {"schema": 1})
+    assert not (tmp_path / "score.json").exists()  # it was of other texts
     (tmp_path / "hyp.trn").unlink()
     (tmp_path / "hyp.trn").mkdir()
     (tmp_path / "hyp.trn/x").touch()

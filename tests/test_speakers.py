@@ -105,6 +105,19 @@ def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place)
     assert read_metadata(place / "exp/s1/fold2/adapter").labels == {"speaker": "s1"}
 
 
+def test_what_can_not_be_learnt_from_is_tested_all_the_same(place, caplog):
+    """The base decodes it too; left empty, its words would count against the adapters alone."""
+    texts = place / "data/text"
+    texts.write_text(texts.read_text().replace("s1-03 ", f"s1-03 {'a' * 60} "))
+    speakers(options_of(place, folds=2, on_error="skip"))
+    assert "s1-03 needs" in caplog.text
+    tasks = [json.loads(file.read_text()) for file in (place / "exp/s1").glob("*/task.json")]
+    assert [task["fold"] for task in tasks if "s1-03" in task["texts"]] == ["fold2"]
+    assert not any("s1-03" in [*task["learnt_from"], *task["held_back"]] for task in tasks)
+    assert json.loads((place / "exp/decode/decode.json").read_text())["utterances"] == 16
+    assert (place / "exp/decode/bad_audio").read_text() == ""
+
+
 def test_where_nothing_improves_the_start_is_kept(place, caplog):
     summary = speakers(options_of(place, folds=0, learning_rate=1e-30))
     assert summary["improved"] == 0 and summary["start_kept"] == ["s0/all", "s1/all"]

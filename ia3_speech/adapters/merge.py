@@ -225,16 +225,18 @@ def export(
 
     Args:
         loaded: with an adapter attached or merged.
-        out: what stands there is replaced.
+        out: a checkpoint that stands there is replaced.
         adapter: its name, for the card.
         labels: the adapter's, for the card.
 
     Raises:
-        AdapterError: as `merge`; `out` is the base's folder; a weight that no vector touches is not finite (a
-            base that float16 doesn't hold).
+        AdapterError: as `merge`; `out` is the base's folder, or holds what no checkpoint does (a Trainer's
+            folder); a weight that no vector touches is not finite (a base that float16 doesn't hold).
     """
     if Path(loaded.name).is_dir() and Path(loaded.name).resolve() == Path(out).resolve():
         raise AdapterError(f"{out}: is the base itself, which would be lost (give another --out)")
+    if other := atomic.stranger(out, is_of_checkpoint):
+        raise AdapterError(f"{out}: holds {other}, which would be lost (give another --out)")
     model = loaded.model
     was_merged = is_merged(model)
     if not was_merged:
@@ -252,6 +254,13 @@ def export(
         if not was_merged:
             unmerge(model)
     return Path(out)
+
+
+def is_of_checkpoint(entry: Path) -> bool:
+    """Whether `save_pretrained` of a model or a processor may have written this, by its name."""
+    if entry.is_dir():
+        return entry.name == "language_model"
+    return entry.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".md"}
 
 
 @contextmanager

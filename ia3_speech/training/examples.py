@@ -18,7 +18,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Example:
-    """One utterance ready to be learnt from: token ids, and the speeds at which CTC can emit them."""
+    """One utterance ready to be learnt from: token ids, and the speeds at which CTC can emit them.
+
+    One that can only be tested on has no speeds.
+    """
 
     utterance: Utterance
     ids: list[int]
@@ -32,11 +35,13 @@ def read_examples(
     options: Options,
     speeds: list[float],
     wanted: Callable[[Utterance], bool] = lambda _: True,
+    untaught: list[Example] | None = None,
 ) -> list[Example]:
     """Read, listen to and check a data directory; everything that can go wrong with it goes wrong here.
 
     Args:
         wanted: which of its utterances; the others are not looked at.
+        untaught: takes, with `on_error: skip`, what can be heard and not be learnt from.
 
     Raises:
         TrainingError: it is empty, holds characters that the base can't write, or text too long for its
@@ -50,6 +55,7 @@ def read_examples(
     check_coverage(data, base, options)
     bad: list[audio.BadAudio] = []
     examples, too_long = [], []
+    untaught = [] if untaught is None else untaught
     for utterance, wave in audio.load_all(
         data,
         minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
@@ -57,16 +63,18 @@ def read_examples(
         bad=bad,
         allow_pipes=options.allow_pipes,
     ):
-        ids = encode(utterance, base, options)
+        ids, seconds = encode(utterance, base, options), len(wave) / audio.SAMPLE_RATE
         needed = text.required_frames(ids)
         fitting = [s for s in speeds if base.frames(int(len(wave) / s)) >= needed]
         if not fitting:
             too_long.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has "
                             f"{base.frames(len(wave))}: {utterance.text}")  # fmt: skip
         elif ids:
-            examples.append(Example(utterance, ids, len(wave) / audio.SAMPLE_RATE, fitting))
+            examples.append(Example(utterance, ids, seconds, fitting))
         else:
             bad.append(audio.BadAudio(utterance.id, f"{path}/text", "no text that the base can write"))
+        if not (fitting and ids):
+            untaught.append(Example(utterance, ids, seconds, []))
     report_left_out(path, bad, too_long, options)
     if not examples:
         raise TrainingError(f"{path}: no usable utterance is left")

@@ -109,6 +109,22 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
     )
 
 
+def of_this_run(systems: list[System], instead_of: str, made: str) -> list[System]:
+    """Without what an earlier run of other seeds, sizes or pulls has left, of other inputs perhaps.
+
+    Args:
+        instead_of: a regular expression for the folders that a run of this kind makes.
+        made: those that this run has made, or found done, with spaces between them.
+    """
+    names, kept = made.split(), []
+    for one in systems:
+        if one.folder.name in names or not re.fullmatch(instead_of, one.folder.name):
+            kept.append(one)
+        else:
+            print(f"{one.folder}: left out, this run wasn't asked for it", file=sys.stderr)
+    return kept
+
+
 def outdated_seeds(systems: list[System]) -> list[System]:
     """Of one system the seeds, and their mean, that were not made of what went into the newest seed."""
     found = []

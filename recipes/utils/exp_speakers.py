@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exp_folder import System, find_systems, median_of
+from exp_folder import System, find_systems, median_of, of_this_run
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
@@ -153,7 +153,14 @@ def rate_of(system: System, set_name: str) -> dict[str, float | None]:
     return {"wer": score["wer"], "lo": low, "hi": high}
 
 
-def main(exp: Path, main_start: str = "base", variant: str = "", test_set: str = "test") -> None:
+def main(
+    exp: Path,
+    main_start: str = "base",
+    variant: str = "",
+    test_set: str = "test",
+    made: str = "",
+    instead_of: str = "",
+) -> None:
     """Write EXP/scatter_*.svg, and EXP/curve*.json where there are several N.
 
     Args:
@@ -161,8 +168,11 @@ def main(exp: Path, main_start: str = "base", variant: str = "", test_set: str =
         main_start: the start whose curve is curve.json
         variant: of the systems in the curves
         test_set: what they were tested on
+        made: as for `results.py collect`
+        instead_of: as for `results.py collect`
     """
-    base, *others = [one for one in find_systems(exp) if test_set in one.scores]
+    systems = of_this_run(find_systems(exp), instead_of, made)
+    base, *others = [one for one in systems if test_set in one.scores]
     adapted = [one for one in others if is_speakers(one)]
     alone = {one.name: one for one in (base, *others) if not is_speakers(one)}
     for _, group in groupby(adapted, key=lambda one: one.name):

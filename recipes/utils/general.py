@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """General speech, to see what an adapter forgets: one set of several corpora.
 
-    general.py 'DIR:40 DIR' data/medical/general [--size full|small]
+    general.py $'DIR:40\nDIR' data/medical/general [--size full|small]
 
 In: folders, each a Kaldi data directory or in LibriSpeech's published layout; `:40` takes each 40th utterance
 of the sorted ids. Out: one Kaldi directory with all of them. The label `corpus` is the folder's name; it also
@@ -25,14 +25,14 @@ def main(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = False
     """Write OUT.
 
     Args:
-        corpora: folders, with spaces between them; DIR:N takes every Nth utterance
+        corpora: folders, a line each; DIR:N takes every Nth utterance
         out: the data directory to write
         size: small keeps 12 utterances of each corpus
         allow_pipes: wav.scp may hold shell commands; none is run here
     """
     found: list[Utterance] = []
     names: set[str] = set()
-    for entry in corpora.split():
+    for entry in corpora.splitlines():
         folder, step = parted(entry)
         name = folder.resolve().name
         if name in names:

@@ -8,6 +8,14 @@
 
 # shellcheck disable=SC2154  # the caller's
 for _own_name in $own; do printf -v "$_own_name" %s ""; done
+for ((_own_at = 1; _own_at < $#; _own_at++)); do # a file may set them too; adapt.sh says what is wrong with it
+  [[ ${!_own_at} == --config ]] || continue
+  _own_file=$((_own_at + 1)) _own_file=${!_own_file}
+  [[ $_own_file == /* ]] || _own_file=$IA3_SPEECH_START_DIR/$_own_file
+  for _own_name in $own; do
+    [[ ! -r $_own_file ]] || printf -v "$_own_name" %s "$(. "$_own_file" >/dev/null && printf %s "${!_own_name-}")"
+  done
+done
 _own_rest=() _own_corpus=false
 while [[ $# -gt 0 ]]; do
   _own_name=${1#--}
@@ -30,7 +38,7 @@ if [[ $_own_corpus == false && -n ${published-} ]]; then
   cat "$published" >&2
   exit 1
 fi
-unset _own_name _own_rest _own_corpus
+unset _own_name _own_rest _own_corpus _own_at _own_file
 
 # from_start PATH: a path on the line is relative to where the user stood.
 from_start() { if [[ $1 == /* ]]; then echo "$1"; else echo "$IA3_SPEECH_START_DIR/$1"; fi; }

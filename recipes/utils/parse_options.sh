@@ -68,6 +68,9 @@ for ((_po_at = 1; _po_at <= $#; _po_at++)); do
 done
 if [[ $_po_own -gt 0 ]]; then
   _po_parse "${@:1:_po_own-1}" || { unset -f _po_fail _po_known _po_parse; return 1; }
+  [[ ${#_po_rest[@]} -eq 0 ]] || # what follows it would not be looked at
+    { _po_fail "unexpected argument '${_po_rest[0]}' among the recipe's own options"
+      unset -f _po_fail _po_known _po_parse; return 1; }
   shift "$_po_own"
 fi
 _po_parse "$@" || { unset -f _po_fail _po_known _po_parse; return 1; }

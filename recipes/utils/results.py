@@ -28,7 +28,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from exp_folder import GENERAL, System, find_systems, load_json, load_system, median_of
+from exp_folder import GENERAL, System, find_systems, load_json, load_system, median_of, of_this_run
 from exp_points import write_points
 from exp_tables import PARTS, STANDARD, markdown
 
@@ -40,16 +40,18 @@ SCHEMA = 1
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
 
 
-def collect(exp: Path, sets: str = "test", command: str = "") -> None:
+def collect(exp: Path, sets: str = "test", command: str = "", made: str = "", instead_of: str = "") -> None:
     """Write EXP/results.json and EXP/RESULTS.md, and print the latter.
 
     Args:
         exp: folder of one corpus
         sets: test sets, with spaces between them
         command: what the user typed, for the record
+        made: folders of what this run has made, with spaces between them
+        instead_of: a regular expression; folders that match and aren't among `made` are left out
     """
     wanted = sets.split()
-    systems = [one for one in find_systems(exp) if one.scores]
+    systems = [one for one in of_this_run(find_systems(exp), instead_of, made) if one.scores]
     result = {
         "schema": SCHEMA,
         "systems": [row(one, name) for one in systems for name in one.scores if name in wanted],

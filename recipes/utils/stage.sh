@@ -27,13 +27,49 @@ place() {
   fi
 }
 
-# folders_of ADAPTER: a line for each folder that a name, a path or a sum stands for: a name may come to stand for
-# another adapter.
-folders_of() {
-  python -c 'import sys
+# place_base BASE: the shipped one, or a folder as above, or a hub id
+place_base() { if [[ $1 == mini ]]; then echo mini; else place "$1"; fi; }
+
+# take_adapter ADAPTER: sets $init_adapter to the name, the path or the sum, its paths relative to where the user stood
+# or else to the recipe; and init_files to the folders meant, since a name may come to stand for another adapter.
+take_adapter() {
+  local found
+  found=$(python -c 'import os, sys
+from dataclasses import replace
 from ia3_speech.adapters import expressions
-from ia3_speech.cli import command
-command(lambda: print(*[f"{term.folder}/" for term in expressions.terms(sys.argv[1])], sep="\n"), [])' "$1"
+from ia3_speech.cli import UserError, command
+
+def from_start(part):
+    if part.folder.is_absolute():
+        return part
+    return replace(part, name=str(part.folder.resolve()), folder=part.folder.resolve())
+
+def main():
+    recipe, written = os.getcwd(), sys.argv[1]
+    try:
+        os.chdir(os.environ["IA3_SPEECH_START_DIR"])
+        parts = [from_start(part) for part in expressions.terms(written)]
+        written = expressions.written(parts)
+    except UserError:
+        os.chdir(recipe)
+        parts = expressions.terms(written)
+    print(written, *[f"{part.folder}/" for part in parts], sep="\n")
+
+command(main, [])' "$1") || exit 1
+  mapfile -t init_files <<<"$found"
+  # shellcheck disable=SC2034  # the caller's
+  init_adapter=${init_files[0]} init_files=("${init_files[@]:1}")
+}
+
+# check_corpus_name NAME: it becomes a folder below data/ and exp/, and a word of commands
+check_corpus_name() {
+  local special='[][&;|<>()$`*?!#"'"\\']"
+  [[ ! $1 =~ $special ]] || fail "no folder below data/ and exp/ can be called $1 (give another --corpus-name)"
+}
+
+# check_init_name NAME TAKEN…
+check_init_name() {
+  [[ " ${*:2} " != *" $1 "* ]] || fail "--init-name can't be $1: something else below exp/ is called that"
 }
 
 # register ADAPTER NAME: into the store; prints where. A small run takes no full run's place, but becomes NAME_small.

@@ -75,8 +75,13 @@ def test_nothing_else_is_deleted_with_an_older_adapter(tiny_model, tmp_path):
         AdapterError, match=r"hf: holds checkpoint-100 and is to be replaced \(take .*hf/adapter"
     ):
         save_adapter(model, tmp_path / "hf")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["hf"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["hf"]
     assert (tmp_path / "hf" / "checkpoint-100").is_dir()
+    save_adapter(model, tmp_path / "clone")
+    (tmp_path / "clone/.git").mkdir()
+    (tmp_path / "clone/.DS_Store").touch()
+    with pytest.raises(AdapterError, match=r"clone: holds \.git and is to be replaced"):
+        save_adapter(model, tmp_path / "clone")
 
 
 def test_labels_scores_and_the_base_come_back(tiny_base, tmp_path):

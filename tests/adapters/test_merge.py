@@ -498,11 +498,20 @@ def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, capsys):
     assert (code, err) == (
         1, f"error: {tiny_folder}: is the base itself, which would be lost (give another --out)\n"
     )  # fmt: skip
+    trained = tmp_path / "trained"
+    (trained / "checkpoint-10").mkdir(parents=True)
+    (trained / "config.json").write_text("{}")
+    code, _, err = run(capsys, "export", scots, "--out", trained, "--force")
+    assert (code, err) == (
+        1, f"error: {trained}: holds checkpoint-10, which would be lost (give another --out)\n"
+    )  # fmt: skip
+    assert (trained / "checkpoint-10").is_dir()
     base = load_base(tiny_folder, device="cpu")
     load_adapter(base.model, scots)
     with torch.no_grad():
         base.model.get_parameter(f"{LAYER}.layer_norm.weight").fill_(float("inf"))
+    (out / "kept").rename(out / "kept.txt")
     with pytest.raises(AdapterError, match=rf"not written: {LAYER}\.layer_norm\.weight holds"):
         export(base, out)
     assert ia3.is_attached(base.model) and not is_merged(base.model)
-    assert [path.name for path in out.iterdir()] == ["kept"]
+    assert [path.name for path in out.iterdir()] == ["kept.txt"]

@@ -86,6 +86,15 @@ def test_few_speakers_are_split_by_sentence(local, tmp_path):
     assert len(set(where)) == 1
 
 
+def test_a_train_of_one_speaker_gives_sentences_to_dev(local, tmp_path, capsys):
+    head, *lines = plain(40, speakers=4)
+    speakers = sorted({line.rpartition(",")[2] for line in lines})
+    rows = [f"{line},{'train' if line.endswith(speakers[0]) else 'test'}" for line in lines]
+    sets = prepared(local, made(tmp_path / "mine", [f"{head},split", *rows]), tmp_path)
+    assert {name: len(data) for name, data in sets.items()} == {"train": 8, "dev": 2, "test": 30}
+    assert "dev: 15% of the sentences of train\n" in capsys.readouterr().out
+
+
 def test_without_speakers_each_recording_is_one(local, tmp_path, capsys):
     lines = [line.rpartition(",")[0] for line in plain(12)]
     sets = prepared(local, made(tmp_path / "mine", lines), tmp_path, size="small")

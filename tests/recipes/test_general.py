@@ -42,7 +42,7 @@ def reader(tmp_path) -> Path:
 
 
 def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(utils, mix, reader, tmp_path, capsys):
-    utils.general.main(f"{mix}:4 {reader}", tmp_path / "general")
+    utils.general.main(f"{mix}:4\n{reader}", tmp_path / "general")
     sound, chapter = tmp_path / "sound", reader / "LibriSpeech/test-clean/14/2"
     assert {path.name: path.read_text() for path in (tmp_path / "general").iterdir()} == {
         "spk2utt": "mix-s0 mix-s0-0 mix-s0-8\nmix-s1 mix-s1-7\nreader-14 reader-14-2-0000 reader-14-2-0001\n",
@@ -62,7 +62,7 @@ def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(utils, mix,
 
 def test_small_takes_twelve_of_each(utils, mix, reader, tmp_path, monkeypatch):
     monkeypatch.setattr(utils.general, "SMALL", 3)
-    utils.general.main(f"{mix} {reader}", tmp_path / "general", "small")
+    utils.general.main(f"{mix}\n{reader}", tmp_path / "general", "small")
     assert [one.id for one in read(tmp_path / "general")] == [
         "mix-s0-0", "mix-s0-6", "mix-s1-3", "reader-14-2-0000", "reader-14-2-0001",
     ]  # fmt: skip
@@ -74,7 +74,7 @@ def test_small_takes_twelve_of_each(utils, mix, reader, tmp_path, monkeypatch):
         ("{0}/sound", r"sound: no general speech that we know \(a Kaldi data directory with wav\.scp"),
         ("{0}/none:40", r"none: no general speech that we know"),
         ("{0}/mix:0", r"mix:0: every 0th utterance"),
-        ("{0}/mix {0}/again/mix", r"again/mix: another corpus is called mix too"),
+        ("{0}/mix\n{0}/again/mix", r"again/mix: another corpus is called mix too"),
     ],
 )
 def test_what_is_no_general_speech(utils, mix, tmp_path, corpora, message):

@@ -47,10 +47,28 @@ def test_what_a_recipe_sets_is_weaker_than_a_file_and_that_weaker_than_the_line(
     assert done.stdout == "7\n3\nfalse\na -- b\n1\ndata\n"
 
 
+def test_a_stray_word_among_a_recipes_own_options_hides_nothing():
+    done = parse("--text", "my", "clinic", "--stage", "5", "--", "--stage", "7")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "run.sh: unexpected argument 'clinic' among the recipe's own options\n"
+
+
 def test_a_file_is_looked_for_where_the_user_stood(tmp_path):
     (tmp_path / "my.conf").write_text("stage=5\n")
     script = f"IA3_SPEECH_START_DIR={tmp_path}\n{SCRIPT}"
     assert parse("--config", "my.conf", script=script, cwd=Path("/")).stdout.startswith("5\n")
+
+
+def test_a_recipes_own_options_may_stand_in_a_file(tmp_path):
+    (tmp_path / "my.conf").write_text("speakers=train\nbase='my base'\nstage=5\n")
+    script = f"""
+    export IA3_SPEECH_START_DIR={tmp_path}
+    own="speakers base reader"
+    . {PARSE.with_name("own_options.sh")}
+    printf '%s\n' "$speakers" "$base" "$reader" "${{stage-unset}}" "$@"
+    """
+    done = parse("--config", "my.conf", "--base", "mini", "--nj", "2", script=script)
+    assert done.stdout == "train\nmini\n\nunset\n--config\nmy.conf\n--nj\n2\n"
 
 
 def test_an_empty_value_is_a_value():

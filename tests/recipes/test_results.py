@@ -230,6 +230,16 @@ def test_seeds_of_other_inputs_are_left_out(results, exp, capsys):
     assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
 
 
+def test_what_a_run_was_not_asked_for_is_left_out(results, exp, capsys):
+    """--seeds 3, then --seeds 2: table, page and registered adapter are of the same seed."""
+    results.collect(exp, "test", "bash run.sh", "ia3_seed1 ia3_seed2", r"ia3(_pull[^_]+)?_seed[0-9]+")
+    said = capsys.readouterr()
+    assert said.err == f"{exp}/ia3_seed3: left out, this run wasn't asked for it\n"
+    assert "| ia3 (seed 2 of 2) |" in said.out
+    results.median(exp, "ia3", 2)
+    assert capsys.readouterr().out == f"{exp}/ia3_seed2\n"
+
+
 def test_the_mean_of_seeds_is_a_system_of_its_own(results, exp, capsys):
     """With what all of its seeds took, its dev WER as decoded, and no table for dev; gone with its seeds."""
     for set_name, found in {"test": score(0.28, 0.4), "dev": {**score(0.19), "changes": {}}}.items():

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from safetensors.torch import load_file
 
 from ia3_speech import attach, ia3, save_adapter
@@ -83,6 +84,53 @@ def test_where_a_path_of_the_line_is_meant(tmp_path):
     assert done.stdout.split() == [
         f"{tmp_path}/stood/data/notes", "/data/notes", "./recordings", f"{tmp_path}/outside", "mini",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("scots", "scots\n{home}/scots\n"),
+        (
+            "exp/mine:0.5+scots",
+            "{stood}/exp/mine/adapter:0.5+scots\n{stood}/exp/mine/adapter\n{home}/scots\n",
+        ),
+        ("exp/theirs", "exp/theirs\nexp/theirs/adapter\n"),
+    ],
+)
+def test_an_adapter_of_the_line_is_meant_where_the_user_stood(tmp_path, tiny_base, monkeypatch, given, said):
+    base, home = tiny_base(), tmp_path / "home/adapters"
+    attach(base.model)
+    for place in (
+        home / "scots",
+        tmp_path / "stood/exp/mine/adapter",
+        tmp_path / "recipe/exp/theirs/adapter",
+    ):
+        save_adapter(base.model, place, base=base)
+    (tmp_path / "stood/scots").mkdir()  # no adapter, so the name is meant
+    monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("IA3_SPEECH_START_DIR", str(tmp_path / "stood"))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    script = f". stage.sh; take_adapter '{given}'; printf '%s\\n' \"$init_adapter\" \"${{init_files[@]%/}}\""
+    done = bash(script, tmp_path / "recipe")
+    assert done.stdout == said.format(home=home, stood=tmp_path / "stood"), done.stderr
+
+
+def test_names_below_exp(tmp_path):
+    script = """
+    fail() { echo "$*"; }
+    . stage.sh
+    for name in ok 'R&D' "anna's" 'a\\b' 'x]' 'a b'; do check_corpus_name "$name"; done
+    check_init_name base base log; check_init_name start base log
+    """
+    done = bash(script, tmp_path)
+    cure = "(give another --corpus-name)"
+    assert done.stdout.splitlines() == [
+        *(
+            f"no folder below data/ and exp/ can be called {name} {cure}"
+            for name in ("R&D", "anna's", r"a\b", "x]")
+        ),
+        "--init-name can't be base: something else below exp/ is called that",
+    ]
 
 
 def test_a_small_run_takes_no_full_runs_name(tmp_path, tiny_base, monkeypatch):

@@ -22,7 +22,9 @@ Out: OUT_DIR/{train,dev,test}. Everything that is wrong with the CSV file is sai
 
 import csv
 import io
+import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,7 +35,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.datadir import Utterance
 from ia3_speech.datadir.dataset import GENDERS, label_name
 from ia3_speech.datadir.names import Names
-from ia3_speech.datadir.tables import raise_if_any, unprintable
+from ia3_speech.datadir.tables import SHOWN, raise_if_any, unprintable
 from ia3_speech.text import normalize
 
 PUBLISHED = Path(__file__).with_name("published.txt")
@@ -151,12 +153,14 @@ def check(path: Path, rows: list[Row], problems: list[str]) -> list[Path]:
     """
     problems, places = list(problems), []
     lines: dict[Path, int] = {}
+    there = sorted(files_below(path.parent))
     for row in rows:
         where, name, text = f"{path}:{row.line}", row.fields["file"], row.fields["text"]
         found = sound(path.parent / name.replace("\\", "/")) if name else None
         place = found and found.resolve()
         if place is None:
-            problems.append(f"{where}: no such file: {name or '(empty)'}{hint(name, path.parent)}")
+            cure = hint(name, path.parent, there) if len(problems) < SHOWN else ""  # it takes a while
+            problems.append(f"{where}: no such file: {name or '(empty)'}{cure}")
         elif place in lines:
             problems.append(f"{where}: {name} stands in line {lines[place]} already (remove one of them)")
         else:
@@ -172,9 +176,9 @@ def check(path: Path, rows: list[Row], problems: list[str]) -> list[Path]:
     return places
 
 
-def hint(name: str, folder: Path) -> str:
+def hint(name: str, folder: Path, there: list[str]) -> str:
     """What else the file may be called, in brackets."""
-    near = get_close_matches(name, sorted(files_below(folder)), n=1)
+    near = get_close_matches(name, there, n=1)
     return f" (is it {near[0]}?)" if near else f" (paths are relative to {folder})"
 
 
@@ -196,15 +200,20 @@ def labels_of(fields: dict[str, str]) -> dict[str, str]:
     return labels
 
 
+def unit_of(utterances: list[Utterance], fewest: float) -> tuple[Callable[[Utterance], str], str]:
+    """What is dealt out whole, and its name: a speaker, or, of fewer than `fewest` of them, a sentence."""
+    if len({one.speaker for one in utterances}) >= fewest:
+        return (lambda one: one.speaker), "speakers"
+    return (lambda one: normalize(one.text or "")), "sentences"
+
+
 def divide(utterances: list[Utterance], sides: dict[str, str], named: bool) -> dict[str, list[Utterance]]:
     """train, dev and test, as the column `split` says; else by speaker or by sentence.
 
     Raises:
         UserError: some rows have a split and others not, or there is too little for three sets.
     """
-    by_speaker = named and len({one.speaker for one in utterances}) >= FEWEST_SPEAKERS
-    unit = (lambda one: one.speaker) if by_speaker else (lambda one: normalize(one.text or ""))
-    what = "speakers" if by_speaker else "sentences"
+    unit, what = unit_of(utterances, FEWEST_SPEAKERS if named else math.inf)
     given = set(sides.values())
     if given == {""}:
         test = held_out(map(unit, utterances), TEST_SHARE)
@@ -217,6 +226,8 @@ def divide(utterances: list[Utterance], sides: dict[str, str], named: bool) -> d
         )
     if "dev" not in sides.values():
         train = [one for one in utterances if sides[one.id] == "train"]
+        if what == "speakers":
+            unit, what = unit_of(train, FEWEST_SPEAKERS - 1)  # one may have become test
         dev = held_out(map(unit, train))
         sides = sides | {one.id: "dev" for one in train if unit(one) in dev}
         print(f"dev: 15% of the {what} of train")

@@ -42,7 +42,11 @@ if [[ $stage -le 6 && $stop_stage -ge 6 ]]; then
       local/product.sh "$(adapter_of accent "$set")" "$(adapter_of domain "$set")" "$(product_of "$set")"
     for system in $systems; do
       folder=$(folder_of "$system" "$set") adapter=$(given_as "$system" "$set")
-      if [[ -L ${folder//JOB/1} ]] || { [[ $system == product ]] && is_refused "$set"; }; then continue; fi
+      [[ ! -L ${folder//JOB/1} ]] || continue
+      if [[ $system == product ]] && is_refused "$set"; then
+        rm -rf "$exp"/product_seed*/"decode_greedy_$set" # of other adapters, whose product there was
+        continue
+      fi
       # shellcheck disable=SC2086
       every 6 "decode $set with $system" "$decode_cmd" "$exp/log/decode_${set}_${system}_seedJOB.log" "$folder" \
         "$([[ $system == base ]] && echo 1 || echo "$seeds")" \
