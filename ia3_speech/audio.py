@@ -22,6 +22,13 @@ from ia3_speech.cli import UserError
 if TYPE_CHECKING:
     from ia3_speech.datadir import Utterance
 
+# What recordings are called: libsndfile's formats, and four that it can't read, so that none is left out of a
+# folder without a word.
+SUFFIXES = {
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+    *(".caf", ".w64", ".rf64", ".sph", ".nist"),
+    *(".m4a", ".aac", ".wma", ".amr"),
+}
 SAMPLE_RATE = 16_000  # Hz, of every wav2vec 2.0 and HuBERT base
 RECEPTIVE_FIELD = 400  # samples (25 ms): what one frame of such a base sees, hence the shortest usable input
 # Decoded before a segment and thrown away: after a jump an MP3 decoder lacks up to 511 bytes that earlier

@@ -14,16 +14,9 @@ from typing import BinaryIO
 import numpy as np
 
 from ia3_speech import audio
-from ia3_speech.audio import SAMPLE_RATE, AudioError
+from ia3_speech.audio import SAMPLE_RATE, SUFFIXES, AudioError
 from ia3_speech.cli import UserError
 
-# What a folder is searched for: libsndfile's formats, and four that it can't read, so that none is left out
-# without a word.
-SUFFIXES = {
-    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
-    *(".caf", ".w64", ".rf64", ".sph", ".nist"),
-    *(".m4a", ".aac", ".wma", ".amr"),
-}
 STDIN = "-"
 
 Audio = str | os.PathLike[str] | BinaryIO | np.ndarray

@@ -1,7 +1,7 @@
 """Kaldi's and sclite's scoring files, to the byte: texts in, texts out, and the hooks under `local/`.
 
-    DECODE_DIR/wer_1_0.0                            compute-wer's three lines, where best_wer.sh looks for
-    them DECODE_DIR/scoring_kaldi/best_wer               the %WER line and the file it stands in
+    DECODE_DIR/wer_1_0.0                            compute-wer's three lines, where best_wer.sh looks
+    DECODE_DIR/scoring_kaldi/best_wer               the %WER line and the file it stands in
     DECODE_DIR/scoring_kaldi/test_filt.txt          references as scored
     DECODE_DIR/scoring_kaldi/penalty_0.0/1.txt      hypotheses as scored
     DECODE_DIR/scoring_kaldi/wer_details/           per_utt per_spk ops wer_bootci lmwt wip

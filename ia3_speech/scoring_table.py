@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from statistics import median
 from typing import TYPE_CHECKING
 
 from ia3_speech.alignment import Errors
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 MOST_VALUES = 12  # a label with more values gets one line, their range
 FEW_CLUSTERS = 10  # below this, percentile intervals are known to be too narrow
 INTERVAL = "[95 % interval]"
+MARK = "*"  # of a row with too few
+
+
+def is_few(clusters: int, unit: str, wanted: str) -> bool:
+    """Whether an interval over so many units says too little: of one speaker it is over utterances, say."""
+    return unit != wanted or clusters < FEW_CLUSTERS
+
+
+def mark_note(unit: str) -> str:
+    """What the mark says of a row; `unit` is what intervals are over."""
+    alone = "" if unit == "utterance" else f" (of a single {unit}: over the utterances)"
+    return f"{MARK} of fewer than {FEW_CLUSTERS} {unit}s{alone}: its interval is too narrow."
 
 
 def format_table(score: Score) -> str:
@@ -46,10 +59,21 @@ def rate_rows(score: Score) -> Iterator[list[str]]:
     terms = ["term errors"] if score.terms else []
     yield ["", "utts", "words", "WER", INTERVAL, "CER", *terms, *change_heads(score)]
     yield rate_row("all", score)
+    for label, value, rates in shown_values(score):
+        yield rate_row(f"{label} {value}{MARK * marked(label, rates, score)}", rates)
+
+
+def shown_values(score: Score) -> Iterator[tuple[str, str, Rates]]:
+    """(label, value, its rates) of the labels with a few values."""
     for label, values in score.by_label.items():
         if 1 < len(values) <= MOST_VALUES:
             for value, rates in values.items():
-                yield rate_row(f"{label} {value}", rates)
+                yield label, value, rates
+
+
+def marked(label: str, rates: Rates, score: Score) -> bool:
+    """A speaker's own row is over utterances by its nature."""
+    return label != score.ci_unit and is_few(rates.ci_clusters, rates.ci_unit, score.ci_unit)
 
 
 def rate_row(name: str, rates: Rates) -> list[str]:
@@ -63,7 +87,7 @@ def label_ranges(score: Score) -> Iterator[str]:
     for label, values in score.by_label.items():
         rates = sorted(rates.wer for rates in values.values() if rates.words)
         if len(values) > MOST_VALUES and rates:
-            middle, low, high = (percent(rate) for rate in (rates[len(rates) // 2], rates[0], rates[-1]))
+            middle, low, high = (percent(rate) for rate in (median(rates), rates[0], rates[-1]))
             yield f"{label}: {len(values)} values, median WER {middle}, from {low} to {high}"
 
 
@@ -104,6 +128,8 @@ def notes(score: Score) -> Iterator[str]:
     yield f"Percent. Intervals: bootstrap over {units}, {score.replications} draws, seed {score.seed}."
     if score.ci_clusters < FEW_CLUSTERS:
         yield f"With as few as {units} they are too narrow."
+    if any(marked(label, rates, score) for label, _, rates in shown_values(score)):
+        yield mark_note(score.ci_unit)
     if score.baseline:
         yield "Change: relative to the baseline, on the same draws; negative is better."
     if score.mapsswe:

@@ -37,6 +37,7 @@ def normalize(text: str, mode: Literal["ctc", "english", "none"] = "ctc") -> str
 
     "ctc": NFKC, lower case, typographic apostrophes → ', punctuation and every hyphen or dash → a space,
     white space collapsed; letters, digits and symbols stay ("Re-check: it’s 5 %!" → "re check it's 5 %").
+    A plain ' that touches a letter stays, also where it was meant as a quotation mark ('tis, dogs', 'so').
     "english": the English normaliser of Radford et al. 2022 (numbers to digits, contractions written out,
     fillers dropped), for scores that compare with Whisper's; its spelling map is left empty, and typographic
     apostrophes are made plain first, which it does not do itself.

@@ -902,6 +902,15 @@ def test_split_errors(many, tmp_path, capsys, flags, message):
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 
 
+def test_a_split_replaces_nothing_where_it_can_not_write_both(many, tmp_path):
+    datadir.split(many, tmp_path / "a", tmp_path / "b", fraction=0.25)
+    before = (tmp_path / "a/text").read_text()
+    (tmp_path / "b/notes").touch()
+    with pytest.raises(DataError, match=r"b: holds notes and is to be replaced"):
+        datadir.split(many, tmp_path / "a", tmp_path / "b", fraction=0.5)
+    assert (tmp_path / "a/text").read_text() == before
+
+
 def test_one_group_is_no_split(many, tmp_path):
     datadir.subset(many, tmp_path / "one", first=3)
     with pytest.raises(DataError, match=r"only one speaker \(s00\), so no split \(divide by another label\)"):

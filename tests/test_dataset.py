@@ -273,14 +273,54 @@ def test_only_our_own_folders_are_replaced(tmp_path):
         from_dataset(str(corpus), tmp_path / "data")
 
 
+def test_recordings_are_not_replaced_by_what_is_made_of_them(tmp_path):
+    corpus, out = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]}), tmp_path / "mine"
+    (out / "audio").mkdir(parents=True)
+    (out / "audio/a.wav").write_bytes(sound())
+    (tmp_path / "list.csv").write_text("audio,text\nmine/audio/a.wav,one\n")
+    for source in (corpus, tmp_path / "list.csv"):
+        with pytest.raises(DataError, match=r"mine: holds audio and is to be replaced"):
+            from_dataset(str(source), out)
+    first = from_dataset(str(corpus), tmp_path / "data")
+    own = next((tmp_path / "data/audio").rglob("*.wav"))
+    (tmp_path / "again.csv").write_text(f"audio,text\n{own.relative_to(tmp_path)},one\n")
+    with pytest.raises(DataError, match=r"data: holds data/audio/.*, which is to be read"):
+        from_dataset(str(tmp_path / "again.csv"), tmp_path / "data")
+    assert read(tmp_path / "data").utterances == first.utterances
+    own.with_name("more.wav").write_bytes(sound())
+    with pytest.raises(DataError, match=r"data: holds audio and is to be replaced"):
+        from_dataset(str(corpus), tmp_path / "data")
+
+
+def test_lists_are_taken_to_the_letter(tmp_path):
+    """pandas would make 7 of 007, nothing of NA and null, and one row of two with quotation marks."""
+    for name in "abc":
+        (tmp_path / f"{name}.wav").write_bytes(sound())
+    rows = [
+        ["id", "audio", "text", "speaker", "country"],
+        ["0001", "a.wav", "null", "007", "NA"],
+        ["0010", "b.wav", '"no', "007", "FR"],
+        ["S1.U05", "c.wav", 'he said "yes', "008", ""],
+    ]
+    made = "".join("\t".join(row) + "\n" for row in rows)
+    (tmp_path / "list.tsv").write_text(made)
+    quoted = [[f'"{cell.replace(chr(34), 2 * chr(34))}"' for cell in row] for row in rows]
+    (tmp_path / "list.csv").write_text("".join(",".join(row) + "\n" for row in quoted))
+    for file in ("list.tsv", "list.csv"):
+        found = tables(from_dataset(str(tmp_path / file), tmp_path / "out", labels="country").path)
+        assert found["text"] == '007-0001 null\n007-0010 "no\n008-S1.U05 he said "yes\n'
+        assert found["utt2country"] == "007-0001 NA\n007-0010 FR\n"
+
+
 def test_odd_names():
     names = Names(total=1000)
     taken = [names.take(*row) for row in [
         ("", "", 7), ("", "a-b.wav", 8), ("", "a-b.wav", 9), ("a_b", "x", 10), ("spk", "", 11),
         ("spk", "spk-1", 12), ("spk", "dir\\1.flac", 13), ("spk", "1_2", 14), ("../..", "..", 15),
-        ("  ", "\n", 16), ("x" * 41, "y", 17), ("x" * 42, "y", 18)]]  # fmt: skip
+        ("  ", "\n", 16), ("x" * 41, "y", 17), ("x" * 42, "y", 18), ("q", "S1.U05", 19)]]  # fmt: skip
     assert taken == [
         ("0007", "0007"), ("a_b", "a_b"), ("a_b_2", "a_b_2"), ("a_b_3", "a_b_3-x"), ("spk", "spk-0011"),
         ("spk", "spk-1"), ("spk", "spk-1_2"), ("spk", "spk-1_2_2"), ("speaker", "speaker-0015"),
         ("speaker_2", "speaker_2-0016"), ("x" * 12, "x" * 12 + "-y"), ("x" * 12 + "_2", "x" * 12 + "_2-y"),
+        ("q", "q-S1.U05"),
     ]  # fmt: skip

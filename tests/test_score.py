@@ -404,8 +404,10 @@ def test_the_table(place, capsys):
     lines = out.splitlines()
     assert lines[0] == "%WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]"
     assert any(
-        line.startswith("accent scottish") and " 40.00 " in line and " -50.0 " in line for line in lines
+        line.startswith("accent scottish* ") and " 40.00 " in line and " -50.0 " in line for line in lines
     )
+    assert any(line.startswith("speaker ann ") for line in lines)
+    assert "* of fewer than 10 speakers (of a single speaker: over the utterances): its interval" in out
     assert any(line.startswith("condition") for line in lines)
     assert "With as few as 3 speakers they are too narrow." in out
     assert "MAPSSWE of baseline and system: 8 segments" in out

@@ -7,6 +7,7 @@ the sound is decoded here, so torchcodec is not needed.
     python -m ia3_speech.datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
 
+import csv
 import io
 import logging
 import re
@@ -18,7 +19,14 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.audio import SAMPLE_RATE, AudioError, BadAudio, bar, load, problem, report
-from ia3_speech.datadir.directory import DataDir, Utterance, refuse_strangers, words, write_tables
+from ia3_speech.datadir.directory import (
+    DataDir,
+    Utterance,
+    read,
+    refuse_strangers,
+    words,
+    write_tables,
+)
 from ia3_speech.datadir.names import Names
 from ia3_speech.datadir.tables import DataError, unprintable
 from ia3_speech.datadir.validation import label_of
@@ -87,7 +95,7 @@ def from_dataset(
 
     Args:
         name: a hub id, or a local folder or file.
-        out: the folder to write; it is replaced if it is a data directory.
+        out: the folder to write; it is replaced if this command has written it.
         split: the split to take; needed where there are several.
         config: the dataset's configuration (subset), where it has several.
         revision: a branch, tag or commit on the hub.
@@ -101,10 +109,11 @@ def from_dataset(
             such utterances out (and keeps clipped ones).
 
     Raises:
-        DataError: the dataset cannot be loaded, or a column cannot be found. AudioError: bad audio.
+        DataError: the dataset cannot be loaded, or a column cannot be found; `out` holds something else, or
+            what is to be read. AudioError: bad audio.
     """
     out = Path(out)
-    refuse_strangers(out, also=["audio"])
+    refuse_strangers(out, also=["audio"] if audio_is_ours(out) else [])
     rows = load_rows(name, split, config, revision)
     wished = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
     columns = choose_columns(name, rows.features, wished, labels)
@@ -122,6 +131,17 @@ def from_dataset(
             log.warning(report(bad))
         write_tables(new, utterances, speaker_labels=["gender"], name=out)
     return DataDir(out, sorted(utterances, key=lambda utterance: utterance.id))
+
+
+def audio_is_ours(out: Path) -> bool:
+    """Whether all files in `out`/audio are what a data directory there says that this command wrote."""
+    try:
+        utterances = read(out, text=False, wav=False, spk_sort=False).utterances
+    except DataError:
+        return False
+    written = {out.absolute() / "audio" / u.speaker / f"{u.id}{Path(u.source).suffix}" for u in utterances}
+    there = {path.absolute() for path in (out / "audio").rglob("*") if not path.is_dir()}
+    return there <= written & {Path(u.source) for u in utterances}
 
 
 def extract(
@@ -145,6 +165,8 @@ def extract(
             continue
         try:
             with sound_of(cell, base) as source:
+                if isinstance(source, Path) and out.resolve() in source.resolve().parents:
+                    raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
                 wave = load(source)
         except AudioError as error:
             bad.append(BadAudio(utterance, file, str(error).removeprefix(f"{file}: ")))
@@ -189,7 +211,7 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
                 found = datasets.load_from_disk(name)
             elif path.is_file():
                 kind = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}.get(path.suffix, "json")
-                extra = {"sep": "\t"} if path.suffix == ".tsv" else {}
+                extra = as_text(path) if kind == "csv" else {}
                 found = datasets.load_dataset(kind, data_files=name, **extra)
             else:
                 found = datasets.load_dataset(name, config, revision=revision)
@@ -208,6 +230,22 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
     if split not in found:
         raise DataError(f"{name}: has no split {split} (it has {', '.join(found)})")
     return found[split]
+
+
+def as_text(path: Path) -> dict[str, Any]:
+    """Options of `load_dataset` by which every field of a CSV file is what stands there: 007, NA, null.
+
+    A quotation mark is a mark like any other where TABs part the fields (Common Voice).
+    """
+    from datasets import Features, Value
+
+    tabs = path.suffix == ".tsv"
+    options = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": ","}
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        columns = next(csv.reader(file, **options), [])
+    options["sep"] = options.pop("delimiter")
+    texts = Features({column: Value("string") for column in columns})
+    return options | {"features": texts, "keep_default_na": False, "na_values": [""]}
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+from ia3_speech.audio import SUFFIXES
+
 LONGEST_SPEAKER = 40  # characters; longer ids (Common Voice's 128 hex digits) keep the first 12
 
 
@@ -20,7 +22,9 @@ class Names:
 
     def take(self, speaker: str, given: str, number: int) -> tuple[str, str]:
         """(speaker id, utterance id) of row `number`; a row without a speaker is a speaker of its own."""
-        own = clean(re.sub(r"\.[A-Za-z0-9]{2,4}$", "", given.replace("\\", "/").rpartition("/")[2]))
+        file = given.replace("\\", "/").rpartition("/")[2]
+        stem, _, suffix = file.rpartition(".")
+        own = clean(stem if f".{suffix.lower()}" in SUFFIXES else file)  # S01.U05 is whole
         own = own or f"{number:0{len(str(self.total))}d}"
         if not speaker:
             alone = self.unused(own.replace("-", "_"))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.audio import duration
-from ia3_speech.datadir.directory import DataDir, Utterance, read, refuse_same, write
+from ia3_speech.datadir.directory import DataDir, Utterance, read, refuse_same, refuse_strangers, write
 from ia3_speech.datadir.tables import GAP, DataError, decode
 from ia3_speech.text import normalize
 
@@ -173,6 +173,8 @@ def split(
     if len(groups) < 2:
         raise DataError(f"{source}: only one {by} ({groups[0]}), so no split (divide by another label)")
     taken = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
+    for path in (rest, part):  # before either is replaced
+        refuse_strangers(Path(path))
     sides = []
     for path, inside in ((rest, False), (part, True)):
         chosen = [utterance for utterance in data if (group[utterance.id] in taken) == inside]

@@ -113,7 +113,11 @@ RULES = {
     "reco2file_and_channel": Rule("recording", channel),
 }
 LABELS_AMONG_RULES = {"utt2lang", "spk2gender"}
-NO_LABELS = {"utt2num_samples", "utt2max_frames"}  # other people's counts
+# Other people's counts; and what an utterance has without a label, under that name.
+NO_LABELS = {
+    *("utt2num_samples", "utt2max_frames"),
+    *(f"{by}2{own}" for by in ("utt", "spk") for own in ("utterance", "speaker", "recording", "text")),
+}
 
 
 def rule_of(name: str) -> Rule | None:

@@ -165,6 +165,12 @@ def check_pair(system: Decoded, baseline: Decoded) -> None:
             f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now "
             f'(run "python -m ia3_speech.score … --baseline {baseline.folder}" again)'
         )
+    labels, before = ({k: set(v) for k, v in one.score["by_label"].items()} for one in (system, baseline))
+    if lacking := next((label for label, values in labels.items() if before.get(label) != values), None):
+        raise UserError(
+            f"{baseline.folder}: was scored before the labels of {lacking} that {system.folder} has "
+            f'(run "python -m ia3_speech.score" of it again)'
+        )
     if system.references != baseline.references:
         raise UserError(f"{baseline.folder}: its references differ from {system.folder}'s (score both again)")
 

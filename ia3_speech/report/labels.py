@@ -6,6 +6,7 @@ shown as a cloud of dots, before against after.
 
 import re
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 from ia3_speech.report.charts import Axis, Point, Series, chart, legend, tick_texts
 from ia3_speech.report.contents import Decoded
@@ -13,6 +14,7 @@ from ia3_speech.report.drawings import Bar, bars, nice_ticks, ruler
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.points import Json
 from ia3_speech.report.tables import bounds, brackets, change_cell, count, percent
+from ia3_speech.scoring_table import MARK, is_few, mark_note
 
 FEW = 12  # values that are shown at once, in their own order
 CLOUD = 8  # values from which a cloud of dots says more
@@ -25,6 +27,12 @@ def labels_section(system: Decoded, baseline: Decoded | None) -> Iterator[Child]
     shown = {label: rows for label, rows in found.items() if len(rows) > 1}
     if shown and baseline:
         yield element("p", legend([(baseline.name, "baseline"), (system.name, "system")]))
+    unit = system.score["ci_unit"]
+    for label, rows in shown.items():
+        for row in rows:
+            row.few = label != unit and is_few(row.after["ci_clusters"], row.after["ci_unit"], unit)
+    if any(row.few for rows in shown.values() for row in rows):
+        yield element("p", mark_note(unit), class_="note")
     for label, rows in shown.items():
         yield element("h3", label)
         yield from one_label(label, rows, system.name, baseline.name if baseline else None)
@@ -35,6 +43,7 @@ class Row:
 
     def __init__(self, value: str, after: Json, before: Json | None):
         self.value, self.after, self.before = value, after, before
+        self.few = False  # too few speakers for its interval
 
     @property
     def bars(self) -> list[Bar]:
@@ -57,7 +66,7 @@ def one_label(label: str, rows: list[Row], system: str, baseline: str | None) ->
         return
     rates = sorted(row.after["wer"] for row in rows)
     says = (
-        f"{len(rows)} values, median WER {percent(rates[len(rates) // 2])} %, "
+        f"{len(rows)} values, median WER {percent(median(rates))} %, "
         f"from {percent(rates[0])} to {percent(rates[-1])} %"
     )
     worst_first = sorted(rows, key=lambda row: (-row.after["wer"], natural(row.value)))
@@ -91,7 +100,7 @@ def cells(
 ) -> Iterator[Markup]:
     size = f"{count(row.after['utterances'], 'utterance')}, {count(row.after['words'], 'word')}"
     link = element("a", row.value, href="#utterances", data_label=label, data_value=row.value)
-    yield element("th", link, element("small", size), scope="row")
+    yield element("th", link, MARK if row.few else None, element("small", size), scope="row")
     names = [baseline, system] if row.before else [system]
     said = [
         f"{name} {percent(bar.rate)} % {brackets(bar.interval)}".rstrip()
@@ -102,7 +111,7 @@ def cells(
     numbers = [element("span", percent(bar.rate), bounds(bar.interval)) for bar in row.bars]
     yield element("td", numbers, class_="number lines")
     if baseline:
-        yield change_cell(row.after["changes"].get("wer"))
+        yield change_cell(row.after["changes"].get("wer"), row.few)
 
 
 def cloud(label: str, rows: Sequence[Row], system: str, baseline: str) -> Markup:

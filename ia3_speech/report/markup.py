@@ -9,6 +9,7 @@ of `element`, `json_block` and `raw_block`, and of no other text.
 
 import html
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -64,7 +65,7 @@ def json_block(name: str, value: Any) -> Markup:
     """`value` as JSON in a script element that doesn't run; raises ValueError for nan."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     # A lone surrogate (a file name that isn't UTF-8) can't be encoded: JSON writes it as an escape.
-    text = "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in text.translate(DANGEROUS))
+    text = re.sub("[\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text.translate(DANGEROUS))
     return Markup(f'<script type="application/json" id="{html.escape(name)}">{text}</script>')
 
 

@@ -26,21 +26,26 @@ def brackets(interval: Sequence[float] | None, form: str = ".1f") -> str:
 
 def plain_cell(value: float | None) -> Markup:
     """A count, or seconds; 0 is as good as nothing."""
-    return element("td", f"{value:,.0f}", class_="number") if value else EMPTY
+    return number_cell(value) if value else EMPTY
+
+
+def number_cell(value: float) -> Markup:
+    return element("td", f"{value:,.0f}", class_="number")
 
 
 def rate_cell(rate: float | None, interval: Sequence[float] | None = None) -> Markup:
     return EMPTY if rate is None else element("td", percent(rate), bounds(interval), class_="number")
 
 
-def change_cell(change: Json | None) -> Markup:
-    """The change relative to the baseline; better or worse only where the interval excludes 0."""
+def change_cell(change: Json | None, few: bool = False) -> Markup:
+    """The change relative to the baseline; better or worse only where the interval excludes 0 and is not of
+    too few speakers."""
     if not change or change["relative"] is None:
         return EMPTY
     interval = change["relative_ci"]
     return element(
         "td",
-        element("span", percent(change["relative"], "+.1f"), class_=verdict(interval)),
+        element("span", percent(change["relative"], "+.1f"), class_="open" if few else verdict(interval)),
         bounds(interval, "+.1f"),
         class_="number",
     )
@@ -107,7 +112,7 @@ def rates_table(system: Decoded, baseline: Decoded | None) -> Markup:
 
 def terms_table(system: Decoded, baseline: Decoded | None) -> Markup:
     head = ["", "said", "missed", "false", "rate %"] + (["baseline %", "change %"] if baseline else [])
-    entries = {"all": system.score["terms"], **system.score["terms_by_category"]}
+    entries = [("all", system.score["terms"]), *system.score["terms_by_category"].items()]
 
     def row(name: str, rate: Json) -> list[Child]:
         line: list[Child] = [name, *(f"{rate[key]:,}" for key in ("reference", "missed", "false"))]
@@ -115,7 +120,7 @@ def terms_table(system: Decoded, baseline: Decoded | None) -> Markup:
         change = rate["change"]
         return line + ([rate_cell(change and change["baseline"]), change_cell(change)] if baseline else [])
 
-    return table(f"Terms {INTERVAL}", head, [row(name, rate) for name, rate in entries.items()])
+    return table(f"Terms {INTERVAL}", head, [row(name, rate) for name, rate in entries])
 
 
 def notes(system: Decoded, baseline: Decoded | None) -> Iterator[str]:
@@ -162,7 +167,7 @@ def systems_tables(file: str, results: Json) -> Iterator[Markup]:
 def systems_table(name: str, systems: Sequence[Json], changes: Sequence[Json | None]) -> Markup:
     """A row a system; columns that none of them fills are left out."""
     columns: dict[str, list[Markup | None]] = {
-        "seed": [plain_cell(one.get("seed")) for one in systems],
+        "seed": [EMPTY if one.get("seed") is None else number_cell(one["seed"]) for one in systems],
         "WER %": [rate_cell(one.get("wer"), one.get("wer_ci")) for one in systems],
         "CER %": [rate_cell(one.get("cer")) for one in systems],
         "term errors %": [rate_cell(one.get("term_error_rate")) for one in systems],

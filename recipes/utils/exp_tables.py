@@ -13,11 +13,12 @@ from exp_folder import GENERAL, System, median_of
 from exp_points import curve_rows, trade_off_rows
 from exp_speakers import Comparison, comparisons, is_speakers
 
-from ia3_speech.scoring_table import FEW_CLUSTERS
+from ia3_speech.scoring_table import FEW_CLUSTERS, MARK, is_few, mark_note
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "origin")
 PARTS = (*STANDARD, "training", "tuning")
 MOST_VALUES = 6  # of a label, to be worth a table
+MARKED = rf" \{MARK}"  # for Markdown
 
 Groups = dict[str, list[System]]
 
@@ -126,12 +127,23 @@ def label_table(systems: list[System], set_name: str) -> str:
     rows = []
     for label, values in scores[0].items():
         for value, rates in values.items() if 2 <= len(values) <= MOST_VALUES else ():
-            line = [f"{label}: {value}", str(rates["utterances"]), str(rates["words"]), percent(rates["wer"])]
+            line = [f"{label}: {value}" + marked(label, rates, systems[0].scores[set_name])]
+            line += [str(rates["utterances"]), str(rates["words"]), percent(rates["wer"])]
             for score in scores[1:]:
                 found = score[label][value]
                 line += [percent(found["wer"]), change_of(found["changes"].get("wer"))]
             rows.append(line)
-    return table(header, rows)
+    return table(header, rows) + note_of_marks(rows, systems[0].scores[set_name])
+
+
+def marked(label: str, rates: dict[str, Any], score: dict[str, Any]) -> str:
+    """The mark of a label's value with too few speakers for its interval."""
+    few = is_few(rates["ci_clusters"], rates["ci_unit"], score["ci_unit"])
+    return MARKED if few and label != score["ci_unit"] else ""
+
+
+def note_of_marks(rows: list[list[str]], score: dict[str, Any]) -> str:
+    return f"\n\\{mark_note(score['ci_unit'])}\n" if any(row[0].endswith(MARKED) for row in rows) else ""
 
 
 def training_table(groups: Groups) -> str:
@@ -199,11 +211,12 @@ def forgetting_table(systems: list[System]) -> str:
     rows = []
     for name in ["all", *scores[0]["by_label"].get("corpus", {})] if len(systems) > 1 else ():
         base, *others = [score if name == "all" else score["by_label"]["corpus"][name] for score in scores]
-        line = [name, str(base["utterances"]), str(base["words"]), with_interval(base["wer"], base["wer_ci"])]
+        line = [name + ("" if name == "all" else marked("corpus", base, scores[0]))]
+        line += [str(base["utterances"]), str(base["words"]), with_interval(base["wer"], base["wer_ci"])]
         for one in others:
             line += [with_interval(one["wer"], one["wer_ci"]), change_of(one["changes"].get("wer"))]
         rows.append(line)
-    return table(header, rows)
+    return table(header, rows) + (note_of_marks(rows, scores[0]) if rows else "")
 
 
 def trade_off_table(exp: Path) -> str:

@@ -90,6 +90,7 @@ def rates(wer: float, baseline: float | None = None) -> dict:
     change = {"relative": (wer / baseline - 1) if baseline else None, "relative_ci": [-0.5, 0.5]}
     return {
         **{"wer": wer, "wer_ci": [wer - 0.1, wer + 0.1], "cer": wer / 4, "words": 100, "utterances": 10},
+        **{"ci_unit": "speaker", "ci_clusters": 12},
         "changes": {"wer": change} if baseline else {},
     }
 

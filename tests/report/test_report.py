@@ -113,6 +113,20 @@ def test_bars_by_label_have_words_too(recipe):
     assert {("speaker", "bob"), ("accent", "scottish")} <= links
 
 
+def test_a_value_with_few_speakers_is_marked_and_leaves_doubt(recipe):
+    page = Reading(recipe.page())
+    assert "* of fewer than 10 speakers (of a single speaker: over the utterances)" in page.text
+    text = " ".join(page.text.split())
+    assert "welsh * 2 utterances" in text and "bob 2 utterances" in text
+
+
+def test_a_baseline_scored_before_a_label_is_scored_again(recipe):
+    (recipe.data / "utt2ward").write_text("".join(f"{name} icu\n" for name in HEARD))
+    score(recipe.data, recipe.adapted, baseline=recipe.base, replications=100)
+    with pytest.raises(UserError, match=r"base/.*: was scored before the labels of ward that .*score"):
+        recipe.page()
+
+
 def test_all_that_lies_beside_is_found(recipe):
     """Without a flag: the adapter's vectors, training, results, learning curve, trade-off."""
     add_extras(recipe)
