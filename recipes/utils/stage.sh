@@ -31,12 +31,13 @@ place() {
 place_base() { if [[ $1 == mini ]]; then echo mini; else place "$1"; fi; }
 
 # take_adapter ADAPTER: sets $init_adapter to the name, the path or the sum, its paths relative to where the user stood
-# or else to the recipe; and init_files to the folders meant, since a name may come to stand for another adapter.
+# or else to the recipe; and init_files to the weights meant, since a name may come to stand for another adapter. What
+# a card says of them does not count.
 take_adapter() {
   local found
   found=$(python -c 'import os, sys
 from dataclasses import replace
-from ia3_speech.adapters import expressions
+from ia3_speech.adapters import expressions, store
 from ia3_speech.cli import UserError, command
 
 def from_start(part):
@@ -53,7 +54,8 @@ def main():
     except UserError:
         os.chdir(recipe)
         parts = expressions.terms(written)
-    print(written, *[f"{part.folder}/" for part in parts], sep="\n")
+    files = [part.folder / name for part in parts for name in store.WEIGHTS]
+    print(written, *[file for file in files if file.is_file()], sep="\n")
 
 command(main, [])' "$1") || exit 1
   mapfile -t init_files <<<"$found"

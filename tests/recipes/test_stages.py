@@ -89,12 +89,12 @@ def test_where_a_path_of_the_line_is_meant(tmp_path):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ("scots", "scots\n{home}/scots\n"),
+        ("scots", "scots\n{home}/scots/{weights}\n"),
         (
             "exp/mine:0.5+scots",
-            "{stood}/exp/mine/adapter:0.5+scots\n{stood}/exp/mine/adapter\n{home}/scots\n",
+            "{stood}/exp/mine/adapter:0.5+scots\n{stood}/exp/mine/adapter/{weights}\n{home}/scots/{weights}\n",
         ),
-        ("exp/theirs", "exp/theirs\nexp/theirs/adapter\n"),
+        ("exp/theirs", "exp/theirs\nexp/theirs/adapter/{weights}\n"),
     ],
 )
 def test_an_adapter_of_the_line_is_meant_where_the_user_stood(tmp_path, tiny_base, monkeypatch, given, said):
@@ -110,9 +110,9 @@ def test_an_adapter_of_the_line_is_meant_where_the_user_stood(tmp_path, tiny_bas
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("IA3_SPEECH_START_DIR", str(tmp_path / "stood"))
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    script = f". stage.sh; take_adapter '{given}'; printf '%s\\n' \"$init_adapter\" \"${{init_files[@]%/}}\""
+    script = f". stage.sh; take_adapter '{given}'; printf '%s\\n' \"$init_adapter\" \"${{init_files[@]}}\""
     done = bash(script, tmp_path / "recipe")
-    assert done.stdout == said.format(home=home, stood=tmp_path / "stood"), done.stderr
+    assert done.stdout == said.format(home=home, stood=tmp_path / "stood", weights=PEFT_WEIGHTS), done.stderr
 
 
 def test_names_below_exp(tmp_path):
