@@ -56,7 +56,7 @@ class Options:
         data: data directory; each of its speakers gets an adapter
         out: folder of the adapters
         base: mini, a folder, or a hub id
-        init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from ones
+        init_adapter: start from this adapter (name, folder or sum), with its placements, not from the base
         decode_dir: where the texts of all folds go (default: decode, below out)
         part: 3/8 takes the third of eight shares of the speakers, and gathers nothing
         folds: parts into which a speaker's utterances are dealt; 0: learn from all, decode nothing

@@ -5,8 +5,8 @@ r"""Train IA³ vectors with CTC: two data directories and a base in, an adapter 
 
 Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is that
 of the last epoch that dev can't tell from the one with the lowest WER (training/loop.py says how). A run that
-was killed goes on where its last checkpoint stands and ends with the same adapter, bit for bit. Many GPUs:
-`accelerate launch -m ia3_speech.train …`.
+was killed goes on where its last checkpoint stands and ends with the same adapter, on a CPU bit for bit. Many
+GPUs: `accelerate launch -m ia3_speech.train …`.
 """
 
 import json

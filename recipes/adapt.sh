@@ -20,7 +20,7 @@
 #   --trade-off   the adapter shown, scaled, on the first test set and on general speech; --pulls: adapters trained
 #                 with a pull of l towards 1 beside it
 #   --curve       adapters trained on so many minutes of train. An epoch of each hears as much as the most minutes
-#                 asked for, so that all of them are updated equally often, and less often than by all of train
+#                 asked for, so that all of them take equally many steps; the one of all of train takes more
 #
 # Each stage leaves a marker with a hash of what went in: done work is not done again, killed work resumes. A
 # change of our own code is not what goes in: delete exp/<corpus> to measure again.
@@ -79,7 +79,7 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
   --decode-opts OPTS    further options of decode
   --score-opts OPTS     further options of score
   --report-opts OPTS    further options of report, such as --embed-audio
-  --init-adapter PATH   start from this adapter instead of from ones; it is tested too, as --init-name [$init_name]
+  --init-adapter PATH   start from this adapter and not from the base alone; it is tested too, as --init-name [$init_name]
   --seeds N             adapters to train, with seeds 1 to N; the one with the median dev WER is registered [$seeds]
   --average true        test the mean of the seeds' vectors too, as SYSTEM_average, and register that [$average]
   --general 'DIR DIR'   general speech: Kaldi directories (DIR:40: every 40th utterance), or LibriSpeech's layout [none]

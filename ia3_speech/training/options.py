@@ -22,7 +22,7 @@ class Options:
         dev: data directory that decides when to stop and which epoch to keep
         out: experiment folder; a killed run in it goes on
         base: mini, a folder, or a hub id
-        init_adapter: start from this adapter (name, folder or sum), with its placements, instead of from ones
+        init_adapter: start from this adapter (name, folder or sum), with its placements, not from the base
         placements: a list such as [key,value], of key, value, ffn, ffn_output, attention_output, conv
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
         train_head: train the CTC head too
