@@ -34,7 +34,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.fingerprints import describe as describe
 from ia3_speech.fingerprints import fingerprint
 from ia3_speech.fingerprints import same_base as same_base
-from ia3_speech.ia3 import AdapterError, kind_of, layers_of, path_in, vectors
+from ia3_speech.ia3 import PREFIX, AdapterError, kind_of, layers_of, path_in, vectors
 from ia3_speech.kinds import Input, Kernels, Kind, after, fewest
 from ia3_speech.text import TextError, Vocabulary, normalize
 
@@ -204,8 +204,19 @@ class Base:
 
     @torch.no_grad()
     def logits(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
-        """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone."""
-        logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
+        """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone.
+
+        Without dropout and masks, also where a Trainer has left the model in train mode.
+        """
+        if not len(waves):
+            return []
+        if trained := self.model.training:
+            self.model.eval()
+        try:
+            logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
+        finally:
+            if trained:
+                self.model.train()
         return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
@@ -296,6 +307,7 @@ def modules_at(model: nn.Module, path: str) -> list[nn.Module]:
     return [layer.get_submodule(rest.removeprefix(".")) for layer in found] if star else [found]
 
 
+@torch.inference_mode(False)
 def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str | None = None) -> Base:
     """Load a CTC base by name: `mini`, a folder, or a hub id.
 
@@ -333,6 +345,7 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
+    no_base(report["unexpected_keys"], name)
     complete(model, report["missing_keys"], name)
     device = device or ("cuda" if torch.cuda.is_available() and not in_int8 else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.
@@ -342,6 +355,17 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         int8.quantise(made.model, layers_of(made.model)[1])
         made.fingerprint = fingerprint(made.model)
     return made
+
+
+def no_base(unexpected: Iterable[str], name: str | Path) -> None:
+    """Raises BaseError for a checkpoint of an attached or a rounded model: only a part of it would load."""
+    if any(f".{PREFIX}" in key for key in unexpected):
+        raise BaseError(
+            f"{name}: holds IA³ vectors beside its weights, which transformers would leave out in silence "
+            f"(save_adapter writes them by themselves, python -m ia3_speech.adapters export both as one)"
+        )
+    if any(key.endswith(".scale") for key in unexpected):
+        raise BaseError(f"{name}: its weights are rounded to int8 (save the base in float32)")
 
 
 def complete(model: nn.Module, missing: Iterable[str], name: str | Path) -> None:

@@ -4,6 +4,7 @@ In: a transformers CTC model. Out: the same, whose front end asks for no gradien
 whose layers can be checkpointed.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,19 +13,43 @@ from torch import nn
 from ia3_speech.cli import UserError
 
 
-def freeze_front_end(model: nn.Module) -> None:
-    """No gradient for the convolutions (transformers asks for one in training), no LayerDrop, still norms.
+@dataclass
+class Before:
+    """What a base was before it was frozen.
 
-    Vectors that stand between the convolutions get theirs all the same.
+    Attributes:
+        trained: its parameters that wanted a gradient.
+        changed: (a module or a configuration, its attribute, the value).
     """
-    if hasattr(model, "freeze_feature_encoder"):
-        model.freeze_feature_encoder()
+
+    trained: list[nn.Parameter]
+    changed: list[tuple[Any, str, Any]]
+
+    def restore(self) -> None:
+        for parameter in self.trained:
+            parameter.requires_grad_(True)
+        for owner, name, value in self.changed:
+            setattr(owner, name, value)
+
+
+def freeze(model: nn.Module) -> Before:
+    """No gradient for any weight or convolution (transformers asks for one in training), no LayerDrop, still
+    norms. Vectors that stand between the convolutions get their gradient all the same.
+    """
+    before = Before([p for p in model.parameters() if p.requires_grad], [])
+    model.requires_grad_(False)
     for module in model.modules():
+        if getattr(module, "_requires_grad", False) is True:  # the convolutional feature encoder
+            before.changed.append((module, "_requires_grad", True))
         for owner in (module, getattr(module, "config", None)):
-            if getattr(owner, "layerdrop", 0):
+            if value := getattr(owner, "layerdrop", 0):
+                before.changed.append((owner, "layerdrop", value))
                 owner.layerdrop = 0.0
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.register_forward_pre_hook(keep_still)
+    if hasattr(model, "freeze_feature_encoder"):
+        model.freeze_feature_encoder()
+    return before
 
 
 def keep_still(module: nn.Module, _args: tuple) -> None:

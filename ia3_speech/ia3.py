@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from ia3_speech.cli import UserError
-from ia3_speech.frozen import freeze_front_end, keep_still, let_gradients_in
+from ia3_speech.frozen import freeze, keep_still, let_gradients_in
 from ia3_speech.kinds import KINDS, PLACEMENTS, Kind
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
@@ -212,6 +212,7 @@ def places(model: nn.Module, config: IA3Config) -> list[Place]:
     ]
 
 
+@torch.inference_mode(False)
 def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = True) -> nn.Module:
     """Freeze `model`, put vectors of ones into it, return it: its logits are bit for bit what they were.
 
@@ -246,8 +247,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> None:
     """Put a vector of ones at each place, free the head if it is trained, freeze all else."""
     refuse_merged(model)
-    model.requires_grad_(False)
-    freeze_front_end(model)
+    model.ia3_before = freeze(model)
     stacks = [layers_of(model)[0]]
     if "conv" in config.placements:
         stacks.append(path_in(model, kind_of(model).convolutions))
@@ -286,7 +286,8 @@ def make_explicit(model: nn.Module, place: Place) -> None:
 
 
 def detach(model: nn.Module) -> nn.Module:
-    """Take the vectors out; a trained head gives way to the base's own. The model is the base again."""
+    """Take the vectors out; a trained head gives way to the base's own. The model is the base again,
+    with its LayerDrop, and what wanted a gradient wants one."""
     refuse_merged(model)
     explicit = {name for kind in KINDS.values() for name in kind.explicit}
     for module in model.modules():
@@ -304,7 +305,9 @@ def detach(model: nn.Module) -> nn.Module:
             for name, p in head.named_parameters():
                 p.copy_(model.ia3_head[name])
         head.requires_grad_(False)
-    for name in ("ia3_config", "ia3_head"):
+    if hasattr(model, "ia3_before"):
+        model.ia3_before.restore()
+    for name in ("ia3_config", "ia3_head", "ia3_before"):
         if hasattr(model, name):
             delattr(model, name)
     return model
@@ -315,7 +318,7 @@ def is_attached(model: nn.Module) -> bool:
 
 
 def is_merged(model: nn.Module) -> bool:
-    return MERGED in model.__dict__
+    return hasattr(model, MERGED)
 
 
 def refuse_merged(model: nn.Module) -> None:
@@ -326,7 +329,8 @@ def refuse_merged(model: nn.Module) -> None:
 
 def vectors(model: nn.Module) -> dict[str, IA3Vector]:
     """Path of the vector's module (`wav2vec2.encoder.layers.0.attention.k_proj.ia3_key`) → the vector."""
-    return {name: module for name, module in model.named_modules() if isinstance(module, IA3Vector)}
+    plain = getattr(model, "_orig_mod", model)  # under torch.compile
+    return {name: module for name, module in plain.named_modules() if isinstance(module, IA3Vector)}
 
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:

@@ -34,9 +34,13 @@ def train(options: Options) -> dict[str, Any]:
         base.model.config.apply_spec_augment = False
     if options.init_adapter:
         files.load_adapter(base.model, options.init_adapter)
-        if options.train_head and not base.model.ia3_config.train_head:
+        has_head = base.model.ia3_config.train_head
+        if options.train_head and not has_head:
             raise TrainingError(f"{options.init_adapter} has no head, so none can be trained from there "
                                 f"(leave out --train-head, or --init-adapter)")  # fmt: skip
+        if has_head and not options.train_head:
+            cure = "pass --train-head"
+            raise TrainingError(f"{options.init_adapter} has a head, which would train too ({cure})")
     else:
         config = ia3.IA3Config(tuple(options.placements), options.layers, options.train_head)
         ia3.attach(base.model, config)

@@ -211,6 +211,25 @@ def test_a_checkpoint_without_a_head_is_refused(tiny_folder):
         load_base(tiny_folder)
 
 
+def test_a_checkpoint_of_an_attached_model_is_refused(tiny_folder, tmp_path):
+    """transformers would leave the vectors out without a word."""
+    base = load_base(tiny_folder, device="cpu")
+    attach(base.model)
+    base.model.save_pretrained(tmp_path / "saved")
+    base.processor.save_pretrained(tmp_path / "saved")
+    with pytest.raises(BaseError, match=r"saved: holds IA³ vectors beside its weights.*adapters export"):
+        load_base(tmp_path / "saved")
+
+
+def test_logits_are_without_dropout_and_masks_in_train_mode_too(tiny_base):
+    base = tiny_base(mask_time_prob=0.5, hidden_dropout=0.5)
+    wave = np.random.default_rng(0).standard_normal(16_000).astype("float32")
+    [expected] = base.logits([wave])
+    base.model.train()
+    assert torch.equal(base.logits([wave])[0], expected)
+    assert base.model.training and base.logits([]) == []
+
+
 def test_the_vector_of_masked_frames_is_the_same_each_time(tiny_folder):
     drop(tiny_folder, "wav2vec2.masked_spec_embed")
     one, other = (load_base(tiny_folder).body.masked_spec_embed for _ in range(2))

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from ia3_speech import attach, detach
+from ia3_speech import attach, detach, merge, unmerge
 from ia3_speech.base import fingerprint
 from ia3_speech.ia3 import (
     AdapterError,
@@ -13,6 +13,7 @@ from ia3_speech.ia3 import (
     all_places,
     check_liveness,
     is_attached,
+    is_merged,
     places,
     ranges,
     trainable,
@@ -160,8 +161,40 @@ def test_only_the_vectors_require_gradients(tiny_model):
     assert model.config.layerdrop == 0
 
 
-def test_a_trained_head_gives_way_to_the_bases_own(tiny_model):
+def test_detached_the_model_trains_as_it_did(tiny_model):
+    model = tiny_model(layerdrop=0.1)
+    model.lm_head.weight.requires_grad_(False)
+    wanting = {name for name, p in model.named_parameters() if p.requires_grad}
+    attach(model)
+    merge(model)
+    assert model.config.layerdrop == 0.1 and not any(p.requires_grad for p in model.parameters())
+    unmerge(model)
+    assert model.config.layerdrop == 0
+    detach(model)
+    assert model.config.layerdrop == 0.1
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == wanting
+
+
+def test_attaching_in_inference_mode_works(tiny_model):
     model = tiny_model()
+    with torch.inference_mode():
+        attach(model, IA3Config(("key", "ffn")))
+    model(torch.zeros(1, 16_000)).logits.sum().backward()
+    assert all(p.grad is not None for _, p in trainable(model))
+
+
+def test_a_compiled_model_is_the_model(tiny_model):
+    model = attach(tiny_model(), IA3Config(("key",)))
+    compiled = torch.compile(model)
+    assert vectors(compiled) == vectors(model)
+    merge(compiled)
+    assert is_merged(model) and is_merged(compiled)
+    unmerge(compiled)
+    assert not is_merged(model) and vectors(compiled) == vectors(model)
+
+
+def test_a_trained_head_gives_way_to_the_bases_own(tiny_model):
+    model = tiny_model().requires_grad_(False)
     own = model.lm_head.weight.detach().clone()
     attach(model, IA3Config(("key",), train_head=True))
     assert [name for name, _ in trainable(model)][-2:] == ["lm_head.weight", "lm_head.bias"]

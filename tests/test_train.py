@@ -295,6 +295,9 @@ def test_a_head_can_not_train_from_an_adapter_without_one(place):
     train(options_of(place, "start", epochs=1))
     with pytest.raises(TrainingError, match="has no head, so none can be trained from there"):
         train(options_of(place, init_adapter=str(place / "start/adapter"), train_head=True))
+    train(options_of(place, "headed", epochs=1, train_head=True))
+    with pytest.raises(TrainingError, match="has a head, which would train too"):
+        train(options_of(place, init_adapter=str(place / "headed/adapter")))
 
 
 @pytest.mark.parametrize(

@@ -90,10 +90,12 @@ def read_score(file: Path) -> dict[str, Any]:
 
 
 def set_name(path: str) -> str:
-    """`/home/ann/data/medical_notes/test` → `medical_notes/test`: what follows `data`, else the last part."""
+    """`/home/ann/data/medical_notes/test` → `medical_notes/test`: what follows `data`, at most two parts of
+    it; else the last part."""
     parts = [part for part in re.split(r"[/\\]", str(path)) if part]
     above = parts[:-1]
     last = len(above) - above[::-1].index("data") if "data" in above else len(above)
+    last = max(last, len(parts) - 2)
     return "/".join(parts[last:]) or "unnamed"
 
 

@@ -271,18 +271,19 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     return Adapter(str(folder), config, vectors, head, metadata)
 
 
+@torch.inference_mode(False)
 def put(model: nn.Module, adapter: Adapter, *, check: bool = True) -> nn.Module:
     """Attach an adapter that is in memory: what `load_adapter` does after reading."""
     ia3.detach(model)
-    ia3.attach_places(model, list(adapter.vectors), adapter.config)
-    targets, given = dict(ia3.trainable(model)), {p.vector: v for p, v in adapter.vectors.items()}
-    with torch.no_grad():
-        for name, tensor in (given | adapter.head).items():
-            targets[name].copy_(tensor.reshape(targets[name].shape))
     try:
+        ia3.attach_places(model, list(adapter.vectors), adapter.config)
+        targets, given = dict(ia3.trainable(model)), {p.vector: v for p, v in adapter.vectors.items()}
+        with torch.no_grad():
+            for name, tensor in (given | adapter.head).items():
+                targets[name].copy_(tensor.reshape(targets[name].shape))
         if check:
             ia3.check_liveness(model)
-    except AdapterError:
+    except Exception:
         ia3.detach(model)
         raise
     if all(bool((v == 1).all()) for v in adapter.vectors.values()) and not adapter.head:

@@ -76,8 +76,8 @@ def read_record(folder: Path) -> dict[str, Any]:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: {error} (damaged: copy the adapter again)") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{file}: not an object (damaged: copy the adapter again)")
+    if not isinstance(record, dict) or not isinstance(record.get("labels", {}), dict):
+        raise UserError(f"{file}: it, or its labels, are not an object (damaged: copy the adapter again)")
     return sound(record)
 
 

@@ -27,6 +27,7 @@ from ia3_speech.adapters.folder import (
     PEFT_CONFIG,
     PEFT_WEIGHTS,
     about,
+    read_record,
     read_tensors,
     sizes_of,
     tensors_file,
@@ -135,6 +136,8 @@ def push(
     tensors_file(folder)
     if fault := fault_of(folder):
         raise UserError(f"{folder}: {fault}")
+    if (folder / METADATA).exists():
+        read_record(folder)  # of a damaged one nobody can tell whether it is a person's
     if not private and not consent and card.is_biometric(about(folder)):
         raise UserError(
             f"{repo}: not pushed. {card.BIOMETRIC} (push it with --private, or with --consent if that person "

@@ -30,6 +30,7 @@ from ia3_speech.adapters import arithmetic, files
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.base import DTYPES, Base
 from ia3_speech.fingerprints import describe
+from ia3_speech.frozen import Before
 from ia3_speech.ia3 import MERGED, AdapterError, IA3Config, is_merged
 
 PERSONAL = (
@@ -47,12 +48,14 @@ class Merged:
         vectors: place → l, the very parameter, so that an optimiser that holds it can go on.
         head: the names of the trained head's parameters; none where the head is the base's.
         kept: name in the model → the base's own tensor, of all that was exchanged, the head too.
+        before: what the base was before vectors were attached.
     """
 
     config: IA3Config
     vectors: dict[ia3.Place, nn.Parameter]
     head: list[str]
     kept: dict[str, torch.Tensor]
+    before: Before
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -77,8 +80,9 @@ def merge(model: nn.Module) -> nn.Module:
         raise AdapterError("the model has no IA³ vectors to merge (load_adapter(model, NAME) comes first)")
     found, folded = ia3.vectors(model), fold(model)
     head = {name: p.detach().clone() for name, p in ia3.trainable(model) if name not in found}
-    merged = Merged(model.ia3_config, {v.place: v.l for v in found.values()}, list(head), {})
-    ia3.detach(model)
+    vectors = {v.place: v.l for v in found.values()}
+    merged = Merged(model.ia3_config, vectors, list(head), {}, model.ia3_before)
+    ia3.detach(model).requires_grad_(False)
     merged.kept = exchange(model, folded | head)
     setattr(model, MERGED, merged)
     return model
@@ -100,6 +104,7 @@ def unmerge(model: nn.Module) -> nn.Module:
     delattr(model, MERGED)
     exchange(model, merged.kept)
     ia3.attach_places(model, list(merged.vectors), merged.config)
+    model.ia3_before.trained = merged.before.trained
     exchange(model, head)
     for vector in ia3.vectors(model).values():
         parameter = merged.vectors[vector.place]
@@ -190,7 +195,7 @@ def export_terms(
 ) -> Base:
     """Load the base of an adapter, or of a sum of some, and `export` it with that; returns it.
 
-    The base is loaded in float32, where it can be told from others by its weights, and then cast.
+    The base is loaded in float32, where it can be told from others by its weights; the merged one is cast.
 
     Args:
         base: as for `arithmetic.load_base_of`.
@@ -201,7 +206,7 @@ def export_terms(
     """
     loaded = arithmetic.load_base_of(parts, base, device="cpu")
     adapter = arithmetic.read(loaded.model, parts)
-    files.put(loaded.model, adapter).to(DTYPES[dtype])
+    merge(files.put(loaded.model, adapter)).to(DTYPES[dtype])  # in this order each weight is rounded once
     labels = adapter.metadata.labels if adapter.metadata else {}
     export(loaded, out, adapter="+".join(map(title, parts)), labels=labels)
     return loaded

@@ -223,6 +223,8 @@ def test_a_base_is_named_only_where_others_can_find_it(tmp_path, monkeypatch, ba
         ("/home/ann/test", "test"),
         ("D:\\data\\clinic\\test", "clinic/test"),
         ("/data/clinic/data", "clinic/data"),
+        ("/data/alice/patients/train", "patients/train"),
+        ("/mnt/data/home/alice/exp/mandarin/adapter", "mandarin/adapter"),
         ("data", "data"),
         ("", "unnamed"),
     ],

@@ -17,6 +17,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters import hub, store
+from ia3_speech.adapters.folder import METADATA
 from ia3_speech.adapters.store import UnknownAdapter, resolve
 from ia3_speech.cli import UserError
 
@@ -299,6 +300,11 @@ def test_a_persons_adapter_is_not_published_by_accident(run, server, adapter):
     assert code == 1 and "is public already, and --private was asked for" in err
     assert server.repositories["me/public"].files == {}
     assert run("push", source, "me/public", "--consent")[0] == 0
+    record = source / METADATA
+    for damaged in (record.read_text()[:-20], json.dumps({"labels": ["speaker", "42"]})):
+        record.write_text(damaged)
+        code, _, err = run("push", source, "me/other")
+        assert code == 1 and "(damaged: copy the adapter again)" in err
 
 
 # ---- what goes wrong
