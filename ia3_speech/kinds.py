@@ -78,7 +78,7 @@ class Kind:
             operations, by calls that hooks see.
         input: how audio gets in; None for a model that is no speech recogniser.
         across: convolutions that look across a row's end into a batch's padding (`*`: each of a list).
-        resumes: whether the layers under the lowest vector can be skipped (`base.entered`).
+        resumes: whether the layers under the lowest vector can be skipped (`passes.entered`).
     """
 
     layers: str
