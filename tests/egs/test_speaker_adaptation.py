@@ -278,9 +278,8 @@ def test_tables_pictures_curve_and_reports(ran):
     table = (ran["exp"] / "RESULTS.md").read_text()
     assert "| from_speaker01_k3 | speaker01 |" in table and "| from_speaker01_k3 | base |" in table
     rows = json.loads((ran["exp"] / "results.json").read_text())["systems"]
-    assert [row["name"] for row in rows] == [
-        "base", "speaker01", "from_base_k3", "from_base_k5", "from_speaker01_k3"
-    ]  # fmt: skip
+    # The second run was not asked for five utterances: they may be of other inputs.
+    assert [row["name"] for row in rows] == ["base", "speaker01", "from_base_k3", "from_speaker01_k3"]
     assert all(row["ci_unit"] == "speaker" and row["adapter"] is None for row in rows if "_k" in row["name"])
 
 
