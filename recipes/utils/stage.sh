@@ -46,11 +46,13 @@ def from_start(part):
     return replace(part, name=str(part.folder.resolve()), folder=part.folder.resolve())
 
 def main():
-    recipe, written = os.getcwd(), sys.argv[1]
+    recipe, start, written = os.getcwd(), os.environ["IA3_SPEECH_START_DIR"], sys.argv[1]
     try:
-        os.chdir(os.environ["IA3_SPEECH_START_DIR"])
-        parts = [from_start(part) for part in expressions.terms(written)]
-        written = expressions.written(parts)
+        os.chdir(start)
+        parts = expressions.terms(written)
+        if not os.path.samefile(start, recipe):
+            parts = [from_start(part) for part in parts]
+            written = expressions.written(parts)
     except UserError:
         os.chdir(recipe)
         parts = expressions.terms(written)
