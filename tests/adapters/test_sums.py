@@ -142,7 +142,7 @@ def test_training_starts_from_a_sum(pair, tmp_path):
         write(tmp_path / name, utterances)
     options = Options(
         tmp_path / "train", tmp_path / "dev", tmp_path / "exp", str(pair), "accent:0.7+medical:0.5",
-        epochs=1, learning_rate=1e-12, head_learning_rate=1e-12, speeds=[1.0],
+        epochs=1, train_head=True, learning_rate=1e-12, head_learning_rate=1e-12, speeds=[1.0],
     )  # fmt: skip
     train(options)
     model = load_base(pair).model
