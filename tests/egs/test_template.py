@@ -99,7 +99,9 @@ def test_without_speakers_each_recording_is_one(local, tmp_path, capsys):
     lines = [line.rpartition(",")[0] for line in plain(12)]
     sets = prepared(local, made(tmp_path / "mine", lines), tmp_path, size="small")
     assert sum(len(data.speakers) for data in sets.values()) == 12
-    assert "test: 20% of the sentences" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "list.csv: no column speaker (the columns are file, text): each recording counts as a" in out
+    assert "test: 20% of the sentences" in out
 
 
 def test_sounds_that_no_line_names_are_counted(local, tmp_path, capsys):

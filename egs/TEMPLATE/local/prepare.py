@@ -65,6 +65,9 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
     path = table_of(corpus)
     rows, problems = read_rows(path)
     places = check(path, rows, problems)
+    if "speaker" not in rows[0].fields:
+        columns = ", ".join(rows[0].fields)
+        print(f"{path}: no column speaker (the columns are {columns}): each recording counts as a speaker")
     names, utterances, sides = Names(len(rows)), [], {}
     for number, (row, place) in enumerate(zip(rows, places, strict=True)):
         speaker, id = names.take(row.fields.get("speaker", ""), row.fields["file"], number)
