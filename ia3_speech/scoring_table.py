@@ -21,9 +21,10 @@ INTERVAL = "[95 % interval]"
 MARK = "*"  # of a row with too few
 
 
-def is_few(clusters: int, unit: str, wanted: str) -> bool:
-    """Whether an interval over so many units says too little: of one speaker it is over utterances, say."""
-    return unit != wanted or clusters < FEW_CLUSTERS
+def is_few(label: str, clusters: int, unit: str, wanted: str) -> bool:
+    """Whether the interval of a label's value, over so many units, says too little: of one speaker it is over
+    utterances, where speakers are wanted. That of a speaker's own row is so by its nature."""
+    return label != wanted and (unit != wanted or clusters < FEW_CLUSTERS)
 
 
 def mark_note(unit: str) -> str:
@@ -72,8 +73,7 @@ def shown_values(score: Score) -> Iterator[tuple[str, str, Rates]]:
 
 
 def marked(label: str, rates: Rates, score: Score) -> bool:
-    """A speaker's own row is over utterances by its nature."""
-    return label != score.ci_unit and is_few(rates.ci_clusters, rates.ci_unit, score.ci_unit)
+    return is_few(label, rates.ci_clusters, rates.ci_unit, score.ci_unit)
 
 
 def rate_row(name: str, rates: Rates) -> list[str]:

@@ -137,10 +137,8 @@ def speakers(options: Options) -> dict[str, Any]:
         base.model.config.apply_spec_augment = False
     start(base, options)
     mine = share_of(options)
-    untaught: list[Example] = []
-    examples = read_examples(
-        options.data, base, as_training(options), [*{1.0, *options.speeds}], mine, untaught
-    )
+    speeds, untaught = [*{1.0, *options.speeds}], []
+    examples = read_examples(options.data, base, as_training(options), speeds, mine, untaught)
     jobs = list(plan(examples + untaught, options))
     key = key_of(base, options)
     left = [job for job in jobs if not is_done(job, key)]

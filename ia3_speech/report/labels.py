@@ -27,23 +27,21 @@ def labels_section(system: Decoded, baseline: Decoded | None) -> Iterator[Child]
     shown = {label: rows for label, rows in found.items() if len(rows) > 1}
     if shown and baseline:
         yield element("p", legend([(baseline.name, "baseline"), (system.name, "system")]))
-    unit = system.score["ci_unit"]
-    for label, rows in shown.items():
-        for row in rows:
-            row.few = label != unit and is_few(row.after["ci_clusters"], row.after["ci_unit"], unit)
     if any(row.few for rows in shown.values() for row in rows):
-        yield element("p", mark_note(unit), class_="note")
+        yield element("p", mark_note(system.score["ci_unit"]), class_="note")
     for label, rows in shown.items():
         yield element("h3", label)
         yield from one_label(label, rows, system.name, baseline.name if baseline else None)
 
 
 class Row:
-    """One value of a label: rates (as in score.json) of the system, and of the baseline if there is one."""
+    """One value of a label: rates (as in score.json) of the system, and of the baseline if there is one.
 
-    def __init__(self, value: str, after: Json, before: Json | None):
-        self.value, self.after, self.before = value, after, before
-        self.few = False  # too few speakers for its interval
+    `few`: too few speakers for its interval.
+    """
+
+    def __init__(self, value: str, after: Json, before: Json | None, few: bool):
+        self.value, self.after, self.before, self.few = value, after, before, few
 
     @property
     def bars(self) -> list[Bar]:
@@ -54,8 +52,12 @@ class Row:
 def rows_of(label: str, system: Decoded, baseline: Decoded | None) -> list[Row]:
     """The values of a label that have any reference words."""
     before = baseline.score["by_label"].get(label, {}) if baseline else {}
-    rates = system.score["by_label"][label]
-    return [Row(value, own, before.get(value)) for value, own in rates.items() if own["wer"] is not None]
+    rates, unit = system.score["by_label"][label], system.score["ci_unit"]
+    return [
+        Row(value, own, before.get(value), is_few(label, own["ci_clusters"], own["ci_unit"], unit))
+        for value, own in rates.items()
+        if own["wer"] is not None
+    ]
 
 
 def one_label(label: str, rows: list[Row], system: str, baseline: str | None) -> Iterator[Markup]:

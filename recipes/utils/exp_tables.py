@@ -138,8 +138,7 @@ def label_table(systems: list[System], set_name: str) -> str:
 
 def marked(label: str, rates: dict[str, Any], score: dict[str, Any]) -> str:
     """The mark of a label's value with too few speakers for its interval."""
-    few = is_few(rates["ci_clusters"], rates["ci_unit"], score["ci_unit"])
-    return MARKED if few and label != score["ci_unit"] else ""
+    return MARKED if is_few(label, rates["ci_clusters"], rates["ci_unit"], score["ci_unit"]) else ""
 
 
 def note_of_marks(rows: list[list[str]], score: dict[str, Any]) -> str:
