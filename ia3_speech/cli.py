@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from itertools import pairwise
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -140,7 +140,31 @@ def parser_class() -> type:
         def __init__(self, *positional: Any, **options: Any):
             super().__init__(*positional, **{"formatter_class": Help, "print_config": None} | options)
 
+        def error(self, message: str, *rest: Any) -> NoReturn:
+            super().error(in_words(message), *rest)
+
     return Parser
+
+
+KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list such as [a,b]",
+    "dict": 'pairs such as {"a": "b"}',
+}
+
+
+def in_words(message: str) -> str:
+    """What jsonargparse says of a bad value, without Python's types: `--seed: 'x' is not a whole number`."""
+    found = re.search(r'Parser key "([\w.]+)":(.*)(?:Got|Given) value: (.*)', message, re.DOTALL)
+    if not found:
+        return message
+    flag = as_typed(f"--{found[1].rpartition('.')[2]}")
+    if choices := re.search(r"Literal\[(.*?)\]", found[2]):
+        return f"{flag}: {found[3]!r} is none of {choices[1].replace(chr(39), '')}"
+    kinds = [KINDS[name] for name in dict.fromkeys(re.findall(r"<class '(\w+)'>", found[2])) if name in KINDS]
+    return f"{flag}: {found[3]!r} is not {' or '.join(kinds)}" if kinds else message
 
 
 def as_typed(text: str) -> str:

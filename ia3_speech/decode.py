@@ -204,6 +204,9 @@ def main(
     )
     result = decode(recogniser, directory.utterances, on_error=on_error, allow_pipes=allow_pipes)
     write(result, directory.utterances, decode_dir, record_of(recogniser, result, data))
+    minutes = result.audio_seconds / 60
+    texts = f"{len(result.texts)} utterance{'s' * (len(result.texts) != 1)}"
+    print(f"{decode_dir / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
     if not result.bad:
         return 0
     print(complaint(result, decode_dir), file=sys.stderr)

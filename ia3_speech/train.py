@@ -111,9 +111,10 @@ def main(options: Options) -> None:
     except OSError as error:
         raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
     if PartialState().is_main_process:
+        epochs = f"{summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
         print(
             f"{options.out}/adapter: dev WER {100 * summary['dev_wer']:.2f} %, "
-            f"{summary['trainable']:,} numbers, {summary['epochs']} epochs in {summary['seconds']:.0f} s"
+            f"{summary['trainable']:,} numbers, {epochs} in {summary['seconds']:.0f} s"
         )
 
 

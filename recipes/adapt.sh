@@ -101,6 +101,7 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
 fail() { echo "adapt.sh: $*" >&2; exit 1; }
 
 [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
+if [[ -z $corpus && -f local/published.txt ]]; then cat local/published.txt >&2; exit 1; fi
 [[ -n $corpus ]] || fail "no corpus: give --corpus DIR"
 [[ $seeds =~ ^[1-9][0-9]*$ ]] || fail "--seeds must be a number from 1 on, not '$seeds'"
 [[ $average == false || $seeds -gt 1 ]] || fail "--average takes the mean of several seeds: give --seeds 3"
@@ -143,6 +144,7 @@ exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
 
 mkdir -p "$data" "$exp/log"
 alone_in "$exp"
+say_where
 
 adapted() { echo "$exp/${system}_seed$1"; } # of a seed; also of the word JOB
 mean=$exp/${system}_average                 # of all seeds
@@ -178,12 +180,14 @@ if [[ -n $curve ]] && begin 2 "parts of train" "$data/.done/curve" "$data/train"
   finish
 fi
 
-# ---- 3: characters that the base can't write; texts too long for their audio; the terms
+# ---- 3: characters that the base can't write, of all sets; texts too long for their audio; the terms
 learn=(--config "$train_config" --base "$base" --dev "$data/dev")
 # shellcheck disable=SC2206
 learn+=($pipes $train_opts)
-if begin 3 "coverage" "$exp/.done/coverage" "$data/train" "$data/dev" "base=$base" "$train_config" "$train_opts"; then
-  coverage.py "${learn[@]}" --train "$data/train" --out "$exp"
+tests=(); for set in $all_sets; do tests+=("$data/$set"); done
+if begin 3 "coverage" "$exp/.done/coverage" "$data/train" "$data/dev" "${tests[@]}" "base=$base" "$train_config" \
+  "$train_opts"; then
+  coverage.py "${learn[@]}" --train "$data/train" --tests "$(printf '%s\n' "${tests[@]}")" --out "$exp"
   finish
 fi
 for set in $test_sets; do

@@ -122,6 +122,7 @@ main_start=${starts[-1]} # whose adapters are registered
 
 mkdir -p "$data" "$exp/log"
 alone_in "$exp"
+say_where
 
 # ---- 1: the corpus becomes one Kaldi directory
 if begin 1 "prepare $corpus_name" "$data/.done/prepare" "$corpus" "size=$size" "$prepare" ./local; then

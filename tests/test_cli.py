@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -101,6 +102,30 @@ def test_bad_flags_are_code_2(capsys):
     assert outcome(run, "data", "--first", "x") == 2
     assert outcome(run) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--first x", "--first: 'x' is not a whole number"),
+        ("--keep-it 5", "unrecognized arguments: 5"),
+        ("--kind c", "--kind: 'c' is none of a, b"),
+        ("--most x", "--most: 'x' is not a number"),
+        ("--several 3", "--several: '3' is not a list such as [a,b]"),
+    ],
+)
+def test_bad_values_are_named_without_pythons_types(arguments, message, capsys):
+    def several_kinds(
+        first: int = 1,
+        keep_it: bool = False,
+        kind: Literal["a", "b"] = "a",
+        most: float | None = None,
+        several: list[float] | None = None,
+    ):
+        raise AssertionError("called with a bad value")
+
+    assert outcome(several_kinds, *arguments.split()) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"error: {message}"
 
 
 def test_errors_of_the_user(capsys):

@@ -11,8 +11,6 @@ export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on th
 cd "$(dirname "$0")"
 . ./path.sh
 
-own="" published=local/published.txt
-. own_options.sh
 name=$(basename "$PWD")
 [[ $name != TEMPLATE ]] || name=mine
 

@@ -10,7 +10,7 @@ export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on th
 cd "$(dirname "$0")"
 . ./path.sh
 
-own="base" published=local/published.txt
+own="base"
 . own_options.sh
 base=${base:-mini}
 [[ ! -e $(from_start "$base") ]] || base=$(realpath "$(from_start "$base")")

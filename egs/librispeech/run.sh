@@ -10,7 +10,7 @@ export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on th
 cd "$(dirname "$0")"
 . ./path.sh
 
-own="download reader" published=local/published.txt
+own="download reader"
 own_help="  --reader N            whom to adapt to, where the corpus holds several readers
   --download DIR        fetch test-clean into DIR first, perhaps from a mirror: OPENSLR=URL"
 . own_options.sh

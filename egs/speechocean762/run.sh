@@ -12,7 +12,6 @@ cd "$(dirname "$0")"
 . ./path.sh
 
 own="download" own_help="  --download DIR        fetch the corpus into DIR first, perhaps from a mirror: OPENSLR=URL"
-published=local/published.txt
 . own_options.sh
 if [[ -n $download ]]; then
   download=$(from_start "$download")

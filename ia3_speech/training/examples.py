@@ -83,11 +83,22 @@ def read_examples(
 
 
 def check_coverage(data: DataDir, base: Base, options: Options) -> None:
-    missing = base.vocabulary.missing(text.normalize(u.text or "", options.normalize) for u in data)
-    if missing and not options.drop_chars:
-        counts = ", ".join(f"{c!r} × {n}" for c, n in missing.items())
-        raise TrainingError(f"{data.path}/text: the base can't write {counts} (write them out in words, or "
+    if not options.drop_chars and (characters := unwritable(data, base, options)):
+        raise TrainingError(f"{data.path}/text: the base can't write {characters} (write them out in words, or "
                             f"leave them out of the targets with --drop-chars)")  # fmt: skip
+
+
+def unwritable(data: DataDir, base: Base, options: Options) -> str:
+    """The characters that the base can't write, the most frequent first: each with its count and the first
+    utterance that holds it. Empty where there are none."""
+    texts = {one.id: text.normalize(one.text or "", options.normalize) for one in data}
+    missing = base.vocabulary.missing(texts.values())
+    first: dict[str, str] = {}
+    for id, normal in texts.items() if missing else ():
+        for character in base.vocabulary.missing([normal]):
+            first.setdefault(character, id)
+    named = [f"{c!r} × {n} (as in {first[c]})" for c, n in missing.items()]
+    return ", ".join(named[:20]) + (f" and {len(named) - 20} more" if named[20:] else "")
 
 
 def encode(utterance: Utterance, base: Base, options: Options) -> list[int]:

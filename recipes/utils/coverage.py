@@ -6,25 +6,45 @@
 Takes the options of `python -m ia3_speech.train`, so that --drop-chars, --normalize and --on-error skip count
 as they do there; nothing is listened to or written. Characters that the base's vocabulary lacks are listed
 with counts, texts too long for their audio (CTC needs a frame for each character and one more between two
-equal ones) by utterance; either ends with an error.
+equal ones) by utterance; either ends with an error. In a set of --tests (one a line) such characters end nothing,
+but the words that hold them will count as errors, and are named.
 """
+
+from dataclasses import dataclass
+from pathlib import Path
 
 from ia3_speech.audio import SAMPLE_RATE, duration
 from ia3_speech.base import Base, load_base
 from ia3_speech.cli import command
 from ia3_speech.datadir import Utterance, read
 from ia3_speech.text import required_frames
-from ia3_speech.training.examples import check_coverage, encode
+from ia3_speech.training.examples import encode, unwritable
 from ia3_speech.training.options import Options, TrainingError
 
 SHOWN = 10
 
 
-def main(options: Options) -> None:
+@dataclass
+class Asked(Options):
+    """Options of a training run.
+
+    Args:
+        tests: data directories that are only tested on, one a line
+    """
+
+    tests: str = ""
+
+
+def main(options: Asked) -> None:
     base = load_base(options.base, device="cpu")
     for path in (options.train, options.dev):
         data = read(path, allow_pipes=options.allow_pipes)
-        check_coverage(data, base, options)
+        characters = unwritable(data, base, options)
+        if characters and not options.drop_chars:
+            raise TrainingError(
+                f"{path}/text: the base can't write {characters} (write them out in words, or leave them out of "
+                f"what is learnt: --train-opts --drop-chars; of speakers: --text-opts)"
+            )
         crowded = [found for utterance in data if (found := too_long(utterance, base, options))]
         listed = "; ".join(crowded[:SHOWN]) + (f" and {len(crowded) - SHOWN} more" if crowded[SHOWN:] else "")
         if crowded and options.on_error == "fail":
@@ -34,6 +54,10 @@ def main(options: Options) -> None:
             )
         without = f", without {listed}" if crowded else ""
         print(f"{path}: {len(data) - len(crowded)} utterances can be learnt from{without}")
+    for path in map(Path, options.tests.splitlines()):
+        data = read(path, allow_pipes=options.allow_pipes)
+        if characters := unwritable(data, base, options):
+            print(f"{path}/text: the base can't write {characters}; words with them will count as errors")
 
 
 def too_long(utterance: Utterance, base: Base, options: Options) -> str | None:

@@ -3,7 +3,6 @@
 #
 #   own="download reader"                # sets $download and $reader, "" where they are not given
 #   own_help="  --download DIR  …"       # printed before the help of adapt.sh
-#   published=local/published.txt        # printed, and the end with code 1, where the line names no corpus
 #   . own_options.sh
 
 # shellcheck disable=SC2154  # the caller's
@@ -16,14 +15,10 @@ for ((_own_at = 1; _own_at < $#; _own_at++)); do # a file may set them too; adap
     [[ ! -r $_own_file ]] || printf -v "$_own_name" %s "$(. "$_own_file" >/dev/null && printf %s "${!_own_name-}")"
   done
 done
-_own_rest=() _own_corpus=false
+_own_rest=()
 while [[ $# -gt 0 ]]; do
   _own_name=${1#--}
-  case $1 in --corpus | --config | --download) _own_corpus=true ;; esac
-  if [[ $1 == --help || $1 == -h ]]; then
-    _own_corpus=true
-    [[ -z ${own_help-} ]] || printf '%s\n\n' "$own_help"
-  fi
+  [[ ($1 != --help && $1 != -h) || -z ${own_help-} ]] || printf '%s\n\n' "$own_help"
   if [[ $1 == --* && " $own " == *" $_own_name "* ]]; then
     [[ $# -ge 2 ]] || { echo "$0: option $1 has no value" >&2; exit 1; }
     printf -v "$_own_name" %s "$2"
@@ -34,11 +29,7 @@ while [[ $# -gt 0 ]]; do
   fi
 done
 set -- ${_own_rest[@]+"${_own_rest[@]}"}
-if [[ $_own_corpus == false && -n ${published-} ]]; then
-  cat "$published" >&2
-  exit 1
-fi
-unset _own_name _own_rest _own_corpus _own_at _own_file
+unset _own_name _own_rest _own_at _own_file
 
 # from_start PATH: a path on the line is relative to where the user stood.
 from_start() { if [[ $1 == /* ]]; then echo "$1"; else echo "$IA3_SPEECH_START_DIR/$1"; fi; }

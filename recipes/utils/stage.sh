@@ -15,6 +15,12 @@ alone_in() {
   export IA3_SPEECH_COMMIT IA3_SPEECH_DIRTY
 }
 
+# say_where: recipes print paths as they see them, and their reader may stand elsewhere.
+# shellcheck disable=SC2154  # exp is the caller's
+say_where() {
+  [[ $exp == /* || $PWD == "$IA3_SPEECH_START_DIR" ]] || echo "paths are relative to ${PWD#"$IA3_SPEECH_START_DIR"/}"
+}
+
 # place PATH: one on the command line is relative to where the user stood, or else to the recipe. What is there
 # gets a slash, by which key.py knows it from text.
 place() {

@@ -335,6 +335,8 @@ def test_without_a_corpus_it_says_where_it_is_published(tmp_path):
     done = bench.run(RECIPE, "--work-dir", str(tmp_path / "work"))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("No corpus: give --corpus DIR, or --download DIR.\n")
+    wrong = bench.run(RECIPE, "--corpsu", "x", "--work-dir", str(tmp_path / "work"))
+    assert wrong.stderr.endswith("adapt.sh: invalid option --corpsu (--help lists the options)\n")
     assert "https://www.openslr.org/101/" in done.stderr
     assert not (tmp_path / "work").exists()
 

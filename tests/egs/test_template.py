@@ -71,7 +71,7 @@ def test_many_speakers_are_split_by_speaker(local, tmp_path, capsys):
     assert {name: len(data.speakers) for name, data in sets.items()} == {"train": 7, "dev": 1, "test": 2}
     speakers = [set(data.speakers) for data in sets.values()]
     assert len(set.union(*speakers)) == 10
-    assert "test: 20% of the speakers\ndev: 15% of the speakers of train\n" in capsys.readouterr().out
+    assert "test: 2 of 10 speakers, 20% of all recordings\ndev: 1 of the 8 speakers left, 10% of all recordings\n" in capsys.readouterr().out
 
 
 def test_few_speakers_are_split_by_sentence(local, tmp_path):
@@ -92,7 +92,7 @@ def test_a_train_of_one_speaker_gives_sentences_to_dev(local, tmp_path, capsys):
     rows = [f"{line},{'train' if line.endswith(speakers[0]) else 'test'}" for line in lines]
     sets = prepared(local, made(tmp_path / "mine", [f"{head},split", *rows]), tmp_path)
     assert {name: len(data) for name, data in sets.items()} == {"train": 8, "dev": 2, "test": 30}
-    assert "dev: 15% of the sentences of train\n" in capsys.readouterr().out
+    assert "dev: 2 of the 10 sentences left, 5% of all recordings\n" in capsys.readouterr().out
 
 
 def test_without_speakers_each_recording_is_one(local, tmp_path, capsys):
@@ -101,7 +101,7 @@ def test_without_speakers_each_recording_is_one(local, tmp_path, capsys):
     assert sum(len(data.speakers) for data in sets.values()) == 12
     out = capsys.readouterr().out
     assert "list.csv: no column speaker (the columns are file, text): each recording counts as a" in out
-    assert "test: 20% of the sentences" in out
+    assert "test: 2 of 12 sentences, 17% of all recordings" in out
 
 
 def test_sounds_that_no_line_names_are_counted(local, tmp_path, capsys):

@@ -8,7 +8,6 @@ import soundfile
 
 from ia3_speech.cli import UserError
 from ia3_speech.datadir import Utterance, read, write
-from ia3_speech.training.options import Options
 
 
 def corpus(folder: Path, speakers: int = 10, each: int = 4, label: str | None = None, sets=("train", "test")):
@@ -91,8 +90,8 @@ def test_pipes_are_taken_only_where_they_are_allowed(utils, tmp_path):
 # ---- coverage
 
 
-def options(folder, base, **more):
-    return Options(train=folder / "train", dev=folder / "test", out=folder / "exp", base=str(base), **more)
+def options(utils, folder, base, **more):
+    return utils.coverage.Asked(train=folder / "train", dev=folder / "test", out=folder / "exp", base=str(base), **more)
 
 
 def with_text(folder, text):
@@ -113,7 +112,7 @@ def letters(tmp_path):
 
 
 def test_coverage_of_a_fitting_corpus(utils, letters, base_folder, capsys):
-    utils.coverage.main(options(letters, base_folder))
+    utils.coverage.main(options(utils, letters, base_folder))
     assert capsys.readouterr().out == (
         f"{letters}/train: 4 utterances can be learnt from\n{letters}/test: 4 utterances can be learnt from\n"
     )
@@ -121,15 +120,25 @@ def test_coverage_of_a_fitting_corpus(utils, letters, base_folder, capsys):
 
 def test_characters_that_the_base_lacks_are_counted(utils, letters, base_folder, capsys):
     with_text(letters, "5 naïve 55")
-    with pytest.raises(UserError, match=r"train/text: the base can't write '5' × 3, 'ï' × 1 \("):
-        utils.coverage.main(options(letters, base_folder))
-    utils.coverage.main(options(letters, base_folder, drop_chars=True))
+    with pytest.raises(UserError, match=r"train/text: the base can't write '5' × 3 \(as in train00-000\), 'ï' × 1 .* --train-opts --drop"):
+        utils.coverage.main(options(utils, letters, base_folder))
+    utils.coverage.main(options(utils, letters, base_folder, drop_chars=True))
     assert "train: 4 utterances can be learnt from\n" in capsys.readouterr().out
+
+
+def test_characters_of_a_test_set_end_nothing_and_are_named(utils, letters, base_folder, capsys):
+    utils.kaldi_corpus.take(with_text(letters, "5 naïve 55"), letters / "out")
+    asked = options(utils, letters, base_folder, tests=f"{letters}/test\n{letters}/out/train")
+    with_text(letters, "a text")
+    utils.coverage.main(asked)
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith(f"{letters}/out/train/text: the base can't write '5' × 3 (as in train00-000), 'ï' ×")
+    assert last.endswith("; words with them will count as errors")
 
 
 def test_text_too_long_for_its_audio_is_found(utils, letters, base_folder, capsys):
     with_text(letters, "far too much " * 20)
     with pytest.raises(UserError, match=r"train00-000: \d+ frames are needed .*, its 0\.50 s have \d+"):
-        utils.coverage.main(options(letters, base_folder))
-    utils.coverage.main(options(letters, base_folder, on_error="skip"))
+        utils.coverage.main(options(utils, letters, base_folder))
+    utils.coverage.main(options(utils, letters, base_folder, on_error="skip"))
     assert "train: 3 utterances can be learnt from, without train00-000: " in capsys.readouterr().out

@@ -219,9 +219,10 @@ def divide(utterances: list[Utterance], sides: dict[str, str], named: bool) -> d
     unit, what = unit_of(utterances, FEWEST_SPEAKERS if named else math.inf)
     given = set(sides.values())
     if given == {""}:
-        test = held_out(map(unit, utterances), TEST_SHARE)
+        units = set(map(unit, utterances))
+        test = held_out(units, TEST_SHARE)
         sides = {one.id: "test" if unit(one) in test else "train" for one in utterances}
-        print(f"test: {TEST_SHARE:.0%} of the {what}")
+        print(f"test: {len(test)} of {len(units)} {what}, {share_of('test', sides)}")
     elif "" in given or not {"train", "test"} <= given:
         raise UserError(
             f"the column split says {', '.join(map(repr, sorted(given)))} (each row needs train, dev or "
@@ -231,10 +232,15 @@ def divide(utterances: list[Utterance], sides: dict[str, str], named: bool) -> d
         train = [one for one in utterances if sides[one.id] == "train"]
         if what == "speakers":
             unit, what = unit_of(train, FEWEST_SPEAKERS - 1)  # one may have become test
-        dev = held_out(map(unit, train))
+        units = set(map(unit, train))
+        dev = held_out(units)
         sides = sides | {one.id: "dev" for one in train if unit(one) in dev}
-        print(f"dev: 15% of the {what} of train")
+        print(f"dev: {len(dev)} of the {len(units)} {what} left, {share_of('dev', sides)}")
     return {name: [one for one in utterances if sides[one.id] == name] for name in SETS}
+
+
+def share_of(name: str, sides: dict[str, str]) -> str:
+    return f"{list(sides.values()).count(name) / len(sides):.0%} of all recordings"
 
 
 if __name__ == "__main__":
