@@ -29,7 +29,8 @@ def training_section(rows: Sequence[Json]) -> Iterator[Child]:
     low, high = min(point.y for point in losses), max(point.y for point in losses)
     air = 0.08 * (high - low) or 0.1
     y = Axis("CTC loss", low - air, high + air, tick_texts(nice_ticks(low - air, high + air)))
-    says = f"From {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f} in {len(rows)} epoch{'s' * (len(rows) != 1)}"
+    many = "epochs" if len(rows) != 1 else "epoch"
+    says = f"From {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f} in {len(rows)} {many}"
     loss = chart("Training loss", says, x, y, [Series("", losses, "system")])
 
     rates = [row["dev_wer"] for row in rows]

@@ -84,8 +84,10 @@ def read_examples(
 
 def check_coverage(data: DataDir, base: Base, options: Options) -> None:
     if not options.drop_chars and (characters := unwritable(data, base, options)):
-        raise TrainingError(f"{data.path}/text: the base can't write {characters} (write them out in words, or "
-                            f"leave them out of the targets with --drop-chars)")  # fmt: skip
+        raise TrainingError(
+            f"{data.path}/text: the base can't write {characters} (write them out in words, or leave them "
+            f"out of the targets with --drop-chars)"
+        )
 
 
 def unwritable(data: DataDir, base: Base, options: Options) -> str:

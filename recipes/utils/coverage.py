@@ -6,8 +6,8 @@
 Takes the options of `python -m ia3_speech.train`, so that --drop-chars, --normalize and --on-error skip count
 as they do there; nothing is listened to or written. Characters that the base's vocabulary lacks are listed
 with counts, texts too long for their audio (CTC needs a frame for each character and one more between two
-equal ones) by utterance; either ends with an error. In a set of --tests (one a line) such characters end nothing,
-but the words that hold them will count as errors, and are named.
+equal ones) by utterance; either ends with an error. In a set of --tests (one a line) such characters end
+nothing, but words that hold them will count as errors, so they are named.
 """
 
 from dataclasses import dataclass
@@ -42,8 +42,8 @@ def main(options: Asked) -> None:
         characters = unwritable(data, base, options)
         if characters and not options.drop_chars:
             raise TrainingError(
-                f"{path}/text: the base can't write {characters} (write them out in words, or leave them out of "
-                f"what is learnt: --train-opts --drop-chars; of speakers: --text-opts)"
+                f"{path}/text: the base can't write {characters} (write them out in words, or leave them out "
+                f"of what is learnt: --train-opts --drop-chars; of speakers: --text-opts)"
             )
         crowded = [found for utterance in data if (found := too_long(utterance, base, options))]
         listed = "; ".join(crowded[:SHOWN]) + (f" and {len(crowded) - SHOWN} more" if crowded[SHOWN:] else "")

@@ -71,7 +71,10 @@ def test_many_speakers_are_split_by_speaker(local, tmp_path, capsys):
     assert {name: len(data.speakers) for name, data in sets.items()} == {"train": 7, "dev": 1, "test": 2}
     speakers = [set(data.speakers) for data in sets.values()]
     assert len(set.union(*speakers)) == 10
-    assert "test: 2 of 10 speakers, 20% of all recordings\ndev: 1 of the 8 speakers left, 10% of all recordings\n" in capsys.readouterr().out
+    assert (
+        "test: 2 of 10 speakers, 20% of all recordings\n"
+        "dev: 1 of the 8 speakers left, 10% of all recordings\n"
+    ) in capsys.readouterr().out
 
 
 def test_few_speakers_are_split_by_sentence(local, tmp_path):
