@@ -154,13 +154,13 @@ def load_all(
 
     Args:
         minimum_samples: the base's shortest input, in samples at 16 kHz.
-        on_error: "fail": whatever is wrong, clipping too, stops with one error that lists all of it, once
-            the last utterance was looked at. "skip": unusable audio is left out, clipped audio is kept.
-        bad: receives a `BadAudio` for each fault, in both cases.
+        on_error: "fail": unusable audio stops with one error that lists all of it, once the last utterance
+            was looked at. "skip": it is left out. Clipped audio is yielded in both cases.
+        bad: receives a `BadAudio` for each fault, clipped audio's too, in both cases.
         progress: a progress bar on stderr, where that is a terminal.
 
     Raises:
-        AudioError: on_error is "fail" and something is wrong.
+        AudioError: on_error is "fail" and audio is unusable.
     """
     if on_error not in ("fail", "skip"):
         raise ValueError(f"on_error is {on_error!r}, not fail or skip")
@@ -177,26 +177,30 @@ def load_all(
             continue
         fault = problem(wave, minimum_samples)
         if fault:
-            bad.append(BadAudio(utterance.id, file, fault.reason, left_out=fault.fatal or on_error == "fail"))
-        if fault is None or (on_error == "skip" and not fault.fatal):
+            bad.append(BadAudio(utterance.id, file, fault.reason, left_out=fault.fatal))
+        if fault is None or not fault.fatal:
             yield utterance, wave
-    if on_error == "fail" and len(bad) > known_before:
-        raise AudioError(report(bad[known_before:]))
+    if on_error == "fail":
+        refuse(bad[known_before:])
 
 
-def report(bad: Sequence[BadAudio]) -> str:
-    """The error message for `bad`: the first 20 by name, the number of all, the cure."""
-    lines = [
-        f"{len(bad)} {'utterance has' if len(bad) == 1 else 'utterances have'} unusable or damaged audio:"
-    ]
-    lines += [f"  {entry}" for entry in bad[:NAMED]]
-    if len(bad) > NAMED:
-        lines.append(f"  … and {len(bad) - NAMED} more")
-    lines.append(
+def refuse(bad: Sequence[BadAudio]) -> None:
+    """Raises AudioError where some of `bad` can't be used: 20 by name, the number of all, the cure."""
+    unusable = [entry for entry in bad if entry.left_out]
+    if not unusable:
+        return
+    cure = (
         "Repair these files, or leave them out: for good by deleting their lines in wav.scp and running fix; "
-        "for one run by --on-error skip, where a command has it (clipped audio is kept then)."
+        "for one run by --on-error skip, where a command has it."
     )
-    return "\n".join(lines)
+    raise AudioError("\n".join([*named(unusable, "unusable or damaged audio"), cure]))
+
+
+def named(bad: Sequence[BadAudio], what: str) -> list[str]:
+    """Lines: how many utterances have `what`, and the first 20 of them."""
+    lines = [f"{len(bad)} {'utterance has' if len(bad) == 1 else 'utterances have'} {what}:"]
+    lines += [f"  {entry}" for entry in bad[:NAMED]]
+    return lines + ([f"  … and {len(bad) - NAMED} more"] if len(bad) > NAMED else [])
 
 
 def problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:

@@ -243,13 +243,21 @@ def test_fail_names_each_utterance_and_file(mixed):
     with pytest.raises(AudioError) as caught:
         list(load_all(mixed, bad=bad, progress=False))
     lines = str(caught.value).splitlines()
-    assert lines[0] == "5 utterances have unusable or damaged audio:"
+    assert lines[0] == "4 utterances have unusable or damaged audio:"
+    assert lines[2] == f"  spk-nan: {mixed[3].source}: 16000 samples are NaN or infinite"
+    assert len(bad) == 5 and len(lines) == 6
     assert (
-        lines[2]
-        == f"  spk-clipped: {mixed[1].source}: clipped (76.2 % of the samples are flat at full scale)"
+        str(bad[1])
+        == f"spk-clipped: {mixed[1].source}: clipped (76.2 % of the samples are flat at full scale)"
     )
-    assert len(bad) == 5 and len(lines) == 7
     assert lines[-1].startswith("Repair these files, or leave them out: for good by deleting their lines")
+
+
+def test_clipped_speech_is_named_and_stops_nothing(mixed):
+    bad: list[BadAudio] = []
+    usable = [u.id for u, _ in load_all(mixed[1:3], bad=bad, progress=False)]
+    assert usable == ["spk-clipped", "spk-good"]
+    assert [(entry.utterance, entry.left_out) for entry in bad] == [("spk-clipped", False)]
 
 
 def test_fail_names_twenty_and_counts_the_rest(tmp_path):

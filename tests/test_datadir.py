@@ -534,8 +534,19 @@ def test_validate_opens_audio_only_when_asked(plain, sounds, tmp_path, capsys):
         f"  bob-1: {broken}: is not audio that libsndfile reads: Format not recognised "
         "(convert it to wav, flac, ogg or mp3)",
         "Repair these files, or leave them out: for good by deleting their lines in wav.scp and running fix; "
-        "for one run by --on-error skip, where a command has it (clipped audio is kept then).",
+        "for one run by --on-error skip, where a command has it.",
     ]
+
+
+def test_clipped_audio_is_valid_and_named(plain, sounds, tmp_path, capsys, caplog):
+    loud = tmp_path / "loud.wav"
+    soundfile.write(loud, np.sign(np.sin(np.arange(16000.0))), 16000)
+    lay(plain, {"wav.scp": scp(sounds, IDS).replace(f"{sounds}/bob-1.wav", str(loud))})
+    assert run(capsys, "validate", "--check-audio", plain)[0] == 0
+    [said] = caplog.messages
+    first, second = said.splitlines()
+    assert first == f"{plain}: 1 utterance has clipped audio, which is taken all the same:"
+    assert second.startswith(f"  bob-1: {loud}: clipped (")
 
 
 def test_a_segment_outside_its_recording(cut, capsys):

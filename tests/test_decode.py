@@ -147,6 +147,12 @@ def test_bad_audio_is_listed_and_the_rest_decoded(run, data, tiny_folder, tmp_pa
     assert found["adapter"] is None and found["real_time_factor"] > 0
 
 
+def test_clipped_audio_is_named_and_no_failure(run, data, tiny_folder, tmp_path):
+    folder = data({"s1-clipped": np.sign(noise(1, 1)), "s1-good": noise(1)})
+    code, err = run("--base", tiny_folder, folder, tmp_path / "out")
+    assert code == 0 and err.startswith("1 of 2 utterances has bad audio, 0 of them no output (")
+
+
 def test_all_good_is_code_0_and_no_word(run, data, tiny_folder, tmp_path):
     folder = data({"s1-a": noise(1), "s1-b": noise(0.5)})
     assert run("--base", tiny_folder, folder, tmp_path / "out") == (0, "")

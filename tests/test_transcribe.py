@@ -187,6 +187,8 @@ def test_bad_files_are_named_and_the_others_go_on(run, audio, tiny_folder):
     assert lines[4] == "nan.wav: 16000 samples are NaN or infinite"
     assert lines[5].startswith("clipped.wav: clipped (")
     assert lines[6] == "none.wav: empty (no samples)"
+    code, out, err = run("--base", tiny_folder, "clipped.wav")
+    assert code == 0 and out.strip() and err.startswith("clipped.wav: clipped (")
 
 
 def test_nothing_but_a_bad_file(run, audio, tiny_folder):

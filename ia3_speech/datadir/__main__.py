@@ -148,7 +148,7 @@ def from_dataset(
         id_column: the column with utterance ids; guessed; none numbers them.
         labels: columns to keep as utt2LABEL, separated by commas; guessed; none for no labels.
         format: of the audio files.
-        on_error: whether bad audio stops it, or is left out (clipped audio is kept).
+        on_error: whether unusable audio stops it, or is left out.
     """
     made = datadir.from_dataset(
         name,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
-from ia3_speech.audio import SAMPLE_RATE, AudioError, BadAudio, bar, load, problem, report
+from ia3_speech.audio import SAMPLE_RATE, AudioError, BadAudio, bar, load, named, problem, refuse
 from ia3_speech.datadir.directory import (
     DataDir,
     Utterance,
@@ -105,8 +105,8 @@ def from_dataset(
         id_column: the column with utterance ids; "none" numbers them.
         labels: columns to keep as utt2LABEL, separated by commas; "none" for no labels.
         format: wav or flac, 16 bit either way.
-        on_error: "fail" stops at the end if audio is unusable, clipped or without a transcript; "skip" leaves
-            such utterances out (and keeps clipped ones).
+        on_error: "fail" stops at the end if audio is unusable or without a transcript; "skip" leaves such
+            utterances out. Clipped ones are kept, and named.
 
     Raises:
         DataError: the dataset cannot be loaded, or a column cannot be found; `out` holds something else, or
@@ -125,10 +125,10 @@ def from_dataset(
     with atomic.replacing(out) as new:
         new.mkdir()
         utterances = list(extract(rows, columns, folder_of(name), new, out.absolute(), format, bad))
-        if bad and on_error == "fail":
-            raise AudioError(report(bad))
+        if on_error == "fail":
+            refuse(bad)
         if bad:
-            log.warning(report(bad))
+            log.warning("\n".join(named(bad, "bad audio")))
         write_tables(new, utterances, speaker_labels=["gender"], name=out)
     return DataDir(out, sorted(utterances, key=lambda utterance: utterance.id))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.audio import load_all
+from ia3_speech.audio import BadAudio, load_all, named
 from ia3_speech.datadir.tables import DataError, number, render, unprintable
 from ia3_speech.datadir.validation import check, label_of, resolve, rule_of, table_names
 
@@ -268,8 +268,12 @@ def validate(
     if len(data.speakers) == 1:
         log.warning(f"{path}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
     if check_audio:
-        for _ in load_all(data, allow_pipes=allow_pipes):
+        bad: list[BadAudio] = []
+        for _ in load_all(data, bad=bad, allow_pipes=allow_pipes):
             pass
+        if bad:
+            what = "clipped audio, which is taken all the same"  # anything else has stopped it
+            log.warning(f"{path}: " + "\n".join(named(bad, what)))
     return data
 
 
