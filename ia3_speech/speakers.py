@@ -27,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 import torch
@@ -141,6 +142,7 @@ def speakers(options: Options) -> dict[str, Any]:
     examples = read_examples(options.data, base, as_training(options), speeds, mine, untaught)
     jobs = list(plan(examples + untaught, options))
     key = key_of(base, options)
+    warn_of_few(jobs, options)
     left = [job for job in jobs if not is_done(job, key)]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     begun = time.monotonic()
@@ -214,6 +216,22 @@ def plan(examples: list[Example], options: Options) -> Iterator[Adaptation]:
             yield Adaptation(speaker, name, Task(f"{speaker}/{name}", *hold_back(chosen)), test, folder)
 
 
+def amount(job: Adaptation) -> int:
+    """Utterances that it learns from or is judged by."""
+    return len(job.task.learn) + len(job.task.hold)
+
+
+def warn_of_few(jobs: list[Adaptation], options: Options) -> None:
+    """Say where `k` is more than there is."""
+    fewer = [job for job in jobs if options.k and amount(job) < options.k]
+    if fewer:
+        least = min(fewer, key=amount)
+        logger.warning(
+            "note: %d of %d adapters have fewer than %d utterances to adapt on: %d in %s",
+            *(len(fewer), len(jobs), options.k, amount(least), least.task.name),
+        )
+
+
 def key_of(base: Base, options: Options) -> str:
     """A digest of all that decides an adapter, but for its utterances."""
     record = {f.name: str(getattr(options, f.name)) for f in fields(options) if f.name not in FREE}
@@ -249,7 +267,7 @@ def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCach
     origin = {v: v.l.detach().clone() for v in ia3.vectors(base.model).values()}
     groups = list(groups_of(jobs, schedule, options.together))
     if groups:
-        project(base, groups, schedule, cache)
+        project(base, groups, schedule, cache, options.part)
     bar = tqdm(total=len(jobs), unit="adapter", dynamic_ncols=True, disable=None)
     for group in groups:
         tick = time.monotonic()
@@ -281,7 +299,9 @@ def groups_of(jobs: list[Adaptation], schedule: Schedule, together: int) -> Iter
             yield alike[first : first + together]
 
 
-def project(base: Base, groups: list[list[Adaptation]], schedule: Schedule, cache: FeatureCache) -> None:
+def project(
+    base: Base, groups: list[list[Adaptation]], schedule: Schedule, cache: FeatureCache, part: str | None
+) -> None:
     """Say how long it will take, from one pass of the first group (done for this alone).
 
     What the front end computes is kept, so the pass that is timed is the second."""
@@ -292,7 +312,8 @@ def project(base: Base, groups: list[list[Adaptation]], schedule: Schedule, cach
     tick = time.monotonic()
     Together(base, tasks, replace(schedule, passes=1), cache).run()
     seconds = (time.monotonic() - tick) * schedule.passes * sum(map(len, groups)) / len(groups[0])
-    logger.info("about %.0f minutes", seconds / 60)
+    share = f" for this share of the speakers, {part}" if part else ""
+    logger.info("about %.0f minutes%s", seconds / 60, share)
 
 
 def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
@@ -355,6 +376,7 @@ def finish(base: Base, jobs: list[Adaptation], options: Options, seconds: float)
     summary = {
         "adapters": len(jobs),
         "speakers": len({job.speaker for job in jobs}),
+        "utterances": median(map(amount, jobs)),
         "improved": sum(record["best_pass"] > 0 for record in records),
         "start_kept": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_pass"]],
         "trainable": size(base.model).trained,

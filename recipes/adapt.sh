@@ -227,7 +227,7 @@ score_all() {
   for set in $wanted; do
     decoded=$folder/decode_greedy_$set
     # shellcheck disable=SC2207  # names without spaces
-    made=("$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "opts=$decode_opts" "opts=$score_opts" $(hooks))
+    made=("$made_from" "$base_key" "$data/$set" "$exp/terms_$set" "opts=$decode_opts" "opts=$score_opts" "$against" $(hooks))
     own=()
     [[ " $test_sets " != *" $set "* ]] || own=(${terms:+--terms "$exp/terms_$set"})
     [[ $set != general ]] || own=(--cluster speaker)
@@ -308,15 +308,24 @@ fi
 for_pulls test_all
 for_parts test_all
 
+# same_as_base FOLDER: fails where general speech was decoded otherwise than by the base
+same_as_base() {
+  local off=$1/decode_greedy_general/text
+  cmp "$exp/base/decode_greedy_general/text" "$off" ||
+    fail "$off: with the adapter off these must be the base's hypotheses, byte for byte (delete $exp and measure" \
+      "again; if they still differ it is our fault)"
+}
+
 # Off is the base, to the byte; times something is on the way.
 if [[ -n $general && $stage -le 6 && $stop_stage -ge 6 ]]; then
   decode_all 6 "$system off" "$(adapted JOB)/off" "$seeds" "$train_key" general --adapter "$(adapted JOB)/adapter:0"
   for ((seed = 1; seed <= seeds; seed++)); do
-    off=$(adapted "$seed")/off/decode_greedy_general/text
-    cmp "$exp/base/decode_greedy_general/text" "$off" ||
-      fail "$off: with the adapter off these must be the base's hypotheses, byte for byte (delete $exp and measure" \
-        "again; if they still differ it is our fault)"
+    same_as_base "$(adapted "$seed")/off"
   done
+  if [[ $average == true ]]; then
+    decode_all 6 "the mean off" "$mean/off" 1 "$mean_key" general --adapter "$mean/adapter:0"
+    same_as_base "$mean/off"
+  fi
   echo "stage 6, with $system off the hypotheses on general speech are the base's, byte for byte"
 fi
 if [[ -n $trade_off && $stop_stage -ge 6 ]]; then
@@ -344,8 +353,9 @@ if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "${scored[@]}" "syste
   results.py collect "$exp" --sets "$all_sets" --command "$IA3_SPEECH_COMMAND" --made "$made" \
     --instead-of "$system(_pull[^_]+)?_seed[0-9]+|${system}_average"
   # shellcheck disable=SC2086
-  for set in $test_sets; do
-    python -m ia3_speech.report "$data/$set" "$folder/decode_greedy_$set" $report_opts --out "$exp/report_$set.html"
+  for set in $test_sets; do # a mean was not trained itself, so the median seed's training is drawn
+    python -m ia3_speech.report "$data/$set" "$folder/decode_greedy_$set" $report_opts --out "$exp/report_$set.html" \
+      --training "$(results.py median "$exp" "$system" "$seeds")/metrics.jsonl"
   done
   finish
 fi

@@ -152,7 +152,7 @@ if [[ $base == mini ]]; then base_files=$IA3_SPEECH_ROOT/ia3_speech/mini; else b
 base_key=$(key.py "base=$base" "$base_files")
 
 # key_of START: what it is made of
-key_of() { if [[ $1 == base ]]; then echo "$base_key"; else key.py "$base_key" "$init_adapter" "${init_files[@]}"; fi; }
+key_of() { if [[ $1 == base ]]; then echo "$base_key"; else key.py "$base_key" "init=$init_adapter" "${init_files[@]}"; fi; }
 
 # score_one STAGE FOLDER KEY OPTION…: score FOLDER/decode_greedy_test
 score_one() {
@@ -187,16 +187,11 @@ adapt_key() { # START K; not of the seed, so that seeds of other inputs can be t
 # adapt START K SEED: in nj jobs, each with its share of the speakers, which goes on where it was after a kill; then
 # one more gathers what they decoded. What was made from other inputs moves aside first, as `once` does it.
 adapt() {
-  local out who log command backup
+  local out who log command
   out=$(adapted "$@")
   who=$(basename "$out") log=$exp/log/adapt_$(basename "$out")
   begin 5 "adapt $who (log: $log.1.log)" "$out/.done" "$(adapt_key "$1" "$2")" || return 0
-  if [[ -f $out/.key && $(<"$out/.key") != "$stage_key" ]]; then
-    backup=$exp/.backup/$who
-    mkdir -p "$exp/.backup"
-    rm -rf "$backup"
-    mv "$out" "$backup"
-  fi
+  set_aside "$out" "$stage_key"
   mkdir -p "$out"
   echo "$stage_key" >"$out/.key"
   command=(python -m ia3_speech.speakers)
@@ -207,13 +202,13 @@ adapt() {
   command+=($pipes $text_opts $adapt_opts)
   local part=()
   [[ $nj == 1 ]] || part=(--part "JOB/$nj")
-  follow "$nj" "$log.JOB.log"
+  follow 1 "$nj" "$log.JOB.log"
   # shellcheck disable=SC2086  # $train_cmd carries its options
   $train_cmd JOB=1:"$nj" "$log.JOB.log" "${command[@]}" ${part[@]+"${part[@]}"} ||
-    { unfollow; tail_of "$log.1.log"; exit 1; }
+    { unfollow; tail_of 1 "$nj" "$log.JOB.log"; exit 1; }
   unfollow
   # shellcheck disable=SC2086
-  [[ $nj == 1 ]] || $decode_cmd "$log.gather.log" "${command[@]}" || { tail_of "$log.gather.log"; exit 1; }
+  [[ $nj == 1 ]] || $decode_cmd "$log.gather.log" "${command[@]}" || { tail_of 1 1 "$log.gather.log"; exit 1; }
   finish
 }
 

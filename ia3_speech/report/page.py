@@ -14,7 +14,7 @@ from ia3_speech.report.curves import curve_section, trade_off_section, training_
 from ia3_speech.report.labels import labels_section
 from ia3_speech.report.markup import Child, Markup, element, raw_block
 from ia3_speech.report.points import Json
-from ia3_speech.report.tables import brackets, count, percent, results_section, verdict
+from ia3_speech.report.tables import brackets, count, few, percent, results_section, verdict
 from ia3_speech.report.utterances import utterances_section
 from ia3_speech.report.vectors import vectors_section
 
@@ -116,7 +116,8 @@ def card(text: str, contents: Contents, rate: str) -> Markup:
     lines = [element("p", before, element("b", f"{percent(score[rate])} %"), class_="rate")]
     if change:
         interval = change["relative_ci"]
-        said = element("span", f"{percent(change['relative'], '+.1f')} %", class_=f"pill {verdict(interval)}")
+        style = "open" if few(score) else verdict(interval)
+        said = element("span", f"{percent(change['relative'], '+.1f')} %", class_=f"pill {style}")
         bounds = brackets(interval, "+.1f")
         lines.append(
             element("p", said, f" relative, 95 % {bounds}" if bounds else " relative", class_="change")

@@ -51,6 +51,11 @@ def change_cell(change: Json | None, few: bool = False) -> Markup:
     )
 
 
+def few(score: Json) -> bool:
+    """Whether intervals are of too few speakers (or what else they are drawn over) to be coloured."""
+    return score["ci_clusters"] < FEW_CLUSTERS
+
+
 def bounds(interval: Sequence[float] | None, form: str = ".1f") -> Markup | None:
     return element("span", f" {brackets(interval, form)}", class_="bounds") if interval else None
 
@@ -85,7 +90,7 @@ def results_section(contents: Contents) -> Iterator[Child]:
         yield terms_table(system, baseline)
     yield element("ul", [element("li", note) for note in notes(system, baseline)], class_="notes")
     for file, results in contents.results.items():
-        yield from systems_tables(file, results)
+        yield from systems_tables(file, results, few(system.score))
 
 
 def rates_table(system: Decoded, baseline: Decoded | None) -> Markup:
@@ -103,7 +108,7 @@ def rates_table(system: Decoded, baseline: Decoded | None) -> Markup:
             line.append(rate_cell(s["term_error_rate"], s["term_error_rate_ci"]))
         line += [f"{s[name]:,}" for name in ("substitutions", "deletions", "insertions")]
         if baseline:
-            line.append(change_cell(s["changes"].get("wer") if one is system else None))
+            line.append(change_cell(s["changes"].get("wer") if one is system else None, few(s)))
         return line
 
     caption = f"{count(score['utterances'], 'utterance')}, {count(score['words'], 'word')} {INTERVAL}"
@@ -118,7 +123,11 @@ def terms_table(system: Decoded, baseline: Decoded | None) -> Markup:
         line: list[Child] = [name, *(f"{rate[key]:,}" for key in ("reference", "missed", "false"))]
         line.append(rate_cell(rate["term_error_rate"], rate["term_error_rate_ci"]))
         change = rate["change"]
-        return line + ([rate_cell(change and change["baseline"]), change_cell(change)] if baseline else [])
+        return line + (
+            [rate_cell(change and change["baseline"]), change_cell(change, few(system.score))]
+            if baseline
+            else []
+        )
 
     return table(f"Terms {INTERVAL}", head, [row(name, rate) for name, rate in entries])
 
@@ -128,12 +137,12 @@ def notes(system: Decoded, baseline: Decoded | None) -> Iterator[str]:
     score = system.score
     units = count(score["ci_clusters"], score["ci_unit"])
     yield f"Intervals: bootstrap over {units}, {score['replications']:,} draws, seed {score['seed']}."
-    if score["ci_clusters"] < FEW_CLUSTERS:
+    if few(score):
         yield f"With as few as {units} they are too narrow."
     if baseline:
         yield (
-            "Changes are relative to the baseline, on the same draws; negative is better, and coloured where "
-            "the interval excludes 0."
+            "Changes are relative to the baseline, on the same draws; negative is better"
+            + ("." if few(score) else ", and coloured where the interval excludes 0.")
         )
     if test := score.get("mapsswe"):
         yield (
@@ -150,28 +159,28 @@ def notes(system: Decoded, baseline: Decoded | None) -> Iterator[str]:
             yield f"{one.name}: {missing} missing; all their words count as deleted."
 
 
-def systems_tables(file: str, results: Json) -> Iterator[Markup]:
-    """A table for each set of a results.json, with every seed."""
+def systems_tables(file: str, results: Json, few: bool) -> Iterator[Markup]:
+    """A table for each set of a results.json, with every seed; of too `few` speakers nothing is coloured."""
     systems = results["systems"]
     pairs = {(one.get("set"), one.get("system"), one.get("seed")): one for one in results["pairs"]}
     for name in dict.fromkeys(one.get("set") for one in systems):
         own = [one for one in systems if one.get("set") == name]
         changes = [pairs.get((name, one.get("name"), one.get("seed"))) for one in own]
-        yield systems_table(str(name), own, changes)
+        yield systems_table(str(name), own, [change_cell(change, few) for change in changes])
     changed = " with changes" if results.get("dirty") else ""
     commit = f"commit {results['commit']}{changed}" if results.get("commit") else "no commit"
     command = results.get("command") or "no command recorded"
     yield element("p", f"{file}: ", element("code", command), f" ({commit}).", class_="note")
 
 
-def systems_table(name: str, systems: Sequence[Json], changes: Sequence[Json | None]) -> Markup:
+def systems_table(name: str, systems: Sequence[Json], changes: list[Markup | None]) -> Markup:
     """A row a system; columns that none of them fills are left out."""
     columns: dict[str, list[Markup | None]] = {
         "seed": [EMPTY if one.get("seed") is None else number_cell(one["seed"]) for one in systems],
         "WER %": [rate_cell(one.get("wer"), one.get("wer_ci")) for one in systems],
         "CER %": [rate_cell(one.get("cer")) for one in systems],
         "term errors %": [rate_cell(one.get("term_error_rate")) for one in systems],
-        "WER, change %": [change_cell(change) for change in changes],
+        "WER, change %": changes,
         **{
             key: [plain_cell(one.get(key)) for one in systems]
             for key in ("utterances", "words", "trainable", "seconds")

@@ -5,7 +5,8 @@
 
 In: an exp folder of recipes/speakers.sh: base, perhaps an adapter to start from, from_START_kN_seedS. Out:
 EXP/scatter_SYSTEM.svg, a dot a speaker, before and after; where there are several N, EXP/curve.json of the
-main start and EXP/curve_from_START.json of the other, which `report` draws (report/points.py has the format).
+main start and EXP/curve_from_START.json of the other, which `report` draws beside the start (report/points.py has
+the format).
 
 A system is compared with the base, and with what it started from. Changes are pooled over all words; their
 intervals come from a bootstrap over speakers, on the draws that score.py takes.
@@ -139,12 +140,17 @@ def scatter(one: Comparison) -> str:
 
 
 def curve(base: System, adapted: Sequence[System], set_name: str) -> dict[str, Any]:
-    """The learning curve of systems that started alike, beside the base alone."""
+    """The learning curve of systems that started alike; `base` is what they started from."""
     points = [
-        {"utterances": parts(system)[1], "seed": system.seed, **rate_of(system, set_name)}
+        {"utterances": utterances(system), "seed": system.seed, **rate_of(system, set_name)}
         for system in adapted
     ]
     return {"base": rate_of(base, set_name), "points": sorted(points, key=lambda p: p["utterances"])}
+
+
+def utterances(system: System) -> float:
+    """How many its adapters learnt from or were judged by: N, or the median of what there was."""
+    return system.train.get("utterances", parts(system)[1])
 
 
 def rate_of(system: System, set_name: str) -> dict[str, float | None]:
@@ -180,11 +186,13 @@ def main(
         place = exp / f"scatter_{system.name}.svg"
         write_text(place, scatter(compare(system, alone.get(parts(system)[0], base), test_set)))
         print(place)
+    for outdated in exp.glob("curve*.json"):
+        outdated.unlink()
     for start in dict.fromkeys(parts(one)[0] for one in adapted):
         own = [one for one in adapted if parts(one)[::2] == (start, variant and f"_{variant}")]
         if len({parts(one)[1] for one in own}) > 1:
             place = exp / ("curve.json" if start == main_start else f"curve_from_{start}.json")
-            write_json(place, curve(base, own, test_set))
+            write_json(place, curve(alone.get(start, base), own, test_set))
             print(place)
 
 

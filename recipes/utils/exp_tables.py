@@ -120,13 +120,16 @@ def term_table(systems: list[System], set_name: str) -> str:
 
 
 def label_table(systems: list[System], set_name: str) -> str:
-    """WER by the labels that have a few values."""
+    """WER by the labels; of one with many values the median."""
     scores = [system.scores[set_name]["by_label"] for system in systems]
     header = ["by label", "utterances", "words", "base WER %"]
     header += [text for one in systems[1:] for text in (f"{one.name} WER %", "change %")]
     rows = []
     for label, values in scores[0].items():
-        for value, rates in values.items() if 2 <= len(values) <= MOST_VALUES else ():
+        if len(values) > MOST_VALUES:
+            rows.append(median_row(label, scores))
+            continue
+        for value, rates in values.items() if len(values) > 1 else ():
             line = [f"{label}: {value}" + marked(label, rates, systems[0].scores[set_name])]
             line += [str(rates["utterances"]), str(rates["words"]), percent(rates["wer"])]
             for score in scores[1:]:
@@ -134,6 +137,19 @@ def label_table(systems: list[System], set_name: str) -> str:
                 line += [percent(found["wer"]), change_of(found["changes"].get("wer"))]
             rows.append(line)
     return table(header, rows) + note_of_marks(rows, systems[0].scores[set_name])
+
+
+def median_row(label: str, scores: list[dict[str, Any]]) -> list[str]:
+    """The median of the values of a label that has many."""
+    spoken = [value for value, rates in scores[0][label].items() if rates["words"]]
+    counts = [str(sum(scores[0][label][one][name] for one in spoken)) for name in ("utterances", "words")]
+    first, *others = (percent(median(score[label][one]["wer"] for one in spoken)) for score in scores)
+    return [
+        f"{label}: median of {len(spoken)}",
+        *counts,
+        first,
+        *(cell for one in others for cell in (one, "–")),
+    ]
 
 
 def marked(label: str, rates: dict[str, Any], score: dict[str, Any]) -> str:
@@ -199,7 +215,8 @@ def tuning_table(systems: list[System], set_name: str) -> str:
         kept = f"{len(system.train['start_kept'])} of {system.train['adapters']}"
         rows.append((score["wer"], [*line, kept, f"{system.train['seconds']:.0f}"]))
     header = ["tuned", "learning rate", "passes", "WER %", "change %", "start kept", "s"]
-    return table(header, [line for _, line in sorted(rows)])
+    base = ["base", "–", "–", percent(systems[0].scores[set_name]["wer"]), "–", "–", "–"]
+    return table(header, [base, *(line for _, line in sorted(rows))] if rows else [])
 
 
 def forgetting_table(systems: list[System]) -> str:
@@ -261,10 +278,23 @@ def origin(systems: list[System], sets: list[str]) -> str:
             if test := system.scores[set_name].get("mapsswe"):
                 lines.append(
                     f"Matched pairs test (MAPSSWE) of {system.name} against the base: {test['segments']} "
-                    f"segments, z = {test['z']:.2f}, p = {test['p']:.2g}."
+                    f"segments, z = {test['z']:.2f}, p = {test['p']:.2g}." + bootci(system.scores[set_name])
                 )
     lines += commands(systems)
     return "".join(f"- {line}\n" for line in lines)
+
+
+def bootci(score: dict[str, Any]) -> str:
+    """What Kaldi's compute-wer-bootci says of the two."""
+    found = score.get("wer_bootci")
+    if not found or not found["baseline"]:
+        return ""
+    base, own = (
+        f"{percent(one['wer'])} [{percent(one['wer'] - one['margin'])}, {percent(one['wer'] + one['margin'])}]"
+        for one in (found["baseline"], found["system"])
+    )
+    better = percent(found["improvement"], ".2f")
+    return f" Kaldi's bootstrap over utterances: {base} and {own}, better in {better} % of the draws."
 
 
 def commands(systems: list[System]) -> list[str]:

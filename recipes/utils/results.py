@@ -4,7 +4,7 @@
     results.py collect exp/espeak --sets test --command "bash egs/medical_dictation/run.sh"
     results.py median exp/espeak ia3 5          # the folder of the seed whose dev WER is the median
     results.py project exp/espeak 12            # how long 12 more trainings will take
-    results.py points exp/espeak ia3 5 test --shown exp/espeak/ia3_seed2   # trade_off.json, curve.json
+    results.py points exp/espeak ia3 5 test exp/espeak/ia3_seed2   # trade_off.json, curve.json
     results.py show exp/espeak --parts tuning   # print tables, of parts as below
     results.py fill RESULTS.md                  # write the numbers into the marked blocks of a Markdown file
 
@@ -159,7 +159,7 @@ def fill(file: Path) -> None:
         if not exp.is_dir():
             print(f"{exp}: not there, its block stays as it is")
             return found[0]
-        systems = find_systems(exp, only.split())
+        systems = of_last_run(exp, find_systems(exp, only.split()))
         if only and len(systems) == 1:
             print(f"{exp}: has nothing of {only}, its block stays as it is")
             return found[0]
@@ -170,6 +170,15 @@ def fill(file: Path) -> None:
         raise UserError(f"{file}: no block to fill (<!-- results exp/CORPUS --> … <!-- end of results -->)")
     write_text(file, text)
     print(f"{file}: {count} blocks looked at")
+
+
+def of_last_run(exp: Path, systems: list[System]) -> list[System]:
+    """Without the seeds that EXP/results.json, of the last run, left out of a system that it has."""
+    place = exp / "results.json"
+    seeds: dict[str, set[int | None]] = {}
+    for one in load_json(place).get("systems", []) if place.is_file() else []:
+        seeds.setdefault(one["name"], set()).add(one["seed"])
+    return [one for one in systems if one.name not in seeds or one.seed in seeds[one.name]]
 
 
 def row(system: System, set_name: str) -> dict[str, Any]:

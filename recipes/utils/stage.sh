@@ -128,29 +128,55 @@ hooks() { compgen -G "./local/wer_*_filter" || true; }
 
 finish() { mark_done "$stage_marker" "$stage_key" $((SECONDS - stage_started)); }
 
+# made_otherwise OUT KEY: does OUT hold what was made from other inputs?
+made_otherwise() { [[ -f $1/.key && $(<"$1/.key") != "$2" ]]; }
+
+# set_aside OUT KEY: what was made from other inputs moves to .backup beside it; nothing that was trained is deleted.
+set_aside() {
+  local backup number=1
+  made_otherwise "$1" "$2" || return 0
+  backup=$(dirname "$1")/.backup/$(basename "$1")
+  while [[ -e $backup ]]; do number=$((number + 1)) backup=$(dirname "$1")/.backup/$(basename "$1").$number; done
+  echo "$1 was made from other inputs and moves to $backup"
+  mkdir -p "$(dirname "$backup")"
+  mv "$1" "$backup"
+}
+
 # every NUMBER WHAT CMD LOG OUT N KEY COMMAND…: run COMMAND for JOB=1:N through CMD, each once for its OUT and KEY.
 every() {
-  local number=$1 what=$2 cmd=$3 log=$4 out=$5 n=$6 job_key=$7 job=1
+  local number=$1 what=$2 cmd=$3 log=$4 out=$5 n=$6 job_key=$7 job=1 other
   shift 7
   [[ $stage -le $number && $stop_stage -ge $number ]] || return 0
   while [[ $job -le $n ]] && is_done "${out//JOB/$job}/.done" "$job_key"; do job=$((job + 1)); done
   if [[ $job -gt $n ]]; then echo "stage $number, $what: done"; return 0; fi
-  echo "stage $number, $what (log: ${log//JOB/$([[ $n == 1 ]] && echo 1 || echo "1…$n")})"
-  follow "$n" "$log"
+  echo "stage $number, $what (log: ${log//JOB/$([[ $n == "$job" ]] && echo "$n" || echo "$job…$n")})"
+  for ((other = job; other <= n; other++)); do
+    made_otherwise "${out//JOB/$other}" "$job_key" || continue
+    echo "    ${out//JOB/$other} was made from other inputs and moves to $(dirname "$out")/.backup"
+  done
+  follow "$job" "$n" "$log"
   # shellcheck disable=SC2086  # $cmd carries its options
-  $cmd JOB=1:"$n" "$log" once "$out" "$job_key" "$@" || { unfollow; tail_of "${log//JOB/1}"; exit 1; }
+  $cmd JOB="$job:$n" "$log" once "$out" "$job_key" "$@" || { unfollow; tail_of "$job" "$n" "$log"; exit 1; }
   unfollow
 }
 
-# Training takes minutes: what its logs say of each epoch is shown while they grow.
+# follow FIRST LAST LOG: training takes minutes, and what its logs say of each epoch is shown while they grow.
 follow() {
   local logs=() job
-  for ((job = 1; job <= $1; job++)); do logs+=("${2//JOB/$job}"); done
+  for ((job = $1; job <= $2; job++)); do logs+=("${3//JOB/$job}"); done
   rm -f "${logs[@]}"
-  tail -qF --pid=$$ "${logs[@]}" 2>/dev/null 9>&- > >(grep --line-buffered -E '^(epoch|about) ' 9>&- | sed -u 's/^/    /' 9>&-) &
+  tail -qF --pid=$$ "${logs[@]}" 2>/dev/null 9>&- > >(grep --line-buffered -E '^(epoch|about|note:) ' 9>&- | sed -u 's/^/    /' 9>&-) &
   follower=$!
 }
 unfollow() { kill "$follower" 2>/dev/null || true; }
 
-# What the log of a failed job says, for those who won't look.
-tail_of() { [[ ! -f $1 ]] || grep -v '^#' "$1" | tail -n 12 >&2; }
+# tail_of FIRST LAST LOG: what the log of the first job that failed says, for those who won't look.
+tail_of() {
+  local job log
+  for ((job = $1; job <= $2; job++)); do
+    log=${3//JOB/$job}
+    [[ -f $log ]] && ! tail -n 1 "$log" | grep -q '^# Ended (code 0)' || continue
+    grep -v '^#' "$log" | tail -n 12 >&2
+    return
+  done
+}
