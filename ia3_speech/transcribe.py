@@ -11,8 +11,8 @@
     transcribe("audio.wav", adapter="speaker42").text                   # or an array; or a list of either
 
 Whatever libsndfile reads, any rate and length: recordings that are longer than the base can hear are cut at
-pauses. A bad file is named on stderr, the others go on, and the exit code is 1. Clipped audio is named too, but
-transcribed. Progress is shown on stderr where that is a terminal.
+pauses. A bad file is named on stderr, the others go on, and the exit code is 1. Clipped audio is named too,
+and transcribed. Progress is shown on stderr where that is a terminal.
 """
 
 import json

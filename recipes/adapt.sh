@@ -123,14 +123,7 @@ init_files=()
 [[ -z $init_adapter ]] || take_adapter "$init_adapter"
 read -ra words <<<"$train_opts"
 train_opts=${words[*]-} # with single blanks: they go into keys
-general_dirs=() general_inputs=()
-for dir in $general; do
-  step=""
-  if [[ $dir =~ ^(.+)(:[0-9]+)$ ]]; then dir=${BASH_REMATCH[1]} step=${BASH_REMATCH[2]}; fi
-  dir=$(place "$dir")
-  general_dirs+=("$dir$step")
-  general_inputs+=("$dir" "$(basename "$dir")$step")
-done
+place_general "$general"
 [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
 [[ -r $train_config ]] || fail "there is no training configuration $train_config"
 system=${system:-$(basename "$train_config" .yaml)}
@@ -160,10 +153,7 @@ if begin 1 "prepare $corpus_name" "$data/.done/prepare" "$corpus" "size=$size" "
   $prepare "$corpus" "$data" --size "$size" $pipes
   finish
 fi
-if [[ -n $general ]] && begin 1 "prepare general speech" "$data/.done/general" "${general_inputs[@]}" "size=$size"; then
-  general.py "$(printf '%s\n' "${general_dirs[@]}")" "$data/general" --size "$size" $pipes
-  finish
-fi
+prepare_general
 
 # ---- 2: what is wrong with the data is found here, not in the middle of training
 sets=(); for set in train dev $all_sets; do sets+=("$data/$set"); done

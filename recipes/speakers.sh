@@ -2,13 +2,14 @@
 # Adapt a base to many speakers, an adapter for each from a few utterances, and show what it gains: the stages of a
 # recipe for speakers, as adapt.sh has those for a corpus. egs/speaker_adaptation/run.sh calls it.
 #
-#   1  prepare   the corpus → one Kaldi directory, data/<corpus>/test
+#   1  prepare   the corpus → one Kaldi directory, data/<corpus>/test; and --general, speech of other people
 #   2  validate  the directory and all its audio
 #   3  coverage  can the base write these texts, and is there time enough for them?
 #   4  baseline  decode and score with the base alone, and with the adapter to start from, if there is one
 #   5  adapt     from the base and from that adapter, with each --k: of every speaker each utterance is tested once,
 #                by an adapter that never heard it
-#   6  score     against the base: WER and CER, with paired intervals from a bootstrap over speakers
+#   6  score     against the base: WER and CER, with paired intervals from a bootstrap over speakers; general speech
+#                is decoded first, an utterance with each speaker's adapter in turn
 #   7  report    exp/<corpus>/results.json, RESULTS.md, scatter_*.svg, curve.json, report_*.html
 #   8  register  for each speaker the adapter of the first fold, under --prefix and the speaker's id
 #
@@ -36,6 +37,7 @@ adapt_config=conf/speakers.yaml
 adapt_opts=""
 text_opts=""
 variant=""
+general=""
 decode_opts=""
 score_opts=""
 report_opts=""
@@ -65,6 +67,8 @@ help_message="Usage: bash run.sh [options]        (in egs/speaker_adaptation; th
   --adapt-opts OPTS     further options of it, such as '--passes 5'; give the --variant a name too
   --text-opts OPTS      '--drop-chars', '--on-error skip', for texts that the base can't write or has no time for
   --variant NAME        appended to the systems' names, in tables and below exp/
+  --general 'DIR DIR'   general speech, to see what is forgotten: Kaldi directories (DIR:40: every 40th utterance), or
+                        LibriSpeech's layout [none]
   --small-opts OPTS     options of adaptation that --size small adds [$small_opts]
   --decode-opts OPTS    further options of decode
   --score-opts OPTS     further options of score
@@ -96,6 +100,7 @@ for n in "${sizes[@]}"; do
 done
 [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
 corpus=$(place "$corpus")
+place_general "$general"
 base=$(place_base "$base")
 adapt_config=$(place "$adapt_config")
 [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
@@ -130,10 +135,14 @@ if begin 1 "prepare $corpus_name" "$data/.done/prepare" "$corpus" "size=$size" "
   $prepare "$corpus" "$data" --size "$size" $pipes
   finish
 fi
+prepare_general
 
 # ---- 2: what is wrong with the data is found here, not in the middle of training
-if begin 2 "validate $corpus_name" "$data/.done/validate" "$data/test"; then
-  python -m ia3_speech.datadir validate --check-audio $pipes "$data/test"
+sets=("$data/test" ${general:+"$data/general"})
+if begin 2 "validate $corpus_name" "$data/.done/validate" "${sets[@]}"; then
+  # shellcheck disable=SC2086
+  for set in "${sets[@]}"; do python -m ia3_speech.datadir validate --check-audio $pipes "$set"; done
+  [[ -z $general ]] || overlap.py "$data/test" "$data/test" "$data/general" | uniq
   finish
 fi
 
@@ -154,26 +163,34 @@ base_key=$(key.py "base=$base" "$base_files")
 # key_of START: what it is made of
 key_of() { if [[ $1 == base ]]; then echo "$base_key"; else key.py "$base_key" "init=$init_adapter" "${init_files[@]}"; fi; }
 
-# score_one STAGE FOLDER KEY OPTION…: score FOLDER/decode_greedy_test
-score_one() {
-  local number=$1 decoded=$2/decode_greedy_test who made_from=$3
-  who=$(basename "$2")
-  shift 3
+# decode_one STAGE SET FOLDER KEY COMMAND…: decode SET into FOLDER/decode_greedy_SET
+decode_one() {
+  local number=$1 set=$2 out=$3/decode_greedy_$2 who made_from=$4
+  who=$(basename "$3")
+  shift 4
   # shellcheck disable=SC2086
-  every "$number" "score $who" "$decode_cmd" "$exp/log/score_$who.log" "$decoded/scoring_kaldi" 1 \
-    "$(key.py "$made_from" "$base_key" "$data/test" "opts=$decode_opts" "opts=$score_opts" $(hooks))" \
-    python -m ia3_speech.score --cluster speaker "$@" $score_opts "$data/test" "$decoded"
+  every "$number" "decode $set with $who" "$decode_cmd" "$exp/log/decode_${set}_$who.log" "$out" 1 \
+    "$(key.py "$made_from" "$data/$set" "opts=$decode_opts")" "$@" --base "$base" $pipes $decode_opts "$out"
+}
+
+# score_one STAGE SET FOLDER KEY [--baseline]: score FOLDER/decode_greedy_SET, with --baseline against the base alone
+score_one() {
+  local number=$1 set=$2 decoded=$3/decode_greedy_$2 who made_from=$4 against=${5-}
+  who=$(basename "$3")
+  # shellcheck disable=SC2086
+  every "$number" "score $set with $who" "$decode_cmd" "$exp/log/score_${set}_$who.log" "$decoded/scoring_kaldi" 1 \
+    "$(key.py "$made_from" "$base_key" "$data/$set" "opts=$decode_opts" "opts=$score_opts" "$against" $(hooks))" \
+    python -m ia3_speech.score ${against:+--baseline "$exp/base/decode_greedy_$set"} --cluster speaker $score_opts \
+    "$data/$set" "$decoded"
 }
 
 for start in "${starts[@]}"; do
-  from=() against=()
-  [[ $start == base ]] || { from=(--adapter "$init_adapter"); against=(--baseline "$exp/base/decode_greedy_test"); }
-  # shellcheck disable=SC2086
-  every 4 "decode with $start" "$decode_cmd" "$exp/log/decode_$start.log" "$exp/$start/decode_greedy_test" 1 \
-    "$(key.py "$(key_of "$start")" "$data/test" "opts=$decode_opts")" \
-    python -m ia3_speech.decode --base "$base" ${from[@]+"${from[@]}"} $pipes $decode_opts "$data/test" \
-    "$exp/$start/decode_greedy_test"
-  score_one 4 "$exp/$start" "$(key_of "$start")" ${against[@]+"${against[@]}"}
+  from=() against=""
+  [[ $start == base ]] || { from=(--adapter "$init_adapter"); against=--baseline; }
+  for set in test ${general:+general}; do
+    decode_one 4 "$set" "$exp/$start" "$(key_of "$start")" python -m ia3_speech.decode ${from[@]+"${from[@]}"} "$data/$set"
+    score_one 4 "$set" "$exp/$start" "$(key_of "$start")" $against
+  done
 done
 
 # ---- 5: the adapters
@@ -232,8 +249,11 @@ done
 for n in "${sizes[@]}"; do
   for start in "${starts[@]}"; do
     for ((seed = 1; seed <= seeds; seed++)); do
-      score_one 6 "$(adapted "$start" "$n" "$seed")" "$(adapt_key "$start" "$n")" \
-        --baseline "$exp/base/decode_greedy_test"
+      out=$(adapted "$start" "$n" "$seed") made=$(adapt_key "$start" "$n")
+      score_one 6 test "$out" "$made" --baseline
+      [[ -n $general ]] || continue
+      decode_one 6 general "$out" "$made" in_turn.py "$data/general" "$out"
+      score_one 6 general "$out" "$made" --baseline
     done
   done
 done
@@ -248,7 +268,7 @@ if begin 7 "report in $exp/RESULTS.md" "$exp/.done/report" "$exp"/*/train.json "
     done
   done
   exp_speakers.py "$exp" --main-start "$main_start" ${variant:+--variant "$variant"} --made "$made" --instead-of "$like"
-  results.py collect "$exp" --command "$IA3_SPEECH_COMMAND" --made "$made" --instead-of "$like"
+  results.py collect "$exp" --sets "test${general:+ general}" --command "$IA3_SPEECH_COMMAND" --made "$made" --instead-of "$like"
   for start in "${starts[@]}"; do
     curve=$exp/curve.json
     [[ $start == "$main_start" ]] || curve=$exp/curve_from_$start.json

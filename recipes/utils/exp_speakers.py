@@ -5,8 +5,8 @@
 
 In: an exp folder of recipes/speakers.sh: base, perhaps an adapter to start from, from_START_kN_seedS. Out:
 EXP/scatter_SYSTEM.svg, a dot a speaker, before and after; where there are several N, EXP/curve.json of the
-main start and EXP/curve_from_START.json of the other, which `report` draws beside the start (report/points.py has
-the format).
+main start and EXP/curve_from_START.json of the other, each beside its start, which `report` draws
+(report/points.py has the format).
 
 A system is compared with the base, and with what it started from. Changes are pooled over all words; their
 intervals come from a bootstrap over speakers, on the draws that score.py takes.

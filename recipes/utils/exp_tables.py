@@ -290,7 +290,7 @@ def bootci(score: dict[str, Any]) -> str:
     if not found or not found["baseline"]:
         return ""
     base, own = (
-        f"{percent(one['wer'])} [{percent(one['wer'] - one['margin'])}, {percent(one['wer'] + one['margin'])}]"
+        with_interval(one["wer"], [one["wer"] - one["margin"], one["wer"] + one["margin"]])
         for one in (found["baseline"], found["system"])
     )
     better = percent(found["improvement"], ".2f")

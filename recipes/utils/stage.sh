@@ -36,6 +36,28 @@ place() {
 # place_base BASE: the shipped one, or a folder as above, or a hub id
 place_base() { if [[ $1 == mini ]]; then echo mini; else place "$1"; fi; }
 
+# place_general 'DIR DIR:40': sets $general_dirs, and $general_inputs for the key of what is made of them
+place_general() {
+  local dir step
+  general_dirs=() general_inputs=()
+  for dir in $1; do
+    step=""
+    if [[ $dir =~ ^(.+)(:[0-9]+)$ ]]; then dir=${BASH_REMATCH[1]} step=${BASH_REMATCH[2]}; fi
+    dir=$(place "$dir")
+    general_dirs+=("$dir$step")
+    general_inputs+=("$dir" "$(basename "$dir")$step")
+  done
+}
+
+# prepare_general: stage 1 of what --general names becomes $data/general
+# shellcheck disable=SC2154  # data, size and pipes are the caller's
+prepare_general() {
+  [[ ${#general_dirs[@]} -gt 0 ]] || return 0
+  begin 1 "prepare general speech" "$data/.done/general" "${general_inputs[@]}" "size=$size" || return 0
+  general.py "$(printf '%s\n' "${general_dirs[@]}")" "$data/general" --size "$size" $pipes
+  finish
+}
+
 # take_adapter ADAPTER: sets $init_adapter to the name, the path or the sum, its paths relative to where the user stood
 # or else to the recipe; and init_files to the weights meant, since a name may come to stand for another adapter. What
 # a card says of them does not count.

@@ -245,3 +245,36 @@ def test_once_resumes_what_failed_and_sets_aside_what_has_other_inputs(tmp_path)
     assert done.stdout == "exp/a was made from other inputs and moves to exp/.backup/a\n"
     assert (tmp_path / "exp/a/log").read_text() == "run\n"
     assert (tmp_path / "exp/.backup/a/log").read_text() == "run\nrun\n"
+    done = bash(f"once exp/a K3 {command}", tmp_path)
+    assert done.stdout == "exp/a was made from other inputs and moves to exp/.backup/a.2\n"
+    assert (tmp_path / "exp/.backup/a.2/log").read_text() == "run\n"
+
+
+EVERY = """
+stage=1; stop_stage=9; decode_cmd=run
+. stage.sh
+every 5 "work" run exp/log/work.JOB.log exp/a_seedJOB {n} {key} bash -c '{command}'
+"""
+
+
+def test_more_seeds_leave_the_logs_of_those_that_are_done(tmp_path):
+    line = {"key": "K1", "command": "echo this is JOB"}
+    assert bash(EVERY.format(n=1, **line), tmp_path).stdout == "stage 5, work (log: exp/log/work.1.log)\n"
+    done = bash(EVERY.format(n=3, **line), tmp_path)
+    assert done.stdout.startswith("stage 5, work (log: exp/log/work.2…3.log)\n"), done.stderr
+    logs = [(tmp_path / f"exp/log/work.{seed}.log").read_text() for seed in (1, 2, 3)]
+    assert all(f"\nthis is {seed}\n" in log for seed, log in enumerate(logs, 1))
+
+
+def test_the_log_of_the_job_that_failed_is_shown(tmp_path):
+    failing = EVERY.format(n=3, key="K1", command="echo this is JOB; test JOB != 2")
+    done = bash(failing, tmp_path)
+    assert done.returncode == 1 and "\nthis is 2\n" in f"\n{done.stderr}"
+    assert "this is 1" not in done.stderr
+
+
+def test_what_moves_aside_is_said(tmp_path):
+    assert bash(EVERY.format(n=1, key="K1", command="true"), tmp_path).returncode == 0
+    done = bash(EVERY.format(n=1, key="K2", command="true"), tmp_path)
+    assert "    exp/a_seed1 was made from other inputs and moves to exp/.backup\n" in done.stdout
+    assert (tmp_path / "exp/.backup/a_seed1").is_dir()
