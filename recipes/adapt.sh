@@ -241,7 +241,7 @@ for_pulls() {
 for_parts() {
   local minutes
   for minutes in $curve; do
-    "$1" "$system on $minutes minutes" "$exp/curve/minutes_${minutes}_seedJOB" "$seeds" \
+    "$1" "$system on $minutes min" "$exp/curve/minutes_${minutes}_seedJOB" "$seeds" \
       "$(key.py "$train_key" "$(part "$minutes")" "epoch_minutes=$most_minutes")" \
       "$first_set" "$(part "$minutes")" --epoch-minutes "$most_minutes"
   done

@@ -207,7 +207,7 @@ def test_the_time_is_projected_before_it_is_spent(measured):
     found = [number for number, line in enumerate(lines) if " trainings left" in line]
     assert [lines[number][:18] for number in found] == ["1 trainings left, ", "2 trainings left, "]
     assert "train ia3 with pull 2" in lines[found[0] + 1]
-    assert "train ia3 on 0.05 minutes" in lines[found[1] + 1]
+    assert "train ia3 on 0.05 min (" in lines[found[1] + 1]
 
 
 def test_a_second_run_measures_nothing_again(measured):
