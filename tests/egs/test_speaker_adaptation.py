@@ -299,9 +299,8 @@ def test_general_speech_is_decoded_with_each_speakers_adapter_in_turn(ran):
         speaker = sorted(read(ran["data"]).speakers)[number % 3]
         alone = transcribe(own[number].source, adapter=folder / speaker / "fold1/adapter", base=ran["base"])
         assert texts[own[number].id] == alone.text
-    table = (ran["exp"] / "RESULTS.md").read_text()
-    assert "| general speech | utterances | words | base WER % | from_base_k3 WER % | change % |" in table
-    assert "speaker01 WER %" not in table  # the second run did not ask for it
+    table = (ran["exp"] / "RESULTS.md").read_text()  # of the second run, which did not ask for it
+    assert "| general speech | utterances | words | base WER % | from_base_k3 WER % | change % |\n" in table
 
 
 def test_transcribe_takes_each_speakers_adapter_by_its_name(ran):
