@@ -120,6 +120,16 @@ def test_a_value_with_few_speakers_is_marked_and_leaves_doubt(recipe):
     assert "welsh * 2 utterances" in text and "bob 2 utterances" in text
 
 
+@pytest.mark.parametrize(("speakers", "style"), [(3, "open"), (12, "better")])
+def test_changes_of_few_speakers_are_not_coloured(tmp_path, speakers, style):
+    heard = {f"s{n:02d}-1": ("a b c", "x y z", "a b c") for n in range(speakers)}
+    page = make_recipe(tmp_path, heard, sound=False).page()
+    classes = {span.get("class") for span in Reading(page).all("span")}
+    assert f"pill {style}" in classes
+    assert ("better" in classes) == (style == "better")
+    assert ("coloured where the interval excludes 0" in page) == (style == "better")
+
+
 def test_a_baseline_scored_before_a_label_is_scored_again(recipe):
     (recipe.data / "utt2ward").write_text("".join(f"{name} icu\n" for name in HEARD))
     score(recipe.data, recipe.adapted, baseline=recipe.base, replications=100)
