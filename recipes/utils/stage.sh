@@ -58,36 +58,11 @@ prepare_general() {
   finish
 }
 
-# take_adapter ADAPTER: sets $init_adapter to the name, the path or the sum, its paths relative to where the user stood
-# or else to the recipe; and init_files to the weights meant, since a name may come to stand for another adapter. What
-# a card says of them does not count.
+# take_adapter ADAPTER: sets $init_adapter to the name, the path or the sum, its paths from the root; and init_files to
+# the weights meant, since a name may come to stand for another adapter. What a card says of them does not count.
 take_adapter() {
   local found
-  found=$(python -c 'import os, sys
-from dataclasses import replace
-from ia3_speech.adapters import expressions, store
-from ia3_speech.cli import UserError, command
-
-def from_start(part):
-    if part.folder.is_absolute():
-        return part
-    return replace(part, name=str(part.folder.resolve()), folder=part.folder.resolve())
-
-def main():
-    recipe, start, written = os.getcwd(), os.environ["IA3_SPEECH_START_DIR"], sys.argv[1]
-    try:
-        os.chdir(start)
-        parts = expressions.terms(written)
-        if not os.path.samefile(start, recipe):
-            parts = [from_start(part) for part in parts]
-            written = expressions.written(parts)
-    except UserError:
-        os.chdir(recipe)
-        parts = expressions.terms(written)
-    files = [part.folder / name for part in parts for name in store.WEIGHTS]
-    print(written, *[file for file in files if file.is_file()], sep="\n")
-
-command(main, [])' "$1") || exit 1
+  found=$(named_adapter.py "$1") || exit 1
   mapfile -t init_files <<<"$found"
   # shellcheck disable=SC2034  # the caller's
   init_adapter=${init_files[0]} init_files=("${init_files[@]:1}")
