@@ -127,7 +127,10 @@ def label_table(systems: list[System], set_name: str) -> str:
     rows = []
     for label, values in scores[0].items():
         if len(values) > MOST_VALUES:
-            rows.append(median_row(label, scores))
+            if sum(rates["utterances"] for rates in values.values()) > len(
+                values
+            ):  # else one each: no speakers
+                rows.append(median_row(label, scores))
             continue
         for value, rates in values.items() if len(values) > 1 else ():
             line = [f"{label}: {value}" + marked(label, rates, systems[0].scores[set_name])]
