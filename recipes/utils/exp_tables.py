@@ -127,10 +127,7 @@ def label_table(systems: list[System], set_name: str) -> str:
     rows = []
     for label, values in scores[0].items():
         if len(values) > MOST_VALUES:
-            if sum(rates["utterances"] for rates in values.values()) > len(
-                values
-            ):  # else one each: no speakers
-                rows.append(median_row(label, scores))
+            rows += median_row(label, scores)
             continue
         for value, rates in values.items() if len(values) > 1 else ():
             line = [f"{label}: {value}" + marked(label, rates, systems[0].scores[set_name])]
@@ -142,17 +139,15 @@ def label_table(systems: list[System], set_name: str) -> str:
     return table(header, rows) + note_of_marks(rows, systems[0].scores[set_name])
 
 
-def median_row(label: str, scores: list[dict[str, Any]]) -> list[str]:
-    """The median of the values of a label that has many."""
+def median_row(label: str, scores: list[dict[str, Any]]) -> list[list[str]]:
+    """The median of the values of a label that has many; no row where each has a single utterance."""
     spoken = [value for value, rates in scores[0][label].items() if rates["words"]]
-    counts = [str(sum(scores[0][label][one][name] for one in spoken)) for name in ("utterances", "words")]
+    counts = [sum(scores[0][label][one][name] for one in spoken) for name in ("utterances", "words")]
+    if counts[0] <= len(spoken):
+        return []
     first, *others = (percent(median(score[label][one]["wer"] for one in spoken)) for score in scores)
-    return [
-        f"{label}: median of {len(spoken)}",
-        *counts,
-        first,
-        *(cell for one in others for cell in (one, "–")),
-    ]
+    changes = [cell for one in others for cell in (one, "–")]
+    return [[f"{label}: median of {len(spoken)}", *map(str, counts), first, *changes]]
 
 
 def marked(label: str, rates: dict[str, Any], score: dict[str, Any]) -> str:
