@@ -281,8 +281,19 @@ def make_explicit(model: nn.Module, place: Place) -> None:
     """Where the kind's attention computes around its projections, let it call them."""
     parent = model.get_submodule(place.module.rpartition(".")[0])
     for name, method in kind_of(model).explicit.items():
-        if hasattr(parent, name):
+        if hasattr(parent, name) and name not in vars(parent):
             setattr(parent, name, MethodType(method, parent))
+            parent.register_forward_pre_hook(partial(bind_again, name))
+
+
+def bind_again(name: str, module: nn.Module, _args: tuple) -> None:
+    """A copy of a module (nn.DataParallel makes them) has the original's bound method; it gets its own."""
+    bound = vars(module)[name]
+    if bound.__self__ is not module:
+        setattr(module, name, MethodType(bound.__func__, module))
+
+
+HOOKS = (scale_input, scale_output, keep_still, let_gradients_in, bind_again)
 
 
 def detach(model: nn.Module) -> nn.Module:
@@ -294,7 +305,7 @@ def detach(model: nn.Module) -> nn.Module:
         inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key, hook in list(hooks.items()):
-                if getattr(hook, "func", hook) in (scale_input, scale_output, keep_still, let_gradients_in):
+                if getattr(hook, "func", hook) in HOOKS:
                     del hooks[key]
                     module._forward_pre_hooks_with_kwargs.pop(key, None)
         for name in [*inside, *(explicit & vars(module).keys())]:

@@ -386,6 +386,23 @@ def test_a_deep_copy_of_wavlm_is_independent(model):
     assert float((logits(twin, sound(twin)) - before).abs().max()) > 1e-3
 
 
+@each(["wavlm"])
+def test_a_replica_of_wavlms_attention_calls_its_own_projections(model):
+    """nn.DataParallel copies the attributes of each module, bound methods too."""
+    attach(model, IA3Config(("key", "value")))
+    attention, x = model.wavlm.encoder.layers[0].attention, noise(9, 32)
+    silent = copy.deepcopy(attention.v_proj)
+    silent.weight.data.zero_()
+    silent.bias.data.zero_()
+    replica = attention._replicate_for_data_parallel()
+    replica._modules = dict(attention._modules) | {"v_proj": silent}
+    replica.gru_rel_pos_const = attention.gru_rel_pos_const
+    bias = attention.out_proj.bias.expand(1, 9, 32)
+    assert torch.equal(replica(x)[0], bias) and not torch.allclose(attention(x)[0], bias)
+    assert torch.equal(detach(model).wavlm.encoder.layers[0].attention(x)[0], attention(x)[0])
+    assert not attention._forward_pre_hooks
+
+
 @each(["conformer", "bert", "lasr", "parakeet"])
 def test_a_conformers_ffn_is_both_networks_and_its_output_is_scaled_before_the_half(model):
     attach(model, IA3Config(("ffn", "ffn_output"), "0"))
