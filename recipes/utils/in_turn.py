@@ -5,7 +5,8 @@
 
 What a speaker's adapter costs on other people's speech, of all of them for the price of one decoding. In: a
 Kaldi data directory; the folder that `python -m ia3_speech.speakers` wrote, of which the first fold's
-adapters are taken, in the order of the speakers' names. Out: what `python -m ia3_speech.decode` writes.
+adapters are taken (or those made without folds), in the order of the speakers' names. Out: what
+`python -m ia3_speech.decode` writes.
 """
 
 import shlex
@@ -34,10 +35,10 @@ def main(
 
     Args:
         data: data directory
-        speakers: folder with SPEAKER/fold1/adapter
+        speakers: folder with SPEAKER/fold1/adapter, or SPEAKER/all/adapter
         decode_dir: where to write
     """
-    adapters = sorted(speakers.glob("*/fold1/adapter"))
+    adapters = sorted([*speakers.glob("*/fold1/adapter"), *speakers.glob("*/all/adapter")])
     if not adapters:
         raise UserError(f"{speakers}: holds no SPEAKER/fold1/adapter (adapt to the speakers first)")
     directory = read_directory(data, allow_pipes)
