@@ -198,9 +198,13 @@ def refuse(bad: Sequence[BadAudio]) -> None:
 
 def named(bad: Sequence[BadAudio], what: str) -> list[str]:
     """Lines: how many utterances have `what`, and the first 20 of them."""
-    lines = [f"{len(bad)} {'utterance has' if len(bad) == 1 else 'utterances have'} {what}:"]
-    lines += [f"  {entry}" for entry in bad[:NAMED]]
-    return lines + ([f"  … and {len(bad) - NAMED} more"] if len(bad) > NAMED else [])
+    return [f"{len(bad)} {'utterance has' if len(bad) == 1 else 'utterances have'} {what}:", *listed(bad)]
+
+
+def listed(bad: Sequence[BadAudio]) -> list[str]:
+    """A line for each of the first 20, and one for how many more there are."""
+    more = [f"  … and {len(bad) - NAMED} more"] if len(bad) > NAMED else []
+    return [f"  {entry}" for entry in bad[:NAMED]] + more
 
 
 def problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:

@@ -29,7 +29,7 @@ import numpy as np
 from ia3_speech.adapters import store
 from ia3_speech.adapters.expressions import is_one
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.audio import NAMED, SAMPLE_RATE, BadAudio, load_all
+from ia3_speech.audio import SAMPLE_RATE, BadAudio, listed, load_all
 from ia3_speech.base import Base
 from ia3_speech.cli import command
 from ia3_speech.datadir import DataDir, Utterance, read
@@ -234,9 +234,9 @@ def complaint(result: Decoding, folder: Path) -> str:
     lines = [
         f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {silent} of them no "
         f"output ({folder / 'bad_audio'} lists them):",
-        *(f"  {fault}" for fault in result.bad[:NAMED]),
+        *listed(result.bad),
     ]
-    return "\n".join(lines + ([f"  … and {n - NAMED} more"] if n > NAMED else []))
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

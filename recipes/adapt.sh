@@ -342,10 +342,11 @@ if begin 8 "report in $exp/RESULTS.md" "$exp/.done/report" "${scored[@]}" "syste
   made+=$(for pull in $pulls; do echo " ${system}_pull${pull}_seed1"; done)
   results.py collect "$exp" --sets "$all_sets" --command "$IA3_SPEECH_COMMAND" --made "$made" \
     --instead-of "$system(_pull[^_]+)?_seed[0-9]+|${system}_average"
+  trained=$(results.py median "$exp" "$system" "$seeds") # of a mean too: it was not trained itself
   # shellcheck disable=SC2086
-  for set in $test_sets; do # a mean was not trained itself, so the median seed's training is drawn
+  for set in $test_sets; do
     python -m ia3_speech.report "$data/$set" "$folder/decode_greedy_$set" $report_opts --out "$exp/report_$set.html" \
-      --training "$(results.py median "$exp" "$system" "$seeds")/metrics.jsonl"
+      --training "$trained/metrics.jsonl"
   done
   finish
 fi

@@ -11,7 +11,7 @@ from ia3_speech.report.charts import Axis, Level, Point, Series, chart, rate_axi
 from ia3_speech.report.drawings import nice_ticks
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.points import Curve, Json, Rate, TradeOff, TradeOffPoint, all_ends
-from ia3_speech.report.tables import brackets, percent, table
+from ia3_speech.report.tables import brackets, count, percent, table
 
 NEAR = 1.04  # dots of one x stand beside each other, by this factor
 
@@ -29,8 +29,7 @@ def training_section(rows: Sequence[Json]) -> Iterator[Child]:
     low, high = min(point.y for point in losses), max(point.y for point in losses)
     air = 0.08 * (high - low) or 0.1
     y = Axis("CTC loss", low - air, high + air, tick_texts(nice_ticks(low - air, high + air)))
-    many = "epochs" if len(rows) != 1 else "epoch"
-    says = f"From {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f} in {len(rows)} {many}"
+    says = f"From {rows[0]['loss']:.3f} to {rows[-1]['loss']:.3f} in {count(len(rows), 'epoch')}"
     loss = chart("Training loss", says, x, y, [Series("", losses, "system")])
 
     rates = [row["dev_wer"] for row in rows]

@@ -25,6 +25,7 @@ def main(
     speakers: Path,
     decode_dir: Path,
     base: str | None = None,
+    on_error: Literal["skip", "fail"] = "skip",
     allow_pipes: bool = False,
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
@@ -50,7 +51,7 @@ def main(
         own = directory.utterances[number :: len(adapters)]
         if own:
             files.load_adapter(recogniser.base.model, adapter)
-            found = decode(recogniser, own, allow_pipes=allow_pipes, progress=False)
+            found = decode(recogniser, own, on_error=on_error, allow_pipes=allow_pipes, progress=False)
             whole.texts |= found.texts
             whole.bad += found.bad
             whole.audio_seconds += found.audio_seconds
