@@ -9,13 +9,13 @@ __version__ = "0.1.0"
 
 # Public name → its module. Loaded on first use, so that `import ia3_speech` costs nothing.
 _PUBLIC = {
-    "load_base": "base",
-    "Base": "base",
-    "attach": "ia3",
-    "detach": "ia3",
-    "IA3Config": "ia3",
-    "load_adapter": "adapters.files",
-    "save_adapter": "adapters.files",
+    "load_base": "model.base",
+    "Base": "model.base",
+    "attach": "model.ia3",
+    "detach": "model.ia3",
+    "IA3Config": "model.ia3",
+    "load_adapter": "adapters.io",
+    "save_adapter": "adapters.io",
     "Bank": "adapters.bank",
     "merge": "adapters.merge",
     "unmerge": "adapters.merge",

@@ -26,15 +26,15 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from ia3_speech.adapters import store
+from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.expressions import is_one
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.audio import SAMPLE_RATE, BadAudio, listed, load_all
-from ia3_speech.base import Base
 from ia3_speech.cli import command
-from ia3_speech.datadir import DataDir, Utterance, read
-from ia3_speech.recogniser import BATCH_SECONDS, Recogniser, load_recogniser
-from ia3_speech.scoring_kaldi import format_text, trn
+from ia3_speech.data.audio import SAMPLE_RATE, BadAudio, listed, load_all
+from ia3_speech.data.kaldi import DataDir, Utterance, read
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recogniser, load_recogniser
+from ia3_speech.model.base import Base
+from ia3_speech.scoring.kaldi_files import format_text, trn
 
 POOL_SECONDS = 1200.0  # of audio read before it is sorted into batches: 77 MB, and room enough to sort in
 

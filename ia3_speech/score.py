@@ -26,16 +26,22 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ia3_speech import scoring_kaldi
-from ia3_speech.alignment import Errors, align, count, edit_distance
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import DataDir, read
-from ia3_speech.rates import Rates, ScoredUtterance, label_of, make_rates
-from ia3_speech.scoring_table import format_table
-from ia3_speech.significance import REPLICATIONS, Mapsswe, UtteranceBootstrap, mapsswe, utterance_bootstrap
-from ia3_speech.terms import Terms, count_terms, read_terms
-from ia3_speech.text import normalize as normalize_text
+from ia3_speech.data.kaldi import DataDir, read
+from ia3_speech.data.text import normalize as normalize_text
+from ia3_speech.scoring import kaldi_files as scoring_kaldi
+from ia3_speech.scoring.alignment import Errors, align, count, edit_distance
+from ia3_speech.scoring.error_rates import Rates, ScoredUtterance, label_of, make_rates
+from ia3_speech.scoring.significance import (
+    REPLICATIONS,
+    Mapsswe,
+    UtteranceBootstrap,
+    mapsswe,
+    utterance_bootstrap,
+)
+from ia3_speech.scoring.table import format_table
+from ia3_speech.scoring.term_errors import Terms, count_terms, read_terms
 
 logger = logging.getLogger(__name__)
 

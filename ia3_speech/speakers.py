@@ -32,19 +32,22 @@ from typing import Any, Literal
 
 import torch
 
-from ia3_speech import atomic, decode, ia3
-from ia3_speech.adapters import arithmetic, files, store
-from ia3_speech.audio import BadAudio, load_utterance
-from ia3_speech.base import Base, load_base
+from ia3_speech import atomic, decode
+from ia3_speech.adapters import combine as arithmetic
+from ia3_speech.adapters import io as files
+from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import Utterance, read
-from ia3_speech.features import FeatureCache, frozen_depth
-from ia3_speech.longform import reach
-from ia3_speech.recogniser import Recogniser
-from ia3_speech.size import size
-from ia3_speech.training import options as training_options
-from ia3_speech.training.examples import Example, data_digest, read_examples
-from ia3_speech.training.together import Schedule, Task, Together, batches_of, hold_back, of_like_length
+from ia3_speech.data.audio import BadAudio, load_utterance
+from ia3_speech.data.kaldi import Utterance, read
+from ia3_speech.decoding.recognizer import Recogniser
+from ia3_speech.decoding.segmentation import reach
+from ia3_speech.model import ia3
+from ia3_speech.model.base import Base, load_base
+from ia3_speech.model.parameter_count import size
+from ia3_speech.training import config as training_options
+from ia3_speech.training.data import Example, data_digest, read_examples
+from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.multi_adapter import Schedule, Task, Together, batches_of, hold_back, of_like_length
 
 logger = logging.getLogger("ia3_speech.speakers")  # under -m too
 

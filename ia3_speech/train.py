@@ -13,14 +13,16 @@ import json
 import logging
 from typing import Any
 
-from ia3_speech import atomic, ia3
-from ia3_speech.adapters import arithmetic, files
-from ia3_speech.base import load_base
+from ia3_speech import atomic
+from ia3_speech.adapters import combine as arithmetic
+from ia3_speech.adapters import io as files
 from ia3_speech.cli import command
-from ia3_speech.size import size
-from ia3_speech.training.examples import read_examples
-from ia3_speech.training.loop import Trainer
-from ia3_speech.training.options import Options, TrainingError, check, to_yaml
+from ia3_speech.model import ia3
+from ia3_speech.model.base import load_base
+from ia3_speech.model.parameter_count import size
+from ia3_speech.training.config import Options, TrainingError, check, to_yaml
+from ia3_speech.training.data import read_examples
+from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 

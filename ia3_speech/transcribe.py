@@ -26,15 +26,15 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
 
 import numpy as np
 
-from ia3_speech import audio
-from ia3_speech.adapters import store
+from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.expressions import terms
 from ia3_speech.atomic import write_text
-from ia3_speech.audio import SAMPLE_RATE, AudioError
 from ia3_speech.cli import command
+from ia3_speech.data import audio
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.data.recordings import STDIN, Audio, Source, find, from_stdin, seconds_of, source_of, targets
 from ia3_speech.decode import pools
-from ia3_speech.recogniser import BATCH_SECONDS, Recogniser, load_recogniser
-from ia3_speech.recordings import STDIN, Audio, Source, find, from_stdin, seconds_of, source_of, targets
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recogniser, load_recogniser
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -28,15 +28,15 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ia3_speech import ia3  # noqa: E402
-from ia3_speech.adapters import files  # noqa: E402
+from ia3_speech.adapters import io as files  # noqa: E402
 from ia3_speech.adapters.bank import Bank  # noqa: E402
-from ia3_speech.adapters.files import Adapter  # noqa: E402
+from ia3_speech.adapters.io import Adapter  # noqa: E402
 from ia3_speech.atomic import replacing  # noqa: E402
-from ia3_speech.audio import SAMPLE_RATE  # noqa: E402
-from ia3_speech.base import Base, load_base, make_base  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.ia3 import IA3Config  # noqa: E402
+from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
+from ia3_speech.model import ia3  # noqa: E402
+from ia3_speech.model.base import Base, load_base, make_base  # noqa: E402
+from ia3_speech.model.ia3 import IA3Config  # noqa: E402
 
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,

@@ -43,7 +43,7 @@ def tiny_model():
         import torch
         from transformers import AutoConfig, AutoModelForCTC
 
-        from ia3_speech.kinds import KINDS
+        from ia3_speech.model.architectures import KINDS
 
         assert kind in KINDS
         sizes = {
@@ -85,7 +85,7 @@ def processor(tmp_path_factory):
 @pytest.fixture
 def tiny_base(tiny_model, processor):
     """A function like `tiny_model` that makes a `Base`."""
-    from ia3_speech.base import make_base
+    from ia3_speech.model.base import make_base
 
     return lambda kind="wav2vec2", **options: make_base(tiny_model(kind, **options), processor, "tiny")
 
@@ -105,8 +105,8 @@ def speaker42(tiny_folder) -> Path:
     import torch
 
     from ia3_speech import IA3Config, attach, load_base, save_adapter
-    from ia3_speech.adapters import store
-    from ia3_speech.ia3 import trainable
+    from ia3_speech.adapters import registry as store
+    from ia3_speech.model.ia3 import trainable
 
     base = load_base(tiny_folder)
     attach(base.model, IA3Config())

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.adapters import store
-from ia3_speech.audio import SAMPLE_RATE, AudioError, BadAudio, load
+from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import Utterance, read
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, BadAudio, load
+from ia3_speech.data.kaldi import Utterance, read
 from ia3_speech.decode import Decoding, decode, main, pools, write
-from ia3_speech.recogniser import load_recogniser
+from ia3_speech.decoding.recognizer import load_recogniser
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.alignment import Errors
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import DataDir, Utterance
+from ia3_speech.data.kaldi import DataDir, Utterance
 from ia3_speech.score import main, score, word_errors
-from ia3_speech.terms import make_terms
+from ia3_speech.scoring.alignment import Errors
+from ia3_speech.scoring.term_errors import make_terms
 
 REFERENCE = Path(__file__).parents[2] / "shared/reference/kaldi_scoring"
 

@@ -6,16 +6,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import attach, ia3, load_adapter, load_base, score
-from ia3_speech.adapters.files import PEFT_WEIGHTS, read_metadata
-from ia3_speech.audio import load_utterance
+from ia3_speech import attach, load_adapter, load_base, score
+from ia3_speech.adapters.io import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import read
-from ia3_speech.features import FeatureCache
-from ia3_speech.recogniser import Recogniser
+from ia3_speech.data.audio import load_utterance
+from ia3_speech.data.kaldi import read
+from ia3_speech.decoding.recognizer import Recogniser
+from ia3_speech.model import ia3
 from ia3_speech.speakers import Options, speakers
-from ia3_speech.training.examples import Example
-from ia3_speech.training.together import Schedule, Task, Together, hold_back, of_like_length
+from ia3_speech.training.data import Example
+from ia3_speech.training.feature_cache import FeatureCache
+from ia3_speech.training.multi_adapter import Schedule, Task, Together, hold_back, of_like_length
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -40,7 +41,7 @@ def numbers(place, out, task="s0/fold1"):
 
 def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypatch):
     """In float64, where rounding can't hide a neighbour's influence; with a step in several batches."""
-    monkeypatch.setattr("ia3_speech.training.together.BATCH_SECONDS", 1.3)  # two of the longest rows
+    monkeypatch.setattr("ia3_speech.training.multi_adapter.BATCH_SECONDS", 1.3)  # two of the longest rows
     waves = {u.id: u for u in read(place / "data").utterances}
     tasks = {}
     for speaker in ("s0", "s1"):

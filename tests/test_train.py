@@ -17,19 +17,20 @@ import yaml
 from safetensors.torch import load_file
 from tiny_kinds import PIECE_TOKENIZERS, tiny, tiny_processor
 
-from ia3_speech import attach, ia3, load_adapter, load_base
-from ia3_speech.adapters.files import PEFT_WEIGHTS, read_metadata
-from ia3_speech.alignment import Errors
-from ia3_speech.audio import AudioError
-from ia3_speech.base import fingerprint
+from ia3_speech import attach, load_adapter, load_base
+from ia3_speech.adapters.io import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import Utterance, write
-from ia3_speech.search import greedy
+from ia3_speech.data.audio import AudioError
+from ia3_speech.data.kaldi import Utterance, write
+from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.model import ia3
+from ia3_speech.model.base import fingerprint
+from ia3_speech.scoring.alignment import Errors
 from ia3_speech.train import train
-from ia3_speech.training.examples import read_examples
-from ia3_speech.training.loop import Trainer
-from ia3_speech.training.options import Options, TrainingError
-from ia3_speech.training.state import ResumeError
+from ia3_speech.training.checkpoint import ResumeError
+from ia3_speech.training.config import Options, TrainingError
+from ia3_speech.training.data import read_examples
+from ia3_speech.training.trainer import Trainer
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
 ROOT = Path(__file__).parents[1]

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.adapters import store
-from ia3_speech.audio import SAMPLE_RATE, AudioError
+from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError, command
-from ia3_speech.recogniser import load_recogniser
-from ia3_speech.recordings import find
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.data.recordings import find
+from ia3_speech.decoding.recognizer import load_recogniser
 from ia3_speech.transcribe import Transcript, main, transcribe
 
 

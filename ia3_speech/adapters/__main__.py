@@ -21,8 +21,10 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.adapters import card as cards
-from ia3_speech.adapters import expressions, hub, picture, store
-from ia3_speech.adapters import folder as files
+from ia3_speech.adapters import expressions, hub
+from ia3_speech.adapters import plot as picture
+from ia3_speech.adapters import record as files
+from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError, command
 
 COLUMNS = ("name", "base", "placements", "numbers", "labels")
@@ -180,7 +182,7 @@ def combine(
     if interpolate is not None:
         parts = expressions.interpolated(parts, interpolate)
     check_target(out, name, force)
-    from ia3_speech.adapters import arithmetic  # loads torch
+    from ia3_speech.adapters import combine as arithmetic  # loads torch
 
     with tempfile.TemporaryDirectory() as room:
         folder = out or Path(room) / "adapter"

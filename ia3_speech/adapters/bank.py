@@ -30,14 +30,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from ia3_speech import ia3
-from ia3_speech.adapters import arithmetic, expressions, files
-from ia3_speech.adapters.files import Adapter
-from ia3_speech.adapters.residents import Resident, Residents
-from ia3_speech.adapters.tables import Head, Tables, own_heads, sum_of_heads
-from ia3_speech.base import DTYPES, Base
-from ia3_speech.fingerprints import describe, same_base
-from ia3_speech.ia3 import AdapterError, IA3Config, Place
+from ia3_speech.adapters import combine as arithmetic
+from ia3_speech.adapters import expressions
+from ia3_speech.adapters import io as files
+from ia3_speech.adapters.bank_storage import Head, Tables, own_heads, sum_of_heads
+from ia3_speech.adapters.io import Adapter
+from ia3_speech.adapters.loaded_adapters import Resident, Residents
+from ia3_speech.model import ia3
+from ia3_speech.model.base import DTYPES, Base
+from ia3_speech.model.fingerprint import describe, same_base
+from ia3_speech.model.ia3 import AdapterError, IA3Config, Place
 
 FIRST_CAPACITY = 16  # adapters that a bank has room for before it grows
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ia3_speech import atomic
-from ia3_speech.adapters import folder as files
+from ia3_speech.adapters import record as files
 from ia3_speech.cli import UserError
 
 TASK = "automatic-speech-recognition"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
-from ia3_speech.adapters import store
+from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError
 
 CURE = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ia3_speech.adapters import card
-from ia3_speech.adapters.folder import (
+from ia3_speech.adapters.record import (
     CARD,
     FILES,
     METADATA,

@@ -25,13 +25,15 @@ from torch import nn
 from torch.autograd.graph import increment_version
 
 import ia3_speech
-from ia3_speech import atomic, ia3
-from ia3_speech.adapters import arithmetic, files
+from ia3_speech import atomic
+from ia3_speech.adapters import combine as arithmetic
+from ia3_speech.adapters import io as files
 from ia3_speech.adapters.expressions import Term
-from ia3_speech.base import DTYPES, Base
-from ia3_speech.fingerprints import describe
-from ia3_speech.frozen import Before
-from ia3_speech.ia3 import MERGED, AdapterError, IA3Config, is_merged
+from ia3_speech.model import ia3
+from ia3_speech.model.base import DTYPES, Base
+from ia3_speech.model.fingerprint import describe
+from ia3_speech.model.frozen import Before
+from ia3_speech.model.ia3 import MERGED, AdapterError, IA3Config, is_merged
 
 PERSONAL = (
     "\nIt is adapted to one person's voice, which makes it biometric data: pass it on only with that "

@@ -13,10 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech import scoring_kaldi
-from ia3_speech.adapters.folder import Vector, read_tensors, vectors_in
+from ia3_speech.adapters.record import Vector, read_tensors, vectors_in
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import Utterance, read
+from ia3_speech.data.kaldi import Utterance, read
 from ia3_speech.report.points import (
     Curve,
     Json,
@@ -26,6 +25,7 @@ from ia3_speech.report.points import (
     read_trade_off,
     read_training,
 )
+from ia3_speech.scoring import kaldi_files as scoring_kaldi
 
 SCHEMA = 1  # of score.json and results.json
 

@@ -14,7 +14,7 @@ from ia3_speech.report.drawings import Bar, bars, nice_ticks, ruler
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.points import Json
 from ia3_speech.report.tables import bounds, brackets, change_cell, count, percent
-from ia3_speech.scoring_table import MARK, is_few, mark_note
+from ia3_speech.scoring.table import MARK, is_few, mark_note
 
 FEW = 12  # values that are shown at once, in their own order
 CLOUD = 8  # values from which a cloud of dots says more

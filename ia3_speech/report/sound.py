@@ -13,8 +13,8 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ia3_speech.audio import SAMPLE_RATE, BadAudio, load_all
-from ia3_speech.datadir import Utterance
+from ia3_speech.data.audio import SAMPLE_RATE, BadAudio, load_all
+from ia3_speech.data.kaldi import Utterance
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by today's browsers
 

@@ -12,9 +12,9 @@ where each system's alignment is a list of a word (right), [said, heard] (wrong)
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ia3_speech.alignment import align
 from ia3_speech.report.contents import Contents
 from ia3_speech.report.markup import Child, Markup, element, json_block
+from ia3_speech.scoring.alignment import align
 
 MOST_CHOICES = 500  # of a label, to be worth a list to choose from
 PAGE_SIZES = (25, 50, 100, 200)

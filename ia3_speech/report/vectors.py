@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ia3_speech.adapters.folder import Vector, order
+from ia3_speech.adapters.record import Vector, order
 from ia3_speech.report.drawings import box, strip
 from ia3_speech.report.markup import Child, Markup, element
 

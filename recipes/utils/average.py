@@ -12,7 +12,7 @@ from pathlib import Path
 
 from exp_folder import load_system
 
-from ia3_speech.adapters import arithmetic
+from ia3_speech.adapters import combine as arithmetic
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import command

@@ -13,13 +13,13 @@ nothing, but words that hold them will count as errors, so they are named.
 from dataclasses import dataclass
 from pathlib import Path
 
-from ia3_speech.audio import SAMPLE_RATE, duration
-from ia3_speech.base import Base, load_base
 from ia3_speech.cli import command
-from ia3_speech.datadir import Utterance, read
-from ia3_speech.text import required_frames
-from ia3_speech.training.examples import encode, unwritable
-from ia3_speech.training.options import Options, TrainingError
+from ia3_speech.data.audio import SAMPLE_RATE, duration
+from ia3_speech.data.kaldi import Utterance, read
+from ia3_speech.data.text import required_frames
+from ia3_speech.model.base import Base, load_base
+from ia3_speech.training.config import Options, TrainingError
+from ia3_speech.training.data import encode, unwritable
 
 SHOWN = 10
 

@@ -27,7 +27,7 @@ from ia3_speech.cli import command
 from ia3_speech.report.charts import HEIGHT, LEFT, WIDTH, Axis, Point, Series, grid, rate_axis, series_shapes
 from ia3_speech.report.drawings import nice_ticks, picture
 from ia3_speech.report.markup import Markup, element
-from ia3_speech.significance import Interval, interval, ratio, resample
+from ia3_speech.scoring.significance import Interval, interval, ratio, resample
 
 NAME = re.compile(r"from_(?P<start>.+)_k(?P<k>\d+)(?P<variant>_.+)?")
 

@@ -13,7 +13,7 @@ from exp_folder import GENERAL, System, median_of
 from exp_points import curve_rows, trade_off_rows
 from exp_speakers import Comparison, comparisons, is_speakers
 
-from ia3_speech.scoring_table import FEW_CLUSTERS, MARK, is_few, mark_note
+from ia3_speech.scoring.table import FEW_CLUSTERS, MARK, is_few, mark_note
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "origin")
 PARTS = (*STANDARD, "training", "tuning")

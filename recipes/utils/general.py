@@ -16,7 +16,7 @@ from kaldi_corpus import evenly
 from sets import Size, amount, with_length
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import DataDir, Utterance, read, write
+from ia3_speech.data.kaldi import DataDir, Utterance, read, write
 
 SMALL = 12  # utterances of each corpus
 

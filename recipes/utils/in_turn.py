@@ -14,10 +14,10 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.adapters import files
+from ia3_speech.adapters import io as files
 from ia3_speech.cli import UserError, command
 from ia3_speech.decode import Decoding, complaint, decode, read_directory, record_of, write
-from ia3_speech.recogniser import BATCH_SECONDS, load_recogniser
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recogniser
 
 
 def main(

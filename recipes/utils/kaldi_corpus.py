@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import DataDir, read, split, write
+from ia3_speech.data.kaldi import DataDir, read, split, write
 
 DEV_SHARE = 0.15
 SMALL = {"train": 48, "dev": 12, "test": 24}  # utterances

@@ -10,8 +10,8 @@ from pathlib import Path
 from sets import sound, table
 
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import Utterance
-from ia3_speech.datadir.tables import decode
+from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.kaldi.table_file import decode
 
 
 def chapters(corpus: Path) -> list[Path]:

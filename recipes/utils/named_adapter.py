@@ -12,7 +12,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.adapters import expressions, store
+from ia3_speech.adapters import expressions
+from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.cli import UserError, command
 

@@ -11,8 +11,8 @@ an accent corpus not.
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import DataDir, read
-from ia3_speech.text import normalize
+from ia3_speech.data.kaldi import DataDir, read
+from ia3_speech.data.text import normalize
 
 
 def main(train: Path, dev: Path, test: Path) -> None:

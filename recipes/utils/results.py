@@ -34,7 +34,7 @@ from exp_tables import PARTS, STANDARD, markdown
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import read
+from ia3_speech.data.kaldi import read
 
 SCHEMA = 1
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)

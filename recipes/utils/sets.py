@@ -12,11 +12,11 @@ from typing import Literal
 
 from kaldi_corpus import DEV_SHARE, SMALL, evenly
 
-from ia3_speech.audio import duration
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import DataDir, Utterance, write
-from ia3_speech.datadir.selection import fixed_order
-from ia3_speech.datadir.tables import GAP, decode
+from ia3_speech.data.audio import duration
+from ia3_speech.data.kaldi import DataDir, Utterance, write
+from ia3_speech.data.kaldi.selection import fixed_order
+from ia3_speech.data.kaldi.table_file import GAP, decode
 
 SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3"}  # in any case; what libsndfile reads
 

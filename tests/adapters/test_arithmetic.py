@@ -6,10 +6,11 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ia3_speech import IA3Config, attach, detach, ia3
-from ia3_speech.adapters.arithmetic import average, combine, interpolate, mix, product
-from ia3_speech.adapters.files import Adapter, Metadata, adapter_of, put
-from ia3_speech.ia3 import AdapterError
+from ia3_speech import IA3Config, attach, detach
+from ia3_speech.adapters.combine import average, combine, interpolate, mix, product
+from ia3_speech.adapters.io import Adapter, Metadata, adapter_of, put
+from ia3_speech.model import ia3
+from ia3_speech.model.ia3 import AdapterError
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = ia3.Place("wav2vec2.encoder.layers.1.attention.k_proj", "out", "key", 1)

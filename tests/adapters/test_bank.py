@@ -10,11 +10,14 @@ import pytest
 import torch
 from tiny_kinds import TINY, tiny, tiny_processor
 
-from ia3_speech import Bank, attach, detach, ia3, save_adapter
-from ia3_speech.adapters import arithmetic, files, store
-from ia3_speech.adapters.files import Adapter
-from ia3_speech.base import WAVEFORM, make_base
-from ia3_speech.ia3 import AdapterError, IA3Config, is_attached, vectors
+from ia3_speech import Bank, attach, detach, save_adapter
+from ia3_speech.adapters import combine as arithmetic
+from ia3_speech.adapters import io as files
+from ia3_speech.adapters import registry as store
+from ia3_speech.adapters.io import Adapter
+from ia3_speech.model import ia3
+from ia3_speech.model.base import WAVEFORM, make_base
+from ia3_speech.model.ia3 import AdapterError, IA3Config, is_attached, vectors
 
 ENCODERS = [
     ("wav2vec2", {"norm": "group"}),

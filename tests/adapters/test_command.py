@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import store
+from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.__main__ import main
 from ia3_speech.adapters.card import BIOMETRIC
 

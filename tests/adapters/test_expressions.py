@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import store
+from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.expressions import ExpressionError, averaged, interpolated, terms, written
-from ia3_speech.adapters.store import UnknownAdapter, register
+from ia3_speech.adapters.registry import UnknownAdapter, register
 
 CURE = "(write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5)"
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import folder as files
-from ia3_speech.adapters.folder import Spread, placement_of, spread_table, spreads, vectors_in
+from ia3_speech.adapters import record as files
+from ia3_speech.adapters.record import Spread, placement_of, spread_table, spreads, vectors_in
 from ia3_speech.cli import UserError
-from ia3_speech.kinds import KINDS, PLACEMENTS
+from ia3_speech.model.architectures import KINDS, PLACEMENTS
 
 BODY = "base_model.model.wav2vec2.encoder.layers"
 VALUES = np.array([0.5, 0.8, 1.0, 1.05, 1.2], np.float32)

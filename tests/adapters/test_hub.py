@@ -16,9 +16,10 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import hub, store
-from ia3_speech.adapters.folder import METADATA
-from ia3_speech.adapters.store import UnknownAdapter, resolve
+from ia3_speech.adapters import hub
+from ia3_speech.adapters import registry as store
+from ia3_speech.adapters.record import METADATA
+from ia3_speech.adapters.registry import UnknownAdapter, resolve
 from ia3_speech.cli import UserError
 
 RECORD = {

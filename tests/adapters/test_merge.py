@@ -12,25 +12,16 @@ import torch
 from safetensors.torch import load_file
 from tiny_kinds import TINY, tiny, tiny_processor
 
-from ia3_speech import (
-    __version__,
-    attach,
-    detach,
-    ia3,
-    load_adapter,
-    load_base,
-    merge,
-    save_adapter,
-    unmerge,
-)
-from ia3_speech.adapters import store
+from ia3_speech import __version__, attach, detach, load_adapter, load_base, merge, save_adapter, unmerge
+from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.__main__ import main
 from ia3_speech.adapters.merge import export, is_merged, parameters_of
-from ia3_speech.base import make_base
-from ia3_speech.fingerprints import fingerprint
-from ia3_speech.ia3 import AdapterError, IA3Config, vectors
-from ia3_speech.int8 import quantise
-from ia3_speech.liveness import probe
+from ia3_speech.model import ia3
+from ia3_speech.model.base import make_base
+from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.ia3 import AdapterError, IA3Config, vectors
+from ia3_speech.model.int8 import quantise
+from ia3_speech.model.liveness import probe
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 LAYER = "wav2vec2.encoder.layers.1"

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech import attach, load_adapter, save_adapter
-from ia3_speech.adapters.files import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
-from ia3_speech.ia3 import AdapterError, IA3Config, is_attached, vectors
+from ia3_speech.adapters.io import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
+from ia3_speech.model.ia3 import AdapterError, IA3Config, is_attached, vectors
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = "base_model.model.wav2vec2.encoder.layers.1.attention.k_proj.ia3_l"

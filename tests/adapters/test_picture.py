@@ -4,8 +4,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ia3_speech.adapters.folder import Vector
-from ia3_speech.adapters.picture import svg
+from ia3_speech.adapters.plot import svg
+from ia3_speech.adapters.record import Vector
 
 VECTORS = [
     Vector("a", "key", 0, np.linspace(0.5, 1.5, 101, dtype=np.float32)),

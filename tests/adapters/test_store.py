@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import store
-from ia3_speech.adapters.store import BadName, NameTaken, UnknownAdapter, check_name, register, resolve
+from ia3_speech.adapters import registry as store
+from ia3_speech.adapters.registry import BadName, NameTaken, UnknownAdapter, check_name, register, resolve
 from ia3_speech.cli import UserError
 
 
@@ -303,7 +303,7 @@ def test_readers_and_writers_at_once_see_whole_adapters(adapter):
 
 WRITER = """
 import sys
-from ia3_speech.adapters import store
+from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError
 source, rounds = sys.argv[1], int(sys.argv[2])
 for n in range(rounds):

@@ -8,19 +8,21 @@ import pytest
 import soundfile
 import torch
 
-from ia3_speech import IA3Config, attach, detach, ia3, load_adapter, load_base, save_adapter
+from ia3_speech import IA3Config, attach, detach, load_adapter, load_base, save_adapter
 from ia3_speech import decode as decode_module
-from ia3_speech.adapters import arithmetic, store
+from ia3_speech.adapters import combine as arithmetic
+from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.__main__ import main
-from ia3_speech.adapters.arithmetic import average, interpolate
+from ia3_speech.adapters.combine import average, interpolate
 from ia3_speech.adapters.expressions import terms
-from ia3_speech.adapters.files import METADATA, Adapter, adapter_of, read_metadata
+from ia3_speech.adapters.io import METADATA, Adapter, adapter_of, read_metadata
 from ia3_speech.cli import command
-from ia3_speech.datadir import Utterance, write
-from ia3_speech.ia3 import AdapterError
-from ia3_speech.recogniser import load_recogniser
+from ia3_speech.data.kaldi import Utterance, write
+from ia3_speech.decoding.recognizer import load_recogniser
+from ia3_speech.model import ia3
+from ia3_speech.model.ia3 import AdapterError
 from ia3_speech.train import train
-from ia3_speech.training.options import Options
+from ia3_speech.training.config import Options
 from ia3_speech.transcribe import transcribe
 
 WAVE = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)

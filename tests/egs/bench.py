@@ -53,7 +53,7 @@ def noise(path: Path, seconds: float = 1.5) -> None:
 
 def general(folder: Path) -> Path:
     """A Kaldi directory of general speech: eight noises, two speakers."""
-    from ia3_speech.datadir import Utterance, write
+    from ia3_speech.data.kaldi import Utterance, write
 
     utterances = []
     for number in range(8):

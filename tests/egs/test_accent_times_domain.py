@@ -15,8 +15,8 @@ from ia3_speech import IA3Config, attach, decode, load_base, save_adapter
 from ia3_speech import score as scoring
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import Utterance, read, write
-from ia3_speech.ia3 import trainable
+from ia3_speech.data.kaldi import Utterance, read, write
+from ia3_speech.model.ia3 import trainable
 
 RECIPE = "accent_times_domain"
 FOLDER = bench.ROOT / "egs" / RECIPE

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import read, validate
+from ia3_speech.data.kaldi import read, validate
 
 RECIPE = "barista_orders"
 # What eight people say, and what they order, as the publisher writes it (with spaces in front).

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import Utterance, write
+from ia3_speech.data.kaldi import Utterance, write
 
 RECIPE = Path(__file__).parents[2] / "egs/medical_dictation"
 

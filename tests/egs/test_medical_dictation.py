@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ia3_speech.datadir import read
+from ia3_speech.data.kaldi import read
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs/medical_dictation"

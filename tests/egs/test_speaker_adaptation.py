@@ -13,7 +13,7 @@ import pytest
 
 from ia3_speech import transcribe
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import Utterance, read, write
+from ia3_speech.data.kaldi import Utterance, read, write
 from ia3_speech.report.points import read_curve
 
 RECIPE = "speaker_adaptation"

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import read, validate
+from ia3_speech.data.kaldi import read, validate
 
 RECIPE = "speechocean762"
 # Speaker → set, gender, age.

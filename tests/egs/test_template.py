@@ -6,7 +6,7 @@ import bench
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import read
+from ia3_speech.data.kaldi import read
 
 RECIPE = "TEMPLATE"
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import Utterance, read, write
+from ia3_speech.data.kaldi import Utterance, read, write
 from ia3_speech.report.points import read_curve, read_trade_off
 
 # ---- recipes/utils/general.py

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from ia3_speech.cli import UserError
-from ia3_speech.datadir import Utterance, read, write
+from ia3_speech.data.kaldi import Utterance, read, write
 
 
 def corpus(folder: Path, speakers: int = 10, each: int = 4, label: str | None = None, sets=("train", "test")):

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from ia3_speech import attach, ia3, save_adapter
-from ia3_speech.adapters.files import PEFT_WEIGHTS
+from ia3_speech import attach, save_adapter
+from ia3_speech.adapters.io import PEFT_WEIGHTS
+from ia3_speech.model import ia3
 
 UTILS = Path(__file__).parents[2] / "recipes/utils"
 

@@ -13,8 +13,8 @@ import soundfile
 from hand_made import ATTACK, HEARD, HOSTILE, add_extras, make_recipe, write_table
 from safetensors.numpy import load_file, save_file
 
-from ia3_speech.audio import SAMPLE_RATE
 from ia3_speech.cli import UserError, command
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.report import find
 from ia3_speech.report.__main__ import main, several
 from ia3_speech.report.tables import brackets, percent

@@ -32,11 +32,11 @@ from pathlib import Path
 from sets import SOUNDS, Size, held_out, put, sound
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import Utterance
-from ia3_speech.datadir.dataset import GENDERS, label_name
-from ia3_speech.datadir.names import Names
-from ia3_speech.datadir.tables import SHOWN, raise_if_any, unprintable
-from ia3_speech.text import normalize
+from ia3_speech.data.huggingface import GENDERS, label_name
+from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.kaldi.table_file import SHOWN, raise_if_any, unprintable
+from ia3_speech.data.kaldi.utterance_ids import Names
+from ia3_speech.data.text import normalize
 
 PUBLISHED = Path(__file__).with_name("published.txt")
 SETS = ("train", "dev", "test")

@@ -24,12 +24,12 @@ from results import SCHEMA, row
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import read
-from ia3_speech.rates import Rates, ScoredUtterance, make_rates
+from ia3_speech.data.kaldi import read
 from ia3_speech.score import plain, score_utterances
-from ia3_speech.scoring_kaldi import read_text
-from ia3_speech.significance import REPLICATIONS, Mapsswe, mapsswe
-from ia3_speech.terms import read_terms
+from ia3_speech.scoring.error_rates import Rates, ScoredUtterance, make_rates
+from ia3_speech.scoring.kaldi_files import read_text
+from ia3_speech.scoring.significance import REPLICATIONS, Mapsswe, mapsswe
+from ia3_speech.scoring.term_errors import read_terms
 
 # Folder → what it is called in the tables.
 NAMES = {

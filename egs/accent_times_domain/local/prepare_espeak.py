@@ -35,9 +35,9 @@ from prepare import Speaker, record
 from wording import with_articles
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import read, write
-from ia3_speech.datadir.tables import decode
-from ia3_speech.text import normalize
+from ia3_speech.data.kaldi import read, write
+from ia3_speech.data.kaldi.table_file import decode
+from ia3_speech.data.text import normalize
 
 EVERYDAY = Path(__file__).with_name("everyday.grammar")
 NEW_ACCENTS = {"caribbean": "en-029", "scottish": "en-gb-scotland"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ia3_speech import score
 from ia3_speech.cli import command
-from ia3_speech.datadir import read
+from ia3_speech.data.kaldi import read
 
 
 def main(exp: Path, data: Path, sets: str) -> None:

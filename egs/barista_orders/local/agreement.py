@@ -12,11 +12,11 @@ from pathlib import Path
 
 from grammar import nearest
 
-from ia3_speech.alignment import count
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import read
-from ia3_speech.scoring_kaldi import read_text
+from ia3_speech.data.kaldi import read
+from ia3_speech.scoring.alignment import count
+from ia3_speech.scoring.kaldi_files import read_text
 
 
 def main(data: Path, decoded: Path, out: Path) -> None:

@@ -11,7 +11,7 @@ and sugar in either order. There the article always stands; people leave it out,
 from collections.abc import Iterator, Mapping
 from itertools import permutations
 
-from ia3_speech.alignment import edit_distance
+from ia3_speech.scoring.alignment import edit_distance
 
 LEADS = (
     "brew", "can i get", "can i have", "i want", "get me", "give me", "i'd like", "make me", "may i have",

@@ -30,9 +30,9 @@ from sets import Size, held_out, put, sound
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import Utterance
-from ia3_speech.datadir.tables import decode as text_of
-from ia3_speech.scoring_kaldi import format_text
+from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.kaldi.table_file import decode as text_of
+from ia3_speech.scoring.kaldi_files import format_text
 
 PUBLISHED = Path(__file__).with_name("published.txt")
 TEST_SHARE = 1 / 3
@@ -140,7 +140,7 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
 def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
     """Id → what the base hears; also written to `out`, as Kaldi's text."""
     from ia3_speech.decode import decode
-    from ia3_speech.recogniser import load_recogniser
+    from ia3_speech.decoding.recognizer import load_recogniser
 
     print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
     heard = decode(load_recogniser(base), orders, on_error="fail").texts

@@ -18,7 +18,7 @@ from grammar import LABELS
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import read
+from ia3_speech.data.kaldi import read
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:

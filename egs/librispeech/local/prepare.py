@@ -26,9 +26,9 @@ from kaldi_corpus import DEV_SHARE
 from librispeech import chapters, gender_of, read_chapter, reader_of
 from sets import Size, put
 
-from ia3_speech.audio import duration
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import Utterance
+from ia3_speech.data.audio import duration
+from ia3_speech.data.kaldi import Utterance
 
 PUBLISHED = Path(__file__).with_name("published.txt")
 LONGEST = 15.0  # seconds

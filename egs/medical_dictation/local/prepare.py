@@ -32,9 +32,9 @@ from grammar import Grammar, Sentence
 from kaldi_corpus import take
 
 from ia3_speech.atomic import replacing
-from ia3_speech.audio import SAMPLE_RATE
 from ia3_speech.cli import command
-from ia3_speech.datadir import Utterance, write
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import Utterance, write
 
 HERE = Path(__file__).parent
 PEAK = 0.6  # of full scale, every utterance

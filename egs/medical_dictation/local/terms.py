@@ -25,8 +25,8 @@ from wording import spoken
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import read
-from ia3_speech.text import normalize
+from ia3_speech.data.kaldi import read
+from ia3_speech.data.text import normalize
 
 HERE = Path(__file__).parent
 LONGEST = 4  # words of a phrase; longer descriptions count by their parts

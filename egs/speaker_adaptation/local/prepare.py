@@ -33,9 +33,9 @@ from sets import Size, put
 from speechocean762 import SPEAKER_LABELS, dev_speakers, is_published, read_set
 
 from ia3_speech.atomic import replacing
-from ia3_speech.audio import SAMPLE_RATE
 from ia3_speech.cli import UserError, command
-from ia3_speech.datadir import DataDir, Utterance, read
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import DataDir, Utterance, read
 
 FEWEST = 5  # utterances of a speaker
 SMALL_SPEAKERS, SMALL_UTTERANCES = 3, 12

@@ -1,0 +1,1 @@
+"""Audio and texts in: utterances, Kaldi data directories, Hugging Face datasets, corpora."""

@@ -1,0 +1,52 @@
+"""Search: a base's logits → text.
+
+In: logits `(frames, vocabulary)` of one utterance. Out: its words. Greedy (best path) search takes the best
+symbol of every frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal
+Classification", section 3.2. It sums over no alignments and knows no words; it is fast, needs nothing but
+the base, and is what published adaptation results compare first.
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.text import Vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class SearchError(UserError):
+    """Logits that no text can be read from."""
+
+
+def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
+    """The text along the best path through `logits`, `(frames, vocabulary)`, any float type; no frames: "".
+
+    Logits may be wider than the vocabulary (a head padded for speed): what it doesn't name says nothing.
+
+    Raises:
+        ValueError: `logits` is not a matrix.
+        SearchError: it holds a NaN; argmax would take it for the best symbol and write nonsense.
+    """
+    if logits.ndim != 2:
+        raise ValueError(f"logits are (frames, vocabulary), not of shape {tuple(logits.shape)}")
+    if (logits != logits).any():
+        raise SearchError(
+            "the model's output holds NaN: the base or adapter is broken, or float16 is too narrow for it "
+            "(try --dtype float32)"
+        )
+    if not len(logits):
+        return ""
+    best = logits.argmax(-1).tolist()
+    return vocabulary.decode(collapse(best, vocabulary.blank))
+
+
+def collapse(path: list[int], blank: int) -> list[int]:
+    """One symbol a frame → the symbols that were said: repeats merged first, then blanks dropped.
+
+    The order matters: a blank between two equal symbols keeps both ("ll" in "hello").
+    """
+    previous = [blank, *path]
+    return [symbol for symbol, last in zip(path, previous, strict=False) if symbol not in (last, blank)]

@@ -1,0 +1,1 @@
+"""The base model, the IA³ vectors in it, and how both are run."""

@@ -1,0 +1,1 @@
+"""Word errors, their uncertainty, and Kaldi's score files: texts and arrays, no model."""

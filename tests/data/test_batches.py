@@ -1,0 +1,98 @@
+"""Batches: complete, within the limit, deterministic, resumable."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ia3_speech.data.batches import BatchOrder, make_batches
+
+DURATIONS = st.lists(st.floats(0, 60, allow_nan=False), max_size=80)
+SECONDS = [1.0 + (37 * number % 101) / 10 for number in range(101)]
+
+
+@given(DURATIONS, st.floats(0.5, 100), st.integers(0, 5), st.integers(0, 5), st.booleans())
+def test_every_index_once_and_within_the_limit(seconds, limit, seed, epoch, shuffle):
+    batches = make_batches(seconds, limit, seed=seed, epoch=epoch, shuffle=shuffle)
+    assert sorted(index for batch in batches for index in batch) == list(range(len(seconds)))
+    for batch in batches:
+        assert len(batch) == 1 or max(seconds[index] for index in batch) * len(batch) <= limit
+
+
+def test_same_seed_same_order_another_epoch_another_order():
+    first = make_batches(SECONDS, 40, seed=1, epoch=0)
+    assert first == make_batches(SECONDS, 40, seed=1, epoch=0)
+    assert first != make_batches(SECONDS, 40, seed=1, epoch=1)
+    assert first != make_batches(SECONDS, 40, seed=2, epoch=0)
+
+
+def test_the_order_is_this_one():
+    """Frozen: a new version must not change a run that is resumed."""
+    assert make_batches([3, 1, 2, 1.5, 9, 2.5], 6, seed=0, epoch=0) == [[4], [1, 3, 2], [5, 0]]
+
+
+def test_without_shuffling_from_short_to_long():
+    assert make_batches([3, 1, 2, 9], 4, seed=0, epoch=0, shuffle=False) == [[1, 2], [0], [3]]
+    assert make_batches([3, 1], 4, seed=5, epoch=7, shuffle=False) == [[1], [0]]
+
+
+def test_little_padding():
+    batches = make_batches(SECONDS, 60, seed=0, epoch=0)
+    padded = sum(max(SECONDS[index] for index in batch) * len(batch) for batch in batches)
+    assert padded < 1.2 * sum(SECONDS)
+
+
+@pytest.mark.parametrize("seconds", [[1, float("nan")], [1, float("inf")], [-1]])
+def test_durations_that_are_none(seconds):
+    with pytest.raises(ValueError, match="durations"):
+        make_batches(seconds, 10, seed=0, epoch=0)
+
+
+def test_no_room_at_all():
+    with pytest.raises(ValueError, match="max_seconds"):
+        make_batches([1], 0, seed=0, epoch=0)
+
+
+def take(order: BatchOrder, number: int) -> list[list[int]]:
+    """`number` batches across epochs."""
+    taken: list[list[int]] = []
+    while len(taken) < number:
+        for batch in order:
+            taken.append(batch)
+            if len(taken) == number:
+                break
+    return taken
+
+
+@pytest.mark.parametrize("stop", [0, 1, 7, 12, 13, 14, 30])
+def test_resumes_in_the_middle_of_an_epoch(stop):
+    whole = take(BatchOrder(SECONDS, 60, seed=3), 45)
+    order = BatchOrder(SECONDS, 60, seed=3)
+    before = take(order, stop)
+    resumed = BatchOrder(SECONDS, 60, seed=3)
+    resumed.load_state_dict(order.state_dict())
+    assert before + take(resumed, 45 - stop) == whole
+
+
+def test_an_epoch_is_one_iteration():
+    order = BatchOrder(SECONDS, 60)
+    number = len(order)
+    first = list(order)
+    assert len(first) == number
+    assert (order.epoch, order.position) == (1, 0)
+    second = list(order)
+    for batches in (first, second):
+        assert sorted(index for batch in batches for index in batch) == list(range(len(SECONDS)))
+    assert first != second
+
+
+def test_nothing_to_batch():
+    order = BatchOrder([], 60)
+    assert (len(order), list(order)) == (0, [])
+
+
+@pytest.mark.parametrize(
+    "other", [BatchOrder(SECONDS[1:], 60), BatchOrder(SECONDS, 61), BatchOrder(SECONDS, 60, seed=1)]
+)
+def test_a_state_of_other_data_is_refused(other):
+    with pytest.raises(ValueError, match="other data"):
+        other.load_state_dict(BatchOrder(SECONDS, 60).state_dict())

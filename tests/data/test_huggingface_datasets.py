@@ -1,0 +1,326 @@
+"""Hugging Face datasets, made here on the spot, become data directories."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ia3_speech.data.audio import AudioError, load
+from ia3_speech.data.kaldi import DataError, from_dataset, read
+from ia3_speech.data.kaldi.utterance_ids import Names
+from ia3_speech.datadir import main
+
+datasets = pytest.importorskip("datasets")
+
+RATE = 16_000
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """What `datasets` converts stays in the test."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    datasets.disable_progress_bars()
+
+
+def tone(seconds: float, rate: int = RATE) -> np.ndarray:
+    return 0.3 * np.sin(2 * np.pi * 300 * np.arange(round(seconds * rate)) / rate)
+
+
+def sound(
+    seconds: float = 1.0, rate: int = RATE, wave: np.ndarray | None = None, format: str = "WAV"
+) -> bytes:
+    stream = io.BytesIO()
+    subtype = "FLOAT" if format == "WAV" else None
+    soundfile.write(
+        stream, tone(seconds, rate) if wave is None else wave, rate, format=format, subtype=subtype
+    )
+    return stream.getvalue()
+
+
+def parquet(folder: Path, columns: dict, split: str = "train", **features) -> Path:
+    """A dataset folder with one parquet file; `audio` holds bytes, or pairs of path and bytes."""
+    cells = [cell if isinstance(cell, tuple) else (None, cell) for cell in columns["audio"]]
+    columns = columns | {"audio": [{"path": path, "bytes": data} for path, data in cells]}
+    made = datasets.Dataset.from_dict(columns)
+    made = made.cast_column("audio", datasets.Audio(decode=False))
+    for column, feature in features.items():
+        made = made.cast_column(column, feature)
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    made.to_parquet(folder / f"data/{split}-00000-of-00001.parquet")
+    return folder
+
+
+def tables(folder: Path) -> dict[str, str]:
+    return {file.name: file.read_text() for file in folder.iterdir() if file.is_file()}
+
+
+def test_a_parquet_folder_to_the_byte(tmp_path):
+    """Bytes in any format and rate, ids from file names, classes by name, labels as one word."""
+    corpus = parquet(
+        tmp_path / "corpus",
+        {
+            "audio": [("b/7.flac", sound(0.5, 44_100, format="FLAC")), ("clip 1.wav", sound(1.0, 8_000)),
+                      ("clip 1.wav", sound(0.25))],
+            "sentence": ["Hello  there,\u200b\tyou", "", "Ça va"],
+            "speaker_id": [7, 12, 12],
+            "gender": ["Male", "female_feminine", "female_feminine"],
+            "accent": ["Scottish  English", "Irish", None],
+            "age": [0, 1, 1],
+        },
+        age=datasets.ClassLabel(names=["twenties", "fifties"]),
+    )  # fmt: skip
+    data = from_dataset(str(corpus), tmp_path / "data")
+    audio = tmp_path / "data/audio"
+    assert tables(tmp_path / "data") == {
+        "wav.scp": f"12-clip_1 {audio}/12/12-clip_1.wav\n12-clip_1_2 {audio}/12/12-clip_1_2.wav\n"
+        f"7-7 {audio}/7/7-7.wav\n",
+        "text": "12-clip_1\n12-clip_1_2 Ça va\n7-7 Hello there, you\n",
+        "utt2spk": "12-clip_1 12\n12-clip_1_2 12\n7-7 7\n",
+        "spk2utt": "12 12-clip_1 12-clip_1_2\n7 7-7\n",
+        "utt2dur": "12-clip_1 1\n12-clip_1_2 0.25\n7-7 0.5\n",
+        "spk2gender": "12 f\n7 m\n",
+        "utt2accent": "12-clip_1 Irish\n7-7 Scottish_English\n",
+        "utt2age": "12-clip_1 fifties\n12-clip_1_2 fifties\n7-7 twenties\n",
+    }
+    assert read(tmp_path / "data").utterances == data.utterances
+    info = soundfile.info(audio / "7/7-7.wav")
+    assert (info.samplerate, info.channels, info.subtype) == (RATE, 1, "PCM_16")
+    assert np.abs(load(audio / "12/12-clip_1.wav")[2000:14000] - tone(1.0)[2000:14000]).max() < 1e-3
+
+
+def test_an_audiofolder(tmp_path, capsys):
+    """Files and metadata.csv, as the guide of `datasets` lays them out; torchcodec is not needed."""
+    for split, names in (("train", ["a", "b"]), ("test", ["c"])):
+        folder = tmp_path / "corpus" / split
+        folder.mkdir(parents=True)
+        for name in names:
+            (folder / f"{name}.wav").write_bytes(sound())
+        rows = "".join(f"{name}.wav,text of {name},spk{name}\n" for name in names)
+        (folder / "metadata.csv").write_text("file_name,transcription,speaker\n" + rows)
+    corpus = str(tmp_path / "corpus")
+    with pytest.raises(DataError, match=r"has the splits train, test \(choose one with --split\)"):
+        from_dataset(corpus, tmp_path / "data")
+    with pytest.raises(DataError, match=r"has no split dev \(it has train, test\)"):
+        from_dataset(corpus, tmp_path / "data", split="dev")
+    with pytest.raises(SystemExit) as left:
+        main(["from-dataset", corpus, str(tmp_path / "data"), "--split", "train", "--format", "flac"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'data'}: 2 utterances, 2 speakers, 0.00 hours\n"
+    assert tables(tmp_path / "data")["text"] == "spka-a text of a\nspkb-b text of b\n"
+    assert (tmp_path / "data/audio/spka/spka-a.flac").is_file()
+
+
+def test_an_audiofolder_without_text(tmp_path):
+    """Folders are classes there; without a transcript it says which columns it has."""
+    for name in ("yes", "no"):
+        (tmp_path / "corpus" / name).mkdir(parents=True)
+        (tmp_path / "corpus" / name / "1.wav").write_bytes(sound())
+    with pytest.raises(DataError, match=r"which column is the text\? it has audio, label \(name it with "
+                       r"--text-column, or pass --text-column none\)"):  # fmt: skip
+        from_dataset(str(tmp_path / "corpus"), tmp_path / "data")
+    data = from_dataset(str(tmp_path / "corpus"), tmp_path / "data", text_column="none", labels="label")
+    assert [(u.id, u.speaker, u.text, u.labels) for u in data] == [
+        ("1", "1", None, {"label": "no"}),
+        ("1_2", "1_2", None, {"label": "yes"}),
+    ]
+
+
+def test_single_files(tmp_path):
+    """One parquet file, and lists with paths beside them, as Common Voice has them."""
+    corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]})
+    file = corpus / "data/train-00000-of-00001.parquet"
+    assert from_dataset(str(file), tmp_path / "a").utterances[0].text == "one"
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/x.wav").write_bytes(sound())
+    (tmp_path / "list.tsv").write_text(f"client_id\tpath\tsentence\n{'0f' * 64}\tclips/x.wav\ttwo\n")
+    (tmp_path / "list.jsonl").write_text('{"audio": "clips/x.wav", "text": "three"}\n')
+    assert (
+        tables(from_dataset(str(tmp_path / "list.tsv"), tmp_path / "b").path)["text"]
+        == "0f0f0f0f0f0f-x two\n"
+    )
+    assert tables(from_dataset(str(tmp_path / "list.jsonl"), tmp_path / "c").path)["text"] == "x three\n"
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    (tmp_path / "list.csv").write_text("id,audio,text\nx,clips/x.wav,two\ny,,three\n")
+    with pytest.raises(AudioError) as caught:
+        from_dataset(str(tmp_path / "list.csv"), tmp_path / "data")
+    assert str(caught.value).splitlines()[1:3] == [
+        f"  x: clips/x.wav: {tmp_path}/clips/x.wav: no such file (correct wav.scp, or copy the audio there)",
+        "  y: row 2: the audio cell is empty",
+    ]
+
+
+def test_save_to_disk(tmp_path):
+    rows = {"audio": [{"path": None, "bytes": sound()}], "text": ["one"]}
+    made = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
+    datasets.DatasetDict({"dev": made}).save_to_disk(tmp_path / "corpus")
+    assert from_dataset(str(tmp_path / "corpus"), tmp_path / "data").utterances[0].text == "one"
+    made.save_to_disk(tmp_path / "single")
+    with pytest.raises(
+        DataError, match=r"single: is one split, without a name, and not test \(leave out --split"
+    ):
+        from_dataset(str(tmp_path / "single"), tmp_path / "test", split="test")
+    assert not (tmp_path / "test").exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "text", "speaker"),
+    [
+        (["text", "sentence"], "text", None),
+        (["raw_text", "transcription"], "transcription", None),
+        (["sentence", "client_id"], "sentence", "client_id"),
+        (["normalized_text", "raw_text", "user_id"], "normalized_text", "user_id"),
+    ],
+)
+def test_columns_are_guessed(tmp_path, columns, text, speaker):
+    rows = {column: [f"in {column}"] for column in columns}
+    corpus = parquet(tmp_path / "corpus", {"audio": [sound()], **rows})
+    (made,) = from_dataset(str(corpus), tmp_path / "data")
+    assert made.text == f"in {text}"
+    assert made.speaker == (f"in_{speaker}" if speaker else "1")
+
+
+def test_columns_can_be_named(tmp_path):
+    rows = {"audio": [sound()], "text": ["wrong"], "words": ["right"], "who": ["anna-b"], "key": ["k/1.x"],
+            "room": ["big hall"]}  # fmt: skip
+    corpus = parquet(tmp_path / "corpus", rows)
+    (made,) = from_dataset(str(corpus), tmp_path / "data", text_column="words", speaker_column="who",
+                           id_column="key", labels="room")  # fmt: skip
+    assert (made.id, made.speaker, made.text, made.labels) == (
+        "anna_b-1.x", "anna_b", "right", {"room": "big_hall"})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"text_column": "words"}, "no column words (it has audio, text, length)"),
+        ({"labels": "text,room"}, "no column room (it has audio, text, length)"),
+        ({"audio_column": "none"}, "which column is the audio? it has audio, text, length (name it with "
+                                   "--audio-column)"),
+        ({"labels": "dur"}, "no column dur (it has audio, text, length)"),
+    ],
+)  # fmt: skip
+def test_columns_that_are_not_there(tmp_path, flags, message):
+    corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"], "length": [1]})
+    with pytest.raises(DataError) as caught:
+        from_dataset(str(corpus), tmp_path / "data", **flags)
+    assert str(caught.value) == f"{corpus}: {message}"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_label_that_would_be_another_table(tmp_path):
+    corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"], "dur": [1.0]})
+    with pytest.raises(DataError, match=r"dur cannot be a label: utt2dur is another table \(rename it\)"):
+        from_dataset(str(corpus), tmp_path / "data", labels="dur")
+
+
+def test_no_dataset(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
+    for name in ("empty", "bad.parquet", "not/here"):
+        with pytest.raises(DataError) as caught:
+            from_dataset(str(tmp_path / name), tmp_path / "data")
+        message = str(caught.value)
+        assert message.startswith(f"{tmp_path / name}: cannot be loaded as a dataset: ")
+        assert "\n" not in message and message.endswith("--config-name chooses a configuration)")
+
+
+@pytest.fixture
+def mixed(tmp_path) -> Path:
+    """Seven rows, of which the first and the clipped one have sound."""
+    return parquet(tmp_path / "corpus", {
+        "audio": [sound(), ("b.wav", b"no sound"), ("lost.wav", b""), sound(0.01),
+                  sound(wave=tone(1.0) * np.nan), sound(wave=np.clip(9 * tone(1.0), -1, 1)), sound()],
+        "text": ["one", "two", "three", "four", "five", "six", None],
+        "speaker": ["Anna B.", "b/c", "../../etc", "日本", "-", "Anna-B", "x"],
+        "id": ["1", "2", "3", "4", "5", "6", "7"],
+    })  # fmt: skip
+
+
+def test_bad_audio_is_named_and_nothing_is_written(mixed, tmp_path):
+    """By its new id, its file or row, and the reason; all of it at once."""
+    with pytest.raises(AudioError) as caught:
+        from_dataset(str(mixed), tmp_path / "data")
+    assert str(caught.value).splitlines()[:-1] == [
+        "5 utterances have unusable or damaged audio:",
+        "  b_c-2: b.wav: is not audio that libsndfile reads: Format not recognised (convert it to wav, flac, "
+        "ogg or mp3)",
+        "  etc-3: lost.wav: empty (no bytes)",
+        "  speaker-4: row 4: too short (0.010 s, 0.025 s are needed)",
+        "  speaker_2-5: row 5: 16000 samples are NaN or infinite",
+        "  x-7: row 7: no transcript in column text",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus"]
+
+
+def test_bad_audio_is_left_out_on_request(mixed, tmp_path, caplog):
+    data = from_dataset(str(mixed), tmp_path / "data", on_error="skip")
+    assert [(u.id, u.speaker) for u in data] == [("Anna_B-1", "Anna_B"), ("Anna_B_2-6", "Anna_B_2")]
+    assert "6 utterances have bad audio:" in caplog.text
+    assert "  Anna_B_2-6: row 6: clipped (76.2 % of the samples are flat at full scale)" in caplog.text
+    assert len(list((tmp_path / "data").rglob("*.wav"))) == 2
+
+
+def test_only_our_own_folders_are_replaced(tmp_path):
+    corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]})
+    from_dataset(str(corpus), tmp_path / "data")
+    from_dataset(str(corpus), tmp_path / "data")
+    (tmp_path / "data/notes.md").write_text("mine")
+    with pytest.raises(DataError, match=r"holds notes.md and is to be replaced"):
+        from_dataset(str(corpus), tmp_path / "data")
+
+
+def test_recordings_are_not_replaced_by_what_is_made_of_them(tmp_path):
+    corpus, out = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]}), tmp_path / "mine"
+    (out / "audio").mkdir(parents=True)
+    (out / "audio/a.wav").write_bytes(sound())
+    (tmp_path / "list.csv").write_text("audio,text\nmine/audio/a.wav,one\n")
+    for source in (corpus, tmp_path / "list.csv"):
+        with pytest.raises(DataError, match=r"mine: holds audio and is to be replaced"):
+            from_dataset(str(source), out)
+    first = from_dataset(str(corpus), tmp_path / "data")
+    own = next((tmp_path / "data/audio").rglob("*.wav"))
+    (tmp_path / "again.csv").write_text(f"audio,text\n{own.relative_to(tmp_path)},one\n")
+    with pytest.raises(DataError, match=r"data: holds data/audio/.*, which is to be read"):
+        from_dataset(str(tmp_path / "again.csv"), tmp_path / "data")
+    assert read(tmp_path / "data").utterances == first.utterances
+    own.with_name("more.wav").write_bytes(sound())
+    with pytest.raises(DataError, match=r"data: holds audio and is to be replaced"):
+        from_dataset(str(corpus), tmp_path / "data")
+
+
+def test_lists_are_taken_to_the_letter(tmp_path):
+    """pandas would make 7 of 007, nothing of NA and null, and one row of two with quotation marks."""
+    for name in "abc":
+        (tmp_path / f"{name}.wav").write_bytes(sound())
+    rows = [
+        ["id", "audio", "text", "speaker", "country"],
+        ["0001", "a.wav", "null", "007", "NA"],
+        ["0010", "b.wav", '"no', "007", "FR"],
+        ["S1.U05", "c.wav", 'he said "yes', "008", ""],
+    ]
+    made = "".join("\t".join(row) + "\n" for row in rows)
+    (tmp_path / "list.tsv").write_text(made)
+    quoted = [[f'"{cell.replace(chr(34), 2 * chr(34))}"' for cell in row] for row in rows]
+    (tmp_path / "list.csv").write_text("".join(",".join(row) + "\n" for row in quoted))
+    for file in ("list.tsv", "list.csv"):
+        found = tables(from_dataset(str(tmp_path / file), tmp_path / "out", labels="country").path)
+        assert found["text"] == '007-0001 null\n007-0010 "no\n008-S1.U05 he said "yes\n'
+        assert found["utt2country"] == "007-0001 NA\n007-0010 FR\n"
+
+
+def test_odd_names():
+    names = Names(total=1000)
+    taken = [names.take(*row) for row in [
+        ("", "", 7), ("", "a-b.wav", 8), ("", "a-b.wav", 9), ("a_b", "x", 10), ("spk", "", 11),
+        ("spk", "spk-1", 12), ("spk", "dir\\1.flac", 13), ("spk", "1_2", 14), ("../..", "..", 15),
+        ("  ", "\n", 16), ("x" * 41, "y", 17), ("x" * 42, "y", 18), ("q", "S1.U05", 19)]]  # fmt: skip
+    assert taken == [
+        ("0007", "0007"), ("a_b", "a_b"), ("a_b_2", "a_b_2"), ("a_b_3", "a_b_3-x"), ("spk", "spk-0011"),
+        ("spk", "spk-1"), ("spk", "spk-1_2"), ("spk", "spk-1_2_2"), ("speaker", "speaker-0015"),
+        ("speaker_2", "speaker_2-0016"), ("x" * 12, "x" * 12 + "-y"), ("x" * 12 + "_2", "x" * 12 + "_2-y"),
+        ("q", "q-S1.U05"),
+    ]  # fmt: skip

@@ -1,0 +1,165 @@
+"""Normalisation, vocabulary and coverage."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_kinds import PIECE_TOKENIZERS
+
+from ia3_speech.data.text import TextError, Vocabulary, normalize, required_frames
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+MINI = {"<pad>": 0, "|": 1, "'": 2} | {letter: number for number, letter in enumerate(LETTERS, 3)}
+
+
+@pytest.fixture
+def mini():
+    return Vocabulary(MINI, blank=0, special=frozenset({"<pad>"}))
+
+
+@pytest.mark.parametrize(
+    ("given_text", "expected"),
+    [
+        ("FEVERS WITH HEADACHES", "fevers with headaches"),
+        ("Re-check: it’s 5 %!", "re check it's 5 %"),
+        ("  two\tspaces \u00a0 here\n", "two spaces here"),
+        ("‘Don’t go,’ he said — ‘now’.", "don't go he said now"),
+        ("’Tis the dogs’ bone", "'tis the dogs' bone"),
+        ("o`clock o´clock oʼclock o＇clock", "o'clock o'clock o'clock o'clock"),
+        ("``Hello'' there ' x", "hello there x"),
+        ("x–ray x—ray x‑ray x_ray x/ray", "x ray x ray x ray x ray x ray"),
+        ("1,250,000 or 3,5 or 3.5", "1250000 or 3 5 or 3 5"),
+        ("soft\u00adhyphen zero\u200bwidth", "softhyphen zerowidth"),
+        ("ﬁne ＡＢＣ e\u0301te\u0301 Straße", "fine abc été straße"),
+        ("¿Qué? «oui» “yes” …", "qué oui yes"),
+        ("R&D [noise] <unk> $5 #1 @home 20°", "r&d [noise] <unk> $5 #1 @home 20°"),
+        ("…—!", ""),
+        ("", ""),
+    ],
+)
+def test_ctc(given_text, expected):
+    assert normalize(given_text) == expected
+
+
+@given(st.text())
+def test_ctc_twice_is_once(text):
+    once = normalize(text)
+    assert normalize(once) == once
+    assert once == " ".join(once.split())
+
+
+@given(st.text())
+def test_none_changes_nothing(text):
+    assert normalize(text, "none") == text
+
+
+def test_english_is_the_published_normaliser():
+    assert normalize("Mr. Smith’s twenty one dogs, um, don't!", "english") == "mister smith is 21 dogs do not"
+
+
+def test_an_unknown_mode_is_an_error():
+    with pytest.raises(ValueError, match="ctc, english, none"):
+        normalize("a", "german")
+
+
+def test_encode_and_decode(mini):
+    ids = mini.encode("hello it's me")
+    assert ids == [10, 7, 14, 14, 17, 1, 11, 22, 2, 21, 1, 15, 7]
+    assert mini.decode(ids) == "hello it's me"
+    assert mini.decode([0, 1, 10, 0, 11, 1, 1, 0]) == "hi"  # blanks and delimiters at the edges say nothing
+
+
+@given(st.text(alphabet=LETTERS + "' ", max_size=60))
+def test_what_can_be_written_comes_back(text):
+    vocabulary = Vocabulary(MINI, blank=0)
+    assert vocabulary.decode(vocabulary.encode(text)) == " ".join(text.split())
+
+
+def test_what_cannot_be_written(mini):
+    with pytest.raises(TextError, match=r'"5 % of café": the base cannot write % 5 é .*--drop-chars'):
+        mini.encode("5 % of café")
+    assert mini.decode(mini.encode("5 % of café", drop_unknown=True)) == "of caf"
+    assert mini.encode("5 %", drop_unknown=True) == []
+
+
+def test_the_delimiter_and_special_tokens_are_no_letters(mini):
+    assert mini.missing(["a|b <pad>"]) == Counter({"|": 1, "<": 1, ">": 1})
+
+
+def test_missing_counts_characters(mini):
+    counts = mini.missing(["café 5", "55 é", "fine"])
+    assert counts == Counter({"5": 3, "é": 2})
+    assert list(counts) == ["5", "é"]  # the most frequent first
+
+
+def test_a_vocabulary_of_capitals():
+    capitals = {letter.upper(): number for letter, number in MINI.items() if letter != "<pad>"}
+    vocabulary = Vocabulary({"<pad>": 0, **capitals}, blank=0, cased="upper")
+    assert vocabulary.missing(["hello"]) == Counter()
+    assert vocabulary.decode(vocabulary.encode("hello there")) == "hello there"
+
+
+def tokenizer(folder: Path, tokens: dict[str, int], **options):
+    transformers = pytest.importorskip("transformers")
+    (folder / "vocab.json").write_text(json.dumps(tokens))
+    return transformers.Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), **options)
+
+
+def test_from_the_mini_tokenizer(tmp_path):
+    made = tokenizer(tmp_path, MINI, unk_token="<pad>", bos_token=None, eos_token=None)
+    vocabulary = Vocabulary.from_tokenizer(made)
+    assert (vocabulary.blank, vocabulary.delimiter, vocabulary.cased) == (0, "|", "lower")
+    assert set(vocabulary.letters) == set(LETTERS + "'")
+    assert vocabulary.encode("it's me") == made("it's me").input_ids
+    assert vocabulary.decode(vocabulary.encode("it's me")) == made.decode(made("it's me").input_ids)
+
+
+def test_from_a_tokenizer_of_capitals(tmp_path):
+    """The layout of facebook/wav2vec2-base-960h."""
+    tokens = {"<pad>": 0, "<s>": 1, "</s>": 2, "<unk>": 3, "|": 4}
+    tokens |= {letter: number for number, letter in enumerate("ETAONIHSRDLUMWCFGYPBVK'XJQZ", 5)}
+    made = tokenizer(tmp_path, tokens)
+    vocabulary = Vocabulary.from_tokenizer(made)
+    assert (vocabulary.blank, vocabulary.delimiter, vocabulary.cased) == (0, "|", "upper")
+    assert vocabulary.encode("it's me") == made("IT'S ME").input_ids
+    assert vocabulary.decode([1, 3, *vocabulary.encode("me"), 2]) == "me"
+
+
+def test_a_tokenizer_with_both_cases(tmp_path):
+    tokens = {"<pad>": 0, "<unk>": 1, "|": 2, "a": 3, "A": 4}
+    vocabulary = Vocabulary.from_tokenizer(tokenizer(tmp_path, tokens))
+    assert vocabulary.cased == "mixed"
+    assert vocabulary.decode(vocabulary.encode("aA a")) == "aA a"
+
+
+def test_a_tokenizer_without_letters(tmp_path):
+    with pytest.raises(TextError, match="holds no letters"):
+        Vocabulary.from_tokenizer(tokenizer(tmp_path, {"<pad>": 0, "<unk>": 1, "|": 2, "3": 3}))
+    with pytest.raises(TextError, match=r"word pieces \(ba, …\), and its tokenizer, a Wav2Vec2CTCTokenizer"):
+        Vocabulary.from_tokenizer(tokenizer(tmp_path, {"<pad>": 0, "<unk>": 1, "|": 2, "ba": 3}))
+
+
+@pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
+def test_a_tokenizer_of_word_pieces(kind):
+    made = PIECE_TOKENIZERS[kind]()
+    vocabulary = Vocabulary.from_tokenizer(made)
+    ids = vocabulary.encode("The chest is stable")
+    assert made.convert_ids_to_tokens(ids) == ["▁the", "▁chest", "▁is", "▁st", "able"]
+    assert vocabulary.decode(ids) == "the chest is stable"
+    blank, the = vocabulary.blank, ids[0]
+    assert vocabulary.decode([blank, the, blank, the]) == "the the"
+    assert vocabulary.decode([*ids, 10_000]) == "the chest is stable"  # a head padded for speed
+    assert vocabulary.missing(["the 5 cats", "5"]) == {"5": 2}
+    with pytest.raises(TextError, match="the base cannot write 5"):
+        vocabulary.encode("the 5 cats")
+    assert vocabulary.decode(vocabulary.encode("the 5 cats", drop_unknown=True)) == "the cats"
+
+
+@pytest.mark.parametrize(
+    ("ids", "frames"), [([], 0), ([3], 1), ([3, 4], 2), ([3, 3], 3), ([14, 14, 14, 5], 6)]
+)
+def test_required_frames(ids, frames):
+    assert required_frames(ids) == frames

@@ -1,0 +1,92 @@
+"""search: the best path, collapsed."""
+
+from itertools import groupby
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.decoding.ctc_search import SearchError, collapse, greedy
+
+SYMBOLS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
+BLANK = 0
+
+
+@pytest.fixture(scope="module")
+def vocabulary(processor) -> Vocabulary:
+    return Vocabulary.from_tokenizer(processor.tokenizer)
+
+
+def path_of(text: str) -> list[int]:
+    """One symbol a frame; `-` is the blank."""
+    return [BLANK if c == "-" else SYMBOLS.index(c) for c in text]
+
+
+def logits_of(text: str, width: int = len(SYMBOLS)) -> np.ndarray:
+    """Logits (frames, width) whose best path is `text`."""
+    noise = np.random.default_rng(0).uniform(-1, 0, (len(text), width)).astype(np.float32)
+    noise[np.arange(len(text)), path_of(text)] = 1.0
+    return noise
+
+
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [
+        ("hheel-lo", "hello"),
+        ("hello", "helo"),
+        ("hel-lo", "hello"),
+        ("-----", ""),
+        ("", ""),
+        ("|||", ""),
+        ("|a||b|-|c|", "a b c"),  # delimiters at the ends, doubled, and with a blank between: one space
+        ("don't", "don't"),
+        ("a-a-a", "aaa"),
+        ("aaa", "a"),
+        ("-a", "a"),
+    ],
+)
+def test_greedy(vocabulary, frames, text):
+    logits = logits_of(frames).reshape(len(frames), len(SYMBOLS))
+    assert greedy(logits, vocabulary) == text
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        assert greedy(torch.from_numpy(logits).to(dtype), vocabulary) == text
+
+
+@given(st.lists(st.integers(0, 3), max_size=30))
+def test_collapse_merges_repeats_first_and_drops_blanks_then(path):
+    assert collapse(path, BLANK) == [symbol for symbol, _ in groupby(path) if symbol != BLANK]
+
+
+@given(st.lists(st.integers(1, 4), max_size=12), st.data())
+def test_every_alignment_of_a_label_sequence_collapses_to_it(labels, data):
+    """CTC's many-to-one map B: repeat any symbol, put blanks anywhere, between equal neighbours always."""
+    path = [BLANK] * data.draw(st.integers(0, 2))
+    for number, label in enumerate(labels):
+        forced = int(number > 0 and labels[number - 1] == label)
+        path += [BLANK] * data.draw(st.integers(forced, 2)) + [label] * data.draw(st.integers(1, 3))
+    assert collapse(path + [BLANK] * data.draw(st.integers(0, 2)), BLANK) == labels
+
+
+def test_symbols_beyond_the_vocabulary_say_nothing(vocabulary):
+    logits = logits_of("a-b", width=64)
+    logits[1, 63] = 2.0
+    assert greedy(logits, vocabulary) == "ab"
+
+
+def test_the_blank_is_the_vocabulary_s_not_always_0():
+    shifted = Vocabulary({"a": 0, "b": 1, "|": 2, "<pad>": 3}, blank=3, delimiter="|")
+    logits = np.eye(4, dtype=np.float32)[[0, 3, 0, 2, 1, 1, 3]]
+    assert greedy(logits, shifted) == "aa b"
+
+
+def test_what_cannot_be_read(vocabulary):
+    logits = logits_of("abc")
+    logits[1, 5] = np.nan
+    for broken in (logits, torch.from_numpy(logits)):
+        with pytest.raises(SearchError, match="the model's output holds NaN"):
+            greedy(broken, vocabulary)
+    with pytest.raises(ValueError, match=r"\(frames, vocabulary\), not of shape \(1, 3, 29\)"):
+        greedy(logits[None], vocabulary)

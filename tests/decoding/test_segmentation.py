@@ -1,0 +1,86 @@
+"""longform: pieces that cover the recording, are short enough, and end where the speaker pauses."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.decoding.segmentation import LONGEST, SHORTEST, cut_at_pauses, quietest, reach
+
+
+def noise(seconds: float, seed: int = 0) -> np.ndarray:
+    size = round(seconds * SAMPLE_RATE)
+    return np.random.default_rng(seed).normal(0, 0.1, size).astype(np.float32)
+
+
+def with_pauses(seconds: float, *pauses: tuple[float, float]) -> np.ndarray:
+    wave = noise(seconds)
+    for first, end in pauses:
+        wave[round(first * SAMPLE_RATE) : round(end * SAMPLE_RATE)] = 0
+    return wave
+
+
+@given(
+    seconds=st.floats(0, 40), longest=st.floats(1, 20), seed=st.integers(0, 9), silent=st.booleans()
+)  # fmt: skip
+def test_pieces_cover_the_wave_and_none_is_too_long_or_a_sliver(seconds, longest, seed, silent):
+    wave = noise(seconds, seed) * (not silent)
+    pieces = cut_at_pauses(wave, longest)
+    assert pieces[0][0] == 0 and pieces[-1][1] == len(wave)
+    assert all(end == first for (_, end), (first, _) in pairwise(pieces))
+    lengths = [end - first for first, end in pieces]
+    assert max(lengths) <= round(longest * SAMPLE_RATE)
+    if len(pieces) > 1:
+        assert min(lengths) >= round(min(SHORTEST, longest / 4) * SAMPLE_RATE)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.01, 3, LONGEST])
+def test_what_is_short_enough_stays_whole(seconds):
+    wave = noise(seconds)
+    assert cut_at_pauses(wave) == [(0, len(wave))]
+
+
+def test_cuts_lie_in_the_middle_of_pauses():
+    wave = with_pauses(40, (12.0, 12.4), (22.0, 22.3), (25.0, 25.6))
+    cuts = [end / SAMPLE_RATE for _, end in cut_at_pauses(wave)[:-1]]
+    assert 12.1 <= cuts[0] <= 12.3 and 25.1 <= cuts[1] <= 25.5
+    assert len(cuts) == 2
+
+
+def test_of_equal_pauses_the_last_is_taken():
+    cut = cut_at_pauses(with_pauses(20, (11.0, 11.3), (13.0, 13.3)))[0][1]
+    assert 13.0 < cut / SAMPLE_RATE < 13.3
+
+
+def test_a_pause_before_the_searched_stretch_is_not_looked_at():
+    cut = cut_at_pauses(with_pauses(20, (8.0, 9.0)))[0][1]
+    assert 10.0 <= cut / SAMPLE_RATE <= 15.0
+
+
+def test_quietest_is_the_middle_of_the_stillest_0_2_s():
+    wave = with_pauses(3, (1.4, 1.6))
+    assert abs(quietest(wave, SAMPLE_RATE, 2 * SAMPLE_RATE) - 1.5 * SAMPLE_RATE) <= 160
+    assert quietest(wave[:1000], 900, 950) == 950  # too short for a window of 0.2 s: the latest
+
+
+def test_real_speech_is_cut_between_words(shared_data):
+    """Two LibriSpeech utterances behind one another, 0.5 s of silence between: there the cut lies."""
+    from ia3_speech.data.audio import load
+
+    chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
+    first, second = (load(chapter / f"237-134500-{n:04d}.flac") for n in (0, 2))
+    first = first[-13 * SAMPLE_RATE :]
+    wave = np.concatenate([first, np.zeros(SAMPLE_RATE // 2, np.float32), second])
+    longest = len(first) / SAMPLE_RATE + 1
+    cut = cut_at_pauses(wave, longest)[0][1]
+    assert len(first) <= cut <= len(first) + SAMPLE_RATE // 2
+
+
+def test_reach(tiny_base):
+    """Relative positions never end; a convolution that looks far back holds absolute ones."""
+    assert reach(tiny_base()) is None
+    assert reach(tiny_base(num_conv_pos_embeddings=1536)) == pytest.approx(768 * 320 / SAMPLE_RATE)
+    assert reach(tiny_base("hubert")) is None

@@ -1,0 +1,492 @@
+"""kinds: every row of the table on a small random model: identity, liveness, gradients, mixed rows, back."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_kinds import TINY, tiny, tiny_processor
+from torch.nn.functional import linear
+
+from ia3_speech import attach, detach
+from ia3_speech.cli import UserError
+from ia3_speech.model.architectures import KINDS, Kind, Site, noise, sites
+from ia3_speech.model.base import WAVEFORM, BaseError, make_base
+from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.ia3 import (
+    AdapterError,
+    IA3Config,
+    IA3Vector,
+    Place,
+    all_places,
+    head_of,
+    is_attached,
+    trainable,
+    vectors,
+)
+from ia3_speech.model.liveness import probe
+from ia3_speech.training.feature_cache import frozen_depth
+
+CONVOLUTIONAL = [name for name, (kind, _) in TINY.items() if KINDS[kind].convolutions]
+MELS = [name for name in TINY if name not in CONVOLUTIONAL]
+
+
+def test_every_row_of_the_table_is_tested():
+    assert {kind for kind, _ in TINY.values()} == KINDS.keys()
+
+
+@pytest.fixture(scope="module")
+def built(request):
+    """(name, model), made once for all tests of a kind."""
+    return request.param, tiny(request.param)
+
+
+@pytest.fixture
+def model(built):
+    """The kind's model, plain; what a test attaches is taken out after it."""
+    yield built[1]
+    detach(built[1])
+    built[1].eval().requires_grad_(False)
+
+
+@pytest.fixture
+def base(built, model, processor):
+    return make_base(model, tiny_processor(built[0], processor.tokenizer), "tiny")
+
+
+def each(names=tuple(TINY)):
+    return pytest.mark.parametrize("built", names, indirect=True)
+
+
+def everything(model) -> IA3Config:
+    return IA3Config(tuple(dict.fromkeys(place.placement for place in all_places(model))))
+
+
+def shake(model, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random vectors; also returned."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for vector in vectors(model).values():
+            vector.l.copy_(torch.rand(vector.l.shape, generator=generator) + 0.5)
+    return {name: vector.l.detach().clone() for name, vector in vectors(model).items()}
+
+
+def sound(model, rows: int = 1) -> dict[str, torch.Tensor]:
+    """The kind's probe; each further row is another noise."""
+    made = probe(model, torch.device("cpu"))
+    return {name: torch.cat([x.roll(n, 1) * (1 + n) for n in range(rows)]) for name, x in made.items()}
+
+
+@torch.no_grad()
+def logits(model, inputs) -> torch.Tensor:
+    return model(**inputs).logits
+
+
+def waves(*seconds: float) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(int(16_000 * s)).astype(np.float32) * 0.1 for s in seconds]
+
+
+def close(found, wanted) -> None:
+    """The tolerance of two ways to compute the same thing in fp32."""
+    largest = max(1.0, float(wanted.detach().abs().max()))
+    torch.testing.assert_close(found, wanted, atol=1e-5 * largest, rtol=0)
+
+
+# ---- the core, kind by kind
+
+
+@each()
+def test_vectors_of_ones_change_no_bit_and_leave_without_a_trace(model):
+    before, names, digest = logits(model, sound(model)), list(model.state_dict()), fingerprint(model)
+    attach(model, everything(model), check=False)
+    assert len(vectors(model)) == len(all_places(model))
+    assert torch.equal(logits(model, sound(model)), before)
+    shake(model)
+    assert float((logits(model, sound(model)) - before).abs().max()) > 1e-3
+    assert fingerprint(model) == digest
+    detach(model)
+    assert torch.equal(logits(model, sound(model)), before) and not is_attached(model)
+    assert list(model.state_dict()) == names and fingerprint(model) == digest
+    for module in model.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks
+        assert "torch_multi_head_self_attention" not in vars(module)
+
+
+@each()
+def test_every_vector_is_alive_and_gets_a_gradient_and_nothing_else_moves(model):
+    """Catches PEFT's fault 2: on WavLM its key and value vectors do nothing and get no gradient."""
+    config = everything(model)
+    attach(model, config)  # raises where a vector has no effect
+    assert [place.placement for place in all_places(model)].count("key") == 2
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    torch.manual_seed(0)
+    model.train()
+    model(**sound(model)).logits.square().mean().backward()
+    for name, parameter in trainable(model):
+        assert parameter.grad is not None and bool(parameter.grad.any()), name
+    assert [n for n, p in model.named_parameters() if p.grad is not None and not n.endswith(".l")] == []
+    for name, buffer in model.named_buffers():  # a batch norm's running statistics are part of the base
+        assert torch.equal(buffer, buffers[name]), name
+    assert not any(getattr(module, "layerdrop", 0) for module in model.modules())
+
+
+@each()
+def test_no_module_has_to_be_named(model):
+    """Catches PEFT's fault 3: it has no table for any of these, and raises unless all modules are named."""
+    attach(model, check=False)  # every vector's life is shown above
+    assert {vector.place.placement for vector in vectors(model).values()} == {"key", "value", "ffn"}
+
+
+@each(CONVOLUTIONAL)
+def test_training_does_not_go_back_through_the_frozen_convolutions(model):
+    """Catches PEFT's fault 4: as users write it, it computes gradients there, which nobody uses."""
+    attach(model, check=False)
+    asked: list[bool] = []
+    path = KINDS[model.config.model_type].convolutions.format(body=model.base_model_prefix)
+    for layer in model.get_submodule(path):
+        layer.register_forward_hook(lambda _m, _a, output: asked.append(output.requires_grad))
+    model.train()
+    assert model(**sound(model)).logits.requires_grad
+    assert len(asked) == 3 and not any(asked)
+    for layer in model.get_submodule(path):
+        layer._forward_hooks.clear()
+
+
+@each(["wavlm"])
+def test_checkpointing_that_would_never_end_is_refused(model):
+    attach(model, check=False)
+    model.gradient_checkpointing_enable({"use_reentrant": True})
+    model.train()
+    with pytest.raises(UserError, match="'use_reentrant': False"):
+        model(**sound(model))
+    model.gradient_checkpointing_disable()
+
+
+@each()
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_gradient_checkpointing_changes_no_gradient(model, reentrant):
+    """Catches PEFT's fault 5: with a frozen front end re-entrant checkpointing crashes."""
+    if reentrant and model.config.model_type == "wavlm":
+        reentrant = False  # see above
+    attach(model, everything(model), check=False)
+    shake(model)
+    found = []
+    for checkpointing in (False, True):
+        if checkpointing:
+            model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        model.train()
+        torch.manual_seed(0)
+        np.random.seed(0)
+        model(**sound(model)).logits.square().mean().backward()
+        found.append([parameter.grad.clone() for _, parameter in trainable(model)])
+        model.zero_grad()
+    model.gradient_checkpointing_disable()
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
+
+
+@each()
+def test_rows_of_a_batch_can_have_vectors_of_their_own(model):
+    """Catches PEFT's fault 1: in a mixed batch every row gets the active adapter's vectors."""
+    attach(model, everything(model), check=False)
+    inputs = sound(model, rows=3)
+    alone, made = [], []
+    for row in range(3):
+        made.append(shake(model, seed=row))
+        alone.append(logits(model, {name: x[row : row + 1] for name, x in inputs.items()}))
+    for name, vector in vectors(model).items():
+        vector.rows = torch.stack([vectors_of_row[name] for vectors_of_row in made])[:, None]
+    mixed = logits(model, inputs)
+    for row in range(3):
+        close(mixed[row], alone[row][0])
+    assert float((alone[0] - alone[1]).abs().max()) > 1e-2
+
+
+@each()
+def test_a_place_says_what_a_vector_folds_into(model):
+    """Rows and bias, columns, or a norm's numbers: the plain model with such weights computes the same.
+    A bias that is left out, as in `adapters`, would show."""
+    inputs = sound(model)
+    attach(model, everything(model), check=False)
+    shake(model)
+    with_vectors = logits(model, inputs)
+    found = [(vector.place, vector.l.detach().clone()) for vector in vectors(model).values()]
+    folded = detach(copy.deepcopy(model))
+    with torch.no_grad():
+        for place, factor in found:
+            module = folded.get_submodule(place.module)
+            shape = [1] * module.weight.ndim
+            shape[place.weight_axis] = -1
+            module.weight.mul_(factor.view(shape))
+            if place.side == "out" and module.bias is not None:
+                module.bias.mul_(factor)
+    close(logits(folded, inputs), with_vectors)
+
+
+@each()
+def test_a_trained_head_is_freed_and_gives_way_again(model):
+    own = model.get_submodule(head_of(model)).weight.clone()
+    attach(model, IA3Config(("value",), train_head=True), check=False)
+    names = [name for name, _ in trainable(model)][-2:]
+    assert names == [f"{head_of(model)}.weight", f"{head_of(model)}.bias"]
+    with torch.no_grad():
+        model.get_parameter(names[0]).mul_(2)
+    detach(model)
+    assert torch.equal(model.get_parameter(names[0]), own)
+    assert not model.get_parameter(names[0]).requires_grad
+
+
+# ---- the base, kind by kind
+
+
+@each()
+def test_a_row_alone_equals_the_row_in_a_batch(model, base):
+    attach(model, everything(model), check=False)
+    shake(model)
+    several = waves(0.53, 1.3, 0.62)  # an odd number of log-mel features, of frames
+    for wave, row in zip(several, base.logits(several), strict=True):
+        (alone,) = base.logits([wave])
+        assert row.shape == alone.shape == (base.frames(len(wave)), 29)
+        close(row, alone)
+        plain = logits(model, base.batch([base.prepare(wave)]))[0]
+        close(alone, plain[: len(alone)])
+        assert len(plain) == len(alone)
+
+
+@each()
+def test_frames_and_samples_agree_with_the_model(base):
+    assert base.samples(1) <= base.minimum_samples
+    for samples in (base.minimum_samples, base.samples(7), base.samples(7) - 1, 9_999):
+        (row,) = base.logits([np.random.default_rng(0).standard_normal(samples).astype(np.float32)])
+        assert len(row) == base.frames(samples) and bool(row.isfinite().all())
+    step = base.multiple
+    assert [base.frames(base.samples(n)) for n in (step, 10 * step)] == [step, 10 * step]
+    assert base.frames(base.samples(10 * step) - 1) == 9 * step
+    assert base.samples(11 * step) - base.samples(10 * step) == base.stride * step
+
+
+@each()
+def test_training_goes_on_from_what_is_kept(model, base):
+    """Through `Base.forward`, as the loop does: `Base.logits`, and a gradient for each vector."""
+    attach(model, everything(model), check=False)
+    shake(model)
+    depth, several = frozen_depth(base), waves(0.6, 0.9)
+    assert depth == (WAVEFORM if base.kind.convolutions else None)
+    batch, frames = base.forward([base.front_end(wave, depth) for wave in several], depth)
+    for row, n, wanted in zip(batch, frames.tolist(), base.logits(several), strict=True):
+        close(row[:n].detach(), wanted)
+    batch[1, : int(frames[1])].square().mean().backward()
+    assert all(bool(parameter.grad.any()) for _, parameter in trainable(model))
+
+
+@each(CONVOLUTIONAL)
+def test_front_ends_run_one_by_one_and_still_know_their_row(model, base):
+    attach(model, IA3Config(("conv", "value")), check=False)
+    several, made, alone = waves(0.5, 0.8), [], []
+    for row, wave in enumerate(several):
+        made.append(shake(model, seed=row))
+        alone.append(base.logits([wave])[0])
+    for name, vector in vectors(model).items():
+        vector.rows = torch.stack([vectors_of_row[name] for vectors_of_row in made])[:, None]
+    for found, wanted in zip(base.logits(several), alone, strict=True):
+        close(found, wanted)
+    assert all(len(vector.rows) == 2 for vector in vectors(model).values())
+
+
+@each(MELS)
+def test_collate_pads_features(base):
+    rows = [{"audio": wave, "text": text} for wave, text in zip(waves(0.5, 0.9), ("a", "it's"), strict=True)]
+    batch = base.collate(rows)
+    lengths = batch["attention_mask"].sum(1).tolist()
+    assert batch["input_features"].shape[:2] == batch["attention_mask"].shape == (2, lengths[1])
+    assert lengths == [len(base.prepare(row["audio"])) for row in rows]
+    assert not batch["input_features"][0, lengths[0] :].any()
+
+
+# ---- conv
+
+
+@each(CONVOLUTIONAL)
+def test_conv_scales_channels_after_the_norm_and_before_the_activation(model):
+    attach(model, IA3Config(("conv",)))
+    made = shake(model)
+    assert [vector.place.layer for vector in vectors(model).values()] == [0, 1, 2]
+    for (name, vector), factor in zip(vectors(model).items(), made.values(), strict=True):
+        layer = model.get_submodule(name.rsplit(".", 2)[0])
+        x = noise(layer.conv.in_channels, 64)
+        y = torch.nn.functional.conv1d(x, layer.conv.weight, layer.conv.bias, layer.conv.stride)
+        norm = getattr(layer, "layer_norm", None)
+        if isinstance(norm, torch.nn.LayerNorm):
+            y = torch.nn.functional.layer_norm(y.mT, norm.normalized_shape, norm.weight, norm.bias).mT
+        elif norm is not None:
+            y = torch.nn.functional.group_norm(y, norm.num_groups, norm.weight, norm.bias)
+        close(layer(x), layer.activation(y * factor[:, None]))
+        assert vector.place.module.endswith("conv" if norm is None else "layer_norm")
+
+
+@each(["wav2vec2"])
+def test_conv_stands_in_all_convolutions_whatever_the_layers(model):
+    attach(model, IA3Config(("conv", "key"), "1"))
+    assert [(v.place.placement, v.place.layer) for v in vectors(model).values()] == [
+        ("conv", 0), ("conv", 1), ("conv", 2), ("key", 1),
+    ]  # fmt: skip
+
+
+@each(MELS)
+def test_conv_is_refused_where_there_is_no_convolutional_feature_encoder(model):
+    with pytest.raises(AdapterError, match=r"no place for conv \(it has no convolutional feature encoder\)"):
+        attach(model, IA3Config(("key", "conv")))
+    assert not is_attached(model)
+
+
+# ---- known traps
+
+
+@each(["wavlm", "wavlm-stable"])
+def test_wavlms_attention_by_its_projections_is_its_attention(model):
+    """With a batch, padding and position bias: within rounding; the vectors' formulas by hand."""
+    mask = torch.ones(2, 16_000, dtype=torch.long)
+    mask[1, 9_000:] = 0
+    inputs = sound(model, rows=2) | {"attention_mask": mask}
+    before = logits(model, inputs)
+    attach(model, IA3Config(("key", "value", "attention_output", "query")))
+    close(logits(model, inputs)[0], before[0])
+    close(logits(model, inputs)[1, :28], before[1, :28])
+    shake(model)
+    attention, x = model.wavlm.encoder.layers[0].attention, noise(9, 32)
+    k, v, q, out = (attention.get_submodule(f"{name}_proj") for name in ("k", "v", "q", "out"))
+    bias = noise(4, 9, 9)[0]
+
+    def heads(projection, vector):
+        y = linear(x, projection.weight, projection.bias) * vector.l
+        return y.view(9, 4, 8).transpose(0, 1)
+
+    scores = heads(q, q.ia3_query) @ heads(k, k.ia3_key).mT / 8**0.5 + bias
+    mixed = (scores.softmax(-1) @ heads(v, v.ia3_value)).transpose(0, 1).reshape(1, 9, 32)
+    wanted = linear(mixed, out.weight, out.bias) * out.ia3_attention_output.l
+    close(attention.torch_multi_head_self_attention(x, None, bias)[0], wanted)
+
+
+@each(["wavlm"])
+def test_without_the_explicit_attention_wavlms_vectors_are_dead(model, monkeypatch):
+    """What PEFT trains: the test of liveness could not fail without this."""
+    monkeypatch.setitem(KINDS, "wavlm", replace(KINDS["wavlm"], explicit={}))
+    with pytest.raises(AdapterError, match="4 of 6 IA³ vectors have no effect on WavLMForCTC"):
+        attach(model, IA3Config(("key", "value", "ffn")))
+
+
+@each(["wavlm"])
+def test_a_deep_copy_of_wavlm_is_independent(model):
+    attach(model, IA3Config(("key", "value")))
+    before, twin = logits(model, sound(model)), copy.deepcopy(model)
+    shake(twin)
+    assert torch.equal(logits(model, sound(model)), before)
+    assert float((logits(twin, sound(twin)) - before).abs().max()) > 1e-3
+
+
+@each(["wavlm"])
+def test_a_replica_of_wavlms_attention_calls_its_own_projections(model):
+    """nn.DataParallel copies the attributes of each module, bound methods too."""
+    attach(model, IA3Config(("key", "value")))
+    attention, x = model.wavlm.encoder.layers[0].attention, noise(9, 32)
+    silent = copy.deepcopy(attention.v_proj)
+    silent.weight.data.zero_()
+    silent.bias.data.zero_()
+    replica = attention._replicate_for_data_parallel()
+    replica._modules = dict(attention._modules) | {"v_proj": silent}
+    replica.gru_rel_pos_const = attention.gru_rel_pos_const
+    bias = attention.out_proj.bias.expand(1, 9, 32)
+    assert torch.equal(replica(x)[0], bias) and not torch.allclose(attention(x)[0], bias)
+    assert torch.equal(detach(model).wavlm.encoder.layers[0].attention(x)[0], attention(x)[0])
+    assert not attention._forward_pre_hooks
+
+
+@each(["conformer", "bert", "lasr", "parakeet"])
+def test_a_conformers_ffn_is_both_networks_and_its_output_is_scaled_before_the_half(model):
+    attach(model, IA3Config(("ffn", "ffn_output"), "0"))
+    shake(model)
+    found = list(vectors(model).values())
+    assert [v.place.placement for v in found] == ["ffn", "ffn_output"] * 2
+    for inner, outer in (found[:2], found[2:]):
+        last = model.get_submodule(inner.place.module)
+        x = noise(3, last.in_features)
+        close(last(x), linear(x * inner.l, last.weight, last.bias) * outer.l)
+
+
+@each(["conformer"])
+def test_a_conformers_convolution_does_look_across_a_rows_end(model, base, monkeypatch):
+    """Why `across` names it: alone = in a batch could not fail without this."""
+    several = waves(0.5, 1.0)
+    right = base.logits(several)[0]
+    monkeypatch.setitem(KINDS, "wav2vec2-conformer", replace(base.kind, across=()))
+    assert float((base.logits(several)[0] - right).abs().max()) > 1e-3
+
+
+# ---- kinds that are not in the table
+
+
+ENCODER = {
+    "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24,
+}  # fmt: skip
+
+
+def bert():
+    import transformers as hf
+
+    config = hf.BertConfig(vocab_size=30, max_position_embeddings=16, **ENCODER)
+    row = Kind(
+        layers="{body}.encoder.layer",
+        sites={
+            "key": (Site("attention.self.key", "out"),),
+            "value": (Site("attention.self.value", "out"),),
+            "ffn": (Site("output.dense", "in"),),
+        },
+        probe=lambda _: {"input_ids": torch.arange(8)[None]},
+    )
+    return hf.BertForMaskedLM(config), "bert", row
+
+
+def vit():
+    import transformers as hf
+
+    config = hf.ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=3, **ENCODER)
+    row = Kind(
+        layers="{body}.layers",
+        sites=sites("attention k_proj v_proj q_proj o_proj", "fc1 fc2 mlp"),
+        probe=lambda _: {"pixel_values": noise(1, 8, 8)},
+    )
+    return hf.ViTForImageClassification(config), "vit", row
+
+
+@pytest.mark.parametrize("make", [bert, vit])
+def test_a_row_is_all_that_another_kind_needs(make, monkeypatch):
+    model, name, row = make()
+    model.eval()
+    with pytest.raises(AdapterError, match=rf"is of kind '{name}'.*KINDS\['{name}'\] = Kind\(layers="):
+        attach(model)
+    monkeypatch.setitem(KINDS, name, row)
+    before = logits(model, sound(model))
+    attach(model)  # with the proof
+    assert len(vectors(model)) == 6 and torch.equal(logits(model, sound(model)), before)
+    shake(model)
+    assert not torch.allclose(logits(model, sound(model)), before)
+    assert torch.equal(logits(detach(model), sound(model)), before)
+
+
+def test_a_base_of_an_unknown_kind_is_refused_with_the_cure(processor, monkeypatch):
+    model = tiny("wav2vec2")
+    monkeypatch.delitem(KINDS, "wav2vec2")
+    with pytest.raises(BaseError, match=r"tiny: Wav2Vec2ForCTC is of kind 'wav2vec2'.*write a row"):
+        make_base(model, processor, "tiny")
+
+
+def test_a_vector_knows_its_axis():
+    x = torch.randn(2, 3, 5)
+    vector = IA3Vector(3, Place("m", "out", "conv", 0, axis=1))
+    with torch.no_grad():
+        vector.l.copy_(torch.tensor([1.0, 2, 3]))
+    assert torch.equal(vector.scale(x), x * torch.tensor([1.0, 2, 3])[:, None])
+    vector.rows = torch.tensor([[[1.0, 2, 3]], [[3, 2, 1]]])
+    assert torch.equal(vector.scale(x)[1], x[1] * torch.tensor([3.0, 2, 1])[:, None])

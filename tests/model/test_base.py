@@ -1,0 +1,320 @@
+"""base: found, fingerprinted, and a row alone equals that row in a batch, for each kind of encoder."""
+
+import json
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from ia3_speech import attach, load_base
+from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.model.base import WAVEFORM, BaseError, fingerprint, make_base, same_base
+from ia3_speech.model.ia3 import IA3Config, vectors
+from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+
+KINDS = [
+    ("wav2vec2", False, "group"),  # wav2vec2-base
+    ("wav2vec2", True, "layer"),  # wav2vec2-large-lv60
+    ("hubert", False, "group"),  # hubert-base
+    ("hubert", True, "layer"),  # hubert-large
+    ("wav2vec2", True, "group"),
+    ("data2vec-audio", False, "layer"),
+]
+
+
+def waves(*seconds: float) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(int(16_000 * s)).astype(np.float32) * 0.1 for s in seconds]
+
+
+def shaken(base, placements=("key", "value", "ffn")):
+    attach(base.model, IA3Config(placements))
+    with torch.no_grad():
+        for vector in vectors(base.model).values():
+            vector.l.uniform_(0.5, 1.5)
+    return base
+
+
+# ---- alone = in a batch
+
+
+@pytest.mark.parametrize(("kind", "stable", "norm"), KINDS)
+def test_a_row_alone_equals_the_row_in_a_batch(tiny_base, kind, stable, norm):
+    base = shaken(tiny_base(kind, stable=stable, norm=norm))
+    several = waves(0.5, 1.3, 0.9)
+    for wave, row in zip(several, base.logits(several), strict=True):
+        (alone,) = base.logits([wave])
+        assert row.shape == alone.shape == (base.frames(len(wave)), 29)
+        torch.testing.assert_close(row, alone, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            alone, base.model(base.prepare(wave)[None]).logits[0], atol=1e-5, rtol=1e-4
+        )
+
+
+def test_padding_does_change_the_result_of_the_plain_model_with_group_norm(tiny_model):
+    """Why the front end runs utterance by utterance: the test above could not fail without this."""
+    model = tiny_model(norm="group")
+    wave = torch.from_numpy(waves(0.5)[0])[None]
+    padded = torch.nn.functional.pad(wave, (0, 8_000))
+    mask = (torch.arange(16_000) < 8_000).long()[None]
+    with torch.no_grad():
+        alone, batched = model(wave).logits, model(padded, attention_mask=mask).logits
+    assert not torch.allclose(batched[:, : alone.shape[1]], alone, atol=1e-2)
+
+
+def test_the_real_base_alone_equals_batch(base_folder, shared_data):
+    """Real speech, and with it the convolutions of `add_adapter`, which look across a row's end."""
+    from ia3_speech.data.audio import load_utterance
+    from ia3_speech.data.kaldi import read
+
+    base = shaken(load_base(base_folder))
+    utterances = list(read(shared_data / "medical_notes/test"))[:4]
+    several = [load_utterance(utterance) for utterance in utterances]
+    for wave, row in zip(several, base.logits(several), strict=True):
+        (alone,) = base.logits([wave])
+        torch.testing.assert_close(row, alone, atol=2e-3, rtol=1e-3)
+        assert greedy(row, base.vocabulary) == greedy(alone, base.vocabulary) != ""
+
+
+# ---- frames
+
+
+def test_frames_and_samples_agree_with_the_model(tiny_base):
+    base = tiny_base()
+    assert base.stride == 320 and base.samples(1) == base.minimum_samples
+    for samples in (base.minimum_samples, 4_321, 16_000):
+        (logits,) = base.logits([np.random.default_rng(0).standard_normal(samples).astype(np.float32)])
+        assert len(logits) == base.frames(samples)
+    assert base.frames(base.minimum_samples - 1) == 0
+    assert [base.frames(base.samples(n)) for n in (1, 2, 50)] == [1, 2, 50]
+    assert [base.frames(base.samples(n) - 1) for n in (2, 50)] == [1, 49]
+
+
+# ---- the frozen part, computed once
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize(("kind", "stable"), [("wav2vec2", False), ("wav2vec2", True), ("hubert", False)])
+@pytest.mark.parametrize("depth", [0, 2])
+def test_going_on_from_a_depth_gives_the_same_logits(tiny_base, kind, stable, norm, depth):
+    base = tiny_base(kind, stable=stable, norm=norm)
+    several = waves(0.4, 1.0)
+    with torch.no_grad():
+        whole, frames = base.forward([base.front_end(wave) for wave in several])
+        part, _ = base.forward([base.front_end(wave, depth) for wave in several], depth)
+    for n, a, b in zip(frames.tolist(), whole, part, strict=True):
+        torch.testing.assert_close(a[:n], b[:n], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "depth"),
+    [
+        ({"mask_time_prob": 0.05}, None),
+        ({"mask_time_prob": 0.0}, None),  # dropout below the layers
+        ({"mask_time_prob": 0.0, "hidden_dropout": 0.0, "feat_proj_dropout": 0.0}, None),  # and in layer 0
+        ({"mask_time_prob": 0.0, "hidden_dropout": 0.0, "feat_proj_dropout": 0.0, "attention_dropout": 0.0,
+          "activation_dropout": 0.0}, 1),
+        ({"apply_spec_augment": False, "hidden_dropout": 0.0, "feat_proj_dropout": 0.0,
+          "attention_dropout": 0.0, "activation_dropout": 0.0}, 1),
+    ],
+)  # fmt: skip
+def test_what_augmentation_allows_to_be_computed_once(tiny_base, options, depth):
+    base = tiny_base(**options)
+    attach(base.model, IA3Config(("key",), "1-2"))
+    assert frozen_depth(base) == depth
+
+
+def test_nothing_is_computed_once_where_vectors_stand_between_the_convolutions(tiny_base, tmp_path):
+    """What is kept is the waveform: kept frames would be those of the vectors' first values for ever."""
+    import soundfile
+
+    from ia3_speech.data.kaldi import Utterance
+
+    base = shaken(tiny_base(mask_time_prob=0.0), ("conv", "ffn"))
+    assert frozen_depth(base) == WAVEFORM
+    (wave,) = waves(0.5)
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    cache = FeatureCache(base, WAVEFORM, 2**20)
+    kept = cache.get(Utterance("u", "s", "a", str(tmp_path / "a.wav")))
+    assert torch.equal(kept, base.prepare(wave)) and cache.held_bytes == 4 * len(wave)
+    base.model.train()
+    base.forward([kept], WAVEFORM)[0].square().mean().backward()
+    assert all(bool(vector.l.grad.any()) for vector in vectors(base.model).values())
+
+
+def test_the_cache_keeps_to_its_limit_and_hands_out_the_same(tiny_base, tmp_path):
+    import soundfile
+
+    from ia3_speech.data.kaldi import Utterance
+
+    base, utterances = tiny_base(), []
+    for i, wave in enumerate(waves(0.5, 0.5, 0.5)):
+        soundfile.write(tmp_path / f"{i}.wav", wave, 16_000, subtype="FLOAT")
+        # The ids of train and dev may coincide.
+        utterances.append(Utterance("u", "s", "u", str(tmp_path / f"{i}.wav")))
+    one = base.front_end(waves(0.5)[0])
+    size = one.numel() * one.element_size()
+    cache = FeatureCache(base, None, 2 * size)
+    first = [cache.get(u) for u in utterances]
+    assert [key[0] for key in cache.held] == [u.source for u in utterances[:2]]
+    assert cache.held_bytes == 2 * size and not torch.equal(*first[:2])
+    off = FeatureCache(base, None, 0)
+    for utterance, features in zip(utterances, first, strict=True):
+        assert torch.equal(cache.get(utterance), features) and torch.equal(off.get(utterance), features)
+    assert not off.held
+    assert len(cache.get(utterances[0], 0.5)) > 1.9 * len(first[0])
+
+
+# ---- found, or not
+
+
+def test_a_folder_in_the_hubs_format(tiny_model, processor, tmp_path):
+    model = tiny_model("hubert")
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    base = load_base(tmp_path)
+    assert base.fingerprint == fingerprint(model)
+    assert base.vocabulary.blank == 0
+    assert not base.model.training and not any(p.requires_grad for p in base.model.parameters())
+    half = load_base(tmp_path, dtype="bfloat16")
+    assert half.model.dtype == torch.bfloat16
+    assert same_base(base.fingerprint, half.fingerprint)
+
+
+def test_bases_that_are_none(tiny_model, processor, tmp_path):
+    with pytest.raises(
+        BaseError, match=r"no base 'nobody/nothing': it is not mini, no folder .*nobody/nothing"
+    ):
+        load_base("nobody/nothing")
+    with pytest.raises(BaseError, match="holds no CTC model that transformers can load"):
+        load_base(tmp_path)
+    with pytest.raises(BaseError, match="dtype is 'int4', not one of float32"):
+        load_base(tmp_path, dtype="int4")
+    with pytest.raises(BaseError, match="not a CTC model with a tokenizer"):
+        make_base(tiny_model().wav2vec2, processor, "body alone")
+
+
+def drop(folder, name: str) -> None:
+    """The checkpoint without one of its tensors."""
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    del tensors[name]
+    save_file(tensors, file, {"format": "pt"})
+
+
+def test_a_checkpoint_without_a_head_is_refused(tiny_folder):
+    """transformers draws what is missing at random, another one each time, and only warns."""
+    drop(tiny_folder, "lm_head.weight")
+    with pytest.raises(BaseError, match=r"lacks lm_head.weight, so it is no recogniser \(take one"):
+        load_base(tiny_folder)
+
+
+def test_a_checkpoint_of_an_attached_model_is_refused(tiny_folder, tmp_path):
+    """transformers would leave the vectors out without a word."""
+    base = load_base(tiny_folder, device="cpu")
+    attach(base.model)
+    base.model.save_pretrained(tmp_path / "saved")
+    base.processor.save_pretrained(tmp_path / "saved")
+    with pytest.raises(BaseError, match=r"saved: holds IA³ vectors beside its weights.*adapters export"):
+        load_base(tmp_path / "saved")
+
+
+def test_logits_are_without_dropout_and_masks_in_train_mode_too(tiny_base):
+    base = tiny_base(mask_time_prob=0.5, hidden_dropout=0.5)
+    wave = np.random.default_rng(0).standard_normal(16_000).astype("float32")
+    [expected] = base.logits([wave])
+    base.model.train()
+    assert torch.equal(base.logits([wave])[0], expected)
+    assert base.model.training and base.logits([]) == []
+
+
+def test_the_vector_of_masked_frames_is_the_same_each_time(tiny_folder):
+    drop(tiny_folder, "wav2vec2.masked_spec_embed")
+    one, other = (load_base(tiny_folder).body.masked_spec_embed for _ in range(2))
+    assert torch.equal(one, other) and 0 < float(one.min()) < float(one.max()) < 1
+
+
+@pytest.mark.skipif(bool(find_spec("pyctcdecode")), reason="pyctcdecode is there")
+def test_a_processor_with_a_language_model_needs_nothing_more(tiny_folder):
+    file = tiny_folder / "processor_config.json"
+    record = json.loads(file.read_text()) | {"processor_class": "Wav2Vec2ProcessorWithLM"}
+    file.write_text(json.dumps(record))
+    assert type(load_base(tiny_folder).processor).__name__ == "Wav2Vec2Processor"
+
+
+def test_word_pieces_that_the_tokenizer_cannot_cut_are_refused(tiny_model, processor, tmp_path):
+    """They would be learnt letter by letter, and dropped from what the base says."""
+    pieces = [f"▁{a}{b}" for a in "abcdefgh" for b in "nrst"] + ["er", "ing", "tion"]
+    tokens = processor.tokenizer.get_vocab() | {piece: 29 + n for n, piece in enumerate(pieces)}
+    (tmp_path / "vocab.json").write_text(json.dumps(tokens))
+    names = {"pad_token": "<pad>", "unk_token": "<pad>", "bos_token": None, "eos_token": None}
+    tokenizer = type(processor.tokenizer)(str(tmp_path / "vocab.json"), **names)
+    both = type(processor)(processor.feature_extractor, tokenizer)
+    with pytest.raises(BaseError, match=r"medasr: .*writes word pieces \(er, ing, tion, …\), and its"):
+        make_base(tiny_model(), both, "medasr")
+
+
+def test_pickled_weights_are_not_opened(tiny_model, processor, tmp_path):
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    state = load_file(tmp_path / "model.safetensors")
+    (tmp_path / "model.safetensors").unlink()
+    torch.save(state, tmp_path / "pytorch_model.bin")
+    with pytest.raises(BaseError, match="safetensors"):
+        load_base(tmp_path)
+
+
+# ---- fingerprint
+
+
+def test_the_fingerprint_sees_every_weight_and_nothing_else(tiny_model, tmp_path):
+    model = tiny_model()
+    known = fingerprint(model)
+    assert {name: known[name] for name in known if name != "sha256"} == {
+        "architecture": "Wav2Vec2ForCTC", "model_type": "wav2vec2", "layers": 3, "hidden": 32, "ffn": 48,
+        "vocabulary": 29, "dtype": "float32",
+    }  # fmt: skip
+    assert fingerprint(tiny_model(seed=1))["sha256"] != known["sha256"]
+    for name, parameter in model.named_parameters():
+        index = (0,) * parameter.ndim
+        kept = parameter.data[index].clone()
+        with torch.no_grad():
+            parameter[index] += 0.5
+        seen = fingerprint(model)["sha256"] != known["sha256"]
+        assert seen == (name != "wav2vec2.masked_spec_embed"), name
+        with torch.no_grad():
+            parameter[index] = kept
+    assert fingerprint(model) == known
+
+
+def test_the_fingerprint_of_an_old_checkpoint(tiny_model, tmp_path):
+    """Old checkpoints store g and v under other names: the same base all the same."""
+    from transformers import AutoModelForCTC
+
+    model = tiny_model()
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "model.safetensors"
+    old = {
+        key.replace("parametrizations.weight.original0", "weight_g").replace(
+            "parametrizations.weight.original1", "weight_v"
+        ): tensor
+        for key, tensor in load_file(file).items()
+    }
+    assert any(key.endswith("weight_g") for key in old)
+    save_file(old, file, {"format": "pt"})
+    assert fingerprint(AutoModelForCTC.from_pretrained(tmp_path)) == fingerprint(model)
+
+
+def test_the_digest_does_not_depend_on_threads():
+    """A weight norm is folded with other roundings by other numbers of threads: adapters would be refused."""
+    threads, digests = torch.get_num_threads(), set()
+    try:
+        for number in (1, 2, 3):
+            torch.set_num_threads(number)
+            digests.add(load_base("mini").fingerprint["sha256"])
+    finally:
+        torch.set_num_threads(threads)
+    assert len(digests) == 1

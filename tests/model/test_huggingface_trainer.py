@@ -1,0 +1,96 @@
+"""README's lines: an attached model in transformers' own Trainer and pipeline, neither of them touched."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ia3_speech import attach, load_base
+from ia3_speech.data.audio import load_utterance
+from ia3_speech.data.kaldi import read
+from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.model.ia3 import vectors
+
+ROOT = Path(__file__).parents[2]
+CODE = re.search(r"```python\n(from transformers.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)[1]
+
+
+@pytest.mark.parametrize(
+    ("kind", "stable", "norm"), [("wav2vec2", True, "layer"), ("hubert", False, "group")]
+)
+def test_the_readmes_lines(tiny_model, processor, tmp_path, monkeypatch, capsys, kind, stable, norm):
+    tiny_model(kind, stable=stable, norm=norm, mask_time_length=2).save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    waves = [rng.standard_normal(n).astype(np.float32) for n in (9_000, 8_000, 12_000, 8_000)]
+    dataset = [
+        {"audio": waves[0], "text": "One two."},
+        {"audio": {"array": waves[1], "sampling_rate": 16_000}, "text": "No"},
+        {"audio": waves[2], "text": "yes, well"},
+        {"audio": waves[3], "text": "go"},
+    ]
+    assert len(CODE.split("base = ")[1].strip().splitlines()) <= 10
+    names = {"dataset": dataset, "wave": waves[0]}
+    exec(CODE.replace('"mini"', '"base"'), names)
+    model, base = names["model"], names["base"]
+    untouched = load_base("base").model
+    trained = vectors(model)
+    assert all(bool((vector.l != 1).any()) for vector in trained.values())
+    for name, parameter in untouched.named_parameters():
+        assert torch.equal(parameter, model.get_parameter(name)), name
+    (logits,) = base.logits([waves[0]])
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.lower() == greedy(logits, base.vocabulary)
+    # the same adapter, loaded into another copy
+    names["load_adapter"](untouched, "exp/hf/adapter")
+    assert all(torch.equal(v.l, trained[name].l) for name, v in vectors(untouched).items())
+
+
+def test_collate_normalises_and_pads(tiny_base):
+    base = tiny_base()
+    batch = base.collate([{"audio": np.ones(5), "text": "Ab"}, {"audio": np.arange(3), "text": "it's  so"}])
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
+    assert batch["labels"][0].tolist() == [3, 4, *[-100] * 5]
+    assert base.vocabulary.decode(batch["labels"][1].tolist()) == "it's so"
+    assert batch["input_values"].shape == (2, 5) and batch["input_values"][1, 3:].tolist() == [0, 0]
+
+
+def test_collate_takes_what_datasets_decodes_at_any_rate(tiny_base):
+    """datasets from 4 on gives a decoder, which has these two keys and is no dictionary."""
+
+    class Decoder:
+        def __getitem__(self, key):
+            return {"array": np.stack([np.ones(4_800), np.zeros(4_800)]), "sampling_rate": 48_000}[key]
+
+    base = tiny_base()
+    batch = base.collate([{"audio": Decoder(), "text": "?!"}, {"audio": np.ones(1_600), "text": "a"}])
+    assert batch["input_values"].shape == (2, 1_600) and bool(batch["attention_mask"].all())
+    assert batch["labels"].dtype == torch.long and batch["labels"].tolist() == [[-100], [3]]
+
+
+def test_the_shipped_base_works_without_us(base_folder, shared_data):
+    """AutoProcessor, from_pretrained and the pipeline, on real speech; the same text as ours."""
+    from transformers import AutoModelForCTC, AutoProcessor, pipeline
+
+    processor = AutoProcessor.from_pretrained(base_folder)
+    model = AutoModelForCTC.from_pretrained(base_folder)
+    assert type(model).__name__ == "Wav2Vec2ForCTC" and model.dtype == torch.float32
+    vocabulary = processor.tokenizer.get_vocab()
+    assert sorted(vocabulary, key=vocabulary.get) == ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
+    assert processor.tokenizer.pad_token_id == 0
+    assert processor.tokenizer.bos_token is None and processor.tokenizer.eos_token is None
+    assert processor.feature_extractor.do_normalize and processor.feature_extractor.return_attention_mask
+    assert (base_folder / "model.safetensors").stat().st_size <= 24_000_000
+    wave = load_utterance(next(iter(read(shared_data / "medical_notes/test"))))
+    said = pipeline(
+        "automatic-speech-recognition",
+        model,
+        tokenizer=processor.tokenizer,
+        feature_extractor=processor.feature_extractor,
+    )(wave)["text"]
+    base = load_base(base_folder)
+    attach(base.model)
+    assert said == greedy(base.logits([wave])[0], base.vocabulary) != ""

@@ -1,0 +1,313 @@
+"""ia3: places, the operation, identity at the start, liveness (`test_kinds` runs every kind of base)."""
+
+import copy
+
+import pytest
+import torch
+
+from ia3_speech import attach, detach, merge, unmerge
+from ia3_speech.model.architectures import PLACEMENTS
+from ia3_speech.model.base import fingerprint
+from ia3_speech.model.ia3 import (
+    AdapterError,
+    IA3Config,
+    all_places,
+    check_liveness,
+    is_attached,
+    is_merged,
+    places,
+    ranges,
+    trainable,
+    vectors,
+)
+from ia3_speech.model.parameter_count import size
+
+ALL = tuple(PLACEMENTS)
+
+
+def noise(samples: int = 8_000, rows: int = 1) -> torch.Tensor:
+    return torch.randn(rows, samples, generator=torch.Generator().manual_seed(1))
+
+
+@torch.no_grad()
+def logits(model, wave: torch.Tensor) -> torch.Tensor:
+    return model(wave).logits
+
+
+def shake(model, seed: int = 0) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for vector in vectors(model).values():
+            vector.l.copy_(torch.rand(vector.l.shape, generator=generator) + 0.5)
+
+
+# ---- identity, and back
+
+
+def test_vectors_of_ones_change_no_bit_and_leave_without_a_trace(tiny_model):
+    model = tiny_model()
+    before, names, digest = logits(model, noise()), list(model.state_dict()), fingerprint(model)
+    attach(model, IA3Config(ALL))
+    assert len(vectors(model)) == 3 * len(ALL)  # three layers, and three convolutions
+    assert torch.equal(logits(model, noise()), before)
+    shake(model)
+    assert not torch.allclose(logits(model, noise()), before, atol=1e-4)
+    assert fingerprint(model) == digest
+    detach(model)
+    assert torch.equal(logits(model, noise()), before)
+    assert list(model.state_dict()) == names and not is_attached(model)
+    assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+
+
+def test_the_formulas_of_the_paper(tiny_model):
+    """One layer computed by hand: l on keys and values after the bias, on the activation before W₂."""
+    model = attach(tiny_model(stable=True), IA3Config(("key", "value", "ffn"), "1"))
+    shake(model)
+    layer = model.wav2vec2.encoder.layers[1]
+    x = torch.randn(1, 7, 32)
+    key, value, ffn = (vector.l for vector in vectors(model).values())
+    attention, network, heads = layer.attention, layer.feed_forward, 4
+
+    def split(y):
+        return y.view(1, 7, heads, 8).transpose(1, 2)
+
+    def plain(linear, y):
+        return torch.nn.functional.linear(y, linear.weight, linear.bias)
+
+    k, v = split(plain(attention.k_proj, x) * key), split(plain(attention.v_proj, x) * value)
+    weights = ((split(plain(attention.q_proj, x)) / 8**0.5) @ k.transpose(2, 3)).softmax(-1)
+    by_hand = plain(attention.out_proj, (weights @ v).transpose(1, 2).reshape(1, 7, 32))
+    torch.testing.assert_close(attention(x)[0], by_hand)
+    inner = torch.nn.functional.gelu(plain(network.intermediate_dense, x)) * ffn
+    torch.testing.assert_close(network(x), plain(network.output_dense, inner))
+
+
+@pytest.mark.parametrize("placement", ["ffn_output", "attention_output"])
+def test_outputs_are_scaled_after_the_bias(tiny_model, placement):
+    model = attach(tiny_model(), IA3Config((placement,), "0"))
+    shake(model)
+    (vector,) = vectors(model).values()
+    module = model.get_submodule(vector.place.module)
+    x = torch.randn(1, 3, module.in_features)
+    torch.testing.assert_close(module(x), (x @ module.weight.T + module.bias) * vector.l)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_operation_multiplies_in_fp32_and_rounds_once(tiny_model, dtype):
+    model = attach(tiny_model(), IA3Config(("value",)))
+    shake(model)
+    vector = next(iter(vectors(model).values()))
+    x = torch.randn(2, 5, 32).to(dtype)
+    assert torch.equal(vector.scale(x), (x.float() * vector.l).to(dtype))
+    assert vector.scale(x).dtype == dtype
+
+
+def test_each_row_can_have_its_own_vector(tiny_model):
+    model = attach(tiny_model(norm="layer"), IA3Config(ALL))
+    singles = []
+    for seed in (1, 2):
+        shake(model, seed)
+        singles.append((logits(model, noise()), {n: v.l.detach().clone() for n, v in vectors(model).items()}))
+    for name, vector in vectors(model).items():
+        vector.rows = torch.stack([made[name] for _, made in singles])[:, None]
+        assert vector.rows.shape == (2, 1, vector.l.numel())
+    both = logits(model, noise().repeat(2, 1))
+    for row, (alone, _) in zip(both, singles, strict=True):
+        torch.testing.assert_close(row, alone[0], atol=1e-5, rtol=1e-4)
+
+
+def test_half_and_to_leave_the_vectors_in_fp32(tiny_model):
+    model = attach(tiny_model(), IA3Config(("key", "ffn")))
+    shake(model)
+    exact = {name: vector.l.detach().clone() for name, vector in vectors(model).items()}
+    model.half()
+    assert model.lm_head.weight.dtype == torch.float16
+    for name, vector in vectors(model).items():
+        assert vector.l.dtype == torch.float32 and torch.equal(vector.l, exact[name])
+
+
+def test_a_replica_takes_its_own_vectors(tiny_model):
+    """nn.DataParallel, which transformers' Trainer takes by itself on several GPUs, copies like this."""
+    model = attach(tiny_model(), check=False)
+    shake(model)
+    name, vector = next(iter(vectors(model).items()))
+    module = model.get_submodule(name.rpartition(".")[0])
+    replica, own = module._replicate_for_data_parallel(), vector._replicate_for_data_parallel()
+    for parameter in ("weight", "bias"):
+        setattr(replica, parameter, getattr(module, parameter))
+    own.l = torch.zeros_like(vector.l)
+    replica._modules = dict(module._modules) | {name.rpartition(".")[2]: own}
+    x = torch.randn(1, 5, 32)
+    assert bool(module(x).any()) and not bool(replica(x).any())
+
+
+def test_a_deep_copy_is_independent(tiny_model):
+    model = attach(tiny_model(), IA3Config(("key", "ffn")))
+    twin = copy.deepcopy(model)
+    before = logits(model, noise())
+    shake(twin)
+    assert torch.equal(logits(model, noise()), before)
+    assert not torch.allclose(logits(twin, noise()), before, atol=1e-4)
+
+
+# ---- what is trained
+
+
+def test_only_the_vectors_require_gradients(tiny_model):
+    model = attach(tiny_model(), IA3Config(("key", "value", "ffn")))
+    required = [p for p in model.parameters() if p.requires_grad]
+    assert {id(p) for p in required} == {id(p) for _, p in trainable(model)}
+    assert sum(p.numel() for p in required) == 3 * (32 + 32 + 48)
+    assert model.config.layerdrop == 0
+
+
+def test_detached_the_model_trains_as_it_did(tiny_model):
+    model = tiny_model(layerdrop=0.1)
+    model.lm_head.weight.requires_grad_(False)
+    wanting = {name for name, p in model.named_parameters() if p.requires_grad}
+    attach(model)
+    merge(model)
+    assert model.config.layerdrop == 0.1 and not any(p.requires_grad for p in model.parameters())
+    unmerge(model)
+    assert model.config.layerdrop == 0
+    detach(model)
+    assert model.config.layerdrop == 0.1
+    assert {name for name, p in model.named_parameters() if p.requires_grad} == wanting
+
+
+def test_attaching_in_inference_mode_works(tiny_model):
+    model = tiny_model()
+    with torch.inference_mode():
+        attach(model, IA3Config(("key", "ffn")))
+    model(torch.zeros(1, 16_000)).logits.sum().backward()
+    assert all(p.grad is not None for _, p in trainable(model))
+
+
+def test_a_compiled_model_is_the_model(tiny_model):
+    model = attach(tiny_model(), IA3Config(("key",)))
+    compiled = torch.compile(model)
+    assert vectors(compiled) == vectors(model)
+    merge(compiled)
+    assert is_merged(model) and is_merged(compiled)
+    unmerge(compiled)
+    assert not is_merged(model) and vectors(compiled) == vectors(model)
+
+
+def test_a_trained_head_gives_way_to_the_bases_own(tiny_model):
+    model = tiny_model().requires_grad_(False)
+    own = model.lm_head.weight.detach().clone()
+    attach(model, IA3Config(("key",), train_head=True))
+    assert [name for name, _ in trainable(model)][-2:] == ["lm_head.weight", "lm_head.bias"]
+    assert model.lm_head.weight.requires_grad
+    with torch.no_grad():
+        model.lm_head.weight.mul_(2)
+    detach(model)
+    assert torch.equal(model.lm_head.weight, own) and not model.lm_head.weight.requires_grad
+
+
+def test_the_table_before_training(tiny_model):
+    model = attach(tiny_model(), IA3Config(("ffn", "key", "value"), "0,2"))
+    base = sum(p.numel() for p in model.parameters()) - 224
+    share = [f"{n / base:.4%}" for n in (64, 64, 96, 224)]
+    assert size(model).table() == (
+        "placement  layers  numbers  share of the base\n"
+        f"key        0,2          64  {share[0]}\n"
+        f"value      0,2          64  {share[1]}\n"
+        f"ffn        0,2          96  {share[2]}\n"
+        f"all                    224  {share[3]} of {base:,}"
+    )
+
+
+def test_the_table_counts_convolutions_apart_from_layers(tiny_model):
+    model = attach(tiny_model(), IA3Config(("conv", "key"), "0,2"))
+    assert size(model).layers == [0, 2] and size(model).placements == {"key": 64, "conv": 48}
+    assert size(model).table().splitlines()[2].split()[:2] == ["conv", "48"]
+
+
+# ---- where
+
+
+@pytest.mark.parametrize(
+    ("layers", "numbers"),
+    [("all", [0, 1, 2]), ("0-1", [0, 1]), ("2", [2]), ("0,2", [0, 2]), ("1-2,0", [0, 1, 2])],
+)
+def test_ranges_of_layers(tiny_model, layers, numbers):
+    found = places(tiny_model(), IA3Config(("key",), layers))
+    assert [place.layer for place in found] == numbers
+
+
+@pytest.mark.parametrize("layers", ["3", "1-3", "2-1", "x", "-1", "0;1", ""])
+def test_layers_that_are_not_there(tiny_model, layers):
+    with pytest.raises(AdapterError, match="layers is"):
+        attach(tiny_model(), IA3Config(("key",), layers))
+
+
+@pytest.mark.parametrize(("numbers", "text"), [([], ""), ([3], "3"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")])
+def test_ranges_are_written_short(numbers, text):
+    assert ranges(numbers) == text
+
+
+def test_configurations_that_can_not_be_meant():
+    with pytest.raises(AdapterError, match=r"no placement keys \(there are key, value"):
+        IA3Config(("keys",))
+    with pytest.raises(AdapterError, match="nothing would be trained"):
+        IA3Config(())
+    assert IA3Config(("ffn", "key")) == IA3Config(("key", "ffn"))
+
+
+def test_attaching_twice_and_unknown_models(tiny_model):
+    model = attach(tiny_model())
+    with pytest.raises(AdapterError, match="already"):
+        attach(model)
+    with pytest.raises(AdapterError, match=r"Linear is of kind 'Linear'.*wav2vec2, hubert"):
+        attach(torch.nn.Linear(2, 2))
+
+
+# ---- liveness
+
+
+def test_every_placement_is_alive(tiny_model):
+    model = attach(tiny_model(), IA3Config(ALL), check=False)
+    check_liveness(model)
+    assert all(bool((vector.l == 1).all()) for vector in vectors(model).values())
+    assert len(all_places(model)) == 3 * len(ALL)
+
+
+def test_a_base_that_computes_around_a_module_is_refused_and_left_as_it_was(tiny_model):
+    """What some optimised models do: the weights are used, the module is never called, so no hook runs."""
+    model = tiny_model()
+    layer = model.wav2vec2.encoder.layers[1].feed_forward
+
+    def around(hidden):
+        inner = layer.intermediate_act_fn(layer.intermediate_dense(hidden))
+        return torch.nn.functional.linear(inner, layer.output_dense.weight, layer.output_dense.bias)
+
+    layer.forward = around
+    with pytest.raises(
+        AdapterError, match=r"1 of 9 IA³ vectors .*layers\.1\.feed_forward\.output_dense\.ia3_ffn "
+    ):
+        attach(model, IA3Config(("key", "value", "ffn")))
+    assert not is_attached(model) and not vectors(model)
+    attach(model, IA3Config(("key", "value")))
+
+
+def test_a_detached_gradient_is_found(tiny_model):
+    model = tiny_model()
+    attention = model.wav2vec2.encoder.layers[0].attention
+    attention.out_proj.forward = lambda x: torch.nn.functional.linear(
+        x.detach(), attention.out_proj.weight, attention.out_proj.bias
+    )
+    with pytest.raises(AdapterError, match=r"layers\.0\.attention\.k_proj\.ia3_key"):
+        attach(model, IA3Config(("key", "value"), "0"))
+    assert not is_attached(model)
+
+
+def test_the_proof_is_made_once_for_a_set_of_placements(tiny_model):
+    model = tiny_model()
+    runs = []
+    model.register_forward_pre_hook(lambda *_: runs.append(1))
+    for _ in range(2):
+        detach(attach(model, IA3Config(("key",))))
+    assert len(runs) == 2  # one without, one with the drawn vectors
+    detach(attach(model, IA3Config(("value",))))
+    assert len(runs) == 4

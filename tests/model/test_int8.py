@@ -1,0 +1,94 @@
+"""int8: a rounded base is a base like any other: vectors start as nothing, train, and rows stay apart."""
+
+import logging
+
+import pytest
+import torch
+from tiny_kinds import TINY, tiny
+from torch import nn
+
+from ia3_speech import attach, load_adapter, load_base, save_adapter
+from ia3_speech.adapters.merge import merge
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.recognizer import load_recogniser
+from ia3_speech.model import ia3
+from ia3_speech.model.ia3 import AdapterError, kind_of, layers_of
+from ia3_speech.model.int8 import Int8Linear, quantise
+
+KINDS = [name for name in TINY if not name.startswith("wavlm")]
+
+
+def rounded(name: str) -> nn.Module:
+    model = tiny(name)
+    return quantise(model, layers_of(model)[1])
+
+
+def test_a_linear_layer_in_int8():
+    torch.manual_seed(0)
+    linear = nn.Linear(96, 40)
+    x = torch.randn(3, 7, 96, requires_grad=True)
+    exact, low = linear(x), Int8Linear(linear)
+    output = low(x)
+    assert 0 < (output - exact).norm() / exact.norm() < 0.02
+    assert torch.equal(low(x[1:2, 3:4]), output[1:2, 3:4])  # neither rows nor frames share a scale
+    exact_gradient, gradient = (torch.autograd.grad(y.square().sum(), x)[0] for y in (exact, output))
+    assert torch.cosine_similarity(gradient.flatten(), exact_gradient.flatten(), dim=0) > 0.999
+    assert low.weight.dtype == torch.int8 and low.weight.shape == (40, 96)
+    assert torch.equal(low(torch.zeros(1, 96))[0], linear.bias)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_identity_and_gradients_on_every_kind(name):
+    """`attach` runs the liveness check, by which every vector gets a gradient through the rounded weights."""
+    model = rounded(name)
+    noise = kind_of(model).probe(model.config)
+    with torch.no_grad():
+        plain, exact = model(**noise).logits, tiny(name)(**noise).logits
+    assert 0 < (plain - exact).norm() / exact.norm() < 0.2
+    attach(model, ia3.IA3Config(("key", "value", "ffn", "attention_output")))
+    with torch.no_grad():
+        assert torch.equal(model(**noise).logits, plain)
+
+
+def test_an_adapter_learns_on_a_rounded_base():
+    model = attach(rounded("wav2vec2-stable"))
+    noise = kind_of(model).probe(model.config) | {"labels": torch.tensor([[5, 6, 7, 8]])}
+    optimiser = torch.optim.Adam([vector for _, vector in ia3.trainable(model)], lr=0.05)
+    losses = []
+    for _ in range(12):
+        loss = model(**noise).loss
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.96 * losses[0]
+
+
+def test_its_adapter_is_for_the_base_in_any_precision(tiny_folder, tmp_path, caplog):
+    base = load_base(tiny_folder, dtype="int8")
+    assert base.fingerprint["dtype"] == "int8"
+    assert base.fingerprint["sha256"] != load_base(tiny_folder).fingerprint["sha256"]
+    waves = [torch.randn(n).numpy() for n in (8_000, 5_000)]
+    alone = [base.logits([wave])[0] for wave in waves]
+    for row, own in zip(base.logits(waves), alone, strict=True):
+        torch.testing.assert_close(row, own, rtol=1e-5, atol=1e-5)
+    attach(base.model)
+    with torch.no_grad():
+        for _, vector in ia3.trainable(base.model):
+            vector.mul_(1.5)
+    with pytest.raises(AdapterError, match="quantised or parametrised: merge on the base in float32"):
+        merge(base.model)
+    save_adapter(base.model, tmp_path / "a", base=base)
+    with caplog.at_level(logging.INFO):
+        load_adapter(load_base(tiny_folder).model, tmp_path / "a")
+    assert "compared by architecture and sizes alone" in caplog.text
+    recogniser = load_recogniser(tiny_folder, tmp_path / "a", dtype="int8")
+    assert isinstance(recogniser.base.model.wav2vec2.encoder.layers[0].attention.k_proj, Int8Linear)
+
+
+def test_what_cannot_be_rounded_is_refused():
+    with pytest.raises(UserError, match="WavLM's attention hands its raw weights on"):
+        rounded("wavlm")
+    model = tiny("wav2vec2").half()
+    with pytest.raises(UserError, match=r"int8 is for float32 on the CPU, and this base is torch\.float16"):
+        quantise(model, layers_of(model)[1])

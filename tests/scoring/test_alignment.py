@@ -1,0 +1,128 @@
+"""Alignment: every rule's promise by property, and its ties by exact cases."""
+
+import math
+from functools import cache
+
+import jiwer
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ia3_speech.scoring.alignment import (
+    ALIGN_TEXT,
+    COMPUTE_WER,
+    SCLITE,
+    Errors,
+    align,
+    count,
+    edit_distance,
+    operation,
+)
+
+WORDS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=9)
+RULES = pytest.mark.parametrize(
+    "rule", [COMPUTE_WER, ALIGN_TEXT, SCLITE], ids=["compute-wer", "align-text", "sclite"]
+)
+
+
+def forward_counts(reference, hypothesis):
+    """compute-wer: counts carried forward, hypothesis words outside, reference words inside.
+
+    Returns (cost, insertions, deletions, substitutions); independent of alignment.py's walk backwards.
+    """
+    row = [(n, 0, n, 0) for n in range(len(reference) + 1)]
+    for heard in hypothesis:
+        cost, ins, dele, sub = row[0]
+        new = [(cost + 1, ins + 1, dele, sub)]
+        for position, word in enumerate(reference, start=1):
+            wrong = int(word != heard)
+            match, delete, insert = row[position - 1][0] + wrong, new[-1][0] + 1, row[position][0] + 1
+            if match < insert and match < delete:
+                _, ins, dele, sub = row[position - 1]
+                new.append((match, ins, dele, sub + wrong))
+            elif delete < insert:
+                _, ins, dele, sub = new[-1]
+                new.append((delete, ins, dele + 1, sub))
+            else:
+                _, ins, dele, sub = row[position]
+                new.append((insert, ins + 1, dele, sub))
+        row = new
+    return row[-1]
+
+
+def cheapest(reference, hypothesis, rule):
+    """The cost of the best alignment, by the definition."""
+
+    @cache
+    def cost(r, h):
+        if r == 0 or h == 0:
+            return r * rule.deletion + h * rule.insertion
+        wrong = rule.substitution * (reference[r - 1] != hypothesis[h - 1])
+        return min(
+            cost(r - 1, h - 1) + wrong, cost(r - 1, h) + rule.deletion, cost(r, h - 1) + rule.insertion
+        )
+
+    return cost(len(reference), len(hypothesis))
+
+
+@RULES
+@given(reference=WORDS, hypothesis=WORDS)
+def test_an_alignment_keeps_both_sides_and_is_cheapest(rule, reference, hypothesis):
+    pairs = align(reference, hypothesis, rule)
+    assert [word for word, _ in pairs if word is not None] == reference
+    assert [word for _, word in pairs if word is not None] == hypothesis
+    price = {"C": 0, "S": rule.substitution, "I": rule.insertion, "D": rule.deletion}
+    assert sum(price[operation(pair)] for pair in pairs) == cheapest(reference, hypothesis, rule)
+
+
+@given(reference=WORDS, hypothesis=WORDS)
+def test_counts_are_kaldis_and_their_total_is_jiwers(reference, hypothesis):
+    errors = count(reference, hypothesis)
+    cost, ins, dele, sub = forward_counts(reference, hypothesis)
+    assert (errors.insertions, errors.deletions, errors.substitutions) == (ins, dele, sub)
+    assert errors.total == cost
+    found = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
+    assert errors.total == found.substitutions + found.deletions + found.insertions
+    assert errors.words == len(reference)
+    assert errors.wrong == (reference != hypothesis)
+
+
+@given(reference=st.text("ab ", max_size=12), hypothesis=st.text("ab ", max_size=12))
+def test_edit_distance_of_characters(reference, hypothesis):
+    assert edit_distance(reference, hypothesis) == cheapest(reference, hypothesis, COMPUTE_WER)
+
+
+def test_ties_as_kaldi_and_sclite_break_them():
+    reference, hypothesis = ["a", "b"], ["b", "c"]
+    assert align(reference, hypothesis, COMPUTE_WER) == [("a", None), ("b", "b"), (None, "c")]
+    assert align(reference, hypothesis, ALIGN_TEXT) == [("a", "b"), ("b", "c")]
+    assert align(reference, hypothesis, SCLITE) == [("a", None), ("b", "b"), (None, "c")]
+    reference, hypothesis = ["x", "a", "y"], ["y", "a", "x"]
+    assert align(reference, hypothesis, ALIGN_TEXT) == [("x", "y"), ("a", "a"), ("y", "x")]
+    reference, hypothesis = ["a", "b", "c", "d"], ["c", "d", "a", "b"]
+    assert [operation(pair) for pair in align(reference, hypothesis, ALIGN_TEXT)] == list("SSSS")
+    assert [operation(pair) for pair in align(reference, hypothesis, SCLITE)] == list("DDCCII")
+
+
+def test_nothing_to_align():
+    assert align([], []) == []
+    assert align(["a"], []) == [("a", None)]
+    assert align([], ["a"]) == [(None, "a")]
+    assert count([], []) == Errors(utterances=1)
+    assert math.isnan(count([], ["a"]).wer)
+    assert count([], ["a"]).total == 1
+    assert math.isnan(Errors().ser)
+
+
+def test_errors_add_up():
+    total = count(["a", "b"], ["a"]) + count(["c"], ["c", "d"]) + count([], [])
+    assert total == Errors(words=3, insertions=1, deletions=1, substitutions=0, utterances=3, wrong=2)
+    assert total.wer == pytest.approx(2 / 3)
+    assert total.ser == pytest.approx(2 / 3)
+
+
+def test_a_long_recording_is_aligned():
+    reference = [str(n % 97) for n in range(3000)]
+    hypothesis = [word for n, word in enumerate(reference) if n % 10]
+    errors = count(reference, hypothesis)
+    assert (errors.insertions, errors.deletions, errors.substitutions) == (0, 300, 0)

@@ -1,0 +1,216 @@
+# ruff: noqa: E501 (Kaldi's lines are as long as they are)
+"""Kaldi's files to the byte: against the frozen outputs of Kaldi's scripts, and small cases written out."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ia3_speech.cli import UserError
+from ia3_speech.scoring import kaldi_files as scoring_kaldi
+from ia3_speech.scoring.alignment import Errors, align, count
+
+REFERENCE = Path(__file__).parents[3] / "shared/reference/kaldi_scoring"
+frozen = pytest.mark.skipif(not REFERENCE.is_dir(), reason="Kaldi's frozen outputs (../shared) are not here")
+
+SAID = {"s1-u1": "a b", "s1-u2": "one two three", "s2-u3": "yes", "s2-u4": "", "s2-u5": "long words here"}
+HEARD = {"s1-u1": "b c", "s1-u2": "", "s2-u3": "oh yes yes", "s2-u4": "", "s2-u5": "long words here"}
+UTT2SPK = {utterance: utterance[:2] for utterance in SAID}
+
+
+def aligned(said, heard):
+    return {
+        utterance: align(text.split(), heard.get(utterance, "").split()) for utterance, text in said.items()
+    }
+
+
+def counted(said, heard):
+    return sum((count(said[u].split(), heard.get(u, "").split()) for u in said), Errors())
+
+
+@pytest.fixture(scope="module")
+def kaldi():
+    texts = {name: scoring_kaldi.read_text(REFERENCE / name) for name in ("text", "hyp", "utt2spk")}
+    expected = {name: (REFERENCE / name).read_bytes() for name in ("wer", "per_utt", "per_spk", "ops")}
+    return texts, expected
+
+
+@frozen
+def test_kaldis_frozen_files_to_the_byte(kaldi):
+    texts, expected = kaldi
+    pairs = aligned(texts["text"], texts["hyp"])
+    assert scoring_kaldi.wer_report(counted(texts["text"], texts["hyp"]), 0).encode() == expected["wer"]
+    assert scoring_kaldi.per_utt(pairs).encode() == expected["per_utt"]
+    assert scoring_kaldi.per_spk(pairs, texts["utt2spk"]).encode() == expected["per_spk"]
+    assert scoring_kaldi.ops(pairs).encode() == expected["ops"]
+    assert scoring_kaldi.format_text(texts["hyp"]).encode() == (REFERENCE / "hyp").read_bytes()
+
+
+def test_wer_lines():
+    assert scoring_kaldi.wer_report(counted(SAID, HEARD), 0) == (
+        "%WER 77.78 [ 7 / 9, 3 ins, 4 del, 0 sub ]\n%SER 60.00 [ 3 / 5 ]\nScored 5 sentences, 0 not present in hyp.\n"
+    )
+
+
+def test_a_missing_hypothesis_is_deleted_and_said():
+    report = scoring_kaldi.wer_report(counted({"u": "a b c"}, {}), 1)
+    assert report == (
+        "%WER 100.00 [ 3 / 3, 0 ins, 3 del, 0 sub ] [PARTIAL]\n"
+        "%SER 100.00 [ 1 / 1 ]\n"
+        "Scored 1 sentences, 1 not present in hyp.\n"
+    )
+    assert scoring_kaldi.best_wer(report, "exp/decode/wer_1_0.0") == (
+        "%WER 100.00 [ 3 / 3, 0 ins, 3 del, 0 sub ] [PARTIAL] exp/decode/wer_1_0.0\n"
+    )
+
+
+def test_the_wer_of_nothing_is_not_a_number():
+    assert scoring_kaldi.wer_report(counted({"u": ""}, {"u": "x"}), 0) == (
+        "%WER nan [ 1 / 0, 1 ins, 0 del, 0 sub ]\n"
+        "%SER 100.00 [ 1 / 1 ]\n"
+        "Scored 1 sentences, 0 not present in hyp.\n"
+    )
+
+
+def test_halves_are_rounded_as_in_single_precision():
+    # 100·1609/20000 is 8.045, in double precision below the half and in single precision above it
+    assert f"{100 * 1609 / 20000:.2f}" == "8.04"
+    assert scoring_kaldi.wer_report(Errors(words=20000, deletions=1609), 0).startswith("%WER 8.05 [")
+
+
+def test_per_utt():
+    assert scoring_kaldi.per_utt(aligned(SAID, HEARD)) == (
+        "s1-u1 ref  a  b\n"
+        "s1-u1 hyp  b  c\n"
+        "s1-u1 op   S  S\n"
+        "s1-u1 #csid 0 2 0 0\n"
+        "s1-u2 ref  one  two  three\n"
+        "s1-u2 hyp  ***  ***   *** \n"
+        "s1-u2 op    D    D     D  \n"
+        "s1-u2 #csid 0 0 0 3\n"
+        "s2-u3 ref  ***  ***  yes\n"
+        "s2-u3 hyp   oh  yes  yes\n"
+        "s2-u3 op    I    I    C \n"
+        "s2-u3 #csid 1 0 2 0\n"
+        "s2-u4 ref  \n"
+        "s2-u4 hyp  \n"
+        "s2-u4 op   \n"
+        "s2-u4 #csid 0 0 0 0\n"
+        "s2-u5 ref  long  words  here\n"
+        "s2-u5 hyp  long  words  here\n"
+        "s2-u5 op     C     C      C \n"
+        "s2-u5 #csid 3 0 0 0\n"
+    )
+
+
+def test_per_spk():
+    assert scoring_kaldi.per_spk(aligned(SAID, HEARD), UTT2SPK) == (
+        "SPEAKER         id       #SENT      #WORD       Corr        Sub        Ins        Del        Err      S.Err\n"
+        "s1              raw          2          5          0          2          0          3          5          2\n"
+        "s1              sys          2          5       0.00      40.00       0.00      60.00     100.00     100.00\n"
+        "s2              raw          3          4          4          0          2          0          2          1\n"
+        "s2              sys          3          4     100.00       0.00      50.00       0.00      50.00      33.33\n"
+        "SUM             raw          5          9          4          2          2          3          7          3\n"
+        "SUM             sys          5          9      44.44      22.22      22.22      33.33      77.78      60.00\n"
+    )
+
+
+def test_per_spk_without_words_has_no_percentages_and_a_long_name_widens_its_column():
+    assert scoring_kaldi.per_spk({"u": align([], ["x"])}, {"u": "a-speaker-of-twenty1"}) == (
+        "SPEAKER              id       #SENT      #WORD       Corr        Sub        Ins        Del        Err"
+        "      S.Err\n"
+        "a-speaker-of-twenty1 raw          1          0          0          0          1          0          1"
+        "          1\n"
+        "SUM                  raw          1          0          0          0          1          0          1"
+        "          1\n"
+    )
+
+
+def test_ops():
+    assert scoring_kaldi.ops(aligned(SAID, HEARD)) == (
+        "correct        here     here    1\n"
+        "correct        long     long    1\n"
+        "correct       words    words    1\n"
+        "correct         yes      yes    1\n"
+        "deletion        one      ***    1\n"
+        "deletion      three      ***    1\n"
+        "deletion        two      ***    1\n"
+        "insertion       ***       oh    1\n"
+        "insertion       ***      yes    1\n"
+        "substitution      a        b    1\n"
+        "substitution      b        c    1\n"
+    )
+    assert scoring_kaldi.ops({"u": []}) == ""
+
+
+@pytest.mark.skipif(
+    "GNU" not in subprocess.getoutput("sort --version"), reason="needs GNU sort, as Kaldi does"
+)
+def test_ops_are_in_the_order_of_gnu_sort():
+    said = {"u1": "é e ë ez è é Ez -e éz 'e e_ naïve nave", "u2": "é é e ez ez naïve nave"}
+    text = scoring_kaldi.ops(
+        aligned(said, {"u1": "e é ë ez e é ez -e ez e e_ nave naïve", "u2": "é e e ez é x x y"})
+    )
+    command = [shutil.which("sort"), "-b", "-i", "-k", "1,1", "-k", "4,4rn", "-k", "2,2", "-k", "3,3"]
+    done = subprocess.run(command, input=text.encode(), capture_output=True, check=True, env={"LC_ALL": "C"})
+    assert text.encode() == done.stdout
+
+
+def test_trn():
+    rows = [("u1", "s1", "a b"), ("s2-u2", "s2", "")]
+    assert scoring_kaldi.trn(rows) == "a b (s1-u1)\n(s2-s2-u2)\n"
+
+
+def test_reading_text(tmp_path):
+    file = tmp_path / "text"
+    file.write_bytes(b"u1 a  b\nu2\nu3\tc d \n")
+    assert scoring_kaldi.read_text(file) == {"u1": "a  b", "u2": "", "u3": "c d"}
+    file.write_bytes(b"")
+    assert scoring_kaldi.read_text(file) == {}
+    for content, message in (
+        (b"u1 a\nu1 b\n", r"text:2: utterance u1 occurs twice"),
+        (b"u1 a\n\nu2 b\n", r"text:2: an empty line"),
+        (b"u1 \xff\n", r"text: not UTF-8"),
+    ):
+        file.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            scoring_kaldi.read_text(file)
+    with pytest.raises(UserError, match="absent: no such file"):
+        scoring_kaldi.read_text(tmp_path / "absent")
+
+
+def executable(path, script):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(script)
+    path.chmod(0o755)
+    return path
+
+
+def test_hooks_are_found_in_kaldis_order(tmp_path):
+    local = tmp_path / "local"
+    assert scoring_kaldi.filter_for("ref", local) is None
+    output = executable(local / "wer_output_filter", "#!/bin/sh\ncat\n")
+    assert scoring_kaldi.filter_for("ref", local) == scoring_kaldi.filter_for("hyp", local) == output
+    own = executable(local / "wer_hyp_filter", "#!/bin/sh\ncat\n")
+    assert scoring_kaldi.filter_for("hyp", local) == own
+    assert scoring_kaldi.filter_for("ref", local) == output
+    own.chmod(0o644)
+    assert scoring_kaldi.filter_for("hyp", local) == output
+
+
+def test_a_hook_rewrites_and_drops_lines(tmp_path):
+    hook = executable(tmp_path / "local/wer_output_filter", "#!/bin/sh\nsed 's/ uh//g' | grep -v ^u2\n")
+    assert scoring_kaldi.run_filter(hook, {"u1": "uh yes uh", "u2": "no", "u3": ""}) == {
+        "u1": "yes",
+        "u3": "",
+    }
+
+
+def test_a_failing_hook_is_named(tmp_path):
+    hook = executable(tmp_path / "local/wer_ref_filter", "#!/bin/sh\necho no luck >&2\nexit 3\n")
+    with pytest.raises(UserError, match=r"wer_ref_filter: failed with exit code 3: no luck"):
+        scoring_kaldi.run_filter(hook, {"u": "a"})
+    hook = executable(tmp_path / "local/wer_ref_filter", "#!/no/such/interpreter\n")
+    with pytest.raises(UserError, match=r"wer_ref_filter: cannot be run"):
+        scoring_kaldi.run_filter(hook, {"u": "a"})

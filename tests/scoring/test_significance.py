@@ -1,0 +1,175 @@
+"""Intervals and tests: against real sc_stats, against what is known in theory, and exact strings."""
+
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ia3_speech.scoring.significance import (
+    BootCI,
+    Mapsswe,
+    UtteranceBootstrap,
+    add_up,
+    interval,
+    mapsswe,
+    ratio,
+    resample,
+    segment_errors,
+    standard_error,
+    utterance_bootstrap,
+)
+
+REFERENCE = Path(__file__).parents[3] / "shared/reference/mapsswe"
+EXPECTED = REFERENCE / "expected.json"
+
+
+def trn(path):
+    lines = path.read_text().splitlines()
+    return [re.sub(r"\(\S+\)$", "", line).split() for line in lines]
+
+
+@pytest.mark.skipif(not EXPECTED.is_file(), reason="the numbers of sc_stats (../shared) are not here")
+@pytest.mark.parametrize("case", ["case1", "case2"])
+def test_mapsswe_is_that_of_sc_stats(case):
+    expected = json.loads(EXPECTED.read_text())[case]
+    reference, a, b = (trn(REFERENCE / f"{case}.{side}.trn") for side in ("ref", "a", "b"))
+    found = mapsswe(reference, a, b)
+    assert found.segments == expected["segments"]
+    for name in ("mean", "std_dev", "z"):
+        assert round(getattr(found, name), 3) == expected[name]
+    assert (found.p < 0.05) == expected["different_at_95"]
+    errors = [pair for texts in zip(reference, a, b, strict=True) for pair in segment_errors(*texts)]
+    assert sum(one for one, _ in errors) == expected["errors_a"]
+    assert sum(other for _, other in errors) == expected["errors_b"]
+
+
+def segments(reference, a, b):
+    return list(segment_errors(reference.split(), a.split(), b.split()))
+
+
+def test_a_segment_ends_after_two_words_that_both_got_right():
+    assert segments("a b c d e f", "x b c d e y", "a b c d e f") == [(1, 0), (1, 0)]
+    assert segments("a b c d", "x b y d", "a b c d") == [(2, 0)]  # one good word is not enough
+    assert segments("a b c d e", "x b c d e", "a b z d e") == [(1, 1)]  # both must have got it right
+    assert segments("a b c d e", "x b uh c d e", "a b c d e") == [(2, 0)]  # nor with an insertion between
+    assert segments("a b", "a b", "a b") == []
+    assert segments("a b", "a b", "a b uh") == [(0, 1)]  # sc_stats, too, counts what is inserted at the end
+    assert segments("", "x", "") == [(1, 0)]
+
+
+def test_mapsswe_by_hand():
+    found = mapsswe([["a"], ["b"], ["c"], ["d"]], [["x"], ["x"], ["c"], ["x"]], [["a"], ["b"], ["x"], ["x"]])
+    # differences 1, 1, −1, 0: mean 1/4, sd √(11/12), z = 1/4 / (sd/2)
+    assert found.segments == 4
+    assert found.mean == pytest.approx(0.25)
+    assert found.std_dev == pytest.approx(math.sqrt(11 / 12))
+    assert found.z == pytest.approx(0.5 / math.sqrt(11 / 12))
+    assert found.p == pytest.approx(0.6015081, abs=1e-6)
+
+
+def test_mapsswe_without_a_spread():
+    assert mapsswe([], [], []) == Mapsswe(0, 0.0, 0.0, 0.0, 1.0)
+    assert mapsswe([["a"]], [["a"]], [["a"]]) == Mapsswe(0, 0.0, 0.0, 0.0, 1.0)
+    assert mapsswe([["a"]], [["b"]], [["a"]]) == Mapsswe(1, 1.0, 0.0, 0.0, 1.0)
+    assert mapsswe([["a"]] * 3, [["b"]] * 3, [["a"]] * 3) == Mapsswe(3, 1.0, 0.0, 0.0, 1.0)
+    with pytest.raises(ValueError):
+        mapsswe([["a"]], [["a"]], [])
+
+
+def test_mapsswe_changes_sign_with_the_order():
+    reference = [list("abcdef")] * 5
+    a, b = [list("abxdef"), list("abcde")] * 2 + [list("f")], [list("abcdef")] * 5
+    one, other = mapsswe(reference, a, b), mapsswe(reference, b, a)
+    assert one.z == -other.z > 0
+    assert one.p == other.p
+
+
+def test_draws_are_seeded_and_columns_share_them():
+    columns = {"one": np.arange(50), "same": np.arange(50), "count": np.ones(50)}
+    drawn = resample(columns, 300, seed=7)
+    assert drawn["one"].shape == (300,)
+    assert np.array_equal(drawn["one"], drawn["same"])
+    assert np.all(drawn["count"] == 50)
+    assert np.array_equal(drawn["one"], resample(columns, 300, seed=7)["one"])
+    assert not np.array_equal(drawn["one"], resample(columns, 300, seed=8)["one"])
+
+
+def test_draws_have_the_spread_of_theory():
+    values = np.random.default_rng(0).normal(size=400)
+    means = resample({"x": values}, 20_000)["x"] / len(values)
+    assert means.mean() == pytest.approx(values.mean(), abs=0.002)
+    assert means.std() == pytest.approx(values.std() / 20, rel=0.03)
+
+
+def test_many_units_are_drawn_in_pieces():
+    drawn = resample({"x": np.ones(3000), "y": np.arange(3000)}, 1000)
+    assert np.all(drawn["x"] == 3000)
+    assert len(set(drawn["y"])) > 990  # each piece has draws of its own
+
+
+def test_clusters_add_up_in_order_of_appearance():
+    sums = add_up({"errors": np.array([1, 2, 4, 8]), "words": np.array([1, 1, 1, 1])}, ["b", "a", "b", "c"])
+    assert sums["errors"].tolist() == [5, 2, 8]
+    assert sums["words"].tolist() == [2, 1, 1]
+
+
+def test_speakers_give_a_wider_interval_than_utterances():
+    # one speaker in two is all wrong: a rate over n such units has a deviation of √(¼ / n)
+    errors = np.repeat(np.tile([0, 1], 10), 20)
+    columns = {"errors": errors, "words": np.ones(400)}
+
+    def width(clusters):
+        drawn = resample(add_up(columns, clusters), 5000)
+        low, high = interval(ratio(drawn["errors"], drawn["words"]))
+        return high - low
+
+    speakers = np.repeat(np.arange(20), 20).tolist()
+    assert width(speakers) == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 20), rel=0.1)
+    assert width(range(400)) == pytest.approx(2 * 1.96 * math.sqrt(0.25 / 400), rel=0.1)
+
+
+def test_an_interval_of_nothing():
+    assert interval(np.array([math.nan, math.nan])) is None
+    assert interval(np.array([math.nan, 0.5, 0.5])) == (0.5, 0.5)
+    assert np.isnan(ratio(np.array([1.0, 0.0]), np.zeros(2))).all()
+    assert interval(ratio(*resample({"errors": np.array([]), "words": np.array([])}, 10).values())) is None
+
+
+def test_wer_bootci_lines():
+    alone = UtteranceBootstrap(BootCI(0.13451, 0.02))
+    assert str(alone) == "Set1: %WER 13.45 95% Conf Interval [ 11.45, 15.45 ]\n"
+    both = UtteranceBootstrap(BootCI(0.11, 0.03), baseline=BootCI(0.5, 0.0625), improvement=0.98765)
+    assert str(both) == (
+        "Set1: %WER 50.00 95% Conf Interval [ 43.75, 56.25 ]\n"
+        "Set2: %WER 11.00 95% Conf Interval [ 8.00, 14.00 ]\n"
+        "Probability of Set2 improving Set1: 98.77\n"
+    )
+
+
+def test_the_standard_error_is_the_bootstraps():
+    draw = np.random.default_rng(0)
+    words = draw.integers(1, 20, 300)
+    errors = draw.binomial(words, draw.beta(2, 5, 300))
+    drawn = utterance_bootstrap(errors, words).system.margin / 1.96
+    assert standard_error(errors, words) == pytest.approx(drawn, rel=0.03)
+    assert standard_error([1, 2], [2, 4]) == 0  # every utterance has the same rate
+    assert math.isnan(standard_error([], []))
+
+
+def test_kaldis_bootstrap_over_utterances():
+    errors = np.tile([0, 1, 2, 3], 100)
+    words = np.full(400, 10)
+    found = utterance_bootstrap(errors, words, errors + 1)
+    assert found.system.wer == pytest.approx(0.15, abs=0.0005)
+    assert found.system.margin == pytest.approx(1.96 * errors.std() / 10 / 20, rel=0.05)
+    assert found.baseline.wer == pytest.approx(0.25, abs=0.0005)
+    assert found.improvement == 1.0
+    assert utterance_bootstrap(errors, words, errors).improvement == 0.0  # equal is no improvement
+    assert utterance_bootstrap(errors, words).baseline is None
+
+
+def test_kaldis_bootstrap_of_nothing():
+    assert str(utterance_bootstrap([1], [0])) == "Set1: %WER nan 95% Conf Interval [ nan, nan ]\n"
