@@ -41,7 +41,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def stranger(folder: Path | str, ours: Callable[[Path], bool]) -> str | None:
+def unexpected_file(folder: Path | str, ours: Callable[[Path], bool]) -> str | None:
     """The name of something in `folder` that isn't ours and that replacing the folder would delete.
 
     What is hidden doesn't count (.DS_Store, the Hub's .cache), but for a clone's history.

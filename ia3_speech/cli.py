@@ -146,7 +146,7 @@ def parser_class() -> type:
     return Parser
 
 
-KINDS = {
+ARCHITECTURES = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -163,7 +163,11 @@ def in_words(message: str) -> str:
     flag = as_typed(f"--{found[1].rpartition('.')[2]}")
     if choices := re.search(r"Literal\[(.*?)\]", found[2]):
         return f"{flag}: {found[3]!r} is none of {choices[1].replace(chr(39), '')}"
-    kinds = [KINDS[name] for name in dict.fromkeys(re.findall(r"<class '(\w+)'>", found[2])) if name in KINDS]
+    kinds = [
+        ARCHITECTURES[name]
+        for name in dict.fromkeys(re.findall(r"<class '(\w+)'>", found[2]))
+        if name in ARCHITECTURES
+    ]
     return f"{flag}: {found[3]!r} is not {' or '.join(kinds)}" if kinds else message
 
 

@@ -32,7 +32,7 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, BadAudio, listed, load_all
 from ia3_speech.data.kaldi import DataDir, Utterance, read
-from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recogniser, load_recogniser
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.kaldi_files import format_text, trn
 
@@ -52,7 +52,7 @@ class Decoding:
 
 
 def decode(
-    recogniser: Recogniser,
+    recognizer: Recognizer,
     utterances: Sequence[Utterance],
     *,
     on_error: Literal["fail", "skip"] = "skip",
@@ -70,7 +70,7 @@ def decode(
     from tqdm import tqdm
 
     started = time.perf_counter()
-    options = {"minimum_samples": recogniser.base.minimum_samples, "allow_pipes": allow_pipes}
+    options = {"minimum_samples": recognizer.base.minimum_samples, "allow_pipes": allow_pipes}
     if on_error == "fail":
         for _ in load_all(utterances, on_error="fail", progress=progress, **options):
             pass
@@ -81,7 +81,7 @@ def decode(
         disable=None if progress else True,
     ) as bar:  # fmt: skip
         for pool in pools(waves):
-            texts = recogniser.texts([wave for _, wave in pool], lambda waves, _: bar.update(waves))
+            texts = recognizer.texts([wave for _, wave in pool], lambda waves, _: bar.update(waves))
             for (utterance, wave), text in zip(pool, texts, strict=True):
                 result.texts[utterance.id] = text
                 result.audio_seconds += len(wave) / SAMPLE_RATE
@@ -119,14 +119,14 @@ def write(result: Decoding, utterances: Sequence[Utterance], folder: Path, recor
     write_json(folder / "decode.json", record)
 
 
-def record_of(recogniser: Recogniser, result: Decoding, data: Path) -> dict[str, Any]:
+def record_of(recognizer: Recognizer, result: Decoding, data: Path) -> dict[str, Any]:
     """The contents of decode.json, schema 1."""
-    base = recogniser.base
+    base = recognizer.base
     return {
         "schema": 1,
         "data": str(data),
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
-        "adapter": adapter_record(recogniser),
+        "adapter": adapter_record(recognizer),
         "search": "greedy",
         "normalize": "none",
         "utterances": len(result.texts),
@@ -135,8 +135,8 @@ def record_of(recogniser: Recogniser, result: Decoding, data: Path) -> dict[str,
         "audio_seconds": round(result.audio_seconds, 3),
         "seconds": round(result.seconds, 3),
         "real_time_factor": round(result.seconds / result.audio_seconds, 4) if result.audio_seconds else None,
-        "batch_seconds": recogniser.batch_seconds,
-        "max_seconds": recogniser.max_seconds,
+        "batch_seconds": recognizer.batch_seconds,
+        "max_seconds": recognizer.max_seconds,
         **surroundings(base, "decode"),
     }
 
@@ -154,7 +154,7 @@ def surroundings(base: Base, module: str) -> dict[str, Any]:
     }
 
 
-def adapter_record(recogniser: Recogniser) -> dict[str, Any] | None:
+def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
     """An adapter's name, path and digest; a sum's name, and those of its terms with their weights."""
     parts = [
         {
@@ -163,10 +163,10 @@ def adapter_record(recogniser: Recogniser) -> dict[str, Any] | None:
             "sha256": store.weights_sha256(term.folder),
             "weight": term.weight,
         }
-        for term in recogniser.adapter
+        for term in recognizer.adapter
     ]
-    if not is_one(recogniser.adapter):
-        return {"name": recogniser.name, "terms": parts} if parts else None
+    if not is_one(recognizer.adapter):
+        return {"name": recognizer.name, "terms": parts} if parts else None
     return {name: parts[0][name] for name in ("name", "path", "sha256")}
 
 
@@ -199,11 +199,11 @@ def main(
         dtype: of the base
     """
     directory = read_directory(data, allow_pipes)
-    recogniser = load_recogniser(
+    recognizer = load_recognizer(
         base, adapter, device=device, dtype=dtype, batch_seconds=batch_seconds, max_seconds=max_seconds
     )
-    result = decode(recogniser, directory.utterances, on_error=on_error, allow_pipes=allow_pipes)
-    write(result, directory.utterances, decode_dir, record_of(recogniser, result, data))
+    result = decode(recognizer, directory.utterances, on_error=on_error, allow_pipes=allow_pipes)
+    write(result, directory.utterances, decode_dir, record_of(recognizer, result, data))
     minutes = result.audio_seconds / 60
     texts = f"{len(result.texts)} utterance{'s' * (len(result.texts) != 1)}"
     print(f"{decode_dir / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")

@@ -39,15 +39,22 @@ from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import BadAudio, load_utterance
 from ia3_speech.data.kaldi import Utterance, read
-from ia3_speech.decoding.recognizer import Recogniser
-from ia3_speech.decoding.segmentation import reach
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.segmentation import maximum_input_seconds
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.parameter_count import size
 from ia3_speech.training import config as training_options
 from ia3_speech.training.data import Example, data_digest, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
-from ia3_speech.training.multi_adapter import Schedule, Task, Together, batches_of, hold_back, of_like_length
+from ia3_speech.training.multi_adapter import (
+    MultiAdapterTrainer,
+    Schedule,
+    Task,
+    batches_of,
+    hold_out,
+    of_like_length,
+)
 
 logger = logging.getLogger("ia3_speech.speakers")  # under -m too
 
@@ -67,12 +74,12 @@ class Options:
         k: learn from at most so many utterances (default: all that the fold leaves)
         placements: a list such as [key,value], of key, value, ffn, ffn_output, attention_output
         layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
-        passes: over a speaker's utterances
+        epochs: over a speaker's utterances
         learning_rate: peak rate of AdamW
         warmup: share of all steps in which the rate rises; afterwards it falls linearly to zero
         clip: largest gradient norm of a speaker
         batch_utterances: of one speaker in a step
-        together: speakers in a batch, each with vectors of its own
+        adapters_per_batch: speakers in a batch, each with vectors of its own
         speeds: speed perturbation; each pass draws one for each utterance
         spec_augment: masks as the base's configuration has them, or off
         seed: governs order, speeds, masks and dropout
@@ -95,12 +102,12 @@ class Options:
     k: int | None = None
     placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
     layers: str = "all"
-    passes: int = 8
+    epochs: int = 8
     learning_rate: float = 5e-3
     warmup: float = 0.1
     clip: float = 1.0
     batch_utterances: int = 4
-    together: int = 8
+    adapters_per_batch: int = 8
     speeds: list[float] = field(default_factory=lambda: [1.0])
     spec_augment: Literal["base", "off"] = "off"
     seed: int = 0
@@ -114,7 +121,7 @@ class Options:
 
 
 # May differ when a run goes on.
-FREE = {"data", "out", "decode_dir", "part", "together", "cache_gb", "device"}
+FREE = {"data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device"}
 
 
 @dataclass
@@ -130,7 +137,7 @@ class Adaptation:
     @property
     def data(self) -> str:
         """A digest of what it learns from, is judged and tested on."""
-        return data_digest(self.task.learn + self.task.hold, self.test)
+        return data_digest(self.task.train_examples + self.task.held_out, self.test)
 
 
 def speakers(options: Options) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def share_of(options: Options) -> Callable[[Utterance], bool]:
 
 def check(options: Options) -> None:
     """Raises UserError for numbers that can't be meant."""
-    least = {"passes": 1, "batch_utterances": 1, "together": 1, "folds": 0, "k": 2}
+    least = {"epochs": 1, "batch_utterances": 1, "adapters_per_batch": 1, "folds": 0, "k": 2}
     for name, smallest in least.items():
         value = getattr(options, name)
         if value is not None and value < smallest:
@@ -216,12 +223,12 @@ def plan(examples: list[Example], options: Options) -> Iterator[Adaptation]:
                 )
             name = f"fold{fold + 1}" if options.folds else "all"
             folder = options.out / store.check_name(speaker) / name
-            yield Adaptation(speaker, name, Task(f"{speaker}/{name}", *hold_back(chosen)), test, folder)
+            yield Adaptation(speaker, name, Task(f"{speaker}/{name}", *hold_out(chosen)), test, folder)
 
 
 def amount(job: Adaptation) -> int:
     """Utterances that it learns from or is judged by."""
-    return len(job.task.learn) + len(job.task.hold)
+    return len(job.task.train_examples) + len(job.task.held_out)
 
 
 def warn_of_few(jobs: list[Adaptation], options: Options) -> None:
@@ -258,24 +265,24 @@ def read_task(job: Adaptation) -> dict[str, Any]:
 
 
 def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCache, key: str) -> None:
-    """Train, test and save what is left, `together` at a time."""
+    """Train, test and save what is left, `adapters_per_batch` at a time."""
     from tqdm import tqdm
 
     schedule = Schedule(
-        options.passes, options.learning_rate, options.warmup, options.clip, options.batch_utterances,
+        options.epochs, options.learning_rate, options.warmup, options.clip, options.batch_utterances,
         options.seed, options.precision, tuple(options.speeds),
     )  # fmt: skip
     names = {job.speaker for job in jobs}
     labels = {name: arithmetic.labels_after(options.init_adapter, {"speaker": name}) for name in names}
     origin = {v: v.l.detach().clone() for v in ia3.vectors(base.model).values()}
-    groups = list(groups_of(jobs, schedule, options.together))
+    groups = list(groups_of(jobs, schedule, options.adapters_per_batch))
     if groups:
         project(base, groups, schedule, cache, options.part)
     bar = tqdm(total=len(jobs), unit="adapter", dynamic_ncols=True, disable=None)
     for group in groups:
         tick = time.monotonic()
         put_back(origin)
-        trained = Together(base, [job.task for job in group], schedule, cache)
+        trained = MultiAdapterTrainer(base, [job.task for job in group], schedule, cache)
         trained.run()
         texts = decoded(trained, group)
         for number, job in enumerate(group):
@@ -292,14 +299,16 @@ def put_back(origin: dict[ia3.IA3Vector, torch.Tensor]) -> None:
             vector.l.copy_(numbers)
 
 
-def groups_of(jobs: list[Adaptation], schedule: Schedule, together: int) -> Iterator[list[Adaptation]]:
+def groups_of(
+    jobs: list[Adaptation], schedule: Schedule, adapters_per_batch: int
+) -> Iterator[list[Adaptation]]:
     """Adapters that train side by side have equally many batches in a pass."""
     by_batches: dict[int, list[Adaptation]] = {}
     for job in jobs:
         by_batches.setdefault(batches_of(job.task, schedule), []).append(job)
     for alike in by_batches.values():
-        for first in range(0, len(alike), together):
-            yield alike[first : first + together]
+        for first in range(0, len(alike), adapters_per_batch):
+            yield alike[first : first + adapters_per_batch]
 
 
 def project(
@@ -308,23 +317,25 @@ def project(
     """Say how long it will take, from one pass of the first group (done for this alone).
 
     What the front end computes is kept, so the pass that is timed is the second."""
-    tasks = [Task(job.task.name, job.task.learn, job.task.hold) for job in groups[0]]
-    for example in {e.utterance.id: e for task in tasks for e in (*task.learn, *task.hold)}.values():
+    tasks = [Task(job.task.name, job.task.train_examples, job.task.held_out) for job in groups[0]]
+    for example in {
+        e.utterance.id: e for task in tasks for e in (*task.train_examples, *task.held_out)
+    }.values():
         for speed in example.speeds:
             cache.get(example.utterance, speed)
     tick = time.monotonic()
-    Together(base, tasks, replace(schedule, passes=1), cache).run()
-    seconds = (time.monotonic() - tick) * schedule.passes * sum(map(len, groups)) / len(groups[0])
+    MultiAdapterTrainer(base, tasks, replace(schedule, epochs=1), cache).run()
+    seconds = (time.monotonic() - tick) * schedule.epochs * sum(map(len, groups)) / len(groups[0])
     share = f" for this share of the speakers, {part}" if part else ""
     logger.info("about %.0f minutes%s", seconds / 60, share)
 
 
-def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
+def decoded(trained: MultiAdapterTrainer, group: list[Adaptation]) -> list[dict[str, str]]:
     """For each adapter of the group, utterance → text of what it is tested on.
 
     What is longer than the base can hear is cut at pauses, as `decode` does it.
     """
-    limit = reach(trained.base)
+    limit = maximum_input_seconds(trained.base)
     tested = [(number, example) for number, job in enumerate(group) for example in job.test]
     long = [(number, example) for number, example in tested if limit and example.seconds > limit]
     rows = [(number, example) for number, example in tested if not limit or example.seconds <= limit]
@@ -332,7 +343,7 @@ def decoded(trained: Together, group: list[Adaptation]) -> list[dict[str, str]]:
     for number, example in long:
         trained.take(number)
         wave = load_utterance(example.utterance, allow_pipes=trained.cache.allow_pipes)
-        [text] = Recogniser(trained.base, max_seconds=limit).texts([wave])
+        [text] = Recognizer(trained.base, max_seconds=limit).texts([wave])
         texts[number][example.utterance.id] = text
     for batch in of_like_length(rows):
         for (number, example), text in zip(batch, trained.texts(batch), strict=True):
@@ -352,13 +363,13 @@ def save(
         "data": job.data,
         "speaker": job.speaker,
         "fold": job.fold,
-        "learnt_from": [e.utterance.id for e in job.task.learn],
-        "held_back": [e.utterance.id for e in job.task.hold],
+        "learnt_from": [e.utterance.id for e in job.task.train_examples],
+        "held_back": [e.utterance.id for e in job.task.held_out],
         "held_back_losses": losses,
-        "best_pass": job.task.best_pass,
+        "best_pass": job.task.best_epoch,
         "seconds": round(seconds, 2),
     }
-    if not job.task.best_pass:
+    if not job.task.best_epoch:
         logger.warning(
             "%s: no pass improved on %.3f, so the starting point is kept", job.task.name, job.task.losses[0]
         )

@@ -41,7 +41,7 @@ def train(options: Options) -> dict[str, Any]:
             raise TrainingError(f"{options.init_adapter} has no head, so none can be trained from there "
                                 f"(leave out --train-head, or --init-adapter)")  # fmt: skip
         if has_head and not options.train_head:
-            cure = "pass --train-head"
+            hint = "pass --train-head"
             raise TrainingError(f"{options.init_adapter} has a head, which would train too ({cure})")
     else:
         config = ia3.IA3Config(tuple(options.placements), options.layers, options.train_head)

@@ -34,7 +34,7 @@ from ia3_speech.data import audio
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import STDIN, Audio, Source, find, from_stdin, seconds_of, source_of, targets
 from ia3_speech.decode import pools
-from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recogniser, load_recogniser
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -80,7 +80,7 @@ def transcribe(
     *,
     adapter: str | Path | None = None,
     base: str | Path | None = None,
-    recogniser: Recogniser | None = None,
+    recognizer: Recognizer | None = None,
     sampling_rate: int = SAMPLE_RATE,
     on_error: Literal["fail", "skip"] = "fail",
     **options: Any,
@@ -100,30 +100,30 @@ def transcribe(
         AudioError: a recording can't be used, and on_error is "fail".
         UserError: as `load_recogniser`.
     """
-    if recogniser is not None and (adapter or base or options):
+    if recognizer is not None and (adapter or base or options):
         raise ValueError("give a recogniser, or what to load: adapter, base, device …")
     one = isinstance(recordings, str | os.PathLike | np.ndarray) or hasattr(recordings, "read")
     sources = [source_of(recording) for recording in ([recordings] if one else recordings)]
-    recogniser = recogniser or load(base, adapter, **options)
+    recognizer = recognizer or load(base, adapter, **options)
     results = []
-    for result in transcripts(sources, recogniser, sampling_rate=sampling_rate):
+    for result in transcripts(sources, recognizer, sampling_rate=sampling_rate):
         if not result.usable and on_error == "fail":
             raise AudioError(f"{result.path or 'array'}: {result.problem}")
         results.append(result)
     return results[0] if one else results
 
 
-def load(base: str | Path | None, adapter: str | Path | None, **options: Any) -> Recogniser:
+def load(base: str | Path | None, adapter: str | Path | None, **options: Any) -> Recognizer:
     """`load_recogniser`, for recordings of any length: no base hears an hour at once."""
-    recogniser = load_recogniser(base, adapter, **options)
-    if options.get("max_seconds") is None and recogniser.max_seconds is None:
-        recogniser.max_seconds = WHOLE
-    return recogniser
+    recognizer = load_recognizer(base, adapter, **options)
+    if options.get("max_seconds") is None and recognizer.max_seconds is None:
+        recognizer.max_seconds = WHOLE
+    return recognizer
 
 
 def transcripts(
     sources: Iterable[Source],
-    recogniser: Recogniser,
+    recognizer: Recognizer,
     advance: Callable[[float], Any] = lambda _: None,
     *,
     sampling_rate: int = SAMPLE_RATE,
@@ -136,10 +136,10 @@ def transcripts(
         advance: called after each batch with the seconds of audio that it held.
         sampling_rate: of arrays among the sources.
     """
-    made_by = {"adapter": recogniser.name, "base": recogniser.base.name}
-    for pool in pools(read(sources, recogniser.base.minimum_samples, sampling_rate)):
+    made_by = {"adapter": recognizer.name, "base": recognizer.base.name}
+    for pool in pools(read(sources, recognizer.base.minimum_samples, sampling_rate)):
         usable = [wave for (_, _, usable), wave in pool if usable]
-        texts = iter(recogniser.texts(usable, lambda _, seconds: advance(seconds)))
+        texts = iter(recognizer.texts(usable, lambda _, seconds: advance(seconds)))
         for (source, problem, usable), wave in pool:
             text, seconds = next(texts) if usable else "", len(wave) / SAMPLE_RATE
             yield Transcript(source.path, text, seconds, **made_by, problem=problem, usable=usable)
@@ -208,15 +208,15 @@ def main(
     if not sources:
         return 1
     options = {"device": device, "dtype": dtype, "batch_seconds": batch_seconds, "max_seconds": max_seconds}
-    recogniser = load(base, adapter, **options)
+    recognizer = load(base, adapter, **options)
     alone = len(sources) + len(bad) == 1
-    faulty = show(sources, recogniser, places, format, alone)
+    faulty = show(sources, recognizer, places, format, alone)
     return 1 if bad or faulty else 0
 
 
 def show(
     sources: Sequence[Source],
-    recogniser: Recogniser,
+    recognizer: Recognizer,
     places: Sequence[Path] | None,
     format: Literal["text", "json"],
     alone: bool,
@@ -226,7 +226,7 @@ def show(
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     faulty = 0
     with progress(sources) as bar:
-        for index, result in enumerate(transcripts(sources, recogniser, bar.update)):
+        for index, result in enumerate(transcripts(sources, recognizer, bar.update)):
             if result.problem:
                 faulty += not result.usable
                 say(f"{result.path}: {result.problem}", sys.stderr)

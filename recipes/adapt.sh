@@ -235,7 +235,7 @@ for_pulls() {
   local pull
   for pull in $pulls; do
     "$1" "$system with pull $pull" "$exp/${system}_pull${pull}_seedJOB" 1 "$(key.py "$train_key" "pull=$pull")" \
-      "$first_set general" "$data/train" --pull "$pull"
+      "$first_set general" "$data/train" --decay-to-one "$pull"
   done
 }
 for_parts() {

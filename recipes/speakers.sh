@@ -43,7 +43,7 @@ score_opts=""
 report_opts=""
 prefix=speaker
 size=full
-small_opts="--passes 2"
+small_opts="--epochs 2"
 allow_pipes=false
 stage=1
 stop_stage=100
@@ -64,7 +64,7 @@ help_message="Usage: bash run.sh [options]        (in egs/speaker_adaptation; th
   --nj N                jobs, each with a share of the speakers [$nj]
   --adapt-config FILE   YAML of python -m ia3_speech.speakers [$adapt_config]
   --init-config FILE    the same for the start from --init-adapter [what --adapt-config says]
-  --adapt-opts OPTS     further options of it, such as '--passes 5'; give the --variant a name too
+  --adapt-opts OPTS     further options of it, such as '--epochs 5'; give the --variant a name too
   --text-opts OPTS      '--drop-chars', '--on-error skip', for texts that the base can't write or has no time for
   --variant NAME        appended to the systems' names, in tables and below exp/
   --general 'DIR DIR'   general speech, to see what is forgotten: Kaldi directories (DIR:40: every 40th utterance), or

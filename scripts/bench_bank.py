@@ -139,12 +139,12 @@ def twin(base: Base) -> Base:
 
 def adapters(base: Base) -> Callable[[int], Adapter]:
     """Seed → an adapter of random numbers in [0.9, 1.1]: keys, values, ffn, all layers."""
-    places = ia3.places(base.model, IA3Config())
-    widths = [ia3.width_of(base.model, place) for place in places]
+    target_modules = ia3.target_modules(base.model, IA3Config())
+    widths = [ia3.width_of(base.model, place) for place in target_modules]
 
     def make(seed: int) -> Adapter:
         numbers = 0.9 + 0.2 * torch.rand(sum(widths), generator=torch.Generator().manual_seed(seed))
-        return Adapter(str(seed), IA3Config(), dict(zip(places, numbers.split(widths), strict=True)))
+        return Adapter(str(seed), IA3Config(), dict(zip(target_modules, numbers.split(widths), strict=True)))
 
     return make
 

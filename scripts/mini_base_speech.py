@@ -181,7 +181,7 @@ def word_cuts(model, clips: list[Clip]) -> None:
 
     for clip in clips:
         ids = torch.tensor([[IDS[c] for c in clip.text]])
-        wave = normalise(clip.wave.astype(np.float32) / 32768)
+        wave = normalize(clip.wave.astype(np.float32) / 32768)
         scores = model(torch.from_numpy(wave)[None]).logits.log_softmax(-1)
         if scores.shape[1] <= ids.shape[1] + sum(a == b for a, b in pairwise(clip.text)):
             continue
@@ -230,7 +230,7 @@ def augment(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = fft.irfft(colour / np.maximum(hertz, 50) ** rng.uniform(0, 1), size)[:n]
         level = np.sqrt((wave**2).mean() / (noise**2).mean()) * 10 ** (-rng.uniform(8, 35) / 20)
         wave = wave + (level * noise).astype(np.float32)
-    return normalise(wave)
+    return normalize(wave)
 
 
 def room(rng: np.random.Generator) -> np.ndarray:
@@ -244,7 +244,7 @@ def room(rng: np.random.Generator) -> np.ndarray:
     return tail.astype(np.float32)
 
 
-def normalise(wave: np.ndarray) -> np.ndarray:
+def normalize(wave: np.ndarray) -> np.ndarray:
     """As Wav2Vec2FeatureExtractor with do_normalize."""
     return ((wave - wave.mean()) / np.sqrt(wave.var() + 1e-7)).astype(np.float32)
 
@@ -262,10 +262,10 @@ def dev_sets(dev: list[Clip], sentences: list[str]) -> dict[str, list[tuple[np.n
     """Real and natural voices of english_mix's dev list; sentences in espeak voices kept for dev."""
     import soxr
 
-    mix = [(normalise(c.wave.astype(np.float32) / 32768), c.text) for c in dev]
+    mix = [(normalize(c.wave.astype(np.float32) / 32768), c.text) for c in dev]
     speaker, made = espeak.Espeak(), []
     for i, text in enumerate(sentences):
         voice = f"{espeak.ACCENTS[i % len(espeak.ACCENTS)]}+{DEV_VARIANTS[i // 3 % len(DEV_VARIANTS)]}"
         wave = soxr.resample(speaker.speak(text, voice, 150 + 5 * (i % 9)), espeak.SAMPLE_RATE, SAMPLE_RATE)
-        made.append((normalise(wave), text))
+        made.append((normalize(wave), text))
     return {"english_mix_dev": mix, "espeak_dev": made}

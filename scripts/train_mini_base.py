@@ -36,7 +36,7 @@ from mini_base_speech import (  # noqa: E402
     SAMPLE_RATE,
     Material,
     dev_sets,
-    normalise,
+    normalize,
     read_clips,
     spell,
     word_cuts,
@@ -446,7 +446,7 @@ def mix_in(model, other) -> None:
 def transplanted(options: Options, clips: list):
     """The constructed model; what is fitted in it is fitted on forty clips, the same for the same seed."""
     chosen = np.random.default_rng(options.seed).choice(len(clips), 40, replace=False)
-    waves = [normalise(clips[i].wave.astype(np.float32) / 32768) for i in chosen]
+    waves = [normalize(clips[i].wave.astype(np.float32) / 32768) for i in chosen]
     return transplant(options.whisper, waves)
 
 

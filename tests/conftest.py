@@ -43,9 +43,9 @@ def tiny_model():
         import torch
         from transformers import AutoConfig, AutoModelForCTC
 
-        from ia3_speech.model.architectures import KINDS
+        from ia3_speech.model.architectures import ARCHITECTURES
 
-        assert kind in KINDS
+        assert kind in ARCHITECTURES
         sizes = {
             "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48,
             "conv_dim": (16, 16, 16), "conv_kernel": (10, 8, 4), "conv_stride": (5, 8, 8),

@@ -14,7 +14,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, BadAudio, load
 from ia3_speech.data.kaldi import Utterance, read
 from ia3_speech.decode import Decoding, decode, main, pools, write
-from ia3_speech.decoding.recognizer import load_recogniser
+from ia3_speech.decoding.recognizer import load_recognizer
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -182,7 +182,7 @@ def test_on_error_fail_decodes_nothing(run, data, tiny_folder, tmp_path):
     assert code == 1 and err.startswith("error: 1 utterance has unusable or damaged audio:\n  s1-b: ")
     assert not (tmp_path / "out").exists()
     with pytest.raises(AudioError):
-        decode(load_recogniser(tiny_folder), read(folder, text=False).utterances, on_error="fail")
+        decode(load_recognizer(tiny_folder), read(folder, text=False).utterances, on_error="fail")
 
 
 def test_many_faults_are_counted_and_the_first_named(run, data, tiny_folder, tmp_path):
@@ -203,10 +203,10 @@ def test_pipes_only_when_they_are_allowed(run, data, tiny_folder, tmp_path):
 def test_a_segment_says_what_its_stretch_says_alone(data, tiny_folder):
     wave = noise(3)
     folder = data({"r": wave}, "s-1 r 0.0 1.0\ns-2 r 1.0 2.5\n")
-    recogniser = load_recogniser(tiny_folder)
-    found = decode(recogniser, read(folder, text=False).utterances).texts
+    recognizer = load_recognizer(tiny_folder)
+    found = decode(recognizer, read(folder, text=False).utterances).texts
     parts = [wave[:SAMPLE_RATE], wave[SAMPLE_RATE : SAMPLE_RATE * 5 // 2]]
-    assert list(found.values()) == recogniser.texts(parts) and all(found.values())
+    assert list(found.values()) == recognizer.texts(parts) and all(found.values())
 
 
 # ---- bases, adapters, limits
@@ -258,26 +258,26 @@ def test_flags_that_cannot_be(run, data, tiny_folder, tmp_path, flags, message):
 
 def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):
     waves = [noise(seconds, n) for n, seconds in enumerate((1.5, 0.3, 4.0, 0.9, 2.2, 1.0))]
-    alone = [load_recogniser(tiny_folder).texts([wave])[0] for wave in waves]
+    alone = [load_recognizer(tiny_folder).texts([wave])[0] for wave in waves]
     assert all(alone)
     for batch_seconds in (1.0, 3.0, 40.0):
-        recogniser = load_recogniser(tiny_folder, batch_seconds=batch_seconds)
-        assert recogniser.texts(waves) == alone
-        assert recogniser.texts(waves[::-1]) == alone[::-1]
-    assert recogniser.texts([]) == []
+        recognizer = load_recognizer(tiny_folder, batch_seconds=batch_seconds)
+        assert recognizer.texts(waves) == alone
+        assert recognizer.texts(waves[::-1]) == alone[::-1]
+    assert recognizer.texts([]) == []
 
 
 def test_long_audio_is_cut_at_pauses_and_joined(tiny_folder):
-    recogniser = load_recogniser(tiny_folder, max_seconds=2.0)
+    recognizer = load_recognizer(tiny_folder, max_seconds=2.0)
     wave = np.concatenate([noise(1.7), np.zeros(SAMPLE_RATE // 4, np.float32), noise(1.5, 1)])
-    (first, cut), (second, end) = recogniser.cut(wave)
+    (first, cut), (second, end) = recognizer.cut(wave)
     assert (first, second, end) == (0, cut, len(wave)) and 1.7 < cut / SAMPLE_RATE < 1.95
     done = []
-    texts = recogniser.texts([wave, noise(1)], lambda *numbers: done.append(numbers))
-    assert texts[0] == " ".join(recogniser.texts([wave[:cut], wave[cut:]]))
+    texts = recognizer.texts([wave, noise(1)], lambda *numbers: done.append(numbers))
+    assert texts[0] == " ".join(recognizer.texts([wave[:cut], wave[cut:]]))
     assert sum(waves for waves, _ in done) == 2
     assert sum(seconds for _, seconds in done) == pytest.approx(len(wave) / SAMPLE_RATE + 1)
-    assert load_recogniser(tiny_folder, max_seconds=float("inf")).cut(wave) == [(0, len(wave))]
+    assert load_recognizer(tiny_folder, max_seconds=float("inf")).cut(wave) == [(0, len(wave))]
 
 
 def test_pools():
@@ -300,12 +300,12 @@ def test_real_speech(run, data, base_folder, shared_data, tmp_path):
     heard = {name: text for name, _, text in pairs}
     assert list(heard) == list(said)
     assert jiwer.cer(list(said.values()), list(heard.values())) < 0.35
-    recogniser = load_recogniser(base_folder)
-    alone = [recogniser.texts([load(chapter / f"{name}.flac")])[0] for name in said]
+    recognizer = load_recognizer(base_folder)
+    alone = [recognizer.texts([load(chapter / f"{name}.flac")])[0] for name in said]
     assert alone == list(heard.values())
 
 
 def test_a_base_that_is_no_ctc_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="holds no CTC model"):
-        load_recogniser(tmp_path)
+        load_recognizer(tmp_path)

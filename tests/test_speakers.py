@@ -11,12 +11,12 @@ from ia3_speech.adapters.io import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import load_utterance
 from ia3_speech.data.kaldi import read
-from ia3_speech.decoding.recognizer import Recogniser
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
 from ia3_speech.speakers import Options, speakers
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.multi_adapter import Schedule, Task, Together, hold_back, of_like_length
+from ia3_speech.training.multi_adapter import MultiAdapterTrainer, Schedule, Task, hold_out, of_like_length
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -48,7 +48,7 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
         own = [u for u in waves.values() if u.speaker == speaker][:5]
         ids = [[5, 6, 7], [8, 3, 9, 9], [4, 5], [10, 11, 12], [7, 5]]
         examples = [Example(u, i, u.duration, [1.0]) for u, i in zip(own, ids, strict=True)]
-        tasks[speaker] = hold_back(examples)
+        tasks[speaker] = hold_out(examples)
 
     def train(names):
         base = tiny_base(norm="layer", mask_time_prob=0.0, **NO_DROPOUT)
@@ -57,10 +57,12 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
         for vector in ia3.vectors(base.model).values():
             vector.l.data = vector.l.data.double()
         cache = FeatureCache(base, None, 1e9)
-        schedule = Schedule(passes=3, learning_rate=0.05, clip=0.01, batch_utterances=2)
-        together = Together(base, [Task(name, *tasks[name]) for name in names], schedule, cache)
-        together.run()
-        return together
+        schedule = Schedule(epochs=3, learning_rate=0.05, clip=0.01, batch_utterances=2)
+        adapters_per_batch = MultiAdapterTrainer(
+            base, [Task(name, *tasks[name]) for name in names], schedule, cache
+        )
+        adapters_per_batch.run()
+        return adapters_per_batch
 
     both, alone = train(["s0", "s1"]), train(["s1"])
     assert both.tasks[1].losses == pytest.approx(alone.tasks[0].losses, rel=1e-10)
@@ -99,7 +101,7 @@ def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place)
     load_adapter(base.model, place / "exp/s1/fold2/adapter")
     task = json.loads((place / "exp/s1/fold2/task.json").read_text())
     waves = [load_utterance(u) for u in data if u.id in task["texts"]]
-    assert Recogniser(base).texts(waves) == list(task["texts"].values())
+    assert Recognizer(base).texts(waves) == list(task["texts"].values())
     assert said.keys() == set(tested) and task["texts"].items() <= said.items()
     score.main(place / "data", place / "exp/decode")
     assert json.loads((place / "exp/decode/score.json").read_text())["utterances"] == 16
@@ -137,7 +139,7 @@ def test_what_is_done_is_not_done_again(place):
     assert file.stat().st_mtime_ns == first
     again = numbers(place, "exp", "s1/fold2")
     assert all(torch.allclose(again[name], numbers_before[name], atol=1e-5) for name in again)
-    speakers(options_of(place, folds=2, passes=2))
+    speakers(options_of(place, folds=2, epochs=2))
     assert file.stat().st_mtime_ns != first
 
 
@@ -165,14 +167,14 @@ def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, m
     task = json.loads((place / "exp/s1/fold2/task.json").read_text())
     waves = [load_utterance(u) for u in read(place / "data") if u.id in task["texts"]]
     assert any(len(wave) > 0.52 * 16_000 for wave in waves)
-    assert Recogniser(base, max_seconds=0.52).texts(waves) == list(task["texts"].values())
+    assert Recognizer(base, max_seconds=0.52).texts(waves) == list(task["texts"].values())
 
 
 def test_a_loss_that_is_no_number_is_never_the_best():
     task = Task("s0/all", [], [], [float("nan"), 3.0, float("nan"), 2.5])
-    assert task.best_pass == 3
+    assert task.best_epoch == 3
     task.losses = [3.0, float("nan"), 3.5]
-    assert task.best_pass == 0
+    assert task.best_epoch == 0
 
 
 def test_only_the_speeds_that_were_asked_for_are_drawn(tiny_base, place):
@@ -180,8 +182,10 @@ def test_only_the_speeds_that_were_asked_for_are_drawn(tiny_base, place):
     attach(base.model, check=False)
     example = Example(read(place / "data").utterances[0], [5, 6], 0.5, [0.9, 1.0, 1.1])
     schedule = Schedule(speeds=(0.9, 1.1))
-    together = Together(base, [Task("s0/all", [example], [example])], schedule, FeatureCache(base, None, 1e9))
-    assert {together.speed(example, number) for number in range(20)} == {0.9, 1.1}
+    adapters_per_batch = MultiAdapterTrainer(
+        base, [Task("s0/all", [example], [example])], schedule, FeatureCache(base, None, 1e9)
+    )
+    assert {adapters_per_batch.speed(example, number) for number in range(20)} == {0.9, 1.1}
 
 
 def test_in_bfloat16_they_learn_much_the_same(place):

@@ -18,7 +18,7 @@ from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find
-from ia3_speech.decoding.recognizer import load_recogniser
+from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.transcribe import Transcript, main, transcribe
 
 
@@ -346,10 +346,10 @@ def test_long_recordings_are_cut(audio, tiny_folder):
     path = audio("long.wav", 7)
     whole = transcribe(path, base=tiny_folder, max_seconds=float("inf"))
     cut = transcribe(path, base=tiny_folder, max_seconds=3.0)
-    recogniser = load_recogniser(tiny_folder, max_seconds=3.0)
+    recognizer = load_recognizer(tiny_folder, max_seconds=3.0)
     wave = soundfile.read(path, dtype="float32")[0]
-    pieces = [wave[first:end] for first, end in recogniser.cut(wave)]
-    assert len(pieces) >= 3 and cut.text == " ".join(recogniser.texts(pieces)) != whole.text
+    pieces = [wave[first:end] for first, end in recognizer.cut(wave)]
+    assert len(pieces) >= 3 and cut.text == " ".join(recognizer.texts(pieces)) != whole.text
 
 
 # ---- the API
@@ -387,11 +387,11 @@ def test_arrays_of_another_rate(audio, tiny_folder):
 
 
 def test_a_recogniser_serves_many_calls(tiny_folder, speaker42):
-    recogniser = load_recogniser(adapter="speaker42")
-    found = transcribe(noise(1), recogniser=recogniser)
+    recognizer = load_recognizer(adapter="speaker42")
+    found = transcribe(noise(1), recognizer=recognizer)
     assert found == transcribe(noise(1), adapter="speaker42")
     with pytest.raises(ValueError, match="give a recogniser, or what to load"):
-        transcribe(noise(1), recogniser=recogniser, base=tiny_folder)
+        transcribe(noise(1), recognizer=recognizer, base=tiny_folder)
 
 
 def test_bad_recordings(audio, tiny_folder):

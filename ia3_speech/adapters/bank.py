@@ -35,11 +35,11 @@ from ia3_speech.adapters import expressions
 from ia3_speech.adapters import io as files
 from ia3_speech.adapters.bank_storage import Head, Tables, own_heads, sum_of_heads
 from ia3_speech.adapters.io import Adapter
-from ia3_speech.adapters.loaded_adapters import Resident, Residents
+from ia3_speech.adapters.loaded_adapters import LoadedAdapter, LoadedAdapters
 from ia3_speech.model import ia3
 from ia3_speech.model.base import DTYPES, Base
 from ia3_speech.model.fingerprint import describe, same_base
-from ia3_speech.model.ia3 import AdapterError, IA3Config, Place
+from ia3_speech.model.ia3 import AdapterError, IA3Config, TargetModule
 
 FIRST_CAPACITY = 16  # adapters that a bank has room for before it grows
 
@@ -68,13 +68,15 @@ class Bank:
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
         self.base = base
         self.tables = Tables(max(1, capacity), DTYPES[dtype], base.device)
-        self.widths = {place: ia3.width_of(base.model, place) for place in ia3.all_places(base.model)}
+        self.widths = {place: ia3.width_of(base.model, place) for place in ia3.all_target_modules(base.model)}
         self.head_path = ia3.head_of(base.model)
         self.head = copy.deepcopy(base.model.get_submodule(self.head_path))  # runs with the rows' own numbers
-        self.residents = Residents()
-        self.layouts: Counter[frozenset[Place]] = Counter()  # how many residents have vectors just there
+        self.residents = LoadedAdapters()
+        self.layouts: Counter[frozenset[TargetModule]] = (
+            Counter()
+        )  # how many residents have vectors just there
         self.free: list[int] = []  # slots that were dropped
-        self.vectors: dict[Place, ia3.IA3Vector] = {}  # those in the model
+        self.vectors: dict[TargetModule, ia3.IA3Vector] = {}  # those in the model
         self.config: IA3Config | None = None  # what the model says of them
         # Taken in this order: for one edit at a time; for the model; for the tables and the residents.
         self.editing, self.running, self.writing = Lock(), Lock(), Lock()
@@ -175,12 +177,14 @@ class Bank:
         """Fill a slot, or with None give it up, and have vectors in the model where residents have any."""
         old, layouts, new = self.residents.get(name), self.layouts.copy(), None
         if old:
-            layouts[old.places] -= 1
+            layouts[old.target_modules] -= 1
         if adapter:
-            places = frozenset(adapter.vectors)
-            places = next((known for known in layouts if known == places), places)  # one object for thousands
-            layouts[places] += 1
-            new = Resident(slot, places, self.head_of(adapter))
+            target_modules = frozenset(adapter.vectors)
+            target_modules = next(
+                (known for known in layouts if known == target_modules), target_modules
+            )  # one object for thousands
+            layouts[target_modules] += 1
+            new = LoadedAdapter(slot, target_modules, self.head_of(adapter))
         layouts = +layouts
         wanted = frozenset().union(*layouts)
         moves = wanted != self.tables.of.keys()
@@ -204,28 +208,28 @@ class Bank:
             for name, tensor in adapter.head.items()
         }
 
-    def refit(self, wanted: frozenset[Place]) -> None:
+    def refit(self, wanted: frozenset[TargetModule]) -> None:
         """Vectors and tables at these places and no other. Raises AdapterError; all is then as before."""
-        before, places = list(self.tables.of), [place for place in self.widths if place in wanted]
+        before, target_modules = list(self.tables.of), [place for place in self.widths if place in wanted]
         try:
-            self.attach(places)
+            self.attach(target_modules)
             if not wanted <= self.tables.of.keys():
                 ia3.check_liveness(self.base.model)
         except AdapterError:
             self.attach(before)
             raise
-        self.tables.cover({place: self.widths[place] for place in places})
+        self.tables.cover({place: self.widths[place] for place in target_modules})
 
-    def attach(self, places: list[Place]) -> None:
+    def attach(self, target_modules: list[TargetModule]) -> None:
         """Put vectors of ones into the model at these places, in the stead of the bank's others."""
         model = self.base.model
         if ia3.is_attached(model) and model.ia3_config is not self.config:
             raise AdapterError(f"{self.base.name} carries another adapter (call detach(base.model) first)")
         ia3.detach(model)
         self.config = None
-        if places:
-            self.config = IA3Config(tuple({place.placement for place in places}))
-            ia3.attach_places(model, places, self.config)
+        if target_modules:
+            self.config = IA3Config(tuple({place.placement for place in target_modules}))
+            ia3.attach_vectors(model, target_modules, self.config)
         self.vectors = {vector.place: vector for vector in ia3.vectors(model).values()}
 
     # --- batches ----------------------------------------------------------------------------------------
@@ -274,7 +278,7 @@ class Bank:
                     vector.rows = None
 
     @torch.no_grad()
-    def pick(self, names: Sequence[str | None]) -> tuple[dict[Place, torch.Tensor], dict[int, Head]]:
+    def pick(self, names: Sequence[str | None]) -> tuple[dict[TargetModule, torch.Tensor], dict[int, Head]]:
         """Copies of what a batch needs: place → (batch, 1, d), fp32, and row → head where it has its own."""
         with self.writing:
             wanted = [self.residents.parts(name) for name in names]

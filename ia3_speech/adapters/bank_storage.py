@@ -17,7 +17,7 @@ from torch import nn
 from torch.func import functional_call
 
 from ia3_speech.adapters.combine import mix
-from ia3_speech.model.ia3 import Place
+from ia3_speech.model.ia3 import TargetModule
 
 BASE = 0  # the base's slot
 
@@ -35,19 +35,19 @@ class Tables:
 
     def __init__(self, capacity: int, dtype: torch.dtype, device: torch.device):
         self.capacity, self.dtype, self.device = capacity, dtype, device
-        self.of: dict[Place, torch.Tensor] = {}
+        self.of: dict[TargetModule, torch.Tensor] = {}
 
     @property
     def nbytes(self) -> int:
         """Bytes, with those of the slots that are free."""
         return sum(table.nbytes for table in self.of.values())
 
-    def cover(self, widths: Mapping[Place, int]) -> None:
+    def cover(self, widths: Mapping[TargetModule, int]) -> None:
         """Have tables at these places, of these widths, and at no other."""
         known = self.of
         self.of = {p: known[p] if p in known else self.ones(self.capacity, d) for p, d in widths.items()}
 
-    def write(self, slot: int, vectors: Mapping[Place, torch.Tensor]) -> None:
+    def write(self, slot: int, vectors: Mapping[TargetModule, torch.Tensor]) -> None:
         if slot > self.capacity:
             self.grow(max(slot, 2 * self.capacity))
         for place, table in self.of.items():
@@ -63,7 +63,7 @@ class Tables:
     def ones(self, capacity: int, width: int) -> torch.Tensor:
         return torch.ones(capacity + 1, width, dtype=self.dtype, device=self.device)
 
-    def pick(self, rows: list[Terms]) -> dict[Place, torch.Tensor]:
+    def pick(self, rows: list[Terms]) -> dict[TargetModule, torch.Tensor]:
         """Place → copies for the rows of a batch, (batch, 1, d), fp32."""
         if all(not terms or (len(terms) == 1 and terms[0][1] == 1) for terms in rows):
             index = torch.tensor([terms[0][0] if terms else BASE for terms in rows], device=self.device)
@@ -72,7 +72,7 @@ class Tables:
             picked = self.sums(rows)
         return {place: numbers.float()[:, None] for place, numbers in picked}
 
-    def sums(self, rows: list[Terms]) -> Iterable[tuple[Place, torch.Tensor]]:
+    def sums(self, rows: list[Terms]) -> Iterable[tuple[TargetModule, torch.Tensor]]:
         """The combinations, (batch, d), in float64 as `arithmetic` makes them: exact at weights 1 and 0."""
         slots = sorted({slot for terms in rows for slot, _ in terms})
         weights = torch.zeros(len(rows), len(slots), dtype=torch.float64)

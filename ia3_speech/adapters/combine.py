@@ -82,7 +82,7 @@ def combine(
     result = Adapter(
         name="+".join(f"{adapter.name}:{weight:g}" for adapter, weight in pairs),
         config=config,
-        vectors={place: vector(model, place, pairs, method) for place in ia3.places(model, config)},
+        vectors={place: vector(model, place, pairs, method) for place in ia3.target_modules(model, config)},
         head=head(model, pairs) if config.train_head else {},
         metadata=record(model, adapters, config, training or {}),
     )
@@ -115,7 +115,7 @@ def union(model: nn.Module, adapters: Sequence[Adapter]) -> IA3Config:
 
 
 def vector(
-    model: nn.Module, place: ia3.Place, pairs: Sequence[tuple[Adapter, float]], method: Method
+    model: nn.Module, place: ia3.TargetModule, pairs: Sequence[tuple[Adapter, float]], method: Method
 ) -> torch.Tensor:
     """(d,), fp32: one place of a combination."""
     having = [(adapter, weight) for adapter, weight in pairs if place in adapter.vectors]

@@ -82,7 +82,7 @@ class Adapter:
 
     name: str
     config: IA3Config
-    vectors: dict[ia3.Place, torch.Tensor]
+    vectors: dict[ia3.TargetModule, torch.Tensor]
     head: dict[str, torch.Tensor] = field(default_factory=dict)
     metadata: Metadata | None = None
 
@@ -156,7 +156,7 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
     broken = [name for name, tensor in numbers.items() if not bool(tensor.isfinite().all())]
     if broken:
         raise AdapterError(f"not saved: {', '.join(broken[:5])} holds NaN or infinite numbers")
-    if other := atomic.stranger(folder, lambda entry: entry.name in (*FILES, store.RECORD)):
+    if other := atomic.unexpected_file(folder, lambda entry: entry.name in (*FILES, store.RECORD)):
         raise AdapterError(
             f"{folder}: holds {other} and is to be replaced (take {folder}/adapter, or another)"
         )
@@ -256,7 +256,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     found = {place_of(model, k, t, folder): (k, t) for k, t in tensors.items() if k not in head}
     config = config_of(metadata, list(found), bool(head))
     if metadata is not None:
-        check_complete(folder, list(found), ia3.places(model, config))
+        check_complete(folder, list(found), ia3.target_modules(model, config))
     name = ia3.head_of(model)
     wanted = dict(model.get_submodule(name).named_parameters(name)) if config.train_head else {}
     if head.keys() != wanted.keys():
@@ -269,7 +269,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
                 f"{folder}: {key} has {tensor.numel()} numbers, the base has {size} numbers there"
             )
     vectors = {place: tensor.flatten().float() for place, (_, tensor) in found.items()}
-    for place in ia3.places(model, config):  # PEFT may leave out single modules: there it scales by 1
+    for place in ia3.target_modules(model, config):  # PEFT may leave out single modules: there it scales by 1
         vectors.setdefault(place, torch.ones(ia3.width_of(model, place)))
     return Adapter(str(folder), config, vectors, head, metadata)
 
@@ -279,7 +279,7 @@ def put(model: nn.Module, adapter: Adapter, *, check: bool = True) -> nn.Module:
     """Attach an adapter that is in memory: what `load_adapter` does after reading."""
     ia3.detach(model)
     try:
-        ia3.attach_places(model, list(adapter.vectors), adapter.config)
+        ia3.attach_vectors(model, list(adapter.vectors), adapter.config)
         targets, given = dict(ia3.trainable(model)), {p.vector: v for p, v in adapter.vectors.items()}
         with torch.no_grad():
             for name, tensor in (given | adapter.head).items():
@@ -320,10 +320,10 @@ def is_head(key: str) -> bool:
     return ia3.is_head(key) and not key.endswith(".ia3_l")
 
 
-def config_of(metadata: Metadata | None, places: list[ia3.Place], head: bool) -> IA3Config:
+def config_of(metadata: Metadata | None, target_modules: list[ia3.TargetModule], head: bool) -> IA3Config:
     if metadata is None:
-        layers = ia3.ranges(sorted({p.layer for p in places}))
-        return IA3Config(tuple({p.placement for p in places}), layers, head)
+        layers = ia3.ranges(sorted({p.layer for p in target_modules}))
+        return IA3Config(tuple({p.placement for p in target_modules}), layers, head)
     record = metadata.config
     return IA3Config(tuple(record["placements"]), record["layers"], record["train_head"])
 
@@ -342,7 +342,7 @@ def check_base(folder: Path, metadata: Metadata, found: dict[str, Any]) -> None:
         )
 
 
-def check_complete(folder: Path, found: list[ia3.Place], wanted: list[ia3.Place]) -> None:
+def check_complete(folder: Path, found: list[ia3.TargetModule], wanted: list[ia3.TargetModule]) -> None:
     """Every vector that the record promises is there, and no other."""
     missing, left_over = set(wanted) - set(found), set(found) - set(wanted)
     if missing or left_over:

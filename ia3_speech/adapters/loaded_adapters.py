@@ -9,27 +9,27 @@ from difflib import get_close_matches
 
 from ia3_speech.adapters.bank_storage import Head
 from ia3_speech.adapters.expressions import CURE, number_of
-from ia3_speech.model.ia3 import AdapterError, Place
+from ia3_speech.model.ia3 import AdapterError, TargetModule
 
 NEAREST = 3  # names that an error proposes
 
 
 @dataclass(frozen=True)
-class Resident:
+class LoadedAdapter:
     """One adapter in the bank: its row in every table, where it has vectors, its head or none."""
 
     slot: int
-    places: frozenset[Place]
+    places: frozenset[TargetModule]
     head: Head
 
 
-Parts = list[tuple[Resident, float]]  # adapters with their weights; none is the base
+Parts = list[tuple[LoadedAdapter, float]]  # adapters with their weights; none is the base
 
 
-class Residents(dict[str, Resident]):
+class LoadedAdapters(dict[str, LoadedAdapter]):
     """Name → resident, in the order in which they came. A name that is missing is an AdapterError."""
 
-    def __missing__(self, name: str) -> Resident:
+    def __missing__(self, name: str) -> LoadedAdapter:
         raise self.unknown(name, name)
 
     def parts(self, name: str | None) -> Parts:
@@ -47,7 +47,7 @@ class Residents(dict[str, Resident]):
             pieces = pieces[count:]
         return found
 
-    def part(self, text: str) -> tuple[Resident, float] | None:
+    def part(self, text: str) -> tuple[LoadedAdapter, float] | None:
         """NAME or NAME:WEIGHT; None where it is neither."""
         for name in (text, text.strip()):
             if name in self:
@@ -64,5 +64,5 @@ class Residents(dict[str, Resident]):
         name = name if colon and number_of(number) is not None else text
         near = get_close_matches(name, list(self), n=NEAREST, cutoff=0.5)
         where = "" if name == expression.strip() else f', in "{expression}"'
-        cure = f"nearest names: {', '.join(near)}" if near else "add it first"
+        hint = f"nearest names: {', '.join(near)}" if near else "add it first"
         return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({cure})")

@@ -54,7 +54,7 @@ class Merged:
     """
 
     config: IA3Config
-    vectors: dict[ia3.Place, nn.Parameter]
+    vectors: dict[ia3.TargetModule, nn.Parameter]
     head: list[str]
     kept: dict[str, torch.Tensor]
     before: Before
@@ -105,7 +105,7 @@ def unmerge(model: nn.Module) -> nn.Module:
     head = {name: model.get_parameter(name).data for name in merged.head}
     delattr(model, MERGED)
     exchange(model, merged.kept)
-    ia3.attach_places(model, list(merged.vectors), merged.config)
+    ia3.attach_vectors(model, list(merged.vectors), merged.config)
     model.ia3_before.trained = merged.before.trained
     exchange(model, head)
     for vector in ia3.vectors(model).values():
@@ -242,7 +242,7 @@ def export(
     """
     if Path(loaded.name).is_dir() and Path(loaded.name).resolve() == Path(out).resolve():
         raise AdapterError(f"{out}: is the base itself, which would be lost (give another --out)")
-    if other := atomic.stranger(out, is_of_checkpoint):
+    if other := atomic.unexpected_file(out, is_of_checkpoint):
         raise AdapterError(f"{out}: holds {other}, which would be lost (give another --out)")
     model = loaded.model
     was_merged = is_merged(model)

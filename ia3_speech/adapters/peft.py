@@ -27,7 +27,7 @@ def peft_can_express(model: nn.Module, adapter: "Adapter") -> bool:
     quantised layers. Where attention computes around its projections (WavLM) its vectors do nothing.
     """
     modules = [place.module for place in adapter.vectors]
-    around = ia3.kind_of(model).explicit
+    around = ia3.architecture_of(model).explicit
 
     def works(path: str) -> bool:
         parent = model.get_submodule(path.rpartition(".")[0])
@@ -79,10 +79,10 @@ def peft_config(model: nn.Module, adapter: "Adapter") -> dict[str, Any]:
     }
 
 
-def place_of(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> ia3.Place:
+def place_of(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> ia3.TargetModule:
     """The place of a tensor, by its name and (PEFT's) by its shape. Raises AdapterError where it has none."""
     path, _, leaf = key.rpartition(".")
-    for place in ia3.all_places(model):
+    for place in ia3.all_target_modules(model):
         if place.module != path:
             continue
         if leaf == ia3.PREFIX + place.placement and tensor.ndim == 1:

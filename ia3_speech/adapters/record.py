@@ -125,7 +125,7 @@ def tensors_file(folder: Path) -> Path:
     found = [folder / name for name in (OWN_WEIGHTS, PEFT_WEIGHTS) if (folder / name).is_file()]
     if not found:
         pickled = [name for name in PICKLES if (folder / name).exists()]
-        cure = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
+        hint = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
         raise UserError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{cure}")
     return found[0]
 

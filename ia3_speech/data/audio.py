@@ -189,11 +189,11 @@ def refuse(bad: Sequence[BadAudio]) -> None:
     unusable = [entry for entry in bad if entry.left_out]
     if not unusable:
         return
-    cure = (
+    hint = (
         "Repair these files, or leave them out: for good by deleting their lines in wav.scp and running fix; "
         "for one run by --on-error skip, where a command has it."
     )
-    raise AudioError("\n".join([*named(unusable, "unusable or damaged audio"), cure]))
+    raise AudioError("\n".join([*named(unusable, "unusable or damaged audio"), hint]))
 
 
 def named(bad: Sequence[BadAudio], what: str) -> list[str]:

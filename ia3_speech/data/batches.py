@@ -28,8 +28,8 @@ def make_batches(
         raise ValueError(f"max_seconds is a positive number of seconds, not {max_seconds}")
     if not all(math.isfinite(second) and second >= 0 for second in seconds):
         raise ValueError("durations are finite, not negative, and in seconds")
-    dice = random.Random(f"batches {seed} {epoch}")  # a string seed goes through SHA-512: alike everywhere
-    blurred = [second * (dice.uniform(1 - JITTER, 1 + JITTER) if shuffle else 1) for second in seconds]
+    rng = random.Random(f"batches {seed} {epoch}")  # a string seed goes through SHA-512: alike everywhere
+    blurred = [second * (rng.uniform(1 - JITTER, 1 + JITTER) if shuffle else 1) for second in seconds]
     batches: list[list[int]] = []
     longest = 0.0
     for index in sorted(range(len(seconds)), key=lambda i: (blurred[i], i)):
@@ -40,7 +40,7 @@ def make_batches(
             batches.append([index])
             longest = seconds[index]
     if shuffle:
-        dice.shuffle(batches)
+        rng.shuffle(batches)
     return batches
 
 

@@ -19,7 +19,14 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, BadAudio, bar, load, named, problem, refuse
-from ia3_speech.data.kaldi.directory import DataDir, Utterance, read, refuse_strangers, words, write_tables
+from ia3_speech.data.kaldi.directory import (
+    DataDir,
+    Utterance,
+    read,
+    refuse_unexpected_files,
+    words,
+    write_tables,
+)
 from ia3_speech.data.kaldi.table_file import DataError, unprintable
 from ia3_speech.data.kaldi.utterance_ids import Names
 from ia3_speech.data.kaldi.validation import label_of
@@ -106,7 +113,7 @@ def from_dataset(
             what is to be read. AudioError: bad audio.
     """
     out = Path(out)
-    refuse_strangers(out, also=["audio"] if audio_is_ours(out) else [])
+    refuse_unexpected_files(out, also=["audio"] if audio_is_ours(out) else [])
     rows = load_rows(name, split, config, revision)
     wished = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
     columns = choose_columns(name, rows.features, wished, labels)
@@ -210,7 +217,7 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
                 found = datasets.load_dataset(name, config, revision=revision)
     except Exception as error:  # of any kind: network, hub, script, arrow, pandas
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
-        cure = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
+        hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
         raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({cure})") from error
     if not isinstance(found, dict):
         if split and split != str(found.split):

@@ -121,7 +121,7 @@ class Vocabulary:
         if not tokenizer.is_fast:
             raise TextError(f"the base writes word pieces ({', '.join(pieces[:3])}, …), and its tokenizer, "
                             f"a {type(tokenizer).__name__}, cuts text into characters only")  # fmt: skip
-        return Pieces(*made, tokenizer)
+        return SubwordVocabulary(*made, tokenizer)
 
     @cached_property
     def letters(self) -> dict[str, int]:
@@ -177,7 +177,7 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Pieces(Vocabulary):
+class SubwordVocabulary(Vocabulary):
     """The symbols of a head that writes word pieces (LASR, Parakeet): its own tokenizer cuts and joins."""
 
     tokenizer: Any = field(default=None, compare=False, repr=False)

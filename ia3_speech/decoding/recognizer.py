@@ -18,7 +18,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.ctc_search import greedy
-from ia3_speech.decoding.segmentation import cut_at_pauses, reach
+from ia3_speech.decoding.segmentation import cut_at_pauses, maximum_input_seconds
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -30,7 +30,7 @@ Advance = Callable[[int, float], Any]
 
 
 @dataclass
-class Recogniser:
+class Recognizer:
     """A base, perhaps with an adapter, that turns waves into texts.
 
     Attributes:
@@ -84,7 +84,7 @@ class Recogniser:
             ) from None
 
 
-def load_recogniser(
+def load_recognizer(
     base: str | Path | None = None,
     adapter: str | Path | None = None,
     *,
@@ -92,7 +92,7 @@ def load_recogniser(
     dtype: str = "float32",
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
-) -> Recogniser:
+) -> Recognizer:
     """Load a base and put an adapter on it.
 
     Args:
@@ -115,8 +115,10 @@ def load_recogniser(
     loaded = arithmetic.load_base_of(parts, base, dtype=dtype, device=device)
     if parts:
         files.put(loaded.model, arithmetic.read(loaded.model, parts))
-    limit = reach(loaded) if max_seconds is None else None if isinf(max_seconds) else max_seconds
-    return Recogniser(loaded, parts, str(adapter) if parts else None, batch_seconds, limit)
+    limit = (
+        maximum_input_seconds(loaded) if max_seconds is None else None if isinf(max_seconds) else max_seconds
+    )
+    return Recognizer(loaded, parts, str(adapter) if parts else None, batch_seconds, limit)
 
 
 def check_device(device: str | None) -> None:

@@ -27,7 +27,7 @@ HOP = SAMPLE_RATE // 100  # 10 ms, Kaldi's frame shift
 PAUSE = 20  # hops, 0.2 s: longer than the closure of a stop, as long as a short pause between words
 
 
-def reach(base: "Base") -> float | None:
+def maximum_input_seconds(base: "Base") -> float | None:
     """Seconds after which a base loses count of time, None where it never counts.
 
     Wav2Vec2's positions are relative, from a convolution over 128 frames, and know no end. The mini base

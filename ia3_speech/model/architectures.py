@@ -1,6 +1,6 @@
 """Which module of which transformers model an IA³ vector scales: one row a kind of base.
 
-To support another kind, add a row to KINDS under its `config.model_type`: where its layers are, for each
+To support another kind, add a row to ARCHITECTURES under its `config.model_type`: where its layers are, for each
 placement the module inside a layer and its side, and what to feed it so that `liveness` can prove the row.
 That is all the core needs (`tests/test_kinds.py` does it for BERT and ViT). A CTC base of speech also says
 how audio gets in (`Input`). The same test file runs every row on a small random model.
@@ -33,7 +33,7 @@ PLACEMENTS = {
 
 
 @dataclass(frozen=True)
-class Site:
+class TargetSpec:
     """One place in a layer: a linear module by its path, and which side of it is scaled."""
 
     module: str
@@ -65,7 +65,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Architecture:
     """A kind of encoder. In every path, {body} is the model's `base_model_prefix`.
 
     Args:
@@ -82,7 +82,7 @@ class Kind:
     """
 
     layers: str
-    sites: Mapping[str, tuple[Site, ...]]
+    targets: Mapping[str, tuple[TargetSpec, ...]]
     probe: Callable[[Any], dict[str, torch.Tensor]]
     head: str = "lm_head"
     convolutions: str = ""
@@ -92,7 +92,7 @@ class Kind:
     resumes: bool = False
 
 
-def sites(attention: str, networks: str) -> dict[str, tuple[Site, ...]]:
+def targets(attention: str, networks: str) -> dict[str, tuple[TargetSpec, ...]]:
     """The sites of a layer, by the names of its modules, each after a blank.
 
     Args:
@@ -101,16 +101,16 @@ def sites(attention: str, networks: str) -> dict[str, tuple[Site, ...]]:
             two, whose outputs are scaled before they are halved.
     """
     attend, *projections = attention.split()
-    key, value, query, output = ((Site(f"{attend}.{name}", "out"),) for name in projections)
+    key, value, query, output = ((TargetSpec(f"{attend}.{name}", "out"),) for name in projections)
     inner, outer, *blocks = networks.split()
     return {
         "key": key,
         "value": value,
-        "ffn": tuple(Site(f"{block}.{outer}", "in") for block in blocks),
-        "ffn_output": tuple(Site(f"{block}.{outer}", "out") for block in blocks),
+        "ffn": tuple(TargetSpec(f"{block}.{outer}", "in") for block in blocks),
+        "ffn_output": tuple(TargetSpec(f"{block}.{outer}", "out") for block in blocks),
         "attention_output": output,
         "query": query,
-        "ffn_inner": tuple(Site(f"{block}.{inner}", "out") for block in blocks),
+        "ffn_inner": tuple(TargetSpec(f"{block}.{inner}", "out") for block in blocks),
     }
 
 
@@ -193,9 +193,11 @@ FBANK = Input(kaldi_frames, adapter, argument="input_features")
 
 # --- the rows ---------------------------------------------------------------------------------------------
 
-WAV2VEC2 = Kind(
+WAV2VEC2 = Architecture(
     layers="{body}.encoder.layers",
-    sites=sites("attention k_proj v_proj q_proj out_proj", "intermediate_dense output_dense feed_forward"),
+    targets=targets(
+        "attention k_proj v_proj q_proj out_proj", "intermediate_dense output_dense feed_forward"
+    ),
     probe=waveform,
     convolutions="{body}.feature_extractor.conv_layers",
     input=WAVES,
@@ -206,22 +208,22 @@ WAV2VEC2 = Kind(
 # Rotary positions turn the projections' input here and their output in LASR: there a vector comes first.
 CONFORMER = replace(
     WAV2VEC2,
-    sites=sites(
+    targets=targets(
         "self_attn linear_k linear_v linear_q linear_out", "intermediate_dense output_dense ffn1 ffn2"
     ),
     across=("{body}.adapter.layers.*", "{body}.encoder.layers.*.conv_module.depthwise_conv"),
     resumes=False,
 )
 
-NEMO = Kind(
+NEMO = Architecture(
     layers="encoder.layers",
-    sites=sites("self_attn k_proj v_proj q_proj o_proj", "linear1 linear2 feed_forward1 feed_forward2"),
+    targets=targets("self_attn k_proj v_proj q_proj o_proj", "linear1 linear2 feed_forward1 feed_forward2"),
     probe=features,
     head="ctc_head",
 )
 
 # transformers' config.model_type → kind.
-KINDS: dict[str, Kind] = {
+ARCHITECTURES: dict[str, Architecture] = {
     "wav2vec2": WAV2VEC2,
     # A batch norm may stand before the positional convolution and lift the padding off zero.
     "hubert": replace(WAV2VEC2, across=("{body}.encoder.pos_conv_embed.conv",)),

@@ -7,7 +7,7 @@ In: waveforms, float32 (samples,), 16 kHz mono. Out: one tensor of logits each, 
 
 Why not simply `model(batch)`: (1) where the front end normalises over time (`feat_extract_norm="group"`,
 the wav2vec2-base and HuBERT-base kind) padding changes every frame, so the front end runs utterance by
-utterance; (2) some convolutions above it (`Kind.across`: transformers' `add_adapter`, data2vec's positional
+utterance; (2) some convolutions above it (`Architecture.across`: transformers' `add_adapter`, data2vec's positional
 ones, a Wav2Vec2-Conformer's) look across a row's end into the padding, so that is zeroed, as it is for a row
 alone; (3) the encoder always gets an attention mask; (4) SEW squeezes two frames into one and would squeeze a
 last odd frame with padding, so it gets even numbers of frames.
@@ -31,11 +31,11 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, wave_of
 from ia3_speech.data.text import TextError, Vocabulary, normalize
 from ia3_speech.model import int8
-from ia3_speech.model.architectures import Input, Kernels, Kind, after, fewest
+from ia3_speech.model.architectures import Architecture, Input, Kernels, after, fewest
 from ia3_speech.model.fingerprint import describe as describe
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.fingerprint import same_base as same_base
-from ia3_speech.model.ia3 import PREFIX, AdapterError, kind_of, layers_of, path_in, vectors
+from ia3_speech.model.ia3 import PREFIX, AdapterError, architecture_of, layers_of, path_in, vectors
 from ia3_speech.model.partial_forward import Caught, entered, silent_padding
 
 MINI = Path(__file__).parent.parent / "mini"
@@ -71,12 +71,12 @@ class Base:
         return self.model.base_model
 
     @property
-    def kind(self) -> Kind:
-        return kind_of(self.model)
+    def architecture(self) -> Architecture:
+        return architecture_of(self.model)
 
     @property
     def input(self) -> Input:
-        return self.kind.input
+        return self.architecture.input
 
     @property
     def stride(self) -> int:
@@ -279,7 +279,7 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     name = str(Path(source).resolve()) if local and source != str(MINI) else str(name)
     made = make_base(model.to(device), processor, name)
     if in_int8:
-        int8.quantise(made.model, layers_of(made.model)[1])
+        int8.quantize(made.model, layers_of(made.model)[1])
         made.fingerprint = fingerprint(made.model)
     return made
 
@@ -324,13 +324,17 @@ def cannot_load(name: str | Path, source: str, error: Exception) -> str:
 def make_base(model: nn.Module, processor: Any, name: str) -> Base:
     """Wrap a loaded model. Raises BaseError where it is no CTC recogniser of a kind that we know."""
     try:
-        kind = kind_of(model)
+        architecture = architecture_of(model)
     except AdapterError as error:
         raise BaseError(f"{name}: {error}") from error
-    if not hasattr(model, kind.head) or not hasattr(processor, "tokenizer") or kind.input is None:
+    if (
+        not hasattr(model, architecture.head)
+        or not hasattr(processor, "tokenizer")
+        or architecture.input is None
+    ):
         raise BaseError(f"{name} is a {type(model).__name__}, not a CTC model with a tokenizer")
     config = model.config
-    kernels = kind.input.kernels(config, processor.feature_extractor)
+    kernels = architecture.input.kernels(config, processor.feature_extractor)
     model.eval().requires_grad_(False)
     try:
         vocabulary = Vocabulary.from_tokenizer(processor.tokenizer)
@@ -340,7 +344,7 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
         vocabulary = replace(vocabulary, blank=config.blank_token_id)
     made = fingerprint(model)
     multiple = getattr(config, "squeeze_factor", 1)
-    return Base(name, model, processor, vocabulary, made, kernels, kind.input.above(config), multiple)
+    return Base(name, model, processor, vocabulary, made, kernels, architecture.input.above(config), multiple)
 
 
 def read_json(path: Path) -> Any:

@@ -4,7 +4,7 @@
     …train…
     detach(model)
 
-In: any transformers CTC model of a kind in `kinds.KINDS`. Out: the same model, whose chosen activations are
+In: any transformers CTC model of a kind in `architectures.ARCHITECTURES`. Out: the same model, whose chosen activations are
 multiplied, element by element, by learned vectors l; everything else is frozen. Paper: Liu et al. 2022,
 "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning", arXiv 2205.05638:
 
@@ -25,7 +25,7 @@ import torch
 from torch import nn
 
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import KINDS, PLACEMENTS, Kind
+from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, Architecture
 from ia3_speech.model.frozen import freeze, keep_still, let_gradients_in
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
@@ -77,7 +77,7 @@ class IA3Config:
 
 
 @dataclass(frozen=True)
-class Place:
+class TargetModule:
     """One place in a model: a module by its full path, the side that is scaled, and what that is.
 
     Args:
@@ -109,7 +109,7 @@ class IA3Vector(nn.Module):
     `rows`, of shape (batch, 1, d), takes the place of l while it is set.
     """
 
-    def __init__(self, size: int, place: Place, device: torch.device | None = None):
+    def __init__(self, size: int, place: TargetModule, device: torch.device | None = None):
         super().__init__()
         self.place = place
         self.l = nn.Parameter(torch.ones(size, dtype=torch.float32, device=device))
@@ -144,16 +144,16 @@ def scale_output(name: str, module: nn.Module, _args: tuple, output: torch.Tenso
     return getattr(module, name).scale(output)
 
 
-def kind_of(model: nn.Module) -> Kind:
+def architecture_of(model: nn.Module) -> Architecture:
     """The row of the table for this model. Raises AdapterError where there is none."""
     name = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
-    if name not in KINDS:
+    if name not in ARCHITECTURES:
         raise AdapterError(
             f"{type(model).__name__} is of kind {name!r}, which IA³ vectors have no table for "
-            f"(known: {', '.join(KINDS)}; to add one, write a row in ia3_speech/model/architectures.py: "
-            f"KINDS[{name!r}] = Kind(layers=…, sites=…, probe=…))"
+            f"(known: {', '.join(ARCHITECTURES)}; to add one, write a row in ia3_speech/model/architectures.py: "
+            f"ARCHITECTURES[{name!r}] = Architecture(layers=…, targets=…, probe=…))"
         )
-    return KINDS[name]
+    return ARCHITECTURES[name]
 
 
 def path_in(model: nn.Module, path: str) -> str:
@@ -163,45 +163,45 @@ def path_in(model: nn.Module, path: str) -> str:
 
 def head_of(model: nn.Module) -> str:
     """Path of the CTC head: `lm_head`, `ctc_head`."""
-    return kind_of(model).head
+    return architecture_of(model).head
 
 
 def is_head(name: str) -> bool:
     """Whether a parameter's name (`lm_head.weight`) is that of a head."""
-    return name.rpartition(".")[0] in {kind.head for kind in KINDS.values()}
+    return name.rpartition(".")[0] in {architecture.head for architecture in ARCHITECTURES.values()}
 
 
 def layers_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """(path, list) of the encoder's layers."""
-    path = path_in(model, kind_of(model).layers)
+    path = path_in(model, architecture_of(model).layers)
     return path, model.get_submodule(path)
 
 
-def all_places(model: nn.Module) -> list[Place]:
+def all_target_modules(model: nn.Module) -> list[TargetModule]:
     """Every place that a model of this kind has, layer by layer. Raises AdapterError for an unknown kind."""
-    kind, (path, layers) = kind_of(model), layers_of(model)
-    return convolution_places(model) + [
-        Place(f"{path}.{number}.{site.module}", site.side, placement, number)
+    architecture, (path, layers) = architecture_of(model), layers_of(model)
+    return convolution_targets(model) + [
+        TargetModule(f"{path}.{number}.{site.module}", site.side, placement, number)
         for number in range(len(layers))
-        for placement, sites in kind.sites.items()
-        for site in sites
+        for placement, targets in architecture.targets.items()
+        for site in targets
     ]
 
 
-def convolution_places(model: nn.Module) -> list[Place]:
+def convolution_targets(model: nn.Module) -> list[TargetModule]:
     """One for each layer of the convolutional feature encoder: after its norm, or where it has none after
     its convolution."""
-    path, found = path_in(model, kind_of(model).convolutions), []
+    path, found = path_in(model, architecture_of(model).convolutions), []
     for number, layer in enumerate(model.get_submodule(path) if path else ()):
         norm = getattr(layer, "layer_norm", None)
         name, axis = ("conv" if norm is None else "layer_norm"), (-1 if isinstance(norm, nn.LayerNorm) else 1)
-        found.append(Place(f"{path}.{number}.{name}", "out", "conv", number, axis))
+        found.append(TargetModule(f"{path}.{number}.{name}", "out", "conv", number, axis))
     return found
 
 
-def places(model: nn.Module, config: IA3Config) -> list[Place]:
+def target_modules(model: nn.Module, config: IA3Config) -> list[TargetModule]:
     """The places that `config` names. Raises AdapterError for a layer or placement that is not there."""
-    every = all_places(model)
+    every = all_target_modules(model)
     missing = [p for p in config.placements if p not in {place.placement for place in every}]
     if missing:
         why = " (it has no convolutional feature encoder)" if "conv" in missing else ""
@@ -234,7 +234,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     config = config or IA3Config()
     if is_attached(model):
         raise AdapterError("the model has IA³ vectors already (call detach(model) first)")
-    attach_places(model, places(model, config), config)
+    attach_vectors(model, target_modules(model, config), config)
     if check:
         try:
             check_liveness(model)
@@ -244,13 +244,13 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     return model
 
 
-def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> None:
+def attach_vectors(model: nn.Module, wanted: list[TargetModule], config: IA3Config) -> None:
     """Put a vector of ones at each place, free the head if it is trained, freeze all else."""
     refuse_merged(model)
     model.ia3_before = freeze(model)
     stacks = [layers_of(model)[0]]
     if "conv" in config.placements:
-        stacks.append(path_in(model, kind_of(model).convolutions))
+        stacks.append(path_in(model, architecture_of(model).convolutions))
     for path in stacks:
         encoder = model.get_submodule(path.rpartition(".")[0])
         encoder.register_forward_pre_hook(let_gradients_in, with_kwargs=True)
@@ -272,15 +272,15 @@ def attach_places(model: nn.Module, wanted: list[Place], config: IA3Config) -> N
         head.requires_grad_(True)
 
 
-def width_of(model: nn.Module, place: Place) -> int:
+def width_of(model: nn.Module, place: TargetModule) -> int:
     """How many numbers a vector has there."""
     return model.get_submodule(place.module).weight.shape[place.weight_axis]
 
 
-def make_explicit(model: nn.Module, place: Place) -> None:
+def make_explicit(model: nn.Module, place: TargetModule) -> None:
     """Where the kind's attention computes around its projections, let it call them."""
     parent = model.get_submodule(place.module.rpartition(".")[0])
-    for name, method in kind_of(model).explicit.items():
+    for name, method in architecture_of(model).explicit.items():
         if hasattr(parent, name) and name not in vars(parent):
             setattr(parent, name, MethodType(method, parent))
             parent.register_forward_pre_hook(partial(bind_again, name))
@@ -300,7 +300,7 @@ def detach(model: nn.Module) -> nn.Module:
     """Take the vectors out; a trained head gives way to the base's own. The model is the base again,
     with its LayerDrop, and what wanted a gradient wants one."""
     refuse_merged(model)
-    explicit = {name for kind in KINDS.values() for name in kind.explicit}
+    explicit = {name for architecture in ARCHITECTURES.values() for name in architecture.explicit}
     for module in model.modules():
         inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
         for hooks in (module._forward_hooks, module._forward_pre_hooks):

@@ -60,7 +60,7 @@ class Int8Product(torch.autograd.Function):
         return gradient @ (weight * scale).to(gradient.dtype), None, None
 
 
-def quantise(model: nn.Module, layers: nn.ModuleList) -> nn.Module:
+def quantize(model: nn.Module, layers: nn.ModuleList) -> nn.Module:
     """Round the linear modules of the encoder's `layers` to int8, in place; the head stays in float32.
 
     Raises:

@@ -7,7 +7,7 @@ In: a model with vectors attached. Out: nothing, or an error that names the vect
 import torch
 from torch import nn
 
-from ia3_speech.model.ia3 import AdapterError, IA3Vector, kind_of, vectors
+from ia3_speech.model.ia3 import AdapterError, IA3Vector, architecture_of, vectors
 
 
 def check(model: nn.Module) -> None:
@@ -67,5 +67,5 @@ def shaken(model: nn.Module, found: dict[str, IA3Vector]) -> tuple[bool, list[to
 def probe(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
     """The kind's input for a trial, on the device and, where it is no index, in the base's type."""
     dtype = next(model.parameters()).dtype
-    made = kind_of(model).probe(model.config)
+    made = architecture_of(model).probe(model.config)
     return {n: x.to(device, dtype if x.is_floating_point() else None) for n, x in made.items()}

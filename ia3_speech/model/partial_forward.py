@@ -72,7 +72,7 @@ def silent_padding(base: Base, lengths: torch.Tensor) -> Iterator[None]:
         return (x * inside[:, None].to(x.dtype), *args[1:])
 
     handles = []
-    for path in base.kind.across if len(lengths) > 1 else ():
+    for path in base.architecture.across if len(lengths) > 1 else ():
         for number, module in enumerate(modules_at(base.model, path_in(base.model, path))):
             steps = base.above[:number] if ".adapter." in path else []
             left = torch.tensor([after(int(n), steps) for n in lengths])

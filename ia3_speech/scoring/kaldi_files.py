@@ -27,7 +27,7 @@ from ia3_speech.scoring.alignment import Errors, Pair, operation
 logger = logging.getLogger(__name__)
 
 GAP = "***"  # what Kaldi's scripts print where one side has no word
-KINDS = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
+ARCHITECTURES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
 
 
 def read_text(path: Path) -> dict[str, str]:
@@ -172,7 +172,7 @@ def ops(aligned: Mapping[str, list[Pair]]) -> str:
     digits = max(len(str(times)) for times in counts.values())
     rows = []
     for pair, times in counts.items():
-        kind, reference, hypothesis = KINDS[operation(pair)], pair[0] or GAP, pair[1] or GAP
+        kind, reference, hypothesis = ARCHITECTURES[operation(pair)], pair[0] or GAP, pair[1] or GAP
         line = f"{kind:<12}  {reference:>{words}}    {hypothesis:>{words}}    {times:>{digits}d}\n"
         rows.append((kind, -times, printable(reference), printable(hypothesis), line.encode()))
     return b"".join(row[-1] for row in sorted(rows)).decode()

@@ -32,7 +32,7 @@ class Options:
         epoch_minutes: an epoch goes over a smaller train so often that it hears at least so many minutes
         patience: stop after so many epochs in a row without a better dev WER
         warmup: share of all steps in which the rate rises; afterwards it falls linearly to zero
-        pull: decay of l − 1 (never of l) by rate × pull a step
+        decay_to_one: decay of l − 1 (never of l) by rate × decay_to_one a step
         clip: largest gradient norm
         batch_seconds: padded seconds of audio in a batch
         speeds: speed perturbation; each epoch draws one for each utterance
@@ -64,7 +64,7 @@ class Options:
     epoch_minutes: float = 0.0
     patience: int = 3
     warmup: float = 0.06
-    pull: float = 0.0
+    decay_to_one: float = 0.0
     clip: float = 1.0
     batch_seconds: float = 40.0
     speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
@@ -92,7 +92,7 @@ def check(options: Options) -> None:
             "learning_rate": not options.learning_rate > 0,
             "batch_seconds": not options.batch_seconds > 0,
             "epoch_minutes": not 0 <= options.epoch_minutes < float("inf"),
-            "pull": not 0 <= options.pull < float("inf"),
+            "decay_to_one": not 0 <= options.decay_to_one < float("inf"),
             "warmup": not 0 <= options.warmup < 1,
             "clip": not options.clip > 0,
             "speeds": not options.speeds or any(not 0.5 <= s <= 2 for s in options.speeds),

@@ -10,7 +10,7 @@ from pathlib import Path
 from ia3_speech.data import audio, text
 from ia3_speech.data import kaldi as datadir
 from ia3_speech.data.kaldi import DataDir, Utterance
-from ia3_speech.decoding.segmentation import reach
+from ia3_speech.decoding.segmentation import maximum_input_seconds
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import Options, TrainingError
 
@@ -124,7 +124,7 @@ def report_left_out(path: Path, bad: list[audio.BadAudio], too_long: list[str], 
 
 def report_beyond_reach(path: Path, base: Base, examples: list[Example]) -> None:
     """Name what is longer than the base can count: training takes it whole, where decode cuts it."""
-    limit = reach(base)
+    limit = maximum_input_seconds(base)
     beyond = [e for e in examples if limit and e.seconds > limit]
     if beyond:
         longest = max(beyond, key=lambda e: e.seconds)

@@ -23,7 +23,7 @@ def frozen_depth(base: Base) -> int | None:
     places = [v.place for v in ia3.vectors(base.model).values()]
     if any(place.placement == "conv" for place in places):
         return WAVEFORM
-    if not base.kind.resumes:
+    if not base.architecture.resumes:
         return None
     config = base.model.config
     masks = getattr(config, "apply_spec_augment", True) and (

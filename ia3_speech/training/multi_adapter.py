@@ -36,7 +36,7 @@ Row = tuple[int, Example]  # the task's number, and one of its utterances
 class Schedule:
     """How each task learns: passes over its utterances, AdamW's peak rate, warm-up's share of all steps."""
 
-    passes: int = 8
+    epochs: int = 8
     learning_rate: float = 5e-3
     warmup: float = 0.1
     clip: float = 1.0
@@ -51,17 +51,17 @@ class Task:
     """One adaptation: its name, what it learns from, what is held back to judge it."""
 
     name: str
-    learn: list[Example]
-    hold: list[Example]
+    train_examples: list[Example]
+    held_out: list[Example]
     losses: list[float] = field(default_factory=list)  # of what is held back: at the start, after each pass
 
     @property
-    def best_pass(self) -> int:
+    def best_epoch(self) -> int:
         """0 is the starting point; a loss that is no number is none."""
         return int(np.argmin(np.nan_to_num(self.losses, nan=np.inf)))
 
 
-def hold_back(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
     """(to learn from, held back): every fifth is held back, of fewer than five the last."""
     held = [e for i, e in enumerate(examples, 1) if i % HOLD_EVERY == 0] or list(examples[-1:])
     return [e for e in examples if e not in held], held
@@ -69,7 +69,7 @@ def hold_back(examples: Sequence[Example]) -> tuple[list[Example], list[Example]
 
 def batches_of(task: Task, schedule: Schedule) -> int:
     """Batches in a pass: tasks that train together have the same number."""
-    return -(-len(task.learn) // schedule.batch_utterances)
+    return -(-len(task.train_examples) // schedule.batch_utterances)
 
 
 def of_like_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -79,7 +79,7 @@ def of_like_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
         yield [rows[i] for i in batch]
 
 
-class Together:
+class MultiAdapterTrainer:
     """Tasks of equally many batches on one base, whose attached vectors are where all of them start."""
 
     def __init__(self, base: Base, tasks: list[Task], schedule: Schedule, cache: FeatureCache):
@@ -95,20 +95,20 @@ class Together:
 
     def run(self) -> None:
         """All passes; afterwards `best` holds each task's vectors, (tasks, d) a site."""
-        self.judge()
-        for number in range(self.schedule.passes):
+        self.evaluate()
+        for number in range(self.schedule.epochs):
             orders = [self.order(task, number) for task in self.tasks]
             for step in range(self.steps):
-                self.learn([order[step] for order in orders], number)
-            self.judge()
+                self.train_step([order[step] for order in orders], number)
+            self.evaluate()
 
     def order(self, task: Task, number: int) -> list[list[Example]]:
         """The batches of one pass: a function of seed, task and pass, whoever trains beside it."""
-        dice = np.random.default_rng([self.schedule.seed, zlib.crc32(task.name.encode()), number])
-        mixed = [task.learn[i] for i in dice.permutation(len(task.learn))]
+        rng = np.random.default_rng([self.schedule.seed, zlib.crc32(task.name.encode()), number])
+        mixed = [task.train_examples[i] for i in rng.permutation(len(task.train_examples))]
         return [part.tolist() for part in np.array_split(np.array(mixed, dtype=object), self.steps)]
 
-    def learn(self, batches: list[list[Example]], number: int) -> None:
+    def train_step(self, batches: list[list[Example]], number: int) -> None:
         """One step of every task."""
         self.base.model.train()
         torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)
@@ -125,13 +125,13 @@ class Together:
         self.step += 1
 
     def speed(self, example: Example, number: int) -> float:
-        dice = np.random.default_rng([self.schedule.seed, number, zlib.crc32(example.utterance.id.encode())])
+        rng = np.random.default_rng([self.schedule.seed, number, zlib.crc32(example.utterance.id.encode())])
         speeds = [s for s in example.speeds if s in self.schedule.speeds] or example.speeds
-        return float(speeds[dice.integers(len(speeds))])
+        return float(speeds[rng.integers(len(speeds))])
 
     def factor(self) -> float:
         """Linear warm-up, then linearly to zero at the last step."""
-        total = self.steps * self.schedule.passes
+        total = self.steps * self.schedule.epochs
         rise = self.schedule.warmup * total
         return min((self.step + 1) / rise if self.step < rise else 1.0, (total - self.step) / (total - rise))
 
@@ -161,18 +161,18 @@ class Together:
             gradient.mul_(factors)
 
     @torch.no_grad()
-    def judge(self) -> None:
+    def evaluate(self) -> None:
         """The loss of what is held back, task by task; where it is the least so far, keep the vectors."""
         self.base.model.eval()
         found: list[list[float]] = [[] for _ in self.tasks]
         for rows in of_like_length(
-            [(t, example) for t, task in enumerate(self.tasks) for example in task.hold]
+            [(t, example) for t, task in enumerate(self.tasks) for example in task.held_out]
         ):
             for (t, _), loss in zip(rows, self.losses(self.tables, rows).tolist(), strict=True):
                 found[t].append(loss)
         for t, task in enumerate(self.tasks):
             task.losses.append(float(np.mean(found[t])))
-            if task.best_pass == len(task.losses) - 1:
+            if task.best_epoch == len(task.losses) - 1:
                 for name, table in self.tables.items():
                     self.best[name][t] = table[t]
 

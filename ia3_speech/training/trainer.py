@@ -98,7 +98,7 @@ class Trainer:
         while self.order.epoch < self.options.epochs and self.waited < self.options.patience:
             tick, heard, epoch = time.monotonic(), 0.0, self.order.epoch
             for batch in self.order:
-                loss, seconds = self.learn(batch, epoch)
+                loss, seconds = self.train_step(batch, epoch)
                 self.losses.append(loss)
                 heard += seconds
                 self.step += 1
@@ -111,13 +111,13 @@ class Trainer:
                     self.seconds += time.monotonic() - tick
                     tick, heard = time.monotonic(), 0.0
                     self.checkpoint()
-            self.look(epoch, float(np.mean(self.losses)), rate)
+            self.evaluate(epoch, float(np.mean(self.losses)), rate)
             self.losses = []
             self.seconds += time.monotonic() - tick
             self.checkpoint()
         bar.close()
 
-    def learn(self, batch: list[int], epoch: int) -> tuple[float, float]:
+    def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
         """One step on one batch (or on one batch for each process). Returns loss, seconds of audio."""
         examples = [self.train[i % len(self.train)] for i in batch]
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -147,7 +147,7 @@ class Trainer:
         self.check_alive()
         nn.utils.clip_grad_norm_(list(self.named.values()), self.options.clip)
         self.optimizer.step()
-        self.pull()
+        self.decay_to_one()
         return value, sum(e.seconds for e in examples)
 
     def seed(self, number: int) -> None:
@@ -157,8 +157,8 @@ class Trainer:
         np.random.seed((self.options.seed * 1_000_003 + number) % 2**32)
 
     def draw_speed(self, example: Example, epoch: int, place: int) -> float:
-        dice = np.random.default_rng([self.options.seed, epoch, place])
-        return float(example.speeds[dice.integers(len(example.speeds))])
+        rng = np.random.default_rng([self.options.seed, epoch, place])
+        return float(example.speeds[rng.integers(len(example.speeds))])
 
     def set_rate(self) -> None:
         """Linear warm-up, then linearly to zero at the last step."""
@@ -183,14 +183,14 @@ class Trainer:
             names = ", ".join(sorted(self.silent)[:8])
             raise TrainingError(f"no gradient in {self.step + 1} batches: {names} would stay at one")
 
-    def pull(self) -> None:
-        if self.options.pull:
+    def decay_to_one(self) -> None:
+        if self.options.decay_to_one:
             with torch.no_grad():
                 for name, p in self.named.items():
                     if not ia3.is_head(name):
-                        p.sub_((p - 1) * (self.optimizer.param_groups[0]["lr"] * self.options.pull))
+                        p.sub_((p - 1) * (self.optimizer.param_groups[0]["lr"] * self.options.decay_to_one))
 
-    def look(self, epoch: int, loss: float, rate: float) -> None:
+    def evaluate(self, epoch: int, loss: float, rate: float) -> None:
         """Decode dev, log, and keep the last epoch that dev can't tell from the best.
 
         The lowest of several WERs on a small dev set is luck. Kept is the last epoch, whose rate was lowest,

@@ -62,7 +62,7 @@ def trade_off(base: System, shown: System, pulled: list[System], own: str) -> Js
         found.append(({"scale": float(folder.name.removeprefix("scale_"))}, current_scores(folder, base)))
     found.append(({"scale": 1.0}, shown.scores))
     found.sort(key=lambda pair: pair[0]["scale"])
-    found += [({"pull": one.options()["pull"]}, one.scores) for one in pulled]
+    found += [({"pull": one.options()["decay_to_one"]}, one.scores) for one in pulled]
     points = [
         what | rate_of(scores[own]) | rate_of(scores[GENERAL], "general_")
         for what, scores in found

@@ -204,15 +204,15 @@ def speaker_line(one: Comparison) -> list[str]:
 
 
 def tuning_table(systems: list[System], set_name: str) -> str:
-    """Learning rates and passes of adaptation to speakers, the best first."""
+    """Learning rates and epochs of adaptation to speakers, the best first."""
     rows = []
     for system in filter(is_speakers, systems):
         options, score = system.options(), system.scores[set_name]
-        line = [system.name, f"{options['learning_rate']:g}", str(options["passes"])]
+        line = [system.name, f"{options['learning_rate']:g}", str(options["epochs"])]
         line += [percent(score["wer"]), change_of(score["changes"].get("wer"))]
         kept = f"{len(system.train['start_kept'])} of {system.train['adapters']}"
         rows.append((score["wer"], [*line, kept, f"{system.train['seconds']:.0f}"]))
-    header = ["tuned", "learning rate", "passes", "WER %", "change %", "start kept", "s"]
+    header = ["tuned", "learning rate", "epochs", "WER %", "change %", "start kept", "s"]
     base = ["base", "–", "–", percent(systems[0].scores[set_name]["wer"]), "–", "–", "–"]
     return table(header, [base, *(line for _, line in sorted(rows))] if rows else [])
 

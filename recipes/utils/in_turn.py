@@ -17,7 +17,7 @@ from typing import Literal
 from ia3_speech.adapters import io as files
 from ia3_speech.cli import UserError, command
 from ia3_speech.decode import Decoding, complaint, decode, read_directory, record_of, write
-from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recogniser
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
 
 
 def main(
@@ -43,20 +43,20 @@ def main(
     if not adapters:
         raise UserError(f"{speakers}: holds no SPEAKER/fold1/adapter (adapt to the speakers first)")
     directory = read_directory(data, allow_pipes)
-    recogniser = load_recogniser(
+    recognizer = load_recognizer(
         base, device=device, dtype=dtype, batch_seconds=batch_seconds, max_seconds=max_seconds
     )
     whole = Decoding({one.id: "" for one in directory})
     for number, adapter in enumerate(adapters):
         own = directory.utterances[number :: len(adapters)]
         if own:
-            files.load_adapter(recogniser.base.model, adapter)
-            found = decode(recogniser, own, on_error=on_error, allow_pipes=allow_pipes, progress=False)
+            files.load_adapter(recognizer.base.model, adapter)
+            found = decode(recognizer, own, on_error=on_error, allow_pipes=allow_pipes, progress=False)
             whole.texts |= found.texts
             whole.bad += found.bad
             whole.audio_seconds += found.audio_seconds
             whole.seconds += found.seconds
-    record = record_of(recogniser, whole, data) | {
+    record = record_of(recognizer, whole, data) | {
         "adapter": {"name": f"one of {len(adapters)} speakers' in turn", "path": str(speakers.absolute())},
         "command": shlex.join(sys.argv),
     }

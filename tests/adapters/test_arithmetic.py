@@ -13,7 +13,7 @@ from ia3_speech.model import ia3
 from ia3_speech.model.ia3 import AdapterError
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
-KEY = ia3.Place("wav2vec2.encoder.layers.1.attention.k_proj", "out", "key", 1)
+KEY = ia3.TargetModule("wav2vec2.encoder.layers.1.attention.k_proj", "out", "key", 1)
 
 WEIGHTS = st.floats(-3, 3)
 VECTORS = st.lists(st.floats(-20, 20, width=32), min_size=5, max_size=5).map(
@@ -126,7 +126,7 @@ def test_a_place_that_one_side_lacks_is_one(tiny_model):
     a, b = make(model, 1, ("key",), "0-1"), make(model, 2, ("value",), "1-2")
     both = combine(model, [a, b], [0.5, 0.5])
     assert both.config == IA3Config(("key", "value"), "all")
-    assert list(both.vectors) == ia3.places(model, both.config)  # a full product
+    assert list(both.vectors) == ia3.target_modules(model, both.config)  # a full product
     for place, vector in both.vectors.items():
         given = a.vectors.get(place, b.vectors.get(place, torch.ones(32)))
         assert torch.equal(vector, (0.5 * given.double() + 0.5).float())
@@ -218,7 +218,7 @@ def test_the_log_method_multiplies_and_refuses_what_is_not_positive(tiny_model):
     a, b = make(model, 1, ("key",), low=0.5, high=2.0), make(model, 2, ("value",), "1", low=0.5, high=2.0)
     found = combine(model, [a, b], [2, -1], method="log")
     torch.testing.assert_close(found.vectors[KEY], a.vectors[KEY] ** 2)
-    value = ia3.Place(KEY.module.replace("k_proj", "v_proj"), "out", "value", 1)
+    value = ia3.TargetModule(KEY.module.replace("k_proj", "v_proj"), "out", "value", 1)
     torch.testing.assert_close(found.vectors[value], 1 / b.vectors[value])
     assert same(combine(model, [a], [1], method="log"), a)
     b.vectors[value][7] = -0.25

@@ -36,7 +36,7 @@ def made(model, seed: int, placements=("key", "value", "ffn"), layers="all", hea
     config, generator = IA3Config(placements, layers, head), torch.Generator().manual_seed(seed)
     numbers = {
         place: torch.rand(ia3.width_of(model, place), generator=generator) + 0.5
-        for place in ia3.places(model, config)
+        for place in ia3.target_modules(model, config)
     }
     path = ia3.head_of(model)
     own = dict(model.get_submodule(path).named_parameters(path)) if head else {}
@@ -300,7 +300,7 @@ def test_places_that_no_adapter_uses_leave_the_model(tiny_base):
 def test_ten_thousand_adapters(tiny_base):
     """Each of one number everywhere: a row that got its neighbour's would show."""
     base, other = tiny_base(), tiny_base()
-    widths = {place: ia3.width_of(base.model, place) for place in ia3.places(base.model, IA3Config())}
+    widths = {place: ia3.width_of(base.model, place) for place in ia3.target_modules(base.model, IA3Config())}
 
     def number(n: int) -> Adapter:
         ones = {place: torch.full((width,), 0.5 + n / 10_000) for place, width in widths.items()}

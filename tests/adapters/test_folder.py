@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from ia3_speech.adapters import record as files
 from ia3_speech.adapters.record import Spread, placement_of, spread_table, spreads, vectors_in
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import KINDS, PLACEMENTS
+from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS
 
 BODY = "base_model.model.wav2vec2.encoder.layers"
 VALUES = np.array([0.5, 0.8, 1.0, 1.05, 1.2], np.float32)
@@ -37,7 +37,7 @@ def test_vectors_in_order():
 def test_the_short_table_agrees_with_every_kind():
     """`kinds` loads torch, so this module has its own."""
     assert list(files.PLACEMENTS) == list(PLACEMENTS)
-    for kind in KINDS.values():
+    for kind in ARCHITECTURES.values():
         for placement, sites in kind.sites.items():
             for site in sites:
                 assert placement_of(f"body.layers.0.{site.module}", site.side) == placement

@@ -20,7 +20,7 @@ from ia3_speech.model import ia3
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import AdapterError, IA3Config, vectors
-from ia3_speech.model.int8 import quantise
+from ia3_speech.model.int8 import quantize
 from ia3_speech.model.liveness import probe
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -39,7 +39,7 @@ def lived_in(model):
 
 def adapted(model, *placements, zeros=False, **options):
     """Vectors in [0.5, 1.5] on all that this kind has, or on some; with `zeros`, each fifth is 0."""
-    placements = placements or tuple({place.placement for place in ia3.all_places(model)})
+    placements = placements or tuple({place.placement for place in ia3.all_target_modules(model)})
     attach(model, IA3Config(placements, **options), check=False)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -297,7 +297,7 @@ def test_rows_of_their_own_and_shared_weights_are_refused(tiny_model):
 
 def test_weights_that_are_no_plain_tensors_are_refused(tiny_model):
     model = tiny_model()
-    adapted(quantise(model, model.wav2vec2.encoder.layers), "key")
+    adapted(quantize(model, model.wav2vec2.encoder.layers), "key")
     cure = r"without a plain weight can't be folded into \(quantised or parametrised: merge on the base"
     with pytest.raises(AdapterError, match=rf"layers\.0\.attention\.k_proj: a Int8Linear {cure}"):
         merge(model)

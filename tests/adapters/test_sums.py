@@ -18,7 +18,7 @@ from ia3_speech.adapters.expressions import terms
 from ia3_speech.adapters.io import METADATA, Adapter, adapter_of, read_metadata
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import Utterance, write
-from ia3_speech.decoding.recognizer import load_recogniser
+from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.model import ia3
 from ia3_speech.model.ia3 import AdapterError
 from ia3_speech.train import train
@@ -84,8 +84,8 @@ def by_hand(folder: Path, weights: dict[str, float]) -> Path:
 
 def test_a_sum_transcribes_as_the_adapter_made_by_hand(pair):
     hand = by_hand(pair, {"accent": 0.7, "medical": 0.5})
-    summed = load_recogniser(adapter="accent:0.7+medical:0.5")  # its base is recorded
-    wanted, found = load_recogniser(adapter=hand).logits([WAVE])[0], summed.logits([WAVE])[0]
+    summed = load_recognizer(adapter="accent:0.7+medical:0.5")  # its base is recorded
+    wanted, found = load_recognizer(adapter=hand).logits([WAVE])[0], summed.logits([WAVE])[0]
     assert (found - wanted).abs().max() <= 1e-5 * max(1, wanted.abs().max())
     text = transcribe("a.wav", adapter="accent:0.7+medical:0.5")
     assert (text.adapter, text.base) == ("accent:0.7+medical:0.5", str(pair))
@@ -101,8 +101,8 @@ def test_a_sum_transcribes_as_the_adapter_made_by_hand(pair):
 def test_an_exact_name_wins(pair):
     """PEFT's fault 6: a sum under an existing name is dropped in silence. Here the name is what it names."""
     store.register(store.home() / "accent", "accent+medical")
-    exact, summed = load_recogniser(adapter="accent+medical"), load_recogniser(adapter="accent:1+medical:1")
-    assert torch.equal(exact.logits([WAVE])[0], load_recogniser(adapter="accent").logits([WAVE])[0])
+    exact, summed = load_recognizer(adapter="accent+medical"), load_recognizer(adapter="accent:1+medical:1")
+    assert torch.equal(exact.logits([WAVE])[0], load_recognizer(adapter="accent").logits([WAVE])[0])
     assert not torch.equal(exact.logits([WAVE])[0], summed.logits([WAVE])[0])
 
 
@@ -167,7 +167,7 @@ def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path):
         r"^accent was trained on .*tiny_base.*, and .*stranger on .*: only adapters of one base can be added"
     )
     with pytest.raises(AdapterError, match=message):
-        load_recogniser(adapter=f"accent+{tmp_path / 'stranger'}")
+        load_recognizer(adapter=f"accent+{tmp_path / 'stranger'}")
 
 
 # ---- the command

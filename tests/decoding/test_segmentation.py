@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.segmentation import LONGEST, SHORTEST, cut_at_pauses, quietest, reach
+from ia3_speech.decoding.segmentation import LONGEST, SHORTEST, cut_at_pauses, maximum_input_seconds, quietest
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -81,6 +81,8 @@ def test_real_speech_is_cut_between_words(shared_data):
 
 def test_reach(tiny_base):
     """Relative positions never end; a convolution that looks far back holds absolute ones."""
-    assert reach(tiny_base()) is None
-    assert reach(tiny_base(num_conv_pos_embeddings=1536)) == pytest.approx(768 * 320 / SAMPLE_RATE)
-    assert reach(tiny_base("hubert")) is None
+    assert maximum_input_seconds(tiny_base()) is None
+    assert maximum_input_seconds(tiny_base(num_conv_pos_embeddings=1536)) == pytest.approx(
+        768 * 320 / SAMPLE_RATE
+    )
+    assert maximum_input_seconds(tiny_base("hubert")) is None

@@ -17,7 +17,7 @@ from ia3_speech.data.kaldi import Utterance, read, write
 from ia3_speech.report.points import read_curve
 
 RECIPE = "speaker_adaptation"
-SMALL = ("--size", "small", "--small-opts", "--passes 1")
+SMALL = ("--size", "small", "--small-opts", "--epochs 1")
 
 
 @pytest.fixture(scope="module")

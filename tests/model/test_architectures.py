@@ -11,15 +11,15 @@ from torch.nn.functional import linear
 
 from ia3_speech import attach, detach
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import KINDS, Kind, Site, noise, sites
+from ia3_speech.model.architectures import ARCHITECTURES, Architecture, TargetSpec, noise, sites
 from ia3_speech.model.base import WAVEFORM, BaseError, make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import (
     AdapterError,
     IA3Config,
     IA3Vector,
-    Place,
-    all_places,
+    TargetModule,
+    all_target_modules,
     head_of,
     is_attached,
     trainable,
@@ -28,12 +28,12 @@ from ia3_speech.model.ia3 import (
 from ia3_speech.model.liveness import probe
 from ia3_speech.training.feature_cache import frozen_depth
 
-CONVOLUTIONAL = [name for name, (kind, _) in TINY.items() if KINDS[kind].convolutions]
+CONVOLUTIONAL = [name for name, (kind, _) in TINY.items() if ARCHITECTURES[kind].convolutions]
 MELS = [name for name in TINY if name not in CONVOLUTIONAL]
 
 
 def test_every_row_of_the_table_is_tested():
-    assert {kind for kind, _ in TINY.values()} == KINDS.keys()
+    assert {kind for kind, _ in TINY.values()} == ARCHITECTURES.keys()
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def each(names=tuple(TINY)):
 
 
 def everything(model) -> IA3Config:
-    return IA3Config(tuple(dict.fromkeys(place.placement for place in all_places(model))))
+    return IA3Config(tuple(dict.fromkeys(place.placement for place in all_target_modules(model))))
 
 
 def shake(model, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -101,7 +101,7 @@ def close(found, wanted) -> None:
 def test_vectors_of_ones_change_no_bit_and_leave_without_a_trace(model):
     before, names, digest = logits(model, sound(model)), list(model.state_dict()), fingerprint(model)
     attach(model, everything(model), check=False)
-    assert len(vectors(model)) == len(all_places(model))
+    assert len(vectors(model)) == len(all_target_modules(model))
     assert torch.equal(logits(model, sound(model)), before)
     shake(model)
     assert float((logits(model, sound(model)) - before).abs().max()) > 1e-3
@@ -119,7 +119,7 @@ def test_every_vector_is_alive_and_gets_a_gradient_and_nothing_else_moves(model)
     """Catches PEFT's fault 2: on WavLM its key and value vectors do nothing and get no gradient."""
     config = everything(model)
     attach(model, config)  # raises where a vector has no effect
-    assert [place.placement for place in all_places(model)].count("key") == 2
+    assert [place.placement for place in all_target_modules(model)].count("key") == 2
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     torch.manual_seed(0)
     model.train()
@@ -144,7 +144,7 @@ def test_training_does_not_go_back_through_the_frozen_convolutions(model):
     """Catches PEFT's fault 4: as users write it, it computes gradients there, which nobody uses."""
     attach(model, check=False)
     asked: list[bool] = []
-    path = KINDS[model.config.model_type].convolutions.format(body=model.base_model_prefix)
+    path = ARCHITECTURES[model.config.model_type].convolutions.format(body=model.base_model_prefix)
     for layer in model.get_submodule(path):
         layer.register_forward_hook(lambda _m, _a, output: asked.append(output.requires_grad))
     model.train()
@@ -273,7 +273,7 @@ def test_training_goes_on_from_what_is_kept(model, base):
     attach(model, everything(model), check=False)
     shake(model)
     depth, several = frozen_depth(base), waves(0.6, 0.9)
-    assert depth == (WAVEFORM if base.kind.convolutions else None)
+    assert depth == (WAVEFORM if base.architecture.convolutions else None)
     batch, frames = base.forward([base.front_end(wave, depth) for wave in several], depth)
     for row, n, wanted in zip(batch, frames.tolist(), base.logits(several), strict=True):
         close(row[:n].detach(), wanted)
@@ -372,7 +372,7 @@ def test_wavlms_attention_by_its_projections_is_its_attention(model):
 @each(["wavlm"])
 def test_without_the_explicit_attention_wavlms_vectors_are_dead(model, monkeypatch):
     """What PEFT trains: the test of liveness could not fail without this."""
-    monkeypatch.setitem(KINDS, "wavlm", replace(KINDS["wavlm"], explicit={}))
+    monkeypatch.setitem(ARCHITECTURES, "wavlm", replace(ARCHITECTURES["wavlm"], explicit={}))
     with pytest.raises(AdapterError, match="4 of 6 IA³ vectors have no effect on WavLMForCTC"):
         attach(model, IA3Config(("key", "value", "ffn")))
 
@@ -420,7 +420,7 @@ def test_a_conformers_convolution_does_look_across_a_rows_end(model, base, monke
     """Why `across` names it: alone = in a batch could not fail without this."""
     several = waves(0.5, 1.0)
     right = base.logits(several)[0]
-    monkeypatch.setitem(KINDS, "wav2vec2-conformer", replace(base.kind, across=()))
+    monkeypatch.setitem(ARCHITECTURES, "wav2vec2-conformer", replace(base.architecture, across=()))
     assert float((base.logits(several)[0] - right).abs().max()) > 1e-3
 
 
@@ -436,12 +436,12 @@ def bert():
     import transformers as hf
 
     config = hf.BertConfig(vocab_size=30, max_position_embeddings=16, **ENCODER)
-    row = Kind(
+    row = Architecture(
         layers="{body}.encoder.layer",
         sites={
-            "key": (Site("attention.self.key", "out"),),
-            "value": (Site("attention.self.value", "out"),),
-            "ffn": (Site("output.dense", "in"),),
+            "key": (TargetSpec("attention.self.key", "out"),),
+            "value": (TargetSpec("attention.self.value", "out"),),
+            "ffn": (TargetSpec("output.dense", "in"),),
         },
         probe=lambda _: {"input_ids": torch.arange(8)[None]},
     )
@@ -452,7 +452,7 @@ def vit():
     import transformers as hf
 
     config = hf.ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=3, **ENCODER)
-    row = Kind(
+    row = Architecture(
         layers="{body}.layers",
         sites=sites("attention k_proj v_proj q_proj o_proj", "fc1 fc2 mlp"),
         probe=lambda _: {"pixel_values": noise(1, 8, 8)},
@@ -464,9 +464,11 @@ def vit():
 def test_a_row_is_all_that_another_kind_needs(make, monkeypatch):
     model, name, row = make()
     model.eval()
-    with pytest.raises(AdapterError, match=rf"is of kind '{name}'.*KINDS\['{name}'\] = Kind\(layers="):
+    with pytest.raises(
+        AdapterError, match=rf"is of kind '{name}'.*ARCHITECTURES\['{name}'\] = Architecture\(layers="
+    ):
         attach(model)
-    monkeypatch.setitem(KINDS, name, row)
+    monkeypatch.setitem(ARCHITECTURES, name, row)
     before = logits(model, sound(model))
     attach(model)  # with the proof
     assert len(vectors(model)) == 6 and torch.equal(logits(model, sound(model)), before)
@@ -477,14 +479,14 @@ def test_a_row_is_all_that_another_kind_needs(make, monkeypatch):
 
 def test_a_base_of_an_unknown_kind_is_refused_with_the_cure(processor, monkeypatch):
     model = tiny("wav2vec2")
-    monkeypatch.delitem(KINDS, "wav2vec2")
+    monkeypatch.delitem(ARCHITECTURES, "wav2vec2")
     with pytest.raises(BaseError, match=r"tiny: Wav2Vec2ForCTC is of kind 'wav2vec2'.*write a row"):
         make_base(model, processor, "tiny")
 
 
 def test_a_vector_knows_its_axis():
     x = torch.randn(2, 3, 5)
-    vector = IA3Vector(3, Place("m", "out", "conv", 0, axis=1))
+    vector = IA3Vector(3, TargetModule("m", "out", "conv", 0, axis=1))
     with torch.no_grad():
         vector.l.copy_(torch.tensor([1.0, 2, 3]))
     assert torch.equal(vector.scale(x), x * torch.tensor([1.0, 2, 3])[:, None])

@@ -14,7 +14,7 @@ from ia3_speech.model.base import WAVEFORM, BaseError, fingerprint, make_base, s
 from ia3_speech.model.ia3 import IA3Config, vectors
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
-KINDS = [
+ARCHITECTURES = [
     ("wav2vec2", False, "group"),  # wav2vec2-base
     ("wav2vec2", True, "layer"),  # wav2vec2-large-lv60
     ("hubert", False, "group"),  # hubert-base
@@ -40,7 +40,7 @@ def shaken(base, placements=("key", "value", "ffn")):
 # ---- alone = in a batch
 
 
-@pytest.mark.parametrize(("kind", "stable", "norm"), KINDS)
+@pytest.mark.parametrize(("kind", "stable", "norm"), ARCHITECTURES)
 def test_a_row_alone_equals_the_row_in_a_batch(tiny_base, kind, stable, norm):
     base = shaken(tiny_base(kind, stable=stable, norm=norm))
     several = waves(0.5, 1.3, 0.9)

@@ -11,12 +11,12 @@ from ia3_speech.model.base import fingerprint
 from ia3_speech.model.ia3 import (
     AdapterError,
     IA3Config,
-    all_places,
+    all_target_modules,
     check_liveness,
     is_attached,
     is_merged,
-    places,
     ranges,
+    target_modules,
     trainable,
     vectors,
 )
@@ -232,7 +232,7 @@ def test_the_table_counts_convolutions_apart_from_layers(tiny_model):
     [("all", [0, 1, 2]), ("0-1", [0, 1]), ("2", [2]), ("0,2", [0, 2]), ("1-2,0", [0, 1, 2])],
 )
 def test_ranges_of_layers(tiny_model, layers, numbers):
-    found = places(tiny_model(), IA3Config(("key",), layers))
+    found = target_modules(tiny_model(), IA3Config(("key",), layers))
     assert [place.layer for place in found] == numbers
 
 
@@ -270,7 +270,7 @@ def test_every_placement_is_alive(tiny_model):
     model = attach(tiny_model(), IA3Config(ALL), check=False)
     check_liveness(model)
     assert all(bool((vector.l == 1).all()) for vector in vectors(model).values())
-    assert len(all_places(model)) == 3 * len(ALL)
+    assert len(all_target_modules(model)) == 3 * len(ALL)
 
 
 def test_a_base_that_computes_around_a_module_is_refused_and_left_as_it_was(tiny_model):

@@ -10,17 +10,17 @@ from torch import nn
 from ia3_speech import attach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.merge import merge
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.recognizer import load_recogniser
+from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.model import ia3
-from ia3_speech.model.ia3 import AdapterError, kind_of, layers_of
-from ia3_speech.model.int8 import Int8Linear, quantise
+from ia3_speech.model.ia3 import AdapterError, architecture_of, layers_of
+from ia3_speech.model.int8 import Int8Linear, quantize
 
-KINDS = [name for name in TINY if not name.startswith("wavlm")]
+ARCHITECTURES = [name for name in TINY if not name.startswith("wavlm")]
 
 
 def rounded(name: str) -> nn.Module:
     model = tiny(name)
-    return quantise(model, layers_of(model)[1])
+    return quantize(model, layers_of(model)[1])
 
 
 def test_a_linear_layer_in_int8():
@@ -37,11 +37,11 @@ def test_a_linear_layer_in_int8():
     assert torch.equal(low(torch.zeros(1, 96))[0], linear.bias)
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", ARCHITECTURES)
 def test_identity_and_gradients_on_every_kind(name):
     """`attach` runs the liveness check, by which every vector gets a gradient through the rounded weights."""
     model = rounded(name)
-    noise = kind_of(model).probe(model.config)
+    noise = architecture_of(model).probe(model.config)
     with torch.no_grad():
         plain, exact = model(**noise).logits, tiny(name)(**noise).logits
     assert 0 < (plain - exact).norm() / exact.norm() < 0.2
@@ -52,7 +52,7 @@ def test_identity_and_gradients_on_every_kind(name):
 
 def test_an_adapter_learns_on_a_rounded_base():
     model = attach(rounded("wav2vec2-stable"))
-    noise = kind_of(model).probe(model.config) | {"labels": torch.tensor([[5, 6, 7, 8]])}
+    noise = architecture_of(model).probe(model.config) | {"labels": torch.tensor([[5, 6, 7, 8]])}
     optimiser = torch.optim.Adam([vector for _, vector in ia3.trainable(model)], lr=0.05)
     losses = []
     for _ in range(12):
@@ -82,8 +82,8 @@ def test_its_adapter_is_for_the_base_in_any_precision(tiny_folder, tmp_path, cap
     with caplog.at_level(logging.INFO):
         load_adapter(load_base(tiny_folder).model, tmp_path / "a")
     assert "compared by architecture and sizes alone" in caplog.text
-    recogniser = load_recogniser(tiny_folder, tmp_path / "a", dtype="int8")
-    assert isinstance(recogniser.base.model.wav2vec2.encoder.layers[0].attention.k_proj, Int8Linear)
+    recognizer = load_recognizer(tiny_folder, tmp_path / "a", dtype="int8")
+    assert isinstance(recognizer.base.model.wav2vec2.encoder.layers[0].attention.k_proj, Int8Linear)
 
 
 def test_what_cannot_be_rounded_is_refused():
@@ -91,4 +91,4 @@ def test_what_cannot_be_rounded_is_refused():
         rounded("wavlm")
     model = tiny("wav2vec2").half()
     with pytest.raises(UserError, match=r"int8 is for float32 on the CPU, and this base is torch\.float16"):
-        quantise(model, layers_of(model)[1])
+        quantize(model, layers_of(model)[1])

@@ -35,8 +35,8 @@ def speech(scripts):
         pytest.skip("../shared/data/english_mix is absent")
     clips, _ = scripts.mini_base_speech.read_clips(folder)
     short = [clip.wave for clip in clips if len(clip.wave) < 4.5 * 16_000]
-    normalise = scripts.mini_base_speech.normalise
-    return [normalise(wave.astype(np.float32) / 32768) for wave in short[:: len(short) // 12][:12]]
+    normalize = scripts.mini_base_speech.normalize
+    return [normalize(wave.astype(np.float32) / 32768) for wave in short[:: len(short) // 12][:12]]
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +173,7 @@ def test_a_clip_in_pieces(scripts, speech):
     rng, heard = np.random.default_rng(0), []
     for clip in clips:
         wave, text = clip.piece(rng)
-        heard.append((module.normalise(np.pad(wave, 1_600).astype(np.float32) / 32768), text))
+        heard.append((module.normalize(np.pad(wave, 1_600).astype(np.float32) / 32768), text))
     assert scripts.train_mini_base.word_errors(base, heard)["cer"] < 0.2
 
 

@@ -140,10 +140,10 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
 def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
     """Id → what the base hears; also written to `out`, as Kaldi's text."""
     from ia3_speech.decode import decode
-    from ia3_speech.decoding.recognizer import load_recogniser
+    from ia3_speech.decoding.recognizer import load_recognizer
 
     print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
-    heard = decode(load_recogniser(base), orders, on_error="fail").texts
+    heard = decode(load_recognizer(base), orders, on_error="fail").texts
     write_text(out, format_text(heard))
     return heard
 

@@ -6,7 +6,7 @@
 #   bash local/tune.sh --corpus DIR --init-adapter mandarin    from the accent's adapter as well
 #
 # Each pair says first how long it takes; what is done is not done again. The table at the end has the best first; put
-# its values into the two files. Other options: --rates '2e-3 5e-3', --passes '4 8', --k, --opts (further ones of
+# its values into the two files. Other options: --rates '2e-3 5e-3', --epochs '4 8', --k, --opts (further ones of
 # python -m ia3_speech.speakers for all of them, such as '--precision bf16'), and --size, --base, --nj, --work-dir as
 # run.sh has them.
 set -euo pipefail
@@ -28,7 +28,7 @@ for rate in $rates; do
     echo "learning rate $rate, $count passes ($left pairs left)"
     bash run.sh --corpus "$corpus" --speakers train --k "$k" --size "$size" --base "$base" \
       --nj "$nj" ${init_adapter:+--init-adapter "$init_adapter"} ${work_dir:+--work-dir "$work_dir"} \
-      --adapt-opts "--learning-rate $rate --passes $count $opts" --variant "rate${rate}_passes$count" --stop-stage 6
+      --adapt-opts "--learning-rate $rate --epochs $count $opts" --variant "rate${rate}_passes$count" --stop-stage 6
     left=$((left - 1))
   done
 done

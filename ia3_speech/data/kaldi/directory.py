@@ -123,7 +123,7 @@ def write(
         DataError: nothing to write, ids that Kaldi could not read, or a folder that holds other things too.
     """
     path = Path(path)
-    refuse_strangers(path)
+    refuse_unexpected_files(path)
     with atomic.replacing(path) as new:
         write_tables(new, utterances, speaker_labels=speaker_labels, spk_sort=spk_sort, name=path)
 
@@ -153,7 +153,7 @@ def refuse_same(*paths: Path | str) -> None:
         raise DataError(f"{paths[-1]}: source and targets must be different folders (give another name)")
 
 
-def refuse_strangers(path: Path, also: Iterable[str] = ()) -> None:
+def refuse_unexpected_files(path: Path, also: Iterable[str] = ()) -> None:
     """Raise DataError if `path` holds anything but tables, which replacing the folder would delete."""
     if path.is_dir():
         ours = {*table_names(path), ".backup", *also}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.kaldi.directory import refuse_same, refuse_strangers
+from ia3_speech.data.kaldi.directory import refuse_same, refuse_unexpected_files
 from ia3_speech.data.kaldi.table_file import JOINERS, DataError, Row, Table, decode, render, unprintable
 from ia3_speech.data.kaldi.validation import ILLEGAL, resolve, rule_of, speaker_order, table_names
 
@@ -72,7 +72,7 @@ def fix(path: Path | str, out: Path | str | None = None) -> Repair:
     if out is None:
         store(path, originals, repaired, changed, notes)
     else:
-        refuse_strangers(Path(out))
+        refuse_unexpected_files(Path(out))
         with atomic.replacing(Path(out)) as new:
             new.mkdir()
             for name, text in repaired.items():

@@ -12,7 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.data.audio import duration
-from ia3_speech.data.kaldi.directory import DataDir, Utterance, read, refuse_same, refuse_strangers, write
+from ia3_speech.data.kaldi.directory import (
+    DataDir,
+    Utterance,
+    read,
+    refuse_same,
+    refuse_unexpected_files,
+    write,
+)
 from ia3_speech.data.kaldi.table_file import GAP, DataError, decode
 from ia3_speech.data.text import normalize
 
@@ -174,7 +181,7 @@ def split(
         raise DataError(f"{source}: only one {by} ({groups[0]}), so no split (divide by another label)")
     taken = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
     for path in (rest, part):  # before either is replaced
-        refuse_strangers(Path(path))
+        refuse_unexpected_files(Path(path))
     sides = []
     for path, inside in ((rest, False), (part, True)):
         chosen = [utterance for utterance in data if (group[utterance.id] in taken) == inside]

@@ -76,7 +76,7 @@ def load(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
     Refused: no newline at the end, empty lines, characters that do not print (carriage return, no-break
     space), text that is not UTF-8, keys that are out of order (unless `ordered` is false) or appear twice.
     """
-    table, cure = Table(path), fix_hint(path.parent)
+    table, hint = Table(path), fix_hint(path.parent)
     try:
         lines = decode(path).split("\n")
     except NotUTF8 as error:  # what else is wrong is said with it
@@ -115,7 +115,7 @@ def decode(path: Path) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        cure = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {path}"
+        hint = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {path}"
         raise NotUTF8(f"{path}:{line}: not UTF-8 ({cure})") from None
 
 
@@ -137,7 +137,7 @@ def twice(table: Table) -> list[str]:
     seen: dict[str, int] = {}
     for row in table:
         if row.key in seen:
-            cure = f"first in line {seen[row.key]}; {fix_hint(table.path.parent)}"
+            hint = f"first in line {seen[row.key]}; {fix_hint(table.path.parent)}"
             return [f"{table.path}:{row.line}: {row.key} appears twice ({cure})"]
         seen[row.key] = row.line
     return []
@@ -147,7 +147,7 @@ def disorder(table: Table) -> list[str]:
     """A problem for the first key that is out of order."""
     for before, row in pairwise(table.rows):
         if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
-            cure = fix_hint(table.path.parent)
+            hint = fix_hint(table.path.parent)
             where = f"{table.path}:{row.line}"
             return [f"{where}: not sorted as LC_ALL=C sort does: {row.key} follows {before.key} ({cure})"]
     return []
