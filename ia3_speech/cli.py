@@ -146,7 +146,7 @@ def parser_class() -> type:
     return Parser
 
 
-ARCHITECTURES = {
+TYPE_NAMES = {
     "int": "a whole number",
     "float": "a number",
     "bool": "true or false",
@@ -164,9 +164,9 @@ def in_words(message: str) -> str:
     if choices := re.search(r"Literal\[(.*?)\]", found[2]):
         return f"{flag}: {found[3]!r} is none of {choices[1].replace(chr(39), '')}"
     kinds = [
-        ARCHITECTURES[name]
+        TYPE_NAMES[name]
         for name in dict.fromkeys(re.findall(r"<class '(\w+)'>", found[2]))
-        if name in ARCHITECTURES
+        if name in TYPE_NAMES
     ]
     return f"{flag}: {found[3]!r} is not {' or '.join(kinds)}" if kinds else message
 

@@ -42,7 +42,7 @@ def train(options: Options) -> dict[str, Any]:
                                 f"(leave out --train-head, or --init-adapter)")  # fmt: skip
         if has_head and not options.train_head:
             hint = "pass --train-head"
-            raise TrainingError(f"{options.init_adapter} has a head, which would train too ({cure})")
+            raise TrainingError(f"{options.init_adapter} has a head, which would train too ({hint})")
     else:
         config = ia3.IA3Config(tuple(options.placements), options.layers, options.train_head)
         ia3.attach(base.model, config)

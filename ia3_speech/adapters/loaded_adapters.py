@@ -65,4 +65,4 @@ class LoadedAdapters(dict[str, LoadedAdapter]):
         near = get_close_matches(name, list(self), n=NEAREST, cutoff=0.5)
         where = "" if name == expression.strip() else f', in "{expression}"'
         hint = f"nearest names: {', '.join(near)}" if near else "add it first"
-        return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({cure})")
+        return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")

@@ -126,7 +126,7 @@ def tensors_file(folder: Path) -> Path:
     if not found:
         pickled = [name for name in PICKLES if (folder / name).exists()]
         hint = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
-        raise UserError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{cure}")
+        raise UserError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{hint}")
     return found[0]
 
 

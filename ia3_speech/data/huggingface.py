@@ -218,7 +218,7 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
     except Exception as error:  # of any kind: network, hub, script, arrow, pandas
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
-        raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({cure})") from error
+        raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
     if not isinstance(found, dict):
         if split and split != str(found.split):
             own = found.split or "without a name"

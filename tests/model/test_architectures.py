@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 
 from ia3_speech import attach, detach
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import ARCHITECTURES, Architecture, TargetSpec, noise, sites
+from ia3_speech.model.architectures import ARCHITECTURES, Architecture, TargetSpec, noise, targets
 from ia3_speech.model.base import WAVEFORM, BaseError, make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import (
@@ -438,7 +438,7 @@ def bert():
     config = hf.BertConfig(vocab_size=30, max_position_embeddings=16, **ENCODER)
     row = Architecture(
         layers="{body}.encoder.layer",
-        sites={
+        targets={
             "key": (TargetSpec("attention.self.key", "out"),),
             "value": (TargetSpec("attention.self.value", "out"),),
             "ffn": (TargetSpec("output.dense", "in"),),
@@ -454,7 +454,7 @@ def vit():
     config = hf.ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=3, **ENCODER)
     row = Architecture(
         layers="{body}.layers",
-        sites=sites("attention k_proj v_proj q_proj o_proj", "fc1 fc2 mlp"),
+        targets=targets("attention k_proj v_proj q_proj o_proj", "fc1 fc2 mlp"),
         probe=lambda _: {"pixel_values": noise(1, 8, 8)},
     )
     return hf.ViTForImageClassification(config), "vit", row

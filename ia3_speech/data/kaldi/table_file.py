@@ -83,16 +83,16 @@ def load(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
         problems.append(str(error))
         lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     if lines[-1]:
-        problems.append(f"{path}:{len(lines)}: the last line does not end in a newline ({cure})")
+        problems.append(f"{path}:{len(lines)}: the last line does not end in a newline ({hint})")
     else:
         lines.pop()
     for number, line in enumerate(lines, 1):
         fault = unprintable(line)
         if fault:
-            problems.append(f"{path}:{number}: {fault} ({cure})")
+            problems.append(f"{path}:{number}: {fault} ({hint})")
         if not line.strip(" \t") or line[0] in " \t":
             what = "begins with white space" if line.strip(" \t") else "is empty"
-            problems.append(f"{path}:{number}: the line {what} ({cure})")
+            problems.append(f"{path}:{number}: the line {what} ({hint})")
         else:
             key = GAP.split(line, maxsplit=1)[0]
             table.rows.append(Row(key, line[len(key) :].strip(" \t"), number))
@@ -116,7 +116,7 @@ def decode(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         hint = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {path}"
-        raise NotUTF8(f"{path}:{line}: not UTF-8 ({cure})") from None
+        raise NotUTF8(f"{path}:{line}: not UTF-8 ({hint})") from None
 
 
 def unprintable(line: str) -> str | None:
@@ -138,7 +138,7 @@ def twice(table: Table) -> list[str]:
     for row in table:
         if row.key in seen:
             hint = f"first in line {seen[row.key]}; {fix_hint(table.path.parent)}"
-            return [f"{table.path}:{row.line}: {row.key} appears twice ({cure})"]
+            return [f"{table.path}:{row.line}: {row.key} appears twice ({hint})"]
         seen[row.key] = row.line
     return []
 
@@ -149,7 +149,7 @@ def disorder(table: Table) -> list[str]:
         if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
             hint = fix_hint(table.path.parent)
             where = f"{table.path}:{row.line}"
-            return [f"{where}: not sorted as LC_ALL=C sort does: {row.key} follows {before.key} ({cure})"]
+            return [f"{where}: not sorted as LC_ALL=C sort does: {row.key} follows {before.key} ({hint})"]
     return []
 
 

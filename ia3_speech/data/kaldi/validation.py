@@ -211,7 +211,7 @@ def missing_tables(folder: Path, tables: dict[str, Table], *, text: bool, wav: b
         cures["text"] = "if that is meant, pass --no-text"
     if wav or "segments" in tables:
         cures["wav.scp"] = "segments needs it" if "segments" in tables else "if that is meant, pass --no-wav"
-    absent = [f"{folder / name}: no such file ({cure})" for name, hint in cures.items() if name not in tables]
+    absent = [f"{folder / name}: no such file ({hint})" for name, hint in cures.items() if name not in tables]
     empty = [
         f"{folder / name}: the file is empty" for name in cures if name in tables and not len(tables[name])
     ]
@@ -258,7 +258,7 @@ def spk2utt_mismatch(tables: dict[str, Table]) -> list[str]:
             continue
         found = difference("utterance", spk2utt, utt2spk, derived[row.key], dict.fromkeys(listed, row.line))
         where, hint = f"{spk2utt.path}:{row.line}", fix_hint(spk2utt.path.parent)
-        return found or [f"{where}: the utterances of {row.key} are not in utt2spk's order ({cure})"]
+        return found or [f"{where}: the utterances of {row.key} are not in utt2spk's order ({hint})"]
     return []
 
 
@@ -268,7 +268,7 @@ def speaker_order(utt2spk: Table) -> list[str]:
         if (row.value, row.key) < (before.value, before.key) and row.key >= before.key:
             what = f"not sorted by speaker: {row.value} follows {before.value}"
             hint = "make speaker ids prefixes of utterance ids, or pass --no-spk-sort"
-            return [f"{utt2spk.path}:{row.line}: {what} ({cure})"]
+            return [f"{utt2spk.path}:{row.line}: {what} ({hint})"]
     return []
 
 
@@ -299,11 +299,11 @@ def unusable_sources(wav: Table, allow_pipes: bool) -> list[str]:
     if pipes and not allow_pipes:
         what = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
         hint = "pass --allow-pipes if you trust this file: reading the audio runs them"
-        problems.append(f"{wav.path}:{pipes[0].line}: {what} ({cure})")
+        problems.append(f"{wav.path}:{pipes[0].line}: {what} ({hint})")
     for row in lost[:1]:
         tried = ", ".join(candidates(row.value, folder))
         what = f"no such file: {row.value}, one of {len(lost)} missing; tried {tried}"
         hint = f"correct wav.scp, or {fix_hint(folder)} to drop them"
-        problems.append(f"{wav.path}:{row.line}: {what} ({cure})")
+        problems.append(f"{wav.path}:{row.line}: {what} ({hint})")
     problems += [f"{wav.path}:{row.line}: no such file: {row.value}" for row in lost[1:]]
     return problems
