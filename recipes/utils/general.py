@@ -16,7 +16,8 @@ from kaldi_corpus import evenly
 from sets import Size, amount, with_length
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import DataDir, Utterance, read, write
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
 
 SMALL = 12  # utterances of each corpus
 
@@ -40,10 +41,10 @@ def main(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = False
         names.add(name)
         utterances = take(folder, allow_pipes)[::step]
         if size == "small":
-            utterances = evenly(DataDir(folder, utterances), SMALL)
+            utterances = evenly(DataDirectory(folder, utterances), SMALL)
         found += [labelled(one, name) for one in utterances]
     found.sort(key=lambda one: one.id)
-    write(out, found)
+    write_data_directory(out, found)
     print(f"{out}: {amount(found)}")
 
 
@@ -64,7 +65,7 @@ def take(folder: Path, allow_pipes: bool) -> list[Utterance]:
         UserError: the folder has neither layout.
     """
     if (folder / "wav.scp").is_file():
-        return list(read(folder, spk_sort=False, allow_pipes=allow_pipes))
+        return list(read_data_directory(folder, spk_sort=False, allow_pipes=allow_pipes))
     chapters = librispeech.chapters(folder)
     if not chapters:
         raise UserError(

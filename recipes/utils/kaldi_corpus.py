@@ -12,7 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import DataDir, read, split, write
+from ia3_speech.data.kaldi import (
+    DataDirectory,
+    read_data_directory,
+    split_data_directory,
+    write_data_directory,
+)
 
 DEV_SHARE = 0.15
 SMALL = {"train": 48, "dev": 12, "test": 24}  # utterances
@@ -34,26 +39,26 @@ def take(corpus: Path, out: Path, size: Literal["full", "small"] = "full", allow
                 f"{corpus / name}: no Kaldi directory (a corpus is a folder with train/ and test/, each with "
                 f"wav.scp, text, utt2spk and spk2utt; dev/ is taken too if there)"
             )
-    sets = {name: read(corpus / name, allow_pipes=allow_pipes) for name in present}
+    sets = {name: read_data_directory(corpus / name, allow_pipes=allow_pipes) for name in present}
     if "dev" not in sets:
         by = unit_of(sets["train"])
-        sides = split(corpus / "train", out / "train", out / "dev", by=by, fraction=DEV_SHARE)
+        sides = split_data_directory(corpus / "train", out / "train", out / "dev", by=by, fraction=DEV_SHARE)
         sets |= zip(("train", "dev"), sides, strict=True)
         print(f"{out / 'dev'}: split from train by {by}")
     for name, data in sets.items():
         chosen = evenly(data, SMALL[name]) if size == "small" else data.utterances
-        write(out / name, chosen, speaker_labels=data.speaker_labels)
+        write_data_directory(out / name, chosen, speaker_labels=data.speaker_labels)
         print(f"{out / name}: {len(chosen)} utterances")
 
 
-def unit_of(data: DataDir) -> str:
+def unit_of(data: DataDirectory) -> str:
     """What must not stand on both sides of the split."""
     if all("consultation" in utterance.labels for utterance in data):
         return "consultation"
     return "speaker" if len(data.speakers) > 1 else "text"
 
 
-def evenly(data: DataDir, most: int) -> list:
+def evenly(data: DataDirectory, most: int) -> list:
     """At most so many utterances, at equal steps through the directory."""
     most = min(most, len(data))
     return [data.utterances[len(data) * number // most] for number in range(most)]

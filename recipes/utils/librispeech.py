@@ -10,8 +10,8 @@ from pathlib import Path
 from sets import sound, table
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance
-from ia3_speech.data.kaldi.table_file import decode
+from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.utterance import Utterance
 
 
 def chapters(corpus: Path) -> list[Path]:
@@ -47,7 +47,7 @@ def gender_of(reader: str, corpus: Path) -> dict[str, str]:
     """The label gender, from SPEAKERS.TXT in the corpus or above it (`237   | F | test-clean | …`)."""
     for folder in [corpus, *corpus.resolve().parents[:3]]:
         if (folder / "SPEAKERS.TXT").is_file():
-            for line in decode(folder / "SPEAKERS.TXT").splitlines():
+            for line in read_utf8(folder / "SPEAKERS.TXT").splitlines():
                 fields = [field.strip().lower() for field in line.split("|")]
                 if fields[0] == reader and fields[1:2] in (["f"], ["m"]):
                     return {"gender": fields[1]}

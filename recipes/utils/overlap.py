@@ -11,7 +11,7 @@ an accent corpus not.
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import DataDir, read
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.text import normalize
 
 
@@ -23,7 +23,7 @@ def main(train: Path, dev: Path, test: Path) -> None:
         dev: data directory that it is chosen by
         test: data directory that it is tested on
     """
-    *seen, test = [read(path, wav=False, spk_sort=False) for path in (train, dev, test)]
+    *seen, test = [read_data_directory(path, wav=False, spk_sort=False) for path in (train, dev, test)]
     speakers = set(test.speakers)
     sentences = {normalize(utterance.text or "") for utterance in test}
     for data in seen:
@@ -40,7 +40,7 @@ def place_of(utterance) -> tuple:
     return (utterance.source, utterance.start, utterance.end)
 
 
-def refuse_same(data: DataDir, test: DataDir) -> None:
+def refuse_same(data: DataDirectory, test: DataDirectory) -> None:
     known = {utterance.id for utterance in data} | {
         place_of(utterance) for utterance in data if utterance.source
     }

@@ -34,7 +34,7 @@ from exp_tables import PARTS, STANDARD, markdown
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 
 SCHEMA = 1
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
@@ -125,7 +125,7 @@ def share(folder: Path, minutes: float | None) -> float:
     if minutes is None:
         return 1.0
     system = load_system(folder)
-    dev = read(system.options()["dev"], wav=False, allow_pipes=True)
+    dev = read_data_directory(system.options()["dev"], wav=False, allow_pipes=True)
     listened = sum(one.duration or 0.0 for one in dev) / 3
     return min(1.0, (60 * minutes + listened) / (system.train["audio_seconds"] + listened))
 

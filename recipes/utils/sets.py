@@ -13,10 +13,11 @@ from typing import Literal
 from kaldi_corpus import DEV_SHARE, SMALL, evenly
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import duration
-from ia3_speech.data.kaldi import DataDir, Utterance, write
-from ia3_speech.data.kaldi.selection import fixed_order
-from ia3_speech.data.kaldi.table_file import GAP, decode
+from ia3_speech.data.audio import audio_duration
+from ia3_speech.data.kaldi import DataDirectory, write_data_directory
+from ia3_speech.data.kaldi.selection import hash_order
+from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, read_utf8
+from ia3_speech.data.utterance import Utterance
 
 SOUNDS = {".wav", ".flac", ".ogg", ".opus", ".mp3"}  # in any case; what libsndfile reads
 
@@ -43,10 +44,10 @@ def table(path: Path) -> dict[str, str]:
         UserError: there is no such file, it is not UTF-8, a line has one field, or a key comes twice.
     """
     found: dict[str, str] = {}
-    for number, line in enumerate(decode(path).splitlines(), 1):
+    for number, line in enumerate(read_utf8(path).splitlines(), 1):
         if not line.strip():
             continue
-        key, *value = GAP.split(line.strip(), maxsplit=1)
+        key, *value = FIELD_SEPARATOR.split(line.strip(), maxsplit=1)
         if not value:
             raise UserError(f"{path}:{number}: {key} stands alone (a line is `key value`)")
         if key in found:
@@ -57,7 +58,7 @@ def table(path: Path) -> dict[str, str]:
 
 def held_out(names: Iterable[str], share: float = DEV_SHARE) -> set[str]:
     """A share of the names, at least one of two or more; which ones hangs on the names alone (a hash)."""
-    ordered = sorted(set(names), key=fixed_order)
+    ordered = sorted(set(names), key=hash_order)
     return set(ordered[: max(1, round(share * len(ordered)))]) if len(ordered) > 1 else set()
 
 
@@ -78,9 +79,9 @@ def put(
     if not chosen:
         raise UserError(f"{path}: no utterance is left for it")
     if size == "small":
-        chosen = evenly(DataDir(path, chosen), SMALL[path.name.split("_")[0]])
+        chosen = evenly(DataDirectory(path, chosen), SMALL[path.name.split("_")[0]])
     measured = [with_length(one) for one in chosen]
-    write(path, measured, speaker_labels=speaker_labels)
+    write_data_directory(path, measured, speaker_labels=speaker_labels)
     print(f"{path}: {amount(measured)}")
 
 
@@ -89,7 +90,7 @@ def with_length(utterance: Utterance) -> Utterance:
     is not known."""
     if utterance.duration is not None or (utterance.source.endswith("|") and utterance.end is None):
         return utterance
-    end = duration(utterance.source) if utterance.end is None else utterance.end
+    end = audio_duration(utterance.source) if utterance.end is None else utterance.end
     return replace(utterance, duration=end - (utterance.start or 0.0))
 
 

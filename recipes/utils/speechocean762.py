@@ -12,7 +12,7 @@ from pathlib import Path
 from sets import held_out, sound, table
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.utterance import Utterance
 
 # Whole years up to which a group reaches. Nobody of 16 to 18 was found in the corpus.
 AGE_GROUPS = {10: "06-10", 15: "11-15"}

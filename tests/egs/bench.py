@@ -53,7 +53,8 @@ def noise(path: Path, seconds: float = 1.5) -> None:
 
 def general(folder: Path) -> Path:
     """A Kaldi directory of general speech: eight noises, two speakers."""
-    from ia3_speech.data.kaldi import Utterance, write
+    from ia3_speech.data.kaldi import write_data_directory
+    from ia3_speech.data.utterance import Utterance
 
     utterances = []
     for number in range(8):
@@ -61,7 +62,7 @@ def general(folder: Path) -> Path:
         sound = folder.parent / f"sound/{'x' * number}{id}.wav"  # `noise` differs by the length of the name
         noise(sound)
         utterances.append(Utterance(id, speaker, id, str(sound), text="A WORD"))
-    write(folder, utterances)
+    write_data_directory(folder, utterances)
     return folder
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance, write
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 
 RECIPE = Path(__file__).parents[2] / "egs/medical_dictation"
 
@@ -173,7 +174,7 @@ def test_terms_of_references(local, tmp_path):
         ],
     }.items():
         utterances = [Utterance(f"s-{n}", "s", f"s-{n}", "", text=line) for n, line in enumerate(lines)]
-        write(tmp_path / name, utterances)
+        write_data_directory(tmp_path / name, utterances)
     local.terms.main(tmp_path / "test", tmp_path / "terms", tmp_path / "train")
     assert (tmp_path / "terms").read_text() == (
         "back pain\ticd\tonly in test\n"
@@ -188,6 +189,8 @@ def test_terms_of_references(local, tmp_path):
 
 
 def test_a_corpus_without_any_term_says_so(local, tmp_path):
-    write(tmp_path / "test", [Utterance("s-1", "s", "s-1", "", text="good morning to you all")])
+    write_data_directory(
+        tmp_path / "test", [Utterance("s-1", "s", "s-1", "", text="good morning to you all")]
+    )
     with pytest.raises(UserError, match="no term of ICD-10-CM and of our lists occurs in its references"):
         local.terms.main(tmp_path / "test", tmp_path / "terms")

@@ -6,7 +6,7 @@ import bench
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import read, validate
+from ia3_speech.data.kaldi import read_data_directory, validate_data_directory
 
 RECIPE = "librispeech"
 SPEAKERS = """\
@@ -45,7 +45,7 @@ def corpus(tmp_path_factory):
 
 
 def ids(folder):
-    return {name: [one.id for one in read(folder / name)] for name in ("train", "dev", "test")}
+    return {name: [one.id for one in read_data_directory(folder / name)] for name in ("train", "dev", "test")}
 
 
 def test_one_chapter_is_cut_by_the_order_of_its_utterances(local, corpus, tmp_path):
@@ -137,7 +137,7 @@ def test_a_real_reader(local, shared_data, tmp_path):
     if not (shared_data / "librispeech_237").is_dir():
         pytest.skip("../shared/data/librispeech_237 is absent")
     local.prepare.main(shared_data / "librispeech_237", tmp_path / "out")
-    sets = [validate(tmp_path / "out" / name) for name in ("train", "dev", "test")]
+    sets = [validate_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")]
     assert [len(data) for data in sets] == [23, 5, 15]
     assert {one.speaker for data in sets for one in data} == {"237"}
     numbers = [int(one.id[-4:]) for data in sets for one in data]

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import read, validate
+from ia3_speech.data.kaldi import read_data_directory, validate_data_directory
 
 RECIPE = "speechocean762"
 # Speaker → set, gender, age.
@@ -113,7 +113,7 @@ def test_the_sets_to_the_byte(ran, corpus):
 
 
 def test_dev_has_an_adult_and_a_child_of_the_train_speakers(ran):
-    train, dev = (read(ran.data / name) for name in ("train", "dev"))
+    train, dev = (read_data_directory(ran.data / name) for name in ("train", "dev"))
     assert sorted(one.labels["agegroup"] for one in dev) == ["06-10", "06-10", "19-up", "19-up"]
     assert not set(train.speakers) & set(dev.speakers)
 
@@ -153,7 +153,7 @@ def measured(ran, corpus, tmp_path_factory, base_folder):
 
 
 def test_general_speech_is_every_second_utterance_and_the_reader(measured):
-    assert [one.id for one in read(measured.data / "general")] == [
+    assert [one.id for one in read_data_directory(measured.data / "general")] == [
         "reader-14-2-0000", *(f"talk-{id}" for id in ("g0-0", "g0-2", "g1-4", "g1-6")),
     ]  # fmt: skip
 
@@ -186,7 +186,7 @@ def test_forgetting_stands_apart_in_the_tables_and_the_report(measured):
 
 def test_learning_curve(measured):
     """Parts of train hold one another; an epoch of each hears as much, and all of train is the last point."""
-    parts = {name: read(measured.data / f"curve/minutes_{name}") for name in ("0.05", "0.1")}
+    parts = {name: read_data_directory(measured.data / f"curve/minutes_{name}") for name in ("0.05", "0.1")}
     assert [len(part) for part in parts.values()] == [2, 4]
     assert {one.id for one in parts["0.05"]} < {one.id for one in parts["0.1"]}
     trained = {
@@ -459,7 +459,7 @@ def test_the_recipe_fetches_and_goes_on(publisher, tmp_path):
     assert done.stdout.startswith(
         f"{tmp_path}/fetched/speechocean762: unpacked (sha256 of speechocean762.tar.gz: "
     )
-    assert len(read(tmp_path / "work/data/speechocean762_small/dev")) == 4
+    assert len(read_data_directory(tmp_path / "work/data/speechocean762_small/dev")) == 4
 
 
 # ---- the real corpus
@@ -471,7 +471,9 @@ def real(local, shared_data, tmp_path_factory):
         pytest.skip("../shared/data/speechocean762 is absent")
     out = tmp_path_factory.mktemp("real")
     local.prepare.main(shared_data / RECIPE, out)
-    return {name: validate(out / name) for name in ("train", "dev", "test_adults", "test_children")}
+    return {
+        name: validate_data_directory(out / name) for name in ("train", "dev", "test_adults", "test_children")
+    }
 
 
 def test_the_real_corpus(real):

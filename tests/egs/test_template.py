@@ -6,7 +6,7 @@ import bench
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 
 RECIPE = "TEMPLATE"
 
@@ -38,7 +38,7 @@ def plain(count, speakers=1):
 
 def prepared(local, folder, tmp_path, **options):
     local.prepare.main(folder, tmp_path / "out", **options)
-    return {name: read(tmp_path / "out" / name) for name in ("train", "dev", "test")}
+    return {name: read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")}
 
 
 def test_the_sets_to_the_byte(local, tmp_path):
@@ -191,7 +191,7 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, base_folde
     assert [line for line in done.stdout.splitlines() if line.startswith("stage")] == [
         "stage 1, prepare notes", "stage 2, validate notes", "stage 3, coverage",
     ]  # fmt: skip
-    assert len(read(clone / "egs/clinic/data/notes/train").speakers) == 2
+    assert len(read_data_directory(clone / "egs/clinic/data/notes/train").speakers) == 2
 
 
 def test_without_a_corpus_it_says_how_one_looks(tmp_path):

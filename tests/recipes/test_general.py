@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance, read, write
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.report.points import read_curve, read_trade_off
 
 # ---- recipes/utils/general.py
@@ -28,7 +29,7 @@ def mix(tmp_path) -> Path:
                   text=f"WORD {n}", labels={"source": "made"})
         for n in range(9)
     ]  # fmt: skip
-    write(tmp_path / "mix", sorted(utterances, key=lambda one: one.id))
+    write_data_directory(tmp_path / "mix", sorted(utterances, key=lambda one: one.id))
     return tmp_path / "mix"
 
 
@@ -63,7 +64,7 @@ def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(utils, mix,
 def test_small_takes_twelve_of_each(utils, mix, reader, tmp_path, monkeypatch):
     monkeypatch.setattr(utils.general, "SMALL", 3)
     utils.general.main(f"{mix}\n{reader}", tmp_path / "general", "small")
-    assert [one.id for one in read(tmp_path / "general")] == [
+    assert [one.id for one in read_data_directory(tmp_path / "general")] == [
         "mix-s0-0", "mix-s0-6", "mix-s1-3", "reader-14-2-0000", "reader-14-2-0001",
     ]  # fmt: skip
 
@@ -214,7 +215,9 @@ def test_results_json_marks_general_speech(utils, exp):
 def test_projected_time_of_parts(utils, exp, tmp_path, capsys):
     """An epoch hears 20 of 120.5 minutes, and decodes dev's 30 minutes at a third of the cost."""
     sound = noise(tmp_path / "dev.wav")
-    write(tmp_path / "dev", [Utterance("a-1", "a", "a-1", str(sound), text="A", duration=1800.0)])
+    write_data_directory(
+        tmp_path / "dev", [Utterance("a-1", "a", "a-1", str(sound), text="A", duration=1800.0)]
+    )
     utils.results.project(exp, 10, 20, "test general")
     seconds = 3600 * (1200 + 600) / (7230 + 600) + 2 * 36
     assert capsys.readouterr().out == (

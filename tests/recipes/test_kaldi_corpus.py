@@ -7,7 +7,8 @@ import pytest
 import soundfile
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance, read, write
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
 
 
 def corpus(folder: Path, speakers: int = 10, each: int = 4, label: str | None = None, sets=("train", "test")):
@@ -23,7 +24,7 @@ def corpus(folder: Path, speakers: int = 10, each: int = 4, label: str | None = 
             soundfile.write(path, 0.1 * rng.standard_normal(8000).astype(np.float32), 16000)
             labels = {label: f"visit{number % 20:02d}"} if label else {}
             utterances.append(Utterance(id, speaker, id, str(path), text=f"text {number}", labels=labels))
-        write(folder / name, utterances)
+        write_data_directory(folder / name, utterances)
     return folder
 
 
@@ -31,7 +32,7 @@ def corpus(folder: Path, speakers: int = 10, each: int = 4, label: str | None = 
 def test_dev_is_split_from_train_by_consultation_or_speaker(utils, tmp_path, label, groups):
     source = corpus(tmp_path / "corpus", label=label)
     utils.kaldi_corpus.take(source, tmp_path / "out")
-    train, dev, test = (read(tmp_path / "out" / name) for name in ("train", "dev", "test"))
+    train, dev, test = (read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test"))
     assert len(train) + len(dev) == 40
     assert len(test) == 40
 
@@ -42,20 +43,28 @@ def test_dev_is_split_from_train_by_consultation_or_speaker(utils, tmp_path, lab
     assert len(in_dev) == groups
     assert not in_dev & {group(utterance) for utterance in train}
     utils.kaldi_corpus.take(source, tmp_path / "again")
-    assert [u.id for u in read(tmp_path / "again/dev")] == [u.id for u in dev]
+    assert [u.id for u in read_data_directory(tmp_path / "again/dev")] == [u.id for u in dev]
 
 
 def test_a_dev_set_of_the_corpus_is_taken(utils, tmp_path):
     source = corpus(tmp_path / "corpus", sets=("train", "dev", "test"))
     utils.kaldi_corpus.take(source, tmp_path / "out")
-    assert [len(read(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == [40, 40, 40]
+    assert [len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == [
+        40,
+        40,
+        40,
+    ]
 
 
 def test_small_takes_a_part(utils, tmp_path):
     source = corpus(tmp_path / "corpus", each=8)
     utils.kaldi_corpus.take(source, tmp_path / "out", "small")
-    assert [len(read(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == [48, 12, 24]
-    assert len(read(tmp_path / "out/train").speakers) == 8  # of the 8 that dev has left, all
+    assert [len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == [
+        48,
+        12,
+        24,
+    ]
+    assert len(read_data_directory(tmp_path / "out/train").speakers) == 8  # of the 8 that dev has left, all
 
 
 def test_a_corpus_of_another_shape_is_described(utils, tmp_path):
@@ -67,8 +76,8 @@ def test_a_corpus_of_another_shape_is_described(utils, tmp_path):
 
 def test_an_utterance_on_both_sides_is_refused(utils, tmp_path):
     source = corpus(tmp_path / "corpus", sets=("train", "dev"))
-    first = read(source / "train").utterances[0]
-    write(source / "test", [Utterance("x-1", "x", "x-1", first.source, text="text")])
+    first = read_data_directory(source / "train").utterances[0]
+    write_data_directory(source / "test", [Utterance("x-1", "x", "x-1", first.source, text="text")])
     with pytest.raises(UserError, match=r"utterance x-1 is also in .*train: a test set must hold nothing"):
         utils.overlap.main(source / "train", source / "dev", source / "test")
 
@@ -84,7 +93,9 @@ def test_pipes_are_taken_only_where_they_are_allowed(utils, tmp_path):
     ):
         utils.kaldi_corpus.take(source, tmp_path / "out")
     utils.kaldi_corpus.take(source, tmp_path / "out", allow_pipes=True)
-    assert read(tmp_path / "out/train", allow_pipes=True).utterances[0].source.endswith(".wav |")
+    assert (
+        read_data_directory(tmp_path / "out/train", allow_pipes=True).utterances[0].source.endswith(".wav |")
+    )
 
 
 # ---- coverage

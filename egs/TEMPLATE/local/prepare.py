@@ -33,10 +33,10 @@ from sets import SOUNDS, Size, held_out, put, sound
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.huggingface import GENDERS, label_name
-from ia3_speech.data.kaldi import Utterance
-from ia3_speech.data.kaldi.table_file import SHOWN, raise_if_any, unprintable
-from ia3_speech.data.kaldi.utterance_ids import Names
+from ia3_speech.data.kaldi.table_file import MAX_LISTED, raise_if_any, unprintable_character
+from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
 from ia3_speech.data.text import normalize
+from ia3_speech.data.utterance import Utterance
 
 PUBLISHED = Path(__file__).with_name("published.txt")
 SETS = ("train", "dev", "test")
@@ -68,7 +68,7 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
     if "speaker" not in rows[0].fields:
         columns = ", ".join(rows[0].fields)
         print(f"{path}: no column speaker (the columns are {columns}): each recording counts as a speaker")
-    names, utterances, sides = Names(len(rows)), [], {}
+    names, utterances, sides = UtteranceIds(len(rows)), [], {}
     for number, (row, place) in enumerate(zip(rows, places, strict=True)):
         speaker, id = names.take(row.fields.get("speaker", ""), row.fields["file"], number)
         text = " ".join(row.fields["text"].split())
@@ -162,7 +162,7 @@ def check(path: Path, rows: list[Row], problems: list[str]) -> list[Path]:
         found = sound(path.parent / name.replace("\\", "/")) if name else None
         place = found and found.resolve()
         if place is None:
-            cure = hint(name, path.parent, there) if len(problems) < SHOWN else ""  # it takes a while
+            cure = hint(name, path.parent, there) if len(problems) < MAX_LISTED else ""  # it takes a while
             problems.append(f"{where}: no such file: {name or '(empty)'}{cure}")
         elif place in lines:
             problems.append(f"{where}: {name} stands in line {lines[place]} already (remove one of them)")
@@ -171,7 +171,7 @@ def check(path: Path, rows: list[Row], problems: list[str]) -> list[Path]:
             places.append(place)
         if not normalize(text):
             problems.append(f"{where}: no text for {name} (write what is said, or remove the line)")
-        elif fault := unprintable(" ".join(text.split())):
+        elif fault := unprintable_character(" ".join(text.split())):
             problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
         if (side := row.fields.get("split", "").lower()) not in (*SETS, ""):
             problems.append(f"{where}: the split is {side!r} (train, dev or test)")

@@ -24,7 +24,7 @@ from results import SCHEMA, row
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.score import plain, score_utterances
 from ia3_speech.scoring.error_rates import Rates, ScoredUtterance, make_rates
 from ia3_speech.scoring.kaldi_files import read_text
@@ -90,7 +90,7 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1, command: str = "") ->
 def compare(exp: Path, data: Path, seeds: int) -> dict[str, Compared]:
     """Every system that was decoded on this test set, by its folder's name."""
     name = data.name
-    directory = read(data, wav=False, spk_sort=False)
+    directory = read_data_directory(data, wav=False, spk_sort=False)
     term_list = exp / f"terms_{name}"
     terms = read_terms(term_list, "ctc") if term_list.is_file() else None
     unit = load_json(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]

@@ -30,8 +30,8 @@ from sets import Size, held_out, put, sound
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import Utterance
-from ia3_speech.data.kaldi.table_file import decode as text_of
+from ia3_speech.data.kaldi.table_file import read_utf8 as text_of
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.scoring.kaldi_files import format_text
 
 PUBLISHED = Path(__file__).with_name("published.txt")

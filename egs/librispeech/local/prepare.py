@@ -27,8 +27,8 @@ from librispeech import chapters, gender_of, read_chapter, reader_of
 from sets import Size, put
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import duration
-from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.audio import audio_duration
+from ia3_speech.data.utterance import Utterance
 
 PUBLISHED = Path(__file__).with_name("published.txt")
 LONGEST = 15.0  # seconds
@@ -69,7 +69,7 @@ def main(
     gender = gender_of(reader, corpus)
     own = [list(read_chapter(path, gender)) for path in lists if reader_of(path) == reader]
     for name, utterances in divide(own).items():
-        kept = [one for one in utterances if name == "test" or duration(one.source) <= longest]
+        kept = [one for one in utterances if name == "test" or audio_duration(one.source) <= longest]
         if len(kept) < len(utterances):
             print(f"{name}: {len(utterances) - len(kept)} of {len(utterances)} are longer than {longest:g} s")
         put(out / name, kept, size)

@@ -34,7 +34,8 @@ from kaldi_corpus import take
 from ia3_speech.atomic import replacing
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import Utterance, write
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 
 HERE = Path(__file__).parent
 PEAK = 0.6  # of full scale, every utterance
@@ -135,7 +136,7 @@ def record(sentences: list[Sentence], speakers: list[Speaker], out: Path) -> Non
     with replacing(final) as audio:
         audio.mkdir()
         utterances = list(speak(sentences, speakers, audio, final))
-    write(out, utterances)
+    write_data_directory(out, utterances)
     seconds = sum(utterance.duration or 0.0 for utterance in utterances)
     print(f"{out}: {len(utterances)} utterances, {len(speakers)} speakers, {seconds / 60:.1f} minutes")
 

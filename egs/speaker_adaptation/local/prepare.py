@@ -35,7 +35,8 @@ from speechocean762 import SPEAKER_LABELS, dev_speakers, is_published, read_set
 from ia3_speech.atomic import replacing
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import DataDir, Utterance, read
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.utterance import Utterance
 
 FEWEST = 5  # utterances of a speaker
 SMALL_SPEAKERS, SMALL_UTTERANCES = 3, 12
@@ -70,17 +71,17 @@ def main(
     elif is_published(folder):
         utterances = published(folder, speakers)
     elif (folder / "wav.scp").is_file():
-        data = read(folder, allow_pipes=allow_pipes)
+        data = read_data_directory(folder, allow_pipes=allow_pipes)
         utterances, labels = data.utterances, data.speaker_labels
     else:
         raise UserError(
             f"{corpus}: neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762 "
             f"as it was published (train/, test/, WAVE/)"
         )
-    put(out / "test", chosen(DataDir(folder, utterances), size), speaker_labels=labels)
+    put(out / "test", chosen(DataDirectory(folder, utterances), size), speaker_labels=labels)
 
 
-def chosen(data: DataDir, size: Size) -> list[Utterance]:
+def chosen(data: DataDirectory, size: Size) -> list[Utterance]:
     """Of the speakers who have enough all that they say, or a little of a few."""
     own = {speaker: said for speaker, said in data.speakers.items() if len(said) >= FEWEST}
     if few := [speaker for speaker in data.speakers if speaker not in own]:
@@ -89,7 +90,7 @@ def chosen(data: DataDir, size: Size) -> list[Utterance]:
     if size == "small":
         most = min(SMALL_SPEAKERS, len(names))
         names = [names[len(names) * number // most] for number in range(most)]
-        own = {name: evenly(DataDir(data.path, own[name]), SMALL_UTTERANCES) for name in names}
+        own = {name: evenly(DataDirectory(data.path, own[name]), SMALL_UTTERANCES) for name in names}
     return [one for name in names for one in own[name]]
 
 

@@ -28,8 +28,8 @@ from speechocean762 import SPEAKER_LABELS, dev_speakers, is_adult, is_published,
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import Utterance
 from ia3_speech.data.text import normalize
+from ia3_speech.data.utterance import Utterance
 
 PUBLISHED = Path(__file__).with_name("published.txt")
 
