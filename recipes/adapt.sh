@@ -34,7 +34,7 @@ name=$(basename "$PWD")
 recipe_id=${PWD#"$IA3_SPEECH_ROOT"/} # who writes into the store of adapters
 corpus=""
 corpus_name=""
-prepare="kaldi_corpus.py"
+prepare="python -m ia3_speech.data.corpora.kaldi"
 test_sets="test"
 terms=""
 base=mini
@@ -160,7 +160,7 @@ sets=(); for set in train dev $all_sets; do sets+=("$data/$set"); done
 if begin 2 "validate $corpus_name" "$data/.done/validate" "${sets[@]}"; then
   # shellcheck disable=SC2086
   for set in "${sets[@]}"; do python -m ia3_speech.datadir validate --check-audio $pipes "$set"; done
-  for set in $all_sets; do overlap.py "$data/train" "$data/dev" "$data/$set"; done
+  for set in $all_sets; do python -m ia3_speech.datadir overlap "$data/train" "$data/dev" "$data/$set"; done
   finish
 fi
 if [[ -n $curve ]] && begin 2 "parts of train" "$data/.done/curve" "$data/train" "minutes=$curve"; then

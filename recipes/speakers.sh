@@ -142,7 +142,7 @@ sets=("$data/test" ${general:+"$data/general"})
 if begin 2 "validate $corpus_name" "$data/.done/validate" "${sets[@]}"; then
   # shellcheck disable=SC2086
   for set in "${sets[@]}"; do python -m ia3_speech.datadir validate --check-audio $pipes "$set"; done
-  [[ -z $general ]] || overlap.py "$data/test" "$data/test" "$data/general" | uniq
+  [[ -z $general ]] || python -m ia3_speech.datadir overlap "$data/test" "$data/test" "$data/general" | uniq
   finish
 fi
 

@@ -16,14 +16,14 @@ own_help="  --reader N            whom to adapt to, where the corpus holds sever
 . own_options.sh
 if [[ -n $download ]]; then
   download=$(from_start "$download")
-  download.py "${OPENSLR:-https://www.openslr.org/resources}/12/test-clean.tar.gz" "$download" \
+  python -m ia3_speech.data.corpora.download "${OPENSLR:-https://www.openslr.org/resources}/12/test-clean.tar.gz" "$download" \
     LibriSpeech/test-clean --md5 32fa31d27d2e1cad72775fee3f4849a9
   set -- --corpus "$download/LibriSpeech/test-clean" "$@"
 fi
 
 # Data: one reader's chapters. The last third of them is test, the one before that dev; of a single chapter, the
 # last third of its utterances, and the last of the others.
-prepare="local/prepare.py${reader:+ --reader $reader}"
+prepare="python -m ia3_speech.data.corpora.librispeech${reader:+ --reader $reader}"
 
 # Method: as one person is adapted to (conf/reader.yaml): small batches, and few of them. With one speaker, the
 # intervals are drawn over utterances.

@@ -152,7 +152,8 @@ def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
 
 
 def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
-    """Band-limited resampling (the SoX resampler) of `(samples,)` from `rate` to `new_rate` Hz, as float32."""
+    """Band-limited resampling (the SoX resampler) of `(samples,)` from `rate` to `new_rate` Hz, as
+    float32."""
     if rate == new_rate or wave.size == 0:
         return wave.astype(np.float32, copy=False)
     import soxr

@@ -54,7 +54,7 @@ place_general() {
 prepare_general() {
   [[ ${#general_dirs[@]} -gt 0 ]] || return 0
   begin 1 "prepare general speech" "$data/.done/general" "${general_inputs[@]}" "size=$size" || return 0
-  general.py "$(printf '%s\n' "${general_dirs[@]}")" "$data/general" --size "$size" $pipes
+  python -m ia3_speech.data.corpora.out_of_domain "$(printf '%s\n' "${general_dirs[@]}")" "$data/general" --size "$size" $pipes
   finish
 }
 

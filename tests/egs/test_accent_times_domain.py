@@ -67,7 +67,7 @@ def of(data, label: str) -> set[str]:
 
 
 def test_accents_and_voices_of_the_sets(local, sets):
-    from espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS
+    from ia3_speech.data.corpora.espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS
 
     assert set(local.prepare_espeak.NEW_ACCENTS.values()) == set(UNHEARD_ACCENTS)
     assert set(local.prepare_espeak.KNOWN_ACCENTS.values()) == set(ACCENTS)

@@ -9,6 +9,7 @@ import pytest
 import soundfile
 
 from ia3_speech.cli import UserError
+from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import read_data_directory, validate_data_directory
 
 RECIPE = "barista_orders"
@@ -31,7 +32,7 @@ ORDERS = [
 
 @pytest.fixture(scope="module")
 def local():
-    with bench.local(RECIPE, "prepare", "grammar", "terms", "agreement", "sets", "espeak") as modules:
+    with bench.local(RECIPE, "prepare", "grammar", "terms", "agreement") as modules:
         yield modules
 
 
@@ -39,12 +40,12 @@ def local():
 def corpus(local, tmp_path_factory):
     """The published layout, the orders spoken by espeak-ng; one in .ogg."""
     folder = tmp_path_factory.mktemp("corpus") / "speech-to-intent-benchmark"
-    sounds, labels, voice = folder / "data/speech/clean", {}, local.espeak.Espeak()
+    sounds, labels, voice = folder / "data/speech/clean", {}, espeak.Espeak()
     sounds.mkdir(parents=True)
     for number, (text, slots) in enumerate(ORDERS):
         name = f"{number:08x}-0000-4000-8000-000000000000"
         labels[f"{name}.wav"] = {"intent": "orderDrink", "slots": slots}
-        wave, rate = voice.speak(text, rate=140), local.espeak.SAMPLE_RATE
+        wave, rate = voice.speak(text, rate=140), espeak.ESPEAK_SAMPLE_RATE
         if number == 3:
             import soxr
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ia3_speech.cli import UserError
+from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
@@ -154,8 +155,8 @@ def test_speakers_of_the_sets_have_no_voice_in_common(local):
     sets = [*voices.values(), own]
     assert sum(map(len, sets)) == len(set().union(*sets))
     for accent, variant in set().union(*sets):
-        assert accent in local.espeak.UNHEARD_ACCENTS
-        assert variant in local.espeak.UNHEARD_VARIANTS
+        assert accent in espeak.UNHEARD_ACCENTS
+        assert variant in espeak.UNHEARD_VARIANTS
     names = [one.name for speakers in local.prepare.SPEAKERS.values() for one in speakers]
     assert len(set(names)) == len(names)
     assert "speaker42" not in names

@@ -194,11 +194,35 @@ def test_a_corpus_of_ones_own_lies_beside_the_others(ran, tmp_path):
     assert done.returncode == 0, done.stderr
     data = ran.work / "data/mine"
     assert [len(read_data_directory(data / name)) for name in ("train", "dev", "test")] == [48, 12, 24]
-    assert [len(read_data_directory(data / "speaker42" / name)) for name in ("train", "dev", "test")] == [
-        12,
-        3,
-        12,
-    ]
+    assert {path.name for path in data.iterdir() if path.name[0] != "."} == {"train", "dev", "test"}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), True),
+        (("--corpus", "espeak"), True),
+        (("--corpus", "my/notes"), False),
+        (("--config", "own"), False),
+    ],
+)
+def test_speaker42_is_adapted_to_in_the_corpus_made_here_alone(tmp_path, options, expected):
+    """Nothing synthetic is added to a corpus of one's own, and no speaker42 is registered after it."""
+    (tmp_path / "own").write_text("corpus=my/notes\n")
+    (tmp_path / "fake").write_text('adapt.sh() { printf "%s\\n" "$@"; }\n')  # a function goes before PATH
+    done = subprocess.run(
+        ["bash", str(RECIPE / "run.sh"), *options],
+        cwd=tmp_path,
+        env=os.environ
+        | {"BASH_ENV": str(tmp_path / "fake"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.splitlines()
+    assert ("local/speaker42.sh" in words) == ("local/prepare.py" in words) == expected
+    assert ("python -m ia3_speech.data.corpora.kaldi" in words) == (not expected)
+    assert words[words.index("--corpus") + 1] == ("espeak" if expected else "my/notes")
 
 
 @pytest.mark.parametrize(

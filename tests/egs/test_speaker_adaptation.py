@@ -23,7 +23,7 @@ SMALL = ("--size", "small", "--small-opts", "--epochs 1")
 
 @pytest.fixture(scope="module")
 def local():
-    with bench.local(RECIPE, "prepare", "sets", "speechocean762") as modules:
+    with bench.local(RECIPE, "prepare") as modules:
         yield modules
 
 

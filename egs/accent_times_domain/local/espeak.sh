@@ -29,7 +29,7 @@ for set in $test_sets; do directories+=("$data/$set"); done
 if begin 2 "validate $part" "$data/.done/validate" "${directories[@]}"; then
   for directory in "${directories[@]}"; do python -m ia3_speech.datadir validate --check-audio "$directory"; done
   for set in $test_sets; do # both_NAME holds what the others hold
-    overlap.py "$data/both_${set#test_}/train" "$data/both_${set#test_}/dev" "$data/$set"
+    python -m ia3_speech.datadir overlap "$data/both_${set#test_}/train" "$data/both_${set#test_}/dev" "$data/$set"
   done
   finish
 fi

@@ -29,12 +29,12 @@ from pathlib import Path
 from typing import Literal
 
 import prepare as dictation
-from espeak import UNHEARD_VARIANTS
 from grammar import LONGEST, Expansion, Sentence, read_sections
 from prepare import Speaker, record
 from wording import with_articles
 
 from ia3_speech.cli import UserError, command
+from ia3_speech.data.corpora.espeak import UNHEARD_VARIANTS
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.text import normalize

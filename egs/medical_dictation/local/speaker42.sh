@@ -2,7 +2,7 @@
 # The last stage: adapt to one physician, speaker42, from 15 of their sentences, starting from the adapter just
 # trained; then transcribe one more sentence of theirs with the base, that adapter, and their own.
 #
-# Called by recipes/adapt.sh, which exports data, exp, base, size, small_opts, allow_pipes, name (of the adapter it
+# Only for the corpus that local/prepare.py makes. Called by recipes/adapt.sh, which exports data, exp, base, size, small_opts, allow_pipes, name (of the adapter it
 # registered) and adapter (its folder). The stages are adapt.sh's own, once more, on data/<corpus>/speaker42.
 set -euo pipefail
 . ./path.sh
