@@ -1,7 +1,8 @@
-"""Batches: utterances of similar length, filled up to so many seconds, in an order that a seed decides.
+"""Batches of utterances of similar length, up to a number of seconds each, in an order that a seed decides.
 
-In: durations in seconds. Out: lists of indices. The order depends on nothing but (durations, max_seconds,
-seed, epoch), so a run that was killed goes on in the middle of an epoch as if nothing had happened.
+In: durations in seconds. Out: lists of indices. The order depends on (durations, max_seconds, seed, epoch)
+alone, so that a run that was killed in the middle of an epoch resumes with the batch that would have been
+next.
 """
 
 import hashlib
@@ -12,27 +13,32 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-JITTER = 0.1  # lengths are blurred by up to ±10 % before sorting, so that each epoch has other neighbours
+JITTER = 0.1  # durations vary by up to ±10 % before sorting, so that batches differ from epoch to epoch
 
 
 def make_batches(
     seconds: Sequence[float], max_seconds: float, *, seed: int, epoch: int, shuffle: bool = True
 ) -> list[list[int]]:
-    """Group the indices of `seconds` so that longest × number stays within `max_seconds` in every batch.
+    """Group the indices of `seconds` so that longest × number is at most `max_seconds` in every batch.
 
-    Each index stands in exactly one batch; an utterance longer than `max_seconds` gets a batch to itself.
-    With `shuffle` the neighbours and the order of the batches differ from epoch to epoch; without it batches
-    go from short to long, and `seed` and `epoch` have no effect.
+    Each index is in exactly one batch; an utterance longer than `max_seconds` is a batch of its own. With
+    `shuffle` the batches and their order differ from epoch to epoch; without it batches go from short to
+    long, and `seed` and `epoch` have no effect.
+
+    Raises:
+        ValueError: `max_seconds` is not positive, or a duration is negative or not finite.
     """
     if not max_seconds > 0:
         raise ValueError(f"max_seconds is a positive number of seconds, not {max_seconds}")
     if not all(math.isfinite(second) and second >= 0 for second in seconds):
         raise ValueError("durations are finite, not negative, and in seconds")
-    rng = random.Random(f"batches {seed} {epoch}")  # a string seed goes through SHA-512: alike everywhere
-    blurred = [second * (rng.uniform(1 - JITTER, 1 + JITTER) if shuffle else 1) for second in seconds]
+    rng = random.Random(
+        f"batches {seed} {epoch}"
+    )  # a string seed is hashed by SHA-512: alike on all machines
+    jittered = [second * (rng.uniform(1 - JITTER, 1 + JITTER) if shuffle else 1) for second in seconds]
     batches: list[list[int]] = []
     longest = 0.0
-    for index in sorted(range(len(seconds)), key=lambda i: (blurred[i], i)):
+    for index in sorted(range(len(seconds)), key=lambda i: (jittered[i], i)):
         longest = max(longest, seconds[index])
         if batches and longest * (len(batches[-1]) + 1) <= max_seconds:
             batches[-1].append(index)
@@ -46,10 +52,15 @@ def make_batches(
 
 @dataclass
 class BatchOrder:
-    """All batches of one epoch after another; iterating gives what is left of the current epoch.
+    """The batches of one epoch after another; iterating yields the remaining batches of the current epoch.
 
-    `position` counts the batches of this epoch that were handed out; after the last one it is 0 again and
-    `epoch` one higher. Save `state_dict()` once a batch has been learnt from, before the next is taken.
+    Save `state_dict()` after a training step and before the next batch is requested.
+
+    Attributes:
+        seconds, max_seconds, seed, shuffle: as in `make_batches`.
+        epoch: the current epoch, from 0.
+        position: the number of batches of this epoch that were yielded; after the last one it is 0, and
+            `epoch` is increased.
     """
 
     seconds: Sequence[float]
@@ -58,19 +69,19 @@ class BatchOrder:
     shuffle: bool = True
     epoch: int = 0
     position: int = 0
-    _made: tuple[int, list[list[int]]] | None = field(default=None, init=False, repr=False, compare=False)
+    _cache: tuple[int, list[list[int]]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def batches(self) -> list[list[int]]:
-        """All batches of the current epoch, those already handed out too."""
-        if self._made is None or self._made[0] != self.epoch:
+        """All batches of the current epoch, including those that were yielded."""
+        if self._cache is None or self._cache[0] != self.epoch:
             made = make_batches(
                 self.seconds, self.max_seconds, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle
             )
-            self._made = (self.epoch, made)
-        return self._made[1]
+            self._cache = (self.epoch, made)
+        return self._cache[1]
 
     def __len__(self) -> int:
-        """Batches in the current epoch."""
+        """The number of batches in the current epoch."""
         return len(self.batches())
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -88,7 +99,7 @@ class BatchOrder:
         return {"epoch": self.epoch, "position": self.position, "fingerprint": self.fingerprint()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on where `state` was saved.
+        """Resume where `state` was saved.
 
         Raises:
             ValueError: the state belongs to other durations, another batch size, seed or shuffling.
@@ -98,7 +109,7 @@ class BatchOrder:
         self.epoch, self.position = int(state["epoch"]), int(state["position"])
 
     def fingerprint(self) -> str:
-        """What decides the order, as a digest."""
+        """A digest of all that decides the order."""
         numbers = struct.pack(f"<{len(self.seconds)}d", *self.seconds)
         return hashlib.sha256(
             numbers + repr((self.max_seconds, self.seed, self.shuffle)).encode()

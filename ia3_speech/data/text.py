@@ -1,7 +1,7 @@
-"""Text: what a CTC base can be taught to write, and what it cannot.
+"""Text: normalisation, and the vocabulary of a CTC base.
 
-In: transcripts as people type them. Out: normalised text (the same on both sides of a score), token ids, and
-the characters that the base's vocabulary lacks, counted, before any training.
+In: transcripts as people type them. Out: normalised text (used for references and hypotheses alike), token
+ids for training, and before any training the characters that the base's vocabulary lacks, with counts.
 """
 
 import re
@@ -15,56 +15,65 @@ from typing import Any, Literal
 
 from ia3_speech.cli import UserError
 
-MODES = ("ctc", "english", "none")
+NORMALIZATION_MODES = ("ctc", "english", "none")
 
 # ‘…’ is a pair of quotation marks; any other ’ is an apostrophe.
 QUOTED = re.compile(r"‘(\S(?:.*?\S)?)’(?!\w)")
 APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼʹˈ′‵´`＇ʻꞌ"), "'")
 STRAY_APOSTROPHE = re.compile(r"'{2,}|(?<!\w)'(?!\w)")  # doubled, or one that touches no letter
 THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
-# Spoken when read aloud (per cent, and, at), or the mark of a tag such as [noise]: to turn these into spaces
-# would silently lose or invent words. They stay, as all symbols ($, +, °) do: the coverage check lists them.
-KEPT = "%‰&@#[]{}"
-SPACE = "▁"  # SentencePiece's mark of a word's beginning
+# Punctuation that is spoken when read aloud (per cent, and, at) or that marks a tag such as [noise]: a space
+# instead would lose or invent words. It is kept, as all symbols ($, +, °) are; the coverage check lists it.
+KEPT_PUNCTUATION = "%‰&@#[]{}"
+WORD_START = "▁"  # SentencePiece's mark of the beginning of a word
 
 
 class TextError(UserError):
-    """Text that the vocabulary cannot write."""
+    """Text that cannot be written in the base's vocabulary."""
 
 
 def normalize(text: str, mode: Literal["ctc", "english", "none"] = "ctc") -> str:
-    """Bring `text` into the form that targets, references and hypotheses are compared in.
+    """Normalise a transcript: training targets, references and hypotheses are compared in this form.
 
-    "ctc": NFKC, lower case, typographic apostrophes → ', punctuation and every hyphen or dash → a space,
-    white space collapsed; letters, digits and symbols stay ("Re-check: it’s 5 %!" → "re check it's 5 %").
-    A plain ' that touches a letter stays, also where it was meant as a quotation mark ('tis, dogs', 'so').
-    "english": the English normaliser of Radford et al. 2022 (numbers to digits, contractions written out,
-    fillers dropped), for scores that compare with Whisper's; its spelling map is left empty, and typographic
-    apostrophes are made plain first, which it does not do itself.
-    "none": as it is. A second pass changes nothing in "ctc" and "none".
+    Args:
+        text: a transcript.
+        mode: one of
+            "ctc": NFKC, lower case, typographic apostrophes → ', punctuation, hyphens and dashes → a space,
+            white space collapsed; letters, digits and symbols are kept ("Re-check: it’s 5 %!" → "re check
+            it's 5 %"). A plain ' next to a letter is kept, also where it was meant as a quotation mark ('tis,
+            dogs', 'so').
+            "english": the English normaliser of Whisper (Radford et al. 2022; numbers to digits, contractions
+            written out, fillers removed), for error rates that are compared with Whisper's. Its map of
+            spellings is empty here, and typographic apostrophes are first made plain, which it does not do.
+            "none": unchanged.
+
+    Normalising twice is the same as normalising once in "ctc" and "none".
     """
     if mode == "none":
         return text
     if mode == "english":
         return english_normalizer()(text.translate(APOSTROPHES)).strip()
     if mode != "ctc":
-        raise ValueError(f"mode is {mode!r}, not one of {', '.join(MODES)}")
-    text = QUOTED.sub(r" \1 ", visible(text)).translate(APOSTROPHES)  # before NFKC, which takes ´ apart
+        raise ValueError(f"mode is {mode!r}, not one of {', '.join(NORMALIZATION_MODES)}")
+    # Apostrophes come before NFKC, which takes ´ apart.
+    text = QUOTED.sub(r" \1 ", remove_invisible(text)).translate(APOSTROPHES)
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower()).translate(APOSTROPHES)
-    text = "".join(map(plain, THOUSANDS.sub("", text)))
+    text = "".join(map(letter_or_space, THOUSANDS.sub("", text)))
     return " ".join(STRAY_APOSTROPHE.sub(" ", text).split())
 
 
-def visible(text: str) -> str:
+def remove_invisible(text: str) -> str:
     """`text` without soft hyphens, zero-width joiners, direction and byte-order marks."""
     return text if text.isascii() else "".join(c for c in text if unicodedata.category(c) != "Cf")
 
 
 @lru_cache(maxsize=4096)
-def plain(character: str) -> str:
+def letter_or_space(character: str) -> str:
     """One character of "ctc" text: itself, or a space for punctuation, white space and control characters."""
-    stays = character == "'" or character in KEPT or unicodedata.category(character)[0] not in "PZC"
-    return character if stays else " "
+    kept = (
+        character == "'" or character in KEPT_PUNCTUATION or unicodedata.category(character)[0] not in "PZC"
+    )
+    return character if kept else " "
 
 
 @lru_cache(maxsize=1)
@@ -78,7 +87,12 @@ def english_normalizer() -> Any:
 class Vocabulary:
     """The symbols of a CTC head: single characters, a word delimiter, a blank.
 
-    `tokens` holds every entry of the head, special ones too; `letters` those that text may use.
+    Attributes:
+        tokens: symbol → id, of every output of the head, special symbols included.
+        blank: the id of the CTC blank.
+        delimiter: the symbol between words.
+        cased: whether the letters are lower case, upper case or both.
+        special: symbols that are never part of a text.
     """
 
     tokens: dict[str, int]
@@ -89,12 +103,12 @@ class Vocabulary:
 
     @classmethod
     def from_tokenizer(cls, tokenizer: Any) -> "Vocabulary":
-        """Read a tokenizer; the blank is its padding token, as everywhere in transformers' CTC models.
+        """The vocabulary of a transformers tokenizer; its padding token is the blank, as in all CTC models.
 
-        Gives `Pieces` where more of its symbols stand for several characters than for one.
+        A `SubwordVocabulary` where more of the symbols have several characters than one.
 
         Raises:
-            TextError: the tokenizer has no padding token, or no letters, or pieces that it can't cut into.
+            TextError: the tokenizer has no padding token or no letters, or cannot segment text into subwords.
         """
         tokens = dict(tokenizer.get_vocab())
         blank = tokenizer.pad_token_id
@@ -102,30 +116,30 @@ class Vocabulary:
             raise TextError("the base's tokenizer names no padding token, and CTC needs it as the blank "
                             "(set pad_token in tokenizer_config.json)")  # fmt: skip
         delimiter = getattr(tokenizer, "word_delimiter_token", None) or " "
-        named = {tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
+        marked = {tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
         special = {token for token, number in tokens.items() if number == blank}
-        special |= {token for token in named if token is not None} - {delimiter}
+        special |= {token for token in marked if token is not None} - {delimiter}
         special |= set(tokenizer.all_special_tokens) - {delimiter}
         special |= {token for token in tokens if len(token) > 2 and token[0] + token[-1] in ("<>", "[]")}
-        plain = tokens.keys() - special
-        pieces = sorted(token for token in plain if len(token.strip(SPACE)) > 1)
-        letters = {letter for token in plain for letter in token if letter.isalpha()}
+        regular = tokens.keys() - special
+        subwords = sorted(token for token in regular if len(token.strip(WORD_START)) > 1)
+        letters = {letter for token in regular for letter in token if letter.isalpha()}
         if not letters:
             raise TextError("the base's vocabulary holds no letters")
         upper = any(letter != letter.lower() for letter in letters)
         lower = any(letter != letter.upper() for letter in letters)
         cased = "mixed" if upper and lower else "upper" if upper else "lower"
-        made = (tokens, blank, delimiter, cased, frozenset(special))
-        if len(pieces) <= sum(len(token) == 1 for token in plain - {delimiter}):
-            return cls(*made)
+        fields = (tokens, blank, delimiter, cased, frozenset(special))
+        if len(subwords) <= sum(len(token) == 1 for token in regular - {delimiter}):
+            return cls(*fields)
         if not tokenizer.is_fast:
-            raise TextError(f"the base writes word pieces ({', '.join(pieces[:3])}, …), and its tokenizer, "
+            raise TextError(f"the base writes word pieces ({', '.join(subwords[:3])}, …), and its tokenizer, "
                             f"a {type(tokenizer).__name__}, cuts text into characters only")  # fmt: skip
-        return SubwordVocabulary(*made, tokenizer)
+        return SubwordVocabulary(*fields, tokenizer)
 
     @cached_property
     def letters(self) -> dict[str, int]:
-        """The characters that text may use, without the delimiter."""
+        """Character → id of those that a text may hold, without the delimiter."""
         return {
             token: number
             for token, number in self.tokens.items()
@@ -136,10 +150,11 @@ class Vocabulary:
         }
 
     def recase(self, text: str) -> str:
+        """`text` in the case of the vocabulary."""
         return text if self.cased == "mixed" else text.upper() if self.cased == "upper" else text.lower()
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
-        """Token ids of `text`, one a character, the delimiter's between words.
+        """Token ids of `text`: one for each character, with the delimiter's between words.
 
         Raises:
             TextError: a character is not in the vocabulary and `drop_unknown` is false.
@@ -158,9 +173,9 @@ class Vocabulary:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of token ids that are collapsed already; blanks and special tokens say nothing.
+        """Text of token ids after CTC's collapsing; blanks and special tokens are ignored.
 
-        A vocabulary of capitals alone gives lower case, as normalised text is.
+        A vocabulary of capitals alone gives lower case, like normalised text.
         """
         written = {number: token for token, number in self.letters.items()}
         written[self.tokens.get(self.delimiter, -1)] = " "
@@ -168,7 +183,7 @@ class Vocabulary:
         return text.lower() if self.cased == "upper" else text
 
     def missing(self, texts: Iterable[str]) -> Counter[str]:
-        """How often each character occurs that the base cannot write, most frequent first."""
+        """Counts of the characters that the vocabulary lacks, the most frequent first."""
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(self.recase(text))
@@ -178,18 +193,18 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class SubwordVocabulary(Vocabulary):
-    """The symbols of a head that writes word pieces (LASR, Parakeet): its own tokenizer cuts and joins."""
+    """The symbols of a head that writes subwords (LASR, Parakeet); its tokenizer segments and joins text."""
 
     tokenizer: Any = field(default=None, compare=False, repr=False)
 
     @cached_property
     def letters(self) -> dict[str, int]:
-        """The characters that pieces are made of, each with the number of one of them."""
-        plain = ((token, n) for token, n in self.tokens.items() if token not in self.special)
-        return {letter: number for token, number in plain for letter in token if letter != SPACE}
+        """The characters of which the subwords consist, each with the id of one subword that holds it."""
+        regular = ((token, n) for token, n in self.tokens.items() if token not in self.special)
+        return {letter: number for token, number in regular for letter in token if letter != WORD_START}
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
-        """Numbers of the pieces of `text`. Raises TextError as for characters."""
+        """Token ids of the subwords of `text`. Raises TextError as `Vocabulary.encode`."""
         text = self.recase(text)
         if drop_unknown:
             text = "".join(c for c in text if c.isspace() or c in self.letters)
@@ -201,10 +216,10 @@ class SubwordVocabulary(Vocabulary):
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of pieces that are collapsed already; blanks and special tokens say nothing."""
+        """Text of token ids after CTC's collapsing; blanks and special tokens are ignored."""
         known = set(self.tokens.values()) - {self.blank}
-        said = [int(number) for number in ids if int(number) in known]
-        text = self.tokenizer.decode(said, skip_special_tokens=True, group_tokens=False)
+        kept = [int(number) for number in ids if int(number) in known]
+        text = self.tokenizer.decode(kept, skip_special_tokens=True, group_tokens=False)
         return " ".join((text.lower() if self.cased == "upper" else text).split())
 
 

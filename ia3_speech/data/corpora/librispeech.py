@@ -13,7 +13,7 @@ Corpus card
     Licence   CC BY 4.0, OpenSLR 12
     Citation  Panayotov et al. 2015, "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP
 
-In: the published layout (LAYOUT below), of the whole corpus, a subset or a single reader. Out:
+In: the published layout (`LAYOUT`), of the whole corpus, a subset or a single reader. Out:
 DATA_DIR/{train,dev,test}. Kaldi's preparation makes each chapter a speaker; here a reader is a speaker. The
 mini base accepts 15.36 s of audio at once: longer utterances are cut at pauses for decoding, and cannot be
 used for training, so that train and dev are without them (--longest).

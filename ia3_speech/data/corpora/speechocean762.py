@@ -14,7 +14,7 @@ Corpus card
     Citation  Zhang et al. 2021, "speechocean762: An Open-Source Non-native English Speech Corpus For
               Pronunciation Assessment", arXiv 2104.01378
 
-In: the published layout (LAYOUT below). Out: DATA_DIR/{train,dev,test_adults,test_children} and
+In: the published layout (`LAYOUT`). Out: DATA_DIR/{train,dev,test_adults,test_children} and
 DATA_DIR/prepare.log, which names the speakers without any audio: they are left out, which is not an error; a
 speaker who lacks single files is one. Published ids (000010011) begin with a 0 and the speaker's id; here the
 speaker's id stands in front (0001-000010011), as Kaldi requires.
