@@ -56,6 +56,8 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
     rows: list[SheetRow] = []
     for line, fields in lines:
         fields = [field.strip() for field in fields]
+        if not columns and not any(fields):  # empty rows above the table
+            continue
         if not columns:
             columns = name_columns(path, [field.lower() for field in fields])
         elif len(fields) == len(columns):
@@ -111,7 +113,7 @@ def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Ite
 
 
 def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Row number and fields of the first sheet's rows. Empty cells after the last named column are dropped.
+    """Row number and fields of the first sheet's rows. Empty cells beside the table are dropped.
 
     Raises:
         UserError: openpyxl is not installed, or the file is not a workbook.
@@ -129,12 +131,9 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     width = 0
     for number, cells in enumerate(workbook.worksheets[0].iter_rows(values_only=True), 1):
         fields = [cell_text(cell) for cell in cells]
-        if number == 1:
-            width = len(fields)
-            while width and not fields[width - 1].strip():
-                width -= 1
         while len(fields) > width and not fields[-1].strip():
             fields.pop()
+        width = width or len(fields)  # of the row with the column names
         yield number, fields + [""] * (width - len(fields))
 
 
