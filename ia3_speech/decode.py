@@ -226,9 +226,8 @@ def read_directory(data: Path, allow_pipes: bool = False) -> DataDirectory:
     sources = {utterance.source for utterance in found}
     pipes = {source for source in sources if source.endswith("|")}
     if (pipes and not allow_pipes) or not (pipes or any(map(os.path.isfile, sources))):
-        return read_data_directory(
-            data, text=False, spk_sort=False, allow_pipes=allow_pipes
-        )  # raises, and names the cure
+        # Raises, with a hint.
+        return read_data_directory(data, text=False, spk_sort=False, allow_pipes=allow_pipes)
     return found
 
 

@@ -32,9 +32,7 @@ def make_batches(
         raise ValueError(f"max_seconds is a positive number of seconds, not {max_seconds}")
     if not all(math.isfinite(second) and second >= 0 for second in seconds):
         raise ValueError("durations are finite, not negative, and in seconds")
-    rng = random.Random(
-        f"batches {seed} {epoch}"
-    )  # a string seed is hashed by SHA-512: alike on all machines
+    rng = random.Random(f"batches {seed} {epoch}")  # a string is hashed by SHA-512: alike on all machines
     jittered = [second * (rng.uniform(1 - JITTER, 1 + JITTER) if shuffle else 1) for second in seconds]
     batches: list[list[int]] = []
     longest = 0.0

@@ -10,7 +10,7 @@ SHOW_HELP = """
 import runpy, sys
 sys.argv = [sys.argv[1], "--help"]
 try:
-    runpy.run_module(sys.argv[0], run_name="__main__")
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 except SystemExit as left:
     print("code", left.code)
 print("imported", [name for name in HEAVY if name in sys.modules])

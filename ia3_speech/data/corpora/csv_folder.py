@@ -94,9 +94,8 @@ def check_rows(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Pa
         found = find_recording(path.parent / name.replace("\\", "/")) if name else None
         recording = found and found.resolve()
         if recording is None:
-            hint = (
-                missing_file_hint(name, path.parent, available) if len(problems) < MAX_LISTED else ""
-            )  # slow
+            wanted = len(problems) < MAX_LISTED  # the search for near names is slow
+            hint = missing_file_hint(name, path.parent, available) if wanted else ""
             problems.append(f"{where}: no such file: {name or '(empty)'}{hint}")
         elif recording in lines:
             problems.append(f"{where}: {name} is already in line {lines[recording]} (remove one of them)")

@@ -56,13 +56,13 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
     rows: list[SheetRow] = []
     for line, fields in lines:
         fields = [field.strip() for field in fields]
-        if not columns and not any(fields):  # empty rows above the table
+        if not any(fields):  # Excel writes empty rows above and below a table
             continue
         if not columns:
             columns = name_columns(path, [field.lower() for field in fields])
         elif len(fields) == len(columns):
             rows.append(SheetRow(line, dict(zip(columns, fields, strict=True))))
-        elif any(fields):
+        else:
             problems.append(f"{path}:{line}: {len(fields)} fields for {len(columns)} columns ({hint})")
     if not rows:
         raise_if_any(problems)
