@@ -30,5 +30,5 @@ def test_help_imports_nothing_heavy(command):
     done = subprocess.run(
         [sys.executable, "-c", code, f"ia3_speech.{command}"], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith(f"usage: python -m ia3_speech.{command} ")
+    assert done.stdout.startswith(f"usage: python -m ia3_speech.{command}")
     assert done.stdout.endswith("code 0\nimported []\n")
