@@ -25,7 +25,8 @@ from ia3_speech.report.points import (
     read_trade_off,
     read_training,
 )
-from ia3_speech.scoring import kaldi_files as scoring_kaldi
+from ia3_speech.scoring.kaldi_files import read_kaldi_text
+from ia3_speech.scoring.score_file import read_score
 
 SCHEMA = 1  # of score.json and results.json
 
@@ -75,7 +76,7 @@ def find(decode_dir: Path, **given: Any) -> Places:
     Raises:
         UserError: something given is not there, or decode_dir is not scored, or not against the baseline.
     """
-    score = read_score(decode_dir)
+    score = read_score(decode_dir / "score.json")
     folder = decode_dir.absolute().parent
     for place in [given.get(name) for name in ("baseline", "adapter", "training", "curve", "trade_off")]:
         if place and not place.exists():
@@ -149,10 +150,10 @@ def read_decoded(folder: Path, name: str) -> Decoded:
     return Decoded(
         name=name,
         folder=folder,
-        score=read_score(folder),
+        score=read_score(folder / "score.json"),
         record=read_json(record) if record.exists() else {},  # other tools decode too
-        references=scoring_kaldi.read_text(kaldi / "test_filt.txt"),
-        hypotheses=scoring_kaldi.read_text(kaldi / "penalty_0.0/1.txt"),
+        references=read_kaldi_text(kaldi / "test_filt.txt"),
+        hypotheses=read_kaldi_text(kaldi / "penalty_0.0/1.txt"),
     )
 
 
@@ -180,13 +181,6 @@ def read_vectors(folder: Path) -> list[Vector]:
     if broken := [vector.module for vector in vectors if not np.isfinite(vector.values).all()]:
         raise UserError(f"{folder}: {broken[0]} holds NaN or infinite numbers (train it again)")
     return vectors
-
-
-def read_score(folder: Path) -> Json:
-    file = folder / "score.json"
-    if not file.exists():
-        raise UserError(f'{file}: is not there (run "python -m ia3_speech.score DATA {folder}" first)')
-    return with_schema(file, read_json(file))
 
 
 def read_results(file: Path) -> Json:

@@ -14,7 +14,7 @@ from ia3_speech.report.drawings import Bar, bars, nice_ticks, ruler
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.points import Json
 from ia3_speech.report.tables import bounds, brackets, change_cell, count, percent
-from ia3_speech.scoring.table import MARK, is_few, mark_note
+from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 
 FEW = 12  # values that are shown at once, in their own order
 CLOUD = 8  # values from which a cloud of dots says more
@@ -28,7 +28,7 @@ def labels_section(system: Decoded, baseline: Decoded | None) -> Iterator[Child]
     if shown and baseline:
         yield element("p", legend([(baseline.name, "baseline"), (system.name, "system")]))
     if any(row.few for rows in shown.values() for row in rows):
-        yield element("p", mark_note(system.score["ci_unit"]), class_="note")
+        yield element("p", few_clusters_note(system.score["ci_unit"]), class_="note")
     for label, rows in shown.items():
         yield element("h3", label)
         yield from one_label(label, rows, system.name, baseline.name if baseline else None)
@@ -54,7 +54,7 @@ def rows_of(label: str, system: Decoded, baseline: Decoded | None) -> list[Row]:
     before = baseline.score["by_label"].get(label, {}) if baseline else {}
     rates, unit = system.score["by_label"][label], system.score["ci_unit"]
     return [
-        Row(value, own, before.get(value), is_few(label, own["ci_clusters"], own["ci_unit"], unit))
+        Row(value, own, before.get(value), has_few_clusters(label, own["ci_clusters"], own["ci_unit"], unit))
         for value, own in rates.items()
         if own["wer"] is not None
     ]

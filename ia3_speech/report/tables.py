@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from ia3_speech.report.contents import Contents, Decoded
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.points import Json
-from ia3_speech.scoring.table import FEW_CLUSTERS
+from ia3_speech.scoring.significance import FEW_CLUSTERS
 
 INTERVAL = "[95 % interval]"
 NONE = "–"

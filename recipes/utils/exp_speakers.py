@@ -27,7 +27,7 @@ from ia3_speech.cli import command
 from ia3_speech.report.charts import HEIGHT, LEFT, WIDTH, Axis, Point, Series, grid, rate_axis, series_shapes
 from ia3_speech.report.drawings import nice_ticks, picture
 from ia3_speech.report.markup import Markup, element
-from ia3_speech.scoring.significance import Interval, interval, ratio, resample
+from ia3_speech.scoring.significance import Interval, bootstrap_sums, percentile_interval, ratio
 
 NAME = re.compile(r"from_(?P<start>.+)_k(?P<k>\d+)(?P<variant>_.+)?")
 
@@ -62,8 +62,8 @@ class Comparison:
         """Its 95 % interval over draws of speakers; None of a single one."""
         if len(self.speakers) < 2:
             return None
-        drawn = resample({"before": self.before, "after": self.after})
-        return interval(ratio(drawn["after"] - drawn["before"], drawn["before"]))
+        drawn = bootstrap_sums({"before": self.before, "after": self.after})
+        return percentile_interval(ratio(drawn["after"] - drawn["before"], drawn["before"]))
 
     @property
     def changes(self) -> np.ndarray:

@@ -162,17 +162,17 @@ def test_each_system_is_compared_with_the_base_and_with_its_start(utils, exp):
 
 
 def test_the_interval_is_that_of_the_score_command(utils):
-    from ia3_speech.score import score
+    from ia3_speech.scoring.scorer import score_hypotheses
     from tests.test_score import make_data
 
     texts = {f"{s}-{n}": "a b c d" for s in "abcde" for n in range(3)}
     speakers = {id: id[0] for id in texts}
     heard = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
     before = {id: "a" if n % 4 else "x y" for n, id in enumerate(texts)}
-    result = score(make_data(texts, speakers), heard, baseline=before, cluster="speaker")
+    result = score_hypotheses(make_data(texts, speakers), heard, baseline=before, cluster="speaker")
     own = result.by_label["speaker"]
     numbers = [[own[s].words for s in own]]
-    base = score(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
+    base = score_hypotheses(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
     numbers += [[side[s].errors for s in own] for side in (base, own)]
     one = utils["exp_speakers"].Comparison(None, None, list(own), *map(np.array, numbers))
     assert one.relative == pytest.approx(result.changes["wer"].relative)

@@ -115,7 +115,7 @@ def test_bars_by_label_have_words_too(recipe):
 
 def test_a_value_with_few_speakers_is_marked_and_leaves_doubt(recipe):
     page = Reading(recipe.page())
-    assert "* of fewer than 10 speakers (of a single speaker: over the utterances)" in page.text
+    assert "* fewer than 10 speakers (for a single speaker, utterances are drawn)" in page.text
     text = " ".join(page.text.split())
     assert "welsh * 2 utterances" in text and "bob 2 utterances" in text
 
