@@ -14,7 +14,7 @@ import pytest
 from ia3_speech import transcribe
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import Utterance, read, write
-from ia3_speech.report.points import read_curve
+from ia3_speech.report.curve_files import read_learning_curve
 
 RECIPE = "speaker_adaptation"
 SMALL = ("--size", "small", "--small-opts", "--epochs 1")
@@ -215,9 +215,9 @@ def test_scatter_and_curve(utils, exp):
     assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in [
         t.text for t in svg.iter(f"{space}text")
     ]
-    curve = read_curve(exp / "curve.json")
+    curve = read_learning_curve(exp / "curve.json")
     assert (curve.unit, curve.base.wer) == ("utterances", 17 / 40)  # of what it starts from
-    assert [(point.amount, point.rate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]
+    assert [(point.amount, point.estimate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]
     assert not (exp / "curve_from_base.json").exists()  # a single point is no curve
     (exp / "from_accent_k5_seed1/decode_greedy_test/score.json").unlink()
     utils["exp_speakers"].main(exp, "accent")
@@ -278,7 +278,7 @@ def test_tables_pictures_curve_and_reports(ran):
     assert {"results.json", "RESULTS.md"} <= found
     for name in ("from_base_k3", "from_base_k5", "from_speaker01_k3"):
         assert {f"scatter_{name}.svg", f"report_{name}.html"} <= found
-    assert "How much audio do I need?" in (ran["exp"] / "report_from_base_k5.html").read_text()
+    assert "Learning curve" in (ran["exp"] / "report_from_base_k5.html").read_text()
     table = (ran["exp"] / "RESULTS.md").read_text()
     assert "| from_speaker01_k3 | speaker01 |" in table and "| from_speaker01_k3 | base |" in table
     rows = json.loads((ran["exp"] / "results.json").read_text())["systems"]

@@ -163,7 +163,7 @@ def test_nothing_from_the_data_runs(browser, tmp_path):
         browser.run("return document.querySelectorAll('main :is(img, script:not([type]), iframe)').length")
         == 0
     )
-    said = browser.run("return document.querySelector('.texts .said').textContent")
+    said = browser.run("return document.querySelector('.texts .reference').textContent")
     assert any(texts[0] in said for texts in HOSTILE.values())
     assert browser.complaints() == []
 
