@@ -107,6 +107,27 @@ def test_the_command_as_users_type_it(place):
     )
 
 
+HELP = """
+import runpy, sys
+sys.argv = ["command", "--help"]
+try:
+    runpy.run_module(NAME, run_name="__main__", alter_sys=True)
+finally:
+    print(sorted({"torch", "transformers", "datasets", "librosa", "soundfile"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("name", ["ia3_speech.score", "ia3_speech.report"])
+def test_help_needs_no_torch(name):
+    root = str(Path(__file__).parents[1])
+    code = HELP.replace("NAME", repr(name))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )  # fmt: skip
+    assert "--baseline" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
 def test_every_file_is_written(place):
     main(Path("data/test"), Path("exp/decode"), replications=100)
     decode = Path("exp/decode")

@@ -206,10 +206,14 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
         dot = element("title", point.title)
         shapes.append(element("circle", dot, cx=left, cy=top, r=4, class_=f"dot {series.style}"))
         if point.text:
-            place = (
-                {"x": left - 6, "y": top + 16, "text_anchor": "end"}
-                if series.text_below
-                else {"x": left + 7, "y": top - 6}
+            on_the_left = series.text_below or left > RIGHT - 8 * len(point.text)
+            shapes.append(
+                element(
+                    "text",
+                    point.text,
+                    x=left - 7 if on_the_left else left + 7,
+                    y=top + 16 if series.text_below else top - 6,
+                    text_anchor="end" if on_the_left else "start",
+                )
             )
-            shapes.append(element("text", point.text, **place))
     return shapes

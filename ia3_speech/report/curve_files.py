@@ -143,7 +143,9 @@ def read_training_log(file: Path) -> list[Epoch]:
     for line_number, line in enumerate(file.read_bytes().splitlines(), start=1):
         location = f"{file}:{line_number}"
         row = as_object(location, parse_json(location, line))
-        fields = (number(location, row, name) for name in ("epoch", "loss", "dev_wer", "selected_epoch"))
+        fields = (
+            finite_number(location, row, name) for name in ("epoch", "loss", "dev_wer", "selected_epoch")
+        )
         epochs.append(Epoch(*fields))
         if epochs[-1].selected not in {epoch.number for epoch in epochs}:
             raise UserError(
@@ -160,7 +162,7 @@ def read_learning_curve(file: Path) -> LearningCurve:
     points = []
     for location, row in rows:
         seed = "–" if row.get("seed") is None else str(row["seed"])
-        points.append(LearningCurvePoint(number(location, row, unit), seed, estimate(location, row)))
+        points.append(LearningCurvePoint(finite_number(location, row, unit), seed, estimate(location, row)))
     base = base or next((point.estimate for point in points if point.amount <= 0), None)
     points = sorted((p for p in points if p.amount > 0), key=lambda point: (point.amount, point.seed))
     if not points:
@@ -174,7 +176,7 @@ def read_trade_off(file: Path) -> TradeOff:
     points = []
     for location, row in rows:
         setting = "decay_to_one" if "decay_to_one" in row else "scale"
-        value = number(location, row, setting)
+        value = finite_number(location, row, setting)
         own, out_of_domain = estimate(location, row), estimate(location, row, "out_of_domain_")
         points.append(TradeOffPoint(setting, value, own, out_of_domain))
     points.sort(key=lambda point: (point.setting != "scale", point.value))
@@ -215,7 +217,7 @@ def as_object(location: str, found: Any) -> Json:
     return {OLD_NAMES.get(name, name): value for name, value in found.items()}
 
 
-def number(location: str, row: Json, name: str) -> float:
+def finite_number(location: str, row: Json, name: str) -> float:
     """A finite number. Raises UserError."""
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -226,7 +228,7 @@ def number(location: str, row: Json, name: str) -> float:
 def estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
     """The fields wer, lo and hi, after `prefix`. Raises UserError."""
     bounds = (
-        None if row.get(prefix + name) is None else number(location, row, prefix + name)
+        None if row.get(prefix + name) is None else finite_number(location, row, prefix + name)
         for name in ("lo", "hi")
     )
-    return WerEstimate(number(location, row, f"{prefix}wer"), *bounds)
+    return WerEstimate(finite_number(location, row, f"{prefix}wer"), *bounds)

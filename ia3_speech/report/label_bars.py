@@ -14,7 +14,7 @@ from ia3_speech.report.charts import Axis, Point, Series, draw_chart, legend, ti
 from ia3_speech.report.curve_files import Json
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem
-from ia3_speech.report.result_tables import bounds_span, change_cell
+from ia3_speech.report.result_tables import bounds_span, change_text
 from ia3_speech.report.svg import Bar, draw_bars, draw_tick_labels, round_ticks
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 
@@ -129,7 +129,7 @@ def bar_cells(
     rates = [element("span", percent(bar.rate), bounds_span(interval(bar.bounds))) for bar in value.bars]
     yield element("td", rates, class_="number lines")
     if baseline:
-        yield change_cell(value.system["changes"].get("wer"), value.few)
+        yield element("td", change_text(value.system["changes"].get("wer"), value.few), class_="number")
 
 
 def scatter_plot(label: str, values: Sequence[LabelValue], system: str, baseline: str) -> Markup:

@@ -38,7 +38,7 @@ def element(name: str, /, *children: Child, **attributes: Any) -> Markup:
     start = f"<{name}{''.join(format_attribute(key, value) for key, value in attributes.items())}>"
     if name in VOID_ELEMENTS:
         return Markup(start)
-    return Markup(f"{start}{escape(children)}</{name}>")
+    return Markup(f"{start}{escape_children(children)}</{name}>")
 
 
 def format_attribute(key: str, value: Any) -> str:
@@ -52,7 +52,7 @@ def format_attribute(key: str, value: Any) -> str:
     return f' {name}="{html.escape(str(value))}"'
 
 
-def escape(children: Child) -> Markup:
+def escape_children(children: Child) -> Markup:
     """The children concatenated: text escaped, markup unchanged."""
     if children is None:
         return Markup()
@@ -60,7 +60,7 @@ def escape(children: Child) -> Markup:
         return children
     if isinstance(children, str):
         return Markup(html.escape(children, quote=False))
-    return Markup("".join(escape(child) for child in children))
+    return Markup("".join(escape_children(child) for child in children))
 
 
 def json_block(name: str, value: Any) -> Markup:

@@ -101,11 +101,12 @@
       cell(tr, "change", (row.change > 0 ? "+" : row.change < 0 ? "−" : "") + Math.abs(row.change));
       tr.lastChild.classList.add(row.change < 0 ? "better" : row.change > 0 ? "worse" : "equal");
     }
-    const texts = make("td", undefined, "texts");
+    const texts = make("td", undefined, "texts"), second = make("tr", undefined, "texts-row");
+    texts.colSpan = tr.children.length;
     texts.append(line("reference", row.reference, "reference"));
     data.systems.forEach((system, number) => texts.append(line(system, row.alignments[number])));
-    tr.append(texts);
-    return tr;
+    second.append(texts);
+    return [tr, second];
   }
 
   function draw() {
@@ -113,7 +114,7 @@
     const rows = data.rows.filter((row) => wanted(row, words, find("shown").value)).sort(compare);
     const size = Number(find("page-size").value), pages = Math.max(1, Math.ceil(rows.length / size));
     state.page = Math.min(state.page, pages - 1);
-    body.replaceChildren(...rows.slice(state.page * size, (state.page + 1) * size).map(drawn));
+    body.replaceChildren(...rows.slice(state.page * size, (state.page + 1) * size).flatMap(drawn));
     const sum = (value) => rows.reduce((total, row) => total + value(row), 0), total = sum((row) => row.words);
     const rates = data.systems.map((system, number) =>
       `${system} ${percent(total ? sum((row) => row.errors[number]) / total : null)} %`);

@@ -9,10 +9,8 @@ from ia3_speech.formatting import MISSING, interval, percent, plural
 from ia3_speech.report.curve_files import Json
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem, ReportData
+from ia3_speech.scoring.score_table import INTERVAL
 from ia3_speech.scoring.significance import FEW_CLUSTERS
-
-INTERVAL = "[95 % interval]"
-EMPTY_CELL = element("td", MISSING, class_="number")
 
 Bounds = Sequence[float] | None  # of an interval, as score.json has it
 
@@ -23,7 +21,7 @@ def results_section(report: ReportData) -> Iterator[Child]:
     yield rates_table(system, baseline)
     if system.score["terms"]:
         yield terms_table(system, baseline)
-    yield element("ul", [element("li", note) for note in notes(system, baseline)], class_="notes")
+    yield element("ul", [element("li", note) for note in result_notes(system, baseline)], class_="notes")
     for file, results in report.results.items():
         yield from systems_tables(file, results, few_clusters(system.score))
 
@@ -46,32 +44,25 @@ def bounds_span(text: str) -> Markup | None:
     return element("span", f" {text}", class_="bounds") if text else None
 
 
-def number_cell(value: float) -> Markup:
-    return element("td", f"{value:,.0f}", class_="number")
-
-
-def positive_cell(value: float | None) -> Markup:
+def positive(value: float | None) -> str:
     """A count or seconds; 0 and None are shown as missing."""
-    return number_cell(value) if value else EMPTY_CELL
+    return f"{value:,.0f}" if value else MISSING
 
 
-def rate_cell(rate: float | None, bounds: Bounds = None) -> Markup:
-    if rate is None:
-        return EMPTY_CELL
-    return element("td", percent(rate), bounds_span(interval(bounds)), class_="number")
+def rate_text(rate: float | None, bounds: Bounds = None) -> Child:
+    return MISSING if rate is None else [percent(rate), bounds_span(interval(bounds))]
 
 
-def change_cell(change: Json | None, few: bool = False) -> Markup:
-    """The change relative to the baseline, coloured if its interval excludes 0 and is not of few clusters."""
+def change_text(change: Json | None, few: bool = False) -> Child:
+    """The change relative to the baseline, coloured if its interval excludes 0 and has enough clusters."""
     if not change or change["relative"] is None:
-        return EMPTY_CELL
+        return MISSING
     bounds = change["relative_ci"]
-    return element(
-        "td",
-        element("span", signed_percent(change["relative"]), class_="open" if few else change_class(bounds)),
+    style = "open" if few else change_class(bounds)
+    return [
+        element("span", signed_percent(change["relative"]), class_=style),
         bounds_span(signed_interval(bounds)),
-        class_="number",
-    )
+    ]
 
 
 def few_clusters(score: Json) -> bool:
@@ -89,39 +80,38 @@ def change_class(bounds: Bounds) -> str:
 # ---- tables
 
 
-def make_table(caption: str, head: Sequence[Child], rows: Iterable[Sequence[Child]]) -> Markup:
-    """A table; the first cell of a row is its heading, and cells that are not <td> yet become plain ones."""
+def make_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Child]]) -> Markup:
+    """A table of numbers; the first cell of a row is its heading. Where a table of many columns is short of
+    width, page.css draws each row as a list, in which `data-head` names the numbers."""
     lines = []
     for first, *cells in rows:
         made = [
-            cell
-            if isinstance(cell, Markup) and cell.startswith("<td")
-            else element("td", cell, class_="number")
-            for cell in cells
+            element("td", element("span", cell), class_="number", data_head=name)
+            for name, cell in zip(head[1:], cells, strict=True)
         ]
         lines.append(element("tr", element("th", first, scope="row"), made))
     heads = [element("th", text, scope="col") for text in head]
     parts = [element("thead", element("tr", heads)), element("tbody", lines)]
-    table = element("table", element("caption", caption), parts)
-    # A wide table scrolls within its own region, which the keyboard can reach; the page never does.
+    table = element("table", element("caption", caption), parts, class_="many" if len(head) > 5 else None)
+    # A table that is too wide scrolls within its own region, which the keyboard can reach.
     return element("div", table, class_="wide", tabindex="0", role="region", aria_label=caption)
 
 
 def rates_table(system: DecodedSystem, baseline: DecodedSystem | None) -> Markup:
     score = system.score
     with_terms = score["terms"] is not None
-    head: list[Child] = ["", "WER %", "CER %", *(["term errors %"] if with_terms else [])]
+    head = ["", "WER %", "CER %", *(["term errors %"] if with_terms else [])]
     head += ["substitutions", "deletions", "insertions", *(["WER, change %"] if baseline else [])]
 
     def row(one: DecodedSystem) -> list[Child]:
         s, cells = one.score, [one.name]
-        cells.append(rate_cell(s["wer"], s["wer_ci"]))
-        cells.append(rate_cell(s["cer"], s["cer_ci"]))
+        cells.append(rate_text(s["wer"], s["wer_ci"]))
+        cells.append(rate_text(s["cer"], s["cer_ci"]))
         if with_terms:
-            cells.append(rate_cell(s["term_error_rate"], s["term_error_rate_ci"]))
+            cells.append(rate_text(s["term_error_rate"], s["term_error_rate_ci"]))
         cells += [f"{s[name]:,}" for name in ("substitutions", "deletions", "insertions")]
         if baseline:
-            cells.append(change_cell(s["changes"].get("wer") if one is system else None, few_clusters(s)))
+            cells.append(change_text(s["changes"].get("wer") if one is system else None, few_clusters(s)))
         return cells
 
     caption = f"{plural(score['utterances'], 'utterance')}, {plural(score['words'], 'word')} {INTERVAL}"
@@ -135,17 +125,17 @@ def terms_table(system: DecodedSystem, baseline: DecodedSystem | None) -> Markup
 
     def row(name: str, rate: Json) -> list[Child]:
         cells: list[Child] = [name, *(f"{rate[key]:,}" for key in ("reference", "missed", "false"))]
-        cells.append(rate_cell(rate["term_error_rate"], rate["term_error_rate_ci"]))
+        cells.append(rate_text(rate["term_error_rate"], rate["term_error_rate_ci"]))
         if baseline:
             change = rate["change"]
-            cells.append(rate_cell(change and change["baseline"]))
-            cells.append(change_cell(change, few_clusters(system.score)))
+            cells.append(rate_text(change and change["baseline"]))
+            cells.append(change_text(change, few_clusters(system.score)))
         return cells
 
     return make_table(f"Terms {INTERVAL}", head, [row(name, rate) for name, rate in entries])
 
 
-def notes(system: DecodedSystem, baseline: DecodedSystem | None) -> Iterator[str]:
+def result_notes(system: DecodedSystem, baseline: DecodedSystem | None) -> Iterator[str]:
     """How the intervals were computed, the tests, and warnings."""
     score = system.score
     units = plural(score["ci_clusters"], score["ci_unit"])
@@ -177,27 +167,27 @@ def systems_tables(file: str, results: Json, few: bool) -> Iterator[Markup]:
     for name in dict.fromkeys(one.get("set") for one in systems):
         rows = [one for one in systems if one.get("set") == name]
         changes = [pairs.get((name, one.get("name"), one.get("seed"))) for one in rows]
-        yield systems_table(str(name), rows, [change_cell(change, few) for change in changes])
+        yield systems_table(str(name), rows, [change_text(change, few) for change in changes])
     changed = " with changes" if results.get("dirty") else ""
     commit = f"commit {results['commit']}{changed}" if results.get("commit") else "no commit"
     command = results.get("command") or "no command recorded"
     yield element("p", f"{file}: ", element("code", command), f" ({commit}).", class_="note")
 
 
-def systems_table(name: str, systems: Sequence[Json], changes: list[Markup]) -> Markup:
+def systems_table(name: str, systems: Sequence[Json], changes: list[Child]) -> Markup:
     """One row per system; columns without a value are omitted."""
-    columns: dict[str, list[Markup]] = {
-        "seed": [EMPTY_CELL if one.get("seed") is None else number_cell(one["seed"]) for one in systems],
-        "WER %": [rate_cell(one.get("wer"), one.get("wer_ci")) for one in systems],
-        "CER %": [rate_cell(one.get("cer")) for one in systems],
-        "term errors %": [rate_cell(one.get("term_error_rate")) for one in systems],
+    columns: dict[str, list[Child]] = {
+        "seed": [MISSING if one.get("seed") is None else str(one["seed"]) for one in systems],
+        "WER %": [rate_text(one.get("wer"), one.get("wer_ci")) for one in systems],
+        "CER %": [rate_text(one.get("cer")) for one in systems],
+        "term errors %": [rate_text(one.get("term_error_rate")) for one in systems],
         "WER, change %": changes,
-        "utterances": [positive_cell(one.get("utterances")) for one in systems],
-        "words": [positive_cell(one.get("words")) for one in systems],
-        "trained parameters": [positive_cell(one.get("trainable")) for one in systems],
-        "training, s": [positive_cell(one.get("seconds")) for one in systems],
+        "utterances": [positive(one.get("utterances")) for one in systems],
+        "words": [positive(one.get("words")) for one in systems],
+        "trained parameters": [positive(one.get("trainable")) for one in systems],
+        "training, s": [positive(one.get("seconds")) for one in systems],
     }
-    filled = {head: cells for head, cells in columns.items() if any(cell != EMPTY_CELL for cell in cells)}
+    filled = {head: cells for head, cells in columns.items() if any(cell != MISSING for cell in cells)}
     names = [str(one.get("name")) for one in systems]
     rows = zip(names, *filled.values(), strict=True)
     return make_table(f"All systems on {name} {INTERVAL}", ["", *filled], rows)

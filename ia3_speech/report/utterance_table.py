@@ -113,7 +113,6 @@ def column_heads(systems: list[str]) -> Iterator[Markup]:
     for key, text in columns.items():
         button = element("button", text, type="button", data_key=key)
         yield element("th", button, scope="col", aria_sort="ascending" if key == "id" else "none")
-    yield element("th", "reference and hypotheses", scope="col", class_="texts")
 
 
 def colour_legend(systems: list[str]) -> Markup:
@@ -124,6 +123,6 @@ def colour_legend(systems: list[str]) -> Markup:
         element("del", "word", class_="deleted"),
         " deletion, ",
         element("ins", "word", class_="inserted"),
-        f" insertion. The lines of an utterance are the reference, {', '.join(systems)}.",
+        f" insertion. Each utterance shows the reference, then {', then '.join(systems)}.",
         class_="legend-line note",
     )

@@ -197,7 +197,11 @@ def compute_error_rates(
     def rate(errors: str, whole: str) -> tuple[float, Interval, Change | None]:
         replicates = [ratio(sums[side, errors], sums[side, whole]) for side in range(len(sides))]
         rates = [float(ratio(table[errors].sum(), table[whole].sum())) for table in sides]
-        return rates[0], percentile_interval(replicates[0]), change(*rates, *replicates) if baseline else None
+        return (
+            rates[0],
+            percentile_interval(replicates[0]),
+            compute_change(*rates, *replicates) if baseline else None,
+        )
 
     def term_error_rate(row: int) -> TermErrorRate:
         found = sum(utterance.terms[row] for utterance in scored)
@@ -254,7 +258,9 @@ def counts_by_utterance(scored: Sequence[ScoredUtterance]) -> dict[str, np.ndarr
     return {name: np.array(values) for name, values in counts.items()}
 
 
-def change(rate: float, baseline: float, replicates: np.ndarray, baseline_replicates: np.ndarray) -> Change:
+def compute_change(
+    rate: float, baseline: float, replicates: np.ndarray, baseline_replicates: np.ndarray
+) -> Change:
     """The change between two rates; replicate i of both, `(replications,)`, is of the same draw."""
     difference, differences = rate - baseline, replicates - baseline_replicates
     return Change(

@@ -45,7 +45,7 @@ def format_score(score: Score) -> str:
     ]
     if score.terms:
         blocks.append(in_columns(term_rows(score)))
-    blocks.append("".join(line + "\n" for line in notes(score)))
+    blocks.append("".join(line + "\n" for line in score_notes(score)))
     return "\n".join(blocks)
 
 
@@ -143,7 +143,7 @@ def few_clusters_note(unit: str) -> str:
     return f"{MARK} fewer than {FEW_CLUSTERS} {unit}s{single}: the interval is too narrow."
 
 
-def notes(score: Score) -> Iterator[str]:
+def score_notes(score: Score) -> Iterator[str]:
     """How the intervals were computed, the tests, and warnings."""
     units = plural(score.ci_clusters, score.ci_unit)
     draws = plural(score.replications, "replicate")
