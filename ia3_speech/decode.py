@@ -36,7 +36,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, list_bad_audio, load_utterances
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
 from ia3_speech.model.base import Base
-from ia3_speech.scoring.kaldi_files import format_text, trn
+from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 
 POOL_SECONDS = 1200.0  # of audio read before it is sorted into batches: 77 MB, and room enough to sort in
 
@@ -115,8 +115,8 @@ def write(result: Decoding, utterances: Sequence[Utterance], folder: Path, recor
     folder.mkdir(parents=True, exist_ok=True)
     for stale in ("decode.json", "score.json"):  # a score is of the texts that it was made of
         (folder / stale).unlink(missing_ok=True)
-    write_text(folder / "text", format_text(result.texts))
-    write_text(folder / "hyp.trn", trn((u.id, u.speaker, result.texts[u.id]) for u in utterances))
+    write_text(folder / "text", format_kaldi_text(result.texts))
+    write_text(folder / "hyp.trn", format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances))
     write_text(folder / "bad_audio", "".join(f"{line}\n" for line in lines))
     write_json(folder / "decode.json", record)
 

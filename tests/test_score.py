@@ -1,5 +1,6 @@
 """The score command and its API: files, score.json, labels, clusters, baseline, and what must not crash."""
 
+import inspect
 import json
 import math
 import os
@@ -16,9 +17,12 @@ from hypothesis import strategies as st
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.score import main, score, word_errors
-from ia3_speech.scoring.alignment import Errors
-from ia3_speech.scoring.term_errors import make_terms
+from ia3_speech.score import main
+from ia3_speech.scoring.alignment import ErrorCounts
+from ia3_speech.scoring.error_rates import word_errors
+from ia3_speech.scoring.score_table import format_score
+from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.term_errors import make_term_list
 
 REFERENCE = Path(__file__).parents[2] / "shared/reference/kaldi_scoring"
 
@@ -102,6 +106,27 @@ def test_the_command_as_users_type_it(place):
         "%WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]\n%SER 60.00 [ 3 / 5 ]\n"
         "Scored 5 sentences, 0 not present in hyp.\n\n"
     )
+
+
+HELP = """
+import runpy, sys
+sys.argv = ["command", "--help"]
+try:
+    runpy.run_module(NAME, run_name="__main__", alter_sys=True)
+finally:
+    print(sorted({"torch", "transformers", "datasets", "librosa", "soundfile"} & set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize("name", ["ia3_speech.score", "ia3_speech.report"])
+def test_help_needs_no_torch(name):
+    root = str(Path(__file__).parents[1])
+    code = HELP.replace("NAME", repr(name))
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
+    )  # fmt: skip
+    assert "--baseline" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_every_file_is_written(place):
@@ -212,8 +237,8 @@ def test_a_missing_hypothesis_counts_as_deletions(place, caplog):
         "cat-1 ref   no  fever   no  cough"
         in Path("exp/decode/scoring_kaldi/wer_details/per_utt").read_text()
     )
-    assert "1 utterances are missing, all their words count as deleted: cat-1" in caplog.text
-    assert "1 utterances are not in data/test and not scored" in caplog.text
+    assert "no hypothesis for 1 utterance, all their words count as deleted: cat-1" in caplog.text
+    assert "1 utterance not in data/test, not scored" in caplog.text
 
 
 def test_a_baseline_beside(place):
@@ -268,7 +293,7 @@ def test_clusters():
     heard = dict.fromkeys(texts, "a")
 
     def unit(data, **options):
-        found = score(data, heard, replications=10, **options)
+        found = score_hypotheses(data, heard, replications=10, **options)
         return found.ci_unit, found.ci_clusters
 
     assert unit(make_data(texts, speakers)) == ("speaker", 3)
@@ -285,7 +310,7 @@ def test_clusters():
 
 def test_utterances_without_a_label_are_a_group_of_their_own():
     data = make_data({"u1": "a", "u2": "b"}, accent={"u1": "welsh"})
-    found = score(data, {"u1": "a", "u2": "x"}, replications=10)
+    found = score_hypotheses(data, {"u1": "a", "u2": "x"}, replications=10)
     assert {value: rates.wer for value, rates in found.by_label["accent"].items()} == {
         "(none)": 1.0,
         "welsh": 0.0,
@@ -318,8 +343,8 @@ def test_normalisation_is_used_and_recorded(place):
 
 
 def test_word_errors():
-    assert word_errors(["A b!", "c"], ["a", "c d"]) == Errors(3, 1, 1, 0, 2, 2)
-    assert word_errors(["A b"], ["a b"], normalize="none").substitutions == 1
+    assert word_errors(["A b!", "c"], ["a", "c d"]) == ErrorCounts(3, 1, 1, 0, 2, 2)
+    assert word_errors(["A b"], ["a b"], mode="none").substitutions == 1
     assert math.isnan(word_errors([], []).wer)
     with pytest.raises(ValueError):
         word_errors(["a"], [])
@@ -352,8 +377,8 @@ def test_any_texts_are_scored_and_the_labels_add_up(texts):
         accent={f"u{n}": accent for n, (_, _, accent) in enumerate(texts)},
     )
     heard = {f"u{n}": text for n, (_, text, _) in enumerate(texts)}
-    found = score(
-        data, heard, baseline={"u0": "a"}, terms=make_terms({"a b": ["x"], "a": []}), replications=20
+    found = score_hypotheses(
+        data, heard, baseline={"u0": "a"}, terms=make_term_list({"a b": ["x"], "a": []}), replications=20
     )
     for label in ("accent", "speaker"):
         groups = found.by_label[label].values()
@@ -362,6 +387,20 @@ def test_any_texts_are_scored_and_the_labels_add_up(texts):
     if found.words:
         assert found.wer == pytest.approx(found.errors / found.words)
         assert found.wer_ci is None if len(texts) == 1 else found.wer_ci[0] <= found.wer_ci[1]
+
+
+@given(texts=st.lists(st.tuples(st.text("ab é", max_size=12), st.text("ab é", max_size=12)), min_size=1))
+@settings(max_examples=60, deadline=None)
+def test_any_totals_are_jiwers(texts):
+    """An independent implementation finds as many errors, in words and in characters."""
+    data = make_data({f"u{n:03d}": said for n, (said, _) in enumerate(texts)})
+    found = score_hypotheses(data, {f"u{n:03d}": text for n, (_, text) in enumerate(texts)}, replications=1)
+    sides = [[" ".join(getattr(one, side)) for one in found.scored] for side in ("reference", "hypothesis")]
+    for theirs, ours in (
+        (jiwer.process_words(*sides), found.errors),
+        (jiwer.process_characters(*sides), found.character_errors),
+    ):
+        assert theirs.substitutions + theirs.deletions + theirs.insertions == ours
 
 
 @given(content=st.binary(max_size=60))
@@ -396,6 +435,12 @@ def test_errors_are_told_without_a_traceback(place, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_the_example_in_the_docstring(place, capsys):
+    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
+    main(Path("data/test"), Path("exp/decode"), baseline=Path("exp/base"))
+    assert capsys.readouterr().out.rstrip("\n") in inspect.getdoc(format_score)
+
+
 def test_the_table(place, capsys):
     Path("terms.txt").write_text("fever\tcondition\nmetformin\n")
     write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
@@ -408,14 +453,17 @@ def test_the_table(place, capsys):
         line.startswith("accent scottish* ") and " 40.00 " in line and " -50.0 " in line for line in lines
     )
     assert any(line.startswith("speaker ann ") for line in lines)
-    assert "* of fewer than 10 speakers (of a single speaker: over the utterances): its interval" in out
+    assert (
+        "* fewer than 10 speakers (for a single speaker, utterances are drawn): the interval is too narrow."
+        in out
+    )
     assert any(line.startswith("condition") for line in lines)
-    assert "With as few as 3 speakers they are too narrow." in out
-    assert "MAPSSWE of baseline and system: 8 segments" in out
+    assert "With only 3 speakers, the intervals are too narrow." in out
+    assert "MAPSSWE, baseline against system: 8 segments" in out
     assert all(line == line.rstrip() for line in lines)
     write_lines(Path("exp/base/text"), {"ann-1": "the"})
     scored(baseline=Path("exp/base"))
     assert (
-        "4 hypotheses of the baseline are missing: all their words count as deleted."
+        "4 hypotheses are missing from the baseline: all their words count as deleted."
         in capsys.readouterr().out
     )

@@ -26,7 +26,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import fingerprint
-from ia3_speech.scoring.alignment import Errors
+from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.train import train
 from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import Options, TrainingError
@@ -351,9 +351,9 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_kept(place, monkey
     trainer = trainer_of(place, epochs=9, patience=2)
     coming, seen = iter(errors), []
 
-    def dev_errors() -> list[Errors]:
+    def dev_errors() -> list[ErrorCounts]:
         seen.append(trainer.copy())
-        return [Errors(words=5, substitutions=one, utterances=1) for one in next(coming)]
+        return [ErrorCounts(words=5, substitutions=one, utterances=1) for one in next(coming)]
 
     monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()

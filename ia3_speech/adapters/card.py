@@ -8,7 +8,6 @@ of a base in a folder and of a data directory only the names, and `base_model` o
 Format: https://huggingface.co/docs/hub/model-cards, rates in percent there as on the Hub's boards.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,11 +17,11 @@ from typing import Any
 from ia3_speech import atomic
 from ia3_speech.adapters import record as files
 from ia3_speech.cli import UserError
+from ia3_speech.scoring import score_file
 
 TASK = "automatic-speech-recognition"
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
-SCHEMA = 1  # of score.json
 ADAPTING = ("speaker", "accent", "domain")  # labels that say what an adapter is for
 OURS = "<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->"
 BIOMETRIC = (
@@ -70,14 +69,7 @@ def update(folder: Path, name: str | None = None, score_files: Sequence[Path] = 
 
 def read_score(file: Path) -> dict[str, Any]:
     """What a record keeps of a score.json, rates as fractions. Raises UserError where the file is none."""
-    try:
-        score = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: {error} (python -m ia3_speech.score writes it)") from error
-    if not isinstance(score, dict) or score.get("schema") != SCHEMA or "wer" not in score:
-        raise UserError(
-            f'{file}: not a score.json of "schema" {SCHEMA} (python -m ia3_speech.score writes it)'
-        )
+    score = score_file.read_score(file)
     change = (score.get("changes") or {}).get("wer") or {}
     kept = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")
     return {

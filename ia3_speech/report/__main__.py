@@ -1,10 +1,11 @@
-"""Make a page to look at: `report.html`, one file, from a scored decode directory and what lies beside it.
+"""Write an HTML report of a scored decode directory: one file, `report.html`.
 
     python -m ia3_speech.report data/test exp/medical/ia3_seed1/decode_greedy_test --out report.html
 
-Found without being asked for: the baseline that the score was made against; beside DECODE_DIR adapter/ and
-metrics.jsonl; one folder further up results.json, curve.json and trade_off.json (points.py has their
-formats). Audio is linked where it lies; --embed-audio puts it into the page.
+Included by default where they exist: the baseline that DECODE_DIR was scored against; adapter/ and
+metrics.jsonl beside DECODE_DIR; results.json, curve.json and trade_off.json in the folder above
+(report/curve_files.py documents their formats). Audio files are linked; --embed-audio copies them into the
+page.
 """
 
 import json
@@ -15,11 +16,18 @@ from pathlib import Path
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.utterance_audio import BadAudio
-from ia3_speech.report import embedded, find, gather, linked, make_page
+from ia3_speech.formatting import plural
+from ia3_speech.report import (
+    embedded_audio,
+    find_report_paths,
+    linked_audio,
+    make_page,
+    read_report_data,
+)
 
 logger = logging.getLogger("ia3_speech.report")
 
-LARGE = 100_000_000  # bytes, from which browsers take long to open a page
+LARGE = 100_000_000  # bytes; browsers take long to open larger pages
 
 
 def main(
@@ -35,22 +43,22 @@ def main(
     allow_pipes: bool = False,
     out: Path | None = None,
 ) -> None:
-    """Make a page to look at from DECODE_DIR, which `python -m ia3_speech.score` has scored.
+    """Write an HTML report of DECODE_DIR, which `python -m ia3_speech.score` has scored.
 
     Args:
         data: the data directory that was decoded
         decode_dir: its decode directory, scored
-        baseline: the decode directory to compare with (default: what the score was made against)
+        baseline: the decode directory to compare with (default: the baseline it was scored against)
         adapter: folder of the adapter whose vectors are drawn (default: beside DECODE_DIR)
         training: metrics.jsonl of its training (default: beside DECODE_DIR)
-        results: results.json of recipes, any number (default: of the folder above)
-        curve: points of a learning curve (default: curve.json in the folder above)
-        trade_off: points of the adapter scaled from 0 to 1 (default: trade_off.json in the folder above)
-        embed_audio: put the audio into the page, about 25 kB a second
-        allow_pipes: with --embed-audio, run the shell commands that wav.scp holds
+        results: results.json of recipes, any number (default: in the folder above)
+        curve: learning curve (default: curve.json in the folder above)
+        trade_off: in-domain and out-of-domain WER of the scaled adapter (default: trade_off.json there)
+        embed_audio: copy the audio into the page, about 25 kB per second of audio
+        allow_pipes: with --embed-audio, run the shell commands in wav.scp
         out: the page (default: report.html in DECODE_DIR)
     """
-    places = find(
+    paths = find_report_paths(
         decode_dir,
         baseline=baseline,
         adapter=adapter,
@@ -59,21 +67,21 @@ def main(
         curve=curve,
         trade_off=trade_off,
     )
-    contents = gather(data, places)
+    report = read_report_data(data, paths)
     out = out or decode_dir / "report.html"
     if embed_audio:
         bad: list[BadAudio] = []
-        players = embedded(contents.utterances, allow_pipes=allow_pipes, bad=bad)
+        players = embedded_audio(report.utterances, allow_pipes=allow_pipes, bad=bad)
         for fault in bad:
             logger.warning("%s", fault)
     else:
-        players = linked(contents.utterances, out.absolute().parent)
-    page = make_page(contents, players)
-    write_text(out, page)
+        players = linked_audio(report.utterances, out.absolute().parent)
+    write_text(out, make_page(report, players))
     size = out.stat().st_size
     if size > LARGE:
-        logger.warning("%s: so many bytes take a browser long (leave out --embed-audio)", out)
-    print(f"{out}: {len(contents.utterances)} utterances, {len(players)} players, {size / 1000:,.0f} kB")
+        logger.warning("%s: browsers take long to open so large a page (omit --embed-audio)", out)
+    shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
+    print(f"{out}: {shown}, {size / 1000:,.0f} kB")
 
 
 def several(words: list[str], flag: str = "--results") -> list[str]:

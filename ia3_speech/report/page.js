@@ -1,5 +1,5 @@
-// The table of utterances: sorts, filters and draws one page of rows at a time, so that thousands stay quick.
-// All that comes from the data goes in as text (textContent), never as markup.
+// The table of utterances: sorts, filters and draws one page of rows at a time, so that thousands stay fast.
+// All data is inserted as text (textContent), never as markup.
 "use strict";
 (() => {
   const find = (id) => document.getElementById(id);
@@ -8,16 +8,16 @@
   const lists = [...document.querySelectorAll("#controls select[data-label]")];
   const several = data.systems.length > 1, last = data.systems.length - 1;
 
-  // What the rows are sorted and searched by. A pair in an alignment is an error, a word alone is right.
+  // What rows are sorted and searched by. In an alignment a pair is an error, a single word is correct.
   for (const row of data.rows) {
-    row.errors = row.heard.map((pairs) => pairs.filter(Array.isArray).length);
-    row.said = row.heard[0].map((pair) => Array.isArray(pair) ? pair[0] : pair).filter((word) => word !== null);
-    row.words = row.said.length;
+    row.errors = row.alignments.map((pairs) => pairs.filter(Array.isArray).length);
+    row.reference = row.alignments[0].map((pair) => Array.isArray(pair) ? pair[0] : pair).filter((word) => word !== null);
+    row.words = row.reference.length;
     row.errors.forEach((errors, number) => { row["wer" + number] = row.words ? errors / row.words : null; });
     row.change = row.errors[last] - row.errors[0];
-    const texts = row.heard.map((pairs) =>
+    const texts = row.alignments.map((pairs) =>
       pairs.map((pair) => Array.isArray(pair) ? pair[1] : pair).filter((word) => word !== null).join(" "));
-    row.text = [row.id, row.said.join(" "), ...texts].join("\n").toLowerCase();
+    row.text = [row.id, row.reference.join(" "), ...texts].join("\n").toLowerCase();
   }
 
   const state = { key: "id", down: false, page: 0 };
@@ -26,7 +26,7 @@
     words.every((word) => row.text.includes(word))
     && lists.every((list) => list.value === "" || labelOf(row, list.dataset.label) === list.value)
     && (shown === "all"
-      || (shown === "changed" && JSON.stringify(row.heard[0]) !== JSON.stringify(row.heard[last]))
+      || (shown === "changed" && JSON.stringify(row.alignments[0]) !== JSON.stringify(row.alignments[last]))
       || (shown === "better" && row.change < 0)
       || (shown === "worse" && row.change > 0)
       || (shown === "wrong" && row.errors.some((errors) => errors > 0)));
@@ -36,7 +36,7 @@
   function compare(a, b) {
     const [x, y] = [a[state.key], b[state.key]];
     if (x === y) return order.compare(a.id, b.id);
-    if (x === null || x === undefined) return 1;  // unknown comes last, whichever way
+    if (x === null || x === undefined) return 1;  // missing values come last in both directions
     if (y === null || y === undefined) return -1;
     return (typeof x === "string" ? order.compare(x, y) : x - y) * (state.down ? -1 : 1);
   }
@@ -50,12 +50,12 @@
 
   function word(pair) {
     if (!Array.isArray(pair)) return document.createTextNode(pair);
-    const [said, heard] = pair;
-    if (heard === null) return make("del", said, "deleted");
-    if (said === null) return make("ins", heard, "inserted");
-    const both = make("ruby", heard, "substituted");
-    both.append(make("rt", said));
-    both.title = `said: ${said}`;
+    const [reference, hypothesis] = pair;
+    if (hypothesis === null) return make("del", reference, "deleted");
+    if (reference === null) return make("ins", hypothesis, "inserted");
+    const both = make("ruby", hypothesis, "substituted");
+    both.append(make("rt", reference));
+    both.title = `reference: ${reference}`;
     return both;
   }
 
@@ -101,11 +101,12 @@
       cell(tr, "change", (row.change > 0 ? "+" : row.change < 0 ? "−" : "") + Math.abs(row.change));
       tr.lastChild.classList.add(row.change < 0 ? "better" : row.change > 0 ? "worse" : "equal");
     }
-    const texts = make("td", undefined, "texts");
-    texts.append(line("said", row.said, "said"));
-    data.systems.forEach((system, number) => texts.append(line(system, row.heard[number])));
-    tr.append(texts);
-    return tr;
+    const texts = make("td", undefined, "texts"), second = make("tr", undefined, "texts-row");
+    texts.colSpan = tr.children.length;
+    texts.append(line("reference", row.reference, "reference"));
+    data.systems.forEach((system, number) => texts.append(line(system, row.alignments[number])));
+    second.append(texts);
+    return [tr, second];
   }
 
   function draw() {
@@ -113,7 +114,7 @@
     const rows = data.rows.filter((row) => wanted(row, words, find("shown").value)).sort(compare);
     const size = Number(find("page-size").value), pages = Math.max(1, Math.ceil(rows.length / size));
     state.page = Math.min(state.page, pages - 1);
-    body.replaceChildren(...rows.slice(state.page * size, (state.page + 1) * size).map(drawn));
+    body.replaceChildren(...rows.slice(state.page * size, (state.page + 1) * size).flatMap(drawn));
     const sum = (value) => rows.reduce((total, row) => total + value(row), 0), total = sum((row) => row.words);
     const rates = data.systems.map((system, number) =>
       `${system} ${percent(total ? sum((row) => row.errors[number]) / total : null)} %`);
@@ -147,7 +148,7 @@
   find("previous").addEventListener("click", () => { state.page -= 1; draw(); });
   find("next").addEventListener("click", () => { state.page += 1; draw(); });
 
-  // A speaker's (or another label's) name over its bars shows its utterances.
+  // The name of a speaker or another value beside its bars leads to its utterances.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-label]");
     const list = link && lists.find((one) => one.dataset.label === link.dataset.label);
@@ -162,7 +163,7 @@
     for (const player of document.querySelectorAll("audio")) if (player !== event.target) player.pause();
   }, true);
 
-  // Paper has no summaries to click on.
+  // Folded parts are printed too.
   let opened = [];
   window.addEventListener("beforeprint", () => {
     opened = [...document.querySelectorAll("details:not([open])")];

@@ -1,1 +1,1 @@
-"""Word errors, their uncertainty, and Kaldi's score files: texts and arrays, no model."""
+"""Error rates of texts with intervals and tests, and the files that hold them; no model is loaded."""

@@ -1,16 +1,16 @@
 """Align a reference with a hypothesis word by word, and break ties as Kaldi and sclite break them.
 
-In: two sequences of words. Out: the aligned pairs, or the counted `Errors`. Where several alignments are
-equally cheap, three programs choose differently, and their files only match to the byte if the choice does
-too:
+In: two sequences of words. Out: the aligned pairs, or the counted errors (`ErrorCounts`). An utterance often
+has several alignments of minimal cost. Kaldi's and sclite's programs choose differently among them, and their
+files are reproduced to the byte only if the same alignment is chosen:
 
     reference    a  b  *         COMPUTE_WER   the %WER line      1 insertion, 1 deletion
     hypothesis   *  b  c         ALIGN_TEXT    per_utt, ops …     2 substitutions
                                  SCLITE        MAPSSWE            costs 4/3/3: 1 insertion, 1 deletion
 
-All three fill the same table of costs and walk back from its end; a `Rule` holds the costs and says which
-step to take where more than one is cheapest. Kaldi's compute-wer counts forwards instead, but each of its
-counts is carried along the very step that the rule takes backwards, so that the totals are the same.
+All three fill the same table of costs (Levenshtein) and trace a path back from its end; an `AlignmentRule`
+holds the costs and decides between steps of equal cost. Kaldi's compute-wer counts errors while it fills the
+table instead, but it carries each count along the step that the rule takes backwards, so the totals agree.
 """
 
 import math
@@ -19,14 +19,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-Pair = tuple[str | None, str | None]  # reference word, hypothesis word; None where the other stands alone
+Pair = tuple[str | None, str | None]  # reference word, hypothesis word; None for an insertion, a deletion
 
-MATCH, DELETE, INSERT = 0, 1, 2  # a step of the walk: both words, the reference's, the hypothesis's
+MATCH, DELETE, INSERT = 0, 1, 2  # steps of the path: a match or substitution, a deletion, an insertion
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """Costs of the three errors and the choice among steps, given the cost of reaching a cell by each."""
+class AlignmentRule:
+    """How a program aligns.
+
+    Attributes:
+        substitution, insertion, deletion: the cost of each error.
+        choose: takes the costs of reaching each cell of a row by a match, a deletion and an insertion, each
+            `(hypothesis words,)`; returns the step taken: MATCH, DELETE or INSERT.
+    """
 
     substitution: int
     insertion: int
@@ -35,66 +41,78 @@ class Rule:
 
 
 def choose_compute_wer(match: np.ndarray, delete: np.ndarray, insert: np.ndarray) -> np.ndarray:
-    """Both words only if strictly cheapest, else the deletion if cheaper than the insertion."""
+    """The match only if strictly cheapest, else the deletion if cheaper than the insertion."""
     strictly = (match < delete) & (match < insert)
     return np.where(strictly, MATCH, np.where(delete < insert, DELETE, INSERT))
 
 
 def choose_align_text(match: np.ndarray, delete: np.ndarray, insert: np.ndarray) -> np.ndarray:
-    """Both words if as cheap as any, then the deletion, then the insertion."""
+    """Among the cheapest steps, the match before the deletion before the insertion."""
     cheapest = match <= np.minimum(delete, insert)
     return np.where(cheapest, MATCH, np.where(delete <= insert, DELETE, INSERT))
 
 
 def choose_sclite(match: np.ndarray, delete: np.ndarray, insert: np.ndarray) -> np.ndarray:
-    """Both words if as cheap as any, then the insertion, then the deletion."""
+    """Among the cheapest steps, the match before the insertion before the deletion."""
     cheapest = match <= np.minimum(delete, insert)
     return np.where(cheapest, MATCH, np.where(delete < insert, DELETE, INSERT))
 
 
-COMPUTE_WER = Rule(1, 1, 1, choose_compute_wer)
-ALIGN_TEXT = Rule(1, 1, 1, choose_align_text)
-SCLITE = Rule(4, 3, 3, choose_sclite)
+COMPUTE_WER = AlignmentRule(1, 1, 1, choose_compute_wer)
+ALIGN_TEXT = AlignmentRule(1, 1, 1, choose_align_text)
+SCLITE = AlignmentRule(4, 3, 3, choose_sclite)
 
 
 @dataclass(frozen=True, slots=True)
-class Errors:
-    """Counted errors of one utterance or of many; they add up with `+`."""
+class ErrorCounts:
+    """Word errors of one utterance, or of several: counts add up with `+`.
 
-    words: int = 0  # of the reference
+    Attributes:
+        words: words of the reference.
+        insertions: words of the hypothesis that no reference word is aligned with.
+        deletions: words of the reference that no word of the hypothesis is aligned with.
+        substitutions: words of the reference that are aligned with another word.
+        utterances: utterances counted.
+        wrong_utterances: utterances with at least one error.
+    """
+
+    words: int = 0
     insertions: int = 0
     deletions: int = 0
     substitutions: int = 0
     utterances: int = 0
-    wrong: int = 0  # utterances with at least one error
+    wrong_utterances: int = 0
 
     @property
     def total(self) -> int:
+        """Insertions, deletions and substitutions together."""
         return self.insertions + self.deletions + self.substitutions
 
     @property
     def wer(self) -> float:
-        """Errors a reference word, as a fraction. Of no reference words it is not a number (nan)."""
+        """Word error rate: errors per reference word, as a fraction; nan without reference words."""
         return self.total / self.words if self.words else math.nan
 
     @property
     def ser(self) -> float:
-        """Utterances with an error, as a fraction; nan of no utterances."""
-        return self.wrong / self.utterances if self.utterances else math.nan
+        """Sentence error rate: the fraction of utterances with an error; nan without utterances."""
+        return self.wrong_utterances / self.utterances if self.utterances else math.nan
 
-    def __add__(self, other: "Errors") -> "Errors":
-        return Errors(
+    def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
+        return ErrorCounts(
             self.words + other.words,
             self.insertions + other.insertions,
             self.deletions + other.deletions,
             self.substitutions + other.substitutions,
             self.utterances + other.utterances,
-            self.wrong + other.wrong,
+            self.wrong_utterances + other.wrong_utterances,
         )
 
 
-def align(reference: Sequence[str], hypothesis: Sequence[str], rule: Rule = ALIGN_TEXT) -> list[Pair]:
-    """The pairs of one cheapest alignment, in order; either side may be empty.
+def align(
+    reference: Sequence[str], hypothesis: Sequence[str], rule: AlignmentRule = ALIGN_TEXT
+) -> list[Pair]:
+    """The pairs of an alignment of minimal cost, in order; either side may be empty.
 
     >>> align(["a", "b"], ["b", "c"])
     [('a', 'b'), ('b', 'c')]
@@ -105,8 +123,8 @@ def align(reference: Sequence[str], hypothesis: Sequence[str], rule: Rule = ALIG
         return list(zip(reference, hypothesis, strict=True))
     steps = np.full((len(reference) + 1, len(hypothesis) + 1), DELETE, dtype=np.int8)
     steps[0] = INSERT
-    for position, reached_by in enumerate(costs(reference, hypothesis, rule), start=1):
-        steps[position, 1:] = rule.choose(*reached_by)
+    for position, row in enumerate(cost_rows(reference, hypothesis, rule), start=1):
+        steps[position, 1:] = rule.choose(*row)
     pairs: list[Pair] = []
     r, h = len(reference), len(hypothesis)
     while r or h:
@@ -116,18 +134,21 @@ def align(reference: Sequence[str], hypothesis: Sequence[str], rule: Rule = ALIG
     return pairs[::-1]
 
 
-def costs(reference: Sequence[str], hypothesis: Sequence[str], rule: Rule) -> Iterator[tuple]:
-    """For each reference word what its row of the table costs by each step: three arrays, (hypothesis,).
+def cost_rows(
+    reference: Sequence[str], hypothesis: Sequence[str], rule: AlignmentRule
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each reference word, the costs of reaching the cells of its row of the table by a match, by a
+    deletion and by an insertion: three arrays, `(hypothesis words,)`.
 
     A row depends on itself through insertions: row[h] = min over k ≤ h of best[k] + (h − k)·insertion,
-    which is a running minimum once the ramp h·insertion is taken off.
+    which is a running minimum once the ramp h·insertion is subtracted.
     """
-    numbers: dict[str, int] = {}
-    words = np.array([numbers.setdefault(word, len(numbers)) for word in hypothesis], dtype=np.int64)
+    indices: dict[str, int] = {}
+    words = np.array([indices.setdefault(word, len(indices)) for word in hypothesis], dtype=np.int64)
     ramp = rule.insertion * np.arange(len(words) + 1)
     row = ramp
     for word in reference:
-        match = row[:-1] + np.where(words == numbers.get(word, -1), 0, rule.substitution)
+        match = row[:-1] + np.where(words == indices.get(word, -1), 0, rule.substitution)
         delete = row[1:] + rule.deletion
         best = np.concatenate([row[:1] + rule.deletion, np.minimum(match, delete)])
         row = np.minimum.accumulate(best - ramp) + ramp
@@ -137,20 +158,20 @@ def costs(reference: Sequence[str], hypothesis: Sequence[str], rule: Rule) -> It
 def edit_distance(reference: str, hypothesis: str) -> int:
     """Levenshtein distance of two texts in characters.
 
-    A column of the table is held as two integers, bit r telling whether its entry is one more (`up`) or one
-    less (`down`) than the entry above, so that a character of the hypothesis costs a dozen operations on
+    A column of the table is held as two integers: bit r tells whether its entry is one more (`up`) or one
+    less (`down`) than the entry above. A character of the hypothesis then takes a dozen operations on
     integers (Myers 1999, in the form of Hyyrö 2003).
     """
     if not reference:
         return len(hypothesis)
-    places: dict[str, int] = {}
-    for place, character in enumerate(reference):
-        places[character] = places.get(character, 0) | 1 << place
+    positions: dict[str, int] = {}  # character → a bit for each place where it occurs
+    for position, character in enumerate(reference):
+        positions[character] = positions.get(character, 0) | 1 << position
     every = (1 << len(reference)) - 1
     last = 1 << len(reference) - 1
     up, down, distance = every, 0, len(reference)
     for character in hypothesis:
-        equal = places.get(character, 0)
+        equal = positions.get(character, 0)
         diagonal = (((equal & up) + up) ^ up) | equal | down
         right = down | ~(diagonal | up)
         left = up & diagonal
@@ -162,7 +183,7 @@ def edit_distance(reference: str, hypothesis: str) -> int:
 
 
 def operation(pair: Pair) -> str:
-    """C(orrect), S(ubstitution), I(nsertion) or D(eletion)."""
+    """What an aligned pair is: C(orrect), S(ubstitution), I(nsertion) or D(eletion)."""
     reference, hypothesis = pair
     if reference is None:
         return "I"
@@ -171,14 +192,18 @@ def operation(pair: Pair) -> str:
     return "C" if reference == hypothesis else "S"
 
 
-def count(reference: Sequence[str], hypothesis: Sequence[str]) -> Errors:
-    """The errors of one utterance, split into kinds as Kaldi's compute-wer splits them."""
+def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
+    """The word errors of one utterance, as Kaldi's compute-wer counts them.
+
+    >>> count_errors(["no", "fever"], ["know", "fever", "today"])
+    ErrorCounts(words=2, insertions=1, deletions=0, substitutions=1, utterances=1, wrong_utterances=1)
+    """
     operations = [operation(pair) for pair in align(reference, hypothesis, COMPUTE_WER)]
-    return Errors(
+    return ErrorCounts(
         words=len(reference),
         insertions=operations.count("I"),
         deletions=operations.count("D"),
         substitutions=operations.count("S"),
         utterances=1,
-        wrong=int(list(reference) != list(hypothesis)),
+        wrong_utterances=int(list(reference) != list(hypothesis)),
     )

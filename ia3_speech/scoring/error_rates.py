@@ -1,9 +1,11 @@
-"""Rates and their 95 % intervals: counted utterances in, WER, CER and term error rates out, with a
-baseline's beside.
+"""Error rates of a set of utterances, with 95 % intervals, and their changes against a baseline.
 
-A rate is a sum of parts by a sum of wholes (errors by words). The bootstrap draws whole clusters (speakers,
-consultations) and takes the rate of each draw; a baseline's rate is taken on the same draws, so that the
-interval of a change is that of a paired comparison. A rate of nothing is not a number (nan).
+In: aligned and counted utterances. Out: WER, CER and term error rate (`ErrorRates`).
+
+A rate is a sum of errors divided by a sum of reference words, characters or terms. The bootstrap draws whole
+clusters (speakers, consultations) and computes the rate of each replicate. A baseline's rate is computed on
+the same replicates, so that the interval of a change is that of a paired comparison. A rate without anything
+in the reference is nan.
 """
 
 import math
@@ -12,31 +14,59 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ia3_speech.scoring.alignment import Errors, Pair
-from ia3_speech.scoring.significance import Interval, add_up, interval, ratio, resample
-from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, Terms
+from ia3_speech.data.text import normalize
+from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_errors
+from ia3_speech.scoring.significance import (
+    Interval,
+    bootstrap_sums,
+    percentile_interval,
+    ratio,
+    sums_by_cluster,
+)
+from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, TermList
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredUtterance:
-    """One utterance, aligned and counted."""
+    """One utterance, aligned and counted.
+
+    Attributes:
+        id, speaker, labels: as in the data directory; labels are {name: value}, such as {"accent": "welsh"}.
+        reference: words of the normalised reference.
+        hypothesis: words of the normalised hypothesis; empty where it is missing.
+        missing: there is no hypothesis, not even an empty one.
+        pairs: the alignment, as Kaldi's per_utt shows it.
+        errors: word errors, as Kaldi's %WER line counts them.
+        characters: characters of the reference, single spaces between words included.
+        character_errors: edit distance of reference and hypothesis in characters.
+        terms: term counts, `(1 + categories, 3)`: all terms, then each category; occurrences in the
+            reference, missed, falsely produced (`count_terms`). `(1, 3)` zeros without a term list.
+    """
 
     id: str
     speaker: str
     labels: dict[str, str]
     reference: list[str]
     hypothesis: list[str]
-    missing: bool  # there was no hypothesis, not even an empty one
-    pairs: list[Pair]  # as Kaldi's per_utt shows them
-    errors: Errors  # as Kaldi's %WER line counts them
+    missing: bool
+    pairs: list[Pair]
+    errors: ErrorCounts
     characters: int
     character_errors: int
-    terms: np.ndarray  # (1 + categories, 3), see terms.py
+    terms: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One rate against the baseline's: difference = system − baseline; relative = difference / baseline."""
+    """The change of an error rate from a baseline to a system; negative: the system is better.
+
+    Attributes:
+        baseline: the baseline's rate, as a fraction.
+        difference: rate of the system − rate of the baseline, as a fraction.
+        difference_ci: its 95 % interval, over paired replicates.
+        relative: difference / baseline; nan where the baseline makes no error.
+        relative_ci: its 95 % interval, over paired replicates.
+    """
 
     baseline: float
     difference: float
@@ -46,8 +76,17 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class TermRate:
-    """Term errors of one category, or of all (`false`: produced without being said)."""
+class TermErrorRate:
+    """Term errors of all terms, or of one category.
+
+    Attributes:
+        reference: occurrences in the references.
+        missed: occurrences in the references that the hypotheses do not have.
+        false: occurrences in the hypotheses that the references do not have.
+        term_error_rate: (missed + false) / reference, as a fraction; may exceed 1; nan without occurrences.
+        term_error_rate_ci: its 95 % interval.
+        change: the change against the baseline; None without one.
+    """
 
     reference: int
     missed: int
@@ -58,8 +97,29 @@ class TermRate:
 
 
 @dataclass(kw_only=True)
-class Rates:
-    """The rates of a set of utterances, as fractions, with 95 % intervals over `ci_clusters` × `ci_unit`."""
+class ErrorRates:
+    """Error rates of a set of utterances. Rates are fractions; intervals are 95 % percentile intervals.
+
+    Attributes:
+        utterances: utterances scored.
+        missing: utterances without a hypothesis; all their words count as deleted.
+        words: words of the references.
+        errors: word errors: insertions + deletions + substitutions.
+        insertions, deletions, substitutions: as Kaldi's compute-wer counts them.
+        wer: word error rate: errors / words.
+        wer_ci: its interval; None for a single utterance.
+        ci_unit: what the bootstrap draws: "speaker", "consultation", "utterance" or another label.
+        ci_clusters: how many of these there are.
+        ser: sentence error rate: fraction of utterances with at least one error.
+        characters: characters of the references, single spaces between words included.
+        character_errors: edit distances in characters, added up.
+        cer: character error rate: character_errors / characters.
+        cer_ci: its interval.
+        term_error_rate, term_error_rate_ci: of all terms, as in `terms`; None without a term list.
+        terms: errors of all terms; None without a term list.
+        terms_by_category: errors of each category of the term list.
+        changes: with a baseline, the changes of "wer", "cer" and, with terms, "term_error_rate".
+    """
 
     utterances: int
     missing: int
@@ -77,55 +137,83 @@ class Rates:
     character_errors: int
     cer: float
     cer_ci: Interval
-    term_error_rate: float | None = None  # None without a term list
+    term_error_rate: float | None = None
     term_error_rate_ci: Interval = None
-    terms: TermRate | None = None
-    terms_by_category: dict[str, TermRate] = field(default_factory=dict)
-    changes: dict[str, Change] = field(default_factory=dict)  # of wer and cer, with a baseline
+    terms: TermErrorRate | None = None
+    terms_by_category: dict[str, TermErrorRate] = field(default_factory=dict)
+    changes: dict[str, Change] = field(default_factory=dict)
 
 
-def label_of(row: ScoredUtterance, label: str) -> str:
-    """The value of a label; the speaker and the utterance id are labels too; "(none)" where it is missing."""
+def normalized_words(text: str, mode: str) -> list[str]:
+    """The words of a text that are scored; `mode` is one of `data.text.normalize`."""
+    return normalize(text, mode).split()
+
+
+def word_errors(references: Sequence[str], hypotheses: Sequence[str], mode: str = "ctc") -> ErrorCounts:
+    """Count the word errors of texts, one hypothesis per reference, both normalised: `.wer` is a fraction.
+
+    Fast enough to evaluate a development set after each epoch. Without reference words the WER is nan.
+
+    Raises:
+        ValueError: the lists differ in length.
+    """
+    total = ErrorCounts()
+    for reference, hypothesis in zip(references, hypotheses, strict=True):
+        total += count_errors(normalized_words(reference, mode), normalized_words(hypothesis, mode))
+    return total
+
+
+def label_value(utterance: ScoredUtterance, label: str) -> str:
+    """The value of a label, "(none)" where it is missing; "speaker" and "utterance" (the id) are labels."""
     if label in ("speaker", "utterance"):
-        return row.speaker if label == "speaker" else row.id
-    return row.labels.get(label, "(none)")
+        return utterance.speaker if label == "speaker" else utterance.id
+    return utterance.labels.get(label, "(none)")
 
 
-def make_rates(
-    rows: Sequence[ScoredUtterance],
+def compute_error_rates(
+    scored: Sequence[ScoredUtterance],
     baseline: Sequence[ScoredUtterance] | None,
-    terms: Terms | None,
+    terms: TermList | None,
     unit: str,
     replications: int,
     seed: int,
-) -> Rates:
-    """Rates of some utterances, and their changes against the same utterances of the baseline."""
-    clusters = [label_of(row, unit) for row in rows]
+) -> ErrorRates:
+    """Error rates of utterances, and their changes against the same utterances of the baseline.
+
+    Args:
+        unit: the label whose values are the clusters of the bootstrap. Where all utterances are of one
+            cluster, utterances are drawn instead.
+    """
+    clusters = [label_value(utterance, unit) for utterance in scored]
     if len(set(clusters)) < 2:
-        unit, clusters = "utterance", [row.id for row in rows]
-    numbers = [columns(rows)] + ([columns(baseline)] if baseline else [])
-    named = {(side, name): values for side, table in enumerate(numbers) for name, values in table.items()}
-    if len(rows) > 1:
-        drawn = resample(add_up(named, clusters), replications, seed)
-    else:  # one utterance says nothing about its spread: no interval
-        drawn = {name: np.array([math.nan]) for name in named}
+        unit, clusters = "utterance", [utterance.id for utterance in scored]
+    sides = [counts_by_utterance(scored)] + ([counts_by_utterance(baseline)] if baseline else [])
+    counts = {(side, name): values for side, table in enumerate(sides) for name, values in table.items()}
+    if len(scored) > 1:
+        sums = bootstrap_sums(sums_by_cluster(counts, clusters), replications, seed)
+    else:  # the spread of a single utterance is unknown: no interval
+        sums = {name: np.array([math.nan]) for name in counts}
 
-    def rate(part: str, whole: str) -> tuple[float, Interval, Change | None]:
-        draws = [ratio(drawn[side, part], drawn[side, whole]) for side in range(len(numbers))]
-        rates = [fraction(table[part].sum(), table[whole].sum()) for table in numbers]
-        return rates[0], interval(draws[0]), make_change(*rates, *draws) if baseline else None
+    def rate(errors: str, whole: str) -> tuple[float, Interval, Change | None]:
+        replicates = [ratio(sums[side, errors], sums[side, whole]) for side in range(len(sides))]
+        rates = [float(ratio(table[errors].sum(), table[whole].sum())) for table in sides]
+        return (
+            rates[0],
+            percentile_interval(replicates[0]),
+            compute_change(*rates, *replicates) if baseline else None,
+        )
 
-    def term_rate(row: int) -> TermRate:
-        counts = sum(utterance.terms[row] for utterance in rows)
-        reference, missed, false = (int(counts[column]) for column in (REFERENCE, MISSED, FALSE))
-        return TermRate(reference, missed, false, *rate(f"terms {row} wrong", f"terms {row}"))
+    def term_error_rate(row: int) -> TermErrorRate:
+        found = sum(utterance.terms[row] for utterance in scored)
+        reference, missed, false = (int(found[column]) for column in (REFERENCE, MISSED, FALSE))
+        return TermErrorRate(reference, missed, false, *rate(f"term errors {row}", f"terms {row}"))
 
-    total = sum((row.errors for row in rows), Errors())
+    total = sum((utterance.errors for utterance in scored), ErrorCounts())
     wer, wer_ci, wer_change = rate("errors", "words")
     cer, cer_ci, cer_change = rate("character errors", "characters")
-    result = Rates(
+    result = ErrorRates(
         utterances=total.utterances,
-        missing=sum(row.missing for row in rows),
+        missing=sum(utterance.missing for utterance in scored),
         words=total.words,
         errors=total.total,
         insertions=total.insertions,
@@ -136,51 +224,49 @@ def make_rates(
         ci_unit=unit,
         ci_clusters=len(set(clusters)),
         ser=total.ser,
-        characters=sum(row.characters for row in rows),
-        character_errors=sum(row.character_errors for row in rows),
+        characters=sum(utterance.characters for utterance in scored),
+        character_errors=sum(utterance.character_errors for utterance in scored),
         cer=cer,
         cer_ci=cer_ci,
     )
     if wer_change and cer_change:
         result.changes = {"wer": wer_change, "cer": cer_change}
     if terms:
-        result.terms = pooled = term_rate(0)
+        result.terms = pooled = term_error_rate(0)
         result.term_error_rate, result.term_error_rate_ci = pooled.term_error_rate, pooled.term_error_rate_ci
         result.terms_by_category = {
-            name: term_rate(row) for row, name in enumerate(terms.categories, start=1)
+            name: term_error_rate(row) for row, name in enumerate(terms.categories, start=1)
         }
         if pooled.change:
             result.changes["term_error_rate"] = pooled.change
     return result
 
 
-def columns(rows: Sequence[ScoredUtterance]) -> dict[str, np.ndarray]:
-    """What the rates are made of, one value an utterance: parts and wholes."""
-    table = {
-        "errors": [row.errors.total for row in rows],
-        "words": [row.errors.words for row in rows],
-        "character errors": [row.character_errors for row in rows],
-        "characters": [row.characters for row in rows],
+def counts_by_utterance(scored: Sequence[ScoredUtterance]) -> dict[str, np.ndarray]:
+    """Numerators and denominators of all rates, one value per utterance: `(utterances,)`."""
+    counts = {
+        "errors": [utterance.errors.total for utterance in scored],
+        "words": [utterance.errors.words for utterance in scored],
+        "character errors": [utterance.character_errors for utterance in scored],
+        "characters": [utterance.characters for utterance in scored],
     }
-    for number in range(len(rows[0].terms)):
-        table[f"terms {number}"] = [row.terms[number, REFERENCE] for row in rows]
-        table[f"terms {number} wrong"] = [
-            row.terms[number, MISSED] + row.terms[number, FALSE] for row in rows
+    for row in range(len(scored[0].terms)):
+        counts[f"terms {row}"] = [utterance.terms[row, REFERENCE] for utterance in scored]
+        counts[f"term errors {row}"] = [
+            utterance.terms[row, MISSED] + utterance.terms[row, FALSE] for utterance in scored
         ]
-    return {name: np.array(values) for name, values in table.items()}
+    return {name: np.array(values) for name, values in counts.items()}
 
 
-def fraction(part: int, whole: int) -> float:
-    return float(part / whole) if whole else math.nan
-
-
-def make_change(rate: float, baseline: float, draws: np.ndarray, baseline_draws: np.ndarray) -> Change:
-    """From the two rates and from those of the replications, (replications,), drawn alike."""
-    difference, differences = rate - baseline, draws - baseline_draws
+def compute_change(
+    rate: float, baseline: float, replicates: np.ndarray, baseline_replicates: np.ndarray
+) -> Change:
+    """The change between two rates; replicate i of both, `(replications,)`, is of the same draw."""
+    difference, differences = rate - baseline, replicates - baseline_replicates
     return Change(
         baseline=baseline,
         difference=difference,
-        difference_ci=interval(differences),
+        difference_ci=percentile_interval(differences),
         relative=difference / baseline if baseline else math.nan,
-        relative_ci=interval(ratio(differences, baseline_draws)),
+        relative_ci=percentile_interval(ratio(differences, baseline_replicates)),
     )

@@ -1,44 +1,79 @@
-"""Kaldi's and sclite's scoring files, to the byte: texts in, texts out, and the hooks under `local/`.
+"""Kaldi's and sclite's scoring files, to the byte, and the filters `local/wer_*_filter` that Kaldi applies.
+
+In: scored utterances. Out:
 
     DECODE_DIR/wer_1_0.0                            compute-wer's three lines, where best_wer.sh looks
-    DECODE_DIR/scoring_kaldi/best_wer               the %WER line and the file it stands in
+    DECODE_DIR/scoring_kaldi/best_wer               the %WER line and the path of its file
     DECODE_DIR/scoring_kaldi/test_filt.txt          references as scored
     DECODE_DIR/scoring_kaldi/penalty_0.0/1.txt      hypotheses as scored
     DECODE_DIR/scoring_kaldi/wer_details/           per_utt per_spk ops wer_bootci lmwt wip
     DECODE_DIR/{ref,hyp}.trn                        the same texts for sclite
 
-Kaldi's names carry a language model weight and an insertion penalty; greedy search has neither, so they are
-1 and 0.0. One difference from Kaldi's script is meant: an utterance without a hypothesis counts as deleted
-in every file, where Kaldi leaves it out of the details and, in its default mode, out of the score.
+Kaldi's file names contain a language model weight and an insertion penalty; greedy search has neither, so
+they are 1 and 0.0. One difference from Kaldi's scripts is intended: an utterance without a hypothesis counts
+as deleted in every file. Kaldi omits it from the details and, in its default mode, from the score.
 """
 
 import logging
 import os
 import subprocess
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
-from ia3_speech.scoring.alignment import Errors, Pair, operation
+from ia3_speech.scoring.alignment import ErrorCounts, Pair, operation
+from ia3_speech.scoring.error_rates import ScoredUtterance
+from ia3_speech.scoring.significance import UtteranceBootstrap
 
 logger = logging.getLogger(__name__)
 
 GAP = "***"  # what Kaldi's scripts print where one side has no word
-ARCHITECTURES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
+OPERATION_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
 
 
-def read_text(path: Path) -> dict[str, str]:
-    """A Kaldi text file: `utterance-id words…` a line, the words may be missing. Raises UserError."""
+def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap: UtteranceBootstrap) -> None:
+    """Write all files listed above into the decode directory `folder`."""
+    details = folder / "scoring_kaldi/wer_details"
+    pairs = {utterance.id: utterance.pairs for utterance in scored}
+    speakers = {utterance.id: utterance.speaker for utterance in scored}
+    references = {utterance.id: " ".join(utterance.reference) for utterance in scored}
+    hypotheses = {utterance.id: " ".join(utterance.hypothesis) for utterance in scored}
+    wer = format_wer(scored)
+    files = {
+        folder / "wer_1_0.0": wer,
+        folder / "ref.trn": format_trn((name, speakers[name], text) for name, text in references.items()),
+        folder / "hyp.trn": format_trn((name, speakers[name], text) for name, text in hypotheses.items()),
+        folder / "scoring_kaldi/best_wer": format_best_wer(wer, f"{folder}/wer_1_0.0"),
+        folder / "scoring_kaldi/test_filt.txt": format_kaldi_text(references),
+        folder / "scoring_kaldi/penalty_0.0/1.txt": format_kaldi_text(hypotheses),
+        details / "per_utt": format_per_utt(pairs),
+        details / "per_spk": format_per_spk(pairs, speakers),
+        details / "ops": format_ops(pairs),
+        details / "wer_bootci": str(bootstrap),
+        details / "lmwt": "1\n",
+        details / "wip": "0.0\n",
+    }
+    for path, text in files.items():
+        write_text(path, text)
+
+
+def read_kaldi_text(path: Path) -> dict[str, str]:
+    """A Kaldi text file, `utterance-id words…` a line, as {utterance id: text}; the words may be missing.
+
+    Raises:
+        UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice.
+    """
     if not path.is_file():
         raise UserError(f"{path}: no such file (python -m ia3_speech.decode writes it)")
-    return parse_text(path.read_bytes(), str(path))
+    return parse_kaldi_text(path.read_bytes(), str(path))
 
 
-def parse_text(content: bytes, name: str) -> dict[str, str]:
-    """The contents of a Kaldi text file as {utterance id: text}; `name` is what an error calls them."""
+def parse_kaldi_text(content: bytes, name: str) -> dict[str, str]:
+    """The contents of a Kaldi text file as {utterance id: text}; errors name the file `name`."""
     try:
         lines = content.decode().removesuffix("\n").split("\n") if content else []
     except UnicodeDecodeError as error:
@@ -54,64 +89,90 @@ def parse_text(content: bytes, name: str) -> dict[str, str]:
     return texts
 
 
-def format_text(texts: Mapping[str, str]) -> str:
-    """Back to lines; an empty text is a line with only the id."""
+def format_kaldi_text(texts: Mapping[str, str]) -> str:
+    """{utterance id: text} as a Kaldi text file; an empty text is a line with only the id."""
     return "".join(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
 
 
-def filter_for(side: str, folder: Path = Path("local")) -> Path | None:
-    """The executable hook of "ref" or "hyp": `local/wer_<side>_filter`, else `local/wer_output_filter`."""
-    for hook in (folder / f"wer_{side}_filter", folder / "wer_output_filter"):
-        if hook.is_file() and os.access(hook, os.X_OK):
-            return hook
+def find_filter(side: str, folder: Path = Path("local")) -> Path | None:
+    """The executable filter of "ref" or "hyp": `local/wer_<side>_filter`, else `local/wer_output_filter`."""
+    for script in (folder / f"wer_{side}_filter", folder / "wer_output_filter"):
+        if script.is_file() and os.access(script, os.X_OK):
+            return script
     return None
 
 
-def run_filter(hook: Path, texts: Mapping[str, str]) -> dict[str, str]:
-    """Send the lines of `texts` through `hook`, as Kaldi does; what it drops is gone. Raises UserError."""
+def run_filter(script: Path, texts: Mapping[str, str]) -> dict[str, str]:
+    """Pipe the lines of `texts` through a filter, as Kaldi does; utterances that it drops are not scored.
+
+    Raises:
+        UserError: the script cannot be run, fails, or prints something else than a Kaldi text file.
+    """
     try:
         done = subprocess.run(
-            [str(hook.resolve())], input=format_text(texts).encode(), capture_output=True, check=False
+            [str(script.resolve())], input=format_kaldi_text(texts).encode(), capture_output=True, check=False
         )
     except OSError as error:  # no #! line, or its interpreter is missing
-        raise UserError(f"{hook}: cannot be run ({error.strerror}); is its first line #!/…?") from error
+        raise UserError(f"{script}: cannot be run ({error.strerror}); is its first line #!/…?") from error
     if done.returncode:
-        raise UserError(
-            f"{hook}: failed with exit code {done.returncode}: {done.stderr.decode(errors='replace').strip()}"
-        )
-    kept = parse_text(done.stdout, f"output of {hook}")
-    if len(kept) != len(texts):
-        logger.warning("%s: %d utterances in, %d out", hook, len(texts), len(kept))
-    return kept
+        stderr = done.stderr.decode(errors="replace").strip()
+        raise UserError(f"{script}: failed with exit code {done.returncode}: {stderr}")
+    filtered = parse_kaldi_text(done.stdout, f"output of {script}")
+    if len(filtered) != len(texts):
+        logger.warning("%s: %d utterances in, %d out", script, len(texts), len(filtered))
+    return filtered
 
 
-def wer_report(errors: Errors, missing: int) -> str:
-    """compute-wer's three lines; `missing` hypotheses are counted as empty (its mode `all`)."""
+def format_wer(scored: Sequence[ScoredUtterance]) -> str:
+    """compute-wer's three lines (its mode `all`: a missing hypothesis counts as an empty one):
+
+    %WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]
+    %SER 60.00 [ 3 / 5 ]
+    Scored 5 sentences, 0 not present in hyp.
+    """
+    missing = sum(utterance.missing for utterance in scored)
+    return format_wer_lines(sum((utterance.errors for utterance in scored), ErrorCounts()), missing)
+
+
+def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
+    """compute-wer's lines of counted errors, of which `missing` utterances have no hypothesis."""
     partial = " [PARTIAL]" if missing else ""
     return (
-        f"%WER {percent(errors.total, errors.words):.2f} [ {errors.total} / {errors.words}, "
-        f"{errors.insertions} ins, {errors.deletions} del, {errors.substitutions} sub ]{partial}\n"
-        f"%SER {percent(errors.wrong, errors.utterances):.2f} [ {errors.wrong} / {errors.utterances} ]\n"
+        f"%WER {single_precision_percent(errors.total, errors.words):.2f} "
+        f"[ {errors.total} / {errors.words}, {errors.insertions} ins, {errors.deletions} del, "
+        f"{errors.substitutions} sub ]{partial}\n"
+        f"%SER {single_precision_percent(errors.wrong_utterances, errors.utterances):.2f} "
+        f"[ {errors.wrong_utterances} / {errors.utterances} ]\n"
         f"Scored {errors.utterances} sentences, {missing} not present in hyp.\n"
     )
 
 
-def percent(part: int, whole: int) -> float:
-    """In single precision as compute-wer has it, which decides how a half is rounded; nan of nothing."""
+def single_precision_percent(part: int, whole: int) -> float:
+    """Percentage in single precision, as compute-wer computes it, which decides how a half is rounded; nan
+    where `whole` is 0."""
     return float(np.float32(100.0 * float(np.float32(part)) / float(np.float32(whole)))) if whole else np.nan
 
 
-def best_wer(report: str, file: str) -> str:
-    """What utils/best_wer.sh makes of `grep WER` over the one `wer_1_0.0`."""
-    return f"{report.splitlines()[0]} {file}\n"
+def format_best_wer(wer: str, file: str) -> str:
+    """What utils/best_wer.sh prints of the lines `wer` of a single file:
+
+    %WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ] exp/decode/wer_1_0.0
+    """
+    return f"{wer.splitlines()[0]} {file}\n"
 
 
-def per_utt(aligned: Mapping[str, list[Pair]]) -> str:
-    """wer_per_utt_details.pl: four lines an utterance, columns centred, the wider margin on the left."""
-    return "".join(per_utt_lines(utterance, pairs) for utterance, pairs in aligned.items())
+def format_per_utt(aligned: Mapping[str, list[Pair]]) -> str:
+    """As wer_per_utt_details.pl: four lines an utterance, columns centred, the wider margin on the left:
+
+    ann-1 ref  the  patient  has  ***  atrial  fibrillation
+    ann-1 hyp  the  patient  has   a    trial  fibrillation
+    ann-1 op    C      C      C    I      S          C
+    ann-1 #csid 4 1 1 0
+    """
+    return "".join(format_utterance_details(utterance, pairs) for utterance, pairs in aligned.items())
 
 
-def per_utt_lines(utterance: str, pairs: list[Pair]) -> str:
+def format_utterance_details(utterance: str, pairs: list[Pair]) -> str:
     operations = [operation(pair) for pair in pairs]
     columns = [(r or GAP, h or GAP, op) for (r, h), op in zip(pairs, operations, strict=True)]
     widths = [max(map(len, column)) for column in columns]
@@ -133,8 +194,15 @@ def centre(word: str, width: int) -> str:
     return " " * (width - len(word) - right) + word + " " * right
 
 
-def per_spk(aligned: Mapping[str, list[Pair]], utt2spk: Mapping[str, str]) -> str:
-    """wer_per_spk_details.pl: a raw row and a row of percentages for each speaker, then their sum."""
+def format_per_spk(aligned: Mapping[str, list[Pair]], utt2spk: Mapping[str, str]) -> str:
+    """As wer_per_spk_details.pl: counts (`raw`) and percentages (`sys`) of each speaker and of all:
+
+    SPEAKER         id       #SENT      #WORD       Corr        Sub        Ins        Del        Err      S.Err
+    bob             raw          2          3          2          1          1          0          2          1
+    bob             sys          2          3      66.67      33.33      33.33       0.00      66.67      50.00
+    SUM             raw          2          3          2          1          1          0          2          1
+    SUM             sys          2          3      66.67      33.33      33.33       0.00      66.67      50.00
+    """  # noqa: E501
     width = max(15, *map(len, utt2spk.values()), 0)
     speakers: dict[str, Counter] = {}
     for utterance, pairs in aligned.items():
@@ -148,23 +216,30 @@ def per_spk(aligned: Mapping[str, list[Pair]], utt2spk: Mapping[str, str]) -> st
     heads = ["#SENT", "#WORD", "Corr", "Sub", "Ins", "Del", "Err", "S.Err"]
     header = f"{'SPEAKER':<{width}} id " + "".join(f" {head:>10}" for head in heads) + "\n"
     rows = [*((name, speakers[name]) for name in sorted(speakers)), ("SUM", total)]
-    return header + "".join(per_spk_rows(name, operations, width) for name, operations in rows)
+    return header + "".join(format_speaker_details(name, operations, width) for name, operations in rows)
 
 
-def per_spk_rows(name: str, counts: Counter, width: int) -> str:
+def format_speaker_details(name: str, counts: Counter, width: int) -> str:
     c, s, i, d = (counts[op] for op in "CSID")
     sentences, wrong, words = counts["sentences"], counts["wrong"], c + s + d
     raw = [sentences, words, c, s, i, d, s + d + i, wrong]
     rows = f"{name:<{width}} raw" + "".join(f" {value:>10d}" for value in raw) + "\n"
-    if words:  # Kaldi prints no percentages of nothing
+    if words:  # Kaldi prints no percentages without reference words
         rates = [100 * value / words for value in (c, s, i, d, s + d + i)] + [100 * wrong / sentences]
         rows += f"{name:<{width}} sys {sentences:>10d} {words:>10d}"
         rows += "".join(f" {rate:>10.2f}" for rate in rates) + "\n"
     return rows
 
 
-def ops(aligned: Mapping[str, list[Pair]]) -> str:
-    """wer_ops_details.pl | sort -b -i -k 1,1 -k 4,4rn -k 2,2 -k 3,3 (under LC_ALL=C): how often each pair."""
+def format_ops(aligned: Mapping[str, list[Pair]]) -> str:
+    """How often each pair occurs, as wer_ops_details.pl | sort -b -i -k 1,1 -k 4,4rn -k 2,2 -k 3,3 prints it
+    under LC_ALL=C:
+
+    correct       metformin    metformin    1
+    correct           start        start    1
+    insertion           ***           to    1
+    substitution      today          day    1
+    """
     counts = Counter(pair for pairs in aligned.values() for pair in pairs)
     if not counts:
         return ""
@@ -172,19 +247,19 @@ def ops(aligned: Mapping[str, list[Pair]]) -> str:
     digits = max(len(str(times)) for times in counts.values())
     rows = []
     for pair, times in counts.items():
-        kind, reference, hypothesis = ARCHITECTURES[operation(pair)], pair[0] or GAP, pair[1] or GAP
+        kind, reference, hypothesis = OPERATION_NAMES[operation(pair)], pair[0] or GAP, pair[1] or GAP
         line = f"{kind:<12}  {reference:>{words}}    {hypothesis:>{words}}    {times:>{digits}d}\n"
         rows.append((kind, -times, printable(reference), printable(hypothesis), line.encode()))
     return b"".join(row[-1] for row in sorted(rows)).decode()
 
 
 def printable(word: str) -> bytes:
-    """What `sort -i` compares: in the C locale no byte outside ASCII."""
+    """The bytes that `sort -i` compares: in the C locale, printable ASCII."""
     return bytes(byte for byte in word.encode() if 0x20 <= byte < 0x7F)
 
 
-def trn(utterances: Iterable[tuple[str, str, str]]) -> str:
-    """sclite's format from (utterance id, speaker, text): `words (speaker-utterance)` a line."""
+def format_trn(utterances: Iterable[tuple[str, str, str]]) -> str:
+    """sclite's transcript format, from (utterance id, speaker, text): `words (speaker-utterance)` a line."""
     return "".join(
         f"{text} ({speaker}-{utterance})".lstrip() + "\n" for utterance, speaker, text in utterances
     )

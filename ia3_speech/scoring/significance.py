@@ -1,18 +1,20 @@
-"""Is it a difference or luck? Bootstrap intervals over speakers, Kaldi's over utterances, and sclite's
-MAPSSWE.
+"""Confidence intervals and tests: is one system better than another, or is the difference due to chance?
 
-In: counted errors, or texts. Out: intervals as (low, high), and the tests' results as dataclasses.
+In: counted errors, or texts. Out: intervals (lower bound, upper bound), and test results as dataclasses.
 
-Utterances of one speaker go wrong together, so a bootstrap that draws utterances one by one finds intervals
-that are too narrow; ours draws whole speakers (or consultations) and takes the 2.5 and 97.5 percentiles of
-the rate. Two systems are compared on the same draws, which is what makes the comparison paired. With few
-clusters (below some ten) even these intervals are too narrow: report how many there were.
+- Bootstrap over clusters. Errors of one speaker are correlated, so a bootstrap that draws single utterances
+  finds intervals that are too narrow. Here whole speakers (or consultations) are drawn, and the interval is
+  that from the 2.5th to the 97.5th percentile of the replicates. Two systems are compared on the same
+  replicates, which makes the comparison paired. With fewer than about ten clusters even these intervals are
+  too narrow, so results state the number of clusters.
+- Kaldi's bootstrap over utterances (compute-wer-bootci), for comparison with Kaldi's results.
+- MAPSSWE, the matched pairs sentence-segment word error test of NIST's SCTK (sc_stats).
 
 All draws are seeded: the same input gives the same numbers.
 
 Sources: Bisani and Ney, "Bootstrap estimates for confidence intervals in ASR performance evaluation",
 ICASSP 2004; Gillick and Cox, "Some statistical issues in the comparison of speech recognition algorithms",
-ICASSP 1989 (MAPSSWE, as sc_stats of NIST's SCTK computes it).
+ICASSP 1989.
 """
 
 import math
@@ -24,81 +26,105 @@ import numpy as np
 from ia3_speech.scoring.alignment import SCLITE, align
 
 REPLICATIONS = 10_000  # Kaldi's default
-CHUNK = 1_000_000  # draws held in memory at a time
+DRAWS_AT_ONCE = 1_000_000  # draws held in memory at a time
+FEW_CLUSTERS = 10  # with fewer clusters, percentile intervals are known to be too narrow
 
-Interval = tuple[float, float] | None
+Interval = tuple[float, float] | None  # lower and upper bound; None where it cannot be estimated
 
 
-def resample(
-    columns: Mapping[str, np.ndarray], replications: int = REPLICATIONS, seed: int = 0
+def bootstrap_sums(
+    counts: Mapping[str, np.ndarray], replications: int = REPLICATIONS, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Draw as many units as there are, with replacement, `replications` times, and add up each column.
+    """Bootstrap replicates of sums: draw as many units as there are, with replacement; add up their counts.
 
-    columns: one value a unit, (units,), all of the same length. Returns the sums, (replications,), all
-    columns under the same draws.
+    Args:
+        counts: by name, one count per unit (an utterance or a cluster), `(units,)`.
+
+    Returns:
+        The sums by name, `(replications,)`. Replicate i draws the same units for every name.
     """
-    values = np.column_stack([np.asarray(column, dtype=np.float64) for column in columns.values()])
+    values = np.column_stack([np.asarray(column, dtype=np.float64) for column in counts.values()])
     units = len(values)
-    draw = np.random.default_rng(seed)
-    sums = np.zeros((replications, len(columns)))
-    rows = max(1, CHUNK // max(1, units))
+    rng = np.random.default_rng(seed)
+    sums = np.zeros((replications, len(counts)))
+    rows = max(1, DRAWS_AT_ONCE // max(1, units))
     for start in range(0, replications if units else 0, rows):
         size = min(rows, replications - start)
-        drawn = draw.integers(0, units, size=(size, units)) + units * np.arange(size)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
-        sums[start : start + size] = times @ values
-    return dict(zip(columns, sums.T, strict=True))
+        drawn = rng.integers(0, units, size=(size, units)) + units * np.arange(size)[:, None]
+        times_drawn = np.bincount(drawn.ravel(), minlength=size * units).reshape(size, units)
+        sums[start : start + size] = times_drawn @ values
+    return dict(zip(counts, sums.T, strict=True))
 
 
-def add_up(columns: Mapping[str, np.ndarray], clusters: Sequence[Hashable]) -> dict[str, np.ndarray]:
-    """Sum each column, (utterances,), within the clusters: (clusters,), in their order of appearance."""
-    number: dict[Hashable, int] = {}
-    index = np.array([number.setdefault(cluster, len(number)) for cluster in clusters], dtype=np.int64)
+def sums_by_cluster(counts: Mapping[str, np.ndarray], clusters: Sequence[Hashable]) -> dict[str, np.ndarray]:
+    """Add up the counts of utterances, `(utterances,)`, within their clusters: `(clusters,)`, in order of
+    first appearance."""
+    indices: dict[Hashable, int] = {}
+    index = np.array([indices.setdefault(cluster, len(indices)) for cluster in clusters], dtype=np.int64)
     return {
-        name: np.bincount(index, weights=column, minlength=len(number)) for name, column in columns.items()
+        name: np.bincount(index, weights=column, minlength=len(indices)) for name, column in counts.items()
     }
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Element by element; nan where the denominator is 0 (a draw without a reference word tells nothing)."""
+    """Elementwise quotient; nan where the denominator is 0 (a replicate without a reference word)."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(denominator == 0, np.nan, numerator / denominator)
 
 
-def interval(values: np.ndarray, level: float = 0.95) -> Interval:
-    """The percentile interval of replications; nan is left out, and if nothing else is there it is None."""
-    values = values[~np.isnan(values)]
-    if not len(values):
+def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> Interval:
+    """The interval that holds the middle `level` of the replicates. Nan is ignored; None if all are nan."""
+    replicates = replicates[~np.isnan(replicates)]
+    if not len(replicates):
         return None
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
 @dataclass(frozen=True, slots=True)
 class BootCI:
-    """compute-wer-bootci's result for one system: mean and 1.96 standard deviations of the replications."""
+    """compute-wer-bootci's WER of one system, a normal approximation over the replicates.
+
+    Attributes:
+        wer: mean WER of the replicates, as a fraction.
+        margin: 1.96 standard deviations of the replicates, as a fraction.
+    """
 
     wer: float
     margin: float
 
     @property
     def low(self) -> float:
+        """Lower bound of the 95 % interval, as a fraction."""
         return self.wer - self.margin
 
     @property
     def high(self) -> float:
+        """Upper bound of the 95 % interval, as a fraction."""
         return self.wer + self.margin
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceBootstrap:
-    """compute-wer-bootci's result, for one system or, beside a baseline (its Set1), for two."""
+    """compute-wer-bootci's result, for one system, or for a baseline (its Set1) and a system (its Set2).
+
+    Attributes:
+        system: WER and interval of the system.
+        baseline: the same of the baseline; None without one.
+        improvement: fraction of the replicates in which the system makes fewer errors than the baseline.
+    """
 
     system: BootCI
     baseline: BootCI | None = None
-    improvement: float | None = None  # share of the draws in which the system made fewer errors
+    improvement: float | None = None
 
     def __str__(self) -> str:
+        """As compute-wer-bootci prints it:
+
+        Set1: %WER 50.00 95% Conf Interval [ 43.75, 56.25 ]
+        Set2: %WER 11.00 95% Conf Interval [ 8.00, 14.00 ]
+        Probability of Set2 improving Set1: 98.77
+        """
         sets = [self.system] if self.baseline is None else [self.baseline, self.system]
         lines = [
             f"Set{number}: %WER {100 * one.wer:.2f} 95% Conf Interval "
@@ -117,25 +143,35 @@ def utterance_bootstrap(
     replications: int = REPLICATIONS,
     seed: int = 0,
 ) -> UtteranceBootstrap:
-    """Kaldi's bootstrap over utterances (Bisani and Ney), from each utterance's errors and words."""
-    columns = {"errors": np.asarray(errors), "words": np.asarray(words)}
+    """Kaldi's bootstrap over utterances (Bisani and Ney), from their errors and reference words."""
+    counts = {"errors": np.asarray(errors), "words": np.asarray(words)}
     if baseline_errors is not None:
-        columns["baseline"] = np.asarray(baseline_errors)
-    drawn = resample(columns, replications, seed)
-    system = boot_ci(ratio(drawn["errors"], drawn["words"]))
+        counts["baseline"] = np.asarray(baseline_errors)
+    sums = bootstrap_sums(counts, replications, seed)
+    system = normal_interval(ratio(sums["errors"], sums["words"]))
     if baseline_errors is None:
         return UtteranceBootstrap(system)
     return UtteranceBootstrap(
         system,
-        baseline=boot_ci(ratio(drawn["baseline"], drawn["words"])),
-        improvement=float(np.mean(drawn["errors"] < drawn["baseline"])),
+        baseline=normal_interval(ratio(sums["baseline"], sums["words"])),
+        improvement=float(np.mean(sums["errors"] < sums["baseline"])),
     )
 
 
+def normal_interval(replicates: np.ndarray) -> BootCI:
+    """Mean and 1.96 standard deviations of the replicates that are not nan."""
+    replicates = replicates[~np.isnan(replicates)]
+    if not len(replicates):
+        return BootCI(math.nan, math.nan)
+    return BootCI(float(replicates.mean()), 1.96 * float(replicates.std()))
+
+
 def standard_error(errors: Sequence[int], words: Sequence[int]) -> float:
-    """Of a WER, as a fraction, from each utterance's errors and words: what the bootstrap over utterances
-    draws at random, in closed form (the ratio linearised; Cochran, Sampling Techniques, section 2.11). From
-    differences of two systems' errors: of the difference of their WERs. Of no words it is not a number (nan).
+    """Standard error of a WER over utterances, as a fraction, from their errors and reference words.
+
+    The linearised variance of a ratio (Cochran, Sampling Techniques, section 2.11), which the bootstrap over
+    utterances estimates by drawing. Given differences of two systems' errors, it is the standard error of
+    the difference of their WERs. Without words it is nan.
     """
     errors, words = np.asarray(errors, dtype=np.float64), np.asarray(words, dtype=np.float64)
     if not words.sum():
@@ -144,20 +180,16 @@ def standard_error(errors: Sequence[int], words: Sequence[int]) -> float:
     return float(np.sqrt((residuals**2).sum()) / words.sum())
 
 
-def boot_ci(rates: np.ndarray) -> BootCI:
-    rates = rates[~np.isnan(rates)]
-    if not len(rates):
-        return BootCI(math.nan, math.nan)
-    return BootCI(float(rates.mean()), 1.96 * float(rates.std()))
-
-
 @dataclass(frozen=True, slots=True)
-class Mapsswe:
-    """Matched-pair sentence-segment word error test of two systems, a and b.
+class MatchedPairsTest:
+    """Result of MAPSSWE, the matched pairs sentence-segment word error test, of two systems a and b.
 
-    mean and std_dev are of errors of a − errors of b in a segment (positive: b is better), the deviation
-    with n − 1; z = mean / (std_dev / √segments), 0 where std_dev is 0; p is two-sided, under the normal
-    distribution.
+    Attributes:
+        segments: segments in which at least one of the systems made an error.
+        mean: mean of (errors of a − errors of b) over the segments; positive: b is better.
+        std_dev: standard deviation of that difference, with segments − 1 in the denominator.
+        z: mean / (std_dev / √segments); 0 where std_dev is 0. It has the sign of the mean.
+        p: two-sided probability of such a z under the normal distribution.
     """
 
     segments: int
@@ -171,41 +203,45 @@ def mapsswe(
     references: Sequence[Sequence[str]],
     hypotheses_a: Sequence[Sequence[str]],
     hypotheses_b: Sequence[Sequence[str]],
-) -> Mapsswe:
-    """The matched-pairs test over lists of word lists. Without any error in either system z is 0 and p is 1.
+) -> MatchedPairsTest:
+    """MAPSSWE over lists of utterances, each a list of words.
 
-    Sentences are cut into segments whose errors are taken to be independent: they end after two words in a
-    row that both systems got right, and where the sentence ends. A segment without an error doesn't count.
+    Utterances are cut into segments whose errors are taken to be independent: a segment ends after two
+    consecutive words that both systems recognised, and at the end of the utterance. Segments without an error
+    are not counted. If neither system makes an error, z is 0 and p is 1.
+
+    Raises:
+        ValueError: the lists differ in length.
     """
     differences = np.array(
         [
             a - b
-            for texts in zip(references, hypotheses_a, hypotheses_b, strict=True)
-            for a, b in segment_errors(*texts)
+            for utterance in zip(references, hypotheses_a, hypotheses_b, strict=True)
+            for a, b in segment_errors(*utterance)
         ],
         dtype=np.float64,
     )
-    n = len(differences)
-    mean = float(differences.mean()) if n else 0.0
-    std_dev = float(differences.std(ddof=1)) if n > 1 else 0.0
-    z = mean / (std_dev / math.sqrt(n)) if std_dev else 0.0
-    return Mapsswe(n, mean, std_dev, z, p=math.erfc(abs(z) / math.sqrt(2)))
+    segments = len(differences)
+    mean = float(differences.mean()) if segments else 0.0
+    std_dev = float(differences.std(ddof=1)) if segments > 1 else 0.0
+    z = mean / (std_dev / math.sqrt(segments)) if std_dev else 0.0
+    return MatchedPairsTest(segments, mean, std_dev, z, p=math.erfc(abs(z) / math.sqrt(2)))
 
 
 def segment_errors(
     reference: Sequence[str], hypothesis_a: Sequence[str], hypothesis_b: Sequence[str]
 ) -> Iterator[tuple[int, int]]:
-    """Errors of both systems in each segment of one sentence that has any."""
-    good_a, inserted_a = right_and_inserted(reference, hypothesis_a)
-    good_b, inserted_b = right_and_inserted(reference, hypothesis_b)
-    a = b = good_in_a_row = 0
+    """The errors of both systems in each segment of one utterance that has any."""
+    correct_a, inserted_a = correct_and_inserted(reference, hypothesis_a)
+    correct_b, inserted_b = correct_and_inserted(reference, hypothesis_b)
+    a = b = correct_in_a_row = 0
     for word in range(len(reference)):
         if inserted_a[word] or inserted_b[word]:
-            good_in_a_row = 0
-        a += inserted_a[word] + (not good_a[word])
-        b += inserted_b[word] + (not good_b[word])
-        good_in_a_row = good_in_a_row + 1 if good_a[word] and good_b[word] else 0
-        if good_in_a_row >= 2 and (a or b):
+            correct_in_a_row = 0
+        a += inserted_a[word] + (not correct_a[word])
+        b += inserted_b[word] + (not correct_b[word])
+        correct_in_a_row = correct_in_a_row + 1 if correct_a[word] and correct_b[word] else 0
+        if correct_in_a_row >= 2 and (a or b):
             yield a, b
             a = b = 0
     a, b = a + inserted_a[-1], b + inserted_b[-1]
@@ -213,15 +249,15 @@ def segment_errors(
         yield a, b
 
 
-def right_and_inserted(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[list[bool], list[int]]:
-    """On sclite's alignment: is each reference word right, and how many words are inserted before each, and
-    before the end."""
-    right: list[bool] = []
+def correct_and_inserted(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[list[bool], list[int]]:
+    """On sclite's alignment: whether each reference word is correct, `(words,)`, and how many words are
+    inserted before each of them and before the end, `(words + 1,)`."""
+    correct: list[bool] = []
     inserted = [0]
-    for word, heard in align(reference, hypothesis, SCLITE):
+    for word, recognised in align(reference, hypothesis, SCLITE):
         if word is None:
             inserted[-1] += 1
         else:
-            right.append(word == heard)
+            correct.append(word == recognised)
             inserted.append(0)
-    return right, inserted
+    return correct, inserted

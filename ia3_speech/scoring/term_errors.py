@@ -1,20 +1,20 @@
-"""Term error rate: how many of the words that matter (drugs, diagnoses, orders) came through whole.
+"""Term error rate: how many of the terms that matter (drugs, diagnoses, orders) are recognised in full.
 
-In: a file with one term a line, a word or a phrase, and after TABs the categories it belongs to, if any:
+In: a term list, one term (a word or a phrase) a line, followed by its categories, if any, after TABs:
 
     atrial fibrillation<TAB>condition
     metformin<TAB>drug<TAB>unseen
 
-Out: for each utterance, reference occurrences, missed ones and falsely produced ones, pooled and by category.
+Out: for each utterance the number of occurrences in the reference, of missed and of falsely produced ones,
+over all terms and by category.
 
-- Occurrences are found from left to right, the longest term first, and don't overlap: in "type two
-  diabetes" the term "diabetes" doesn't occur again, so that one garbled phrase is one error and not two.
-- A reference occurrence is a hit if all its words are aligned as correct and stand next to each other in the
-  hypothesis too (the alignment is per_utt's). Otherwise it is missed.
-- An occurrence in the hypothesis is falsely produced unless the same holds from its side: the reference has
-  all its words there, next to each other.
-- Rate = (missed + false) / reference occurrences; it can pass 1, and without an occurrence it is not a
-  number. An occurrence counts once in the pool and once in each category of its term.
+- Occurrences are found from left to right, the longest term first, and do not overlap: in "type two diabetes"
+  the term "diabetes" does not occur again, so that one garbled phrase is one error and not two.
+- An occurrence in the reference is a hit if all its words are aligned as correct and adjacent in the
+  hypothesis too (the alignment is that of per_utt). Otherwise it is missed.
+- An occurrence in the hypothesis is false unless, in the same way, the reference has all its words there.
+- Term error rate = (missed + false) / occurrences in the reference. It may exceed 1, and without an
+  occurrence it is nan. An occurrence counts once among all terms and once in each category of its term.
 """
 
 from collections.abc import Iterator, Sequence
@@ -27,33 +27,42 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.text import normalize
 from ia3_speech.scoring.alignment import Pair
 
-REFERENCE, MISSED, FALSE = 0, 1, 2  # the columns of a count
+REFERENCE, MISSED, FALSE = 0, 1, 2  # the columns of term counts
 
-Words = tuple[str, ...]
+Term = tuple[str, ...]  # its words
 
 
 @dataclass(frozen=True)
-class Terms:
-    """A term list, ready to search: terms with their categories, and by first word with the longest first."""
+class TermList:
+    """Terms, indexed for search.
 
-    categories_of: dict[Words, tuple[str, ...]]
-    by_first_word: dict[str, list[Words]]
+    Attributes:
+        categories_of: term → its categories.
+        by_first_word: first word → the terms that start with it, the longest first.
+        categories: all categories, sorted.
+    """
+
+    categories_of: dict[Term, tuple[str, ...]]
+    by_first_word: dict[str, list[Term]]
     categories: list[str]
 
     def __len__(self) -> int:
         return len(self.categories_of)
 
 
-def read_terms(path: Path, mode: str = "ctc") -> Terms:
-    """Read a term list, its terms normalised like the texts. Raises UserError naming file and line.
+def read_term_list(path: Path, mode: str = "ctc") -> TermList:
+    """Read a term list; its terms are normalised like the texts (`mode` is one of `data.text.normalize`).
 
     A term may stand on several lines: it then has the categories of all of them.
+
+    Raises:
+        UserError: the file cannot be read, holds no terms, or a line has nothing left once normalised.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: the term list can't be read ({error})") from error
-    terms: dict[str, list[str]] = {}
+    categories_of: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -61,23 +70,23 @@ def read_terms(path: Path, mode: str = "ctc") -> Terms:
         normalized = " ".join(normalize(term, mode).split())
         if not normalized:
             raise UserError(f'{path}:{number}: nothing is left of the term "{term}" once normalised ({mode})')
-        terms.setdefault(normalized, []).extend(category for category in categories if category)
-    if not terms:
+        categories_of.setdefault(normalized, []).extend(category for category in categories if category)
+    if not categories_of:
         raise UserError(f"{path}: no terms (expected one a line, optionally a TAB and its category)")
-    return make_terms(terms)
+    return make_term_list(categories_of)
 
 
-def make_terms(terms: dict[str, Sequence[str]]) -> Terms:
-    """Terms from {term: categories}, already normalised."""
+def make_term_list(terms: dict[str, Sequence[str]]) -> TermList:
+    """A term list from {term: categories}, already normalised."""
     categories_of = {tuple(term.split()): tuple(sorted(set(names))) for term, names in terms.items()}
-    by_first_word: dict[str, list[Words]] = {}
+    by_first_word: dict[str, list[Term]] = {}
     for words in sorted(categories_of, key=lambda words: (-len(words), words)):
         by_first_word.setdefault(words[0], []).append(words)
     categories = sorted({name for names in categories_of.values() for name in names})
-    return Terms(categories_of, by_first_word, categories)
+    return TermList(categories_of, by_first_word, categories)
 
 
-def occurrences(words: Sequence[str], terms: Terms) -> list[tuple[int, Words]]:
+def find_terms(words: Sequence[str], terms: TermList) -> list[tuple[int, Term]]:
     """(position, term) from left to right, the longest first, without overlap."""
     found = []
     position = 0
@@ -92,37 +101,38 @@ def occurrences(words: Sequence[str], terms: Terms) -> list[tuple[int, Words]]:
     return found
 
 
-def count_terms(pairs: Sequence[Pair], terms: Terms) -> np.ndarray:
-    """Counts of one aligned utterance, (1 + categories, 3): row 0 pooled; reference, missed, false."""
+def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
+    """Term counts of one aligned utterance, `(1 + categories, 3)`: row 0 counts all terms, each further row a
+    category; columns REFERENCE, MISSED and FALSE."""
     counts = np.zeros((1 + len(terms.categories), 3), dtype=np.int64)
     row_of = {category: row for row, category in enumerate(terms.categories, start=1)}
 
-    def add(term: Words, column: int) -> None:
+    def add(term: Term, column: int) -> None:
         for row in (0, *(row_of[category] for category in terms.categories_of[term])):
             counts[row, column] += 1
 
-    for term, right in judge(pairs, terms):
+    for term, hit in match_terms(pairs, terms):
         add(term, REFERENCE)
-        if not right:
+        if not hit:
             add(term, MISSED)
-    for term, right in judge([(word, other) for other, word in pairs], terms):
-        if not right:
+    for term, hit in match_terms([(hypothesis, reference) for reference, hypothesis in pairs], terms):
+        if not hit:
             add(term, FALSE)
     return counts
 
 
-def judge(pairs: Sequence[Pair], terms: Terms) -> Iterator[tuple[Words, bool]]:
-    """Each occurrence on the left side of `pairs`, and whether the right side has it whole."""
+def match_terms(pairs: Sequence[Pair], terms: TermList) -> Iterator[tuple[Term, bool]]:
+    """Each occurrence on the first side of `pairs`, and whether the second side has it in full."""
     words = [word for word, _ in pairs if word is not None]
-    places: list[int | None] = []  # of each word on the right side, if it is aligned as correct
-    place = 0
+    positions: list[int | None] = []  # of each word on the second side, None unless aligned as correct
+    position = 0
     for word, other in pairs:
         if word is not None:
-            places.append(place if word == other else None)
-        place += other is not None
-    for start, term in occurrences(words, terms):
-        first = places[start]
-        adjacent = first is not None and places[start : start + len(term)] == [
-            *range(first, first + len(term))
-        ]
-        yield term, adjacent
+            positions.append(position if word == other else None)
+        position += other is not None
+    for start, term in find_terms(words, terms):
+        first = positions[start]
+        yield (
+            term,
+            first is not None and positions[start : start + len(term)] == [*range(first, first + len(term))],
+        )

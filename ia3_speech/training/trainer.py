@@ -21,8 +21,8 @@ from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
-from ia3_speech.score import word_errors
-from ia3_speech.scoring.alignment import Errors
+from ia3_speech.scoring.alignment import ErrorCounts
+from ia3_speech.scoring.error_rates import word_errors
 from ia3_speech.scoring.significance import standard_error
 from ia3_speech.training.checkpoint import Checkpoint, MetricsLog, same_run
 from ia3_speech.training.config import Options, TrainingError, comparable
@@ -199,7 +199,7 @@ class Trainer:
         """
         counts = self.dev_errors()
         errors, words = [one.total for one in counts], [one.words for one in counts]
-        wer = sum(counts, Errors()).wer
+        wer = sum(counts, ErrorCounts()).wer
         better = not self.best or sum(errors) < sum(self.best)
         self.waited = 0 if better else self.waited + 1
         if better:
@@ -216,7 +216,7 @@ class Trainer:
             self.accelerator.log({"loss": loss, "dev_wer": wer}, step=self.step)
 
     @torch.no_grad()
-    def dev_errors(self) -> list[Errors]:
+    def dev_errors(self) -> list[ErrorCounts]:
         """Of greedy search on all of dev, one an utterance."""
         self.model.eval()
         hypotheses = [""] * len(self.dev)

@@ -2,7 +2,7 @@
 
 In: EXP/SYSTEM_seedN/scale_W and EXP/SYSTEM_pullP_seed1 (the adapter scaled, or trained with a pull of l
 towards 1), each with decode_greedy_general; EXP/curve/minutes_M_seedN (trained on so much of train). Out:
-EXP/trade_off.json and EXP/curve.json, in the formats of ia3_speech/report/points.py, and their rows.
+EXP/trade_off.json and EXP/curve.json, in the formats of ia3_speech/report/curve_files.py, and their rows.
 """
 
 from itertools import groupby

@@ -6,7 +6,7 @@
 In: an exp folder of recipes/speakers.sh: base, perhaps an adapter to start from, from_START_kN_seedS. Out:
 EXP/scatter_SYSTEM.svg, a dot a speaker, before and after; where there are several N, EXP/curve.json of the
 main start and EXP/curve_from_START.json of the other, each beside its start, which `report` draws
-(report/points.py has the format).
+(report/curve_files.py has the format).
 
 A system is compared with the base, and with what it started from. Changes are pooled over all words; their
 intervals come from a bootstrap over speakers, on the draws that score.py takes.
@@ -24,10 +24,20 @@ from exp_folder import System, find_systems, median_of, of_this_run
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
-from ia3_speech.report.charts import HEIGHT, LEFT, WIDTH, Axis, Point, Series, grid, rate_axis, series_shapes
-from ia3_speech.report.drawings import nice_ticks, picture
+from ia3_speech.report.charts import (
+    HEIGHT,
+    LEFT,
+    WIDTH,
+    Axis,
+    Point,
+    Series,
+    draw_axes,
+    draw_series,
+    rate_axis,
+)
 from ia3_speech.report.markup import Markup, element
-from ia3_speech.scoring.significance import Interval, interval, ratio, resample
+from ia3_speech.report.svg import round_ticks, svg_picture
+from ia3_speech.scoring.significance import Interval, bootstrap_sums, percentile_interval, ratio
 
 NAME = re.compile(r"from_(?P<start>.+)_k(?P<k>\d+)(?P<variant>_.+)?")
 
@@ -62,8 +72,8 @@ class Comparison:
         """Its 95 % interval over draws of speakers; None of a single one."""
         if len(self.speakers) < 2:
             return None
-        drawn = resample({"before": self.before, "after": self.after})
-        return interval(ratio(drawn["after"] - drawn["before"], drawn["before"]))
+        drawn = bootstrap_sums({"before": self.before, "after": self.after})
+        return percentile_interval(ratio(drawn["after"] - drawn["before"], drawn["before"]))
 
     @property
     def changes(self) -> np.ndarray:
@@ -110,7 +120,7 @@ def scatter(one: Comparison) -> str:
     better, worse = int((one.changes < 0).sum()), int((one.changes > 0).sum())
     names = (one.against.name, one.system.name)
     x, y = (rate_axis(f"WER of {name}, %", [*before, *after], floor=0.0) for name in names)
-    x = Axis(x.title, x.low, x.high, [(tick, f"{100 * tick:g}") for tick in nice_ticks(x.low, x.high, 10)])
+    x = Axis(x.title, x.low, x.high, [(tick, f"{100 * tick:g}") for tick in round_ticks(x.low, x.high, 10)])
     line = Series("", [Point(0.0, 0.0, ""), Point(x.high, x.high, "")], "guide", dots=False)
     dots = [
         Point(b, a, f"{speaker}: {100 * b:.1f} % before, {100 * a:.1f} % after, {words} words")
@@ -128,15 +138,15 @@ def scatter(one: Comparison) -> str:
         element("style", STYLE),
         element("rect", x=0, y=-HEAD, width="100%", height="100%", fill="white"),
         element("text", says, x=LEFT, y=-6, class_="head"),
-        *grid(x, y),
-        *(series_shapes(part, x, y) for part in series),
+        *draw_axes(x, y),
+        *(draw_series(part, x, y) for part in series),
     ]
     box = {
         "viewBox": f"0 {-HEAD} {WIDTH} {HEIGHT + HEAD}",
         "width": 1.5 * WIDTH,
         "height": 1.5 * (HEIGHT + HEAD),
     }
-    return f"{picture(f'{title}. {says}', drawn, xmlns='http://www.w3.org/2000/svg', **box)}\n"
+    return f"{svg_picture(f'{title}. {says}', drawn, xmlns='http://www.w3.org/2000/svg', **box)}\n"
 
 
 def curve(base: System, adapted: Sequence[System], set_name: str) -> dict[str, Any]:

@@ -13,7 +13,8 @@ from exp_folder import GENERAL, System, median_of
 from exp_points import curve_rows, trade_off_rows
 from exp_speakers import Comparison, comparisons, is_speakers
 
-from ia3_speech.scoring.table import FEW_CLUSTERS, MARK, is_few, mark_note
+from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
+from ia3_speech.scoring.significance import FEW_CLUSTERS
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "origin")
 PARTS = (*STANDARD, "training", "tuning")
@@ -152,11 +153,13 @@ def median_row(label: str, scores: list[dict[str, Any]]) -> list[list[str]]:
 
 def marked(label: str, rates: dict[str, Any], score: dict[str, Any]) -> str:
     """The mark of a label's value with too few speakers for its interval."""
-    return MARKED if is_few(label, rates["ci_clusters"], rates["ci_unit"], score["ci_unit"]) else ""
+    return MARKED if has_few_clusters(label, rates["ci_clusters"], rates["ci_unit"], score["ci_unit"]) else ""
 
 
 def note_of_marks(rows: list[list[str]], score: dict[str, Any]) -> str:
-    return f"\n\\{mark_note(score['ci_unit'])}\n" if any(row[0].endswith(MARKED) for row in rows) else ""
+    return (
+        f"\n\\{few_clusters_note(score['ci_unit'])}\n" if any(row[0].endswith(MARKED) for row in rows) else ""
+    )
 
 
 def training_table(groups: Groups) -> str:

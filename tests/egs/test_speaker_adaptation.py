@@ -15,7 +15,7 @@ from ia3_speech import transcribe
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.report.points import read_curve
+from ia3_speech.report.curve_files import read_learning_curve
 
 RECIPE = "speaker_adaptation"
 SMALL = ("--size", "small", "--small-opts", "--epochs 1")
@@ -163,17 +163,17 @@ def test_each_system_is_compared_with_the_base_and_with_its_start(utils, exp):
 
 
 def test_the_interval_is_that_of_the_score_command(utils):
-    from ia3_speech.score import score
+    from ia3_speech.scoring.scorer import score_hypotheses
     from tests.test_score import make_data
 
     texts = {f"{s}-{n}": "a b c d" for s in "abcde" for n in range(3)}
     speakers = {id: id[0] for id in texts}
     heard = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
     before = {id: "a" if n % 4 else "x y" for n, id in enumerate(texts)}
-    result = score(make_data(texts, speakers), heard, baseline=before, cluster="speaker")
+    result = score_hypotheses(make_data(texts, speakers), heard, baseline=before, cluster="speaker")
     own = result.by_label["speaker"]
     numbers = [[own[s].words for s in own]]
-    base = score(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
+    base = score_hypotheses(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
     numbers += [[side[s].errors for s in own] for side in (base, own)]
     one = utils["exp_speakers"].Comparison(None, None, list(own), *map(np.array, numbers))
     assert one.relative == pytest.approx(result.changes["wer"].relative)
@@ -216,7 +216,7 @@ def test_scatter_and_curve(utils, exp):
     assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in [
         t.text for t in svg.iter(f"{space}text")
     ]
-    curve = read_curve(exp / "curve.json")
+    curve = read_learning_curve(exp / "curve.json")
     assert (curve.unit, curve.base.wer) == ("utterances", 17 / 40)  # of what it starts from
     assert [(point.amount, point.rate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]
     assert not (exp / "curve_from_base.json").exists()  # a single point is no curve

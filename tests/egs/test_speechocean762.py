@@ -97,7 +97,7 @@ def test_forgetting_stands_apart_in_the_tables_and_the_report(measured):
     points = json.loads((measured.exp / "trade_off.json").read_text())["points"]
     assert [point.get("scale", point.get("pull")) for point in points] == [0, 0.5, 1, 2]
     page = (measured.exp / "report_test_adults.html").read_text()
-    assert "What it costs on general speech" in page and "scale 0.5: test_adults " in page
+    assert "Out-of-domain speech" in page and "scale 0.5: test_adults " in page
 
 
 def test_learning_curve(measured):

@@ -10,7 +10,7 @@ import soundfile
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.report.points import read_curve, read_trade_off
+from ia3_speech.report.curve_files import read_learning_curve, read_trade_off
 
 
 def noise(path: Path, seconds: float = 0.5) -> Path:
@@ -78,7 +78,7 @@ def test_points_are_what_the_report_draws(utils, exp):
         ("pull", 10.0, 0.4, 0.21),
     ]  # fmt: skip
     assert trade_off.points[1].general.interval == pytest.approx((0.12, 0.32))
-    curve = read_curve(exp / "curve.json")
+    curve = read_learning_curve(exp / "curve.json")
     assert (curve.set, curve.unit, curve.base.wer) == ("test", "minutes", 0.5)
     assert [(one.amount, one.seed, round(one.rate.wer, 2)) for one in curve.points] == [
         (1.0, "1", 0.49), (1.0, "2", 0.5), (1.0, "3", 0.51), (20.0, "1", 0.37), (20.0, "2", 0.38),

@@ -154,7 +154,7 @@ the seeds |
 | accent: scottish | 10 | 100 | 40.0 | 32.0 | -20.0 [-30.0, -10.0] |
 | accent: caribbean \\* | 10 | 100 | 20.0 | 16.0 | -60.0 [-70.0, -50.0] |
 
-\\* of fewer than 10 speakers (of a single speaker: over the utterances): its interval is too narrow.
+\\* fewer than 10 speakers (for a single speaker, utterances are drawn): the interval is too narrow.
 
 - test: 10 utterances, 100 words. In brackets 95 % intervals of a bootstrap over 4 speakers; changes are \
 relative \

@@ -1,4 +1,4 @@
-"""A recipe's folders, made by hand, small and quick: data, two decoded and scored systems, what is beside."""
+"""A recipe's folders, made by hand: data, two decoded and scored systems, and the files beside them."""
 
 import json
 from collections.abc import Mapping
@@ -9,9 +9,9 @@ import numpy as np
 import soundfile
 
 from ia3_speech.report.__main__ import main
-from ia3_speech.score import main as score
+from ia3_speech.score import main as score_main
 
-# utterance → what was said, what the base heard, what the adapter heard
+# utterance → reference, hypothesis of the base, hypothesis of the adapter
 HEARD = {
     "ann-1": ("the patient has atrial fibrillation", "the patient has a trial fibrillation", ""),
     "ann-2": ("no fever", "know fever", "no fever"),
@@ -47,8 +47,8 @@ class Recipe:
     def score(self, **options):
         """Score both, the adapter against the base."""
         options = {"replications": 100, **options}
-        score(self.data, self.base, **options)
-        score(self.data, self.adapted, baseline=self.base, **options)
+        score_main(self.data, self.base, **options)
+        score_main(self.data, self.adapted, baseline=self.base, **options)
 
     def page(self, **options) -> str:
         """The page, made by the command."""
@@ -89,7 +89,7 @@ def make_recipe(
 
 
 def add_extras(recipe: Recipe) -> None:
-    """All that a page can show besides: an adapter (PEFT's layout), training, results, curve, trade-off."""
+    """All else that a page can show: an adapter (PEFT's layout), training, results, curve, trade-off."""
     from safetensors.numpy import save_file
 
     draw = np.random.default_rng(0)
@@ -101,7 +101,7 @@ def add_extras(recipe: Recipe) -> None:
     (recipe.exp / "ia3_seed1/adapter").mkdir()
     save_file(tensors, recipe.exp / "ia3_seed1/adapter/adapter_model.safetensors")
     rows = [
-        {"epoch": n, "step": n, "loss": 2 / n, "dev_wer": wer, "kept_epoch": n}
+        {"epoch": n, "step": n, "loss": 2 / n, "dev_wer": wer, "selected_epoch": n}
         for n, wer in enumerate([0.5, 0.4, 0.42], 1)
     ]
     (recipe.exp / "ia3_seed1/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -118,7 +118,8 @@ def add_extras(recipe: Recipe) -> None:
     ]  # fmt: skip
     (recipe.exp / "curve.json").write_text(json.dumps({"set": "test_adults", "points": points}))
     points = [
-        {"scale": scale, "wer": 0.5 - scale / 5, "general_wer": 0.2 + scale / 9} for scale in (0, 0.5, 1)
+        {"scale": scale, "wer": 0.5 - scale / 5, "out_of_domain_wer": 0.2 + scale / 9}
+        for scale in (0, 0.5, 1)
     ]
-    points.append({"pull": 0.1, "wer": 0.35, "general_wer": 0.25})
+    points.append({"decay_to_one": 0.1, "wer": 0.35, "out_of_domain_wer": 0.25})
     (recipe.exp / "trade_off.json").write_text(json.dumps({"own": "test", "points": points}))

@@ -1,4 +1,4 @@
-"""The parts of the report: markup, drawings, sound; formats by exact strings."""
+"""The parts of the report: markup, pictures, players; formats by exact strings."""
 
 import json
 import struct
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio
-from ia3_speech.report.charts import Axis, Point, Series, chart, rate_axis, tick_texts
-from ia3_speech.report.drawings import Bar, bars, nice_ticks, png, strip
+from ia3_speech.report.audio_players import embedded_audio, linked_audio
+from ia3_speech.report.charts import Axis, Point, Series, draw_chart, rate_axis, tick_labels
 from ia3_speech.report.markup import element, json_block, raw_block
-from ia3_speech.report.sound import embedded, linked
+from ia3_speech.report.svg import Bar, draw_bars, draw_colour_strip, encode_png, round_ticks
 
 
 class One(HTMLParser):
@@ -80,12 +80,12 @@ def test_a_script_that_would_end_itself(text):
         raw_block("script", text)
 
 
-# ---- drawings
+# ---- pictures and charts
 
 
 def test_bars():
     """To the byte: two bars of a limit of 0.5, one with an interval."""
-    drawn = bars([Bar(0.25, None, "baseline"), Bar(0.2, (0.1, 0.9), "system")], 0.5, [0.25], "spk: 25 %")
+    drawn = draw_bars([Bar(0.25, None, "baseline"), Bar(0.2, (0.1, 0.9), "system")], 0.5, [0.25], "spk: 25 %")
     assert drawn == (
         '<svg role="img" width="100%" height="33" class="bars"><title>spk: 25 %</title>'
         '<line x1="50.00%" x2="50.00%" y1="0" y2="33" class="grid"></line>'
@@ -100,7 +100,7 @@ def test_bars():
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e6), st.integers(3, 10))
 @example(0.0, 0.15, 3)  # 0.15 / 0.05 is a little under 3
 def test_ticks_are_few_and_inside(low, span, most):
-    ticks = nice_ticks(low, low + span, most)
+    ticks = round_ticks(low, low + span, most)
     steps = np.diff(ticks)
     assert len(ticks) <= most
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
@@ -108,15 +108,15 @@ def test_ticks_are_few_and_inside(low, span, most):
 
 
 def test_texts_of_ticks():
-    assert nice_ticks(0, 0.63) == [0.0, 0.2, 0.4, 0.6]
-    assert tick_texts([0.305, 0.31], 100) == [(0.305, "30.5"), (0.31, "31.0")]
-    assert tick_texts([], 100) == []
+    assert round_ticks(0, 0.63) == [0.0, 0.2, 0.4, 0.6]
+    assert tick_labels([0.305, 0.31], 100) == [(0.305, "30.5"), (0.31, "31.0")]
+    assert tick_labels([], 100) == []
 
 
 def test_png():
     """Read back by the format's own rules: header, one unfiltered line, checksums."""
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    data = png(pixels)
+    data = encode_png(pixels)
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     chunks, place = {}, 8
     while place < len(data):
@@ -132,7 +132,7 @@ def test_png():
 
 
 def test_strip_is_one_picture_with_a_title():
-    drawn = strip(np.array([0.1, -0.2, 0.0]), 0.1, "key, layer 0")
+    drawn = draw_colour_strip(np.array([0.1, -0.2, 0.0]), 0.1, "key, layer 0")
     assert drawn.startswith(
         '<svg role="img" width="100%" height="18"><title>key, layer 0</title><image href='
     )
@@ -141,7 +141,7 @@ def test_strip_is_one_picture_with_a_title():
 def test_chart_has_its_words_and_escapes_them():
     axis = Axis("x", 0, 10, [(5, "5")])
     series = Series("<b>", [Point(0, 0.1, "<i>"), Point(10, 0.3, "b")], "system")
-    drawn = chart("Title", "It rises", axis, rate_axis("y", [0.1, 0.3]), [series, series])
+    drawn = draw_chart("Title", "It rises", axis, rate_axis("y", [0.1, 0.3]), [series, series])
     assert "<title>Title. It rises</title>" in drawn
     assert "<title>&lt;i&gt;</title>" in drawn and "&lt;b&gt;" in drawn
     assert 'points="50,' in drawn and "462," in drawn
@@ -154,7 +154,7 @@ def test_an_axis_of_one_rate_has_a_length(rates):
     assert axis.high > axis.low
 
 
-# ---- sound
+# ---- players
 
 
 def utterance(source, start=None, end=None, name="a"):
@@ -175,21 +175,21 @@ def test_links_are_quoted(tmp_path, name, link):
     file = tmp_path / "audio" / name
     file.parent.mkdir()
     file.write_bytes(b"")
-    assert linked([utterance(file)], tmp_path) == {"a": link}
-    assert linked([utterance(file)], tmp_path / "exp/x") == {"a": "../." + link}
-    assert linked([utterance(file, 1.5, 3.25)], tmp_path) == {"a": link + "#t=1.5,3.25"}
+    assert linked_audio([utterance(file)], tmp_path) == {"a": link}
+    assert linked_audio([utterance(file)], tmp_path / "exp/x") == {"a": "../." + link}
+    assert linked_audio([utterance(file, 1.5, 3.25)], tmp_path) == {"a": link + "#t=1.5,3.25"}
 
 
 def test_what_has_no_link(tmp_path):
     (tmp_path / "a.sph").write_bytes(b"")
     (tmp_path / "folder.wav").mkdir()
     sources = ["", "cat a.wav |", tmp_path / "none.wav", tmp_path / "a.sph", tmp_path / "folder.wav"]
-    assert linked([utterance(source, name=str(n)) for n, source in enumerate(sources)], tmp_path) == {}
+    assert linked_audio([utterance(source, name=str(n)) for n, source in enumerate(sources)], tmp_path) == {}
 
 
 def test_pipes_run_only_where_allowed(tmp_path):
     bad: list[BadAudio] = []
     touched = tmp_path / "touched"
-    assert embedded([utterance(f"touch {touched} |")], allow_pipes=False, bad=bad) == {}
+    assert embedded_audio([utterance(f"touch {touched} |")], allow_pipes=False, bad=bad) == {}
     assert not touched.exists()
     assert "is a shell command (pass --allow-pipes" in str(bad[0])

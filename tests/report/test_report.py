@@ -15,10 +15,11 @@ from safetensors.numpy import load_file, save_file
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.report import find
+from ia3_speech.formatting import interval, percent
+from ia3_speech.report import find_report_paths
 from ia3_speech.report.__main__ import main, several
-from ia3_speech.report.tables import brackets, percent
-from ia3_speech.report.utterances import aligned
+from ia3_speech.report.result_tables import signed_interval, signed_percent
+from ia3_speech.report.utterance_table import compact_alignment
 from ia3_speech.score import main as score
 
 
@@ -67,17 +68,17 @@ def test_the_utterances(recipe):
         "labels": {"accent": "scottish"},
         "seconds": 1.2,
         "audio": "../../../data/test/audio/bob-1.wav",
-        "heard": [
+        "alignments": [
             ["start", ["metformin", "met"], "today"],
             ["start", "metformin", [None, "two"], ["today", "day"]],
         ],
     }
-    assert data["rows"][3]["heard"] == [[], [[None, "uh"]]]  # nothing was said
-    assert data["rows"][0]["heard"][1][0] == ["the", None]  # nothing was heard
+    assert data["rows"][3]["alignments"] == [[], [[None, "uh"]]]  # nothing was said
+    assert data["rows"][0]["alignments"][1][0] == ["the", None]  # nothing was heard
 
 
 def test_alignment_of_one():
-    assert aligned("a b c", "a x c d") == ["a", ["b", "x"], "c", [None, "d"]]
+    assert compact_alignment("a b c", "a x c d") == ["a", ["b", "x"], "c", [None, "d"]]
 
 
 def test_the_numbers_are_those_of_score(recipe):
@@ -85,20 +86,19 @@ def test_the_numbers_are_those_of_score(recipe):
     text = Reading(recipe.page()).text
     change = scored["changes"]["wer"]
     assert f"{percent(change['baseline'])} % → {percent(scored['wer'])} %" in text
-    assert f"ia3_seed1 {percent(scored['wer'])} {brackets(scored['wer_ci'])}" in text
-    assert f"{percent(change['relative'], '+.1f')} {brackets(change['relative_ci'], '+.1f')}" in text
-    assert "Intervals: bootstrap over 3 speakers, 100 draws, seed 0." in text
-    assert "With as few as 3 speakers they are too narrow." in text
+    assert f"ia3_seed1 {percent(scored['wer'])} {interval(scored['wer_ci'])}" in text
+    assert f"{signed_percent(change['relative'])} {signed_interval(change['relative_ci'])}" in text
+    assert "Intervals: bootstrap over 3 speakers, 100 replicates, seed 0." in text
+    assert "With only 3 speakers, the intervals are too narrow." in text
     assert f"Matched pairs test (MAPSSWE): {scored['mapsswe']['segments']} segments" in text
-    assert "6 utterances · 3 speakers · 16 words · compared with base" in text
+    assert "6 utterances · 3 speakers · 16 words · ia3_seed1 compared with base" in text
 
 
-def test_percent():
-    assert percent(0.4567) == "45.7"
-    assert percent(-0.0567, "+.1f") == "−5.7"
-    assert percent(None) == "–"
-    assert brackets((-0.1, 0.02), "+.1f") == "[−10.0, +2.0]"
-    assert brackets(None) == ""
+def test_changes_have_a_true_minus_sign():
+    assert signed_percent(-0.0567) == "−5.7"
+    assert signed_percent(None) == "–"
+    assert signed_interval((-0.1, 0.02)) == "[−10.0, +2.0]"
+    assert signed_interval(None) == ""
 
 
 def test_bars_by_label_have_words_too(recipe):
@@ -108,14 +108,14 @@ def test_bars_by_label_have_words_too(recipe):
     for label, value in (("speaker", "bob"), ("accent", "scottish")):
         rates = by_label[label][value]
         title = next(text for text in titles if text.startswith(f"{value}: base"))
-        assert title.endswith(f"ia3_seed1 {percent(rates['wer'])} % {brackets(rates['wer_ci'])}")
+        assert title.endswith(f"ia3_seed1 {percent(rates['wer'])} % {interval(rates['wer_ci'])}")
     links = {(link.get("data-label"), link.get("data-value")) for link in page.all("a")}
     assert {("speaker", "bob"), ("accent", "scottish")} <= links
 
 
 def test_a_value_with_few_speakers_is_marked_and_leaves_doubt(recipe):
     page = Reading(recipe.page())
-    assert "* of fewer than 10 speakers (of a single speaker: over the utterances)" in page.text
+    assert "* fewer than 10 speakers (for a single speaker, utterances are drawn)" in page.text
     text = " ".join(page.text.split())
     assert "welsh * 2 utterances" in text and "bob 2 utterances" in text
 
@@ -144,15 +144,36 @@ def test_all_that_lies_beside_is_found(recipe):
     assert "All systems on test [95 % interval]" in text
     assert "ia3 1 50.0 [40.0, 60.0] 10.0 −10.0 [−20.0, −5.0] 56 1,234 9,216 91" in text
     assert "exp/results.json: bash run.sh (commit abc1234)." in text
-    assert "Kept was epoch 3, 42.00 %: the last that dev can't tell from the lowest, 40.00 %" in text
-    assert "Median of the seeds from 47.0 % with 1 minutes to 32.0 % with 10 minutes" in text
+    assert "epoch 3 with 42.00 %, the last epoch within one standard error of the lowest, 40.00 %" in text
+    assert "Median of the seeds from 47.0 % with 1 minute to 32.0 % with 10 minutes" in text
     assert "the base has 51.0 %" in text
     assert "WER on test_adults by amount of audio" in text
-    assert "scale 0.5: test 40.0 %, general speech 25.6 %" in text
-    assert "pull 0.1: test 35.0 %, general speech 25.0 %" in text
+    assert "scale 0.5: test 40.0 %, out-of-domain speech 25.6 %" in text
+    assert "decay 0.1: test 35.0 %, out-of-domain speech 25.0 %" in text
     for layer in (0, 1, 10):
-        assert f"key, layer {layer}: 8 numbers from" in text
-        assert f"ffn, layer {layer}: 12 numbers from 1.000 to 1.000, median 1.000" in text
+        assert f"key, layer {layer}: 8 values from" in text
+        assert f"ffn, layer {layer}: 12 values from 1.000 to 1.000, median 1.000" in text
+
+
+def test_files_of_earlier_versions_give_the_same_page(recipe):
+    add_extras(recipe)
+    page = recipe.page()
+    old = {"selected_epoch": "kept_epoch", "decay_to_one": "pull", "out_of_domain_wer": "general_wer"}
+    for file in (recipe.exp / "ia3_seed1/metrics.jsonl", recipe.exp / "trade_off.json"):
+        text = file.read_text()
+        for new, name in old.items():
+            text = text.replace(f'"{new}"', f'"{name}"')
+        assert text != file.read_text()
+        file.write_text(text)
+    assert recipe.page() == page
+
+
+def test_the_title_is_the_adapter_and_the_corpus(recipe):
+    assert "<title>ia3_seed1 on test</title>" in recipe.page()
+    add_extras(recipe)
+    record = {"labels": {"accent": "scottish"}, "base": "mini"}
+    (recipe.exp / "ia3_seed1/adapter/ia3_speech.json").write_text(json.dumps(record))
+    assert "<title>IA³ adapter: accent scottish on test</title>" in recipe.page()
 
 
 def test_without_baseline(recipe):
@@ -206,7 +227,9 @@ def test_many_values_are_folded_away(tmp_path):
     page = make_recipe(tmp_path, heard).page()
     text = Reading(page).text
     assert "20 values, median WER 0.0 %, from 0.0 to 0.0 %" in text
-    assert "Under the line ia3_seed1 is better: better 20, equal 0, worse 0 of 20." in text
+    assert (
+        "Below the diagonal ia3_seed1 has the lower WER: of 20, 20 improved, 0 unchanged, 0 degraded." in text
+    )
 
 
 # ---- what it refuses
@@ -227,7 +250,7 @@ def test_a_baseline_that_changed_is_refused(recipe):
 
 def test_a_score_without_baseline_can_not_be_compared(recipe):
     with pytest.raises(UserError, match=r"was scored without a baseline \(run .* --baseline"):
-        find(recipe.base, baseline=recipe.adapted)
+        find_report_paths(recipe.base, baseline=recipe.adapted)
 
 
 def test_another_data_directory_is_refused(recipe, tmp_path):
@@ -246,7 +269,7 @@ def test_another_data_directory_is_refused(recipe, tmp_path):
         ("curve", '[{"minutes": 5, "wer": 0.3, "lo": "x"}]', "point 1: lo is 'x', not a number"),
         ("curve", '[{"minutes": 0, "wer": 0.3}]', "no point has more than 0 minutes"),
         ("curve", '[{"minutes": 5, "wer": NaN}]', "point 1: wer is nan, not a number"),
-        ("trade_off", '[{"scale": 1, "wer": 0.3}]', "point 1: general_wer is None, not a number"),
+        ("trade_off", '[{"scale": 1, "wer": 0.3}]', "point 1: out_of_domain_wer is None, not a number"),
         ("training", '{"epoch": 1, "loss": 1}', ":1: dev_wer is None, not a number"),
         ("results", '{"schema": 2}', '"schema" is not 1'),
     ],
@@ -297,7 +320,7 @@ def test_hostile_texts_and_names_stay_text(tmp_path):
     )
     assert not [name for _, attributes in reading.tags for name in attributes if name.startswith("on")]
     rows = {row["id"]: row for row in data_of(page)["rows"]}
-    said = [pair[0] if isinstance(pair, list) else pair for pair in rows["<b>ann-1"]["heard"][0]]
+    said = [pair[0] if isinstance(pair, list) else pair for pair in rows["<b>ann-1"]["alignments"][0]]
     assert " ".join(word for word in said if word) == HOSTILE["<b>ann-1"][0]
     assert ("a", "<b>ann") in reading.texts
 

@@ -163,7 +163,7 @@ def test_nothing_from_the_data_runs(browser, tmp_path):
         browser.run("return document.querySelectorAll('main :is(img, script:not([type]), iframe)').length")
         == 0
     )
-    said = browser.run("return document.querySelector('.texts .said').textContent")
+    said = browser.run("return document.querySelector('.texts .reference').textContent")
     assert any(texts[0] in said for texts in HOSTILE.values())
     assert browser.complaints() == []
 
@@ -193,12 +193,20 @@ def test_thousands_of_utterances_come_a_page_at_a_time(browser, tmp_path):
     assert browser.complaints() == []
 
 
-@pytest.mark.parametrize("width", [390, 800, 1400])
+@pytest.mark.parametrize("width", [390, 500, 720, 800, 1000, 1400])
 def test_no_width_scrolls_sideways(opened, width):
+    """Neither the page nor a table in it, and long texts have most of the width."""
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     opened.developer("Emulation.setDeviceMetricsOverride", **size)
     try:
         assert opened.run("return document.documentElement.scrollWidth") <= width
+        clipped = "[...document.querySelectorAll('.wide')].filter((one) => one.scrollWidth > one.clientWidth)"
+        assert opened.run(f"return {clipped}.map((one) => one.ariaLabel)") == []
+        widths = [
+            opened.run(f"return document.querySelector('{css}').clientWidth")
+            for css in ("#utterance-rows .reference", "main")
+        ]
+        assert widths[0] > 0.85 * widths[1]
     finally:
         opened.developer("Emulation.clearDeviceMetricsOverride")
 

@@ -12,9 +12,9 @@ from ia3_speech.scoring.alignment import (
     ALIGN_TEXT,
     COMPUTE_WER,
     SCLITE,
-    Errors,
+    ErrorCounts,
     align,
-    count,
+    count_errors,
     edit_distance,
     operation,
 )
@@ -77,14 +77,14 @@ def test_an_alignment_keeps_both_sides_and_is_cheapest(rule, reference, hypothes
 
 @given(reference=WORDS, hypothesis=WORDS)
 def test_counts_are_kaldis_and_their_total_is_jiwers(reference, hypothesis):
-    errors = count(reference, hypothesis)
+    errors = count_errors(reference, hypothesis)
     cost, ins, dele, sub = forward_counts(reference, hypothesis)
     assert (errors.insertions, errors.deletions, errors.substitutions) == (ins, dele, sub)
     assert errors.total == cost
     found = jiwer.process_words(" ".join(reference), " ".join(hypothesis))
     assert errors.total == found.substitutions + found.deletions + found.insertions
     assert errors.words == len(reference)
-    assert errors.wrong == (reference != hypothesis)
+    assert errors.wrong_utterances == (reference != hypothesis)
 
 
 @given(reference=st.text("ab ", max_size=12), hypothesis=st.text("ab ", max_size=12))
@@ -108,15 +108,17 @@ def test_nothing_to_align():
     assert align([], []) == []
     assert align(["a"], []) == [("a", None)]
     assert align([], ["a"]) == [(None, "a")]
-    assert count([], []) == Errors(utterances=1)
-    assert math.isnan(count([], ["a"]).wer)
-    assert count([], ["a"]).total == 1
-    assert math.isnan(Errors().ser)
+    assert count_errors([], []) == ErrorCounts(utterances=1)
+    assert math.isnan(count_errors([], ["a"]).wer)
+    assert count_errors([], ["a"]).total == 1
+    assert math.isnan(ErrorCounts().ser)
 
 
 def test_errors_add_up():
-    total = count(["a", "b"], ["a"]) + count(["c"], ["c", "d"]) + count([], [])
-    assert total == Errors(words=3, insertions=1, deletions=1, substitutions=0, utterances=3, wrong=2)
+    total = count_errors(["a", "b"], ["a"]) + count_errors(["c"], ["c", "d"]) + count_errors([], [])
+    assert total == ErrorCounts(
+        words=3, insertions=1, deletions=1, substitutions=0, utterances=3, wrong_utterances=2
+    )
     assert total.wer == pytest.approx(2 / 3)
     assert total.ser == pytest.approx(2 / 3)
 
@@ -124,5 +126,5 @@ def test_errors_add_up():
 def test_a_long_recording_is_aligned():
     reference = [str(n % 97) for n in range(3000)]
     hypothesis = [word for n, word in enumerate(reference) if n % 10]
-    errors = count(reference, hypothesis)
+    errors = count_errors(reference, hypothesis)
     assert (errors.insertions, errors.deletions, errors.substitutions) == (0, 300, 0)

@@ -8,8 +8,19 @@ from pathlib import Path
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.scoring import kaldi_files as scoring_kaldi
-from ia3_speech.scoring.alignment import Errors, align, count
+from ia3_speech.scoring.alignment import ErrorCounts, align, count_errors
+from ia3_speech.scoring.kaldi_files import (
+    find_filter,
+    format_best_wer,
+    format_kaldi_text,
+    format_ops,
+    format_per_spk,
+    format_per_utt,
+    format_trn,
+    format_wer_lines,
+    read_kaldi_text,
+    run_filter,
+)
 
 REFERENCE = Path(__file__).parents[3] / "shared/reference/kaldi_scoring"
 frozen = pytest.mark.skipif(not REFERENCE.is_dir(), reason="Kaldi's frozen outputs (../shared) are not here")
@@ -26,12 +37,12 @@ def aligned(said, heard):
 
 
 def counted(said, heard):
-    return sum((count(said[u].split(), heard.get(u, "").split()) for u in said), Errors())
+    return sum((count_errors(said[u].split(), heard.get(u, "").split()) for u in said), ErrorCounts())
 
 
 @pytest.fixture(scope="module")
 def kaldi():
-    texts = {name: scoring_kaldi.read_text(REFERENCE / name) for name in ("text", "hyp", "utt2spk")}
+    texts = {name: read_kaldi_text(REFERENCE / name) for name in ("text", "hyp", "utt2spk")}
     expected = {name: (REFERENCE / name).read_bytes() for name in ("wer", "per_utt", "per_spk", "ops")}
     return texts, expected
 
@@ -40,33 +51,33 @@ def kaldi():
 def test_kaldis_frozen_files_to_the_byte(kaldi):
     texts, expected = kaldi
     pairs = aligned(texts["text"], texts["hyp"])
-    assert scoring_kaldi.wer_report(counted(texts["text"], texts["hyp"]), 0).encode() == expected["wer"]
-    assert scoring_kaldi.per_utt(pairs).encode() == expected["per_utt"]
-    assert scoring_kaldi.per_spk(pairs, texts["utt2spk"]).encode() == expected["per_spk"]
-    assert scoring_kaldi.ops(pairs).encode() == expected["ops"]
-    assert scoring_kaldi.format_text(texts["hyp"]).encode() == (REFERENCE / "hyp").read_bytes()
+    assert format_wer_lines(counted(texts["text"], texts["hyp"]), 0).encode() == expected["wer"]
+    assert format_per_utt(pairs).encode() == expected["per_utt"]
+    assert format_per_spk(pairs, texts["utt2spk"]).encode() == expected["per_spk"]
+    assert format_ops(pairs).encode() == expected["ops"]
+    assert format_kaldi_text(texts["hyp"]).encode() == (REFERENCE / "hyp").read_bytes()
 
 
 def test_wer_lines():
-    assert scoring_kaldi.wer_report(counted(SAID, HEARD), 0) == (
+    assert format_wer_lines(counted(SAID, HEARD), 0) == (
         "%WER 77.78 [ 7 / 9, 3 ins, 4 del, 0 sub ]\n%SER 60.00 [ 3 / 5 ]\nScored 5 sentences, 0 not present in hyp.\n"
     )
 
 
 def test_a_missing_hypothesis_is_deleted_and_said():
-    report = scoring_kaldi.wer_report(counted({"u": "a b c"}, {}), 1)
+    report = format_wer_lines(counted({"u": "a b c"}, {}), 1)
     assert report == (
         "%WER 100.00 [ 3 / 3, 0 ins, 3 del, 0 sub ] [PARTIAL]\n"
         "%SER 100.00 [ 1 / 1 ]\n"
         "Scored 1 sentences, 1 not present in hyp.\n"
     )
-    assert scoring_kaldi.best_wer(report, "exp/decode/wer_1_0.0") == (
+    assert format_best_wer(report, "exp/decode/wer_1_0.0") == (
         "%WER 100.00 [ 3 / 3, 0 ins, 3 del, 0 sub ] [PARTIAL] exp/decode/wer_1_0.0\n"
     )
 
 
 def test_the_wer_of_nothing_is_not_a_number():
-    assert scoring_kaldi.wer_report(counted({"u": ""}, {"u": "x"}), 0) == (
+    assert format_wer_lines(counted({"u": ""}, {"u": "x"}), 0) == (
         "%WER nan [ 1 / 0, 1 ins, 0 del, 0 sub ]\n"
         "%SER 100.00 [ 1 / 1 ]\n"
         "Scored 1 sentences, 0 not present in hyp.\n"
@@ -76,11 +87,11 @@ def test_the_wer_of_nothing_is_not_a_number():
 def test_halves_are_rounded_as_in_single_precision():
     # 100·1609/20000 is 8.045, in double precision below the half and in single precision above it
     assert f"{100 * 1609 / 20000:.2f}" == "8.04"
-    assert scoring_kaldi.wer_report(Errors(words=20000, deletions=1609), 0).startswith("%WER 8.05 [")
+    assert format_wer_lines(ErrorCounts(words=20000, deletions=1609), 0).startswith("%WER 8.05 [")
 
 
 def test_per_utt():
-    assert scoring_kaldi.per_utt(aligned(SAID, HEARD)) == (
+    assert format_per_utt(aligned(SAID, HEARD)) == (
         "s1-u1 ref  a  b\n"
         "s1-u1 hyp  b  c\n"
         "s1-u1 op   S  S\n"
@@ -105,7 +116,7 @@ def test_per_utt():
 
 
 def test_per_spk():
-    assert scoring_kaldi.per_spk(aligned(SAID, HEARD), UTT2SPK) == (
+    assert format_per_spk(aligned(SAID, HEARD), UTT2SPK) == (
         "SPEAKER         id       #SENT      #WORD       Corr        Sub        Ins        Del        Err      S.Err\n"
         "s1              raw          2          5          0          2          0          3          5          2\n"
         "s1              sys          2          5       0.00      40.00       0.00      60.00     100.00     100.00\n"
@@ -117,7 +128,7 @@ def test_per_spk():
 
 
 def test_per_spk_without_words_has_no_percentages_and_a_long_name_widens_its_column():
-    assert scoring_kaldi.per_spk({"u": align([], ["x"])}, {"u": "a-speaker-of-twenty1"}) == (
+    assert format_per_spk({"u": align([], ["x"])}, {"u": "a-speaker-of-twenty1"}) == (
         "SPEAKER              id       #SENT      #WORD       Corr        Sub        Ins        Del        Err"
         "      S.Err\n"
         "a-speaker-of-twenty1 raw          1          0          0          0          1          0          1"
@@ -128,7 +139,7 @@ def test_per_spk_without_words_has_no_percentages_and_a_long_name_widens_its_col
 
 
 def test_ops():
-    assert scoring_kaldi.ops(aligned(SAID, HEARD)) == (
+    assert format_ops(aligned(SAID, HEARD)) == (
         "correct        here     here    1\n"
         "correct        long     long    1\n"
         "correct       words    words    1\n"
@@ -141,7 +152,7 @@ def test_ops():
         "substitution      a        b    1\n"
         "substitution      b        c    1\n"
     )
-    assert scoring_kaldi.ops({"u": []}) == ""
+    assert format_ops({"u": []}) == ""
 
 
 @pytest.mark.skipif(
@@ -149,7 +160,7 @@ def test_ops():
 )
 def test_ops_are_in_the_order_of_gnu_sort():
     said = {"u1": "é e ë ez è é Ez -e éz 'e e_ naïve nave", "u2": "é é e ez ez naïve nave"}
-    text = scoring_kaldi.ops(
+    text = format_ops(
         aligned(said, {"u1": "e é ë ez e é ez -e ez e e_ nave naïve", "u2": "é e e ez é x x y"})
     )
     command = [shutil.which("sort"), "-b", "-i", "-k", "1,1", "-k", "4,4rn", "-k", "2,2", "-k", "3,3"]
@@ -159,15 +170,15 @@ def test_ops_are_in_the_order_of_gnu_sort():
 
 def test_trn():
     rows = [("u1", "s1", "a b"), ("s2-u2", "s2", "")]
-    assert scoring_kaldi.trn(rows) == "a b (s1-u1)\n(s2-s2-u2)\n"
+    assert format_trn(rows) == "a b (s1-u1)\n(s2-s2-u2)\n"
 
 
 def test_reading_text(tmp_path):
     file = tmp_path / "text"
     file.write_bytes(b"u1 a  b\nu2\nu3\tc d \n")
-    assert scoring_kaldi.read_text(file) == {"u1": "a  b", "u2": "", "u3": "c d"}
+    assert read_kaldi_text(file) == {"u1": "a  b", "u2": "", "u3": "c d"}
     file.write_bytes(b"")
-    assert scoring_kaldi.read_text(file) == {}
+    assert read_kaldi_text(file) == {}
     for content, message in (
         (b"u1 a\nu1 b\n", r"text:2: utterance u1 occurs twice"),
         (b"u1 a\n\nu2 b\n", r"text:2: an empty line"),
@@ -175,9 +186,9 @@ def test_reading_text(tmp_path):
     ):
         file.write_bytes(content)
         with pytest.raises(UserError, match=message):
-            scoring_kaldi.read_text(file)
+            read_kaldi_text(file)
     with pytest.raises(UserError, match="absent: no such file"):
-        scoring_kaldi.read_text(tmp_path / "absent")
+        read_kaldi_text(tmp_path / "absent")
 
 
 def executable(path, script):
@@ -189,19 +200,19 @@ def executable(path, script):
 
 def test_hooks_are_found_in_kaldis_order(tmp_path):
     local = tmp_path / "local"
-    assert scoring_kaldi.filter_for("ref", local) is None
+    assert find_filter("ref", local) is None
     output = executable(local / "wer_output_filter", "#!/bin/sh\ncat\n")
-    assert scoring_kaldi.filter_for("ref", local) == scoring_kaldi.filter_for("hyp", local) == output
+    assert find_filter("ref", local) == find_filter("hyp", local) == output
     own = executable(local / "wer_hyp_filter", "#!/bin/sh\ncat\n")
-    assert scoring_kaldi.filter_for("hyp", local) == own
-    assert scoring_kaldi.filter_for("ref", local) == output
+    assert find_filter("hyp", local) == own
+    assert find_filter("ref", local) == output
     own.chmod(0o644)
-    assert scoring_kaldi.filter_for("hyp", local) == output
+    assert find_filter("hyp", local) == output
 
 
 def test_a_hook_rewrites_and_drops_lines(tmp_path):
     hook = executable(tmp_path / "local/wer_output_filter", "#!/bin/sh\nsed 's/ uh//g' | grep -v ^u2\n")
-    assert scoring_kaldi.run_filter(hook, {"u1": "uh yes uh", "u2": "no", "u3": ""}) == {
+    assert run_filter(hook, {"u1": "uh yes uh", "u2": "no", "u3": ""}) == {
         "u1": "yes",
         "u3": "",
     }
@@ -210,7 +221,7 @@ def test_a_hook_rewrites_and_drops_lines(tmp_path):
 def test_a_failing_hook_is_named(tmp_path):
     hook = executable(tmp_path / "local/wer_ref_filter", "#!/bin/sh\necho no luck >&2\nexit 3\n")
     with pytest.raises(UserError, match=r"wer_ref_filter: failed with exit code 3: no luck"):
-        scoring_kaldi.run_filter(hook, {"u": "a"})
+        run_filter(hook, {"u": "a"})
     hook = executable(tmp_path / "local/wer_ref_filter", "#!/no/such/interpreter\n")
     with pytest.raises(UserError, match=r"wer_ref_filter: cannot be run"):
-        scoring_kaldi.run_filter(hook, {"u": "a"})
+        run_filter(hook, {"u": "a"})

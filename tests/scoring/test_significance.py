@@ -10,15 +10,15 @@ import pytest
 
 from ia3_speech.scoring.significance import (
     BootCI,
-    Mapsswe,
+    MatchedPairsTest,
     UtteranceBootstrap,
-    add_up,
-    interval,
+    bootstrap_sums,
     mapsswe,
+    percentile_interval,
     ratio,
-    resample,
     segment_errors,
     standard_error,
+    sums_by_cluster,
     utterance_bootstrap,
 )
 
@@ -71,10 +71,10 @@ def test_mapsswe_by_hand():
 
 
 def test_mapsswe_without_a_spread():
-    assert mapsswe([], [], []) == Mapsswe(0, 0.0, 0.0, 0.0, 1.0)
-    assert mapsswe([["a"]], [["a"]], [["a"]]) == Mapsswe(0, 0.0, 0.0, 0.0, 1.0)
-    assert mapsswe([["a"]], [["b"]], [["a"]]) == Mapsswe(1, 1.0, 0.0, 0.0, 1.0)
-    assert mapsswe([["a"]] * 3, [["b"]] * 3, [["a"]] * 3) == Mapsswe(3, 1.0, 0.0, 0.0, 1.0)
+    assert mapsswe([], [], []) == MatchedPairsTest(0, 0.0, 0.0, 0.0, 1.0)
+    assert mapsswe([["a"]], [["a"]], [["a"]]) == MatchedPairsTest(0, 0.0, 0.0, 0.0, 1.0)
+    assert mapsswe([["a"]], [["b"]], [["a"]]) == MatchedPairsTest(1, 1.0, 0.0, 0.0, 1.0)
+    assert mapsswe([["a"]] * 3, [["b"]] * 3, [["a"]] * 3) == MatchedPairsTest(3, 1.0, 0.0, 0.0, 1.0)
     with pytest.raises(ValueError):
         mapsswe([["a"]], [["a"]], [])
 
@@ -89,29 +89,31 @@ def test_mapsswe_changes_sign_with_the_order():
 
 def test_draws_are_seeded_and_columns_share_them():
     columns = {"one": np.arange(50), "same": np.arange(50), "count": np.ones(50)}
-    drawn = resample(columns, 300, seed=7)
+    drawn = bootstrap_sums(columns, 300, seed=7)
     assert drawn["one"].shape == (300,)
     assert np.array_equal(drawn["one"], drawn["same"])
     assert np.all(drawn["count"] == 50)
-    assert np.array_equal(drawn["one"], resample(columns, 300, seed=7)["one"])
-    assert not np.array_equal(drawn["one"], resample(columns, 300, seed=8)["one"])
+    assert np.array_equal(drawn["one"], bootstrap_sums(columns, 300, seed=7)["one"])
+    assert not np.array_equal(drawn["one"], bootstrap_sums(columns, 300, seed=8)["one"])
 
 
 def test_draws_have_the_spread_of_theory():
     values = np.random.default_rng(0).normal(size=400)
-    means = resample({"x": values}, 20_000)["x"] / len(values)
+    means = bootstrap_sums({"x": values}, 20_000)["x"] / len(values)
     assert means.mean() == pytest.approx(values.mean(), abs=0.002)
     assert means.std() == pytest.approx(values.std() / 20, rel=0.03)
 
 
 def test_many_units_are_drawn_in_pieces():
-    drawn = resample({"x": np.ones(3000), "y": np.arange(3000)}, 1000)
+    drawn = bootstrap_sums({"x": np.ones(3000), "y": np.arange(3000)}, 1000)
     assert np.all(drawn["x"] == 3000)
     assert len(set(drawn["y"])) > 990  # each piece has draws of its own
 
 
 def test_clusters_add_up_in_order_of_appearance():
-    sums = add_up({"errors": np.array([1, 2, 4, 8]), "words": np.array([1, 1, 1, 1])}, ["b", "a", "b", "c"])
+    sums = sums_by_cluster(
+        {"errors": np.array([1, 2, 4, 8]), "words": np.array([1, 1, 1, 1])}, ["b", "a", "b", "c"]
+    )
     assert sums["errors"].tolist() == [5, 2, 8]
     assert sums["words"].tolist() == [2, 1, 1]
 
@@ -122,8 +124,8 @@ def test_speakers_give_a_wider_interval_than_utterances():
     columns = {"errors": errors, "words": np.ones(400)}
 
     def width(clusters):
-        drawn = resample(add_up(columns, clusters), 5000)
-        low, high = interval(ratio(drawn["errors"], drawn["words"]))
+        drawn = bootstrap_sums(sums_by_cluster(columns, clusters), 5000)
+        low, high = percentile_interval(ratio(drawn["errors"], drawn["words"]))
         return high - low
 
     speakers = np.repeat(np.arange(20), 20).tolist()
@@ -132,10 +134,15 @@ def test_speakers_give_a_wider_interval_than_utterances():
 
 
 def test_an_interval_of_nothing():
-    assert interval(np.array([math.nan, math.nan])) is None
-    assert interval(np.array([math.nan, 0.5, 0.5])) == (0.5, 0.5)
+    assert percentile_interval(np.array([math.nan, math.nan])) is None
+    assert percentile_interval(np.array([math.nan, 0.5, 0.5])) == (0.5, 0.5)
     assert np.isnan(ratio(np.array([1.0, 0.0]), np.zeros(2))).all()
-    assert interval(ratio(*resample({"errors": np.array([]), "words": np.array([])}, 10).values())) is None
+    assert (
+        percentile_interval(
+            ratio(*bootstrap_sums({"errors": np.array([]), "words": np.array([])}, 10).values())
+        )
+        is None
+    )
 
 
 def test_wer_bootci_lines():

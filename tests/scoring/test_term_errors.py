@@ -4,12 +4,12 @@ import pytest
 
 from ia3_speech.cli import UserError
 from ia3_speech.scoring.alignment import align
-from ia3_speech.scoring.term_errors import count_terms, make_terms, occurrences, read_terms
+from ia3_speech.scoring.term_errors import count_terms, find_terms, make_term_list, read_term_list
 
 
 def counted(reference, hypothesis, terms):
     """[reference, missed, false] pooled and by category."""
-    terms = make_terms(terms)
+    terms = make_term_list(terms)
     counts = count_terms(align(reference.split(), hypothesis.split()), terms).tolist()
     return dict(zip(["all", *terms.categories], counts, strict=True))
 
@@ -38,8 +38,8 @@ def test_the_right_word_in_the_wrong_place_is_missed_and_false():
 
 
 def test_the_longest_term_counts_and_once():
-    terms = make_terms({"diabetes": [], "type two diabetes": [], "two": []})
-    assert occurrences(["type", "two", "diabetes", "or", "diabetes", "two"], terms) == [
+    terms = make_term_list({"diabetes": [], "type two diabetes": [], "two": []})
+    assert find_terms(["type", "two", "diabetes", "or", "diabetes", "two"], terms) == [
         (0, ("type", "two", "diabetes")),
         (4, ("diabetes",)),
         (5, ("two",)),
@@ -58,7 +58,7 @@ def test_a_term_of_several_categories_counts_in_each():
 def test_reading_a_list(tmp_path):
     file = tmp_path / "terms.txt"
     file.write_text("Atrial Fibrillation\tcondition\n\nmetformin\tdrug\tunseen\nMETFORMIN\tnew\naspirin\n")
-    terms = read_terms(file, "ctc")
+    terms = read_term_list(file, "ctc")
     assert terms.categories_of == {
         ("atrial", "fibrillation"): ("condition",),
         ("metformin",): ("drug", "new", "unseen"),
@@ -71,9 +71,9 @@ def test_a_list_with_nothing_in_it_is_refused(tmp_path):
     file = tmp_path / "terms.txt"
     file.write_text("\n")
     with pytest.raises(UserError, match=r"terms\.txt: no terms"):
-        read_terms(file)
+        read_term_list(file)
     file.write_text("fever\n...\tcondition\n")
     with pytest.raises(UserError, match=r'terms\.txt:2: nothing is left of the term "\.\.\."'):
-        read_terms(file)
+        read_term_list(file)
     with pytest.raises(UserError, match=r"absent\.txt: the term list can't be read"):
-        read_terms(tmp_path / "absent.txt")
+        read_term_list(tmp_path / "absent.txt")

@@ -25,11 +25,12 @@ from results import SCHEMA, row
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.score import plain, score_utterances
-from ia3_speech.scoring.error_rates import Rates, ScoredUtterance, make_rates
-from ia3_speech.scoring.kaldi_files import read_text
-from ia3_speech.scoring.significance import REPLICATIONS, Mapsswe, mapsswe
-from ia3_speech.scoring.term_errors import read_terms
+from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
+from ia3_speech.scoring.kaldi_files import read_kaldi_text
+from ia3_speech.scoring.score_file import json_value
+from ia3_speech.scoring.scorer import score_utterances
+from ia3_speech.scoring.significance import REPLICATIONS, MatchedPairsTest, mapsswe
+from ia3_speech.scoring.term_errors import read_term_list
 
 # Folder → what it is called in the tables.
 NAMES = {
@@ -48,10 +49,12 @@ AGAINST = ("base", "accent", "domain")
 class Compared:
     """One system on one test set, all seeds together."""
 
-    rates: Rates
+    rates: ErrorRates
     by_seed: list[float]  # WER
-    against: dict[str, Rates]  # the same rates, with the changes against another system
-    tests: dict[str, tuple[int, Mapsswe]]  # other system → the seed with the largest p, and the test there
+    against: dict[str, ErrorRates]  # the same rates, with the changes against another system
+    tests: dict[
+        str, tuple[int, MatchedPairsTest]
+    ]  # other system → the seed with the largest p, and the test there
 
 
 def main(exp: Path, data: Path, sets: str, seeds: int = 1, command: str = "") -> None:
@@ -80,7 +83,7 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1, command: str = "") ->
         "dirty": os.environ.get("IA3_SPEECH_DIRTY") == "true",
         "command": command,
     }
-    write_json(exp / "results.json", plain(result))
+    write_json(exp / "results.json", json_value(result))
     texts = [text for name in wanted for text in tables(name, compared[name])]
     text = "\n".join([*texts, notes(exp, compared, systems, seeds)])
     write_text(exp / "RESULTS.md", text)
@@ -92,7 +95,7 @@ def compare(exp: Path, data: Path, seeds: int) -> dict[str, Compared]:
     name = data.name
     directory = read_data_directory(data, wav=False, spk_sort=False)
     term_list = exp / f"terms_{name}"
-    terms = read_terms(term_list, "ctc") if term_list.is_file() else None
+    terms = read_term_list(term_list, "ctc") if term_list.is_file() else None
     unit = load_json(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]
     rows: dict[str, list[list[ScoredUtterance]]] = {}  # system → seed → utterances
     for system in NAMES:
@@ -101,20 +104,20 @@ def compare(exp: Path, data: Path, seeds: int) -> dict[str, Compared]:
             if len(there) < len(folders):
                 lacking = min(set(folders) - set(there))
                 raise UserError(f"{lacking}: not scored yet (run stages 6 and 7 with --seeds {seeds})")
-            heard = [read_text(one / "text") for one in there]
+            heard = [read_kaldi_text(one / "text") for one in there]
             rows[system] = [score_utterances(directory, texts, terms, "ctc") for texts in heard]
     rows["base"] *= seeds
 
-    def rates(system: str, other: str | None = None) -> Rates:
+    def rates(system: str, other: str | None = None) -> ErrorRates:
         against = list(chain(*rows[other])) if other else None
-        return make_rates(list(chain(*rows[system])), against, terms, unit, REPLICATIONS, 0)
+        return compute_error_rates(list(chain(*rows[system])), against, terms, unit, REPLICATIONS, 0)
 
     found = {}
     for system, by_seed in rows.items():
         others = [one for one in AGAINST if one != system and system != "base"]
         found[system] = Compared(
             rates(system),
-            [make_rates(one, None, None, unit, 1, 0).wer for one in by_seed],
+            [compute_error_rates(one, None, None, unit, 1, 0).wer for one in by_seed],
             {other: rates(system, other) for other in others},
             {other: clearest_doubt(rows[other], by_seed) for other in others},
         )
@@ -123,7 +126,7 @@ def compare(exp: Path, data: Path, seeds: int) -> dict[str, Compared]:
 
 def clearest_doubt(
     others: list[list[ScoredUtterance]], systems: list[list[ScoredUtterance]]
-) -> tuple[int, Mapsswe]:
+) -> tuple[int, MatchedPairsTest]:
     """The seed whose MAPSSWE has the largest p, and that test."""
     tests = [
         mapsswe(*([getattr(one, side) for one in rows] for side, rows in texts))
@@ -203,7 +206,7 @@ def line(system: str, one: Compared, terms: bool, several: bool) -> list[str]:
     return cells + [spread(one.by_seed) if system != "base" else "–"] * several
 
 
-def vars_of(rates: Rates, rate: str) -> dict:
+def vars_of(rates: ErrorRates, rate: str) -> dict:
     change = rates.changes[rate]
     return {"relative": change.relative, "relative_ci": change.relative_ci}
 

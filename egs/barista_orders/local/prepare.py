@@ -33,7 +33,7 @@ from ia3_speech.data.corpora.preparation import Size, find_recording, write_set
 from ia3_speech.data.corpora.splitting import hold_out
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.scoring.kaldi_files import format_text
+from ia3_speech.scoring.kaldi_files import format_kaldi_text
 
 PUBLISHED = Path(__file__).with_name("published.txt")
 TEST_SHARE = 1 / 3
@@ -145,7 +145,7 @@ def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
 
     print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
     heard = decode(load_recognizer(base), orders, on_error="fail").texts
-    write_text(out, format_text(heard))
+    write_text(out, format_kaldi_text(heard))
     return heard
 
 

@@ -1,7 +1,7 @@
-"""What the page's players play: a link to the audio file that wav.scp names, or the audio itself.
+"""The `src` of the page's audio players: a link to the audio file that wav.scp names, or the audio itself.
 
-In: the utterances of a data directory, and where the page will lie. Out: utterance id → the `src` of its
-player; an utterance that can't have one is not in it.
+In: the utterances of a data directory, and the folder of the page. Out: {utterance id: src}, without the
+utterances whose audio browsers cannot play.
 """
 
 import base64
@@ -17,15 +17,15 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterances
 
-PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by today's browsers
+PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by current browsers
 
 
-def linked(utterances: Iterable[Utterance], folder: Path) -> dict[str, str]:
-    """Links, relative to `folder`, to files that are there and that browsers play; a segment as `#t=1.5,3.2`.
+def linked_audio(utterances: Iterable[Utterance], folder: Path) -> dict[str, str]:
+    """Links, relative to `folder`, to existing files that browsers play; a segment ends in `#t=1.5,3.2`.
 
-    Shell pipes have none. A name is quoted, so that `?`, `#` or `javascript:` in it stay part of a path.
+    Shell pipes have no link. Paths are quoted, so that `?`, `#` or `javascript:` in them stay part of a path.
     """
-    found = {}
+    links = {}
     for utterance in utterances:
         source = utterance.source
         if Path(source).suffix.lower() in PLAYABLE and os.path.isfile(source):  # noqa: PTH113 (never raises)
@@ -33,8 +33,8 @@ def linked(utterances: Iterable[Utterance], folder: Path) -> dict[str, str]:
             if link and utterance.start is not None:
                 link += f"#t={utterance.start:g},{utterance.end:g}"
             if link:
-                found[utterance.id] = link
-    return found
+                links[utterance.id] = link
+    return links
 
 
 def relative_link(source: str, folder: Path) -> str | None:
@@ -46,16 +46,18 @@ def relative_link(source: str, folder: Path) -> str | None:
     return link if link.startswith("../") else f"./{link}"
 
 
-def embedded(utterances: Iterable[Utterance], *, allow_pipes: bool, bad: list[BadAudio]) -> dict[str, str]:
-    """The audio as 16 kHz FLAC in `data:` addresses, about 25 kB a second; what can't be read is in `bad`."""
+def embedded_audio(
+    utterances: Iterable[Utterance], *, allow_pipes: bool, bad: list[BadAudio]
+) -> dict[str, str]:
+    """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are appended to `bad`."""
     waves = load_utterances(utterances, minimum_samples=1, on_error="skip", bad=bad, allow_pipes=allow_pipes)
     return {
-        utterance.id: f"data:audio/flac;base64,{base64.b64encode(flac(wave)).decode()}"
+        utterance.id: f"data:audio/flac;base64,{base64.b64encode(encode_flac(wave)).decode()}"
         for utterance, wave in waves
     }
 
 
-def flac(wave: np.ndarray) -> bytes:
+def encode_flac(wave: np.ndarray) -> bytes:
     """Float32 `(samples,)`, 16 kHz, as a FLAC file of 16 bits."""
     import soundfile
 

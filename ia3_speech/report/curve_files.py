@@ -1,0 +1,234 @@
+"""Read and check curve.json, trade_off.json and metrics.jsonl.
+
+    curve.json      {"set": SET, "base": {"wer": …, "lo": …, "hi": …},
+                     "points": [{"minutes": 5, "seed": 1, "wer": …, "lo": …, "hi": …}, …]}
+    trade_off.json  {"own": SET, "out_of_domain": SET,
+                     "points": [{"scale": 0.5, "wer": …, "lo": …, "hi": …,
+                                 "out_of_domain_wer": …, "out_of_domain_lo": …, "out_of_domain_hi": …}, …]}
+    metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …, "selected_epoch": 1}, one line per epoch
+
+Rates are fractions. `set`, `base`, `seed`, `lo` and `hi` may be missing; a list instead of an object is its
+points. A learning curve may count `utterances` instead of `minutes`; without `base`, points at 0 minutes are
+the base. Points of a trade-off with `decay_to_one` instead of `scale` are adapters trained with that decay.
+Earlier versions wrote other names (OLD_NAMES), which are still read.
+"""
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ia3_speech.cli import UserError
+
+Json = dict[str, Any]
+
+OLD_NAMES = {
+    "kept_epoch": "selected_epoch",
+    "pull": "decay_to_one",
+    "general": "out_of_domain",
+    "general_wer": "out_of_domain_wer",
+    "general_lo": "out_of_domain_lo",
+    "general_hi": "out_of_domain_hi",
+}
+
+
+@dataclass(frozen=True)
+class WerEstimate:
+    """A WER as a fraction; low and high bound its 95 % interval, None without one."""
+
+    wer: float
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
+    @property
+    def values(self) -> list[float]:
+        """The WER and the bounds: what an axis has to include."""
+        return [self.wer, *(self.interval or ())]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a training.
+
+    Attributes:
+        number: of the epoch.
+        loss: mean CTC loss.
+        dev_wer: WER of the development set, as a fraction.
+        selected: the epoch whose adapter was selected, as of this epoch.
+    """
+
+    number: int
+    loss: float
+    dev_wer: float
+    selected: int
+
+
+@dataclass(frozen=True)
+class LearningCurvePoint:
+    """WER after adaptation to some audio.
+
+    Attributes:
+        amount: minutes or utterances, above 0.
+        seed: of the training, "–" where unknown.
+        estimate: the WER.
+    """
+
+    amount: float
+    seed: str
+    estimate: WerEstimate
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """WER by the amount of audio adapted to.
+
+    Attributes:
+        unit: of the amounts.
+        base: the WER of the base; None where unknown.
+        points: in order of amount and seed.
+        set: name of the test set; empty where unknown.
+    """
+
+    unit: Literal["minutes", "utterances"]
+    base: WerEstimate | None
+    points: list[LearningCurvePoint]
+    set: str = ""
+
+
+@dataclass(frozen=True)
+class TradeOffPoint:
+    """One adapter on two test sets.
+
+    Attributes:
+        setting: what was varied: the scale of the adapter, or the decay towards 1 that it was trained with.
+        value: of the setting.
+        own: WER on the in-domain test set.
+        out_of_domain: WER on out-of-domain speech.
+    """
+
+    setting: Literal["scale", "decay_to_one"]
+    value: float
+    own: WerEstimate
+    out_of_domain: WerEstimate
+
+    @property
+    def name(self) -> str:
+        """`scale 0.5` or `decay 0.1`."""
+        return f"{'scale' if self.setting == 'scale' else 'decay'} {self.value:g}"
+
+
+@dataclass(frozen=True)
+class TradeOff:
+    """In-domain WER against out-of-domain WER.
+
+    Attributes:
+        own: name of the in-domain test set.
+        out_of_domain: name of the out-of-domain test set.
+        points: the scaled adapter first, by scale, then those trained with a decay.
+    """
+
+    own: str
+    out_of_domain: str
+    points: list[TradeOffPoint]
+
+
+def read_training_log(file: Path) -> list[Epoch]:
+    """The epochs of metrics.jsonl. Raises UserError naming file and line."""
+    epochs: list[Epoch] = []
+    for line_number, line in enumerate(file.read_bytes().splitlines(), start=1):
+        location = f"{file}:{line_number}"
+        row = as_object(location, parse_json(location, line))
+        fields = (
+            finite_number(location, row, name) for name in ("epoch", "loss", "dev_wer", "selected_epoch")
+        )
+        epochs.append(Epoch(*fields))
+        if epochs[-1].selected not in {epoch.number for epoch in epochs}:
+            raise UserError(
+                f"{location}: selected_epoch is {epochs[-1].selected}, and no line has that epoch"
+            )
+    return epochs
+
+
+def read_learning_curve(file: Path) -> LearningCurve:
+    """A learning curve. Raises UserError naming file and point."""
+    found, rows = read_points(file)
+    unit = "utterances" if "utterances" in rows[0][1] else "minutes"
+    base = estimate(f"{file}: base", as_object(f"{file}: base", found["base"])) if found.get("base") else None
+    points = []
+    for location, row in rows:
+        seed = "–" if row.get("seed") is None else str(row["seed"])
+        points.append(LearningCurvePoint(finite_number(location, row, unit), seed, estimate(location, row)))
+    base = base or next((point.estimate for point in points if point.amount <= 0), None)
+    points = sorted((p for p in points if p.amount > 0), key=lambda point: (point.amount, point.seed))
+    if not points:
+        raise UserError(f"{file}: no point has more than 0 {unit}")
+    return LearningCurve(unit, base, points, str(found.get("set") or ""))
+
+
+def read_trade_off(file: Path) -> TradeOff:
+    """A trade-off. Raises UserError naming file and point."""
+    found, rows = read_points(file)
+    points = []
+    for location, row in rows:
+        setting = "decay_to_one" if "decay_to_one" in row else "scale"
+        value = finite_number(location, row, setting)
+        own, out_of_domain = estimate(location, row), estimate(location, row, "out_of_domain_")
+        points.append(TradeOffPoint(setting, value, own, out_of_domain))
+    points.sort(key=lambda point: (point.setting != "scale", point.value))
+    own, out_of_domain = (
+        str(found.get(name, text))
+        for name, text in (("own", "in-domain speech"), ("out_of_domain", "out-of-domain speech"))
+    )
+    return TradeOff(own, out_of_domain, points)
+
+
+def read_points(file: Path) -> tuple[Json, list[tuple[str, Json]]]:
+    """The object of a file of points, and each point with the location that an error names."""
+    found = parse_json(str(file), file.read_bytes())
+    found = {"points": found} if isinstance(found, list) else as_object(str(file), found)
+    points = found.get("points")
+    if not isinstance(points, list) or not points:
+        raise UserError(f'{file}: has no "points"')
+    rows = [(f"{file}: point {index}", point) for index, point in enumerate(points, start=1)]
+    return found, [(location, as_object(location, point)) for location, point in rows]
+
+
+def read_json_object(file: Path) -> Json:
+    """A JSON object. Raises UserError for anything else."""
+    return as_object(str(file), parse_json(str(file), file.read_bytes()))
+
+
+def parse_json(location: str, text: bytes) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{location}: is not JSON: {error} (damaged: make it again)") from None
+
+
+def as_object(location: str, found: Any) -> Json:
+    """`found` under today's names. Raises UserError where it is not an object."""
+    if not isinstance(found, dict):
+        raise UserError(f"{location}: is not a JSON object")
+    return {OLD_NAMES.get(name, name): value for name, value in found.items()}
+
+
+def finite_number(location: str, row: Json, name: str) -> float:
+    """A finite number. Raises UserError."""
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{location}: {name} is {value!r}, not a number")
+    return value
+
+
+def estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
+    """The fields wer, lo and hi, after `prefix`. Raises UserError."""
+    bounds = (
+        None if row.get(prefix + name) is None else finite_number(location, row, prefix + name)
+        for name in ("lo", "hi")
+    )
+    return WerEstimate(finite_number(location, row, f"{prefix}wer"), *bounds)

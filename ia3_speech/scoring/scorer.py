@@ -1,0 +1,142 @@
+"""Score the hypotheses of a data directory, by speaker and label. In: texts. Out: a `Score`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi import DataDirectory
+from ia3_speech.scoring.alignment import align, count_errors, edit_distance
+from ia3_speech.scoring.error_rates import (
+    ErrorRates,
+    ScoredUtterance,
+    compute_error_rates,
+    label_value,
+    normalized_words,
+)
+from ia3_speech.scoring.score_file import Score
+from ia3_speech.scoring.significance import REPLICATIONS, mapsswe, utterance_bootstrap
+from ia3_speech.scoring.term_errors import TermList, count_terms
+
+
+def score_hypotheses(
+    data: DataDirectory,
+    hypotheses: Mapping[str, str],
+    *,
+    baseline: Mapping[str, str] | None = None,
+    terms: TermList | None = None,
+    normalize: str = "ctc",
+    cluster: str | None = None,
+    replications: int = REPLICATIONS,
+    seed: int = 0,
+) -> Score:
+    """Score hypotheses against the texts of a data directory.
+
+    Args:
+        data: utterances with their references.
+        hypotheses: {utterance id: text}; a missing one counts as empty.
+        baseline: hypotheses of another system, to compare with.
+        terms: the terms whose error rate is computed.
+        normalize: text normalisation of both sides, a mode of `data.text.normalize`.
+        cluster: the label whose values the bootstrap draws; None: consultations where every utterance has
+            that label, else speakers.
+        replications: replicates of each bootstrap.
+        seed: of the bootstraps.
+
+    Raises:
+        UserError: there are no utterances, an utterance has no text, no hypothesis is of this data, or an
+            utterance lacks the label `cluster`.
+    """
+    scored = score_utterances(data, hypotheses, terms, normalize)
+    baseline_scored = None if baseline is None else score_utterances(data, baseline, terms, normalize)
+    unit = cluster_unit(scored, cluster)
+
+    def rates_of(indices: Sequence[int]) -> ErrorRates:
+        against = baseline_scored and [baseline_scored[index] for index in indices]
+        return compute_error_rates(
+            [scored[index] for index in indices], against, terms, unit, replications, seed
+        )
+
+    all_rates = rates_of(range(len(scored)))
+    labels = ["speaker", *sorted({label for one in scored for label in one.labels} - {"speaker"})]
+    result = Score(
+        **vars(all_rates),
+        normalize=normalize,
+        replications=replications,
+        seed=seed,
+        by_label={
+            label: {value: rates_of(indices) for value, indices in group_by_label(scored, label).items()}
+            for label in labels
+        },
+        wer_bootci=utterance_bootstrap(
+            [one.errors.total for one in scored],
+            [one.errors.words for one in scored],
+            baseline_scored and [one.errors.total for one in baseline_scored],
+            replications,
+            seed,
+        ),
+        scored=scored,
+    )
+    if baseline_scored is not None:
+        result.baseline_scored = baseline_scored
+        result.baseline = compute_error_rates(baseline_scored, None, terms, unit, replications, seed)
+        result.mapsswe = mapsswe(
+            [one.reference for one in scored],
+            [one.hypothesis for one in baseline_scored],
+            [one.hypothesis for one in scored],
+        )
+    return result
+
+
+def score_utterances(
+    data: DataDirectory, hypotheses: Mapping[str, str], terms: TermList | None, normalize: str
+) -> list[ScoredUtterance]:
+    """Normalise, align and count every utterance. Raises UserError as `score_hypotheses` does."""
+    if not len(data):
+        raise UserError(f"{data.path}: no utterances to score")
+    if not any(utterance.id in hypotheses for utterance in data):
+        raise UserError(
+            f"{data.path}: none of its utterances has a hypothesis (is it the set that was decoded?)"
+        )
+    scored = []
+    for utterance in data:
+        if utterance.text is None:
+            raise UserError(f"{data.path}/text: utterance {utterance.id} has no reference text")
+        reference = normalized_words(utterance.text, normalize)
+        hypothesis = normalized_words(hypotheses.get(utterance.id, ""), normalize)
+        pairs = align(reference, hypothesis)
+        scored.append(
+            ScoredUtterance(
+                id=utterance.id,
+                speaker=utterance.speaker,
+                labels=utterance.labels,
+                reference=reference,
+                hypothesis=hypothesis,
+                missing=utterance.id not in hypotheses,
+                pairs=pairs,
+                errors=count_errors(reference, hypothesis),
+                characters=len(" ".join(reference)),
+                character_errors=edit_distance(" ".join(reference), " ".join(hypothesis)),
+                terms=count_terms(pairs, terms) if terms else np.zeros((1, 3), dtype=np.int64),
+            )
+        )
+    return scored
+
+
+def cluster_unit(scored: Sequence[ScoredUtterance], cluster: str | None) -> str:
+    """The label whose values the bootstrap draws. Raises UserError where an utterance lacks it."""
+    if cluster is None:
+        return "consultation" if all("consultation" in one.labels for one in scored) else "speaker"
+    for one in scored:
+        if cluster not in ("speaker", "utterance", *one.labels):
+            labels = ", ".join(["speaker", "utterance", *sorted(one.labels)])
+            raise UserError(f"--cluster {cluster}: utterance {one.id} has no such label (it has {labels})")
+    return cluster
+
+
+def group_by_label(scored: Sequence[ScoredUtterance], label: str) -> dict[str, list[int]]:
+    """Value of the label → indices of its utterances; values sorted."""
+    groups: dict[str, list[int]] = {}
+    for index, utterance in enumerate(scored):
+        groups.setdefault(label_value(utterance, label), []).append(index)
+    return dict(sorted(groups.items()))
