@@ -3,13 +3,12 @@
     search = BeamSearch(base.vocabulary, lm=Path("general.arpa.gz"))
     text = search(logits)                          # (frames, vocabulary)
 
-In: logits of one utterance. Out: its words: those that maximise log p_CTC(text | audio) + lm_weight · ln p_LM(text) +
-word_score · words (Graves and Jaitly 2014; Hannun et al. 2014, arXiv 1408.2873). The engine is the package
-ctc-beam-decoder, which follows pyctcdecode; it writes characters or word pieces, and words that the model does not
-know at a price, `unknown_word_score`.
+In: logits of one utterance. Out: its words: those that maximise log p_CTC(text | audio) + lm_weight · ln
+p_LM(text) + word_score · words (Graves and Jaitly 2014; Hannun et al. 2014, arXiv 1408.2873). The engine is
+the package ctc-beam-decoder, which follows pyctcdecode; it writes characters or word pieces, and words that
+the model does not know at a price, `unknown_word_score`.
 """
 
-import gzip
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.data.text import SPACE, SubwordVocabulary, Vocabulary
-from ia3_speech.decoding.ctc_search import SearchError
-from ia3_speech.decoding.ngram import SPECIAL, LanguageModelError
+from ia3_speech.decoding.arpa import words_of
+from ia3_speech.decoding.ctc_search import NAN, SearchError
+from ia3_speech.decoding.ngram import LanguageModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +32,7 @@ class BeamSearch:
 
     Attributes:
         vocabulary: of the base.
-        lm: a model in ARPA format (perhaps .gz) or KenLM's binary format; None: the sum over alignments alone.
+        lm: a model in ARPA format (perhaps .gz) or KenLM's binary format; None: no language model.
         lm_weight: weight of the language model's natural logarithm.
         word_score: added for each word; positive values make up for the model's preference for few words.
         unknown_word_score: added for each word that the model does not know.
@@ -80,8 +80,7 @@ class BeamSearch:
             return ""
         values = np.asarray(logits, dtype=np.float32)
         if np.isnan(values).any():
-            raise SearchError("the model's output holds NaN: the base or the adapter is broken, or float16 is too "
-                              "narrow for it (try --dtype float32)")  # fmt: skip
+            raise SearchError(NAN)
         values = values[:, self.columns]
         values = values - values.max(axis=1, keepdims=True)
         log_probabilities = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
@@ -91,8 +90,8 @@ class BeamSearch:
 def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
     """Column of the logits → what it writes, in pyctcdecode's terms: "" for the blank, " " between words.
 
-    Special tokens write nothing and are left out; text is lower case, as the language models are, unless the base
-    tells capitals from small letters.
+    Special tokens write nothing and are left out; text is lower case, as the language models are, unless the
+    base tells capitals from small letters.
     """
     subwords = isinstance(vocabulary, SubwordVocabulary)
     labels = {vocabulary.blank: ""}
@@ -106,48 +105,3 @@ def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
             f"this base's word pieces do not mark where words begin ({SPACE}): take --search greedy"
         )
     return labels
-
-
-def words_of(lm: Path) -> list[str]:
-    """The words that a language model knows: the unigrams of an ARPA file, or the strings at the end of KenLM's binary.
-
-    Raises:
-        LanguageModelError: it is neither, or a binary that was built without its words.
-    """
-    try:
-        with lm.open("rb") as file:
-            head = file.read(64)
-        if head.startswith(b"mmap lm "):
-            return binary_words(lm)
-        with gzip.open(lm, "rb") if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
-            words = arpa_words(lines)
-    except (OSError, EOFError) as error:
-        raise LanguageModelError(f"{lm}: cannot be read: {error}") from error
-    if not words:
-        raise LanguageModelError(f"{lm}: is neither an ARPA file nor a KenLM binary")
-    return words
-
-
-def arpa_words(lines) -> list[str]:
-    """The unigrams, without <s>, </s> and <unk>."""
-    words, inside = [], False
-    for line in lines:
-        if line.startswith(b"\\1-grams:"):
-            inside = True
-        elif inside and line.startswith(b"\\"):
-            break
-        elif inside and line.strip():
-            words.append(line.split()[1].decode("utf-8", errors="replace"))
-    return [word for word in words if word not in SPECIAL]
-
-
-def binary_words(lm: Path) -> list[str]:
-    """KenLM writes the words, each ended by a zero byte and <unk> first, after the tables."""
-    data = lm.read_bytes()
-    start = data.rfind(b"\0<unk>\0")
-    if start < 0:
-        raise LanguageModelError(
-            f"{lm}: was built without its words (KenLM's build_binary keeps them by default)"
-        )
-    words = data[start + 1 :].rstrip(b"\0").split(b"\0")
-    return [word for word in (w.decode("utf-8", errors="replace") for w in words) if word not in SPECIAL]

@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NAN = (
+    "the model's output holds NaN: the base or adapter is broken, or float16 is too narrow for it "
+    "(try --dtype float32)"
+)
+
+
 class SearchError(UserError):
     """Logits that no text can be read from."""
 
@@ -33,10 +39,7 @@ def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
     if logits.ndim != 2:
         raise ValueError(f"logits are (frames, vocabulary), not of shape {tuple(logits.shape)}")
     if (logits != logits).any():
-        raise SearchError(
-            "the model's output holds NaN: the base or adapter is broken, or float16 is too narrow for it "
-            "(try --dtype float32)"
-        )
+        raise SearchError(NAN)
     if not len(logits):
         return ""
     best = logits.argmax(-1).tolist()

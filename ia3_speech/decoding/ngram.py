@@ -3,23 +3,20 @@
     ia3-speech lm notes.txt --order 3 --out notes.arpa.gz
 
 In: sentences. Out: a back-off model in the ARPA format, which KenLM, SRILM, Kaldi and the beam search of this
-package read. Estimation is interpolated modified Kneser-Ney (Chen and Goodman 1998, "An Empirical Study of Smoothing
-Techniques for Language Modeling", TR-10-98, equations 24 to 27) with the conventions of KenLM's `lmplz`, with which
-the tests compare it number by number: n-grams that begin a sentence keep their counts, unigrams are interpolated with
-the uniform distribution, and `<unk>` gets the uniform share. No Python package that installs without a compiler on
-every supported Python estimates this model (kaldingram's is unmodified Kneser-Ney, kenlm's wheels only query), which
-is why it stands here. It is NumPy throughout: a million words take a few seconds.
+package read. Estimation is interpolated modified Kneser-Ney (Chen and Goodman 1998, "An Empirical Study of
+Smoothing Techniques for Language Modeling", TR-10-98, equations 24 to 27) with the conventions of KenLM's
+`lmplz`, with which the tests compare it number by number: n-grams that begin a sentence keep their counts,
+unigrams are interpolated with the uniform distribution, and `<unk>` gets the uniform share. No Python package
+that installs without a compiler on every supported Python estimates this model (kaldingram's is unmodified
+Kneser-Ney, kenlm's wheels only query), which is why it stands here. It is NumPy throughout: a million words
+take a few seconds.
 """
 
-import gzip
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
-from ia3_speech import atomic
 from ia3_speech.cli import UserError
 
 UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
@@ -40,7 +37,8 @@ class Order:
         history: index, among the n-grams of length k − 1, of the first k − 1 words; 0 for unigrams. (number,)
         word: id of the last word. (number,)
         log_probability: log10 p(word | history). (number,)
-        log_backoff: log10 of the n-gram's back-off weight as a history of longer ones; 0 where none follows. (number,)
+        log_backoff: log10 of the n-gram's back-off weight as a history; 0 where no longer one follows.
+        (number,)
     """
 
     history: np.ndarray
@@ -80,7 +78,7 @@ class NgramModel:
         return np.column_stack([self.ngrams(length - 1)[order.history], order.word])
 
     def index(self, ngrams: np.ndarray) -> np.ndarray:
-        """Where each row of ids, (number, length), stands among the n-grams of that length; −1 where it does not."""
+        """The index of each row of ids, (number, length), among the n-grams of that length, or −1."""
         found = ngrams[:, 0].astype(np.int64)
         for order, word in zip(self.orders[1 : ngrams.shape[1]], ngrams.T[1:], strict=True):
             keys = order.history * len(self.vocabulary) + order.word
@@ -91,7 +89,7 @@ class NgramModel:
         return found
 
     def score(self, ngrams: np.ndarray) -> np.ndarray:
-        """log10 p(last word | the words before) of rows of ids, (number, length ≤ order), by back-off. (number,)"""
+        """log10 p(last word | words before) of each row of ids, (number, length ≤ order). (number,)"""
         length = ngrams.shape[1]
         at = self.index(ngrams)
         known = self.orders[length - 1].log_probability[np.maximum(at, 0)]
@@ -101,16 +99,21 @@ class NgramModel:
         backoff = np.where(history >= 0, self.orders[length - 2].log_backoff[np.maximum(history, 0)], 0.0)
         return np.where(at >= 0, known, backoff + self.score(ngrams[:, 1:]))
 
-    def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
-        """Per word, with the end of each sentence and unknown words counted, as `ngram -ppl` with <unk> does."""
-        total = number = 0
+    def word_scores(self, sentences: Iterable[Sequence[str]]) -> np.ndarray:
+        """log10 p of each word and of each sentence's end, after the words before it; in no particular
+        order.
+        """
         longest = len(self.orders)
+        rows: list[list[list[int]]] = [[] for _ in range(longest + 1)]
         for words in sentences:
             ids = [START, *(self.ids.get(word, UNKNOWN) for word in words), END]
-            for end in range(1, len(ids)):
-                total += float(self.score(np.array([ids[max(0, end + 1 - longest) : end + 1]]))[0])
-                number += 1
-        return 10 ** (-total / max(1, number))
+            for end in range(2, len(ids) + 1):
+                rows[min(end, longest)].append(ids[max(0, end - longest) : end])
+        return np.concatenate([self.score(np.array(same)) for same in rows if same] or [np.zeros(0)])
+
+    def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
+        """Per word; the end of a sentence and unknown words count, as in KenLM's `query`."""
+        return float(10 ** -self.word_scores(sentences).mean())
 
 
 def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
@@ -163,22 +166,15 @@ def count_ngrams(stream: np.ndarray, words: int, order: int) -> tuple[list[Order
     return orders, counts
 
 
-def suffixes(model: NgramModel) -> list[np.ndarray]:
-    """For each order the index, among the n-grams one shorter, of each n-gram without its first word; −1: none."""
-    found = [np.zeros(len(model.orders[0]), np.int64)]
-    for length in range(2, len(model.orders) + 1):
-        found.append(model.index(model.ngrams(length)[:, 1:]))
-    return found
-
-
 def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndarray]:
     """Kneser-Ney's counts: for all but the longest n-grams, how many different words stand before them.
 
-    N-grams that begin with <s> have no word before them and keep their counts; <s> itself is never predicted: 0.
+    N-grams that begin with <s> have no word before them and keep their counts. The count of <s> itself, which
+    is never predicted, is 0.
     """
     made = [counts[-1]]
     for length in range(len(model.orders) - 1, 0, -1):
-        longer = suffixes_of(model, length + 1)
+        longer = suffixes(model, length + 1)
         different = np.bincount(longer, minlength=len(model.orders[length - 1]))
         first = model.ngrams(length)[:, 0]
         made.insert(0, np.where((first == START) & (length > 1), counts[length - 1], different))
@@ -186,8 +182,8 @@ def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndar
     return made
 
 
-def suffixes_of(model: NgramModel, length: int) -> np.ndarray:
-    """Of one length: as `suffixes`."""
+def suffixes(model: NgramModel, length: int) -> np.ndarray:
+    """For each n-gram of a length, the index of the one without its first word, or −1. (number,)"""
     return model.index(model.ngrams(length)[:, 1:])
 
 
@@ -213,7 +209,7 @@ def smooth(model: NgramModel, counts: list[np.ndarray]) -> None:
         with np.errstate(divide="ignore", invalid="ignore"):
             left = np.where(total > 0, np.bincount(order.history, taken, histories) / total, 1.0)
             own = (count - taken) / total[order.history]
-        shorter = lower[suffixes_of(model, length) if length > 1 else np.zeros(len(order), np.int64)]
+        shorter = lower[suffixes(model, length) if length > 1 else np.zeros(len(order), np.int64)]
         lower = own + left[order.history] * shorter
         if length > 1:
             follows = total > 0
@@ -225,8 +221,9 @@ def smooth(model: NgramModel, counts: list[np.ndarray]) -> None:
 def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
     """One back-off model of the linear interpolation Σ weight · p, as SRILM's `ngram -mix-lm` makes it.
 
-    It holds the n-grams of all models; those that no model holds are backed off, which is an approximation of the sum
-    (Stolcke 2002, "SRILM", section 3.2). Words that one model lacks have its probability of <unk> there.
+    It holds the n-grams of all models; those that no model holds are backed off, which is an approximation of
+    the sum (Stolcke 2002, "SRILM", section 3.2). Words that one model lacks have its probability of <unk>
+    there.
     """
     vocabulary = list(dict.fromkeys(word for model in models for word in model.vocabulary))
     ids = {word: number for number, word in enumerate(vocabulary)}
@@ -256,6 +253,16 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
     return mixed
 
 
+def mixture_weights(models: Sequence[NgramModel], sentences: Sequence[Sequence[str]]) -> list[float]:
+    """The weights with which a mixture of the models fits the sentences best, by expectation maximisation."""
+    p = np.stack([10.0 ** model.word_scores(sentences) for model in models])
+    weights = np.full(len(models), 1 / len(models))
+    for _ in range(100):
+        shares = weights[:, None] * p
+        weights = (shares / shares.sum(0)).mean(1)
+    return weights.tolist()
+
+
 def renormalise(model: NgramModel) -> None:
     """Set every back-off weight so that the probabilities after each history sum to one."""
     for length in range(2, len(model.orders) + 1):
@@ -267,8 +274,12 @@ def renormalise(model: NgramModel) -> None:
 
 
 def left_over(model: NgramModel, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """For each history of n-grams of a length: 1 − Σ p(w | history) over the words that follow it in the model, and
-    1 − Σ p(w | history without its first word) over the same words."""
+    """The mass that each history of n-grams of a length leaves for words that do not follow it in the model.
+
+    Returns:
+        1 − Σ p(w | history) over the words that follow it, and 1 − Σ p(w | history without its first word)
+        over the same words; both (histories,).
+    """
     order = model.orders[length - 1]
     histories = len(model.orders[length - 2])
     shorter = model.score(model.ngrams(length)[:, 1:])
@@ -277,10 +288,11 @@ def left_over(model: NgramModel, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def prune(model: NgramModel, threshold: float) -> NgramModel:
-    """Leave out n-grams whose loss changes the model's perplexity by less than `threshold` (relative, such as 1e-8).
+    """Leave out n-grams whose loss changes the model's perplexity by less than `threshold` (relative, such as
+    1e-8).
 
-    Stolcke 1998, "Entropy-based Pruning of Backoff Language Models", equation 3: SRILM's `ngram -prune`. An n-gram
-    that a longer one needs as its history or its suffix stays. Unigrams stay.
+    Stolcke 1998, "Entropy-based Pruning of Backoff Language Models", equation 3: SRILM's `ngram -prune`. An
+    n-gram that a longer one needs as its history or its suffix stays. Unigrams stay.
     """
     if threshold <= 0:
         return model
@@ -294,7 +306,7 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
         if length < len(model.orders):
             longer = kept[length]
             needed[model.orders[length].history[longer]] = True
-            suffix = suffixes_of(model, length + 1)[longer]
+            suffix = suffixes(model, length + 1)[longer]
             needed[suffix[suffix >= 0]] = True
         keep &= needed | (perplexity_change(model, length, joint[length - 2]) >= threshold)
     renumbered = [np.cumsum(keep) - 1 for keep in kept]
@@ -321,100 +333,3 @@ def perplexity_change(model: NgramModel, length: int, log_history: np.ndarray) -
     old = np.log10(left) - np.log10(lower_left)
     change = 10.0**own * (shorter + new - own) + left * (new - old)
     return 10.0 ** (-(10.0 ** log_history[order.history]) * change) - 1.0
-
-
-def write_arpa(model: NgramModel, path: Path | str, *, digits: int = 4) -> None:
-    """Write an ARPA file, gzipped where its name ends in .gz; `digits` after the point (2 is an eight-bit model)."""
-    words = [np.array(model.vocabulary, dtype=object)]
-    with atomic.replacing(path) as new:
-        opened = gzip.GzipFile(new, "wb", mtime=0) if str(path).endswith(".gz") else new.open("wb")
-        with opened as out:
-            head = "".join(f"ngram {length}={len(order)}\n" for length, order in enumerate(model.orders, 1))
-            out.write(f"\\data\\\n{head}".encode())
-            for length, order in enumerate(model.orders, 1):
-                if length > 1:
-                    words.append(words[-1][order.history] + " " + words[0][order.word])
-                out.write(f"\n\\{length}-grams:\n".encode())
-                last = length == len(model.orders)
-                rows = zip(order.log_probability.tolist(), words[-1], order.log_backoff.tolist(), strict=True)
-                lines = (
-                    f"{number(p, digits)}\t{text}\n"
-                    if last or text == SPECIAL[END]
-                    else f"{number(p, digits)}\t{text}\t{number(b, digits)}\n"
-                    for p, text, b in rows
-                )
-                out.write("".join(lines).encode())
-            out.write(b"\n\\end\\\n")
-
-
-def number(value: float, digits: int) -> str:
-    """A logarithm in few characters: −0.5000 → -0.5, and no -0."""
-    return f"{round(value, digits) + 0.0:g}" if math.isfinite(value) else f"{NEVER:g}"
-
-
-def read_arpa(path: Path | str) -> NgramModel:
-    """Read an ARPA file, gzipped or not.
-
-    Raises:
-        LanguageModelError: it is no ARPA file, ends early, or holds an n-gram whose history is missing.
-    """
-    path = Path(path)
-    try:
-        opened = (
-            gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-        )
-        with opened as lines:
-            sections = parse_arpa(path, lines)
-    except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise LanguageModelError(f"{path}: cannot be read: {error}") from error
-    own = [row[1] for row in sections[0]]
-    vocabulary = [*SPECIAL, *(word for word in own if word not in SPECIAL)]
-    ids = {word: number for number, word in enumerate(vocabulary)}
-    model = NgramModel(vocabulary, [])
-    for length, rows in enumerate(sections, 1):
-        words = np.array([[ids.get(w, UNKNOWN) for w in text.split(" ")] for _, text, _ in rows]).reshape(
-            -1, length
-        )
-        probability = np.array([p for p, _, _ in rows])
-        backoff = np.array([b for _, _, b in rows])
-        if length == 1:
-            full = np.full((2, len(vocabulary)), [[NEVER], [0.0]])
-            full[:, words[:, 0]] = probability, backoff
-            every = np.arange(len(vocabulary))
-            model.orders.append(Order(np.zeros_like(every), every, *full))
-            continue
-        history = model.index(words[:, :-1])
-        if (history < 0).any():
-            lost = rows[int(np.flatnonzero(history < 0)[0])][1]
-            raise LanguageModelError(
-                f"{path}: the {length}-gram {lost!r} has no history among the shorter ones"
-            )
-        by = np.lexsort((words[:, -1], history))
-        model.orders.append(Order(history[by], words[by, -1], probability[by], backoff[by]))
-    return model
-
-
-def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, str, float]]]:
-    """(log10 probability, words, log10 back-off weight) of all n-grams, by length."""
-    sections: list[list[tuple[float, str, float]]] = []
-    inside = False
-    for at, line in enumerate(lines, 1):
-        line = line.rstrip("\n")
-        if line.endswith("-grams:") and line.startswith("\\"):
-            sections.append([])
-            inside = True
-        elif line == "\\end\\":
-            return sections
-        elif inside and line:
-            cells = line.split("\t") if "\t" in line else arpa_cells(line, len(sections))
-            try:
-                sections[-1].append((float(cells[0]), cells[1], float(cells[2]) if len(cells) > 2 else 0.0))
-            except (IndexError, ValueError):
-                raise LanguageModelError(f"{path}:{at}: is no n-gram: {line[:80]!r}") from None
-    raise LanguageModelError(f"{path}: is no ARPA file, or ends before its line \\end\\")
-
-
-def arpa_cells(line: str, length: int) -> list[str]:
-    """The cells of a line whose separators are blanks, as some tools write them."""
-    cells = line.split()
-    return [cells[0], " ".join(cells[1 : length + 1]), *cells[length + 1 : length + 2]]

@@ -1,4 +1,6 @@
-"""N-gram models: against arithmetic by hand, against their own sums, and against KenLM where it is installed."""
+"""N-gram models: against arithmetic by hand, against their own sums, and against KenLM where it is
+installed.
+"""
 
 import shutil
 import subprocess
@@ -6,6 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
+from ia3_speech.decoding.arpa import read_arpa, write_arpa
 from ia3_speech.decoding.ngram import (
     END,
     NEVER,
@@ -15,9 +18,8 @@ from ia3_speech.decoding.ngram import (
     discounts,
     estimate,
     mix,
+    mixture_weights,
     prune,
-    read_arpa,
-    write_arpa,
 )
 
 WORDS = [f"w{n}" for n in range(40)]
@@ -44,8 +46,8 @@ def model():
 def test_unigrams_and_bigrams_by_hand():
     """Two sentences, "a b" and "a c": the discounts fall back to 0.5, 1 and 1.5, and all else is fractions.
 
-    Continuation counts: a 1 (after <s>), b 1, c 1, </s> 2 (after b and c); their sum 5. Discounts 0.5, 0.5, 0.5, 1 leave
-    2.5 / 5 for the uniform 1/5 over <unk>, </s>, a, b, c.
+    Continuation counts: a 1 (after <s>), b 1, c 1, </s> 2 (after b and c); their sum 5. Discounts 0.5, 0.5,
+    0.5, 1 leave 2.5 / 5 for the uniform 1/5 over <unk>, </s>, a, b, c.
     """
     model = estimate([["a", "b"], ["a", "c"]], 2)
     p = {word: 10 ** model.orders[0].log_probability[model.ids[word]] for word in model.vocabulary}
@@ -97,8 +99,10 @@ def test_arpa_there_and_back(tmp_path, model):
 def test_an_arpa_file_is_written_as_kenlm_reads_it(tmp_path):
     write_arpa(estimate([["a", "b"], ["a", "c"]], 2), tmp_path / "two.arpa", digits=2)
     assert (tmp_path / "two.arpa").read_text() == (
-        "\\data\\\nngram 1=6\nngram 2=5\n\n\\1-grams:\n-1\t<unk>\t0\n-99\t<s>\t-0.3\n-0.52\t</s>\n-0.7\ta\t-0.3\n"
-        "-0.7\tb\t-0.3\n-0.7\tc\t-0.3\n\n\\2-grams:\n-0.22\t<s> a\n-0.46\ta b\n-0.46\ta c\n-0.19\tb </s>\n-0.19\tc </s>\n"
+        "\\data\\\nngram 1=6\nngram 2=5\n\n\\1-grams:\n"
+        "-1\t<unk>\t0\n-99\t<s>\t-0.3\n-0.52\t</s>\n-0.7\ta\t-0.3\n"
+        "-0.7\tb\t-0.3\n-0.7\tc\t-0.3\n\n\\2-grams:\n-0.22\t<s> a\n-0.46\ta b\n-0.46\ta c\n"
+        "-0.19\tb </s>\n-0.19\tc </s>\n"
         "\n\\end\\\n"
     )
 
@@ -134,7 +138,9 @@ def test_a_mixture_is_the_weighted_sum(model):
 def test_a_mixture_fits_a_text_of_both_better_than_either():
     one, two = estimate(sentences(0), 3), estimate([words[::-1] for words in sentences(1)], 3)
     text = sentences(5, 40) + [words[::-1] for words in sentences(6, 40)]
-    mixed = mix([one, two], [0.5, 0.5])
+    weights = mixture_weights([one, two], text)
+    assert sum(weights) == pytest.approx(1) and 0.3 < weights[0] < 0.7
+    mixed = mix([one, two], weights)
     assert mixed.perplexity(text) < min(one.perplexity(text), two.perplexity(text))
 
 
