@@ -9,6 +9,10 @@ the package ctc-beam-decoder, which follows pyctcdecode; it writes characters or
 the model does not know at a price, `unknown_word_score`.
 """
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -58,15 +62,17 @@ class BeamSearch:
         if self.lm is None:
             self.decoder = ctc_beam_decoder.BeamSearchDecoder(texts, beta=self.word_score)
             return
+        words = words_of(self.lm)
         try:
-            self.decoder = ctc_beam_decoder.BeamSearchDecoder(
-                texts,
-                kenlm_model_path=self.lm,
-                unigrams=words_of(self.lm),
-                alpha=self.lm_weight,
-                beta=self.word_score,
-                unk_score_offset=self.unknown_word_score,
-            )
+            with quiet_standard_error():
+                self.decoder = ctc_beam_decoder.BeamSearchDecoder(
+                    texts,
+                    kenlm_model_path=self.lm,
+                    unigrams=words,
+                    alpha=self.lm_weight,
+                    beta=self.word_score,
+                    unk_score_offset=self.unknown_word_score,
+                )
         except (OSError, ValueError, RuntimeError) as error:
             raise LanguageModelError(f"{self.lm}: cannot be used as a language model: {error}") from error
 
@@ -105,3 +111,17 @@ def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
             f"this base's word pieces do not mark where words begin ({SPACE}): take --search greedy"
         )
     return labels
+
+
+@contextmanager
+def quiet_standard_error() -> Iterator[None]:
+    """KenLM draws a progress bar of its own on the process's standard error while it reads a model."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
