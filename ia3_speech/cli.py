@@ -4,9 +4,9 @@
     if __name__ == "__main__":
         command(main)
 
-jsonargparse turns the signature into arguments (those with a default are flags) and the docstring into `--help`.
-A `UserError` is printed as one `error:` line and ends the process with code 1; a command line that does not parse
-ends it with code 2.
+jsonargparse turns the signature into arguments (those with a default are flags) and the docstring into
+`--help`. A `UserError` is printed as one `error:` line and ends the process with code 1; a command line that
+does not parse ends it with code 2.
 """
 
 import argparse
@@ -62,7 +62,8 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
 
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
-    """Call `run`, or the sub-command that the first word names. Exits with code 2 where `words` do not parse."""
+    """Call `run`, or the sub-command that the first word names. Exits with code 2 where `words` do not
+    parse."""
     import jsonargparse
 
     if isinstance(run, dict):
@@ -122,32 +123,47 @@ def normalized(
     flags, others, settings = [], [], []
     rest = [*words]
     while rest and rest[0] != "--":
-        name, equals, value = rest.pop(0).partition("=")
-        if not name.startswith("-") or name == "-":
-            others.append(name + equals + value)
+        word = rest.pop(0)
+        if not word.startswith("-") or word == "-":
+            others.append(word)
             continue
+        name, equals, after_equals = word.partition("=")
         if name.startswith("--"):
             name = "--" + name[2:].replace("-", "_")
-        kind = kinds.get(name)
-        if get_origin(kind) is list:
-            several = [value] if equals else []
-            while rest and not (equals or rest[0].startswith("-")):
-                several.append(rest.pop(0))
-            value = several[0] if len(several) == 1 and several[0].startswith("[") else json.dumps(several)
-        elif kind is bool and not equals:
-            value = rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
-        elif (kind or (configured and name == "--config")) and not equals and rest:
-            value = rest.pop(0)
-        if configured and name == "--config" and value:
+        is_configuration = configured is not None and name == "--config"
+        kind = str if is_configuration else kinds.get(name)
+        value = value_of(kind, after_equals if equals else None, rest)
+        if is_configuration and value is not None:
             settings += configured(value)
         else:
-            flags.append(f"{name}={value}" if value or equals else name)
+            flags.append(name if value is None else f"{name}={value}")
     separator = ["--"] if separated or rest else []
     return [*others[:first], *settings, *flags, *separator, *others[first:], *rest[1:]]
 
 
+def value_of(kind: Any, value: str | None, rest: list[str]) -> str | None:
+    """A flag's value, taken from the words that follow it where it has none; None where it takes none.
+
+    Args:
+        kind: the flag's type; None where the flag is unknown.
+        value: what stood behind an equals sign.
+        rest: the words that follow; those that are the value are removed.
+    """
+    if get_origin(kind) is list:
+        several = [] if value is None else [value]
+        while value is None and rest and not rest[0].startswith("-"):
+            several.append(rest.pop(0))
+        return several[0] if len(several) == 1 and several[0].startswith("[") else json.dumps(several)
+    if value is None and kind is bool:
+        return rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
+    if value is None and kind is not None and rest:
+        return rest.pop(0)
+    return value
+
+
 def configured(parser: "jsonargparse.ArgumentParser", name: str, options_class: type) -> list[str]:
-    """The options in a YAML file as flags; `FORMER_NAMES` of the class has names that earlier versions wrote."""
+    """The options in a YAML file as flags; `FORMER_NAMES` of the class has names that earlier versions
+    wrote."""
     import yaml
 
     file = Path(name)
@@ -226,9 +242,9 @@ def parser_class() -> type:
             super().__init__(prog.replace(" [options] ", " "), **options)
 
         def _get_help_string(self, action: argparse.Action) -> str:
-            silent = (
-                action.default in (None, False, "", [], {}, argparse.SUPPRESS) or not action.option_strings
-            )
+            default = action.default
+            silent = default is False or default in (None, "", [], {}, argparse.SUPPRESS)
+            silent = silent or not action.option_strings
             return (action.help or "") + ("" if silent else " (default: %(default)s)")
 
         def _format_action_invocation(self, action: argparse.Action) -> str:
