@@ -6,14 +6,14 @@ With `--folds N` each speaker's utterances are divided into N parts; for each pa
 the others and decodes that one, so that every utterance is tested once by an adapter that was not trained on
 it. Without folds each speaker's adapter is trained on all there is. Writes, below --out:
 
-    SPEAKER/foldN/adapter/   the vectors (SPEAKER/all/adapter/ without folds) SPEAKER/foldN/task.json  what
-    it was trained on, its held-out loss after each epoch, the texts that it decoded config.yaml
-    the options train.json               how many adapters improved on the start, seconds; written last
+    SPEAKER/foldN/adapter/   the vectors (SPEAKER/all/adapter/ without folds)
+    SPEAKER/foldN/task.json  what it was trained on, its held-out loss after each epoch, what it decoded
+    config.yaml              the options
+    train.json               how many adapters improved on the start, seconds; written last
 
 and in --decode-dir text, hyp.trn and decode.json, as `ia3-speech decode` has them, for `ia3-speech score`.
-Several
-machines: `--part 3/8` takes the third of eight shares of the speakers; when all have ended, a run without it
-    gathers.
+Several machines: `--part 3/8` takes the third of eight shares of the speakers; when all have ended, a run
+without it gathers.
 
 Epochs and learning rate are fixed beforehand. Every fifth utterance of what an adapter is adapted on is held
 out: the epoch with the lowest CTC loss on them is selected, and where none improves on the start, the start

@@ -1,10 +1,9 @@
 """Search: a base's logits → text.
 
 In: logits (frames, vocabulary) of one utterance. Out: its words. Greedy (best path) search takes the best
-    symbol of
-every frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal Classification",
-section 3.2. It does not sum over alignments and uses no lexicon or language model; it is fast, needs nothing
-but the base, and is what published adaptation results compare first.
+symbol of every frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal
+Classification", section 3.2. It does not sum over alignments and uses no lexicon or language model; it is
+fast, needs nothing but the base, and is what published adaptation results compare first.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,7 @@
 """A recogniser: a base and an adapter, or many adapters, that turn waveforms into texts.
 
 In: waveforms, float32 (samples,), 16 kHz mono, of any length. Out: their texts. `decode` and `transcribe`
-    share it:
-it loads a base once, cuts what is too long, makes batches of similar length, and searches.
+share it: it loads a base once, cuts what is too long, makes batches of similar length, and searches.
 """
 
 from collections import Counter
@@ -86,8 +85,7 @@ class Recognizer:
         return cut_at_pauses(wave, self.max_seconds) if self.max_seconds else [(0, len(wave))]
 
     def logits(self, waves: list[np.ndarray], adapters: list[str] | None = None) -> list:
-        """One (frames, vocabulary) tensor for each waveform. Raises UserError where memory does not
-        suffice."""
+        """One (frames, vocabulary) tensor for each waveform. Raises UserError if memory runs out."""
         import torch
 
         try:
@@ -122,8 +120,7 @@ def load_recognizer(
         bank: names and folders of many adapters, in place of one adapter.
 
     Raises:
-        UserError: an adapter or the base is not there, or they don't belong together; there is no such
-            device.
+        UserError: an adapter or the base is not there, or they don't belong together; no such device.
     """
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= MINIMUM_SECONDS:
@@ -164,8 +161,7 @@ def check_device(device: str | None) -> None:
 def pools(
     waves: Iterable[tuple[Key, np.ndarray]], seconds: float = POOL_SECONDS
 ) -> Iterator[list[tuple[Key, np.ndarray]]]:
-    """Collect (key, waveform) pairs, in order, until they hold `seconds` of audio: what is in memory at
-    once."""
+    """Collect (key, waveform) pairs, in order, until they hold `seconds` of audio: one part to be in memory."""
     pool: list[tuple[Key, np.ndarray]] = []
     samples = 0
     for key, wave in waves:

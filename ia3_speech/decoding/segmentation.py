@@ -1,9 +1,8 @@
 """Long recordings: cut at pauses, so that no piece exceeds a base's maximum input duration.
 
 In: a waveform, float32 (samples,), 16 kHz. Out: where to cut it. Beyond 15 s the mini base's positional
-    embedding
-no longer changes, and every base's self-attention costs the square of the length, so long recordings are
-decoded in pieces of at most that, whose texts are joined.
+embedding no longer changes, and every base's self-attention costs the square of the length, so long
+recordings are decoded in pieces of at most that, whose texts are joined.
 
     |<--------- 15 s, a piece --------->|
     |~~~~~~~~~~~~~~~~~~~~~~~ . ~~~~~~~ . ~~~~~~ …

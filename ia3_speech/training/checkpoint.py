@@ -1,5 +1,4 @@
-"""What an interrupted training run resumes from: its checkpoint, its metrics log, and whether it is the same
-run."""
+"""What an interrupted training run resumes from: its checkpoint and its metrics log."""
 
 import io
 import json
@@ -102,8 +101,7 @@ def check_same_run(out: Path, checkpoint: Checkpoint, options: dict[str, Any], d
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line, an epoch each; a resumed run cuts it back to the
-    checkpoint."""
+    """`metrics.jsonl`: a JSON object for each epoch; a resumed run cuts it back to its checkpoint."""
 
     def __init__(self, file: Path):
         self.file = file

@@ -134,8 +134,7 @@ def report_left_out(
 
 
 def warn_of_long_input(path: Path, base: Base, examples: list[Example]) -> None:
-    """Name what exceeds the base's maximum input duration: training takes it whole, where decoding cuts
-    it."""
+    """Name what exceeds the base's maximum input duration; training does not cut it, as decoding does."""
     limit = maximum_input_seconds(base)
     longer = [example for example in examples if limit and example.seconds > limit]
     if longer:

@@ -1,11 +1,10 @@
 """What the frozen part of a base computes, once for each utterance and speed.
 
 In: utterances and the base. Out: tensors (frames, channels), from which `Base.forward` goes on. Nothing
-    below the
-lowest vector gets a gradient, so nothing there changes while vectors are trained. With SpecAugment, which
-masks the encoder's input, the frames of the convolutions are stored (or the processor's features, where a
-base takes those); without it, and without dropout below, all that stands below the lowest adapted layer.
-Where vectors stand between the convolutions, only the normalised waveform is stored.
+below the lowest vector gets a gradient, so nothing there changes while vectors are trained. With
+SpecAugment, which masks the encoder's input, the frames of the convolutions are stored (or the processor's
+features, where a base takes those); without it, and without dropout below, all that stands below the lowest
+adapted layer. Where vectors stand between the convolutions, only the normalised waveform is stored.
 """
 
 from dataclasses import dataclass, field

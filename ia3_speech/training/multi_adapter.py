@@ -1,10 +1,8 @@
-"""Many small adapters trained side by side on one frozen base: each row of a batch has its own adapter's
-vectors.
+"""Many small adapters, trained side by side on one frozen base: each row of a batch has its own vectors.
 
 In: tasks (a few utterances of one speaker each), and a base whose attached vectors are where all of them
-    start. Out:
-for each task the vectors of its best epoch, by the CTC loss of held-out utterances; where no epoch improves
-on the start, the start.
+start. Out: for each task the vectors of its best epoch, by the CTC loss of held-out utterances; where no
+epoch improves on the start, the start.
 
 Tasks with equally many batches train side by side. Their vectors are rows of one matrix (tasks, d) for each
 target module, so that the base's matrices are multiplied once for rows of many tasks. The rows of a step are

@@ -4,12 +4,11 @@
         logits, frames = base.forward(features)
 
 In: a base. Within the context: (1) with "bf16" the encoder's layers, and nothing else, compute in bfloat16:
-    the
-front end takes little time and may lose accuracy (the mini base takes logarithms there, and its norms hold
-large constants); (2) a depthwise convolution over hundreds of frames, such as the mini base's positional
-one, is computed by fast Fourier transforms, equal within rounding; (3) with "bf16" on a CPU attention is
-computed by plain matrix products while they are small, since torch's fused attention is slow there in
-bfloat16 (a sixth of a step of the mini base).
+the front end takes little time and may lose accuracy (the mini base takes logarithms there, and its norms
+hold large constants); (2) a depthwise convolution over hundreds of frames, such as the mini base's
+positional one, is computed by fast Fourier transforms, equal within rounding; (3) with "bf16" on a CPU
+attention is computed by plain matrix products while they are small, since torch's fused attention is slow
+there in bfloat16 (a sixth of a step of the mini base).
 """
 
 from collections.abc import Iterator

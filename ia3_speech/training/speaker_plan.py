@@ -1,9 +1,7 @@
-"""Which adapters are trained for the speakers of a data directory: for each its utterances, and whether it
-is done.
+"""The adapters to train for the speakers of a data directory: their utterances, and which are done.
 
 In: examples and `SpeakerOptions`. Out: an `Adaptation` for each speaker and fold. With folds, every
-    utterance of a
-speaker is tested once, by an adapter that was not trained on it.
+utterance of a speaker is tested once, by an adapter that was not trained on it.
 """
 
 import hashlib

@@ -1,9 +1,8 @@
 """The training loop: CTC on Accelerate, IA³ vectors alone, the epoch selected by dev WER.
 
 In: a base with vectors attached, examples to train on and to evaluate on. Out: the vectors of the selected
-    epoch.
-Every random number (order, speeds, masks, dropout) depends on the seed and the step, so an interrupted run
-that is resumed ends as if it had not been interrupted.
+epoch. Every random number (order, speeds, masks, dropout) depends on the seed and the step, so an
+interrupted run that is resumed ends as if it had not been interrupted.
 """
 
 import hashlib
@@ -297,8 +296,7 @@ class Trainer:
 
 
 def make_accelerator(base: Base, options: TrainingOptions) -> Any:
-    """Accelerate's object for the devices and processes of this run; TensorBoard's log where it is
-    installed."""
+    """Accelerate's object for devices and processes, with a TensorBoard log where that is installed."""
     from accelerate import Accelerator
 
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
