@@ -161,7 +161,7 @@ def check_device(device: str | None) -> None:
 def pools(
     waves: Iterable[tuple[Key, np.ndarray]], seconds: float = POOL_SECONDS
 ) -> Iterator[list[tuple[Key, np.ndarray]]]:
-    """Collect (key, waveform) pairs, in order, until they hold `seconds` of audio: one part to be in memory."""
+    """Collect (key, waveform) pairs, in order, in parts of at least `seconds` of audio: what memory holds."""
     pool: list[tuple[Key, np.ndarray]] = []
     samples = 0
     for key, wave in waves:
