@@ -15,9 +15,9 @@ cd "$(dirname "$0")"
 # test differ in sentences and speakers. The terms are fixed before anything is decoded.
 corpus="--corpus espeak --prepare local/prepare.py --terms local/terms.py"
 
-# Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
+# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
 # and once with the adapter, which is then registered as `medical`.
-method="--name medical --train-config ../../recipes/conf/ia3.yaml"
+method="--name medical --train-config ../../ia3_speech/conf/ia3.yaml"
 
 # Then what a user of dictation does: adapt to one physician, speaker42, from 15 of their sentences.
 speaker="--last local/speaker42.sh"

@@ -39,7 +39,7 @@ def training_section(rows: Sequence[Json]) -> Iterator[Child]:
         )
         for row in rows
     ]
-    epoch = rows[-1]["kept_epoch"]
+    epoch = rows[-1]["selected_epoch"]
     kept_rate = next(row["dev_wer"] for row in rows if row["epoch"] == epoch)
     says = (
         f"Kept was epoch {epoch}, {percent(kept_rate, '.2f')} %: the last that dev can't tell from the "

@@ -5,7 +5,7 @@
     trade_off.json  {"own": SET, "general": SET,
                      "points": [{"scale": 0.5, "wer": …, "lo": …, "hi": …,
                                  "general_wer": …, "general_lo": …, "general_hi": …}, …]}
-    metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …, "kept_epoch": 1}, a line an epoch
+    metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …, "selected_epoch": 1}, a line an epoch
 
 Rates are fractions; `set`, `base`, `seed`, `lo` and `hi` may be missing, and a list alone is its points. A
 learning curve may count `utterances` in place of `minutes`; without `base` its points of 0 minutes are the
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech.cli import UserError
+from ia3_speech.training.records import present_names
 
 Json = dict[str, Any]
 
@@ -102,15 +103,15 @@ def number(place: str, record: Json, name: str) -> float:
 
 
 def read_training(file: Path) -> list[Json]:
-    """metrics.jsonl: each epoch has epoch, loss, dev_wer and, so far, kept_epoch. Raises UserError."""
+    """metrics.jsonl: each epoch has epoch, loss, dev_wer and, so far, selected_epoch. Raises UserError."""
     rows: list[Json] = []
     for line_number, line in enumerate(file.read_bytes().splitlines(), start=1):
         place = f"{file}:{line_number}"
-        rows.append(an_object(place, parse(place, line)))
-        for name in ("epoch", "loss", "dev_wer", "kept_epoch"):
+        rows.append(present_names(an_object(place, parse(place, line))))
+        for name in ("epoch", "loss", "dev_wer", "selected_epoch"):
             number(place, rows[-1], name)
-        if rows[-1]["kept_epoch"] not in {row["epoch"] for row in rows}:
-            raise UserError(f"{place}: kept_epoch is {rows[-1]['kept_epoch']}, and no line has that epoch")
+        if rows[-1]["selected_epoch"] not in {row["epoch"] for row in rows}:
+            raise UserError(f"{place}: no line has the selected epoch, {rows[-1]['selected_epoch']}")
     return rows
 
 

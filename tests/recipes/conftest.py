@@ -9,7 +9,7 @@ import pytest
 
 UTILS = str(Path(__file__).parents[2] / "recipes/utils")
 NAMES = ("results", "exp_folder", "exp_points", "exp_speakers", "exp_tables", "kaldi_corpus", "overlap")
-NAMES += ("coverage", "general", "librispeech", "sets")
+NAMES += ("general", "librispeech", "sets")
 
 
 @pytest.fixture(scope="module")

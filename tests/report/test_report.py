@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save_file
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.report import find
-from ia3_speech.report.__main__ import main, several
+from ia3_speech.report.__main__ import main
 from ia3_speech.report.tables import brackets, percent
 from ia3_speech.report.utterances import aligned
 from ia3_speech.score import main as score
@@ -271,13 +271,6 @@ def test_a_vector_that_is_no_number_is_named(recipe):
 def test_what_is_given_must_be_there(recipe, tmp_path):
     with pytest.raises(UserError, match="there is no such file or folder"):
         recipe.page(curve=tmp_path / "none.json")
-
-
-def test_several_results():
-    words = ["data", "--results", "a b.json", "c.json", "--seed", "1"]
-    assert several(words) == ["data", '--results=["a b.json", "c.json"]', "--seed", "1"]
-    assert several(["--results=a.json"]) == ['--results=["a.json"]']
-    assert several(["data", "--out", "x"]) == ["data", "--out", "x"]
 
 
 # ---- what nothing in the data can do
