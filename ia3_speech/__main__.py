@@ -15,6 +15,8 @@ COMMANDS = {
     "transcribe": "audio files to text, with or without an adapter",
     "train": "train IA³ vectors on a data directory",
     "decode": "a data directory to hypotheses, with or without an adapter",
+    "lm": "estimate an n-gram language model of texts",
+    "tune-lm": "choose the weights of a language model on a dev set",
     "score": "WER, CER and term errors of hypotheses, beside a baseline's",
     "adapters": "list, show, register, combine, export, push and pull adapters",
     "datadir": "check, repair, cut and divide Kaldi data directories",
@@ -33,7 +35,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"ia3-speech {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"ia3-speech {name}", *words[1:]]  # the usage line names the command so
-        runpy.run_module(f"ia3_speech.{name}", run_name="__main__")
+        runpy.run_module(f"ia3_speech.{name.replace('-', '_')}", run_name="__main__")
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"do you mean {near[0]}?" if near else "ia3-speech --help lists them"

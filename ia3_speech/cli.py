@@ -36,10 +36,11 @@ class UserError(Exception):
 def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) -> None:
     """Parse the command line for `run` (a function, or a dictionary of sub-commands), call it, exit.
 
-    A function whose one parameter is a dataclass gets its fields as flags, and `--config FILE` (YAML): a flag
-    overrides the file, the file the default. A function of `*files` takes any number of arguments before,
-    between and after its flags. Flags take dashes or underscores alike; a flag of type bool stands alone
-    (`--check-audio`) or takes true or false; a flag of type list takes several words, or one such as [a,b].
+    A function whose one parameter is a dataclass gets its fields as flags. `--config FILE` (YAML) sets flags:
+    a flag on the line overrides the file, the file the default. A function of `*files` takes any number of
+    arguments before, between and after its flags. Flags take dashes or underscores alike; a flag of type bool
+    stands alone (`--check-audio`) or takes true or false; a flag of type list takes several words, or one
+    such as [a,b].
 
     `run` may return an exit code (int); None is 0.
     """
@@ -73,15 +74,19 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
         options = {"config_help": argparse.SUPPRESS, "fail_untyped": False, "parser_class": parser_class}
         return jsonargparse.auto_cli(run, words, **options)
     parser = make_parser(run)
-    if options_class := only_dataclass(run):
-        parser.add_argument("--config", help="YAML file of options, or the name of one that the package "
-                            "contains, such as ia3; flags override it")  # fmt: skip
+    parser.add_argument("--config", help="YAML file of options, or the name of one that the package "
+                        "contains, such as ia3; flags override it")  # fmt: skip
+    options_class = only_dataclass(run)
+    kinds = flag_types(options_class or run)
+    former = getattr(options_class, "FORMER_NAMES", {})
+
+    def configuration(name: str) -> list[str]:
+        return configured(parser, name, {flag.removeprefix("--") for flag in kinds}, former)
+
+    if options_class:
         parser.add_class_arguments(options_class, as_group=False)
         fields = [field.name for field in dataclasses.fields(options_class)]
-        words = normalized(
-            words, flag_types(options_class), lambda name: configured(parser, name, options_class)
-        )
-        namespace = parser.parse_args(words)
+        namespace = parser.parse_args(normalized(words, kinds, configuration))
         return run(options_class(**{name: getattr(namespace, name) for name in fields}))
     variadic = variadic_parameter(run)
     if variadic:
@@ -92,7 +97,7 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
         none = argparse.SUPPRESS
         parser.add_argument(variadic, nargs="*", metavar=shown, default=none, help=described.get(variadic))
     names = parser.add_function_arguments(run, as_group=False, as_positional=True, fail_untyped=False)
-    namespace = parser.parse_args(normalized(words, flag_types(run), separated=bool(variadic)))
+    namespace = parser.parse_args(normalized(words, kinds, configuration, separated=bool(variadic)))
     files = getattr(namespace, variadic, None) or () if variadic else ()
     return run(*files, **{name: getattr(namespace, name) for name in names})
 
@@ -161,9 +166,16 @@ def value_of(kind: Any, value: str | None, rest: list[str]) -> str | None:
     return value
 
 
-def configured(parser: "jsonargparse.ArgumentParser", name: str, options_class: type) -> list[str]:
-    """The options in a YAML file as flags; `FORMER_NAMES` of the class has names that earlier versions
-    wrote."""
+def configured(
+    parser: "jsonargparse.ArgumentParser", name: str, known: set[str], former: dict[str, str]
+) -> list[str]:
+    """The options in a YAML file as flags.
+
+    Args:
+        name: a file, or a configuration that the package contains.
+        known: the options of the command.
+        former: names that earlier versions wrote, with those of today.
+    """
     import yaml
 
     file = Path(name)
@@ -178,9 +190,7 @@ def configured(parser: "jsonargparse.ArgumentParser", name: str, options_class: 
         parser.error(f"--config: {file}: {error}")
     if not isinstance(found, dict):
         parser.error(f"--config: {file}: holds no options, such as `epochs: 8`")
-    former = getattr(options_class, "FORMER_NAMES", {})
     options = {former.get(option, option): value for option, value in found.items()}
-    known = {field.name for field in dataclasses.fields(options_class)}
     if unknown := ", ".join(str(option) for option in options if option not in known):
         parser.error(f"--config: {file}: unknown option {unknown}")
     return [f"--{o}={value if isinstance(value, str) else json.dumps(value)}" for o, value in options.items()]
@@ -192,7 +202,10 @@ def flag_types(target: Callable | type) -> dict[str, Any]:
     is_class = inspect.isclass(target)
     found = {}
     for name, kind in get_type_hints(target).items():
-        if name in parameters and (is_class or parameters[name].default is not inspect.Parameter.empty):
+        if name not in parameters:
+            continue
+        parameter = parameters[name]
+        if is_class or parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty:
             wanted = [one for one in get_args(kind) if one is not NoneType]
             found[f"--{name}"] = wanted[0] if NoneType in get_args(kind) and len(wanted) == 1 else kind
     return found

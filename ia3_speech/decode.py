@@ -25,6 +25,7 @@ from ia3_speech.decoding.decode_directory import (
     write_decode_directory,
 )
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
+from ia3_speech.decoding.search import SearchOptions
 
 
 def main(
@@ -40,6 +41,12 @@ def main(
     max_seconds: float | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    search: Literal["greedy", "beam"] | None = None,
+    lm: Path | None = None,
+    lm_weight: float | None = None,
+    word_score: float | None = None,
+    unknown_word_score: float | None = None,
+    beam_size: int | None = None,
 ) -> int:
     """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, bad_audio and decode.json.
 
@@ -60,9 +67,17 @@ def main(
             mini; .inf: never)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: of the base
+        search: greedy, or beam with a language model (default: beam where there is one, else greedy)
+        lm: a language model, ARPA (perhaps .gz) or KenLM binary (default: the base's own, if it has one)
+        lm_weight: weight of the language model (default: the base's, else 0.5; ia3-speech tune-lm chooses it)
+        word_score: added for each word (default: the base's, else 1.5)
+        unknown_word_score: added for each word that the language model lacks (default: the base's, else -10)
+        beam_size: hypotheses that are kept (default: 50)
     """
     if (adapter and adapter_per_speaker) or (in_turn and not adapter_per_speaker):
         raise UserError("give --adapter, or --adapter-per-speaker with or without --in-turn")
+    options = SearchOptions(search, lm, lm_weight, word_score, unknown_word_score, beam_size)
+    options.check()
     speakers = speaker_adapters(adapter_per_speaker) if adapter_per_speaker else {}
     directory = read_for_decoding(data, allow_pipes)
     assigned = assign_adapters(directory.utterances, [*speakers], in_turn) if speakers else None
@@ -74,6 +89,7 @@ def main(
         batch_seconds=batch_seconds,
         max_seconds=max_seconds,
         bank=speakers,
+        search=options,
     )
     result = decode_utterances(
         recognizer, directory.utterances, adapters=assigned, on_error=on_error, allow_pipes=allow_pipes

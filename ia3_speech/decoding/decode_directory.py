@@ -58,7 +58,7 @@ def decode_utterances(
     allow_pipes: bool = False,
     progress: bool = True,
 ) -> Decoding:
-    """Decode utterances by greedy search.
+    """Decode utterances.
 
     Args:
         adapters: for each utterance's id the name of its adapter in the recogniser's bank.
@@ -170,7 +170,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         "data": str(data),
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
         "adapter": adapter_record(recognizer),
-        "search": "greedy",
+        **recognizer.search_record,
         "normalize": "none",
         "utterances": len(result.texts),
         "bad_audio": len(result.bad),

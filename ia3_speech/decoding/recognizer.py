@@ -6,7 +6,7 @@ share it: it loads a base once, cuts what is too long, makes batches of similar 
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +17,7 @@ from ia3_speech.adapters.expressions import Term, terms
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
-from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.decoding.search import SearchOptions, make_search
 from ia3_speech.decoding.segmentation import cut_at_pauses, maximum_input_seconds
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ class Recognizer:
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: longer audio is cut at pauses, and the pieces' texts are joined; None: it never is.
         bank: many adapters of the base, of which `texts` is told one for each waveform.
+        options: how logits become text; see `SearchOptions`.
+        search: what `options` come to with this base: logits (frames, vocabulary) → text.
+        search_record: the same for decode.json.
     """
 
     base: "Base"
@@ -51,6 +54,14 @@ class Recognizer:
     batch_seconds: float = BATCH_SECONDS
     max_seconds: float | None = None
     bank: "Bank | None" = None
+    options: SearchOptions = field(default_factory=SearchOptions)
+    search: Callable[[Any], str] = field(init=False, repr=False)
+    search_record: dict[str, Any] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.search, self.search_record = make_search(
+            self.options, self.base.vocabulary, Path(self.base.model.config.name_or_path)
+        )
 
     def texts(
         self,
@@ -71,7 +82,7 @@ class Recognizer:
         for batch in make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False):
             names = [adapters[pieces[i][0]] for i in batch] if adapters else None
             for index, logits in zip(batch, self.logits([pieces[i][1] for i in batch], names), strict=True):
-                hypotheses[index] = greedy(logits, self.base.vocabulary)
+                hypotheses[index] = self.search(logits)
             unfinished.subtract(pieces[index][0] for index in batch)
             finished = sum(unfinished[n] == 0 for n in {pieces[index][0] for index in batch})
             advance(finished, sum(seconds[index] for index in batch))
@@ -107,6 +118,7 @@ def load_recognizer(
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
     bank: Mapping[str, Path] | None = None,
+    search: SearchOptions | None = None,
 ) -> Recognizer:
     """Load a base and an adapter, or many adapters.
 
@@ -118,6 +130,7 @@ def load_recognizer(
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer audio at pauses; None: the base's maximum input duration; infinite: never.
         bank: names and folders of many adapters, in place of one adapter.
+        search: how logits become text; None: see `SearchOptions`.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.
@@ -125,6 +138,8 @@ def load_recognizer(
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= MINIMUM_SECONDS:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {MINIMUM_SECONDS:g} seconds")
+    search = search or SearchOptions()
+    search.check()
     parts = terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
     check_device(device)
     from ia3_speech.adapters.bank import Bank
@@ -139,7 +154,8 @@ def load_recognizer(
         max_seconds = maximum_input_seconds(loaded)
     elif isinf(max_seconds):
         max_seconds = None
-    recognizer = Recognizer(loaded, parts, str(adapter) if parts else None, batch_seconds, max_seconds)
+    name = str(adapter) if parts else None
+    recognizer = Recognizer(loaded, parts, name, batch_seconds, max_seconds, options=search)
     if bank:
         recognizer.bank = Bank(loaded, capacity=len(bank))
         for name, folder in bank.items():

@@ -17,6 +17,7 @@ from ia3_speech.data import audio
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import Audio, Source, source_of
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer, pools
+from ia3_speech.decoding.search import SearchOptions
 
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
 MAXIMUM_SECONDS = 60.0
@@ -109,10 +110,17 @@ def load_for_recordings(
     dtype: str,
     batch_seconds: float,
     max_seconds: float | None,
+    search: SearchOptions | None = None,
 ) -> Recognizer:
     """`load_recognizer`, for recordings of any length: no base has memory for an hour at once."""
     recognizer = load_recognizer(
-        base, adapter, device=device, dtype=dtype, batch_seconds=batch_seconds, max_seconds=max_seconds
+        base,
+        adapter,
+        device=device,
+        dtype=dtype,
+        batch_seconds=batch_seconds,
+        max_seconds=max_seconds,
+        search=search,
     )
     if max_seconds is None and recognizer.max_seconds is None:
         recognizer.max_seconds = MAXIMUM_SECONDS

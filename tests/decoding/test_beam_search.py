@@ -1,4 +1,4 @@
-"""Beam search: against all alignments of short utterances, with language models, and for every kind of vocabulary."""
+"""Beam search: against all alignments of short utterances, with language models, for all vocabularies."""
 
 import itertools
 import shutil
@@ -63,7 +63,7 @@ def test_the_language_model_decides_between_like_sounds(lm):
 
 
 def test_a_padded_head_special_tokens_and_capitals(lm):
-    """Columns that name no symbol and tokens such as <unk> write nothing; capitals become small, as in the model."""
+    """Columns without a symbol and tokens such as <unk> write nothing; capitals become small letters."""
     tokens = {"<s>": 3, "<pad>": 0, "|": 1, "A": 2, "B": 4}
     vocabulary = Vocabulary(tokens, 0, "|", "upper", frozenset({"<pad>", "<s>"}))
     logits = np.pad(frames_of("ab ba", vocabulary), ((0, 0), (0, 3)), constant_values=9.0)
@@ -84,7 +84,7 @@ def test_word_pieces(kind, tmp_path):
     """The pieces of a word are joined, and the model sees whole words."""
     tokenizer = PIECE_TOKENIZERS[kind]()
     vocabulary = Vocabulary.from_tokenizer(tokenizer)
-    words = "the cat sat".split()
+    words = ["the", "cat", "sat"]
     write_arpa(estimate([words] * 3, 2), tmp_path / "lm.arpa")
     logits = frames_of(" ".join(words), vocabulary, 8.0)
     assert BeamSearch(vocabulary, tmp_path / "lm.arpa")(logits) == greedy(logits, vocabulary)
