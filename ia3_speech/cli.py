@@ -268,7 +268,10 @@ def parser_class() -> type:
 
     class Parser(jsonargparse.ArgumentParser):
         def __init__(self, *positional: Any, **options: Any):
-            super().__init__(*positional, **{"formatter_class": Help, "print_config": None} | options)
+            super().__init__(
+                *positional,
+                **{"formatter_class": Help, "print_config": None, "allow_abbrev": False} | options,
+            )
 
         def error(self, message: str, *rest: Any) -> NoReturn:
             super().error(in_words(message), *rest)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ia3_speech.cli import UserError
-from ia3_speech.training.records import read_training_options, read_training_record
+from ia3_speech.training.records import present_names, read_training_options
 
 GENERAL = "general"  # the test set of general speech, which no adapter is made for
 DEV = "dev"  # scored here for what is not trained, so has chosen nothing by it
@@ -68,7 +68,9 @@ def load_json(path: Path) -> dict[str, Any]:
 def load_system(folder: Path) -> System:
     """What was trained in SYSTEM_seedN, and its scores so far."""
     name, _, seed = folder.name.rpartition("_seed")
-    return System(name, int(seed), folder, read_training_record(folder / "train.json"), load_scores(folder))
+    return System(
+        name, int(seed), folder, present_names(load_json(folder / "train.json")), load_scores(folder)
+    )
 
 
 def load_scores(folder: Path) -> dict[str, dict[str, Any]]:
@@ -90,7 +92,9 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
         if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
             systems.append(load_system(folder))
         elif scores := load_scores(folder):
-            train = read_training_record(folder / "train.json") if (folder / "train.json").is_file() else {}
+            train = (
+                present_names(load_json(folder / "train.json")) if (folder / "train.json").is_file() else {}
+            )
             systems.append(System(folder.name, None, folder, train, scores))
     base = next((one for one in systems if one.name == "base"), None)
     if base is None:
