@@ -19,7 +19,7 @@ _PUBLIC = {
     "Bank": "adapters.bank",
     "merge": "adapters.merge",
     "unmerge": "adapters.merge",
-    "transcribe": "transcribe",
+    "transcribe": "decoding.transcription",
 }
 __all__ = ["__version__", *_PUBLIC]
 

@@ -1,4 +1,10 @@
-"""Write beside the place and move in, so that a kill at any moment leaves no half file under a final name."""
+"""Atomic writing: a file or folder is written beside its place and moved in, so that a kill at any moment
+leaves no incomplete file under a final name.
+
+    with replacing(folder) as new:
+        new.mkdir()
+        (new / "a.txt").write_text("…")
+"""
 
 import json
 import os
@@ -14,20 +20,20 @@ from typing import Any
 def replacing(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success what was written there becomes `path`.
 
-    Works for a file and for a folder (make it with `mkdir`). After an exception nothing is left behind and
-    an older `path` stands as it was. A file is replaced in one step; a folder in two renames, the older one
+    Works for a file and for a folder (make it with `mkdir`). After an exception nothing is left behind, and
+    an older `path` is as it was. A file is replaced in one step; a folder in two renames, and the older one
     is deleted last.
     """
     path = Path(path)
-    if path.is_symlink():  # exp → /scratch/exp: what it points to is replaced, the link stays
+    if path.is_symlink():  # exp → /scratch/exp: the target is replaced, the link stays
         path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    room = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    new, old = room / "new", room / "old"
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    new, old = temporary / "new", temporary / "old"
     try:
         yield new
-        (room / "mode").touch()
-        flush(new, (room / "mode").stat().st_mode)
+        (temporary / "mode").touch()
+        flush(new, (temporary / "mode").stat().st_mode)
         if path.is_dir():
             path.rename(old)
             try:
@@ -38,23 +44,23 @@ def replacing(path: Path | str) -> Iterator[Path]:
         else:
             new.replace(path)
     finally:
-        shutil.rmtree(room, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
-def unexpected_file(folder: Path | str, ours: Callable[[Path], bool]) -> str | None:
-    """The name of something in `folder` that isn't ours and that replacing the folder would delete.
+def unexpected_file(folder: Path | str, is_expected: Callable[[Path], bool]) -> str | None:
+    """The name of a file in `folder` that is not expected there, which replacing the folder would delete.
 
-    What is hidden doesn't count (.DS_Store, the Hub's .cache), but for a clone's history.
+    Hidden files (.DS_Store, the Hub's .cache) are ignored, except for a clone's history.
     """
     found = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
-    counting = (entry for entry in found if entry.name == ".git" or not entry.name.startswith("."))
-    return next((entry.name for entry in counting if not ours(entry)), None)
+    visible = (entry for entry in found if entry.name == ".git" or not entry.name.startswith("."))
+    return next((entry.name for entry in visible if not is_expected(entry)), None)
 
 
 def flush(path: Path, mode: int) -> None:
     """fsync a file, or every file of a folder: the rename must not reach the disk before the contents.
 
-    Each gets the mode of any new file: safetensors' are for their owner alone, and adapters are to be shared.
+    Each gets the mode of any new file: safetensors makes files that only their owner can read.
     """
     files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file() and not p.is_symlink()]
     for file in files:

@@ -1,124 +1,252 @@
-"""The one way every command of the project starts: flags from a signature, errors without a traceback.
+"""Command lines: flags from a function's signature or a dataclass's fields, errors without a traceback.
 
     def main(data: Path, out: Path, seed: int = 0): ...
     if __name__ == "__main__":
         command(main)
 
-jsonargparse turns the signature into flags and the docstring into `--help`; a `UserError` is printed as one
-`error:` line and ends the process with code 1, bad flags with code 2.
+jsonargparse turns the signature into arguments (those with a default are flags) and the docstring into
+`--help`. A `UserError` is printed as one `error:` line and ends the process with code 1; a command line that
+does not parse ends it with code 2.
 """
 
 import argparse
 import dataclasses
 import inspect
+import json
 import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
-from itertools import pairwise
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     import jsonargparse
 
+PACKAGED_CONFIGURATIONS = Path(__file__).parent / "conf"  # `--config ia3` is ia3.yaml in this folder
+
 
 class UserError(Exception):
-    """Something the user can put right. The message names the file, the line and the cure."""
+    """Something the user can put right. The message names the file, the line and a hint."""
 
 
-def command(run: Callable | dict[str, Callable], argv: list[str] | None = None, **options: Any) -> None:
+def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) -> None:
     """Parse the command line for `run` (a function, or a dictionary of sub-commands), call it, exit.
 
-    A function of one dataclass gets that dataclass's fields as flags, and `--config FILE` (YAML): a flag
-    overrides the file, the file the default. A function of `*files` takes any number of words,
-    before, between and after its flags. `run` may return an exit code (int); None is 0. Flags take dashes
-    or underscores alike; a flag of type bool stands alone (`--check-audio`) or takes true or false.
+    A function whose one parameter is a dataclass gets its fields as flags. `--config FILE` (YAML) sets flags:
+    a flag on the line overrides the file, the file the default. A function of `*files` takes any number of
+    arguments before, between and after its flags. Flags take dashes or underscores alike; a flag of type bool
+    stands alone (`--check-audio`) or takes true or false; a flag of type list takes several words, or one
+    such as [a,b].
+
+    `run` may return an exit code (int); None is 0.
     """
     set_up_logging()
-    given = sys.argv[1:] if argv is None else argv
-    end = given.index("--") if "--" in given else len(given)  # what follows is no flag
-    arguments = [dashes_to_underscores(word) for word in given[:end]]
-    options_class = only_dataclass(run)
-    arguments = spell_out(arguments, set(switches(options_class or run))) + given[end:]
     try:
-        if options_class:
-            code = run(parse(options_class, arguments, sys.modules[run.__module__]))
-        elif words := variadic(run):
-            code = call_variadic(run, words, arguments)
-        else:
-            code = call(run, arguments, options)
+        code = call(run, sys.argv[1:] if argv is None else argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `… | head`: the reader has left, and that is no error
+    except BrokenPipeError:  # the reader of `… | head` has left, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:  # no room, no permission: the user's to cure, and a traceback would not help
+    except OSError as error:  # a full disk, a missing permission: a traceback would not help the user
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     sys.exit(code or 0)
 
 
-def call(run: Callable | dict[str, Callable], arguments: list[str], options: dict[str, Any]) -> Any:
-    """Call `run`, or the sub-command that the first word names. Exits with code 2 on bad flags."""
+def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
+    """Call `run`, or the sub-command that the first word names. Exits with code 2 where `words` do not
+    parse."""
     import jsonargparse
 
-    first = next(iter(run.values())) if isinstance(run, dict) else run
-    options = {"parser_class": partial(parser_of, sys.modules[first.__module__]), **options}
-    return jsonargparse.auto_cli(run, arguments, config_help=argparse.SUPPRESS, fail_untyped=False, **options)
-
-
-def only_dataclass(run: Callable | dict[str, Callable]) -> type | None:
-    """The dataclass that is the one parameter of `run`, if it is such a function."""
     if isinstance(run, dict):
-        return None
-    hints = list(inspect.get_annotations(run, eval_str=True).items())
-    taken = [hint for name, hint in hints if name != "return"]
-    return taken[0] if len(taken) == 1 and dataclasses.is_dataclass(taken[0]) else None
+        functions = list(run.values())
+        words = normalized(words, {k: v for one in functions for k, v in flag_types(one).items()}, first=1)
+        parser_class = lambda **options: make_parser(functions[0], **options)  # noqa: E731
+        options = {"config_help": argparse.SUPPRESS, "fail_untyped": False, "parser_class": parser_class}
+        return jsonargparse.auto_cli(run, words, **options)
+    parser = make_parser(run)
+    parser.add_argument("--config", help="YAML file of options, or the name of one that the package "
+                        "contains, such as ia3; flags override it")  # fmt: skip
+    options_class = only_dataclass(run)
+    kinds = flag_types(options_class or run)
+    former = getattr(options_class, "FORMER_NAMES", {})
+
+    def configuration(name: str) -> list[str]:
+        return configured(parser, name, {flag.removeprefix("--") for flag in kinds}, former)
+
+    if options_class:
+        parser.add_class_arguments(options_class, as_group=False)
+        fields = [field.name for field in dataclasses.fields(options_class)]
+        namespace = parser.parse_args(normalized(words, kinds, configuration))
+        return run(options_class(**{name: getattr(namespace, name) for name in fields}))
+    variadic = variadic_parameter(run)
+    if variadic:
+        import docstring_parser
+
+        described = {p.arg_name: p.description for p in docstring_parser.parse(run.__doc__ or "").params}
+        shown = variadic.removesuffix("s").upper()
+        none = argparse.SUPPRESS
+        parser.add_argument(variadic, nargs="*", metavar=shown, default=none, help=described.get(variadic))
+    names = parser.add_function_arguments(run, as_group=False, as_positional=True, fail_untyped=False)
+    namespace = parser.parse_args(normalized(words, kinds, configuration, separated=bool(variadic)))
+    files = getattr(namespace, variadic, None) or () if variadic else ()
+    return run(*files, **{name: getattr(namespace, name) for name in names})
 
 
-def parse(options_class: type, arguments: list[str], module: ModuleType) -> Any:
-    """An instance of the dataclass from flags and `--config`. Exits with code 2 on bad flags."""
-    parser = parser_of(module, print_config="--print_%s")
-    parser.add_argument("--config", action="config", help="YAML file of options; flags override it")
-    parser.add_class_arguments(options_class, as_group=False)
-    namespace = parser.parse_args(config_first(arguments))
-    names = [field.name for field in dataclasses.fields(options_class)]
-    return options_class(**{name: getattr(namespace, name) for name in names})
+# ---- the words of a command line
 
 
-def config_first(arguments: list[str]) -> list[str]:
-    """`--rate 2 --config FILE` → `--config FILE --rate 2`: for jsonargparse the later one counts."""
-    files: list[str] = []
-    flags: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument == "--config":
-            files += [argument, *[value for value in [next(rest, None)] if value is not None]]
+def normalized(
+    words: list[str],
+    kinds: dict[str, Any],
+    configured: Callable[[str], list[str]] | None = None,
+    *,
+    first: int = 0,
+    separated: bool = False,
+) -> list[str]:
+    """A command line as jsonargparse wants it: `--name=value` flags, then the other words, in their orders.
+
+    - `--check-audio` and `--check_audio` are the same flag.
+    - A flag of type bool gets its value where none follows: `--check_audio=true`.
+    - The words after a flag of type list become one: `--score a b` → `--score=["a", "b"]`.
+    - `--config FILE` is replaced by what `configured` makes of it, in front of all flags, which override it.
+
+    Args:
+        kinds: each flag with its type.
+        first: how many of the other words stay in front of the flags: 1 where that is a sub-command.
+        separated: a `--` goes in front of the other words, so that they may start with a dash.
+    """
+    flags, others, settings = [], [], []
+    rest = [*words]
+    while rest and rest[0] != "--":
+        word = rest.pop(0)
+        if not word.startswith("-") or word == "-":
+            others.append(word)
+            continue
+        name, equals, after_equals = word.partition("=")
+        if name.startswith("--"):
+            name = "--" + name[2:].replace("-", "_")
+        is_configuration = configured is not None and name == "--config"
+        kind = str if is_configuration else kinds.get(name)
+        value = value_of(kind, after_equals if equals else None, rest)
+        if is_configuration and value is not None:
+            settings += configured(value)
         else:
-            (files if argument.startswith("--config=") else flags).append(argument)
-    return files + flags
+            flags.append(name if value is None else f"{name}={value}")
+    separator = ["--"] if separated or rest else []
+    return [*others[:first], *settings, *flags, *separator, *others[first:], *rest[1:]]
 
 
-def parser_of(module: ModuleType, **options: Any) -> "jsonargparse.ArgumentParser":
-    """A parser without flags, for the command that is `module`: its docstring says what the command does."""
-    spec = getattr(module, "__spec__", None)
-    if spec:
-        options.setdefault("prog", f"python -m {spec.name.removesuffix('.__main__')}")
-    options.setdefault("description", (module.__doc__ or "").strip())
+def value_of(kind: Any, value: str | None, rest: list[str]) -> str | None:
+    """A flag's value, taken from the words that follow it where it has none; None where it takes none.
+
+    Args:
+        kind: the flag's type; None where the flag is unknown.
+        value: what stood behind an equals sign.
+        rest: the words that follow; those that are the value are removed.
+    """
+    if get_origin(kind) is list:
+        several = [] if value is None else [value]
+        while value is None and rest and not rest[0].startswith("-"):
+            several.append(rest.pop(0))
+        return several[0] if len(several) == 1 and several[0].startswith("[") else json.dumps(several)
+    if value is None and kind is bool:
+        return rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
+    if value is None and kind is not None and rest:
+        return rest.pop(0)
+    return value
+
+
+def configured(
+    parser: "jsonargparse.ArgumentParser", name: str, known: set[str], former: dict[str, str]
+) -> list[str]:
+    """The options in a YAML file as flags.
+
+    Args:
+        name: a file, or a configuration that the package contains.
+        known: the options of the command.
+        former: names that earlier versions wrote, with those of today.
+    """
+    import yaml
+
+    file = Path(name)
+    if not file.is_file():
+        file = PACKAGED_CONFIGURATIONS / f"{name}.yaml"
+    if not file.is_file():
+        packaged = ", ".join(sorted(one.stem for one in PACKAGED_CONFIGURATIONS.glob("*.yaml")))
+        parser.error(f"--config: there is no file {name} (the package contains {packaged})")
+    try:
+        found = yaml.safe_load(file.read_text("utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        parser.error(f"--config: {file}: {error}")
+    if not isinstance(found, dict):
+        parser.error(f"--config: {file}: holds no options, such as `epochs: 8`")
+    options = {former.get(option, option): value for option, value in found.items()}
+    if unknown := ", ".join(str(option) for option in options if option not in known):
+        parser.error(f"--config: {file}: unknown option {unknown}")
+    return [f"--{o}={value if isinstance(value, str) else json.dumps(value)}" for o, value in options.items()]
+
+
+def flag_types(target: Callable | type) -> dict[str, Any]:
+    """Each flag of a function or of a dataclass, with its type; `X | None` counts as X."""
+    parameters = inspect.signature(target).parameters
+    is_class = inspect.isclass(target)
+    found = {}
+    for name, kind in get_type_hints(target).items():
+        if name not in parameters:
+            continue
+        parameter = parameters[name]
+        if is_class or parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty:
+            wanted = [one for one in get_args(kind) if one is not NoneType]
+            found[f"--{name}"] = wanted[0] if NoneType in get_args(kind) and len(wanted) == 1 else kind
+    return found
+
+
+def only_dataclass(run: Callable) -> type | None:
+    """The dataclass that is the one parameter of `run`, if it is such a function."""
+    kinds = [kind for name, kind in get_type_hints(run).items() if name != "return"]
+    return kinds[0] if len(kinds) == 1 and dataclasses.is_dataclass(kinds[0]) else None
+
+
+def variadic_parameter(run: Callable) -> str | None:
+    """The name of the `*words` parameter of `run`, if it has one."""
+    parameters = inspect.signature(run).parameters.values()
+    return next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
+
+
+# ---- help and messages
+
+
+def make_parser(run: Callable, **options: Any) -> "jsonargparse.ArgumentParser":
+    """A parser without arguments; the docstring of the module of `run` says what the command does."""
+    options.setdefault("prog", program(run))
+    options.setdefault("description", (run.__globals__.get("__doc__") or "").strip())
     return parser_class()(**options)
+
+
+def program(run: Callable) -> str | None:
+    """`ia3-speech decode` or `python -m ia3_speech.decode`, as the user called it; None for a script."""
+    if sys.argv[0].startswith("ia3-speech "):
+        return sys.argv[0]
+    spec = run.__globals__.get("__spec__")
+    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
 
 
 @lru_cache(maxsize=1)
 def parser_class() -> type:
     """jsonargparse's parser, with a help that shows flags as people type them (`--check-audio`)."""
     import jsonargparse
+
+    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
     class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
         """Defaults that say something, no Python types, the docstring's line breaks as they are."""
@@ -127,7 +255,9 @@ def parser_class() -> type:
             super().__init__(prog.replace(" [options] ", " "), **options)
 
         def _get_help_string(self, action: argparse.Action) -> str:
-            silent = action.default in (None, False, [], {}, argparse.SUPPRESS) or not action.option_strings
+            default = action.default
+            silent = default is False or default in (None, "", [], {}, argparse.SUPPRESS)
+            silent = silent or not action.option_strings
             return (action.help or "") + ("" if silent else " (default: %(default)s)")
 
         def _format_action_invocation(self, action: argparse.Action) -> str:
@@ -138,7 +268,10 @@ def parser_class() -> type:
 
     class Parser(jsonargparse.ArgumentParser):
         def __init__(self, *positional: Any, **options: Any):
-            super().__init__(*positional, **{"formatter_class": Help, "print_config": None} | options)
+            super().__init__(
+                *positional,
+                **{"formatter_class": Help, "print_config": None, "allow_abbrev": False} | options,
+            )
 
         def error(self, message: str, *rest: Any) -> NoReturn:
             super().error(in_words(message), *rest)
@@ -156,97 +289,22 @@ TYPE_NAMES = {
 
 
 def in_words(message: str) -> str:
-    """What jsonargparse says of a bad value, without Python's types: `--seed: 'x' is not a whole number`."""
+    """jsonargparse's message on a bad value, without Python's types: `--seed: 'x' is not a whole number`."""
     found = re.search(r'Parser key "([\w.]+)":(.*)(?:Got|Given) value: (.*)', message, re.DOTALL)
     if not found:
-        return message
+        return as_typed(message)
     flag = as_typed(f"--{found[1].rpartition('.')[2]}")
     if choices := re.search(r"Literal\[(.*?)\]", found[2]):
         return f"{flag}: {found[3]!r} is none of {choices[1].replace(chr(39), '')}"
-    kinds = [
-        TYPE_NAMES[name]
-        for name in dict.fromkeys(re.findall(r"<class '(\w+)'>", found[2]))
-        if name in TYPE_NAMES
-    ]
-    return f"{flag}: {found[3]!r} is not {' or '.join(kinds)}" if kinds else message
+    names = dict.fromkeys(re.findall(r"<class '(\w+)'>", found[2]))
+    wanted = [TYPE_NAMES[name] for name in names if name in TYPE_NAMES]
+    return f"{flag}: {found[3]!r} is not {' or '.join(wanted)}" if wanted else message
 
 
 def as_typed(text: str) -> str:
     """`--check_audio {true,false}` → `--check-audio`."""
     text = text.replace(" {true,false}", "")
     return re.sub(r"--[\w.]+", lambda flag: flag[0].replace("_", "-"), text)
-
-
-def variadic(run: Callable | dict[str, Callable]) -> str | None:
-    """The name of the `*words` parameter of `run`, if it has one."""
-    if isinstance(run, dict):
-        return None
-    parameters = inspect.signature(run).parameters.values()
-    return next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
-
-
-def call_variadic(run: Callable, words: str, arguments: list[str]) -> Any:
-    """Call `run(*words, **flags)`. Exits with code 2 on bad flags."""
-    import docstring_parser
-
-    parser = parser_of(sys.modules[run.__module__])
-    said = {entry.arg_name: entry.description for entry in docstring_parser.parse(run.__doc__ or "").params}
-    shown, none = words.removesuffix("s").upper(), argparse.SUPPRESS
-    parser.add_argument(words, nargs="*", metavar=shown, default=none, help=said.get(words))
-    names = parser.add_function_arguments(run, as_group=False)
-    namespace = parser.parse_args(words_last(arguments))
-    return run(*getattr(namespace, words, None) or (), **{name: getattr(namespace, name) for name in names})
-
-
-def words_last(arguments: list[str]) -> list[str]:
-    """`a --flag value b` → `--flag value a b`: argparse takes `*words` in one run only, and no later one.
-
-    Every flag has a value by now (see `spell_out`), behind an equals sign or as the next word; all that
-    follows a `--` is a word, even if it starts with a dash.
-    """
-    flags: list[str] = []
-    words: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument == "--":
-            words += rest
-        elif argument.startswith("-") and argument != "-":
-            flags.append(argument)
-            if "=" not in argument and argument not in ("-h", "--help"):
-                flags += [value for value in [next(rest, None)] if value is not None]
-        else:
-            words.append(argument)
-    return [*flags, "--", *words] if words else flags
-
-
-def dashes_to_underscores(word: str) -> str:
-    """`--max-steps=5` → `--max_steps=5`: Kaldi and GNU habits both work."""
-    if not word.startswith("--"):
-        return word
-    flag, equals, value = word.partition("=")
-    return "--" + flag[2:].replace("-", "_") + equals + value
-
-
-def switches(run: Callable | dict[str, Callable], prefix: str = "--") -> Iterator[str]:
-    """The flags of type bool of a function, a dataclass, or all sub-commands."""
-    if isinstance(run, dict):
-        for function in run.values():
-            yield from switches(function, prefix)
-        return
-    parameters = inspect.signature(run).parameters
-    for name, hint in get_type_hints(run.__init__ if inspect.isclass(run) else run).items():
-        if hint is bool and name in parameters:
-            yield prefix + name
-        elif dataclasses.is_dataclass(hint) and name in parameters:
-            yield from switches(hint, f"{prefix}{name}.")
-
-
-def spell_out(words: list[str], flags: set[str]) -> list[str]:
-    """`--check_audio` → `--check_audio=true` where no true or false follows: jsonargparse wants a value."""
-    return [
-        f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
-        for word, after in pairwise([*words, ""])
-    ]
 
 
 def set_up_logging() -> None:

@@ -39,7 +39,7 @@ test_sets="test"
 terms=""
 base=mini
 system=""
-train_config=$IA3_SPEECH_ROOT/recipes/conf/ia3.yaml
+train_config=$IA3_SPEECH_ROOT/ia3_speech/conf/ia3.yaml
 train_opts=""
 decode_opts=""
 score_opts=""
@@ -72,7 +72,7 @@ help_message="Usage: bash run.sh [options]        (in any egs/ folder; the stage
   --terms CMD           called as CMD DATA/test TERMS --train DATA/train; writes the term list [none]
   --name NAME           the name that the adapter is registered under [$name]
   --base BASE           mini, a folder, a hub id [$base]
-  --train-config FILE   YAML of python -m ia3_speech.train [recipes/conf/ia3.yaml]
+  --train-config FILE   YAML of python -m ia3_speech.train [ia3_speech/conf/ia3.yaml]
   --system NAME         the name of what is trained, in tables and below exp/ [the config's file name]
   --train-opts OPTS     further options of train, such as '--learning-rate 5e-3'; give the --system a name too
   --small-opts OPTS     options of train that --size small adds [$small_opts]
@@ -177,7 +177,7 @@ learn+=($pipes $train_opts)
 tests=(); for set in $all_sets; do tests+=("$data/$set"); done
 if begin 3 "coverage" "$exp/.done/coverage" "$data/train" "$data/dev" "${tests[@]}" "base=$base" "$train_config" \
   "$train_opts"; then
-  coverage.py "${learn[@]}" --train "$data/train" --tests "$(printf '%s\n' "${tests[@]}")" --out "$exp"
+  python -m ia3_speech.train --check "${learn[@]}" --train "$data/train" --tests "$(printf '%s\n' "${tests[@]}")" --out "$exp"
   finish
 fi
 for set in $test_sets; do

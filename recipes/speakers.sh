@@ -151,8 +151,8 @@ most=$(wc -l <"$data/test/spk2utt" 2>/dev/null || echo 1)
 
 # ---- 3: characters that the base can't write; texts too long for their audio
 if begin 3 "coverage" "$exp/.done/coverage" "$data/test" "base=$base" "$text_opts"; then
-  # shellcheck disable=SC2086  # one set stands for both that coverage.py wants
-  coverage.py --base "$base" --train "$data/test" --dev "$data/test" --out "$exp" $pipes $text_opts | uniq
+  # shellcheck disable=SC2086  # one set stands for both that the check wants
+  python -m ia3_speech.train --check --base "$base" --train "$data/test" --dev "$data/test" --out "$exp" $pipes $text_opts
   finish
 fi
 
@@ -252,7 +252,7 @@ for n in "${sizes[@]}"; do
       out=$(adapted "$start" "$n" "$seed") made=$(adapt_key "$start" "$n")
       score_one 6 test "$out" "$made" --baseline
       [[ -n $general ]] || continue
-      decode_one 6 general "$out" "$made" in_turn.py "$data/general" "$out"
+      decode_one 6 general "$out" "$made" python -m ia3_speech.decode --adapter-per-speaker "$out" --in-turn "$data/general"
       score_one 6 general "$out" "$made" --baseline
     done
   done

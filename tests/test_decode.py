@@ -15,8 +15,9 @@ from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio
-from ia3_speech.decode import Decoding, decode, main, pools, write
-from ia3_speech.decoding.recognizer import load_recognizer
+from ia3_speech.decode import main
+from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
+from ia3_speech.decoding.recognizer import load_recognizer, pools
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -81,7 +82,7 @@ def test_every_file_to_the_byte(tmp_path):
     bad = [BadAudio("s1-b", "sox a.wav\t-t wav - |", "failed:\nno such file"),
            BadAudio("s2-c", "c.wav", "clipped", left_out=False)]  # fmt: skip
     result = Decoding({"s1-a": "hello world", "s1-b": "", "s2-c": "é"}, bad)
-    write(result, utterances, tmp_path / "out", {"schema": 1, "adapter": None})
+    write_decode_directory(result, utterances, tmp_path / "out", {"schema": 1, "adapter": None})
     found = {file.name: file.read_bytes().decode() for file in (tmp_path / "out").iterdir()}
     assert found == {
         "text": "s1-a hello world\ns1-b\ns2-c é\n",
@@ -93,9 +94,9 @@ def test_every_file_to_the_byte(tmp_path):
 
 def test_decode_json_stands_only_beside_whole_results(tmp_path):
     utterances = [Utterance("s-a", "s", "", "")]
-    write(Decoding({"s-a": "x"}), utterances, tmp_path, {"schema": 1})
+    write_decode_directory(Decoding({"s-a": "x"}), utterances, tmp_path, {"schema": 1})
     (tmp_path / "score.json").write_text("{}")
-    write(Decoding({"s-a": "z"}), utterances, tmp_path, {"schema": 1})
+    write_decode_directory(Decoding({"s-a": "z"}), utterances, tmp_path, {"schema": 1})
     assert not (tmp_path / "score.json").exists()  # it was of other texts
     (tmp_path / "hyp.trn").unlink()
     (tmp_path / "hyp.trn").mkdir()
@@ -104,7 +105,7 @@ def test_decode_json_stands_only_beside_whole_results(tmp_path):
     (tmp_path / "bad_audio").symlink_to(tmp_path / "none/none/none")
     (tmp_path / "none").write_text("a file where a folder should be")
     with pytest.raises(OSError):
-        write(Decoding({"s-a": "y"}), utterances, tmp_path, {"schema": 1})
+        write_decode_directory(Decoding({"s-a": "y"}), utterances, tmp_path, {"schema": 1})
     assert not (tmp_path / "decode.json").exists()
 
 
@@ -184,7 +185,7 @@ def test_on_error_fail_decodes_nothing(run, data, tiny_folder, tmp_path):
     assert code == 1 and err.startswith("error: 1 utterance has unusable or damaged audio:\n  s1-b: ")
     assert not (tmp_path / "out").exists()
     with pytest.raises(AudioError):
-        decode(
+        decode_utterances(
             load_recognizer(tiny_folder), read_data_directory(folder, text=False).utterances, on_error="fail"
         )
 
@@ -208,7 +209,7 @@ def test_a_segment_says_what_its_stretch_says_alone(data, tiny_folder):
     wave = noise(3)
     folder = data({"r": wave}, "s-1 r 0.0 1.0\ns-2 r 1.0 2.5\n")
     recognizer = load_recognizer(tiny_folder)
-    found = decode(recognizer, read_data_directory(folder, text=False).utterances).texts
+    found = decode_utterances(recognizer, read_data_directory(folder, text=False).utterances).texts
     parts = [wave[:SAMPLE_RATE], wave[SAMPLE_RATE : SAMPLE_RATE * 5 // 2]]
     assert list(found.values()) == recognizer.texts(parts) and all(found.values())
 

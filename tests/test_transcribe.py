@@ -19,7 +19,8 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.transcribe import Transcript, main, transcribe
+from ia3_speech.decoding.transcription import Transcript, transcribe
+from ia3_speech.transcribe import main
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -295,9 +296,9 @@ def at_a_terminal(*words: str) -> str:
 def test_at_a_terminal_it_says_how_to_use_it(speaker42):
     lines = at_a_terminal().splitlines()
     assert lines[:2] == [
-        "Usage:", "    python -m ia3_speech.transcribe audio.wav                           its text",
+        "Usage:", "    ia3-speech transcribe audio.wav                           its text",
     ]  # fmt: skip
-    assert lines[-2:] == ["Adapters: speaker42", "All options: python -m ia3_speech.transcribe --help"]
+    assert lines[-2:] == ["Adapters: speaker42", "All options: ia3-speech transcribe --help"]
     store.remove("speaker42")
     assert f"No adapter is registered in {store.home()}." in at_a_terminal()
 
@@ -390,7 +391,7 @@ def test_a_recogniser_serves_many_calls(tiny_folder, speaker42):
     recognizer = load_recognizer(adapter="speaker42")
     found = transcribe(noise(1), recognizer=recognizer)
     assert found == transcribe(noise(1), adapter="speaker42")
-    with pytest.raises(ValueError, match="give a recogniser, or what to load"):
+    with pytest.raises(ValueError, match="give a recognizer, or what to load"):
         transcribe(noise(1), recognizer=recognizer, base=tiny_folder)
 
 

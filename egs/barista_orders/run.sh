@@ -21,9 +21,9 @@ base=${base:-mini}
 corpus="--corpus-name barista_orders --terms local/terms.py"
 prepare="local/prepare.py --base $base"
 
-# Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
+# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
 # are drawn over utterances. At the end: how often narrowing alone finds the sentence of transcripts.tsv.
-method="--name barista --train-config ../../recipes/conf/ia3.yaml --last local/agreement.sh"
+method="--name barista --train-config ../../ia3_speech/conf/ia3.yaml --last local/agreement.sh"
 
 # shellcheck disable=SC2086
 adapt.sh $corpus --prepare "$prepare" --base "$base" $method --score-opts "--cluster utterance" -- "$@"

@@ -25,9 +25,9 @@ else
   prepare="python -m ia3_speech.data.corpora.kaldi" speaker=""
 fi
 
-# Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
+# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
 # and once with the adapter, which is then registered as `medical`.
-method="--name medical --train-config ../../recipes/conf/ia3.yaml"
+method="--name medical --train-config ../../ia3_speech/conf/ia3.yaml"
 
 # shellcheck disable=SC2086
 adapt.sh --corpus "$corpus" --prepare "$prepare" --terms local/terms.py $method $speaker -- "$@"

@@ -284,21 +284,6 @@ def words(value: Any) -> str:
     return str(value)
 
 
-def one_by_one(arguments: list[str], flag: str) -> list[str]:
-    """`--score A B` → `--score+=A --score+=B`: jsonargparse takes one value of a list at a time."""
-    given: list[str] = []
-    taking = False
-    for word in arguments:
-        name, equals, value = word.partition("=")
-        if word.startswith("-"):
-            taking = name == flag
-        if not taking:
-            given.append(word)
-        elif equals or not word.startswith("-"):
-            given.append(f"{flag}+={value if word.startswith('-') else word}")
-    return given
-
-
 def main(argv: list[str] | None = None) -> None:
     commands = {
         "list": list_,
@@ -312,7 +297,7 @@ def main(argv: list[str] | None = None) -> None:
         "combine": combine,
         "export": export,
     }
-    command(commands, one_by_one(sys.argv[1:] if argv is None else argv, "--score"))
+    command(commands, argv)
 
 
 if __name__ == "__main__":

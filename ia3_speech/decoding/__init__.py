@@ -1,1 +1,1 @@
-"""Logits to text."""
+"""Decoding: logits to text, long recordings, a recogniser, decode directories, transcripts."""

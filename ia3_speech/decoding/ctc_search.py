@@ -1,9 +1,9 @@
 """Search: a base's logits → text.
 
-In: logits `(frames, vocabulary)` of one utterance. Out: its words. Greedy (best path) search takes the best
+In: logits (frames, vocabulary) of one utterance. Out: its words. Greedy (best path) search takes the best
 symbol of every frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal
-Classification", section 3.2. It sums over no alignments and knows no words; it is fast, needs nothing but
-the base, and is what published adaptation results compare first.
+Classification", section 3.2. It does not sum over alignments and uses no lexicon or language model; it is
+fast, needs nothing but the base, and is what published adaptation results compare first.
 """
 
 from typing import TYPE_CHECKING
@@ -17,26 +17,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+NAN = (
+    "the model's output holds NaN: the base or adapter is broken, or float16 is too narrow for it "
+    "(try --dtype float32)"
+)
+
+
 class SearchError(UserError):
-    """Logits that no text can be read from."""
+    """Logits from which no text can be read."""
 
 
 def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
-    """The text along the best path through `logits`, `(frames, vocabulary)`, any float type; no frames: "".
+    """The text along the best path through `logits`, (frames, vocabulary), any float type; no frames: "".
 
-    Logits may be wider than the vocabulary (a head padded for speed): what it doesn't name says nothing.
+    Logits may be wider than the vocabulary (a head padded for speed): symbols without a name are dropped.
 
     Raises:
         ValueError: `logits` is not a matrix.
-        SearchError: it holds a NaN; argmax would take it for the best symbol and write nonsense.
+        SearchError: it holds a NaN, which argmax would take for the best symbol.
     """
     if logits.ndim != 2:
         raise ValueError(f"logits are (frames, vocabulary), not of shape {tuple(logits.shape)}")
     if (logits != logits).any():
-        raise SearchError(
-            "the model's output holds NaN: the base or adapter is broken, or float16 is too narrow for it "
-            "(try --dtype float32)"
-        )
+        raise SearchError(NAN)
     if not len(logits):
         return ""
     best = logits.argmax(-1).tolist()
@@ -44,9 +47,9 @@ def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
 
 
 def collapse(path: list[int], blank: int) -> list[int]:
-    """One symbol a frame → the symbols that were said: repeats merged first, then blanks dropped.
+    """One symbol a frame → the symbols of the text: repeats merged first, then blanks dropped.
 
-    The order matters: a blank between two equal symbols keeps both ("ll" in "hello").
+    The order matters: a blank between two equal symbols separates them ("ll" in "hello").
     """
     previous = [blank, *path]
     return [symbol for symbol, last in zip(path, previous, strict=False) if symbol not in (last, blank)]

@@ -8,9 +8,7 @@ metrics.jsonl beside DECODE_DIR; results.json, curve.json and trade_off.json in 
 page.
 """
 
-import json
 import logging
-import sys
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
@@ -84,19 +82,5 @@ def main(
     print(f"{out}: {shown}, {size / 1000:,.0f} kB")
 
 
-def several(words: list[str], flag: str = "--results") -> list[str]:
-    """`--results a b --out c` → `--results=["a", "b"] --out c`: words up to the next flag are its list."""
-    before, after, taken = [], list(words), []
-    while after and after[0].partition("=")[0] != flag:
-        before.append(after.pop(0))
-    if not after:
-        return before
-    name, equals, value = after.pop(0).partition("=")
-    taken += [value] if equals else []
-    while after and not after[0].startswith("--"):
-        taken.append(after.pop(0))
-    return [*before, f"{name}={json.dumps(taken)}", *after]
-
-
 if __name__ == "__main__":
-    command(main, several(sys.argv[1:]))
+    command(main)

@@ -1,1 +1,1 @@
-"""Training in rooms: options, examples (what flows in), loop, state (what lets a killed run go on)."""
+"""Training of IA³ vectors: options, data, loss, loop, checkpoint; one adapter, or one for each speaker."""

@@ -1,4 +1,4 @@
-"""What lets a killed training run go on: checkpoint, metrics log, and whether it is the same run."""
+"""What an interrupted training run resumes from: its checkpoint and its metrics log."""
 
 import io
 import json
@@ -11,66 +11,97 @@ import torch
 
 from ia3_speech import atomic
 from ia3_speech.cli import UserError
+from ia3_speech.training.config import TrainingOptions
+
+FORMER_FIELDS = {
+    "kept_tensors": "selected_tensors",
+    "silent": "without_gradient",
+    "best": "best_errors",
+    "waited": "epochs_without_improvement",
+}
 
 
 class ResumeError(UserError):
-    """A checkpoint that can't be gone on from."""
+    """A checkpoint that a run cannot resume from."""
 
 
 @dataclass
 class Checkpoint:
-    """All of a run's state between two batches. Random numbers hang on seed and step alone."""
+    """All of a run's state between two batches; random numbers depend on the seed and the step alone.
 
-    options: dict[str, Any]  # and what else makes it the same run: processes, the base, the start
+    Attributes:
+        options: the options that decide the result, and what else makes it the same run: the number of
+            processes, and digests of the base and of the vectors that training starts from.
+        data: digest of the training and dev sets.
+        order: epoch and position within it.
+        optimizer: AdamW's state.
+        tensors: the trained parameters by name.
+        selected_tensors: the same, in the selected epoch.
+        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 before the first evaluation.
+        selected_wer: its dev WER, a fraction.
+        best_errors: errors of each dev utterance in the epoch with the fewest.
+        epochs_without_improvement: epochs since that one.
+        without_gradient: names of vectors that have had no gradient yet.
+        metrics_bytes: length of metrics.jsonl.
+        step: batches trained on.
+        losses: of the batches of the current epoch.
+        seconds: of wall-clock time spent training.
+    """
+
+    options: dict[str, Any]
     data: str
-    order: dict[str, Any]  # epoch and batch position
+    order: dict[str, Any]
     optimizer: dict[str, Any]
     tensors: dict[str, torch.Tensor]
-    kept_tensors: dict[str, torch.Tensor]
-    silent: list[str]
+    selected_tensors: dict[str, torch.Tensor]
+    selected_epoch: int
+    selected_wer: float
+    best_errors: list[int]
+    epochs_without_improvement: int
+    without_gradient: list[str]
     metrics_bytes: int
     step: int
-    best: list[int]  # errors of each dev utterance, in the epoch with fewest
-    kept: tuple[int, float]  # epoch and dev WER of kept_tensors
-    waited: int  # epochs without a better dev WER
-    losses: list[float]  # of the batches of this epoch
+    losses: list[float]
     seconds: float
 
     def save(self, file: Path) -> None:
         """In one step: the older checkpoint stands until the new one is complete."""
         buffer = io.BytesIO()  # torch's own file writer hides the system's error when the disk is full
-        torch.save({f.name: getattr(self, f.name) for f in fields(self)}, buffer)
+        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, buffer)
         with atomic.replacing(file) as new:
             new.write_bytes(buffer.getbuffer())
 
     @classmethod
     def load(cls, file: Path) -> "Checkpoint":
-        """Raises ResumeError where the file is damaged or of another version."""
+        """Read a checkpoint, also one of an earlier version. Raises ResumeError where it is damaged."""
         try:
             state = torch.load(file, map_location="cpu", weights_only=True)
-            return cls(**state)
+            if "kept" in state:
+                state["selected_epoch"], state["selected_wer"] = state.pop("kept")
+                former = TrainingOptions.FORMER_NAMES
+                state["options"] = {former.get(name, name): value for name, value in state["options"].items()}
+            return cls(**{FORMER_FIELDS.get(name, name): value for name, value in state.items()})
         except (RuntimeError, TypeError, EOFError, OSError, ValueError, KeyError) as error:
             raise ResumeError(
-                f"{file} can't be gone on from: {error} (delete it to start the run again)"
+                f"cannot resume from {file}: {error} (delete it to start the run again)"
             ) from error
 
 
-def same_run(out: Path, state: Checkpoint, options: dict[str, Any], data: str) -> None:
+def check_same_run(out: Path, checkpoint: Checkpoint, options: dict[str, Any], data: str) -> None:
     """Raises ResumeError where the checkpoint in `out` belongs to other options or other data."""
-    differing = sorted(
-        name for name in {*options, *state.options} if options.get(name) != state.options.get(name)
-    )
+    before = checkpoint.options
+    differing = sorted(name for name in {*options, *before} if options.get(name) != before.get(name))
     if differing:
-        was = ", ".join(
-            f"{name} was {state.options.get(name)!r}, is {options.get(name)!r}" for name in differing
+        listed = ", ".join(f"{name} was {before.get(name)!r}, is {options.get(name)!r}" for name in differing)
+        raise ResumeError(
+            f"{out} holds a run with other options: {listed} (choose another --out, or delete it)"
         )
-        raise ResumeError(f"{out} holds a run with other options: {was} (choose another --out, or delete it)")
-    if data != state.data:
+    if data != checkpoint.data:
         raise ResumeError(f"{out} holds a run on other data (choose another --out, or delete it)")
 
 
 class MetricsLog:
-    """`metrics.jsonl`: one JSON object a line; cut back to the checkpoint when a run goes on."""
+    """`metrics.jsonl`: a JSON object for each epoch; a resumed run cuts it back to its checkpoint."""
 
     def __init__(self, file: Path):
         self.file = file
@@ -80,13 +111,13 @@ class MetricsLog:
         with self.file.open("a", encoding="utf-8") as log:
             log.write(json.dumps(row) + "\n")
             log.flush()
-            os.fsync(log.fileno())  # before the checkpoint that counts on it
+            os.fsync(log.fileno())  # before the checkpoint that holds its length
 
     def size(self) -> int:
         return self.file.stat().st_size if self.file.exists() else 0
 
-    def cut(self, size: int) -> None:
-        """Forget what was written after the checkpoint. Raises ResumeError where lines are missing."""
+    def truncate(self, size: int) -> None:
+        """Remove what was written after the checkpoint. Raises ResumeError where lines are missing."""
         if self.size() < size:
             raise ResumeError(
                 f"{self.file} is shorter than its checkpoint says: it was edited (delete the run)"

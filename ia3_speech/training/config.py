@@ -1,10 +1,15 @@
-"""The options of a training run: one dataclass, which is the YAML file and the flags too."""
+"""The options of training, of one adapter and of an adapter for each speaker: the YAML files and the flags.
+
+In: YAML, flags, or keyword arguments. Out: `TrainingOptions` for `ia3-speech train`, `SpeakerOptions` for
+`ia3-speech speakers`. The text below a field is its help.
+"""
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from ia3_speech.cli import UserError
 
@@ -13,109 +18,205 @@ class TrainingError(UserError):
     """Training can't start or go on. What was saved before stands."""
 
 
-@dataclass
-class Options:
-    """Options of a training run.
+@dataclass(kw_only=True)
+class SharedOptions:
+    """What training one adapter and training an adapter for each speaker have in common."""
 
-    Args:
-        train: data directory to learn from
-        dev: data directory that decides when to stop and which epoch to keep
-        out: experiment folder; a killed run in it goes on
-        base: mini, a folder, or a hub id
-        init_adapter: start from this adapter (name, folder or sum), with its placements, not from the base
-        placements: a list such as [key,value], of key, value, ffn, ffn_output, attention_output, conv
-        layers: all, or 0-based inclusive ranges: 0-11, or 0,4-7
-        train_head: train the CTC head too
-        learning_rate: peak rate of AdamW; IA³ wants 1e-3 to 5e-2, a LoRA rate does not move it
-        head_learning_rate: rate of the head, with train_head
-        epochs: at most so many
-        epoch_minutes: an epoch goes over a smaller train so often that it hears at least so many minutes
-        patience: stop after so many epochs in a row without a better dev WER
-        warmup: share of all steps in which the rate rises; afterwards it falls linearly to zero
-        decay_to_one: decay of l − 1 (never of l) by rate × decay_to_one a step
-        clip: largest gradient norm
-        batch_seconds: padded seconds of audio in a batch
-        speeds: speed perturbation; each epoch draws one for each utterance
-        spec_augment: masks as the base's configuration has them, or off
-        seed: governs order, speeds, masks and dropout
-        normalize: text normalisation of targets and of dev scoring
-        drop_chars: leave out characters that the base can't write, instead of stopping
-        on_error: fail stops at bad audio or text that is too long; skip leaves it out and names it
-        allow_pipes: run shell commands in wav.scp
-        cache_gb: memory for what the frozen part computes; 0 is off
-        checkpoint_steps: steps between checkpoints; an epoch's end is always one
-        precision: bf16 mixed precision, or no
-        dtype: of the frozen base: float32, or int8 on a CPU, a quarter of the encoder's memory
-        device: a torch device; default CUDA where there is one
-        labels: what the adapter is for, such as {"speaker": "042", "domain": "medical"}
-    """
+    # Names that earlier versions wrote into configurations and checkpoints.
+    FORMER_NAMES: ClassVar[dict[str, str]] = {
+        "pull": "decay_to_one",
+        "passes": "epochs",
+        "together": "adapters_per_batch",
+    }
+
+    base: str = "mini"
+    """mini, a folder, or a hub id"""
+
+    init_adapter: str | None = None
+    """start from this adapter (name, folder or sum), with its placements, not from the base"""
+
+    placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
+    """a list such as [key,value], of key, value, ffn, ffn_output, attention_output, and (of one adapter)
+    conv"""
+
+    layers: str = "all"
+    """all, or 0-based inclusive ranges: 0-11, or 0,4-7"""
+
+    epochs: int = 8
+    """passes over the training data, at most"""
+
+    learning_rate: float = 1e-2
+    """peak rate of AdamW; IA³ needs 1e-3 to 5e-2, rates that are usual for LoRA change nothing"""
+
+    warmup: float = 0.06
+    """share of all steps in which the rate rises; afterwards it falls linearly to zero"""
+
+    clip: float = 1.0
+    """largest norm of an adapter's gradient"""
+
+    speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
+    """speed perturbation; each epoch draws one of them for each utterance"""
+
+    spec_augment: Literal["base", "off"] = "base"
+    """masks as in the base's configuration, or off"""
+
+    seed: int = 0
+    """seed of order, speeds, masks and dropout"""
+
+    normalize: Literal["ctc", "english", "none"] = "ctc"
+    """text normalisation of the targets, and of references and hypotheses on dev"""
+
+    drop_chars: bool = False
+    """leave out characters that the base can't write, instead of stopping"""
+
+    on_error: Literal["fail", "skip"] = "fail"
+    """fail stops at bad audio or text that is too long; skip leaves it out of training and names it"""
+
+    allow_pipes: bool = False
+    """run shell commands in wav.scp"""
+
+    cache_gb: float = 4.0
+    """memory for the features that the frozen part of the base computes; 0 is off"""
+
+    precision: Literal["no", "bf16"] = "no"
+    """bf16 mixed precision, or no"""
+
+    device: str | None = None
+    """a torch device (default: CUDA where there is one)"""
+
+
+@dataclass(kw_only=True)
+class TrainingOptions(SharedOptions):
+    """Options of `ia3-speech train`."""
+
+    # May differ between a run and its resumption, since they do not change the adapter.
+    WITHOUT_EFFECT: ClassVar[set[str]] = {"out", "cache_gb", "checkpoint_steps", "device", "labels"}
 
     train: Path
+    """data directory to train on"""
+
     dev: Path
+    """data directory whose WER decides when to stop and which epoch is selected"""
+
     out: Path
-    base: str = "mini"
-    init_adapter: str | None = None
-    placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
-    layers: str = "all"
+    """experiment folder; an interrupted run in it is resumed"""
+
     train_head: bool = False
-    learning_rate: float = 1e-2
+    """train the CTC head too"""
+
     head_learning_rate: float = 1e-4
-    epochs: int = 8
+    """peak rate of the head, with train_head"""
+
     epoch_minutes: float = 0.0
+    """repeat a smaller training set within an epoch until it is at least so many minutes long"""
+
     patience: int = 3
-    warmup: float = 0.06
+    """stop after so many epochs in a row without a better dev WER"""
+
     decay_to_one: float = 0.0
-    clip: float = 1.0
+    """decay of l − 1 (never of l) by rate × decay_to_one a step"""
+
     batch_seconds: float = 40.0
-    speeds: list[float] = field(default_factory=lambda: [0.9, 1.0, 1.1])
-    spec_augment: Literal["base", "off"] = "base"
-    seed: int = 0
-    normalize: Literal["ctc", "english", "none"] = "ctc"
-    drop_chars: bool = False
-    on_error: Literal["fail", "skip"] = "fail"
-    allow_pipes: bool = False
-    cache_gb: float = 4.0
+    """padded seconds of audio in a batch"""
+
     checkpoint_steps: int = 100
-    precision: Literal["no", "bf16"] = "no"
+    """steps between checkpoints; there is always one at the end of an epoch"""
+
     dtype: Literal["float32", "int8"] = "float32"
-    device: str | None = None
+    """type of the frozen base: float32, or int8 on a CPU, which takes a quarter of the encoder's memory"""
+
     labels: dict[str, str] = field(default_factory=dict)
+    """what the adapter is for, such as {"speaker": "042", "domain": "medical"}"""
 
 
-def check(options: Options) -> None:
-    """Raises TrainingError for numbers that can't be meant."""
+@dataclass(kw_only=True)
+class SpeakerOptions(SharedOptions):
+    """Options of `ia3-speech speakers`."""
+
+    # May differ between a run and its resumption; a changed data directory is noticed speaker by speaker.
+    WITHOUT_EFFECT: ClassVar[set[str]] = {
+        "data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device",
+    }  # fmt: skip
+
+    data: Path
+    """data directory; an adapter is trained for each of its speakers"""
+
+    out: Path
+    """folder of the adapters"""
+
+    decode_dir: Path | None = None
+    """where the hypotheses of all folds go (default: decode, below out)"""
+
+    part: str | None = None
+    """3/8 takes the third of eight shares of the speakers, and gathers nothing"""
+
+    folds: int = 0
+    """parts into which a speaker's utterances are divided; 0: train on all, decode nothing"""
+
+    k: int | None = None
+    """train on at most so many utterances of a speaker (default: all that are not in the fold)"""
+
+    batch_utterances: int = 4
+    """utterances of one speaker in a step"""
+
+    adapters_per_batch: int = 8
+    """speakers that are trained side by side, each with an adapter of their own"""
+
+    learning_rate: float = 5e-3
+    """peak rate of AdamW"""
+
+    warmup: float = 0.1
+    speeds: list[float] = field(default_factory=lambda: [1.0])
+    spec_augment: Literal["base", "off"] = "off"
+
+
+def check_options(options: SharedOptions) -> None:
+    """Raises TrainingError for values outside their range, all of which it names."""
+    at_least_1, positive, not_negative = "at least 1", "above 0", "0 or more, and finite"
+    speeds_in_range = all(0.5 <= speed <= 2 for speed in options.speeds)
+    required = {
+        "epochs": (options.epochs >= 1, at_least_1),
+        "learning_rate": (options.learning_rate > 0, positive),
+        "warmup": (0 <= options.warmup < 1, "0 or more, and below 1"),
+        "clip": (options.clip > 0, positive),
+        "speeds": (bool(options.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
+    }
+    if isinstance(options, TrainingOptions):
+        required |= {
+            "patience": (options.patience >= 1, at_least_1),
+            "batch_seconds": (options.batch_seconds > 0, positive),
+            "epoch_minutes": (0 <= options.epoch_minutes < math.inf, not_negative),
+            "decay_to_one": (0 <= options.decay_to_one < math.inf, not_negative),
+            "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
+        }
+    if isinstance(options, SpeakerOptions):
+        required |= {
+            "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
+            "k": (options.k is None or options.k >= 2, "at least 2"),
+            "batch_utterances": (options.batch_utterances >= 1, at_least_1),
+            "adapters_per_batch": (options.adapters_per_batch >= 1, at_least_1),
+        }
     wrong = [
-        name
-        for name, bad in {
-            "epochs": options.epochs < 1,
-            "patience": options.patience < 1,
-            "learning_rate": not options.learning_rate > 0,
-            "batch_seconds": not options.batch_seconds > 0,
-            "epoch_minutes": not 0 <= options.epoch_minutes < float("inf"),
-            "decay_to_one": not 0 <= options.decay_to_one < float("inf"),
-            "warmup": not 0 <= options.warmup < 1,
-            "clip": not options.clip > 0,
-            "speeds": not options.speeds or any(not 0.5 <= s <= 2 for s in options.speeds),
-            "checkpoint_steps": options.checkpoint_steps < 1,
-        }.items()
-        if bad
+        f"{name} is {getattr(options, name)}, and has to be {wanted}"
+        for name, (right, wanted) in required.items()
+        if not right
     ]
     if wrong:
-        values = ", ".join(f"{name} is {getattr(options, name)}" for name in wrong)
-        raise TrainingError(f"{values}: see --help for what they may be")
+        raise TrainingError("; ".join(wrong))
 
 
-FREE_OPTIONS = {"out", "cache_gb", "checkpoint_steps", "device", "labels"}  # may differ when a run goes on
+def plain(options: SharedOptions) -> dict[str, Any]:
+    """The options as JSON and YAML have them."""
+    return json.loads(json.dumps(dataclasses.asdict(options), default=str))
 
 
-def comparable(options: Options) -> dict[str, Any]:
-    """The options that decide the result, as plain types."""
-    record = json.loads(json.dumps(dataclasses.asdict(options), default=str))
-    return {name: value for name, value in record.items() if name not in FREE_OPTIONS}
+def comparable(options: SharedOptions) -> dict[str, Any]:
+    """The options that decide the result."""
+    return {name: value for name, value in plain(options).items() if name not in options.WITHOUT_EFFECT}
 
 
-def to_yaml(options: Options) -> str:
+def to_yaml(options: SharedOptions) -> str:
+    """The contents of config.yaml, which `--config` reads."""
     import yaml
 
-    record = json.loads(json.dumps(dataclasses.asdict(options), default=str))
-    return yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(plain(options), sort_keys=False, allow_unicode=True)

@@ -1,4 +1,7 @@
-"""What flows into training: a data directory, read, listened to, checked, turned into token ids."""
+"""Training data: a data directory, read, checked, with all of its audio decoded and its texts as token ids.
+
+In: a Kaldi data directory and a base. Out: an `Example` for each utterance that CTC can be trained on.
+"""
 
 import hashlib
 import json
@@ -7,23 +10,30 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ia3_speech.data import text
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterances
 from ia3_speech.decoding.segmentation import maximum_input_seconds
 from ia3_speech.model.base import Base
-from ia3_speech.training.config import Options, TrainingError
+from ia3_speech.training.config import SharedOptions, TrainingError
 
 logger = logging.getLogger(__name__)
+
+SHOWN = 20  # utterances, or characters, that a message lists
 
 
 @dataclass
 class Example:
-    """One utterance ready to be learnt from: token ids, and the speeds at which CTC can emit them.
+    """One utterance as training needs it.
 
-    One that can only be tested on has no speeds.
+    Attributes:
+        utterance: its id, speaker, text and audio file.
+        ids: the token ids of its text.
+        seconds: length of its audio.
+        speeds: the speeds at which its audio has frames enough for its text; none where it can only be
+            tested on.
     """
 
     utterance: Utterance
@@ -35,19 +45,22 @@ class Example:
 def read_examples(
     path: Path,
     base: Base,
-    options: Options,
+    options: SharedOptions,
     speeds: list[float],
     wanted: Callable[[Utterance], bool] = lambda _: True,
-    untaught: list[Example] | None = None,
+    *,
+    with_untrainable: bool = False,
 ) -> list[Example]:
-    """Read, listen to and check a data directory; everything that can go wrong with it goes wrong here.
+    """Read, decode and check a data directory, so that any fault in it is found before training starts.
 
     Args:
-        wanted: which of its utterances; the others are not looked at.
-        untaught: takes, with `on_error: skip`, what can be heard and not be learnt from.
+        path: the data directory.
+        wanted: which of its utterances; the others are not read.
+        with_untrainable: return also the utterances, without speeds, whose audio is usable and whose text is
+            too long or empty (with `on_error: skip`).
 
     Raises:
-        TrainingError: it is empty, holds characters that the base can't write, or text too long for its
+        TrainingError: it is empty, or holds characters that the base can't write, or text too long for its
             audio (the last two unless `drop_chars`, `on_error: skip`).
         AudioError: bad audio, with `on_error: fail`.
     """
@@ -55,10 +68,13 @@ def read_examples(
     data = replace(data, utterances=[utterance for utterance in data if wanted(utterance)])
     if not len(data):
         raise TrainingError(f"{path}: no utterances")
-    check_coverage(data, base, options)
+    if not options.drop_chars and (characters := unwritable_characters(data, base, options)):
+        raise TrainingError(
+            f"{data.path}/text: the base can't write {characters} (write them out in words, or leave them "
+            f"out of the targets with --drop-chars)"
+        )
     bad: list[BadAudio] = []
-    examples, too_long = [], []
-    untaught = [] if untaught is None else untaught
+    trainable, untrainable, too_long = [], [], []
     for utterance, wave in load_utterances(
         data,
         minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
@@ -66,78 +82,71 @@ def read_examples(
         bad=bad,
         allow_pipes=options.allow_pipes,
     ):
-        ids, seconds = encode(utterance, base, options), len(wave) / SAMPLE_RATE
-        needed = text.required_frames(ids)
-        fitting = [s for s in speeds if base.frames(int(len(wave) / s)) >= needed]
+        ids = target_ids(utterance, base, options)
+        needed = required_frames(ids)
+        fitting = [speed for speed in speeds if base.frames(int(len(wave) / speed)) >= needed]
+        example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting if ids else [])
+        (trainable if example.speeds else untrainable).append(example)
         if not fitting:
-            too_long.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has "
-                            f"{base.frames(len(wave))}: {utterance.text}")  # fmt: skip
-        elif ids:
-            examples.append(Example(utterance, ids, seconds, fitting))
-        else:
+            available = base.frames(len(wave))
+            too_long.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has {available}: "
+                            f"{utterance.text}")  # fmt: skip
+        elif not ids:
             bad.append(BadAudio(utterance.id, f"{path}/text", "no text that the base can write"))
-        if not (fitting and ids):
-            untaught.append(Example(utterance, ids, seconds, []))
     report_left_out(path, bad, too_long, options)
-    if not examples:
+    if not trainable:
         raise TrainingError(f"{path}: no usable utterance is left")
-    report_beyond_reach(path, base, examples)
-    return examples
+    warn_of_long_input(path, base, trainable)
+    return trainable + (untrainable if with_untrainable else [])
 
 
-def check_coverage(data: DataDirectory, base: Base, options: Options) -> None:
-    if not options.drop_chars and (characters := unwritable(data, base, options)):
-        raise TrainingError(
-            f"{data.path}/text: the base can't write {characters} (write them out in words, or leave them "
-            f"out of the targets with --drop-chars)"
-        )
-
-
-def unwritable(data: DataDirectory, base: Base, options: Options) -> str:
-    """The characters that the base can't write, the most frequent first: each with its count and the first
-    utterance that holds it. Empty where there are none."""
-    texts = {one.id: text.normalize(one.text or "", options.normalize) for one in data}
+def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> str:
+    """The characters that the base can't write, the most frequent first, each with its count and the first
+    utterance that holds it: `'5' × 3 (as in utt-1), …`. Empty where there are none."""
+    texts = {utterance.id: normalize(utterance.text or "", options.normalize) for utterance in data}
     missing = base.vocabulary.missing(texts.values())
     first: dict[str, str] = {}
-    for id, normal in texts.items() if missing else ():
-        for character in base.vocabulary.missing([normal]):
+    for id, text in texts.items() if missing else ():
+        for character in base.vocabulary.missing([text]):
             first.setdefault(character, id)
-    named = [f"{c!r} × {n} (as in {first[c]})" for c, n in missing.items()]
-    return ", ".join(named[:20]) + (f" and {len(named) - 20} more" if named[20:] else "")
+    named = [f"{character!r} × {count} (as in {first[character]})" for character, count in missing.items()]
+    return ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN} more" if named[SHOWN:] else "")
 
 
-def encode(utterance: Utterance, base: Base, options: Options) -> list[int]:
-    normal = text.normalize(utterance.text or "", options.normalize)
-    return base.vocabulary.encode(normal, drop_unknown=options.drop_chars)
+def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list[int]:
+    """The token ids of an utterance's normalised text."""
+    text = normalize(utterance.text or "", options.normalize)
+    return base.vocabulary.encode(text, drop_unknown=options.drop_chars)
 
 
-def report_left_out(path: Path, bad: list[BadAudio], too_long: list[str], options: Options) -> None:
-    """Name what was left out; with `on_error: fail` text that is too long, or empty, is an error."""
-    left_out = [b for b in bad if b.left_out]
-    if (too_long or left_out) and options.on_error == "fail":
-        raise TrainingError("\n".join([f"{len(too_long) + len(left_out)} utterances can't be learnt from:",
-                                       *too_long[:20], *map(str, left_out[:20]),
+def report_left_out(path: Path, bad: list[BadAudio], too_long: list[str], options: SharedOptions) -> None:
+    """Name what was left out. With `on_error: fail`, text that is too long or empty is an error."""
+    left_out = [fault for fault in bad if fault.left_out]
+    count = len(too_long) + len(left_out)
+    if count and options.on_error == "fail":
+        raise TrainingError("\n".join([f"{count} utterances can't be trained on:",
+                                       *too_long[:SHOWN], *map(str, left_out[:SHOWN]),
                                        "Correct them, or pass --on-error skip."]))  # fmt: skip
     for line in [*map(str, bad), *too_long]:
         logger.warning("%s", line)
-    if too_long or left_out:
-        logger.warning("%s: %d utterances left out", path, len(too_long) + len(left_out))
+    if count:
+        logger.warning("%s: %d utterances left out", path, count)
 
 
-def report_beyond_reach(path: Path, base: Base, examples: list[Example]) -> None:
-    """Name what is longer than the base can count: training takes it whole, where decode cuts it."""
+def warn_of_long_input(path: Path, base: Base, examples: list[Example]) -> None:
+    """Name what exceeds the base's maximum input duration; training does not cut it, as decoding does."""
     limit = maximum_input_seconds(base)
-    beyond = [e for e in examples if limit and e.seconds > limit]
-    if beyond:
-        longest = max(beyond, key=lambda e: e.seconds)
+    longer = [example for example in examples if limit and example.seconds > limit]
+    if longer:
+        longest = max(longer, key=lambda example: example.seconds)
         logger.warning(
             "%s: %d of %d utterances are longer than %.1f s, beyond which %s drops words; the longest is %s, "
             "%.1f s (cut them at pauses, with segments)",
-            *(path, len(beyond), len(examples), limit, base.name, longest.utterance.id, longest.seconds),
+            *(path, len(longer), len(examples), limit, base.name, longest.utterance.id, longest.seconds),
         )
 
 
 def data_digest(train: list[Example], dev: list[Example]) -> str:
-    """What was learnt from, and judged on: ids, texts, lengths."""
+    """SHA-256 of what is trained on and evaluated on: ids, token ids, lengths."""
     rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*train, *dev]]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

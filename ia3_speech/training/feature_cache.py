@@ -1,10 +1,10 @@
 """What the frozen part of a base computes, once for each utterance and speed.
 
-In: utterances and the base. Out: tensors (frames, channels), from which `Base.forward` goes on. Nothing below
-the lowest vector gets a gradient, so nothing there changes while vectors are trained: with SpecAugment, which
-masks the encoder's input, the convolutions' frames are kept (or the processor's features, where a base takes
-those); without it (and without dropout below) all that stands below the lowest adapted layer. Where vectors
-stand between the convolutions, only the normalised waveform is.
+In: utterances and the base. Out: tensors (frames, channels), from which `Base.forward` goes on. Nothing
+below the lowest vector gets a gradient, so nothing there changes while vectors are trained. With
+SpecAugment, which masks the encoder's input, the frames of the convolutions are stored (or the processor's
+features, where a base takes those); without it, and without dropout below, all that stands below the lowest
+adapted layer. Where vectors stand between the convolutions, only the normalised waveform is stored.
 """
 
 from dataclasses import dataclass, field
@@ -19,10 +19,10 @@ from ia3_speech.model.base import WAVEFORM, Base
 
 
 def frozen_depth(base: Base) -> int | None:
-    """How far up the frozen part goes: None (the convolutions), the lowest layer that has a vector, or
-    WAVEFORM (nowhere)."""
-    places = [v.place for v in ia3.vectors(base.model).values()]
-    if any(place.placement == "conv" for place in places):
+    """How far up the frozen part reaches: None (the convolutions), the index of the lowest layer with a
+    vector, or WAVEFORM (nothing is frozen)."""
+    modules = [vector.place for vector in ia3.vectors(base.model).values()]
+    if any(module.placement == "conv" for module in modules):
         return WAVEFORM
     if not base.architecture.resumes:
         return None
@@ -30,38 +30,46 @@ def frozen_depth(base: Base) -> int | None:
     masks = getattr(config, "apply_spec_augment", True) and (
         config.mask_time_prob > 0 or config.mask_feature_prob > 0
     )
-    if masks or not places:
+    if masks or not modules:
         return None
-    lowest = min(place.layer for place in places)
-    drops = [config.feat_proj_dropout, config.hidden_dropout]
+    lowest = min(module.layer for module in modules)
+    dropout = [config.feat_proj_dropout, config.hidden_dropout]
     if lowest > 0:
-        drops += [config.attention_dropout, config.activation_dropout]
-    return None if any(drops) else lowest
+        dropout += [config.attention_dropout, config.activation_dropout]
+    return None if any(dropout) else lowest
 
 
 @dataclass
 class FeatureCache:
-    """Features of utterances at given speeds, kept in memory up to a limit and computed again beyond it.
+    """Features of utterances at given speeds, stored in memory up to a limit and computed again beyond it.
 
-    A feature is the same whether it was kept or not: the frozen part always runs utterance by utterance.
+    A feature is the same whether it was stored or not: the frozen part always runs utterance by utterance.
+
+    Attributes:
+        base: computes the features.
+        depth: how far up, as `frozen_depth` gives it.
+        limit_bytes: memory for features.
+        allow_pipes: run shell commands in wav.scp.
+        stored: features by audio file, segment and speed, on the CPU.
+        stored_bytes: their size.
     """
 
     base: Base
     depth: int | None
     limit_bytes: float
     allow_pipes: bool = False
-    held: dict[tuple, torch.Tensor] = field(default_factory=dict, repr=False)
-    held_bytes: int = 0
+    stored: dict[tuple, torch.Tensor] = field(default_factory=dict, repr=False)
+    stored_bytes: int = 0
 
     def get(self, utterance: Utterance, speed: float = 1.0) -> torch.Tensor:
-        """(frames, channels) on the base's device; kept on the CPU. Raises AudioError."""
+        """(frames, channels) on the base's device. Raises AudioError."""
         key = (utterance.source, utterance.start, utterance.end, speed)  # ids of train and dev may coincide
-        if key not in self.held:
+        if key not in self.stored:
             wave = load_utterance(utterance, allow_pipes=self.allow_pipes)
             features = self.base.front_end(change_speed(wave, speed) if speed != 1.0 else wave, self.depth)
             size = features.numel() * features.element_size()
-            if self.held_bytes + size > self.limit_bytes:
+            if self.stored_bytes + size > self.limit_bytes:
                 return features
-            self.held[key] = features.contiguous().cpu()
-            self.held_bytes += size
-        return self.held[key].to(self.base.device)
+            self.stored[key] = features.contiguous().cpu()
+            self.stored_bytes += size
+        return self.stored[key].to(self.base.device)

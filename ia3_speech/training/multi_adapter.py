@@ -1,12 +1,14 @@
-"""Many small adaptations at once: one frozen base, and in each row of a batch the vectors of that row's task.
+"""Many small adapters, trained side by side on one frozen base: each row of a batch has its own vectors.
 
-In: tasks (a speaker's few utterances each) and a starting point. Out: for each task the vectors of its best
-pass, judged by CTC loss on utterances that are held back; where no pass improves on the starting point, that
-is kept. Tasks of as many batches train side by side: their vectors are rows of one table a site, (tasks, d),
-so the base's matrices are multiplied once for rows of many tasks. Of a step's rows those of like length go
-together: of one batch of sentences half would be padding. Gradients are clipped task by task and AdamW works
-number by number, so a task ends where it would have ended alone (without masks and dropout, which are drawn
-for a whole batch).
+In: tasks (a few utterances of one speaker each), and a base whose attached vectors are where all of them
+start. Out: for each task the vectors of its best epoch, by the CTC loss of held-out utterances; where no
+epoch improves on the start, the start.
+
+Tasks with equally many batches train side by side. Their vectors are rows of one matrix (tasks, d) for each
+target module, so that the base's matrices are multiplied once for rows of many tasks. The rows of a step are
+computed in batches of similar length: of one batch of sentences half would be padding. Gradients are clipped
+task by task, and AdamW works element by element, so a task ends where it would have ended alone (without
+masks and dropout, which are drawn for a whole batch).
 """
 
 import zlib
@@ -22,19 +24,31 @@ from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
+from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.precision import quick
+from ia3_speech.training.precision import mixed_precision
 
-HOLD_EVERY = 5  # every fifth utterance, at least one, is held back
-BATCH_SECONDS = 40.0  # of rows that are computed together: longest × number
+HOLD_OUT_EVERY = 5  # every fifth utterance, at least one, is held out
+BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
 
-Row = tuple[int, Example]  # the task's number, and one of its utterances
+Row = tuple[int, Example]  # the task's index, and one of its utterances
 
 
 @dataclass
 class Schedule:
-    """How each task learns: passes over its utterances, AdamW's peak rate, warm-up's share of all steps."""
+    """How each task is trained.
+
+    Attributes:
+        epochs: passes over a task's utterances.
+        learning_rate: AdamW's peak rate.
+        warmup: share of all steps in which the rate rises.
+        clip: largest norm of a task's gradient.
+        batch_utterances: utterances of a task in a step.
+        seed: of order, speeds, masks and dropout.
+        precision: no, or bf16 in the encoder's layers.
+        speeds: speed perturbation.
+    """
 
     epochs: int = 8
     learning_rate: float = 5e-3
@@ -42,37 +56,44 @@ class Schedule:
     clip: float = 1.0
     batch_utterances: int = 4
     seed: int = 0
-    precision: str = "no"  # or bf16, in the encoder's layers
+    precision: str = "no"
     speeds: tuple[float, ...] = (1.0,)
 
 
 @dataclass
 class Task:
-    """One adaptation: its name, what it learns from, what is held back to judge it."""
+    """The training of one adapter.
+
+    Attributes:
+        name: it decides the random numbers of the task, with the seed.
+        train_examples: the utterances to train on.
+        held_out: the utterances whose loss selects the epoch.
+        losses: their mean loss at the start and after each epoch.
+    """
 
     name: str
     train_examples: list[Example]
     held_out: list[Example]
-    losses: list[float] = field(default_factory=list)  # of what is held back: at the start, after each pass
+    losses: list[float] = field(default_factory=list)
 
     @property
     def best_epoch(self) -> int:
-        """0 is the starting point; a loss that is no number is none."""
+        """The epoch with the lowest loss; 0 is the start. A loss that is not a number is never the lowest."""
         return int(np.argmin(np.nan_to_num(self.losses, nan=np.inf)))
 
 
 def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """(to learn from, held back): every fifth is held back, of fewer than five the last."""
-    held = [e for i, e in enumerate(examples, 1) if i % HOLD_EVERY == 0] or list(examples[-1:])
-    return [e for e in examples if e not in held], held
+    """(to train on, held out): every fifth is held out, of fewer than five the last."""
+    held_out = [e for i, e in enumerate(examples, 1) if i % HOLD_OUT_EVERY == 0] or list(examples[-1:])
+    return [e for e in examples if e not in held_out], held_out
 
 
-def batches_of(task: Task, schedule: Schedule) -> int:
-    """Batches in a pass: tasks that train together have the same number."""
+def batches_per_epoch(task: Task, schedule: Schedule) -> int:
+    """Tasks that train side by side have the same number."""
     return -(-len(task.train_examples) // schedule.batch_utterances)
 
 
-def of_like_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
+def batches_of_similar_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
     """The rows in batches of BATCH_SECONDS with little padding, from short to long."""
     seconds = [example.seconds for _, example in rows]
     for batch in make_batches(seconds, BATCH_SECONDS, seed=0, epoch=0, shuffle=False):
@@ -80,127 +101,127 @@ def of_like_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
 
 
 class MultiAdapterTrainer:
-    """Tasks of equally many batches on one base, whose attached vectors are where all of them start."""
+    """Trains tasks with equally many batches; the base's attached vectors are where all of them start.
+
+    Attributes:
+        parameters: the trained vectors, (tasks, d) for each target module.
+        best: the same in each task's best epoch.
+    """
 
     def __init__(self, base: Base, tasks: list[Task], schedule: Schedule, cache: FeatureCache):
         self.base, self.tasks, self.schedule, self.cache = base, tasks, schedule, cache
         self.vectors = ia3.vectors(base.model)
-        self.tables = {
-            name: nn.Parameter(v.l.detach().repeat(len(tasks), 1)) for name, v in self.vectors.items()
+        self.parameters = {
+            name: nn.Parameter(vector.l.detach().repeat(len(tasks), 1))
+            for name, vector in self.vectors.items()
         }
-        self.best = {name: table.detach().clone() for name, table in self.tables.items()}
-        self.optimizer = torch.optim.AdamW(self.tables.values(), lr=schedule.learning_rate, weight_decay=0.0)
-        self.steps = batches_of(tasks[0], schedule)
+        self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        self.optimizer = torch.optim.AdamW(
+            self.parameters.values(), lr=schedule.learning_rate, weight_decay=0.0
+        )
+        self.batches_per_epoch = batches_per_epoch(tasks[0], schedule)
         self.step = 0
 
     def run(self) -> None:
-        """All passes; afterwards `best` holds each task's vectors, (tasks, d) a site."""
+        """Train all epochs; afterwards `best` holds each task's vectors."""
         self.evaluate()
-        for number in range(self.schedule.epochs):
-            orders = [self.order(task, number) for task in self.tasks]
-            for step in range(self.steps):
-                self.train_step([order[step] for order in orders], number)
+        for epoch in range(self.schedule.epochs):
+            batches = [self.epoch_batches(task, epoch) for task in self.tasks]
+            for step in range(self.batches_per_epoch):
+                self.train_step([of_task[step] for of_task in batches], epoch)
             self.evaluate()
 
-    def order(self, task: Task, number: int) -> list[list[Example]]:
-        """The batches of one pass: a function of seed, task and pass, whoever trains beside it."""
-        rng = np.random.default_rng([self.schedule.seed, zlib.crc32(task.name.encode()), number])
-        mixed = [task.train_examples[i] for i in rng.permutation(len(task.train_examples))]
-        return [part.tolist() for part in np.array_split(np.array(mixed, dtype=object), self.steps)]
+    def epoch_batches(self, task: Task, epoch: int) -> list[list[Example]]:
+        """The batches of an epoch. They depend on seed, task and epoch alone, not on the tasks beside it."""
+        rng = np.random.default_rng([self.schedule.seed, zlib.crc32(task.name.encode()), epoch])
+        shuffled = [task.train_examples[i] for i in rng.permutation(len(task.train_examples))]
+        parts = np.array_split(np.array(shuffled, dtype=object), self.batches_per_epoch)
+        return [part.tolist() for part in parts]
 
-    def train_step(self, batches: list[list[Example]], number: int) -> None:
-        """One step of every task."""
+    def train_step(self, batches: list[list[Example]], epoch: int) -> None:
+        """One step of every task, on its batch."""
         self.base.model.train()
-        torch.manual_seed(self.schedule.seed * 1_000_003 + self.step)
-        np.random.seed((self.schedule.seed * 1_000_003 + self.step) % 2**32)  # transformers' masks
+        seed_step(self.schedule.seed, self.step)
         self.optimizer.zero_grad(set_to_none=True)
-        for rows in of_like_length([(t, example) for t, batch in enumerate(batches) for example in batch]):
-            shares = torch.tensor([1 / len(batches[t]) for t, _ in rows], device=self.base.device)
-            losses = self.losses(self.tables, rows, [self.speed(e, number) for _, e in rows])
-            (losses * shares).sum().backward()
-        self.clip()
+        rows = [(task, example) for task, batch in enumerate(batches) for example in batch]
+        for together in batches_of_similar_length(rows):
+            shares = torch.tensor([1 / len(batches[task]) for task, _ in together], device=self.base.device)
+            speeds = [self.draw_speed(example, epoch) for _, example in together]
+            (self.losses(together, speeds) * shares).sum().backward()
+        self.clip_gradients()
+        total_steps = self.batches_per_epoch * self.schedule.epochs
+        factor = learning_rate_factor(self.step, total_steps, self.schedule.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate * self.factor()
+            group["lr"] = self.schedule.learning_rate * factor
         self.optimizer.step()
         self.step += 1
 
-    def speed(self, example: Example, number: int) -> float:
-        rng = np.random.default_rng([self.schedule.seed, number, zlib.crc32(example.utterance.id.encode())])
+    def draw_speed(self, example: Example, epoch: int) -> float:
+        """One of the speeds asked for at which the audio is long enough for the text."""
+        rng = np.random.default_rng([self.schedule.seed, epoch, zlib.crc32(example.utterance.id.encode())])
         speeds = [s for s in example.speeds if s in self.schedule.speeds] or example.speeds
         return float(speeds[rng.integers(len(speeds))])
 
-    def factor(self) -> float:
-        """Linear warm-up, then linearly to zero at the last step."""
-        total = self.steps * self.schedule.epochs
-        rise = self.schedule.warmup * total
-        return min((self.step + 1) / rise if self.step < rise else 1.0, (total - self.step) / (total - rise))
-
-    def losses(
-        self, tables: dict[str, torch.Tensor], rows: list[Row], speeds: list[float] | None = None
-    ) -> torch.Tensor:
-        """(rows,): CTC loss a target symbol, in fp32, each with its task's vectors in `tables`."""
+    def losses(self, rows: list[Row], speeds: list[float] | None = None) -> torch.Tensor:
+        """(rows,): the CTC loss of each, with its task's vectors."""
         speeds = speeds or [1.0] * len(rows)
         features = [self.cache.get(e.utterance, s) for (_, e), s in zip(rows, speeds, strict=True)]
-        with selected(self.vectors, tables, [t for t, _ in rows]), quick(self.base, self.schedule.precision):
+        tasks = [task for task, _ in rows]
+        with (
+            vectors_per_row(self.vectors, self.parameters, tasks),
+            mixed_precision(self.base, self.schedule.precision),
+        ):
             logits, frames = self.base.forward(features, self.cache.depth)
-        sizes = torch.tensor([len(e.ids) for _, e in rows], device=logits.device)
-        flat = torch.tensor([i for _, e in rows for i in e.ids], device=logits.device)
-        log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)
-        blank = self.base.vocabulary.blank
-        losses = nn.functional.ctc_loss(
-            log_probabilities, flat, frames, sizes, blank=blank, reduction="none", zero_infinity=True
-        )
-        return losses / sizes
+        return ctc_loss(logits, frames, [e.ids for _, e in rows], self.base.vocabulary.blank)
 
-    def clip(self) -> None:
+    def clip_gradients(self) -> None:
         """Each task's gradient to the largest norm, as if it were alone."""
-        gradients = [table.grad for table in self.tables.values()]
-        norms = torch.stack([g.square().sum(1) for g in gradients]).sum(0).sqrt()  # (tasks,)
+        gradients = [parameter.grad for parameter in self.parameters.values()]
+        norms = torch.stack([gradient.square().sum(1) for gradient in gradients]).sum(0).sqrt()  # (tasks,)
         factors = (self.schedule.clip / (norms + 1e-6)).clamp(max=1.0)[:, None]
         for gradient in gradients:
             gradient.mul_(factors)
 
     @torch.no_grad()
     def evaluate(self) -> None:
-        """The loss of what is held back, task by task; where it is the least so far, keep the vectors."""
+        """Add each task's held-out loss to its `losses`; where it is the lowest so far, copy its vectors."""
         self.base.model.eval()
         found: list[list[float]] = [[] for _ in self.tasks]
-        for rows in of_like_length(
-            [(t, example) for t, task in enumerate(self.tasks) for example in task.held_out]
-        ):
-            for (t, _), loss in zip(rows, self.losses(self.tables, rows).tolist(), strict=True):
-                found[t].append(loss)
-        for t, task in enumerate(self.tasks):
-            task.losses.append(float(np.mean(found[t])))
+        rows = [(index, example) for index, task in enumerate(self.tasks) for example in task.held_out]
+        for together in batches_of_similar_length(rows):
+            for (index, _), loss in zip(together, self.losses(together).tolist(), strict=True):
+                found[index].append(loss)
+        for index, task in enumerate(self.tasks):
+            task.losses.append(float(np.mean(found[index])))
             if task.best_epoch == len(task.losses) - 1:
-                for name, table in self.tables.items():
-                    self.best[name][t] = table[t]
+                for name, parameter in self.parameters.items():
+                    self.best[name][index] = parameter[index]
 
     @torch.no_grad()
     def texts(self, rows: list[Row]) -> list[str]:
-        """Greedy texts of rows, each with its task's best vectors."""
+        """The hypothesis of each row, by greedy search, with its task's best vectors."""
         self.base.model.eval()
-        features = [self.cache.get(e.utterance) for _, e in rows]
-        with selected(self.vectors, self.best, [t for t, _ in rows]):
+        features = [self.cache.get(example.utterance) for _, example in rows]
+        with vectors_per_row(self.vectors, self.best, [task for task, _ in rows]):
             logits, frames = self.base.forward(features, self.cache.depth)
         pairs = zip(logits.float().cpu(), frames.tolist(), strict=True)
         return [greedy(row[:n], self.base.vocabulary) for row, n in pairs]
 
-    def take(self, number: int) -> None:
-        """Copy one task's best vectors into the model: what `adapters.files.save_adapter` then saves."""
+    def load_best(self, task: int) -> None:
+        """Copy a task's best vectors into the model, where `save_adapter` and `Base.logits` find them."""
         with torch.no_grad():
             for name, vector in self.vectors.items():
-                vector.l.copy_(self.best[name][number])
+                vector.l.copy_(self.best[name][task])
 
 
 @contextmanager
-def selected(
-    vectors: dict[str, ia3.IA3Vector], tables: dict[str, torch.Tensor], tasks: list[int]
+def vectors_per_row(
+    vectors: dict[str, ia3.IA3Vector], parameters: dict[str, torch.Tensor], tasks: list[int]
 ) -> Iterator[None]:
-    """Row i of the batch gets the vectors of task `tasks[i]`."""
-    index = torch.tensor(tasks, device=next(iter(tables.values())).device)
+    """Within the context, row i of a batch is multiplied by the vectors of task `tasks[i]`."""
+    index = torch.tensor(tasks, device=next(iter(parameters.values())).device)
     for name, vector in vectors.items():
-        vector.rows = tables[name][index][:, None]
+        vector.rows = parameters[name][index][:, None]
     try:
         yield
     finally:

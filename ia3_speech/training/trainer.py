@@ -1,8 +1,8 @@
-"""The training loop: CTC on Accelerate, vectors alone, the epoch to keep by dev WER.
+"""The training loop: CTC on Accelerate, IA³ vectors alone, the epoch selected by dev WER.
 
-In: a base with vectors attached, examples to learn from and to judge on. Out: the vectors of the epoch
-to keep, in place. Every draw (order, speeds, masks, dropout) hangs on the seed and the step, so a run that
-was killed goes on as if it had not been.
+In: a base with vectors attached, examples to train on and to evaluate on. Out: the vectors of the selected
+epoch. Every random number (order, speeds, masks, dropout) depends on the seed and the step, so an
+interrupted run that is resumed ends as if it had not been interrupted.
 """
 
 import hashlib
@@ -11,129 +11,146 @@ import math
 import os
 import shutil
 import time
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
 from ia3_speech.data.batches import BatchOrder, make_batches
+from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
-from ia3_speech.scoring.alignment import ErrorCounts
-from ia3_speech.scoring.error_rates import word_errors
+from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
-from ia3_speech.training.checkpoint import Checkpoint, MetricsLog, same_run
-from ia3_speech.training.config import Options, TrainingError, comparable
+from ia3_speech.training.checkpoint import Checkpoint, MetricsLog, check_same_run
+from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
+from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
-from ia3_speech.training.precision import quick
+from ia3_speech.training.precision import mixed_precision
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 logger = logging.getLogger(__name__)
 
-LIVE_WITHIN = 10  # batches in which every vector must have had a gradient
+GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
 
 
 class Trainer:
-    """One run: order, step, look at dev, keep an epoch. Its state is in `Checkpoint`."""
+    """One training run; `Checkpoint` documents its state."""
 
-    def __init__(self, base: Base, train: list[Example], dev: list[Example], options: Options):
-        from accelerate import Accelerator
-
-        trackers = ["tensorboard"] if has_tensorboard() else []
-        launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-        if launched != options.precision and launched != "no":
-            logger.warning("accelerate's --mixed_precision %s is not used: --precision bf16 is", launched)
-        self.accelerator = Accelerator(
-            mixed_precision="no",  # `quick` does what `precision` says, for the encoder's layers alone
-            cpu=base.device.type == "cpu",
-            log_with=trackers or None,
-            project_dir=options.out / "log",
-        )
+    def __init__(self, base: Base, train: list[Example], dev: list[Example], options: TrainingOptions):
         self.base, self.model, self.options = base, base.model, options
         self.train, self.dev = train, dev
-        self.named = dict(ia3.trainable(self.model))
-        self.optimizer = torch.optim.AdamW(self.groups(), weight_decay=0.0)
-        seconds = [e.seconds for e in train]
-        times = math.ceil(60 * options.epoch_minutes / sum(seconds) - 0.01)  # an epoch goes over train
-        self.order = BatchOrder(seconds * max(1, times), options.batch_seconds, seed=options.seed)
-        depth = frozen_depth(base)
-        limit = options.cache_gb * 2**30
-        self.cache = FeatureCache(base, depth, limit, options.allow_pipes)
-        self.step, self.waited, self.seconds = 0, 0, 0.0
-        self.losses: list[float] = []  # of this epoch's batches so far
-        self.best: list[int] = []  # errors of each dev utterance, in the epoch with fewest
-        self.kept = 0, math.inf  # epoch and dev WER of kept_tensors
-        self.kept_tensors = self.copy()
-        self.silent = set(ia3.vectors(self.model))  # vectors that have had no gradient yet
+        self.accelerator = make_accelerator(base, options)
+        self.parameters = dict(ia3.trainable(self.model))
+        self.optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=0.0)
+        seconds = [example.seconds for example in train]
+        repetitions = math.ceil(60 * options.epoch_minutes / sum(seconds) - 0.01)  # of train in an epoch
+        self.order = BatchOrder(seconds * max(1, repetitions), options.batch_seconds, seed=options.seed)
+        self.total_steps = sum(
+            len(make_batches(self.order.seconds, options.batch_seconds, seed=options.seed, epoch=epoch))
+            for epoch in range(options.epochs)
+        )
+        limit_bytes = options.cache_gb * 2**30
+        self.cache = FeatureCache(base, frozen_depth(base), limit_bytes, options.allow_pipes)
         self.metrics = MetricsLog(options.out / "metrics.jsonl")
         self.identity = comparable(options) | {
             "processes": self.accelerator.num_processes,
             "sha256 of the base": base.fingerprint["sha256"],
-            "sha256 of the start": digest(self.named),
+            "sha256 of the start": parameters_sha256(self.parameters),
         }
-        self.total = sum(
-            len(make_batches(self.order.seconds, options.batch_seconds, seed=options.seed, epoch=epoch))
-            for epoch in range(options.epochs)
-        )
+        self.step = 0
+        self.seconds = 0.0
+        self.losses: list[float] = []
+        self.best_errors: list[int] = []
+        self.epochs_without_improvement = 0
+        self.selected_epoch, self.selected_wer = 0, math.inf
+        self.selected_tensors = self.copy_parameters()
+        self.without_gradient = set(ia3.vectors(self.model))
 
-    def groups(self) -> list[dict[str, Any]]:
-        heads = [p for n, p in self.named.items() if ia3.is_head(n)]
-        vectors = [p for n, p in self.named.items() if not ia3.is_head(n)]
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """For AdamW: the vectors and, where it is trained, the head, each with its peak rate."""
+        heads = [p for name, p in self.parameters.items() if ia3.is_head(name)]
+        vectors = [p for name, p in self.parameters.items() if not ia3.is_head(name)]
         groups = [(vectors, self.options.learning_rate), (heads, self.options.head_learning_rate)]
         return [{"params": params, "lr": peak, "peak": peak} for params, peak in groups if params]
 
-    def copy(self) -> dict[str, torch.Tensor]:
-        return {name: p.detach().cpu().clone() for name, p in self.named.items()}
+    def copy_parameters(self) -> dict[str, torch.Tensor]:
+        """The trained parameters by name, on the CPU."""
+        return {name: p.detach().cpu().clone() for name, p in self.parameters.items()}
+
+    def load_parameters(self, tensors: dict[str, torch.Tensor]) -> None:
+        with torch.no_grad():
+            for name, p in self.parameters.items():
+                p.copy_(tensors[name])
+
+    # ---- training
 
     def run(self) -> None:
-        """All epochs that are left."""
+        """Train all epochs that are left, and checkpoint after each."""
         from tqdm import tqdm
+        from tqdm.contrib.logging import logging_redirect_tqdm
 
-        bar = tqdm(total=self.total, initial=self.step, unit="batch", dynamic_ncols=True,
-                   disable=None if self.accelerator.is_main_process else True)  # fmt: skip
         if self.accelerator.log_with:
             self.accelerator.init_trackers("ia3_speech")
-        while self.order.epoch < self.options.epochs and self.waited < self.options.patience:
-            tick, heard, epoch = time.monotonic(), 0.0, self.order.epoch
-            for batch in self.order:
-                loss, seconds = self.train_step(batch, epoch)
-                self.losses.append(loss)
-                heard += seconds
-                self.step += 1
-                rate = heard / max(1e-9, time.monotonic() - tick)
-                bar.set_postfix_str(
-                    f"loss {np.mean(self.losses[-20:]):.3f}, dev WER {self.kept[1]:.4f}, {rate:.0f} s/s"
-                )
-                bar.update()
-                if self.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
-                    self.seconds += time.monotonic() - tick
-                    tick, heard = time.monotonic(), 0.0
-                    self.checkpoint()
-            self.evaluate(epoch, float(np.mean(self.losses)), rate)
-            self.losses = []
-            self.seconds += time.monotonic() - tick
-            self.checkpoint()
-        bar.close()
+        hidden = None if self.accelerator.is_main_process else True  # None: shown on a terminal
+        with logging_redirect_tqdm(), tqdm(
+            total=self.total_steps, initial=self.step, desc="training", unit="batch", dynamic_ncols=True,
+            disable=hidden,
+        ) as bar:  # fmt: skip
+            while (
+                self.order.epoch < self.options.epochs
+                and self.epochs_without_improvement < self.options.patience
+            ):
+                self.run_epoch(bar)
+                self.checkpoint()
+
+    def run_epoch(self, bar: "tqdm") -> None:
+        """What is left of the current epoch, and its evaluation."""
+        epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
+        for batch in self.order:
+            loss, seconds = self.train_step(batch, epoch)
+            self.losses.append(loss)
+            audio_seconds += seconds
+            self.step += 1
+            rate = audio_seconds / max(1e-9, time.monotonic() - started)
+            wer = f"dev WER {100 * self.selected_wer:.1f} %, " if self.selected_epoch else ""
+            bar.set_postfix_str(f"loss {np.mean(self.losses[-20:]):.3f}, {wer}{rate:.0f} s of audio/s")
+            bar.update()
+            if self.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
+                self.seconds += time.monotonic() - started
+                started, audio_seconds = time.monotonic(), 0.0
+                self.checkpoint()
+        self.evaluate(epoch, float(np.mean(self.losses)), rate)
+        self.losses = []
+        self.seconds += time.monotonic() - started
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
-        """One step on one batch (or on one batch for each process). Returns loss, seconds of audio."""
-        examples = [self.train[i % len(self.train)] for i in batch]
+        """One step on one batch, divided among the processes. Returns its loss, and its seconds of audio.
+
+        Raises:
+            TrainingError: the loss is not finite, or a vector has had no gradient.
+        """
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
-        mine, places = examples[rank::world], batch[rank::world]
-        self.set_rate()
+        examples = [self.train[i % len(self.train)] for i in batch]
+        own = examples[rank::world]
+        self.set_learning_rate()
         self.model.train()
-        speeds = [self.draw_speed(e, epoch, i) for e, i in zip(mine, places, strict=True)]
-        features = [self.cache.get(e.utterance, speed) for e, speed in zip(mine, speeds, strict=True)]
-        self.seed(self.step * world + rank)
+        speeds = [self.draw_speed(e, epoch, i) for e, i in zip(own, batch[rank::world], strict=True)]
+        features = [self.cache.get(e.utterance, speed) for e, speed in zip(own, speeds, strict=True)]
+        seed_step(self.options.seed, self.step * world + rank)
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
-        if mine:
-            with quick(self.base, self.options.precision):
+        if own:
+            with mixed_precision(self.base, self.options.precision):
                 logits, frames = self.base.forward(features, self.cache.depth)
-            loss = ctc_loss(logits, frames, [e.ids for e in mine], self.base.vocabulary.blank)
-            loss = loss * (len(mine) * world / len(examples))
+            losses = ctc_loss(logits, frames, [e.ids for e in own], self.base.vocabulary.blank)
+            loss = losses.mean() * (len(own) * world / len(examples))
             self.accelerator.backward(loss)
             share = loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
@@ -141,74 +158,72 @@ class Trainer:
             names = ", ".join(e.utterance.id for e in examples[:10])
             raise TrainingError(
                 f"step {self.step}: the loss is {value} on {names}; the last checkpoint stands "
-                f"(a lower --learning-rate usually cures it)"
+                f"(a lower --learning-rate usually helps)"
             )
-        self.share_gradients(world)
-        self.check_alive()
-        nn.utils.clip_grad_norm_(list(self.named.values()), self.options.clip)
+        self.average_gradients(world)
+        self.check_gradients()
+        nn.utils.clip_grad_norm_(list(self.parameters.values()), self.options.clip)
         self.optimizer.step()
         self.decay_to_one()
         return value, sum(e.seconds for e in examples)
 
-    def seed(self, number: int) -> None:
-        """Masks (transformers draws them from numpy) and dropout depend on the seed and the step alone, so a
-        resumed run needs no generator's state."""
-        torch.manual_seed(self.options.seed * 1_000_003 + number)
-        np.random.seed((self.options.seed * 1_000_003 + number) % 2**32)
-
-    def draw_speed(self, example: Example, epoch: int, place: int) -> float:
-        rng = np.random.default_rng([self.options.seed, epoch, place])
+    def draw_speed(self, example: Example, epoch: int, position: int) -> float:
+        rng = np.random.default_rng([self.options.seed, epoch, position])
         return float(example.speeds[rng.integers(len(example.speeds))])
 
-    def set_rate(self) -> None:
-        """Linear warm-up, then linearly to zero at the last step."""
-        done, rise = self.step / self.total, self.options.warmup
-        factor = (done * self.total + 1) / (rise * self.total) if done < rise else (1 - done) / (1 - rise)
+    def set_learning_rate(self) -> None:
+        factor = learning_rate_factor(self.step, self.total_steps, self.options.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * min(1.0, factor)
+            group["lr"] = group["peak"] * factor
 
-    def share_gradients(self, world: int) -> None:
-        """Average over processes: some hundred kilobytes, so one call does, without DDP's wrapper."""
+    def average_gradients(self, world: int) -> None:
+        """Over the processes: some hundred kilobytes, for which DDP's wrapper is not needed."""
         if world > 1:
-            for p in self.named.values():
+            for p in self.parameters.values():
                 p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
 
-    def check_alive(self) -> None:
-        """Every vector has had a gradient within the first ten batches, or training is for nothing."""
-        if not self.silent:
+    def check_gradients(self) -> None:
+        """Raises TrainingError where a vector has had no gradient in the first ten batches."""
+        if not self.without_gradient:
             return
-        heard = {n for n in self.silent if self.named[n].grad is not None and bool(self.named[n].grad.any())}
-        self.silent -= heard
-        if self.silent and self.step + 1 >= LIVE_WITHIN:
-            names = ", ".join(sorted(self.silent)[:8])
+        gradients = {name: self.parameters[name].grad for name in self.without_gradient}
+        self.without_gradient -= {name for name, g in gradients.items() if g is not None and bool(g.any())}
+        if self.without_gradient and self.step + 1 >= GRADIENT_WITHIN:
+            names = ", ".join(sorted(self.without_gradient)[:8])
             raise TrainingError(f"no gradient in {self.step + 1} batches: {names} would stay at one")
 
     def decay_to_one(self) -> None:
+        """Weight decay, decoupled from the gradient, of l − 1: identity is 1 for IA³, not 0."""
         if self.options.decay_to_one:
+            decay = self.optimizer.param_groups[0]["lr"] * self.options.decay_to_one
             with torch.no_grad():
-                for name, p in self.named.items():
+                for name, p in self.parameters.items():
                     if not ia3.is_head(name):
-                        p.sub_((p - 1) * (self.optimizer.param_groups[0]["lr"] * self.options.decay_to_one))
+                        p.sub_((p - 1) * decay)
+
+    # ---- evaluation
 
     def evaluate(self, epoch: int, loss: float, rate: float) -> None:
-        """Decode dev, log, and keep the last epoch that dev can't tell from the best.
+        """Decode dev, log, and select the last epoch that dev can't tell from the best.
 
-        The lowest of several WERs on a small dev set is luck. Kept is the last epoch, whose rate was lowest,
-        that is worse than the best by at most one standard error of their difference, utterance by utterance
-        (after the one-standard-error rule of Breiman et al., Classification and Regression Trees, 1984).
+        The lowest of several WERs on a small dev set is partly chance. Selected is the last epoch, whose
+        rate was lowest, that is worse than the best by at most one standard error of their difference,
+        utterance by utterance (after the one-standard-error rule of Breiman et al., Classification and
+        Regression Trees, 1984).
         """
         counts = self.dev_errors()
         errors, words = [one.total for one in counts], [one.words for one in counts]
         wer = sum(counts, ErrorCounts()).wer
-        better = not self.best or sum(errors) < sum(self.best)
-        self.waited = 0 if better else self.waited + 1
+        better = not self.best_errors or sum(errors) < sum(self.best_errors)
+        self.epochs_without_improvement = 0 if better else self.epochs_without_improvement + 1
         if better:
-            self.best = errors
-        worse = np.subtract(errors, self.best)
+            self.best_errors = errors
+        worse = np.subtract(errors, self.best_errors)
         if worse.sum() / sum(words) <= standard_error(worse, words):
-            self.kept, self.kept_tensors = (epoch + 1, wer), self.copy()
+            self.selected_epoch, self.selected_wer = epoch + 1, wer
+            self.selected_tensors = self.copy_parameters()
         row = {"epoch": epoch + 1, "step": self.step, "loss": round(loss, 5), "dev_wer": round(wer, 6)}
-        row |= {"kept_epoch": self.kept[0], "seconds_per_second": round(rate, 1)}
+        row |= {"selected_epoch": self.selected_epoch, "seconds_per_second": round(rate, 1)}
         if self.accelerator.is_main_process:
             self.metrics.append(row)
             logger.info("epoch %d: loss %.3f, dev WER %.2f %%", epoch + 1, loss, 100 * wer)
@@ -217,20 +232,24 @@ class Trainer:
 
     @torch.no_grad()
     def dev_errors(self) -> list[ErrorCounts]:
-        """Of greedy search on all of dev, one an utterance."""
+        """The word errors of greedy search on each dev utterance."""
         self.model.eval()
         hypotheses = [""] * len(self.dev)
         for batch in make_batches([e.seconds for e in self.dev], self.options.batch_seconds, seed=0, epoch=0):
             features = [self.cache.get(self.dev[i].utterance) for i in batch]
-            with quick(self.base, self.options.precision):
+            with mixed_precision(self.base, self.options.precision):
                 logits, frames = self.base.forward(features, self.cache.depth)
             for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
                 hypotheses[i] = greedy(row[:n], self.base.vocabulary)
         references = [e.utterance.text or "" for e in self.dev]
         return [
-            word_errors([reference], [hypothesis], self.options.normalize)
-            for reference, hypothesis in zip(references, hypotheses, strict=True)
+            count_errors(self.words(r), self.words(h)) for r, h in zip(references, hypotheses, strict=True)
         ]
+
+    def words(self, text: str) -> list[str]:
+        return normalize(text, self.options.normalize).split()
+
+    # ---- resuming
 
     def checkpoint(self) -> None:
         if self.accelerator.is_main_process:
@@ -239,70 +258,63 @@ class Trainer:
                 data=data_digest(self.train, self.dev),
                 order=self.order.state_dict(),
                 optimizer=self.optimizer.state_dict(),
-                tensors=self.copy(),
-                kept_tensors=self.kept_tensors,
-                silent=sorted(self.silent),
+                tensors=self.copy_parameters(),
+                selected_tensors=self.selected_tensors,
+                selected_epoch=self.selected_epoch,
+                selected_wer=self.selected_wer,
+                best_errors=self.best_errors,
+                epochs_without_improvement=self.epochs_without_improvement,
+                without_gradient=sorted(self.without_gradient),
                 metrics_bytes=self.metrics.size(),
                 step=self.step,
-                best=self.best,
-                kept=self.kept,
-                waited=self.waited,
                 losses=self.losses,
                 seconds=self.seconds,
             ).save(self.options.out / "checkpoints" / "last.pt")
 
     def resume(self) -> None:
-        """Go on from the last checkpoint, if there is one.
+        """Load the last checkpoint, if there is one.
 
         Raises:
             ResumeError: it was made with other options, other data, on another base or from another start.
         """
         file = self.options.out / "checkpoints" / "last.pt"
-        for half_written in file.parent.glob(f".{file.name}.*"):  # by a run that was killed
-            shutil.rmtree(half_written, ignore_errors=True)
+        for unfinished in file.parent.glob(f".{file.name}.*"):  # of a run that was killed
+            shutil.rmtree(unfinished, ignore_errors=True)
         if not file.exists():
-            self.metrics.cut(0)
+            self.metrics.truncate(0)
             return
         state = Checkpoint.load(file)
-        same_run(self.options.out, state, self.identity, data_digest(self.train, self.dev))
-        self.load(state.tensors)
+        check_same_run(self.options.out, state, self.identity, data_digest(self.train, self.dev))
+        self.load_parameters(state.tensors)
         self.optimizer.load_state_dict(state.optimizer)
         self.order.load_state_dict(state.order)
-        self.kept_tensors, self.silent = state.kept_tensors, set(state.silent)
-        self.best, self.kept = state.best, state.kept
-        self.step, self.waited, self.seconds = state.step, state.waited, state.seconds
-        self.losses = state.losses
-        self.metrics.cut(state.metrics_bytes)
-        logger.info("%s: going on after step %d of %d", self.options.out, self.step, self.total)
-
-    def load(self, tensors: dict[str, torch.Tensor]) -> None:
-        with torch.no_grad():
-            for name, p in self.named.items():
-                p.copy_(tensors[name])
+        self.selected_tensors, self.without_gradient = state.selected_tensors, set(state.without_gradient)
+        self.selected_epoch, self.selected_wer = state.selected_epoch, state.selected_wer
+        self.best_errors = state.best_errors
+        self.epochs_without_improvement = state.epochs_without_improvement
+        self.step, self.losses, self.seconds = state.step, state.losses, state.seconds
+        self.metrics.truncate(state.metrics_bytes)
+        logger.info("%s: resuming after step %d of %d", self.options.out, self.step, self.total_steps)
 
 
-def ctc_loss(
-    logits: torch.Tensor, frames: torch.Tensor, targets: list[list[int]], blank: int
-) -> torch.Tensor:
-    """Mean over utterances of the loss a target symbol, in fp32 (Graves et al. 2006).
+def make_accelerator(base: Base, options: TrainingOptions) -> Any:
+    """Accelerate's object for devices and processes, with a TensorBoard log where that is installed."""
+    from accelerate import Accelerator
 
-    logits (batch, frames, vocabulary), frames (batch,), targets one list of token ids a row.
-    """
-    flat = torch.tensor([i for ids in targets for i in ids], device=logits.device)
-    sizes = torch.tensor([len(ids) for ids in targets], device=logits.device)
-    log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)
-    return nn.functional.ctc_loss(log_probabilities, flat, frames, sizes, blank=blank, zero_infinity=True)
-
-
-def digest(tensors: dict[str, nn.Parameter]) -> str:
-    """SHA-256 of numbers in fp32."""
-    made = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        made.update(name.encode() + tensor.detach().cpu().float().numpy().tobytes())
-    return made.hexdigest()
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if launched not in (options.precision, "no"):
+        logger.warning("accelerate's --mixed_precision %s is not used: --precision bf16 is", launched)
+    return Accelerator(
+        mixed_precision="no",  # `mixed_precision` has the encoder's layers alone in bfloat16
+        cpu=base.device.type == "cpu",
+        log_with=["tensorboard"] if find_spec("tensorboard") else None,
+        project_dir=options.out / "log",
+    )
 
 
-def has_tensorboard() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("tensorboard") is not None
+def parameters_sha256(parameters: dict[str, nn.Parameter]) -> str:
+    """SHA-256 of parameters in fp32."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(parameters.items()):
+        digest.update(name.encode() + parameter.detach().cpu().float().numpy().tobytes())
+    return digest.hexdigest()

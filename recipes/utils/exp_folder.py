@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ia3_speech.cli import UserError
+from ia3_speech.training.records import present_names, read_training_options
 
 GENERAL = "general"  # the test set of general speech, which no adapter is made for
 DEV = "dev"  # scored here for what is not trained, so has chosen nothing by it
@@ -41,9 +42,7 @@ class System:
 
     def options(self) -> dict[str, Any]:
         """The options that it was trained with."""
-        import yaml
-
-        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        return read_training_options(self.folder / "config.yaml")
 
     def made_by(self) -> dict[str, str]:
         """commit, dirty ("true" or "false") and command, as the first marker of stage.sh has them."""
@@ -69,7 +68,9 @@ def load_json(path: Path) -> dict[str, Any]:
 def load_system(folder: Path) -> System:
     """What was trained in SYSTEM_seedN, and its scores so far."""
     name, _, seed = folder.name.rpartition("_seed")
-    return System(name, int(seed), folder, load_json(folder / "train.json"), load_scores(folder))
+    return System(
+        name, int(seed), folder, present_names(load_json(folder / "train.json")), load_scores(folder)
+    )
 
 
 def load_scores(folder: Path) -> dict[str, dict[str, Any]]:
@@ -91,7 +92,9 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
         if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
             systems.append(load_system(folder))
         elif scores := load_scores(folder):
-            train = load_json(folder / "train.json") if (folder / "train.json").is_file() else {}
+            train = (
+                present_names(load_json(folder / "train.json")) if (folder / "train.json").is_file() else {}
+            )
             systems.append(System(folder.name, None, folder, train, scores))
     base = next((one for one in systems if one.name == "base"), None)
     if base is None:

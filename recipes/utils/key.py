@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """A hash of what goes into a stage: 16 hexadecimal digits on stdout.
 
-    key.py data/train recipes/conf/ia3.yaml "--seed 1"
+    key.py data/train conf/ia3.yaml "--seed 1"
 
 An argument may be a Kaldi data directory (its files, and size and samples of the audio that wav.scp names),
 another folder (all files in it), a file (its contents), or just text; what has no slash is text. Equal

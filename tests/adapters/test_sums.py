@@ -20,11 +20,11 @@ from ia3_speech.cli import command
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.recognizer import load_recognizer
+from ia3_speech.decoding.transcription import transcribe
 from ia3_speech.model import ia3
 from ia3_speech.model.ia3 import AdapterError
-from ia3_speech.train import train
-from ia3_speech.training.config import Options
-from ia3_speech.transcribe import transcribe
+from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.run import train
 
 WAVE = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)
 
@@ -143,7 +143,7 @@ def test_training_starts_from_a_sum(pair, tmp_path):
             path = str(tmp_path / f"{name}{i}.wav")
             utterances.append(Utterance(f"s-{name}{i}", "s", f"s-{name}{i}", path, text="no", duration=0.75))
         write_data_directory(tmp_path / name, utterances)
-    options = Options(
+    options = TrainingOptions(
         tmp_path / "train", tmp_path / "dev", tmp_path / "exp", str(pair), "accent:0.7+medical:0.5",
         epochs=1, train_head=True, learning_rate=1e-12, head_learning_rate=1e-12, speeds=[1.0],
     )  # fmt: skip

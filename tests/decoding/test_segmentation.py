@@ -1,4 +1,4 @@
-"""longform: pieces that cover the recording, are short enough, and end where the speaker pauses."""
+"""segmentation: pieces that cover the recording, are short enough, and end where the speaker pauses."""
 
 from itertools import pairwise
 
@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.segmentation import LONGEST, SHORTEST, cut_at_pauses, maximum_input_seconds, quietest
+from ia3_speech.decoding.segmentation import (
+    MAXIMUM_SECONDS,
+    MINIMUM_SECONDS,
+    cut_at_pauses,
+    maximum_input_seconds,
+    quietest,
+)
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -34,10 +40,10 @@ def test_pieces_cover_the_wave_and_none_is_too_long_or_a_sliver(seconds, longest
     lengths = [end - first for first, end in pieces]
     assert max(lengths) <= round(longest * SAMPLE_RATE)
     if len(pieces) > 1:
-        assert min(lengths) >= round(min(SHORTEST, longest / 4) * SAMPLE_RATE)
+        assert min(lengths) >= round(min(MINIMUM_SECONDS, longest / 4) * SAMPLE_RATE)
 
 
-@pytest.mark.parametrize("seconds", [0, 0.01, 3, LONGEST])
+@pytest.mark.parametrize("seconds", [0, 0.01, 3, MAXIMUM_SECONDS])
 def test_what_is_short_enough_stays_whole(seconds):
     wave = noise(seconds)
     assert cut_at_pauses(wave) == [(0, len(wave))]
@@ -55,7 +61,7 @@ def test_of_equal_pauses_the_last_is_taken():
     assert 13.0 < cut / SAMPLE_RATE < 13.3
 
 
-def test_a_pause_before_the_searched_stretch_is_not_looked_at():
+def test_a_pause_before_the_searched_stretch_is_ignored():
     cut = cut_at_pauses(with_pauses(20, (8.0, 9.0)))[0][1]
     assert 10.0 <= cut / SAMPLE_RATE <= 15.0
 
@@ -79,7 +85,7 @@ def test_real_speech_is_cut_between_words(shared_data):
     assert len(first) <= cut <= len(first) + SAMPLE_RATE // 2
 
 
-def test_reach(tiny_base):
+def test_maximum_input_seconds(tiny_base):
     """Relative positions never end; a convolution that looks far back holds absolute ones."""
     assert maximum_input_seconds(tiny_base()) is None
     assert maximum_input_seconds(tiny_base(num_conv_pos_embeddings=1536)) == pytest.approx(

@@ -18,7 +18,7 @@ def test_the_first_three_stages(tmp_path, base_folder):
     assert [line for line in done.stdout.splitlines() if line.startswith("stage")] == [
         "stage 1, prepare reader237", "stage 2, validate reader237", "stage 3, coverage",
     ]  # fmt: skip
-    assert f"{tmp_path}/work/data/reader237/train: 5 utterances can be learnt from" in done.stdout
+    assert f"{tmp_path}/work/data/reader237/train: 5 utterances can be trained on" in done.stdout
 
 
 def test_without_a_corpus_it_says_where_it_is_published(tmp_path):

@@ -255,7 +255,7 @@ def test_each_utterance_is_tested_once_by_an_adapter_that_never_heard_it(ran):
         assert len(tasks) == 12
         assert sorted(id for task in tasks for id in task["texts"]) == sorted(everybody)
         for task in tasks:
-            heard = {*task["learnt_from"], *task["held_back"]}
+            heard = {*task["trained_on"], *task["held_out"]}
             assert len(heard) == k and not heard & task["texts"].keys()
         lines = (ran["exp"] / f"{name}_seed1/decode_greedy_test/text").read_text().splitlines()
         assert {line.split()[0] for line in lines} == everybody

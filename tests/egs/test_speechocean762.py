@@ -40,7 +40,7 @@ def test_the_first_three_stages_pass(ran):
         "stage 1, prepare speechocean762", "stage 2, validate speechocean762", "stage 3, coverage",
     ]  # fmt: skip
     assert "test_adults and train share 0 of 1 speakers and 1 of 2 sentences" in lines
-    assert f"{ran.data}/train: 8 utterances can be learnt from" in lines
+    assert f"{ran.data}/train: 8 utterances can be trained on" in lines
 
 
 # ---- forgetting, the trade-off, the learning curve

@@ -138,7 +138,7 @@ def test_nothing_is_computed_once_where_vectors_stand_between_the_convolutions(t
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
     cache = FeatureCache(base, WAVEFORM, 2**20)
     kept = cache.get(Utterance("u", "s", "a", str(tmp_path / "a.wav")))
-    assert torch.equal(kept, base.prepare(wave)) and cache.held_bytes == 4 * len(wave)
+    assert torch.equal(kept, base.prepare(wave)) and cache.stored_bytes == 4 * len(wave)
     base.model.train()
     base.forward([kept], WAVEFORM)[0].square().mean().backward()
     assert all(bool(vector.l.grad.any()) for vector in vectors(base.model).values())
@@ -158,12 +158,12 @@ def test_the_cache_keeps_to_its_limit_and_hands_out_the_same(tiny_base, tmp_path
     size = one.numel() * one.element_size()
     cache = FeatureCache(base, None, 2 * size)
     first = [cache.get(u) for u in utterances]
-    assert [key[0] for key in cache.held] == [u.source for u in utterances[:2]]
-    assert cache.held_bytes == 2 * size and not torch.equal(*first[:2])
+    assert [key[0] for key in cache.stored] == [u.source for u in utterances[:2]]
+    assert cache.stored_bytes == 2 * size and not torch.equal(*first[:2])
     off = FeatureCache(base, None, 0)
     for utterance, features in zip(utterances, first, strict=True):
         assert torch.equal(cache.get(utterance), features) and torch.equal(off.get(utterance), features)
-    assert not off.held
+    assert not off.stored
     assert len(cache.get(utterances[0], 0.5)) > 1.9 * len(first[0])
 
 

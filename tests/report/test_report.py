@@ -17,7 +17,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.formatting import interval, percent
 from ia3_speech.report import find_report_paths
-from ia3_speech.report.__main__ import main, several
+from ia3_speech.report.__main__ import main
 from ia3_speech.report.result_tables import signed_interval, signed_percent
 from ia3_speech.report.utterance_table import compact_alignment
 from ia3_speech.score import main as score
@@ -294,13 +294,6 @@ def test_a_vector_that_is_no_number_is_named(recipe):
 def test_what_is_given_must_be_there(recipe, tmp_path):
     with pytest.raises(UserError, match="there is no such file or folder"):
         recipe.page(curve=tmp_path / "none.json")
-
-
-def test_several_results():
-    words = ["data", "--results", "a b.json", "c.json", "--seed", "1"]
-    assert several(words) == ["data", '--results=["a b.json", "c.json"]', "--seed", "1"]
-    assert several(["--results=a.json"]) == ['--results=["a.json"]']
-    assert several(["data", "--out", "x"]) == ["data", "--out", "x"]
 
 
 # ---- what nothing in the data can do

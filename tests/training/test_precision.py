@@ -1,4 +1,4 @@
-"""training.quick: a cheaper step that learns the same."""
+"""training.precision: faster steps that learn the same."""
 
 import numpy as np
 import pytest
@@ -8,21 +8,21 @@ from tiny_kinds import TINY, tiny, tiny_processor
 from ia3_speech import attach, load_base
 from ia3_speech.model import ia3
 from ia3_speech.model.base import make_base
-from ia3_speech.training import precision as quick_module
-from ia3_speech.training.precision import depthwise, is_long, quick
-from ia3_speech.training.trainer import ctc_loss
+from ia3_speech.training import precision
+from ia3_speech.training.ctc import ctc_loss
+from ia3_speech.training.precision import fft_convolution, is_long_depthwise, mixed_precision
 
 
-def gradient(base, waves, precision: str | None) -> torch.Tensor:
-    """Of all vectors, one after another; precision None: transformers' own pass."""
+def gradient(base, waves, mode: str | None) -> torch.Tensor:
+    """Of all vectors, one after another; mode None: transformers' own pass."""
     base.model.zero_grad(set_to_none=True)
     rows = [base.front_end(wave) for wave in waves]
-    if precision is None:
+    if mode is None:
         logits, frames = base.forward(rows)
     else:
-        with quick(base, precision):
+        with mixed_precision(base, mode):
             logits, frames = base.forward(rows)
-    ctc_loss(logits, frames, [[3, 4, 5]] * len(waves), base.vocabulary.blank).backward()
+    ctc_loss(logits, frames, [[3, 4, 5]] * len(waves), base.vocabulary.blank).mean().backward()
     return torch.cat([vector.l.grad.flatten() for vector in ia3.vectors(base.model).values()])
 
 
@@ -31,16 +31,16 @@ def waves_of(*seconds: float) -> list[np.ndarray]:
     return [rng.standard_normal(int(s * 16_000)).astype("float32") for s in seconds]
 
 
-@pytest.mark.parametrize(("precision", "least"), [("no", 1 - 1e-6), ("bf16", 0.99)])
-def test_the_mini_base_gets_the_gradients_that_it_would_get(precision, least):
+@pytest.mark.parametrize(("mode", "least"), [("no", 1 - 1e-6), ("bf16", 0.99)])
+def test_the_mini_base_gets_the_gradients_that_it_would_get(mode, least):
     """In bfloat16 throughout, they would be other ones: its logarithms and its norms' constants break."""
     base = load_base("mini")
     attach(base.model)
     waves = waves_of(1.0, 0.7)
-    plain, fast = gradient(base, waves, None), gradient(base, waves, precision)
+    plain, fast = gradient(base, waves, None), gradient(base, waves, mode)
     assert torch.cosine_similarity(plain, fast, dim=0) > least
     assert float(fast.norm()) == pytest.approx(float(plain.norm()), rel=0.05)
-    assert precision == "no" or not torch.equal(plain, fast)
+    assert mode == "no" or not torch.equal(plain, fast)
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -50,7 +50,7 @@ def test_bfloat16_in_the_layers_of_every_kind(processor, name):
     seen = []
     layer = ia3.layers_of(base.model)[1][0]
     handle = layer.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
-    plain, fast = (gradient(base, waves_of(0.6), precision) for precision in ("no", "bf16"))
+    plain, fast = (gradient(base, waves_of(0.6), mode) for mode in ("no", "bf16"))
     handle.remove()
     assert seen == [False, True] and not torch.is_autocast_enabled("cpu")
     assert torch.cosine_similarity(plain, fast, dim=0) > 0.9 and not torch.equal(plain, fast)
@@ -59,23 +59,25 @@ def test_bfloat16_in_the_layers_of_every_kind(processor, name):
 def test_nothing_is_left_behind():
     base = load_base("mini")
     before = base.logits(waves_of(0.5))[0]
-    with pytest.raises(ZeroDivisionError), quick(base, "bf16"):
+    with pytest.raises(ZeroDivisionError), mixed_precision(base, "bf16"):
         raise ZeroDivisionError
-    with pytest.raises(TypeError), quick(base, "bf16"):
+    with pytest.raises(TypeError), mixed_precision(base, "bf16"):
         ia3.layers_of(base.model)[1][0]()  # no input: the layer itself fails, in the middle of autocast
     assert not torch.is_autocast_enabled("cpu")
     assert torch.equal(before, base.logits(waves_of(0.5))[0])
 
 
-@pytest.mark.parametrize(("most", "during"), [(quick_module.ATTENTION, "eager"), (4 * 6 * 40**2, "sdpa")])
+@pytest.mark.parametrize(
+    ("most", "during"), [(precision.EAGER_ATTENTION_WEIGHTS, "eager"), (4 * 6 * 40**2, "sdpa")]
+)
 def test_attention_by_plain_matrices_while_they_are_small(monkeypatch, most, during):
     """A second is some 50 frames; the mini base has 4 layers of 6 heads."""
-    monkeypatch.setattr(quick_module, "ATTENTION", most)
+    monkeypatch.setattr(precision, "EAGER_ATTENTION_WEIGHTS", most)
     base, seen = load_base("mini"), []
     layer = ia3.layers_of(base.model)[1][0]
     layer.register_forward_pre_hook(lambda *_: seen.append(base.model.config._attn_implementation))
-    for precision in ("no", "bf16"):
-        with quick(base, precision):
+    for mode in ("no", "bf16"):
+        with mixed_precision(base, mode):
             base.forward([base.front_end(wave) for wave in waves_of(1.0)])
     assert seen == ["sdpa", during] and base.model.config._attn_implementation == "sdpa"
 
@@ -85,6 +87,6 @@ def test_the_convolution_by_transforms(frames):
     torch.manual_seed(0)
     conv = torch.nn.Conv1d(6, 6, 256, padding=128, groups=6).double()
     x = torch.randn(2, 6, frames, dtype=torch.float64)
-    assert is_long(conv) and not is_long(torch.nn.Conv1d(6, 6, 128, groups=6))
-    assert depthwise(conv, x).shape == conv(x).shape
-    assert torch.allclose(depthwise(conv, x), conv(x), atol=1e-10)
+    assert is_long_depthwise(conv) and not is_long_depthwise(torch.nn.Conv1d(6, 6, 128, groups=6))
+    assert fft_convolution(conv, x).shape == conv(x).shape
+    assert torch.allclose(fft_convolution(conv, x), conv(x), atol=1e-10)

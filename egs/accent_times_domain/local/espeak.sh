@@ -40,7 +40,8 @@ if begin 3 "coverage" "$exp/.done/coverage" "${directories[@]}" "base=$base" "$c
   for set in $test_sets; do # both_NAME holds what the others hold
     both=$data/both_${set#test_}
     # shellcheck disable=SC2086
-    coverage.py --config "$config" --base "$base" --train "$both/train" --dev "$both/dev" $learn_opts --out "$exp"
+    python -m ia3_speech.train --check --config "$config" --base "$base" --train "$both/train" --dev "$both/dev" $learn_opts \
+      --out "$exp"
   done
   finish
 fi

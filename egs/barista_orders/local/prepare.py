@@ -140,11 +140,11 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
 
 def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
     """Id → what the base hears; also written to `out`, as Kaldi's text."""
-    from ia3_speech.decode import decode
+    from ia3_speech.decoding.decode_directory import decode_utterances
     from ia3_speech.decoding.recognizer import load_recognizer
 
     print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
-    heard = decode(load_recognizer(base), orders, on_error="fail").texts
+    heard = decode_utterances(load_recognizer(base), orders, on_error="fail").texts
     write_text(out, format_kaldi_text(heard))
     return heard
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What the defaults of recipes/conf/ia3.yaml stand on. Some hours of training; what is done is not done again, and
+# What the defaults of ia3_speech/conf/ia3.yaml stand on. Some hours of training; what is done is not done again, and
 # after a kill it goes on where it was. First, and before each system, it prints how long the rest will take.
 #
 #   bash local/sweep.sh rates --corpus DIR        learning rates, one seed, by dev alone: no test set is decoded

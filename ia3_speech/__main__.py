@@ -1,0 +1,66 @@
+"""The command `ia3-speech`, also `python -m ia3_speech`: one sub-command for each command of the package.
+
+    ia3-speech transcribe --adapter speaker42 audio.wav
+
+is the same as `python -m ia3_speech.transcribe --adapter speaker42 audio.wav`.
+"""
+
+import difflib
+import runpy
+import sys
+
+from ia3_speech import __version__
+
+COMMANDS = {
+    "transcribe": "audio files to text, with or without an adapter",
+    "train": "train IA³ vectors on a data directory",
+    "decode": "a data directory to hypotheses, with or without an adapter",
+    "lm": "estimate an n-gram language model of texts",
+    "tune-lm": "choose the weights of a language model on a dev set",
+    "score": "WER, CER and term errors of hypotheses, beside a baseline's",
+    "adapters": "list, show, register, combine, export, push and pull adapters",
+    "datadir": "check, repair, cut and divide Kaldi data directories",
+    "speakers": "train an adapter for each speaker of a data directory",
+    "report": "an HTML page on a scored decoding",
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the command that the first word names, or print the overview."""
+    words = sys.argv[1:] if argv is None else argv
+    name = words[0] if words else "--help"
+    if name in ("-h", "--help"):
+        print(overview())
+    elif name == "--version":
+        print(f"ia3-speech {__version__}")
+    elif name in COMMANDS:
+        sys.argv = [f"ia3-speech {name}", *words[1:]]  # the usage line names the command so
+        runpy.run_module(f"ia3_speech.{name.replace('-', '_')}", run_name="__main__")
+    else:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"do you mean {near[0]}?" if near else "ia3-speech --help lists them"
+        print(f"error: there is no command {name} ({hint})", file=sys.stderr)
+        sys.exit(2)
+
+
+def overview() -> str:
+    """One line for each command, and an example."""
+    lines = [f"  {name:<12}{description}" for name, description in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: ia3-speech COMMAND …",
+            "",
+            "Adapt pretrained CTC speech recognisers by training nothing but IA³ vectors.",
+            "",
+            *lines,
+            "",
+            "  --version   print the version",
+            "  --help      print this overview; ia3-speech COMMAND --help explains a command",
+            "",
+            "example: ia3-speech transcribe --adapter speaker42 audio.wav",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""Decode directories: a Kaldi data directory decoded, and the files that hold its hypotheses.
+
+In: a data directory and a recogniser. Out, in a decode directory:
+
+    text         Kaldi's format: `utterance-id words…`; an utterance without output is a line with only the id
+    hyp.trn      sclite's format: `words (speaker-utterance)`
+    bad_audio    `utterance<TAB>file<TAB>what is wrong`, one line a fault; empty where there is none
+    decode.json  how: base, adapter, their digests, real-time factor, command, versions; written last
+"""
+
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ia3_speech.adapters.expressions import is_one
+from ia3_speech.adapters.registry import weights_sha256
+from ia3_speech.atomic import write_json, write_text
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio, list_bad_audio, load_utterances
+from ia3_speech.decoding.recognizer import Recognizer, pools
+from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
+
+if TYPE_CHECKING:
+    from ia3_speech.model.base import Base
+
+
+@dataclass
+class Decoding:
+    """The result of decoding.
+
+    Attributes:
+        texts: the hypothesis of every utterance, by id, in the order given; "" for unusable audio.
+        bad: what is wrong with audio, also where it was decoded all the same (clipped audio).
+        audio_seconds: of the audio that was decoded.
+        seconds: of wall-clock time, with reading the audio and without loading the model.
+    """
+
+    texts: dict[str, str]
+    bad: list[BadAudio] = field(default_factory=list)
+    audio_seconds: float = 0.0
+    seconds: float = 0.0
+
+
+def decode_utterances(
+    recognizer: Recognizer,
+    utterances: Sequence[Utterance],
+    *,
+    adapters: Mapping[str, str] | None = None,
+    on_error: Literal["fail", "skip"] = "skip",
+    allow_pipes: bool = False,
+    progress: bool = True,
+) -> Decoding:
+    """Decode utterances.
+
+    Args:
+        adapters: for each utterance's id the name of its adapter in the recogniser's bank.
+        on_error: "fail" reads all audio first, and decodes only if nothing is wrong with any.
+        allow_pipes: run shell commands in wav.scp.
+        progress: show a bar on stderr, where that is a terminal.
+
+    Raises:
+        AudioError: on_error is "fail" and audio is bad.
+    """
+    from tqdm import tqdm
+
+    started = time.perf_counter()
+    options = {"minimum_samples": recognizer.base.minimum_samples, "allow_pipes": allow_pipes}
+    if on_error == "fail":
+        for _ in load_utterances(utterances, on_error="fail", progress=progress, **options):
+            pass
+    result = Decoding({utterance.id: "" for utterance in utterances})
+    waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
+    with tqdm(
+        total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False,
+        disable=None if progress else True,
+    ) as bar:  # fmt: skip
+        for pool in pools(waves):
+            names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
+            texts = recognizer.texts([wave for _, wave in pool], lambda waves, _: bar.update(waves), names)
+            for (utterance, wave), text in zip(pool, texts, strict=True):
+                result.texts[utterance.id] = text
+                result.audio_seconds += len(wave) / SAMPLE_RATE
+        bar.update(sum(fault.left_out for fault in result.bad))
+    result.seconds = time.perf_counter() - started
+    return result
+
+
+def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
+    """A data directory without its `text`. Some of its files may be missing: they are bad audio.
+
+    Raises:
+        DataError: it is not valid; all its files are missing, so their paths must be wrong; or wav.scp holds
+            shell commands and `allow_pipes` is false.
+    """
+    found = read_data_directory(data, text=False, wav=False, spk_sort=False)
+    sources = {utterance.source for utterance in found}
+    pipes = {source for source in sources if source.endswith("|")}
+    if (pipes and not allow_pipes) or not (pipes or any(map(os.path.isfile, sources))):
+        return read_data_directory(
+            data, text=False, spk_sort=False, allow_pipes=allow_pipes
+        )  # raises, with a hint
+    return found
+
+
+# ---- one adapter for each speaker
+
+
+def speaker_adapters(folder: Path) -> dict[str, Path]:
+    """Speaker → adapter, from a folder that `ia3-speech speakers` wrote: of each speaker the first fold's,
+    or the one that was made without folds.
+
+    Raises:
+        UserError: the folder holds none.
+    """
+    found = sorted([*folder.glob("*/fold1/adapter"), *folder.glob("*/all/adapter")])
+    if not found:
+        raise UserError(
+            f"{folder}: holds no SPEAKER/fold1/adapter or SPEAKER/all/adapter (run ia3-speech speakers)"
+        )
+    return {adapter.parent.parent.name: adapter for adapter in found}
+
+
+def assign_adapters(
+    utterances: Sequence[Utterance], speakers: Sequence[str], in_turn: bool
+) -> dict[str, str]:
+    """Utterance id → the speaker whose adapter decodes it: its own, or each of the speakers in turn.
+
+    Raises:
+        UserError: a speaker has no adapter, and `in_turn` is false.
+    """
+    if in_turn:
+        return {one.id: speakers[number % len(speakers)] for number, one in enumerate(utterances)}
+    if missing := sorted({one.speaker for one in utterances} - {*speakers}):
+        raise UserError(
+            f"{len(missing)} speakers have no adapter: {', '.join(missing[:20])} (--in-turn decodes each "
+            f"utterance with the adapter of another speaker)"
+        )
+    return {one.id: one.speaker for one in utterances}
+
+
+# ---- files
+
+
+def write_decode_directory(
+    result: Decoding, utterances: Sequence[Utterance], folder: Path, record: dict[str, Any]
+) -> None:
+    """Write each file in one step, decode.json last: where it stands, the others are complete."""
+    flat = str.maketrans("\t\n", "  ")  # a shell pipe may hold a TAB
+    lines = ["\t".join(part.translate(flat) for part in (b.utterance, b.file, b.reason)) for b in result.bad]
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in ("decode.json", "score.json"):  # a score belongs to the texts that it was computed from
+        (folder / stale).unlink(missing_ok=True)
+    write_text(folder / "text", format_kaldi_text(result.texts))
+    write_text(folder / "hyp.trn", format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances))
+    write_text(folder / "bad_audio", "".join(f"{line}\n" for line in lines))
+    write_json(folder / "decode.json", record)
+
+
+def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dict[str, Any]:
+    """The contents of decode.json, schema 1."""
+    base = recognizer.base
+    return {
+        "schema": 1,
+        "data": str(data),
+        "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
+        "adapter": adapter_record(recognizer),
+        **recognizer.search_record,
+        "normalize": "none",
+        "utterances": len(result.texts),
+        "bad_audio": len(result.bad),
+        "without_output": sum(fault.left_out for fault in result.bad),
+        "audio_seconds": round(result.audio_seconds, 3),
+        "seconds": round(result.seconds, 3),
+        "real_time_factor": round(result.seconds / result.audio_seconds, 4) if result.audio_seconds else None,
+        "batch_seconds": recognizer.batch_seconds,
+        "max_seconds": recognizer.max_seconds,
+        **environment_record(base, "decode"),
+    }
+
+
+def environment_record(base: "Base", module: str) -> dict[str, Any]:
+    """Device, precision, command line and versions."""
+    return {
+        "device": str(base.device),
+        "dtype": base.fingerprint["dtype"],
+        "command": shlex.join(["python", "-m", f"ia3_speech.{module}", *sys.argv[1:]]),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("ia3-speech", "torch", "transformers", "numpy")},
+        },
+    }
+
+
+def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
+    """An adapter's name, path and digest; a sum's name, and those of its terms with their weights."""
+    parts = [
+        {
+            "name": term.name,
+            "path": str(term.folder.absolute()),
+            "sha256": weights_sha256(term.folder),
+            "weight": term.weight,
+        }
+        for term in recognizer.adapter
+    ]
+    if not is_one(recognizer.adapter):
+        return {"name": recognizer.name, "terms": parts} if parts else None
+    return {name: parts[0][name] for name in ("name", "path", "sha256")}
+
+
+def bad_audio_message(result: Decoding, folder: Path) -> str:
+    """What stderr says of bad audio: the first 20 by name."""
+    without_output, n = sum(fault.left_out for fault in result.bad), len(result.bad)
+    lines = [
+        f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {without_output} of "
+        f"them no output ({folder / 'bad_audio'} lists them):",
+        *list_bad_audio(result.bad),
+    ]
+    return "\n".join(lines)

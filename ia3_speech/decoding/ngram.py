@@ -1,0 +1,335 @@
+"""N-gram language models: estimated from text, interpolated, pruned, written as ARPA files.
+
+    ia3-speech lm notes.txt --order 3 --out notes.arpa.gz
+
+In: sentences. Out: a back-off model in the ARPA format, which KenLM, SRILM, Kaldi and the beam search of this
+package read. Estimation is interpolated modified Kneser-Ney (Chen and Goodman 1998, "An Empirical Study of
+Smoothing Techniques for Language Modeling", TR-10-98, equations 24 to 27) with the conventions of KenLM's
+`lmplz`, with which the tests compare it number by number: n-grams that begin a sentence keep their counts,
+unigrams are interpolated with the uniform distribution, and `<unk>` gets the uniform share. No Python package
+that installs without a compiler on every supported Python estimates this model (kaldingram's is unmodified
+Kneser-Ney, kenlm's wheels only query), which is why it stands here. It is NumPy throughout: a million words
+take a few seconds.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ia3_speech.cli import UserError
+
+UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
+SPECIAL = ("<unk>", "<s>", "</s>")
+NEVER = -99.0  # log10 of the probability of <s>, which is never predicted
+FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback: for texts too small to estimate them
+
+
+class LanguageModelError(UserError):
+    """A text or a language model that cannot be used."""
+
+
+@dataclass
+class Order:
+    """All n-grams of one length k, sorted by history and word.
+
+    Attributes:
+        history: index, among the n-grams of length k − 1, of the first k − 1 words; 0 for unigrams. (number,)
+        word: id of the last word. (number,)
+        log_probability: log10 p(word | history). (number,)
+        log_backoff: log10 of the n-gram's back-off weight as a history; 0 where no longer one follows.
+        (number,)
+    """
+
+    history: np.ndarray
+    word: np.ndarray
+    log_probability: np.ndarray
+    log_backoff: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.word)
+
+
+@dataclass
+class NgramModel:
+    """A back-off n-gram model.
+
+    Attributes:
+        vocabulary: the words by their ids; the first three are <unk>, <s> and </s>. Each is a unigram.
+        orders: unigrams first.
+    """
+
+    vocabulary: list[str]
+    orders: list[Order]
+    ids: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.ids = {word: number for number, word in enumerate(self.vocabulary)}
+
+    def counts(self) -> list[int]:
+        """The number of n-grams of each length."""
+        return [len(order) for order in self.orders]
+
+    def ngrams(self, length: int) -> np.ndarray:
+        """The words of all n-grams of a length: ids, (number, length)."""
+        if length == 1:
+            return self.orders[0].word[:, None]
+        order = self.orders[length - 1]
+        return np.column_stack([self.ngrams(length - 1)[order.history], order.word])
+
+    def index(self, ngrams: np.ndarray) -> np.ndarray:
+        """The index of each row of ids, (number, length), among the n-grams of that length, or −1."""
+        found = ngrams[:, 0].astype(np.int64)
+        for order, word in zip(self.orders[1 : ngrams.shape[1]], ngrams.T[1:], strict=True):
+            keys = order.history * len(self.vocabulary) + order.word
+            wanted = found * len(self.vocabulary) + word
+            at = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
+            there = (found >= 0) & (len(keys) > 0) & (keys[at] == wanted if len(keys) else False)
+            found = np.where(there, at, -1)
+        return found
+
+    def score(self, ngrams: np.ndarray) -> np.ndarray:
+        """log10 p(last word | words before) of each row of ids, (number, length ≤ order). (number,)"""
+        length = ngrams.shape[1]
+        at = self.index(ngrams)
+        known = self.orders[length - 1].log_probability[np.maximum(at, 0)]
+        if length == 1 or (at >= 0).all():
+            return known
+        history = self.index(ngrams[:, :-1])
+        backoff = np.where(history >= 0, self.orders[length - 2].log_backoff[np.maximum(history, 0)], 0.0)
+        return np.where(at >= 0, known, backoff + self.score(ngrams[:, 1:]))
+
+    def word_scores(self, sentences: Iterable[Sequence[str]]) -> np.ndarray:
+        """log10 p of each word and of each sentence's end, after the words before it; in no particular
+        order.
+        """
+        longest = len(self.orders)
+        rows: list[list[list[int]]] = [[] for _ in range(longest + 1)]
+        for words in sentences:
+            ids = [START, *(self.ids.get(word, UNKNOWN) for word in words), END]
+            for end in range(2, len(ids) + 1):
+                rows[min(end, longest)].append(ids[max(0, end - longest) : end])
+        return np.concatenate([self.score(np.array(same)) for same in rows if same] or [np.zeros(0)])
+
+    def perplexity(self, sentences: Iterable[Sequence[str]]) -> float:
+        """Per word; the end of a sentence and unknown words count, as in KenLM's `query`."""
+        return float(10 ** -self.word_scores(sentences).mean())
+
+
+def estimate(sentences: Iterable[Sequence[str]], order: int = 3) -> NgramModel:
+    """Interpolated modified Kneser-Ney of sentences, each a sequence of words.
+
+    Where a text is too small to estimate the three discounts of an order, they are 0.5, 1 and 1.5, as with
+    `lmplz --discount_fallback`.
+
+    Raises:
+        LanguageModelError: the text holds no word, or a word of its own is <s>, </s> or <unk>.
+    """
+    ids = {word: number for number, word in enumerate(SPECIAL)}
+    stream: list[int] = []
+    for words in sentences:
+        if reserved := set(words) & set(SPECIAL):
+            raise LanguageModelError(
+                f"the text holds {reserved.pop()}, which the model itself writes (delete it)"
+            )
+        if words:
+            stream += [START, *(ids.setdefault(word, len(ids)) for word in words), END]
+    if not stream:
+        raise LanguageModelError("the text holds no word")
+    orders, counts = count_ngrams(np.array(stream), len(ids), order)
+    model = NgramModel(list(ids), orders)
+    smooth(model, adjusted_counts(model, counts))
+    return model
+
+
+def count_ngrams(stream: np.ndarray, words: int, order: int) -> tuple[list[Order], list[np.ndarray]]:
+    """All n-grams up to a length, without probabilities, and how often each occurs.
+
+    Args:
+        stream: ids, (words of the text,), each sentence from START to END; no n-gram reaches across its end.
+        words: the size of the vocabulary; every word is a unigram, with a count of 0 where it does not occur.
+    """
+    sentence = np.cumsum(stream == START)
+    at = stream.astype(np.int64)  # index of the n-gram that begins here, of the length before
+    counts = [np.bincount(at, minlength=words)]
+    every = np.arange(words)
+    orders = [Order(np.zeros_like(every), every, np.zeros(words), np.zeros(words))]
+    for length in range(2, order + 1):
+        at = at[: len(stream) - length + 1]
+        inside = sentence[: len(at)] == sentence[length - 1 :]
+        keys = np.where(inside, at * words + stream[length - 1 :], -1)
+        found, at, number = np.unique(keys, return_inverse=True, return_counts=True)
+        outside = int(found[0] == -1) if len(found) else 0
+        found, at, number = found[outside:], at - outside, number[outside:]
+        orders.append(Order(found // words, found % words, np.zeros(len(found)), np.zeros(len(found))))
+        counts.append(number)
+    return orders, counts
+
+
+def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndarray]:
+    """Kneser-Ney's counts: for all but the longest n-grams, how many different words stand before them.
+
+    N-grams that begin with <s> have no word before them and keep their counts. The count of <s> itself, which
+    is never predicted, is 0.
+    """
+    made = [counts[-1]]
+    for length in range(len(model.orders) - 1, 0, -1):
+        longer = suffixes(model, length + 1)
+        different = np.bincount(longer, minlength=len(model.orders[length - 1]))
+        first = model.ngrams(length)[:, 0]
+        made.insert(0, np.where((first == START) & (length > 1), counts[length - 1], different))
+    made[0][START] = 0
+    return made
+
+
+def suffixes(model: NgramModel, length: int) -> np.ndarray:
+    """For each n-gram of a length, the index of the one without its first word, or −1. (number,)"""
+    return model.index(model.ngrams(length)[:, 1:])
+
+
+def discounts(counts: np.ndarray) -> np.ndarray:
+    """What is taken off counts of 0, 1, 2, and 3 or more: (4,). Chen and Goodman 1998, equation 26."""
+    n = [int((counts == number).sum()) for number in range(1, 5)]
+    if min(n[:3]) > 0:
+        y = n[0] / (n[0] + 2 * n[1])
+        found = [j - (j + 1) * y * n[j] / n[j - 1] for j in (1, 2, 3)]
+        if all(0 <= d <= j for j, d in enumerate(found, 1)):
+            return np.array([0.0, *found])
+    return np.array([0.0, *FALLBACK_DISCOUNTS])
+
+
+def smooth(model: NgramModel, counts: list[np.ndarray]) -> None:
+    """Fill in probabilities and back-off weights from the adjusted counts, from unigrams up."""
+    uniform = 1.0 / (len(model.vocabulary) - 1)  # <s> is not predicted
+    lower = np.array([uniform])
+    for length, (order, count) in enumerate(zip(model.orders, counts, strict=True), 1):
+        taken = discounts(count)[np.minimum(count, 3)]
+        histories = 1 if length == 1 else len(model.orders[length - 2])
+        total = np.bincount(order.history, count, histories)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            left = np.where(total > 0, np.bincount(order.history, taken, histories) / total, 1.0)
+            own = (count - taken) / total[order.history]
+        shorter = lower[suffixes(model, length) if length > 1 else np.zeros(len(order), np.int64)]
+        lower = own + left[order.history] * shorter
+        if length > 1:
+            follows = total > 0
+            model.orders[length - 2].log_backoff[follows] = np.log10(left[follows])
+        order.log_probability = np.log10(lower)
+    model.orders[0].log_probability[START] = NEVER
+
+
+def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
+    """One back-off model of the linear interpolation Σ weight · p, as SRILM's `ngram -mix-lm` makes it.
+
+    It holds the n-grams of all models; those that no model holds are backed off, which is an approximation of
+    the sum (Stolcke 2002, "SRILM", section 3.2). Words that one model lacks have its probability of <unk>
+    there.
+    """
+    vocabulary = list(dict.fromkeys(word for model in models for word in model.vocabulary))
+    ids = {word: number for number, word in enumerate(vocabulary)}
+    to_mixed = [np.array([ids[word] for word in model.vocabulary]) for model in models]
+    to_own = [np.array([model.ids.get(word, UNKNOWN) for word in vocabulary]) for model in models]
+    longest = max(len(model.orders) for model in models)
+    every = np.arange(len(vocabulary))
+    mixed = NgramModel(
+        vocabulary, [Order(np.zeros_like(every), every, np.zeros(len(every)), np.zeros(len(every)))]
+    )
+    for length in range(2, longest + 1):
+        rows = [
+            own[m.ngrams(length)] for m, own in zip(models, to_mixed, strict=True) if len(m.orders) >= length
+        ]
+        rows = np.unique(np.concatenate(rows), axis=0)
+        history = mixed.index(rows[:, :-1])
+        empty = np.zeros(len(rows))
+        mixed.orders.append(Order(history, rows[:, -1].astype(np.int64), empty, empty.copy()))
+    for length in range(1, longest + 1):
+        rows = mixed.ngrams(length)
+        shares = [
+            weight * 10.0 ** model.score(own[rows][:, -len(model.orders) :])
+            for model, weight, own in zip(models, weights, to_own, strict=True)
+        ]
+        mixed.orders[length - 1].log_probability = np.log10(np.maximum(sum(shares), 10.0**NEVER))
+    renormalise(mixed)
+    return mixed
+
+
+def mixture_weights(models: Sequence[NgramModel], sentences: Sequence[Sequence[str]]) -> list[float]:
+    """The weights with which a mixture of the models fits the sentences best, by expectation maximisation."""
+    p = np.stack([10.0 ** model.word_scores(sentences) for model in models])
+    weights = np.full(len(models), 1 / len(models))
+    for _ in range(100):
+        shares = weights[:, None] * p
+        weights = (shares / shares.sum(0)).mean(1)
+    return weights.tolist()
+
+
+def renormalise(model: NgramModel) -> None:
+    """Set every back-off weight so that the probabilities after each history sum to one."""
+    for length in range(2, len(model.orders) + 1):
+        left, lower = left_over(model, length)
+        follows = np.bincount(model.orders[length - 1].history, minlength=len(model.orders[length - 2])) > 0
+        weights = np.zeros(len(follows))
+        weights[follows] = np.log10(left[follows] / lower[follows])
+        model.orders[length - 2].log_backoff = weights
+
+
+def left_over(model: NgramModel, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The mass that each history of n-grams of a length leaves for words that do not follow it in the model.
+
+    Returns:
+        1 − Σ p(w | history) over the words that follow it, and 1 − Σ p(w | history without its first word)
+        over the same words; both (histories,).
+    """
+    order = model.orders[length - 1]
+    histories = len(model.orders[length - 2])
+    shorter = model.score(model.ngrams(length)[:, 1:])
+    sums = (np.bincount(order.history, 10.0**p, histories) for p in (order.log_probability, shorter))
+    return tuple(np.maximum(1.0 - found, 1e-12) for found in sums)
+
+
+def prune(model: NgramModel, threshold: float) -> NgramModel:
+    """Leave out n-grams whose loss changes the model's perplexity by less than `threshold` (relative, such as
+    1e-8).
+
+    Stolcke 1998, "Entropy-based Pruning of Backoff Language Models", equation 3: SRILM's `ngram -prune`. An
+    n-gram that a longer one needs as its history or its suffix stays. Unigrams stay.
+    """
+    if threshold <= 0:
+        return model
+    kept: list[np.ndarray] = [np.ones(len(order), bool) for order in model.orders]
+    joint = [np.where(model.orders[0].word == START, 0.0, model.orders[0].log_probability)]  # log10 p(n-gram)
+    for order in model.orders[1:]:
+        joint.append(joint[-1][order.history] + order.log_probability)
+    for length in range(len(model.orders), 1, -1):
+        order, keep = model.orders[length - 1], kept[length - 1]
+        needed = np.zeros(len(order), bool)
+        if length < len(model.orders):
+            longer = kept[length]
+            needed[model.orders[length].history[longer]] = True
+            suffix = suffixes(model, length + 1)[longer]
+            needed[suffix[suffix >= 0]] = True
+        keep &= needed | (perplexity_change(model, length, joint[length - 2]) >= threshold)
+    renumbered = [np.cumsum(keep) - 1 for keep in kept]
+    orders = [
+        Order(
+            order.history[keep] if length < 2 else renumbered[length - 2][order.history[keep]],
+            order.word[keep],
+            order.log_probability[keep],
+            np.zeros(int(keep.sum())),
+        )
+        for length, (order, keep) in enumerate(zip(model.orders, kept, strict=True), 1)
+    ]
+    pruned = NgramModel(model.vocabulary, orders)
+    renormalise(pruned)
+    return pruned
+
+
+def perplexity_change(model: NgramModel, length: int, log_history: np.ndarray) -> np.ndarray:
+    """The relative change of perplexity when each n-gram of a length is left out alone. (number,)"""
+    order = model.orders[length - 1]
+    left, lower_left = (found[order.history] for found in left_over(model, length))
+    own, shorter = order.log_probability, model.score(model.ngrams(length)[:, 1:])
+    new = np.log10(left + 10.0**own) - np.log10(lower_left + 10.0**shorter)
+    old = np.log10(left) - np.log10(lower_left)
+    change = 10.0**own * (shorter + new - own) + left * (new - old)
+    return 10.0 ** (-(10.0 ** log_history[order.history]) * change) - 1.0

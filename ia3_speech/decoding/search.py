@@ -1,0 +1,82 @@
+"""Which search turns logits into text: the options that `transcribe`, `decode` and `tune-lm` share.
+
+In: options and a base. Out: a function from the logits of one utterance to its text. Without options a base
+that comes with a language model (`lm.arpa.gz` in its folder, with weights chosen on dev in `lm.json`) is
+searched by beam search with it, any other by greedy search.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
+from ia3_speech.decoding.ctc_search import greedy
+
+BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
+Search = Callable[[Any], str]  # the logits of one utterance, (frames, vocabulary), to its text
+WEIGHTS = {
+    "lm_weight": LM_WEIGHT,
+    "word_score": WORD_SCORE,
+    "unknown_word_score": UNKNOWN_WORD_SCORE,
+    "beam_size": BEAM_SIZE,
+}
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Options of the search; None: as the language model's own weights say, else the defaults of
+    `BeamSearch`.
+
+    Attributes:
+        search: greedy or beam; None: beam where there is a language model, else greedy.
+        lm: a language model, ARPA (perhaps .gz) or KenLM binary; None: the base's own, if it has one.
+        lm_weight, word_score, unknown_word_score, beam_size: see `BeamSearch`.
+    """
+
+    search: Literal["greedy", "beam"] | None = None
+    lm: Path | None = None
+    lm_weight: float | None = None
+    word_score: float | None = None
+    unknown_word_score: float | None = None
+    beam_size: int | None = None
+
+    def check(self) -> None:
+        """Raises UserError for options that do not fit one another or can't be meant."""
+        given = [name for name in ("lm", *WEIGHTS) if getattr(self, name) is not None]
+        if self.search == "greedy" and given:
+            flag = "--" + given[0].replace("_", "-")
+            raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
+        if self.lm is not None and not self.lm.is_file():
+            raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text)")
+        if self.beam_size is not None and self.beam_size < 1:
+            raise UserError(f"--beam-size is {self.beam_size}, and has to be at least 1")
+
+
+def make_search(
+    options: SearchOptions, vocabulary: Vocabulary, base_folder: Path
+) -> tuple[Search, dict[str, Any]]:
+    """The search, and its record for decode.json: the method, and of a beam search its model and weights.
+
+    Args:
+        vocabulary: of the base.
+        base_folder: where the base was loaded from; a language model may lie beside it.
+
+    Raises:
+        UserError: the options do not fit; LanguageModelError: the model cannot be used.
+    """
+    options.check()
+    lm, weights = options.lm, {}
+    if lm is None and options.search != "greedy" and (base_folder / BASE_LM).is_file():
+        lm = base_folder / BASE_LM
+        if (base_folder / BASE_LM_WEIGHTS).is_file():
+            weights = json.loads((base_folder / BASE_LM_WEIGHTS).read_text("utf-8"))
+    if options.search == "greedy" or (options.search is None and lm is None):
+        return partial(greedy, vocabulary=vocabulary), {"search": "greedy"}
+    chosen = {name: getattr(options, name) for name in WEIGHTS}
+    used = {n: weights.get(n, default) if chosen[n] is None else chosen[n] for n, default in WEIGHTS.items()}
+    return BeamSearch(vocabulary, lm, **used), {"search": "beam", "lm": lm and str(lm), **used}

@@ -1,0 +1,107 @@
+"""Weights of a beam search, chosen by the word errors of a dev set.
+
+In: a dev set, a base, perhaps an adapter, a language model. Out: the word error rate of each pair of weights.
+The logits are computed once; each pair of weights is a search over them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.text import normalize
+from ia3_speech.decoding.decode_directory import decode_utterances
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.search import SearchOptions, make_search
+from ia3_speech.scoring.alignment import edit_distance
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What was tried.
+
+    Attributes:
+        greedy: word error rate of greedy search, a fraction.
+        rates: (lm_weight, word_score) → word error rate, a fraction.
+        options: the search with the best pair; of equals the one with the smallest weights.
+    """
+
+    greedy: float
+    rates: dict[tuple[float, float], float]
+    options: SearchOptions
+
+
+def tune(
+    recognizer: Recognizer,
+    data: Path,
+    options: SearchOptions,
+    lm_weights: Sequence[float],
+    word_scores: Sequence[float],
+    allow_pipes: bool = False,
+) -> Tuning:
+    """Try every pair of weights on a data directory with text.
+
+    Args:
+        recognizer: of which only the logits are used.
+        options: the language model, and what is not tuned.
+
+    Raises:
+        UserError: the directory holds no words; AudioError: a recording cannot be used.
+    """
+    utterances = read_data_directory(data, spk_sort=False, allow_pipes=allow_pipes).utterances
+    references = {u.id: normalize(u.text or "").split() for u in utterances}
+    words = sum(map(len, references.values()))
+    if not words:
+        raise UserError(f"{data}: has no texts to compare with")
+    pieces: list[Any] = []
+
+    def keep(logits: Any) -> str:
+        """In place of a search: the number of the piece, so that its logits can be searched later."""
+        pieces.append(logits.half() if hasattr(logits, "half") else logits)
+        return str(len(pieces) - 1)
+
+    recognizer.search = keep
+    decoded = decode_utterances(recognizer, utterances, on_error="fail", allow_pipes=allow_pipes)
+    numbers = {name: [int(number) for number in text.split()] for name, text in decoded.texts.items()}
+
+    def rate(search: Callable[[Any], str]) -> float:
+        texts = [search(logits.float()) for logits in pieces]
+        heard = {name: " ".join(texts[n] for n in own).split() for name, own in numbers.items()}
+        return sum(edit_distance(references[name], heard[name]) for name in references) / words
+
+    base, folder = recognizer.base, Path(recognizer.base.model.config.name_or_path)
+    greedy, _ = make_search(SearchOptions("greedy"), base.vocabulary, folder)
+    rates = {}
+    for lm_weight, word_score in product(sorted(lm_weights), sorted(word_scores)):
+        search, _ = make_search(
+            replace(options, lm_weight=lm_weight, word_score=word_score), base.vocabulary, folder
+        )
+        rates[lm_weight, word_score] = rate(search)
+    best = min(rates, key=rates.__getitem__)
+    return Tuning(rate(greedy), rates, replace(options, lm_weight=best[0], word_score=best[1]))
+
+
+def format_tuning(tuning: Tuning) -> str:
+    """A table for people:
+
+    WER %              word score
+    LM weight       0    0.75     1.5
+    0.2          31.2    30.9    30.8
+    0.5          29.9    28.8    28.9
+    greedy search: 44.0 %; best: 28.8 % with --lm-weight 0.5 --word-score 0.75
+    """
+    scores = sorted({score for _, score in tuning.rates})
+    lines = [f"{'WER %':<14}word score", f"{'LM weight':<10}" + "".join(f"{score:>8g}" for score in scores)]
+    for weight in sorted({weight for weight, _ in tuning.rates}):
+        cells = "".join(f"{100 * tuning.rates[weight, score]:>8.1f}" for score in scores)
+        lines.append(f"{weight:<10g}{cells}")
+    best = tuning.options
+    rate = tuning.rates[best.lm_weight, best.word_score]
+    lines.append(
+        f"greedy search: {100 * tuning.greedy:.1f} %; best: {100 * rate:.1f} % with --lm-weight {best.lm_weight:g} "
+        f"--word-score {best.word_score:g}"
+    )
+    return "\n".join(lines)

@@ -1,0 +1,97 @@
+"""Estimate an n-gram language model of text, for the beam search of `transcribe` and `decode`.
+
+    ia3-speech lm notes.txt data/train --out notes.arpa.gz
+    ia3-speech lm data/train --mix general.arpa.gz --dev data/dev --out clinic.arpa.gz
+
+In: sentences: text files with one a line, or Kaldi data directories, of which `text` is read. Out: an ARPA
+file, gzipped where its name ends in .gz, of an interpolated modified Kneser-Ney model; with --mix, of its
+mixture with other models. Texts are normalised as training normalises them: a word is found only as the base
+would write it.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.text import normalize as normalize_text
+
+
+def main(
+    *texts: str,
+    out: Path,
+    order: int = 3,
+    mix: list[Path] | None = None,
+    mix_weights: list[float] | None = None,
+    dev: Path | None = None,
+    prune: float = 0.0,
+    digits: int = 4,
+    normalize: Literal["ctc", "english", "none"] = "ctc",
+) -> None:
+    """Estimate an n-gram language model.
+
+    Args:
+        texts: text files with a sentence a line, or data directories
+        out: the ARPA file to write; NAME.arpa.gz is gzipped
+        order: words of the longest n-grams
+        mix: ARPA files to interpolate the model with
+        mix_weights: weight of each --mix, the new model gets the rest (default: what fits --dev best, else
+        equal)
+        dev: a text file or data directory that was not read: chooses the weights; its perplexity is printed
+        prune: leave out n-grams that change the perplexity by less than this, such as 1e-8 (0: none)
+        digits: digits of the logarithms after the point; 2 makes the smallest file
+        normalize: text normalisation, as in training
+    """
+    from ia3_speech.decoding import ngram
+    from ia3_speech.decoding.arpa import read_arpa, write_arpa
+
+    mix = mix or []
+    if not texts:
+        raise UserError("no text was given (a file with a sentence a line, or a data directory)")
+    if order < 1 or not 1 <= digits <= 9 or prune < 0:
+        raise UserError("--order has to be at least 1, --digits 1 to 9, and --prune not negative")
+    if mix_weights and (len(mix_weights) != len(mix) or min(mix_weights) < 0 or sum(mix_weights) >= 1):
+        raise UserError("--mix-weights takes one weight for each --mix, and their sum has to be below 1")
+    held_out = list(sentences(dev, normalize)) if dev else []
+    model = ngram.estimate((words for text in texts for words in sentences(Path(text), normalize)), order)
+    if mix:
+        models = [model, *map(read_arpa, mix)]
+        if mix_weights:
+            weights = [1 - sum(mix_weights), *mix_weights]
+        else:
+            weights = ngram.mixture_weights(models, held_out) if held_out else [1 / len(models)] * len(models)
+        for name, weight in zip(["the new model", *map(str, mix)], weights, strict=True):
+            print(f"weight of {name}: {weight:.3f}")
+        model = ngram.mix(models, weights)
+    model = ngram.prune(model, prune)
+    write_arpa(model, out, digits=digits)
+    counts = ", ".join(f"{count:,} {length}-grams" for length, count in enumerate(model.counts(), 1))
+    print(f"{out}: {counts}, {out.stat().st_size / 1e6:.1f} MB")
+    if held_out:
+        unknown = sum(word not in model.ids for words in held_out for word in words)
+        total = sum(map(len, held_out))
+        perplexity = model.perplexity(held_out)
+        print(f"{dev}: perplexity {perplexity:.1f}; {unknown} of {total} words are not in the model")
+
+
+def sentences(source: Path, normalize: str) -> Iterator[list[str]]:
+    """The words of each line of a text file, or of each utterance of a data directory.
+
+    Raises:
+        UserError: there is no such file, it is not UTF-8, or the directory has no `text`.
+    """
+    file = source / "text" if source.is_dir() else source
+    try:
+        lines = file.read_text("utf-8").splitlines()
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+    for line in lines:
+        text = line.partition(" ")[2] if source.is_dir() else line
+        if words := normalize_text(text, normalize).split():
+            yield words
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,69 @@
+"""Whether a base can write the texts of a corpus, and whether its audio is long enough for them.
+
+In: the options of training, and data directories that are only tested on. Out: a line for each directory on
+stdout, or an error. Only the lengths of audio files are read. `ia3-speech train --check` runs it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ia3_speech.data.audio import SAMPLE_RATE, audio_duration
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.text import required_frames
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.model.base import Base, load_base
+from ia3_speech.training.config import TrainingError, TrainingOptions
+from ia3_speech.training.data import target_ids, unwritable_characters
+
+SHOWN = 10  # utterances that a message lists
+
+
+def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None:
+    """Check `options.train` and `options.dev`, and print how many utterances can be trained on.
+
+    Characters of a test set that the base lacks are no error, but words that hold them will count as errors
+    of the recogniser, so they are printed.
+
+    Raises:
+        TrainingError: the base can't write a character of train or dev (unless `drop_chars`), or a text
+            needs more frames than its audio has (unless `on_error: skip`): CTC needs a frame for each
+            symbol, and one more between two equal ones.
+    """
+    base = load_base(options.base, device="cpu")
+    for path in dict.fromkeys((options.train, options.dev)):
+        data = read_data_directory(path, allow_pipes=options.allow_pipes)
+        characters = unwritable_characters(data, base, options)
+        if characters and not options.drop_chars:
+            raise TrainingError(
+                f"{path}/text: the base can't write {characters} (write them out in words, or leave them out "
+                f"of the targets with --drop-chars; of a recipe: --train-opts --drop-chars, or --text-opts)"
+            )
+        too_long = [found for utterance in data if (found := frames_missing(utterance, base, options))]
+        listed = "; ".join(too_long[:SHOWN]) + (
+            f" and {len(too_long) - SHOWN} more" if too_long[SHOWN:] else ""
+        )
+        if too_long and options.on_error == "fail":
+            raise TrainingError(
+                f"{path}: text too long for its audio: {listed} (correct them, or leave them out with "
+                f"--on-error skip; of a recipe: --train-opts '--on-error skip', or --text-opts)"
+            )
+        without = f", without {listed}" if too_long else ""
+        print(f"{path}: {len(data) - len(too_long)} utterances can be trained on{without}")
+    for path in test_sets:
+        data = read_data_directory(path, allow_pipes=options.allow_pipes)
+        if characters := unwritable_characters(data, base, options):
+            print(f"{path}/text: the base can't write {characters}; words with them will count as errors")
+
+
+def frames_missing(utterance: Utterance, base: Base, options: TrainingOptions) -> str | None:
+    """How many frames CTC needs and has, where it has too few; else None, also where no length is known."""
+    seconds = utterance.duration
+    if seconds is None and not utterance.source.endswith("|"):
+        seconds = audio_duration(utterance.source)
+    if seconds is None:
+        return None
+    needed = required_frames(target_ids(utterance, base, options))
+    frames = base.frames(round(seconds * SAMPLE_RATE))
+    if needed <= frames:
+        return None
+    return f"{utterance.id}: {needed} frames are needed for its text, its {seconds:.2f} s have {frames}"

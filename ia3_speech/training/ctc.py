@@ -1,0 +1,53 @@
+"""What every trainer of IA³ vectors shares: the CTC loss, the learning-rate schedule and the seeds.
+
+In: logits, targets, step numbers. Out: losses, factors of the learning rate, seeded random generators.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+
+def ctc_loss(
+    logits: torch.Tensor, frames: torch.Tensor, targets: Sequence[Sequence[int]], blank: int
+) -> torch.Tensor:
+    """The CTC loss of each utterance, divided by its number of target symbols, in fp32 (Graves et al. 2006).
+
+    Args:
+        logits: (batch, frames, vocabulary)
+        frames: (batch,), the frames of each utterance; what follows them is padding
+        targets: the token ids of each utterance, at least one
+        blank: the token id of CTC's blank
+
+    Returns:
+        (batch,); 0 where an utterance has fewer frames than its targets need.
+    """
+    flat = torch.tensor([token for ids in targets for token in ids], device=logits.device)
+    lengths = torch.tensor([len(ids) for ids in targets], device=logits.device)
+    log_probabilities = logits.float().log_softmax(-1).transpose(0, 1)  # (frames, batch, vocabulary)
+    losses = nn.functional.ctc_loss(
+        log_probabilities, flat, frames, lengths, blank=blank, reduction="none", zero_infinity=True
+    )
+    return losses / lengths
+
+
+def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:
+    """The share of the peak learning rate at a step (from 0): a linear rise, then a linear fall to zero.
+
+    Args:
+        warmup: share of all steps, 0 ≤ warmup < 1, in which the rate rises.
+    """
+    rise = warmup * total_steps
+    factor = (step + 1) / rise if step < rise else (total_steps - step) / (total_steps - rise)
+    return min(1.0, factor)
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed the generators of dropout (torch) and of SpecAugment's masks (transformers draws them with numpy).
+
+    They depend on the seed and the step alone, so that a resumed run needs no generator's state.
+    """
+    torch.manual_seed(seed * 1_000_003 + step)
+    np.random.seed((seed * 1_000_003 + step) % 2**32)

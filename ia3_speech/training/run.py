@@ -1,0 +1,110 @@
+"""One training run from its options to its adapter: what `ia3-speech train` does.
+
+In: `TrainingOptions`. Out: OUT/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}.
+"""
+
+import logging
+from typing import Any
+
+from ia3_speech import atomic
+from ia3_speech.adapters.combine import labels_after
+from ia3_speech.adapters.io import METADATA, load_adapter, read_metadata, save_adapter
+from ia3_speech.model import ia3
+from ia3_speech.model.base import Base, load_base
+from ia3_speech.model.parameter_count import size
+from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
+from ia3_speech.training.data import read_examples
+from ia3_speech.training.records import read_training_record
+from ia3_speech.training.trainer import Trainer
+
+logger = logging.getLogger(__name__)
+
+
+def train(options: TrainingOptions) -> dict[str, Any]:
+    """Run (or resume) one training.
+
+    Returns:
+        The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch,
+        seed, epochs and steps trained, utterances and audio_seconds of the training set.
+
+    Raises:
+        TrainingError, ResumeError, AudioError, DataError: the options, the checkpoint or the data can't be
+        used.
+    """
+    check_options(options)
+    labels = labels_after(options.init_adapter, options.labels)
+    base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
+    if options.spec_augment == "off":
+        base.model.config.apply_spec_augment = False
+    attach_start(base, options)
+    parameters = size(base.model)
+    logger.info("%s", parameters.table())
+    train_set = read_examples(options.train, base, options, options.speeds)
+    dev_set = read_examples(options.dev, base, options, [1.0])
+    trainer = Trainer(base, train_set, dev_set, options)
+    trainer.resume()
+    if trainer.accelerator.is_main_process:
+        atomic.write_text(options.out / "config.yaml", to_yaml(options))
+    step = trainer.step
+    trainer.run()
+    if trainer.step == step and (summary := finished_summary(options, labels)):
+        return summary
+    trainer.load_parameters(trainer.selected_tensors)
+    summary = {
+        "trainable": parameters.trained,
+        "seconds": round(trainer.seconds, 1),
+        "dev_wer": trainer.selected_wer,
+        "selected_epoch": trainer.selected_epoch,
+        "seed": options.seed,
+        "epochs": trainer.order.epoch,
+        "steps": trainer.step,
+        "utterances": len(train_set),
+        "audio_seconds": round(sum(example.seconds for example in train_set), 1),
+    }
+    if trainer.accelerator.is_main_process:
+        record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
+        if options.init_adapter:
+            record["init_adapter"] = options.init_adapter
+        save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=record)
+        atomic.write_json(options.out / "train.json", summary)
+    return summary
+
+
+def attach_start(base: Base, options: TrainingOptions) -> None:
+    """Attach the vectors that training starts from: of `init_adapter`, else ones.
+
+    Raises:
+        TrainingError: the adapter has a head and `train_head` is off, or the other way round.
+    """
+    if not options.init_adapter:
+        ia3.attach(base.model, ia3.IA3Config(tuple(options.placements), options.layers, options.train_head))
+        return
+    load_adapter(base.model, options.init_adapter)
+    has_head = base.model.ia3_config.train_head
+    if options.train_head and not has_head:
+        raise TrainingError(f"{options.init_adapter} has no head, so none can be trained from there "
+                            f"(leave out --train-head, or --init-adapter)")  # fmt: skip
+    if has_head and not options.train_head:
+        raise TrainingError(f"{options.init_adapter} has a head, which would train too (pass --train-head)")
+
+
+def finished_summary(options: TrainingOptions, labels: dict[str, str]) -> dict[str, Any] | None:
+    """The summary of a finished run whose adapter stands. It is not written again: scores may have been
+    added to the adapter's record since."""
+    file = options.out / "train.json"
+    if not file.exists() or not (options.out / "adapter" / METADATA).exists():
+        return None
+    metadata = read_metadata(options.out / "adapter")
+    return read_training_record(file) if metadata and metadata.labels == labels else None
+
+
+def choose_device(options: TrainingOptions) -> str | None:
+    """The one asked for; with several GPUs each process of `accelerate launch` has its own."""
+    import torch
+    from accelerate import PartialState
+    from accelerate.utils import parse_flag_from_env
+
+    if options.device not in (None, "cuda") or options.dtype == "int8" or not torch.cuda.is_available():
+        return options.device
+    cpu = options.device is None and parse_flag_from_env("ACCELERATE_USE_CPU")
+    return str(PartialState(cpu=cpu).device)

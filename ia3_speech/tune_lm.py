@@ -1,0 +1,69 @@
+"""Choose the weights of a beam search on a dev set.
+
+    ia3-speech tune-lm data/dev --lm clinic.arpa.gz --adapter clinic --out clinic_search.yaml
+    ia3-speech decode --config clinic_search.yaml --adapter clinic data/test exp/clinic/decode_lm
+
+In: a data directory that is neither trained nor tested on, a language model, a base and perhaps an adapter.
+Out: the WER of every pair of weights, and a YAML file that `decode` and `transcribe` take as --config. The
+audio goes through the model once; all weights are tried on the same logits.
+"""
+
+from pathlib import Path
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import command
+from ia3_speech.decoding.search import SearchOptions
+
+LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
+WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
+
+
+def main(
+    data: Path,
+    *,
+    lm: Path,
+    out: Path | None = None,
+    base: str | None = None,
+    adapter: str | None = None,
+    lm_weights: list[float] | None = None,
+    word_scores: list[float] | None = None,
+    unknown_word_score: float | None = None,
+    beam_size: int | None = None,
+    device: str | None = None,
+    allow_pipes: bool = False,
+) -> None:
+    """Choose --lm-weight and --word-score of a beam search by the WER of a dev set.
+
+    Args:
+        data: data directory with audio and text; neither trained nor tested on
+        lm: the language model, ARPA (perhaps .gz) or KenLM binary
+        out: YAML file for --config of decode and transcribe (default: print the weights only)
+        base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
+        adapter: a registered name, an adapter's folder, or a sum of such (default: the base alone)
+        lm_weights: weights of the language model to try (default: 0.2 to 1)
+        word_scores: scores of a word to try (default: 0 to 3)
+        unknown_word_score: added for each word that the language model lacks (default: -10)
+        beam_size: hypotheses that are kept (default: 50)
+        device: cpu, cuda, … (default: cuda where there is one)
+        allow_pipes: run the shell commands that wav.scp holds
+    """
+    options = SearchOptions("beam", lm, unknown_word_score=unknown_word_score, beam_size=beam_size)
+    options.check()
+    from ia3_speech.decoding.recognizer import load_recognizer
+    from ia3_speech.decoding.tuning import format_tuning, tune
+
+    recognizer = load_recognizer(base, adapter, device=device, search=SearchOptions("greedy"))
+    tuning = tune(
+        recognizer, data, options, lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES, allow_pipes
+    )
+    print(format_tuning(tuning))
+    if out:
+        import yaml
+
+        chosen = {name: value for name, value in vars(tuning.options).items() if value is not None}
+        write_text(out, yaml.safe_dump(chosen | {"lm": str(lm.resolve())}, sort_keys=False))
+        print(f"{out}: take it as --config of ia3-speech decode or transcribe")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,111 @@
+"""Beam search: against all alignments of short utterances, with language models, for all vocabularies."""
+
+import itertools
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_kinds import PIECE_TOKENIZERS
+
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.decoding.arpa import words_of, write_arpa
+from ia3_speech.decoding.beam_search import BeamSearch
+from ia3_speech.decoding.ctc_search import SearchError, collapse, greedy
+from ia3_speech.decoding.ngram import LanguageModelError, estimate
+
+TOKENS = {"<pad>": 0, "|": 1, "a": 2, "b": 3}
+LETTERS = Vocabulary(TOKENS, 0, "|", "lower", frozenset({"<pad>"}))
+
+
+def best_of_all(logits: np.ndarray, vocabulary: Vocabulary) -> str:
+    """The text whose alignments have the largest sum: every path is visited."""
+    p = torch.from_numpy(logits).softmax(-1).numpy()
+    sums: dict[str, float] = {}
+    for path in itertools.product(range(p.shape[1]), repeat=len(p)):
+        text = vocabulary.decode(collapse(list(path), vocabulary.blank))
+        sums[text] = sums.get(text, 0.0) + float(np.prod(p[np.arange(len(p)), path]))
+    return max(sums, key=sums.get)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_it_finds_the_text_with_the_most_probable_alignments(seed):
+    """Without a language model and without a price of words: what an exhaustive sum finds."""
+    logits = (2 * np.random.default_rng(seed).standard_normal((5, 4))).astype(np.float32)
+    search = BeamSearch(LETTERS, word_score=0.0, beam_size=500)
+    assert search(logits) == best_of_all(logits, LETTERS)
+
+
+def frames_of(text: str, vocabulary: Vocabulary, sure: float = 6.0) -> np.ndarray:
+    """Logits that spell `text`, a frame and a blank each."""
+    ids = [token for number in vocabulary.encode(text) for token in (number, vocabulary.blank)]
+    logits = np.zeros((len(ids), max(vocabulary.tokens.values()) + 1), np.float32)
+    logits[np.arange(len(ids)), ids] = sure
+    return logits
+
+
+@pytest.fixture(scope="module")
+def lm(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("lm") / "lm.arpa.gz"
+    write_arpa(estimate([["ab", "ba"], ["ab", "a"], ["b", "ab", "ba"]], 2), path)
+    return path
+
+
+def test_the_language_model_decides_between_like_sounds(lm):
+    """The frame in which a and b sound alike: the model knows "ab ba" and not "aa ba"."""
+    logits = frames_of("ab ba", LETTERS)
+    logits[2] = [0, 0, 6.1, 6]  # a is likelier by a hair, and would be heard as a repeat of nothing: "aa"
+    assert greedy(logits, LETTERS) == "aa ba"
+    assert BeamSearch(LETTERS, lm)(logits) == "ab ba"
+    assert BeamSearch(LETTERS, lm, lm_weight=0.0, unknown_word_score=0.0)(logits) == "aa ba"
+
+
+def test_a_padded_head_special_tokens_and_capitals(lm):
+    """Columns without a symbol and tokens such as <unk> write nothing; capitals become small letters."""
+    tokens = {"<s>": 3, "<pad>": 0, "|": 1, "A": 2, "B": 4}
+    vocabulary = Vocabulary(tokens, 0, "|", "upper", frozenset({"<pad>", "<s>"}))
+    logits = np.pad(frames_of("ab ba", vocabulary), ((0, 0), (0, 3)), constant_values=9.0)
+    logits[:, 3] = 9.0
+    assert BeamSearch(vocabulary, lm)(logits) == "ab ba"
+
+
+def test_no_frames_and_no_numbers(lm):
+    search = BeamSearch(LETTERS, lm)
+    assert search(np.zeros((0, 4), np.float32)) == ""
+    assert search(torch.tensor(frames_of("a", LETTERS), dtype=torch.bfloat16).float()) == "a"
+    with pytest.raises(SearchError, match="NaN"):
+        search(np.full((3, 4), np.nan, np.float32))
+
+
+@pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
+def test_word_pieces(kind, tmp_path):
+    """The pieces of a word are joined, and the model sees whole words."""
+    tokenizer = PIECE_TOKENIZERS[kind]()
+    vocabulary = Vocabulary.from_tokenizer(tokenizer)
+    words = ["the", "cat", "sat"]
+    write_arpa(estimate([words] * 3, 2), tmp_path / "lm.arpa")
+    logits = frames_of(" ".join(words), vocabulary, 8.0)
+    assert BeamSearch(vocabulary, tmp_path / "lm.arpa")(logits) == greedy(logits, vocabulary)
+
+
+def test_the_words_of_a_model(tmp_path, lm):
+    assert sorted(words_of(lm)) == ["a", "ab", "b", "ba"]
+    (tmp_path / "no.arpa").write_text("hello\n")
+    with pytest.raises(LanguageModelError, match="neither an ARPA file nor a KenLM binary"):
+        words_of(tmp_path / "no.arpa")
+    with pytest.raises(LanguageModelError, match="cannot be read"):
+        BeamSearch(LETTERS, tmp_path / "missing.arpa")
+
+
+def test_the_words_of_a_binary(tmp_path):
+    if not shutil.which("build_binary"):
+        pytest.skip("KenLM's build_binary is not on PATH")
+    write_arpa(estimate([["ab", "ba"], ["b", "ab"]], 2), tmp_path / "lm.arpa")
+    for way in ("probing", "trie"):
+        subprocess.run(
+            ["build_binary", way, tmp_path / "lm.arpa", tmp_path / way], check=True, capture_output=True
+        )
+        assert sorted(words_of(tmp_path / way)) == ["ab", "b", "ba"]
+        assert BeamSearch(LETTERS, tmp_path / way)(frames_of("ab ba", LETTERS)) == "ab ba"

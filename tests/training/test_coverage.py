@@ -1,0 +1,82 @@
+"""train --check: can the base write these texts, and is there audio enough for them?"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.train import main
+from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.coverage import check_coverage
+
+
+@pytest.fixture
+def letters(tmp_path) -> Path:
+    """Data directories train and test whose texts any base can write."""
+    rng = np.random.default_rng(0)
+    for name in ("train", "test"):
+        utterances = []
+        for number in range(4):
+            id = f"{name}{number % 2:02d}-{number:03d}"
+            path = tmp_path / f"{id}.wav"
+            soundfile.write(path, 0.1 * rng.standard_normal(8000).astype(np.float32), 16000)
+            utterances.append(Utterance(id, id.partition("-")[0], id, str(path), text="a text"))
+        write_data_directory(tmp_path / name, utterances)
+    return tmp_path
+
+
+def options(folder, base, **more) -> TrainingOptions:
+    return TrainingOptions(
+        train=folder / "train", dev=folder / "test", out=folder / "exp", base=str(base), **more
+    )
+
+
+def with_text(folder, text):
+    """The corpus with another text in its first utterance."""
+    first, *others = (folder / "train/text").read_text().splitlines(keepends=True)
+    (folder / "train/text").write_text(f"{first.split()[0]} {text}\n{''.join(others)}")
+    return folder
+
+
+def test_a_fitting_corpus(letters, base_folder, capsys):
+    check_coverage(options(letters, base_folder))
+    assert capsys.readouterr().out == (
+        f"{letters}/train: 4 utterances can be trained on\n{letters}/test: 4 utterances can be trained on\n"
+    )
+
+
+def test_characters_that_the_base_lacks_are_counted(letters, base_folder, capsys):
+    with_text(letters, "5 naïve 55")
+    with pytest.raises(
+        UserError,
+        match=r"text: the base can't write '5' × 3 \(as in train00-000\), 'ï' × 1 .* --train-opts --drop",
+    ):
+        check_coverage(options(letters, base_folder))
+    check_coverage(options(letters, base_folder, drop_chars=True))
+    assert "train: 4 utterances can be trained on\n" in capsys.readouterr().out
+
+
+def test_characters_of_a_test_set_end_nothing_and_are_named(letters, base_folder, capsys):
+    with_text(letters, "5 naïve 55")
+    flags = [f"--{name}={letters}/test" for name in ("train", "dev")] + [f"--out={letters}/exp"]
+    tests = f"{letters}/test\n{letters}/train"
+    with pytest.raises(SystemExit) as ended:
+        command(main, ["--check", "--base", str(base_folder), *flags, "--tests", tests])
+    assert ended.value.code == 0 and not (letters / "exp").exists()
+    assert capsys.readouterr().out == (
+        f"{letters}/test: 4 utterances can be trained on\n"
+        f"{letters}/train/text: the base can't write '5' × 3 (as in train00-000), 'ï' × 1 (as in "
+        f"train00-000); words with them will count as errors\n"
+    )
+
+
+def test_text_too_long_for_its_audio_is_found(letters, base_folder, capsys):
+    with_text(letters, "far too much " * 20)
+    with pytest.raises(UserError, match=r"train00-000: \d+ frames are needed .*, its 0\.50 s have \d+"):
+        check_coverage(options(letters, base_folder))
+    check_coverage(options(letters, base_folder, on_error="skip"))
+    assert "train: 3 utterances can be trained on, without train00-000: " in capsys.readouterr().out
