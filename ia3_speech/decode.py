@@ -26,8 +26,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from ia3_speech.adapters import registry as store
-from ia3_speech.adapters.expressions import is_one
+from ia3_speech.adapters.expressions import is_single_adapter
+from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, BadAudio, listed, load_all
@@ -160,12 +160,12 @@ def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
         {
             "name": term.name,
             "path": str(term.folder.absolute()),
-            "sha256": store.weights_sha256(term.folder),
+            "sha256": weights_sha256(term.folder),
             "weight": term.weight,
         }
         for term in recognizer.adapter
     ]
-    if not is_one(recognizer.adapter):
+    if not is_single_adapter(recognizer.adapter):
         return {"name": recognizer.name, "terms": parts} if parts else None
     return {name: parts[0][name] for name in ("name", "path", "sha256")}
 

@@ -33,17 +33,19 @@ from typing import Any, Literal
 import torch
 
 from ia3_speech import atomic, decode
-from ia3_speech.adapters import combine as arithmetic
-from ia3_speech.adapters import io as files
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.io import save_adapter
+from ia3_speech.adapters.load import labels_of_trained, load_adapter
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import BadAudio, load_utterance
 from ia3_speech.data.kaldi import Utterance, read
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segmentation import maximum_input_seconds
 from ia3_speech.model import ia3
+from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.parameter_count import size
+from ia3_speech.model.ia3_config import IA3Config
+from ia3_speech.model.parameter_count import count_parameters
 from ia3_speech.training import config as training_options
 from ia3_speech.training.data import Example, data_digest, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
@@ -190,9 +192,9 @@ def check(options: Options) -> None:
 def start(base: Base, options: Options) -> None:
     """Attach what every speaker starts from."""
     if options.init_adapter is None:
-        ia3.attach(base.model, ia3.IA3Config(tuple(options.placements), options.layers))
+        attach(base.model, IA3Config(tuple(options.placements), options.layers))
         return
-    files.load_adapter(base.model, options.init_adapter)
+    load_adapter(base.model, options.init_adapter)
     if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
         raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row here "
                         f"(use ia3_speech.train, speaker by speaker)")  # fmt: skip
@@ -222,7 +224,7 @@ def plan(examples: list[Example], options: Options) -> Iterator[Adaptation]:
                     f"(leave this speaker out: python -m ia3_speech.datadir subset)"
                 )
             name = f"fold{fold + 1}" if options.folds else "all"
-            folder = options.out / store.check_name(speaker) / name
+            folder = options.out / registry.check_name(speaker) / name
             yield Adaptation(speaker, name, Task(f"{speaker}/{name}", *hold_out(chosen)), test, folder)
 
 
@@ -273,7 +275,7 @@ def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCach
         options.seed, options.precision, tuple(options.speeds),
     )  # fmt: skip
     names = {job.speaker for job in jobs}
-    labels = {name: arithmetic.labels_after(options.init_adapter, {"speaker": name}) for name in names}
+    labels = {name: labels_of_trained(options.init_adapter, {"speaker": name}) for name in names}
     origin = {v: v.l.detach().clone() for v in ia3.vectors(base.model).values()}
     groups = list(groups_of(jobs, schedule, options.adapters_per_batch))
     if groups:
@@ -373,7 +375,7 @@ def save(
         logger.warning(
             "%s: no pass improved on %.3f, so the starting point is kept", job.task.name, job.task.losses[0]
         )
-    files.save_adapter(
+    save_adapter(
         base.model, job.folder / "adapter", base=base,
         labels=labels,
         training={name: record[name] for name in ("fold", "learnt_from", "held_back_losses", "best_pass")}
@@ -393,7 +395,7 @@ def finish(base: Base, jobs: list[Adaptation], options: Options, seconds: float)
         "utterances": median(map(amount, jobs)),
         "improved": sum(record["best_pass"] > 0 for record in records),
         "start_kept": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_pass"]],
-        "trainable": size(base.model).trained,
+        "trainable": count_parameters(base.model).trained,
         "seed": options.seed,
         "seconds": round(sum(record["seconds"] for record in records), 1),
         "wall_seconds": round(seconds, 1),

@@ -14,12 +14,14 @@ import logging
 from typing import Any
 
 from ia3_speech import atomic
-from ia3_speech.adapters import combine as arithmetic
-from ia3_speech.adapters import io as files
+from ia3_speech.adapters.io import save_adapter
+from ia3_speech.adapters.load import labels_of_trained, load_adapter
+from ia3_speech.adapters.record import METADATA, read_metadata
 from ia3_speech.cli import command
-from ia3_speech.model import ia3
+from ia3_speech.model.attach import attach
 from ia3_speech.model.base import load_base
-from ia3_speech.model.parameter_count import size
+from ia3_speech.model.ia3_config import IA3Config
+from ia3_speech.model.parameter_count import count_parameters
 from ia3_speech.training.config import Options, TrainingError, check, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.trainer import Trainer
@@ -30,12 +32,12 @@ logger = logging.getLogger(__name__)
 def train(options: Options) -> dict[str, Any]:
     """Run (or go on with) one training; returns what `train.json` says."""
     check(options)
-    labels = arithmetic.labels_after(options.init_adapter, options.labels)
+    labels = labels_of_trained(options.init_adapter, options.labels)
     base = load_base(options.base, dtype=options.dtype, device=device_of(options))
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.init_adapter:
-        files.load_adapter(base.model, options.init_adapter)
+        load_adapter(base.model, options.init_adapter)
         has_head = base.model.ia3_config.train_head
         if options.train_head and not has_head:
             raise TrainingError(f"{options.init_adapter} has no head, so none can be trained from there "
@@ -44,9 +46,9 @@ def train(options: Options) -> dict[str, Any]:
             hint = "pass --train-head"
             raise TrainingError(f"{options.init_adapter} has a head, which would train too ({hint})")
     else:
-        config = ia3.IA3Config(tuple(options.placements), options.layers, options.train_head)
-        ia3.attach(base.model, config)
-    trains = size(base.model)
+        config = IA3Config(tuple(options.placements), options.layers, options.train_head)
+        attach(base.model, config)
+    trains = count_parameters(base.model)
     logger.info("%s", trains.table())
     train_set = read_examples(options.train, base, options, options.speeds)
     dev_set = read_examples(options.dev, base, options, [1.0])
@@ -71,7 +73,7 @@ def train(options: Options) -> dict[str, Any]:
         "audio_seconds": round(sum(e.seconds for e in train_set), 1),
     }
     if trainer.accelerator.is_main_process:
-        files.save_adapter(
+        save_adapter(
             base.model,
             options.out / "adapter",
             base=base,
@@ -87,9 +89,9 @@ def train(options: Options) -> dict[str, Any]:
 def stored(options: Options, labels: dict[str, str]) -> dict[str, Any] | None:
     """What a finished run left, if its adapter stands: scores were perhaps written into its record since."""
     place = options.out / "train.json"
-    if not place.exists() or not (options.out / "adapter" / files.METADATA).exists():
+    if not place.exists() or not (options.out / "adapter" / METADATA).exists():
         return None
-    metadata = files.read_metadata(options.out / "adapter")
+    metadata = read_metadata(options.out / "adapter")
     return json.loads(place.read_text("utf-8")) if metadata and metadata.labels == labels else None
 
 

@@ -7,7 +7,7 @@
     python -m ia3_speech.transcribe --output-dir texts folder/          texts/NAME.txt for folder/NAME.wav
     find . -name '*.wav' | python -m ia3_speech.transcribe              paths from stdin, or a WAV itself
 
-    from ia3_speech import transcribe
+    from ia3_speech.transcribe import transcribe
     transcribe("audio.wav", adapter="speaker42").text                   # or an array; or a list of either
 
 Whatever libsndfile reads, any rate and length: recordings that are longer than the base can hear are cut at
@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO, overload
 
 import numpy as np
 
-from ia3_speech.adapters import registry as store
-from ia3_speech.adapters.expressions import terms
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data import audio
@@ -162,8 +162,8 @@ def read(
 def usage() -> str:
     """What a person sees who typed the command alone."""
     lines = takewhile(str.strip, (__doc__ or "").splitlines()[2:])
-    names = store.names()
-    known = f"Adapters: {', '.join(names)}" if names else f"No adapter is registered in {store.home()}."
+    names = registry.names()
+    known = f"Adapters: {', '.join(names)}" if names else f"No adapter is registered in {registry.home()}."
     return "\n".join(["Usage:", *lines, "", known, "All options: python -m ia3_speech.transcribe --help"])
 
 
@@ -194,7 +194,7 @@ def main(
         dtype: of the base
     """
     if adapter is not None:
-        terms(adapter)  # a wrong name is found before stdin is read and torch is loaded
+        parse_terms(adapter)  # a wrong name is found before stdin is read and torch is loaded
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())

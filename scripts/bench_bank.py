@@ -28,15 +28,16 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ia3_speech.adapters import io as files  # noqa: E402
+from ia3_speech.adapters.adapter import Adapter  # noqa: E402
 from ia3_speech.adapters.bank import Bank  # noqa: E402
-from ia3_speech.adapters.io import Adapter  # noqa: E402
+from ia3_speech.adapters.load import attach_adapter  # noqa: E402
 from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.model import ia3  # noqa: E402
+from ia3_speech.model.attach import detach  # noqa: E402
 from ia3_speech.model.base import Base, load_base, make_base  # noqa: E402
-from ia3_speech.model.ia3 import IA3Config  # noqa: E402
+from ia3_speech.model.ia3_config import IA3Config  # noqa: E402
 
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
@@ -69,9 +70,9 @@ class Options:
     rows: int = 16
     seconds: float = 8.0
     repeats: int = 15
-    residents: int = 1_000
-    resident_shape: str = "wav2vec2-base"
-    resident_adapters: int = 10_000
+    loaded: int = 1_000
+    loaded_shape: str = "wav2vec2-base"
+    loaded_adapters: int = 10_000
     threads: int = 0
     out: Path | None = None
 
@@ -82,8 +83,8 @@ def main(options: Options) -> None:
         torch.set_num_threads(options.threads)
     base = any_base(options.base)
     parts = [heading(base), batches(options, base)]
-    if options.resident_adapters:
-        parts.append(residents(options))
+    if options.loaded_adapters:
+        parts.append(loaded(options))
     text = "\n".join(parts)
     print(text, end="")
     if options.out:
@@ -140,7 +141,7 @@ def twin(base: Base) -> Base:
 def adapters(base: Base) -> Callable[[int], Adapter]:
     """Seed → an adapter of random numbers in [0.9, 1.1]: keys, values, ffn, all layers."""
     target_modules = ia3.target_modules(base.model, IA3Config())
-    widths = [ia3.width_of(base.model, place) for place in target_modules]
+    widths = [ia3.vector_size(base.model, place) for place in target_modules]
 
     def make(seed: int) -> Adapter:
         numbers = 0.9 + 0.2 * torch.rand(sum(widths), generator=torch.Generator().manual_seed(seed))
@@ -155,9 +156,9 @@ def batches(options: Options, base: Base) -> str:
     samples = np.linspace(options.seconds / 2, options.seconds, options.rows) * SAMPLE_RATE
     waves = [random.standard_normal(int(n)).astype("float32") for n in samples]
     make, attached, stacked = adapters(base), twin(base), twin(base)
-    files.put(attached.model, make(0))
-    bank = Bank(stacked, capacity=options.residents + 1)
-    for seed in range(max(options.residents, options.rows)):
+    attach_adapter(attached.model, make(0))
+    bank = Bank(stacked, capacity=options.loaded + 1)
+    for seed in range(max(options.loaded, options.rows)):
         bank.add(str(seed), make(seed))
     names = [str(seed) for seed in range(len(waves))]
     turns = {
@@ -209,8 +210,8 @@ def edits(bank: Bank, make: Callable[[int], Adapter], names: list[str]) -> list[
         "replace an adapter": lambda: bank.replace("0", other),
         "drop one": lambda: bank.drop("0"),
         "add one": lambda: bank.add("0", other),
-        f"pick {len(names)} rows for a batch": lambda: bank.pick(names),
-        f"pick {len(names)} rows, each a sum of two": lambda: bank.pick(
+        f"pick {len(names)} rows for a batch": lambda: bank.select(names),
+        f"pick {len(names)} rows, each a sum of two": lambda: bank.select(
             [f"{name}:0.5+0:0.5" for name in names]
         ),
     }
@@ -219,9 +220,9 @@ def edits(bank: Bank, make: Callable[[int], Adapter], names: list[str]) -> list[
     return ["| in the bank | microseconds, median |", "|---|---:|", *lines]
 
 
-def residents(options: Options) -> str:
+def loaded(options: Options) -> str:
     """Banks that are filled: what they take, and that picking takes as long as in an almost empty one."""
-    base, count, rows = random_base(options.resident_shape), options.resident_adapters, options.rows
+    base, count, rows = random_base(options.loaded_shape), options.loaded_adapters, options.rows
     size = sum(vector.numel() for vector in adapters(base)(0).vectors.values())
     lines = [
         f"## {count:,} adapters of the shape of {options.resident_shape}, {size:,} numbers each",
@@ -234,7 +235,7 @@ def residents(options: Options) -> str:
         memory, speed = filled(base, dtype, count, rows)
         cells = [f"{number / GIB:.2f}" for number in memory] + [f"{1e6 * number:.0f}" for number in speed]
         lines.append(f"| {dtype} | {' | '.join(cells)} |")
-        ia3.detach(base.model)  # the next bank's turn
+        detach(base.model)  # the next bank's turn
     return "\n".join([*lines, ""])
 
 
@@ -248,14 +249,14 @@ def filled(base: Base, dtype: str, count: int, rows: int) -> tuple[list[int], li
         made = ((str(seed), make(seed)) for seed in seeds)
         return [timed(lambda pair=pair: bank.add(*pair)) for pair in made]
 
-    def pick() -> float:
+    def select() -> float:
         names = [str(seed) for seed in np.linspace(0, len(bank) - 1, rows).astype(int)]
-        return median(take_turns({"": lambda: bank.pick(names)}, EDITS)[""])
+        return median(take_turns({"": lambda: bank.select(names)}, EDITS)[""])
 
     few_added = add(range(rows))
-    few = pick()
+    few = select()
     added = few_added + add(range(rows, count))
-    return [bank.nbytes, resident_bytes() - before], [median(added), few, pick()]
+    return [bank.nbytes, resident_bytes() - before], [median(added), few, select()]
 
 
 def resident_bytes() -> int:

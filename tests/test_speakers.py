@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech import attach, load_adapter, load_base, score
-from ia3_speech.adapters.io import PEFT_WEIGHTS, read_metadata
+from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import load_utterance
 from ia3_speech.data.kaldi import read

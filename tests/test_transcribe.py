@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find
@@ -298,8 +298,8 @@ def test_at_a_terminal_it_says_how_to_use_it(speaker42):
         "Usage:", "    python -m ia3_speech.transcribe audio.wav                           its text",
     ]  # fmt: skip
     assert lines[-2:] == ["Adapters: speaker42", "All options: python -m ia3_speech.transcribe --help"]
-    store.remove("speaker42")
-    assert f"No adapter is registered in {store.home()}." in at_a_terminal()
+    registry.remove("speaker42")
+    assert f"No adapter is registered in {registry.home()}." in at_a_terminal()
 
 
 def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch):
@@ -353,14 +353,6 @@ def test_long_recordings_are_cut(audio, tiny_folder):
 
 
 # ---- the API
-
-
-def test_the_public_name_is_the_function_whatever_was_imported():
-    import ia3_speech.transcribe  # which sets the module as the package's attribute, elsewhere
-    from ia3_speech import transcribe as public
-
-    assert public is transcribe is ia3_speech.transcribe
-    assert sys.modules["ia3_speech.transcribe"].main is main
 
 
 def test_one_recording_or_a_list(audio, tiny_folder, speaker42):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import Term, terms
+from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
@@ -107,14 +107,13 @@ def load_recognizer(
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= LEAST_SECONDS:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {LEAST_SECONDS:g} seconds")
-    parts = terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
+    parts = parse_terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
     check_device(device)
-    from ia3_speech.adapters import combine as arithmetic
-    from ia3_speech.adapters import io as files
+    from ia3_speech.adapters.load import attach_adapter, load_base_for, read_terms
 
-    loaded = arithmetic.load_base_of(parts, base, dtype=dtype, device=device)
+    loaded = load_base_for(parts, base, dtype=dtype, device=device)
     if parts:
-        files.put(loaded.model, arithmetic.read(loaded.model, parts))
+        attach_adapter(loaded.model, read_terms(loaded.model, parts))
     limit = (
         maximum_input_seconds(loaded) if max_seconds is None else None if isinf(max_seconds) else max_seconds
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech.adapters.record import Vector, read_tensors, vectors_in
+from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import Utterance, read
 from ia3_speech.report.points import (
@@ -176,7 +176,7 @@ def check_pair(system: Decoded, baseline: Decoded) -> None:
 
 
 def read_vectors(folder: Path) -> list[Vector]:
-    vectors = vectors_in(read_tensors(folder))
+    vectors = vectors_in(read_weights(folder))
     if broken := [vector.module for vector in vectors if not np.isfinite(vector.values).all()]:
         raise UserError(f"{folder}: {broken[0]} holds NaN or infinite numbers (train it again)")
     return vectors

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ia3_speech.adapters.record import Vector, order
+from ia3_speech.adapters.weights import Vector, placement_order
 from ia3_speech.report.drawings import box, strip
 from ia3_speech.report.markup import Child, Markup, element
 
@@ -31,7 +31,7 @@ def vectors_section(vectors: Sequence[Vector]) -> Iterator[Child]:
         "90 %, the dots are the extremes; rms is the root mean square distance from 1.",
         class_="note",
     )
-    by_placement = sorted(vectors, key=lambda vector: (order(vector.placement), vector.layer or 0))
+    by_placement = sorted(vectors, key=lambda vector: (placement_order(vector.placement), vector.layer or 0))
     panels = [
         panel(name, list(own), reach, widest)
         for name, own in groupby(by_placement, key=lambda vector: vector.placement)

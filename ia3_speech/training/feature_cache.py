@@ -20,18 +20,18 @@ from ia3_speech.model.base import WAVEFORM, Base
 def frozen_depth(base: Base) -> int | None:
     """How far up the frozen part goes: None (the convolutions), the lowest layer that has a vector, or
     WAVEFORM (nowhere)."""
-    places = [v.place for v in ia3.vectors(base.model).values()]
-    if any(place.placement == "conv" for place in places):
+    targets = [v.target for v in ia3.vectors(base.model).values()]
+    if any(target.placement == "conv" for target in targets):
         return WAVEFORM
-    if not base.architecture.resumes:
+    if not base.architecture.skips_layers:
         return None
     config = base.model.config
     masks = getattr(config, "apply_spec_augment", True) and (
         config.mask_time_prob > 0 or config.mask_feature_prob > 0
     )
-    if masks or not places:
+    if masks or not targets:
         return None
-    lowest = min(place.layer for place in places)
+    lowest = min(target.layer for target in targets)
     drops = [config.feat_proj_dropout, config.hidden_dropout]
     if lowest > 0:
         drops += [config.attention_dropout, config.activation_dropout]

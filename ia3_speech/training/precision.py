@@ -45,7 +45,7 @@ def quick(base: Base, precision: str = "no") -> Iterator[None]:
                 after = layer.register_forward_hook(partial(leave, low), always_call=True)
                 stack.callback(before.remove)
                 stack.callback(after.remove)
-        for module in base.body.modules():
+        for module in base.model.base_model.modules():
             if isinstance(module, nn.Conv1d) and is_long(module):
                 module.forward = partial(depthwise, module)
                 stack.callback(delattr, module, "forward")

@@ -20,6 +20,7 @@ from torch import nn
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
+from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.score import word_errors
 from ia3_speech.scoring.alignment import Errors
@@ -53,7 +54,7 @@ class Trainer:
         )
         self.base, self.model, self.options = base, base.model, options
         self.train, self.dev = train, dev
-        self.named = dict(ia3.trainable(self.model))
+        self.named = dict(trainable(self.model))
         self.optimizer = torch.optim.AdamW(self.groups(), weight_decay=0.0)
         seconds = [e.seconds for e in train]
         times = math.ceil(60 * options.epoch_minutes / sum(seconds) - 0.01)  # an epoch goes over train

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from exp_folder import load_system
 
-from ia3_speech.adapters import combine as arithmetic
 from ia3_speech.adapters.expressions import Term
+from ia3_speech.adapters.load import save_terms
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
 
@@ -30,7 +30,7 @@ def average(exp: Path, system: str, seeds: int, base: str | None = None) -> None
     trained = [load_system(exp / f"{system}_seed{seed}") for seed in range(1, seeds + 1)]
     terms = [Term(one.folder.name, one.folder / "adapter", 1 / seeds) for one in trained]
     out = exp / f"{system}_average"
-    arithmetic.save(terms, out / "adapter", base=base)
+    save_terms(terms, out / "adapter", base=base)
     summary = {
         "average_of": trained[0].marker().get("key"),  # of their inputs, which are the same for all seeds
         "trainable": trained[0].train["trainable"],

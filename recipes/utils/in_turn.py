@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.adapters import io as files
+from ia3_speech.adapters.load import load_adapter
 from ia3_speech.cli import UserError, command
 from ia3_speech.decode import Decoding, complaint, decode, read_directory, record_of, write
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
@@ -50,7 +50,7 @@ def main(
     for number, adapter in enumerate(adapters):
         own = directory.utterances[number :: len(adapters)]
         if own:
-            files.load_adapter(recognizer.base.model, adapter)
+            load_adapter(recognizer.base.model, adapter)
             found = decode(recognizer, own, on_error=on_error, allow_pipes=allow_pipes, progress=False)
             whole.texts |= found.texts
             whole.bad += found.bad

@@ -12,9 +12,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.adapters import expressions
-from ia3_speech.adapters import registry as store
-from ia3_speech.adapters.expressions import Term
+from ia3_speech.adapters.expressions import Term, format_terms, parse_terms
+from ia3_speech.adapters.weights import WEIGHTS
 from ia3_speech.cli import UserError, command
 
 
@@ -27,14 +26,14 @@ def main(adapter: str) -> None:
     recipe, start = Path.cwd(), Path(os.environ.get("IA3_SPEECH_START_DIR", "."))
     try:
         os.chdir(start)
-        parts = expressions.terms(adapter)
+        parts = parse_terms(adapter)
         if Path.cwd() != recipe:
             parts = [from_root(part) for part in parts]
-            adapter = expressions.written(parts)
+            adapter = format_terms(parts)
     except UserError:
         os.chdir(recipe)
-        parts = expressions.terms(adapter)
-    files = [part.folder / name for part in parts for name in store.WEIGHTS]
+        parts = parse_terms(adapter)
+    files = [part.folder / name for part in parts for name in WEIGHTS]
     print(adapter, *[file for file in files if file.is_file()], sep="\n")
 
 

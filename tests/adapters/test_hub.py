@@ -16,8 +16,7 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import hub
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.record import METADATA
 from ia3_speech.adapters.registry import UnknownAdapter, resolve
 from ia3_speech.cli import UserError
@@ -239,10 +238,10 @@ def test_push_and_pull(run, server, adapter):
     text = there.files["README.md"].decode()
     assert "# me/clinic\n" in text and "base_model: " not in text and "| base | my-base |" in text
 
-    assert run("pull", "me/clinic", token=None) == (0, f"clinic: registered in {store.home()}\n", "")
-    place = store.home() / "clinic"
+    assert run("pull", "me/clinic", token=None) == (0, f"clinic: registered in {registry.home()}\n", "")
+    place = registry.home() / "clinic"
     assert {name: (place / name).read_bytes() for name in there.files} == there.files
-    assert store.record_of(place)["writer"] == "the Hub's me/clinic"
+    assert registry.registration_of(place)["writer"] == "the Hub's me/clinic"
 
     # The base's id there; an older form of the adapter leaves nothing behind, nothing else is touched.
     there.files["LICENSE"] = b"mine"
@@ -348,14 +347,14 @@ def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
         "pickle": "holds its tensors in a pickle, adapter_model.bin, which can run code, so it is not down",
         "empty": "holds no adapter (expected ia3_speech.json or adapter_config.json, and ",
         "model": "holds its tensors in a pickle, pytorch_model.bin",
-        "lora": "holds an adapter of PEFT's kind LORA, and only IA3 is supported",
+        "lora": "holds an adapter of PEFT's type LORA, and only IA3 is supported",
     }
     for name, message in messages.items():
         code, _, err = run("pull", f"me/{name}")
         assert code == 1 and f"error: me/{name}: {message}" in err
     fetched = {line.rpartition("/")[2] for line in server.asked if "/resolve/" in line}
     assert fetched == {"adapter_config.json", "adapter_model.safetensors"}
-    assert store.names() == []
+    assert registry.names() == []
 
 
 def test_pickles_and_other_kinds_are_not_pushed(adapter):
@@ -366,7 +365,7 @@ def test_pickles_and_other_kinds_are_not_pushed(adapter):
     lora = adapter("exp/lora")
     (lora / "ia3_speech.json").unlink()
     (lora / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    with pytest.raises(UserError, match="holds an adapter of PEFT's kind LORA"):
+    with pytest.raises(UserError, match="holds an adapter of PEFT's type LORA"):
         hub.push(lora, "me/a")
 
 
@@ -374,7 +373,7 @@ def test_a_card_of_ones_own_is_left_alone(adapter, tmp_path):
     source, room = adapter(), tmp_path / "room"
     (source / "README.md").write_text("---\ntags:\n- x\n---\nMy own words.\n")
     room.mkdir()
-    hub.stage(source, room, "me/a", None)
+    hub.publishable_files(source, room, "me/a", None)
     assert (room / "README.md").read_text() == (source / "README.md").read_text()
 
 
@@ -385,10 +384,10 @@ def test_a_card_by_peft_may_name_a_local_folder(adapter, tmp_path):
     (source / "README.md").write_text("---\nbase_model: /home/ann/my-base\n---\n")
     room.mkdir()
     with pytest.raises(UserError, match=r"README\.md: names the folder /home/ann/my-base \(take that out"):
-        hub.stage(source, room, "me/a", None)
+        hub.publishable_files(source, room, "me/a", None)
     (source / "README.md").unlink()
     (room / "README.md").unlink()
-    hub.stage(source, room, "me/a", "facebook/x")
+    hub.publishable_files(source, room, "me/a", "facebook/x")
     assert "base_model: facebook/x\n" in (room / "README.md").read_text()
     assert json.loads((room / "adapter_config.json").read_text())["base_model_name_or_path"] == "facebook/x"
 
@@ -437,7 +436,7 @@ def test_an_id_has_one_slash_and_plain_letters(cached):
 
 
 def test_the_error_says_what_was_tried(cached):
-    store.register(cached, "clinic")
+    registry.register(cached, "clinic")
     with pytest.raises(UnknownAdapter) as caught:
         resolve("me/clinics")
     assert str(caught.value) == (

@@ -16,7 +16,7 @@ from ia3_speech import score as scoring
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import Utterance, read, write
-from ia3_speech.model.ia3 import trainable
+from ia3_speech.model.attach import trainable
 
 RECIPE = "accent_times_domain"
 FOLDER = bench.ROOT / "egs" / RECIPE

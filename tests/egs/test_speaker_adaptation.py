@@ -11,10 +11,10 @@ import bench
 import numpy as np
 import pytest
 
-from ia3_speech import transcribe
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import Utterance, read, write
 from ia3_speech.report.points import read_curve
+from ia3_speech.transcribe import transcribe
 
 RECIPE = "speaker_adaptation"
 SMALL = ("--size", "small", "--small-opts", "--epochs 1")

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from ia3_speech import attach, save_adapter
-from ia3_speech.adapters.io import PEFT_WEIGHTS
+from ia3_speech.adapters.record import PEFT_WEIGHTS
 from ia3_speech.model import ia3
 
 UTILS = Path(__file__).parents[2] / "recipes/utils"

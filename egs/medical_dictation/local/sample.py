@@ -11,11 +11,11 @@ from pathlib import Path
 
 import soundfile
 
-from ia3_speech import transcribe
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_utterance
 from ia3_speech.data.kaldi import read
+from ia3_speech.transcribe import transcribe
 
 
 def main(data: Path, out: Path, base: str = "mini", adapters: str = "", allow_pipes: bool = False) -> None:

@@ -1,6 +1,6 @@
 """A small random model and processor of every kind in the table, and of both sorts where a kind has two.
 
-    from tiny_kinds import TINY, tiny
+    from tiny_models import TINY, tiny
 
 What transformers starts at zero or one is random here (biases, norms, running statistics), and what it starts
 small is large: a published model has such numbers, and a leak or a lost bias must show in the logits.

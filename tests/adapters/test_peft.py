@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech import attach, load_adapter, save_adapter
-from ia3_speech.adapters.io import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
-from ia3_speech.model.ia3 import AdapterError, IA3Config, is_attached, vectors
+from ia3_speech.adapters.record import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
+from ia3_speech.model.attach import is_attached
+from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = "base_model.model.wav2vec2.encoder.layers.1.attention.k_proj.ia3_l"
