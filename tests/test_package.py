@@ -24,11 +24,7 @@ def test_transcribe_is_a_module_that_holds_the_function():
     assert ia3_speech.transcribe.transcribe is transcribe
 
 
-def test_the_import_is_quick():
-    """It loads nothing beside importlib and typing: no torch, no numpy."""
-    script = "import sys, time; start = time.perf_counter(); import ia3_speech; "
-    script += (
-        "print(time.perf_counter() - start < 0.1, {'torch', 'transformers', 'numpy'} & set(sys.modules))"
-    )
+def test_the_import_loads_nothing_heavy():
+    script = "import sys, ia3_speech; print({'torch', 'transformers', 'numpy'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "True set()\n"
+    assert done.stdout == "set()\n"

@@ -581,7 +581,7 @@ def test_the_benchmark_writes_its_tables(tmp_path):
     spec.loader.exec_module(bench)
     sizes = {"base": "tiny", "rows": 2, "seconds": 0.5, "repeats": 1, "loaded": 3}
     out = tmp_path / "new/bench.md"
-    bench.main(bench.Options(**sizes, loaded_shape="tiny", loaded_adapters=20, out=out))
+    bench.main(bench.Options(**sizes, filled_shape="tiny", filled_adapters=20, out=out))
     text = out.read_text("utf-8")
     assert "A batch of 2 rows, 0.25 to 0.5 s, 3 adapters loaded" in text
     assert "20 adapters of the shape of tiny, 256 parameters each" in text

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ia3_speech import IA3Config, attach, detach
 from ia3_speech.adapters.adapter import Adapter, Metadata
-from ia3_speech.adapters.combine import average, combine, interpolate, weighted_product, weighted_sum
+from ia3_speech.adapters.combine import combine, weighted_product, weighted_sum
 from ia3_speech.adapters.io import adapter_of
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.model import ia3
@@ -205,17 +205,16 @@ def test_heads_of_different_vocabularies_are_refused(tiny_model):
         combine(model, [a, b], [1, 1])
 
 
-def test_interpolation_and_average(tiny_model):
+def test_the_ends_of_an_interpolation_and_the_mean(tiny_model):
     model = tiny_model()
     a, b, c = (make(model, seed, head=seed == 2) for seed in (1, 2, 3))
-    assert same(interpolate(model, b, a, 1.0), b)
-    assert all(torch.equal(interpolate(model, b, a, 0.0).vectors[p], v) for p, v in a.vectors.items())
-    assert same(interpolate(model, a, b, 0.3), combine(model, [a, b], [0.3, 0.7]))
-    mean = average(model, [a, b, c])
+    assert same(combine(model, [b, a], [1.0, 0.0]), b)
+    assert all(torch.equal(combine(model, [b, a], [0.0, 1.0]).vectors[p], v) for p, v in a.vectors.items())
+    mean = combine(model, [a, b, c], [1 / 3] * 3)
     for target, vector in mean.vectors.items():
         wanted = np.mean([one.vectors[target].numpy().astype(np.float64) for one in (a, b, c)], axis=0)
         np.testing.assert_allclose(vector.numpy(), wanted, rtol=1e-6)
-    assert same(average(model, [a]), a)
+    assert same(combine(model, [a], [1.0]), a)
 
 
 def test_the_log_method_multiplies_and_refuses_what_is_not_positive(tiny_model):

@@ -178,3 +178,38 @@ def test_as_a_process(adapter):
         "",
     )
     assert registry.registration_of(registry.resolve("medical"))["writer"] == "egs/medical_dictation"
+
+
+def test_the_files_of_a_sum(run, adapter, monkeypatch):
+    """As recipes/utils/stage.sh calls it: a name may come to stand for another adapter, its files tell."""
+    run("register", adapter, "s42")
+    monkeypatch.chdir(adapter.parent)
+    weights = "ia3_speech.safetensors"
+    assert run("show", "--files", "adapter:0.5+s42") == (
+        0, f"{adapter}:0.5+s42\n{adapter / weights}\n{registry.home() / 's42' / weights}\n", "",
+    )  # fmt: skip
+    assert run("show", "--files", "s24")[0] == 1
+
+
+COMMANDS = ("list", "show", "register", "remove", "rename", "card", "push", "pull", "combine", "export")
+SCRIPT = """
+import sys
+from ia3_speech.adapters.__main__ import main
+for argv in {argvs}:
+    try:
+        main(argv)
+    except SystemExit as end:
+        print(end.code, {{"torch", "transformers"}} & set(sys.modules), file=sys.stderr)
+"""
+
+
+def test_help_and_mistakes_load_no_torch():
+    """Nor do the sub-commands; an unknown adapter and a mistyped flag are refused before."""
+    helps = [["--help"], *([command, "--help"] for command in COMMANDS)]
+    mistakes = [["combine", "nobody", "--out", "x"], ["export", "nobody", "--out", "x"]]
+    flags = [[command, "a", "--nonsense"] for command in COMMANDS]
+    script = SCRIPT.format(argvs=helps + mistakes + flags)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    codes = [line for line in done.stderr.splitlines() if line.endswith("set()")]
+    assert codes == ["0 set()"] * len(helps) + ["1 set()"] * len(mistakes) + ["2 set()"] * len(flags)
+    assert done.stdout.count("usage: ") == len(helps)

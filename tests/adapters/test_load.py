@@ -1,6 +1,7 @@
 """Sums by name, everywhere that an adapter is taken: what a sum does, an adapter made by hand does too."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from ia3_speech import decode as decode_module
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.__main__ import main
 from ia3_speech.adapters.adapter import Adapter
-from ia3_speech.adapters.combine import average, interpolate
+from ia3_speech.adapters.combine import combine
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.io import adapter_of
 from ia3_speech.adapters.load import read_terms
@@ -222,12 +223,42 @@ def test_combine_average_interpolate_log(run, pair):
     assert run("accent+medical", "--average", "--out", "mean")[0] == 0
     assert read_metadata(Path("mean")).training["expression"] == "accent:0.5+medical:0.5"
     accent, medical = (read_terms(model, parse_terms(name)) for name in ("accent", "medical"))
-    assert same(read_terms(model, parse_terms("mean")), average(model, [accent, medical]))
+    assert same(read_terms(model, parse_terms("mean")), combine(model, [accent, medical], [0.5, 0.5]))
     assert run("accent+medical", "--interpolate", "0.25", "--out", "between")[0] == 0
-    assert same(read_terms(model, parse_terms("between")), interpolate(model, accent, medical, 0.25))
+    assert same(read_terms(model, parse_terms("between")), combine(model, [accent, medical], [0.25, 0.75]))
     code, _, err = run("accent+medical", "--method", "log", "--out", "product")
     assert code == 1 and "and the method log needs positive numbers (take the method linear)" in err
     assert not Path("product").exists()
+
+
+def test_combine_average_of_experiments(run, pair, tmp_path):
+    """As recipes/adapt.sh calls it: the mean of several seeds, with what all of their trainings took."""
+    for seed, name in ((1, "accent"), (2, "medical")):
+        experiment = tmp_path / f"exp/ia3_seed{seed}"
+        shutil.copytree(registry.home() / name, experiment / "adapter")
+        (experiment / "train.json").write_text(
+            json.dumps({"trainable": 336, "seconds": 1.5 * seed, "seed": seed})
+        )
+        (experiment / ".done").write_text("key abc123\nseconds 3\n")
+    words = ["--average", *(tmp_path / f"exp/ia3_seed{seed}/adapter" for seed in (1, 2)), "--force"]
+    out = tmp_path / "exp/ia3_average/adapter"
+    assert run(*words, "--out", out) == run(*words, "--out", out) == (
+        0, f"{out}: ia3_seed1:0.5+ia3_seed2:0.5, 1,389 parameters\n", "",
+    )  # fmt: skip
+    assert json.loads((out.parent / "train.json").read_text()) == {
+        "average_of": "abc123", "trainable": 336, "seconds": 4.5,
+    }  # fmt: skip
+    training, mean = read_metadata(out).training, load_base(pair).model
+    assert training["expression"] == "ia3_seed1:0.5+ia3_seed2:0.5"
+    assert [(term["name"], term["weight"]) for term in training["terms"]] == [
+        ("ia3_seed1", 0.5),
+        ("ia3_seed2", 0.5),
+    ]
+    wanted = read_terms(mean, parse_terms("accent:0.5+medical:0.5"))
+    assert same(read_terms(mean, parse_terms(out)), wanted)
+    (tmp_path / "exp/ia3_seed2/train.json").unlink()  # not what training left, so there is no summary
+    other = tmp_path / "exp/other/adapter"
+    assert run(*words, "--out", other)[0] == 0 and not (other.parent / "train.json").exists()
 
 
 def test_combine_replaces_nothing_unasked(run, pair):

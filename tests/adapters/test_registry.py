@@ -313,7 +313,12 @@ source, rounds = sys.argv[1], int(sys.argv[2])
 for n in range(rounds):
     registry.register(source, "a", force=True)
     try:
-        registry.rename("a", "b") if n % 3 == 0 else registry.remove("b") if n % 3 == 1 else registry.resolve("a")
+        if n % 3 == 0:
+            registry.rename("a", "b")
+        elif n % 3 == 1:
+            registry.remove("b")
+        else:
+            registry.resolve("a")
     except UserError:
         pass  # another process was faster
 registry.register(source, "a", force=True)
