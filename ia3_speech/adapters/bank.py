@@ -116,18 +116,18 @@ class Bank:
             if name in self.loaded:
                 raise AdapterError(f"{name}: is in the bank already (replace it, or drop it first)")
             found = self.load(name, name if adapter is None else adapter)
-            self.store(name, self.free[-1] if self.free else len(self.loaded) + 1, found)
+            self.write(name, self.free[-1] if self.free else len(self.loaded) + 1, found)
 
     def replace(self, name: str, adapter: Adapter | Path | str | None = None) -> None:
         """Put another adapter under the name of a loaded one. Raises as `add`; the older one then stays."""
         with self.edit():
             slot = self.loaded[name].slot
-            self.store(name, slot, self.load(name, name if adapter is None else adapter))
+            self.write(name, slot, self.load(name, name if adapter is None else adapter))
 
     def drop(self, name: str) -> None:
         """Unload an adapter; the next one takes its slot. Raises AdapterError where there is none."""
         with self.edit():
-            self.store(name, self.loaded[name].slot, None)
+            self.write(name, self.loaded[name].slot, None)
 
     @contextmanager
     def edit(self) -> Iterator[None]:
@@ -173,7 +173,7 @@ class Bank:
                 f"({describe_base(self.base.fingerprint)})"
             )
 
-    def store(self, name: str, slot: int, adapter: Adapter | None) -> None:
+    def write(self, name: str, slot: int, adapter: Adapter | None) -> None:
         """Fill a slot, or free it where `adapter` is None, and have vectors in the model exactly where a
         loaded adapter has any."""
         old, users, new = self.loaded.get(name), self.users.copy(), None

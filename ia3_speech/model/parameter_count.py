@@ -35,8 +35,10 @@ class ParameterCount:
         """The table shown before training:
 
         placement  layers  parameters  share of the base
-        key        0-3          1,536  0.0165%
-        all                     1,536  0.0165% of 9,314,717
+        key        0-1             64  0.2896%
+        conv                       48  0.2172%
+        head                      957  4.3301%
+        all                     1,069  4.8369% of 22,101
         """
         layers = format_layers(self.layers)
         rows = [("placement", "layers", "parameters", "share of the base")]

@@ -74,11 +74,11 @@ def apart(rows, others) -> float:
 # ---- rows
 
 
-@pytest.mark.parametrize(("kind", "options"), ENCODERS)
+@pytest.mark.parametrize(("model_type", "options"), ENCODERS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_row_of_a_mixed_batch_is_that_row_alone(tiny_base, kind, options, dtype):
+def test_a_row_of_a_mixed_batch_is_that_row_alone(tiny_base, model_type, options, dtype):
     """PEFT's fault 1: there each row of a batch with `adapter_names` gets the active adapter, silently."""
-    base, other = tiny_base(kind, **options), tiny_base(kind, **options)
+    base, other = tiny_base(model_type, **options), tiny_base(model_type, **options)
     for model in (base.model, other.model):
         model.to(dtype)
     a, b = made(base.model, 1), made(base.model, 2)
@@ -98,8 +98,8 @@ def test_a_row_of_a_mixed_batch_is_that_row_alone(tiny_base, kind, options, dtyp
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_every_kind_of_base(name, processor):
-    """Rows with adapters of their own, a head among them, and rows of the base, on each kind of the table."""
+def test_every_architecture(name, processor):
+    """Rows with adapters of their own, a head among them, and rows of the base, on each architecture."""
 
     def banked(dtype):
         """A bank of a and b, a base beside it, both."""
@@ -151,11 +151,11 @@ def test_peft_takes_the_active_adapter_for_every_row(tiny_model):
     assert apart([rows[1]], [one]) <= 1e-5 and apart([rows[1]], [two]) > 1e-2
 
 
-@pytest.mark.parametrize(("kind", "options"), ENCODERS[:3])
+@pytest.mark.parametrize(("model_type", "options"), ENCODERS[:3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("tables", ["float32", "bfloat16"])
-def test_rows_of_the_base_keep_every_bit(tiny_base, kind, options, dtype, tables):
-    base = tiny_base(kind, **options)
+def test_rows_of_the_base_keep_every_bit(tiny_base, model_type, options, dtype, tables):
+    base = tiny_base(model_type, **options)
     base.model.to(dtype)
     before = base.logits(WAVES)
     bank = Bank(base, dtype=tables)
@@ -283,7 +283,7 @@ def test_edits_leave_the_other_rows_alone_and_slots_are_used_again(tiny_base):
     assert torch.equal(bank.logits(WAVES[:3], [None, "d", "c"])[2], before[2])
 
 
-def test_places_that_no_adapter_uses_leave_the_model(tiny_base):
+def test_target_modules_that_no_adapter_uses_leave_the_model(tiny_base):
     base = tiny_base()
     before, names = base.logits(WAVES[:2]), list(base.model.state_dict())
     bank = Bank(base)
@@ -389,7 +389,7 @@ def test_batches_and_edits_from_many_threads(tiny_base):
         while not rounds[0] or not all(end.is_set() for end in ended):
             seed = rounds[0]
             bank.replace("x", made(base.model, seed))
-            bank.add("y", made(base.model, seed, ("ffn_output", "query")))  # new places in the model
+            bank.add("y", made(base.model, seed, ("ffn_output", "query")))  # new target modules in the model
             bank.add("z", made(base.model, seed, head=True))
             bank.drop("y")
             bank.drop("z")
@@ -490,7 +490,7 @@ def test_adapters_that_do_not_fit_change_nothing(tiny_base):
 
 
 def test_an_adapter_without_an_effect_is_refused_and_the_others_stay(tiny_base):
-    """PEFT's fault 2: on some kinds its vectors do nothing, silently."""
+    """PEFT's fault 2: on some architectures its vectors do nothing, silently."""
     base = tiny_base()
     with torch.no_grad():
         base.model.wav2vec2.encoder.layers[2].attention.out_proj.weight.zero_()

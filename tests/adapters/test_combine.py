@@ -109,9 +109,9 @@ def test_weights_of_one_and_zero_are_exact(a, b, weight):
 # ---- adapters in memory
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "data2vec-audio"])
-def test_weight_zero_is_the_base_and_one_the_adapter_bit_for_bit(tiny_model, kind):
-    model = tiny_model(kind)
+@pytest.mark.parametrize("model_type", ["wav2vec2", "hubert", "data2vec-audio"])
+def test_weight_zero_is_the_base_and_one_the_adapter_bit_for_bit(tiny_model, model_type):
+    model = tiny_model(model_type)
     base, a, b = logits(model), make(model, 1, head=True), make(model, 2, ("ffn_output",), "1")
     nothing = combine(model, [a, b], [0, 0])
     assert all(bool((vector == 1).all()) for vector in nothing.vectors.values())
@@ -125,7 +125,7 @@ def test_weight_zero_is_the_base_and_one_the_adapter_bit_for_bit(tiny_model, kin
 
 
 def test_a_place_that_one_side_lacks_is_one(tiny_model):
-    """PEFT's fault 6: its add_weighted_adapter fills a missing place with 0, so 1·a + 1·b would be l_a there
+    """PEFT's fault 6: its add_weighted_adapter fills a missing vector with 0, so 1·a + 1·b would be l_a there
     and 0.5·a + 0.5·b half of it, with half of the keys gone."""
     model = tiny_model()
     a, b = make(model, 1, ("key",), "0-1"), make(model, 2, ("value",), "1-2")

@@ -36,7 +36,7 @@ def adapted(model, placements=("key", "value", "ffn"), layers="all", head=False)
 # ---- there and back
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "data2vec-audio"])
+@pytest.mark.parametrize("model_type", ["wav2vec2", "hubert", "data2vec-audio"])
 @pytest.mark.parametrize(
     ("placements", "layers", "head"),
     [
@@ -47,16 +47,16 @@ def adapted(model, placements=("key", "value", "ffn"), layers="all", head=False)
         ((), "all", True),
     ],
 )
-def test_what_is_saved_comes_back_exactly(tiny_model, tmp_path, kind, placements, layers, head):
-    model = adapted(tiny_model(kind), placements, layers, head)
+def test_what_is_saved_comes_back_exactly(tiny_model, tmp_path, model_type, placements, layers, head):
+    model = adapted(tiny_model(model_type), placements, layers, head)
     expected = logits(model)
     save_adapter(model, tmp_path / "a", labels={"speaker": "042"}, training={"seed": 1})
-    other = load_adapter(tiny_model(kind), tmp_path / "a")
+    other = load_adapter(tiny_model(model_type), tmp_path / "a")
     assert torch.equal(logits(other), expected)
     assert other.ia3_config == model.ia3_config
     metadata = read_metadata(tmp_path / "a")
     assert metadata.labels == {"speaker": "042"} and metadata.training == {"seed": 1}
-    assert torch.equal(logits(detach(other)), logits(tiny_model(kind)))
+    assert torch.equal(logits(detach(other)), logits(tiny_model(model_type)))
 
 
 def test_an_adapter_takes_the_place_of_another(tiny_model, tmp_path):

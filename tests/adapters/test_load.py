@@ -68,7 +68,7 @@ def pair(tiny_folder, tmp_path, monkeypatch) -> Path:
 
 
 def by_hand(folder: Path, weights: dict[str, float]) -> Path:
-    """The same sum, made without `arithmetic`: a plain adapter in a folder."""
+    """The same sum, made without `combine`: an ordinary adapter in a folder."""
     base, found, heads = load_base(folder), {}, {}
     own = {name: p.detach().double().clone() for name, p in base.model.lm_head.named_parameters()}
     for name, weight in weights.items():

@@ -1,5 +1,5 @@
 """adapters.merge: merged logits are the unmerged ones, what is taken out again is the base bit for bit, and a
-checkpoint that was written loads without us; for every kind of base in the table."""
+checkpoint that was written loads without us; for every architecture."""
 
 import copy
 import json
@@ -39,7 +39,7 @@ def lived_in(model):
 
 
 def adapted(model, *placements, zeros=False, **options):
-    """Vectors in [0.5, 1.5] on all that this kind has, or on some; with `zeros`, each fifth is 0."""
+    """Vectors in [0.5, 1.5] on all that this architecture has, or on some; with `zeros`, each fifth is 0."""
     placements = placements or tuple({target.placement for target in ia3.all_target_modules(model)})
     attach(model, IA3Config(placements, **options), check=False)
     generator = torch.Generator().manual_seed(2)

@@ -1,4 +1,4 @@
-"""adapters.picture: the SVG to the letter, and that it is well formed."""
+"""adapters.plot: the SVG to the letter, and that it is well formed."""
 
 from xml.etree import ElementTree
 

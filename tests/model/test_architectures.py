@@ -19,23 +19,23 @@ from ia3_speech.model.ia3 import IA3Vector, TargetModule, all_target_modules, he
 from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.training.feature_cache import frozen_depth
 
-CONVOLUTIONAL = [name for name, (kind, _) in TINY.items() if ARCHITECTURES[kind].convolutions]
+CONVOLUTIONAL = [name for name, (model_type, _) in TINY.items() if ARCHITECTURES[model_type].convolutions]
 MELS = [name for name in TINY if name not in CONVOLUTIONAL]
 
 
-def test_every_row_of_the_table_is_tested():
-    assert {kind for kind, _ in TINY.values()} == ARCHITECTURES.keys()
+def test_every_architecture_is_tested():
+    assert {model_type for model_type, _ in TINY.values()} == ARCHITECTURES.keys()
 
 
 @pytest.fixture(scope="module")
 def built(request):
-    """(name, model), made once for all tests of a kind."""
+    """(name, model), made once for all tests of an architecture."""
     return request.param, tiny(request.param)
 
 
 @pytest.fixture
 def model(built):
-    """The kind's model, plain; what a test attaches is taken out after it."""
+    """The model, plain; what a test attaches is taken out after it."""
     yield built[1]
     detach(built[1])
     built[1].eval().requires_grad_(False)
@@ -64,7 +64,7 @@ def shake(model, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def sound(model, rows: int = 1) -> dict[str, torch.Tensor]:
-    """The kind's probe; each further row is another noise."""
+    """The probe; each further row is another noise."""
     made = probe_input(model, torch.device("cpu"))
     return {name: torch.cat([x.roll(n, 1) * (1 + n) for n in range(rows)]) for name, x in made.items()}
 
@@ -85,7 +85,7 @@ def close(found, wanted) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-5 * largest, rtol=0)
 
 
-# ---- the core, kind by kind
+# ---- the vectors, by architecture
 
 
 @each()
@@ -196,7 +196,7 @@ def test_rows_of_a_batch_can_have_vectors_of_their_own(model):
 
 
 @each()
-def test_a_place_says_what_a_vector_folds_into(model):
+def test_a_target_module_says_what_a_vector_folds_into(model):
     """Rows and bias, columns, or a norm's numbers: the plain model with such weights computes the same.
     A bias that is left out, as in `adapters`, would show."""
     inputs = sound(model)
@@ -229,7 +229,7 @@ def test_a_trained_head_is_freed_and_gives_way_again(model):
     assert not model.get_parameter(names[0]).requires_grad
 
 
-# ---- the base, kind by kind
+# ---- the base, by architecture
 
 
 @each()
@@ -417,7 +417,7 @@ def test_a_conformers_convolution_does_look_across_a_rows_end(model, base, monke
     assert float((base.logits(several)[0] - right).abs().max()) > 1e-3
 
 
-# ---- kinds that are not in the table
+# ---- architectures that are not in the table
 
 
 ENCODER = {
@@ -454,7 +454,7 @@ def vit():
 
 
 @pytest.mark.parametrize("make", [bert, vit])
-def test_a_row_is_all_that_another_kind_needs(make, monkeypatch):
+def test_a_row_is_all_that_another_architecture_needs(make, monkeypatch):
     model, name, row = make()
     model.eval()
     with pytest.raises(
@@ -470,7 +470,7 @@ def test_a_row_is_all_that_another_kind_needs(make, monkeypatch):
     assert torch.equal(logits(detach(model), sound(model)), before)
 
 
-def test_a_base_of_an_unknown_kind_is_refused_with_the_cure(processor, monkeypatch):
+def test_a_base_of_an_unknown_architecture_is_refused_with_a_hint(processor, monkeypatch):
     model = tiny("wav2vec2")
     monkeypatch.delitem(ARCHITECTURES, "wav2vec2")
     with pytest.raises(BaseError, match=r"tiny: Wav2Vec2ForCTC is of model type 'wav2vec2'.*write an entry"):

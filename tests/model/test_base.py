@@ -1,4 +1,4 @@
-"""base: found, fingerprinted, and a row alone equals that row in a batch, for each kind of encoder."""
+"""base: found, fingerprinted, and a row alone equals that row in a batch, for each architecture."""
 
 import json
 from importlib.util import find_spec
