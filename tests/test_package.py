@@ -47,7 +47,7 @@ def imported_modules(file: Path) -> set[str]:
 @pytest.mark.parametrize("package", ["model", "adapters"])
 def test_modules_import_in_the_order_that_their_package_states(package):
     folder = Path(ia3_speech.__file__).parent / package
-    docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")))
+    docstring = importlib.import_module(f"ia3_speech.{package}").__doc__
     lines = re.findall(r"^    (\w+(?:, \w+)*)  ", docstring, re.MULTILINE)
     order = [name for line in lines for name in line.split(", ")]
     modules = {file.stem for file in folder.glob("*.py")} - {"__init__", "__main__"}
