@@ -162,7 +162,7 @@ def read(
 def usage() -> str:
     """What a person sees who typed the command alone."""
     lines = takewhile(str.strip, (__doc__ or "").splitlines()[2:])
-    names = registry.names()
+    names = registry.registered_names()
     known = f"Adapters: {', '.join(names)}" if names else f"No adapter is registered in {registry.home()}."
     return "\n".join(["Usage:", *lines, "", known, "All options: python -m ia3_speech.transcribe --help"])
 

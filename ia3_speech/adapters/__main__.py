@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.adapters import hub, registry
-from ia3_speech.adapters.card import BIOMETRIC, format_score, title, update_card
+from ia3_speech.adapters.card import BIOMETRIC, card_title, format_score, update_card
 from ia3_speech.adapters.expressions import (
     Term,
     format_terms,
@@ -31,7 +31,7 @@ from ia3_speech.adapters.expressions import (
     with_equal_weights,
     with_interpolation,
 )
-from ia3_speech.adapters.listing import describe_adapter, format_table, format_value
+from ia3_speech.adapters.listing import describe_adapter, format_listing, format_value
 from ia3_speech.adapters.plot import svg
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import (
@@ -52,11 +52,11 @@ def list_(format: Literal["text", "json"] = "text") -> None:
     Args:
         format: text is a table, json an object a line.
     """
-    entries = [describe_adapter(registry.home() / name) for name in registry.names()]
+    entries = [describe_adapter(registry.home() / name) for name in registry.registered_names()]
     if format == "json":
         print("".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries), end="")
     elif entries:
-        print(format_table(entries))
+        print(format_listing(entries))
     else:
         print(f"no adapter is registered in {registry.home()} (register FOLDER NAME)", file=sys.stderr)
 
@@ -81,7 +81,7 @@ def show(
         paths = [term.folder / name for term in terms for name in WEIGHTS]
         print(format_terms(terms), *[path for path in paths if path.is_file()], sep="\n")
         return
-    folder = registry.resolve(adapter)
+    folder = registry.resolve_adapter(adapter)
     entry = describe_adapter(folder)
     try:
         vectors, fault = vectors_in(read_weights(folder)), None
@@ -90,7 +90,7 @@ def show(
             raise
         vectors, fault = [], str(error)
     if plot:
-        write_text(plot, svg(vectors, entry.get("name") or title(read_summary(folder))))
+        write_text(plot, svg(vectors, entry.get("name") or card_title(read_summary(folder))))
     rows = spreads(vectors)
     if format == "json":
         print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
@@ -170,7 +170,8 @@ def push(
         base: the base's id on the Hub, where the adapter records a local folder.
         consent: the person whose voice it was fitted to agrees to its publication.
     """
-    print(f"{hub.push(registry.resolve(adapter), repo, private=private, base=base, consent=consent)}: pushed")
+    folder = registry.resolve_adapter(adapter)
+    print(f"{hub.push(folder, repo, private=private, base=base, consent=consent)}: pushed")
 
 
 def pull(repo: str, name: str | None = None, revision: str | None = None, force: bool = False) -> None:
@@ -219,11 +220,11 @@ def combine(
     if interpolate is not None:
         terms = with_interpolation(terms, interpolate)
     check_adapter_target(out, name, force)
-    from ia3_speech.adapters.load import save_terms  # loads torch
+    from ia3_speech.adapters.load import save_sum  # loads torch
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = out or Path(temporary) / "adapter"
-        adapter = save_terms(terms, folder, base=base, method=method)
+        adapter = save_sum(terms, folder, base=base, method=method)
         target = out or registry.register(folder, name, force=force)
     if out and average:
         write_training_summary(terms, out)

@@ -24,7 +24,7 @@ class Metadata:
         config: placements, layers, train_head
         labels: speaker, accent, domain, language, …
         training: what the trainer records (data, seed, epochs, seconds, dev WER, command)
-        scores: one entry a test set, see `card.read_score`; rates as fractions
+        scores: one entry a test set, see `card.read_score_summary`; rates as fractions
         version: of ia3-speech, which wrote it
         created: when it was written, in UTC: 2026-01-31T12:00:00Z
         schema: of the file

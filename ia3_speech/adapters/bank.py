@@ -34,7 +34,7 @@ from torch import nn
 from ia3_speech.adapters.adapter import Adapter, Metadata
 from ia3_speech.adapters.bank_storage import Head, VectorTables, head_by_row, sum_heads
 from ia3_speech.adapters.expressions import parse_terms
-from ia3_speech.adapters.load import read_terms
+from ia3_speech.adapters.load import read_sum
 from ia3_speech.adapters.loaded_adapters import LoadedAdapter, LoadedAdapters
 from ia3_speech.adapters.record import describe_base, read_metadata, same_base
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
@@ -143,7 +143,7 @@ class Bank:
             terms = parse_terms(adapter)
             for term in terms:
                 self.check_base(term.name, read_metadata(term.folder))
-            adapter = read_terms(self.base.model, terms)
+            adapter = read_sum(self.base.model, terms)
         self.check_base(name, adapter.metadata)
         head = dict(self.head.named_parameters(self.head_path)) if adapter.head else {}
         if adapter.head.keys() != head.keys():

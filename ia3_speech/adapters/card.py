@@ -55,7 +55,7 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
     record, counts = read_record(folder), count_by_placement(read_weights(folder))
-    if new := [read_score(file) for file in score_files]:
+    if new := [read_score_summary(file) for file in score_files]:
         if twice := [name for name, count in Counter(score["set"] for score in new).items() if count > 1]:
             raise UserError(f"two of the scores are of sets called {twice[0]}, of which one would be lost "
                             f"(keep the data below folders data/NAME/)")  # fmt: skip
@@ -71,7 +71,7 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
     return card
 
 
-def read_score(file: Path) -> dict[str, Any]:
+def read_score_summary(file: Path) -> dict[str, Any]:
     """What a record keeps of a score.json, rates as fractions. Raises UserError for another file."""
     try:
         score = json.loads(file.read_text("utf-8"))
@@ -135,12 +135,12 @@ def model_card(
 
     front = yaml.safe_dump(front_matter(record, name, peft), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
-        f"# {escape_markdown(name or title(record))}",
+        f"# {escape_markdown(name or card_title(record))}",
         introduction(counts),
         *([f"> **Data about a person.** {BIOMETRIC}"] if is_biometric(record) else []),
-        facts(record, counts),
+        fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}",
-        f"## Use\n\n{usage(record, name, peft)}",
+        f"## Use\n\n{usage_section(record, name, peft)}",
         GENERATED,
     ]
     return f"---\n{front}---\n" + "".join(f"\n{part}\n" for part in parts)
@@ -148,7 +148,7 @@ def model_card(
 
 def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dict[str, Any]:
     """What the Hub reads: https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
-    labels, base_id = labels_of(record), hub_id(record.get("base"))
+    labels, base_id = adapter_labels(record), hub_id(record.get("base"))
     model_type = (record.get("fingerprint") or {}).get("model_type")
     adapted_to = [label for label in ADAPTED_TO if labels.get(label)]
     tags = ["ia3", LIBRARY, *(["peft"] if peft else []), *([model_type] if model_type else [])]
@@ -160,7 +160,7 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
     scores = [score for score in record.get("scores") or [] if score["wer"] is not None]
     if results := [hub_result(score) for score in scores]:
         front["metrics"] = ["wer", "cer"]
-        front["model-index"] = [{"name": name or title(record), "results": results}]
+        front["model-index"] = [{"name": name or card_title(record), "results": results}]
     return front
 
 
@@ -186,13 +186,13 @@ def hub_percent(rate: float) -> float:
     return round(100 * rate, 2)
 
 
-def title(record: Mapping[str, Any]) -> str:
+def card_title(record: Mapping[str, Any]) -> str:
     """`IA³ adapter: speaker 42, accent scots`, or of which base it is."""
-    labels = [f"{name} {value}" for name, value in labels_of(record).items() if name != "language"]
+    labels = [f"{name} {value}" for name, value in adapter_labels(record).items() if name != "language"]
     return "IA³ adapter" + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
 
 
-def labels_of(record: Mapping[str, Any]) -> dict[str, str]:
+def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
     labels = record.get("labels")
     return {str(k): str(v) for k, v in labels.items() if v} if isinstance(labels, Mapping) else {}
 
@@ -209,7 +209,7 @@ def introduction(counts: Mapping[str, int]) -> str:
     )
 
 
-def facts(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
+def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     """The table of what is known."""
     fingerprint, config, training = (record.get(name) or {} for name in ("fingerprint", "config", "training"))
     base, base_id = base_name(record.get("base")), hub_id(record.get("base"))
@@ -223,7 +223,7 @@ def facts(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
         else None,
         "placements": ", ".join(f"{name} ({plural(count, 'parameter')})" for name, count in counts.items()),
         "layers": config.get("layers"),
-        "for": ", ".join(f"{name} {value}" for name, value in labels_of(record).items()),
+        "for": ", ".join(f"{name} {value}" for name, value in adapter_labels(record).items()),
         "trained on": trained_on(training),
         "training": trained_how(training),
         "made by": f"{LIBRARY} {record['version']}" if record.get("version") else None,
@@ -269,9 +269,9 @@ def score_table(record: Mapping[str, Any]) -> str:
     lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
     for score in scores:
         cells = [
-            score["set"], rate(score["wer"]), interval(score), rate(score.get("base_wer")), change(score),
-            rate(score.get("cer")), f"{score.get('words') or 0:,}",
-            f"{score['ci_unit']}s" if score.get("ci_unit") else "",
+            score["set"], percentage(score["wer"]), score_interval(score),
+            percentage(score.get("base_wer")), score_change(score), percentage(score.get("cer")),
+            f"{score.get('words') or 0:,}", f"{score['ci_unit']}s" if score.get("ci_unit") else "",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
     return "\n".join(lines)
@@ -279,19 +279,19 @@ def score_table(record: Mapping[str, Any]) -> str:
 
 def format_score(score: Mapping[str, Any]) -> str:
     """`medical_notes/test: WER 40.0% (37.1%–43.0%)`."""
-    between = f" ({interval(score)})" if score.get("wer_ci") else ""
-    return f"{score['set']}: WER {rate(score['wer'])}{between}"
+    between = f" ({score_interval(score)})" if score.get("wer_ci") else ""
+    return f"{score['set']}: WER {percentage(score['wer'])}{between}"
 
 
-def interval(score: Mapping[str, Any]) -> str:
-    return "–".join(rate(value) for value in score.get("wer_ci") or ())
+def score_interval(score: Mapping[str, Any]) -> str:
+    return "–".join(percentage(value) for value in score.get("wer_ci") or ())
 
 
-def rate(value: float | None) -> str:
+def percentage(value: float | None) -> str:
     return "" if value is None else f"{percent(value)}%"
 
 
-def change(score: Mapping[str, Any]) -> str:
+def score_change(score: Mapping[str, Any]) -> str:
     """`-13.6 % (-18.0 to -9.1)`: relative to the base, with its paired interval."""
     if score.get("relative") is None:
         return ""
@@ -300,7 +300,7 @@ def change(score: Mapping[str, Any]) -> str:
     return f"{percent(score['relative'], signed=True)}%{between}"
 
 
-def usage(record: Mapping[str, Any], name: str | None, peft: bool) -> str:
+def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> str:
     """Commands and code to copy."""
     base, adapter = base_name(record.get("base")), name or "ADAPTER"
     known = base == "mini" or hub_id(record.get("base"))

@@ -12,7 +12,7 @@ from math import isfinite
 from pathlib import Path
 from typing import TypeVar
 
-from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, resolve
+from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, resolve_adapter
 from ia3_speech.cli import UserError
 from ia3_speech.model.ia3_config import AdapterError
 
@@ -160,7 +160,7 @@ def find_adapter(name: str) -> Path | None:
     if ":" in name:  # no name may hold one
         return adapter_at(Path(os.path.expanduser(name)))  # noqa: PTH111 (Path's own raises for ~nobody)
     try:
-        return resolve(name)
+        return resolve_adapter(name)
     except UnknownAdapter:
         return None
 
@@ -171,7 +171,7 @@ def unknown_term(name: str, expression: str) -> UserError:
         return ExpressionError(f'"{expression}": a term has no name ({HINT})')
     where = "" if name == expression.strip() else f', in "{expression}"'
     try:
-        message = f"{resolve(name)}: was not there a moment ago (try again)"
+        message = f"{resolve_adapter(name)}: was not there a moment ago (try again)"
     except UnknownAdapter as error:
         message = str(error)
     return UnknownAdapter(f"{message}{where}{subtraction_hint(name)}")

@@ -39,7 +39,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if value is not None}
 
 
-def format_table(entries: list[dict[str, Any]]) -> str:
+def format_listing(entries: list[dict[str, Any]]) -> str:
     """Columns under their names, as wide as their contents:
 
     NAME       BASE  PLACEMENTS  PARAMETERS  LABELS

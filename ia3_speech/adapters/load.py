@@ -41,7 +41,7 @@ def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -
         AdapterError: there is no such adapter; it belongs to another base (both are named); a tensor is
             missing, left over, of the wrong shape or not finite.
     """
-    return attach_adapter(model, read_terms(model, parse_terms(adapter)), check=check)
+    return attach_adapter(model, read_sum(model, parse_terms(adapter)), check=check)
 
 
 @torch.inference_mode(False)
@@ -64,7 +64,7 @@ def attach_adapter(model: nn.Module, adapter: Adapter, *, check: bool = True) ->
     return model.eval()
 
 
-def read_terms(model: nn.Module, terms: Sequence[Term], method: Method = "linear") -> Adapter:
+def read_sum(model: nn.Module, terms: Sequence[Term], method: Method = "linear") -> Adapter:
     """The adapter of `model`'s base that the terms add up to; one term of weight 1 is that adapter as it is.
 
     Raises:
@@ -88,7 +88,7 @@ def read_terms(model: nn.Module, terms: Sequence[Term], method: Method = "linear
     return replace(result, name=format_terms(terms))
 
 
-def save_terms(
+def save_sum(
     terms: Sequence[Term], folder: Path, *, base: str | Path | None = None, method: Method = "linear"
 ) -> Adapter:
     """Write the adapter that the terms add up to as a folder; returns it.
@@ -97,10 +97,10 @@ def save_terms(
         base: as for `load_base_for`.
 
     Raises:
-        UserError: as `load_base_for` and `read_terms`.
+        UserError: as `load_base_for` and `read_sum`.
     """
     model = load_base_for(terms, base).model
-    adapter = read_terms(model, terms, method)
+    adapter = read_sum(model, terms, method)
     if adapter.metadata is None:  # one term, written by another tool
         adapter = replace(adapter, metadata=combine_metadata(model, [adapter], adapter.config, {}))
     write_adapter(model, adapter, folder)

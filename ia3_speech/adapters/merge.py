@@ -26,7 +26,7 @@ from torch.autograd.graph import increment_version
 
 import ia3_speech
 from ia3_speech.adapters.expressions import Term, format_terms, short_name
-from ia3_speech.adapters.load import attach_adapter, load_base_for, read_terms
+from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
 from ia3_speech.adapters.record import describe_base
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.model.attach import MERGED, detach, insert_vectors, is_attached, is_merged, trainable
@@ -204,10 +204,10 @@ def export_terms(
         dtype: of the checkpoint: float32, float16 or bfloat16.
 
     Raises:
-        UserError: as `load_base_for`, `read_terms`, `attach_adapter` and `export_checkpoint`.
+        UserError: as `load_base_for`, `read_sum`, `attach_adapter` and `export_checkpoint`.
     """
     loaded = load_base_for(terms, base, device="cpu")
-    adapter = read_terms(loaded.model, terms)
+    adapter = read_sum(loaded.model, terms)
     merge(attach_adapter(loaded.model, adapter)).to(
         DTYPES[dtype]
     )  # in this order each weight is rounded once

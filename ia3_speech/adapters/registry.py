@@ -101,7 +101,7 @@ def is_adapter(folder: Path) -> bool:
         return False
 
 
-def resolve(name_or_path: str | Path) -> Path:
+def resolve_adapter(name_or_path: str | Path) -> Path:
     """The folder of an adapter, given its path, its name, or its id on the Hub (see the top of this module).
 
     A path may also be that of an experiment, with the adapter in `adapter/` under it.
@@ -141,7 +141,7 @@ def adapter_at(path: Path) -> Path | None:
 
 def not_found(text: str, path: Path) -> str:
     """The message for a name or path that leads nowhere."""
-    known = list(dict.fromkeys(names() + experiments()))
+    known = list(dict.fromkeys(registered_names() + experiments()))
     by_lower = {name.lower(): name for name in reversed(known)}
     near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
     with suppress(OSError, ValueError):
@@ -174,7 +174,7 @@ def nearest(near: list[str]) -> str:
     return f" (nearest names: {', '.join(near)})" if near else ""
 
 
-def names() -> list[str]:
+def registered_names() -> list[str]:
     """The registered names, sorted."""
     folder = home()
     try:

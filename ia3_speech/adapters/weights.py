@@ -164,13 +164,13 @@ def spreads(vectors: list[Vector]) -> list[Spread]:
         by_placement.setdefault(vector.placement, []).append(vector)
         if vector.layer is not None:
             by_layer.setdefault((vector.layer, vector.placement), []).append(vector)
-    rows = [spread(layer, placement, group) for (layer, placement), group in by_layer.items()]
+    rows = [spread_of(layer, placement, group) for (layer, placement), group in by_layer.items()]
     return rows + [
-        spread(None, name, by_placement[name]) for name in sorted(by_placement, key=placement_order)
+        spread_of(None, name, by_placement[name]) for name in sorted(by_placement, key=placement_order)
     ]
 
 
-def spread(layer: int | None, placement: str, vectors: list[Vector]) -> Spread:
+def spread_of(layer: int | None, placement: str, vectors: list[Vector]) -> Spread:
     values = np.concatenate([vector.values for vector in vectors]).astype("float64")
     return Spread(
         layer,

@@ -109,11 +109,11 @@ def load_recognizer(
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {LEAST_SECONDS:g} seconds")
     parts = parse_terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
     check_device(device)
-    from ia3_speech.adapters.load import attach_adapter, load_base_for, read_terms
+    from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
 
     loaded = load_base_for(parts, base, dtype=dtype, device=device)
     if parts:
-        attach_adapter(loaded.model, read_terms(loaded.model, parts))
+        attach_adapter(loaded.model, read_sum(loaded.model, parts))
     limit = (
         maximum_input_seconds(loaded) if max_seconds is None else None if isinf(max_seconds) else max_seconds
     )

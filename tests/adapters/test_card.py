@@ -322,7 +322,7 @@ def test_the_score_of_a_real_run(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "text").write_text(text)
     score(tmp_path / "data/x/test", tmp_path / "ours", baseline=tmp_path / "base", replications=20)
-    found = card.read_score(tmp_path / "ours/score.json")
+    found = card.read_score_summary(tmp_path / "ours/score.json")
     assert (found["set"], found["words"], found["ci_unit"]) == ("x/test", 3, "speaker")
     assert found["wer"] == pytest.approx(1 / 3) and found["base_wer"] == pytest.approx(2 / 3)
     assert found["relative"] == pytest.approx(-0.5) and len(found["wer_ci"]) == len(found["relative_ci"]) == 2

@@ -76,7 +76,7 @@ def test_register_list_show_rename_remove(run, adapter):
     )
     assert run("rename", "speaker42", "s42") == (0, f"speaker42: is s42 now, in {home}\n", "")
     assert run("remove", "s42") == (0, f"s42: removed from {home}\n", "")
-    assert registry.names() == []
+    assert registry.registered_names() == []
 
 
 def test_json(run, adapter):
@@ -177,7 +177,7 @@ def test_as_a_process(adapter):
         f"medical: registered in {registry.home()}\n",
         "",
     )
-    assert registry.registration_of(registry.resolve("medical"))["writer"] == "egs/medical_dictation"
+    assert registry.registration_of(registry.resolve_adapter("medical"))["writer"] == "egs/medical_dictation"
 
 
 def test_the_files_of_a_sum(run, adapter, monkeypatch):

@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.record import METADATA
-from ia3_speech.adapters.registry import UnknownAdapter, resolve
+from ia3_speech.adapters.registry import UnknownAdapter, resolve_adapter
 from ia3_speech.cli import UserError
 
 RECORD = {
@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         url = f"{self.server.url}/{repo}/commit/{found.sha}"
         return self.answer(200, {"commitUrl": url, "commitOid": found.sha, "pullRequestUrl": None})
 
-    def resolve(self, _repo, found, rest, _body):
+    def resolve_adapter(self, _repo, found, rest, _body):
         content = found.files.get("/".join(rest[1:]))
         if content is None:
             return self.answer(404, {"error": "no file"}, {"X-Error-Code": "EntryNotFound"})
@@ -354,7 +354,7 @@ def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
         assert code == 1 and f"error: me/{name}: {message}" in err
     fetched = {line.rpartition("/")[2] for line in server.asked if "/resolve/" in line}
     assert fetched == {"adapter_config.json", "adapter_model.safetensors"}
-    assert registry.names() == []
+    assert registry.registered_names() == []
 
 
 def test_pickles_and_other_kinds_are_not_pushed(adapter):
@@ -410,14 +410,14 @@ def cached(tmp_path, adapter, monkeypatch):
 
 def test_from_the_cache(cached, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert resolve("me/clinic") == cached
+    assert resolve_adapter("me/clinic") == cached
     local = tmp_path / "me/clinic"  # a path comes first
     local.mkdir(parents=True)
     with pytest.raises(UnknownAdapter, match="is a folder without an adapter in it"):
-        resolve("me/clinic")
+        resolve_adapter("me/clinic")
     local.rmdir()
     with pytest.raises(UnknownAdapter, match=r"^me/clinic: no such folder"):  # with me/ here, it is a path
-        resolve("me/clinic")
+        resolve_adapter("me/clinic")
 
 
 def test_an_id_has_one_slash_and_plain_letters(cached):
@@ -432,13 +432,13 @@ def test_an_id_has_one_slash_and_plain_letters(cached):
     ):
         assert not hub.is_repo_id(text)
         with pytest.raises(UnknownAdapter):
-            resolve(text)
+            resolve_adapter(text)
 
 
 def test_the_error_says_what_was_tried(cached):
     registry.register(cached, "clinic")
     with pytest.raises(UnknownAdapter) as caught:
-        resolve("me/clinics")
+        resolve_adapter("me/clinics")
     assert str(caught.value) == (
         "me/clinics: no such folder, and as a name on the Hub: HF_HUB_OFFLINE forbids to ask the Hub, and "
         f"its cache, {cached.parents[2]}, has no copy (nearest names: clinic)"
@@ -448,4 +448,4 @@ def test_the_error_says_what_was_tried(cached):
 def test_a_half_copy_in_the_cache(cached):
     (cached / "adapter_model.safetensors").unlink()
     with pytest.raises(UnknownAdapter, match=r"me/clinic: .* on the Hub: holds no adapter"):
-        resolve("me/clinic")
+        resolve_adapter("me/clinic")

@@ -17,7 +17,7 @@ from ia3_speech.adapters.adapter import Adapter
 from ia3_speech.adapters.combine import combine
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.io import adapter_of
-from ia3_speech.adapters.load import read_terms
+from ia3_speech.adapters.load import read_sum
 from ia3_speech.adapters.record import METADATA, read_metadata, recorded_base
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.cli import command
@@ -153,7 +153,7 @@ def test_training_starts_from_a_sum(pair, tmp_path):
     )  # fmt: skip
     train(options)
     model = load_base(pair).model
-    start = read_terms(model, parse_terms("accent:0.7+medical:0.5"))
+    start = read_sum(model, parse_terms("accent:0.7+medical:0.5"))
     assert same(adapter_of(load_adapter(model, tmp_path / "exp/adapter")), start)
 
 
@@ -163,7 +163,7 @@ def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path):
     (theirs / METADATA).unlink()
     model = load_base(pair).model
     assert recorded_base(theirs) == str(pair)
-    found, ours = (read_terms(model, parse_terms(f"{a}+medical:2")) for a in (theirs, "accent"))
+    found, ours = (read_sum(model, parse_terms(f"{a}+medical:2")) for a in (theirs, "accent"))
     assert same(found, ours) and found.metadata.base == str(pair) and found.metadata.labels == {}
     other = attach(tiny_model(seed=5), IA3Config(("key",)), check=False)
     draw(other, 1)
@@ -197,8 +197,8 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run, pair):
     count = 3 * (32 + 32 + 48 + 32) + 29 * 32 + 29
     assert run(expression, "--out", "exp/both") == (0, f"exp/both: {expression}, {count:,} parameters\n", "")
     model = load_base(pair).model
-    written = read_terms(model, parse_terms("exp/both"))
-    assert same(written, read_terms(model, parse_terms(expression)))
+    written = read_sum(model, parse_terms("exp/both"))
+    assert same(written, read_sum(model, parse_terms(expression)))
     metadata = read_metadata(Path("exp/both"))
     assert (metadata.base, metadata.labels) == (str(pair), {"language": "en"})
     assert metadata.training == {
@@ -213,19 +213,17 @@ def test_combine_writes_an_adapter_and_how_it_was_made(run, pair):
     assert run("medical+accent:-1", "--name", "clinic", "--base", pair)[:2] == (
         0, f"{home / 'clinic'}: medical+accent:-1, {count:,} parameters\n",
     )  # fmt: skip
-    assert same(
-        adapter_of(load_adapter(model, "clinic")), read_terms(model, parse_terms("medical+accent:-1"))
-    )
+    assert same(adapter_of(load_adapter(model, "clinic")), read_sum(model, parse_terms("medical+accent:-1")))
 
 
 def test_combine_average_interpolate_log(run, pair):
     model = load_base(pair).model
     assert run("accent+medical", "--average", "--out", "mean")[0] == 0
     assert read_metadata(Path("mean")).training["expression"] == "accent:0.5+medical:0.5"
-    accent, medical = (read_terms(model, parse_terms(name)) for name in ("accent", "medical"))
-    assert same(read_terms(model, parse_terms("mean")), combine(model, [accent, medical], [0.5, 0.5]))
+    accent, medical = (read_sum(model, parse_terms(name)) for name in ("accent", "medical"))
+    assert same(read_sum(model, parse_terms("mean")), combine(model, [accent, medical], [0.5, 0.5]))
     assert run("accent+medical", "--interpolate", "0.25", "--out", "between")[0] == 0
-    assert same(read_terms(model, parse_terms("between")), combine(model, [accent, medical], [0.25, 0.75]))
+    assert same(read_sum(model, parse_terms("between")), combine(model, [accent, medical], [0.25, 0.75]))
     code, _, err = run("accent+medical", "--method", "log", "--out", "product")
     assert code == 1 and "and the method log needs positive numbers (take the method linear)" in err
     assert not Path("product").exists()
@@ -254,8 +252,8 @@ def test_combine_average_of_experiments(run, pair, tmp_path):
         ("ia3_seed1", 0.5),
         ("ia3_seed2", 0.5),
     ]
-    wanted = read_terms(mean, parse_terms("accent:0.5+medical:0.5"))
-    assert same(read_terms(mean, parse_terms(out)), wanted)
+    wanted = read_sum(mean, parse_terms("accent:0.5+medical:0.5"))
+    assert same(read_sum(mean, parse_terms(out)), wanted)
     (tmp_path / "exp/ia3_seed2/train.json").unlink()  # not what training left, so there is no summary
     other = tmp_path / "exp/other/adapter"
     assert run(*words, "--out", other)[0] == 0 and not (other.parent / "train.json").exists()

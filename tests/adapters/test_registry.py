@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.registry import BadName, NameTaken, UnknownAdapter, check_name, register, resolve
+from ia3_speech.adapters.registry import (
+    BadName,
+    NameTaken,
+    UnknownAdapter,
+    check_name,
+    register,
+    resolve_adapter,
+)
 from ia3_speech.cli import UserError
 
 
@@ -65,20 +72,20 @@ def test_names_that_are_refused(name, fault, adapter):
     assert fault in str(caught.value)
     assert not registry.home().exists()  # nothing was written
     with pytest.raises(UnknownAdapter):
-        resolve(name)
+        resolve_adapter(name)
 
 
 def test_names_that_are_allowed(adapter):
     names = ["speaker42", "en-029_v2", "Łódź", "naïve", "x" * 64, "a b", "v1.2", "console"]
     for name in names:
         register(adapter(), name)
-    assert registry.names() == sorted(names)
+    assert registry.registered_names() == sorted(names)
 
 
 def test_two_ways_to_write_an_accent_are_one_name(adapter):
     assert check_name("nai\u0308ve") == "na\u00efve"
     register(adapter(), "nai\u0308ve")
-    assert resolve("na\u00efve") == resolve("nai\u0308ve")
+    assert resolve_adapter("na\u00efve") == resolve_adapter("nai\u0308ve")
 
 
 @given(st.text(max_size=80))
@@ -115,48 +122,48 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
     work.mkdir()
     monkeypatch.chdir(work)
     experiment = adapter(3.0, "work/exp/speaker42/adapter")
-    assert resolve("speaker42").resolve() == experiment
+    assert resolve_adapter("speaker42").resolve() == experiment
     in_store = register(adapter(2.0), "speaker42")
-    assert resolve("speaker42") == in_store
+    assert resolve_adapter("speaker42") == in_store
     (work / "speaker42").mkdir()  # a folder that is no adapter does not hide the name
-    assert resolve("speaker42") == in_store
+    assert resolve_adapter("speaker42") == in_store
     by_path = adapter(1.0, "work/speaker42")
-    assert resolve("speaker42").resolve() == by_path
-    assert resolve(by_path) == by_path
-    assert resolve("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
+    assert resolve_adapter("speaker42").resolve() == by_path
+    assert resolve_adapter(by_path) == by_path
+    assert resolve_adapter("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
 
 
 def test_resolve_expands_the_home_folder(adapter, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     place = adapter()
-    assert resolve("~/adapter") == place
+    assert resolve_adapter("~/adapter") == place
     with pytest.raises(UnknownAdapter, match=r"^~nobody-of-this-name/x: no such folder"):
-        resolve("~nobody-of-this-name/x")
+        resolve_adapter("~nobody-of-this-name/x")
 
 
 def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):
     """recipes/adapt.sh leaves adapters in exp/CORPUS/SYSTEM_seedN/adapter."""
     monkeypatch.chdir(tmp_path)
     one = adapter(1.0, "exp/espeak/ia3_seed1/adapter")
-    assert resolve("ia3_seed1").resolve() == one
+    assert resolve_adapter("ia3_seed1").resolve() == one
     assert registry.experiments() == ["ia3_seed1"]
     adapter(2.0, "exp/notes/ia3_seed1/adapter")
     with pytest.raises(UnknownAdapter) as caught:
-        resolve("ia3_seed1")
+        resolve_adapter("ia3_seed1")
     assert str(caught.value) == (
         "ia3_seed1: may be any of exp/espeak/ia3_seed1, exp/notes/ia3_seed1 (give one of these paths)"
     )
-    assert resolve("exp/notes/ia3_seed1") == Path("exp/notes/ia3_seed1/adapter")
+    assert resolve_adapter("exp/notes/ia3_seed1") == Path("exp/notes/ia3_seed1/adapter")
     near = adapter(3.0, "exp/ia3_seed1/adapter")
-    assert resolve("ia3_seed1").resolve() == near
+    assert resolve_adapter("ia3_seed1").resolve() == near
     with pytest.raises(UnknownAdapter, match=r"^exp/ia3: no such folder \(there are: ia3_seed1\)$"):
-        resolve("exp/ia3")  # exp/ is here, so the Hub is not asked
+        resolve_adapter("exp/ia3")  # exp/ is here, so the Hub is not asked
 
 
 def test_unknown_names(adapter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownAdapter) as none:
-        resolve("speaker42")
+        resolve_adapter("speaker42")
     assert str(none.value) == (
         f"speaker42: no adapter has this name, and none is registered in {registry.home()} "
         f"(python -m ia3_speech.adapters register FOLDER NAME)"
@@ -173,7 +180,7 @@ def test_unknown_names(adapter, tmp_path, monkeypatch):
     }
     for name, message in messages.items():
         with pytest.raises(UnknownAdapter) as caught:
-            resolve(name)
+            resolve_adapter(name)
         assert str(caught.value) == message
 
 
@@ -190,14 +197,14 @@ def test_what_is_no_adapter(adapter, tmp_path):
     }
     for name, message in messages.items():
         with pytest.raises(UnknownAdapter, match=message):
-            resolve(tmp_path / name)
+            resolve_adapter(tmp_path / name)
 
 
 def test_many_names_are_not_all_listed(adapter):
     for n in range(23):
         register(adapter(), f"{n:02d}")
     with pytest.raises(UnknownAdapter, match=r"there are: 00, 01, .*, 19 and 3 more\)$"):
-        resolve("speaker")
+        resolve_adapter("speaker")
 
 
 # ---- registering
@@ -213,7 +220,7 @@ def test_register_copies_and_records(adapter):
     record = registry.registration_of(place)
     assert (record["schema"], record["writer"], record["source"]) == (1, "egs/x", str(source))
     assert registry.file_digests(place) == registry.file_digests(source)
-    assert registry.names() == ["speaker42"]
+    assert registry.registered_names() == ["speaker42"]
 
 
 def test_register_takes_an_experiment(adapter, tmp_path):
@@ -263,11 +270,11 @@ def test_what_is_damaged_in_the_store_is_not_replaced_without_force(adapter):
     with pytest.raises(NameTaken):
         register(adapter(2.0), "a", writer="egs/x")
     (place / "ia3_speech.json").unlink()
-    assert registry.names() == []
+    assert registry.registered_names() == []
     with pytest.raises(NameTaken):
         register(adapter(2.0), "a")
     register(adapter(2.0), "a", force=True)
-    assert registry.names() == ["a"]
+    assert registry.registered_names() == ["a"]
 
 
 def test_registering_what_is_no_adapter(tmp_path):
@@ -282,7 +289,7 @@ def test_a_store_that_cannot_be_written(adapter, tmp_path, monkeypatch):
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "occupied"))
     with pytest.raises(UserError, match="IA3_SPEECH_HOME to a folder that you may write to"):
         register(adapter(), "a")
-    assert registry.names() == []
+    assert registry.registered_names() == []
 
 
 def test_readers_and_writers_at_once_see_whole_adapters(adapter):
@@ -294,7 +301,7 @@ def test_readers_and_writers_at_once_see_whole_adapters(adapter):
         register(sources[n % 2], "a", force=True)
 
     def read(_):
-        return resolve("a") == registry.home() / "a"
+        return resolve_adapter("a") == registry.home() / "a"
 
     with ThreadPoolExecutor(4) as threads:
         writing = [threads.submit(write, n) for n in range(20)]
@@ -318,7 +325,7 @@ for n in range(rounds):
         elif n % 3 == 1:
             registry.remove("b")
         else:
-            registry.resolve("a")
+            registry.resolve_adapter("a")
     except UserError:
         pass  # another process was faster
 registry.register(source, "a", force=True)
@@ -334,7 +341,7 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
     ]
     seen = 0
     while any(process.poll() is None for process in processes):
-        with registry.locked(shared=True):  # as `resolve` does
+        with registry.locked(shared=True):  # as `resolve_adapter` does
             if registry.is_adapter(registry.home() / "a"):
                 assert registry.file_digests(registry.home() / "a") in wanted
                 seen += 1
@@ -356,10 +363,10 @@ def test_remove_and_rename(adapter):
     with pytest.raises(BadName):
         registry.rename("a", "../b")
     assert registry.rename("a", "c") == registry.home() / "c"
-    assert registry.names() == ["b", "c"]
+    assert registry.registered_names() == ["b", "c"]
     assert registry.registration_of(registry.home() / "c")["writer"] == "egs/x"
     registry.remove("c")
-    assert registry.names() == ["b"] and registry.is_adapter(source)
+    assert registry.registered_names() == ["b"] and registry.is_adapter(source)
     for act in (registry.remove, lambda name: registry.rename(name, "d")):
         with pytest.raises(UnknownAdapter, match=r"c: no adapter has this name \(there are: b\)"):
             act("c")
@@ -376,7 +383,7 @@ def test_remove_takes_no_path(adapter):
 def test_looking_up_a_name_loads_no_torch():
     """Nor does anything of the command's module, nor huggingface_hub where no id of the Hub was asked for."""
     script = (
-        "import sys; from ia3_speech.adapters import registry, __main__; registry.names(); "
+        "import sys; from ia3_speech.adapters import registry, __main__; registry.registered_names(); "
         "print('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
