@@ -50,18 +50,14 @@ def make(
     return made
 
 
-def tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
-    return {target.vector: tensor for target, tensor in adapter.vectors.items()} | adapter.head
-
-
 def same(a: Adapter, b: Adapter) -> bool:
     """Bit for bit."""
-    mine, other = tensors(a), tensors(b)
+    mine, other = a.tensors, b.tensors
     return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
 
 
 def close(a: Adapter, b: Adapter, atol: float = 1e-5) -> bool:
-    mine, other = tensors(a), tensors(b)
+    mine, other = a.tensors, b.tensors
     assert mine.keys() == other.keys()
     return all(torch.allclose(mine[name], other[name], rtol=1e-5, atol=atol) for name in mine)
 

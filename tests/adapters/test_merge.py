@@ -296,13 +296,15 @@ def test_rows_of_their_own_and_shared_weights_are_refused(tiny_model):
         merge(model)
 
 
-def test_weights_that_are_no_plain_tensors_are_refused(tiny_model):
+def test_weights_that_are_no_ordinary_tensors_are_refused(tiny_model):
     model = tiny_model()
     adapted(quantize(model, model.wav2vec2.encoder.layers), "key")
-    cure = r"without a plain weight can't be folded into \(quantised or parametrised: merge on the base"
-    with pytest.raises(AdapterError, match=rf"layers\.0\.attention\.k_proj: a Int8Linear {cure}"):
+    message = (
+        r"without an ordinary weight can't be merged into \(quantised or parametrised: merge on the base"
+    )
+    with pytest.raises(AdapterError, match=rf"layers\.0\.attention\.k_proj: a Int8Linear {message}"):
         merge(model)
-    with pytest.raises(AdapterError, match=rf"a\.b: a ParametrizedLinear {cure}"):
+    with pytest.raises(AdapterError, match=rf"a\.b: a ParametrizedLinear {message}"):
         parameters_of(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 4)), "a.b")
     assert list(parameters_of(torch.nn.LayerNorm(4, bias=False), "norm")) == ["weight"]
 
@@ -428,10 +430,10 @@ tags:
 
 # BASE with scots merged into it
 
-A plain transformers checkpoint (Wav2Vec2ForCTC, float32): `AutoModelForCTC` and `AutoProcessor` load it, \
+An ordinary transformers checkpoint (Wav2Vec2ForCTC, float32): `AutoModelForCTC` and `AutoProcessor` load it, \
 and nothing else is needed.
 
-- base: BASE ({about}); its licence holds here too
+- base: BASE ({about}); its licence applies here too
 - adapter: scots (IA³ on key, value, ffn; layers all; a trained head)
 - speaker: 042
 - accent: scots
@@ -479,7 +481,7 @@ def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, capsys):
     out.mkdir()
     (out / "kept").touch()
     code, _, err = run(capsys, "export", scots, "--out", out, "--force")
-    assert (code, err) == (1, f"error: {out}: is there already, and is no checkpoint (give another --out)\n")
+    assert (code, err) == (1, f"error: {out}: exists, and is no checkpoint (give another --out)\n")
     code, _, err = run(capsys, "export", scots)
     assert (code, err) == (1, "error: say where to write it: --out FOLDER\n")
     code, _, err = run(capsys, "export", scots, "--out", tiny_folder)

@@ -188,7 +188,7 @@ def test_a_folder_in_the_hubs_format(tiny_model, processor, tmp_path):
 
 def test_bases_that_are_none(tiny_model, processor, tmp_path):
     with pytest.raises(
-        BaseError, match=r"no base 'nobody/nothing': it is not mini, no folder .*nobody/nothing"
+        BaseError, match=r"no base 'nobody/nothing': it is not mini, there is no folder .*nobody/nothing"
     ):
         load_base("nobody/nothing")
     with pytest.raises(BaseError, match="holds no CTC model that transformers can load"):
