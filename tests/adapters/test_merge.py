@@ -430,8 +430,8 @@ tags:
 
 # BASE with scots merged into it
 
-An ordinary transformers checkpoint (Wav2Vec2ForCTC, float32): `AutoModelForCTC` and `AutoProcessor` load it, \
-and nothing else is needed.
+An ordinary transformers checkpoint (Wav2Vec2ForCTC, float32): `AutoModelForCTC` and `AutoProcessor` load \
+it, and nothing else is needed.
 
 - base: BASE ({about}); its licence applies here too
 - adapter: scots (IA³ on key, value, ffn; layers all; a trained head)
