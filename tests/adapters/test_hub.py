@@ -153,7 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         url = f"{self.server.url}/{repo}/commit/{found.sha}"
         return self.answer(200, {"commitUrl": url, "commitOid": found.sha, "pullRequestUrl": None})
 
-    def resolve_adapter(self, _repo, found, rest, _body):
+    def resolve(self, _repo, found, rest, _body):
         content = found.files.get("/".join(rest[1:]))
         if content is None:
             return self.answer(404, {"error": "no file"}, {"X-Error-Code": "EntryNotFound"})
