@@ -1,25 +1,30 @@
-"""ia3_speech adapts pretrained CTC speech recognisers by training nothing but IA³ vectors."""
+"""ia3_speech adapts pretrained CTC speech recognisers by training nothing but IA³ vectors.
+
+    from ia3_speech import load_adapter, load_base
+    from ia3_speech.transcribe import transcribe
+
+The names below are imported from their modules on first use, so that `import ia3_speech` does not load torch.
+"""
 
 import importlib
-import sys
-from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
 
-# Public name → its module. Loaded on first use, so that `import ia3_speech` costs nothing.
+# Public name → its module.
 _PUBLIC = {
     "load_base": "model.base",
     "Base": "model.base",
-    "attach": "model.ia3",
-    "detach": "model.ia3",
-    "IA3Config": "model.ia3",
-    "load_adapter": "adapters.io",
+    "attach": "model.attach",
+    "detach": "model.attach",
+    "IA3Config": "model.ia3_config",
+    "load_adapter": "adapters.load",
     "save_adapter": "adapters.io",
     "Bank": "adapters.bank",
     "merge": "adapters.merge",
     "unmerge": "adapters.merge",
-    "transcribe": "decoding.transcription",
+    "load_recognizer": "decoding.recognizer",
+    "Recognizer": "decoding.recognizer",
 }
 __all__ = ["__version__", *_PUBLIC]
 
@@ -28,19 +33,3 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-
-
-class _Package(ModuleType):
-    """The import of a module sets it as an attribute of its package: `transcribe` the module would hide
-    `transcribe` the function from the second `from ia3_speech import transcribe` on. Here it can't."""
-
-    @property
-    def transcribe(self) -> Any:
-        return __getattr__("transcribe")
-
-    @transcribe.setter
-    def transcribe(self, module: ModuleType) -> None:
-        pass
-
-
-sys.modules[__name__].__class__ = _Package

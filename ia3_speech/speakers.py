@@ -21,7 +21,7 @@ out: the epoch with the lowest CTC loss on them is selected, and where none impr
 are left.
 """
 
-from ia3_speech.adapters.expressions import terms
+from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import command
 from ia3_speech.training.config import SpeakerOptions, check_options
 
@@ -29,7 +29,7 @@ from ia3_speech.training.config import SpeakerOptions, check_options
 def main(options: SpeakerOptions) -> None:
     check_options(options)
     if options.init_adapter:
-        terms(options.init_adapter)  # an unknown adapter is reported before torch is loaded
+        parse_terms(options.init_adapter)  # an unknown adapter is reported before torch is loaded
     from ia3_speech.training.speaker_run import adapt_to_speakers
 
     summary = adapt_to_speakers(options)

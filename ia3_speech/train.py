@@ -12,7 +12,7 @@ bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import terms
+from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import command
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options
 
@@ -32,7 +32,7 @@ def main(options: CommandOptions) -> None:
     training_options = TrainingOptions(**{f.name: getattr(options, f.name) for f in fields(TrainingOptions)})
     check_options(training_options)
     if options.init_adapter:
-        terms(options.init_adapter)  # an unknown adapter is reported before torch is loaded
+        parse_terms(options.init_adapter)  # an unknown adapter is reported before torch is loaded
     if options.check:
         from ia3_speech.training.coverage import check_coverage
 

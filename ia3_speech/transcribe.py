@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.expressions import terms
+from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.recordings import (
@@ -79,7 +79,7 @@ def main(
     options = SearchOptions(search, lm, lm_weight, word_score, unknown_word_score, beam_size)
     options.check()
     if adapter is not None:
-        terms(adapter)  # an unknown adapter is reported before stdin is read and torch is loaded
+        parse_terms(adapter)  # an unknown adapter is reported before stdin is read and torch is loaded
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())
@@ -111,7 +111,7 @@ def main(
 def usage() -> str:
     """What the command prints without files on a terminal: examples, and the registered adapters."""
     examples = takewhile(str.strip, (__doc__ or "").splitlines()[2:])
-    registered = registry.names()
+    registered = registry.registered_names()
     known = (
         f"Adapters: {', '.join(registered)}"
         if registered

@@ -281,8 +281,10 @@ fi
 for_system train_all
 mean_key=$(key.py "$train_key" "mean of $seeds")
 if [[ $average == true ]]; then
+  seed_adapters=() # each seed's adapter
+  for ((seed = 1; seed <= seeds; seed++)); do seed_adapters+=("$(adapted "$seed")/adapter"); done
   every 5 "the mean of $seeds seeds" "$decode_cmd" "$(log_of average "$mean")" "$mean" 1 "$mean_key" \
-    average.py "$exp" "$system" "$seeds" --base "$base"
+    python -m ia3_speech.adapters combine --average --force --base "$base" --out "$mean/adapter" "${seed_adapters[@]}"
 fi
 project for_pulls --decodes "$first_set general"
 for_pulls train_all

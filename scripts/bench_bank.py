@@ -1,12 +1,12 @@
-"""How fast a bank of adapters is: a batch of many adapters against one, edits, and thousands resident.
+"""How fast a bank of adapters is: a batch of many adapters against one, edits, and thousands of adapters.
 
     python scripts/bench_bank.py --out scripts/bench_bank.md
     python scripts/bench_bank.py --base wav2vec2-base       random weights in that shape; or tiny
 
-What flows in: a base; the adapters are random. What comes out: a Markdown table. Three models over the same
-weights take turns, in each repeat once: the plain base, the base with one adapter attached, the bank with
-another adapter for each row; a ratio is the median of the repeats' own, so that what else the machine does
-weighs on both sides. The last table fills a bank of wav2vec2-base's shape, in float32 and in bfloat16.
+In: a base; the adapters are random. Out: Markdown tables. Three models that share their weights take turns,
+in each repeat once: the base, the base with one adapter attached, the bank with another adapter for each row.
+A ratio is the median of the repeats' own, so that other load on the machine affects both sides. The last
+table fills a bank of wav2vec2-base's shape, in float32 and in bfloat16.
 """
 
 import copy
@@ -28,15 +28,16 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ia3_speech.adapters import io as files  # noqa: E402
+from ia3_speech.adapters.adapter import Adapter  # noqa: E402
 from ia3_speech.adapters.bank import Bank  # noqa: E402
-from ia3_speech.adapters.io import Adapter  # noqa: E402
+from ia3_speech.adapters.load import attach_adapter  # noqa: E402
 from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import command  # noqa: E402
 from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
 from ia3_speech.model import ia3  # noqa: E402
+from ia3_speech.model.attach import detach  # noqa: E402
 from ia3_speech.model.base import Base, load_base, make_base  # noqa: E402
-from ia3_speech.model.ia3 import IA3Config  # noqa: E402
+from ia3_speech.model.ia3_config import IA3Config  # noqa: E402
 
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
@@ -58,9 +59,9 @@ class Options:
         rows: rows of the batch, each with an adapter of its own
         seconds: the longest row; the shortest is half as long
         repeats: how often the three models take their turns
-        residents: adapters in the bank while the batch is timed
-        resident_shape: shape of the base of the last table
-        resident_adapters: adapters in the banks of the last table; 0 leaves it out
+        loaded: adapters in the bank while the batch is timed
+        filled_shape: shape of the base of the last table
+        filled_adapters: adapters in the banks of the last table; 0 leaves it out
         threads: of torch; 0 leaves its own choice
         out: where the Markdown goes; it is printed in any case
     """
@@ -69,9 +70,9 @@ class Options:
     rows: int = 16
     seconds: float = 8.0
     repeats: int = 15
-    residents: int = 1_000
-    resident_shape: str = "wav2vec2-base"
-    resident_adapters: int = 10_000
+    loaded: int = 1_000
+    filled_shape: str = "wav2vec2-base"
+    filled_adapters: int = 10_000
     threads: int = 0
     out: Path | None = None
 
@@ -80,10 +81,10 @@ def main(options: Options) -> None:
     """Measure and write the tables."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    base = any_base(options.base)
-    parts = [heading(base), batches(options, base)]
-    if options.resident_adapters:
-        parts.append(residents(options))
+    base = random_base(options.base) if options.base in SHAPES else load_base(options.base)
+    parts = [heading(base), time_batches(options, base)]
+    if options.filled_adapters:
+        parts.append(fill_banks(options))
     text = "\n".join(parts)
     print(text, end="")
     if options.out:
@@ -103,10 +104,6 @@ def heading(base: Base) -> str:
         f"# Many adapters at once\n\n`python scripts/bench_bank.py {' '.join(words)}` (commit {commit}): "
         f"base {base.name}, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
     )
-
-
-def any_base(name: str) -> Base:
-    return random_base(name) if name in SHAPES else load_base(name)
 
 
 def random_base(shape: str) -> Base:
@@ -130,38 +127,38 @@ def random_base(shape: str) -> Base:
     return make_base(model, processor, f"random {shape}")
 
 
-def twin(base: Base) -> Base:
+def with_shared_weights(base: Base) -> Base:
     """The same base as another model: it can carry other vectors, over the same weights in memory."""
     tensors = [*base.model.parameters(), *base.model.buffers()]
     model = copy.deepcopy(base.model, {id(tensor): tensor for tensor in tensors})
     return Base(**(vars(base) | {"model": model}))
 
 
-def adapters(base: Base) -> Callable[[int], Adapter]:
-    """Seed → an adapter of random numbers in [0.9, 1.1]: keys, values, ffn, all layers."""
+def random_adapters(base: Base) -> Callable[[int], Adapter]:
+    """Seed → an adapter of random vectors in [0.9, 1.1]: keys, values, ffn, all layers."""
     target_modules = ia3.target_modules(base.model, IA3Config())
-    widths = [ia3.width_of(base.model, place) for place in target_modules]
+    sizes = [ia3.vector_size(base.model, target) for target in target_modules]
 
     def make(seed: int) -> Adapter:
-        numbers = 0.9 + 0.2 * torch.rand(sum(widths), generator=torch.Generator().manual_seed(seed))
-        return Adapter(str(seed), IA3Config(), dict(zip(target_modules, numbers.split(widths), strict=True)))
+        values = 0.9 + 0.2 * torch.rand(sum(sizes), generator=torch.Generator().manual_seed(seed))
+        return Adapter(str(seed), IA3Config(), dict(zip(target_modules, values.split(sizes), strict=True)))
 
     return make
 
 
-def batches(options: Options, base: Base) -> str:
+def time_batches(options: Options, base: Base) -> str:
     """The three models in turn, then what one edit and one choice take in the bank."""
     random = np.random.default_rng(0)
     samples = np.linspace(options.seconds / 2, options.seconds, options.rows) * SAMPLE_RATE
     waves = [random.standard_normal(int(n)).astype("float32") for n in samples]
-    make, attached, stacked = adapters(base), twin(base), twin(base)
-    files.put(attached.model, make(0))
-    bank = Bank(stacked, capacity=options.residents + 1)
-    for seed in range(max(options.residents, options.rows)):
+    make, attached, stacked = random_adapters(base), with_shared_weights(base), with_shared_weights(base)
+    attach_adapter(attached.model, make(0))
+    bank = Bank(stacked, capacity=options.loaded + 1)
+    for seed in range(max(options.loaded, options.rows)):
         bank.add(str(seed), make(seed))
     names = [str(seed) for seed in range(len(waves))]
     turns = {
-        "the plain base": lambda: base.logits(waves),
+        "the base": lambda: base.logits(waves),
         "one adapter attached": lambda: attached.logits(waves),
         f"{len(waves)} adapters of the bank": lambda: bank.logits(waves, names),
         "the bank, rows of the base alone": lambda: bank.logits(waves, [None] * len(waves)),
@@ -170,7 +167,7 @@ def batches(options: Options, base: Base) -> str:
     one = times["one adapter attached"]
     lines = [
         f"## A batch of {len(waves)} rows, {options.seconds / 2:g} to {options.seconds:g} s, "
-        f"{len(bank):,} adapters resident",
+        f"{len(bank):,} adapters loaded",
         "",
         "| batch | seconds, median | least | ratio to one adapter, median of the repeats |",
         "|---|---:|---:|---:|",
@@ -178,7 +175,7 @@ def batches(options: Options, base: Base) -> str:
     for name, seconds in times.items():
         ratio = median(a / b for a, b in zip(seconds, one, strict=True))
         lines.append(f"| {name} | {median(seconds):.4f} | {min(seconds):.4f} | {ratio:.3f} |")
-    return "\n".join([*lines, "", *edits(bank, make, names), ""])
+    return "\n".join([*lines, "", *time_edits(bank, make, names), ""])
 
 
 def take_turns(turns: dict[str, Callable], repeats: int, rotate: bool = True) -> dict[str, list[float]]:
@@ -188,29 +185,29 @@ def take_turns(turns: dict[str, Callable], repeats: int, rotate: bool = True) ->
     for repeat in range(repeats + 1):
         first = repeat % len(order) if rotate else 0
         for name in order[first:] + order[:first]:
-            seconds = timed(turns[name])
+            seconds = seconds_of(turns[name])
             if repeat:
                 times[name].append(seconds)
     return times
 
 
-def timed(act: Callable) -> float:
+def seconds_of(function: Callable) -> float:
     start = time.perf_counter()
-    act()
+    function()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return time.perf_counter() - start
 
 
-def edits(bank: Bank, make: Callable[[int], Adapter], names: list[str]) -> list[str]:
-    """Microseconds of an edit with an adapter that is in memory, and of picking a batch's rows."""
+def time_edits(bank: Bank, make: Callable[[int], Adapter], names: list[str]) -> list[str]:
+    """Microseconds of an edit with an adapter that is in memory, and of selecting a batch's rows."""
     other = make(len(bank))
     turns = {
         "replace an adapter": lambda: bank.replace("0", other),
         "drop one": lambda: bank.drop("0"),
         "add one": lambda: bank.add("0", other),
-        f"pick {len(names)} rows for a batch": lambda: bank.pick(names),
-        f"pick {len(names)} rows, each a sum of two": lambda: bank.pick(
+        f"select {len(names)} rows for a batch": lambda: bank.select(names),
+        f"select {len(names)} rows, each a sum of two": lambda: bank.select(
             [f"{name}:0.5+0:0.5" for name in names]
         ),
     }
@@ -219,43 +216,43 @@ def edits(bank: Bank, make: Callable[[int], Adapter], names: list[str]) -> list[
     return ["| in the bank | microseconds, median |", "|---|---:|", *lines]
 
 
-def residents(options: Options) -> str:
-    """Banks that are filled: what they take, and that picking takes as long as in an almost empty one."""
-    base, count, rows = random_base(options.resident_shape), options.resident_adapters, options.rows
-    size = sum(vector.numel() for vector in adapters(base)(0).vectors.values())
+def fill_banks(options: Options) -> str:
+    """Banks that are filled: what they take, and that selecting takes as long as in an almost empty one."""
+    base, count, rows = random_base(options.filled_shape), options.filled_adapters, options.rows
+    size = sum(vector.numel() for vector in random_adapters(base)(0).vectors.values())
     lines = [
-        f"## {count:,} adapters of the shape of {options.resident_shape}, {size:,} numbers each",
+        f"## {count:,} adapters of the shape of {options.filled_shape}, {size:,} parameters each",
         "",
-        f"| tables | GiB | the process grew by, GiB | add one, µs | pick {rows} rows of {rows}, µs "
-        f"| pick {rows} rows of {count:,}, µs |",
+        f"| tables | GiB | the process grew by, GiB | add one, µs | select {rows} rows of {rows}, µs "
+        f"| select {rows} rows of {count:,}, µs |",
         "|---|---:|---:|---:|---:|---:|",
     ]
     for dtype in ("float32", "bfloat16"):
         memory, speed = filled(base, dtype, count, rows)
         cells = [f"{number / GIB:.2f}" for number in memory] + [f"{1e6 * number:.0f}" for number in speed]
         lines.append(f"| {dtype} | {' | '.join(cells)} |")
-        ia3.detach(base.model)  # the next bank's turn
+        detach(base.model)  # the next bank's turn
     return "\n".join([*lines, ""])
 
 
 def filled(base: Base, dtype: str, count: int, rows: int) -> tuple[list[int], list[float]]:
     """Bytes that a bank of `count` adapters has and that the process grew by; seconds of adding one, and of
-    picking rows while the bank is nearly empty and when it is full."""
-    before, make = resident_bytes(), adapters(base)
+    selecting rows while the bank is nearly empty and when it is full."""
+    before, make = resident_bytes(), random_adapters(base)
     bank = Bank(base, dtype=dtype, capacity=count)
 
     def add(seeds: range) -> list[float]:
         made = ((str(seed), make(seed)) for seed in seeds)
-        return [timed(lambda pair=pair: bank.add(*pair)) for pair in made]
+        return [seconds_of(lambda pair=pair: bank.add(*pair)) for pair in made]
 
-    def pick() -> float:
+    def select() -> float:
         names = [str(seed) for seed in np.linspace(0, len(bank) - 1, rows).astype(int)]
-        return median(take_turns({"": lambda: bank.pick(names)}, EDITS)[""])
+        return median(take_turns({"": lambda: bank.select(names)}, EDITS)[""])
 
     few_added = add(range(rows))
-    few = pick()
+    few = select()
     added = few_added + add(range(rows, count))
-    return [bank.nbytes, resident_bytes() - before], [median(added), few, pick()]
+    return [bank.nbytes, resident_bytes() - before], [median(added), few, select()]
 
 
 def resident_bytes() -> int:

@@ -105,8 +105,8 @@ def speaker42(tiny_folder) -> Path:
     import torch
 
     from ia3_speech import IA3Config, attach, load_base, save_adapter
-    from ia3_speech.adapters import registry as store
-    from ia3_speech.model.ia3 import trainable
+    from ia3_speech.adapters import registry
+    from ia3_speech.model.attach import trainable
 
     base = load_base(tiny_folder)
     attach(base.model, IA3Config())
@@ -115,4 +115,4 @@ def speaker42(tiny_folder) -> Path:
         for _, vector in trainable(base.model):
             vector.copy_(40 * torch.rand(vector.shape, generator=generator) - 20)
     save_adapter(base.model, tiny_folder.parent / "adapter", base=base)
-    return store.register(tiny_folder.parent / "adapter", "speaker42")
+    return registry.register(tiny_folder.parent / "adapter", "speaker42")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
 from ia3_speech.data.kaldi import read_data_directory
@@ -224,7 +224,7 @@ def test_an_adapter_by_its_name(run, data, tiny_folder, speaker42, tmp_path):
     assert (tmp_path / "base/text").read_text() != (tmp_path / "adapted/text").read_text()
     found = record(tmp_path / "adapted")
     assert found["adapter"] == {
-        "name": "speaker42", "path": str(speaker42), "sha256": store.weights_sha256(speaker42),
+        "name": "speaker42", "path": str(speaker42), "sha256": weights_sha256(speaker42),
     }  # fmt: skip
     assert found["base"] == record(tmp_path / "base")["base"]
     run("--adapter", speaker42, folder, tmp_path / "by_path")

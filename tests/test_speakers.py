@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech import attach, decode, load_adapter, load_base, score
-from ia3_speech.adapters.io import PEFT_WEIGHTS, read_metadata
+from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance_audio import load_utterance

@@ -15,17 +15,18 @@ import soundfile
 import torch
 import yaml
 from safetensors.torch import load_file
-from tiny_kinds import PIECE_TOKENIZERS, tiny, tiny_processor
+from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
 from ia3_speech import attach, load_adapter, load_base
-from ia3_speech.adapters.io import PEFT_WEIGHTS, read_metadata
+from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import PACKAGED_CONFIGURATIONS, UserError
 from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
-from ia3_speech.model.base import fingerprint
+from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions
@@ -112,7 +113,7 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
 def trainer_of(place: Path, **changes) -> Trainer:
     options = options_of(place, **changes)
     base = load_base(options.base)
-    attach(base.model, ia3.IA3Config(tuple(options.placements), options.layers, options.train_head))
+    attach(base.model, IA3Config(tuple(options.placements), options.layers, options.train_head))
     examples = [
         read_examples(folder, base, options, options.speeds) for folder in (options.train, options.dev)
     ]

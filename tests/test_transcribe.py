@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find_recordings
@@ -299,8 +299,8 @@ def test_at_a_terminal_it_says_how_to_use_it(speaker42):
         "Usage:", "    ia3-speech transcribe audio.wav                           its text",
     ]  # fmt: skip
     assert lines[-2:] == ["Adapters: speaker42", "All options: ia3-speech transcribe --help"]
-    store.remove("speaker42")
-    assert f"No adapter is registered in {store.home()}." in at_a_terminal()
+    registry.remove("speaker42")
+    assert f"No adapter is registered in {registry.home()}." in at_a_terminal()
 
 
 def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch):

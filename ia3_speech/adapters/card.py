@@ -2,28 +2,31 @@
 
     python -m ia3_speech.adapters card exp/NAME/adapter --name NAME --score exp/NAME/decode/score.json
 
-In: an adapter's record (`ia3_speech.json`), how many numbers stand where, and what `ia3_speech.score` wrote.
+In: an adapter's record (`ia3_speech.json`), its parameters by placement, and what `ia3_speech.score` wrote.
 Out: Markdown; the same input gives the same text. It may be published, so it holds no path of this machine:
 of a base in a folder and of a data directory only the names, and `base_model` only where it is a hub id.
 Format: https://huggingface.co/docs/hub/model-cards, rates in percent there as on the Hub's boards.
 """
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ia3_speech import atomic
-from ia3_speech.adapters import record as files
+from ia3_speech.adapters.record import CARD, PEFT_CONFIG, describe_base, read_record, write_record
+from ia3_speech.adapters.weights import count_by_placement, read_weights
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
-from ia3_speech.scoring import score_file
+from ia3_speech.formatting import percent, plural
 
 TASK = "automatic-speech-recognition"
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
-ADAPTING = ("speaker", "accent", "domain")  # labels that say what an adapter is for
-OURS = "<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->"
+SCORE_SCHEMA = 1  # of score.json
+ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
+GENERATED = "<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->"
 BIOMETRIC = (
     "This adapter was fitted to the voice of one person. Treat it as biometric data about that person: "
     "where it can serve to identify them, it is of the special categories of personal data (GDPR, Article "
@@ -38,43 +41,51 @@ def is_biometric(record: Mapping[str, Any]) -> bool:
     return isinstance(labels, Mapping) and bool(labels.get("speaker"))
 
 
-def update(folder: Path, name: str | None = None, score_files: Sequence[Path] = ()) -> Path:
-    """Write the card of an adapter on disk again, with scores, and return its place.
+def update_card(folder: Path, name: str | None = None, score_files: Sequence[Path] = ()) -> Path:
+    """Write the card of an adapter on disk again, with scores, and return its path.
 
-    Scores go into the record too; a set that was scored before is replaced. The tensors are not touched, and
-    a file that would be the same again isn't either.
+    Scores go into the record too; those of a set that was scored before are replaced. The tensors are not
+    touched, and a file whose contents would be the same is not written.
 
     Args:
-        name: the adapter's name; None: what it is for stands in the title.
+        name: the adapter's name; None: the title says what it is for.
         score_files: score.json of one or more test sets.
 
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
-    record, sizes = files.read_record(folder), files.sizes_of(files.read_tensors(folder))
-    if new := [read_score(file) for file in score_files]:
-        if twice := [name for name, count in Counter(one["set"] for one in new).items() if count > 1]:
+    record, counts = read_record(folder), count_by_placement(read_weights(folder))
+    if new := [read_score_summary(file) for file in score_files]:
+        if twice := [name for name, count in Counter(score["set"] for score in new).items() if count > 1]:
             raise UserError(f"two of the scores are of sets called {twice[0]}, of which one would be lost "
                             f"(keep the data below folders data/NAME/)")  # fmt: skip
-        known = {one["set"]: one for one in record.get("scores") or []}
-        scored = list((known | {one["set"]: one for one in new}).values())
-        if scored != record.get("scores"):
-            atomic.write_json(folder / files.METADATA, record := record | {"scores": scored})
-    place, peft = folder / files.CARD, (folder / files.PEFT_CONFIG).exists()
-    made = text(record, sizes, name=name, peft=peft)
-    if not place.exists() or place.read_text("utf-8") != made:
-        atomic.write_text(place, made)
-    return place
+        known = {score["set"]: score for score in record.get("scores") or []}
+        scores = list((known | {score["set"]: score for score in new}).values())
+        if scores != record.get("scores"):
+            record |= {"scores": scores}
+            write_record(folder, record)
+    card, peft = folder / CARD, (folder / PEFT_CONFIG).exists()
+    text = model_card(record, counts, name=name, peft=peft)
+    if not card.exists() or card.read_text("utf-8") != text:
+        write_text(card, text)
+    return card
 
 
-def read_score(file: Path) -> dict[str, Any]:
-    """What a record keeps of a score.json, rates as fractions. Raises UserError where the file is none."""
-    score = score_file.read_score(file)
+def read_score_summary(file: Path) -> dict[str, Any]:
+    """What a record keeps of a score.json, rates as fractions. Raises UserError for another file."""
+    try:
+        score = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: {error} (python -m ia3_speech.score writes it)") from error
+    if not isinstance(score, dict) or score.get("schema") != SCORE_SCHEMA or "wer" not in score:
+        raise UserError(
+            f'{file}: not a score.json of "schema" {SCORE_SCHEMA} (python -m ia3_speech.score writes it)'
+        )
     change = (score.get("changes") or {}).get("wer") or {}
-    kept = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")
+    names = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")
     return {
         "set": set_name(score.get("data") or file.parent.name),
-        **{name: score.get(name) for name in kept},
+        **{name: score.get(name) for name in names},
         "base_wer": change.get("baseline"),
         "relative": change.get("relative"),
         "relative_ci": change.get("relative_ci"),
@@ -106,63 +117,63 @@ def base_name(base: str | None) -> str:
     return last if last and last != "mini" else "unnamed"  # only one base is the mini base
 
 
-# ---- the text
+# --- the text -----------------------------------------------------------------------------------------------
 
 
-def text(
-    record: Mapping[str, Any], sizes: Mapping[str, int], *, name: str | None = None, peft: bool = True
+def model_card(
+    record: Mapping[str, Any], counts: Mapping[str, int], *, name: str | None = None, peft: bool = True
 ) -> str:
-    """The card.
+    """The card as Markdown.
 
     Args:
         record: the contents of ia3_speech.json; what is missing there is left out here.
-        sizes: placement → numbers; `head` for a trained head.
-        name: the adapter's name, or its id on the Hub; None: what it is for stands in the title.
+        counts: placement → parameters; `head` for a trained head.
+        name: the adapter's name, or its id on the Hub; None: the title says what it is for.
         peft: PEFT can load these files.
     """
     import yaml
 
     front = yaml.safe_dump(front_matter(record, name, peft), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
-        f"# {plain(name or title(record))}",
-        introduction(sizes),
+        f"# {escape_markdown(name or card_title(record))}",
+        introduction(counts),
         *([f"> **Data about a person.** {BIOMETRIC}"] if is_biometric(record) else []),
-        facts(record, sizes),
-        f"## Scores\n\n{scores(record)}",
-        f"## Use\n\n{usage(record, name, peft)}",
-        OURS,
+        fact_table(record, counts),
+        f"## Scores\n\n{score_table(record)}",
+        f"## Use\n\n{usage_section(record, name, peft)}",
+        GENERATED,
     ]
     return f"---\n{front}---\n" + "".join(f"\n{part}\n" for part in parts)
 
 
 def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dict[str, Any]:
     """What the Hub reads: https://github.com/huggingface/hub-docs/blob/main/modelcard.md."""
-    labels, found = labels_of(record), hub_id(record.get("base"))
-    kind = (record.get("fingerprint") or {}).get("model_type")
-    adapted = [label for label in ADAPTING if labels.get(label)]
-    tags = ["ia3", LIBRARY, *(["peft"] if peft else []), *([kind] if kind else [])]
-    tags += [f"{label}-adaptation" for label in adapted] + ["biometric-data"] * is_biometric(record)
-    front = {"base_model": found} if found else {}  # the mini base and a local folder have no page there
+    labels, base_id = adapter_labels(record), hub_id(record.get("base"))
+    model_type = (record.get("fingerprint") or {}).get("model_type")
+    adapted_to = [label for label in ADAPTED_TO if labels.get(label)]
+    tags = ["ia3", LIBRARY, *(["peft"] if peft else []), *([model_type] if model_type else [])]
+    tags += [f"{label}-adaptation" for label in adapted_to] + ["biometric-data"] * is_biometric(record)
+    front = {"base_model": base_id} if base_id else {}  # the mini base and a local folder have no page there
     front |= {"base_model_relation": "adapter", "pipeline_tag": TASK, "library_name": LIBRARY, "tags": tags}
     if language := re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower()):  # ISO 639: en of en-GB
         front["language"] = [language[0]]
-    scored = [score for score in record.get("scores") or [] if score["wer"] is not None]
-    if results := [result(score) for score in scored]:
+    scores = [score for score in record.get("scores") or [] if score["wer"] is not None]
+    if results := [hub_result(score) for score in scores]:
         front["metrics"] = ["wer", "cer"]
-        front["model-index"] = [{"name": name or title(record), "results": results}]
+        front["model-index"] = [{"name": name or card_title(record), "results": results}]
     return front
 
 
-def result(score: Mapping[str, Any]) -> dict[str, Any]:
+def hub_result(score: Mapping[str, Any]) -> dict[str, Any]:
     """One test set's entry of `model-index`: percent, with the interval beside the value and in words."""
-    wer = {"type": "wer", "value": percent(score["wer"]), "name": "WER"}
+    wer = {"type": "wer", "value": hub_percent(score["wer"]), "name": "WER"}
     if score.get("wer_ci"):
-        low, high = (percent(value) for value in score["wer_ci"])
+        low, high = (hub_percent(value) for value in score["wer_ci"])
         wer["name"] = f"WER (95 % interval {low}-{high})"
         wer["args"] = {"interval": [low, high], "level": 95, "resampled": score.get("ci_unit")}
     metrics = [wer]
     if score.get("cer") is not None:
-        metrics.append({"type": "cer", "value": percent(score["cer"]), "name": "CER"})
+        metrics.append({"type": "cer", "value": hub_percent(score["cer"]), "name": "CER"})
     corpus = score["set"].split("/")[0]
     return {
         "task": {"type": TASK, "name": "Automatic Speech Recognition"},
@@ -171,131 +182,126 @@ def result(score: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def percent(rate: float | None) -> float | None:
-    return None if rate is None else round(100 * rate, 2)
+def hub_percent(rate: float) -> float:
+    return round(100 * rate, 2)
 
 
-def title(record: Mapping[str, Any]) -> str:
+def card_title(record: Mapping[str, Any]) -> str:
     """`IA³ adapter: speaker 42, accent scots`, or of which base it is."""
-    words = [f"{name} {value}" for name, value in labels_of(record).items() if name != "language"]
-    return "IA³ adapter" + (f": {', '.join(words)}" if words else f" of {base_name(record.get('base'))}")
+    labels = [f"{name} {value}" for name, value in adapter_labels(record).items() if name != "language"]
+    return "IA³ adapter" + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
 
 
-def labels_of(record: Mapping[str, Any]) -> dict[str, str]:
+def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
     labels = record.get("labels")
     return {str(k): str(v) for k, v in labels.items() if v} if isinstance(labels, Mapping) else {}
 
 
-def introduction(sizes: Mapping[str, int]) -> str:
-    if set(sizes) == {"head"}:
-        return f"An adapter for speech recognition: a trained CTC head of {sizes['head']:,} numbers."
-    head = f", and a trained CTC head of {sizes['head']:,} numbers" if "head" in sizes else ""
-    vectors = sum(count for place, count in sizes.items() if place != "head")
+def introduction(counts: Mapping[str, int]) -> str:
+    if set(counts) == {"head"}:
+        head = plural(counts["head"], "parameter")
+        return f"An adapter for speech recognition: a trained CTC head of {head}."
+    head = f", and a trained CTC head of {plural(counts['head'], 'parameter')}" if "head" in counts else ""
+    vectors = sum(count for placement, count in counts.items() if placement != "head")
     return (
-        f"An adapter for speech recognition: {vectors:,} numbers, IA³ vectors that multiply activations of a "
-        f"frozen CTC model ([Liu et al. 2022]({PAPER})){head}."
+        f"An adapter for speech recognition: {plural(vectors, 'parameter')}, IA³ vectors that multiply "
+        f"activations of a frozen CTC model ([Liu et al. 2022]({PAPER})){head}."
     )
 
 
-def facts(record: Mapping[str, Any], sizes: Mapping[str, int]) -> str:
+def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     """The table of what is known."""
-    mark, config, training = (record.get(name) or {} for name in ("fingerprint", "config", "training"))
-    base, found = base_name(record.get("base")), hub_id(record.get("base"))
-    base = f"[{base}](https://huggingface.co/{found})" if found else plain(base)
+    fingerprint, config, training = (record.get(name) or {} for name in ("fingerprint", "config", "training"))
+    base, base_id = base_name(record.get("base")), hub_id(record.get("base"))
+    base = f"[{base}](https://huggingface.co/{base_id})" if base_id else escape_markdown(base)
     if base == "mini":
         base += f" (comes with {LIBRARY})"
     rows = {
         "base": base,
-        "architecture": architecture(mark) if mark else None,
-        "placements": ", ".join(f"{name} ({count:,} numbers)" for name, count in sizes.items()),
+        "architecture": f"{describe_base(fingerprint)} in {fingerprint.get('dtype')}"
+        if fingerprint
+        else None,
+        "placements": ", ".join(f"{name} ({plural(count, 'parameter')})" for name, count in counts.items()),
         "layers": config.get("layers"),
-        "for": ", ".join(f"{name} {value}" for name, value in labels_of(record).items()),
+        "for": ", ".join(f"{name} {value}" for name, value in adapter_labels(record).items()),
         "trained on": trained_on(training),
         "training": trained_how(training),
         "made by": f"{LIBRARY} {record['version']}" if record.get("version") else None,
     }
-    cells = {name: value if name == "base" else plain(value) for name, value in rows.items() if value}
+    cells = {
+        name: value if name == "base" else escape_markdown(value) for name, value in rows.items() if value
+    }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in cells.items())])
-
-
-def architecture(mark: Mapping[str, Any]) -> str:
-    """A fingerprint, as `base.describe` has it, and in which precision its digest was taken."""
-    return (
-        f"{mark.get('architecture')}, {mark.get('layers')} layers of {mark.get('hidden')}/{mark.get('ffn')}, "
-        f"{mark.get('vocabulary')} symbols, weights {str(mark.get('sha256'))[:8]} in {mark.get('dtype')}"
-    )
 
 
 def trained_on(training: Mapping[str, Any]) -> str:
     """`medical_notes/train, 412 utterances, 0.9 hours of audio`."""
-    words = {"utterances": "{:,} utterances", "audio_seconds": "{:.1f} hours of audio"}
-    hours = (
-        {"audio_seconds": training["audio_seconds"] / 3600} if is_number(training, "audio_seconds") else {}
-    )
+    forms = {"utterances": "{:,} utterances", "hours": "{:.1f} hours of audio"}
+    seconds = training.get("audio_seconds")
+    hours = {"hours": seconds / 3600} if isinstance(seconds, int | float) else {}
     data = [set_name(training["data"])] if training.get("data") else []
-    return ", ".join(data + said(words, {**training, **hours}))
+    return ", ".join(data + known_values(forms, {**training, **hours}))
 
 
 def trained_how(training: Mapping[str, Any]) -> str:
     """`8 epochs, learning rate 0.01, seed 1, WER of the dev set 31.2%`."""
-    words = {
+    forms = {
         "epochs": "{} epochs", "learning_rate": "learning rate {:g}", "seed": "seed {}",
         "dev_wer": "WER of the dev set {:.1%}",
     }  # fmt: skip
-    return ", ".join(said(words, training))
+    return ", ".join(known_values(forms, training))
 
 
-def said(words: Mapping[str, str], training: Mapping[str, Any]) -> list[str]:
-    """Those of the numbers that are there: a trainer may remember whatever it likes."""
-    return [form.format(training[name]) for name, form in words.items() if is_number(training, name)]
+def known_values(forms: Mapping[str, str], training: Mapping[str, Any]) -> list[str]:
+    """The numbers that are there, formatted: a trainer may record anything."""
+    values = {name: training.get(name) for name in forms}
+    return [
+        form.format(values[name]) for name, form in forms.items() if isinstance(values[name], int | float)
+    ]
 
 
-def is_number(training: Mapping[str, Any], name: str) -> bool:
-    return isinstance(training.get(name), int | float)
-
-
-def scores(record: Mapping[str, Any]) -> str:
-    """The table of test sets. Intervals are bootstraps over what the last column names."""
-    rows = record.get("scores") or []
-    if not rows:
+def score_table(record: Mapping[str, Any]) -> str:
+    """The table of test sets. Intervals are bootstraps over the units that the last column names."""
+    scores = record.get("scores") or []
+    if not scores:
         return f"None recorded (`python -m {LIBRARY.replace('-', '_')}.adapters card` adds them)."
     lines = ["| test set | WER | 95 % interval | WER of the base | change | CER | words | resampled |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
-    for one in rows:
+    for score in scores:
         cells = [
-            one["set"], rate(one["wer"]), interval(one),
-            rate(one.get("base_wer")), change(one), rate(one.get("cer")), f"{one.get('words') or 0:,}",
-            f"{one['ci_unit']}s" if one.get("ci_unit") else "",
+            score["set"], percentage(score["wer"]), score_interval(score),
+            percentage(score.get("base_wer")), score_change(score), percentage(score.get("cer")),
+            f"{score.get('words') or 0:,}", f"{score['ci_unit']}s" if score.get("ci_unit") else "",
         ]  # fmt: skip
-        lines.append(f"| {' | '.join(plain(cell) for cell in cells)} |")
+        lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
     return "\n".join(lines)
 
 
-def score_words(score: Mapping[str, Any]) -> str:
+def format_score(score: Mapping[str, Any]) -> str:
     """`medical_notes/test: WER 40.0% (37.1%–43.0%)`."""
-    between = f" ({interval(score)})" if score.get("wer_ci") else ""
-    return f"{score['set']}: WER {rate(score['wer'])}{between}"
+    between = f" ({score_interval(score)})" if score.get("wer_ci") else ""
+    return f"{score['set']}: WER {percentage(score['wer'])}{between}"
 
 
-def interval(score: Mapping[str, Any]) -> str:
-    return "–".join(rate(value) for value in score.get("wer_ci") or ())
+def score_interval(score: Mapping[str, Any]) -> str:
+    return "–".join(percentage(value) for value in score.get("wer_ci") or ())
 
 
-def rate(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
+def percentage(value: float | None) -> str:
+    return "" if value is None else f"{percent(value)}%"
 
 
-def change(score: Mapping[str, Any]) -> str:
+def score_change(score: Mapping[str, Any]) -> str:
     """`-13.6 % (-18.0 to -9.1)`: relative to the base, with its paired interval."""
     if score.get("relative") is None:
         return ""
     ends = score.get("relative_ci")
-    between = f" ({100 * ends[0]:+.1f} to {100 * ends[1]:+.1f})" if ends else ""
-    return f"{score['relative']:+.1%}{between}"
+    between = f" ({' to '.join(percent(end, signed=True) for end in ends)})" if ends else ""
+    return f"{percent(score['relative'], signed=True)}%{between}"
 
 
-def usage(record: Mapping[str, Any], name: str | None, peft: bool) -> str:
-    """Lines to copy."""
+def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> str:
+    """Commands and code to copy."""
     base, adapter = base_name(record.get("base")), name or "ADAPTER"
     known = base == "mini" or hub_id(record.get("base"))
     option, base = ("", base) if known else (" --base BASE", "BASE")
@@ -310,6 +316,6 @@ def usage(record: Mapping[str, Any], name: str | None, peft: bool) -> str:
     return "\n".join(lines)
 
 
-def plain(value: Any) -> str:
-    """On one line, and no Markdown of its own: a label may hold anything."""
+def escape_markdown(value: Any) -> str:
+    """On one line, and without effect as Markdown: a label may hold anything."""
     return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", " ".join(str(value).split()))

@@ -2,28 +2,32 @@
 
 In: a name, a path, an id on the Hub, or a sum of such with weights. Out: `Term`s, each with the adapter's
 folder. An exact name or path wins over arithmetic, also one that holds `+` or `:`. There is no `-` operator:
-names have hyphens. What the terms add up to is `adapters.arithmetic`'s affair; nothing here loads torch, so
-that a wrong name is told at once.
+names have hyphens. `combine` computes the sum; nothing here loads torch, so a wrong name is reported at once.
 """
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
+from typing import TypeVar
 
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, resolve_adapter
 from ia3_speech.cli import UserError
+from ia3_speech.model.ia3_config import AdapterError
 
-CURE = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
+HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
+
+Found = TypeVar("Found")
 
 
-class ExpressionError(UserError):
+class ExpressionError(AdapterError):
     """What was given for an adapter is no name, and can't be read as a sum."""
 
 
 @dataclass(frozen=True)
 class Term:
-    """So much of one adapter.
+    """One adapter of a sum, and its weight.
 
     Attributes:
         name: the adapter's name, path or id, as it was given.
@@ -39,84 +43,60 @@ class Term:
         return self.name if self.weight == 1 else f"{self.name}:{repr(self.weight).removesuffix('.0')}"
 
 
-def terms(expression: str | Path) -> list[Term]:
-    """What an expression says; a name or path alone is one term of weight 1.
+# --- the grammar --------------------------------------------------------------------------------------------
+
+
+def parse_expression(
+    expression: str,
+    find: Callable[[str], Found | None],
+    unknown: Callable[[str, str], UserError],
+) -> Iterator[tuple[str, Found, float]]:
+    """(name, what `find` returns for it, weight) for each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`.
+
+    Args:
+        find: a name → what it stands for, or None.
+        unknown: (the name, the expression) → the error for a name that stands for nothing.
 
     Raises:
-        UnknownAdapter: a term's name or path leads nowhere; the message proposes the nearest names.
-        ExpressionError: a term is empty, or its weight is no finite number.
+        ExpressionError: a weight is not a finite number.
     """
-    pieces, found = str(expression).split("+"), []
+    pieces = expression.split("+")
     while pieces:
         for count in range(len(pieces), 0, -1):  # a `+` may stand in a name, and in a weight such as 1e+2
-            if term := term_of("+".join(pieces[:count])):
+            if term := parse_term("+".join(pieces[:count]), find):
                 break
         else:
-            raise fault(pieces[0].strip(), str(expression))
-        found.append(term)
+            name, number = split_weight(pieces[0].strip())
+            if to_finite_number(number) is not None:
+                raise unknown(name, expression)
+            if find(name) is not None:
+                raise ExpressionError(
+                    f'"{expression}": the weight of {name} is "{number}", and not a finite number ({HINT})'
+                )
+            raise unknown(pieces[0].strip(), expression)
+        yield term
         pieces = pieces[count:]
-    return found
 
 
-def written(parts: list[Term]) -> str:
-    """The expression that the terms came from, in one spelling."""
-    return "+".join(map(str, parts))
-
-
-def is_one(parts: list[Term]) -> bool:
-    """Whether the terms are one adapter as it is, and no arithmetic."""
-    return len(parts) == 1 and parts[0].weight == 1
-
-
-def averaged(parts: list[Term]) -> list[Term]:
-    """The same terms, each with its equal share. Raises ExpressionError where they have weights."""
-    unweighed(parts, "--average")
-    return [replace(part, weight=1 / len(parts)) for part in parts]
-
-
-def interpolated(parts: list[Term], weight: float) -> list[Term]:
-    """`weight` of the first, the rest of the second. Raises ExpressionError for weights, or not two terms."""
-    unweighed(parts, "--interpolate")
-    if len(parts) != 2:
-        raise ExpressionError(f"--interpolate stands between two adapters, and there is {written(parts)}")
-    return [replace(parts[0], weight=weight), replace(parts[1], weight=1 - weight)]
-
-
-def unweighed(parts: list[Term], flag: str) -> None:
-    if weighed := [part for part in parts if part.weight != 1]:
-        raise ExpressionError(f"{flag} sets the weights (leave out that of {weighed[0]})")
-
-
-def term_of(text: str) -> Term | None:
+def parse_term(text: str, find: Callable[[str], Found | None]) -> tuple[str, Found, float] | None:
     """NAME or NAME:WEIGHT; None where it is neither."""
     for name in (text, text.strip()):
-        if folder := exact(name):
-            return Term(name, folder)
-    name, number = divided(text)
-    weight = number_of(number)
-    if weight is not None and (folder := exact(name)):
-        return Term(name, folder, weight)
+        if (found := find(name)) is not None:
+            return name, found, 1.0
+    name, number = split_weight(text)
+    weight = to_finite_number(number)
+    if weight is not None and (found := find(name)) is not None:
+        return name, found, weight
     return None
 
 
-def divided(text: str) -> tuple[str, str]:
-    """`NAME : WEIGHT` at the last colon; without one the name is empty."""
-    name, _, number = text.rpartition(":")
-    return name.strip(), number.strip()
+def split_weight(text: str) -> tuple[str, str]:
+    """`NAME : WEIGHT` at the last colon; without one, both are empty."""
+    name, colon, number = text.rpartition(":")
+    return (name.strip(), number.strip()) if colon else ("", "")
 
 
-def exact(name: str) -> Path | None:
-    """The adapter that has this very name or path."""
-    if ":" in name:  # no name may hold one
-        return store.at_path(Path(os.path.expanduser(name)))  # noqa: PTH111 (Path's own raises for ~nobody)
-    try:
-        return store.resolve(name)
-    except store.UnknownAdapter:
-        return None
-
-
-def number_of(text: str) -> float | None:
-    """A finite number, or None."""
+def to_finite_number(text: str) -> float | None:
     try:
         number = float(text)
     except ValueError:
@@ -124,28 +104,83 @@ def number_of(text: str) -> float | None:
     return number if isfinite(number) else None
 
 
-def fault(text: str, expression: str) -> UserError:
-    """Why `text`, the next piece of an expression, is no term."""
-    name, number = divided(text)
-    if number_of(number) is None and exact(name):
-        return ExpressionError(
-            f'"{expression}": the weight of {name} is "{number}", and not a finite number ({CURE})'
-        )
-    name = name if ":" in text and number_of(number) is not None else text
+# --- terms that are folders ---------------------------------------------------------------------------------
+
+
+def parse_terms(expression: str | Path) -> list[Term]:
+    """The terms of an expression; a name or path alone is one term of weight 1.
+
+    Raises:
+        UnknownAdapter: there is no adapter of a term's name or path; the message proposes the nearest names.
+        ExpressionError: a term is empty, or its weight is no finite number.
+    """
+    found = parse_expression(str(expression), find_adapter, unknown_term)
+    return [Term(name, folder, weight) for name, folder, weight in found]
+
+
+def format_terms(terms: list[Term]) -> str:
+    """The expression of these terms, in one spelling."""
+    return "+".join(map(str, terms))
+
+
+def is_single_adapter(terms: list[Term]) -> bool:
+    """Whether the terms are one adapter as it is, without arithmetic."""
+    return len(terms) == 1 and terms[0].weight == 1
+
+
+def short_name(term: Term) -> str:
+    """A term's name; of a path the name of the adapter's folder, or of the experiment around it."""
+    folder = term.folder.absolute()
+    if Path(term.name).name == term.name:
+        return term.name
+    return folder.parent.name if folder.name == "adapter" else folder.name
+
+
+def with_equal_weights(terms: list[Term]) -> list[Term]:
+    """The same terms, each with weight 1/n. Raises ExpressionError where they have weights."""
+    refuse_weights(terms, "--average")
+    return [replace(term, weight=1 / len(terms)) for term in terms]
+
+
+def with_interpolation(terms: list[Term], weight: float) -> list[Term]:
+    """`weight` of the first, the rest of the second. Raises ExpressionError for weights, or not two terms."""
+    refuse_weights(terms, "--interpolate")
+    if len(terms) != 2:
+        raise ExpressionError(f"--interpolate takes two adapters, and there is {format_terms(terms)}")
+    return [replace(terms[0], weight=weight), replace(terms[1], weight=1 - weight)]
+
+
+def refuse_weights(terms: list[Term], flag: str) -> None:
+    if weighted := [term for term in terms if term.weight != 1]:
+        raise ExpressionError(f"{flag} sets the weights (leave out that of {weighted[0]})")
+
+
+def find_adapter(name: str) -> Path | None:
+    """The folder of the adapter that has this very name or path."""
+    if ":" in name:  # no name may hold one
+        return adapter_at(Path(os.path.expanduser(name)))  # noqa: PTH111 (Path's own raises for ~nobody)
+    try:
+        return resolve_adapter(name)
+    except UnknownAdapter:
+        return None
+
+
+def unknown_term(name: str, expression: str) -> UserError:
+    """The error for a name in an expression that is no adapter's."""
     if not name and expression.strip():
-        return ExpressionError(f'"{expression}": a term has no name ({CURE})')
+        return ExpressionError(f'"{expression}": a term has no name ({HINT})')
     where = "" if name == expression.strip() else f', in "{expression}"'
     try:
-        message = f"{store.resolve(name)}: was not there a moment ago (try again)"
-    except store.UnknownAdapter as error:
+        message = f"{resolve_adapter(name)}: was not there a moment ago (try again)"
+    except UnknownAdapter as error:
         message = str(error)
-    return store.UnknownAdapter(f"{message}{where}{difference(name)}")
+    return UnknownAdapter(f"{message}{where}{subtraction_hint(name)}")
 
 
-def difference(name: str) -> str:
-    """The cure for `medical-general`, where both are adapters; paths and ids on the Hub are not searched."""
-    for at in (place for place, character in enumerate(name) if character == "-" and "/" not in name):
-        less, more = name[at + 1 :], name[:at]
-        if exact(less) and exact(more):
-            return f"; to take {less} away, write {more}+{less}:-1"
+def subtraction_hint(name: str) -> str:
+    """The hint for `medical-general`, where both are adapters; paths and ids on the Hub are not searched."""
+    for at in (position for position, character in enumerate(name) if character == "-" and "/" not in name):
+        subtracted, first = name[at + 1 :], name[:at]
+        if find_adapter(subtracted) and find_adapter(first):
+            return f"; to subtract {subtracted}, write {first}+{subtracted}:-1"
     return ""

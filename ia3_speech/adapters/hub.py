@@ -4,9 +4,9 @@
     python -m ia3_speech.adapters pull me/clinic --name clinic
 
 In: a repository's id, USER/NAME, or an adapter's folder. Out: a folder in the cache, or a page on the Hub.
-Only the files of `folder.FILES` travel: a pickle is never downloaded, and what is published holds no path of
-this machine. Where the Hub can't be reached, and with HF_HUB_OFFLINE=1 at once, the cached copy serves. The
-account and the endpoint are huggingface_hub's affair (`hf auth login`, HF_TOKEN, HF_ENDPOINT).
+Only the files of `record.FILES` are transferred: a pickle is never downloaded, and what is published holds no
+path of this machine. Where the Hub can't be reached, and always with HF_HUB_OFFLINE=1, the cached copy is
+used. huggingface_hub finds the account and the endpoint (`hf auth login`, HF_TOKEN, HF_ENDPOINT).
 """
 
 import json
@@ -18,7 +18,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ia3_speech.adapters import card
+from ia3_speech.adapters.card import (
+    BIOMETRIC,
+    GENERATED,
+    LIBRARY,
+    base_name,
+    is_biometric,
+    model_card,
+    set_name,
+)
 from ia3_speech.adapters.record import (
     CARD,
     FILES,
@@ -26,23 +34,25 @@ from ia3_speech.adapters.record import (
     OWN_WEIGHTS,
     PEFT_CONFIG,
     PEFT_WEIGHTS,
-    about,
+    read_peft_config,
     read_record,
-    read_tensors,
-    sizes_of,
-    tensors_file,
+    read_summary,
+    write_record,
 )
+from ia3_speech.adapters.weights import count_by_placement, read_weights, weights_file
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
+from ia3_speech.model.ia3_config import AdapterError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
-REFUSED: dict[str, str] = {}  # repository → why it could not be had when it was last asked for
-PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
+FAILURES: dict[str, str] = {}  # repository → why the last attempt to fetch it failed
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 class HubError(UserError):
-    """What the Hub, or the way to it, does not give. `reason` is the message without the repository."""
+    """A request to the Hub that failed. `reason` is the message without the repository."""
 
     def __init__(self, repo: str, reason: str):
         super().__init__(f"{repo}: {reason}")
@@ -57,54 +67,57 @@ def is_repo_id(text: str) -> bool:
 
 
 def fetch(repo: str, revision: str | None = None) -> Path:
-    """An adapter's folder in the Hub's cache, brought up to date where the Hub can be reached.
+    """An adapter's folder in the Hub's cache, updated where the Hub can be reached.
 
     Args:
         repo: USER/NAME.
         revision: a branch, a tag or a commit; None: main.
 
     Raises:
-        HubError: not found, private, not to be reached and not in the cache, or no adapter for us.
+        HubError: it is not found or private; the Hub can't be reached and the cache has no copy; or it is not
+            an IA³ adapter.
     """
     from huggingface_hub import snapshot_download
 
-    REFUSED.pop(repo, None)
+    FAILURES.pop(repo, None)
     try:
-        with asking(repo):
+        with hub_errors(repo):
             folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
-            if fault := fault_of(folder):
-                raise HubError(repo, explained(repo, revision, fault))
+            if fault := adapter_fault(folder):
+                raise HubError(repo, explain_fault(repo, revision, fault))
     except HubError as error:
-        REFUSED[repo] = error.reason
+        FAILURES[repo] = error.reason
         raise
     return folder
 
 
-def fault_of(folder: Path) -> str | None:
-    """Why a folder is no IA³ adapter; None if it is one."""
+def adapter_fault(folder: Path) -> str | None:
+    """Why a folder is no IA³ adapter, as a phrase; None if it is one."""
     if not any((folder / name).is_file() for name in (OWN_WEIGHTS, PEFT_WEIGHTS)):
         return "holds no adapter"
     if (folder / METADATA).is_file():
         return None
-    try:
-        kind = json.loads((folder / PEFT_CONFIG).read_text("utf-8")).get("peft_type")
-    except FileNotFoundError:
+    if not (folder / PEFT_CONFIG).is_file():
         return "holds no adapter"
-    except (OSError, ValueError, AttributeError) as error:
+    try:
+        peft_type = read_peft_config(folder).get("peft_type")
+    except AdapterError as error:
         return f"holds a damaged {PEFT_CONFIG} ({error})"
-    return None if kind == "IA3" else f"holds an adapter of PEFT's kind {kind}, and only IA3 is supported"
+    if peft_type == "IA3":
+        return None
+    return f"holds an adapter of PEFT's type {peft_type}, and only IA3 is supported"
 
 
-def explained(repo: str, revision: str | None, fault: str) -> str:
-    """The fault with what is there instead: a pickle, or nothing of ours."""
+def explain_fault(repo: str, revision: str | None, fault: str) -> str:
+    """The fault, with what the repository holds instead: a pickle, or none of an adapter's files."""
     if fault != "holds no adapter":
         return fault
     from huggingface_hub import HfApi
 
-    there: list[str] = []
-    with suppress(Exception):  # it only makes the message better
-        there = HfApi().list_repo_files(repo, revision=revision)
-    if pickles := [name for name in there if name.endswith(PICKLED)]:
+    files: list[str] = []
+    with suppress(Exception):  # it only improves the message
+        files = HfApi().list_repo_files(repo, revision=revision)
+    if pickles := [name for name in files if name.endswith(PICKLE_SUFFIXES)]:
         return (
             f"holds its tensors in a pickle, {pickles[0]}, which can run code, so it is not downloaded (ask "
             f"its owner for {PEFT_WEIGHTS})"
@@ -117,8 +130,8 @@ def push(
 ) -> str:
     """Publish an adapter as one commit; returns the address of its page.
 
-    The repository is made where it is missing. Files of an older adapter that have no successor are deleted
-    in the same commit. Of local paths in the records only the last parts are published.
+    The repository is created where it is missing. Files that only an older adapter had are deleted in
+    the same commit. Of local paths in the records only the last parts are published.
 
     Args:
         repo: USER/NAME.
@@ -133,26 +146,26 @@ def push(
     """
     from huggingface_hub import HfApi
 
-    tensors_file(folder)
-    if fault := fault_of(folder):
+    weights_file(folder)
+    if fault := adapter_fault(folder):
         raise UserError(f"{folder}: {fault}")
     if (folder / METADATA).exists():
-        read_record(folder)  # of a damaged one nobody can tell whether it is a person's
-    if not private and not consent and card.is_biometric(about(folder)):
+        read_record(folder)  # a damaged record can't say whether it is a person's
+    if not private and not consent and is_biometric(read_summary(folder)):
         raise UserError(
-            f"{repo}: not pushed. {card.BIOMETRIC} (push it with --private, or with --consent if that person "
+            f"{repo}: not pushed. {BIOMETRIC} (push it with --private, or with --consent if that person "
             f"agreed to its publication)"
         )
     api = HfApi()
-    with tempfile.TemporaryDirectory() as room:
-        files = stage(folder, Path(room), repo, base)
-        with asking(repo):
-            commit(api, repo, files, private)
+    with tempfile.TemporaryDirectory() as temporary:
+        files = publishable_files(folder, Path(temporary), repo, base)
+        with hub_errors(repo):
+            commit_files(api, repo, files, private)
     return f"{api.endpoint}/{repo}"
 
 
-def commit(api: "HfApi", repo: str, files: list[Path], private: bool) -> None:
-    """Make the repository where it is missing, and these files all that it holds of an adapter."""
+def commit_files(api: "HfApi", repo: str, files: list[Path], private: bool) -> None:
+    """Create the repository where it is missing, and let it hold these files of an adapter only."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
     api.create_repo(repo, private=private or None, exist_ok=True)
@@ -161,36 +174,36 @@ def commit(api: "HfApi", repo: str, files: list[Path], private: bool) -> None:
     stale = set(FILES) & set(api.list_repo_files(repo)) - {file.name for file in files}
     operations = [CommitOperationAdd(file.name, file) for file in files]
     operations += [CommitOperationDelete(name) for name in sorted(stale)]
-    api.create_commit(repo, operations, commit_message=f"Adapter by {card.LIBRARY}")
+    api.create_commit(repo, operations, commit_message=f"Adapter by {LIBRARY}")
 
 
-def stage(folder: Path, room: Path, repo: str, base: str | None) -> list[Path]:
-    """Copies of an adapter's files as they may be published, the card made for its place on the Hub."""
-    record = public(about(folder), base)
+def publishable_files(folder: Path, copies: Path, repo: str, base: str | None) -> list[Path]:
+    """Copies of an adapter's files as they may be published, with the card for its page on the Hub."""
+    summary = read_summary(folder)
+    record = publishable_record(summary, base)
     for name in FILES:
         if (folder / name).is_file():
-            shutil.copyfile(folder / name, room / name)
-    if (room / METADATA).exists():
-        (room / METADATA).write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    if (room / PEFT_CONFIG).exists():
-        config = json.loads((room / PEFT_CONFIG).read_text("utf-8"))
-        config["base_model_name_or_path"] = record["base"]
-        (room / PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
-    text = (room / CARD).read_text("utf-8") if (room / CARD).exists() else card.OURS
-    if card.OURS in text:
-        sizes, peft = sizes_of(read_tensors(folder)), (room / PEFT_CONFIG).exists()
-        (room / CARD).write_text(card.text(record, sizes, name=repo, peft=peft), "utf-8")
-    elif (given := about(folder).get("base")) and given != record["base"] and given in text:
+            shutil.copyfile(folder / name, copies / name)
+    if (copies / METADATA).exists():
+        write_record(copies, record)
+    if (copies / PEFT_CONFIG).exists():
+        config = read_peft_config(copies) | {"base_model_name_or_path": record["base"]}
+        write_text(copies / PEFT_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+    text = (copies / CARD).read_text("utf-8") if (copies / CARD).exists() else GENERATED
+    if GENERATED in text:
+        counts, peft = count_by_placement(read_weights(folder)), (copies / PEFT_CONFIG).exists()
+        write_text(copies / CARD, model_card(record, counts, name=repo, peft=peft))
+    elif (local := summary.get("base")) and local != record["base"] and local in text:
         raise UserError(
-            f"{folder / CARD}: names the folder {given} (take that out, or delete {CARD}: push makes one)"
+            f"{folder / CARD}: names the folder {local} (take that out, or delete {CARD}: push makes one)"
         )
-    return sorted(room.iterdir())
+    return sorted(copies.iterdir())
 
 
-def public(record: dict[str, Any], base: str | None) -> dict[str, Any]:
+def publishable_record(record: dict[str, Any], base: str | None) -> dict[str, Any]:
     """A record without paths of this machine; the base's fingerprint stays, and tells it from others."""
-    named = card.base_name(record["base"]) if record.get("base") else ""
-    return record | {"base": base or named, "training": without_paths(record.get("training") or {})}
+    published_name = base_name(record["base"]) if record.get("base") else ""
+    return record | {"base": base or published_name, "training": without_paths(record.get("training") or {})}
 
 
 def without_paths(value: Any) -> Any:
@@ -200,12 +213,12 @@ def without_paths(value: Any) -> Any:
     if isinstance(value, list):
         return [without_paths(entry) for entry in value]
     is_path = isinstance(value, str) and re.search(r"[/\\]", value)
-    return card.set_name(value) if is_path else value
+    return set_name(value) if is_path else value
 
 
 @contextmanager
-def asking(repo: str) -> Iterator[None]:
-    """Silence huggingface_hub's bars, and turn what goes wrong on the way into a HubError."""
+def hub_errors(repo: str) -> Iterator[None]:
+    """Hide huggingface_hub's progress bars, and turn its errors into a HubError."""
     from huggingface_hub import errors
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -214,14 +227,14 @@ def asking(repo: str) -> Iterator[None]:
     try:
         yield
     except (errors.HTTPError, errors.EntryNotFoundError, errors.OfflineModeIsEnabled, ValueError) as error:
-        raise HubError(repo, reason(repo, error)) from error
+        raise HubError(repo, error_reason(repo, error)) from error
     finally:
         if not silent:
             enable_progress_bars()
 
 
-def reason(repo: str, error: BaseException) -> str:
-    """What an error of huggingface_hub means, and the cure."""
+def error_reason(repo: str, error: BaseException) -> str:
+    """What an error of huggingface_hub means, and a hint."""
     from huggingface_hub import constants, errors
 
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(

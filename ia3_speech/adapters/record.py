@@ -1,226 +1,155 @@
-"""An adapter's folder, looked into without torch and without its base: the names of its files, its vectors.
+"""`ia3_speech.json`, read and written: what an adapter's folder says of it. Nothing here loads torch.
 
-In: a folder, ours or PEFT's. Out: each vector with its layer and placement, as numpy has it, and how its
-numbers are spread: a vector above 1 amplifies what passes, one below 1 inhibits it.
+    adapter_config.json, adapter_model.safetensors      PEFT's layout: `PeftModel.from_pretrained` reads it
+    ia3_speech.json                                     base, placements, whose voice, scores
+    README.md                                           the same for people and the Hub (see `card`)
+
+In: an adapter's folder, ours or PEFT's. Out: its record, strict for loading (`read_metadata`), as JSON for
+the model card (`read_record`), or tolerant for lists (`read_summary`).
 """
 
 import json
-import re
-from dataclasses import asdict, dataclass
-from math import prod
+from dataclasses import asdict, fields, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ia3_speech.cli import UserError
+from ia3_speech.adapters.adapter import SCHEMA, Metadata
+from ia3_speech.atomic import write_json
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 
 METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-MARKS = (METADATA, PEFT_CONFIG)  # what says of a folder which adapter it is
 CARD = "README.md"
-FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD)  # all that an adapter has to have, or may
-PEFT_PREFIX = "base_model.model."  # of PEFT's tensor names
-PICKLES = ("adapter_model.bin", "adapter_model.pt")  # never opened: a pickle can run code
-# The modules that PEFT's vectors stand on, by the last part of their names: what a vector is at the output
-# there, and at the input. `kinds` has the tables that count, but loads torch; a test compares them.
-PROJECTIONS = {
-    ("k_proj", "linear_k"): ("key", None),
-    ("v_proj", "linear_v"): ("value", None),
-    ("output_dense", "linear2"): ("ffn_output", "ffn"),
-    ("out_proj", "linear_out", "o_proj"): ("attention_output", None),
-    ("q_proj", "linear_q"): ("query", None),
-    ("intermediate_dense", "linear1"): ("ffn_inner", None),
-}
-PLACEMENTS = ("key", "value", "ffn", "ffn_output", "attention_output", "conv", "query", "ffn_inner")
+FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD)  # all that an adapter may consist of
 TYPES = {"base": str, "fingerprint": dict, "config": dict, "labels": dict, "training": dict, "scores": list}
-MARKED = 0.1  # a number that is farther than this from 1 counts as inhibiting or amplifying
+DAMAGED = "(damaged: copy the adapter again)"
 
 
-@dataclass(frozen=True)
-class Vector:
-    """One learned vector: `values` (d,), fp32. `layer` is None for a module outside of numbered ones."""
+def read_metadata(folder: Path | str) -> Metadata | None:
+    """The record of an adapter, or None where another tool wrote it.
 
-    module: str
-    placement: str
-    layer: int | None
-    values: np.ndarray
-
-
-@dataclass(frozen=True)
-class Spread:
-    """How the numbers of one placement in one layer (None: in all of them) lie around 1.
-
-    `inhibiting` and `amplifying` are the shares of the numbers below 0.9 and above 1.1.
+    Raises:
+        AdapterError: it can't be read, is of another schema, or lacks what loading needs.
     """
+    file = Path(folder) / METADATA
+    if not file.exists():
+        return None
+    record = read_json_object(file)
+    if record.get("schema") != SCHEMA:
+        raise AdapterError(
+            f'{file}: "schema" is not {SCHEMA} (a newer ia3-speech may have written it: upgrade)'
+        )
+    try:
+        metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
+        config_of(metadata)
+        metadata.fingerprint.keys()
+    except (AttributeError, KeyError, TypeError) as error:
+        raise AdapterError(f"{file}: {error} {DAMAGED}") from error
+    return metadata
 
-    layer: int | None
-    placement: str
-    numbers: int
-    min: float
-    mean: float
-    max: float
-    inhibiting: float
-    amplifying: float
+
+def config_of(metadata: Metadata) -> IA3Config:
+    """The recorded placements, layers and train_head."""
+    return IA3Config(**(metadata.config | {"placements": tuple(metadata.config["placements"])}))
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """`ia3_speech.json`. Raises UserError where there is none or it can't be read."""
+    """The contents of `ia3_speech.json`, without fields of a wrong type.
+
+    Raises:
+        AdapterError: there is none, or it can't be read.
+    """
     file = folder / METADATA
-    try:
-        record = json.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(
+    if not file.exists():
+        raise AdapterError(
             f"{folder}: no {METADATA} in it, so another tool wrote it (load_adapter and save_adapter make it "
             f"one of ours)"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: {error} (damaged: copy the adapter again)") from error
-    if not isinstance(record, dict) or not isinstance(record.get("labels", {}), dict):
-        raise UserError(f"{file}: it, or its labels, are not an object (damaged: copy the adapter again)")
-    return sound(record)
+        )
+    record = read_json_object(file)
+    if not isinstance(record.get("labels", {}), dict):
+        raise AdapterError(f"{file}: its labels are not an object {DAMAGED}")
+    return without_wrong_types(record)
 
 
-def sound(record: dict[str, Any]) -> dict[str, Any]:
-    """What is of its type in a record, which may come from anywhere: the rest counts as missing."""
-    kept = {name: value for name, value in record.items() if isinstance(value, TYPES.get(name, object))}
-    if "scores" in kept:
-        kept["scores"] = [
-            one for one in kept["scores"] if isinstance(one, dict) and {"set", "wer"} <= one.keys()
-        ]
-    return kept
+def read_summary(folder: Path) -> dict[str, Any]:
+    """What an adapter says of itself: our `ia3_speech.json`, else the base in PEFT's configuration.
 
-
-def about(folder: Path) -> dict[str, Any]:
-    """What an adapter says of itself: our `ia3_speech.json`, else the part of PEFT's record that we know.
-
-    Empty where neither can be read: to load such an adapter is an error, to list it is none.
+    Empty where neither can be read: such an adapter can be listed, and only loading it is an error.
     """
-    for mark in MARKS:
-        try:
-            record = json.loads((folder / mark).read_text("utf-8"))
-        except (OSError, ValueError):
-            continue
-        if not isinstance(record, dict):
-            continue
-        if mark == MARKS[0]:
-            return sound(record)
-        return {"base": record.get("base_model_name_or_path")}
-    return {}
-
-
-def numbers(folder: Path) -> int | None:
-    """How many numbers an adapter's tensors hold, by their heads; None where these can't be read."""
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(tensors_file(folder), "np") as tensors:
-            return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    except (UserError, OSError, SafetensorError):
-        return None
-
-
-def tensors_file(folder: Path) -> Path:
-    """The file that holds the tensors, the same that loading takes. Raises UserError where there is none."""
-    found = [folder / name for name in (OWN_WEIGHTS, PEFT_WEIGHTS) if (folder / name).is_file()]
-    if not found:
-        pickled = [name for name in PICKLES if (folder / name).exists()]
-        hint = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
-        raise UserError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{hint}")
-    return found[0]
-
-
-def read_tensors(folder: Path) -> dict[str, np.ndarray]:
-    """All tensors of an adapter by their names in the file. Raises UserError for none, or broken ones."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    file = tensors_file(folder)
+        return without_wrong_types(read_json_object(folder / METADATA))
+    except AdapterError:
+        pass
     try:
-        return load_file(file)
-    except (SafetensorError, OSError, TypeError, KeyError) as error:  # the last two: bfloat16, not ours
-        raise UserError(f"{file}: {error} (damaged: copy it again)") from error
+        return {"base": read_peft_config(folder).get("base_model_name_or_path")}
+    except AdapterError:
+        return {}
 
 
-def vectors_in(tensors: dict[str, np.ndarray]) -> list[Vector]:
-    """The vectors, in the order of layers and placements; heads are left out."""
-    found = [vector_of(name, tensor) for name, tensor in tensors.items() if ".ia3_" in name]
-    return sorted(found, key=lambda v: (v.layer is None, v.layer or 0, *order(v.placement), v.module))
+def recorded_base(folder: Path) -> str | None:
+    """The base that an adapter was trained on, from our record or PEFT's; None where neither names one.
+
+    Raises:
+        AdapterError: the record can't be read.
+    """
+    if metadata := read_metadata(folder):
+        return metadata.base or None
+    return read_peft_config(folder).get("base_model_name_or_path")
 
 
-def vector_of(name: str, tensor: np.ndarray) -> Vector:
-    """A tensor by our name (`….k_proj.ia3_key`) or PEFT's (`….k_proj.ia3_l`: the shape tells the side)."""
-    module, _, leaf = name.removeprefix(PEFT_PREFIX).rpartition(".")
-    if leaf == "ia3_l":
-        placement = placement_of(module, "in" if tensor.shape[0] == 1 else "out")
-    else:
-        placement = leaf.removeprefix("ia3_")
-    number = re.search(r"\.(\d+)\.", module)
-    return Vector(module, placement, int(number[1]) if number else None, tensor.reshape(-1).astype("float32"))
+def read_peft_config(folder: Path) -> dict[str, Any]:
+    """The contents of PEFT's `adapter_config.json`. Raises AdapterError where it can't be read."""
+    return read_json_object(folder / PEFT_CONFIG)
 
 
-def placement_of(module: str, side: str) -> str:
-    """What a vector at this side of a module is; the module's own name where we have no word for it."""
-    leaf = module.rpartition(".")[2]
-    pair = next((pair for names, pair in PROJECTIONS.items() if leaf in names), (None, None))
-    return pair[side == "in"] or leaf
+def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
+    """Whether two fingerprints are of one base. In different precisions, architecture and sizes decide."""
+    names = ["architecture", "layers", "hidden", "ffn", "vocabulary"]
+    if recorded.get("dtype") == found.get("dtype"):
+        names.append("sha256")
+    return all(recorded.get(name) == found.get(name) for name in names)
 
 
-def order(placement: str) -> tuple[int, str]:
-    """Placements as tables list them, unknown ones last."""
-    return (PLACEMENTS.index(placement) if placement in PLACEMENTS else len(PLACEMENTS), placement)
-
-
-def sizes_of(tensors: dict[str, np.ndarray]) -> dict[str, int]:
-    """Placement → how many numbers stand there; last, `head`, where a head was trained."""
-    counts: dict[str, int] = {}
-    for vector in vectors_in(tensors):
-        counts[vector.placement] = counts.get(vector.placement, 0) + vector.values.size
-    counts = {name: counts[name] for name in sorted(counts, key=order)}
-    head = sum(tensor.size for name, tensor in tensors.items() if ".ia3_" not in name)
-    return counts | ({"head": head} if head else {})
-
-
-def spreads(vectors: list[Vector]) -> list[Spread]:
-    """One for each layer and placement, then one for each placement in all layers."""
-    places = list(dict.fromkeys((v.layer, v.placement) for v in vectors if v.layer is not None))
-    rows = [
-        spread(layer, placement, [v for v in vectors if (v.layer, v.placement) == (layer, placement)])
-        for layer, placement in places
-    ]
-    return rows + [
-        spread(None, placement, [one for one in vectors if one.placement == placement])
-        for placement in sorted({one.placement for one in vectors}, key=order)
-    ]
-
-
-def spread(layer: int | None, placement: str, vectors: list[Vector]) -> Spread:
-    numbers = np.concatenate([one.values for one in vectors]).astype("float64")
-    return Spread(
-        layer,
-        placement,
-        numbers.size,
-        float(numbers.min()),
-        float(numbers.mean()),
-        float(numbers.max()),
-        float((numbers < 1 - MARKED).mean()),
-        float((numbers > 1 + MARKED).mean()),
+def describe_base(fingerprint: dict[str, Any]) -> str:
+    """A fingerprint in one line: `Wav2Vec2ForCTC, 4 layers of 384/1536, 29 symbols, weights 3f2a…`."""
+    get = fingerprint.get
+    return (
+        f"{get('architecture')}, {get('layers')} layers of {get('hidden')}/"
+        f"{get('ffn')}, {get('vocabulary')} symbols, weights {str(get('sha256'))[:8]}"
     )
 
 
-def spread_table(rows: list[Spread]) -> str:
-    """For people: a line a layer and placement, `all` for the layers together."""
-    cells = [("LAYER", "PLACEMENT", "NUMBERS", "MIN", "MEAN", "MAX", "BELOW 0.9", "ABOVE 1.1")]
-    for row in rows:
-        layer = "all" if row.layer is None else str(row.layer)
-        values = (f"{value:.3f}" for value in (row.min, row.mean, row.max))
-        shares = (f"{share:.1%}" for share in (row.inhibiting, row.amplifying))
-        cells.append((layer, row.placement, f"{row.numbers:,}", *values, *shares))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    form = "  ".join(f"{{:{'<' if n == 1 else '>'}{width}}}" for n, width in enumerate(widths))
-    return "\n".join(form.format(*line) for line in cells)
+def write_metadata(folder: Path, metadata: Metadata) -> dict[str, Any]:
+    """Write `ia3_speech.json`, dated now; returns its contents."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    record = asdict(replace(metadata, created=now))
+    write_record(folder, record)
+    return record
 
 
-def spread_record(rows: list[Spread]) -> list[dict[str, Any]]:
-    """For JSON."""
-    return [asdict(row) for row in rows]
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write `ia3_speech.json`."""
+    write_json(folder / METADATA, record)
+
+
+def read_json_object(file: Path) -> dict[str, Any]:
+    """A JSON file that holds an object. Raises AdapterError that names the file."""
+    try:
+        record = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{file}: {error} {DAMAGED}") from error
+    if not isinstance(record, dict):
+        raise AdapterError(f"{file}: is not an object {DAMAGED}")
+    return record
+
+
+def without_wrong_types(record: dict[str, Any]) -> dict[str, Any]:
+    """A record, which may come from anywhere, without the fields and scores that are not what they should
+    be."""
+    valid = {name: value for name, value in record.items() if isinstance(value, TYPES.get(name, object))}
+    if "scores" in valid:
+        valid["scores"] = [
+            score for score in valid["scores"] if isinstance(score, dict) and {"set", "wer"} <= score.keys()
+        ]
+    return valid

@@ -19,8 +19,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.expressions import is_one
-from ia3_speech.adapters.registry import weights_sha256
+from ia3_speech.adapters.expressions import is_single_adapter
+from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -212,7 +212,7 @@ def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
         }
         for term in recognizer.adapter
     ]
-    if not is_one(recognizer.adapter):
+    if not is_single_adapter(recognizer.adapter):
         return {"name": recognizer.name, "terms": parts} if parts else None
     return {name: parts[0][name] for name in ("name", "path", "sha256")}
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from ia3_speech.adapters.expressions import Term, terms
+from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
@@ -140,16 +140,15 @@ def load_recognizer(
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {MINIMUM_SECONDS:g} seconds")
     search = search or SearchOptions()
     search.check()
-    parts = terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
+    parts = parse_terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
     check_device(device)
     from ia3_speech.adapters.bank import Bank
-    from ia3_speech.adapters.combine import load_base_of, read
-    from ia3_speech.adapters.io import put
+    from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
 
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
-    loaded = load_base_of(parts or first, base, dtype=dtype, device=device)
+    loaded = load_base_for(parts or first, base, dtype=dtype, device=device)
     if parts:
-        put(loaded.model, read(loaded.model, parts))
+        attach_adapter(loaded.model, read_sum(loaded.model, parts))
     if max_seconds is None:
         max_seconds = maximum_input_seconds(loaded)
     elif isinf(max_seconds):

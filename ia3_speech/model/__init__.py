@@ -1,1 +1,16 @@
-"""The base model, the IA³ vectors in it, and how both are run."""
+"""The frozen CTC model, and the IA³ vectors in it. A module imports only what stands above it here:
+
+    wavlm               WavLM's attention by calls of its projections
+    architectures       which module of which transformers model a vector scales
+    ia3_config          where vectors stand: placements and layers
+    ia3                 target modules and the vectors
+    frozen              what a frozen base needs while vectors train
+    attach              put vectors in, prove that each has an effect, take them out
+    int8                linear modules in int8
+    fingerprint         what tells one base from another
+    parameter_count     how many parameters train
+    partial_forward     forward passes that begin or end in the middle
+    base                load a base, prepare audio, compute logits
+
+The first three do not load torch.
+"""

@@ -5,18 +5,17 @@
 
 In: waveforms, float32 (samples,), 16 kHz mono. Out: one tensor of logits each, as long as its own frames.
 
-Why not simply `model(batch)`: (1) where the front end normalises over time (`feat_extract_norm="group"`,
-the wav2vec2-base and HuBERT-base kind) padding changes every frame, so the front end runs utterance by
-utterance; (2) some convolutions above it (`Architecture.across`: transformers' `add_adapter`, data2vec's positional
-ones, a Wav2Vec2-Conformer's) look across a row's end into the padding, so that is zeroed, as it is for a row
-alone; (3) the encoder always gets an attention mask; (4) SEW squeezes two frames into one and would squeeze a
-last odd frame with padding, so it gets even numbers of frames.
+Why not simply `model(batch)`: (1) where the front end normalises over time (`feat_extract_norm="group"`, as
+in wav2vec2-base and HuBERT-base) padding changes every frame, so the front end runs utterance by utterance;
+(2) some convolutions above it (`Architecture.padding_sensitive`: transformers' `add_adapter`, data2vec's
+positional ones, a Wav2Vec2-Conformer's) look across a row's end into the padding, so the padding is zeroed,
+as it is for a row alone; (3) the encoder always gets an attention mask; (4) SEW squeezes two frames into one
+and would squeeze a last odd frame with padding, so it gets even numbers of frames.
 
-Three kinds take log-mel features of their processor (`Input.argument`): there nothing stands below the layers
-that a batch could change, and an utterance's features take the place of the front end's frames.
+Three architectures take log-mel features from their processor (`AudioInput.argument`): there a batch changes
+nothing below the layers, and an utterance's features are used as the front end's frames are elsewhere.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -30,18 +29,17 @@ from torch import nn
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, to_waveform
 from ia3_speech.data.text import TextError, Vocabulary, normalize
-from ia3_speech.model import int8
-from ia3_speech.model.architectures import Architecture, Input, Kernels, after, fewest
-from ia3_speech.model.fingerprint import describe as describe
+from ia3_speech.model.architectures import Architecture, AudioInput, Kernels, output_length, shortest_input
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.fingerprint import same_base as same_base
-from ia3_speech.model.ia3 import PREFIX, AdapterError, architecture_of, layers_of, path_in, vectors
-from ia3_speech.model.partial_forward import Caught, entered, silent_padding
+from ia3_speech.model.ia3 import PREFIX, architecture_of, layers_of, path_in, vectors
+from ia3_speech.model.ia3_config import AdapterError
+from ia3_speech.model.int8 import quantize
+from ia3_speech.model.partial_forward import input_of_layer, start_from, zero_padding
 
 MINI = Path(__file__).parent.parent / "mini"
-WAVEFORM = -1  # the depth below which nothing is: what `Base.prepare` gives
+WAVEFORM = -1  # the depth at which nothing is computed yet: what `Base.prepare` returns
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-DTYPES["int8"] = torch.float32  # what it is loaded in
+DTYPES["int8"] = torch.float32  # loaded in this type, then rounded
 
 
 class BaseError(UserError):
@@ -50,72 +48,79 @@ class BaseError(UserError):
 
 @dataclass
 class Base:
-    """A transformers CTC model with all that is needed to run it. The model is in eval mode and frozen."""
+    """A transformers CTC model with all that is needed to run it. The model is in eval mode and frozen.
+
+    Attributes:
+        name: mini, a folder's full path, or a hub id.
+        model: the transformers model, `…ForCTC`.
+        processor: its feature extractor and tokenizer.
+        vocabulary: the tokenizer's characters or pieces, and the blank.
+        fingerprint: see `fingerprint.fingerprint`.
+        kernels: the steps from samples to the features that are kept of an utterance.
+        downsampling: the steps from there to frames of logits.
+        frame_multiple: the number of frames is a multiple of this.
+    """
 
     name: str
     model: nn.Module
     processor: Any
     vocabulary: Vocabulary
     fingerprint: dict[str, Any]
-    kernels: Kernels = field(repr=False)  # from samples up to what is kept of an utterance: frames, features
-    above: Kernels = field(default_factory=list, repr=False)  # from there to frames of logits
-    multiple: int = 1  # frames come in multiples of this
+    kernels: Kernels = field(repr=False)
+    downsampling: Kernels = field(default_factory=list, repr=False)
+    frame_multiple: int = 1
 
     @property
     def device(self) -> torch.device:
         return self.model.device
 
     @property
-    def body(self) -> nn.Module:
-        """The encoder under the head: wav2vec2, hubert, …"""
-        return self.model.base_model
-
-    @property
     def architecture(self) -> Architecture:
         return architecture_of(self.model)
 
     @property
-    def input(self) -> Input:
+    def input(self) -> AudioInput:
         return self.architecture.input
 
     @property
     def stride(self) -> int:
         """Samples from one frame to the next: 320, 20 ms."""
-        return int(np.prod([stride for _, stride in self.kernels + self.above]))
+        return int(np.prod([stride for _, stride in self.kernels + self.downsampling]))
 
     @property
     def minimum_samples(self) -> int:
-        """The shortest input that gives one frame; and two log-mel features, whose variance is taken."""
-        return self.samples(1) if self.input.front else max(self.samples(1), fewest(2, self.kernels[:1]))
+        """The shortest input that gives one frame; and two log-mel features, to compute a variance from."""
+        if self.input.front_end:
+            return self.samples(1)
+        return max(self.samples(1), shortest_input(2, self.kernels[:1]))
 
     def frames(self, samples: int) -> int:
         """Frames of logits for an input of that many samples."""
-        count = after(samples, self.kernels + self.above)
-        return count - count % self.multiple
+        count = output_length(samples, self.kernels + self.downsampling)
+        return count - count % self.frame_multiple
 
     def samples(self, frames: int) -> int:
-        """The fewest samples that give that many frames (or, where they come in multiples, the next)."""
-        return fewest(frames + -frames % self.multiple, self.kernels + self.above)
+        """The fewest samples that give that many frames (or the next multiple of `frame_multiple`)."""
+        return shortest_input(frames + -frames % self.frame_multiple, self.kernels + self.downsampling)
 
     def prepare(self, wave: np.ndarray) -> torch.Tensor:
-        """(samples,) → what the base's processor makes of it: (samples,) normalised, or (frames, mels)."""
-        return self.processed(wave).to(self.device)
+        """(samples,) → the processor's output on the device: (samples,) normalised, or (frames, mels)."""
+        return self.extract_features(wave).to(self.device)
 
-    def processed(self, wave: np.ndarray) -> torch.Tensor:
+    def extract_features(self, wave: np.ndarray) -> torch.Tensor:
         """The same on the CPU, so that a data loader's processes may do it."""
-        extractor = self.processor.feature_extractor
-        made = extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-        values = made[self.input.argument][0]
-        if self.input.front:
+        output = self.processor.feature_extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        values = output[self.input.argument][0]
+        if self.input.front_end:
             values = values.reshape(-1)
-            if after(len(values), self.kernels) % self.multiple:
-                values = values[: fewest(self.frames(len(values)) + 1, self.kernels) - 1]
-        elif "attention_mask" in made:
-            values = values[made["attention_mask"][0].bool()]
+            if output_length(len(values), self.kernels) % self.frame_multiple:
+                values = values[: shortest_input(self.frames(len(values)) + 1, self.kernels) - 1]
+        elif "attention_mask" in output:
+            values = values[output["attention_mask"][0].bool()]
         return values.to(self.model.dtype)
 
     def batch(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What `prepare` gave, row by row → the model's arguments: padded with zeros, and the mask."""
+        """What `prepare` returned for each row → the model's arguments: padded with zeros, and the mask."""
         pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
         values, mask = pad(rows), pad([torch.ones(len(row), dtype=torch.long) for row in rows])
         if self.input.mono:
@@ -123,16 +128,16 @@ class Base:
         return {self.input.argument: values, self.input.mask: mask.to(values.device)}
 
     def convolve(self, values: torch.Tensor) -> torch.Tensor:
-        """(samples,) as prepared → (frames, channels), with gradients where they are wanted."""
-        if not self.input.front:
+        """(samples,) as prepared → (frames, channels), with gradients where vectors need them."""
+        if not self.input.front_end:
             return values
-        front = self.model.get_submodule(path_in(self.model, self.input.front))
-        output = front(values[None, None] if self.input.mono else values[None])[0]
-        return output.T if self.input.axis == 1 else output
+        front_end = self.model.get_submodule(path_in(self.model, self.input.front_end))
+        output = front_end(values[None, None] if self.input.mono else values[None])[0]
+        return output.T if self.input.channel_axis == 1 else output
 
     @torch.no_grad()
     def front_end(self, wave: np.ndarray, depth: int | None = None) -> torch.Tensor:
-        """(samples,) → (frames, channels): what the frozen part makes of one utterance.
+        """(samples,) → (frames, channels): what the frozen part computes of one utterance.
 
         depth: None for the convolutions alone; k for all that stands below encoder layer k; WAVEFORM for
         nothing, since the convolutions hold vectors: (samples,).
@@ -142,25 +147,15 @@ class Base:
             return values
         if depth is None:
             return self.convolve(values)
-        caught: list[torch.Tensor] = []
-
-        def catch(_module: nn.Module, args: tuple) -> None:
-            caught.append(args[0])
-            raise Caught
-
-        handle = self.body.encoder.layers[depth].register_forward_pre_hook(catch)
-        try:
-            self.body(values[None])
-        except Caught:
-            return caught[0][0]
-        finally:
-            handle.remove()
-        raise BaseError(f"{self.name}: layer {depth} was never reached")
+        hidden = input_of_layer(self.model, values[None], depth)
+        if hidden is None:
+            raise BaseError(f"{self.name}: layer {depth} was never reached")
+        return hidden[0]
 
     def forward(
         self, features: Sequence[torch.Tensor], depth: int | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """From what `front_end` gave to logits, with gradients where they are wanted.
+        """From what `front_end` returned to logits, with gradients where vectors need them.
 
         Args:
             features: one tensor (frames, channels) a row.
@@ -172,33 +167,33 @@ class Base:
         """
         if depth == WAVEFORM:
             features, depth = self.convolve_rows(features), None
-        lengths = torch.tensor([len(f) for f in features])
-        with silent_padding(self, lengths):
-            if self.input.front:
+        lengths = [len(f) for f in features]
+        with zero_padding(self.model, lengths, self.downsampling):
+            if self.input.front_end:
                 padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
-                samples = torch.tensor([fewest(int(n), self.kernels) for n in lengths])
+                samples = torch.tensor([shortest_input(n, self.kernels) for n in lengths])
                 mask = (torch.arange(int(samples.max())) < samples[:, None]).long().to(self.device)
-                # Only the shape of the waveform is looked at: its features are there already.
+                # The model uses only the shape of this waveform: its features are there already.
                 values = torch.zeros(1, 1, device=self.device, dtype=self.model.dtype).expand(mask.shape)
-                with entered(self, padded, depth):
+                with start_from(self.model, padded, depth):
                     logits = self.model(values, **{self.input.mask: mask}).logits
             else:
                 logits = self.model(**self.batch(features)).logits
-        frames = torch.tensor([after(int(n), self.above) for n in lengths])
+        frames = torch.tensor([output_length(n, self.downsampling) for n in lengths])
         return logits, frames.to(self.device)
 
     def convolve_rows(self, rows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """`convolve`, utterance by utterance, each with its own row's vectors where they differ by row."""
-        between = [v for v in vectors(self.model).values() if v.place.placement == "conv"]
-        mixed = [v for v in between if v.rows is not None]
-        kept, features = [v.rows for v in mixed], []
+        found = [v for v in vectors(self.model).values() if v.target.placement == "conv"]
+        by_row = [v for v in found if v.rows is not None]
+        saved, features = [v.rows for v in by_row], []
         try:
             for number, values in enumerate(rows):
-                for vector, all_rows in zip(mixed, kept, strict=True):
+                for vector, all_rows in zip(by_row, saved, strict=True):
                     vector.rows = all_rows[number : number + 1]
                 features.append(self.convolve(values))
         finally:
-            for vector, all_rows in zip(mixed, kept, strict=True):
+            for vector, all_rows in zip(by_row, saved, strict=True):
                 vector.rows = all_rows
         return features
 
@@ -210,26 +205,32 @@ class Base:
         """
         if not len(waves):
             return []
-        if trained := self.model.training:
+        if was_training := self.model.training:
             self.model.eval()
         try:
             logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
         finally:
-            if trained:
+            if was_training:
                 self.model.train()
         return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`).
 
-        rows: `audio`, (samples,) at 16 kHz or what `datasets` decodes, whose rate may be any, and `text`,
-        which is normalised as in our own training. Gives the model's input and mask (input_values and
-        attention_mask (batch, samples), say), and labels (batch, characters) padded with −100. Raises
-        VocabularyError for a character the base can't write.
+        Args:
+            rows: `audio`, (samples,) at 16 kHz or what `datasets` decodes, at any rate, and `text`, which is
+                normalised as in our own training.
+
+        Returns:
+            the model's input and mask (for example input_values and attention_mask, (batch, samples)), and
+            labels (batch, characters) padded with −100.
+
+        Raises:
+            VocabularyError: a character is not in the base's vocabulary.
         """
-        values = [self.processed(to_waveform(row["audio"])) for row in rows]
-        written = [self.vocabulary.encode(normalize(row["text"])) for row in rows]
-        labels = [torch.tensor(ids, dtype=torch.long) for ids in written]
+        values = [self.extract_features(to_waveform(row["audio"])) for row in rows]
+        targets = [self.vocabulary.encode(normalize(row["text"])) for row in rows]
+        labels = [torch.tensor(ids, dtype=torch.long) for ids in targets]
         pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
         return self.batch(values) | {"labels": pad(labels, padding_value=-100)}
 
@@ -243,8 +244,9 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         device: a torch device; None takes CUDA where there is one.
 
     Raises:
-        BaseError: not found (with the places looked at), not a CTC model, without a tokenizer, or a weight is
-            missing, which transformers would draw at random (the head of a base that was never fine-tuned).
+        BaseError: not found (the message says where it was looked for), not a CTC model, without a tokenizer,
+            or a weight is missing, which transformers would draw at random (the head of a base that was never
+            fine-tuned).
     """
     from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Processor
     from transformers.utils import logging as transformers_logging
@@ -257,47 +259,48 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     in_int8 = dtype == "int8"
     local = Path(source).is_dir()
     verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()  # the load report of unused weights is no news for a CTC base
+    transformers_logging.set_verbosity_error()  # a CTC base leaves weights of its pretraining unused
     transformers_logging.disable_progress_bar()
     try:
         options = {"local_files_only": local, "dtype": DTYPES[dtype], "use_safetensors": True}
         model, report = AutoModelForCTC.from_pretrained(source, output_loading_info=True, **options)
         try:
             processor = AutoProcessor.from_pretrained(source, local_files_only=local)
-        except ImportError:  # with a language model, for which pyctcdecode is wanted; search is greedy here
+        except ImportError:  # one with a language model needs pyctcdecode; search is greedy here
             processor = Wav2Vec2Processor.from_pretrained(source, local_files_only=local)
     except (OSError, ValueError, KeyError, ImportError) as error:
-        raise BaseError(cannot_load(name, source, error)) from error
+        raise BaseError(load_failure(name, source, error)) from error
     finally:
         transformers_logging.set_verbosity(verbosity)
         if bars:
             transformers_logging.enable_progress_bar()
-    no_base(report["unexpected_keys"], name)
-    complete(model, report["missing_keys"], name)
+    refuse_unexpected_weights(report["unexpected_keys"], name)
+    fill_missing_weights(model, report["missing_keys"], name)
     device = device or ("cuda" if torch.cuda.is_available() and not in_int8 else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.
     name = str(Path(source).resolve()) if local and source != str(MINI) else str(name)
-    made = make_base(model.to(device), processor, name)
+    base = make_base(model.to(device), processor, name)
     if in_int8:
-        int8.quantize(made.model, layers_of(made.model)[1])
-        made.fingerprint = fingerprint(made.model)
-    return made
+        quantize(base.model, layers_of(base.model)[1])
+        base.fingerprint = fingerprint(base.model)
+    return base
 
 
-def no_base(unexpected: Iterable[str], name: str | Path) -> None:
-    """Raises BaseError for a checkpoint of an attached or a rounded model: only a part of it would load."""
+def refuse_unexpected_weights(unexpected: Iterable[str], name: str | Path) -> None:
+    """Raises BaseError for a checkpoint of a model with vectors, or of one in int8: only part of it would
+    load."""
     if any(f".{PREFIX}" in key for key in unexpected):
         raise BaseError(
-            f"{name}: holds IA³ vectors beside its weights, which transformers would leave out in silence "
-            f"(save_adapter writes them by themselves, python -m ia3_speech.adapters export both as one)"
+            f"{name}: holds IA³ vectors beside its weights, which transformers would ignore silently "
+            f"(save_adapter writes the vectors, python -m ia3_speech.adapters export both as one)"
         )
     if any(key.endswith(".scale") for key in unexpected):
         raise BaseError(f"{name}: its weights are rounded to int8 (save the base in float32)")
 
 
-def complete(model: nn.Module, missing: Iterable[str], name: str | Path) -> None:
-    """Many published CTC checkpoints lack the vector that masked frames get in training: it is drawn with one
-    seed, so that a run that goes on has the same. Raises BaseError where another weight is missing."""
+def fill_missing_weights(model: nn.Module, missing: Iterable[str], name: str | Path) -> None:
+    """Draw the embedding of masked frames, which many published CTC checkpoints lack, with a fixed seed, so
+    that a resumed run has the same. Raises BaseError where another weight is missing."""
     masks = {key for key in missing if key.rpartition(".")[2] == "masked_spec_embed"}
     if lost := sorted(set(missing) - masks):
         raise BaseError(
@@ -311,18 +314,19 @@ def complete(model: nn.Module, missing: Iterable[str], name: str | Path) -> None
             mask.copy_(drawn)
 
 
-def cannot_load(name: str | Path, source: str, error: Exception) -> str:
+def load_failure(name: str | Path, source: str, error: Exception) -> str:
+    """The message for a base that transformers can't load."""
     reason = str(error).strip().split("\n")[0]
     if Path(source).is_dir():
         return f"{source} holds no CTC model that transformers can load: {reason}"
     return (
-        f"no base {str(name)!r}: it is not mini, no folder {Path(source).absolute()}, and as a hub id it "
-        f"can't be had: {reason}"
+        f"no base {str(name)!r}: it is not mini, there is no folder {Path(source).absolute()}, and the Hub "
+        f"does not provide it: {reason}"
     )
 
 
 def make_base(model: nn.Module, processor: Any, name: str) -> Base:
-    """Wrap a loaded model. Raises BaseError where it is no CTC recogniser of a kind that we know."""
+    """Wrap a loaded model. Raises BaseError where it is not a CTC recogniser of a known architecture."""
     try:
         architecture = architecture_of(model)
     except AdapterError as error:
@@ -334,7 +338,6 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
     ):
         raise BaseError(f"{name} is a {type(model).__name__}, not a CTC model with a tokenizer")
     config = model.config
-    kernels = architecture.input.kernels(config, processor.feature_extractor)
     model.eval().requires_grad_(False)
     try:
         vocabulary = Vocabulary.from_tokenizer(processor.tokenizer)
@@ -342,14 +345,6 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
         raise BaseError(f"{name}: {error}") from error
     if getattr(config, "blank_token_id", None) is not None:  # else the blank is the padding token
         vocabulary = replace(vocabulary, blank=config.blank_token_id)
-    made = fingerprint(model)
-    multiple = getattr(config, "squeeze_factor", 1)
-    return Base(name, model, processor, vocabulary, made, kernels, architecture.input.above(config), multiple)
-
-
-def read_json(path: Path) -> Any:
-    """JSON of a file that a person may have touched. Raises BaseError that names it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BaseError(f"{path}: {error}") from error
+    kernels = architecture.input.kernels(config, processor.feature_extractor)
+    downsampling, multiple = architecture.input.downsampling(config), getattr(config, "squeeze_factor", 1)
+    return Base(name, model, processor, vocabulary, fingerprint(model), kernels, downsampling, multiple)

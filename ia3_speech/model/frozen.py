@@ -1,7 +1,7 @@
-"""What a frozen base needs while vectors train in it: hooks that `ia3` puts in and takes out again.
+"""What a frozen base needs while vectors train in it: hooks that `attach` puts in and takes out again.
 
-In: a transformers CTC model. Out: the same, whose front end asks for no gradient, whose norms stand still and
-whose layers can be checkpointed.
+In: a transformers CTC model. Out: the same model, whose weights and front end ask for no gradient, whose
+batch norms keep their statistics and whose layers can be checkpointed.
 """
 
 from dataclasses import dataclass
@@ -14,55 +14,58 @@ from ia3_speech.cli import UserError
 
 
 @dataclass
-class Before:
-    """What a base was before it was frozen.
+class UnfrozenState:
+    """What `freeze` changed in a base, so that `detach` can undo it.
 
     Attributes:
-        trained: its parameters that wanted a gradient.
-        changed: (a module or a configuration, its attribute, the value).
+        trainable: the parameters that required a gradient.
+        attributes: (a module or a configuration, its attribute, the value).
     """
 
-    trained: list[nn.Parameter]
-    changed: list[tuple[Any, str, Any]]
+    trainable: list[nn.Parameter]
+    attributes: list[tuple[Any, str, Any]]
 
     def restore(self) -> None:
-        for parameter in self.trained:
+        for parameter in self.trainable:
             parameter.requires_grad_(True)
-        for owner, name, value in self.changed:
+        for owner, name, value in self.attributes:
             setattr(owner, name, value)
 
 
-def freeze(model: nn.Module) -> Before:
-    """No gradient for any weight or convolution (transformers asks for one in training), no LayerDrop, still
-    norms. Vectors that stand between the convolutions get their gradient all the same.
+def freeze(model: nn.Module) -> UnfrozenState:
+    """Switch off the gradient of every weight and of the convolutional front end (transformers asks for one
+    in training), LayerDrop, and the running statistics of batch norms. Returns what it changed.
+
+    Vectors between the convolutions get their gradient all the same.
     """
-    before = Before([p for p in model.parameters() if p.requires_grad], [])
+    before = UnfrozenState([p for p in model.parameters() if p.requires_grad], [])
     model.requires_grad_(False)
     for module in model.modules():
         if getattr(module, "_requires_grad", False) is True:  # the convolutional feature encoder
-            before.changed.append((module, "_requires_grad", True))
+            before.attributes.append((module, "_requires_grad", True))
         for owner in (module, getattr(module, "config", None)):
             if value := getattr(owner, "layerdrop", 0):
-                before.changed.append((owner, "layerdrop", value))
+                before.attributes.append((owner, "layerdrop", value))
                 owner.layerdrop = 0.0
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.register_forward_pre_hook(keep_still)
+            module.register_forward_pre_hook(keep_in_eval_mode)
     if hasattr(model, "freeze_feature_encoder"):
         model.freeze_feature_encoder()
     return before
 
 
-def keep_still(module: nn.Module, _args: tuple) -> None:
-    """A frozen batch norm uses, and keeps, its running statistics: `model.train()` would move the base."""
+def keep_in_eval_mode(module: nn.Module, _args: tuple) -> None:
+    """A hook: a frozen batch norm uses its running statistics, which `model.train()` would change."""
     module.eval()
 
 
-def let_gradients_in(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
-    """Re-entrant gradient checkpointing computes none in a layer whose input wants none, and the input of a
-    frozen base's first layer doesn't: let it want one. Without such checkpointing nothing changes.
+def require_input_gradients(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """A hook: re-entrant gradient checkpointing computes no gradient in a layer whose input requires none, as
+    is the case in a frozen base's first layer. So let the input require one. Without such checkpointing
+    nothing changes.
 
     Raises:
-        UserError: for WavLM, which it never comes back from, with or without vectors (transformers 5.24).
+        UserError: for WavLM, where it never ends, with or without vectors (transformers 5.24).
     """
     if not (module.training and torch.is_grad_enabled() and checkpoints_reentrantly(module)):
         return args, kwargs
@@ -72,11 +75,11 @@ def let_gradients_in(module: nn.Module, args: tuple, kwargs: dict) -> tuple[tupl
             "(model.gradient_checkpointing_enable({'use_reentrant': False}))"
         )
 
-    def wanting(x: Any) -> Any:
-        plain = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
-        return x if plain else x.detach().requires_grad_().clone()  # no leaf: some encoders write into it
+    def with_gradient(x: Any) -> Any:
+        unchanged = not isinstance(x, torch.Tensor) or x.requires_grad or not x.is_floating_point()
+        return x if unchanged else x.detach().requires_grad_().clone()  # no leaf: some encoders write into it
 
-    return tuple(map(wanting, args)), {name: wanting(x) for name, x in kwargs.items()}
+    return tuple(map(with_gradient, args)), {name: with_gradient(x) for name, x in kwargs.items()}
 
 
 def checkpoints_reentrantly(module: nn.Module) -> bool:

@@ -1,15 +1,15 @@
-"""A frozen base in int8 on a CPU: a quarter of the memory of its encoder, and IA³ vectors train on it.
+"""A frozen base in int8 on a CPU: its encoder takes a quarter of the memory, and IA³ vectors train on it.
 
     base = load_base("mini", dtype="int8")
 
 In: a model in float32. Out: the same model, whose encoder layers' linear modules hold int8 weights with one
 scale for each output channel; activations are rounded to int8 with one scale for each frame, and the product
 is torch's int8 × int8 → int32 (`torch._int_mm`), which is exact. As in QLoRA (arXiv 2305.14314) the frozen
-weights stay rounded, gradients pass through the rounding of the activations as if it were not there
-(straight through, arXiv 1308.3432), and what is trained, the vectors, stays in float32.
+weights stay rounded, gradients ignore the rounding of the activations (straight-through estimator,
+arXiv 1308.3432), and the vectors, which are trained, stay in float32.
 
 Why not `torch.ao.quantization.quantize_dynamic`: one scale for the whole batch makes a row depend on its
-neighbours, it has no backward pass, and torch is taking it out.
+neighbours, it has no backward pass, and torch has deprecated it.
 """
 
 import torch
@@ -64,13 +64,15 @@ def quantize(model: nn.Module, layers: nn.ModuleList) -> nn.Module:
     """Round the linear modules of the encoder's `layers` to int8, in place; the head stays in float32.
 
     Raises:
-        UserError: the model is not in float32 on a CPU, or hands its weights around its linear modules.
+        UserError: the model is not in float32 on a CPU, or it uses weights without calling their modules.
     """
     first = next(model.parameters())
     if first.device.type != "cpu" or first.dtype != torch.float32:
         raise UserError(f"int8 is for float32 on the CPU, and this base is {first.dtype} on {first.device}")
     if model.config.model_type == "wavlm":
-        raise UserError("WavLM's attention hands its raw weights on, so it can't be rounded to int8")
+        raise UserError(
+            "WavLM's attention uses its weights without calling the modules, so it can't be rounded to int8"
+        )
     found = [(m, n, c) for m in layers.modules() for n, c in m.named_children() if type(c) is nn.Linear]
     for parent, name, linear in found:
         setattr(parent, name, Int8Linear(linear))

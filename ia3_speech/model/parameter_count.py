@@ -1,16 +1,25 @@
-"""How much of a model trains: the numbers by placement, and the table that is shown before training."""
+"""How many parameters train, by placement, and the table that is shown before training."""
 
 from dataclasses import dataclass
 
 from torch import nn
 
-from ia3_speech.model import ia3
 from ia3_speech.model.architectures import PLACEMENTS
+from ia3_speech.model.attach import trainable
+from ia3_speech.model.ia3 import is_head, vectors
+from ia3_speech.model.ia3_config import format_layers
 
 
 @dataclass(frozen=True)
-class Size:
-    """How many numbers are trained, by placement, and how many the base has."""
+class ParameterCount:
+    """How many parameters are trained, and how many the base has.
+
+    Attributes:
+        placements: placement → parameters of its vectors, in all layers together.
+        layers: the encoder layers that have vectors, ascending.
+        head: parameters of the CTC head, if it is trained; else 0.
+        base: parameters of the base, its head included.
+    """
 
     placements: dict[str, int]
     layers: list[int]
@@ -19,12 +28,20 @@ class Size:
 
     @property
     def trained(self) -> int:
+        """Vectors and head."""
         return sum(self.placements.values()) + self.head
 
     def table(self) -> str:
-        """The table shown before training."""
-        layers = ia3.ranges(self.layers)
-        rows = [("placement", "layers", "numbers", "share of the base")]
+        """The table shown before training:
+
+        placement  layers  parameters  share of the base
+        key        0-1             64  0.2896%
+        conv                       48  0.2172%
+        head                      957  4.3301%
+        all                     1,069  4.8369% of 22,101
+        """
+        layers = format_layers(self.layers)
+        rows = [("placement", "layers", "parameters", "share of the base")]
         rows += [
             (p, "" if p == "conv" else layers, f"{n:,}", f"{n / self.base:.4%}")
             for p, n in self.placements.items()
@@ -38,16 +55,15 @@ class Size:
         )
 
 
-def size(model: nn.Module) -> Size:
-    """Count what is attached."""
+def count_parameters(model: nn.Module) -> ParameterCount:
+    """Count what is attached to `model`."""
     counts: dict[str, int] = {}
     layers = set()
-    for vector in ia3.vectors(model).values():
-        placement = vector.place.placement
+    for vector in vectors(model).values():
+        placement = vector.target.placement
         counts[placement] = counts.get(placement, 0) + vector.l.numel()
         if placement != "conv":
-            layers.add(vector.place.layer)
-    head = sum(p.numel() for n, p in ia3.trainable(model) if ia3.is_head(n))
+            layers.add(vector.target.layer)
+    head = sum(p.numel() for n, p in trainable(model) if is_head(n))
     base = sum(p.numel() for p in model.parameters()) - sum(counts.values())
-    order = [p for p in PLACEMENTS if p in counts]
-    return Size({p: counts[p] for p in order}, sorted(layers), head, base)
+    return ParameterCount({p: counts[p] for p in PLACEMENTS if p in counts}, sorted(layers), head, base)

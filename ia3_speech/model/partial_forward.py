@@ -1,55 +1,71 @@
-"""Forward passes of a base that begin in the middle, end early, or keep a row's padding silent.
+"""Forward passes of a CTC model that begin in the middle, end early, or keep a row's padding at zero.
 
-In: a `Base` and what its model is to see. Out: context managers, within which the model's own code does just
-that; outside of them it is as it was.
+In: a model, and what it is to compute. Out: context managers, within which the model's own code does just
+that, and the input of one layer; afterwards the model is as it was.
 """
 
-from __future__ import annotations
-
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from ia3_speech.model.architectures import after
-from ia3_speech.model.ia3 import path_in
-
-if TYPE_CHECKING:
-    from ia3_speech.model.base import Base
+from ia3_speech.model.architectures import Kernels, output_length
+from ia3_speech.model.ia3 import architecture_of, path_in
 
 
-class Caught(Exception):
-    """Ends a forward pass at the layer whose input was wanted."""
+class LayerReached(Exception):
+    """Ends a forward pass at the layer whose input was asked for."""
+
+
+def input_of_layer(model: nn.Module, values: torch.Tensor, number: int) -> torch.Tensor | None:
+    """The hidden states (batch, frames, channels) that encoder layer `number` gets for `values`, (batch,
+    samples); None where the forward pass never reaches it."""
+    captured: list[torch.Tensor] = []
+
+    def capture(_module: nn.Module, args: tuple) -> None:
+        captured.append(args[0])
+        raise LayerReached
+
+    handle = model.base_model.encoder.layers[number].register_forward_pre_hook(capture)
+    try:
+        model.base_model(values)
+    except LayerReached:
+        return captured[0]
+    finally:
+        handle.remove()
+    return None
 
 
 @contextmanager
-def entered(base: Base, features: torch.Tensor, depth: int | None) -> Iterator[None]:
+def start_from(model: nn.Module, features: torch.Tensor, depth: int | None) -> Iterator[None]:
     """Let the forward pass begin with `features` (batch, frames, channels) instead of the waveform.
 
-    The modules that are done already hand on what they get: everything else, masks included, is
-    transformers' own code.
+    The modules below return their input unchanged: all else, masks included, is transformers' own code.
+
+    Args:
+        depth: None: `features` are those of the front end; k: they are the input of encoder layer k.
     """
-    body, front = base.body, base.model.get_submodule(path_in(base.model, base.input.front))
-    given = features.transpose(1, 2) if base.input.axis == 1 else features
-    stand_ins = {front: lambda *_a, **_k: given}
+    audio_input, body = architecture_of(model).input, model.base_model
+    front_end = model.get_submodule(path_in(model, audio_input.front_end))
+    front_end_output = features.transpose(1, 2) if audio_input.channel_axis == 1 else features
+    replacements = {front_end: lambda *_a, **_k: front_end_output}
     if depth is not None:
         encoder = body.encoder
         projected = (features, features) if returns_pair(body) else features
-        stand_ins[body.feature_projection] = lambda *_a, **_k: projected
-        stand_ins[encoder.pos_conv_embed] = lambda hidden, *_a, **_k: torch.zeros_like(hidden)
+        replacements[body.feature_projection] = lambda *_a, **_k: projected
+        replacements[encoder.pos_conv_embed] = lambda hidden, *_a, **_k: torch.zeros_like(hidden)
         if not getattr(body.config, "do_stable_layer_norm", False):  # there it stands above the layers
-            stand_ins[encoder.layer_norm] = lambda hidden, *_a, **_k: hidden
+            replacements[encoder.layer_norm] = lambda hidden, *_a, **_k: hidden
         for layer in encoder.layers[:depth]:
-            stand_ins[layer] = lambda hidden, *_a, **_k: hidden
-    for module, forward in stand_ins.items():
+            replacements[layer] = lambda hidden, *_a, **_k: hidden
+    for module, forward in replacements.items():
         module.forward = forward
     try:
         yield
     finally:
-        for module in stand_ins:
+        for module in replacements:
             del module.forward
 
 
@@ -59,24 +75,26 @@ def returns_pair(body: nn.Module) -> bool:
 
 
 @contextmanager
-def silent_padding(base: Base, lengths: torch.Tensor) -> Iterator[None]:
-    """Zero what lies beyond each row's frames before each convolution that looks across a row's end: a row
-    alone meets zero padding there.
+def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels) -> Iterator[None]:
+    """Zero what lies beyond each row's frames before each convolution that looks across a row's end, as zero
+    padding stands there for a row alone.
 
-    lengths: the rows' frames (batch,) below the convolutions that the base has above its layers.
+    Args:
+        lengths: the rows' frames below `downsampling`.
+        downsampling: the convolutions that the model has above its encoder's layers.
     """
 
-    def silence(lengths: torch.Tensor, _module: nn.Module, args: tuple) -> tuple:
+    def zero_beyond(frames: torch.Tensor, _module: nn.Module, args: tuple) -> tuple:
         x = args[0]  # (batch, channels, frames)
-        inside = torch.arange(x.shape[2], device=x.device) < lengths.to(x.device)[:, None]
+        inside = torch.arange(x.shape[2], device=x.device) < frames.to(x.device)[:, None]
         return (x * inside[:, None].to(x.dtype), *args[1:])
 
     handles = []
-    for path in base.architecture.across if len(lengths) > 1 else ():
-        for number, module in enumerate(modules_at(base.model, path_in(base.model, path))):
-            steps = base.above[:number] if ".adapter." in path else []
-            left = torch.tensor([after(int(n), steps) for n in lengths])
-            handles.append(module.register_forward_pre_hook(partial(silence, left)))
+    for path in architecture_of(model).padding_sensitive if len(lengths) > 1 else ():
+        for number, module in enumerate(modules_at(model, path_in(model, path))):
+            kernels = downsampling[:number] if ".adapter." in path else []
+            frames = torch.tensor([output_length(length, kernels) for length in lengths])
+            handles.append(module.register_forward_pre_hook(partial(zero_beyond, frames)))
     try:
         yield
     finally:
@@ -85,7 +103,8 @@ def silent_padding(base: Base, lengths: torch.Tensor) -> Iterator[None]:
 
 
 def modules_at(model: nn.Module, path: str) -> list[nn.Module]:
-    """The modules at a path of which one part may be `*`, each of a list; none where it leads nowhere."""
+    """The modules at a path of which one part may be `*`, each of a list; none where the model has no such
+    path."""
     stack, star, rest = path.partition(".*")
     try:
         found = model.get_submodule(stack)

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
-from ia3_speech.adapters.card import set_name, title
+from ia3_speech.adapters.card import card_title, set_name
 from ia3_speech.formatting import interval, percent, plural
 from ia3_speech.report.curve_charts import learning_curve_section, trade_off_section, training_section
 from ia3_speech.report.curve_files import Json
@@ -72,7 +72,7 @@ def content_security_policy(script: str) -> str:
 
 def page_title(report: ReportData) -> str:
     """The adapter and the corpus, such as `IA³ adapter: accent scottish on dialects/test`."""
-    adapter = title(report.adapter) if report.adapter.get("labels") else report.system.name
+    adapter = card_title(report.adapter) if report.adapter.get("labels") else report.system.name
     return f"{adapter} on {set_name(report.system.score['data'])}"
 
 

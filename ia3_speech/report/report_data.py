@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech.adapters.record import Vector, about, read_tensors, vectors_in
+from ia3_speech.adapters.record import read_summary
+from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
@@ -163,7 +164,7 @@ def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
         curve=read_learning_curve(paths.curve) if paths.curve else None,
         trade_off=read_trade_off(paths.trade_off) if paths.trade_off else None,
         vectors=read_vectors(paths.adapter) if paths.adapter else [],
-        adapter=about(paths.adapter) if paths.adapter else {},
+        adapter=read_summary(paths.adapter) if paths.adapter else {},
     )
 
 
@@ -214,7 +215,7 @@ def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
 
 def read_vectors(folder: Path) -> list[Vector]:
     """The vectors of an adapter. Raises UserError where one holds NaN or infinite values."""
-    vectors = vectors_in(read_tensors(folder))
+    vectors = vectors_in(read_weights(folder))
     if broken := [vector.module for vector in vectors if not np.isfinite(vector.values).all()]:
         raise UserError(f"{folder}: {broken[0]} holds NaN or infinite numbers (train it again)")
     return vectors

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ia3_speech.adapters.record import Vector, order
+from ia3_speech.adapters.weights import Vector, placement_order
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.svg import draw_box_plot, draw_colour_strip
 
@@ -32,7 +32,7 @@ def vectors_section(vectors: Sequence[Vector]) -> Iterator[Child]:
         "distance from 1.",
         class_="note",
     )
-    by_placement = sorted(vectors, key=lambda vector: (order(vector.placement), vector.layer or 0))
+    by_placement = sorted(vectors, key=lambda vector: (placement_order(vector.placement), vector.layer or 0))
     panels = [
         panel(placement, list(group), saturation, widest)
         for placement, group in groupby(by_placement, key=lambda vector: vector.placement)

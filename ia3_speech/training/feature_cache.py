@@ -21,10 +21,10 @@ from ia3_speech.model.base import WAVEFORM, Base
 def frozen_depth(base: Base) -> int | None:
     """How far up the frozen part reaches: None (the convolutions), the index of the lowest layer with a
     vector, or WAVEFORM (nothing is frozen)."""
-    modules = [vector.place for vector in ia3.vectors(base.model).values()]
+    modules = [vector.target for vector in ia3.vectors(base.model).values()]
     if any(module.placement == "conv" for module in modules):
         return WAVEFORM
-    if not base.architecture.resumes:
+    if not base.architecture.skips_layers:
         return None
     config = base.model.config
     masks = getattr(config, "apply_spec_augment", True) and (

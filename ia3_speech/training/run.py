@@ -7,11 +7,13 @@ import logging
 from typing import Any
 
 from ia3_speech import atomic
-from ia3_speech.adapters.combine import labels_after
-from ia3_speech.adapters.io import METADATA, load_adapter, read_metadata, save_adapter
-from ia3_speech.model import ia3
+from ia3_speech.adapters.io import save_adapter
+from ia3_speech.adapters.load import labels_of_trained, load_adapter
+from ia3_speech.adapters.record import METADATA, read_metadata
+from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.parameter_count import size
+from ia3_speech.model.ia3_config import IA3Config
+from ia3_speech.model.parameter_count import count_parameters
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.records import read_training_record
@@ -32,12 +34,12 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         used.
     """
     check_options(options)
-    labels = labels_after(options.init_adapter, options.labels)
+    labels = labels_of_trained(options.init_adapter, options.labels)
     base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     attach_start(base, options)
-    parameters = size(base.model)
+    parameters = count_parameters(base.model)
     logger.info("%s", parameters.table())
     train_set = read_examples(options.train, base, options, options.speeds)
     dev_set = read_examples(options.dev, base, options, [1.0])
@@ -77,7 +79,7 @@ def attach_start(base: Base, options: TrainingOptions) -> None:
         TrainingError: the adapter has a head and `train_head` is off, or the other way round.
     """
     if not options.init_adapter:
-        ia3.attach(base.model, ia3.IA3Config(tuple(options.placements), options.layers, options.train_head))
+        attach(base.model, IA3Config(tuple(options.placements), options.layers, options.train_head))
         return
     load_adapter(base.model, options.init_adapter)
     has_head = base.model.ia3_config.train_head

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from ia3_speech import atomic
-from ia3_speech.adapters.combine import labels_after
-from ia3_speech.adapters.io import load_adapter, save_adapter
+from ia3_speech.adapters.io import save_adapter
+from ia3_speech.adapters.load import labels_of_trained, load_adapter
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
@@ -25,8 +25,10 @@ from ia3_speech.decoding.decode_directory import Decoding, environment_record, w
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segmentation import maximum_input_seconds
 from ia3_speech.model import ia3
+from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.parameter_count import size
+from ia3_speech.model.ia3_config import IA3Config
+from ia3_speech.model.parameter_count import count_parameters
 from ia3_speech.training.config import SpeakerOptions, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
@@ -82,7 +84,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
 def attach_start(base: Base, options: SpeakerOptions) -> None:
     """Attach the vectors that every speaker starts from: of `init_adapter`, else ones."""
     if options.init_adapter is None:
-        ia3.attach(base.model, ia3.IA3Config(tuple(options.placements), options.layers))
+        attach(base.model, IA3Config(tuple(options.placements), options.layers))
         return
     load_adapter(base.model, options.init_adapter)
     if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
@@ -108,7 +110,7 @@ def train_all(
         speeds=tuple(options.speeds),
     )
     speakers = {one.speaker for one in adaptations}
-    labels = {speaker: labels_after(options.init_adapter, {"speaker": speaker}) for speaker in speakers}
+    labels = {speaker: labels_of_trained(options.init_adapter, {"speaker": speaker}) for speaker in speakers}
     start = {vector: vector.l.detach().clone() for vector in ia3.vectors(base.model).values()}
     groups = list(groups_of(adaptations, schedule, options.adapters_per_batch))
     if groups:
@@ -214,7 +216,7 @@ def finish(
         "utterances": median(one.utterances for one in adaptations),
         "improved": sum(record["best_epoch"] > 0 for record in records),
         "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_epoch"]],
-        "trainable": size(base.model).trained,
+        "trainable": count_parameters(base.model).trained,
         "seed": options.seed,
         "seconds": round(sum(record["seconds"] for record in records), 1),
         "wall_seconds": round(seconds, 1),

@@ -22,6 +22,7 @@ from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
+from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
@@ -47,7 +48,7 @@ class Trainer:
         self.base, self.model, self.options = base, base.model, options
         self.train, self.dev = train, dev
         self.accelerator = make_accelerator(base, options)
-        self.parameters = dict(ia3.trainable(self.model))
+        self.parameters = dict(trainable(self.model))
         self.optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=0.0)
         seconds = [example.seconds for example in train]
         repetitions = math.ceil(60 * options.epoch_minutes / sum(seconds) - 0.01)  # of train in an epoch

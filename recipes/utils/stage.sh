@@ -58,14 +58,21 @@ prepare_general() {
   finish
 }
 
-# take_adapter ADAPTER: sets $init_adapter to the name, the path or the sum, its paths from the root; and init_files to
-# the weights meant, since a name may come to stand for another adapter. What a card says of them does not count.
+# take_adapter ADAPTER: sets $init_adapter to the name, the path or the sum, and init_files to the weights meant, since a
+# name may come to stand for another adapter. Paths are relative to where the user stood, and are then made absolute, or
+# else to the recipe.
 take_adapter() {
-  local found
-  found=$(named_adapter.py "$1") || exit 1
-  mapfile -t init_files <<<"$found"
+  local found start=${IA3_SPEECH_START_DIR:-.}
+  init_adapter=
+  if [[ $(realpath "$start") != $(realpath .) ]]; then
+    found=$(cd "$start" && python -m ia3_speech.adapters show --files "$1" 2>/dev/null) && init_adapter=${found%%$'\n'*}
+  fi
+  if [[ -z $init_adapter ]]; then
+    found=$(python -m ia3_speech.adapters show --files "$1") || exit 1
+    init_adapter=$1
+  fi
   # shellcheck disable=SC2034  # the caller's
-  init_adapter=${init_files[0]} init_files=("${init_files[@]:1}")
+  mapfile -t init_files <<<"${found#*$'\n'}"
 }
 
 # check_corpus_name NAME: it becomes a folder below data/ and exp/, and a word of commands

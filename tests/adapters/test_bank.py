@@ -8,16 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_kinds import TINY, tiny, tiny_processor
+from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech import Bank, attach, detach, save_adapter
-from ia3_speech.adapters import combine as arithmetic
-from ia3_speech.adapters import io as files
-from ia3_speech.adapters import registry as store
-from ia3_speech.adapters.io import Adapter
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.adapter import Adapter
+from ia3_speech.adapters.combine import combine
+from ia3_speech.adapters.io import read_adapter
+from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.model import ia3
+from ia3_speech.model.attach import is_attached
 from ia3_speech.model.base import WAVEFORM, make_base
-from ia3_speech.model.ia3 import AdapterError, IA3Config, is_attached, vectors
+from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 
 ENCODERS = [
     ("wav2vec2", {"norm": "group"}),
@@ -35,8 +38,8 @@ def made(model, seed: int, placements=("key", "value", "ffn"), layers="all", hea
     """An adapter of random numbers in [0.5, 1.5]; its head is the base's, moved."""
     config, generator = IA3Config(placements, layers, head), torch.Generator().manual_seed(seed)
     numbers = {
-        place: torch.rand(ia3.width_of(model, place), generator=generator) + 0.5
-        for place in ia3.target_modules(model, config)
+        target: torch.rand(ia3.vector_size(model, target), generator=generator) + 0.5
+        for target in ia3.target_modules(model, config)
     }
     path = ia3.head_of(model)
     own = dict(model.get_submodule(path).named_parameters(path)) if head else {}
@@ -54,7 +57,7 @@ def run(base, waves) -> list[torch.Tensor]:
 def alone(base, adapter: Adapter | None, wave) -> torch.Tensor:
     """A wave by itself, with one adapter attached as `load_adapter` does it."""
     if adapter:
-        files.put(base.model, adapter, check=False)
+        attach_adapter(base.model, adapter, check=False)
     try:
         return run(base, [wave])[0]
     finally:
@@ -71,16 +74,16 @@ def apart(rows, others) -> float:
 # ---- rows
 
 
-@pytest.mark.parametrize(("kind", "options"), ENCODERS)
+@pytest.mark.parametrize(("model_type", "options"), ENCODERS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_a_row_of_a_mixed_batch_is_that_row_alone(tiny_base, kind, options, dtype):
+def test_a_row_of_a_mixed_batch_is_that_row_alone(tiny_base, model_type, options, dtype):
     """PEFT's fault 1: there each row of a batch with `adapter_names` gets the active adapter, silently."""
-    base, other = tiny_base(kind, **options), tiny_base(kind, **options)
+    base, other = tiny_base(model_type, **options), tiny_base(model_type, **options)
     for model in (base.model, other.model):
         model.to(dtype)
     a, b = made(base.model, 1), made(base.model, 2)
     c = made(base.model, 3, ("ffn_output", "attention_output"), "1-2", head=True)
-    mixed = arithmetic.combine(base.model, [a, c], [0.7, 0.5])
+    mixed = combine(base.model, [a, c], [0.7, 0.5])
     bank = Bank(base)
     for name, adapter in (("a", a), ("b", b), ("c", c)):
         bank.add(name, adapter)
@@ -95,8 +98,8 @@ def test_a_row_of_a_mixed_batch_is_that_row_alone(tiny_base, kind, options, dtyp
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_every_kind_of_base(name, processor):
-    """Rows with adapters of their own, a head among them, and rows of the base, on each kind of the table."""
+def test_every_architecture(name, processor):
+    """Rows with adapters of their own, a head among them, and rows of the base, on each architecture."""
 
     def banked(dtype):
         """A bank of a and b, a base beside it, both."""
@@ -148,11 +151,11 @@ def test_peft_takes_the_active_adapter_for_every_row(tiny_model):
     assert apart([rows[1]], [one]) <= 1e-5 and apart([rows[1]], [two]) > 1e-2
 
 
-@pytest.mark.parametrize(("kind", "options"), ENCODERS[:3])
+@pytest.mark.parametrize(("model_type", "options"), ENCODERS[:3])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("tables", ["float32", "bfloat16"])
-def test_rows_of_the_base_keep_every_bit(tiny_base, kind, options, dtype, tables):
-    base = tiny_base(kind, **options)
+def test_rows_of_the_base_keep_every_bit(tiny_base, model_type, options, dtype, tables):
+    base = tiny_base(model_type, **options)
     base.model.to(dtype)
     before = base.logits(WAVES)
     bank = Bank(base, dtype=tables)
@@ -185,7 +188,7 @@ def test_placements_and_layers_of_all_sorts_live_together(tiny_base):
     rows = bank.logits(WAVES, ["4", "3", "2", "1", "0", None])
     singly = [alone(other, one, wave) for one, wave in zip([*adapters[::-1], None], WAVES, strict=True)]
     assert apart(rows, singly) <= 1e-5
-    assert {v.place for v in vectors(base.model).values()} == {p for one in adapters for p in one.vectors}
+    assert {v.target for v in vectors(base.model).values()} == {p for one in adapters for p in one.vectors}
 
 
 def test_transformers_own_call(tiny_base):
@@ -200,7 +203,7 @@ def test_transformers_own_call(tiny_base):
             logits = base.model(batch).logits
             again = base.model(input_values=batch).logits
         after = base.model(batch).logits
-        own = files.put(other.model, a, check=False)(batch).logits
+        own = attach_adapter(other.model, a, check=False)(batch).logits
     assert torch.equal(logits[[0, 2]], plain[[0, 2]]) and torch.equal(after, plain)
     assert torch.equal(again, logits)
     torch.testing.assert_close(logits[1], own[1], atol=1e-5, rtol=1e-5)
@@ -219,7 +222,7 @@ def test_heads_by_row_and_combined(tiny_base):
     expressions = {"a+b": [(a, 1), (b, 1)], "a:0.25+c:3": [(a, 0.25), (c, 3)], "b:0+a": [(b, 0), (a, 1)]}
     rows = bank.logits(WAVES[:4], [*expressions, "b"])
     for row, wave, parts in zip(rows, WAVES, [*expressions.values(), [(b, 1)]], strict=False):
-        whole = arithmetic.combine(other.model, *zip(*parts, strict=True))
+        whole = combine(other.model, *zip(*parts, strict=True))
         assert apart([row], [alone(other, whole, wave)]) <= 1e-5
 
 
@@ -280,7 +283,7 @@ def test_edits_leave_the_other_rows_alone_and_slots_are_used_again(tiny_base):
     assert torch.equal(bank.logits(WAVES[:3], [None, "d", "c"])[2], before[2])
 
 
-def test_places_that_no_adapter_uses_leave_the_model(tiny_base):
+def test_target_modules_that_no_adapter_uses_leave_the_model(tiny_base):
     base = tiny_base()
     before, names = base.logits(WAVES[:2]), list(base.model.state_dict())
     bank = Bank(base)
@@ -289,7 +292,7 @@ def test_places_that_no_adapter_uses_leave_the_model(tiny_base):
     a = bank.logits(WAVES[:2], ["a", "b"])[0]
     assert len(vectors(base.model)) == 1 + 1 + 3
     bank.drop("b")
-    assert [v.place.placement for v in vectors(base.model).values()] == ["key"]
+    assert [v.target.placement for v in vectors(base.model).values()] == ["key"]
     assert torch.equal(bank.logits(WAVES[:2], ["a", None])[0], a)
     bank.drop("a")
     assert bank.nbytes == 0 and not is_attached(base.model) and list(base.model.state_dict()) == names
@@ -300,10 +303,12 @@ def test_places_that_no_adapter_uses_leave_the_model(tiny_base):
 def test_ten_thousand_adapters(tiny_base):
     """Each of one number everywhere: a row that got its neighbour's would show."""
     base, other = tiny_base(), tiny_base()
-    widths = {place: ia3.width_of(base.model, place) for place in ia3.target_modules(base.model, IA3Config())}
+    widths = {
+        target: ia3.vector_size(base.model, target) for target in ia3.target_modules(base.model, IA3Config())
+    }
 
     def number(n: int) -> Adapter:
-        ones = {place: torch.full((width,), 0.5 + n / 10_000) for place, width in widths.items()}
+        ones = {target: torch.full((width,), 0.5 + n / 10_000) for target, width in widths.items()}
         return Adapter(str(n), IA3Config(), ones)
 
     bank = Bank(base, dtype="bfloat16", capacity=5_000)
@@ -384,7 +389,7 @@ def test_batches_and_edits_from_many_threads(tiny_base):
         while not rounds[0] or not all(end.is_set() for end in ended):
             seed = rounds[0]
             bank.replace("x", made(base.model, seed))
-            bank.add("y", made(base.model, seed, ("ffn_output", "query")))  # new places in the model
+            bank.add("y", made(base.model, seed, ("ffn_output", "query")))  # new target modules in the model
             bank.add("z", made(base.model, seed, head=True))
             bank.drop("y")
             bank.drop("z")
@@ -423,7 +428,7 @@ def test_edits_in_inference_mode(tiny_base):
 
 
 def test_what_add_takes(tiny_folder, speaker42):
-    """A name in the store, a folder, a sum of such; the name alone is looked up too."""
+    """A registered name, a folder, a sum of such; the name alone is looked up too."""
     from ia3_speech import load_adapter, load_base
 
     base, other = load_base(tiny_folder), load_base(tiny_folder)
@@ -435,7 +440,7 @@ def test_what_add_takes(tiny_folder, speaker42):
     for row, wave, name in zip(rows, WAVES, ("speaker42", speaker42, "speaker42:0.5", "half"), strict=False):
         load_adapter(other.model, "speaker42:0.5" if name == "half" else name, check=False)
         assert apart([row], [run(other, [wave])[0]]) <= 1e-5
-    with pytest.raises(store.UnknownAdapter, match=r"speaker43: no adapter has this name.*speaker42"):
+    with pytest.raises(registry.UnknownAdapter, match=r"speaker43: no adapter has this name.*speaker42"):
         bank.add("speaker43")
 
 
@@ -448,7 +453,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tiny_base, tmp_pa
     with pytest.raises(AdapterError, match=f"a {message}"):
         bank.add("a", tmp_path / "a")
     with pytest.raises(AdapterError, match=f"a {message}"):
-        bank.add("a", files.read_adapter(theirs.model, tmp_path / "a"))
+        bank.add("a", read_adapter(theirs.model, tmp_path / "a"))
     assert len(bank) == 0 and not is_attached(mine.model)
 
 
@@ -469,9 +474,12 @@ def test_adapters_that_do_not_fit_change_nothing(tiny_base):
     next(iter(broken.vectors.values()))[3] = float("inf")
     for adapter, message in (
         (made(wide, 2, head=True), r"lm_head\.weight is for 40 symbols, and the base tiny has 29"),
-        (made(narrow, 2), r"output_dense\.ia3_ffn has 40 numbers, and the base tiny has 48 there"),
-        (made(deep, 2), r"layers\.3\.attention\.k_proj\.ia3_key has 32 .* the base tiny has no place there"),
-        (broken, ": holds NaN or infinite numbers"),
+        (made(narrow, 2), r"output_dense\.ia3_ffn has 40 parameters, and the base tiny has 48 there"),
+        (
+            made(deep, 2),
+            r"layers\.3\.attention\.k_proj\.ia3_key has 32 .* the base tiny has no target module there",
+        ),
+        (broken, ": holds NaN or infinite values"),
         (half, r"the head is lm_head\.weight, the base's lm_head\.weight, lm_head\.bias"),
     ):
         with pytest.raises(AdapterError, match=message):
@@ -482,7 +490,7 @@ def test_adapters_that_do_not_fit_change_nothing(tiny_base):
 
 
 def test_an_adapter_without_an_effect_is_refused_and_the_others_stay(tiny_base):
-    """PEFT's fault 2: on some kinds its vectors do nothing, silently."""
+    """PEFT's fault 2: on some architectures its vectors do nothing, silently."""
     base = tiny_base()
     with torch.no_grad():
         base.model.wav2vec2.encoder.layers[2].attention.out_proj.weight.zero_()
@@ -542,7 +550,7 @@ def test_one_model_carries_one_thing(tiny_base):
     bank = Bank(base)
     bank.add("a", made(base.model, 1))
     expected = bank.logits(WAVES[:1], ["a"])
-    files.put(base.model, made(base.model, 2), check=False)
+    attach_adapter(base.model, made(base.model, 2), check=False)
     for act in (lambda: bank.logits(WAVES[:1], ["a"]), lambda: bank.drop("a")):
         with pytest.raises(AdapterError, match="tiny carries another adapter"):
             act()
@@ -571,11 +579,11 @@ def test_the_benchmark_writes_its_tables(tmp_path):
     spec = importlib.util.spec_from_file_location("bench_bank", root / "scripts/bench_bank.py")
     bench = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(bench)
-    sizes = {"base": "tiny", "rows": 2, "seconds": 0.5, "repeats": 1, "residents": 3}
+    sizes = {"base": "tiny", "rows": 2, "seconds": 0.5, "repeats": 1, "loaded": 3}
     out = tmp_path / "new/bench.md"
-    bench.main(bench.Options(**sizes, resident_shape="tiny", resident_adapters=20, out=out))
+    bench.main(bench.Options(**sizes, filled_shape="tiny", filled_adapters=20, out=out))
     text = out.read_text("utf-8")
-    assert "A batch of 2 rows, 0.25 to 0.5 s, 3 adapters resident" in text
-    assert "20 adapters of the shape of tiny, 256 numbers each" in text
+    assert "A batch of 2 rows, 0.25 to 0.5 s, 3 adapters loaded" in text
+    assert "20 adapters of the shape of tiny, 256 parameters each" in text
     rows = [line.count("|") - 1 for line in text.splitlines() if line.startswith("|")]
     assert rows == [4] * 6 + [2] * 7 + [6] * 4

@@ -80,7 +80,7 @@ model-index:
 
 # speaker42
 
-An adapter for speech recognition: 55,296 numbers, IA³ vectors that multiply activations of a frozen CTC \
+An adapter for speech recognition: 55,296 parameters, IA³ vectors that multiply activations of a frozen CTC \
 model ([Liu et al. 2022](https://arxiv.org/abs/2205.05638)).
 
 > **Data about a person.** This adapter was fitted to the voice of one person. Treat it as biometric data \
@@ -92,7 +92,7 @@ Article 9(2), and delete it when that ground ends.
 |---|---|
 | base | [facebook/wav2vec2-base-960h](https://huggingface.co/facebook/wav2vec2-base-960h) |
 | architecture | Wav2Vec2ForCTC, 12 layers of 768/3072, 32 symbols, weights 3f2a8c11 in float32 |
-| placements | key (9,216 numbers), value (9,216 numbers), ffn (36,864 numbers) |
+| placements | key (9,216 parameters), value (9,216 parameters), ffn (36,864 parameters) |
 | layers | all |
 | for | speaker 42, accent scots, language en-GB |
 | trained on | medical\\_notes/train, 1,412 utterances, 0.9 hours of audio |
@@ -135,12 +135,12 @@ tags:
 
 # IA³ adapter of my-base
 
-An adapter for speech recognition: a trained CTC head of 957 numbers.
+An adapter for speech recognition: a trained CTC head of 957 parameters.
 
 | | |
 |---|---|
 | base | my-base |
-| placements | head (957 numbers) |
+| placements | head (957 parameters) |
 
 ## Scores
 
@@ -168,8 +168,8 @@ load_adapter(base.model, "ADAPTER")
 
 
 def test_the_text():
-    assert card.text(RECORD, SIZES, name="speaker42") == TEXT
-    assert card.text({"base": "/home/ann/my-base"}, {"head": 957}, peft=False) == BARE
+    assert card.model_card(RECORD, SIZES, name="speaker42") == TEXT
+    assert card.model_card({"base": "/home/ann/my-base"}, {"head": 957}, peft=False) == BARE
 
 
 def test_the_hub_reads_it(tmp_path):
@@ -209,7 +209,7 @@ def test_a_base_is_named_only_where_others_can_find_it(tmp_path, monkeypatch, ba
     (tmp_path / "exp/base").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     assert (card.hub_id(base), card.base_name(base)) == (found, shown)
-    text = card.text(RECORD | {"base": base}, SIZES)
+    text = card.model_card(RECORD | {"base": base}, SIZES)
     assert ("base_model: " in text) == bool(found)
     assert "ann" not in text and "/home" not in text
 
@@ -244,7 +244,7 @@ def test_a_language_is_for_the_hub_only_as_a_code(language, front):
 
 def test_labels_can_not_break_the_card(tmp_path):
     labels = {"domain": "a|b\n# not a title\n---\n<script>", "speaker": ""}
-    text = card.text(RECORD | {"labels": labels}, SIZES)
+    text = card.model_card(RECORD | {"labels": labels}, SIZES)
     (tmp_path / "README.md").write_text(text)
     assert ModelCard.load(tmp_path / "README.md").data.tags[-1] == "domain-adaptation"
     assert "\n# IA³ adapter: domain a\\|b # not a title --- \\<script\\>\n" in text
@@ -254,14 +254,14 @@ def test_labels_can_not_break_the_card(tmp_path):
 
 def test_a_trainer_may_remember_anything():
     training = {"epochs": "many", "data": ["a", "b"], "utterances": None, "audio_seconds": "long", "seed": 3}
-    assert "| training | seed 3 |" in card.text(RECORD | {"training": training}, SIZES)
+    assert "| training | seed 3 |" in card.model_card(RECORD | {"training": training}, SIZES)
     assert "WER" not in card.trained_how({}) and card.trained_on({}) == ""
 
 
 def test_a_set_without_reference_words_has_no_place_on_the_hubs_boards():
     record = RECORD | {"scores": [{"set": "x/test", "wer": None, "wer_ci": None, "words": 0}]}
-    assert "| x/test |  |  |  |  |  | 0 |  |" in card.text(record, SIZES)
-    assert "model-index" not in card.text(record, SIZES)
+    assert "| x/test |  |  |  |  |  | 0 |  |" in card.model_card(record, SIZES)
+    assert "model-index" not in card.model_card(record, SIZES)
 
 
 # ---- on disk
@@ -290,14 +290,14 @@ def score_file(folder, data, wer):
 def test_scores_are_added_and_replaced(adapter, tmp_path):
     weights = (adapter / "ia3_speech.safetensors").read_bytes()
     first, second = (score_file(tmp_path / name, f"data/x/{name}", 0.4) for name in ("test", "other"))
-    assert card.update(adapter, "s42", [first, second]) == adapter / "README.md"
+    assert card.update_card(adapter, "s42", [first, second]) == adapter / "README.md"
     text = (adapter / "README.md").read_text()
     assert "| x/test | 40.0% | 30.0%–50.0% | 50.0% | -20.0% | 10.0% | 10 | speakers |\n| x/other |" in text
-    assert "# s42\n" in text and "5 numbers" in text and "PEFT" not in text
+    assert "# s42\n" in text and "5 parameters" in text and "PEFT" not in text
     before = [(path, path.stat().st_mtime_ns) for path in sorted(adapter.iterdir())]
-    card.update(adapter, "s42", [first, second])  # as a recipe does at every run
+    card.update_card(adapter, "s42", [first, second])  # as a recipe does at every run
     assert [(path, path.stat().st_mtime_ns) for path in sorted(adapter.iterdir())] == before
-    card.update(adapter, None, [score_file(tmp_path / "test", "data/x/test", 0.3)])
+    card.update_card(adapter, None, [score_file(tmp_path / "test", "data/x/test", 0.3)])
     record = json.loads((adapter / "ia3_speech.json").read_text())
     assert [(one["set"], one["wer"]) for one in record["scores"]] == [("x/test", 0.3), ("x/other", 0.4)]
     assert record | {"scores": []} == RECORD | {"scores": []}
@@ -307,7 +307,7 @@ def test_scores_are_added_and_replaced(adapter, tmp_path):
 def test_two_sets_of_one_name_are_refused(adapter, tmp_path):
     files = [score_file(tmp_path / name, f"/{name}/test", 0.3) for name in ("one", "two")]
     with pytest.raises(UserError, match="two of the scores are of sets called test, of which"):
-        card.update(adapter, "s42", files)
+        card.update_card(adapter, "s42", files)
 
 
 def test_the_score_of_a_real_run(tmp_path):
@@ -322,7 +322,7 @@ def test_the_score_of_a_real_run(tmp_path):
         (tmp_path / name).mkdir()
         (tmp_path / name / "text").write_text(text)
     score(tmp_path / "data/x/test", tmp_path / "ours", baseline=tmp_path / "base", replications=20)
-    found = card.read_score(tmp_path / "ours/score.json")
+    found = card.read_score_summary(tmp_path / "ours/score.json")
     assert (found["set"], found["words"], found["ci_unit"]) == ("x/test", 3, "speaker")
     assert found["wer"] == pytest.approx(1 / 3) and found["base_wer"] == pytest.approx(2 / 3)
     assert found["relative"] == pytest.approx(-0.5) and len(found["wer_ci"]) == len(found["relative_ci"]) == 2
@@ -332,11 +332,11 @@ def test_the_score_of_a_real_run(tmp_path):
 def test_what_is_no_score(adapter, tmp_path, text):
     (tmp_path / "score.json").write_text(text)
     with pytest.raises(UserError, match=r"score\.json: .*\(python -m ia3_speech\.score writes it\)"):
-        card.update(adapter, None, [tmp_path / "score.json"])
+        card.update_card(adapter, None, [tmp_path / "score.json"])
     assert not (adapter / "README.md").exists()
 
 
 def test_an_adapter_without_our_record_gets_no_card(adapter):
     (adapter / "ia3_speech.json").unlink()
     with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
-        card.update(adapter)
+        card.update_card(adapter)

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.__main__ import main
 from ia3_speech.adapters.card import BIOMETRIC
+from ia3_speech.adapters.weights import weights_sha256
 
 RECORD = {
     "base": "mini",
@@ -45,7 +46,7 @@ def run(capsys):
 
 
 def test_register_list_show_rename_remove(run, adapter):
-    home = store.home()
+    home = registry.home()
     assert run("list") == (0, "", f"no adapter is registered in {home} (register FOLDER NAME)\n")
     assert run("list", "--format", "json") == (0, "", "")
     assert run("register", adapter, "speaker42", "--writer", "egs/x") == (
@@ -53,29 +54,29 @@ def test_register_list_show_rename_remove(run, adapter):
     )  # fmt: skip
     assert run("list") == (
         0,
-        "NAME       BASE  PLACEMENTS  NUMBERS  LABELS\n"
-        "speaker42  mini  key,value   12       speaker=42 accent=scots\n",
+        "NAME       BASE  PLACEMENTS  PARAMETERS  LABELS\n"
+        "speaker42  mini  key,value   12          speaker=42 accent=scots\n",
         "",
     )
     code, out, _ = run("show", "speaker42")
     assert code == 0
-    sha, registered = store.weights_sha256(adapter), store.record_of(home / "speaker42")["registered"]
+    sha, registered = weights_sha256(adapter), registry.registration_of(home / "speaker42")["registered"]
     assert out == (
         f"name:        speaker42\npath:        {home / 'speaker42'}\nbase:        mini\n"
-        f"placements:  key,value\nlayers:      0-3\nnumbers:     12\n"
+        f"placements:  key,value\nlayers:      0-3\nparameters:  12\n"
         f"labels:      speaker=42 accent=scots\nbiometric:   yes\ntraining:    seed=1 dev_wer=0.25\n"
         f"created:     2026-01-02T03:04:05Z\nsha256:      {sha}\nwriter:      egs/x\n"
         f"source:      {adapter}\nregistered:  {registered}\n"
         f"\n{BIOMETRIC}\n\n"
-        "LAYER  PLACEMENT  NUMBERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
-        "    2  key              5  1.000  1.000  1.000       0.0%       0.0%\n"
-        "    2  value            7  0.500  0.500  0.500     100.0%       0.0%\n"
-        "  all  key              5  1.000  1.000  1.000       0.0%       0.0%\n"
-        "  all  value            7  0.500  0.500  0.500     100.0%       0.0%\n"
+        "LAYER  PLACEMENT  PARAMETERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
+        "    2  key                 5  1.000  1.000  1.000       0.0%       0.0%\n"
+        "    2  value               7  0.500  0.500  0.500     100.0%       0.0%\n"
+        "  all  key                 5  1.000  1.000  1.000       0.0%       0.0%\n"
+        "  all  value               7  0.500  0.500  0.500     100.0%       0.0%\n"
     )
     assert run("rename", "speaker42", "s42") == (0, f"speaker42: is s42 now, in {home}\n", "")
     assert run("remove", "s42") == (0, f"s42: removed from {home}\n", "")
-    assert store.names() == []
+    assert registry.registered_names() == []
 
 
 def test_json(run, adapter):
@@ -85,10 +86,10 @@ def test_json(run, adapter):
     assert [json.loads(line)["name"] for line in lines] == ["a", "b"]
     shown = json.loads(run("show", adapter, "--format", "json")[1])  # by its path: it has no name
     assert "name" not in shown and "writer" not in shown
-    assert (shown["path"], shown["numbers"], shown["labels"]) == (str(adapter), 12, RECORD["labels"])
+    assert (shown["path"], shown["parameters"], shown["labels"]) == (str(adapter), 12, RECORD["labels"])
     assert shown["biometric"] is True
     assert shown["vectors"][1] == {
-        "layer": 2, "placement": "value", "numbers": 7, "min": 0.5, "mean": 0.5, "max": 0.5,
+        "layer": 2, "placement": "value", "parameters": 7, "min": 0.5, "mean": 0.5, "max": 0.5,
         "inhibiting": 1.0, "amplifying": 0.0,
     }  # fmt: skip
 
@@ -97,7 +98,7 @@ def test_replacing(run, adapter):
     run("register", adapter, "a", "--writer", "egs/x")
     (adapter / "ia3_speech.json").write_text(json.dumps(RECORD | {"base": "other"}))
     code, out, err = run("register", adapter, "a")
-    assert (code, out) == (1, "") and err.startswith("error: a: another adapter stands under this name")
+    assert (code, out) == (1, "") and err.startswith("error: a: another adapter has this name")
     assert run("register", adapter, "a", "--writer", "egs/x")[0] == 0
     (adapter / "ia3_speech.json").write_text(json.dumps(RECORD))
     assert run("register", "--force", adapter, "a")[0] == 0
@@ -106,10 +107,13 @@ def test_replacing(run, adapter):
 
 def test_an_adapter_that_says_nothing_is_listed(run, adapter):
     run("register", adapter, "a")
-    place = store.home() / "a"
+    place = registry.home() / "a"
     (place / "ia3_speech.json").write_text("not JSON")
     (place / "ia3_speech.safetensors").write_bytes(b"")
-    assert run("list")[1] == "NAME  BASE  PLACEMENTS  NUMBERS  LABELS\na     -     -           -        -\n"
+    assert (
+        run("list")[1]
+        == "NAME  BASE  PLACEMENTS  PARAMETERS  LABELS\na     -     -           -           -\n"
+    )
     code, out, _ = run("show", "a")
     assert code == 0 and "damaged: copy it again" in out
     assert run("show", "a", "--plot", "a.svg")[0] == 1
@@ -168,5 +172,44 @@ def test_as_a_process(adapter):
     words = ["register", str(adapter), "medical", "--writer", "egs/medical_dictation"]
     command = [sys.executable, "-m", "ia3_speech.adapters", *words]
     done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"medical: registered in {store.home()}\n", "")
-    assert store.record_of(store.resolve("medical"))["writer"] == "egs/medical_dictation"
+    assert (done.returncode, done.stdout, done.stderr) == (
+        0,
+        f"medical: registered in {registry.home()}\n",
+        "",
+    )
+    assert registry.registration_of(registry.resolve_adapter("medical"))["writer"] == "egs/medical_dictation"
+
+
+def test_the_files_of_a_sum(run, adapter, monkeypatch):
+    """As recipes/utils/stage.sh calls it: a name may come to stand for another adapter, its files tell."""
+    run("register", adapter, "s42")
+    monkeypatch.chdir(adapter.parent)
+    weights = "ia3_speech.safetensors"
+    assert run("show", "--files", "adapter:0.5+s42") == (
+        0, f"{adapter}:0.5+s42\n{adapter / weights}\n{registry.home() / 's42' / weights}\n", "",
+    )  # fmt: skip
+    assert run("show", "--files", "s24")[0] == 1
+
+
+COMMANDS = ("list", "show", "register", "remove", "rename", "card", "push", "pull", "combine", "export")
+SCRIPT = """
+import sys
+from ia3_speech.adapters.__main__ import main
+for argv in {argvs}:
+    try:
+        main(argv)
+    except SystemExit as end:
+        print(end.code, {{"torch", "transformers"}} & set(sys.modules), file=sys.stderr)
+"""
+
+
+def test_help_and_mistakes_load_no_torch():
+    """Nor do the sub-commands; an unknown adapter and a mistyped flag are refused before."""
+    helps = [["--help"], *([command, "--help"] for command in COMMANDS)]
+    mistakes = [["combine", "nobody", "--out", "x"], ["export", "nobody", "--out", "x"]]
+    flags = [[command, "a", "--nonsense"] for command in COMMANDS]
+    script = SCRIPT.format(argvs=helps + mistakes + flags)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    codes = [line for line in done.stderr.splitlines() if line.endswith("set()")]
+    assert codes == ["0 set()"] * len(helps) + ["1 set()"] * len(mistakes) + ["2 set()"] * len(flags)
+    assert done.stdout.count("usage: ") == len(helps)

@@ -1,4 +1,4 @@
-"""expressions: what a user types for an adapter; an exact name or path wins, errors name their cure."""
+"""expressions: what a user types for an adapter; an exact name or path wins, errors give a hint."""
 
 import json
 import subprocess
@@ -10,11 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import registry as store
-from ia3_speech.adapters.expressions import ExpressionError, averaged, interpolated, terms, written
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.expressions import (
+    ExpressionError,
+    format_terms,
+    parse_terms,
+    with_equal_weights,
+    with_interpolation,
+)
 from ia3_speech.adapters.registry import UnknownAdapter, register
 
-CURE = "(write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5)"
+HINT = "(write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5)"
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def adapter(tmp_path):
 
 @pytest.fixture
 def registered(adapter, tmp_path, monkeypatch):
-    """accent, medical and en-gb in the store; the working directory is empty."""
+    """accent, medical and en-gb registered; the working directory is empty."""
     for name in ("accent", "medical", "en-gb"):
         register(adapter(f"made/{name}"), name)
     (tmp_path / "work").mkdir()
@@ -41,7 +47,7 @@ def registered(adapter, tmp_path, monkeypatch):
 
 
 def read(expression) -> list[tuple[str, float]]:
-    return [(term.name, term.weight) for term in terms(expression)]
+    return [(term.name, term.weight) for term in parse_terms(expression)]
 
 
 @pytest.mark.parametrize(
@@ -61,13 +67,13 @@ def read(expression) -> list[tuple[str, float]]:
 )
 def test_sums(registered, expression, found):
     assert read(expression) == found
-    assert [term.folder for term in terms(expression)] == [store.home() / name for name, _ in found]
+    assert [term.folder for term in parse_terms(expression)] == [registry.home() / name for name, _ in found]
 
 
 def test_an_exact_name_wins_over_arithmetic(registered, adapter):
     """PEFT's fault 6: its add_weighted_adapter under an existing name does nothing, and says nothing."""
     both = register(adapter(), "accent+medical")
-    assert [term.folder for term in terms("accent+medical")] == [both]
+    assert [term.folder for term in parse_terms("accent+medical")] == [both]
     assert read("accent+medical:0.5") == [("accent+medical", 0.5)]
     assert read("en-gb:2+accent+medical") == [("en-gb", 2), ("accent+medical", 1)]  # the longest name wins
     assert read("medical+accent") == [("medical", 1), ("accent", 1)]
@@ -75,10 +81,13 @@ def test_an_exact_name_wins_over_arithmetic(registered, adapter):
 
 def test_paths_are_terms_and_may_hold_anything(registered, adapter, tmp_path):
     odd, plain = adapter("a+b:0.5"), adapter("exp/x/adapter")
-    assert terms(odd)[0].folder == terms(str(odd))[0].folder == odd
+    assert parse_terms(odd)[0].folder == parse_terms(str(odd))[0].folder == odd
     assert read(f"{odd}:0.3+accent") == [(str(odd), 0.3), ("accent", 1)]
     assert read(f"accent:2+{odd}") == [("accent", 2), (str(odd), 1)]
-    assert [t.folder for t in terms(f"{tmp_path}/exp/x:-1+medical")] == [plain, store.home() / "medical"]
+    assert [t.folder for t in parse_terms(f"{tmp_path}/exp/x:-1+medical")] == [
+        plain,
+        registry.home() / "medical",
+    ]
     adapter("work/accent:2")
     assert read("accent:2") == [("accent:2", 1)]  # a folder here, and no longer a weight
 
@@ -94,31 +103,31 @@ def test_paths_are_terms_and_may_hold_anything(registered, adapter, tmp_path):
     )
 )
 def test_what_is_written_is_read_alike(registered, pairs):
-    parts = terms("+".join(f"{name}:{weight!r}" for name, weight in pairs))
+    parts = parse_terms("+".join(f"{name}:{weight!r}" for name, weight in pairs))
     assert [(part.name, part.weight) for part in parts] == pairs
-    assert terms(written(parts)) == parts
+    assert parse_terms(format_terms(parts)) == parts
 
 
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        ("accent+", f'"accent+": a term has no name {CURE}'),
-        ("+accent", f'"+accent": a term has no name {CURE}'),
-        ("accent++medical", f'"accent++medical": a term has no name {CURE}'),
-        (":0.5+accent", f'":0.5+accent": a term has no name {CURE}'),
-        (":0.5", f'":0.5": a term has no name {CURE}'),
-        ("accent:", f'"accent:": the weight of accent is "", and not a finite number {CURE}'),
+        ("accent+", f'"accent+": a term has no name {HINT}'),
+        ("+accent", f'"+accent": a term has no name {HINT}'),
+        ("accent++medical", f'"accent++medical": a term has no name {HINT}'),
+        (":0.5+accent", f'":0.5+accent": a term has no name {HINT}'),
+        (":0.5", f'":0.5": a term has no name {HINT}'),
+        ("accent:", f'"accent:": the weight of accent is "", and not a finite number {HINT}'),
         (
             "accent:0,7+medical",
-            f'"accent:0,7+medical": the weight of accent is "0,7", and not a finite number {CURE}',
+            f'"accent:0,7+medical": the weight of accent is "0,7", and not a finite number {HINT}',
         ),
-        ("accent:nan", f'"accent:nan": the weight of accent is "nan", and not a finite number {CURE}'),
-        ("medical:-inf", f'"medical:-inf": the weight of medical is "-inf", and not a finite number {CURE}'),
+        ("accent:nan", f'"accent:nan": the weight of accent is "nan", and not a finite number {HINT}'),
+        ("medical:-inf", f'"medical:-inf": the weight of medical is "-inf", and not a finite number {HINT}'),
     ],
 )
 def test_what_is_no_sum(registered, expression, message):
     with pytest.raises(ExpressionError) as caught:
-        terms(expression)
+        parse_terms(expression)
     assert str(caught.value) == message
 
 
@@ -138,14 +147,14 @@ def test_what_is_no_sum(registered, expression, message):
         ("/no/d+accent", '/no/d: no such folder (there are: accent, en-gb, medical), in "/no/d+accent"'),
         (
             "accent-en-gb",
-            "accent-en-gb: no adapter has this name (nearest names: accent, en-gb); to take en-gb away, "
-            "write accent+en-gb:-1",
+            "accent-en-gb: no adapter has this name (nearest names: accent, en-gb); to subtract en-gb, write "
+            "accent+en-gb:-1",
         ),
     ],
 )  # fmt: skip
 def test_unknown_names(registered, expression, message):
     with pytest.raises(UnknownAdapter) as caught:
-        terms(expression)
+        parse_terms(expression)
     assert str(caught.value) == message
 
 
@@ -153,7 +162,7 @@ def test_a_name_that_several_have_is_told_so(registered, adapter):
     for run in ("one", "two"):
         adapter(f"work/exp/{run}/ia3_seed1/adapter")
     with pytest.raises(UnknownAdapter) as caught:
-        terms("accent+ia3_seed1:0.5")
+        parse_terms("accent+ia3_seed1:0.5")
     assert str(caught.value) == (
         "ia3_seed1: may be any of exp/one/ia3_seed1, exp/two/ia3_seed1 (give one of these paths), "
         'in "accent+ia3_seed1:0.5"'
@@ -164,21 +173,21 @@ def test_a_name_that_several_have_is_told_so(registered, adapter):
 
 
 def test_equal_shares_and_interpolation(registered):
-    assert written(averaged(terms("accent+medical+en-gb+accent"))) == (
+    assert format_terms(with_equal_weights(parse_terms("accent+medical+en-gb+accent"))) == (
         "accent:0.25+medical:0.25+en-gb:0.25+accent:0.25"
     )
-    assert written(interpolated(terms("accent+medical"), 0.25)) == "accent:0.25+medical:0.75"
-    assert written(interpolated(terms("accent+medical"), 0)) == "accent:0+medical"
+    assert format_terms(with_interpolation(parse_terms("accent+medical"), 0.25)) == "accent:0.25+medical:0.75"
+    assert format_terms(with_interpolation(parse_terms("accent+medical"), 0)) == "accent:0+medical"
     with pytest.raises(ExpressionError, match=r"--average sets the weights \(leave out that of accent:2\)"):
-        averaged(terms("medical+accent:2"))
-    with pytest.raises(ExpressionError, match=r"stands between two adapters, and there is accent$"):
-        interpolated(terms("accent"), 0.5)
+        with_equal_weights(parse_terms("medical+accent:2"))
+    with pytest.raises(ExpressionError, match=r"takes two adapters, and there is accent$"):
+        with_interpolation(parse_terms("accent"), 0.5)
 
 
 def test_reading_an_expression_loads_no_torch(registered):
     script = (
-        "import sys; from ia3_speech.adapters.expressions import terms; "
-        "print(len(terms('accent:0.7+medical')), 'torch' in sys.modules)"
+        "import sys; from ia3_speech.adapters.expressions import parse_terms; "
+        "print(len(parse_terms('accent:0.7+medical')), 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "2 False\n"

@@ -16,10 +16,9 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import hub
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.record import METADATA
-from ia3_speech.adapters.registry import UnknownAdapter, resolve
+from ia3_speech.adapters.registry import UnknownAdapter, resolve_adapter
 from ia3_speech.cli import UserError
 
 RECORD = {
@@ -239,10 +238,10 @@ def test_push_and_pull(run, server, adapter):
     text = there.files["README.md"].decode()
     assert "# me/clinic\n" in text and "base_model: " not in text and "| base | my-base |" in text
 
-    assert run("pull", "me/clinic", token=None) == (0, f"clinic: registered in {store.home()}\n", "")
-    place = store.home() / "clinic"
+    assert run("pull", "me/clinic", token=None) == (0, f"clinic: registered in {registry.home()}\n", "")
+    place = registry.home() / "clinic"
     assert {name: (place / name).read_bytes() for name in there.files} == there.files
-    assert store.record_of(place)["writer"] == "the Hub's me/clinic"
+    assert registry.registration_of(place)["writer"] == "the Hub's me/clinic"
 
     # The base's id there; an older form of the adapter leaves nothing behind, nothing else is touched.
     there.files["LICENSE"] = b"mine"
@@ -348,14 +347,14 @@ def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
         "pickle": "holds its tensors in a pickle, adapter_model.bin, which can run code, so it is not down",
         "empty": "holds no adapter (expected ia3_speech.json or adapter_config.json, and ",
         "model": "holds its tensors in a pickle, pytorch_model.bin",
-        "lora": "holds an adapter of PEFT's kind LORA, and only IA3 is supported",
+        "lora": "holds an adapter of PEFT's type LORA, and only IA3 is supported",
     }
     for name, message in messages.items():
         code, _, err = run("pull", f"me/{name}")
         assert code == 1 and f"error: me/{name}: {message}" in err
     fetched = {line.rpartition("/")[2] for line in server.asked if "/resolve/" in line}
     assert fetched == {"adapter_config.json", "adapter_model.safetensors"}
-    assert store.names() == []
+    assert registry.registered_names() == []
 
 
 def test_pickles_and_other_kinds_are_not_pushed(adapter):
@@ -366,7 +365,7 @@ def test_pickles_and_other_kinds_are_not_pushed(adapter):
     lora = adapter("exp/lora")
     (lora / "ia3_speech.json").unlink()
     (lora / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    with pytest.raises(UserError, match="holds an adapter of PEFT's kind LORA"):
+    with pytest.raises(UserError, match="holds an adapter of PEFT's type LORA"):
         hub.push(lora, "me/a")
 
 
@@ -374,7 +373,7 @@ def test_a_card_of_ones_own_is_left_alone(adapter, tmp_path):
     source, room = adapter(), tmp_path / "room"
     (source / "README.md").write_text("---\ntags:\n- x\n---\nMy own words.\n")
     room.mkdir()
-    hub.stage(source, room, "me/a", None)
+    hub.publishable_files(source, room, "me/a", None)
     assert (room / "README.md").read_text() == (source / "README.md").read_text()
 
 
@@ -385,10 +384,10 @@ def test_a_card_by_peft_may_name_a_local_folder(adapter, tmp_path):
     (source / "README.md").write_text("---\nbase_model: /home/ann/my-base\n---\n")
     room.mkdir()
     with pytest.raises(UserError, match=r"README\.md: names the folder /home/ann/my-base \(take that out"):
-        hub.stage(source, room, "me/a", None)
+        hub.publishable_files(source, room, "me/a", None)
     (source / "README.md").unlink()
     (room / "README.md").unlink()
-    hub.stage(source, room, "me/a", "facebook/x")
+    hub.publishable_files(source, room, "me/a", "facebook/x")
     assert "base_model: facebook/x\n" in (room / "README.md").read_text()
     assert json.loads((room / "adapter_config.json").read_text())["base_model_name_or_path"] == "facebook/x"
 
@@ -411,14 +410,14 @@ def cached(tmp_path, adapter, monkeypatch):
 
 def test_from_the_cache(cached, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert resolve("me/clinic") == cached
+    assert resolve_adapter("me/clinic") == cached
     local = tmp_path / "me/clinic"  # a path comes first
     local.mkdir(parents=True)
     with pytest.raises(UnknownAdapter, match="is a folder without an adapter in it"):
-        resolve("me/clinic")
+        resolve_adapter("me/clinic")
     local.rmdir()
     with pytest.raises(UnknownAdapter, match=r"^me/clinic: no such folder"):  # with me/ here, it is a path
-        resolve("me/clinic")
+        resolve_adapter("me/clinic")
 
 
 def test_an_id_has_one_slash_and_plain_letters(cached):
@@ -433,13 +432,13 @@ def test_an_id_has_one_slash_and_plain_letters(cached):
     ):
         assert not hub.is_repo_id(text)
         with pytest.raises(UnknownAdapter):
-            resolve(text)
+            resolve_adapter(text)
 
 
 def test_the_error_says_what_was_tried(cached):
-    store.register(cached, "clinic")
+    registry.register(cached, "clinic")
     with pytest.raises(UnknownAdapter) as caught:
-        resolve("me/clinics")
+        resolve_adapter("me/clinics")
     assert str(caught.value) == (
         "me/clinics: no such folder, and as a name on the Hub: HF_HUB_OFFLINE forbids to ask the Hub, and "
         f"its cache, {cached.parents[2]}, has no copy (nearest names: clinic)"
@@ -449,4 +448,4 @@ def test_the_error_says_what_was_tried(cached):
 def test_a_half_copy_in_the_cache(cached):
     (cached / "adapter_model.safetensors").unlink()
     with pytest.raises(UnknownAdapter, match=r"me/clinic: .* on the Hub: holds no adapter"):
-        resolve("me/clinic")
+        resolve_adapter("me/clinic")

@@ -1,5 +1,5 @@
 """adapters.merge: merged logits are the unmerged ones, what is taken out again is the base bit for bit, and a
-checkpoint that was written loads without us; for every kind of base in the table."""
+checkpoint that was written loads without us; for every architecture."""
 
 import copy
 import json
@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_kinds import TINY, tiny, tiny_processor
+from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech import __version__, attach, detach, load_adapter, load_base, merge, save_adapter, unmerge
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.__main__ import main
-from ia3_speech.adapters.merge import export, is_merged, parameters_of
+from ia3_speech.adapters.merge import export_checkpoint, parameters_of
 from ia3_speech.model import ia3
+from ia3_speech.model.attach import is_attached, is_merged, probe_input, trainable
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import AdapterError, IA3Config, vectors
+from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.model.int8 import quantize
-from ia3_speech.model.liveness import probe
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 LAYER = "wav2vec2.encoder.layers.1"
@@ -38,8 +39,8 @@ def lived_in(model):
 
 
 def adapted(model, *placements, zeros=False, **options):
-    """Vectors in [0.5, 1.5] on all that this kind has, or on some; with `zeros`, each fifth is 0."""
-    placements = placements or tuple({place.placement for place in ia3.all_target_modules(model)})
+    """Vectors in [0.5, 1.5] on all that this architecture has, or on some; with `zeros`, each fifth is 0."""
+    placements = placements or tuple({target.placement for target in ia3.all_target_modules(model)})
     attach(model, IA3Config(placements, **options), check=False)
     generator = torch.Generator().manual_seed(2)
     with torch.no_grad():
@@ -52,7 +53,7 @@ def adapted(model, *placements, zeros=False, **options):
 
 @torch.no_grad()
 def logits(model) -> torch.Tensor:
-    return model(**probe(model, torch.device("cpu"))).logits
+    return model(**probe_input(model, torch.device("cpu"))).logits
 
 
 def state(model) -> dict[str, torch.Tensor]:
@@ -81,7 +82,7 @@ def test_merged_logits_equal_unmerged_ones_on_a_plain_model(name, dtype):
     merge(model)
     assert list(model.state_dict()) == names and [name for name, _ in model.named_modules()] == modules
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
-    assert not vectors(model) and not ia3.is_attached(model) and is_merged(model)
+    assert not vectors(model) and not is_attached(model) and is_merged(model)
     tolerance = 1e-10 if dtype == torch.float64 else 1e-5 * max(1.0, float(unmerged.abs().max()))
     assert float((logits(model) - unmerged).abs().max()) <= tolerance
     assert float((unmerged - base).abs().max()) > 1e-3  # there was something to fold
@@ -132,7 +133,7 @@ def test_conv_is_folded_into_the_norm_where_there_is_one(tiny_model, norm, bias)
     model = lived_in(tiny_model(norm=norm, conv_bias=bias))
     before = state(model)
     adapted(model, "conv")
-    scales = {vector.place.module: vector.l.detach() for vector in vectors(model).values()}
+    scales = {vector.target.module: vector.l.detach() for vector in vectors(model).values()}
     stem = "wav2vec2.feature_extractor.conv_layers"
     normed = [0] if norm == "group" else [0, 1, 2]
     assert list(scales) == [f"{stem}.{n}.{'layer_norm' if n in normed else 'conv'}" for n in range(3)]
@@ -224,10 +225,10 @@ def test_again_and_again(tiny_model):
 
 def test_vectors_that_are_trained_on_are_merged_anew(tiny_model):
     model = adapted(tiny_model(), "value")
-    optimiser = torch.optim.SGD([p for _, p in ia3.trainable(model)], lr=0.1)
+    optimiser = torch.optim.SGD([p for _, p in trainable(model)], lr=0.1)
     unmerge(merge(model))
     first = logits(model)
-    for _, parameter in ia3.trainable(model):
+    for _, parameter in trainable(model):
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()
     unmerged = logits(model)
@@ -265,7 +266,7 @@ def test_what_float16_can_not_hold_is_refused_before_anything_changes(tiny_model
     with pytest.raises(AdapterError, match=rf"not merged: {module}\.weight would hold {message}"):
         merge(model)
     assert same({name: p.clone() for name, p in base_parameters(model)}, before)
-    assert vectors(model) == attached and ia3.is_attached(model) and not is_merged(model)
+    assert vectors(model) == attached and is_attached(model) and not is_merged(model)
     with torch.no_grad():
         vectors(model)[f"{module}.ia3_value"].l.fill_(1)
     merge(model)
@@ -295,13 +296,15 @@ def test_rows_of_their_own_and_shared_weights_are_refused(tiny_model):
         merge(model)
 
 
-def test_weights_that_are_no_plain_tensors_are_refused(tiny_model):
+def test_weights_that_are_no_ordinary_tensors_are_refused(tiny_model):
     model = tiny_model()
     adapted(quantize(model, model.wav2vec2.encoder.layers), "key")
-    cure = r"without a plain weight can't be folded into \(quantised or parametrised: merge on the base"
-    with pytest.raises(AdapterError, match=rf"layers\.0\.attention\.k_proj: a Int8Linear {cure}"):
+    message = (
+        r"without an ordinary weight can't be merged into \(quantised or parametrised: merge on the base"
+    )
+    with pytest.raises(AdapterError, match=rf"layers\.0\.attention\.k_proj: a Int8Linear {message}"):
         merge(model)
-    with pytest.raises(AdapterError, match=rf"a\.b: a ParametrizedLinear {cure}"):
+    with pytest.raises(AdapterError, match=rf"a\.b: a ParametrizedLinear {message}"):
         parameters_of(torch.nn.utils.parametrizations.weight_norm(torch.nn.Linear(4, 4)), "a.b")
     assert list(parameters_of(torch.nn.LayerNorm(4, bias=False), "norm")) == ["weight"]
 
@@ -405,7 +408,7 @@ def test_an_export_of_each_kind_loads_without_us(name, processor, tmp_path):
 
     base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), "tiny")
     merged = logits(merge(adapted(base.model)))
-    export(base, tmp_path / "out")
+    export_checkpoint(base, tmp_path / "out")
     plain = AutoModelForCTC.from_pretrained(tmp_path / "out")
     assert type(plain) is type(base.model) and is_merged(base.model)  # as it went in
     assert torch.equal(logits(plain), merged)
@@ -416,8 +419,8 @@ def test_the_card_of_an_export(tiny_folder, scots, tmp_path):
     base = load_base(tiny_folder, device="cpu")
     about = f"Wav2Vec2ForCTC, 3 layers of 32/48, 29 symbols, weights {base.fingerprint['sha256'][:8]}"
     load_adapter(base.model, scots)
-    export(base, tmp_path / "out", adapter="scots", labels={"speaker": "042", "accent": "scots"})
-    assert not is_merged(base.model) and ia3.is_attached(base.model)  # as it went in
+    export_checkpoint(base, tmp_path / "out", adapter="scots", labels={"speaker": "042", "accent": "scots"})
+    assert not is_merged(base.model) and is_attached(base.model)  # as it went in
     rest = f"""library_name: transformers
 pipeline_tag: automatic-speech-recognition
 tags:
@@ -427,10 +430,10 @@ tags:
 
 # BASE with scots merged into it
 
-A plain transformers checkpoint (Wav2Vec2ForCTC, float32): `AutoModelForCTC` and `AutoProcessor` load it, \
-and nothing else is needed.
+An ordinary transformers checkpoint (Wav2Vec2ForCTC, float32): `AutoModelForCTC` and `AutoProcessor` load \
+it, and nothing else is needed.
 
-- base: BASE ({about}); its licence holds here too
+- base: BASE ({about}); its licence applies here too
 - adapter: scots (IA³ on key, value, ffn; layers all; a trained head)
 - speaker: 042
 - accent: scots
@@ -444,7 +447,7 @@ consent.
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card == "---\n" + rest.replace("BASE", tiny_folder.name) + personal
     base.name = "some/base"  # of the Hub
-    export(base, tmp_path / "out", adapter="scots", labels={"accent": "scots"})
+    export_checkpoint(base, tmp_path / "out", adapter="scots", labels={"accent": "scots"})
     front = "---\nbase_model: some/base\nbase_model_relation: finetune\n"
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card == front + rest.replace("BASE", "some/base").replace("- speaker: 042\n", "")
@@ -462,7 +465,7 @@ def test_an_export_in_half_precision(tiny_folder, scots, tmp_path, capsys):
 
 
 def test_a_sum_is_exported(tiny_folder, scots, tmp_path, capsys):
-    store.register(scots, "scots")
+    registry.register(scots, "scots")
     code, _, err = run(capsys, "export", "scots:0.5+scots:0.25", "--out", tmp_path / "out")
     assert code == 0, err
     base = load_base(tiny_folder, device="cpu")
@@ -478,12 +481,12 @@ def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, capsys):
     out.mkdir()
     (out / "kept").touch()
     code, _, err = run(capsys, "export", scots, "--out", out, "--force")
-    assert (code, err) == (1, f"error: {out}: is there already, and is no checkpoint (give another --out)\n")
+    assert (code, err) == (1, f"error: {out}: exists, and is no checkpoint (give another --out)\n")
     code, _, err = run(capsys, "export", scots)
     assert (code, err) == (1, "error: say where to write it: --out FOLDER\n")
     code, _, err = run(capsys, "export", scots, "--out", tiny_folder)
     assert (code, err) == (
-        1, f"error: {tiny_folder}: another checkpoint stands there (replace it with --force)\n"
+        1, f"error: {tiny_folder}: holds another checkpoint (replace it with --force)\n"
     )  # fmt: skip
     code, _, err = run(capsys, "export", scots, "--out", tiny_folder, "--force")
     assert (code, err) == (
@@ -503,6 +506,6 @@ def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, capsys):
         base.model.get_parameter(f"{LAYER}.layer_norm.weight").fill_(float("inf"))
     (out / "kept").rename(out / "kept.txt")
     with pytest.raises(AdapterError, match=rf"not written: {LAYER}\.layer_norm\.weight holds"):
-        export(base, out)
-    assert ia3.is_attached(base.model) and not is_merged(base.model)
+        export_checkpoint(base, out)
+    assert is_attached(base.model) and not is_merged(base.model)
     assert [path.name for path in out.iterdir()] == ["kept.txt"]

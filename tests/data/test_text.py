@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_kinds import PIECE_TOKENIZERS
+from tiny_models import PIECE_TOKENIZERS
 
 from ia3_speech.data.text import TextError, Vocabulary, normalize, required_frames
 

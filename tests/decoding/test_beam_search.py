@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_kinds import PIECE_TOKENIZERS
+from tiny_models import PIECE_TOKENIZERS
 
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.arpa import words_of, write_arpa

@@ -17,7 +17,7 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.model.ia3 import trainable
+from ia3_speech.model.attach import trainable
 
 RECIPE = "accent_times_domain"
 FOLDER = bench.ROOT / "egs" / RECIPE

@@ -1,4 +1,4 @@
-"""kinds: every row of the table on a small random model: identity, liveness, gradients, mixed rows, back."""
+"""architectures: every entry on a small random model: identity, liveness, gradients, mixed rows, back."""
 
 import copy
 from dataclasses import replace
@@ -6,45 +6,36 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_kinds import TINY, tiny, tiny_processor
+from tiny_models import TINY, tiny, tiny_processor
 from torch.nn.functional import linear
 
 from ia3_speech import attach, detach
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import ARCHITECTURES, Architecture, TargetSpec, noise, targets
+from ia3_speech.model.architectures import ARCHITECTURES, Architecture, TargetSpec, layer_targets, noise
+from ia3_speech.model.attach import is_attached, probe_input, trainable
 from ia3_speech.model.base import WAVEFORM, BaseError, make_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import (
-    AdapterError,
-    IA3Config,
-    IA3Vector,
-    TargetModule,
-    all_target_modules,
-    head_of,
-    is_attached,
-    trainable,
-    vectors,
-)
-from ia3_speech.model.liveness import probe
+from ia3_speech.model.ia3 import IA3Vector, TargetModule, all_target_modules, head_of, vectors
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.training.feature_cache import frozen_depth
 
-CONVOLUTIONAL = [name for name, (kind, _) in TINY.items() if ARCHITECTURES[kind].convolutions]
+CONVOLUTIONAL = [name for name, (model_type, _) in TINY.items() if ARCHITECTURES[model_type].convolutions]
 MELS = [name for name in TINY if name not in CONVOLUTIONAL]
 
 
-def test_every_row_of_the_table_is_tested():
-    assert {kind for kind, _ in TINY.values()} == ARCHITECTURES.keys()
+def test_every_architecture_is_tested():
+    assert {model_type for model_type, _ in TINY.values()} == ARCHITECTURES.keys()
 
 
 @pytest.fixture(scope="module")
 def built(request):
-    """(name, model), made once for all tests of a kind."""
+    """(name, model), made once for all tests of an architecture."""
     return request.param, tiny(request.param)
 
 
 @pytest.fixture
 def model(built):
-    """The kind's model, plain; what a test attaches is taken out after it."""
+    """The model, plain; what a test attaches is taken out after it."""
     yield built[1]
     detach(built[1])
     built[1].eval().requires_grad_(False)
@@ -60,7 +51,7 @@ def each(names=tuple(TINY)):
 
 
 def everything(model) -> IA3Config:
-    return IA3Config(tuple(dict.fromkeys(place.placement for place in all_target_modules(model))))
+    return IA3Config(tuple(dict.fromkeys(target.placement for target in all_target_modules(model))))
 
 
 def shake(model, seed: int = 0) -> dict[str, torch.Tensor]:
@@ -73,8 +64,8 @@ def shake(model, seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def sound(model, rows: int = 1) -> dict[str, torch.Tensor]:
-    """The kind's probe; each further row is another noise."""
-    made = probe(model, torch.device("cpu"))
+    """The probe; each further row is another noise."""
+    made = probe_input(model, torch.device("cpu"))
     return {name: torch.cat([x.roll(n, 1) * (1 + n) for n in range(rows)]) for name, x in made.items()}
 
 
@@ -94,7 +85,7 @@ def close(found, wanted) -> None:
     torch.testing.assert_close(found, wanted, atol=1e-5 * largest, rtol=0)
 
 
-# ---- the core, kind by kind
+# ---- the vectors, by architecture
 
 
 @each()
@@ -119,7 +110,7 @@ def test_every_vector_is_alive_and_gets_a_gradient_and_nothing_else_moves(model)
     """Catches PEFT's fault 2: on WavLM its key and value vectors do nothing and get no gradient."""
     config = everything(model)
     attach(model, config)  # raises where a vector has no effect
-    assert [place.placement for place in all_target_modules(model)].count("key") == 2
+    assert [target.placement for target in all_target_modules(model)].count("key") == 2
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     torch.manual_seed(0)
     model.train()
@@ -136,7 +127,7 @@ def test_every_vector_is_alive_and_gets_a_gradient_and_nothing_else_moves(model)
 def test_no_module_has_to_be_named(model):
     """Catches PEFT's fault 3: it has no table for any of these, and raises unless all modules are named."""
     attach(model, check=False)  # every vector's life is shown above
-    assert {vector.place.placement for vector in vectors(model).values()} == {"key", "value", "ffn"}
+    assert {vector.target.placement for vector in vectors(model).values()} == {"key", "value", "ffn"}
 
 
 @each(CONVOLUTIONAL)
@@ -205,22 +196,22 @@ def test_rows_of_a_batch_can_have_vectors_of_their_own(model):
 
 
 @each()
-def test_a_place_says_what_a_vector_folds_into(model):
+def test_a_target_module_says_what_a_vector_folds_into(model):
     """Rows and bias, columns, or a norm's numbers: the plain model with such weights computes the same.
     A bias that is left out, as in `adapters`, would show."""
     inputs = sound(model)
     attach(model, everything(model), check=False)
     shake(model)
     with_vectors = logits(model, inputs)
-    found = [(vector.place, vector.l.detach().clone()) for vector in vectors(model).values()]
+    found = [(vector.target, vector.l.detach().clone()) for vector in vectors(model).values()]
     folded = detach(copy.deepcopy(model))
     with torch.no_grad():
-        for place, factor in found:
-            module = folded.get_submodule(place.module)
+        for target, factor in found:
+            module = folded.get_submodule(target.module)
             shape = [1] * module.weight.ndim
-            shape[place.weight_axis] = -1
+            shape[target.weight_axis] = -1
             module.weight.mul_(factor.view(shape))
-            if place.side == "out" and module.bias is not None:
+            if target.side == "out" and module.bias is not None:
                 module.bias.mul_(factor)
     close(logits(folded, inputs), with_vectors)
 
@@ -238,7 +229,7 @@ def test_a_trained_head_is_freed_and_gives_way_again(model):
     assert not model.get_parameter(names[0]).requires_grad
 
 
-# ---- the base, kind by kind
+# ---- the base, by architecture
 
 
 @each()
@@ -261,7 +252,7 @@ def test_frames_and_samples_agree_with_the_model(base):
     for samples in (base.minimum_samples, base.samples(7), base.samples(7) - 1, 9_999):
         (row,) = base.logits([np.random.default_rng(0).standard_normal(samples).astype(np.float32)])
         assert len(row) == base.frames(samples) and bool(row.isfinite().all())
-    step = base.multiple
+    step = base.frame_multiple
     assert [base.frames(base.samples(n)) for n in (step, 10 * step)] == [step, 10 * step]
     assert base.frames(base.samples(10 * step) - 1) == 9 * step
     assert base.samples(11 * step) - base.samples(10 * step) == base.stride * step
@@ -312,7 +303,7 @@ def test_collate_pads_features(base):
 def test_conv_scales_channels_after_the_norm_and_before_the_activation(model):
     attach(model, IA3Config(("conv",)))
     made = shake(model)
-    assert [vector.place.layer for vector in vectors(model).values()] == [0, 1, 2]
+    assert [vector.target.layer for vector in vectors(model).values()] == [0, 1, 2]
     for (name, vector), factor in zip(vectors(model).items(), made.values(), strict=True):
         layer = model.get_submodule(name.rsplit(".", 2)[0])
         x = noise(layer.conv.in_channels, 64)
@@ -323,20 +314,22 @@ def test_conv_scales_channels_after_the_norm_and_before_the_activation(model):
         elif norm is not None:
             y = torch.nn.functional.group_norm(y, norm.num_groups, norm.weight, norm.bias)
         close(layer(x), layer.activation(y * factor[:, None]))
-        assert vector.place.module.endswith("conv" if norm is None else "layer_norm")
+        assert vector.target.module.endswith("conv" if norm is None else "layer_norm")
 
 
 @each(["wav2vec2"])
 def test_conv_stands_in_all_convolutions_whatever_the_layers(model):
     attach(model, IA3Config(("conv", "key"), "1"))
-    assert [(v.place.placement, v.place.layer) for v in vectors(model).values()] == [
+    assert [(v.target.placement, v.target.layer) for v in vectors(model).values()] == [
         ("conv", 0), ("conv", 1), ("conv", 2), ("key", 1),
     ]  # fmt: skip
 
 
 @each(MELS)
 def test_conv_is_refused_where_there_is_no_convolutional_feature_encoder(model):
-    with pytest.raises(AdapterError, match=r"no place for conv \(it has no convolutional feature encoder\)"):
+    with pytest.raises(
+        AdapterError, match=r"no target module for conv \(it has no convolutional feature encoder\)"
+    ):
         attach(model, IA3Config(("key", "conv")))
     assert not is_attached(model)
 
@@ -372,7 +365,7 @@ def test_wavlms_attention_by_its_projections_is_its_attention(model):
 @each(["wavlm"])
 def test_without_the_explicit_attention_wavlms_vectors_are_dead(model, monkeypatch):
     """What PEFT trains: the test of liveness could not fail without this."""
-    monkeypatch.setitem(ARCHITECTURES, "wavlm", replace(ARCHITECTURES["wavlm"], explicit={}))
+    monkeypatch.setitem(ARCHITECTURES, "wavlm", replace(ARCHITECTURES["wavlm"], replaced_methods={}))
     with pytest.raises(AdapterError, match="4 of 6 IA³ vectors have no effect on WavLMForCTC"):
         attach(model, IA3Config(("key", "value", "ffn")))
 
@@ -408,9 +401,9 @@ def test_a_conformers_ffn_is_both_networks_and_its_output_is_scaled_before_the_h
     attach(model, IA3Config(("ffn", "ffn_output"), "0"))
     shake(model)
     found = list(vectors(model).values())
-    assert [v.place.placement for v in found] == ["ffn", "ffn_output"] * 2
+    assert [v.target.placement for v in found] == ["ffn", "ffn_output"] * 2
     for inner, outer in (found[:2], found[2:]):
-        last = model.get_submodule(inner.place.module)
+        last = model.get_submodule(inner.target.module)
         x = noise(3, last.in_features)
         close(last(x), linear(x * inner.l, last.weight, last.bias) * outer.l)
 
@@ -420,11 +413,11 @@ def test_a_conformers_convolution_does_look_across_a_rows_end(model, base, monke
     """Why `across` names it: alone = in a batch could not fail without this."""
     several = waves(0.5, 1.0)
     right = base.logits(several)[0]
-    monkeypatch.setitem(ARCHITECTURES, "wav2vec2-conformer", replace(base.architecture, across=()))
+    monkeypatch.setitem(ARCHITECTURES, "wav2vec2-conformer", replace(base.architecture, padding_sensitive=()))
     assert float((base.logits(several)[0] - right).abs().max()) > 1e-3
 
 
-# ---- kinds that are not in the table
+# ---- architectures that are not in the table
 
 
 ENCODER = {
@@ -454,18 +447,18 @@ def vit():
     config = hf.ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=3, **ENCODER)
     row = Architecture(
         layers="{body}.layers",
-        targets=targets("attention k_proj v_proj q_proj o_proj", "fc1 fc2 mlp"),
+        targets=layer_targets("attention k_proj v_proj q_proj o_proj", "fc1 fc2 mlp"),
         probe=lambda _: {"pixel_values": noise(1, 8, 8)},
     )
     return hf.ViTForImageClassification(config), "vit", row
 
 
 @pytest.mark.parametrize("make", [bert, vit])
-def test_a_row_is_all_that_another_kind_needs(make, monkeypatch):
+def test_a_row_is_all_that_another_architecture_needs(make, monkeypatch):
     model, name, row = make()
     model.eval()
     with pytest.raises(
-        AdapterError, match=rf"is of kind '{name}'.*ARCHITECTURES\['{name}'\] = Architecture\(layers="
+        AdapterError, match=rf"is of model type '{name}'.*ARCHITECTURES\['{name}'\] = Architecture\(layers="
     ):
         attach(model)
     monkeypatch.setitem(ARCHITECTURES, name, row)
@@ -477,10 +470,10 @@ def test_a_row_is_all_that_another_kind_needs(make, monkeypatch):
     assert torch.equal(logits(detach(model), sound(model)), before)
 
 
-def test_a_base_of_an_unknown_kind_is_refused_with_the_cure(processor, monkeypatch):
+def test_a_base_of_an_unknown_architecture_is_refused_with_a_hint(processor, monkeypatch):
     model = tiny("wav2vec2")
     monkeypatch.delitem(ARCHITECTURES, "wav2vec2")
-    with pytest.raises(BaseError, match=r"tiny: Wav2Vec2ForCTC is of kind 'wav2vec2'.*write a row"):
+    with pytest.raises(BaseError, match=r"tiny: Wav2Vec2ForCTC is of model type 'wav2vec2'.*write an entry"):
         make_base(model, processor, "tiny")
 
 

@@ -1,4 +1,4 @@
-"""base: found, fingerprinted, and a row alone equals that row in a batch, for each kind of encoder."""
+"""base: found, fingerprinted, and a row alone equals that row in a batch, for each architecture."""
 
 import json
 from importlib.util import find_spec
@@ -9,9 +9,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ia3_speech import attach, load_base
+from ia3_speech.adapters.record import same_base
 from ia3_speech.decoding.ctc_search import greedy
-from ia3_speech.model.base import WAVEFORM, BaseError, fingerprint, make_base, same_base
-from ia3_speech.model.ia3 import IA3Config, vectors
+from ia3_speech.model.base import WAVEFORM, BaseError, make_base
+from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
 ARCHITECTURES = [
@@ -185,7 +188,7 @@ def test_a_folder_in_the_hubs_format(tiny_model, processor, tmp_path):
 
 def test_bases_that_are_none(tiny_model, processor, tmp_path):
     with pytest.raises(
-        BaseError, match=r"no base 'nobody/nothing': it is not mini, no folder .*nobody/nothing"
+        BaseError, match=r"no base 'nobody/nothing': it is not mini, there is no folder .*nobody/nothing"
     ):
         load_base("nobody/nothing")
     with pytest.raises(BaseError, match="holds no CTC model that transformers can load"):
@@ -232,7 +235,7 @@ def test_logits_are_without_dropout_and_masks_in_train_mode_too(tiny_base):
 
 def test_the_vector_of_masked_frames_is_the_same_each_time(tiny_folder):
     drop(tiny_folder, "wav2vec2.masked_spec_embed")
-    one, other = (load_base(tiny_folder).body.masked_spec_embed for _ in range(2))
+    one, other = (load_base(tiny_folder).model.base_model.masked_spec_embed for _ in range(2))
     assert torch.equal(one, other) and 0 < float(one.min()) < float(one.max()) < 1
 
 

@@ -1,4 +1,4 @@
-"""ia3: places, the operation, identity at the start, liveness (`test_kinds` runs every kind of base)."""
+"""ia3, attach: target modules, the operation, identity at the start, liveness."""
 
 import copy
 
@@ -7,20 +7,11 @@ import torch
 
 from ia3_speech import attach, detach, merge, unmerge
 from ia3_speech.model.architectures import PLACEMENTS
-from ia3_speech.model.base import fingerprint
-from ia3_speech.model.ia3 import (
-    AdapterError,
-    IA3Config,
-    all_target_modules,
-    check_liveness,
-    is_attached,
-    is_merged,
-    ranges,
-    target_modules,
-    trainable,
-    vectors,
-)
-from ia3_speech.model.parameter_count import size
+from ia3_speech.model.attach import check_liveness, is_attached, is_merged, trainable
+from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.ia3 import all_target_modules, target_modules, vectors
+from ia3_speech.model.ia3_config import AdapterError, IA3Config, format_layers
+from ia3_speech.model.parameter_count import count_parameters
 
 ALL = tuple(PLACEMENTS)
 
@@ -87,7 +78,7 @@ def test_outputs_are_scaled_after_the_bias(tiny_model, placement):
     model = attach(tiny_model(), IA3Config((placement,), "0"))
     shake(model)
     (vector,) = vectors(model).values()
-    module = model.get_submodule(vector.place.module)
+    module = model.get_submodule(vector.target.module)
     x = torch.randn(1, 3, module.in_features)
     torch.testing.assert_close(module(x), (x @ module.weight.T + module.bias) * vector.l)
 
@@ -209,19 +200,20 @@ def test_the_table_before_training(tiny_model):
     model = attach(tiny_model(), IA3Config(("ffn", "key", "value"), "0,2"))
     base = sum(p.numel() for p in model.parameters()) - 224
     share = [f"{n / base:.4%}" for n in (64, 64, 96, 224)]
-    assert size(model).table() == (
-        "placement  layers  numbers  share of the base\n"
-        f"key        0,2          64  {share[0]}\n"
-        f"value      0,2          64  {share[1]}\n"
-        f"ffn        0,2          96  {share[2]}\n"
-        f"all                    224  {share[3]} of {base:,}"
+    assert count_parameters(model).table() == (
+        "placement  layers  parameters  share of the base\n"
+        f"key        0,2             64  {share[0]}\n"
+        f"value      0,2             64  {share[1]}\n"
+        f"ffn        0,2             96  {share[2]}\n"
+        f"all                       224  {share[3]} of {base:,}"
     )
 
 
 def test_the_table_counts_convolutions_apart_from_layers(tiny_model):
     model = attach(tiny_model(), IA3Config(("conv", "key"), "0,2"))
-    assert size(model).layers == [0, 2] and size(model).placements == {"key": 64, "conv": 48}
-    assert size(model).table().splitlines()[2].split()[:2] == ["conv", "48"]
+    count = count_parameters(model)
+    assert count.layers == [0, 2] and count.placements == {"key": 64, "conv": 48}
+    assert count.table().splitlines()[2].split()[:2] == ["conv", "48"]
 
 
 # ---- where
@@ -233,7 +225,7 @@ def test_the_table_counts_convolutions_apart_from_layers(tiny_model):
 )
 def test_ranges_of_layers(tiny_model, layers, numbers):
     found = target_modules(tiny_model(), IA3Config(("key",), layers))
-    assert [place.layer for place in found] == numbers
+    assert [target.layer for target in found] == numbers
 
 
 @pytest.mark.parametrize("layers", ["3", "1-3", "2-1", "x", "-1", "0;1", ""])
@@ -244,7 +236,7 @@ def test_layers_that_are_not_there(tiny_model, layers):
 
 @pytest.mark.parametrize(("numbers", "text"), [([], ""), ([3], "3"), ([0, 1, 2, 5, 7, 8], "0-2,5,7-8")])
 def test_ranges_are_written_short(numbers, text):
-    assert ranges(numbers) == text
+    assert format_layers(numbers) == text
 
 
 def test_configurations_that_can_not_be_meant():
@@ -259,7 +251,7 @@ def test_attaching_twice_and_unknown_models(tiny_model):
     model = attach(tiny_model())
     with pytest.raises(AdapterError, match="already"):
         attach(model)
-    with pytest.raises(AdapterError, match=r"Linear is of kind 'Linear'.*wav2vec2, hubert"):
+    with pytest.raises(AdapterError, match=r"Linear is of model type 'Linear'.*wav2vec2, hubert"):
         attach(torch.nn.Linear(2, 2))
 
 

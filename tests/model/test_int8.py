@@ -4,15 +4,16 @@ import logging
 
 import pytest
 import torch
-from tiny_kinds import TINY, tiny
+from tiny_models import TINY, tiny
 from torch import nn
 
 from ia3_speech import attach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.merge import merge
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.model import ia3
-from ia3_speech.model.ia3 import AdapterError, architecture_of, layers_of
+from ia3_speech.model.attach import trainable
+from ia3_speech.model.ia3 import architecture_of, layers_of
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.model.int8 import Int8Linear, quantize
 
 ARCHITECTURES = [name for name in TINY if not name.startswith("wavlm")]
@@ -45,7 +46,7 @@ def test_identity_and_gradients_on_every_kind(name):
     with torch.no_grad():
         plain, exact = model(**noise).logits, tiny(name)(**noise).logits
     assert 0 < (plain - exact).norm() / exact.norm() < 0.2
-    attach(model, ia3.IA3Config(("key", "value", "ffn", "attention_output")))
+    attach(model, IA3Config(("key", "value", "ffn", "attention_output")))
     with torch.no_grad():
         assert torch.equal(model(**noise).logits, plain)
 
@@ -53,7 +54,7 @@ def test_identity_and_gradients_on_every_kind(name):
 def test_an_adapter_learns_on_a_rounded_base():
     model = attach(rounded("wav2vec2-stable"))
     noise = architecture_of(model).probe(model.config) | {"labels": torch.tensor([[5, 6, 7, 8]])}
-    optimiser = torch.optim.Adam([vector for _, vector in ia3.trainable(model)], lr=0.05)
+    optimiser = torch.optim.Adam([vector for _, vector in trainable(model)], lr=0.05)
     losses = []
     for _ in range(12):
         loss = model(**noise).loss
@@ -74,7 +75,7 @@ def test_its_adapter_is_for_the_base_in_any_precision(tiny_folder, tmp_path, cap
         torch.testing.assert_close(row, own, rtol=1e-5, atol=1e-5)
     attach(base.model)
     with torch.no_grad():
-        for _, vector in ia3.trainable(base.model):
+        for _, vector in trainable(base.model):
             vector.mul_(1.5)
     with pytest.raises(AdapterError, match="quantised or parametrised: merge on the base in float32"):
         merge(base.model)
@@ -87,7 +88,7 @@ def test_its_adapter_is_for_the_base_in_any_precision(tiny_folder, tmp_path, cap
 
 
 def test_what_cannot_be_rounded_is_refused():
-    with pytest.raises(UserError, match="WavLM's attention hands its raw weights on"):
+    with pytest.raises(UserError, match="WavLM's attention uses its weights without calling the modules"):
         rounded("wavlm")
     model = tiny("wav2vec2").half()
     with pytest.raises(UserError, match=r"int8 is for float32 on the CPU, and this base is torch\.float16"):

@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file
 
 from ia3_speech import attach, save_adapter
-from ia3_speech.adapters.io import PEFT_WEIGHTS
+from ia3_speech.adapters.record import PEFT_WEIGHTS
 from ia3_speech.model import ia3
 
 UTILS = Path(__file__).parents[2] / "recipes/utils"
@@ -95,7 +95,7 @@ def test_where_a_path_of_the_line_is_meant(tmp_path):
             "exp/mine:0.5+scots",
             "{stood}/exp/mine/adapter:0.5+scots\n{stood}/exp/mine/adapter/{weights}\n{home}/scots/{weights}\n",
         ),
-        ("exp/theirs", "exp/theirs\nexp/theirs/adapter/{weights}\n"),
+        ("exp/theirs", "exp/theirs\n{recipe}/exp/theirs/adapter/{weights}\n"),
     ],
 )
 def test_an_adapter_of_the_line_is_meant_where_the_user_stood(tmp_path, tiny_base, monkeypatch, given, said):
@@ -113,7 +113,9 @@ def test_an_adapter_of_the_line_is_meant_where_the_user_stood(tmp_path, tiny_bas
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     script = f". stage.sh; take_adapter '{given}'; printf '%s\\n' \"$init_adapter\" \"${{init_files[@]}}\""
     done = bash(script, tmp_path / "recipe")
-    assert done.stdout == said.format(home=home, stood=tmp_path / "stood", weights=PEFT_WEIGHTS), done.stderr
+    assert done.stdout == said.format(
+        home=home, stood=tmp_path / "stood", recipe=tmp_path / "recipe", weights=PEFT_WEIGHTS
+    ), done.stderr
 
 
 def test_names_below_exp(tmp_path):

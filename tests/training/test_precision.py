@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_kinds import TINY, tiny, tiny_processor
+from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech import attach, load_base
 from ia3_speech.model import ia3

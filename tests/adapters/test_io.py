@@ -1,4 +1,4 @@
-"""adapters.files: what is saved comes back exactly, with its record; what misfits is refused."""
+"""adapters.io and load: what is saved comes back exactly, with its record; what misfits is refused."""
 
 import json
 
@@ -8,8 +8,10 @@ from safetensors.torch import load_file, save_file
 
 import ia3_speech
 from ia3_speech import attach, detach, load_adapter, save_adapter
-from ia3_speech.adapters.io import CARD, METADATA, PEFT_WEIGHTS, read_metadata
-from ia3_speech.model.ia3 import AdapterError, IA3Config, is_attached, vectors
+from ia3_speech.adapters.record import CARD, METADATA, PEFT_WEIGHTS, read_metadata
+from ia3_speech.model.attach import is_attached
+from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = "base_model.model.wav2vec2.encoder.layers.1.attention.k_proj.ia3_l"
@@ -34,7 +36,7 @@ def adapted(model, placements=("key", "value", "ffn"), layers="all", head=False)
 # ---- there and back
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "data2vec-audio"])
+@pytest.mark.parametrize("model_type", ["wav2vec2", "hubert", "data2vec-audio"])
 @pytest.mark.parametrize(
     ("placements", "layers", "head"),
     [
@@ -45,23 +47,23 @@ def adapted(model, placements=("key", "value", "ffn"), layers="all", head=False)
         ((), "all", True),
     ],
 )
-def test_what_is_saved_comes_back_exactly(tiny_model, tmp_path, kind, placements, layers, head):
-    model = adapted(tiny_model(kind), placements, layers, head)
+def test_what_is_saved_comes_back_exactly(tiny_model, tmp_path, model_type, placements, layers, head):
+    model = adapted(tiny_model(model_type), placements, layers, head)
     expected = logits(model)
     save_adapter(model, tmp_path / "a", labels={"speaker": "042"}, training={"seed": 1})
-    other = load_adapter(tiny_model(kind), tmp_path / "a")
+    other = load_adapter(tiny_model(model_type), tmp_path / "a")
     assert torch.equal(logits(other), expected)
     assert other.ia3_config == model.ia3_config
     metadata = read_metadata(tmp_path / "a")
     assert metadata.labels == {"speaker": "042"} and metadata.training == {"seed": 1}
-    assert torch.equal(logits(detach(other)), logits(tiny_model(kind)))
+    assert torch.equal(logits(detach(other)), logits(tiny_model(model_type)))
 
 
 def test_an_adapter_takes_the_place_of_another(tiny_model, tmp_path):
     save_adapter(adapted(tiny_model(), ("key",)), tmp_path / "a")
     model = adapted(tiny_model(), ("ffn",))
     load_adapter(model, tmp_path / "a")
-    assert {v.place.placement for v in vectors(model).values()} == {"key"}
+    assert {v.target.placement for v in vectors(model).values()} == {"key"}
 
 
 # ---- what stands beside the tensors
@@ -72,7 +74,7 @@ def test_nothing_else_is_deleted_with_an_older_adapter(tiny_model, tmp_path):
     save_adapter(model, tmp_path / "hf")
     (tmp_path / "hf" / "checkpoint-100").mkdir()
     with pytest.raises(
-        AdapterError, match=r"hf: holds checkpoint-100 and is to be replaced \(take .*hf/adapter"
+        AdapterError, match=r"hf: holds checkpoint-100, which would be deleted \(take .*hf/adapter"
     ):
         save_adapter(model, tmp_path / "hf")
     assert [entry.name for entry in tmp_path.iterdir()] == ["hf"]
@@ -80,7 +82,7 @@ def test_nothing_else_is_deleted_with_an_older_adapter(tiny_model, tmp_path):
     save_adapter(model, tmp_path / "clone")
     (tmp_path / "clone/.git").mkdir()
     (tmp_path / "clone/.DS_Store").touch()
-    with pytest.raises(AdapterError, match=r"clone: holds \.git and is to be replaced"):
+    with pytest.raises(AdapterError, match=r"clone: holds \.git, which would be deleted"):
         save_adapter(model, tmp_path / "clone")
 
 
@@ -104,7 +106,7 @@ def test_a_card_stands_beside_it(tiny_model, tmp_path):
     save_adapter(adapted(tiny_model(), ("ffn",), head=True), tmp_path / "a", labels={"speaker": "042"})
     text = (tmp_path / "a" / CARD).read_text()
     assert text.splitlines()[1] == "base_model_relation: adapter"
-    assert "| placements | ffn (144 numbers), head (957 numbers) |" in text
+    assert "| placements | ffn (144 parameters), head (957 parameters) |" in text
     assert "biometric data" in text and "PEFT loads the folder too" in text
     save_adapter(adapted(tiny_model(), ("ffn", "ffn_output")), tmp_path / "a")
     text = (tmp_path / "a" / CARD).read_text()
@@ -156,9 +158,12 @@ def stray(tensors):
     [
         (drop, r"missing beside its ia3_speech\.json: .*layers\.1\.attention\.k_proj \(key\)"),
         (add, r"left over beside its ia3_speech\.json: .*layers\.1\.attention\.q_proj \(query\)"),
-        (narrow, r"k_proj\.ia3_l has 31 numbers, the base has 32 numbers there"),
-        (poison, r"k_proj\.ia3_l holds NaN or infinite numbers"),
-        (stray, r"layers\.9\.attention\.k_proj\.ia3_l of shape \(32, 1\) has no place in Wav2Vec2ForCTC"),
+        (narrow, r"k_proj\.ia3_l has 31 parameters, the base has 32 parameters there"),
+        (poison, r"k_proj\.ia3_l holds NaN or infinite values"),
+        (
+            stray,
+            r"layers\.9\.attention\.k_proj\.ia3_l of shape \(32, 1\) has no target module in Wav2Vec2ForCTC",
+        ),
     ],
 )
 def test_every_tensor_is_used_once_and_none_is_missing(tiny_model, tmp_path, change, message):
@@ -199,7 +204,7 @@ def test_a_base_in_lower_precision_is_compared_by_its_sizes_and_the_log_says_so(
 def test_an_adapter_of_ones_warns(tiny_model, tmp_path, caplog):
     save_adapter(attach(tiny_model()), tmp_path / "a")
     load_adapter(tiny_model(), tmp_path / "a")
-    assert "every number is 1, so this adapter changes nothing" in caplog.text
+    assert "every parameter is 1, so this adapter changes nothing" in caplog.text
 
 
 def test_pickles_and_damaged_files(tiny_model, tmp_path):

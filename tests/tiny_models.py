@@ -1,6 +1,6 @@
-"""A small random model and processor of every kind in the table, and of both sorts where a kind has two.
+"""A small random model and processor of every architecture, and of both variants where it has two.
 
-    from tiny_kinds import TINY, tiny
+    from tiny_models import TINY, tiny
 
 What transformers starts at zero or one is random here (biases, norms, running statistics), and what it starts
 small is large: a published model has such numbers, and a leak or a lost bias must show in the logits.
@@ -56,9 +56,9 @@ def tiny(name: str, seed: int = 0, **changes: Any) -> torch.nn.Module:
     """The model of a name in TINY, its configuration changed, in eval mode."""
     from transformers import AutoConfig, AutoModelForCTC
 
-    kind, options = TINY[name]
+    model_type, options = TINY[name]
     torch.manual_seed(seed)
-    model = AutoModelForCTC.from_config(AutoConfig.for_model(kind, **options | changes)).eval()
+    model = AutoModelForCTC.from_config(AutoConfig.for_model(model_type, **options | changes)).eval()
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim == 2:
@@ -73,7 +73,7 @@ def tiny(name: str, seed: int = 0, **changes: Any) -> torch.nn.Module:
 
 
 def tiny_processor(name: str, tokenizer: Any) -> Any:
-    """The processor of transformers' own for that kind, around a tokenizer of characters."""
+    """The processor of transformers for that architecture, around a tokenizer of characters."""
     import transformers as hf
 
     made = {

@@ -1,11 +1,11 @@
-"""adapters.picture: the SVG to the letter, and that it is well formed."""
+"""adapters.plot: the SVG to the letter, and that it is well formed."""
 
 from xml.etree import ElementTree
 
 import numpy as np
 
 from ia3_speech.adapters.plot import svg
-from ia3_speech.adapters.record import Vector
+from ia3_speech.adapters.weights import Vector
 
 VECTORS = [
     Vector("a", "key", 0, np.linspace(0.5, 1.5, 101, dtype=np.float32)),

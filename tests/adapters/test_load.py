@@ -1,6 +1,7 @@
 """Sums by name, everywhere that an adapter is taken: what a sum does, an adapter made by hand does too."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,23 @@ import torch
 
 from ia3_speech import IA3Config, attach, detach, load_adapter, load_base, save_adapter
 from ia3_speech import decode as decode_module
-from ia3_speech.adapters import combine as arithmetic
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.__main__ import main
-from ia3_speech.adapters.combine import average, interpolate
-from ia3_speech.adapters.expressions import terms
-from ia3_speech.adapters.io import METADATA, Adapter, adapter_of, read_metadata
+from ia3_speech.adapters.adapter import Adapter
+from ia3_speech.adapters.combine import combine
+from ia3_speech.adapters.expressions import parse_terms
+from ia3_speech.adapters.io import adapter_of
+from ia3_speech.adapters.load import read_sum
+from ia3_speech.adapters.record import METADATA, read_metadata, recorded_base
+from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.transcription import transcribe
 from ia3_speech.model import ia3
-from ia3_speech.model.ia3 import AdapterError
+from ia3_speech.model.attach import trainable
+from ia3_speech.model.ia3_config import AdapterError
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.run import train
 
@@ -33,7 +38,7 @@ def draw(model, seed: int) -> None:
     """Random numbers into all that is trained."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, parameter in ia3.trainable(model):
+        for _, parameter in trainable(model):
             parameter.copy_(14 * torch.rand(parameter.shape, generator=generator) - 6)
 
 
@@ -56,7 +61,7 @@ def pair(tiny_folder, tmp_path, monkeypatch) -> Path:
         draw(base.model, seed)
         save_adapter(base.model, tmp_path / "made" / name, base=base, labels=labels)
         detach(base.model)
-        store.register(tmp_path / "made" / name, name)
+        registry.register(tmp_path / "made" / name, name)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     soundfile.write("a.wav", WAVE, 16_000)
@@ -64,11 +69,11 @@ def pair(tiny_folder, tmp_path, monkeypatch) -> Path:
 
 
 def by_hand(folder: Path, weights: dict[str, float]) -> Path:
-    """The same sum, made without `arithmetic`: a plain adapter in a folder."""
+    """The same sum, made without `combine`: an ordinary adapter in a folder."""
     base, found, heads = load_base(folder), {}, {}
     own = {name: p.detach().double().clone() for name, p in base.model.lm_head.named_parameters()}
     for name, weight in weights.items():
-        load_adapter(base.model, store.home() / name)
+        load_adapter(base.model, registry.home() / name)
         for path, vector in ia3.vectors(base.model).items():
             found[path] = found.get(path, 1) + weight * (vector.l.detach().double() - 1)
         for key, p in base.model.lm_head.named_parameters():
@@ -101,7 +106,7 @@ def test_a_sum_transcribes_as_the_adapter_made_by_hand(pair):
 
 def test_an_exact_name_wins(pair):
     """PEFT's fault 6: a sum under an existing name is dropped in silence. Here the name is what it names."""
-    store.register(store.home() / "accent", "accent+medical")
+    registry.register(registry.home() / "accent", "accent+medical")
     exact, summed = load_recognizer(adapter="accent+medical"), load_recognizer(adapter="accent:1+medical:1")
     assert torch.equal(exact.logits([WAVE])[0], load_recognizer(adapter="accent").logits([WAVE])[0])
     assert not torch.equal(exact.logits([WAVE])[0], summed.logits([WAVE])[0])
@@ -119,14 +124,14 @@ def test_decode_records_the_terms(pair, tmp_path):
         assert caught.value.code == 0
     said = {out: Path(out, "text").read_text() for out in ("base", "sum", "none")}
     assert said["base"] == said["none"] != said["sum"]
-    home = store.home()
+    home = registry.home()
     assert json.loads(Path("sum/decode.json").read_text())["adapter"] == {
         "name": "accent:0.7+medical",
         "terms": [
             {
                 "name": name,
                 "path": str(home / name),
-                "sha256": store.weights_sha256(home / name),
+                "sha256": weights_sha256(home / name),
                 "weight": weight,
             }
             for name, weight in (("accent", 0.7), ("medical", 1.0))
@@ -149,7 +154,7 @@ def test_training_starts_from_a_sum(pair, tmp_path):
     )  # fmt: skip
     train(options)
     model = load_base(pair).model
-    start = arithmetic.read(model, terms("accent:0.7+medical:0.5"))
+    start = read_sum(model, parse_terms("accent:0.7+medical:0.5"))
     assert same(adapter_of(load_adapter(model, tmp_path / "exp/adapter")), start)
 
 
@@ -158,17 +163,17 @@ def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path):
     theirs = tmp_path / "made/accent"
     (theirs / METADATA).unlink()
     model = load_base(pair).model
-    assert arithmetic.recorded_base(theirs) == str(pair)
-    found, ours = (arithmetic.read(model, terms(f"{a}+medical:2")) for a in (theirs, "accent"))
+    assert recorded_base(theirs) == str(pair)
+    found, ours = (read_sum(model, parse_terms(f"{a}+medical:2")) for a in (theirs, "accent"))
     assert same(found, ours) and found.metadata.base == str(pair) and found.metadata.labels == {}
     other = attach(tiny_model(seed=5), IA3Config(("key",)), check=False)
     draw(other, 1)
-    save_adapter(other, tmp_path / "stranger")
+    save_adapter(other, tmp_path / "other")
     message = (
-        r"^accent was trained on .*tiny_base.*, and .*stranger on .*: only adapters of one base can be added"
+        r"^accent was trained on .*tiny_base.*, and .*other on .*: only adapters of one base can be added"
     )
     with pytest.raises(AdapterError, match=message):
-        load_recognizer(adapter=f"accent+{tmp_path / 'stranger'}")
+        load_recognizer(adapter=f"accent+{tmp_path / 'other'}")
 
 
 # ---- the command
@@ -189,57 +194,85 @@ def run(capsys):
 
 
 def test_combine_writes_an_adapter_and_how_it_was_made(run, pair):
-    expression, home = "accent:0.7+medical:0.5", store.home()
-    numbers = 3 * (32 + 32 + 48 + 32) + 29 * 32 + 29
-    assert run(expression, "--out", "exp/both") == (0, f"exp/both: {expression}, {numbers:,} numbers\n", "")
+    expression, home = "accent:0.7+medical:0.5", registry.home()
+    count = 3 * (32 + 32 + 48 + 32) + 29 * 32 + 29
+    assert run(expression, "--out", "exp/both") == (0, f"exp/both: {expression}, {count:,} parameters\n", "")
     model = load_base(pair).model
-    written = arithmetic.read(model, terms("exp/both"))
-    assert same(written, arithmetic.read(model, terms(expression)))
+    written = read_sum(model, parse_terms("exp/both"))
+    assert same(written, read_sum(model, parse_terms(expression)))
     metadata = read_metadata(Path("exp/both"))
     assert (metadata.base, metadata.labels) == (str(pair), {"language": "en"})
     assert metadata.training == {
         "expression": expression,
         "method": "linear",
         "terms": [
-            {"name": name, "weight": weight, "sha256": store.weights_sha256(home / name)}
+            {"name": name, "weight": weight, "sha256": weights_sha256(home / name)}
             for name, weight in (("accent", 0.7), ("medical", 0.5))
         ],
     }
     assert metadata.fingerprint == read_metadata(home / "accent").fingerprint
     assert run("medical+accent:-1", "--name", "clinic", "--base", pair)[:2] == (
-        0, f"{home / 'clinic'}: medical+accent:-1, {numbers:,} numbers\n",
+        0, f"{home / 'clinic'}: medical+accent:-1, {count:,} parameters\n",
     )  # fmt: skip
-    assert same(adapter_of(load_adapter(model, "clinic")), arithmetic.read(model, terms("medical+accent:-1")))
+    assert same(adapter_of(load_adapter(model, "clinic")), read_sum(model, parse_terms("medical+accent:-1")))
 
 
 def test_combine_average_interpolate_log(run, pair):
     model = load_base(pair).model
     assert run("accent+medical", "--average", "--out", "mean")[0] == 0
     assert read_metadata(Path("mean")).training["expression"] == "accent:0.5+medical:0.5"
-    accent, medical = (arithmetic.read(model, terms(name)) for name in ("accent", "medical"))
-    assert same(arithmetic.read(model, terms("mean")), average(model, [accent, medical]))
+    accent, medical = (read_sum(model, parse_terms(name)) for name in ("accent", "medical"))
+    assert same(read_sum(model, parse_terms("mean")), combine(model, [accent, medical], [0.5, 0.5]))
     assert run("accent+medical", "--interpolate", "0.25", "--out", "between")[0] == 0
-    assert same(arithmetic.read(model, terms("between")), interpolate(model, accent, medical, 0.25))
+    assert same(read_sum(model, parse_terms("between")), combine(model, [accent, medical], [0.25, 0.75]))
     code, _, err = run("accent+medical", "--method", "log", "--out", "product")
     assert code == 1 and "and the method log needs positive numbers (take the method linear)" in err
     assert not Path("product").exists()
 
 
+def test_combine_average_of_experiments(run, pair, tmp_path):
+    """As recipes/adapt.sh calls it: the mean of several seeds, with what all of their trainings took."""
+    for seed, name in ((1, "accent"), (2, "medical")):
+        experiment = tmp_path / f"exp/ia3_seed{seed}"
+        shutil.copytree(registry.home() / name, experiment / "adapter")
+        (experiment / "train.json").write_text(
+            json.dumps({"trainable": 336, "seconds": 1.5 * seed, "seed": seed})
+        )
+        (experiment / ".done").write_text("key abc123\nseconds 3\n")
+    words = ["--average", *(tmp_path / f"exp/ia3_seed{seed}/adapter" for seed in (1, 2)), "--force"]
+    out = tmp_path / "exp/ia3_average/adapter"
+    assert run(*words, "--out", out) == run(*words, "--out", out) == (
+        0, f"{out}: ia3_seed1:0.5+ia3_seed2:0.5, 1,389 parameters\n", "",
+    )  # fmt: skip
+    assert json.loads((out.parent / "train.json").read_text()) == {
+        "average_of": "abc123", "trainable": 336, "seconds": 4.5,
+    }  # fmt: skip
+    training, mean = read_metadata(out).training, load_base(pair).model
+    assert training["expression"] == "ia3_seed1:0.5+ia3_seed2:0.5"
+    assert [(term["name"], term["weight"]) for term in training["terms"]] == [
+        ("ia3_seed1", 0.5),
+        ("ia3_seed2", 0.5),
+    ]
+    wanted = read_sum(mean, parse_terms("accent:0.5+medical:0.5"))
+    assert same(read_sum(mean, parse_terms(out)), wanted)
+    (tmp_path / "exp/ia3_seed2/train.json").unlink()  # not what training left, so there is no summary
+    other = tmp_path / "exp/other/adapter"
+    assert run(*words, "--out", other)[0] == 0 and not (other.parent / "train.json").exists()
+
+
 def test_combine_replaces_nothing_unasked(run, pair):
     """PEFT's fault 6: add_weighted_adapter with an existing name returns without a word."""
-    assert run("accent:2", "--name", "medical")[2].startswith(
-        "error: medical: another adapter stands under this"
-    )
+    assert run("accent:2", "--name", "medical")[2].startswith("error: medical: another adapter has this name")
     assert run("accent:2", "--name", "medical", "--force")[0] == 0
-    assert read_metadata(store.home() / "medical").training["expression"] == "accent:2"
+    assert read_metadata(registry.home() / "medical").training["expression"] == "accent:2"
     assert run("accent:2", "--out", "x")[0] == 0
     assert run("accent:3", "--out", "x") == (
-        1, "", "error: x: another adapter stands there (replace it with --force)\n",
+        1, "", "error: x: holds another adapter (replace it with --force)\n",
     )  # fmt: skip
     assert run("accent:3", "--out", "x", "--force")[0] == 0
     assert read_metadata(Path("x")).training["expression"] == "accent:3"
     assert run("accent:3", "--out", ".", "--force") == (
-        1, "", "error: .: is there already, and is no adapter (give another --out)\n",
+        1, "", "error: .: exists, and is no adapter (give another --out)\n",
     )  # fmt: skip
 
 
@@ -247,7 +280,7 @@ def test_combine_of_one_term_of_another_tool_is_ours(run, pair, tmp_path):
     theirs = tmp_path / "made/accent"
     (theirs / METADATA).unlink()
     assert run(theirs, "--out", "x")[0] == 0
-    metadata, wanted = read_metadata(Path("x")), read_metadata(store.home() / "accent")
+    metadata, wanted = read_metadata(Path("x")), read_metadata(registry.home() / "accent")
     assert (metadata.base, metadata.config, metadata.fingerprint) == (
         str(pair), wanted.config, wanted.fingerprint,
     )  # fmt: skip
@@ -256,12 +289,12 @@ def test_combine_of_one_term_of_another_tool_is_ours(run, pair, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["accent"], "say where to write it: --out FOLDER, or --name NAME for the store"),
+        (["accent"], "say where to write it: --out FOLDER, or --name NAME to register it"),
         (["accent", "--out", "x", "--name", "y"], "say where to write it"),
         (["accent", "--name", "a/b"], "'a/b' can't be an adapter's name: it holds /"),
         (["accent+medcal", "--out", "x"], "medcal: no adapter has this name (nearest names: medical), in "),
         (["accent:2+medical", "--average", "--out", "x"], "--average sets the weights (leave out that of "),
-        (["accent", "--interpolate", "0.5", "--out", "x"], "--interpolate stands between two adapters"),
+        (["accent", "--interpolate", "0.5", "--out", "x"], "--interpolate takes two adapters"),
         (["accent", "--interpolate", "0.5", "--average", "--out", "x"], "both set the weights"),
         (["accent:2", "--base", "/none", "--out", "x"], "no base '/none'"),
     ],

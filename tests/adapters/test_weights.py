@@ -1,4 +1,4 @@
-"""adapters.folder: vectors read without torch, and how they are spread."""
+"""adapters.weights and record: vectors read without torch, how they are spread, what is recorded."""
 
 import json
 
@@ -6,10 +6,19 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import record as files
-from ia3_speech.adapters.record import Spread, placement_of, spread_table, spreads, vectors_in
+from ia3_speech.adapters.record import read_record, read_summary
+from ia3_speech.adapters.weights import (
+    Spread,
+    count_by_placement,
+    format_spreads,
+    parameters_in,
+    placement_of,
+    read_weights,
+    spreads,
+    vectors_in,
+)
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS
+from ia3_speech.model.architectures import ARCHITECTURES
 
 BODY = "base_model.model.wav2vec2.encoder.layers"
 VALUES = np.array([0.5, 0.8, 1.0, 1.05, 1.2], np.float32)
@@ -29,23 +38,21 @@ def test_vectors_in_order():
     assert found == [
         (0, "conv", 3), (2, "key", 5), (2, "ffn", 7), (2, "ffn_output", 5), (10, "key", 5), (None, "else", 2),
     ]  # fmt: skip
-    assert files.sizes_of(TENSORS) == {
+    assert count_by_placement(TENSORS) == {
         "key": 10, "ffn": 7, "ffn_output": 5, "conv": 3, "else": 2, "head": 20,
     }  # fmt: skip
 
 
-def test_the_short_table_agrees_with_every_kind():
-    """`kinds` loads torch, so this module has its own."""
-    assert list(files.PLACEMENTS) == list(PLACEMENTS)
-    for kind in ARCHITECTURES.values():
-        for placement, sites in kind.sites.items():
-            for site in sites:
-                assert placement_of(f"body.layers.0.{site.module}", site.side) == placement
+def test_a_modules_last_name_tells_the_placement_in_every_architecture():
+    for architecture in ARCHITECTURES.values():
+        for placement, specs in architecture.targets.items():
+            for spec in specs:
+                assert placement_of(f"body.layers.0.{spec.module}", spec.side) == placement
 
 
 def test_spreads():
     rows = spreads(vectors_in({name: TENSORS[name] for name in list(TENSORS)[:2]}))
-    assert [(row.layer, row.placement, row.numbers) for row in rows] == [
+    assert [(row.layer, row.placement, row.parameters) for row in rows] == [
         (2, "key", 5), (10, "key", 5), (None, "key", 10),
     ]  # fmt: skip
     assert rows[0] == Spread(2, "key", 5, 1.5, 1.5, 1.5, 0.0, 1.0)
@@ -59,16 +66,16 @@ def test_two_networks_of_one_layer_are_one_row():
     """Conformers have ffn1 and ffn2."""
     tensors = {f"e.layers.0.ffn{n}.output_dense.ia3_ffn": np.full(3, n, np.float32) for n in (1, 2)}
     rows = spreads(vectors_in(tensors))
-    assert [(row.layer, row.numbers, row.mean) for row in rows] == [(0, 6, 1.5), (None, 6, 1.5)]
+    assert [(row.layer, row.parameters, row.mean) for row in rows] == [(0, 6, 1.5), (None, 6, 1.5)]
 
 
 def test_the_table():
     rows = spreads(vectors_in({name: TENSORS[name] for name in list(TENSORS)[:2]}))
-    assert spread_table(rows) == (
-        "LAYER  PLACEMENT  NUMBERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
-        "    2  key              5  1.500  1.500  1.500       0.0%     100.0%\n"
-        "   10  key              5  0.500  0.910  1.200      40.0%      20.0%\n"
-        "  all  key             10  0.500  1.205  1.500      20.0%      60.0%"
+    assert format_spreads(rows) == (
+        "LAYER  PLACEMENT  PARAMETERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
+        "    2  key                 5  1.500  1.500  1.500       0.0%     100.0%\n"
+        "   10  key                 5  0.500  0.910  1.200      40.0%      20.0%\n"
+        "  all  key                10  0.500  1.205  1.500      20.0%      60.0%"
     )
 
 
@@ -76,28 +83,28 @@ def test_reading(tmp_path):
     with pytest.raises(
         UserError, match=r"no adapter_model\.safetensors and no ia3_speech\.safetensors in it$"
     ):
-        files.read_tensors(tmp_path)
+        read_weights(tmp_path)
     (tmp_path / "adapter_model.bin").write_bytes(b"cos\nsystem\n")
     with pytest.raises(UserError, match=r"adapter_model\.bin is a pickle, which can run code"):
-        files.read_tensors(tmp_path)
+        read_weights(tmp_path)
     save_file(TENSORS, tmp_path / "adapter_model.safetensors")
-    assert files.read_tensors(tmp_path).keys() == TENSORS.keys()
-    assert files.numbers(tmp_path) == 47
+    assert read_weights(tmp_path).keys() == TENSORS.keys()
+    assert parameters_in(tmp_path) == 47
     (tmp_path / "adapter_model.safetensors").write_bytes(b"0" * 20)
     with pytest.raises(UserError, match="damaged: copy it again"):
-        files.read_tensors(tmp_path)
-    assert files.numbers(tmp_path) is None
+        read_weights(tmp_path)
+    assert parameters_in(tmp_path) is None
 
 
 def test_the_record(tmp_path):
     with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
-        files.read_record(tmp_path)
-    assert files.about(tmp_path) == {}
+        read_record(tmp_path)
+    assert read_summary(tmp_path) == {}
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "facebook/x", "r": 1}')
-    assert files.about(tmp_path) == {"base": "facebook/x"}
+    assert read_summary(tmp_path) == {"base": "facebook/x"}
     record = {"base": "mini", "labels": {"domain": "médical"}}
     (tmp_path / "ia3_speech.json").write_text(json.dumps(record, ensure_ascii=False), "utf-8")
-    assert files.read_record(tmp_path) == files.about(tmp_path) == record
+    assert read_record(tmp_path) == read_summary(tmp_path) == record
     odd = {
         "base": 1,
         "labels": [],
@@ -105,8 +112,8 @@ def test_the_record(tmp_path):
         "scores": [{"set": "x", "wer": 1.0}, {"set": "y"}, 3],
     }
     (tmp_path / "ia3_speech.json").write_text(json.dumps(odd))
-    assert files.about(tmp_path) == {"training": {"seed": 1}, "scores": [{"set": "x", "wer": 1.0}]}
+    assert read_summary(tmp_path) == {"training": {"seed": 1}, "scores": [{"set": "x", "wer": 1.0}]}
     for text in ("[1]", "{"):
         (tmp_path / "ia3_speech.json").write_text(text)
         with pytest.raises(UserError, match="damaged: copy the adapter again"):
-            files.read_record(tmp_path)
+            read_record(tmp_path)

@@ -7,8 +7,10 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech import attach, load_adapter, save_adapter
-from ia3_speech.adapters.io import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
-from ia3_speech.model.ia3 import AdapterError, IA3Config, is_attached, vectors
+from ia3_speech.adapters.record import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
+from ia3_speech.model.attach import is_attached
+from ia3_speech.model.ia3 import vectors
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = "base_model.model.wav2vec2.encoder.layers.1.attention.k_proj.ia3_l"
@@ -82,7 +84,7 @@ def test_ranges_of_layers_are_written_as_full_module_names(tiny_model, tmp_path)
     assert config["target_modules"] == ["wav2vec2.encoder.layers.1.attention.v_proj", FFN.format(1)]
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "data2vec-audio"])
+@pytest.mark.parametrize("model_type", ["wav2vec2", "hubert", "data2vec-audio"])
 @pytest.mark.parametrize(
     ("placements", "layers", "head"),
     [
@@ -91,14 +93,14 @@ def test_ranges_of_layers_are_written_as_full_module_names(tiny_model, tmp_path)
         (("ffn_output", "attention_output", "query", "ffn_inner"), "all", False),
     ],
 )
-def test_peft_loads_ours(tiny_model, tmp_path, kind, placements, layers, head):
+def test_peft_loads_ours(tiny_model, tmp_path, model_type, placements, layers, head):
     from peft import PeftModel
 
-    model = adapted(tiny_model(kind), placements, layers, head)
+    model = adapted(tiny_model(model_type), placements, layers, head)
     save_adapter(model, tmp_path / "a")
-    theirs = PeftModel.from_pretrained(tiny_model(kind), tmp_path / "a").eval()
+    theirs = PeftModel.from_pretrained(tiny_model(model_type), tmp_path / "a").eval()
     expected = logits(model)
-    assert equal(logits(theirs), expected) and not equal(logits(tiny_model(kind)), expected)
+    assert equal(logits(theirs), expected) and not equal(logits(tiny_model(model_type)), expected)
 
 
 def test_peft_refuses_what_it_can_not_express(tiny_model, tmp_path):
@@ -201,11 +203,11 @@ def test_we_load_pefts(tiny_model, tmp_path, caplog, form):
     assert torch.equal(logits(again), logits(model)) and again.ia3_config == config
 
 
-@pytest.mark.parametrize("kind", ["hubert", "data2vec-audio"])
-def test_we_load_pefts_on_other_kinds(tiny_model, tmp_path, kind):
-    adapter = theirs(tiny_model(kind), **FORMS["feed-forward"][0])
+@pytest.mark.parametrize("model_type", ["hubert", "data2vec-audio"])
+def test_we_load_pefts_on_other_kinds(tiny_model, tmp_path, model_type):
+    adapter = theirs(tiny_model(model_type), **FORMS["feed-forward"][0])
     adapter.save_pretrained(tmp_path / "a")
-    assert equal(logits(load_adapter(tiny_model(kind), tmp_path / "a")), logits(adapter))
+    assert equal(logits(load_adapter(tiny_model(model_type), tmp_path / "a")), logits(adapter))
 
 
 @pytest.mark.parametrize(
@@ -221,6 +223,6 @@ def test_we_load_pefts_on_other_kinds(tiny_model, tmp_path, kind):
 def test_what_we_have_no_place_for_is_refused(tiny_model, tmp_path, options, tensor):
     theirs(tiny_model(), **options).save_pretrained(tmp_path / "a")
     model = tiny_model()
-    with pytest.raises(AdapterError, match=f"{tensor} has no place in Wav2Vec2ForCTC"):
+    with pytest.raises(AdapterError, match=f"{tensor} has no target module in Wav2Vec2ForCTC"):
         load_adapter(model, tmp_path / "a")
     assert not is_attached(model) and torch.equal(logits(model), logits(tiny_model()))

@@ -1,4 +1,4 @@
-"""store: names, look-up, who may replace what; adapters here are real files with tensors of no base."""
+"""registry: names, look-up, who may replace what; adapters here are real files with tensors of no base."""
 
 import json
 import subprocess
@@ -12,8 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters import registry as store
-from ia3_speech.adapters.registry import BadName, NameTaken, UnknownAdapter, check_name, register, resolve
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.registry import (
+    BadName,
+    NameTaken,
+    UnknownAdapter,
+    check_name,
+    register,
+    resolve_adapter,
+)
 from ia3_speech.cli import UserError
 
 
@@ -54,8 +61,8 @@ def files(folder):
         ("a\nb", "can't be printed"),
         ("a\0b", "can't be printed"),
         ("x" * 65, "longer than 64 characters"),
-        ("con", "Windows keeps it"),
-        ("NUL.txt", "Windows keeps it"),
+        ("con", "Windows reserves it"),
+        ("NUL.txt", "Windows reserves it"),
         ("\udc80", "can't be printed"),
     ],
 )
@@ -63,22 +70,22 @@ def test_names_that_are_refused(name, fault, adapter):
     with pytest.raises(BadName, match="can't be an adapter's name") as caught:
         register(adapter(), name)
     assert fault in str(caught.value)
-    assert not store.home().exists()  # nothing was written
+    assert not registry.home().exists()  # nothing was written
     with pytest.raises(UnknownAdapter):
-        resolve(name)
+        resolve_adapter(name)
 
 
 def test_names_that_are_allowed(adapter):
     names = ["speaker42", "en-029_v2", "Łódź", "naïve", "x" * 64, "a b", "v1.2", "console"]
     for name in names:
         register(adapter(), name)
-    assert store.names() == sorted(names)
+    assert registry.registered_names() == sorted(names)
 
 
 def test_two_ways_to_write_an_accent_are_one_name(adapter):
     assert check_name("nai\u0308ve") == "na\u00efve"
     register(adapter(), "nai\u0308ve")
-    assert resolve("na\u00efve") == resolve("nai\u0308ve")
+    assert resolve_adapter("na\u00efve") == resolve_adapter("nai\u0308ve")
 
 
 @given(st.text(max_size=80))
@@ -88,23 +95,23 @@ def test_a_name_never_leads_out_of_the_store(name):
     except BadName as error:
         assert str(error).isprintable()
     else:
-        assert (store.home() / good).parent == store.home()
+        assert (registry.home() / good).parent == registry.home()
         assert len(good) <= 64 and "/" not in good and good[0] != "."
 
 
-# ---- the store's place
+# ---- where the registry is
 
 
 def test_home(monkeypatch, tmp_path):
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "h"))
-    assert store.home() == tmp_path / "h/adapters"
+    assert registry.home() == tmp_path / "h/adapters"
     monkeypatch.setenv("IA3_SPEECH_HOME", "~/h")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert store.home() == tmp_path / "h/adapters"
+    assert registry.home() == tmp_path / "h/adapters"
     monkeypatch.delenv("IA3_SPEECH_HOME")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
-    assert store.home().name == "adapters" and store.home().parent.name == "ia3_speech"
-    assert store.home().is_absolute()
+    assert registry.home().name == "adapters" and registry.home().parent.name == "ia3_speech"
+    assert registry.home().is_absolute()
 
 
 # ---- look-up
@@ -115,50 +122,50 @@ def test_resolve_goes_path_then_store_then_experiments(adapter, tmp_path, monkey
     work.mkdir()
     monkeypatch.chdir(work)
     experiment = adapter(3.0, "work/exp/speaker42/adapter")
-    assert resolve("speaker42").resolve() == experiment
+    assert resolve_adapter("speaker42").resolve() == experiment
     in_store = register(adapter(2.0), "speaker42")
-    assert resolve("speaker42") == in_store
+    assert resolve_adapter("speaker42") == in_store
     (work / "speaker42").mkdir()  # a folder that is no adapter does not hide the name
-    assert resolve("speaker42") == in_store
+    assert resolve_adapter("speaker42") == in_store
     by_path = adapter(1.0, "work/speaker42")
-    assert resolve("speaker42").resolve() == by_path
-    assert resolve(by_path) == by_path
-    assert resolve("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
+    assert resolve_adapter("speaker42").resolve() == by_path
+    assert resolve_adapter(by_path) == by_path
+    assert resolve_adapter("exp/speaker42").resolve() == experiment  # an experiment stands for its adapter
 
 
 def test_resolve_expands_the_home_folder(adapter, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     place = adapter()
-    assert resolve("~/adapter") == place
+    assert resolve_adapter("~/adapter") == place
     with pytest.raises(UnknownAdapter, match=r"^~nobody-of-this-name/x: no such folder"):
-        resolve("~nobody-of-this-name/x")
+        resolve_adapter("~nobody-of-this-name/x")
 
 
 def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):
     """recipes/adapt.sh leaves adapters in exp/CORPUS/SYSTEM_seedN/adapter."""
     monkeypatch.chdir(tmp_path)
     one = adapter(1.0, "exp/espeak/ia3_seed1/adapter")
-    assert resolve("ia3_seed1").resolve() == one
-    assert store.experiments() == ["ia3_seed1"]
+    assert resolve_adapter("ia3_seed1").resolve() == one
+    assert registry.experiments() == ["ia3_seed1"]
     adapter(2.0, "exp/notes/ia3_seed1/adapter")
     with pytest.raises(UnknownAdapter) as caught:
-        resolve("ia3_seed1")
+        resolve_adapter("ia3_seed1")
     assert str(caught.value) == (
         "ia3_seed1: may be any of exp/espeak/ia3_seed1, exp/notes/ia3_seed1 (give one of these paths)"
     )
-    assert resolve("exp/notes/ia3_seed1") == Path("exp/notes/ia3_seed1/adapter")
+    assert resolve_adapter("exp/notes/ia3_seed1") == Path("exp/notes/ia3_seed1/adapter")
     near = adapter(3.0, "exp/ia3_seed1/adapter")
-    assert resolve("ia3_seed1").resolve() == near
+    assert resolve_adapter("ia3_seed1").resolve() == near
     with pytest.raises(UnknownAdapter, match=r"^exp/ia3: no such folder \(there are: ia3_seed1\)$"):
-        resolve("exp/ia3")  # exp/ is here, so the Hub is not asked
+        resolve_adapter("exp/ia3")  # exp/ is here, so the Hub is not asked
 
 
 def test_unknown_names(adapter, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnknownAdapter) as none:
-        resolve("speaker42")
+        resolve_adapter("speaker42")
     assert str(none.value) == (
-        f"speaker42: no adapter has this name, and none is registered in {store.home()} "
+        f"speaker42: no adapter has this name, and none is registered in {registry.home()} "
         f"(python -m ia3_speech.adapters register FOLDER NAME)"
     )
     for name in ("speaker41", "speaker42", "medical"):
@@ -173,7 +180,7 @@ def test_unknown_names(adapter, tmp_path, monkeypatch):
     }
     for name, message in messages.items():
         with pytest.raises(UnknownAdapter) as caught:
-            resolve(name)
+            resolve_adapter(name)
         assert str(caught.value) == message
 
 
@@ -190,14 +197,14 @@ def test_what_is_no_adapter(adapter, tmp_path):
     }
     for name, message in messages.items():
         with pytest.raises(UnknownAdapter, match=message):
-            resolve(tmp_path / name)
+            resolve_adapter(tmp_path / name)
 
 
 def test_many_names_are_not_all_listed(adapter):
     for n in range(23):
         register(adapter(), f"{n:02d}")
     with pytest.raises(UnknownAdapter, match=r"there are: 00, 01, .*, 19 and 3 more\)$"):
-        resolve("speaker")
+        resolve_adapter("speaker")
 
 
 # ---- registering
@@ -208,17 +215,17 @@ def test_register_copies_and_records(adapter):
     (source / ".DS_Store").write_text("junk")
     (source / "sub").mkdir()
     place = register(source, "speaker42", writer="egs/x")
-    assert place == store.home() / "speaker42"
+    assert place == registry.home() / "speaker42"
     assert files(place) == ["ia3_speech.json", "ia3_speech.safetensors", "store.json"]
-    record = store.record_of(place)
+    record = registry.registration_of(place)
     assert (record["schema"], record["writer"], record["source"]) == (1, "egs/x", str(source))
-    assert store.contents(place) == store.contents(source)
-    assert store.names() == ["speaker42"]
+    assert registry.file_digests(place) == registry.file_digests(source)
+    assert registry.registered_names() == ["speaker42"]
 
 
 def test_register_takes_an_experiment(adapter, tmp_path):
     source = adapter(folder="exp/a/adapter")
-    assert store.contents(register(tmp_path / "exp/a", "a")) == store.contents(source)
+    assert registry.file_digests(register(tmp_path / "exp/a", "a")) == registry.file_digests(source)
 
 
 def test_same_contents_again_change_nothing(adapter):
@@ -231,16 +238,20 @@ def test_same_contents_again_change_nothing(adapter):
 def test_other_contents_need_force_or_the_recipe_that_wrote_them(adapter):
     place = register(adapter(1.0), "a", writer="egs/x")
     for writer in (None, "egs/y"):
-        with pytest.raises(NameTaken, match=r"^a: another adapter stands under .*by egs/x.*--force"):
+        with pytest.raises(NameTaken, match=r"^a: another adapter has this name .*by egs/x.*--force"):
             register(adapter(2.0), "a", writer=writer)
-    assert store.contents(register(adapter(2.0), "a", writer="egs/x")) == store.contents(adapter(2.0))
+    assert registry.file_digests(register(adapter(2.0), "a", writer="egs/x")) == registry.file_digests(
+        adapter(2.0)
+    )
     register(adapter(3.0), "a", force=True)
-    assert store.contents(place) == store.contents(adapter(3.0))
+    assert registry.file_digests(place) == registry.file_digests(adapter(3.0))
     register(adapter(5.0), "small", writer="egs/x, small")
-    assert store.contents(register(adapter(6.0), "small", writer="egs/x")) == store.contents(adapter(6.0))
+    assert registry.file_digests(register(adapter(6.0), "small", writer="egs/x")) == registry.file_digests(
+        adapter(6.0)
+    )
     with pytest.raises(NameTaken):  # but not the other way round
         register(adapter(5.0), "small", writer="egs/x, small")
-    assert store.record_of(place)["writer"] is None  # a person's now: the recipe may not replace it
+    assert registry.registration_of(place)["writer"] is None  # a person's now: the recipe may not replace it
     with pytest.raises(NameTaken):
         register(adapter(4.0), "a", writer="egs/x")
 
@@ -259,11 +270,11 @@ def test_what_is_damaged_in_the_store_is_not_replaced_without_force(adapter):
     with pytest.raises(NameTaken):
         register(adapter(2.0), "a", writer="egs/x")
     (place / "ia3_speech.json").unlink()
-    assert store.names() == []
+    assert registry.registered_names() == []
     with pytest.raises(NameTaken):
         register(adapter(2.0), "a")
     register(adapter(2.0), "a", force=True)
-    assert store.names() == ["a"]
+    assert registry.registered_names() == ["a"]
 
 
 def test_registering_what_is_no_adapter(tmp_path):
@@ -278,61 +289,66 @@ def test_a_store_that_cannot_be_written(adapter, tmp_path, monkeypatch):
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "occupied"))
     with pytest.raises(UserError, match="IA3_SPEECH_HOME to a folder that you may write to"):
         register(adapter(), "a")
-    assert store.names() == []
+    assert registry.registered_names() == []
 
 
 def test_readers_and_writers_at_once_see_whole_adapters(adapter):
     sources = [adapter(float(n), f"source{n}") for n in range(2)]
-    wanted = [store.contents(source) for source in sources]
+    wanted = [registry.file_digests(source) for source in sources]
     register(sources[0], "a")
 
     def write(n):
         register(sources[n % 2], "a", force=True)
 
     def read(_):
-        return resolve("a") == store.home() / "a"
+        return resolve_adapter("a") == registry.home() / "a"
 
     with ThreadPoolExecutor(4) as threads:
         writing = [threads.submit(write, n) for n in range(20)]
         assert all(threads.map(read, range(40)))
         for job in writing:
             job.result()
-    assert store.contents(store.home() / "a") in wanted
-    assert [name for name in files(store.home()) if name != ".lock"] == ["a"]  # and no leavings
+    assert registry.file_digests(registry.home() / "a") in wanted
+    assert [name for name in files(registry.home()) if name != ".lock"] == ["a"]  # and no leavings
 
 
 WRITER = """
 import sys
-from ia3_speech.adapters import registry as store
+from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError
 source, rounds = sys.argv[1], int(sys.argv[2])
 for n in range(rounds):
-    store.register(source, "a", force=True)
+    registry.register(source, "a", force=True)
     try:
-        store.rename("a", "b") if n % 3 == 0 else store.remove("b") if n % 3 == 1 else store.resolve("a")
+        if n % 3 == 0:
+            registry.rename("a", "b")
+        elif n % 3 == 1:
+            registry.remove("b")
+        else:
+            registry.resolve_adapter("a")
     except UserError:
         pass  # another process was faster
-store.register(source, "a", force=True)
+registry.register(source, "a", force=True)
 """
 
 
 def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter):
     sources = [adapter(float(n), f"source{n}") for n in range(4)]
-    wanted = [store.contents(source) for source in sources]
+    wanted = [registry.file_digests(source) for source in sources]
     words = [sys.executable, "-c", WRITER]
     processes = [
         subprocess.Popen([*words, str(source), "12"], stderr=subprocess.PIPE, text=True) for source in sources
     ]
     seen = 0
     while any(process.poll() is None for process in processes):
-        with store.locked(shared=True):  # as `resolve` does
-            if store.is_adapter(store.home() / "a"):
-                assert store.contents(store.home() / "a") in wanted
+        with registry.locked(shared=True):  # as `resolve_adapter` does
+            if registry.is_adapter(registry.home() / "a"):
+                assert registry.file_digests(registry.home() / "a") in wanted
                 seen += 1
     assert [process.communicate()[1] for process in processes] == [""] * 4
-    assert seen and store.contents(store.home() / "a") in wanted
-    assert {name for name in files(store.home()) if name[0] != "."} <= {"a", "b"}
-    assert [name for name in files(store.home()) if name[0] == "."] == [".lock"]
+    assert seen and registry.file_digests(registry.home() / "a") in wanted
+    assert {name for name in files(registry.home()) if name[0] != "."} <= {"a", "b"}
+    assert [name for name in files(registry.home()) if name[0] == "."] == [".lock"]
 
 
 # ---- removing, renaming
@@ -342,32 +358,32 @@ def test_remove_and_rename(adapter):
     source = adapter()
     register(source, "a", writer="egs/x")
     register(adapter(2.0, "other"), "b")
-    with pytest.raises(NameTaken, match="b: another adapter stands under this name"):
-        store.rename("a", "b")
+    with pytest.raises(NameTaken, match="b: another adapter has this name"):
+        registry.rename("a", "b")
     with pytest.raises(BadName):
-        store.rename("a", "../b")
-    assert store.rename("a", "c") == store.home() / "c"
-    assert store.names() == ["b", "c"]
-    assert store.record_of(store.home() / "c")["writer"] == "egs/x"
-    store.remove("c")
-    assert store.names() == ["b"] and store.is_adapter(source)
-    for act in (store.remove, lambda name: store.rename(name, "d")):
+        registry.rename("a", "../b")
+    assert registry.rename("a", "c") == registry.home() / "c"
+    assert registry.registered_names() == ["b", "c"]
+    assert registry.registration_of(registry.home() / "c")["writer"] == "egs/x"
+    registry.remove("c")
+    assert registry.registered_names() == ["b"] and registry.is_adapter(source)
+    for act in (registry.remove, lambda name: registry.rename(name, "d")):
         with pytest.raises(UnknownAdapter, match=r"c: no adapter has this name \(there are: b\)"):
             act("c")
-    assert [name for name in files(store.home()) if name != ".lock"] == ["b"]
+    assert [name for name in files(registry.home()) if name != ".lock"] == ["b"]
 
 
 def test_remove_takes_no_path(adapter):
     source = adapter()
     with pytest.raises(BadName):
-        store.remove(str(source))
-    assert store.is_adapter(source)
+        registry.remove(str(source))
+    assert registry.is_adapter(source)
 
 
 def test_looking_up_a_name_loads_no_torch():
     """Nor does anything of the command's module, nor huggingface_hub where no id of the Hub was asked for."""
     script = (
-        "import sys; from ia3_speech.adapters import store, __main__; store.names(); "
+        "import sys; from ia3_speech.adapters import registry, __main__; registry.registered_names(); "
         "print('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

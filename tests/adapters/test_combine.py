@@ -1,4 +1,4 @@
-"""arithmetic: weight 0 is the base and 1 the adapter, bit for bit; a place that a term lacks is 1 there."""
+"""combine: weight 0 is the base and 1 the adapter, bit for bit; where an adapter has no vector it is 1."""
 
 import numpy as np
 import pytest
@@ -7,10 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ia3_speech import IA3Config, attach, detach
-from ia3_speech.adapters.combine import average, combine, interpolate, mix, product
-from ia3_speech.adapters.io import Adapter, Metadata, adapter_of, put
+from ia3_speech.adapters.adapter import Adapter, Metadata
+from ia3_speech.adapters.combine import combine, weighted_product, weighted_sum
+from ia3_speech.adapters.io import adapter_of
+from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.model import ia3
-from ia3_speech.model.ia3 import AdapterError
+from ia3_speech.model.attach import trainable
+from ia3_speech.model.ia3_config import AdapterError
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = ia3.TargetModule("wav2vec2.encoder.layers.1.attention.k_proj", "out", "key", 1)
@@ -31,7 +34,7 @@ def draw(model, seed: int, low: float, high: float) -> None:
     """Random numbers into all that is trained."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, parameter in ia3.trainable(model):
+        for _, parameter in trainable(model):
             parameter.copy_((high - low) * torch.rand(parameter.shape, generator=generator) + low)
 
 
@@ -47,23 +50,19 @@ def make(
     return made
 
 
-def tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
-    return {place.vector: tensor for place, tensor in adapter.vectors.items()} | adapter.head
-
-
 def same(a: Adapter, b: Adapter) -> bool:
     """Bit for bit."""
-    mine, other = tensors(a), tensors(b)
+    mine, other = a.tensors, b.tensors
     return mine.keys() == other.keys() and all(torch.equal(mine[name], other[name]) for name in mine)
 
 
 def close(a: Adapter, b: Adapter, atol: float = 1e-5) -> bool:
-    mine, other = tensors(a), tensors(b)
+    mine, other = a.tensors, b.tensors
     assert mine.keys() == other.keys()
     return all(torch.allclose(mine[name], other[name], rtol=1e-5, atol=atol) for name in mine)
 
 
-# ---- numbers
+# ---- tensors
 
 
 @few
@@ -72,7 +71,7 @@ def test_a_sum_is_one_and_the_weighted_differences_from_it(pairs):
     """≤ 1e-10 in float64. PEFT's fault 6: there 1 + 1 gives vectors of about 2, far from the base."""
     weights, vectors = [w for w, _ in pairs], [v for _, v in pairs]
     wanted = 1 + sum(w * (v.numpy().astype(np.float64) - 1) for w, v in pairs)
-    found = mix(vectors, weights)
+    found = weighted_sum(vectors, weights)
     assert found.dtype == torch.float64
     np.testing.assert_allclose(found.numpy(), wanted, rtol=0, atol=1e-10)
 
@@ -84,51 +83,53 @@ def test_a_product_is_one_of_powers(pairs):
     wanted = np.prod(
         [v.numpy().astype(np.float64) ** w for w, v in zip(weights, vectors, strict=True)], axis=0
     )
-    np.testing.assert_allclose(product(vectors, weights).numpy(), wanted, rtol=1e-10)
+    np.testing.assert_allclose(weighted_product(vectors, weights).numpy(), wanted, rtol=1e-10)
 
 
 @few
 @given(VECTORS, VECTORS, WEIGHTS)
 def test_weights_of_one_and_zero_are_exact(a, b, weight):
-    assert torch.equal(mix([a], [1]).float(), a) and torch.equal(mix([a], [0]).float(), torch.ones(5))
-    assert torch.equal(mix([a, b], [1, 0]).float(), a)
-    assert torch.equal(mix([a], [1], b.double()).float(), a) and torch.equal(
-        mix([a], [0], b.double()).float(), b
+    assert torch.equal(weighted_sum([a], [1]).float(), a) and torch.equal(
+        weighted_sum([a], [0]).float(), torch.ones(5)
+    )
+    assert torch.equal(weighted_sum([a, b], [1, 0]).float(), a)
+    assert torch.equal(weighted_sum([a], [1], b.double()).float(), a) and torch.equal(
+        weighted_sum([a], [0], b.double()).float(), b
     )
     positive = a.abs() + 0.1
-    assert torch.equal(product([positive], [1]).float(), positive)
-    assert torch.equal(product([positive, positive], [0, 0]).float(), torch.ones(5))
-    assert torch.equal(mix([a, b], [weight, 0.5]), mix([b, a], [0.5, weight]))
+    assert torch.equal(weighted_product([positive], [1]).float(), positive)
+    assert torch.equal(weighted_product([positive, positive], [0, 0]).float(), torch.ones(5))
+    assert torch.equal(weighted_sum([a, b], [weight, 0.5]), weighted_sum([b, a], [0.5, weight]))
 
 
 # ---- adapters in memory
 
 
-@pytest.mark.parametrize("kind", ["wav2vec2", "hubert", "data2vec-audio"])
-def test_weight_zero_is_the_base_and_one_the_adapter_bit_for_bit(tiny_model, kind):
-    model = tiny_model(kind)
+@pytest.mark.parametrize("model_type", ["wav2vec2", "hubert", "data2vec-audio"])
+def test_weight_zero_is_the_base_and_one_the_adapter_bit_for_bit(tiny_model, model_type):
+    model = tiny_model(model_type)
     base, a, b = logits(model), make(model, 1, head=True), make(model, 2, ("ffn_output",), "1")
     nothing = combine(model, [a, b], [0, 0])
     assert all(bool((vector == 1).all()) for vector in nothing.vectors.values())
     assert torch.equal(nothing.head["lm_head.weight"], model.lm_head.weight)
-    assert torch.equal(logits(put(model, nothing)), base)
+    assert torch.equal(logits(attach_adapter(model, nothing)), base)
     assert same(combine(model, [a], [1]), a) and same(combine(model, [b], [1]), b)
-    alone = logits(put(model, a))
+    alone = logits(attach_adapter(model, a))
     assert not torch.equal(alone, base)
-    assert torch.equal(logits(put(model, combine(model, [a, b], [1, 0]))), alone)
+    assert torch.equal(logits(attach_adapter(model, combine(model, [a, b], [1, 0]))), alone)
     assert torch.equal(logits(detach(model)), base)
 
 
 def test_a_place_that_one_side_lacks_is_one(tiny_model):
-    """PEFT's fault 6: its add_weighted_adapter fills a missing place with 0, so 1·a + 1·b would be l_a there
+    """PEFT's fault 6: its add_weighted_adapter fills a missing vector with 0, so 1·a + 1·b would be l_a there
     and 0.5·a + 0.5·b half of it, with half of the keys gone."""
     model = tiny_model()
     a, b = make(model, 1, ("key",), "0-1"), make(model, 2, ("value",), "1-2")
     both = combine(model, [a, b], [0.5, 0.5])
     assert both.config == IA3Config(("key", "value"), "all")
     assert list(both.vectors) == ia3.target_modules(model, both.config)  # a full product
-    for place, vector in both.vectors.items():
-        given = a.vectors.get(place, b.vectors.get(place, torch.ones(32)))
+    for target, vector in both.vectors.items():
+        given = a.vectors.get(target, b.vectors.get(target, torch.ones(32)))
         assert torch.equal(vector, (0.5 * given.double() + 0.5).float())
     added = combine(model, [a, b], [1, 1])
     assert torch.equal(added.vectors[KEY], a.vectors[KEY])  # b changes no key
@@ -140,7 +141,7 @@ def test_convolutions_stand_below_all_layers(tiny_model):
     both = combine(model, [a, b], [1, -2])
     assert both.config == IA3Config(("key", "conv"), "1")
     assert both.vectors.keys() == {*a.vectors, *b.vectors}
-    assert all(torch.equal(both.vectors[place], vector) for place, vector in a.vectors.items())
+    assert all(torch.equal(both.vectors[target], vector) for target, vector in a.vectors.items())
 
 
 def test_one_and_one_is_not_two(tiny_model):
@@ -171,8 +172,8 @@ def test_taking_away_undoes_adding(tiny_model):
     a, b = make(model, 1, head=True), make(model, 2, ("key",), "2", head=True)
     assert close(combine(model, [combine(model, [a, b], [1, 1]), b], [1, -1]), a)
     mirrored = combine(model, [b], [-1])
-    for place, vector in b.vectors.items():
-        torch.testing.assert_close(mirrored.vectors[place], 2 - vector)
+    for target, vector in b.vectors.items():
+        torch.testing.assert_close(mirrored.vectors[target], 2 - vector)
 
 
 def test_heads_add_up_from_the_bases_own(tiny_model):
@@ -181,11 +182,11 @@ def test_heads_add_up_from_the_bases_own(tiny_model):
     a, b, c = make(model, 1, head=True), make(model, 2, (), head=True), make(model, 3)
     found = combine(model, [a, b, c], [0.7, -0.4, 2.0])
     assert found.config == IA3Config(("key", "value", "ffn"), "all", True)
-    for name, own in model.lm_head.named_parameters(ia3.HEAD):
+    for name, own in model.lm_head.named_parameters("lm_head"):
         base = own.detach().double().numpy()
         wanted = base + 0.7 * (a.head[name].numpy() - base) - 0.4 * (b.head[name].numpy() - base)
         np.testing.assert_allclose(found.head[name].numpy(), wanted, rtol=1e-6, atol=1e-6)
-    put(model, a)  # what is attached meanwhile doesn't count
+    attach_adapter(model, a)  # what is attached meanwhile doesn't count
     assert same(combine(model, [a, b, c], [0.7, -0.4, 2.0]), found)
 
 
@@ -200,17 +201,16 @@ def test_heads_of_different_vocabularies_are_refused(tiny_model):
         combine(model, [a, b], [1, 1])
 
 
-def test_interpolation_and_average(tiny_model):
+def test_the_ends_of_an_interpolation_and_the_mean(tiny_model):
     model = tiny_model()
     a, b, c = (make(model, seed, head=seed == 2) for seed in (1, 2, 3))
-    assert same(interpolate(model, b, a, 1.0), b)
-    assert all(torch.equal(interpolate(model, b, a, 0.0).vectors[p], v) for p, v in a.vectors.items())
-    assert same(interpolate(model, a, b, 0.3), combine(model, [a, b], [0.3, 0.7]))
-    mean = average(model, [a, b, c])
-    for place, vector in mean.vectors.items():
-        wanted = np.mean([one.vectors[place].numpy().astype(np.float64) for one in (a, b, c)], axis=0)
+    assert same(combine(model, [b, a], [1.0, 0.0]), b)
+    assert all(torch.equal(combine(model, [b, a], [0.0, 1.0]).vectors[p], v) for p, v in a.vectors.items())
+    mean = combine(model, [a, b, c], [1 / 3] * 3)
+    for target, vector in mean.vectors.items():
+        wanted = np.mean([one.vectors[target].numpy().astype(np.float64) for one in (a, b, c)], axis=0)
         np.testing.assert_allclose(vector.numpy(), wanted, rtol=1e-6)
-    assert same(average(model, [a]), a)
+    assert same(combine(model, [a], [1.0]), a)
 
 
 def test_the_log_method_multiplies_and_refuses_what_is_not_positive(tiny_model):

@@ -1,0 +1,243 @@
+"""Put IA³ vectors into a model, prove that each has an effect, take them out.
+
+    model = attach(model, IA3Config(placements=("key", "value", "ffn"), layers="0-11"))
+    …train…
+    detach(model)
+
+In: a transformers CTC model. Out: the same model with vectors in its target modules; everything else is
+frozen. The proof is made because the commonest complaint about adapters is one that is silently not applied.
+"""
+
+from collections.abc import Iterator
+from functools import partial
+from types import MethodType
+
+import torch
+from torch import nn
+
+from ia3_speech.model.architectures import ARCHITECTURES
+from ia3_speech.model.frozen import freeze, keep_in_eval_mode, require_input_gradients
+from ia3_speech.model.ia3 import (
+    PREFIX,
+    IA3Vector,
+    TargetModule,
+    architecture_of,
+    head_of,
+    layers_of,
+    path_in,
+    target_modules,
+    vector_size,
+    vectors,
+)
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
+
+MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
+
+
+@torch.inference_mode(False)
+def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = True) -> nn.Module:
+    """Freeze `model`, put vectors of ones into it, return it: its logits are bit for bit what they were.
+
+    Only the vectors (and the head with `train_head`) require gradients. LayerDrop is switched off, since it
+    leaves vectors without a gradient; so is the gradient of the convolutional front end's weights. Gradient
+    checkpointing works, re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics
+    even where `model.train()` is called. WavLM's attention is replaced by one that calls its projections (see
+    `wavlm`): equal bit for bit on one row, within rounding on several.
+
+    Args:
+        model: a transformers CTC model; changed in place.
+        check: prove by one forward and backward pass that every vector has an effect (once for each base
+            and set of target modules in a process).
+
+    Raises:
+        AdapterError: vectors are attached already, the model's architecture is unknown, a layer does not
+            exist, or a vector has no effect.
+    """
+    config = config or IA3Config()
+    if is_attached(model):
+        raise AdapterError("the model has IA³ vectors already (call detach(model) first)")
+    insert_vectors(model, target_modules(model, config), config)
+    if check:
+        try:
+            check_liveness(model)
+        except AdapterError:
+            detach(model)
+            raise
+    return model
+
+
+def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Config) -> None:
+    """Put a vector of ones into each target module, freeze all else, unfreeze the head if it is trained."""
+    refuse_merged(model)
+    model.ia3_unfrozen = freeze(model)
+    stacks = [layers_of(model)[0]]
+    if "conv" in config.placements:
+        stacks.append(path_in(model, architecture_of(model).convolutions))
+    for path in stacks:
+        encoder = model.get_submodule(path.rpartition(".")[0])
+        encoder.register_forward_pre_hook(require_input_gradients, with_kwargs=True)
+    for target in targets:
+        replace_methods(model, target)
+        module = model.get_submodule(target.module)
+        name = PREFIX + target.placement
+        module.add_module(name, IA3Vector(vector_size(model, target), target, module.weight.device))
+        if target.side == "in":
+            module.register_forward_pre_hook(partial(scale_input, name))
+        else:
+            module.register_forward_hook(partial(scale_output, name))
+    model.ia3_config = config
+    model.ia3_head = None  # the base's own head, while another one is trained
+    if config.train_head:
+        head = model.get_submodule(head_of(model))
+        model.ia3_head = {name: p.detach().clone() for name, p in head.named_parameters()}
+        head.requires_grad_(True)
+
+
+def detach(model: nn.Module) -> nn.Module:
+    """Take the vectors out and put the base's own head back: the model is the base again, with its LayerDrop,
+    and the parameters that required a gradient require one."""
+    refuse_merged(model)
+    replaced = {name for architecture in ARCHITECTURES.values() for name in architecture.replaced_methods}
+    for module in model.modules():
+        inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for key, hook in list(hooks.items()):
+                if getattr(hook, "func", hook) in HOOKS:
+                    del hooks[key]
+                    module._forward_pre_hooks_with_kwargs.pop(key, None)
+        for name in [*inside, *(replaced & vars(module).keys())]:
+            delattr(module, name)
+    if getattr(model, "ia3_head", None):
+        head = model.get_submodule(head_of(model))
+        with torch.no_grad():
+            for name, p in head.named_parameters():
+                p.copy_(model.ia3_head[name])
+        head.requires_grad_(False)
+    if hasattr(model, "ia3_unfrozen"):
+        model.ia3_unfrozen.restore()
+    for name in ("ia3_config", "ia3_head", "ia3_unfrozen"):
+        if hasattr(model, name):
+            delattr(model, name)
+    return model
+
+
+def is_attached(model: nn.Module) -> bool:
+    return hasattr(model, "ia3_config")
+
+
+def is_merged(model: nn.Module) -> bool:
+    return hasattr(model, MERGED)
+
+
+def refuse_merged(model: nn.Module) -> None:
+    """Raises AdapterError while an adapter is merged into the weights, which are then not the base's."""
+    if is_merged(model):
+        raise AdapterError("an adapter is merged into the model's weights (unmerge(model) comes first)")
+
+
+def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """The vectors' parameters, then the head's if it is trained: what an optimiser gets."""
+    for name, vector in vectors(model).items():
+        yield name, vector.l
+    if getattr(model, "ia3_head", None):
+        yield from model.get_submodule(head_of(model)).named_parameters(head_of(model))
+
+
+# --- hooks --------------------------------------------------------------------------------------------------
+
+
+def scale_input(name: str, module: nn.Module, args: tuple) -> tuple:
+    """Scale by the vector in `module`: in a copy of the module (nn.DataParallel makes them), the copy's."""
+    return (getattr(module, name).scale(args[0]), *args[1:])
+
+
+def scale_output(name: str, module: nn.Module, _args: tuple, output: torch.Tensor) -> torch.Tensor:
+    return getattr(module, name).scale(output)
+
+
+def replace_methods(model: nn.Module, target: TargetModule) -> None:
+    """Where attention does not call its projections, replace the method by one that does."""
+    parent = model.get_submodule(target.module.rpartition(".")[0])
+    for name, method in architecture_of(model).replaced_methods.items():
+        if hasattr(parent, name) and name not in vars(parent):
+            setattr(parent, name, MethodType(method, parent))
+            parent.register_forward_pre_hook(partial(rebind, name))
+
+
+def rebind(name: str, module: nn.Module, _args: tuple) -> None:
+    """A copy of a module (nn.DataParallel makes them) has the original's bound method; it gets its own."""
+    bound = vars(module)[name]
+    if bound.__self__ is not module:
+        setattr(module, name, MethodType(bound.__func__, module))
+
+
+HOOKS = (scale_input, scale_output, keep_in_eval_mode, require_input_gradients, rebind)
+
+
+# --- the proof ----------------------------------------------------------------------------------------------
+
+
+def check_liveness(model: nn.Module) -> None:
+    """Prove that every vector changes the logits and gets a gradient; the model comes out as it went in.
+
+    Vectors are drawn from [0.5, 1.5], and the architecture's probe (for speech a second of noise) goes
+    forward and backward. Runs once for each model and set of target modules: the result is remembered on the
+    model.
+
+    Raises:
+        AdapterError: names the vectors that have no effect.
+    """
+    found = vectors(model)
+    key = tuple(sorted(found))
+    proven = model.__dict__.setdefault("ia3_proven", set())
+    if not found or key in proven:
+        return
+    values = {name: v.l.detach().clone() for name, v in found.items()}
+    was_training, requires_grad = model.training, {n: v.l.requires_grad for n, v in found.items()}
+    model.eval()
+    try:
+        changed, gradients = try_random_vectors(model, found)
+    finally:
+        with torch.no_grad():
+            for name, v in found.items():
+                v.l.copy_(values[name])
+                v.l.requires_grad_(requires_grad[name])
+        model.train(was_training)
+    dead = [n for n, g in zip(found, gradients, strict=True) if g is None or not bool(g.ne(0).any())]
+    if dead or not changed:
+        raise AdapterError(
+            f"{len(dead) or len(found)} of {len(found)} IA³ vectors have no effect on "
+            f"{type(model).__name__}: "
+            f"{', '.join((dead or list(found))[:8])} (this base does not call these modules; leave these "
+            f"placements out, or report the model)"
+        )
+    proven.add(key)
+
+
+def try_random_vectors(
+    model: nn.Module, found: dict[str, IA3Vector]
+) -> tuple[bool, list[torch.Tensor | None]]:
+    """(whether random vectors change the logits, the gradient of each); the vectors stay random."""
+    device = next(model.parameters()).device
+    inputs, generator = probe_input(model, device), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        before = model(**inputs).logits
+        for v in found.values():
+            v.l.copy_((torch.rand(v.l.shape, generator=generator) + 0.5).to(device))
+    with torch.enable_grad():
+        for v in found.values():
+            v.l.requires_grad_(True)
+        after = model(**inputs).logits
+        mean_square, parameters = after.float().square().mean(), [v.l for v in found.values()]
+        if mean_square.requires_grad:
+            gradients = torch.autograd.grad(mean_square, parameters, allow_unused=True)
+        else:
+            gradients = [None] * len(found)
+    return not torch.equal(after, before), list(gradients)
+
+
+def probe_input(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
+    """The architecture's probe, on the device and, where it is not an index, in the base's type."""
+    dtype = next(model.parameters()).dtype
+    probe = architecture_of(model).probe(model.config)
+    return {n: x.to(device, dtype if x.is_floating_point() else None) for n, x in probe.items()}
