@@ -33,6 +33,7 @@ from ia3_speech.data.recordings import (
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.transcription import load_for_recordings, transcripts
+from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python
 
 if TYPE_CHECKING:
     from tqdm import tqdm

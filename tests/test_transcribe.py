@@ -356,14 +356,6 @@ def test_long_recordings_are_cut(audio, tiny_folder):
 # ---- the API
 
 
-def test_the_public_name_is_the_function_whatever_was_imported():
-    import ia3_speech.transcribe  # which sets the module as the package's attribute, elsewhere
-    from ia3_speech import transcribe as public
-
-    assert public is transcribe is ia3_speech.transcribe
-    assert sys.modules["ia3_speech.transcribe"].main is main
-
-
 def test_one_recording_or_a_list(audio, tiny_folder, speaker42):
     path = audio("a.wav", 1.25)
     wave = soundfile.read(path, dtype="float32")[0]
