@@ -27,12 +27,14 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from ia3_speech.adapters import registry as store
-from ia3_speech.adapters.expressions import is_one
+from ia3_speech.adapters.combine import recorded_base
+from ia3_speech.adapters.expressions import is_one, terms, weight_files
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, BadAudio, listed, load_all
 from ia3_speech.data.kaldi import DataDir, Utterance, read
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
+from ia3_speech.inputs import Inputs, base_files
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.kaldi_files import format_text, trn
 
@@ -181,6 +183,7 @@ def main(
     max_seconds: float | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    force: bool = False,
 ) -> int:
     """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, bad_audio and decode.json.
 
@@ -197,7 +200,21 @@ def main(
             .inf: never)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: of the base
+        force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
+    parts = terms(adapter) if adapter else []
+    wanted = base or next(filter(None, (recorded_base(part.folder) for part in parts)), "mini")
+    made = Inputs(
+        {"data": data, "base": base_files(wanted), "adapter": weight_files(parts)},
+        {
+            "base": wanted,
+            "weights": [part.weight for part in parts],
+            "max_seconds": max_seconds,
+            "dtype": dtype,
+        },
+    )
+    if made.is_current(decode_dir, force):
+        return 0
     directory = read_directory(data, allow_pipes)
     recognizer = load_recognizer(
         base, adapter, device=device, dtype=dtype, batch_seconds=batch_seconds, max_seconds=max_seconds
@@ -207,10 +224,12 @@ def main(
     minutes = result.audio_seconds / 60
     texts = f"{len(result.texts)} utterance{'s' * (len(result.texts) != 1)}"
     print(f"{decode_dir / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
-    if not result.bad:
-        return 0
-    print(complaint(result, decode_dir), file=sys.stderr)
-    return int(any(fault.left_out for fault in result.bad))
+    if result.bad:
+        print(complaint(result, decode_dir), file=sys.stderr)
+    if any(fault.left_out for fault in result.bad):
+        return 1
+    made.record(decode_dir)
+    return 0
 
 
 def read_directory(data: Path, allow_pipes: bool = False) -> DataDir:

@@ -30,6 +30,7 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDir, read
 from ia3_speech.data.text import normalize as normalize_text
+from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring import kaldi_files as scoring_kaldi
 from ia3_speech.scoring.alignment import Errors, align, count, edit_distance
 from ia3_speech.scoring.error_rates import Rates, ScoredUtterance, label_of, make_rates
@@ -254,6 +255,7 @@ def main(
     cluster: str | None = None,
     replications: int = REPLICATIONS,
     seed: int = 0,
+    force: bool = False,
 ) -> None:
     """Score DECODE_DIR/text against a Kaldi data directory; write score.json and Kaldi's files beside it.
 
@@ -266,11 +268,19 @@ def main(
         cluster: what the bootstrap draws: speaker, utterance or a label (default: consultation, else speaker)
         replications: draws of each bootstrap
         seed: of the draws
+        force: score again what DECODE_DIR/scoring_kaldi/inputs.json says was scored from the same inputs
     """
     if replications < 1:
         raise UserError("--replications: at least 1")
     directory = read(data, wav=False, spk_sort=False)
     hooks = {side: scoring_kaldi.filter_for(side) for side in ("ref", "hyp")}
+    made = Inputs(
+        {"data": tables_of(data), "text": decode_dir / "text", "baseline": baseline and baseline / "text",
+         "terms": terms, "filters": [hook for hook in hooks.values() if hook]},
+        {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed},
+    )  # fmt: skip
+    if (decode_dir / "score.json").is_file() and made.is_current(decode_dir / "scoring_kaldi", force):
+        return
     if hooks["ref"]:
         kept = scoring_kaldi.run_filter(hooks["ref"], {one.id: one.text or "" for one in directory})
         utterances = [dataclasses.replace(one, text=kept[one.id]) for one in directory if one.id in kept]
@@ -296,6 +306,7 @@ def main(
     origin: dict[str, Any] = {name: path and str(path) for name, path in places.items()}
     origin["filters"] = {side: hook and str(hook) for side, hook in hooks.items()}
     write(result, decode_dir, origin)
+    made.record(decode_dir / "scoring_kaldi")
     print(format_table(result), end="")
 
 

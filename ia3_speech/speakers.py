@@ -36,11 +36,13 @@ from ia3_speech import atomic, decode
 from ia3_speech.adapters import combine as arithmetic
 from ia3_speech.adapters import io as files
 from ia3_speech.adapters import registry as store
+from ia3_speech.adapters.expressions import terms, weight_files
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import BadAudio, load_utterance
 from ia3_speech.data.kaldi import Utterance, read
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segmentation import maximum_input_seconds
+from ia3_speech.inputs import Inputs, base_files
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.parameter_count import size
@@ -90,6 +92,7 @@ class Options:
         cache_gb: memory for what the frozen part computes
         precision: bf16 mixed precision, or no
         device: a torch device; default CUDA where there is one
+        force: delete what `out` holds, and adapt again
     """
 
     data: Path
@@ -118,10 +121,11 @@ class Options:
     cache_gb: float = 4.0
     precision: Literal["no", "bf16"] = "no"
     device: str | None = None
+    force: bool = False
 
 
 # May differ when a run goes on.
-FREE = {"data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device"}
+FREE = {"data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device", "force"}
 
 
 @dataclass
@@ -424,8 +428,23 @@ def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: Optio
     decode.write(result, utterances, options.decode_dir or options.out / "decode", record)
 
 
+def inputs_of(options: Options) -> Inputs:
+    """What decides the adapters; shares of the speakers, and who gathers them, are one run."""
+    parts = terms(options.init_adapter) if options.init_adapter else []
+    record = {f.name: getattr(options, f.name) for f in fields(options) if f.name not in FREE}
+    return Inputs(
+        {"data": options.data, "base": base_files(options.base), "init_adapter": weight_files(parts)},
+        record | {"init_adapter": [part.weight for part in parts]},
+    )
+
+
 def main(options: Options) -> None:
+    made = inputs_of(options)
+    if made.is_trained(options.out, options.force):
+        return
     summary = speakers(options)
+    if not options.part:
+        made.record(options.out)
     print(
         f"{options.out}: {summary['adapters']} adapters for {summary['speakers']} speakers, "
         f"{summary['improved']} improved on their start, {summary['wall_seconds']:.0f} s"

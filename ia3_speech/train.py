@@ -16,11 +16,13 @@ from typing import Any
 from ia3_speech import atomic
 from ia3_speech.adapters import combine as arithmetic
 from ia3_speech.adapters import io as files
+from ia3_speech.adapters.expressions import terms, weight_files
 from ia3_speech.cli import command
+from ia3_speech.inputs import Inputs, base_files
 from ia3_speech.model import ia3
 from ia3_speech.model.base import load_base
 from ia3_speech.model.parameter_count import size
-from ia3_speech.training.config import Options, TrainingError, check, to_yaml
+from ia3_speech.training.config import Options, TrainingError, check, comparable, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.trainer import Trainer
 
@@ -105,7 +107,22 @@ def device_of(options: Options) -> str | None:
     return str(PartialState(cpu=wants_cpu).device)
 
 
+def inputs_of(options: Options) -> Inputs:
+    """What decides the adapter, and its labels."""
+    parts = terms(options.init_adapter) if options.init_adapter else []
+    free = {"train", "dev", "init_adapter"}  # compared by content
+    record = {name: value for name, value in comparable(options).items() if name not in free}
+    return Inputs(
+        {"train": options.train, "dev": options.dev, "base": base_files(options.base),
+         "init_adapter": weight_files(parts)},
+        record | {"init_weights": [part.weight for part in parts], "labels": options.labels},
+    )  # fmt: skip
+
+
 def main(options: Options) -> None:
+    made = inputs_of(options)
+    if made.is_trained(options.out, options.force):
+        return
     from accelerate import PartialState
 
     try:
@@ -113,6 +130,7 @@ def main(options: Options) -> None:
     except OSError as error:
         raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
     if PartialState().is_main_process:
+        made.record(options.out)
         epochs = f"{summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
         print(
             f"{options.out}/adapter: dev WER {100 * summary['dev_wer']:.2f} %, "

@@ -58,6 +58,12 @@ def terms(expression: str | Path) -> list[Term]:
     return found
 
 
+def weight_files(parts: list[Term]) -> list[Path]:
+    """The files that hold the terms' vectors; what else lies beside them does not decide a hypothesis."""
+    files = [part.folder / name for part in parts for name in store.WEIGHTS]
+    return [file for file in files if file.is_file()]
+
+
 def written(parts: list[Term]) -> str:
     """The expression that the terms came from, in one spelling."""
     return "+".join(map(str, parts))

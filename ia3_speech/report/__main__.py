@@ -15,6 +15,7 @@ from pathlib import Path
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.audio import BadAudio
+from ia3_speech.inputs import Inputs
 from ia3_speech.report import embedded, find, gather, linked, make_page
 
 logger = logging.getLogger("ia3_speech.report")
@@ -34,6 +35,7 @@ def main(
     embed_audio: bool = False,
     allow_pipes: bool = False,
     out: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Make a page to look at from DECODE_DIR, which `python -m ia3_speech.score` has scored.
 
@@ -49,7 +51,9 @@ def main(
         embed_audio: put the audio into the page, about 25 kB a second
         allow_pipes: with --embed-audio, run the shell commands that wav.scp holds
         out: the page (default: report.html in DECODE_DIR)
+        force: write the page again if it was written from the same inputs
     """
+    out = out or decode_dir / "report.html"
     places = find(
         decode_dir,
         baseline=baseline,
@@ -59,8 +63,13 @@ def main(
         curve=curve,
         trade_off=trade_off,
     )
+    made = Inputs(
+        {"data": data} | vars(places) | {"decode_dir": [decode_dir / "text", decode_dir / "score.json"]},
+        {"embed_audio": embed_audio},
+    )
+    if made.is_current(out, force):
+        return
     contents = gather(data, places)
-    out = out or decode_dir / "report.html"
     if embed_audio:
         bad: list[BadAudio] = []
         players = embedded(contents.utterances, allow_pipes=allow_pipes, bad=bad)
@@ -70,6 +79,7 @@ def main(
         players = linked(contents.utterances, out.absolute().parent)
     page = make_page(contents, players)
     write_text(out, page)
+    made.record(out)
     size = out.stat().st_size
     if size > LARGE:
         logger.warning("%s: so many bytes take a browser long (leave out --embed-audio)", out)

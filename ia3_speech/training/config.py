@@ -47,6 +47,7 @@ class Options:
         precision: bf16 mixed precision, or no
         dtype: of the frozen base: float32, or int8 on a CPU, a quarter of the encoder's memory
         device: a torch device; default CUDA where there is one
+        force: delete what `out` holds, and train again
         labels: what the adapter is for, such as {"speaker": "042", "domain": "medical"}
     """
 
@@ -79,6 +80,7 @@ class Options:
     precision: Literal["no", "bf16"] = "no"
     dtype: Literal["float32", "int8"] = "float32"
     device: str | None = None
+    force: bool = False
     labels: dict[str, str] = field(default_factory=dict)
 
 
@@ -105,7 +107,8 @@ def check(options: Options) -> None:
         raise TrainingError(f"{values}: see --help for what they may be")
 
 
-FREE_OPTIONS = {"out", "cache_gb", "checkpoint_steps", "device", "labels"}  # may differ when a run goes on
+# May differ when a run is resumed.
+FREE_OPTIONS = {"out", "cache_gb", "checkpoint_steps", "device", "force", "labels"}
 
 
 def comparable(options: Options) -> dict[str, Any]:
