@@ -298,6 +298,7 @@ def main(words: list[str]) -> int:
     code = subprocess.run(command, check=False).returncode
     if code == 0:
         if not out.exists():
+            out.parent.mkdir(parents=True, exist_ok=True)
             out.touch()
         made.record(out)
     return code

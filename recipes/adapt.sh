@@ -1,25 +1,21 @@
 #!/usr/bin/env bash
-# Adapt a base to a corpus and measure what it gains: the stages of every recipe. A recipe is a short run.sh in egs/
-# that calls this with its corpus and its preparation; see egs/medical_dictation/run.sh.
+# Adapt a base to a corpus and measure what it gains: the stages of every recipe, which egs/*/run.sh calls.
 #
-#   1  prepare   the corpus becomes Kaldi directories data/<corpus>/{train,dev,test}
-#   2  validate  the directories and all their audio; what train, dev and the test sets have in common
-#   3  check     can the base write these texts? Then the term lists, before anything is decoded
-#   4  baseline  decode and score the test sets with the base alone
-#   5  train     the adapters of plan/train.tsv, the epoch of each selected by dev WER
-#   6  decode    the test sets with each of them, as plan/systems.tsv says
-#   7  score     against the baseline: WER, CER, term errors, with paired intervals
-#   8  report    results.json, RESULTS.md and report_<set>.html in exp/<corpus>
-#   9  register  the adapter of the seed with the median dev WER, or the mean of the seeds, under its name
-#  10  last      what the recipe adds
-#
-# The plan, exp/<corpus>/plan/*.tsv, is written from the options by ia3_speech/experiments/plan.py. Every command
-# records what its output was made from (inputs.json): finished work is not repeated, a killed run is resumed, and
-# changed data, adapters and options are noticed.
+#   1 prepare    the corpus becomes Kaldi directories data/<corpus>/{train,dev,test}
+#   2 validate   the directories and all their audio; what train, dev and the test sets have in common
+#   3 check      can the base write these texts? The lists of terms, before anything is decoded
+#   4 baseline   decode and score the test sets with the base alone
+#   5 train      the adapters of plan/train.tsv, the epoch of each selected by dev WER
+#   6 decode     the test sets with each adapter, as plan/systems.tsv says
+#   7 score      against the baseline: WER, CER, term errors, with paired intervals
+#   8 report     results.json, RESULTS.md and report_<set>.html in exp/<corpus>
+#   9 register   the adapter of the seed with the median dev WER, or the mean of the seeds, under its name
+#  10 last       what the recipe adds
+# ia3_speech/experiments/plan.py writes exp/<corpus>/plan/*.tsv from the options. Every command records what its output
+# was made from (inputs.json): finished work is not repeated, a killed run is resumed, changes are noticed.
 
 set -euo pipefail
-. ./cmd.sh
-. ./path.sh
+. ./cmd.sh; . ./path.sh
 
 # The options, as --help prints them.
 corpus=""               # DIR: where the corpus is, in the layout that the recipe's README describes
@@ -51,67 +47,58 @@ stage=1                 # N: start at this stage
 stop_stage=100          # N: stop after this stage
 work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
 data_dir="" exp_dir=""
-
 . parse_options.sh
-fail() { echo "adapt.sh: $*" >&2; exit 1; }
 
-[[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
-if [[ -z $corpus && -f local/published.txt ]]; then cat local/published.txt >&2; exit 1; fi
+[[ $# -eq 0 ]] || { echo "adapt.sh: unexpected argument '$1' (--help lists the options)" >&2; exit 1; }
 corpus=$(from_start "$corpus") base=$(from_start "$base") train_config=$(from_start "$train_config")
-[[ $train_config == ia3 || -r $train_config ]] || fail "there is no training configuration $train_config"
 [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
 system=${system:-$(basename "$train_config" .yaml)} name=${name:-$(basename "$PWD")}
 corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
 [[ $size == full ]] || { corpus_name+=_small; train_opts="$small_opts $train_opts"; }
 pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
-data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name}
-exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
+data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name} exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
 out_of_domain=$(for dir in $out_of_domain; do from_start "$dir"; done)
 sets="$test_sets${out_of_domain:+ out_of_domain}"
+once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
 train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $train_opts"
 
-# What is trained and what it is tested on. The options are checked here.
 python -m ia3_speech.experiments.plan --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" --size="$size" \
   --system="$system" --seeds="$seeds" --average="$average" --test-sets="$test_sets" --terms="$terms" \
   --out-of-domain="$out_of_domain" --trade-off="$trade_off" --decay-to-one="$decay_to_one" --curve="$curve" \
-  --init-adapter="$init_adapter" --init-name="$init_name"
+  --train-config="$train_config" --init-adapter="$init_adapter" --init-name="$init_name" # the options are checked here
 . lock.sh "$exp"
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "stage 1, prepare $corpus_name"
-  python -m ia3_speech.inputs "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
-  [[ -z $out_of_domain ]] ||
-    python -m ia3_speech.inputs "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
-      python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
+  $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
+  [[ -z $out_of_domain ]] || $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
+    python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
 fi
 
 if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
   echo "stage 2, validate $corpus_name"
   for set in train dev $sets; do
-    python -m ia3_speech.inputs "$data/valid/$set" "$data/$set" -- \
-      python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set"
+    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set"
   done
   for set in $sets; do python -m ia3_speech.datadir overlap "$data/train" "$data/dev" "$data/$set"; done
-  for minutes in $curve; do
-    python -m ia3_speech.inputs "$data/curve/minutes_$minutes" "$data/train" -- \
-      python -m ia3_speech.datadir subset "$data/train" "$data/curve/minutes_$minutes" --minutes "$minutes"
+  for m in $curve; do
+    $once "$data/curve/minutes_$m" "$data/train" -- \
+      python -m ia3_speech.datadir subset "$data/train" "$data/curve/minutes_$m" --minutes "$m"
   done
 fi
 
 if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
-  echo "stage 3, check that $base can write the texts"
-  tests=$(printf "$data/%s\n" $sets)
-  python -m ia3_speech.inputs "$exp/checked" "$data/train" "$data/dev" $tests "$train_config" -- \
-    $train --check --train "$data/train" --out "$exp" --tests "$tests"
+  echo "stage 3, check the texts"
+  $once "$exp/checked" "$data/train" "$data/dev" $(printf "$data/%s " $sets) "$train_config" "$base" -- \
+    $train --check --train "$data/train" --out "$exp" --tests "$(printf "$data/%s\n" $sets)"
   for set in ${terms:+$test_sets}; do
-    python -m ia3_speech.inputs "$exp/terms_$set" local "$data/train" "$data/$set" -- \
-      $terms "$data/$set" "$exp/terms_$set" --train "$data/train"
+    $once "$exp/terms_$set" local "$data/train" "$data/$set" -- $terms $data/$set "$exp/terms_$set" --train $data/train
   done
 fi
 
 if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
-  while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 4, decode and score $set with $one (logs: $exp/log/*_${set}_$one.log)"
+  while IFS=$'\t' read -r one _ set decode_as score_as; do
+    echo "stage 4, decode and score $set with $one"
     $decode_cmd "$exp/log/decode_${set}_$one.log" \
       python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
     $decode_cmd "$exp/log/score_${set}_$one.log" \
@@ -122,21 +109,19 @@ fi
 if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
   while IFS=$'\t' read -r one jobs options; do
     python -m ia3_speech.experiments remaining "$exp"
-    echo "stage 5, train $one, seeds 1 to $jobs (log: $exp/log/train_${one//\//_}.log)"
+    echo "stage 5, train ${one/_seedJOB/}, seeds: $jobs"
     $train_cmd JOB=1:"$jobs" "$exp/log/train_${one//\//_}.log" $train $options --out "$exp/$one" --seed JOB
   done <"$exp/plan/train.tsv"
-  if [ $average = true ]; then
-    sum=$(seq -s + -f "$exp/${system}_seed%g/adapter" "$seeds")
-    python -m ia3_speech.inputs "$exp/${system}_average" ${sum//+/ } -- \
-      python -m ia3_speech.adapters combine "$sum" --average --base "$base" --out "$exp/${system}_average/adapter" --force
-  fi
+  sum=$(seq -s + -f "$exp/${system}_seed%g/adapter" "$seeds") mean=$exp/${system}_average
+  [ $average = false ] || $once "$mean" ${sum//+/ } -- \
+    python -m ia3_speech.adapters combine "$sum" --average --base "$base" --out "$mean/adapter" --force
 fi
+
 [ $stop_stage -ge 6 ] || exit 0
 selected=$(python -m ia3_speech.experiments select "$exp")
-
 if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
-  while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 6, decode $set with $one (log: $exp/log/decode_${set}_${one//\//_}.log)"
+  while IFS=$'\t' read -r one jobs set decode_as _; do
+    echo "stage 6, decode $set with ${one/_seedJOB/}"
     $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_${one//\//_}.log" \
       python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
   done < <(sed "s:SELECTED:$selected:g" "$exp/plan/systems.tsv")
@@ -144,15 +129,15 @@ if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
 fi
 
 if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
-  while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 7, score $set with $one (log: $exp/log/score_${set}_${one//\//_}.log)"
+  while IFS=$'\t' read -r one jobs set _ score_as; do
+    echo "stage 7, score $set with ${one/_seedJOB/}"
     $decode_cmd JOB=1:"$jobs" "$exp/log/score_${set}_${one//\//_}.log" \
       python -m ia3_speech.score $score_opts $score_as "$data/$set" "$exp/$one/decode_greedy_$set"
   done < <(sed "s:SELECTED:$selected:g" "$exp/plan/systems.tsv" | grep -v "/off$(printf '\t')")
 fi
 
 if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-  echo "stage 8, report in $exp/RESULTS.md and $exp/report_*.html"
+  echo "stage 8, report in $exp"
   python -m ia3_speech.experiments collect "$exp"
   trained=$(python -m ia3_speech.experiments select "$exp" --trained) # of a mean too: it was not trained itself
   for set in $test_sets; do
@@ -164,15 +149,12 @@ fi
 if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
   python -m ia3_speech.adapters card --name "$name" "$exp/$selected/adapter" >/dev/null \
     --score $(printf "$exp/$selected/decode_greedy_%s/score.json " $sets)
-  registered=$(register.sh "$exp/$selected/adapter" "$name" "$size")
-  echo "stage 9, $registered"
-  grep -qsxF "${registered%%:*}" "$exp/name" || echo "${registered%%:*}" >"$exp/name"
+  echo "stage 9, $(register.sh "$exp/$selected/adapter" "$name" "$size" "$exp/name")"
 fi
 
 if [[ -n $last && $stop_stage -ge 10 ]]; then
   echo "stage 10, $last"
   [[ ! -f $exp/name ]] || name=$(<"$exp/name") # a small run takes no full run's name
-  adapter=$exp/$selected/adapter
-  export data exp base name size small_opts adapter allow_pipes
+  export data exp base name size small_opts allow_pipes adapter=$exp/$selected/adapter
   $last
 fi

@@ -13,12 +13,11 @@
 #   8  report    results.json, RESULTS.md, scatter_*.svg, curve.json and report_*.html in exp/<corpus>
 #   9  register  for each speaker the adapter of the first fold, as --prefix and the speaker's id
 #
-# The plan, exp/<corpus>/plan/*.tsv, is written from the options by ia3_speech/experiments/plan_speakers.py. Finished work
-# is not repeated, a killed run is resumed, and changes are noticed, as in adapt.sh.
+# ia3_speech/experiments/plan_speakers.py writes exp/<corpus>/plan/*.tsv from the options. Finished work is not
+# repeated, a killed run is resumed and changes are noticed, as in adapt.sh.
 
 set -euo pipefail
-. ./cmd.sh
-. ./path.sh
+. ./cmd.sh; . ./path.sh
 
 # The options, as --help prints them.
 corpus=""               # DIR: where the corpus is, in one of the layouts that the recipe's README describes
@@ -49,12 +48,10 @@ stop_stage=100          # N: stop after this stage
 work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
 
 . parse_options.sh
-fail() { echo "speakers.sh: $*" >&2; exit 1; }
 
-[[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
+[[ $# -eq 0 ]] || { echo "speakers.sh: unexpected argument '$1' (--help lists the options)" >&2; exit 1; }
 corpus=$(from_start "$corpus") base=$(from_start "$base") adapt_config=$(from_start "$adapt_config")
 init_config=$(from_start "${init_config:-$adapt_config}")
-for file in "$adapt_config" "$init_config"; do [[ -r $file ]] || fail "there is no configuration $file"; done
 [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
 corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
 [[ $size == full ]] || { corpus_name+=_small; adapt_opts="$small_opts $adapt_opts"; }
@@ -63,38 +60,38 @@ data=${work_dir:+$work_dir/}data/$corpus_name
 exp=${work_dir:+$work_dir/}exp/$corpus_name
 out_of_domain=$(for dir in $out_of_domain; do from_start "$dir"; done)
 sets="test${out_of_domain:+ out_of_domain}"
+once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
 
-# What is trained and what it is tested on. The options are checked here.
-python -m ia3_speech.experiments.plan_speakers --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" --size="$size" \
-  --init-adapter="$init_adapter" --init-name="$init_name" --adapt-config="$adapt_config" --init-config="$init_config" \
+# The options are checked here.
+python -m ia3_speech.experiments.plan_speakers --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" \
+  --size="$size" --init-adapter="$init_adapter" --init-name="$init_name" --adapt-config="$adapt_config" --init-config="$init_config" \
   --k="$k" --folds="$folds" --seeds="$seeds" --nj="$nj" --variant="$variant" --out-of-domain="$out_of_domain"
 . lock.sh "$exp"
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "stage 1, prepare $corpus_name"
-  python -m ia3_speech.inputs "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
-  [[ -z $out_of_domain ]] ||
-    python -m ia3_speech.inputs "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
-      python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
+  $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
+  [[ -z $out_of_domain ]] || $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
+    python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
 fi
 
 if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
   echo "stage 2, validate $corpus_name"
   for set in $sets; do
-    python -m ia3_speech.inputs "$data/valid/$set" "$data/$set" -- \
-      python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set"
+    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set"
   done
+  [[ -z $out_of_domain ]] || python -m ia3_speech.datadir overlap "$data/test" "$data/test" "$data/out_of_domain" | uniq
 fi
 
 if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
-  echo "stage 3, check that $base can write the texts"
-  python -m ia3_speech.inputs "$exp/checked" "$data/test" -- python -m ia3_speech.train --check --base "$base" \
+  echo "stage 3, check the texts"
+  $once "$exp/checked" "$data/test" "$base" -- python -m ia3_speech.train --check --base "$base" \
     --train "$data/test" --dev "$data/test" --out "$exp" $pipes $text_opts
 fi
 
 if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
   while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 4, decode and score $set with $one (logs: $exp/log/*_${set}_$one.log)"
+    echo "stage 4, decode and score $set with $one"
     $decode_cmd "$exp/log/decode_${set}_$one.log" \
       python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
     $decode_cmd "$exp/log/score_${set}_$one.log" \
@@ -108,8 +105,8 @@ if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
     for ((seed = 1; seed <= jobs; seed++)); do
       out=$exp/${one/JOB/$seed} log=$exp/log/adapt_${one/JOB/$seed}
       echo "stage 5, adapt ${one/JOB/$seed} (log: $log.1.log)"
-      adapt="python -m ia3_speech.speakers --base $base --data $data/test --folds $folds $options $pipes $text_opts $adapt_opts
-        --out $out --decode-dir $out/decode_greedy_test --seed $seed"
+      adapt="python -m ia3_speech.speakers --base $base --data $data/test --folds $folds $options --seed $seed
+        --out $out --decode-dir $out/decode_greedy_test $pipes $text_opts $adapt_opts"
       $train_cmd JOB=1:"$nj" "$log.JOB.log" $adapt $([[ $nj == 1 ]] || echo "--part JOB/$nj")
       [[ $nj == 1 ]] || $decode_cmd "$log.gather.log" $adapt
     done
@@ -118,7 +115,7 @@ fi
 
 if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
   while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 6, decode $set with $one (log: $exp/log/decode_${set}_$one.log)"
+    echo "stage 6, decode $set with ${one/_seedJOB/}"
     $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_$one.log" \
       python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
   done < <(grep "in-turn" "$exp/plan/systems.tsv")
@@ -126,7 +123,7 @@ fi
 
 if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
   while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 7, score $set with $one (log: $exp/log/score_${set}_$one.log)"
+    echo "stage 7, score $set with ${one/_seedJOB/}"
     $decode_cmd JOB=1:"$jobs" "$exp/log/score_${set}_$one.log" \
       python -m ia3_speech.score $score_as $score_opts "$data/$set" "$exp/$one/decode_greedy_$set"
   done <"$exp/plan/systems.tsv"

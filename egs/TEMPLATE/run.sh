@@ -20,7 +20,7 @@ name=$(basename "$PWD")
 corpus="--prepare local/prepare.py"
 
 # Method: IA³ vectors alone, chosen by the WER of dev; your variants of recipes/conf/ia3.yaml go into conf/.
-method="--name $name --train-config ../../recipes/conf/ia3.yaml"
+method="--name $name"
 
 # shellcheck disable=SC2086
 adapt.sh $corpus $method -- "$@"

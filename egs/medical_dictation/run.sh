@@ -17,7 +17,7 @@ corpus="--corpus espeak --prepare local/prepare.py --terms local/terms.py"
 
 # Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
 # and once with the adapter, which is then registered as `medical`.
-method="--name medical --train-config ../../recipes/conf/ia3.yaml"
+method="--name medical"
 
 # Then what a user of dictation does: adapt to one physician, speaker42, from 15 of their sentences.
 speaker="--last local/speaker42.sh"

@@ -21,7 +21,7 @@ from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
 
 from ia3_speech.adapters.expressions import Term, terms, written
-from ia3_speech.atomic import write_json, write_text
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.experiments.systems import OUT_OF_DOMAIN
 
@@ -47,6 +47,7 @@ class PlanOptions:
         trade_off: scales of the adapter, with spaces between them
         decay_to_one: decays towards 1 to train with, with spaces between them
         curve: minutes of train to train on, with spaces between them
+        train_config: YAML of train
         init_adapter: an adapter to start from: a name, a path or a sum
         init_name: what it is called
     """
@@ -65,6 +66,7 @@ class PlanOptions:
     trade_off: str = ""
     decay_to_one: str = ""
     curve: str = ""
+    train_config: str = ""
     init_adapter: str = ""
     init_name: str = "start"
 
@@ -113,8 +115,8 @@ class Test:
 
 def check_plan(options: PlanOptions) -> None:
     """Raises UserError where options can't be meant, or don't go together."""
-    if not options.corpus:
-        raise UserError("no corpus: give --corpus DIR")
+    check_corpus(options.corpus)
+    check_config(options.train_config)
     check_words(options.exp, options.data, options.base)
     check_count("seeds", options.seeds)
     if options.size not in ("full", "small"):
@@ -135,6 +137,20 @@ def check_plan(options: PlanOptions) -> None:
     taken = ("base", "log", "plan", "curve", options.system, f"{options.system}_average")
     if options.init_adapter and options.init_name in taken:
         raise UserError(f"--init-name can't be {options.init_name}: something else below exp/ is called that")
+
+
+def check_corpus(corpus: str) -> None:
+    """Raises UserError where there is none; a recipe's local/published.txt says how to get it."""
+    published = Path("local/published.txt")
+    if not corpus:
+        said = published.read_text("utf-8").strip() if published.is_file() else "no corpus: give --corpus DIR"
+        raise UserError(said)
+
+
+def check_config(config: str) -> None:
+    """Raises UserError for a file that is not there; a bare name is a configuration of the package."""
+    if (config.endswith(".yaml") or "/" in config) and not Path(config).is_file():
+        raise UserError(f"there is no configuration {config}")
 
 
 def check_words(*paths: Path | str) -> None:
@@ -238,8 +254,14 @@ def write_plan(
     """EXP/plan/{train,baseline,systems}.tsv and plan.json."""
     for name, rows in (("train", train), ("baseline", baseline), ("systems", systems)):
         lines = ("\t".join(map(str, astuple(row))) + "\n" for row in rows)
-        write_text(exp / f"plan/{name}.tsv", "".join(lines))
-    write_json(exp / "plan/plan.json", asdict(plan))
+        write_changed(exp / f"plan/{name}.tsv", "".join(lines))
+    write_changed(exp / "plan/plan.json", json.dumps(asdict(plan), indent=2) + "\n")
+
+
+def write_changed(path: Path, text: str) -> None:
+    """A plan that stays as it is keeps its date."""
+    if not path.is_file() or path.read_text("utf-8") != text:
+        write_text(path, text)
 
 
 def read_plan(exp: Path) -> tuple[Plan, list[Training], list[Test]]:

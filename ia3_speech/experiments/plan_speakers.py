@@ -11,16 +11,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.experiments.plan import (
     Plan,
     Test,
     Training,
+    check_config,
+    check_corpus,
     check_count,
     check_words,
     folders,
     resolved_adapter,
+    write_changed,
     write_plan,
 )
 from ia3_speech.experiments.systems import OUT_OF_DOMAIN
@@ -67,8 +69,9 @@ class SpeakerPlanOptions:
 
 def check_speaker_plan(options: SpeakerPlanOptions) -> None:
     """Raises UserError where options can't be meant."""
-    if not options.corpus:
-        raise UserError("no corpus: give --corpus DIR")
+    check_corpus(options.corpus)
+    for config in (options.adapt_config, options.init_config):
+        check_config(config)
     check_words(options.exp, options.data, options.base)
     for name, least in (("seeds", 1), ("nj", 1), ("folds", 2)):
         check_count(name, getattr(options, name), least)
@@ -136,7 +139,9 @@ def main(options: SpeakerPlanOptions) -> None:
     )
     write_plan(options.exp, plan, train, baseline, systems)
     shown = ((one.system.removesuffix("_seedJOB"), curve_of(options, one)) for one in train)
-    write_text(options.exp / "plan/reports.tsv", "".join(f"{system}\t{curve}\n" for system, curve in shown))
+    write_changed(
+        options.exp / "plan/reports.tsv", "".join(f"{system}\t{curve}\n" for system, curve in shown)
+    )
 
 
 def curve_of(options: SpeakerPlanOptions, training: Training) -> str:

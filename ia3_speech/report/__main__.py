@@ -64,7 +64,12 @@ def main(
         trade_off=trade_off,
     )
     made = Inputs(
-        {"data": data} | vars(places) | {"decode_dir": [decode_dir / "text", decode_dir / "score.json"]},
+        {"data": data}
+        | vars(places)
+        | {
+            "decode_dir": [decode_dir / "text", decode_dir / "score.json"],
+            "adapter": sorted(places.adapter.glob("*.safetensors")) if places.adapter else None,
+        },
         {"embed_audio": embed_audio},
     )
     if made.is_current(out, force):

@@ -8,8 +8,8 @@
 # `--help` prints $help_message and such lines, as `--stage N   start at this stage [1]`.
 # `--name value` sets $name where the script has given it a default; a dash in a name is an underscore. Anything
 # else is refused: `--name=value`, an unknown name, a missing value, and, where the default is true or false,
-# any other value. `--config FILE` is sourced first, wherever it stands, and is weaker than the line. What is left are the positional arguments, $1 $2 … The rules are those of Kaldi's
-# utils/parse_options.sh; values are never evaluated, so that quotes, $ and spaces in them are safe.
+# any other value. `--config FILE` is sourced first, wherever it stands, and is weaker than the line. What is left
+# are the positional arguments, $1 $2 … The rules are those of Kaldi's utils/parse_options.sh; values are never evaluated, so that quotes, $ and spaces in them are safe.
 #
 # What stands before a `--` is a recipe's own, and weaker than --config. FILE is relative to where the user stood.
 # With keep_unknown=true options that the script does not have stay in "$@", for the script that it calls.
@@ -24,11 +24,18 @@ from_start() {
   if [[ $1 != /* && -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then echo "$IA3_SPEECH_START_DIR/$1"; else echo "$1"; fi
 }
 
+# The help: $help_message, then a line for each option that the script explains.
 _po_help() {
-  [[ -z ${help_message-} ]] || printf '%s\n\n' "$help_message"
-  sed -nE 's/^([a-z_]+)=("([^"]*)"|([^ ]*)) +# ([^:]+): (.*)/\1\t\5\t\3\4\t\6/p' "$0" | awk -F'\t' '{
-    gsub("_", "-", $1); printf "  %-24s %s%s\n", "--" $1 " " $2, $4, $3 == "" ? "" : " [" $3 "]" }'
-  [[ ${keep_unknown-} == true ]] || printf '  %-24s %s\n' "--config FILE" "shell file that sets any of these"
+  local _po_lines=""
+  [[ ! -f $0 ]] || _po_lines=$(
+    sed -nE 's/^([a-z_]+)=("([^"]*)"|([^ ]*)) +# ([^:]+): (.*)/\1\t\5\t\3\4\t\6/p' "$0" | awk -F'\t' '{
+      gsub("_", "-", $1); printf "  %-24s %s%s\n", "--" $1 " " $2, $4, $3 == "" ? "" : " [" $3 "]" }'
+  )
+  [[ -z ${help_message-} ]] || printf '%s\n' "$help_message"
+  [[ -z $_po_lines ]] || printf '%s\n' "$_po_lines"
+  [[ -z $_po_lines || ${keep_unknown-} == true ]] ||
+    printf '  %-24s %s\n' "--config FILE" "shell file that sets any of these"
+  [[ -n ${help_message-}$_po_lines ]] || echo "no help found" >&2
 }
 
 _po_parse() {
