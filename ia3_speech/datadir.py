@@ -1,16 +1,17 @@
-"""Kaldi data directories: check, repair, cut and divide them, or make one of a Hugging Face dataset.
+"""Kaldi data directories: validate, fix, subset, split, compare them; convert a Hugging Face dataset to one.
 
     python -m ia3_speech.datadir validate --check-audio data/train
     python -m ia3_speech.datadir fix data/train
     python -m ia3_speech.datadir subset data/train data/train_1k --first 1000
     python -m ia3_speech.datadir split data/all data/train data/dev --by speaker --fraction 0.15
+    python -m ia3_speech.datadir overlap data/train data/dev data/test
     python -m ia3_speech.datadir from-dataset USER/CORPUS data/corpus --split test
 
 A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
-spk2LABEL. A relative path in wav.scp is tried against the working directory, the data directory's parent and
-the data directory. What is written holds absolute paths, replaces an older directory as a whole, and leaves
-out tables of other tools (feats.scp, cmvn.scp …). Kaldi's order of words works too:
-`subset --first data/train 1000 data/train_1k`.
+spk2LABEL. A relative path in wav.scp is looked up in the working directory, the data directory's parent and
+the data directory. Directories are written with absolute paths and replace an older directory as a whole;
+tables of other tools (feats.scp, cmvn.scp …) are left out. Kaldi's order of arguments works too: `subset
+--first data/train 1000 data/train_1k`.
 """
 
 import sys
@@ -18,10 +19,17 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import command
-from ia3_speech.data import kaldi as datadir
-from ia3_speech.data.kaldi import DataDir
+from ia3_speech.data.huggingface import convert_dataset
+from ia3_speech.data.kaldi import (
+    fix_data_directory,
+    read_data_directory,
+    split_data_directory,
+    subset_data_directory,
+    validate_data_directory,
+)
+from ia3_speech.data.kaldi.overlap import describe_overlap
 
-COUNTED = ("--first", "--last", "--shortest", "--per-spk", "--speakers")
+COUNT_FLAGS = ("--first", "--last", "--shortest", "--per-spk", "--speakers")
 
 
 def validate(
@@ -32,7 +40,7 @@ def validate(
     allow_pipes: bool = False,
     check_audio: bool = False,
 ) -> None:
-    """Check a data directory: refuse all that Kaldi's validate_data_dir.sh refuses, and what it overlooks.
+    """Check a data directory by the rules of Kaldi's validate_data_dir.sh and further ones.
 
     Args:
         data: the data directory.
@@ -42,7 +50,7 @@ def validate(
         allow_pipes: wav.scp may hold shell commands (run only with --check-audio).
         check_audio: decode all audio as well.
     """
-    found = datadir.validate(
+    found = validate_data_directory(
         data,
         text=not no_text,
         wav=not no_wav,
@@ -50,17 +58,17 @@ def validate(
         allow_pipes=allow_pipes,
         check_audio=check_audio,
     )
-    print(f"Successfully validated data-directory {data}: {size(found)}")
+    print(f"Successfully validated data-directory {data}: {found.summary()}")
 
 
 def fix(data: Path, out: Path | None = None) -> None:
-    """Repair a data directory: sort it, keep the utterances that all tables know; originals go to .backup/.
+    """Repair a data directory: sort it, keep the utterances that all tables name; originals go to .backup/.
 
     Args:
         data: the data directory.
-        out: write the result to this folder instead, and leave `data` as it is.
+        out: write the result to this folder instead, and leave `data` unchanged.
     """
-    print(datadir.fix(data, out))
+    print(fix_data_directory(data, out))
 
 
 def subset(
@@ -80,18 +88,18 @@ def subset(
     Kaldi's order of arguments works as well: `subset --first data/train 1000 data/train_1k`.
 
     Args:
-        source: the data directory to take from.
+        source: the data directory to choose from.
         target: the data directory to write.
-        first: so many utterances from the start.
-        last: so many from the end.
-        shortest: so many of the shortest.
-        per_spk: so many of each speaker, evenly spread.
-        speakers: whole speakers until there are so many utterances (as in Kaldi, a number of utterances).
-        minutes: utterances of all speakers, shuffled by a hash of their ids, until there are so many minutes.
+        first: this number of utterances from the start.
+        last: this number of utterances from the end.
+        shortest: this number of the shortest utterances.
+        per_spk: this number of each speaker's utterances, evenly spaced.
+        speakers: whole speakers until they have this number of utterances (as in Kaldi).
+        minutes: utterances of all speakers, ordered by a hash of their ids, until they last this long.
         spk_list: the speakers in the first column of this file.
         utt_list: the utterances in the first column of this file.
     """
-    made = datadir.subset(
+    made = subset_data_directory(
         source,
         target,
         first=first,
@@ -103,7 +111,7 @@ def subset(
         spk_list=spk_list,
         utt_list=utt_list,
     )
-    print(f"{target}: {size(made)}")
+    print(f"{target}: {made.summary()}")
 
 
 def split(source: Path, rest: Path, part: Path, by: str = "speaker", fraction: float = 0.15) -> None:
@@ -111,13 +119,29 @@ def split(source: Path, rest: Path, part: Path, by: str = "speaker", fraction: f
 
     Args:
         source: the data directory to divide.
-        rest: the data directory to write the larger side to.
-        part: the data directory to write the held-out side to.
+        rest: the data directory that gets the larger side.
+        part: the data directory that gets the held-out side.
         by: speaker, recording, text (the sentence) or a label such as consultation.
         fraction: the share of speakers (groups) that goes to `part`; a hash of their names decides which.
     """
-    for made in datadir.split(source, rest, part, by=by, fraction=fraction):
-        print(f"{made.path}: {size(made)}")
+    for made in split_data_directory(source, rest, part, by=by, fraction=fraction):
+        print(f"{made.path}: {made.summary()}")
+
+
+def overlap(train: Path, dev: Path, test: Path) -> None:
+    """Print how many speakers and sentences a test set shares with train and with dev.
+
+    A speaker corpus shares speakers and an accent corpus must not, so these are only counted. An utterance
+    (an id or audio) that is in the test set and in train or dev is an error.
+
+    Args:
+        train: the data directory to train on.
+        dev: the data directory that selects the epoch.
+        test: the data directory to test on.
+    """
+    *used, tested = [read_data_directory(path, wav=False, spk_sort=False) for path in (train, dev, test)]
+    for data in used:
+        print(describe_overlap(data, tested))
 
 
 def from_dataset(
@@ -139,18 +163,19 @@ def from_dataset(
     Args:
         name: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk).
         out: the folder to write.
-        split: the split to take, where there are several.
+        split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
         revision: a branch, tag or commit on the hub.
-        audio_column: the column with the sound or the path of a sound file; guessed.
-        text_column: the column with the transcript; guessed; none if there is none.
-        speaker_column: the column with the speaker; guessed; none makes each utterance its own speaker.
-        id_column: the column with utterance ids; guessed; none numbers them.
-        labels: columns to keep as utt2LABEL, separated by commas; guessed; none for no labels.
+        audio_column: the column with the audio or the path of an audio file [by its usual names].
+        text_column: the column with the transcript, none if there is none [by its usual names].
+        speaker_column: the column with the speaker; none makes each utterance its own speaker [by its usual
+            names].
+        id_column: the column with utterance ids; none numbers them [by its usual names].
+        labels: columns to keep as utt2LABEL, separated by commas, none for no labels [accent, gender, age …].
         format: of the audio files.
-        on_error: whether unusable audio stops it, or is left out.
+        on_error: stop at unusable audio, or leave it out.
     """
-    made = datadir.from_dataset(
+    made = convert_dataset(
         name,
         out,
         split=split,
@@ -164,25 +189,14 @@ def from_dataset(
         format=format,
         on_error=on_error,
     )
-    print(f"{out}: {size(made)}")
-
-
-def size(data: DataDir) -> str:
-    """`454 utterances, 4 speakers, 0.45 hours`; no hours where lengths are unknown."""
-    seconds = [utterance.duration for utterance in data]
-    hours = "" if None in seconds else f", {sum(seconds) / 3600:.2f} hours"
-    return f"{counted(len(data), 'utterance')}, {counted(len(data.speakers), 'speaker')}{hours}"
-
-
-def counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    print(f"{out}: {made.summary()}")
 
 
 def natural_order(argv: list[str]) -> list[str]:
     """Kaldi's `subset --first SOURCE 1000 TARGET` as `subset SOURCE TARGET --first 1000`."""
     match argv:
         case ["subset", flag, source, number, target] if (
-            flag in COUNTED and not source.isdigit() and number.isdigit()
+            flag in COUNT_FLAGS and not source.isdigit() and number.isdigit()
         ):
             return ["subset", source, target, flag, number]
     return argv
@@ -194,6 +208,7 @@ def main(argv: list[str] | None = None) -> None:
         "fix": fix,
         "subset": subset,
         "split": split,
+        "overlap": overlap,
         "from-dataset": from_dataset,
     }
     command(commands, natural_order(sys.argv[1:] if argv is None else argv))

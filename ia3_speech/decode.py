@@ -31,8 +31,10 @@ from ia3_speech.adapters.combine import recorded_base
 from ia3_speech.adapters.expressions import is_one, terms, weight_files
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import command
-from ia3_speech.data.audio import SAMPLE_RATE, BadAudio, listed, load_all
-from ia3_speech.data.kaldi import DataDir, Utterance, read
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio, list_bad_audio, load_utterances
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
 from ia3_speech.inputs import Inputs, base_files
 from ia3_speech.model.base import Base
@@ -74,10 +76,10 @@ def decode(
     started = time.perf_counter()
     options = {"minimum_samples": recognizer.base.minimum_samples, "allow_pipes": allow_pipes}
     if on_error == "fail":
-        for _ in load_all(utterances, on_error="fail", progress=progress, **options):
+        for _ in load_utterances(utterances, on_error="fail", progress=progress, **options):
             pass
     result = Decoding({utterance.id: "" for utterance in utterances})
-    waves = load_all(utterances, on_error="skip", bad=result.bad, progress=False, **options)
+    waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
     with tqdm(
         total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False,
         disable=None if progress else True,
@@ -232,18 +234,20 @@ def main(
     return 0
 
 
-def read_directory(data: Path, allow_pipes: bool = False) -> DataDir:
+def read_directory(data: Path, allow_pipes: bool = False) -> DataDirectory:
     """A data directory whose `text` is not looked at; some of its files may be missing: they are bad audio.
 
     Raises:
         DataError: it is not valid; all its files are missing, so it looks in the wrong place; or wav.scp
             holds shell commands and `allow_pipes` is false.
     """
-    found = read(data, text=False, wav=False, spk_sort=False)
+    found = read_data_directory(data, text=False, wav=False, spk_sort=False)
     sources = {utterance.source for utterance in found}
     pipes = {source for source in sources if source.endswith("|")}
     if (pipes and not allow_pipes) or not (pipes or any(map(os.path.isfile, sources))):
-        return read(data, text=False, spk_sort=False, allow_pipes=allow_pipes)  # raises, and names the cure
+        return read_data_directory(
+            data, text=False, spk_sort=False, allow_pipes=allow_pipes
+        )  # raises, and names the cure
     return found
 
 
@@ -253,7 +257,7 @@ def complaint(result: Decoding, folder: Path) -> str:
     lines = [
         f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {silent} of them no "
         f"output ({folder / 'bad_audio'} lists them):",
-        *listed(result.bad),
+        *list_bad_audio(result.bad),
     ]
     return "\n".join(lines)
 

@@ -28,7 +28,7 @@ import numpy as np
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import DataDir, read
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.text import normalize as normalize_text
 from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring import kaldi_files as scoring_kaldi
@@ -76,7 +76,7 @@ def word_errors(references: Sequence[str], hypotheses: Sequence[str], normalize:
 
 
 def score(
-    data: DataDir,
+    data: DataDirectory,
     hypotheses: Mapping[str, str],
     *,
     baseline: Mapping[str, str] | None = None,
@@ -130,7 +130,7 @@ def score(
 
 
 def score_utterances(
-    data: DataDir, hypotheses: Mapping[str, str], terms: Terms | None, normalize: str
+    data: DataDirectory, hypotheses: Mapping[str, str], terms: Terms | None, normalize: str
 ) -> list[ScoredUtterance]:
     if not len(data):
         raise UserError(f"{data.path}: no utterances to score")
@@ -272,7 +272,7 @@ def main(
     """
     if replications < 1:
         raise UserError("--replications: at least 1")
-    directory = read(data, wav=False, spk_sort=False)
+    directory = read_data_directory(data, wav=False, spk_sort=False)
     hooks = {side: scoring_kaldi.filter_for(side) for side in ("ref", "hyp")}
     made = Inputs(
         {"data": tables_of(data), "text": decode_dir / "text", "baseline": baseline and baseline / "text",
@@ -310,7 +310,7 @@ def main(
     print(format_table(result), end="")
 
 
-def report_mismatch(data: DataDir, hypotheses: Mapping[str, str], path: Path) -> None:
+def report_mismatch(data: DataDirectory, hypotheses: Mapping[str, str], path: Path) -> None:
     """Say on stderr which utterances lack a hypothesis, and how many hypotheses are of other utterances."""
     ids = {utterance.id for utterance in data}
     if missing := sorted(ids - set(hypotheses)):

@@ -38,8 +38,9 @@ from ia3_speech.adapters import io as files
 from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.expressions import terms, weight_files
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import BadAudio, load_utterance
-from ia3_speech.data.kaldi import Utterance, read
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio, load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segmentation import maximum_input_seconds
 from ia3_speech.inputs import Inputs, base_files
@@ -172,7 +173,7 @@ def share_of(options: Options) -> Callable[[Utterance], bool]:
     number, _, count = options.part.partition("/")
     if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise UserError(f"part is {options.part!r}: write 3/8 for the third of eight shares of the speakers")
-    data = read(options.data, allow_pipes=options.allow_pipes)
+    data = read_data_directory(options.data, allow_pipes=options.allow_pipes)
     speakers = set(sorted({u.speaker for u in data})[int(number) - 1 :: int(count)])
     return lambda utterance: utterance.speaker in speakers
 
@@ -410,7 +411,9 @@ def finish(base: Base, jobs: list[Adaptation], options: Options, seconds: float)
 
 def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: Options) -> None:
     """DECODE_DIR of all folds: each utterance's text by the adapter that never heard it."""
-    utterances: list[Utterance] = read(options.data, allow_pipes=options.allow_pipes).utterances
+    utterances: list[Utterance] = read_data_directory(
+        options.data, allow_pipes=options.allow_pipes
+    ).utterances
     texts = {utterance: text for record in records for utterance, text in record["texts"].items()}
     why = "bad audio (see the log)"
     left_out = [BadAudio(u.id, u.source, why) for u in utterances if u.id not in texts]

@@ -30,9 +30,17 @@ from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.expressions import terms
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.data import audio
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError
-from ia3_speech.data.recordings import STDIN, Audio, Source, find, from_stdin, seconds_of, source_of, targets
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
+from ia3_speech.data.recordings import (
+    STDIN,
+    AudioInput,
+    Recording,
+    as_recording,
+    find_recordings,
+    output_paths,
+    recording_duration,
+    recordings_from_stdin,
+)
 from ia3_speech.decode import pools
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
 
@@ -72,11 +80,11 @@ class Transcript:
 
 
 @overload
-def transcribe(recordings: Audio, **options: Any) -> Transcript: ...
+def transcribe(recordings: AudioInput, **options: Any) -> Transcript: ...
 @overload
-def transcribe(recordings: Sequence[Audio], **options: Any) -> list[Transcript]: ...
+def transcribe(recordings: Sequence[AudioInput], **options: Any) -> list[Transcript]: ...
 def transcribe(
-    recordings: Audio | Sequence[Audio],
+    recordings: AudioInput | Sequence[AudioInput],
     *,
     adapter: str | Path | None = None,
     base: str | Path | None = None,
@@ -103,7 +111,7 @@ def transcribe(
     if recognizer is not None and (adapter or base or options):
         raise ValueError("give a recogniser, or what to load: adapter, base, device …")
     one = isinstance(recordings, str | os.PathLike | np.ndarray) or hasattr(recordings, "read")
-    sources = [source_of(recording) for recording in ([recordings] if one else recordings)]
+    sources = [as_recording(recording) for recording in ([recordings] if one else recordings)]
     recognizer = recognizer or load(base, adapter, **options)
     results = []
     for result in transcripts(sources, recognizer, sampling_rate=sampling_rate):
@@ -122,7 +130,7 @@ def load(base: str | Path | None, adapter: str | Path | None, **options: Any) ->
 
 
 def transcripts(
-    sources: Iterable[Source],
+    sources: Iterable[Recording],
     recognizer: Recognizer,
     advance: Callable[[float], Any] = lambda _: None,
     *,
@@ -146,8 +154,8 @@ def transcripts(
 
 
 def read(
-    sources: Iterable[Source], minimum_samples: int, sampling_rate: int
-) -> Iterator[tuple[tuple[Source, str | None, bool], np.ndarray]]:
+    sources: Iterable[Recording], minimum_samples: int, sampling_rate: int
+) -> Iterator[tuple[tuple[Recording, str | None, bool], np.ndarray]]:
     """Each source's wave, with what is wrong with it, and whether a model can make use of it."""
     for source in sources:
         try:
@@ -155,7 +163,7 @@ def read(
         except AudioError as error:
             yield (source, str(error).removeprefix(f"{source.path}: "), False), np.zeros(0, np.float32)
             continue
-        problem = audio.problem(wave, minimum_samples)
+        problem = find_problem(wave, minimum_samples)
         yield (source, problem and problem.reason, problem is None or not problem.fatal), wave
 
 
@@ -199,10 +207,12 @@ def main(
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())
             return 0
-        sources, bad = from_stdin(sys.stdin.buffer)
+        sources, bad = recordings_from_stdin(sys.stdin.buffer)
     else:
-        sources, bad = find(files)
-    places = targets(sources, output_dir, ".json" if format == "json" else ".txt") if output_dir else None
+        sources, bad = find_recordings(files)
+    places = (
+        output_paths(sources, output_dir, ".json" if format == "json" else ".txt") if output_dir else None
+    )
     for line in bad:
         print(line, file=sys.stderr)
     if not sources:
@@ -215,7 +225,7 @@ def main(
 
 
 def show(
-    sources: Sequence[Source],
+    sources: Sequence[Recording],
     recognizer: Recognizer,
     places: Sequence[Path] | None,
     format: Literal["text", "json"],
@@ -240,14 +250,14 @@ def show(
     return faulty
 
 
-def progress(sources: Sequence[Source]) -> "tqdm":
+def progress(sources: Sequence[Recording]) -> "tqdm":
     """A bar over seconds of audio on stderr, where that is a terminal."""
     from tqdm import tqdm
 
     shown = sys.stderr.isatty()
     return tqdm(
         desc="transcribing",
-        total=sum(map(seconds_of, sources)) if shown else None,
+        total=sum(map(recording_duration, sources)) if shown else None,
         bar_format="{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} s of audio [{elapsed}<{remaining}]",
         unit_scale=True,
         disable=not shown,

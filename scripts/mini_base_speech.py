@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-import espeak
 import numpy as np
 import torch
 from whisper_transplant import FFT, HOP
+
+from ia3_speech.data.corpora import espeak
 
 SAMPLE_RATE = 16_000
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
@@ -171,7 +172,7 @@ class Material:
 
         voice = self.voices[rng.integers(len(self.voices))]
         wave = self.speaker.speak(text, voice, int(rng.integers(120, 220)), *rng.integers(25, 80, 2))
-        return soxr.resample(wave, espeak.SAMPLE_RATE, SAMPLE_RATE, quality="MQ")
+        return soxr.resample(wave, espeak.ESPEAK_SAMPLE_RATE, SAMPLE_RATE, quality="MQ")
 
 
 @torch.no_grad()
@@ -266,6 +267,8 @@ def dev_sets(dev: list[Clip], sentences: list[str]) -> dict[str, list[tuple[np.n
     speaker, made = espeak.Espeak(), []
     for i, text in enumerate(sentences):
         voice = f"{espeak.ACCENTS[i % len(espeak.ACCENTS)]}+{DEV_VARIANTS[i // 3 % len(DEV_VARIANTS)]}"
-        wave = soxr.resample(speaker.speak(text, voice, 150 + 5 * (i % 9)), espeak.SAMPLE_RATE, SAMPLE_RATE)
+        wave = soxr.resample(
+            speaker.speak(text, voice, 150 + 5 * (i % 9)), espeak.ESPEAK_SAMPLE_RATE, SAMPLE_RATE
+        )
         made.append((normalize(wave), text))
     return {"english_mix_dev": mix, "espeak_dev": made}

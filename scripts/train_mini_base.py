@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / "recipes" / "utils")]
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 
 from mini_base_speech import (  # noqa: E402
     CHARACTERS,

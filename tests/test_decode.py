@@ -11,8 +11,10 @@ import soundfile
 
 from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, BadAudio, load
-from ia3_speech.data.kaldi import Utterance, read
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio
 from ia3_speech.decode import Decoding, decode, main, pools, write
 from ia3_speech.decoding.recognizer import load_recognizer
 
@@ -139,7 +141,7 @@ def test_bad_audio_is_listed_and_the_rest_decoded(run, data, tiny_folder, tmp_pa
     )
     assert err.splitlines()[2] == f"  s1-empty: {folder / 's1-empty.wav'}: empty (no bytes)"
     lines = [line.split(" ") for line in (out / "text").read_text().splitlines()]
-    assert [line[0] for line in lines] == [u.id for u in read(folder, text=False, wav=False)]
+    assert [line[0] for line in lines] == [u.id for u in read_data_directory(folder, text=False, wav=False)]
     assert [line[0] for line in lines if len(line) > 1] == ["s1-clipped", "s1-good", "s2-good"]
     assert "(s1-s1-empty)\n" in (out / "hyp.trn").read_text()
     found = record(out)
@@ -182,7 +184,9 @@ def test_on_error_fail_decodes_nothing(run, data, tiny_folder, tmp_path):
     assert code == 1 and err.startswith("error: 1 utterance has unusable or damaged audio:\n  s1-b: ")
     assert not (tmp_path / "out").exists()
     with pytest.raises(AudioError):
-        decode(load_recognizer(tiny_folder), read(folder, text=False).utterances, on_error="fail")
+        decode(
+            load_recognizer(tiny_folder), read_data_directory(folder, text=False).utterances, on_error="fail"
+        )
 
 
 def test_many_faults_are_counted_and_the_first_named(run, data, tiny_folder, tmp_path):
@@ -204,7 +208,7 @@ def test_a_segment_says_what_its_stretch_says_alone(data, tiny_folder):
     wave = noise(3)
     folder = data({"r": wave}, "s-1 r 0.0 1.0\ns-2 r 1.0 2.5\n")
     recognizer = load_recognizer(tiny_folder)
-    found = decode(recognizer, read(folder, text=False).utterances).texts
+    found = decode(recognizer, read_data_directory(folder, text=False).utterances).texts
     parts = [wave[:SAMPLE_RATE], wave[SAMPLE_RATE : SAMPLE_RATE * 5 // 2]]
     assert list(found.values()) == recognizer.texts(parts) and all(found.values())
 
@@ -301,7 +305,7 @@ def test_real_speech(run, data, base_folder, shared_data, tmp_path):
     assert list(heard) == list(said)
     assert jiwer.cer(list(said.values()), list(heard.values())) < 0.35
     recognizer = load_recognizer(base_folder)
-    alone = [recognizer.texts([load(chapter / f"{name}.flac")])[0] for name in said]
+    alone = [recognizer.texts([load_audio(chapter / f"{name}.flac")])[0] for name in said]
     assert alone == list(heard.values())
 
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import DataDir, Utterance
+from ia3_speech.data.kaldi import DataDirectory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.score import main, score, word_errors
 from ia3_speech.scoring.alignment import Errors
 from ia3_speech.scoring.term_errors import make_terms
@@ -63,7 +64,7 @@ def scored(**options):
 
 def make_data(texts, speakers=None, **labels):
     """A DataDir in memory: {utterance: text}; labels are {label: {utterance: value}}."""
-    return DataDir(
+    return DataDirectory(
         Path("data/test"),
         [
             Utterance(

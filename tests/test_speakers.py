@@ -9,8 +9,8 @@ from safetensors.torch import load_file
 from ia3_speech import attach, load_adapter, load_base, score
 from ia3_speech.adapters.io import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import load_utterance
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance_audio import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
 from ia3_speech.speakers import Options, speakers
@@ -42,7 +42,7 @@ def numbers(place, out, task="s0/fold1"):
 def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypatch):
     """In float64, where rounding can't hide a neighbour's influence; with a step in several batches."""
     monkeypatch.setattr("ia3_speech.training.multi_adapter.BATCH_SECONDS", 1.3)  # two of the longest rows
-    waves = {u.id: u for u in read(place / "data").utterances}
+    waves = {u.id: u for u in read_data_directory(place / "data").utterances}
     tasks = {}
     for speaker in ("s0", "s1"):
         own = [u for u in waves.values() if u.speaker == speaker][:5]
@@ -92,7 +92,7 @@ def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place)
         assert all(utterance.startswith(task["speaker"]) for utterance in learnt | task["texts"].keys())
         assert len(task["held_back_losses"]) == 4
         tested += task["texts"]
-    data = read(place / "data")
+    data = read_data_directory(place / "data")
     assert sorted(tested) == [u.id for u in data]
     said = dict(
         line.split(maxsplit=1) for line in (place / "exp/decode/text").read_text().splitlines() if " " in line
@@ -165,7 +165,7 @@ def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, m
     base = load_base(place / "base")
     load_adapter(base.model, place / "exp/s1/fold2/adapter")
     task = json.loads((place / "exp/s1/fold2/task.json").read_text())
-    waves = [load_utterance(u) for u in read(place / "data") if u.id in task["texts"]]
+    waves = [load_utterance(u) for u in read_data_directory(place / "data") if u.id in task["texts"]]
     assert any(len(wave) > 0.52 * 16_000 for wave in waves)
     assert Recognizer(base, max_seconds=0.52).texts(waves) == list(task["texts"].values())
 
@@ -180,7 +180,7 @@ def test_a_loss_that_is_no_number_is_never_the_best():
 def test_only_the_speeds_that_were_asked_for_are_drawn(tiny_base, place):
     base = tiny_base(norm="layer", **NO_DROPOUT)
     attach(base.model, check=False)
-    example = Example(read(place / "data").utterances[0], [5, 6], 0.5, [0.9, 1.0, 1.1])
+    example = Example(read_data_directory(place / "data").utterances[0], [5, 6], 0.5, [0.9, 1.0, 1.1])
     schedule = Schedule(speeds=(0.9, 1.1))
     adapters_per_batch = MultiAdapterTrainer(
         base, [Task("s0/all", [example], [example])], schedule, FeatureCache(base, None, 1e9)

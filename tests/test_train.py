@@ -21,7 +21,8 @@ from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.io import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import AudioError
-from ia3_speech.data.kaldi import Utterance, write
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import fingerprint
@@ -51,7 +52,7 @@ def record(folder: Path, count: int, seed: int = 0, text: str | None = None) -> 
             Utterance(f"s{i % 2}-{i:02d}", f"s{i % 2}", f"s{i % 2}-{i:02d}", str(audio / f"{i}.wav"),
                       text=text or WORDS[i % len(WORDS)], duration=samples / 16_000)
         )  # fmt: skip
-    write(folder, utterances)
+    write_data_directory(folder, utterances)
     return folder
 
 
@@ -436,7 +437,7 @@ def test_what_the_base_can_not_count_to_is_named(tmp_path, caplog):
         Utterance(f"s0-{name}", "s0", f"s0-{name}", str(tmp_path / "long.wav"), 0.0, end, "one", end)
         for name, end in (("a", 15.0), ("b", 15.5), ("c", 15.8))
     ]
-    write(tmp_path / "dev", utterances)
+    write_data_directory(tmp_path / "dev", utterances)
     options = Options(train=tmp_path / "dev", dev=tmp_path / "dev", out=tmp_path / "out")
     read_examples(tmp_path / "dev", load_base("mini"), options, [1.0])
     assert "dev: 2 of 3 utterances are longer than 15.4 s" in caplog.text

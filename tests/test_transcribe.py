@@ -17,7 +17,7 @@ import soundfile
 from ia3_speech.adapters import registry as store
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
-from ia3_speech.data.recordings import find
+from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.transcribe import Transcript, main, transcribe
 
@@ -212,7 +212,7 @@ def test_folders_without_audio(run, audio, tiny_folder):
 
 
 def test_names_that_no_file_can_have():
-    sources, bad = find(["a\0b", "x" * 5000, ""])
+    sources, bad = find_recordings(["a\0b", "x" * 5000, ""])
     assert sources == [] and len(bad) == 3 and all(line.endswith("no such file or folder") for line in bad)
 
 

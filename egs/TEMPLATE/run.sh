@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Your own data: a folder of recordings and a CSV file that says what is said in each. Copy this folder, or use it
-# as it is.
+# Your own data: a folder of recordings and a CSV file that says what is said in each, or Kaldi data directories. Copy
+# this folder, or use it as it is.
 #
 #   bash run.sh --corpus DIR                       adapt to it; README.md says how DIR looks
 #   bash run.sh --corpus DIR --stop-stage 3        look at the data only, before anything is decoded or trained
@@ -14,9 +14,9 @@ cd "$(dirname "$0")"
 name=$(basename "$PWD")
 [[ $name != TEMPLATE ]] || name=mine
 
-# Data: what the CSV file's column `split` says; without one, a fifth of the speakers is test, or, of fewer than
-# four speakers, a fifth of the sentences. A list of your terms: another script for --terms, called as
-# egs/barista_orders/local/terms.py is.
+# Data: what the CSV file's column `split` says, or the directories train and test; without, a fifth of the speakers is
+# test, or, of fewer than four speakers, a fifth of the sentences. A list of your terms: another script for --terms,
+# called as egs/barista_orders/local/terms.py is.
 corpus="--prepare local/prepare.py"
 
 # Method: IA³ vectors alone, chosen by the WER of dev; your variants of recipes/conf/ia3.yaml go into conf/.

@@ -23,7 +23,7 @@ fi
 
 # Data: one reader's chapters. The last third of them is test, the one before that dev; of a single chapter, the
 # last third of its utterances, and the last of the others.
-prepare="local/prepare.py${reader:+ --reader $reader}"
+prepare="python -m ia3_speech.data.corpora.librispeech${reader:+ --reader $reader}"
 
 # Method: as one person is adapted to (conf/reader.yaml): small batches, and few of them. With one speaker, the
 # intervals are drawn over utterances.

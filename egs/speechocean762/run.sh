@@ -23,11 +23,12 @@ fi
 
 # Data: the published train speakers, a share of whom, adults and children, become dev. The published test speakers
 # are two sets: the adults are the headline; children are hard for reasons besides the accent.
-corpus="--corpus-name speechocean762 --prepare local/prepare.py"
+corpus="--corpus-name speechocean762"
+prepare="python -m ia3_speech.data.corpora.speechocean762"
 
 # Method: one adapter for the accent, IA³ vectors alone (conf/accent.yaml), at most eight epochs, chosen by
 # the WER of dev; each test set is decoded once with the base and once with the adapter.
 method="--name mandarin --system ia3 --train-config conf/accent.yaml"
 
 # shellcheck disable=SC2086
-adapt.sh $corpus $method --test-sets "test_adults test_children" -- "$@"
+adapt.sh $corpus --prepare "$prepare" $method --test-sets "test_adults test_children" -- "$@"

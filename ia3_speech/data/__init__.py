@@ -1,1 +1,1 @@
-"""Audio and texts in: utterances, Kaldi data directories, Hugging Face datasets, corpora."""
+"""Audio and transcripts: utterances, audio files, text, Kaldi directories, Hugging Face datasets, corpora."""

@@ -1,8 +1,8 @@
-"""A Hugging Face dataset becomes a Kaldi data directory, audio files included.
+"""Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
 In: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk). Out: a folder with
-`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows:
-the sound is decoded here, so torchcodec is not needed.
+`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
+the audio is decoded here, so that torchcodec is not needed.
 
     python -m ia3_speech.datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
@@ -18,51 +18,35 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, BadAudio, bar, load, named, problem, refuse
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio
+from ia3_speech.data.columns import (
+    AUDIO_COLUMNS,
+    GENDERS,
+    ID_COLUMNS,
+    LABEL_COLUMNS,
+    SPEAKER_COLUMNS,
+    TEXT_COLUMNS,
+    label_name,
+)
 from ia3_speech.data.kaldi.directory import (
-    DataDir,
-    Utterance,
-    read,
+    DataDirectory,
+    collapse_whitespace,
+    read_data_directory,
     refuse_unexpected_files,
-    words,
     write_tables,
 )
-from ia3_speech.data.kaldi.table_file import DataError, unprintable
-from ia3_speech.data.kaldi.utterance_ids import Names
-from ia3_speech.data.kaldi.validation import label_of
+from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
+from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
+from ia3_speech.data.kaldi.validation import label_of_table
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, progress_bar, raise_if_unusable
 
 log = logging.getLogger(__name__)
-
-# Column names as published corpora have them, the most specific first.
-AUDIO = ["audio", "speech", "file", "path", "audio_path", "file_name", "wav"]
-TEXT = ["text", "transcription", "transcript", "sentence", "normalized_text", "raw_text", "utterance"]
-SPEAKER = ["speaker_id", "speaker", "spk_id", "spk", "client_id", "user_id", "user_ids", "reader_id"]
-ID = ["id", "utterance_id", "utt_id", "utt", "segment_id", "audio_id", "audio_ids", "file", "path"]
-LABELS = [
-    "accent",
-    "accents",
-    "native_language",
-    "l1",
-    "gender",
-    "sex",
-    "age",
-    "age_group",
-    "domain",
-    "country",
-]
-GENDERS = {
-    "male": "m",
-    "man": "m",
-    "male_masculine": "m",
-    "female": "f",
-    "woman": "f",
-    "female_feminine": "f",
-}
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Which column of the dataset holds what; None where nothing does."""
+    """Which column of the dataset holds what; None where there is none."""
 
     audio: str
     text: str | None
@@ -71,12 +55,14 @@ class Columns:
     labels: tuple[str, ...]
 
     def __str__(self) -> str:
-        named = {"audio": self.audio, "text": self.text, "speaker": self.speaker, "id": self.id}
+        columns = {"audio": self.audio, "text": self.text, "speaker": self.speaker, "id": self.id}
         labels = ", ".join(self.labels) or "none"
-        return ", ".join(f"{what}: {name or 'none'}" for what, name in named.items()) + f"; labels: {labels}"
+        return (
+            ", ".join(f"{role}: {name or 'none'}" for role, name in columns.items()) + f"; labels: {labels}"
+        )
 
 
-def from_dataset(
+def convert_dataset(
     name: str,
     out: Path | str,
     *,
@@ -90,33 +76,34 @@ def from_dataset(
     labels: str | None = None,
     format: Literal["wav", "flac"] = "wav",
     on_error: Literal["fail", "skip"] = "fail",
-) -> DataDir:
-    """Write a dataset as a data directory. Columns are guessed by their usual names unless they are named.
+) -> DataDirectory:
+    """Write a dataset as a data directory. Columns that are not given are chosen by their usual names.
 
     Args:
         name: a hub id, or a local folder or file.
-        out: the folder to write; it is replaced if this command has written it.
-        split: the split to take; needed where there are several.
+        out: the folder to write. An older one is replaced if this function wrote it.
+        split: the split to convert; needed where there are several.
         config: the dataset's configuration (subset), where it has several.
         revision: a branch, tag or commit on the hub.
-        audio_column: the column with the sound, or with paths to sound files.
+        audio_column: the column with the audio, or with paths to audio files.
         text_column: the column with the transcript; "none" if there is none.
         speaker_column: the column with the speaker; "none" makes each utterance its own speaker.
         id_column: the column with utterance ids; "none" numbers them.
         labels: columns to keep as utt2LABEL, separated by commas; "none" for no labels.
         format: wav or flac, 16 bit either way.
-        on_error: "fail" stops at the end if audio is unusable or without a transcript; "skip" leaves such
-            utterances out. Clipped ones are kept, and named.
+        on_error: "fail" raises at the end if audio is unusable or has no transcript; "skip" leaves such
+            utterances out. Clipped ones are converted, and listed in a warning.
 
     Raises:
-        DataError: the dataset cannot be loaded, or a column cannot be found; `out` holds something else, or
-            what is to be read. AudioError: bad audio.
+        DataError: the dataset cannot be loaded; a column cannot be found; `out` holds other files, or the
+            dataset itself.
+        AudioError: on_error is "fail" and audio is unusable.
     """
     out = Path(out)
-    refuse_unexpected_files(out, also=["audio"] if audio_is_ours(out) else [])
+    refuse_unexpected_files(out, also=["audio"] if wrote_audio_of(out) else [])
     rows = load_rows(name, split, config, revision)
-    wished = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
-    columns = choose_columns(name, rows.features, wished, labels)
+    given = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
+    columns = choose_columns(name, rows.features, given, labels)
     log.info(f"{name}: {len(rows)} rows; {columns}")
     if columns.speaker is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
@@ -126,66 +113,66 @@ def from_dataset(
         new.mkdir()
         utterances = list(extract(rows, columns, folder_of(name), new, out.absolute(), format, bad))
         if on_error == "fail":
-            refuse(bad)
+            raise_if_unusable(bad)
         if bad:
-            log.warning("\n".join(named(bad, "bad audio")))
+            log.warning("\n".join(bad_audio_report(bad, "bad audio")))
         write_tables(new, utterances, speaker_labels=["gender"], name=out)
-    return DataDir(out, sorted(utterances, key=lambda utterance: utterance.id))
+    return DataDirectory(out, sorted(utterances, key=lambda utterance: utterance.id))
 
 
-def audio_is_ours(out: Path) -> bool:
-    """Whether all files in `out`/audio are what a data directory there says that this command wrote."""
+def wrote_audio_of(out: Path) -> bool:
+    """Whether all files in `out`/audio belong to the data directory `out`, as `extract` names them."""
     try:
-        utterances = read(out, text=False, wav=False, spk_sort=False).utterances
+        utterances = read_data_directory(out, text=False, wav=False, spk_sort=False).utterances
     except DataError:
         return False
     written = {out.absolute() / "audio" / u.speaker / f"{u.id}{Path(u.source).suffix}" for u in utterances}
-    there = {path.absolute() for path in (out / "audio").rglob("*") if not path.is_dir()}
-    return there <= written & {Path(u.source) for u in utterances}
+    present = {path.absolute() for path in (out / "audio").rglob("*") if not path.is_dir()}
+    return present <= written & {Path(u.source) for u in utterances}
 
 
 def extract(
     rows: Any, columns: Columns, base: Path, new: Path, out: Path, format: str, bad: list[BadAudio]
 ) -> Iterator[Utterance]:
-    """Decode each row, write its sound below `new`, yield its utterance with the path below `out`.
+    """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`.
 
     Relative paths in the dataset are below `base`. Rows that cannot be used go to `bad`, clipped ones too.
     """
     import soundfile
 
-    names, features = Names(len(rows)), rows.features
-    for number, row in enumerate(bar(rows, "writing audio", "utt", wanted=True), 1):
+    ids, features = UtteranceIds(len(rows)), rows.features
+    for number, row in enumerate(progress_bar(rows, "writing audio", "utt", show=True), 1):
         cell = row[columns.audio]
-        given = value_of(row, columns.id, features) or inner_path(cell)
-        speaker, utterance = names.take(value_of(row, columns.speaker, features), given, number)
-        file = inner_path(cell) or f"row {number}"
+        name = cell_text(row, columns.id, features) or path_in_cell(cell)
+        speaker, utterance = ids.assign(cell_text(row, columns.speaker, features), name, number)
+        file = path_in_cell(cell) or f"row {number}"
         text = row[columns.text] if columns.text else None
         if columns.text and text is None:
             bad.append(BadAudio(utterance, file, f"no transcript in column {columns.text}"))
             continue
         try:
-            with sound_of(cell, base) as source:
-                if isinstance(source, Path) and out.resolve() in source.resolve().parents:
-                    raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
-                wave = load(source)
+            source = audio_source(cell, base)
+            if isinstance(source, Path) and out.resolve() in source.resolve().parents:
+                raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
+            wave = load_audio(source)
         except AudioError as error:
             bad.append(BadAudio(utterance, file, str(error).removeprefix(f"{file}: ")))
             continue
-        if fault := problem(wave):
-            bad.append(BadAudio(utterance, file, fault.reason, left_out=fault.fatal))
-            if fault.fatal:
+        if problem := find_problem(wave):
+            bad.append(BadAudio(utterance, file, problem.reason, left_out=problem.fatal))
+            if problem.fatal:
                 continue
-        place = Path("audio", speaker, f"{utterance}.{format}")
-        (new / place).parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(new / place, wave, SAMPLE_RATE, subtype="PCM_16")
+        path = Path("audio", speaker, f"{utterance}.{format}")
+        (new / path).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(new / path, wave, SAMPLE_RATE, subtype="PCM_16")
         yield Utterance(
             utterance,
             speaker,
             recording=utterance,
-            source=str(out / place),
-            text=None if text is None else printable_words(str(text)),
+            source=str(out / path),
+            text=None if text is None else printable_text(str(text)),
             duration=len(wave) / SAMPLE_RATE,
-            labels=labels_of(row, columns.labels, features),
+            labels=row_labels(row, columns.labels, features),
         )
 
 
@@ -200,19 +187,19 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
     """One split of a dataset, as `datasets.Dataset`.
 
     Raises:
-        DataError: it is not there, cannot be read, or has several splits and none was named.
+        DataError: the dataset does not exist, cannot be read, or has several splits and `split` is None.
     """
     import datasets
 
     path = Path(name)
     try:
-        with audio_stored_as_it_is():
+        with audio_not_encoded():
             if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
                 found = datasets.load_from_disk(name)
             elif path.is_file():
                 kind = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}.get(path.suffix, "json")
-                extra = as_text(path) if kind == "csv" else {}
-                found = datasets.load_dataset(kind, data_files=name, **extra)
+                options = csv_options(path) if kind == "csv" else {}
+                found = datasets.load_dataset(kind, data_files=name, **options)
             else:
                 found = datasets.load_dataset(name, config, revision=revision)
     except Exception as error:  # of any kind: network, hub, script, arrow, pandas
@@ -221,8 +208,8 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
         raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
     if not isinstance(found, dict):
         if split and split != str(found.split):
-            own = found.split or "without a name"
-            raise DataError(f"{name}: is one split, {own}, and not {split} (leave out --split)")
+            only = found.split or "without a name"
+            raise DataError(f"{name}: is one split, {only}, and not {split} (leave out --split)")
         return found
     if split is None and len(found) > 1:
         raise DataError(f"{name}: has the splits {', '.join(found)} (choose one with --split)")
@@ -232,10 +219,10 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
     return found[split]
 
 
-def as_text(path: Path) -> dict[str, Any]:
-    """Options of `load_dataset` by which every field of a CSV file is what stands there: 007, NA, null.
+def csv_options(path: Path) -> dict[str, Any]:
+    """Options of `load_dataset` that keep every field of a CSV file as it is written: 007, NA, null.
 
-    A quotation mark is a mark like any other where TABs part the fields (Common Voice).
+    Quotation marks have no meaning where fields are separated by TABs (Common Voice).
     """
     from datasets import Features, Value
 
@@ -249,10 +236,10 @@ def as_text(path: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def audio_stored_as_it_is() -> Iterator[None]:
-    """While an audiofolder is indexed, `datasets` asks for torchcodec, though it only notes paths and bytes.
+def audio_not_encoded() -> Iterator[None]:
+    """A context in which `datasets` stores the path and the bytes of audio without torchcodec.
 
-    Within this context its `Audio.encode_example` does just that.
+    It requires torchcodec when it indexes an audiofolder, although it stores nothing but these.
     """
     from datasets import Audio
 
@@ -273,7 +260,7 @@ def audio_stored_as_it_is() -> Iterator[None]:
 
 
 def without_decoding(rows: Any, column: str) -> Any:
-    """`rows` whose audio cells are `{"bytes", "path"}`, or the paths that they were."""
+    """`rows` whose audio cells are `{"bytes", "path"}`, or paths if the column held these."""
     import datasets
 
     if isinstance(rows.features[column], datasets.Audio):
@@ -281,38 +268,46 @@ def without_decoding(rows: Any, column: str) -> Any:
     return rows
 
 
-def choose_columns(name: str, there: Any, wished: dict[str, str | None], labels: str | None) -> Columns:
-    """The columns that were named, and guesses for the others, out of the features `there`.
+def choose_columns(name: str, features: Any, given: dict[str, str | None], labels: str | None) -> Columns:
+    """The columns that the user gave, and for the others those of the usual names.
 
     Raises:
-        DataError: a named column is not there, or no column looks like audio or text.
+        DataError: a given column does not exist, or no column has a usual name of audio or text.
     """
     import datasets
 
-    having = f"it has {', '.join(there)}"
-    sounds = [column for column, feature in there.items() if isinstance(feature, datasets.Audio)]
+    available = f"it has {', '.join(features)}"
+    decodable = [column for column, feature in features.items() if isinstance(feature, datasets.Audio)]
+    usual = {
+        "audio": [*decodable, *AUDIO_COLUMNS],
+        "text": TEXT_COLUMNS,
+        "speaker": SPEAKER_COLUMNS,
+        "id": ID_COLUMNS,
+    }
     chosen: dict[str, str | None] = {}
-    for what, guesses in (("audio", [*sounds, *AUDIO]), ("text", TEXT), ("speaker", SPEAKER), ("id", ID)):
-        wish = wished[what]
-        if wish not in (None, "none") and wish not in there:
-            raise DataError(f"{name}: no column {wish} ({having})")
-        chosen[what] = next((guess for guess in guesses if guess in there), None) if wish is None else wish
-        chosen[what] = None if wish == "none" else chosen[what]
-        if chosen[what] is None and (what == "audio" or (what == "text" and wish != "none")):
-            none = ", or pass --text-column none" if what == "text" else ""
+    for role, candidates in usual.items():
+        wanted = given[role]
+        if wanted not in (None, "none") and wanted not in features:
+            raise DataError(f"{name}: no column {wanted} ({available})")
+        found = (
+            next((column for column in candidates if column in features), None) if wanted is None else wanted
+        )
+        chosen[role] = None if wanted == "none" else found
+        if chosen[role] is None and (role == "audio" or (role == "text" and wanted != "none")):
+            none = ", or pass --text-column none" if role == "text" else ""
             raise DataError(
-                f"{name}: which column is the {what}? {having} (name it with --{what}-column{none})"
+                f"{name}: which column is the {role}? {available} (name it with --{role}-column{none})"
             )
     if labels is None:
         scalar = (datasets.Value, datasets.ClassLabel)
-        kept = [c for c in LABELS if isinstance(there.get(c), scalar) and c not in chosen.values()]
+        kept = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar) and c not in chosen.values()]
     else:
         kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
-        if lacking := [column for column in kept if column not in there]:
-            raise DataError(f"{name}: no column {lacking[0]} ({having})")
-        if taken := [column for column in kept if label_of(f"utt2{label_name(column)}") is None]:
+        if missing := [column for column in kept if column not in features]:
+            raise DataError(f"{name}: no column {missing[0]} ({available})")
+        if reserved := [column for column in kept if label_of_table(f"utt2{label_name(column)}") is None]:
             raise DataError(
-                f"{name}: {taken[0]} cannot be a label: utt2{taken[0]} is another table (rename it)"
+                f"{name}: {reserved[0]} cannot be a label: utt2{reserved[0]} is another table (rename it)"
             )
     return Columns(**chosen, labels=tuple(kept))
 
@@ -320,25 +315,23 @@ def choose_columns(name: str, there: Any, wished: dict[str, str | None], labels:
 # ---- cells ----
 
 
-@contextmanager
-def sound_of(cell: Any, base: Path) -> Iterator[Any]:
-    """What `audio.load` takes for an audio cell: a stream of its bytes, or a path (below `base`)."""
+def audio_source(cell: Any, base: Path) -> Path | io.BytesIO:
+    """The source for `load_audio` of an audio cell: a stream of its bytes, or a path below `base`."""
     if isinstance(cell, dict) and cell.get("bytes") is not None:
         stream = io.BytesIO(cell["bytes"])
         stream.name = cell.get("path") or "(bytes)"
-        yield stream
-    elif not inner_path(cell):
+        return stream
+    if not path_in_cell(cell):
         raise AudioError("the audio cell is empty")
-    else:
-        yield base / inner_path(cell)
+    return base / path_in_cell(cell)
 
 
-def inner_path(cell: Any) -> str:
+def path_in_cell(cell: Any) -> str:
     path = cell.get("path") if isinstance(cell, dict) else cell
     return path if isinstance(path, str) else ""
 
 
-def value_of(row: dict, column: str | None, features: Any) -> str:
+def cell_text(row: dict, column: str | None, features: Any) -> str:
     """A cell as text; the name of a class rather than its number; empty for None."""
     value = row[column] if column else None
     if value is None or isinstance(value, dict | list):
@@ -348,11 +341,11 @@ def value_of(row: dict, column: str | None, features: Any) -> str:
     return str(value).strip()
 
 
-def labels_of(row: dict, columns: tuple[str, ...], features: Any) -> dict[str, str]:
+def row_labels(row: dict, columns: tuple[str, ...], features: Any) -> dict[str, str]:
     """The labels of a row, each one word (`United States` → `United_States`), male and female as m and f."""
     labels = {}
     for column in columns:
-        value = re.sub(r"\s+", "_", printable_words(value_of(row, column, features)))
+        value = re.sub(r"\s+", "_", printable_text(cell_text(row, column, features)))
         if value and column in ("gender", "sex"):
             labels["gender"] = GENDERS.get(value.lower(), value)
         elif value:
@@ -360,9 +353,7 @@ def labels_of(row: dict, columns: tuple[str, ...], features: Any) -> dict[str, s
     return labels
 
 
-def label_name(column: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "_", column)
-
-
-def printable_words(text: str) -> str:
-    return words("".join(c for c in words(text) if unprintable(c) is None))
+def printable_text(text: str) -> str:
+    return collapse_whitespace(
+        "".join(c for c in collapse_whitespace(text) if unprintable_character(c) is None)
+    )

@@ -1,7 +1,8 @@
-"""Recordings: what a user names (files, folders, a pipe, arrays) → what there is to transcribe.
+"""What a user wants transcribed (files, folders, a pipe, arrays) becomes a list of recordings.
 
-In: paths as they were typed, or stdin. Out: a `Source` for each recording, in the order given, with what to
-call it and where its text would go; and a line for each path that leads nowhere. Nothing is decoded yet.
+In: paths as they were typed, or stdin. Out: a `Recording` for each, in the order given, with its name in
+messages and the place of its text below an output folder; and a message for each path that leads nowhere.
+Nothing is decoded yet.
 """
 
 import io
@@ -14,117 +15,140 @@ from typing import BinaryIO
 import numpy as np
 
 from ia3_speech.cli import UserError
-from ia3_speech.data import audio
-from ia3_speech.data.audio import SAMPLE_RATE, SUFFIXES, AudioError
+from ia3_speech.data.audio import (
+    AUDIO_SUFFIXES,
+    SAMPLE_RATE,
+    AudioError,
+    audio_duration,
+    load_audio,
+    resample,
+    source_name,
+)
 
 STDIN = "-"
 
-Audio = str | os.PathLike[str] | BinaryIO | np.ndarray
+AudioInput = str | os.PathLike[str] | BinaryIO | np.ndarray
 
 
 @dataclass(frozen=True)
-class Source:
-    """A recording to transcribe: what to read, what to call it, and its place below a folder of results."""
+class Recording:
+    """A recording to transcribe.
 
-    audio: Audio
+    Attributes:
+        audio: a path, a binary file object, or float samples `(samples,)`.
+        path: what messages and results call it; None for an array.
+        target: its place below an output folder, still with the suffix of the audio.
+    """
+
+    audio: AudioInput
     path: str | None
     target: Path = Path()
 
     def load(self, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
-        """Float32 `(samples,)`, 16 kHz. Raises AudioError; ValueError for an array that is no waveform."""
+        """float32 `(samples,)` at 16 kHz; `sampling_rate` is that of an array, in Hz.
+
+        Raises:
+            AudioError: as `load_audio`.
+            ValueError: the array is not a waveform.
+        """
         if not isinstance(self.audio, np.ndarray):
-            return audio.load(self.audio)
+            return load_audio(self.audio)
         if self.audio.ndim != 1 or not np.issubdtype(self.audio.dtype, np.floating):
             raise ValueError(
                 f"a waveform is float, of shape (samples,) and full scale ±1, not {self.audio.dtype} of "
                 f"shape {self.audio.shape} (average channels; divide int16 by 32768)"
             )
-        return audio.resample(self.audio, sampling_rate, SAMPLE_RATE)
+        return resample(self.audio, sampling_rate, SAMPLE_RATE)
 
 
-def source_of(recording: Audio) -> Source:
-    if isinstance(recording, np.ndarray):
-        return Source(recording, None)
-    if hasattr(recording, "read"):
-        return Source(recording, audio.name_of(recording))
-    return Source(recording, os.fspath(recording))
+def as_recording(audio: AudioInput) -> Recording:
+    if isinstance(audio, np.ndarray):
+        return Recording(audio, None)
+    if hasattr(audio, "read"):
+        return Recording(audio, source_name(audio))
+    return Recording(audio, os.fspath(audio))
 
 
-def seconds_of(source: Source) -> float:
-    """The length of a file by its header; 0 where that can't be read, and for what isn't a file."""
+def recording_duration(recording: Recording) -> float:
+    """Seconds according to the file's header; 0 where it cannot be read, and for stdin."""
     try:
-        return audio.duration(source.audio) if source.path != STDIN else 0.0
+        return audio_duration(recording.audio) if recording.path != STDIN else 0.0
     except AudioError:
         return 0.0
 
 
-def find(paths: Iterable[str]) -> tuple[list[Source], list[str]]:
-    """Files as they are, folders searched (sorted; hidden files left out); and a line for each bad path."""
-    sources: list[Source] = []
+def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
+    """The recordings that `paths` name, and a message for each path that names none.
+
+    Folders are searched at any depth; their files are sorted, hidden ones left out.
+    """
+    recordings: list[Recording] = []
     bad: list[str] = []
     for path in paths:  # by os.path: Path's own methods raise for a name that no file can have
         if os.path.isdir(path):  # noqa: PTH112
-            found = sorted(files_below(Path(path), bad))
-            sources += [Source(file, str(file), file.relative_to(path)) for file in found]
+            found = sorted(audio_files_below(Path(path), bad))
+            recordings += [Recording(file, str(file), file.relative_to(path)) for file in found]
             if not found:
-                bad.append(f"{path}: {nothing_in(Path(path))}")
+                bad.append(f"{path}: {no_audio_in(Path(path))}")
         elif os.path.exists(path):  # noqa: PTH110
-            sources.append(Source(path, path, Path(Path(path).name)))
+            recordings.append(Recording(path, path, Path(Path(path).name)))
         else:
             bad.append(f"{path}: no such file or folder")
-    return sources, bad
+    return recordings, bad
 
 
-def files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
-    """The audio files of a folder and the folders in it; a folder that can't be read is `bad`."""
+def audio_files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
+    """The audio files of a folder and its sub-folders. `bad` receives the folders that cannot be read."""
     denied: list[OSError] = []
-    for place, folders, files in os.walk(folder, onerror=denied.append):
+    for parent, folders, files in os.walk(folder, onerror=denied.append):
         folders[:] = [name for name in folders if name[0] != "."]
         for name in files:
-            if name[0] != "." and Path(name).suffix.lower() in SUFFIXES:
-                yield Path(place, name)
+            if name[0] != "." and Path(name).suffix.lower() in AUDIO_SUFFIXES:
+                yield Path(parent, name)
     bad += [f"{error.filename}: {error.strerror}" for error in denied]
 
 
-def nothing_in(folder: Path) -> str:
+def no_audio_in(folder: Path) -> str:
     if (folder / "wav.scp").exists():
         return f"is a Kaldi data directory (python -m ia3_speech.decode {folder} DECODE_DIR)"
-    return f"no audio files in this folder (searched for {' '.join(sorted(SUFFIXES))})"
+    return f"no audio files in this folder (searched for {' '.join(sorted(AUDIO_SUFFIXES))})"
 
 
-def from_stdin(stream: BinaryIO) -> tuple[list[Source], list[str]]:
-    """What a pipe holds: a sound file (a WAV begins with RIFF, all have zero bytes), or paths, one a line.
+def recordings_from_stdin(stream: BinaryIO) -> tuple[list[Recording], list[str]]:
+    """`find_recordings` for what a pipe holds: an audio file, or paths, one a line.
+
+    Audio is recognised by RIFF at its beginning (WAV) or by zero bytes (all other formats).
 
     Raises:
-        UserError: it is empty.
+        UserError: the stream is empty.
     """
     data = stream.read()
     if data.startswith(b"RIFF") or b"\0" in data[:4096]:
-        sound = io.BytesIO(data)
-        sound.name = STDIN
-        return [Source(sound, STDIN, Path("stdin"))], []
+        file = io.BytesIO(data)
+        file.name = STDIN
+        return [Recording(file, STDIN, Path("stdin"))], []
     paths = [os.fsdecode(line.rstrip(b"\r")) for line in data.split(b"\n") if line.strip()]
     if not paths:
         raise UserError("no files were given, and stdin is empty (--help shows how to use it)")
-    return find(paths)
+    return find_recordings(paths)
 
 
-def targets(sources: Sequence[Source], folder: Path, suffix: str) -> list[Path]:
-    """Where each source's text goes below `folder`: `a.wav` → `a.txt`; sub-folders of a folder are kept.
+def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> list[Path]:
+    """The output file of each recording below `folder`: `a.wav` → `a.txt`; sub-folders are kept.
 
     Raises:
-        UserError: two different sources would go to one file.
+        UserError: two different recordings would have one output file.
     """
-    taken: dict[Path, Source] = {}
-    places = []
-    for source in sources:
-        target = source.target
-        stem = target.stem if target.suffix.lower() in SUFFIXES else target.name
-        places.append(folder / target.with_name(stem + suffix))
-        other = taken.setdefault(places[-1], source)
-        if other is not source and Path(other.path).resolve() != Path(source.path).resolve():
+    owners: dict[Path, Recording] = {}
+    paths = []
+    for recording in recordings:
+        target = recording.target
+        stem = target.stem if target.suffix.lower() in AUDIO_SUFFIXES else target.name
+        paths.append(folder / target.with_name(stem + suffix))
+        other = owners.setdefault(paths[-1], recording)
+        if other is not recording and Path(other.path).resolve() != Path(recording.path).resolve():
             raise UserError(
-                f"{other.path} and {source.path} would both be written to {places[-1]} (give each an "
+                f"{other.path} and {recording.path} would both be written to {paths[-1]} (give each an "
                 f"--output-dir of its own; or give the folder above them, whose sub-folders are kept)"
             )
-    return places
+    return paths

@@ -13,7 +13,7 @@ from typing import Any
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.experiments.by_speaker import is_speakers, parts, write_curves
 from ia3_speech.experiments.markdown import PARTS, STANDARD, markdown
 from ia3_speech.experiments.plan import Plan, Test, read_plan
@@ -174,7 +174,7 @@ def time_of(done: list[Path], options: str) -> float:
         system = load_system(path.parent)
         share = 1.0
         if minutes:
-            dev = read(Path(system.options()["dev"]), wav=False, allow_pipes=True)
+            dev = read_data_directory(Path(system.options()["dev"]), wav=False, allow_pipes=True)
             heard = sum(one.duration or 0.0 for one in dev) / 3
             share = min(1.0, (60 * float(minutes[1]) + heard) / (system.train["audio_seconds"] + heard))
         elif k:

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, wave_of
+from ia3_speech.data.audio import SAMPLE_RATE, to_waveform
 from ia3_speech.data.text import TextError, Vocabulary, normalize
 from ia3_speech.model import int8
 from ia3_speech.model.architectures import Architecture, Input, Kernels, after, fewest
@@ -227,7 +227,7 @@ class Base:
         attention_mask (batch, samples), say), and labels (batch, characters) padded with −100. Raises
         VocabularyError for a character the base can't write.
         """
-        values = [self.processed(wave_of(row["audio"])) for row in rows]
+        values = [self.processed(to_waveform(row["audio"])) for row in rows]
         written = [self.vocabulary.encode(normalize(row["text"])) for row in rows]
         labels = [torch.tensor(ids, dtype=torch.long) for ids in written]
         pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)

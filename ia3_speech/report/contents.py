@@ -15,7 +15,8 @@ import numpy as np
 
 from ia3_speech.adapters.record import Vector, read_tensors, vectors_in
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance, read
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.report.points import (
     Curve,
     Json,
@@ -117,7 +118,7 @@ def gather(data: Path, places: Places) -> Contents:
     ]
     for baseline in others:
         check_pair(system, baseline)
-    known = {utterance.id: utterance for utterance in read(data, wav=False, spk_sort=False)}
+    known = {utterance.id: utterance for utterance in read_data_directory(data, wav=False, spk_sort=False)}
     if strange := [name for name in system.references if name not in known]:
         raise UserError(
             f"{data}: utterance {strange[0]} of {system.folder} is not in it (is it the right set?)"

@@ -13,8 +13,9 @@ from urllib.parse import quote
 
 import numpy as np
 
-from ia3_speech.data.audio import SAMPLE_RATE, BadAudio, load_all
-from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio, load_utterances
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by today's browsers
 
@@ -47,7 +48,7 @@ def relative_link(source: str, folder: Path) -> str | None:
 
 def embedded(utterances: Iterable[Utterance], *, allow_pipes: bool, bad: list[BadAudio]) -> dict[str, str]:
     """The audio as 16 kHz FLAC in `data:` addresses, about 25 kB a second; what can't be read is in `bad`."""
-    waves = load_all(utterances, minimum_samples=1, on_error="skip", bad=bad, allow_pipes=allow_pipes)
+    waves = load_utterances(utterances, minimum_samples=1, on_error="skip", bad=bad, allow_pipes=allow_pipes)
     return {
         utterance.id: f"data:audio/flac;base64,{base64.b64encode(flac(wave)).decode()}"
         for utterance, wave in waves

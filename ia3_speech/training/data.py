@@ -7,9 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ia3_speech.data import audio, text
-from ia3_speech.data import kaldi as datadir
-from ia3_speech.data.kaldi import DataDir, Utterance
+from ia3_speech.data import text
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio, load_utterances
 from ia3_speech.decoding.segmentation import maximum_input_seconds
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import Options, TrainingError
@@ -49,22 +51,22 @@ def read_examples(
             audio (the last two unless `drop_chars`, `on_error: skip`).
         AudioError: bad audio, with `on_error: fail`.
     """
-    data = datadir.read(path, allow_pipes=options.allow_pipes)
+    data = read_data_directory(path, allow_pipes=options.allow_pipes)
     data = replace(data, utterances=[utterance for utterance in data if wanted(utterance)])
     if not len(data):
         raise TrainingError(f"{path}: no utterances")
     check_coverage(data, base, options)
-    bad: list[audio.BadAudio] = []
+    bad: list[BadAudio] = []
     examples, too_long = [], []
     untaught = [] if untaught is None else untaught
-    for utterance, wave in audio.load_all(
+    for utterance, wave in load_utterances(
         data,
         minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
         on_error=options.on_error,
         bad=bad,
         allow_pipes=options.allow_pipes,
     ):
-        ids, seconds = encode(utterance, base, options), len(wave) / audio.SAMPLE_RATE
+        ids, seconds = encode(utterance, base, options), len(wave) / SAMPLE_RATE
         needed = text.required_frames(ids)
         fitting = [s for s in speeds if base.frames(int(len(wave) / s)) >= needed]
         if not fitting:
@@ -73,7 +75,7 @@ def read_examples(
         elif ids:
             examples.append(Example(utterance, ids, seconds, fitting))
         else:
-            bad.append(audio.BadAudio(utterance.id, f"{path}/text", "no text that the base can write"))
+            bad.append(BadAudio(utterance.id, f"{path}/text", "no text that the base can write"))
         if not (fitting and ids):
             untaught.append(Example(utterance, ids, seconds, []))
     report_left_out(path, bad, too_long, options)
@@ -83,7 +85,7 @@ def read_examples(
     return examples
 
 
-def check_coverage(data: DataDir, base: Base, options: Options) -> None:
+def check_coverage(data: DataDirectory, base: Base, options: Options) -> None:
     if not options.drop_chars and (characters := unwritable(data, base, options)):
         raise TrainingError(
             f"{data.path}/text: the base can't write {characters} (write them out in words, or leave them "
@@ -91,7 +93,7 @@ def check_coverage(data: DataDir, base: Base, options: Options) -> None:
         )
 
 
-def unwritable(data: DataDir, base: Base, options: Options) -> str:
+def unwritable(data: DataDirectory, base: Base, options: Options) -> str:
     """The characters that the base can't write, the most frequent first: each with its count and the first
     utterance that holds it. Empty where there are none."""
     texts = {one.id: text.normalize(one.text or "", options.normalize) for one in data}
@@ -109,7 +111,7 @@ def encode(utterance: Utterance, base: Base, options: Options) -> list[int]:
     return base.vocabulary.encode(normal, drop_unknown=options.drop_chars)
 
 
-def report_left_out(path: Path, bad: list[audio.BadAudio], too_long: list[str], options: Options) -> None:
+def report_left_out(path: Path, bad: list[BadAudio], too_long: list[str], options: Options) -> None:
     """Name what was left out; with `on_error: fail` text that is too long, or empty, is an error."""
     left_out = [b for b in bad if b.left_out]
     if (too_long or left_out) and options.on_error == "fail":

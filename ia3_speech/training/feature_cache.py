@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 import torch
 
-from ia3_speech.data import audio
-from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.audio import change_speed
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import load_utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.base import WAVEFORM, Base
 
@@ -56,8 +57,8 @@ class FeatureCache:
         """(frames, channels) on the base's device; kept on the CPU. Raises AudioError."""
         key = (utterance.source, utterance.start, utterance.end, speed)  # ids of train and dev may coincide
         if key not in self.held:
-            wave = audio.load_utterance(utterance, allow_pipes=self.allow_pipes)
-            features = self.base.front_end(audio.speed(wave, speed) if speed != 1.0 else wave, self.depth)
+            wave = load_utterance(utterance, allow_pipes=self.allow_pipes)
+            features = self.base.front_end(change_speed(wave, speed) if speed != 1.0 else wave, self.depth)
             size = features.numel() * features.element_size()
             if self.held_bytes + size > self.limit_bytes:
                 return features

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ia3_speech.cli import command
-from ia3_speech.data.audio import SAMPLE_RATE, duration
-from ia3_speech.data.kaldi import Utterance, read
+from ia3_speech.data.audio import SAMPLE_RATE, audio_duration
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import required_frames
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import Options, TrainingError
 from ia3_speech.training.data import encode, unwritable
@@ -38,7 +39,7 @@ class Asked(Options):
 def main(options: Asked) -> None:
     base = load_base(options.base, device="cpu")
     for path in (options.train, options.dev):
-        data = read(path, allow_pipes=options.allow_pipes)
+        data = read_data_directory(path, allow_pipes=options.allow_pipes)
         characters = unwritable(data, base, options)
         if characters and not options.drop_chars:
             raise TrainingError(
@@ -55,7 +56,7 @@ def main(options: Asked) -> None:
         without = f", without {listed}" if crowded else ""
         print(f"{path}: {len(data) - len(crowded)} utterances can be learnt from{without}")
     for path in map(Path, options.tests.splitlines()):
-        data = read(path, allow_pipes=options.allow_pipes)
+        data = read_data_directory(path, allow_pipes=options.allow_pipes)
         if characters := unwritable(data, base, options):
             print(f"{path}/text: the base can't write {characters}; words with them will count as errors")
 
@@ -64,7 +65,7 @@ def too_long(utterance: Utterance, base: Base, options: Options) -> str | None:
     """What is wrong where CTC has fewer frames than it needs, else None (also where no length is known)."""
     seconds = utterance.duration
     if seconds is None and not utterance.source.endswith("|"):
-        seconds = duration(utterance.source)
+        seconds = audio_duration(utterance.source)
     if seconds is None:
         return None
     needed = required_frames(encode(utterance, base, options))

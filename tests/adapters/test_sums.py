@@ -17,7 +17,8 @@ from ia3_speech.adapters.combine import average, interpolate
 from ia3_speech.adapters.expressions import terms
 from ia3_speech.adapters.io import METADATA, Adapter, adapter_of, read_metadata
 from ia3_speech.cli import command
-from ia3_speech.data.kaldi import Utterance, write
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.model import ia3
 from ia3_speech.model.ia3 import AdapterError
@@ -107,7 +108,7 @@ def test_an_exact_name_wins(pair):
 
 
 def test_decode_records_the_terms(pair, tmp_path):
-    write(
+    write_data_directory(
         tmp_path / "data",
         [Utterance("s-1", "s", "s-1", str(Path("a.wav").absolute()), text="", duration=2.0)],
     )
@@ -141,7 +142,7 @@ def test_training_starts_from_a_sum(pair, tmp_path):
             soundfile.write(tmp_path / f"{name}{i}.wav", rng.standard_normal(12_000) * 0.1, 16_000)
             path = str(tmp_path / f"{name}{i}.wav")
             utterances.append(Utterance(f"s-{name}{i}", "s", f"s-{name}{i}", path, text="no", duration=0.75))
-        write(tmp_path / name, utterances)
+        write_data_directory(tmp_path / name, utterances)
     options = Options(
         tmp_path / "train", tmp_path / "dev", tmp_path / "exp", str(pair), "accent:0.7+medical:0.5",
         epochs=1, train_head=True, learning_rate=1e-12, head_learning_rate=1e-12, speeds=[1.0],

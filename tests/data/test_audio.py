@@ -9,21 +9,20 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ia3_speech.data import audio
 from ia3_speech.data.audio import (
+    SAMPLE_RATE,
     AudioError,
-    BadAudio,
-    duration,
-    load,
-    load_all,
-    load_utterance,
-    problem,
-    speed,
+    audio_duration,
+    change_speed,
+    find_problem,
+    load_audio,
+    resample,
 )
-from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio, load_utterance, load_utterances
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
-RATE = audio.SAMPLE_RATE
+RATE = SAMPLE_RATE
 
 
 def tone(seconds=1.0, rate=RATE, hertz=300.0, gain=0.3):
@@ -38,14 +37,14 @@ def test_half_an_mp3_is_not_the_whole_of_it(tmp_path):
     """Its header still promises all: what was said then has more words than what is heard."""
     file = tmp_path / "a.mp3"
     soundfile.write(file, tone(6.0), RATE)
-    assert abs(len(load(file)) - 6 * RATE) < RATE / 2
+    assert abs(len(load_audio(file)) - 6 * RATE) < RATE / 2
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(
         AudioError, match=r"a\.mp3: ends [23]\.\d\d s before its header says it does, at [56]\.\d\d s"
     ):
-        load(file)
+        load_audio(file)
     with pytest.raises(AudioError, match="before its header says"):
-        load(file, start=2.0, end=5.0)
+        load_audio(file, start=2.0, end=5.0)
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
@@ -53,7 +52,7 @@ def test_half_an_mp3_is_not_the_whole_of_it(tmp_path):
 def test_any_rate_and_channel_count(tmp_path, rate, channels):
     file = tmp_path / "a.wav"
     soundfile.write(file, np.stack([tone(rate=rate)] * channels, axis=1), rate)
-    wave = load(file)
+    wave = load_audio(file)
     assert wave.dtype == np.float32 and wave.ndim == 1 and wave.flags.c_contiguous
     assert abs(len(wave) - RATE) <= 1
     middle = slice(2000, 14000)  # away from the resampler's edges
@@ -70,22 +69,22 @@ def test_formats_and_segments(tmp_path, suffix, subtype, error):
     """A segment is what the whole file has at that place, in lossy formats too."""
     file = tmp_path / f"a{suffix}"
     soundfile.write(file, tone(3.0), RATE, subtype=subtype)
-    whole = load(file)
+    whole = load_audio(file)
     assert np.abs(whole[1000:40000] - tone(3.0)[1000:40000]).max() <= error
-    part = load(file, start=0.5, end=1.25)
+    part = load_audio(file, start=0.5, end=1.25)
     assert len(part) == 12_000
     assert np.abs(part[2000:] - whole[10_000:20_000]).max() < 2e-3
-    assert duration(file) == pytest.approx(3.0, abs=0.05)
+    assert audio_duration(file) == pytest.approx(3.0, abs=0.05)
 
 
 def test_a_jump_into_an_mp3(tmp_path):
     """A tone packs tightly: frames lean on many earlier ones, which a decoder that just jumped lacks."""
     file = tmp_path / "a.mp3"
     soundfile.write(file, tone(6.0), RATE, subtype="MPEG_LAYER_III")
-    whole = load(file)
+    whole = load_audio(file)
     for start in (0.3, 1.7, 3.003):
         first = round(start * RATE)
-        assert np.abs(load(file, start=start) - whole[first:]).max() < 1e-4
+        assert np.abs(load_audio(file, start=start) - whole[first:]).max() < 1e-4
 
 
 def test_channels_are_averaged():
@@ -94,18 +93,18 @@ def test_channels_are_averaged():
         stream, np.stack([tone(gain=0.4), tone(gain=0.2)], axis=1), RATE, format="WAV", subtype="FLOAT"
     )
     stream.seek(0)
-    assert np.abs(load(stream) - tone(gain=0.3)).max() < 1e-6
+    assert np.abs(load_audio(stream) - tone(gain=0.3)).max() < 1e-6
 
 
 def test_a_segment_past_the_end(tmp_path):
     file = tmp_path / "a.wav"
     soundfile.write(file, tone(1.0), RATE)
-    assert len(load(file, start=0.5, end=1.4)) == 8_000  # Kaldi forgives half a second
+    assert len(load_audio(file, start=0.5, end=1.4)) == 8_000  # Kaldi forgives half a second
     for start, end in ((0.5, 1.6), (1.0, 1.2), (2.0, 3.0)):
         with pytest.raises(
             AudioError, match=rf"{file}: the segment from .* not inside the recording, which ends at 1.00 s"
         ):
-            load(file, start=start, end=end)
+            load_audio(file, start=start, end=end)
 
 
 def write(file: Path, data: bytes) -> Path:
@@ -129,7 +128,7 @@ def test_what_is_no_audio(tmp_path):
         tmp_path / ("x" * 5000): "no such file (correct wav.scp, or copy the audio there)",
     }
     for file, message in expected.items():
-        for function in (load, duration):
+        for function in (load_audio, audio_duration):
             with pytest.raises(AudioError) as caught:
                 function(file)
             assert str(caught.value) == f"{file}: {message}"
@@ -141,7 +140,7 @@ def test_what_is_no_audio(tmp_path):
 )
 def test_any_bytes_are_audio_or_an_audio_error(data, magic):
     try:
-        wave = load(io.BytesIO(magic + data))
+        wave = load_audio(io.BytesIO(magic + data))
         assert wave.ndim == 1
     except AudioError as error:
         assert str(error).startswith("(audio from a stream): ")
@@ -154,7 +153,7 @@ def test_a_wav_of_unknown_length(tmp_path):
     place = data.index(b"data") + 4
     for size in (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000):
         data[place : place + 4] = data[4:8] = size.to_bytes(4, "little")
-        assert len(load(io.BytesIO(bytes(data)))) == RATE
+        assert len(load_audio(io.BytesIO(bytes(data)))) == RATE
 
 
 def test_pipes_only_where_allowed(tmp_path):
@@ -165,7 +164,7 @@ def test_pipes_only_where_allowed(tmp_path):
     ):
         load_utterance(piped)
     assert np.array_equal(
-        load_utterance(piped, allow_pipes=True), load(tmp_path / "a.wav", start=0.25, end=0.5)
+        load_utterance(piped, allow_pipes=True), load_audio(tmp_path / "a.wav", start=0.25, end=0.5)
     )
     failing = utterance("spk-2", "echo no such tape >&2; exit 3 |")
     with pytest.raises(AudioError, match=r"failed with code 3: no such tape"):
@@ -176,7 +175,7 @@ def test_the_pipe_of_a_recording_runs_once(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(), RATE)
     source = f"echo x >> {tmp_path}/runs; cat {tmp_path}/a.wav |"
     parts = [utterance(f"spk-{n}", source, n / 10, n / 10 + 0.1) for n in range(5)]
-    assert len(list(load_all(parts, allow_pipes=True, progress=False))) == 5
+    assert len(list(load_utterances(parts, allow_pipes=True, progress=False))) == 5
     assert (tmp_path / "runs").read_text() == "x\n"
 
 
@@ -195,13 +194,13 @@ def test_the_pipe_of_a_recording_runs_once(tmp_path):
     ],
 )
 def test_problems(wave, kind, reason, fatal):
-    found = problem(wave.astype(np.float32), 400)
+    found = find_problem(wave.astype(np.float32), 400)
     assert (found.kind, found.reason, found.fatal) == (kind, reason, fatal)
 
 
 def test_the_base_says_what_is_too_short():
-    assert problem(np.zeros(400, np.float32), 400) is None
-    assert problem(np.zeros(400, np.float32), 820).kind == "short"
+    assert find_problem(np.zeros(400, np.float32), 400) is None
+    assert find_problem(np.zeros(400, np.float32), 820).kind == "short"
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the repository")
@@ -209,10 +208,10 @@ def test_the_base_says_what_is_too_short():
 def test_clipping_of_real_speech(rate):
     """Speech at its peak is not clipped; cut off at a quarter of its peak it is, resampled or not."""
     file = sorted((SHARED / "librispeech_237").rglob("*.flac"))[0]
-    wave = audio.resample(load(file), RATE, rate)
+    wave = resample(load_audio(file), RATE, rate)
     wave /= np.abs(wave).max()
-    assert problem(audio.resample(wave, rate, RATE)) is None
-    assert problem(audio.resample(np.clip(4 * wave, -1, 1), rate, RATE)).kind == "clipped"
+    assert find_problem(resample(wave, rate, RATE)) is None
+    assert find_problem(resample(np.clip(4 * wave, -1, 1), rate, RATE)).kind == "clipped"
 
 
 @pytest.fixture
@@ -232,7 +231,7 @@ def mixed(tmp_path):
 
 def test_skip_keeps_what_can_be_used(mixed):
     bad: list[BadAudio] = []
-    usable = [u.id for u, _ in load_all(mixed, on_error="skip", bad=bad, progress=False)]
+    usable = [u.id for u, _ in load_utterances(mixed, on_error="skip", bad=bad, progress=False)]
     assert usable == ["spk-clipped", "spk-good"]
     assert [(entry.utterance, entry.left_out) for entry in bad] == [
         ("spk-broken", True),
@@ -250,7 +249,7 @@ def test_skip_keeps_what_can_be_used(mixed):
 def test_fail_names_each_utterance_and_file(mixed):
     bad: list[BadAudio] = []
     with pytest.raises(AudioError) as caught:
-        list(load_all(mixed, bad=bad, progress=False))
+        list(load_utterances(mixed, bad=bad, progress=False))
     lines = str(caught.value).splitlines()
     assert lines[0] == "4 utterances have unusable or damaged audio:"
     assert lines[2] == f"  spk-nan: {mixed[3].source}: 16000 samples are NaN or infinite"
@@ -262,7 +261,7 @@ def test_fail_names_each_utterance_and_file(mixed):
 
 def test_clipped_speech_is_named_and_stops_nothing(mixed):
     bad: list[BadAudio] = []
-    usable = [u.id for u, _ in load_all(mixed[1:3], bad=bad, progress=False)]
+    usable = [u.id for u, _ in load_utterances(mixed[1:3], bad=bad, progress=False)]
     assert usable == ["spk-clipped", "spk-good"]
     assert [(entry.utterance, entry.left_out) for entry in bad] == [("spk-clipped", False)]
 
@@ -270,19 +269,19 @@ def test_clipped_speech_is_named_and_stops_nothing(mixed):
 def test_fail_names_twenty_and_counts_the_rest(tmp_path):
     missing = [utterance(f"spk-{n:02}", tmp_path / f"{n}.wav") for n in range(25)]
     with pytest.raises(AudioError) as caught:
-        list(load_all(missing, progress=False))
+        list(load_utterances(missing, progress=False))
     lines = str(caught.value).splitlines()
     assert len(lines) == 23 and lines[-2] == "  … and 5 more"
 
 
 def test_good_audio_raises_nothing(mixed):
-    (pair,) = load_all([mixed[2]], progress=False)
-    assert pair[0].id == "spk-good" and np.array_equal(pair[1], load(mixed[2].source))
+    (pair,) = load_utterances([mixed[2]], progress=False)
+    assert pair[0].id == "spk-good" and np.array_equal(pair[1], load_audio(mixed[2].source))
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
 def test_speed_changes_length_and_pitch(factor):
-    fast = speed(tone(2.0, hertz=1000), factor)
+    fast = change_speed(tone(2.0, hertz=1000), factor)
     assert fast.dtype == np.float32
     assert len(fast) == pytest.approx(32_000 / factor, abs=1)
     spectrum = np.abs(np.fft.rfft(fast[4000:20_000]))
@@ -290,14 +289,14 @@ def test_speed_changes_length_and_pitch(factor):
 
 
 def test_speed_one_is_the_wave_itself():
-    assert np.array_equal(speed(tone(), 1.0), tone())
+    assert np.array_equal(change_speed(tone(), 1.0), tone())
     with pytest.raises(ValueError, match="positive"):
-        speed(tone(), 0)
+        change_speed(tone(), 0)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the repository")
 def test_a_real_recording():
     file = SHARED / "librispeech_237/LibriSpeech/test-clean/237/134500/237-134500-0000.flac"
-    wave = load(file)
-    assert problem(wave) is None
-    assert len(wave) / RATE == duration(file)
+    wave = load_audio(file)
+    assert find_problem(wave) is None
+    assert len(wave) / RATE == audio_duration(file)

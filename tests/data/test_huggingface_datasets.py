@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.data.audio import AudioError, load
-from ia3_speech.data.kaldi import DataError, from_dataset, read
-from ia3_speech.data.kaldi.utterance_ids import Names
+from ia3_speech.data.audio import AudioError, load_audio
+from ia3_speech.data.huggingface import convert_dataset
+from ia3_speech.data.kaldi import DataError, read_data_directory
+from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
 from ia3_speech.datadir import main
 
 datasets = pytest.importorskip("datasets")
@@ -71,7 +72,7 @@ def test_a_parquet_folder_to_the_byte(tmp_path):
         },
         age=datasets.ClassLabel(names=["twenties", "fifties"]),
     )  # fmt: skip
-    data = from_dataset(str(corpus), tmp_path / "data")
+    data = convert_dataset(str(corpus), tmp_path / "data")
     audio = tmp_path / "data/audio"
     assert tables(tmp_path / "data") == {
         "wav.scp": f"12-clip_1 {audio}/12/12-clip_1.wav\n12-clip_1_2 {audio}/12/12-clip_1_2.wav\n"
@@ -84,10 +85,10 @@ def test_a_parquet_folder_to_the_byte(tmp_path):
         "utt2accent": "12-clip_1 Irish\n7-7 Scottish_English\n",
         "utt2age": "12-clip_1 fifties\n12-clip_1_2 fifties\n7-7 twenties\n",
     }
-    assert read(tmp_path / "data").utterances == data.utterances
+    assert read_data_directory(tmp_path / "data").utterances == data.utterances
     info = soundfile.info(audio / "7/7-7.wav")
     assert (info.samplerate, info.channels, info.subtype) == (RATE, 1, "PCM_16")
-    assert np.abs(load(audio / "12/12-clip_1.wav")[2000:14000] - tone(1.0)[2000:14000]).max() < 1e-3
+    assert np.abs(load_audio(audio / "12/12-clip_1.wav")[2000:14000] - tone(1.0)[2000:14000]).max() < 1e-3
 
 
 def test_an_audiofolder(tmp_path, capsys):
@@ -101,13 +102,13 @@ def test_an_audiofolder(tmp_path, capsys):
         (folder / "metadata.csv").write_text("file_name,transcription,speaker\n" + rows)
     corpus = str(tmp_path / "corpus")
     with pytest.raises(DataError, match=r"has the splits train, test \(choose one with --split\)"):
-        from_dataset(corpus, tmp_path / "data")
+        convert_dataset(corpus, tmp_path / "data")
     with pytest.raises(DataError, match=r"has no split dev \(it has train, test\)"):
-        from_dataset(corpus, tmp_path / "data", split="dev")
+        convert_dataset(corpus, tmp_path / "data", split="dev")
     with pytest.raises(SystemExit) as left:
         main(["from-dataset", corpus, str(tmp_path / "data"), "--split", "train", "--format", "flac"])
     assert left.value.code == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'data'}: 2 utterances, 2 speakers, 0.00 hours\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'data'}: 2 utterances, 2 speakers, 0.0 minutes\n"
     assert tables(tmp_path / "data")["text"] == "spka-a text of a\nspkb-b text of b\n"
     assert (tmp_path / "data/audio/spka/spka-a.flac").is_file()
 
@@ -119,8 +120,8 @@ def test_an_audiofolder_without_text(tmp_path):
         (tmp_path / "corpus" / name / "1.wav").write_bytes(sound())
     with pytest.raises(DataError, match=r"which column is the text\? it has audio, label \(name it with "
                        r"--text-column, or pass --text-column none\)"):  # fmt: skip
-        from_dataset(str(tmp_path / "corpus"), tmp_path / "data")
-    data = from_dataset(str(tmp_path / "corpus"), tmp_path / "data", text_column="none", labels="label")
+        convert_dataset(str(tmp_path / "corpus"), tmp_path / "data")
+    data = convert_dataset(str(tmp_path / "corpus"), tmp_path / "data", text_column="none", labels="label")
     assert [(u.id, u.speaker, u.text, u.labels) for u in data] == [
         ("1", "1", None, {"label": "no"}),
         ("1_2", "1_2", None, {"label": "yes"}),
@@ -131,22 +132,22 @@ def test_single_files(tmp_path):
     """One parquet file, and lists with paths beside them, as Common Voice has them."""
     corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]})
     file = corpus / "data/train-00000-of-00001.parquet"
-    assert from_dataset(str(file), tmp_path / "a").utterances[0].text == "one"
+    assert convert_dataset(str(file), tmp_path / "a").utterances[0].text == "one"
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips/x.wav").write_bytes(sound())
     (tmp_path / "list.tsv").write_text(f"client_id\tpath\tsentence\n{'0f' * 64}\tclips/x.wav\ttwo\n")
     (tmp_path / "list.jsonl").write_text('{"audio": "clips/x.wav", "text": "three"}\n')
     assert (
-        tables(from_dataset(str(tmp_path / "list.tsv"), tmp_path / "b").path)["text"]
+        tables(convert_dataset(str(tmp_path / "list.tsv"), tmp_path / "b").path)["text"]
         == "0f0f0f0f0f0f-x two\n"
     )
-    assert tables(from_dataset(str(tmp_path / "list.jsonl"), tmp_path / "c").path)["text"] == "x three\n"
+    assert tables(convert_dataset(str(tmp_path / "list.jsonl"), tmp_path / "c").path)["text"] == "x three\n"
 
 
 def test_a_file_that_is_not_there(tmp_path):
     (tmp_path / "list.csv").write_text("id,audio,text\nx,clips/x.wav,two\ny,,three\n")
     with pytest.raises(AudioError) as caught:
-        from_dataset(str(tmp_path / "list.csv"), tmp_path / "data")
+        convert_dataset(str(tmp_path / "list.csv"), tmp_path / "data")
     assert str(caught.value).splitlines()[1:3] == [
         f"  x: clips/x.wav: {tmp_path}/clips/x.wav: no such file (correct wav.scp, or copy the audio there)",
         "  y: row 2: the audio cell is empty",
@@ -157,12 +158,12 @@ def test_save_to_disk(tmp_path):
     rows = {"audio": [{"path": None, "bytes": sound()}], "text": ["one"]}
     made = datasets.Dataset.from_dict(rows).cast_column("audio", datasets.Audio(decode=False))
     datasets.DatasetDict({"dev": made}).save_to_disk(tmp_path / "corpus")
-    assert from_dataset(str(tmp_path / "corpus"), tmp_path / "data").utterances[0].text == "one"
+    assert convert_dataset(str(tmp_path / "corpus"), tmp_path / "data").utterances[0].text == "one"
     made.save_to_disk(tmp_path / "single")
     with pytest.raises(
         DataError, match=r"single: is one split, without a name, and not test \(leave out --split"
     ):
-        from_dataset(str(tmp_path / "single"), tmp_path / "test", split="test")
+        convert_dataset(str(tmp_path / "single"), tmp_path / "test", split="test")
     assert not (tmp_path / "test").exists()
 
 
@@ -178,7 +179,7 @@ def test_save_to_disk(tmp_path):
 def test_columns_are_guessed(tmp_path, columns, text, speaker):
     rows = {column: [f"in {column}"] for column in columns}
     corpus = parquet(tmp_path / "corpus", {"audio": [sound()], **rows})
-    (made,) = from_dataset(str(corpus), tmp_path / "data")
+    (made,) = convert_dataset(str(corpus), tmp_path / "data")
     assert made.text == f"in {text}"
     assert made.speaker == (f"in_{speaker}" if speaker else "1")
 
@@ -187,7 +188,7 @@ def test_columns_can_be_named(tmp_path):
     rows = {"audio": [sound()], "text": ["wrong"], "words": ["right"], "who": ["anna-b"], "key": ["k/1.x"],
             "room": ["big hall"]}  # fmt: skip
     corpus = parquet(tmp_path / "corpus", rows)
-    (made,) = from_dataset(str(corpus), tmp_path / "data", text_column="words", speaker_column="who",
+    (made,) = convert_dataset(str(corpus), tmp_path / "data", text_column="words", speaker_column="who",
                            id_column="key", labels="room")  # fmt: skip
     assert (made.id, made.speaker, made.text, made.labels) == (
         "anna_b-1.x", "anna_b", "right", {"room": "big_hall"})  # fmt: skip
@@ -206,7 +207,7 @@ def test_columns_can_be_named(tmp_path):
 def test_columns_that_are_not_there(tmp_path, flags, message):
     corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"], "length": [1]})
     with pytest.raises(DataError) as caught:
-        from_dataset(str(corpus), tmp_path / "data", **flags)
+        convert_dataset(str(corpus), tmp_path / "data", **flags)
     assert str(caught.value) == f"{corpus}: {message}"
     assert not (tmp_path / "data").exists()
 
@@ -214,7 +215,7 @@ def test_columns_that_are_not_there(tmp_path, flags, message):
 def test_a_label_that_would_be_another_table(tmp_path):
     corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"], "dur": [1.0]})
     with pytest.raises(DataError, match=r"dur cannot be a label: utt2dur is another table \(rename it\)"):
-        from_dataset(str(corpus), tmp_path / "data", labels="dur")
+        convert_dataset(str(corpus), tmp_path / "data", labels="dur")
 
 
 def test_no_dataset(tmp_path):
@@ -222,7 +223,7 @@ def test_no_dataset(tmp_path):
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
     for name in ("empty", "bad.parquet", "not/here"):
         with pytest.raises(DataError) as caught:
-            from_dataset(str(tmp_path / name), tmp_path / "data")
+            convert_dataset(str(tmp_path / name), tmp_path / "data")
         message = str(caught.value)
         assert message.startswith(f"{tmp_path / name}: cannot be loaded as a dataset: ")
         assert "\n" not in message and message.endswith("--config-name chooses a configuration)")
@@ -243,7 +244,7 @@ def mixed(tmp_path) -> Path:
 def test_bad_audio_is_named_and_nothing_is_written(mixed, tmp_path):
     """By its new id, its file or row, and the reason; all of it at once."""
     with pytest.raises(AudioError) as caught:
-        from_dataset(str(mixed), tmp_path / "data")
+        convert_dataset(str(mixed), tmp_path / "data")
     assert str(caught.value).splitlines()[:-1] == [
         "5 utterances have unusable or damaged audio:",
         "  b_c-2: b.wav: is not audio that libsndfile reads: Format not recognised (convert it to wav, flac, "
@@ -257,7 +258,7 @@ def test_bad_audio_is_named_and_nothing_is_written(mixed, tmp_path):
 
 
 def test_bad_audio_is_left_out_on_request(mixed, tmp_path, caplog):
-    data = from_dataset(str(mixed), tmp_path / "data", on_error="skip")
+    data = convert_dataset(str(mixed), tmp_path / "data", on_error="skip")
     assert [(u.id, u.speaker) for u in data] == [("Anna_B-1", "Anna_B"), ("Anna_B_2-6", "Anna_B_2")]
     assert "6 utterances have bad audio:" in caplog.text
     assert "  Anna_B_2-6: row 6: clipped (76.2 % of the samples are flat at full scale)" in caplog.text
@@ -266,11 +267,11 @@ def test_bad_audio_is_left_out_on_request(mixed, tmp_path, caplog):
 
 def test_only_our_own_folders_are_replaced(tmp_path):
     corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]})
-    from_dataset(str(corpus), tmp_path / "data")
-    from_dataset(str(corpus), tmp_path / "data")
+    convert_dataset(str(corpus), tmp_path / "data")
+    convert_dataset(str(corpus), tmp_path / "data")
     (tmp_path / "data/notes.md").write_text("mine")
     with pytest.raises(DataError, match=r"holds notes.md and is to be replaced"):
-        from_dataset(str(corpus), tmp_path / "data")
+        convert_dataset(str(corpus), tmp_path / "data")
 
 
 def test_recordings_are_not_replaced_by_what_is_made_of_them(tmp_path):
@@ -280,16 +281,16 @@ def test_recordings_are_not_replaced_by_what_is_made_of_them(tmp_path):
     (tmp_path / "list.csv").write_text("audio,text\nmine/audio/a.wav,one\n")
     for source in (corpus, tmp_path / "list.csv"):
         with pytest.raises(DataError, match=r"mine: holds audio and is to be replaced"):
-            from_dataset(str(source), out)
-    first = from_dataset(str(corpus), tmp_path / "data")
+            convert_dataset(str(source), out)
+    first = convert_dataset(str(corpus), tmp_path / "data")
     own = next((tmp_path / "data/audio").rglob("*.wav"))
     (tmp_path / "again.csv").write_text(f"audio,text\n{own.relative_to(tmp_path)},one\n")
     with pytest.raises(DataError, match=r"data: holds data/audio/.*, which is to be read"):
-        from_dataset(str(tmp_path / "again.csv"), tmp_path / "data")
-    assert read(tmp_path / "data").utterances == first.utterances
+        convert_dataset(str(tmp_path / "again.csv"), tmp_path / "data")
+    assert read_data_directory(tmp_path / "data").utterances == first.utterances
     own.with_name("more.wav").write_bytes(sound())
     with pytest.raises(DataError, match=r"data: holds audio and is to be replaced"):
-        from_dataset(str(corpus), tmp_path / "data")
+        convert_dataset(str(corpus), tmp_path / "data")
 
 
 def test_lists_are_taken_to_the_letter(tmp_path):
@@ -307,14 +308,14 @@ def test_lists_are_taken_to_the_letter(tmp_path):
     quoted = [[f'"{cell.replace(chr(34), 2 * chr(34))}"' for cell in row] for row in rows]
     (tmp_path / "list.csv").write_text("".join(",".join(row) + "\n" for row in quoted))
     for file in ("list.tsv", "list.csv"):
-        found = tables(from_dataset(str(tmp_path / file), tmp_path / "out", labels="country").path)
+        found = tables(convert_dataset(str(tmp_path / file), tmp_path / "out", labels="country").path)
         assert found["text"] == '007-0001 null\n007-0010 "no\n008-S1.U05 he said "yes\n'
         assert found["utt2country"] == "007-0001 NA\n007-0010 FR\n"
 
 
 def test_odd_names():
-    names = Names(total=1000)
-    taken = [names.take(*row) for row in [
+    names = UtteranceIds(total=1000)
+    taken = [names.assign(*row) for row in [
         ("", "", 7), ("", "a-b.wav", 8), ("", "a-b.wav", 9), ("a_b", "x", 10), ("spk", "", 11),
         ("spk", "spk-1", 12), ("spk", "dir\\1.flac", 13), ("spk", "1_2", 14), ("../..", "..", 15),
         ("  ", "\n", 16), ("x" * 41, "y", 17), ("x" * 42, "y", 18), ("q", "S1.U05", 19)]]  # fmt: skip

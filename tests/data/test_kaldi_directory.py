@@ -14,9 +14,18 @@ from hypothesis import strategies as st
 
 from ia3_speech.data import kaldi as datadir
 from ia3_speech.data.audio import AudioError
-from ia3_speech.data.kaldi import DataError, Utterance, read
-from ia3_speech.data.kaldi.table_file import NUMBER, number
-from ia3_speech.data.kaldi.validation import label_of
+from ia3_speech.data.kaldi import (
+    DataError,
+    fix_data_directory,
+    read_data_directory,
+    split_data_directory,
+    subset_data_directory,
+    validate_data_directory,
+    write_data_directory,
+)
+from ia3_speech.data.kaldi.table_file import NUMBER, parse_number
+from ia3_speech.data.kaldi.validation import label_of_table
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import main, natural_order
 
 IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]
@@ -94,7 +103,7 @@ def test_every_file_to_the_byte(tmp_path):
         Utterance("anna-1", "anna", "anna-1", "/audio/a.wav", text="Héllo\tthere", duration=12.0,
                   labels=labels | {"domain": "small talk"}),
     ]  # fmt: skip
-    datadir.write(tmp_path / "data", made, speaker_labels=["gender", "accent", "domain"])
+    write_data_directory(tmp_path / "data", made, speaker_labels=["gender", "accent", "domain"])
     assert contents(tmp_path / "data") == {
         "wav.scp": "anna-1 /audio/a.wav\nanna-2 cat /audio/a.sph |\nbob-1 /audio/b 1.wav\n",
         "text": "anna-1 Héllo there\nanna-2\nbob-1 take two\n",
@@ -112,7 +121,7 @@ def test_segments_to_the_byte(tmp_path):
         Utterance("bob-1", "bob", "tape", "/audio/t.wav", 10.0, 13.700004, "b"),
         Utterance("anna-1", "anna", "tape", "/audio/t.wav", 0.0, 1e-2, "a"),
     ]
-    datadir.write(tmp_path / "data", made)
+    write_data_directory(tmp_path / "data", made)
     assert contents(tmp_path / "data") == {
         "wav.scp": "tape /audio/t.wav\n",
         "segments": "anna-1 tape 0 0.01\nbob-1 tape 10 13.7\n",
@@ -127,14 +136,14 @@ def test_gender_that_kaldi_would_refuse_belongs_to_utterances(tmp_path):
         Utterance("a-1", "a", "a-1", "/a", labels={"gender": "f"}),
         Utterance("b-1", "b", "b-1", "/b", labels={"gender": "other"}),
     ]
-    datadir.write(tmp_path / "data", made)
+    write_data_directory(tmp_path / "data", made)
     assert contents(tmp_path / "data")["utt2gender"] == "a-1 f\nb-1 other\n"
     assert not (tmp_path / "data/spk2gender").exists()
 
 
 def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    datadir.write("data", [Utterance("a-1", "a", "a-1", "../sound/a.wav")])
+    write_data_directory("data", [Utterance("a-1", "a", "a-1", "../sound/a.wav")])
     assert contents(tmp_path / "data")["wav.scp"] == f"a-1 {tmp_path}/../sound/a.wav\n"
 
 
@@ -168,10 +177,10 @@ ONE = Utterance("a-1", "a", "a-1", "/a.wav", text="one")
 )  # fmt: skip
 def test_what_cannot_be_written(tmp_path, utterances, message):
     """And the older directory stands."""
-    datadir.write(tmp_path / "data", [replace(ONE, text="old")])
+    write_data_directory(tmp_path / "data", [replace(ONE, text="old")])
     before = contents(tmp_path / "data")
     with pytest.raises(DataError) as caught:
-        datadir.write(tmp_path / "data", utterances)
+        write_data_directory(tmp_path / "data", utterances)
     assert str(caught.value) == message.format(d=tmp_path / "data")
     assert contents(tmp_path / "data") == before
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
@@ -180,9 +189,9 @@ def test_what_cannot_be_written(tmp_path, utterances, message):
 def test_other_peoples_files_are_not_deleted(plain, tmp_path):
     (plain / "notes.md").write_text("mine")
     with pytest.raises(DataError, match=r"holds notes.md and is to be replaced \(give another folder"):
-        datadir.write(plain, [ONE])
+        write_data_directory(plain, [ONE])
     with pytest.raises(DataError, match=r"notes.md: is a file \(give another folder\)"):
-        datadir.write(plain / "notes.md", [ONE])
+        write_data_directory(plain / "notes.md", [ONE])
     assert (plain / "notes.md").read_text() == "mine"
 
 
@@ -202,8 +211,8 @@ def test_what_is_written_is_read_again(tmp_path_factory, rows):
                   duration=length / 1000, labels={"accent": accent, "age": str(length)})
         for n, ((speaker, own), (text, length, accent)) in enumerate(sorted(rows.items()))
     ]  # fmt: skip
-    datadir.write(folder / "data", made, speaker_labels=["accent"], spk_sort=False)
-    back = read(folder / "data", wav=False, spk_sort=False)
+    write_data_directory(folder / "data", made, speaker_labels=["accent"], spk_sort=False)
+    back = read_data_directory(folder / "data", wav=False, spk_sort=False)
     assert back.utterances == sorted(made, key=lambda u: u.id)
 
 
@@ -211,7 +220,7 @@ def test_what_is_written_is_read_again(tmp_path_factory, rows):
 
 
 def test_read_plain(plain, sounds):
-    data = read(plain)
+    data = read_data_directory(plain)
     assert data.utterances[0] == Utterance(
         "anna-1", "anna", "anna-1", f"{sounds}/anna-1.wav", text="hello there"
     )
@@ -224,18 +233,18 @@ def test_read_plain(plain, sounds):
 
 
 def test_read_segments(cut, sounds):
-    bob = read(cut).utterances[2]
+    bob = read_data_directory(cut).utterances[2]
     assert (bob.recording, bob.source) == ("tape2", f"{sounds}/tape2.wav")
     assert (bob.start, bob.end, bob.duration) == (0.25, 1.0, 0.75)
 
 
 def test_durations_of_utterances_and_recordings(plain, cut):
     lay(plain, {"reco2dur": "".join(f"{name} 1.5\n" for name in IDS)})
-    assert [u.duration for u in read(plain)] == [1.5] * 4
+    assert [u.duration for u in read_data_directory(plain)] == [1.5] * 4
     lay(plain, {"utt2dur": "".join(f"{name} 2\n" for name in IDS)})
-    assert [u.duration for u in read(plain)] == [2.0] * 4
+    assert [u.duration for u in read_data_directory(plain)] == [2.0] * 4
     lay(cut, {"reco2dur": "tape1 9\ntape2 9\n"})
-    assert [u.duration for u in read(cut)] == [0.5, 0.5, 0.75, 0.25]
+    assert [u.duration for u in read_data_directory(cut)] == [0.5, 0.5, 0.75, 0.25]
 
 
 def test_labels_of_utterances_and_speakers(plain):
@@ -248,7 +257,7 @@ def test_labels_of_utterances_and_speakers(plain):
         "utt2num_samples": "bob-1 16000\n",
         "utt2spk.bak": "not a table",
     })  # fmt: skip
-    data = read(plain)
+    data = read_data_directory(plain)
     assert [u.labels for u in data] == [
         {"accent": "scottish", "gender": "f"},
         {"accent": "welsh", "gender": "f"},
@@ -266,17 +275,17 @@ def test_labels_of_utterances_and_speakers(plain):
      ("utt2a.b", None), ("utt2", None)],
 )  # fmt: skip
 def test_which_files_are_labels(file, label):
-    assert label_of(file) == label
+    assert label_of_table(file) == label
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "1_000", "0x10", "1e999", "", " 1", "1,5", "١", "--1", "."])
 def test_no_numbers(text):
-    assert number(text) is None
+    assert parse_number(text) is None
 
 
 @pytest.mark.parametrize("text", ["1", "1.", ".5", "-2.5", "+3", "1e-2", "007"])
 def test_numbers(text):
-    assert NUMBER.fullmatch(text) and number(text) == float(text)
+    assert NUMBER.fullmatch(text) and parse_number(text) == float(text)
 
 
 # ---- refusals ----
@@ -290,7 +299,7 @@ EACH = "anna-1 {0}\nanna-2 {0}\nbob-1 {0}\ncleo-1 {0}\n"
 def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
     """The whole message, the folder's name as {d}."""
     with pytest.raises(DataError) as caught:
-        read(lay(folder, tables), **flags)
+        read_data_directory(lay(folder, tables), **flags)
     return str(caught.value).replace(str(folder), "{d}")
 
 
@@ -439,7 +448,7 @@ def test_ten_problems_in_words_and_the_rest_counted(plain):
 def test_no_utf8(plain):
     (plain / "text").write_bytes(TABLES["text"].encode("latin-1"))
     with pytest.raises(DataError) as caught:
-        read(plain)
+        read_data_directory(plain)
     file = plain / "text"
     assert (
         str(caught.value)
@@ -451,7 +460,7 @@ def test_a_fault_hides_no_other_and_makes_none(plain):
     (plain / "text").write_bytes(TABLES["text"].encode("latin-1"))
     (plain / "utt2spk").write_text(TABLES["utt2spk"].replace("bob-1 bob", "bob-1"))
     with pytest.raises(DataError) as caught:
-        read(plain)
+        read_data_directory(plain)
     said = [line.removeprefix(f"{plain}/").partition(" (")[0] for line in str(caught.value).splitlines()]
     assert said == ["text:2: not UTF-8", "utt2spk:3: bob-1: 1 fields where 2 are expected"]
 
@@ -461,12 +470,12 @@ def test_a_table_that_is_no_file(plain):
     assert refusal(plain, {}) == "{d}/utt2dur: is a folder, where a table is expected (remove it)"
     (plain / "utt2dur").rmdir()
     (plain / "utt2dur").symlink_to("gone")
-    assert refusal(plain, {}) == "{d}/utt2dur: is a link to nothing, where a table is expected (remove it)"
+    assert refusal(plain, {}) == "{d}/utt2dur: is a broken link, where a table is expected (remove it)"
 
 
 def test_no_folder(tmp_path):
     with pytest.raises(DataError, match=r"nowhere: no such folder \(a data directory holds wav.scp, text, "):
-        read(tmp_path / "nowhere")
+        read_data_directory(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -480,7 +489,7 @@ def test_no_folder(tmp_path):
     ],
 )
 def test_what_is_allowed(plain, tables):
-    assert len(read(lay(plain, tables))) == 4
+    assert len(read_data_directory(lay(plain, tables))) == 4
 
 
 # ---- flags ----
@@ -492,19 +501,19 @@ def test_no_text(plain, capsys):
     code, out, err = run(capsys, "validate", "--no-text", plain)
     assert (code, err) == (0, "")
     assert out == f"Successfully validated data-directory {plain}: 4 utterances, 3 speakers\n"
-    assert read(plain, text=False).utterances[0].text is None
+    assert read_data_directory(plain, text=False).utterances[0].text is None
 
 
 def test_no_wav(plain, capsys):
     lay(plain, {"wav.scp": None})
     assert run(capsys, "validate", plain)[0] == 1
     assert run(capsys, "validate", "--no-wav", plain)[0] == 0
-    assert read(plain, wav=False).utterances[0].source == ""
+    assert read_data_directory(plain, wav=False).utterances[0].source == ""
 
 
 def test_no_wav_looks_for_no_files(plain):
     lay(plain, {"wav.scp": EACH.format("gone.wav")})
-    assert [u.source for u in read(plain, wav=False)] == ["gone.wav"] * 4
+    assert [u.source for u in read_data_directory(plain, wav=False)] == ["gone.wav"] * 4
 
 
 def test_no_spk_sort(plain, capsys):
@@ -545,7 +554,7 @@ def test_clipped_audio_is_valid_and_named(plain, sounds, tmp_path, capsys, caplo
     assert run(capsys, "validate", "--check-audio", plain)[0] == 0
     [said] = caplog.messages
     first, second = said.splitlines()
-    assert first == f"{plain}: 1 utterance has clipped audio, which is taken all the same:"
+    assert first == f"{plain}: 1 utterance has clipped audio, which is used all the same:"
     assert second.startswith(f"  bob-1: {loud}: clipped (")
 
 
@@ -581,7 +590,7 @@ def test_a_relative_path_is_found_in_three_places(tmp_path, monkeypatch, place):
         (tmp_path / place / "wav").mkdir(parents=True, exist_ok=True)
         (tmp_path / place / f"wav/{name}.wav").touch()
     lay(tmp_path / "corpus/train", TABLES | {"wav.scp": "".join(f"{name} wav/{name}.wav\n" for name in IDS)})
-    found = read("corpus/train").utterances[0].source
+    found = read_data_directory("corpus/train").utterances[0].source
     assert Path(found).is_absolute() and Path(found) == (tmp_path / place / "wav/anna-1.wav")
 
 
@@ -591,16 +600,16 @@ def test_the_working_directory_goes_first(tmp_path, monkeypatch):
         (tmp_path / place).mkdir(parents=True, exist_ok=True)
         (tmp_path / place / "a.wav").touch()
     lay(tmp_path / "corpus/train", TABLES | {"wav.scp": EACH.format("a.wav")})
-    assert read("corpus/train").utterances[0].source == str(tmp_path / "a.wav")
+    assert read_data_directory("corpus/train").utterances[0].source == str(tmp_path / "a.wav")
     (tmp_path / "a.wav").unlink()
-    assert read("corpus/train").utterances[0].source == str(tmp_path / "corpus/a.wav")
+    assert read_data_directory("corpus/train").utterances[0].source == str(tmp_path / "corpus/a.wav")
 
 
 def test_the_error_lists_all_three_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lay(tmp_path / "corpus/train", TABLES | {"wav.scp": EACH.format("wav/a.wav")})
     with pytest.raises(DataError) as caught:
-        read("corpus/train")
+        read_data_directory("corpus/train")
     assert str(caught.value) == (
         f"corpus/train/wav.scp:1: no such file: wav/a.wav, one of 4 missing; tried {tmp_path}/wav/a.wav, "
         f"{tmp_path}/corpus/wav/a.wav, {tmp_path}/corpus/train/wav/a.wav (correct wav.scp, or run "
@@ -622,7 +631,7 @@ def test_dots_follow_links(tmp_path, monkeypatch):
     (tmp_path / "disk/a.wav").touch()
     (tmp_path / "data").symlink_to(tmp_path / "disk/data")
     lay(tmp_path / "data", TABLES | {"wav.scp": EACH.format("../a.wav")})
-    assert Path(read("data").utterances[0].source).samefile(tmp_path / "disk/a.wav")
+    assert Path(read_data_directory("data").utterances[0].source).samefile(tmp_path / "disk/a.wav")
 
 
 # ---- fix ----
@@ -650,7 +659,7 @@ def test_fix_to_the_byte(plain, sounds, capsys):
         "{d}/wav.scp: cleo-1: no such file, or its path does not print: gone.wav (2 recordings dropped)",
         "{d}: zoe-1: not in text (1 utterance dropped)",
         "{d}: cleo-1: not in wav.scp (1 utterance dropped)",
-        "{d}/utt2dur: set aside: it names 2 of 3",
+        "{d}/utt2dur: removed: it names 2 of 3",
         "the originals of spk2gender, spk2utt, text, utt2accent, utt2dur, utt2spk, wav.scp are in "
         "{d}/.backup",
         "kept 3 utterances out of 7",
@@ -664,7 +673,7 @@ def test_fix_to_the_byte(plain, sounds, capsys):
         "spk2gender": "anna f\nbob m\n",
     }
     assert contents(plain / ".backup") == before
-    assert len(read(plain)) == 3
+    assert len(read_data_directory(plain)) == 3
     assert run(capsys, "fix", plain) == (0, "kept 3 utterances out of 3\n", "")
     assert contents(plain / ".backup") == before
 
@@ -674,7 +683,7 @@ def test_fix_segments(cut, sounds):
     lay(cut, {"segments": SEGMENTS["segments"].replace("0 0.5", "0.5 0"),
               "wav.scp": f"tape1 {sounds}/tape1.wav\ntape2 gone.wav\ntape3 {sounds}/tape1.wav\n",
               "reco2dur": "tape1 1\ntape2 1\n"})  # fmt: skip
-    done = datadir.fix(cut)
+    done = fix_data_directory(cut)
     assert (done.kept, done.out_of) == (1, 4)
     assert contents(cut) == {
         "text": "anna-2 héllo\n",
@@ -688,7 +697,7 @@ def test_fix_segments(cut, sounds):
 
 def test_fix_derives_spk2utt_and_touches_nothing_else(plain):
     lay(plain, {"spk2utt": None})
-    assert datadir.fix(plain).changed == ["spk2utt"]
+    assert fix_data_directory(plain).changed == ["spk2utt"]
     assert contents(plain)["spk2utt"] == TABLES["spk2utt"]
     assert not (plain / ".backup").exists()
 
@@ -696,9 +705,9 @@ def test_fix_derives_spk2utt_and_touches_nothing_else(plain):
 def test_fix_elsewhere(plain, tmp_path):
     lay(plain, {"text": TABLES["text"].replace("cleo-1", "dora-1")})
     before = contents(plain)
-    assert str(datadir.fix(plain, tmp_path / "fixed")).endswith("kept 3 utterances out of 4")
+    assert str(fix_data_directory(plain, tmp_path / "fixed")).endswith("kept 3 utterances out of 4")
     assert contents(plain) == before and not (plain / ".backup").exists()
-    assert [u.id for u in read(tmp_path / "fixed")] == IDS[:3]
+    assert [u.id for u in read_data_directory(tmp_path / "fixed")] == IDS[:3]
 
 
 @pytest.mark.parametrize(
@@ -713,15 +722,19 @@ def test_fix_elsewhere(plain, tmp_path):
 def test_fix_refuses_and_changes_nothing(plain, tables, message):
     before = contents(lay(plain, tables))
     with pytest.raises(DataError) as caught:
-        datadir.fix(plain)
+        fix_data_directory(plain)
     assert str(caught.value).replace(str(plain), "{d}") == message
     assert contents(plain) == before and not (plain / ".backup").exists()
 
 
 def test_fix_says_what_it_cannot_repair(plain):
     lay(plain, {"utt2spk": "anna-1 z\nanna-2 z\nbob-1 b\ncleo-1 a\n"})
-    assert datadir.fix(plain).notes[-1].startswith(f"{plain}/utt2spk:3: not sorted by speaker: b follows z")
-    assert len(read(plain, spk_sort=False)) == 4
+    assert (
+        fix_data_directory(plain)
+        .notes[-1]
+        .startswith(f"{plain}/utt2spk:3: not sorted by speaker: b follows z")
+    )
+    assert len(read_data_directory(plain, spk_sort=False)) == 4
 
 
 def test_fix_goes_on_after_a_kill(plain, monkeypatch):
@@ -740,11 +753,11 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
 
     monkeypatch.setattr(datadir.repair.atomic, "write_text", killed)
     with pytest.raises(KeyboardInterrupt):
-        datadir.fix(plain)
+        fix_data_directory(plain)
     monkeypatch.undo()
     assert contents(plain)["text"] == TABLES["text"].replace("cleo-1\n", "")  # done already
-    datadir.fix(plain)
-    assert [u.id for u in read(plain)] == IDS[:3]
+    fix_data_directory(plain)
+    assert [u.id for u in read_data_directory(plain)] == IDS[:3]
     assert contents(plain / ".backup") == {
         name: before[name] for name in ("spk2utt", "text", "utt2spk", "wav.scp")
     }
@@ -774,8 +787,8 @@ def test_subset(plain, tmp_path, capsys, caplog, flags, kept):
     code, out, err = run(capsys, "subset", plain, tmp_path / "part", *flags)
     assert (code, err) == (0, "")
     assert out.startswith(f"{tmp_path}/part: {len(kept)} utterance")
-    part = read(tmp_path / "part")
-    assert part.utterances == [u for u in read(plain) if u.id in kept]
+    part = read_data_directory(tmp_path / "part")
+    assert part.utterances == [u for u in read_data_directory(plain) if u.id in kept]
     if "list" in flags[1]:
         assert "ids are not in" in caplog.text and "(such as " in caplog.text
 
@@ -785,13 +798,15 @@ def test_subset_of_each_speaker_is_evenly_spread(plain, tmp_path):
     ids = [f"a-{n}" for n in range(10)] + [f"b-{n}" for n in range(7)] + ["c-0"]
     lay(plain, {"text": "".join(f"{i} x\n" for i in ids), "utt2spk": "".join(f"{i} {i[0]}\n" for i in ids),
                 "spk2utt": "", "wav.scp": None})  # fmt: skip
-    datadir.fix(plain)
-    part = datadir.subset(plain, tmp_path / "part", per_spk=3)
+    fix_data_directory(plain)
+    part = subset_data_directory(plain, tmp_path / "part", per_spk=3)
     assert [u.id for u in part] == ["a-0", "a-3", "a-6", "b-0", "b-2", "b-4", "c-0"]
 
 
 def test_more_minutes_hold_what_fewer_do(many, tmp_path):
-    parts = [datadir.subset(many, tmp_path / f"{minutes}", minutes=minutes) for minutes in (0.05, 0.1, 0.2)]
+    parts = [
+        subset_data_directory(many, tmp_path / f"{minutes}", minutes=minutes) for minutes in (0.05, 0.1, 0.2)
+    ]
     ids = [{utterance.id for utterance in part} for part in parts]
     assert ids[0] < ids[1] < ids[2]
     for minutes, part in zip((0.05, 0.1, 0.2), parts, strict=True):
@@ -801,21 +816,21 @@ def test_more_minutes_hold_what_fewer_do(many, tmp_path):
 
 
 def test_shortest_by_segments_and_by_headers(cut, plain, tmp_path, sounds):
-    assert [u.id for u in datadir.subset(cut, tmp_path / "part", shortest=1)] == ["cleo-1"]
+    assert [u.id for u in subset_data_directory(cut, tmp_path / "part", shortest=1)] == ["cleo-1"]
     soundfile.write(tmp_path / "short.wav", np.zeros(99), 16_000)
     lay(plain, {"wav.scp": scp(sounds, IDS).replace(f"{sounds}/bob-1.wav", f"{tmp_path}/short.wav")})
-    assert [u.id for u in datadir.subset(plain, tmp_path / "part", shortest=1)] == ["bob-1"]
+    assert [u.id for u in subset_data_directory(plain, tmp_path / "part", shortest=1)] == ["bob-1"]
 
 
 def test_subset_of_segments_keeps_the_recordings_it_needs(cut, tmp_path, sounds):
-    datadir.subset(cut, tmp_path / "part", last=2)
+    subset_data_directory(cut, tmp_path / "part", last=2)
     assert contents(tmp_path / "part")["wav.scp"] == scp(sounds, ["tape2"])
     assert contents(tmp_path / "part")["segments"] == "bob-1 tape2 0.25 1\ncleo-1 tape2 0 0.25\n"
 
 
 def test_subset_in_kaldis_order_of_words(plain, tmp_path, capsys):
     assert run(capsys, "subset", "--first", plain, "3", tmp_path / "part")[0] == 0
-    assert len(read(tmp_path / "part")) == 3
+    assert len(read_data_directory(tmp_path / "part")) == 3
     unchanged = ["subset", "--first", "3", "data", "part"]
     assert natural_order(unchanged) == unchanged
 
@@ -866,7 +881,7 @@ def many(tmp_path) -> Path:
         for s in range(20) for n in range(3)
     ]  # fmt: skip
     (tmp_path / "x.wav").touch()
-    datadir.write(tmp_path / "many", made)
+    write_data_directory(tmp_path / "many", made)
     return tmp_path / "many"
 
 
@@ -880,7 +895,11 @@ def test_split(many, tmp_path, capsys, by, fraction, taken):
         capsys, "split", many, tmp_path / "a", tmp_path / "b", "--by", by, "--fraction", fraction
     )
     assert code == 0
-    rest, part, whole = read(tmp_path / "a"), read(tmp_path / "b"), read(many)
+    rest, part, whole = (
+        read_data_directory(tmp_path / "a"),
+        read_data_directory(tmp_path / "b"),
+        read_data_directory(many),
+    )
     assert sorted(rest.utterances + part.utterances, key=lambda u: u.id) == whole.utterances
     value = {"speaker": lambda u: u.speaker, "text": lambda u: u.text, "recording": lambda u: u.recording,
              "consultation": lambda u: u.labels["consultation"]}[by]  # fmt: skip
@@ -891,11 +910,11 @@ def test_split(many, tmp_path, capsys, by, fraction, taken):
 
 def test_the_same_speakers_always_fall_alike(many, tmp_path):
     """The order is a hash's of their names: speakers who leave the corpus move nobody to the test side."""
-    part = datadir.split(many, tmp_path / "a", tmp_path / "b", fraction=0.25)[1]
+    part = split_data_directory(many, tmp_path / "a", tmp_path / "b", fraction=0.25)[1]
     assert sorted(part.speakers) == ["s07", "s08", "s11", "s13", "s15"]
     (tmp_path / "list").write_text("\n".join([*part.speakers, "s01", "s02", "s03"]))
-    datadir.subset(many, tmp_path / "few", spk_list=tmp_path / "list")
-    again = datadir.split(tmp_path / "few", tmp_path / "a", tmp_path / "b", fraction=0.5)[1]
+    subset_data_directory(many, tmp_path / "few", spk_list=tmp_path / "list")
+    again = split_data_directory(tmp_path / "few", tmp_path / "a", tmp_path / "b", fraction=0.5)[1]
     assert set(again.speakers) < set(part.speakers) and len(again.speakers) == 4
 
 
@@ -914,18 +933,18 @@ def test_split_errors(many, tmp_path, capsys, flags, message):
 
 
 def test_a_split_replaces_nothing_where_it_can_not_write_both(many, tmp_path):
-    datadir.split(many, tmp_path / "a", tmp_path / "b", fraction=0.25)
+    split_data_directory(many, tmp_path / "a", tmp_path / "b", fraction=0.25)
     before = (tmp_path / "a/text").read_text()
     (tmp_path / "b/notes").touch()
     with pytest.raises(DataError, match=r"b: holds notes and is to be replaced"):
-        datadir.split(many, tmp_path / "a", tmp_path / "b", fraction=0.5)
+        split_data_directory(many, tmp_path / "a", tmp_path / "b", fraction=0.5)
     assert (tmp_path / "a/text").read_text() == before
 
 
 def test_one_group_is_no_split(many, tmp_path):
-    datadir.subset(many, tmp_path / "one", first=3)
+    subset_data_directory(many, tmp_path / "one", first=3)
     with pytest.raises(DataError, match=r"only one speaker \(s00\), so no split \(divide by another label\)"):
-        datadir.split(tmp_path / "one", tmp_path / "a", tmp_path / "b")
+        split_data_directory(tmp_path / "one", tmp_path / "a", tmp_path / "b")
 
 
 # ---- the command ----
@@ -967,10 +986,10 @@ def test_help_is_for_people(capsys):
 def test_api_raises_for_audio(plain):
     lay(plain, {"wav.scp": EACH.format("/dev/null")})
     with pytest.raises(AudioError, match="4 utterances have unusable or damaged audio"):
-        datadir.validate(plain, check_audio=True)
+        validate_data_directory(plain, check_audio=True)
 
 
 def test_real_directories(shared_data):
-    notes = datadir.validate(shared_data / "medical_notes/test")
+    notes = validate_data_directory(shared_data / "medical_notes/test")
     assert (len(notes), len(notes.speakers), notes.label_names) == (211, 6, ["consultation"])
-    assert read(shared_data / "english_mix").utterances[0].duration > 0
+    assert read_data_directory(shared_data / "english_mix").utterances[0].duration > 0

@@ -11,7 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.cli import UserError
-from ia3_speech.data import kaldi as datadir
+from ia3_speech.data.kaldi import (
+    DataDirectory,
+    fix_data_directory,
+    read_data_directory,
+    split_data_directory,
+    subset_data_directory,
+    validate_data_directory,
+)
 from ia3_speech.datadir import main
 
 IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]
@@ -161,10 +168,10 @@ def attempt(function, *words, **flags):
         return None
 
 
-def read_back(folder: Path) -> datadir.DataDir:
+def read_back(folder: Path) -> DataDirectory:
     """Whatever was written is valid, but for what it was made without."""
     text, wav = (folder / "text").exists(), (folder / "wav.scp").exists()
-    return datadir.read(folder, text=text, wav=wav, spk_sort=False, allow_pipes=True)
+    return read_data_directory(folder, text=text, wav=wav, spk_sort=False, allow_pipes=True)
 
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
@@ -175,8 +182,8 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(Heal
 def test_what_is_valid_can_be_relied_on(tables):
     with laid(tables) as (room, data):
         before = contents(room)
-        found = attempt(datadir.validate, data)
-        attempt(datadir.validate, data, text=False, wav=False, spk_sort=False, allow_pipes=True)
+        found = attempt(validate_data_directory, data)
+        attempt(validate_data_directory, data, text=False, wav=False, spk_sort=False, allow_pipes=True)
         assert contents(room) == before
         if found is None:
             return
@@ -193,10 +200,10 @@ def test_what_is_valid_can_be_relied_on(tables):
 def test_fix_puts_right_or_refuses(tables):
     with laid(tables) as (room, data):
         before = contents(room)
-        done = attempt(datadir.fix, data, room / "fixed")
+        done = attempt(fix_data_directory, data, room / "fixed")
         assert {path.name for path in room.iterdir()} == {"a.wav", "data"} | ({"fixed"} if done else set())
         assert contents(data) == {name.removeprefix("data/"): c for name, c in before.items() if "/" in name}
-        again = attempt(datadir.fix, data)
+        again = attempt(fix_data_directory, data)
         assert (done is None) == (again is None)
         if done is None:
             assert contents(room) == before
@@ -204,7 +211,7 @@ def test_fix_puts_right_or_refuses(tables):
         fixed = read_back(room / "fixed")
         assert len(fixed) == done.kept <= done.out_of
         assert [u.id for u in read_back(data)] == [u.id for u in fixed]
-        assert datadir.fix(data).changed == []
+        assert fix_data_directory(data).changed == []
         for name, original in contents(data / ".backup").items() if (data / ".backup").exists() else ():
             assert original == before[f"data/{name}"]
 
@@ -220,8 +227,8 @@ def test_fix_puts_right_or_refuses(tables):
 def test_parts_are_whole_or_absent(tables, way, wish, by, fraction):
     with laid(tables) as (room, data):
         before = contents(room)
-        part = attempt(datadir.subset, data, room / "part", **{way: wish})
-        sides = attempt(datadir.split, data, room / "a", room / "b", by=by, fraction=fraction)
+        part = attempt(subset_data_directory, data, room / "part", **{way: wish})
+        sides = attempt(split_data_directory, data, room / "a", room / "b", by=by, fraction=fraction)
         for name, made in [("part", part), *zip("ab", sides or (None, None), strict=True)]:
             assert (room / name).exists() == (made is not None)
             if made is not None:
@@ -236,7 +243,7 @@ def test_parts_are_whole_or_absent(tables, way, wish, by, fraction):
 def test_any_list(content, way):
     with laid(PLAIN) as (room, data):
         (room / "list").write_bytes(content)
-        made = attempt(datadir.subset, data, room / "part", **{way: room / "list"})
+        made = attempt(subset_data_directory, data, room / "part", **{way: room / "list"})
         words = {line.split()[0] for line in content.decode(errors="ignore").splitlines() if line.split()}
         named = words & set(SPEAKERS if way == "spk_list" else IDS)
         assert made is None or {u.speaker if way == "spk_list" else u.id for u in made} == named

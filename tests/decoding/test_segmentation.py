@@ -68,10 +68,10 @@ def test_quietest_is_the_middle_of_the_stillest_0_2_s():
 
 def test_real_speech_is_cut_between_words(shared_data):
     """Two LibriSpeech utterances behind one another, 0.5 s of silence between: there the cut lies."""
-    from ia3_speech.data.audio import load
+    from ia3_speech.data.audio import load_audio
 
     chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
-    first, second = (load(chapter / f"237-134500-{n:04d}.flac") for n in (0, 2))
+    first, second = (load_audio(chapter / f"237-134500-{n:04d}.flac") for n in (0, 2))
     first = first[-13 * SAMPLE_RATE :]
     wave = np.concatenate([first, np.zeros(SAMPLE_RATE // 2, np.float32), second])
     longest = len(first) / SAMPLE_RATE + 1

@@ -9,12 +9,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
-import soundfile
+from corpus_files import content as content
+from corpus_files import noise
 
 ROOT = Path(__file__).parents[2]
 UTILS = ROOT / "recipes/utils"
-SHARED_MODULES = ("sets", "kaldi_corpus", "download", "espeak", "librispeech")
 
 
 @contextmanager
@@ -27,7 +26,7 @@ def local(recipe: str, *names: str) -> Iterator[SimpleNamespace]:
     finally:
         for place in places:
             sys.path.remove(place)
-        for name in (*names, *SHARED_MODULES):
+        for name in names:
             sys.modules.pop(name, None)
 
 
@@ -43,17 +42,10 @@ def run(recipe: str, *options: str, cwd: Path = ROOT, **environment: str) -> sub
     )
 
 
-def noise(path: Path, seconds: float = 1.5) -> None:
-    """A sound file, 16 kHz, in the format that its suffix says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    wave = 0.1 * np.random.default_rng(len(path.name)).standard_normal(round(16000 * seconds))
-    options = {"format": "OGG", "subtype": "OPUS"} if path.suffix == ".ogg" else {}
-    soundfile.write(path, wave.astype(np.float32), 16000, **options)
-
-
 def general(folder: Path) -> Path:
     """A Kaldi directory of general speech: eight noises, two speakers."""
-    from ia3_speech.data.kaldi import Utterance, write
+    from ia3_speech.data.kaldi import write_data_directory
+    from ia3_speech.data.utterance import Utterance
 
     utterances = []
     for number in range(8):
@@ -61,10 +53,5 @@ def general(folder: Path) -> Path:
         sound = folder.parent / f"sound/{'x' * number}{id}.wav"  # `noise` differs by the length of the name
         noise(sound)
         utterances.append(Utterance(id, speaker, id, str(sound), text="A WORD"))
-    write(folder, utterances)
+    write_data_directory(folder, utterances)
     return folder
-
-
-def content(folder: Path) -> dict[str, list[str]]:
-    """File name → lines, of a data directory."""
-    return {path.name: path.read_text().splitlines() for path in sorted(folder.iterdir())}

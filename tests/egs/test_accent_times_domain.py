@@ -15,7 +15,8 @@ from ia3_speech import IA3Config, attach, decode, load_base, save_adapter
 from ia3_speech import score as scoring
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance, read, write
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.ia3 import trainable
 
 RECIPE = "accent_times_domain"
@@ -58,7 +59,7 @@ def sets(local, tmp_path_factory):
     places = ("test_caribbean", "test_scottish", *(f"{name}/{side}" for name in
               ("domain", "accent_caribbean", "accent_scottish", "both_caribbean", "both_scottish")
               for side in ("train", "dev")))  # fmt: skip
-    return {place: read(out / place) for place in places}
+    return {place: read_data_directory(out / place) for place in places}
 
 
 def of(data, label: str) -> set[str]:
@@ -66,7 +67,7 @@ def of(data, label: str) -> set[str]:
 
 
 def test_accents_and_voices_of_the_sets(local, sets):
-    from espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS
+    from ia3_speech.data.corpora.espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS
 
     assert set(local.prepare_espeak.NEW_ACCENTS.values()) == set(UNHEARD_ACCENTS)
     assert set(local.prepare_espeak.KNOWN_ACCENTS.values()) == set(ACCENTS)
@@ -128,7 +129,9 @@ def scored(local, tmp_path):
     """exp and data with one set; the systems of HEARD, and a product that was refused."""
     exp, data = tmp_path / "exp", tmp_path / "data/test_orders"
     bench.noise(tmp_path / "a.wav")
-    write(data, [Utterance(id, id[0], id, str(tmp_path / "a.wav"), text=text) for id, text in SAID.items()])
+    write_data_directory(
+        data, [Utterance(id, id[0], id, str(tmp_path / "a.wav"), text=text) for id, text in SAID.items()]
+    )
     for system, seeds in HEARD.items():
         for seed, texts in enumerate(seeds, 1):
             folder = (
@@ -304,7 +307,7 @@ def parents(tmp_path, tiny_folder):
                 id = f"{name[-1]}{number}"
                 place = str(work / f"{recipe}{number}.wav")
                 utterances.append(Utterance(id, id, id, place, text=text))
-            write(data, utterances)
+            write_data_directory(data, utterances)
             base = work / f"exp/{recipe}/base/decode_greedy_{name}"
             decode.main(data, base, str(tiny_folder))
             unit = "utterance" if recipe == "barista_orders" else "speaker"

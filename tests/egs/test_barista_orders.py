@@ -9,7 +9,8 @@ import pytest
 import soundfile
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import read, validate
+from ia3_speech.data.corpora import espeak
+from ia3_speech.data.kaldi import read_data_directory, validate_data_directory
 
 RECIPE = "barista_orders"
 # What eight people say, and what they order, as the publisher writes it (with spaces in front).
@@ -31,7 +32,7 @@ ORDERS = [
 
 @pytest.fixture(scope="module")
 def local():
-    with bench.local(RECIPE, "prepare", "grammar", "terms", "agreement", "sets", "espeak") as modules:
+    with bench.local(RECIPE, "prepare", "grammar", "terms", "agreement") as modules:
         yield modules
 
 
@@ -39,12 +40,12 @@ def local():
 def corpus(local, tmp_path_factory):
     """The published layout, the orders spoken by espeak-ng; one in .ogg."""
     folder = tmp_path_factory.mktemp("corpus") / "speech-to-intent-benchmark"
-    sounds, labels, voice = folder / "data/speech/clean", {}, local.espeak.Espeak()
+    sounds, labels, voice = folder / "data/speech/clean", {}, espeak.Espeak()
     sounds.mkdir(parents=True)
     for number, (text, slots) in enumerate(ORDERS):
         name = f"{number:08x}-0000-4000-8000-000000000000"
         labels[f"{name}.wav"] = {"intent": "orderDrink", "slots": slots}
-        wave, rate = voice.speak(text, rate=140), local.espeak.SAMPLE_RATE
+        wave, rate = voice.speak(text, rate=140), espeak.ESPEAK_SAMPLE_RATE
         if number == 3:
             import soxr
 
@@ -146,13 +147,15 @@ def test_the_base_finds_the_sentences(ran, base_folder):
     """Clear synthetic speech: of eight sentences, out of up to 54 each, it must find most."""
     assert f"there is no transcripts.tsv: {base_folder} listens to 8 orders" in ran.stdout
     assert len((ran.data / "heard").read_text().splitlines()) == 8
-    said = {one.id: one.text for name in ("train", "dev", "test") for one in read(ran.data / name)}
+    said = {
+        one.id: one.text for name in ("train", "dev", "test") for one in read_data_directory(ran.data / name)
+    }
     assert sorted(said) == [uuid(number) for number in range(8)]
     assert sum(said[uuid(number)] == text for number, (text, _) in enumerate(ORDERS)) >= 6
 
 
 def test_an_order_is_in_one_set_and_its_slots_are_labels(ran):
-    sets = {name: read(ran.data / name) for name in ("train", "dev", "test")}
+    sets = {name: read_data_directory(ran.data / name) for name in ("train", "dev", "test")}
     assert {name: len(data) for name, data in sets.items()} == {"train": 4, "dev": 1, "test": 3}
     labels = {one.id: one.labels for data in sets.values() for one in data}
     assert labels[uuid(0)] == {"drink": "latte", "size": "small", "milk": "soy milk"}
@@ -165,7 +168,7 @@ def test_the_first_three_stages_pass(ran):
         "stage 1, prepare barista_orders", "stage 2, validate barista_orders", "stage 3, coverage",
         "stage 3, terms of test",
     ]  # fmt: skip
-    slots = {words for one in read(ran.data / "test") for words in one.labels.values()}
+    slots = {words for one in read_data_directory(ran.data / "test") for words in one.labels.values()}
     assert {line.split("\t")[0] for line in (ran.exp / "terms_test").read_text().splitlines()} == slots
 
 
@@ -206,7 +209,7 @@ def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
             f"{uuid(number)} {copy.resolve()}/data/speech/clean/{uuid(number)}.wav" for number in (2, 5)
         ],
     }
-    assert len(read(out / "train")) + len(read(out / "dev")) == 6
+    assert len(read_data_directory(out / "train")) + len(read_data_directory(out / "dev")) == 6
     local.terms.main(out / "test", tmp_path / "terms", out / "train")
     assert (tmp_path / "terms").read_text() == (
         "cream\tmilk\tonly in test\niced mocha\tdrink\tonly in test\nmedium\tsize\tonly in test\n"
@@ -278,7 +281,7 @@ def real(local, shared_data, tmp_path_factory):
         pytest.skip("../shared/data/barista_orders is absent")
     out = tmp_path_factory.mktemp("real")
     local.prepare.main(shared_data / RECIPE, out)
-    return {name: validate(out / name) for name in ("train", "dev", "test")}
+    return {name: validate_data_directory(out / name) for name in ("train", "dev", "test")}
 
 
 def test_the_real_corpus(real):

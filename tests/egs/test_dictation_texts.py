@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance, write
+from ia3_speech.data.corpora import espeak
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
 
 RECIPE = Path(__file__).parents[2] / "egs/medical_dictation"
 
@@ -153,8 +155,8 @@ def test_speakers_of_the_sets_have_no_voice_in_common(local):
     sets = [*voices.values(), own]
     assert sum(map(len, sets)) == len(set().union(*sets))
     for accent, variant in set().union(*sets):
-        assert accent in local.espeak.UNHEARD_ACCENTS
-        assert variant in local.espeak.UNHEARD_VARIANTS
+        assert accent in espeak.UNHEARD_ACCENTS
+        assert variant in espeak.UNHEARD_VARIANTS
     names = [one.name for speakers in local.prepare.SPEAKERS.values() for one in speakers]
     assert len(set(names)) == len(names)
     assert "speaker42" not in names
@@ -173,7 +175,7 @@ def test_terms_of_references(local, tmp_path):
         ],
     }.items():
         utterances = [Utterance(f"s-{n}", "s", f"s-{n}", "", text=line) for n, line in enumerate(lines)]
-        write(tmp_path / name, utterances)
+        write_data_directory(tmp_path / name, utterances)
     local.terms.main(tmp_path / "test", tmp_path / "terms", tmp_path / "train")
     assert (tmp_path / "terms").read_text() == (
         "back pain\ticd\tonly in test\n"
@@ -188,6 +190,8 @@ def test_terms_of_references(local, tmp_path):
 
 
 def test_a_corpus_without_any_term_says_so(local, tmp_path):
-    write(tmp_path / "test", [Utterance("s-1", "s", "s-1", "", text="good morning to you all")])
+    write_data_directory(
+        tmp_path / "test", [Utterance("s-1", "s", "s-1", "", text="good morning to you all")]
+    )
     with pytest.raises(UserError, match="no term of ICD-10-CM and of our lists occurs in its references"):
         local.terms.main(tmp_path / "test", tmp_path / "terms")

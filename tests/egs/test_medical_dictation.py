@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs/medical_dictation"
@@ -102,7 +102,9 @@ def test_results_json_keeps_its_contract(ran):
         assert 0 < row["cer"] < row["wer"] < 1.2
         assert row["wer_ci"][0] <= row["wer"] <= row["wer_ci"][1]
         assert (row["set"], row["utterances"], row["ci_unit"]) == ("test", 24, "speaker")
-        assert row["words"] == sum(len(one.text.split()) for one in read(ran.work / "data/espeak_small/test"))
+        assert row["words"] == sum(
+            len(one.text.split()) for one in read_data_directory(ran.work / "data/espeak_small/test")
+        )
         assert row["term_error_rate"] > 0
     assert (base["name"], base["adapter"], base["seed"]) == ("base", None, None)
     assert (base["trainable"], base["seconds"]) == (0, 0.0)
@@ -151,7 +153,7 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
 
 def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
     data = ran.work / "data/espeak_small/speaker42"
-    assert [len(read(data / name)) for name in ("train", "dev")] == [12, 3]
+    assert [len(read_data_directory(data / name)) for name in ("train", "dev")] == [12, 3]
     results = json.loads((ran.exp / "speaker42/results.json").read_text())
     assert [row["name"] for row in results["systems"]] == ["base", "medical", "speaker42"]
     config = (ran.exp / "speaker42/speaker42_seed1/config.yaml").read_text()
@@ -191,8 +193,36 @@ def test_a_corpus_of_ones_own_lies_beside_the_others(ran, tmp_path):
     done = ran.run(*options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     data = ran.work / "data/mine"
-    assert [len(read(data / name)) for name in ("train", "dev", "test")] == [48, 12, 24]
-    assert [len(read(data / "speaker42" / name)) for name in ("train", "dev", "test")] == [12, 3, 12]
+    assert [len(read_data_directory(data / name)) for name in ("train", "dev", "test")] == [48, 12, 24]
+    assert {path.name for path in data.iterdir() if path.name[0] != "."} == {"train", "dev", "test"}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), True),
+        (("--corpus", "espeak"), True),
+        (("--corpus", "my/notes"), False),
+        (("--config", "own"), False),
+    ],
+)
+def test_speaker42_is_adapted_to_in_the_corpus_made_here_alone(tmp_path, options, expected):
+    """Nothing synthetic is added to a corpus of one's own, and no speaker42 is registered after it."""
+    (tmp_path / "own").write_text("corpus=my/notes\n")
+    (tmp_path / "fake").write_text('adapt.sh() { printf "%s\\n" "$@"; }\n')  # a function goes before PATH
+    done = subprocess.run(
+        ["bash", str(RECIPE / "run.sh"), *options],
+        cwd=tmp_path,
+        env=os.environ
+        | {"BASH_ENV": str(tmp_path / "fake"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = done.stdout.splitlines()
+    assert ("local/speaker42.sh" in words) == ("local/prepare.py" in words) == expected
+    assert ("python -m ia3_speech.data.corpora.kaldi" in words) == (not expected)
+    assert words[words.index("--corpus") + 1] == ("espeak" if expected else "my/notes")
 
 
 @pytest.mark.parametrize(

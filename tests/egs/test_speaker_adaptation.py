@@ -13,7 +13,8 @@ import pytest
 
 from ia3_speech import transcribe
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import Utterance, read, write
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.report.points import read_curve
 
 RECIPE = "speaker_adaptation"
@@ -22,7 +23,7 @@ SMALL = ("--size", "small", "--small-opts", "--epochs 1")
 
 @pytest.fixture(scope="module")
 def local():
-    with bench.local(RECIPE, "prepare", "sets", "speechocean762") as modules:
+    with bench.local(RECIPE, "prepare") as modules:
         yield modules
 
 
@@ -38,7 +39,7 @@ def kaldi(folder, counts):
             bench.noise(folder / f"wav/{id}.wav")
             source = str(folder / f"wav/{id}.wav")
             utterances.append(Utterance(id, speaker, id, source, text="some words", labels={"room": "a"}))
-    write(folder / "data", utterances)
+    write_data_directory(folder / "data", utterances)
     return folder / "data"
 
 
@@ -64,7 +65,7 @@ def published(folder):
 
 def test_a_data_directory_keeps_its_labels_and_loses_speakers_with_little(local, tmp_path, capsys):
     local.prepare.main(str(kaldi(tmp_path, {"ann": 6, "bob": 4})), tmp_path / "out")
-    found = read(tmp_path / "out/test")
+    found = read_data_directory(tmp_path / "out/test")
     assert list(found.speakers) == ["ann"] and len(found) == 6
     assert {one.labels["room"] for one in found} == {"a"}
     assert "left out, with fewer than 5 utterances: bob\n" in capsys.readouterr().out
@@ -73,7 +74,7 @@ def test_a_data_directory_keeps_its_labels_and_loses_speakers_with_little(local,
 def test_small_is_three_speakers_with_twelve_utterances(local, tmp_path):
     folder = kaldi(tmp_path, dict.fromkeys(("ann", "bob", "cat", "dan"), 14))
     local.prepare.main(str(folder), tmp_path / "out", size="small")
-    assert {name: len(own) for name, own in read(tmp_path / "out/test").speakers.items()} == {
+    assert {name: len(own) for name, own in read_data_directory(tmp_path / "out/test").speakers.items()} == {
         "ann": 12, "bob": 12, "cat": 12,
     }  # fmt: skip
 
@@ -81,9 +82,9 @@ def test_small_is_three_speakers_with_twelve_utterances(local, tmp_path):
 def test_speechocean762_gives_test_speakers_or_held_out_train_speakers(local, tmp_path):
     corpus = published(tmp_path / "corpus")
     local.prepare.main(str(corpus), tmp_path / "test")
-    assert list(read(tmp_path / "test/test").speakers) == ["0024", "1030"]
+    assert list(read_data_directory(tmp_path / "test/test").speakers) == ["0024", "1030"]
     local.prepare.main(str(corpus), tmp_path / "train", "train")
-    dev = read(tmp_path / "train/test")
+    dev = read_data_directory(tmp_path / "train/test")
     assert sorted(speaker[0] for speaker in dev.speakers) == ["0", "1"]  # a child and an adult, none of test
     assert set(dev.speakers) <= {"0001", "0005", "1027", "1029"}
 
@@ -95,8 +96,8 @@ def test_train_speakers_are_the_accent_recipes_dev_set(local, tmp_path):
         "speechocean762", "--corpus", str(corpus), "--work-dir", str(tmp_path), "--stop-stage", "1"
     )
     assert done.returncode == 0, done.stderr
-    theirs = read(tmp_path / "data/speechocean762/dev")
-    assert [one.id for one in read(tmp_path / "mine/test")] == [one.id for one in theirs]
+    theirs = read_data_directory(tmp_path / "data/speechocean762/dev")
+    assert [one.id for one in read_data_directory(tmp_path / "mine/test")] == [one.id for one in theirs]
 
 
 def test_other_folders_are_refused(local, tmp_path):
@@ -246,7 +247,7 @@ def ran(tmp_path_factory, base_folder):
 
 
 def test_each_utterance_is_tested_once_by_an_adapter_that_never_heard_it(ran):
-    everybody = {one.id for one in read(ran["data"])}
+    everybody = {one.id for one in read_data_directory(ran["data"])}
     for name, k in (("from_base_k3", 3), ("from_base_k5", 5), ("from_speaker01_k3", 3)):
         tasks = [
             json.loads(path.read_text()) for path in (ran["exp"] / f"{name}_seed1").glob("*/*/task.json")
@@ -291,12 +292,12 @@ def test_general_speech_is_decoded_with_each_speakers_adapter_in_turn(ran):
     folder = ran["exp"] / "from_base_k5_seed1"
     record = json.loads((folder / "decode_greedy_general/decode.json").read_text())
     assert record["adapter"]["name"] == "one of 3 speakers' in turn"
-    own = read(ran["data"].parent / "general").utterances
+    own = read_data_directory(ran["data"].parent / "general").utterances
     lines = (folder / "decode_greedy_general/text").read_text().splitlines()
     texts = {line.partition(" ")[0]: line.partition(" ")[2] for line in lines}
     assert list(texts) == [one.id for one in own]
     for number in (0, 1, 3):  # the fourth utterance is the first speaker's again
-        speaker = sorted(read(ran["data"]).speakers)[number % 3]
+        speaker = sorted(read_data_directory(ran["data"]).speakers)[number % 3]
         alone = transcribe(own[number].source, adapter=folder / speaker / "fold1/adapter", base=ran["base"])
         assert texts[own[number].id] == alone.text
     table = (ran["exp"] / "RESULTS.md").read_text()  # of the second run, which did not ask for it
@@ -305,10 +306,10 @@ def test_general_speech_is_decoded_with_each_speakers_adapter_in_turn(ran):
 
 def test_transcribe_takes_each_speakers_adapter_by_its_name(ran):
     names = sorted(path.name for path in (ran["home"] / "adapters").iterdir() if path.name[0] != ".")
-    assert names == [f"speaker{speaker}" for speaker in read(ran["data"]).speakers]
+    assert names == [f"speaker{speaker}" for speaker in read_data_directory(ran["data"]).speakers]
     record = json.loads((ran["home"] / "adapters/speaker05/ia3_speech.json").read_text())
     assert record["labels"]["speaker"] == "05"
-    wave = next(one.source for one in read(ran["data"]) if one.speaker == "05")
+    wave = next(one.source for one in read_data_directory(ran["data"]) if one.speaker == "05")
     line = ["-m", "ia3_speech.transcribe", "--base", str(ran["base"]), "--adapter", "speaker05", wave]
     own = os.environ | {"IA3_SPEECH_HOME": str(ran["home"]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, *line], env=own, capture_output=True, text=True)

@@ -66,11 +66,11 @@ def test_padding_does_change_the_result_of_the_plain_model_with_group_norm(tiny_
 
 def test_the_real_base_alone_equals_batch(base_folder, shared_data):
     """Real speech, and with it the convolutions of `add_adapter`, which look across a row's end."""
-    from ia3_speech.data.audio import load_utterance
-    from ia3_speech.data.kaldi import read
+    from ia3_speech.data.kaldi import read_data_directory
+    from ia3_speech.data.utterance_audio import load_utterance
 
     base = shaken(load_base(base_folder))
-    utterances = list(read(shared_data / "medical_notes/test"))[:4]
+    utterances = list(read_data_directory(shared_data / "medical_notes/test"))[:4]
     several = [load_utterance(utterance) for utterance in utterances]
     for wave, row in zip(several, base.logits(several), strict=True):
         (alone,) = base.logits([wave])
@@ -130,7 +130,7 @@ def test_nothing_is_computed_once_where_vectors_stand_between_the_convolutions(t
     """What is kept is the waveform: kept frames would be those of the vectors' first values for ever."""
     import soundfile
 
-    from ia3_speech.data.kaldi import Utterance
+    from ia3_speech.data.utterance import Utterance
 
     base = shaken(tiny_base(mask_time_prob=0.0), ("conv", "ffn"))
     assert frozen_depth(base) == WAVEFORM
@@ -147,7 +147,7 @@ def test_nothing_is_computed_once_where_vectors_stand_between_the_convolutions(t
 def test_the_cache_keeps_to_its_limit_and_hands_out_the_same(tiny_base, tmp_path):
     import soundfile
 
-    from ia3_speech.data.kaldi import Utterance
+    from ia3_speech.data.utterance import Utterance
 
     base, utterances = tiny_base(), []
     for i, wave in enumerate(waves(0.5, 0.5, 0.5)):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from ia3_speech import attach, load_base
-from ia3_speech.data.audio import load_utterance
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance_audio import load_utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model.ia3 import vectors
 
@@ -84,7 +84,7 @@ def test_the_shipped_base_works_without_us(base_folder, shared_data):
     assert processor.tokenizer.bos_token is None and processor.tokenizer.eos_token is None
     assert processor.feature_extractor.do_normalize and processor.feature_extractor.return_attention_mask
     assert (base_folder / "model.safetensors").stat().st_size <= 24_000_000
-    wave = load_utterance(next(iter(read(shared_data / "medical_notes/test"))))
+    wave = load_utterance(next(iter(read_data_directory(shared_data / "medical_notes/test"))))
     said = pipeline(
         "automatic-speech-recognition",
         model,

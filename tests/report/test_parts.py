@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ia3_speech.data.audio import BadAudio
-from ia3_speech.data.kaldi import Utterance
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio
 from ia3_speech.report.charts import Axis, Point, Series, chart, rate_axis, tick_texts
 from ia3_speech.report.drawings import Bar, bars, nice_ticks, png, strip
 from ia3_speech.report.markup import element, json_block, raw_block

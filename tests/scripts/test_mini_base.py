@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from ia3_speech.data.corpora import espeak
+
 ROOT = Path(__file__).parents[2]
-PLACES = [str(ROOT / "scripts"), str(ROOT / "recipes/utils")]
-NAMES = ("espeak", "whisper_transplant", "mini_base_speech", "train_mini_base")
+PLACES = [str(ROOT / "scripts")]
+NAMES = ("whisper_transplant", "mini_base_speech", "train_mini_base")
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +183,7 @@ def test_two_synthesisers_in_one_process(scripts):
     """The library keeps one callback: when the second was freed, the first once said nothing."""
     import gc
 
-    first, second = scripts.espeak.Espeak(), scripts.espeak.Espeak()
+    first, second = espeak.Espeak(), espeak.Espeak()
     assert len(second.speak("hello there")) > 5_000
     del second
     gc.collect()
@@ -189,7 +191,7 @@ def test_two_synthesisers_in_one_process(scripts):
 
 
 def test_batches_are_a_function_of_seed_and_step_and_hear_no_forbidden_voice(scripts, speech):
-    speech_module, espeak = scripts.mini_base_speech, scripts.espeak
+    speech_module = scripts.mini_base_speech
     clips, dev = speech_module.read_clips(ROOT.parent / "shared/data/english_mix")
     assert len(dev) == 37 and not {c.name for c in clips} & {c.name for c in dev}
     sentences = ["the state of the union", "we hold these truths", "it is a new year"]

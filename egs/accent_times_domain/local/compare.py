@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.experiments.collect import SCHEMA, row
 from ia3_speech.experiments.markdown import change_of, commands, percent, spread, table, with_interval
 from ia3_speech.experiments.systems import System, load_json, load_scores
@@ -86,7 +86,7 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1) -> None:
 def compare(exp: Path, data: Path, seeds: int) -> dict[str, Compared]:
     """Every system that was decoded on this test set, by its folder's name."""
     name = data.name
-    directory = read(data, wav=False, spk_sort=False)
+    directory = read_data_directory(data, wav=False, spk_sort=False)
     term_list = exp / f"terms_{name}"
     terms = read_terms(term_list, "ctc") if term_list.is_file() else None
     unit = load_json(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]

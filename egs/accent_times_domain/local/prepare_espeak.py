@@ -29,14 +29,14 @@ from pathlib import Path
 from typing import Literal
 
 import prepare as dictation
-from espeak import UNHEARD_VARIANTS
 from grammar import LONGEST, Expansion, Sentence, read_sections
 from prepare import Speaker, record
 from wording import with_articles
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import read, write
-from ia3_speech.data.kaldi.table_file import decode
+from ia3_speech.data.corpora.espeak import UNHEARD_VARIANTS
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.text import normalize
 
 EVERYDAY = Path(__file__).with_name("everyday.grammar")
@@ -86,8 +86,8 @@ def main(out: Path, sentences: Path | None = None, size: Literal["full", "small"
     for name in NEW_ACCENTS:
         for side in ("train", "dev"):
             record(everyday[side], speakers(name, side), out / f"accent_{name}" / side)
-            parts = [read(out / part / side) for part in (f"accent_{name}", "domain")]
-            write(out / f"both_{name}" / side, [one for part in parts for one in part])
+            parts = [read_data_directory(out / part / side) for part in (f"accent_{name}", "domain")]
+            write_data_directory(out / f"both_{name}" / side, [one for part in parts for one in part])
         record(medical["test"], speakers(name, "test"), out / f"test_{name}")
 
 
@@ -142,7 +142,7 @@ def lines_of(path: Path) -> list[Sentence]:
     """The different lines of a text file that are 3 to 20 words long, in an order that hangs on a seed."""
     if not path.is_file():
         raise UserError(f"{path}: no such file (a text file with a sentence a line is wanted)")
-    texts = {normalize(line): " ".join(line.split()) for line in decode(path).splitlines()}
+    texts = {normalize(line): " ".join(line.split()) for line in read_utf8(path).splitlines()}
     kept = [text for plain, text in sorted(texts.items()) if 3 <= len(plain.split()) <= LONGEST]
     return [
         Sentence(text, "", (), False) for text in random.Random(SEEDS["everyday"]).sample(kept, len(kept))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ia3_speech import score
 from ia3_speech.cli import command
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 
 
 def main(exp: Path, data: Path, sets: str) -> None:
@@ -24,7 +24,7 @@ def main(exp: Path, data: Path, sets: str) -> None:
     """
     for name in sets.split():
         base, terms = exp / "base" / f"decode_greedy_{name}", exp / f"terms_{name}"
-        directory = read(data / name, wav=False, spk_sort=False)
+        directory = read_data_directory(data / name, wav=False, spk_sort=False)
         cluster = "utterance" if len(directory.speakers) == len(directory) else "speaker"
         for folder in sorted(exp.glob(f"*/{base.name}"), key=lambda one: (one != base, one)):
             if not folder.is_symlink():

@@ -14,7 +14,7 @@ from grammar import nearest
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.scoring.alignment import count
 from ia3_speech.scoring.kaldi_files import read_text
 
@@ -28,7 +28,7 @@ def main(data: Path, decoded: Path, out: Path) -> None:
         out: text file
     """
     heard = read_text(decoded / "text")
-    orders = read(data, wav=False).utterances
+    orders = read_data_directory(data, wav=False).utterances
     if absent := [one.id for one in orders if one.id not in heard]:
         raise UserError(f"{decoded}/text: {absent[0]} of {data} is not in it (decode it again: --stage 4)")
     found = {one.id: nearest(one.labels, heard[one.id]) for one in orders}

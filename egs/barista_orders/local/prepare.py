@@ -26,12 +26,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from grammar import nearest, order, sentences
-from sets import Size, held_out, put, sound
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import Utterance
-from ia3_speech.data.kaldi.table_file import decode as text_of
+from ia3_speech.data.corpora.preparation import Size, find_recording, write_set
+from ia3_speech.data.corpora.splitting import hold_out
+from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.scoring.kaldi_files import format_text
 
 PUBLISHED = Path(__file__).with_name("published.txt")
@@ -59,18 +60,18 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
             orders = orders[:: max(1, len(orders) // SMALL)]
         heard = listen(orders, base, out / "heard")
         texts = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
-        test = held_out(map(key_of, orders), TEST_SHARE)
+        test = hold_out(map(key_of, orders), TEST_SHARE)
         sides = {one.id: "test" if key_of(one) in test else "train" for one in orders}
     said = [replace(one, text=texts[one.id]) for one in orders if one.id in texts]
     train = [one for one in said if sides[one.id] == "train"]
-    dev = held_out(map(key_of, train))
+    dev = hold_out(map(key_of, train))
     sets = {
         "train": [one for one in train if key_of(one) not in dev],
         "dev": [one for one in train if key_of(one) in dev],
         "test": [one for one in said if sides[one.id] == "test"],
     }
     for name, utterances in sets.items():
-        put(out / name, utterances, size, speaker_labels=())
+        write_set(out / name, utterances, size, speaker_labels=())
 
 
 def key_of(one: Utterance) -> str:
@@ -98,9 +99,9 @@ def read_orders(corpus: Path) -> list[Utterance]:
             ordered = order(label["slots"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}: {file}: {error} (correct it, or take it out)") from None
-        id, place = Path(file).stem, sound(folder / file)
-        if place:
-            orders.append(Utterance(id, id, id, str(place.resolve()), labels=ordered))
+        id, recording = Path(file).stem, find_recording(folder / file)
+        if recording:
+            orders.append(Utterance(id, id, id, str(recording.resolve()), labels=ordered))
         else:
             absent.append(file)
     if not orders:
@@ -116,7 +117,7 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
     Raises:
         UserError: naming a line that is not `file, split, transcript`, or has no sentence of the grammar.
     """
-    head, *lines = text_of(path).splitlines()
+    head, *lines = read_utf8(path).splitlines()
     if head.split("\t") != COLUMNS:
         raise UserError(f"{path}:1: the columns are not {', '.join(COLUMNS)} (with TABs between them)")
     slots = {one.id: one.labels for one in orders}

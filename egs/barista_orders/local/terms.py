@@ -18,7 +18,7 @@ from grammar import LABELS
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
@@ -42,7 +42,7 @@ def main(data: Path, out: Path, train: Path | None = None) -> None:
 def slots_of(data: Path) -> list[tuple[str, str]]:
     """(words, category) of every slot that occurs, sorted."""
     names = set(LABELS.values())
-    pairs = (item for one in read(data, wav=False) for item in one.labels.items())
+    pairs = (item for one in read_data_directory(data, wav=False) for item in one.labels.items())
     return sorted({(words, name) for name, words in pairs if name in names})
 
 

@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
-"""Prepare the data of the medical dictation recipe: make the demonstration corpus, or take a Kaldi corpus.
+"""Make the demonstration corpus of the medical dictation recipe; nothing is downloaded.
 
-    local/prepare.py espeak OUT_DIR [--size full|small]      # made on the spot, no download
-    local/prepare.py CORPUS_DIR OUT_DIR [--size full|small]  # Kaldi directories train, test and perhaps dev
+    local/prepare.py espeak OUT_DIR [--size full|small]
 
 Corpus card of `espeak`
 
@@ -17,27 +16,24 @@ Corpus card of `espeak`
     Licence   text Apache-2.0, as this repository; espeak-ng puts no terms on the sound that it makes
     Caution   synthetic speech: it shows that the recipe works, not how well it will for people
 
-Out, either way: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}: the 15 sentences that
-speaker42 gives (12 to train on, 3 to choose by) and sentences of theirs to test on. A corpus of yours that
-has speaker42/{train,test} keeps it; without, speaker42 is the synthetic one.
+Out: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}: the 15 sentences that speaker42 gives
+    (12 to
+train on, 3 to select the epoch by) and sentences of theirs to test on.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
 from grammar import Grammar, Sentence
-from kaldi_corpus import take
 
-from ia3_speech.atomic import replacing
 from ia3_speech.cli import command
-from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import Utterance, write
+from ia3_speech.data.corpora.espeak import Voice, synthesize
+from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.utterance import Utterance
 
 HERE = Path(__file__).parent
-PEAK = 0.6  # of full scale, every utterance
 
 
 @dataclass(frozen=True)
@@ -94,27 +90,21 @@ SENTENCES = {
 SEEDS = {"train": 1, "dev": 2, "test": 3, "speaker42": 42}
 
 
-def main(corpus: str, out: Path, size: Literal["full", "small"] = "full", allow_pipes: bool = False) -> None:
+def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
     """Write OUT/{train,dev,test} and OUT/speaker42/{train,dev,test}.
 
     Args:
-        corpus: "espeak", or a folder of Kaldi directories
+        corpus: the word espeak; the corpus is made here
         out: where the data directories go
-        size: small takes a few minutes of speech, to see that everything works
-        allow_pipes: wav.scp of the corpus may hold shell commands
+        size: small makes a few minutes of speech, to see that everything works
+        allow_pipes: not used
     """
     texts = draw_texts(SENTENCES[size])
-    if corpus == "espeak":
-        for name, speakers in SPEAKERS.items():
-            record(texts[name], speakers, out / name)
-    else:
-        take(Path(corpus), out, size, allow_pipes)
-    if corpus != "espeak" and (Path(corpus) / "speaker42").is_dir():
-        take(Path(corpus) / "speaker42", out / "speaker42", size, allow_pipes)
-    else:
-        own = texts["speaker42"]
-        for name, sentences in (("train", own[:12]), ("dev", own[12:15]), ("test", own[15:])):
-            record(sentences, [SPEAKER42], out / "speaker42" / name)
+    for name, speakers in SPEAKERS.items():
+        record(texts[name], speakers, out / name)
+    own = texts["speaker42"]
+    for name, sentences in (("train", own[:12]), ("dev", own[12:15]), ("test", own[15:])):
+        record(sentences, [SPEAKER42], out / "speaker42" / name)
 
 
 def draw_texts(counts: dict[str, int]) -> dict[str, list[Sentence]]:
@@ -130,49 +120,22 @@ def draw_texts(counts: dict[str, int]) -> dict[str, list[Sentence]]:
 
 
 def record(sentences: list[Sentence], speakers: list[Speaker], out: Path) -> None:
-    """Speak the sentences, the speakers in turns; write a data directory, its audio in audio/ beside it."""
-    final = out.parent / "audio" / out.name
-    with replacing(final) as audio:
-        audio.mkdir()
-        utterances = list(speak(sentences, speakers, audio, final))
-    write(out, utterances)
-    seconds = sum(utterance.duration or 0.0 for utterance in utterances)
-    print(f"{out}: {len(utterances)} utterances, {len(speakers)} speakers, {seconds / 60:.1f} minutes")
-
-
-def speak(
-    sentences: list[Sentence], speakers: list[Speaker], folder: Path, final: Path
-) -> Iterator[Utterance]:
-    """FLAC files in `folder`, which will stand at `final`, and their utterances."""
-    import soundfile
-    import soxr
-    from espeak import SAMPLE_RATE as ESPEAK_RATE
-    from espeak import Espeak
-
-    voice = Espeak()
+    """Speak the sentences, the speakers in turn; write a data directory, its audio in audio/ beside it."""
+    texts = []
     for index, sentence in enumerate(sentences):
         speaker = speakers[index % len(speakers)]
-        wave = voice.speak(sentence.text, f"{speaker.accent}+{speaker.variant}", speaker.rate, speaker.pitch)
-        wave = soxr.resample(wave, ESPEAK_RATE, SAMPLE_RATE)
-        wave *= PEAK / np.abs(wave).max()
-        name = f"{speaker.name}-{final.name}-{index:04d}"  # speaker42 speaks in all three sets
-        soundfile.write(folder / f"{name}.flac", wave, SAMPLE_RATE)
-        yield Utterance(
-            id=name,
-            speaker=speaker.name,
-            recording=name,
-            source=str((final / f"{name}.flac").resolve()),
-            start=None,
-            end=None,
-            text=sentence.text,
-            duration=len(wave) / SAMPLE_RATE,
-            labels={
-                "accent": ACCENTS[speaker.accent],
-                "voice": speaker.variant,
-                "gender": speaker.gender,
-                "wording": "only-in-test" if sentence.new_wording else "as-in-train",
-            },
-        )
+        id = f"{speaker.name}-{out.name}-{index:04d}"  # speaker42 speaks in all three sets
+        labels = {
+            "accent": ACCENTS[speaker.accent],
+            "voice": speaker.variant,
+            "gender": speaker.gender,
+            "wording": "only-in-test" if sentence.new_wording else "as-in-train",
+        }
+        utterance = Utterance(id, speaker.name, id, "", text=sentence.text, labels=labels)
+        texts.append((utterance, Voice(speaker.accent, speaker.variant, speaker.rate, speaker.pitch)))
+    utterances = synthesize(texts, out.parent / "audio" / out.name)
+    write_data_directory(out, utterances)
+    print(f"{out}: {summarize(utterances)}")
 
 
 if __name__ == "__main__":

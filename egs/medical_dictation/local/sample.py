@@ -14,8 +14,9 @@ import soundfile
 from ia3_speech import transcribe
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.cli import command
-from ia3_speech.data.audio import SAMPLE_RATE, load_utterance
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance_audio import load_utterance
 
 
 def main(data: Path, out: Path, base: str = "mini", adapters: str = "", allow_pipes: bool = False) -> None:
@@ -28,7 +29,7 @@ def main(data: Path, out: Path, base: str = "mini", adapters: str = "", allow_pi
         adapters: registered names, with spaces between them
         allow_pipes: wav.scp may hold shell commands
     """
-    first = read(data, allow_pipes=allow_pipes).utterances[0]
+    first = read_data_directory(data, allow_pipes=allow_pipes).utterances[0]
     wave = load_utterance(first, allow_pipes=allow_pipes)
     sample = out / "sample.wav"
     with replacing(sample) as new:

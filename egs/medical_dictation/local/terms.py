@@ -25,7 +25,7 @@ from wording import spoken
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import read
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
 
 HERE = Path(__file__).parent
@@ -86,7 +86,7 @@ def find(
 
 
 def texts(data: Path) -> list[str]:
-    return [normalize(utterance.text or "") for utterance in read(data, wav=False)]
+    return [normalize(utterance.text or "") for utterance in read_data_directory(data, wav=False)]
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:

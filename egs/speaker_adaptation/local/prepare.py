@@ -17,32 +17,28 @@ Corpus card of `espeak`
     Caution   synthetic speech: it shows that the recipe works, not how well it will for people. All voices
               speak of one field, so a part of the gain is that field's
 
-Of speechocean762 (its card: egs/speechocean762/local/prepare.py) the published test speakers are taken; with
---speakers train those of the published train speakers who are that recipe's dev set. Speakers with fewer than
-five utterances are left out and named. `small` keeps three speakers with twelve utterances each.
+Of speechocean762 (its card: ia3_speech/data/corpora/speechocean762.py) the published test speakers are
+taken; with --speakers train those of the published train speakers who are that recipe's dev set. Speakers
+with fewer than five utterances are left out and named. `small` keeps three speakers with twelve utterances
+each.
 """
 
-from collections.abc import Iterator
 from itertools import cycle
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from kaldi_corpus import evenly
-from sets import Size, put
-from speechocean762 import SPEAKER_LABELS, dev_speakers, is_published, read_set
-
-from ia3_speech.atomic import replacing
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.kaldi import DataDir, Utterance, read
+from ia3_speech.data.corpora import speechocean762
+from ia3_speech.data.corpora.espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS, Voice, synthesize
+from ia3_speech.data.corpora.preparation import Size, evenly_spaced, write_set
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.utterance import Utterance
 
 FEWEST = 5  # utterances of a speaker
 SMALL_SPEAKERS, SMALL_UTTERANCES = 3, 12
 
 SENTENCES, LONGEST = 20, 8  # of each espeak voice; words
 SEED = 762
-PEAK = 0.6  # of full scale, every utterance
 WOMEN = ("f5", "belinda", "shelby")
 
 
@@ -62,25 +58,25 @@ def main(
         size: small keeps three speakers with twelve utterances each
         allow_pipes: wav.scp of a Kaldi directory may hold shell commands
     """
-    folder, labels = Path(corpus), SPEAKER_LABELS
-    if speakers == "train" and not is_published(folder):
+    folder, labels = Path(corpus), speechocean762.SPEAKER_LABELS
+    if speakers == "train" and not speechocean762.is_published(folder):
         raise UserError(f"{corpus}: --speakers train is for speechocean762 as it was published")
     if corpus == "espeak":
         utterances, labels = record(out), ("accent", "voice", "gender")
-    elif is_published(folder):
+    elif speechocean762.is_published(folder):
         utterances = published(folder, speakers)
     elif (folder / "wav.scp").is_file():
-        data = read(folder, allow_pipes=allow_pipes)
+        data = read_data_directory(folder, allow_pipes=allow_pipes)
         utterances, labels = data.utterances, data.speaker_labels
     else:
         raise UserError(
             f"{corpus}: neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762 "
             f"as it was published (train/, test/, WAVE/)"
         )
-    put(out / "test", chosen(DataDir(folder, utterances), size), speaker_labels=labels)
+    write_set(out / "test", chosen(DataDirectory(folder, utterances), size), speaker_labels=labels)
 
 
-def chosen(data: DataDir, size: Size) -> list[Utterance]:
+def chosen(data: DataDirectory, size: Size) -> list[Utterance]:
     """Of the speakers who have enough all that they say, or a little of a few."""
     own = {speaker: said for speaker, said in data.speakers.items() if len(said) >= FEWEST}
     if few := [speaker for speaker in data.speakers if speaker not in own]:
@@ -89,53 +85,37 @@ def chosen(data: DataDir, size: Size) -> list[Utterance]:
     if size == "small":
         most = min(SMALL_SPEAKERS, len(names))
         names = [names[len(names) * number // most] for number in range(most)]
-        own = {name: evenly(DataDir(data.path, own[name]), SMALL_UTTERANCES) for name in names}
+        own = {name: evenly_spaced(own[name], SMALL_UTTERANCES) for name in names}
     return [one for name in names for one in own[name]]
 
 
 def published(corpus: Path, speakers: str) -> list[Utterance]:
     """speechocean762's test speakers, or the held-out ones of its train speakers."""
-    said: list[str] = []
-    utterances = list(read_set(corpus, speakers, said))
-    print("\n".join(said))
+    log: list[str] = []
+    utterances = list(speechocean762.read_set(corpus, speakers, log))
+    print("\n".join(log))
     if speakers == "train":
-        dev = dev_speakers(utterances)
+        dev = speechocean762.dev_speakers(utterances)
         utterances = [one for one in utterances if one.speaker in dev]
     return utterances
 
 
 def record(out: Path) -> list[Utterance]:
     """Let the voices speak, into OUT/audio."""
-    final = out / "audio"
-    with replacing(final) as audio:
-        audio.mkdir()
-        return list(speak(audio, final))
-
-
-def speak(folder: Path, final: Path) -> Iterator[Utterance]:
-    """FLAC files in `folder`, which will stand at `final`, and their utterances."""
-    import soundfile
-    import soxr
-    from espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS, Espeak
-    from espeak import SAMPLE_RATE as ESPEAK_RATE
-
     voices = [
         *zip(cycle(UNHEARD_ACCENTS), UNHEARD_VARIANTS, strict=False),
         *zip(ACCENTS, UNHEARD_VARIANTS, strict=True),
     ]
-    texts = iter(sentences(SENTENCES * len(voices)))
-    synthesiser = Espeak()
+    sentence = iter(sentences(SENTENCES * len(voices)))
+    texts = []
     for number, (accent, variant) in enumerate(voices):
         speaker = f"{number + 1:02d}"
         labels = {"accent": accent, "voice": variant, "gender": "f" if variant in WOMEN else "m"}
         for count in range(SENTENCES):
-            text = next(texts)
-            wave = synthesiser.speak(text, f"{accent}+{variant}", rate=145 + 3 * number, pitch=44 + number)
-            wave = soxr.resample(wave, ESPEAK_RATE, SAMPLE_RATE)
-            name = f"{speaker}-{count + 1:02d}"
-            soundfile.write(folder / f"{name}.flac", wave * (PEAK / np.abs(wave).max()), SAMPLE_RATE)
-            source = str((final / f"{name}.flac").resolve())
-            yield Utterance(name, speaker, name, source, text=text, labels=labels)
+            id = f"{speaker}-{count + 1:02d}"
+            utterance = Utterance(id, speaker, id, "", text=next(sentence), labels=labels)
+            texts.append((utterance, Voice(accent, variant, rate=145 + 3 * number, pitch=44 + number)))
+    return synthesize(texts, out / "audio")
 
 
 def sentences(count: int) -> list[str]:

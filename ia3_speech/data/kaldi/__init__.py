@@ -1,26 +1,29 @@
-"""Kaldi data directories: read, write, validate, fix, subset, split, and make one of a Hugging Face dataset.
+"""Kaldi data directories: read, write, validate, fix, subset, split and compare them.
 
-    python -m ia3_speech.datadir validate|fix|subset|split|from-dataset …
+    python -m ia3_speech.datadir validate|fix|subset|split|overlap …
 
-`directory` holds the objects, `tables` one text file, `validation` the rules, `repair` what fix does,
-`selection` subsets and splits, `dataset` the way in from Hugging Face.
+`directory` reads and writes whole directories, `table_file` one text file; `validation` holds the rules,
+`repair` what fix does, `selection` subsets and splits, `overlap` what sets have in common, `utterance_ids`
+ids that Kaldi can sort.
 """
 
-from ia3_speech.data.huggingface import from_dataset
-from ia3_speech.data.kaldi.directory import DataDir, Utterance, read, validate, write
-from ia3_speech.data.kaldi.repair import fix
-from ia3_speech.data.kaldi.selection import split, subset
+from ia3_speech.data.kaldi.directory import (
+    DataDirectory,
+    read_data_directory,
+    validate_data_directory,
+    write_data_directory,
+)
+from ia3_speech.data.kaldi.repair import fix_data_directory
+from ia3_speech.data.kaldi.selection import split_data_directory, subset_data_directory
 from ia3_speech.data.kaldi.table_file import DataError
 
 __all__ = [
-    "DataDir",
+    "DataDirectory",
     "DataError",
-    "Utterance",
-    "fix",
-    "from_dataset",
-    "read",
-    "split",
-    "subset",
-    "validate",
-    "write",
+    "fix_data_directory",
+    "read_data_directory",
+    "split_data_directory",
+    "subset_data_directory",
+    "validate_data_directory",
+    "write_data_directory",
 ]

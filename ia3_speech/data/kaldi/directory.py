@@ -1,49 +1,44 @@
-"""A Kaldi data directory as objects: read it (always checked), write it (always whole).
+"""A Kaldi data directory as objects: reading (always checked) and writing (always as a whole).
 
 In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur, utt2LABEL, spk2LABEL.
-Out: a `DataDir` of `Utterance`s in the order of their ids; and the way back.
+Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.audio import BadAudio, load_all, named
-from ia3_speech.data.kaldi.table_file import DataError, number, render, unprintable
-from ia3_speech.data.kaldi.validation import check, label_of, resolve, rule_of, table_names
+from ia3_speech.data.kaldi.table_file import (
+    DataError,
+    Row,
+    format_table,
+    parse_number,
+    unprintable_character,
+)
+from ia3_speech.data.kaldi.validation import (
+    check_tables,
+    label_of_table,
+    resolve_source,
+    rule_of,
+    table_names,
+)
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, load_utterances
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """One line of a data directory, with all that its tables say about it.
+@dataclass
+class DataDirectory:
+    """A checked data directory.
 
     Attributes:
-        recording: the key of wav.scp; the utterance's own id where there are no segments.
-        source: an absolute path, or a shell command that ends in `|`; empty where there is no wav.scp.
-        start, end: seconds in the recording, from segments; None for all of it.
-        text: the transcript, None where there is no `text`.
-        duration: seconds, from utt2dur, segments or reco2dur; None where none of them says it.
-        labels: `{"accent": "scottish", "gender": "f"}`, from utt2LABEL and spk2LABEL (the former counts).
+        path: its folder.
+        utterances: in the order of their ids.
+        speaker_labels: the labels that belong to speakers (spk2LABEL) rather than to utterances (utt2LABEL).
     """
-
-    id: str
-    speaker: str
-    recording: str
-    source: str
-    start: float | None = None
-    end: float | None = None
-    text: str | None = None
-    duration: float | None = None
-    labels: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class DataDir:
-    """A checked data directory. `speaker_labels` names the labels that belong to speakers (spk2LABEL)."""
 
     path: Path
     utterances: list[Utterance]
@@ -67,60 +62,74 @@ class DataDir:
     def label_names(self) -> list[str]:
         return sorted({name for utterance in self.utterances for name in utterance.labels})
 
+    def summary(self) -> str:
+        """As `summarize`."""
+        return summarize(self.utterances)
 
-def read(
+
+def read_data_directory(
     path: Path | str, *, text: bool = True, wav: bool = True, spk_sort: bool = True, allow_pipes: bool = False
-) -> DataDir:
-    """Check a data directory and read it. The flags are those of `validation.check`.
+) -> DataDirectory:
+    """Check a data directory and read it.
 
-    With `wav` false wav.scp may be missing, and the files it names are not looked for.
+    Args:
+        path: the data directory.
+        text: require `text`.
+        wav: require `wav.scp`, and that the files it names exist.
+        spk_sort: require utt2spk to be sorted by speaker as well.
+        allow_pipes: accept shell commands in wav.scp (none is run here).
 
     Raises:
-        DataError: the directory is not valid; the message names file, line and cure.
+        DataError: the directory is not valid; the message names file, line and a hint.
     """
     path = Path(path)
-    tables = check(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
+    tables = check_tables(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
 
     def values(name: str) -> dict[str, str]:
         return tables[name].values if name in tables else {}
 
     texts, durations, recording_durations = values("text"), values("utt2dur"), values("reco2dur")
     segments = {row.key: row.fields for row in tables.get("segments", ())}
-    sources = {key: resolve(value, path) or value for key, value in values("wav.scp").items()}
-    labels = {name: (label_of(name), rule_of(name).by, values(name)) for name in tables if label_of(name)}
+    sources = {key: resolve_source(value, path) or value for key, value in values("wav.scp").items()}
+    labels = [
+        (rule_of(name).indexed_by, label_of_table(name), values(name))
+        for name in tables
+        if label_of_table(name)
+    ]
+    labels.sort(key=lambda entry: entry[0])  # speaker before utterance: the latter takes precedence
 
-    def utterance(row) -> Utterance:
+    def utterance(row: Row) -> Utterance:
         recording, start, end = segments.get(row.key, (row.key, None, None))
-        start, end = (number(start), number(end)) if start else (None, None)
+        start, end = (parse_number(start), parse_number(end)) if start else (None, None)
         duration = durations.get(row.key) or (None if segments else recording_durations.get(recording))
-        seconds = number(duration) if duration else end - start if end is not None else None
-        own = {
-            label: table[key]
-            for label, by, table in sorted(labels.values(), key=lambda entry: entry[1])  # speaker, utterance
-            if (key := row.key if by == "utterance" else row.value) in table
+        seconds = parse_number(duration) if duration else end - start if end is not None else None
+        own_labels = {
+            label: values_of_label[key]
+            for indexed_by, label, values_of_label in labels
+            if (key := row.key if indexed_by == "utterance" else row.value) in values_of_label
         }
-        source = sources.get(recording, "")
-        return Utterance(row.key, row.value, recording, source, start, end, texts.get(row.key), seconds, own)
+        source, transcript = sources.get(recording, ""), texts.get(row.key)
+        return Utterance(row.key, row.value, recording, source, start, end, transcript, seconds, own_labels)
 
-    of_speakers = {label for label, by, _ in labels.values() if by == "speaker"} or {"gender"}
-    return DataDir(path, [utterance(row) for row in tables["utt2spk"]], frozenset(of_speakers))
+    speaker_labels = {label for indexed_by, label, _ in labels if indexed_by == "speaker"} or {"gender"}
+    return DataDirectory(path, [utterance(row) for row in tables["utt2spk"]], frozenset(speaker_labels))
 
 
-def write(
+def write_data_directory(
     path: Path | str,
     utterances: Iterable[Utterance],
     *,
     speaker_labels: Iterable[str] = ("gender",),
     spk_sort: bool = True,
 ) -> None:
-    """Write a data directory as a whole: it replaces an older one only when all of it stands.
+    """Write a data directory as a whole: an older one is replaced once the new one is complete and checked.
 
-    wav.scp (absolute paths), utt2spk and spk2utt always; text, segments and utt2dur where the utterances have
-    them; a file for each label, spk2LABEL for `speaker_labels` that are the same in all of a speaker's
-    utterances, else utt2LABEL. Durations have five decimals at most.
+    wav.scp (absolute paths), utt2spk and spk2utt are always written; text, segments and utt2dur where the
+    utterances have them; and a file for each label, spk2LABEL for those of `speaker_labels` that are the same
+    in all of a speaker's utterances, else utt2LABEL. Durations have at most five decimals.
 
     Raises:
-        DataError: nothing to write, ids that Kaldi could not read, or a folder that holds other things too.
+        DataError: there is nothing to write, Kaldi could not read the ids, or the folder holds other files.
     """
     path = Path(path)
     refuse_unexpected_files(path)
@@ -136,82 +145,90 @@ def write_tables(
     spk_sort: bool = True,
     name: Path | None = None,
 ) -> None:
-    """The tables of `utterances` in `folder`, then checked as `read` does; errors call the folder `name`."""
+    """Write the tables of `utterances` into `folder` and check them; errors call the folder `name`."""
     folder.mkdir(parents=True, exist_ok=True)
-    for file, content in contents(list(utterances), speaker_labels).items():
-        (folder / file).write_text(content, encoding="utf-8", newline="")
+    for table, content in table_contents(list(utterances), speaker_labels).items():
+        (folder / table).write_text(content, encoding="utf-8", newline="")
     try:
-        check(folder, text=False, wav=False, spk_sort=spk_sort)
+        check_tables(folder, text=False, wav=False, spk_sort=spk_sort)
     except DataError as error:
         raise DataError(str(error).replace(str(folder), str(name or folder))) from None
 
 
-def refuse_same(*paths: Path | str) -> None:
-    """A directory must not be written over the one it is made of."""
-    real = [Path(path).resolve() for path in paths]
-    if len(set(real)) < len(real):
+def refuse_same_folder(*paths: Path | str) -> None:
+    """Raise DataError if two of `paths` are one folder: a directory must not be written over its source."""
+    resolved = [Path(path).resolve() for path in paths]
+    if len(set(resolved)) < len(resolved):
         raise DataError(f"{paths[-1]}: source and targets must be different folders (give another name)")
 
 
 def refuse_unexpected_files(path: Path, also: Iterable[str] = ()) -> None:
     """Raise DataError if `path` holds anything but tables, which replacing the folder would delete."""
     if path.is_dir():
-        ours = {*table_names(path), ".backup", *also}
-        strangers = sorted(entry.name for entry in path.iterdir() if entry.name not in ours)
-        if strangers:
+        expected = {*table_names(path), ".backup", *also}
+        unexpected = sorted(entry.name for entry in path.iterdir() if entry.name not in expected)
+        if unexpected:
             raise DataError(
-                f"{path}: holds {strangers[0]} and is to be replaced (give another folder, or move it)"
+                f"{path}: holds {unexpected[0]} and is to be replaced (give another folder, or move it)"
             )
     elif path.exists():
         raise DataError(f"{path}: is a file (give another folder)")
 
 
-def contents(utterances: list[Utterance], speaker_labels: Iterable[str] = ()) -> dict[str, str]:
-    """File name → text of every table that `utterances` make."""
+def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = ()) -> dict[str, str]:
+    """File name → text of every table that `utterances` make.
+
+    Raises:
+        DataError: an id that Kaldi cannot read or that occurs twice, or a transcript or segment that some
+            utterances have and others lack.
+    """
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
     for utterance in utterances:
-        for what, name in (
-            ("id", utterance.id),
-            ("speaker", utterance.speaker),
-            ("recording", utterance.recording),
-        ):
-            if not name or name.split() != [name] or unprintable(name):
-                fault = f"the {what} {name!r} is empty, or holds a space or an unprintable character"
+        for field in ("id", "speaker", "recording"):
+            name = getattr(utterance, field)
+            if not name or name.split() != [name] or unprintable_character(name):
+                fault = f"the {field} {name!r} is empty, or holds a space or an unprintable character"
                 raise DataError(f"utterance {utterance.id!r}: {fault} (use letters, digits, - and _)")
     if len({utterance.id for utterance in utterances}) < len(utterances):
         seen: set[str] = set()
         twice = next(u.id for u in utterances if u.id in seen or seen.add(u.id))
         raise DataError(f"utterance {twice} appears twice (utterance ids are unique)")
-    cut = [u for u in utterances if u.start is not None and u.end is not None]
+    segmented = [u for u in utterances if u.start is not None and u.end is not None]
     columns = {
-        "text": {u.id: words(u.text) for u in utterances if u.text is not None},
-        "segments": {u.id: f"{u.recording} {plain(u.start)} {plain(u.end)}" for u in cut},
-        "utt2dur": {u.id: plain(u.duration) for u in utterances if u.duration is not None},
+        "text": {u.id: collapse_whitespace(u.text) for u in utterances if u.text is not None},
+        "segments": {
+            u.id: f"{u.recording} {format_seconds(u.start)} {format_seconds(u.end)}" for u in segmented
+        },
+        "utt2dur": {u.id: format_seconds(u.duration) for u in utterances if u.duration is not None},
     }
     for name in ("text", "segments"):
         if 0 < len(columns[name]) < len(utterances):
-            odd = next(u.id for u in utterances if u.id not in columns[name])
-            raise DataError(f"utterance {odd} has no {name}, and others have (give all of them one, or none)")
+            without = next(u.id for u in utterances if u.id not in columns[name])
+            raise DataError(
+                f"utterance {without} has no {name}, and others have (give all of them one, or none)"
+            )
     if len(columns["utt2dur"]) < len(utterances):
         columns["utt2dur"] = {}
-    columns["wav.scp"] = recordings(utterances)
-    columns |= label_columns(utterances, set(speaker_labels))
-    files = {name: render(column.items()) for name, column in columns.items() if column}
-    files["utt2spk"] = render((u.id, u.speaker) for u in utterances)
-    by_speaker = DataDir(Path(), sorted(utterances, key=lambda u: u.id)).speakers
-    files["spk2utt"] = render((speaker, " ".join(u.id for u in own)) for speaker, own in by_speaker.items())
+    columns["wav.scp"] = wav_scp_entries(utterances)
+    columns |= label_tables(utterances, set(speaker_labels))
+    files = {name: format_table(column.items()) for name, column in columns.items() if column}
+    files["utt2spk"] = format_table((u.id, u.speaker) for u in utterances)
+    by_speaker = DataDirectory(Path(), sorted(utterances, key=lambda u: u.id)).speakers
+    files["spk2utt"] = format_table(
+        (speaker, " ".join(u.id for u in own)) for speaker, own in by_speaker.items()
+    )
     return files
 
 
-def recordings(utterances: list[Utterance]) -> dict[str, str]:
+def wav_scp_entries(utterances: list[Utterance]) -> dict[str, str]:
     """Recording → absolute path or pipe."""
     found: dict[str, str] = {}
     for utterance in utterances:
         source = utterance.source
-        if source and not source.endswith("|"):
+        if source and not utterance.is_piped:
             source = str(Path(source).absolute())
-        if unprintable(source) or source != source.strip(" \t"):
+        if unprintable_character(source) or source != source.strip(" \t"):
             raise DataError(
                 f"recording {utterance.recording}: wav.scp cannot hold the path {source!r} (rename it)"
             )
@@ -227,30 +244,33 @@ def recordings(utterances: list[Utterance]) -> dict[str, str]:
     return found
 
 
-def label_columns(utterances: list[Utterance], speaker_labels: set[str]) -> dict[str, dict[str, str]]:
-    """`utt2LABEL` or `spk2LABEL` → its lines."""
-    columns = {}
+def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[str, dict[str, str]]:
+    """`utt2LABEL` or `spk2LABEL` → its lines: utterance or speaker → value."""
+    tables = {}
     for label in sorted({name for utterance in utterances for name in utterance.labels}):
-        if label_of(f"utt2{label}") != label:
+        if label_of_table(f"utt2{label}") != label:
             raise DataError(
                 f"{label!r} cannot be the name of a label: utt2{label} is no label file, or another table"
             )
-        own = {u.id: words(u.labels[label]) for u in utterances if words(u.labels.get(label, ""))}
-        of_speaker: dict[str, set[str]] = {}
+        of_utterance = {
+            u.id: value for u in utterances if (value := collapse_whitespace(u.labels.get(label, "")))
+        }
+        values_of_speaker: dict[str, set[str]] = {}
         for utterance in utterances:
-            of_speaker.setdefault(utterance.speaker, set()).add(own.get(utterance.id, ""))
-        constant = all(len(values) == 1 for values in of_speaker.values())
-        lines = {speaker: value for speaker, (value,) in of_speaker.items() if value} if constant else {}
-        if label == "gender" and not (len(lines) == len(of_speaker) and set(lines.values()) <= {"m", "f"}):
-            lines = {}  # Kaldi's spk2gender names every speaker, and m or f only
-        if label in speaker_labels and lines:
-            columns[f"spk2{label}"] = lines
+            values_of_speaker.setdefault(utterance.speaker, set()).add(of_utterance.get(utterance.id, ""))
+        constant = all(len(values) == 1 for values in values_of_speaker.values())
+        of_speaker = {spk: value for spk, (value,) in values_of_speaker.items() if value} if constant else {}
+        complete = len(of_speaker) == len(values_of_speaker)
+        if label == "gender" and not (complete and set(of_speaker.values()) <= {"m", "f"}):
+            of_speaker = {}  # Kaldi's spk2gender names every speaker, and m or f only
+        if label in speaker_labels and of_speaker:
+            tables[f"spk2{label}"] = of_speaker
         else:
-            columns[f"utt2{label}"] = own
-    return columns
+            tables[f"utt2{label}"] = of_utterance
+    return tables
 
 
-def validate(
+def validate_data_directory(
     path: Path | str,
     *,
     text: bool = True,
@@ -258,30 +278,49 @@ def validate(
     spk_sort: bool = True,
     allow_pipes: bool = False,
     check_audio: bool = False,
-) -> DataDir:
-    """Refuse what Kaldi's validate_data_dir.sh refuses, and more; with `check_audio` decode all of it too.
+) -> DataDirectory:
+    """Check a data directory by the rules of Kaldi's validate_data_dir.sh and further ones.
+
+    Args:
+        path, text, wav, spk_sort, allow_pipes: as in `read_data_directory`.
+        check_audio: decode all audio as well, which runs the shell commands in wav.scp if `allow_pipes` is
+            true.
 
     Raises:
-        DataError: naming file, line and cure. AudioError: naming each utterance and file.
+        DataError: the directory is not valid; the message names file, line and a hint.
+        AudioError: audio is unusable; the message names each utterance and file.
     """
-    data = read(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
+    data = read_data_directory(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
     if len(data.speakers) == 1:
         log.warning(f"{path}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
     if check_audio:
         bad: list[BadAudio] = []
-        for _ in load_all(data, bad=bad, allow_pipes=allow_pipes):
+        for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes):
             pass
-        if bad:
-            what = "clipped audio, which is taken all the same"  # anything else has stopped it
-            log.warning(f"{path}: " + "\n".join(named(bad, what)))
+        if bad:  # clipped: any other fault has raised an error
+            log.warning(
+                f"{path}: " + "\n".join(bad_audio_report(bad, "clipped audio, which is used all the same"))
+            )
     return data
 
 
-def words(text: str) -> str:
+def summarize(utterances: Sequence[Utterance]) -> str:
+    """`454 utterances, 4 speakers, 1.45 hours`; below one hour minutes; no length if one is unknown."""
+    speakers = len({utterance.speaker for utterance in utterances})
+    counts = ((len(utterances), "utterance"), (speakers, "speaker"))
+    parts = [f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts]
+    durations = [utterance.duration for utterance in utterances]
+    if None not in durations:
+        hours = sum(durations) / 3600
+        parts.append(f"{hours:.2f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes")
+    return ", ".join(parts)
+
+
+def collapse_whitespace(text: str) -> str:
     """`text` on one line, single spaces between its words."""
     return " ".join(text.split())
 
 
-def plain(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
     """`3.7`, `0.01`, `12`: a decimal number without an exponent, to ten microseconds."""
     return f"{seconds:.5f}".rstrip("0").rstrip(".")

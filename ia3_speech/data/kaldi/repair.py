@@ -1,6 +1,7 @@
-"""Repair a data directory: sort it, keep the utterances that every table knows, derive spk2utt.
+"""Repair a data directory: sort it, keep the utterances that every table names, derive spk2utt.
 
-In: a folder that `validate` refuses. Out: the same folder, valid, the originals in `.backup/`; or a new one.
+In: a folder that `validate` refuses. Out: the same folder, valid, the originals in `.backup/`; or a new
+folder.
 
     python -m ia3_speech.datadir fix data/train
 """
@@ -10,14 +11,29 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.kaldi.directory import refuse_same, refuse_unexpected_files
-from ia3_speech.data.kaldi.table_file import JOINERS, DataError, Row, Table, decode, render, unprintable
-from ia3_speech.data.kaldi.validation import ILLEGAL, resolve, rule_of, speaker_order, table_names
+from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpected_files
+from ia3_speech.data.kaldi.table_file import (
+    JOINERS,
+    DataError,
+    Row,
+    Table,
+    format_table,
+    read_utf8,
+    unprintable_character,
+)
+from ia3_speech.data.kaldi.validation import ILLEGAL, resolve_source, rule_of, table_names, unsorted_speaker
 
 
 @dataclass
 class Repair:
-    """What `fix` did: utterances kept, out of how many, the files that changed, a note on each decision."""
+    """What `fix_data_directory` did.
+
+    Attributes:
+        kept: utterances that are left.
+        out_of: utterances that utt2spk named before.
+        changed: the files that changed.
+        notes: messages on what was dropped, and where the originals are.
+    """
 
     kept: int
     out_of: int
@@ -31,33 +47,36 @@ class Repair:
 Lines = dict[str, str]  # key → value: a table while it is being repaired
 
 
-def fix(path: Path | str, out: Path | str | None = None) -> Repair:
-    """Make a data directory valid by leaving out what cannot be saved, as Kaldi's fix_data_dir.sh does.
+def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repair:
+    """Make a data directory valid by dropping what cannot be repaired, as Kaldi's fix_data_dir.sh does.
 
-    Lines are sorted, the first of two with one key stays, malformed ones go, white space and line ends are
-    put right. An utterance stays if utt2spk, text, wav.scp (with segments, if there), feats.scp and utt2lang
-    all name it and its audio file exists. Other tables are cut to what stays; those that then miss a key are
-    set aside. spk2utt is derived from utt2spk. wav.scp gets absolute paths.
+    Lines are sorted; of two lines with one key the first is kept; malformed lines are dropped; white space
+    and line ends are corrected. An utterance is kept if utt2spk, text, wav.scp (with segments, if that
+    exists), feats.scp and utt2lang all name it and its audio file exists. The other tables are reduced to the
+    utterances kept; a table that then lacks a key is removed. spk2utt is derived from utt2spk. wav.scp gets
+    absolute paths.
 
     Args:
-        path: the directory; its changed files are first copied to `.backup/`.
-        out: write the result there instead, and leave `path` as it is.
+        path: the directory; files that change are first copied to its `.backup/`.
+        out: write the result there instead, and leave `path` unchanged.
 
     Raises:
-        DataError: no utt2spk, a file that is not UTF-8, or no utterance would be left. Nothing is changed.
+        DataError: utt2spk is missing, a file is not UTF-8, or no utterance would be left. Nothing is changed.
     """
     path, notes = Path(path), []
     if out is not None:
-        refuse_same(path, out)
+        refuse_same_folder(path, out)
     names = table_names(path)
     if "utt2spk" not in names:
         raise DataError(
             f"{path / 'utt2spk'}: no such file (write it: one line `utterance speaker` for each utterance)"
         )
-    originals = {name: decode(path / name) for name in names}
-    tables = {name: salvage(path, name, text, notes) for name, text in originals.items() if name != "spk2utt"}
-    out_of = len({tidy(line).partition(" ")[0] for line in originals["utt2spk"].split("\n")} - {""})
-    set_aside = intersect(path, tables, notes)
+    originals = {name: read_utf8(path / name) for name in names}
+    tables = {
+        name: usable_lines(path, name, text, notes) for name, text in originals.items() if name != "spk2utt"
+    }
+    out_of = len({normalize_line(line).partition(" ")[0] for line in originals["utt2spk"].split("\n")} - {""})
+    removed = intersect(path, tables, notes)
     if not tables["utt2spk"]:
         verdict = f"{path}: no utterance would be left, so nothing was changed"
         raise DataError(
@@ -67,10 +86,10 @@ def fix(path: Path | str, out: Path | str | None = None) -> Repair:
     for utterance, speaker in sorted(tables["utt2spk"].items()):
         by_speaker.setdefault(speaker, []).append(utterance)
     tables["spk2utt"] = {speaker: " ".join(own) for speaker, own in by_speaker.items()}
-    repaired = {name: render(lines.items()) for name, lines in tables.items()}
-    changed = sorted(name for name in {*repaired, *set_aside} if repaired.get(name) != originals.get(name))
+    repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
+    changed = sorted(name for name in {*repaired, *removed} if repaired.get(name) != originals.get(name))
     if out is None:
-        store(path, originals, repaired, changed, notes)
+        replace_tables(path, originals, repaired, changed, notes)
     else:
         refuse_unexpected_files(Path(out))
         with atomic.replacing(Path(out)) as new:
@@ -78,15 +97,19 @@ def fix(path: Path | str, out: Path | str | None = None) -> Repair:
             for name, text in repaired.items():
                 (new / name).write_text(text, encoding="utf-8", newline="")
     pairs = enumerate(sorted(tables["utt2spk"].items()), 1)
-    notes += speaker_order(Table(Path(out or path) / "utt2spk", [Row(*pair, line) for line, pair in pairs]))
+    notes += unsorted_speaker(
+        Table(Path(out or path) / "utt2spk", [Row(*pair, line) for line, pair in pairs])
+    )
     return Repair(len(tables["utt2spk"]), out_of, changed, notes)
 
 
-def store(path: Path, originals: Lines, repaired: Lines, changed: list[str], notes: list[str]) -> None:
-    """Copy what will change to `.backup/`, then change it, file by file.
+def replace_tables(
+    path: Path, originals: dict[str, str], repaired: dict[str, str], changed: list[str], notes: list[str]
+) -> None:
+    """Copy the tables that will change to `.backup/`, then replace or remove them, one by one.
 
-    A file that already is as it should be is not backed up again: so a second run, after a kill in the middle
-    of the first, does not lay half-repaired files over the originals.
+    A table that is valid already is not copied. So a second run, after the first was killed half-way, does
+    not overwrite the originals in `.backup/` by repaired tables.
     """
     for name in changed:
         if name in originals:
@@ -102,77 +125,83 @@ def store(path: Path, originals: Lines, repaired: Lines, changed: list[str], not
         )
 
 
-def salvage(path: Path, name: str, text: str, notes: list[str]) -> Lines:
-    """The usable lines of a table; the first with a key counts."""
+def usable_lines(path: Path, name: str, text: str, notes: list[str]) -> Lines:
+    """Key → value of the usable lines of a table; of two lines with one key the first counts."""
     lines: Lines = {}
     dropped: list[str] = []
     rule = rule_of(name)
     for number, raw in enumerate(text.split("\n"), 1):
-        key, _, value = tidy(raw).partition(" ")
+        key, _, value = normalize_line(raw).partition(" ")
         if not key:
             continue
         if name == "wav.scp":
             value = os.path.expanduser(value.strip(" "))  # noqa: PTH111 (a pipe is no path)
         else:
             value = " ".join((ILLEGAL.sub("", value) if name == "text" else value).split())
-        fault = rule.check(Row(key, value, number))
+        fault = rule.find_fault(Row(key, value, number))
         if fault or key in lines:
             dropped.append(f"{path / name}:{number}: {key}: {fault or 'appears twice'}")
         else:
             lines[key] = value
-    note(notes, dropped, "line")
+    add_note(notes, dropped, "line")
     return lines
 
 
 def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> list[str]:
-    """Cut all tables to the utterances that every needed one names; return the tables that were set aside."""
+    """Reduce all tables to the utterances that every needed table names; return those that were removed."""
     utt2spk, wav = tables["utt2spk"], tables.get("wav.scp")
     segments = tables.get("segments")
     if segments is not None and wav is None:
         raise DataError(f"{path / 'segments'}: there is no wav.scp beside it (write it, or remove segments)")
     if wav is not None:
-        found = {key: resolve(value, path) for key, value in wav.items()}
-        tables["wav.scp"] = {key: file for key, file in found.items() if file and not unprintable(file)}
+        found = {key: resolve_source(value, path) for key, value in wav.items()}
+        tables["wav.scp"] = {
+            key: file for key, file in found.items() if file and not unprintable_character(file)
+        }
         what = "no such file, or its path does not print"
-        lost = [
+        missing = [
             f"{path / 'wav.scp'}: {key}: {what}: {wav[key]}" for key in wav if key not in tables["wav.scp"]
         ]
-        note(notes, lost, "recording")
+        add_note(notes, missing, "recording")
     recording = {key: value.split(" ")[0] for key, value in segments.items()} if segments is not None else {}
     kept = dict(utt2spk)
     for name, lines in tables.items():
         rule = rule_of(name)
         if rule.coverage == "needed":
-            by_recording = rule.by == "recording"
+            by_recording = rule.indexed_by == "recording"
             missing = {u for u in kept if (recording.get(u, u) if by_recording else u) not in lines}
-            note(notes, [f"{path}: {u}: not in {name}" for u in sorted(missing)], "utterance")
+            add_note(notes, [f"{path}: {u}: not in {name}" for u in sorted(missing)], "utterance")
             kept = {u: speaker for u, speaker in kept.items() if u not in missing}
-    alive = {
+    kept_keys = {
         "utterance": set(kept),
         "speaker": set(kept.values()),
         "recording": {recording.get(u, u) for u in kept},
     }
-    set_aside = []
+    removed = []
     for name in list(tables):
         rule = rule_of(name)
-        tables[name] = {key: value for key, value in tables[name].items() if key in alive[rule.by]}
-        if rule.coverage == "whole" and len(tables[name]) < len(alive[rule.by]) and kept:
-            notes.append(f"{path / name}: set aside: it names {len(tables[name])} of {len(alive[rule.by])}")
-            set_aside.append(name)
+        tables[name] = {
+            key: value for key, value in tables[name].items() if key in kept_keys[rule.indexed_by]
+        }
+        if rule.coverage == "whole" and len(tables[name]) < len(kept_keys[rule.indexed_by]) and kept:
+            notes.append(
+                f"{path / name}: removed: it names {len(tables[name])} of {len(kept_keys[rule.indexed_by])}"
+            )
+            removed.append(name)
         elif rule.coverage == "partial" and not tables[name]:
-            set_aside.append(name)
-    for name in set_aside:
+            removed.append(name)
+    for name in removed:
         del tables[name]
-    return set_aside
+    return removed
 
 
-def note(notes: list[str], entries: list[str], noun: str) -> None:
-    """The first entry in words, and how many were dropped."""
+def add_note(notes: list[str], entries: list[str], noun: str) -> None:
+    """Add a note that quotes the first of the dropped `entries` and states their number."""
     if entries:
         notes.append(f"{entries[0]} ({len(entries)} {noun if len(entries) == 1 else noun + 's'} dropped)")
 
 
-def tidy(line: str) -> str:
-    """`line` with tabs and Unicode spaces as spaces, without what does not print, trimmed."""
+def normalize_line(line: str) -> str:
+    """`line` with all white space as plain spaces, without unprintable characters, trimmed."""
     spaced = "".join(" " if c.isspace() else c for c in line)
     return "".join(c for c in spaced if c.isprintable() or c in JOINERS).strip(" ")

@@ -1,6 +1,7 @@
-"""One text table of a data directory: lines of `key value…`, sorted by key as `LC_ALL=C sort` does.
+"""One text file of a data directory: lines of `key value…`, sorted by key as `LC_ALL=C sort` does.
 
-In: a file. Out: a `Table` of rows that know their line, and a list of everything that is wrong with the file.
+In: a file. Out: a `Table` of rows with their line numbers, and a list of everything that is wrong with the
+file.
 """
 
 import re
@@ -12,34 +13,44 @@ from pathlib import Path
 
 from ia3_speech.cli import UserError
 
-GAP = re.compile(r"[ \t]+")  # what awk, and so Kaldi, splits fields at: never at other Unicode spaces
+FIELD_SEPARATOR = re.compile(r"[ \t]+")  # as awk, and so Kaldi, splits lines: not at other Unicode spaces
 JOINERS = "\u200c\u200d"  # not "printable", yet letters of Persian and the Indic scripts need them
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
-SHOWN = 10  # problems that one error lists
+MAX_LISTED = 10  # problems that one error lists
 
 
 class DataError(UserError):
-    """A data directory that cannot be used as it is. The message names file, line and cure."""
+    """A data directory that cannot be used as it is. The message names file, line and a hint."""
 
 
 class NotUTF8(DataError):
-    """A file that is there, and holds other bytes than text in UTF-8."""
+    """A file that exists and is not text in UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """A line of a table.
+
+    Attributes:
+        key: its first field: the id of an utterance, speaker or recording.
+        value: the rest of the line, without the white space around it.
+        line: the line number, from 1.
+    """
+
     key: str
-    value: str  # the rest of the line, without the white space around it
+    value: str
     line: int
 
     @property
     def fields(self) -> list[str]:
         """The fields after the key."""
-        return GAP.split(self.value) if self.value else []
+        return FIELD_SEPARATOR.split(self.value) if self.value else []
 
 
 @dataclass(slots=True)
 class Table:
+    """The rows of a file, in its order."""
+
     path: Path
     rows: list[Row] = field(default_factory=list)
 
@@ -66,20 +77,20 @@ def fix_hint(folder: Path) -> str:
 def raise_if_any(problems: list[str]) -> None:
     """One DataError for all `problems`: the first ten, and how many more there are."""
     if problems:
-        more = [f"… and {len(problems) - SHOWN} more problems"] if len(problems) > SHOWN else []
-        raise DataError("\n".join(problems[:SHOWN] + more))
+        more = [f"… and {len(problems) - MAX_LISTED} more problems"] if len(problems) > MAX_LISTED else []
+        raise DataError("\n".join(problems[:MAX_LISTED] + more))
 
 
-def load(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
-    """Read a table as Kaldi's own programs do; what they or we refuse goes to `problems`.
+def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
+    """Read a table as Kaldi's own programs do; `problems` receives what they or we refuse.
 
-    Refused: no newline at the end, empty lines, characters that do not print (carriage return, no-break
-    space), text that is not UTF-8, keys that are out of order (unless `ordered` is false) or appear twice.
+    Refused are: no newline at the end, empty lines, unprintable characters (carriage return, no-break space),
+    text that is not UTF-8, keys that are out of order (unless `ordered` is false) or appear twice.
     """
     table, hint = Table(path), fix_hint(path.parent)
     try:
-        lines = decode(path).split("\n")
-    except NotUTF8 as error:  # what else is wrong is said with it
+        lines = read_utf8(path).split("\n")
+    except NotUTF8 as error:  # the other problems are reported with it
         problems.append(str(error))
         lines = path.read_bytes().decode("utf-8", errors="replace").split("\n")
     if lines[-1]:
@@ -87,25 +98,25 @@ def load(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
     else:
         lines.pop()
     for number, line in enumerate(lines, 1):
-        fault = unprintable(line)
+        fault = unprintable_character(line)
         if fault:
             problems.append(f"{path}:{number}: {fault} ({hint})")
         if not line.strip(" \t") or line[0] in " \t":
             what = "begins with white space" if line.strip(" \t") else "is empty"
             problems.append(f"{path}:{number}: the line {what} ({hint})")
         else:
-            key = GAP.split(line, maxsplit=1)[0]
+            key = FIELD_SEPARATOR.split(line, maxsplit=1)[0]
             table.rows.append(Row(key, line[len(key) :].strip(" \t"), number))
-    problems += twice(table) + (disorder(table) if ordered else [])
+    problems += duplicate_key(table) + (unsorted_key(table) if ordered else [])
     return table
 
 
-def decode(path: Path) -> str:
+def read_utf8(path: Path) -> str:
     """The text of a UTF-8 file.
 
     Raises:
-        DataError: it is missing or cannot be read.
-        NotUTF8: naming the line of the first such byte.
+        DataError: the file is missing or cannot be read.
+        NotUTF8: the message names the line of the first byte that is not UTF-8.
     """
     try:
         data = path.read_bytes()
@@ -119,20 +130,20 @@ def decode(path: Path) -> str:
         raise NotUTF8(f"{path}:{line}: not UTF-8 ({hint})") from None
 
 
-def unprintable(line: str) -> str | None:
-    """What is wrong with a line that does not print, or None."""
+def unprintable_character(line: str) -> str | None:
+    """The first unprintable character of a line, as a phrase; None where all of it prints."""
     line = line.replace("\t", " ")
     if line.isprintable():
         return None
-    bad = next((c for c in line if not c.isprintable() and c not in JOINERS), None)
-    if bad is None:
+    found = next((c for c in line if not c.isprintable() and c not in JOINERS), None)
+    if found is None:
         return None
-    if bad == "\r":
+    if found == "\r":
         return "a carriage return: the file has Windows line ends"
-    return f"character U+{ord(bad):04X} {unicodedata.name(bad, '')}".strip() + " does not print"
+    return f"character U+{ord(found):04X} {unicodedata.name(found, '')}".strip() + " does not print"
 
 
-def twice(table: Table) -> list[str]:
+def duplicate_key(table: Table) -> list[str]:
     """A problem for the first key that appears a second time."""
     seen: dict[str, int] = {}
     for row in table:
@@ -143,7 +154,7 @@ def twice(table: Table) -> list[str]:
     return []
 
 
-def disorder(table: Table) -> list[str]:
+def unsorted_key(table: Table) -> list[str]:
     """A problem for the first key that is out of order."""
     for before, row in pairwise(table.rows):
         if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
@@ -153,36 +164,50 @@ def disorder(table: Table) -> list[str]:
     return []
 
 
-def difference(
-    noun: str, left: Table, right: Table, theirs: dict[str, int], ours: dict[str, int] | None = None
+def key_difference(
+    noun: str,
+    left: Table,
+    right: Table,
+    right_keys: dict[str, int],
+    left_keys: dict[str, int] | None = None,
 ) -> list[str]:
-    """A problem where `left` and `right` do not name the same things: the first one, both ends, both lengths.
+    """A problem where two tables do not name the same utterances (speakers, recordings), else nothing.
 
-    `ours` and `theirs` (key → line) are what they name: the first column of `left` if not given.
+    Args:
+        noun: what the keys are, such as "utterance".
+        right_keys: key → line in `right`.
+        left_keys: key → line in `left`; its first column if None.
+
+    The problem names the first key that one of them lacks, and how many there are:
+
+        data/train/text:17: utterance anna-3 is not in utt2spk (run "python -m ia3_speech.datadir fix
+        data/train")
+            only in text: 2 (anna-3 … bob-1)
+            lengths: text 19, utt2spk 17
     """
-    ours = left.keys if ours is None else ours
-    only_ours = [key for key in ours if key not in theirs]
-    only_theirs = [key for key in theirs if key not in ours]
-    if not only_ours and not only_theirs:
+    left_keys = left.keys if left_keys is None else left_keys
+    only_left = [key for key in left_keys if key not in right_keys]
+    only_right = [key for key in right_keys if key not in left_keys]
+    if not only_left and not only_right:
         return []
-    if only_ours:
-        head = f"{left.path}:{ours[only_ours[0]]}: {noun} {only_ours[0]} is not in {right.path.name}"
+    if only_left:
+        head = f"{left.path}:{left_keys[only_left[0]]}: {noun} {only_left[0]} is not in {right.path.name}"
     else:
-        head = f"{right.path}:{theirs[only_theirs[0]]}: {noun} {only_theirs[0]} is not in {left.path.name}"
+        head = f"{right.path}:{right_keys[only_right[0]]}: {noun} {only_right[0]} is not in {left.path.name}"
     lines = [f"{head} ({fix_hint(left.path.parent)})"]
-    for table, only in ((left, only_ours), (right, only_theirs)):
+    for table, only in ((left, only_left), (right, only_right)):
         if only:
             ends = only[0] if len(only) == 1 else f"{only[0]} … {only[-1]}"
             lines.append(f"    only in {table.path.name}: {len(only)} ({ends})")
-    lines.append(f"    lengths: {left.path.name} {len(ours)}, {right.path.name} {len(theirs)}")
+    lines.append(f"    lengths: {left.path.name} {len(left_keys)}, {right.path.name} {len(right_keys)}")
     return ["\n".join(lines)]
 
 
-def number(text: str) -> float | None:
+def parse_number(text: str) -> float | None:
     """A plain decimal number, or None: neither `nan` nor `inf` nor `1_000`."""
     return float(text) if NUMBER.fullmatch(text) and abs(float(text)) < float("inf") else None
 
 
-def render(rows: Iterable[tuple[str, str]]) -> str:
+def format_table(rows: Iterable[tuple[str, str]]) -> str:
     """The text of a table: sorted, one space after the key, nothing but the key where the value is empty."""
     return "".join(f"{key} {value}".rstrip() + "\n" for key, value in sorted(rows))

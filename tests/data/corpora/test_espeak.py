@@ -1,15 +1,12 @@
-"""recipes/utils/espeak.py: the same words give the same samples, at any time of day."""
+"""Synthetic speech: the same words give the same samples, at any time of day."""
 
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-UTILS = Path(__file__).parents[2] / "recipes/utils"
 SPEAK = """
-import hashlib, sys
-sys.path.insert(0, sys.argv[1])
-from espeak import Espeak
+import hashlib
+from ia3_speech.data.corpora.espeak import Espeak
 voice = Espeak()
 heard = hashlib.sha256()
 for text in ("thirty milligrams of codeine", "twice daily"):
@@ -22,7 +19,7 @@ def test_a_breathy_voice_repeats_itself_in_another_second():
     """espeak-ng 1.52 seeds its noise with time(), in whole seconds."""
 
     def heard() -> str:
-        done = subprocess.run([sys.executable, "-c", SPEAK, str(UTILS)], capture_output=True, text=True)
+        done = subprocess.run([sys.executable, "-c", SPEAK], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 

@@ -1,0 +1,13 @@
+"""Prepare corpora as Kaldi data directories: one module for a published corpus, or a layout of your own.
+
+    python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR --reader 237
+    python -m ia3_speech.data.corpora.speechocean762 CORPUS DATA_DIR
+    python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR
+    python -m ia3_speech.data.corpora.kaldi FOLDER DATA_DIR
+    python -m ia3_speech.data.corpora.out_of_domain CORPORA DATA_DIR/general
+    python -m ia3_speech.data.corpora.download URL FOLDER NAME
+
+Each module begins with the corpus card (what, hours, licence, citation) and the layout that it reads; its
+function `prepare` writes DATA_DIR/{train,dev,test}. `espeak` makes synthetic speech; `preparation` and
+`splitting` are shared.
+"""

@@ -1,0 +1,138 @@
+"""Download a corpus from its publisher and unpack it. An interrupted download is resumed.
+
+    url=https://www.openslr.org/resources/101/speechocean762.tar.gz
+    python -m ia3_speech.data.corpora.download $url FOLDER speechocean762
+
+In: the URL of a tar file, and the folder that the tar file holds. Out: FOLDER/speechocean762, moved into its
+place once it is complete. FOLDER/speechocean762.tar.gz.part holds what has been downloaded; it is deleted at
+the end. After a broken connection the rest is requested (HTTP Range). If the publisher gives a checksum, pass
+it as --md5; else only the length that the server states and the checksum inside the gzip file are checked.
+"""
+
+import hashlib
+import http.client
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+from ia3_speech.atomic import replacing
+from ia3_speech.cli import UserError, command
+
+ATTEMPTS = 6
+PAUSE = 2.0  # seconds before the second attempt, doubled before each further one
+TIMEOUT = 60.0  # seconds without a byte
+BLOCK = 2**20  # bytes
+
+
+def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
+    """Download URL and unpack it into FOLDER, unless FOLDER/NAME exists.
+
+    Args:
+        url: URL of a .tar.gz or .tar file
+        folder: where the corpus goes
+        name: the folder in the tar file to unpack
+        md5: checksum of the tar file, if the publisher gives one
+    """
+    target = folder / name
+    if target.is_dir():
+        print(f"{target}: exists already")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{url.rstrip('/').rpartition('/')[2]}.part"
+    download_part(url, part)
+    if md5 and (found := digest(part, "md5")) != md5:
+        raise UserError(f"{part}: its md5 is {found}, the publisher's {md5} (delete it and fetch it again)")
+    sha256 = digest(part, "sha256")
+    unpack(part, name, target)
+    part.unlink()
+    print(f"{target}: unpacked (sha256 of {part.stem}: {sha256})")
+
+
+def download_part(url: str, part: Path) -> None:
+    """Append to the file `part` until it is complete.
+
+    Raises:
+        UserError: the server has no such file, or the last of several attempts failed too.
+    """
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE * 2 ** (attempt - 1))
+        try:
+            if request_rest(url, part):
+                return
+            reason = "the connection ended early"
+        except urllib.error.HTTPError as error:
+            if error.code < 500:
+                raise UserError(f"{url}: {error.code} {error.reason} (see the recipe's README)") from None
+            reason = f"{error.code} {error.reason}"
+        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+            reason = str(getattr(error, "reason", error))
+        print(f"{url}: {reason}; {size_of(part) / 1e6:.1f} MB are here")
+    raise UserError(f"{url}: {reason}, {ATTEMPTS} times (run it again later: the download is resumed)")
+
+
+def request_rest(url: str, part: Path) -> bool:
+    """Request what the file `part` lacks and append it. Returns whether the file is complete."""
+    have = size_of(part)
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+    except urllib.error.HTTPError as error:
+        whole = (error.headers.get("Content-Range") or "").rpartition("/")[2]
+        if error.code == 416 and whole == str(have):  # nothing was missing
+            return True
+        if error.code == 416:
+            part.unlink()
+            return False
+        raise
+    with answer, part.open("ab" if answer.status == 206 else "wb") as file:
+        have = have if answer.status == 206 else 0  # 200: the server sends all of it
+        length = answer.headers.get("Content-Length")
+        whole = have + int(length) if length else None
+        shown = time.monotonic()
+        while block := answer.read(BLOCK):
+            file.write(block)
+            have += len(block)
+            if time.monotonic() - shown > 10:
+                shown = time.monotonic()
+                print(f"{part.stem}: {have / 1e6:.0f} MB" + (f" of {whole / 1e6:.0f}" if whole else ""))
+    return whole is None or have == whole
+
+
+def size_of(path: Path) -> int:
+    return path.stat().st_size if path.is_file() else 0
+
+
+def digest(path: Path, name: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, name).hexdigest()
+
+
+def unpack(archive: Path, name: str, target: Path) -> None:
+    """Unpack the folder `name` of a tar file as `target`; members with paths outside of it are refused.
+
+    Raises:
+        UserError: the tar file is damaged or cut off, or holds no such folder.
+    """
+    with tempfile.TemporaryDirectory(prefix=".unpacking.", dir=archive.parent) as temporary:
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(temporary, filter="data")
+        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+            if isinstance(error, OSError) and error.errno:  # the disk is full: the file is not at fault
+                raise
+            raise UserError(
+                f"{archive}: cannot be unpacked: {error} (delete it and fetch it again)"
+            ) from None
+        if not (Path(temporary) / name).is_dir():
+            raise UserError(f"{archive}: holds no folder {name} (is it the file that the README names?)")
+        with replacing(target) as new:
+            (Path(temporary) / name).rename(new)
+
+
+if __name__ == "__main__":
+    command(download)

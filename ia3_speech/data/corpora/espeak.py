@@ -1,0 +1,132 @@
+"""Synthetic speech by espeak-ng, for the demonstration corpora and the training of the mini base.
+
+    wave = Espeak().speak("thirty milligrams of codeine", voice="en-gb-scotland+f5", rate=160)
+    utterances = synthesize([(utterance, Voice("en-gb-scotland", "f5", 160, 50))], Path("data/espeak/audio"))
+
+espeak-ng runs in this process, 500 to 1,000 times faster than real time on one core. Equal texts in an equal
+order give equal samples: the noise of breathy voices such as f5, which espeak-ng seeds by the clock, is
+seeded by the text here. The library and its data are in the wheel `espeakng-loader`. espeak-ng is
+GPL-3.0-or-later; the wheel is in the dependency group `demo` and not required by the installed package. API:
+espeak-ng's `speak_lib.h`.
+"""
+
+import ctypes
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ia3_speech.atomic import replacing
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import SAMPLE_RATE, resample
+from ia3_speech.data.utterance import Utterance
+
+ESPEAK_SAMPLE_RATE = 22_050  # Hz
+PEAK = 0.6  # of full scale, of every recorded utterance
+
+# espeak-ng's accents of English. The mini base was trained on ACCENTS, and on no unheard accent or variant.
+ACCENTS = ("en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+UNHEARD_ACCENTS = ("en-029", "en-gb-scotland")
+UNHEARD_VARIANTS = ("m7", "f5", "belinda", "max", "shelby", "Mario")
+
+_SYNCHRONOUS, _UTF8, _RATE, _PITCH, _RANGE = 2, 1, 1, 3, 4
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A voice of espeak-ng.
+
+    Attributes:
+        accent: espeak-ng's name of it, such as en-gb-scotland.
+        variant: one of `variants()`, such as f5.
+        rate: words a minute.
+        pitch: 0 to 99, relative to the variant's own.
+    """
+
+    accent: str
+    variant: str
+    rate: int
+    pitch: int
+
+
+def synthesize(texts: Iterable[tuple[Utterance, Voice]], folder: Path) -> list[Utterance]:
+    """Speak the text of each utterance into FOLDER/ID.flac, 16 kHz. The folder is replaced as a whole.
+
+    Returns the utterances with their source and duration.
+    """
+    import soundfile
+
+    espeak, recorded = Espeak(), []
+    with replacing(folder) as new:
+        new.mkdir()
+        for utterance, voice in texts:
+            name = f"{voice.accent}+{voice.variant}"
+            wave = espeak.speak(utterance.text, name, voice.rate, voice.pitch)
+            wave = resample(wave, ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
+            soundfile.write(new / f"{utterance.id}.flac", wave * (PEAK / np.abs(wave).max()), SAMPLE_RATE)
+            source = str((folder / f"{utterance.id}.flac").resolve())
+            recorded.append(replace(utterance, source=source, duration=len(wave) / SAMPLE_RATE))
+    return recorded
+
+
+class Espeak:
+    """The espeak-ng of this process. The library has global state: use it from one thread."""
+
+    def __init__(self) -> None:
+        try:
+            import espeakng_loader
+        except ImportError as error:
+            raise UserError(
+                "espeakng-loader is missing (run `uv sync` in the clone, or `pip install espeakng-loader`)"
+            ) from error
+        self.library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
+        data = str(espeakng_loader.get_data_path()).encode()
+        if self.library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0) <= 0:
+            raise RuntimeError(f"espeak-ng does not start with the data in {data.decode()}")
+        self.chunks: list[np.ndarray] = []
+        callback = ctypes.CFUNCTYPE(
+            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+        )
+
+        def collect(samples, count, _events):
+            if samples and count > 0:
+                self.chunks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+            return 0
+
+        self._callback = callback(collect)  # C holds only a pointer to it
+
+    def speak(
+        self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50, pitch_range: int = 50
+    ) -> np.ndarray:
+        """float32 `(samples,)` at 22,050 Hz.
+
+        Args:
+            voice: an accent, or accent+variant.
+            rate: words a minute.
+            pitch, pitch_range: 0 to 99.
+
+        Raises:
+            ValueError: espeak-ng has no such voice.
+        """
+        if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise ValueError(f"espeak-ng has no voice {voice!r}")
+        for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
+            self.library.espeak_SetParameter(parameter, int(value), 0)
+        self.library.espeak_SetSynthCallback(self._callback)  # each time: another Espeak may have set its own
+        self.chunks.clear()
+        data = text.encode()
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(zlib.crc32(data)))
+        self.library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
+        self.library.espeak_Synchronize()
+        if not self.chunks:
+            raise RuntimeError(f"espeak-ng said nothing for {text!r}")
+        return np.concatenate(self.chunks).astype(np.float32) / 32768
+
+
+def variants() -> list[str]:
+    """The voice variants that espeak-ng has (`m1`, `f2`, `belinda`, …), sorted."""
+    import espeakng_loader
+
+    return sorted(p.name for p in (Path(espeakng_loader.get_data_path()) / "voices" / "!v").iterdir())

@@ -1,0 +1,153 @@
+"""LibriSpeech, one reader of it: English audio books, read aloud by volunteers of LibriVox.
+
+    python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR [--reader 237] [--size full|small]
+
+Corpus card
+
+    What      audio books of LibriVox, read aloud by volunteers, cut into sentences; 16 kHz
+    Speakers  about 2,500 readers; 40 in test-clean, about 8 minutes each
+    Sets      of one reader: the last third of the chapters (at least one) is test, the last of the others
+              dev; of two chapters the second is test, and the end of the first dev; a single chapter is cut
+              by the order of its utterances: the last third is test, the last 15 % of the others dev
+    Labels    utt2chapter, and spk2gender where SPEAKERS.TXT is found
+    Licence   CC BY 4.0, OpenSLR 12
+    Citation  Panayotov et al. 2015, "LibriSpeech: an ASR corpus based on public domain audio books", ICASSP
+
+In: the published layout (LAYOUT below), of the whole corpus, a subset or a single reader. Out:
+DATA_DIR/{train,dev,test}. Kaldi's preparation makes each chapter a speaker; here a reader is a speaker. The
+mini base accepts 15.36 s of audio at once: longer utterances are cut at pauses for decoding, and cannot be
+used for training, so that train and dev are without them (--longest).
+"""
+
+from collections.abc import Iterator
+from math import ceil
+from pathlib import Path
+
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.audio import audio_duration
+from ia3_speech.data.corpora.preparation import Size, find_recording, read_mapping, write_set
+from ia3_speech.data.corpora.splitting import DEV_SHARE
+from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.utterance import Utterance
+
+LAYOUT = """\
+LibriSpeech is published as OpenSLR 12, https://www.openslr.org/12/ (CC BY 4.0). Unpack any of its tar files and
+give the folder; it holds, as it was published, at any depth,
+
+  237/134500/237-134500.trans.txt        READER/CHAPTER; lines `237-134500-0000 FRANK READ ENGLISH SLOWLY …`
+  237/134500/237-134500-0000.flac …      or .wav, .ogg, .mp3 of the same names
+  SPEAKERS.TXT                           optional, at the top; adds the reader's gender
+"""
+LONGEST = 15.0  # seconds
+
+
+def prepare(
+    corpus: Path,
+    out: Path,
+    reader: str | None = None,
+    longest: float = LONGEST,
+    size: Size = "full",
+    allow_pipes: bool = False,
+) -> None:
+    """Write OUT/{train,dev,test}.
+
+    Args:
+        corpus: LibriSpeech, one of its subsets, or one reader's folder
+        out: where the data directories go
+        reader: the reader's number, where there are several
+        longest: seconds of an utterance of train and dev; longer ones are left out
+        size: small keeps 48, 12 and 24 utterances
+        allow_pipes: not used, the corpus holds files
+    """
+    transcripts = find_transcripts(corpus)
+    readers = list(dict.fromkeys(map(reader_of, transcripts)))
+    if not readers:
+        raise UserError(f"{corpus}: no .trans.txt at any depth\n\n{LAYOUT}")
+    if reader is None and len(readers) > 1:
+        raise UserError(
+            f"{corpus}: holds {len(readers)} readers (choose one, --reader N): {' '.join(readers)}"
+        )
+    reader = reader or readers[0]
+    if reader not in readers:
+        raise UserError(f"{corpus}: has no reader {reader} (there are {' '.join(readers)})")
+    gender = gender_label(reader, corpus)
+    chapters = [list(read_chapter(path, gender)) for path in transcripts if reader_of(path) == reader]
+    for name, utterances in divide_chapters(chapters).items():
+        kept = [one for one in utterances if name == "test" or audio_duration(one.source) <= longest]
+        if len(kept) < len(utterances):
+            print(f"{name}: {len(utterances) - len(kept)} of {len(utterances)} are longer than {longest:g} s")
+        write_set(out / name, kept, size)
+
+
+def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance]]:
+    """train, dev and test of one reader: by chapters, else by the order of utterances.
+
+    Raises:
+        UserError: there are fewer than three utterances.
+    """
+    utterances = [one for chapter in chapters for one in chapter]
+    if len(utterances) < 3:
+        raise UserError(
+            f"reader {utterances[0].speaker}: {len(utterances)} utterances are too few for three sets"
+        )
+    if len(chapters) > 1:
+        test_chapters = max(1, len(chapters) // 3)
+        others, test = chapters[:-test_chapters], [one for own in chapters[-test_chapters:] for one in own]
+        if len(others) > 1:
+            train = [one for chapter in others[:-1] for one in chapter]
+            return {"train": train, "dev": others[-1], "test": test}
+        rest = others[0]
+    else:
+        rest, test = utterances[: -ceil(len(utterances) / 3)], utterances[-ceil(len(utterances) / 3) :]
+    dev_size = ceil(DEV_SHARE * len(rest))
+    return {"train": rest[:-dev_size], "dev": rest[-dev_size:], "test": test}
+
+
+# ---- the published layout ----
+
+
+def find_transcripts(corpus: Path) -> list[Path]:
+    """The .trans.txt of every chapter, in the order of the numbers of reader and chapter."""
+    return list({path.name: path for path in sorted(corpus.rglob("*.trans.txt"), key=number_order)}.values())
+
+
+def reader_of(transcript: Path) -> str:
+    return transcript.name.partition("-")[0]
+
+
+def number_order(transcript: Path) -> list[str]:
+    """Reader and chapter as a sorting key: 2 before 10."""
+    return [part.zfill(12) for part in transcript.name.removesuffix(".trans.txt").split("-")]
+
+
+def read_chapter(transcript: Path, labels: dict[str, str]) -> Iterator[Utterance]:
+    """The utterances of one .trans.txt, in order, with `labels` and the label chapter.
+
+    Raises:
+        UserError: an utterance has no audio file, or belongs to another chapter.
+    """
+    name = transcript.name.removesuffix(".trans.txt")
+    reader, _, chapter = name.partition("-")
+    for id, text in sorted(read_mapping(transcript).items()):
+        file = find_recording(transcript.parent / f"{id}.flac")
+        if id.rpartition("-")[0] != name or file is None:
+            raise UserError(
+                f"{transcript}: {id}: no such file beside it, {id}.flac (unpack the corpus again)"
+            )
+        yield Utterance(id, reader, id, str(file.resolve()), text=text, labels=labels | {"chapter": chapter})
+
+
+def gender_label(reader: str, corpus: Path) -> dict[str, str]:
+    """The label gender, from SPEAKERS.TXT in the corpus or above it (`237   | F | test-clean | …`)."""
+    for folder in [corpus, *corpus.resolve().parents[:3]]:
+        if (folder / "SPEAKERS.TXT").is_file():
+            for line in read_utf8(folder / "SPEAKERS.TXT").splitlines():
+                fields = [field.strip().lower() for field in line.split("|")]
+                if fields[0] == reader and fields[1:2] in (["f"], ["m"]):
+                    return {"gender": fields[1]}
+            return {}
+    return {}
+
+
+if __name__ == "__main__":
+    command(prepare)

@@ -1,0 +1,86 @@
+"""Out-of-domain speech: one test set of several corpora, to measure what an adapter costs on other speech.
+
+    python -m ia3_speech.data.corpora.out_of_domain $'DIR:40\nDIR' DATA_DIR/general [--size full|small]
+
+In: folders, one a line, each a Kaldi data directory or in LibriSpeech's published layout; `:40` takes every
+40th utterance of the sorted ids. Out: one data directory with all of them. The name of the folder becomes the
+label `corpus`, and a prefix of ids and speakers, which keeps those of two corpora apart.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.corpora import librispeech
+from ia3_speech.data.corpora.preparation import Size, evenly_spaced, with_duration
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.utterance import Utterance
+
+SMALL = 12  # utterances of each corpus with --size small
+
+
+def prepare(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
+    """Write OUT, a data directory.
+
+    Args:
+        corpora: folders, one a line; DIR:N takes every Nth utterance
+        out: the data directory to write
+        size: small keeps 12 utterances of each corpus
+        allow_pipes: wav.scp may hold shell commands; none is run here
+    """
+    found: list[Utterance] = []
+    names: set[str] = set()
+    for entry in corpora.splitlines():
+        folder, step = parse_entry(entry)
+        name = folder.resolve().name
+        if name in names:
+            raise UserError(f"{folder}: another corpus is called {name} too (rename one of the folders)")
+        names.add(name)
+        utterances = read_corpus(folder, allow_pipes)[::step]
+        if size == "small":
+            utterances = evenly_spaced(utterances, SMALL)
+        found += [with_corpus_label(one, name) for one in utterances]
+    found.sort(key=lambda one: one.id)
+    write_data_directory(out, found)
+    print(f"{out}: {summarize(found)}")
+
+
+def parse_entry(entry: str) -> tuple[Path, int]:
+    """`DIR:40` → DIR, 40; the number belongs to the name where a folder has that name."""
+    folder, _, step = entry.rpartition(":")
+    if not folder or not step.isdecimal() or Path(entry).exists():
+        return Path(entry), 1
+    if int(step) < 1:
+        raise UserError(
+            f"{entry}: every 0th utterance is no utterance (the number after the colon is 1 or more)"
+        )
+    return Path(folder), int(step)
+
+
+def read_corpus(folder: Path, allow_pipes: bool) -> list[Utterance]:
+    """All utterances of a corpus, in the order of their ids.
+
+    Raises:
+        UserError: the folder has neither layout.
+    """
+    if (folder / "wav.scp").is_file():
+        return list(read_data_directory(folder, spk_sort=False, allow_pipes=allow_pipes))
+    chapters = librispeech.find_transcripts(folder)
+    if not chapters:
+        raise UserError(
+            f"{folder}: no out-of-domain speech (neither a Kaldi data directory with wav.scp, text, utt2spk "
+            f"and spk2utt, nor LibriSpeech's READER/CHAPTER/READER-CHAPTER.trans.txt at any depth)"
+        )
+    found = [one for chapter in chapters for one in librispeech.read_chapter(chapter, {})]
+    return sorted(found, key=lambda one: one.id)
+
+
+def with_corpus_label(utterance: Utterance, corpus: str) -> Utterance:
+    """The utterance with the corpus as a prefix of its ids and as its only label, and with its duration."""
+    ids = {field: f"{corpus}-{getattr(utterance, field)}" for field in ("id", "speaker", "recording")}
+    return replace(with_duration(utterance), **ids, labels={"corpus": corpus})
+
+
+if __name__ == "__main__":
+    command(prepare)

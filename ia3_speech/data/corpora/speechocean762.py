@@ -1,0 +1,193 @@
+"""speechocean762: English read by people whose first language is Mandarin.
+
+    python -m ia3_speech.data.corpora.speechocean762 CORPUS DATA_DIR [--size full|small]
+
+Corpus card
+
+    What      250 speakers, 20 sentences each, half of them children, read into phones; 16 kHz
+    Sets      published train and test, 125 speakers each. Here: dev = 15 % of the train adults and 15 % of
+              the train children, by a hash of their ids; test in two, adults and children
+    Labels    spk2gender, spk2age, spk2agegroup (06-10, 11-15, 19-up), utt2sentence (of a test utterance:
+              new, or also-in-train where train or dev holds its sentence), and where resource/scores.json
+              exists utt2accuracy and utt2fluency, the experts' marks in the bands of their instructions
+    Licence   CC BY 4.0, OpenSLR 101
+    Citation  Zhang et al. 2021, "speechocean762: An Open-Source Non-native English Speech Corpus For
+              Pronunciation Assessment", arXiv 2104.01378
+
+In: the published layout (LAYOUT below). Out: DATA_DIR/{train,dev,test_adults,test_children} and
+DATA_DIR/prepare.log, which names the speakers without any audio: they are left out, which is not an error; a
+speaker who lacks single files is one. Published ids (000010011) begin with a 0 and the speaker's id; here the
+speaker's id stands in front (0001-000010011), as Kaldi requires.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.corpora.preparation import Size, find_recording, read_mapping, write_set
+from ia3_speech.data.corpora.splitting import hold_out
+from ia3_speech.data.text import normalize
+from ia3_speech.data.utterance import Utterance
+
+LAYOUT = """\
+speechocean762 is published as OpenSLR 101, https://www.openslr.org/101/ (CC BY 4.0, a tar file of 520 MB).
+Unpack speechocean762.tar.gz and give the folder speechocean762; it holds, as it was published,
+
+  train/{wav.scp,text,utt2spk,spk2gender,spk2age}
+  test/{wav.scp,text,utt2spk,spk2gender,spk2age}
+  WAVE/SPEAKER0001/000010011.WAV …          or .flac, .ogg, .mp3 of the same names
+  resource/scores.json                      optional; adds the labels accuracy and fluency
+"""
+
+# The oldest of each group, in whole years. The corpus has nobody of 16 to 18.
+AGE_GROUPS = {10: "06-10", 15: "11-15"}
+ADULTS = "19-up"
+
+# The lowest mark of each band, as the experts were instructed (the corpus's README).
+BANDS = {
+    "accuracy": {9: "09-10", 7: "07-08", 5: "05-06", 3: "03-04", 0: "00-02"},
+    "fluency": {8: "08-10", 6: "06-07", 4: "04-05", 0: "00-03"},
+}
+SPEAKER_LABELS = ("gender", "age", "agegroup")
+
+
+def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
+    """Write OUT/{train,dev,test_adults,test_children}.
+
+    Args:
+        corpus: the folder that speechocean762.tar.gz unpacks to
+        out: where the data directories go
+        size: small keeps 48, 12, 24 and 24 utterances
+        allow_pipes: not used, the corpus holds files
+    """
+    if not is_published(corpus):
+        raise UserError(f"{corpus}: not the corpus as it was published\n\n{LAYOUT}")
+    log: list[str] = []
+    train, test = (list(read_set(corpus, name, log)) for name in ("train", "test"))
+    dev = dev_speakers(train)
+    seen = {normalize(one.text or "") for one in train}
+    test = [with_sentence_label(one, seen) for one in test]
+    sets = {
+        "train": [one for one in train if one.speaker not in dev],
+        "dev": [one for one in train if one.speaker in dev],
+        "test_adults": [one for one in test if is_adult(one)],
+        "test_children": [one for one in test if not is_adult(one)],
+    }
+    for name, utterances in sets.items():
+        write_set(out / name, utterances, size, SPEAKER_LABELS)
+    common = sum(one.labels["sentence"] != "new" for one in test)
+    log.append(f"{common} of {len(test)} test utterances have a sentence of train or dev (label sentence)")
+    write_text(out / "prepare.log", "".join(f"{line}\n" for line in log))
+    print("\n".join(log))
+
+
+def dev_speakers(train: Iterable[Utterance]) -> set[str]:
+    """The published train speakers that are held out: 15 % of the adults and of the children."""
+    train = list(train)
+    return hold_out(speakers_of(train, adult=True)) | hold_out(speakers_of(train, adult=False))
+
+
+def speakers_of(utterances: Iterable[Utterance], adult: bool) -> set[str]:
+    return {one.speaker for one in utterances if is_adult(one) == adult}
+
+
+def is_adult(utterance: Utterance) -> bool:
+    return utterance.labels["agegroup"] == ADULTS
+
+
+def with_sentence_label(utterance: Utterance, seen: set[str]) -> Utterance:
+    """The utterance with a label that says whether its normalised sentence is in train or dev (`seen`)."""
+    value = "also-in-train" if normalize(utterance.text or "") in seen else "new"
+    return replace(utterance, labels=utterance.labels | {"sentence": value})
+
+
+# ---- the published layout ----
+
+
+def is_published(corpus: Path) -> bool:
+    """Whether a folder is the corpus as it was published."""
+    tables = all((corpus / name / "wav.scp").is_file() for name in ("train", "test"))
+    return tables and (corpus / "WAVE").is_dir()
+
+
+def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
+    """The utterances of the published set `name`; `log` receives which speakers have no audio.
+
+    Raises:
+        UserError: the tables disagree, a speaker lacks single files, or no speaker has audio.
+    """
+    folder = corpus / name
+    files, texts, utt2spk = (read_mapping(folder / table) for table in ("wav.scp", "text", "utt2spk"))
+    tables = {label: read_mapping(folder / f"spk2{label}") for label in ("gender", "age")}
+    ids_of: dict[str, list[str]] = {}
+    for id in sorted(files):
+        ids_of.setdefault(lookup(utt2spk, id, folder / "utt2spk"), []).append(id)
+    scores = read_scores(corpus / "resource/scores.json")
+    absent = []
+    for speaker, ids in sorted(ids_of.items()):
+        recordings = {id: find_recording(corpus / files[id]) for id in ids}
+        missing = [id for id, recording in recordings.items() if recording is None]
+        if len(missing) == len(ids):
+            absent.append(speaker)
+            continue
+        if missing:
+            raise UserError(
+                f"{folder}/wav.scp: speaker {speaker} lacks {len(missing)} of {len(ids)} files, such as "
+                f"{files[missing[0]]} (fetch them again; a speaker is left out only if all are absent)"
+            )
+        labels = {label: lookup(lines, speaker, folder / f"spk2{label}") for label, lines in tables.items()}
+        labels["agegroup"] = age_group(labels["age"], folder / "spk2age", speaker)
+        for id, recording in recordings.items():
+            yield Utterance(
+                id=f"{speaker}-{id}",
+                speaker=speaker,
+                recording=f"{speaker}-{id}",
+                source=str(recording.resolve()),
+                text=lookup(texts, id, folder / "text"),
+                labels=labels | band_labels(scores.get(id, {})),
+            )
+    if len(absent) == len(ids_of):
+        raise UserError(f"{corpus}/WAVE: no audio of any {name} speaker (wav.scp names {files[min(files)]})")
+    log.append(f"{name}: {len(ids_of) - len(absent)} of {len(ids_of)} speakers have audio")
+    if absent:
+        count = sum(len(ids_of[speaker]) for speaker in absent)
+        log.append(f"{name}: {count} utterances are left out, no audio of the speakers: {' '.join(absent)}")
+
+
+def lookup(lines: dict[str, str], key: str, path: Path) -> str:
+    """The value of `key` in the file `path`. Raises UserError if it has none."""
+    if key not in lines:
+        raise UserError(f"{path}: has no line for {key} (unpack the corpus again)")
+    return lines[key]
+
+
+def age_group(age: str, path: Path, speaker: str) -> str:
+    if not age.isdigit():
+        raise UserError(f"{path}: the age of {speaker} is {age!r}, not in whole years")
+    return next((group for oldest, group in AGE_GROUPS.items() if int(age) <= oldest), ADULTS)
+
+
+def read_scores(path: Path) -> dict[str, dict]:
+    """Utterance → the experts' marks; empty where the file does not exist."""
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: no JSON ({error}; unpack the corpus again)") from None
+
+
+def band_labels(marks: dict) -> dict[str, str]:
+    """The labels accuracy and fluency of one utterance's marks (0 to 10)."""
+    return {
+        label: next(band for lowest, band in bands.items() if round(float(marks[label])) >= lowest)
+        for label, bands in BANDS.items()
+        if label in marks
+    }
+
+
+if __name__ == "__main__":
+    command(prepare)

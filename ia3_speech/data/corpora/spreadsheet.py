@@ -1,0 +1,186 @@
+"""A table of recordings as people write it: CSV in UTF-8 or UTF-16, or an Excel workbook.
+
+In: a .csv or .tsv file, with commas, semicolons or TABs between the fields, or an .xlsx file, whose first
+sheet is read. The first row holds the names of the columns. Out: the rows by column, and a message for each
+row that is wrong.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.columns import AUDIO_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS
+from ia3_speech.data.kaldi.table_file import raise_if_any
+
+SUFFIXES = (".csv", ".tsv", ".xlsx")
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB"}
+# Column → names that are accepted instead of its own.
+SYNONYMS = {"file": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS}
+REQUIRED = ("file", "text")
+
+
+@dataclass
+class SheetRow:
+    """A row of the table.
+
+    Attributes:
+        line: the line of the file in which it begins, or the number of the row in an Excel sheet.
+        fields: column → text, without the white space around it. Names of columns are in lower case.
+    """
+
+    line: int
+    fields: dict[str, str]
+
+
+def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
+    """The rows, and a message for each row with too few or too many fields.
+
+    Raises:
+        UserError: the file cannot be read as text or as a workbook, lacks a column, or has no row.
+    """
+    problems: list[str] = []
+    if path.suffix.lower() == ".xlsx":
+        lines, hint = excel_lines(path), "remove what is beside the table"
+    else:
+        text = read_any_utf(path)
+        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+        lines = csv_lines(path, text, delimiter, problems)
+        hint = f'a text with a {DELIMITERS[delimiter]} in it stands in quotation marks: "…"'
+    columns: list[str] = []
+    rows: list[SheetRow] = []
+    for line, fields in lines:
+        fields = [field.strip() for field in fields]
+        if not columns:
+            columns = name_columns(path, [field.lower() for field in fields])
+        elif len(fields) == len(columns):
+            rows.append(SheetRow(line, dict(zip(columns, fields, strict=True))))
+        elif any(fields):
+            problems.append(f"{path}:{line}: {len(fields)} fields for {len(columns)} columns ({hint})")
+    if not rows:
+        raise_if_any(problems)
+        raise UserError(f"{path}: holds no recording (one a line, below the line with the column names)")
+    return rows, problems
+
+
+# ---- text files ----
+
+
+def read_any_utf(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16, with or without a byte-order mark.
+
+    Raises:
+        UserError: the file is in another encoding.
+    """
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in content[:2]:  # in UTF-16 every second byte of ASCII is zero, and columns have ASCII names
+        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        name = "UTF-8" if encoding == "utf-8-sig" else "UTF-16"
+        raise UserError(
+            f"{path}:{line}: not {name}, byte 0x{content[error.start]:02x} "
+            f"(save it as UTF-8; in Excel: Save as, CSV UTF-8)"
+        ) from None
+
+
+def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each row; `problems` receives a quotation mark that is not closed."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            start, line = line, reader.line_num + 1
+            yield start, fields
+    except csv.Error as error:
+        problems.append(f"{path}:{line}: {error} (a quotation mark in a text is written twice)")
+
+
+# ---- Excel ----
+
+
+def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Row number and fields of the first sheet's rows. Empty cells after the last named column are dropped.
+
+    Raises:
+        UserError: openpyxl is not installed, or the file is not a workbook.
+    """
+    try:
+        import openpyxl
+    except ImportError:
+        raise UserError(
+            f"{path}: reading Excel files needs openpyxl (pip install openpyxl; or save it as CSV UTF-8)"
+        ) from None
+    try:
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # of many kinds: zipfile, XML, openpyxl's own
+        raise UserError(f"{path}: not an Excel workbook: {error} (save it again, or as CSV UTF-8)") from None
+    width = 0
+    for number, cells in enumerate(workbook.worksheets[0].iter_rows(values_only=True), 1):
+        fields = [cell_text(cell) for cell in cells]
+        if number == 1:
+            width = len(fields)
+            while width and not fields[width - 1].strip():
+                width -= 1
+        while len(fields) > width and not fields[-1].strip():
+            fields.pop()
+        yield number, fields + [""] * (width - len(fields))
+
+
+def cell_text(value: Any) -> str:
+    """A cell as Excel shows it by default: 7 and not 7.0, TRUE and not True."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+# ---- columns ----
+
+
+def name_columns(path: Path, columns: list[str]) -> list[str]:
+    """The columns, with `file`, `text` and `speaker` for those that have another name of the same meaning.
+
+    Raises:
+        UserError: a required column is missing; a name is empty or occurs twice; two columns could be meant.
+    """
+    for name in columns:
+        if columns.count(name) > 1 or not name:
+            what = f"two columns {name}" if name else "a column without a name"
+            raise UserError(f"{path}:1: {what} (give each column a name of its own)")
+    columns = list(columns)
+    for name, synonyms in SYNONYMS.items():
+        if name in columns:
+            continue
+        found = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
+        if len(found) > 1:
+            raise UserError(
+                f"{path}:1: which column is the {name}, {' or '.join(found)}? (rename one of them to {name})"
+            )
+        if found:
+            columns[columns.index(found[0])] = name
+        elif name in REQUIRED:
+            raise UserError(f"{path}:1: no column {name} ({missing_column_hint(name, columns)})")
+    return columns
+
+
+def missing_column_hint(name: str, columns: list[str]) -> str:
+    """What to rename, or what the missing column may be called."""
+    accepted = list(dict.fromkeys([name, *SYNONYMS[name]]))
+    near = [column for column in columns if get_close_matches(column, accepted, n=1)]
+    suggestion = f"rename {near[0]} to {name}" if near else f"call it {', '.join(accepted)}"
+    return f"the columns are {', '.join(columns)}; {suggestion}"

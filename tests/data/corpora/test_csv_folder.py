@@ -1,0 +1,279 @@
+"""A folder of recordings with a CSV file, and all that people get wrong in one."""
+
+import shutil
+import sys
+
+import pytest
+from corpus_files import content, noise
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.corpora import csv_folder
+from ia3_speech.data.kaldi import read_data_directory
+
+
+def made(folder, lines, encoding="utf-8", files=None, name="list.csv"):
+    """A folder with these lines in a CSV file, and the recordings that they name."""
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(("\n".join(lines) + "\n").encode(encoding))
+    for file in files if files is not None else [line.split(",")[0] for line in lines[1:]]:
+        noise(folder / file, 1.0)
+    return folder
+
+
+def plain(count, speakers=1):
+    """Lines with `count` recordings of `speakers`, each with a sentence of its own."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    rows = [
+        f"wavs/{n:02d}.wav,sentence {letters[n % 26]}{letters[n // 26]},spk {n % speakers}"
+        for n in range(count)
+    ]
+    return ["file,text,speaker", *rows]
+
+
+def prepared(folder, tmp_path, **options):
+    csv_folder.prepare(folder, tmp_path / "out", **options)
+    return {name: read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")}
+
+
+def test_the_sets_to_the_byte(tmp_path):
+    lines = [
+        "File; Text ;speaker;split;Accent;gender",
+        'monday/001.wav;"No fever; no cough";Anna B;train;southern scottish;female',
+        "monday/002.wav;take two;Anna B;dev;southern scottish;female",
+        "tuesday\\001.WAV;it’s a test;Carl;test;;m",
+    ]
+    files = ["monday/001.wav", "monday/002.wav", "tuesday/001.flac"]
+    folder = made(tmp_path / "my data", lines, encoding="utf-8-sig", files=files)
+    prepared(folder, tmp_path)
+    assert content(tmp_path / "out/train") == {
+        "spk2gender": ["Anna_B f"],
+        "spk2utt": ["Anna_B Anna_B-001"],
+        "text": ["Anna_B-001 No fever; no cough"],
+        "utt2accent": ["Anna_B-001 southern scottish"],
+        "utt2dur": ["Anna_B-001 1"],
+        "utt2spk": ["Anna_B-001 Anna_B"],
+        "wav.scp": [f"Anna_B-001 {folder.resolve()}/monday/001.wav"],
+    }
+    found = content(tmp_path / "out/test")
+    assert found["text"] == ["Carl-001 it’s a test"]
+    assert found["wav.scp"] == [f"Carl-001 {folder.resolve()}/tuesday/001.flac"]
+    assert "utt2accent" not in found
+
+
+def test_many_speakers_are_split_by_speaker(tmp_path, capsys):
+    sets = prepared(made(tmp_path / "mine", plain(40, speakers=10)), tmp_path)
+    assert {name: len(data.speakers) for name, data in sets.items()} == {"train": 7, "dev": 1, "test": 2}
+    speakers = [set(data.speakers) for data in sets.values()]
+    assert len(set.union(*speakers)) == 10
+    assert (
+        "test: 2 of 10 speakers, 20% of all recordings\n"
+        "dev: 1 of the 8 speakers left, 10% of all recordings\n"
+    ) in capsys.readouterr().out
+
+
+def test_few_speakers_are_split_by_sentence(tmp_path):
+    lines = plain(30)
+    lines[2] = lines[2].replace("sentence ba", "Sentence, aa!").replace(",Sentence, aa!", ',"Sentence, aa!"')
+    sets = prepared(made(tmp_path / "mine", lines, files=[f"wavs/{n:02d}.wav" for n in range(30)]), tmp_path)
+    assert {name: len(data) for name, data in sets.items()} == {"train": 20, "dev": 3, "test": 7}
+    where = [name for name, data in sets.items() for one in data if "aa" in one.text]
+    assert len(where) == 2
+    assert len(set(where)) == 1
+
+
+def test_a_train_of_one_speaker_gives_sentences_to_dev(tmp_path, capsys):
+    head, *lines = plain(40, speakers=4)
+    speakers = sorted({line.rpartition(",")[2] for line in lines})
+    rows = [f"{line},{'train' if line.endswith(speakers[0]) else 'test'}" for line in lines]
+    sets = prepared(made(tmp_path / "mine", [f"{head},split", *rows]), tmp_path)
+    assert {name: len(data) for name, data in sets.items()} == {"train": 8, "dev": 2, "test": 30}
+    assert "dev: 2 of the 10 sentences left, 5% of all recordings\n" in capsys.readouterr().out
+
+
+def test_without_speakers_each_recording_is_one(tmp_path, capsys):
+    lines = [line.rpartition(",")[0] for line in plain(12)]
+    sets = prepared(made(tmp_path / "mine", lines), tmp_path, size="small")
+    assert sum(len(data.speakers) for data in sets.values()) == 12
+    out = capsys.readouterr().out
+    assert "list.csv: no column speaker (the columns are file, text): each recording counts as a" in out
+    assert "test: 2 of 12 sentences, 17% of all recordings" in out
+
+
+def test_sounds_that_no_line_names_are_counted(tmp_path, capsys):
+    folder = made(tmp_path / "mine", plain(12))
+    noise(folder / "extra/one.ogg")
+    prepared(folder, tmp_path)
+    said = "list.csv: does not name 1 sound files, such as extra/one.ogg; they are left out"
+    assert said in capsys.readouterr().out
+
+
+def test_everything_that_is_wrong_is_said_by_line(tmp_path):
+    lines = [
+        "file,text,split",
+        "a.wav,one,train",
+        "b.wave,two,train",
+        "c.wav, ?! ,test",
+        "./a.wav,again,training",
+        ",five,test",
+        "nothing/like.it,six\u200b,test",
+        "a.wav,no, no,test",
+    ]
+    folder = made(tmp_path / "mine", lines, files=["a.wav", "b.wav", "c.wav"])
+    with pytest.raises(UserError) as error:
+        prepared(folder, tmp_path)
+    path = folder / "list.csv"
+    assert str(error.value).splitlines() == [
+        f'{path}:8: 4 fields for 3 columns (a text with a comma in it stands in quotation marks: "…")',
+        f"{path}:4: no text for c.wav (write what is said, or remove the line)",
+        f"{path}:5: ./a.wav is already in line 2 (remove one of them)",
+        f"{path}:5: the split is 'training' (train, dev or test)",
+        f"{path}:6: no such file: (empty) (paths are relative to {folder})",
+        f"{path}:7: no such file: nothing/like.it (paths are relative to {folder})",
+        f"{path}:7: character U+200B ZERO WIDTH SPACE does not print "
+        "(in the text of nothing/like.it: type it anew)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "encoding", "message"),
+    [
+        (["file,text", "a.wav,caf\u00e9"], "latin-1", r"csv:2: not UTF-8, byte 0xe9 \(save it as"),
+        (["file,text", "a.wav,no, no"], "utf-8", r"csv:2: 3 fields for 2 columns \(a text with a comma"),
+        (["file;text", "a.wav"], "utf-8", r"csv:2: 1 fields for 2 columns \(a text with a semicolon"),
+        (["file,text", 'a.wav,"two', "b.wav,three"], "utf-8", r"csv:2: unexpected end of data \(a quotation"),
+        (["clip,text", "a.wav,two"], "utf-8", r"csv:1: no column file \(the columns are clip, text; call it "
+                                              r"file, audio, speech, path, .*\)$"),
+        (["fiel,text", "a.wav,two"], "utf-8", r"csv:1: no column file \(the columns are fiel, text; rename "
+                                              r"fiel to file\)$"),
+        (["file,words", "a.wav,two"], "utf-8", r"csv:1: no column text .*; call it text, transcription, "),
+        (["path,audio,text", "a,a,two"], "utf-8", r"csv:1: which column is the file, path or audio\? "),
+        (["file,text,text", "a.wav,two,two"], "utf-8", r"csv:1: two columns text \(give each"),
+        (["file,text,", "a.wav,two,"], "utf-8", r"csv:1: a column without a name \(give each"),
+        (["file,text"], "utf-8", r"csv: holds no recording \(one a line"),
+        (["file,text,split", "a.wav,one,train", "b.wav,two,"], "utf-8", r"split says '', 'train' \(each"),
+        (["file,text,dur", "a.wav,a,1", "b.wav,b,1", "c.wav,c,1"], "utf-8", r"'dur' cannot be the name of a"),
+        (["file,text", "a.wav,the same", "b.wav,The same!"], "utf-8", r"out/\w+: no utterance is left"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_named(tmp_path, lines, encoding, message):
+    folder = made(tmp_path / "mine", lines, encoding, files=["a.wav", "b.wav", "c.wav"])
+    with pytest.raises(UserError, match=message):
+        prepared(folder, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "filename,transcript,speaker_id",
+        "Path,Transcription,Speaker ID",
+        "audio,sentence,client-id",
+        "File Name,Text,SPK",
+    ],
+)
+def test_columns_of_the_same_meaning_are_accepted(tmp_path, head):
+    """The same sets come of them as of file, text and speaker, whatever capitals and spaces they have."""
+    files = [f"wavs/{number:02d}.wav" for number in range(12)]
+    _, *rows = plain(12, speakers=4)
+    for name, columns in (("usual", "file,text,speaker"), ("other", head)):
+        prepared(made(tmp_path / name, [columns, *rows], files=files), tmp_path / name)
+    for name in ("train", "dev", "test"):
+        usual, other = (content(tmp_path / folder / "out" / name) for folder in ("usual", "other"))
+        assert usual.pop("wav.scp") and other.pop("wav.scp")
+        assert usual == other
+
+
+def test_a_column_of_its_own_name_counts_and_the_other_is_a_label(tmp_path):
+    lines = [
+        "file,path,text,split",
+        *(f"{n}.wav,/old/{n},text {n},{s}" for n, s in enumerate(["train", "test"] * 3)),
+    ]
+    sets = prepared(made(tmp_path / "mine", lines), tmp_path)
+    assert [one.labels["path"] for one in sets["test"]] == ["/old/1", "/old/3", "/old/5"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-8-sig"])
+def test_utf_16_is_read(tmp_path, encoding):
+    """With or without a byte-order mark; Excel's "Unicode text" has TABs."""
+    lines = ["file\ttext\tspeaker", *(f"{n}.wav\tcafé número {'abcdef'[n]}\tZoë {n}" for n in range(6))]
+    folder = made(tmp_path / "mine", lines, encoding=encoding, files=[f"{n}.wav" for n in range(6)])
+    sets = prepared(folder, tmp_path)
+    assert sorted(one.text for data in sets.values() for one in data) == [
+        f"café número {c}" for c in "abcdef"
+    ]
+
+
+def test_broken_utf_16_is_named(tmp_path):
+    folder = made(tmp_path / "mine", ["file,text", "a.wav,one"], encoding="utf-16", files=["a.wav"])
+    (folder / "list.csv").write_bytes((folder / "list.csv").read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"csv:\d: not UTF-16, byte 0x.. \(save it as UTF-8"):
+        prepared(folder, tmp_path)
+
+
+# ---- Excel
+
+
+def workbook(folder, rows):
+    """A folder with these rows in an Excel workbook, and the recordings that they name."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in rows:
+        book.active.append(row)
+    book.create_sheet("notes").append(["not read"])
+    folder.mkdir()
+    book.save(folder / "list.xlsx")
+    for row in rows[1:]:
+        noise(folder / str(row[0]), 1.0)
+    return folder
+
+
+def test_an_excel_workbook(tmp_path):
+    """Numbers and truth values are taken as Excel shows them; empty rows and columns are not counted."""
+    rows = [["Filename", "Sentence", "Speaker", "Room", None], ["a.wav", "one", 7, 1.0, None], [None] * 5]
+    rows[2:2] = [[f"{n}.wav", f"text {'abcdefgh'[n]}", n, n % 2 == 0, None] for n in range(8)]
+    folder = workbook(tmp_path / "mine", rows[:-1])
+    (folder / "~$list.xlsx").write_bytes(b"locked")
+    found = [one for data in prepared(folder, tmp_path).values() for one in data]
+    assert {one.id: one.text for one in found} == {"7-a": "one"} | {
+        f"{n}-{n}": f"text {'abcdefgh'[n]}" for n in range(8)
+    }
+    assert {one.labels["Room".lower()] for one in found} == {"1", "TRUE", "FALSE"}
+
+
+def test_a_row_of_a_workbook_is_named_by_its_number(tmp_path):
+    folder = workbook(
+        tmp_path / "mine", [["file", "text"], ["a.wav", "one"], ["b.wav", None], ["c.wav", "x", "y"]]
+    )
+    with pytest.raises(UserError) as error:
+        prepared(folder, tmp_path)
+    assert str(error.value).splitlines() == [
+        f"{folder}/list.xlsx:4: 3 fields for 2 columns (remove what is beside the table)",
+        f"{folder}/list.xlsx:3: no text for b.wav (write what is said, or remove the line)",
+    ]
+
+
+def test_without_openpyxl_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "openpyxl", None)
+    (tmp_path / "list.xlsx").write_bytes(b"")
+    with pytest.raises(UserError, match=r"list\.xlsx: .* needs openpyxl \(pip install openpyxl"):
+        prepared(tmp_path, tmp_path)
+
+
+def test_what_is_no_workbook(tmp_path):
+    pytest.importorskip("openpyxl")
+    (tmp_path / "list.xlsx").write_bytes(b"no zip")
+    with pytest.raises(UserError, match=r"list\.xlsx: not an Excel workbook: "):
+        prepared(tmp_path, tmp_path)
+
+
+def test_one_csv_file_is_expected(tmp_path):
+    folder = made(tmp_path / "mine", plain(3))
+    shutil.copy(folder / "list.csv", folder / "other.TSV")
+    with pytest.raises(
+        UserError, match=r"holds 2 CSV files \(list\.csv, other\.TSV\) at its top, and one is"
+    ):
+        prepared(folder, tmp_path)
+    with pytest.raises(UserError, match="nothing: there is no such folder"):
+        prepared(tmp_path / "nothing", tmp_path)
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match=r"(?s)holds no CSV file at its top.*file,text,speaker,accent"):
+        prepared(tmp_path / "nothing", tmp_path)

@@ -1,0 +1,93 @@
+"""A corpus of Kaldi directories: train and test, perhaps dev, or one directory to divide."""
+
+import pytest
+from corpus_files import kaldi_directories
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.corpora import kaldi
+from ia3_speech.data.kaldi import read_data_directory
+
+
+@pytest.mark.parametrize(("label", "groups"), [("consultation", 3), (None, 2)])
+def test_dev_is_split_from_train_by_consultation_or_speaker(tmp_path, label, groups):
+    source = kaldi_directories(tmp_path / "corpus", label=label)
+    kaldi.prepare(source, tmp_path / "out")
+    train, dev, test = (read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test"))
+    assert len(train) + len(dev) == 40
+    assert len(test) == 40
+
+    def group(utterance):
+        return utterance.labels["consultation"] if label else utterance.speaker
+
+    in_dev = {group(utterance) for utterance in dev}
+    assert len(in_dev) == groups
+    assert not in_dev & {group(utterance) for utterance in train}
+    kaldi.prepare(source, tmp_path / "again")
+    assert [u.id for u in read_data_directory(tmp_path / "again/dev")] == [u.id for u in dev]
+
+
+def test_a_dev_set_of_the_corpus_is_taken(tmp_path):
+    source = kaldi_directories(tmp_path / "corpus", sets=("train", "dev", "test"))
+    kaldi.prepare(source, tmp_path / "out")
+    assert [len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == [
+        40,
+        40,
+        40,
+    ]
+
+
+def test_small_takes_a_part(tmp_path):
+    source = kaldi_directories(tmp_path / "corpus", each=8)
+    kaldi.prepare(source, tmp_path / "out", "small")
+    assert [len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == [
+        48,
+        12,
+        24,
+    ]
+    assert len(read_data_directory(tmp_path / "out/train").speakers) == 8  # of the 8 that dev has left, all
+
+
+def test_a_corpus_of_another_shape_is_described(tmp_path):
+    with pytest.raises(
+        UserError, match=r"train: no Kaldi directory \(a corpus is a folder with train/ and test/"
+    ):
+        kaldi.prepare(tmp_path, tmp_path / "out")
+
+
+def test_pipes_are_taken_only_where_they_are_allowed(tmp_path):
+    source = kaldi_directories(tmp_path / "corpus")
+    wav_scp = source / "train/wav.scp"
+    wav_scp.write_text(
+        "".join(f"{line.replace(' ', ' cat ', 1)} |\n" for line in wav_scp.read_text().splitlines())
+    )
+    with pytest.raises(
+        UserError, match=r"train/wav\.scp:1: .* is a shell command, one of 40 \(pass --allow-pipes"
+    ):
+        kaldi.prepare(source, tmp_path / "out")
+    kaldi.prepare(source, tmp_path / "out", allow_pipes=True)
+    assert (
+        read_data_directory(tmp_path / "out/train", allow_pipes=True).utterances[0].source.endswith(".wav |")
+    )
+
+
+def test_one_directory_is_divided_by_speaker(tmp_path, capsys):
+    """As a CSV file without a column split: a fifth of the speakers is test, 15 % of the others dev."""
+    source = kaldi_directories(tmp_path / "corpus", sets=("all",), label="room") / "all"
+    kaldi.prepare(source, tmp_path / "out")
+    sets = {name: read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")}
+    assert {name: (len(data), len(data.speakers)) for name, data in sets.items()} == {
+        "train": (28, 7), "dev": (4, 1), "test": (8, 2),
+    }  # fmt: skip
+    assert len({speaker for data in sets.values() for speaker in data.speakers}) == 10
+    assert all("room" in one.labels and one.duration == 0.5 for data in sets.values() for one in data)
+    assert "test: 2 of 10 speakers, 20% of all recordings\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("speakers", "each"), [(2, 20), (40, 1)])
+def test_one_directory_of_few_or_unknown_speakers_is_divided_by_sentence(tmp_path, capsys, speakers, each):
+    """Where each utterance is a speaker of its own, nobody can tell who is on both sides."""
+    source = kaldi_directories(tmp_path / "corpus", speakers, each, sets=("all",)) / "all"
+    kaldi.prepare(source, tmp_path / "out", "small")
+    assert "test: 8 of 40 sentences, 20% of all recordings\n" in capsys.readouterr().out
+    sizes = {name: len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")}
+    assert sizes == {"train": 27, "dev": 5, "test": 8}

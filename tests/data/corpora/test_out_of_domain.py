@@ -1,0 +1,94 @@
+"""Out-of-domain speech of several corpora becomes one test set; lengths of utterances."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.corpora import out_of_domain
+from ia3_speech.data.corpora.preparation import with_duration
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
+
+
+def noise(path: Path, seconds: float = 0.5) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.zeros(round(16_000 * seconds)), 16_000)
+    return path
+
+
+@pytest.fixture
+def mix(tmp_path) -> Path:
+    """A Kaldi directory of nine utterances; its speakers' ids stand in front, as Kaldi wants it."""
+    utterances = [
+        Utterance(f"s{n % 2}-{n}", f"s{n % 2}", f"s{n % 2}-{n}", str(noise(tmp_path / f"sound/{n}.wav")),
+                  text=f"WORD {n}", labels={"source": "made"})
+        for n in range(9)
+    ]  # fmt: skip
+    write_data_directory(tmp_path / "mix", sorted(utterances, key=lambda one: one.id))
+    return tmp_path / "mix"
+
+
+@pytest.fixture
+def reader(tmp_path) -> Path:
+    chapter = tmp_path / "reader/LibriSpeech/test-clean/14/2"
+    for number in range(2):
+        noise(chapter / f"14-2-000{number}.flac", 1.0)
+    (chapter / "14-2.trans.txt").write_text("14-2-0000 CHAPTER ONE\n14-2-0001 THE END\n")
+    return tmp_path / "reader"
+
+
+def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(mix, reader, tmp_path, capsys):
+    out_of_domain.prepare(f"{mix}:4\n{reader}", tmp_path / "general")
+    sound, chapter = tmp_path / "sound", reader / "LibriSpeech/test-clean/14/2"
+    assert {path.name: path.read_text() for path in (tmp_path / "general").iterdir()} == {
+        "spk2utt": "mix-s0 mix-s0-0 mix-s0-8\nmix-s1 mix-s1-7\nreader-14 reader-14-2-0000 reader-14-2-0001\n",
+        "text": "mix-s0-0 WORD 0\nmix-s0-8 WORD 8\nmix-s1-7 WORD 7\nreader-14-2-0000 CHAPTER ONE\n"
+                "reader-14-2-0001 THE END\n",
+        "utt2corpus": "mix-s0-0 mix\nmix-s0-8 mix\nmix-s1-7 mix\nreader-14-2-0000 reader\n"
+                      "reader-14-2-0001 reader\n",
+        "utt2dur": "mix-s0-0 0.5\nmix-s0-8 0.5\nmix-s1-7 0.5\nreader-14-2-0000 1\nreader-14-2-0001 1\n",
+        "utt2spk": "mix-s0-0 mix-s0\nmix-s0-8 mix-s0\nmix-s1-7 mix-s1\nreader-14-2-0000 reader-14\n"
+                   "reader-14-2-0001 reader-14\n",
+        "wav.scp": f"mix-s0-0 {sound}/0.wav\nmix-s0-8 {sound}/8.wav\nmix-s1-7 {sound}/7.wav\n"
+                   f"reader-14-2-0000 {chapter}/14-2-0000.flac\nreader-14-2-0001 {chapter}/14-2-0001.flac\n",
+    }  # fmt: skip
+    said = f"{tmp_path}/general: 5 utterances, 3 speakers, 0.1 minutes\n"
+    assert capsys.readouterr().out == said
+
+
+def test_small_takes_twelve_of_each(mix, reader, tmp_path, monkeypatch):
+    monkeypatch.setattr(out_of_domain, "SMALL", 3)
+    out_of_domain.prepare(f"{mix}\n{reader}", tmp_path / "general", "small")
+    assert [one.id for one in read_data_directory(tmp_path / "general")] == [
+        "mix-s0-0", "mix-s0-6", "mix-s1-3", "reader-14-2-0000", "reader-14-2-0001",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("corpora", "message"),
+    [
+        ("{0}/sound", r"sound: no out-of-domain speech \(neither a Kaldi data directory with wav\.scp"),
+        ("{0}/none:40", r"none: no out-of-domain speech"),
+        ("{0}/mix:0", r"mix:0: every 0th utterance"),
+        ("{0}/mix\n{0}/again/mix", r"again/mix: another corpus is called mix too"),
+    ],
+)
+def test_what_is_no_out_of_domain_speech(mix, tmp_path, corpora, message):
+    with pytest.raises(UserError, match=message):
+        out_of_domain.prepare(corpora.format(tmp_path), tmp_path / "general")
+    assert not (tmp_path / "general").exists()
+
+
+def test_lengths_are_those_of_segments_and_a_pipes_is_not_known(tmp_path):
+    sound = tmp_path / "a.wav"
+    soundfile.write(sound, np.zeros(32_000, np.float32), 16_000)
+    pipe = "cat a.wav |"
+    cases = [((str(sound),), 2.0), ((str(sound), 0.5), 1.5), ((str(sound), 0.5, 1.25), 0.75)]
+    cases += [((pipe,), None), ((pipe, 0.5, 1.25), 0.75)]
+    for (source, *times), seconds in cases:
+        assert with_duration(Utterance("a-1", "a", "a-1", source, *times)).duration == seconds
+    told = Utterance("a-1", "a", "a-1", str(sound), duration=9.0)
+    assert with_duration(told) == told

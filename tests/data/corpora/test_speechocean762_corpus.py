@@ -1,0 +1,163 @@
+"""speechocean762's preparation, on a tiny corpus in the published layout and on the real one."""
+
+import json
+import shutil
+
+import corpus_files
+import pytest
+from corpus_files import content
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.corpora import speechocean762
+from ia3_speech.data.kaldi import read_data_directory, validate_data_directory
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return corpus_files.speechocean762(tmp_path_factory.mktemp("corpus") / "speechocean762")
+
+
+@pytest.fixture
+def copy(corpus, tmp_path):
+    """A copy to break."""
+    return shutil.copytree(corpus, tmp_path / "copy")
+
+
+@pytest.fixture(scope="module")
+def prepared(corpus, tmp_path_factory):
+    out = tmp_path_factory.mktemp("prepared")
+    speechocean762.prepare(corpus, out)
+    return out
+
+
+def test_the_sets_to_the_byte(prepared, corpus):
+    assert {path.name for path in prepared.iterdir() if path.name[0] != "."} == {
+        *("train", "dev", "test_adults", "test_children", "prepare.log")
+    }
+    ogg = corpus.resolve() / "WAVE/SPEAKER1030"
+    assert content(prepared / "test_adults") == {
+        "spk2age": ["1030 27"],
+        "spk2agegroup": ["1030 19-up"],
+        "spk2gender": ["1030 m"],
+        "spk2utt": ["1030 1030-010300000 1030-010300001"],
+        "text": ["1030-010300000 WE CALL IT BEAR", "1030-010300001 IT'S A LADDER H"],
+        "utt2dur": ["1030-010300000 1.5", "1030-010300001 1.5"],
+        "utt2sentence": ["1030-010300000 also-in-train", "1030-010300001 new"],
+        "utt2spk": ["1030-010300000 1030", "1030-010300001 1030"],
+        "wav.scp": [f"1030-01030000{number} {ogg}/01030000{number}.ogg" for number in (0, 1)],
+    }
+    assert content(prepared / "test_children")["spk2agegroup"] == ["0024 11-15"]
+    assert content(prepared / "train")["text"] == [
+        "0001-000010000 WE CALL IT BEAR",
+        "0001-000010001 IT'S A LADDER A",
+        "0006-000060000 WE CALL IT BEAR",
+        "0006-000060001 IT'S A LADDER C",
+        "1029-010290000 WE CALL IT BEAR",
+        "1029-010290001 IT'S A LADDER E",
+        "1033-010330000 WE CALL IT BEAR",
+        "1033-010330001 IT'S A LADDER F",
+    ]
+    assert (prepared / "prepare.log").read_text() == (
+        "train: 6 of 6 speakers have audio\ntest: 2 of 2 speakers have audio\n"
+        "2 of 4 test utterances have a sentence of train or dev (label sentence)\n"
+    )
+
+
+def test_dev_has_an_adult_and_a_child_of_the_train_speakers(prepared):
+    train, dev = (read_data_directory(prepared / name) for name in ("train", "dev"))
+    assert sorted(one.labels["agegroup"] for one in dev) == ["06-10", "06-10", "19-up", "19-up"]
+    assert not set(train.speakers) & set(dev.speakers)
+
+
+def test_marks_become_labels_in_the_experts_bands(copy, tmp_path):
+    marks = {"010300000": {"accuracy": 8, "fluency": 9}, "010300001": {"accuracy": 2.4, "fluency": 3.6}}
+    (copy / "resource").mkdir()
+    (copy / "resource/scores.json").write_text(json.dumps(marks))
+    speechocean762.prepare(copy, tmp_path / "out")
+    found = content(tmp_path / "out/test_adults")
+    assert found["utt2accuracy"] == ["1030-010300000 07-08", "1030-010300001 00-02"]
+    assert found["utt2fluency"] == ["1030-010300000 08-10", "1030-010300001 04-05"]
+    assert not (tmp_path / "out/train/utt2accuracy").exists()
+
+
+# ---- what is not there
+
+
+def test_whole_speakers_may_be_absent_and_are_named(copy, tmp_path, capsys):
+    shutil.rmtree(copy / "WAVE/SPEAKER1029")
+    (copy / "WAVE/SPEAKER0001/000010000.WAV").unlink()
+    (copy / "WAVE/SPEAKER0001/000010001.WAV").unlink()
+    speechocean762.prepare(copy, tmp_path / "out", "small")
+    said = (
+        "train: 4 of 6 speakers have audio\n"
+        "train: 4 utterances are left out, no audio of the speakers: 0001 1029\n"
+    )
+    assert said in (tmp_path / "out/prepare.log").read_text()
+    assert said in capsys.readouterr().out
+
+
+def test_a_single_absent_file_is_an_error(copy, tmp_path):
+    (copy / "WAVE/SPEAKER0001/000010001.WAV").unlink()
+    fault = (
+        r"train/wav\.scp: speaker 0001 lacks 1 of 2 files, such as WAVE/SPEAKER0001/000010001\.WAV \(fetch"
+    )
+    with pytest.raises(UserError, match=fault):
+        speechocean762.prepare(copy, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "line", "message"),
+    [
+        ("train/spk2age", "0001\tsix", r"spk2age: the age of 0001 is 'six', not in whole years"),
+        ("train/spk2age", "0002\t6", r"spk2age: has no line for 0001 \(unpack the corpus again\)"),
+        ("train/text", "000010000", r"text:1: 000010000 has no value \(a line is `key value`\)"),
+        ("train/utt2spk", "000010001\t0001", r"utt2spk:2: 000010001 appears twice"),
+    ],
+)
+def test_a_broken_table_is_named(copy, tmp_path, file, line, message):
+    _, *rest = (copy / file).read_text().splitlines()
+    (copy / file).write_text("\n".join([line, *rest]) + "\n")
+    with pytest.raises(UserError, match=message):
+        speechocean762.prepare(copy, tmp_path / "out")
+
+
+def test_another_folder_is_told_the_layout(tmp_path):
+    with pytest.raises(
+        UserError, match=r"(?s)not the corpus as it was published.*OpenSLR 101.*WAVE/SPEAKER0001"
+    ):
+        speechocean762.prepare(tmp_path, tmp_path / "out")
+
+
+# ---- the real corpus
+
+
+@pytest.fixture(scope="module")
+def real(shared_data, tmp_path_factory):
+    if not (shared_data / "speechocean762").is_dir():
+        pytest.skip("../shared/data/speechocean762 is absent")
+    out = tmp_path_factory.mktemp("real")
+    speechocean762.prepare(shared_data / "speechocean762", out)
+    return {
+        name: validate_data_directory(out / name) for name in ("train", "dev", "test_adults", "test_children")
+    }
+
+
+def test_the_real_corpus(real):
+    assert {name: (len(data), len(data.speakers)) for name, data in real.items()} == {
+        "train": (2120, 106), "dev": (380, 19), "test_adults": (840, 42), "test_children": (860, 43),
+    }  # fmt: skip
+    assert not set(real["train"].speakers) & set(real["dev"].speakers)
+    ages = {name: {int(one.labels["age"]) for one in data} for name, data in real.items()}
+    assert min(ages["test_adults"]) == 19
+    assert (min(ages["test_children"]), max(ages["test_children"])) == (6, 15)
+    groups = [data[0].labels["agegroup"] for data in real["dev"].speakers.values()]
+    assert 5 <= groups.count("19-up") <= 14
+
+
+def test_sentences_of_the_real_corpus_that_train_holds_too(real):
+    known = [one for name in ("test_adults", "test_children") for one in real[name]
+             if one.labels["sentence"] == "also-in-train"]  # fmt: skip
+    assert len(known) == 46
+    heard = {one.text for name in ("train", "dev") for one in real[name]}
+    assert all(one.text in heard for one in known)
