@@ -12,9 +12,9 @@ export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on th
 cd "$(dirname "$0")"
 . ./path.sh
 
-own="corpus"
-. own_options.sh
-corpus=${corpus:-espeak}
+corpus=espeak
+keep_unknown=true
+. parse_options.sh
 
 # Data: a grammar of findings, drugs, procedures and plans, read by voices that the base never heard; train, dev and
 # test differ in sentences and speakers. The terms are fixed before anything is decoded. Then what a user of dictation

@@ -2,8 +2,9 @@
 # The last stage: adapt to one physician, speaker42, from 15 of their sentences, starting from the adapter just
 # trained; then transcribe one more sentence of theirs with the base, that adapter, and their own.
 #
-# Only for the corpus that local/prepare.py makes. Called by recipes/adapt.sh, which exports data, exp, base, size, small_opts, allow_pipes, name (of
-# the adapter that it registered) and adapter (its folder). The stages are those of adapt.sh, on data/<corpus>/speaker42.
+# Only for the corpus that local/prepare.py makes. Called by recipes/adapt.sh, which exports data, exp, base, size,
+# small_opts, allow_pipes, name (of the adapter that it registered) and adapter (its folder). The stages are those of
+# adapt.sh, on data/<corpus>/speaker42.
 set -euo pipefail
 . ./path.sh
 
