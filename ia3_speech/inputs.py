@@ -2,7 +2,7 @@
 
     made = Inputs({"data": data, "adapter": weights}, {"normalize": "ctc"})
     if made.is_current(decode_dir):
-        return                     # finished earlier from the same inputs; "DECODE_DIR: up to date" is printed
+        return                     # finished earlier from the same inputs; it says "DECODE_DIR: up to date"
     …                              # the work
     made.record(decode_dir)        # writes DECODE_DIR/inputs.json, last
 
@@ -90,7 +90,7 @@ class Inputs:
         return False
 
     def is_trained(self, out: Path, force: bool = False) -> bool:
-        """As `is_current`, for training: a killed run goes on, and what was trained is never replaced unasked.
+        """As `is_current`, for training: a killed run is resumed, and an adapter is never replaced unasked.
 
         Raises:
             UserError: `out` holds a run from other inputs, and `force` is not given; with it the folder is
@@ -145,7 +145,7 @@ def plain(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Command and commit: that of the recipe where one is at work (path.sh says it), else this process's own."""
+    """The command that a user typed (path.sh notes that of a recipe), and the commit of the program."""
     root = str(Path(__file__).parents[1])
     git = ["git", "-C", root]
     commit = subprocess.run(
@@ -286,7 +286,7 @@ CACHE = Cache()
 
 
 def main(words: list[str]) -> int:
-    """Run a command unless its output was made by it from these inputs. One that writes no OUT gets an empty one."""
+    """Run a command unless it made OUT from these inputs. Where it writes no OUT, that is an empty file."""
     if "--" not in words or words.index("--") < 1 or words[-1] == "--":
         print("usage: python -m ia3_speech.inputs OUT [INPUT …] -- COMMAND …", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ set -euo pipefail
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
 . ./path.sh
-export PYTHONPATH=$PWD/../medical_dictation/local:$PYTHONPATH # whose grammar writes what the voices say
+export PYTHONPATH=$PWD/../medical_dictation/local${PYTHONPATH:+:$PYTHONPATH} # whose grammar writes what the voices say
 
 speakers="" # test|train: speechocean762's test speakers, or the held-out train speakers of local/tune.sh
 keep_unknown=true

@@ -9,7 +9,9 @@ python -m ia3_speech.experiments fill RESULTS.md              # the numbers of a
 """
 
 from ia3_speech.cli import command
-from ia3_speech.experiments.collect import collect, disabled, fill, remaining, select, show
+from ia3_speech.experiments.collect import collect, disabled, select
+from ia3_speech.experiments.pages import fill, show
+from ia3_speech.experiments.remaining import remaining
 
 if __name__ == "__main__":
     command({run.__name__: run for run in (collect, select, disabled, remaining, show, fill)})

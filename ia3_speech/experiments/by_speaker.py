@@ -107,7 +107,7 @@ def rate_of(system: System, set_name: str) -> dict[str, float | None]:
 
 
 def write_curves(exp: Path, systems: Sequence[System], main_start: str, variant: str, test_set: str) -> None:
-    """Write EXP/curve.json of the main start and EXP/curve_from_START.json of another, where there are several N."""
+    """Where there are several N, write EXP/curve.json of the main start, and EXP/curve_from_START.json."""
     for outdated in exp.glob("curve*.json"):
         outdated.unlink()
     alone = {one.name: one for one in systems if not is_speakers(one)}

@@ -1,28 +1,24 @@
-"""The results of an experiment: results.json and RESULTS.md, and the blocks of a Markdown page.
+"""The results of an experiment: results.json and RESULTS.md.
 
 In: EXP/plan, and EXP/base, EXP/SYSTEM_seedN and EXP/SYSTEM_average with decode_greedy_SET/score.json,
 train.json and config.yaml. Out of `collect`: EXP/results.json (schema 1, rates as fractions) and
 EXP/RESULTS.md; trade_off.json and curve.json, which the report draws.
 """
 
-import re
-import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.experiments.by_speaker import is_speakers, parts, write_curves
-from ia3_speech.experiments.markdown import PARTS, STANDARD, markdown
-from ia3_speech.experiments.plan import Plan, Test, read_plan
+from ia3_speech.experiments.markdown import markdown
+from ia3_speech.experiments.plan import Plan, read_plan
 from ia3_speech.experiments.points import write_points
 from ia3_speech.experiments.systems import (
     OUT_OF_DOMAIN,
     System,
     find_systems,
-    load_json,
     load_system,
     median_of,
     of_this_run,
@@ -30,8 +26,6 @@ from ia3_speech.experiments.systems import (
 from ia3_speech.inputs import Inputs, provenance
 
 SCHEMA = 1
-BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
-EARLIER_PARTS = {"origin": "provenance"}
 
 
 def collect(exp: Path, force: bool = False) -> None:
@@ -98,8 +92,9 @@ def pair(system: System, set_name: str) -> dict[str, Any]:
 
 
 def select(exp: Path, system: str | None = None, trained: bool = False) -> None:
-    """Print the folder, below EXP, of what the recipe shows: the mean of the seeds, if the plan has one, else the seed
-    whose dev WER is the median (of an even number, the lower middle).
+    """Print which folder of EXP a recipe shows: the mean of the seeds, or the one with the median dev WER.
+
+    Of an even number it is the lower middle.
 
     Args:
         exp: folder of the experiment
@@ -130,123 +125,8 @@ def disabled(exp: Path) -> None:
         for seed in range(1, one.seeds + 1) if one.system.endswith("/off") else ():
             text = exp / one.system.replace("JOB", str(seed)) / f"decode_greedy_{OUT_OF_DOMAIN}/text"
             if text.read_bytes() != base.read_bytes():
-                raise UserError(f"{text}: with the adapter off these must be the base's hypotheses, byte for byte "
-                                f"(decode both again with --force; if they still differ it is our fault)")  # fmt: skip
+                raise UserError(
+                    f"{text}: with the adapter off these must be the base's hypotheses, byte for byte "
+                    f"(decode both again with --force; if they still differ it is our fault)"
+                )
             print(f"{text.parent}: with the adapter off the hypotheses are the base's, byte for byte")
-
-
-def remaining(exp: Path, trainings: int | None = None) -> None:
-    """Print how long the trainings that are left will take, by those that EXP holds.
-
-    Args:
-        exp: folder of the experiment
-        trainings: so many as those that are done (default: what the plan has and EXP lacks)
-    """
-    paths = sorted(path for path in exp.glob("*_seed*/train.json") if "seconds" in load_json(path))
-    if trainings is not None:
-        left = [exp / "new"] * trainings
-        seconds = [load_json(path)["seconds"] for path in paths]
-        expected = trainings * statistics.fmean(seconds) if seconds else 0.0
-    else:
-        _, planned, tests = read_plan(exp)
-        folders = [(one, exp / one.system.replace("JOB", str(seed)))
-                   for one in planned for seed in range(1, one.seeds + 1)]  # fmt: skip
-        rows = [(one, folder) for one, folder in folders if not (folder / "train.json").is_file()]
-        left = [folder for _, folder in rows]
-        sets = {one.system: [test for test in tests if test.system == one.system] for one, _ in rows}
-        expected = sum(time_of(paths, one.options) + decoding(exp, sets[one.system]) for one, _ in rows)
-    if left and paths:
-        said = f"{expected / len(left):.0f} s each so far: {expected / 3600:.1f} hours"
-        print(f"{len(left)} trainings left, {said}")
-    elif len(left) > 1:
-        print(f"{len(left)} trainings left; the first one will tell how long one takes")
-
-
-def time_of(done: list[Path], options: str) -> float:
-    """Seconds that a training takes, by those that are done.
-
-    One with `--epoch-minutes` hears less than all of train, and each epoch decodes dev, which has no backward pass:
-    a third of the work. One with `--k` takes its share of what more utterances took.
-    """
-    minutes, k = (re.search(rf"{flag} (\S+)", options) for flag in ("--epoch-minutes", "--k"))
-    times = []
-    for path in done:
-        system = load_system(path.parent)
-        share = 1.0
-        if minutes:
-            dev = read_data_directory(Path(system.options()["dev"]), wav=False, allow_pipes=True)
-            heard = sum(one.duration or 0.0 for one in dev) / 3
-            share = min(1.0, (60 * float(minutes[1]) + heard) / (system.train["audio_seconds"] + heard))
-        elif k:
-            share = int(k[1]) / parts(system)[1]
-        times.append(system.train["seconds"] * share)
-    return statistics.fmean(times) if times else 0.0
-
-
-def decoding(exp: Path, tests: list[Test]) -> float:
-    """Seconds that decoding the sets takes, by the base."""
-    places = [exp / f"base/decode_greedy_{one.set}/decode.json" for one in tests]
-    return sum(load_json(place)["seconds"] for place in places if place.is_file())
-
-
-def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
-    """Print tables.
-
-    Args:
-        exp: folder of the experiment
-        parts: which ones, with spaces between them
-        only: patterns of the systems or folders wanted
-    """
-    print(markdown(find_systems(exp, only.split()), parts.split()), end="")
-
-
-def fill(file: Path) -> None:
-    """Write the numbers into the marked blocks of a Markdown file.
-
-    A block looks like this; what stands between the two lines is replaced, and the path is relative to the file:
-
-        <!-- results exp/espeak systems provenance only ia3 ia3_rate* -->
-        <!-- end of results -->
-
-    After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, curve, training,
-    tuning, provenance; none: all but training and tuning), and perhaps `only` and the systems or folders, as
-    patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a Markdown
-    file (exp/espeak/RESULTS.md) stands for its contents.
-
-    Args:
-        file: the Markdown file
-    """
-    text, count = BLOCK.subn(lambda found: filled(file, found), file.read_text(encoding="utf-8"))
-    if not count:
-        raise UserError(f"{file}: no block to fill (<!-- results exp/CORPUS --> … <!-- end of results -->)")
-    write_text(file, text)
-    print(f"{file}: {count} blocks looked at")
-
-
-def filled(file: Path, found: re.Match) -> str:
-    """A block with its numbers."""
-    head, path, words, _, end = found.groups()
-    wanted, _, only = words.partition(" only ")
-    parts = [EARLIER_PARTS.get(part, part) for part in wanted.split()]
-    if unknown := set(parts) - set(PARTS):
-        raise UserError(f"{file}: a block asks for {min(unknown)!r} (there are: {', '.join(PARTS)})")
-    exp = file.parent / path
-    if exp.is_file():
-        return head + exp.read_text(encoding="utf-8") + end
-    if not exp.is_dir():
-        print(f"{exp}: not there, its block stays as it is")
-        return found[0]
-    systems = of_last_run(exp, find_systems(exp, only.split()))
-    if only and len(systems) == 1:
-        print(f"{exp}: has nothing of {only}, its block stays as it is")
-        return found[0]
-    return head + markdown(systems, parts or STANDARD) + end
-
-
-def of_last_run(exp: Path, systems: list[System]) -> list[System]:
-    """Without the seeds that EXP/results.json, of the last run, left out of a system that it has."""
-    place = exp / "results.json"
-    seeds: dict[str, set[int | None]] = {}
-    for one in load_json(place).get("systems", []) if place.is_file() else []:
-        seeds.setdefault(one["name"], set()).add(one["seed"])
-    return [one for one in systems if one.name not in seeds or one.seed in seeds[one.name]]

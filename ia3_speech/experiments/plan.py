@@ -1,6 +1,6 @@
 """What a recipe trains, decodes and scores: its options in, tables out, which the stages loop over.
 
-    python -m ia3_speech.experiments.plan exp/medical --data=data/medical --system=ia3 --seeds=3 --curve='5 20'
+    python -m ia3_speech.experiments.plan --exp=exp/medical --data=data/medical --seeds=3 --curve='5 20'
 
 Writes, with TAB between the columns:
 
@@ -10,7 +10,7 @@ Writes, with TAB between the columns:
     EXP/plan/plan.json      the names of what is made
 
 A system is a folder below EXP; in it JOB stands for the seed, and SELECTED for the folder of the adapter that
-the recipe shows, which is known after training. recipes/adapt.sh has the stages, and the meaning of the options.
+the recipe shows, which is known after training. recipes/adapt.sh has the stages.
 """
 
 import json
@@ -19,38 +19,20 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, astuple, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ia3_speech.adapters.expressions import Term, terms, written
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.experiments.systems import OUT_OF_DOMAIN
 
+DECIMAL = r"\d+(\.\d+)?"
 SPECIAL = re.compile(r"""[][&;|<>()$`*?!#"'\\\s]""")  # what a shell would not take as a word
 
 
 @dataclass
 class PlanOptions:
-    """Options of a recipe that decide what is trained and tested.
-
-    Args:
-        exp: folder of the experiment
-        data: folder of its data directories
-        base: mini, a folder, or a hub id
-        corpus: the corpus, as it was given
-        size: full or small
-        system: the name of what is trained
-        seeds: adapters to train of each kind
-        average: test the mean of the seeds too
-        test_sets: names, with spaces between them; the first stands for the corpus in studies
-        terms: the command that makes term lists, if there is one
-        out_of_domain: folders of out-of-domain speech
-        trade_off: scales of the adapter, with spaces between them
-        decay_to_one: decays towards 1 to train with, with spaces between them
-        curve: minutes of train to train on, with spaces between them
-        train_config: YAML of train
-        init_adapter: an adapter to start from: a name, a path or a sum
-        init_name: what it is called
-    """
+    """The options of recipes/adapt.sh that decide what is trained and tested, as they were typed."""
 
     exp: Path
     data: Path = Path("data")
@@ -115,16 +97,11 @@ class Test:
 
 def check_plan(options: PlanOptions) -> None:
     """Raises UserError where options can't be meant, or don't go together."""
-    check_corpus(options.corpus)
+    check_common(options)
     check_config(options.train_config)
-    check_words(options.exp, options.data, options.base)
-    check_count("seeds", options.seeds)
-    if options.size not in ("full", "small"):
-        raise UserError(f"--size must be full or small, not {options.size!r}")
     if options.average and options.seeds == "1":
         raise UserError("--average takes the mean of several seeds: give --seeds 3")
-    for name, form in (("trade_off", r"\d+(\.\d+)?"), ("curve", r"\d+(\.\d+)?"),
-                       ("decay_to_one", r"\d+(\.\d+)?(e-?\d+)?")):  # fmt: skip
+    for name, form in (("trade_off", DECIMAL), ("curve", DECIMAL), ("decay_to_one", rf"{DECIMAL}(e-?\d+)?")):
         for number in getattr(options, name).split():
             if not re.fullmatch(form, number):
                 raise UserError(f"--{name.replace('_', '-')} takes numbers such as 0.5, not {number!r}")
@@ -139,25 +116,24 @@ def check_plan(options: PlanOptions) -> None:
         raise UserError(f"--init-name can't be {options.init_name}: something else below exp/ is called that")
 
 
-def check_corpus(corpus: str) -> None:
-    """Raises UserError where there is none; a recipe's local/published.txt says how to get it."""
+def check_common(options: Any) -> None:
+    """What the recipes for a corpus and for speakers have in common."""
     published = Path("local/published.txt")
-    if not corpus:
-        said = published.read_text("utf-8").strip() if published.is_file() else "no corpus: give --corpus DIR"
-        raise UserError(said)
+    if not options.corpus:
+        told = published.is_file()
+        raise UserError(published.read_text("utf-8").strip() if told else "no corpus: give --corpus DIR")
+    for path in map(str, (options.exp, options.data, options.base)):
+        if SPECIAL.search(path):
+            raise UserError(f"no folder can be called {path} (give another --corpus-name or --work-dir)")
+    check_count("seeds", options.seeds)
+    if options.size not in ("full", "small"):
+        raise UserError(f"--size must be full or small, not {options.size!r}")
 
 
 def check_config(config: str) -> None:
     """Raises UserError for a file that is not there; a bare name is a configuration of the package."""
     if (config.endswith(".yaml") or "/" in config) and not Path(config).is_file():
         raise UserError(f"there is no configuration {config}")
-
-
-def check_words(*paths: Path | str) -> None:
-    """Raises UserError where a path can't be a word of a shell command."""
-    for path in map(str, paths):
-        if SPECIAL.search(path):
-            raise UserError(f"no folder can be called {path} (give another --corpus-name or --work-dir)")
 
 
 def check_count(name: str, value: str, least: int = 1) -> None:
@@ -193,41 +169,30 @@ def baselines(options: PlanOptions) -> Iterator[Test]:
 def systems(options: PlanOptions) -> Iterator[Test]:
     """The starting adapter, the seeds, their mean, decays, parts of train, and the selected adapter scaled.
 
-    With the adapter disabled (`off`) the hypotheses must be the base's.
+    With the adapter disabled (`off`) the hypotheses must be the base's; a mean is tested on dev too.
     """
-    seeds, sets = int(options.seeds), sets_of(options)
-    first = options.test_sets.split()[0]
-    adapted = [(f"{options.system}_seedJOB", seeds)]
-    if options.average:
-        adapted.append((f"{options.system}_average", 1))
+    sets, first = sets_of(options), options.test_sets.split()[0]
+    mean = f"{options.system}_average"
+    rows = [(one.system, one.seeds) for one in trainings(options)]
+    whole = [rows[0], *([(mean, 1)] if options.average else [])]
     for name in sets if options.init_adapter else ():
         yield test(options, options.init_name, 1, name, options.init_adapter)
-    for system, count in adapted:
-        for name in sets:
-            yield test(options, system, count, name, own(options, system))
+    for system, seeds in whole:
+        adapter = f"{options.exp}/{system}/adapter"
+        for name in [*sets, *(["dev"] if system == mean else [])]:
+            yield test(options, system, seeds, name, adapter)
         if options.out_of_domain:
-            off = f"{own(options, system)}:0"
-            yield test(options, f"{system}/off", count, OUT_OF_DOMAIN, off)
-    if options.average:  # for the record: dev selects nothing here
-        mean = adapted[-1][0]
-        yield test(options, mean, 1, "dev", own(options, mean))
-    for row in trainings(options):
-        if "_decay" in row.system or row.system.startswith("curve/"):
-            for name in (first, OUT_OF_DOMAIN) if "_decay" in row.system else (first,):
-                yield test(options, row.system, row.seeds, name, own(options, row.system))
+            yield test(options, f"{system}/off", seeds, OUT_OF_DOMAIN, f"{adapter}:0")
+    for system, seeds in rows[1:]:
+        for name in (first,) if system.startswith("curve/") else (first, OUT_OF_DOMAIN):
+            yield test(options, system, seeds, name, f"{options.exp}/{system}/adapter")
     for scale in options.trade_off.split():
-        if float(scale) not in (0, 1):  # the base, and the adapter itself
-            for name in (first, OUT_OF_DOMAIN):
-                scaled = f"{own(options, 'SELECTED')}:{scale}"
-                yield test(options, f"SELECTED/scale_{scale}", 1, name, scaled)
+        for name in (first, OUT_OF_DOMAIN) if float(scale) not in (0, 1) else ():  # base, adapter itself
+            yield test(options, f"SELECTED/scale_{scale}", 1, name, f"{options.exp}/SELECTED/adapter:{scale}")
 
 
 def sets_of(options: PlanOptions) -> list[str]:
-    return options.test_sets.split() + ([OUT_OF_DOMAIN] if options.out_of_domain else [])
-
-
-def own(options: PlanOptions, system: str) -> str:
-    return f"{options.exp}/{system}/adapter"
+    return options.test_sets.split() + [OUT_OF_DOMAIN] * bool(options.out_of_domain)
 
 
 def test(options: PlanOptions, system: str, seeds: int, name: str, adapter: str = "") -> Test:
@@ -277,7 +242,7 @@ def read_plan(exp: Path) -> tuple[Plan, list[Training], list[Test]]:
 
 
 def resolved_adapter(expression: str) -> str:
-    """With paths from the root: they are meant from where the user stood, or else from the recipe's folder."""
+    """With paths from the root; they are meant from where the user stood, else from the recipe's folder."""
     recipe = Path.cwd()
     os.chdir(os.environ.get("IA3_SPEECH_START_DIR", "."))
     try:

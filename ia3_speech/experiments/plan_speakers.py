@@ -1,9 +1,9 @@
 """What recipes/speakers.sh trains, decodes and scores: its options in, tables out (see plan.py).
 
-    python -m ia3_speech.experiments.plan_speakers exp/voices --data=data/voices --k='5 15' --seeds=3
+    python -m ia3_speech.experiments.plan_speakers --exp=exp/voices --data=data/voices --k='5 15' --seeds=3
 
-A system is FROM_kN: from the base or from --init-adapter, N utterances a speaker. Its test set is decoded as it
-is trained, each utterance by an adapter that never heard it; out-of-domain speech with each speaker's in turn.
+A system is FROM_kN: from the base or from --init-adapter, N utterances a speaker. Its test set is decoded as
+it is trained, each utterance by an adapter that never heard it; out-of-domain speech with all of them in turn.
 """
 
 import re
@@ -16,10 +16,9 @@ from ia3_speech.experiments.plan import (
     Plan,
     Test,
     Training,
+    check_common,
     check_config,
-    check_corpus,
     check_count,
-    check_words,
     folders,
     resolved_adapter,
     write_changed,
@@ -30,25 +29,7 @@ from ia3_speech.experiments.systems import OUT_OF_DOMAIN
 
 @dataclass
 class SpeakerPlanOptions:
-    """Options of a recipe for speakers that decide what is trained and tested.
-
-    Args:
-        exp: folder of the experiment
-        data: folder of its data directories
-        base: mini, a folder, or a hub id
-        corpus: the corpus, as it was given
-        size: full or small
-        init_adapter: an adapter to start from, beside the base: a name, a path or a sum
-        init_name: what it is called (default: a registered name itself, else start)
-        adapt_config: configuration of a start from the base
-        init_config: of a start from --init-adapter
-        k: utterances to adapt on, with spaces between them
-        folds: parts into which a speaker's utterances are dealt
-        seeds: adaptations of each kind
-        nj: jobs, each with a share of the speakers
-        variant: appended to the systems' names
-        out_of_domain: folders of out-of-domain speech
-    """
+    """The options of recipes/speakers.sh that decide what is trained and tested, as they were typed."""
 
     exp: Path
     data: Path = Path("data")
@@ -69,16 +50,13 @@ class SpeakerPlanOptions:
 
 def check_speaker_plan(options: SpeakerPlanOptions) -> None:
     """Raises UserError where options can't be meant."""
-    check_corpus(options.corpus)
-    for config in (options.adapt_config, options.init_config):
-        check_config(config)
-    check_words(options.exp, options.data, options.base)
-    for name, least in (("seeds", 1), ("nj", 1), ("folds", 2)):
-        check_count(name, getattr(options, name), least)
+    check_common(options)
+    check_config(options.adapt_config)
+    check_config(options.init_config)
+    check_count("nj", options.nj)
+    check_count("folds", options.folds, least=2)
     if not options.k or not all(n.isdecimal() and int(n) >= 2 for n in options.k.split()):
         raise UserError(f"--k must be numbers from 2 on, not {options.k!r}")
-    if options.size not in ("full", "small"):
-        raise UserError(f"--size must be full or small, not {options.size!r}")
     if options.init_adapter and options.init_name in ("base", "log", "plan"):
         raise UserError(f"--init-name can't be {options.init_name}: something else below exp/ is called that")
 

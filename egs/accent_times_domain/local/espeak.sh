@@ -16,7 +16,7 @@ accent_of() { echo "${1#test_}"; }
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "stage 1, prepare $part"
-  PYTHONPATH=$dictation:$PYTHONPATH python -m ia3_speech.inputs "$data" $sentences "$dictation" \
+  PYTHONPATH=$dictation${PYTHONPATH:+:$PYTHONPATH} python -m ia3_speech.inputs "$data" $sentences "$dictation" \
     local/prepare_espeak.py local/everyday.grammar -- \
     local/prepare_espeak.py "$data" --size "$size" ${sentences:+--sentences "$sentences"}
 fi
