@@ -16,10 +16,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import lru_cache, partial
 from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_type_hints
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -247,6 +249,14 @@ def spell_out(words: list[str], flags: set[str]) -> list[str]:
         f"{word}=true" if word in flags and after.lower() not in ("true", "false") else word
         for word, after in pairwise([*words, ""])
     ]
+
+
+def progress_stream() -> TextIO:
+    """Where progress bars go: stderr, or the terminal that recipes/utils/run names, where that is a log."""
+    with suppress(OSError):
+        if terminal := os.environ.get("IA3_SPEECH_PROGRESS"):
+            return Path(terminal).open("w", encoding="utf-8")
+    return sys.stderr
 
 
 def set_up_logging() -> None:

@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -234,55 +234,36 @@ def audio_lines(wav_scp: Path) -> Iterator[str]:
 
 def of_file(path: Path) -> str:
     """SHA-256 of a file, from the cache where its size and modification time are known."""
-    state = path.stat()
+    state, known = path.stat(), known_digests()
     key = (os.path.realpath(path), state.st_size, state.st_mtime_ns)
-    if found := CACHE.get(key):
-        return found
+    sought = "SELECT digest FROM digests WHERE path = ? AND size = ? AND modified = ?"
+    with suppress(sqlite3.Error):
+        if row := known.execute(sought, key).fetchone():
+            return row[0]
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     if time.time() - state.st_mtime > SETTLED:
-        CACHE.put(key, digest)
+        with suppress(sqlite3.Error):
+            known.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (*key, digest))
     return digest
 
 
-class Cache:
-    """Digests of files, in the user's cache folder; without one that can be written each is computed anew."""
+@cache
+def known_digests() -> sqlite3.Connection:
+    """The cache, in the user's cache folder; where that can't be written, in memory."""
+    import platformdirs
 
-    def __init__(self) -> None:
-        self.database: sqlite3.Connection | None = None
-        self.opened = False
-
-    def open(self) -> sqlite3.Connection | None:
-        if not self.opened:
-            self.opened = True
-            import platformdirs
-
-            place = Path(platformdirs.user_cache_dir("ia3_speech", appauthor=False)) / "digests.sqlite"
-            with suppress(OSError, sqlite3.Error):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                self.database = sqlite3.connect(place, timeout=10, isolation_level=None)
-                self.database.execute("PRAGMA synchronous = OFF")
-                self.database.execute(
-                    "CREATE TABLE IF NOT EXISTS digests "
-                    "(path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, digest TEXT)"
-                )
-        return self.database
-
-    def get(self, key: tuple[str, int, int]) -> str | None:
-        with suppress(sqlite3.Error):
-            if database := self.open():
-                sought = "SELECT digest FROM digests WHERE path = ? AND size = ? AND modified = ?"
-                row = database.execute(sought, key).fetchone()
-                return row and row[0]
-        return None
-
-    def put(self, key: tuple[str, int, int], digest: str) -> None:
-        with suppress(sqlite3.Error):
-            if database := self.open():
-                database.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (*key, digest))
-
-
-CACHE = Cache()
+    folder = Path(platformdirs.user_cache_dir("ia3_speech", appauthor=False))
+    columns = "(path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, digest TEXT)"
+    for place in (folder / "digests.sqlite", ":memory:"):
+        with suppress(OSError, sqlite3.Error):
+            if place != ":memory:":
+                folder.mkdir(parents=True, exist_ok=True)
+            database = sqlite3.connect(place, timeout=10, isolation_level=None)
+            database.execute("PRAGMA synchronous = OFF")
+            database.execute(f"CREATE TABLE IF NOT EXISTS digests {columns}")
+            return database
+    raise RuntimeError("sqlite keeps no table in memory")
 
 
 def main(words: list[str]) -> int:

@@ -37,7 +37,7 @@ from ia3_speech.adapters import combine as arithmetic
 from ia3_speech.adapters import io as files
 from ia3_speech.adapters import registry as store
 from ia3_speech.adapters.expressions import terms, weight_files
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import UserError, command, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterance
@@ -283,7 +283,7 @@ def run(base: Base, jobs: list[Adaptation], options: Options, cache: FeatureCach
     groups = list(groups_of(jobs, schedule, options.adapters_per_batch))
     if groups:
         project(base, groups, schedule, cache, options.part)
-    bar = tqdm(total=len(jobs), unit="adapter", dynamic_ncols=True, disable=None)
+    bar = tqdm(total=len(jobs), unit="adapter", dynamic_ncols=True, file=progress_stream(), disable=None)
     for group in groups:
         tick = time.monotonic()
         put_back(origin)

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.inputs import Inputs, base_files, digest_of, provenance, read_record, tables_of
+from ia3_speech.inputs import Inputs, base_files, digest_of, known_digests, provenance, read_record, tables_of
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    known_digests.cache_clear()
+    yield
+    known_digests.cache_clear()
 
 
 def data_directory(folder: Path, audio: bytes = b"sound") -> Path:
@@ -80,6 +83,7 @@ def test_the_cache_knows_a_file_by_size_and_time(tmp_path):
 
 def test_a_cache_that_can_not_be_written_is_done_without(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    known_digests.cache_clear()
     (tmp_path / "x").write_text("abc")
     assert digest_of(tmp_path / "x") == digest_of(tmp_path / "x")
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.cli import progress_stream
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
@@ -91,7 +92,7 @@ class Trainer:
         """All epochs that are left."""
         from tqdm import tqdm
 
-        bar = tqdm(total=self.total, initial=self.step, unit="batch", dynamic_ncols=True,
+        bar = tqdm(total=self.total, initial=self.step, unit="batch", dynamic_ncols=True, file=progress_stream(),
                    disable=None if self.accelerator.is_main_process else True)  # fmt: skip
         if self.accelerator.log_with:
             self.accelerator.init_trackers("ia3_speech")

@@ -126,7 +126,8 @@ def test_speakers_from_the_base(here):
         "from_base_k3_seedJOB\t2\t--config  --k 3",
     ]
     assert rows(here, "systems")[1] == (
-        "from_base_k15_seedJOB\t2\tout_of_domain\t--base mini --adapter-per-speaker exp/from_base_k15_seedJOB --in-turn"
+        "from_base_k15_seedJOB\t2\tout_of_domain\t--base mini "
+        "--adapter-per-speaker exp/from_base_k15_seedJOB --in-turn"
         "\t--cluster speaker --baseline exp/base/decode_greedy_out_of_domain"
     )
     assert rows(here, "reports") == [
