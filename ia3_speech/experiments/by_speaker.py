@@ -111,7 +111,7 @@ def write_curves(exp: Path, systems: Sequence[System], main_start: str, variant:
     for outdated in exp.glob("curve*.json"):
         outdated.unlink()
     alone = {one.name: one for one in systems if not is_speakers(one)}
-    adapted = [one for one in systems if is_speakers(one)]
+    adapted = [one for one in systems if is_speakers(one) and test_set in one.scores]
     for start in dict.fromkeys(parts(one)[0] for one in adapted):
         own = [one for one in adapted if parts(one)[::2] == (start, variant and f"_{variant}")]
         if len({parts(one)[1] for one in own}) > 1:

@@ -85,7 +85,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class Test:
+class Evaluation:
     """A row of baseline.tsv or systems.tsv."""
 
     system: str
@@ -160,13 +160,13 @@ def trainings(options: PlanOptions) -> Iterator[Training]:
         yield Training(f"curve/minutes_{part}_seedJOB", seeds, f"{data}{start} {epoch}")
 
 
-def baselines(options: PlanOptions) -> Iterator[Test]:
+def baselines(options: PlanOptions) -> Iterator[Evaluation]:
     """The base on every set."""
     for name in sets_of(options):
-        yield test(options, "base", 1, name)
+        yield evaluation(options, "base", 1, name)
 
 
-def systems(options: PlanOptions) -> Iterator[Test]:
+def systems(options: PlanOptions) -> Iterator[Evaluation]:
     """The starting adapter, the seeds, their mean, decays, parts of train, and the selected adapter scaled.
 
     With the adapter disabled (`off`) the hypotheses must be the base's; a mean is tested on dev too.
@@ -176,26 +176,28 @@ def systems(options: PlanOptions) -> Iterator[Test]:
     rows = [(one.system, one.seeds) for one in trainings(options)]
     whole = [rows[0], *([(mean, 1)] if options.average else [])]
     for name in sets if options.init_adapter else ():
-        yield test(options, options.init_name, 1, name, options.init_adapter)
+        yield evaluation(options, options.init_name, 1, name, options.init_adapter)
     for system, seeds in whole:
         adapter = f"{options.exp}/{system}/adapter"
         for name in [*sets, *(["dev"] if system == mean else [])]:
-            yield test(options, system, seeds, name, adapter)
+            yield evaluation(options, system, seeds, name, adapter)
         if options.out_of_domain:
-            yield test(options, f"{system}/off", seeds, OUT_OF_DOMAIN, f"{adapter}:0")
+            yield evaluation(options, f"{system}/off", seeds, OUT_OF_DOMAIN, f"{adapter}:0")
     for system, seeds in rows[1:]:
         for name in (first,) if system.startswith("curve/") else (first, OUT_OF_DOMAIN):
-            yield test(options, system, seeds, name, f"{options.exp}/{system}/adapter")
+            yield evaluation(options, system, seeds, name, f"{options.exp}/{system}/adapter")
     for scale in options.trade_off.split():
         for name in (first, OUT_OF_DOMAIN) if float(scale) not in (0, 1) else ():  # base, adapter itself
-            yield test(options, f"SELECTED/scale_{scale}", 1, name, f"{options.exp}/SELECTED/adapter:{scale}")
+            yield evaluation(
+                options, f"SELECTED/scale_{scale}", 1, name, f"{options.exp}/SELECTED/adapter:{scale}"
+            )
 
 
 def sets_of(options: PlanOptions) -> list[str]:
     return options.test_sets.split() + [OUT_OF_DOMAIN] * bool(options.out_of_domain)
 
 
-def test(options: PlanOptions, system: str, seeds: int, name: str, adapter: str = "") -> Test:
+def evaluation(options: PlanOptions, system: str, seeds: int, name: str, adapter: str = "") -> Evaluation:
     """Out-of-domain speech has no terms, and speakers of its own; dev has no terms and no baseline."""
     score = []
     if adapter and name != "dev":
@@ -205,7 +207,7 @@ def test(options: PlanOptions, system: str, seeds: int, name: str, adapter: str 
     if name == OUT_OF_DOMAIN:
         score.append("--cluster speaker")
     decode = f"--base {options.base}" + (f" --adapter {adapter}" if adapter else "")
-    return Test(system, seeds, name, decode, " ".join(score))
+    return Evaluation(system, seeds, name, decode, " ".join(score))
 
 
 def folders(rows: list[Training]) -> list[str]:
@@ -214,7 +216,11 @@ def folders(rows: list[Training]) -> list[str]:
 
 
 def write_plan(
-    exp: Path, plan: Plan, train: list[Training], baseline: Iterable[Test], systems: Iterable[Test]
+    exp: Path,
+    plan: Plan,
+    train: list[Training],
+    baseline: Iterable[Evaluation],
+    systems: Iterable[Evaluation],
 ) -> None:
     """EXP/plan/{train,baseline,systems}.tsv and plan.json."""
     for name, rows in (("train", train), ("baseline", baseline), ("systems", systems)):
@@ -229,10 +235,10 @@ def write_changed(path: Path, text: str) -> None:
         write_text(path, text)
 
 
-def read_plan(exp: Path) -> tuple[Plan, list[Training], list[Test]]:
+def read_plan(exp: Path) -> tuple[Plan, list[Training], list[Evaluation]]:
     """The plan, and the rows of train.tsv and systems.tsv. Raises UserError where there is none."""
     tables = []
-    for name, row in (("train", Training), ("systems", Test)):
+    for name, row in (("train", Training), ("systems", Evaluation)):
         path = exp / f"plan/{name}.tsv"
         if not path.is_file():
             raise UserError(f"{path}: there is no plan (run the recipe)")

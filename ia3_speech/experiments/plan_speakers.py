@@ -14,7 +14,7 @@ from pathlib import Path
 from ia3_speech.cli import UserError, command
 from ia3_speech.experiments.plan import (
     Plan,
-    Test,
+    Evaluation,
     Training,
     check_common,
     check_config,
@@ -79,11 +79,11 @@ def system_name(options: SpeakerPlanOptions, start: str, k: int) -> str:
     return f"from_{start}_k{k}" + (f"_{options.variant}" if options.variant else "")
 
 
-def test(options: SpeakerPlanOptions, system: str, seeds: int, name: str, adapters: str) -> Test:
+def evaluation(options: SpeakerPlanOptions, system: str, seeds: int, name: str, adapters: str) -> Evaluation:
     score = "--cluster speaker"
     if system != "base":
         score += f" --baseline {options.exp}/base/decode_greedy_{name}"
-    return Test(system, seeds, name, f"--base {options.base}{adapters}", score)
+    return Evaluation(system, seeds, name, f"--base {options.base}{adapters}", score)
 
 
 def main(options: SpeakerPlanOptions) -> None:
@@ -96,12 +96,12 @@ def main(options: SpeakerPlanOptions) -> None:
     train = list(trainings(options))
     sets = ["test", *([OUT_OF_DOMAIN] if options.out_of_domain else [])]
     baseline = [
-        test(options, start, 1, name, "" if start == "base" else f" --adapter {options.init_adapter}")
+        evaluation(options, start, 1, name, "" if start == "base" else f" --adapter {options.init_adapter}")
         for start in starts(options)
         for name in sets
     ]
     systems = [
-        test(options, one.system, one.seeds, name,
+        evaluation(options, one.system, one.seeds, name,
              f" --adapter-per-speaker {options.exp}/{one.system} --in-turn" if name != "test" else "")
         for one in train
         for name in sets

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.experiments.by_speaker import parts
-from ia3_speech.experiments.plan import Test, read_plan
+from ia3_speech.experiments.plan import Evaluation, read_plan
 from ia3_speech.experiments.systems import load_json, load_system
 
 
@@ -58,7 +58,7 @@ def time_of(done: list[Path], options: str) -> float:
     return statistics.fmean(times) if times else 0.0
 
 
-def decoding(exp: Path, tests: list[Test]) -> float:
+def decoding(exp: Path, tests: list[Evaluation]) -> float:
     """Seconds that decoding the sets takes, by the base."""
     places = [exp / f"base/decode_greedy_{one.set}/decode.json" for one in tests]
     return sum(load_json(place)["seconds"] for place in places if place.is_file())

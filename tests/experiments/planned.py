@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ia3_speech.experiments.plan import Plan, Test, Training, write_plan
+from ia3_speech.experiments.plan import Plan, Evaluation, Training, write_plan
 
 KIND = r"ia3(_(decay|pull)[^_]+)?_seed\d+|ia3_average"
 
@@ -17,7 +17,7 @@ def planned(
     kind: str = KIND,
     average: bool = False,
     train: tuple[Training, ...] = (),
-    tests: tuple[Test, ...] = (),
+    tests: tuple[Evaluation, ...] = (),
 ) -> Path:
     plan = Plan(sets.split(), made.split(), kind, system, seeds, average)
     write_plan(exp, plan, list(train), [], tests)

@@ -13,7 +13,7 @@ from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.experiments.collect import collect
 from ia3_speech.experiments.pages import fill
-from ia3_speech.experiments.plan import Test, Training
+from ia3_speech.experiments.plan import Evaluation, Training
 from ia3_speech.experiments.remaining import remaining
 from ia3_speech.report.points import read_curve, read_trade_off
 
@@ -163,7 +163,7 @@ def test_projected_time_of_parts(exp, tmp_path, capsys):
         tmp_path / "dev", [Utterance("a-1", "a", "a-1", str(sound), text="A", duration=1800.0)]
     )
     part = Training("curve/minutes_2_seedJOB", 10, "--train data/curve/minutes_2 --epoch-minutes 20")
-    tests = (Test(part.system, 10, name, "", "") for name in ("test", "out_of_domain"))
+    tests = (Evaluation(part.system, 10, name, "", "") for name in ("test", "out_of_domain"))
     remaining(planned(exp, train=(part,), tests=tuple(tests)))
     seconds = 3600 * (1200 + 600) / (7230 + 600) + 2 * 36
     assert capsys.readouterr().out == (

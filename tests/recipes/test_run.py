@@ -98,7 +98,7 @@ def test_a_terminated_call_ends_its_job(tmp_path):
 
 def test_lines_that_a_reader_waits_for_are_shown(tmp_path):
     said = "loading\\nepoch 1: loss 2\\nabout 3 minutes\\nexp/a: was made from other inputs (x)\\nstep 4\\n"
-    done = run("x.log", "printf", f"'{said}'", cwd=tmp_path)
+    done = run("x.log", "printf", said, cwd=tmp_path)
     assert (
         done.stdout == "    epoch 1: loss 2\n    about 3 minutes\n    exp/a: was made from other inputs (x)\n"
     )
