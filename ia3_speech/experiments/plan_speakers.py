@@ -3,7 +3,7 @@
     python -m ia3_speech.experiments.plan_speakers --exp=exp/voices --data=data/voices --k='5 15' --seeds=3
 
 A system is FROM_kN: from the base or from --init-adapter, N utterances a speaker. Its test set is decoded as
-it is trained, each utterance by an adapter that never heard it; out-of-domain speech with all of them in turn.
+it is trained, each utterance by an adapter that never heard it; out-of-domain speech with all in turn.
 """
 
 import re
@@ -13,8 +13,8 @@ from pathlib import Path
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.experiments.plan import (
-    Plan,
     Evaluation,
+    Plan,
     Training,
     check_common,
     check_config,

@@ -53,7 +53,7 @@ def one_in(systems: list[System], folder: Path) -> System:
 
 
 def trade_off(base: System, selected: System, decayed: list[System], own: str) -> Json | None:
-    """One adapter from 0 (the base) to 1, and those trained with a decay; None without out-of-domain speech."""
+    """One adapter from 0 (the base) to 1, and those with a decay; None without out-of-domain speech."""
     found: list[tuple[Json, dict[str, Json]]] = [({"scale": 0.0}, base.scores)]
     for folder in selected.folder.glob("scale_*"):
         found.append(({"scale": float(folder.name.removeprefix("scale_"))}, current_scores(folder, base)))

@@ -19,9 +19,14 @@ _po_fail() { echo "$0: $*" >&2; }
 # A name that the script has set. Names in capitals belong to the environment (--HOME is not an option).
 _po_known() { [[ $1 =~ ^[a-z][a-zA-Z0-9_]*$ && -n ${!1+set} ]]; }
 
-# from_start PATH: a path on the command line is relative to where the user stood, else to the recipe's folder.
+# from_start PATH: one on the command line is relative to where the user stood, or else to the recipe's folder. mini and
+# ia3 are names, of what comes with the package.
 from_start() {
-  if [[ $1 != /* && -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then echo "$IA3_SPEECH_START_DIR/$1"; else echo "$1"; fi
+  if [[ $1 == /* || $1 == mini || $1 == ia3 || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
+    echo "$1"
+  else
+    echo "$(realpath "$IA3_SPEECH_START_DIR/${1%:*}")${1#"${1%:*}"}"
+  fi
 }
 
 # The help: $help_message, then a line for each option that the script explains.

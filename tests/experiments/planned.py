@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ia3_speech.experiments.plan import Plan, Evaluation, Training, write_plan
+from ia3_speech.experiments.plan import Evaluation, Plan, Training, write_plan
 
 KIND = r"ia3(_(decay|pull)[^_]+)?_seed\d+|ia3_average"
 

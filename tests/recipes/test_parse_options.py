@@ -139,3 +139,21 @@ def test_a_script_without_strict_mode_ends_too():
     script = f"stage=1\n. {PARSE} || exit 3\necho reached\n"
     done = parse("--nonsense", "1", script=script)
     assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_where_a_path_of_the_line_is_meant(tmp_path):
+    for folder in ("stood/data/notes", "stood/mini", "recipe/recordings"):
+        (tmp_path / folder).mkdir(parents=True)
+    script = f"""
+    IA3_SPEECH_START_DIR={tmp_path}/stood
+    . {PARSE}
+    for path in data/notes data/notes:40 /data/notes recordings mini facebook/wav2vec2-base "" .; do
+      from_start "$path"
+    done
+    """
+    done = parse(script=script, cwd=tmp_path / "recipe")
+    notes = f"{tmp_path}/stood/data/notes"
+    assert done.stdout.split("\n") == [
+        notes, f"{notes}:40", "/data/notes", "recordings", "mini", "facebook/wav2vec2-base", "",
+        f"{tmp_path}/stood", "",
+    ]  # fmt: skip
