@@ -18,10 +18,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -305,6 +306,14 @@ def as_typed(text: str) -> str:
     """`--check_audio {true,false}` → `--check-audio`."""
     text = text.replace(" {true,false}", "")
     return re.sub(r"--[\w.]+", lambda flag: flag[0].replace("_", "-"), text)
+
+
+def progress_stream() -> TextIO:
+    """Where progress bars go: stderr, or the terminal that recipes/utils/run names where stderr is a log."""
+    with suppress(OSError):
+        if terminal := os.environ.get("IA3_SPEECH_PROGRESS"):
+            return Path(terminal).open("w", encoding="utf-8")
+    return sys.stderr
 
 
 def set_up_logging() -> None:

@@ -43,9 +43,6 @@ export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
 case :$PATH: in
   *":$IA3_SPEECH_ROOT/recipes/utils:"*) ;;
-  *)
-    PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH
-    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils${PYTHONPATH:+:$PYTHONPATH}
-    ;;
+  *) PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH ;;
 esac
-export PATH PYTHONPATH
+export PATH

@@ -19,8 +19,8 @@ name=$(basename "$PWD")
 # called as egs/barista_orders/local/terms.py is.
 corpus="--prepare local/prepare.py"
 
-# Method: IA³ vectors alone, chosen by the WER of dev; your variants of ia3_speech/conf/ia3.yaml go into conf/.
-method="--name $name --train-config ../../ia3_speech/conf/ia3.yaml"
+# Method: IA³ vectors alone, chosen by the WER of dev; your variants of recipes/conf/ia3.yaml go into conf/.
+method="--name $name"
 
 # shellcheck disable=SC2086
 adapt.sh $corpus $method -- "$@"

@@ -84,13 +84,18 @@ class SharedOptions:
     device: str | None = None
     """a torch device (default: CUDA where there is one)"""
 
+    force: bool = False
+    """delete what `out` holds, and train again"""
+
 
 @dataclass(kw_only=True)
 class TrainingOptions(SharedOptions):
     """Options of `ia3-speech train`."""
 
     # May differ between a run and its resumption, since they do not change the adapter.
-    WITHOUT_EFFECT: ClassVar[set[str]] = {"out", "cache_gb", "checkpoint_steps", "device", "labels"}
+    WITHOUT_EFFECT: ClassVar[set[str]] = {
+        "out", "cache_gb", "checkpoint_steps", "device", "force", "labels",
+    }  # fmt: skip
 
     train: Path
     """data directory to train on"""
@@ -135,7 +140,7 @@ class SpeakerOptions(SharedOptions):
 
     # May differ between a run and its resumption; a changed data directory is noticed speaker by speaker.
     WITHOUT_EFFECT: ClassVar[set[str]] = {
-        "data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device",
+        "data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device", "force",
     }  # fmt: skip
 
     data: Path

@@ -17,7 +17,7 @@ import torch
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterance
@@ -116,7 +116,8 @@ def train_all(
     if groups:
         log_expected_time(base, groups, schedule, cache, options.part)
     with logging_redirect_tqdm(), tqdm(
-        total=len(adaptations), desc="training", unit="adapter", dynamic_ncols=True, disable=None
+        total=len(adaptations), desc="training", unit="adapter", dynamic_ncols=True, disable=None,
+        file=progress_stream(),
     ) as bar:  # fmt: skip
         for group in groups:
             started = time.monotonic()

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.cli import progress_stream
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import greedy
@@ -102,7 +103,7 @@ class Trainer:
         hidden = None if self.accelerator.is_main_process else True  # None: shown on a terminal
         with logging_redirect_tqdm(), tqdm(
             total=self.total_steps, initial=self.step, desc="training", unit="batch", dynamic_ncols=True,
-            disable=hidden,
+            disable=hidden, file=progress_stream(),
         ) as bar:  # fmt: skip
             while (
                 self.order.epoch < self.options.epochs
