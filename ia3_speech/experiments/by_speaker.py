@@ -74,7 +74,7 @@ def comparisons(systems: Sequence[System], set_name: str) -> list[Comparison]:
 
 def is_speakers(system: System) -> bool:
     """Whether it is many adapters, one a speaker and fold."""
-    return "start_kept" in system.train
+    return "not_improved" in system.train
 
 
 def compare(system: System, against: System, set_name: str) -> Comparison:

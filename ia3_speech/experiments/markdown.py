@@ -191,7 +191,7 @@ def speaker_table(systems: list[System], set_name: str) -> str:
 def speaker_line(one: Comparison) -> list[str]:
     words = one.words.sum()
     shares = [sum(one.changes < 0), sum(one.changes == 0), sum(one.changes > 0)]
-    kept = one.system.train["start_kept"]  # SPEAKER/FOLD
+    kept = one.system.train["not_improved"]  # SPEAKER/FOLD
     kept_of = len({name.partition("/")[0] for name in kept})
     return [
         one.system.name,
@@ -214,7 +214,7 @@ def tuning_table(systems: list[System], set_name: str) -> str:
         options, score = system.options(), system.scores[set_name]
         line = [system.name, f"{options['learning_rate']:g}", str(options["epochs"])]
         line += [percent(score["wer"]), change_of(score["changes"].get("wer"))]
-        kept = f"{len(system.train['start_kept'])} of {system.train['adapters']}"
+        kept = f"{len(system.train['not_improved'])} of {system.train['adapters']}"
         rows.append((score["wer"], [*line, kept, f"{system.train['seconds']:.0f}"]))
     header = ["tuned", "learning rate", "epochs", "WER %", "change %", "start kept", "s"]
     base = ["base", "–", "–", percent(systems[0].scores[set_name]["wer"]), "–", "–", "–"]

@@ -43,7 +43,7 @@ class PlanOptions:
     seeds: str = "1"
     average: bool = False
     test_sets: str = "test"
-    parse_terms: str = ""
+    terms: str = ""
     out_of_domain: str = ""
     trade_off: str = ""
     decay_to_one: str = ""

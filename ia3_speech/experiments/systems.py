@@ -16,6 +16,7 @@ from typing import Any
 
 from ia3_speech.cli import UserError
 from ia3_speech.inputs import read_record
+from ia3_speech.training.records import read_training_options, read_training_record
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
 EARLIER_NAMES = {"general": OUT_OF_DOMAIN}  # of sets, in folders of earlier runs
@@ -53,9 +54,7 @@ class System:
 
     def options(self) -> dict[str, Any]:
         """The options that it was trained with."""
-        import yaml
-
-        return yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        return read_training_options(self.folder / "config.yaml")
 
     def provenance(self) -> "Provenance":
         """How it was trained; of what was not, how it was decoded first."""
@@ -106,7 +105,7 @@ def load_json(path: Path) -> dict[str, Any]:
 def load_system(folder: Path) -> System:
     """What was trained in SYSTEM_seedN, and its scores so far."""
     name, _, seed = folder.name.rpartition("_seed")
-    return System(name, int(seed), folder, load_json(folder / "train.json"), load_scores(folder))
+    return System(name, int(seed), folder, read_training_record(folder / "train.json"), load_scores(folder))
 
 
 def load_scores(folder: Path) -> dict[str, dict[str, Any]]:
@@ -129,7 +128,7 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
         if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
             systems.append(load_system(folder))
         elif scores := load_scores(folder):
-            train = load_json(folder / "train.json") if (folder / "train.json").is_file() else {}
+            train = read_training_record(folder / "train.json") if (folder / "train.json").is_file() else {}
             systems.append(System(folder.name, None, folder, train, scores))
     for mean in means_of(systems):
         of = {Path(name).parent.name for name in read_record(mean.folder).get("inputs", ())}

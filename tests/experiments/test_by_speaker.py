@@ -115,7 +115,7 @@ def test_scatter_and_curve(exp):
     ]
     curve = read_learning_curve(exp / "curve.json")
     assert (curve.unit, curve.base.wer) == ("utterances", 17 / 40)  # of what it starts from
-    assert [(point.amount, point.rate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]
+    assert [(point.amount, point.estimate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]
     assert not (exp / "curve_from_base.json").exists()  # a single point is no curve
     (exp / "from_accent_k5_seed1/decode_greedy_test/score.json").unlink()
     pictures(exp)

@@ -80,14 +80,14 @@ def test_points_are_what_the_report_draws(exp):
     collect(exp)
     trade_off = read_trade_off(exp / "trade_off.json")
     assert (trade_off.own, trade_off.general) == ("test", "out-of-domain speech")
-    assert [(one.way, one.value, one.own.wer, one.general.wer) for one in trade_off.points] == [
+    assert [(one.setting, one.value, one.own.wer, one.general.wer) for one in trade_off.points] == [
         ("scale", 0.0, 0.5, 0.2), ("scale", 0.5, 0.38, 0.22), ("scale", 1.0, 0.32, 0.26),
         ("pull", 10.0, 0.4, 0.21),
     ]  # fmt: skip
     assert trade_off.points[1].general.interval == pytest.approx((0.12, 0.32))
     curve = read_learning_curve(exp / "curve.json")
     assert (curve.set, curve.unit, curve.base.wer) == ("test", "minutes", 0.5)
-    assert [(one.amount, one.seed, round(one.rate.wer, 2)) for one in curve.points] == [
+    assert [(one.amount, one.seed, round(one.estimate.wer, 2)) for one in curve.points] == [
         (1.0, "1", 0.49), (1.0, "2", 0.5), (1.0, "3", 0.51), (20.0, "1", 0.37), (20.0, "2", 0.38),
         (20.0, "3", 0.39), (120.5, "1", 0.3), (120.5, "2", 0.34), (120.5, "3", 0.32),
     ]  # fmt: skip
