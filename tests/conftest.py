@@ -1,6 +1,7 @@
 """What many tests share: a real base, and a store of adapters and an offline hub of their own."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,14 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 MINI = ROOT / "ia3_speech/mini"
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may wait for a network
+# Before torch and transformers are imported: no test may wait for a network, and each of pytest-xdist's workers has a
+# core of its own.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Many tests start Python: compiled modules halve the time of an import of Transformers.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,7 @@
-"""scripts/environment.sh makes the clone's environment on first use, with uv or with pip; nothing is downloaded here:
-uv and the Pythons on PATH are scripts that write down how they were called."""
+"""scripts/environment.sh makes the clone's environment on first use, with uv or with pip.
+
+Nothing is downloaded here: uv and the Pythons on PATH are scripts that write down how they were called.
+"""
 
 import shutil
 import subprocess
@@ -10,8 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 TOOLS = ("bash", "basename", "cat", "chmod", "cksum", "cp", "dirname", "mkdir", "mv", "rm", "sleep")
 
-# A Python of version $VERSION. One in an environment has the packages, and pip, that were installed there; another has
-# all packages where it stands beside a file `packages`.
+# A Python that has pip and packages where files of these names stand beside it.
 PYTHON = r"""#!/bin/bash
 here=$(dirname "$0")
 case "$1 $2" in
