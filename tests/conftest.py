@@ -10,14 +10,19 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 MINI = ROOT / "ia3_speech/mini"
 
-# Before torch and transformers are imported: no test may wait for a network, and each of pytest-xdist's workers has a
-# core of its own.
+# Before torch and transformers are imported: no test may wait for a network, and each worker of pytest-xdist
+# has a core of its own.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Many tests start Python: compiled modules halve the time of an import of Transformers.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The recipes, whose tests are the longest, come first: at the end no worker waits long for another."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/egs/"))
 
 
 @pytest.fixture(autouse=True)
