@@ -389,7 +389,7 @@ def publisher(corpus, tmp_path, local, monkeypatch):
     Publisher.breaks, Publisher.asked = [], []
     monkeypatch.setattr(local.download, "PAUSE", 0.0)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Publisher)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
 
