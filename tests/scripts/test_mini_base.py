@@ -1,5 +1,6 @@
 """How the mini base is made: each part of the transplant against Whisper's own, and what it hears."""
 
+import copy
 import importlib
 import sys
 from pathlib import Path
@@ -30,13 +31,18 @@ def scripts():
 
 
 @pytest.fixture(scope="module")
-def speech(scripts):
-    """Twelve clips of at most 4.5 s, (samples,) at zero mean and unit variance."""
+def english_mix(scripts):
+    """The clips of english_mix for train and for dev, read once."""
     folder = ROOT.parent / "shared/data/english_mix"
     if not folder.is_dir():
         pytest.skip("../shared/data/english_mix is absent")
-    clips, _ = scripts.mini_base_speech.read_clips(folder)
-    short = [clip.wave for clip in clips if len(clip.wave) < 4.5 * 16_000]
+    return scripts.mini_base_speech.read_clips(folder)
+
+
+@pytest.fixture(scope="module")
+def speech(scripts, english_mix):
+    """Twelve clips of at most 4.5 s, (samples,) at zero mean and unit variance."""
+    short = [clip.wave for clip in english_mix[0] if len(clip.wave) < 4.5 * 16_000]
     normalize = scripts.mini_base_speech.normalize
     return [normalize(wave.astype(np.float32) / 32768) for wave in short[:: len(short) // 12][:12]]
 
@@ -106,8 +112,6 @@ def test_positions_are_the_sinusoid_and_stand_still_beyond_the_last_tap(scripts,
 
 
 def test_half_precision_holds_every_number(scripts, model, whisper, speech):
-    import copy
-
     numbers = torch.cat([parameter.detach().abs().flatten() for parameter in model.parameters()])
     assert numbers.max() < 60_000
     rounded = copy.deepcopy(model).half().float()
@@ -132,8 +136,6 @@ def test_bf16_training_hears_what_dev_hears(scripts, model, speech):
 
 def test_the_teacher_misses_nothing_of_itself_and_what_is_masked(scripts, model, speech):
     """The pupil tells Whisper's output exactly where it sees all, and not where stretches are hidden."""
-    import copy
-
     pupil = copy.deepcopy(model)
     teacher = scripts.train_mini_base.Teacher(copy.deepcopy(model.wav2vec2.encoder), pupil.wav2vec2)
     frames = torch.ones(1, pupil._get_feat_extract_output_lengths(len(speech[0])), dtype=torch.bool)
@@ -148,8 +150,6 @@ def test_the_teacher_misses_nothing_of_itself_and_what_is_masked(scripts, model,
 
 
 def test_the_mean_of_two_models(scripts, model):
-    import copy
-
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.lm_head.weight += 2
@@ -160,13 +160,12 @@ def test_the_mean_of_two_models(scripts, model):
 # ---- what it hears
 
 
-def test_a_clip_in_pieces(scripts, speech):
+def test_a_clip_in_pieces(scripts, english_mix):
     """Cut by the shipped base's alignment, a piece says its own words."""
     from transformers import Wav2Vec2ForCTC
 
     module = scripts.mini_base_speech
-    clips, _ = module.read_clips(ROOT.parent / "shared/data/english_mix")
-    clips = [clip for clip in clips if clip.source == "ljspeech"][:12]
+    clips = [copy.copy(clip) for clip in english_mix[0] if clip.source == "ljspeech"][:12]
     base = Wav2Vec2ForCTC.from_pretrained(ROOT / "ia3_speech/mini").eval()
     module.word_cuts(base, clips)
     for clip in clips:
@@ -190,9 +189,9 @@ def test_two_synthesisers_in_one_process(scripts):
     assert len(first.speak("hello there", "en-us+m3")) > 5_000
 
 
-def test_batches_are_a_function_of_seed_and_step_and_hear_no_forbidden_voice(scripts, speech):
+def test_batches_are_a_function_of_seed_and_step_and_hear_no_forbidden_voice(scripts, english_mix):
     speech_module = scripts.mini_base_speech
-    clips, dev = speech_module.read_clips(ROOT.parent / "shared/data/english_mix")
+    clips, dev = english_mix
     assert len(dev) == 37 and not {c.name for c in clips} & {c.name for c in dev}
     sentences = ["the state of the union", "we hold these truths", "it is a new year"]
     material = speech_module.Material(clips, sentences, 1, 20.0)
