@@ -1,6 +1,7 @@
 """ia3_speech adapts pretrained CTC speech recognisers by training nothing but IA³ vectors."""
 
 import importlib
+import os
 import sys
 from types import ModuleType
 from typing import Any
@@ -44,3 +45,16 @@ class _Package(ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+
+
+def _quiet_interrupt(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
+    """`sys.excepthook`: Ctrl-C while a command's modules are imported prints one line, as it does later."""
+    if not issubclass(kind, KeyboardInterrupt):
+        return sys.__excepthook__(kind, error, traceback)
+    print("interrupted", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+# Only where Python is about to run one of our modules (`python -m ia3_speech.train`): argv[0] is still "-m".
+if sys.argv[:1] == ["-m"] and "-m ia3_speech" in " ".join(sys.orig_argv):
+    sys.excepthook = _quiet_interrupt
