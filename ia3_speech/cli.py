@@ -52,8 +52,7 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        exit_interrupted()
     except BrokenPipeError:  # the reader of `… | head` has left, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -61,6 +60,12 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     sys.exit(code or 0)
+
+
+def exit_interrupted() -> NoReturn:
+    """What Ctrl-C does, at any time: one line, no traceback, and the shell's code for SIGINT."""
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:

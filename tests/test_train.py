@@ -432,6 +432,17 @@ def test_drop_chars_and_skip_go_on_and_name_what_is_left_out(place, caplog):
     assert "s0-02 needs 119 frames" in caplog.text and "train: 1 utterances left out" in caplog.text
 
 
+@pytest.mark.parametrize("mode", ["ctc", "english"])
+def test_numbers_are_learnt_in_words(place, processor, caplog, mode):
+    base = load_base(str(place / "base"))
+    record(place / "train", 2, text="Is it 9?")
+    options = options_of(place, normalize=mode)
+    example, _ = read_examples(place / "train", base, options, [1.0])
+    assert base.vocabulary.decode(example.ids) == "is it nine"
+    assert example.utterance.text == "Is it nine?"  # what dev is evaluated against
+    assert "9 → nine (2 ×)" in caplog.text
+
+
 def test_what_the_base_can_not_count_to_is_named(tmp_path, caplog):
     noise = np.random.default_rng(0).standard_normal(16 * 16_000) * 0.1
     soundfile.write(tmp_path / "long.wav", noise, 16_000)

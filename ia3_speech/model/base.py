@@ -27,7 +27,8 @@ import torch
 from torch import nn
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, to_waveform
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio_cells import to_waveform
 from ia3_speech.data.text import TextError, Vocabulary, normalize
 from ia3_speech.model.architectures import Architecture, AudioInput, Kernels, output_length, shortest_input
 from ia3_speech.model.fingerprint import fingerprint

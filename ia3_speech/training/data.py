@@ -12,7 +12,8 @@ from pathlib import Path
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.data.text import normalize, required_frames
+from ia3_speech.data.numbers import needs_words, numbers_in_words
+from ia3_speech.data.text import required_frames, target_text
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterances
 from ia3_speech.decoding.segmentation import maximum_input_seconds
@@ -68,6 +69,7 @@ def read_examples(
     data = replace(data, utterances=[utterance for utterance in data if wanted(utterance)])
     if not len(data):
         raise TrainingError(f"{path}: no utterances")
+    data = with_numbers_in_words(data, base, options)
     if not options.drop_chars and (characters := unwritable_characters(data, base, options)):
         raise TrainingError(
             f"{data.path}/text: the base can't write {characters} (write them out in words, or leave them "
@@ -100,10 +102,19 @@ def read_examples(
     return trainable + (untrainable if with_untrainable else [])
 
 
+def with_numbers_in_words(data: DataDirectory, base: Base, options: SharedOptions) -> DataDirectory:
+    """`data` as it is, or with numbers in words where an English base has no digits and texts are
+    normalised."""
+    if options.normalize == "none" or not needs_words(base.vocabulary.letters):
+        return data
+    return replace(data, utterances=numbers_in_words(data.utterances, f"{data.path}/text"))
+
+
 def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> str:
     """The characters that the base can't write, the most frequent first, each with its count and the first
     utterance that holds it: `'5' × 3 (as in utt-1), …`. Empty where there are none."""
-    texts = {utterance.id: normalize(utterance.text or "", options.normalize) for utterance in data}
+    vocabulary = base.vocabulary
+    texts = {u.id: target_text(u.text or "", options.normalize, vocabulary) for u in data}
     missing = base.vocabulary.missing(texts.values())
     first: dict[str, str] = {}
     for id, text in texts.items() if missing else ():
@@ -115,7 +126,7 @@ def unwritable_characters(data: DataDirectory, base: Base, options: SharedOption
 
 def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list[int]:
     """The token ids of an utterance's normalised text."""
-    text = normalize(utterance.text or "", options.normalize)
+    text = target_text(utterance.text or "", options.normalize, base.vocabulary)
     return base.vocabulary.encode(text, drop_unknown=options.drop_chars)
 
 

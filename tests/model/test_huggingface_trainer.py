@@ -51,7 +51,7 @@ def test_the_readmes_lines(tiny_model, processor, tmp_path, monkeypatch, capsys,
 
 def test_collate_normalises_and_pads(tiny_base):
     base = tiny_base()
-    batch = base.collate([{"audio": np.ones(5), "text": "Ab"}, {"audio": np.arange(3), "text": "it's  so"}])
+    batch = base.collate([{"audio": np.ones(5), "text": "Ab"}, {"audio": np.arange(3.0), "text": "it's  so"}])
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
     assert batch["labels"][0].tolist() == [3, 4, *[-100] * 5]
     assert base.vocabulary.decode(batch["labels"][1].tolist()) == "it's so"
