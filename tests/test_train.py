@@ -73,7 +73,18 @@ def options_of(place: Path, out: str = "exp", **changes) -> TrainingOptions:
 
 
 def tensors(place: Path, out: str = "exp") -> dict[str, torch.Tensor]:
-    return load_file(place / out / "adapter" / PEFT_WEIGHTS)
+    """The vectors after the last step: of noise nothing is learnt, so that the adapter is the start."""
+    return torch.load(place / out / "checkpoints/last.pt", weights_only=True)["tensors"]
+
+
+@pytest.fixture
+def without_start(monkeypatch) -> None:
+    """Runs as earlier versions began them: the start is not evaluated, so that an epoch is selected."""
+    monkeypatch.setattr(Trainer, "evaluate_start", lambda self: None)
+
+
+def metrics_of(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -91,14 +102,14 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
     ]  # fmt: skip
     assert json.loads((out / "train.json").read_text()) == summary
     assert sorted(summary) == [
-        "audio_seconds", "dev_wer", "epochs", "seconds", "seed", "selected_epoch", "steps", "trainable",
-        "utterances",
+        "audio_seconds", "dev_wer", "epochs", "note", "seconds", "seed", "selected_epoch", "start_dev_wer",
+        "steps", "trainable", "utterances",
     ]  # fmt: skip
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 2] and rows[-1]["step"] == summary["steps"]
+    rows = metrics_of(out)
+    assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[-1]["step"] == summary["steps"]
     kept = rows[-1]["selected_epoch"]
-    assert rows[kept - 1]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
+    assert rows[kept]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
     assert summary["selected_epoch"] == kept
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
@@ -137,10 +148,10 @@ def vector_names(trainer: Trainer) -> set[str]:
     return {f"{name}.l" for name in ia3.vectors(trainer.model)}
 
 
-def test_the_head_trains_along_and_is_saved(place):
+def test_the_head_trains_along_and_is_saved(place, without_start):
     train(options_of(place, train_head=True))
     base = load_file(place / "base/model.safetensors")
-    head = tensors(place)["base_model.model.lm_head.weight"]
+    head = load_file(place / "exp/adapter" / PEFT_WEIGHTS)["base_model.model.lm_head.weight"]
     assert head.shape == base["lm_head.weight"].shape and not torch.equal(head, base["lm_head.weight"])
 
 
@@ -158,7 +169,7 @@ def test_a_base_of_word_pieces_learns_and_writes_them(tmp_path, kind):
     rates = {"learning_rate": 0.1, "head_learning_rate": 0.1}
     train(options_of(tmp_path, epochs=30, patience=30, train_head=True, spec_augment="off", **rates))
     rows = [json.loads(line) for line in (tmp_path / "exp/metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert rows[-1]["loss"] < 0.5 * rows[1]["loss"]
     base = load_base(tmp_path / "base")
     load_adapter(base.model, tmp_path / "exp/adapter")
     wave, _ = soundfile.read(tmp_path / "audio/train/1.wav", dtype="float32")
@@ -207,7 +218,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place):
     def rows() -> int:
         return metrics.read_text().count("\n") if metrics.exists() else 0
 
-    moments = [lambda: checkpoint.exists(), lambda: rows() >= 1, lambda: rows() >= 2]
+    moments = [lambda: checkpoint.exists(), lambda: rows() >= 2, lambda: rows() >= 3]  # the first: the start
     kills = 0
     for reached in moments:
         process = start("killed")
@@ -225,7 +236,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place):
         [{k: v for k, v in json.loads(line).items() if k != "seconds_per_second"} for line in file.open()]
         for file in (place / "whole/metrics.jsonl", metrics)
     ]
-    assert without_speed[0] == without_speed[1] and len(without_speed[0]) == 3
+    assert without_speed[0] == without_speed[1] and len(without_speed[0]) == 4
     assert [p.name for p in checkpoint.parent.iterdir()] == ["last.pt"]
 
 
@@ -243,10 +254,7 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
     one, two = tensors(place, "one"), tensors(place, "two")
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=0)
-    losses = [
-        [json.loads(line)["loss"] for line in (place / out / "metrics.jsonl").open()]
-        for out in ("one", "two")
-    ]
+    losses = [[row["loss"] for row in metrics_of(place / out) if row["epoch"]] for out in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
@@ -271,7 +279,7 @@ def test_a_base_that_changed_at_its_place_is_noticed(place, tiny_model):
         train(options_of(place, epochs=1))
 
 
-def test_an_adapter_to_start_from_that_changed_is_noticed(place):
+def test_an_adapter_to_start_from_that_changed_is_noticed(place, without_start):
     train(options_of(place, "start", epochs=1))
     options = options_of(place, epochs=1, init_adapter=str(place / "start/adapter"))
     train(options)
@@ -351,7 +359,7 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
     place, monkeypatch, errors, kept, epochs
 ):
     trainer = trainer_of(place, epochs=9, patience=2)
-    coming, seen = iter(errors), []
+    coming, seen = iter([[4] * 4, *errors]), []
 
     def dev_errors() -> list[ErrorCounts]:
         seen.append(trainer.copy_parameters())
@@ -359,9 +367,55 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
 
     monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()
-    assert len(seen) == epochs  # patience is of the fewest errors alone
+    assert len(seen) == 1 + epochs  # patience is of the fewest errors alone
     assert (trainer.selected_epoch, trainer.selected_wer) == (kept, sum(errors[kept - 1]) / 20)
-    assert same(trainer.selected_tensors, seen[kept - 1])
+    assert same(trainer.selected_tensors, seen[kept])
+
+
+@pytest.mark.parametrize(
+    ("errors", "kept"),
+    [
+        ([[2] * 4, [3] * 4, [4] * 4], 0),
+        ([[2] * 4, [2] * 4, [2] * 4], 0),  # as many errors as the start: no improvement
+        ([FOUR[0], FOUR[1], FOUR[2]], 0),  # one more than the start, within one standard error
+        ([FOUR[2], FOUR[0], FOUR[1]], 1),  # of those within one standard error the last below the start
+    ],
+)
+def test_the_start_is_selected_where_no_epoch_improves_on_it(place, monkeypatch, errors, kept):
+    trainer = trainer_of(place, epochs=2, learning_rate=0.5)
+    coming = iter(errors)
+    monkeypatch.setattr(
+        trainer, "dev_errors",
+        lambda: [ErrorCounts(words=5, substitutions=one, utterances=1) for one in next(coming)],
+    )  # fmt: skip
+    trainer.run()
+    assert (trainer.selected_epoch, trainer.selected_wer) == (kept, sum(errors[kept]) / 20)
+    assert kept or all(bool((tensor == 1).all()) for tensor in trainer.selected_tensors.values())
+    assert [row["dev_wer"] for row in metrics_of(place / "exp")] == [sum(one) / 20 for one in errors]
+
+
+def test_a_run_that_does_not_improve_says_so(place, caplog):
+    summary = train(options_of(place, epochs=1, learning_rate=1.0))
+    assert summary["note"] == "no epoch improved on the start" and summary["selected_epoch"] == 0
+    assert summary["dev_wer"] == summary["start_dev_wer"]
+    assert "exp: no epoch improved on the start, dev WER" in caplog.text
+    record = read_metadata(place / "exp/adapter").training
+    assert record["note"] == summary["note"] and record["selected_epoch"] == 0
+    saved = load_file(place / "exp/adapter" / PEFT_WEIGHTS)
+    assert all(bool((tensor == 1).all()) for tensor in saved.values())
+
+
+def test_a_run_that_an_earlier_version_began_is_resumed(place, without_start):
+    """It never evaluated its start, and its checkpoint has no word of it."""
+    whole = train(options_of(place, "whole"))
+    trainer_of(place, epochs=2).run()
+    checkpoint = place / "exp/checkpoints/last.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    del state["start_wer"]
+    torch.save(state, checkpoint)
+    summary = train(options_of(place))
+    assert summary["start_dev_wer"] is None and "note" not in summary
+    assert summary["selected_epoch"] == whole["selected_epoch"] > 0
 
 
 def test_decay_to_one_holds_the_vectors_near_one(place):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -37,15 +38,16 @@ class Checkpoint:
         optimizer: AdamW's state.
         tensors: the trained parameters by name.
         selected_tensors: the same, in the selected epoch.
-        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 before the first evaluation.
+        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 is the start.
         selected_wer: its dev WER, a fraction.
-        best_errors: errors of each dev utterance in the epoch with the fewest.
+        best_errors: errors of each dev utterance in the epoch with the fewest, of those from 1.
         epochs_without_improvement: epochs since that one.
         without_gradient: names of vectors that have had no gradient yet.
         metrics_bytes: length of metrics.jsonl.
         step: batches trained on.
         losses: of the batches of the current epoch.
         seconds: of wall-clock time spent training.
+        start_wer: dev WER of the start; infinite in a run of an earlier version, which did not evaluate it.
     """
 
     options: dict[str, Any]
@@ -63,6 +65,7 @@ class Checkpoint:
     step: int
     losses: list[float]
     seconds: float
+    start_wer: float = math.inf
 
     def save(self, file: Path) -> None:
         """In one step: the older checkpoint stands until the new one is complete."""
