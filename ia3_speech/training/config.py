@@ -160,7 +160,8 @@ class SpeakerOptions(SharedOptions):
     """utterances of one speaker in a step"""
 
     adapters_per_batch: int = 8
-    """speakers that are trained side by side, each with an adapter of their own"""
+    """speakers that are trained side by side, each with an adapter of their own; it changes the adapters by
+    rounding alone, and on a CPU by nothing"""
 
     learning_rate: float = 5e-3
     """peak rate of AdamW"""

@@ -34,7 +34,6 @@ from ia3_speech.training.multi_adapter import (
     MultiAdapterTrainer,
     Schedule,
     Task,
-    batches_of_similar_length,
 )
 from ia3_speech.training.speaker_plan import (
     Adaptation,
@@ -164,7 +163,7 @@ def decode_tests(trainer: MultiAdapterTrainer, group: list[Adaptation]) -> list[
         wave = load_utterance(example.utterance, allow_pipes=trainer.cache.allow_pipes)
         [text] = Recognizer(trainer.base, max_seconds=limit).texts([wave])
         texts[index][example.utterance.id] = text
-    for batch in batches_of_similar_length(rows):
+    for batch in trainer.batches(rows):
         for (index, example), text in zip(batch, trainer.texts(batch), strict=True):
             texts[index][example.utterance.id] = text
     return texts
