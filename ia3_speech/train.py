@@ -5,8 +5,8 @@
 
 Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is that
 of the last epoch that dev can't tell from the one with the lowest WER (training/trainer.py explains the
-rule), and the start where no epoch improved on it. An interrupted run resumes from its last checkpoint and ends with the same adapter, on a CPU bit for
-bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
+rule), and the start where no epoch improved on it. An interrupted run resumes from its last checkpoint and
+ends with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
 """
 
 from dataclasses import dataclass, fields

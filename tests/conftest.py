@@ -16,6 +16,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test m
 def own_store(tmp_path_factory, monkeypatch):
     """Adapters that a test registers stay in the test."""
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))  # of ia3_speech.inputs
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """speakers: many small adaptations in one process, each as if alone, each judged before it is kept."""
 
+import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +17,7 @@ from ia3_speech.data.utterance_audio import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
 from ia3_speech.training.config import SpeakerOptions
-from ia3_speech.training.data import Example
+from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
     MultiAdapterTrainer,
@@ -24,8 +26,9 @@ from ia3_speech.training.multi_adapter import (
     batches_of_similar_length,
     hold_out,
 )
+from ia3_speech.training.speaker_plan import keys_of, plan
 from ia3_speech.training.speaker_run import adapt_to_speakers
-from tests.test_train import NO_DROPOUT, record
+from tests.test_train import NO_DROPOUT, record, reverse
 
 
 @pytest.fixture
@@ -201,6 +204,38 @@ def test_other_data_under_the_same_ids_is_learnt_anew(place):
         for who in before
     }
     assert same == {"s0": True, "s1": False}
+
+
+def test_reversed_recordings_are_learnt_anew_and_other_paths_are_not(place, monkeypatch):
+    """Of the same ids, texts and lengths."""
+    adapt_to_speakers(options_of(place, folds=0))
+    files = {who: place / "exp" / who / "all/task.json" for who in ("s0", "s1")}
+    before = {who: file.stat().st_mtime_ns for who, file in files.items()}
+    monkeypatch.chdir(place)
+    adapt_to_speakers(options_of(Path(), folds=0))
+    assert before == {who: file.stat().st_mtime_ns for who, file in files.items()}
+    reverse(place / "audio/data/3.wav")
+    adapt_to_speakers(options_of(place, folds=0))
+    assert {who for who, file in files.items() if file.stat().st_mtime_ns != before[who]} == {"s1"}
+
+
+def test_what_an_earlier_version_finished_is_not_done_again(place, monkeypatch):
+    """Its task.json knows no audio, and its key holds the base's path as it was given."""
+    monkeypatch.chdir(place)
+    options = options_of(Path(), folds=0)
+    adapt_to_speakers(options)
+    base = load_base("base")
+    attach(base.model)
+    _, key = keys_of(base, options)
+    examples = read_examples(place / "data", base, options, [1.0])
+    for adaptation in plan(examples, options):
+        file = adaptation.folder / "task.json"
+        rows = [
+            (e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*adaptation.adapted_on, *adaptation.test]
+        ]
+        data = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"key": key, "data": data}))
+        assert adaptation.is_done(keys_of(base, options)) and key not in keys_of(base, options)[:1]
 
 
 def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):

@@ -1,6 +1,7 @@
 """train: one seed, one adapter, kill or no kill, cache or no cache; what can't be learnt is refused."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import signal
@@ -29,7 +30,7 @@ from ia3_speech.model.base import fingerprint
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions
-from ia3_speech.training.data import read_examples
+from ia3_speech.training.data import data_digest, read_examples
 from ia3_speech.training.run import train
 from ia3_speech.training.trainer import Trainer
 
@@ -336,6 +337,66 @@ def test_another_run_does_not_go_on_in_its_folder(place, changes, message):
     with pytest.raises(ResumeError, match=message):
         train(options_of(place, epochs=1, **changes))
     assert (place / "exp/config.yaml").read_text() == before
+
+
+def test_reversed_recordings_are_other_data(place):
+    """Ids, texts and lengths are the same."""
+    train(options_of(place, epochs=1))
+    wave = place / "audio/train/3.wav"
+    before = wave.read_bytes()
+    reverse(wave)
+    with pytest.raises(ResumeError, match="other data"):
+        train(options_of(place, epochs=1))
+    wave.write_bytes(before)
+    train(options_of(place, epochs=1))
+
+
+def reverse(file: Path) -> None:
+    samples, rate = soundfile.read(file)
+    soundfile.write(file, samples[::-1], rate, subtype="FLOAT")
+
+
+def test_the_samples_of_a_pipe_are_its_identity(place):
+    wave = place / "audio/train/3.wav"
+    table = place / "train/wav.scp"
+    table.write_text(table.read_text().replace(str(wave), f"cat {wave} |"))
+    options = options_of(place, allow_pipes=True)
+
+    def digest() -> str:
+        return data_digest(read_examples(place / "train", load_base(options.base), options, [1.0]), [])
+
+    before = digest()
+    assert digest() == before
+    reverse(wave)
+    assert digest() != before
+
+
+def test_paths_are_compared_resolved(place, monkeypatch):
+    summary = train(options_of(place, epochs=1))
+    monkeypatch.chdir(place)
+    assert train(options_of(Path(), epochs=1)) == summary
+    (place / "link").symlink_to(place / "train")
+    assert train(options_of(place, epochs=1, train=place / "link")) == summary
+
+
+def test_a_checkpoint_of_an_earlier_version_knew_no_audio_and_no_full_paths(place, monkeypatch):
+    train(options_of(place, epochs=1))
+    checkpoint = place / "exp/checkpoints/last.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    examples = [
+        example
+        for folder, speeds in (("train", [0.9, 1.0, 1.1]), ("dev", [1.0]))
+        for example in read_examples(place / folder, load_base(place / "base"), options_of(place), speeds)
+    ]
+    rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in examples]
+    state["data"] = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    state["options"] |= {"train": "train", "dev": "dev", "base": "base"}
+    torch.save(state, checkpoint)
+    monkeypatch.chdir(place)
+    train(options_of(place, epochs=1))
+    (place / "train").rename(place / "moved")
+    with pytest.raises(ResumeError, match="train was"):
+        train(options_of(place, epochs=1, train=place / "moved"))
 
 
 def test_changed_data_and_damaged_checkpoints(place):

@@ -12,7 +12,8 @@ import torch
 
 from ia3_speech import atomic
 from ia3_speech.cli import UserError
-from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.config import TrainingOptions, resolved_paths
+from ia3_speech.training.data import Example, is_same_data
 
 FORMER_FIELDS = {
     "kept_tensors": "selected_tensors",
@@ -90,16 +91,18 @@ class Checkpoint:
             ) from error
 
 
-def check_same_run(out: Path, checkpoint: Checkpoint, options: dict[str, Any], data: str) -> None:
+def check_same_run(
+    out: Path, checkpoint: Checkpoint, options: dict[str, Any], train: list[Example], dev: list[Example]
+) -> None:
     """Raises ResumeError where the checkpoint in `out` belongs to other options or other data."""
-    before = checkpoint.options
+    before = resolved_paths(checkpoint.options)
     differing = sorted(name for name in {*options, *before} if options.get(name) != before.get(name))
     if differing:
         listed = ", ".join(f"{name} was {before.get(name)!r}, is {options.get(name)!r}" for name in differing)
         raise ResumeError(
             f"{out} holds a run with other options: {listed} (choose another --out, or delete it)"
         )
-    if data != checkpoint.data:
+    if not is_same_data(checkpoint.data, train, dev):
         raise ResumeError(f"{out} holds a run on other data (choose another --out, or delete it)")
 
 

@@ -6,10 +6,10 @@ epoch improves on the start, the start.
 
 Tasks with equally many batches train side by side. On a GPU the rows of many tasks are computed together, in
 batches of similar length, so that the base's matrices are multiplied once for them all. A task has its own
-parameters, gradient norm and random numbers, so it ends where it would have ended alone, within rounding. Where
-a base has dropout or masks, which are drawn for a whole batch, a task's training batches are its own; on a CPU
-all of its batches are, since a row's rounding depends on the batch around it: there it ends bit for bit where
-it would have ended alone.
+parameters, gradient norm and random numbers, so it ends where it would have ended alone, within rounding.
+Where a base has dropout or masks, which are drawn for a whole batch, a task's training batches are its own;
+on a CPU all of its batches are, since a row's rounding depends on the batch around it: there it ends bit for
+bit where it would have ended alone.
 """
 
 import zlib

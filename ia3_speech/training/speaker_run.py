@@ -40,7 +40,7 @@ from ia3_speech.training.speaker_plan import (
     check_speaker_options,
     groups_of,
     in_part,
-    key_of,
+    keys_of,
     plan,
     warn_of_few_utterances,
 )
@@ -67,14 +67,14 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     speeds = [*{1.0, *options.speeds}]
     examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
     adaptations = list(plan(examples, options))
-    key = key_of(base, options)
+    keys = keys_of(base, options)
     warn_of_few_utterances(adaptations, options)
-    left = [one for one in adaptations if not one.is_done(key)]
+    left = [one for one in adaptations if not one.is_done(keys)]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     speakers = len({one.speaker for one in adaptations})
     logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
     started = time.monotonic()
-    train_all(base, left, options, cache, key)
+    train_all(base, left, options, cache, keys[0])
     return finish(base, adaptations, options, time.monotonic() - started)
 
 

@@ -1,8 +1,9 @@
 """The training loop: CTC on Accelerate, IA³ vectors alone, the epoch selected by dev WER.
 
 In: a base with vectors attached, examples to train on and to evaluate on. Out: the vectors of the selected
-epoch; of epoch 0, the start, where no epoch has fewer errors on dev. Every random number (order, speeds, masks, dropout) depends on the seed and the step, so an
-interrupted run that is resumed ends as if it had not been interrupted.
+epoch; of epoch 0, the start, where no epoch has fewer errors on dev. Every random number (order, speeds,
+masks, dropout) depends on the seed and the step, so an interrupted run that is resumed ends as if it had not
+been interrupted.
 """
 
 import hashlib
@@ -303,7 +304,7 @@ class Trainer:
             self.metrics.truncate(0)
             return
         state = Checkpoint.load(file)
-        check_same_run(self.options.out, state, self.identity, data_digest(self.train, self.dev))
+        check_same_run(self.options.out, state, self.identity, self.train, self.dev)
         self.load_parameters(state.tensors)
         self.optimizer.load_state_dict(state.optimizer)
         self.order.load_state_dict(state.order)
