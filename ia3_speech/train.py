@@ -5,12 +5,13 @@
 
 Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is that
 of the last epoch that dev can't tell from the one with the lowest WER (training/trainer.py explains the
-rule). An interrupted run resumes from its last checkpoint and ends with the same adapter, on a CPU bit for
-bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
+rule), and the start where no epoch improved on it. An interrupted run resumes from its last checkpoint and
+ends with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
 """
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import command
@@ -66,9 +67,17 @@ def main(options: CommandOptions) -> None:
         made.record(options.out)
         epochs = f"{summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
         print(
-            f"{options.out}/adapter: dev WER {100 * summary['dev_wer']:.2f} %, "
+            f"{options.out}/adapter: dev WER {100 * summary['dev_wer']:.2f} %{compared_with_start(summary)}, "
             f"{summary['trainable']:,} parameters, {epochs} in {summary['seconds']:.0f} s"
         )
+
+
+def compared_with_start(summary: dict[str, Any]) -> str:
+    """` (31.20 % at the start)`, or that no epoch improved on it; empty for a run of an earlier version."""
+    if summary.get("note"):
+        return f" ({summary['note']})"
+    start = summary.get("start_dev_wer")
+    return "" if start is None else f" ({100 * start:.2f} % at the start)"
 
 
 if __name__ == "__main__":

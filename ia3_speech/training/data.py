@@ -8,7 +8,10 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
@@ -17,6 +20,7 @@ from ia3_speech.data.text import required_frames, target_text
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterances
 from ia3_speech.decoding.segmentation import maximum_input_seconds
+from ia3_speech.inputs import of_file
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import SharedOptions, TrainingError
 
@@ -35,12 +39,14 @@ class Example:
         seconds: length of its audio.
         speeds: the speeds at which its audio has frames enough for its text; none where it can only be
             tested on.
+        audio: SHA-256 of its audio file, of a shell pipe that of its samples.
     """
 
     utterance: Utterance
     ids: list[int]
     seconds: float
     speeds: list[float]
+    audio: str = ""
 
 
 def read_examples(
@@ -77,6 +83,7 @@ def read_examples(
         )
     bad: list[BadAudio] = []
     trainable, untrainable, too_long = [], [], []
+    file_sha256 = cache(of_file)  # many segments may be of one recording
     for utterance, wave in load_utterances(
         data,
         minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
@@ -87,7 +94,8 @@ def read_examples(
         ids = target_ids(utterance, base, options)
         needed = required_frames(ids)
         fitting = [speed for speed in speeds if base.frames(int(len(wave) / speed)) >= needed]
-        example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting if ids else [])
+        audio = sha256_of_samples(wave) if utterance.is_piped else file_sha256(Path(utterance.source))
+        example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting if ids else [], audio)
         (trainable if example.speeds else untrainable).append(example)
         if not fitting:
             available = base.frames(len(wave))
@@ -158,6 +166,20 @@ def warn_of_long_input(path: Path, base: Base, examples: list[Example]) -> None:
 
 
 def data_digest(train: list[Example], dev: list[Example]) -> str:
-    """SHA-256 of what is trained on and evaluated on: ids, token ids, lengths."""
-    rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*train, *dev]]
+    """SHA-256 of what is trained on and evaluated on: ids, token ids, lengths, audio, and which part of it."""
+    rows = [
+        (e.utterance.id, e.ids, round(e.seconds, 4), e.audio, e.utterance.start, e.utterance.end)
+        for e in [*train, *dev]
+    ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def is_same_data(recorded: str | None, train: list[Example], dev: list[Example]) -> bool:
+    """Whether a digest that a run recorded is that of this data; earlier versions recorded it without audio."""
+    rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*train, *dev]]
+    former = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return recorded in (data_digest(train, dev), former)
+
+
+def sha256_of_samples(wave: np.ndarray) -> str:
+    return hashlib.sha256(wave.tobytes()).hexdigest()

@@ -4,6 +4,7 @@ In: `TrainingOptions`. Out: OUT/{config.yaml, adapter/, checkpoints/last.pt, met
 """
 
 import logging
+import math
 from typing import Any
 
 from ia3_speech import atomic
@@ -21,13 +22,16 @@ from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
 
+NOT_IMPROVED = "no epoch improved on the start"
+
 
 def train(options: TrainingOptions) -> dict[str, Any]:
     """Run (or resume) one training.
 
     Returns:
-        The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch,
-        seed, epochs and steps trained, utterances and audio_seconds of the training set.
+        The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch
+        (0: the start), start_dev_wer (None in a run that an earlier version began), seed, epochs and steps
+        trained, utterances and audio_seconds of the training set; and where the start was selected, a note.
 
     Raises:
         TrainingError, ResumeError, AudioError, DataError: the options, the checkpoint or the data can't be
@@ -57,13 +61,20 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         "seconds": round(trainer.seconds, 1),
         "dev_wer": trainer.selected_wer,
         "selected_epoch": trainer.selected_epoch,
+        "start_dev_wer": trainer.start_wer if math.isfinite(trainer.start_wer) else None,
         "seed": options.seed,
         "epochs": trainer.order.epoch,
         "steps": trainer.step,
         "utterances": len(train_set),
         "audio_seconds": round(sum(example.seconds for example in train_set), 1),
     }
+    if not trainer.selected_epoch:
+        summary["note"] = NOT_IMPROVED
     if trainer.accelerator.is_main_process:
+        if not trainer.selected_epoch:
+            wer = 100 * trainer.start_wer
+            logger.warning("%s: %s, dev WER %.2f %%, so the adapter is as it started (a lower --learning-rate "
+                           "or more data may help)", options.out, NOT_IMPROVED, wer)  # fmt: skip
         record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
         if options.init_adapter:
             record["init_adapter"] = options.init_adapter

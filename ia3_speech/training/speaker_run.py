@@ -36,14 +36,13 @@ from ia3_speech.training.multi_adapter import (
     MultiAdapterTrainer,
     Schedule,
     Task,
-    batches_of_similar_length,
 )
 from ia3_speech.training.speaker_plan import (
     Adaptation,
     check_speaker_options,
     groups_of,
     in_part,
-    key_of,
+    keys_of,
     plan,
     warn_of_few_utterances,
 )
@@ -70,14 +69,14 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     speeds = [*{1.0, *options.speeds}]
     examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
     adaptations = list(plan(examples, options))
-    key = key_of(base, options)
+    keys = keys_of(base, options)
     warn_of_few_utterances(adaptations, options)
-    left = [one for one in adaptations if not one.is_done(key)]
+    left = [one for one in adaptations if not one.is_done(keys)]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     speakers = len({one.speaker for one in adaptations})
     logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
     started = time.monotonic()
-    train_all(base, left, options, cache, key)
+    train_all(base, left, options, cache, keys[0])
     return finish(base, adaptations, options, time.monotonic() - started)
 
 
@@ -167,7 +166,7 @@ def decode_tests(trainer: MultiAdapterTrainer, group: list[Adaptation]) -> list[
         wave = load_utterance(example.utterance, allow_pipes=trainer.cache.allow_pipes)
         [text] = Recognizer(trainer.base, max_seconds=limit).texts([wave])
         texts[index][example.utterance.id] = text
-    for batch in batches_of_similar_length(rows):
+    for batch in trainer.batches(rows):
         for (index, example), text in zip(batch, trainer.texts(batch), strict=True):
             texts[index][example.utterance.id] = text
     return texts
