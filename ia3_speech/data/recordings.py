@@ -15,13 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import (
-    AUDIO_SUFFIXES,
-    SAMPLE_RATE,
-    AudioError,
-    audio_duration,
-    source_name,
-)
+from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, audio_duration, source_name
 from ia3_speech.data.audio_cells import decoded
 
 STDIN = "-"

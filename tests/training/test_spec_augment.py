@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_kinds import tiny, tiny_processor
+from tiny_models import tiny, tiny_processor
 
 from ia3_speech.model.base import make_base
 from ia3_speech.training.spec_augment import has_dropout, has_masks, masks_that_fit
