@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,7 @@ from ia3_speech.training.multi_adapter import (
     batches_of_similar_length,
     hold_out,
 )
+from ia3_speech.training.run_lock import RunLockError, run_lock
 from ia3_speech.training.speaker_plan import keys_of, plan
 from ia3_speech.training.speaker_run import adapt_to_speakers
 from tests.test_train import NO_DROPOUT, record, reverse
@@ -287,6 +289,19 @@ def test_shares_of_the_speakers_make_the_whole(place):
     adapt_to_speakers(options_of(place, folds=2))
     assert len(made) == 4 and all(file.stat().st_mtime_ns == time for file, time in made.items())
     assert (place / "exp/decode/text").read_text() == (place / "whole/decode/text").read_text()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are POSIX")
+def test_parts_run_at_the_same_time_and_nothing_else_does(place):
+    (place / "exp/s1/fold1/.adapter.abcd_123/new").mkdir(parents=True)
+    with run_lock(place / "exp", "1/2"):
+        for part in ("1/2", None):
+            with pytest.raises(RunLockError, match="another run is writing to it"):
+                adapt_to_speakers(options_of(place, folds=2, part=part))
+        assert adapt_to_speakers(options_of(place, folds=2, part="2/2"))["adapters"] == 2
+    assert not list((place / "exp").rglob(".adapter*"))
+    with run_lock(place / "exp"), pytest.raises(RunLockError, match=r"exp: another run .*process [0-9]+ on"):
+        adapt_to_speakers(options_of(place, folds=2, part="1/2"))
 
 
 def test_from_another_adapter_with_its_placements(place):

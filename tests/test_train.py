@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions
 from ia3_speech.training.data import data_digest, read_examples
 from ia3_speech.training.run import train
+from ia3_speech.training.run_lock import RunLockError, run_lock
 from ia3_speech.training.trainer import Trainer
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
@@ -587,6 +589,50 @@ def test_bad_audio_stops_training_and_is_named(place):
     soundfile.write(place / "audio/train/3.wav", np.zeros(100), 16_000)
     with pytest.raises(AudioError, match=r"s1-03"):
         train(options_of(place))
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_a_transcript_of_punctuation_is_a_text_problem(place, caplog, on_error):
+    texts = place / "train/text"
+    texts.write_text(texts.read_text().replace("s1-01 two", "s1-01 ..."))
+    expected = "train/text: s1-01 has no text that the base can write: '...'"
+    if on_error == "fail":
+        with pytest.raises(TrainingError, match=re.escape(expected)) as raised:
+            train(options_of(place))
+        assert "audio" not in str(raised.value).replace(str(place), "")
+    else:
+        assert train(options_of(place, epochs=1, on_error="skip"))["utterances"] == 23
+        assert expected in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are POSIX")
+def test_a_second_run_in_the_same_folder_is_refused(place):
+    with (
+        run_lock(place / "exp"),
+        pytest.raises(RunLockError, match=r"exp: another run is writing to it, proc"),
+    ):
+        train(options_of(place))
+    assert not (place / "exp").exists()
+    train(options_of(place, epochs=1))
+    assert not list((place / "exp").glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_killed_while_it_saves_its_adapter_it_leaves_nothing_for_good(place):
+    code = f"""
+import os, signal, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from pathlib import Path
+from ia3_speech import atomic
+atomic.flush = lambda new, mode: new.name == "new" and new.is_dir() and os.kill(os.getpid(), signal.SIGKILL)
+from tests.test_train import options_of, train
+train(options_of(Path({str(place)!r}), epochs=1))
+"""
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert sorted(p.name[:9] for p in (place / "exp").glob(".*")) == [".adapter.", ".lock"]
+    train(options_of(place, epochs=1))
+    assert not list((place / "exp").glob(".*")) and (place / "exp/adapter").is_dir()
 
 
 def test_no_data(place):

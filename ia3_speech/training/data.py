@@ -82,7 +82,7 @@ def read_examples(
             f"out of the targets with --drop-chars)"
         )
     bad: list[BadAudio] = []
-    trainable, untrainable, too_long = [], [], []
+    trainable, untrainable, unusable_text = [], [], []
     file_sha256 = cache(of_file)  # many segments may be of one recording
     for utterance, wave in load_utterances(
         data,
@@ -99,11 +99,12 @@ def read_examples(
         (trainable if example.speeds else untrainable).append(example)
         if not fitting:
             available = base.frames(len(wave))
-            too_long.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has {available}: "
-                            f"{utterance.text}")  # fmt: skip
+            unusable_text.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has "
+                                 f"{available}: {utterance.text}")  # fmt: skip
         elif not ids:
-            bad.append(BadAudio(utterance.id, f"{path}/text", "no text that the base can write"))
-    report_left_out(path, bad, too_long, options)
+            unusable_text.append(f"{path}/text: {utterance.id} has no text that the base can write: "
+                                 f"{utterance.text!r}")  # fmt: skip
+    report_left_out(path, bad, unusable_text, options)
     if not trainable:
         raise TrainingError(f"{path}: no usable utterance is left")
     warn_of_long_input(path, base, trainable)
@@ -138,15 +139,17 @@ def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list
     return base.vocabulary.encode(text, drop_unknown=options.drop_chars)
 
 
-def report_left_out(path: Path, bad: list[BadAudio], too_long: list[str], options: SharedOptions) -> None:
+def report_left_out(
+    path: Path, bad: list[BadAudio], unusable_text: list[str], options: SharedOptions
+) -> None:
     """Name what was left out. With `on_error: fail`, text that is too long or empty is an error."""
     left_out = [fault for fault in bad if fault.left_out]
-    count = len(too_long) + len(left_out)
+    count = len(unusable_text) + len(left_out)
     if count and options.on_error == "fail":
         raise TrainingError("\n".join([f"{count} utterances can't be trained on:",
-                                       *too_long[:SHOWN], *map(str, left_out[:SHOWN]),
+                                       *unusable_text[:SHOWN], *map(str, left_out[:SHOWN]),
                                        "Correct them, or pass --on-error skip."]))  # fmt: skip
-    for line in [*map(str, bad), *too_long]:
+    for line in [*map(str, bad), *unusable_text]:
         logger.warning("%s", line)
     if count:
         logger.warning("%s: %d utterances left out", path, count)
@@ -166,7 +169,9 @@ def warn_of_long_input(path: Path, base: Base, examples: list[Example]) -> None:
 
 
 def data_digest(train: list[Example], dev: list[Example]) -> str:
-    """SHA-256 of what is trained on and evaluated on: ids, token ids, lengths, audio, and which part of it."""
+    """SHA-256 of what is trained on and evaluated on: ids, token ids, lengths, audio, and which part of
+    it.
+    """
     rows = [
         (e.utterance.id, e.ids, round(e.seconds, 4), e.audio, e.utterance.start, e.utterance.end)
         for e in [*train, *dev]
@@ -175,7 +180,9 @@ def data_digest(train: list[Example], dev: list[Example]) -> str:
 
 
 def is_same_data(recorded: str | None, train: list[Example], dev: list[Example]) -> bool:
-    """Whether a digest that a run recorded is that of this data; earlier versions recorded it without audio."""
+    """Whether a digest that a run recorded is that of this data; earlier versions recorded it without
+    audio.
+    """
     rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*train, *dev]]
     former = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
     return recorded in (data_digest(train, dev), former)

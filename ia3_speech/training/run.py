@@ -18,6 +18,7 @@ from ia3_speech.model.parameter_count import count_parameters
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.records import read_training_record
+from ia3_speech.training.run_lock import is_first_process, run_lock
 from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -35,9 +36,19 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 
     Raises:
         TrainingError, ResumeError, AudioError, DataError: the options, the checkpoint or the data can't be
-        used.
+            used.
+        RunLockError: another run is writing to `options.out`.
     """
     check_options(options)
+    with run_lock(options.out):
+        if is_first_process():
+            for name in ("adapter", "config.yaml", "train.json", "checkpoints/last.pt"):
+                atomic.remove_leftovers(options.out / name)
+        return train_locked(options)
+
+
+def train_locked(options: TrainingOptions) -> dict[str, Any]:
+    """The same, with checked options, in a folder that no other run writes to."""
     labels = labels_of_trained(options.init_adapter, options.labels)
     base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
     if options.spec_augment == "off":
@@ -73,8 +84,10 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     if trainer.accelerator.is_main_process:
         if not trainer.selected_epoch:
             wer = 100 * trainer.start_wer
-            logger.warning("%s: %s, dev WER %.2f %%, so the adapter is as it started (a lower --learning-rate "
-                           "or more data may help)", options.out, NOT_IMPROVED, wer)  # fmt: skip
+            logger.warning(
+                "%s: %s, dev WER %.2f %%, so the adapter is as it started (try a lower --learning-rate)",
+                *(options.out, NOT_IMPROVED, wer),
+            )
         record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
         if options.init_adapter:
             record["init_adapter"] = options.init_adapter

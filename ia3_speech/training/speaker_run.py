@@ -37,6 +37,7 @@ from ia3_speech.training.multi_adapter import (
     Schedule,
     Task,
 )
+from ia3_speech.training.run_lock import run_lock
 from ia3_speech.training.speaker_plan import (
     Adaptation,
     check_speaker_options,
@@ -59,9 +60,16 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         trainable (parameters of an adapter), seed, seconds (of all adapters), wall_seconds (of this run).
 
     Raises:
-        UserError: the options or the data can't be used, or a speaker has too few utterances.
+        UserError: the options or the data can't be used, a speaker has too few utterances, or another run
+            is writing to `options.out` (runs of different parts may).
     """
     check_speaker_options(options)
+    with run_lock(options.out, options.part):
+        return adapt_locked(options)
+
+
+def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
+    """The same, with checked options, in a folder that no other run writes these adapters to."""
     base = load_base(options.base, device=options.device)
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
@@ -71,6 +79,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     adaptations = list(plan(examples, options))
     keys = keys_of(base, options)
     warn_of_few_utterances(adaptations, options)
+    remove_leftovers(adaptations, options)
     left = [one for one in adaptations if not one.is_done(keys)]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     speakers = len({one.speaker for one in adaptations})
@@ -78,6 +87,15 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     started = time.monotonic()
     train_all(base, left, options, cache, keys[0])
     return finish(base, adaptations, options, time.monotonic() - started)
+
+
+def remove_leftovers(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
+    """Remove what runs that were killed while they wrote left behind."""
+    written = [one.folder / name for one in adaptations for name in ("adapter", "task.json")]
+    if not options.part:
+        written += [options.out / "config.yaml", options.out / "train.json"]
+    for path in written:
+        atomic.remove_leftovers(path)
 
 
 def attach_start(base: Base, options: SpeakerOptions) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import logging
 import math
 import os
-import shutil
 import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -300,8 +299,6 @@ class Trainer:
             ResumeError: it was made with other options, other data, on another base or from another start.
         """
         file = self.options.out / "checkpoints" / "last.pt"
-        for unfinished in file.parent.glob(f".{file.name}.*"):  # of a run that was killed
-            shutil.rmtree(unfinished, ignore_errors=True)
         if not file.exists():
             self.metrics.truncate(0)
             return
