@@ -12,37 +12,61 @@ it. Out: logits, each row's equal to that row alone with its adapter. A row of t
 the same batch gives with no bank, for 1·x is x: in bfloat16 too, since vectors are kept in the bank's type
 and multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
 
-Any thread may run batches and edit the bank. Batches run one at a time, since there is one model. A batch
-starts by copying its rows out of the tables, under the lock that an edit takes to write: what is added,
-replaced or dropped later affects the next batch, and waits for none. Only an edit that needs vectors in
-target modules that had none, or ends the last use of one, changes the model and waits for the current batch;
-a target module that no adapter uses costs no time. The base's own `logits` must not run at the same time as
-the bank's in another thread.
+Any thread may run batches and edit the bank, and use the base's own `logits`. A batch starts by copying its
+rows out of the tables, under the lock that an edit takes to write: what is added, replaced or dropped later
+affects the next batch, and waits for none. Its rows belong to its thread (`ia3.using_rows`), so that batches
+run side by side. Only an edit that needs vectors in target modules that had none, or ends the last use of
+one, changes the model and waits for current batches (`Base.lock`); a target module that no adapter uses costs
+no time.
 """
 
 import copy
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from threading import Lock, get_ident
+from threading import Lock
 
 import numpy as np
 import torch
 from torch import nn
 
 from ia3_speech.adapters.adapter import Adapter, Metadata
-from ia3_speech.adapters.bank_storage import Head, VectorTables, head_by_row, sum_heads
+from ia3_speech.adapters.bank_storage import Head, VectorTables, overwrite_rows, sum_heads
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.load import read_sum
 from ia3_speech.adapters.loaded_adapters import LoadedAdapter, LoadedAdapters
 from ia3_speech.adapters.record import describe_base, read_metadata, same_base
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import DTYPES, Base
-from ia3_speech.model.ia3 import IA3Vector, TargetModule, all_target_modules, head_of, vector_size, vectors
+from ia3_speech.model.ia3 import (
+    IA3Vector,
+    TargetModule,
+    all_target_modules,
+    head_of,
+    using_rows,
+    vector_size,
+    vectors,
+)
 from ia3_speech.model.ia3_config import AdapterError, IA3Config
+from ia3_speech.model.int8 import is_int8
 
 FIRST_CAPACITY = 16  # adapters that a bank has space for before it grows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What this thread's batch of a bank is: its number of rows, and the heads of rows that have their own."""
+
+    rows: int
+    heads: Mapping[int, Head]
+
+
+# The id of a bank → its batch in this thread. By id, so that a copy of the model does not copy the bank.
+BATCHES: ContextVar[Mapping[int, Batch]] = ContextVar("batches", default={})  # noqa: B039 (never written to)
 
 
 class Bank:
@@ -78,9 +102,9 @@ class Bank:
         self.free: list[int] = []  # slots that were dropped
         self.vectors: dict[TargetModule, IA3Vector] = {}  # those in the model
         self.config: IA3Config | None = None  # of the vectors in the model
-        # Taken in this order: for one edit at a time; for the model; for the tables and loaded adapters.
-        self.edit_lock, self.model_lock, self.table_lock = Lock(), Lock(), Lock()
-        self.model_thread: int | None = None  # the thread that holds model_lock
+        self.hooks: list[torch.utils.hooks.RemovableHandle] = []  # in the model, while an adapter is loaded
+        # For one edit at a time; for the tables and loaded adapters. `base.lock` is taken between them.
+        self.edit_lock, self.table_lock = Lock(), Lock()
 
     def __len__(self) -> int:
         return len(self.loaded)
@@ -188,10 +212,12 @@ class Bank:
             new = LoadedAdapter(slot, targets, self.head_parameters(adapter))
         users = +users
         used = frozenset().union(*users)
-        changes_model = used != self.tables.by_target.keys()
-        with self.exclusive() if changes_model else nullcontext(), self.table_lock:
+        any_loaded = bool(new or self.loaded.keys() - {name})
+        changes_model = used != self.tables.by_target.keys() or any_loaded != bool(self.hooks)
+        with self.base.lock.exclusive() if changes_model else nullcontext(), self.table_lock:
             if changes_model:
                 self.set_targets(used)
+                self.set_hooks(any_loaded)
             self.users = users
             if new:
                 self.tables.write(slot, adapter.vectors)
@@ -221,6 +247,19 @@ class Bank:
             raise
         self.tables.set_targets({target: self.sizes[target] for target in targets})
 
+    def set_hooks(self, wanted: bool) -> None:
+        """Have hooks in the model that apply what `rows` says of this thread's batch."""
+        for handle in self.hooks:
+            handle.remove()
+        self.hooks = []
+        if wanted:
+            model, key = self.base.model, id(self)
+            head = model.get_submodule(self.head_path)
+            self.hooks = [
+                model.register_forward_pre_hook(partial(check_rows, key), with_kwargs=True),
+                head.register_forward_hook(partial(apply_heads, key, self.head)),
+            ]
+
     def insert_vectors(self, targets: list[TargetModule]) -> None:
         """Put vectors of ones into these modules of the model, instead of the bank's other vectors."""
         model = self.base.model
@@ -245,6 +284,8 @@ class Bank:
         """
         if len(waves) != len(names):
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
+        if is_int8(self.base.model) and len(waves) > 1:  # see `Base.logits`
+            return [self.logits([wave], [name])[0] for wave, name in zip(waves, names, strict=True)]
         with self.rows(names):
             return self.base.logits(waves)
 
@@ -259,24 +300,23 @@ class Bank:
             AdapterError: no such adapter is loaded (the nearest names are given); a batch has another number
                 of rows; the model carries another adapter; this thread is running a batch.
         """
-        with self.exclusive():
-            refuse_merged(self.base.model)
-            if getattr(self.base.model, "ia3_config", None) is not self.config:  # somebody called detach
-                self.insert_vectors(list(self.tables.by_target))
+        self.refuse_within_batch()
+        self.put_vectors_back()
+        with self.base.lock.shared():
             values, heads = self.select(names)
-            handles = [self.base.model.register_forward_pre_hook(check_rows(len(names)), with_kwargs=True)]
-            if heads:
-                head = self.base.model.get_submodule(self.head_path)
-                handles.append(head.register_forward_hook(head_by_row(self.head, heads)))
-            for target, rows in values.items():
-                self.vectors[target].rows = rows
+            batches = BATCHES.set({**BATCHES.get(), id(self): Batch(len(names), heads)})
             try:
-                yield
+                with using_rows({self.vectors[target].l: rows for target, rows in values.items()}):
+                    yield
             finally:
-                for handle in handles:
-                    handle.remove()
-                for vector in self.vectors.values():
-                    vector.rows = None
+                BATCHES.reset(batches)
+
+    def put_vectors_back(self) -> None:
+        """Where somebody has called `detach` on the base's model."""
+        refuse_merged(self.base.model)
+        if getattr(self.base.model, "ia3_config", None) is not self.config:
+            with self.base.lock.exclusive():
+                self.insert_vectors(list(self.tables.by_target))
 
     @torch.no_grad()
     def select(self, names: Sequence[str | None]) -> tuple[dict[TargetModule, torch.Tensor], dict[int, Head]]:
@@ -288,32 +328,27 @@ class Bank:
         heads = {row: [(a.head, w) for a, w in terms if a.head] for row, terms in enumerate(rows)}
         return values, {row: sum_heads(self.head, found) for row, found in heads.items() if found}
 
-    # --- one user of the model at a time --------------------------------------------------------------------
-
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """No batch runs meanwhile, and none starts."""
-        self.refuse_within_batch()
-        with self.model_lock:
-            self.model_thread = get_ident()
-            try:
-                yield
-            finally:
-                self.model_thread = None
-
     def refuse_within_batch(self) -> None:
-        if self.model_thread == get_ident():
+        if self.base.lock.held_here():
             raise AdapterError("a batch of this bank is running in this thread (leave its `rows` first)")
 
 
-def check_rows(expected: int) -> Callable:
-    """A hook: a batch must have as many rows as names were given."""
+# --- hooks --------------------------------------------------------------------------------------------------
 
-    def check(_module: nn.Module, args: tuple, kwargs: dict) -> None:
-        sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-        if sizes and sizes[0] != expected:
-            raise AdapterError(
-                f"a batch of {sizes[0]} rows came, and the bank was given {expected} names for it"
-            )
 
-    return check
+def check_rows(bank: int, _module: nn.Module, args: tuple, kwargs: dict) -> None:
+    """A batch must have as many rows as names were given for it."""
+    batch = BATCHES.get().get(bank)
+    sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+    if batch and sizes and sizes[0] != batch.rows:
+        raise AdapterError(
+            f"a batch of {sizes[0]} rows came, and the bank was given {batch.rows} names for it"
+        )
+
+
+def apply_heads(
+    bank: int, head: nn.Module, _module: nn.Module, args: tuple, output: torch.Tensor
+) -> torch.Tensor:
+    """The logits, with those of rows that have a head of their own (by `head`, a copy of the base's)."""
+    batch = BATCHES.get().get(bank)
+    return overwrite_rows(output, args[0], head, batch.heads) if batch and batch.heads else output

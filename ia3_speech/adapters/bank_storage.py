@@ -9,7 +9,7 @@ the batch takes seconds), but the first adapter with other target modules would 
 CTC heads are few and large, and are kept as they are.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from math import fsum
 
 import torch
@@ -18,6 +18,7 @@ from torch.func import functional_call
 
 from ia3_speech.adapters.combine import weighted_sum
 from ia3_speech.model.ia3 import TargetModule
+from ia3_speech.model.structural_copy import structural_copy
 
 BASE_SLOT = 0
 
@@ -100,15 +101,18 @@ def sum_heads(base: nn.Module, heads: list[tuple[Head, float]]) -> Head:
     }
 
 
-def head_by_row(module: nn.Module, heads: Mapping[int, Head]) -> Callable:
-    """A hook for the base's head, which runs for all rows: those in `heads` are computed again, by a copy of
-    the head (`module`) with their own parameters."""
+def overwrite_rows(
+    output: torch.Tensor, hidden: torch.Tensor, module: nn.Module, heads: Mapping[int, Head]
+) -> torch.Tensor:
+    """Logits (batch, frames, vocabulary) of the base's head for all rows → the same, those of the rows in
+    `heads` computed again from `hidden`, (batch, frames, d).
 
-    def overwrite_rows(_module: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        output = output.clone()
-        for row, head in heads.items():
-            own = {name: tensor.to(output.dtype) for name, tensor in head.items()}
-            output[row] = functional_call(module, own, (args[0][row : row + 1],))[0]
-        return output
-
-    return overwrite_rows
+    Args:
+        module: a copy of the base's head, whose parameters are replaced by a row's.
+        heads: row → its head.
+    """
+    output, own_module = output.clone(), structural_copy(module)
+    for row, head in heads.items():
+        own = {name: tensor.to(output.dtype) for name, tensor in head.items()}
+        output[row] = functional_call(own_module, own, (hidden[row : row + 1],))[0]
+    return output

@@ -134,7 +134,7 @@ def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
     """
     by_module: dict[str, list[IA3Vector]] = {}
     for vector in vectors(model).values():
-        if vector.rows is not None:
+        if vector.current_rows() is not None:
             raise AdapterError(
                 f"{vector.target.vector_path}: the rows of a batch have vectors of their own here, and "
                 f"merged weights hold one adapter for all (attach that one alone)"

@@ -32,10 +32,12 @@ from ia3_speech.data.audio_cells import to_waveform
 from ia3_speech.data.text import TextError, Vocabulary, normalize
 from ia3_speech.model.architectures import Architecture, AudioInput, Kernels, output_length, shortest_input
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import PREFIX, architecture_of, layers_of, path_in, vectors
+from ia3_speech.model.ia3 import PREFIX, ROWS, architecture_of, layers_of, path_in, using_rows, vectors
 from ia3_speech.model.ia3_config import AdapterError
-from ia3_speech.model.int8 import quantize
-from ia3_speech.model.partial_forward import input_of_layer, start_from, zero_padding
+from ia3_speech.model.int8 import is_int8, quantize
+from ia3_speech.model.partial_forward import input_of_layer, logits_from, zero_padding
+from ia3_speech.model.shared_lock import SharedLock
+from ia3_speech.model.structural_copy import structural_copy
 
 MINI = Path(__file__).parent.parent / "mini"
 WAVEFORM = -1  # the depth at which nothing is computed yet: what `Base.prepare` returns
@@ -60,6 +62,7 @@ class Base:
         kernels: the steps from samples to the features that are kept of an utterance.
         downsampling: the steps from there to frames of logits.
         frame_multiple: the number of frames is a multiple of this.
+        lock: held together by all that compute logits, alone by what changes the model's modules.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Base:
     kernels: Kernels = field(repr=False)
     downsampling: Kernels = field(default_factory=list, repr=False)
     frame_multiple: int = 1
+    lock: SharedLock = field(default_factory=SharedLock, repr=False, compare=False)
 
     @property
     def device(self) -> torch.device:
@@ -169,50 +173,51 @@ class Base:
         if depth == WAVEFORM:
             features, depth = self.convolve_rows(features), None
         lengths = [len(f) for f in features]
-        with zero_padding(self.model, lengths, self.downsampling):
-            if self.input.front_end:
-                padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
-                samples = torch.tensor([shortest_input(n, self.kernels) for n in lengths])
-                mask = (torch.arange(int(samples.max())) < samples[:, None]).long().to(self.device)
-                # The model uses only the shape of this waveform: its features are there already.
-                values = torch.zeros(1, 1, device=self.device, dtype=self.model.dtype).expand(mask.shape)
-                with start_from(self.model, padded, depth):
-                    logits = self.model(values, **{self.input.mask: mask}).logits
-            else:
-                logits = self.model(**self.batch(features)).logits
+        own = structural_copy(self.model)
+        zero_padding(own, lengths, self.downsampling)
+        if self.input.front_end:
+            padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
+            samples = torch.tensor([shortest_input(n, self.kernels) for n in lengths])
+            mask = (torch.arange(int(samples.max())) < samples[:, None]).long().to(self.device)
+            # The model uses only the shape of this waveform: its features are there already.
+            values = torch.zeros(1, 1, device=self.device, dtype=self.model.dtype).expand(mask.shape)
+            arguments = {self.input.argument: values, self.input.mask: mask}
+            logits = logits_from(own, padded, depth, arguments)
+        else:
+            logits = own(**self.batch(features)).logits
         frames = torch.tensor([output_length(n, self.downsampling) for n in lengths])
         return logits, frames.to(self.device)
 
     def convolve_rows(self, rows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """`convolve`, utterance by utterance, each with its own row's vectors where they differ by row."""
         found = [v for v in vectors(self.model).values() if v.target.placement == "conv"]
-        by_row = [v for v in found if v.rows is not None]
-        saved, features = [v.rows for v in by_row], []
-        try:
-            for number, values in enumerate(rows):
-                for vector, all_rows in zip(by_row, saved, strict=True):
-                    vector.rows = all_rows[number : number + 1]
+        by_row = [(v.l, v.current_rows()) for v in found if v.current_rows() is not None]
+        features = []
+        for number, values in enumerate(rows):
+            with using_rows({parameter: of_all[number : number + 1] for parameter, of_all in by_row}):
                 features.append(self.convolve(values))
-        finally:
-            for vector, all_rows in zip(by_row, saved, strict=True):
-                vector.rows = all_rows
         return features
 
     @torch.no_grad()
     def logits(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone.
 
-        Without dropout and masks, also where a Trainer has left the model in train mode.
+        Without dropout and masks, also where a Trainer has left the model in train mode. Any number of
+        threads may call it. In int8, rows run one by one: the last bit of a float, which depends on the
+        batch's shape, decides how an activation is rounded to int8.
         """
         if not len(waves):
             return []
-        if was_training := self.model.training:
-            self.model.eval()
-        try:
-            logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
-        finally:
-            if was_training:
-                self.model.train()
+        with self.lock.shared():
+            base = self
+            if self.model.training:
+                base = replace(self, model=structural_copy(self.model).eval())
+            alone = is_int8(self.model) and ROWS.get() is None  # rows of a bank are those of one batch
+            return [row for batch in ([[w] for w in waves] if alone else [waves]) for row in base.run(batch)]
+
+    def run(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
+        """`logits` of one batch."""
+        logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
         return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]
 
     def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:

@@ -11,6 +11,9 @@ Each vector is a small module inside the module that it scales, and acts through
 names, weights and the base's state dictionary stay as they are.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +21,7 @@ from torch import nn
 
 from ia3_speech.model.architectures import ARCHITECTURES, Architecture
 from ia3_speech.model.ia3_config import AdapterError, IA3Config
+from ia3_speech.model.structural_copy import unwrap
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
 
@@ -51,13 +55,31 @@ class TargetModule:
         return 1 if self.side == "in" else 0
 
 
+# A vector's parameter → what is used instead of it, of shape (batch, 1, d): one vector for each row of the
+# batches that this thread (or this task of asyncio) computes.
+Rows = Mapping[nn.Parameter, torch.Tensor]
+ROWS: ContextVar[Rows | None] = ContextVar("rows", default=None)
+
+
+@contextmanager
+def using_rows(rows: Rows) -> Iterator[None]:
+    """Within the context, and in this thread alone, each row of a batch has a vector of its own, at the
+    vectors whose parameters are named."""
+    token = ROWS.set({**(ROWS.get() or {}), **rows})
+    try:
+        yield
+    finally:
+        ROWS.reset(token)
+
+
 class IA3Vector(nn.Module):
     """One learned vector l of shape (d,), fp32, and optionally one for each row of the batch.
 
     Attributes:
         target: the module that it scales.
         l: the parameter.
-        rows: of shape (batch, 1, d); while it is set, it is used instead of l.
+        rows: of shape (batch, 1, d); while it is set, it is used instead of l, in every thread: for training,
+            whose backward pass may run in another thread than `using_rows`.
     """
 
     def __init__(self, size: int, target: TargetModule, device: torch.device | None = None):
@@ -69,10 +91,18 @@ class IA3Vector(nn.Module):
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, time, d), or with axis 1 (batch, d, time) → the same, scaled in fp32 (or wider) and rounded
         back to the type of x."""
-        factor = self.l if self.rows is None else self.rows
+        rows = self.current_rows()
+        factor = self.l if rows is None else rows
         if self.target.axis == 1:
-            factor = factor[:, None] if self.rows is None else factor.transpose(1, 2)
+            factor = factor[:, None] if rows is None else factor.transpose(1, 2)
         return (x * factor).to(x.dtype)
+
+    def current_rows(self) -> torch.Tensor | None:
+        """(batch, 1, d), one vector for each row of a batch, where there are such here."""
+        by_parameter = ROWS.get()
+        if by_parameter is not None and (found := by_parameter.get(self.l)) is not None:
+            return found
+        return self.rows
 
     def _apply(self, fn, recurse: bool = True):
         """`model.half()` or `.to("cuda")` moves l and leaves it in fp32."""
@@ -88,8 +118,8 @@ class IA3Vector(nn.Module):
 
 def vectors(model: nn.Module) -> dict[str, IA3Vector]:
     """Path of the vector's module (`wav2vec2.encoder.layers.0.attention.k_proj.ia3_key`) → the vector."""
-    original = getattr(model, "_orig_mod", model)  # under torch.compile
-    return {name: module for name, module in original.named_modules() if isinstance(module, IA3Vector)}
+    found = unwrap(model).named_modules()
+    return {name: module for name, module in found if isinstance(module, IA3Vector)}
 
 
 # --- what the table of architectures says of a model --------------------------------------------------------

@@ -1,72 +1,91 @@
 """Forward passes of a CTC model that begin in the middle, end early, or keep a row's padding at zero.
 
-In: a model, and what it is to compute. Out: context managers, within which the model's own code does just
-that, and the input of one layer; afterwards the model is as it was.
+In: a copy of a model (see `structural_copy`), and what it is to compute. Out: the copy, whose own code now
+does just that, or the input of one layer. The model itself is never changed, so that any number of threads
+can run it.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 from ia3_speech.model.architectures import Kernels, output_length
 from ia3_speech.model.ia3 import architecture_of, path_in
+from ia3_speech.model.structural_copy import structural_copy
 
 
 class LayerReached(Exception):
-    """Ends a forward pass at the layer whose input was asked for."""
+    """Ends a forward pass at the layer whose input was asked for: `hidden` (batch, frames, channels)."""
+
+    def __init__(self, hidden: torch.Tensor):
+        super().__init__("the layer whose input was asked for")
+        self.hidden = hidden
 
 
 def input_of_layer(model: nn.Module, values: torch.Tensor, number: int) -> torch.Tensor | None:
     """The hidden states (batch, frames, channels) that encoder layer `number` gets for `values`, (batch,
     samples); None where the forward pass never reaches it."""
-    captured: list[torch.Tensor] = []
-
-    def capture(_module: nn.Module, args: tuple) -> None:
-        captured.append(args[0])
-        raise LayerReached
-
-    handle = model.base_model.encoder.layers[number].register_forward_pre_hook(capture)
+    body = structural_copy(model).base_model
+    body.encoder.layers[number].forward = stop
     try:
-        model.base_model(values)
-    except LayerReached:
-        return captured[0]
-    finally:
-        handle.remove()
+        body(values)
+    except LayerReached as reached:
+        return reached.hidden
     return None
 
 
-@contextmanager
-def start_from(model: nn.Module, features: torch.Tensor, depth: int | None) -> Iterator[None]:
-    """Let the forward pass begin with `features` (batch, frames, channels) instead of the waveform.
+def stop(hidden: torch.Tensor, *_args: Any, **_kwargs: Any) -> None:
+    raise LayerReached(hidden)
+
+
+def pass_through(hidden: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
+    return hidden
+
+
+def logits_from(
+    own: nn.Module, features: torch.Tensor, depth: int | None, arguments: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """The logits (batch, frames, vocabulary) of a copy whose forward pass begins with `features` (batch,
+    frames, channels) instead of the waveform.
 
     The modules below return their input unchanged: all else, masks included, is transformers' own code.
 
     Args:
         depth: None: `features` are those of the front end; k: they are the input of encoder layer k.
+        arguments: of the model, the waveform's shape and the mask.
+
+    Raises:
+        RuntimeError: the model's `forward` was replaced by one that runs another model than the copy.
     """
-    audio_input, body = architecture_of(model).input, model.base_model
-    front_end = model.get_submodule(path_in(model, audio_input.front_end))
-    front_end_output = features.transpose(1, 2) if audio_input.channel_axis == 1 else features
-    replacements = {front_end: lambda *_a, **_k: front_end_output}
+    audio_input, body = architecture_of(own).input, own.base_model
+    front_end = own.get_submodule(path_in(own, audio_input.front_end))
+    output = features.transpose(1, 2) if audio_input.channel_axis == 1 else features
+    calls = []
+    front_end.forward = lambda *_a, **_k: calls.append(1) or output
     if depth is not None:
-        encoder = body.encoder
-        projected = (features, features) if returns_pair(body) else features
-        replacements[body.feature_projection] = lambda *_a, **_k: projected
-        replacements[encoder.pos_conv_embed] = lambda hidden, *_a, **_k: torch.zeros_like(hidden)
-        if not getattr(body.config, "do_stable_layer_norm", False):  # there it stands above the layers
-            replacements[encoder.layer_norm] = lambda hidden, *_a, **_k: hidden
-        for layer in encoder.layers[:depth]:
-            replacements[layer] = lambda hidden, *_a, **_k: hidden
-    for module, forward in replacements.items():
-        module.forward = forward
-    try:
-        yield
-    finally:
-        for module in replacements:
-            del module.forward
+        skip_below(body, features, depth)
+    logits = own(**arguments).logits
+    if not calls:
+        raise RuntimeError(
+            f"{type(own).__name__}.forward was replaced by a function that runs another model, so that "
+            f"features can't be given to it (compile the model instead: torch.compile(model))"
+        )
+    return logits
+
+
+def skip_below(body: nn.Module, features: torch.Tensor, depth: int) -> None:
+    """Let all that stands between the front end and encoder layer `depth` return `features`."""
+    encoder = body.encoder
+    projected = (features, features) if returns_pair(body) else features
+    body.feature_projection.forward = lambda *_a, **_k: projected
+    encoder.pos_conv_embed.forward = lambda hidden, *_a, **_k: torch.zeros_like(hidden)
+    if not getattr(body.config, "do_stable_layer_norm", False):  # there it stands above the layers
+        encoder.layer_norm.forward = pass_through
+    for layer in encoder.layers[:depth]:
+        layer.forward = pass_through
 
 
 def returns_pair(body: nn.Module) -> bool:
@@ -74,32 +93,25 @@ def returns_pair(body: nn.Module) -> bool:
     return not type(body).__name__.startswith("Hubert")
 
 
-@contextmanager
-def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels) -> Iterator[None]:
-    """Zero what lies beyond each row's frames before each convolution that looks across a row's end, as zero
-    padding stands there for a row alone.
+def zero_padding(own: nn.Module, lengths: Sequence[int], downsampling: Kernels) -> None:
+    """Let a copy zero what lies beyond each row's frames before each convolution that looks across a row's
+    end, as zero padding stands there for a row alone.
 
     Args:
         lengths: the rows' frames below `downsampling`.
         downsampling: the convolutions that the model has above its encoder's layers.
     """
-
-    def zero_beyond(frames: torch.Tensor, _module: nn.Module, args: tuple) -> tuple:
-        x = args[0]  # (batch, channels, frames)
-        inside = torch.arange(x.shape[2], device=x.device) < frames.to(x.device)[:, None]
-        return (x * inside[:, None].to(x.dtype), *args[1:])
-
-    handles = []
-    for path in architecture_of(model).padding_sensitive if len(lengths) > 1 else ():
-        for number, module in enumerate(modules_at(model, path_in(model, path))):
+    for path in architecture_of(own).padding_sensitive if len(lengths) > 1 else ():
+        for number, module in enumerate(modules_at(own, path_in(own, path))):
             kernels = downsampling[:number] if ".adapter." in path else []
             frames = torch.tensor([output_length(length, kernels) for length in lengths])
-            handles.append(module.register_forward_pre_hook(partial(zero_beyond, frames)))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+            module.forward = partial(forward_within, module.forward, frames)
+
+
+def forward_within(forward: Callable, frames: torch.Tensor, x: torch.Tensor, *args: Any) -> torch.Tensor:
+    """`forward` of x, (batch, channels, frames), without what lies beyond each row's own frames, (batch,)."""
+    inside = torch.arange(x.shape[2], device=x.device) < frames.to(x.device)[:, None]
+    return forward(x * inside[:, None].to(x.dtype), *args)
 
 
 def modules_at(model: nn.Module, path: str) -> list[nn.Module]:
