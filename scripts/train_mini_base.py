@@ -23,6 +23,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -189,6 +190,17 @@ class Teacher(nn.Module):
         return missed / wanted.var(0).mean()
 
 
+def in_bfloat16(forward: Callable) -> Callable:
+    """A module's forward pass computed in bfloat16; a tensor that it returns is float32 again."""
+    low = torch.autocast("cpu", torch.bfloat16)(forward)
+
+    def run(*arguments, **options):
+        output = low(*arguments, **options)
+        return output.float() if isinstance(output, torch.Tensor) else output
+
+    return run
+
+
 class Trainer:
     def __init__(self, model, material: TrainingSpeech, devs: dict, options: Options, whisper=None):
         self.model, self.material, self.devs, self.options = model, material, devs, options
@@ -282,10 +294,9 @@ class Trainer:
         """The positions cost nothing, and in training with --bf16 the encoder runs in bfloat16. What is below
         can't: the logarithm and the transparent norms' large constants need float32."""
         self.model.train(training)
-        low = torch.autocast("cpu", torch.bfloat16)
         self.model.wav2vec2.encoder.pos_conv_embed = self.sinusoid
         for module, forward in zip(self.low_precision, self.forwards, strict=True):
-            module.forward = low(forward) if training and self.options.bf16 else forward
+            module.forward = in_bfloat16(forward) if training and self.options.bf16 else forward
 
     def evaluate(self) -> None:
         """Score the averaged weights, rounded to fp16 as they ship, on dev; save the best; checkpoint."""

@@ -1,5 +1,7 @@
 """The frozen CTC model, and the IA³ vectors in it. A module imports only what stands above it here:
 
+    structural_copy     copies of a model that share its parameters
+    shared_lock         many readers or one writer
     wavlm               WavLM's attention by calls of its projections
     architectures       which module of which transformers model a vector scales
     ia3_config          where vectors stand: placements and layers
@@ -12,5 +14,5 @@
     partial_forward     forward passes that begin or end in the middle
     base                load a base, prepare audio, compute logits
 
-The first three do not load torch.
+The modules from wavlm to ia3_config do not load torch.
 """
