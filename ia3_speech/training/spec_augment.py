@@ -20,7 +20,7 @@ def masks_that_fit(base: Base) -> Iterator[None]:
 
     transformers raises a ValueError there. Of a longer batch it leaves the short rows unmasked by itself.
     """
-    body = base.body
+    body = base.model.base_model
     if not hasattr(body, "_mask_hidden_states"):  # the kind has no SpecAugment
         yield
         return

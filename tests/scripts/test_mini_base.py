@@ -157,7 +157,7 @@ def test_the_teacher_misses_nothing_of_itself_and_what_is_masked(scripts, model,
         pupil.train()
         pupil(torch.from_numpy(speech[0])[None])
         missed[masks] = float(teacher.loss(frames[:, : teacher.seen["features"].shape[1]]))
-    assert missed[0.0] < 0.01 < 0.1 < missed[0.3]
+    assert missed[0.0] < 0.05 < 0.1 < missed[0.3]
 
 
 def test_the_mean_of_two_models(scripts, model):

@@ -21,12 +21,12 @@ def test_a_batch_shorter_than_a_mask_is_not_masked(kind, processor):
         return
     short, long = torch.ones(2, 9, 32), torch.ones(2, 30, 32)
     with pytest.raises(ValueError, match="mask_length"), torch.no_grad():
-        base.body._mask_hidden_states(short.clone())
+        base.model.base_model._mask_hidden_states(short.clone())
     with masks_that_fit(base), torch.no_grad():
-        assert torch.equal(base.body._mask_hidden_states(short.clone()), short)
-        assert not torch.equal(base.body._mask_hidden_states(long.clone()), long)
-    assert base.body.config.mask_time_prob == 0.6
-    assert "_mask_hidden_states" not in vars(base.body)
+        assert torch.equal(base.model.base_model._mask_hidden_states(short.clone()), short)
+        assert not torch.equal(base.model.base_model._mask_hidden_states(long.clone()), long)
+    assert base.model.base_model.config.mask_time_prob == 0.6
+    assert "_mask_hidden_states" not in vars(base.model.base_model)
 
 
 def test_what_is_random_in_a_base(tiny_base):
