@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 
 from ia3_speech.cli import UserError
 
-
 FOLDERS = ("base", "init_adapter", "train", "dev")  # options that may name one
 
 
