@@ -140,6 +140,7 @@ def test_every_file_is_written(place):
         "ref.trn",
         "hyp.trn",
         "scoring_kaldi/best_wer",
+        "scoring_kaldi/inputs.json",
         "scoring_kaldi/test_filt.txt",
         "scoring_kaldi/penalty_0.0/1.txt",
         *(

@@ -16,7 +16,7 @@ from typing import Any
 
 from ia3_speech.cli import UserError
 from ia3_speech.inputs import read_record
-from ia3_speech.training.records import read_training_options, read_training_record
+from ia3_speech.training.records import present_names, read_training_options
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
 EARLIER_NAMES = {"general": OUT_OF_DOMAIN}  # of sets, in folders of earlier runs
@@ -105,7 +105,9 @@ def load_json(path: Path) -> dict[str, Any]:
 def load_system(folder: Path) -> System:
     """What was trained in SYSTEM_seedN, and its scores so far."""
     name, _, seed = folder.name.rpartition("_seed")
-    return System(name, int(seed), folder, read_training_record(folder / "train.json"), load_scores(folder))
+    return System(
+        name, int(seed), folder, present_names(load_json(folder / "train.json")), load_scores(folder)
+    )
 
 
 def load_scores(folder: Path) -> dict[str, dict[str, Any]]:
@@ -128,7 +130,9 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
         if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
             systems.append(load_system(folder))
         elif scores := load_scores(folder):
-            train = read_training_record(folder / "train.json") if (folder / "train.json").is_file() else {}
+            train = (
+                present_names(load_json(folder / "train.json")) if (folder / "train.json").is_file() else {}
+            )
             systems.append(System(folder.name, None, folder, train, scores))
     for mean in means_of(systems):
         of = {Path(name).parent.name for name in read_record(mean.folder).get("inputs", ())}

@@ -70,7 +70,7 @@ def main(
     )
     out = out or decode_dir / "report.html"
     weights = sorted(paths.adapter.glob("*.safetensors")) if paths.adapter else None
-    decoded = [decode_dir / "text", decode_dir / "score.json"]
+    decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
     made = Inputs(
         {"data": data} | vars(paths) | {"decode_dir": decoded, "adapter": weights},
         {"embed_audio": embed_audio},

@@ -79,12 +79,12 @@ def exp(tmp_path) -> Path:
 def test_points_are_what_the_report_draws(exp):
     collect(exp)
     trade_off = read_trade_off(exp / "trade_off.json")
-    assert (trade_off.own, trade_off.general) == ("test", "out-of-domain speech")
-    assert [(one.setting, one.value, one.own.wer, one.general.wer) for one in trade_off.points] == [
+    assert (trade_off.own, trade_off.out_of_domain) == ("test", "out-of-domain speech")
+    assert [(one.setting, one.value, one.own.wer, one.out_of_domain.wer) for one in trade_off.points] == [
         ("scale", 0.0, 0.5, 0.2), ("scale", 0.5, 0.38, 0.22), ("scale", 1.0, 0.32, 0.26),
         ("pull", 10.0, 0.4, 0.21),
     ]  # fmt: skip
-    assert trade_off.points[1].general.interval == pytest.approx((0.12, 0.32))
+    assert trade_off.points[1].out_of_domain.interval == pytest.approx((0.12, 0.32))
     curve = read_learning_curve(exp / "curve.json")
     assert (curve.set, curve.unit, curve.base.wer) == ("test", "minutes", 0.5)
     assert [(one.amount, one.seed, round(one.estimate.wer, 2)) for one in curve.points] == [
