@@ -82,7 +82,7 @@ def test_points_are_what_the_report_draws(exp):
     assert (trade_off.own, trade_off.out_of_domain) == ("test", "out-of-domain speech")
     assert [(one.setting, one.value, one.own.wer, one.out_of_domain.wer) for one in trade_off.points] == [
         ("scale", 0.0, 0.5, 0.2), ("scale", 0.5, 0.38, 0.22), ("scale", 1.0, 0.32, 0.26),
-        ("pull", 10.0, 0.4, 0.21),
+        ("decay_to_one", 10.0, 0.4, 0.21),
     ]  # fmt: skip
     assert trade_off.points[1].out_of_domain.interval == pytest.approx((0.12, 0.32))
     curve = read_learning_curve(exp / "curve.json")
