@@ -1,6 +1,6 @@
 """Transcripts of recordings: files, open files, bytes, arrays or tensors in, `Transcript`s out.
 
-from ia3_speech import transcribe
+from ia3_speech.transcribe import transcribe
 transcribe("audio.wav", adapter="speaker42").text       # or an array, a tensor …; or a list of these
 """
 

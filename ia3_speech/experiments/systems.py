@@ -187,7 +187,9 @@ def outdated_seeds(systems: list[System]) -> list[System]:
         found += [one for one, record in made if record.key != newest.key]
         for mean in [one for one in means_of(systems) if one.name == f"{name}_average"]:
             then = provenance_of(mean.folder).finished
-            if mean.train.get("average_of", newest.key) != newest.key or (then and then < newest.finished):
+            if (mean.train.get("average_of") or newest.key) != newest.key or (
+                then and then < newest.finished
+            ):
                 found.append(mean)
     return sorted(found, key=lambda one: one.folder)
 

@@ -194,7 +194,7 @@ def test_the_mean_of_two_seeds_is_tested_shown_and_registered(measured, tmp_path
 def test_without_a_corpus_it_says_where_it_is_published(tmp_path):
     done = bench.run(RECIPE, "--work-dir", str(tmp_path / "work"))
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("No corpus: give --corpus DIR, or --download DIR.\n")
+    assert done.stderr.startswith("error: No corpus: give --corpus DIR, or --download DIR.\n")
     wrong = bench.run(RECIPE, "--corpsu", "x", "--work-dir", str(tmp_path / "work"))
     assert wrong.stderr.endswith("adapt.sh: invalid option --corpsu (--help lists the options)\n")
     assert "https://www.openslr.org/101/" in done.stderr

@@ -22,7 +22,8 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, base_folde
     """As the README says: copied inside egs/, here inside a clone's like."""
     clone = tmp_path / "clone"
     (clone / "egs").mkdir(parents=True)
-    (clone / "recipes").symlink_to(bench.ROOT / "recipes")
+    for folder in ("recipes", "scripts"):
+        (clone / folder).symlink_to(bench.ROOT / folder)
     shutil.copytree(bench.ROOT / "egs" / RECIPE, clone / "egs/clinic")
     folder = corpus(tmp_path / "notes", 12, speakers=4)
     options = ("--corpus", str(folder), "--stop-stage", "3", "--base", str(base_folder))

@@ -28,7 +28,6 @@ def main(exp: Path, data: Path, sets: str) -> None:
         cluster = "utterance" if len(directory.speakers) == len(directory) else "speaker"
         for folder in sorted(exp.glob(f"*/{base.name}"), key=lambda one: (one != base, one)):
             if not folder.is_symlink():
-                print(f"\n{folder}")
                 score.main(
                     data / name,
                     folder,

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import soundfile
 
-from ia3_speech import transcribe
 from ia3_speech.atomic import replacing, write_text
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.transcribe import transcribe
 
 
 def main(data: Path, out: Path, base: str = "mini", adapters: str = "", allow_pipes: bool = False) -> None:
