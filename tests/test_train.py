@@ -135,7 +135,7 @@ def test_the_base_is_frozen(place):
 
 
 def vector_names(trainer: Trainer) -> set[str]:
-    return {f"{name}.l" for name in ia3.vectors(trainer.model)}
+    return {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
 
 
 def test_the_head_trains_along_and_is_saved(place):
