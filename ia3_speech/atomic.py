@@ -6,6 +6,7 @@ leaves no incomplete file under a final name.
         (new / "a.txt").write_text("…")
 """
 
+import glob
 import json
 import os
 import shutil
@@ -45,6 +46,16 @@ def replacing(path: Path | str) -> Iterator[Path]:
             new.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what processes that were killed while they replaced `path` left beside it.
+
+    Only for a place that no other process writes to, such as a folder under a `run_lock`.
+    """
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
+        if temporary.is_dir() and {entry.name for entry in temporary.iterdir()} <= {"new", "old", "mode"}:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def unexpected_file(folder: Path | str, is_expected: Callable[[Path], bool]) -> str | None:

@@ -18,10 +18,11 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -51,8 +52,7 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        exit_interrupted()
     except BrokenPipeError:  # the reader of `… | head` has left, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -60,6 +60,12 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     sys.exit(code or 0)
+
+
+def exit_interrupted() -> NoReturn:
+    """What Ctrl-C does, at any time: one line, no traceback, and the shell's code for SIGINT."""
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
@@ -305,6 +311,14 @@ def as_typed(text: str) -> str:
     """`--check_audio {true,false}` → `--check-audio`."""
     text = text.replace(" {true,false}", "")
     return re.sub(r"--[\w.]+", lambda flag: flag[0].replace("_", "-"), text)
+
+
+def progress_stream() -> TextIO:
+    """Where progress bars go: stderr, or the terminal that recipes/utils/run names where stderr is a log."""
+    with suppress(OSError):
+        if terminal := os.environ.get("IA3_SPEECH_PROGRESS"):
+            return Path(terminal).open("w", encoding="utf-8")
+    return sys.stderr
 
 
 def set_up_logging() -> None:

@@ -1,9 +1,11 @@
-"""Kaldi data directories: validate, fix, subset, split, compare them; convert a Hugging Face dataset to one.
+"""Kaldi data directories: validate, fix, subset, split, segment, compare them; convert a Hugging Face
+dataset.
 
     python -m ia3_speech.datadir validate --check-audio data/train
     python -m ia3_speech.datadir fix data/train
     python -m ia3_speech.datadir subset data/train data/train_1k --first 1000
     python -m ia3_speech.datadir split data/all data/train data/dev --by speaker --fraction 0.15
+    python -m ia3_speech.datadir segment data/long data/train --base mini
     python -m ia3_speech.datadir overlap data/train data/dev data/test
     python -m ia3_speech.datadir from-dataset USER/CORPUS data/corpus --split test
 
@@ -18,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import (
     fix_data_directory,
@@ -128,6 +130,37 @@ def split(source: Path, rest: Path, part: Path, by: str = "speaker", fraction: f
         print(f"{made.path}: {made.summary()}")
 
 
+def segment(
+    source: Path,
+    target: Path,
+    base: str = "mini",
+    max_seconds: float | None = None,
+    min_score: float = -4.0,
+    allow_pipes: bool = False,
+) -> None:
+    """Cut long recordings and their texts at pauses, so that they can be trained on.
+
+    Text and audio are aligned by CTC segmentation (Kürzinger et al. 2020); what does not align is left out
+    and listed. Shorter utterances stay as they are.
+
+    Args:
+        source: the data directory with long recordings.
+        target: the data directory to write.
+        base: what aligns, of the language of the texts: mini, a folder or a hub id.
+        max_seconds: of a segment [the base's maximum input duration, else 15].
+        min_score: leave out segments below this log-probability; another text has -5 or less.
+        allow_pipes: run the shell commands of wav.scp.
+    """
+    if max_seconds is not None and not max_seconds >= 1:
+        raise UserError(f"--max-seconds is {max_seconds:g}, and has to be at least 1 second")
+    from ia3_speech.decoding.segment_directory import segment_data_directory
+
+    made = segment_data_directory(
+        source, target, base, max_seconds=max_seconds, min_score=min_score, allow_pipes=allow_pipes
+    )
+    print(f"{target}: {made.summary()}")
+
+
 def overlap(train: Path, dev: Path, test: Path) -> None:
     """Print how many speakers and sentences a test set shares with train and with dev.
 
@@ -208,6 +241,7 @@ def main(argv: list[str] | None = None) -> None:
         "fix": fix,
         "subset": subset,
         "split": split,
+        "segment": segment,
         "overlap": overlap,
         "from-dataset": from_dataset,
     }

@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Literal
 
+from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
+from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.decode_directory import (
     assign_adapters,
@@ -26,6 +28,7 @@ from ia3_speech.decoding.decode_directory import (
 )
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
 from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.inputs import Inputs, base_files
 
 
 def main(
@@ -47,6 +50,7 @@ def main(
     word_score: float | None = None,
     unknown_word_score: float | None = None,
     beam_size: int | None = None,
+    force: bool = False,
 ) -> int:
     """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, bad_audio and decode.json.
 
@@ -73,6 +77,7 @@ def main(
         word_score: added for each word (default: the base's, else 1.5)
         unknown_word_score: added for each word that the language model lacks (default: the base's, else -10)
         beam_size: hypotheses that are kept (default: 50)
+        force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
     if (adapter and adapter_per_speaker) or (in_turn and not adapter_per_speaker):
         raise UserError("give --adapter, or --adapter-per-speaker with or without --in-turn")
@@ -81,6 +86,16 @@ def main(
     speakers = speaker_adapters(adapter_per_speaker) if adapter_per_speaker else {}
     directory = read_for_decoding(data, allow_pipes)
     assigned = assign_adapters(directory.utterances, [*speakers], in_turn) if speakers else None
+    terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in speakers.items()]
+    wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
+    made = Inputs(
+        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms), "lm": lm},
+        {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
+         "max_seconds": max_seconds, "dtype": dtype}
+        | {name: value for name, value in vars(options).items() if name != "lm"},
+    )  # fmt: skip
+    if made.is_current(decode_dir, force):
+        return 0
     recognizer = load_recognizer(
         base,
         adapter,
@@ -106,10 +121,12 @@ def main(
     minutes = result.audio_seconds / 60
     texts = f"{len(result.texts)} utterance{'s' * (len(result.texts) != 1)}"
     print(f"{decode_dir / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
-    if not result.bad:
-        return 0
-    print(bad_audio_message(result, decode_dir), file=sys.stderr)
-    return int(any(fault.left_out for fault in result.bad))
+    if result.bad:
+        print(bad_audio_message(result, decode_dir), file=sys.stderr)
+    if any(fault.left_out for fault in result.bad):
+        return 1
+    made.record(decode_dir)
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ DECODE_DIR `score.json` (scoring/score_file.py) and Kaldi's and sclite's files (
 - References and hypotheses are first piped through the filters `local/wer_{ref,hyp,output}_filter`, where
   these exist, then normalised alike (`--normalize`). A missing hypothesis counts as empty: its words are
   deletions.
+- Where no hypothesis holds a digit or a letter beyond a to z, as those of a base without digits, numbers in
+  references and terms are written in words (data/numbers.py), as they are for training.
 - Single spaces between words count as characters in CER, as in jiwer.
 - 95 % intervals are percentiles of a bootstrap over consultations where every utterance has that label, else
   over speakers (`--cluster`), and over utterances where there is only one cluster. A single utterance has no
@@ -25,7 +27,9 @@ from typing import Any, Literal
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.numbers import needs_words, numbers_in_words
 from ia3_speech.formatting import plural
+from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
 from ia3_speech.scoring.score_file import write_score
 from ia3_speech.scoring.score_table import format_score
@@ -47,6 +51,7 @@ def main(
     cluster: str | None = None,
     replications: int = REPLICATIONS,
     seed: int = 0,
+    force: bool = False,
 ) -> None:
     """Score DECODE_DIR/text against a Kaldi data directory; write score.json and Kaldi's files beside it.
 
@@ -59,20 +64,34 @@ def main(
         cluster: what the bootstrap draws: speaker, utterance or a label (default: consultation, else speaker)
         replications: replicates of each bootstrap
         seed: of the bootstraps
+        force: score again what DECODE_DIR/scoring_kaldi/inputs.json says was scored from the same inputs
     """
     if replications < 1:
         raise UserError("--replications: at least 1")
     directory = read_data_directory(data, wav=False, spk_sort=False)
     filters = {side: find_filter(side) for side in ("ref", "hyp")}
+    made = Inputs(
+        {"data": tables_of(data), "text": decode_dir / "text", "baseline": baseline and baseline / "text",
+         "terms": terms, "filters": [script for script in filters.values() if script]},
+        {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed},
+    )  # fmt: skip
+    if (decode_dir / "score.json").is_file() and made.is_current(decode_dir / "scoring_kaldi", force):
+        return
     if filters["ref"]:
         texts = run_filter(filters["ref"], {one.id: one.text or "" for one in directory})
         utterances = [dataclasses.replace(one, text=texts[one.id]) for one in directory if one.id in texts]
         directory = dataclasses.replace(directory, utterances=utterances)
+    hypotheses = read_hypotheses(decode_dir, directory, filters["hyp"])
+    against = read_hypotheses(baseline, directory, filters["hyp"]) if baseline else None
+    in_words = normalize != "none" and needs_words([*hypotheses.values(), *(against or {}).values()])
+    if in_words:
+        utterances = numbers_in_words(directory.utterances, f"{directory.path}/text")
+        directory = dataclasses.replace(directory, utterances=utterances)
     score = score_hypotheses(
         directory,
-        read_hypotheses(decode_dir, directory, filters["hyp"]),
-        baseline=read_hypotheses(baseline, directory, filters["hyp"]) if baseline else None,
-        terms=read_term_list(terms, normalize) if terms else None,
+        hypotheses,
+        baseline=against,
+        terms=read_term_list(terms, normalize, in_words=in_words) if terms else None,
         normalize=normalize,
         cluster=cluster,
         replications=replications,
@@ -83,6 +102,7 @@ def main(
     provenance["filters"] = {side: script and str(script) for side, script in filters.items()}
     write_kaldi_files(decode_dir, score.scored, score.wer_bootci)
     write_score(decode_dir / "score.json", score, provenance)
+    made.record(decode_dir / "scoring_kaldi")
     print(format_score(score), end="")
 
 

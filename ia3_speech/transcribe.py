@@ -7,9 +7,11 @@
     ia3-speech transcribe --output-dir texts folder/          texts/NAME.txt for folder/NAME.wav
     find . -name '*.wav' | ia3-speech transcribe              paths from stdin, or a WAV itself
 
-Reads whatever libsndfile reads, of any rate and length: recordings longer than the base's maximum input
-duration are cut at pauses. A bad file is named on stderr, the others are transcribed, and the exit code is
-1. Clipped audio is named too, and transcribed. Progress is shown on stderr where that is a terminal.
+Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr where PyAV
+(the extra ia3-speech[containers]) or ffmpeg is installed. Recordings longer than the base's maximum input
+duration are cut at pauses. A bad file is named on stderr, the others are transcribed, and the exit code is 1.
+Clipped audio, silence and noise are named too, and transcribed. Progress is shown on stderr where that is a
+terminal.
 """
 
 import sys
@@ -33,6 +35,7 @@ from ia3_speech.data.recordings import (
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.transcription import load_for_recordings, transcripts
+from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python
 
 if TYPE_CHECKING:
     from tqdm import tqdm

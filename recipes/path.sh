@@ -1,9 +1,7 @@
 #!/usr/bin/env bash
 # Source this: it finds the Python that has ia3_speech and puts the recipes' tools on PATH. Each egs/*/path.sh
 # is one line that sources it (Kaldi's queue.pl starts its jobs with `. ./path.sh`). It may be sourced twice.
-#
-# Python is that of the active environment where it has ia3_speech and torch, else the clone's own through
-# `uv run`, which sets the environment up first.
+# scripts/environment.sh says which Python it is, and makes the clone's environment on first use.
 
 IA3_SPEECH_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export IA3_SPEECH_ROOT
@@ -26,26 +24,23 @@ if [[ $- != *i* && -z ${IA3_SPEECH_COMMAND-} ]]; then
   export IA3_SPEECH_COMMAND
 fi
 
-if ! python -c 'import sys; from importlib.util import find_spec as f; sys.exit(not (f("ia3_speech") and f("torch")))' \
-  2>/dev/null; then
-  if ! command -v uv >/dev/null; then
-    echo "path.sh: this python has no ia3_speech, and there is no uv to make an environment: activate an" \
-      "environment with 'pip install -e $IA3_SPEECH_ROOT', or install uv" >&2
-    return 1
-  fi
-  _ia3_python=$(uv run --project "$IA3_SPEECH_ROOT" python -c 'import sys; print(sys.executable)') ||
-    { echo "path.sh: 'uv run' failed in $IA3_SPEECH_ROOT" >&2; return 1; }
-  PATH=$(dirname "$_ia3_python"):$PATH
-fi
+_ia3_python=$(command -v python || true)
+# shellcheck source=../scripts/environment.sh
+. "$IA3_SPEECH_ROOT/scripts/environment.sh"
+use_environment ia3_speech torch || return 1
 # How the user calls Python afterwards.
-[[ -z ${_ia3_python-}${UV_RUN_RECURSION_DEPTH-} ]] || IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-uv run python}
+if [[ -z ${IA3_SPEECH_PYTHON-} ]]; then
+  if [[ -n ${UV_RUN_RECURSION_DEPTH-} ]]; then
+    IA3_SPEECH_PYTHON="uv run python"
+  elif [[ $(command -v python) != "$_ia3_python" ]]; then
+    IA3_SPEECH_PYTHON=$IA3_SPEECH_ROOT/.venv/bin/python
+    IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON#"${IA3_SPEECH_START_DIR:-$PWD}/"}
+  fi
+fi
 export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
 case :$PATH: in
   *":$IA3_SPEECH_ROOT/recipes/utils:"*) ;;
-  *)
-    PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH
-    PYTHONPATH=$IA3_SPEECH_ROOT/recipes/utils${PYTHONPATH:+:$PYTHONPATH}
-    ;;
+  *) PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH ;;
 esac
-export PATH PYTHONPATH
+export PATH

@@ -1,27 +1,39 @@
-"""What the mini base hears in training: english_mix, and sentences by espeak-ng and flite, disturbed.
+"""Training speech of the mini base: recordings, and sentences spoken by espeak-ng and flite, augmented.
 
-In: `english_mix/` (a Kaldi directory; every 40th utterance of its sorted list is dev) and sentences. Out:
-batches, each a function of (seed, step) alone (but for espeak-ng's own noise), so that a run resumes at any
-step; and the dev sets. The voices and accents of which recipes make their test speakers (`espeak.UNHEARD_…`)
-never speak here.
+    python scripts/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
 
-english_mix is two hours: heard fifteen times, its sentences are known by heart. Where the cuts between words
-are known (`word_cuts`, by an earlier base), most clips are therefore heard in pieces: a few words of one,
-then a few of another of the same source.
+In: `english_mix/` and `read_english/{train,more,dev}` (Kaldi directories) and sentences. The command above
+writes into --cache what need not be computed twice: all recordings in one array (`waves.npy`, int16,
+memory-mapped) and `clips.json` (text, source, position in that array, and where the words begin, by forced
+alignment with an earlier base). Out: batches, each a function of (seed, step) alone (but for espeak-ng's own
+noise), so that a run resumes at any step; and the dev sets. The voices and accents of which recipes make
+their test speakers (`espeak.UNHEARD_…`) are not in it.
+
+Eleven hours, trained on for ten epochs, are memorised. Some clips are therefore cut: a few words of one,
+followed by a few words of another from the same source.
 """
 
+import argparse
 import io
+import json
 import shutil
 import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from whisper_transplant import FFT, HOP
+from tqdm import tqdm
 
-from ia3_speech.data.corpora import espeak
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from whisper_transplant import FFT, HOP, Sinusoid, sinusoid_of  # noqa: E402
+
+from ia3_speech.data.corpora import espeak  # noqa: E402
 
 SAMPLE_RATE = 16_000
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
@@ -39,14 +51,18 @@ NOT_SPEECH_LIKE = (
     "whisperf",
 )
 FLITE_VOICES = ("slt", "rms")  # flite's natural voices of the accents that espeak speaks here too
-SOURCES = {  # two hours of natural speech can't teach spelling: half is made from sentences
-    "espeak": 0.4,
-    "flite": 0.1,  # where it is installed (Debian: flite); else espeak's
-    "librispeech-train-clean-100": 0.18,
-    "kokoro-82m": 0.17,
-    "ljspeech": 0.08,
-    "vcc2016": 0.07,
+SOURCES = {  # share of the utterances drawn
+    "librispeech": 0.46,  # read_english/train: 36 readers
+    "librispeech-train-clean-100": 0.12,  # 198 readers, 195 of them one clip each, labelled by Whisper
+    "kathleen-arctic": 0.05,
+    "an4": 0.05,
+    "kokoro-82m": 0.08,
+    "ljspeech": 0.05,
+    "vcc2016": 0.03,
+    "espeak": 0.11,
+    "flite": 0.05,  # where it is installed (Debian: flite); else espeak's
 }
+SHORTEST, LONGEST = 0.4, 17.5  # seconds; positions are known up to 15.36 s and stand still after that
 
 
 @dataclass
@@ -57,7 +73,7 @@ class Clip:
     wave: np.ndarray  # int16 at 16 kHz
     cuts: list[int] = field(default_factory=list)  # samples at which the words begin, and the end
 
-    def piece(self, rng: np.random.Generator, most: int = 8) -> tuple[np.ndarray, str]:
+    def piece(self, rng: np.random.Generator, most: int = 14) -> tuple[np.ndarray, str]:
         """Up to `most` words in a row, at random: int16 samples and text."""
         words = self.text.split()
         count = int(rng.integers(1, 1 + min(most, len(words))))
@@ -65,20 +81,77 @@ class Clip:
         return self.wave[self.cuts[start] : self.cuts[start + count]], " ".join(words[start : start + count])
 
 
-def read_clips(folder: Path) -> tuple[list[Clip], list[Clip]]:
-    """english_mix → (train, dev)."""
+def read_kaldi(folder: Path, source: str | None = None) -> list[Clip]:
+    """The clips of a Kaldi directory, in the order of their ids; `source` where there is no utt2source."""
     import soundfile
 
-    texts = dict(line.split(maxsplit=1) for line in (folder / "text").read_text().splitlines())
-    paths = dict(line.split(maxsplit=1) for line in (folder / "wav.scp").read_text().splitlines())
-    sources = dict(line.split(maxsplit=1) for line in (folder / "utt2source").read_text().splitlines())
-    train, dev = [], []
-    for i, name in enumerate(sorted(texts)):
+    def table(name: str) -> dict[str, str]:
+        return dict(line.split(maxsplit=1) for line in (folder / name).read_text().splitlines())
+
+    texts, paths = table("text"), table("wav.scp")
+    sources = dict.fromkeys(texts, source) if source else table("utt2source")
+
+    def read(name: str) -> Clip:
         wave, rate = soundfile.read(folder / paths[name], dtype="int16")
         assert rate == SAMPLE_RATE and wave.ndim == 1, paths[name]
-        text = spell(texts[name])
-        (dev if i % DEV_EVERY == 0 else train).append(Clip(name, sources[name], text, wave))
-    return train, dev
+        return Clip(name, sources[name], spell(texts[name]), wave)
+
+    with ThreadPoolExecutor() as pool:
+        return list(tqdm(pool.map(read, sorted(texts)), folder.name, len(texts), disable=None))
+
+
+def read_clips(data: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
+    """(train, {name of a dev set: its clips}) of english_mix and read_english; prints what it leaves out."""
+    mix = read_kaldi(data / "english_mix")
+    train = [clip for i, clip in enumerate(mix) if i % DEV_EVERY]
+    train += read_kaldi(data / "read_english/train", "librispeech") + read_kaldi(data / "read_english/more")
+    kept = [c for c in train if SHORTEST * SAMPLE_RATE <= len(c.wave) <= LONGEST * SAMPLE_RATE]
+    print(
+        f"{len(train)} clips; left out, not {SHORTEST} to {LONGEST} s long:",
+        *({c.name for c in train} - {c.name for c in kept}),
+    )
+    return kept, {
+        "read_english_dev": read_kaldi(data / "read_english/dev", "dev"),
+        "english_mix_dev": mix[::DEV_EVERY],
+    }
+
+
+def write_cache(cache: Path, data: Path, aligner: str) -> None:
+    """Decode and align once; `read_cache` reads it."""
+    from transformers import Wav2Vec2ForCTC
+
+    train, dev = read_clips(data)
+    word_cuts(Wav2Vec2ForCTC.from_pretrained(aligner, dtype=torch.float32).eval(), train)
+    cache.mkdir(parents=True, exist_ok=True)
+    rows, at = [], 0
+    for where, clips in {"train": train, **dev}.items():
+        for c in clips:
+            rows.append(
+                {
+                    "set": where,
+                    "name": c.name,
+                    "source": c.source,
+                    "text": c.text,
+                    "cuts": c.cuts,
+                    "start": at,
+                    "end": at + len(c.wave),
+                }
+            )
+            at += len(c.wave)
+    np.save(cache / "waves.npy", np.concatenate([c.wave for clips in (train, *dev.values()) for c in clips]))
+    (cache / "clips.json").write_text(json.dumps(rows))
+
+
+def read_cache(cache: Path) -> tuple[list[Clip], dict[str, list[Clip]]]:
+    """What `read_clips` returned, with word cuts; the samples stay on disk until they are used."""
+    waves = np.load(cache / "waves.npy", mmap_mode="r")
+    sets: dict[str, list[Clip]] = {}
+    for row in json.loads((cache / "clips.json").read_text()):
+        wave = waves[row["start"] : row["end"]]
+        sets.setdefault(row["set"], []).append(
+            Clip(row["name"], row["source"], row["text"], wave, row["cuts"])
+        )
+    return sets.pop("train"), sets
 
 
 def spell(text: str) -> str:
@@ -86,7 +159,7 @@ def spell(text: str) -> str:
     return " ".join("".join(c if c in IDS else " " for c in text.lower().replace("’", "'")).split())
 
 
-class Material:
+class TrainingSpeech:
     """Training batches. `batch_seconds` is what a batch holds, in padded seconds."""
 
     def __init__(
@@ -95,6 +168,7 @@ class Material:
         self.pieces = pieces
         self.flite = shutil.which("flite")
         self.by_source = {s: [c for c in clips if c.source == s] for s in SOURCES}
+        self.shares = {s: x for s, x in SOURCES.items() if s in ("espeak", "flite") or self.by_source[s]}
         self.sentences, self.seed, self.batch_seconds = sentences, seed, batch_seconds
         self.voices = [
             f"{accent}+{variant}"
@@ -109,9 +183,9 @@ class Material:
     def batch(self, step: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(waves (batch, samples), lengths (batch,), labels (batch, characters) padded with −100)."""
         rng = np.random.default_rng((self.seed, step))
-        names, weights = list(SOURCES), np.array(list(SOURCES.values()))
+        names, weights = list(self.shares), np.array(list(self.shares.values()))
         drawn = []
-        for source in rng.choice(names, 30, p=weights):
+        for source in rng.choice(names, 30, p=weights / weights.sum()):
             if source in ("espeak", "flite"):
                 words = self.sentences[rng.integers(len(self.sentences))].split()
                 count = int(rng.integers(1, 12))
@@ -180,10 +254,13 @@ def word_cuts(model, clips: list[Clip]) -> None:
     """Fill in `cuts`: forced alignment by `model`, a cut where it is quietest between two words' letters."""
     from torchaudio.functional import forced_align
 
-    for clip in clips:
+    encoder = model.wav2vec2.encoder
+    encoder.pos_conv_embed = Sinusoid(sinusoid_of(encoder.pos_conv_embed))
+    encoder.forward = torch.autocast("cpu", torch.bfloat16)(encoder.forward)
+    for clip in tqdm(clips, "alignment", disable=None):
         ids = torch.tensor([[IDS[c] for c in clip.text]])
         wave = normalize(clip.wave.astype(np.float32) / 32768)
-        scores = model(torch.from_numpy(wave)[None]).logits.log_softmax(-1)
+        scores = model(torch.from_numpy(wave)[None]).logits.float().log_softmax(-1)
         if scores.shape[1] <= ids.shape[1] + sum(a == b for a, b in pairwise(clip.text)):
             continue
         path = forced_align(scores, ids, blank=0)[0][0]
@@ -223,8 +300,10 @@ def augment(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         knots = np.array([0, 250, 500, 1000, 2000, 4000, 8000])
         gains = rng.normal(0, 3, len(knots)) + rng.normal(0, 1.5) * np.log2(np.maximum(knots, 125) / 1000)
         spectrum = spectrum * 10 ** (np.interp(hertz, knots, gains) / 20)
-    if rng.random() < 0.1:  # narrow band
+    if rng.random() < 0.15:  # a telephone line, or another narrow band
         spectrum = spectrum / np.sqrt(1 + (hertz / rng.uniform(3000, 6000)) ** 16)
+        if rng.random() < 0.7:
+            spectrum = spectrum / np.sqrt(1 + (rng.uniform(100, 350) / np.maximum(hertz, 1)) ** 8)
     wave = fft.irfft(spectrum, size)[:n].astype(np.float32)
     if rng.random() < 0.6:
         colour = fft.rfft(rng.standard_normal(size, dtype=np.float32))
@@ -259,11 +338,14 @@ def pad(waves: list[np.ndarray], texts: list[list[int]]) -> tuple[torch.Tensor, 
     return x, torch.tensor([len(w) for w in waves]), labels
 
 
-def dev_sets(dev: list[Clip], sentences: list[str]) -> dict[str, list[tuple[np.ndarray, str]]]:
-    """Real and natural voices of english_mix's dev list; sentences in espeak voices kept for dev."""
+def dev_sets(dev: dict[str, list[Clip]], sentences: list[str]) -> dict[str, list[tuple[np.ndarray, str]]]:
+    """The dev recordings, and `sentences` in espeak voices that only dev hears: (wave, text) each."""
     import soxr
 
-    mix = [(normalize(c.wave.astype(np.float32) / 32768), c.text) for c in dev]
+    sets = {
+        name: [(normalize(c.wave.astype(np.float32) / 32768), c.text) for c in clips]
+        for name, clips in dev.items()
+    }
     speaker, made = espeak.Espeak(), []
     for i, text in enumerate(sentences):
         voice = f"{espeak.ACCENTS[i % len(espeak.ACCENTS)]}+{DEV_VARIANTS[i // 3 % len(DEV_VARIANTS)]}"
@@ -271,4 +353,15 @@ def dev_sets(dev: list[Clip], sentences: list[str]) -> dict[str, list[tuple[np.n
             speaker.speak(text, voice, 150 + 5 * (i % 9)), espeak.ESPEAK_SAMPLE_RATE, SAMPLE_RATE
         )
         made.append((normalize(wave), text))
-    return {"english_mix_dev": mix, "espeak_dev": made}
+    return sets | {"espeak_dev": made}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description="Decode and align the recordings once, for train_mini_base.py."
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder with english_mix/ and read_english/")
+    parser.add_argument("--cache", type=Path, required=True, help="folder to write")
+    parser.add_argument("--aligner", required=True, help="folder of an earlier base")
+    given = parser.parse_args()
+    write_cache(given.cache, given.data, given.aligner)

@@ -1,9 +1,11 @@
-"""Train the mini base: Whisper-tiny.en's encoder in a plain `Wav2Vec2ForCTC`, CTC on general English.
+"""Train the mini base: Whisper base's encoder in a plain `Wav2Vec2ForCTC`, fine-tuned with CTC on English.
 
-    python scripts/train_mini_base.py --data ../shared/data --whisper ../shared/models/whisper-tiny.en \
-        --out exp/mini_base --minutes 180
+    python ../shared/models/whisper_base.py exp/whisper-base  # where the hub can't be reached
+    python scripts/mini_base_speech.py --data ../shared/data --cache exp/speech --aligner ia3_speech/mini
+    python scripts/train_mini_base.py --data ../shared/data --cache exp/speech --whisper exp/whisper-base \
+        --out exp/mini_base --minutes 120
 
-What flows in: `english_mix/` (a Kaldi directory; every 40th utterance of the sorted list is dev),
+What flows in: the recordings of `english_mix/` and `read_english/` (`mini_base_speech.py`),
 `english_sentences.txt` (spoken on the fly by espeak-ng and flite), Whisper's encoder. What comes out, in
 --out: `best/` (fp16 model.safetensors, processor files, model card: the base as it ships, to be copied to
 ia3_speech/mini), `checkpoint.pt` (a run goes on from it), `log.jsonl`. A run is killed and started again at
@@ -11,7 +13,7 @@ will; `--init FOLDER` starts from an earlier result.
 
 First the head learns alone on the frozen encoder, then the encoder too, with rates that fall by 0.6 from
 layer to layer downwards: what Whisper knows of unheard voices lies there, and high rates forget it. Against
-forgetting the weights are also pulled to where they started (L2-SP, arXiv 1802.01483), and what is judged
+forgetting the weights also decay towards where they started (L2-SP, arXiv 1802.01483), and what is evaluated
 and shipped is their running average. With --distil the encoder, of which --masks hides stretches, also has
 to tell what the untrained Whisper encoder makes of the same audio without masks.
 """
@@ -21,6 +23,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -34,21 +37,25 @@ sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
 from mini_base_speech import (  # noqa: E402
     CHARACTERS,
     SAMPLE_RATE,
-    Material,
+    TrainingSpeech,
     dev_sets,
     normalize,
-    read_clips,
+    read_cache,
     spell,
-    word_cuts,
 )
-from whisper_transplant import OFFSET, transplant  # noqa: E402
+from whisper_transplant import Sinusoid, sinusoid_of, transplant  # noqa: E402
 
 from ia3_speech.atomic import replacing  # noqa: E402
 from ia3_speech.cli import UserError, command  # noqa: E402
 
 HISTORY = "training.json"  # beside the weights: every run that made them
-UNTOLD = ("data", "whisper", "out", "init", "soup", "threads")  # paths, and what changes nothing
+UNTOLD = ("data", "cache", "whisper", "out", "init", "soup", "threads")  # paths, and what changes nothing
 SHIPPED_MASKS = 0.05  # mask_time_prob of the shipped configuration
+DEV_WEIGHTS = {
+    "read_english_dev": 0.6,
+    "english_mix_dev": 0.25,
+    "espeak_dev": 0.15,
+}  # of the WER that chooses
 CARD = ROOT / "scripts/mini_base_card.md"
 
 
@@ -57,7 +64,8 @@ class Options:
     """Options of one run.
 
     Args:
-        data: folder with english_mix/ and english_sentences.txt
+        data: folder with english_sentences.txt
+        cache: what mini_base_speech.py wrote
         whisper: Whisper encoder, a folder or a hub id
         out: where best/, checkpoint.pt and log.jsonl go
         minutes: length of the whole schedule, in minutes of training (all runs of one --out together)
@@ -68,21 +76,23 @@ class Options:
         rate: learning rate of the top layer
         head_rate: learning rate of the head
         layer_decay: factor from a layer to the one below
-        pull: strength of the pull towards the starting weights
+        decay_to_start: strength of the decay towards the starting weights
         batch_seconds: padded seconds of a batch
         dropout: on hidden states and activations, in training only
         masks: mask_time_prob, until 85 % of the schedule; then what ships
-        distil: weight of telling Whisper's own last hidden state (share of its variance that is missed)
-        pieces: share of clips heard in pieces, a few words of one or two; cut with --init's alignment
-        evaluate_minutes: minutes between looks at dev
+        distil: weight of the loss that predicts Whisper's own last hidden state (share of variance missed)
+        pieces: share of clips heard in pieces, a few words of one or two
+        evaluate_minutes: minutes between evaluations on dev
+        head_layers: gated convolutions between the encoder and the output layer
         threads: CPU threads
         bf16: the encoder in bfloat16 while it trains (its weights, all else, and dev stay in float32)
     """
 
     data: Path
+    cache: Path
     out: Path
-    whisper: str = "openai/whisper-tiny.en"
-    minutes: float = 180.0
+    whisper: str = "openai/whisper-base"
+    minutes: float = 120.0
     init: Path | None = None
     soup: Path | None = None
     seed: int = 1
@@ -90,34 +100,16 @@ class Options:
     rate: float = 2e-4
     head_rate: float = 1.5e-3
     layer_decay: float = 0.6
-    pull: float = 0.2
-    batch_seconds: float = 40.0
-    dropout: float = 0.05
-    masks: float = 0.05
+    decay_to_start: float = 0.2
+    batch_seconds: float = 48.0
+    dropout: float = 0.1
+    masks: float = 0.15
     distil: float = 0.0
-    pieces: float = 0.0
-    evaluate_minutes: float = 5.0
+    pieces: float = 0.4
+    evaluate_minutes: float = 8.0
+    head_layers: int = 2
     threads: int = 2
     bf16: bool = False
-
-
-class Sinusoid(nn.Module):
-    """What the positional convolution computes, without computing it: a third of the training time saved."""
-
-    def __init__(self, table: torch.Tensor):
-        super().__init__()
-        self.register_buffer("table", table + OFFSET)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        frames = torch.arange(hidden.shape[1]).clamp(max=len(self.table) - 1)  # then positions stand still
-        return self.table[frames].expand_as(hidden)
-
-
-def sinusoid_of(positional: nn.Module) -> torch.Tensor:
-    """(taps/2 + 1, d): the running sum of the kernel's past taps, times −D."""
-    kernel = positional.conv.weight.detach().double()[:, 0, :]
-    reach = kernel.shape[1] // 2
-    return (-OFFSET * kernel[:, : reach + 1].flip(1).cumsum(1)).T.float()
 
 
 def processor():
@@ -198,8 +190,19 @@ class Teacher(nn.Module):
         return missed / wanted.var(0).mean()
 
 
+def in_bfloat16(forward: Callable) -> Callable:
+    """A module's forward pass computed in bfloat16; a tensor that it returns is float32 again."""
+    low = torch.autocast("cpu", torch.bfloat16)(forward)
+
+    def run(*arguments, **options):
+        output = low(*arguments, **options)
+        return output.float() if isinstance(output, torch.Tensor) else output
+
+    return run
+
+
 class Trainer:
-    def __init__(self, model, material: Material, devs: dict, options: Options, whisper=None):
+    def __init__(self, model, material: TrainingSpeech, devs: dict, options: Options, whisper=None):
         self.model, self.material, self.devs, self.options = model, material, devs, options
         self.groups = groups(model, options)
         self.teacher = Teacher(whisper, model.wav2vec2) if whisper is not None else None
@@ -213,11 +216,14 @@ class Trainer:
         if self.teacher:
             self.teacher.tell.requires_grad_(True)
         model.freeze_feature_encoder()
-        self.optimizer = torch.optim.AdamW(self.groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0)
+        self.optimizer = torch.optim.AdamW(
+            self.groups, lr=0.0, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+        )
         self.start = [p.detach().clone() for p in self.parameters]
         self.average = [p.detach().clone() for p in self.parameters]
         self.positions = model.wav2vec2.encoder.pos_conv_embed
-        self.forward = model.wav2vec2.encoder.forward
+        self.low_precision = [model.wav2vec2.encoder, model.wav2vec2.adapter]
+        self.forwards = [module.forward for module in self.low_precision]
         self.sinusoid = Sinusoid(sinusoid_of(self.positions))
         self.step, self.elapsed, self.best, self.audio = 0, 0.0, float("inf"), 0.0
         self.losses: list[float] = []
@@ -227,7 +233,7 @@ class Trainer:
         from concurrent.futures import ThreadPoolExecutor
 
         options = self.options
-        looked = self.elapsed
+        evaluated = self.elapsed
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(self.material.batch, self.step)
             while self.elapsed < options.minutes * 60:
@@ -238,11 +244,11 @@ class Trainer:
                 self.step += 1
                 self.elapsed += time.monotonic() - tick
                 if (
-                    self.elapsed - looked > options.evaluate_minutes * 60
+                    self.elapsed - evaluated > options.evaluate_minutes * 60
                     or self.elapsed >= options.minutes * 60
                 ):
-                    looked = self.elapsed
-                    self.look()
+                    evaluated = self.elapsed
+                    self.evaluate()
 
     def train_step(self, waves: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor) -> None:
         options, model = self.options, self.model
@@ -279,28 +285,29 @@ class Trainer:
                     mine = {id(p) for p in group["params"]}
                     for p, origin in zip(self.parameters, self.start, strict=True):
                         if id(p) in mine:
-                            p.lerp_(origin, group["lr"] * options.pull)
+                            p.lerp_(origin, group["lr"] * options.decay_to_start)
             torch._foreach_lerp_(self.average, self.parameters, max(1e-3, 1 / (1 + self.step / 10)))
         self.losses.append(float(loss.detach()))
         self.audio += float(lengths.sum()) / SAMPLE_RATE
 
     def mode(self, training: bool) -> None:
-        """In training the positions cost nothing, and with --bf16 the encoder runs in bfloat16. What is below
+        """The positions cost nothing, and in training with --bf16 the encoder runs in bfloat16. What is below
         can't: the logarithm and the transparent norms' large constants need float32."""
         self.model.train(training)
-        encoder, low = self.model.wav2vec2.encoder, torch.autocast("cpu", torch.bfloat16)
-        encoder.pos_conv_embed = self.sinusoid if training else self.positions
-        encoder.forward = low(self.forward) if training and self.options.bf16 else self.forward
+        self.model.wav2vec2.encoder.pos_conv_embed = self.sinusoid
+        for module, forward in zip(self.low_precision, self.forwards, strict=True):
+            module.forward = in_bfloat16(forward) if training and self.options.bf16 else forward
 
-    def look(self) -> None:
-        """Judge the averaged weights, rounded to fp16 as they ship, on dev; keep the best; checkpoint."""
+    def evaluate(self) -> None:
+        """Score the averaged weights, rounded to fp16 as they ship, on dev; save the best; checkpoint."""
         held = [p.detach().clone() for p in self.parameters]
         with torch.no_grad():
             for p, mean in zip(self.parameters, self.average, strict=True):
                 p.copy_(mean.half())
         self.mode(training=False)
+        started = time.monotonic()
         scores = {name: word_errors(self.model, items) for name, items in self.devs.items()}
-        dev = float(np.mean([s["wer"] for s in scores.values()]))
+        dev = float(sum(DEV_WEIGHTS[name] * s["wer"] for name, s in scores.items()))
         row = {
             "step": self.step,
             "minutes": round(self.elapsed / 60, 1),
@@ -313,9 +320,11 @@ class Trainer:
         }
         if self.missed:
             row["missed"] = round(float(np.mean(self.missed[-100:])), 4)
+        row["seconds_to_evaluate"] = round(time.monotonic() - started)
         row |= {f"{n}_{k}": round(v, 4) for n, s in scores.items() for k, v in s.items()}
         if dev < self.best:
             self.best = dev
+            self.model.wav2vec2.encoder.pos_conv_embed = self.positions
             save(self.model, self.options.out / "best", history(self.options, row))
         with torch.no_grad():
             for p, mine in zip(self.parameters, held, strict=True):
@@ -410,30 +419,28 @@ def card(runs: list[dict]) -> str:
 def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
-    clips, dev = read_clips(options.data / "english_mix")
+    clips, dev = read_cache(options.cache)
     sentences = [spell(line) for line in (options.data / "english_sentences.txt").read_text().splitlines()]
     kept = sentences[:: len(sentences) // 60][:60]  # dev sentences
     sentences = sorted(set(sentences) - set(kept))
-    print(f"{len(clips)} clips, {len(dev)} of dev, {len(sentences)} sentences", flush=True)
+    print(f"{len(clips)} clips, {sum(map(len, dev.values()))} of dev, {len(sentences)} sentences", flush=True)
     torch.manual_seed(options.seed)
     if options.init:
         from transformers import Wav2Vec2ForCTC
 
         model = Wav2Vec2ForCTC.from_pretrained(options.init, dtype=torch.float32)
-        if options.pieces:
-            word_cuts(model.eval(), clips)
         if options.soup:
             mix_in(model, Wav2Vec2ForCTC.from_pretrained(options.soup, dtype=torch.float32))
     else:
         model = transplanted(options, clips)
     whisper = transplanted(options, clips).wav2vec2.encoder if options.distil else None
     set_dropout(model, options.dropout)
-    material = Material(clips, sentences, options.seed, options.batch_seconds, options.pieces)
+    material = TrainingSpeech(clips, sentences, options.seed, options.batch_seconds, options.pieces)
     trainer = Trainer(model, material, dev_sets(dev, kept), options, whisper)
     trainer.resume()
     trainer.run()
     if not options.minutes:
-        trainer.look()
+        trainer.evaluate()
 
 
 @torch.no_grad()
@@ -447,7 +454,7 @@ def transplanted(options: Options, clips: list):
     """The constructed model; what is fitted in it is fitted on forty clips, the same for the same seed."""
     chosen = np.random.default_rng(options.seed).choice(len(clips), 40, replace=False)
     waves = [normalize(clips[i].wave.astype(np.float32) / 32768) for i in chosen]
-    return transplant(options.whisper, waves)
+    return transplant(options.whisper, waves, head_layers=options.head_layers)
 
 
 class SharedDropout(nn.Module):

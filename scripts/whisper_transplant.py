@@ -41,8 +41,8 @@ from torch import nn
 from transformers import Wav2Vec2Config, Wav2Vec2ForCTC, WhisperFeatureExtractor, WhisperModel
 
 FFT, HOP = 400, 160  # samples at 16 kHz: Whisper's window and hop
-BINS, BANDS, HINGES = 201, 80, 6
-CONV_DIM = (820, 512, 416, 416)
+BINS, BANDS = 201, 80
+HINGES = 6  # thresholds of a mel band
 FIRST_CENTRE = 520  # samples: centre of the first output frame; Whisper's is centred at 0
 WHISPER_GAIN = 0.1  # Whisper hears the normalised waveform at this level
 RECTIFIER_GAIN = 3.0  # puts the floor, 60 dB under a loud vowel, at the rectifier's bend
@@ -89,7 +89,7 @@ class Whisper:
 
 
 def transplant(
-    name: str, waves: list[np.ndarray], *, positions: int = 1536, vocabulary: int = 29
+    name: str, waves: list[np.ndarray], *, positions: int = 1536, vocabulary: int = 29, head_layers: int = 2
 ) -> Wav2Vec2ForCTC:
     """Build the model: `waves` (samples,) float32 16 kHz at zero mean and unit variance, for the ridge fit.
 
@@ -97,7 +97,7 @@ def transplant(
     The head (transformers' adapter of two gated convolutions, and lm_head) starts at random.
     """
     whisper = Whisper.load(name)
-    model = Wav2Vec2ForCTC(configuration(whisper.encoder.config, positions, vocabulary)).eval()
+    model = Wav2Vec2ForCTC(configuration(whisper.encoder.config, positions, vocabulary, head_layers)).eval()
     with torch.no_grad():
         convs = model.wav2vec2.feature_extractor.conv_layers
         write_rectified_spectrum(convs[0])
@@ -109,7 +109,15 @@ def transplant(
     return model
 
 
-def configuration(whisper, positions: int, vocabulary: int) -> Wav2Vec2Config:
+def conv_dim(width: int) -> tuple[int, int, int, int]:
+    """Channels of the four convolutions for a Whisper encoder of this width.
+
+    In each 16 hold constants; in all but the first another 16 balance the sum.
+    """
+    return 4 * BINS + 16, HINGES * BANDS + 32, width + 32, width + 32
+
+
+def configuration(whisper, positions: int, vocabulary: int, head_layers: int) -> Wav2Vec2Config:
     """No dropout and no LayerDrop: the mini base is small; a training run sets what it needs."""
     return Wav2Vec2Config(
         vocab_size=vocabulary,
@@ -119,14 +127,14 @@ def configuration(whisper, positions: int, vocabulary: int) -> Wav2Vec2Config:
         intermediate_size=whisper.encoder_ffn_dim,
         do_stable_layer_norm=True,
         feat_extract_norm="layer",
-        conv_dim=CONV_DIM,
+        conv_dim=conv_dim(whisper.d_model),
         conv_kernel=(FFT, 1, 3, 3),
         conv_stride=(HOP, 1, 1, 2),
         conv_bias=True,
         num_conv_pos_embeddings=positions,
         num_conv_pos_embedding_groups=whisper.d_model,
         add_adapter=True,
-        num_adapter_layers=2,
+        num_adapter_layers=head_layers,
         adapter_kernel_size=3,
         adapter_stride=1,
         hidden_dropout=0.0,
@@ -150,9 +158,10 @@ def write_rectified_spectrum(layer: nn.Module) -> None:
     angle = 2 * np.pi * np.outer(np.arange(BINS), n) / FFT
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * n / FFT)
     waves = np.concatenate([np.cos(angle), np.sin(angle)]) * hann * RECTIFIER_GAIN
-    weight = np.zeros((CONV_DIM[0], 1, FFT))
+    channels = layer.conv.out_channels
+    weight = np.zeros((channels, 1, FFT))
     weight[: 2 * BINS, 0], weight[2 * BINS : 4 * BINS, 0] = waves, -waves
-    write_transparent(layer, weight, np.zeros(CONV_DIM[0]), real=4 * BINS, balance=0)
+    write_transparent(layer, weight, np.zeros(channels), real=4 * BINS, balance=0)
 
 
 def write_transparent(
@@ -195,7 +204,7 @@ def write_log_mel(convs: nn.ModuleList, whisper: Whisper, waves: list[np.ndarray
     thresholds = bottom * (top / bottom) ** (np.arange(HINGES)[:, None] / HINGES)  # (6, 80)
 
     real = HINGES * BANDS
-    weight, bias = np.zeros((CONV_DIM[1], CONV_DIM[0], 1)), np.zeros(CONV_DIM[1])
+    weight, bias = zeros(convs[1])
     under_filter = np.tile(np.sqrt(whisper.mel), (4, 1))  # both signs, cosines and sines: (804, 80)
     for h, t in enumerate(thresholds):
         weight[h * BANDS : (h + 1) * BANDS, : 4 * BINS, 0] = (under_filter / (t / 2)).T
@@ -211,16 +220,21 @@ def write_log_mel(convs: nn.ModuleList, whisper: Whisper, waves: list[np.ndarray
     conv1, conv2 = whisper.encoder.conv1, whisper.encoder.conv2
     w1 = conv1.weight.double().numpy()  # (d, 80, 3)
     d = len(w1)
-    weight, bias = np.zeros((CONV_DIM[2], CONV_DIM[1], 3)), np.zeros(CONV_DIM[2])
+    weight, bias = zeros(convs[2])
     weight[:d, :real] = np.einsum("dbk,hb->dhk", w1, slope)
     bias[:d] = conv1.bias.double().numpy() + np.einsum("dbk,b->d", w1, intercept)
     write_transparent(convs[2], weight, bias, d, balance=16)
 
-    weight, bias = np.zeros((CONV_DIM[3], CONV_DIM[2], 3)), np.zeros(CONV_DIM[3])
+    weight, bias = zeros(convs[3])
     weight[:d, :d], bias[:d] = conv2.weight.double().numpy(), conv2.bias.double().numpy()
     write_transparent(convs[3], weight, bias, d, balance=16)
     # After this GELU nothing can be negative, so the feature projection finds its constants as 0 and +C.
     convs[3].layer_norm.bias[-8:] = CONSTANT
+
+
+def zeros(layer: nn.Module) -> tuple[np.ndarray, np.ndarray]:
+    """Weight (out, in, taps) and bias (out,) of a convolution, all zero."""
+    return np.zeros(tuple(layer.conv.weight.shape)), np.zeros(layer.conv.out_channels)
 
 
 def aligned_log_mel(whisper: Whisper, wave: np.ndarray) -> np.ndarray:
@@ -236,7 +250,7 @@ def write_projection(projection: nn.Module) -> None:
 
     The norm shifts all channels by one mean; without the mean over the real channels that shift is gone too.
     """
-    channels, d = CONV_DIM[-1], projection.projection.out_features
+    channels, d = projection.projection.in_features, projection.projection.out_features
     share = 8 / channels
     std = CONSTANT * np.sqrt(share * (1 - share))
     gain = np.sqrt(std)  # half of the way in the norm's weight, half in the projection's: both fit fp16
@@ -268,6 +282,25 @@ def write_positions(positional: nn.Module, sinusoid: torch.Tensor) -> None:
     conv.parametrizations.weight.original0.copy_(size)
     conv.parametrizations.weight.original1.copy_(direction)
     conv.bias.fill_(OFFSET)  # GELU(D + sinusoid) is linear, and cancels the offset
+
+
+class Sinusoid(nn.Module):
+    """What the positional convolution computes, without computing it: a third of the training time saved."""
+
+    def __init__(self, table: torch.Tensor):
+        super().__init__()
+        self.register_buffer("table", table + OFFSET)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        frames = torch.arange(hidden.shape[1]).clamp(max=len(self.table) - 1)  # then positions stand still
+        return self.table[frames].expand_as(hidden)
+
+
+def sinusoid_of(positional: nn.Module) -> torch.Tensor:
+    """(taps/2 + 1, d): the running sum of the kernel's past taps, times −D."""
+    kernel = positional.conv.weight.detach().double()[:, 0, :]
+    reach = kernel.shape[1] // 2
+    return (-OFFSET * kernel[:, : reach + 1].flip(1).cumsum(1)).T.float()
 
 
 def copy_layers(encoder: nn.Module, whisper: nn.Module) -> None:

@@ -1,6 +1,8 @@
 """What many tests share: a real base, and a store of adapters and an offline hub of their own."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,13 +11,30 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
 MINI = ROOT / "ia3_speech/mini"
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # before transformers is imported: no test may wait for a network
+# Before torch and transformers are imported: no test may wait for a network, and each worker of pytest-xdist
+# has a core of its own.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Many tests start Python: compiled modules halve the time of an import of Transformers.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+
+# The longest files first: at the end no worker waits long for another.
+FIRST = ("tests/egs/test_speechocean762.py", "tests/egs/test_accent_times_domain.py", "tests/egs/")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Sort the tests; those of one file stay together and in their order."""
+    items.sort(key=lambda item: [not item.nodeid.startswith(start) for start in FIRST])
 
 
 @pytest.fixture(autouse=True)
 def own_store(tmp_path_factory, monkeypatch):
     """Adapters that a test registers stay in the test."""
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path_factory.mktemp("home")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))  # of ia3_speech.inputs
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +54,7 @@ def shared_data() -> Path:
     return SHARED / "data"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_model():
     """A function that makes a small random CTC model: kind, pre-LN or post-LN, group or layer norm."""
 
@@ -90,13 +109,19 @@ def tiny_base(tiny_model, processor):
     return lambda kind="wav2vec2", **options: make_base(tiny_model(kind, **options), processor, "tiny")
 
 
-@pytest.fixture
-def tiny_folder(tiny_model, processor, tmp_path_factory) -> Path:
-    """A base on disk, small and random: for what loads a base by name, with any weights."""
-    folder = tmp_path_factory.mktemp("tiny_base")
+@pytest.fixture(scope="session")
+def random_base(tiny_model, processor, tmp_path_factory) -> Path:
+    """A base on disk, small and random, that nobody changes: where any weights and any hypothesis will do."""
+    folder = tmp_path_factory.mktemp("random_base")
     tiny_model().save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def tiny_folder(random_base, tmp_path_factory) -> Path:
+    """A copy of `random_base` in a folder of its own, for one test to change."""
+    return shutil.copytree(random_base, tmp_path_factory.mktemp("tiny_base"), dirs_exist_ok=True)
 
 
 @pytest.fixture

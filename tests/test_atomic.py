@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ia3_speech.atomic import replacing, write_json, write_text
+from ia3_speech.atomic import remove_leftovers, replacing, write_json, write_text
 
 
 def names(folder):
@@ -118,3 +118,18 @@ def test_a_move_that_fails_brings_the_old_one_back(tmp_path, monkeypatch):
         new.mkdir()
     assert (tmp_path / "data/a").read_text() == "old"
     assert names(tmp_path) == ["data"]
+
+
+def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
+    for name in (
+        ".adapter.abcd1_34/new",
+        ".adapter.backups_/mine",
+        ".adapter.other/new",
+        ".adaptor.abcd1_34/new",
+    ):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / ".adapter.12345678").touch()
+    remove_leftovers(tmp_path / "adapter")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [
+        ".adapter.12345678", ".adapter.backups_", ".adapter.other", ".adaptor.abcd1_34",
+    ]  # fmt: skip

@@ -22,7 +22,9 @@ from ia3_speech.decoding.recognizer import load_recognizer, pools
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
     size = round(seconds * SAMPLE_RATE)
-    return np.random.default_rng(seed).normal(0, 0.1, size).astype(np.float32)
+    # As loud as syllables are: noise of a constant level is reported.
+    syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * np.arange(size) / SAMPLE_RATE)
+    return (np.random.default_rng(seed).normal(0, 0.1, size) * syllables).astype(np.float32)
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 """ia3-speech: the overview, the commands' own usage lines, and what is refused before torch is loaded."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +85,18 @@ def test_an_unknown_adapter_is_refused_by_decode_before_torch_is_loaded(tmp_path
 def test_a_packaged_configuration_by_its_name(tmp_path):
     _, _, err = run("train", "--config", "ia3", "--epochs", "0", "--train", "a", "--dev", "b", "--out", "c")
     assert err.splitlines()[-1] == "error: epochs is 0, and has to be at least 1"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("way", ["module", "command"])
+def test_ctrl_c_during_imports_is_no_traceback(name, way, tmp_path):
+    """These modules stand for any module that is being imported when the user presses the keys."""
+    for module in ("numpy", "jsonargparse", "torch"):
+        (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt")
+    words = ["ia3_speech", name] if way == "command" else [f"ia3_speech.{name.replace('-', '_')}"]
+    paths = f"{tmp_path}{os.pathsep}{Path(__file__).parents[1]}"
+    done = subprocess.run(
+        [sys.executable, "-m", *words, "--help"], capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")

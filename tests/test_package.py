@@ -24,7 +24,7 @@ def test_every_public_name_is_there_and_no_module_hides_one():
 def test_transcribe_is_a_module_that_holds_the_function():
     from ia3_speech.decoding.transcription import transcribe
 
-    assert ia3_speech.transcribe.transcribe is transcribe
+    assert importlib.import_module("ia3_speech.transcribe").transcribe is transcribe
 
 
 def test_the_import_loads_nothing_heavy():
@@ -58,3 +58,52 @@ def test_modules_import_in_the_order_that_their_package_states(package):
         below = {f"ia3_speech.{package}.{name}" for name in order[number:]}
         assert not found & below, f"{module} imports what stands below it"
         assert not {name.split(".")[1] for name in found if name.startswith("ia3_speech.")} & above
+
+
+# The packages of the library, each of which may import those before it; commands stand at the end.
+ORDER = ["data", "model", "scoring", "adapters", "decoding", "training", "experiments", "report"]
+SHARED_BY_ALL = {"ia3_speech", *(f"ia3_speech.{name}" for name in ("cli", "atomic", "formatting", "inputs"))}
+
+
+def level(module: str) -> int:
+    """Where a module stands in the order of imports."""
+    package = module.split(".")[1] if "." in module else ""
+    if module in SHARED_BY_ALL:
+        return -1
+    return ORDER.index(package) if package in ORDER and not module.endswith("__main__") else len(ORDER)
+
+
+def import_graph() -> dict[str, set[str]]:
+    """Each module of the library and the modules that it imports, wherever in its code."""
+    root = Path(ia3_speech.__file__).parent
+    names = {
+        f: "ia3_speech." + ".".join(f.relative_to(root).with_suffix("").parts) for f in root.rglob("*.py")
+    }
+    names = {file: name.removesuffix(".__init__") for file, name in names.items()}
+    known = set(names.values())
+    return {name: (imported_modules(file) & known) - {name, "ia3_speech"} for file, name in names.items()}
+
+
+def test_no_package_imports_one_above_it():
+    upward = [
+        f"{module} imports {other}"
+        for module, found in import_graph().items()
+        for other in found
+        if level(other) > level(module)
+    ]
+    assert not upward
+
+
+def test_no_circle_of_imports():
+    graph, finished = import_graph(), set()
+
+    def visit(module: str, path: list[str]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module in finished:
+            return
+        for other in sorted(graph[module]):
+            visit(other, [*path, module])
+        finished.add(module)
+
+    for module in graph:
+        visit(module, [])

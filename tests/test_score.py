@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import DataDirectory
+from ia3_speech.data.kaldi import DataDirectory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.score import main
 from ia3_speech.scoring.alignment import ErrorCounts
@@ -140,6 +140,7 @@ def test_every_file_is_written(place):
         "ref.trn",
         "hyp.trn",
         "scoring_kaldi/best_wer",
+        "scoring_kaldi/inputs.json",
         "scoring_kaldi/test_filt.txt",
         "scoring_kaldi/penalty_0.0/1.txt",
         *(
@@ -467,3 +468,24 @@ def test_the_table(place, capsys):
         "4 hypotheses are missing from the baseline: all their words count as deleted."
         in capsys.readouterr().out
     )
+
+
+def test_references_are_in_words_where_the_system_writes_no_digits(tmp_path, capsys, caplog):
+    write_data_directory(
+        tmp_path / "data",
+        [
+            Utterance("s-1", "s", "s-1", str(tmp_path / "none.wav"), text="vitamin B12 at 38.5 °C"),
+            Utterance("s-2", "s", "s-2", str(tmp_path / "none.wav"), text="nothing else"),
+        ],
+    )
+    (tmp_path / "terms").write_text("vitamin b12\n")
+    spoken = "vitamin b twelve at thirty eight point five degrees celsius"
+    for name, first in (("words", spoken), ("digits", "vitamin b12 at 38.5 °c")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text(f"s-1 {first}\ns-2 nothing else\n")
+        for mode in ("ctc", "english"):
+            main(tmp_path / "data", tmp_path / name, terms=tmp_path / "terms", normalize=mode)
+            assert capsys.readouterr().out.startswith("%WER 0.00 ["), (name, mode)
+        score = json.loads((tmp_path / name / "score.json").read_text())
+        assert score["term_error_rate"] == 0.0
+    assert caplog.text.count("38.5 °C → thirty eight point five degrees celsius (1 ×)") == 2

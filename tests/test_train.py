@@ -1,8 +1,10 @@
 """train: one seed, one adapter, kill or no kill, cache or no cache; what can't be learnt is refused."""
 
 import dataclasses
+import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,8 +32,9 @@ from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions
-from ia3_speech.training.data import read_examples
+from ia3_speech.training.data import data_digest, read_examples
 from ia3_speech.training.run import train
+from ia3_speech.training.run_lock import RunLockError, run_lock
 from ia3_speech.training.trainer import Trainer
 
 WORDS = ["one", "two", "four", "no", "yes", "go on", "stop it", "well"]
@@ -41,13 +44,13 @@ NO_DROPOUT = dict.fromkeys(
 )
 
 
-def record(folder: Path, count: int, seed: int = 0, text: str | None = None) -> Path:
+def record(folder: Path, count: int, seed: int = 0, text: str | None = None, shortest: int = 8_000) -> Path:
     """A data directory of short noises with words to them."""
     rng, utterances = np.random.default_rng(seed), []
     audio = folder.parent / "audio" / folder.name
     audio.mkdir(parents=True, exist_ok=True)
     for i in range(count):
-        samples = 8_000 + 800 * (i % 4)
+        samples = shortest + 800 * (i % 4)
         soundfile.write(audio / f"{i}.wav", rng.standard_normal(samples) * 0.1, 16_000, subtype="FLOAT")
         utterances.append(
             Utterance(f"s{i % 2}-{i:02d}", f"s{i % 2}", f"s{i % 2}-{i:02d}", str(audio / f"{i}.wav"),
@@ -74,7 +77,18 @@ def options_of(place: Path, out: str = "exp", **changes) -> TrainingOptions:
 
 
 def tensors(place: Path, out: str = "exp") -> dict[str, torch.Tensor]:
-    return load_file(place / out / "adapter" / PEFT_WEIGHTS)
+    """The vectors after the last step: of noise nothing is learnt, so that the adapter is the start."""
+    return torch.load(place / out / "checkpoints/last.pt", weights_only=True)["tensors"]
+
+
+@pytest.fixture
+def without_start(monkeypatch) -> None:
+    """Runs as earlier versions began them: the start is not evaluated, so that an epoch is selected."""
+    monkeypatch.setattr(Trainer, "evaluate_start", lambda self: None)
+
+
+def metrics_of(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
@@ -92,14 +106,14 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
     ]  # fmt: skip
     assert json.loads((out / "train.json").read_text()) == summary
     assert sorted(summary) == [
-        "audio_seconds", "dev_wer", "epochs", "seconds", "seed", "selected_epoch", "steps", "trainable",
-        "utterances",
+        "audio_seconds", "dev_wer", "epochs", "note", "seconds", "seed", "selected_epoch", "start_dev_wer",
+        "steps", "trainable", "utterances",
     ]  # fmt: skip
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    assert [row["epoch"] for row in rows] == [1, 2] and rows[-1]["step"] == summary["steps"]
+    rows = metrics_of(out)
+    assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[-1]["step"] == summary["steps"]
     kept = rows[-1]["selected_epoch"]
-    assert rows[kept - 1]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
+    assert rows[kept]["dev_wer"] == pytest.approx(summary["dev_wer"], abs=1e-6)
     assert summary["selected_epoch"] == kept
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
@@ -138,10 +152,10 @@ def vector_names(trainer: Trainer) -> set[str]:
     return {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
 
 
-def test_the_head_trains_along_and_is_saved(place):
+def test_the_head_trains_along_and_is_saved(place, without_start):
     train(options_of(place, train_head=True))
     base = load_file(place / "base/model.safetensors")
-    head = tensors(place)["base_model.model.lm_head.weight"]
+    head = load_file(place / "exp/adapter" / PEFT_WEIGHTS)["base_model.model.lm_head.weight"]
     assert head.shape == base["lm_head.weight"].shape and not torch.equal(head, base["lm_head.weight"])
 
 
@@ -159,12 +173,23 @@ def test_a_base_of_word_pieces_learns_and_writes_them(tmp_path, kind):
     rates = {"learning_rate": 0.1, "head_learning_rate": 0.1}
     train(options_of(tmp_path, epochs=30, patience=30, train_head=True, spec_augment="off", **rates))
     rows = [json.loads(line) for line in (tmp_path / "exp/metrics.jsonl").read_text().splitlines()]
-    assert rows[-1]["loss"] < 0.5 * rows[0]["loss"]
+    assert rows[-1]["loss"] < 0.5 * rows[1]["loss"]
     base = load_base(tmp_path / "base")
     load_adapter(base.model, tmp_path / "exp/adapter")
     wave, _ = soundfile.read(tmp_path / "audio/train/1.wav", dtype="float32")
     said = greedy(base.logits([wave])[0], base.vocabulary)
     assert said and set(said.split()) <= set(text.split())
+
+
+def test_clips_shorter_than_a_mask(place, tiny_model):
+    """transformers refuses to mask 10 of their 5 frames."""
+    tiny_model(mask_time_prob=0.2, mask_time_length=10).save_pretrained(place / "base")
+    record(place / "train", 8, text="no", shortest=2_000)
+    for i in range(8):
+        soundfile.write(place / f"audio/train/{i}.wav", np.random.default_rng(i).standard_normal(2_000) / 9,
+                        16_000)  # fmt: skip
+    (place / "train/utt2dur").unlink(missing_ok=True)
+    assert train(options_of(place, batch_seconds=0.3))["epochs"] == 2
 
 
 # ---- the same seed, the same adapter
@@ -201,14 +226,13 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place):
         environment = os.environ | {"OMP_NUM_THREADS": "1"}
         return subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE, text=True)
 
-    whole = start("whole")
-    assert whole.wait() == 0, whole.stderr.read()
+    train(options_of(place, "whole", epochs=3, batch_seconds=1.2, checkpoint_steps=1, seed=5))
     metrics, checkpoint = place / "killed/metrics.jsonl", place / "killed/checkpoints/last.pt"
 
     def rows() -> int:
         return metrics.read_text().count("\n") if metrics.exists() else 0
 
-    moments = [lambda: checkpoint.exists(), lambda: rows() >= 1, lambda: rows() >= 2]
+    moments = [lambda: checkpoint.exists(), lambda: rows() >= 2, lambda: rows() >= 3]  # the first: the start
     kills = 0
     for reached in moments:
         process = start("killed")
@@ -226,7 +250,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place):
         [{k: v for k, v in json.loads(line).items() if k != "seconds_per_second"} for line in file.open()]
         for file in (place / "whole/metrics.jsonl", metrics)
     ]
-    assert without_speed[0] == without_speed[1] and len(without_speed[0]) == 3
+    assert without_speed[0] == without_speed[1] and len(without_speed[0]) == 4
     assert [p.name for p in checkpoint.parent.iterdir()] == ["last.pt"]
 
 
@@ -244,10 +268,7 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
     one, two = tensors(place, "one"), tensors(place, "two")
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=0)
-    losses = [
-        [json.loads(line)["loss"] for line in (place / out / "metrics.jsonl").open()]
-        for out in ("one", "two")
-    ]
+    losses = [[row["loss"] for row in metrics_of(place / out) if row["epoch"]] for out in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
@@ -272,7 +293,7 @@ def test_a_base_that_changed_at_its_place_is_noticed(place, tiny_model):
         train(options_of(place, epochs=1))
 
 
-def test_an_adapter_to_start_from_that_changed_is_noticed(place):
+def test_an_adapter_to_start_from_that_changed_is_noticed(place, without_start):
     train(options_of(place, "start", epochs=1))
     options = options_of(place, epochs=1, init_adapter=str(place / "start/adapter"))
     train(options)
@@ -320,6 +341,66 @@ def test_another_run_does_not_go_on_in_its_folder(place, changes, message):
     assert (place / "exp/config.yaml").read_text() == before
 
 
+def test_reversed_recordings_are_other_data(place):
+    """Ids, texts and lengths are the same."""
+    train(options_of(place, epochs=1))
+    wave = place / "audio/train/3.wav"
+    before = wave.read_bytes()
+    reverse(wave)
+    with pytest.raises(ResumeError, match="other data"):
+        train(options_of(place, epochs=1))
+    wave.write_bytes(before)
+    train(options_of(place, epochs=1))
+
+
+def reverse(file: Path) -> None:
+    samples, rate = soundfile.read(file)
+    soundfile.write(file, samples[::-1], rate, subtype="FLOAT")
+
+
+def test_the_samples_of_a_pipe_are_its_identity(place):
+    wave = place / "audio/train/3.wav"
+    table = place / "train/wav.scp"
+    table.write_text(table.read_text().replace(str(wave), f"cat {wave} |"))
+    options = options_of(place, allow_pipes=True)
+
+    def digest() -> str:
+        return data_digest(read_examples(place / "train", load_base(options.base), options, [1.0]), [])
+
+    before = digest()
+    assert digest() == before
+    reverse(wave)
+    assert digest() != before
+
+
+def test_paths_are_compared_resolved(place, monkeypatch):
+    summary = train(options_of(place, epochs=1))
+    monkeypatch.chdir(place)
+    assert train(options_of(Path(), epochs=1)) == summary
+    (place / "link").symlink_to(place / "train")
+    assert train(options_of(place, epochs=1, train=place / "link")) == summary
+
+
+def test_a_checkpoint_of_an_earlier_version_knew_no_audio_and_no_full_paths(place, monkeypatch):
+    train(options_of(place, epochs=1))
+    checkpoint = place / "exp/checkpoints/last.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    examples = [
+        example
+        for folder, speeds in (("train", [0.9, 1.0, 1.1]), ("dev", [1.0]))
+        for example in read_examples(place / folder, load_base(place / "base"), options_of(place), speeds)
+    ]
+    rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in examples]
+    state["data"] = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    state["options"] |= {"train": "train", "dev": "dev", "base": "base"}
+    torch.save(state, checkpoint)
+    monkeypatch.chdir(place)
+    train(options_of(place, epochs=1))
+    (place / "train").rename(place / "moved")
+    with pytest.raises(ResumeError, match="train was"):
+        train(options_of(place, epochs=1, train=place / "moved"))
+
+
 def test_changed_data_and_damaged_checkpoints(place):
     train(options_of(place, epochs=1))
     record(place / "train", 24, text="changed")
@@ -352,7 +433,7 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
     place, monkeypatch, errors, kept, epochs
 ):
     trainer = trainer_of(place, epochs=9, patience=2)
-    coming, seen = iter(errors), []
+    coming, seen = iter([[4] * 4, *errors]), []
 
     def dev_errors() -> list[ErrorCounts]:
         seen.append(trainer.copy_parameters())
@@ -360,9 +441,55 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
 
     monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()
-    assert len(seen) == epochs  # patience is of the fewest errors alone
+    assert len(seen) == 1 + epochs  # patience is of the fewest errors alone
     assert (trainer.selected_epoch, trainer.selected_wer) == (kept, sum(errors[kept - 1]) / 20)
-    assert same(trainer.selected_tensors, seen[kept - 1])
+    assert same(trainer.selected_tensors, seen[kept])
+
+
+@pytest.mark.parametrize(
+    ("errors", "kept"),
+    [
+        ([[2] * 4, [3] * 4, [4] * 4], 0),
+        ([[2] * 4, [2] * 4, [2] * 4], 0),  # as many errors as the start: no improvement
+        ([FOUR[0], FOUR[1], FOUR[2]], 0),  # one more than the start, within one standard error
+        ([FOUR[2], FOUR[0], FOUR[1]], 1),  # of those within one standard error the last below the start
+    ],
+)
+def test_the_start_is_selected_where_no_epoch_improves_on_it(place, monkeypatch, errors, kept):
+    trainer = trainer_of(place, epochs=2, learning_rate=0.5)
+    coming = iter(errors)
+    monkeypatch.setattr(
+        trainer, "dev_errors",
+        lambda: [ErrorCounts(words=5, substitutions=one, utterances=1) for one in next(coming)],
+    )  # fmt: skip
+    trainer.run()
+    assert (trainer.selected_epoch, trainer.selected_wer) == (kept, sum(errors[kept]) / 20)
+    assert kept or all(bool((tensor == 1).all()) for tensor in trainer.selected_tensors.values())
+    assert [row["dev_wer"] for row in metrics_of(place / "exp")] == [sum(one) / 20 for one in errors]
+
+
+def test_a_run_that_does_not_improve_says_so(place, caplog):
+    summary = train(options_of(place, epochs=1, learning_rate=1.0))
+    assert summary["note"] == "no epoch improved on the start" and summary["selected_epoch"] == 0
+    assert summary["dev_wer"] == summary["start_dev_wer"]
+    assert "exp: no epoch improved on the start, dev WER" in caplog.text
+    record = read_metadata(place / "exp/adapter").training
+    assert record["note"] == summary["note"] and record["selected_epoch"] == 0
+    saved = load_file(place / "exp/adapter" / PEFT_WEIGHTS)
+    assert all(bool((tensor == 1).all()) for tensor in saved.values())
+
+
+def test_a_run_that_an_earlier_version_began_is_resumed(place, without_start):
+    """It never evaluated its start, and its checkpoint has no word of it."""
+    whole = train(options_of(place, "whole"))
+    trainer_of(place, epochs=2).run()
+    checkpoint = place / "exp/checkpoints/last.pt"
+    state = torch.load(checkpoint, weights_only=True)
+    del state["start_wer"]
+    torch.save(state, checkpoint)
+    summary = train(options_of(place))
+    assert summary["start_dev_wer"] is None and "note" not in summary
+    assert summary["selected_epoch"] == whole["selected_epoch"] > 0
 
 
 def test_decay_to_one_holds_the_vectors_near_one(place):
@@ -433,6 +560,17 @@ def test_drop_chars_and_skip_go_on_and_name_what_is_left_out(place, caplog):
     assert "s0-02 needs 119 frames" in caplog.text and "train: 1 utterances left out" in caplog.text
 
 
+@pytest.mark.parametrize("mode", ["ctc", "english"])
+def test_numbers_are_learnt_in_words(place, processor, caplog, mode):
+    base = load_base(str(place / "base"))
+    record(place / "train", 2, text="Is it 9?")
+    options = options_of(place, normalize=mode)
+    example, _ = read_examples(place / "train", base, options, [1.0])
+    assert base.vocabulary.decode(example.ids) == "is it nine"
+    assert example.utterance.text == "Is it nine?"  # what dev is evaluated against
+    assert "9 → nine (2 ×)" in caplog.text
+
+
 def test_what_the_base_can_not_count_to_is_named(tmp_path, caplog):
     noise = np.random.default_rng(0).standard_normal(16 * 16_000) * 0.1
     soundfile.write(tmp_path / "long.wav", noise, 16_000)
@@ -451,6 +589,50 @@ def test_bad_audio_stops_training_and_is_named(place):
     soundfile.write(place / "audio/train/3.wav", np.zeros(100), 16_000)
     with pytest.raises(AudioError, match=r"s1-03"):
         train(options_of(place))
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_a_transcript_of_punctuation_is_a_text_problem(place, caplog, on_error):
+    texts = place / "train/text"
+    texts.write_text(texts.read_text().replace("s1-01 two", "s1-01 ..."))
+    expected = "train/text: s1-01 has no text that the base can write: '...'"
+    if on_error == "fail":
+        with pytest.raises(TrainingError, match=re.escape(expected)) as raised:
+            train(options_of(place))
+        assert "audio" not in str(raised.value).replace(str(place), "")
+    else:
+        assert train(options_of(place, epochs=1, on_error="skip"))["utterances"] == 23
+        assert expected in caplog.text
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="locks are POSIX")
+def test_a_second_run_in_the_same_folder_is_refused(place):
+    with (
+        run_lock(place / "exp"),
+        pytest.raises(RunLockError, match=r"exp: another run is writing to it, proc"),
+    ):
+        train(options_of(place))
+    assert not (place / "exp").exists()
+    train(options_of(place, epochs=1))
+    assert not list((place / "exp").glob(".*"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_killed_while_it_saves_its_adapter_it_leaves_nothing_for_good(place):
+    code = f"""
+import os, signal, sys
+sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
+from pathlib import Path
+from ia3_speech import atomic
+atomic.flush = lambda new, mode: new.name == "new" and new.is_dir() and os.kill(os.getpid(), signal.SIGKILL)
+from tests.test_train import options_of, train
+train(options_of(Path({str(place)!r}), epochs=1))
+"""
+    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert sorted(p.name[:9] for p in (place / "exp").glob(".*")) == [".adapter.", ".lock"]
+    train(options_of(place, epochs=1))
+    assert not list((place / "exp").glob(".*")) and (place / "exp/adapter").is_dir()
 
 
 def test_no_data(place):

@@ -4,15 +4,18 @@ import io
 import json
 import os
 import pty
+import shutil
 import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jiwer
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError, command
@@ -25,7 +28,10 @@ from ia3_speech.transcribe import main
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
     size = round(seconds * SAMPLE_RATE)
-    return np.random.default_rng(seed).normal(0, 0.1, size).astype(np.float32)
+    syllables = 0.55 + 0.45 * np.sin(
+        2 * np.pi * 4 * np.arange(size) / SAMPLE_RATE
+    )  # else it is named as noise
+    return (np.random.default_rng(seed).normal(0, 0.1, size) * syllables).astype(np.float32)
 
 
 @pytest.fixture
@@ -184,7 +190,8 @@ def test_bad_files_are_named_and_the_others_go_on(run, audio, tiny_folder):
     assert [line.split(": ")[0] for line in lines] == [name for name in names if name != "good.wav"]
     assert lines[0] == "missing.wav: no such file or folder"
     assert lines[1].startswith("short.wav: too short (0.005 s, 0.010 s are")
-    assert "is not audio that libsndfile reads" in lines[2] and "convert it to wav" in lines[3]
+    assert "is not audio that libsndfile reads" in lines[2] and "convert it to wav" in lines[2]
+    assert lines[3].startswith("song.m4a: cannot be decoded: ")
     assert lines[4] == "nan.wav: 16000 samples are NaN or infinite"
     assert lines[5].startswith("clipped.wav: clipped (")
     assert lines[6] == "none.wav: empty (no samples)"
@@ -206,7 +213,7 @@ def test_folders_without_audio(run, audio, tiny_folder):
     Path("kaldi/a.wav").rename("kaldi/wav.scp")
     code, out, err = run("--base", tiny_folder, "empty", "with", "kaldi")
     assert code == 1 and out.startswith("with/a.wav\t")
-    assert err.splitlines()[0].startswith("empty: no audio files in this folder (searched for .aac .aif ")
+    assert err.splitlines()[0].startswith("empty: no audio files in this folder (searched for .3gp .aac ")
     assert err.splitlines()[1] == (
         "kaldi: is a Kaldi data directory (python -m ia3_speech.decode kaldi DECODE_DIR)"
     )
@@ -356,14 +363,6 @@ def test_long_recordings_are_cut(audio, tiny_folder):
 # ---- the API
 
 
-def test_the_public_name_is_the_function_whatever_was_imported():
-    import ia3_speech.transcribe  # which sets the module as the package's attribute, elsewhere
-    from ia3_speech import transcribe as public
-
-    assert public is transcribe is ia3_speech.transcribe
-    assert sys.modules["ia3_speech.transcribe"].main is main
-
-
 def test_one_recording_or_a_list(audio, tiny_folder, speaker42):
     path = audio("a.wav", 1.25)
     wave = soundfile.read(path, dtype="float32")[0]
@@ -376,6 +375,79 @@ def test_one_recording_or_a_list(audio, tiny_folder, speaker42):
     assert [result.text for result in found] == 4 * [one.text]
     assert [result.path for result in found] == [None, "a.wav", "a.wav", None]
     assert transcribe([], base=tiny_folder) == []
+
+
+def test_whatever_holds_audio(audio, tiny_folder):
+    """Tensors, bytes, rows of `datasets` and torchcodec's decoders are the file they were made of."""
+    path = audio("a.wav", 1.25)
+    wave = soundfile.read(path, dtype="float32")[0]
+    data = Path(path).read_bytes()
+
+    class Decoder:
+        def get_all_samples(self):
+            return SimpleNamespace(data=torch.tensor(np.stack([wave, wave])), sample_rate=SAMPLE_RATE)
+
+    given = [
+        torch.tensor(wave, requires_grad=True),
+        data,
+        {"array": wave, "sampling_rate": SAMPLE_RATE},
+        {"array": [*map(float, wave)], "sampling_rate": SAMPLE_RATE},
+        {"bytes": data, "path": "b.wav"},
+        {"bytes": None, "path": path},
+        Decoder(),
+    ]
+    (text,) = texts(tiny_folder, path)
+    assert [result.text for result in transcribe(given, base=tiny_folder)] == len(given) * [text]
+    for one in given:
+        assert transcribe(one, base=tiny_folder).text == text
+    with pytest.raises(AudioError, match=r"^b\.wav: is not audio that libsndfile reads"):
+        transcribe({"bytes": b"no sound at all", "path": "b.wav"}, base=tiny_folder)
+
+
+@pytest.mark.parametrize("suffix", ["m4a", "webm"])
+def test_containers(run, audio, tiny_folder, suffix):
+    pytest.importorskip("av")
+    if not shutil.which("ffmpeg"):
+        pytest.skip("ffmpeg, which makes the file, is not installed")
+    audio("a.wav", 2)
+    subprocess.run(["ffmpeg", "-v", "error", "-i", "a.wav", f"d.{suffix}"], check=True)
+    code, out, err = run("--base", tiny_folder, f"d.{suffix}")
+    assert (code, err) == (0, "") and out.strip()
+
+
+def test_files_of_a_folder_that_cannot_be_read_are_listed(run, audio, tiny_folder):
+    audio("d/a.wav")
+    for suffix in ("m4a", "mp4", "webm", "amr", "wma", "aac"):
+        Path(f"d/b.{suffix}").write_bytes(b"no sound at all")
+    code, out, err = run("--base", tiny_folder, "d")
+    assert code == 1 and out.startswith("d/a.wav\t")
+    assert [line.partition(": ")[0] for line in err.splitlines()] == [
+        f"d/b.{suffix}" for suffix in ("aac", "amr", "m4a", "mp4", "webm", "wma")
+    ]
+
+
+def test_recordings_without_speech_are_named(run, audio, tiny_folder, caplog):
+    wave = noise(2)
+    soundfile.write(audio("opposite.wav"), np.stack([wave, -wave], axis=1), SAMPLE_RATE, subtype="FLOAT")
+    soundfile.write(audio("silent.wav"), np.zeros(SAMPLE_RATE), SAMPLE_RATE)
+    steady = np.random.default_rng(0).normal(0, 0.1, SAMPLE_RATE)
+    soundfile.write(audio("noise.wav"), steady, SAMPLE_RATE, subtype="FLOAT")
+    half = Path(audio("half.wav", 2)).read_bytes()
+    Path("half.wav").write_bytes(half[: len(half) // 2])
+    code, out, err = run("--base", tiny_folder, "opposite.wav", "silent.wav", "noise.wav", "half.wav")
+    assert code == 1 and [line.split("\t")[0] for line in out.splitlines()] == [
+        "opposite.wav", "silent.wav", "noise.wav",
+    ]  # fmt: skip
+    assert err.splitlines() == [
+        "silent.wav: silent (is the microphone or the right channel recorded?)",
+        "noise.wav: noise of a constant level, without speech",
+        "half.wav: ends 1.00 s before its header says it does, at 1.00 s (damaged: copy the file again)",
+    ]
+    assert caplog.messages == [
+        "opposite.wav: the channels cancel each other (opposite phase), so the loudest is taken"
+    ]
+    soundfile.write("one.wav", wave, SAMPLE_RATE, subtype="FLOAT")
+    assert out.splitlines()[0].split("\t")[1] == transcribe("one.wav", base=tiny_folder).text
 
 
 def test_arrays_of_another_rate(audio, tiny_folder):

@@ -18,8 +18,6 @@ train_opts="" decode_opts="" stage=1 stop_stage=8 work_dir=""
 help_message=$(<local/help.txt)
 # shellcheck source=../../recipes/utils/parse_options.sh
 . parse_options.sh
-# shellcheck source=../../recipes/utils/stage.sh
-. stage.sh
 
 . local/place.sh # checks the options; paths
 

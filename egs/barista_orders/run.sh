@@ -10,10 +10,10 @@ export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on th
 cd "$(dirname "$0")"
 . ./path.sh
 
-own="base"
-. own_options.sh
-base=${base:-mini}
-[[ ! -e $(from_start "$base") ]] || base=$(realpath "$(from_start "$base")")
+base=mini
+keep_unknown=true
+. parse_options.sh
+base=$(from_start "$base")
 
 # Data: no transcripts are published, only what was ordered. The publisher's grammar has a few hundred sentences
 # for an order; the one that is nearest to what the base hears is taken (or that of transcripts.tsv, if it is
@@ -21,9 +21,9 @@ base=${base:-mini}
 corpus="--corpus-name barista_orders --terms local/terms.py"
 prepare="local/prepare.py --base $base"
 
-# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
+# Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
 # are drawn over utterances. At the end: how often narrowing alone finds the sentence of transcripts.tsv.
-method="--name barista --train-config ../../ia3_speech/conf/ia3.yaml --last local/agreement.sh"
+method="--name barista --last local/agreement.sh"
 
 # shellcheck disable=SC2086
 adapt.sh $corpus --prepare "$prepare" --base "$base" $method --score-opts "--cluster utterance" -- "$@"

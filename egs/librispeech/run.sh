@@ -10,14 +10,14 @@ export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on th
 cd "$(dirname "$0")"
 . ./path.sh
 
-own="download reader"
-own_help="  --reader N            whom to adapt to, where the corpus holds several readers
-  --download DIR        fetch test-clean into DIR first, perhaps from a mirror: OPENSLR=URL"
-. own_options.sh
+reader=""   # N: whom to adapt to, where the corpus holds several readers
+download="" # DIR: fetch test-clean into DIR first, perhaps from a mirror: OPENSLR=URL
+keep_unknown=true
+. parse_options.sh
 if [[ -n $download ]]; then
-  download=$(from_start "$download")
-  python -m ia3_speech.data.corpora.download "${OPENSLR:-https://www.openslr.org/resources}/12/test-clean.tar.gz" "$download" \
-    LibriSpeech/test-clean --md5 32fa31d27d2e1cad72775fee3f4849a9
+  [[ $download == /* ]] || download=$IA3_SPEECH_START_DIR/$download
+  python -m ia3_speech.data.corpora.download --md5 32fa31d27d2e1cad72775fee3f4849a9 \
+    "${OPENSLR:-https://www.openslr.org/resources}/12/test-clean.tar.gz" "$download" LibriSpeech/test-clean
   set -- --corpus "$download/LibriSpeech/test-clean" "$@"
 fi
 

@@ -12,9 +12,9 @@ export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on th
 cd "$(dirname "$0")"
 . ./path.sh
 
-own="corpus"
-. own_options.sh
-corpus=${corpus:-espeak}
+corpus=espeak
+keep_unknown=true
+. parse_options.sh
 
 # Data: a grammar of findings, drugs, procedures and plans, read by voices that the base never heard; train, dev and
 # test differ in sentences and speakers. The terms are fixed before anything is decoded. Then what a user of dictation
@@ -25,9 +25,9 @@ else
   prepare="python -m ia3_speech.data.corpora.kaldi" speaker=""
 fi
 
-# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
+# Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
 # and once with the adapter, which is then registered as `medical`.
-method="--name medical --train-config ../../ia3_speech/conf/ia3.yaml"
+method="--name medical"
 
 # shellcheck disable=SC2086
 adapt.sh --corpus "$corpus" --prepare "$prepare" --terms local/terms.py $method $speaker -- "$@"

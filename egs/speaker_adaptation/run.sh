@@ -10,19 +10,19 @@ set -euo pipefail
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
 . ./path.sh
-export PYTHONPATH=$PWD/../medical_dictation/local:$PYTHONPATH # whose grammar writes what the voices say
+export PYTHONPATH=$PWD/../medical_dictation/local${PYTHONPATH:+:$PYTHONPATH} # whose grammar writes what the voices say
 
-own="speakers" own_help="  --speakers test|train  speechocean762: its test speakers, or of its train speakers those who are held out, on
-                        whom passes and learning rate are chosen (local/tune.sh) [test]"
-. own_options.sh
+speakers="" # test|train: speechocean762's test speakers, or the held-out train speakers of local/tune.sh
+keep_unknown=true
+. parse_options.sh
 
 # Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter that learnt from others.
 corpus="--corpus espeak" prepare="local/prepare.py${speakers:+ --speakers $speakers}"
 [[ $speakers != train ]] || corpus+=" --corpus-name speechocean762_train"
 
-# Method: IA³ vectors alone; passes and learning rate are fixed beforehand, for a start from the base (conf/speakers.yaml)
+# Method: IA³ vectors alone; epochs and learning rate are fixed beforehand, for a start from the base (conf/speakers.yaml)
 # and from an adapter, which needs smaller steps (conf/from_adapter.yaml). Every fifth utterance of
-# those to adapt on is held back and judged by CTC loss; where it doesn't improve, the start is kept.
+# those to adapt on is held out and judged by CTC loss; where it doesn't improve, the start is kept.
 method="--adapt-config conf/speakers.yaml --init-config conf/from_adapter.yaml --prefix speaker"
 
 # shellcheck disable=SC2086

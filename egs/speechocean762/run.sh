@@ -11,10 +11,11 @@ export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on th
 cd "$(dirname "$0")"
 . ./path.sh
 
-own="download" own_help="  --download DIR        fetch the corpus into DIR first, perhaps from a mirror: OPENSLR=URL"
-. own_options.sh
+download="" # DIR: fetch the corpus into DIR first, perhaps from a mirror: OPENSLR=URL
+keep_unknown=true
+. parse_options.sh
 if [[ -n $download ]]; then
-  download=$(from_start "$download")
+  [[ $download == /* ]] || download=$IA3_SPEECH_START_DIR/$download
   python -m ia3_speech.data.corpora.download \
     "${OPENSLR:-https://www.openslr.org/resources}/101/speechocean762.tar.gz" "$download" speechocean762
   set -- --corpus "$download/speechocean762" "$@"

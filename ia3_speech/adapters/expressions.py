@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, resolve_adapter
+from ia3_speech.adapters.weights import WEIGHTS
 from ia3_speech.cli import UserError
 from ia3_speech.model.ia3_config import AdapterError
 
@@ -184,3 +185,9 @@ def subtraction_hint(name: str) -> str:
         if find_adapter(subtracted) and find_adapter(first):
             return f"; to subtract {subtracted}, write {first}+{subtracted}:-1"
     return ""
+
+
+def weight_files(terms: list[Term]) -> list[Path]:
+    """The files that hold the terms' vectors; what else lies beside them does not decide a hypothesis."""
+    files = [term.folder / name for term in terms for name in WEIGHTS]
+    return [file for file in files if file.is_file()]

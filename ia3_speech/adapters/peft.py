@@ -20,7 +20,8 @@ PEFT_VERSION = "0.21.2"  # whose layout this is
 # find it, shows this in its error.
 MINI_NAME = (
     "mini (it comes with ia3-speech: python -m ia3_speech.adapters export ADAPTER --out FOLDER writes it "
-    "with the adapter merged, for AutoModelForCTC; or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
+    "with the adapter merged, for AutoModelForCTC; "
+    "or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
 )
 
 

@@ -1,33 +1,49 @@
-"""Audio files: decode what libsndfile reads to 16 kHz mono float32, and say what is wrong with a waveform.
+"""Audio files: decode what libsndfile reads, and containers, to 16 kHz mono float32; say what is wrong with a
+waveform.
 
 In: a path or an open binary file. Out: `np.ndarray` float32 `(samples,)` at `SAMPLE_RATE`, full scale ±1; or
 an `AudioError` that names the file and the reason. `utterance_audio` loads the utterances of a data
 directory.
 """
 
+import logging
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
 from ia3_speech.cli import UserError
+from ia3_speech.data.containers import (
+    CONTAINER_SUFFIXES,
+    ContainerError,
+    container_format,
+    decode_container,
+)
 
-# The file name suffixes of audio: those of libsndfile's formats; and four formats that it cannot read, so
-# that such a file in a folder is reported rather than overlooked.
+if TYPE_CHECKING:
+    import soundfile
+
+logger = logging.getLogger(__name__)
+
+# The file name suffixes of audio: those of libsndfile's formats, and those of containers, which may need an
+# extra, so that such a file in a folder is read or reported, and never overlooked.
 READABLE_SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist"),
-}
-AUDIO_SUFFIXES = READABLE_SUFFIXES | {".m4a", ".aac", ".wma", ".amr"}
+} | CONTAINER_SUFFIXES
+AUDIO_SUFFIXES = READABLE_SUFFIXES
 SAMPLE_RATE = 16_000  # Hz, of every wav2vec 2.0 and HuBERT base
 RECEPTIVE_FIELD = 400  # samples (25 ms) that one frame of such a base sees, hence the shortest usable input
 # Seconds decoded before a segment and thrown away: after a seek an MP3 decoder lacks up to 511 bytes that
 # earlier frames lend to later ones, 20 frames or 0.7 s at the lowest bit rates; Vorbis and Opus need a few
 # windows.
 LEAD_IN = 1.0
+UNKNOWN_SIZE = 2**31 - 2**20  # bytes, from which on a header's size means that the writer did not know it
+CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
 SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
 
 # Clipping shows as flat tops. Speech that was scaled up to its peak has single samples at full scale and no
@@ -36,6 +52,11 @@ SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (
 FULL_SCALE = 0.99
 FLAT_TOP = 3  # samples in a row, of one sign
 CLIPPED_SHARE = 0.001  # of all samples
+
+SILENT_PEAK = 1e-4  # of full scale, -80 dB: three steps of 16 bit, below the noise of any microphone
+SILENT_SECONDS, NOISE_SECONDS = 0.5, 1.0  # shorter audio is not called silent, or noise
+NOISE_RANGE = 3.0  # dB between the 5th and the 95th percentile of the levels of frames
+NOISE_FLATNESS = 0.01  # geometric over arithmetic mean of the power spectrum: 1 for white noise, 0 for a tone
 
 
 class AudioError(UserError):
@@ -47,17 +68,20 @@ class Problem:
     """What is wrong with a waveform.
 
     Attributes:
-        kind: empty (no samples), short (below the base's minimum), nan (NaN or infinite samples) or clipped.
+        kind: empty (no samples), short (below the base's minimum), nan (NaN or infinite samples), clipped,
+            silent (nothing above -80 dB) or noise (of a constant level, without anything that could be
+            speech).
         reason: a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`.
     """
 
-    kind: Literal["empty", "short", "nan", "clipped"]
+    kind: Literal["empty", "short", "nan", "clipped", "silent", "noise"]
     reason: str
 
     @property
     def fatal(self) -> bool:
-        """Whether no model can use the waveform. Clipped speech is distorted, but still usable."""
-        return self.kind != "clipped"
+        """Whether no model can use the waveform. Clipped speech is distorted, but still usable; silence and
+        noise are named and left to the user, since they may be meant."""
+        return self.kind in ("empty", "short", "nan")
 
 
 def load_audio(
@@ -74,17 +98,13 @@ def load_audio(
     Raises:
         AudioError: the file is missing, is not audio, or ends before the segment or its header says.
     """
+    if container_format(source):
+        wave = load_container(source)
+        first, wanted = segment_of(source, SAMPLE_RATE, len(wave), start, end)
+        return wave[first : first + wanted]
     with open_sound_file(source) as sound:
         rate, frames = sound.samplerate, sound.frames
-        first = round((start or 0.0) * rate)
-        last = frames if end is None else round(end * rate)
-        outside = first < 0 or last < first or (first > 0 and first >= frames)
-        if outside or last - frames > SEGMENT_OVERSHOOT * rate:
-            raise AudioError(
-                f"{source_name(source)}: the segment from {start or 0:.2f} to {last / rate:.2f} s is not "
-                f"inside the recording, which ends at {frames / rate:.2f} s (correct its line in segments)"
-            )
-        wanted = max(0, min(last, frames) - first)
+        first, wanted = segment_of(source, rate, frames, start, end)
         lead = min(first, round(LEAD_IN * rate))
         try:
             sound.seek(first - lead)
@@ -94,22 +114,94 @@ def load_audio(
                 f"{source_name(source)}: cannot be decoded: {library_message(error)} "
                 f"(damaged: copy the file again)"
             ) from None
-    missing = wanted - len(wave)
-    if missing > SEGMENT_OVERSHOOT * rate:
+        missing = wanted - len(wave) + (cut_off_frames(sound) if end is None else 0)
+    refuse_truncated(source, missing / rate, frames / rate)
+    return np.ascontiguousarray(resample(to_mono(wave, source_name(source)), rate, SAMPLE_RATE))
+
+
+def segment_of(
+    source: Path | str | BinaryIO, rate: int, frames: int, start: float | None, end: float | None
+) -> tuple[int, int]:
+    """The first frame of a segment and its number of frames. Raises AudioError where it is outside."""
+    first = round((start or 0.0) * rate)
+    last = frames if end is None else round(end * rate)
+    outside = first < 0 or last < first or (first > 0 and first >= frames)
+    if outside or last - frames > SEGMENT_OVERSHOOT * rate:
         raise AudioError(
-            f"{source_name(source)}: ends {missing / rate:.2f} s before its header says it does, at "
-            f"{frames / rate:.2f} s (damaged: copy the file again)"
+            f"{source_name(source)}: the segment from {start or 0:.2f} to {last / rate:.2f} s is not "
+            f"inside the recording, which ends at {frames / rate:.2f} s (correct its line in segments)"
         )
-    mono = wave[:, 0] if wave.shape[1] == 1 else wave.mean(axis=1)
-    return np.ascontiguousarray(resample(mono, rate, SAMPLE_RATE))
+    return first, max(0, min(last, frames) - first)
+
+
+def cut_off_frames(sound: "soundfile.SoundFile") -> int:
+    """Frames that the header of a WAV or AIFF file promises and the file does not hold: libsndfile notes both
+    sizes in its log. Headers of streams state sizes close to 2³¹ or 2³², which promise nothing."""
+    found = re.search(r"^(?:data|SSND) : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
+    if not found or int(found[1]) >= UNKNOWN_SIZE or not int(found[2]):
+        return 0
+    return round(max(0, int(found[1]) / int(found[2]) - 1) * sound.frames)
+
+
+def refuse_truncated(source: Path | str | BinaryIO, missing: float, promised: float) -> None:
+    """Raise AudioError where more than half a second of the promised ones are missing."""
+    if missing > SEGMENT_OVERSHOOT:
+        raise AudioError(
+            f"{source_name(source)}: ends {missing:.2f} s before its header says it does, at "
+            f"{promised:.2f} s (damaged: copy the file again)"
+        )
+
+
+def load_container(source: Path | str | BinaryIO) -> np.ndarray:
+    """A container's whole audio, float32 `(samples,)` at 16 kHz. Raises AudioError."""
+    if hasattr(source, "read"):
+        return decode_to_mono(source)
+    status = Path(source).stat()
+    return cached_container(str(source), status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=1)
+def cached_container(path: str, modified: int, size: int) -> np.ndarray:
+    """The segments of one recording follow one another, and containers are decoded as a whole."""
+    wave = decode_to_mono(path)
+    wave.flags.writeable = False
+    return wave
+
+
+def decode_to_mono(source: Path | str | BinaryIO) -> np.ndarray:
+    name = source_name(source)
+    try:
+        track = decode_container(source)
+    except ContainerError as error:
+        raise AudioError(f"{name}: {error}") from None
+    seconds = len(track.samples) / track.rate
+    if track.promised_seconds:
+        refuse_truncated(source, track.promised_seconds - seconds, track.promised_seconds)
+    return resample(to_mono(track.samples, name), track.rate, SAMPLE_RATE)
+
+
+def to_mono(wave: np.ndarray, name: str) -> np.ndarray:
+    """The mean of the channels of `(frames, channels)`; of channels that cancel each other, the loudest.
+
+    A cable with swapped wires makes one channel the other's negative, and their mean silent.
+    """
+    if wave.shape[1] == 1:
+        return wave[:, 0]
+    mono = wave.mean(axis=1)
+    if mono.size and np.square(mono).mean() < CANCELLED_SHARE * np.square(wave).mean():
+        logger.warning("%s: the channels cancel each other (opposite phase), so the loudest is taken", name)
+        return wave[:, int(np.argmax(np.square(wave).mean(axis=0)))]
+    return mono
 
 
 def audio_duration(path: Path | str) -> float:
-    """Length in seconds as the file's header states it; nothing is decoded.
+    """Length in seconds as the file's header states it; nothing is decoded, except of a container.
 
     Raises:
         AudioError: the file is missing or is not audio.
     """
+    if container_format(path):
+        return len(load_container(path)) / SAMPLE_RATE
     with open_sound_file(path) as sound:
         return sound.frames / sound.samplerate
 
@@ -126,7 +218,28 @@ def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Pr
     share = clipped_share(wave)
     if share >= CLIPPED_SHARE:
         return Problem("clipped", f"clipped ({100 * share:.1f} % of the samples are flat at full scale)")
+    if wave.size >= SILENT_SECONDS * SAMPLE_RATE and np.ptp(wave) < 2 * SILENT_PEAK:
+        return Problem("silent", "silent (is the microphone or the right channel recorded?)")
+    if is_steady_noise(wave):
+        return Problem("noise", "noise of a constant level, without speech")
     return None
+
+
+def is_steady_noise(wave: np.ndarray) -> bool:
+    """Whether the level of `(samples,)` is constant and its spectrum broad, over at least a second.
+
+    The level is that of 25 ms frames: of stationary noise 90 % of them lie within 1 dB, of speech, also in
+    noise of the same power, they spread over more than 6. The spectrum tells noise from a tone.
+    """
+    if wave.size < NOISE_SECONDS * SAMPLE_RATE:
+        return False
+    frames = wave[: wave.size // RECEPTIVE_FIELD * RECEPTIVE_FIELD].reshape(-1, RECEPTIVE_FIELD)
+    levels = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)
+    low, high = np.percentile(levels, (5, 95))
+    if high - low >= NOISE_RANGE:
+        return False
+    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(RECEPTIVE_FIELD), axis=1))).mean(axis=0) + 1e-12
+    return bool(np.exp(np.log(power).mean()) / power.mean() > NOISE_FLATNESS)
 
 
 def clipped_share(wave: np.ndarray) -> float:
@@ -159,17 +272,6 @@ def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     import soxr
 
     return soxr.resample(wave.astype(np.float32, copy=False), rate, new_rate)
-
-
-def to_waveform(audio: Any) -> np.ndarray:
-    """float32 `(samples,)` at 16 kHz of samples at that rate, or of a decoded audio cell of `datasets`.
-
-    Such a cell has `["array"]`, `(samples,)` or `(channels, samples)`, and `["sampling_rate"]` in Hz.
-    """
-    if isinstance(audio, np.ndarray | list | tuple) or hasattr(audio, "shape"):
-        return np.asarray(audio, dtype=np.float32)
-    wave = np.asarray(audio["array"], dtype=np.float32)
-    return resample(wave.mean(0) if wave.ndim == 2 else wave, audio["sampling_rate"], SAMPLE_RATE)
 
 
 # ---- opening a file, and explaining why it cannot be opened ----

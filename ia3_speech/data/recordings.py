@@ -10,24 +10,18 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import (
-    AUDIO_SUFFIXES,
-    SAMPLE_RATE,
-    AudioError,
-    audio_duration,
-    load_audio,
-    resample,
-    source_name,
-)
+from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, audio_duration, source_name
+from ia3_speech.data.audio_cells import decoded
 
 STDIN = "-"
 
-AudioInput = str | os.PathLike[str] | BinaryIO | np.ndarray
+# Also tensors and torchcodec's decoders, whose types are not imported here.
+AudioInput = str | os.PathLike[str] | BinaryIO | bytes | np.ndarray | dict[str, Any] | Any
 
 
 @dataclass(frozen=True)
@@ -35,8 +29,8 @@ class Recording:
     """A recording to transcribe.
 
     Attributes:
-        audio: a path, a binary file object, or float samples `(samples,)`.
-        path: what messages and results call it; None for an array.
+        audio: a path, a binary file object, or whatever else `audio_cells.to_waveform` accepts.
+        path: what messages and results call it; None for samples and bytes.
         target: its place below an output folder, still with the suffix of the audio.
     """
 
@@ -45,28 +39,23 @@ class Recording:
     target: Path = Path()
 
     def load(self, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
-        """float32 `(samples,)` at 16 kHz; `sampling_rate` is that of an array, in Hz.
+        """float32 `(samples,)` at 16 kHz; `sampling_rate` is that of samples alone, in Hz.
 
         Raises:
-            AudioError: as `load_audio`.
+            AudioError: as `load_audio`; or what it holds is not audio.
             ValueError: the array is not a waveform.
         """
-        if not isinstance(self.audio, np.ndarray):
-            return load_audio(self.audio)
-        if self.audio.ndim != 1 or not np.issubdtype(self.audio.dtype, np.floating):
-            raise ValueError(
-                f"a waveform is float, of shape (samples,) and full scale ±1, not {self.audio.dtype} of "
-                f"shape {self.audio.shape} (average channels; divide int16 by 32768)"
-            )
-        return resample(self.audio, sampling_rate, SAMPLE_RATE)
+        return decoded(self.audio, sampling_rate)
 
 
 def as_recording(audio: AudioInput) -> Recording:
-    if isinstance(audio, np.ndarray):
-        return Recording(audio, None)
+    """A recording of anything that `audio_cells.to_waveform` accepts."""
     if hasattr(audio, "read"):
         return Recording(audio, source_name(audio))
-    return Recording(audio, os.fspath(audio))
+    if isinstance(audio, str | os.PathLike):
+        return Recording(audio, os.fspath(audio))
+    path = audio.get("path") if isinstance(audio, dict) else None
+    return Recording(audio, path and str(path))
 
 
 def recording_duration(recording: Recording) -> float:

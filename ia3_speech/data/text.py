@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from ia3_speech.cli import UserError
+from ia3_speech.data.numbers import needs_words, verbalize_numbers
 
 NORMALIZATION_MODES = ("ctc", "english", "none")
 
@@ -60,6 +61,15 @@ def normalize(text: str, mode: Literal["ctc", "english", "none"] = "ctc") -> str
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower()).translate(APOSTROPHES)
     text = "".join(map(letter_or_space, THOUSANDS.sub("", text)))
     return " ".join(STRAY_APOSTROPHE.sub(" ", text).split())
+
+
+def target_text(text: str, mode: Literal["ctc", "english", "none"], vocabulary: "Vocabulary") -> str:
+    """`normalize` for training targets: "english" writes numbers as digits, which become words again where
+    the vocabulary lacks digits (`numbers.needs_words`)."""
+    normalized = normalize(text, mode)
+    if mode == "english" and needs_words(vocabulary.letters):
+        return normalize(verbalize_numbers(normalized))
+    return normalized
 
 
 def remove_invisible(text: str) -> str:

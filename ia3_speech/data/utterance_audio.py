@@ -2,7 +2,7 @@
 
 In: `Utterance`s, whose audio is a file or a shell pipe, perhaps a segment of it. Out: float32 `(samples,)` at
 16 kHz each. `load_utterances` is the loop of every command that reads a data directory: it finds missing,
-empty, short, NaN and clipped audio on its way, and lists all of it at the end.
+empty, short, NaN, clipped and silent audio on its way, and lists all of it at the end.
 """
 
 import io
@@ -28,7 +28,7 @@ class BadAudio:
         utterance: its id.
         file: the path, or the shell command.
         reason: what is wrong with it.
-        left_out: whether the utterance is not used; false for clipped audio.
+        left_out: whether the utterance is not used; false for clipped, silent and noisy audio.
     """
 
     utterance: str

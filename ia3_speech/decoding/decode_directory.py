@@ -40,7 +40,7 @@ class Decoding:
 
     Attributes:
         texts: the hypothesis of every utterance, by id, in the order given; "" for unusable audio.
-        bad: what is wrong with audio, also where it was decoded all the same (clipped audio).
+        bad: what is wrong with audio, also where it was decoded all the same (clipped, silent).
         audio_seconds: of the audio that was decoded.
         seconds: of wall-clock time, with reading the audio and without loading the model.
     """

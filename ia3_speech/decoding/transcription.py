@@ -1,7 +1,7 @@
-"""Transcripts of recordings: files, open files or arrays in, `Transcript`s out.
+"""Transcripts of recordings: files, open files, bytes, arrays or tensors in, `Transcript`s out.
 
 from ia3_speech import transcribe
-transcribe("audio.wav", adapter="speaker42").text       # or an array; or a list of either
+transcribe("audio.wav", adapter="speaker42").text       # or an array, a tensor …; or a list of these
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
+from ia3_speech.data.audio_cells import is_one_recording
 from ia3_speech.data.recordings import AudioInput, Recording, as_recording
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer, pools
 from ia3_speech.decoding.search import SearchOptions
@@ -67,7 +68,8 @@ def transcribe(
     """Transcribe one recording, or a list of them; a list gives a list, in the order given.
 
     Args:
-        recordings: paths, open binary files, or arrays: float (samples,), mono, full scale ±1.
+        recordings: paths, open binary files, bytes of files; arrays or tensors: float (samples,), mono, full
+            scale ±1; {"array", "sampling_rate"}, {"bytes", "path"} and decoders, as `datasets` yields them.
         adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone.
         base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
         recognizer: what `load_recognizer` returned, to load a base once for many calls; instead of all that
@@ -77,7 +79,7 @@ def transcribe(
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
-        sampling_rate: of the arrays, in Hz.
+        sampling_rate: of the arrays and tensors, in Hz.
         on_error: "skip": unusable audio has no text, and its `problem` says why.
 
     Raises:
@@ -91,7 +93,7 @@ def transcribe(
         )
     elif wanted != (None, None, None, "float32", BATCH_SECONDS, None):
         raise ValueError("give a recognizer, or what to load: adapter, base, device …")
-    one = isinstance(recordings, str | os.PathLike | np.ndarray) or hasattr(recordings, "read")
+    one = is_one_recording(recordings)
     sources = [as_recording(recording) for recording in ([recordings] if one else recordings)]
     results = []
     for result in transcripts(sources, recognizer, sampling_rate=sampling_rate):

@@ -101,7 +101,7 @@ def format_tuning(tuning: Tuning) -> str:
     best = tuning.options
     rate = tuning.rates[best.lm_weight, best.word_score]
     lines.append(
-        f"greedy search: {100 * tuning.greedy:.1f} %; best: {100 * rate:.1f} % with --lm-weight {best.lm_weight:g} "
-        f"--word-score {best.word_score:g}"
+        f"greedy search: {100 * tuning.greedy:.1f} %; best: {100 * rate:.1f} % with "
+        f"--lm-weight {best.lm_weight:g} --word-score {best.word_score:g}"
     )
     return "\n".join(lines)

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, to_waveform
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio_cells import to_waveform
 from ia3_speech.data.text import Vocabulary, normalize
 from ia3_speech.model.architectures import AudioInput, Kernels, output_length, shortest_input
 
@@ -75,8 +76,8 @@ class Collator:
         """The batch of some rows.
 
         Args:
-            rows: `audio`, whatever `data.audio.to_waveform` takes, and `text`, which is normalised as in our
-                own training.
+            rows: `audio`, whatever `to_waveform` takes, and `text`, which is normalised as in our own
+                training.
 
         Returns:
             the model's input and mask (for example input_values and attention_mask, (batch, samples)), and
@@ -87,7 +88,7 @@ class Collator:
             AudioError: a row's audio can't be used; the message names the column.
             VocabularyError: a character is not in the base's vocabulary.
         """
-        values = [self.features.extract(waveform(row)) for row in rows]
+        values = [self.features.extract(to_waveform(column(row, "audio"), "audio")) for row in rows]
         targets = [self.vocabulary.encode(normalize(column(row, "text"))) for row in rows]
         labels = [torch.tensor(ids, dtype=torch.long) for ids in targets]
         padded = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
@@ -101,12 +102,3 @@ def column(row: dict[str, Any], name: str) -> Any:
             f"Trainer needs remove_unused_columns=False)"
         )
     return row[name]
-
-
-def waveform(row: dict[str, Any]) -> np.ndarray:
-    """float32 (samples,), 16 kHz."""
-    audio = column(row, "audio")
-    try:
-        return to_waveform(audio)
-    except (UserError, KeyError, TypeError, ValueError) as error:
-        raise AudioError(f'column "audio": {type(audio).__name__} can\'t be used: {error}') from error

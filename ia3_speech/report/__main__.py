@@ -15,6 +15,7 @@ from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.utterance_audio import BadAudio
 from ia3_speech.formatting import plural
+from ia3_speech.inputs import Inputs
 from ia3_speech.report import (
     embedded_audio,
     find_report_paths,
@@ -40,6 +41,7 @@ def main(
     embed_audio: bool = False,
     allow_pipes: bool = False,
     out: Path | None = None,
+    force: bool = False,
 ) -> None:
     """Write an HTML report of DECODE_DIR, which `python -m ia3_speech.score` has scored.
 
@@ -55,6 +57,7 @@ def main(
         embed_audio: copy the audio into the page, about 25 kB per second of audio
         allow_pipes: with --embed-audio, run the shell commands in wav.scp
         out: the page (default: report.html in DECODE_DIR)
+        force: write the page again if it was written from the same inputs
     """
     paths = find_report_paths(
         decode_dir,
@@ -65,8 +68,16 @@ def main(
         curve=curve,
         trade_off=trade_off,
     )
-    report = read_report_data(data, paths)
     out = out or decode_dir / "report.html"
+    weights = sorted(paths.adapter.glob("*.safetensors")) if paths.adapter else None
+    decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
+    made = Inputs(
+        {"data": data} | vars(paths) | {"decode_dir": decoded, "adapter": weights},
+        {"embed_audio": embed_audio},
+    )
+    if made.is_current(out, force):
+        return
+    report = read_report_data(data, paths)
     if embed_audio:
         bad: list[BadAudio] = []
         players = embedded_audio(report.utterances, allow_pipes=allow_pipes, bad=bad)
@@ -75,6 +86,7 @@ def main(
     else:
         players = linked_audio(report.utterances, out.absolute().parent)
     write_text(out, make_page(report, players))
+    made.record(out)
     size = out.stat().st_size
     if size > LARGE:
         logger.warning("%s: browsers take long to open so large a page (omit --embed-audio)", out)

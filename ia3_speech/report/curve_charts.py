@@ -22,8 +22,14 @@ def training_section(epochs: Sequence[Epoch]) -> Iterator[Child]:
     first, last = min(epoch.number for epoch in epochs), max(epoch.number for epoch in epochs)
     whole = [tick for tick in round_ticks(first, last, 8) if tick == int(tick)]
     x = Axis("epoch", first - 0.3, last + 0.3, tick_labels(whole))
-    yield element("div", loss_chart(epochs, x), dev_wer_chart(epochs, x), class_="charts")
-    rows = [[str(epoch.number), f"{epoch.loss:.3f}", percent(epoch.dev_wer, 2)] for epoch in epochs]
+    trained = [epoch for epoch in epochs if epoch.loss is not None]
+    charts = [loss_chart(trained, x)] if trained else []
+    yield element("div", *charts, dev_wer_chart(epochs, x), class_="charts")
+    losses = ["–" if epoch.loss is None else f"{epoch.loss:.3f}" for epoch in epochs]
+    rows = [
+        [str(epoch.number), loss, percent(epoch.dev_wer, 2)]
+        for epoch, loss in zip(epochs, losses, strict=True)
+    ]
     yield folded_table("Training", ["epoch", "CTC loss", "dev WER %"], rows)
 
 
@@ -45,7 +51,9 @@ def dev_wer_chart(epochs: Sequence[Epoch], x: Axis) -> Markup:
     selected = next(one for one in epochs if one.number == epochs[-1].selected)
     lowest = min(one.dev_wer for one in epochs)
     description = f"Selected: epoch {selected.number} with {percent(selected.dev_wer, 2)} %"
-    if selected.dev_wer > lowest:
+    if selected.number == 0:
+        description += ": no epoch improved on the start"
+    elif selected.dev_wer > lowest:
         description += f", the last epoch within one standard error of the lowest, {percent(lowest, 2)} %"
     mark = Point(selected.number, selected.dev_wer, f"selected: epoch {selected.number}", text="selected")
     series = [Series("", points, "system"), Series("", [mark], "selected", line=False)]

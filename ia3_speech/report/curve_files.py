@@ -5,7 +5,8 @@
     trade_off.json  {"own": SET, "out_of_domain": SET,
                      "points": [{"scale": 0.5, "wer": …, "lo": …, "hi": …,
                                  "out_of_domain_wer": …, "out_of_domain_lo": …, "out_of_domain_hi": …}, …]}
-    metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …, "selected_epoch": 1}, one line per epoch
+    metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …, "selected_epoch": 1}, one line per epoch; epoch 0,
+                    the start, has no loss
 
 Rates are fractions. `set`, `base`, `seed`, `lo` and `hi` may be missing; a list instead of an object is its
 points. A learning curve may count `utterances` instead of `minutes`; without `base`, points at 0 minutes are
@@ -56,14 +57,14 @@ class Epoch:
     """One epoch of a training.
 
     Attributes:
-        number: of the epoch.
-        loss: mean CTC loss.
+        number: of the epoch; 0 is the start.
+        loss: mean CTC loss; None at the start.
         dev_wer: WER of the development set, as a fraction.
         selected: the epoch whose adapter was selected, as of this epoch.
     """
 
     number: int
-    loss: float
+    loss: float | None
     dev_wer: float
     selected: int
 
@@ -143,10 +144,11 @@ def read_training_log(file: Path) -> list[Epoch]:
     for line_number, line in enumerate(file.read_bytes().splitlines(), start=1):
         location = f"{file}:{line_number}"
         row = as_object(location, parse_json(location, line))
-        fields = (
-            finite_number(location, row, name) for name in ("epoch", "loss", "dev_wer", "selected_epoch")
+        number, dev_wer, selected = (
+            finite_number(location, row, name) for name in ("epoch", "dev_wer", "selected_epoch")
         )
-        epochs.append(Epoch(*fields))
+        loss = finite_number(location, row, "loss") if number else None
+        epochs.append(Epoch(number, loss, dev_wer, selected))
         if epochs[-1].selected not in {epoch.number for epoch in epochs}:
             raise UserError(
                 f"{location}: selected_epoch is {epochs[-1].selected}, and no line has that epoch"

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.cli import UserError
+from ia3_speech.data.numbers import verbalize_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.scoring.alignment import Pair
 
@@ -50,8 +51,10 @@ class TermList:
         return len(self.categories_of)
 
 
-def read_term_list(path: Path, mode: str = "ctc") -> TermList:
+def read_term_list(path: Path, mode: str = "ctc", *, in_words: bool = False) -> TermList:
     """Read a term list; its terms are normalised like the texts (`mode` is one of `data.text.normalize`).
+
+    `in_words` writes their numbers in words first, as `score` writes those of the references.
 
     A term may stand on several lines: it then has the categories of all of them.
 
@@ -67,7 +70,7 @@ def read_term_list(path: Path, mode: str = "ctc") -> TermList:
         if not line.strip():
             continue
         term, *categories = (field.strip() for field in line.split("\t"))
-        normalized = " ".join(normalize(term, mode).split())
+        normalized = " ".join(normalize(verbalize_numbers(term) if in_words else term, mode).split())
         if not normalized:
             raise UserError(f'{path}:{number}: nothing is left of the term "{term}" once normalised ({mode})')
         categories_of.setdefault(normalized, []).extend(category for category in categories if category)

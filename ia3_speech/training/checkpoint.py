@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,7 +12,8 @@ import torch
 
 from ia3_speech import atomic
 from ia3_speech.cli import UserError
-from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.config import TrainingOptions, resolved_paths
+from ia3_speech.training.data import Example, is_same_data
 
 FORMER_FIELDS = {
     "kept_tensors": "selected_tensors",
@@ -37,15 +39,16 @@ class Checkpoint:
         optimizer: AdamW's state.
         tensors: the trained parameters by name.
         selected_tensors: the same, in the selected epoch.
-        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 before the first evaluation.
+        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 is the start.
         selected_wer: its dev WER, a fraction.
-        best_errors: errors of each dev utterance in the epoch with the fewest.
+        best_errors: errors of each dev utterance in the epoch with the fewest, of those from 1.
         epochs_without_improvement: epochs since that one.
         without_gradient: names of vectors that have had no gradient yet.
         metrics_bytes: length of metrics.jsonl.
         step: batches trained on.
         losses: of the batches of the current epoch.
         seconds: of wall-clock time spent training.
+        start_wer: dev WER of the start; infinite in a run of an earlier version, which did not evaluate it.
     """
 
     options: dict[str, Any]
@@ -63,6 +66,7 @@ class Checkpoint:
     step: int
     losses: list[float]
     seconds: float
+    start_wer: float = math.inf
 
     def save(self, file: Path) -> None:
         """In one step: the older checkpoint stands until the new one is complete."""
@@ -87,16 +91,18 @@ class Checkpoint:
             ) from error
 
 
-def check_same_run(out: Path, checkpoint: Checkpoint, options: dict[str, Any], data: str) -> None:
+def check_same_run(
+    out: Path, checkpoint: Checkpoint, options: dict[str, Any], train: list[Example], dev: list[Example]
+) -> None:
     """Raises ResumeError where the checkpoint in `out` belongs to other options or other data."""
-    before = checkpoint.options
+    before = resolved_paths(checkpoint.options)
     differing = sorted(name for name in {*options, *before} if options.get(name) != before.get(name))
     if differing:
         listed = ", ".join(f"{name} was {before.get(name)!r}, is {options.get(name)!r}" for name in differing)
         raise ResumeError(
             f"{out} holds a run with other options: {listed} (choose another --out, or delete it)"
         )
-    if data != checkpoint.data:
+    if not is_same_data(checkpoint.data, train, dev):
         raise ResumeError(f"{out} holds a run on other data (choose another --out, or delete it)")
 
 

@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Literal
 
 from ia3_speech.cli import UserError
 
+FOLDERS = ("base", "init_adapter", "train", "dev")  # options that may name one
+
 
 class TrainingError(UserError):
     """Training can't start or go on. What was saved before stands."""
@@ -84,13 +86,18 @@ class SharedOptions:
     device: str | None = None
     """a torch device (default: CUDA where there is one)"""
 
+    force: bool = False
+    """delete what `out` holds, and train again"""
+
 
 @dataclass(kw_only=True)
 class TrainingOptions(SharedOptions):
     """Options of `ia3-speech train`."""
 
     # May differ between a run and its resumption, since they do not change the adapter.
-    WITHOUT_EFFECT: ClassVar[set[str]] = {"out", "cache_gb", "checkpoint_steps", "device", "labels"}
+    WITHOUT_EFFECT: ClassVar[set[str]] = {
+        "out", "cache_gb", "checkpoint_steps", "device", "force", "labels",
+    }  # fmt: skip
 
     train: Path
     """data directory to train on"""
@@ -135,7 +142,7 @@ class SpeakerOptions(SharedOptions):
 
     # May differ between a run and its resumption; a changed data directory is noticed speaker by speaker.
     WITHOUT_EFFECT: ClassVar[set[str]] = {
-        "data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device",
+        "data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device", "force",
     }  # fmt: skip
 
     data: Path
@@ -160,7 +167,8 @@ class SpeakerOptions(SharedOptions):
     """utterances of one speaker in a step"""
 
     adapters_per_batch: int = 8
-    """speakers that are trained side by side, each with an adapter of their own"""
+    """speakers that are trained side by side, each with an adapter of their own; it changes the adapters by
+    rounding alone, and on a CPU by nothing"""
 
     learning_rate: float = 5e-3
     """peak rate of AdamW"""
@@ -212,7 +220,19 @@ def plain(options: SharedOptions) -> dict[str, Any]:
 
 def comparable(options: SharedOptions) -> dict[str, Any]:
     """The options that decide the result."""
-    return {name: value for name, value in plain(options).items() if name not in options.WITHOUT_EFFECT}
+    decisive = {name: value for name, value in plain(options).items() if name not in options.WITHOUT_EFFECT}
+    return resolved_paths(decisive)
+
+
+def resolved_paths(options: dict[str, Any]) -> dict[str, Any]:
+    """The same options, folders by their full paths, however they were written and from wherever."""
+    return {name: resolved(value) if name in FOLDERS else value for name, value in options.items()}
+
+
+def resolved(value: str | None) -> str | None:
+    """The full path of a folder; a name, such as mini, as it is, also where a folder is called so."""
+    is_path = value and value != "mini" and Path(value).is_dir()
+    return str(Path(value).resolve()) if is_path else value
 
 
 def to_yaml(options: SharedOptions) -> str:

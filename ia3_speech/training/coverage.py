@@ -13,7 +13,7 @@ from ia3_speech.data.text import required_frames
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import TrainingError, TrainingOptions
-from ia3_speech.training.data import target_ids, unwritable_characters
+from ia3_speech.training.data import target_ids, unwritable_characters, with_numbers_in_words
 
 SHOWN = 10  # utterances that a message lists
 
@@ -32,6 +32,7 @@ def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> 
     base = load_base(options.base, device="cpu")
     for path in dict.fromkeys((options.train, options.dev)):
         data = read_data_directory(path, allow_pipes=options.allow_pipes)
+        data = with_numbers_in_words(data, base, options)
         characters = unwritable_characters(data, base, options)
         if characters and not options.drop_chars:
             raise TrainingError(
@@ -51,6 +52,7 @@ def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> 
         print(f"{path}: {len(data) - len(too_long)} utterances can be trained on{without}")
     for path in test_sets:
         data = read_data_directory(path, allow_pipes=options.allow_pipes)
+        data = with_numbers_in_words(data, base, options)
         if characters := unwritable_characters(data, base, options):
             print(f"{path}/text: the base can't write {characters}; words with them will count as errors")
 

@@ -3,6 +3,7 @@
 In: logits, targets, step numbers. Out: losses, factors of the learning rate, seeded random generators.
 """
 
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,3 +52,10 @@ def seed_step(seed: int, step: int) -> None:
     """
     torch.manual_seed(seed * 1_000_003 + step)
     np.random.seed((seed * 1_000_003 + step) % 2**32)
+
+
+def seed_task(seed: int, task: str, step: int, batch: int) -> None:
+    """The same for one of many adapters, and for one of the batches that its step is divided into."""
+    numbers = np.random.SeedSequence([seed, zlib.crc32(task.encode()), step, batch]).generate_state(2)
+    torch.manual_seed(int(numbers[0]))
+    np.random.seed(numbers[1])

@@ -8,14 +8,19 @@ import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.data.text import normalize, required_frames
+from ia3_speech.data.numbers import needs_words, numbers_in_words
+from ia3_speech.data.text import required_frames, target_text
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterances
 from ia3_speech.decoding.segmentation import maximum_input_seconds
+from ia3_speech.inputs import of_file
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import SharedOptions, TrainingError
 
@@ -34,12 +39,14 @@ class Example:
         seconds: length of its audio.
         speeds: the speeds at which its audio has frames enough for its text; none where it can only be
             tested on.
+        audio: SHA-256 of its audio file, of a shell pipe that of its samples.
     """
 
     utterance: Utterance
     ids: list[int]
     seconds: float
     speeds: list[float]
+    audio: str = ""
 
 
 def read_examples(
@@ -68,13 +75,15 @@ def read_examples(
     data = replace(data, utterances=[utterance for utterance in data if wanted(utterance)])
     if not len(data):
         raise TrainingError(f"{path}: no utterances")
+    data = with_numbers_in_words(data, base, options)
     if not options.drop_chars and (characters := unwritable_characters(data, base, options)):
         raise TrainingError(
             f"{data.path}/text: the base can't write {characters} (write them out in words, or leave them "
             f"out of the targets with --drop-chars)"
         )
     bad: list[BadAudio] = []
-    trainable, untrainable, too_long = [], [], []
+    trainable, untrainable, unusable_text = [], [], []
+    file_sha256 = cache(of_file)  # many segments may be of one recording
     for utterance, wave in load_utterances(
         data,
         minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
@@ -85,25 +94,36 @@ def read_examples(
         ids = target_ids(utterance, base, options)
         needed = required_frames(ids)
         fitting = [speed for speed in speeds if base.frames(int(len(wave) / speed)) >= needed]
-        example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting if ids else [])
+        audio = sha256_of_samples(wave) if utterance.is_piped else file_sha256(Path(utterance.source))
+        example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting if ids else [], audio)
         (trainable if example.speeds else untrainable).append(example)
         if not fitting:
             available = base.frames(len(wave))
-            too_long.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has {available}: "
-                            f"{utterance.text}")  # fmt: skip
+            unusable_text.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has "
+                                 f"{available}: {utterance.text}")  # fmt: skip
         elif not ids:
-            bad.append(BadAudio(utterance.id, f"{path}/text", "no text that the base can write"))
-    report_left_out(path, bad, too_long, options)
+            unusable_text.append(f"{path}/text: {utterance.id} has no text that the base can write: "
+                                 f"{utterance.text!r}")  # fmt: skip
+    report_left_out(path, bad, unusable_text, options)
     if not trainable:
         raise TrainingError(f"{path}: no usable utterance is left")
     warn_of_long_input(path, base, trainable)
     return trainable + (untrainable if with_untrainable else [])
 
 
+def with_numbers_in_words(data: DataDirectory, base: Base, options: SharedOptions) -> DataDirectory:
+    """`data` as it is, or with numbers in words where an English base has no digits and texts are
+    normalised."""
+    if options.normalize == "none" or not needs_words(base.vocabulary.letters):
+        return data
+    return replace(data, utterances=numbers_in_words(data.utterances, f"{data.path}/text"))
+
+
 def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> str:
     """The characters that the base can't write, the most frequent first, each with its count and the first
     utterance that holds it: `'5' × 3 (as in utt-1), …`. Empty where there are none."""
-    texts = {utterance.id: normalize(utterance.text or "", options.normalize) for utterance in data}
+    vocabulary = base.vocabulary
+    texts = {u.id: target_text(u.text or "", options.normalize, vocabulary) for u in data}
     missing = base.vocabulary.missing(texts.values())
     first: dict[str, str] = {}
     for id, text in texts.items() if missing else ():
@@ -115,19 +135,21 @@ def unwritable_characters(data: DataDirectory, base: Base, options: SharedOption
 
 def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list[int]:
     """The token ids of an utterance's normalised text."""
-    text = normalize(utterance.text or "", options.normalize)
+    text = target_text(utterance.text or "", options.normalize, base.vocabulary)
     return base.vocabulary.encode(text, drop_unknown=options.drop_chars)
 
 
-def report_left_out(path: Path, bad: list[BadAudio], too_long: list[str], options: SharedOptions) -> None:
+def report_left_out(
+    path: Path, bad: list[BadAudio], unusable_text: list[str], options: SharedOptions
+) -> None:
     """Name what was left out. With `on_error: fail`, text that is too long or empty is an error."""
     left_out = [fault for fault in bad if fault.left_out]
-    count = len(too_long) + len(left_out)
+    count = len(unusable_text) + len(left_out)
     if count and options.on_error == "fail":
         raise TrainingError("\n".join([f"{count} utterances can't be trained on:",
-                                       *too_long[:SHOWN], *map(str, left_out[:SHOWN]),
+                                       *unusable_text[:SHOWN], *map(str, left_out[:SHOWN]),
                                        "Correct them, or pass --on-error skip."]))  # fmt: skip
-    for line in [*map(str, bad), *too_long]:
+    for line in [*map(str, bad), *unusable_text]:
         logger.warning("%s", line)
     if count:
         logger.warning("%s: %d utterances left out", path, count)
@@ -147,6 +169,24 @@ def warn_of_long_input(path: Path, base: Base, examples: list[Example]) -> None:
 
 
 def data_digest(train: list[Example], dev: list[Example]) -> str:
-    """SHA-256 of what is trained on and evaluated on: ids, token ids, lengths."""
-    rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*train, *dev]]
+    """SHA-256 of what is trained on and evaluated on: ids, token ids, lengths, audio, and which part of
+    it.
+    """
+    rows = [
+        (e.utterance.id, e.ids, round(e.seconds, 4), e.audio, e.utterance.start, e.utterance.end)
+        for e in [*train, *dev]
+    ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
+def is_same_data(recorded: str | None, train: list[Example], dev: list[Example]) -> bool:
+    """Whether a digest that a run recorded is that of this data; earlier versions recorded it without
+    audio.
+    """
+    rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*train, *dev]]
+    former = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+    return recorded in (data_digest(train, dev), former)
+
+
+def sha256_of_samples(wave: np.ndarray) -> str:
+    return hashlib.sha256(wave.tobytes()).hexdigest()

@@ -16,6 +16,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import load_utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.base import WAVEFORM, Base
+from ia3_speech.training.spec_augment import has_masks
 
 
 def frozen_depth(base: Base) -> int | None:
@@ -26,12 +27,9 @@ def frozen_depth(base: Base) -> int | None:
         return WAVEFORM
     if not base.architecture.skips_layers:
         return None
-    config = base.model.config
-    masks = getattr(config, "apply_spec_augment", True) and (
-        config.mask_time_prob > 0 or config.mask_feature_prob > 0
-    )
-    if masks or not modules:
+    if has_masks(base) or not modules:
         return None
+    config = base.model.config
     lowest = min(module.layer for module in modules)
     dropout = [config.feat_proj_dropout, config.hidden_dropout]
     if lowest > 0:

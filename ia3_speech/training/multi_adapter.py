@@ -4,17 +4,19 @@ In: tasks (a few utterances of one speaker each), and a base whose attached vect
 start. Out: for each task the vectors of its best epoch, by the CTC loss of held-out utterances; where no
 epoch improves on the start, the start.
 
-Tasks with equally many batches train side by side. Their vectors are rows of one matrix (tasks, d) for each
-target module, so that the base's matrices are multiplied once for rows of many tasks. The rows of a step are
-computed in batches of similar length: of one batch of sentences half would be padding. Gradients are clipped
-task by task, and AdamW works element by element, so a task ends where it would have ended alone (without
-masks and dropout, which are drawn for a whole batch).
+Tasks with equally many batches train side by side. On a GPU the rows of many tasks are computed together, in
+batches of similar length, so that the base's matrices are multiplied once for them all. A task has its own
+parameters, gradient norm and random numbers, so it ends where it would have ended alone, within rounding.
+Where a base has dropout or masks, which are drawn for a whole batch, a task's training batches are its own;
+on a CPU all of its batches are, since a row's rounding depends on the batch around it: there it ends bit for
+bit where it would have ended alone.
 """
 
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -24,15 +26,17 @@ from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
-from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
+from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.precision import mixed_precision
+from ia3_speech.training.spec_augment import has_dropout, has_masks, masks_that_fit
 
 HOLD_OUT_EVERY = 5  # every fifth utterance, at least one, is held out
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
 
 Row = tuple[int, Example]  # the task's index, and one of its utterances
+Vectors = dict[str, torch.Tensor]  # an adapter's vectors (d,) by the names of their modules
 
 
 @dataclass
@@ -104,21 +108,22 @@ class MultiAdapterTrainer:
     """Trains tasks with equally many batches; the base's attached vectors are where all of them start.
 
     Attributes:
-        parameters: the trained vectors, (tasks, d) for each target module.
-        best: the same in each task's best epoch.
+        parameters: each task's vectors.
+        best: the same in the task's best epoch.
+        is_random: whether the base draws random numbers for a batch in training.
     """
 
     def __init__(self, base: Base, tasks: list[Task], schedule: Schedule, cache: FeatureCache):
         self.base, self.tasks, self.schedule, self.cache = base, tasks, schedule, cache
         self.vectors = ia3.vectors(base.model)
-        self.parameters = {
-            name: nn.Parameter(vector.l.detach().repeat(len(tasks), 1))
-            for name, vector in self.vectors.items()
-        }
-        self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=schedule.learning_rate, weight_decay=0.0
-        )
+        self.parameters: list[Vectors] = [
+            {name: nn.Parameter(vector.l.detach().clone()) for name, vector in self.vectors.items()}
+            for _ in tasks
+        ]
+        self.best = [copy_of(own) for own in self.parameters]
+        every = [parameter for own in self.parameters for parameter in own.values()]
+        self.optimizer = torch.optim.AdamW(every, lr=schedule.learning_rate, weight_decay=0.0)
+        self.is_random = has_masks(base) or has_dropout(base)
         self.batches_per_epoch = batches_per_epoch(tasks[0], schedule)
         self.step = 0
 
@@ -141,10 +146,13 @@ class MultiAdapterTrainer:
     def train_step(self, batches: list[list[Example]], epoch: int) -> None:
         """One step of every task, on its batch."""
         self.base.model.train()
-        seed_step(self.schedule.seed, self.step)
         self.optimizer.zero_grad(set_to_none=True)
         rows = [(task, example) for task, batch in enumerate(batches) for example in batch]
-        for together in batches_of_similar_length(rows):
+        numbers = [0] * len(self.tasks)
+        for together in self.batches(rows):
+            first = together[0][0]  # the only task in it, where random numbers are drawn
+            seed_task(self.schedule.seed, self.tasks[first].name, self.step, numbers[first])
+            numbers[first] += 1
             shares = torch.tensor([1 / len(batches[task]) for task, _ in together], device=self.base.device)
             speeds = [self.draw_speed(example, epoch) for _, example in together]
             (self.losses(together, speeds) * shares).sum().backward()
@@ -155,6 +163,12 @@ class MultiAdapterTrainer:
             group["lr"] = self.schedule.learning_rate * factor
         self.optimizer.step()
         self.step += 1
+
+    def batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
+        """The rows, which are in the order of their tasks, in batches that are computed together."""
+        alone = self.base.device.type == "cpu" or (self.is_random and self.base.model.training)
+        for _, part in groupby(rows, key=lambda row: row[0] if alone else None):
+            yield from batches_of_similar_length(list(part))
 
     def draw_speed(self, example: Example, epoch: int) -> float:
         """One of the speeds asked for at which the audio is long enough for the text."""
@@ -170,17 +184,15 @@ class MultiAdapterTrainer:
         with (
             vectors_per_row(self.vectors, self.parameters, tasks),
             mixed_precision(self.base, self.schedule.precision),
+            masks_that_fit(self.base),
         ):
             logits, frames = self.base.forward(features, self.cache.depth)
         return ctc_loss(logits, frames, [e.ids for _, e in rows], self.base.vocabulary.blank)
 
     def clip_gradients(self) -> None:
         """Each task's gradient to the largest norm, as if it were alone."""
-        gradients = [parameter.grad for parameter in self.parameters.values()]
-        norms = torch.stack([gradient.square().sum(1) for gradient in gradients]).sum(0).sqrt()  # (tasks,)
-        factors = (self.schedule.clip / (norms + 1e-6)).clamp(max=1.0)[:, None]
-        for gradient in gradients:
-            gradient.mul_(factors)
+        for own in self.parameters:
+            nn.utils.clip_grad_norm_(list(own.values()), self.schedule.clip)
 
     @torch.no_grad()
     def evaluate(self) -> None:
@@ -188,14 +200,13 @@ class MultiAdapterTrainer:
         self.base.model.eval()
         found: list[list[float]] = [[] for _ in self.tasks]
         rows = [(index, example) for index, task in enumerate(self.tasks) for example in task.held_out]
-        for together in batches_of_similar_length(rows):
+        for together in self.batches(rows):
             for (index, _), loss in zip(together, self.losses(together).tolist(), strict=True):
                 found[index].append(loss)
         for index, task in enumerate(self.tasks):
             task.losses.append(float(np.mean(found[index])))
             if task.best_epoch == len(task.losses) - 1:
-                for name, parameter in self.parameters.items():
-                    self.best[name][index] = parameter[index]
+                self.best[index] = copy_of(self.parameters[index])
 
     @torch.no_grad()
     def texts(self, rows: list[Row]) -> list[str]:
@@ -211,17 +222,21 @@ class MultiAdapterTrainer:
         """Copy a task's best vectors into the model, where `save_adapter` and `Base.logits` find them."""
         with torch.no_grad():
             for name, vector in self.vectors.items():
-                vector.l.copy_(self.best[name][task])
+                vector.l.copy_(self.best[task][name])
+
+
+def copy_of(vectors: Vectors) -> Vectors:
+    """The same values, without gradients."""
+    return {name: vector.detach().clone() for name, vector in vectors.items()}
 
 
 @contextmanager
 def vectors_per_row(
-    vectors: dict[str, ia3.IA3Vector], parameters: dict[str, torch.Tensor], tasks: list[int]
+    vectors: dict[str, ia3.IA3Vector], parameters: Sequence[Vectors], tasks: list[int]
 ) -> Iterator[None]:
     """Within the context, row i of a batch is multiplied by the vectors of task `tasks[i]`."""
-    index = torch.tensor(tasks, device=next(iter(parameters.values())).device)
     for name, vector in vectors.items():
-        vector.rows = parameters[name][index][:, None]
+        vector.rows = torch.stack([parameters[task][name] for task in tasks])[:, None]
     try:
         yield
     finally:

@@ -51,7 +51,7 @@ def mixed_precision(base: Base, precision: str = "no") -> Iterator[None]:
                 after = layer.register_forward_hook(partial(leave, autocast), always_call=True)
                 stack.callback(before.remove)
                 stack.callback(after.remove)
-        for module in base.body.modules():
+        for module in base.model.base_model.modules():
             if isinstance(module, nn.Conv1d) and is_long_depthwise(module):
                 module.forward = partial(fft_convolution, module)
                 stack.callback(delattr, module, "forward")

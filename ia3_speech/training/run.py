@@ -4,6 +4,7 @@ In: `TrainingOptions`. Out: OUT/{config.yaml, adapter/, checkpoints/last.pt, met
 """
 
 import logging
+import math
 from typing import Any
 
 from ia3_speech import atomic
@@ -17,23 +18,37 @@ from ia3_speech.model.parameter_count import count_parameters
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.records import read_training_record
+from ia3_speech.training.run_lock import is_first_process, run_lock
 from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
+
+NOT_IMPROVED = "no epoch improved on the start"
 
 
 def train(options: TrainingOptions) -> dict[str, Any]:
     """Run (or resume) one training.
 
     Returns:
-        The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch,
-        seed, epochs and steps trained, utterances and audio_seconds of the training set.
+        The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch
+        (0: the start), start_dev_wer (None in a run that an earlier version began), seed, epochs and steps
+        trained, utterances and audio_seconds of the training set; and where the start was selected, a note.
 
     Raises:
         TrainingError, ResumeError, AudioError, DataError: the options, the checkpoint or the data can't be
-        used.
+            used.
+        RunLockError: another run is writing to `options.out`.
     """
     check_options(options)
+    with run_lock(options.out):
+        if is_first_process():
+            for name in ("adapter", "config.yaml", "train.json", "checkpoints/last.pt"):
+                atomic.remove_leftovers(options.out / name)
+        return train_locked(options)
+
+
+def train_locked(options: TrainingOptions) -> dict[str, Any]:
+    """The same, with checked options, in a folder that no other run writes to."""
     labels = labels_of_trained(options.init_adapter, options.labels)
     base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
     if options.spec_augment == "off":
@@ -57,13 +72,22 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         "seconds": round(trainer.seconds, 1),
         "dev_wer": trainer.selected_wer,
         "selected_epoch": trainer.selected_epoch,
+        "start_dev_wer": trainer.start_wer if math.isfinite(trainer.start_wer) else None,
         "seed": options.seed,
         "epochs": trainer.order.epoch,
         "steps": trainer.step,
         "utterances": len(train_set),
         "audio_seconds": round(sum(example.seconds for example in train_set), 1),
     }
+    if not trainer.selected_epoch:
+        summary["note"] = NOT_IMPROVED
     if trainer.accelerator.is_main_process:
+        if not trainer.selected_epoch:
+            wer = 100 * trainer.start_wer
+            logger.warning(
+                "%s: %s, dev WER %.2f %%, so the adapter is as it started (try a lower --learning-rate)",
+                *(options.out, NOT_IMPROVED, wer),
+            )
         record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
         if options.init_adapter:
             record["init_adapter"] = options.init_adapter

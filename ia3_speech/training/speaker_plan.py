@@ -18,8 +18,8 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
-from ia3_speech.training.config import SpeakerOptions, check_options
-from ia3_speech.training.data import Example, data_digest
+from ia3_speech.training.config import SpeakerOptions, check_options, resolved_paths
+from ia3_speech.training.data import Example, data_digest, is_same_data
 from ia3_speech.training.multi_adapter import Schedule, Task, batches_per_epoch, hold_out
 from ia3_speech.training.records import read_training_record
 
@@ -47,12 +47,16 @@ class Adaptation:
     @property
     def utterances(self) -> int:
         """Utterances that it is trained on, or that select its epoch."""
-        return len(self.task.train_examples) + len(self.task.held_out)
+        return len(self.adapted_on)
 
     @property
     def data(self) -> str:
         """A digest of all of its utterances."""
-        return data_digest(self.task.train_examples + self.task.held_out, self.test)
+        return data_digest(self.adapted_on, self.test)
+
+    @property
+    def adapted_on(self) -> list[Example]:
+        return self.task.train_examples + self.task.held_out
 
     def record(self) -> dict[str, Any]:
         """The contents of its task.json; empty where there is none."""
@@ -61,9 +65,10 @@ class Adaptation:
         except (OSError, ValueError):
             return {}
 
-    def is_done(self, key: str) -> bool:
+    def is_done(self, keys: tuple[str, str]) -> bool:
+        """Whether its task.json is of a training with one of these keys, on its utterances as they are."""
         record = self.record()
-        return (record.get("key"), record.get("data")) == (key, self.data)
+        return record.get("key") in keys and is_same_data(record.get("data"), self.adapted_on, self.test)
 
 
 def check_speaker_options(options: SpeakerOptions) -> None:
@@ -122,16 +127,19 @@ def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOption
         )
 
 
-def key_of(base: Base, options: SpeakerOptions) -> str:
-    """A digest of all that decides an adapter, except for its utterances."""
+def keys_of(base: Base, options: SpeakerOptions) -> tuple[str, str]:
+    """Digests of all that decides an adapter, except for its utterances: folders by their full paths, and, as
+    earlier versions recorded it, as they were given."""
     # Under the names that earlier versions used, so that what they finished is not trained again.
     former = {present: former for former, present in SpeakerOptions.FORMER_NAMES.items()}
     names = [field.name for field in fields(options) if field.name not in options.WITHOUT_EFFECT]
-    record = {former.get(name, name): str(getattr(options, name)) for name in names}
-    digest = hashlib.sha256(json.dumps([record, base.fingerprint], sort_keys=True).encode())
-    for vector in ia3.vectors(base.model).values():
-        digest.update(vector.l.detach().cpu().numpy().tobytes())
-    return digest.hexdigest()
+    given = {former.get(name, name): str(getattr(options, name)) for name in names}
+    vectors = [vector.l.detach().cpu().numpy().tobytes() for vector in ia3.vectors(base.model).values()]
+    present, as_given = (
+        hashlib.sha256(b"".join([json.dumps([record, base.fingerprint], sort_keys=True).encode(), *vectors]))
+        for record in (resolved_paths(given), given)
+    )
+    return present.hexdigest(), as_given.hexdigest()
 
 
 def groups_of(

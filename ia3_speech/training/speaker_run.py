@@ -17,7 +17,7 @@ import torch
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterance
@@ -36,14 +36,14 @@ from ia3_speech.training.multi_adapter import (
     MultiAdapterTrainer,
     Schedule,
     Task,
-    batches_of_similar_length,
 )
+from ia3_speech.training.run_lock import run_lock
 from ia3_speech.training.speaker_plan import (
     Adaptation,
     check_speaker_options,
     groups_of,
     in_part,
-    key_of,
+    keys_of,
     plan,
     warn_of_few_utterances,
 )
@@ -60,9 +60,16 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         trainable (parameters of an adapter), seed, seconds (of all adapters), wall_seconds (of this run).
 
     Raises:
-        UserError: the options or the data can't be used, or a speaker has too few utterances.
+        UserError: the options or the data can't be used, a speaker has too few utterances, or another run
+            is writing to `options.out` (runs of different parts may).
     """
     check_speaker_options(options)
+    with run_lock(options.out, options.part):
+        return adapt_locked(options)
+
+
+def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
+    """The same, with checked options, in a folder that no other run writes these adapters to."""
     base = load_base(options.base, device=options.device)
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
@@ -70,15 +77,25 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     speeds = [*{1.0, *options.speeds}]
     examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
     adaptations = list(plan(examples, options))
-    key = key_of(base, options)
+    keys = keys_of(base, options)
     warn_of_few_utterances(adaptations, options)
-    left = [one for one in adaptations if not one.is_done(key)]
+    remove_leftovers(adaptations, options)
+    left = [one for one in adaptations if not one.is_done(keys)]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     speakers = len({one.speaker for one in adaptations})
     logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
     started = time.monotonic()
-    train_all(base, left, options, cache, key)
+    train_all(base, left, options, cache, keys[0])
     return finish(base, adaptations, options, time.monotonic() - started)
+
+
+def remove_leftovers(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
+    """Remove what runs that were killed while they wrote left behind."""
+    written = [one.folder / name for one in adaptations for name in ("adapter", "task.json")]
+    if not options.part:
+        written += [options.out / "config.yaml", options.out / "train.json"]
+    for path in written:
+        atomic.remove_leftovers(path)
 
 
 def attach_start(base: Base, options: SpeakerOptions) -> None:
@@ -116,7 +133,8 @@ def train_all(
     if groups:
         log_expected_time(base, groups, schedule, cache, options.part)
     with logging_redirect_tqdm(), tqdm(
-        total=len(adaptations), desc="training", unit="adapter", dynamic_ncols=True, disable=None
+        total=len(adaptations), desc="training", unit="adapter", dynamic_ncols=True, disable=None,
+        file=progress_stream(),
     ) as bar:  # fmt: skip
         for group in groups:
             started = time.monotonic()
@@ -166,7 +184,7 @@ def decode_tests(trainer: MultiAdapterTrainer, group: list[Adaptation]) -> list[
         wave = load_utterance(example.utterance, allow_pipes=trainer.cache.allow_pipes)
         [text] = Recognizer(trainer.base, max_seconds=limit).texts([wave])
         texts[index][example.utterance.id] = text
-    for batch in batches_of_similar_length(rows):
+    for batch in trainer.batches(rows):
         for (index, example), text in zip(batch, trainer.texts(batch), strict=True):
             texts[index][example.utterance.id] = text
     return texts

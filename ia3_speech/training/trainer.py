@@ -1,15 +1,15 @@
 """The training loop: CTC on Accelerate, IA³ vectors alone, the epoch selected by dev WER.
 
 In: a base with vectors attached, examples to train on and to evaluate on. Out: the vectors of the selected
-epoch. Every random number (order, speeds, masks, dropout) depends on the seed and the step, so an
-interrupted run that is resumed ends as if it had not been interrupted.
+epoch; of epoch 0, the start, where no epoch has fewer errors on dev. Every random number (order, speeds,
+masks, dropout) depends on the seed and the step, so an interrupted run that is resumed ends as if it had not
+been interrupted.
 """
 
 import hashlib
 import logging
 import math
 import os
-import shutil
 import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.cli import progress_stream
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import greedy
@@ -33,6 +34,7 @@ from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.precision import mixed_precision
+from ia3_speech.training.spec_augment import masks_that_fit
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -78,6 +80,7 @@ class Trainer:
         self.losses: list[float] = []
         self.best_errors: list[int] = []
         self.epochs_without_improvement = 0
+        self.start_wer = math.inf
         self.selected_epoch, self.selected_wer = 0, math.inf
         self.selected_tensors = self.copy_parameters()
         self.without_gradient = set(ia3.vectors(self.model))
@@ -110,8 +113,10 @@ class Trainer:
         hidden = None if self.accelerator.is_main_process else True  # None: shown on a terminal
         with logging_redirect_tqdm(), tqdm(
             total=self.total_steps, initial=self.step, desc="training", unit="batch", dynamic_ncols=True,
-            disable=hidden,
+            disable=hidden, file=progress_stream(),
         ) as bar:  # fmt: skip
+            if self.step == 0:
+                self.evaluate_start()
             while (
                 self.order.epoch < self.options.epochs
                 and self.epochs_without_improvement < self.options.patience
@@ -128,7 +133,7 @@ class Trainer:
             audio_seconds += seconds
             self.step += 1
             rate = audio_seconds / max(1e-9, time.monotonic() - started)
-            wer = f"dev WER {100 * self.selected_wer:.1f} %, " if self.selected_epoch else ""
+            wer = f"dev WER {100 * self.selected_wer:.1f} %, " if self.selected_wer < math.inf else ""
             bar.set_postfix_str(f"loss {np.mean(self.losses[-20:]):.3f}, {wer}{rate:.0f} s of audio/s")
             bar.update()
             if self.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
@@ -156,7 +161,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if own:
-            with mixed_precision(self.base, self.options.precision):
+            with mixed_precision(self.base, self.options.precision), masks_that_fit(self.base):
                 logits, frames = self.base.forward(features, self.cache.depth)
             losses = ctc_loss(logits, frames, [e.ids for e in own], self.base.vocabulary.blank)
             loss = losses.mean() * (len(own) * world / len(examples))
@@ -212,13 +217,26 @@ class Trainer:
 
     # ---- evaluation
 
+    def evaluate_start(self) -> None:
+        """Evaluate what training starts from, as epoch 0: it stays selected until an epoch improves on it."""
+        started = time.monotonic()
+        wer = sum(self.dev_errors(), ErrorCounts()).wer
+        self.start_wer = self.selected_wer = wer
+        if self.accelerator.is_main_process:
+            row = {"epoch": 0, "step": 0, "loss": None, "dev_wer": round(wer, 6), "selected_epoch": 0}
+            self.metrics.append(row)
+            logger.info("start: dev WER %.2f %%", 100 * wer)
+        if self.accelerator.log_with:
+            self.accelerator.log({"dev_wer": wer}, step=0)
+        self.seconds += time.monotonic() - started
+
     def evaluate(self, epoch: int, loss: float, rate: float) -> None:
         """Decode dev, log, and select the last epoch that dev can't tell from the best.
 
         The lowest of several WERs on a small dev set is partly chance. Selected is the last epoch, whose
         rate was lowest, that is worse than the best by at most one standard error of their difference,
         utterance by utterance (after the one-standard-error rule of Breiman et al., Classification and
-        Regression Trees, 1984).
+        Regression Trees, 1984). An epoch that has not fewer errors than the start is never selected.
         """
         counts = self.dev_errors()
         errors, words = [one.total for one in counts], [one.words for one in counts]
@@ -228,7 +246,8 @@ class Trainer:
         if better:
             self.best_errors = errors
         worse = np.subtract(errors, self.best_errors)
-        if worse.sum() / sum(words) <= standard_error(worse, words):
+        as_good = worse.sum() / sum(words) <= standard_error(worse, words)
+        if as_good and wer < self.start_wer:
             self.selected_epoch, self.selected_wer = epoch + 1, wer
             self.selected_tensors = self.copy_parameters()
         row = {"epoch": epoch + 1, "step": self.step, "loss": round(loss, 5), "dev_wer": round(wer, 6)}
@@ -276,6 +295,7 @@ class Trainer:
                 selected_tensors=self.selected_tensors,
                 selected_epoch=self.selected_epoch,
                 selected_wer=self.selected_wer,
+                start_wer=self.start_wer,
                 best_errors=self.best_errors,
                 epochs_without_improvement=self.epochs_without_improvement,
                 without_gradient=sorted(self.without_gradient),
@@ -292,18 +312,17 @@ class Trainer:
             ResumeError: it was made with other options, other data, on another base or from another start.
         """
         file = self.options.out / "checkpoints" / "last.pt"
-        for unfinished in file.parent.glob(f".{file.name}.*"):  # of a run that was killed
-            shutil.rmtree(unfinished, ignore_errors=True)
         if not file.exists():
             self.metrics.truncate(0)
             return
         state = Checkpoint.load(file)
-        check_same_run(self.options.out, state, self.identity, data_digest(self.train, self.dev))
+        check_same_run(self.options.out, state, self.identity, self.train, self.dev)
         self.load_parameters(state.tensors)
         self.optimizer.load_state_dict(state.optimizer)
         self.order.load_state_dict(state.order)
         self.selected_tensors, self.without_gradient = state.selected_tensors, set(state.without_gradient)
         self.selected_epoch, self.selected_wer = state.selected_epoch, state.selected_wer
+        self.start_wer = state.start_wer
         self.best_errors = state.best_errors
         self.epochs_without_improvement = state.epochs_without_improvement
         self.step, self.losses, self.seconds = state.step, state.losses, state.seconds

@@ -164,7 +164,7 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server():
     with Hub() as hub:
-        thread = threading.Thread(target=hub.serve_forever, daemon=True)
+        thread = threading.Thread(target=hub.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield hub
         hub.shutdown()

@@ -149,8 +149,8 @@ def test_training_starts_from_a_sum(pair, tmp_path):
             utterances.append(Utterance(f"s-{name}{i}", "s", f"s-{name}{i}", path, text="no", duration=0.75))
         write_data_directory(tmp_path / name, utterances)
     options = TrainingOptions(
-        tmp_path / "train", tmp_path / "dev", tmp_path / "exp", str(pair), "accent:0.7+medical:0.5",
-        epochs=1, train_head=True, learning_rate=1e-12, head_learning_rate=1e-12, speeds=[1.0],
+        train=tmp_path / "train", dev=tmp_path / "dev", out=tmp_path / "exp", base=str(pair),
+        init_adapter="accent:0.7+medical:0.5", epochs=1, train_head=True, learning_rate=1e-12, head_learning_rate=1e-12, speeds=[1.0],
     )  # fmt: skip
     train(options)
     model = load_base(pair).model

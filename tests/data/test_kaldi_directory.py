@@ -47,6 +47,7 @@ def sounds(tmp_path_factory) -> Path:
     """A second of noise for each utterance and tape."""
     folder = tmp_path_factory.mktemp("sounds")
     noise = 0.1 * np.random.default_rng(0).standard_normal(16_000)
+    noise *= 0.55 + 0.45 * np.sin(2 * np.pi * 4 * np.arange(16_000) / 16_000)  # else it is named as noise
     for name in [*IDS, "tape1", "tape2"]:
         soundfile.write(folder / f"{name}.wav", noise, 16_000)
     return folder
@@ -554,7 +555,7 @@ def test_clipped_audio_is_valid_and_named(plain, sounds, tmp_path, capsys, caplo
     assert run(capsys, "validate", "--check-audio", plain)[0] == 0
     [said] = caplog.messages
     first, second = said.splitlines()
-    assert first == f"{plain}: 1 utterance has clipped audio, which is used all the same:"
+    assert first == f"{plain}: 1 utterance has clipped, silent or noisy audio, which is used all the same:"
     assert second.startswith(f"  bob-1: {loud}: clipped (")
 
 

@@ -165,8 +165,7 @@ def test_an_order_is_in_one_set_and_its_slots_are_labels(ran):
 def test_the_first_three_stages_pass(ran):
     stages = [line for line in ran.stdout.splitlines() if line.startswith("stage")]
     assert stages == [
-        "stage 1, prepare barista_orders", "stage 2, validate barista_orders", "stage 3, coverage",
-        "stage 3, terms of test",
+        "stage 1, prepare barista_orders", "stage 2, validate barista_orders", "stage 3, check the texts",
     ]  # fmt: skip
     slots = {words for one in read_data_directory(ran.data / "test") for words in one.labels.values()}
     assert {line.split("\t")[0] for line in (ran.exp / "terms_test").read_text().splitlines()} == slots
@@ -179,16 +178,16 @@ def test_intervals_of_general_speech_are_over_its_speakers(ran, corpus, tmp_path
     """Nobody knows who orders, so there they are over utterances."""
     options = ("--corpus", str(corpus), "--work-dir", str(ran.data.parents[1]), "--base", str(base_folder))
     general = bench.general(tmp_path / "talk")
-    done = bench.run(RECIPE, *options, "--stop-stage", "4", "--general", str(general))
+    done = bench.run(RECIPE, *options, "--stop-stage", "4", "--out-of-domain", str(general))
     assert done.returncode == 0, done.stdout + done.stderr
     scores = {
         name: json.loads(
             (ran.data.parents[1] / f"exp/{RECIPE}/base/decode_greedy_{name}/score.json").read_text()
         )
-        for name in ("test", "general")
+        for name in ("test", "out_of_domain")
     }
-    assert (scores["test"]["ci_unit"], scores["general"]["ci_unit"]) == ("utterance", "speaker")
-    assert scores["test"]["terms"] and not scores["general"]["terms"]
+    assert (scores["test"]["ci_unit"], scores["out_of_domain"]["ci_unit"]) == ("utterance", "speaker")
+    assert scores["test"]["terms"] and not scores["out_of_domain"]["terms"]
 
 
 def test_transcripts_say_texts_and_sets(local, copy, tmp_path):

@@ -16,7 +16,7 @@ def test_the_first_three_stages(tmp_path, base_folder):
     done = bench.run(RECIPE, *options, *work, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("stage")] == [
-        "stage 1, prepare reader237", "stage 2, validate reader237", "stage 3, coverage",
+        "stage 1, prepare reader237", "stage 2, validate reader237", "stage 3, check the texts",
     ]  # fmt: skip
     assert f"{tmp_path}/work/data/reader237/train: 5 utterances can be trained on" in done.stdout
 

@@ -83,8 +83,9 @@ def stages(text: str) -> list[str]:
 
 
 def test_a_killed_run_goes_on_where_it_was(ran):
-    early = [line for line in stages(ran.out) if re.match("stage [1-4],", line)][:6]
-    assert all(line.endswith(": done") for line in early), early
+    early = ran.out.partition("stage 5")[0].splitlines()
+    done = [line for line in early if not re.match(r"stage [1-4], |test and (train|dev) share ", line)]
+    assert done and all(line.endswith(": up to date") for line in done), early
     log = (ran.exp / "log/train_ia3_seed1.log").read_text()
     assert re.search(r"ia3_seed1: going on after step \d+ of \d+", log)
 
@@ -164,17 +165,16 @@ def test_a_second_run_does_nothing_again(ran):
     before = {path: path.stat().st_mtime_ns for path in ran.exp.rglob("*") if path.is_file()}
     again = ran.run(*SMALL)
     assert again.returncode == 0
-    assert len(stages(again.stdout)) == len(stages(ran.out))
-    for line in stages(again.stdout):
-        assert line.endswith((": done", f": registered in {ran.home}/adapters", "local/speaker42.sh")), line
+    assert stages(again.stdout) == stages(ran.out)
+    told = r"(stage \d+, |test and (train|dev) share ).*|.*: up to date"
+    lines = again.stdout.partition("\nsaid ")[0].splitlines()
+    assert not [line for line in lines if line and not re.fullmatch(told, line)]
     assert {path: path.stat().st_mtime_ns for path in ran.exp.rglob("*") if path.is_file()} == before
 
 
 def test_stages_can_be_chosen(ran):
     done = ran.run(*SMALL, "--stage", "2", "--stop-stage", "3")
-    assert done.stdout == (
-        "stage 2, validate espeak_small: done\nstage 3, coverage: done\nstage 3, terms of test: done\n"
-    )
+    assert stages(done.stdout) == ["stage 2, validate espeak_small", "stage 3, check the texts"]
 
 
 def test_a_learning_rate_of_the_sweep_sees_dev_alone(ran):
@@ -229,10 +229,10 @@ def test_speaker42_is_adapted_to_in_the_corpus_made_here_alone(tmp_path, options
     ("options", "message"),
     [
         (("--sizes", "small"), "adapt.sh: invalid option --sizes (--help lists the options)"),
-        (("--size", "medium"), "adapt.sh: --size must be full or small, not 'medium'"),
-        (("--seeds", "0"), "adapt.sh: --seeds must be a number from 1 on, not '0'"),
+        (("--size", "medium"), "error: --size must be full or small, not 'medium'"),
+        (("--seeds", "0"), "error: --seeds must be a number from 1 on, not '0'"),
         (("--corpus", "no/such/folder"), "error: no/such/folder/train: no Kaldi directory (a corpus is "),
-        (("--train-config", "none.yaml"), "adapt.sh: there is no training configuration none.yaml"),
+        (("--train-config", "none.yaml"), "error: there is no configuration none.yaml"),
     ],
 )
 def test_wrong_options_are_refused(bench, options, message):

@@ -29,7 +29,7 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, base_folde
     done = bench.run(str(clone / "egs/clinic"), *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("stage")] == [
-        "stage 1, prepare notes", "stage 2, validate notes", "stage 3, coverage",
+        "stage 1, prepare notes", "stage 2, validate notes", "stage 3, check the texts",
     ]  # fmt: skip
     assert len(read_data_directory(clone / "egs/clinic/data/notes/train").speakers) == 2
 

@@ -275,7 +275,7 @@ def test_attaching_twice_and_unknown_models(tiny_model):
     model = attach(tiny_model())
     with pytest.raises(AdapterError, match="already"):
         attach(model)
-    with pytest.raises(AdapterError, match=r"Linear is of model type 'Linear'.*wav2vec2, hubert"):
+    with pytest.raises(AdapterError, match=r"Linear is of model type 'Linear'.*known: .*wav2vec2"):
         attach(torch.nn.Linear(2, 2))
 
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 UTILS = str(Path(__file__).parents[2] / "recipes/utils")
-NAMES = ("results", "exp_folder", "exp_points", "exp_speakers", "exp_tables", "coverage")
+NAMES = ("coverage",)
 
 
 @pytest.fixture(scope="module")

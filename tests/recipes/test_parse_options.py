@@ -59,16 +59,20 @@ def test_a_file_is_looked_for_where_the_user_stood(tmp_path):
     assert parse("--config", "my.conf", script=script, cwd=Path("/")).stdout.startswith("5\n")
 
 
-def test_a_recipes_own_options_may_stand_in_a_file(tmp_path):
+OWN = f"""
+set -euo pipefail
+speakers="" base="" reader="" keep_unknown=true
+. {PARSE}
+printf '%s\n' "$speakers" "$base" "$reader" "$@"
+"""
+
+
+def test_a_recipes_own_options_are_taken_out_of_the_line(tmp_path):
     (tmp_path / "my.conf").write_text("speakers=train\nbase='my base'\nstage=5\n")
-    script = f"""
-    export IA3_SPEECH_START_DIR={tmp_path}
-    own="speakers base reader"
-    . {PARSE.with_name("own_options.sh")}
-    printf '%s\n' "$speakers" "$base" "$reader" "${{stage-unset}}" "$@"
-    """
-    done = parse("--config", "my.conf", "--base", "mini", "--nj", "2", script=script)
-    assert done.stdout == "train\nmini\n\nunset\n--config\nmy.conf\n--nj\n2\n"
+    script = f"export IA3_SPEECH_START_DIR={tmp_path}\n{OWN}"
+    done = parse("--config", "my.conf", "--base", "mini", "--train-opts", "--reader 7", script=script)
+    assert done.stdout == "train\nmini\n\n--config\nmy.conf\n--train-opts\n--reader 7\n"
+    assert parse("--nj", "2", "--help", "word", script=OWN).stdout.endswith("\n--nj\n2\n--help\nword\n")
 
 
 def test_an_empty_value_is_a_value():
@@ -98,6 +102,26 @@ def test_help():
     assert (done.returncode, done.stdout) == (0, "usage: run.sh [--stage N]\n")
 
 
+def test_help_is_made_of_the_lines_that_explain_options(tmp_path):
+    script = tmp_path / "run.sh"
+    script.write_text(f"""
+train_opts="--epochs 2" # OPTS: options of train; see (README)
+corpus=""      # DIR: where it is
+stage=1        # N: start here
+. {PARSE}
+""")
+    done = subprocess.run(["bash", script, "--help"], capture_output=True, text=True, check=True)
+    assert (
+        done.stdout
+        == """\
+  --train-opts OPTS        options of train; see (README) [--epochs 2]
+  --corpus DIR             where it is
+  --stage N                start here [1]
+  --config FILE            shell file that sets any of these
+"""
+    )
+
+
 def test_config_is_weaker_than_the_line(tmp_path):
     (tmp_path / "my.conf").write_text("stage=5\nmax_epochs=6\nuse_lm=true\n")
     done = parse("--stage", "7", "--config", "my.conf", "x", cwd=tmp_path)
@@ -115,3 +139,21 @@ def test_a_script_without_strict_mode_ends_too():
     script = f"stage=1\n. {PARSE} || exit 3\necho reached\n"
     done = parse("--nonsense", "1", script=script)
     assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_where_a_path_of_the_line_is_meant(tmp_path):
+    for folder in ("stood/data/notes", "stood/mini", "recipe/recordings"):
+        (tmp_path / folder).mkdir(parents=True)
+    script = f"""
+    IA3_SPEECH_START_DIR={tmp_path}/stood
+    . {PARSE}
+    for path in data/notes data/notes:40 /data/notes recordings mini facebook/wav2vec2-base "" .; do
+      from_start "$path"
+    done
+    """
+    done = parse(script=script, cwd=tmp_path / "recipe")
+    notes = f"{tmp_path}/stood/data/notes"
+    assert done.stdout.split("\n") == [
+        notes, f"{notes}:40", "/data/notes", "recordings", "mini", "facebook/wav2vec2-base", "",
+        f"{tmp_path}/stood", "",
+    ]  # fmt: skip

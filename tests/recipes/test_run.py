@@ -3,6 +3,7 @@
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -93,3 +94,39 @@ def test_a_terminated_call_ends_its_job(tmp_path):
     process.send_signal(signal.SIGTERM)
     assert "run: ended by signal 15" in process.communicate(timeout=20)[1]
     assert process.returncode == 128 + 15
+
+
+def test_lines_that_a_reader_waits_for_are_shown(tmp_path):
+    said = "loading\\nepoch 1: loss 2\\nabout 3 minutes\\nexp/a: was made from other inputs (x)\\nstep 4\\n"
+    done = run("x.log", "printf", said, cwd=tmp_path)
+    assert (
+        done.stdout == "    epoch 1: loss 2\n    about 3 minutes\n    exp/a: was made from other inputs (x)\n"
+    )
+    assert "\nloading\nepoch 1: loss 2\n" in (tmp_path / "x.log").read_text()
+
+
+def test_the_log_of_the_work_outlives_a_run_that_finds_it_up_to_date(tmp_path):
+    assert run("x.log", "echo", "work", cwd=tmp_path).returncode == 0
+    before = (tmp_path / "x.log").read_text(), (tmp_path / "x.log").stat().st_mtime_ns
+    done = run("x.log", "echo", "exp/a: up to date", cwd=tmp_path)
+    assert done.stdout == "    exp/a: up to date\n"
+    assert ((tmp_path / "x.log").read_text(), (tmp_path / "x.log").stat().st_mtime_ns) == before
+    run("x.log", "echo", "other work", cwd=tmp_path)
+    assert "\nother work\n" in (tmp_path / "x.log").read_text()
+
+
+def test_the_end_of_the_log_of_a_job_that_failed_is_shown(tmp_path):
+    done = run("JOB=1:2", "x.JOB.log", "seq", "JOB", "JOB5", "&&", "test", "JOB", "-ne", "2", cwd=tmp_path)
+    lines = [*map(str, range(14, 26)), "run: 1 / 2 failed, log is in x.*.log"]
+    assert done.stderr.splitlines() == lines
+
+
+def test_on_a_terminal_a_training_shows_its_progress_there(tmp_path):
+    """`script` gives run a terminal; the job's own stderr is its log."""
+    code = "from ia3_speech.cli import progress_stream as p; s = p(); print('bar', s.isatty(), file=s)"
+    (tmp_path / "job.py").write_text(code)
+    line = f"PYTHONPATH={RUN.parents[2]} {RUN} x.log {sys.executable} job.py"
+    done = subprocess.run(["script", "-qec", line, "/dev/null"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, (tmp_path / "x.log").read_text()
+    assert done.stdout.replace("\r", "") == "bar True\n"
+    assert "bar" not in (tmp_path / "x.log").read_text().partition("#\n")[2]

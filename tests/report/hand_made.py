@@ -104,6 +104,7 @@ def add_extras(recipe: Recipe) -> None:
         {"epoch": n, "step": n, "loss": 2 / n, "dev_wer": wer, "selected_epoch": n}
         for n, wer in enumerate([0.5, 0.4, 0.42], 1)
     ]
+    rows.insert(0, {"epoch": 0, "step": 0, "loss": None, "dev_wer": 0.6, "selected_epoch": 0})
     (recipe.exp / "ia3_seed1/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     system = {"name": "ia3", "set": "test", "seed": 1, "wer": 0.5, "wer_ci": [0.4, 0.6], "cer": 0.1}
     system |= {"words": 1234, "utterances": 56, "term_error_rate": None, "trainable": 9216, "seconds": 90.6}

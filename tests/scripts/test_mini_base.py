@@ -1,6 +1,8 @@
 """How the mini base is made: each part of the transplant against Whisper's own, and what it hears."""
 
+import copy
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,30 +32,44 @@ def scripts():
 
 
 @pytest.fixture(scope="module")
-def speech(scripts):
-    """Twelve clips of at most 4.5 s, (samples,) at zero mean and unit variance."""
+def english_mix(scripts):
+    """The clips of english_mix for train and for dev, read once."""
     folder = ROOT.parent / "shared/data/english_mix"
     if not folder.is_dir():
         pytest.skip("../shared/data/english_mix is absent")
-    clips, _ = scripts.mini_base_speech.read_clips(folder)
-    short = [clip.wave for clip in clips if len(clip.wave) < 4.5 * 16_000]
+    clips, every = scripts.mini_base_speech.read_kaldi(folder), scripts.mini_base_speech.DEV_EVERY
+    return [clip for number, clip in enumerate(clips) if number % every], clips[::every]
+
+
+@pytest.fixture(scope="module")
+def speech(scripts, english_mix):
+    """Twelve clips of at most 4.5 s, (samples,) at zero mean and unit variance."""
+    short = [clip.wave for clip in english_mix[0] if len(clip.wave) < 4.5 * 16_000]
     normalize = scripts.mini_base_speech.normalize
     return [normalize(wave.astype(np.float32) / 32768) for wave in short[:: len(short) // 12][:12]]
 
 
 @pytest.fixture(scope="module")
-def whisper(scripts):
-    folder = ROOT.parent / "shared/models/whisper-tiny.en"
-    if not folder.is_dir():
-        pytest.skip("../shared/models/whisper-tiny.en is absent")
-    return scripts.whisper_transplant.Whisper.load(str(folder))
+def whisper_folder(tmp_path_factory):
+    """Whisper base's encoder, which a script of shared/ makes of two packages."""
+    script = ROOT.parent / "shared/models/whisper_base.py"
+    if not script.is_file():
+        pytest.skip("../shared/models/whisper_base.py is absent")
+    folder = tmp_path_factory.mktemp("models") / "whisper-base"
+    made = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, timeout=300)
+    if made.returncode:
+        pytest.skip(f"Whisper base cannot be fetched here: {made.stderr.strip().splitlines()[-1]}")
+    return str(folder)
 
 
 @pytest.fixture(scope="module")
-def model(scripts, speech, whisper):
-    return scripts.whisper_transplant.transplant(
-        str(ROOT.parent / "shared/models/whisper-tiny.en"), speech[:8], positions=512
-    )
+def whisper(scripts, whisper_folder):
+    return scripts.whisper_transplant.Whisper.load(whisper_folder)
+
+
+@pytest.fixture(scope="module")
+def model(scripts, speech, whisper_folder):
+    return scripts.whisper_transplant.transplant(whisper_folder, speech[:8], positions=512)
 
 
 # ---- the transplant, part by part
@@ -89,36 +105,35 @@ def test_every_part_explains_whispers_own(scripts, model, whisper, speech):
     shares = scripts.whisper_transplant.unexplained(model, whisper, speech[8:])
     assert shares["convolutions"] < 0.035
     assert shares["positions"] < 0.01
-    assert shares["last hidden state"] < 0.05
+    assert shares["last hidden state"] < 0.1
 
 
 @torch.no_grad()
 def test_positions_are_the_sinusoid_and_stand_still_beyond_the_last_tap(scripts, model, whisper):
     offset = scripts.whisper_transplant.OFFSET
-    positions = model.wav2vec2.encoder.pos_conv_embed(torch.full((1, 300, 384), -offset))[0] - offset
+    positions = model.wav2vec2.encoder.pos_conv_embed(torch.full((1, 300, 512), -offset))[0] - offset
     sinusoid = whisper.encoder.embed_positions.weight
     torch.testing.assert_close(positions[:256], sinusoid[:256], atol=1e-3, rtol=0)
     torch.testing.assert_close(positions[256:], sinusoid[256].expand(44, -1), atol=1e-3, rtol=0)
     shortcut = scripts.train_mini_base.Sinusoid(
         scripts.train_mini_base.sinusoid_of(model.wav2vec2.encoder.pos_conv_embed)
     )
-    torch.testing.assert_close(shortcut(torch.zeros(1, 300, 384))[0] - offset, positions, atol=1e-3, rtol=0)
+    torch.testing.assert_close(shortcut(torch.zeros(1, 300, 512))[0] - offset, positions, atol=1e-3, rtol=0)
 
 
 def test_half_precision_holds_every_number(scripts, model, whisper, speech):
-    import copy
-
     numbers = torch.cat([parameter.detach().abs().flatten() for parameter in model.parameters()])
     assert numbers.max() < 60_000
     rounded = copy.deepcopy(model).half().float()
     shares = scripts.whisper_transplant.unexplained(rounded, whisper, speech[8:])
-    assert shares["last hidden state"] < 0.055
+    assert shares["last hidden state"] < 0.1
 
 
 @torch.no_grad()
 def test_bf16_training_hears_what_dev_hears(scripts, model, speech):
     """Rounding the feature projection as well, whose constants are large, trained what dev could not see."""
-    options = scripts.train_mini_base.Options(Path(), Path(), bf16=True)
+    options = scripts.train_mini_base.Options(Path(), Path(), Path(), bf16=True)
+    model = copy.deepcopy(model)
     trainer = scripts.train_mini_base.Trainer(model, None, {}, options)
     outputs = []
     for training in (True, False):
@@ -132,8 +147,6 @@ def test_bf16_training_hears_what_dev_hears(scripts, model, speech):
 
 def test_the_teacher_misses_nothing_of_itself_and_what_is_masked(scripts, model, speech):
     """The pupil tells Whisper's output exactly where it sees all, and not where stretches are hidden."""
-    import copy
-
     pupil = copy.deepcopy(model)
     teacher = scripts.train_mini_base.Teacher(copy.deepcopy(model.wav2vec2.encoder), pupil.wav2vec2)
     frames = torch.ones(1, pupil._get_feat_extract_output_lengths(len(speech[0])), dtype=torch.bool)
@@ -144,12 +157,10 @@ def test_the_teacher_misses_nothing_of_itself_and_what_is_masked(scripts, model,
         pupil.train()
         pupil(torch.from_numpy(speech[0])[None])
         missed[masks] = float(teacher.loss(frames[:, : teacher.seen["features"].shape[1]]))
-    assert missed[0.0] < 0.01 < 0.1 < missed[0.3]
+    assert missed[0.0] < 0.05 < 0.1 < missed[0.3]
 
 
 def test_the_mean_of_two_models(scripts, model):
-    import copy
-
     other = copy.deepcopy(model)
     with torch.no_grad():
         other.lm_head.weight += 2
@@ -160,13 +171,12 @@ def test_the_mean_of_two_models(scripts, model):
 # ---- what it hears
 
 
-def test_a_clip_in_pieces(scripts, speech):
+def test_a_clip_in_pieces(scripts, english_mix):
     """Cut by the shipped base's alignment, a piece says its own words."""
     from transformers import Wav2Vec2ForCTC
 
     module = scripts.mini_base_speech
-    clips, _ = module.read_clips(ROOT.parent / "shared/data/english_mix")
-    clips = [clip for clip in clips if clip.source == "ljspeech"][:12]
+    clips = [copy.copy(clip) for clip in english_mix[0] if clip.source == "ljspeech"][:12]
     base = Wav2Vec2ForCTC.from_pretrained(ROOT / "ia3_speech/mini").eval()
     module.word_cuts(base, clips)
     for clip in clips:
@@ -190,13 +200,13 @@ def test_two_synthesisers_in_one_process(scripts):
     assert len(first.speak("hello there", "en-us+m3")) > 5_000
 
 
-def test_batches_are_a_function_of_seed_and_step_and_hear_no_forbidden_voice(scripts, speech):
+def test_batches_are_a_function_of_seed_and_step_and_hear_no_forbidden_voice(scripts, english_mix):
     speech_module = scripts.mini_base_speech
-    clips, dev = speech_module.read_clips(ROOT.parent / "shared/data/english_mix")
+    clips, dev = english_mix
     assert len(dev) == 37 and not {c.name for c in clips} & {c.name for c in dev}
     sentences = ["the state of the union", "we hold these truths", "it is a new year"]
-    material = speech_module.Material(clips, sentences, 1, 20.0)
-    again = speech_module.Material(clips, sentences, 1, 20.0)
+    material = speech_module.TrainingSpeech(clips, sentences, 1, 20.0)
+    again = speech_module.TrainingSpeech(clips, sentences, 1, 20.0)
     said = []
     say = material.say
     material.say = lambda text, rng: said.append(text) or say(text, rng)
@@ -217,7 +227,8 @@ def test_batches_are_a_function_of_seed_and_step_and_hear_no_forbidden_voice(scr
 
 def test_the_card_is_filled_by_the_runs(scripts):
     numbers = {"minutes": 120, "hours_heard": 40.04, "step": 6000, "english_mix_dev_wer": 0.25,
-               "english_mix_dev_cer": 0.07, "espeak_dev_wer": 0.4, "espeak_dev_cer": 0.1}  # fmt: skip
+               "english_mix_dev_cer": 0.07, "espeak_dev_wer": 0.4, "espeak_dev_cer": 0.1,
+               "read_english_dev_wer": 0.3, "read_english_dev_cer": 0.09}  # fmt: skip
     text = scripts.train_mini_base.card([{"command": "a --seed 1", "seed": 1, **numbers}] * 2)
     assert text.count("| `a --seed 1` | 1 | 2.0 | 40.0 | 6,000 |") == 2
-    assert "| every 40th clip of the above (37) | 25.0% | 7.0% |" in text
+    assert "| every 40th clip of english_mix (37) | 25.0% | 7.0% |" in text

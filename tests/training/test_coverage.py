@@ -50,10 +50,10 @@ def test_a_fitting_corpus(letters, base_folder, capsys):
 
 
 def test_characters_that_the_base_lacks_are_counted(letters, base_folder, capsys):
-    with_text(letters, "5 naïve 55")
+    with_text(letters, "naïve & naïve")
     with pytest.raises(
         UserError,
-        match=r"text: the base can't write '5' × 3 \(as in train00-000\), 'ï' × 1 .* --train-opts --drop",
+        match=r"text: the base can't write 'ï' × 2 \(as in train00-000\), '&' × 1 .* --train-opts --drop",
     ):
         check_coverage(options(letters, base_folder))
     check_coverage(options(letters, base_folder, drop_chars=True))
@@ -61,7 +61,7 @@ def test_characters_that_the_base_lacks_are_counted(letters, base_folder, capsys
 
 
 def test_characters_of_a_test_set_end_nothing_and_are_named(letters, base_folder, capsys):
-    with_text(letters, "5 naïve 55")
+    with_text(letters, "naïve & naïve")
     flags = [f"--{name}={letters}/test" for name in ("train", "dev")] + [f"--out={letters}/exp"]
     tests = f"{letters}/test\n{letters}/train"
     with pytest.raises(SystemExit) as ended:
@@ -69,9 +69,19 @@ def test_characters_of_a_test_set_end_nothing_and_are_named(letters, base_folder
     assert ended.value.code == 0 and not (letters / "exp").exists()
     assert capsys.readouterr().out == (
         f"{letters}/test: 4 utterances can be trained on\n"
-        f"{letters}/train/text: the base can't write '5' × 3 (as in train00-000), 'ï' × 1 (as in "
+        f"{letters}/train/text: the base can't write 'ï' × 2 (as in train00-000), '&' × 1 (as in "
         f"train00-000); words with them will count as errors\n"
     )
+
+
+def test_numbers_are_written_in_words_and_named(letters, base_folder, capsys, caplog):
+    with_text(letters, "38.5 °C")
+    check_coverage(options(letters, base_folder, on_error="skip"))
+    check_coverage(options(letters, base_folder, on_error="skip", normalize="english"))
+    assert "1 number in 1 of 4 texts was written" in caplog.text
+    assert "38.5 °C → thirty eight point five degrees celsius (1 ×)" in caplog.text
+    with pytest.raises(UserError, match="can't write '5' × 1"):
+        check_coverage(options(with_text(letters, "5"), base_folder, normalize="none"))
 
 
 def test_text_too_long_for_its_audio_is_found(letters, base_folder, capsys):

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Prepare your own recordings. (Your corpus card goes here.)
 
-    local/prepare.py CORPUS_DIR OUT_DIR [--size full|small]
+    local/prepare.py CORPUS_DIR OUT_DIR [--size full|small] [--base BASE]
 
     What      what is said, where, by how many people, how it was recorded
     Hours     as the preparation prints them
@@ -9,7 +9,8 @@
 
 In: a folder of recordings with a CSV file, a Kaldi data directory, or a folder with the Kaldi directories
     train, test
-and perhaps dev; README.md describes them. Out: OUT_DIR/{train,dev,test}.
+and perhaps dev; README.md describes them. Out: OUT_DIR/{train,dev,test}. Recordings of train and dev that are
+longer than the base can process are cut at pauses, with their texts (ia3-speech datadir segment).
 """
 
 from pathlib import Path
@@ -17,19 +18,35 @@ from pathlib import Path
 from ia3_speech.cli import command
 from ia3_speech.data.corpora import csv_folder, kaldi
 from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS
 
 
-def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
+def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False, base: str = "mini") -> None:
     """Write OUT/{train,dev,test}.
 
     Args:
         corpus: a folder of recordings with one CSV file at its top, or of Kaldi data directories
         out: where the data directories go
         size: small keeps 48, 12 and 24 utterances
-        allow_pipes: wav.scp may hold shell commands; none is run here
+        allow_pipes: wav.scp may hold shell commands; they are run only to cut long recordings
+        base: whose maximum input duration counts, and which aligns text and audio
     """
     layout = kaldi if kaldi.is_kaldi(corpus) else csv_folder
     layout.prepare(corpus, out, size, allow_pipes)
+    for data in (out / "train", out / "dev"):
+        if any(
+            (one.duration or 0.0) > MAXIMUM_SECONDS
+            for one in read_data_directory(data, allow_pipes=allow_pipes)
+        ):
+            cut_long_recordings(data, base, allow_pipes)
+
+
+def cut_long_recordings(data: Path, base: str, allow_pipes: bool) -> None:
+    """Replace a data directory by one without recordings longer than the base can process."""
+    from ia3_speech.decoding.segment_directory import segment_data_directory
+
+    print(f"{data}: {segment_data_directory(data, data, base, allow_pipes=allow_pipes).summary()}")
 
 
 if __name__ == "__main__":

@@ -17,56 +17,35 @@ given_as() {
 }
 product_of() { echo "$exp/product_seedJOB/of_$(accent_of "$1")"; }
 
-# folder_of SYSTEM SET: where it is decoded into
-folder_of() { echo "$exp/$1$([[ $1 == base ]] || echo _seedJOB)/decode_greedy_$2"; }
-
-# made_from SYSTEM SET: a key of the adapters, by what seed 1 was trained from (all seeds learn from the same)
-made_from() {
-  local part inputs=("$base_key" "system=$1")
-  for part in $([[ $1 == base ]] || { [[ " $alone " == *" $1 "* ]] && echo "$1" || echo accent domain; }); do
-    part=$(adapter_of "$part" "$2")
-    part=$(dirname "${part//JOB/1}")/.key
-    [[ -f $part ]] || fail "$part: there is no adapter yet (start with --stage 5)"
-    inputs+=("$part")
-  done
-  key.py "${inputs[@]}"
-}
-
-is_refused() { local of; of=$(product_of "$1"); compgen -G "${of//JOB/*}/refused" >/dev/null; }
-
-# ---- 6: the products, then every system on every set
-if [[ $stage -le 6 && $stop_stage -ge 6 ]]; then
+if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
   for set in $test_sets; do
-    every 6 "multiply for $set" "$decode_cmd" "$exp/log/product_${set}_seedJOB.log" "$(product_of "$set")" "$seeds" \
-      "$(made_from product "$set")" \
-      local/product.sh "$(adapter_of accent "$set")" "$(adapter_of domain "$set")" "$(product_of "$set")"
+    product=$(product_of "$set")
+    echo "stage 6, multiply for $set (log: $exp/log/product_${set}_seed*.log)"
+    $decode_cmd JOB=1:"$seeds" "$exp/log/product_${set}_seedJOB.log" \
+      python -m ia3_speech.inputs "$product" "$(adapter_of accent "$set")" "$(adapter_of domain "$set")" -- \
+      local/product.sh "$(adapter_of accent "$set")" "$(adapter_of domain "$set")" "$product"
     for system in $systems; do
-      folder=$(folder_of "$system" "$set") adapter=$(given_as "$system" "$set")
-      [[ ! -L ${folder//JOB/1} ]] || continue
-      if [[ $system == product ]] && is_refused "$set"; then
+      folder=$exp/$system adapter=$(given_as "$system" "$set") jobs=1
+      [[ $system == base ]] || { folder+=_seedJOB; jobs=$seeds; }
+      [[ ! -L ${folder//JOB/1}/decode_greedy_$set ]] || continue
+      if [[ $system == product ]] && compgen -G "${product//JOB/*}/refused" >/dev/null; then
         rm -rf "$exp"/product_seed*/"decode_greedy_$set" # of other adapters, whose product there was
         continue
       fi
-      # shellcheck disable=SC2086
-      every 6 "decode $set with $system" "$decode_cmd" "$exp/log/decode_${set}_${system}_seedJOB.log" "$folder" \
-        "$([[ $system == base ]] && echo 1 || echo "$seeds")" \
-        "$(key.py "$(made_from "$system" "$set")" "$data/$set" "opts=$decode_opts")" \
-        python -m ia3_speech.decode --base "$base" ${adapter:+--adapter "$adapter"} $decode_opts "$data/$set" "$folder"
+      echo "stage 6, decode $set with $system (log: $exp/log/decode_${set}_${system}_seed*.log)"
+      $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_${system}_seedJOB.log" python -m ia3_speech.decode \
+        --base "$base" ${adapter:+--adapter "$adapter"} $decode_opts "$data/$set" "$folder/decode_greedy_$set"
     done
   done
 fi
 
-# ---- 7: each against the base
-inputs=("sets=$test_sets" ./local/score.py "$exp"/*/decode_greedy_*/.done)
-for set in $test_sets; do inputs+=("$data/$set" "$exp/terms_$set"); done
-if begin 7 "score (log: $exp/log/score.log)" "$exp/.done/score" "${inputs[@]}"; then
-  local/score.py "$exp" "$data" "$test_sets" >"$exp/log/score.log"
-  finish
+if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
+  echo "stage 7, score against the base (log: $exp/log/score.log)"
+  $decode_cmd "$exp/log/score.log" local/score.py "$exp" "$data" "$test_sets"
 fi
 
-# ---- 8: each beside the base and beside both parts
-if begin 8 "compare in $exp/RESULTS.md" "$exp/.done/compare" "$exp"/*/decode_greedy_*/score.json "seeds=$seeds" \
-  ./local/compare.py; then
-  local/compare.py "$exp" "$data" "$test_sets" --seeds "$seeds" --command "$IA3_SPEECH_COMMAND"
-  finish
+if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
+  echo "stage 8, compare with the base and with both parts in $exp/RESULTS.md"
+  python -m ia3_speech.inputs "$exp/RESULTS.md" "$exp"/*/decode_greedy_*/score.json local/compare.py -- \
+    local/compare.py "$exp" "$data" "$test_sets" --seeds "$seeds"
 fi

@@ -12,19 +12,18 @@ bootstrap draws speakers, each with the hypotheses of all seeds. MAPSSWE takes s
 it is made for each seed alone, and the seed with the largest p is shown.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from exp_folder import System, load_json, load_scores
-from exp_tables import change_of, commands, percent, spread, table, with_interval
-from results import SCHEMA, row
-
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.experiments.collect import SCHEMA, row
+from ia3_speech.experiments.markdown import change_of, commands, percent, spread, table, with_interval
+from ia3_speech.experiments.systems import System, load_json, load_scores
+from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.score_file import json_value
@@ -57,7 +56,7 @@ class Compared:
     ]  # other system → the seed with the largest p, and the test there
 
 
-def main(exp: Path, data: Path, sets: str, seeds: int = 1, command: str = "") -> None:
+def main(exp: Path, data: Path, sets: str, seeds: int = 1) -> None:
     """Write EXP/results.json and EXP/RESULTS.md, and print the latter.
 
     Args:
@@ -65,11 +64,10 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1, command: str = "") ->
         data: folder of the test sets
         sets: test sets, with spaces between them
         seeds: how many seeds each system has, from 1
-        command: what the user typed, for the record
     """
     wanted = sets.split()
     compared = {name: compare(exp, data / name, seeds) for name in wanted}
-    systems = list(found_systems(exp, seeds))
+    systems, made = list(found_systems(exp, seeds)), provenance()
     result = {
         "schema": SCHEMA,
         "systems": [
@@ -79,9 +77,7 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1, command: str = "") ->
             if name in one.scores
         ],
         "pairs": [pair(name, *item) for name in wanted for item in pairs_of(compared[name])],
-        "commit": os.environ.get("IA3_SPEECH_COMMIT") or None,
-        "dirty": os.environ.get("IA3_SPEECH_DIRTY") == "true",
-        "command": command,
+        **{name: made[name] for name in ("commit", "dirty", "command")},
     }
     write_json(exp / "results.json", json_value(result))
     texts = [text for name in wanted for text in tables(name, compared[name])]

@@ -14,61 +14,41 @@ adapter_of() {
 }
 accent_of() { echo "${1#test_}"; }
 
-# ---- 1: the sets
-if begin 1 "prepare $part" "$data/.done/prepare" "size=$size" "$sentences" ./local/prepare_espeak.py \
-  ./local/everyday.grammar "$dictation/"; then
-  PYTHONPATH=$dictation:$PYTHONPATH local/prepare_espeak.py "$data" --size "$size" \
-    ${sentences:+--sentences "$sentences"}
-  finish
+if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
+  echo "stage 1, prepare $part"
+  PYTHONPATH=$dictation${PYTHONPATH:+:$PYTHONPATH} python -m ia3_speech.inputs "$data" $sentences "$dictation" \
+    local/prepare_espeak.py local/everyday.grammar -- \
+    local/prepare_espeak.py "$data" --size "$size" ${sentences:+--sentences "$sentences"}
 fi
 
-# ---- 2: all the audio, and what each test has in common with what is learnt
-directories=()
-for system in $trained; do directories+=("$data/$system/train" "$data/$system/dev"); done
-for set in $test_sets; do directories+=("$data/$set"); done
-if begin 2 "validate $part" "$data/.done/validate" "${directories[@]}"; then
-  for directory in "${directories[@]}"; do python -m ia3_speech.datadir validate --check-audio "$directory"; done
+if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
+  echo "stage 2, validate $part"
+  for set in $(printf '%s/train ' $trained) $(printf '%s/dev ' $trained) $test_sets; do
+    python -m ia3_speech.inputs "$data/valid/$set" "$data/$set" -- \
+      python -m ia3_speech.datadir validate --check-audio "$data/$set"
+  done
   for set in $test_sets; do # both_NAME holds what the others hold
     python -m ia3_speech.datadir overlap "$data/both_${set#test_}/train" "$data/both_${set#test_}/dev" "$data/$set"
   done
-  finish
 fi
 
-# ---- 3: can the base write the texts? Then the terms, before anything is decoded
-learn_opts="$([[ $size == full ]] || echo "$small_opts") $train_opts"
-if begin 3 "coverage" "$exp/.done/coverage" "${directories[@]}" "base=$base" "$config" "$learn_opts"; then
-  for set in $test_sets; do # both_NAME holds what the others hold
+if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
+  echo "stage 3, check that $base can write the texts"
+  for set in $test_sets; do
     both=$data/both_${set#test_}
-    # shellcheck disable=SC2086
-    python -m ia3_speech.train --check --config "$config" --base "$base" --train "$both/train" --dev "$both/dev" $learn_opts \
-      --out "$exp"
+    python -m ia3_speech.inputs "$exp/checked_$set" "$both/train" "$both/dev" "$config" -- \
+      python -m ia3_speech.train --check --config "$config" --base "$base" --train "$both/train" --dev "$both/dev" \
+      $train_opts --out "$exp"
+    python -m ia3_speech.inputs "$exp/terms_$set" "$dictation" "$data/domain/train" "$data/$set" -- \
+      "$dictation/terms.py" "$data/$set" "$exp/terms_$set" --train "$data/domain/train"
   done
-  finish
 fi
-for set in $test_sets; do
-  if begin 3 "terms of $set" "$exp/.done/terms_$set" "$dictation/" "$data/domain/train" "$data/$set"; then
-    "$dictation/terms.py" "$data/$set" "$exp/terms_$set" --train "$data/domain/train"
-    finish
-  fi
-done
 
-# ---- 5: one adapter a set and a seed, by the stage of adapt.sh that trains
-adapters_left() {
-  local system seed left=0
+if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
   for system in $trained; do
-    for ((seed = 1; seed <= seeds; seed++)); do
-      [[ -f $exp/${system}_seed$seed/train.json ]] || left=$((left + 1))
-    done
-  done
-  echo "$left"
-}
-if [[ $stage -le 5 && $stop_stage -ge 5 ]]; then
-  for system in $trained; do
-    left=$(adapters_left)
-    [[ $left -eq 0 ]] || results.py project "$exp" "$left"
-    # conf/ is ours, wherever the user stands
-    IA3_SPEECH_START_DIR=$PWD adapt.sh --stage 5 --stop-stage 5 --corpus "$data" --data-dir "$data/$system" \
-      --exp-dir "$exp" --system "$system" --train-config "$config" --base "$base" --seeds "$seeds" --size "$size" \
-      --small-opts "$small_opts" --train-opts "$train_opts"
+    echo "stage 5, train $system, seeds: $seeds (log: $exp/log/train_${system}_seed*.log)"
+    $train_cmd JOB=1:"$seeds" "$exp/log/train_${system}_seedJOB.log" \
+      python -m ia3_speech.train --config "$config" --base "$base" --train "$data/$system/train" \
+      --dev "$data/$system/dev" $train_opts --out "$exp/${system}_seedJOB" --seed JOB
   done
 fi

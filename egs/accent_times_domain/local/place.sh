@@ -14,15 +14,12 @@ if [[ -n $accent_corpus$domain_corpus ]]; then
   accent_corpus=$(place "$accent_corpus") domain_corpus=$(place "$domain_corpus")
 fi
 [[ -z $sentences ]] || sentences=$(place "$sentences")
-[[ ! -e $(place "$base") ]] || base=$(realpath "$(place "$base")")
+base=$(from_start "$base")
 [[ -z $work_dir ]] || work_dir=$(place "$work_dir")
 
-suffix=$([[ $size == full ]] || echo _small)
+suffix="" own_train_opts=$train_opts
+[[ $size == full ]] || { suffix=_small; train_opts="$small_opts $train_opts"; }
 part=$([[ -n $accent_corpus ]] && echo real || echo espeak)$suffix
 data=${work_dir:+$work_dir/}data/$part
 exp=${work_dir:+$work_dir/}exp/$part
-if [[ $base == mini ]]; then base_files=$IA3_SPEECH_ROOT/ia3_speech/mini; else base_files=$base/; fi
-base_key=$(key.py "base=$base" "$base_files")
-
-mkdir -p "$data" "$exp/log"
-alone_in "$exp" .sums # adapt.sh locks $exp for itself
+. lock.sh "$exp"

@@ -18,7 +18,7 @@ if [[ $stage -le 5 ]]; then
     corpus=${kind}_corpus recipe=${kind}_recipe
     echo "stages 1 to 5, the recipe ${!recipe}"
     bash "../${!recipe}/run.sh" --corpus "${!corpus}" --seeds "$seeds" --base "$base" \
-      --size "$size" --small-opts "$small_opts" ${train_opts:+--train-opts "$train_opts"} \
+      --size "$size" --small-opts "$small_opts" ${own_train_opts:+--train-opts "$own_train_opts"} \
       ${decode_opts:+--decode-opts "$decode_opts"} ${work_dir:+--work-dir "$work_dir"} \
       --stop-stage "$([[ $stop_stage -le 5 ]] && echo "$stop_stage" || echo 7)" # the reports are theirs
   done
@@ -39,7 +39,9 @@ if [[ $stop_stage -ge 6 ]]; then
     link "$their_exp/base/decode_greedy_$their" "$exp/base/decode_greedy_$set"
     for ((seed = 1; seed <= seeds; seed++)); do
       link "$their_exp/ia3_seed$seed/decode_greedy_$their" "$exp/${kind}_seed$seed/decode_greedy_$set"
-      link "$their_exp/ia3_seed$seed/.done" "$exp/${kind}_seed$seed/.done" # how it was trained
+      for record in inputs.json .done; do # how it was trained
+        [[ ! -f $their_exp/ia3_seed$seed/$record ]] || link "$their_exp/ia3_seed$seed/$record" "$exp/${kind}_seed$seed/$record"
+      done
     done
   done
 fi

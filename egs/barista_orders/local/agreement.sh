@@ -3,17 +3,11 @@
 # recipes/adapt.sh, which exports data and exp.
 set -euo pipefail
 . ./path.sh
-# shellcheck source=../../../recipes/utils/stage.sh
-. stage.sh
 
 # shellcheck disable=SC2154  # what adapt.sh exports
 if [[ -f $data/heard ]]; then
   echo "the texts come from the base's own decoding: there is no transcripts.tsv to compare them with"
   exit
 fi
-# shellcheck disable=SC2034  # begin looks at them
-stage=10 stop_stage=10
-if begin 10 "agreement" "$exp/.done/agreement" "$data/test" ./local "$exp/base/decode_greedy_test/text"; then
+python -m ia3_speech.inputs "$exp/agreement" "$data/test" local "$exp/base/decode_greedy_test/text" -- \
   local/agreement.py "$data/test" "$exp/base/decode_greedy_test" "$exp/agreement"
-  finish
-fi

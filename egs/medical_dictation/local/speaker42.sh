@@ -2,30 +2,25 @@
 # The last stage: adapt to one physician, speaker42, from 15 of their sentences, starting from the adapter just
 # trained; then transcribe one more sentence of theirs with the base, that adapter, and their own.
 #
-# Only for the corpus that local/prepare.py makes. Called by recipes/adapt.sh, which exports data, exp, base, size, small_opts, allow_pipes, name (of the adapter it
-# registered) and adapter (its folder). The stages are adapt.sh's own, once more, on data/<corpus>/speaker42.
+# Only for the corpus that local/prepare.py makes. Called by recipes/adapt.sh, which exports data, exp, base, size,
+# small_opts, allow_pipes, name (of the adapter that it registered) and adapter (its folder). The stages are those of
+# adapt.sh, on data/<corpus>/speaker42.
 set -euo pipefail
 . ./path.sh
-# shellcheck source=../../../recipes/utils/stage.sh
-. stage.sh
 
 # shellcheck disable=SC2154  # what adapt.sh exports
 data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
 export IA3_SPEECH_START_DIR=$PWD
 adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --small-opts "$small_opts" \
-  --corpus "$data" --prepare true --data-dir "$data" --exp-dir "$exp" --allow-pipes "$allow_pipes" \
+  --corpus "$data" --stage 2 --data-dir "$data" --exp-dir "$exp" --allow-pipes "$allow_pipes" \
   --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml
 
 own=$(<"$exp/name") # what it is registered as
 
 # The first of the test sentences, whatever comes of it.
-# shellcheck disable=SC2034  # begin looks at them
-stage=10 stop_stage=10
-if begin 10 "transcribe $exp/sample.wav" "$exp/.done/transcripts" "$data/test" ./local "base=$base" "$adapter/" \
-  "$exp/speaker42_seed1/adapter/"; then
+echo "stage 10, transcribe $exp/sample.wav"
+python -m ia3_speech.inputs "$exp/transcripts" "$data/test" local "$adapter" "$exp/speaker42_seed1/adapter" -- \
   local/sample.py "$data/test" "$exp" --base "$base" --adapters "$name $own" --allow-pipes "$allow_pipes"
-  finish
-fi
 
 sample=$(realpath "$exp")/sample.wav
 echo

@@ -59,10 +59,10 @@ trainings_left() {
 }
 
 for line in "${plan[@]}"; do
-  results.py project "$exp" "$(trainings_left)"
+  python -m ia3_speech.experiments remaining "$exp" --trainings "$(trainings_left)"
   read -r system seeds last_stage own <<<"$line"
   bash run.sh --corpus "$corpus" --size "$size" --base "$base" ${work_dir:+--work-dir "$work_dir"} \
     ${small_opts:+--small-opts "$small_opts"} --system "$system" --seeds "$seeds" --stop-stage "$last_stage" \
     --train-opts "$own $opts"
 done
-if [[ -z $work_dir && $size == full ]]; then results.py fill RESULTS.md; fi
+if [[ -z $work_dir && $size == full ]]; then python -m ia3_speech.experiments fill RESULTS.md; fi

@@ -297,10 +297,9 @@ def validate_data_directory(
         bad: list[BadAudio] = []
         for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes):
             pass
-        if bad:  # clipped: any other fault has raised an error
-            log.warning(
-                f"{path}: " + "\n".join(bad_audio_report(bad, "clipped audio, which is used all the same"))
-            )
+        if bad:  # clipped, silent or noise: any other fault has raised an error
+            what = "clipped, silent or noisy audio, which is used all the same"
+            log.warning(f"{path}: " + "\n".join(bad_audio_report(bad, what)))
     return data
 
 

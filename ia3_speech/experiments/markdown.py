@@ -1,4 +1,4 @@
-"""Markdown tables of systems: what results.py writes into RESULTS.md. Percent; intervals in brackets.
+"""Markdown tables of systems: what goes into RESULTS.md. Percent; intervals in brackets.
 
 Of a system with several seeds the one with the median dev WER stands in the tables, and the range of all of
 them beside it.
@@ -9,14 +9,13 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from exp_folder import GENERAL, System, median_of
-from exp_points import curve_rows, trade_off_rows
-from exp_speakers import Comparison, comparisons, is_speakers
-
+from ia3_speech.experiments.by_speaker import Comparison, comparisons, is_speakers
+from ia3_speech.experiments.points import curve_rows, trade_off_rows
+from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, median_of
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 from ia3_speech.scoring.significance import FEW_CLUSTERS
 
-STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "origin")
+STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "provenance")
 PARTS = (*STANDARD, "training", "tuning")
 MOST_VALUES = 6  # of a label, to be worth a table
 MARKED = rf" \{MARK}"  # for Markdown
@@ -29,7 +28,7 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
     groups = {name: list(group) for name, group in groupby(systems, key=lambda one: one.name)}
     shown = {name: median_of(group) if group[0].train else group[0] for name, group in groups.items()}
     texts = []
-    sets = sorted(set(systems[0].scores) - {GENERAL})
+    sets = sorted(set(systems[0].scores) - {OUT_OF_DOMAIN})
     for set_name in sets:
         having = [system for system in shown.values() if set_name in system.scores]
         if "systems" in parts:
@@ -40,15 +39,17 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
         if "tuning" in parts:
             texts.append(tuning_table(having, set_name))
     if "forgetting" in parts:
-        texts.append(forgetting_table([system for system in shown.values() if GENERAL in system.scores]))
+        texts.append(
+            forgetting_table([system for system in shown.values() if OUT_OF_DOMAIN in system.scores])
+        )
         texts.append(trade_off_table(systems[0].folder.parent))
-        sets.append(GENERAL)
+        sets.append(OUT_OF_DOMAIN)
     if "curve" in parts:
         texts.append(curve_table(systems[0].folder.parent))
     if "training" in parts:
         texts.append(training_table(groups))
-    if "origin" in parts:
-        texts.append(origin(list(shown.values()), sets))
+    if "provenance" in parts:
+        texts.append(provenance_list(list(shown.values()), sets))
     return "\n".join(text for text in texts if text)
 
 
@@ -96,7 +97,7 @@ def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
             with_interval(score["term_error_rate"], score["term_error_rate_ci"]),
             change_of(changes.get("term_error_rate")),
             percent(system.dev_wer),
-            f"{train['trainable']:,} numbers, {train['seconds']:.0f} s" if train else "–",
+            f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train else "–",
         ]
         if several:
             line.append(spread([one.scores[set_name]["wer"] for one in seeds if set_name in one.scores]))
@@ -165,7 +166,7 @@ def note_of_marks(rows: list[list[str]], score: dict[str, Any]) -> str:
 def training_table(groups: Groups) -> str:
     """What was trained, how, and how well it does on dev (the mean of its seeds), the best first."""
     header = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
-    header += ["numbers", "s a seed"]
+    header += ["parameters", "s a seed"]
     rows = []
     for name, seeds in groups.items():
         if "dev_wer" in seeds[0].train:
@@ -221,9 +222,9 @@ def tuning_table(systems: list[System], set_name: str) -> str:
 
 
 def forgetting_table(systems: list[System]) -> str:
-    """WER on general speech, all of it and by corpus: the base beside each adapter."""
-    scores = [system.scores[GENERAL] for system in systems]
-    header = ["general speech", "utterances", "words", "base WER %"]
+    """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter."""
+    scores = [system.scores[OUT_OF_DOMAIN] for system in systems]
+    header = ["out-of-domain speech", "utterances", "words", "base WER %"]
     header += [text for one in systems[1:] for text in (f"{one.name} WER %", "change %")]
     rows = []
     for name in ["all", *scores[0]["by_label"].get("corpus", {})] if len(systems) > 1 else ():
@@ -237,7 +238,7 @@ def forgetting_table(systems: list[System]) -> str:
 
 
 def trade_off_table(exp: Path) -> str:
-    """The adapter from off to on, and with a pull: its own speech against general speech."""
+    """The adapter from off to on, and with a decay: its own speech against out-of-domain speech."""
     own, general, points = trade_off_rows(exp)
     rows = [
         [name, *(with_interval(point[f"{side}wer"], ends(point, side)) for side in ("", "general_"))]
@@ -261,7 +262,7 @@ def curve_table(exp: Path) -> str:
     return table(header, rows)
 
 
-def origin(systems: list[System], sets: list[str]) -> str:
+def provenance_list(systems: list[System], sets: list[str]) -> str:
     """What the intervals are, and where the numbers come from."""
     lines = []
     for set_name in sets:
@@ -302,8 +303,8 @@ def commands(systems: list[System]) -> list[str]:
     """Where the numbers come from: the systems that one command made, a line a command."""
     made: dict[str, list[str]] = {}
     for system in systems:
-        record = system.made_by()
-        changed = " with changes" if record.get("dirty") == "true" else ""
-        commit = f"commit {record['commit']}{changed}" if record.get("commit") else "no commit"
-        made.setdefault(f"`{record.get('command')}` ({commit})", []).append(system.name)
+        record = system.provenance()
+        changed = " with changes" if record.dirty else ""
+        commit = f"commit {record.commit}{changed}" if record.commit else "no commit"
+        made.setdefault(f"`{record.command}` ({commit})", []).append(system.name)
     return [f"{', '.join(names)}: {how}." for how, names in made.items()]

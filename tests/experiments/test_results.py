@@ -1,15 +1,22 @@
-"""recipes/utils/results.py: results.json to its contract, and the Markdown tables to the letter."""
+"""ia3_speech.experiments: results.json to its contract, and the Markdown tables to the letter."""
 
 import json
 
 import pytest
+from planned import planned
 
 from ia3_speech.cli import UserError
+from ia3_speech.experiments.collect import collect, select
+from ia3_speech.experiments.pages import fill
+from ia3_speech.experiments.plan import Training
+from ia3_speech.experiments.remaining import remaining
 
 
-@pytest.fixture(scope="module")
-def results(utils):
-    return utils.results
+@pytest.fixture(autouse=True)
+def made_here(monkeypatch):
+    """What is written says that it was made by this command."""
+    found = {"command": "bash run.sh --seeds 3", "commit": "abc1234", "dirty": True}
+    monkeypatch.setattr("ia3_speech.experiments.collect.provenance", lambda: found)
 
 
 def rates(wer: float, baseline: float | None = None) -> dict:
@@ -86,13 +93,11 @@ def exp(tmp_path):
     for seed, (wer, dev) in enumerate([(0.36, 0.3), (0.3, 0.2), (0.32, 0.25)], 1):
         train = {"trainable": 9216, "seconds": 61.7, "dev_wer": dev, "seed": seed, "epochs": 8}
         put(f"ia3_seed{seed}", score(wer, 0.4), train)
-    return tmp_path
+    return planned(tmp_path)
 
 
-def test_results_json(results, exp, monkeypatch, capsys):
-    monkeypatch.setenv("IA3_SPEECH_COMMIT", "abc1234")
-    monkeypatch.setenv("IA3_SPEECH_DIRTY", "true")
-    results.collect(exp, "test", "bash run.sh --seeds 3")
+def test_results_json(exp, capsys):
+    collect(exp)
     found = json.loads((exp / "results.json").read_text())
     assert list(found) == ["schema", "systems", "pairs", "commit", "dirty", "command"]
     assert (found["schema"], found["commit"], found["dirty"]) == (1, "abc1234", True)
@@ -129,8 +134,8 @@ def test_results_json(results, exp, monkeypatch, capsys):
     assert capsys.readouterr().out == (exp / "RESULTS.md").read_text()
 
 
-def test_markdown(results, exp):
-    results.collect(exp, "test", "bash run.sh --seeds 3")
+def test_markdown(exp):
+    collect(exp)
     assert (exp / "RESULTS.md").read_text() == EXPECTED
 
 
@@ -141,7 +146,7 @@ the seeds |
 | base | 40.0 [35.0, 45.0] | – | 10.0 | – | 60.0 [40.0, 80.0] | – | – | – | – |
 | ia3 (seed 3 of 3) | 32.0 [27.0, 37.0] | -20.0 [-30.0, -10.0] | 8.0 | -20.0 [-30.0, -10.0] | 48.0 \
 [32.0, 64.0] | \
--20.0 [-30.0, -10.0] | 25.0 | 9,216 numbers, 62 s | 30.0 to 36.0 |
+-20.0 [-30.0, -10.0] | 25.0 | 9,216 parameters, 62 s | 30.0 to 36.0 |
 
 | terms | occurrences | base % | ia3 % | change % |
 | --- | ---: | ---: | ---: | ---: |
@@ -166,14 +171,14 @@ over utterances: 40.0 [37.0, 43.0] and 32.0 [30.0, 34.0], better in 98.76 % of t
 """
 
 TRAINING = """\
-| trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | numbers | s a seed |
+| trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | s a seed |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |
 | ia3_rate3e-3 | key, value | 0.003 | 8 | 1 | 10.0 | – | 9,216 | 30 |
 | ia3 | key, value | 0.01 | 8 | 3 | 25.0 | 20.0 to 30.0 | 9,216 | 62 |
 """
 
 
-def test_what_was_trained_by_dev_alone(results, exp, capsys):
+def test_what_was_trained_by_dev_alone(exp, capsys):
     """The learning-rate sweep: nothing of it is decoded on a test set, and the best stands first."""
     folder = exp / "ia3_rate3e-3_seed1"
     folder.mkdir()
@@ -181,30 +186,36 @@ def test_what_was_trained_by_dev_alone(results, exp, capsys):
     (folder / "config.yaml").write_text("placements: [key, value]\nlearning_rate: 0.003\nepochs: 8\n")
     page = exp / "page.md"
     page.write_text("<!-- results . training only ia3* -->\n<!-- end of results -->\n")
-    results.fill(page)
+    fill(page)
     assert page.read_text() == f"<!-- results . training only ia3* -->\n{TRAINING}<!-- end of results -->\n"
-    results.collect(exp, "test", "bash run.sh")
+    collect(exp)
     assert {one["name"] for one in json.loads((exp / "results.json").read_text())["systems"]} == {
         "base",
         "ia3",
     }
 
 
-def test_projected_time(results, exp, tmp_path, capsys):
-    results.project(exp, 12)
-    results.project(exp / "base", 12)
+def test_projected_time(exp, tmp_path, capsys):
+    remaining(exp, 12)
+    remaining(exp / "base", 12)
+    two_more = Training("ia3_seedJOB", 5, "--train data/train")
+    remaining(planned(exp, train=(two_more,)))
+    remaining(planned(tmp_path / "new", train=(two_more,)))
+    remaining(planned(exp, train=(Training("ia3_seedJOB", 3, ""),)))
     assert capsys.readouterr().out == (
         "12 trainings left, 62 s each so far: 0.2 hours\n"
         "12 trainings left; the first one will tell how long one takes\n"
+        "2 trainings left, 62 s each so far: 0.0 hours\n"
+        "5 trainings left; the first one will tell how long one takes\n"
     )
 
 
-def test_scores_against_an_older_baseline_are_left_out(results, exp, capsys):
+def test_scores_against_an_older_baseline_are_left_out(exp, capsys):
     place = exp / "ia3_seed1/decode_greedy_test/score.json"
     outdated = json.loads(place.read_text())
     outdated["baseline"]["wer"] = 0.41
     place.write_text(json.dumps(outdated))
-    results.collect(exp, "test", "bash run.sh")
+    collect(exp)
     assert capsys.readouterr().err == (
         f"{exp}/ia3_seed1: left out on test, another baseline stands there now\n"
     )
@@ -213,7 +224,7 @@ def test_scores_against_an_older_baseline_are_left_out(results, exp, capsys):
 
 
 @pytest.mark.parametrize("changed", ["a category", "how many", "a label's value"])
-def test_scores_that_count_other_terms_or_labels_are_left_out(results, exp, capsys, changed):
+def test_scores_that_count_other_terms_or_labels_are_left_out(exp, capsys, changed):
     place = exp / "base/decode_greedy_test/score.json"
     now = json.loads(place.read_text())
     if changed == "a category":
@@ -223,20 +234,20 @@ def test_scores_that_count_other_terms_or_labels_are_left_out(results, exp, caps
     else:
         now["by_label"]["accent"]["welsh"] = rates(0.4)
     place.write_text(json.dumps(now))
-    results.collect(exp, "test", "bash run.sh")
+    collect(exp)
     said = capsys.readouterr()
     assert said.err.count("left out on test, another baseline stands there now\n") == 3
     assert "| ia3" not in said.out
 
 
-def test_seeds_of_other_inputs_are_left_out(results, exp, capsys):
+def test_seeds_of_other_inputs_are_left_out(exp, capsys):
     """--seeds 3, then another configuration and --seeds 1: the other two say nothing about it."""
     marker = exp / "ia3_seed1/.done"
     for seed in (1, 2, 3):
         old = (exp / f"ia3_seed{seed}/.done").read_text() + "finished 2026-01-01T00:00:00Z\n"
         (exp / f"ia3_seed{seed}/.done").write_text(old)
     marker.write_text(marker.read_text().replace("key 0123", "key abcd").replace("2026-01", "2026-02"))
-    results.collect(exp, "test", "bash run.sh")
+    collect(planned(exp, "ia3_seed1", seeds=1))
     said = capsys.readouterr()
     assert said.err.splitlines() == [
         f"{exp}/ia3_seed{seed}: left out, other seeds were made of other inputs since" for seed in (2, 3)
@@ -245,25 +256,25 @@ def test_seeds_of_other_inputs_are_left_out(results, exp, capsys):
     assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
 
 
-def test_what_a_run_was_not_asked_for_is_left_out(results, exp, capsys):
+def test_what_a_run_was_not_asked_for_is_left_out(exp, capsys):
     """--seeds 3, then --seeds 2: table, page and registered adapter are of the same seed."""
-    results.collect(exp, "test", "bash run.sh", "ia3_seed1 ia3_seed2", r"ia3(_pull[^_]+)?_seed[0-9]+")
+    collect(planned(exp, "ia3_seed1 ia3_seed2", seeds=2))
     said = capsys.readouterr()
     assert said.err == f"{exp}/ia3_seed3: left out, this run wasn't asked for it\n"
     assert "| ia3 (seed 2 of 2) |" in said.out
-    results.median(exp, "ia3", 2)
-    assert capsys.readouterr().out == f"{exp}/ia3_seed2\n"
+    select(exp)
+    assert capsys.readouterr().out == "ia3_seed2\n"
 
 
-def test_a_page_is_filled_with_the_seeds_of_the_last_run(results, exp, capsys):
-    results.collect(exp, "test", "bash run.sh", "ia3_seed1 ia3_seed2", r"ia3(_pull[^_]+)?_seed[0-9]+")
+def test_a_page_is_filled_with_the_seeds_of_the_last_run(exp, capsys):
+    collect(planned(exp, "ia3_seed1 ia3_seed2", seeds=2))
     page = exp / "page.md"
     page.write_text("<!-- results . systems -->\n<!-- end of results -->\n")
-    results.fill(page)
+    fill(page)
     assert "| ia3 (seed 2 of 2) |" in page.read_text()
 
 
-def test_the_mean_of_seeds_is_a_system_of_its_own(results, exp, capsys):
+def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
     """With what all of its seeds took, its dev WER as decoded, and no table for dev; gone with its seeds."""
     for set_name, found in {"test": score(0.28, 0.4), "dev": {**score(0.19), "changes": {}}}.items():
         decoded = exp / f"ia3_average/decode_greedy_{set_name}"
@@ -272,10 +283,10 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(results, exp, capsys):
         (decoded / ".done").write_text(MARKER.format("def5678", "false", " --average true"))
     train = {"average_of": "0123456789abcdef", "trainable": 9216, "seconds": 185.0}
     (exp / "ia3_average/train.json").write_text(json.dumps(train))
-    results.collect(exp, "test", "bash run.sh")
+    collect(planned(exp, "ia3_seed1 ia3_seed2 ia3_seed3 ia3_average"))
     said = capsys.readouterr()
     row = "| ia3_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
-    assert f"\n{row}" in said.out and "| 19.0 | 9,216 numbers, 185 s | – |\n" in said.out
+    assert f"\n{row}" in said.out and "| 19.0 | 9,216 parameters, 185 s | – |\n" in said.out
     assert "| dev |" not in said.out and said.err == ""
     rows = json.loads((exp / "results.json").read_text())["systems"]
     assert [(one["name"], one["set"]) for one in rows if "average" in one["name"]] == [
@@ -283,27 +294,31 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(results, exp, capsys):
     ]
     assert rows[1]["adapter"] == f"{exp}/ia3_average/adapter"
     (exp / "ia3_average/train.json").write_text(json.dumps(train | {"average_of": "another"}))
-    results.collect(exp, "test", "bash run.sh")
+    collect(exp)
     said = capsys.readouterr()
-    assert said.err == f"{exp}/ia3_average: left out, other seeds were made of other inputs since\n"
+    changed = f"{exp}/RESULTS.md: was made from other inputs (scores) and is replaced\n"
+    assert said.err == f"{changed}{exp}/ia3_average: left out, other seeds were made of other inputs since\n"
     assert "ia3_average" not in said.out
 
 
-def test_median_of_seeds(results, exp, capsys):
+def test_median_of_seeds(exp, capsys):
     for seeds, expected in ((1, 1), (2, 2), (3, 3)):
-        results.median(exp, "ia3", seeds)
-        assert capsys.readouterr().out == f"{exp}/ia3_seed{expected}\n"
+        select(planned(exp, seeds=seeds))
+        assert capsys.readouterr().out == f"ia3_seed{expected}\n"
+    for average, trained, expected in ((True, False, "ia3_average"), (True, True, "ia3_seed3")):
+        select(planned(exp, average=average), trained=trained)
+        assert capsys.readouterr().out == f"{expected}\n"
 
 
-def test_fill_replaces_what_stands_in_a_block_and_nothing_else(results, exp, capsys):
-    results.collect(exp, "test", "bash run.sh")
+def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
+    collect(exp)
     page = exp / "page.md"
     page.write_text("# Title\n<!-- results . terms -->\nold\n<!-- end of results -->\nprose 40.0\n")
-    results.fill(page)
+    fill(page)
     table = EXPECTED.split("\n\n")[1]
     filled = f"# Title\n<!-- results . terms -->\n{table}\n<!-- end of results -->\nprose 40.0\n"
     assert page.read_text() == filled
-    results.fill(page)
+    fill(page)
     assert page.read_text() == filled
 
 
@@ -314,31 +329,31 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(results, exp, cap
         (". training only ia3_rate* other", ": has nothing of ia3_rate* other, its block stays as it is\n"),
     ],
 )
-def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(results, exp, capsys, block, said):
+def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, block, said):
     """What was measured on another machine is worth more than nothing."""
     page = exp / "page.md"
     kept = f"<!-- results {block} -->\nolder numbers\n<!-- end of results -->\n"
     page.write_text(kept)
-    results.fill(page)
+    fill(page)
     assert page.read_text() == kept
     assert f"{exp}{said}" in capsys.readouterr().out
 
 
-def test_fill_takes_some_systems(results, exp, capsys):
-    results.collect(exp, "test", "bash run.sh")
+def test_fill_takes_some_systems(exp, capsys):
+    collect(exp)
     page = exp / "page.md"
     page.write_text("<!-- results . systems only ia3_seed1 -->\n<!-- end of results -->\n")
-    results.fill(page)
+    fill(page)
     assert "| ia3 |" in page.read_text() and "of the seeds" not in page.read_text()
 
 
-def test_errors_name_the_cure(results, exp, tmp_path):
+def test_errors_name_the_cure(exp, tmp_path):
     page = exp / "page.md"
     page.write_text("no block\n")
     with pytest.raises(UserError, match=r"page\.md: no block to fill \(<!-- results exp/CORPUS -->"):
-        results.fill(page)
+        fill(page)
     page.write_text("<!-- results . graphs -->\n<!-- end of results -->\n")
     with pytest.raises(UserError, match="a block asks for 'graphs'"):
-        results.fill(page)
+        fill(page)
     with pytest.raises(UserError, match=r"train\.json: not there yet"):
-        results.median(exp, "ia3", 4)
+        select(planned(exp, seeds=4))

@@ -1,33 +1,45 @@
-"""An exp folder, read: its systems, what was trained and what was scored.
+"""The systems of an experiment's folder: what was trained, and what was scored.
 
 In: EXP/base, EXP/SYSTEM_seedN and perhaps their mean EXP/SYSTEM_average, with train.json, config.yaml,
-decode_greedy_SET/score.json and the markers that stage.sh leaves. Out: `System`s, the base first.
+decode_greedy_SET/score.json and the records of ia3_speech/inputs.py. Out: `System`s, the base first.
 """
 
+import hashlib
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from ia3_speech.cli import UserError
+from ia3_speech.inputs import read_record
 from ia3_speech.training.records import present_names, read_training_options
 
-GENERAL = "general"  # the test set of general speech, which no adapter is made for
-DEV = "dev"  # scored here for what is not trained, so has chosen nothing by it
+OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
+EARLIER_NAMES = {"general": OUT_OF_DOMAIN}  # of sets, in folders of earlier runs
+DEV = "dev"  # scored for a mean of seeds, which is not trained, so that dev selected nothing there
 
 
 @dataclass
 class System:
-    """One system: its folder, and what was trained and scored there (`train` is empty for the base)."""
+    """One system.
+
+    Attributes:
+        name: without the seed.
+        seed: None for the base, a starting adapter and a mean.
+        folder: EXP/NAME_seedN, or EXP/NAME.
+        train: train.json, empty for the base; of a mean what its seeds took together.
+        scores: set → score.json.
+    """
 
     name: str
     seed: int | None
     folder: Path
     train: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, dict[str, Any]] = field(default_factory=dict)  # set → score.json
+    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def adapter(self) -> str | None:
@@ -44,18 +56,43 @@ class System:
         """The options that it was trained with."""
         return read_training_options(self.folder / "config.yaml")
 
-    def made_by(self) -> dict[str, str]:
-        """commit, dirty ("true" or "false") and command, as the first marker of stage.sh has them."""
-        decoded = sorted(self.folder.glob("decode_greedy_*/.done"))
-        return next((found for place in [None, *decoded] if (found := self.marker(place))), {})
+    def provenance(self) -> "Provenance":
+        """How it was trained; of what was not, how it was decoded first."""
+        places = [self.folder, *sorted(self.folder.glob("decode_greedy_*"))]
+        return next((found for place in places if (found := provenance_of(place)).command), Provenance())
 
-    def marker(self, place: Path | None = None) -> dict[str, str]:
-        """What a marker of stage.sh says, its own or that at `place`; empty where there is none."""
-        place = place or self.folder / ".done"
-        if not place.is_file():
-            return {}
-        lines = place.read_text(encoding="utf-8").splitlines()
-        return dict(line.split(" ", 1) for line in lines)
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where an output comes from.
+
+    Attributes:
+        command: what the user typed; empty where nothing is recorded.
+        commit: of the program; None outside of a clone.
+        dirty: whether the clone had changes.
+        finished: the time, in UTC, as text that sorts.
+        key: equal for outputs from equal inputs, whatever the seed.
+    """
+
+    command: str = ""
+    commit: str | None = None
+    dirty: bool = False
+    finished: str = ""
+    key: str = ""
+
+
+def provenance_of(folder: Path) -> Provenance:
+    """From inputs.json, or from .done, which recipes wrote before."""
+    if found := read_record(folder):
+        options = {name: value for name, value in found["options"].items() if name != "seed"}
+        key = hashlib.sha256(json.dumps([found["inputs"], options], sort_keys=True).encode()).hexdigest()
+        return Provenance(found["command"], found["commit"], found["dirty"], found["finished"] or "", key)
+    if not (folder / ".done").is_file():
+        return Provenance()
+    lines = (folder / ".done").read_text(encoding="utf-8").splitlines()
+    old = dict(line.split(" ", 1) for line in lines if " " in line)
+    known = {name: old[name] for name in ("command", "commit", "finished", "key") if old.get(name)}
+    return Provenance(**known, dirty=old.get("dirty") == "true")
 
 
 def load_json(path: Path) -> dict[str, Any]:
@@ -75,10 +112,11 @@ def load_system(folder: Path) -> System:
 
 def load_scores(folder: Path) -> dict[str, dict[str, Any]]:
     files = sorted(folder.glob("decode_greedy_*/score.json"))
-    return {file.parent.name.removeprefix("decode_greedy_"): load_json(file) for file in files}
+    names = [file.parent.name.removeprefix("decode_greedy_") for file in files]
+    return {EARLIER_NAMES.get(name, name): load_json(file) for name, file in zip(names, files, strict=True)}
 
 
-def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
+def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     """The base first, then a starting adapter if there is one, then what was trained, by name and seed.
 
     `only` are patterns of names, or of folders (ia3_seed1); the base is always among them.
@@ -96,6 +134,12 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
                 present_names(load_json(folder / "train.json")) if (folder / "train.json").is_file() else {}
             )
             systems.append(System(folder.name, None, folder, train, scores))
+    for mean in means_of(systems):
+        of = {Path(name).parent.name for name in read_record(mean.folder).get("inputs", ())}
+        seeds = [one for one in systems if f"{one.name}_average" == mean.name and one.folder.name in of]
+        if seeds and not mean.train:
+            trainable = seeds[0].train["trainable"]
+            mean.train = {"trainable": trainable, "seconds": sum(one.train["seconds"] for one in seeds)}
     base = next((one for one in systems if one.name == "base"), None)
     if base is None:
         raise UserError(f"{exp}/base: the baseline is not scored yet (stage 4)")
@@ -112,31 +156,39 @@ def find_systems(exp: Path, only: list[str] | tuple[()] = ()) -> list[System]:
     )
 
 
-def of_this_run(systems: list[System], instead_of: str, made: str) -> list[System]:
-    """Without what an earlier run of other seeds, sizes or pulls has left, of other inputs perhaps.
+def of_this_run(systems: list[System], kind: str, made: Sequence[str]) -> list[System]:
+    """Without what an earlier run of other seeds, sizes or options has left, from other inputs perhaps.
 
     Args:
-        instead_of: a regular expression for the folders that a run of this kind makes.
-        made: those that this run has made, or found done, with spaces between them.
+        kind: a regular expression for the folders that a run of this kind makes.
+        made: those that this run has made, or found up to date.
     """
-    names, kept = made.split(), []
+    selected = []
     for one in systems:
-        if one.folder.name in names or not re.fullmatch(instead_of, one.folder.name):
-            kept.append(one)
+        if one.folder.name in made or not re.fullmatch(kind, one.folder.name):
+            selected.append(one)
         else:
             print(f"{one.folder}: left out, this run wasn't asked for it", file=sys.stderr)
-    return kept
+    return selected
+
+
+def means_of(systems: list[System]) -> list[System]:
+    """Those that are the mean of the seeds of another."""
+    seeded = {f"{one.name}_average" for one in systems if one.seed is not None}
+    return [one for one in systems if one.seed is None and one.name in seeded]
 
 
 def outdated_seeds(systems: list[System]) -> list[System]:
     """Of one system the seeds, and their mean, that were not made of what went into the newest seed."""
     found = []
     for name in {one.name for one in systems if one.seed is not None}:
-        made = [(one, one.marker()) for one in systems if one.name == name]
-        newest = max((marker for _, marker in made), key=lambda marker: marker.get("finished", ""))
-        found += [one for one, marker in made if marker.get("key") != newest.get("key")]
-        means = [one for one in systems if one.name == f"{name}_average" and "average_of" in one.train]
-        found += [one for one in means if one.train["average_of"] != newest.get("key")]
+        made = [(one, provenance_of(one.folder)) for one in systems if one.name == name]
+        newest = max((record for _, record in made), key=lambda record: record.finished)
+        found += [one for one, record in made if record.key != newest.key]
+        for mean in [one for one in means_of(systems) if one.name == f"{name}_average"]:
+            then = provenance_of(mean.folder).finished
+            if mean.train.get("average_of", newest.key) != newest.key or (then and then < newest.finished):
+                found.append(mean)
     return sorted(found, key=lambda one: one.folder)
 
 

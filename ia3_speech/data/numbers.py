@@ -1,0 +1,309 @@
+"""Numbers in English text, written in words: for a base that cannot write digits.
+
+In: a transcript such as "give 2.5 mg at 38.5 °C". Out: "give two point five milligrams at thirty eight point
+five degrees celsius", and counts of what was changed. Cardinals, ordinals and years are num2words's; a text
+without digits is returned as it is. `train` applies it to targets, `score` to references.
+
+How a number was spoken cannot be seen in its digits (2015: two thousand and fifteen, twenty fifteen). The
+most frequent reading is taken, and `numbers_in_words` logs examples.
+"""
+
+import logging
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.formatting import plural
+
+logger = logging.getLogger(__name__)
+
+EXAMPLES = 8  # changes that the log shows
+ENGLISH_LETTERS = set("abcdefghijklmnopqrstuvwxyz")
+
+# Symbols → singular; the plural adds an s to the first word, where IRREGULAR has no other.
+UNITS = {
+    **{"%": "percent", "‰": "per mille", "°C": "degree celsius", "°F": "degree fahrenheit", "°": "degree"},
+    **{"kg": "kilogram", "g": "gram", "mg": "milligram", "µg": "microgram", "mcg": "microgram"},
+    **{"ng": "nanogram", "lb": "pound", "lbs": "pound", "oz": "ounce"},
+    **{"km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer"},
+    **{"nm": "nanometer", "mi": "mile", "ft": "foot", "yd": "yard"},
+    **{"l": "liter", "L": "liter", "dl": "deciliter", "cl": "centiliter", "ml": "milliliter"},
+    **{"h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "s": "second"},
+    **{"sec": "second", "secs": "second", "ms": "millisecond"},
+    **{"Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel"},
+    **{
+        "V": "volt",
+        "mV": "millivolt",
+        "kV": "kilovolt",
+        "W": "watt",
+        "kW": "kilowatt",
+        "kWh": "kilowatt hour",
+    },
+    **{"mA": "milliampere", "J": "joule", "kJ": "kilojoule", "kcal": "kilocalorie", "Pa": "pascal"},
+    **{
+        "hPa": "hectopascal",
+        "kPa": "kilopascal",
+        "mol": "mole",
+        "mmol": "millimole",
+        "IU": "international unit",
+    },
+    **{"kB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte"},
+    **{"mmHg": "millimeter of mercury", "mph": "mile per hour", "kph": "kilometer per hour"},
+    **{"bpm": "beat per minute", "rpm": "revolution per minute"},
+}
+IRREGULAR = {
+    **{"percent": "percent", "per mille": "per mille", "foot": "feet", "hertz": "hertz"},
+    **{"kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz"},
+    **{"kilowatt hour": "kilowatt hours", "international unit": "international units"},
+}
+ANY_CASE = {symbol.lower(): name for symbol, name in UNITS.items() if len(symbol) > 1}  # "38 °c", "5 MG"
+POWERS = {"²": "square ", "³": "cubic ", "": ""}
+CURRENCIES = {  # symbol → singular, plural, singular and plural of a hundredth
+    **{"$": ("dollar", "dollars", "cent", "cents"), "€": ("euro", "euros", "cent", "cents")},
+    **{"£": ("pound", "pounds", "penny", "pence"), "¥": ("yen", "yen", "sen", "sen")},
+    "₹": ("rupee", "rupees", "paisa", "paise"),
+}
+SCALES = {"k": "thousand", "m": "million", "bn": "billion", "b": "billion"}
+SYMBOLS = {"+": "plus", "=": "equals", "×": "times", "x": "times", "±": "plus or minus"}
+SIGNS = {"-": "minus", "−": "minus", "+": "plus", "±": "plus or minus"}
+COMPARISONS = {
+    **{"<": "less than", ">": "more than", "≤": "at most", "≥": "at least", "~": "about", "≈": "about"},
+    **{"#": "number", "№": "number"},
+}
+DENOMINATORS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
+
+HOLDS_DIGIT = re.compile("[0-9０-９¼-¾⅐-⅞]")
+WIDE_DIGITS = str.maketrans("０１２３４５６７８９", "0123456789")
+INTEGER = "(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)"
+NUMBER = rf"(?:{INTEGER}(?:\.[0-9]+)?|(?<![0-9])\.[0-9]+)"
+SIGN = r"(?:(?<![^\s(\[])[-−+±])?"  # at the start of a word; elsewhere a hyphen is a range or joins words
+RANGE = rf"({SIGN}{NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
+SYMBOL = "|".join(re.escape(symbol) for symbol in sorted([*UNITS, *ANY_CASE], key=len, reverse=True))
+UNIT = rf"({SYMBOL})([²³]?)(?:/({SYMBOL})([²³]?))?(?![\w°])"
+
+
+def needs_words(characters: Iterable[str]) -> bool:
+    """Whether numbers have to be in words: no digit and no letter beyond English's is among `characters`,
+    those that a base can write or has written. Words of other languages are left to their authors."""
+    letters = {c for one in characters for c in one.lower() if c.isalnum()}
+    return letters <= ENGLISH_LETTERS
+
+
+def numbers_in_words(utterances: Sequence[Utterance], where: str) -> list[Utterance]:
+    """The utterances with the numbers of their texts in words; `where` is the file that the log names."""
+    changes: Counter[str] = Counter()
+    made = [replace(one, text=one.text and verbalize_numbers(one.text, changes)) for one in utterances]
+    if count := changes.total():
+        texts = sum(old.text != new.text for old, new in zip(utterances, made, strict=True))
+        listed = ", ".join(f"{change} ({times} ×)" for change, times in changes.most_common(EXAMPLES))
+        if len(changes) > EXAMPLES:
+            listed += f", and {len(changes) - EXAMPLES} other numbers"
+        logger.warning(
+            "%s: %s in %d of %d texts %s written in words, since the base has no digits: %s "
+            "(write them out as they were spoken, where that differs)",
+            *(where, plural(count, "number"), texts, len(made), "was" if count == 1 else "were", listed),
+        )
+    return made
+
+
+def verbalize_numbers(text: str, changes: Counter[str] | None = None) -> str:
+    """`text` with its numbers, and the symbols and units beside them, in English words.
+
+    Args:
+        text: a transcript, not normalised: "Call at 10:05, 2nd floor: $3.50".
+        changes: receives counts of what was replaced: {"$3.50 → three dollars and fifty cents": 1}.
+
+    Returns:
+        the text; a text without digits exactly as it is.
+    """
+    if not HOLDS_DIGIT.search(text):
+        return text
+    text = text.translate(WIDE_DIGITS)
+    text = re.sub("([0-9]?)([¼-¾⅐-⅞])", vulgar_fraction, text)
+    for pattern, spoken in RULES:
+        text = pattern.sub(lambda match, spoken=spoken: replaced(match, spoken, changes), text)
+    return text
+
+
+def replaced(match: re.Match, spoken: Callable[[re.Match], str], changes: Counter[str] | None) -> str:
+    """What stands in place of a match: its words, with blanks between them and letters beside them."""
+    words = spoken(match)
+    if words == match[0]:
+        return words
+    if changes is not None and not HOLDS_DIGIT.search(words):
+        changes[f"{match[0].strip()} → {words.strip()}"] += 1
+    before, after = match.string[: match.start()][-1:], match.string[match.end() :][:1]
+    return f"{' ' * before.isalnum()}{words}{' ' * after.isalnum()}"
+
+
+# ---- the parts of a number
+
+
+def cardinal(number: str) -> str:
+    """ "1,250.50" → "one thousand two hundred and fifty point five zero"; "007" digit by digit."""
+    if number[0] in SIGNS:
+        return f"{SIGNS[number[0]]} {cardinal(number[1:])}"
+    whole, point, decimals = number.replace(",", "").partition(".")
+    words = []
+    if whole:
+        by_digit = len(whole) > 12 or (whole[0] == "0" and len(whole) > 1)
+        words.append(digits(whole) if by_digit else num2words(int(whole)))
+    return " ".join([*words, "point", digits(decimals)] if point else words)
+
+
+def digits(number: str) -> str:
+    return " ".join(num2words(int(digit)) for digit in number)
+
+
+def num2words(number: int, to: str = "cardinal") -> str:
+    """The library's words, without hyphens and commas."""
+    from num2words import num2words as convert
+
+    return convert(number, to=to).replace("-", " ").replace(",", "")
+
+
+def year(number: str) -> str:
+    return num2words(int(number), "year")
+
+
+def vulgar_fraction(match: re.Match) -> str:
+    """ "½" → "1/2", "5½" → "5 1/2"."""
+    before, fraction = match[1], unicodedata.normalize("NFKC", match[2]).replace("⁄", "/")
+    return f"{before} {fraction}" if before else fraction
+
+
+# ---- one function a rule: a match → its words
+
+
+def unit_name(symbol: str, power: str, *, plural: bool) -> str:
+    name = UNITS.get(symbol) or ANY_CASE[symbol.lower()]
+    if plural:
+        first, *rest = name.split(" ")
+        name = IRREGULAR.get(name) or " ".join([IRREGULAR.get(first, first + "s"), *rest])
+    return POWERS[power] + name
+
+
+def quantity(match: re.Match) -> str:
+    low, high, symbol, power, per, per_power = match.groups()
+    words = cardinal(low) + (f" to {cardinal(high)}" if high else "")
+    one = not high and low.lstrip("-−+±") == "1"
+    words += " " + unit_name(symbol, power, plural=not one)
+    return words + (f" per {unit_name(per, per_power, plural=False)}" if per else "")
+
+
+def unit_of_fraction(match: re.Match) -> str:
+    proper = int(match[2]) < int(match[3])
+    plural = bool(match[1]) or not proper
+    unit = unit_name(match[4], match[5], plural=plural)
+    return f"{fraction(match)} {unit}" + (
+        f" per {unit_name(match[6], match[7], plural=False)}" if match[6] else ""
+    )
+
+
+def fraction(match: re.Match) -> str:
+    """ "1/2" → "one half", "2 3/4" → "two and three quarters", "120/80" → "one hundred and twenty over
+    eighty".
+    """
+    whole, above, below = match[1], int(match[2]), int(match[3])
+    if not above < below <= 10 or above == 0:
+        words = f"{num2words(above)} over {num2words(below)}"
+        return f"{cardinal(whole)} {words}" if whole else words
+    one, many = DENOMINATORS.get(below) or (num2words(below, "ordinal"), num2words(below, "ordinal") + "s")
+    words = f"{num2words(above)} {one if above == 1 else many}"
+    return f"{cardinal(whole)} and {words}" if whole else words
+
+
+def money(symbol: str, low: str, high: str | None, scale: str | None) -> str:
+    one, many, cent, cents = CURRENCIES[symbol]
+    if high or scale:
+        words = cardinal(low) + (f" to {cardinal(high)}" if high else "")
+        scale = SCALES.get((scale or "").lower(), scale)
+        return " ".join(filter(None, [words, scale and scale.lower(), many]))
+    whole, _, hundredths = low.partition(".")
+    amount = whole.replace(",", "").lstrip("-−+±0")
+    if hundredths and len(hundredths) != 2:
+        return f"{cardinal(low)} {many}"
+    small = (
+        hundredths
+        and int(hundredths)
+        and f"{num2words(int(hundredths))} {cent if hundredths == '01' else cents}"
+    )
+    if small and not amount:
+        return small
+    large = f"{cardinal(whole)} {one if amount == '1' else many}"
+    return f"{large} and {small}" if small else large
+
+
+def clock(match: re.Match) -> str:
+    hour, minute, second = int(match[1]), match[2], match[3]
+    words = num2words(hour)
+    if minute == "00" and not second:
+        return words + ("" if match[4] else " o'clock" if 0 < hour <= 12 else " hundred") + (match[4] or "")
+    words += f" {'oh ' if minute[0] == '0' else ''}{num2words(int(minute))}"
+    return words + (f" and {num2words(int(second))} seconds" if second else "") + (match[4] or "")
+
+
+def decade(match: re.Match) -> str:
+    number = match[1]
+    words = year(number) if len(number) == 4 else num2words(int(number))
+    return words[:-1] + "ies" if words.endswith("y") else words + "s"
+
+
+def version(match: re.Match) -> str:
+    return " point ".join(map(cardinal, match[0].split(".")))
+
+
+def ordinal(match: re.Match) -> str:
+    return num2words(int(match[1].replace(",", "")), "ordinal")
+
+
+def date(match: re.Match) -> str:
+    return " ".join(
+        year(part) if len(part) == 4 else num2words(int(part)) for part in re.split("[-/.]", match[0])
+    )
+
+
+def plain(match: re.Match) -> str:
+    low, high = match.groups()
+    if high is None:
+        return cardinal(low)
+    is_range = len(high) <= 3 or len(low) == len(high)  # else such as a telephone number
+    return f"{cardinal(low)} {'to ' if is_range else ''}{cardinal(high)}"
+
+
+FRACTION = r"(?:(?<![0-9.])([0-9]+)\s)?(?<![0-9./])([0-9]+)\s?/\s?([0-9]+)(?![0-9/]|\.[0-9])"
+YEAR = r"(?:19|20)[0-9]{2}"
+EARLIER_YEAR = (
+    r"(?<=\b(?:in|of|by) )1[1-8][0-9]{2}|(?<=\b(?:year|from) )1[1-8][0-9]{2}|(?<=\bsince )1[1-8][0-9]{2}"
+)
+ALONE = r"(?![\w,.:/-]*[0-9])"  # not a part of a longer number
+# In this order. What a rule has written has no digits, so that no later rule sees it.
+RULES: list[tuple[re.Pattern, Callable[[re.Match], str]]] = [
+    (re.compile(pattern), spoken)
+    for pattern, spoken in (
+        (r"[<>≤≥~≈#№]\s?(?=[.0-9])", lambda match: COMPARISONS[match[0][0]]),
+        (r"(?<=[0-9])\s?([=×±+])\s?(?=[0-9])|(?<=[0-9])\s?(x)\s?(?=[0-9])",
+         lambda match: SYMBOLS[match[1] or match[2]]),
+        (r"(?<=[0-9])\+(?![\w])", lambda match: "plus"),
+        (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b|\b[0-9]{1,2}([/.])[0-9]{1,2}\1(?:[0-9]{4}|[0-9]{2})\b", date),
+        (r"\b[0-9]+(?:-[0-9]+){2,}\b", lambda match: " ".join(map(digits, match[0].split("-")))),
+        (r"(?<![0-9.])[0-9]+(?:\.[0-9]+){2,}\b", version),
+        (r"\b([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?\b(\s?[ap]\.?m\b)?", clock),
+        (r"\b([0-9]+):([0-9]+)\b", lambda match: f"{cardinal(match[1])} to {cardinal(match[2])}"),
+        (rf"({INTEGER})(?:st|nd|rd|th)\b", ordinal),
+        (r"(?<!\w)['’]?((?:1[0-9]|20)?[0-9]0)['’]?s\b", decade),
+        (rf"({SIGN})([$£€¥₹])\s?({NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
+         r"(?:\s?(hundred|thousand|million|billion|trillion|[kKmMbB]|bn)\b)?",
+         lambda match: " ".join(filter(None, [SIGNS.get(match[1]), money(*match.groups()[1:])]))),
+        (rf"{RANGE}()\s?([€£$¥₹])", lambda match: money(match[4], match[1], match[2], None)),
+        (rf"{FRACTION}\s?{UNIT}", unit_of_fraction),
+        (FRACTION, fraction),
+        (rf"{RANGE}\s?{UNIT}", quantity),
+        (rf"\b({YEAR})\s?[-–—]\s?({YEAR})\b", lambda match: f"{year(match[1])} to {year(match[2])}"),
+        (rf"(?<![\w.,$-])(?:{YEAR}|{EARLIER_YEAR}){ALONE}", lambda match: year(match[0])),
+        (RANGE, plain),
+    )
+]  # fmt: skip

@@ -1,0 +1,271 @@
+"""CTC segmentation: where the words of a long transcript are in its recording, and where to cut between them.
+
+In: log-probabilities of a CTC base over a recording, and the words of its transcript. Out: segments of at
+most a few seconds, each with its words, its place and a score that says how well they fit. Kürzinger et al.
+2020, "CTC-Segmentation of Large Corpora for German End-to-end Speech Recognition" (arXiv 2007.09127): the
+Viterbi path through the whole recording, and as a segment's score the lowest mean log-probability of any 30
+frames of it.
+
+    words      take    two  tablets          and     rest
+    frames  ___t_a_ke__t_wo_t_a_bl_ets_______a_nd____r_est___
+    cuts                                 |  the longest pause within the maximum
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.numbers import needs_words, verbalize_numbers
+from ia3_speech.data.text import Vocabulary, normalize
+from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS, cut_at_pauses, quietest
+
+if TYPE_CHECKING:
+    from ia3_speech.model.base import Base
+
+SCORE_FRAMES = 30  # 0.6 s: the window of the score (L in the paper)
+BEAM_STATES = 8000  # of the Viterbi search, around the best: 4000 symbols, some five minutes of speech
+FINEST_SECONDS = 3.0  # to which segments that do not align are cut, to save what fits
+MARGIN = 0.3  # seconds kept beside the first and the last word
+IMPOSSIBLE = -1e30
+
+
+@dataclass(frozen=True)
+class AlignedWord:
+    """A word in a recording.
+
+    Attributes:
+        text: as the transcript has it.
+        start, end: seconds; None where nothing of the word can be written by the base.
+    """
+
+    text: str
+    start: float | None
+    end: float | None
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a recording with its words.
+
+    Attributes:
+        start, end: seconds.
+        text: its words.
+        score: the lowest mean log-probability of 30 frames between its first and last word; 0 is a perfect
+        fit.
+    """
+
+    start: float
+    end: float
+    text: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """The Viterbi path of a transcript through a recording.
+
+    Attributes:
+        words: of the transcript, in order.
+        path_scores: `(frames,)`, the log-probability of the path's symbol in each frame.
+        frame_times: `(frames,)`, seconds.
+    """
+
+    words: list[AlignedWord]
+    path_scores: np.ndarray
+    frame_times: np.ndarray
+
+    def score(self, start: float, end: float) -> float:
+        """The lowest mean of `path_scores` over 30 frames, from `start` to `end` seconds."""
+        first, last = np.searchsorted(self.frame_times, (start, end))
+        scores = self.path_scores[first : max(last, first + 1)]
+        if len(scores) <= SCORE_FRAMES:
+            return float(scores.mean()) if len(scores) else IMPOSSIBLE
+        sums = np.cumsum(np.concatenate(([0.0], scores)))
+        return float((sums[SCORE_FRAMES:] - sums[:-SCORE_FRAMES]).min() / SCORE_FRAMES)
+
+
+def segment_recording(
+    wave: np.ndarray,
+    text: str,
+    base: "Base",
+    maximum_seconds: float = MAXIMUM_SECONDS,
+    minimum_score: float = IMPOSSIBLE,
+) -> list[Segment]:
+    """Align `text` with `wave`, float32 (samples,), 16 kHz, and cut both at pauses.
+
+    Args:
+        base: of the language of the text.
+        maximum_seconds: of a segment.
+        minimum_score: a segment below it is cut again, into shorter ones, so that what fits of it is found.
+
+    Raises:
+        ValueError: the text needs more frames than the recording has, or the base can write none of it.
+    """
+    log_probabilities, times = recording_log_probabilities(wave, base, maximum_seconds)
+    words = align_words(log_probabilities, times, text.split(), base.vocabulary, base.stride / SAMPLE_RATE)
+    return cut_between_words(wave, words, maximum_seconds, minimum_score)
+
+
+def recording_log_probabilities(
+    wave: np.ndarray, base: "Base", maximum_seconds: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(frames, vocabulary) of pieces that end in pauses, one after another; and each frame's start,
+    seconds.
+    """
+    parts, times = [], []
+    for first, end in cut_at_pauses(wave, maximum_seconds):
+        if end - first >= base.minimum_samples:
+            (logits,) = base.logits([wave[first:end]])
+            parts.append(logits.log_softmax(-1).numpy())
+            times.append((first + base.stride * np.arange(len(logits))) / SAMPLE_RATE)
+    return np.concatenate(parts), np.concatenate(times)
+
+
+def align_words(
+    log_probabilities: np.ndarray,
+    times: np.ndarray,
+    words: Sequence[str],
+    vocabulary: Vocabulary,
+    frame_seconds: float,
+) -> Alignment:
+    """Where each word is; see `segment_recording` for what is raised."""
+    in_words = needs_words(vocabulary.letters)
+    delimiter = vocabulary.tokens.get(vocabulary.delimiter)
+    tokens: list[int] = []
+    owners: list[int] = []  # the word of each token, -1 for a delimiter
+    for number, word in enumerate(words):
+        spoken = normalize(verbalize_numbers(word) if in_words else word)
+        ids = vocabulary.encode(spoken, drop_unknown=True)
+        if ids and tokens and delimiter is not None:
+            tokens.append(delimiter)
+            owners.append(-1)
+        tokens += ids
+        owners += [number] * len(ids)
+    if not tokens:
+        raise ValueError("the base can write nothing of the text")
+    states = viterbi(log_probabilities, tokens, vocabulary.blank)
+    symbols = np.full(2 * len(tokens) + 1, vocabulary.blank)
+    symbols[1::2] = tokens
+    scores = log_probabilities[np.arange(len(states)), symbols[states]]
+    owner_of_state = np.full(len(symbols), -1)
+    owner_of_state[1::2] = owners
+    owner_of_frame = owner_of_state[states]
+    aligned = []
+    for number, word in enumerate(words):
+        first = np.searchsorted(states, 2 * owners.index(number) + 1) if number in owners else None
+        if first is None:
+            aligned.append(AlignedWord(word, None, None))
+            continue
+        frames = np.flatnonzero(owner_of_frame == number)
+        aligned.append(AlignedWord(word, times[frames[0]], times[frames[-1]] + frame_seconds))
+    return Alignment(aligned, scores, times)
+
+
+def viterbi(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int) -> np.ndarray:
+    """The best path of `tokens` through (frames, vocabulary), as a state for each frame: 2n + 1 is token n,
+    an even number a blank. Only `BEAM_STATES` states around the best are searched.
+
+    Raises:
+        ValueError: there are fewer frames than the tokens need, or the beam has lost the end of the text.
+    """
+    symbols = np.full(2 * len(tokens) + 1, blank)
+    symbols[1::2] = tokens
+    skips = np.zeros(len(symbols), bool)  # a token may follow an unequal one without a blank
+    skips[3::2] = symbols[3::2] != symbols[1:-2:2]
+    width, frames = min(BEAM_STATES, len(symbols)), len(log_probabilities)
+    steps = np.zeros((frames, width), np.int8)
+    firsts = np.zeros(frames, np.int64)
+    scores = np.full(width, IMPOSSIBLE)
+    scores[:2] = log_probabilities[0, symbols[:2]]
+    first = 0
+    for frame in range(1, frames):
+        moved = min(max(first, first + int(scores.argmax()) - width // 2), len(symbols) - width) - first
+        # `before` holds the scores of states first - 2 … first + width - 1, of the moved window.
+        before = np.full(width + 2, IMPOSSIBLE)
+        kept = scores[max(0, moved - 2) :]
+        offset = max(0, 2 - moved)
+        before[offset : offset + len(kept)] = kept[: width + 2 - offset]
+        first += moved
+        window = slice(first, first + width)
+        choices = np.stack([before[2:], before[1:-1], np.where(skips[window], before[:-2], IMPOSSIBLE)])
+        step = choices.argmax(axis=0)
+        scores = choices[step, np.arange(width)] + log_probabilities[frame, symbols[window]]
+        steps[frame], firsts[frame] = step, first
+    final = len(symbols) - 1 - first
+    if final >= width or max(scores[final], scores[final - 1]) < IMPOSSIBLE / 2:
+        raise ValueError(f"{len(tokens)} symbols do not fit into {frames} frames")
+    state = len(symbols) - 1 - int(scores[final - 1] > scores[final])
+    states = np.empty(frames, np.int64)
+    for frame in range(frames - 1, -1, -1):
+        states[frame] = state
+        state -= int(steps[frame, state - firsts[frame]])
+    return states
+
+
+def cut_between_words(
+    wave: np.ndarray, alignment: Alignment, maximum_seconds: float, minimum_score: float = IMPOSSIBLE
+) -> list[Segment]:
+    """Segments of at most `maximum_seconds`, cut where the pauses between words are longest, in their
+    quietest place. A word that the base cannot write goes with the one before it; a single longer word is cut
+    alone."""
+    groups: list[list[AlignedWord]] = []
+    for word in alignment.words:
+        if groups and (word.start is None or groups[-1][0].start is None):
+            groups[-1].append(word)
+        else:
+            groups.append([word])
+    spans = [([w for w in group if w.start is not None], group) for group in groups]
+    starts = np.array([written[0].start for written, _ in spans])
+    ends = np.array([written[-1].end for written, _ in spans])
+    length = len(wave) / SAMPLE_RATE
+    cuts = [0.0, *map(lambda a, b: quiet_place(wave, a, b), ends[:-1], starts[1:]), length]
+    lefts = np.maximum(cuts[:-1], starts - MARGIN)  # of a segment that begins with word n
+    rights = np.minimum(cuts[1:], ends + MARGIN)  # of one that ends with it
+
+    def segments(first: int, last: int, maximum: float) -> Iterator[Segment]:
+        """Of words `first` to `last`; what does not fit its text is cut again, at half the maximum."""
+        part = slice(first, last + 1)
+        for one, other in best_cuts(starts[part], ends[part], lefts[part], rights[part], maximum):
+            begin, end = first + one, first + other
+            score = alignment.score(starts[begin], ends[end])
+            if score < minimum_score and begin < end and maximum / 2 >= FINEST_SECONDS:
+                yield from segments(begin, end, maximum / 2)
+            else:
+                words = [word.text for _, group in spans[begin : end + 1] for word in group]
+                yield Segment(float(lefts[begin]), float(rights[end]), " ".join(words), score)
+
+    return list(segments(0, len(spans) - 1, maximum_seconds))
+
+
+def quiet_place(wave: np.ndarray, end: float, start: float) -> float:
+    """Seconds: the quietest place between the end of one word and the start of the next."""
+    if start <= end:
+        return (start + end) / 2
+    return quietest(wave, round(end * SAMPLE_RATE), round(start * SAMPLE_RATE)) / SAMPLE_RATE
+
+
+def best_cuts(
+    starts: np.ndarray, ends: np.ndarray, lefts: np.ndarray, rights: np.ndarray, maximum_seconds: float
+) -> list[tuple[int, int]]:
+    """(first word, last word) of each segment: no longer than the maximum, and with the least sum of 1 /
+    pause over the cuts, so that there are few, in long pauses."""
+    count = len(starts)
+    costs = np.full(count + 1, np.inf)  # of the first n words
+    costs[0] = 0.0
+    previous = np.zeros(count + 1, np.int64)
+    for last in range(count):
+        for first in range(last, -1, -1):
+            if rights[last] - lefts[first] > maximum_seconds and first < last:
+                break
+            pause = max(0.0, starts[first] - ends[first - 1]) if first else np.inf
+            cost = costs[first] + 1 / (pause + 0.02)
+            if cost < costs[last + 1]:
+                costs[last + 1], previous[last + 1] = cost, first
+    found, end = [], count
+    while end:
+        found.append((int(previous[end]), end - 1))
+        end = int(previous[end])
+    return found[::-1]

@@ -1,0 +1,80 @@
+"""What `datasets` yields, tensors and bytes, as waveforms."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import soundfile
+
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.data.audio_cells import is_one_recording, to_waveform
+
+WAVE = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)).astype(np.float32)
+
+
+class Decoder:
+    """As torchcodec's AudioDecoder."""
+
+    def __init__(self, data, rate=SAMPLE_RATE):
+        self.samples = SimpleNamespace(data=data, sample_rate=rate)
+
+    def get_all_samples(self):
+        return self.samples
+
+
+@pytest.fixture
+def file(tmp_path):
+    soundfile.write(tmp_path / "a.wav", WAVE, SAMPLE_RATE, subtype="FLOAT")
+    return tmp_path / "a.wav"
+
+
+def test_whatever_holds_audio(file):
+    import torch
+
+    data = file.read_bytes()
+    cells = [
+        WAVE, WAVE.tolist(), torch.tensor(WAVE, requires_grad=True), torch.tensor(WAVE)[None][0],
+        {"array": WAVE, "sampling_rate": SAMPLE_RATE}, {"array": WAVE[None], "sampling_rate": SAMPLE_RATE},
+        {"bytes": data, "path": "elsewhere.wav"}, {"bytes": None, "path": str(file)}, {"bytes": data},
+        file, str(file), data, bytearray(data), Decoder(torch.tensor(WAVE)[None]),
+    ]  # fmt: skip
+    for cell in cells:
+        wave = to_waveform(cell)
+        assert wave.dtype == np.float32 and np.array_equal(wave, WAVE)
+        assert is_one_recording(cell) == (not isinstance(cell, list))
+
+
+def test_rates_and_channels():
+    import torch
+
+    twice = np.repeat(WAVE, 2)
+    stereo = np.stack([twice, twice])
+    cells = [
+        {"array": stereo, "sampling_rate": 2 * SAMPLE_RATE}, Decoder(torch.tensor(stereo), 2 * SAMPLE_RATE),
+    ]  # fmt: skip
+    for cell in cells:
+        assert np.array_equal(to_waveform(cell), to_waveform(twice, sampling_rate=2 * SAMPLE_RATE))
+    assert len(to_waveform(twice, sampling_rate=2 * SAMPLE_RATE)) == SAMPLE_RATE
+
+
+def test_channels_that_cancel_each_other(caplog):
+    assert np.array_equal(to_waveform({"array": np.stack([WAVE, -WAVE]), "sampling_rate": SAMPLE_RATE}), WAVE)
+    assert "the channels cancel each other" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        (None, "is empty \\(None\\): accepted are float samples"),
+        (5, "is a int: accepted are"),
+        ({"text": "a"}, "is a dictionary of text: accepted are"),
+        ({"array": WAVE}, 'has "array", but no "sampling_rate"'),
+        ((WAVE * 32767).astype(np.int16), "a waveform is float, .*not int16 .*divide int16 by 32768"),
+        (WAVE[None], "a waveform is float, of shape \\(samples,\\)"),
+        ({"bytes": b"no sound", "path": "x.wav"}, "x.wav: is not audio that libsndfile reads"),
+        ("/none/a.wav", "/none/a.wav: no such file"),
+    ],
+)
+def test_errors_name_the_column(cell, message):
+    with pytest.raises(AudioError, match=f'^column "speech": {message}'):
+        to_waveform(cell, "speech")

@@ -1,0 +1,149 @@
+"""CTC segmentation: words of a long transcript, found in its recording."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.datadir import segment
+from ia3_speech.decoding import ctc_segmentation
+from ia3_speech.decoding.ctc_segmentation import (
+    align_words,
+    best_cuts,
+    recording_log_probabilities,
+    segment_recording,
+    viterbi,
+)
+from ia3_speech.model.base import load_base
+
+PAUSE = np.zeros(SAMPLE_RATE // 4, np.float32)
+
+
+def random_log_probabilities(frames: int, symbols: int, seed: int) -> torch.Tensor:
+    logits = torch.randn(frames, symbols, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return logits.log_softmax(-1)
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=9), st.integers(18, 40), st.integers(0, 99))
+def test_the_path_is_torchaudios(tokens, frames, seed):
+    from torchaudio.functional import forced_align
+
+    found = random_log_probabilities(frames, 5, seed)
+    states = viterbi(found.numpy(), tokens, 0)
+    symbols = np.zeros(2 * len(tokens) + 1, int)
+    symbols[1::2] = tokens
+    path, scores = forced_align(found[None], torch.tensor([tokens], dtype=torch.int32), blank=0)
+    ours = found.numpy()[np.arange(frames), symbols[states]].sum()
+    assert ours == pytest.approx(float(scores.sum()))
+    assert symbols[states].tolist() == path[0].tolist()
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 99))
+def test_a_narrow_beam_follows_a_clear_path(seed):
+    """Each token for two frames, then a blank: the beam of 16 states moves along 401."""
+    tokens = [1 + n % 4 for n in range(200)]
+    found = random_log_probabilities(600, 5, seed).numpy()
+    for n, token in enumerate(tokens):
+        found[3 * n : 3 * n + 2, token] += 9
+        found[3 * n + 2, 0] += 9
+    whole = viterbi(found, tokens, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ctc_segmentation, "BEAM_STATES", 16)
+        assert np.array_equal(viterbi(found, tokens, 0), whole)
+
+
+def test_more_text_than_audio():
+    with pytest.raises(ValueError, match="9 symbols do not fit into 8 frames"):
+        viterbi(random_log_probabilities(8, 5, 0).numpy(), [1, 2] * 4 + [1], 0)
+
+
+def test_cuts_are_few_and_lie_in_the_longest_pauses():
+    starts = np.array([0.0, 1.0, 2.0, 3.5, 4.5, 9.0])
+    ends = np.array([0.9, 1.9, 2.9, 4.4, 5.4, 9.9])
+    assert best_cuts(starts, ends, starts, ends, 60.0) == [(0, 5)]
+    assert best_cuts(starts, ends, starts, ends, 6.0) == [(0, 4), (5, 5)]
+    assert best_cuts(starts, ends, starts, ends, 5.0) == [(0, 2), (3, 4), (5, 5)]
+    assert best_cuts(starts, ends, starts, ends, 0.5) == [(n, n) for n in range(6)]
+
+
+@pytest.fixture(scope="module")
+def spoken(shared_data_module) -> list[Utterance]:
+    return list(read_data_directory(shared_data_module / "read_english/dev"))
+
+
+@pytest.fixture(scope="module")
+def shared_data_module() -> Path:
+    folder = Path(__file__).parents[3] / "shared/data"
+    if not (folder / "read_english/dev").is_dir():
+        pytest.skip("../shared/data/read_english/dev is absent")
+    return folder
+
+
+def test_words_of_concatenated_utterances_fall_into_the_right_segment(spoken, base_folder):
+    """Two minutes. Where a word is, the alignment of its own utterance says."""
+    base = load_base(str(base_folder))
+    parts, centres, words = [], [], []
+    for utterance in spoken[:24]:
+        wave = load_audio(utterance.source)
+        offset = sum(map(len, parts)) / SAMPLE_RATE
+        found, times = recording_log_probabilities(wave, base, 15.0)
+        own = align_words(found, times, utterance.text.split(), base.vocabulary, 0.02)
+        centres += [offset + (word.start + word.end) / 2 for word in own.words]
+        words += utterance.text.split()
+        parts += [wave, PAUSE]
+    segments = segment_recording(np.concatenate(parts), " ".join(words), base)
+    assert " ".join(one.text for one in segments).split() == words
+    assert all(one.end - one.start <= 15.0 for one in segments) and len(segments) < 15
+    assert all(a.end <= b.start for a, b in pairwise(segments))
+    owners = [one for one in segments for _ in one.text.split()]
+    right = [one.start <= centre <= one.end for one, centre in zip(owners, centres, strict=True)]
+    assert np.mean(right) >= 0.95
+
+
+def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, caplog, capsys):
+    import soundfile
+
+    first, strange, last = spoken[0], spoken[6], spoken[2]
+    waves = [load_audio(one.source) for one in (first, strange, last)]
+    long = np.concatenate([waves[0], PAUSE, waves[1], PAUSE, waves[2]])
+    soundfile.write(tmp_path / "long.wav", long, SAMPLE_RATE)
+    soundfile.write(tmp_path / "short.wav", waves[2], SAMPLE_RATE)
+    wrong = "zebras quickly jumped over eleven purple umbrellas in seventy seven foggy kitchens of yesterday"
+    utterances = [
+        Utterance("a-1", "a", "a-1", str(tmp_path / "long.wav"),
+                  text=f"{first.text}, {wrong} {last.text.lower()}", labels={"accent": "x"}),
+        Utterance("b-1", "b", "b-1", str(tmp_path / "short.wav"), text=last.text, labels={"accent": "y"}),
+    ]  # fmt: skip
+    write_data_directory(tmp_path / "in", utterances)
+    flags = ["--base", str(base_folder), "--max-seconds", "12"]
+    with pytest.raises(SystemExit) as ended:
+        command({"segment": segment}, ["segment", str(tmp_path / "in"), str(tmp_path / "out"), *flags])
+    assert ended.value.code == 0
+    made = {one.id: one for one in read_data_directory(tmp_path / "out")}
+    assert made["b-1"].text == last.text
+    assert made["b-1"].start == 0.0 and made["b-1"].end == pytest.approx(len(waves[2]) / SAMPLE_RATE)
+    cut = [one for id, one in made.items() if id.startswith("a-1-")]
+    assert len(cut) >= 2 and all(one.end - one.start <= 12 and one.labels == {"accent": "x"} for one in cut)
+    assert not any("zebras" in one.text for one in made.values())
+    assert "in/text: does not align: a-1, " in caplog.text and "zebras" in caplog.text
+    assert "1 long recordings became " in capsys.readouterr().out
+
+
+def test_a_directory_without_long_recordings_stays_as_it_is(tmp_path, base_folder):
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", PAUSE + 0.01, SAMPLE_RATE)
+    write_data_directory(tmp_path / "in", [Utterance("a-1", "a", "a-1", str(tmp_path / "a.wav"), text="so")])
+    segment(tmp_path / "in", tmp_path / "out", str(base_folder))
+    names = sorted(file.name for file in (tmp_path / "in").iterdir())
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == names
+    assert all((tmp_path / "in" / n).read_bytes() == (tmp_path / "out" / n).read_bytes() for n in names)

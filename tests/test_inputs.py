@@ -1,0 +1,192 @@
+"""ia3_speech.inputs: outputs belong to inputs by content, and commands say what they do about it."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from ia3_speech.cli import UserError
+from ia3_speech.inputs import Inputs, base_files, digest_of, known_digests, provenance, read_record, tables_of
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+    known_digests.cache_clear()
+    yield
+    known_digests.cache_clear()
+
+
+def data_directory(folder: Path, audio: bytes = b"sound") -> Path:
+    data = folder / "data/train"
+    data.mkdir(parents=True, exist_ok=True)
+    (folder / "data/a 1.wav").write_bytes(audio)
+    (data / "wav.scp").write_text("a a 1.wav\nb cat x.wav |\n")
+    (data / "text").write_text("a hello\nb world\n")
+    return data
+
+
+def test_files_and_folders_count_by_their_contents(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.yaml").write_text("x: 1\n")
+    assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
+    (tmp_path / "b/__pycache__").mkdir()
+    (tmp_path / "b/__pycache__/x.pyc").write_text("y")
+    (tmp_path / "b/.hidden").write_text("y")
+    (tmp_path / "b/inputs.json").write_text("{}")
+    assert digest_of(tmp_path / "a") == digest_of(tmp_path / "b")
+    (tmp_path / "b/x.yaml").write_text("x: 2\n")
+    assert digest_of(tmp_path / "a") != digest_of(tmp_path / "b")
+    assert digest_of(None) == digest_of(tmp_path / "none") == "absent"
+
+
+def test_linked_folders_count_and_a_ring_ends(tmp_path):
+    elsewhere = data_directory(tmp_path / "elsewhere")
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus/train").symlink_to(elsewhere)
+    (tmp_path / "corpus/around").symlink_to(tmp_path / "corpus")
+    before = digest_of(tmp_path / "corpus")
+    (elsewhere / "text").write_text("a hello\nb word\n")
+    assert digest_of(tmp_path / "corpus") != before
+
+
+def test_a_data_directory_counts_with_its_audio_wherever_it_lies(tmp_path):
+    one, two = data_directory(tmp_path / "one"), data_directory(tmp_path / "two")
+    first = digest_of(one)
+    assert digest_of(two) == first
+    os.utime(tmp_path / "two/data/a 1.wav", (0, 0))
+    (two / ".backup").mkdir()
+    (two / ".backup/text").write_text("a hullo\n")
+    assert digest_of(two) == first  # dates and hidden files don't count
+    data_directory(tmp_path / "two", audio=b"noise")
+    assert digest_of(two) != first  # another recording of equal length
+    assert digest_of(tables_of(two)) == digest_of(tables_of(one))
+    data_directory(tmp_path / "two")
+    (two / "utt2accent").write_text("a scottish\n")
+    assert digest_of(two) != first
+
+
+def test_the_cache_knows_a_file_by_size_and_time(tmp_path):
+    file = tmp_path / "x"
+    file.write_text("abc")
+    os.utime(file, (1, 1))
+    first = digest_of(file)
+    file.write_text("abd")
+    assert digest_of(file) != first
+    os.utime(file, (1, 1))
+    assert digest_of(file) == first  # so it was the cache that answered
+
+
+def test_a_cache_that_can_not_be_written_is_done_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
+    known_digests.cache_clear()
+    (tmp_path / "x").write_text("abc")
+    assert digest_of(tmp_path / "x") == digest_of(tmp_path / "x")
+
+
+def made(place: Path, **options) -> Inputs:
+    return Inputs({"data": place}, options)
+
+
+def test_an_output_is_current_for_its_inputs_alone(tmp_path, capsys):
+    data, out = data_directory(tmp_path), tmp_path / "out"
+    assert not made(data, rate=1).is_current(out)
+    out.mkdir()
+    made(data, rate=1).record(out)
+    record = read_record(out)
+    assert list(record) == [
+        "schema",
+        "inputs",
+        "options",
+        "command",
+        "commit",
+        "dirty",
+        "seconds",
+        "finished",
+    ]
+    assert made(data, rate=1).is_current(out)
+    assert capsys.readouterr().out == f"{out}: up to date\n"
+    assert not made(data, rate=2).is_current(out)
+    assert capsys.readouterr().err == f"{out}: was made from other inputs (rate) and is replaced\n"
+    assert not made(data, rate=1).is_current(out)  # a kill while it is replaced leaves no record
+    made(data, rate=1).record(out)
+    data_directory(tmp_path, audio=b"dnuos")
+    assert not made(data, rate=1).is_current(out)
+    assert "(data)" in capsys.readouterr().err
+
+
+def test_force_makes_it_again(tmp_path):
+    data, out = data_directory(tmp_path), tmp_path / "out"
+    out.mkdir()
+    made(data).record(out)
+    assert not made(data).is_current(out, force=True)
+
+
+def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
+    data, out = data_directory(tmp_path), tmp_path / "out"
+    assert not made(data, rate=1).is_trained(out)
+    assert not made(data, rate=1).is_trained(out)  # killed: the same run goes on
+    (out / "checkpoint").write_text("steps")
+    with pytest.raises(UserError, match=r"out: holds a run from other inputs \(rate\): choose another --out"):
+        made(data, rate=2).is_trained(out)
+    assert (out / "checkpoint").is_file()
+    made(data, rate=1).record(out)
+    assert made(data, rate=1).is_trained(out)
+    assert capsys.readouterr().out == f"{out}: up to date\n"
+    assert not made(data, rate=2).is_trained(out, force=True)
+    assert capsys.readouterr().err == f"{out}: is deleted (--force)\n"
+    assert not (out / "checkpoint").exists()
+
+
+def test_where_bases_lie(tmp_path):
+    assert base_files("mini").name == "mini"
+    assert base_files(str(tmp_path)) == tmp_path
+    assert base_files("facebook/wav2vec2-base-960h") is None
+
+
+def test_the_command_is_that_of_the_recipe(monkeypatch):
+    monkeypatch.setenv("IA3_SPEECH_COMMAND", "bash run.sh --seeds 3")
+    assert provenance()["command"] == "bash run.sh --seeds 3"
+
+
+# ---- the wrapper for commands that know nothing of this
+
+
+def run(*words: str, cwd: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "ia3_speech.inputs", *words]
+    paths = f"{Path(__file__).parents[1]}"
+    return subprocess.run(
+        command, cwd=cwd, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True
+    )
+
+
+COMMAND = ("--", "bash", "-c", "cat input >>log; [[ $(<input) != bad ]] || exit 7; cp input out")
+
+
+def test_a_command_is_run_once_for_its_inputs(tmp_path):
+    (tmp_path / "input").write_text("x\n")
+    assert run("out", "input", *COMMAND, cwd=tmp_path).returncode == 0
+    assert run("out", "input", *COMMAND, cwd=tmp_path).stdout == "out: up to date\n"
+    assert (tmp_path / "log").read_text() == "x\n"
+    (tmp_path / "input").write_text("y\n")
+    done = run("out", "input", *COMMAND, cwd=tmp_path)
+    assert done.stderr == "out: was made from other inputs (input) and is replaced\n"
+    assert (tmp_path / "log").read_text() == "x\ny\n"
+
+
+def test_a_command_that_fails_leaves_no_record(tmp_path):
+    (tmp_path / "input").write_text("bad\n")
+    assert run("out", "input", *COMMAND, cwd=tmp_path).returncode == 7
+    assert run("out", "input", *COMMAND, cwd=tmp_path).returncode == 7
+
+
+def test_a_command_without_an_output_leaves_a_mark(tmp_path):
+    started = time.time()
+    assert run("valid/train", "--", "true", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "valid/train").stat().st_mtime >= started - 1
+    assert run("valid/train", "--", "true", cwd=tmp_path).stdout == "valid/train: up to date\n"
+    assert run("--", "true", cwd=tmp_path).returncode == 2

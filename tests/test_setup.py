@@ -1,0 +1,250 @@
+"""scripts/environment.sh makes the clone's environment on first use, with uv or with pip.
+
+Nothing is downloaded here: uv and the Pythons on PATH are scripts that write down how they were called.
+"""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TOOLS = ("bash", "basename", "cat", "chmod", "cksum", "cp", "dirname", "mkdir", "mv", "rm", "sleep")
+
+# A Python that has pip and packages where files of these names stand beside it.
+PYTHON = r"""#!/bin/bash
+here=$(dirname "$0")
+case "$1 $2" in
+  "-c import sys; print"*) echo VERSION; exit ;;
+  "-c import sys; from importlib"*) [[ -e $here/packages ]]; exit ;;
+  "-m venv") mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python" ;;
+  "-m ensurepip") [[ -z $NO_ENSUREPIP ]] || exit 1; : >"$here/pip" ;;
+  "-m pip")
+    case "$*" in
+      *--version) [[ -e $here/pip ]]; exit ;;
+      *--python*) : >"$(dirname "$4")/pip" ;;
+      *--editable*) sleep "${SECONDS_OF_PIP:-0}"; [[ -z $PIP_FAILS ]] || exit 1; : >"$here/packages" ;;
+    esac ;;
+esac
+echo "${0##*/} $*" >>"$CALLS"
+"""
+UV = r"""#!/bin/bash
+echo "uv $*" >>"$CALLS"
+case $1 in
+  venv) mkdir -p "${@: -1}/bin"; cp "$FAKES/python" "${@: -1}/bin/python" ;;
+  sync) [[ -z $PIP_FAILS ]] || exit 1; : >"$UV_PROJECT_ENVIRONMENT/bin/packages" ;;
+esac
+"""
+
+
+def executable(path: Path, script: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(script)
+    path.chmod(0o755)
+
+
+class Clone:
+    """The files of a clone that make its environment, on a machine that has nothing but `python3`."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.path, self.log = folder / "clone", folder / "bin", folder / "calls"
+        self.venv, self.state = self.folder / ".venv", self.folder / ".venv/ia3_speech_setup"
+        for name in (
+            "scripts/environment.sh",
+            "scripts/test.sh",
+            "recipes/path.sh",
+            "pyproject.toml",
+            ".ci/run",
+        ):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, self.folder / name)
+        self.path.mkdir()
+        for tool in (*TOOLS, *filter(shutil.which, ["flock"])):
+            (self.path / tool).symlink_to(shutil.which(tool))
+        executable(folder / "fakes/python", PYTHON.replace("VERSION", "3.11.7"))
+        self.add_python("python3")
+
+    def add_python(self, name: str, version: str = "3.11.7") -> None:
+        executable(self.path / name, PYTHON.replace("VERSION", version))
+
+    def add_uv(self) -> None:
+        executable(self.path / "uv", UV)
+
+    def start(self, script: str, **environment: str) -> subprocess.Popen:
+        own = {
+            "PATH": str(self.path),
+            "HOME": "/",
+            "CALLS": str(self.log),
+            "FAKES": str(self.log.parent / "fakes"),
+        }
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen(
+            ["bash", "-euo", "pipefail", "-c", script], cwd=self.folder, env=own | environment, **streams
+        )
+
+    def run(self, script: str = ". recipes/path.sh; command -v python", **environment: str):
+        """Code, output and messages of a script; by default one that uses the environment as recipes do."""
+        process = self.start(script, **environment)
+        out, err = process.communicate(timeout=30)
+        return process.returncode, out, err.replace(f"{self.folder}/", "")
+
+    def calls(self) -> list[str]:
+        """What was called since the last look."""
+        calls = self.log.read_text().splitlines() if self.log.exists() else []
+        self.log.unlink(missing_ok=True)
+        return [call.replace(f"{self.folder}/", "") for call in calls]
+
+
+@pytest.fixture
+def clone(tmp_path) -> Clone:
+    return Clone(tmp_path)
+
+
+WITH_PIP = [
+    "python3 -m venv --without-pip .venv",
+    "python -m ensurepip",
+    "python -m pip install --upgrade --quiet pip>=25.1",
+    "python -m pip install --quiet --editable . --group demo --group dev",
+]
+WITH_UV = ["uv venv --quiet .venv", "uv sync --inexact --compile-bytecode --quiet"]
+FIRST_USE = (
+    "first use: making .venv with {}; up to 6 GB of packages are downloaded, which takes some minutes\n"
+)
+
+
+def test_python_with_pip_is_enough(clone):
+    assert clone.run() == (0, f"{clone.venv}/bin/python\n", FIRST_USE.format("pip"))
+    assert clone.calls() == WITH_PIP
+    assert clone.run() == (0, f"{clone.venv}/bin/python\n", "")
+    assert clone.calls() == []
+
+
+def test_uv_is_used_where_it_is_installed_whatever_python3_is(clone):
+    clone.add_uv()
+    clone.add_python("python3", "3.8.18")
+    assert clone.run() == (0, f"{clone.venv}/bin/python\n", FIRST_USE.format("uv"))
+    assert clone.calls() == WITH_UV
+    assert clone.run() == (0, f"{clone.venv}/bin/python\n", "")
+    assert clone.calls() == []
+
+
+def test_a_python_without_ensurepip_lends_its_pip(clone):
+    assert clone.run(NO_ENSUREPIP="1")[0] == 0
+    lent = "python3 -m pip --python .venv/bin/python install --quiet pip>=25.1"
+    assert clone.calls() == [WITH_PIP[0], lent, *WITH_PIP[2:]]
+
+
+@pytest.mark.parametrize(("installer", "calls"), [("pip", WITH_PIP), ("uv", WITH_UV)])
+def test_an_interrupted_set_up_is_made_again(clone, installer, calls):
+    if installer == "uv":
+        clone.add_uv()
+    code, out, err = clone.run(PIP_FAILS="1")
+    failed = ".venv could not be set up for the reason above; the next run tries again\n"
+    assert (code, out, err) == (1, "", FIRST_USE.format(installer) + failed)
+    assert clone.state.read_text() == "unfinished\n"
+    (clone.venv / "half a package").touch()
+    clone.calls()
+    assert clone.run()[::2] == (0, ".venv is unfinished and is made again\n" + FIRST_USE.format(installer))
+    assert clone.calls() == calls
+    assert not (clone.venv / "half a package").exists()
+
+
+def test_an_interrupted_set_up_is_made_again_when_it_is_active(clone):
+    clone.run()
+    clone.state.write_text("unfinished\n")
+    clone.calls()
+    assert clone.run(PATH=f"{clone.venv}/bin:{clone.path}")[0] == 0
+    assert clone.calls() == WITH_PIP
+
+
+def test_a_folder_without_packages_is_made_again(clone):
+    """Ended between the environment's first file and the note that it is unfinished."""
+    executable(clone.venv / "bin/python", PYTHON)
+    assert clone.run()[0] == 0
+    assert clone.calls() == WITH_PIP
+
+
+@pytest.mark.parametrize("change", ["made by uv sync", "pyproject.toml", "made of another pyproject.toml"])
+def test_a_whole_environment_is_kept_and_brought_up_to_date(clone, change):
+    clone.run()
+    clone.calls()
+    (clone.venv / "my own package").touch()
+    if change == "made by uv sync":
+        clone.state.unlink()
+        (clone.venv / "bin/pip").unlink()
+    else:
+        with (clone.folder / "pyproject.toml").open("a") as file:
+            file.write("# another\n")
+    assert clone.run()[::2] == (0, "bringing .venv up to date with pyproject.toml, with pip\n")
+    assert clone.calls() == WITH_PIP[1 if change == "made by uv sync" else 2 :]
+    assert (clone.venv / "my own package").exists()
+    assert clone.run()[2] == ""
+
+
+def test_an_active_environment_is_used_as_it_is(clone):
+    clone.add_python("python")
+    (clone.path / "packages").touch()
+    assert clone.run() == (0, f"{clone.path}/python\n", "")
+    assert clone.calls() == []
+    assert not clone.venv.exists()
+
+
+def test_old_pythons_are_refused(clone):
+    clone.add_python("python3", "3.10.13")
+    clone.add_python("python", "2.7.18")
+    assert clone.run() == (
+        1,
+        "",
+        "Python 3.11 or later is needed, and PATH has none "
+        "(python3 is Python 3.10.13, python is Python 2.7.18): "
+        "install one, or install uv ('pip install uv'), which brings its own\n",
+    )
+    assert not clone.venv.exists()
+    clone.add_python("python3.13", "3.13.0")
+    assert clone.run()[0] == 0
+    assert clone.calls() == ["python3.13 -m venv --without-pip .venv", *WITH_PIP[1:]]
+
+
+def test_no_python_at_all(clone):
+    (clone.path / "python3").unlink()
+    code, _, err = clone.run()
+    assert code == 1 and "PATH has none (there is no python3): install one" in err
+
+
+@pytest.mark.skipif(not shutil.which("flock"), reason="needs flock")
+def test_two_at_once_make_one_environment(clone):
+    first = clone.start(". recipes/path.sh", SECONDS_OF_PIP="1")
+    while not clone.state.exists():
+        assert first.poll() is None
+    assert clone.run()[::2] == (0, "waiting for another command that sets up .venv\n")
+    assert first.wait() == 0
+    assert clone.calls() == WITH_PIP
+
+
+def test_recipes_say_how_python_is_called_afterwards(clone):
+    script = '. recipes/path.sh; echo "$IA3_SPEECH_PYTHON"'
+    assert clone.run(script)[1] == ".venv/bin/python\n"
+    assert clone.run(f"cd /; . {clone.folder}/recipes/path.sh; echo $IA3_SPEECH_PYTHON")[1] == (
+        f"{clone.venv}/bin/python\n"
+    )
+    assert clone.run(script, PATH=f"{clone.venv}/bin:{clone.path}")[1] == "python\n"
+    assert clone.run(script, PATH=f"{clone.venv}/bin:{clone.path}", UV_RUN_RECURSION_DEPTH="1")[1] == (
+        "uv run python\n"
+    )
+
+
+def test_the_test_command_gives_its_arguments_to_pytest(clone):
+    assert clone.run("cd recipes; bash ../scripts/test.sh -n 0 'tests/a b'")[0] == 0
+    assert clone.calls() == [*WITH_PIP, "python -m pytest -n 0 tests/a b"]
+
+
+def test_the_test_command_fails_where_there_is_no_environment(clone):
+    assert clone.run("bash scripts/test.sh", PIP_FAILS="1")[0] == 1
+    assert not any("pytest" in call for call in clone.calls())
+
+
+def test_ci_runs_the_test_command(clone):
+    executable(clone.path / "chromedriver", "#!/bin/bash\n")
+    assert clone.run("bash .ci/run")[0] == 0
+    assert clone.calls() == [*WITH_PIP, "python -m pytest"]
