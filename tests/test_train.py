@@ -643,7 +643,7 @@ def test_no_data(place):
         train(options_of(place, train=place / "empty"))
 
 
-def test_a_loss_that_is_no_number_stops_the_run(place):
+def test_a_loss_that_is_no_number_stops_the_run(place, without_start):
     trainer = trainer_of(place)
     with torch.no_grad():
         next(iter(trainer.parameters.values())).fill_(float("nan"))

@@ -23,7 +23,7 @@ for ((n = 1; n < $#; n++)); do [[ ${!n} != --base ]] || { m=$((n + 1)); base=${!
 [[ ! -d $IA3_SPEECH_START_DIR/$base ]] || base=$IA3_SPEECH_START_DIR/$base
 corpus=(--prepare "local/prepare.py --base $base")
 
-# Method: IA³ vectors alone, chosen by the WER of dev; your variants of recipes/conf/ia3.yaml go into conf/.
+# Method: IA³ vectors alone, chosen by the WER of dev; your variants of ia3_speech/conf/ia3.yaml go into conf/.
 method="--name $name"
 
 # shellcheck disable=SC2086

@@ -21,7 +21,7 @@ base=$(from_start "$base")
 corpus="--corpus-name barista_orders --terms local/terms.py"
 prepare="local/prepare.py --base $base"
 
-# Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
+# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
 # are drawn over utterances. At the end: how often narrowing alone finds the sentence of transcripts.tsv.
 method="--name barista --last local/agreement.sh"
 

@@ -25,7 +25,7 @@ else
   prepare="python -m ia3_speech.data.corpora.kaldi" speaker=""
 fi
 
-# Method: IA³ vectors alone (recipes/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
+# Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
 # and once with the adapter, which is then registered as `medical`.
 method="--name medical"
 
