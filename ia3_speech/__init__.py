@@ -22,6 +22,7 @@ _PUBLIC = {
     "IA3Config": "model.ia3_config",
     "load_adapter": "adapters.load",
     "save_adapter": "adapters.io",
+    "AdapterCallback": "adapters.trainer_callback",
     "Bank": "adapters.bank",
     "merge": "adapters.merge",
     "unmerge": "adapters.merge",

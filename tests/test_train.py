@@ -139,7 +139,7 @@ def test_the_base_is_frozen(place):
     before = fingerprint(trainer.model)["sha256"]
     buffers = {name: buffer.clone() for name, buffer in trainer.model.named_buffers()}
     trainer.run()
-    del trainer.model.ia3_digest  # the remembered one proves nothing
+    del trainer.model.ia3_digests  # the remembered one proves nothing
     assert fingerprint(trainer.model)["sha256"] == before
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in trainer.model.named_buffers())
     assert all(
@@ -149,7 +149,7 @@ def test_the_base_is_frozen(place):
 
 
 def vector_names(trainer: Trainer) -> set[str]:
-    return {f"{name}.l" for name in ia3.vectors(trainer.model)}
+    return {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
 
 
 def test_the_head_trains_along_and_is_saved(place, without_start):

@@ -14,6 +14,7 @@
     io                  an adapter's folder, written and read
     combine             the weighted sum of adapters in memory
     load                an adapter, or a sum, onto a model
+    trainer_callback    the adapter in a checkpoint of transformers' Trainer
     merge               into the weights and back; an ordinary checkpoint
     bank_storage, loaded_adapters, bank     many adapters at once, one for each row of a batch
 

@@ -59,14 +59,14 @@ FIRST_CAPACITY = 16  # adapters that a bank has space for before it grows
 
 @dataclass(frozen=True)
 class Batch:
-    """What this thread's batch of a bank is: its number of rows, and the heads of rows that have their own."""
+    """What this thread's batch of a bank is: how many rows, and the heads of those that have their own."""
 
     rows: int
     heads: Mapping[int, Head]
 
 
 # The id of a bank → its batch in this thread. By id, so that a copy of the model does not copy the bank.
-BATCHES: ContextVar[Mapping[int, Batch]] = ContextVar("batches", default={})  # noqa: B039 (never written to)
+BATCHES: ContextVar[Mapping[int, Batch]] = ContextVar("batches", default={})  # noqa: B039
 
 
 class Bank:
@@ -275,19 +275,26 @@ class Bank:
     # --- batches --------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def logits(self, waves: Sequence[np.ndarray], names: Sequence[str | None]) -> list[torch.Tensor]:
+    def logits(
+        self, waves: Sequence[np.ndarray], names: Sequence[str | None], *, any_length: bool = False
+    ) -> list[torch.Tensor]:
         """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone with the
         adapter that `names` gives for it.
 
+        Args:
+            any_length: as for `Base.logits`.
+
         Raises:
             AdapterError: as `rows`.
+            BaseError: as `Base.logits`.
         """
         if len(waves) != len(names):
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
         if is_int8(self.base.model) and len(waves) > 1:  # see `Base.logits`
-            return [self.logits([wave], [name])[0] for wave, name in zip(waves, names, strict=True)]
+            pairs = zip(waves, names, strict=True)
+            return [self.logits([wave], [name], any_length=any_length)[0] for wave, name in pairs]
         with self.rows(names):
-            return self.base.logits(waves)
+            return self.base.logits(waves, any_length=any_length)
 
     @contextmanager
     def rows(self, names: Sequence[str | None]) -> Iterator[None]:

@@ -313,6 +313,12 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
         f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
     ]
     lines += ["\nPEFT loads the folder too: `PeftModel.from_pretrained(model, FOLDER)`."] if peft else []
+    if peft and base == "mini":
+        lines += [
+            "`AutoPeftModel` can't find the base, which comes with ia3-speech and is not on the Hub: take "
+            '`load_base("mini").model`, or write base and adapter as one checkpoint for `AutoModelForCTC`:\n',
+            f"```bash\npython -m ia3_speech.adapters export {adapter} --out FOLDER\n```",
+        ]
     return "\n".join(lines)
 
 

@@ -40,6 +40,7 @@ from ia3_speech.model.base import MINI, Base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import TargetModule, head_of, is_head, target_modules, vector_size, vectors
 from ia3_speech.model.ia3_config import AdapterError, IA3Config, format_layers
+from ia3_speech.model.structural_copy import unwrap
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +66,7 @@ def save_adapter(
     Raises:
         AdapterError: nothing is attached, or it is merged; or a parameter is not finite.
     """
+    model = unwrap(model)
     refuse_merged(model)
     if not is_attached(model):
         raise AdapterError("the model has no IA³ vectors to save (attach(model, IA3Config()) comes first)")
@@ -117,6 +119,7 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
         raise AdapterError(
             f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
         )
+    model = unwrap(model)
     express = peft_can_express(model, adapter)
     with replacing(folder) as new:
         new.mkdir()
@@ -142,7 +145,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
         AdapterError: it belongs to another base (both are named); a tensor is missing, left over, of the
             wrong shape or not finite.
     """
-    metadata, tensors = read_metadata(folder), read_tensors(folder)
+    model, metadata, tensors = unwrap(model), read_metadata(folder), read_tensors(folder)
     if metadata is None:
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
     else:
@@ -208,8 +211,10 @@ def check_base(folder: Path, metadata: Metadata, found: dict[str, Any]) -> None:
             f"(pass --base {metadata.base or 'with the right one'})"
         )
     if recorded.get("dtype") != found.get("dtype"):
-        logger.info(
-            "the base is in %s, so it was compared by architecture and sizes alone", found.get("dtype")
+        logger.warning(
+            "%s: the base's weights are in %s and those it was trained on in %s, so they were compared by "
+            "architecture and sizes alone (load_base compares weights, in any precision)",
+            *(folder, found.get("dtype"), recorded.get("dtype")),
         )
 
 

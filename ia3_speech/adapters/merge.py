@@ -32,13 +32,18 @@ from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.model.attach import MERGED, detach, insert_vectors, is_attached, is_merged, trainable
 from ia3_speech.model.base import DTYPES, Base
 from ia3_speech.model.frozen import UnfrozenState
-from ia3_speech.model.ia3 import IA3Vector, TargetModule, vectors
+from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, vectors
 from ia3_speech.model.ia3_config import AdapterError, IA3Config
+from ia3_speech.model.structural_copy import unwrap
 
 BIOMETRIC_NOTE = (
     "\nIt is adapted to one person's voice, which makes it biometric data: pass it on only with that "
     "person's consent.\n"
 )
+
+# A buffer of merged models that shows a cast to lower precision and back: two numbers that bfloat16, and
+# float16, can't hold.
+CAST_WITNESS, WITNESS_VALUES = "ia3_cast_witness", (1 + 2**-9, 1 + 2**-20)
 
 
 @dataclass
@@ -51,6 +56,7 @@ class Merged:
         head: the names of the trained head's parameters; none where the head is the base's.
         base_tensors: name in the model → the base's own tensor, of all that were replaced, the head too.
         unfrozen: what the base was before vectors were attached.
+        witness: the values of the model's `CAST_WITNESS` at the merge.
     """
 
     config: IA3Config
@@ -58,6 +64,7 @@ class Merged:
     head: list[str]
     base_tensors: dict[str, torch.Tensor]
     unfrozen: UnfrozenState
+    witness: torch.Tensor
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -74,6 +81,7 @@ def merge(model: nn.Module) -> nn.Module:
             can't be merged into (quantised, shared); a product is not finite in the weights' type, as happens
             in float16. The model is then as it was.
     """
+    given, model = model, unwrap(model)
     if is_merged(model):
         raise AdapterError(
             "the adapter is merged into the model's weights already (unmerge(model) undoes it)"
@@ -83,11 +91,13 @@ def merge(model: nn.Module) -> nn.Module:
     found, products = vectors(model), scaled_parameters(model)
     head = {name: p.detach().clone() for name, p in trainable(model) if name not in found}
     by_target = {vector.target: vector.l for vector in found.values()}
-    merged = Merged(model.ia3_config, by_target, list(head), {}, model.ia3_unfrozen)
+    witness = torch.tensor(WITNESS_VALUES).to(model.dtype)
+    merged = Merged(model.ia3_config, by_target, list(head), {}, model.ia3_unfrozen, witness)
     detach(model).requires_grad_(False)
     merged.base_tensors = swap_tensors(model, products | head)
     setattr(model, MERGED, merged)
-    return model
+    model.register_buffer(CAST_WITNESS, witness.clone().to(model.device), persistent=False)
+    return given
 
 
 def unmerge(model: nn.Module) -> nn.Module:
@@ -97,11 +107,20 @@ def unmerge(model: nn.Module) -> nn.Module:
     the base would be after that cast.
 
     Raises:
-        AdapterError: nothing is merged.
+        AdapterError: nothing is merged; the model was cast to a lower precision and back meanwhile, which
+            rounded all weights but those that would be put back.
     """
+    given, model = model, unwrap(model)
     if not is_merged(model):
         raise AdapterError("no adapter is merged into the model's weights (merge(model) comes first)")
     merged: Merged = getattr(model, MERGED)
+    witness = getattr(model, CAST_WITNESS)
+    if not torch.equal(witness.cpu(), merged.witness.to(witness.dtype)):
+        raise AdapterError(
+            "the model was cast to a lower precision and back since it was merged, so its other weights are "
+            "no longer the base's (load the base again)"
+        )
+    delattr(model, CAST_WITNESS)
     head = {name: model.get_parameter(name).data for name in merged.head}
     delattr(model, MERGED)
     swap_tensors(model, merged.base_tensors)
@@ -111,8 +130,8 @@ def unmerge(model: nn.Module) -> nn.Module:
     for vector in vectors(model).values():
         parameter = merged.vectors[vector.target]
         parameter.data = parameter.data.to(vector.l.device)
-        vector.l = parameter
-    return model
+        setattr(vector, PARAMETER, parameter)
+    return given
 
 
 def swap_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

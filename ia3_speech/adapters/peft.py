@@ -16,6 +16,13 @@ from ia3_speech.model.ia3 import PREFIX, TargetModule, all_target_modules, archi
 from ia3_speech.model.ia3_config import AdapterError
 
 PEFT_VERSION = "0.21.2"  # whose layout this is
+# The base's name in adapter_config.json where no hub id and no folder is meant: `AutoPeftModel`, which can't
+# find it, shows this in its error.
+MINI_NAME = (
+    "mini (it comes with ia3-speech: python -m ia3_speech.adapters export ADAPTER --out FOLDER writes it "
+    "with the adapter merged, for AutoModelForCTC; "
+    "or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
+)
 
 
 def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
@@ -62,7 +69,7 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
             "base_model_class": architecture.__name__,
             "parent_library": architecture.__module__,
         },
-        "base_model_name_or_path": adapter.metadata.base,
+        "base_model_name_or_path": MINI_NAME if adapter.metadata.base == "mini" else adapter.metadata.base,
         "exclude_modules": None,
         "fan_in_fan_out": False,
         "feedforward_modules": names([target.module for target in adapter.vectors if target.side == "in"]),

@@ -82,7 +82,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     except AdapterError:
         pass
     try:
-        return {"base": read_peft_config(folder).get("base_model_name_or_path")}
+        return {"base": peft_base(folder)}
     except AdapterError:
         return {}
 
@@ -95,7 +95,13 @@ def recorded_base(folder: Path) -> str | None:
     """
     if metadata := read_metadata(folder):
         return metadata.base or None
-    return read_peft_config(folder).get("base_model_name_or_path")
+    return peft_base(folder)
+
+
+def peft_base(folder: Path) -> str | None:
+    """The base that PEFT's configuration names; `mini` also where it says beside it how to obtain that."""
+    name = read_peft_config(folder).get("base_model_name_or_path")
+    return "mini" if str(name).startswith("mini (") else name
 
 
 def read_peft_config(folder: Path) -> dict[str, Any]:
@@ -107,7 +113,7 @@ def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
     """Whether two fingerprints are of one base. In different precisions, architecture and sizes decide."""
     names = ["architecture", "layers", "hidden", "ffn", "vocabulary"]
     if recorded.get("dtype") == found.get("dtype"):
-        names.append("sha256")
+        names += ["sha256", *(["buffers"] if "buffers" in recorded and "buffers" in found else [])]
     return all(recorded.get(name) == found.get(name) for name in names)
 
 

@@ -192,7 +192,7 @@ def environment_record(base: "Base", module: str) -> dict[str, Any]:
     """Device, precision, command line and versions."""
     return {
         "device": str(base.device),
-        "dtype": base.fingerprint["dtype"],
+        "dtype": base.dtype,
         "command": shlex.join(["python", "-m", f"ia3_speech.{module}", *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),

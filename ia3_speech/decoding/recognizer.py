@@ -96,11 +96,17 @@ class Recognizer:
         return cut_at_pauses(wave, self.max_seconds) if self.max_seconds else [(0, len(wave))]
 
     def logits(self, waves: list[np.ndarray], adapters: list[str] | None = None) -> list:
-        """One (frames, vocabulary) tensor for each waveform. Raises UserError if memory runs out."""
+        """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`).
+
+        Raises:
+            UserError: memory runs out.
+        """
         import torch
 
         try:
-            return self.bank.logits(waves, adapters) if self.bank else self.base.logits(waves)
+            if self.bank:
+                return self.bank.logits(waves, adapters, any_length=True)
+            return self.base.logits(waves, any_length=True)
         except torch.OutOfMemoryError as error:
             seconds = sum(map(len, waves)) / SAMPLE_RATE
             raise UserError(

@@ -10,11 +10,14 @@ recordings are decoded in pieces of at most that, whose texts are joined.
                             the quietest 0.2 s of the last 5 s: the piece ends in their middle
 """
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import load_utterance
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -24,19 +27,30 @@ SEARCH_SECONDS = 5.0  # before that limit, in which a pause is searched for
 MINIMUM_SECONDS = 1.0  # of the last piece, so that it is no syllable cut off
 HOP = SAMPLE_RATE // 100  # 10 ms, Kaldi's frame shift
 PAUSE_HOPS = 20  # 0.2 s: longer than the closure of a stop, as long as a short pause between words
-ABSOLUTE_POSITIONS_SECONDS = 5.0  # a positional convolution over more than that holds absolute positions
 
 
 def maximum_input_seconds(base: "Base") -> float | None:
-    """The base's maximum input duration, None where it has none.
+    """The base's maximum input duration, None where it has none: see `Base.maximum_seconds`."""
+    return base.maximum_seconds
 
-    Wav2Vec2's positions are relative, from a convolution over 128 frames, and have no end. The mini base's
-    convolution adds up absolute positions over its past half, 768 frames: 15.36 s. Beyond that it drops
-    words (of 31 s of read speech, the base gets 78 % of the words wrong whole and 48 % in pieces).
+
+def cut_utterance(
+    utterance: Utterance, seconds: float, maximum_seconds: float | None, *, allow_pipes: bool = False
+) -> list[Utterance]:
+    """The utterance in pieces that the base can process: each an utterance with its start, end and duration.
+
+    Args:
+        seconds: how long it is; one that is not too long is one piece, and its audio is not read.
+        maximum_seconds: None: it is not cut.
+
+    Raises:
+        AudioError: as `load_utterance`.
     """
-    taps = getattr(base.model.config, "num_conv_pos_embeddings", 0)
-    seconds = taps // 2 * base.stride / SAMPLE_RATE
-    return seconds if seconds > ABSOLUTE_POSITIONS_SECONDS else None
+    if maximum_seconds is None or seconds <= maximum_seconds:
+        return [replace(utterance, duration=seconds)]
+    wave, offset = load_utterance(utterance, allow_pipes=allow_pipes), utterance.start or 0.0
+    cuts = [(a / SAMPLE_RATE, b / SAMPLE_RATE) for a, b in cut_at_pauses(wave, maximum_seconds)]
+    return [replace(utterance, start=offset + a, end=offset + b, duration=b - a) for a, b in cuts]
 
 
 def cut_at_pauses(wave: np.ndarray, maximum_seconds: float = MAXIMUM_SECONDS) -> list[tuple[int, int]]:

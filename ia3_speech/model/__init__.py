@@ -1,8 +1,8 @@
 """The frozen CTC model, and the IA³ vectors in it. A module imports only what stands above it here:
 
-    structural_copy     copies of a model that share its parameters
-    shared_lock         many readers or one writer
     wavlm               WavLM's attention by calls of its projections
+    structural_copy     a module tree that shares every tensor, to run a forward pass on
+    shared_lock         many readers or one writer
     architectures       which module of which transformers model a vector scales
     ia3_config          where vectors stand: placements and layers
     ia3                 target modules and the vectors
@@ -12,7 +12,8 @@
     fingerprint         what tells one base from another
     parameter_count     how many parameters train
     partial_forward     forward passes that begin or end in the middle
+    collate             waveforms and texts to a batch, without the model
     base                load a base, prepare audio, compute logits
 
-The modules from wavlm to ia3_config do not load torch.
+wavlm, architectures and ia3_config do not load torch.
 """

@@ -30,6 +30,7 @@ from ia3_speech.model.ia3 import (
     vectors,
 )
 from ia3_speech.model.ia3_config import AdapterError, IA3Config
+from ia3_speech.model.structural_copy import unwrap
 
 MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
 
@@ -69,6 +70,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Config) -> None:
     """Put a vector of ones into each target module, freeze all else, unfreeze the head if it is trained."""
     refuse_merged(model)
+    model = forget_compiled(model)
     model.ia3_unfrozen = freeze(model)
     stacks = [layers_of(model)[0]]
     if "conv" in config.placements:
@@ -97,6 +99,7 @@ def detach(model: nn.Module) -> nn.Module:
     """Take the vectors out and put the base's own head back: the model is the base again, with its LayerDrop,
     and the parameters that required a gradient require one."""
     refuse_merged(model)
+    given, model = model, forget_compiled(model)
     replaced = {name for architecture in ARCHITECTURES.values() for name in architecture.replaced_methods}
     for module in model.modules():
         inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
@@ -118,7 +121,16 @@ def detach(model: nn.Module) -> nn.Module:
     for name in ("ia3_config", "ia3_head", "ia3_unfrozen"):
         if hasattr(model, name):
             delattr(model, name)
-    return model
+    return given
+
+
+def forget_compiled(model: nn.Module) -> nn.Module:
+    """The model itself where `torch.compile` has wrapped it; what was compiled is forgotten, since torch does
+    not notice new hooks."""
+    original = unwrap(model)
+    if original is not model:
+        torch.compiler.reset()
+    return original
 
 
 def is_attached(model: nn.Module) -> bool:
@@ -187,6 +199,7 @@ def check_liveness(model: nn.Module) -> None:
     Raises:
         AdapterError: names the vectors that have no effect.
     """
+    model = unwrap(model)
     found = vectors(model)
     key = tuple(sorted(found))
     proven = model.__dict__.setdefault("ia3_proven", set())

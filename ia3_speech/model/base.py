@@ -18,7 +18,6 @@ nothing below the layers, and an utterance's features are used as the front end'
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,10 @@ from torch import nn
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.audio_cells import to_waveform
-from ia3_speech.data.text import TextError, Vocabulary, normalize
+from ia3_speech.data.text import TextError, Vocabulary
 from ia3_speech.model.architectures import Architecture, AudioInput, Kernels, output_length, shortest_input
-from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.collate import Collator, FeatureExtraction
+from ia3_speech.model.fingerprint import fingerprint, remember_weights
 from ia3_speech.model.ia3 import PREFIX, ROWS, architecture_of, layers_of, path_in, using_rows, vectors
 from ia3_speech.model.ia3_config import AdapterError
 from ia3_speech.model.int8 import is_int8, quantize
@@ -42,7 +41,8 @@ from ia3_speech.model.structural_copy import structural_copy
 MINI = Path(__file__).parent.parent / "mini"
 WAVEFORM = -1  # the depth at which nothing is computed yet: what `Base.prepare` returns
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-DTYPES["int8"] = torch.float32  # loaded in this type, then rounded
+DTYPES["int8"] = torch.float32  # what is not rounded
+ABSOLUTE_POSITIONS_SECONDS = 5.0  # a positional convolution over more than that holds absolute positions
 
 
 class BaseError(UserError):
@@ -58,7 +58,7 @@ class Base:
         model: the transformers model, `…ForCTC`.
         processor: its feature extractor and tokenizer.
         vocabulary: the tokenizer's characters or pieces, and the blank.
-        fingerprint: see `fingerprint.fingerprint`.
+        fingerprint: of the weights before they were cast; see `fingerprint.fingerprint`.
         kernels: the steps from samples to the features that are kept of an utterance.
         downsampling: the steps from there to frames of logits.
         frame_multiple: the number of frames is a multiple of this.
@@ -99,6 +99,23 @@ class Base:
             return self.samples(1)
         return max(self.samples(1), shortest_input(2, self.kernels[:1]))
 
+    @property
+    def maximum_seconds(self) -> float | None:
+        """The maximum input duration, None where there is none.
+
+        Wav2Vec2's positions are relative, from a convolution over 128 frames, and have no end. The mini
+        base's convolution adds up absolute positions over its past half, 768 frames: 15.36 s. Beyond that it
+        drops words (of 31 s of read speech, it gets 78 % of the words wrong whole and 48 % in pieces).
+        """
+        taps = getattr(self.model.config, "num_conv_pos_embeddings", 0)
+        seconds = taps // 2 * self.stride / SAMPLE_RATE
+        return seconds if seconds > ABSOLUTE_POSITIONS_SECONDS else None
+
+    @property
+    def dtype(self) -> str:
+        """In which the model computes: float32, float16, bfloat16 or int8."""
+        return "int8" if is_int8(self.model) else str(self.model.dtype).removeprefix("torch.")
+
     def frames(self, samples: int) -> int:
         """Frames of logits for an input of that many samples."""
         count = output_length(samples, self.kernels + self.downsampling)
@@ -114,23 +131,11 @@ class Base:
 
     def extract_features(self, wave: np.ndarray) -> torch.Tensor:
         """The same on the CPU, so that a data loader's processes may do it."""
-        output = self.processor.feature_extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
-        values = output[self.input.argument][0]
-        if self.input.front_end:
-            values = values.reshape(-1)
-            if output_length(len(values), self.kernels) % self.frame_multiple:
-                values = values[: shortest_input(self.frames(len(values)) + 1, self.kernels) - 1]
-        elif "attention_mask" in output:
-            values = values[output["attention_mask"][0].bool()]
-        return values.to(self.model.dtype)
+        return self.features.extract(wave)
 
     def batch(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
         """What `prepare` returned for each row → the model's arguments: padded with zeros, and the mask."""
-        pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
-        values, mask = pad(rows), pad([torch.ones(len(row), dtype=torch.long) for row in rows])
-        if self.input.mono:
-            values = values[:, None]
-        return {self.input.argument: values, self.input.mask: mask.to(values.device)}
+        return self.features.batch(rows)
 
     def convolve(self, values: torch.Tensor) -> torch.Tensor:
         """(samples,) as prepared → (frames, channels), with gradients where vectors need them."""
@@ -199,15 +204,23 @@ class Base:
         return features
 
     @torch.no_grad()
-    def logits(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
+    def logits(self, waves: Sequence[np.ndarray], *, any_length: bool = False) -> list[torch.Tensor]:
         """One (frames, vocabulary) tensor a wave, fp32 on the CPU, each equal to that wave alone.
 
         Without dropout and masks, also where a Trainer has left the model in train mode. Any number of
         threads may call it. In int8, rows run one by one: the last bit of a float, which depends on the
         batch's shape, decides how an activation is rounded to int8.
+
+        Args:
+            any_length: compute also what exceeds the base's maximum input duration.
+
+        Raises:
+            BaseError: a wave is longer than that.
         """
         if not len(waves):
             return []
+        if not any_length:
+            self.refuse_longer(waves)
         with self.lock.shared():
             base = self
             if self.model.training:
@@ -215,30 +228,30 @@ class Base:
             alone = is_int8(self.model) and ROWS.get() is None  # rows of a bank are those of one batch
             return [row for batch in ([[w] for w in waves] if alone else [waves]) for row in base.run(batch)]
 
+    def refuse_longer(self, waves: Sequence[np.ndarray]) -> None:
+        """Raises BaseError for a wave beyond the maximum input duration, where words would be lost."""
+        longest, limit = max(map(len, waves)) / SAMPLE_RATE, self.maximum_seconds
+        if limit and longest > limit:
+            raise BaseError(
+                f"{longest:.1f} s of audio, and {self.name} drops words beyond {limit:.1f} s "
+                f"(load_recognizer(…).texts([wave]) cuts at pauses; any_length=True computes it as it is)"
+            )
+
     def run(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """`logits` of one batch."""
         logits, lengths = self.forward([self.prepare(wave) for wave in waves], WAVEFORM)
         return [row[:n].float().cpu() for row, n in zip(logits, lengths.tolist(), strict=True)]
 
-    def collate(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`).
+    @property
+    def features(self) -> FeatureExtraction:
+        """What turns a waveform into a row of the model's input."""
+        extractor = self.processor.feature_extractor
+        return FeatureExtraction(extractor, self.input, self.kernels, self.frame_multiple, self.model.dtype)
 
-        Args:
-            rows: `audio`, (samples,) at 16 kHz or what `datasets` decodes, at any rate, and `text`, which is
-                normalised as in our own training.
-
-        Returns:
-            the model's input and mask (for example input_values and attention_mask, (batch, samples)), and
-            labels (batch, characters) padded with −100.
-
-        Raises:
-            VocabularyError: a character is not in the base's vocabulary.
-        """
-        values = [self.extract_features(to_waveform(row["audio"])) for row in rows]
-        targets = [self.vocabulary.encode(normalize(row["text"])) for row in rows]
-        labels = [torch.tensor(ids, dtype=torch.long) for ids in targets]
-        pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
-        return self.batch(values) | {"labels": pad(labels, padding_value=-100)}
+    @property
+    def collate(self) -> Collator:
+        """A `data_collator` for transformers' Trainer: rows of `audio` and `text` → a batch."""
+        return Collator(self.features, self.vocabulary)
 
 
 @torch.inference_mode(False)
@@ -268,7 +281,8 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     transformers_logging.set_verbosity_error()  # a CTC base leaves weights of its pretraining unused
     transformers_logging.disable_progress_bar()
     try:
-        options = {"local_files_only": local, "dtype": DTYPES[dtype], "use_safetensors": True}
+        # In float32, which holds every stored type: the fingerprint is that of the weights before a cast.
+        options = {"local_files_only": local, "dtype": torch.float32, "use_safetensors": True}
         model, report = AutoModelForCTC.from_pretrained(source, output_loading_info=True, **options)
         try:
             processor = AutoProcessor.from_pretrained(source, local_files_only=local)
@@ -285,10 +299,11 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
     device = device or ("cuda" if torch.cuda.is_available() and not in_int8 else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.
     name = str(Path(source).resolve()) if local and source != str(MINI) else str(name)
-    base = make_base(model.to(device), processor, name)
+    base = make_base(model, processor, name)
+    model.to(device, DTYPES[dtype])
     if in_int8:
-        quantize(base.model, layers_of(base.model)[1])
-        base.fingerprint = fingerprint(base.model)
+        quantize(model, layers_of(model)[1])
+    remember_weights(model, base.fingerprint)
     return base
 
 
@@ -298,7 +313,8 @@ def refuse_unexpected_weights(unexpected: Iterable[str], name: str | Path) -> No
     if any(f".{PREFIX}" in key for key in unexpected):
         raise BaseError(
             f"{name}: holds IA³ vectors beside its weights, which transformers would ignore silently "
-            f"(save_adapter writes the vectors, python -m ia3_speech.adapters export both as one)"
+            f"(load_adapter reads a Trainer's checkpoint that AdapterCallback has stored them in; "
+            f"save_adapter writes the vectors, python -m ia3_speech.adapters export both as one)"
         )
     if any(key.endswith(".scale") for key in unexpected):
         raise BaseError(f"{name}: its weights are rounded to int8 (save the base in float32)")

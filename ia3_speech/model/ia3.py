@@ -55,6 +55,10 @@ class TargetModule:
         return 1 if self.side == "in" else 0
 
 
+# The name of a vector's parameter. transformers' Trainer decays all towards 0 whose names don't say that they
+# are a bias or of a norm, and a vector's identity is 1.
+PARAMETER = "l_as_bias"
+
 # A vector's parameter → what is used instead of it, of shape (batch, 1, d): one vector for each row of the
 # batches that this thread (or this task of asyncio) computes.
 Rows = Mapping[nn.Parameter, torch.Tensor]
@@ -85,8 +89,13 @@ class IA3Vector(nn.Module):
     def __init__(self, size: int, target: TargetModule, device: torch.device | None = None):
         super().__init__()
         self.target = target
-        self.l = nn.Parameter(torch.ones(size, dtype=torch.float32, device=device))
+        ones = torch.ones(size, dtype=torch.float32, device=device)
+        self.register_parameter(PARAMETER, nn.Parameter(ones))
         self.rows: torch.Tensor | None = None
+
+    @property
+    def l(self) -> nn.Parameter:  # noqa: E743 (the paper's name)
+        return getattr(self, PARAMETER)
 
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, time, d), or with axis 1 (batch, d, time) → the same, scaled in fp32 (or wider) and rounded

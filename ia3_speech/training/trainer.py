@@ -22,6 +22,7 @@ from ia3_speech.cli import progress_stream
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.decoding.segmentation import cut_utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
@@ -61,6 +62,13 @@ class Trainer:
         )
         limit_bytes = options.cache_gb * 2**30
         self.cache = FeatureCache(base, frozen_depth(base), limit_bytes, options.allow_pipes)
+        self.dev_pieces = [  # (number of the dev utterance, a piece of it)
+            (number, piece)
+            for number, e in enumerate(dev)
+            for piece in cut_utterance(
+                e.utterance, e.seconds, base.maximum_seconds, allow_pipes=options.allow_pipes
+            )
+        ]
         self.metrics = MetricsLog(options.out / "metrics.jsonl")
         self.identity = comparable(options) | {
             "processes": self.accelerator.num_processes,
@@ -252,15 +260,20 @@ class Trainer:
 
     @torch.no_grad()
     def dev_errors(self) -> list[ErrorCounts]:
-        """The word errors of greedy search on each dev utterance."""
+        """The word errors of greedy search on each dev utterance, which is cut as for decoding."""
         self.model.eval()
-        hypotheses = [""] * len(self.dev)
-        for batch in make_batches([e.seconds for e in self.dev], self.options.batch_seconds, seed=0, epoch=0):
-            features = [self.cache.get(self.dev[i].utterance) for i in batch]
+        texts = [""] * len(self.dev_pieces)
+        seconds = [piece.duration for _, piece in self.dev_pieces]
+        for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
+            features = [self.cache.get(self.dev_pieces[i][1]) for i in batch]
             with mixed_precision(self.base, self.options.precision):
                 logits, frames = self.base.forward(features, self.cache.depth)
             for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
-                hypotheses[i] = greedy(row[:n], self.base.vocabulary)
+                texts[i] = greedy(row[:n], self.base.vocabulary)
+        hypotheses = [
+            " ".join(text for (number, _), text in zip(self.dev_pieces, texts, strict=True) if number == n)
+            for n in range(len(self.dev))
+        ]
         references = [e.utterance.text or "" for e in self.dev]
         return [
             count_errors(self.words(r), self.words(h)) for r, h in zip(references, hypotheses, strict=True)

@@ -196,7 +196,8 @@ def test_a_base_in_lower_precision_is_compared_by_its_sizes_and_the_log_says_so(
     model = load_adapter(tiny_model().to(dtype), tmp_path / "a", check=False)
     assert all(v.l.dtype == torch.float32 for v in vectors(model).values())
     name = str(dtype).removeprefix("torch.")
-    assert f"the base is in {name}, so it was compared by architecture and sizes alone" in caplog.text
+    assert f"the base's weights are in {name} and those it was trained on in float32" in caplog.text
+    assert "compared by architecture and sizes alone" in caplog.text
     with pytest.raises(AdapterError, match="another base"):
         load_adapter(tiny_model(vocab_size=30).to(dtype), tmp_path / "a")
 

@@ -509,3 +509,17 @@ def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, capsys):
         export_checkpoint(base, out)
     assert is_attached(base.model) and not is_merged(base.model)
     assert [path.name for path in out.iterdir()] == ["kept.txt"]
+
+
+def test_a_cast_to_lower_precision_and_back_is_refused(tiny_model):
+    """All weights but the saved ones are rounded: neither the base, nor the base after these casts."""
+    for lower in (torch.float16, torch.bfloat16):
+        model = attach(tiny_model(), IA3Config(("key",)), check=False)
+        merge(model)
+        assert "ia3_cast_witness" not in model.state_dict()
+        model.to(lower).float()
+        with pytest.raises(AdapterError, match=r"cast to a lower precision and back .*\(load the base again"):
+            unmerge(model)
+        model = attach(tiny_model(), IA3Config(("key",)), check=False)
+        unmerge(merge(model).to(lower))
+        assert all(map(torch.equal, detach(model).parameters(), tiny_model().to(lower).parameters()))

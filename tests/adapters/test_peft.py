@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech import attach, load_adapter, save_adapter
-from ia3_speech.adapters.record import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS
+from ia3_speech.adapters.record import CARD, METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, recorded_base
 from ia3_speech.model.attach import is_attached
+from ia3_speech.model.base import MINI
 from ia3_speech.model.ia3 import vectors
 from ia3_speech.model.ia3_config import AdapterError, IA3Config
 
@@ -226,3 +227,18 @@ def test_what_we_have_no_place_for_is_refused(tiny_model, tmp_path, options, ten
     with pytest.raises(AdapterError, match=f"{tensor} has no target module in Wav2Vec2ForCTC"):
         load_adapter(model, tmp_path / "a")
     assert not is_attached(model) and torch.equal(logits(model), logits(tiny_model()))
+
+
+def test_auto_peft_model_says_where_mini_comes_from(tiny_model, tmp_path):
+    """PEFT can't find `mini`, which is no hub id: its error holds the hint, and our own readers the name."""
+    from peft import AutoPeftModel
+
+    model = attach(tiny_model(), check=False)
+    model.config.name_or_path = str(MINI)
+    save_adapter(model, tmp_path / "a")
+    with pytest.raises(Exception, match=r"python -m ia3_speech\.adapters export ADAPTER --out FOLDER"):
+        AutoPeftModel.from_pretrained(str(tmp_path / "a"))
+    card = (tmp_path / "a/README.md").read_text("utf-8")
+    assert "`AutoPeftModel` can't find the base" in card and "adapters export ADAPTER --out" in card
+    (tmp_path / "a/ia3_speech.json").unlink()
+    assert recorded_base(tmp_path / "a") == "mini"

@@ -92,3 +92,21 @@ def test_maximum_input_seconds(tiny_base):
         768 * 320 / SAMPLE_RATE
     )
     assert maximum_input_seconds(tiny_base("hubert")) is None
+
+
+def test_an_utterance_in_pieces_is_its_audio(tmp_path):
+    """As dev decoding in training cuts: each piece is an utterance, a segment of the same recording."""
+    import soundfile
+
+    from ia3_speech.data.utterance import Utterance
+    from ia3_speech.data.utterance_audio import load_utterance
+    from ia3_speech.decoding.segmentation import cut_utterance
+
+    wave = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000 * 12).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
+    long = Utterance("u", "s", "r", str(tmp_path / "a.wav"), start=1.0, end=12.0)
+    pieces = cut_utterance(long, 11.0, 5.0)
+    assert len(pieces) > 2 and max(piece.duration for piece in pieces) <= 5.0
+    joined = np.concatenate([load_utterance(piece) for piece in pieces])
+    assert np.array_equal(joined, wave[16_000:])
+    assert [piece.start for piece in cut_utterance(long, 11.0, None)] == [1.0]

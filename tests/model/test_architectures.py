@@ -117,7 +117,9 @@ def test_every_vector_is_alive_and_gets_a_gradient_and_nothing_else_moves(model)
     model(**sound(model)).logits.square().mean().backward()
     for name, parameter in trainable(model):
         assert parameter.grad is not None and bool(parameter.grad.any()), name
-    assert [n for n, p in model.named_parameters() if p.grad is not None and not n.endswith(".l")] == []
+    assert [
+        n for n, p in model.named_parameters() if p.grad is not None and not n.endswith(".l_as_bias")
+    ] == []
     for name, buffer in model.named_buffers():  # a batch norm's running statistics are part of the base
         assert torch.equal(buffer, buffers[name]), name
     assert not any(getattr(module, "layerdrop", 0) for module in model.modules())

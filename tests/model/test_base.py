@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_models import tiny
 
-from ia3_speech import attach, load_base
+from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.record import same_base
 from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import WAVEFORM, BaseError, make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import vectors
-from ia3_speech.model.ia3_config import IA3Config
+from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
 ARCHITECTURES = [
@@ -321,3 +323,58 @@ def test_the_digest_does_not_depend_on_threads():
     finally:
         torch.set_num_threads(threads)
     assert len(digests) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])
+def test_the_fingerprint_is_that_of_the_weights_before_a_cast(
+    tiny_model, tiny_folder, processor, tmp_path, dtype
+):
+    base = load_base(tiny_folder, dtype=dtype, device="cpu")
+    assert base.dtype == dtype and base.fingerprint == load_base(tiny_folder, device="cpu").fingerprint
+    assert fingerprint(base.model) == base.fingerprint
+    if dtype != "int8":
+        assert (
+            fingerprint(load_base(tiny_folder, device="cpu").model.to(getattr(torch, dtype)))
+            == base.fingerprint
+        )
+    tiny_model(seed=5).save_pretrained(tmp_path / "other")
+    processor.save_pretrained(tmp_path / "other")
+    other = load_base(tmp_path / "other", dtype=dtype, device="cpu")
+    save_adapter(attach(base.model, check=False), tmp_path / "a")
+    with pytest.raises(AdapterError, match="was trained on another base"):
+        load_adapter(other.model, tmp_path / "a")
+    with torch.no_grad():
+        base.model.lm_head.weight[0] += 1
+    assert fingerprint(base.model)["sha256"] != base.fingerprint["sha256"]
+
+
+def test_the_fingerprint_sees_statistics_of_batch_norms(tmp_path):
+    model = tiny("hubert-stable")
+    known = fingerprint(model)
+    save_adapter(attach(model), tmp_path / "a")
+    detach(model)
+    with torch.no_grad():
+        model.hubert.encoder.pos_conv_embed.batch_norm.running_var[0] += 0.5
+    found = fingerprint(model)
+    assert found["sha256"] == known["sha256"] and found["buffers"] != known["buffers"]
+    assert same_base({n: known[n] for n in known if n != "buffers"}, found)  # as version 0.1 recorded it
+    with pytest.raises(AdapterError, match="was trained on another base"):
+        load_adapter(model, tmp_path / "a")
+
+
+# ---- maximum input duration
+
+
+def test_what_is_too_long_is_refused(tiny_base):
+    base = tiny_base(num_conv_pos_embeddings=512, conv_kernel=(10, 8, 4), conv_stride=(5, 8, 8))
+    assert base.maximum_seconds == 256 * 320 / 16_000
+    (wave,) = waves(base.maximum_seconds + 0.1)
+    for logits in (base.logits, lambda found: Bank(base).logits(found, [None])):
+        with pytest.raises(
+            BaseError, match=r"5\.2 s of audio, and tiny drops words beyond 5\.1 s \(load_recognizer"
+        ):
+            logits([wave])
+        assert len(logits([wave[:80_000]])) == 1
+    assert len(base.logits([wave], any_length=True)[0]) == base.frames(len(wave))
+    recognizer = Recognizer(base, max_seconds=base.maximum_seconds)
+    assert len(recognizer.texts([wave])) == 1

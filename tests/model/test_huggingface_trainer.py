@@ -8,7 +8,10 @@ import pytest
 import soundfile
 import torch
 
-from ia3_speech import attach, load_base
+from ia3_speech import AdapterCallback, attach, load_adapter, load_base
+from ia3_speech.adapters.record import read_metadata
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance_audio import load_utterance
 from ia3_speech.decoding.ctc_search import greedy
@@ -64,6 +67,51 @@ def test_collate_takes_what_datasets_decodes_at_any_rate(tiny_base):
     batch = base.collate([{"audio": Decoder(), "text": "?!"}, {"audio": np.ones(1_600), "text": "a"}])
     assert batch["input_values"].shape == (2, 1_600) and bool(batch["attention_mask"].all())
     assert batch["labels"].dtype == torch.long and batch["labels"].tolist() == [[-100], [3]]
+
+
+def test_errors_of_rows_name_the_column(tiny_base):
+    base = tiny_base()
+    with pytest.raises(UserError, match='a row has no column "text", only audio, sentence'):
+        base.collate([{"audio": np.ones(1_600), "sentence": "a"}])
+    with pytest.raises(AudioError, match='column "audio": is a dictionary of no'):
+        base.collate([{"audio": {"no": "audio"}, "text": "a"}])
+
+
+def test_collate_can_be_pickled_for_spawned_workers(tiny_base):
+    """A weight norm can't: with it in the pickle, workers did not start."""
+    base = tiny_base()
+    attach(base.model)
+    rows = [{"audio": wave, "text": "a"} for wave in (np.ones(4_000), np.ones(1_600))]
+    loader = torch.utils.data.DataLoader(
+        rows, 2, collate_fn=base.collate, num_workers=1, multiprocessing_context="spawn"
+    )
+    [batch] = loader
+    assert all(torch.equal(batch[name], tensor) for name, tensor in base.collate(rows).items())
+
+
+def test_checkpoints_hold_the_adapter_and_weight_decay_spares_it(tiny_folder, tmp_path):
+    from transformers import Trainer, TrainingArguments
+
+    base = load_base(tiny_folder, device="cpu")
+    model = attach(base.model)
+    rows = [{"audio": np.random.default_rng(n).standard_normal(8_000), "text": "go"} for n in range(4)]
+    arguments = TrainingArguments(
+        str(tmp_path / "exp"), max_steps=2, save_steps=2, learning_rate=0.1, weight_decay=0.9, use_cpu=True,
+        per_device_train_batch_size=2, remove_unused_columns=False, report_to="none",
+    )  # fmt: skip
+    trainer = Trainer(
+        model, arguments, base.collate, rows, callbacks=[AdapterCallback(base, {"accent": "scots"})]
+    )
+    assert not [name for name in trainer.get_decay_parameter_names(model) if ".ia3_" in name]
+    trainer.create_optimizer()
+    groups = {g["weight_decay"]: len(g["params"]) for g in trainer.optimizer.param_groups if g["params"]}
+    assert groups == {0.0: len(vectors(model))}
+    trainer.train()
+    other = load_base(tiny_folder, device="cpu").model
+    load_adapter(other, tmp_path / "exp/checkpoint-2")
+    for name, vector in vectors(other).items():
+        assert torch.equal(vector.l, vectors(model)[name].l) and bool((vector.l != 1).any())
+    assert read_metadata(tmp_path / "exp/checkpoint-2/adapter").labels == {"accent": "scots"}
 
 
 def test_the_shipped_base_works_without_us(base_folder, shared_data):

@@ -1,11 +1,13 @@
 """ia3, attach: target modules, the operation, identity at the start, liveness."""
 
 import copy
+import json
 
 import pytest
 import torch
 
-from ia3_speech import attach, detach, merge, unmerge
+from ia3_speech import attach, detach, load_adapter, merge, save_adapter, unmerge
+from ia3_speech.adapters.record import read_metadata
 from ia3_speech.model.architectures import PLACEMENTS
 from ia3_speech.model.attach import check_liveness, is_attached, is_merged, trainable
 from ia3_speech.model.fingerprint import fingerprint
@@ -126,7 +128,7 @@ def test_a_replica_takes_its_own_vectors(tiny_model):
     replica, own = module._replicate_for_data_parallel(), vector._replicate_for_data_parallel()
     for parameter in ("weight", "bias"):
         setattr(replica, parameter, getattr(module, parameter))
-    own.l = torch.zeros_like(vector.l)
+    own.l_as_bias = torch.zeros_like(vector.l)
     replica._modules = dict(module._modules) | {name.rpartition(".")[2]: own}
     x = torch.randn(1, 5, 32)
     assert bool(module(x).any()) and not bool(replica(x).any())
@@ -182,6 +184,28 @@ def test_a_compiled_model_is_the_model(tiny_model):
     assert is_merged(model) and is_merged(compiled)
     unmerge(compiled)
     assert not is_merged(model) and vectors(compiled) == vectors(model)
+
+
+def test_an_adapter_of_a_compiled_model(tiny_model, tmp_path):
+    """Its architecture is the model's; and what was compiled before the adapter came does not hide it."""
+    model, wave = tiny_model(), noise()
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        plain = compiled(wave).logits
+        attach(compiled, IA3Config(("key", "ffn")))
+        for vector in vectors(model).values():
+            vector.l.uniform_(0.5, 1.5)
+        changed = compiled(wave).logits
+    assert not torch.equal(changed, plain)
+    save_adapter(compiled, tmp_path / "a")
+    assert read_metadata(tmp_path / "a").fingerprint["architecture"] == "Wav2Vec2ForCTC"
+    config = json.loads((tmp_path / "a/adapter_config.json").read_text())
+    assert config["auto_mapping"]["base_model_class"] == "Wav2Vec2ForCTC"
+    detach(compiled)
+    with torch.no_grad():
+        assert torch.equal(compiled(wave).logits, plain)
+        again = load_adapter(compiled, tmp_path / "a")
+        assert again is compiled and torch.equal(again(wave).logits, changed)
 
 
 def test_a_trained_head_gives_way_to_the_bases_own(tiny_model):

@@ -1,0 +1,43 @@
+"""Adapters in the checkpoints of transformers' Trainer.
+
+    Trainer(model=model, callbacks=[AdapterCallback(base)], …).train()
+    load_adapter(load_base("mini").model, "exp/checkpoint-500")
+
+In: a Trainer's run on a model with vectors attached. Out: `checkpoint-N/adapter` beside what the Trainer
+writes, which is the whole model, to resume from: `from_pretrained` would leave the vectors in it out.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ia3_speech.adapters.io import save_adapter
+from ia3_speech.model.base import Base
+
+
+class AdapterCallback(TrainerCallback):
+    """Stores the adapter in each checkpoint.
+
+    Args:
+        base: the base that it is trained on, for its name and fingerprint; None: both are read off the model.
+        labels: speaker, accent, domain, language.
+    """
+
+    def __init__(self, base: Base | None = None, labels: dict[str, str] | None = None):
+        self.base, self.labels = base, labels
+
+    def on_save(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **_kwargs: Any,
+    ) -> None:
+        """After a checkpoint is written; as the Trainer calls it."""
+        if state.is_world_process_zero and model is not None:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}" / "adapter"
+            training = {"step": state.global_step, "epoch": state.epoch}
+            save_adapter(model, folder, base=self.base, labels=self.labels, training=training)

@@ -1,0 +1,104 @@
+"""From waveforms and texts to a batch, without the model: what a data loader's processes do.
+
+In: rows of a data set. Out: the model's arguments and labels. A `Collator` holds no model, so it can be
+pickled, as processes that are spawned need it (a weight norm can't be).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio_cells import to_waveform
+from ia3_speech.data.text import Vocabulary, normalize
+from ia3_speech.model.architectures import AudioInput, Kernels, output_length, shortest_input
+
+
+@dataclass(frozen=True)
+class FeatureExtraction:
+    """What turns a waveform into a row of the model's input.
+
+    Attributes:
+        extractor: transformers' feature extractor.
+        input: how audio enters the model.
+        kernels: the steps from samples to the front end's frames.
+        frame_multiple: the number of frames is a multiple of this.
+        dtype: of the model.
+    """
+
+    extractor: Any
+    input: AudioInput
+    kernels: Kernels
+    frame_multiple: int
+    dtype: torch.dtype
+
+    def extract(self, wave: np.ndarray) -> torch.Tensor:
+        """(samples,) → on the CPU: (samples,) normalised, or (frames, mels)."""
+        output = self.extractor(wave, sampling_rate=SAMPLE_RATE, return_tensors="pt")
+        values = output[self.input.argument][0]
+        if self.input.front_end:
+            values = values.reshape(-1)
+            count = output_length(len(values), self.kernels)
+            if left_over := count % self.frame_multiple:
+                values = values[: shortest_input(count - left_over + 1, self.kernels) - 1]
+        elif "attention_mask" in output:
+            values = values[output["attention_mask"][0].bool()]
+        return values.to(self.dtype)
+
+    def batch(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """What `extract` returned for each row → the model's arguments: padded with zeros, and the mask."""
+        pad = partial(nn.utils.rnn.pad_sequence, batch_first=True)
+        values, mask = pad(rows), pad([torch.ones(len(row), dtype=torch.long) for row in rows])
+        if self.input.mono:
+            values = values[:, None]
+        return {self.input.argument: values, self.input.mask: mask.to(values.device)}
+
+
+@dataclass(frozen=True)
+class Collator:
+    """A `data_collator` for transformers' Trainer (with `remove_unused_columns=False`); can be pickled.
+
+    Attributes:
+        features: how a waveform becomes a row.
+        vocabulary: of the base.
+    """
+
+    features: FeatureExtraction
+    vocabulary: Vocabulary
+
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """The batch of some rows.
+
+        Args:
+            rows: `audio`, whatever `to_waveform` takes, and `text`, which is normalised as in our own
+                training.
+
+        Returns:
+            the model's input and mask (for example input_values and attention_mask, (batch, samples)), and
+            labels (batch, characters) padded with −100.
+
+        Raises:
+            UserError: a row lacks a column (both are named).
+            AudioError: a row's audio can't be used; the message names the column.
+            VocabularyError: a character is not in the base's vocabulary.
+        """
+        values = [self.features.extract(to_waveform(column(row, "audio"), "audio")) for row in rows]
+        targets = [self.vocabulary.encode(normalize(column(row, "text"))) for row in rows]
+        labels = [torch.tensor(ids, dtype=torch.long) for ids in targets]
+        padded = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
+        return self.features.batch(values) | {"labels": padded}
+
+
+def column(row: dict[str, Any], name: str) -> Any:
+    if name not in row:
+        raise UserError(
+            f'a row has no column "{name}", only {", ".join(row)} (dataset.rename_column(…, "{name}"); and a '
+            f"Trainer needs remove_unused_columns=False)"
+        )
+    return row[name]
