@@ -150,7 +150,8 @@ def test_training_starts_from_a_sum(pair, tmp_path):
         write_data_directory(tmp_path / name, utterances)
     options = TrainingOptions(
         train=tmp_path / "train", dev=tmp_path / "dev", out=tmp_path / "exp", base=str(pair),
-        init_adapter="accent:0.7+medical:0.5", epochs=1, train_head=True, learning_rate=1e-12, head_learning_rate=1e-12, speeds=[1.0],
+        init_adapter="accent:0.7+medical:0.5", epochs=1, train_head=True,
+        learning_rate=1e-12, head_learning_rate=1e-12, speeds=[1.0],
     )  # fmt: skip
     train(options)
     model = load_base(pair).model
