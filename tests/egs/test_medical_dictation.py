@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_where_it_was(ran):
     done = [line for line in early if not re.match(r"stage [1-4], |test and (train|dev) share ", line)]
     assert done and all(line.endswith(": up to date") for line in done), early
     log = (ran.exp / "log/train_ia3_seed1.log").read_text()
-    assert re.search(r"ia3_seed1: going on after step \d+ of \d+", log)
+    assert re.search(r"ia3_seed1: resuming after step \d+ of \d+", log)
 
 
 def test_results_json_keeps_its_contract(ran):
@@ -194,7 +194,7 @@ def test_a_corpus_of_ones_own_lies_beside_the_others(ran, tmp_path):
     assert done.returncode == 0, done.stderr
     data = ran.work / "data/mine"
     assert [len(read_data_directory(data / name)) for name in ("train", "dev", "test")] == [48, 12, 24]
-    assert {path.name for path in data.iterdir() if path.name[0] != "."} == {"train", "dev", "test"}
+    assert {path.name for path in data.iterdir() if path.is_dir()} == {"train", "dev", "test", "valid"}
 
 
 @pytest.mark.parametrize(
