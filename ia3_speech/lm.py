@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError, command
+from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.text import normalize as normalize_text
+from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 
 def main(
@@ -78,18 +80,11 @@ def sentences(source: Path, normalize: str) -> Iterator[list[str]]:
     """The words of each line of a text file, or of each utterance of a data directory.
 
     Raises:
-        UserError: there is no such file, it is not UTF-8, or the directory has no `text`.
+        UserError: the file is missing, is not UTF-8 (the line is named), or is no Kaldi `text`.
     """
-    file = source / "text" if source.is_dir() else source
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"{file}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+    lines = read_kaldi_text(source / "text").values() if source.is_dir() else read_utf8(source).splitlines()
     for line in lines:
-        text = line.partition(" ")[2] if source.is_dir() else line
-        if words := normalize_text(text, normalize).split():
+        if words := normalize_text(line, normalize).split():
             yield words
 
 

@@ -84,9 +84,9 @@ def test_a_mixture_with_weights_by_dev(run, tmp_path):
     ("arguments", "message"),
     [
         (("--out", "x.arpa"), "no text was given"),
-        (("none.txt", "--out", "x.arpa"), "none.txt: no such file"),
+        (("none.txt", "--out", "x.arpa"), "none.txt: cannot be read: No such file"),
         (("empty.txt", "--out", "x.arpa"), "the text holds no word"),
-        (("latin.txt", "--out", "x.arpa"), "cannot be read as UTF-8"),
+        (("latin.txt", "--out", "x.arpa"), "latin.txt:1: not UTF-8 (convert it"),
         (("own.txt", "--out", "x.arpa", "--order", "0"), "--order has to be at least 1"),
         (("own.txt", "--out", "x.arpa", "--mix", "own.txt"), "own.txt: is no ARPA file"),
         (

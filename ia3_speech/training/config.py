@@ -45,7 +45,7 @@ class SharedOptions:
     """all, or 0-based inclusive ranges: 0-11, or 0,4-7"""
 
     epochs: int = 8
-    """passes over the training data, at most"""
+    """epochs, at most"""
 
     learning_rate: float = 1e-2
     """peak rate of AdamW; IA³ needs 1e-3 to 5e-2, rates that are usual for LoRA change nothing"""

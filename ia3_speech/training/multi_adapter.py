@@ -44,7 +44,7 @@ class Schedule:
     """How each task is trained.
 
     Attributes:
-        epochs: passes over a task's utterances.
+        epochs: how often each of a task's utterances is trained on.
         learning_rate: AdamW's peak rate.
         warmup: share of all steps in which the rate rises.
         clip: largest norm of a task's gradient.
