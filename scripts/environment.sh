@@ -75,7 +75,15 @@ install_with_pip() {
   "${pip[@]}" --version >/dev/null 2>&1 || "$_ia3_venv/bin/python" -m ensurepip >/dev/null 2>&1 ||
     "$python" -m pip --python "$_ia3_venv/bin/python" install "$@" "pip>=25.1" || return 1 # as in Debian's Python
   "${pip[@]}" install --upgrade "$@" "pip>=25.1" && # the first that knows --group
-    "${pip[@]}" install "$@" --editable . --group demo --group dev
+    "${pip[@]}" install "$@" --editable . --group demo --group dev || return 1
+  # PyPI's torchaudio needs the libraries of PyPI's torch. A machine's pip settings can have put a CPU build in its place.
+  "$_ia3_venv/bin/python" -c "import torchaudio" 2>/dev/null || {
+    echo "torchaudio does not load beside this torch: installing PyPI's build of torch, without this machine's pip settings"
+    "${pip[@]}" uninstall --yes --quiet torch &&
+      env -u PIP_FIND_LINKS -u PIP_CONSTRAINT -u PIP_EXTRA_INDEX_URL PIP_CONFIG_FILE=/dev/null \
+        "${pip[@]}" install "$@" --editable . --group demo --group dev &&
+      "$_ia3_venv/bin/python" -c "import torchaudio"
+  }
 }
 
 # find_python: prints the first Python on PATH that is 3.11 or later
