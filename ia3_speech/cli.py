@@ -37,7 +37,8 @@ class UserError(Exception):
 def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) -> None:
     """Parse the command line for `run` (a function, or a dictionary of sub-commands), call it, exit.
 
-    A function whose one parameter is a dataclass gets its fields as flags. `--config FILE` (YAML) sets flags:
+    The fields of a parameter that is a dataclass are flags, and beside other parameters a group in `--help`,
+    under the dataclass's first line. `--config FILE` (YAML) sets flags:
     a flag on the line overrides the file, the file the default. A function of `*files` takes any number of
     arguments before, between and after its flags. Flags take dashes or underscores alike; a flag of type bool
     stands alone (`--check-audio`) or takes true or false; a flag of type list takes several words, or one
@@ -82,18 +83,14 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     parser = make_parser(run)
     parser.add_argument("--config", help="YAML file of options, or the name of one that the package "
                         "contains, such as ia3; flags override it")  # fmt: skip
-    options_class = only_dataclass(run)
-    kinds = flag_types(options_class or run)
-    former = getattr(options_class, "FORMER_NAMES", {})
+    classes = option_classes(run)
+    kinds = flag_types(run)
+    former = {old: new for one in classes.values() for old, new in getattr(one, "FORMER_NAMES", {}).items()}
 
     def configuration(name: str) -> list[str]:
         return configured(parser, name, {flag.removeprefix("--") for flag in kinds}, former)
 
-    if options_class:
-        parser.add_class_arguments(options_class, as_group=False)
-        fields = [field.name for field in dataclasses.fields(options_class)]
-        namespace = parser.parse_args(normalized(words, kinds, configuration))
-        return run(options_class(**{name: getattr(namespace, name) for name in fields}))
+    alone = [*classes] == [name for name in get_type_hints(run) if name != "return"]
     variadic = variadic_parameter(run)
     if variadic:
         import docstring_parser
@@ -102,10 +99,17 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
         shown = variadic.removesuffix("s").upper()
         none = argparse.SUPPRESS
         parser.add_argument(variadic, nargs="*", metavar=shown, default=none, help=described.get(variadic))
-    names = parser.add_function_arguments(run, as_group=False, as_positional=True, fail_untyped=False)
+    names = parser.add_function_arguments(
+        run, as_group=False, as_positional=True, fail_untyped=False, skip={*classes}
+    )
+    for one in classes.values():
+        parser.add_class_arguments(one, as_group=not alone)
     namespace = parser.parse_args(normalized(words, kinds, configuration, separated=bool(variadic)))
+    given = {name: getattr(namespace, name) for name in names if name not in classes}
+    for name, one in classes.items():
+        given[name] = one(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(one)})
     files = getattr(namespace, variadic, None) or () if variadic else ()
-    return run(*files, **{name: getattr(namespace, name) for name in names})
+    return run(*files, **given)
 
 
 # ---- the words of a command line
@@ -206,9 +210,10 @@ def flag_types(target: Callable | type) -> dict[str, Any]:
     """Each flag of a function or of a dataclass, with its type; `X | None` counts as X."""
     parameters = inspect.signature(target).parameters
     is_class = inspect.isclass(target)
-    found = {}
+    classes = option_classes(target)
+    found = {flag: kind for one in classes.values() for flag, kind in flag_types(one).items()}
     for name, kind in get_type_hints(target).items():
-        if name not in parameters:
+        if name not in parameters or name in classes:
             continue
         parameter = parameters[name]
         if is_class or parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty:
@@ -217,10 +222,15 @@ def flag_types(target: Callable | type) -> dict[str, Any]:
     return found
 
 
-def only_dataclass(run: Callable) -> type | None:
-    """The dataclass that is the one parameter of `run`, if it is such a function."""
-    kinds = [kind for name, kind in get_type_hints(run).items() if name != "return"]
-    return kinds[0] if len(kinds) == 1 and dataclasses.is_dataclass(kinds[0]) else None
+def option_classes(run: Callable | type) -> dict[str, type]:
+    """The parameters of a function that are dataclasses, whose fields are flags."""
+    if inspect.isclass(run):
+        return {}
+    return {
+        name: kind
+        for name, kind in get_type_hints(run).items()
+        if name != "return" and dataclasses.is_dataclass(kind)
+    }
 
 
 def variadic_parameter(run: Callable) -> str | None:

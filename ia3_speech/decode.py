@@ -34,6 +34,7 @@ from ia3_speech.inputs import Inputs, base_files
 def main(
     data: Path,
     decode_dir: Path,
+    search_options: SearchOptions,
     base: str | None = None,
     adapter: str | None = None,
     adapter_per_speaker: Path | None = None,
@@ -44,12 +45,6 @@ def main(
     max_seconds: float | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
-    search: Literal["greedy", "beam"] | None = None,
-    lm: Path | None = None,
-    lm_weight: float | None = None,
-    word_score: float | None = None,
-    unknown_word_score: float | None = None,
-    beam_size: int | None = None,
     force: bool = False,
 ) -> int:
     """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, bad_audio and decode.json.
@@ -71,28 +66,21 @@ def main(
             mini; .inf: never)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: of the base
-        search: greedy, or beam with a language model (default: beam where there is one, else greedy)
-        lm: a language model, ARPA (perhaps .gz) or KenLM binary (default: the base's own, if it has one)
-        lm_weight: weight of the language model (default: the base's, else 0.5; ia3-speech tune-lm chooses it)
-        word_score: added for each word (default: the base's, else 1.5)
-        unknown_word_score: added for each word that the language model lacks (default: the base's, else -10)
-        beam_size: hypotheses that are kept (default: 50)
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
     if (adapter and adapter_per_speaker) or (in_turn and not adapter_per_speaker):
         raise UserError("give --adapter, or --adapter-per-speaker with or without --in-turn")
-    options = SearchOptions(search, lm, lm_weight, word_score, unknown_word_score, beam_size)
-    options.check()
+    search_options.check()
     speakers = speaker_adapters(adapter_per_speaker) if adapter_per_speaker else {}
     directory = read_for_decoding(data, allow_pipes)
     assigned = assign_adapters(directory.utterances, [*speakers], in_turn) if speakers else None
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in speakers.items()]
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     made = Inputs(
-        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms), "lm": lm},
+        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms), "lm": search_options.lm},
         {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
          "max_seconds": max_seconds, "dtype": dtype}
-        | {name: value for name, value in vars(options).items() if name != "lm"},
+        | {name: value for name, value in vars(search_options).items() if name != "lm"},
     )  # fmt: skip
     if made.is_current(decode_dir, force):
         return 0
@@ -104,7 +92,7 @@ def main(
         batch_seconds=batch_seconds,
         max_seconds=max_seconds,
         bank=speakers,
-        search=options,
+        search=search_options,
     )
     result = decode_utterances(
         recognizer, directory.utterances, adapters=assigned, on_error=on_error, allow_pipes=allow_pipes

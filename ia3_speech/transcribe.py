@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 def main(
     *files: str,
+    search_options: SearchOptions,
     adapter: str | None = None,
     base: str | None = None,
     format: Literal["text", "json"] = "text",
@@ -51,12 +52,6 @@ def main(
     max_seconds: float | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
-    search: Literal["greedy", "beam"] | None = None,
-    lm: Path | None = None,
-    lm_weight: float | None = None,
-    word_score: float | None = None,
-    unknown_word_score: float | None = None,
-    beam_size: int | None = None,
 ) -> int:
     """Transcribe audio files.
 
@@ -72,15 +67,8 @@ def main(
             mini, else 60; .inf: never)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: of the base
-        search: greedy, or beam with a language model (default: beam where there is one, else greedy)
-        lm: a language model, ARPA (perhaps .gz) or KenLM binary (default: the base's own, if it has one)
-        lm_weight: weight of the language model (default: the base's, else 0.5; ia3-speech tune-lm chooses it)
-        word_score: added for each word (default: the base's, else 1.5)
-        unknown_word_score: added for each word that the language model lacks (default: the base's, else -10)
-        beam_size: hypotheses that are kept (default: 50)
     """
-    options = SearchOptions(search, lm, lm_weight, word_score, unknown_word_score, beam_size)
-    options.check()
+    search_options.check()
     if adapter is not None:
         parse_terms(adapter)  # an unknown adapter is reported before stdin is read and torch is loaded
     if files in ((), (STDIN,)):
@@ -104,7 +92,7 @@ def main(
         dtype=dtype,
         batch_seconds=batch_seconds,
         max_seconds=max_seconds,
-        search=options,
+        search=search_options,
     )
     single = len(sources) + len(bad) == 1
     unusable = print_transcripts(sources, recognizer, places, format, single)

@@ -206,3 +206,36 @@ def test_a_reader_that_leaves_is_no_error():
     shell = f'{sys.executable} -c "{script}" | head -1; echo ${{PIPESTATUS[0]}}'
     done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True)
     assert (done.stderr, done.stdout.split()[-1]) == ("", "0")
+
+
+@dataclass(frozen=True)
+class Cooking:
+    """Cooking
+
+    Args:
+        heat: how hot
+        salt: with salt
+    """
+
+    heat: float = 1.5
+    salt: bool = False
+
+
+def test_a_dataclass_beside_other_parameters_is_a_group_of_flags(tmp_path: Path, capsys):
+    def dish(name: str, cooking: Cooking, plates: int = 2) -> tuple:
+        """Cook.
+
+        Args:
+            name: of the dish
+            plates: how many
+        """
+        print(name, cooking, plates)
+
+    with pytest.raises(SystemExit) as ended:
+        command(dish, ["soup", "--salt", "--heat", "3", "--plates=4"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "soup Cooking(heat=3.0, salt=True) 4\n"
+    with pytest.raises(SystemExit):
+        command(dish, ["--help"])
+    shown = capsys.readouterr().out
+    assert "\nCooking:\n  --heat HEAT" in shown and "--plates PLATES" in shown

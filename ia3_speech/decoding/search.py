@@ -29,13 +29,17 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Options of the search; None: as the language model's own weights say, else the defaults of
-    `BeamSearch`.
+    """Search
 
-    Attributes:
-        search: greedy or beam; None: beam where there is a language model, else greedy.
-        lm: a language model, ARPA (perhaps .gz) or KenLM binary; None: the base's own, if it has one.
-        lm_weight, word_score, unknown_word_score, beam_size: see `BeamSearch`.
+    None: as the language model's own weights say, else the defaults of `BeamSearch`.
+
+    Args:
+        search: greedy, or beam with a language model (default: beam where there is one, else greedy)
+        lm: a language model, ARPA (perhaps .gz) or KenLM binary (default: the base's own, if it has one)
+        lm_weight: weight of the language model (default: the base's, else 0.5; ia3-speech tune-lm chooses it)
+        word_score: added for each word (default: the base's, else 1.5)
+        unknown_word_score: added for each word that the language model lacks (default: the base's, else -10)
+        beam_size: hypotheses that are kept (default: 50)
     """
 
     search: Literal["greedy", "beam"] | None = None
