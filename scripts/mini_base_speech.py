@@ -52,14 +52,14 @@ NOT_SPEECH_LIKE = (
 )
 FLITE_VOICES = ("slt", "rms")  # flite's natural voices of the accents that espeak speaks here too
 SOURCES = {  # share of the utterances drawn
-    "librispeech": 0.46,  # read_english/train: 36 readers
+    "librispeech": 0.43,  # read_english/train: 36 readers
     "librispeech-train-clean-100": 0.12,  # 198 readers, 195 of them one clip each, labelled by Whisper
     "kathleen-arctic": 0.05,
-    "an4": 0.05,
+    "an4": 0.04,
     "kokoro-82m": 0.08,
     "ljspeech": 0.05,
     "vcc2016": 0.03,
-    "espeak": 0.11,
+    "espeak": 0.15,
     "flite": 0.05,  # where it is installed (Debian: flite); else espeak's
 }
 SHORTEST, LONGEST = 0.4, 17.5  # seconds; positions are known up to 15.36 s and stand still after that

@@ -11,8 +11,9 @@ What flows in: the recordings of `english_mix/` and `read_english/` (`mini_base_
 ia3_speech/mini), `checkpoint.pt` (a run goes on from it), `log.jsonl`. A run is killed and started again at
 will; `--init FOLDER` starts from an earlier result.
 
-First the head learns alone on the frozen encoder, then the encoder too, with rates that fall by 0.6 from
-layer to layer downwards: what Whisper knows of unheard voices lies there, and high rates forget it. Against
+With --upper-layers the head and that many layers learn on hidden states that are computed once; a run without it goes
+on from there with the whole encoder, with rates that fall from layer to layer downwards: what Whisper knows of unheard
+voices lies there, and high rates forget it. Against
 forgetting the weights also decay towards where they started (L2-SP, arXiv 1802.01483), and what is evaluated
 and shipped is their running average. With --distil the encoder, of which --masks hides stretches, also has
 to tell what the untrained Whisper encoder makes of the same audio without masks.
@@ -68,6 +69,9 @@ class Options:
         cache: what mini_base_speech.py wrote
         whisper: Whisper encoder, a folder or a hub id
         out: where best/, checkpoint.pt and log.jsonl go
+        upper_layers: train the head and this many upper layers alone (0: the head), on hidden states that are
+            computed once and kept in --out
+        cached_hours: hours of augmented speech of which they are kept
         minutes: length of the whole schedule, in minutes of training (all runs of one --out together)
         init: start from this folder (an earlier best/) instead of the transplant
         soup: the mean of init's weights and these (model soups, arXiv 2203.05482); --minutes 0 ships that
@@ -92,6 +96,8 @@ class Options:
     cache: Path
     out: Path
     whisper: str = "openai/whisper-base"
+    upper_layers: int | None = None
+    cached_hours: float = 30.0
     minutes: float = 120.0
     init: Path | None = None
     soup: Path | None = None
@@ -136,6 +142,8 @@ def groups(model, options: Options) -> list[dict]:
     """AdamW's groups: the head, then the layers from the top down."""
     body = model.wav2vec2
     layers = list(body.encoder.layers)
+    if options.upper_layers is not None:
+        layers = layers[len(layers) - options.upper_layers :]
     head = [*body.adapter.parameters(), *model.lm_head.parameters()]
     found = [{"params": head, "peak": options.head_rate, "name": "head"}]
     for depth, layer in enumerate(reversed(layers)):
@@ -201,8 +209,115 @@ def in_bfloat16(forward: Callable) -> Callable:
     return run
 
 
+class UpperLayers:
+    """The head and the upper layers of a model, and what they see of augmented speech: batches of hidden states, computed
+    once by the layers below and kept as files in `folder`."""
+
+    def __init__(self, model, material: TrainingSpeech, folder: Path, layers: int, hours: float):
+        self.model, self.folder = model, folder
+        body = model.wav2vec2
+        self.layers = list(body.encoder.layers)[len(body.encoder.layers) - layers :]
+        folder.mkdir(exist_ok=True)
+        kept = folder / "batches.json"
+        if not kept.exists():
+            self.compute(material, hours)
+            kept.write_text(str(self.count))
+        self.count = int(kept.read_text())
+
+    @torch.no_grad()
+    def compute(self, material: TrainingSpeech, hours: float) -> None:
+        from concurrent.futures import ThreadPoolExecutor
+
+        from safetensors.torch import save_file
+
+        seen: list[torch.Tensor] = []
+
+        class Reached(Exception):
+            """Nothing above is needed."""
+
+        def keep_input(_module, arguments):
+            seen.append(arguments[0])
+            raise Reached
+
+        def keep_output(_module, _arguments, output):
+            seen.append(output)
+            raise Reached
+
+        self.model.eval()
+        encoder = self.model.wav2vec2.encoder
+        positions, forward = encoder.pos_conv_embed, encoder.forward
+        encoder.pos_conv_embed = Sinusoid(sinusoid_of(positions))
+        encoder.forward = torch.autocast("cpu", torch.bfloat16)(forward)
+        if self.layers:
+            hook = self.layers[0].register_forward_pre_hook(keep_input)
+        else:
+            hook = encoder.layer_norm.register_forward_hook(keep_output)
+        heard, self.count, started = 0.0, 0, time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            coming = pool.submit(material.batch, 50_000_000)
+            while heard < hours * 3600:
+                waves, lengths, labels = coming.result()
+                coming = pool.submit(material.batch, 50_000_001 + self.count)
+                mask = torch.arange(waves.shape[1]) < lengths[:, None]
+                try:
+                    self.model.wav2vec2(waves, attention_mask=mask.long())
+                except Reached:
+                    pass
+                hidden = seen.pop()
+                frames = self.model._get_feat_extract_output_lengths(lengths, add_adapter=False)
+                file = self.folder / f"{self.count}.safetensors"
+                state = {"hidden": hidden.bfloat16(), "frames": frames, "labels": labels, "samples": lengths}
+                save_file({k: v.contiguous() for k, v in state.items()}, file)
+                heard += float(lengths.sum()) / SAMPLE_RATE
+                self.count += 1
+                if self.count % 200 == 0:
+                    print(f"{heard / 3600:.1f} h kept in {time.monotonic() - started:.0f} s", flush=True)
+        hook.remove()
+        encoder.pos_conv_embed, encoder.forward = positions, forward
+
+    def batch(self, step: int) -> dict[str, torch.Tensor]:
+        """In another order every time through."""
+        from safetensors.torch import load_file
+
+        order = np.random.default_rng(step // self.count).permutation(self.count)
+        return load_file(self.folder / f"{order[step % self.count]}.safetensors")
+
+    def loss(self, batch: dict[str, torch.Tensor], masks: float) -> torch.Tensor:
+        from transformers.models.wav2vec2.modeling_wav2vec2 import _compute_mask_indices
+
+        model, hidden = self.model, batch["hidden"]
+        mask = torch.arange(hidden.shape[1]) < batch["frames"][:, None]
+        if masks:
+            hidden = hidden.clone()
+            span = model.config.mask_time_length
+            hidden[torch.from_numpy(_compute_mask_indices(mask.shape, masks, span, mask.long(), 2))] = 0
+        with torch.autocast("cpu", torch.bfloat16):
+            for layer in self.layers:
+                hidden = layer(hidden, attention_mask=torch.where(mask, 0.0, -1e4)[:, None, None].bfloat16())
+                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+            if self.layers:
+                hidden = model.wav2vec2.encoder.layer_norm(hidden)
+            hidden = model.wav2vec2.adapter(hidden)
+            logits = model.lm_head(model.dropout(hidden)).float()
+        labels = batch["labels"]
+        lengths = model._get_feat_extract_output_lengths(batch["samples"])
+        return nn.functional.ctc_loss(
+            logits.log_softmax(-1).transpose(0, 1),
+            labels.masked_select(labels >= 0),
+            lengths,
+            (labels >= 0).sum(1),
+            blank=0,
+            reduction=model.config.ctc_loss_reduction,
+            zero_infinity=True,
+        )
+
+
 class Trainer:
     def __init__(self, model, material: TrainingSpeech, devs: dict, options: Options, whisper=None):
+        self.upper = None
+        if options.upper_layers is not None:
+            folder = options.out / "hidden"
+            self.upper = UpperLayers(model, material, folder, options.upper_layers, options.cached_hours)
         self.model, self.material, self.devs, self.options = model, material, devs, options
         self.groups = groups(model, options)
         self.teacher = Teacher(whisper, model.wav2vec2) if whisper is not None else None
@@ -235,12 +350,13 @@ class Trainer:
         options = self.options
         evaluated = self.elapsed
         with ThreadPoolExecutor(1) as pool:
-            coming = pool.submit(self.material.batch, self.step)
+            batch_of = self.upper.batch if self.upper else self.material.batch
+            coming = pool.submit(batch_of, self.step)
             while self.elapsed < options.minutes * 60:
                 tick = time.monotonic()
                 batch = coming.result()
-                coming = pool.submit(self.material.batch, self.step + 1)
-                self.train_step(*batch)
+                coming = pool.submit(batch_of, self.step + 1)
+                self.train_step(batch)
                 self.step += 1
                 self.elapsed += time.monotonic() - tick
                 if (
@@ -250,7 +366,7 @@ class Trainer:
                     evaluated = self.elapsed
                     self.evaluate()
 
-    def train_step(self, waves: torch.Tensor, lengths: torch.Tensor, labels: torch.Tensor) -> None:
+    def train_step(self, batch) -> None:
         options, model = self.options, self.model
         np.random.seed((options.seed * 1_000_003 + self.step) % 2**32)  # transformers' masks draw from here
         torch.manual_seed(options.seed * 1_000_003 + self.step)
@@ -262,10 +378,15 @@ class Trainer:
             group["lr"] = 0.0 if alone else group["peak"] * rate
             for p in group["params"]:
                 p.requires_grad_(not alone)
-        mask = torch.arange(waves.shape[1]) < lengths[:, None]
         late = self.elapsed > 0.85 * options.minutes * 60
         model.config.mask_time_prob = SHIPPED_MASKS if late else options.masks
-        loss = model(waves, attention_mask=mask.long(), labels=labels).loss
+        if self.upper:
+            lengths = batch["samples"]
+            loss = self.upper.loss(batch, model.config.mask_time_prob)
+        else:
+            waves, lengths, labels = batch
+            mask = torch.arange(waves.shape[1]) < lengths[:, None]
+            loss = model(waves, attention_mask=mask.long(), labels=labels).loss
         if self.teacher:
             frames = model._get_feature_vector_attention_mask(
                 self.teacher.seen["features"].shape[1], mask.long(), add_adapter=False
@@ -296,7 +417,8 @@ class Trainer:
         self.model.train(training)
         self.model.wav2vec2.encoder.pos_conv_embed = self.sinusoid
         for module, forward in zip(self.low_precision, self.forwards, strict=True):
-            module.forward = in_bfloat16(forward) if training and self.options.bf16 else forward
+            low = training and self.options.bf16 and not self.upper
+            module.forward = in_bfloat16(forward) if low else forward
 
     def evaluate(self) -> None:
         """Score the averaged weights, rounded to fp16 as they ship, on dev; save the best; checkpoint."""

