@@ -6,6 +6,8 @@
     ia3-speech transcribe --format json folder/               an object a line; folders are searched
     ia3-speech transcribe --output-dir texts folder/          texts/NAME.txt for folder/NAME.wav
     find . -name '*.wav' | ia3-speech transcribe              paths from stdin, or a WAV itself
+    ia3-speech transcribe --mic                               the microphone, until Ctrl-C
+    arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
 
 Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr where PyAV
 (the extra ia3-speech[containers]) or ffmpeg is installed. Recordings longer than the base's maximum input
@@ -16,6 +18,7 @@ terminal.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -32,7 +35,8 @@ from ia3_speech.data.recordings import (
     recording_duration,
     recordings_from_stdin,
 )
-from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
+from ia3_speech.decoding.live import LiveOptions, transcribe_live
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.transcription import load_for_recordings, transcripts
 from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 def main(
     *files: str,
     search_options: SearchOptions,
+    live_options: LiveOptions,
     adapter: str | None = None,
     base: str | None = None,
     format: Literal["text", "json"] = "text",
@@ -71,6 +76,10 @@ def main(
     search_options.check()
     if adapter is not None:
         parse_terms(adapter)  # an unknown adapter is reported before stdin is read and torch is loaded
+    loading = {"device": device, "dtype": dtype, "batch_seconds": batch_seconds, "max_seconds": max_seconds}
+    if live_options.active(files):
+        load = partial(load_recognizer, base, adapter, search=search_options, **loading)
+        return transcribe_live(live_options, load, format=format, output_dir=output_dir)
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())
@@ -85,15 +94,7 @@ def main(
         print(line, file=sys.stderr)
     if not sources:
         return 1
-    recognizer = load_for_recordings(
-        base,
-        adapter,
-        device=device,
-        dtype=dtype,
-        batch_seconds=batch_seconds,
-        max_seconds=max_seconds,
-        search=search_options,
-    )
+    recognizer = load_for_recordings(base, adapter, search=search_options, **loading)
     single = len(sources) + len(bad) == 1
     unusable = print_transcripts(sources, recognizer, places, format, single)
     return 1 if bad or unusable else 0

@@ -187,11 +187,16 @@ def to_mono(wave: np.ndarray, name: str) -> np.ndarray:
     """
     if wave.shape[1] == 1:
         return wave[:, 0]
-    mono = wave.mean(axis=1)
-    if mono.size and np.square(mono).mean() < CANCELLED_SHARE * np.square(wave).mean():
-        logger.warning("%s: the channels cancel each other (opposite phase), so the loudest is taken", name)
-        return wave[:, int(np.argmax(np.square(wave).mean(axis=0)))]
-    return mono
+    channel = channel_of_cancelling(wave, name)
+    return wave.mean(axis=1) if channel is None else wave[:, channel]
+
+
+def channel_of_cancelling(wave: np.ndarray, name: str) -> int | None:
+    """The loudest channel of `(frames, channels)` that cancel each other, with a warning; else None."""
+    if not wave.size or np.square(wave.mean(axis=1)).mean() >= CANCELLED_SHARE * np.square(wave).mean():
+        return None
+    logger.warning("%s: the channels cancel each other (opposite phase), so the loudest is taken", name)
+    return int(np.argmax(np.square(wave).mean(axis=0)))
 
 
 def audio_duration(path: Path | str) -> float:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAXIMUM_SECONDS = 15.0  # of one piece
 SEARCH_SECONDS = 5.0  # before that limit, in which a pause is searched for
-MINIMUM_SECONDS = 1.0  # of the last piece, so that it is no syllable cut off
+MINIMUM_SECONDS = 1.0  # of the last piece: see `minimum_samples`
 HOP = SAMPLE_RATE // 100  # 10 ms, Kaldi's frame shift
 PAUSE_HOPS = 20  # 0.2 s: longer than the closure of a stop, as long as a short pause between words
 
@@ -60,8 +60,7 @@ def cut_at_pauses(wave: np.ndarray, maximum_seconds: float = MAXIMUM_SECONDS) ->
     the quietest 0.2 s of its last third; where several are equally quiet, of the last of them.
     """
     limit, searched = round(maximum_seconds * SAMPLE_RATE), min(SEARCH_SECONDS, maximum_seconds / 3)
-    # A last piece of at least MINIMUM_SECONDS is not always possible where the limit itself is a few seconds.
-    minimum = round(min(MINIMUM_SECONDS, maximum_seconds / 4) * SAMPLE_RATE)
+    minimum = minimum_samples(maximum_seconds)
     pieces, first = [], 0
     while len(wave) - first > limit:
         latest = min(first + limit, len(wave) - minimum)
@@ -70,6 +69,13 @@ def cut_at_pauses(wave: np.ndarray, maximum_seconds: float = MAXIMUM_SECONDS) ->
         pieces.append((first, cut))
         first = cut
     return [*pieces, (first, len(wave))]
+
+
+def minimum_samples(maximum_seconds: float) -> int:
+    """Of the last piece, so that it is no syllable cut off. Where the first cut lies depends on nothing that
+    comes more than this after the limit, which lets a stream be cut as a recording is."""
+    # MINIMUM_SECONDS are not always possible where the limit itself is a few seconds.
+    return round(min(MINIMUM_SECONDS, maximum_seconds / 4) * SAMPLE_RATE)
 
 
 def quietest(wave: np.ndarray, earliest: int, latest: int) -> int:

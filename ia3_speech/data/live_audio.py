@@ -1,0 +1,256 @@
+"""Live audio: a pipe that is still being written, or a microphone → samples as they come.
+
+In: a function that reads bytes, of a WAV stream or of 16-bit little-endian samples alone; or the computer's
+audio input. Out: portions of float32 `(samples,)`, 16 kHz mono, as `audio.load_audio` gives a whole file.
+A WAV stream's header may say that its length is unknown (0, or close to 2³¹ or 2³²), as arecord, sox and
+ffmpeg write it into a pipe.
+"""
+
+import io
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ia3_speech.data.audio import SAMPLE_RATE, UNKNOWN_SIZE, AudioError, channel_of_cancelling
+
+PORTION_SECONDS = 0.1  # of audio that is read at once
+HEADER_LIMIT = 2**20  # bytes of one chunk before the samples: names, dates, cue points
+RATES = (1_000, 768_000)  # Hz, the least and the greatest
+CHANNELS = 64  # at most
+EXTENSIBLE = 0xFFFE  # the format tag of WAVE_FORMAT_EXTENSIBLE, whose own tag is further back
+SUBTYPES = {  # (format tag, bits) → libsndfile's name
+    (1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32",
+    (3, 32): "FLOAT", (3, 64): "DOUBLE", (6, 8): "ALAW", (7, 8): "ULAW",
+}  # fmt: skip
+CONVERT = "ffmpeg -i FILE -f wav - converts any other; --raw RATE reads 16-bit samples without a header"
+INSTALL_PORTAUDIO = "Debian, Ubuntu: apt install libportaudio2; Fedora: dnf install portaudio"
+
+Read = Callable[[int], bytes]  # at most so many bytes, as soon as there are any; none: the stream has ended
+
+
+@dataclass(frozen=True)
+class SampleFormat:
+    """How samples stand in a stream.
+
+    Attributes:
+        rate: in Hz.
+        channels: whose samples take turns.
+        subtype: libsndfile's name of the encoding.
+        frame_bytes: of one sample of every channel.
+        data_bytes: of all samples; None where the header doesn't know.
+    """
+
+    rate: int
+    channels: int = 1
+    subtype: str = "PCM_16"
+    frame_bytes: int = 2
+    data_bytes: int | None = None
+
+
+def raw_format(rate: int) -> SampleFormat:
+    """Of 16-bit little-endian samples of one channel. Raises AudioError for a rate that can't be meant."""
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"--raw is {rate} Hz, and has to be from {RATES[0]} to {RATES[1]} (16000 is usual)")
+    return SampleFormat(rate)
+
+
+def read_wav_header(read: Read) -> SampleFormat:
+    """Read a WAV stream up to its first sample (Microsoft and IBM 1991, with the extensions of 1994).
+
+    Raises:
+        AudioError: it is empty, is not WAV, ends within the header, or is in an encoding that is not known.
+    """
+    start = read_exactly(read, 12)
+    if not start:
+        raise AudioError("stdin: empty (no bytes): nothing was piped into it")
+    if start[:4] != b"RIFF" or start[8:12] != b"WAVE":
+        raise AudioError(f"stdin: not a WAV stream, it begins with {start[:12]!r} ({CONVERT})")
+    sample_format = None
+    while True:
+        head = read_exactly(read, 8)
+        name, size = struct.unpack("<4sI", head) if len(head) == 8 else (b"", 0)
+        if name == b"data":
+            break
+        if size > HEADER_LIMIT:
+            raise AudioError(
+                f"stdin: damaged WAV header: a chunk {name!r} of {size} bytes before the samples"
+            )
+        chunk = read_exactly(read, size + size % 2)
+        if not name or len(chunk) < size:
+            raise AudioError("stdin: the WAV stream ends within its header")
+        if name == b"fmt ":
+            sample_format = read_format_chunk(chunk)
+    if sample_format is None:
+        raise AudioError("stdin: damaged WAV header: the samples' format is not stated before them")
+    unknown = size == 0 or size >= UNKNOWN_SIZE
+    return SampleFormat(**{**vars(sample_format), "data_bytes": None if unknown else size})
+
+
+def read_format_chunk(chunk: bytes) -> SampleFormat:
+    """The chunk `fmt ` of a WAV header. Raises AudioError."""
+    if len(chunk) < 16:
+        raise AudioError("stdin: damaged WAV header: the samples' format takes 16 bytes")
+    tag, channels, rate, _, frame_bytes, bits = struct.unpack("<HHIIHH", chunk[:16])
+    if tag == EXTENSIBLE and len(chunk) >= 26:
+        (tag,) = struct.unpack("<H", chunk[24:26])
+    subtype = SUBTYPES.get((tag, bits))
+    if subtype is None:
+        raise AudioError(f"stdin: WAV samples in encoding {tag} with {bits} bits are not read ({CONVERT})")
+    if (
+        not 1 <= channels <= CHANNELS
+        or not RATES[0] <= rate <= RATES[1]
+        or frame_bytes * 8 != channels * bits
+    ):
+        raise AudioError(
+            f"stdin: damaged WAV header: {channels} channels, {rate} Hz, {frame_bytes} bytes for each sample"
+        )
+    return SampleFormat(rate, channels, subtype, frame_bytes)
+
+
+def read_exactly(read: Read, size: int) -> bytes:
+    """So many bytes; fewer where the stream ends."""
+    parts = bytearray()
+    while len(parts) < size and (part := read(size - len(parts))):
+        parts += part
+    return bytes(parts)
+
+
+def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarray]:
+    """The samples of a pipe, float32 `(samples,)` at 16 kHz, as soon as they are there.
+
+    Half a sample at the end is dropped, and so is what follows the samples in a WAV file.
+
+    Raises:
+        AudioError: a sample is NaN or infinite; those before it have been given.
+    """
+    import soundfile
+
+    size, left = sample_format.frame_bytes, sample_format.data_bytes
+    portion = max(1, round(PORTION_SECONDS * sample_format.rate)) * size
+    convert, rest, more = Converter(sample_format.rate), b"", True
+    while more:
+        part = read(portion if left is None else min(portion, left))
+        left = None if left is None else left - len(part)
+        more = bool(part)
+        rest += part
+        whole, rest = rest[: len(rest) // size * size], rest[len(rest) // size * size :]
+        if not whole:
+            continue
+        frames, _ = soundfile.read(
+            io.BytesIO(whole), dtype="float32", always_2d=True, format="RAW", endian="LITTLE",
+            samplerate=sample_format.rate, channels=sample_format.channels, subtype=sample_format.subtype,
+        )  # fmt: skip
+        if not np.isfinite(frames).all():
+            raise AudioError("stdin: samples are NaN or infinite (a broken microphone or converter)")
+        yield convert(frames)
+    yield convert.flush()
+
+
+class Converter:
+    """Channels and a rate, portion by portion, to one channel at 16 kHz."""
+
+    def __init__(self, rate: float):
+        import soxr
+
+        self.resampler = None if rate == SAMPLE_RATE else soxr.ResampleStream(rate, SAMPLE_RATE, 1, "float32")
+        self.channel: int | None = None  # the one that is taken, where the channels cancel each other
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """`(frames, channels)` → `(samples,)`."""
+        if self.channel is None and frames.shape[1] > 1:
+            self.channel = channel_of_cancelling(frames, "stdin")
+        mono = frames.mean(axis=1) if self.channel is None else frames[:, self.channel]
+        return self.resampler.resample_chunk(mono) if self.resampler else mono
+
+    def flush(self) -> np.ndarray:
+        """What the resampler still holds."""
+        none = np.zeros(0, np.float32)
+        return self.resampler.resample_chunk(none, last=True) if self.resampler else none
+
+
+# ---- microphone
+
+
+class Microphone:
+    """The computer's audio input, by PortAudio (the package sounddevice, extra ia3-speech[mic]).
+
+    Attributes:
+        name: of the device.
+        rate: at which it is read, in Hz: 16,000 where the device or its driver can, else its own.
+    """
+
+    def __init__(self, device: str | None = None):
+        """Args:
+            device: its number, or a part of its name; None: the system's choice.
+
+        Raises:
+            AudioError: sounddevice or PortAudio is not installed; there is no (such) input device.
+        """
+        self.sounddevice = import_sounddevice()
+        number = int(device) if device and device.isdecimal() else device
+        try:
+            found = self.sounddevice.query_devices(number, "input")
+            self.device, self.name = found["index"], found["name"]
+            self.rate = self.supported_rate(found["default_samplerate"])
+        except (ValueError, self.sounddevice.PortAudioError) as error:
+            raise AudioError(self.not_found(device, error)) from None
+        self.stream: Any = None
+
+    def supported_rate(self, own: float) -> float:
+        """16 kHz, or else the device's own rate. Raises PortAudioError where neither can be recorded."""
+        for rate in (SAMPLE_RATE, own):
+            try:
+                self.sounddevice.check_input_settings(
+                    self.device, channels=1, dtype="float32", samplerate=rate
+                )
+                return rate
+            except self.sounddevice.PortAudioError as error:
+                problem = error
+        raise problem
+
+    def not_found(self, device: str | None, error: Exception) -> str:
+        """The message where there is no such device: it lists those that there are."""
+        inputs = [d for d in self.sounddevice.query_devices() if d["max_input_channels"] > 0]
+        if not inputs:
+            return "--mic: no input device was found (is a microphone connected, and may programs use it?)"
+        listed = "; ".join(f"{one['index']} {one['name']}" for one in inputs)
+        wanted = "--mic" if device is None else f"--mic-device {device}"
+        return f"{wanted}: {error} (input devices: {listed})"
+
+    def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:
+        """Begin to record. In a thread of PortAudio's `put` gets each portion, as of `stream_samples`, and
+        `finish` is called where the device has stopped.
+
+        Raises:
+            AudioError: the device can't be opened.
+        """
+        convert = Converter(self.rate)
+        try:
+            self.stream = self.sounddevice.InputStream(
+                samplerate=self.rate, device=self.device, channels=1, dtype="float32",
+                blocksize=round(PORTION_SECONDS * self.rate),
+                callback=lambda frames, *_: put(convert(frames.copy())),
+                finished_callback=finish,
+            )  # fmt: skip
+            self.stream.start()
+        except self.sounddevice.PortAudioError as error:
+            raise AudioError(f"--mic: {self.name}: {error}") from None
+
+    def stop(self) -> None:
+        """End the recording, if it has begun."""
+        if self.stream is not None:
+            self.stream.close()
+
+
+def import_sounddevice() -> Any:
+    """The module. Raises AudioError, which names the extra, or the system's library, that is missing."""
+    try:
+        import sounddevice
+    except ImportError:
+        raise AudioError('--mic needs the package sounddevice (pip install "ia3-speech[mic]")') from None
+    except OSError:  # on Linux PortAudio is the system's
+        raise AudioError(f"--mic needs PortAudio ({INSTALL_PORTAUDIO})") from None
+    return sounddevice
