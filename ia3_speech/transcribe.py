@@ -13,7 +13,8 @@ Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac
 (the extra ia3-speech[containers]) or ffmpeg is installed. Recordings longer than the base's maximum input
 duration are cut at pauses. A bad file is named on stderr, the others are transcribed, and the exit code is 1.
 Clipped audio, silence and noise are named too, and transcribed. Progress is shown on stderr where that is a
-terminal.
+terminal. Ctrl-C ends live input: what was heard is transcribed and written; the exit code is 0 for --mic, and
+130 for a pipe, whose rest is not read.
 """
 
 import sys
@@ -76,9 +77,9 @@ def main(
     search_options.check()
     if adapter is not None:
         parse_terms(adapter)  # an unknown adapter is reported before stdin is read and torch is loaded
-    loading = {"device": device, "dtype": dtype, "batch_seconds": batch_seconds, "max_seconds": max_seconds}
     if live_options.active(files):
-        load = partial(load_recognizer, base, adapter, search=search_options, **loading)
+        model = {"device": device, "dtype": dtype, "max_seconds": max_seconds}
+        load = partial(load_recognizer, base, adapter, search=search_options, **model)
         return transcribe_live(live_options, load, format=format, output_dir=output_dir)
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
@@ -94,7 +95,15 @@ def main(
         print(line, file=sys.stderr)
     if not sources:
         return 1
-    recognizer = load_for_recordings(base, adapter, search=search_options, **loading)
+    recognizer = load_for_recordings(
+        base,
+        adapter,
+        device=device,
+        dtype=dtype,
+        batch_seconds=batch_seconds,
+        max_seconds=max_seconds,
+        search=search_options,
+    )
     single = len(sources) + len(bad) == 1
     unusable = print_transcripts(sources, recognizer, places, format, single)
     return 1 if bad or unusable else 0

@@ -58,7 +58,7 @@ class Options:
 
 @dataclass
 class Measured:
-    """Of one run over the stream, all in seconds. A piece that was cut because it was too long has no latency.
+    """Of one run over the stream, in seconds. A piece that was cut because it was too long has no latency.
 
     Attributes:
         computed: by the model, in all.
@@ -84,13 +84,15 @@ def main(options: Options) -> None:
         rows.append(row(found, len(wave) / SAMPLE_RATE, seconds))
     git = ("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
     commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    text = "\n".join([
-        "# Live transcription", "",
-        f"`python scripts/bench_streaming.py --audio {options.audio} --seconds {options.seconds:g}` "
-        f"(commit {commit}): base {recognizer.base.name}, search {recognizer.search_record['search']}, one CPU thread, torch {torch.__version__}; {number} "
-        f"recordings, {len(wave) / SAMPLE_RATE:.0f} s with the silence between them; a piece ends after "
-        f"{options.pause:g} s of pause.", "", HEADER, *rows, "",
-    ])  # fmt: skip
+    what = [f"base {recognizer.base.name}", f"search {recognizer.search_record['search']}", "one CPU thread"]
+    what += [
+        f"torch {torch.__version__}",
+        f"{number} recordings",
+        f"{len(wave) / SAMPLE_RATE:.0f} s with silence",
+    ]
+    call = f"python scripts/bench_streaming.py --audio {options.audio} --seconds {options.seconds:g}"
+    call = f"`{call}` (commit {commit}): {', '.join(what)}; a piece ends after {options.pause:g} s of pause."
+    text = "\n".join(["# Live transcription", "", call, "", HEADER, *rows, ""])
     print(text)
     if options.out:
         write_text(options.out, text)

@@ -9,8 +9,8 @@ line when it is final; elsewhere the final lines alone, or JSON lines, which may
 reads while the model computes; whoever falls behind gets fewer partial texts, and the same final ones.
 
 Ctrl-C, or SIGTERM, ends the listening: what has been heard is transcribed, printed and written. The exit code
-is then 0 for a microphone, which ends in no other way, and the shell's 130 (143) for a pipe, which was not
-read to its end. A second Ctrl-C ends at once.
+is 0 where Ctrl-C ended a microphone, which ends in no other way, and else the shell's: 130 for a pipe, which
+was not read to its end; 143 after SIGTERM. A second Ctrl-C ends at once.
 """
 
 import os
@@ -23,7 +23,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -91,14 +90,14 @@ def transcribe_live(
     options: LiveOptions,
     load: Callable[[], Recognizer],
     *,
-    format: Literal["text", "json"] = "text",
+    format: str = "text",
     output_dir: Path | None = None,
 ) -> int:
     """Transcribe the microphone or stdin until it ends, and print and write the texts.
 
     Args:
         load: loads the recogniser. The input is opened before, since that may fail; a pipe is read meanwhile.
-        format: text is a line for each piece, json an object.
+        format: text or txt is a line for each piece, json or jsonl an object.
         output_dir: microphone.txt or stdin.txt (.json) is written there; then stdout gets nothing, unless it
             is a terminal.
 
@@ -113,7 +112,7 @@ def transcribe_live(
     output = LiveOutput(sys.stdout, format, options.partials)
     if output_dir is not None:
         name = "microphone" if options.mic else "stdin"
-        output.file = output_dir / (name + (".json" if format == "json" else ".txt"))
+        output.file = output_dir / f"{name}.{'txt' if format == 'text' else format}"
     inbox = Inbox()
     if options.mic:
         microphone = Microphone(options.mic_device)
@@ -142,6 +141,8 @@ def transcribe_live(
     if inbox.error:
         raise inbox.error
     number = interrupted.signal
+    if options.mic and not number:
+        raise UserError(f"--mic: {microphone.name} has stopped (was it unplugged?)")
     if not number or (options.mic and number == signal.SIGINT):
         return 0
     print("interrupted", file=sys.stderr)

@@ -11,13 +11,14 @@ import time
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.streaming import StreamEvent
 
+TEXT, JSON = ("text", "txt"), ("json", "jsonl")  # formats
 SAVE_SECONDS = 10.0  # between writings of the file, which is written whole: what a crash may lose
 CLEAR_LINE = "\r\x1b[K"  # to the line's beginning, and erase it (ECMA-48)
 
@@ -28,14 +29,14 @@ class LiveOutput:
 
     Attributes:
         stream: stdout.
-        format: text is a line for each final text, json an object.
+        format: text or txt is a line for each final text, json or jsonl an object.
         partials: whether partial texts are wanted; as text they are for a terminal, which always gets them.
         file: where all final lines are written too; then they are printed on a terminal only.
         recognizer: what JSON names: its adapter and its base.
     """
 
     stream: TextIO
-    format: Literal["text", "json"] = "text"
+    format: str = "text"
     partials: bool = False
     file: Path | None = None
     recognizer: Recognizer | None = None
@@ -43,15 +44,18 @@ class LiveOutput:
     saved: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        if self.format not in (*TEXT, *JSON):
+            raise UserError(f"--format {self.format}: live input is written as {' or '.join((*TEXT, *JSON))}")
+        as_text = self.format in TEXT
         self.terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
-        if self.partials and self.format == "text" and not self.terminal:
+        if self.partials and as_text and not self.terminal:
             raise UserError("--partials needs --format json, or a terminal")
-        self.in_place = self.terminal and self.format == "text"
+        self.in_place = self.terminal and as_text
         self.partials = self.partials or self.in_place
 
     def show(self, event: StreamEvent) -> None:
         """Tell one event. An empty text is no line."""
-        line = event.text if self.format == "text" else self.record(event)
+        line = event.text if self.format in TEXT else self.record(event)
         if event.final and event.text:
             self.keep(line)
         if self.file is not None and not self.terminal:

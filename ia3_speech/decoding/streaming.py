@@ -115,12 +115,13 @@ class StreamingRecognizer:
         many samples came: who is late feeds more at once and saves work.
 
         Raises:
-            ValueError: not one channel.
+            ValueError: not one channel, or integers, whose full scale isn't known.
             AudioError: a sample is NaN or infinite.
         """
-        samples = np.asarray(samples, dtype=np.float32)
-        if samples.ndim != 1:
-            raise ValueError(f"a stream is fed (samples,) of one channel, not {samples.shape}")
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or (len(samples) and not np.issubdtype(samples.dtype, np.floating)):
+            raise ValueError(f"a stream is fed floats (samples,), not {samples.dtype} {samples.shape}")
+        samples = samples.astype(np.float32, copy=False)
         if not np.isfinite(samples).all():
             raise AudioError("samples are NaN or infinite (a broken microphone or converter)")
         events = []

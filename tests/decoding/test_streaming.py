@@ -227,8 +227,9 @@ def test_too_little_audio_for_the_base(recognizer, size):
 
 def test_what_is_no_audio(recognizer):
     stream = StreamingRecognizer(recognizer)
-    with pytest.raises(ValueError, match="one channel"):
-        stream.feed(np.zeros((160, 2), np.float32))
+    for wrong in (np.zeros((160, 2), np.float32), np.zeros(160, np.int16)):
+        with pytest.raises(ValueError, match="floats \\(samples,\\)"):
+            stream.feed(wrong)
     with pytest.raises(AudioError, match="NaN or infinite"):
         stream.feed(np.array([0, np.nan], np.float32))
 
