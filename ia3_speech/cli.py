@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import jsonargparse
 
 PACKAGED_CONFIGURATIONS = Path(__file__).parent / "conf"  # `--config ia3` is ia3.yaml in this folder
+GRAMMARS = ("dictation",)  # in the same folder, but of no options
 
 
 class UserError(Exception):
@@ -192,7 +193,9 @@ def configured(
     if not file.is_file():
         file = PACKAGED_CONFIGURATIONS / f"{name}.yaml"
     if not file.is_file():
-        packaged = ", ".join(sorted(one.stem for one in PACKAGED_CONFIGURATIONS.glob("*.yaml")))
+        packaged = ", ".join(
+            sorted({one.stem for one in PACKAGED_CONFIGURATIONS.glob("*.yaml")}.difference(GRAMMARS))
+        )
         parser.error(f"--config: there is no file {name} (the package contains {packaged})")
     try:
         found = yaml.safe_load(file.read_text("utf-8"))

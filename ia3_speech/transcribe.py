@@ -5,6 +5,7 @@
     ia3-speech transcribe --adapter accent:0.7+medical a.wav  the weighted sum of two adapters
     ia3-speech transcribe --format json folder/               an object a line; folders are searched
     ia3-speech transcribe --output-dir texts folder/          texts/NAME.txt for folder/NAME.wav
+    ia3-speech transcribe --dictation a.wav                   with punctuation, numbers, doses, dates written
     find . -name '*.wav' | ia3-speech transcribe              paths from stdin, or a WAV itself
     ia3-speech transcribe --mic                               the microphone, until Ctrl-C
     arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
@@ -18,7 +19,8 @@ terminal. Ctrl-C ends live input: what was heard is transcribed and written; the
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
@@ -36,6 +38,7 @@ from ia3_speech.data.recordings import (
     recording_duration,
     recordings_from_stdin,
 )
+from ia3_speech.decoding.dictation import DictationOptions
 from ia3_speech.decoding.live import LiveOptions, transcribe_live
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
 from ia3_speech.decoding.search import SearchOptions
@@ -50,9 +53,10 @@ def main(
     *files: str,
     search_options: SearchOptions,
     live_options: LiveOptions,
+    dictation_options: DictationOptions,
     adapter: str | None = None,
     base: str | None = None,
-    format: Literal["text", "json"] = "text",
+    format: Literal["text", "json", "dictation"] = "text",
     output_dir: Path | None = None,
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
@@ -66,7 +70,8 @@ def main(
         adapter: a registered name, an adapter's folder, or a sum such as accent:0.7+medical:0.5 (default: the
             base alone)
         base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
-        format: text is PATH<TAB>text, of a single file the text alone; json is an object a line
+        format: text is PATH<TAB>text, of a single file the text alone; json is an object a line;
+            dictation is text with --dictation
         output_dir: write a .txt (or .json) file for each recording there, and nothing to stdout
         batch_seconds: seconds of padded audio that go through the model at once
         max_seconds: cut longer recordings at pauses (default: the base's maximum input duration, 15.36 s for
@@ -75,6 +80,7 @@ def main(
         dtype: of the base
     """
     search_options.check()
+    write = dictation_options.formatter() if dictation_options.dictation or format == "dictation" else None
     if adapter is not None:
         parse_terms(adapter)  # an unknown adapter is reported before stdin is read and torch is loaded
     if live_options.active(files):
@@ -105,7 +111,7 @@ def main(
         search=search_options,
     )
     single = len(sources) + len(bad) == 1
-    unusable = print_transcripts(sources, recognizer, places, format, single)
+    unusable = print_transcripts(sources, recognizer, places, format, single, write)
     return 1 if bad or unusable else 0
 
 
@@ -125,14 +131,16 @@ def print_transcripts(
     sources: Sequence[Recording],
     recognizer: Recognizer,
     places: Sequence[Path] | None,
-    format: Literal["text", "json"],
+    format: Literal["text", "json", "dictation"],
     single: bool,
+    write: Callable[[str], str] | None = None,
 ) -> int:
     """Transcribe, and print or write each text as soon as it is there.
 
     Args:
         places: a file for each source; None prints them.
         single: there is one file, whose text is printed without its path.
+        write: makes a text what is written, for dictation; JSON has `raw_text` too.
 
     Returns:
         How many files could not be used.
@@ -147,13 +155,15 @@ def print_transcripts(
                 print_line(f"{result.path}: {result.problem}", sys.stderr)
             if not result.usable:
                 continue
+            if write:
+                result = replace(result, text=write(result.text), raw_text=result.text)
             line = result.json() if format == "json" else result.text
             if places:
                 write_text(places[index], f"{line}\n")
             elif single or format == "json":
                 print_line(line, sys.stdout)
             else:
-                print_line(f"{without_breaks(result.path)}\t{line}", sys.stdout)
+                print_line(f"{without_breaks(result.path)}\t{without_breaks(line)}", sys.stdout)
     return unusable
 
 
@@ -182,7 +192,7 @@ def print_line(line: str, stream: TextIO) -> None:
 
 
 def without_breaks(path: str) -> str:
-    """A path without line ends and TABs, which would break the line that it stands in."""
+    """A path or a text without line ends and TABs, which would break the line that it stands in."""
     return path.translate(str.maketrans("\t\r\n", "   "))
 
 

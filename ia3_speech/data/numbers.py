@@ -31,6 +31,7 @@ UNITS = {
     **{"km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer"},
     **{"nm": "nanometer", "mi": "mile", "ft": "foot", "yd": "yard"},
     **{"l": "liter", "L": "liter", "dl": "deciliter", "cl": "centiliter", "ml": "milliliter"},
+    **{"dL": "deciliter", "mL": "milliliter"},
     **{"h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "s": "second"},
     **{"sec": "second", "secs": "second", "ms": "millisecond"},
     **{"Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel"},

@@ -35,6 +35,7 @@ class Transcript:
         base: the base's name.
         problem: what is wrong with the audio, as a phrase; None if nothing is.
         usable: whether the audio could be transcribed in spite of it.
+        raw_text: the hypothesis, where `text` is what dictation wrote of it.
     """
 
     path: str | None
@@ -44,11 +45,16 @@ class Transcript:
     base: str
     problem: str | None = None
     usable: bool = True
+    raw_text: str | None = None
 
     def json(self) -> str:
-        """One line: path, text, seconds, adapter, base. Bytes of a path that aren't UTF-8 become U+FFFD."""
+        """One line: path, text, perhaps raw_text, seconds, adapter, base.
+
+        Bytes of a path that aren't UTF-8 become U+FFFD."""
         path = None if self.path is None else os.fsencode(self.path).decode("utf-8", "replace")
-        record = {"path": path, "text": self.text, "seconds": round(self.seconds, 3)}
+        record = {"path": path, "text": self.text}
+        record |= {"raw_text": self.raw_text} if self.raw_text is not None else {}
+        record |= {"seconds": round(self.seconds, 3)}
         return json.dumps(record | {"adapter": self.adapter, "base": self.base}, ensure_ascii=False)
 
 
