@@ -143,13 +143,25 @@ def few_clusters_note(unit: str) -> str:
     return f"{MARK} fewer than {FEW_CLUSTERS} {unit}s{single}: the interval is too narrow."
 
 
+def interval_notes(clusters: int, unit: str, replications: int, seed: int) -> Iterator[str]:
+    """How the intervals were computed, and whether they are of too few clusters (each a `unit`)."""
+    units = plural(clusters, unit)
+    yield f"Intervals: bootstrap over {units}, {plural(replications, 'replicate')}, seed {seed}."
+    if clusters < FEW_CLUSTERS:
+        yield f"With only {units}, the intervals are too narrow."
+
+
+def missing_note(count: int, system: str) -> str:
+    """What a number of missing hypotheses means."""
+    missing = plural(count, "hypothesis is", "hypotheses are")
+    return f"{missing} missing from {system}: all their words count as deleted."
+
+
 def score_notes(score: Score) -> Iterator[str]:
     """How the intervals were computed, the tests, and warnings."""
-    units = plural(score.ci_clusters, score.ci_unit)
-    draws = plural(score.replications, "replicate")
-    yield f"Rates in percent. Intervals: bootstrap over {units}, {draws}, seed {score.seed}."
-    if score.ci_clusters < FEW_CLUSTERS:
-        yield f"With only {units}, the intervals are too narrow."
+    method, *warnings = interval_notes(score.ci_clusters, score.ci_unit, score.replications, score.seed)
+    yield f"Rates in percent. {method}"
+    yield from warnings
     if any(
         has_few_clusters(label, rates.ci_clusters, rates.ci_unit, score.ci_unit)
         for label, _, rates in listed_values(score)
@@ -164,5 +176,4 @@ def score_notes(score: Score) -> Iterator[str]:
     yield f"Kaldi's bootstrap over utterances:\n{score.wer_bootci}".rstrip("\n")
     for name, rates in (("system", score), ("baseline", score.baseline)):
         if rates and rates.missing:
-            missing = plural(rates.missing, "hypothesis is", "hypotheses are")
-            yield f"{missing} missing from the {name}: all their words count as deleted."
+            yield missing_note(rates.missing, f"the {name}")
