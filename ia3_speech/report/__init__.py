@@ -2,12 +2,14 @@
 
     python -m ia3_speech.report data/test DECODE_DIR [--baseline DECODE_DIR2] [--out report.html]
 
-In: a scored decode directory, and files beside it. Out: one file, which opens anywhere, without a network and
-without a library. It computes no error rates: it shows the numbers that score, train and the recipes wrote.
+In: a scored decode directory, and files beside it. Out: one page, which opens anywhere, without a network
+and without a library, and a folder of its tables. It computes no error rates but those of single words: it
+shows the numbers that score, train and the recipes wrote.
 
 `report_data` finds and reads the files, `curve_files` those of curves; `page` puts the sections together:
-`result_tables`, `label_bars`, `utterance_table` (drawn by page.js), `curve_charts` and `vector_plots`.
-`markup` escapes text, `svg` and `charts` draw, `audio_players` finds what players play.
+`summary`, `result_tables`, `word_accuracy` and `utterance_table` (each a `browsable_table`, which page.js
+draws), `label_bars`, `curve_charts` and `vector_plots`. `table` is HTML, CSV or Markdown; `table_files`
+writes all tables. `markup` escapes text, `svg` and `charts` draw, `audio_players` finds what players play.
 """
 
 from ia3_speech.report.audio_players import embedded_audio, linked_audio

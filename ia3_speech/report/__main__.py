@@ -1,16 +1,20 @@
-"""Write an HTML report of a scored decode directory: one file, `report.html`.
+"""Write an HTML report of a scored decode directory: one page, and its tables as CSV and Markdown files.
 
     python -m ia3_speech.report data/test exp/medical/ia3_seed1/decode_greedy_test --out report.html
 
-Included by default where they exist: the baseline that DECODE_DIR was scored against; adapter/ and
-metrics.jsonl beside DECODE_DIR; results.json, curve.json and trade_off.json in the folder above
-(report/curve_files.py documents their formats). Audio files are linked; --embed-audio copies them into the
-page.
+writes report.html and the folder report/: error_rates.csv, error_rates.md, words.csv, utterances.csv … In
+CSV, rates are in percent, and the bounds of an interval have columns of their own.
+
+Included by default where they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl
+and decode_greedy_out_of_domain/score.json beside DECODE_DIR; results.json, curve.json and trade_off.json in
+the folder above (report/curve_files.py documents their formats). Audio files are linked; --embed-audio copies
+them into the page.
 """
 
 import logging
 from pathlib import Path
 
+from ia3_speech.adapters.record import read_summary
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.utterance_audio import BadAudio
@@ -23,6 +27,8 @@ from ia3_speech.report import (
     make_page,
     read_report_data,
 )
+from ia3_speech.report.page import title_of_record
+from ia3_speech.report.table_files import tables_folder, write_tables
 
 logger = logging.getLogger("ia3_speech.report")
 
@@ -38,6 +44,7 @@ def main(
     results: list[Path] | None = None,
     curve: Path | None = None,
     trade_off: Path | None = None,
+    out_of_domain: Path | None = None,
     embed_audio: bool = False,
     allow_pipes: bool = False,
     out: Path | None = None,
@@ -54,9 +61,12 @@ def main(
         results: results.json of recipes, any number (default: in the folder above)
         curve: learning curve (default: curve.json in the folder above)
         trade_off: in-domain and out-of-domain WER of the scaled adapter (default: trade_off.json there)
+        out_of_domain: score.json of out-of-domain speech (default: of decode_greedy_out_of_domain beside
+            DECODE_DIR)
         embed_audio: copy the audio into the page, about 25 kB per second of audio
         allow_pipes: with --embed-audio, run the shell commands in wav.scp
-        out: the page (default: report.html in DECODE_DIR)
+        out: the page (default: report.html in DECODE_DIR); its tables go into a folder of the same name
+            without .html
         force: write the page again if it was written from the same inputs
     """
     paths = find_report_paths(
@@ -67,15 +77,16 @@ def main(
         results=results,
         curve=curve,
         trade_off=trade_off,
+        out_of_domain=out_of_domain,
     )
     out = out or decode_dir / "report.html"
     weights = sorted(paths.adapter.glob("*.safetensors")) if paths.adapter else None
     decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
     made = Inputs(
         {"data": data} | vars(paths) | {"decode_dir": decoded, "adapter": weights},
-        {"embed_audio": embed_audio},
+        {"embed_audio": embed_audio, "title": paths.adapter and title_of_record(read_summary(paths.adapter))},
     )
-    if made.is_current(out, force):
+    if made.is_current(out, force or not tables_folder(out).is_dir()):
         return
     report = read_report_data(data, paths)
     if embed_audio:
@@ -85,13 +96,14 @@ def main(
             logger.warning("%s", fault)
     else:
         players = linked_audio(report.utterances, out.absolute().parent)
+    tables = write_tables(out, report)
     write_text(out, make_page(report, players))
     made.record(out)
     size = out.stat().st_size
     if size > LARGE:
         logger.warning("%s: browsers take long to open so large a page (omit --embed-audio)", out)
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
-    print(f"{out}: {shown}, {size / 1000:,.0f} kB")
+    print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(tables, 'table')}")
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@ In: series of points and two axes. Out: a figure with a legend. Colours come fro
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.svg import round_ticks, svg_picture
@@ -48,6 +48,8 @@ class Point:
         title: shown as a tooltip.
         low, high: bounds of the interval of y, drawn as a whisker; None without one.
         text: written beside the dot.
+        radius: of the dot, pixels.
+        attributes: further ones of the dot, as of `element`.
     """
 
     x: float
@@ -56,6 +58,8 @@ class Point:
     low: float | None = None
     high: float | None = None
     text: str = ""
+    radius: float = 4
+    attributes: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,7 +208,10 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
             ends = y_pixel(y, max(point.low, y.low)), y_pixel(y, min(point.high, y.high))
             shapes.append(element("line", x1=left, x2=left, y1=ends[0], y2=ends[1], class_="whisker"))
         dot = element("title", point.title)
-        shapes.append(element("circle", dot, cx=left, cy=top, r=4, class_=f"dot {series.style}"))
+        style = f"dot {series.style}"
+        shapes.append(
+            element("circle", dot, cx=left, cy=top, r=point.radius, class_=style, **point.attributes)
+        )
         if point.text:
             on_the_left = series.text_below or left > RIGHT - 8 * len(point.text)
             shapes.append(

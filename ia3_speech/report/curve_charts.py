@@ -3,16 +3,24 @@
 In: what `curve_files` reads. Out: sections of the page.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from statistics import median
 
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.report.charts import Axis, Level, Point, Series, draw_chart, rate_axis, tick_labels
-from ia3_speech.report.curve_files import Epoch, LearningCurve, TradeOff, TradeOffPoint, WerEstimate
+from ia3_speech.report.curve_files import (
+    Epoch,
+    LearningCurve,
+    LearningCurvePoint,
+    TradeOff,
+    TradeOffPoint,
+    WerEstimate,
+)
 from ia3_speech.report.markup import Child, Markup, element
-from ia3_speech.report.result_tables import INTERVAL, make_table, signed_percent
 from ia3_speech.report.svg import round_ticks
+from ia3_speech.report.table import Rate, Table
+from ia3_speech.scoring.score_table import INTERVAL
 
 SIDE_BY_SIDE = 1.04  # factor between the amounts at which the seeds of one amount are drawn
 
@@ -25,12 +33,15 @@ def training_section(epochs: Sequence[Epoch]) -> Iterator[Child]:
     trained = [epoch for epoch in epochs if epoch.loss is not None]
     charts = [loss_chart(trained, x)] if trained else []
     yield element("div", *charts, dev_wer_chart(epochs, x), class_="charts")
-    losses = ["–" if epoch.loss is None else f"{epoch.loss:.3f}" for epoch in epochs]
+    yield element("details", element("summary", "Show as a table"), training_table(epochs).html())
+
+
+def training_table(epochs: Sequence[Epoch]) -> Table:
     rows = [
-        [str(epoch.number), loss, percent(epoch.dev_wer, 2)]
-        for epoch, loss in zip(epochs, losses, strict=True)
+        [epoch.number, None if epoch.loss is None else f"{epoch.loss:.3f}", Rate(epoch.dev_wer, digits=2)]
+        for epoch in epochs
     ]
-    yield folded_table("Training", ["epoch", "CTC loss", "dev WER %"], rows)
+    return Table("training", "Training", ["epoch", "CTC loss", "dev WER %"], rows)
 
 
 def loss_chart(epochs: Sequence[Epoch], x: Axis) -> Markup:
@@ -65,14 +76,9 @@ def dev_wer_chart(epochs: Sequence[Epoch], x: Axis) -> Markup:
 def learning_curve_section(curve: LearningCurve) -> Iterator[Child]:
     """WER by the amount of audio, on a logarithmic axis: a dot per seed, a line through the medians."""
     unit, base = curve.unit, curve.base
-    dots, medians, rows = [], [], []
-    for amount, group in groupby(curve.points, key=lambda point: point.amount):
-        seeds = list(group)
-        rates = [point.estimate.wer for point in seeds]
-        medians.append(Point(amount, median(rates), ""))
-        change = signed_percent((median(rates) - base.wer) / base.wer if base and base.wer else None)
-        spread = f"{percent(min(rates))} to {percent(max(rates))}"
-        rows.append([f"{amount:g}", str(len(seeds)), percent(median(rates)), spread, change])
+    dots, medians = [], []
+    for amount, seeds in by_amount(curve):
+        medians.append(Point(amount, median(point.estimate.wer for point in seeds), ""))
         for index, point in enumerate(seeds):
             x = amount * SIDE_BY_SIDE ** (index - (len(seeds) - 1) / 2)
             found = point.estimate
@@ -92,13 +98,30 @@ def learning_curve_section(curve: LearningCurve) -> Iterator[Child]:
         Series("", dots, "system", line=False),
     ]
     on = f" on {curve.set}" if curve.set else ""
-    head = [unit, "seeds", "median WER %", "range of the seeds", "change %"]
     yield element(
         "div",
         draw_chart(f"WER{on} by amount of audio", description, x, y, series, levels),
-        make_table("Change of the median relative to the base", head, rows),
+        learning_curve_table(curve).html(),
         class_="charts",
     )
+
+
+def by_amount(curve: LearningCurve) -> Iterator[tuple[float, list[LearningCurvePoint]]]:
+    """Each amount with the points of its seeds."""
+    for amount, group in groupby(curve.points, key=lambda point: point.amount):
+        yield amount, list(group)
+
+
+def learning_curve_table(curve: LearningCurve) -> Table:
+    """The median of the seeds, their range, and the change of the median relative to the base."""
+    rows, base = [], curve.base
+    for amount, seeds in by_amount(curve):
+        rates = [point.estimate.wer for point in seeds]
+        change = (median(rates) - base.wer) / base.wer if base and base.wer else None
+        ends = Rate(min(rates)), Rate(max(rates))
+        rows.append([f"{amount:g}", len(seeds), Rate(median(rates)), *ends, Rate(change, signed=True)])
+    head = [curve.unit, "seeds", "median WER %", "lowest", "highest", "change %"]
+    return Table("learning_curve", "Change of the median relative to the base", head, rows)
 
 
 def amount_text(amount: float, unit: str) -> str:
@@ -119,15 +142,23 @@ def trade_off_section(trade_off: TradeOff) -> Iterator[Child]:
         series += [Series(name, dots, style, text_below=style == "third")] if dots else []
     x = rate_axis(f"WER on {out_of_domain}, %", [one.out_of_domain.wer for one in points])
     y = rate_axis(f"WER on {own}, %", [value for one in points for value in one.own.values])
-    rows = [[one.name, wer_text(one.own), wer_text(one.out_of_domain)] for one in points]
     description = "Lower is better on both axes. At scale 0 the adapter has no effect, which is the base"
     yield element("p", f"{description}.", class_="note")
     yield element(
         "div",
         draw_chart("In-domain WER against out-of-domain WER", description, x, y, series),
-        make_table(f"WER % {INTERVAL}", ["", own, out_of_domain], rows),
+        trade_off_table(trade_off).html(),
         class_="charts",
     )
+
+
+def trade_off_table(trade_off: TradeOff) -> Table:
+    rows = [
+        [one.name, *(Rate(rate.wer, rate.interval) for rate in (one.own, one.out_of_domain))]
+        for one in trade_off.points
+    ]
+    head = ["adapter", trade_off.own, trade_off.out_of_domain]
+    return Table("trade_off", f"WER % {INTERVAL}", head, rows)
 
 
 def trade_off_dot(point: TradeOffPoint, names: TradeOff) -> Point:
@@ -139,8 +170,3 @@ def trade_off_dot(point: TradeOffPoint, names: TradeOff) -> Point:
 
 def wer_text(estimate: WerEstimate) -> str:
     return with_interval(estimate.wer, estimate.interval)
-
-
-def folded_table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
-    """The numbers of a chart, folded."""
-    return element("details", element("summary", "Show as a table"), make_table(caption, head, rows))

@@ -14,9 +14,10 @@ from ia3_speech.report.charts import Axis, Point, Series, draw_chart, legend, ti
 from ia3_speech.report.curve_files import Json
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem
-from ia3_speech.report.result_tables import bounds_span, change_text
+from ia3_speech.report.result_tables import change_of
 from ia3_speech.report.svg import Bar, draw_bars, draw_tick_labels, round_ticks
-from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
+from ia3_speech.report.table import Rate, Table, bounds_span, cell_markup
+from ia3_speech.scoring.score_table import INTERVAL, MARK, few_clusters_note, has_few_clusters
 
 MAX_OPEN = 12  # values that are shown without folding, in their own order
 MIN_SCATTER = 8  # values from which there is a scatter plot
@@ -56,6 +57,24 @@ def labels_section(system: DecodedSystem, baseline: DecodedSystem | None) -> Ite
     for label, values in shown.items():
         yield element("h3", label)
         yield from label_bars(label, values, system.name, baseline.name if baseline else None)
+
+
+def label_tables(system: DecodedSystem, baseline: DecodedSystem | None) -> Iterator[Table]:
+    """A table for each label, as `labels_section` shows it."""
+    names = [f"{one.name} WER %" for one in (baseline, system) if one]
+    for label in sorted(system.score["by_label"]):
+        rows = []
+        for value in sorted(
+            label_values(label, system, baseline), key=lambda value: natural_order(value.name)
+        ):
+            rates = [Rate(bar.rate, bar.bounds) for bar in value.bars]
+            missing = [Rate(None)] * (len(names) - len(rates))
+            change = [change_of(value.system["changes"].get("wer"), value.few)] if baseline else []
+            cells = [value.name, value.system["utterances"], value.system["words"]]
+            rows.append([*cells, *missing, *rates, *change])
+        head = [label, "utterances", "words", *names, *(["change %"] if baseline else [])]
+        if len(rows) > 1:
+            yield Table(f"by_{label}", f"WER by {label} {INTERVAL}", head, rows)
 
 
 def label_values(label: str, system: DecodedSystem, baseline: DecodedSystem | None) -> list[LabelValue]:
@@ -129,7 +148,8 @@ def bar_cells(
     rates = [element("span", percent(bar.rate), bounds_span(interval(bar.bounds))) for bar in value.bars]
     yield element("td", rates, class_="number lines")
     if baseline:
-        yield element("td", change_text(value.system["changes"].get("wer"), value.few), class_="number")
+        change = change_of(value.system["changes"].get("wer"), value.few)
+        yield element("td", cell_markup(change), class_="number")
 
 
 def scatter_plot(label: str, values: Sequence[LabelValue], system: str, baseline: str) -> Markup:

@@ -1,12 +1,94 @@
-// The table of utterances: sorts, filters and draws one page of rows at a time, so that thousands stay fast.
-// All data is inserted as text (textContent), never as markup.
+// The tables of utterances and of words: they are sorted, filtered and drawn a page of rows at a time, so that
+// thousands stay fast. All data is inserted as text (textContent), never as markup.
 "use strict";
 (() => {
   const find = (id) => document.getElementById(id);
   const data = JSON.parse(find("utterance-data").textContent);
-  const table = find("utterance-table"), body = find("utterance-rows"), found = find("found");
-  const lists = [...document.querySelectorAll("#controls select[data-label]")];
+  const lists = [...document.querySelectorAll("#utterance-controls select[data-label]")];
   const several = data.systems.length > 1, last = data.systems.length - 1;
+  const order = new Intl.Collator("en", { numeric: true });
+  const percent = (rate) => rate === null ? "–" : (100 * rate).toFixed(1);
+  const signed = (count) => (count > 0 ? "+" : count < 0 ? "−" : "") + Math.abs(count);
+
+  function make(name, text, className) {
+    const element = document.createElement(name);
+    if (text !== undefined) element.textContent = text;
+    if (className) element.className = className;
+    return element;
+  }
+
+  function cell(row, head, text, title) {
+    const element = make("td", text, "number");
+    element.dataset.head = head;
+    if (title) element.title = title;
+    row.append(element);
+    return element;
+  }
+
+  function changeCell(row, head, count, isBetter) {
+    cell(row, head, signed(count)).classList.add(count === 0 ? "equal" : isBetter ? "better" : "worse");
+  }
+
+  // What report/browsable_table.py wrote: a table whose heads sort, a search field, lists, a pager.
+  //   id: of a row, by which equal rows are sorted   wanted: whether a row is shown
+  //   drawn: the row's elements                      found: what is said of the rows that are shown
+  //   size: rows per page                            reset: what the reset button does besides
+  // Returns a function that draws the table again from its first page.
+  function browse(name, rows, { id, wanted, drawn, found, size, reset }) {
+    const part = (suffix) => find(`${name}-${suffix}`);
+    const table = part("table"), start = table.querySelector("th:not([aria-sort=none])[aria-sort]");
+    const state = {
+      key: start.firstChild.dataset.key, down: start.getAttribute("aria-sort") === "descending", page: 0,
+    };
+
+    function compare(a, b) {
+      const [x, y] = [a[state.key], b[state.key]];
+      if (x === y) return order.compare(a[id], b[id]);
+      if (x === null || x === undefined) return 1;  // missing values come last in both directions
+      if (y === null || y === undefined) return -1;
+      return (typeof x === "string" ? order.compare(x, y) : x - y) * (state.down ? -1 : 1);
+    }
+
+    function draw() {
+      const shown = rows.filter(wanted).sort(compare), count = size();
+      const pages = Math.max(1, Math.ceil(shown.length / count));
+      state.page = Math.min(state.page, pages - 1);
+      part("rows").replaceChildren(...shown.slice(state.page * count, (state.page + 1) * count).flatMap(drawn));
+      part("found").textContent = found(shown);
+      part("position").textContent = `Page ${state.page + 1} of ${pages}`;
+      part("previous").disabled = state.page === 0;
+      part("next").disabled = state.page === pages - 1;
+      for (const button of table.querySelectorAll("button[data-key]")) {
+        const way = button.dataset.key !== state.key ? "none" : state.down ? "descending" : "ascending";
+        button.closest("th").setAttribute("aria-sort", way);
+      }
+    }
+
+    function again() { state.page = 0; draw(); }
+
+    table.tHead.addEventListener("click", (event) => {
+      const key = event.target.dataset.key;
+      if (!key) return;
+      state.down = key === state.key && !state.down;
+      state.key = key;
+      again();
+    });
+    const selects = part("controls").querySelectorAll("select");
+    part("search").addEventListener("input", again);
+    for (const list of selects) list.addEventListener("change", again);
+    part("reset").addEventListener("click", () => {
+      part("search").value = "";
+      for (const list of selects) if (!list.id.endsWith("page-size")) list.selectedIndex = 0;
+      reset?.();
+      again();
+    });
+    part("previous").addEventListener("click", () => { state.page -= 1; draw(); });
+    part("next").addEventListener("click", () => { state.page += 1; draw(); });
+    draw();
+    return again;
+  }
+
+  // ---- utterances
 
   // What rows are sorted and searched by. In an alignment a pair is an error, a single word is correct.
   for (const row of data.rows) {
@@ -17,36 +99,22 @@
     row.change = row.errors[last] - row.errors[0];
     const texts = row.alignments.map((pairs) =>
       pairs.map((pair) => Array.isArray(pair) ? pair[1] : pair).filter((word) => word !== null).join(" "));
+    row.phrase = ` ${row.reference.join(" ")} `.toLowerCase();
     row.text = [row.id, row.reference.join(" "), ...texts].join("\n").toLowerCase();
   }
 
-  const state = { key: "id", down: false, page: 0 };
-
-  const wanted = (row, words, shown) =>
-    words.every((word) => row.text.includes(word))
-    && lists.every((list) => list.value === "" || labelOf(row, list.dataset.label) === list.value)
-    && (shown === "all"
-      || (shown === "changed" && JSON.stringify(row.alignments[0]) !== JSON.stringify(row.alignments[last]))
-      || (shown === "better" && row.change < 0)
-      || (shown === "worse" && row.change > 0)
-      || (shown === "wrong" && row.errors.some((errors) => errors > 0)));
+  // Words anywhere in the texts or the id; in quotation marks, whole words of the reference in that order.
+  const matches = (row, query) =>
+    [...query.toLowerCase().matchAll(/"([^"]*)"|\S+/g)].every(([text, phrase]) =>
+      phrase === undefined ? row.text.includes(text) : row.phrase.includes(` ${phrase.trim()} `));
   const labelOf = (row, label) => label === "speaker" ? row.speaker : row.labels[label] ?? "(none)";
-
-  const order = new Intl.Collator("en", { numeric: true });
-  function compare(a, b) {
-    const [x, y] = [a[state.key], b[state.key]];
-    if (x === y) return order.compare(a.id, b.id);
-    if (x === null || x === undefined) return 1;  // missing values come last in both directions
-    if (y === null || y === undefined) return -1;
-    return (typeof x === "string" ? order.compare(x, y) : x - y) * (state.down ? -1 : 1);
-  }
-
-  function make(name, text, className) {
-    const element = document.createElement(name);
-    if (text !== undefined) element.textContent = text;
-    if (className) element.className = className;
-    return element;
-  }
+  const isShown = {
+    all: () => true,
+    changed: (row) => JSON.stringify(row.alignments[0]) !== JSON.stringify(row.alignments[last]),
+    better: (row) => row.change < 0,
+    worse: (row) => row.change > 0,
+    wrong: (row) => row.errors.some((errors) => errors > 0),
+  };
 
   function word(pair) {
     if (!Array.isArray(pair)) return document.createTextNode(pair);
@@ -67,16 +135,7 @@
     return paragraph;
   }
 
-  const percent = (rate) => rate === null ? "–" : (100 * rate).toFixed(1);
-
-  function cell(row, head, text, title) {
-    const element = make("td", text, "number");
-    element.dataset.head = head;
-    if (title) element.title = title;
-    row.append(element);
-  }
-
-  function drawn(row) {
+  function utteranceRows(row) {
     const tr = make("tr"), name = make("th", row.id);
     name.scope = "row";
     const labels = Object.entries(row.labels).map(([label, value]) => `${label}: ${value}`).join(", ");
@@ -97,10 +156,7 @@
     cell(tr, "words", String(row.words));
     data.systems.forEach((system, number) =>
       cell(tr, system, percent(row["wer" + number]), `${row.errors[number]} of ${row.words}`));
-    if (several) {
-      cell(tr, "change", (row.change > 0 ? "+" : row.change < 0 ? "−" : "") + Math.abs(row.change));
-      tr.lastChild.classList.add(row.change < 0 ? "better" : row.change > 0 ? "worse" : "equal");
-    }
+    if (several) changeCell(tr, "change", row.change, row.change < 0);
     const texts = make("td", undefined, "texts"), second = make("tr", undefined, "texts-row");
     texts.colSpan = tr.children.length;
     texts.append(line("reference", row.reference, "reference"));
@@ -109,53 +165,91 @@
     return [tr, second];
   }
 
-  function draw() {
-    const words = find("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const rows = data.rows.filter((row) => wanted(row, words, find("shown").value)).sort(compare);
-    const size = Number(find("page-size").value), pages = Math.max(1, Math.ceil(rows.length / size));
-    state.page = Math.min(state.page, pages - 1);
-    body.replaceChildren(...rows.slice(state.page * size, (state.page + 1) * size).flatMap(drawn));
-    const sum = (value) => rows.reduce((total, row) => total + value(row), 0), total = sum((row) => row.words);
-    const rates = data.systems.map((system, number) =>
-      `${system} ${percent(total ? sum((row) => row.errors[number]) / total : null)} %`);
-    found.textContent = `${rows.length} of ${data.rows.length} utterances, ${total} words, WER: ${rates.join(", ")}`;
-    find("position").textContent = `Page ${state.page + 1} of ${pages}`;
-    find("previous").disabled = state.page === 0;
-    find("next").disabled = state.page === pages - 1;
-    for (const button of table.querySelectorAll("button[data-key]")) {
-      const way = button.dataset.key !== state.key ? "none" : state.down ? "descending" : "ascending";
-      button.closest("th").setAttribute("aria-sort", way);
-    }
+  const drawUtterances = browse("utterance", data.rows, {
+    id: "id",
+    wanted: (row) => matches(row, find("utterance-search").value)
+      && lists.every((list) => list.value === "" || labelOf(row, list.dataset.label) === list.value)
+      && isShown[find("utterance-shown").value](row),
+    drawn: utteranceRows,
+    found: (rows) => {
+      const sum = (value) => rows.reduce((total, row) => total + value(row), 0), total = sum((row) => row.words);
+      const rates = data.systems.map((system, number) =>
+        `${system} ${percent(total ? sum((row) => row.errors[number]) / total : null)} %`);
+      return `${rows.length} of ${data.rows.length} utterances, ${total} words, WER: ${rates.join(", ")}`;
+    },
+    size: () => Number(find("utterance-page-size").value),
+  });
+
+  // The utterances of one value of a label (label, value), or those with a phrase in the reference.
+  function showUtterances(label, value, phrase = "") {
+    for (const list of lists) list.value = list.dataset.label === label ? value : "";
+    find("utterance-shown").value = "all";
+    find("utterance-search").value = phrase && `"${phrase}"`;
+    drawUtterances();
   }
 
-  function again() { state.page = 0; draw(); }
+  // ---- words
 
-  table.tHead.addEventListener("click", (event) => {
-    const key = event.target.dataset.key;
-    if (!key) return;
-    state.down = key === state.key && !state.down;
-    state.key = key;
-    again();
-  });
-  find("search").addEventListener("input", again);
-  for (const list of document.querySelectorAll("#controls select")) list.addEventListener("change", again);
-  find("reset").addEventListener("click", () => {
-    find("search").value = "";
-    find("shown").value = "all";
-    for (const list of lists) list.value = "";
-    again();
-  });
-  find("previous").addEventListener("click", () => { state.page -= 1; draw(); });
-  find("next").addEventListener("click", () => { state.page += 1; draw(); });
+  if (find("word-data")) {
+    const words = JSON.parse(find("word-data").textContent);
+    let dot = null;  // the dot of the scatter plot whose words are shown
+    for (const row of words.rows) {
+      row.correct.forEach((correct, number) => { row["rate" + number] = correct / row.count; });
+      row.gain = row.correct[last] - row.correct[0];
+    }
+    const isWanted = {
+      all: () => true,
+      terms: (row) => row.term !== null,
+      better: (row) => row.gain > 0,
+      worse: (row) => row.gain < 0,
+    };
+
+    function wordRows(row) {
+      const tr = make("tr"), name = make("th"), link = make("a", row.word, row.term === null ? "" : "term");
+      name.scope = "row";
+      link.href = "#utterances";
+      link.dataset.word = row.word;
+      name.append(link);
+      if (row.term !== null && row.term !== "term") name.append(make("small", row.term));
+      tr.append(name);
+      cell(tr, "occurrences", String(row.count));
+      words.systems.forEach((system, number) =>
+        cell(tr, system, percent(row["rate" + number]), `${row.correct[number]} of ${row.count}`));
+      if (several) changeCell(tr, "gain", row.gain, row.gain > 0);
+      tr.append(make("td", row.instead, "instead"));
+      return [tr];
+    }
+
+    const drawWords = browse("word", words.rows, {
+      id: "word",
+      wanted: (row) => row.word.toLowerCase().includes(find("word-search").value.trim().toLowerCase())
+        && isWanted[find("word-shown")?.value ?? "all"](row)
+        && (dot === null || row.dot === dot),
+      drawn: wordRows,
+      found: (rows) => {
+        const total = rows.reduce((sum, row) => sum + row.count, 0);
+        const only = dot === null ? "" : " (of one dot; Reset shows all)";
+        return `${rows.length} of ${words.rows.length} words, ${total} occurrences${only}`;
+      },
+      size: () => 20,
+      reset: () => { dot = null; },
+    });
+
+    document.addEventListener("click", (event) => {
+      const circle = event.target.closest("circle[data-dot]"), link = event.target.closest("a[data-word]");
+      if (link) showUtterances("", "", link.dataset.word);
+      if (!circle) return;
+      find("word-reset").click();
+      dot = Number(circle.dataset.dot);
+      drawWords();
+    });
+  }
 
   // The name of a speaker or another value beside its bars leads to its utterances.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-label]");
-    const list = link && lists.find((one) => one.dataset.label === link.dataset.label);
-    if (!list) return;
-    for (const other of lists) other.value = "";
-    list.value = link.dataset.value;
-    again();
+    if (link && lists.some((list) => list.dataset.label === link.dataset.label))
+      showUtterances(link.dataset.label, link.dataset.value);
   });
 
   // One player at a time.
@@ -170,6 +264,4 @@
     for (const one of opened) one.open = true;
   });
   window.addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
-
-  draw();
 })();

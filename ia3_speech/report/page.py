@@ -16,15 +16,11 @@ from ia3_speech.report.curve_files import Json
 from ia3_speech.report.label_bars import labels_section
 from ia3_speech.report.markup import Child, Markup, element, raw_block
 from ia3_speech.report.report_data import DecodedSystem, ReportData
-from ia3_speech.report.result_tables import (
-    change_class,
-    few_clusters,
-    results_section,
-    signed_interval,
-    signed_percent,
-)
+from ia3_speech.report.result_tables import change_class, change_of, few_clusters, results_section
+from ia3_speech.report.summary import size_of, summary_box
 from ia3_speech.report.utterance_table import utterances_section
 from ia3_speech.report.vector_plots import vectors_section
+from ia3_speech.report.word_accuracy import words_section
 
 Sections = dict[str, tuple[str, list[Child]]]  # id → heading and contents
 
@@ -71,15 +67,31 @@ def content_security_policy(script: str) -> str:
 
 
 def page_title(report: ReportData) -> str:
-    """The adapter and the corpus, such as `IA³ adapter: accent scottish on dialects/test`."""
-    adapter = card_title(report.adapter) if report.adapter.get("labels") else report.system.name
-    return f"{adapter} on {set_name(report.system.score['data'])}"
+    """The adapter and the corpus, such as `IA³ adapter: accent scottish, tested on dialects/test`."""
+    return f"{adapter_title(report)}, tested on {set_name(report.system.score['data'])}"
+
+
+def adapter_title(report: ReportData) -> str:
+    """As the adapter's record has it; else the name that it was decoded by, else the system's."""
+    decoded_with = report.system.decoding.get("adapter") or {}
+    if report.adapter:
+        return title_of_record(report.adapter)
+    return f"IA³ adapter {decoded_with['name']}" if decoded_with.get("name") else report.system.name
+
+
+def title_of_record(record: Json) -> str:
+    """What an adapter is for, by its labels; else the corpus that it was trained on, else its base."""
+    trained_on = (record.get("training") or {}).get("data")
+    if trained_on and not record.get("labels"):
+        return f"IA³ adapter trained on {set_name(trained_on).split('/')[0]}"
+    return card_title(record)
 
 
 def make_sections(report: ReportData, players: Mapping[str, str]) -> Sections:
     """All sections that have contents, in their order."""
     sections: dict[str, tuple[str, Iterator[Child]]] = {
         "results": ("Results", results_section(report)),
+        "words": ("Words", words_section(report)),
         "labels": ("Speakers and labels", labels_section(report.system, report.baseline)),
         "utterances": ("Utterances", utterances_section(report, players)),
     }
@@ -97,11 +109,10 @@ def make_sections(report: ReportData, players: Mapping[str, str]) -> Sections:
 
 
 def header(report: ReportData, name: str) -> Markup:
-    """What was tested, and the error rates."""
+    """What was tested, what came of it in plain words, and the error rates."""
     score, baseline = report.system.score, report.baseline
     facts = [
-        plural(score["utterances"], "utterance"),
-        plural(len(score["by_label"]["speaker"]), "speaker"),
+        size_of(score),
         plural(score["words"], "word"),
         f"{report.system.name} compared with {baseline.name}" if baseline else report.system.name,
     ]
@@ -113,6 +124,7 @@ def header(report: ReportData, name: str) -> Markup:
         element("p", "ia3_speech report", class_="eyebrow"),
         element("h1", name),
         element("p", " · ".join(facts), class_="facts"),
+        summary_box(report),
         element("div", cards, class_="cards"),
     )
 
@@ -123,9 +135,9 @@ def rate_card(heading: str, score: Json, rate: str) -> Markup:
     before = [element("span", f"{percent(change['baseline'])} %", class_="before"), " → "] if change else None
     lines = [element("p", before, element("b", f"{percent(score[rate])} %"), class_="rate")]
     if change:
-        bounds = signed_interval(change["relative_ci"])
+        value, bounds = change_of(change).shown
         style = "open" if few_clusters(score) else change_class(change["relative_ci"])
-        pill = element("span", f"{signed_percent(change['relative'])} %", class_=f"pill {style}")
+        pill = element("span", f"{value} %", class_=f"pill {style}")
         text = f" relative, 95 % interval {bounds}" if bounds else " relative"
         lines.append(element("p", pill, text, class_="change"))
     elif bounds := interval(score[f"{rate}_ci"]):

@@ -1,13 +1,16 @@
 """Find and read all that the report shows. In: a decode directory and the paths given. Out: `ReportData`.
 
 EXP/results.json, curve.json, trade_off.json      all systems; learning curve; the scaled adapter
-EXP/SYSTEM/metrics.jsonl, adapter/                training loss and dev WER; the adapter
+EXP/SYSTEM/metrics.jsonl, config.yaml, adapter/   training loss and dev WER; its options; the adapter
 EXP/SYSTEM/decode_greedy_SET/                     DECODE_DIR: score.json, decode.json, the scored texts
+EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain speech
 EXP/base/decode_greedy_SET/                       the baseline, as score.json names it
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +19,11 @@ import numpy as np
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.overlap import sentences_of
+from ia3_speech.data.kaldi.table_file import DataError
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.formatting import plural
 from ia3_speech.report.curve_files import (
     Epoch,
     Json,
@@ -28,10 +34,16 @@ from ia3_speech.report.curve_files import (
     read_trade_off,
     read_training_log,
 )
+from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.score_file import read_score
+from ia3_speech.scoring.term_errors import TermList, read_term_list
+from ia3_speech.training.records import read_training_options
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = 1  # of results.json
+OUT_OF_DOMAIN = "decode_greedy_out_of_domain"  # folder of the out-of-domain set, as recipes call it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +58,9 @@ class ReportPaths:
         results: results.json of any number of recipes.
         curve: curve.json.
         trade_off: trade_off.json.
+        out_of_domain: score.json of out-of-domain speech, decoded with the system.
+        terms: the term list that decode_dir was scored with.
+        trained_on: text and utt2spk of the data directory that the adapter was trained on.
     """
 
     decode_dir: Path
@@ -55,6 +70,9 @@ class ReportPaths:
     results: Sequence[Path] = ()
     curve: Path | None = None
     trade_off: Path | None = None
+    out_of_domain: Path | None = None
+    terms: Path | None = None
+    trained_on: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,14 @@ class DecodedSystem:
     references: dict[str, str]
     hypotheses: dict[str, str]
 
+    @cached_property
+    def alignments(self) -> dict[str, list[Pair]]:
+        """{utterance id: aligned words}, as Kaldi's per_utt shows them."""
+        return {
+            name: align(text.split(), self.hypotheses.get(name, "").split())
+            for name, text in self.references.items()
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
@@ -90,6 +116,9 @@ class ReportData:
         trade_off: in-domain against out-of-domain WER.
         vectors: the adapter's vectors.
         adapter: its record (ia3_speech.json); empty without one.
+        out_of_domain: score.json of out-of-domain speech; empty without one.
+        terms: the term list that the systems were scored with; None where there is none any more.
+        overlap: warnings of what the test set has in common with training; None where that is not known.
     """
 
     utterances: list[Utterance]
@@ -101,6 +130,14 @@ class ReportData:
     trade_off: TradeOff | None = None
     vectors: list[Vector] = field(default_factory=list)
     adapter: Json = field(default_factory=dict)
+    out_of_domain: Json = field(default_factory=dict)
+    terms: TermList | None = None
+    overlap: list[str] | None = None
+
+    @property
+    def systems(self) -> list[DecodedSystem]:
+        """The baseline, if there is one, and the system."""
+        return [one for one in (self.baseline, self.system) if one]
 
 
 def find_report_paths(decode_dir: Path, **given: Any) -> ReportPaths:
@@ -112,7 +149,8 @@ def find_report_paths(decode_dir: Path, **given: Any) -> ReportPaths:
     """
     score = read_score(decode_dir / "score.json")
     folder = decode_dir.absolute().parent
-    for path in [given.get(name) for name in ("baseline", "adapter", "training", "curve", "trade_off")]:
+    named = ("baseline", "adapter", "training", "curve", "trade_off", "out_of_domain")
+    for path in map(given.get, named):
         if path and not path.exists():
             raise UserError(f"{path}: there is no such file or folder")
     beside = {
@@ -120,6 +158,7 @@ def find_report_paths(decode_dir: Path, **given: Any) -> ReportPaths:
         "training": folder / "metrics.jsonl",
         "curve": folder.parent / "curve.json",
         "trade_off": folder.parent / "trade_off.json",
+        "out_of_domain": folder / OUT_OF_DOMAIN / "score.json",
     }
     found = {name: given.get(name) or (path if path.exists() else None) for name, path in beside.items()}
     results = given.get("results") or [p for p in [folder.parent / "results.json"] if p.exists()]
@@ -129,7 +168,16 @@ def find_report_paths(decode_dir: Path, **given: Any) -> ReportPaths:
             f"{decode_dir}: was scored without a baseline "
             f'(run "python -m ia3_speech.score {score["data"]} {decode_dir} --baseline {baseline}")'
         )
-    return ReportPaths(decode_dir=decode_dir, baseline=baseline, results=results, **found)
+    if decode_dir.name == OUT_OF_DOMAIN:
+        found["out_of_domain"] = None
+    return ReportPaths(
+        decode_dir=decode_dir,
+        baseline=baseline,
+        results=results,
+        terms=recorded_terms(decode_dir, score),
+        trained_on=training_tables(folder / "config.yaml"),
+        **found,
+    )
 
 
 def recorded_baseline(decode_dir: Path, score: Json) -> Path | None:
@@ -143,6 +191,22 @@ def recorded_baseline(decode_dir: Path, score: Json) -> Path | None:
     raise UserError(f"{recorded}: the baseline of {decode_dir} is not there, or not scored (give --baseline)")
 
 
+def recorded_terms(decode_dir: Path, score: Json) -> Path | None:
+    """The term list that score.json names: at its recorded path, else the file of that name in EXP."""
+    recorded = Path(score.get("terms_file") or "")
+    places = (recorded, decode_dir.absolute().parents[1] / recorded.name)
+    return next((path for path in places if path.is_file()), None)
+
+
+def training_tables(config: Path) -> list[Path]:
+    """text and utt2spk of the data directory that config.yaml names; none where they are not there."""
+    if not config.is_file():
+        return []
+    trained_on = read_training_options(config).get("train")
+    tables = [Path(trained_on) / name for name in ("text", "utt2spk")] if trained_on else []
+    return tables if all(path.is_file() for path in tables) else []
+
+
 def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
     """Read all files. Raises UserError where one is damaged, or where they do not belong together."""
     folders = [paths.decode_dir, *([paths.baseline] if paths.baseline else [])]
@@ -150,7 +214,8 @@ def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
     system, *others = map(read_decoded_system, folders, names)
     for baseline in others:
         check_comparable(system, baseline)
-    by_id = {utterance.id: utterance for utterance in read_data_directory(data, wav=False, spk_sort=False)}
+    directory = read_data_directory(data, wav=False, spk_sort=False)
+    by_id = {utterance.id: utterance for utterance in directory}
     if unknown := [name for name in system.references if name not in by_id]:
         raise UserError(
             f"{data}: utterance {unknown[0]} of {system.folder} is not in it (is it the right set?)"
@@ -165,6 +230,9 @@ def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
         trade_off=read_trade_off(paths.trade_off) if paths.trade_off else None,
         vectors=read_vectors(paths.adapter) if paths.adapter else [],
         adapter=read_summary(paths.adapter) if paths.adapter else {},
+        out_of_domain=read_score(paths.out_of_domain) if paths.out_of_domain else {},
+        terms=read_terms(paths.terms, system) if paths.terms and system.score["terms"] else None,
+        overlap=read_overlap(directory, system.score, paths.trained_on),
     )
 
 
@@ -211,6 +279,35 @@ def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
         )
     if system.references != baseline.references:
         raise UserError(f"{baseline.folder}: its references differ from {system.folder}'s (score both again)")
+
+
+def read_terms(file: Path, system: DecodedSystem) -> TermList:
+    """The term list, normalised as the texts were: their numbers are in words unless they hold digits."""
+    digits = any(letter.isdigit() for text in system.references.values() for letter in text)
+    return read_term_list(file, system.score["normalize"], in_words=not digits)
+
+
+def read_overlap(test: DataDirectory, score: Json, trained_on: Sequence[Path]) -> list[str] | None:
+    """Warnings of sentences and speakers of the test set that training has: those of score.json, else from
+    the training data, if that is still there."""
+    if score.get("overlap"):
+        return list(score["overlap"]["warnings"])
+    if not trained_on:
+        return None
+    try:
+        train = read_data_directory(trained_on[0].parent, wav=False, spk_sort=False)
+    except DataError as error:
+        logger.warning("what the test set has in common with training is not known: %s", error)
+        return None
+    counts = {
+        "speaker": (set(test.speakers), set(train.speakers)),
+        "sentence": (sentences_of(test), sentences_of(train)),
+    }
+    return [
+        f"{len(own & other)} of {plural(len(own), noun)} of the test set occur in training"
+        for noun, (own, other) in counts.items()
+        if own & other
+    ]
 
 
 def read_vectors(folder: Path) -> list[Vector]:

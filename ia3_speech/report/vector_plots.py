@@ -11,6 +11,7 @@ import numpy as np
 from ia3_speech.adapters.weights import Vector, placement_order
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.svg import draw_box_plot, draw_colour_strip
+from ia3_speech.report.table import Table
 
 QUANTILES = (0, 0.05, 0.25, 0.5, 0.75, 0.95, 1)
 
@@ -32,12 +33,31 @@ def vectors_section(vectors: Sequence[Vector]) -> Iterator[Child]:
         "distance from 1.",
         class_="note",
     )
-    by_placement = sorted(vectors, key=lambda vector: (placement_order(vector.placement), vector.layer or 0))
     panels = [
         panel(placement, list(group), saturation, widest)
-        for placement, group in groupby(by_placement, key=lambda vector: vector.placement)
+        for placement, group in groupby(in_order(vectors), key=lambda vector: vector.placement)
     ]
     yield element("div", panels, class_="panels")
+
+
+def in_order(vectors: Sequence[Vector]) -> list[Vector]:
+    """By placement, then by layer."""
+    return sorted(vectors, key=lambda vector: (placement_order(vector.placement), vector.layer or 0))
+
+
+def rms_from_one(vector: Vector) -> float:
+    """The root mean square distance of the values from 1."""
+    return float(np.sqrt(np.mean((vector.values - 1) ** 2)))
+
+
+def vectors_table(vectors: Sequence[Vector]) -> Table:
+    rows = []
+    for vector in in_order(vectors):
+        found = [f"{value:.4f}" for value in np.quantile(vector.values, QUANTILES)]
+        layer = None if vector.layer is None else str(vector.layer)
+        rows.append([vector.placement, layer, len(vector.values), *found, f"{rms_from_one(vector):.4f}"])
+    head = ["placement", "layer", "parameters", "minimum", "5 %", "25 %", "median", "75 %", "95 %", "maximum"]
+    return Table("adapter_vectors", "Values of the adapter's vectors", [*head, "RMS distance from 1"], rows)
 
 
 def panel(placement: str, vectors: Sequence[Vector], saturation: float, widest: float) -> Markup:
@@ -49,12 +69,11 @@ def panel(placement: str, vectors: Sequence[Vector], saturation: float, widest: 
         name = f"{placement}, layer {layer}: {len(vector.values):,} values"
         quantiles = [float(value) for value in np.quantile(vector.values, QUANTILES)]
         span = f"{name} from {quantiles[0]:.3f} to {quantiles[-1]:.3f}, median {quantiles[3]:.3f}"
-        rms = float(np.sqrt(np.mean((vector.values - 1) ** 2)))
         strip = draw_colour_strip(vector.values - 1, saturation, f"{name}, in their order")
         cells = [
             element("td", strip, class_="strip"),
             element("td", draw_box_plot(quantiles, 1 - widest, 1 + widest, span)),
-            element("td", f"{rms:.3f}", class_="number"),
+            element("td", f"{rms_from_one(vector):.3f}", class_="number"),
         ]
         rows.append(element("tr", element("th", layer, scope="row"), cells))
     parameters = sum(len(vector.values) for vector in vectors)

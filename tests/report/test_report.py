@@ -18,7 +18,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.formatting import interval, percent
 from ia3_speech.report import find_report_paths
 from ia3_speech.report.__main__ import main
-from ia3_speech.report.result_tables import signed_interval, signed_percent
+from ia3_speech.report.table import Rate
 from ia3_speech.report.utterance_table import compact_alignment
 from ia3_speech.score import main as score
 
@@ -78,7 +78,8 @@ def test_the_utterances(recipe):
 
 
 def test_alignment_of_one():
-    assert compact_alignment("a b c", "a x c d") == ["a", ["b", "x"], "c", [None, "d"]]
+    pairs = [("a", "a"), ("b", "x"), ("c", "c"), (None, "d")]
+    assert compact_alignment(pairs) == ["a", ["b", "x"], "c", [None, "d"]]
 
 
 def test_the_numbers_are_those_of_score(recipe):
@@ -87,18 +88,11 @@ def test_the_numbers_are_those_of_score(recipe):
     change = scored["changes"]["wer"]
     assert f"{percent(change['baseline'])} % → {percent(scored['wer'])} %" in text
     assert f"ia3_seed1 {percent(scored['wer'])} {interval(scored['wer_ci'])}" in text
-    assert f"{signed_percent(change['relative'])} {signed_interval(change['relative_ci'])}" in text
+    assert " ".join(Rate(change["relative"], change["relative_ci"], signed=True).shown) in text
     assert "Intervals: bootstrap over 3 speakers, 100 replicates, seed 0." in text
     assert "With only 3 speakers, the intervals are too narrow." in text
     assert f"Matched pairs test (MAPSSWE): {scored['mapsswe']['segments']} segments" in text
-    assert "6 utterances · 3 speakers · 16 words · ia3_seed1 compared with base" in text
-
-
-def test_changes_have_a_true_minus_sign():
-    assert signed_percent(-0.0567) == "−5.7"
-    assert signed_percent(None) == "–"
-    assert signed_interval((-0.1, 0.02)) == "[−10.0, +2.0]"
-    assert signed_interval(None) == ""
+    assert "6 utterances of 3 speakers · 16 words · ia3_seed1 compared with base" in text
 
 
 def test_bars_by_label_have_words_too(recipe):
@@ -169,11 +163,14 @@ def test_files_of_earlier_versions_give_the_same_page(recipe):
 
 
 def test_the_title_is_the_adapter_and_the_corpus(recipe):
-    assert "<title>ia3_seed1 on test</title>" in recipe.page()
+    assert "<title>ia3_seed1, tested on test</title>" in recipe.page()
     add_extras(recipe)
-    record = {"labels": {"accent": "scottish"}, "base": "mini"}
-    (recipe.exp / "ia3_seed1/adapter/ia3_speech.json").write_text(json.dumps(record))
-    assert "<title>IA³ adapter: accent scottish on test</title>" in recipe.page()
+    file = recipe.exp / "ia3_seed1/adapter/ia3_speech.json"
+    record = {"labels": {}, "base": "mini", "training": {"data": "/home/ann/data/orders/train"}}
+    file.write_text(json.dumps(record))
+    assert "<title>IA³ adapter trained on orders, tested on test</title>" in recipe.page()
+    file.write_text(json.dumps(record | {"labels": {"accent": "scottish"}}))
+    assert "<title>IA³ adapter: accent scottish, tested on test</title>" in recipe.page()
 
 
 def test_without_baseline(recipe):
@@ -306,7 +303,7 @@ def test_hostile_texts_and_names_stay_text(tmp_path):
     (recipe.exp / "results.json").write_text(json.dumps(results))
     page = recipe.page()
     reading = Reading(page)
-    assert len(reading.all("script")) == 2  # the utterances as JSON, and ours
+    assert len(reading.all("script")) == 3  # the utterances and words as JSON, and ours
     assert not reading.all("img")
     assert {tag for tag, _ in reading.tags}.isdisjoint(
         {"img", "iframe", "object", "embed", "textarea", "form"}
@@ -355,5 +352,6 @@ def test_as_a_command(recipe, tmp_path, monkeypatch, capsys):
         command(main, ["data/test", "exp/ia3_seed1/decode_greedy_test", "--out", out])
     assert ended.value.code == 0
     size = Path(out).stat().st_size / 1000
-    assert capsys.readouterr().out == f"{out}: 6 utterances, 6 players, {size:,.0f} kB\n"
+    said = f"{out}: 6 utterances, 6 players, {size:,.0f} kB; exp/ia3_seed1/report: 5 tables\n"
+    assert capsys.readouterr().out == said
     assert data_of(Path(out).read_text("utf-8"))["rows"][0]["audio"] == "../../data/test/audio/ann-1.wav"

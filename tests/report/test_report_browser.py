@@ -32,7 +32,9 @@ def browser(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory) -> Path:
-    recipe = make_recipe(tmp_path_factory.mktemp("recipe"), HEARD)
+    folder = tmp_path_factory.mktemp("recipe")
+    (folder / "terms").write_text("atrial fibrillation\tdiagnosis\nmetformin\tdrug\nfever\tfinding\n")
+    recipe = make_recipe(folder, HEARD, terms=folder / "terms")
     add_extras(recipe)
     recipe.page()
     return recipe.adapted / "report.html"
@@ -54,53 +56,53 @@ def column(browser: Browser, number: int) -> list[str]:
 def test_sorting(opened):
     natural = ["ann-1", "ann-2", "bob-1", "bob-2", "cat-9", "cat-10"]
     assert opened.run(IDS) == natural
-    opened.click("button[data-key=id]")
+    opened.click("#utterance-table button[data-key=id]")
     assert opened.run(IDS) == natural[::-1]
-    opened.click("button[data-key=seconds]")
+    opened.click("#utterance-table button[data-key=seconds]")
     assert column(opened, 3) == ["1.0", "1.1", "1.2", "1.3", "1.4", "1.5"]
-    head = "return document.querySelector('button[data-key=seconds]').closest('th').ariaSort"
+    head = "return document.querySelector('#utterance-table button[data-key=seconds]').closest('th').ariaSort"
     assert opened.run(head) == "ascending"
-    opened.click("button[data-key=seconds]")
+    opened.click("#utterance-table button[data-key=seconds]")
     assert column(opened, 3) == ["1.5", "1.4", "1.3", "1.2", "1.1", "1.0"]
     assert opened.run(head) == "descending"
 
 
 def test_sorting_by_keyboard_leaves_what_has_no_rate_at_the_end(opened):
     for order in (["0.0", "0.0", "0.0", "66.7", "100.0", "–"], ["100.0", "66.7", "0.0", "0.0", "0.0", "–"]):
-        opened.type("button[data-key=wer1]", ENTER)
+        opened.type("#utterance-table button[data-key=wer1]", ENTER)
         assert column(opened, 6) == order
 
 
 def test_filter_by_speaker(opened):
     opened.choose("select[data-label=speaker]", "bob")
     assert opened.run(IDS) == ["bob-1", "bob-2"]
-    found = "return document.getElementById('found').textContent"
+    found = "return document.getElementById('utterance-found').textContent"
     assert opened.run(found) == "2 of 6 utterances, 3 words, WER: base 33.3 %, ia3_seed1 100.0 %"
     opened.choose("select[data-label=accent]", "welsh")
     assert opened.run(IDS) == []
-    opened.click("#reset")
+    opened.click("#utterance-reset")
     assert len(opened.run(IDS)) == 6
 
 
 def test_filter_by_label_and_by_what_changed(opened):
     opened.choose("select[data-label=accent]", "welsh")
     assert opened.run(IDS) == ["cat-9", "cat-10"]
-    opened.click("#reset")
+    opened.click("#utterance-reset")
     for shown, ids in {
         "changed": ["ann-1", "ann-2", "bob-1", "bob-2", "cat-10"],
         "better": ["ann-2", "cat-10"],
         "worse": ["ann-1", "bob-1", "bob-2"],
         "wrong": ["ann-1", "ann-2", "bob-1", "bob-2", "cat-10"],
     }.items():
-        opened.choose("#shown", shown)
+        opened.choose("#utterance-shown", shown)
         assert opened.run(IDS) == ids
 
 
 def test_free_text_looks_into_all_that_was_said_and_heard(opened):
     for text, ids in {"METFORMIN": ["bob-1"], "know": ["ann-2"], "uh": ["bob-2"], "cat-9": ["cat-9"],
                       "fever cough": ["cat-10"], "nothing": []}.items():  # fmt: skip
-        opened.run("document.getElementById('search').value = ''")
-        opened.type("#search", text)
+        opened.run("document.getElementById('utterance-search').value = ''")
+        opened.type("#utterance-search", text)
         assert opened.run(IDS) == ids
 
 
@@ -110,9 +112,49 @@ def test_a_bar_leads_to_its_utterances(opened):
     assert opened.run("return location.hash") == "#utterances"
 
 
+WORDS = "return [...document.querySelectorAll('#word-rows a')].map((link) => link.textContent)"
+
+
+def test_words_are_sorted_filtered_and_coloured(opened):
+    assert opened.run(WORDS)[:2] == ["no", "metformin"]
+    opened.click("#word-table button[data-key=gain]")
+    assert opened.run(WORDS)[-1] == "no"
+    opened.choose("#word-shown", "terms")
+    words = opened.run(WORDS)
+    assert sorted(words) == ["atrial", "atrial fibrillation", "fever", "fibrillation", "metformin"]
+    assert opened.run("return document.querySelectorAll('#word-rows a.term').length") == len(words)
+    opened.choose("#word-shown", "worse")
+    assert "fibrillation" in opened.run(WORDS) and "no" not in opened.run(WORDS)
+    opened.click("#word-reset")
+    opened.type("#word-search", "FIB")
+    assert sorted(opened.run(WORDS)) == ["atrial fibrillation", "fibrillation"]
+
+
+def test_a_word_leads_to_its_utterances(opened):
+    """Those that hold the whole word, or the words of a term in their order."""
+    opened.choose("#utterance-shown", "worse")
+    for word, ids in {"no": ["ann-2", "cat-10"], "atrial fibrillation": ["ann-1"]}.items():
+        opened.click(f'#word-rows a[data-word="{word}"]')
+        assert opened.run(IDS) == ids
+    assert opened.run("return location.hash") == "#utterances"
+    assert opened.run("return document.getElementById('utterance-search').value") == '"atrial fibrillation"'
+
+
+def test_a_dot_leads_to_its_words(opened):
+    titles = "return [...document.querySelectorAll('circle[data-dot]')].map((dot) => dot.textContent)"
+    number = next(n for n, title in enumerate(opened.run(titles)) if title.startswith("no: base 33.3 %"))
+    dot = f"document.querySelector('circle[data-dot=\"{number}\"]')"
+    opened.run(f"{dot}.dispatchEvent(new Event('click', {{bubbles: true}}))")
+    assert opened.run(WORDS) == ["no"]
+    found = "return document.getElementById('word-found').textContent"
+    assert opened.run(found) == "1 of 14 words, 3 occurrences (of one dot; Reset shows all)"
+    opened.click("#word-reset")
+    assert len(opened.run(WORDS)) == 14
+
+
 def test_alignments_are_marked(opened):
     marks = "return [...document.querySelectorAll('#utterance-rows .texts :is(ruby, del, ins)')]"
-    opened.type("#search", "bob-1")
+    opened.type("#utterance-search", "bob-1")
     assert opened.run(f"{marks}.map((mark) => [mark.tagName, mark.textContent])") == [
         ["RUBY", "metmetformin"],
         ["INS", "two"],
@@ -181,32 +223,41 @@ def test_thousands_of_utterances_come_a_page_at_a_time(browser, tmp_path):
     recipe.page()
     browser.open(recipe.adapted / "report.html")
     assert len(browser.run(IDS)) == 50
-    position = "return document.getElementById('position').textContent"
+    position = "return document.getElementById('utterance-position').textContent"
     assert browser.run(position) == "Page 1 of 40"
-    browser.click("#next")
+    browser.click("#utterance-next")
     assert browser.run(position) == "Page 2 of 40"
-    assert browser.run("return document.getElementById('previous').disabled") is False
-    browser.choose("#page-size", "200")
+    assert browser.run("return document.getElementById('utterance-previous').disabled") is False
+    browser.choose("#utterance-page-size", "200")
     assert len(browser.run(IDS)) == 200
     browser.choose("select[data-label=speaker]", "spk07")
     assert (len(browser.run(IDS)), browser.run(position)) == (67, "Page 1 of 1")
     assert browser.complaints() == []
 
 
+CLIPPED = """
+  const wide = (one) => one.scrollWidth > one.clientWidth + 1;
+  const right = (one) => one.getBoundingClientRect().right;
+  const beyond = (one) => right(one) > right(document.querySelector("main")) + 1;
+  const found = [...document.querySelectorAll(".wide, th, td")].filter(wide);
+  return [...found, ...[...document.querySelectorAll("table, td, svg, p")].filter(beyond)]
+    .filter((one) => one.checkVisibility() && !one.closest(".unseen"))
+    .map((one) => `${one.tagName} ${one.getAttribute("class")}: ${one.textContent.slice(0, 40)}`);
+"""
+
+
 @pytest.mark.parametrize("width", [390, 500, 720, 800, 1000, 1400])
-def test_no_width_scrolls_sideways(opened, width):
-    """Neither the page nor a table in it, and long texts have most of the width."""
+def test_nothing_is_clipped_at_any_width(opened, width):
+    """The page does not scroll sideways, no table or cell is cut, and long texts have most of the width."""
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
     opened.developer("Emulation.setDeviceMetricsOverride", **size)
     try:
+        opened.run("for (const one of document.querySelectorAll('details')) one.open = true")
         assert opened.run("return document.documentElement.scrollWidth") <= width
-        clipped = "[...document.querySelectorAll('.wide')].filter((one) => one.scrollWidth > one.clientWidth)"
-        assert opened.run(f"return {clipped}.map((one) => one.ariaLabel)") == []
-        widths = [
-            opened.run(f"return document.querySelector('{css}').clientWidth")
-            for css in ("#utterance-rows .reference", "main")
-        ]
-        assert widths[0] > 0.85 * widths[1]
+        assert opened.run(CLIPPED) == []
+        texts = ("#utterance-rows .reference", ".summary", ".notes", ".legend-line", "main")
+        *widths, whole = (opened.run(f"return document.querySelector('{css}').clientWidth") for css in texts)
+        assert min(widths) > 0.85 * whole
     finally:
         opened.developer("Emulation.clearDeviceMetricsOverride")
 
