@@ -111,14 +111,13 @@ def instead_text(found: Sequence[tuple[str, int]]) -> str:
 
 
 def words_table(report: ReportData) -> Table:
-    names = [one.name for one in report.systems]
-    head = ["word", "count", *(f"{name} correct %" for name in names)]
-    head += ["gain", "term", *(f"{name} instead" for name in names)]
-    rows = [
-        [one.word, one.count, *(Rate(correct / one.count) for correct in one.correct), one.gain, one.term]
-        + [instead_text(found) for found in one.instead]
-        for one in count_words(report)
-    ]
+    names, rows = [one.name for one in report.systems], []
+    for one in count_words(report):
+        rates = [Rate(correct / one.count) for correct in one.correct]
+        gain = [one.gain] if len(names) > 1 else []
+        rows.append([one.word, one.count, *rates, *gain, one.term, *map(instead_text, one.instead)])
+    head = ["word", "count", *(f"{name} correct %" for name in names), *(["gain"] if len(names) > 1 else [])]
+    head += ["term", *(f"{name} instead" for name in names)]
     return Table("words", "Accuracy of each reference word, and what is recognised instead", head, rows)
 
 

@@ -56,6 +56,13 @@ def test_the_table(recipe):
     ]
 
 
+def test_one_system_has_no_gain(recipe):
+    recipe.score()
+    table = words_table(read_report_data(recipe.data, find_report_paths(recipe.base)))
+    assert table.head == ["word", "count", "base correct %", "term", "base instead"]
+    assert table.csv().splitlines()[1] == 'no,3,33.3333,,"(nothing) 1, know 1"'
+
+
 def test_dots_hold_every_word_once(recipe):
     data = read_report_data(recipe.data, find_report_paths(recipe.adapted))
     words = count_words(data)
