@@ -15,6 +15,11 @@ __version__ = "0.1.0"
 
 # Public name → its module.
 _PUBLIC = {
+    "load": "decoding.transcription",
+    "Transcriber": "decoding.transcription",
+    "Transcript": "decoding.transcript",
+    "TranscriptSegment": "decoding.transcript",
+    "Word": "decoding.transcript",
     "load_base": "model.base",
     "Base": "model.base",
     "attach": "model.attach",

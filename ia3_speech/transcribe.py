@@ -1,10 +1,11 @@
-"""Transcribe: audio files → text, with or without an adapter.
+"""Transcribe: audio files → text, subtitles, word times, with or without an adapter.
 
     ia3-speech transcribe audio.wav                           its text
     ia3-speech transcribe --adapter speaker42 a.wav b.flac    PATH<TAB>text, a line a file
     ia3-speech transcribe --adapter accent:0.7+medical a.wav  the weighted sum of two adapters
     ia3-speech transcribe --format json folder/               an object a line; folders are searched
-    ia3-speech transcribe --output-dir texts folder/          texts/NAME.txt for folder/NAME.wav
+    ia3-speech transcribe --format srt,ctm --output-dir out folder/   out/NAME.srt, out/NAME.ctm
+    ia3-speech transcribe --channels split --adapter left=agent,right=caller call.wav
     ia3-speech transcribe --dictation a.wav                   with punctuation, numbers, doses, dates written
     find . -name '*.wav' | ia3-speech transcribe              paths from stdin, or a WAV itself
     ia3-speech transcribe --mic                               the microphone, until Ctrl-C
@@ -14,22 +15,23 @@ Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac
 (the extra ia3-speech[containers]) or ffmpeg is installed. Recordings longer than the base's maximum input
 duration are cut at pauses. A bad file is named on stderr, the others are transcribed, and the exit code is 1.
 Clipped audio, silence and noise are named too, and transcribed. Progress is shown on stderr where that is a
-terminal. Ctrl-C ends live input: what was heard is transcribed and written; the exit code is 0 for --mic, and
-130 for a pipe, whose rest is not read.
+terminal. Files are written when they are complete, so that a run that was killed goes on with
+--skip-existing. Ctrl-C ends live input: what was heard is transcribed and written; the exit code is 0 for
+--mic, and 130 for a pipe, whose rest is not read.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
     Recording,
@@ -39,54 +41,54 @@ from ia3_speech.data.recordings import (
     recordings_from_stdin,
 )
 from ia3_speech.decoding.dictation import DictationOptions
+from ia3_speech.decoding.formats import FORMATS
+from ia3_speech.decoding.formats.json_records import segment_line
 from ia3_speech.decoding.live import LiveOptions, transcribe_live
-from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer, load_recognizer
+from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.decoding.transcription import load_for_recordings, transcripts
+from ia3_speech.decoding.transcript import Transcript
+from ia3_speech.decoding.transcription import Transcriber, load, read_sources
 from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python
+from ia3_speech.decoding.transcription_options import InputOptions, ModelOptions, OutputOptions
 
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+LONG_SECONDS = 60.0  # a single recording, as text: longer ones are printed a line a segment
+STREAMED = ("text", "txt", "jsonl")  # a line a segment: printed while a single recording is transcribed
+
 
 def main(
     *files: str,
+    input_options: InputOptions,
+    model_options: ModelOptions,
     search_options: SearchOptions,
+    output_options: OutputOptions,
     live_options: LiveOptions,
     dictation_options: DictationOptions,
-    adapter: str | None = None,
-    base: str | None = None,
-    format: Literal["text", "json", "dictation"] = "text",
-    output_dir: Path | None = None,
-    batch_seconds: float = BATCH_SECONDS,
-    max_seconds: float | None = None,
-    device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
 ) -> int:
     """Transcribe audio files.
 
     Args:
         files: audio files, and folders to search for them (default: paths from stdin, or a WAV)
-        adapter: a registered name, an adapter's folder, or a sum such as accent:0.7+medical:0.5 (default: the
-            base alone)
-        base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
-        format: text is PATH<TAB>text, of a single file the text alone; json is an object a line;
-            dictation is text with --dictation
-        output_dir: write a .txt (or .json) file for each recording there, and nothing to stdout
-        batch_seconds: seconds of padded audio that go through the model at once
-        max_seconds: cut longer recordings at pauses (default: the base's maximum input duration, 15.36 s for
-            mini, else 60; .inf: never)
-        device: cpu, cuda, … (default: cuda where there is one)
-        dtype: of the base
     """
-    search_options.check()
-    write = dictation_options.formatter() if dictation_options.dictation or format == "dictation" else None
-    if adapter is not None:
-        parse_terms(adapter)  # an unknown adapter is reported before stdin is read and torch is loaded
+    for options in (input_options, search_options, output_options):
+        options.check()
+    model_options.check(input_options.channels)
+    dictates = dictation_options.dictation or "dictation" in output_options.formats
+    post_process = dictation_options.formatter() if dictates else None
     if live_options.active(files):
-        model = {"device": device, "dtype": dtype, "max_seconds": max_seconds}
-        load = partial(load_recognizer, base, adapter, search=search_options, **model)
-        return transcribe_live(live_options, load, format=format, output_dir=output_dir)
+        model = {name: getattr(model_options, name) for name in ("device", "dtype")}
+        load_live = partial(
+            load_recognizer,
+            model_options.base,
+            model_options.adapter,
+            search=search_options,
+            max_seconds=input_options.max_seconds,
+            **model,
+        )
+        output = {"format": output_options.format, "output_dir": output_options.output_dir}
+        return transcribe_live(live_options, load_live, **output)
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())
@@ -94,25 +96,55 @@ def main(
         sources, bad = recordings_from_stdin(sys.stdin.buffer)
     else:
         sources, bad = find_recordings(files)
-    places = (
-        output_paths(sources, output_dir, ".json" if format == "json" else ".txt") if output_dir else None
-    )
+    single = len(sources) + len(bad) == 1
+    check_stdout(output_options, single)
+    places = output_files(sources, output_options)
     for line in bad:
         print(line, file=sys.stderr)
     if not sources:
         return 1
-    recognizer = load_for_recordings(
-        base,
-        adapter,
-        device=device,
-        dtype=dtype,
-        batch_seconds=batch_seconds,
-        max_seconds=max_seconds,
+    if output_options.skip_existing:
+        new = [number for number, files in enumerate(places) if not all(file.exists() for file in files)]
+        if len(new) < len(sources):
+            print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
+        sources, places = [sources[n] for n in new], [places[n] for n in new]
+        if not sources:
+            return 1 if bad else 0
+    transcriber = load(
+        model_options.base,
+        adapter=model_options.adapter,
+        device=model_options.device,
+        dtype=model_options.dtype,
+        batch_seconds=model_options.batch_seconds,
+        max_seconds=input_options.max_seconds,
         search=search_options,
+        vad=input_options.vad,
+        temperature=output_options.confidence_temperature,
+        channels=input_options.channels,
+        post_process=post_process,
     )
-    single = len(sources) + len(bad) == 1
-    unusable = print_transcripts(sources, recognizer, places, format, single, write)
+    if single and not places and output_options.format in STREAMED and not transcriber.split:
+        unusable = print_single(sources[0], transcriber, output_options)
+    else:
+        unusable = print_transcripts(sources, transcriber, places, output_options, single)
     return 1 if bad or unusable else 0
+
+
+def check_stdout(options: OutputOptions, single: bool) -> None:
+    """Raises UserError where files that cannot follow one another would be printed one after another."""
+    if options.output_dir is None and not single and not FORMATS[options.formats[0]].joined:
+        raise UserError(
+            f"--format {options.format} of several recordings makes several files (give --output-dir)"
+        )
+
+
+def output_files(sources: Sequence[Recording], options: OutputOptions) -> list[tuple[Path, ...]]:
+    """For each source its files, one a format; empty where everything is printed."""
+    if options.output_dir is None:
+        return []
+    suffixes = [FORMATS[name].suffix for name in options.formats]
+    by_format = [output_paths(sources, options.output_dir, suffix) for suffix in suffixes]
+    return list(zip(*by_format, strict=True))
 
 
 def usage() -> str:
@@ -129,42 +161,79 @@ def usage() -> str:
 
 def print_transcripts(
     sources: Sequence[Recording],
-    recognizer: Recognizer,
-    places: Sequence[Path] | None,
-    format: Literal["text", "json", "dictation"],
+    transcriber: Transcriber,
+    places: Sequence[Sequence[Path]],
+    options: OutputOptions,
     single: bool,
-    write: Callable[[str], str] | None = None,
 ) -> int:
     """Transcribe, and print or write each text as soon as it is there.
 
     Args:
-        places: a file for each source; None prints them.
+        places: files for each source, one a format; empty: they are printed.
         single: there is one file, whose text is printed without its path.
-        write: makes a text what is written, for dictation; JSON has `raw_text` too.
 
     Returns:
         How many files could not be used.
     """
-    if hasattr(sys.stdout, "reconfigure"):  # a path's bytes come out as they went in
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-    unusable = 0
+    print_bytes_of_paths()
+    unusable, layout = 0, options.layout
     with progress_bar(sources) as bar:
-        for index, result in enumerate(transcripts(sources, recognizer, bar.update)):
-            if result.problem:
-                unusable += not result.usable
-                print_line(f"{result.path}: {result.problem}", sys.stderr)
+        results = transcriber.transcripts(sources, bar.update, with_words=options.with_words)
+        for index, result in enumerate(results):
+            unusable += not report_problem(result)
             if not result.usable:
                 continue
-            if write:
-                result = replace(result, text=write(result.text), raw_text=result.text)
-            line = result.json() if format == "json" else result.text
+            contents = [FORMATS[name].write(result, layout) for name in options.formats]
             if places:
-                write_text(places[index], f"{line}\n")
-            elif single or format == "json":
-                print_line(line, sys.stdout)
+                for place, content in zip(places[index], contents, strict=True):
+                    write_text(place, content)
+            elif options.formats in (["text"], ["dictation"]) and not single:
+                path = without_breaks(result.path)
+                lines = contents[0].splitlines() if result.channels else [without_breaks(result.text)]
+                print_text("".join(f"{path}\t{line}\n" for line in lines), sys.stdout)
             else:
-                print_line(f"{without_breaks(result.path)}\t{without_breaks(line)}", sys.stdout)
+                print_text(contents[0], sys.stdout)
     return unusable
+
+
+def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> int:
+    """Print the segments of one recording as they are done; its text where that is asked for and it is short.
+
+    Returns:
+        How many files could not be used.
+    """
+    ((_, problem, usable), wave) = next(
+        read_sources([source], transcriber.recognizer.base.minimum_samples, SAMPLE_RATE)
+    )
+    long = len(wave) > LONG_SECONDS * SAMPLE_RATE
+    if not usable or (options.format == "text" and not long):
+        again = replace(source, audio=wave) if usable else source
+        return print_transcripts([again], transcriber, [], options, True)
+    print_bytes_of_paths()
+    base = transcriber.recognizer.base.name
+    head = Transcript(source.path, "", len(wave) / SAMPLE_RATE, None, base, problem, id=source.id)
+    report_problem(head)
+    with progress_bar([source]) as bar:
+        for number, segment in enumerate(transcriber.stream(wave)):
+            bar.update(segment.end - bar.n)
+            if options.format == "jsonl":
+                print_text(segment_line(head, number, segment, options.layout), sys.stdout)
+            else:
+                print_text(f"{segment.line}\n", sys.stdout)
+    return 0
+
+
+def report_problem(result: Transcript) -> bool:
+    """Name what is wrong with a recording on stderr; whether it could be transcribed in spite of it."""
+    if result.problem:
+        print_text(f"{result.path}: {result.problem}\n", sys.stderr)
+    return result.usable
+
+
+def print_bytes_of_paths() -> None:
+    """A path's bytes come out as they went in."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def progress_bar(sources: Sequence[Recording]) -> "tqdm":
@@ -183,12 +252,12 @@ def progress_bar(sources: Sequence[Recording]) -> "tqdm":
     )
 
 
-def print_line(line: str, stream: TextIO) -> None:
-    """Print a line at once, without disturbing a progress bar on the same terminal."""
+def print_text(text: str, stream: TextIO) -> None:
+    """Print whole lines at once, without disturbing a progress bar on the same terminal."""
     from tqdm import tqdm
 
     with tqdm.external_write_mode(file=stream):
-        print(line, file=stream, flush=True)
+        print(text, end="", file=stream, flush=True)
 
 
 def without_breaks(path: str) -> str:

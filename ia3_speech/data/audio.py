@@ -20,6 +20,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.containers import (
     CONTAINER_SUFFIXES,
     ContainerError,
+    DecodedTrack,
     container_format,
     decode_container,
 )
@@ -102,6 +103,24 @@ def load_audio(
         wave = load_container(source)
         first, wanted = segment_of(source, SAMPLE_RATE, len(wave), start, end)
         return wave[first : first + wanted]
+    wave, rate = read_frames(source, start, end)
+    return np.ascontiguousarray(resample(to_mono(wave, source_name(source)), rate, SAMPLE_RATE))
+
+
+def load_channels(source: Path | str | BinaryIO) -> list[np.ndarray]:
+    """Decode to float32 `(samples,)` at 16 kHz for each channel. Raises AudioError as `load_audio`."""
+    if container_format(source):
+        track = decode_track(source)
+        wave, rate = track.samples, track.rate
+    else:
+        wave, rate = read_frames(source, None, None)
+    return [np.ascontiguousarray(resample(channel, rate, SAMPLE_RATE)) for channel in wave.T]
+
+
+def read_frames(
+    source: Path | str | BinaryIO, start: float | None, end: float | None
+) -> tuple[np.ndarray, int]:
+    """`(frames, channels)` of a file that libsndfile reads, and its rate in Hz. Raises as `load_audio`."""
     with open_sound_file(source) as sound:
         rate, frames = sound.samplerate, sound.frames
         first, wanted = segment_of(source, rate, frames, start, end)
@@ -116,7 +135,7 @@ def load_audio(
             ) from None
         missing = wanted - len(wave) + (cut_off_frames(sound) if end is None else 0)
     refuse_truncated(source, missing / rate, frames / rate)
-    return np.ascontiguousarray(resample(to_mono(wave, source_name(source)), rate, SAMPLE_RATE))
+    return wave, rate
 
 
 def segment_of(
@@ -169,15 +188,20 @@ def cached_container(path: str, modified: int, size: int) -> np.ndarray:
 
 
 def decode_to_mono(source: Path | str | BinaryIO) -> np.ndarray:
-    name = source_name(source)
+    track = decode_track(source)
+    return resample(to_mono(track.samples, source_name(source)), track.rate, SAMPLE_RATE)
+
+
+def decode_track(source: Path | str | BinaryIO) -> DecodedTrack:
+    """A container's whole audio. Raises AudioError."""
     try:
         track = decode_container(source)
     except ContainerError as error:
-        raise AudioError(f"{name}: {error}") from None
+        raise AudioError(f"{source_name(source)}: {error}") from None
     seconds = len(track.samples) / track.rate
     if track.promised_seconds:
         refuse_truncated(source, track.promised_seconds - seconds, track.promised_seconds)
-    return resample(to_mono(track.samples, name), track.rate, SAMPLE_RATE)
+    return track
 
 
 def to_mono(wave: np.ndarray, name: str) -> np.ndarray:

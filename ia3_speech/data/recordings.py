@@ -38,6 +38,12 @@ class Recording:
     path: str | None
     target: Path = Path()
 
+    @property
+    def id(self) -> str | None:
+        """What Kaldi's files call it: its place below the folder that was searched, without the suffix and
+        with a dash between folders (`monday-001`); None where it has no place."""
+        return "-".join((*self.target.parts[:-1], file_stem(self.target))) or None
+
     def load(self, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
         """float32 `(samples,)` at 16 kHz; `sampling_rate` is that of samples alone, in Hz.
 
@@ -122,6 +128,11 @@ def recordings_from_stdin(stream: BinaryIO) -> tuple[list[Recording], list[str]]
     return find_recordings(paths)
 
 
+def file_stem(target: Path) -> str:
+    """A file's name without the suffix of audio."""
+    return target.stem if target.suffix.lower() in AUDIO_SUFFIXES else target.name
+
+
 def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> list[Path]:
     """The output file of each recording below `folder`: `a.wav` → `a.txt`; sub-folders are kept.
 
@@ -132,8 +143,7 @@ def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> 
     paths = []
     for recording in recordings:
         target = recording.target
-        stem = target.stem if target.suffix.lower() in AUDIO_SUFFIXES else target.name
-        paths.append(folder / target.with_name(stem + suffix))
+        paths.append(folder / target.with_name(file_stem(target) + suffix))
         other = owners.setdefault(paths[-1], recording)
         if other is not recording and Path(other.path).resolve() != Path(recording.path).resolve():
             raise UserError(

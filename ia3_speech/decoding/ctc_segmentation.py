@@ -20,7 +20,7 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.numbers import needs_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize
-from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS, cut_at_pauses, quietest
+from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -245,27 +245,3 @@ def quiet_place(wave: np.ndarray, end: float, start: float) -> float:
     if start <= end:
         return (start + end) / 2
     return quietest(wave, round(end * SAMPLE_RATE), round(start * SAMPLE_RATE)) / SAMPLE_RATE
-
-
-def best_cuts(
-    starts: np.ndarray, ends: np.ndarray, lefts: np.ndarray, rights: np.ndarray, maximum_seconds: float
-) -> list[tuple[int, int]]:
-    """(first word, last word) of each segment: no longer than the maximum, and with the least sum of 1 /
-    pause over the cuts, so that there are few, in long pauses."""
-    count = len(starts)
-    costs = np.full(count + 1, np.inf)  # of the first n words
-    costs[0] = 0.0
-    previous = np.zeros(count + 1, np.int64)
-    for last in range(count):
-        for first in range(last, -1, -1):
-            if rights[last] - lefts[first] > maximum_seconds and first < last:
-                break
-            pause = max(0.0, starts[first] - ends[first - 1]) if first else np.inf
-            cost = costs[first] + 1 / (pause + 0.02)
-            if cost < costs[last + 1]:
-                costs[last + 1], previous[last + 1] = cost, first
-    found, end = [], count
-    while end:
-        found.append((int(previous[end]), end - 1))
-        end = int(previous[end])
-    return found[::-1]

@@ -7,7 +7,7 @@ share it: it loads a base once, cuts what is too long, makes batches of similar 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isinf
+from math import isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,18 +18,40 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.search import SearchOptions, make_search
-from ia3_speech.decoding.segmentation import cut_at_pauses, maximum_input_seconds
+from ia3_speech.decoding.segmentation import maximum_input_seconds
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.decoding.vad import Method, check_method, cut_speech
+from ia3_speech.decoding.word_times import word_times
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.model.base import Base
 
 BATCH_SECONDS = 40.0  # of padded audio in one batch
 MINIMUM_SECONDS = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
+STREAMED_BATCHES = 4  # that `stream` sorts by length: a pause of the output against padding
 POOL_SECONDS = 1200.0  # of audio that is read before it is sorted into batches: 77 MB
 
 Advance = Callable[[int, float], Any]
 Key = TypeVar("Key")
+
+
+@dataclass(frozen=True)
+class RecognizedPiece:
+    """What was recognised in a piece of a recording.
+
+    Attributes:
+        start, end: of the piece, in seconds from the beginning of the recording.
+        text: what the search found; "" where that is nothing.
+        words: the same with times and confidences, where they were asked for.
+    """
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...] = ()
 
 
 @dataclass
@@ -44,6 +66,8 @@ class Recognizer:
         max_seconds: longer audio is cut at pauses, and the pieces' texts are joined; None: it never is.
         bank: many adapters of the base, of which `texts` is told one for each waveform.
         options: how logits become text; see `SearchOptions`.
+        vad: how speech is found where longer audio is cut; off: only the quietest places are.
+        temperature: of the words' confidences; see `word_times`.
         search: what `options` come to with this base: logits (frames, vocabulary) → text.
         search_record: the same for decode.json.
     """
@@ -55,6 +79,8 @@ class Recognizer:
     max_seconds: float | None = None
     bank: "Bank | None" = None
     options: SearchOptions = field(default_factory=SearchOptions)
+    vad: Method = "off"
+    temperature: float = 1.0
     search: Callable[[Any], str] = field(init=False, repr=False)
     search_record: dict[str, Any] = field(init=False, repr=False)
 
@@ -67,35 +93,91 @@ class Recognizer:
         self,
         waves: Sequence[np.ndarray],
         advance: Advance = lambda *_: None,
-        adapters: Sequence[str] | None = None,
+        adapters: Sequence[str | None] | None = None,
     ) -> list[str]:
         """The text of each waveform, float32 (samples,), in the order given; batches are made by length.
 
         Args:
             advance: called after each batch with the number of waveforms that are finished with it, and the
                 seconds of audio that it held.
-            adapters: for each waveform the name of its adapter in the bank.
+            adapters: for each waveform the name of its adapter in the bank; None is the base.
         """
-        pieces = [(n, wave[first:end]) for n, wave in enumerate(waves) for first, end in self.cut(wave)]
-        seconds = [len(piece) / SAMPLE_RATE for _, piece in pieces]
-        hypotheses, unfinished = [""] * len(pieces), Counter(n for n, _ in pieces)
+        found = self.recognize(waves, advance, adapters)
+        return [" ".join(piece.text for piece in pieces if piece.text) for pieces in found]
+
+    def recognize(
+        self,
+        waves: Sequence[np.ndarray],
+        advance: Advance = lambda *_: None,
+        adapters: Sequence[str | None] | None = None,
+        *,
+        with_words: bool = False,
+    ) -> list[list[RecognizedPiece]]:
+        """`texts` piece by piece: what was recognised in each piece of each waveform, in the order of time.
+
+        Args:
+            with_words: find the times and confidences of the words too.
+        """
+        pieces = [(n, first, end) for n, wave in enumerate(waves) for first, end in self.cut(wave)]
+        seconds = [(end - first) / SAMPLE_RATE for _, first, end in pieces]
+        found: list[RecognizedPiece | None] = [None] * len(pieces)
+        unfinished = Counter(n for n, _, _ in pieces)
         for batch in make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False):
             names = [adapters[pieces[i][0]] for i in batch] if adapters else None
-            for index, logits in zip(batch, self.logits([pieces[i][1] for i in batch], names), strict=True):
-                hypotheses[index] = self.search(logits)
+            audio = [waves[n][first:end] for n, first, end in (pieces[i] for i in batch)]
+            for index, logits in zip(batch, self.logits(audio, names), strict=True):
+                found[index] = self.read_piece(logits, *pieces[index][1:], with_words)
             unfinished.subtract(pieces[index][0] for index in batch)
             finished = sum(unfinished[n] == 0 for n in {pieces[index][0] for index in batch})
             advance(finished, sum(seconds[index] for index in batch))
-        texts: list[list[str]] = [[] for _ in waves]
-        for (n, _), words in zip(pieces, hypotheses, strict=True):
-            texts[n] += [words] if words else []
-        return [" ".join(parts) for parts in texts]
+        recognized: list[list[RecognizedPiece]] = [[] for _ in waves]
+        for (n, _, _), piece in zip(pieces, found, strict=True):
+            recognized[n].append(piece)
+        return recognized
+
+    def stream(self, wave: np.ndarray, adapter: str | None = None) -> Iterator[RecognizedPiece]:
+        """The pieces of one waveform with their words, in the order of time, as soon as they are recognised:
+        the same as those of `recognize`, some minutes of audio at a time.
+
+        Args:
+            adapter: its name in the bank.
+        """
+        pieces = (((first, end), wave[first:end]) for first, end in self.cut(wave))
+        for pool in pools(pieces, STREAMED_BATCHES * self.batch_seconds):
+            seconds = [len(audio) / SAMPLE_RATE for _, audio in pool]
+            found: dict[int, RecognizedPiece] = {}
+            for batch in make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False):
+                logits = self.logits(
+                    [pool[i][1] for i in batch], len(batch) * [adapter] if self.bank else None
+                )
+                found |= {
+                    i: self.read_piece(row, *pool[i][0], True) for i, row in zip(batch, logits, strict=True)
+                }
+            yield from (found[i] for i in sorted(found))
+
+    def read_piece(self, logits: "Tensor", first: int, end: int, with_words: bool) -> RecognizedPiece:
+        """Search the logits of a piece from sample `first` to `end`."""
+        text, start, duration = self.search(logits), first / SAMPLE_RATE, (end - first) / SAMPLE_RATE
+        words = (
+            word_times(
+                logits,
+                text,
+                self.base.vocabulary,
+                self.base.stride / SAMPLE_RATE,
+                offset=start,
+                duration=duration,
+                temperature=self.temperature,
+            )
+            if with_words
+            else ()
+        )
+        return RecognizedPiece(start, start + duration, text, tuple(words))
 
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
-        """Where the pieces of a waveform begin and end, in samples."""
-        return cut_at_pauses(wave, self.max_seconds) if self.max_seconds else [(0, len(wave))]
+        """Where the pieces of a waveform begin and end, in samples, without the silence that was left out."""
+        return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 
-    def logits(self, waves: list[np.ndarray], adapters: list[str] | None = None) -> list:
+    def logits(self, waves: list[np.ndarray], adapters: list[str | None] | None = None) -> list:
         """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`).
 
         Raises:
@@ -125,6 +207,8 @@ def load_recognizer(
     max_seconds: float | None = None,
     bank: Mapping[str, Path] | None = None,
     search: SearchOptions | None = None,
+    vad: Method = "off",
+    temperature: float = 1.0,
 ) -> Recognizer:
     """Load a base and an adapter, or many adapters.
 
@@ -137,6 +221,8 @@ def load_recognizer(
         max_seconds: cut longer audio at pauses; None: the base's maximum input duration; infinite: never.
         bank: names and folders of many adapters, in place of one adapter.
         search: how logits become text; None: see `SearchOptions`.
+        vad: how speech is found where longer audio is cut: off, energy or silero.
+        temperature: of the words' confidences.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.
@@ -144,6 +230,9 @@ def load_recognizer(
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= MINIMUM_SECONDS:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {MINIMUM_SECONDS:g} seconds")
+    if not (isfinite(temperature) and temperature > 0):
+        raise UserError(f"--confidence-temperature is {temperature:g}, and has to be a positive number")
+    check_method(vad)
     search = search or SearchOptions()
     search.check()
     parts = parse_terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
@@ -160,7 +249,9 @@ def load_recognizer(
     elif isinf(max_seconds):
         max_seconds = None
     name = str(adapter) if parts else None
-    recognizer = Recognizer(loaded, parts, name, batch_seconds, max_seconds, options=search)
+    recognizer = Recognizer(
+        loaded, parts, name, batch_seconds, max_seconds, options=search, vad=vad, temperature=temperature
+    )
     if bank:
         recognizer.bank = Bank(loaded, capacity=len(bank))
         for name, folder in bank.items():

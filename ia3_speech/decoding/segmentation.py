@@ -94,3 +94,32 @@ def quietest(wave: np.ndarray, earliest: int, latest: int) -> int:
         return latest
     energies, centres = energies[inside], centres[inside]
     return int(centres[np.flatnonzero(energies <= energies.min())[-1]])
+
+
+def best_cuts(
+    starts: np.ndarray, ends: np.ndarray, lefts: np.ndarray, rights: np.ndarray, maximum_seconds: float
+) -> list[tuple[int, int]]:
+    """(first, last) of the words, or other spans, of each segment: no longer than the maximum unless it is
+    one span, and with the least sum of 1 / pause over the cuts, so that there are few, in long pauses.
+
+    Args:
+        starts, ends: of each span, in seconds, increasing.
+        lefts, rights: where a segment that begins or ends with it begins or ends.
+    """
+    count = len(starts)
+    costs = np.full(count + 1, np.inf)  # of the first n words
+    costs[0] = 0.0
+    previous = np.zeros(count + 1, np.int64)
+    for last in range(count):
+        for first in range(last, -1, -1):
+            if rights[last] - lefts[first] > maximum_seconds and first < last:
+                break
+            pause = max(0.0, starts[first] - ends[first - 1]) if first else np.inf
+            cost = costs[first] + 1 / (pause + 0.02)
+            if cost < costs[last + 1]:
+                costs[last + 1], previous[last + 1] = cost, first
+    found, end = [], count
+    while end:
+        found.append((int(previous[end]), end - 1))
+        end = int(previous[end])
+    return found[::-1]

@@ -17,11 +17,11 @@ from ia3_speech.datadir import segment
 from ia3_speech.decoding import ctc_segmentation
 from ia3_speech.decoding.ctc_segmentation import (
     align_words,
-    best_cuts,
     recording_log_probabilities,
     segment_recording,
     viterbi,
 )
+from ia3_speech.decoding.segmentation import best_cuts
 from ia3_speech.model.base import load_base
 
 PAUSE = np.zeros(SAMPLE_RATE // 4, np.float32)

@@ -15,6 +15,7 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +33,22 @@ UNHEARD_ACCENTS = ("en-029", "en-gb-scotland")
 UNHEARD_VARIANTS = ("m7", "f5", "belinda", "max", "shelby", "Mario")
 
 _SYNCHRONOUS, _UTF8, _RATE, _PITCH, _RANGE = 2, 1, 1, 3, 4
+_WORD_EVENT, _LAST_EVENT = 1, 0
+
+
+class _Event(ctypes.Structure):
+    """espeak-ng's `espeak_EVENT`."""
+
+    _fields_: ClassVar = [
+        ("type", ctypes.c_int),
+        ("message", ctypes.c_uint),
+        ("text_position", ctypes.c_int),  # the first character's number, from 1
+        ("length", ctypes.c_int),  # characters
+        ("audio_position", ctypes.c_int),  # milliseconds
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    ]
 
 
 @dataclass(frozen=True)
@@ -86,13 +103,20 @@ class Espeak:
         if self.library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0) <= 0:
             raise RuntimeError(f"espeak-ng does not start with the data in {data.decode()}")
         self.chunks: list[np.ndarray] = []
+        self.words: list[tuple[int, int, float]] = []
         callback = ctypes.CFUNCTYPE(
-            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+            ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
         )
 
-        def collect(samples, count, _events):
+        def collect(samples, count, events):
             if samples and count > 0:
                 self.chunks.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+            number = 0
+            while events and events[number].type != _LAST_EVENT:
+                event, number = events[number], number + 1
+                if event.type == _WORD_EVENT:
+                    first = event.text_position - 1
+                    self.words.append((first, first + event.length, event.audio_position / 1000))
             return 0
 
         self._callback = callback(collect)  # C holds only a pointer to it
@@ -116,6 +140,7 @@ class Espeak:
             self.library.espeak_SetParameter(parameter, int(value), 0)
         self.library.espeak_SetSynthCallback(self._callback)  # each time: another Espeak may have set its own
         self.chunks.clear()
+        self.words.clear()
         data = text.encode()
         self.library.espeak_ng_SetRandSeed(ctypes.c_long(zlib.crc32(data)))
         self.library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
@@ -123,6 +148,12 @@ class Espeak:
         if not self.chunks:
             raise RuntimeError(f"espeak-ng said nothing for {text!r}")
         return np.concatenate(self.chunks).astype(np.float32) / 32768
+
+    def word_starts(self) -> list[tuple[int, int, float]]:
+        """(first character, end, seconds) of the words that `speak` has just spoken: their places in the
+        text, and when espeak-ng began each. Words that it runs together ("of the") are one.
+        """
+        return list(self.words)
 
 
 def variants() -> list[str]:

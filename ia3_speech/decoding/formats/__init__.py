@@ -1,0 +1,78 @@
+"""File formats of transcripts: one function each, from a `Transcript` to the content of a file.
+
+    text      the text alone, on one line
+    dictation the same after dictation
+    txt       a line a segment
+    json      an object: path, text, seconds, adapter, base; with segments, the keys of OpenAI's verbose_json
+    jsonl     an object a segment
+    srt vtt   subtitles
+    tsv       start, end (milliseconds) and text of each segment, under a heading
+    ctm       Kaldi's, a line a word
+    stm       NIST's, a line a segment
+    textgrid  Praat's, a tier of segments and one of words
+
+txt, json, srt, vtt and tsv have the names and meanings of Whisper's. `FORMATS` is the list: a format is added
+there.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.formats.json_records import to_json, to_jsonl
+from ia3_speech.decoding.formats.layout import Layout
+from ia3_speech.decoding.formats.nist import to_ctm, to_stm
+from ia3_speech.decoding.formats.plain import to_text, to_tsv, to_txt
+from ia3_speech.decoding.formats.subtitles import to_srt, to_vtt
+from ia3_speech.decoding.formats.textgrid import to_textgrid
+from ia3_speech.decoding.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format.
+
+    Attributes:
+        write: the content of a file, which ends in a line end unless it is empty.
+        suffix: of its files.
+        timed: whether it needs segments.
+        joined: whether several recordings may follow one another on stdout.
+    """
+
+    write: Callable[[Transcript, Layout], str]
+    suffix: str
+    timed: bool = True
+    joined: bool = False
+
+
+FORMATS = {
+    "text": Format(to_text, ".txt", timed=False, joined=True),
+    "dictation": Format(to_text, ".txt", timed=False, joined=True),
+    "txt": Format(to_txt, ".txt"),
+    "json": Format(to_json, ".json", timed=False, joined=True),
+    "jsonl": Format(to_jsonl, ".jsonl", joined=True),
+    "srt": Format(to_srt, ".srt"),
+    "vtt": Format(to_vtt, ".vtt"),
+    "tsv": Format(to_tsv, ".tsv"),
+    "ctm": Format(to_ctm, ".ctm", joined=True),
+    "stm": Format(to_stm, ".stm", joined=True),
+    "textgrid": Format(to_textgrid, ".TextGrid"),
+}
+ALL = [name for name in FORMATS if name not in ("text", "dictation")]  # `txt` has its file name
+SUBTITLES = ("srt", "vtt")
+
+
+def parse_formats(names: str) -> list[str]:
+    """`txt,json` → its formats, `all` → all.
+
+    Raises:
+        UserError: there is no such format, or two have the same file name.
+    """
+    found: list[str] = []
+    for name in names.lower().replace(" ", "").split(","):
+        if name != "all" and name not in FORMATS:
+            raise UserError(f"--format: {name!r} is none of {', '.join(FORMATS)}, all")
+        found += [one for one in (ALL if name == "all" else [name]) if one not in found]
+    if len(texts := [name for name in found if FORMATS[name].suffix == ".txt"]) > 1:
+        raise UserError(f"--format: {' and '.join(texts)} both write .txt files (take one of them)")
+    return found

@@ -1,0 +1,143 @@
+"""Subtitles: SubRip (.srt) and WebVTT (.vtt), with Whisper's options.
+
+    1
+    00:00:00,260 --> 00:00:01,480
+    take two tablets
+
+Without options a subtitle is a segment. `max_line_width` breaks it into lines; with `max_line_count` too,
+subtitles are filled with words wherever segments end, and only a pause of 3 s begins a new one; with
+`highlight_words` there is a subtitle for each word. Text of dictation, whose words have no times of their
+own, is spread evenly over its segment.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ia3_speech.decoding.formats.layout import Layout
+from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
+from ia3_speech.decoding.word_times import evenly_spaced
+
+LONG_PAUSE = 3.0  # seconds from the start of one word to that of the next, as in Whisper
+UNBROKEN = 1000  # characters: the width of a line that is never broken, as in Whisper
+
+Lines = list[list[Word]]
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A subtitle.
+
+    Attributes:
+        start, end: milliseconds; it is shown for one at least.
+        lines: words of each line.
+        channel: who speaks, if that is known.
+        highlighted: the word that is underlined.
+    """
+
+    start: int
+    end: int
+    lines: Lines
+    channel: str | None
+    highlighted: Word | None = None
+
+
+def to_srt(transcript: Transcript, layout: Layout) -> str:
+    """SubRip. `-->` within the text becomes `->`, as in Whisper's files."""
+    blocks = []
+    for number, cue in enumerate(cues(transcript.segments or (), layout), start=1):
+        text = "\n".join(" ".join(srt_word(word, cue) for word in line) for line in cue.lines)
+        name = f"{cue.channel}: " if cue.channel else ""
+        blocks.append(f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n{name}{text}\n\n")
+    return "".join(blocks)
+
+
+def to_vtt(transcript: Transcript, layout: Layout) -> str:
+    """WebVTT (https://www.w3.org/TR/webvtt1/), & < > escaped; of a call with voice tags."""
+    blocks = ["WEBVTT\n\n"]
+    for cue in cues(transcript.segments or (), layout):
+        text = "\n".join(" ".join(vtt_word(word, cue) for word in line) for line in cue.lines)
+        voice = f"<v {cue.channel}>" if cue.channel else ""
+        blocks.append(f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{voice}{text}\n\n")
+    return "".join(blocks)
+
+
+def srt_word(word: Word, cue: Cue) -> str:
+    text = word.text.replace("-->", "->")
+    return f"<u>{text}</u>" if word is cue.highlighted else text
+
+
+def vtt_word(word: Word, cue: Cue) -> str:
+    text = word.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return f"<u>{text}</u>" if word is cue.highlighted else text
+
+
+def clock(milliseconds: int, point: str) -> str:
+    """`01:02:03,004`; WebVTT's, with a point, leaves out hours where there are none, as Whisper does."""
+    seconds, rest = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    shown = f"{hours:02}:" if hours or point == "," else ""
+    return f"{shown}{minutes:02}:{seconds:02}{point}{rest:03}"
+
+
+def cues(segments: Sequence[TranscriptSegment], layout: Layout) -> Iterator[Cue]:
+    """The subtitles of a recording, in the order of time."""
+    for channel, words in groups(segments, layout):
+        lines = broken(words, layout.max_line_width or UNBROKEN)
+        count = layout.max_line_count or len(lines)
+        for first in range(0, len(lines), count):
+            yield from shown(lines[first : first + count], channel, layout.highlight_words)
+
+
+def groups(segments: Sequence[TranscriptSegment], layout: Layout) -> Iterator[tuple[str | None, list[Word]]]:
+    """The words of subtitles that are divided only where they are too long: a segment each, or all of a
+    speaker's turn up to a long pause."""
+    keep_segments = layout.max_line_width is None or layout.max_line_count is None
+    if keep_segments:
+        yield from ((one.channel, shown_words(one)) for one in segments if one.text.split())
+        return
+    for channel, turn in groupby(segments, key=lambda one: one.channel):
+        words = [word for one in turn for word in shown_words(one)]
+        starts = [n for n in range(1, len(words)) if words[n].start - words[n - 1].start > LONG_PAUSE]
+        for first, end in zip([0, *starts], [*starts, len(words)], strict=True):
+            if end > first:
+                yield channel, words[first:end]
+
+
+def shown_words(segment: TranscriptSegment) -> list[Word]:
+    """The words as they are shown."""
+    if segment.text == segment.raw_text:
+        return list(segment.words)
+    return evenly_spaced(segment.text.split(), segment.start, segment.end)
+
+
+def broken(words: Sequence[Word], width: int) -> Lines:
+    """The words in lines of at most `width` characters; a longer word is a line of its own."""
+    lines: Lines = []
+    length = 0
+    for word in words:
+        if lines and length + 1 + len(word.text) <= width:
+            lines[-1].append(word)
+            length += 1 + len(word.text)
+        else:
+            lines.append([word])
+            length = len(word.text)
+    return lines
+
+
+def shown(lines: Lines, channel: str | None, highlight: bool) -> Iterator[Cue]:
+    """The lines as one subtitle; or one for each word, and for each pause between words."""
+    words = [word for line in lines for word in line]
+    start, end = round(1000 * words[0].start), round(1000 * words[-1].end)
+    if not highlight:
+        yield Cue(start, max(end, start + 1), lines, channel)
+        return
+    last = start
+    for word in words:
+        first, end = round(1000 * word.start), round(1000 * word.end)
+        if last < first:
+            yield Cue(last, first, lines, channel)
+        first = max(first, last)
+        last = max(end, first + 1)
+        yield Cue(first, last, lines, channel, word)

@@ -1,0 +1,127 @@
+"""Results: the words, segments and text of a recording.
+
+In: nothing; these are the types that `transcribe`, `Transcriber` and the writers of files share.
+"""
+
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of a transcript.
+
+    Attributes:
+        text: the word, without white space.
+        start, end: seconds from the beginning of the recording.
+        confidence: 0 to 1; see `word_times`.
+        tokens: the base's symbols that spell it.
+    """
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+    tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class TranscriptSegment:
+    """Words between two pauses, of the length of a sentence.
+
+    Attributes:
+        start, end: seconds from the beginning of the recording.
+        text: the words, after dictation where that is asked for.
+        words: as they were recognised.
+        channel: left or right, where the channels of a call are transcribed one by one.
+    """
+
+    start: float
+    end: float
+    text: str
+    words: tuple[Word, ...]
+    channel: str | None = None
+
+    @property
+    def raw_text(self) -> str:
+        """The words as they were recognised."""
+        return " ".join(word.text for word in self.words)
+
+    @property
+    def line(self) -> str:
+        """The text on one line, which names the channel where there is one."""
+        text = " ".join(self.text.split())
+        return f"{self.channel}: {text}" if self.channel else text
+
+    @property
+    def confidence(self) -> float:
+        """The mean of its words' confidences: the share of them that is expected to be right."""
+        return sum(word.confidence for word in self.words) / len(self.words) if self.words else 0.0
+
+    @property
+    def mean_log_probability(self) -> float:
+        """Of a symbol: the logarithms of the words' confidences over the number of their symbols."""
+        symbols = sum(max(1, len(word.tokens)) for word in self.words)
+        return sum(math.log(max(word.confidence, 1e-10)) for word in self.words) / max(1, symbols)
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """The transcript of one recording.
+
+    Attributes:
+        path: as it was given, or as it was found in a folder; `-` is stdin; None for an array.
+        text: the hypothesis; "" also where the audio can't be used.
+        seconds: length of the audio.
+        adapter: the adapter's name, path or sum, as it was given; None for the base alone.
+        base: the base's name.
+        problem: what is wrong with the audio, as a phrase; None if nothing is.
+        usable: whether the audio could be transcribed in spite of it.
+        raw_text: the hypothesis, where `text` is what dictation wrote of it.
+        segments: in the order of time; None where no times were asked for.
+        id: what Kaldi's and NIST's files call it; None: the file's name without its suffix.
+        channels: of the recording, where they are transcribed one by one.
+    """
+
+    path: str | None
+    text: str
+    seconds: float
+    adapter: str | None
+    base: str
+    problem: str | None = None
+    usable: bool = True
+    raw_text: str | None = None
+    segments: tuple[TranscriptSegment, ...] | None = None
+    id: str | None = None
+    channels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.id is None:
+            name = {None: "recording", "-": "stdin"}.get(self.path) or Path(self.path).stem
+            object.__setattr__(self, "id", name)
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of all segments; none where no times were asked for."""
+        return tuple(word for segment in self.segments or () for word in segment.words)
+
+    @property
+    def confidence(self) -> float | None:
+        """The mean of the words' confidences; None where there are no words with times."""
+        words = self.words
+        return sum(word.confidence for word in words) / len(words) if words else None
+
+    def record(self) -> dict[str, str | float | None]:
+        """path, text, perhaps raw_text, seconds, adapter, base. Bytes of a path that aren't UTF-8 become
+        U+FFFD."""
+        path = None if self.path is None else os.fsencode(self.path).decode("utf-8", "replace")
+        raw = {} if self.raw_text is None else {"raw_text": self.raw_text}
+        found = {"path": path, "text": self.text, **raw, "seconds": round(self.seconds, 3)}
+        return found | {"adapter": self.adapter, "base": self.base}
+
+    def json(self) -> str:
+        """`record` on one line."""
+        return json.dumps(self.record(), ensure_ascii=False)

@@ -1,0 +1,141 @@
+"""The options of `transcribe`, in the groups that `--help` shows; those of the search are in `search`.
+
+In: a command line. Out: dataclasses, checked before anything is loaded.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ia3_speech.adapters.expressions import parse_terms
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
+from ia3_speech.decoding.formats import FORMATS, SUBTITLES, Layout, parse_formats
+from ia3_speech.decoding.recognizer import BATCH_SECONDS
+from ia3_speech.decoding.vad import Method, check_method
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """Input
+
+    Args:
+        channels: mix averages the channels of a recording; split transcribes them one by one (left and right
+            of a call) and merges them by time
+        max_seconds: cut longer recordings at pauses (default: the base's maximum input duration, 15.36 s for
+            mini, else 60; .inf: never)
+        vad: where longer recordings are cut, and which silence is left out, is found by silero, by energy or,
+            with off, as the quietest places (default: silero where ia3-speech[vad] is installed, else energy)
+    """
+
+    channels: Literal["mix", "split"] = "mix"
+    max_seconds: float | None = None
+    vad: Method | None = None
+
+    def check(self) -> None:
+        """Raises UserError where a method's package is missing."""
+        if self.vad:
+            check_method(self.vad)
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Model
+
+    Args:
+        adapter: a registered name, an adapter's folder, or a sum such as accent:0.7+medical:0.5; one for each
+            channel with --channels split, such as left=agent,right=caller (default: the base alone)
+        base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
+        device: cpu, cuda, … (default: cuda where there is one)
+        dtype: of the base
+        batch_seconds: seconds of padded audio that go through the model at once
+    """
+
+    adapter: str | None = None
+    base: str | None = None
+    device: str | None = None
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
+    batch_seconds: float = BATCH_SECONDS
+
+    def check(self, channels: Literal["mix", "split"]) -> None:
+        """Raises UserError for an unknown adapter, before stdin is read and torch is loaded."""
+        if self.adapter is None:
+            return
+        if channels == "split" and (by_channel := parse_channel_adapters(self.adapter)):
+            bank_of(by_channel.values())
+            return
+        try:
+            parse_terms(self.adapter)
+        except UserError:
+            if channels == "mix" and parse_channel_adapters(self.adapter):
+                raise UserError(f"--adapter {self.adapter} needs --channels split") from None
+            raise
+
+
+@dataclass(frozen=True)
+class OutputOptions:
+    """Output
+
+    Args:
+        format: one or more of text, dictation, txt, json, jsonl, srt, vtt, tsv, ctm, stm, textgrid, all, with commas
+            between; more than one needs --output-dir. text is PATH<TAB>text, of a single file the text alone,
+            and of a single file of more than a minute a line a segment, as soon as it is done. json is an
+            object a recording, jsonl one a segment; dictation is text with --dictation
+        output_dir: write a file for each recording and format there (a.wav → a.srt), and nothing to stdout
+        skip_existing: leave out recordings whose files are in --output-dir, to go on with a run
+        word_timestamps: list the words, with times and confidences, in json and jsonl
+        max_line_width: characters of a subtitle's line
+        max_line_count: lines of a subtitle; with --max-line-width, subtitles are filled across segments
+        highlight_words: underline each word of a subtitle while it is spoken
+        confidence_temperature: divides the logits before confidences are taken; fitted on a dev set, it makes
+            them probabilities
+    """
+
+    format: str = "text"
+    output_dir: Path | None = None
+    skip_existing: bool = False
+    word_timestamps: bool = False
+    max_line_width: int | None = None
+    max_line_count: int | None = None
+    highlight_words: bool = False
+    confidence_temperature: float = 1.0
+
+    def check(self) -> None:
+        """Raises UserError for options that do not fit one another."""
+        formats = self.formats
+        if len(formats) > 1 and self.output_dir is None:
+            raise UserError(f"--format {self.format} writes several files (give --output-dir)")
+        if self.skip_existing and self.output_dir is None:
+            raise UserError("--skip-existing has no effect without --output-dir")
+        subtitles = {name: getattr(self, name) for name in ("max_line_width", "max_line_count")}
+        for name, value in (subtitles | {"highlight_words": self.highlight_words or None}).items():
+            flag = "--" + name.replace("_", "-")
+            if value is not None and not set(formats) & set(SUBTITLES):
+                raise UserError(f"{flag} has no effect on --format {self.format} (take srt or vtt)")
+            if value is not None and value < 1:
+                raise UserError(f"{flag} is {value}, and has to be at least 1")
+        # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
+        if self.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
+            raise UserError(f"--word-timestamps has no effect on --format {self.format} (take json or jsonl)")
+
+    @property
+    def formats(self) -> list[str]:
+        """The names of the formats. Raises UserError where there is no such format."""
+        return parse_formats(self.format)
+
+    @property
+    def with_words(self) -> bool:
+        """Whether times are needed: a .json file always has segments, an object on stdout if asked for."""
+        timed = any(FORMATS[name].timed for name in self.formats)
+        return timed or self.word_timestamps or self.layout.full_json
+
+    @property
+    def layout(self) -> Layout:
+        """What the writers are told."""
+        return Layout(
+            self.word_timestamps,
+            self.max_line_width,
+            self.max_line_count,
+            self.highlight_words,
+            full_json="json" in self.formats and (self.output_dir is not None or self.word_timestamps),
+        )
