@@ -22,7 +22,8 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.transcription import Transcript, transcribe
+from ia3_speech.decoding.transcript import Transcript
+from ia3_speech.decoding.transcription import load, transcribe
 from ia3_speech.transcribe import main
 
 
@@ -521,3 +522,90 @@ def test_real_speech(run, base_folder, shared_data):
     found = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [record["path"] for record in found] == list(map(str, notes))
     assert all(record["text"] and record["seconds"] > 0.5 for record in found)
+
+
+# ---- times, formats and channels, through the command
+
+
+def test_every_format_at_once(run, audio, tiny_folder):
+    audio("d/sub/a.wav", 2)
+    assert run("--base", tiny_folder, "--format", "all", "--output-dir", "out", "d") == (0, "", "")
+    names = {str(p.relative_to("out")) for p in Path("out").rglob("*.*")}
+    suffixes = ("txt", "json", "jsonl", "srt", "vtt", "tsv", "ctm", "stm", "TextGrid")
+    assert names == {f"sub/a.{suffix}" for suffix in suffixes}
+    (text,) = texts(tiny_folder, "d/sub/a.wav")
+    words = [line.split() for line in Path("out/sub/a.ctm").read_text().splitlines()]
+    assert " ".join(cells[4] for cells in words) == text and {cells[0] for cells in words} == {"sub-a"}
+    record = json.loads(Path("out/sub/a.json").read_text())
+    assert record["text"] == text == " ".join(one["text"] for one in record["segments"])
+    assert "words" not in record
+
+
+def test_a_format_on_stdout_is_the_file(run, audio, tiny_folder):
+    audio("a.wav", 2)
+    for name, suffix in (("srt", "srt"), ("ctm", "ctm"), ("jsonl", "jsonl"), ("txt", "txt"), ("stm", "stm")):
+        run("--base", tiny_folder, "--format", name, "--output-dir", "out", "a.wav")
+        code, out, err = run("--base", tiny_folder, "--format", name, "a.wav")
+        assert (code, out, err) == (0, Path(f"out/a.{suffix}").read_text(), "") and out
+    record = json.loads(run("--base", tiny_folder, "--format", "json", "--word-timestamps", "a.wav")[1])
+    assert [word["word"] for word in record["words"]] == record["text"].split()
+    code, out, err = run("--base", tiny_folder, "--format", "srt", "a.wav", audio("b.wav"))
+    assert (code, out) == (1, "") and err == (
+        "error: --format srt of several recordings makes several files (give --output-dir)\n"
+    )
+
+
+def test_a_long_recording_is_printed_a_line_a_segment(run, audio, tiny_folder, monkeypatch):
+    path = audio("long.wav", 20)
+    command = ("--base", tiny_folder, "--max-seconds", "3", path)
+    whole = run(*command)[1]
+    monkeypatch.setattr("ia3_speech.transcribe.LONG_SECONDS", 5.0)
+    lines = run(*command)[1].splitlines()
+    assert len(lines) > 1 and " ".join(lines) == whole.strip()
+    streamed = [*load(tiny_folder, max_seconds=3.0).stream(path)]
+    assert [segment.text for segment in streamed] == lines
+    result = load(tiny_folder, max_seconds=3.0).transcribe(path, word_timestamps=True)
+    assert result.segments == tuple(streamed) and result.text == whole.strip()
+    assert 0 < result.confidence < 1 and result.words[-1].end <= result.seconds == 20.0
+
+
+def test_a_killed_run_goes_on(run, audio, tiny_folder):
+    for name in ("d/a.wav", "d/b.wav", "d/c.wav"):
+        audio(name)
+    flags = ("--base", tiny_folder, "--format", "txt,srt", "--output-dir", "out", "--skip-existing", "d")
+    Path("out").mkdir()
+    for name in ("a.txt", "a.srt", "b.txt"):  # of b only one of the two
+        Path("out", name).write_text("done")
+    assert run(*flags) == (0, "", "1 of 3 are transcribed already\n")
+    assert Path("out/a.srt").read_text() == "done" != Path("out/b.txt").read_text()
+    assert Path("out/c.srt").exists()
+    assert run(*flags) == (0, "", "3 of 3 are transcribed already\n")
+
+
+def test_a_call_through_the_command(run, audio, tiny_folder, speaker42):
+    wave = np.stack([noise(2, 1), noise(2, 2)], axis=1)
+    soundfile.write(audio("call.wav"), wave, SAMPLE_RATE, subtype="FLOAT")
+    flags = ("--channels", "split", "--adapter", "left=speaker42,right=speaker42:0.5", "call.wav")
+    code, out, err = run(*flags)
+    assert (code, err) == (0, "") and {line.partition(": ")[0] for line in out.splitlines()} == {
+        "left",
+        "right",
+    }
+    lines = run(*flags, "call.wav")[1].splitlines()
+    assert lines == 2 * [f"call.wav\t{line}" for line in out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        "--format xml", "--format srt,vtt", "--max-line-width 3", "--skip-existing", "--word-timestamps",
+        "--format srt --max-line-width 0", "--format vtt --max-line-count -1", "--highlight-words",
+        "--adapter left=a,right=b", "--channels split --adapter left=nobody", "--confidence-temperature 0",
+        "--channels split --adapter left=a,left=b", "--format text,txt --output-dir out", "--format=",
+        "--confidence-temperature -1 --base /none",
+    ],
+)  # fmt: skip
+def test_odd_flags_give_one_line(run, audio, flags):
+    code, out, err = run(audio("a.wav"), *flags.split())
+    assert (code, out) == (1, "") and err.startswith("error: ") and err.count("\n") == 1
+    assert not Path("out").exists()

@@ -77,10 +77,10 @@ class OutputOptions:
     """Output
 
     Args:
-        format: one or more of text, dictation, txt, json, jsonl, srt, vtt, tsv, ctm, stm, textgrid, all, with commas
-            between; more than one needs --output-dir. text is PATH<TAB>text, of a single file the text alone,
-            and of a single file of more than a minute a line a segment, as soon as it is done. json is an
-            object a recording, jsonl one a segment; dictation is text with --dictation
+        format: one or more of text, dictation, txt, json, jsonl, srt, vtt, tsv, ctm, stm, textgrid, all, with
+            commas between; more than one needs --output-dir. text is PATH<TAB>text, of a single file the text
+            alone, and of one of more than a minute a line a segment, as soon as it is done; dictation is text
+            with --dictation. json is an object a recording, jsonl one a segment
         output_dir: write a file for each recording and format there (a.wav → a.srt), and nothing to stdout
         skip_existing: leave out recordings whose files are in --output-dir, to go on with a run
         word_timestamps: list the words, with times and confidences, in json and jsonl

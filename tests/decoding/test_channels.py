@@ -1,0 +1,70 @@
+"""Calls of two channels: each is transcribed alone, with its own adapter, and merged by time."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.decoding.channels import channel_names, parse_channel_adapters
+from ia3_speech.decoding.transcription import load
+
+
+@pytest.fixture
+def call(tmp_path):
+    """Two different noises that fade in turns, at 8 kHz; the file and the waves as they are read."""
+    rng = np.random.default_rng(0)
+    gains = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * np.arange(16000) / 8000)
+    stereo = (rng.normal(0, 0.1, (16000, 2)) * np.stack([gains, gains[::-1]], 1)).astype(np.float32)
+    soundfile.write(tmp_path / "call.wav", stereo, 8000, subtype="FLOAT")
+    for number, name in enumerate(("left", "right")):
+        soundfile.write(tmp_path / f"{name}.wav", stereo[:, number], 8000, subtype="FLOAT")
+    return tmp_path
+
+
+def test_each_channel_has_its_own_adapter(call, tiny_folder, speaker42):
+    asr = load(tiny_folder, adapter="left=speaker42", channels="split")
+    result = asr.transcribe(call / "call.wav")
+    assert result.channels == ("left", "right") and result.seconds == 2.0
+    wanted = {
+        "left": load(adapter="speaker42").transcribe(call / "left.wav").text,
+        "right": load(tiny_folder).transcribe(call / "right.wav").text,
+    }
+    found = {
+        name: " ".join(one.text for one in result.segments if one.channel == name) for name in result.channels
+    }
+    assert found == wanted and wanted["left"] != load(tiny_folder).transcribe(call / "left.wav").text
+    starts = [segment.start for segment in result.segments]
+    assert starts == sorted(starts)
+    assert result.text.splitlines() == [segment.line for segment in result.segments]
+
+
+def test_one_adapter_or_none_for_both(call, tiny_folder, speaker42):
+    both = load(tiny_folder, adapter="left=speaker42,right=speaker42", channels="split")
+    one = load(adapter="speaker42", channels="split").transcribe(call / "call.wav")
+    assert one.text == both.transcribe((call / "call.wav").read_bytes()).text
+    assert load(tiny_folder, channels="split").transcribe(call / "call.wav").text != one.text
+
+
+def test_what_has_no_channels(call, tiny_folder):
+    asr = load(tiny_folder, channels="split")
+    with pytest.raises(AudioError, match=r"left\.wav: has one channel"):
+        asr.transcribe(call / "left.wav")
+    with pytest.raises(AudioError, match="array: channels are split of files alone"):
+        asr.transcribe(np.zeros(SAMPLE_RATE, np.float32))
+    with pytest.raises(ValueError, match="take transcribe"):
+        next(asr.stream(call / "call.wav"))
+
+
+def test_names():
+    assert channel_names(2) == ("left", "right") and channel_names(3) == ("1", "2", "3")
+    assert parse_channel_adapters("left=a+b:0.5, right=c") == {"left": "a+b:0.5", "right": "c"}
+    assert (
+        parse_channel_adapters(None)
+        is parse_channel_adapters("a:0.5")
+        is parse_channel_adapters("x=y")
+        is None
+    )
+    for bad in ("left=a,left=b", "left=", "left=a,b", "left=a,top=b"):
+        with pytest.raises(UserError, match=r"is not CHANNEL=ADAPTER"):
+            parse_channel_adapters(bad)

@@ -1,0 +1,259 @@
+"""Formats of transcripts: to the byte, and as independent readers understand 500 random transcripts."""
+
+import json
+import random
+import re
+from itertools import pairwise
+
+import pytest
+
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.formats import ALL, FORMATS, Layout, parse_formats
+from ia3_speech.decoding.formats.json_records import segment_line
+from ia3_speech.decoding.segments import make_segments
+from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
+
+WORDS = (Word("take", 0.26, 0.48, 0.9812, (2, 3)), Word("two", 0.5, 0.8, 0.5, (4,)))
+LAST = (Word("don't", 3661.0, 3661.5, 1.0, (5,)),)
+SEGMENTS = (TranscriptSegment(0.26, 0.8, "take two", WORDS), TranscriptSegment(3661.0, 3661.5, "don't", LAST))
+TRANSCRIPT = Transcript("d/a b.wav", "take two don't", 3662.25, None, "mini", segments=SEGMENTS)
+
+
+def written(name: str, transcript: Transcript = TRANSCRIPT, **layout) -> str:
+    return FORMATS[name].write(transcript, Layout(**layout))
+
+
+# ---- to the byte
+
+
+def test_plain():
+    assert written("text") == "take two don't\n" and written("txt") == "take two\ndon't\n"
+    assert written("tsv") == "start\tend\ttext\n260\t800\ttake two\n3661000\t3661500\tdon't\n"
+
+
+def test_subtitles():
+    assert written("srt") == (
+        "1\n00:00:00,260 --> 00:00:00,800\ntake two\n\n2\n01:01:01,000 --> 01:01:01,500\ndon't\n\n"
+    )
+    assert written("vtt") == (
+        "WEBVTT\n\n00:00.260 --> 00:00.800\ntake two\n\n01:01:01.000 --> 01:01:01.500\ndon't\n\n"
+    )
+    assert written("srt", max_line_width=5).startswith("1\n00:00:00,260 --> 00:00:00,800\ntake\ntwo\n\n2\n")
+    assert written("srt", max_line_width=5, max_line_count=1).startswith(
+        "1\n00:00:00,260 --> 00:00:00,480\ntake\n\n2\n00:00:00,500 --> 00:00:00,800\ntwo\n\n3\n"
+    )
+    assert written("vtt", highlight_words=True).startswith(
+        "WEBVTT\n\n00:00.260 --> 00:00.480\n<u>take</u> two\n\n00:00.480 --> 00:00.500\ntake two\n\n"
+        "00:00.500 --> 00:00.800\ntake <u>two</u>\n\n"
+    )
+
+
+def test_kaldi_and_nist():
+    assert written("ctm") == (
+        "a_b 1 0.26 0.22 take 0.98\na_b 1 0.50 0.30 two 0.50\na_b 1 3661.00 0.50 don't 1.00\n"
+    )
+    assert written("stm") == "a_b 1 a_b 0.26 0.80 take two\na_b 1 a_b 3661.00 3661.50 don't\n"
+
+
+def test_textgrid():
+    short = Transcript("a.wav", "take two", 1.0, None, "mini", segments=SEGMENTS[:1])
+    content = written("textgrid", short)
+    assert content.startswith(
+        'File type = "ooTextFile"\nObject class = "TextGrid"\n\nxmin = 0 \nxmax = 1 \ntiers? <exists> \n'
+        'size = 2 \nitem []: \n    item [1]:\n        class = "IntervalTier" \n        name = "segments" \n'
+        "        xmin = 0 \n        xmax = 1 \n        intervals: size = 3 \n        intervals [1]:\n"
+        '            xmin = 0 \n            xmax = 0.26 \n            text = "" \n        intervals [2]:\n'
+        '            xmin = 0.26 \n            xmax = 0.8 \n            text = "take two" \n'
+    )
+
+
+def test_json():
+    plain = {
+        "path": "d/a b.wav",
+        "text": "take two don't",
+        "seconds": 3662.25,
+        "adapter": None,
+        "base": "mini",
+    }
+    assert json.loads(written("json", full_json=False)) == plain
+    full = json.loads(written("json", word_timestamps=True))
+    assert {key: full[key] for key in plain} == plain and full["duration"] == 3662.25
+    assert full["segments"][0] == {
+        "id": 0, "seek": 0, "start": 0.26, "end": 0.8, "text": "take two", "tokens": [2, 3, 4],
+        "temperature": 0.0, "avg_logprob": -0.2374, "compression_ratio": 0.5, "no_speech_prob": 0.0,
+        "confidence": 0.7406,
+    }  # fmt: skip
+    assert full["words"][1] == {"word": "two", "start": 0.5, "end": 0.8, "confidence": 0.5}
+    assert written("jsonl").splitlines()[0] == (
+        '{"path": "d/a b.wav", "id": 0, "start": 0.26, "end": 0.8, "text": "take two", "confidence": 0.7406}'
+    )
+    assert segment_line(TRANSCRIPT, 0, SEGMENTS[0], Layout()) == written("jsonl").splitlines()[0] + "\n"
+
+
+def test_a_call():
+    left = TranscriptSegment(0.26, 0.8, "take two", WORDS, "left")
+    right = TranscriptSegment(0.4, 0.6, "hm", (Word("hm", 0.4, 0.6, 0.7),), "right")
+    call = Transcript("c.wav", "", 2.0, None, "mini", segments=(left, right), channels=("left", "right"))
+    assert written("text", call) == written("txt", call) == "left: take two\nright: hm\n"
+    assert written("ctm", call) == "c A 0.26 0.22 take 0.98\nc A 0.50 0.30 two 0.50\nc B 0.40 0.20 hm 0.70\n"
+    assert written("stm", call) == "c A c-left 0.26 0.80 take two\nc B c-right 0.40 0.60 hm\n"
+    assert "<v left>take two\n" in written("vtt", call) and "right: hm\n" in written("srt", call)
+    assert 'name = "right - words"' in written("textgrid", call)
+    assert json.loads(written("jsonl", call).splitlines()[1])["channel"] == "right"
+
+
+def test_dictation_keeps_the_raw_text_beside_it():
+    spoken = TranscriptSegment(0.26, 0.8, "Take 2.\n\nNow", WORDS)
+    result = Transcript("a.wav", "Take 2.\n\nNow", 1.0, None, "mini", raw_text="take two", segments=(spoken,))
+    assert json.loads(written("json", result))["raw_text"] == "take two"
+    assert json.loads(written("jsonl", result))["raw_text"] == "take two"
+    assert written("srt", result) == "1\n00:00:00,260 --> 00:00:00,800\nTake 2. Now\n\n"
+    assert written("ctm", result).count("\n") == 2 and written("txt", result) == "Take 2. Now\n"
+
+
+def test_names_of_formats():
+    assert parse_formats("srt,JSON, srt") == ["srt", "json"]
+    assert parse_formats("all") == ALL and set(ALL) == set(FORMATS) - {"text"}
+    for bad in ("xml", "", "srt,", "text,txt", "text,all"):
+        with pytest.raises(UserError, match=r"^--format: [^\n]+$"):
+            parse_formats(bad)
+
+
+# ---- 500 random transcripts, by independent readers
+
+ODD = [
+    *(
+        "don't",
+        "naïve",
+        "日本語",
+        "a&b",
+        "<b>",
+        "-->",
+        "{x}",
+        "{\\an8}",
+        "(uh)",
+        "/",
+        "@",
+        '"',
+        '""',
+        "\\",
+        "\\N",
+    ),
+    *("NOTE", "WEBVTT", "1", "00:01", "<v", "&amp;", ";;", "%", "\u200b", "🙂", "é", "a\u0301", "item", "]:"),
+]
+
+
+def random_transcript(seed: int) -> Transcript:
+    """Odd words, pauses of any length, perhaps two channels."""
+    rng = random.Random(seed)
+    channels = rng.choice([(), (), ("left", "right")])
+    segments = []
+    for channel in channels or (None,):
+        now, words = rng.choice([0.0, 3599.0, 0.013]), []
+        for _ in range(rng.randrange(40)):
+            now += rng.choice([0.0, 0.02, 0.3, 0.8, 4.0])
+            text = (
+                rng.choice(ODD)
+                if rng.random() < 0.5
+                else "".join(rng.choices("abcdefg", k=rng.randrange(1, 9)))
+            )
+            end = now + rng.choice([0.0, 0.0004, 0.02, 0.31, 1.7])
+            words.append(Word(text, now, end, rng.random(), (1,) * rng.randrange(4)))
+            now = end
+        segments += make_segments(words, None, channel)
+    segments.sort(key=lambda one: one.start)
+    path = rng.choice(["a.wav", "b c.wav", ";;x.wav", "d/é\u2028.flac", "\udcff.wav", "-"])
+    text = " ".join(segment.raw_text for segment in segments)
+    seconds = max([0.0, *(segment.end for segment in segments)])
+    return Transcript(path, text, seconds, None, "mini", segments=tuple(segments), channels=channels)
+
+
+CASES = [random_transcript(seed) for seed in range(500)]
+LAYOUTS = [Layout(), Layout(max_line_width=12), Layout(max_line_width=20, max_line_count=2),
+           Layout(highlight_words=True), Layout(word_timestamps=True, max_line_count=1)]  # fmt: skip
+
+
+def spoken_words(transcript: Transcript) -> list[str]:
+    return [word.text for segment in transcript.segments for word in segment.words]
+
+
+def cue_words(text: str) -> list[str]:
+    return re.sub(r"(?m)^(left|right): ", "", text).split()
+
+
+def test_subrip_by_pysubs2(tmp_path):
+    pysubs2 = pytest.importorskip("pysubs2")
+    for case, layout in ((case, LAYOUTS[n % 5]) for n, case in enumerate(CASES)):
+        content = written("srt", case, **vars(layout))
+        events = pysubs2.SSAFile.from_string(content, format_="srt", keep_unknown_html_tags=True).events
+        blocks = re.findall(r"(?m)^\d+\n\d\d:\d\d:\d\d,\d{3} --> ", content)
+        assert len(events) == len(blocks) and all(event.start < event.end for event in events)
+        if not layout.highlight_words:
+            wanted = [word.replace("-->", "->") for word in spoken_words(case)]
+            found = [
+                re.sub(r"^(left|right): ", "", body) for body in re.findall(r",\d{3}\n((?:.+\n)*)\n", content)
+            ]
+            assert " ".join(found).split() == wanted
+
+
+def test_webvtt_by_webvtt_py():
+    webvtt = pytest.importorskip("webvtt")
+    import html
+
+    for case, layout in ((case, LAYOUTS[n % 5]) for n, case in enumerate(CASES)):
+        captions = webvtt.from_string(written("vtt", case, **vars(layout))).captions
+        assert all(one.start_in_seconds <= other.end_in_seconds for one, other in pairwise(captions)
+                   if not case.channels)  # fmt: skip
+        if not layout.highlight_words:
+            found = [html.unescape(re.sub(r"<v \w+>|</?u>", "", caption.raw_text)) for caption in captions]
+            assert " ".join(found).split() == spoken_words(case)
+
+
+def test_textgrid_by_praatio(tmp_path):
+    textgrid = pytest.importorskip("praatio.textgrid")
+    for case in CASES:
+        file = tmp_path / "a.TextGrid"
+        file.write_text(written("textgrid", case), "utf-8", newline="")
+        grid = textgrid.openTextgrid(str(file), includeEmptyIntervals=True)
+        names = [f"{channel} - words" for channel in case.channels] or ["words"]
+        found = []
+        for name in names:
+            entries = grid.getTier(name).entries
+            assert all(one.end == other.start for one, other in pairwise(entries))
+            assert entries[0].start == 0 and entries[-1].end == grid.maxTimestamp
+            found += [entry.label for entry in entries if entry.label]
+        wanted = [
+            w.text for c in case.channels or (None,) for s in case.segments if s.channel == c for w in s.words
+        ]
+        assert [label.replace('""', '"') for label in found] == [word.replace('""', '"') for word in wanted]
+
+
+def test_ctm_and_stm_by_the_rules_of_sclite():
+    number = re.compile(r"\d+\.\d\d$")
+    for case in CASES:
+        ctm = [line.split(" ") for line in written("ctm", case).split("\n")[:-1]]
+        assert all(len(cells) == 6 for cells in ctm)
+        assert sorted(ctm, key=lambda c: (c[0], c[1], float(c[2]))) == ctm
+        for name, channel, start, duration, _, confidence in ctm:
+            assert name.split() == [name] and not name.startswith(";;") and channel in ("1", "A", "B")
+            assert all(number.match(cell) for cell in (start, duration, confidence))
+            assert float(duration) > 0 and 0 <= float(confidence) <= 1
+        assert sorted(cells[4] for cells in ctm) == sorted(spoken_words(case))
+        stm = [line.split(" ") for line in written("stm", case).split("\n")[:-1]]
+        assert sorted(stm, key=lambda c: (c[0], c[1], float(c[3]))) == stm
+        for name, _, speaker, start, end, *words in stm:
+            assert speaker.startswith(name) and float(start) < float(end) and words
+            assert not set("".join(words)) & set("{}<>()") and not {"@", "/", ""} & set(words)
+
+
+def test_json_tsv_and_text():
+    for case in CASES:
+        record = json.loads(written("json", case, word_timestamps=True))
+        assert [word["word"] for word in record["words"]] == spoken_words(case)
+        lines = written("jsonl", case, word_timestamps=True).split("\n")[:-1]
+        assert [w["word"] for line in lines for w in json.loads(line)["words"]] == spoken_words(case)
+        head, *rows = written("tsv", case).split("\n")[:-1]
+        assert head == "start\tend\ttext" and all(row.count("\t") == 2 for row in rows)
+        assert len(written("txt", case).split("\n")) - 1 == len(rows) == len(case.segments)
+        for name in FORMATS:
+            written(name, case).encode("utf-8")

@@ -1,0 +1,77 @@
+"""Voice activity: speech is found, silence is left out, and long recordings are cut where nobody speaks."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.decoding import vad
+from ia3_speech.decoding.segmentation import cut_at_pauses
+from ia3_speech.decoding.vad import cut_speech, default_method, find_speech
+
+
+def bursts(*seconds: float) -> np.ndarray:
+    """Noise and near silence in turns, a length each."""
+    rng = np.random.default_rng(0)
+    levels = [0.1 if number % 2 == 0 else 1e-3 for number in range(len(seconds))]
+    parts = [rng.normal(0, a, round(s * SAMPLE_RATE)) for a, s in zip(levels, seconds, strict=True)]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def in_seconds(parts: list[tuple[int, int]]) -> list[tuple[float, float]]:
+    return [(round(a / SAMPLE_RATE, 1), round(b / SAMPLE_RATE, 1)) for a, b in parts]
+
+
+def test_energy_finds_the_loud_parts():
+    assert in_seconds(find_speech(bursts(1.0, 0.5, 2.0, 1.5), "energy")) == [(0.0, 1.0), (1.5, 3.5)]
+    assert find_speech(np.zeros(SAMPLE_RATE, np.float32), "energy") == []
+    assert find_speech(bursts(1.0), "off") == [(0, SAMPLE_RATE)]
+    assert find_speech(np.zeros(0, np.float32), "energy") == [(0, 0)]
+
+
+def test_silence_is_left_out_and_cuts_are_in_pauses():
+    wave = bursts(3.0, 0.5, 3.0, 10.0, 2.0, 1.0)
+    assert in_seconds(cut_speech(wave, 5.0, "energy")) == [(0.0, 3.2), (3.2, 6.8), (16.2, 18.8)]
+    assert in_seconds(cut_speech(wave, 8.0, "energy")) == [(0.0, 6.8), (16.2, 18.8)]
+    assert cut_speech(wave, 30.0, "energy") == [(0, len(wave))]
+    assert cut_speech(wave, 5.0, "off") == cut_at_pauses(wave, 5.0)
+    silence = np.zeros(9 * SAMPLE_RATE, np.float32)
+    assert cut_speech(silence, 5.0, "energy") == cut_at_pauses(silence, 5.0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(0.05, 4.0), min_size=1, max_size=12), st.floats(2.0, 8.0))
+def test_pieces_are_in_order_and_hold_all_speech(seconds, maximum):
+    wave = bursts(*seconds)
+    pieces = cut_speech(wave, maximum, "energy")
+    assert all(0 <= a < b <= len(wave) and b - a <= maximum * SAMPLE_RATE + 1 for a, b in pieces)
+    assert all(one[1] <= other[0] for one, other in pairwise(pieces))
+    if len(wave) > maximum * SAMPLE_RATE:
+        for first, end in find_speech(wave, "energy"):
+            covered = sum(max(0, min(b, end) - max(a, first)) for a, b in pieces)
+            assert covered >= end - first - len(pieces)
+
+
+def test_silero_finds_speech_and_no_noise(shared_data):
+    pytest.importorskip("silero_vad")
+    pytest.importorskip("onnxruntime")
+    chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
+    speech = load_audio(sorted(chapter.glob("*.flac"))[0])
+    noise = np.random.default_rng(0).normal(0, 0.02, 5 * SAMPLE_RATE).astype(np.float32)
+    parts = find_speech(np.concatenate([noise, speech, noise]), "silero")
+    inside = sum(b - a for a, b in parts if a > 4.8 * SAMPLE_RATE and b < 5.2 * SAMPLE_RATE + len(speech))
+    assert inside == sum(b - a for a, b in parts) > 0.6 * len(speech)
+    assert default_method() == "silero"
+
+
+def test_without_the_extra(monkeypatch):
+    monkeypatch.setattr(vad, "find_spec", lambda name: None)
+    assert default_method() == "energy"
+    with pytest.raises(
+        UserError, match=r"^--vad silero needs two packages \(pip install 'ia3-speech\[vad\]'"
+    ):
+        find_speech(bursts(1.0), "silero")

@@ -1,0 +1,169 @@
+"""Word times: against espeak-ng's own, against hand-made logits, and for any text."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ia3_speech.data.audio import SAMPLE_RATE, resample
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.decoding.recognizer import load_recognizer
+from ia3_speech.decoding.segments import MAXIMUM_SECONDS, PAUSE_SECONDS, make_segments
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.decoding.word_times import align_symbols, owned, word_times
+
+VOCABULARY = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3, "'": 4}, blank=0, special=frozenset({"<pad>"}))
+
+
+def logits_of(path: str, height: float = 9.0) -> torch.Tensor:
+    """(frames, 5) that are high for the symbols of `path`, a character a frame, `_` for the blank."""
+    columns = ["_|ab'".index(symbol) for symbol in path]
+    return height * torch.nn.functional.one_hot(torch.tensor(columns), 5).float()
+
+
+def test_a_word_begins_a_frame_before_its_symbols_and_ends_two_after_them():
+    words = word_times(logits_of("___ab____|_bb_______"), "ab b", VOCABULARY, 0.02, offset=10.0)
+    assert [(w.text, round(w.start, 2), round(w.end, 2)) for w in words] == [
+        ("ab", 10.04, 10.14), ("b", 10.2, 10.3),
+    ]  # fmt: skip
+    assert [w.tokens for w in words] == [(2, 3), (3,)] and all(0.99 < w.confidence < 1 for w in words)
+
+
+def test_no_word_reaches_into_the_next_or_beyond_the_piece():
+    one, other = word_times(logits_of("ab|b"), "ab b", VOCABULARY, 0.02)
+    assert (one.start, other.end) == (0.0, 0.08) and one.end == other.start
+
+
+def test_confidence_is_the_product_of_the_symbols_peaks_and_the_delimiters():
+    logits = torch.zeros(7, 5)
+    logits[[0, 1, 2, 3, 4, 5, 6], [0, 2, 2, 1, 3, 0, 0]] = torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0, 5.0, 5.0])
+    peaks = logits.softmax(-1)
+    a, b = word_times(logits, "a b", VOCABULARY, 0.02)
+    assert a.confidence == pytest.approx(float(peaks[2, 2] * peaks[3, 1]))
+    assert b.confidence == pytest.approx(float(peaks[4, 3] * peaks[3, 1]))
+    cooler = word_times(logits, "a b", VOCABULARY, 0.02, temperature=2.0)
+    peaks = (logits / 2).softmax(-1)
+    assert cooler[1].confidence == pytest.approx(float(peaks[4, 3] * peaks[3, 1]))
+    assert [(w.start, w.end) for w in cooler] == [(w.start, w.end) for w in (a, b)]
+
+
+def test_words_that_the_base_cannot_write_stand_between_their_neighbours():
+    words = word_times(logits_of("a_____|____b"), "a xyz b", VOCABULARY, 0.02)
+    assert [w.text for w in words] == ["a", "xyz", "b"] and words[1].confidence == 0
+    assert words[0].end <= words[1].start < words[1].end <= words[2].start
+    assert [w.text for w in word_times(logits_of("ab"), "abababab b", VOCABULARY, 0.02)] == ["abababab", "b"]
+
+
+def test_special_and_nameless_symbols_belong_to_no_word():
+    assert owned([1, 2, 0, 3, 1, 1, 99, 4], VOCABULARY) == [
+        (1, -1), (2, 0), (0, -1), (3, 0), (1, -1), (1, -1), (99, -1), (4, 1),
+    ]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text("ab' x", max_size=24), st.integers(1, 60), st.integers(0, 99))
+def test_any_text_gets_its_words_in_order_within_the_piece(text, frames, seed):
+    logits = torch.randn(frames, 5, generator=torch.Generator().manual_seed(seed))
+    words = word_times(logits, text, VOCABULARY, 0.02)
+    assert [word.text for word in words] == text.split()
+    edges = [edge for word in words for edge in (word.start, word.end)]
+    assert edges == sorted(edges) and all(-1e-9 <= edge <= frames * 0.02 + 1e-9 for edge in edges)
+    assert all(0 <= word.confidence <= 1 for word in words)
+
+
+def test_the_alignment_is_the_best_path():
+    """Of all paths of "ab" through five frames, by trying every one."""
+    from itertools import product
+
+    from ia3_speech.decoding.ctc_search import collapse
+
+    logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(3))
+    scores = logits.log_softmax(-1)
+    paths = [path for path in product(range(5), repeat=5) if collapse([*path], 0) == [2, 3]]
+    best = max(paths, key=lambda path: float(scores[torch.arange(5), list(path)].sum()))
+    found = {(s.first, s.last, s.token) for s in align_symbols(logits, [2, 3], 0)}
+    wanted = {(best.index(t), 4 - best[::-1].index(t), t) for t in (2, 3)}
+    assert found == wanted
+
+
+@pytest.fixture(scope="module")
+def spoken():
+    """A wave of three sentences by espeak-ng between pauses, and the start of each of its words."""
+    pytest.importorskip("espeakng_loader")
+    from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, Espeak
+
+    espeak, parts, starts, seconds = Espeak(), [], [], 0.0
+    sentences = (
+        "the patient was seen in the clinic this morning", "please take two tablets after every meal",
+        "we walked along the river until the sun went down",
+    )  # fmt: skip
+    for sentence in sentences:
+        wave = resample(espeak.speak(sentence, "en-us", 150), ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
+        wave = np.pad(wave * (0.6 / np.abs(wave).max()), (SAMPLE_RATE // 2, SAMPLE_RATE))
+        starts += [(sentence[a:b], seconds + 0.5 + at) for a, b, at in espeak.word_starts()]
+        parts.append(wave.astype(np.float32))
+        seconds += len(wave) / SAMPLE_RATE
+    wave = np.concatenate(parts)
+    return wave + np.random.default_rng(0).normal(0, 1e-3, len(wave)).astype(np.float32), starts
+
+
+def start_errors(words, starts) -> list[float]:
+    """Seconds between each known word that was recognised and the nearest recognised word of that text."""
+    known = {text for text, _ in starts}
+    found = [(w.text, w.start) for w in words if w.text in known]
+    return [
+        min(abs(start - at) for heard, start in found if heard == text)
+        for text, at in starts
+        if any(heard == text for heard, _ in found)
+    ]
+
+
+def test_starts_are_those_that_espeak_knows(base_folder, spoken):
+    """Median error of at most 40 ms, in one piece and across the cuts of a long recording."""
+    wave, starts = spoken
+    for max_seconds, vad in ((30.0, "off"), (4.0, "off"), (5.0, "energy")):
+        recognizer = load_recognizer(base_folder, max_seconds=max_seconds, vad=vad)
+        (pieces,) = recognizer.recognize([wave], with_words=True)
+        words = [word for piece in pieces for word in piece.words]
+        errors = start_errors(words, starts)
+        assert len(errors) > len(starts) / 2
+        assert np.median(errors) <= 0.04, (max_seconds, vad)
+        assert (len(pieces) > 1) == (max_seconds < 30)
+        assert len(list(make_segments(words))) == 3
+        assert [*recognizer.stream(wave)] == pieces
+
+
+# ---- segments
+
+
+@st.composite
+def timed_words(draw) -> list[Word]:
+    words, now = [], 0.0
+    for _ in range(draw(st.integers(0, 60))):
+        now += draw(st.sampled_from([0.0, 0.02, 0.1, 0.3, 0.59, 0.7, 3.0]))
+        end = now + draw(st.sampled_from([0.02, 0.3, 1.0, 9.0]))
+        words.append(Word("w", now, end, 0.5))
+        now = end
+    return words
+
+
+@settings(max_examples=100, deadline=None)
+@given(timed_words())
+def test_segments_keep_all_words_and_end_at_pauses(words):
+    segments = list(make_segments(iter(words)))
+    assert [word for segment in segments for word in segment.words] == words
+    for segment in segments:
+        assert segment.end - segment.start <= MAXIMUM_SECONDS + 1e-9 or len(segment.words) == 1
+        for one, other in zip(segment.words, segment.words[1:], strict=False):
+            assert other.start - one.end < PAUSE_SECONDS
+
+
+def test_segments_come_while_words_are_still_missing():
+    def words():
+        yield Word("one", 0.0, 0.5, 1.0)
+        yield Word("two", 2.0, 2.5, 1.0)
+        pytest.fail("read too far")
+
+    segment = next(make_segments(words(), str.upper, "left"))
+    assert (segment.text, segment.raw_text, segment.line) == ("ONE", "one", "left: ONE")
