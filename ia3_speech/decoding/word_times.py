@@ -194,9 +194,9 @@ def place_unwritten(words: Sequence[str], found: Sequence[Word | None], duration
             number += 1
             continue
         later = next((i for i in range(number, len(words)) if found[i] is not None), len(words))
-        start = placed[-1].end if placed else 0.0
         end = found[later].start if later < len(words) else duration
-        placed += evenly_spaced(words[number:later], start, max(start, end))
+        start = min(placed[-1].end, end) if placed else 0.0
+        placed += evenly_spaced(words[number:later], start, end)
         number = later
     return placed
 

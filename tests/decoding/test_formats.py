@@ -113,8 +113,8 @@ def test_dictation_keeps_the_raw_text_beside_it():
 
 def test_names_of_formats():
     assert parse_formats("srt,JSON, srt") == ["srt", "json"]
-    assert parse_formats("all") == ALL and set(ALL) == set(FORMATS) - {"text"}
-    for bad in ("xml", "", "srt,", "text,txt", "text,all"):
+    assert parse_formats("all") == ALL and set(ALL) == set(FORMATS) - {"text", "dictation"}
+    for bad in ("xml", "", "srt,", "text,txt", "dictation,all"):
         with pytest.raises(UserError, match=r"^--format: [^\n]+$"):
             parse_formats(bad)
 
