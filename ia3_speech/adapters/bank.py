@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -111,6 +112,12 @@ class Bank:
 
     def __contains__(self, name: str) -> bool:
         return name in self.loaded
+
+    def __reduce__(self) -> NoReturn:
+        raise AdapterError(
+            "a Bank can't be pickled or copied, since its batches belong to threads of one process (pickle "
+            "its base, and add the adapters to a Bank of the copy)"
+        )
 
     def names(self) -> list[str]:
         """The loaded adapters' names, in the order in which they were added."""

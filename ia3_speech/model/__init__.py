@@ -1,6 +1,7 @@
 """The frozen CTC model, and the IA³ vectors in it. A module imports only what stands above it here:
 
     wavlm               WavLM's attention by calls of its projections
+    weight_norm         weight-normalised convolutions that can be pickled
     structural_copy     a module tree that shares every tensor, to run a forward pass on
     shared_lock         many readers or one writer
     architectures       which module of which transformers model a vector scales

@@ -37,6 +37,7 @@ from ia3_speech.model.int8 import is_int8, quantize
 from ia3_speech.model.partial_forward import input_of_layer, logits_from, zero_padding
 from ia3_speech.model.shared_lock import SharedLock
 from ia3_speech.model.structural_copy import structural_copy
+from ia3_speech.model.weight_norm import allow_pickling
 
 MINI = Path(__file__).parent.parent / "mini"
 WAVEFORM = -1  # the depth at which nothing is computed yet: what `Base.prepare` returns
@@ -360,7 +361,7 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
     ):
         raise BaseError(f"{name} is a {type(model).__name__}, not a CTC model with a tokenizer")
     config = model.config
-    model.eval().requires_grad_(False)
+    allow_pickling(model).eval().requires_grad_(False)
     try:
         vocabulary = Vocabulary.from_tokenizer(processor.tokenizer)
     except TextError as error:

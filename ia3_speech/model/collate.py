@@ -1,7 +1,7 @@
 """From waveforms and texts to a batch, without the model: what a data loader's processes do.
 
-In: rows of a data set. Out: the model's arguments and labels. A `Collator` holds no model, so it can be
-pickled, as processes that are spawned need it (a weight norm can't be).
+In: rows of a data set. Out: the model's arguments and labels. A `Collator` holds no model, so that little is
+pickled for processes that are spawned.
 """
 
 from collections.abc import Sequence

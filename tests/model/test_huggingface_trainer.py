@@ -78,7 +78,6 @@ def test_errors_of_rows_name_the_column(tiny_base):
 
 
 def test_collate_can_be_pickled_for_spawned_workers(tiny_base):
-    """A weight norm can't: with it in the pickle, workers did not start."""
     base = tiny_base()
     attach(base.model)
     rows = [{"audio": wave, "text": "a"} for wave in (np.ones(4_000), np.ones(1_600))]
