@@ -56,6 +56,19 @@ def test_collate_normalises_and_pads(tiny_base):
     assert batch["input_values"].shape == (2, 5) and batch["input_values"][1, 3:].tolist() == [0, 0]
 
 
+def test_collate_writes_numbers_in_words_and_says_so_once(tiny_base, caplog):
+    base = tiny_base()
+    collate = base.collate
+    for text, spoken in (("2nd at 9", "second at nine"), ("no number", "no number"), ("9", "nine")):
+        labels = collate([{"audio": np.ones(1_600), "text": text}])["labels"][0]
+        assert base.vocabulary.decode(labels.tolist()) == spoken
+    assert collate.numbers == {"2nd → second": 1, "9 → nine": 2}
+    assert caplog.messages == [
+        'column "text": numbers are written in words, since the base has no digits: 2nd → second, 9 → nine '
+        "(said once; write them out as they were spoken, where that differs)"
+    ]
+
+
 def test_collate_takes_what_datasets_decodes_at_any_rate(tiny_base):
     """datasets from 4 on gives a decoder, which has these two keys and is no dictionary."""
 
