@@ -293,9 +293,28 @@ def parser_class() -> type:
             )
 
         def error(self, message: str, *rest: Any) -> NoReturn:
-            super().error(in_words(message), *rest)
+            super().error(in_words(name_missing(self, message)), *rest)
 
     return Parser
+
+
+def name_missing(parser: "jsonargparse.ArgumentParser", message: str) -> str:
+    """`… are required: from_dataset.out` as people type it: `… are required: --out`."""
+    start, required, names = message.partition("arguments are required: ")
+    if not required:
+        return message
+    return f"{start}{required}{', '.join(argument(parser, name) for name in names.split(', '))}"
+
+
+def argument(parser: "jsonargparse.ArgumentParser", name: str) -> str:
+    """An argument by its name in jsonargparse, `SUBCOMMAND.NAME` or `NAME`: its flag, else its name."""
+    for action in parser._actions:
+        if action.dest == name:
+            return action.option_strings[0] if action.option_strings else name
+        first, dot, rest = name.partition(".")
+        if dot and isinstance(action.choices, dict) and first in action.choices:
+            return argument(action.choices[first], rest)
+    return name
 
 
 TYPE_NAMES = {
