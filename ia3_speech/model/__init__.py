@@ -14,6 +14,7 @@
     parameter_count     how many parameters train
     partial_forward     forward passes that begin or end in the middle
     collate             waveforms and texts to a batch, without the model
+    pretrained          a model and its processor from a folder or the hub
     base                load a base, prepare audio, compute logits
 
 wavlm, architectures and ia3_config do not load torch.
