@@ -145,8 +145,9 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def run_command(root: Path, base: Path, clip: str) -> dict[str, Any]:
-    """`python -m ia3_speech.transcribe CLIP`, from the start of Python to its end."""
-    words = [sys.executable, "-m", "ia3_speech.transcribe", "--base", str(base), clip]
+    """`python -m ia3_speech.transcribe CLIP` by greedy search, from the start of Python to its end."""
+    greedy = ["--search", "greedy"] if (root / "ia3_speech/decoding/search.py").exists() else []
+    words = [sys.executable, "-m", "ia3_speech.transcribe", "--base", str(base), *greedy, clip]
     started, before = time.perf_counter(), os.times()
     subprocess.run(words, env=environment(root), cwd=root, check=True, capture_output=True)
     after = os.times()
