@@ -1,13 +1,13 @@
 """Kaldi data directories: validate, fix, subset, split, segment, compare them; convert a Hugging Face
 dataset.
 
-    python -m ia3_speech.datadir validate --check-audio data/train
-    python -m ia3_speech.datadir fix data/train
-    python -m ia3_speech.datadir subset data/train data/train_1k --first 1000
-    python -m ia3_speech.datadir split data/all data/train data/dev --by speaker --fraction 0.15
-    python -m ia3_speech.datadir segment data/long data/train --base mini
-    python -m ia3_speech.datadir overlap data/train data/dev data/test
-    python -m ia3_speech.datadir from-dataset USER/CORPUS data/corpus --split test
+    ia3-speech datadir validate --check-audio data/train
+    ia3-speech datadir fix data/train
+    ia3-speech datadir subset data/train data/train_1k --first 1000
+    ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
+    ia3-speech datadir segment data/long data/train --base mini
+    ia3-speech datadir overlap data/train data/dev data/test
+    ia3-speech datadir from-dataset USER/CORPUS data/corpus --split test
 
 A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
 spk2LABEL. A relative path in wav.scp is looked up in the working directory, the data directory's parent and

@@ -4,7 +4,7 @@ In: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_
 `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
 the audio is decoded here, so that torchcodec is not needed.
 
-    python -m ia3_speech.datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
+    ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
 
 import csv

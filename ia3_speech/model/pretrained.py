@@ -61,7 +61,7 @@ def refuse_unexpected_weights(unexpected: Iterable[str], name: str | Path) -> No
         raise BaseError(
             f"{name}: holds IA³ vectors beside its weights, which transformers would ignore silently "
             f"(load_adapter reads a Trainer's checkpoint that AdapterCallback has stored them in; "
-            f"save_adapter writes the vectors, python -m ia3_speech.adapters export both as one)"
+            f"save_adapter writes the vectors, ia3-speech adapters export both as one)"
         )
     if any(key.endswith(".scale") for key in unexpected):
         raise BaseError(f"{name}: its weights are rounded to int8 (save the base in float32)")
