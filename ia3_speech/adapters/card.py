@@ -262,7 +262,7 @@ def score_table(record: Mapping[str, Any]) -> str:
     """The table of test sets. Intervals are bootstraps over the units that the last column names."""
     scores = record.get("scores") or []
     if not scores:
-        return f"None recorded (`python -m {LIBRARY.replace('-', '_')}.adapters card` adds them)."
+        return "None recorded (`ia3-speech adapters card` adds them)."
     lines = ["| test set | WER | 95 % interval | WER of the base | change | CER | words | resampled |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
     for score in scores:
