@@ -39,11 +39,10 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
     """Parse the command line for `run` (a function, or a dictionary of sub-commands), call it, exit.
 
     The fields of a parameter that is a dataclass are flags, and beside other parameters a group in `--help`,
-    under the dataclass's first line. `--config FILE` (YAML) sets flags:
-    a flag on the line overrides the file, the file the default. A function of `*files` takes any number of
-    arguments before, between and after its flags. Flags take dashes or underscores alike; a flag of type bool
-    stands alone (`--check-audio`) or takes true or false; a flag of type list takes several words, or one
-    such as [a,b].
+    under the dataclass's first line. `--config FILE` (YAML) sets flags: a flag on the line overrides the
+    file, the file the default. A function of `*files` takes any number of arguments before, between and after
+    its flags. Flags take dashes or underscores alike; a flag of type bool stands alone (`--check-audio`) or
+    takes true or false; a flag of type list takes several words, or one such as [a,b].
 
     `run` may return an exit code (int); None is 0.
     """
@@ -247,9 +246,8 @@ def variadic_parameter(run: Callable) -> str | None:
 
 def make_parser(run: Callable, **options: Any) -> "jsonargparse.ArgumentParser":
     """A parser without arguments; the docstring of the module of `run` says what the command does."""
-    options.setdefault("prog", program(run))
-    options.setdefault("description", (run.__globals__.get("__doc__") or "").strip())
-    return parser_class()(**options)
+    description = (run.__globals__.get("__doc__") or "").strip()
+    return parser_class()(**{"prog": program(run), "description": description} | options)
 
 
 def program(run: Callable) -> str | None:
@@ -293,17 +291,31 @@ def parser_class() -> type:
             )
 
         def error(self, message: str, *rest: Any) -> NoReturn:
-            super().error(in_words(message), *rest)
+            super().error(in_words(name_missing(self, message)), *rest)
 
     return Parser
 
 
+def name_missing(parser: "jsonargparse.ArgumentParser", message: str) -> str:
+    """`… are required: from_dataset.out` as people type it: `… are required: --out`."""
+    start, required, names = message.partition("arguments are required: ")
+    return start + required + ", ".join(argument(parser, name) for name in names.split(", "))
+
+
+def argument(parser: "jsonargparse.ArgumentParser", name: str) -> str:
+    """An argument by its name in jsonargparse, `SUBCOMMAND.NAME` or `NAME`: its flag, else its name."""
+    for action in parser._actions:
+        if action.dest == name:
+            return action.option_strings[0] if action.option_strings else name
+        first, dot, rest = name.partition(".")
+        if dot and isinstance(action.choices, dict) and first in action.choices:
+            return argument(action.choices[first], rest)
+    return name
+
+
 TYPE_NAMES = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "list": "a list such as [a,b]",
-    "dict": 'pairs such as {"a": "b"}',
+    **{"int": "a whole number", "float": "a number", "bool": "true or false"},
+    **{"list": "a list such as [a,b]", "dict": 'pairs such as {"a": "b"}'},
 }
 
 

@@ -1,13 +1,13 @@
 """Kaldi data directories: validate, fix, subset, split, segment, compare them; convert a Hugging Face
 dataset.
 
-    python -m ia3_speech.datadir validate --check-audio data/train
-    python -m ia3_speech.datadir fix data/train
-    python -m ia3_speech.datadir subset data/train data/train_1k --first 1000
-    python -m ia3_speech.datadir split data/all data/train data/dev --by speaker --fraction 0.15
-    python -m ia3_speech.datadir segment data/long data/train --base mini
-    python -m ia3_speech.datadir overlap data/train data/dev data/test
-    python -m ia3_speech.datadir from-dataset USER/CORPUS data/corpus --split test
+    ia3-speech datadir validate --check-audio data/train
+    ia3-speech datadir fix data/train
+    ia3-speech datadir subset data/train data/train_1k --first 1000
+    ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
+    ia3-speech datadir segment data/long data/train --base mini
+    ia3-speech datadir overlap data/train data/dev data/test
+    ia3-speech datadir from-dataset USER/CORPUS data/corpus --split test
 
 A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
 spk2LABEL. A relative path in wav.scp is looked up in the working directory, the data directory's parent and
@@ -17,12 +17,15 @@ tables of other tools (feats.scp, cmvn.scp …) are left out. Kaldi's order of a
 """
 
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import (
+    DataDirectory,
     fix_data_directory,
     read_data_directory,
     split_data_directory,
@@ -32,6 +35,17 @@ from ia3_speech.data.kaldi import (
 from ia3_speech.data.kaldi.overlap import describe_overlap
 
 COUNT_FLAGS = ("--first", "--last", "--shortest", "--per-spk", "--speakers")
+
+
+def printed(make: Callable[..., DataDirectory]) -> Callable[..., None]:
+    """A command of a function that writes a data directory: the same options, and a line about the result."""
+
+    @wraps(make)
+    def run(*args: Any, **options: Any) -> None:
+        made = make(*args, **options)
+        print(f"{made.path}: {made.summary()}")
+
+    return run
 
 
 def validate(
@@ -71,49 +85,6 @@ def fix(data: Path, out: Path | None = None) -> None:
         out: write the result to this folder instead, and leave `data` unchanged.
     """
     print(fix_data_directory(data, out))
-
-
-def subset(
-    source: Path,
-    target: Path,
-    first: int | None = None,
-    last: int | None = None,
-    shortest: int | None = None,
-    per_spk: int | None = None,
-    speakers: int | None = None,
-    minutes: float | None = None,
-    spk_list: Path | None = None,
-    utt_list: Path | None = None,
-) -> None:
-    """Write a part of a data directory, chosen by exactly one of the flags.
-
-    Kaldi's order of arguments works as well: `subset --first data/train 1000 data/train_1k`.
-
-    Args:
-        source: the data directory to choose from.
-        target: the data directory to write.
-        first: this number of utterances from the start.
-        last: this number of utterances from the end.
-        shortest: this number of the shortest utterances.
-        per_spk: this number of each speaker's utterances, evenly spaced.
-        speakers: whole speakers until they have this number of utterances (as in Kaldi).
-        minutes: utterances of all speakers, ordered by a hash of their ids, until they last this long.
-        spk_list: the speakers in the first column of this file.
-        utt_list: the utterances in the first column of this file.
-    """
-    made = subset_data_directory(
-        source,
-        target,
-        first=first,
-        last=last,
-        shortest=shortest,
-        per_spk=per_spk,
-        speakers=speakers,
-        minutes=minutes,
-        spk_list=spk_list,
-        utt_list=utt_list,
-    )
-    print(f"{target}: {made.summary()}")
 
 
 def split(source: Path, rest: Path, part: Path, by: str = "speaker", fraction: float = 0.15) -> None:
@@ -177,54 +148,6 @@ def overlap(train: Path, dev: Path, test: Path) -> None:
         print(describe_overlap(data, tested))
 
 
-def from_dataset(
-    name: str,
-    out: Path,
-    split: str | None = None,
-    config_name: str | None = None,
-    revision: str | None = None,
-    audio_column: str | None = None,
-    text_column: str | None = None,
-    speaker_column: str | None = None,
-    id_column: str | None = None,
-    labels: str | None = None,
-    format: Literal["wav", "flac"] = "wav",
-    on_error: Literal["fail", "skip"] = "fail",
-) -> None:
-    """Write a Hugging Face dataset (hub id, or a local folder or file) as a data directory with its audio.
-
-    Args:
-        name: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk).
-        out: the folder to write.
-        split: the split to convert, where there are several.
-        config_name: the dataset's configuration, where it has several.
-        revision: a branch, tag or commit on the hub.
-        audio_column: the column with the audio or the path of an audio file [by its usual names].
-        text_column: the column with the transcript, none if there is none [by its usual names].
-        speaker_column: the column with the speaker; none makes each utterance its own speaker [by its usual
-            names].
-        id_column: the column with utterance ids; none numbers them [by its usual names].
-        labels: columns to keep as utt2LABEL, separated by commas, none for no labels [accent, gender, age …].
-        format: of the audio files.
-        on_error: stop at unusable audio, or leave it out.
-    """
-    made = convert_dataset(
-        name,
-        out,
-        split=split,
-        config=config_name,
-        revision=revision,
-        audio_column=audio_column,
-        text_column=text_column,
-        speaker_column=speaker_column,
-        id_column=id_column,
-        labels=labels,
-        format=format,
-        on_error=on_error,
-    )
-    print(f"{out}: {made.summary()}")
-
-
 def natural_order(argv: list[str]) -> list[str]:
     """Kaldi's `subset --first SOURCE 1000 TARGET` as `subset SOURCE TARGET --first 1000`."""
     match argv:
@@ -239,11 +162,11 @@ def main(argv: list[str] | None = None) -> None:
     commands = {
         "validate": validate,
         "fix": fix,
-        "subset": subset,
+        "subset": printed(subset_data_directory),
         "split": split,
         "segment": segment,
         "overlap": overlap,
-        "from-dataset": from_dataset,
+        "from-dataset": printed(convert_dataset),
     }
     command(commands, natural_order(sys.argv[1:] if argv is None else argv))
 

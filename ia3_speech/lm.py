@@ -5,17 +5,20 @@
 
 In: sentences: text files with one a line, or Kaldi data directories, of which `text` is read. Out: an ARPA
 file, gzipped where its name ends in .gz, of an interpolated modified Kneser-Ney model; with --mix, of its
-mixture with other models. Texts are normalised as training normalises them: a word is found only as the base
-would write it.
+mixture with other models. Texts are normalised as training normalises them, numbers in words: a word is found
+only as the base would write it.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.numbers import log_numbers
 from ia3_speech.data.text import normalize as normalize_text
+from ia3_speech.data.text import normalize_in_words
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 
@@ -29,6 +32,7 @@ def main(
     prune: float = 0.0,
     digits: int = 4,
     normalize: Literal["ctc", "english", "none"] = "ctc",
+    numbers: Literal["words", "digits"] = "words",
 ) -> None:
     """Estimate an n-gram language model.
 
@@ -43,6 +47,7 @@ def main(
         prune: leave out n-grams that change the perplexity by less than this, such as 1e-8 (0: none)
         digits: digits of the logarithms after the point; 2 makes the smallest file
         normalize: text normalisation, as in training
+        numbers: English numbers in words, for a base without digits such as mini; or digits as they are
     """
     from ia3_speech.decoding import ngram
     from ia3_speech.decoding.arpa import read_arpa, write_arpa
@@ -54,8 +59,10 @@ def main(
         raise UserError("--order has to be at least 1, --digits 1 to 9, and --prune not negative")
     if mix_weights and (len(mix_weights) != len(mix) or min(mix_weights) < 0 or sum(mix_weights) >= 1):
         raise UserError("--mix-weights takes one weight for each --mix, and their sum has to be below 1")
-    held_out = list(sentences(dev, normalize)) if dev else []
-    model = ngram.estimate((words for text in texts for words in sentences(Path(text), normalize)), order)
+    held_out = list(sentences(dev, normalize, numbers)) if dev else []
+    model = ngram.estimate(
+        (words for text in texts for words in sentences(Path(text), normalize, numbers)), order
+    )
     if mix:
         models = [model, *map(read_arpa, mix)]
         if mix_weights:
@@ -76,16 +83,27 @@ def main(
         print(f"{dev}: perplexity {perplexity:.1f}; {unknown} of {total} words are not in the model")
 
 
-def sentences(source: Path, normalize: str) -> Iterator[list[str]]:
-    """The words of each line of a text file, or of each utterance of a data directory.
+def sentences(
+    source: Path, normalize: Literal["ctc", "english", "none"], numbers: Literal["words", "digits"]
+) -> Iterator[list[str]]:
+    """The words of each line of a text file, or of each utterance of a data directory; logs the numbers that
+    are written in words.
 
     Raises:
         UserError: the file is missing, is not UTF-8 (the line is named), or is no Kaldi `text`.
     """
-    lines = read_kaldi_text(source / "text").values() if source.is_dir() else read_utf8(source).splitlines()
+    file = source / "text" if source.is_dir() else source
+    lines = [*read_kaldi_text(file).values()] if source.is_dir() else read_utf8(file).splitlines()
+    changes: Counter[str] = Counter()
+    changed = 0
     for line in lines:
-        if words := normalize_text(line, normalize).split():
+        before = changes.total()
+        in_words = numbers == "words"
+        text = normalize_in_words(line, normalize, changes) if in_words else normalize_text(line, normalize)
+        changed += changes.total() > before
+        if words := text.split():
             yield words
+    log_numbers(changes, changed, len(lines), str(file), "as by a base without digits")
 
 
 if __name__ == "__main__":

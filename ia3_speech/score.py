@@ -1,6 +1,6 @@
 """Score hypotheses: WER, CER and term error rate with intervals, by speaker and label, beside a baseline.
 
-    python -m ia3_speech.score data/test DECODE_DIR [--baseline DECODE_DIR2] [--terms FILE]
+    ia3-speech score data/test DECODE_DIR [--baseline DECODE_DIR2] [--terms FILE]
 
 In: `text`, `utt2spk` and labels of the data directory, and `DECODE_DIR/text`. Out: a table on stdout, and in
 DECODE_DIR `score.json` (scoring/score_file.py) and Kaldi's and sclite's files (scoring/kaldi_files.py).

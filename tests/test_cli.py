@@ -106,6 +106,19 @@ def test_bad_flags_are_code_2(capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_what_is_missing_is_named_as_it_is_typed(capsys):
+    def copy(source: str, target: str, *, log_file: str, seed: int):
+        raise AssertionError("called without arguments")
+
+    for function, words in (
+        (copy, ["a", "--seed=1"]),
+        ({"copy": copy, "other": run}, ["copy", "--seed", "1", "a"]),
+    ):
+        assert outcome(function, *words) == 2
+        last = capsys.readouterr().err.splitlines()[-1]
+        assert last == "error: the following arguments are required: target, --log-file"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -64,6 +64,25 @@ def test_a_model_of_files_and_directories(run, tmp_path, directory):
     assert gzip.decompress((tmp_path / "a.arpa.gz").read_bytes()).startswith(b"\\data\\\nngram 1=13\n")
 
 
+def test_numbers_are_in_words_as_in_training(run, tmp_path, caplog):
+    (tmp_path / "notes.txt").write_text("Give 2.5 mg, then 2.5 mg\nno number\nThe 2nd day\n")
+    files = (tmp_path / "notes.txt", "--out", tmp_path / "a.arpa")
+    run(lm.main, *files)
+    words = {"give", "two", "point", "five", "milligrams", "then", "no", "number", "the", "second", "day"}
+    assert set(read_arpa(tmp_path / "a.arpa").vocabulary[3:]) == words
+    assert caplog.messages == [
+        f"{tmp_path / 'notes.txt'}: 3 numbers in 2 of 3 texts were written in words, as by a base without "
+        "digits: 2.5 mg → two point five milligrams (2 ×), 2nd → second (1 ×) (write them out as they were "
+        "spoken, where that differs)"
+    ]
+    run(lm.main, *files, "--normalize", "english")
+    assert set(read_arpa(tmp_path / "a.arpa").vocabulary[3:]) == words
+    caplog.clear()
+    for words in (("--numbers", "digits"), ("--normalize", "none")):
+        run(lm.main, *files, *words)
+        assert "2nd" in read_arpa(tmp_path / "a.arpa").vocabulary and not caplog.messages
+
+
 def test_a_mixture_with_weights_by_dev(run, tmp_path):
     (tmp_path / "own.txt").write_text(TEXT)
     (tmp_path / "general.txt").write_text("a day at the sea\nthe sea is cold\n")
@@ -129,6 +148,20 @@ def test_tuned_weights_are_what_decode_then_uses(run, tmp_path, directory, tiny_
     run(decode, directory, tmp_path / "greedy", "--base", tiny_folder)
     assert json.loads((tmp_path / "greedy/decode.json").read_text())["search"] == "greedy"
     assert (tmp_path / "greedy/text").read_text() != text
+
+
+def test_references_of_tuning_have_numbers_in_words(run, tmp_path, directory, tiny_folder, caplog):
+    run(lm.main, directory, "--out", tmp_path / "own.arpa")
+    words = ("--lm", tmp_path / "own.arpa", "--base", tiny_folder, "--lm-weights", 1, "--word-scores", 0)
+    texts = directory / "text"
+    tables = []
+    for spoken in ("three", "3"):
+        texts.write_text(texts.read_text().replace("three", spoken))
+        tables.append(run(tune_lm.main, directory, *words)[1])
+    assert tables[0] == tables[1] != ""
+    assert [message.partition(": 3 → three")[0] for message in caplog.messages] == [
+        f"{texts}: 2 numbers in 2 of 6 texts were written in words, since the base has no digits"
+    ]
 
 
 def test_a_base_with_a_model_of_its_own_is_searched_with_it(run, tmp_path, directory, tiny_folder):

@@ -229,9 +229,7 @@ def test_folders_without_audio(run, audio, tiny_folder):
     code, out, err = run("--base", tiny_folder, "empty", "with", "kaldi")
     assert code == 1 and out.startswith("with/a.wav\t")
     assert err.splitlines()[0].startswith("empty: no audio files in this folder (searched for .3gp .aac ")
-    assert err.splitlines()[1] == (
-        "kaldi: is a Kaldi data directory (python -m ia3_speech.decode kaldi DECODE_DIR)"
-    )
+    assert err.splitlines()[1] == ("kaldi: is a Kaldi data directory (ia3-speech decode kaldi DECODE_DIR)")
 
 
 def test_names_that_no_file_can_have():

@@ -1,14 +1,14 @@
 """List, show, register, publish, combine and export adapters.
 
-    python -m ia3_speech.adapters list                           what `--adapter NAME` can mean here
-    python -m ia3_speech.adapters show speaker42 --plot FILE     one adapter, registered or by its path
-    python -m ia3_speech.adapters register exp/NAME speaker42    copy it into the registry under a name
-    python -m ia3_speech.adapters card FOLDER --score FILE       write its README.md, with scores
-    python -m ia3_speech.adapters push speaker42 me/speaker42    publish it on the Hugging Face Hub
-    python -m ia3_speech.adapters pull me/clinic                 register one that is there
-    python -m ia3_speech.adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
-    python -m ia3_speech.adapters combine --average A B --name C write their mean
-    python -m ia3_speech.adapters export speaker42 --out FOLDER  write its base with the adapter merged
+    ia3-speech adapters list                           what `--adapter NAME` can mean here
+    ia3-speech adapters show speaker42 --plot FILE     one adapter, registered or by its path
+    ia3-speech adapters register exp/NAME speaker42    copy it into the registry under a name
+    ia3-speech adapters card FOLDER --score FILE       write its README.md, with scores
+    ia3-speech adapters push speaker42 me/speaker42    publish it on the Hugging Face Hub
+    ia3-speech adapters pull me/clinic                 register one that is there
+    ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
+    ia3-speech adapters combine --average A B --name C write their mean
+    ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
 
 The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data. Only
 `combine` and `export` load torch.

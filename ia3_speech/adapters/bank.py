@@ -22,20 +22,19 @@ no time.
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from threading import Lock
+from typing import NoReturn
 
 import numpy as np
 import torch
-from torch import nn
 
 from ia3_speech.adapters.adapter import Adapter, Metadata
-from ia3_speech.adapters.bank_storage import Head, VectorTables, overwrite_rows, sum_heads
+from ia3_speech.adapters.bank_hooks import BATCHES, Batch, apply_heads, check_rows
+from ia3_speech.adapters.bank_storage import Head, VectorTables, sum_heads
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.load import read_sum
 from ia3_speech.adapters.loaded_adapters import LoadedAdapter, LoadedAdapters
@@ -55,18 +54,6 @@ from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.model.int8 import is_int8
 
 FIRST_CAPACITY = 16  # adapters that a bank has space for before it grows
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What this thread's batch of a bank is: how many rows, and the heads of those that have their own."""
-
-    rows: int
-    heads: Mapping[int, Head]
-
-
-# The id of a bank → its batch in this thread. By id, so that a copy of the model does not copy the bank.
-BATCHES: ContextVar[Mapping[int, Batch]] = ContextVar("batches", default={})  # noqa: B039
 
 
 class Bank:
@@ -111,6 +98,12 @@ class Bank:
 
     def __contains__(self, name: str) -> bool:
         return name in self.loaded
+
+    def __reduce__(self) -> NoReturn:
+        raise AdapterError(
+            "a Bank can't be pickled or copied, since its batches belong to threads of one process (pickle "
+            "its base, and add the adapters to a Bank of the copy)"
+        )
 
     def names(self) -> list[str]:
         """The loaded adapters' names, in the order in which they were added."""
@@ -338,24 +331,3 @@ class Bank:
     def refuse_within_batch(self) -> None:
         if self.base.lock.held_here():
             raise AdapterError("a batch of this bank is running in this thread (leave its `rows` first)")
-
-
-# --- hooks --------------------------------------------------------------------------------------------------
-
-
-def check_rows(bank: int, _module: nn.Module, args: tuple, kwargs: dict) -> None:
-    """A batch must have as many rows as names were given for it."""
-    batch = BATCHES.get().get(bank)
-    sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
-    if batch and sizes and sizes[0] != batch.rows:
-        raise AdapterError(
-            f"a batch of {sizes[0]} rows came, and the bank was given {batch.rows} names for it"
-        )
-
-
-def apply_heads(
-    bank: int, head: nn.Module, _module: nn.Module, args: tuple, output: torch.Tensor
-) -> torch.Tensor:
-    """The logits, with those of rows that have a head of their own (by `head`, a copy of the base's)."""
-    batch = BATCHES.get().get(bank)
-    return overwrite_rows(output, args[0], head, batch.heads) if batch and batch.heads else output

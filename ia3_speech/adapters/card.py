@@ -1,6 +1,6 @@
 """An adapter's model card: README.md in its folder, with the front matter that the Hugging Face Hub reads.
 
-    python -m ia3_speech.adapters card exp/NAME/adapter --name NAME --score exp/NAME/decode/score.json
+    ia3-speech adapters card exp/NAME/adapter --name NAME --score exp/NAME/decode/score.json
 
 In: an adapter's record (`ia3_speech.json`), its parameters by placement, and what `ia3_speech.score` wrote.
 Out: Markdown; the same input gives the same text. It may be published, so it holds no path of this machine:
@@ -76,11 +76,9 @@ def read_score_summary(file: Path) -> dict[str, Any]:
     try:
         score = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"{file}: {error} (python -m ia3_speech.score writes it)") from error
+        raise UserError(f"{file}: {error} (ia3-speech score writes it)") from error
     if not isinstance(score, dict) or score.get("schema") != SCORE_SCHEMA or "wer" not in score:
-        raise UserError(
-            f'{file}: not a score.json of "schema" {SCORE_SCHEMA} (python -m ia3_speech.score writes it)'
-        )
+        raise UserError(f'{file}: not a score.json of "schema" {SCORE_SCHEMA} (ia3-speech score writes it)')
     change = (score.get("changes") or {}).get("wer") or {}
     names = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")
     return {
@@ -264,7 +262,7 @@ def score_table(record: Mapping[str, Any]) -> str:
     """The table of test sets. Intervals are bootstraps over the units that the last column names."""
     scores = record.get("scores") or []
     if not scores:
-        return f"None recorded (`python -m {LIBRARY.replace('-', '_')}.adapters card` adds them)."
+        return "None recorded (`ia3-speech adapters card` adds them)."
     lines = ["| test set | WER | 95 % interval | WER of the base | change | CER | words | resampled |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
     for score in scores:
@@ -308,7 +306,7 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
     lines = [] if name else ["`ADAPTER` is this folder, or the name that it is registered under.\n"]
     lines += [] if known else ["`BASE` is the folder of the base.\n"]
     lines += [
-        f"```bash\npython -m ia3_speech.transcribe --adapter {adapter}{option} audio.wav\n```\n",
+        f"```bash\nia3-speech transcribe --adapter {adapter}{option} audio.wav\n```\n",
         "```python\nfrom ia3_speech import load_adapter, load_base\n",
         f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
     ]
@@ -317,7 +315,7 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
         lines += [
             "`AutoPeftModel` can't find the base, which comes with ia3-speech and is not on the Hub: take "
             '`load_base("mini").model`, or write base and adapter as one checkpoint for `AutoModelForCTC`:\n',
-            f"```bash\npython -m ia3_speech.adapters export {adapter} --out FOLDER\n```",
+            f"```bash\nia3-speech adapters export {adapter} --out FOLDER\n```",
         ]
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """Adapters on the Hugging Face Hub: fetch one into the Hub's cache, publish one.
 
-    python -m ia3_speech.adapters push speaker42 me/speaker42 --private
-    python -m ia3_speech.adapters pull me/clinic --name clinic
+    ia3-speech adapters push speaker42 me/speaker42 --private
+    ia3-speech adapters pull me/clinic --name clinic
 
 In: a repository's id, USER/NAME, or an adapter's folder. Out: a folder in the cache, or a page on the Hub.
 Only the files of `record.FILES` are transferred: a pickle is never downloaded, and what is published holds no

@@ -2,7 +2,7 @@
 
     merge(model)         an ordinary transformers model: its weights contain the vectors
     unmerge(model)       the base's own tensors again, bit for bit, and the vectors beside them
-    python -m ia3_speech.adapters export speaker42 --out FOLDER     a checkpoint for transformers alone
+    ia3-speech adapters export speaker42 --out FOLDER     a checkpoint for transformers alone
 
 In: a model with vectors attached. Out: the same model with the same logits:
 

@@ -19,7 +19,7 @@ PEFT_VERSION = "0.21.2"  # whose layout this is
 # The base's name in adapter_config.json where no hub id and no folder is meant: `AutoPeftModel`, which can't
 # find it, shows this in its error.
 MINI_NAME = (
-    "mini (it comes with ia3-speech: python -m ia3_speech.adapters export ADAPTER --out FOLDER writes it "
+    "mini (it comes with ia3-speech: ia3-speech adapters export ADAPTER --out FOLDER writes it "
     "with the adapter merged, for AutoModelForCTC; "
     "or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
 )

@@ -1,6 +1,6 @@
 """A picture of an adapter's vectors, SVG: which layers amplify, and which inhibit.
 
-    python -m ia3_speech.adapters show speaker42 --plot speaker42.svg
+    ia3-speech adapters show speaker42 --plot speaker42.svg
 
 In: vectors from `weights.vectors_in`. Out: SVG with a row a layer, the lowest at the bottom, and a column a
 placement. In each cell a thin line spans the middle 90 % of the parameters, a bar the middle half, and a tick

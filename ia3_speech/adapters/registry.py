@@ -1,6 +1,6 @@
 """The registry of adapters: a name like `speaker42` → an adapter's folder on disk.
 
-    python -m ia3_speech.adapters register exp/NAME speaker42
+    ia3-speech adapters register exp/NAME speaker42
 
 In: what a user types after `--adapter`. Out: a folder that holds an adapter, or an error with the nearest
 names. Looked up in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters` (without that variable the
@@ -165,7 +165,7 @@ def not_found(text: str, path: Path) -> str:
         return f"{text or '(empty)'}: {what} (there are: {', '.join(known[:LISTED])}{more})"
     return (
         f"{text or '(empty)'}: {what}, and none is registered in {home()} "
-        f"(python -m ia3_speech.adapters register FOLDER NAME)"
+        f"(ia3-speech adapters register FOLDER NAME)"
     )
 
 

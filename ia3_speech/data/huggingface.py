@@ -4,7 +4,7 @@ In: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_
 `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
 the audio is decoded here, so that torchcodec is not needed.
 
-    python -m ia3_speech.datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
+    ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
 
 import csv
@@ -13,21 +13,12 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio
-from ia3_speech.data.columns import (
-    AUDIO_COLUMNS,
-    GENDERS,
-    ID_COLUMNS,
-    LABEL_COLUMNS,
-    SPEAKER_COLUMNS,
-    TEXT_COLUMNS,
-    label_name,
-)
+from ia3_speech.data.columns import GENDERS, Columns, choose_columns, label_name
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     collapse_whitespace,
@@ -37,29 +28,10 @@ from ia3_speech.data.kaldi.directory import (
 )
 from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
 from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
-from ia3_speech.data.kaldi.validation import label_of_table
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, progress_bar, raise_if_unusable
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Which column of the dataset holds what; None where there is none."""
-
-    audio: str
-    text: str | None
-    speaker: str | None
-    id: str | None
-    labels: tuple[str, ...]
-
-    def __str__(self) -> str:
-        columns = {"audio": self.audio, "text": self.text, "speaker": self.speaker, "id": self.id}
-        labels = ", ".join(self.labels) or "none"
-        return (
-            ", ".join(f"{role}: {name or 'none'}" for role, name in columns.items()) + f"; labels: {labels}"
-        )
 
 
 def convert_dataset(
@@ -67,7 +39,7 @@ def convert_dataset(
     out: Path | str,
     *,
     split: str | None = None,
-    config: str | None = None,
+    config_name: str | None = None,
     revision: str | None = None,
     audio_column: str | None = None,
     text_column: str | None = None,
@@ -77,22 +49,23 @@ def convert_dataset(
     format: Literal["wav", "flac"] = "wav",
     on_error: Literal["fail", "skip"] = "fail",
 ) -> DataDirectory:
-    """Write a dataset as a data directory. Columns that are not given are chosen by their usual names.
+    """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder or file.
-        out: the folder to write. An older one is replaced if this function wrote it.
-        split: the split to convert; needed where there are several.
-        config: the dataset's configuration (subset), where it has several.
+        name: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk).
+        out: the folder to write; an older one is replaced if this command wrote it.
+        split: the split to convert, where there are several.
+        config_name: the dataset's configuration, where it has several.
         revision: a branch, tag or commit on the hub.
-        audio_column: the column with the audio, or with paths to audio files.
-        text_column: the column with the transcript; "none" if there is none.
-        speaker_column: the column with the speaker; "none" makes each utterance its own speaker.
-        id_column: the column with utterance ids; "none" numbers them.
-        labels: columns to keep as utt2LABEL, separated by commas; "none" for no labels.
-        format: wav or flac, 16 bit either way.
-        on_error: "fail" raises at the end if audio is unusable or has no transcript; "skip" leaves such
-            utterances out. Clipped ones are converted, and listed in a warning.
+        audio_column: the column with the audio or the path of an audio file [by its usual names].
+        text_column: the column with the transcript, none if there is none [by its usual names].
+        speaker_column: the column with the speaker; none makes each utterance its own speaker [by its usual
+            names].
+        id_column: the column with utterance ids; none numbers them [by its usual names].
+        labels: columns to keep as utt2LABEL, separated by commas, none for no labels [accent, gender, age …].
+        format: of the audio files, 16 bit either way.
+        on_error: stop at audio that is unusable or has no transcript, or leave it out; clipped audio is
+            converted, and listed in a warning.
 
     Raises:
         DataError: the dataset cannot be loaded; a column cannot be found; `out` holds other files, or the
@@ -101,7 +74,7 @@ def convert_dataset(
     """
     out = Path(out)
     refuse_unexpected_files(out, also=["audio"] if wrote_audio_of(out) else [])
-    rows = load_rows(name, split, config, revision)
+    rows = load_rows(name, split, config_name, revision)
     given = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
     columns = choose_columns(name, rows.features, given, labels)
     log.info(f"{name}: {len(rows)} rows; {columns}")
@@ -266,50 +239,6 @@ def without_decoding(rows: Any, column: str) -> Any:
     if isinstance(rows.features[column], datasets.Audio):
         return rows.cast_column(column, datasets.Audio(decode=False))
     return rows
-
-
-def choose_columns(name: str, features: Any, given: dict[str, str | None], labels: str | None) -> Columns:
-    """The columns that the user gave, and for the others those of the usual names.
-
-    Raises:
-        DataError: a given column does not exist, or no column has a usual name of audio or text.
-    """
-    import datasets
-
-    available = f"it has {', '.join(features)}"
-    decodable = [column for column, feature in features.items() if isinstance(feature, datasets.Audio)]
-    usual = {
-        "audio": [*decodable, *AUDIO_COLUMNS],
-        "text": TEXT_COLUMNS,
-        "speaker": SPEAKER_COLUMNS,
-        "id": ID_COLUMNS,
-    }
-    chosen: dict[str, str | None] = {}
-    for role, candidates in usual.items():
-        wanted = given[role]
-        if wanted not in (None, "none") and wanted not in features:
-            raise DataError(f"{name}: no column {wanted} ({available})")
-        found = (
-            next((column for column in candidates if column in features), None) if wanted is None else wanted
-        )
-        chosen[role] = None if wanted == "none" else found
-        if chosen[role] is None and (role == "audio" or (role == "text" and wanted != "none")):
-            none = ", or pass --text-column none" if role == "text" else ""
-            raise DataError(
-                f"{name}: which column is the {role}? {available} (name it with --{role}-column{none})"
-            )
-    if labels is None:
-        scalar = (datasets.Value, datasets.ClassLabel)
-        kept = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar) and c not in chosen.values()]
-    else:
-        kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
-        if missing := [column for column in kept if column not in features]:
-            raise DataError(f"{name}: no column {missing[0]} ({available})")
-        if reserved := [column for column in kept if label_of_table(f"utt2{label_name(column)}") is None]:
-            raise DataError(
-                f"{name}: {reserved[0]} cannot be a label: utt2{reserved[0]} is another table (rename it)"
-            )
-    return Columns(**chosen, labels=tuple(kept))
 
 
 # ---- cells ----

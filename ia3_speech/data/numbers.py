@@ -2,10 +2,11 @@
 
 In: a transcript such as "give 2.5 mg at 38.5 °C". Out: "give two point five milligrams at thirty eight point
 five degrees celsius", and counts of what was changed. Cardinals, ordinals and years are num2words's; a text
-without digits is returned as it is. `train` applies it to targets, `score` to references.
+without digits is returned as it is. It is applied to the targets of `train` and of `Base.collate`, to the
+references of `score` and `tune-lm`, and to the sentences of `lm`.
 
 How a number was spoken cannot be seen in its digits (2015: two thousand and fifteen, twenty fifteen). The
-most frequent reading is taken, and `numbers_in_words` logs examples.
+most frequent reading is taken, and examples are logged.
 """
 
 import logging
@@ -97,17 +98,32 @@ def numbers_in_words(utterances: Sequence[Utterance], where: str) -> list[Uttera
     """The utterances with the numbers of their texts in words; `where` is the file that the log names."""
     changes: Counter[str] = Counter()
     made = [replace(one, text=one.text and verbalize_numbers(one.text, changes)) for one in utterances]
-    if count := changes.total():
-        texts = sum(old.text != new.text for old, new in zip(utterances, made, strict=True))
-        listed = ", ".join(f"{change} ({times} ×)" for change, times in changes.most_common(EXAMPLES))
-        if len(changes) > EXAMPLES:
-            listed += f", and {len(changes) - EXAMPLES} other numbers"
-        logger.warning(
-            "%s: %s in %d of %d texts %s written in words, since the base has no digits: %s "
-            "(write them out as they were spoken, where that differs)",
-            *(where, plural(count, "number"), texts, len(made), "was" if count == 1 else "were", listed),
-        )
+    texts = sum(old.text != new.text for old, new in zip(utterances, made, strict=True))
+    log_numbers(changes, texts, len(made), where)
     return made
+
+
+def log_numbers(
+    changes: Counter[str], changed: int, texts: int, where: str, reason: str = "since the base has no digits"
+) -> None:
+    """Log what was written in words, if anything was.
+
+    Args:
+        changes: as `verbalize_numbers` counts them.
+        changed: how many of the texts hold one.
+        texts: how many there are.
+        where: their file.
+    """
+    if not (count := changes.total()):
+        return
+    listed = ", ".join(f"{change} ({times} ×)" for change, times in changes.most_common(EXAMPLES))
+    if len(changes) > EXAMPLES:
+        listed += f", and {len(changes) - EXAMPLES} other numbers"
+    logger.warning(
+        "%s: %s in %d of %d texts %s written in words, %s: %s "
+        "(write them out as they were spoken, where that differs)",
+        *(where, plural(count, "number"), changed, texts, "was" if count == 1 else "were", reason, listed),
+    )
 
 
 def verbalize_numbers(text: str, changes: Counter[str] | None = None) -> str:

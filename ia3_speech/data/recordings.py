@@ -105,7 +105,7 @@ def audio_files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
 
 def no_audio_in(folder: Path) -> str:
     if (folder / "wav.scp").exists():
-        return f"is a Kaldi data directory (python -m ia3_speech.decode {folder} DECODE_DIR)"
+        return f"is a Kaldi data directory (ia3-speech decode {folder} DECODE_DIR)"
     return f"no audio files in this folder (searched for {' '.join(sorted(AUDIO_SUFFIXES))})"
 
 

@@ -63,13 +63,33 @@ def normalize(text: str, mode: Literal["ctc", "english", "none"] = "ctc") -> str
     return " ".join(STRAY_APOSTROPHE.sub(" ", text).split())
 
 
-def target_text(text: str, mode: Literal["ctc", "english", "none"], vocabulary: "Vocabulary") -> str:
-    """`normalize` for training targets: "english" writes numbers as digits, which become words again where
-    the vocabulary lacks digits (`numbers.needs_words`)."""
-    normalized = normalize(text, mode)
-    if mode == "english" and needs_words(vocabulary.letters):
-        return normalize(verbalize_numbers(normalized))
-    return normalized
+def target_text(
+    text: str,
+    mode: Literal["ctc", "english", "none"],
+    vocabulary: "Vocabulary",
+    changes: Counter[str] | None = None,
+) -> str:
+    """`normalize` for training targets, with numbers in words where the vocabulary lacks digits
+    (`numbers.needs_words`) and the mode is not "none".
+
+    Args:
+        text: a transcript, not normalised.
+        changes: as for `numbers.verbalize_numbers`.
+    """
+    return (
+        normalize_in_words(text, mode, changes) if needs_words(vocabulary.letters) else normalize(text, mode)
+    )
+
+
+def normalize_in_words(
+    text: str, mode: Literal["ctc", "english", "none"], changes: Counter[str] | None = None
+) -> str:
+    """`normalize`, with numbers in words unless the mode is "none". "english" makes digits of numbers in
+    words, so they are written in words a second time."""
+    if mode == "none":
+        return text
+    normalized = normalize(verbalize_numbers(text, changes), mode)
+    return normalize(verbalize_numbers(normalized)) if mode == "english" else normalized
 
 
 def remove_invisible(text: str) -> str:

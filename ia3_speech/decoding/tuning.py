@@ -12,6 +12,7 @@ from typing import Any
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.numbers import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer
@@ -52,6 +53,9 @@ def tune(
         UserError: the directory holds no words; AudioError: a recording cannot be used.
     """
     utterances = read_data_directory(data, spk_sort=False, allow_pipes=allow_pipes).utterances
+    base, folder = recognizer.base, Path(recognizer.base.model.config.name_or_path)
+    if needs_words(base.vocabulary.letters):
+        utterances = numbers_in_words(utterances, f"{data}/text")
     references = {u.id: normalize(u.text or "").split() for u in utterances}
     words = sum(map(len, references.values()))
     if not words:
@@ -72,7 +76,6 @@ def tune(
         heard = {name: " ".join(texts[n] for n in own).split() for name, own in numbers.items()}
         return sum(edit_distance(references[name], heard[name]) for name in references) / words
 
-    base, folder = recognizer.base, Path(recognizer.base.model.config.name_or_path)
     greedy, _ = make_search(SearchOptions("greedy"), base.vocabulary, folder)
     rates = {}
     for lm_weight, word_score in product(sorted(lm_weights), sorted(word_scores)):

@@ -1,6 +1,7 @@
 """The frozen CTC model, and the IA³ vectors in it. A module imports only what stands above it here:
 
     wavlm               WavLM's attention by calls of its projections
+    weight_norm         weight-normalised convolutions that can be pickled
     structural_copy     a module tree that shares every tensor, to run a forward pass on
     shared_lock         many readers or one writer
     architectures       which module of which transformers model a vector scales
@@ -13,6 +14,7 @@
     parameter_count     how many parameters train
     partial_forward     forward passes that begin or end in the middle
     collate             waveforms and texts to a batch, without the model
+    pretrained          a model and its processor from a folder or the hub
     base                load a base, prepare audio, compute logits
 
 wavlm, architectures and ia3_config do not load torch.

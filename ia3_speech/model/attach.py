@@ -10,7 +10,6 @@ frozen. The proof is made because the commonest complaint about adapters is one 
 
 from collections.abc import Iterator
 from functools import partial
-from types import MethodType
 
 import torch
 from torch import nn
@@ -31,6 +30,7 @@ from ia3_speech.model.ia3 import (
 )
 from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.model.structural_copy import unwrap
+from ia3_speech.model.weight_norm import allow_pickling
 
 MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
 
@@ -70,7 +70,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Config) -> None:
     """Put a vector of ones into each target module, freeze all else, unfreeze the head if it is trained."""
     refuse_merged(model)
-    model = forget_compiled(model)
+    model = allow_pickling(forget_compiled(model))
     model.ia3_unfrozen = freeze(model)
     stacks = [layers_of(model)[0]]
     if "conv" in config.placements:
@@ -172,15 +172,15 @@ def replace_methods(model: nn.Module, target: TargetModule) -> None:
     parent = model.get_submodule(target.module.rpartition(".")[0])
     for name, method in architecture_of(model).replaced_methods.items():
         if hasattr(parent, name) and name not in vars(parent):
-            setattr(parent, name, MethodType(method, parent))
+            setattr(parent, name, partial(method, parent))  # a bound method could not be pickled
             parent.register_forward_pre_hook(partial(rebind, name))
 
 
 def rebind(name: str, module: nn.Module, _args: tuple) -> None:
-    """A copy of a module (nn.DataParallel makes them) has the original's bound method; it gets its own."""
+    """A copy of a module (nn.DataParallel makes them) has the original's method; it gets its own."""
     bound = vars(module)[name]
-    if bound.__self__ is not module:
-        setattr(module, name, MethodType(bound.__func__, module))
+    if bound.args[0] is not module:
+        setattr(module, name, partial(bound.func, module))
 
 
 HOOKS = (scale_input, scale_output, keep_in_eval_mode, require_input_gradients, rebind)

@@ -16,7 +16,7 @@ Three architectures take log-mel features from their processor (`AudioInput.argu
 nothing below the layers, and an utterance's features are used as the front end's frames are elsewhere.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,28 +25,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import TextError, Vocabulary
 from ia3_speech.model.architectures import Architecture, AudioInput, Kernels, output_length, shortest_input
 from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint, remember_weights
-from ia3_speech.model.ia3 import PREFIX, ROWS, architecture_of, layers_of, path_in, using_rows, vectors
+from ia3_speech.model.ia3 import ROWS, architecture_of, layers_of, path_in, using_rows, vectors
 from ia3_speech.model.ia3_config import AdapterError
 from ia3_speech.model.int8 import is_int8, quantize
 from ia3_speech.model.partial_forward import input_of_layer, logits_from, zero_padding
+from ia3_speech.model.pretrained import BaseError, read_pretrained
 from ia3_speech.model.shared_lock import SharedLock
 from ia3_speech.model.structural_copy import structural_copy
+from ia3_speech.model.weight_norm import allow_pickling
 
 MINI = Path(__file__).parent.parent / "mini"
 WAVEFORM = -1  # the depth at which nothing is computed yet: what `Base.prepare` returns
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 DTYPES["int8"] = torch.float32  # what is not rounded
 ABSOLUTE_POSITIONS_SECONDS = 5.0  # a positional convolution over more than that holds absolute positions
-
-
-class BaseError(UserError):
-    """A base that can't be found, loaded or used."""
 
 
 @dataclass
@@ -267,9 +264,6 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
             or a weight is missing, which transformers would draw at random (the head of a base that was never
             fine-tuned).
     """
-    from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Processor
-    from transformers.utils import logging as transformers_logging
-
     source = str(MINI) if str(name) == "mini" else str(name)
     if source == str(MINI) and not (MINI / "model.safetensors").exists():
         raise BaseError("the mini base is not in this installation (reinstall, or pass --base FOLDER)")
@@ -277,25 +271,7 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         raise BaseError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
     in_int8 = dtype == "int8"
     local = Path(source).is_dir()
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()  # a CTC base leaves weights of its pretraining unused
-    transformers_logging.disable_progress_bar()
-    try:
-        # In float32, which holds every stored type: the fingerprint is that of the weights before a cast.
-        options = {"local_files_only": local, "dtype": torch.float32, "use_safetensors": True}
-        model, report = AutoModelForCTC.from_pretrained(source, output_loading_info=True, **options)
-        try:
-            processor = AutoProcessor.from_pretrained(source, local_files_only=local)
-        except ImportError:  # one with a language model needs pyctcdecode; search is greedy here
-            processor = Wav2Vec2Processor.from_pretrained(source, local_files_only=local)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise BaseError(load_failure(name, source, error)) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
-    refuse_unexpected_weights(report["unexpected_keys"], name)
-    fill_missing_weights(model, report["missing_keys"], name)
+    model, processor = read_pretrained(name, source)
     device = device or ("cuda" if torch.cuda.is_available() and not in_int8 else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.
     name = str(Path(source).resolve()) if local and source != str(MINI) else str(name)
@@ -305,46 +281,6 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         quantize(model, layers_of(model)[1])
     remember_weights(model, base.fingerprint)
     return base
-
-
-def refuse_unexpected_weights(unexpected: Iterable[str], name: str | Path) -> None:
-    """Raises BaseError for a checkpoint of a model with vectors, or of one in int8: only part of it would
-    load."""
-    if any(f".{PREFIX}" in key for key in unexpected):
-        raise BaseError(
-            f"{name}: holds IA³ vectors beside its weights, which transformers would ignore silently "
-            f"(load_adapter reads a Trainer's checkpoint that AdapterCallback has stored them in; "
-            f"save_adapter writes the vectors, python -m ia3_speech.adapters export both as one)"
-        )
-    if any(key.endswith(".scale") for key in unexpected):
-        raise BaseError(f"{name}: its weights are rounded to int8 (save the base in float32)")
-
-
-def fill_missing_weights(model: nn.Module, missing: Iterable[str], name: str | Path) -> None:
-    """Draw the embedding of masked frames, which many published CTC checkpoints lack, with a fixed seed, so
-    that a resumed run has the same. Raises BaseError where another weight is missing."""
-    masks = {key for key in missing if key.rpartition(".")[2] == "masked_spec_embed"}
-    if lost := sorted(set(missing) - masks):
-        raise BaseError(
-            f"{name}: the checkpoint lacks {', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}, so it is no "
-            f"recogniser (take one that was fine-tuned with CTC)"
-        )
-    for key in masks:
-        mask = model.get_parameter(key)
-        drawn = torch.rand(mask.shape, generator=torch.Generator().manual_seed(0))
-        with torch.no_grad():
-            mask.copy_(drawn)
-
-
-def load_failure(name: str | Path, source: str, error: Exception) -> str:
-    """The message for a base that transformers can't load."""
-    reason = str(error).strip().split("\n")[0]
-    if Path(source).is_dir():
-        return f"{source} holds no CTC model that transformers can load: {reason}"
-    return (
-        f"no base {str(name)!r}: it is not mini, there is no folder {Path(source).absolute()}, and the Hub "
-        f"does not provide it: {reason}"
-    )
 
 
 def make_base(model: nn.Module, processor: Any, name: str) -> Base:
@@ -360,7 +296,7 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
     ):
         raise BaseError(f"{name} is a {type(model).__name__}, not a CTC model with a tokenizer")
     config = model.config
-    model.eval().requires_grad_(False)
+    allow_pickling(model).eval().requires_grad_(False)
     try:
         vocabulary = Vocabulary.from_tokenizer(processor.tokenizer)
     except TextError as error:

@@ -1,11 +1,13 @@
 """From waveforms and texts to a batch, without the model: what a data loader's processes do.
 
-In: rows of a data set. Out: the model's arguments and labels. A `Collator` holds no model, so it can be
-pickled, as processes that are spawned need it (a weight norm can't be).
+In: rows of a data set. Out: the model's arguments and labels. A `Collator` holds no model, so that little is
+pickled for processes that are spawned.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -16,8 +18,10 @@ from torch import nn
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.audio_cells import to_waveform
-from ia3_speech.data.text import Vocabulary, normalize
+from ia3_speech.data.text import Vocabulary, target_text
 from ia3_speech.model.architectures import AudioInput, Kernels, output_length, shortest_input
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,17 +71,19 @@ class Collator:
     Attributes:
         features: how a waveform becomes a row.
         vocabulary: of the base.
+        numbers: counts of those that were written in words so far, in this process; the first are logged.
     """
 
     features: FeatureExtraction
     vocabulary: Vocabulary
+    numbers: Counter[str] = field(default_factory=Counter, compare=False, repr=False)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         """The batch of some rows.
 
         Args:
             rows: `audio`, whatever `to_waveform` takes, and `text`, which is normalised as in our own
-                training.
+                training, numbers in words where the base has no digits.
 
         Returns:
             the model's input and mask (for example input_values and attention_mask, (batch, samples)), and
@@ -89,8 +95,15 @@ class Collator:
             VocabularyError: a character is not in the base's vocabulary.
         """
         values = [self.features.extract(to_waveform(column(row, "audio"), "audio")) for row in rows]
-        targets = [self.vocabulary.encode(normalize(column(row, "text"))) for row in rows]
-        labels = [torch.tensor(ids, dtype=torch.long) for ids in targets]
+        none_yet = not self.numbers
+        texts = [target_text(column(row, "text"), "ctc", self.vocabulary, self.numbers) for row in rows]
+        if none_yet and self.numbers:
+            logger.warning(
+                'column "text": numbers are written in words, since the base has no digits: %s (said once; '
+                "write them out as they were spoken, where that differs)",
+                ", ".join(self.numbers),
+            )
+        labels = [torch.tensor(self.vocabulary.encode(text), dtype=torch.long) for text in texts]
         padded = nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=-100)
         return self.features.batch(values) | {"labels": padded}
 

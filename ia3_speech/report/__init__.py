@@ -1,6 +1,6 @@
 """One HTML page that compares two systems on a test set: error rates, utterances, training, adapter vectors.
 
-    python -m ia3_speech.report data/test DECODE_DIR [--baseline DECODE_DIR2] [--out report.html]
+    ia3-speech report data/test DECODE_DIR [--baseline DECODE_DIR2] [--out report.html]
 
 In: a scored decode directory, and files beside it. Out: one page, which opens anywhere, without a network
 and without a library, and a folder of its tables. It computes no error rates but those of single words: it

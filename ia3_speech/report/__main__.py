@@ -1,6 +1,6 @@
 """Write an HTML report of a scored decode directory: one page, and its tables as CSV and Markdown files.
 
-    python -m ia3_speech.report data/test exp/medical/ia3_seed1/decode_greedy_test --out report.html
+    ia3-speech report data/test exp/medical/ia3_seed1/decode_greedy_test --out report.html
 
 writes report.html and the folder report/: error_rates.csv, error_rates.md, words.csv, utterances.csv … In
 CSV, rates are in percent, and the bounds of an interval have columns of their own.
@@ -50,7 +50,7 @@ def main(
     out: Path | None = None,
     force: bool = False,
 ) -> None:
-    """Write an HTML report of DECODE_DIR, which `python -m ia3_speech.score` has scored.
+    """Write an HTML report of DECODE_DIR, which `ia3-speech score` has scored.
 
     Args:
         data: the data directory that was decoded

@@ -166,7 +166,7 @@ def find_report_paths(decode_dir: Path, **given: Any) -> ReportPaths:
     if baseline and not score.get("baseline"):
         raise UserError(
             f"{decode_dir}: was scored without a baseline "
-            f'(run "python -m ia3_speech.score {score["data"]} {decode_dir} --baseline {baseline}")'
+            f'(run "ia3-speech score {score["data"]} {decode_dir} --baseline {baseline}")'
         )
     if decode_dir.name == OUT_OF_DOMAIN:
         found["out_of_domain"] = None
@@ -269,13 +269,13 @@ def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
     if any(recorded.get(name) != baseline.score.get(name) for name in compared):
         raise UserError(
             f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now "
-            f'(run "python -m ia3_speech.score … --baseline {baseline.folder}" again)'
+            f'(run "ia3-speech score … --baseline {baseline.folder}" again)'
         )
     own, other = ({k: set(v) for k, v in one.score["by_label"].items()} for one in (system, baseline))
     if lacking := next((label for label, values in own.items() if other.get(label) != values), None):
         raise UserError(
             f"{baseline.folder}: was scored before the labels of {lacking} that {system.folder} has "
-            f'(run "python -m ia3_speech.score" of it again)'
+            f'(run "ia3-speech score" of it again)'
         )
     if system.references != baseline.references:
         raise UserError(f"{baseline.folder}: its references differ from {system.folder}'s (score both again)")

@@ -68,7 +68,7 @@ def read_kaldi_text(path: Path) -> dict[str, str]:
         UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice.
     """
     if not path.is_file():
-        raise UserError(f"{path}: no such file (python -m ia3_speech.decode writes it)")
+        raise UserError(f"{path}: no such file (ia3-speech decode writes it)")
     return parse_kaldi_text(path.read_bytes(), str(path))
 
 

@@ -67,14 +67,12 @@ def read_score(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        hint = f'run "python -m ia3_speech.score DATA {file.parent}" first'
+        hint = f'run "ia3-speech score DATA {file.parent}" first'
         raise UserError(f"{file}: is not there ({hint})") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{file}: {error} (python -m ia3_speech.score writes it)") from error
+        raise UserError(f"{file}: {error} (ia3-speech score writes it)") from error
     if not isinstance(found, dict) or found.get("schema") != SCHEMA or "wer" not in found:
-        raise UserError(
-            f'{file}: not a score.json of "schema" {SCHEMA} (python -m ia3_speech.score writes it)'
-        )
+        raise UserError(f'{file}: not a score.json of "schema" {SCHEMA} (ia3-speech score writes it)')
     return found
 
 

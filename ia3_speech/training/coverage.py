@@ -9,8 +9,9 @@ from pathlib import Path
 
 from ia3_speech.data.audio import SAMPLE_RATE, audio_duration
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.text import required_frames
+from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.formatting import plural
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import TrainingError, TrainingOptions
 from ia3_speech.training.data import target_ids, unwritable_characters, with_numbers_in_words
@@ -21,13 +22,14 @@ SHOWN = 10  # utterances that a message lists
 def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None:
     """Check `options.train` and `options.dev`, and print how many utterances can be trained on.
 
-    Characters of a test set that the base lacks are no error, but words that hold them will count as errors
-    of the recogniser, so they are printed.
+    Of a test set, characters that the base lacks and texts without a word are no error, but both count
+    against the recogniser, so they are printed.
 
     Raises:
-        TrainingError: the base can't write a character of train or dev (unless `drop_chars`), or a text
-            needs more frames than its audio has (unless `on_error: skip`): CTC needs a frame for each
-            symbol, and one more between two equal ones.
+        TrainingError: the base can't write a character of train or dev (unless `drop_chars`); or, unless
+            `on_error: skip`, nothing is left of a text once it is normalised (punctuation alone), or it needs
+            more frames than its audio has: CTC needs a frame for each symbol, and one more between two equal
+            ones.
     """
     base = load_base(options.base, device="cpu")
     for path in dict.fromkeys((options.train, options.dev)):
@@ -39,22 +41,38 @@ def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> 
                 f"{path}/text: the base can't write {characters} (write them out in words, or leave them out "
                 f"of the targets with --drop-chars; of a recipe: --train-opts --drop-chars, or --text-opts)"
             )
-        too_long = [found for utterance in data if (found := frames_missing(utterance, base, options))]
-        listed = "; ".join(too_long[:SHOWN]) + (
-            f" and {len(too_long) - SHOWN} more" if too_long[SHOWN:] else ""
-        )
-        if too_long and options.on_error == "fail":
+        faults = [found for utterance in data if (found := text_fault(utterance, base, options))]
+        if faults and options.on_error == "fail":
             raise TrainingError(
-                f"{path}: text too long for its audio: {listed} (correct them, or leave them out with "
-                f"--on-error skip; of a recipe: --train-opts '--on-error skip', or --text-opts)"
+                f"{path}/text: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults)} "
+                f"(correct them, or leave them out with --on-error skip; of a recipe: --train-opts "
+                f"'--on-error skip', or --text-opts)"
             )
-        without = f", without {listed}" if too_long else ""
-        print(f"{path}: {len(data) - len(too_long)} utterances can be trained on{without}")
+        without = f", without {shorten(faults)}" if faults else ""
+        print(f"{path}: {len(data) - len(faults)} utterances can be trained on{without}")
     for path in test_sets:
         data = read_data_directory(path, allow_pipes=options.allow_pipes)
         data = with_numbers_in_words(data, base, options)
         if characters := unwritable_characters(data, base, options):
             print(f"{path}/text: the base can't write {characters}; words with them will count as errors")
+        if empty := [one.id for one in data if not normalize(one.text or "", options.normalize).strip()]:
+            print(
+                f"{path}/text: no word is left of {plural(len(empty), 'text')}, {shorten(empty, ', ')}; each "
+                f"word that is heard there will count as an error"
+            )
+
+
+def shorten(entries: Sequence[str], separator: str = "; ") -> str:
+    """The first entries, and how many more there are."""
+    more = len(entries) - SHOWN
+    return separator.join(entries[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def text_fault(utterance: Utterance, base: Base, options: TrainingOptions) -> str | None:
+    """Why CTC can't be trained on an utterance's text; None where it can."""
+    if not target_ids(utterance, base, options):
+        return f"{utterance.id}: no word is left of its text {utterance.text!r}"
+    return frames_missing(utterance, base, options)
 
 
 def frames_missing(utterance: Utterance, base: Base, options: TrainingOptions) -> str | None:

@@ -42,6 +42,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
+# What a checkpoint holds of a trainer as it is.
+RESUMED = (
+    *("selected_tensors", "selected_epoch", "selected_wer", "start_wer", "best_errors"),
+    *("epochs_without_improvement", "step", "losses", "seconds"),
+)
 
 
 class Trainer:
@@ -292,17 +297,9 @@ class Trainer:
                 order=self.order.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 tensors=self.copy_parameters(),
-                selected_tensors=self.selected_tensors,
-                selected_epoch=self.selected_epoch,
-                selected_wer=self.selected_wer,
-                start_wer=self.start_wer,
-                best_errors=self.best_errors,
-                epochs_without_improvement=self.epochs_without_improvement,
                 without_gradient=sorted(self.without_gradient),
                 metrics_bytes=self.metrics.size(),
-                step=self.step,
-                losses=self.losses,
-                seconds=self.seconds,
+                **{name: getattr(self, name) for name in RESUMED},
             ).save(self.options.out / "checkpoints" / "last.pt")
 
     def resume(self) -> None:
@@ -320,12 +317,9 @@ class Trainer:
         self.load_parameters(state.tensors)
         self.optimizer.load_state_dict(state.optimizer)
         self.order.load_state_dict(state.order)
-        self.selected_tensors, self.without_gradient = state.selected_tensors, set(state.without_gradient)
-        self.selected_epoch, self.selected_wer = state.selected_epoch, state.selected_wer
-        self.start_wer = state.start_wer
-        self.best_errors = state.best_errors
-        self.epochs_without_improvement = state.epochs_without_improvement
-        self.step, self.losses, self.seconds = state.step, state.losses, state.seconds
+        self.without_gradient = set(state.without_gradient)
+        for name in RESUMED:
+            setattr(self, name, getattr(state, name))
         self.metrics.truncate(state.metrics_bytes)
         logger.info("%s: resuming after step %d of %d", self.options.out, self.step, self.total_steps)
 

@@ -108,7 +108,7 @@ Article 9(2), and delete it when that ground ends.
 ## Use
 
 ```bash
-python -m ia3_speech.transcribe --adapter speaker42 audio.wav
+ia3-speech transcribe --adapter speaker42 audio.wav
 ```
 
 ```python
@@ -144,7 +144,7 @@ An adapter for speech recognition: a trained CTC head of 957 parameters.
 
 ## Scores
 
-None recorded (`python -m ia3_speech.adapters card` adds them).
+None recorded (`ia3-speech adapters card` adds them).
 
 ## Use
 
@@ -153,7 +153,7 @@ None recorded (`python -m ia3_speech.adapters card` adds them).
 `BASE` is the folder of the base.
 
 ```bash
-python -m ia3_speech.transcribe --adapter ADAPTER --base BASE audio.wav
+ia3-speech transcribe --adapter ADAPTER --base BASE audio.wav
 ```
 
 ```python
@@ -311,7 +311,7 @@ def test_two_sets_of_one_name_are_refused(adapter, tmp_path):
 
 
 def test_the_score_of_a_real_run(tmp_path):
-    """score.json as `python -m ia3_speech.score` writes it."""
+    """score.json as `ia3-speech score` writes it."""
     from ia3_speech.score import main as score
 
     tables = {"text": "a-1 one two\nb-1 three\n", "utt2spk": "a-1 a\nb-1 b\n", "spk2utt": "a a-1\nb b-1\n"}
@@ -331,7 +331,7 @@ def test_the_score_of_a_real_run(tmp_path):
 @pytest.mark.parametrize("text", ["", "[]", '{"wer": 1}', '{"schema": 2, "wer": 1}', '{"schema": 1}'])
 def test_what_is_no_score(adapter, tmp_path, text):
     (tmp_path / "score.json").write_text(text)
-    with pytest.raises(UserError, match=r"score\.json: .*\(python -m ia3_speech\.score writes it\)"):
+    with pytest.raises(UserError, match=r"score\.json: .*\(ia3-speech score writes it\)"):
         card.update_card(adapter, None, [tmp_path / "score.json"])
     assert not (adapter / "README.md").exists()
 

@@ -1,4 +1,4 @@
-"""python -m ia3_speech.adapters: every line that it prints, and its exit codes."""
+"""ia3-speech adapters: every line that it prints, and its exit codes."""
 
 import json
 import subprocess

@@ -172,7 +172,7 @@ def server():
 
 @pytest.fixture
 def run(server, tmp_path):
-    """A function that runs `python -m ia3_speech.adapters …` against the Hub: exit code, stdout, stderr."""
+    """A function that runs `ia3-speech adapters …` against the Hub: exit code, stdout, stderr."""
 
     def outcome(*argv, token=TOKEN, **changes):
         own = {

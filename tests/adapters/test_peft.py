@@ -236,7 +236,7 @@ def test_auto_peft_model_says_where_mini_comes_from(tiny_model, tmp_path):
     model = attach(tiny_model(), check=False)
     model.config.name_or_path = str(MINI)
     save_adapter(model, tmp_path / "a")
-    with pytest.raises(Exception, match=r"python -m ia3_speech\.adapters export ADAPTER --out FOLDER"):
+    with pytest.raises(Exception, match=r"ia3-speech adapters export ADAPTER --out FOLDER"):
         AutoPeftModel.from_pretrained(str(tmp_path / "a"))
     card = (tmp_path / "a/README.md").read_text("utf-8")
     assert "`AutoPeftModel` can't find the base" in card and "adapters export ADAPTER --out" in card

@@ -166,7 +166,7 @@ def test_unknown_names(adapter, tmp_path, monkeypatch):
         resolve_adapter("speaker42")
     assert str(none.value) == (
         f"speaker42: no adapter has this name, and none is registered in {registry.home()} "
-        f"(python -m ia3_speech.adapters register FOLDER NAME)"
+        f"(ia3-speech adapters register FOLDER NAME)"
     )
     for name in ("speaker41", "speaker42", "medical"):
         register(adapter(), name)

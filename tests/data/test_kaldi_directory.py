@@ -170,7 +170,7 @@ ONE = Utterance("a-1", "a", "a-1", "/a.wav", text="one")
         ([replace(ONE, labels={"dur": "x"})],
          "'dur' cannot be the name of a label: utt2dur is no label file, or another table"),
         ([replace(ONE, text="so <s> it is")], "{d}/text:1: a-1: the text holds <s>, which is a symbol of the "
-         'decoding graph (correct the line, or run "python -m ia3_speech.datadir fix {d}")'),
+         'decoding graph (correct the line, or run "ia3-speech datadir fix {d}")'),
         ([replace(ONE, id="a-1"), replace(ONE, id="a-2", speaker="0", recording="a-2")],
          "{d}/utt2spk:2: not sorted by speaker: 0 follows a (make speaker ids prefixes of utterance ids, or "
          "pass --no-spk-sort)"),
@@ -291,8 +291,8 @@ def test_numbers(text):
 
 # ---- refusals ----
 
-FIX = '(run "python -m ia3_speech.datadir fix {d}")'
-LINE = '(correct the line, or run "python -m ia3_speech.datadir fix {d}")'
+FIX = '(run "ia3-speech datadir fix {d}")'
+LINE = '(correct the line, or run "ia3-speech datadir fix {d}")'
 GENDER = "anna f\nbob m\ncleo {}\n"
 EACH = "anna-1 {0}\nanna-2 {0}\nbob-1 {0}\ncleo-1 {0}\n"
 
@@ -332,7 +332,7 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
         ({"text": "anna-2 x\nanna-1 x\nbob-1 x\ncleo-1 x\n"},
          "{d}/text:2: not sorted as LC_ALL=C sort does: anna-1 follows anna-2 " + FIX),
         ({"text": TABLES["text"].replace("anna-2", "anna-1 x\nanna-2")},
-         '{d}/text:2: anna-1 appears twice (first in line 1; run "python -m ia3_speech.datadir fix {d}")'),
+         '{d}/text:2: anna-1 appears twice (first in line 1; run "ia3-speech datadir fix {d}")'),
         ({"text": TABLES["text"].replace("take", "</s>")}, "{d}/text:3: bob-1: the text holds </s>, which is "
          "a symbol of the decoding graph " + LINE),
         ({"text": TABLES["text"].replace("take", "#0")}, "{d}/text:3: bob-1: the text holds #0, which is "
@@ -614,7 +614,7 @@ def test_the_error_lists_all_three_places(tmp_path, monkeypatch):
     assert str(caught.value) == (
         f"corpus/train/wav.scp:1: no such file: wav/a.wav, one of 4 missing; tried {tmp_path}/wav/a.wav, "
         f"{tmp_path}/corpus/wav/a.wav, {tmp_path}/corpus/train/wav/a.wav (correct wav.scp, or run "
-        f'"python -m ia3_speech.datadir fix corpus/train" to drop them)\n'
+        f'"ia3-speech datadir fix corpus/train" to drop them)\n'
         "corpus/train/wav.scp:2: no such file: wav/a.wav\n"
         "corpus/train/wav.scp:3: no such file: wav/a.wav\n"
         "corpus/train/wav.scp:4: no such file: wav/a.wav"
@@ -952,7 +952,7 @@ def test_one_group_is_no_split(many, tmp_path):
 
 
 def test_the_command_as_a_process(plain, tmp_path):
-    """`python -m ia3_speech.datadir`: its exit codes, and a message without a traceback."""
+    """`ia3-speech datadir`: its exit codes, and a message without a traceback."""
     command = [sys.executable, "-m", "ia3_speech.datadir"]
     done = subprocess.run([*command, "validate", "--check-audio", plain], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -94,4 +94,10 @@ def test_targets_of_the_english_normaliser():
     """Whisper's normaliser turns "nine" into "9", which the base cannot write."""
     assert target_text("Nine, don't!", "english", WITHOUT_DIGITS) == "nine do not"
     assert target_text("Nine", "english", WITH_DIGITS) == "9"
-    assert target_text("it's 5", "ctc", WITHOUT_DIGITS) == normalize("it's 5") == "it's 5"
+    assert target_text("it's 5", "ctc", WITHOUT_DIGITS) == "it's five" and normalize("it's 5") == "it's 5"
+    assert (
+        target_text("it's 5", "ctc", WITH_DIGITS) == target_text("it's 5", "none", WITHOUT_DIGITS) == "it's 5"
+    )
+    changes = Counter()
+    assert target_text("2nd of 5", "english", WITHOUT_DIGITS, changes) == "second of five"
+    assert changes == {"2nd → second": 1, "5 → five": 1}

@@ -43,8 +43,9 @@ def test_the_readmes_lines(tiny_model, processor, tmp_path, monkeypatch, capsys,
     said = capsys.readouterr().out.splitlines()[-1]
     assert said.lower() == greedy(logits, base.vocabulary)
     # the same adapter, loaded into another copy
-    names["load_adapter"](untouched, "exp/hf/adapter")
-    assert all(torch.equal(v.l, trained[name].l) for name, v in vectors(untouched).items())
+    for folder in ("exp/hf/adapter", "exp/hf/checkpoint-2"):
+        names["load_adapter"](untouched, folder)
+        assert all(torch.equal(v.l, trained[name].l) for name, v in vectors(untouched).items())
 
 
 def test_collate_normalises_and_pads(tiny_base):
@@ -54,6 +55,19 @@ def test_collate_normalises_and_pads(tiny_base):
     assert batch["labels"][0].tolist() == [3, 4, *[-100] * 5]
     assert base.vocabulary.decode(batch["labels"][1].tolist()) == "it's so"
     assert batch["input_values"].shape == (2, 5) and batch["input_values"][1, 3:].tolist() == [0, 0]
+
+
+def test_collate_writes_numbers_in_words_and_says_so_once(tiny_base, caplog):
+    base = tiny_base()
+    collate = base.collate
+    for text, spoken in (("2nd at 9", "second at nine"), ("no number", "no number"), ("9", "nine")):
+        labels = collate([{"audio": np.ones(1_600), "text": text}])["labels"][0]
+        assert base.vocabulary.decode(labels.tolist()) == spoken
+    assert collate.numbers == {"2nd → second": 1, "9 → nine": 2}
+    assert caplog.messages == [
+        'column "text": numbers are written in words, since the base has no digits: 2nd → second, 9 → nine '
+        "(said once; write them out as they were spoken, where that differs)"
+    ]
 
 
 def test_collate_takes_what_datasets_decodes_at_any_rate(tiny_base):
@@ -78,7 +92,6 @@ def test_errors_of_rows_name_the_column(tiny_base):
 
 
 def test_collate_can_be_pickled_for_spawned_workers(tiny_base):
-    """A weight norm can't: with it in the pickle, workers did not start."""
     base = tiny_base()
     attach(base.model)
     rows = [{"audio": wave, "text": "a"} for wave in (np.ones(4_000), np.ones(1_600))]

@@ -234,7 +234,7 @@ def test_many_values_are_folded_away(tmp_path):
 
 def test_what_is_not_scored_is_refused(recipe):
     (recipe.adapted / "score.json").unlink()
-    with pytest.raises(UserError, match=r'score.json: is not there \(run "python -m ia3_speech.score DATA'):
+    with pytest.raises(UserError, match=r'score.json: is not there \(run "ia3-speech score DATA'):
         recipe.page()
 
 

@@ -90,3 +90,21 @@ def test_text_too_long_for_its_audio_is_found(letters, base_folder, capsys):
         check_coverage(options(letters, base_folder))
     check_coverage(options(letters, base_folder, on_error="skip"))
     assert "train: 3 utterances can be trained on, without train00-000: " in capsys.readouterr().out
+
+
+def test_texts_of_punctuation_alone_are_found(letters, base_folder, capsys):
+    with_text(letters, "… — !")
+    message = (
+        rf"{letters}/train/text: 1 utterance can't be trained on: train00-000: no word is left of its text "
+        r"'… — !' \(correct them, or leave them out with --on-error skip"
+    )
+    with pytest.raises(UserError, match=message):
+        check_coverage(options(letters, base_folder))
+    capsys.readouterr()
+    check_coverage(options(letters, base_folder, on_error="skip"), [letters / "train"])
+    assert capsys.readouterr().out == (
+        f"{letters}/train: 3 utterances can be trained on, without train00-000: no word is left of its text "
+        f"'… — !'\n{letters}/test: 4 utterances can be trained on\n"
+        f"{letters}/train/text: no word is left of 1 text, train00-000; each "
+        f"word that is heard there will count as an error\n"
+    )

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Score every system of an exp folder against the base, as `python -m ia3_speech.score` does, in one process.
+"""Score every system of an exp folder against the base, as `ia3-speech score` does, in one process.
 
     local/score.py exp/espeak data/espeak 'test_caribbean test_scottish'
 

@@ -4,7 +4,7 @@
     local/terms.py DATA/test TERMS [--train DATA/train]
 
 In: the labels drink, size, roast, shots, milk and sugar of a test set (and of train). Out: what was ordered,
-for `python -m ia3_speech.score --terms`, one a line:
+for `ia3-speech score --terms`, one a line:
 
     a lot of skim milk<TAB>milk<TAB>only in test
     double shot<TAB>shots

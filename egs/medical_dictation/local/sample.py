@@ -4,7 +4,7 @@
     local/sample.py data/espeak/speaker42/test exp/espeak/speaker42 --base mini --adapters 'medical speaker42'
 
 In: the first utterance. Out: sample.wav, and `transcripts`: what was said, what the base hears, and what it
-hears with each adapter, as `python -m ia3_speech.transcribe` prints it.
+hears with each adapter, as `ia3-speech transcribe` prints it.
 """
 
 from pathlib import Path

@@ -5,7 +5,7 @@
 
 In: the references of a test set (and of train), drugs.tsv, the procedures of dictation.grammar,
 stop_words.txt and ICD-10-CM's wording from simple-icd-10-cm. Out: those that occur in the references, for
-`python -m ia3_speech.score --terms`, one a line:
+`ia3-speech score --terms`, one a line:
 
     atrial fibrillation<TAB>icd
     cystoscopy<TAB>procedure<TAB>only in test

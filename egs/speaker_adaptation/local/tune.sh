@@ -7,7 +7,7 @@
 #
 # Each pair says first how long it takes; what is done is not done again. The table at the end has the best first; put
 # its values into the two files. Other options: --rates '2e-3 5e-3', --epochs '4 8', --k, --opts (further ones of
-# python -m ia3_speech.speakers for all of them, such as '--precision bf16'), and --size, --base, --nj, --work-dir as
+# ia3-speech speakers for all of them, such as '--precision bf16'), and --size, --base, --nj, --work-dir as
 # run.sh has them.
 set -euo pipefail
 export IA3_SPEECH_START_DIR=$PWD

@@ -1,6 +1,6 @@
 """Kaldi data directories: read, write, validate, fix, subset, split and compare them.
 
-    python -m ia3_speech.datadir validate|fix|subset|split|overlap …
+    ia3-speech datadir validate|fix|subset|split|overlap …
 
 `directory` reads and writes whole directories, `table_file` one text file; `validation` holds the rules,
 `repair` what fix does, `selection` subsets and splits, `overlap` what sets have in common, `utterance_ids`

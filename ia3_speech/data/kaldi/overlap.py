@@ -1,6 +1,6 @@
 """What a test set has in common with the sets that training uses: speakers, sentences, utterances.
 
-python -m ia3_speech.datadir overlap data/train data/dev data/test
+ia3-speech datadir overlap data/train data/dev data/test
 """
 
 from ia3_speech.data.kaldi.directory import DataDirectory

@@ -3,7 +3,7 @@
 In: a folder that `validate` refuses. Out: the same folder, valid, the originals in `.backup/`; or a new
 folder.
 
-    python -m ia3_speech.datadir fix data/train
+    ia3-speech datadir fix data/train
 """
 
 import os

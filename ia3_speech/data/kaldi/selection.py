@@ -2,8 +2,8 @@
 
 In: a data directory. Out: a smaller one, or two that share no speaker (or recording, sentence, label).
 
-    python -m ia3_speech.datadir subset data/train data/train_1k --first 1000
-    python -m ia3_speech.datadir split data/all data/train data/dev --by speaker --fraction 0.15
+    ia3-speech datadir subset data/train data/train_1k --first 1000
+    ia3-speech datadir split data/all data/train data/dev --by speaker --fraction 0.15
 """
 
 import hashlib

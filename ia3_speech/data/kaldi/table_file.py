@@ -71,7 +71,7 @@ class Table:
 
 
 def fix_hint(folder: Path) -> str:
-    return f'run "python -m ia3_speech.datadir fix {folder}"'
+    return f'run "ia3-speech datadir fix {folder}"'
 
 
 def raise_if_any(problems: list[str]) -> None:
@@ -180,7 +180,7 @@ def key_difference(
 
     The problem names the first key that one of them lacks, and how many there are:
 
-        data/train/text:17: utterance anna-3 is not in utt2spk (run "python -m ia3_speech.datadir fix
+        data/train/text:17: utterance anna-3 is not in utt2spk (run "ia3-speech datadir fix
         data/train")
             only in text: 2 (anna-3 … bob-1)
             lengths: text 19, utt2spk 17
