@@ -3,6 +3,7 @@
 import re
 import shlex
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ def test_the_python_block_runs(tmp_path, monkeypatch, capsys, tiny_folder, speak
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.startswith(("ia3-speech ", "python -m"))])
-def test_the_commands_have_these_flags(line, capsys):
+def test_the_commands_have_these_flags(line, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [*sys.argv])  # which the command sets
     words = shlex.split(line.replace("python -m ia3_speech.", "ia3-speech "))
     assert words[1] in COMMANDS
     sub = words[2:3] if words[1] in ("adapters", "datadir") else []
