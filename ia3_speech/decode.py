@@ -27,7 +27,7 @@ from ia3_speech.decoding.decode_directory import (
     write_decode_directory,
 )
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.search import SearchOptions, unused_hotwords
 from ia3_speech.inputs import Inputs, base_files
 
 
@@ -77,10 +77,11 @@ def main(
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in speakers.items()]
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     made = Inputs(
-        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms), "lm": search_options.lm},
+        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms), "lm": search_options.lm,
+         "hotwords": search_options.hotwords},
         {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
          "max_seconds": max_seconds, "dtype": dtype}
-        | {name: value for name, value in vars(search_options).items() if name != "lm"},
+        | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
     )  # fmt: skip
     if made.is_current(decode_dir, force):
         return 0
@@ -109,6 +110,8 @@ def main(
     minutes = result.audio_seconds / 60
     texts = f"{len(result.texts)} utterance{'s' * (len(result.texts) != 1)}"
     print(f"{decode_dir / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
+    if message := unused_hotwords(recognizer.search):
+        print(message, file=sys.stderr)
     if result.bad:
         print(bad_audio_message(result, decode_dir), file=sys.stderr)
     if any(fault.left_out for fault in result.bad):

@@ -45,7 +45,7 @@ from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.json_records import segment_line
 from ia3_speech.decoding.live import LiveOptions, transcribe_live
 from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.search import SearchOptions, unused_hotwords
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, load, read_sources
 from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python
@@ -127,6 +127,8 @@ def main(
         unusable = print_single(sources[0], transcriber, output_options)
     else:
         unusable = print_transcripts(sources, transcriber, places, output_options, single)
+    if message := unused_hotwords(transcriber.recognizer.search):
+        print(message, file=sys.stderr)
     return 1 if bad or unusable else 0
 
 

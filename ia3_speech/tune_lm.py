@@ -29,6 +29,8 @@ def main(
     word_scores: list[float] | None = None,
     unknown_word_score: float | None = None,
     beam_size: int | None = None,
+    hotwords: Path | None = None,
+    hotword_weight: float | None = None,
     device: str | None = None,
     allow_pipes: bool = False,
 ) -> None:
@@ -44,10 +46,15 @@ def main(
         word_scores: scores of a word to try (default: 0 to 3)
         unknown_word_score: added for each word that the language model lacks (default: -10)
         beam_size: hypotheses that are kept (default: 50)
+        hotwords: a file of terms with which it is searched, as decode takes it
+        hotword_weight: nats of evidence that each character of a term may lack
         device: cpu, cuda, … (default: cuda where there is one)
         allow_pipes: run the shell commands that wav.scp holds
     """
-    options = SearchOptions("beam", lm, unknown_word_score=unknown_word_score, beam_size=beam_size)
+    options = SearchOptions(
+        "beam", lm, unknown_word_score=unknown_word_score, beam_size=beam_size,
+        hotwords=hotwords, hotword_weight=hotword_weight,
+    )  # fmt: skip
     options.check()
     from ia3_speech.decoding.recognizer import load_recognizer
     from ia3_speech.decoding.tuning import format_tuning, tune
@@ -61,7 +68,8 @@ def main(
         import yaml
 
         chosen = {name: value for name, value in vars(tuning.options).items() if value is not None}
-        write_text(out, yaml.safe_dump(chosen | {"lm": str(lm.resolve())}, sort_keys=False))
+        files = {name: str(value.resolve()) for name, value in chosen.items() if isinstance(value, Path)}
+        write_text(out, yaml.safe_dump(chosen | files, sort_keys=False))
         print(f"{out}: take it as --config of ia3-speech decode or transcribe")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
 from ia3_speech.decoding.arpa import words_of
-from ia3_speech.decoding.ctc_search import NAN, SearchError
+from ia3_speech.decoding.ctc_search import NAN, SearchError, TimedWord
 from ia3_speech.decoding.ngram import LanguageModelError
 
 if TYPE_CHECKING:
@@ -82,15 +82,24 @@ class BeamSearch:
         Raises:
             SearchError: the logits hold a NaN.
         """
+        return " ".join(word.text for word in self.words(logits))
+
+    def words(self, logits: "Tensor | np.ndarray") -> list[TimedWord]:
+        """The words of (frames, vocabulary) logits, each with its frames.
+
+        Raises:
+            SearchError: the logits hold a NaN.
+        """
         if not len(logits):
-            return ""
+            return []
         values = np.asarray(logits, dtype=np.float32)
         if np.isnan(values).any():
             raise SearchError(NAN)
         values = values[:, self.columns]
         values = values - values.max(axis=1, keepdims=True)
         log_probabilities = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
-        return " ".join(self.decoder.decode(log_probabilities, beam_width=self.beam_size).split())
+        beams = self.decoder.decode_beams(log_probabilities, beam_width=self.beam_size)
+        return [TimedWord(text, first, end - 1) for text, (first, end) in beams[0][2]]
 
 
 def labels_of(vocabulary: Vocabulary) -> dict[int, str]:

@@ -6,12 +6,13 @@ Classification", section 3.2. It does not sum over alignments and uses no lexico
 fast, needs nothing but the base, and is what published adaptation results compare first.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.text import Vocabulary
+from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +26,20 @@ NAN = (
 
 class SearchError(UserError):
     """Logits from which no text can be read."""
+
+
+@dataclass(frozen=True)
+class TimedWord:
+    """A word of a hypothesis.
+
+    Attributes:
+        text: the word.
+        first, last: frames of its first and its last symbol.
+    """
+
+    text: str
+    first: int
+    last: int
 
 
 def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
@@ -53,3 +68,22 @@ def collapse(path: list[int], blank: int) -> list[int]:
     """
     previous = [blank, *path]
     return [symbol for symbol, last in zip(path, previous, strict=False) if symbol not in (last, blank)]
+
+
+def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[TimedWord]:
+    """The words of `greedy`, each with its frames."""
+    subwords = isinstance(vocabulary, SubwordVocabulary)
+    delimiter = None if subwords else vocabulary.tokens.get(vocabulary.delimiter)
+    starts = {number for token, number in vocabulary.tokens.items() if token.startswith(WORD_START)}
+    path = logits.argmax(-1).tolist()
+    words: list[tuple[list[int], list[int]]] = [([], [])]  # of each: symbols, frames
+    for frame, (symbol, previous) in enumerate(zip(path, [vocabulary.blank, *path], strict=False)):
+        if symbol == vocabulary.blank:
+            continue
+        if symbol != previous and (symbol == delimiter or (subwords and symbol in starts)):
+            words.append(([], []))
+        if symbol != delimiter:
+            words[-1][0].extend([symbol] * (symbol != previous))
+            words[-1][1].append(frame)
+    texts = [(vocabulary.decode(symbols), frames) for symbols, frames in words]
+    return [TimedWord(text, frames[0], frames[-1]) for text, frames in texts if text]

@@ -2,7 +2,7 @@
 
 In: options and a base. Out: a function from the logits of one utterance to its text. Without options a base
 that comes with a language model (`lm.arpa.gz` in its folder, with weights chosen on dev in `lm.json`) is
-searched by beam search with it, any other by greedy search.
+searched by beam search with it, any other by greedy search. A hot-word file works with both.
 """
 
 import json
@@ -15,7 +15,9 @@ from typing import Any, Literal
 from ia3_speech.cli import UserError
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
-from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.decoding.ctc_search import greedy, greedy_words
+from ia3_speech.decoding.hotword_list import HOTWORD_WEIGHT, read_hotwords
+from ia3_speech.decoding.hotword_search import HotwordSearch
 
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
 Search = Callable[[Any], str]  # the logits of one utterance, (frames, vocabulary), to its text
@@ -40,6 +42,9 @@ class SearchOptions:
         word_score: added for each word (default: the base's, else 1.5)
         unknown_word_score: added for each word that the language model lacks (default: the base's, else -10)
         beam_size: hypotheses that are kept (default: 50)
+        hotwords: a file of terms to recognise, one a line; after TABs a factor of --hotword-weight, and forms
+            in which the term is heard (ia3-speech hotwords learn finds them)
+        hotword_weight: nats of evidence that each character of a term may lack (default: 1.0)
     """
 
     search: Literal["greedy", "beam"] | None = None
@@ -48,6 +53,8 @@ class SearchOptions:
     word_score: float | None = None
     unknown_word_score: float | None = None
     beam_size: int | None = None
+    hotwords: Path | None = None
+    hotword_weight: float | None = None
 
     def check(self) -> None:
         """Raises UserError for options that do not fit one another or can't be meant."""
@@ -59,12 +66,17 @@ class SearchOptions:
             raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text)")
         if self.beam_size is not None and self.beam_size < 1:
             raise UserError(f"--beam-size is {self.beam_size}, and has to be at least 1")
+        if self.hotword_weight is not None and (self.hotwords is None or self.hotword_weight < 0):
+            raise UserError("--hotword-weight needs --hotwords FILE, and is not negative")
+        if self.hotwords is not None:
+            read_hotwords(self.hotwords)  # its faults are reported before a base is loaded
 
 
 def make_search(
     options: SearchOptions, vocabulary: Vocabulary, base_folder: Path
 ) -> tuple[Search, dict[str, Any]]:
-    """The search, and its record for decode.json: the method, and of a beam search its model and weights.
+    """The search, and its record for decode.json: the method, of a beam search its model and weights, and the
+    hot words.
 
     Args:
         vocabulary: of the base.
@@ -74,6 +86,20 @@ def make_search(
         UserError: the options do not fit; LanguageModelError: the model cannot be used.
     """
     options.check()
+    search, record = make_plain_search(options, vocabulary, base_folder)
+    if options.hotwords is None:
+        return search, record
+    weight = HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
+    words = search.words if isinstance(search, BeamSearch) else partial(greedy_words, vocabulary=vocabulary)
+    hotwords = read_hotwords(options.hotwords)
+    record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords)}
+    return HotwordSearch(hotwords, weight, vocabulary, words), record
+
+
+def make_plain_search(
+    options: SearchOptions, vocabulary: Vocabulary, base_folder: Path
+) -> tuple[Search, dict[str, Any]]:
+    """`make_search` without hot words."""
     lm, weights = options.lm, {}
     if lm is None and options.search != "greedy" and (base_folder / BASE_LM).is_file():
         lm = base_folder / BASE_LM
@@ -84,3 +110,8 @@ def make_search(
     chosen = {name: getattr(options, name) for name in WEIGHTS}
     used = {n: weights.get(n, default) if chosen[n] is None else chosen[n] for n, default in WEIGHTS.items()}
     return BeamSearch(vocabulary, lm, **used), {"search": "beam", "lm": lm and str(lm), **used}
+
+
+def unused_hotwords(search: Search) -> str | None:
+    """What is said at the end of a run with hot words of which none was ever found."""
+    return search.unused() if isinstance(search, HotwordSearch) else None

@@ -1,0 +1,117 @@
+"""Hot words: learn how terms are heard, and check a file of terms.
+
+    ia3-speech decode data/train exp/train_decode
+    ia3-speech hotwords learn data/train exp/train_decode --terms terms.txt --out clinic.hotwords
+    ia3-speech hotwords check clinic.hotwords --base mini
+    ia3-speech transcribe --hotwords clinic.hotwords audio.wav
+
+A hot-word file has a term a line, after TABs perhaps a weight (1 is the default) and forms in which the term
+is heard. `learn` finds such forms in a system's own errors: what it writes where a term was spoken, if it
+writes that nowhere else.
+"""
+
+from pathlib import Path
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.numbers import needs_words, verbalize_numbers
+from ia3_speech.data.text import normalize
+from ia3_speech.decoding.hotword_learning import MINIMUM_PRECISION, format_learned, learn_forms
+from ia3_speech.decoding.hotword_list import format_hotwords, read_hotwords, spellings
+from ia3_speech.formatting import plural
+from ia3_speech.scoring.kaldi_files import read_kaldi_text
+
+SHORT = 4  # letters: a shorter term is part of many other words
+
+
+def learn(
+    data: Path,
+    decode_dir: Path,
+    *,
+    terms: Path,
+    out: Path,
+    dev: Path | None = None,
+    dev_decode: Path | None = None,
+    text: list[Path] | None = None,
+    minimum_count: int = 1,
+    minimum_precision: float = MINIMUM_PRECISION,
+) -> None:
+    """Learn from a decode directory how terms are heard, and write a hot-word file.
+
+    Args:
+        data: data directory with text, whose speech DECODE_DIR holds; not a test set.
+        decode_dir: where decode wrote its text.
+        terms: a hot-word file, or a term a line; weights and forms in it are kept.
+        out: the hot-word file to write.
+        dev: another data directory with text, to count false alarms in.
+        dev_decode: its decode directory.
+        text: files of ordinary sentences, a line each, to count false alarms in.
+        minimum_count: a form is kept that was heard this often where its term was spoken.
+        minimum_precision: and if this share of all its occurrences was its term.
+    """
+    if (dev is None) != (dev_decode is None):
+        raise UserError("--dev and --dev-decode belong together")
+    if minimum_count < 1 or not 0 <= minimum_precision <= 1:
+        raise UserError("--minimum-count has to be at least 1, and --minimum-precision from 0 to 1")
+    found = learn_forms(
+        read_hotwords(terms).terms,
+        read_pairs(data, decode_dir),
+        read_pairs(dev, dev_decode) if dev and dev_decode else [],
+        (normalize(line).split() for file in text or [] for line in read_utf8(file).splitlines()),
+        minimum_count=minimum_count,
+        minimum_precision=minimum_precision,
+    )
+    if not found.spoken:
+        raise UserError(f"{data}: none of the terms of {terms} is spoken there")
+    write_text(out, format_hotwords(found.terms, [f"forms learned from {data} and {decode_dir}"]))
+    print(format_learned(found))
+    print(f"{out}: {plural(len(found.terms), 'term')}")
+
+
+def read_pairs(data: Path, decode_dir: Path) -> list[tuple[list[str], list[str]]]:
+    """(reference, hypothesis) of each utterance, normalised words, with numbers in words where the hypotheses
+    have no digits.
+
+    Raises:
+        UserError: a file cannot be read, or an utterance has no hypothesis.
+    """
+    hypotheses = read_kaldi_text(decode_dir / "text")
+    in_words = needs_words(hypotheses.values())
+    pairs = []
+    for one in read_data_directory(data, wav=False, spk_sort=False):
+        if one.id not in hypotheses:
+            raise UserError(f"{decode_dir / 'text'}: has no utterance {one.id} of {data}")
+        reference = verbalize_numbers(one.text or "") if in_words else one.text or ""
+        pairs.append((normalize(reference).split(), normalize(hypotheses[one.id]).split()))
+    return pairs
+
+
+def check(file: Path, base: str = "mini") -> None:
+    """Check that a base can write the terms of a hot-word file.
+
+    Args:
+        file: a hot-word file.
+        base: mini, a folder or a hub id.
+    """
+    from ia3_speech.model.base import load_base
+
+    hotwords = read_hotwords(file)
+    found = spellings(hotwords, load_base(base).vocabulary, 1.0)
+    forms = sum(len(term.heard_as) for term in hotwords.terms)
+    print(
+        f"{file}: {plural(len(hotwords), 'term')}, {plural(forms, 'heard-as form')}, "
+        f"{plural(len(found), 'spelling')}; {base} can write them"
+    )
+    for term in hotwords.terms:
+        if any(len(form.replace(" ", "")) < SHORT for form in (term.text, *term.heard_as)):
+            print(f"{file}:{term.line}: {term.text!r} has fewer than {SHORT} letters: expect false alarms")
+
+
+def main(argv: list[str] | None = None) -> None:
+    command({"learn": learn, "check": check}, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,334 @@
+"""What hot words are worth: term recall, false insertions, WER and time, greedy and with a language model.
+
+    python scripts/bench_hotwords.py --out scripts/bench_hotwords.md
+    python scripts/bench_hotwords.py --base exp/new_base --work exp/bench_hotwords
+
+In: the corpora whose recipes list terms (medical_notes, barista_orders, minds14), read_english/dev as
+out-of-domain speech, a base, ICD-10-CM's wording. Out: Markdown tables. The hot words of a corpus are the
+terms of its test set; `with others` adds as many of ICD-10-CM as make 1,000. Heard-as forms are learned on
+the corpus's train and dev from greedy search, with read_english/train's texts as ordinary text; test is only
+searched. The logits of each set are computed once and kept in the work folder.
+"""
+
+import copy
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+from pathlib import Path
+from statistics import median
+from types import SimpleNamespace
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from ia3_speech.atomic import replacing, write_text  # noqa: E402
+from ia3_speech.cli import command  # noqa: E402
+from ia3_speech.data.kaldi import read_data_directory  # noqa: E402
+from ia3_speech.data.text import normalize  # noqa: E402
+from ia3_speech.data.utterance import Utterance  # noqa: E402
+from ia3_speech.decoding.ctc_search import greedy_words  # noqa: E402
+from ia3_speech.decoding.decode_directory import decode_utterances  # noqa: E402
+from ia3_speech.decoding.hotword_learning import learn_forms  # noqa: E402
+from ia3_speech.decoding.hotword_list import HOTWORD_WEIGHT, Hotword, HotwordList  # noqa: E402
+from ia3_speech.decoding.hotword_search import HotwordSearch  # noqa: E402
+from ia3_speech.decoding.recognizer import Recognizer, load_recognizer  # noqa: E402
+from ia3_speech.decoding.search import BASE_LM, SearchOptions, make_search  # noqa: E402
+from ia3_speech.scoring.alignment import align, count_errors  # noqa: E402
+from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list  # noqa: E402
+
+JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|in|and|or|of) ")
+OTHERS = 1000  # terms of a list with others, and of the list that is timed
+TIMED_EVERY = 5  # utterances of out-of-domain speech
+CORPORA = {  # recipe → corpus in ../shared/data
+    "medical_dictation": "medical_notes",
+    "barista_orders": "barista_orders",
+    "minds14": "minds14",
+}
+
+
+@dataclass
+class Options:
+    """Options of one run.
+
+    Args:
+        base: a base with a vocabulary of English letters
+        data: where the corpora lie
+        work: prepared corpora and logits are kept there
+        minutes: of each test set at most; of a longer one every second, third … utterance is taken
+        train_minutes: the same of what heard-as forms are learned on
+        weights: of --hotword-weight
+        decoder_weights: of the hot words of ctc-beam-decoder, which are compared
+        out: where the Markdown goes; it is printed in any case
+    """
+
+    base: str = "mini"
+    data: Path = ROOT.parent / "shared/data"
+    work: Path = ROOT / "exp/bench_hotwords"
+    minutes: float = 13.0
+    train_minutes: float = 25.0
+    weights: list[float] = field(default_factory=lambda: [0.5, 1.0, 1.5, 2.0])
+    decoder_weights: list[float] = field(default_factory=lambda: [2.0, 5.0, 10.0])
+    out: Path | None = None
+
+
+@dataclass
+class Set:
+    """A set's references and logits.
+
+    Attributes:
+        references: normalised words of each utterance.
+        logits: of each utterance its pieces, (frames, vocabulary).
+        seconds: of audio.
+    """
+
+    references: list[list[str]]
+    logits: list[list[np.ndarray]]
+    seconds: float
+
+    def texts(self, search: Callable) -> list[list[str]]:
+        """The normalised words of each utterance."""
+        return [normalize(" ".join(map(search, pieces))).split() for pieces in self.logits]
+
+
+@dataclass
+class Rates:
+    """Word errors, and those of the terms: REFERENCE, MISSED, FALSE."""
+
+    errors: int
+    words: int
+    terms: np.ndarray
+    hours: float
+
+    def cells(self) -> str:
+        recall = 100 * (1 - self.terms[MISSED] / self.terms[REFERENCE]) if self.terms[REFERENCE] else np.nan
+        return f"{recall:.1f} | {self.terms[FALSE] / self.hours:.1f} | {100 * self.errors / self.words:.1f}"
+
+
+def main(options: Options) -> None:
+    """Measure and write the tables."""
+    recognizer = load_recognizer(options.base, search=SearchOptions("greedy"))
+    bench = Bench(options, recognizer)
+    tables = [bench.heading, bench.out_of_domain]
+    tables += [partial(bench.corpus, recipe, name) for recipe, name in CORPORA.items()]
+    parts: list[str] = []
+    for table in [*tables, bench.time]:
+        if part := table():
+            parts.append(part)
+            print(part, end="\n\n", flush=True)
+            if options.out:  # so far
+                write_text(options.out, "\n\n".join(parts) + "\n")
+
+
+class Bench:
+    """What all tables share: the base, its searches, the sets."""
+
+    def __init__(self, options: Options, recognizer: Recognizer):
+        self.options, self.recognizer = options, recognizer
+        self.vocabulary = recognizer.base.vocabulary
+        self.folder = Path(recognizer.base.model.config.name_or_path)
+        kinds = ["greedy"] + ["beam"] * (self.folder / BASE_LM).is_file()
+        self.searches = {
+            kind: make_search(SearchOptions(kind), self.vocabulary, self.folder)[0] for kind in kinds
+        }
+        self.others = icd_terms()
+        self.mix_in = random.Random(0).sample(self.others, OTHERS)
+        options.work.mkdir(parents=True, exist_ok=True)
+
+    def heading(self) -> str:
+        git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "none"
+        base = self.recognizer.base
+        return (
+            f"# Hot words\n\n`python scripts/bench_hotwords.py {' '.join(sys.argv[1:])}` (commit {commit}): "
+            f"base {base.name} ({base.fingerprint['sha256'][:12]}). The default weight is "
+            f"{HOTWORD_WEIGHT:g}. Recall: terms of the references that are recognised in full; false: terms that are written and were not "
+            f"said, per hour. The terms are those of the recipe's list, which test's references hold; a list "
+            f"that is written without test has more terms that are never said (`with others`)."
+        )
+
+    def search(self, kind: str, terms: Sequence[Hotword] = (), weight: float = HOTWORD_WEIGHT) -> Callable:
+        """greedy or beam, with terms if there are any; as `make_search` does, but with one language model."""
+        search = self.searches[kind]
+        if not terms:
+            return search
+        words = search.words if kind == "beam" else partial(greedy_words, vocabulary=self.vocabulary)
+        return HotwordSearch(HotwordList(Path("terms"), [*terms]), weight, self.vocabulary, words)
+
+    def read(self, name: str, data: Path, minutes: float) -> Set:
+        """A set with its logits, from the work folder where they are there."""
+        utterances = part_of(data, minutes)
+        sha = self.recognizer.base.fingerprint["sha256"][:12]
+        file = self.options.work / f"{name}-{sha}-{len(utterances)}.npz"
+        if not file.is_file():
+            self.compute(utterances, file)
+        references = [normalize(one.text or "").split() for one in utterances]
+        with np.load(file) as kept:
+            about = json.loads(str(kept["about"]))
+            logits = [[kept[f"logits{n}"].astype(np.float32) for n in own] for own in about["pieces"]]
+        return Set(references, logits, about["seconds"])
+
+    def compute(self, utterances: Sequence[Utterance], file: Path) -> None:
+        """Write the logits of the utterances' pieces to a file, as float16."""
+        pieces: list[np.ndarray] = []
+
+        def keep(logits) -> str:
+            pieces.append(logits.float().cpu().numpy())
+            return str(len(pieces) - 1)
+
+        self.recognizer.search = keep
+        found = decode_utterances(self.recognizer, utterances, on_error="fail")
+        order = [[int(n) for n in found.texts[one.id].split()] for one in utterances]
+        about = np.array(json.dumps({"pieces": order, "seconds": found.audio_seconds}))
+        arrays = {f"logits{n}": piece.astype(np.float16) for n, piece in enumerate(pieces)}
+        with replacing(file) as new, new.open("wb") as out:
+            np.savez_compressed(out, about=about, **arrays)
+
+    def rates(self, part: Set, search: Callable, terms: Sequence[str]) -> Rates:
+        """Word errors and term errors of a search."""
+        listed = make_term_list({normalize(term): () for term in terms})  # without terms: word errors alone
+        errors, counts = 0, np.zeros(3, np.int64)
+        for reference, heard in zip(part.references, part.texts(search), strict=True):
+            errors += count_errors(reference, heard).total
+            counts += count_terms(align(reference, heard), listed)[0]
+        return Rates(errors, sum(map(len, part.references)), counts, part.seconds / 3600)
+
+    def corpus(self, recipe: str, name: str) -> str:
+        """The table of a corpus; "" where its recipe or the corpus is not there."""
+        local, source = ROOT / "egs" / recipe / "local", self.options.data / name
+        if not (local / "terms.py").is_file() or not source.is_dir():
+            print(f"left out: {name} (no {local / 'terms.py'}, or no {source})", file=sys.stderr)
+            return ""
+        if not (source / "test").is_dir():
+            prepared = self.options.work / name
+            if not (prepared / "test").is_dir():
+                run_script(local / "prepare.py", source, prepared)
+            source = prepared
+        file = self.options.work / f"{name}.terms"
+        run_script(local / "terms.py", source / "test", file, "--train", source / "train")
+        terms = [line.split("\t")[0] for line in file.read_text("utf-8").splitlines()]
+        plain = [Hotword(term) for term in terms]
+        learned = self.learn(name, source, plain)
+        mixed = plain + [Hotword(t) for t in self.mix_in[: OTHERS - len(plain)] if t not in terms]
+        test = self.read(f"{name}-test", source / "test", self.options.minutes)
+        forms = sum(len(term.heard_as) for term in learned)
+        rows = [
+            f"## {name}\n\n{len(test.references)} utterances of test, {test.seconds / 60:.0f} minutes; "
+            f"{len(terms)} terms; {forms} heard-as forms, learned on train and dev.\n",
+            "| search | hot words | weight | recall % | false / h | WER % |",
+            "|---|---|---:|---:|---:|---:|",
+        ]
+        runs = [("none", [], 0.0)] + [("terms", plain, weight) for weight in self.options.weights]
+        runs += [("terms, heard-as", learned, HOTWORD_WEIGHT), ("with others", mixed, HOTWORD_WEIGHT)]
+        for kind in self.searches:
+            for label, hotwords, weight in runs:
+                found = self.rates(test, self.search(kind, hotwords, weight), terms)
+                rows.append(f"| {kind} | {label} | {f'{weight:g}' if hotwords else '–'} | {found.cells()} |")
+                print(rows[-1], file=sys.stderr, flush=True)
+        for weight in self.options.decoder_weights if "beam" in self.searches else ():
+            found = self.rates(test, self.decoder_search(terms, weight), terms)
+            rows.append(f"| beam | terms, by ctc-beam-decoder | {weight:g} | {found.cells()} |")
+            print(rows[-1], file=sys.stderr, flush=True)
+        return "\n".join(rows)
+
+    def decoder_search(self, terms: Sequence[str], weight: float) -> Callable:
+        """Beam search with the hot words of ctc-beam-decoder, in place of ours."""
+        beam = self.search("beam")
+        words = [normalize(term) for term in terms]
+        decode = partial(beam.decoder.decode_beams, hotwords=words, hotword_weight=weight)
+        searched = copy.copy(beam)
+        searched.decoder = SimpleNamespace(decode_beams=decode)
+        return searched
+
+    def learn(self, name: str, source: Path, terms: list[Hotword]) -> list[Hotword]:
+        """The terms with heard-as forms of train and dev."""
+        pairs = []
+        for side in ("train", "dev"):
+            if (source / side).is_dir():
+                part = self.read(f"{name}-{side}", source / side, self.options.train_minutes)
+                pairs += zip(part.references, part.texts(self.search("greedy")), strict=True)
+        text = read_data_directory(self.options.data / "read_english/train", wav=False, spk_sort=False)
+        return learn_forms(terms, pairs, text=(normalize(one.text or "").split() for one in text)).terms
+
+    def out_of_domain(self) -> str:
+        """A table of lists without any term that is said: what they add to the word errors."""
+        self.general = self.read("general", self.options.data / "read_english/dev", self.options.minutes)
+        spoken = f" {' | '.join(' '.join(words) for words in self.general.references)} "
+        never = [term for term in self.others if f" {term} " not in spoken]
+        rows = [
+            f"## Out-of-domain speech\n\nread_english/dev, {len(self.general.references)} utterances; lists "
+            "of ICD-10-CM's terms of which none is said.\n",
+            "| search | terms | weight | false / h | word errors | WER % |",
+            "|---|---:|---:|---:|---:|---:|",
+        ]
+        for kind in self.searches:
+            for count in (0, 100, OTHERS):
+                terms = random.Random(count).sample(never, count)
+                for weight in self.options.weights if count else (0.0,):
+                    search = self.search(kind, [Hotword(term) for term in terms], weight)
+                    found = self.rates(self.general, search, terms)
+                    false = f"{found.terms[FALSE] / found.hours:.1f}"
+                    share = f"{100 * found.errors / found.words:.2f}"
+                    rows.append(f"| {kind} | {count} | {weight:g} | {false} | {found.errors} | {share} |")
+                    print(rows[-1], file=sys.stderr, flush=True)
+        return "\n".join(rows)
+
+    def time(self) -> str:
+        """What 1,000 terms cost, in processor time, of the whole transcription of some utterances."""
+        data = self.options.data / "read_english/dev"
+        utterances = read_data_directory(data, spk_sort=False).utterances[::TIMED_EVERY]
+        terms = [Hotword(term) for term in self.mix_in]
+        searches = {"plain": self.search("greedy"), "terms": self.search("greedy", terms)}
+        spent: dict[str, list[float]] = {name: [] for name in searches}
+        for _ in range(3):
+            for name, search in searches.items():
+                self.recognizer.search = search
+                start = time.process_time()
+                found = decode_utterances(self.recognizer, utterances, progress=False)
+                spent[name].append(time.process_time() - start)
+        plain, hot = map(median, spent.values())
+        return (
+            f"## Time\n\n{found.audio_seconds:.0f} seconds of read_english/dev, greedy search, processor "
+            f"time, median of three: {plain:.2f} s, with {OTHERS:,} terms {hot:.2f} s "
+            f"({100 * (hot / plain - 1):+.1f} %)."
+        )
+
+
+def part_of(data: Path, minutes: float) -> list[Utterance]:
+    """Every k-th utterance, so that they are at most so many minutes."""
+    utterances = read_data_directory(data, spk_sort=False).utterances
+    seconds = sum(float(line.split()[1]) for line in (data / "utt2dur").read_text().splitlines())
+    return utterances[:: ceil(seconds / 60 / minutes)]
+
+
+def run_script(script: Path, *words: object) -> None:
+    """Run a recipe's script, which imports from its own folder and the repository."""
+    environment = {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, str(script), *map(str, words)]
+    subprocess.run(line, check=True, env=os.environ | environment, stdout=sys.stderr)
+
+
+def icd_terms() -> list[str]:
+    """Words and phrases of ICD-10-CM's descriptions (public domain), of letters alone, sorted."""
+    import simple_icd_10_cm as icd
+
+    parts: set[str] = set()
+    for code in icd.get_all_codes():
+        for part in JOINTS.split(icd.get_description(code)):
+            words = normalize(part).split()
+            if 1 <= len(words) <= 3 and re.fullmatch("[a-z ]{5,}", " ".join(words)):
+                parts.add(" ".join(words))
+    return sorted(parts)
+
+
+if __name__ == "__main__":
+    command(main)
