@@ -5,7 +5,7 @@ train.json and config.yaml. Out of `collect`: EXP/results.json (schema 1, rates 
 EXP/RESULTS.md; trade_off.json and curve.json, which the report draws.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from ia3_speech.experiments.by_speaker import is_speakers, parts, write_curves
 from ia3_speech.experiments.markdown import markdown
 from ia3_speech.experiments.plan import Plan, read_plan
 from ia3_speech.experiments.points import write_points
+from ia3_speech.experiments.result_warnings import warnings_of
 from ia3_speech.experiments.systems import (
     OUT_OF_DOMAIN,
     System,
@@ -65,12 +66,14 @@ def results(systems: list[System], sets: list[str]) -> dict[str, Any]:
         "schema": SCHEMA,
         "systems": [row(one, name) for one, name, _ in scores],
         "pairs": [pair(one, name) for one, name, score in scores if score.get("baseline")],
+        "warnings": [asdict(one) for one in warnings_of(systems, sets)],
         **{name: found[name] for name in ("commit", "dirty", "command")},
     }
 
 
 def row(system: System, set_name: str) -> dict[str, Any]:
     score = system.scores[set_name]
+    unseen = score.get("unseen_sentences")
     copied = ("wer", "wer_ci", "ci_unit", "cer", "words", "utterances", "term_error_rate")
     return {
         "name": system.name,
@@ -81,6 +84,7 @@ def row(system: System, set_name: str) -> dict[str, Any]:
         "trainable": system.train.get("trainable", 0),
         "seconds": system.train.get("seconds", 0.0),
         **({"general": True} if set_name == OUT_OF_DOMAIN else {}),
+        **({"unseen_sentences": {name: unseen[name] for name in copied}} if unseen else {}),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ia3_speech.experiments.by_speaker import Comparison, comparisons, is_speakers
 from ia3_speech.experiments.points import curve_rows, trade_off_rows
+from ia3_speech.experiments.result_warnings import overlap_of, warnings_of
 from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, median_of
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 from ia3_speech.scoring.significance import FEW_CLUSTERS
@@ -33,6 +34,8 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
         having = [system for system in shown.values() if set_name in system.scores]
         if "systems" in parts:
             texts.append(system_table(having, groups, set_name))
+            texts.append(unseen_table(having, set_name))
+            texts.append(warning_list(systems, set_name))
         for part, make in (("speakers", speaker_table), ("terms", term_table), ("labels", label_table)):
             if part in parts and len(having) > 1:
                 texts.append(make(having, set_name))
@@ -103,6 +106,31 @@ def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
             line.append(spread([one.scores[set_name]["wer"] for one in seeds if set_name in one.scores]))
         rows.append(line)
     return table(header + ["WER % of the seeds"] * several, rows)
+
+
+def unseen_table(systems: list[System], set_name: str) -> str:
+    """Rates of the utterances whose sentence is not in training; nothing where it is all or none."""
+    scores = [system.scores[set_name].get("unseen_sentences") for system in systems]
+    if not all(scores):
+        return ""
+    header = ["sentences not in training", "utterances", "words", "base WER %"]
+    header += [text for one in systems[1:] for text in (f"{one.name} WER %", "change %")]
+    line = [set_name, str(scores[0]["utterances"]), str(scores[0]["words"])]
+    line.append(with_interval(scores[0]["wer"], scores[0]["wer_ci"]))
+    for one in scores[1:]:
+        line += [with_interval(one["wer"], one["wer_ci"]), change_of(one["changes"].get("wer"))]
+    return table(header, [line])
+
+
+def warning_list(systems: list[System], set_name: str) -> str:
+    """What must be known before a set's numbers; or that it has no sentence in common with training."""
+    lines = [
+        f"**Warning:** {one.system + ': ' if one.system else ''}{one.text}."
+        for one in warnings_of(systems, [set_name])
+    ]
+    if (overlap := overlap_of(systems, set_name)) and not overlap["common_sentences"]:
+        lines.append(f"No sentence of {set_name} occurs in training.")
+    return "".join(f"- {line}\n" for line in lines)
 
 
 def term_table(systems: list[System], set_name: str) -> str:

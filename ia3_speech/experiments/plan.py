@@ -202,8 +202,10 @@ def evaluation(options: PlanOptions, system: str, seeds: int, name: str, adapter
     score = []
     if adapter and name != "dev":
         score.append(f"--baseline {options.exp}/base/decode_greedy_{name}")
-    if options.terms and name in options.test_sets.split():
-        score.append(f"--terms {options.exp}/terms_{name}")
+    if name in options.test_sets.split():
+        score.append(f"--training {options.data}/train")
+        if options.terms:
+            score.append(f"--terms {options.exp}/terms_{name}")
     if name == OUT_OF_DOMAIN:
         score.append("--cluster speaker")
     decode = f"--base {options.base}" + (f" --adapter {adapter}" if adapter else "")

@@ -52,6 +52,11 @@ class System:
         """As its training measured it; of a mean as it was decoded."""
         return self.train.get("dev_wer", self.scores.get(DEV, {}).get("wer"))
 
+    @property
+    def start_selected(self) -> bool:
+        """Whether no epoch of its training improved on the start, so that the adapter is as it started."""
+        return self.train.get("selected_epoch") == 0
+
     def options(self) -> dict[str, Any]:
         """The options that it was trained with."""
         return read_training_options(self.folder / "config.yaml")

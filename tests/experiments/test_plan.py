@@ -25,10 +25,12 @@ def here(tmp_path, monkeypatch) -> Path:
 def test_one_adapter_and_one_set(here):
     main(PlanOptions(exp=here, corpus="x", terms="terms.py"))
     assert rows(here, "train") == ["ia3_seedJOB\t1\t--train data/train"]
-    assert rows(here, "baseline") == ["base\t1\ttest\t--base mini\t--terms exp/terms_test"]
+    assert rows(here, "baseline") == [
+        "base\t1\ttest\t--base mini\t--training data/train --terms exp/terms_test"
+    ]
     assert rows(here, "systems") == [
         "ia3_seedJOB\t1\ttest\t--base mini --adapter exp/ia3_seedJOB/adapter"
-        "\t--baseline exp/base/decode_greedy_test --terms exp/terms_test"
+        "\t--baseline exp/base/decode_greedy_test --training data/train --terms exp/terms_test"
     ]
 
 

@@ -99,7 +99,8 @@ def exp(tmp_path):
 def test_results_json(exp, capsys):
     collect(exp)
     found = json.loads((exp / "results.json").read_text())
-    assert list(found) == ["schema", "systems", "pairs", "commit", "dirty", "command"]
+    assert list(found) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
+    assert found["warnings"] == []
     assert (found["schema"], found["commit"], found["dirty"]) == (1, "abc1234", True)
     assert found["command"] == "bash run.sh --seeds 3"
     assert [(one["name"], one["seed"]) for one in found["systems"]] == [
@@ -169,6 +170,48 @@ over utterances: 40.0 [37.0, 43.0] and 32.0 [30.0, 34.0], better in 98.76 % of t
 - base: `bash run.sh` (commit abc1234).
 - ia3: `bash run.sh --seeds 3` (commit def5678 with changes).
 """
+
+OVERLAP = {
+    "training": ["data/train"], "speakers": 4, "common_speakers": 0, "sentences": 10, "common_sentences": 6,
+    "utterances": 10, "unseen_utterances": 4,
+    "warnings": ["6 of 10 sentences of the test set occur in training: the 4 utterances with others"],
+}  # fmt: skip
+
+
+def test_overlap_and_training_without_effect_are_warnings(exp):
+    """In results.json and under the table; the sentences that training lacks have a table of their own."""
+    for place in exp.glob("*/decode_greedy_test/score.json"):
+        found = json.loads(place.read_text())
+        against = 0.4 if "baseline" in found else None
+        unseen = rates(0.5 if against else 0.4, against) | {"term_error_rate": None}
+        place.write_text(json.dumps(found | {"overlap": OVERLAP, "unseen_sentences": unseen}))
+    train = json.loads((exp / "ia3_seed3/train.json").read_text())
+    (exp / "ia3_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
+    collect(exp)
+    found = json.loads((exp / "results.json").read_text())
+    start = "no epoch improved on the start, so the adapter is as it started (try a lower --learning-rate)"
+    assert found["warnings"] == [
+        {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
+        {"set": None, "system": "ia3_seed3", "text": start},
+    ]
+    assert found["systems"][1]["unseen_sentences"]["wer"] == 0.5
+    assert (exp / "RESULTS.md").read_text().split("\n\n")[1:3] == [
+        "| sentences not in training | utterances | words | base WER % | ia3 WER % | change % |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+        "| test | 10 | 100 | 40.0 [35.0, 45.0] | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |",
+        f"- **Warning:** {OVERLAP['warnings'][0]}.\n- **Warning:** ia3_seed3: {start}.",
+    ]
+
+
+def test_a_test_set_without_training_sentences_says_so(exp):
+    for place in exp.glob("*/decode_greedy_test/score.json"):
+        overlap = OVERLAP | {"common_sentences": 0, "warnings": []}
+        found = json.loads(place.read_text()) | {"overlap": overlap, "unseen_sentences": None}
+        place.write_text(json.dumps(found))
+    collect(exp)
+    text = (exp / "RESULTS.md").read_text()
+    assert "\n- No sentence of test occurs in training.\n" in text and "Warning" not in text
+
 
 TRAINING = """\
 | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | s a seed |
