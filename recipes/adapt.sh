@@ -36,7 +36,7 @@ init_adapter=""         # PATH: start from this adapter (name, folder or sum); i
 init_name=start         # NAME: what that adapter is called in tables and below exp/
 seeds=1                 # N: adapters to train, with seeds 1 to N
 average=false           # true: test the mean of the seeds too, as SYSTEM_average, and register that
-out_of_domain=""        # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech
+out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
 trade_off=""            # '0.5 1': the adapter scaled by these, on the first test set and --out-of-domain
 decay_to_one=""         # '1 10': with --trade-off, further adapters, trained with these decays of l to 1
 curve=""                # '1 5 20': further adapters, trained on so many minutes of train
@@ -57,7 +57,7 @@ corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
 [[ $size == full ]] || { corpus_name+=_small; train_opts="$small_opts $train_opts"; }
 pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
 data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name} exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
-out_of_domain=$(for dir in $out_of_domain; do from_start "$dir"; done)
+out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
 sets="$test_sets${out_of_domain:+ out_of_domain}"
 once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
 train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $train_opts"

@@ -106,7 +106,7 @@ def check_plan(options: PlanOptions) -> None:
             if not re.fullmatch(form, number):
                 raise UserError(f"--{name.replace('_', '-')} takes numbers such as 0.5, not {number!r}")
     if options.trade_off and not options.out_of_domain:
-        raise UserError("--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR'")
+        raise UserError("--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none")
     if options.decay_to_one and not options.trade_off:
         raise UserError("--decay-to-one needs --trade-off '0.25 0.5 0.75'")
     if OUT_OF_DOMAIN in options.test_sets.split():
