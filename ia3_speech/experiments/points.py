@@ -47,7 +47,7 @@ def write_points(exp: Path, plan: Plan, systems: list[System], selected: Path) -
 
 def one_in(systems: list[System], folder: Path) -> System:
     for one in systems:
-        if one.folder == folder:
+        if one.folder == folder and not one.language_model:
             return one
     raise UserError(f"{folder}: not scored yet (run the earlier stages)")
 
