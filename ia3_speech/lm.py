@@ -20,7 +20,7 @@ from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers import log_numbers
 from ia3_speech.data.text import normalize as normalize_text
 from ia3_speech.data.text import normalize_in_words
-from ia3_speech.inputs import Inputs, base_files
+from ia3_speech.inputs import Inputs, base_folder
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def models_of_base(base: str | None) -> list[Path]:
     """The language model that comes with a base, if one does."""
     from ia3_speech.decoding.search import BASE_LM
 
-    folder = base_files(base) if base else None
+    folder = base_folder(base) if base else None
     return [folder / BASE_LM] if folder and (folder / BASE_LM).is_file() else []
 
 

@@ -208,6 +208,11 @@ def test_a_base_with_a_model_of_its_own_is_searched_with_it(run, tmp_path, direc
         "search": "beam", "lm": str(tiny_folder / "lm.arpa.gz"), "lm_weight": 0.7, "word_score": 0.25,
         "unknown_word_score": -10.0, "beam_size": 50,
     }  # fmt: skip
+    own = [tiny_folder / "lm.arpa.gz", tiny_folder / "lm.json"]
+    assert (
+        SearchOptions().files(tiny_folder) == own and SearchOptions(lm=own[0]).files(tiny_folder) == own[:1]
+    )
+    assert SearchOptions("greedy").files(tiny_folder) == SearchOptions().files(None) == []
     wave = tmp_path / "audio/s-0.wav"
     beam, greedy = (
         run(transcribe, "--base", tiny_folder, *words, wave)[1] for words in ((), ("--search", "greedy"))

@@ -60,6 +60,13 @@ class SearchOptions:
         if self.beam_size is not None and self.beam_size < 1:
             raise UserError(f"--beam-size is {self.beam_size}, and has to be at least 1")
 
+    def files(self, base_folder: Path | None) -> list[Path]:
+        """The language model that `make_search` will use, or the base's own and its weights."""
+        if self.search == "greedy" or self.lm is not None or base_folder is None:
+            return [self.lm] if self.lm else []
+        own = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
+        return [path for path in own if path.is_file()]
+
 
 def make_search(
     options: SearchOptions, vocabulary: Vocabulary, base_folder: Path
