@@ -145,7 +145,7 @@ def test_a_mixture_fits_a_text_of_both_better_than_either():
 
 
 def test_what_only_another_model_knows_stays_possible():
-    """Dev sentences that one model fits alone leave the other its least weight, and its words their chance."""
+    """Dev sentences that one model fits alone leave the other its least weight, and its words a chance."""
     own = estimate([["a", "fever"]] * 20, 2)
     general = estimate([["the", "sea"], ["a", "ship"]] * 20, 2)
     weights = mixture_weights([own, general], [["a", "fever"]])

@@ -107,7 +107,7 @@ def test_base_and_adapter_are_scored_with_and_without_a_language_model(ran):
     )
     assert trained <= set(words) and not (tested - trained) & set(words)
     text = (ran.exp / "RESULTS.md").read_text()
-    for line in ("| ia3 + LM | ", "| accent: en-AU | ", "- Language model: 3-grams, 1.00 of "):
+    for line in ("| ia3 + LM | ", "| accent: en-US | 12 | ", "- Language model: 3-grams, 1.00 of "):
         assert f"\n{line}" in text, text
     assert (ran.work / "home/adapters/banking/README.md").is_file()
 
