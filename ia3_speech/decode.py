@@ -28,7 +28,7 @@ from ia3_speech.decoding.decode_directory import (
 )
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
-from ia3_speech.inputs import Inputs, base_files
+from ia3_speech.inputs import Inputs, base_files, base_folder
 
 
 def main(
@@ -77,8 +77,8 @@ def main(
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in speakers.items()]
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     made = Inputs(
-        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms), "lm": search_options.lm,
-         "hotwords": search_options.hotwords},
+        {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
+         "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
         {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
          "max_seconds": max_seconds, "dtype": dtype}
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},

@@ -182,9 +182,15 @@ def tables_of(data: Path) -> list[Path]:
     return [path for path in own_files(data) if path.name != "wav.scp"]
 
 
-def base_files(base: str) -> Path | None:
+def base_folder(base: str) -> Path | None:
     """The folder of a base: the shipped one, or the user's own; None for an id on the Hub."""
     return MINI if base == "mini" else Path(base) if Path(base).is_dir() else None
+
+
+def base_files(base: str) -> list[Path] | None:
+    """What a base's logits hang on: the files of its folder; neither its language model nor its card."""
+    folder = base_folder(base)
+    return folder and [path for path in own_files(folder) if not path.match("lm.*") and path.suffix != ".md"]
 
 
 def lines_of(folder: Path) -> Iterator[str]:

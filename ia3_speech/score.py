@@ -49,6 +49,7 @@ def main(
     terms: Path | None = None,
     normalize: Literal["ctc", "english", "none"] = "ctc",
     cluster: str | None = None,
+    training: list[Path] | None = None,
     replications: int = REPLICATIONS,
     seed: int = 0,
     force: bool = False,
@@ -62,6 +63,8 @@ def main(
         terms: file with one term a line (word or phrase), after TABs its categories
         normalize: text normalisation of both sides
         cluster: what the bootstrap draws: speaker, utterance or a label (default: consultation, else speaker)
+        training: data directories that the system was trained on: sentences and speakers that occur there too
+            are a warning, and the other sentences are scored separately
         replications: replicates of each bootstrap
         seed: of the bootstraps
         force: score again what DECODE_DIR/scoring_kaldi/inputs.json says was scored from the same inputs
@@ -72,15 +75,14 @@ def main(
     filters = {side: find_filter(side) for side in ("ref", "hyp")}
     made = Inputs(
         {"data": tables_of(data), "text": decode_dir / "text", "baseline": baseline and baseline / "text",
-         "terms": terms, "filters": [script for script in filters.values() if script]},
+         "terms": terms, "filters": [script for script in filters.values() if script]}
+        | ({"training": [table for one in training for table in tables_of(one)]} if training else {}),
         {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed},
     )  # fmt: skip
     if (decode_dir / "score.json").is_file() and made.is_current(decode_dir / "scoring_kaldi", force):
         return
-    if filters["ref"]:
-        texts = run_filter(filters["ref"], {one.id: one.text or "" for one in directory})
-        utterances = [dataclasses.replace(one, text=texts[one.id]) for one in directory if one.id in texts]
-        directory = dataclasses.replace(directory, utterances=utterances)
+    directory = filtered(directory, filters["ref"])
+    trained_on = [read_data_directory(one, wav=False, spk_sort=False) for one in training or ()]
     hypotheses = read_hypotheses(decode_dir, directory, filters["hyp"])
     against = read_hypotheses(baseline, directory, filters["hyp"]) if baseline else None
     in_words = normalize != "none" and needs_words([*hypotheses.values(), *(against or {}).values()])
@@ -94,6 +96,7 @@ def main(
         terms=read_term_list(terms, normalize, in_words=in_words) if terms else None,
         normalize=normalize,
         cluster=cluster,
+        training=[filtered(one, filters["ref"]) for one in trained_on],
         replications=replications,
         seed=seed,
     )
@@ -104,6 +107,15 @@ def main(
     write_score(decode_dir / "score.json", score, provenance)
     made.record(decode_dir / "scoring_kaldi")
     print(format_score(score), end="")
+
+
+def filtered(data: DataDirectory, script: Path | None) -> DataDirectory:
+    """The texts piped through a filter of references, which may leave out utterances."""
+    if not script:
+        return data
+    texts = run_filter(script, {one.id: one.text or "" for one in data})
+    utterances = [dataclasses.replace(one, text=texts[one.id]) for one in data if one.id in texts]
+    return dataclasses.replace(data, utterances=utterances)
 
 
 def read_hypotheses(folder: Path, data: DataDirectory, script: Path | None) -> dict[str, str]:

@@ -10,9 +10,11 @@ audio goes through the model once; all weights are tried on the same logits.
 
 from pathlib import Path
 
+from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.inputs import Inputs, base_files
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
@@ -33,6 +35,7 @@ def main(
     hotword_weight: float | None = None,
     device: str | None = None,
     allow_pipes: bool = False,
+    force: bool = False,
 ) -> None:
     """Choose --lm-weight and --word-score of a beam search by the WER of a dev set.
 
@@ -50,19 +53,30 @@ def main(
         hotword_weight: nats of evidence that each character of a term may lack
         device: cpu, cuda, … (default: cuda where there is one)
         allow_pipes: run the shell commands that wav.scp holds
+        force: tune again what was tuned on the same inputs
     """
     options = SearchOptions(
         "beam", lm, unknown_word_score=unknown_word_score, beam_size=beam_size,
         hotwords=hotwords, hotword_weight=hotword_weight,
     )  # fmt: skip
     options.check()
+    terms, tried = (
+        parse_terms(adapter) if adapter else [],
+        (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES),
+    )
+    made = Inputs(
+        {"data": data, "lm": lm, "base": base_files(base) if base else None, "adapter": weight_files(terms),
+         "hotwords": hotwords},
+        {"base": base, "lm": str(lm.resolve()), "weights": [term.weight for term in terms], "tried": tried,
+         "unknown_word_score": unknown_word_score, "beam_size": beam_size, "hotword_weight": hotword_weight},
+    )  # fmt: skip
+    if out and made.is_current(out, force):
+        return
     from ia3_speech.decoding.recognizer import load_recognizer
     from ia3_speech.decoding.tuning import format_tuning, tune
 
     recognizer = load_recognizer(base, adapter, device=device, search=SearchOptions("greedy"))
-    tuning = tune(
-        recognizer, data, options, lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES, allow_pipes
-    )
+    tuning = tune(recognizer, data, options, *tried, allow_pipes)
     print(format_tuning(tuning))
     if out:
         import yaml
@@ -70,6 +84,7 @@ def main(
         chosen = {name: value for name, value in vars(tuning.options).items() if value is not None}
         files = {name: str(value.resolve()) for name, value in chosen.items() if isinstance(value, Path)}
         write_text(out, yaml.safe_dump(chosen | files, sort_keys=False))
+        made.record(out)
         print(f"{out}: take it as --config of ia3-speech decode or transcribe")
 
 

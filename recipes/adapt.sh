@@ -6,8 +6,9 @@
 #   3 check      can the base write these texts? The lists of terms, before anything is decoded
 #   4 baseline   decode and score the test sets with the base alone
 #   5 train      the adapters of plan/train.tsv, the epoch of each selected by dev WER
-#   6 decode     the test sets with each adapter, as plan/systems.tsv says
-#   7 score      against the baseline: WER, CER, term errors, with paired intervals
+#   6 adapters   decode the test sets with each, as plan/systems.tsv says; score against the baseline: WER, CER, term
+#                errors, with paired intervals
+#   7 lm         a language model of train's texts; decode and score with it: the base, and the adapter that is shown
 #   8 report     results.json, RESULTS.md and report_<set>.html in exp/<corpus>
 #   9 register   the adapter of the seed with the median dev WER, or the mean of the seeds, under its name
 #  10 last       what the recipe adds
@@ -36,7 +37,9 @@ init_adapter=""         # PATH: start from this adapter (name, folder or sum); i
 init_name=start         # NAME: what that adapter is called in tables and below exp/
 seeds=1                 # N: adapters to train, with seeds 1 to N
 average=false           # true: test the mean of the seeds too, as SYSTEM_average, and register that
-out_of_domain=""        # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech
+lm=own                  # own|none|'FILE FILE': a language model of train's texts and the base's own; none; and of FILEs
+lm_texts=""             # CMD: called as CMD OUT --train DATA/train; writes further sentences for the language model
+out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
 trade_off=""            # '0.5 1': the adapter scaled by these, on the first test set and --out-of-domain
 decay_to_one=""         # '1 10': with --trade-off, further adapters, trained with these decays of l to 1
 curve=""                # '1 5 20': further adapters, trained on so many minutes of train
@@ -57,14 +60,15 @@ corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
 [[ $size == full ]] || { corpus_name+=_small; train_opts="$small_opts $train_opts"; }
 pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
 data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name} exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
-out_of_domain=$(for dir in $out_of_domain; do from_start "$dir"; done)
+lm=$(for file in $lm; do from_start "$file"; done | xargs)
+out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
 sets="$test_sets${out_of_domain:+ out_of_domain}"
 once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
 train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $train_opts"
 
 python -m ia3_speech.experiments.plan --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" --size="$size" \
   --system="$system" --seeds="$seeds" --average="$average" --test-sets="$test_sets" --terms="$terms" \
-  --out-of-domain="$out_of_domain" --trade-off="$trade_off" --decay-to-one="$decay_to_one" --curve="$curve" \
+  --out-of-domain="$out_of_domain" --trade-off="$trade_off" --decay-to-one="$decay_to_one" --curve="$curve" --lm="$lm" \
   --train-config="$train_config" --init-adapter="$init_adapter" --init-name="$init_name" # the options are checked here
 . lock.sh "$exp"
 
@@ -120,21 +124,17 @@ fi
 [ $stop_stage -ge 6 ] || exit 0
 selected=$(python -m ia3_speech.experiments select "$exp")
 if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
-  while IFS=$'\t' read -r one jobs set decode_as _; do
-    echo "stage 6, decode $set with ${one/_seedJOB/}"
+  while IFS=$'\t' read -r one jobs set decode_as score_as; do
+    echo "stage 6, decode and score $set with ${one/_seedJOB/}"
     $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_${one//\//_}.log" \
       python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
+    [[ $one == */off ]] || $decode_cmd JOB=1:"$jobs" "$exp/log/score_${set}_${one//\//_}.log" \
+      python -m ia3_speech.score $score_opts $score_as "$data/$set" "$exp/$one/decode_greedy_$set"
   done < <(sed "s:SELECTED:$selected:g" "$exp/plan/systems.tsv")
   python -m ia3_speech.experiments disabled "$exp"
 fi
 
-if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
-  while IFS=$'\t' read -r one jobs set _ score_as; do
-    echo "stage 7, score $set with ${one/_seedJOB/}"
-    $decode_cmd JOB=1:"$jobs" "$exp/log/score_${set}_${one//\//_}.log" \
-      python -m ia3_speech.score $score_opts $score_as "$data/$set" "$exp/$one/decode_greedy_$set"
-  done < <(sed "s:SELECTED:$selected:g" "$exp/plan/systems.tsv" | grep -v "/off$(printf '\t')")
-fi
+if [ $stage -le 7 ] && [ $stop_stage -ge 7 ] && [ "$lm" != none ]; then . language_model.sh; fi
 
 if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
   echo "stage 8, report in $exp"

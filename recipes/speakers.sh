@@ -35,7 +35,7 @@ init_config=""          # FILE: the same for the start from --init-adapter (defa
 adapt_opts=""           # OPTS: further options of it, such as '--epochs 5'; give the --variant a name too
 text_opts=""            # OPTS: '--drop-chars', '--on-error skip': texts that the base can't write or has no time for
 variant=""              # NAME: appended to the systems' names
-out_of_domain=""        # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech
+out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
 small_opts="--epochs 2" # OPTS: options of adaptation that --size small adds
 decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
@@ -58,7 +58,7 @@ corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
 pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
 data=${work_dir:+$work_dir/}data/$corpus_name
 exp=${work_dir:+$work_dir/}exp/$corpus_name
-out_of_domain=$(for dir in $out_of_domain; do from_start "$dir"; done)
+out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
 sets="test${out_of_domain:+ out_of_domain}"
 once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
 

@@ -151,8 +151,8 @@ class Bench:
         return (
             f"# Hot words\n\n`python scripts/bench_hotwords.py {' '.join(sys.argv[1:])}` (commit {commit}): "
             f"base {base.name} ({base.fingerprint['sha256'][:12]}). The default weight is "
-            f"{HOTWORD_WEIGHT:g}. Recall: terms of the references that are recognised in full; false: terms that are written and were not "
-            f"said, per hour. The terms are those of the recipe's list, which test's references hold; a list "
+            f"{HOTWORD_WEIGHT:g}. Recall: terms of the references that are recognised in full; false: terms that "
+            f"are written and were not said, per hour. The terms are those of the recipe's list, which test's references hold; a list "
             f"that is written without test has more terms that are never said (`with others`)."
         )
 

@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.inputs import Inputs, base_files, digest_of, known_digests, provenance, read_record, tables_of
+from ia3_speech.inputs import (
+    Inputs,
+    base_files,
+    base_folder,
+    digest_of,
+    known_digests,
+    provenance,
+    read_record,
+    tables_of,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -143,8 +152,11 @@ def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
 
 
 def test_where_bases_lie(tmp_path):
-    assert base_files("mini").name == "mini"
-    assert base_files(str(tmp_path)) == tmp_path
+    assert base_folder("mini").name == "mini"
+    for name in ("config.json", "lm.arpa.gz", "lm.json", "MODEL_CARD.md"):
+        (tmp_path / name).write_text(name)
+    assert base_folder(str(tmp_path)) == tmp_path
+    assert base_files(str(tmp_path)) == [tmp_path / "config.json"]  # logits do not hang on the others
     assert base_files("facebook/wav2vec2-base-960h") is None
 
 

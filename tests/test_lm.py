@@ -99,6 +99,38 @@ def test_a_mixture_with_weights_by_dev(run, tmp_path):
     assert "weight of the new model: 0.750" in out
 
 
+def test_a_mixture_with_a_text_and_the_base_s_own_model(run, tmp_path, tiny_folder):
+    """Weights and perplexity go into the summary; the second time nothing is estimated."""
+    (tmp_path / "own.txt").write_text(TEXT + "38.5 degrees\n")
+    (tmp_path / "leaflet.txt").write_text("metformin for a fever\n")
+    (tmp_path / "general.txt").write_text("a day at the sea\n")
+    (tmp_path / "dev.txt").write_text("metformin at sea\n")
+    run(lm.main, tmp_path / "general.txt", "--out", tiny_folder / "lm.arpa.gz")
+    arguments = (tmp_path / "own.txt", "--mix", tmp_path / "leaflet.txt", "--base", tiny_folder)
+    arguments += (
+        "--dev",
+        tmp_path / "dev.txt",
+        "--out",
+        tmp_path / "m.arpa",
+        "--summary",
+        tmp_path / "m.json",
+    )
+    code, _, err = run(lm.main, *arguments)
+    assert (code, err) == (0, "")
+    found = json.loads((tmp_path / "m.json").read_text())
+    names = [tmp_path / "own.txt", tmp_path / "leaflet.txt", tiny_folder / "lm.arpa.gz"]
+    assert list(found["weights"]) == list(map(str, names))
+    assert sum(found["weights"].values()) == pytest.approx(1)
+    assert found["dev"]["words"] == 3 and found["dev"]["unknown_words"] == 0
+    model = read_arpa(tmp_path / "m.arpa")
+    assert found["ngrams"] == model.counts()
+    assert {"metformin", "sea", "thirty", "eight"} <= set(model.vocabulary) and "38" not in model.vocabulary
+    assert run(lm.main, *arguments)[1] == f"{tmp_path / 'm.arpa'}: up to date\n"
+    (tmp_path / "leaflet.txt").write_text("another leaflet\n")
+    code, _, err = run(lm.main, *arguments)
+    assert "another" in read_arpa(tmp_path / "m.arpa").vocabulary and "(mix)" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -107,7 +139,7 @@ def test_a_mixture_with_weights_by_dev(run, tmp_path):
         (("empty.txt", "--out", "x.arpa"), "the text holds no word"),
         (("latin.txt", "--out", "x.arpa"), "latin.txt:1: not UTF-8 (convert it"),
         (("own.txt", "--out", "x.arpa", "--order", "0"), "--order has to be at least 1"),
-        (("own.txt", "--out", "x.arpa", "--mix", "own.txt"), "own.txt: is no ARPA file"),
+        (("own.txt", "--out", "x.arpa", "--mix", "bad.arpa"), "bad.arpa: is no ARPA file"),
         (
             ("own.txt", "--out", "x.arpa", "--mix-weights", "0.5"),
             "--mix-weights takes one weight for each --mix",
@@ -118,6 +150,7 @@ def test_what_makes_no_model_is_named_and_leaves_no_file(run, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own.txt").write_text(TEXT)
     (tmp_path / "empty.txt").write_text("...\n")
+    (tmp_path / "bad.arpa").write_text(TEXT)
     (tmp_path / "latin.txt").write_bytes("déjà".encode("latin-1"))
     code, _, err = run(lm.main, *arguments)
     assert code == 1 and message in err and err.count("\n") == 1
@@ -136,6 +169,9 @@ def test_tuned_weights_are_what_decode_then_uses(run, tmp_path, directory, tiny_
     found = yaml.safe_load((tmp_path / "search.yaml").read_text())
     assert rates[found["lm_weight"], found["word_score"]] == min(rates.values())
     assert found["search"] == "beam" and found["lm"] == str(tmp_path / "own.arpa.gz")
+    assert run(tune_lm.main, directory, *tuned, "--lm-weights", 0.5, 1, "--word-scores", 0, 2)[1] == (
+        f"{tmp_path / 'search.yaml'}: up to date\n"
+    )
     config = ("--config", tmp_path / "search.yaml", "--base", tiny_folder)
     code, _, err = run(decode, directory, tmp_path / "decoded", *config)
     assert (code, err) == (0, "")
@@ -172,6 +208,11 @@ def test_a_base_with_a_model_of_its_own_is_searched_with_it(run, tmp_path, direc
         "search": "beam", "lm": str(tiny_folder / "lm.arpa.gz"), "lm_weight": 0.7, "word_score": 0.25,
         "unknown_word_score": -10.0, "beam_size": 50,
     }  # fmt: skip
+    own = [tiny_folder / "lm.arpa.gz", tiny_folder / "lm.json"]
+    assert (
+        SearchOptions().files(tiny_folder) == own and SearchOptions(lm=own[0]).files(tiny_folder) == own[:1]
+    )
+    assert SearchOptions("greedy").files(tiny_folder) == SearchOptions().files(None) == []
     wave = tmp_path / "audio/s-0.wav"
     beam, greedy = (
         run(transcribe, "--base", tiny_folder, *words, wave)[1] for words in ((), ("--search", "greedy"))

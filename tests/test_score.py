@@ -4,6 +4,7 @@ import inspect
 import json
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -434,6 +435,36 @@ def test_errors_are_told_without_a_traceback(place, capsys, arguments, message):
         command(main, argv=arguments)
     assert stop.value.code == 1
     assert message in capsys.readouterr().err
+
+
+def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, capsys):
+    """Of five utterances two say what training holds, in capitals; one speaker speaks there too."""
+    write_lines(Path("data/train/text"), {"ann-9": "No fever", "dan-1": "NO FEVER NO COUGH"})
+    write_lines(Path("data/train/utt2spk"), {"ann-9": "ann", "dan-1": "dan"})
+    write_lines(Path("data/train/spk2utt"), {"ann": "ann-9", "dan": "dan-1"})
+    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
+    options = {"baseline": Path("exp/base"), "training": [Path("data/train")]}
+    main(Path("data/test"), Path("exp/decode"), **options)
+    out = capsys.readouterr().out
+    warnings = [
+        "2 of 4 sentences of the test set occur in training: the 3 utterances with other sentences are "
+        "scored separately too",
+        "1 of 3 speakers of the test set speak in training",
+    ]
+    assert [line for line in out.splitlines() if line.startswith("Warning")] == [
+        f"Warning: {one}." for one in warnings
+    ]
+    found = json.loads(Path("exp/decode/score.json").read_text())
+    assert found["overlap"]["warnings"] == warnings and found["overlap"]["training"] == ["data/train"]
+    assert (found["unseen_sentences"]["utterances"], found["unseen_sentences"]["words"]) == (3, 8)
+    assert found["unseen_sentences"]["errors"] == 4
+    assert found["unseen_sentences"]["changes"]["wer"]["relative"] == pytest.approx(4 / 7 - 1)
+    assert re.search(r"^sentences not in training +3 +8 +50\.00 ", out, re.MULTILINE)
+    main(Path("data/test"), Path("exp/decode"), **options)
+    assert capsys.readouterr().out == "exp/decode/scoring_kaldi: up to date\n"
+    write_lines(Path("data/train/text"), {"ann-9": "no fever", "dan-1": "another sentence"})
+    main(Path("data/test"), Path("exp/decode"), **options)
+    assert "training" in capsys.readouterr().err
 
 
 def test_the_example_in_the_docstring(place, capsys):

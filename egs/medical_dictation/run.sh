@@ -26,8 +26,9 @@ else
 fi
 
 # Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER; the test set is decoded once with the base
-# and once with the adapter, which is then registered as `medical`.
-method="--name medical"
+# and once with the adapter, which is then registered as `medical`; then both with a language model, of train's texts and
+# of lists of diagnoses and drugs.
+method="--name medical --lm-texts local/lm_texts.py"
 
 # shellcheck disable=SC2086
 adapt.sh --corpus "$corpus" --prepare "$prepare" --terms local/terms.py $method $speaker -- "$@"

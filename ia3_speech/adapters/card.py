@@ -87,7 +87,21 @@ def read_score_summary(file: Path) -> dict[str, Any]:
         "base_wer": change.get("baseline"),
         "relative": change.get("relative"),
         "relative_ci": change.get("relative_ci"),
+        **overlap_summary(score),
     }
+
+
+def overlap_summary(score: Mapping[str, Any]) -> dict[str, Any]:
+    """Warnings of what the test set has in common with training, and the WER of the other sentences."""
+    warnings = (score.get("overlap") or {}).get("warnings")
+    unseen = score.get("unseen_sentences")
+    found = {"warnings": warnings} if warnings else {}
+    if unseen:
+        change = (unseen.get("changes") or {}).get("wer") or {}
+        found["unseen_sentences"] = {
+            "utterances": unseen["utterances"], "wer": unseen["wer"], "base_wer": change.get("baseline")
+        }  # fmt: skip
+    return found
 
 
 def set_name(path: str) -> str:
@@ -137,7 +151,7 @@ def model_card(
         introduction(counts),
         *([f"> **Data about a person.** {BIOMETRIC}"] if is_biometric(record) else []),
         fact_table(record, counts),
-        f"## Scores\n\n{score_table(record)}",
+        f"## Scores\n\n{score_table(record)}{warning_list(record)}",
         f"## Use\n\n{usage_section(record, name, peft)}",
         GENERATED,
     ]
@@ -273,6 +287,23 @@ def score_table(record: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
     return "\n".join(lines)
+
+
+def warning_list(record: Mapping[str, Any]) -> str:
+    """What a reader must know with the scores: training had no effect, or shares data with a test set."""
+    lines, notes = [], []
+    if (record.get("training") or {}).get("selected_epoch") == 0:
+        lines.append("in training no epoch improved on the start, so the adapter is as it started")
+    for score in record.get("scores") or []:
+        lines += [f"{score['set']}: {text}" for text in score.get("warnings") or ()]
+        if unseen := score.get("unseen_sentences"):
+            base = f", {percentage(unseen['base_wer'])} with the base alone" if unseen.get("base_wer") else ""
+            notes.append(
+                f"{score['set']}: WER {percentage(unseen['wer'])} on the "
+                f"{plural(unseen['utterances'], 'utterance')} whose sentence is not in training{base}"
+            )
+    warned = [f"**Warning.** {escape_markdown(line)}." for line in lines]
+    return "".join(f"\n\n> {line}" for line in [*warned, *(f"{escape_markdown(note)}." for note in notes)])
 
 
 def format_score(score: Mapping[str, Any]) -> str:

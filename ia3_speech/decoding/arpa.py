@@ -94,6 +94,18 @@ def read_arpa(path: Path | str) -> NgramModel:
     return model
 
 
+def is_arpa(path: Path) -> bool:
+    r"""Whether a file is a language model rather than a text: it begins with \data\, or its name ends in
+    .arpa or .gz (what is wrong with such a file is said when it is read).
+    """
+    if path.name.endswith((".arpa", ".gz")):
+        return True
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(64).lstrip().startswith((b"\\data\\", b"mmap lm "))
+
+
 def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, str, float]]]:
     """(log10 probability, words, log10 back-off weight) of all n-grams, by length."""
     sections: list[list[tuple[float, str, float]]] = []

@@ -117,7 +117,8 @@ def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
         labels[column] = text if vocabulary.cased == "mixed" else text.lower()
     if subwords and not any(text.startswith(WORD_START) for text in labels.values()):
         raise LanguageModelError(
-            f"this base's word pieces do not mark where words begin ({WORD_START}): take --search greedy"
+            f"this base's word pieces do not mark where words begin ({WORD_START}): take --search greedy (in "
+            f"recipes --lm none)"
         )
     return labels
 

@@ -22,6 +22,7 @@ from ia3_speech.cli import UserError
 UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
 SPECIAL = ("<unk>", "<s>", "</s>")
 NEVER = -99.0  # log10 of the probability of <s>, which is never predicted
+LEAST_WEIGHT = 0.05  # of a model in a mixture whose weights a dev set chooses
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback: for texts too small to estimate them
 
 
@@ -254,13 +255,18 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
 
 
 def mixture_weights(models: Sequence[NgramModel], sentences: Sequence[Sequence[str]]) -> list[float]:
-    """The weights with which a mixture of the models fits the sentences best, by expectation maximisation."""
+    """The weights with which a mixture of the models fits the sentences best, by expectation maximisation.
+
+    Then each gets LEAST_WEIGHT and a share of the rest: where the sentences are few and need one model alone,
+    words that only another knows must stay possible.
+    """
     p = np.stack([10.0 ** model.word_scores(sentences) for model in models])
     weights = np.full(len(models), 1 / len(models))
     for _ in range(100):
         shares = weights[:, None] * p
         weights = (shares / shares.sum(0)).mean(1)
-    return weights.tolist()
+    least = min(LEAST_WEIGHT, 1 / len(models))
+    return (least + (1 - least * len(models)) * weights).tolist()
 
 
 def renormalise(model: NgramModel) -> None:

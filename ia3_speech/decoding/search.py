@@ -71,6 +71,13 @@ class SearchOptions:
         if self.hotwords is not None:
             read_hotwords(self.hotwords)  # its faults are reported before a base is loaded
 
+    def files(self, base_folder: Path | None) -> list[Path]:
+        """The language model that `make_search` will use, or the base's own and its weights."""
+        if self.search == "greedy" or self.lm is not None or base_folder is None:
+            return [self.lm] if self.lm else []
+        own = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
+        return [path for path in own if path.is_file()]
+
 
 def make_search(
     options: SearchOptions, vocabulary: Vocabulary, base_folder: Path

@@ -1,11 +1,11 @@
 """The results of an experiment: results.json and RESULTS.md.
 
-In: EXP/plan, and EXP/base, EXP/SYSTEM_seedN and EXP/SYSTEM_average with decode_greedy_SET/score.json,
+In: EXP/plan, and EXP/base, EXP/SYSTEM_seedN and EXP/SYSTEM_average with decode_{greedy,lm}_SET/score.json,
 train.json and config.yaml. Out of `collect`: EXP/results.json (schema 1, rates as fractions) and
 EXP/RESULTS.md; trade_off.json and curve.json, which the report draws.
 """
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,10 @@ from ia3_speech.experiments.by_speaker import is_speakers, parts, write_curves
 from ia3_speech.experiments.markdown import markdown
 from ia3_speech.experiments.plan import Plan, read_plan
 from ia3_speech.experiments.points import write_points
+from ia3_speech.experiments.result_warnings import warnings_of
 from ia3_speech.experiments.systems import (
+    GREEDY,
+    LM,
     OUT_OF_DOMAIN,
     System,
     find_systems,
@@ -37,13 +40,19 @@ def collect(exp: Path, force: bool = False) -> None:
     """
     plan, _, _ = read_plan(exp)
     places = ("*", "*/scale_*", "curve/*")
-    scores = [path for place in places for path in sorted(exp.glob(f"{place}/decode_greedy_*/score.json"))]
+    scores = [path for place in places for path in sorted(exp.glob(f"{place}/decode_{GREEDY}_*/score.json"))]
     scores += sorted(exp.glob("*/train.json"))
     names = ("plan.json", "train.tsv", "systems.tsv")
-    made = Inputs({"scores": scores, "plan": [exp / "plan" / name for name in names]})
+    sources = {"scores": scores, "plan": [exp / "plan" / name for name in names]}
+    if plan.language_model:
+        searched = [*sorted(exp.glob(f"*/decode_{LM}_*/score.json")), *sorted(exp.glob("*/lm_search.yaml"))]
+        sources["language_model"] = [*searched, exp / "lm.json"]
+    made = Inputs(sources)
     if made.is_current(exp / "RESULTS.md", force):
         return
     systems = of_this_run(find_systems(exp), plan.kind, plan.made)
+    with_lm = ("base", selected_folder(exp, plan)) if plan.language_model else ()
+    systems = [one for one in systems if not one.language_model or one.folder.name in with_lm]
     if any(map(is_speakers, systems)):
         start, _, variant = parts(System(plan.system, None, exp))
         write_curves(exp, systems, start, variant.removeprefix("_"), plan.sets[0])
@@ -65,12 +74,14 @@ def results(systems: list[System], sets: list[str]) -> dict[str, Any]:
         "schema": SCHEMA,
         "systems": [row(one, name) for one, name, _ in scores],
         "pairs": [pair(one, name) for one, name, score in scores if score.get("baseline")],
+        "warnings": [asdict(one) for one in warnings_of(systems, sets)],
         **{name: found[name] for name in ("commit", "dirty", "command")},
     }
 
 
 def row(system: System, set_name: str) -> dict[str, Any]:
     score = system.scores[set_name]
+    unseen = score.get("unseen_sentences")
     copied = ("wer", "wer_ci", "ci_unit", "cer", "words", "utterances", "term_error_rate")
     return {
         "name": system.name,
@@ -81,13 +92,15 @@ def row(system: System, set_name: str) -> dict[str, Any]:
         "trainable": system.train.get("trainable", 0),
         "seconds": system.train.get("seconds", 0.0),
         **({"general": True} if set_name == OUT_OF_DOMAIN else {}),
+        **({"language_model": True} if system.language_model else {}),
+        **({"unseen_sentences": {name: unseen[name] for name in copied}} if unseen else {}),
     }
 
 
 def pair(system: System, set_name: str) -> dict[str, Any]:
     """One system against the base; the seed tells apart those of one name."""
     change = system.scores[set_name]["changes"]["wer"]
-    found = {"set": set_name, "baseline": "base", "system": system.name, "seed": system.seed}
+    found = {"set": set_name, "baseline": system.baseline, "system": system.name, "seed": system.seed}
     return found | {name: change[name] for name in ("relative", "relative_ci")}
 
 

@@ -10,10 +10,11 @@ from statistics import fmean, median
 from typing import Any
 
 from ia3_speech.experiments.by_speaker import Comparison, comparisons, is_speakers
+from ia3_speech.experiments.notes import provenance_list
 from ia3_speech.experiments.points import curve_rows, trade_off_rows
+from ia3_speech.experiments.result_warnings import overlap_of, warnings_of
 from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, median_of
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
-from ia3_speech.scoring.significance import FEW_CLUSTERS
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "provenance")
 PARTS = (*STANDARD, "training", "tuning")
@@ -33,6 +34,8 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
         having = [system for system in shown.values() if set_name in system.scores]
         if "systems" in parts:
             texts.append(system_table(having, groups, set_name))
+            texts.append(unseen_table(having, set_name))
+            texts.append(warning_list(systems, set_name))
         for part, make in (("speakers", speaker_table), ("terms", term_table), ("labels", label_table)):
             if part in parts and len(having) > 1:
                 texts.append(make(having, set_name))
@@ -84,32 +87,78 @@ def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
     header = [set_name, "WER %", "change %", "CER %", "change %", "term errors %", "change %", "dev WER %"]
     header += ["trained"]
     several = any(len(groups[system.name]) > 1 for system in systems)
+    with_lm = any(system.language_model for system in systems)
     rows = []
     for system in systems:
         score, seeds = system.scores[set_name], groups[system.name]
         changes, train = score.get("changes") or {}, system.train
         line = [
-            system.name + (f" (seed {system.seed} of {len(seeds)})" if len(seeds) > 1 else ""),
+            shown_name(system, groups),
             with_interval(score["wer"], score["wer_ci"]),
             change_of(changes.get("wer")),
             percent(score["cer"]),
             change_of(changes.get("cer")),
             with_interval(score["term_error_rate"], score["term_error_rate_ci"]),
             change_of(changes.get("term_error_rate")),
-            percent(system.dev_wer),
-            f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train else "–",
+            percent(None if system.language_model else system.dev_wer),
+            f"{train['trainable']:,} parameters, {train['seconds']:.0f} s"
+            if train and not system.language_model
+            else "–",
         ]
+        if with_lm:
+            line.insert(3, system.baseline if changes else "–")
         if several:
             line.append(spread([one.scores[set_name]["wer"] for one in seeds if set_name in one.scores]))
         rows.append(line)
+    if with_lm:
+        header.insert(3, "compared with")
     return table(header + ["WER % of the seeds"] * several, rows)
+
+
+def shown_name(system: System, groups: Groups) -> str:
+    """With the seed, where there are others."""
+    seeds = len(groups.get(system.without_lm, ()))
+    return f"{system.name} (seed {system.seed} of {seeds})" if system.seed and seeds > 1 else system.name
+
+
+def change_heads(systems: list[System]) -> list[str]:
+    """`ia3 WER %` and `change %` of each system, and what the change is from where that is not the base."""
+    heads = []
+    for one in systems:
+        against = "" if one.baseline == "base" else f" from {one.baseline}"
+        heads += [f"{one.name} WER %", f"change{against} %"]
+    return heads
+
+
+def unseen_table(systems: list[System], set_name: str) -> str:
+    """Rates of the utterances whose sentence is not in training; nothing where it is all or none."""
+    scores = [system.scores[set_name].get("unseen_sentences") for system in systems]
+    if not all(scores):
+        return ""
+    header = ["sentences not in training", "utterances", "words", "base WER %", *change_heads(systems[1:])]
+    line = [set_name, str(scores[0]["utterances"]), str(scores[0]["words"])]
+    line.append(with_interval(scores[0]["wer"], scores[0]["wer_ci"]))
+    for one in scores[1:]:
+        line += [with_interval(one["wer"], one["wer_ci"]), change_of(one["changes"].get("wer"))]
+    return table(header, [line])
+
+
+def warning_list(systems: list[System], set_name: str) -> str:
+    """What must be known before a set's numbers; or that it has no sentence in common with training."""
+    lines = [
+        f"**Warning:** {one.system + ': ' if one.system else ''}{one.text}."
+        for one in warnings_of(systems, [set_name])
+    ]
+    if (overlap := overlap_of(systems, set_name)) and not overlap["common_sentences"]:
+        lines.append(f"No sentence of {set_name} occurs in training.")
+    return "".join(f"- {line}\n" for line in lines)
 
 
 def term_table(systems: list[System], set_name: str) -> str:
     """Term errors by category: the base beside each adapter."""
     scores = [system.scores[set_name] for system in systems]
     header = ["terms", "occurrences", "base %"]
-    header += [text for one in systems[1:] for text in (f"{one.name} %", "change %")]
+    header += [text.replace(" WER", "") for text in change_heads(systems[1:])]
     rows = []
     for category in ["all", *(scores[0].get("terms_by_category") or {})]:
         found = [one["terms"] if category == "all" else one["terms_by_category"][category] for one in scores]
@@ -124,8 +173,7 @@ def term_table(systems: list[System], set_name: str) -> str:
 def label_table(systems: list[System], set_name: str) -> str:
     """WER by the labels; of one with many values the median."""
     scores = [system.scores[set_name]["by_label"] for system in systems]
-    header = ["by label", "utterances", "words", "base WER %"]
-    header += [text for one in systems[1:] for text in (f"{one.name} WER %", "change %")]
+    header = ["by label", "utterances", "words", "base WER %", *change_heads(systems[1:])]
     rows = []
     for label, values in scores[0].items():
         if len(values) > MOST_VALUES:
@@ -169,7 +217,7 @@ def training_table(groups: Groups) -> str:
     header += ["parameters", "s a seed"]
     rows = []
     for name, seeds in groups.items():
-        if "dev_wer" in seeds[0].train:
+        if "dev_wer" in seeds[0].train and not seeds[0].language_model:
             options, rates = seeds[0].options(), [one.train["dev_wer"] for one in seeds]
             line = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
             line += [str(options["epochs"]), str(len(seeds)), percent(fmean(rates)), spread(rates)]
@@ -224,8 +272,7 @@ def tuning_table(systems: list[System], set_name: str) -> str:
 def forgetting_table(systems: list[System]) -> str:
     """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter."""
     scores = [system.scores[OUT_OF_DOMAIN] for system in systems]
-    header = ["out-of-domain speech", "utterances", "words", "base WER %"]
-    header += [text for one in systems[1:] for text in (f"{one.name} WER %", "change %")]
+    header = ["out-of-domain speech", "utterances", "words", "base WER %", *change_heads(systems[1:])]
     rows = []
     for name in ["all", *scores[0]["by_label"].get("corpus", {})] if len(systems) > 1 else ():
         base, *others = [score if name == "all" else score["by_label"]["corpus"][name] for score in scores]
@@ -260,51 +307,3 @@ def curve_table(exp: Path) -> str:
         change = percent(median(rates) / base - 1, "+.1f") if base else "–"
         rows.append([f"{minutes:g}", str(len(rates)), percent(median(rates)), change, spread(rates)])
     return table(header, rows)
-
-
-def provenance_list(systems: list[System], sets: list[str]) -> str:
-    """What the intervals are, and where the numbers come from."""
-    lines = []
-    for set_name in sets:
-        having = [system for system in systems if set_name in system.scores]
-        if not having:
-            continue
-        score = having[0].scores[set_name]
-        lines.append(
-            f"{set_name}: {score['utterances']} utterances, {score['words']} words. In brackets 95 % "
-            f"intervals of a bootstrap over {score['ci_clusters']} {score['ci_unit']}s; changes are relative "
-            f"to the base on the same draws, negative is better."
-            + (" With so few the intervals are too narrow." if score["ci_clusters"] < FEW_CLUSTERS else "")
-        )
-        for system in having:
-            if test := system.scores[set_name].get("mapsswe"):
-                lines.append(
-                    f"Matched pairs test (MAPSSWE) of {system.name} against the base: {test['segments']} "
-                    f"segments, z = {test['z']:.2f}, p = {test['p']:.2g}." + bootci(system.scores[set_name])
-                )
-    lines += commands(systems)
-    return "".join(f"- {line}\n" for line in lines)
-
-
-def bootci(score: dict[str, Any]) -> str:
-    """What Kaldi's compute-wer-bootci says of the two."""
-    found = score.get("wer_bootci")
-    if not found or not found["baseline"]:
-        return ""
-    base, own = (
-        with_interval(one["wer"], [one["wer"] - one["margin"], one["wer"] + one["margin"]])
-        for one in (found["baseline"], found["system"])
-    )
-    better = percent(found["improvement"], ".2f")
-    return f" Kaldi's bootstrap over utterances: {base} and {own}, better in {better} % of the draws."
-
-
-def commands(systems: list[System]) -> list[str]:
-    """Where the numbers come from: the systems that one command made, a line a command."""
-    made: dict[str, list[str]] = {}
-    for system in systems:
-        record = system.provenance()
-        changed = " with changes" if record.dirty else ""
-        commit = f"commit {record.commit}{changed}" if record.commit else "no commit"
-        made.setdefault(f"`{record.command}` ({commit})", []).append(system.name)
-    return [f"{', '.join(names)}: {how}." for how, names in made.items()]

@@ -6,7 +6,8 @@ Writes, with TAB between the columns:
 
     EXP/plan/train.tsv      system, seeds, options of ia3_speech.train
     EXP/plan/baseline.tsv   system, 1, set, options of decode, options of score (stage 4)
-    EXP/plan/systems.tsv    system, seeds, set, options of decode, options of score (stages 6 and 7)
+    EXP/plan/systems.tsv    system, seeds, set, options of decode, options of score (stage 6)
+    EXP/plan/lm.tsv         the same for beam search with a language model (stage 7)
     EXP/plan/plan.json      the names of what is made
 
 A system is a folder below EXP; in it JOB stands for the seed, and SELECTED for the folder of the adapter that
@@ -24,7 +25,7 @@ from typing import Any
 from ia3_speech.adapters.expressions import Term, format_terms, parse_terms
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.experiments.systems import OUT_OF_DOMAIN
+from ia3_speech.experiments.systems import GREEDY, LM, OUT_OF_DOMAIN
 
 DECIMAL = r"\d+(\.\d+)?"
 SPECIAL = re.compile(r"""[][&;|<>()$`*?!#"'\\\s]""")  # what a shell would not take as a word
@@ -48,6 +49,7 @@ class PlanOptions:
     trade_off: str = ""
     decay_to_one: str = ""
     curve: str = ""
+    lm: str = "own"
     train_config: str = ""
     init_adapter: str = ""
     init_name: str = "start"
@@ -65,6 +67,7 @@ class Plan:
         system: the system that is shown.
         seeds: of it.
         average: show the mean of the seeds.
+        language_model: the base and the adapter that is shown are decoded with a language model too.
     """
 
     sets: list[str]
@@ -73,6 +76,7 @@ class Plan:
     system: str
     seeds: int = 1
     average: bool = False
+    language_model: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A row of baseline.tsv or systems.tsv."""
+    """A row of baseline.tsv, systems.tsv or lm.tsv."""
 
     system: str
     seeds: int
@@ -106,9 +110,12 @@ def check_plan(options: PlanOptions) -> None:
             if not re.fullmatch(form, number):
                 raise UserError(f"--{name.replace('_', '-')} takes numbers such as 0.5, not {number!r}")
     if options.trade_off and not options.out_of_domain:
-        raise UserError("--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR'")
+        raise UserError("--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none")
     if options.decay_to_one and not options.trade_off:
         raise UserError("--decay-to-one needs --trade-off '0.25 0.5 0.75'")
+    for name in options.lm.split() if options.lm not in ("own", "none") else ():
+        if not Path(name).is_file():
+            raise UserError(f"--lm {name}: no such file (own, none, or ARPA files and texts)")
     if OUT_OF_DOMAIN in options.test_sets.split():
         raise UserError(f"--test-sets: no set can be called {OUT_OF_DOMAIN}, --out-of-domain is")
     taken = ("base", "log", "plan", "curve", options.system, f"{options.system}_average")
@@ -193,20 +200,36 @@ def systems(options: PlanOptions) -> Iterator[Evaluation]:
             )
 
 
+def with_language_model(options: PlanOptions) -> Iterator[Evaluation]:
+    """The base, then the adapter that is shown, on every set, searched as SYSTEM/lm_search.yaml says."""
+    for name in sets_of(options) if options.lm != "none" else ():
+        yield evaluation(options, "base", 1, name, search=LM)
+    for name in sets_of(options) if options.lm != "none" else ():
+        yield evaluation(options, "SELECTED", 1, name, f"{options.exp}/SELECTED/adapter", search=LM)
+
+
 def sets_of(options: PlanOptions) -> list[str]:
     return options.test_sets.split() + [OUT_OF_DOMAIN] * bool(options.out_of_domain)
 
 
-def evaluation(options: PlanOptions, system: str, seeds: int, name: str, adapter: str = "") -> Evaluation:
-    """Out-of-domain speech has no terms, and speakers of its own; dev has no terms and no baseline."""
+def evaluation(
+    options: PlanOptions, system: str, seeds: int, name: str, adapter: str = "", search: str = GREEDY
+) -> Evaluation:
+    """Out-of-domain speech has no terms, and speakers of its own; dev has no terms and no baseline.
+
+    The baseline is the base with the same search; of the base with a language model the base without.
+    """
     score = []
-    if adapter and name != "dev":
-        score.append(f"--baseline {options.exp}/base/decode_greedy_{name}")
-    if options.terms and name in options.test_sets.split():
-        score.append(f"--terms {options.exp}/terms_{name}")
+    if (adapter or search == LM) and name != "dev":
+        score.append(f"--baseline {options.exp}/base/decode_{search if adapter else GREEDY}_{name}")
+    if name in options.test_sets.split():
+        score.append(f"--training {options.data}/train")
+        if options.terms:
+            score.append(f"--terms {options.exp}/terms_{name}")
     if name == OUT_OF_DOMAIN:
         score.append("--cluster speaker")
-    decode = f"--base {options.base}" + (f" --adapter {adapter}" if adapter else "")
+    how = f"--config {options.exp}/{system}/lm_search.yaml" if search == LM else "--search greedy"
+    decode = f"--base {options.base} {how}" + (f" --adapter {adapter}" if adapter else "")
     return Evaluation(system, seeds, name, decode, " ".join(score))
 
 
@@ -221,9 +244,10 @@ def write_plan(
     train: list[Training],
     baseline: Iterable[Evaluation],
     systems: Iterable[Evaluation],
+    lm: Iterable[Evaluation] = (),
 ) -> None:
-    """EXP/plan/{train,baseline,systems}.tsv and plan.json."""
-    for name, rows in (("train", train), ("baseline", baseline), ("systems", systems)):
+    """EXP/plan/{train,baseline,systems,lm}.tsv and plan.json."""
+    for name, rows in (("train", train), ("baseline", baseline), ("systems", systems), ("lm", lm)):
         lines = ("\t".join(map(str, astuple(row))) + "\n" for row in rows)
         write_changed(exp / f"plan/{name}.tsv", "".join(lines))
     write_changed(exp / "plan/plan.json", json.dumps(asdict(plan), indent=2) + "\n")
@@ -280,8 +304,9 @@ def main(options: PlanOptions) -> None:
         system=options.system,
         seeds=int(options.seeds),
         average=options.average,
+        language_model=options.lm != "none",
     )
-    write_plan(options.exp, plan, train, baselines(options), systems(options))
+    write_plan(options.exp, plan, train, baselines(options), systems(options), with_language_model(options))
 
 
 if __name__ == "__main__":

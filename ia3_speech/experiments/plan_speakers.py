@@ -83,7 +83,7 @@ def evaluation(options: SpeakerPlanOptions, system: str, seeds: int, name: str, 
     score = "--cluster speaker"
     if system != "base":
         score += f" --baseline {options.exp}/base/decode_greedy_{name}"
-    return Evaluation(system, seeds, name, f"--base {options.base}{adapters}", score)
+    return Evaluation(system, seeds, name, f"--base {options.base} --search greedy{adapters}", score)
 
 
 def main(options: SpeakerPlanOptions) -> None:

@@ -47,13 +47,13 @@ def write_points(exp: Path, plan: Plan, systems: list[System], selected: Path) -
 
 def one_in(systems: list[System], folder: Path) -> System:
     for one in systems:
-        if one.folder == folder:
+        if one.folder == folder and not one.language_model:
             return one
     raise UserError(f"{folder}: not scored yet (run the earlier stages)")
 
 
 def trade_off(base: System, selected: System, decayed: list[System], own: str) -> Json | None:
-    """One adapter from 0 (the base) to 1, and those with a decay; None without out-of-domain speech."""
+    """One adapter from 0 (the base) to 1, and those with a decay; None where these two ends are all."""
     found: list[tuple[Json, dict[str, Json]]] = [({"scale": 0.0}, base.scores)]
     for folder in selected.folder.glob("scale_*"):
         found.append(({"scale": float(folder.name.removeprefix("scale_"))}, current_scores(folder, base)))
@@ -65,7 +65,7 @@ def trade_off(base: System, selected: System, decayed: list[System], own: str) -
         for what, scores in found
         if own in scores and OUT_OF_DOMAIN in scores
     ]
-    return {"own": own, "general": "out-of-domain speech", "points": points} if len(points) > 1 else None
+    return {"own": own, "general": "out-of-domain speech", "points": points} if len(points) > 2 else None
 
 
 def curve(base: System, trained: list[System], parts: list[Path], own: str) -> Json | None:

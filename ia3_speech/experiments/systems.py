@@ -1,7 +1,8 @@
 """The systems of an experiment's folder: what was trained, and what was scored.
 
 In: EXP/base, EXP/SYSTEM_seedN and perhaps their mean EXP/SYSTEM_average, with train.json, config.yaml,
-decode_greedy_SET/score.json and the records of ia3_speech/inputs.py. Out: `System`s, the base first.
+decode_{greedy,lm}_SET/score.json and the records of ia3_speech/inputs.py. Out: `System`s, the base first;
+what was decoded with a language model too is a second system, `base + LM`.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from ia3_speech.inputs import read_record
 from ia3_speech.training.records import present_names, read_training_options
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
+GREEDY, LM = "greedy", "lm"  # decode_greedy_SET, decode_lm_SET: how the set was searched
+WITH_LM = " + LM"  # at the end of a system's name
 EARLIER_NAMES = {"general": OUT_OF_DOMAIN}  # of sets, in folders of earlier runs
 DEV = "dev"  # scored for a mean of seeds, which is not trained, so that dev selected nothing there
 
@@ -33,6 +36,7 @@ class System:
         folder: EXP/NAME_seedN, or EXP/NAME.
         train: train.json, empty for the base; of a mean what its seeds took together.
         scores: set → score.json.
+        language_model: decoded with one.
     """
 
     name: str
@@ -40,6 +44,17 @@ class System:
     folder: Path
     train: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    language_model: bool = False
+
+    @property
+    def baseline(self) -> str:
+        """The name of the system that its scores are compared with."""
+        return f"base{WITH_LM}" if self.language_model and self.name != f"base{WITH_LM}" else "base"
+
+    @property
+    def without_lm(self) -> str:
+        """Its name without the language model."""
+        return self.name.removesuffix(WITH_LM) if self.language_model else self.name
 
     @property
     def adapter(self) -> str | None:
@@ -52,13 +67,21 @@ class System:
         """As its training measured it; of a mean as it was decoded."""
         return self.train.get("dev_wer", self.scores.get(DEV, {}).get("wer"))
 
+    @property
+    def start_selected(self) -> bool:
+        """Whether no epoch of its training improved on the start, so that the adapter is as it started."""
+        return self.train.get("selected_epoch") == 0
+
     def options(self) -> dict[str, Any]:
         """The options that it was trained with."""
         return read_training_options(self.folder / "config.yaml")
 
     def provenance(self) -> "Provenance":
         """How it was trained; of what was not, how it was decoded first."""
-        places = [self.folder, *sorted(self.folder.glob("decode_greedy_*"))]
+        if self.language_model:
+            places = sorted(self.folder.glob(f"decode_{LM}_*"))
+        else:
+            places = [self.folder, *sorted(self.folder.glob(f"decode_{GREEDY}_*"))]
         return next((found for place in places if (found := provenance_of(place)).command), Provenance())
 
 
@@ -110,9 +133,9 @@ def load_system(folder: Path) -> System:
     )
 
 
-def load_scores(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(folder.glob("decode_greedy_*/score.json"))
-    names = [file.parent.name.removeprefix("decode_greedy_") for file in files]
+def load_scores(folder: Path, search: str = GREEDY) -> dict[str, dict[str, Any]]:
+    files = sorted(folder.glob(f"decode_{search}_*/score.json"))
+    names = [file.parent.name.removeprefix(f"decode_{search}_") for file in files]
     return {EARLIER_NAMES.get(name, name): load_json(file) for name, file in zip(names, files, strict=True)}
 
 
@@ -123,7 +146,7 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     """
 
     def is_wanted(one: System) -> bool:
-        return any(fnmatch(one.name, like) or fnmatch(one.folder.name, like) for like in only)
+        return any(fnmatch(one.without_lm, like) or fnmatch(one.folder.name, like) for like in only)
 
     systems = []
     for folder in sorted(path for path in exp.iterdir() if path.is_dir() and path.name[0] != "."):
@@ -146,14 +169,28 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     for outdated in outdated_seeds(systems):
         print(f"{outdated.folder}: left out, other seeds were made of other inputs since", file=sys.stderr)
         systems.remove(outdated)
+    systems += [
+        replace(one, name=f"{one.name}{WITH_LM}", scores=scores, language_model=True)
+        for one in systems
+        if (scores := load_scores(one.folder, LM))
+    ]
+    systems.sort(key=order_in_tables)  # a baseline before what is compared with it
+    named = {one.name: one for one in systems if one.seed is None}
     for system in systems:
-        for name in [name for name, score in system.scores.items() if not is_current(score, name, base)]:
+        against = named.get(system.baseline)
+        for name in [name for name, score in system.scores.items() if not is_current(score, name, against)]:
             print(f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr)
             del system.scores[name]
-    return sorted(
-        (one for one in systems if one is base or not only or is_wanted(one)),
-        key=lambda one: (one is not base, one.seed is not None, in_numbers(one.name), one.seed or 0),
-    )
+    wanted = [one for one in systems if one is base or not only or is_wanted(one)]
+    if any(one.language_model for one in wanted) and (with_lm := named.get(f"base{WITH_LM}")) not in wanted:
+        wanted.append(with_lm)
+    return sorted(wanted, key=order_in_tables)
+
+
+def order_in_tables(one: System) -> tuple:
+    """The base first, what is decoded with a language model last, there too the base first."""
+    trained = one.seed is not None
+    return one.language_model, one.without_lm != "base", trained, in_numbers(one.name), one.seed or 0
 
 
 def of_this_run(systems: list[System], kind: str, made: Sequence[str]) -> list[System]:
@@ -199,9 +236,9 @@ def in_numbers(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
-def is_current(score: dict[str, Any], set_name: str, base: System) -> bool:
+def is_current(score: dict[str, Any], set_name: str, base: System | None) -> bool:
     """Whether a score was made against the baseline that stands there now, not before the data changed."""
-    against, now = score.get("baseline"), base.scores.get(set_name)
+    against, now = score.get("baseline"), base and base.scores.get(set_name)
     if not against:
         return True
     rates = ("wer", "words", "cer", "term_error_rate")

@@ -3,7 +3,7 @@
 In `score.json` rates are fractions, intervals are [lower, upper], and null stands for nan and for an interval
 that cannot be estimated. It holds "schema": 1, the provenance (data, decode_dir, baseline_dir, terms_file and
 filters), and the fields of `Score` apart from the utterances. Without a baseline, "baseline" and "mapsswe"
-are absent.
+are absent, and without training data "overlap" (with its "warnings" in words) and "unseen_sentences".
 """
 
 import dataclasses
@@ -16,6 +16,7 @@ from typing import Any
 
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi.overlap import Overlap
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance
 from ia3_speech.scoring.significance import MatchedPairsTest, UtteranceBootstrap
 
@@ -35,6 +36,9 @@ class Score(ErrorRates):
         mapsswe: matched pairs test, a = baseline, b = system: a positive mean or z says that the system makes
             fewer errors. None without a baseline.
         baseline: error rates of the baseline; None without one.
+        overlap: what the test set has in common with training; None where training is not known.
+        unseen_sentences: error rates of the utterances whose sentence does not occur in training; None where
+            that is not known, and where it holds for all utterances or for none.
         scored: the utterances, aligned and counted.
         baseline_scored: the same of the baseline; None without one.
     """
@@ -46,6 +50,8 @@ class Score(ErrorRates):
     wer_bootci: UtteranceBootstrap
     mapsswe: MatchedPairsTest | None = None
     baseline: ErrorRates | None = None
+    overlap: Overlap | None = None
+    unseen_sentences: ErrorRates | None = None
     scored: list[ScoredUtterance]
     baseline_scored: list[ScoredUtterance] | None = None
 
@@ -55,6 +61,10 @@ def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> None
     fields = {name: value for name, value in vars(score).items() if not name.endswith("scored")}
     if score.baseline is None:
         del fields["baseline"], fields["mapsswe"]
+    if score.overlap is None:
+        del fields["overlap"], fields["unseen_sentences"]
+    else:
+        fields["overlap"] = vars(score.overlap) | {"warnings": score.overlap.warnings}
     write_json(file, {"schema": SCHEMA, **provenance, **json_value(fields)})
 
 

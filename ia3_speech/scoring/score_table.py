@@ -64,6 +64,8 @@ def rate_rows(score: Score) -> Iterator[list[str]]:
     terms = ["term errors"] if score.terms else []
     yield ["", "utts", "words", "WER", INTERVAL, "CER", *terms, *change_heads(score)]
     yield rate_row("all", score)
+    if score.unseen_sentences:
+        yield rate_row("sentences not in training", score.unseen_sentences)
     for label, value, rates in listed_values(score):
         mark = MARK if has_few_clusters(label, rates.ci_clusters, rates.ci_unit, score.ci_unit) else ""
         yield rate_row(f"{label} {value}{mark}", rates)
@@ -173,6 +175,10 @@ def score_notes(score: Score) -> Iterator[str]:
         test = score.mapsswe
         segments = plural(test.segments, "segment")
         yield f"MAPSSWE, baseline against system: {segments}, z = {test.z:.3f}, p = {test.p:.3g}"
+    if score.overlap:
+        yield from (f"Warning: {one}." for one in score.overlap.warnings)
+        if not score.overlap.common_sentences:
+            yield "No sentence of the test set occurs in training."
     yield f"Kaldi's bootstrap over utterances:\n{score.wer_bootci}".rstrip("\n")
     for name, rates in (("system", score), ("baseline", score.baseline)):
         if rates and rates.missing:

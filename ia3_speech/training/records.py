@@ -10,6 +10,7 @@ from typing import Any
 
 from ia3_speech.training.config import SharedOptions
 
+NOT_IMPROVED = "no epoch improved on the start"  # the note in train.json
 FORMER_FIELDS = {
     "kept_epoch": "selected_epoch",
     "start_kept": "not_improved",

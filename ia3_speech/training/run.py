@@ -17,13 +17,11 @@ from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.model.parameter_count import count_parameters
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
 from ia3_speech.training.data import read_examples
-from ia3_speech.training.records import read_training_record
+from ia3_speech.training.records import NOT_IMPROVED, read_training_record
 from ia3_speech.training.run_lock import is_first_process, run_lock
 from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-NOT_IMPROVED = "no epoch improved on the start"
 
 
 def train(options: TrainingOptions) -> dict[str, Any]:

@@ -20,9 +20,11 @@ _po_fail() { echo "$0: $*" >&2; }
 _po_known() { [[ $1 =~ ^[a-z][a-zA-Z0-9_]*$ && -n ${!1+set} ]]; }
 
 # from_start PATH: one on the command line is relative to where the user stood, or else to the recipe's folder. mini and
-# ia3 are names, of what comes with the package.
+# ia3 are names, of what comes with the package, and shipped is the out-of-domain speech there.
 from_start() {
-  if [[ $1 == /* || $1 == mini || $1 == ia3 || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
+  if [[ $1 == shipped ]]; then
+    echo "$IA3_SPEECH_ROOT/ia3_speech/out_of_domain/librispeech_dev"
+  elif [[ $1 == /* || $1 == mini || $1 == ia3 || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
     echo "$1"
   else
     echo "$(realpath "$IA3_SPEECH_START_DIR/${1%:*}")${1#"${1%:*}"}"

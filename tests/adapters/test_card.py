@@ -340,3 +340,31 @@ def test_an_adapter_without_our_record_gets_no_card(adapter):
     (adapter / "ia3_speech.json").unlink()
     with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
         card.update_card(adapter)
+
+
+def test_warnings_of_scores_and_training_are_on_the_card():
+    """Each as a quotation below the table of scores."""
+    score = RECORD["scores"][0] | {
+        "warnings": ["6 of 10 sentences of the test set occur in training"],
+        "unseen_sentences": {"utterances": 4, "wer": 0.5, "base_wer": 0.52},
+    }
+    record = RECORD | {"scores": [score], "training": RECORD["training"] | {"selected_epoch": 0}}
+    text = card.model_card(record, SIZES)
+    quoted = [line for line in text.split("## Scores")[1].splitlines() if line.startswith("> ")]
+    assert quoted == [
+        "> **Warning.** in training no epoch improved on the start, so the adapter is as it started.",
+        "> **Warning.** medical\\_notes/test: 6 of 10 sentences of the test set occur in training.",
+        "> medical\\_notes/test: WER 50.0% on the 4 utterances whose sentence is not in training, 52.0% with "
+        "the base alone.",
+    ]
+
+
+def test_what_the_record_keeps_of_the_overlap(tmp_path):
+    unseen = {"utterances": 4, "wer": 0.5, "changes": {"wer": {"baseline": 0.52}}}
+    score = {"schema": 1, "wer": 0.4, "overlap": {"warnings": ["x"]}, "unseen_sentences": unseen}
+    (tmp_path / "score.json").write_text(json.dumps(score))
+    found = card.read_score_summary(tmp_path / "score.json")
+    assert found["warnings"] == ["x"]
+    assert found["unseen_sentences"] == {"utterances": 4, "wer": 0.5, "base_wer": 0.52}
+    (tmp_path / "score.json").write_text(json.dumps({"schema": 1, "wer": 0.4}))
+    assert "warnings" not in card.read_score_summary(tmp_path / "score.json")

@@ -4,7 +4,8 @@ import pytest
 from corpus_files import kaldi_directories
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import overlap
 
@@ -27,3 +28,40 @@ def test_speakers_and_sentences_are_counted(tmp_path, capsys):
         "test and train share 0 of 2 speakers and 4 of 4 sentences\n"
         "test and dev share 0 of 2 speakers and 4 of 4 sentences\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("texts", "speakers", "unseen", "warnings"),
+    [
+        ("one|two|three", "x y z", 3, []),
+        (
+            "a word|two|two", "ann y z", 2,
+            [
+                "1 of 2 sentences of the test set occur in training: the 2 utterances with other sentences "
+                "are scored separately too",
+                "1 of 3 speakers of the test set speak in training",
+            ],
+        ),
+        (
+            "A word.|a word|no fever", "ann bob ann", 0,
+            [
+                "every sentence of the test set occurs in training: the scores hold for these sentences only",
+                "every speaker of the test set speaks in training: the scores hold for these speakers only",
+            ],
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_reader_of_scores_is_told(tmp_path, texts, speakers, unseen, warnings):
+    def directory(name: str, said: list[str], who: list[str]) -> DataDirectory:
+        pairs = enumerate(zip(said, who, strict=True))
+        return DataDirectory(
+            tmp_path / name,
+            [
+                Utterance(f"{name}-{n}", one, f"{name}-{n}", f"{name}/{n}", text=text)
+                for n, (text, one) in pairs
+            ],
+        )
+
+    train = directory("train", ["a word", "no fever"], ["ann", "bob"])
+    found = find_overlap([train], directory("test", texts.split("|"), speakers.split()))
+    assert (found.warnings, found.unseen_utterances, found.utterances) == (warnings, unseen, 3)

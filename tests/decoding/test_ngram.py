@@ -144,6 +144,16 @@ def test_a_mixture_fits_a_text_of_both_better_than_either():
     assert mixed.perplexity(text) < min(one.perplexity(text), two.perplexity(text))
 
 
+def test_what_only_another_model_knows_stays_possible():
+    """Dev sentences that one model fits alone leave the other its least weight, and its words a chance."""
+    own = estimate([["a", "fever"]] * 20, 2)
+    general = estimate([["the", "sea"], ["a", "ship"]] * 20, 2)
+    weights = mixture_weights([own, general], [["a", "fever"]])
+    assert weights == pytest.approx([0.95, 0.05], abs=1e-3)
+    mixed = mix([own, general], weights)
+    assert 10 ** mixed.word_scores([["the", "sea"]]).min() > 0.001
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

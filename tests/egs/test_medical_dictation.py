@@ -17,6 +17,7 @@ from ia3_speech.data.kaldi import read_data_directory
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs/medical_dictation"
 # As little training as shows that it works, with a checkpoint on the way to go on from.
+SHARED = r"(test|out_of_domain) and (train|dev) share "  # what stage 2 says
 SMALL = ("--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2")
 
 
@@ -84,7 +85,7 @@ def stages(text: str) -> list[str]:
 
 def test_a_killed_run_goes_on_where_it_was(ran):
     early = ran.out.partition("stage 5")[0].splitlines()
-    done = [line for line in early if not re.match(r"stage [1-4], |test and (train|dev) share ", line)]
+    done = [line for line in early if not re.match(rf"stage [1-4], |{SHARED}", line)]
     assert done and all(line.endswith(": up to date") for line in done), early
     log = (ran.exp / "log/train_ia3_seed1.log").read_text()
     assert re.search(r"ia3_seed1: resuming after step \d+ of \d+", log)
@@ -92,9 +93,12 @@ def test_a_killed_run_goes_on_where_it_was(ran):
 
 def test_results_json_keeps_its_contract(ran):
     results = json.loads((ran.exp / "results.json").read_text())
-    assert list(results) == ["schema", "systems", "pairs", "commit", "dirty", "command"]
+    assert list(results) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
     assert results["schema"] == 1
-    base, ia3 = results["systems"]
+    tested = [row for row in results["systems"] if row["set"] == "test"]
+    assert [row["name"] for row in tested] == ["base", "ia3", "base + LM", "ia3 + LM"]
+    assert sum(row.get("general", False) for row in results["systems"]) == 4  # out-of-domain speech
+    base, ia3 = tested[:2]
     for row in (base, ia3):
         assert list(row) == [
             *("name", "adapter", "set", "seed", "wer", "wer_ci", "ci_unit", "cer", "words", "utterances"),
@@ -112,7 +116,7 @@ def test_results_json_keeps_its_contract(ran):
     assert (ia3["name"], ia3["adapter"], ia3["seed"]) == ("ia3", f"{ran.exp}/ia3_seed1/adapter", 1)
     assert ia3["trainable"] > 0
     assert ia3["seconds"] > 0
-    (pair,) = results["pairs"]
+    pair = next(one for one in results["pairs"] if (one["set"], one["system"]) == ("test", "ia3"))
     assert list(pair) == ["set", "baseline", "system", "seed", "relative", "relative_ci"]
     assert (pair["set"], pair["baseline"], pair["system"]) == ("test", "base", "ia3")
     assert pair["relative"] == pytest.approx(ia3["wer"] / base["wer"] - 1)
@@ -133,6 +137,24 @@ def test_the_terms_were_fixed_before_anything_was_decoded(ran):
     assert "\tonly in test\n" in terms.read_text()
     score = json.loads((ran.exp / "ia3_seed1/decode_greedy_test/score.json").read_text())
     assert score["terms_by_category"]["only in test"]["reference"] > 0
+
+
+def test_the_language_model_knows_the_lists_and_no_test_sentence(ran):
+    """Words of ICD-10-CM and of the drug list, which train lacks; weights of all three parts, from dev."""
+    summary = json.loads((ran.exp / "lm.json").read_text())
+    train, lists, *own = map(Path, summary["weights"])
+    assert (train.name, lists.name) == ("train", "lm_texts")
+    assert [path.name for path in own] in ([], ["lm.arpa.gz"])  # a base with a model of its own
+    assert sum(summary["weights"].values()) == pytest.approx(1) and summary["dev"]["words"] > 0
+    lines = set((ran.exp / "lm_texts").read_text().splitlines())
+    assert "atrial fibrillation" in " ".join(lines)
+    tested = read_data_directory(ran.work / "data/espeak_small/test")
+    assert not lines & {one.text.lower() for one in tested}
+    for system in ("base", "ia3_seed1"):
+        record = json.loads((ran.exp / system / "decode_lm_test/decode.json").read_text())
+        assert record["search"] == "beam" and record["lm"].endswith("/lm.arpa.gz")
+        greedy = json.loads((ran.exp / system / "decode_greedy_test/decode.json").read_text())
+        assert greedy["search"] == "greedy"
 
 
 def test_both_adapters_are_registered_and_the_printed_command_works(ran):
@@ -157,6 +179,7 @@ def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
     assert [len(read_data_directory(data / name)) for name in ("train", "dev")] == [12, 3]
     results = json.loads((ran.exp / "speaker42/results.json").read_text())
     assert [row["name"] for row in results["systems"]] == ["base", "medical", "speaker42"]
+    assert {row["set"] for row in results["systems"]} == {"test"}
     config = (ran.exp / "speaker42/speaker42_seed1/config.yaml").read_text()
     assert f"init_adapter: {ran.exp}/ia3_seed1/adapter\n" in config
 
@@ -166,7 +189,7 @@ def test_a_second_run_does_nothing_again(ran):
     again = ran.run(*SMALL)
     assert again.returncode == 0
     assert stages(again.stdout) == stages(ran.out)
-    told = r"(stage \d+, |test and (train|dev) share ).*|.*: up to date"
+    told = rf"(stage \d+, |{SHARED}).*|.*: up to date|.*byte for byte"
     lines = again.stdout.partition("\nsaid ")[0].splitlines()
     assert not [line for line in lines if line and not re.fullmatch(told, line)]
     assert {path: path.stat().st_mtime_ns for path in ran.exp.rglob("*") if path.is_file()} == before
@@ -194,7 +217,9 @@ def test_a_corpus_of_ones_own_lies_beside_the_others(ran, tmp_path):
     assert done.returncode == 0, done.stderr
     data = ran.work / "data/mine"
     assert [len(read_data_directory(data / name)) for name in ("train", "dev", "test")] == [48, 12, 24]
-    assert {path.name for path in data.iterdir() if path.is_dir()} == {"train", "dev", "test", "valid"}
+    assert {path.name for path in data.iterdir() if path.is_dir()} == {
+        *("train", "dev", "test", "out_of_domain", "valid")
+    }
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def measured(ran, corpus, tmp_path_factory, base_folder):
     (reader / "14-2.trans.txt").write_text("14-2-0000 A WORD\n")
     extra = ("--out-of-domain", f"{bench.general(folder / 'talk')}:2 reader", "--trade-off", "0 0.5 1")
     extra += ("--decay-to-one", "2", "--curve", "0.05 0.1", "--small-opts", "--epochs 1 --batch-seconds 4")
-    extra += ("--test-sets", "test_adults")
+    extra += ("--test-sets", "test_adults", "--lm", "none")
 
     def run(*options, **environment):
         paths = ("--corpus", str(corpus), "--work-dir", str(folder / "work"), "--base", str(base_folder))

@@ -16,9 +16,10 @@ def planned(
     system: str = "ia3",
     kind: str = KIND,
     average: bool = False,
+    language_model: bool = False,
     train: tuple[Training, ...] = (),
     tests: tuple[Evaluation, ...] = (),
 ) -> Path:
-    plan = Plan(sets.split(), made.split(), kind, system, seeds, average)
+    plan = Plan(sets.split(), made.split(), kind, system, seeds, average, language_model)
     write_plan(exp, plan, list(train), [], tests)
     return exp

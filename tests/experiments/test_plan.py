@@ -25,11 +25,25 @@ def here(tmp_path, monkeypatch) -> Path:
 def test_one_adapter_and_one_set(here):
     main(PlanOptions(exp=here, corpus="x", terms="terms.py"))
     assert rows(here, "train") == ["ia3_seedJOB\t1\t--train data/train"]
-    assert rows(here, "baseline") == ["base\t1\ttest\t--base mini\t--terms exp/terms_test"]
-    assert rows(here, "systems") == [
-        "ia3_seedJOB\t1\ttest\t--base mini --adapter exp/ia3_seedJOB/adapter"
-        "\t--baseline exp/base/decode_greedy_test --terms exp/terms_test"
+    assert rows(here, "baseline") == [
+        "base\t1\ttest\t--base mini --search greedy\t--training data/train --terms exp/terms_test"
     ]
+    assert rows(here, "systems") == [
+        "ia3_seedJOB\t1\ttest\t--base mini --search greedy --adapter exp/ia3_seedJOB/adapter"
+        "\t--baseline exp/base/decode_greedy_test --training data/train --terms exp/terms_test"
+    ]
+    assert rows(here, "lm") == [
+        "base\t1\ttest\t--base mini --config exp/base/lm_search.yaml"
+        "\t--baseline exp/base/decode_greedy_test --training data/train --terms exp/terms_test",
+        "SELECTED\t1\ttest\t--base mini --config exp/SELECTED/lm_search.yaml --adapter exp/SELECTED/adapter"
+        "\t--baseline exp/base/decode_lm_test --training data/train --terms exp/terms_test",
+    ]
+    assert read_plan(here)[0].language_model
+
+
+def test_without_a_language_model(here):
+    main(PlanOptions(exp=here, corpus="x", lm="none"))
+    assert rows(here, "lm") == [] and not read_plan(here)[0].language_model
 
 
 def test_studies_only_add_rows(here):
@@ -76,6 +90,7 @@ def test_a_plan_that_stays_keeps_its_date(here):
         ({"decay_to_one": "1e-2"}, "--decay-to-one needs --trade-off"),
         ({"decay_to_one": "-1", "trade_off": "1"}, "--decay-to-one takes numbers such as 0.5, not '-1'"),
         ({"test_sets": "test out_of_domain"}, "no set can be called out_of_domain, --out-of-domain is"),
+        ({"lm": "none.arpa"}, "--lm none.arpa: no such file (own, none, or ARPA files and texts)"),
         ({"train_config": "none.yaml"}, "there is no configuration none.yaml"),
         ({"init_adapter": "x", "init_name": "base"}, "--init-name can't be base: something else below exp/"),
         *(({"data": Path("data") / name}, f"no folder can be called data/{name} (give another --corpus-name")
@@ -126,7 +141,7 @@ def test_speakers_from_the_base(here):
         "from_base_k3_seedJOB\t2\t--config  --k 3",
     ]
     assert rows(here, "systems")[1] == (
-        "from_base_k15_seedJOB\t2\tout_of_domain\t--base mini "
+        "from_base_k15_seedJOB\t2\tout_of_domain\t--base mini --search greedy "
         "--adapter-per-speaker exp/from_base_k15_seedJOB --in-turn"
         "\t--cluster speaker --baseline exp/base/decode_greedy_out_of_domain"
     )

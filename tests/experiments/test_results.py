@@ -99,7 +99,8 @@ def exp(tmp_path):
 def test_results_json(exp, capsys):
     collect(exp)
     found = json.loads((exp / "results.json").read_text())
-    assert list(found) == ["schema", "systems", "pairs", "commit", "dirty", "command"]
+    assert list(found) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
+    assert found["warnings"] == []
     assert (found["schema"], found["commit"], found["dirty"]) == (1, "abc1234", True)
     assert found["command"] == "bash run.sh --seeds 3"
     assert [(one["name"], one["seed"]) for one in found["systems"]] == [
@@ -169,6 +170,94 @@ over utterances: 40.0 [37.0, 43.0] and 32.0 [30.0, 34.0], better in 98.76 % of t
 - base: `bash run.sh` (commit abc1234).
 - ia3: `bash run.sh --seeds 3` (commit def5678 with changes).
 """
+
+
+def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
+    """Compared with the base with it; only the adapter that is shown; gone when a run has none."""
+    for folder, scored in (("base", score(0.3, 0.4)), ("ia3_seed3", score(0.24, 0.3)),
+                           ("ia3_seed1", score(0.2, 0.3))):  # fmt: skip
+        decoded = exp / folder / "decode_lm_test"
+        decoded.mkdir()
+        (decoded / "score.json").write_text(json.dumps({"schema": 1, **scored}))
+        (decoded / ".done").write_text(MARKER.format("abc1234", "false", " --lm own"))
+        (exp / folder / "lm_search.yaml").write_text("lm_weight: 0.5\nword_score: 1.5\n")
+    parts = {"/home/ann/data/own/train": 0.75, "/home/ann/mini/lm.arpa.gz": 0.25}
+    dev = {"perplexity": 12.34, "words": 310, "unknown_words": 3}
+    summary = {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev}
+    (exp / "lm.json").write_text(json.dumps(summary))
+    collect(planned(exp, language_model=True))
+    found = json.loads((exp / "results.json").read_text())
+    assert [(one["name"], one["seed"]) for one in found["systems"]][4:] == [
+        ("base + LM", None),
+        ("ia3 + LM", 3),
+    ]
+    assert [one.get("language_model", False) for one in found["systems"]] == [False] * 4 + [True] * 2
+    assert [(one["baseline"], one["system"]) for one in found["pairs"]][3:] == [
+        ("base", "base + LM"), ("base + LM", "ia3 + LM"),
+    ]  # fmt: skip
+    text = (exp / "RESULTS.md").read_text()
+    rows = [line.split(" | ")[:4] for line in text.splitlines()[:6]]
+    assert rows[0] == ["| test", "WER %", "change %", "compared with"]
+    assert [row[0] for row in rows[2:]] == [
+        "| base",
+        "| ia3 (seed 3 of 3)",
+        "| base + LM",
+        "| ia3 + LM (seed 3 of 3)",
+    ]
+    assert rows[4][1:] == ["30.0 [25.0, 35.0]", "-25.0 [-35.0, -15.0]", "base"]
+    assert rows[5][1:] == ["24.0 [19.0, 29.0]", "-20.0 [-30.0, -10.0]", "base + LM"]
+    assert "| ia3 + LM WER % | change from base + LM % |" in text
+    assert (
+        "- Language model: 3-grams, 0.75 of own/train and 0.25 of mini/lm.arpa.gz, weights chosen on dev "
+        "(perplexity 12.3; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a "
+        "word, ia3 + LM 0.5 and 1.5 a word.\n"
+    ) in text
+    assert "of ia3 + LM against base + LM: 30 segments" in text
+    collect(planned(exp))
+    assert "LM" not in (exp / "RESULTS.md").read_text()
+
+
+OVERLAP = {
+    "training": ["data/train"], "speakers": 4, "common_speakers": 0, "sentences": 10, "common_sentences": 6,
+    "utterances": 10, "unseen_utterances": 4,
+    "warnings": ["6 of 10 sentences of the test set occur in training: the 4 utterances with others"],
+}  # fmt: skip
+
+
+def test_overlap_and_training_without_effect_are_warnings(exp):
+    """In results.json and under the table; the sentences that training lacks have a table of their own."""
+    for place in exp.glob("*/decode_greedy_test/score.json"):
+        found = json.loads(place.read_text())
+        against = 0.4 if "baseline" in found else None
+        unseen = rates(0.5 if against else 0.4, against) | {"term_error_rate": None}
+        place.write_text(json.dumps(found | {"overlap": OVERLAP, "unseen_sentences": unseen}))
+    train = json.loads((exp / "ia3_seed3/train.json").read_text())
+    (exp / "ia3_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
+    collect(exp)
+    found = json.loads((exp / "results.json").read_text())
+    start = "no epoch improved on the start, so the adapter is as it started (try a lower --learning-rate)"
+    assert found["warnings"] == [
+        {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
+        {"set": None, "system": "ia3_seed3", "text": start},
+    ]
+    assert found["systems"][1]["unseen_sentences"]["wer"] == 0.5
+    assert (exp / "RESULTS.md").read_text().split("\n\n")[1:3] == [
+        "| sentences not in training | utterances | words | base WER % | ia3 WER % | change % |\n"
+        "| --- | ---: | ---: | ---: | ---: | ---: |\n"
+        "| test | 10 | 100 | 40.0 [35.0, 45.0] | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |",
+        f"- **Warning:** {OVERLAP['warnings'][0]}.\n- **Warning:** ia3_seed3: {start}.",
+    ]
+
+
+def test_a_test_set_without_training_sentences_says_so(exp):
+    for place in exp.glob("*/decode_greedy_test/score.json"):
+        overlap = OVERLAP | {"common_sentences": 0, "warnings": []}
+        found = json.loads(place.read_text()) | {"overlap": overlap, "unseen_sentences": None}
+        place.write_text(json.dumps(found))
+    collect(exp)
+    text = (exp / "RESULTS.md").read_text()
+    assert "\n- No sentence of test occurs in training.\n" in text and "Warning" not in text
+
 
 TRAINING = """\
 | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | s a seed |

@@ -1,6 +1,7 @@
 """What an experiment costs on out-of-domain speech, its trade-off and its learning curve."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,16 @@ def test_points_of_an_older_baseline_are_left_out_and_without_any_the_files_go(e
         place.unlink()
     collect(exp)
     assert not (exp / "curve.json").exists() and not (exp / "trade_off.json").exists()
+
+
+def test_the_base_and_the_adapter_alone_are_no_trade_off(exp):
+    """Every recipe has both on out-of-domain speech; only --trade-off and --decay-to-one make a table."""
+    shutil.rmtree(exp / "ia3_seed3/scale_0.5")
+    shutil.rmtree(exp / "ia3_decay10_seed1")
+    collect(planned(exp, "ia3_seed1 ia3_seed2 ia3_seed3", "test out_of_domain"))
+    assert not (exp / "trade_off.json").exists()
+    text = (exp / "RESULTS.md").read_text()
+    assert "| out-of-domain speech |" in text and "| scale" not in text
 
 
 def test_points_of_what_is_not_trained(exp):

@@ -13,7 +13,8 @@ data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
 export IA3_SPEECH_START_DIR=$PWD
 adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --small-opts "$small_opts" \
   --corpus "$data" --stage 2 --data-dir "$data" --exp-dir "$exp" --allow-pipes "$allow_pipes" \
-  --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml
+  --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml \
+  --lm none --out-of-domain none # the adapter that it starts from has both
 
 own=$(<"$exp/name") # what it is registered as
 

@@ -62,7 +62,7 @@ for line in "${plan[@]}"; do
   python -m ia3_speech.experiments remaining "$exp" --trainings "$(trainings_left)"
   read -r system seeds last_stage own <<<"$line"
   bash run.sh --corpus "$corpus" --size "$size" --base "$base" ${work_dir:+--work-dir "$work_dir"} \
-    ${small_opts:+--small-opts "$small_opts"} --system "$system" --seeds "$seeds" --stop-stage "$last_stage" \
+    ${small_opts:+--small-opts "$small_opts"} $([[ $part == seeds ]] || echo --lm none) --system "$system" --seeds "$seeds" --stop-stage "$last_stage" \
     --train-opts "$own $opts"
 done
 if [[ -z $work_dir && $size == full ]]; then python -m ia3_speech.experiments fill RESULTS.md; fi

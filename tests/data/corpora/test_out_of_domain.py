@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import soundfile
 
+import ia3_speech
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import out_of_domain
 from ia3_speech.data.corpora.preparation import with_duration
-from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi import read_data_directory, validate_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 
 
@@ -92,3 +93,14 @@ def test_lengths_are_those_of_segments_and_a_pipes_is_not_known(tmp_path):
         assert with_duration(Utterance("a-1", "a", "a-1", source, *times)).duration == seconds
     told = Utterance("a-1", "a", "a-1", str(sound), duration=9.0)
     assert with_duration(told) == told
+
+
+def test_the_shipped_clips():
+    """Thirty of six readers, below 1 MB, audio intact, with their licence."""
+    shipped = Path(ia3_speech.__file__).parent / "out_of_domain"
+    found = validate_data_directory(shipped / "librispeech_dev", check_audio=True)
+    assert sorted(len(clips) for clips in found.speakers.values()) == [5] * 6
+    assert sum(path.stat().st_size for path in shipped.rglob("*") if path.is_file()) < 1_000_000
+    assert "CC BY 4.0" in (shipped / "LICENSE").read_text()
+    table = (shipped / "librispeech_dev/wav.scp").read_text()
+    assert not any(Path(line.split()[1]).is_absolute() for line in table.splitlines())

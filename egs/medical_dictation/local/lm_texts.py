@@ -1,0 +1,54 @@
+#!/usr/bin/env python3
+"""Wording for the language model that no recording holds: diagnoses of ICD-10-CM, drugs with their doses.
+
+    local/lm_texts.py OUT [--train DATA/train]
+
+In: ICD-10-CM's diagnoses and symptoms (chapters A to T) from simple-icd-10-cm, and drugs.tsv. Out: one a
+line, as they are spoken. Test sets are not read; the lists hold terms of theirs, as those of a clinic would,
+and no sentence of theirs. Your own list: `--lm FILE` of the recipe, a sentence or a term a line.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from grammar import read_drugs
+from wording import dose, spoken
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import command
+
+HERE = Path(__file__).parent
+
+
+def diagnoses() -> Iterator[str]:
+    """Descriptions of all codes of chapters A to T, with the terms that they include."""
+    import simple_icd_10_cm as icd
+
+    for code in icd.get_all_codes():
+        if re.match("[A-T]", code):  # V to Y are circumstances (boats, hotels), Z is administration
+            yield from map(spoken, (icd.get_description(code), *icd.get_inclusion_term(code)))
+
+
+def prescriptions() -> Iterator[str]:
+    """Each drug with each dose, how it is taken, and what for."""
+    for drug in read_drugs(HERE / "drugs.tsv"):
+        for amount in drug.doses:
+            yield f"{drug.name} {dose(amount)} {drug.route} {drug.frequency}"
+        yield f"{drug.name} for {drug.indication}"
+
+
+def main(out: Path, train: Path | None = None) -> None:
+    """Write OUT, each line once, in the order of the lists.
+
+    Args:
+        out: the text file to write
+        train: not read; recipes pass it
+    """
+    lines = [line for line in dict.fromkeys([*prescriptions(), *diagnoses()]) if line]
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    print(f"{out}: {len(lines):,} lines of ICD-10-CM and drugs.tsv")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+"""MInDS-14: calls to a bank, as Kaldi data directories.
+
+    local/prepare.py CORPUS OUT_DIR [--size full|small]
+
+    What      people say in a few words why they call their bank, on telephone lines of 8 kHz; 14 intents;
+              here the English of Australia, Britain and the United States
+    Hours     some 600 calls a country
+    Speakers  not named: a call counts as a speaker
+    Texts     the publisher's, partly a machine's and wrong in places
+    Licence   CC BY 4.0
+    Citation  Gerz et al. 2021, "Multilingual and Cross-Lingual Intent Detection from Spoken Data", EMNLP,
+              arXiv 2104.08524
+
+In: CORPUS/{train,test} and perhaps CORPUS/dev, Kaldi data directories with utt2accent and utt2intent; or
+CORPUS/{en-AU,en-GB,en-US}, as `ia3-speech datadir from-dataset` writes them. Out: OUT_DIR/{train,dev,test}.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.corpora import kaldi
+from ia3_speech.data.corpora.preparation import Size, write_set
+from ia3_speech.data.corpora.splitting import divide
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import Utterance
+
+ACCENTS = ("en-AU", "en-GB", "en-US")
+# The hub's numbers of the intents, in the publisher's order.
+INTENTS = (
+    *("abroad", "address", "app_error", "atm_limit", "balance", "business_loan", "card_issues"),
+    *("cash_deposit", "direct_debit", "freeze", "high_value_payment", "joint_account"),
+    *("latest_transactions", "pay_bill"),
+)
+LONGEST = 15.0  # seconds: what the mini base hears at once; the rest is left out of train, dev and test alike
+
+
+def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
+    """Write OUT/{train,dev,test}.
+
+    Args:
+        corpus: a folder with train and test, or with a data directory a country
+        out: where the data directories go
+        size: small keeps 48, 12 and 24 utterances
+        allow_pipes: wav.scp may hold shell commands; none is run here
+    """
+    countries = [accent for accent in ACCENTS if (corpus / accent / "wav.scp").is_file()]
+    if kaldi.is_kaldi(corpus):
+        kaldi.prepare(corpus, out, size, allow_pipes)
+    elif countries:
+        calls = [call for accent in countries for call in calls_of(corpus / accent, accent, allow_pipes)]
+        for name, chosen in divide(calls, speakers_known=False).items():
+            write_set(out / name, chosen, size)
+    else:
+        raise UserError(
+            f"{corpus}: neither train/ and test/ nor {', '.join(ACCENTS)}, with wav.scp and the rest of a "
+            f"Kaldi data directory (run.sh without --corpus says where they come from)"
+        )
+
+
+def calls_of(data: Path, accent: str, allow_pipes: bool) -> list[Utterance]:
+    """The calls of a country, with the labels accent and intent; long ones are counted and left out."""
+    calls = list(read_data_directory(data, allow_pipes=allow_pipes))
+    short = [call for call in calls if (call.duration or 0.0) <= LONGEST]
+    print(f"{data}: {len(short)} of {len(calls)} calls, of at most {LONGEST:g} s")
+    return [labelled(call, accent) for call in short]
+
+
+def labelled(call: Utterance, accent: str) -> Utterance:
+    """With the country in its names, and the intent's name for its number on the hub."""
+    intent = call.labels.get("intent_class") or call.labels.get("intent") or ""
+    labels = {"accent": accent, "intent": INTENTS[int(intent)] if intent.isdecimal() else intent}
+    names = {field: f"{accent}-{getattr(call, field)}" for field in ("id", "speaker", "recording")}
+    return replace(call, **names, labels={name: value for name, value in labels.items() if value})
+
+
+if __name__ == "__main__":
+    command(main)

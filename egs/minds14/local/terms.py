@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""The terms of a test set: those of local/terms.txt that its references hold.
+
+    local/terms.py DATA/test TERMS [--train DATA/train]
+
+In: terms.txt, a line a term and its intent, which was written before anything was decoded; the references of
+the test set, and of train. Out: lines `joint account<TAB>joint_account`, for `ia3-speech score --terms`; one
+that train's references lack has the category `only in test` as well.
+"""
+
+from pathlib import Path
+
+from ia3_speech.atomic import write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.text import normalize
+
+LIST = Path(__file__).with_name("terms.txt")
+
+
+def read_terms() -> dict[str, str]:
+    """Term → intent."""
+    lines = LIST.read_text("utf-8").splitlines()
+    return dict(line.split("\t") for line in lines if line and not line.startswith("#"))
+
+
+def text_of(data: Path) -> str:
+    """All references, with a bar between them, so that no term reaches from one into the next."""
+    utterances = read_data_directory(data, wav=False, spk_sort=False)
+    return f" {' | '.join(normalize(one.text or '') for one in utterances)} "
+
+
+def main(data: Path, out: Path, train: Path | None = None) -> None:
+    """Write the terms that occur in the references of DATA to OUT.
+
+    Args:
+        data: the test set, a Kaldi data directory
+        out: the term list
+        train: the training set; terms that it lacks get the category "only in test" as well
+    """
+    tested, known = text_of(data), text_of(train) if train else ""
+    found = {term: intent for term, intent in sorted(read_terms().items()) if f" {term} " in tested}
+    if not found:
+        raise UserError(f"{data}: none of the terms of {LIST} occurs in its references")
+    new = [term for term in found if train and f" {term} " not in known]
+    lines = ["\t".join([term, found[term], *(["only in test"] if term in new else [])]) for term in found]
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    print(f"{out}: {len(found)} terms, {len(new)} of them only in test")
+
+
+if __name__ == "__main__":
+    command(main)

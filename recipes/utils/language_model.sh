@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Source this: the stage of adapt.sh that makes a language model, and decodes and scores with it. The model is of train's
+# texts, mixed with the base's own, if it has one, with that of --lm-texts, and with --lm; test sets are never read for
+# it. Weights are chosen on dev: those of the mixture by perplexity, those of the search by WER, for base and adapter each.
+
+# shellcheck disable=SC2154  # adapt.sh has the options
+echo "stage 7, language model of train's texts${lm_texts:+ and of those of $lm_texts}"
+mix=""; [[ $lm == own ]] || mix=$lm
+if [[ -n $lm_texts ]]; then
+  $once "$exp/lm_texts" local "$data/train" -- $lm_texts "$exp/lm_texts" --train "$data/train"
+  mix+=" $exp/lm_texts"
+fi
+$decode_cmd "$exp/log/lm.log" python -m ia3_speech.lm "$data/train" ${mix:+--mix $mix} --base "$base" \
+  --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
+for one in base "$selected"; do
+  echo "stage 7, choose the search weights of $one on dev"
+  $decode_cmd "$exp/log/tune_lm_$one.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
+    $([[ $one == base ]] || echo "--adapter $exp/$one/adapter") $pipes --out "$exp/$one/lm_search.yaml"
+done
+while IFS=$'\t' read -r one _ set decode_as score_as; do
+  echo "stage 7, decode and score $set with $one and the language model"
+  $decode_cmd "$exp/log/decode_lm_${set}_$one.log" \
+    python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_lm_$set"
+  $decode_cmd "$exp/log/score_lm_${set}_$one.log" \
+    python -m ia3_speech.score $score_opts $score_as "$data/$set" "$exp/$one/decode_lm_$set"
+done < <(sed "s:SELECTED:$selected:g" "$exp/plan/lm.tsv")

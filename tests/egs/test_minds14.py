@@ -1,0 +1,122 @@
+"""egs/minds14: from the hub's parquet files; and the real corpus, small, through all stages."""
+
+import gzip
+import io
+import json
+
+import bench
+import numpy as np
+import pytest
+import soundfile
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.huggingface import convert_dataset
+from ia3_speech.data.kaldi import read_data_directory
+
+RECIPE = "minds14"
+
+
+@pytest.fixture(scope="module")
+def local():
+    with bench.local(RECIPE, "prepare", "terms") as modules:
+        yield modules
+
+
+@pytest.fixture
+def hub(tmp_path, local):
+    """The three countries as they are on the hub, ten noises each, converted to data directories."""
+    import datasets
+
+    for country, accent in enumerate(local.prepare.ACCENTS):
+        sounds = []
+        for number in range(10):
+            noise = np.random.default_rng(10 * country + number).normal(0, 0.1, 8000)
+            sounds.append(io.BytesIO())
+            soundfile.write(sounds[-1], noise, 8000, format="WAV")
+        audio = [{"path": None, "bytes": sound.getvalue()} for sound in sounds]
+        columns = {
+            "path": [f"{accent}~BALANCE/response_{number}.wav" for number in range(10)],
+            "audio": audio,
+            "transcription": [f"my balance {'abcdefghij'[number]} {accent[-2:]}" for number in range(10)],
+            "intent_class": [4 + number % 2 for number in range(10)],
+        }
+        made = datasets.Dataset.from_dict(columns).cast_column("audio", datasets.Audio(decode=False))
+        made = made.cast_column("intent_class", datasets.ClassLabel(names=list(local.prepare.INTENTS)))
+        folder = tmp_path / "hub" / accent
+        folder.mkdir(parents=True)
+        made.to_parquet(folder / "train.parquet")
+        convert_dataset(str(folder), tmp_path / "minds14" / accent, labels="intent_class")
+    return tmp_path / "minds14"
+
+
+def test_the_hub_s_countries_become_sets_with_accents_and_intents(local, hub, tmp_path):
+    local.prepare.main(hub, tmp_path / "out")
+    sets = {name: read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")}
+    assert sum(map(len, sets.values())) == 30 and len(sets["test"]) == 6
+    texts = {name: {one.text for one in data} for name, data in sets.items()}
+    assert not texts["train"] & texts["test"] and not texts["train"] & texts["dev"]
+    every = [one for data in sets.values() for one in data]
+    assert {one.labels["accent"] for one in every} == {"en-AU", "en-GB", "en-US"}
+    assert {one.labels["intent"] for one in every} == {"balance", "business_loan"}
+    assert all(one.id.startswith(one.labels["accent"]) for one in every)
+
+
+def test_terms_are_of_the_list_and_the_references(local, tmp_path, shared_data):
+    corpus = shared_data / "minds14"
+    local.terms.main(corpus / "test", tmp_path / "terms", corpus / "train")
+    lines = [line.split("\t") for line in (tmp_path / "terms").read_text().splitlines()]
+    intents = {intent for _, intent, *_ in lines}
+    assert intents == set(local.prepare.INTENTS) and ["joint account", "joint_account"] in lines
+
+
+def test_another_folder_is_told_the_layout(local, tmp_path):
+    with pytest.raises(UserError, match=r"neither train/ and test/ nor en-AU, en-GB, en-US"):
+        local.prepare.main(tmp_path, tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, shared_data, random_base):
+    """Small, one seed, a random base: to see that everything works. It may score nothing but errors."""
+    work = tmp_path_factory.mktemp("work")
+    options = ("--corpus", str(shared_data / "minds14"), "--size", "small", "--seeds", "1")
+    options += ("--small-opts", "--epochs 1", "--base", str(random_base), "--work-dir", str(work))
+    done = bench.run(RECIPE, *options, IA3_SPEECH_HOME=str(work / "home"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    done.exp, done.work = work / "exp/minds14_small", work
+    return done
+
+
+def test_base_and_adapter_are_scored_with_and_without_a_language_model(ran):
+    found = json.loads((ran.exp / "results.json").read_text())
+    rows = [(one["name"], one["set"]) for one in found["systems"]]
+    assert rows == [
+        (name, set_name)
+        for name in ("base", "ia3", "base + LM", "ia3 + LM")
+        for set_name in ("out_of_domain", "test")
+    ]
+    summary = json.loads((ran.exp / "lm.json").read_text())
+    assert [*summary["weights"]] == [str(ran.work / "data/minds14_small/train")]
+    tested = {
+        w for one in read_data_directory(ran.work / "data/minds14_small/test") for w in one.text.split()
+    }
+    trained = {
+        w for one in read_data_directory(ran.work / "data/minds14_small/train") for w in one.text.split()
+    }
+    words = (
+        gzip.decompress((ran.exp / "lm.arpa.gz").read_bytes()).decode().upper().split("\\2-GRAMS")[0].split()
+    )
+    assert trained <= set(words) and not (tested - trained) & set(words)
+    text = (ran.exp / "RESULTS.md").read_text()
+    for line in ("| ia3 + LM | ", "| accent: en-US | 12 | ", "- Language model: 3-grams, 1.00 of "):
+        assert f"\n{line}" in text, text
+    assert (ran.work / "home/adapters/banking/README.md").is_file()
+
+
+def test_without_a_corpus_it_says_where_it_is_published(tmp_path):
+    done = bench.run(RECIPE, "--work-dir", str(tmp_path / "work"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "from-dataset PolyAI/minds14" in done.stderr
+
+
+def test_run_sh_stays_a_page():
+    assert len((bench.ROOT / "egs" / RECIPE / "run.sh").read_text().splitlines()) <= 40
