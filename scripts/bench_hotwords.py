@@ -151,9 +151,10 @@ class Bench:
         return (
             f"# Hot words\n\n`python scripts/bench_hotwords.py {' '.join(sys.argv[1:])}` (commit {commit}): "
             f"base {base.name} ({base.fingerprint['sha256'][:12]}). The default weight is "
-            f"{HOTWORD_WEIGHT:g}. Recall: terms of the references that are recognised in full; false: terms that "
-            f"are written and were not said, per hour. The terms are those of the recipe's list, which test's references hold; a list "
-            f"that is written without test has more terms that are never said (`with others`)."
+            f"{HOTWORD_WEIGHT:g}. Recall: terms of the references that are recognised in full; false: terms "
+            f"that are written and were not said, per hour. The terms are those of the recipe's list, which "
+            f"test's references hold; a list that is written without test has more terms that are never said "
+            f"(`with others`)."
         )
 
     def search(self, kind: str, terms: Sequence[Hotword] = (), weight: float = HOTWORD_WEIGHT) -> Callable:
