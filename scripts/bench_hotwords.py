@@ -145,11 +145,13 @@ class Bench:
         options.work.mkdir(parents=True, exist_ok=True)
 
     def heading(self) -> str:
+        out = {n + 1 for n, word in enumerate(sys.argv) if word == "--out"}
+        words = [word for n, word in enumerate(sys.argv[1:], 1) if n not in out and n + 1 not in out]
         git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
         commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "none"
         base = self.recognizer.base
         return (
-            f"# Hot words\n\n`python scripts/bench_hotwords.py {' '.join(sys.argv[1:])}` (commit {commit}): "
+            f"# Hot words\n\n`python scripts/bench_hotwords.py {' '.join(words)}` (commit {commit}): "
             f"base {base.name} ({base.fingerprint['sha256'][:12]}). The default weight is "
             f"{HOTWORD_WEIGHT:g}. Recall: terms of the references that are recognised in full; false: terms "
             f"that are written and were not said, per hour. The terms are those of the recipe's list, which "
