@@ -34,7 +34,6 @@ from ia3_speech.inputs import Inputs, base_files, base_folder
 def main(
     data: Path,
     decode_dir: Path,
-    search_options: SearchOptions,
     base: str | None = None,
     adapter: str | None = None,
     adapter_per_speaker: Path | None = None,
@@ -46,6 +45,7 @@ def main(
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     force: bool = False,
+    search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
 ) -> int:
     """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, bad_audio and decode.json.
 

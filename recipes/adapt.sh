@@ -106,7 +106,7 @@ if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
     $decode_cmd "$exp/log/decode_${set}_$one.log" \
       python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
     $decode_cmd "$exp/log/score_${set}_$one.log" \
-      python -m ia3_speech.score $score_opts $score_as "$data/$set" "$exp/$one/decode_greedy_$set"
+      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_greedy_$set" $score_opts $score_as
   done <"$exp/plan/baseline.tsv"
 fi
 
@@ -129,7 +129,7 @@ if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_${one//\//_}.log" \
       python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
     [[ $one == */off ]] || $decode_cmd JOB=1:"$jobs" "$exp/log/score_${set}_${one//\//_}.log" \
-      python -m ia3_speech.score $score_opts $score_as "$data/$set" "$exp/$one/decode_greedy_$set"
+      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_greedy_$set" $score_opts $score_as
   done < <(sed "s:SELECTED:$selected:g" "$exp/plan/systems.tsv")
   python -m ia3_speech.experiments disabled "$exp"
 fi

@@ -95,7 +95,7 @@ if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
     $decode_cmd "$exp/log/decode_${set}_$one.log" \
       python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
     $decode_cmd "$exp/log/score_${set}_$one.log" \
-      python -m ia3_speech.score $score_as $score_opts "$data/$set" "$exp/$one/decode_greedy_$set"
+      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_greedy_$set" $score_opts $score_as
   done <"$exp/plan/baseline.tsv"
 fi
 
@@ -125,7 +125,7 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
   while IFS=$'\t' read -r one jobs set decode_as score_as; do
     echo "stage 7, score $set with ${one/_seedJOB/}"
     $decode_cmd JOB=1:"$jobs" "$exp/log/score_${set}_$one.log" \
-      python -m ia3_speech.score $score_as $score_opts "$data/$set" "$exp/$one/decode_greedy_$set"
+      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_greedy_$set" $score_opts $score_as
   done <"$exp/plan/systems.tsv"
 fi
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-TOOLS = ("bash", "basename", "cat", "chmod", "cksum", "cp", "dirname", "mkdir", "mv", "rm", "sleep")
+TOOLS = ("bash", "basename", "cat", "chmod", "cksum", "cp", "dirname", "env", "mkdir", "mv", "rm", "sleep")
 
 # A Python that has pip and packages where files of these names stand beside it.
 PYTHON = r"""#!/bin/bash
@@ -18,13 +18,15 @@ here=$(dirname "$0")
 case "$1 $2" in
   "-c import sys; print"*) echo VERSION; exit ;;
   "-c import sys; from importlib"*) [[ -e $here/packages ]]; exit ;;
+  "-c import torchaudio") [[ -z $CPU_TORCH || -e $here/torch_of_pypi ]]; exit ;;
   "-m venv") mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python" ;;
   "-m ensurepip") [[ -z $NO_ENSUREPIP ]] || exit 1; : >"$here/pip" ;;
   "-m pip")
     case "$*" in
       *--version) [[ -e $here/pip ]]; exit ;;
       *--python*) : >"$(dirname "$4")/pip" ;;
-      *--editable*) sleep "${SECONDS_OF_PIP:-0}"; [[ -z $PIP_FAILS ]] || exit 1; : >"$here/packages" ;;
+      *--editable*) sleep "${SECONDS_OF_PIP:-0}"; [[ -z $PIP_FAILS ]] || exit 1; : >"$here/packages"
+        [[ $PIP_CONFIG_FILE != /dev/null || -n $PIP_CONSTRAINT ]] || : >"$here/torch_of_pypi" ;;
     esac ;;
 esac
 echo "${0##*/} $*" >>"$CALLS"
@@ -133,6 +135,12 @@ def test_a_python_without_ensurepip_lends_its_pip(clone):
     assert clone.run(NO_ENSUREPIP="1")[0] == 0
     lent = "python3 -m pip --python .venv/bin/python install --quiet pip>=25.1"
     assert clone.calls() == [WITH_PIP[0], lent, *WITH_PIP[2:]]
+
+
+def test_a_cpu_torch_of_pips_settings_is_replaced(clone):
+    code, _, err = clone.run(CPU_TORCH="1", PIP_CONSTRAINT="constraints.txt")
+    assert code == 0 and "torchaudio does not load beside this torch" in err
+    assert clone.calls() == [*WITH_PIP, "python -m pip uninstall --yes --quiet torch", WITH_PIP[-1]]
 
 
 @pytest.mark.parametrize(("installer", "calls"), [("pip", WITH_PIP), ("uv", WITH_UV)])

@@ -22,5 +22,5 @@ while IFS=$'\t' read -r one _ set decode_as score_as; do
   $decode_cmd "$exp/log/decode_lm_${set}_$one.log" \
     python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_lm_$set"
   $decode_cmd "$exp/log/score_lm_${set}_$one.log" \
-    python -m ia3_speech.score $score_opts $score_as "$data/$set" "$exp/$one/decode_lm_$set"
+    python -m ia3_speech.score "$data/$set" "$exp/$one/decode_lm_$set" $score_opts $score_as
 done < <(sed "s:SELECTED:$selected:g" "$exp/plan/lm.tsv")

@@ -21,7 +21,8 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.experiments.collect import SCHEMA, row
-from ia3_speech.experiments.markdown import change_of, commands, percent, spread, table, with_interval
+from ia3_speech.experiments.markdown import change_of, percent, spread, table, with_interval
+from ia3_speech.experiments.notes import commands
 from ia3_speech.experiments.systems import System, load_json, load_scores
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
