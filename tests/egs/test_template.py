@@ -22,7 +22,7 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, base_folde
     """As the README says: copied inside egs/, here inside a clone's like."""
     clone = tmp_path / "clone"
     (clone / "egs").mkdir(parents=True)
-    for folder in ("recipes", "scripts"):
+    for folder in ("ia3_speech", "recipes", "scripts"):
         (clone / folder).symlink_to(bench.ROOT / folder)
     shutil.copytree(bench.ROOT / "egs" / RECIPE, clone / "egs/clinic")
     folder = corpus(tmp_path / "notes", 12, speakers=4)
