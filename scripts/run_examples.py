@@ -5,8 +5,8 @@
 
 In a block of a Markdown page that starts with ```console, a line that starts with `$ ` is a command (a line
 that ends in a backslash is continued); the lines until the next command are what it printed, on stdout and
-stderr. All commands of a page run in order in one empty folder, in which `audio` is the package's own
-out-of-domain recordings (ia3_speech/out_of_domain/librispeech_dev/audio).
+stderr. All commands of a page run in order in one empty folder, where `speech` is the data directory of the
+package's own out-of-domain recordings (ia3_speech/out_of_domain/librispeech_dev), and `audio` its audio.
 """
 
 import argparse
@@ -56,6 +56,7 @@ def main() -> int:
     text = given.page.read_text("utf-8")
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "audio").symlink_to(AUDIO)
+        (Path(folder) / "speech").symlink_to(AUDIO.parent)
         new = BLOCK.sub(lambda block: with_outputs(block[0], Path(folder)), text)
     if not given.check:
         write_text(given.page, new)

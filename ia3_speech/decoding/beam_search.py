@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,11 @@ class BeamSearch:
                 )
         except (OSError, ValueError, RuntimeError) as error:
             raise LanguageModelError(f"{self.lm}: cannot be used as a language model: {error}") from error
+
+    def __reduce__(self) -> tuple:
+        """Pickled as its fields: the decoder is made again, from the same file."""
+        given = (getattr(self, one.name) for one in fields(self) if one.init)
+        return type(self), tuple(given)
 
     def __call__(self, logits: "Tensor | np.ndarray") -> str:
         """The text of (frames, vocabulary) logits of any float type; no frames: "".

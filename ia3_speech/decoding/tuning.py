@@ -52,28 +52,14 @@ def tune(
     Raises:
         UserError: the directory holds no words; AudioError: a recording cannot be used.
     """
-    utterances = read_data_directory(data, spk_sort=False, allow_pipes=allow_pipes).utterances
     base, folder = recognizer.base, Path(recognizer.base.model.config.name_or_path)
-    if needs_words(base.vocabulary.letters):
-        utterances = numbers_in_words(utterances, f"{data}/text")
-    references = {u.id: normalize(u.text or "").split() for u in utterances}
+    references, pieces = dev_logits(recognizer, data, allow_pipes)
     words = sum(map(len, references.values()))
-    if not words:
-        raise UserError(f"{data}: has no texts to compare with")
-    pieces: list[Any] = []
-
-    def keep(logits: Any) -> str:
-        """In place of a search: the number of the piece, so that its logits can be searched later."""
-        pieces.append(logits.half() if hasattr(logits, "half") else logits)
-        return str(len(pieces) - 1)
-
-    recognizer.search = keep
-    decoded = decode_utterances(recognizer, utterances, on_error="fail", allow_pipes=allow_pipes)
-    numbers = {name: [int(number) for number in text.split()] for name, text in decoded.texts.items()}
 
     def rate(search: Callable[[Any], str]) -> float:
-        texts = [search(logits.float()) for logits in pieces]
-        heard = {name: " ".join(texts[n] for n in own).split() for name, own in numbers.items()}
+        heard = {
+            name: " ".join(search(logits.float()) for logits in own).split() for name, own in pieces.items()
+        }
         return sum(edit_distance(references[name], heard[name]) for name in references) / words
 
     greedy, _ = make_search(SearchOptions("greedy"), base.vocabulary, folder)
@@ -85,6 +71,37 @@ def tune(
         rates[lm_weight, word_score] = rate(search)
     best = min(rates, key=rates.__getitem__)
     return Tuning(rate(greedy), rates, replace(options, lm_weight=best[0], word_score=best[1]))
+
+
+def dev_logits(
+    recognizer: Recognizer, data: Path, allow_pipes: bool = False
+) -> tuple[dict[str, list[str]], dict[str, list[Any]]]:
+    """What is tuned on: the words of each utterance of a data directory, and the logits of its pieces.
+
+    Args:
+        recognizer: of which only the logits are used; its search is lost.
+
+    Raises:
+        UserError: the directory holds no words; AudioError: a recording cannot be used.
+    """
+    utterances = read_data_directory(data, spk_sort=False, allow_pipes=allow_pipes).utterances
+    if needs_words(recognizer.base.vocabulary.letters):
+        utterances = numbers_in_words(utterances, f"{data}/text")
+    references = {u.id: normalize(u.text or "").split() for u in utterances}
+    if not any(references.values()):
+        raise UserError(f"{data}: has no texts to compare with")
+    pieces: list[Any] = []
+
+    def keep(logits: Any) -> str:
+        """In place of a search: the number of the piece, so that its logits can be searched later."""
+        pieces.append(logits.half() if hasattr(logits, "half") else logits)
+        return str(len(pieces) - 1)
+
+    recognizer.search = keep
+    decoded = decode_utterances(recognizer, utterances, on_error="fail", allow_pipes=allow_pipes)
+    return references, {
+        name: [pieces[int(number)] for number in text.split()] for name, text in decoded.texts.items()
+    }
 
 
 def format_tuning(tuning: Tuning) -> str:

@@ -1,6 +1,7 @@
 """Beam search: against all alignments of short utterances, with language models, for all vocabularies."""
 
 import itertools
+import pickle
 import shutil
 import subprocess
 from pathlib import Path
@@ -60,6 +61,14 @@ def test_the_language_model_decides_between_like_sounds(lm):
     assert greedy(logits, LETTERS) == "aa ba"
     assert BeamSearch(LETTERS, lm)(logits) == "ab ba"
     assert BeamSearch(LETTERS, lm, lm_weight=0.0, unknown_word_score=0.0)(logits) == "aa ba"
+
+
+def test_a_pickled_search_finds_the_same(lm):
+    search = BeamSearch(LETTERS, lm, lm_weight=0.7, beam_size=20)
+    again = pickle.loads(pickle.dumps(search))
+    logits = frames_of("ab ba", LETTERS)
+    assert again(logits) == search(logits) == "ab ba"
+    assert (again.lm, again.lm_weight, again.beam_size) == (lm, 0.7, 20)
 
 
 def test_a_padded_head_special_tokens_and_capitals(lm):
