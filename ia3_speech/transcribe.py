@@ -78,6 +78,7 @@ def main(
     dictates = dictation_options.dictation or "dictation" in output_options.formats
     post_process = dictation_options.formatter() if dictates else None
     if live_options.active(files):
+        check_live(input_options, output_options, dictation_options.dictation)
         model = {name: getattr(model_options, name) for name in ("device", "dtype")}
         load_live = partial(
             load_recognizer,
@@ -130,6 +131,17 @@ def main(
     if message := unused_hotwords(transcriber.recognizer.search):
         print(message, file=sys.stderr)
     return 1 if bad or unusable else 0
+
+
+def check_live(input: InputOptions, output: OutputOptions, dictation: bool) -> None:
+    """Raises UserError for options that live input does not apply."""
+    defaults = {"format": output.format, "output_dir": output.output_dir}
+    given = vars(input) | vars(output)
+    usual = vars(InputOptions(max_seconds=input.max_seconds)) | vars(OutputOptions(**defaults))
+    ignored = [name for name, value in given.items() if value != usual[name]] + dictation * ["dictation"]
+    if ignored:
+        flag = "--" + ignored[0].replace("_", "-")
+        raise UserError(f"{flag} does not apply to live input (leave it out, or transcribe a recording)")
 
 
 def check_stdout(options: OutputOptions, single: bool) -> None:

@@ -359,3 +359,22 @@ def test_json_on_a_terminal_and_a_dumb_terminal(monkeypatch):
 )
 def test_a_long_text_shows_its_end(text, width, shown):
     assert fitting(text, width) == shown
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--vad", "energy"],
+        ["--channels", "split"],
+        ["--skip-existing", "--output-dir", "no/texts"],
+        ["--word-timestamps", "--format", "json"],
+        ["--confidence-temperature", "2"],
+        ["--dictation"],
+    ],
+)
+def test_options_that_live_input_does_not_apply_are_refused(flags, capsys):
+    with pytest.raises(SystemExit) as ended:
+        command(main, ["--raw", "16000", *flags])
+    assert ended.value.code == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {flags[0]} does not apply to live input (")
