@@ -27,6 +27,7 @@ from typing import Any, Literal
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.numbers import needs_words, numbers_in_words
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
@@ -36,6 +37,7 @@ from ia3_speech.scoring.score_table import format_score
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
+from ia3_speech.training.records import read_adaptation_utterances, task_files
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def main(
     normalize: Literal["ctc", "english", "none"] = "ctc",
     cluster: str | None = None,
     training: list[Path] | None = None,
+    training_per_speaker: Path | None = None,
     replications: int = REPLICATIONS,
     seed: int = 0,
     force: bool = False,
@@ -65,24 +68,35 @@ def main(
         cluster: what the bootstrap draws: speaker, utterance or a label (default: consultation, else speaker)
         training: data directories that the system was trained on: sentences and speakers that occur there too
             are a warning, and the other sentences are scored separately
+        training_per_speaker: a folder that `ia3-speech speakers` wrote, which tested these utterances: the
+            same for sentences that the speaker's own adapter was trained on
         replications: replicates of each bootstrap
         seed: of the bootstraps
         force: score again what DECODE_DIR/scoring_kaldi/inputs.json says was scored from the same inputs
     """
     if replications < 1:
         raise UserError("--replications: at least 1")
+    if training and training_per_speaker:
+        raise UserError("give --training, or --training-per-speaker")
     directory = read_data_directory(data, wav=False, spk_sort=False)
     filters = {side: find_filter(side) for side in ("ref", "hyp")}
     made = Inputs(
         {"data": tables_of(data), "text": decode_dir / "text", "baseline": baseline and baseline / "text",
          "terms": terms, "filters": [script for script in filters.values() if script]}
-        | ({"training": [table for one in training for table in tables_of(one)]} if training else {}),
+        | ({"training": [table for one in training for table in tables_of(one)]} if training else {})
+        | ({"training": task_files(training_per_speaker)} if training_per_speaker else {}),
         {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed},
     )  # fmt: skip
     if (decode_dir / "score.json").is_file() and made.is_current(decode_dir / "scoring_kaldi", force):
         return
+    adapted_on = read_adapted_on(training_per_speaker, directory) if training_per_speaker else {}
     directory = filtered(directory, filters["ref"])
-    trained_on = [read_data_directory(one, wav=False, spk_sort=False) for one in training or ()]
+    overlap = None
+    if training:
+        trained_on = [read_data_directory(one, wav=False, spk_sort=False) for one in training]
+        overlap = find_overlap([filtered(one, filters["ref"]) for one in trained_on], directory)
+    elif adapted_on:
+        overlap = find_overlap_by_speaker(adapted_on, directory)
     hypotheses = read_hypotheses(decode_dir, directory, filters["hyp"])
     against = read_hypotheses(baseline, directory, filters["hyp"]) if baseline else None
     in_words = normalize != "none" and needs_words([*hypotheses.values(), *(against or {}).values()])
@@ -96,7 +110,7 @@ def main(
         terms=read_term_list(terms, normalize, in_words=in_words) if terms else None,
         normalize=normalize,
         cluster=cluster,
-        training=[filtered(one, filters["ref"]) for one in trained_on],
+        overlap=overlap,
         replications=replications,
         seed=seed,
     )
@@ -107,6 +121,17 @@ def main(
     write_score(decode_dir / "score.json", score, provenance)
     made.record(decode_dir / "scoring_kaldi")
     print(format_score(score), end="")
+
+
+def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
+    """Utterance → what its speaker's adapter was trained on. Raises UserError where that is not in `data`."""
+    found = read_adaptation_utterances(folder)
+    if unknown := set().union(*found.values()) - {utterance.id for utterance in data}:
+        raise UserError(
+            f"{folder}: adapters were trained on utterance {min(unknown)}, which is not in {data.path} "
+            f"(is it the data that `ia3-speech speakers` was given?)"
+        )
+    return found
 
 
 def filtered(data: DataDirectory, script: Path | None) -> DataDirectory:

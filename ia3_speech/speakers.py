@@ -11,7 +11,8 @@ it. Without folds each speaker's adapter is trained on all there is. Writes, bel
     config.yaml              the options
     train.json               how many adapters improved on the start, seconds; written last
 
-and in --decode-dir text, hyp.trn and decode.json, as `ia3-speech decode` has them, for `ia3-speech score`.
+and in --decode-dir text, hyp.trn and decode.json, as `ia3-speech decode` has them, for `ia3-speech score
+--training-per-speaker OUT`.
 Several machines: `--part 3/8` takes the third of eight shares of the speakers; when all have ended, a run
 without it gathers.
 

@@ -9,7 +9,8 @@
 #   5  adapt     from the base and from that adapter, with each --k: of every speaker each utterance is tested once, by
 #                an adapter that never heard it
 #   6  decode    out-of-domain speech, an utterance with each speaker's adapter in turn
-#   7  score     against the base: WER and CER, with paired intervals from a bootstrap over speakers
+#   7  score     against the base: WER and CER, with paired intervals from a bootstrap over speakers; sentences that the
+#                same speaker's adapter was trained on are a warning, and the others are scored separately too
 #   8  report    results.json, RESULTS.md, scatter_*.svg, curve.json and report_*.html in exp/<corpus>
 #   9  register  for each speaker the adapter of the first fold, as --prefix and the speaker's id
 #

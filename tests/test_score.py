@@ -467,6 +467,15 @@ def test_sentences_of_training_are_a_warning_and_the_others_scored_apart(place, 
     assert "training" in capsys.readouterr().err
 
 
+def test_a_sentence_with_numbers_is_found_in_training(place):
+    """Also where references are compared in words, because the system writes no digits."""
+    write_lines(Path("data/train/text"), {"dan-1": "take 5 mg", "dan-2": "No fever"})
+    write_lines(Path("data/train/utt2spk"), {"dan-1": "dan", "dan-2": "dan"})
+    write_lines(Path("data/train/spk2utt"), {"dan": "dan-1 dan-2"})
+    write_lines(Path("data/test/text"), TEXT | {"ann-1": "Take 5 mg"})
+    assert scored(training=[Path("data/train")])["overlap"]["common_sentences"] == 2
+
+
 def test_the_example_in_the_docstring(place, capsys):
     write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
     main(Path("data/test"), Path("exp/decode"), baseline=Path("exp/base"))

@@ -157,6 +157,39 @@ def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place)
     assert read_metadata(place / "exp/s1/fold2/adapter").labels == {"speaker": "s1"}
 
 
+def test_what_a_speakers_adapter_was_trained_on_is_a_warning_and_the_rest_scored_apart(place, capsys):
+    """s0 says one sentence twice, in two folds; s1 says it once, and another one twice, in one fold."""
+    ids = [one.id for one in read_data_directory(place / "data")]
+    texts = {id: f"{chr(97 + number)} {chr(97 + number)}" for number, id in enumerate(ids)}
+    texts |= {"s0-12": texts["s0-02"], "s1-01": texts["s0-02"], "s1-09": texts["s1-05"]}
+    (place / "data/text").write_text("".join(f"{id} {text}\n" for id, text in texts.items()))
+    adapt_to_speakers(options_of(place, folds=2))
+    folds = [json.loads(file.read_text())["texts"] for file in (place / "exp").glob("*/*/task.json")]
+    assert [sum(id in tested for id in ("s0-02", "s0-12")) for tested in folds].count(1) == 2
+    assert [sum(id in tested for id in ("s1-05", "s1-09")) for tested in folds].count(2) == 1
+    decoded, options = place / "exp/decode", {"training_per_speaker": place / "exp"}
+    score.main(place / "data", decoded, **options)
+    warning = (
+        "1 of 14 sentences of the test set occur in the same speaker's adaptation utterances: the 14 "
+        "utterances with other sentences are scored separately too"
+    )
+    assert f"Warning: {warning}.\n" in capsys.readouterr().out
+    found = json.loads((decoded / "score.json").read_text())
+    assert found["overlap"]["warnings"] == [warning] and found["overlap"]["by_speaker"]
+    assert found["unseen_sentences"]["utterances"] == 14
+    score.main(place / "data", decoded, **options)
+    assert capsys.readouterr().out.endswith(": up to date\n")
+    few = options_of(place, "few", folds=2, k=2)  # of s0-02 the adapter has not heard s0-12
+    adapt_to_speakers(few)
+    score.main(place / "data", decoded, training_per_speaker=place / "few")
+    assert json.loads((decoded / "score.json").read_text())["overlap"]["unseen_utterances"] == 15
+    record(place / "other", 2)
+    with pytest.raises(UserError, match=r"trained on utterance s0-02, which is not in .*other \(is it the"):
+        score.main(place / "other", decoded, **options)
+    with pytest.raises(UserError, match=r"other: no SPEAKER/foldN/task\.json that tested an utterance"):
+        score.main(place / "data", decoded, training_per_speaker=place / "other")
+
+
 def test_what_can_not_be_learnt_from_is_tested_all_the_same(place, caplog):
     """The base decodes it too; left empty, its words would count against the adapters alone."""
     texts = place / "data/text"

@@ -9,10 +9,11 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from ia3_speech.data.kaldi.overlap import training_in_words
 from ia3_speech.experiments.by_speaker import Comparison, comparisons, is_speakers
 from ia3_speech.experiments.notes import provenance_list
 from ia3_speech.experiments.points import curve_rows, trade_off_rows
-from ia3_speech.experiments.result_warnings import overlap_of, warnings_of
+from ia3_speech.experiments.result_warnings import overlaps_of, warnings_of
 from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, median_of
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 
@@ -131,16 +132,17 @@ def change_heads(systems: list[System]) -> list[str]:
 
 
 def unseen_table(systems: list[System], set_name: str) -> str:
-    """Rates of the utterances whose sentence is not in training; nothing where it is all or none."""
-    scores = [system.scores[set_name].get("unseen_sentences") for system in systems]
-    if not all(scores):
-        return ""
-    header = ["sentences not in training", "utterances", "words", "base WER %", *change_heads(systems[1:])]
-    line = [set_name, str(scores[0]["utterances"]), str(scores[0]["words"])]
-    line.append(with_interval(scores[0]["wer"], scores[0]["wer_ci"]))
-    for one in scores[1:]:
-        line += [with_interval(one["wer"], one["wer_ci"]), change_of(one["changes"].get("wer"))]
-    return table(header, [line])
+    """Rates of the utterances whose sentence is not in training; no row where it is all or none."""
+    header = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
+    header += ["WER % before", "after", "change %"]
+    rows = []
+    for system in systems:
+        score = system.scores[set_name].get("unseen_sentences") or {}
+        if change := score.get("changes", {}).get("wer"):
+            line = [system.name, str(score["utterances"]), str(score["words"]), system.baseline]
+            line += [percent(change["baseline"]), with_interval(score["wer"], score["wer_ci"])]
+            rows.append([*line, change_of(change)])
+    return table(header, rows)
 
 
 def warning_list(systems: list[System], set_name: str) -> str:
@@ -149,8 +151,10 @@ def warning_list(systems: list[System], set_name: str) -> str:
         f"**Warning:** {one.system + ': ' if one.system else ''}{one.text}."
         for one in warnings_of(systems, [set_name])
     ]
-    if (overlap := overlap_of(systems, set_name)) and not overlap["common_sentences"]:
-        lines.append(f"No sentence of {set_name} occurs in training.")
+    overlaps = [*overlaps_of(systems, set_name).values()]
+    if overlaps and not any(one["common_sentences"] for one in overlaps):
+        place = training_in_words(overlaps[0].get("by_speaker", False))
+        lines.append(f"No sentence of {set_name} occurs in {place}.")
     return "".join(f"- {line}\n" for line in lines)
 
 

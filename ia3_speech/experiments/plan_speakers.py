@@ -79,11 +79,25 @@ def system_name(options: SpeakerPlanOptions, start: str, k: int) -> str:
     return f"from_{start}_k{k}" + (f"_{options.variant}" if options.variant else "")
 
 
-def evaluation(options: SpeakerPlanOptions, system: str, seeds: int, name: str, adapters: str) -> Evaluation:
-    score = "--cluster speaker"
+def evaluation(
+    options: SpeakerPlanOptions, system: str, seeds: int, name: str, adapters: str = "", score: str = ""
+) -> Evaluation:
+    """A row; `adapters` and `score` are further options of decode and of score."""
+    score = f"--cluster speaker{score}"
     if system != "base":
         score += f" --baseline {options.exp}/base/decode_greedy_{name}"
     return Evaluation(system, seeds, name, f"--base {options.base} --search greedy{adapters}", score)
+
+
+def systems(options: SpeakerPlanOptions, train: list[Training], sets: list[str]) -> Iterator[Evaluation]:
+    """Each training on test, where it has decoded, and on out-of-domain speech with the adapters in turn."""
+    for one in train:
+        folder = f"{options.exp}/{one.system}"
+        for name in sets:
+            adapters, score = f" --adapter-per-speaker {folder} --in-turn", ""
+            if name == "test":
+                adapters, score = "", f" --training-per-speaker {folder}"
+            yield evaluation(options, one.system, one.seeds, name, adapters, score)
 
 
 def main(options: SpeakerPlanOptions) -> None:
@@ -100,12 +114,6 @@ def main(options: SpeakerPlanOptions) -> None:
         for start in starts(options)
         for name in sets
     ]
-    systems = [
-        evaluation(options, one.system, one.seeds, name,
-             f" --adapter-per-speaker {options.exp}/{one.system} --in-turn" if name != "test" else "")
-        for one in train
-        for name in sets
-    ]  # fmt: skip
     most = max(map(int, options.k.split()))
     variant = f"_{re.escape(options.variant)}" if options.variant else ""
     plan = Plan(
@@ -115,7 +123,7 @@ def main(options: SpeakerPlanOptions) -> None:
         system=system_name(options, starts(options)[-1], most),
         seeds=int(options.seeds),
     )
-    write_plan(options.exp, plan, train, baseline, systems)
+    write_plan(options.exp, plan, train, baseline, systems(options, train, sets))
     shown = ((one.system.removesuffix("_seedJOB"), curve_of(options, one)) for one in train)
     write_changed(
         options.exp / "plan/reports.tsv", "".join(f"{system}\t{curve}\n" for system, curve in shown)

@@ -30,15 +30,21 @@ def warnings_of(systems: Sequence[System], sets: Sequence[str]) -> list[ResultWa
     """Of the test sets first: what they have in common with training; then of the systems."""
     found = []
     for name in sets:
-        texts = (overlap_of(systems, name) or {}).get("warnings", ())
-        found += [ResultWarning(name, None, text) for text in texts]
+        overlaps = overlaps_of(systems, name)
+        for text in dict.fromkeys(text for one in overlaps.values() for text in one["warnings"]):
+            folders = [folder for folder, one in overlaps.items() if text in one["warnings"]]
+            of_all = len(folders) == len(overlaps)
+            found += [ResultWarning(name, folder, text) for folder in ([None] if of_all else folders)]
     for folder in dict.fromkeys(one.folder.name for one in systems if one.start_selected):
         text = f"{NOT_IMPROVED}, so the adapter is as it started (try a lower --learning-rate)"
         found.append(ResultWarning(None, folder, text))
     return found
 
 
-def overlap_of(systems: Sequence[System], set_name: str) -> dict[str, Any] | None:
-    """What a test set has in common with training, from score.json; None where it is not known."""
-    overlaps = (one.scores[set_name].get("overlap") for one in systems if set_name in one.scores)
-    return next(filter(None, overlaps), None)
+def overlaps_of(systems: Sequence[System], set_name: str) -> dict[str, dict[str, Any]]:
+    """Folder of a system → what the test set has in common with its training, where score.json knows it.
+
+    They differ between systems with an adapter a speaker, by how many utterances it was trained on.
+    """
+    scores = {one.folder.name: one.scores[set_name] for one in systems if set_name in one.scores}
+    return {folder: score["overlap"] for folder, score in scores.items() if score.get("overlap")}

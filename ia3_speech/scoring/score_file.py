@@ -64,7 +64,7 @@ def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> None
     if score.overlap is None:
         del fields["overlap"], fields["unseen_sentences"]
     else:
-        fields["overlap"] = vars(score.overlap) | {"warnings": score.overlap.warnings}
+        fields["overlap"] = score.overlap.record()
     write_json(file, {"schema": SCHEMA, **provenance, **json_value(fields)})
 
 

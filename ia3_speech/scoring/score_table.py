@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from statistics import median
 
+from ia3_speech.data.kaldi.overlap import training_in_words
 from ia3_speech.formatting import MISSING, interval, percent, plural
 from ia3_speech.scoring.error_rates import Change, ErrorRates, TermErrorRate
 from ia3_speech.scoring.kaldi_files import format_wer
@@ -178,7 +179,7 @@ def score_notes(score: Score) -> Iterator[str]:
     if score.overlap:
         yield from (f"Warning: {one}." for one in score.overlap.warnings)
         if not score.overlap.common_sentences:
-            yield "No sentence of the test set occurs in training."
+            yield f"No sentence of the test set occurs in {training_in_words(score.overlap.by_speaker)}."
     yield f"Kaldi's bootstrap over utterances:\n{score.wer_bootci}".rstrip("\n")
     for name, rates in (("system", score), ("baseline", score.baseline)):
         if rates and rates.missing:

@@ -6,7 +6,7 @@ import numpy as np
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import DataDirectory
-from ia3_speech.data.kaldi.overlap import find_overlap, unseen_utterances
+from ia3_speech.data.kaldi.overlap import Overlap
 from ia3_speech.scoring.alignment import align, count_errors, edit_distance
 from ia3_speech.scoring.error_rates import (
     ErrorRates,
@@ -28,7 +28,7 @@ def score_hypotheses(
     terms: TermList | None = None,
     normalize: str = "ctc",
     cluster: str | None = None,
-    training: Sequence[DataDirectory] = (),
+    overlap: Overlap | None = None,
     replications: int = REPLICATIONS,
     seed: int = 0,
 ) -> Score:
@@ -42,8 +42,8 @@ def score_hypotheses(
         normalize: text normalisation of both sides, a mode of `data.text.normalize`.
         cluster: the label whose values the bootstrap draws; None: consultations where every utterance has
             that label, else speakers.
-        training: what the system was trained on; utterances whose sentence does not occur there are scored
-            separately too, unless that is all or none of them.
+        overlap: what the data has in common with training; utterances whose sentence does not occur there are
+            scored separately too, unless that is all or none of them.
         replications: replicates of each bootstrap.
         seed: of the bootstraps.
 
@@ -81,10 +81,10 @@ def score_hypotheses(
         ),
         scored=scored,
     )
-    if training:
-        result.overlap, unseen = find_overlap(training, data), unseen_utterances(training, data)
-        if 0 < len(unseen) < len(scored):
-            result.unseen_sentences = rates_of([at for at, one in enumerate(scored) if one.id in unseen])
+    result.overlap = overlap
+    if overlap and 0 < len(overlap.unseen) < len(scored):
+        unseen = [index for index, one in enumerate(scored) if one.id in overlap.unseen]
+        result.unseen_sentences = rates_of(unseen)
     if baseline_scored is not None:
         result.baseline_scored = baseline_scored
         result.baseline = compute_error_rates(baseline_scored, None, terms, unit, replications, seed)

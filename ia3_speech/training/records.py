@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ia3_speech.cli import UserError
 from ia3_speech.training.config import SharedOptions
 
 NOT_IMPROVED = "no epoch improved on the start"  # the note in train.json
@@ -36,6 +37,35 @@ def read_training_record(file: Path) -> dict[str, Any]:
     if not isinstance(record, dict):
         raise ValueError(f"{file}: not a JSON object")
     return present_names(record)
+
+
+def read_adaptation_utterances(folder: Path) -> dict[str, list[str]]:
+    """Tested utterance → those that trained its adapter, or selected its epoch, by their ids.
+
+    Args:
+        folder: what `ia3-speech speakers --folds N` wrote.
+
+    Raises:
+        UserError: no task.json there has tested an utterance, or one is damaged.
+    """
+    found = {}
+    for file in task_files(folder):
+        try:
+            task = read_training_record(file)
+            found |= dict.fromkeys(task["texts"], task["trained_on"] + task["held_out"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{file}: damaged (run ia3-speech speakers again): {error!r}") from error
+    if not found:
+        raise UserError(
+            f"{folder}: no SPEAKER/foldN/task.json that tested an utterance (run ia3-speech speakers with "
+            f"--folds 4)"
+        )
+    return found
+
+
+def task_files(folder: Path) -> list[Path]:
+    """The record of each speaker and fold."""
+    return sorted(folder.glob("*/fold*/task.json"))
 
 
 def read_training_options(file: Path) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """What a test set has in common with train and dev."""
 
+from pathlib import Path
+
 import pytest
 from corpus_files import kaldi_directories
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.overlap import find_overlap
+from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import overlap
 
@@ -64,4 +66,44 @@ def test_what_a_reader_of_scores_is_told(tmp_path, texts, speakers, unseen, warn
 
     train = directory("train", ["a word", "no fever"], ["ann", "bob"])
     found = find_overlap([train], directory("test", texts.split("|"), speakers.split()))
-    assert (found.warnings, found.unseen_utterances, found.utterances) == (warnings, unseen, 3)
+    assert (found.warnings, len(found.unseen), found.utterances) == (warnings, unseen, 3)
+    assert found.record()["unseen_utterances"] == unseen and "unseen" not in found.record()
+
+
+ADAPTED_ON = {"a-1": ["a-2", "a-4"], "a-2": ["a-1", "a-3"], "a-3": ["a-2", "a-4"], "b-1": ["b-2"]}
+
+
+@pytest.mark.parametrize(
+    ("texts", "unseen", "warnings"),
+    [
+        # a-2 says what a-3 says, too, of whom a-3's adapter heard a-2; b-1 says what another speaker says.
+        (
+            "one|Two!|two|three|one|four", {"a-1", "a-4", "b-1", "b-2"},
+            [
+                "1 of 5 sentences of the test set occur in the same speaker's adaptation utterances: the 4 "
+                "utterances with other sentences are scored separately too"
+            ],
+        ),
+        ("one|two|three|one more|five|six", {"a-1", "a-2", "a-3", "a-4", "b-1", "b-2"}, []),
+        # a-4 says what a-2 says, whose adapter was trained on a-1 and a-3; a-4 itself was tested by none.
+        ("one|two|three|two|five|six", {"a-1", "a-2", "a-3", "a-4", "b-1", "b-2"}, []),
+    ],
+)  # fmt: skip
+def test_sentences_are_compared_with_what_the_speakers_adapter_was_trained_on(texts, unseen, warnings):
+    """Not with what another adapter of the speaker, or another speaker's, was trained on."""
+    ids = ("a-1", "a-2", "a-3", "a-4", "b-1", "b-2")
+    said = [
+        Utterance(id, id[0], id, f"{id}.wav", text=text)
+        for id, text in zip(ids, texts.split("|"), strict=True)
+    ]
+    found = find_overlap_by_speaker(ADAPTED_ON, DataDirectory(Path("data/test"), said))
+    assert (found.unseen, found.warnings, found.training) == (unseen, warnings, ["data/test"])
+
+
+def test_every_sentence_of_every_speaker_was_trained_on():
+    said = [Utterance(f"a-{n}", "a", f"a-{n}", f"{n}.wav", text="one") for n in (1, 2)]
+    both = {"a-1": ["a-2"], "a-2": ["a-1"]}
+    assert find_overlap_by_speaker(both, DataDirectory(Path("test"), said)).warnings == [
+        "every sentence of the test set occurs in the same speaker's adaptation utterances: the scores hold "
+        "for these sentences only"
+    ]

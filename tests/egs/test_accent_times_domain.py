@@ -184,10 +184,43 @@ def test_tables(local, scored, capsys):
     assert capsys.readouterr().out == (scored / "RESULTS.md").read_text() == EXPECTED
 
 
+UNSEEN = """\
+| test_orders, sentences not in training | WER % | against base % | against accent % | against domain % | \
+CER % | WER % of the seeds |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| base | 66.7 [50.0, 75.0] | – | – | – | 64.3 | – |
+| accent | 41.7 [25.0, 50.0] | -37.5 [-50.0, -33.3] | – | +25.0 [+0.0, +25.0] | 42.9 | 33.3 to 50.0 |
+| domain | 33.3 [0.0, 50.0] | -50.0 [-100.0, -33.3] | -20.0 [-100.0, +0.0] | – | 35.7 | 33.3 to 33.3 |
+| accent+domain | 41.7 [0.0, 62.5] | -37.5 [-100.0, -16.7] | +0.0 [-100.0, +25.0] | +25.0 [+25.0, +25.0] | \
+42.9 | 33.3 to 50.0 |"""
+
+
+def test_sentences_of_the_training_of_either_part(local, scored):
+    """They are a warning in both files, and the others have a table: those of a-2 and b-1."""
+    data = scored.parent / "data"
+    for part, text in (("accent", "ONE two three four"), ("domain", "something else")):
+        source = str(scored.parent / "a.wav")
+        write_data_directory(data / part, [Utterance(f"{part}-1", part, f"{part}-1", source, text=text)])
+    training = [data / "accent", data / "domain"]
+    with bench.local(RECIPE, "score") as modules:
+        modules.score.main(scored, data / "test_orders", training)
+    local.compare.main(scored, data, "test_orders", seeds=2)
+    warning = (
+        "1 of 3 sentences of the test set occur in training: the 2 utterances with other sentences are "
+        "scored separately too"
+    )
+    found = json.loads((scored / "results.json").read_text())
+    assert found["warnings"] == [{"set": "test_orders", "system": None, "text": warning}]
+    assert all(row["unseen_sentences"]["utterances"] == 2 for row in found["systems"])
+    _, _, *parts, notes = (scored / "RESULTS.md").read_text().split("\n\n")
+    assert parts == [UNSEEN, f"- **Warning:** {warning}."]
+    assert notes.startswith("- test_orders: 3 utterances")
+
+
 def test_results_json(local, scored):
     local.compare.main(scored, scored.parent / "data", "test_orders", seeds=2)
     found = json.loads((scored / "results.json").read_text())
-    assert list(found) == ["schema", "systems", "pairs", "commit", "dirty", "command"]
+    assert list(found) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
     assert [(one["name"], one["seed"], one["adapter"], one["wer"]) for one in found["systems"]] == [
         ("base", None, None, 0.6), ("accent", 1, "accent", 0.4), ("accent", 2, "accent", 0.4),
         ("domain", 1, "domain", 0.4), ("domain", 2, "domain", 0.4),
@@ -219,6 +252,7 @@ def test_results_md_takes_the_tables(local, scored):
 # ---- by espeak-ng, from end to end
 
 SMALL = ("--size", "small", "--seeds", "1", "--small-opts", "--epochs 1")
+SETS = ("test_caribbean", "test_scottish", "out_of_domain_caribbean", "out_of_domain_scottish")
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +266,9 @@ def ran(tmp_path_factory, base_folder):
 
 
 def test_every_system_is_decoded_with_what_it_is_made_of(ran):
-    for name in ("caribbean", "scottish"):
+    """On dictation in the accent, and on out-of-domain speech, which was not asked for."""
+    for place in SETS:
+        name = place.rpartition("_")[2]
         accent, domain = ran.exp / f"accent_{name}_seed1/adapter", ran.exp / "domain_seed1/adapter"
         expected = {
             "base": None,
@@ -244,7 +280,7 @@ def test_every_system_is_decoded_with_what_it_is_made_of(ran):
             "both_seed1": {str(ran.exp / f"both_{name}_seed1/adapter"): 1},
         }
         for folder, parts in expected.items():
-            used = json.loads((ran.exp / folder / f"decode_greedy_test_{name}/decode.json").read_text())[
+            used = json.loads((ran.exp / folder / f"decode_greedy_{place}/decode.json").read_text())[
                 "adapter"
             ]
             terms = used and used.get("terms", [used])
@@ -264,10 +300,12 @@ def test_the_report_has_every_system_on_every_set(ran):
         "trained on both",
     ]
     expected = []
-    for name in ("test_caribbean", "test_scottish"):
+    for name in SETS:
         expected += [name, "base", *systems, f"MAPSSWE, {name}", *systems]
     assert [row for row in rows if row != "---"] == expected
     assert "term errors %" in report
+    assert "\n- No sentence of test_scottish occurs in training.\n" in report
+    assert "\n- out_of_domain_scottish: 12 utterances, " in report
 
 
 def test_no_term_list_and_no_test_set_waited_for_a_training(ran):
@@ -280,14 +318,17 @@ def test_a_second_run_does_nothing_again(ran):
     before = {path: path.stat().st_mtime_ns for path in ran.exp.rglob("*") if path.is_file()}
     again = bench.run(RECIPE, *ran.options)
     assert again.returncode == 0, again.stderr
-    told = r"stage \d+, .*|test_\w+ and \w+ share .*|.*: up to date"
+    told = r"stage \d+, .*|(test|out_of_domain)_\w+ and \w+ share .*|.*: up to date"
     assert not [line for line in again.stdout.splitlines() if not re.fullmatch(told, line)], again.stdout
     assert {path: path.stat().st_mtime_ns for path in ran.exp.rglob("*") if path.is_file()} == before
 
 
 # ---- real people: what the two recipes leave, here with random adapters of a tiny base
 
-PARENTS = {"speechocean762": ("test_adults", "test_children"), "barista_orders": ("test",)}
+PARENTS = {
+    "speechocean762": ("test_adults", "test_children", "out_of_domain"),
+    "barista_orders": ("test", "out_of_domain"),
+}
 
 
 @pytest.fixture
@@ -298,6 +339,9 @@ def parents(tmp_path, tiny_folder):
         trained = work / f"exp/{recipe}/ia3_seed1"
         adapter(tiny_folder, trained / "adapter", lowest=0.5 if recipe == "speechocean762" else -3.0)
         (trained / ".key").write_text(f"{recipe}\n")
+        source = str(bench.noise(work / f"{recipe}.wav"))
+        text = "One two" if recipe == "barista_orders" else "seven"
+        write_data_directory(work / f"data/{recipe}/train", [Utterance("t", "t", "t", source, text=text)])
         for name in sets:
             data = work / f"data/{recipe}/{name}"
             utterances = []
@@ -348,26 +392,33 @@ def test_real_people(parents, tiny_folder):
         "base/decode_greedy_test_adults": "speechocean762/base/decode_greedy_test_adults",
         "accent_seed1/decode_greedy_test_children": "speechocean762/ia3_seed1/decode_greedy_test_children",
         "domain_seed1/decode_greedy_test_orders": "barista_orders/ia3_seed1/decode_greedy_test",
+        "accent_seed1/decode_greedy_out_of_domain": "speechocean762/ia3_seed1/decode_greedy_out_of_domain",
     }
     for ours, place in links.items():
         assert (exp / ours).resolve() == (theirs / place).resolve()
     for folder, sets in {
-        "accent_seed1": ("orders",), "domain_seed1": ("adults", "children"),
-        "sum_seed1": ("adults", "children", "orders"), "half_seed1": ("adults", "children", "orders"),
+        "accent_seed1": ("test_orders",), "domain_seed1": ("test_adults", "test_children", "out_of_domain"),
+        "sum_seed1": ("test_adults", "test_children", "test_orders", "out_of_domain"),
+        "half_seed1": ("test_adults", "test_children", "test_orders", "out_of_domain"),
     }.items():  # fmt: skip
         for name in sets:
-            assert (exp / folder / f"decode_greedy_test_{name}/score.json").is_file()
+            assert (exp / folder / f"decode_greedy_{name}/score.json").is_file()
     used = json.loads((exp / "sum_seed1/decode_greedy_test_orders/decode.json").read_text())["adapter"][
         "terms"
     ]
     assert [one["path"] for one in used] == [f"{theirs}/{recipe}/ia3_seed1/adapter" for recipe in PARENTS]
     report = (exp / "RESULTS.md").read_text()
-    assert report.count("| accent+domain |") == 6
+    assert report.count("| accent+domain |") == 8 + 3
     assert "accent × domain |" not in report
     assert re.search(
         r"- No accent × domain of speechocean762: \S+/barista_orders/ia3_seed1/adapter: ", report
     )
-    assert report.count("term errors %") == 1  # the orders have a list of terms
+    assert report.count("term errors %") == 2  # the orders have a list of terms; all, and those not in train
+    for name in ("test_adults", "test_children", "test_orders"):  # "one two" is in the orders' train
+        assert f"\n| {name}, sentences not in training | WER % |" in report
+    warning = "1 of 3 sentences of the test set occur in training: the 2 utterances with other sentences are"
+    assert report.count(f"\n- **Warning:** {warning} scored separately too.\n") == 3
+    assert "out_of_domain, sentences" not in report
     assert (
         "test_orders: 3 utterances, 6 words. In brackets 95 % intervals of a bootstrap over 3 utt" in report
     )

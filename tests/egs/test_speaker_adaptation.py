@@ -29,15 +29,16 @@ def local():
 # ---- preparation
 
 
-def kaldi(folder, counts):
-    """A data directory; speaker → how many utterances."""
+def kaldi(folder, counts, texts=("some words",)):
+    """A data directory; speaker → how many utterances, who say the texts in turn."""
     utterances = []
     for speaker, count in counts.items():
         for number in range(count):
             id = f"{speaker}-{number:02d}"
             bench.noise(folder / f"wav/{id}.wav")
             source = str(folder / f"wav/{id}.wav")
-            utterances.append(Utterance(id, speaker, id, source, text="some words", labels={"room": "a"}))
+            text = texts[number % len(texts)]
+            utterances.append(Utterance(id, speaker, id, source, text=text, labels={"room": "a"}))
     write_data_directory(folder / "data", utterances)
     return folder / "data"
 
@@ -168,6 +169,7 @@ def test_tables_pictures_curve_and_reports(ran):
     table = (ran["exp"] / "RESULTS.md").read_text()
     assert "| from_speaker01_k3 | speaker01 |" in table and "| from_speaker01_k3 | base |" in table
     rows = json.loads((ran["exp"] / "results.json").read_text())["systems"]
+    assert "\n- No sentence of test occurs in the same speaker's adaptation utterances.\n" in table
     # The second run was not asked for five utterances: they may be of other inputs.
     assert [row["name"] for row in rows] == ["base", "speaker01", "from_base_k3", "from_speaker01_k3"]
     assert all(row["ci_unit"] == "speaker" and row["adapter"] is None for row in rows if "_k" in row["name"])
@@ -214,6 +216,34 @@ def test_a_second_run_does_nothing_again(ran):
     told = r"stage \d+, .*|test and .*|out_of_domain and .*|/\S+/scatter_\S+|\s*\S+: up to date"
     assert not [line for line in out.splitlines() if not re.fullmatch(told, line)], out
     assert {path: path.stat().st_mtime_ns for path in ran["exp"].rglob("task.json")} == before
+
+
+def test_repeated_sentences_are_told_and_out_of_domain_speech_is_tested_by_default(tmp_path, base_folder):
+    """In three folds a speaker's sixth sentence is the first one again, which other folds were trained on."""
+    texts = ("one", "two", "three", "four", "five", "one")
+    corpus = kaldi(tmp_path, {"ann": 6, "bob": 6}, texts)
+    line = ("--corpus", str(corpus), "--corpus-name", "own", "--k", "4", "--folds", "3", "--stop-stage", "8")
+    place = ("--work-dir", str(tmp_path / "work"), "--base", str(base_folder))
+    done = bench.run(RECIPE, *SMALL, *line, *place, IA3_SPEECH_HOME=str(tmp_path), OMP_NUM_THREADS="1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    exp = tmp_path / "work/exp/own_small"
+    warning = (
+        "2 of 10 sentences of the test set occur in the same speaker's adaptation utterances: the 8 "
+        "utterances with other sentences are scored separately too"
+    )
+    results = json.loads((exp / "results.json").read_text())
+    assert results["warnings"] == [{"set": "test", "system": None, "text": warning}]
+    rows = {(one["name"], one["set"]): one for one in results["systems"]}
+    assert rows["from_base_k4", "test"]["unseen_sentences"]["utterances"] == 8
+    assert {one["name"] for one in results["systems"] if one.get("general")} == {"base", "from_base_k4"}
+    assert rows["from_base_k4", "out_of_domain"]["utterances"] == 12
+    table = (exp / "RESULTS.md").read_text()
+    assert f"- **Warning:** {warning}.\n" in table
+    assert "| from_base_k4 | 8 | 8 | base | " in table
+    page = (exp / "report_from_base_k4.html").read_text()
+    assert f"<b>Warning. </b>{warning}." in page
+    assert "On 8 utterances with sentences that are not in training it " in page
+    assert "On out-of-domain speech (12 utterances" in page
 
 
 @pytest.mark.parametrize(

@@ -140,6 +140,11 @@ def test_speakers_from_the_base(here):
         "from_base_k15_seedJOB\t2\t--config  --k 15",
         "from_base_k3_seedJOB\t2\t--config  --k 3",
     ]
+    assert rows(here, "systems")[0] == (
+        "from_base_k15_seedJOB\t2\ttest\t--base mini --search greedy"
+        "\t--cluster speaker --training-per-speaker exp/from_base_k15_seedJOB "
+        "--baseline exp/base/decode_greedy_test"
+    )
     assert rows(here, "systems")[1] == (
         "from_base_k15_seedJOB\t2\tout_of_domain\t--base mini --search greedy "
         "--adapter-per-speaker exp/from_base_k15_seedJOB --in-turn"

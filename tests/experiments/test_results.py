@@ -24,6 +24,7 @@ def rates(wer: float, baseline: float | None = None) -> dict:
     found |= {"changes": {}, "ci_unit": "speaker", "ci_clusters": 12}
     if baseline:
         change = {"relative": wer / baseline - 1, "relative_ci": [wer / baseline - 1.1, wer / baseline - 0.9]}
+        change["baseline"] = baseline
         found["changes"] = {"wer": change, "cer": change, "term_error_rate": change}
     return found
 
@@ -242,11 +243,26 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
     ]
     assert found["systems"][1]["unseen_sentences"]["wer"] == 0.5
     assert (exp / "RESULTS.md").read_text().split("\n\n")[1:3] == [
-        "| sentences not in training | utterances | words | base WER % | ia3 WER % | change % |\n"
-        "| --- | ---: | ---: | ---: | ---: | ---: |\n"
-        "| test | 10 | 100 | 40.0 [35.0, 45.0] | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |",
+        "| test, sentences not in training | utterances | words | compared with | WER % before | after | "
+        "change % |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n"
+        "| ia3 | 10 | 100 | base | 40.0 | 50.0 [45.0, 55.0] | +25.0 [+15.0, +35.0] |",
         f"- **Warning:** {OVERLAP['warnings'][0]}.\n- **Warning:** ia3_seed3: {start}.",
     ]
+
+
+def test_a_warning_names_the_systems_that_it_is_about(exp):
+    """Adapters of speakers are trained on other sentences each; what is true of all systems names none."""
+    for seed, common in ((1, 6), (2, 0), (3, 6)):
+        place = exp / f"ia3_seed{seed}/decode_greedy_test/score.json"
+        warnings = OVERLAP["warnings"] if common else []
+        overlap = OVERLAP | {"common_sentences": common, "warnings": warnings, "by_speaker": True}
+        place.write_text(json.dumps(json.loads(place.read_text()) | {"overlap": overlap}))
+    collect(exp)
+    named = [one["system"] for one in json.loads((exp / "results.json").read_text())["warnings"]]
+    assert named == ["ia3_seed1", "ia3_seed3"]
+    text = (exp / "RESULTS.md").read_text()
+    assert f"- **Warning:** ia3_seed1: {OVERLAP['warnings'][0]}.\n" in text
+    assert "No sentence" not in text
 
 
 def test_a_test_set_without_training_sentences_says_so(exp):

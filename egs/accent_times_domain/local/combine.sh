@@ -18,7 +18,7 @@ given_as() {
 product_of() { echo "$exp/product_seedJOB/of_$(accent_of "$1")"; }
 
 if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
-  for set in $test_sets; do
+  for set in $test_sets $other_sets; do
     product=$(product_of "$set")
     echo "stage 6, multiply for $set (log: $exp/log/product_${set}_seed*.log)"
     $decode_cmd JOB=1:"$seeds" "$exp/log/product_${set}_seedJOB.log" \
@@ -40,12 +40,15 @@ if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
 fi
 
 if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
-  echo "stage 7, score against the base (log: $exp/log/score.log)"
-  $decode_cmd "$exp/log/score.log" local/score.py "$exp" "$data" "$test_sets"
+  for set in $test_sets $other_sets; do
+    training=$([[ $set == out_of_domain* ]] || training_of "$set")
+    echo "stage 7, score $set against the base (log: $exp/log/score_$set.log)"
+    $decode_cmd "$exp/log/score_$set.log" local/score.py "$exp" "$data/$set" ${training:+--training $training}
+  done
 fi
 
 if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
   echo "stage 8, compare with the base and with both parts in $exp/RESULTS.md"
   python -m ia3_speech.inputs "$exp/RESULTS.md" "$exp"/*/decode_greedy_*/score.json local/compare.py -- \
-    local/compare.py "$exp" "$data" "$test_sets" --seeds "$seeds"
+    local/compare.py "$exp" "$data" "$test_sets $other_sets" --seeds "$seeds"
 fi

@@ -5,7 +5,10 @@
 
 In: EXP/base and EXP/SYSTEM_seedN, each with decode_greedy_SET/{text,score.json,decode.json}; DATA/SET, and
 EXP/terms_SET where there is one. Out: EXP/results.json (schema 1: a row a system and seed; pairs over all
-seeds) and EXP/RESULTS.md, which is also printed.
+seeds; warnings) and EXP/RESULTS.md, which is also printed.
+
+Where sentences of a test set occur in the training of the sum's parts, as score.json of the sum has it, the
+utterances with other sentences have a table of their own.
 
 All seeds count together: a rate is that of all their hypotheses, and seed s is compared with seed s. The
 bootstrap draws speakers, each with the hypotheses of all seeds. MAPSSWE takes segments to be independent, so
@@ -13,16 +16,18 @@ it is made for each seed alone, and the seed with the largest p is shown.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.experiments.collect import SCHEMA, row
-from ia3_speech.experiments.markdown import change_of, percent, spread, table, with_interval
+from ia3_speech.experiments.markdown import change_of, percent, spread, table, warning_list, with_interval
 from ia3_speech.experiments.notes import commands
+from ia3_speech.experiments.result_warnings import warnings_of
 from ia3_speech.experiments.systems import System, load_json, load_scores
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
@@ -30,7 +35,7 @@ from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.score_file import json_value
 from ia3_speech.scoring.scorer import score_utterances
 from ia3_speech.scoring.significance import REPLICATIONS, MatchedPairsTest, mapsswe
-from ia3_speech.scoring.term_errors import read_term_list
+from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 # Folder → what it is called in the tables.
 NAMES = {
@@ -43,6 +48,8 @@ NAMES = {
     "both": "trained on both",
 }
 AGAINST = ("base", "accent", "domain")
+
+Rows = dict[str, list[list[ScoredUtterance]]]  # system → seed → utterances
 
 
 @dataclass
@@ -67,7 +74,9 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1) -> None:
         seeds: how many seeds each system has, from 1
     """
     wanted = sets.split()
-    compared = {name: compare(exp, data / name, seeds) for name in wanted}
+    compared, unseen = {}, {}
+    for name in wanted:
+        compared[name], unseen[name] = compare(exp, data / name, seeds)
     systems, made = list(found_systems(exp, seeds)), provenance()
     result = {
         "schema": SCHEMA,
@@ -78,23 +87,28 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1) -> None:
             if name in one.scores
         ],
         "pairs": [pair(name, *item) for name in wanted for item in pairs_of(compared[name])],
+        "warnings": [asdict(one) for one in warnings_of(systems, wanted)],
         **{name: made[name] for name in ("commit", "dirty", "command")},
     }
     write_json(exp / "results.json", json_value(result))
-    texts = [text for name in wanted for text in tables(name, compared[name])]
-    text = "\n".join([*texts, notes(exp, compared, systems, seeds)])
+    texts = []
+    for name in wanted:
+        texts += [rate_table(name, compared[name]), mapsswe_table(name, compared[name])]
+        texts += [rate_table(f"{name}, sentences not in training", unseen[name]), warning_list(systems, name)]
+    text = "\n".join(filter(None, [*texts, notes(exp, compared, systems, seeds)]))
     write_text(exp / "RESULTS.md", text)
     print(text, end="")
 
 
-def compare(exp: Path, data: Path, seeds: int) -> dict[str, Compared]:
-    """Every system that was decoded on this test set, by its folder's name."""
+def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dict[str, Compared]]:
+    """Every system that was decoded on this test set, by its folder's name: on all utterances, and on those
+    whose sentence is not in training (empty where that is all or none of them)."""
     name = data.name
     directory = read_data_directory(data, wav=False, spk_sort=False)
     term_list = exp / f"terms_{name}"
     terms = read_term_list(term_list, "ctc") if term_list.is_file() else None
     unit = load_json(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]
-    rows: dict[str, list[list[ScoredUtterance]]] = {}  # system → seed → utterances
+    rows: Rows = {}
     for system in NAMES:
         folders = [folder / f"decode_greedy_{name}" for folder in folders_of(exp, system, seeds)]
         if there := [folder for folder in folders if (folder / "score.json").is_file()]:
@@ -104,6 +118,25 @@ def compare(exp: Path, data: Path, seeds: int) -> dict[str, Compared]:
             heard = [read_kaldi_text(one / "text") for one in there]
             rows[system] = [score_utterances(directory, texts, terms, "ctc") for texts in heard]
     rows["base"] *= seeds
+    ids = unseen_utterances(exp / "sum_seed1" / f"decode_greedy_{name}" / "score.json", directory)
+    if not 0 < len(ids) < len(directory):
+        return compare_rows(rows, terms, unit), {}
+    unseen = {
+        system: [[one for one in seed if one.id in ids] for seed in by_seed]
+        for system, by_seed in rows.items()
+    }
+    return compare_rows(rows, terms, unit), compare_rows(unseen, terms, unit)
+
+
+def unseen_utterances(score: Path, data: DataDirectory) -> frozenset[str]:
+    """Those whose sentence is not in the training that the system was scored with; none where it was not."""
+    training = (load_json(score).get("overlap") or {}).get("training", ())
+    sets = [read_data_directory(Path(one), wav=False, spk_sort=False) for one in training]
+    return find_overlap(sets, data).unseen if sets else frozenset()
+
+
+def compare_rows(rows: Rows, terms: TermList | None, unit: str) -> dict[str, Compared]:
+    """Every system beside the base and both parts, on the same utterances."""
 
     def rates(system: str, other: str | None = None) -> ErrorRates:
         against = list(chain(*rows[other])) if other else None
@@ -177,15 +210,19 @@ def pair(set_name: str, system: str, other: str, one: Compared) -> dict:
     }
 
 
-def tables(set_name: str, compared: dict[str, Compared]) -> Iterator[str]:
-    """Rates and changes, then the tests."""
-    terms = compared["base"].rates.term_error_rate is not None
-    several = len(compared["base"].by_seed) > 1
-    header = [set_name, "WER %", "against base %", "against accent %", "against domain %", "CER %"]
+def rate_table(title: str, compared: dict[str, Compared]) -> str:
+    """Rates and changes, a line a system; nothing without systems."""
+    terms = any(one.rates.term_error_rate is not None for one in compared.values())
+    several = any(len(one.by_seed) > 1 for one in compared.values())
+    header = [title, "WER %", "against base %", "against accent %", "against domain %", "CER %"]
     header += ["term errors %", "against base %"] * terms + ["WER % of the seeds"] * several
-    yield table(header, [line(system, one, terms, several) for system, one in compared.items()])
+    return table(header, [line(system, one, terms, several) for system, one in compared.items()])
+
+
+def mapsswe_table(set_name: str, compared: dict[str, Compared]) -> str:
+    """The matched pairs tests."""
     header = [f"MAPSSWE, {set_name}", *(f"against {other}" for other in AGAINST)]
-    yield table(header, [test_line(system, one) for system, one in compared.items() if one.tests])
+    return table(header, [test_line(system, one) for system, one in compared.items() if one.tests])
 
 
 def line(system: str, one: Compared, terms: bool, several: bool) -> list[str]:

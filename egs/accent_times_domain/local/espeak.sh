@@ -3,6 +3,7 @@
 
 # shellcheck disable=SC2154,SC2034  # run.sh and place.sh set the options; combine.sh uses what is set here
 test_sets="test_caribbean test_scottish"
+other_sets=${out_of_domain:+"out_of_domain_caribbean out_of_domain_scottish"} # the same speech, with each accent's adapters
 trained="domain accent_caribbean accent_scottish both_caribbean both_scottish"
 alone="accent domain both"
 config=conf/ia3.yaml
@@ -10,25 +11,31 @@ dictation=../medical_dictation/local
 
 # adapter_of SYSTEM SET: the accent's own, or the one domain; JOB stands for the seed.
 adapter_of() {
-  if [[ $1 == domain ]]; then echo "$exp/domain_seedJOB/adapter"; else echo "$exp/$1_${2#test_}_seedJOB/adapter"; fi
+  if [[ $1 == domain ]]; then echo "$exp/domain_seedJOB/adapter"; else echo "$exp/$1_${2##*_}_seedJOB/adapter"; fi
 }
-accent_of() { echo "${1#test_}"; }
+accent_of() { echo "${1##*_}"; }
+# training_of SET: what an adapter of it was trained on; both_NAME holds what the others hold.
+training_of() { echo "$data/both_${1##*_}/train"; }
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "stage 1, prepare $part"
   PYTHONPATH=$dictation${PYTHONPATH:+:$PYTHONPATH} python -m ia3_speech.inputs "$data" $sentences "$dictation" \
     local/prepare_espeak.py local/everyday.grammar -- \
     local/prepare_espeak.py "$data" --size "$size" ${sentences:+--sentences "$sentences"}
+  for set in $other_sets; do
+    python -m ia3_speech.inputs "$data/$set" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
+      python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/$set" --size "$size"
+  done
 fi
 
 if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
   echo "stage 2, validate $part"
-  for set in $(printf '%s/train ' $trained) $(printf '%s/dev ' $trained) $test_sets; do
+  for set in $(printf '%s/train ' $trained) $(printf '%s/dev ' $trained) $test_sets $other_sets; do
     python -m ia3_speech.inputs "$data/valid/$set" "$data/$set" -- \
       python -m ia3_speech.datadir validate --check-audio "$data/$set"
   done
-  for set in $test_sets; do # both_NAME holds what the others hold
-    python -m ia3_speech.datadir overlap "$data/both_${set#test_}/train" "$data/both_${set#test_}/dev" "$data/$set"
+  for set in $test_sets $other_sets; do
+    python -m ia3_speech.datadir overlap "$(training_of "$set")" "$data/both_${set##*_}/dev" "$data/$set"
   done
 fi
 

@@ -15,6 +15,7 @@ if [[ -n $accent_corpus$domain_corpus ]]; then
 fi
 [[ -z $sentences ]] || sentences=$(place "$sentences")
 base=$(from_start "$base")
+out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
 [[ -z $work_dir ]] || work_dir=$(place "$work_dir")
 
 suffix="" own_train_opts=$train_opts

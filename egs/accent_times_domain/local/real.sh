@@ -4,7 +4,7 @@
 # they decoded and scored with the base and with their own adapter, are linked.
 
 # shellcheck disable=SC2154,SC2034  # run.sh and place.sh set the options; combine.sh uses what is set here
-test_sets="test_adults test_children test_orders"
+test_sets="test_adults test_children test_orders" other_sets=${out_of_domain:+out_of_domain}
 alone="accent domain"
 accent_recipe=speechocean762 domain_recipe=barista_orders
 
@@ -12,6 +12,7 @@ accent_recipe=speechocean762 domain_recipe=barista_orders
 parent() { echo "${work_dir:-../$2}/$1/$2$suffix"; }
 adapter_of() { local recipe=$1_recipe; echo "$(parent exp "${!recipe}")/ia3_seedJOB/adapter"; }
 accent_of() { echo "$accent_recipe"; }
+training_of() { echo "$(parent data "$accent_recipe")/train $(parent data "$domain_recipe")/train"; }
 
 if [[ $stage -le 5 ]]; then
   for kind in accent domain; do
@@ -19,7 +20,7 @@ if [[ $stage -le 5 ]]; then
     echo "stages 1 to 5, the recipe ${!recipe}"
     bash "../${!recipe}/run.sh" --corpus "${!corpus}" --seeds "$seeds" --base "$base" \
       --size "$size" --small-opts "$small_opts" ${own_train_opts:+--train-opts "$own_train_opts"} \
-      ${decode_opts:+--decode-opts "$decode_opts"} ${work_dir:+--work-dir "$work_dir"} --out-of-domain none \
+      ${decode_opts:+--decode-opts "$decode_opts"} ${work_dir:+--work-dir "$work_dir"} --out-of-domain "$out_of_domain" \
       --stop-stage "$([[ $stop_stage -le 5 ]] && echo "$stop_stage" || echo 6)" # the rest is theirs
   done
 fi
@@ -28,7 +29,7 @@ fi
 link() { mkdir -p "$(dirname "$2")"; ln -sfn "$(realpath "$1")" "$2"; }
 
 if [[ $stop_stage -ge 6 ]]; then
-  for set in $test_sets; do
+  for set in $test_sets $other_sets; do
     if [[ $set == test_orders ]]; then kind=domain their=test; else kind=accent their=$set; fi
     recipe=${kind}_recipe
     their_data=$(parent data "${!recipe}")/$their their_exp=$(parent exp "${!recipe}")

@@ -3,8 +3,9 @@
 ia3-speech datadir overlap data/train data/dev data/test
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ia3_speech.data.kaldi.directory import DataDirectory
 from ia3_speech.data.kaldi.table_file import DataError
@@ -21,10 +22,12 @@ class Overlap:
         training: the data directories of training.
         speakers: of the test set.
         common_speakers: those of them that speak in training.
-        sentences: different ones of the test set.
+        sentences: different ones of the test set; by speaker those of each speaker count.
         common_sentences: those of them that occur in training.
         utterances: of the test set.
-        unseen_utterances: those of them whose sentence does not occur in training.
+        unseen: the ids of those of them whose sentence does not occur in training.
+        by_speaker: each utterance is compared with what its speaker's adapter was trained on alone; that the
+            speaker is the same is no warning.
     """
 
     training: list[str]
@@ -33,22 +36,26 @@ class Overlap:
     sentences: int
     common_sentences: int
     utterances: int
-    unseen_utterances: int
+    unseen: frozenset[str]
+    by_speaker: bool = False
 
     @property
     def warnings(self) -> list[str]:
         """What a reader of the test set's scores must know; empty where nothing is common."""
-        found = []
-        if 0 < self.common_sentences == self.sentences:
+        found: list[str] = []
+        place, unseen = training_in_words(self.by_speaker), len(self.unseen)
+        if self.common_sentences and not unseen:
             found.append(
-                "every sentence of the test set occurs in training: the scores hold for these sentences only"
+                f"every sentence of the test set occurs in {place}: the scores hold for these sentences only"
             )
         elif self.common_sentences:
             found.append(
                 f"{self.common_sentences} of {plural(self.sentences, 'sentence')} of the test set occur in "
-                f"training: the {plural(self.unseen_utterances, 'utterance')} with other sentences "
-                f"{'is' if self.unseen_utterances == 1 else 'are'} scored separately too"
+                f"{place}: the {plural(unseen, 'utterance')} with other sentences "
+                f"{'is' if unseen == 1 else 'are'} scored separately too"
             )
+        if self.by_speaker:
+            return found
         if self.common_speakers == self.speakers:
             found.append(
                 "every speaker of the test set speaks in training: the scores hold for these speakers only"
@@ -57,6 +64,16 @@ class Overlap:
             whole = plural(self.speakers, "speaker")
             found.append(f"{self.common_speakers} of {whole} of the test set speak in training")
         return found
+
+    def record(self) -> dict[str, Any]:
+        """As score.json holds it: a number of unseen utterances in place of their ids, and the warnings."""
+        fields = {name: value for name, value in vars(self).items() if name != "unseen"}
+        return fields | {"unseen_utterances": len(self.unseen), "warnings": self.warnings}
+
+
+def training_in_words(by_speaker: bool) -> str:
+    """What the sentences of a test set are compared with."""
+    return "the same speaker's adaptation utterances" if by_speaker else "training"
 
 
 def find_overlap(training: Sequence[DataDirectory], test: DataDirectory) -> Overlap:
@@ -70,14 +87,32 @@ def find_overlap(training: Sequence[DataDirectory], test: DataDirectory) -> Over
         sentences=len(sentences),
         common_sentences=len(sentences & known),
         utterances=len(test),
-        unseen_utterances=len(unseen_utterances(training, test)),
+        unseen=frozenset(one.id for one in test if sentence_of(one) not in known),
     )
 
 
-def unseen_utterances(training: Sequence[DataDirectory], test: DataDirectory) -> set[str]:
-    """The ids of the test set's utterances whose sentence does not occur in training."""
-    known = set().union(*map(sentences_of, training))
-    return {utterance.id for utterance in test if normalize(utterance.text or "") not in known}
+def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: DataDirectory) -> Overlap:
+    """What each utterance has in common with those that its speaker's adapter was trained on.
+
+    Args:
+        adapted_on: id of a tested utterance → ids of the utterances that train its adapter or are held out.
+        data: both, the utterances that are tested and those.
+    """
+    said = {one.id: (one.speaker, sentence_of(one)) for one in data}
+    seen = {
+        id for id, own in said.items()
+        if own[1] and own in {said.get(heard) for heard in adapted_on.get(id, ())}
+    }  # fmt: skip
+    return Overlap(
+        training=[str(data.path)],
+        speakers=len(data.speakers),
+        common_speakers=len(data.speakers),
+        sentences=len({own for own in said.values() if own[1]}),
+        common_sentences=len({said[id] for id in seen}),
+        utterances=len(data),
+        unseen=frozenset(said.keys() - seen),
+        by_speaker=True,
+    )
 
 
 def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
@@ -106,7 +141,11 @@ def refuse_common_utterances(data: DataDirectory, test: DataDirectory) -> None:
 
 
 def sentences_of(data: DataDirectory) -> set[str]:
-    return {normalize(utterance.text or "") for utterance in data} - {""}
+    return set(map(sentence_of, data)) - {""}
+
+
+def sentence_of(utterance: Utterance) -> str:
+    return normalize(utterance.text or "")
 
 
 def audio_of(utterance: Utterance) -> tuple[str, float | None, float | None]:
