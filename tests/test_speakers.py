@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from ia3_speech import attach, decode, load_adapter, load_base, score
+from ia3_speech.adapters.card import warning_list
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
@@ -207,6 +208,8 @@ def test_where_nothing_improves_the_start_is_kept(place, caplog):
     summary = adapt_to_speakers(options_of(place, folds=0, learning_rate=1e-30))
     assert summary["improved"] == 0 and summary["not_improved"] == ["s0/all", "s1/all"]
     assert "s0/all: no epoch improved on" in caplog.text
+    made = json.loads((place / "exp/s0/all/adapter/ia3_speech.json").read_text())
+    assert "no epoch improved on the start" in warning_list(made)
     assert all(bool((tensor == 1).all()) for tensor in numbers(place, "exp", "s0/all").values())
     assert not (place / "exp/decode").exists()
 

@@ -215,8 +215,12 @@ def save(
     }
     if not task.best_epoch:
         logger.warning("%s: no epoch improved on %.3f, so it stays as it started", task.name, task.losses[0])
-    training = {name: record[name] for name in ("fold", "trained_on", "held_out_losses", "best_epoch")}
-    training |= {"data": str(options.data), "init_adapter": options.init_adapter}
+    training = {name: record[name] for name in ("fold", "trained_on", "held_out_losses")}
+    training |= {
+        "selected_epoch": task.best_epoch,
+        "data": str(options.data),
+        "init_adapter": options.init_adapter,
+    }
     save_adapter(base.model, adaptation.folder / "adapter", base=base, labels=labels, training=training)
     atomic.write_json(adaptation.folder / "task.json", record | {"texts": texts})
 

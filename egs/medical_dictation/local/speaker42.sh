@@ -14,7 +14,7 @@ export IA3_SPEECH_START_DIR=$PWD
 adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --small-opts "$small_opts" \
   --corpus "$data" --stage 2 --data-dir "$data" --exp-dir "$exp" --allow-pipes "$allow_pipes" \
   --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml \
-  --lm none --out-of-domain none # the adapter that it starts from has both
+  --lm none # the adapter that it starts from has been decoded with one
 
 own=$(<"$exp/name") # what it is registered as
 
