@@ -1,13 +1,14 @@
 """Fit the temperature of word confidences on a dev set, and say what the confidences are worth.
 
-    ia3-speech calibrate data/dev --adapter clinic --out clinic_confidence.yaml
-    ia3-speech transcribe --config clinic_confidence.yaml --adapter clinic --format json a.wav
+    ia3-speech calibrate data/dev --adapter clinic --store
+    ia3-speech transcribe --adapter clinic --format json a.wav
     ia3-speech calibrate data/test --adapter clinic --temperature 1.5
 
 In: a data directory with audio and text, a base and perhaps an adapter. Out: the temperature with the
-smallest cross-entropy of "this word is right", as a YAML file that `transcribe` takes as --config; and a
-table of confidences against the share of words that are right (a reliability diagram in numbers). With
---temperature it is measured, not fitted: for a test set. The texts do not depend on the temperature.
+smallest cross-entropy of "this word is right", and a table of confidences against the share of words that are
+right (a reliability diagram in numbers). --store keeps the temperature with the adapter or base, where
+`decode` and `transcribe` find it when they search alike; --out writes a YAML file that both take as --config.
+With --temperature it is measured, not fitted: for a test set. The texts do not depend on the temperature.
 """
 
 from pathlib import Path
@@ -24,6 +25,7 @@ def main(
     base: str | None = None,
     adapter: str | None = None,
     temperature: float | None = None,
+    store: bool = False,
     out: Path | None = None,
     device: str | None = None,
     allow_pipes: bool = False,
@@ -35,17 +37,23 @@ def main(
         base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
         adapter: a registered name, an adapter's folder, or a sum of such (default: the base alone)
         temperature: measure this one, and fit nothing
-        out: YAML file for --config of transcribe (default: print only)
+        store: keep the temperature with the adapter, or with the base where there is no adapter
+        out: YAML file for --config of transcribe and decode
         device: cpu, cuda, … (default: cuda where there is one)
         allow_pipes: run the shell commands that wav.scp holds
     """
     search_options.check()
-    if temperature is not None and (out or not 0 < temperature < float("inf")):
-        raise UserError("--temperature is a positive number, and is measured: nothing is fitted for --out")
+    if temperature is not None and (out or store or not 0 < temperature < float("inf")):
+        raise UserError(
+            "--temperature is a positive number, and is measured: nothing is fitted for --out or --store"
+        )
     from ia3_speech.decoding.calibration import TEMPERATURES, calibrate, format_calibration
     from ia3_speech.decoding.recognizer import load_recognizer
+    from ia3_speech.decoding.stored_temperature import storage_file, store_temperature
 
-    recognizer = load_recognizer(base, adapter, device=device, search=search_options)
+    recognizer = load_recognizer(base, adapter, device=device, search=search_options, temperature=1.0)
+    if store:
+        storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
     tried = [temperature] if temperature else sorted({1.0, *TEMPERATURES})
     results = calibrate(recognizer, data, tried, allow_pipes)
     if not temperature:
@@ -55,6 +63,10 @@ def main(
             f"calibration error {before.calibration_error:.1%}"
         )
     print(format_calibration(results[0]))
+    if store:
+        method = recognizer.search_record["search"]
+        place = store_temperature(recognizer.base, recognizer.adapter, method, results[0], data)
+        print(f"{place}: holds it for {method} search")
     if out:
         import yaml
 

@@ -4,7 +4,8 @@
     ia3-speech decode --adapter-per-speaker exp/speakers data/test DECODE_DIR
 
 In: a Kaldi data directory (its `text` is not used), a base, perhaps an adapter, or one for each speaker. Out:
-DECODE_DIR/{text, hyp.trn, bad_audio, decode.json}; decoding/decode_directory.py describes them.
+DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}; decoding/decode_directory.py describes them.
+hyp.ctm holds the times and confidences of the words, from a forced alignment of each hypothesis.
 
 Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lists it, and the exit code is
 1, with all output written. Clipped audio is listed too, and decoded, and does not change the exit code.
@@ -28,6 +29,7 @@ from ia3_speech.decoding.decode_directory import (
 )
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
+from ia3_speech.decoding.stored_temperature import stored_calibrations
 from ia3_speech.inputs import Inputs, base_files, base_folder
 
 
@@ -44,10 +46,11 @@ def main(
     max_seconds: float | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    confidence_temperature: float | None = None,
     force: bool = False,
     search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
 ) -> int:
-    """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, bad_audio and decode.json.
+    """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, hyp.ctm, bad_audio and decode.json.
 
     Args:
         data: data directory with wav.scp, utt2spk and perhaps segments
@@ -66,6 +69,8 @@ def main(
             mini; .inf: never)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: of the base
+        confidence_temperature: divides the logits before confidences are taken (default: what ia3-speech
+            calibrate stored with the adapter or base, else 1)
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
     if (adapter and adapter_per_speaker) or (in_turn and not adapter_per_speaker):
@@ -80,7 +85,8 @@ def main(
         {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
          "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
         {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
-         "max_seconds": max_seconds, "dtype": dtype}
+         "max_seconds": max_seconds, "dtype": dtype, "confidence_temperature": confidence_temperature,
+         "calibrations": stored_calibrations(base_folder(wanted), terms) or None}
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
     )  # fmt: skip
     if made.is_current(decode_dir, force):
@@ -94,9 +100,15 @@ def main(
         max_seconds=max_seconds,
         bank=speakers,
         search=search_options,
+        temperature=confidence_temperature,
     )
     result = decode_utterances(
-        recognizer, directory.utterances, adapters=assigned, on_error=on_error, allow_pipes=allow_pipes
+        recognizer,
+        directory.utterances,
+        adapters=assigned,
+        on_error=on_error,
+        allow_pipes=allow_pipes,
+        with_words=True,
     )
     record = decoding_record(recognizer, result, data)
     if adapter_per_speaker:

@@ -23,6 +23,7 @@ from ia3_speech.decoding.hotword_list import format_hotwords, read_hotwords, spe
 from ia3_speech.formatting import plural
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
+SENTENCES_HINT = "--text takes text files with a sentence a line"
 SHORT = 4  # letters: a shorter term is part of many other words
 
 
@@ -59,7 +60,11 @@ def learn(
         read_hotwords(terms).terms,
         read_pairs(data, decode_dir),
         read_pairs(dev, dev_decode) if dev and dev_decode else [],
-        (normalize(line).split() for file in text or [] for line in read_utf8(file).splitlines()),
+        (
+            normalize(line).split()
+            for file in text or []
+            for line in read_utf8(file, SENTENCES_HINT).splitlines()
+        ),
         minimum_count=minimum_count,
         minimum_precision=minimum_precision,
     )

@@ -26,6 +26,8 @@ from ia3_speech.scoring.kaldi_files import read_kaldi_text
 if TYPE_CHECKING:
     from ia3_speech.decoding.ngram import NgramModel
 
+MISSING_HINT = "give a text file with a sentence a line, or a data directory"
+
 
 def main(
     *texts: str,
@@ -163,7 +165,9 @@ def sentences(
         UserError: the file is missing, is not UTF-8 (the line is named), or is no Kaldi `text`.
     """
     file = source / "text" if source.is_dir() else source
-    lines = [*read_kaldi_text(file).values()] if source.is_dir() else read_utf8(file).splitlines()
+    lines = (
+        [*read_kaldi_text(file).values()] if source.is_dir() else read_utf8(file, MISSING_HINT).splitlines()
+    )
     changes: Counter[str] = Counter()
     changed = 0
     for line in lines:

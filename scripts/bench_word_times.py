@@ -1,10 +1,10 @@
-"""How accurate word times are, and how well confidences tell wrong words from right ones.
+"""How accurate word times are.
 
-    python scripts/bench_word_times.py ../shared/data/english_sentences.txt ../shared/data/read_english/dev
+    python scripts/bench_word_times.py ../shared/data/english_sentences.txt
 
-Times: sentences spoken by espeak-ng, which tells when each word begins, in recordings of 20 sentences between
+Sentences are spoken by espeak-ng, which tells when each word begins, in recordings of 20 sentences between
 pauses; the words that were recognised right are compared. An end is compared with the start of the next word
-where espeak-ng leaves no pause between them. Confidences: recordings of a data directory with text.
+where espeak-ng leaves no pause between them. scripts/bench_confidence.py does the same for confidences.
 """
 
 from dataclasses import dataclass
@@ -15,12 +15,9 @@ import numpy as np
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak
-from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance_audio import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.decoding.transcript import Word
 from ia3_speech.scoring.alignment import SCLITE, align
 
 VOICES = ("en-us", "en-gb-x-rp", "en-us+f2", "en+m3", "en-gb-scotland")
@@ -40,22 +37,18 @@ class SpokenWord:
 
 def main(
     sentences: Path,
-    data: Path,
     base: str = "mini",
     lm: Path | None = None,
     recordings: int = 3,
-    utterances: int = 100,
     vad: str = "energy",
 ) -> None:
     """Print a table.
 
     Args:
         sentences: a text file, a sentence a line
-        data: a Kaldi data directory with text
         base: mini, a folder or a hub id
         lm: a language model, for beam search (default: greedy search)
         recordings: of 20 sentences each
-        utterances: of `data`, evenly drawn
         vad: off, energy or silero
     """
     options = SearchOptions(lm=lm) if lm else SearchOptions("greedy")
@@ -65,14 +58,6 @@ def main(
     print("| | words | median | 90th percentile |\n|---|---:|---:|---:|")
     for name, found in (("error of starts", starts), ("error of ends", ends)):
         print(f"| {name} | {len(found)} | {np.median(found):.0f} ms | {np.percentile(found, 90):.0f} ms |")
-    confidences, right = judged_words(recognizer, data, utterances)
-    least = np.argsort(confidences)[: len(right) // 10]
-    share = (~right[least]).sum() / (~right).sum()
-    print(
-        f"\n{len(right)} words of {data.parent.name}, {100 * (~right).mean():.1f} % of them wrong; mean "
-        f"confidence {confidences.mean():.3f}; area under the ROC curve {roc_area(confidences, right):.3f}; "
-        f"the least certain 10 % hold {100 * share:.0f} % of the errors."
-    )
 
 
 def speak(sentences: Path, number: int) -> tuple[np.ndarray, list[SpokenWord]]:
@@ -111,27 +96,6 @@ def time_errors(
         previous = found[h].end if reference == hypothesis else None
         r, h = r + (reference is not None), h + (hypothesis is not None)
     return np.array(starts), np.array(ends)
-
-
-def judged_words(recognizer: Recognizer, data: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The confidence of each recognised word, and whether it is right."""
-    every = read_data_directory(data, spk_sort=False).utterances
-    chosen = every[:: max(1, len(every) // count)][:count]
-    found = recognizer.recognize([load_utterance(utterance) for utterance in chosen], with_words=True)
-    confidences: list[float] = []
-    right: list[bool] = []
-    for utterance, pieces in zip(chosen, found, strict=True):
-        words: list[Word] = [word for piece in pieces for word in piece.words]
-        pairs = align(normalize(utterance.text).split(), [word.text for word in words], SCLITE)
-        confidences += [word.confidence for word in words]
-        right += [reference == heard for reference, heard in pairs if heard is not None]
-    return np.array(confidences), np.array(right)
-
-
-def roc_area(scores: np.ndarray, right: np.ndarray) -> float:
-    """The probability that a right word has a higher score than a wrong one; a tie counts a half."""
-    good, bad = scores[right], scores[~right]
-    return float((good[:, None] > bad).mean() + (good[:, None] == bad).mean() / 2)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from ia3_speech.data.utterance_audio import BadAudio
 from ia3_speech.decode import main
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
 from ia3_speech.decoding.recognizer import load_recognizer, pools
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.scoring.ctm import read_confidences
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -92,6 +94,35 @@ def test_every_file_to_the_byte(tmp_path):
         "bad_audio": "s1-b\tsox a.wav -t wav - |\tfailed: no such file\ns2-c\tc.wav\tclipped\n",
         "decode.json": '{\n  "schema": 1,\n  "adapter": null\n}\n',
     }
+
+
+def test_words_are_written_as_ctm_and_never_left_from_other_texts(tmp_path):
+    utterances, out = [Utterance(name, "s", "", "") for name in ("s-a", "s-b")], tmp_path / "out"
+    words = (Word("hello", 0.26, 0.5, 0.98), Word("world", 0.5, 1.0, 2.4e-5))
+    decoded = Decoding({"s-a": "hello world", "s-b": ""}, words={"s-a": words, "s-b": ()})
+    write_decode_directory(decoded, utterances, out, {})
+    assert (out / "hyp.ctm").read_text() == "s-a 1 0.26 0.24 hello 0.980000\ns-a 1 0.50 0.50 world 0.000024\n"
+    write_decode_directory(Decoding({"s-a": "x", "s-b": ""}), utterances, out, {})
+    assert not (out / "hyp.ctm").exists()
+
+
+def test_confidences_are_those_of_the_recogniser(run, data, tiny_folder, tmp_path):
+    folder = data({"s-a": noise(5), "s-b": noise(1, 1), "s-c": b""})
+    flags = ("--max-seconds", "2", "--confidence-temperature", "2")
+    assert run("--base", tiny_folder, *flags, folder, tmp_path / "out")[0] == 1
+    recognizer = load_recognizer(tiny_folder, max_seconds=2.0, temperature=2.0)
+    found = recognizer.recognize([load_audio(folder / f"s-{name}.wav") for name in "ab"], with_words=True)
+    words = [[word for piece in pieces for word in piece.words] for pieces in found]
+    written = read_confidences(tmp_path / "out/hyp.ctm")
+    assert written == {
+        name: [(word.text, pytest.approx(word.confidence, abs=5e-7)) for word in own]
+        for name, own in zip(("s-a", "s-b"), words, strict=True)
+    }
+    lines = [line.split() for line in (tmp_path / "out/hyp.ctm").read_text().splitlines()]
+    assert [float(line[2]) for line in lines] == [
+        pytest.approx(w.start, abs=0.005) for own in words for w in own
+    ]
+    assert record(tmp_path / "out")["confidence_temperature"] == 2.0
 
 
 def test_decode_json_stands_only_beside_whole_results(tmp_path):

@@ -95,6 +95,19 @@ def test_errors_are_one_line_and_come_before_the_base(run, directory):
         out = directory / "out.txt"
         code, _, err = run(hotwords.main, "learn", *data, "--terms", terms, "--out", out, *words)
         assert code == 1 and message in err and err.count("\n") == 1 and not out.exists()
+    gone = directory / "gone.txt"
+    lacking = f"error: {gone}: cannot be read: No such file or directory"
+    for words, hint in [
+        ((hotwords.main, "learn", *data, "--terms", gone, "--out", out), "give a file with a term a line"),
+        (
+            (hotwords.main, "learn", *data, "--terms", terms, "--out", out, "--text", gone),
+            "--text takes text",
+        ),
+        ((hotwords.main, "check", gone), "give a file with a term a line"),
+        ((transcribe, directory / "s-0.wav", "--hotwords", gone, "--base", "no/base"), "give a file with a"),
+    ]:
+        code, _, err = run(*words)
+        assert code == 1 and err.startswith(f"{lacking} ({hint}") and err.count("\n") == 1
     (directory / "heard/text").write_text("s-0 he takes\n")
     code, _, err = run(hotwords.main, "learn", *data, "--terms", terms, "--out", out)
     assert code == 1 and "has no utterance s-1" in err

@@ -135,7 +135,15 @@ def test_a_mixture_with_a_text_and_the_base_s_own_model(run, tmp_path, tiny_fold
     ("arguments", "message"),
     [
         (("--out", "x.arpa"), "no text was given"),
-        (("none.txt", "--out", "x.arpa"), "none.txt: cannot be read: No such file"),
+        (
+            ("none.txt", "--out", "x.arpa"),
+            "none.txt: cannot be read: No such file or directory (give a text file with a sentence a line, "
+            "or a data directory)",
+        ),
+        (
+            ("own.txt", "--out", "x.arpa", "--mix", "none.arpa"),
+            "'none.arpa' (ia3-speech lm makes one of text)",
+        ),
         (("empty.txt", "--out", "x.arpa"), "the text holds no word"),
         (("latin.txt", "--out", "x.arpa"), "latin.txt:1: not UTF-8 (convert it"),
         (("own.txt", "--out", "x.arpa", "--order", "0"), "--order has to be at least 1"),

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -578,6 +579,47 @@ def test_a_killed_run_goes_on(run, audio, tiny_folder):
     assert Path("out/a.srt").read_text() == "done" != Path("out/b.txt").read_text()
     assert Path("out/c.srt").exists()
     assert run(*flags) == (0, "", "3 of 3 are transcribed already\n")
+
+
+KILLED_WHILE_IT_WRITES = """
+import os, signal, sys
+from ia3_speech import atomic
+from ia3_speech.cli import command
+from ia3_speech.transcribe import main
+
+flush, written = atomic.flush, []
+
+def flush_and_die(new, mode):
+    written.append(new)
+    if len(written) == 4:
+        new.write_text(new.read_text()[:2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    flush(new, mode)
+
+atomic.flush = flush_and_die
+command(main, sys.argv[1:])
+"""
+
+
+def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_with_the_others(run, audio, tiny_folder):
+    """SIGKILL while the fourth of eight files is half written: b's second one."""
+    for number, name in enumerate("abcd"):
+        audio(f"d/{name}.wav", 1 + number / 2, number)
+    flags = ["--base", str(tiny_folder), "--format", "txt,srt", "--skip-existing", "d", "--output-dir"]
+
+    def files(folder: str) -> dict[str, str]:
+        return {file.name: file.read_text() for file in Path(folder).iterdir() if file.is_file()}
+
+    assert run(*flags, "whole") == (0, "", "")
+    whole = files("whole")
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_WHILE_IT_WRITES, *flags, "out"], capture_output=True, text=True
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert files("out") == {name: whole[name] for name in ("a.txt", "a.srt", "b.txt")}
+    Path("out/a.txt").write_text("not written again")
+    assert run(*flags, "out") == (0, "", "1 of 4 are transcribed already\n")
+    assert files("out") == whole | {"a.txt": "not written again"}
 
 
 def test_a_call_through_the_command(run, audio, tiny_folder, speaker42):

@@ -22,7 +22,10 @@ METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD = "README.md"
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD)  # all that an adapter may consist of
-TYPES = {"base": str, "fingerprint": dict, "config": dict, "labels": dict, "training": dict, "scores": list}
+TYPES = {
+    **{"base": str, "fingerprint": dict, "config": dict, "labels": dict, "training": dict, "scores": list},
+    "confidence": dict,  # written by `calibrate`; see decoding/stored_temperature.py
+}
 DAMAGED = "(damaged: copy the adapter again)"
 
 

@@ -66,7 +66,9 @@ def read_arpa(path: Path | str) -> NgramModel:
         with opener(path, "rt", encoding="utf-8") as lines:
             sections = parse_arpa(path, lines)
     except (OSError, UnicodeDecodeError, EOFError) as error:
-        raise LanguageModelError(f"{path}: cannot be read: {error}") from error
+        raise LanguageModelError(
+            f"{path}: cannot be read: {error} (ia3-speech lm makes one of text)"
+        ) from error
     own = [row[1] for row in sections[0]]
     vocabulary = [*SPECIAL, *(word for word in own if word not in SPECIAL)]
     ids = {word: number for number, word in enumerate(vocabulary)}

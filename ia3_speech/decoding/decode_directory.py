@@ -4,6 +4,8 @@ In: a data directory and a recogniser. Out, in a decode directory:
 
     text         Kaldi's format: `utterance-id words…`; an utterance without output is a line with only the id
     hyp.trn      sclite's format: `words (speaker-utterance)`
+    hyp.ctm      sclite's format: `utterance 1 start duration word confidence`, in seconds from the beginning
+                 of the utterance; not written where only texts are known
     bad_audio    `utterance<TAB>file<TAB>what is wrong`, one line a fault; empty where there is none
     decode.json  how: base, adapter, their digests, real-time factor, command, versions; written last
 """
@@ -27,7 +29,9 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, list_bad_audio, load_utterances
-from ia3_speech.decoding.recognizer import Recognizer, pools
+from ia3_speech.decoding.recognizer import Recognizer, joined_text, pools
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.scoring.ctm import ctm_line
 from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 
 if TYPE_CHECKING:
@@ -40,6 +44,8 @@ class Decoding:
 
     Attributes:
         texts: the hypothesis of every utterance, by id, in the order given; "" for unusable audio.
+        words: the same with times, in seconds from the beginning of the utterance, and confidences; empty
+            where they were not asked for.
         bad: what is wrong with audio, also where it was decoded all the same (clipped, silent).
         audio_seconds: of the audio that was decoded.
         seconds: of wall-clock time, with reading the audio and without loading the model.
@@ -47,6 +53,7 @@ class Decoding:
 
     texts: dict[str, str]
     bad: list[BadAudio] = field(default_factory=list)
+    words: dict[str, tuple[Word, ...]] = field(default_factory=dict)
     audio_seconds: float = 0.0
     seconds: float = 0.0
 
@@ -59,6 +66,7 @@ def decode_utterances(
     on_error: Literal["fail", "skip"] = "skip",
     allow_pipes: bool = False,
     progress: bool = True,
+    with_words: bool = False,
 ) -> Decoding:
     """Decode utterances.
 
@@ -67,6 +75,7 @@ def decode_utterances(
         on_error: "fail" reads all audio first, and decodes only if nothing is wrong with any.
         allow_pipes: run shell commands in wav.scp.
         progress: show a bar on stderr, where that is a terminal.
+        with_words: find the times and confidences of the words too.
 
     Raises:
         AudioError: on_error is "fail" and audio is bad.
@@ -86,9 +95,13 @@ def decode_utterances(
     ) as bar:  # fmt: skip
         for pool in pools(waves):
             names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
-            texts = recognizer.texts([wave for _, wave in pool], lambda waves, _: bar.update(waves), names)
-            for (utterance, wave), text in zip(pool, texts, strict=True):
-                result.texts[utterance.id] = text
+            found = recognizer.recognize(
+                [wave for _, wave in pool], lambda waves, _: bar.update(waves), names, with_words=with_words
+            )
+            for (utterance, wave), pieces in zip(pool, found, strict=True):
+                result.texts[utterance.id] = joined_text(pieces)
+                if with_words:
+                    result.words[utterance.id] = tuple(word for piece in pieces for word in piece.words)
                 result.audio_seconds += len(wave) / SAMPLE_RATE
         bar.update(sum(fault.left_out for fault in result.bad))
     result.seconds = time.perf_counter() - started
@@ -158,12 +171,24 @@ def write_decode_directory(
     flat = str.maketrans("\t\n", "  ")  # a shell pipe may hold a TAB
     lines = ["\t".join(part.translate(flat) for part in (b.utterance, b.file, b.reason)) for b in result.bad]
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in ("decode.json", "score.json"):  # a score belongs to the texts that it was computed from
+    for stale in ("decode.json", "score.json", "hyp.ctm"):  # they belong to the texts that they were made of
         (folder / stale).unlink(missing_ok=True)
     write_text(folder / "text", format_kaldi_text(result.texts))
     write_text(folder / "hyp.trn", format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances))
+    if result.words:
+        write_text(folder / "hyp.ctm", format_words(result.words))
     write_text(folder / "bad_audio", "".join(f"{line}\n" for line in lines))
     write_json(folder / "decode.json", record)
+
+
+def format_words(words: Mapping[str, Sequence[Word]]) -> str:
+    """{utterance id: its words} as a ctm file, which an utterance without words is not in. Confidences have
+    six decimals, since the least certain words are those that a reader looks for."""
+    return "".join(
+        ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
+        for name, own in words.items()
+        for word in own
+    )
 
 
 def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dict[str, Any]:
@@ -175,6 +200,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
         "adapter": adapter_record(recognizer),
         **recognizer.search_record,
+        "confidence_temperature": recognizer.temperature,
         "normalize": "none",
         "utterances": len(result.texts),
         "bad_audio": len(result.bad),

@@ -25,6 +25,7 @@ from ia3_speech.formatting import plural
 
 HOTWORD_WEIGHT = 1.0  # nats for each symbol; scripts/bench_hotwords.md shows what others do
 COMMENT = "# "  # "#hashtag" is a term
+MISSING_HINT = "give a file with a term a line; ia3-speech hotwords learn makes one"
 DASHES = dict.fromkeys(map(ord, "-‐‑–"))  # in a word: spoken as one word or as two
 
 
@@ -78,7 +79,7 @@ def read_hotwords(path: Path) -> HotwordList:
             that of an earlier line of the term; the file cannot be read.
     """
     found: dict[str, Hotword] = {}
-    for number, line in enumerate(read_utf8(path).lstrip("\ufeff").split("\n"), 1):
+    for number, line in enumerate(read_utf8(path, MISSING_HINT).lstrip("\ufeff").split("\n"), 1):
         if not line.strip() or line.startswith(COMMENT):
             continue
         one = parse_line(line, f"{path}:{number}", number)

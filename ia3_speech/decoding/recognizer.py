@@ -19,6 +19,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.search import SearchOptions, make_search
 from ia3_speech.decoding.segmentation import maximum_input_seconds
+from ia3_speech.decoding.stored_temperature import find_temperature
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.vad import Method, check_method, cut_speech
 from ia3_speech.decoding.word_times import word_times
@@ -52,6 +53,11 @@ class RecognizedPiece:
     end: float
     text: str
     words: tuple[Word, ...] = ()
+
+
+def joined_text(pieces: Iterable[RecognizedPiece]) -> str:
+    """The text of a recording from those of its pieces."""
+    return " ".join(piece.text for piece in pieces if piece.text)
 
 
 @dataclass
@@ -103,7 +109,7 @@ class Recognizer:
             adapters: for each waveform the name of its adapter in the bank; None is the base.
         """
         found = self.recognize(waves, advance, adapters)
-        return [" ".join(piece.text for piece in pieces if piece.text) for pieces in found]
+        return [joined_text(pieces) for pieces in found]
 
     def recognize(
         self,
@@ -208,7 +214,7 @@ def load_recognizer(
     bank: Mapping[str, Path] | None = None,
     search: SearchOptions | None = None,
     vad: Method = "off",
-    temperature: float = 1.0,
+    temperature: float | None = None,
 ) -> Recognizer:
     """Load a base and an adapter, or many adapters.
 
@@ -222,7 +228,8 @@ def load_recognizer(
         bank: names and folders of many adapters, in place of one adapter.
         search: how logits become text; None: see `SearchOptions`.
         vad: how speech is found where longer audio is cut: off, energy or silero.
-        temperature: of the words' confidences.
+        temperature: of the words' confidences; None: what `calibrate` stored with the adapter, or with the
+            base where there is no adapter, for this search; else 1.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.
@@ -230,7 +237,7 @@ def load_recognizer(
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= MINIMUM_SECONDS:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {MINIMUM_SECONDS:g} seconds")
-    if not (isfinite(temperature) and temperature > 0):
+    if temperature is not None and not (isfinite(temperature) and temperature > 0):
         raise UserError(f"--confidence-temperature is {temperature:g}, and has to be a positive number")
     check_method(vad)
     search = search or SearchOptions()
@@ -249,13 +256,14 @@ def load_recognizer(
     elif isinf(max_seconds):
         max_seconds = None
     name = str(adapter) if parts else None
-    recognizer = Recognizer(
-        loaded, parts, name, batch_seconds, max_seconds, options=search, vad=vad, temperature=temperature
-    )
+    recognizer = Recognizer(loaded, parts, name, batch_seconds, max_seconds, options=search, vad=vad)
     if bank:
         recognizer.bank = Bank(loaded, capacity=len(bank))
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
+    if temperature is None and not bank:
+        temperature = find_temperature(loaded, parts, recognizer.search_record["search"])
+    recognizer.temperature = temperature or 1.0
     return recognizer
 
 

@@ -208,7 +208,7 @@ def load(
     max_seconds: float | None = None,
     search: SearchOptions | None = None,
     vad: Method | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     channels: Literal["mix", "split"] = "mix",
     post_process: PostProcess | None = None,
 ) -> Transcriber:
@@ -226,7 +226,7 @@ def load(
         search: how logits become text; None: see `SearchOptions`.
         vad: how speech is found where longer recordings are cut: off, energy or silero; None: silero where it
             is installed, else energy.
-        temperature: of the words' confidences; see `word_times`.
+        temperature: of the words' confidences; None: the adapter's or the base's own, see `load_recognizer`.
         channels: mix averages those of a recording; split transcribes them one by one, merged by time.
         post_process: applied to recognised text, such as dictation.
 
@@ -307,7 +307,7 @@ def load_for_recordings(
     max_seconds: float | None,
     search: SearchOptions | None = None,
     vad: Method | None = None,
-    temperature: float = 1.0,
+    temperature: float | None = None,
     bank: Mapping[str, Path] | None = None,
 ) -> Recognizer:
     """`load_recognizer`, for recordings of any length: no base has memory for an hour at once, and long ones

@@ -8,8 +8,9 @@ shows the numbers that score, train and the recipes wrote.
 
 `report_data` finds and reads the files, `curve_files` those of curves; `page` puts the sections together:
 `summary`, `result_tables`, `word_accuracy` and `utterance_table` (each a `browsable_table`, which page.js
-draws), `label_bars`, `curve_charts` and `vector_plots`. `table` is HTML, CSV or Markdown; `table_files`
-writes all tables. `markup` escapes text, `svg` and `charts` draw, `audio_players` finds what players play.
+draws), `confidence_charts`, `label_bars`, `curve_charts` and `vector_plots`. `table` is HTML, CSV or
+Markdown; `table_files` writes all tables. `markup` escapes text, `svg` and `charts` draw, `audio_players`
+finds what players play.
 """
 
 from ia3_speech.report.audio_players import embedded_audio, linked_audio

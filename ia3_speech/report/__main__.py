@@ -82,6 +82,7 @@ def main(
     out = out or decode_dir / "report.html"
     weights = sorted(paths.adapter.glob("*.safetensors")) if paths.adapter else None
     decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
+    decoded += [file for file in [decode_dir / "hyp.ctm"] if file.is_file()]
     made = Inputs(
         {"data": data} | vars(paths) | {"decode_dir": decoded, "adapter": weights},
         {"embed_audio": embed_audio, "title": paths.adapter and title_of_record(read_summary(paths.adapter))},

@@ -11,6 +11,7 @@ from importlib.resources import files
 
 from ia3_speech.adapters.card import card_title, set_name
 from ia3_speech.formatting import interval, percent, plural
+from ia3_speech.report.confidence_charts import confidence_section
 from ia3_speech.report.curve_charts import learning_curve_section, trade_off_section, training_section
 from ia3_speech.report.curve_files import Json
 from ia3_speech.report.label_bars import labels_section
@@ -92,6 +93,7 @@ def make_sections(report: ReportData, players: Mapping[str, str]) -> Sections:
     sections: dict[str, tuple[str, Iterator[Child]]] = {
         "results": ("Results", results_section(report)),
         "words": ("Words", words_section(report)),
+        "confidence": ("Word confidences", confidence_section(report)),
         "labels": ("Speakers and labels", labels_section(report.system, report.baseline)),
         "utterances": ("Utterances", utterances_section(report, players)),
     }

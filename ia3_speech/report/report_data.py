@@ -2,7 +2,7 @@
 
 EXP/results.json, curve.json, trade_off.json      all systems; learning curve; the scaled adapter
 EXP/SYSTEM/metrics.jsonl, config.yaml, adapter/   training loss and dev WER; its options; the adapter
-EXP/SYSTEM/decode_greedy_SET/                     DECODE_DIR: score.json, decode.json, the scored texts
+EXP/SYSTEM/decode_greedy_SET/                     DECODE_DIR: score.json, decode.json, hyp.ctm, scored texts
 EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain speech
 EXP/base/decode_greedy_SET/                       the baseline, as score.json names it
 """
@@ -35,6 +35,8 @@ from ia3_speech.report.curve_files import (
     read_training_log,
 )
 from ia3_speech.scoring.alignment import Pair, align
+from ia3_speech.scoring.ctm import read_confidences
+from ia3_speech.scoring.judged_words import JudgedWords, judge_words
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.score_file import read_score
 from ia3_speech.scoring.term_errors import TermList, read_term_list
@@ -101,6 +103,18 @@ class DecodedSystem:
             name: align(text.split(), self.hypotheses.get(name, "").split())
             for name, text in self.references.items()
         }
+
+    @cached_property
+    def judged_words(self) -> JudgedWords | None:
+        """The words of the hypotheses with their confidences; None where decode wrote none.
+
+        Raises:
+            UserError: hyp.ctm is damaged.
+        """
+        file = self.folder / "hyp.ctm"
+        if not file.is_file():
+            return None
+        return judge_words(self.alignments, read_confidences(file), self.score["normalize"])
 
 
 @dataclass(frozen=True, kw_only=True)

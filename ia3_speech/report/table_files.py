@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.cli import UserError
+from ia3_speech.report.confidence_charts import confidence_table, measure_confidences
 from ia3_speech.report.curve_charts import learning_curve_table, trade_off_table, training_table
 from ia3_speech.report.label_bars import label_tables
 from ia3_speech.report.report_data import ReportData
@@ -30,6 +31,8 @@ def report_tables(report: ReportData) -> Iterator[Table]:
     for results in report.results.values():
         yield from systems_tables(results, few_clusters(system.score))
     yield words_table(report)
+    if confidences := measure_confidences(report):
+        yield confidence_table(confidences)
     yield from label_tables(system, baseline)
     yield utterances_table(report)
     if report.training:

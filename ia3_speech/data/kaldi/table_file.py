@@ -111,8 +111,11 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
     return table
 
 
-def read_utf8(path: Path) -> str:
+def read_utf8(path: Path, hint: str = "") -> str:
     """The text of a UTF-8 file.
+
+    Args:
+        hint: what to do where it cannot be read.
 
     Raises:
         DataError: the file is missing or cannot be read.
@@ -121,7 +124,7 @@ def read_utf8(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        raise DataError(f"{path}: cannot be read: {error.strerror}{hint and f' ({hint})'}") from None
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -13,8 +13,8 @@ import re
 
 from ia3_speech.decoding.formats.layout import Layout
 from ia3_speech.decoding.transcript import Transcript
+from ia3_speech.scoring.ctm import CHANNEL, ctm_line
 
-CHANNEL = "1"  # of a recording whose channels are not told apart
 # What sclite takes for alternatives ({ a / b }), optional words ((a)), labels (<a>) and nothing (@).
 SCLITE_SYNTAX = re.compile(r"[{}<>()]")
 
@@ -24,9 +24,8 @@ def to_ctm(transcript: Transcript, _layout: Layout) -> str:
     lines = []
     for channel, segment in by_channel(transcript):
         for word in segment.words:
-            start, end = round(100 * word.start), round(100 * word.end)
-            times = f"{start / 100:.2f} {max(1, end - start) / 100:.2f}"
-            lines.append(f"{recording_id(transcript)} {channel} {times} {word.text} {word.confidence:.2f}\n")
+            times = word.start, word.end
+            lines.append(ctm_line(recording_id(transcript), *times, word.text, word.confidence, channel))
     return "".join(lines)
 
 

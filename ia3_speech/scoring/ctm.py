@@ -1,0 +1,54 @@
+"""ctm files of NIST's sclite, which Kaldi writes and reads: words with times and confidences.
+
+    a 1 0.26 0.22 take 0.98    recording (or utterance), channel, start, duration, word, confidence
+
+Times are in seconds. Definition: https://github.com/usnistgov/SCTK/blob/master/doc/infmts.htm.
+"""
+
+import math
+from pathlib import Path
+
+from ia3_speech.cli import UserError
+
+CHANNEL = "1"  # of a recording whose channels are not told apart
+
+
+def ctm_line(
+    recording: str,
+    start: float,
+    end: float,
+    word: str,
+    confidence: float,
+    channel: str = CHANNEL,
+    digits: int = 2,
+) -> str:
+    """A line, with its end. `digits` are those of the confidence; times have two."""
+    first, last = round(100 * start), round(100 * end)
+    times = f"{first / 100:.2f} {max(1, last - first) / 100:.2f}"
+    return f"{recording} {channel} {times} {word} {confidence:.{digits}f}\n"
+
+
+def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
+    """{utterance id: its words, in order, each with its confidence} of a ctm file of utterances.
+
+    Raises:
+        UserError: the file cannot be read, or a line is none of a word with a confidence of 0 to 1.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {error} (ia3-speech decode writes it)") from error
+    found: dict[str, list[tuple[str, float]]] = {}
+    for number, line in enumerate(lines, 1):
+        fields = line.split(" ")
+        try:
+            utterance, _, _, _, word, confidence = *fields[:5], float(fields[5])
+        except (IndexError, ValueError):
+            confidence = math.nan
+        if len(fields) != 6 or not 0 <= confidence <= 1:
+            raise UserError(
+                f"{path}:{number}: is not `utterance channel start duration word confidence`, with a "
+                f"confidence of 0 to 1 (ia3-speech decode --force writes it again)"
+            )
+        found.setdefault(utterance, []).append((word, confidence))
+    return found

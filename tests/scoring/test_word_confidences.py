@@ -1,0 +1,107 @@
+"""Confidences against whether words are right: calibration, ranking, and where they come from."""
+
+import numpy as np
+import pytest
+
+from ia3_speech.cli import UserError
+from ia3_speech.scoring.alignment import align
+from ia3_speech.scoring.calibration import area_under_roc, found_interval, measure, share_found
+from ia3_speech.scoring.ctm import ctm_line, read_confidences
+from ia3_speech.scoring.judged_words import judge_words
+from ia3_speech.scoring.significance import wilson_interval
+
+
+def test_measures_of_a_few_words():
+    confidences = np.array([0.9, 0.9, 0.2, 0.6, 0.1, 0.9, 0.9, 0.9, 0.9, 0.9])
+    right = np.array([True, True, False, True, False, True, True, True, True, False])
+    one = measure(confidences, right, 2.0)
+    assert (one.temperature, one.words, one.errors) == (2.0, 10, 3)
+    expected = -np.log2([0.9] * 6 + [0.8, 0.6, 0.9, 0.1]).mean()
+    assert one.cross_entropy == pytest.approx(expected)
+    assert one.found == pytest.approx(1 / 3)  # the one least certain word is wrong
+    bins = [
+        (0.1, 0.2, 1, 0.1, 0.0),
+        (0.2, 0.3, 1, 0.2, 0.0),
+        (0.6, 0.7, 1, 0.6, 1.0),
+        (0.9, 1.0, 7, 0.9, 6 / 7),
+    ]
+    assert np.allclose([list(vars(row).values()) for row in one.bins], bins)
+    assert one.calibration_error == pytest.approx((0.1 + 0.2 + 0.4 + 7 * abs(0.9 - 6 / 7)) / 10)
+    assert one.area == pytest.approx((3 * 7 - 0.5 * 6 - 1) / 21)
+
+
+def test_the_area_is_that_of_all_pairs():
+    rng = np.random.default_rng(0)
+    confidences, right = rng.integers(0, 9, 200) / 9, rng.random(200) < 0.6
+    pairs = [(a > b) + 0.5 * (a == b) for a in confidences[right] for b in confidences[~right]]
+    assert area_under_roc(confidences, right) == pytest.approx(np.mean(pairs))
+    assert np.isnan(area_under_roc(confidences, np.ones(200, bool)))
+
+
+def test_of_equally_certain_words_the_reviewer_sees_some_by_chance():
+    right = np.array([False] * 5 + [True] * 15)
+    assert share_found(np.full(20, 0.5), right) == pytest.approx(0.1)
+    assert share_found(np.array([0.1] * 4 + [0.9] * 16), right) == pytest.approx(2 / 5)  # two of four words
+    assert share_found(np.linspace(0, 1, 20), np.ones(20, bool)) == 0
+
+
+def test_the_interval_draws_clusters():
+    rng = np.random.default_rng(0)
+    confidences = rng.random(2000)
+    right = rng.random(2000) < confidences
+    found = share_found(confidences, right)
+    low, high = found_interval(confidences, right, [*range(2000)], 500, 0)
+    assert low < found < high and high - low < 0.06
+    wider = found_interval(confidences, right, [n // 400 for n in range(2000)], 500, 0)
+    assert wider[0] < found < wider[1]
+    assert found_interval(confidences, right, 2000 * ["s"], 500, 0) is None
+
+
+def test_wilson():
+    """Against the values of Newcombe 1998, table I."""
+    for count, whole, low, high in [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611)]:
+        assert wilson_interval(count, whole) == pytest.approx((low, high), abs=5e-5)
+
+
+# ---- ctm
+
+
+def test_lines_to_the_byte_and_back(tmp_path):
+    lines = ctm_line("s-1", 0.256, 0.48, "take", 0.98) + ctm_line("s-1", 0.5, 0.5, "two", 2.4e-5, digits=6)
+    assert lines == "s-1 1 0.26 0.22 take 0.98\ns-1 1 0.50 0.01 two 0.000024\n"
+    (tmp_path / "hyp.ctm").write_text(lines + ctm_line("s-2", 1, 2, "é", 1))
+    assert read_confidences(tmp_path / "hyp.ctm") == {
+        "s-1": [("take", 0.98), ("two", 2.4e-5)],
+        "s-2": [("é", 1.0)],
+    }
+
+
+@pytest.mark.parametrize(
+    "line", ["s-1 1 0.26 0.22 take", "s-1 1 0 0 take x", "s-1 1 0 0 take 1.5", "", "s 1 0 0 a nan"]
+)
+def test_what_is_no_line_is_named(tmp_path, line):
+    file = tmp_path / "hyp.ctm"
+    file.write_text(f"s-1 1 0.26 0.22 take 0.98\n{line}\n")
+    with pytest.raises(UserError, match=r"hyp.ctm:2: is not .* decode --force writes it again"):
+        read_confidences(file)
+    with pytest.raises(UserError, match=r"none.ctm: .*decode writes it"):
+        read_confidences(tmp_path / "none.ctm")
+
+
+# ---- words and their confidences
+
+
+def test_words_are_joined_with_the_alignment():
+    alignments = {"a": align(["no", "fever", "today"], ["know", "fever"]), "b": align([], ["uh"]), "c": []}
+    found = judge_words(alignments, {"a": [("know", 0.3), ("fever", 0.9)], "b": [("uh", 0.5)]}, "ctc")
+    assert found.confidences.tolist() == [0.3, 0.9, 0.5] and found.right.tolist() == [False, True, False]
+    assert found.utterances == ["a", "a", "b"] and found.left_out == 0
+
+
+def test_normalised_words_keep_their_confidence_and_changed_ones_are_counted():
+    alignments = {"a": align(["take", "an", "x", "ray"], ["take", "x", "ray", "then"])}
+    heard = {"a": [("um", 0.1), ("take", 0.9), ("X-ray", 0.6), ("later", 0.2)]}
+    found = judge_words(alignments, heard, "ctc")
+    assert found.confidences.tolist() == [0.9, 0.6, 0.6] and found.right.tolist() == [True, True, True]
+    assert found.left_out == 1
+    assert judge_words(alignments, {}, "ctc").left_out == 4
