@@ -8,13 +8,16 @@
 set -euo pipefail
 . ./path.sh
 
+# Out-of-domain speech is what medical was decoded on, if it was.
 # shellcheck disable=SC2154  # what adapt.sh exports
+out_of_domain=$([[ -d $data/out_of_domain ]] && realpath "$data/out_of_domain" || echo none)
+[[ $out_of_domain == none ]] || ln -sfn "$out_of_domain" "$data/speaker42/out_of_domain"
 data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
 export IA3_SPEECH_START_DIR=$PWD
 adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --small-opts "$small_opts" \
   --corpus "$data" --stage 2 --data-dir "$data" --exp-dir "$exp" --allow-pipes "$allow_pipes" \
   --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml \
-  --lm none # the adapter that it starts from has been decoded with one
+  --out-of-domain "$out_of_domain" --lm none # the adapter that it starts from was decoded with one
 
 own=$(<"$exp/name") # what it is registered as
 
