@@ -10,6 +10,7 @@ is heard. `learn` finds such forms in a system's own errors: what it writes wher
 writes that nowhere else.
 """
 
+import sys
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
@@ -69,7 +70,7 @@ def learn(
         minimum_precision=minimum_precision,
     )
     if not found.spoken:
-        raise UserError(f"{data}: none of the terms of {terms} is spoken there")
+        print(f"{data}: none of the terms of {terms} is spoken there, so no form is learned", file=sys.stderr)
     write_text(out, format_hotwords(found.terms, [f"forms learned from {data} and {decode_dir}"]))
     print(format_learned(found))
     print(f"{out}: {plural(len(found.terms), 'term')}")

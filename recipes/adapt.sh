@@ -8,7 +8,7 @@
 #   5 train      the adapters of plan/train.tsv, the epoch of each selected by dev WER
 #   6 adapters   decode the test sets with each, as plan/systems.tsv says; score against the baseline: WER, CER, term
 #                errors, with paired intervals
-#   7 lm         a language model of train's texts; decode and score with it: the base, and the adapter that is shown
+#   7 lm         a language model of train's texts; with it the base, the adapter, and the adapter with terms as hot words
 #   8 report     results.json, RESULTS.md and report_<set>.html in exp/<corpus>
 #   9 register   the adapter of the seed with the median dev WER, or the mean of the seeds, under its name
 #  10 last       what the recipe adds
@@ -39,6 +39,7 @@ seeds=1                 # N: adapters to train, with seeds 1 to N
 average=false           # true: test the mean of the seeds too, as SYSTEM_average, and register that
 lm=own                  # own|none|'FILE FILE': a language model of train's texts and the base's own; none; and of FILEs
 lm_texts=""             # CMD: called as CMD OUT --train DATA/train; writes further sentences for the language model
+hotwords=own            # own|none|FILE: with the LM and the adapter, the terms that train holds; or those of a hot-word FILE
 out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
 trade_off=""            # '0.5 1': the adapter scaled by these, on the first test set and --out-of-domain
 decay_to_one=""         # '1 10': with --trade-off, further adapters, trained with these decays of l to 1
@@ -55,12 +56,11 @@ data_dir="" exp_dir=""
 [[ $# -eq 0 ]] || { echo "adapt.sh: unexpected argument '$1' (--help lists the options)" >&2; exit 1; }
 corpus=$(from_start "$corpus") base=$(from_start "$base") train_config=$(from_start "$train_config")
 [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
-system=${system:-$(basename "$train_config" .yaml)} name=${name:-$(basename "$PWD")}
+system=${system:-$(basename "$train_config" .yaml)} name=${name:-$(basename "$PWD")} pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
 corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
 [[ $size == full ]] || { corpus_name+=_small; train_opts="$small_opts $train_opts"; }
-pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
 data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name} exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
-lm=$(for file in $lm; do from_start "$file"; done | xargs)
+lm=$(for file in $lm; do from_start "$file"; done | xargs) hotwords=$(from_start "$hotwords")
 out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
 sets="$test_sets${out_of_domain:+ out_of_domain}"
 once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
@@ -69,7 +69,7 @@ train="python -m ia3_speech.train --config $train_config --base $base --dev $dat
 python -m ia3_speech.experiments.plan --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" --size="$size" \
   --system="$system" --seeds="$seeds" --average="$average" --test-sets="$test_sets" --terms="$terms" \
   --out-of-domain="$out_of_domain" --trade-off="$trade_off" --decay-to-one="$decay_to_one" --curve="$curve" --lm="$lm" \
-  --train-config="$train_config" --init-adapter="$init_adapter" --init-name="$init_name" # the options are checked here
+  --hotwords="$hotwords" --train-config="$train_config" --init-adapter="$init_adapter" --init-name="$init_name" # the options are checked here
 . lock.sh "$exp"
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then

@@ -1,8 +1,8 @@
 """The results of an experiment: results.json and RESULTS.md.
 
-In: EXP/plan, and EXP/base, EXP/SYSTEM_seedN and EXP/SYSTEM_average with decode_{greedy,lm}_SET/score.json,
-train.json and config.yaml. Out of `collect`: EXP/results.json (schema 1, rates as fractions) and
-EXP/RESULTS.md; trade_off.json and curve.json, which the report draws.
+In: EXP/plan; EXP/base, EXP/SYSTEM_seedN and EXP/SYSTEM_average, with train.json, config.yaml and the
+score.json of decode_{greedy,lm,hotwords}_SET. Out of `collect`: EXP/results.json (schema 1, rates as
+fractions) and EXP/RESULTS.md; trade_off.json and curve.json, which the report draws.
 """
 
 from dataclasses import asdict, replace
@@ -18,6 +18,7 @@ from ia3_speech.experiments.points import write_points
 from ia3_speech.experiments.result_warnings import warnings_of
 from ia3_speech.experiments.systems import (
     GREEDY,
+    HOTWORDS,
     LM,
     OUT_OF_DOMAIN,
     System,
@@ -45,14 +46,18 @@ def collect(exp: Path, force: bool = False) -> None:
     names = ("plan.json", "train.tsv", "systems.tsv")
     sources = {"scores": scores, "plan": [exp / "plan" / name for name in names]}
     if plan.language_model:
-        searched = [*sorted(exp.glob(f"*/decode_{LM}_*/score.json")), *sorted(exp.glob("*/lm_search.yaml"))]
+        forms = [f"decode_{search}_*/score.json" for search in (LM, HOTWORDS)] + ["lm_search.yaml"]
+        searched = [path for form in forms for path in sorted(exp.glob(f"*/{form}"))]
         sources["language_model"] = [*searched, exp / "lm.json"]
     made = Inputs(sources)
     if made.is_current(exp / "RESULTS.md", force):
         return
     systems = of_this_run(find_systems(exp), plan.kind, plan.made)
-    with_lm = ("base", selected_folder(exp, plan)) if plan.language_model else ()
-    systems = [one for one in systems if not one.language_model or one.folder.name in with_lm]
+    searched: dict[str, tuple[str, ...]] = {LM: (), HOTWORDS: ()}
+    if plan.language_model:
+        shown = selected_folder(exp, plan)
+        searched = {LM: ("base", shown), HOTWORDS: (shown,) if plan.hotwords else ()}
+    systems = [one for one in systems if one.search == GREEDY or one.folder.name in searched[one.search]]
     if any(map(is_speakers, systems)):
         start, _, variant = parts(System(plan.system, None, exp))
         write_curves(exp, systems, start, variant.removeprefix("_"), plan.sets[0])
@@ -92,7 +97,8 @@ def row(system: System, set_name: str) -> dict[str, Any]:
         "trainable": system.train.get("trainable", 0),
         "seconds": system.train.get("seconds", 0.0),
         **({"general": True} if set_name == OUT_OF_DOMAIN else {}),
-        **({"language_model": True} if system.language_model else {}),
+        **({"language_model": True} if system.search != GREEDY else {}),
+        **({"hotwords": True} if system.search == HOTWORDS else {}),
         **({"unseen_sentences": {name: unseen[name] for name in copied}} if unseen else {}),
     }
 

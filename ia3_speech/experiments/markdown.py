@@ -14,7 +14,7 @@ from ia3_speech.experiments.by_speaker import Comparison, comparisons, is_speake
 from ia3_speech.experiments.notes import provenance_list
 from ia3_speech.experiments.points import curve_rows, trade_off_rows
 from ia3_speech.experiments.result_warnings import overlaps_of, warnings_of
-from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, median_of
+from ia3_speech.experiments.systems import GREEDY, HOTWORDS, OUT_OF_DOMAIN, System, median_of
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "provenance")
@@ -37,9 +37,11 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
             texts.append(system_table(having, groups, set_name))
             texts.append(unseen_table(having, set_name))
             texts.append(warning_list(systems, set_name))
-        for part, make in (("speakers", speaker_table), ("terms", term_table), ("labels", label_table)):
+        for part, make in (("speakers", speaker_table), ("terms", term_table)):
             if part in parts and len(having) > 1:
                 texts.append(make(having, set_name))
+        if "labels" in parts and len(having) > 1:
+            texts.append(label_table([one for one in having if one.search != HOTWORDS], set_name))
         if "tuning" in parts:
             texts.append(tuning_table(having, set_name))
     if "forgetting" in parts:
@@ -88,7 +90,7 @@ def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
     header = [set_name, "WER %", "change %", "CER %", "change %", "term errors %", "change %", "dev WER %"]
     header += ["trained"]
     several = any(len(groups[system.name]) > 1 for system in systems)
-    with_lm = any(system.language_model for system in systems)
+    searched = any(system.search != GREEDY for system in systems)
     rows = []
     for system in systems:
         score, seeds = system.scores[set_name], groups[system.name]
@@ -101,24 +103,24 @@ def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
             change_of(changes.get("cer")),
             with_interval(score["term_error_rate"], score["term_error_rate_ci"]),
             change_of(changes.get("term_error_rate")),
-            percent(None if system.language_model else system.dev_wer),
+            percent(system.dev_wer if system.search == GREEDY else None),
             f"{train['trainable']:,} parameters, {train['seconds']:.0f} s"
-            if train and not system.language_model
+            if train and system.search == GREEDY
             else "–",
         ]
-        if with_lm:
+        if searched:
             line.insert(3, system.baseline if changes else "–")
         if several:
             line.append(spread([one.scores[set_name]["wer"] for one in seeds if set_name in one.scores]))
         rows.append(line)
-    if with_lm:
+    if searched:
         header.insert(3, "compared with")
     return table(header + ["WER % of the seeds"] * several, rows)
 
 
 def shown_name(system: System, groups: Groups) -> str:
     """With the seed, where there are others."""
-    seeds = len(groups.get(system.without_lm, ()))
+    seeds = len(groups.get(system.greedy_name, ()))
     return f"{system.name} (seed {system.seed} of {seeds})" if system.seed and seeds > 1 else system.name
 
 
@@ -221,7 +223,7 @@ def training_table(groups: Groups) -> str:
     header += ["parameters", "s a seed"]
     rows = []
     for name, seeds in groups.items():
-        if "dev_wer" in seeds[0].train and not seeds[0].language_model:
+        if "dev_wer" in seeds[0].train and seeds[0].search == GREEDY:
             options, rates = seeds[0].options(), [one.train["dev_wer"] for one in seeds]
             line = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
             line += [str(options["epochs"]), str(len(seeds)), percent(fmean(rates)), spread(rates)]

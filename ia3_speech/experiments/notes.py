@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.experiments.systems import System, load_json
+from ia3_speech.experiments.systems import LM, System, load_json
 from ia3_speech.formatting import percent, with_interval
 from ia3_speech.scoring.significance import FEW_CLUSTERS
 
@@ -74,7 +74,7 @@ def language_model_note(systems: Sequence[System]) -> str:
     Language model: 3-grams, 0.92 of own/train and 0.08 of mini/lm.arpa.gz, weights chosen on dev (perplexity
     8.8; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a word.
     """
-    with_lm = [one for one in systems if one.language_model]
+    with_lm = [one for one in systems if one.search == LM]
     summary = with_lm[0].folder.parent / "lm.json" if with_lm else None
     if summary is None or not summary.is_file():
         return ""

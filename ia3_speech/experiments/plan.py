@@ -8,6 +8,7 @@ Writes, with TAB between the columns:
     EXP/plan/baseline.tsv   system, 1, set, options of decode, options of score (stage 4)
     EXP/plan/systems.tsv    system, seeds, set, options of decode, options of score (stage 6)
     EXP/plan/lm.tsv         the same for beam search with a language model (stage 7)
+    EXP/plan/hotwords.tsv   the same with hot words as well
     EXP/plan/plan.json      the names of what is made
 
 A system is a folder below EXP; in it JOB stands for the seed, and SELECTED for the folder of the adapter that
@@ -25,7 +26,7 @@ from typing import Any
 from ia3_speech.adapters.expressions import Term, format_terms, parse_terms
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.experiments.systems import GREEDY, LM, OUT_OF_DOMAIN
+from ia3_speech.experiments.systems import GREEDY, HOTWORDS, LM, OUT_OF_DOMAIN
 
 DECIMAL = r"\d+(\.\d+)?"
 SPECIAL = re.compile(r"""[][&;|<>()$`*?!#"'\\\s]""")  # what a shell would not take as a word
@@ -50,6 +51,7 @@ class PlanOptions:
     decay_to_one: str = ""
     curve: str = ""
     lm: str = "own"
+    hotwords: str = "own"
     train_config: str = ""
     init_adapter: str = ""
     init_name: str = "start"
@@ -68,6 +70,7 @@ class Plan:
         seeds: of it.
         average: show the mean of the seeds.
         language_model: the base and the adapter that is shown are decoded with a language model too.
+        hotwords: the adapter that is shown is decoded with a language model and hot words too.
     """
 
     sets: list[str]
@@ -77,6 +80,7 @@ class Plan:
     seeds: int = 1
     average: bool = False
     language_model: bool = False
+    hotwords: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A row of baseline.tsv, systems.tsv or lm.tsv."""
+    """A row of baseline.tsv, systems.tsv, lm.tsv or hotwords.tsv."""
 
     system: str
     seeds: int
@@ -116,6 +120,10 @@ def check_plan(options: PlanOptions) -> None:
     for name in options.lm.split() if options.lm not in ("own", "none") else ():
         if not Path(name).is_file():
             raise UserError(f"--lm {name}: no such file (own, none, or ARPA files and texts)")
+    if options.hotwords not in ("own", "none") and not Path(options.hotwords).is_file():
+        raise UserError(
+            f"--hotwords {options.hotwords}: no such file (own, none, or a file with a term a line)"
+        )
     if OUT_OF_DOMAIN in options.test_sets.split():
         raise UserError(f"--test-sets: no set can be called {OUT_OF_DOMAIN}, --out-of-domain is")
     taken = ("base", "log", "plan", "curve", options.system, f"{options.system}_average")
@@ -208,6 +216,18 @@ def with_language_model(options: PlanOptions) -> Iterator[Evaluation]:
         yield evaluation(options, "SELECTED", 1, name, f"{options.exp}/SELECTED/adapter", search=LM)
 
 
+def has_hotwords(options: PlanOptions) -> bool:
+    """`own` are terms that train holds, where the recipe has a list of terms."""
+    has_terms = options.hotwords not in ("own", "none") or (options.hotwords == "own" and bool(options.terms))
+    return has_terms and options.lm != "none"
+
+
+def with_hotwords(options: PlanOptions) -> Iterator[Evaluation]:
+    """The adapter that is shown, with the language model and SYSTEM/hotwords.txt."""
+    for name in sets_of(options) if has_hotwords(options) else ():
+        yield evaluation(options, "SELECTED", 1, name, f"{options.exp}/SELECTED/adapter", search=HOTWORDS)
+
+
 def sets_of(options: PlanOptions) -> list[str]:
     return options.test_sets.split() + [OUT_OF_DOMAIN] * bool(options.out_of_domain)
 
@@ -217,18 +237,23 @@ def evaluation(
 ) -> Evaluation:
     """Out-of-domain speech has no terms, and speakers of its own; dev has no terms and no baseline.
 
-    The baseline is the base with the same search; of the base with a language model the base without.
+    The baseline is the base with the same search; of the base with a language model the base without, and of
+    an adapter with hot words the adapter alone.
     """
     score = []
     if (adapter or search == LM) and name != "dev":
-        score.append(f"--baseline {options.exp}/base/decode_{search if adapter else GREEDY}_{name}")
+        against = system if search == HOTWORDS else "base"
+        baseline = LM if adapter and search == LM else GREEDY
+        score.append(f"--baseline {options.exp}/{against}/decode_{baseline}_{name}")
     if name in options.test_sets.split():
         score.append(f"--training {options.data}/train")
         if options.terms:
             score.append(f"--terms {options.exp}/terms_{name}")
     if name == OUT_OF_DOMAIN:
         score.append("--cluster speaker")
-    how = f"--config {options.exp}/{system}/lm_search.yaml" if search == LM else "--search greedy"
+    how = "--search greedy" if search == GREEDY else f"--config {options.exp}/{system}/lm_search.yaml"
+    if search == HOTWORDS:
+        how += f" --hotwords {options.exp}/{system}/hotwords.txt"
     decode = f"--base {options.base} {how}" + (f" --adapter {adapter}" if adapter else "")
     return Evaluation(system, seeds, name, decode, " ".join(score))
 
@@ -245,9 +270,11 @@ def write_plan(
     baseline: Iterable[Evaluation],
     systems: Iterable[Evaluation],
     lm: Iterable[Evaluation] = (),
+    hotwords: Iterable[Evaluation] = (),
 ) -> None:
-    """EXP/plan/{train,baseline,systems,lm}.tsv and plan.json."""
-    for name, rows in (("train", train), ("baseline", baseline), ("systems", systems), ("lm", lm)):
+    """EXP/plan/{train,baseline,systems,lm,hotwords}.tsv and plan.json."""
+    tables = {"train": train, "baseline": baseline, "systems": systems, "lm": lm, "hotwords": hotwords}
+    for name, rows in tables.items():
         lines = ("\t".join(map(str, astuple(row))) + "\n" for row in rows)
         write_changed(exp / f"plan/{name}.tsv", "".join(lines))
     write_changed(exp / "plan/plan.json", json.dumps(asdict(plan), indent=2) + "\n")
@@ -305,8 +332,10 @@ def main(options: PlanOptions) -> None:
         seeds=int(options.seeds),
         average=options.average,
         language_model=options.lm != "none",
+        hotwords=has_hotwords(options),
     )
-    write_plan(options.exp, plan, train, baselines(options), systems(options), with_language_model(options))
+    searched = with_language_model(options), with_hotwords(options)
+    write_plan(options.exp, plan, train, baselines(options), systems(options), *searched)
 
 
 if __name__ == "__main__":

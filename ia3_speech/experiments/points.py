@@ -13,6 +13,7 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.experiments.plan import Plan
 from ia3_speech.experiments.systems import (
+    GREEDY,
     OUT_OF_DOMAIN,
     System,
     is_current,
@@ -47,7 +48,7 @@ def write_points(exp: Path, plan: Plan, systems: list[System], selected: Path) -
 
 def one_in(systems: list[System], folder: Path) -> System:
     for one in systems:
-        if one.folder == folder and not one.language_model:
+        if one.folder == folder and one.search == GREEDY:
             return one
     raise UserError(f"{folder}: not scored yet (run the earlier stages)")
 

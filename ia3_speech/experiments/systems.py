@@ -1,8 +1,8 @@
 """The systems of an experiment's folder: what was trained, and what was scored.
 
 In: EXP/base, EXP/SYSTEM_seedN and perhaps their mean EXP/SYSTEM_average, with train.json, config.yaml,
-decode_{greedy,lm}_SET/score.json and the records of ia3_speech/inputs.py. Out: `System`s, the base first;
-what was decoded with a language model too is a second system, `base + LM`.
+decode_{greedy,lm,hotwords}_SET/score.json and the records of ia3_speech/inputs.py. Out: `System`s, the base
+first; what was decoded with a language model too is a second system, `base + LM`, and with hot words a third.
 """
 
 import hashlib
@@ -20,8 +20,9 @@ from ia3_speech.inputs import read_record
 from ia3_speech.training.records import present_names, read_training_options
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
-GREEDY, LM = "greedy", "lm"  # decode_greedy_SET, decode_lm_SET: how the set was searched
-WITH_LM = " + LM"  # at the end of a system's name
+# How a set was searched: decode_SEARCH_SET. With each what is added to the system's name.
+GREEDY, LM, HOTWORDS = "greedy", "lm", "hotwords"
+ADDED = {GREEDY: "", LM: " + LM", HOTWORDS: " + LM + hot words"}
 EARLIER_NAMES = {"general": OUT_OF_DOMAIN}  # of sets, in folders of earlier runs
 DEV = "dev"  # scored for a mean of seeds, which is not trained, so that dev selected nothing there
 
@@ -36,7 +37,7 @@ class System:
         folder: EXP/NAME_seedN, or EXP/NAME.
         train: train.json, empty for the base; of a mean what its seeds took together.
         scores: set → score.json.
-        language_model: decoded with one.
+        search: GREEDY, LM or HOTWORDS, how the scores' hypotheses were searched.
     """
 
     name: str
@@ -44,17 +45,20 @@ class System:
     folder: Path
     train: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, dict[str, Any]] = field(default_factory=dict)
-    language_model: bool = False
+    search: str = GREEDY
 
     @property
     def baseline(self) -> str:
-        """The name of the system that its scores are compared with."""
-        return f"base{WITH_LM}" if self.language_model and self.name != f"base{WITH_LM}" else "base"
+        """The name of the system that its scores are compared with; with hot words the adapter alone."""
+        if self.search == HOTWORDS:
+            return self.greedy_name
+        with_lm = self.search == LM and self.greedy_name != "base"
+        return f"base{ADDED[LM]}" if with_lm else "base"
 
     @property
-    def without_lm(self) -> str:
-        """Its name without the language model."""
-        return self.name.removesuffix(WITH_LM) if self.language_model else self.name
+    def greedy_name(self) -> str:
+        """Its name without language model and hot words."""
+        return self.name.removesuffix(ADDED[self.search])
 
     @property
     def adapter(self) -> str | None:
@@ -78,10 +82,9 @@ class System:
 
     def provenance(self) -> "Provenance":
         """How it was trained; of what was not, how it was decoded first."""
-        if self.language_model:
-            places = sorted(self.folder.glob(f"decode_{LM}_*"))
-        else:
-            places = [self.folder, *sorted(self.folder.glob(f"decode_{GREEDY}_*"))]
+        places = sorted(self.folder.glob(f"decode_{self.search}_*"))
+        if self.search == GREEDY:
+            places = [self.folder, *places]
         return next((found for place in places if (found := provenance_of(place)).command), Provenance())
 
 
@@ -146,7 +149,7 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     """
 
     def is_wanted(one: System) -> bool:
-        return any(fnmatch(one.without_lm, like) or fnmatch(one.folder.name, like) for like in only)
+        return any(fnmatch(one.greedy_name, like) or fnmatch(one.folder.name, like) for like in only)
 
     systems = []
     for folder in sorted(path for path in exp.iterdir() if path.is_dir() and path.name[0] != "."):
@@ -170,27 +173,33 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
         print(f"{outdated.folder}: left out, other seeds were made of other inputs since", file=sys.stderr)
         systems.remove(outdated)
     systems += [
-        replace(one, name=f"{one.name}{WITH_LM}", scores=scores, language_model=True)
+        replace(one, name=f"{one.name}{ADDED[search]}", scores=scores, search=search)
         for one in systems
-        if (scores := load_scores(one.folder, LM))
+        for search in (LM, HOTWORDS)
+        if (scores := load_scores(one.folder, search))
     ]
     systems.sort(key=order_in_tables)  # a baseline before what is compared with it
     named = {one.name: one for one in systems if one.seed is None}
     for system in systems:
-        against = named.get(system.baseline)
+        if system.search == HOTWORDS:
+            against = next(one for one in systems if one.folder == system.folder)
+        else:
+            against = named.get(system.baseline)
         for name in [name for name, score in system.scores.items() if not is_current(score, name, against)]:
             print(f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr)
             del system.scores[name]
     wanted = [one for one in systems if one is base or not only or is_wanted(one)]
-    if any(one.language_model for one in wanted) and (with_lm := named.get(f"base{WITH_LM}")) not in wanted:
+    with_lm = named.get(f"base{ADDED[LM]}")
+    if any(one.search == LM for one in wanted) and with_lm not in wanted:
         wanted.append(with_lm)
     return sorted(wanted, key=order_in_tables)
 
 
 def order_in_tables(one: System) -> tuple:
-    """The base first, what is decoded with a language model last, there too the base first."""
-    trained = one.seed is not None
-    return one.language_model, one.without_lm != "base", trained, in_numbers(one.name), one.seed or 0
+    """The base first; then what a language model decoded, there too the base first; then hot words."""
+    trained, searches = one.seed is not None, list(ADDED)
+    place = searches.index(one.search), one.greedy_name != "base"
+    return *place, trained, in_numbers(one.name), one.seed or 0
 
 
 def of_this_run(systems: list[System], kind: str, made: Sequence[str]) -> list[System]:

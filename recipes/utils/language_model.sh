@@ -2,6 +2,7 @@
 # Source this: the stage of adapt.sh that makes a language model, and decodes and scores with it. The model is of train's
 # texts, mixed with the base's own, if it has one, with that of --lm-texts, and with --lm; test sets are never read for
 # it. Weights are chosen on dev: those of the mixture by perplexity, those of the search by WER, for base and adapter each.
+# Then the adapter with hot words too: the terms that train's texts hold, and how the adapter hears them on dev.
 
 # shellcheck disable=SC2154  # adapt.sh has the options
 echo "stage 7, language model of train's texts${lm_texts:+ and of those of $lm_texts}"
@@ -17,10 +18,26 @@ for one in base "$selected"; do
   $decode_cmd "$exp/log/tune_lm_$one.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
     $([[ $one == base ]] || echo "--adapter $exp/$one/adapter") $pipes --out "$exp/$one/lm_search.yaml"
 done
-while IFS=$'\t' read -r one _ set decode_as score_as; do
-  echo "stage 7, decode and score $set with $one and the language model"
-  $decode_cmd "$exp/log/decode_lm_${set}_$one.log" \
-    python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_lm_$set"
-  $decode_cmd "$exp/log/score_lm_${set}_$one.log" \
-    python -m ia3_speech.score "$data/$set" "$exp/$one/decode_lm_$set" $score_opts $score_as
-done < <(sed "s:SELECTED:$selected:g" "$exp/plan/lm.tsv")
+if [[ -s $exp/plan/hotwords.tsv ]]; then
+  echo "stage 7, hot words: how $selected hears them on dev"
+  list=$hotwords
+  if [[ $hotwords == own ]]; then
+    list=$exp/terms_train
+    $once "$list.tsv" local "$data/train" -- $terms "$data/train" "$list.tsv"
+    $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
+  fi
+  $decode_cmd "$exp/log/decode_dev_$selected.log" python -m ia3_speech.decode --search greedy --base "$base" \
+    --adapter "$exp/$selected/adapter" $pipes $decode_opts "$data/dev" "$exp/$selected/decode_greedy_dev"
+  $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$exp/$selected/decode_greedy_dev/text" -- python -m \
+    ia3_speech.hotwords learn "$data/dev" "$exp/$selected/decode_greedy_dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
+fi
+declare -A names=([lm]="the language model" [hotwords]="the language model and hot words")
+for search in lm hotwords; do
+  while IFS=$'\t' read -r one _ set decode_as score_as; do
+    echo "stage 7, decode and score $set with $one and ${names[$search]}"
+    $decode_cmd "$exp/log/decode_${search}_${set}_$one.log" \
+      python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_${search}_$set"
+    $decode_cmd "$exp/log/score_${search}_${set}_$one.log" \
+      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_${search}_$set" $score_opts $score_as
+  done < <(sed "s:SELECTED:$selected:g" "$exp/plan/$search.tsv")
+done

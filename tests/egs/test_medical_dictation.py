@@ -96,7 +96,7 @@ def test_results_json_keeps_its_contract(ran):
     assert list(results) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
     assert results["schema"] == 1
     tested = [row for row in results["systems"] if row["set"] == "test"]
-    assert [row["name"] for row in tested] == ["base", "ia3", "base + LM", "ia3 + LM"]
+    assert [row["name"] for row in tested] == ["base", "ia3", "base + LM", "ia3 + LM", "ia3 + LM + hot words"]
     assert sum(row.get("general", False) for row in results["systems"]) == 4  # out-of-domain speech
     base, ia3 = tested[:2]
     for row in (base, ia3):
@@ -155,6 +155,19 @@ def test_the_language_model_knows_the_lists_and_no_test_sentence(ran):
         assert record["search"] == "beam" and record["lm"].endswith("/lm.arpa.gz")
         greedy = json.loads((ran.exp / system / "decode_greedy_test/decode.json").read_text())
         assert greedy["search"] == "greedy"
+
+
+def test_hot_words_are_terms_of_train_and_compared_with_the_adapter_alone(ran):
+    lines = (ran.exp / "ia3_seed1/hotwords.txt").read_text().splitlines()
+    terms = {line.split("\t")[0] for line in lines if not line.startswith("# ")}
+    said = {one.text.lower() for one in read_data_directory(ran.work / "data/espeak_small/train")}
+    assert terms and all(any(term in text for text in said) for term in terms)
+    decoded = ran.exp / "ia3_seed1/decode_hotwords_test"
+    record = json.loads((decoded / "decode.json").read_text())
+    assert record["search"] == "beam" and record["terms"] == len(terms)
+    found = json.loads((decoded / "score.json").read_text())
+    alone = json.loads((ran.exp / "ia3_seed1/decode_greedy_test/score.json").read_text())
+    assert found["baseline"]["wer"] == alone["wer"] and found["changes"]["term_error_rate"]
 
 
 def test_both_adapters_are_registered_and_the_printed_command_works(ran):

@@ -17,9 +17,10 @@ def planned(
     kind: str = KIND,
     average: bool = False,
     language_model: bool = False,
+    hotwords: bool = False,
     train: tuple[Training, ...] = (),
     tests: tuple[Evaluation, ...] = (),
 ) -> Path:
-    plan = Plan(sets.split(), made.split(), kind, system, seeds, average, language_model)
+    plan = Plan(sets.split(), made.split(), kind, system, seeds, average, language_model, hotwords)
     write_plan(exp, plan, list(train), [], tests)
     return exp

@@ -38,7 +38,25 @@ def test_one_adapter_and_one_set(here):
         "SELECTED\t1\ttest\t--base mini --config exp/SELECTED/lm_search.yaml --adapter exp/SELECTED/adapter"
         "\t--baseline exp/base/decode_lm_test --training data/train --terms exp/terms_test",
     ]
-    assert read_plan(here)[0].language_model
+    assert rows(here, "hotwords") == [
+        "SELECTED\t1\ttest\t--base mini --config exp/SELECTED/lm_search.yaml"
+        " --hotwords exp/SELECTED/hotwords.txt --adapter exp/SELECTED/adapter"
+        "\t--baseline exp/SELECTED/decode_greedy_test --training data/train --terms exp/terms_test"
+    ]
+    assert read_plan(here)[0].language_model and read_plan(here)[0].hotwords
+
+
+@pytest.mark.parametrize("options", [{"terms": ""}, {"hotwords": "none"}, {"lm": "none"}])
+def test_without_hot_words(here, options):
+    """A recipe without a list of terms has none, unless a file names them."""
+    main(PlanOptions(**{"exp": here, "corpus": "x", "terms": "terms.py", **options}))
+    assert rows(here, "hotwords") == [] and not read_plan(here)[0].hotwords
+    if not options.get("terms", "x"):
+        Path("mine.txt").write_text("metformin\n")
+        main(PlanOptions(exp=here, corpus="x", hotwords="mine.txt"))
+        assert len(rows(here, "hotwords")) == 1
+        with pytest.raises(UserError, match=r"absent\.txt: no such file"):
+            main(PlanOptions(exp=here, corpus="x", hotwords="absent.txt"))
 
 
 def test_without_a_language_model(here):

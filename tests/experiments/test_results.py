@@ -214,6 +214,21 @@ def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
         "word, ia3 + LM 0.5 and 1.5 a word.\n"
     ) in text
     assert "of ia3 + LM against base + LM: 30 segments" in text
+    decoded = exp / "ia3_seed3/decode_hotwords_test"
+    decoded.mkdir()
+    with_hotwords = score(0.16, 0.2)
+    alone = json.loads((exp / "ia3_seed3/decode_greedy_test/score.json").read_text())
+    with_hotwords["baseline"] = {"wer": alone["wer"], "words": alone["words"]}
+    (decoded / "score.json").write_text(json.dumps({"schema": 1, **with_hotwords}))
+    collect(planned(exp, language_model=True, hotwords=True))
+    found = json.loads((exp / "results.json").read_text())
+    assert (found["systems"][-1]["name"], found["systems"][-1]["hotwords"]) == ("ia3 + LM + hot words", True)
+    assert found["pairs"][-1]["baseline"] == "ia3"
+    text = (exp / "RESULTS.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| ia3 + LM + hot words")).split(" | ")
+    assert row[:4] == ["| ia3 + LM + hot words (seed 3 of 3)", "16.0 [11.0, 21.0]", row[2], "ia3"]
+    collect(planned(exp, language_model=True))
+    assert "hot words" not in (exp / "RESULTS.md").read_text()
     collect(planned(exp))
     assert "LM" not in (exp / "RESULTS.md").read_text()
 
