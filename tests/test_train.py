@@ -33,6 +33,7 @@ from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions
 from ia3_speech.training.data import data_digest, read_examples
+from ia3_speech.training.precision import choose_precision
 from ia3_speech.training.run import train
 from ia3_speech.training.run_lock import RunLockError, run_lock
 from ia3_speech.training.trainer import Trainer
@@ -270,6 +271,15 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
         torch.testing.assert_close(two[name], tensor, atol=1e-5, rtol=0)
     losses = [[row["loss"] for row in metrics_of(place / out) if row["epoch"]] for out in ("one", "two")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_auto_precision_is_decided_once_and_recorded(place):
+    train(options_of(place, precision="auto"))
+    decided = yaml.safe_load((place / "exp/config.yaml").read_text())["precision"]
+    assert decided == choose_precision("auto", load_base(place / "base"))
+    made = (place / "exp/adapter/ia3_speech.json").stat().st_mtime_ns
+    train(options_of(place, precision="auto"))
+    assert (place / "exp/adapter/ia3_speech.json").stat().st_mtime_ns == made
 
 
 def test_a_finished_run_is_not_run_again(place):

@@ -80,8 +80,8 @@ class SharedOptions:
     cache_gb: float = 4.0
     """memory for the features that the frozen part of the base computes; 0 is off"""
 
-    precision: Literal["no", "bf16"] = "no"
-    """bf16 mixed precision, or no"""
+    precision: Literal["no", "bf16", "auto"] = "no"
+    """bf16 mixed precision, no, or auto: bf16 where the processor or GPU has instructions for it"""
 
     device: str | None = None
     """a torch device (default: CUDA where there is one)"""

@@ -29,6 +29,26 @@ EAGER_ATTENTION_WEIGHTS = (
 )  # of all layers, heads and rows, up to which they are kept for the backward pass
 
 
+def choose_precision(precision: str, base: Base) -> str:
+    """`precision`, with "auto" decided for a base and its device.
+
+    Returns:
+        "bf16", or "no": also for a base in int8, whose layers compute in int8.
+    """
+    if precision != "auto":
+        return precision
+    return "bf16" if computes_in_bfloat16(base.device) and base.dtype != "int8" else "no"
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products in bfloat16: it is slower than float32 elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 @contextmanager
 def mixed_precision(base: Base, precision: str = "no") -> Iterator[None]:
     """Run the base's forward passes as described above.

@@ -37,6 +37,7 @@ from ia3_speech.training.multi_adapter import (
     Schedule,
     Task,
 )
+from ia3_speech.training.precision import choose_precision
 from ia3_speech.training.run_lock import run_lock
 from ia3_speech.training.speaker_plan import (
     Adaptation,
@@ -71,6 +72,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
 def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
     """The same, with checked options, in a folder that no other run writes these adapters to."""
     base = load_base(options.base, device=options.device)
+    options.precision = choose_precision(options.precision, base)
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     attach_start(base, options)

@@ -1,5 +1,7 @@
 """training.precision: faster steps that learn the same."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,12 @@ from ia3_speech.model import ia3
 from ia3_speech.model.base import make_base
 from ia3_speech.training import precision
 from ia3_speech.training.ctc import ctc_loss
-from ia3_speech.training.precision import fft_convolution, is_long_depthwise, mixed_precision
+from ia3_speech.training.precision import (
+    choose_precision,
+    fft_convolution,
+    is_long_depthwise,
+    mixed_precision,
+)
 
 
 def gradient(base, waves, mode: str | None) -> torch.Tensor:
@@ -54,6 +61,18 @@ def test_bfloat16_in_the_layers_of_every_kind(processor, name):
     handle.remove()
     assert seen == [False, True] and not torch.is_autocast_enabled("cpu")
     assert torch.cosine_similarity(plain, fast, dim=0) > 0.9 and not torch.equal(plain, fast)
+
+
+def test_auto_is_bfloat16_where_the_processor_has_it(tiny_folder):
+    """By the flags that Linux lists; never for a base in int8."""
+    flags = Path("/proc/cpuinfo")
+    if not flags.is_file():
+        pytest.skip("no /proc/cpuinfo")
+    has_it = bool({"avx512_bf16", "amx_tile"} & set(flags.read_text().split()))
+    base = load_base(tiny_folder, device="cpu")
+    assert choose_precision("auto", base) == ("bf16" if has_it else "no")
+    assert choose_precision("no", base) == "no" and choose_precision("bf16", base) == "bf16"
+    assert choose_precision("auto", load_base(tiny_folder, dtype="int8")) == "no"
 
 
 def test_nothing_is_left_behind():
