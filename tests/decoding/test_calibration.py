@@ -128,5 +128,7 @@ def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, capsys):
         [word for word, _ in own] for own in before.values()
     ]
     assert after != before
+    kept = json.loads((base / "confidence.json").read_text())
+    (base / "confidence.json").write_text(json.dumps(kept | {"beam": kept["greedy"] | {"temperature": 3.0}}))
     decode(OUT_OF_DOMAIN, out, base=str(base), search_options=greedy)
-    assert "up to date" in capsys.readouterr().out
+    assert "up to date" in capsys.readouterr().out  # another search's temperature is not its own

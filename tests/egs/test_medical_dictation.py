@@ -199,9 +199,12 @@ def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
 
 
 def test_confidences_are_calibrated_where_dev_has_enough_words(ran):
-    """A small dev set has too few, so nothing is stored, and the report has its diagram all the same."""
-    assert ran.out.count("recognised, and 100 are needed") == 2 + 1  # medical by both searches, speaker42
-    assert "confidence" not in json.loads((ran.exp / "ia3_seed1/adapter/ia3_speech.json").read_text())
+    """medical's by both searches; speaker42's dev set has three sentences."""
+    assert ran.out.count("recognised, and 100 are needed") == 1
+    kept = json.loads((ran.exp / "ia3_seed1/adapter/ia3_speech.json").read_text())["confidence"]
+    for search, decoded in (("greedy", "greedy"), ("beam", "lm"), ("beam", "hotwords")):
+        record = json.loads((ran.exp / f"ia3_seed1/decode_{decoded}_test/decode.json").read_text())
+        assert record["confidence_temperature"] == kept[search]["temperature"]
     assert "Word confidences" in (ran.exp / "report_test.html").read_text()
 
 
