@@ -16,6 +16,7 @@ from pathlib import Path
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.formatting import plural
 
 
 def main(
@@ -26,6 +27,7 @@ def main(
     adapter: str | None = None,
     temperature: float | None = None,
     store: bool = False,
+    minimum_words: int = 1,
     out: Path | None = None,
     device: str | None = None,
     allow_pipes: bool = False,
@@ -38,6 +40,7 @@ def main(
         adapter: a registered name, an adapter's folder, or a sum of such (default: the base alone)
         temperature: measure this one, and fit nothing
         store: keep the temperature with the adapter, or with the base where there is no adapter
+        minimum_words: fit nothing where fewer words are recognised
         out: YAML file for --config of transcribe and decode
         device: cpu, cuda, … (default: cuda where there is one)
         allow_pipes: run the shell commands that wav.scp holds
@@ -56,6 +59,14 @@ def main(
         storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
     tried = [temperature] if temperature else sorted({1.0, *TEMPERATURES})
     results = calibrate(recognizer, data, tried, allow_pipes)
+    words = results[0].words if results else 0
+    if words < minimum_words:
+        if minimum_words == 1:
+            raise UserError(f"{data}: no word was recognised")
+        print(
+            f"{data}: {plural(words, 'word')} recognised, and {minimum_words:,} are needed for a temperature"
+        )
+        return
     if not temperature:
         (before,) = (one for one in results if one.temperature == 1.0)
         print(

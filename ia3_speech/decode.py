@@ -81,12 +81,14 @@ def main(
     assigned = assign_adapters(directory.utterances, [*speakers], in_turn) if speakers else None
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in speakers.items()]
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
+    stored = stored_calibrations(base_folder(wanted), terms)
+    searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     made = Inputs(
         {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
          "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
         {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
          "max_seconds": max_seconds, "dtype": dtype, "confidence_temperature": confidence_temperature,
-         "calibrations": stored_calibrations(base_folder(wanted), terms) or None}
+         "calibrations": {name: found for name, found in stored.items() if name in searches} or None}
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
     )  # fmt: skip
     if made.is_current(decode_dir, force):

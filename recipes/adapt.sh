@@ -6,18 +6,16 @@
 #   3 check      can the base write these texts? The lists of terms, before anything is decoded
 #   4 baseline   decode and score the test sets with the base alone
 #   5 train      the adapters of plan/train.tsv, the epoch of each selected by dev WER
-#   6 adapters   decode the test sets with each, as plan/systems.tsv says; score against the baseline: WER, CER, term
-#                errors, with paired intervals
+#   6 adapters   calibrate the confidences of the one that is shown, on dev; decode the test sets with each, as
+#                plan/systems.tsv says; score against the baseline: WER, CER, term errors, with paired intervals
 #   7 lm         a language model of train's texts; with it the base, the adapter, and the adapter with terms as hot words
 #   8 report     results.json, RESULTS.md and report_<set>.html in exp/<corpus>
 #   9 register   the adapter of the seed with the median dev WER, or the mean of the seeds, under its name
 #  10 last       what the recipe adds
 # ia3_speech/experiments/plan.py writes exp/<corpus>/plan/*.tsv from the options. Every command records what its output
 # was made from (inputs.json): finished work is not repeated, a killed run is resumed, changes are noticed.
-
 set -euo pipefail
 . ./cmd.sh; . ./path.sh
-
 # The options, as --help prints them.
 corpus=""               # DIR: where the corpus is, in the layout that the recipe's README describes
 corpus_name=""          # NAME: folder below data/ and exp/ (default: the corpus's); --size small appends _small
@@ -62,8 +60,8 @@ corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
 data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name} exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
 lm=$(for file in $lm; do from_start "$file"; done | xargs) hotwords=$(from_start "$hotwords")
 out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
-sets="$test_sets${out_of_domain:+ out_of_domain}"
-once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
+sets="$test_sets${out_of_domain:+ out_of_domain}" once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
+calibrate="python -m ia3_speech.calibrate $data/dev --base $base --store --minimum-words 100 $pipes"
 train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $train_opts"
 
 python -m ia3_speech.experiments.plan --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" --size="$size" \
@@ -124,6 +122,8 @@ fi
 [ $stop_stage -ge 6 ] || exit 0
 selected=$(python -m ia3_speech.experiments select "$exp")
 if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
+  $once "$exp/$selected/calibrated" "$data/dev" "$exp/$selected"/adapter/*.safetensors -- \
+    $calibrate --adapter "$exp/$selected/adapter" --search greedy
   while IFS=$'\t' read -r one jobs set decode_as score_as; do
     echo "stage 6, decode and score $set with ${one/_seedJOB/}"
     $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_${one//\//_}.log" \

@@ -18,6 +18,9 @@ for one in base "$selected"; do
   $decode_cmd "$exp/log/tune_lm_$one.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
     $([[ $one == base ]] || echo "--adapter $exp/$one/adapter") $pipes --out "$exp/$one/lm_search.yaml"
 done
+own=$exp/$selected
+$once "$own/calibrated_lm" "$data/dev" "$own/lm_search.yaml" "$own"/adapter/*.safetensors -- \
+  $calibrate --adapter "$own/adapter" --config "$own/lm_search.yaml"
 if [[ -s $exp/plan/hotwords.tsv ]]; then
   echo "stage 7, hot words: how $selected hears them on dev"
   list=$hotwords

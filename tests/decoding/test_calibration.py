@@ -44,6 +44,12 @@ def test_the_temperature_that_is_fitted_has_the_smallest_cross_entropy(tmp_path,
     assert capsys.readouterr().out.splitlines() == shown[1:-1]
 
 
+def test_too_few_words_fit_no_temperature(tmp_path, capsys):
+    out = tmp_path / "confidence.yaml"
+    main(OUT_OF_DOMAIN, search_options=SearchOptions("greedy"), base="mini", out=out, minimum_words=10_000)
+    assert "words recognised, and 10,000 are needed" in capsys.readouterr().out and not out.exists()
+
+
 def test_a_temperature_that_is_measured_is_not_written(tmp_path):
     for options in ({"out": tmp_path / "a.yaml"}, {"store": True}, {"temperature": -1.0}):
         options = {"temperature": 2.0} | options
@@ -122,5 +128,7 @@ def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, capsys):
         [word for word, _ in own] for own in before.values()
     ]
     assert after != before
+    kept = json.loads((base / "confidence.json").read_text())
+    (base / "confidence.json").write_text(json.dumps(kept | {"beam": kept["greedy"] | {"temperature": 3.0}}))
     decode(OUT_OF_DOMAIN, out, base=str(base), search_options=greedy)
-    assert "up to date" in capsys.readouterr().out
+    assert "up to date" in capsys.readouterr().out  # another search's temperature is not its own

@@ -97,7 +97,7 @@ def test_results_json_keeps_its_contract(ran):
     assert results["schema"] == 1
     tested = [row for row in results["systems"] if row["set"] == "test"]
     assert [row["name"] for row in tested] == ["base", "ia3", "base + LM", "ia3 + LM", "ia3 + LM + hot words"]
-    assert sum(row.get("general", False) for row in results["systems"]) == 4  # out-of-domain speech
+    assert sum(row.get("general", False) for row in results["systems"]) == 5  # out-of-domain speech
     base, ia3 = tested[:2]
     for row in (base, ia3):
         assert list(row) == [
@@ -191,10 +191,21 @@ def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
     data = ran.work / "data/espeak_small/speaker42"
     assert [len(read_data_directory(data / name)) for name in ("train", "dev")] == [12, 3]
     results = json.loads((ran.exp / "speaker42/results.json").read_text())
-    assert [row["name"] for row in results["systems"]] == ["base", "medical", "speaker42"]
-    assert {row["set"] for row in results["systems"]} == {"test"}
+    for name in ("test", "out_of_domain"):
+        systems = [row["name"] for row in results["systems"] if row["set"] == name]
+        assert systems == ["base", "medical", "speaker42"]
     config = (ran.exp / "speaker42/speaker42_seed1/config.yaml").read_text()
     assert f"init_adapter: {ran.exp}/ia3_seed1/adapter\n" in config
+
+
+def test_confidences_are_calibrated_where_dev_has_enough_words(ran):
+    """medical's by both searches; speaker42's dev set has three sentences."""
+    assert ran.out.count("recognised, and 100 are needed") == 1
+    kept = json.loads((ran.exp / "ia3_seed1/adapter/ia3_speech.json").read_text())["confidence"]
+    for search, decoded in (("greedy", "greedy"), ("beam", "lm"), ("beam", "hotwords")):
+        record = json.loads((ran.exp / f"ia3_seed1/decode_{decoded}_test/decode.json").read_text())
+        assert record["confidence_temperature"] == kept[search]["temperature"]
+    assert "Word confidences" in (ran.exp / "report_test.html").read_text()
 
 
 def test_a_second_run_does_nothing_again(ran):
