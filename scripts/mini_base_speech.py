@@ -59,7 +59,7 @@ SOURCES = {  # share of the utterances drawn
     "kokoro-82m": 0.08,
     "ljspeech": 0.05,
     "vcc2016": 0.03,
-    "espeak": 0.15,
+    "espeak": 0.24,
     "flite": 0.05,  # where it is installed (Debian: flite); else espeak's
 }
 SHORTEST, LONGEST = 0.4, 17.5  # seconds; positions are known up to 15.36 s and stand still after that
