@@ -91,7 +91,7 @@ def test_base_and_adapter_are_scored_with_and_without_a_language_model(ran):
     rows = [(one["name"], one["set"]) for one in found["systems"]]
     assert rows == [
         (name, set_name)
-        for name in ("base", "ia3", "base + LM", "ia3 + LM")
+        for name in ("base", "ia3", "base + LM", "ia3 + LM", "ia3 + LM + hot words")
         for set_name in ("out_of_domain", "test")
     ]
     summary = json.loads((ran.exp / "lm.json").read_text())
