@@ -47,8 +47,8 @@ def collect(exp: Path, force: bool = False) -> None:
     sources = {"scores": scores, "plan": [exp / "plan" / name for name in names]}
     if plan.language_model:
         forms = [f"decode_{search}_*/score.json" for search in (LM, HOTWORDS)] + ["lm_search.yaml"]
-        searched = [path for form in forms for path in sorted(exp.glob(f"*/{form}"))]
-        sources["language_model"] = [*searched, exp / "lm.json"]
+        found = [path for form in forms for path in sorted(exp.glob(f"*/{form}"))]
+        sources["language_model"] = [*found, exp / "lm.json"]
     made = Inputs(sources)
     if made.is_current(exp / "RESULTS.md", force):
         return

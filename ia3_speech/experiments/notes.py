@@ -21,10 +21,12 @@ def provenance_list(systems: list[System], sets: list[str]) -> str:
         if not having:
             continue
         score = having[0].scores[set_name]
+        only_base = all(one.baseline == "base" for one in having)
+        against = "the base" if only_base else "what each is compared with"
         lines.append(
             f"{set_name}: {score['utterances']} utterances, {score['words']} words. In brackets 95 % "
             f"intervals of a bootstrap over {score['ci_clusters']} {score['ci_unit']}s; changes are relative "
-            f"to the base on the same draws, negative is better."
+            f"to {against} on the same draws, negative is better."
             + (" With so few the intervals are too narrow." if score["ci_clusters"] < FEW_CLUSTERS else "")
         )
         for system in having:

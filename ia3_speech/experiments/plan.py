@@ -218,8 +218,8 @@ def with_language_model(options: PlanOptions) -> Iterator[Evaluation]:
 
 def has_hotwords(options: PlanOptions) -> bool:
     """`own` are terms that train holds, where the recipe has a list of terms."""
-    has_terms = options.hotwords not in ("own", "none") or (options.hotwords == "own" and bool(options.terms))
-    return has_terms and options.lm != "none"
+    listed = bool(options.terms) if options.hotwords == "own" else options.hotwords != "none"
+    return listed and options.lm != "none"
 
 
 def with_hotwords(options: PlanOptions) -> Iterator[Evaluation]:
