@@ -12,6 +12,7 @@ With --temperature it is measured, not fitted: for a test set. The texts do not 
 """
 
 from pathlib import Path
+from typing import Literal
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
@@ -30,6 +31,7 @@ def main(
     minimum_words: int = 1,
     out: Path | None = None,
     device: str | None = None,
+    precision: Literal["no", "bf16", "auto"] = "no",
     allow_pipes: bool = False,
 ) -> None:
     """Fit the temperature of word confidences by the cross-entropy of a dev set.
@@ -43,6 +45,8 @@ def main(
         minimum_words: fit nothing where fewer words are recognised
         out: YAML file for --config of transcribe and decode
         device: cpu, cuda, … (default: cuda where there is one)
+        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
+            instructions for it; no: all in float32
         allow_pipes: run the shell commands that wav.scp holds
     """
     search_options.check()
@@ -54,7 +58,9 @@ def main(
     from ia3_speech.decoding.recognizer import load_recognizer
     from ia3_speech.decoding.stored_temperature import storage_file, store_temperature
 
-    recognizer = load_recognizer(base, adapter, device=device, search=search_options, temperature=1.0)
+    recognizer = load_recognizer(
+        base, adapter, device=device, precision=precision, search=search_options, temperature=1.0
+    )
     if store:
         storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
     tried = [temperature] if temperature else sorted({1.0, *TEMPERATURES})

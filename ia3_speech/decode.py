@@ -46,6 +46,7 @@ def main(
     max_seconds: float | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    precision: Literal["no", "bf16", "auto"] = "no",
     confidence_temperature: float | None = None,
     force: bool = False,
     search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
@@ -69,6 +70,8 @@ def main(
             mini; .inf: never)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: of the base
+        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
+            instructions for it; no: all in --dtype
         confidence_temperature: divides the logits before confidences are taken (default: what ia3-speech
             calibrate stored with the adapter or base, else 1)
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
@@ -87,7 +90,8 @@ def main(
         {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
          "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
         {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
-         "max_seconds": max_seconds, "dtype": dtype, "confidence_temperature": confidence_temperature,
+         "max_seconds": max_seconds, "dtype": dtype, "precision": precision,
+         "confidence_temperature": confidence_temperature,
          "calibrations": {name: found for name, found in stored.items() if name in searches} or None}
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
     )  # fmt: skip
@@ -98,6 +102,7 @@ def main(
         adapter,
         device=device,
         dtype=dtype,
+        precision=precision,
         batch_seconds=batch_seconds,
         max_seconds=max_seconds,
         bank=speakers,

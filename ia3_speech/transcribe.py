@@ -79,7 +79,7 @@ def main(
     post_process = dictation_options.formatter() if dictates else None
     if live_options.active(files):
         check_live(input_options, output_options, dictation_options.dictation)
-        model = {name: getattr(model_options, name) for name in ("device", "dtype")}
+        model = {name: getattr(model_options, name) for name in ("device", "dtype", "precision")}
         load_live = partial(
             load_recognizer,
             model_options.base,
@@ -116,6 +116,7 @@ def main(
         adapter=model_options.adapter,
         device=model_options.device,
         dtype=model_options.dtype,
+        precision=model_options.precision,
         batch_seconds=model_options.batch_seconds,
         max_seconds=input_options.max_seconds,
         search=search_options,

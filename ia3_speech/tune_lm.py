@@ -9,6 +9,7 @@ audio goes through the model once; all weights are tried on the same logits.
 """
 
 from pathlib import Path
+from typing import Literal
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
@@ -34,6 +35,7 @@ def main(
     hotwords: Path | None = None,
     hotword_weight: float | None = None,
     device: str | None = None,
+    precision: Literal["no", "bf16", "auto"] = "no",
     allow_pipes: bool = False,
     force: bool = False,
 ) -> None:
@@ -52,6 +54,8 @@ def main(
         hotwords: a file of terms with which it is searched, as decode takes it
         hotword_weight: nats of evidence that each character of a term may lack
         device: cpu, cuda, … (default: cuda where there is one)
+        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
+            instructions for it; no: all in float32
         allow_pipes: run the shell commands that wav.scp holds
         force: tune again what was tuned on the same inputs
     """
@@ -68,14 +72,17 @@ def main(
         {"data": data, "lm": lm, "base": base_files(base) if base else None, "adapter": weight_files(terms),
          "hotwords": hotwords},
         {"base": base, "lm": str(lm.resolve()), "weights": [term.weight for term in terms], "tried": tried,
-         "unknown_word_score": unknown_word_score, "beam_size": beam_size, "hotword_weight": hotword_weight},
+         "unknown_word_score": unknown_word_score, "beam_size": beam_size, "hotword_weight": hotword_weight,
+         "precision": precision},
     )  # fmt: skip
     if out and made.is_current(out, force):
         return
     from ia3_speech.decoding.recognizer import load_recognizer
     from ia3_speech.decoding.tuning import format_tuning, tune
 
-    recognizer = load_recognizer(base, adapter, device=device, search=SearchOptions("greedy"))
+    recognizer = load_recognizer(
+        base, adapter, device=device, precision=precision, search=SearchOptions("greedy")
+    )
     tuning = tune(recognizer, data, options, *tried, allow_pipes)
     print(format_tuning(tuning))
     if out:

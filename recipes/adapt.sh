@@ -28,6 +28,7 @@ train_config=ia3        # FILE: YAML of ia3-speech train, or ia3, which comes wi
 system=""               # NAME: what is trained, in tables and below exp/ (default: the name of --train-config)
 train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; name the --system too
 small_opts="--epochs 2" # OPTS: options of train that --size small adds
+precision=auto          # no|bf16|auto: the numbers that decoding computes with; auto: bf16 where the processor has it
 decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
@@ -61,7 +62,7 @@ data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name} exp=${exp_dir:-${work
 lm=$(for file in $lm; do from_start "$file"; done | xargs) hotwords=$(from_start "$hotwords")
 out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
 sets="$test_sets${out_of_domain:+ out_of_domain}" once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
-calibrate="python -m ia3_speech.calibrate $data/dev --base $base --store --minimum-words 100 $pipes"
+calibrate="python -m ia3_speech.calibrate $data/dev --base $base --precision $precision --store --minimum-words 100 $pipes"
 train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $train_opts"
 
 python -m ia3_speech.experiments.plan --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" --size="$size" \
@@ -69,6 +70,7 @@ python -m ia3_speech.experiments.plan --exp="$exp" --data="$data" --base="$base"
   --out-of-domain="$out_of_domain" --trade-off="$trade_off" --decay-to-one="$decay_to_one" --curve="$curve" --lm="$lm" \
   --hotwords="$hotwords" --train-config="$train_config" --init-adapter="$init_adapter" --init-name="$init_name" # the options are checked here
 . lock.sh "$exp"
+. decode_score.sh
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "stage 1, prepare $corpus_name"
@@ -99,13 +101,7 @@ if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
 fi
 
 if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
-  while IFS=$'\t' read -r one _ set decode_as score_as; do
-    echo "stage 4, decode and score $set with $one"
-    $decode_cmd "$exp/log/decode_${set}_$one.log" \
-      python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
-    $decode_cmd "$exp/log/score_${set}_$one.log" \
-      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_greedy_$set" $score_opts $score_as
-  done <"$exp/plan/baseline.tsv"
+  decode_score 4 greedy <"$exp/plan/baseline.tsv"
 fi
 
 if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
@@ -124,13 +120,7 @@ selected=$(python -m ia3_speech.experiments select "$exp")
 if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
   $once "$exp/$selected/calibrated" "$data/dev" "$exp/$selected"/adapter/*.safetensors -- \
     $calibrate --adapter "$exp/$selected/adapter" --search greedy
-  while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 6, decode and score $set with ${one/_seedJOB/}"
-    $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_${one//\//_}.log" \
-      python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
-    [[ $one == */off ]] || $decode_cmd JOB=1:"$jobs" "$exp/log/score_${set}_${one//\//_}.log" \
-      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_greedy_$set" $score_opts $score_as
-  done < <(sed "s:SELECTED:$selected:g" "$exp/plan/systems.tsv")
+  decode_score 6 greedy < <(sed "s:SELECTED:$selected:g" "$exp/plan/systems.tsv")
   python -m ia3_speech.experiments disabled "$exp"
 fi
 

@@ -38,6 +38,7 @@ text_opts=""            # OPTS: '--drop-chars', '--on-error skip': texts that th
 variant=""              # NAME: appended to the systems' names
 out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
 small_opts="--epochs 2" # OPTS: options of adaptation that --size small adds
+precision=auto          # no|bf16|auto: the numbers that decoding computes with; auto: bf16 where the processor has it
 decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
@@ -68,6 +69,7 @@ python -m ia3_speech.experiments.plan_speakers --exp="$exp" --data="$data" --bas
   --size="$size" --init-adapter="$init_adapter" --init-name="$init_name" --adapt-config="$adapt_config" --init-config="$init_config" \
   --k="$k" --folds="$folds" --seeds="$seeds" --nj="$nj" --variant="$variant" --out-of-domain="$out_of_domain"
 . lock.sh "$exp"
+. decode_score.sh
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "stage 1, prepare $corpus_name"
@@ -91,13 +93,7 @@ if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
 fi
 
 if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
-  while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 4, decode and score $set with $one"
-    $decode_cmd "$exp/log/decode_${set}_$one.log" \
-      python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
-    $decode_cmd "$exp/log/score_${set}_$one.log" \
-      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_greedy_$set" $score_opts $score_as
-  done <"$exp/plan/baseline.tsv"
+  decode_score 4 greedy <"$exp/plan/baseline.tsv"
 fi
 
 if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
@@ -118,7 +114,7 @@ if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
   while IFS=$'\t' read -r one jobs set decode_as score_as; do
     echo "stage 6, decode $set with ${one/_seedJOB/}"
     $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_$one.log" \
-      python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
+      python -m ia3_speech.decode $decode_as $pipes --precision $precision $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
   done < <(grep "in-turn" "$exp/plan/systems.tsv")
 fi
 

@@ -29,11 +29,11 @@ from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3_config import IA3Config
+from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions
 from ia3_speech.training.data import data_digest, read_examples
-from ia3_speech.training.precision import choose_precision
 from ia3_speech.training.run import train
 from ia3_speech.training.run_lock import RunLockError, run_lock
 from ia3_speech.training.trainer import Trainer
@@ -276,7 +276,7 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
 def test_auto_precision_is_decided_once_and_recorded(place):
     train(options_of(place, precision="auto"))
     decided = yaml.safe_load((place / "exp/config.yaml").read_text())["precision"]
-    assert decided == choose_precision("auto", load_base(place / "base"))
+    assert decided == choose_precision("auto", load_base(place / "base").device)
     made = (place / "exp/adapter/ia3_speech.json").stat().st_mtime_ns
     train(options_of(place, precision="auto"))
     assert (place / "exp/adapter/ia3_speech.json").stat().st_mtime_ns == made

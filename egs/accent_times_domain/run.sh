@@ -13,7 +13,7 @@ cd "$(dirname "$0")"
 . ./cmd.sh
 
 accent_corpus="" domain_corpus="" sentences="" base=mini seeds=3 size=full small_opts="--epochs 2"
-train_opts="" decode_opts="" out_of_domain=shipped stage=1 stop_stage=8 work_dir=""
+train_opts="" precision=auto decode_opts="" out_of_domain=shipped stage=1 stop_stage=8 work_dir=""
 # shellcheck disable=SC2034  # parse_options.sh prints it
 help_message=$(<local/help.txt)
 # shellcheck source=../../recipes/utils/parse_options.sh

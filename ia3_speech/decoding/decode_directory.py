@@ -219,6 +219,7 @@ def environment_record(base: "Base", module: str) -> dict[str, Any]:
     return {
         "device": str(base.device),
         "dtype": base.dtype,
+        "precision": base.precision,
         "command": shlex.join(["python", "-m", f"ia3_speech.{module}", *sys.argv[1:]]),
         "versions": {
             "python": platform.python_version(),

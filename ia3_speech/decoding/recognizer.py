@@ -209,6 +209,7 @@ def load_recognizer(
     *,
     device: str | None = None,
     dtype: str = "float32",
+    precision: str = "no",
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
     bank: Mapping[str, Path] | None = None,
@@ -223,6 +224,8 @@ def load_recognizer(
         adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone.
         device: a torch device; None takes CUDA where there is one.
         dtype: of the base: float32, float16, bfloat16, or int8 on a CPU.
+        precision: bf16: the encoder's layers compute in bfloat16; auto: where the device has instructions for
+            it; no: all in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer audio at pauses; None: the base's maximum input duration; infinite: never.
         bank: names and folders of many adapters, in place of one adapter.
@@ -246,9 +249,11 @@ def load_recognizer(
     check_device(device)
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
+    from ia3_speech.model.precision import choose_precision
 
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
     loaded = load_base_for(parts or first, base, dtype=dtype, device=device)
+    loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
     if parts:
         attach_adapter(loaded.model, read_sum(loaded.model, parts))
     if max_seconds is None:

@@ -204,6 +204,7 @@ def load(
     adapter: str | Path | None = None,
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
     search: SearchOptions | None = None,
@@ -220,6 +221,8 @@ def load(
             left=agent,right=caller: one for each channel.
         device: a torch device; None takes CUDA where there is one.
         dtype: of the base.
+        precision: bf16: the encoder's layers compute in bfloat16; auto: where the device has instructions for
+            it; no: all in `dtype`.
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
@@ -240,6 +243,7 @@ def load(
         None if by_channel else adapter,
         device=device,
         dtype=dtype,
+        precision=precision,
         batch_seconds=batch_seconds,
         max_seconds=max_seconds,
         search=search,
@@ -305,6 +309,7 @@ def load_for_recordings(
     dtype: str,
     batch_seconds: float,
     max_seconds: float | None,
+    precision: str = "no",
     search: SearchOptions | None = None,
     vad: Method | None = None,
     temperature: float | None = None,
@@ -317,6 +322,7 @@ def load_for_recordings(
         adapter,
         device=device,
         dtype=dtype,
+        precision=precision,
         batch_seconds=batch_seconds,
         max_seconds=max_seconds,
         search=search,

@@ -48,6 +48,8 @@ class ModelOptions:
         base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: of the base
+        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
+            instructions for it; no: all in --dtype
         batch_seconds: seconds of padded audio that go through the model at once
     """
 
@@ -55,6 +57,7 @@ class ModelOptions:
     base: str | None = None
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
+    precision: Literal["no", "bf16", "auto"] = "no"
     batch_seconds: float = BATCH_SECONDS
 
     def check(self, channels: Literal["mix", "split"]) -> None:

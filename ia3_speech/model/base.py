@@ -34,6 +34,7 @@ from ia3_speech.model.ia3 import ROWS, architecture_of, layers_of, path_in, usin
 from ia3_speech.model.ia3_config import AdapterError
 from ia3_speech.model.int8 import is_int8, quantize
 from ia3_speech.model.partial_forward import input_of_layer, logits_from, zero_padding
+from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.pretrained import BaseError, read_pretrained
 from ia3_speech.model.shared_lock import SharedLock
 from ia3_speech.model.structural_copy import structural_copy
@@ -59,6 +60,7 @@ class Base:
         kernels: the steps from samples to the features that are kept of an utterance.
         downsampling: the steps from there to frames of logits.
         frame_multiple: the number of frames is a multiple of this.
+        precision: no, or bf16 for an encoder whose layers compute in bfloat16; see `precision`.
         lock: held together by all that compute logits, alone by what changes the model's modules.
     """
 
@@ -70,6 +72,7 @@ class Base:
     kernels: Kernels = field(repr=False)
     downsampling: Kernels = field(default_factory=list, repr=False)
     frame_multiple: int = 1
+    precision: str = "no"
     lock: SharedLock = field(default_factory=SharedLock, repr=False, compare=False)
 
     @property
@@ -177,6 +180,7 @@ class Base:
         lengths = [len(f) for f in features]
         own = structural_copy(self.model)
         zero_padding(own, lengths, self.downsampling)
+        compute_fast(own, self.precision)
         if self.input.front_end:
             padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
             samples = torch.tensor([shortest_input(n, self.kernels) for n in lengths])

@@ -99,11 +99,13 @@ class IA3Vector(nn.Module):
 
     def scale(self, x: torch.Tensor) -> torch.Tensor:
         """(batch, time, d), or with axis 1 (batch, d, time) → the same, scaled in fp32 (or wider) and rounded
-        back to the type of x."""
+        back to the type of x; within `torch.autocast` in the type of x, as weights are."""
         rows = self.current_rows()
         factor = self.l if rows is None else rows
         if self.target.axis == 1:
             factor = factor[:, None] if rows is None else factor.transpose(1, 2)
+        if torch.is_autocast_enabled(x.device.type):
+            factor = factor.to(x.dtype)
         return (x * factor).to(x.dtype)
 
     def current_rows(self) -> torch.Tensor | None:

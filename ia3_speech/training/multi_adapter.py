@@ -29,7 +29,6 @@ from ia3_speech.model.base import Base
 from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.precision import mixed_precision
 from ia3_speech.training.spec_augment import has_dropout, has_masks, masks_that_fit
 
 HOLD_OUT_EVERY = 5  # every fifth utterance, at least one, is held out
@@ -50,7 +49,6 @@ class Schedule:
         clip: largest norm of a task's gradient.
         batch_utterances: utterances of a task in a step.
         seed: of order, speeds, masks and dropout.
-        precision: no, or bf16 in the encoder's layers.
         speeds: speed perturbation.
     """
 
@@ -60,7 +58,6 @@ class Schedule:
     clip: float = 1.0
     batch_utterances: int = 4
     seed: int = 0
-    precision: str = "no"
     speeds: tuple[float, ...] = (1.0,)
 
 
@@ -181,11 +178,7 @@ class MultiAdapterTrainer:
         speeds = speeds or [1.0] * len(rows)
         features = [self.cache.get(e.utterance, s) for (_, e), s in zip(rows, speeds, strict=True)]
         tasks = [task for task, _ in rows]
-        with (
-            vectors_per_row(self.vectors, self.parameters, tasks),
-            mixed_precision(self.base, self.schedule.precision),
-            masks_that_fit(self.base),
-        ):
+        with vectors_per_row(self.vectors, self.parameters, tasks), masks_that_fit(self.base):
             logits, frames = self.base.forward(features, self.cache.depth)
         return ctc_loss(logits, frames, [e.ids for _, e in rows], self.base.vocabulary.blank)
 

@@ -15,9 +15,9 @@ from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.model.parameter_count import count_parameters
+from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
 from ia3_speech.training.data import read_examples
-from ia3_speech.training.precision import choose_precision
 from ia3_speech.training.records import NOT_IMPROVED, read_training_record
 from ia3_speech.training.run_lock import is_first_process, run_lock
 from ia3_speech.training.trainer import Trainer
@@ -50,7 +50,7 @@ def train_locked(options: TrainingOptions) -> dict[str, Any]:
     """The same, with checked options, in a folder that no other run writes to."""
     labels = labels_of_trained(options.init_adapter, options.labels)
     base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
-    options.precision = choose_precision(options.precision, base)
+    options.precision = base.precision = choose_precision(options.precision, base.device, base.dtype)
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     attach_start(base, options)

@@ -29,6 +29,7 @@ from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.model.parameter_count import count_parameters
+from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SpeakerOptions, to_yaml
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
@@ -37,7 +38,6 @@ from ia3_speech.training.multi_adapter import (
     Schedule,
     Task,
 )
-from ia3_speech.training.precision import choose_precision
 from ia3_speech.training.run_lock import run_lock
 from ia3_speech.training.speaker_plan import (
     Adaptation,
@@ -72,7 +72,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
 def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
     """The same, with checked options, in a folder that no other run writes these adapters to."""
     base = load_base(options.base, device=options.device)
-    options.precision = choose_precision(options.precision, base)
+    options.precision = base.precision = choose_precision(options.precision, base.device)
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     attach_start(base, options)
@@ -125,7 +125,6 @@ def train_all(
         clip=options.clip,
         batch_utterances=options.batch_utterances,
         seed=options.seed,
-        precision=options.precision,
         speeds=tuple(options.speeds),
     )
     speakers = {one.speaker for one in adaptations}

@@ -33,7 +33,6 @@ from ia3_speech.training.config import TrainingError, TrainingOptions, comparabl
 from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
-from ia3_speech.training.precision import mixed_precision
 from ia3_speech.training.spec_augment import masks_that_fit
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if own:
-            with mixed_precision(self.base, self.options.precision), masks_that_fit(self.base):
+            with masks_that_fit(self.base):
                 logits, frames = self.base.forward(features, self.cache.depth)
             losses = ctc_loss(logits, frames, [e.ids for e in own], self.base.vocabulary.blank)
             loss = losses.mean() * (len(own) * world / len(examples))
@@ -271,8 +270,7 @@ class Trainer:
         seconds = [piece.duration for _, piece in self.dev_pieces]
         for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
             features = [self.cache.get(self.dev_pieces[i][1]) for i in batch]
-            with mixed_precision(self.base, self.options.precision):
-                logits, frames = self.base.forward(features, self.cache.depth)
+            logits, frames = self.base.forward(features, self.cache.depth)
             for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
                 texts[i] = greedy(row[:n], self.base.vocabulary)
         hypotheses = [
@@ -332,7 +330,7 @@ def make_accelerator(base: Base, options: TrainingOptions) -> Any:
     if launched not in (options.precision, "no"):
         logger.warning("accelerate's --mixed_precision %s is not used: --precision bf16 is", launched)
     return Accelerator(
-        mixed_precision="no",  # `mixed_precision` has the encoder's layers alone in bfloat16
+        mixed_precision="no",  # `Base.precision` has the encoder's layers alone in bfloat16
         cpu=base.device.type == "cpu",
         log_with=["tensorboard"] if find_spec("tensorboard") else None,
         project_dir=options.out / "log",

@@ -15,7 +15,7 @@ $decode_cmd "$exp/log/lm.log" python -m ia3_speech.lm "$data/train" ${mix:+--mix
   --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
 for one in base "$selected"; do
   echo "stage 7, choose the search weights of $one on dev"
-  $decode_cmd "$exp/log/tune_lm_$one.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
+  $decode_cmd "$exp/log/tune_lm_$one.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" --precision $precision \
     $([[ $one == base ]] || echo "--adapter $exp/$one/adapter") $pipes --out "$exp/$one/lm_search.yaml"
 done
 own=$exp/$selected
@@ -30,17 +30,9 @@ if [[ -s $exp/plan/hotwords.tsv ]]; then
     $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
   fi
   $decode_cmd "$exp/log/decode_dev_$selected.log" python -m ia3_speech.decode --search greedy --base "$base" \
-    --adapter "$exp/$selected/adapter" $pipes $decode_opts "$data/dev" "$exp/$selected/decode_greedy_dev"
+    --adapter "$exp/$selected/adapter" $pipes --precision $precision $decode_opts "$data/dev" "$exp/$selected/decode_greedy_dev"
   $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$exp/$selected/decode_greedy_dev/text" -- python -m \
     ia3_speech.hotwords learn "$data/dev" "$exp/$selected/decode_greedy_dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
 fi
-declare -A names=([lm]="the language model" [hotwords]="the language model and hot words")
-for search in lm hotwords; do
-  while IFS=$'\t' read -r one _ set decode_as score_as; do
-    echo "stage 7, decode and score $set with $one and ${names[$search]}"
-    $decode_cmd "$exp/log/decode_${search}_${set}_$one.log" \
-      python -m ia3_speech.decode $decode_as $pipes $decode_opts "$data/$set" "$exp/$one/decode_${search}_$set"
-    $decode_cmd "$exp/log/score_${search}_${set}_$one.log" \
-      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_${search}_$set" $score_opts $score_as
-  done < <(sed "s:SELECTED:$selected:g" "$exp/plan/$search.tsv")
-done
+decode_score 7 lm " and the language model" < <(sed "s:SELECTED:$selected:g" "$exp/plan/lm.tsv")
+decode_score 7 hotwords ", the language model and hot words" < <(sed "s:SELECTED:$selected:g" "$exp/plan/hotwords.tsv")

@@ -34,7 +34,7 @@ if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
       fi
       echo "stage 6, decode $set with $system (log: $exp/log/decode_${set}_${system}_seed*.log)"
       $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_${system}_seedJOB.log" python -m ia3_speech.decode \
-        --base "$base" --search greedy ${adapter:+--adapter "$adapter"} $decode_opts "$data/$set" "$folder/decode_greedy_$set"
+        --base "$base" --search greedy ${adapter:+--adapter "$adapter"} --precision $precision $decode_opts "$data/$set" "$folder/decode_greedy_$set"
     done
   done
 fi

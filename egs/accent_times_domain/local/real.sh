@@ -20,7 +20,7 @@ if [[ $stage -le 5 ]]; then
     echo "stages 1 to 5, the recipe ${!recipe}"
     bash "../${!recipe}/run.sh" --corpus "${!corpus}" --seeds "$seeds" --base "$base" \
       --size "$size" --small-opts "$small_opts" ${own_train_opts:+--train-opts "$own_train_opts"} \
-      ${decode_opts:+--decode-opts "$decode_opts"} ${work_dir:+--work-dir "$work_dir"} --out-of-domain "$out_of_domain" \
+      --precision $precision ${decode_opts:+--decode-opts "$decode_opts"} ${work_dir:+--work-dir "$work_dir"} --out-of-domain "$out_of_domain" \
       --stop-stage "$([[ $stop_stage -le 5 ]] && echo "$stop_stage" || echo 6)" # the rest is theirs
   done
 fi

@@ -1,5 +1,6 @@
-"""training.precision: faster steps that learn the same."""
+"""model.precision: faster passes that compute the same within rounding."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -8,27 +9,17 @@ import torch
 from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech import attach, load_base
-from ia3_speech.model import ia3
+from ia3_speech.model import ia3, precision
 from ia3_speech.model.base import make_base
-from ia3_speech.training import precision
+from ia3_speech.model.precision import choose_precision, fft_convolution, is_long_depthwise
 from ia3_speech.training.ctc import ctc_loss
-from ia3_speech.training.precision import (
-    choose_precision,
-    fft_convolution,
-    is_long_depthwise,
-    mixed_precision,
-)
 
 
-def gradient(base, waves, mode: str | None) -> torch.Tensor:
-    """Of all vectors, one after another; mode None: transformers' own pass."""
+def gradient(base, waves, mode: str) -> torch.Tensor:
+    """Of all vectors, one after another."""
     base.model.zero_grad(set_to_none=True)
-    rows = [base.front_end(wave) for wave in waves]
-    if mode is None:
-        logits, frames = base.forward(rows)
-    else:
-        with mixed_precision(base, mode):
-            logits, frames = base.forward(rows)
+    base.precision = mode
+    logits, frames = base.forward([base.front_end(wave) for wave in waves])
     ctc_loss(logits, frames, [[3, 4, 5]] * len(waves), base.vocabulary.blank).mean().backward()
     return torch.cat([vector.l.grad.flatten() for vector in ia3.vectors(base.model).values()])
 
@@ -39,12 +30,15 @@ def waves_of(*seconds: float) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize(("mode", "least"), [("no", 1 - 1e-6), ("bf16", 0.99)])
-def test_the_mini_base_gets_the_gradients_that_it_would_get(mode, least):
+def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, least):
     """In bfloat16 throughout, they would be other ones: its logarithms and its norms' constants break."""
     base = load_base("mini")
     attach(base.model)
     waves = waves_of(1.0, 0.7)
-    plain, fast = gradient(base, waves, None), gradient(base, waves, mode)
+    with monkeypatch.context() as patched:
+        patched.setattr("ia3_speech.model.base.compute_fast", lambda *_: None)  # transformers' own pass
+        plain = gradient(base, waves, "no")
+    fast = gradient(base, waves, mode)
     assert torch.cosine_similarity(plain, fast, dim=0) > least
     assert float(fast.norm()) == pytest.approx(float(plain.norm()), rel=0.05)
     assert mode == "no" or not torch.equal(plain, fast)
@@ -55,11 +49,12 @@ def test_bfloat16_in_the_layers_of_every_kind(processor, name):
     base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), name)
     attach(base.model)
     seen = []
-    layer = ia3.layers_of(base.model)[1][0]
-    handle = layer.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    inner = next(m for m in ia3.layers_of(base.model)[1][0].modules() if isinstance(m, torch.nn.Linear))
+    handle = inner.register_forward_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
     plain, fast = (gradient(base, waves_of(0.6), mode) for mode in ("no", "bf16"))
     handle.remove()
-    assert seen == [False, True] and not torch.is_autocast_enabled("cpu")
+    assert set(seen[: len(seen) // 2]) == {False} and set(seen[len(seen) // 2 :]) == {True}
+    assert not torch.is_autocast_enabled("cpu")
     assert torch.cosine_similarity(plain, fast, dim=0) > 0.9 and not torch.equal(plain, fast)
 
 
@@ -70,20 +65,37 @@ def test_auto_is_bfloat16_where_the_processor_has_it(tiny_folder):
         pytest.skip("no /proc/cpuinfo")
     has_it = bool({"avx512_bf16", "amx_tile"} & set(flags.read_text().split()))
     base = load_base(tiny_folder, device="cpu")
-    assert choose_precision("auto", base) == ("bf16" if has_it else "no")
-    assert choose_precision("no", base) == "no" and choose_precision("bf16", base) == "bf16"
-    assert choose_precision("auto", load_base(tiny_folder, dtype="int8")) == "no"
+    assert choose_precision("auto", base.device) == ("bf16" if has_it else "no")
+    assert choose_precision("no", base.device) == "no"
+    assert choose_precision("bf16", base.device) == "bf16"
+    assert choose_precision("auto", base.device, load_base(tiny_folder, dtype="int8").dtype) == "no"
 
 
 def test_nothing_is_left_behind():
     base = load_base("mini")
     before = base.logits(waves_of(0.5))[0]
-    with pytest.raises(ZeroDivisionError), mixed_precision(base, "bf16"):
-        raise ZeroDivisionError
-    with pytest.raises(TypeError), mixed_precision(base, "bf16"):
-        ia3.layers_of(base.model)[1][0]()  # no input: the layer itself fails, in the middle of autocast
+    base.precision = "bf16"
+    assert not torch.equal(before, base.logits(waves_of(0.5))[0])
+    layer = ia3.layers_of(base.model)[1][0]
+    handle = layer.register_forward_hook(lambda *_: 1 / 0)  # in the middle of a pass
+    with pytest.raises(ZeroDivisionError):
+        base.logits(waves_of(0.5))
+    handle.remove()
     assert not torch.is_autocast_enabled("cpu")
+    assert base.model.config._attn_implementation == "sdpa"
+    base.precision = "no"
     assert torch.equal(before, base.logits(waves_of(0.5))[0])
+
+
+def test_threads_compute_in_bfloat16_side_by_side():
+    """Each pass has its own configuration, which says how attention is computed."""
+    base = load_base("mini")
+    base.precision = "bf16"
+    waves = [waves_of(seconds) for seconds in (0.5, 3.0, 1.0, 2.0)]
+    alone = [base.logits(wave)[0] for wave in waves]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda n: base.logits(waves[n % 4])[0], range(40)))
+    assert all(torch.equal(logits, alone[n % 4]) for n, logits in enumerate(found))
 
 
 @pytest.mark.parametrize(
@@ -93,11 +105,11 @@ def test_attention_by_plain_matrices_while_they_are_small(monkeypatch, most, dur
     """A second is some 50 frames; the mini base has 4 layers of 6 heads."""
     monkeypatch.setattr(precision, "EAGER_ATTENTION_WEIGHTS", most)
     base, seen = load_base("mini"), []
-    layer = ia3.layers_of(base.model)[1][0]
-    layer.register_forward_pre_hook(lambda *_: seen.append(base.model.config._attn_implementation))
+    attention = ia3.layers_of(base.model)[1][0].attention
+    attention.register_forward_pre_hook(lambda module, _: seen.append(module.config._attn_implementation))
     for mode in ("no", "bf16"):
-        with mixed_precision(base, mode):
-            base.forward([base.front_end(wave) for wave in waves_of(1.0)])
+        base.precision = mode
+        base.forward([base.front_end(wave) for wave in waves_of(1.0)])
     assert seen == ["sdpa", during] and base.model.config._attn_implementation == "sdpa"
 
 

@@ -1,0 +1,115 @@
+"""Faster forward passes, which change logits and gradients by rounding alone.
+
+    base = load_base("mini")
+    base.precision = choose_precision("auto", base)
+
+In: a structural copy of a base's model, which one forward pass runs on. `compute_fast` sets on it that (1) a
+depthwise convolution over hundreds of frames, such as the mini base's positional one, is computed by fast
+Fourier transforms; (2) with "bf16" the encoder's layers, and nothing else, compute in bfloat16: the front end
+takes little time and may lose accuracy (the mini base takes logarithms there, and its norms hold large
+constants); (3) with "bf16" on a CPU attention is computed by plain matrix products while they are small,
+since torch's fused attention is slow there in bfloat16 (a sixth of a training step of the mini base).
+"""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from ia3_speech.model.architectures import encoder_config
+from ia3_speech.model.ia3 import layers_of
+
+Precision = Literal["no", "bf16", "auto"]
+FFT_KERNEL_SIZE = 256  # taps from which Fourier transforms are faster
+# Attention weights of all layers, heads and rows, up to which they are kept for the backward pass.
+EAGER_ATTENTION_WEIGHTS = 2**26
+
+
+def choose_precision(
+    precision: Precision, device: torch.device, dtype: str = "float32"
+) -> Literal["no", "bf16"]:
+    """`precision`, with "auto" decided for a device and the dtype of a base.
+
+    Returns:
+        "bf16", or "no": also for a base that is not in float32, which computes in its own type.
+    """
+    if precision != "auto":
+        return precision
+    return "bf16" if computes_in_bfloat16(device) and dtype == "float32" else "no"
+
+
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for products in bfloat16: it is slower than float32 elsewhere."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return False
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def compute_fast(own: nn.Module, precision: str) -> None:
+    """Let a structural copy compute as described above.
+
+    Args:
+        precision: "bf16", or "no", with which only long convolutions are computed differently.
+    """
+    for module in own.base_model.modules():
+        if isinstance(module, nn.Conv1d) and is_long_depthwise(module):
+            module.forward = partial(fft_convolution, module)
+    if precision != "bf16":
+        return
+    path, layers = layers_of(own)
+    device = next(own.parameters()).device.type
+    for layer in layers:
+        layer.forward = partial(in_bfloat16, layer.forward, device)
+    if device == "cpu":
+        config = with_own_config(own)
+        encoder = own.get_submodule(path.rpartition(".")[0])
+        encoder.forward = partial(with_chosen_attention, encoder.forward, config, len(layers))
+
+
+def in_bfloat16(forward: Callable, device: str, *args: Any, **kwargs: Any) -> Any:
+    with torch.autocast(device, torch.bfloat16):
+        return forward(*args, **kwargs)
+
+
+def with_own_config(own: nn.Module) -> Any:
+    """Give a structural copy a configuration of its own, which is returned."""
+    memo: dict[int, Any] = {}
+    config = copy.deepcopy(own.config, memo)
+    for module in own.modules():
+        if id(vars(module).get("config")) in memo:
+            module.config = memo[id(module.config)]
+    return config
+
+
+def with_chosen_attention(forward: Callable, config: Any, layers: int, *args: Any, **kwargs: Any) -> Any:
+    """The encoder's `forward`; its input, (batch, frames, …), says how many attention weights there are."""
+    batch, frames = next(x for x in (*args, *kwargs.values()) if torch.is_tensor(x)).shape[:2]
+    if batch * frames**2 * layers * encoder_config(config).num_attention_heads <= EAGER_ATTENTION_WEIGHTS:
+        config._attn_implementation = "eager"
+    return forward(*args, **kwargs)
+
+
+def is_long_depthwise(conv: nn.Conv1d) -> bool:
+    """Whether a convolution is depthwise, with a kernel long enough for Fourier transforms."""
+    return (
+        conv.groups == conv.in_channels == conv.out_channels
+        and conv.kernel_size[0] >= FFT_KERNEL_SIZE
+        and conv.stride == conv.dilation == (1,)
+        and conv.padding_mode == "zeros"
+        and not isinstance(conv.padding, str)
+    )
+
+
+def fft_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
+    """The output of `conv`, (batch, channels, frames) in and out, by the correlation theorem."""
+    x = nn.functional.pad(x, (conv.padding[0],) * 2)
+    kernel = conv.weight[:, 0]
+    size, wide = 1 << (x.shape[-1] - 1).bit_length(), torch.promote_types(x.dtype, torch.float32)
+    spectrum = torch.fft.rfft(x.to(wide), size) * torch.fft.rfft(kernel.to(wide), size).conj()
+    y = torch.fft.irfft(spectrum, size)[..., : x.shape[-1] - kernel.shape[-1] + 1].to(x.dtype)
+    return y if conv.bias is None else y + conv.bias[:, None]
