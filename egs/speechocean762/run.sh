@@ -26,7 +26,7 @@ fi
 corpus="--corpus-name speechocean762"
 prepare="python -m ia3_speech.data.corpora.speechocean762"
 
-# Method: one adapter for the accent, IA³ vectors alone (conf/accent.yaml), at most eight epochs, chosen by
+# Method: one adapter for the accent, IA³ vectors alone (conf/accent.yaml), at most six epochs, chosen by
 # the WER of dev; each test set is decoded once with the base and once with the adapter.
 method="--name mandarin --system ia3 --train-config conf/accent.yaml"
 

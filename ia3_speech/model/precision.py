@@ -5,10 +5,11 @@
 
 In: a structural copy of a base's model, which one forward pass runs on. `compute_fast` sets on it that (1) a
 depthwise convolution over hundreds of frames, such as the mini base's positional one, is computed by fast
-Fourier transforms; (2) with "bf16" the encoder's layers, and nothing else, compute in bfloat16: the front end
-takes little time and may lose accuracy (the mini base takes logarithms there, and its norms hold large
-constants); (3) with "bf16" on a CPU attention is computed by plain matrix products while they are small,
-since torch's fused attention is slow there in bfloat16 (a sixth of a training step of the mini base).
+Fourier transforms; (2) with "bf16" the encoder's layers, and the convolutions that transformers'
+`add_adapter` has above them, compute in bfloat16: the front end takes little time and may lose accuracy (the
+mini base takes logarithms there, and its norms hold large constants); (3) with "bf16" on a CPU attention is
+computed by plain matrix products while they are small, since torch's fused attention is slow there in
+bfloat16 (a sixth of a training step of the mini base).
 """
 
 import copy
@@ -63,17 +64,20 @@ def compute_fast(own: nn.Module, precision: str) -> None:
         return
     path, layers = layers_of(own)
     device = next(own.parameters()).device.type
-    for layer in layers:
-        layer.forward = partial(in_bfloat16, layer.forward, device)
+    above = getattr(own.base_model, "adapter", None)  # transformers' `add_adapter`: convolutions
+    for module in [*layers, *([above] if isinstance(above, nn.Module) else [])]:
+        module.forward = partial(in_bfloat16, module.forward, device)
     if device == "cpu":
         config = with_own_config(own)
         encoder = own.get_submodule(path.rpartition(".")[0])
         encoder.forward = partial(with_chosen_attention, encoder.forward, config, len(layers))
 
 
-def in_bfloat16(forward: Callable, device: str, *args: Any, **kwargs: Any) -> Any:
+def in_bfloat16(forward: Callable, device: str, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
+    """`forward` of x in bfloat16; where it returns a tensor, in the type of x."""
     with torch.autocast(device, torch.bfloat16):
-        return forward(*args, **kwargs)
+        output = forward(x, *args, **kwargs)
+    return output.to(x.dtype) if torch.is_tensor(output) else output
 
 
 def with_own_config(own: nn.Module) -> Any:
