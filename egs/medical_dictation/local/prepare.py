@@ -8,7 +8,7 @@ Corpus card of `espeak`
     What      English medical dictation, one sentence an utterance, read by a speech synthesiser
     Speakers  22 "physicians": voices of espeak-ng in two accents that the mini base never heard, and one
               more, speaker42, for speaker adaptation. Train, dev and test differ in voices and sentences
-    Hours     about 0.4 train, 0.05 dev, 0.3 test
+    Hours     about 0.3 train, 0.05 dev, 0.2 test
     Text      a grammar in our own wording (dictation.grammar, drugs.tsv); diagnoses in the wording of
               ICD-10-CM (public domain), from simple-icd-10-cm. A third of the terms and an eighth of the
               sentence patterns occur in test alone; utt2wording says which utterances have such a pattern
@@ -17,8 +17,7 @@ Corpus card of `espeak`
     Caution   synthetic speech: it shows that the recipe works, not how well it will for people
 
 Out: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}: the 15 sentences that speaker42 gives
-    (12 to
-train on, 3 to select the epoch by) and sentences of theirs to test on.
+(12 to train on, 3 to select the epoch by) and sentences of theirs to test on.
 """
 
 from dataclasses import dataclass
@@ -84,7 +83,7 @@ SPEAKER42 = Speaker("speaker42", "en-gb-scotland", "shelby", "f", 158, 47)
 
 # Sentences a set; speaker42 gives 12 + 3 of theirs in every size.
 SENTENCES = {
-    "full": {"train": 360, "dev": 48, "test": 240, "speaker42": 15 + 60},
+    "full": {"train": 240, "dev": 48, "test": 160, "speaker42": 15 + 60},
     "small": {"train": 48, "dev": 12, "test": 24, "speaker42": 15 + 12},
 }
 SEEDS = {"train": 1, "dev": 2, "test": 3, "speaker42": 42}

@@ -8,10 +8,15 @@
 set -euo pipefail
 . ./path.sh
 
-# Out-of-domain speech is what medical was decoded on, if it was.
+# Out-of-domain speech is what the base and medical were decoded on, if they were: that is not done again.
 # shellcheck disable=SC2154  # what adapt.sh exports
 out_of_domain=$([[ -d $data/out_of_domain ]] && realpath "$data/out_of_domain" || echo none)
-[[ $out_of_domain == none ]] || ln -sfn "$out_of_domain" "$data/speaker42/out_of_domain"
+if [[ $out_of_domain != none ]]; then
+  ln -sfn "$out_of_domain" "$data/speaker42/out_of_domain"
+  mkdir -p "$exp/speaker42/base" "$exp/speaker42/$name"
+  cp -ru "$exp/base/decode_greedy_out_of_domain" "$exp/speaker42/base/"
+  cp -ru "$(dirname "$adapter")/decode_greedy_out_of_domain" "$exp/speaker42/$name/"
+fi
 data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
 export IA3_SPEECH_START_DIR=$PWD
 adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --small-opts "$small_opts" \
