@@ -27,6 +27,7 @@ from ia3_speech.decoding.dictation.commands import (
     write_names,
     write_pronoun,
 )
+from ia3_speech.decoding.dictation.dates import join_years
 from ia3_speech.decoding.dictation.grammar import PACKAGED_GRAMMAR, Grammar, read_grammar
 from ia3_speech.decoding.dictation.numbers import write_numbers
 
@@ -110,7 +111,9 @@ def make_edits(grammar: Grammar) -> list[Edit]:
     """What one pass does, in order: commands first, since a number does not reach across a comma."""
 
     def numbers(text: str) -> str:
-        return STRETCH.sub(lambda match: " ".join(write_numbers(match[0].split(" "), grammar)), text)
+        if "dates" in grammar.rules:
+            text = join_years(text)
+        return STRETCH.sub(lambda match: write_numbers(match[0].split(" "), grammar), text)
 
     made = {
         "braces": mend_tags(grammar),

@@ -34,7 +34,7 @@ INTERVALS = ("interval", "intervals", "pause", "hold", "holds", "walk", "test", 
 
 
 def codes(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
-    """ "j eighteen point nine" → "J18.9", "l four" → "L4", "b twelve" → "B12"."""
+    """ "j eighteen point nine" → "J18.9", "l four" → "L4", "b twelve" → "B12", "c five / six" → "C5/6"."""
     letter = words[at]
     if len(letter) != 1 or not letter.isalpha() or letter in ("x", "o") or is_written(words, at - 1):
         return None
@@ -45,7 +45,11 @@ def codes(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
         return None
     if is_measured_at(words, number.end, grammar) or half_of_day(words, number.end):
         return None
-    return Written(f"{letter.upper()}{number.text}", number.end)
+    written = Written(f"{letter.upper()}{number.text}", number.end)
+    sign, second = word_at(words, number.end), alone(read_number(words, number.end + 1), words)
+    if sign not in ("/", "-") or not second or is_measured_at(words, second.end, grammar):
+        return written
+    return Written(f"{written.text}{sign}{second.text}", second.end)
 
 
 def code_number(words: Sequence[str], at: int) -> Number | None:
@@ -68,8 +72,8 @@ def letters(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
         return Written(known, end)
     if not spelled.strip("ai") or spelled == "x" or (len(spelled) == 1 and is_written(words, at - 1)):
         return None
-    if spelled[0] == "a" and len(spelled) > 2:
-        return Written("", at + 1)  # an article
+    if spelled[0] == "a" and (len(spelled) > 2 or (len(spelled) == 2 and codes(words, at + 1, grammar))):
+        return Written("", at + 1)  # an article: "a t twelve fracture"
     if len(spelled) == 2 and spelled[1] == "a":
         return Written(spelled[0].upper(), at + 1)  # "hepatitis b a week ago"
     return Written(spelled.upper(), end)
@@ -86,9 +90,15 @@ def known_letters(spelled: str, known: dict[str, str]) -> str | None:
 
 
 def digits(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
-    """ "five five five one two" → "55512"."""
+    """ "five five five one two" → "55512"; a dictated hyphen stays."""
     text, end = read_digits(words, at)
-    clear = len(text) >= FEWEST_DIGITS and text.strip("0") and not is_followed_by_number(words, end)
+    while text and word_at(words, end) == "-" and (more := read_digits(words, end + 1))[0]:
+        text, end = f"{text}-{more[0]}", more[1]
+    clear = (
+        len(text.replace("-", "")) >= FEWEST_DIGITS
+        and text.strip("0-")
+        and not is_followed_by_number(words, end)
+    )
     return Written(text, end) if clear else None
 
 

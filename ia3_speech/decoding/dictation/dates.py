@@ -3,12 +3,14 @@
 In: words in lower case and a place. Out: the date that begins there, as it is written, or None.
 """
 
+import re
 from collections.abc import Sequence
 
 from ia3_speech.decoding.dictation.grammar import Grammar
 from ia3_speech.decoding.dictation.measures import Written, is_followed_by_number, is_measured_at
 from ia3_speech.decoding.dictation.spoken_numbers import (
     DECADES,
+    ONES,
     read_below_hundred,
     read_number,
     read_ordinal,
@@ -28,6 +30,11 @@ YEAR_WORDS = (
     "circa",
 )
 TIME_WORDS = ("at", "until", "till", "from", "around", "about", "before", "after", "by")
+# "march third, twenty twenty four": `dates` itself writes the comma where one belongs.
+YEAR_BEHIND_COMMA = re.compile(
+    rf"\b(({'|'.join(MONTHS)})(?: (?:the )?(\w+(?:[ -]\w+)?))?), (?=([a-z]+(?: [a-z]+){{1,4}}))",
+    re.IGNORECASE,
+)
 HALVES = {"am": "am", "pm": "pm", "a.m": "am", "p.m": "pm"}
 
 
@@ -79,6 +86,20 @@ def with_year(text: str, words: Sequence[str], at: int, join: str) -> Written:
     return Written(text, at)
 
 
+def join_years(text: str) -> str:
+    """The text without a dictated comma between a date and its year in words; 2000 may be a count."""
+
+    def joined(match: re.Match) -> str:
+        day = match[3].lower().split() if match[3] else []
+        found = read_ordinal(day, 0) or read_below_hundred(day, 0) if day else (0, 0)
+        words = match[4].lower().split()
+        year = read_year(words, 0)
+        certain = year and year[0] != 2000 and not is_followed_by_number(words, year[1])
+        return f"{match[1]} " if certain and found and found[1] == len(day) else match[0]
+
+    return YEAR_BEHIND_COMMA.sub(joined, text)
+
+
 def years(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
     """ "nineteen ninety nine", "nineteen fifties", and behind "in" or "since" also "twenty fifteen"."""
     century, year = read_below_hundred(words, at), read_year(words, at)
@@ -93,8 +114,12 @@ def years(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
 
 
 def times(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
-    """ "ten thirty a m" → "10:30 am", "three p m" → "3 pm", "at six forty five" → "at 6:45", "fourteen
-    hundred hours" → "14:00"; "ten past three" stays."""
+    """ "ten thirty a m" → "10:30 am", "three p m" → "3 pm", "at six forty five" → "at 6:45", "oh eight
+    hundred hours" → "08:00", "at fourteen thirty hours" → "at 14:30"; "ten past three" stays."""
+    if words[at] in ("oh", "zero"):
+        hour = ONES.get(word_at(words, at + 1))
+        full = hour and tuple(words[at + 2 : at + 4]) == ("hundred", "hours")
+        return Written(f"0{hour}:00", at + 4) if full else None
     hour = read_below_hundred(words, at)
     if not hour:
         return None
@@ -112,6 +137,8 @@ def times(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
         return Written(f"{text} {half.text}", half.end) if hour[0] <= 12 else None
     if word_at(words, end) == "o'clock" and not pair:
         return Written(f"{text} o'clock", end + 1)
+    if pair and word_at(words, end) == "hours" and word_at(words, at - 1) == "at":
+        return Written(text, end + 1)
     clear = not is_followed_by_number(words, end) and not is_measured_at(words, end, grammar)
     return Written(text, end) if pair and clear and word_at(words, at - 1) in TIME_WORDS else None
 

@@ -5,6 +5,7 @@ looks at one place and returns what is written there, or nothing. A number that 
 fifty milligrams": 250 mg, or two of 50 mg) is left in words: nothing is lost.
 """
 
+import re
 from collections.abc import Sequence
 
 from ia3_speech.decoding.dictation.codes import codes, digits, letters, ordinals
@@ -22,7 +23,14 @@ from ia3_speech.decoding.dictation.quantities import (
     temperature,
     units,
 )
-from ia3_speech.decoding.dictation.spoken_numbers import BELOW_HUNDRED, LARGE_ORDINALS, ORDINALS, ZERO
+from ia3_speech.decoding.dictation.spoken_numbers import (
+    BELOW_HUNDRED,
+    HYPHENATED,
+    LARGE_ORDINALS,
+    ORDINALS,
+    SCALES,
+    ZERO,
+)
 
 NUMBER_RULES: tuple[tuple[str, Rule], ...] = (  # in this order
     *(("dates", dates), ("over", over), ("years", years), ("times", times), ("digits", digits)),
@@ -32,6 +40,7 @@ NUMBER_RULES: tuple[tuple[str, Rule], ...] = (  # in this order
 )
 
 
+SPOKEN = {*BELOW_HUNDRED, *ZERO, "hundred", *SCALES}
 BEGINNINGS = {
     *(*BELOW_HUNDRED, *ZERO, *ORDINALS, *LARGE_ORDINALS, *MONTHS),
     *("a", "the", "minus", "negative", "point", "oh"),
@@ -43,8 +52,32 @@ def may_begin(word: str) -> bool:
     return word in BEGINNINGS or len(word) == 1 or word[0].isdigit()
 
 
-def write_numbers(words: Sequence[str], grammar: Grammar) -> list[str]:
+def split_signs(word: str, following: str) -> list[str]:
+    """ "five-s", "one" → "five", "-", "s": parts between which a sign was dictated, beside a spoken number; a
+    letter behind the sign is one of a code that goes on with a number."""
+    made = [""]
+    for part in re.split("(?=[/-])", word):
+        before, sign, behind = made[-1], part[:1], part[1:]
+        if sign and sign in "/-" and joins_number(before.lower(), sign, behind.lower(), following.lower()):
+            made += [sign, behind]
+        else:
+            made[-1] += part
+    return made
+
+
+def joins_number(before: str, sign: str, behind: str, following: str) -> bool:
+    """Whether a sign stands between numbers, of which one is spoken, or between a number and a code."""
+    sides = (before, behind)
+    if not any(side in SPOKEN for side in sides) or (sign == "-" and f"{before}-{behind}" in HYPHENATED):
+        return False
+    code = len(behind) == 1 and following in SPOKEN
+    return all(side in SPOKEN or side.isdigit() for side in sides) or (before in SPOKEN and code)
+
+
+def write_numbers(words: Sequence[str], grammar: Grammar) -> str:
     """Words of one stretch without punctuation, with their numbers in digits."""
+    following = [*words[1:], ""]
+    words = [part for pair in zip(words, following, strict=True) for part in split_signs(*pair)]
     lower = [word.lower().replace("’", "'") for word in words]
     rules = [rule for name, rule in NUMBER_RULES if not name or name in grammar.rules]
     made, at = [], 0
@@ -53,4 +86,4 @@ def write_numbers(words: Sequence[str], grammar: Grammar) -> list[str]:
         found = next((one for one in results if one), Written("", at + 1))
         made += [found.text] if found.text else words[at : found.end]
         at = found.end
-    return made
+    return re.sub(" ([/-]) ", r"\1", " ".join(made))

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 from ia3_speech.decoding.dictation.grammar import Grammar
 from ia3_speech.decoding.dictation.measures import (
+    NEAR,
     Written,
     alone,
     degrees_at,
+    is_followed_by_number,
     is_measured_at,
     measured,
     unit_at,
@@ -19,6 +21,7 @@ from ia3_speech.decoding.dictation.spoken_numbers import (
     Number,
     read_number,
     read_pair,
+    read_year,
     starts_number,
     word_at,
 )
@@ -28,11 +31,14 @@ POINT_IS_A_WORD = (
     *("this", "that", "the", "a", "which", "what", "some", "any", "no", "one", "each", "every", "trigger"),
     *("end", "starting", "entry", "focal", "same", "last", "first", "turning"),
 )
+AGES = ("day", "week", "month", "year")  # "three year old"
+EYES = ("vision", "acuity", "eye", "eyes")  # "vision twenty over forty", "left eye six over nine"
 GRADES = ("grade", "power")  # "grade three over six"
 
 
 def over(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
-    """Blood pressure, "one twenty over eighty" → "120/80", and "grade three over six" → "3/6"."""
+    """Blood pressure, "one twenty over eighty" → "120/80", "grade three over six" → "3/6", "vision twenty
+    over forty" → "20/40", and numbers with a dictated slash between."""
     pair = read_pair(words, at)
     if pair and pair[0] <= 2:
         upper, end = 100 * pair[0] + pair[1], pair[2]
@@ -40,12 +46,34 @@ def over(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
         upper, end = number.value, number.end
     else:
         return None
+    if word_at(words, end) == "/":
+        return slashed(words, f"{upper:g}", end, grammar)
     lower = alone(read_number(words, end + 1), words) if word_at(words, end) == "over" else None
     if not lower:
         return None
     pressure = 60 <= upper <= 300 and 20 <= lower.value <= 200 and lower.value < upper
     grade = word_at(words, at - 1) in GRADES and upper <= lower.value <= 10
-    return Written(f"{upper:g}/{lower.text}", lower.end) if pressure or grade else None
+    seen = upper in (6, 20) and any(word in EYES for word in words[max(0, at - NEAR) : at])
+    if seen and is_measured_at(words, lower.end, grammar):
+        return None
+    return Written(f"{upper:g}/{lower.text}", lower.end) if pressure or grade or seen else None
+
+
+def slashed(words: Sequence[str], first: str, at: int, grammar: Grammar) -> Written | None:
+    """Numbers with dictated slashes between, the third of which may be a year: "three / four / twenty
+    twenty" → "3/4/2020"."""
+    texts, end = [first], at
+    while word_at(words, end) == "/":
+        found = alone(read_number(words, end + 1), words)
+        year = read_year(words, end + 1) if len(texts) == 2 else None
+        if year and not is_followed_by_number(words, year[1]):
+            texts, end = [*texts, str(year[0])], year[1]
+        elif found:
+            texts, end = [*texts, found.text], found.end
+        else:
+            return Written("", end) if starts_number(words, end + 1) else None
+    unit = unit_at(words, end, grammar) if "units" in grammar.rules else None
+    return Written("/".join(texts) + (unit.text if unit else ""), unit.end if unit else end)
 
 
 def ratios(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
@@ -72,7 +100,7 @@ def ranges(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
     weeks"."""
     first = read_number(words, at)
     joint = word_at(words, first.end) if first else ""
-    if joint not in ("to", "or", "by") and not (joint == "and" and word_at(words, at - 1) == "between"):
+    if joint not in ("to", "or", "by", "-") and not (joint == "and" and word_at(words, at - 1) == "between"):
         return None
     second = alone(read_number(words, first.end + 1), words)
     if not second or min(first.value, second.value) < 0:
@@ -138,17 +166,22 @@ def currencies(words: Sequence[str], at: int, grammar: Grammar) -> Written | Non
 
 
 def counted(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
-    """ "two tablets" → "2 tablets", but "one day" stays."""
+    """ "two tablets" → "2 tablets", "three year old" → "3-year-old", but "one day" stays."""
     number = with_half(words, read_number(words, at))
     if not number or not number.spoken or is_article_alone(words, at, number):
         return None
+    unit, old = word_at(words, number.end), word_at(words, number.end + 1)
+    if number.value > 1 and unit in AGES and old in ("old", "olds"):
+        return Written(f"{number.text}-{unit}-{old}", number.end + 2)
     known = grammar.counted_from_one if number.value == 1 else grammar.counted_words
     return Written(number.text, number.end) if word_at(words, number.end) in known else None
 
 
 def labels(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
-    """The number behind "type" or "grade"; "step two by two" stays."""
+    """The number behind "type" or "grade"; "step two by two" and "in this section one finds" stay."""
     if word_at(words, at - 1) not in grammar.labels:
+        return None
+    if words[at] == "one" and word_at(words, at - 2) in ("this", "that"):
         return None
     number = alone(read_number(words, at), words)
     if not number or not number.spoken or is_measured_at(words, number.end, grammar):
