@@ -15,6 +15,7 @@
     partial_forward     forward passes that begin or end in the middle
     collate             waveforms and texts to a batch, without the model
     pretrained          a model and its processor from a folder or the hub
+    precision           bfloat16 in the layers, and long convolutions by Fourier transforms
     base                load a base, prepare audio, compute logits
 
 wavlm, architectures and ia3_config do not load torch.
