@@ -2,7 +2,7 @@
 # Medical dictation: from an untouched base to a recogniser that knows drugs, diagnoses and procedures, and then to
 # one physician's own. Everything is made on the spot; nothing is downloaded.
 #
-#   bash run.sh                                    dictation spoken by espeak-ng, made here (10 minutes, 2 cores)
+#   bash run.sh                                    dictation spoken by espeak-ng, made here
 #   bash run.sh --size small                       a little of it, to see that everything works (3 minutes)
 #   bash run.sh --corpus DIR                       your Kaldi directories DIR/{train,test} and perhaps DIR/dev;
 #                                                  nothing synthetic is added, and nobody is adapted to

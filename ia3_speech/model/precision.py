@@ -1,7 +1,7 @@
 """Faster forward passes, which change logits and gradients by rounding alone.
 
     base = load_base("mini")
-    base.precision = choose_precision("auto", base)
+    base.precision = choose_precision("auto", base.device, base.dtype)
 
 In: a structural copy of a base's model, which one forward pass runs on. `compute_fast` sets on it that (1) a
 depthwise convolution over hundreds of frames, such as the mini base's positional one, is computed by fast
@@ -23,14 +23,13 @@ from torch import nn
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.ia3 import layers_of
 
-Precision = Literal["no", "bf16", "auto"]
 FFT_KERNEL_SIZE = 256  # taps from which Fourier transforms are faster
 # Attention weights of all layers, heads and rows, up to which they are kept for the backward pass.
 EAGER_ATTENTION_WEIGHTS = 2**26
 
 
 def choose_precision(
-    precision: Precision, device: torch.device, dtype: str = "float32"
+    precision: Literal["no", "bf16", "auto"], device: torch.device, dtype: str = "float32"
 ) -> Literal["no", "bf16"]:
     """`precision`, with "auto" decided for a device and the dtype of a base.
 

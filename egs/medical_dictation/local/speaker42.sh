@@ -13,9 +13,11 @@ set -euo pipefail
 out_of_domain=$([[ -d $data/out_of_domain ]] && realpath "$data/out_of_domain" || echo none)
 if [[ $out_of_domain != none ]]; then
   ln -sfn "$out_of_domain" "$data/speaker42/out_of_domain"
-  mkdir -p "$exp/speaker42/base" "$exp/speaker42/$name"
-  cp -ru "$exp/base/decode_greedy_out_of_domain" "$exp/speaker42/base/"
-  cp -ru "$(dirname "$adapter")/decode_greedy_out_of_domain" "$exp/speaker42/$name/"
+  for one in "$exp/base:base" "$(dirname "$adapter"):$name"; do
+    [[ -d ${one%:*}/decode_greedy_out_of_domain ]] || continue
+    mkdir -p "$exp/speaker42/${one#*:}"
+    cp -ru "${one%:*}/decode_greedy_out_of_domain" "$exp/speaker42/${one#*:}/"
+  done
 fi
 data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
 export IA3_SPEECH_START_DIR=$PWD
