@@ -137,9 +137,8 @@ if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
 fi
 
 if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-  python -m ia3_speech.adapters card --name "$name" "$exp/$selected/adapter" >/dev/null \
-    --score $(printf "$exp/$selected/decode_greedy_%s/score.json " $sets)
-  echo "stage 9, $(register.sh "$exp/$selected/adapter" "$name" "$size" "$exp/name")"
+  scores=$(printf "$exp/$selected/decode_greedy_%s/score.json " $sets)
+  echo "stage 9, $(register.sh "$exp/$selected/adapter" "$name" "$size" "$exp/name" --score $scores)"
 fi
 
 if [[ -n $last && $stop_stage -ge 10 ]]; then

@@ -138,10 +138,10 @@ if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
 fi
 
 if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-  names=()
-  for adapter in "$exp/$(python -m ia3_speech.experiments select "$exp")"/*/fold1/adapter; do
+  names=() selected=$exp/$(python -m ia3_speech.experiments select "$exp")
+  for adapter in "$selected"/*/fold1/adapter; do
     speaker=$(basename "${adapter%/fold1/adapter}")
-    registered=$(register.sh "$adapter" "$prefix${speaker#"$prefix"}" "$size")
+    registered=$(register.sh "$adapter" "$prefix${speaker#"$prefix"}" "$size" "" --score "$selected/decode_greedy_test/score.json")
     names+=("${registered%%:*}")
   done
   echo "stage 9, ${names[0]} … ${names[-1]}, ${#names[@]} adapters:${registered#*:}"

@@ -110,7 +110,13 @@ def with_absolute_path(term: Term) -> Term:
     return replace(term, name=str(term.folder.resolve()), folder=term.folder.resolve())
 
 
-def register(folder: Path, name: str, force: bool = False, writer: str | None = None) -> None:
+def register(
+    folder: Path,
+    name: str,
+    force: bool = False,
+    writer: str | None = None,
+    score: list[Path] | None = None,
+) -> None:
     """Copy an adapter into the registry, so that `--adapter NAME` finds it.
 
     Args:
@@ -118,7 +124,11 @@ def register(folder: Path, name: str, force: bool = False, writer: str | None = 
         name: letters, digits, - and _; at most 64 characters.
         force: replace another adapter of this name.
         writer: the recipe that registers it; the same recipe may replace it later without --force.
+        score: score.json of one or more test sets: the model card in `folder` is written again first, with
+            them and the name.
     """
+    if score:
+        update_card(adapter_folder(folder), registry.check_name(name), score)
     target = registry.register(folder, name, force=force, writer=writer)
     print(f"{target.name}: registered in {target.parent}")
 
@@ -152,10 +162,14 @@ def card(folder: Path, name: str | None = None, score: list[Path] | None = None)
         name: the adapter's name, for the title and the commands to copy.
         score: score.json of one or more test sets; they go into ia3_speech.json too.
     """
-    adapter = registry.adapter_at(folder)
-    if adapter is None:
-        raise registry.UnknownAdapter(registry.not_found(str(folder), folder))
-    print(f"{update_card(adapter, name, score or [])}: written")
+    print(f"{update_card(adapter_folder(folder), name, score or [])}: written")
+
+
+def adapter_folder(folder: Path) -> Path:
+    """The adapter's folder: `folder` itself, or below that of its experiment. Raises UnknownAdapter."""
+    if adapter := registry.adapter_at(folder):
+        return adapter
+    raise registry.UnknownAdapter(registry.not_found(str(folder), folder))
 
 
 def push(

@@ -92,10 +92,13 @@ def read_score_summary(file: Path) -> dict[str, Any]:
 
 
 def overlap_summary(score: Mapping[str, Any]) -> dict[str, Any]:
-    """Warnings of what the test set has in common with training, and the WER of the other sentences."""
-    warnings = (score.get("overlap") or {}).get("warnings")
+    """Warnings of what the test set has in common with training, and the WER of the other sentences; where
+    each speaker was decoded with an adapter of their own, the number of speakers."""
+    overlap = score.get("overlap") or {}
     unseen = score.get("unseen_sentences")
-    found = {"warnings": warnings} if warnings else {}
+    found = {"warnings": overlap["warnings"]} if overlap.get("warnings") else {}
+    if overlap.get("by_speaker"):
+        found["pooled_speakers"] = overlap["speakers"]
     if unseen:
         change = (unseen.get("changes") or {}).get("wer") or {}
         found["unseen_sentences"] = {
@@ -296,6 +299,11 @@ def warning_list(record: Mapping[str, Any]) -> str:
         lines.append("in training no epoch improved on the start, so the adapter is as it started")
     for score in record.get("scores") or []:
         lines += [f"{score['set']}: {text}" for text in score.get("warnings") or ()]
+        if speakers := score.get("pooled_speakers"):
+            notes.append(
+                f"{score['set']}: pooled over the adapters of {plural(speakers, 'speaker')}, this one among "
+                f"them; each utterance is decoded by an adapter of its speaker that was not trained on it"
+            )
         if unseen := score.get("unseen_sentences"):
             base = f", {percentage(unseen['base_wer'])} with the base alone" if unseen.get("base_wer") else ""
             notes.append(

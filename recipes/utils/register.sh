@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# register.sh ADAPTER NAME full|small [FILE]: register a recipe's adapter, print `NAME: registered in FOLDER`, and write
-# the name into FILE. The recipe replaces what it registered before; a small run takes no full run's name, but NAME_small.
+# register.sh ADAPTER NAME full|small [FILE [OPTION…]]: register a recipe's adapter with these options of `adapters
+# register`, print `NAME: registered in FOLDER`, and write the name into FILE unless that is empty. The recipe replaces what it registered before; a small run takes no full run's name, but NAME_small.
 set -euo pipefail
 
-register() { python -m ia3_speech.adapters register "$1" "$2" --writer "${PWD#"$IA3_SPEECH_ROOT"/}$3"; }
-if [[ $3 == full ]]; then
-  registered=$(register "$1" "$2" "")
+adapter=$1 name=$2 size=$3 file=${4-}
+register() { python -m ia3_speech.adapters register "$adapter" "$1" --writer "${PWD#"$IA3_SPEECH_ROOT"/}$2" "${@:3}"; }
+if [[ $size == full ]]; then
+  registered=$(register "$name" "" "${@:5}")
 else
-  registered=$(register "$1" "$2" ", small" 2>/dev/null || register "$1" "$2_small" ", small")
+  registered=$(register "$name" ", small" "${@:5}" 2>/dev/null || register "${name}_small" ", small" "${@:5}")
 fi
 echo "$registered"
-[[ -z ${4-} ]] || grep -qsxF "${registered%%:*}" "$4" || echo "${registered%%:*}" >"$4"
+[[ -z $file ]] || grep -qsxF "${registered%%:*}" "$file" || echo "${registered%%:*}" >"$file"

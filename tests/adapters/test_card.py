@@ -368,3 +368,16 @@ def test_what_the_record_keeps_of_the_overlap(tmp_path):
     assert found["unseen_sentences"] == {"utterances": 4, "wer": 0.5, "base_wer": 0.52}
     (tmp_path / "score.json").write_text(json.dumps({"schema": 1, "wer": 0.4}))
     assert "warnings" not in card.read_score_summary(tmp_path / "score.json")
+
+
+def test_a_speakers_card_says_that_the_score_is_of_all_speakers(tmp_path):
+    overlap = {"warnings": [], "by_speaker": True, "speakers": 85}
+    (tmp_path / "score.json").write_text(
+        json.dumps({"schema": 1, "data": "data/x/test", "wer": 0.4, "overlap": overlap})
+    )
+    found = card.read_score_summary(tmp_path / "score.json")
+    text = card.model_card(RECORD | {"scores": [found]}, SIZES)
+    assert (
+        "> x/test: pooled over the adapters of 85 speakers, this one among them; each utterance is decoded "
+        "by an adapter of its speaker that was not trained on it."
+    ) in text

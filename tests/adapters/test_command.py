@@ -131,7 +131,7 @@ def test_plot(run, adapter, tmp_path):
 
 
 def test_card(run, adapter, tmp_path):
-    """As recipes/adapt.sh calls it, with one score file a test set."""
+    """Scores of two test sets, by card and by register, which recipes/utils/register.sh calls."""
     scores = []
     for name in ("test", "other"):
         (tmp_path / name).mkdir()
@@ -151,6 +151,12 @@ def test_card(run, adapter, tmp_path):
     code, _, err = run("card", adapter, "--score", tmp_path / "none.json")
     assert code == 1 and err.startswith(f"error: {tmp_path / 'none.json'}: ")
     assert run("card", tmp_path / "none")[0] == 1
+    run("card", adapter, "--name", "other")
+    assert run("register", experiment, "s42", "--score", *scores)[0] == 0
+    assert (registry.home() / "s42/README.md").read_text() == (adapter / "README.md").read_text() == text
+    code, _, err = run("register", adapter, "s43", "--score", tmp_path / "none.json")
+    assert code == 1 and err.startswith(f"error: {tmp_path / 'none.json'}: ")
+    assert not (registry.home() / "s43").exists()
 
 
 def test_errors(run, adapter):

@@ -222,7 +222,7 @@ def test_repeated_sentences_are_told_and_out_of_domain_speech_is_tested_by_defau
     """In three folds a speaker's sixth sentence is the first one again, which other folds were trained on."""
     texts = ("one", "two", "three", "four", "five", "one")
     corpus = kaldi(tmp_path, {"ann": 6, "bob": 6}, texts)
-    line = ("--corpus", str(corpus), "--corpus-name", "own", "--k", "4", "--folds", "3", "--stop-stage", "8")
+    line = ("--corpus", str(corpus), "--corpus-name", "own", "--k", "4", "--folds", "3")
     place = ("--work-dir", str(tmp_path / "work"), "--base", str(base_folder))
     done = bench.run(RECIPE, *SMALL, *line, *place, IA3_SPEECH_HOME=str(tmp_path), OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -238,6 +238,9 @@ def test_repeated_sentences_are_told_and_out_of_domain_speech_is_tested_by_defau
     assert {one["name"] for one in results["systems"] if one.get("general")} == {"base", "from_base_k4"}
     assert rows["from_base_k4", "out_of_domain"]["utterances"] == 12
     table = (exp / "RESULTS.md").read_text()
+    card = (tmp_path / "adapters/speakerann/README.md").read_text()
+    assert f"> **Warning.** own\\_small/test: {warning}." in card
+    assert "pooled over the adapters of 2 speakers" in card
     assert f"- **Warning:** {warning}.\n" in table
     assert "| from_base_k4 | 8 | 8 | base | " in table
     page = (exp / "report_from_base_k4.html").read_text()
