@@ -84,10 +84,10 @@ def main(options: Options) -> None:
     call = f"python scripts/bench_vad.py --data {options.data} --search {options.search}"
     text = (
         f"# Long recordings by `--vad`\n\n`{call}` (commit {commit}): base {recognizer.base.name}, "
-        f"{len(long)} recordings of a speaker each, {len(data)} utterances, {seconds / 60:.1f} minutes with pauses of "
-        f"{PAUSES[0]:g} to {PAUSES[1]:g} s, cut into pieces of at most {recognizer.max_seconds:g} s. In "
-        f"brackets 95 % intervals over speakers; changes are relative to the utterances decoded one by one.\n\n"
-        f"{HEADER}\n" + "\n".join(rows) + "\n"
+        f"{len(long)} recordings of a speaker each, {len(data)} utterances, {seconds / 60:.1f} minutes with "
+        f"pauses of {PAUSES[0]:g} to {PAUSES[1]:g} s, cut into pieces of at most "
+        f"{recognizer.max_seconds:g} s. In brackets 95 % intervals over speakers; changes are relative to "
+        f"the utterances decoded one by one.\n\n{HEADER}\n" + "\n".join(rows) + "\n"
     )
     print(text)
     if options.out:
