@@ -116,7 +116,7 @@ class Rates:
 
 def main(options: Options) -> None:
     """Measure and write the tables."""
-    recognizer = load_recognizer(options.base, search=SearchOptions("greedy"))
+    recognizer = load_recognizer(options.base, precision="auto", search=SearchOptions("greedy"))
     bench = Bench(options, recognizer)
     tables = [bench.heading, bench.out_of_domain]
     tables += [partial(bench.corpus, recipe, name) for recipe, name in CORPORA.items()]
@@ -286,11 +286,15 @@ class Bench:
         return "\n".join(rows)
 
     def time(self) -> str:
-        """What 1,000 terms cost, in processor time, of the whole transcription of some utterances."""
+        """What 1,000 terms and the beam cost, in processor time, of the transcription of some utterances."""
         data = self.options.data / "read_english/dev"
         utterances = read_data_directory(data, spk_sort=False).utterances[::TIMED_EVERY]
         terms = [Hotword(term) for term in self.mix_in]
-        searches = {"plain": self.search("greedy"), "terms": self.search("greedy", terms)}
+        searches = {"greedy search": self.search("greedy")}
+        searches[f"with {OTHERS:,} terms"] = self.search("greedy", terms)
+        if "beam" in self.searches:
+            searches["beam search with the language model"] = self.search("beam")
+            searches[f"beam search with {OTHERS:,} terms"] = self.search("beam", terms)
         spent: dict[str, list[float]] = {name: [] for name in searches}
         for _ in range(3):
             for name, search in searches.items():
@@ -298,11 +302,11 @@ class Bench:
                 start = time.process_time()
                 found = decode_utterances(self.recognizer, utterances, progress=False)
                 spent[name].append(time.process_time() - start)
-        plain, hot = map(median, spent.values())
+        plain, *others = ((name, median(own)) for name, own in spent.items())
+        told = [f"{name} {own:.2f} s ({100 * (own / plain[1] - 1):+.1f} %)" for name, own in others]
         return (
-            f"## Time\n\n{found.audio_seconds:.0f} seconds of read_english/dev, greedy search, processor "
-            f"time, median of three: {plain:.2f} s, with {OTHERS:,} terms {hot:.2f} s "
-            f"({100 * (hot / plain - 1):+.1f} %)."
+            f"## Time\n\n{found.audio_seconds:.0f} seconds of read_english/dev, --precision auto, processor "
+            f"time, median of three: greedy search {plain[1]:.2f} s, {', '.join(told)}."
         )
 
 
