@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType
@@ -290,8 +291,12 @@ def parser_class() -> type:
                 **{"formatter_class": Help, "print_config": None, "allow_abbrev": False} | options,
             )
 
-        def error(self, message: str, *rest: Any) -> NoReturn:
-            super().error(in_words(name_missing(self, message)), *rest)
+        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+            """One line, and code 2; jsonargparse itself prints the whole usage before it."""
+            message = " ".join(in_words(name_missing(self, message)).split())
+            nearest = nearest_flag(getattr(ex, "subcommand_parser", None) or self, message)
+            hint = f"did you mean {nearest}? " if nearest else ""
+            self.exit(2, f"error: {message} ({hint}--help lists the options)\n")
 
     return Parser
 
@@ -300,6 +305,19 @@ def name_missing(parser: "jsonargparse.ArgumentParser", message: str) -> str:
     """`… are required: from_dataset.out` as people type it: `… are required: --out`."""
     start, required, names = message.partition("arguments are required: ")
     return start + required + ", ".join(argument(parser, name) for name in names.split(", "))
+
+
+def nearest_flag(parser: "jsonargparse.ArgumentParser", message: str) -> str | None:
+    """The flag that an unknown one of `unrecognized arguments: --wordscore` may be meant for."""
+    found = re.match(r"unrecognized arguments: (--[\w-]+)", message)
+    if not found:
+        return None
+    actions, flags = list(parser._actions), []
+    for action in actions:  # those of subcommands too
+        flags += map(as_typed, action.option_strings)
+        if isinstance(action.choices, dict):
+            actions += (one for each in action.choices.values() for one in each._actions)
+    return next(iter(get_close_matches(found[1], flags, n=1, cutoff=0.7)), None)
 
 
 def argument(parser: "jsonargparse.ArgumentParser", name: str) -> str:

@@ -106,6 +106,15 @@ def test_bad_flags_are_code_2(capsys):
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("subcommand", [False, True])
+def test_an_unknown_flag_is_one_line_with_the_nearest_one(subcommand, capsys):
+    words = ["run", "data"] if subcommand else ["data"]
+    assert outcome({"run": run, "other": run} if subcommand else run, *words, "--frst=1") == 2
+    assert capsys.readouterr().err == (
+        "error: unrecognized arguments: --frst=1 (did you mean --first? --help lists the options)\n"
+    )
+
+
 def test_what_is_missing_is_named_as_it_is_typed(capsys):
     def copy(source: str, target: str, *, log_file: str, seed: int):
         raise AssertionError("called without arguments")
@@ -115,8 +124,9 @@ def test_what_is_missing_is_named_as_it_is_typed(capsys):
         ({"copy": copy, "other": run}, ["copy", "--seed", "1", "a"]),
     ):
         assert outcome(function, *words) == 2
-        last = capsys.readouterr().err.splitlines()[-1]
-        assert last == "error: the following arguments are required: target, --log-file"
+        assert capsys.readouterr().err == (
+            "error: the following arguments are required: target, --log-file (--help lists the options)\n"
+        )
 
 
 @pytest.mark.parametrize(
@@ -140,7 +150,7 @@ def test_bad_values_are_named_without_pythons_types(arguments, message, capsys):
         raise AssertionError("called with a bad value")
 
     assert outcome(several_kinds, *arguments.split()) == 2
-    assert capsys.readouterr().err.splitlines()[-1] == f"error: {message}"
+    assert capsys.readouterr().err == f"error: {message} (--help lists the options)\n"
 
 
 def test_errors_of_the_user(capsys):
