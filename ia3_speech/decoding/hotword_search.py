@@ -20,7 +20,7 @@ class HotwordSearch:
 
     Args:
         hotwords: the terms.
-        weight: nats for each symbol, of a term whose own weight is 1.
+        weight: nats for each character that counts, of a term whose own weight is 1.
         vocabulary: of the base.
         words: the search inside: logits → words with their frames.
 

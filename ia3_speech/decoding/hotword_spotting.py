@@ -11,7 +11,7 @@ them at once (token passing: Andrusenko et al. 2024, arXiv 2406.07096). A path b
 or with a piece that starts a word, and ends before another. Its cost is what it loses to the best path:
 
     cost  = Σ_t (max_k logits[t, k] − logits[t, path_t])     nats; 0: greedy search writes the term anyway
-    score = weight · symbols − cost                          the term is taken where this is positive
+    score = bonus − cost                                     the term is taken where this is positive
                                                              (a lost word boundary costs double)
 
 which is the paper's comparison of a boosted term with the greedy words in the same frames. Of terms that
@@ -44,12 +44,12 @@ class Spelling:
     Attributes:
         term: number of the term.
         symbols: of the base's vocabulary, with delimiters between words.
-        weight: nats for each symbol.
+        bonus: nats that its path may lose to the best path.
     """
 
     term: int
     symbols: tuple[int, ...]
-    weight: float
+    bonus: float
 
 
 @dataclass(frozen=True)
@@ -99,12 +99,12 @@ class PrefixTree:
 
 
 def prefix_tree(spellings: Iterable[Spelling], slack: float = SLACK) -> PrefixTree:
-    """The tree of the spellings; of two with the same symbols the first is kept. Those of weight 0 are left
-    out."""
+    """The tree of the spellings; of two with the same symbols the first is kept. Those without a bonus are
+    left out."""
     symbol, parent, limit = [-1], [0], [-slack]
     child: dict[tuple[int, int], int] = {}
     ends: dict[int, Spelling] = {}
-    for spelling in (one for one in spellings if one.weight > 0):
+    for spelling in (one for one in spellings if one.bonus > 0):
         node = 0
         for depth, one in enumerate(spelling.symbols, 1):
             if (node, one) not in child:
@@ -113,12 +113,12 @@ def prefix_tree(spellings: Iterable[Spelling], slack: float = SLACK) -> PrefixTr
                 parent.append(node)
                 limit.append(0.0)
             node = child[node, one]
-            limit[node] = min(limit[node], -slack - spelling.weight * depth)
+            limit[node] = min(limit[node], -slack - spelling.bonus * depth / len(spelling.symbols))
         ends.setdefault(node, spelling)
     symbols, parents = np.array(symbol), np.array(parent)
     bonus = np.full(len(symbol), NEVER)
     for node, spelling in ends.items():
-        bonus[node] = spelling.weight * len(spelling.symbols)
+        bonus[node] = spelling.bonus
     children = 1 + np.argsort(parents[1:], kind="stable")
     first_child = np.searchsorted(parents[children], np.arange(len(symbol)))
     child_count = np.bincount(parents[1:], minlength=len(symbol))

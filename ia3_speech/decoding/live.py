@@ -38,6 +38,7 @@ from ia3_speech.data.live_audio import (
 from ia3_speech.data.recordings import STDIN
 from ia3_speech.decoding.live_output import LiveOutput
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.search import unused_hotwords
 from ia3_speech.decoding.streaming import PARTIAL_SECONDS, PAUSE_SECONDS, StreamingRecognizer
 
 WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe has to wait, a microphone loses
@@ -135,6 +136,8 @@ def transcribe_live(
             if options.mic:
                 microphone.stop()
             output.close()
+    if message := unused_hotwords(recognizer.search):
+        print(message, file=sys.stderr)
     if inbox.lost_samples:
         seconds = inbox.lost_samples / SAMPLE_RATE
         print(f"{seconds:.1f} s of audio were lost: the model is slower than speech", file=sys.stderr)

@@ -44,7 +44,8 @@ class SearchOptions:
         beam_size: hypotheses that are kept (default: 50)
         hotwords: a file of terms to recognise, one a line; after TABs a factor of --hotword-weight, and forms
             in which the term is heard (ia3-speech hotwords learn finds them)
-        hotword_weight: nats of evidence that each character of a term may lack (default: 1.0)
+        hotword_weight: nats of evidence that each character of a term beyond the fourth may lack
+            (default: 2.0)
     """
 
     search: Literal["greedy", "beam"] | None = None

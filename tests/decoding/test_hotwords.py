@@ -14,6 +14,7 @@ from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import SearchError, TimedWord, collapse, greedy, greedy_words
 from ia3_speech.decoding.hotword_learning import format_learned, heard_forms, learn_forms
 from ia3_speech.decoding.hotword_list import (
+    HOTWORD_WEIGHT,
     Hotword,
     HotwordError,
     HotwordList,
@@ -104,11 +105,11 @@ def test_a_line_that_cannot_be_meant_is_named(tmp_path, monkeypatch, text, messa
 def test_terms_are_spelled_as_the_base_writes_them():
     def written(*terms: Hotword, vocabulary=LETTERS):
         found = spellings(HotwordList(Path("t"), [*terms]), vocabulary, 2.0)
-        return [(one.term, vocabulary.decode(one.symbols), one.weight) for one in found]
+        return [(one.term, vocabulary.decode(one.symbols), one.bonus) for one in found]
 
     assert written(Hotword("X-ray", 1, ("ex ray",)), Hotword("O’Brien", 0.5), Hotword("COVID-19")) == [
-        (0, "x ray", 2.0), (0, "xray", 2.0), (0, "ex ray", 2.0), (1, "o'brien", 1.0),
-        (2, "covid nineteen", 2.0), (2, "covidnineteen", 2.0),
+        (0, "x ray", 2.0), (0, "xray", 1.6), (0, "ex ray", 4.0), (1, "o'brien", 3.0),
+        (2, "covid nineteen", 20.0), (2, "covidnineteen", 18.0),
     ]  # fmt: skip
     capitals = {c.upper(): n for c, n in LETTERS.tokens.items()}
     upper = Vocabulary(capitals, 0, "|", "upper", frozenset({"<PAD>"}))
@@ -144,7 +145,7 @@ def best_cover(logits: np.ndarray, words: list[str], weight: float) -> float:
 def test_it_finds_the_terms_with_the_largest_sum_of_scores(seed):
     logits = (2 * np.random.default_rng(seed).standard_normal((6, 4))).astype(np.float32)
     words = [["a", "ab", "b a"], ["aa", "b"], ["ba", "bb", "abb"]][seed % 3]
-    terms = [Spelling(n, tuple(AB.encode(word)), 1.5) for n, word in enumerate(words)]
+    terms = [Spelling(n, tuple(AB.encode(word)), 1.5 * len(word)) for n, word in enumerate(words)]
     spotted = Spotter(terms, AB, slack=100.0).spot(logits)
     assert sum(one.score for one in spotted) == pytest.approx(best_cover(logits, words, 1.5), abs=1e-4)
     losses = logits - logits.max(axis=1, keepdims=True)
@@ -174,7 +175,7 @@ def test_a_term_replaces_what_sounds_like_it_and_appears_as_its_file_writes_it()
 
 def test_words_keep_their_frames():
     logits = spoken("no met formin today")
-    words = search_with("Metformin", weight=2.0).words(logits)
+    words = search_with("Metformin", weight=4.0).words(logits)
     assert [word.text for word in words] == ["no", "Metformin", "today"]
     plain = {word.text: word for word in greedy_words(logits, LETTERS)}
     assert (words[1].first, words[1].last) == (plain["met"].first, plain["formin"].last)
@@ -190,9 +191,17 @@ def test_terms_are_whole_words():
 
 def test_weights_are_factors():
     logits = spoken("cod", d="t")  # "cot" is better by 2 nats: twice 1 nat a frame
-    assert search_with("Cod", weight=0.6)(logits) == "cot"
-    assert search_with("Cod\t2", weight=0.6)(logits) == "Cod"
+    assert search_with("Cod", weight=3.0)(logits) == "cot"  # a fifth of three characters counts: 1.8 nats
+    assert search_with("Cod\t2", weight=3.0)(logits) == "Cod"
     assert search_with("Cod\t0", weight=9)(logits) == "cot"
+
+
+def test_a_short_term_does_not_replace_an_ordinary_word():
+    """A bonus of a nat for each of four characters takes "head" in place of "heady", which is better by 2."""
+    logits = spoken("a heady wine")
+    logits[logits.argmax(1) == LETTERS.letters["y"], 0] = 3.0  # the blank in two frames of the y
+    assert search_with("head", weight=HOTWORD_WEIGHT)(logits) == "a heady wine"
+    assert search_with("head", weight=HOTWORD_WEIGHT * 4 / 1.6)(logits) == "a head wine"
 
 
 def test_without_a_spotted_term_nothing_changes_and_it_is_said(tmp_path):
@@ -239,7 +248,7 @@ def test_word_pieces(kind):
 
 def test_a_thousand_terms_share_beginnings():
     rng = np.random.default_rng(0)
-    terms = [Spelling(n, tuple(rng.integers(3, 29, 10)), 1.0) for n in range(1000)]
+    terms = [Spelling(n, tuple(rng.integers(3, 29, 10)), 10.0) for n in range(1000)]
     spotter = Spotter(terms, LETTERS)
     assert len(spotter.tree.symbol) < 10_001 and len(spotter.tree.spellings) == 1000
     spotted = spotter.spot(spoken(LETTERS.decode(terms[123].symbols)))

@@ -78,6 +78,13 @@ def test_a_line_for_each_sentence(run, tiny_folder):
     assert run("--base", tiny_folder, "--raw", "16000", stdin=data[44:]) == (0, lines, "")
 
 
+def test_hot_words_that_were_never_found_are_told(run, tiny_folder, tmp_path):
+    (tmp_path / "terms.txt").write_text("pneumonoultramicroscopic\n")
+    words = ("--live", "--search", "greedy", "--hotwords", tmp_path / "terms.txt", "--hotword-weight", 0.01)
+    code, _, err = run("--base", tiny_folder, *words, stdin=wav(two_sentences()))
+    assert (code, err) == (0, f"{tmp_path / 'terms.txt'}: none of its 1 term was found in this audio\n")
+
+
 def test_json_lines_with_partial_texts(run, tiny_folder):
     data = wav(two_sentences())
     code, out, err = run("--base", tiny_folder, "--live", "--format", "json", "--partials", stdin=data)
