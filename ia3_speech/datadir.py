@@ -112,7 +112,7 @@ def segment(
     """Cut long recordings and their texts at pauses, so that they can be trained on.
 
     Text and audio are aligned by CTC segmentation (Kürzinger et al. 2020); what does not align is left out
-    and listed. Shorter utterances stay as they are.
+    and listed in TARGET.dropped.txt. Shorter utterances stay as they are.
 
     Args:
         source: the data directory with long recordings.

@@ -25,12 +25,15 @@ from ia3_speech.cli import PACKAGED_CONFIGURATIONS, UserError
 from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import load_utterance
 from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
+from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.model.precision import choose_precision
-from ia3_speech.scoring.alignment import ErrorCounts
+from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions
 from ia3_speech.training.data import data_digest, read_examples
@@ -147,6 +150,25 @@ def test_the_base_is_frozen(place):
         p.grad is None for name, p in trainer.model.named_parameters() if name not in vector_names(trainer)
     )
     assert any(bool((v.l != 1).any()) for v in ia3.vectors(trainer.model).values())
+
+
+def test_a_dev_utterance_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, monkeypatch):
+    limit = 0.52  # of lengths 0.5 to 0.65 s
+    monkeypatch.setattr(Base, "maximum_seconds", property(lambda base: limit))
+    heard: list[list[str]] = []
+    monkeypatch.setattr(
+        "ia3_speech.training.trainer.count_errors",
+        lambda reference, hypothesis: heard.append(hypothesis) or count_errors(reference, hypothesis),
+    )
+    trainer = trainer_of(place)
+    trainer.dev_errors()
+    assert [number for number, _ in trainer.dev_pieces] == [0, 1, 1, 2, 3, 3, 4, 4, 5, 5]
+    assert all(piece.duration <= limit for _, piece in trainer.dev_pieces)
+    waves = [load_utterance(example.utterance) for example in trainer.dev]
+    assert heard == [text.split() for text in Recognizer(trainer.base, max_seconds=limit).texts(waves)]
+    whole = [greedy(logits, trainer.base.vocabulary).split()
+             for logits in trainer.base.logits(waves, any_length=True)]  # fmt: skip
+    assert heard != whole
 
 
 def vector_names(trainer: Trainer) -> set[str]:
@@ -592,7 +614,10 @@ def test_what_the_base_can_not_count_to_is_named(tmp_path, caplog):
     options = TrainingOptions(train=tmp_path / "dev", dev=tmp_path / "dev", out=tmp_path / "out")
     read_examples(tmp_path / "dev", load_base("mini"), options, [1.0])
     assert "dev: 2 of 3 utterances are longer than 15.4 s" in caplog.text
-    assert "the longest is s0-c, 15.8 s" in caplog.text
+    assert (
+        f"mini drops words: s0-b (15.5 s), s0-c (15.8 s) (cut them at pauses: ia3-speech datadir segment "
+        f"{tmp_path}/dev OUT --base mini)" in caplog.text
+    )
 
 
 def test_bad_audio_stops_training_and_is_named(place):

@@ -8,13 +8,13 @@ empty, short, NaN, clipped and silent audio on its way, and lists all of it at t
 import io
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
-from ia3_speech.data.audio import RECEPTIVE_FIELD, AudioError, find_problem, load_audio
+from ia3_speech.data.audio import RECEPTIVE_FIELD, AudioError, audio_duration, find_problem, load_audio
 from ia3_speech.data.utterance import Utterance
 
 MAX_LISTED = 20  # utterances that a message lists one by one
@@ -38,6 +38,14 @@ class BadAudio:
 
     def __str__(self) -> str:
         return f"{self.utterance}: {self.file}: {self.reason}"
+
+
+def with_duration(utterance: Utterance) -> Utterance:
+    """The utterance with the duration of its segment or, by its header, of its file; a pipe's is unknown."""
+    if utterance.duration is not None or (utterance.is_piped and utterance.end is None):
+        return utterance
+    end = audio_duration(utterance.source) if utterance.end is None else utterance.end
+    return replace(utterance, duration=end - (utterance.start or 0.0))
 
 
 def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.ndarray:

@@ -1,20 +1,22 @@
 """A data directory with long recordings → one whose utterances a base can be trained on.
 
 In: a Kaldi data directory with texts. Out: another with `segments`: longer utterances are cut at pauses, text
-and audio alike, by CTC segmentation (`ctc_segmentation`); what does not align is left out and listed. Shorter
-utterances stay as they are.
+and audio alike, by CTC segmentation (`ctc_segmentation`); what does not align is left out, and listed in the
+file OUT.dropped.txt. Shorter utterances stay as they are, and their files are not read.
 
     ia3-speech datadir segment data/train data/train_segmented
 """
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech import atomic
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, audio_duration
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import Utterance
@@ -60,24 +62,27 @@ class SegmentedDirectory:
         cut: how many of the originals were longer than the maximum.
         segments: how many utterances were made of them.
         dropped: what was left out.
+        dropped_list: the file that lists it, None where nothing was left out.
     """
 
     utterances: list[Utterance]
     cut: int
     segments: int
     dropped: list[DroppedSegment]
+    dropped_list: Path | None = None
 
     def summary(self) -> str:
+        listed = f" (listed in {self.dropped_list})" if self.dropped_list else ""
         return (
             f"{summarize(self.utterances)}; {self.cut} long recordings became {self.segments} segments, "
-            f"{len(self.dropped)} more do not align and were left out"
+            f"{len(self.dropped)} more do not align and were left out{listed}"
         )
 
 
 def segment_data_directory(
     source: Path,
     target: Path,
-    base: str = "mini",
+    base: str | Base = "mini",
     *,
     max_seconds: float | None = None,
     min_score: float = MINIMUM_SCORE,
@@ -85,11 +90,13 @@ def segment_data_directory(
 ) -> SegmentedDirectory:
     """Write `target`: `source` with longer utterances cut. The two may be the same folder.
 
+    What is left out is listed in a file beside it, TARGET.dropped.txt.
+
     Args:
-        base: what aligns: mini, a folder or a hub id, of the language of the texts.
+        base: what aligns, of the language of the texts: mini, a folder or a hub id; or loaded.
         max_seconds: of an utterance; None: the base's maximum input duration, else 15.
         min_score: a segment below it is left out, see `ctc_segmentation.Segment`.
-        allow_pipes: run the shell commands of wav.scp.
+        allow_pipes: run the shell commands of wav.scp, which is how the length of their audio is known.
 
     Raises:
         DataError: the directory is not valid, or nothing is left of it.
@@ -97,29 +104,42 @@ def segment_data_directory(
         BaseError: the base cannot be loaded.
     """
     data = read_data_directory(source, allow_pipes=allow_pipes)
-    loaded = load_base(base)
+    loaded = base if isinstance(base, Base) else load_base(base)
     maximum = max_seconds or maximum_input_seconds(loaded) or MAXIMUM_SECONDS
-    made, cut, segments, dropped = [], 0, 0, []
     minimum = loaded.minimum_samples
-    for utterance, wave in load_utterances(data, minimum_samples=minimum, allow_pipes=allow_pipes):
-        seconds = len(wave) / SAMPLE_RATE
-        if seconds <= maximum:
-            start = utterance.start or 0.0
-            made.append(replace(utterance, start=start, end=start + seconds, duration=seconds))
-            continue
-        cut += 1
-        for part in parts_of(utterance, wave, loaded, maximum, min_score):
-            if isinstance(part, DroppedSegment):
-                dropped.append(part)
-            else:
-                made.append(part)
-                segments += 1
-    if not cut:
-        made = list(data)
-    for line in list_dropped(dropped):
-        logger.warning("%s/text: %s", source, line)
+    lengths = {one.id: known_seconds(one) for one in data}
+    read = [one for one in data if not minimum / SAMPLE_RATE <= lengths[one.id] <= maximum]
+    parts: dict[str, list[Utterance | DroppedSegment]] = {}
+    for utterance, wave in load_utterances(read, minimum_samples=minimum, allow_pipes=allow_pipes):
+        lengths[utterance.id] = len(wave) / SAMPLE_RATE
+        if lengths[utterance.id] > maximum:
+            parts[utterance.id] = list(parts_of(utterance, wave, loaded, maximum, min_score))
+    made, dropped = [], []
+    for utterance in data:
+        start, seconds = utterance.start or 0.0, lengths[utterance.id]
+        whole = replace(utterance, start=start, end=start + seconds, duration=seconds)
+        for part in parts.get(utterance.id, [whole]):
+            (dropped if isinstance(part, DroppedSegment) else made).append(part)
+    segments = len(made) - (len(data) - len(parts))
+    dropped_list = list_dropped(source, target, dropped)
+    made = made if parts else list(data)
     write_data_directory(target, made, speaker_labels=data.speaker_labels)
-    return SegmentedDirectory(made, cut, segments, dropped)
+    return SegmentedDirectory(made, len(parts), segments, dropped, dropped_list)
+
+
+def known_seconds(utterance: Utterance) -> float:
+    """The length of a segment, or of a file by its header; nan where the audio has to be read for it.
+
+    Not what utt2dur says: it may be rounded, and would become the end of the utterance in `segments`.
+    """
+    if utterance.end is not None:
+        return utterance.end - (utterance.start or 0.0)
+    if utterance.is_piped:
+        return math.nan
+    try:
+        return audio_duration(utterance.source)
+    except AudioError:  # reading the audio names it, with all other files that cannot be used
+        return math.nan
 
 
 def parts_of(
@@ -148,7 +168,19 @@ def parts_of(
         )
 
 
-def list_dropped(dropped: list[DroppedSegment]) -> list[str]:
-    """A line for each of the first 20, and one for the number of the others."""
-    more = [f"… and {len(dropped) - MAX_LISTED} more"] if len(dropped) > MAX_LISTED else []
-    return [f"does not align: {one}" for one in dropped[:MAX_LISTED]] + more
+def list_dropped(source: Path, target: Path, dropped: list[DroppedSegment]) -> Path | None:
+    """Write TARGET.dropped.txt, a line for each, and log the first 20.
+
+    The list of an earlier run is removed, unless `source` is what that run made and the list still holds.
+    """
+    file = Path(f"{target}.dropped.txt")
+    if not dropped:
+        if source != target:
+            file.unlink(missing_ok=True)
+        return None
+    atomic.write_text(file, "".join(f"{one}\n" for one in dropped))
+    for one in dropped[:MAX_LISTED]:
+        logger.warning("%s/text: does not align: %s", source, one)
+    if len(dropped) > MAX_LISTED:
+        logger.warning("%s/text: … and %d more, see %s", source, len(dropped) - MAX_LISTED, file)
+    return file

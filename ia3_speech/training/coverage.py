@@ -1,26 +1,35 @@
 """Whether a base can write the texts of a corpus, and whether its audio is long enough for them.
 
 In: the options of training, and data directories that are only tested on. Out: a line for each directory on
-stdout, or an error. Only the lengths of audio files are read. `ia3-speech train --check` runs it.
+stdout, and a warning of recordings that are longer than the base can process; or an error. Only the lengths
+of audio files are read. `ia3-speech train --check` runs it.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.data.audio import SAMPLE_RATE, audio_duration
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import with_duration
 from ia3_speech.formatting import plural
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import TrainingError, TrainingOptions
-from ia3_speech.training.data import target_ids, unwritable_characters, with_numbers_in_words
+from ia3_speech.training.data import (
+    target_ids,
+    unwritable_characters,
+    warn_of_long_input,
+    with_numbers_in_words,
+)
 
 SHOWN = 10  # utterances that a message lists
 
 
 def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None:
-    """Check `options.train` and `options.dev`, and print how many utterances can be trained on.
+    """Check `options.train` and `options.dev`, and print how many utterances can be trained on. As training
+    does, it warns of those that exceed the base's maximum input duration.
 
     Of a test set, characters that the base lacks and texts without a word are no error, but both count
     against the recogniser, so they are printed.
@@ -41,6 +50,7 @@ def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> 
                 f"{path}/text: the base can't write {characters} (write them out in words, or leave them out "
                 f"of the targets with --drop-chars; of a recipe: --train-opts --drop-chars, or --text-opts)"
             )
+        data = replace(data, utterances=[with_duration(utterance) for utterance in data])
         faults = [found for utterance in data if (found := text_fault(utterance, base, options))]
         if faults and options.on_error == "fail":
             raise TrainingError(
@@ -50,6 +60,7 @@ def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> 
             )
         without = f", without {shorten(faults)}" if faults else ""
         print(f"{path}: {len(data) - len(faults)} utterances can be trained on{without}")
+        warn_of_long_input(path, base, [(utterance.id, utterance.duration or 0.0) for utterance in data])
     for path in test_sets:
         data = read_data_directory(path, allow_pipes=options.allow_pipes)
         data = with_numbers_in_words(data, base, options)
@@ -78,8 +89,6 @@ def text_fault(utterance: Utterance, base: Base, options: TrainingOptions) -> st
 def frames_missing(utterance: Utterance, base: Base, options: TrainingOptions) -> str | None:
     """How many frames CTC needs and has, where it has too few; else None, also where no length is known."""
     seconds = utterance.duration
-    if seconds is None and not utterance.source.endswith("|"):
-        seconds = audio_duration(utterance.source)
     if seconds is None:
         return None
     needed = required_frames(target_ids(utterance, base, options))

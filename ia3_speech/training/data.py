@@ -6,7 +6,7 @@ In: a Kaldi data directory and a base. Out: an `Example` for each utterance that
 import hashlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -107,7 +107,7 @@ def read_examples(
     report_left_out(path, bad, unusable_text, options)
     if not trainable:
         raise TrainingError(f"{path}: no usable utterance is left")
-    warn_of_long_input(path, base, trainable)
+    warn_of_long_input(path, base, [(one.utterance.id, one.seconds) for one in trainable])
     return trainable + (untrainable if with_untrainable else [])
 
 
@@ -155,16 +155,22 @@ def report_left_out(
         logger.warning("%s: %d utterances left out", path, count)
 
 
-def warn_of_long_input(path: Path, base: Base, examples: list[Example]) -> None:
-    """Name what exceeds the base's maximum input duration; training does not cut it, as decoding does."""
+def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, float]]) -> None:
+    """Name what exceeds the base's maximum input duration; training does not cut it, as decoding does.
+
+    Args:
+        path: the data directory.
+        lengths: id and seconds of each of its utterances.
+    """
     limit = maximum_input_seconds(base)
-    longer = [example for example in examples if limit and example.seconds > limit]
+    longer = [f"{id} ({seconds:.1f} s)" for id, seconds in lengths if limit and seconds > limit]
     if longer:
-        longest = max(longer, key=lambda example: example.seconds)
+        more = f" and {len(longer) - SHOWN} more" if len(longer) > SHOWN else ""
         logger.warning(
-            "%s: %d of %d utterances are longer than %.1f s, beyond which %s drops words; the longest is %s, "
-            "%.1f s (cut them at pauses, with segments)",
-            *(path, len(longer), len(examples), limit, base.name, longest.utterance.id, longest.seconds),
+            "%s: %d of %d utterances are longer than %.1f s, beyond which %s drops words: %s%s (cut them at "
+            "pauses: ia3-speech datadir segment %s OUT --base %s)",
+            *(path, len(longer), len(lengths), limit, base.name, ", ".join(longer[:SHOWN]), more),
+            *(path, base.name),
         )
 
 

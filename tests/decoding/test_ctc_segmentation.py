@@ -14,7 +14,7 @@ from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import segment
-from ia3_speech.decoding import ctc_segmentation
+from ia3_speech.decoding import ctc_segmentation, segment_directory
 from ia3_speech.decoding.ctc_segmentation import (
     align_words,
     recording_log_probabilities,
@@ -135,7 +135,49 @@ def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, caplog,
     assert len(cut) >= 2 and all(one.end - one.start <= 12 and one.labels == {"accent": "x"} for one in cut)
     assert not any("zebras" in one.text for one in made.values())
     assert "in/text: does not align: a-1, " in caplog.text and "zebras" in caplog.text
-    assert "1 long recordings became " in capsys.readouterr().out
+    listed = (tmp_path / "out.dropped.txt").read_text()
+    assert "a-1, " in listed and "zebras" in listed
+    said = capsys.readouterr().out
+    assert "1 long recordings became " in said and f"(listed in {tmp_path}/out.dropped.txt)" in said
+
+
+def test_all_that_is_left_out_is_listed_and_the_rest_is_not_read(tmp_path, tiny_base, caplog):
+    """25 recordings with too much text; a short one, not read; a pipe, whose audio alone tells."""
+    import soundfile
+
+    base = tiny_base()
+    soundfile.write(tmp_path / "long.wav", np.tile(PAUSE + 0.01, 8), SAMPLE_RATE)
+    soundfile.write(tmp_path / "short.wav", PAUSE + 0.01, SAMPLE_RATE)
+    long, short = str(tmp_path / "long.wav"), str(tmp_path / "short.wav")
+    utterances = [
+        Utterance(f"a-{n:02d}", "a", f"a-{n:02d}", long, text="far too much " * 20) for n in range(25)
+    ]
+    utterances.append(Utterance("b-1", "b", "b-1", short, text="so", duration=9.0))  # which is wrong
+    utterances.append(Utterance("b-2", "b", "b-2", f"cat {short} |", text="so"))
+    write_data_directory(tmp_path / "in", utterances)
+    opened, load = [], segment_directory.load_utterances
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            segment_directory, "load_utterances",
+            lambda found, **options: opened.extend(one.id for one in found) or load(found, **options),
+        )  # fmt: skip
+        made = segment_directory.segment_data_directory(
+            tmp_path / "in", tmp_path / "out", base, max_seconds=1.0, allow_pipes=True
+        )
+    assert [one.id for one in made.utterances] == ["b-1", "b-2"] and made.cut == 25 and "b-1" not in opened
+    assert [one.duration for one in read_data_directory(tmp_path / "out", allow_pipes=True)] == [0.25, 0.25]
+    lines = (tmp_path / "out.dropped.txt").read_text().splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"a-{n:02d}" for n in range(25)]
+    assert len(caplog.messages) == 21
+    assert caplog.messages[-1] == f"{tmp_path}/in/text: … and 5 more, see {tmp_path}/out.dropped.txt"
+    for source in (
+        tmp_path / "out",
+        tmp_path / "in",
+    ):  # the list holds while the target is that of the first run
+        assert (tmp_path / "out.dropped.txt").exists()
+        write_data_directory(source, utterances[-2:])
+        segment_directory.segment_data_directory(source, tmp_path / "out", base, allow_pipes=True)
+    assert not (tmp_path / "out.dropped.txt").exists()
 
 
 def test_a_directory_without_long_recordings_stays_as_it_is(tmp_path, base_folder):

@@ -3,8 +3,11 @@
 import shutil
 
 import bench
+import pytest
 
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.decoding import segment_directory
 
 RECIPE = "TEMPLATE"
 
@@ -43,3 +46,105 @@ def test_without_a_corpus_it_says_how_one_looks(tmp_path):
 
 def test_run_sh_stays_a_page():
     assert len((bench.ROOT / "egs" / RECIPE / "run.sh").read_text().splitlines()) <= 40
+
+
+# ---- recordings that are longer than the base can process
+
+
+def words(seconds: float) -> str:
+    """Of noise a random base can tell no place: a text that leaves it little choice, ten words to 1.3 s."""
+    return " ".join(round(seconds / 1.3) * ["one two three four five six seven eight nine ten"])
+
+
+@pytest.fixture
+def base_of(tiny_model, processor, tmp_path):
+    """A function that makes a small random base with a maximum input duration, in seconds."""
+
+    def make(seconds: float) -> str:
+        folder = tmp_path / f"base_{seconds}"
+        tiny_model(num_conv_pos_embeddings=round(100 * seconds)).save_pretrained(folder)
+        processor.save_pretrained(folder)
+        return str(folder)
+
+    return make
+
+
+@pytest.fixture
+def aligned(monkeypatch) -> list[float]:
+    """The lengths of what is aligned, in seconds."""
+    lengths, align = [], segment_directory.segment_recording
+
+    def recorded(wave, *rest):
+        lengths.append(len(wave) / 16_000)
+        return align(wave, *rest)
+
+    monkeypatch.setattr(segment_directory, "segment_recording", recorded)
+    return lengths
+
+
+def kaldi_corpus(folder, seconds: dict[str, float], pipe: bool = False):
+    """FOLDER/{train,dev,test} without utt2dur: in each a recording of 2 s, and one of `seconds`."""
+    for name, length in seconds.items():
+        utterances = []
+        for id, own in ((f"{name}-1", 2.0), (f"{name}-2", length)):
+            path = bench.noise(folder / f"sound/{id}.wav", own)
+            source = f"cat {path} |" if pipe else str(path)
+            utterances.append(Utterance(id, name, id, source, text=words(own)))
+        write_data_directory(folder / name, utterances)
+        assert not (folder / name / "utt2dur").exists()
+    return folder
+
+
+def check_cut(data: DataDirectory, of: str, seconds: float, maximum: float):
+    """Of a directory: the short utterance as it was, and the long one in parts with all of its words."""
+    short, *parts = data.utterances
+    assert (short.id, short.text, short.duration) == (f"{of}-1", words(2.0), 2.0)
+    assert len(parts) > 1 and all(part.id.startswith(f"{of}-2-") for part in parts)
+    assert all(part.duration <= maximum + 1e-4 for part in parts)
+    assert " ".join(part.text for part in parts) == words(seconds)
+
+
+def test_a_csv_corpus_is_cut_at_the_maximum_of_its_base(tmp_path, base_of, aligned, capsys):
+    folder = tmp_path / "notes"
+    rows = []
+    for name, length in (("train", 8.0), ("dev", 7.0), ("test", 9.0)):
+        for number, seconds in ((1, 2.0), (2, length)):
+            bench.noise(folder / f"{name}{number}.wav", seconds)
+            rows.append(f"{name}{number}.wav,{words(seconds)},{name},{name}")
+    (folder / "list.csv").write_text("\n".join(["file,text,speaker,split", *rows]) + "\n")
+    with bench.local(RECIPE, "prepare") as local:
+        local.prepare.main(folder, tmp_path / "out", base=base_of(10))
+        assert aligned == [] and "became" not in capsys.readouterr().out
+        assert [
+            len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")
+        ] == 3 * [2]
+        local.prepare.main(folder, tmp_path / "out", base=base_of(6))
+    assert aligned == [8.0, 7.0]
+    printed = capsys.readouterr().out
+    for name in ("train", "dev"):
+        data = read_data_directory(tmp_path / "out" / name)
+        assert len(data) > 2 and all(one.duration <= 6 for one in data)
+        assert f"{tmp_path}/out/{name}: {data.summary()}; 1 long recordings became " in printed
+    assert [one.duration for one in read_data_directory(tmp_path / "out/test")] == [2.0, 9.0]
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+def test_kaldi_directories_without_durations_are_cut(tmp_path, base_of, aligned, pipe):
+    lengths = {"train": 40.0, "dev": 20.0, "test": 20.0}
+    corpus = kaldi_corpus(tmp_path / "corpus", lengths, pipe)
+    with bench.local(RECIPE, "prepare") as local:
+        local.prepare.main(corpus, tmp_path / "out", allow_pipes=pipe, base=base_of(16))
+    assert aligned == [40.0, 20.0]
+    for name in ("train", "dev"):
+        check_cut(read_data_directory(tmp_path / "out" / name, allow_pipes=pipe), name, lengths[name], 16)
+    assert len(read_data_directory(tmp_path / "out/test", allow_pipes=pipe)) == 2
+
+
+def test_run_sh_cuts_for_the_base_that_it_adapts(tmp_path, base_of):
+    corpus = kaldi_corpus(tmp_path / "corpus", {"train": 8.0, "dev": 8.0, "test": 8.0})
+    done = bench.run(
+        RECIPE, "--corpus", str(corpus), "--base", base_of(6), "--work-dir", str(tmp_path / "work"),
+        "--stop-stage", "1", "--out-of-domain", "none",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    check_cut(read_data_directory(tmp_path / "work/data/corpus/train"), "train", 8.0, 6)

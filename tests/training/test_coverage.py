@@ -1,5 +1,6 @@
 """train --check: can the base write these texts, and is there audio enough for them?"""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import soundfile
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.model.base import load_base
 from ia3_speech.train import main
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.coverage import check_coverage
@@ -90,6 +92,22 @@ def test_text_too_long_for_its_audio_is_found(letters, base_folder, capsys):
         check_coverage(options(letters, base_folder))
     check_coverage(options(letters, base_folder, on_error="skip"))
     assert "train: 3 utterances can be trained on, without train00-000: " in capsys.readouterr().out
+
+
+def test_what_the_base_is_too_short_for_is_named_with_the_command(letters, base_folder, capsys, caplog):
+    """A three-minute dictation is a warning, as it is in training; decoding cuts a test set."""
+    long = np.random.default_rng(1).standard_normal(180 * 16_000).astype(np.float32)
+    for name in ("train00-002", "test00-002"):
+        soundfile.write(letters / f"{name}.wav", 0.1 * long, 16_000)
+    options_of_test = replace(options(letters, base_folder), dev=letters / "train")
+    check_coverage(options_of_test, [letters / "test"])
+    assert capsys.readouterr().out == f"{letters}/train: 4 utterances can be trained on\n"
+    limit = load_base(str(base_folder)).maximum_seconds
+    assert caplog.messages == [
+        f"{letters}/train: 1 of 4 utterances are longer than {limit:.1f} s, beyond which {base_folder} drops "
+        f"words: train00-002 (180.0 s) (cut them at pauses: ia3-speech datadir segment {letters}/train OUT "
+        f"--base {base_folder})"
+    ]
 
 
 def test_texts_of_punctuation_alone_are_found(letters, base_folder, capsys):

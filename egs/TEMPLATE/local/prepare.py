@@ -18,8 +18,6 @@ from pathlib import Path
 from ia3_speech.cli import command
 from ia3_speech.data.corpora import csv_folder, kaldi
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS
 
 
 def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False, base: str = "mini") -> None:
@@ -29,24 +27,20 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
         corpus: a folder of recordings with one CSV file at its top, or of Kaldi data directories
         out: where the data directories go
         size: small keeps 48, 12 and 24 utterances
-        allow_pipes: wav.scp may hold shell commands; they are run only to cut long recordings
+        allow_pipes: wav.scp may hold shell commands; those of train and dev are run, to measure the audio
         base: whose maximum input duration counts, and which aligns text and audio
     """
     layout = kaldi if kaldi.is_kaldi(corpus) else csv_folder
     layout.prepare(corpus, out, size, allow_pipes)
-    for data in (out / "train", out / "dev"):
-        if any(
-            (one.duration or 0.0) > MAXIMUM_SECONDS
-            for one in read_data_directory(data, allow_pipes=allow_pipes)
-        ):
-            cut_long_recordings(data, base, allow_pipes)
-
-
-def cut_long_recordings(data: Path, base: str, allow_pipes: bool) -> None:
-    """Replace a data directory by one without recordings longer than the base can process."""
     from ia3_speech.decoding.segment_directory import segment_data_directory
+    from ia3_speech.model.base import load_base
 
-    print(f"{data}: {segment_data_directory(data, data, base, allow_pipes=allow_pipes).summary()}")
+    loaded = load_base(base)
+    for data in (out / "train", out / "dev"):
+        Path(f"{data}.dropped.txt").unlink(missing_ok=True)  # of the data that stood there before
+        made = segment_data_directory(data, data, loaded, allow_pipes=allow_pipes)
+        if made.cut:
+            print(f"{data}: {made.summary()}")
 
 
 if __name__ == "__main__":

@@ -5,16 +5,16 @@ says how much it holds.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import READABLE_SUFFIXES, audio_duration
+from ia3_speech.data.audio import READABLE_SUFFIXES
 from ia3_speech.data.kaldi.directory import summarize, write_data_directory
 from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, read_utf8
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import with_duration
 
 Size = Literal["full", "small"]
 SMALL = {"train": 48, "dev": 12, "test": 24}  # utterances of a set with --size small
@@ -84,11 +84,3 @@ def evenly_spaced(utterances: Sequence[Utterance], most: int) -> list[Utterance]
     """At most `most` utterances, at equal steps through the sequence."""
     most = min(most, len(utterances))
     return [utterances[len(utterances) * number // most] for number in range(most)]
-
-
-def with_duration(utterance: Utterance) -> Utterance:
-    """The utterance with the duration of its segment or, by its header, of its file; a pipe's is unknown."""
-    if utterance.duration is not None or (utterance.is_piped and utterance.end is None):
-        return utterance
-    end = audio_duration(utterance.source) if utterance.end is None else utterance.end
-    return replace(utterance, duration=end - (utterance.start or 0.0))
