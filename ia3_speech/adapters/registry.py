@@ -146,6 +146,12 @@ def not_found(text: str, path: Path) -> str:
     by_lower = {name.lower(): name for name in reversed(known)}
     near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
     with suppress(OSError, ValueError):
+        if text and path.is_dir() and holds_model(path):
+            return (
+                f"{text}: holds a whole model, and no adapter beside it (let the Trainer store one in each "
+                f"checkpoint: callbacks=[AdapterCallback(base)], also where it resumes from this one)"
+                f"{nearest(near)}"
+            )
         if text and path.is_dir():
             return (
                 f"{text}: is a folder without an adapter in it (expected {METADATA} or {PEFT_CONFIG}, and "
@@ -168,6 +174,13 @@ def not_found(text: str, path: Path) -> str:
         f"{text or '(empty)'}: {what}, and none is registered in {home()} "
         f"(ia3-speech adapters register FOLDER NAME)"
     )
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder looks like a checkpoint of transformers' Trainer, or of `save_pretrained`."""
+    names = {entry.name for entry in folder.iterdir()}
+    weights = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"}
+    return "trainer_state.json" in names or ("config.json" in names and bool(weights & names))
 
 
 def nearest(near: list[str]) -> str:

@@ -127,6 +127,19 @@ def test_checkpoints_hold_the_adapter_and_weight_decay_spares_it(tiny_folder, tm
     assert read_metadata(tmp_path / "exp/checkpoint-2/adapter").labels == {"accent": "scots"}
 
 
+def test_a_checkpoint_without_an_adapter_names_the_callback(tiny_folder, tmp_path):
+    checkpoint = tmp_path / "exp/checkpoint-500"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    model = load_base(tiny_folder, device="cpu").model
+    for folder in (checkpoint, tiny_folder):  # the second: model.safetensors and config.json
+        with pytest.raises(UserError, match=rf"{folder}: holds a whole model.*AdapterCallback\(base\)"):
+            load_adapter(model, folder)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="is a folder without an adapter in it"):
+        load_adapter(model, tmp_path / "none")
+
+
 def test_the_shipped_base_works_without_us(base_folder, shared_data):
     """AutoProcessor, from_pretrained and the pipeline, on real speech; the same text as ours."""
     from transformers import AutoModelForCTC, AutoProcessor, pipeline
