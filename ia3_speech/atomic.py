@@ -12,9 +12,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 @contextmanager
@@ -32,30 +37,62 @@ def replacing(path: Path | str) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     new, old = temporary / "new", temporary / "old"
     try:
-        yield new
-        (temporary / "mode").touch()
-        flush(new, (temporary / "mode").stat().st_mode)
-        if path.is_dir():
-            path.rename(old)
-            try:
-                new.rename(path)
-            except BaseException:
-                old.rename(path)
-                raise
-        else:
-            new.replace(path)
+        with held(temporary / "mode") as mode:
+            yield new
+            flush(new, mode)
+            if path.is_dir():
+                path.rename(old)
+                try:
+                    new.rename(path)
+                except BaseException:
+                    old.rename(path)
+                    raise
+            else:
+                new.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def remove_leftovers(path: Path) -> None:
+@contextmanager
+def held(file: Path) -> Iterator[int]:
+    """Make a file and hold its lock, which also ends with the process; yields the mode of any new file."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        if fcntl is not None:
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield os.fstat(descriptor).st_mode
+    finally:
+        os.close(descriptor)
+
+
+def remove_leftovers(path: Path | str) -> None:
     """Remove what processes that were killed while they replaced `path` left beside it.
 
-    Only for a place that no other process writes to, such as a folder under a `run_lock`.
+    What a living process is writing stays: it holds a lock. Where there are no locks, on Windows and on some
+    file systems, all that has a file for one stays.
     """
+    path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
-        if temporary.is_dir() and {entry.name for entry in temporary.iterdir()} <= {"new", "old", "mode"}:
-            shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # another process removes it too, or it is another user's
+            names = {entry.name for entry in temporary.iterdir()} if temporary.is_dir() else set()
+            ours = names & {"new", "old"} and names <= {"new", "old", "mode"}  # locked before it has these
+            if ours and ("mode" not in names or can_be_locked(temporary / "mode")):
+                shutil.rmtree(temporary, ignore_errors=True)
+
+
+def can_be_locked(file: Path) -> bool:
+    """Whether no process holds a lock on a file. False where there are no locks."""
+    if fcntl is None:
+        return False
+    descriptor = os.open(file, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def unexpected_file(folder: Path | str, is_expected: Callable[[Path], bool]) -> str | None:

@@ -133,3 +133,15 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [
         ".adapter.12345678", ".adapter.backups_", ".adapter.other", ".adaptor.abcd1_34",
     ]  # fmt: skip
+
+
+def test_what_a_living_process_writes_is_no_leftover(tmp_path):
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "adapter", "0"])
+    assert killed.returncode == -9 and len(names(tmp_path)) == 1
+    with replacing(tmp_path / "adapter") as new:
+        new.mkdir()
+        assert len(names(tmp_path)) == 2
+        remove_leftovers(tmp_path / "adapter")
+        assert new.is_dir() and names(tmp_path) == [new.parent.name]
+        (new / "a").write_text("a")
+    assert names(tmp_path) == ["adapter"] and names(tmp_path / "adapter") == ["a"]

@@ -233,6 +233,21 @@ def test_folders_without_audio(run, audio, tiny_folder):
     assert err.splitlines()[1] == ("kaldi: is a Kaldi data directory (ia3-speech decode kaldi DECODE_DIR)")
 
 
+def test_audio_of_a_folder_that_is_not_decoded_is_named(run, audio, tiny_folder):
+    """A dictation machine's file beside others would be missing without a word."""
+    unread = ["a.dss", "b.DS2", "c.mp2", "d.wv", "e.spx", "f.avi", "g.wav.gz", "deep/data:h.mpeg"]
+    others = ["notes.txt", "list.m3u", "song.mid", "film.ass", "film.srt", ".hidden.dss", "wave"]
+    Path(audio("in/deep/good.wav"))
+    for name in unread + others:
+        Path("in", name).write_bytes(b"?")
+    code, out, err = run("--base", tiny_folder, "in")
+    assert code == 1 and out.startswith("in/deep/good.wav\t")
+    assert [line.split(": not read, ")[0] for line in err.splitlines()] == sorted(f"in/{n}" for n in unread)
+    assert "(convert it to wav, flac, ogg or mp3)" in err
+    sources, bad = find_recordings(["in"])
+    assert [source.path for source in sources] == ["in/deep/good.wav"] and len(bad) == len(unread)
+
+
 def test_names_that_no_file_can_have():
     sources, bad = find_recordings(["a\0b", "x" * 5000, ""])
     assert sources == [] and len(bad) == 3 and all(line.endswith("no such file or folder") for line in bad)

@@ -34,7 +34,7 @@ from ia3_speech.adapters.record import (
 )
 from ia3_speech.adapters.registry import REGISTRATION
 from ia3_speech.adapters.weights import PEFT_PREFIX, count_by_placement, weights_file
-from ia3_speech.atomic import replacing, unexpected_file
+from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import MINI, Base
 from ia3_speech.model.fingerprint import fingerprint
@@ -121,6 +121,7 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
         )
     model = unwrap(model)
     express = peft_can_express(model, adapter)
+    remove_leftovers(folder)
     with replacing(folder) as new:
         new.mkdir()
         if express:

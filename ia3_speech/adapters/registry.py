@@ -12,6 +12,7 @@ recipe may replace what the same recipe registered, everybody else needs `--forc
 folder is copied to a temporary one and moved in, so no reader ever sees half an adapter.
 """
 
+import glob
 import json
 import os
 import shutil
@@ -26,7 +27,7 @@ from typing import Any
 from ia3_speech.adapters.hub import FAILURES, HubError, fetch, is_repo_id
 from ia3_speech.adapters.record import METADATA, PEFT_CONFIG
 from ia3_speech.adapters.weights import WEIGHTS, sha256
-from ia3_speech.atomic import replacing
+from ia3_speech.atomic import remove_leftovers, replacing
 from ia3_speech.cli import UserError
 
 HOME = "IA3_SPEECH_HOME"
@@ -145,6 +146,12 @@ def not_found(text: str, path: Path) -> str:
     by_lower = {name.lower(): name for name in reversed(known)}
     near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
     with suppress(OSError, ValueError):
+        if text and path.is_dir() and holds_model(path):
+            return (
+                f"{text}: holds a whole model, and no adapter beside it (let the Trainer store one in each "
+                f"checkpoint: callbacks=[AdapterCallback(base)], also where it resumes from this one)"
+                f"{nearest(near)}"
+            )
         if text and path.is_dir():
             return (
                 f"{text}: is a folder without an adapter in it (expected {METADATA} or {PEFT_CONFIG}, and "
@@ -167,6 +174,13 @@ def not_found(text: str, path: Path) -> str:
         f"{text or '(empty)'}: {what}, and none is registered in {home()} "
         f"(ia3-speech adapters register FOLDER NAME)"
     )
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder looks like a checkpoint of transformers' Trainer, or of `save_pretrained`."""
+    names = {entry.name for entry in folder.iterdir()}
+    weights = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"}
+    return "trainer_state.json" in names or ("config.json" in names and bool(weights & names))
 
 
 def nearest(near: list[str]) -> str:
@@ -210,6 +224,7 @@ def register(folder: Path | str, name: str, *, force: bool = False, writer: str 
         raise UnknownAdapter(not_found(str(folder), Path(folder)))
     target = home() / name
     with writing(target), locked():
+        remove_stale(target)
         if target.exists() or target.is_symlink():
             if is_adapter(target) and file_digests(target) == file_digests(source):
                 return target
@@ -239,12 +254,21 @@ def remove(name: str) -> None:
     """Delete an adapter from the registry. Raises UnknownAdapter, or UserError where it is read-only."""
     folder = registered_folder(name)
     with writing(folder), locked():
+        remove_stale(folder)
         renamed = folder.with_name(f".{folder.name}.removed.{os.getpid()}")  # the name is free in one step
         try:
             folder.rename(renamed)
         except FileNotFoundError:
             raise UnknownAdapter(not_found(name, Path(name))) from None
         shutil.rmtree(renamed)
+
+
+def remove_stale(folder: Path) -> None:
+    """Remove what writers that were killed left of an adapter, hidden, beside it. Under the exclusive lock,
+    so that nobody is removing one now."""
+    remove_leftovers(folder)
+    for removed in folder.parent.glob(f".{glob.escape(folder.name)}.removed.*"):
+        shutil.rmtree(removed, ignore_errors=True)
 
 
 def rename(old: str, new: str) -> Path:

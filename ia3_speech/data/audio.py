@@ -9,6 +9,7 @@ directory.
 import logging
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,6 +46,9 @@ RECEPTIVE_FIELD = 400  # samples (25 ms) that one frame of such a base sees, hen
 LEAD_IN = 1.0
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes, from which on a header's size means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
+# How libsndfile's log states the size in the header of WAV, AIFF, AU, W64 and RF64, and that in the file.
+CUT_OFF = r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)"
+OGG_PAGE = 65_307  # bytes of the longest page
 SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
 
 # Clipping shows as flat tops. Speech that was scaled up to its peak has single samples at full scale and no
@@ -133,8 +137,14 @@ def read_frames(
                 f"{source_name(source)}: cannot be decoded: {library_message(error)} "
                 f"(damaged: copy the file again)"
             ) from None
-        missing = wanted - len(wave) + (cut_off_frames(sound) if end is None else 0)
+        missing = wanted - len(wave) + (cut_off_frames(sound, source) if end is None else 0)
     refuse_truncated(source, missing / rate, frames / rate)
+    if end is None and sound.format == "OGG" and not ends_with_last_page(bytes_of(source, -OGG_PAGE)):
+        logger.warning(
+            "%s: the Ogg stream has no end, so that what was said after %.2f s may be missing (if it was cut "
+            "off, copy the file again)",
+            *(source_name(source), frames / rate),
+        )
     return wave, rate
 
 
@@ -153,13 +163,37 @@ def segment_of(
     return first, max(0, min(last, frames) - first)
 
 
-def cut_off_frames(sound: "soundfile.SoundFile") -> int:
-    """Frames that the header of a WAV or AIFF file promises and the file does not hold: libsndfile notes both
-    sizes in its log. Headers of streams state sizes close to 2³¹ or 2³², which promise nothing."""
-    found = re.search(r"^(?:data|SSND) : (\d+) \(should be (\d+)\)", sound.extra_info, re.MULTILINE)
+def cut_off_frames(sound: "soundfile.SoundFile", source: Path | str | BinaryIO) -> int:
+    """Frames that the header promises and the file does not hold, where libsndfile notes both sizes in its
+    log, and of NIST SPHERE. Headers of streams state sizes close to 2³¹ or 2³², which promise nothing."""
+    if sound.format == "NIST":
+        found = re.search(rb"\nsample_count -i (\d+)", bytes_of(source, 0, 1024))
+        return max(0, int(found[1]) - sound.frames) if found else 0
+    found = re.search(CUT_OFF, sound.extra_info, re.MULTILINE)
     if not found or int(found[1]) >= UNKNOWN_SIZE or not int(found[2]):
         return 0
     return round(max(0, int(found[1]) / int(found[2]) - 1) * sound.frames)
+
+
+def bytes_of(source: Path | str | BinaryIO, start: int, count: int = -1) -> bytes:
+    """`count` bytes of a file from `start`, which counts from the end where it is negative."""
+    with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(start if start >= 0 else max(0, size + start))
+        return file.read(count)
+
+
+def ends_with_last_page(tail: bytes) -> bool:
+    """Whether the last bytes of an Ogg file hold its last page whole, with the flag that ends its stream.
+
+    A page (RFC 3533) has a header of 27 bytes, with the flags in byte 5 and the number of segments in byte
+    26, then the segments' lengths, then the segments.
+    """
+    page = tail[max(0, tail.rfind(b"OggS")) :]
+    if len(page) < 27 or not page[5] & 4:
+        return False
+    lengths = page[27 : 27 + page[26]]
+    return len(page) >= 27 + page[26] + sum(lengths)
 
 
 def refuse_truncated(source: Path | str | BinaryIO, missing: float, promised: float) -> None:

@@ -21,8 +21,8 @@ import numpy as np
 from ia3_speech.cli import UserError
 
 CONTAINER_SUFFIXES = {
-    *(".m4a", ".m4b", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka"),
-    *(".aac", ".wma", ".asf", ".amr"),
+    *(".m4a", ".m4b", ".m4v", ".mp4", ".mov", ".3gp", ".webm", ".mkv", ".mka"),
+    *(".aac", ".wma", ".wmv", ".asf", ".amr", ".awb"),
 }
 HEAD = 16  # bytes by which a container is recognised
 SIGNATURES = {b"\x1a\x45\xdf\xa3": "webm", b"\x30\x26\xb2\x75": "wma", b"#!AMR": "amr", b"ADIF": "aac"}

@@ -6,6 +6,7 @@ Nothing is decoded yet.
 """
 
 import io
+import mimetypes
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,19 @@ from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, audio
 from ia3_speech.data.audio_cells import decoded
 
 STDIN = "-"
+# Audio and video that is not decoded, where `mimetypes` does not know it: of dictation machines and
+# telephones, and older formats.
+UNREAD_SUFFIXES = {
+    *(".dss", ".ds2", ".dvf", ".msv", ".vox", ".gsm", ".voc", ".spx", ".wv", ".ape", ".tta", ".mpc"),
+    *(".shn", ".mp1", ".mp2", ".ac3", ".dts", ".ra", ".rm", ".avi", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts"),
+    *(".ogv", ".vob"),
+}
+UNREAD = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
+# What is audio or video by its type and holds no sound: playlists, scores, subtitles.
+WITHOUT_SOUND = {
+    *(".m3u", ".m3u8", ".m4u", ".mxu", ".pls", ".ram", ".wax", ".wvx", ".wmx", ".asx", ".mid", ".midi"),
+    *(".kar", ".rmi", ".csd", ".orc", ".sco", ".ass"),
+}
 
 # Also tensors and torchcodec's decoders, whose types are not imported here.
 AudioInput = str | os.PathLike[str] | BinaryIO | bytes | np.ndarray | dict[str, Any] | Any
@@ -93,14 +107,27 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
 
 
 def audio_files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
-    """The audio files of a folder and its sub-folders. `bad` receives the folders that cannot be read."""
+    """The audio files of a folder and its sub-folders. `bad` receives the folders that cannot be read, and
+    the files that are audio or video by their names and not of a format that is decoded."""
     denied: list[OSError] = []
+    unread: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=denied.append):
         folders[:] = [name for name in folders if name[0] != "."]
         for name in files:
             if name[0] != "." and Path(name).suffix.lower() in AUDIO_SUFFIXES:
                 yield Path(parent, name)
+            elif name[0] != "." and is_unread_audio(name):
+                unread.append(Path(parent, name))
     bad += [f"{error.filename}: {error.strerror}" for error in denied]
+    bad += [f"{file}: not read, {UNREAD}" for file in sorted(unread)]
+
+
+def is_unread_audio(name: str) -> bool:
+    """Whether a file is audio or video by its name, which is not that of a format that is decoded."""
+    suffix = Path(name).suffix.lower()
+    kind = mimetypes.guess_type(f"./{name}")[0] or ""  # ./ since data: begins a URL
+    by_type = kind.startswith(("audio/", "video/")) and suffix not in WITHOUT_SOUND
+    return suffix in UNREAD_SUFFIXES or by_type
 
 
 def no_audio_in(folder: Path) -> str:

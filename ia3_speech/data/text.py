@@ -194,8 +194,7 @@ class Vocabulary:
             words = ["".join(c for c in word if c in letters) for word in words]
         unknown = sorted({c for word in words for c in word if c not in letters})
         if unknown:
-            raise TextError(f'"{text}": the base cannot write {" ".join(unknown)} '
-                            f"(write it out in words, or pass --drop-chars)")  # fmt: skip
+            raise TextError(f'"{text}": the base cannot write {" ".join(unknown)} ({writing_hint(unknown)})')
         between = [self.tokens[self.delimiter]] if self.delimiter in self.tokens else []
         ids: list[int] = []
         for word in filter(None, words):
@@ -241,8 +240,7 @@ class SubwordVocabulary(Vocabulary):
         ids = self.tokenizer(text, add_special_tokens=False).input_ids
         unknown = sorted(self.missing([text])) or [text] * (self.tokenizer.unk_token_id in ids)
         if unknown:
-            raise TextError(f'"{text}": the base cannot write {" ".join(unknown)} '
-                            f"(write it out in words, or pass --drop-chars)")  # fmt: skip
+            raise TextError(f'"{text}": the base cannot write {" ".join(unknown)} ({writing_hint(unknown)})')
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -251,6 +249,18 @@ class SubwordVocabulary(Vocabulary):
         kept = [int(number) for number in ids if int(number) in known]
         text = self.tokenizer.decode(kept, skip_special_tokens=True, group_tokens=False)
         return " ".join((text.lower() if self.cased == "upper" else text).split())
+
+
+def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") -> str:
+    """What to do about characters that a base lacks. A number is spoken, so it is not to be dropped.
+
+    Args:
+        missing: the characters.
+        dropping: how to leave them out.
+    """
+    if any(one.isnumeric() for one in missing):
+        return "write them out in words, numbers as they were spoken"
+    return f"write them out in words, or {dropping}"
 
 
 def required_frames(ids: Iterable[int]) -> int:

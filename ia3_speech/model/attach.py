@@ -8,14 +8,14 @@ In: a transformers CTC model. Out: the same model with vectors in its target mod
 frozen. The proof is made because the commonest complaint about adapters is one that is silently not applied.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
 from torch import nn
 
 from ia3_speech.model.architectures import ARCHITECTURES
-from ia3_speech.model.frozen import freeze, keep_in_eval_mode, require_input_gradients
+from ia3_speech.model.frozen import freeze, keep_in_eval_mode, mask_if_it_fits, require_input_gradients
 from ia3_speech.model.ia3 import (
     PREFIX,
     IA3Vector,
@@ -32,6 +32,7 @@ from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.model.structural_copy import unwrap
 from ia3_speech.model.weight_norm import allow_pickling
 
+MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
 MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
 
 
@@ -42,8 +43,9 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     Only the vectors (and the head with `train_head`) require gradients. LayerDrop is switched off, since it
     leaves vectors without a gradient; so is the gradient of the convolutional front end's weights. Gradient
     checkpointing works, re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics
-    even where `model.train()` is called. WavLM's attention is replaced by one that calls its projections (see
-    `wavlm`): equal bit for bit on one row, within rounding on several.
+    even where `model.train()` is called. A batch that is shorter than a mask of SpecAugment is not masked in
+    time. WavLM's attention is replaced by one that calls its projections (see `wavlm`): equal bit for bit on
+    one row, within rounding on several.
 
     Args:
         model: a transformers CTC model; changed in place.
@@ -78,6 +80,8 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
     for path in stacks:
         encoder = model.get_submodule(path.rpartition(".")[0])
         encoder.register_forward_pre_hook(require_input_gradients, with_kwargs=True)
+    if hasattr(model.base_model, MASKING):
+        replace_method(model.base_model, MASKING, mask_if_it_fits)
     for target in targets:
         replace_methods(model, target)
         module = model.get_submodule(target.module)
@@ -101,6 +105,7 @@ def detach(model: nn.Module) -> nn.Module:
     refuse_merged(model)
     given, model = model, forget_compiled(model)
     replaced = {name for architecture in ARCHITECTURES.values() for name in architecture.replaced_methods}
+    replaced.add(MASKING)
     for module in model.modules():
         inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
@@ -172,8 +177,12 @@ def replace_methods(model: nn.Module, target: TargetModule) -> None:
     parent = model.get_submodule(target.module.rpartition(".")[0])
     for name, method in architecture_of(model).replaced_methods.items():
         if hasattr(parent, name) and name not in vars(parent):
-            setattr(parent, name, partial(method, parent))  # a bound method could not be pickled
-            parent.register_forward_pre_hook(partial(rebind, name))
+            replace_method(parent, name, method)
+
+
+def replace_method(module: nn.Module, name: str, method: Callable) -> None:
+    setattr(module, name, partial(method, module))  # a bound method could not be pickled
+    module.register_forward_pre_hook(partial(rebind, name))
 
 
 def rebind(name: str, module: nn.Module, _args: tuple) -> None:

@@ -1,7 +1,7 @@
 """What a frozen base needs while vectors train in it: hooks that `attach` puts in and takes out again.
 
 In: a transformers CTC model. Out: the same model, whose weights and front end ask for no gradient, whose
-batch norms keep their statistics and whose layers can be checkpointed.
+batch norms keep their statistics, whose layers can be checkpointed and whose input may be short.
 """
 
 from dataclasses import dataclass
@@ -85,3 +85,19 @@ def require_input_gradients(module: nn.Module, args: tuple, kwargs: dict) -> tup
 def checkpoints_reentrantly(module: nn.Module) -> bool:
     on = [m for m in module.modules() if getattr(m, "gradient_checkpointing", False)]
     return any(getattr(m._gradient_checkpointing_func, "keywords", {}).get("use_reentrant", True) for m in on)
+
+
+def mask_if_it_fits(
+    module: nn.Module,
+    hidden: torch.Tensor,
+    mask_time_indices: torch.Tensor | None = None,
+    attention_mask: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """In place of transformers' `_mask_hidden_states` of the encoder's input, (batch, frames, channels): a
+    batch that is shorter than a mask in time, 0.2 s as a rule, has none, where transformers raises a
+    ValueError. Of a longer batch it leaves the short rows unmasked by itself."""
+    config, frames = module.config, hidden.shape[1]
+    drawn = mask_time_indices is None and module.training and config.mask_time_prob > 0
+    if drawn and frames < config.mask_time_length:
+        mask_time_indices = torch.zeros(hidden.shape[:2], dtype=torch.bool, device=hidden.device)
+    return type(module)._mask_hidden_states(module, hidden, mask_time_indices, attention_mask)

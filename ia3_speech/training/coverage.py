@@ -18,6 +18,7 @@ from ia3_speech.formatting import plural
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import TrainingError, TrainingOptions
 from ia3_speech.training.data import (
+    refuse_unwritable,
     target_ids,
     unwritable_characters,
     warn_of_long_input,
@@ -44,12 +45,8 @@ def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> 
     for path in dict.fromkeys((options.train, options.dev)):
         data = read_data_directory(path, allow_pipes=options.allow_pipes)
         data = with_numbers_in_words(data, base, options)
-        characters = unwritable_characters(data, base, options)
-        if characters and not options.drop_chars:
-            raise TrainingError(
-                f"{path}/text: the base can't write {characters} (write them out in words, or leave them out "
-                f"of the targets with --drop-chars; of a recipe: --train-opts --drop-chars, or --text-opts)"
-            )
+        flags = "--drop-chars; of a recipe: --train-opts --drop-chars, or --text-opts"
+        refuse_unwritable(data, base, options, flags)
         data = replace(data, utterances=[with_duration(utterance) for utterance in data])
         faults = [found for utterance in data if (found := text_fault(utterance, base, options))]
         if faults and options.on_error == "fail":

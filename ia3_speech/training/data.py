@@ -16,7 +16,7 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers import needs_words, numbers_in_words
-from ia3_speech.data.text import required_frames, target_text
+from ia3_speech.data.text import required_frames, target_text, writing_hint
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterances
 from ia3_speech.decoding.segmentation import maximum_input_seconds
@@ -76,11 +76,7 @@ def read_examples(
     if not len(data):
         raise TrainingError(f"{path}: no utterances")
     data = with_numbers_in_words(data, base, options)
-    if not options.drop_chars and (characters := unwritable_characters(data, base, options)):
-        raise TrainingError(
-            f"{data.path}/text: the base can't write {characters} (write them out in words, or leave them "
-            f"out of the targets with --drop-chars)"
-        )
+    refuse_unwritable(data, base, options)
     bad: list[BadAudio] = []
     trainable, untrainable, unusable_text = [], [], []
     file_sha256 = cache(of_file)  # many segments may be of one recording
@@ -122,8 +118,7 @@ def with_numbers_in_words(data: DataDirectory, base: Base, options: SharedOption
 def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> str:
     """The characters that the base can't write, the most frequent first, each with its count and the first
     utterance that holds it: `'5' × 3 (as in utt-1), …`. Empty where there are none."""
-    vocabulary = base.vocabulary
-    texts = {u.id: target_text(u.text or "", options.normalize, vocabulary) for u in data}
+    texts = target_texts(data, base, options)
     missing = base.vocabulary.missing(texts.values())
     first: dict[str, str] = {}
     for id, text in texts.items() if missing else ():
@@ -131,6 +126,22 @@ def unwritable_characters(data: DataDirectory, base: Base, options: SharedOption
             first.setdefault(character, id)
     named = [f"{character!r} × {count} (as in {first[character]})" for character, count in missing.items()]
     return ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN} more" if named[SHOWN:] else "")
+
+
+def target_texts(data: DataDirectory, base: Base, options: SharedOptions) -> dict[str, str]:
+    """Utterance → its normalised text."""
+    return {u.id: target_text(u.text or "", options.normalize, base.vocabulary) for u in data}
+
+
+def refuse_unwritable(
+    data: DataDirectory, base: Base, options: SharedOptions, flags: str = "--drop-chars"
+) -> None:
+    """Raises TrainingError for characters that the base can't write, unless they are to be dropped, by one
+    of the `flags` that the message names."""
+    if not options.drop_chars and (characters := unwritable_characters(data, base, options)):
+        missing = base.vocabulary.missing(target_texts(data, base, options).values())
+        hint = writing_hint(missing, f"leave them out of the targets with {flags}")
+        raise TrainingError(f"{data.path}/text: the base can't write {characters} ({hint})")
 
 
 def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list[int]:

@@ -29,7 +29,7 @@ from ia3_speech.model.base import Base
 from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.spec_augment import has_dropout, has_masks, masks_that_fit
+from ia3_speech.training.spec_augment import has_dropout, has_masks
 
 HOLD_OUT_EVERY = 5  # every fifth utterance, at least one, is held out
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
@@ -178,7 +178,7 @@ class MultiAdapterTrainer:
         speeds = speeds or [1.0] * len(rows)
         features = [self.cache.get(e.utterance, s) for (_, e), s in zip(rows, speeds, strict=True)]
         tasks = [task for task, _ in rows]
-        with vectors_per_row(self.vectors, self.parameters, tasks), masks_that_fit(self.base):
+        with vectors_per_row(self.vectors, self.parameters, tasks):
             logits, frames = self.base.forward(features, self.cache.depth)
         return ctc_loss(logits, frames, [e.ids for _, e in rows], self.base.vocabulary.blank)
 

@@ -33,7 +33,6 @@ from ia3_speech.training.config import TrainingError, TrainingOptions, comparabl
 from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
-from ia3_speech.training.spec_augment import masks_that_fit
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -165,8 +164,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if own:
-            with masks_that_fit(self.base):
-                logits, frames = self.base.forward(features, self.cache.depth)
+            logits, frames = self.base.forward(features, self.cache.depth)
             losses = ctc_loss(logits, frames, [e.ids for e in own], self.base.vocabulary.blank)
             loss = losses.mean() * (len(own) * world / len(examples))
             self.accelerator.backward(loss)

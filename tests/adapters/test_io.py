@@ -69,6 +69,13 @@ def test_an_adapter_takes_the_place_of_another(tiny_model, tmp_path):
 # ---- what stands beside the tensors
 
 
+def test_what_a_killed_writer_left_is_removed(tiny_model, tmp_path):
+    """Also by `adapters combine --out`, which writes in the same way."""
+    (tmp_path / ".adapter.abcd1_34/new").mkdir(parents=True)
+    save_adapter(attach(tiny_model(), check=False), tmp_path / "adapter")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["adapter"]
+
+
 def test_nothing_else_is_deleted_with_an_older_adapter(tiny_model, tmp_path):
     model = attach(tiny_model())
     save_adapter(model, tmp_path / "hf")

@@ -44,6 +44,18 @@ def files(folder):
     return sorted(file.name for file in folder.iterdir())
 
 
+def test_what_killed_writers_left_is_removed(adapter):
+    """A speaker's adapter is biometric data: none of it may stay hidden for good."""
+    register(adapter(1.0), "speaker42")
+    for name in (".speaker42.abcd1_34/new", ".speaker42.removed.17", ".speaker43.abcd1_34/new"):
+        (registry.home() / name).mkdir(parents=True)
+    register(adapter(1.0), "speaker42")
+    assert files(registry.home()) == [".lock", ".speaker43.abcd1_34", "speaker42"]
+    (registry.home() / ".speaker42.abcd1_34/new").mkdir(parents=True)
+    registry.remove("speaker42")
+    assert files(registry.home()) == [".lock", ".speaker43.abcd1_34"]
+
+
 # ---- names
 
 

@@ -1,6 +1,7 @@
 """Decoding, what is wrong with audio, and speed."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,10 @@ def tone(seconds=1.0, rate=RATE, hertz=300.0, gain=0.3):
     return (gain * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
+def noise(seconds):
+    return (0.1 * np.random.default_rng(0).standard_normal(round(seconds * RATE))).astype(np.float32)
+
+
 def utterance(name, source, start=None, end=None):
     return Utterance(name, "spk", name, str(source), start, end)
 
@@ -45,6 +50,47 @@ def test_half_an_mp3_is_not_the_whole_of_it(tmp_path):
         load_audio(file)
     with pytest.raises(AudioError, match="before its header says"):
         load_audio(file, start=2.0, end=5.0)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype"),
+    [("wav", "PCM_16"), ("aiff", "PCM_16"), ("aifc", "ULAW"), ("au", "PCM_16"), ("w64", "PCM_16"),
+     ("rf64", "PCM_16"), ("nist", "PCM_16")],
+)  # fmt: skip
+def test_half_a_file_is_not_the_whole_of_it(tmp_path, suffix, subtype):
+    form = {"aifc": "AIFF"}.get(suffix, suffix.upper())
+    file = tmp_path / f"a.{suffix}"
+    soundfile.write(file, tone(6.0), RATE, format=form, subtype=subtype)
+    assert len(load_audio(file)) == 6 * RATE
+    half = file.read_bytes()[: file.stat().st_size // 2]
+    for source in (write(file, half), io.BytesIO(half)):
+        with pytest.raises(
+            AudioError, match=r": ends [23]\.\d\d s before its header says it does, at [23]\."
+        ):
+            load_audio(source)
+    assert len(load_audio(file, start=1.0, end=2.0)) == RATE
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_half_an_ogg_file_is_named(tmp_path, subtype, caplog):
+    """A stream that was recorded up to some moment ends so as well, hence a warning alone."""
+    file, other = tmp_path / "a.ogg", tmp_path / "b.ogg"
+    for path in (file, other):
+        soundfile.write(path, noise(6.0), RATE, format="OGG", subtype=subtype)
+    whole = file.read_bytes()
+    last_page = whole.rindex(b"OggS")
+    assert len(load_audio(file)) == 6 * RATE and not caplog.messages
+    load_audio(write(tmp_path / "chained.ogg", whole + other.read_bytes()))
+    assert not caplog.messages
+    for end in (len(whole) // 2, last_page, last_page + 20, len(whole) - 9):
+        load_audio(write(file, whole[:end]))
+        load_audio(io.BytesIO(whole[:end]))
+        named, stream = caplog.messages
+        assert re.match(rf"{file}: the Ogg stream has no end, .* after [1-6]\.\d\d s may be missing", named)
+        assert stream.startswith("(audio from a stream): the Ogg stream")
+        caplog.clear()
+    load_audio(file, start=0.5, end=1.0)
+    assert not caplog.messages
 
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])

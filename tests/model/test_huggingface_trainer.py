@@ -128,6 +128,35 @@ def test_checkpoints_hold_the_adapter_and_weight_decay_spares_it(tiny_folder, tm
     assert read_metadata(tmp_path / "exp/checkpoint-2/adapter").labels == {"accent": "scots"}
 
 
+@pytest.mark.parametrize("kind", ["wav2vec2", "hubert"])
+def test_a_batch_of_clips_shorter_than_a_mask_is_trained_on(tiny_base, tmp_path, kind):
+    """0.15 s are 7 frames, and a mask has 10, as in mini."""
+    from transformers import Trainer, TrainingArguments
+
+    base = tiny_base(kind, mask_time_prob=0.05, mask_time_length=10)
+    model = attach(base.model, check=False)
+    rows = [{"audio": np.random.default_rng(n).standard_normal(2_400), "text": "a"} for n in range(2)]
+    arguments = TrainingArguments(
+        str(tmp_path / "exp"), max_steps=1, learning_rate=0.1, use_cpu=True, save_strategy="no",
+        per_device_train_batch_size=2, remove_unused_columns=False, report_to="none",
+    )  # fmt: skip
+    Trainer(model, arguments, base.collate, rows).train()
+    assert all(bool((vector.l != 1).any()) for vector in vectors(model).values())
+
+
+def test_a_checkpoint_without_an_adapter_names_the_callback(tiny_folder, tmp_path):
+    checkpoint = tmp_path / "exp/checkpoint-500"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "trainer_state.json").write_text("{}")
+    model = load_base(tiny_folder, device="cpu").model
+    for folder in (checkpoint, tiny_folder):  # the second: model.safetensors and config.json
+        with pytest.raises(UserError, match=rf"{folder}: holds a whole model.*AdapterCallback\(base\)"):
+            load_adapter(model, folder)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="is a folder without an adapter in it"):
+        load_adapter(model, tmp_path / "none")
+
+
 def test_the_shipped_base_works_without_us(base_folder, shared_data):
     """AutoProcessor, from_pretrained and the pipeline, on real speech; the same text as ours."""
     from transformers import AutoModelForCTC, AutoProcessor, pipeline

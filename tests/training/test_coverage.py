@@ -14,6 +14,7 @@ from ia3_speech.model.base import load_base
 from ia3_speech.train import main
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.coverage import check_coverage
+from ia3_speech.training.data import read_examples
 
 
 @pytest.fixture
@@ -82,8 +83,20 @@ def test_numbers_are_written_in_words_and_named(letters, base_folder, capsys, ca
     check_coverage(options(letters, base_folder, on_error="skip", normalize="english"))
     assert "1 number in 1 of 4 texts was written" in caplog.text
     assert "38.5 °C → thirty eight point five degrees celsius (1 ×)" in caplog.text
-    with pytest.raises(UserError, match="can't write '5' × 1"):
-        check_coverage(options(with_text(letters, "5"), base_folder, normalize="none"))
+
+
+@pytest.mark.parametrize("text", ["5 and naïve", "½", "三"])
+def test_a_number_is_not_proposed_to_be_dropped(letters, base_folder, text):
+    """What was spoken would be missing from the text, as in a base of another language."""
+    unnormalized = options(with_text(letters, text), base_folder, normalize="none")
+    message = (
+        rf"train/text: the base can't write '{text[0]}' × 1 .*\(write them out in words, numbers as they were"
+    )
+    with pytest.raises(UserError, match=message) as checked:
+        check_coverage(unnormalized)
+    with pytest.raises(UserError, match=message) as trained:
+        read_examples(letters / "train", load_base(base_folder, device="cpu"), unnormalized, [1.0])
+    assert "--drop-chars" not in f"{checked.value} {trained.value}"
 
 
 def test_text_too_long_for_its_audio_is_found(letters, base_folder, capsys):

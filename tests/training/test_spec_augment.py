@@ -4,8 +4,9 @@ import pytest
 import torch
 from tiny_models import tiny, tiny_processor
 
+from ia3_speech.model.attach import attach, detach
 from ia3_speech.model.base import make_base
-from ia3_speech.training.spec_augment import has_dropout, has_masks, masks_that_fit
+from ia3_speech.training.spec_augment import has_dropout, has_masks
 
 MASKS = {"mask_time_prob": 0.6, "mask_time_length": 10, "mask_feature_prob": 0.0, "mask_time_min_masks": 1}
 
@@ -14,19 +15,26 @@ MASKS = {"mask_time_prob": 0.6, "mask_time_length": 10, "mask_feature_prob": 0.0
 def test_a_batch_shorter_than_a_mask_is_not_masked(kind, processor):
     options = {} if kind == "parakeet" else MASKS
     base = make_base(tiny(kind, **options), tiny_processor(kind, processor.tokenizer), "tiny")
-    base.model.train()
+    model = base.model.train()
     if kind == "parakeet":  # without SpecAugment
-        with masks_that_fit(base):
-            assert not has_masks(base)
+        assert not has_masks(base)
         return
     short, long = torch.ones(2, 9, 32), torch.ones(2, 30, 32)
-    with pytest.raises(ValueError, match="mask_length"), torch.no_grad():
-        base.model.base_model._mask_hidden_states(short.clone())
-    with masks_that_fit(base), torch.no_grad():
-        assert torch.equal(base.model.base_model._mask_hidden_states(short.clone()), short)
-        assert not torch.equal(base.model.base_model._mask_hidden_states(long.clone()), long)
-    assert base.model.base_model.config.mask_time_prob == 0.6
-    assert "_mask_hidden_states" not in vars(base.model.base_model)
+
+    @torch.no_grad()
+    def masked(hidden):
+        return model.base_model._mask_hidden_states(hidden.clone())
+
+    with pytest.raises(ValueError, match="mask_length"):
+        masked(short)
+    attach(model, check=False)
+    assert torch.equal(masked(short), short) and not torch.equal(masked(long), long)
+    model.eval()
+    assert torch.equal(masked(long), long)
+    detach(model.train())
+    with pytest.raises(ValueError, match="mask_length"):
+        masked(short)
+    assert "_mask_hidden_states" not in vars(model.base_model)
 
 
 def test_what_is_random_in_a_base(tiny_base):
