@@ -3,36 +3,109 @@
 In: the words of a recording, one after another. Out: segments, each as soon as it is complete, so that long
 recordings are shown while they are transcribed. A pause of 0.6 s ends a segment; what is longer than 8 s
 without one is cut in its longest pauses (`segmentation.best_cuts`).
+
+Dictation sees the running text. What it writes of words on both sides of a cut belongs to one segment, which
+has these words, and their times:
+
+    no fever | full stop the dose is five hundred | milligrams     as it was cut
+    No fever. | The dose is 500 mg                                 no fever full stop | the dose … milligrams
+
+A number, with its unit, and whatever else is one written word is in the segment in which it begins; a command
+is in that of the word at which its character stands. So such a segment may be longer than 8 s, and hold a
+pause.
 """
 
+from bisect import bisect
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
+from ia3_speech.decoding.dictation import Writer, is_plain
 from ia3_speech.decoding.segmentation import best_cuts
 from ia3_speech.decoding.transcript import TranscriptSegment, Word
 
 PAUSE_SECONDS = 0.6  # between two sentences: longer than most pauses within one
 MAXIMUM_SECONDS = 8.0  # of a segment: two lines of subtitles, read at 17 characters a second
 WAITING_SECONDS = 24.0  # of speech without such a pause, after which segments are given away all the same
+CONTEXT_WORDS = 20  # at which dictation looks on both sides; longer than any phrase with its context
 
-PostProcess = Callable[[str], str]  # recognised text → text as it is shown, such as dictation
+PostProcess = Callable[[str], str]  # recognised text → text as it is shown; a `Writer` is dictation
 
 
 def make_segments(
-    words: Iterable[Word], post_process: PostProcess | None = None, channel: str | None = None
+    words: Iterable[Word],
+    post_process: PostProcess | None = None,
+    channel: str | None = None,
+    *,
+    at_once: bool = False,
 ) -> Iterator[TranscriptSegment]:
-    """The segments of words in the order of time. `words` is read as far as each segment needs."""
+    """The segments of words in the order of time. `words` is read as far as each segment needs.
+
+    Args:
+        post_process: dictation (a `Writer`) sees the running text; any other function each segment by itself.
+        at_once: dictation waits for all words. If not, a segment waits until so many words follow,
+            `CONTEXT_WORDS` that belong to no number, that none behind them changes what is written of it.
+    """
+    parts = make_parts(words)
+    if isinstance(post_process, Writer):
+        yield from write_segments(parts, post_process, channel, at_once)
+        return
+    for part in parts:
+        text = " ".join(word.text for word in part)
+        yield segment(part, post_process(text) if post_process else text, channel)
+
+
+def write_segments(
+    parts: Iterable[list[Word]], write: Writer, channel: str | None, at_once: bool
+) -> Iterator[TranscriptSegment]:
+    """The segments of parts of words after dictation. A part of which nothing is written joins another; there
+    is no segment where nothing at all is written."""
+    words: list[Word] = []  # those that wait, and before them some that are done
+    cuts: list[int] = []  # where the parts that wait end
+    done = 0
+
+    def written(ready: Sequence[int]) -> Iterator[TranscriptSegment]:
+        """The segments up to the last of these cuts."""
+        nonlocal done
+        pieces = (piece for piece in write.pieces([word.text for word in words]) if piece.anchor >= done)
+        for number, group in groupby(pieces, lambda piece: bisect(ready, piece.anchor)):
+            if number == len(ready):
+                break
+            own = list(group)
+            text = "".join(piece.text for piece in own).strip()
+            yield segment(words[done : own[-1].end], text, channel)
+            done = own[-1].end
+
+    for part in parts:
+        words += part
+        cuts.append(len(words))
+        if not at_once and (ready := cuts[: bisect(cuts, context_start(words, len(words)))]):
+            yield from written(ready)
+            first = context_start(words, done)
+            words, cuts, done = words[first:], [cut - first for cut in cuts[len(ready) :]], done - first
+    yield from written(cuts)
+
+
+def context_start(words: Sequence[Word], end: int) -> int:
+    """The last place with `CONTEXT_WORDS` words that belong to no number between it and `end`; 0 if there is
+    none."""
+    plain = [place for place in range(end) if is_plain(words[place].text)]
+    return plain[-CONTEXT_WORDS] if len(plain) >= CONTEXT_WORDS else 0
+
+
+def make_parts(words: Iterable[Word]) -> Iterator[list[Word]]:
+    """The words of each segment as it is cut."""
     waiting: list[Word] = []
     for word in words:
         if waiting and word.start - waiting[-1].end >= PAUSE_SECONDS:
-            yield from (segment(part, post_process, channel) for part in cut_words(waiting))
+            yield from cut_words(waiting)
             waiting = []
         waiting.append(word)
         if waiting[-1].end - waiting[0].start > WAITING_SECONDS:
             *parts, waiting = cut_words(waiting)
-            yield from (segment(part, post_process, channel) for part in parts)
-    yield from (segment(part, post_process, channel) for part in cut_words(waiting))
+            yield from parts
+    yield from cut_words(waiting)
 
 
 def cut_words(words: Sequence[Word]) -> list[list[Word]]:
@@ -43,10 +116,6 @@ def cut_words(words: Sequence[Word]) -> list[list[Word]]:
     return [list(words[a : b + 1]) for a, b in best_cuts(starts, ends, starts, ends, MAXIMUM_SECONDS)]
 
 
-def segment(
-    words: Sequence[Word], post_process: PostProcess | None, channel: str | None
-) -> TranscriptSegment:
+def segment(words: Sequence[Word], text: str, channel: str | None) -> TranscriptSegment:
     """One segment of these words."""
-    text = " ".join(word.text for word in words)
-    shown = post_process(text) if post_process else text
-    return TranscriptSegment(words[0].start, words[-1].end, shown, tuple(words), channel)
+    return TranscriptSegment(words[0].start, words[-1].end, text, tuple(words), channel)

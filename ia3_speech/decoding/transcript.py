@@ -34,7 +34,7 @@ class TranscriptSegment:
 
     Attributes:
         start, end: seconds from the beginning of the recording.
-        text: the words, after dictation where that is asked for.
+        text: the words; after dictation the part of the recording's written text that belongs to them.
         words: as they were recognised.
         channel: left or right, where the channels of a call are transcribed one by one.
     """

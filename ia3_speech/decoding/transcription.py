@@ -48,8 +48,9 @@ class Transcriber:
 
     Attributes:
         recognizer: a base, perhaps with an adapter, or with a bank of those of a call's channels.
-        post_process: applied to the recognised text of each recording and each segment, such as dictation;
-            `raw_text` keeps what was recognised.
+        post_process: applied to the recognised text of each recording, or channel; `raw_text` keeps what was
+            recognised. Of dictation (`DictationOptions.formatter()`) the segments have each its part; any
+            other function is applied to each segment by itself.
         split: transcribe the channels of a recording one by one, and merge their segments by time.
         channel_adapters: the name of each channel's adapter in the bank; a channel that is not named has the
             base alone. None: all have the recogniser's adapter.
@@ -95,6 +96,9 @@ class Transcriber:
     ) -> Iterator[TranscriptSegment]:
         """The segments of one recording as soon as they are done: the same as `transcribe` gives.
 
+        With dictation a segment is held back until 20 words or more follow (`segments.CONTEXT_WORDS`), since
+        the words behind it may change what is written of it: "five hundred", "milligrams" → "500 mg".
+
         Raises:
             AudioError: the recording can't be used.
             ValueError: its channels are to be transcribed one by one, and merged.
@@ -139,7 +143,7 @@ class Transcriber:
             for (source, problem, usable), wave in pool:
                 pieces, segments = next(found) if usable else [], None
                 if with_words:
-                    segments = tuple(make_segments(words_of(pieces), self.post_process))
+                    segments = tuple(make_segments(words_of(pieces), self.post_process, at_once=True))
                 raw = " ".join(piece.text for piece in pieces if piece.text)
                 yield self.result(source, raw, len(wave), problem, usable, segments)
 
@@ -161,7 +165,7 @@ class Transcriber:
                 waves, lambda _, seconds: advance(seconds / len(waves)), adapters, with_words=True
             )
             segments = [
-                tuple(make_segments(words_of(pieces), self.post_process, name))
+                tuple(make_segments(words_of(pieces), self.post_process, name, at_once=True))
                 for name, pieces in zip(names, found, strict=True)
             ]
         merged = merge_by_time(segments)

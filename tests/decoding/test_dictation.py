@@ -11,8 +11,11 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.numbers import UNITS, verbalize_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.dictation import DictationOptions
+from ia3_speech.decoding.dictation.edits import Change, Tracked
 from ia3_speech.decoding.dictation.grammar import PACKAGED_GRAMMAR, RULES, read_grammar
 from ia3_speech.decoding.dictation.spoken_numbers import read_number, read_year
+from ia3_speech.decoding.segments import make_segments
+from ia3_speech.decoding.transcript import TranscriptSegment, Word
 from ia3_speech.dictation import main
 
 WRITE = DictationOptions().formatter()
@@ -300,6 +303,116 @@ def test_clinical_notes_come_back(shared_data):
         back = normalize(verbalize_numbers(written.replace("2018", "two thousand and eighteen")))
         assert back.replace("liters", "litres").replace(" and ", " ") == spoken.replace(" and ", " ")
     assert changed > 40
+
+
+# ---- segments of a recording
+
+
+def timed(text: str) -> list[Word]:
+    """Words of half a second; a bar is a pause of 0.8 s."""
+    words, now = [], 0.0
+    for part in text.split():
+        if part == "|":
+            now += 0.8
+        else:
+            words.append(Word(part, round(now, 3), round(now + 0.5, 3), 1.0))
+            now += 0.5
+    return words
+
+
+def segments_of(text: str, **options) -> list[TranscriptSegment]:
+    return list(make_segments(iter(timed(text)), WRITE, **options))
+
+
+@pytest.mark.parametrize(
+    ("spoken", "segments"),
+    [
+        (
+            "no fever | full stop the dose is five hundred | milligrams",
+            {"no fever full stop": "No fever.", "the dose is five hundred milligrams": "The dose is 500 mg"},
+        ),
+        ("five | hundred | milligrams | daily", {"five hundred milligrams": "500 mg", "daily": "daily"}),
+        ("he went | home | full | stop he", {"he went": "He went", "home full stop": "home.", "he": "He"}),
+        ("plan colon | new line rest | and fluids", {"plan colon new line": "Plan:", "rest": "Rest",
+                                                     "and fluids": "and fluids"}),
+        ("fever | open bracket | mild | close bracket", {"fever": "Fever",
+                                                         "open bracket mild close bracket": "(mild)"}),
+        ("on the third | of march twenty | twenty four he", {"on the third of march twenty twenty four":
+                                                             "On 3 March 2024", "he": "he"}),
+        ("follow | hyphen | up", {"follow hyphen up": "Follow-up"}),
+        ("blood pressure one twenty | over eighty", {"blood pressure one twenty over eighty":
+                                                     "Blood pressure 120/80"}),
+        ("new line | no fever", {"new line no fever": "No fever"}),
+        ("for a | period of", {"for a": "For a", "period of": "period of"}),
+        ("new line | new line", {}),
+    ],
+)  # fmt: skip
+def test_what_a_pause_divides_belongs_to_one_segment(spoken, segments):
+    found = segments_of(spoken)
+    assert {one.raw_text: one.text for one in found} == segments
+    words = timed(spoken)
+    assert [word for one in found for word in one.words] == (words if segments else [])
+    assert all((one.start, one.end) == (one.words[0].start, one.words[-1].end) for one in found)
+
+
+def test_a_function_of_ones_own_sees_each_segment_by_itself():
+    found = make_segments(timed("full | stop"), str.title, "left")
+    assert [one.line for one in found] == ["left: Full", "left: Stop"]
+
+
+SENTENCES = sorted({*COMMANDS, *NUMBERS, *UNCHANGED})
+WITH_PAUSES = st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=8).flatmap(
+    lambda sentences: st.builds(
+        lambda pauses: " ".join(
+            word + " |" * pause for word, pause in zip(" ".join(sentences).split(), pauses, strict=False)
+        ),
+        st.lists(st.sampled_from([0, 0, 0, 1]), min_size=250, max_size=250),
+    )
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(WITH_PAUSES)
+def test_joined_segments_are_what_is_written_of_the_whole_text(spoken):
+    words = timed(spoken)
+    whole = WRITE(" ".join(word.text for word in words))
+    segments = segments_of(spoken, at_once=True)
+    assert segments_of(spoken) == segments
+    assert [word for one in segments for word in one.words] == words
+    for one in segments:
+        assert one.text and whole.startswith(one.text)
+        whole = whole.removeprefix(one.text).lstrip()
+    assert not whole
+
+
+@settings(max_examples=100, deadline=None)
+@given(dictated.map(lambda parts: "".join(word + blank for word, blank in parts).split()))
+def test_pieces_share_out_words_and_text(words):
+    pieces = WRITE.pieces(words)
+    assert "".join(piece.text for piece in pieces) == WRITE(" ".join(words))
+    ends = [piece.end for piece in pieces]
+    assert ends == sorted({*ends}) and ends[-1:] == ([len(words)] if pieces else [])
+    for piece, first in zip(pieces, [0, *ends], strict=False):
+        assert first <= piece.anchor < piece.end
+
+
+def test_a_segment_comes_before_words_that_cannot_change_it():
+    spoken = "five hundred | milligrams | " + 12 * "he has no fever | " + "comma"
+
+    def words():
+        yield from timed(spoken)[:40]
+        pytest.fail("read too far")
+
+    found = make_segments(words(), WRITE)
+    assert [next(found).text for _ in range(4)] == ["500 mg", *3 * ["he has no fever"]]
+    assert [one.text for one in segments_of(spoken)][-1] == "he has no fever,"
+
+
+def test_a_change_is_of_the_word_at_which_it_begins():
+    text = Tracked.of(["take", "five", "hundred", "milligrams"])
+    written = text.changed([Change(0, 4, "Take"), Change(5, 28, "500 mg")])
+    assert (written.text, written.words) == ("Take 500 mg", 5 * [0] + 6 * [1])
+    assert text.changed([Change(0, 5, "", 5)]).words == text.words[5:]
 
 
 # ---- rules, grammars

@@ -6,14 +6,15 @@
 
 In: a transcript. Out: the transcript with punctuation, digits, units, dates and capitals. The grammar
 (conf/dictation.yaml) lists the rules; each can be switched off. Written text is not changed again: writing
-twice is writing once. `ia3-speech dictation` does it to text, `ia3-speech transcribe --dictation` to audio.
+twice is writing once. `ia3-speech dictation` does it to text, `ia3-speech transcribe --dictation` to audio,
+whose segments each get what was written of their words (`Writer.pieces`).
 
 Which numbers become digits follows the style of medical records (ten and more, and whatever has a unit), and
 how they are written ISMP's list of error-prone dose designations: 0.5 mg never .5 mg, 1,000 units, mcg.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,10 +29,10 @@ from ia3_speech.decoding.dictation.commands import (
     write_pronoun,
 )
 from ia3_speech.decoding.dictation.dates import join_years
+from ia3_speech.decoding.dictation.edits import Edit, Tracked, substitute
 from ia3_speech.decoding.dictation.grammar import PACKAGED_GRAMMAR, Grammar, read_grammar
-from ia3_speech.decoding.dictation.numbers import write_numbers
+from ia3_speech.decoding.dictation.numbers import may_begin, number_changes
 
-Edit = Callable[[str], str]
 WORD = r"[$€£°]?[^\W_]+(?:[.,:/'’-][^\W_]+)*[°%]?"
 STRETCH = re.compile(rf"(?<![\w$€£°.,:/'’-]){WORD}(?: {WORD})*")  # words with nothing but blanks between
 MOST_PASSES = 20  # one pass writes nearly everything; an odd grammar of one's own must not run for ever
@@ -66,9 +67,9 @@ class DictationOptions:
             return grammar
         return replace(grammar, names=(*grammar.names, *read_names(self.dictation_names)))
 
-    def formatter(self) -> Callable[[str], str]:
+    def formatter(self) -> "Writer":
         """Text → written text. The grammar is read once."""
-        return make_formatter(self.grammar())
+        return Writer(self.grammar())
 
 
 def read_names(path: Path) -> list[str]:
@@ -89,31 +90,77 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def make_formatter(grammar: Grammar) -> Callable[[str], str]:
-    """A function that writes text by a grammar, until nothing changes: so it leaves written text alone."""
-    edits = make_edits(grammar)
+@dataclass(frozen=True)
+class Piece:
+    """A part of written text, and the spoken words that it was written of.
 
-    def write(text: str) -> str:
+    Attributes:
+        text: one written word with its punctuation, or several of one number; with the white space behind.
+        anchor: the number of the first spoken word that its letters or digits were written of.
+        end: the number of the first spoken word of the next piece.
+    """
+
+    text: str
+    anchor: int
+    end: int
+
+
+class Writer:
+    """Writes text by a grammar, until nothing changes: so it leaves written text alone."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.edits = make_edits(grammar)
+
+    def __call__(self, text: str) -> str:
+        return self.write(Tracked.of([text])).text
+
+    def write(self, text: Tracked) -> Tracked:
         text = tidy(text)
         for _ in range(MOST_PASSES):
-            before = text
-            for edit in edits:
+            before = text.text
+            for edit in self.edits:
                 text = edit(text)
             text = tidy(text)
-            if text == before:
+            if text.text == before:
                 break
         return text
 
-    return write
+    def pieces(self, words: Sequence[str]) -> list[Piece]:
+        """What is written of words: pieces whose texts, joined, are the written text, and which share out the
+        words in their order. A command belongs to the piece that it stands at.
+
+        "no fever full stop open bracket five hundred milligrams close bracket" → "No " (no), "fever. " (fever
+        full stop), "(500 mg)" (open … bracket; its anchor is five).
+        """
+        written = self.write(Tracked.of(words))
+        found: list[tuple[str, int, int]] = []  # text, first word, anchor
+        for match in re.finditer(r"\S+\s*", written.text):
+            start, end = match.span()
+            text, first, anchor = found[-1] if found else ("", -1, -1)
+            own = next((written.words[i] for i in range(start, end) if written.text[i].isalnum()), None)
+            if found and own in (None, anchor):
+                found[-1] = text + match[0], first, anchor
+            else:
+                first = max(written.words[start], anchor + 1)
+                found.append((match[0], first, first if own is None else own))
+        ends = [*(first for _, first, _ in found[1:]), len(words)]
+        return [Piece(text, anchor, end) for (text, _, anchor), end in zip(found, ends, strict=False)]
+
+
+def is_plain(word: str) -> bool:
+    """Whether a spoken word can belong to no number: what stands behind many of them changes nothing before
+    them."""
+    return not may_begin(word.lower())
 
 
 def make_edits(grammar: Grammar) -> list[Edit]:
     """What one pass does, in order: commands first, since a number does not reach across a comma."""
 
-    def numbers(text: str) -> str:
+    def numbers(text: Tracked) -> Tracked:
         if "dates" in grammar.rules:
             text = join_years(text)
-        return STRETCH.sub(lambda match: write_numbers(match[0].split(" "), grammar), text)
+        stretches = STRETCH.finditer(text.text)
+        return text.changed(change for m in stretches for change in number_changes(m[0], m.start(), grammar))
 
     made = {
         "braces": mend_tags(grammar),
@@ -121,13 +168,24 @@ def make_edits(grammar: Grammar) -> list[Edit]:
         "commands": write_commands(grammar),
         "": numbers,
         "names": write_names(grammar.names),
-        "pronoun_i": write_pronoun,
+        "pronoun_i": write_pronoun(),
         "sentence_starts": start_sentences(grammar),
     }
     return [edit for name, edit in made.items() if edit and (not name or name in grammar.rules)]
 
 
-def tidy(text: str) -> str:
+TIDY = (
+    substitute(
+        re.compile(r"(?m)(^[^\S\n]+|[^\S\n]+$)|[^\S\n]{2,}|[^\S\n ]"),
+        lambda match: " " if match[1] is None else "",
+    ),
+    substitute(re.compile(r"\n{3,}"), lambda match: "\n\n"),
+    substitute(re.compile(r"\A\n+|\n+\Z"), lambda match: ""),
+)
+
+
+def tidy(text: Tracked) -> Tracked:
     """Single blanks, none at the ends of lines, at most one empty line in a row, none around the text."""
-    lines = [" ".join(line.split()) for line in text.split("\n")]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")
+    for edit in TIDY:
+        text = edit(text)
+    return text

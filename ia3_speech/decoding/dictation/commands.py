@@ -1,17 +1,17 @@
 """Spoken punctuation and other commands of dictated text, and the capitals that follow from them.
 
-In: text, and a `Grammar`. Out: text. "no fever comma no cough full stop new line" → "no fever, no cough.⏎";
+In: a `Grammar`. Out: edits of text. "no fever comma no cough full stop new line" → "no fever, no cough.⏎";
 then "No fever, no cough.⏎". Phrases match as whole words; what stands beside a phrase may make it a plain
 word ("for a period of three weeks").
 """
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
+from ia3_speech.decoding.dictation.edits import Change, Edit, Tracked, substitute
 from ia3_speech.decoding.dictation.grammar import Command, Grammar
 from ia3_speech.decoding.dictation.spoken_numbers import BELOW_HUNDRED
 
-Edit = Callable[[str], str]
 BLANKS = "[ \t]+"
 END_OF_WORD = r"(?![\w'’/{}-])"
 FEWEST_LETTERS = 6  # of "…xt line}", a tag that lost its beginning
@@ -35,7 +35,7 @@ def replace_phrases(grammar: Grammar) -> Edit | None:
     if not grammar.phrases:
         return None
     pattern = re.compile(phrase_pattern(grammar.phrases), re.IGNORECASE)
-    return lambda text: pattern.sub(lambda match: grammar.phrases[key(match[0])], text)
+    return substitute(pattern, lambda match: grammar.phrases[key(match[0])])
 
 
 # ---- commands
@@ -48,6 +48,7 @@ def write_commands(grammar: Grammar) -> Edit | None:
         return None
     # Marks beside the phrase are the recogniser's own: "Stop. New line. Next" and "Really question mark?"
     pattern = re.compile(rf"([{MARKS}]*)[ \t]*({phrase_pattern(said)})([{MARKS}]*)", re.IGNORECASE)
+    blanks = re.compile(r"[ \t]*")
     contexts = {
         command: (context(command.not_after, "$"), context(command.not_before, ""))
         for command in said.values()
@@ -63,19 +64,18 @@ def write_commands(grammar: Grammar) -> Edit | None:
         found = not_after and not match[1] and not_after.search(before)
         return bool(found or (not_before and not match[3] and not_before.match(behind)))
 
-    def edit(text: str) -> str:
-        parts, at = [], 0
-        while match := pattern.search(text, at):
+    def edit(text: Tracked) -> Tracked:
+        changes, at = [], 0
+        while match := pattern.search(text.text, at):
             command = said[key(match[2])]
-            if is_word(command, match):  # the marks behind it may stand before the next command
-                parts.append(text[at : match.end(2)])
-                at = match.end(2)
+            at = match.end(2)  # the marks behind a word may stand before the next command
+            if is_word(command, match):
                 continue
-            parts += [text[at : match.start()], spaced(command, match)]
             at = match.end()
             if command.joins in ("right", "both"):
-                at += len(text[at:]) - len(text[at:].lstrip(" \t"))
-        return "".join([*parts, text[at:]])
+                at = blanks.match(text.text, at).end()
+            changes.append(Change(match.start(), at, spaced(command, match), match.start(2)))
+        return text.changed(changes)
 
     return edit
 
@@ -110,13 +110,13 @@ def mend_tags(grammar: Grammar) -> Edit | None:
     longest = max(len(phrase.split()) for phrase in said)
     pattern = re.compile(r"\S*[{}]\S*")
 
-    def edit(text: str) -> str:
-        while match := pattern.search(text):
-            text = mended(text, match)
+    def edit(text: Tracked) -> Tracked:
+        while match := pattern.search(text.text):
+            text = text.changed([mended(text.text, match)])
         return text
 
-    def mended(text: str, match: re.Match) -> str:
-        """The text with the tag around one word written, or with that word's braces gone."""
+    def mended(text: str, match: re.Match) -> Change:
+        """The tag around one word written, or that word's braces gone."""
         before = [*re.finditer(r"[^ \t\n]+", text[: match.start()])][-longest + 1 :] if longest > 1 else []
         behind = [*re.finditer(r"[^ \t\n]+", text[match.end() :])][: longest - 1]
         starts = [*(one.start() for one in before), match.start()]
@@ -126,8 +126,8 @@ def mend_tags(grammar: Grammar) -> Edit | None:
                 letters = re.sub(r"[{}]", "", text[start:end])
                 command = said.get(key(letters)) or broken(key(letters), said, text[start:end])
                 if command and "\n" not in letters:
-                    return join_tag(text[:start], command, text[end:])
-        return text[: match.start()] + re.sub("[{}]", "", match[0]) + text[match.end() :]
+                    return join_tag(text, start, command, end)
+        return Change(*match.span(), re.sub("[{}]", "", match[0]))
 
     return edit
 
@@ -140,10 +140,13 @@ def broken(letters: str, said: dict[str, Command], tag: str) -> Command | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
-def join_tag(before: str, command: Command, behind: str) -> str:
+def join_tag(text: str, start: int, command: Command, end: int) -> Change:
+    """The command's character in place of a tag and of the blanks beside it."""
+    before, behind = text[:start], text[end:]
     left = "" if command.joins in ("left", "both") or not before.strip() else " "
     right = "" if command.joins in ("right", "both") or not behind.strip() else " "
-    return "".join([before.rstrip(" \t"), left, command.write, right, behind.lstrip(" \t")])
+    first, last = len(before.rstrip(" \t")), len(text) - len(behind.lstrip(" \t"))
+    return Change(first, last, f"{left}{command.write}{right}", start)
 
 
 # ---- capitals
@@ -156,12 +159,13 @@ def write_names(names: Iterable[str]) -> Edit | None:
         return None
     # A name may be followed by 's.
     pattern = re.compile(rf"{phrase_pattern(known).removesuffix(END_OF_WORD)}(?![\w/-])", re.IGNORECASE)
-    return lambda text: pattern.sub(lambda match: known.get(key(match[0]), match[0]), text)
+    return substitute(pattern, lambda match: known.get(key(match[0]), match[0]))
 
 
-def write_pronoun(text: str) -> str:
+def write_pronoun() -> Edit:
     """`pronoun_i`: "i'm" → "I'm"."""
-    return re.sub(r"(?<![\w'’./-])i(?=(?:['’](?:m|ve|ll|d|s))?(?![\w'’./-]))", "I", text)
+    pattern = re.compile(r"(?<![\w'’./-])i(?=(?:['’](?:m|ve|ll|d|s))?(?![\w'’./-]))")
+    return substitute(pattern, lambda match: "I")
 
 
 def start_sentences(grammar: Grammar) -> Edit:
@@ -174,7 +178,7 @@ def start_sentences(grammar: Grammar) -> Edit:
         word = (match[4] + match[5]).rstrip(f"{MARKS})]”")
         shortened = f"{(match[2] or '').lower()}." in abbreviations
         if shortened or word != word.lower() or word in grammar.units:
-            return match[0]
-        return f"{match[1]}{match[3]}{match[4].upper()}"
+            return match[4]
+        return match[4].upper()
 
-    return lambda text: pattern.sub(capital, text)
+    return substitute(pattern, capital, 4)

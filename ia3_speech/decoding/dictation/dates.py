@@ -6,6 +6,7 @@ In: words in lower case and a place. Out: the date that begins there, as it is w
 import re
 from collections.abc import Sequence
 
+from ia3_speech.decoding.dictation.edits import Change, Tracked
 from ia3_speech.decoding.dictation.grammar import Grammar
 from ia3_speech.decoding.dictation.measures import Written, is_followed_by_number, is_measured_at
 from ia3_speech.decoding.dictation.spoken_numbers import (
@@ -86,18 +87,19 @@ def with_year(text: str, words: Sequence[str], at: int, join: str) -> Written:
     return Written(text, at)
 
 
-def join_years(text: str) -> str:
+def join_years(text: Tracked) -> Tracked:
     """The text without a dictated comma between a date and its year in words; 2000 may be a count."""
 
-    def joined(match: re.Match) -> str:
+    def certain(match: re.Match) -> bool:
         day = match[3].lower().split() if match[3] else []
         found = read_ordinal(day, 0) or read_below_hundred(day, 0) if day else (0, 0)
         words = match[4].lower().split()
         year = read_year(words, 0)
-        certain = year and year[0] != 2000 and not is_followed_by_number(words, year[1])
-        return f"{match[1]} " if certain and found and found[1] == len(day) else match[0]
+        clear = year and year[0] != 2000 and not is_followed_by_number(words, year[1])
+        return bool(clear and found and found[1] == len(day))
 
-    return YEAR_BEHIND_COMMA.sub(joined, text)
+    matches = filter(certain, YEAR_BEHIND_COMMA.finditer(text.text))
+    return text.changed(Change(match.end(1), match.end(), " ") for match in matches)
 
 
 def years(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:

@@ -1,15 +1,16 @@
 """Numbers of dictated text in digits: which rule looks first.
 
-In: words between two punctuation marks, and a `Grammar`. Out: the words with their numbers written. A rule
+In: words between two punctuation marks, and a `Grammar`. Out: the changes that write their numbers. A rule
 looks at one place and returns what is written there, or nothing. A number that can be read in two ways ("two
 fifty milligrams": 250 mg, or two of 50 mg) is left in words: nothing is lost.
 """
 
 import re
-from collections.abc import Sequence
+from itertools import pairwise
 
 from ia3_speech.decoding.dictation.codes import codes, digits, letters, ordinals
 from ia3_speech.decoding.dictation.dates import MONTHS, dates, times, years
+from ia3_speech.decoding.dictation.edits import Change
 from ia3_speech.decoding.dictation.grammar import Grammar
 from ia3_speech.decoding.dictation.measures import Rule, Written, ambiguous
 from ia3_speech.decoding.dictation.quantities import (
@@ -74,16 +75,24 @@ def joins_number(before: str, sign: str, behind: str, following: str) -> bool:
     return all(side in SPOKEN or side.isdigit() for side in sides) or (before in SPOKEN and code)
 
 
-def write_numbers(words: Sequence[str], grammar: Grammar) -> str:
-    """Words of one stretch without punctuation, with their numbers in digits."""
-    following = [*words[1:], ""]
-    words = [part for pair in zip(words, following, strict=True) for part in split_signs(*pair)]
-    lower = [word.lower().replace("’", "'") for word in words]
+def number_changes(stretch: str, offset: int, grammar: Grammar) -> list[Change]:
+    """Digits in place of the numbers of one stretch without punctuation, which begins at `offset`."""
+    parts: list[str] = []
+    starts: list[int] = []
+    for word, following in pairwise([*stretch.split(" "), ""]):
+        for part in split_signs(word, following):
+            parts.append(part)
+            starts.append(offset)
+            offset += len(part)
+        offset += 1
+    lower = [part.lower().replace("’", "'") for part in parts]
     rules = [rule for name, rule in NUMBER_RULES if not name or name in grammar.rules]
-    made, at = [], 0
-    while at < len(words):
+    changes, at = [], 0
+    while at < len(parts):
         results = (rule(lower, at, grammar) for rule in rules) if may_begin(lower[at]) else ()
         found = next((one for one in results if one), Written("", at + 1))
-        made += [found.text] if found.text else words[at : found.end]
+        if found.text:
+            end = starts[found.end - 1] + len(parts[found.end - 1])
+            changes.append(Change(starts[at], end, re.sub(" ([/-]) ", r"\1", found.text)))
         at = found.end
-    return re.sub(" ([/-]) ", r"\1", " ".join(made))
+    return changes
