@@ -4,12 +4,12 @@
     ia3-speech transcribe --adapter clinic --format json a.wav
     ia3-speech calibrate data/test --adapter clinic --confidence-slope 0.9 --confidence-bias 0.2
 
-In: a data directory with audio and text, a base and perhaps an adapter. Out: slope and bias of
-the words' log-odds (Platt 1999) with the smallest cross-entropy of "this word is right", and a table of
-confidences against the share of words that are right (a reliability diagram in numbers). --store keeps them
-with the adapter or base, where `decode` and `transcribe` find them when they search alike; --out writes a
-YAML file that both take as --config. Given as options, or by that file, they are measured and nothing is
-fitted: for a test set. Texts do not depend on them.
+In: a data directory with audio and text, a base and perhaps an adapter. Out: slope and bias of the words'
+log-odds (Platt 1999) with the smallest cross-entropy of "this word is right", and a table of confidences
+against the share of words that are right (a reliability diagram in numbers). --store keeps them with the
+adapter or base, where `decode` and `transcribe` find them when they search alike; --out writes a YAML file
+that both take as --config. Given as options, or by that file, they are measured and nothing is fitted: for a
+test set. Texts do not depend on them.
 """
 
 from pathlib import Path
