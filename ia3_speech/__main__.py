@@ -19,7 +19,7 @@ COMMANDS = {
     "decode": "a data directory to hypotheses, with or without an adapter",
     "lm": "estimate an n-gram language model of texts",
     "tune-lm": "choose the weights of a language model on a dev set",
-    "calibrate": "fit the temperature of word confidences on a dev set",
+    "calibrate": "calibrate word confidences on a dev set",
     "hotwords": "learn how terms are heard, check a file of terms",
     "score": "WER, CER and term errors of hypotheses, beside a baseline's",
     "adapters": "list, show, register, combine, export, push and pull adapters",

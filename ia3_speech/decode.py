@@ -29,7 +29,7 @@ from ia3_speech.decoding.decode_directory import (
 )
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
-from ia3_speech.decoding.stored_temperature import stored_calibrations
+from ia3_speech.decoding.stored_scaling import ConfidenceOptions, stored_calibrations
 from ia3_speech.inputs import Inputs, base_files, base_folder
 
 
@@ -47,9 +47,9 @@ def main(
     device: str | None = None,
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
     precision: Literal["no", "bf16", "auto"] = "no",
-    confidence_temperature: float | None = None,
     force: bool = False,
     search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
+    confidence_options: ConfidenceOptions = ConfidenceOptions(),  # noqa: B008  (immutable)
 ) -> int:
     """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, hyp.ctm, bad_audio and decode.json.
 
@@ -72,13 +72,12 @@ def main(
         dtype: of the base
         precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
             instructions for it; no: all in --dtype
-        confidence_temperature: divides the logits before confidences are taken (default: what ia3-speech
-            calibrate stored with the adapter or base, else 1)
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
     if (adapter and adapter_per_speaker) or (in_turn and not adapter_per_speaker):
         raise UserError("give --adapter, or --adapter-per-speaker with or without --in-turn")
     search_options.check()
+    scaling = confidence_options.scaling
     speakers = speaker_adapters(adapter_per_speaker) if adapter_per_speaker else {}
     directory = read_for_decoding(data, allow_pipes)
     assigned = assign_adapters(directory.utterances, [*speakers], in_turn) if speakers else None
@@ -91,8 +90,8 @@ def main(
          "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
         {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
          "max_seconds": max_seconds, "dtype": dtype, "precision": precision,
-         "confidence_temperature": confidence_temperature,
          "calibrations": {name: found for name, found in stored.items() if name in searches} or None}
+        | vars(confidence_options)
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
     )  # fmt: skip
     if made.is_current(decode_dir, force):
@@ -107,7 +106,7 @@ def main(
         max_seconds=max_seconds,
         bank=speakers,
         search=search_options,
-        temperature=confidence_temperature,
+        scaling=scaling,
     )
     result = decode_utterances(
         recognizer,

@@ -189,7 +189,7 @@ def base_folder(base: str) -> Path | None:
 
 def base_files(base: str) -> list[Path] | None:
     """What a base's logits hang on: the files of its folder; not its language model, its card, nor the
-    temperature of its confidences."""
+    scaling of its confidences."""
     folder = base_folder(base)
     others = ("lm.*", "*.md", "confidence.json")
     return folder and [path for path in own_files(folder) if not any(map(path.match, others))]

@@ -46,6 +46,7 @@ from ia3_speech.decoding.formats.json_records import segment_line
 from ia3_speech.decoding.live import LiveOptions, transcribe_live
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
+from ia3_speech.decoding.stored_scaling import ConfidenceOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, load, read_sources
 from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python
@@ -64,6 +65,7 @@ def main(
     model_options: ModelOptions,
     search_options: SearchOptions,
     output_options: OutputOptions,
+    confidence_options: ConfidenceOptions,
     live_options: LiveOptions,
     dictation_options: DictationOptions,
 ) -> int:
@@ -75,10 +77,11 @@ def main(
     for options in (input_options, search_options, output_options):
         options.check()
     model_options.check(input_options.channels)
+    scaling = confidence_options.scaling
     dictates = dictation_options.dictation or "dictation" in output_options.formats
     post_process = dictation_options.formatter() if dictates else None
     if live_options.active(files):
-        check_live(input_options, output_options, dictation_options.dictation)
+        check_live(input_options, output_options, confidence_options, dictation_options.dictation)
         model = {name: getattr(model_options, name) for name in ("device", "dtype", "precision")}
         load_live = partial(
             load_recognizer,
@@ -121,7 +124,7 @@ def main(
         max_seconds=input_options.max_seconds,
         search=search_options,
         vad=input_options.vad,
-        temperature=output_options.confidence_temperature,
+        scaling=scaling,
         channels=input_options.channels,
         post_process=post_process,
     )
@@ -134,11 +137,14 @@ def main(
     return 1 if bad or unusable else 0
 
 
-def check_live(input: InputOptions, output: OutputOptions, dictation: bool) -> None:
+def check_live(
+    input: InputOptions, output: OutputOptions, confidence: ConfidenceOptions, dictation: bool
+) -> None:
     """Raises UserError for options that live input does not apply."""
     defaults = {"format": output.format, "output_dir": output.output_dir}
-    given = vars(input) | vars(output)
+    given = vars(input) | vars(output) | vars(confidence)
     usual = vars(InputOptions(max_seconds=input.max_seconds)) | vars(OutputOptions(**defaults))
+    usual |= vars(ConfidenceOptions())
     ignored = [name for name, value in given.items() if value != usual[name]] + dictation * ["dictation"]
     if ignored:
         flag = "--" + ignored[0].replace("_", "-")

@@ -19,6 +19,7 @@ from ia3_speech.decode import main
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
 from ia3_speech.decoding.recognizer import load_recognizer, pools
 from ia3_speech.decoding.transcript import Word
+from ia3_speech.scoring.calibration import Scaling
 from ia3_speech.scoring.ctm import read_confidences
 
 
@@ -110,7 +111,7 @@ def test_confidences_are_those_of_the_recogniser(run, data, tiny_folder, tmp_pat
     folder = data({"s-a": noise(5), "s-b": noise(1, 1), "s-c": b""})
     flags = ("--max-seconds", "2", "--confidence-temperature", "2")
     assert run("--base", tiny_folder, *flags, folder, tmp_path / "out")[0] == 1
-    recognizer = load_recognizer(tiny_folder, max_seconds=2.0, temperature=2.0)
+    recognizer = load_recognizer(tiny_folder, max_seconds=2.0, scaling=Scaling(2.0))
     found = recognizer.recognize([load_audio(folder / f"s-{name}.wav") for name in "ab"], with_words=True)
     words = [[word for piece in pieces for word in piece.words] for pieces in found]
     written = read_confidences(tmp_path / "out/hyp.ctm")
@@ -122,7 +123,7 @@ def test_confidences_are_those_of_the_recogniser(run, data, tiny_folder, tmp_pat
     assert [float(line[2]) for line in lines] == [
         pytest.approx(w.start, abs=0.005) for own in words for w in own
     ]
-    assert record(tmp_path / "out")["confidence_temperature"] == 2.0
+    assert record(tmp_path / "out")["confidence_scaling"] == {"temperature": 2.0, "slope": 1.0, "bias": 0.0}
 
 
 def test_decode_json_stands_only_beside_whole_results(tmp_path):

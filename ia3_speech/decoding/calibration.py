@@ -1,8 +1,8 @@
-"""Calibration of word confidences: a temperature that makes them probabilities, fitted on a dev set.
+"""Calibration of word confidences: a scaling that makes them probabilities, fitted on a dev set.
 
-In: a dev set with text, a recogniser. Out: the temperature by which the logits are divided before confidences
-are taken (Guo et al. 2017, arXiv 1706.04599), and how well confidences tell right words from wrong ones.
-Texts never change.
+In: a dev set with text, a recogniser. Out: the slope and bias of the words' log-odds (see `Scaling`), and how
+well confidences tell right words from wrong ones. Texts never change, nor which word is less certain than
+which.
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,20 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.tuning import dev_logits
 from ia3_speech.decoding.word_times import word_times
 from ia3_speech.scoring.alignment import align
-from ia3_speech.scoring.calibration import REVIEWED, Calibration, measure
-
-TEMPERATURES = tuple(np.geomspace(0.25, 8, 26).round(3))
+from ia3_speech.scoring.calibration import REVIEWED, Calibration, Scaling, fit_scaling, measure
 
 
 def calibrate(
     recognizer: Recognizer,
     data: Path,
-    temperatures: Sequence[float] = TEMPERATURES,
+    scaling: Scaling | None = None,
     allow_pipes: bool = False,
-) -> list[Calibration]:
-    """Measure each temperature on a data directory with text; the first result has the least cross-entropy.
-    Nothing where no word is recognised.
+) -> tuple[Calibration, Calibration] | None:
+    """Measure the confidences of a data directory with text, without a scaling and with one; None where no
+    word is recognised.
+
+    Args:
+        scaling: None: the one that is fitted here.
 
     Raises:
         UserError: the directory holds no words.
@@ -40,17 +41,20 @@ def calibrate(
     texts = {name: [search(logits.float()) for logits in own] for name, own in pieces.items()}
     right = np.array([one for name in texts for one in are_right(references[name], " ".join(texts[name]))])
     if not len(right):
-        return []
-    found = []
-    for temperature in temperatures:
-        confidences = [
-            word.confidence
+        return None
+
+    def confidences(scaling: Scaling) -> np.ndarray:
+        words = (
+            word
             for name, own in pieces.items()
             for logits, text in zip(own, texts[name], strict=True)
-            for word in word_times(logits.float(), text, base.vocabulary, frame, temperature=temperature)
-        ]
-        found.append(measure(np.array(confidences), right, float(temperature)))
-    return sorted(found, key=lambda one: one.cross_entropy)
+            for word in word_times(logits.float(), text, base.vocabulary, frame, scaling=scaling)
+        )
+        return np.array([word.confidence for word in words])
+
+    uncalibrated = confidences(Scaling())
+    scaling = scaling or fit_scaling(uncalibrated, right)
+    return measure(uncalibrated, right), measure(confidences(scaling), right, scaling)
 
 
 def are_right(reference: Sequence[str], hypothesis: str) -> list[bool]:
@@ -61,14 +65,14 @@ def are_right(reference: Sequence[str], hypothesis: str) -> list[bool]:
 def format_calibration(one: Calibration) -> str:
     """A table for people:
 
-    temperature 1.52: 2,247 words, 812 wrong; cross-entropy 0.71 bits a word, calibration error 3.1 %
+    slope 0.91, bias 0.2: 2,247 words, 812 wrong; cross-entropy 0.71 bits a word, calibration error 3.1 %
     wrong words are told from right ones with an area under the ROC curve of 0.886
     looking at the least certain 10 % of the words finds 24 % of the errors
     confidence   words   right
       0 to  10     512     9 %
     """
     lines = [
-        f"temperature {one.temperature:g}: {one.words:,} words, {one.errors:,} wrong; cross-entropy "
+        f"{one.scaling}: {one.words:,} words, {one.errors:,} wrong; cross-entropy "
         f"{one.cross_entropy:.2f} bits a word, calibration error {one.calibration_error:.1%}",
         f"wrong words are told from right ones with an area under the ROC curve of {one.area:.3f}",
         f"looking at the least certain {REVIEWED:.0%} of the words finds {one.found:.0%} of the errors",

@@ -200,7 +200,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
         "adapter": adapter_record(recognizer),
         **recognizer.search_record,
-        "confidence_temperature": recognizer.temperature,
+        "confidence_scaling": recognizer.scaling and vars(recognizer.scaling),
         "normalize": "none",
         "utterances": len(result.texts),
         "bad_audio": len(result.bad),

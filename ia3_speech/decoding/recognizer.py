@@ -7,7 +7,7 @@ share it: it loads a base once, cuts what is too long, makes batches of similar 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite, isinf
+from math import isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,10 +19,11 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.search import SearchOptions, make_search
 from ia3_speech.decoding.segmentation import maximum_input_seconds
-from ia3_speech.decoding.stored_temperature import find_temperature
+from ia3_speech.decoding.stored_scaling import find_scaling
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.vad import Method, check_method, cut_speech
 from ia3_speech.decoding.word_times import word_times
+from ia3_speech.scoring.calibration import Scaling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,7 +74,7 @@ class Recognizer:
         bank: many adapters of the base, of which `texts` is told one for each waveform.
         options: how logits become text; see `SearchOptions`.
         vad: how speech is found where longer audio is cut; off: only the quietest places are.
-        temperature: of the words' confidences; see `word_times`.
+        scaling: of the words' confidences; None: they are not calibrated.
         search: what `options` come to with this base: logits (frames, vocabulary) → text.
         search_record: the same for decode.json.
     """
@@ -86,7 +87,7 @@ class Recognizer:
     bank: "Bank | None" = None
     options: SearchOptions = field(default_factory=SearchOptions)
     vad: Method = "off"
-    temperature: float = 1.0
+    scaling: Scaling | None = None
     search: Callable[[Any], str] = field(init=False, repr=False)
     search_record: dict[str, Any] = field(init=False, repr=False)
 
@@ -172,7 +173,7 @@ class Recognizer:
                 self.base.stride / SAMPLE_RATE,
                 offset=start,
                 duration=duration,
-                temperature=self.temperature,
+                scaling=self.scaling or Scaling(),
             )
             if with_words
             else ()
@@ -215,7 +216,7 @@ def load_recognizer(
     bank: Mapping[str, Path] | None = None,
     search: SearchOptions | None = None,
     vad: Method = "off",
-    temperature: float | None = None,
+    scaling: Scaling | None = None,
 ) -> Recognizer:
     """Load a base and an adapter, or many adapters.
 
@@ -231,8 +232,8 @@ def load_recognizer(
         bank: names and folders of many adapters, in place of one adapter.
         search: how logits become text; None: see `SearchOptions`.
         vad: how speech is found where longer audio is cut: off, energy or silero.
-        temperature: of the words' confidences; None: what `calibrate` stored with the adapter, or with the
-            base where there is no adapter, for this search; else 1.
+        scaling: of the words' confidences; None: what `calibrate` stored with the adapter, or with the base
+            where there is no adapter, for this search; else none.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.
@@ -240,8 +241,6 @@ def load_recognizer(
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= MINIMUM_SECONDS:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {MINIMUM_SECONDS:g} seconds")
-    if temperature is not None and not (isfinite(temperature) and temperature > 0):
-        raise UserError(f"--confidence-temperature is {temperature:g}, and has to be a positive number")
     check_method(vad)
     search = search or SearchOptions()
     search.check()
@@ -266,9 +265,9 @@ def load_recognizer(
         recognizer.bank = Bank(loaded, capacity=len(bank))
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
-    if temperature is None and not bank:
-        temperature = find_temperature(loaded, parts, recognizer.search_record["search"])
-    recognizer.temperature = temperature or 1.0
+    if scaling is None and not bank:
+        scaling = find_scaling(loaded, parts, recognizer.search_record["search"])
+    recognizer.scaling = scaling
     return recognizer
 
 

@@ -35,6 +35,7 @@ from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.segments import PostProcess, make_segments
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment
 from ia3_speech.decoding.vad import Method, default_method
+from ia3_speech.scoring.calibration import Scaling
 
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
 MAXIMUM_SECONDS = 60.0
@@ -213,7 +214,7 @@ def load(
     max_seconds: float | None = None,
     search: SearchOptions | None = None,
     vad: Method | None = None,
-    temperature: float | None = None,
+    scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
     post_process: PostProcess | None = None,
 ) -> Transcriber:
@@ -233,7 +234,7 @@ def load(
         search: how logits become text; None: see `SearchOptions`.
         vad: how speech is found where longer recordings are cut: off, energy or silero; None: silero where it
             is installed, else energy.
-        temperature: of the words' confidences; None: the adapter's or the base's own, see `load_recognizer`.
+        scaling: of the words' confidences; None: the adapter's or the base's own, see `load_recognizer`.
         channels: mix averages those of a recording; split transcribes them one by one, merged by time.
         post_process: applied to recognised text, such as dictation.
 
@@ -252,7 +253,7 @@ def load(
         max_seconds=max_seconds,
         search=search,
         vad=vad,
-        temperature=temperature,
+        scaling=scaling,
         bank=bank_of(by_channel.values()) if by_channel else None,
     )
     if by_channel:
@@ -316,7 +317,7 @@ def load_for_recordings(
     precision: str = "no",
     search: SearchOptions | None = None,
     vad: Method | None = None,
-    temperature: float | None = None,
+    scaling: Scaling | None = None,
     bank: Mapping[str, Path] | None = None,
 ) -> Recognizer:
     """`load_recognizer`, for recordings of any length: no base has memory for an hour at once, and long ones
@@ -331,7 +332,7 @@ def load_for_recordings(
         max_seconds=max_seconds,
         search=search,
         vad=default_method() if vad is None else vad,
-        temperature=temperature,
+        scaling=scaling,
         bank=bank,
     )
     if max_seconds is None and recognizer.max_seconds is None:

@@ -90,8 +90,6 @@ class OutputOptions:
         max_line_width: characters of a subtitle's line
         max_line_count: lines of a subtitle; with --max-line-width, subtitles are filled across segments
         highlight_words: underline each word of a subtitle while it is spoken
-        confidence_temperature: divides the logits before confidences are taken; fitted on a dev set, it makes
-            them probabilities (default: what ia3-speech calibrate stored with the adapter or base, else 1)
     """
 
     format: str = "text"
@@ -101,7 +99,6 @@ class OutputOptions:
     max_line_width: int | None = None
     max_line_count: int | None = None
     highlight_words: bool = False
-    confidence_temperature: float | None = None
 
     def check(self) -> None:
         """Raises UserError for options that do not fit one another."""

@@ -21,8 +21,8 @@ parameter mini base), it tells wrong words from right ones best: its area under 
 [0.872, 0.901], that of the lowest symbol 0.876, of the least Tsallis entropy of a frame (Laptev and
 Ginsburg 2022, arXiv 2212.08703) 0.866, of the CTC path score 0.844. By beam search with a 3-gram no measure
 has a clearly larger area than its 0.784 [0.763, 0.804], but the least certain 10 % of the words hold fewer
-of the errors by it (21 %) than by entropies (24 to 27 %). A temperature fitted on a dev set makes the
-confidences probabilities; it never changes the text.
+of the errors by it (21 %) than by entropies (24 to 27 %). A scaling fitted on a dev set makes the
+confidences probabilities (`ia3-speech calibrate`); it never changes the text.
 """
 
 from collections.abc import Sequence
@@ -35,6 +35,7 @@ import numpy as np
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary, required_frames
 from ia3_speech.decoding.ctc_search import collapse
 from ia3_speech.decoding.transcript import Word
+from ia3_speech.scoring.calibration import Scaling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,7 +67,7 @@ def word_times(
     *,
     offset: float = 0.0,
     duration: float | None = None,
-    temperature: float = 1.0,
+    scaling: Scaling = Scaling(),  # noqa: B008  (immutable)
 ) -> list[Word]:
     """The words of `text`, each with its time and confidence.
 
@@ -75,7 +76,7 @@ def word_times(
         frame_seconds: from one frame to the next.
         offset: seconds from the beginning of the recording to that of the piece.
         duration: of the piece, in seconds; None: that of its frames. No word ends later.
-        temperature: divides the logits before confidences are taken.
+        scaling: of the confidences.
 
     Words that the base cannot write have no symbols: they stand between their neighbours, with confidence 0.
     So do all words of a text that needs more frames than there are, which no search finds.
@@ -89,7 +90,7 @@ def word_times(
     if not ids or required_frames(ids) > len(logits):
         return [replace(word, start=word.start + offset, end=word.end + offset)
                 for word in evenly_spaced(words, 0.0, duration)]  # fmt: skip
-    symbols = align_symbols(logits, ids, vocabulary.blank, temperature)
+    symbols = align_symbols(logits, ids, vocabulary.blank, scaling.temperature)
     owners = [owner for _, owner in spelt]
     own: list[list[int]] = [[] for _ in words]  # places of each word's symbols
     for place, owner in enumerate(owners):
@@ -102,7 +103,7 @@ def word_times(
     placed = place_unwritten(words, found, duration)
     ends = [min(one.end, max(one.start, other.start)) for one, other in pairwise(placed)] + [placed[-1].end]
     return [
-        replace(word, start=word.start + offset, end=end + offset)
+        replace(word, start=word.start + offset, end=end + offset, confidence=float(scaling(word.confidence)))
         for word, end in zip(placed, ends, strict=True)
     ]
 

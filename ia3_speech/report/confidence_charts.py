@@ -7,7 +7,8 @@ arXiv 1706.04599).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.report.charts import Axis, Point, Series, draw_chart, tick_labels
@@ -19,6 +20,7 @@ from ia3_speech.scoring.calibration import (
     REVIEWED,
     Bin,
     Calibration,
+    Scaling,
     found_interval,
     measure,
     reviewed_words,
@@ -38,9 +40,16 @@ def measure_confidences(report: ReportData) -> list[tuple[DecodedSystem, Calibra
     for system in report.systems:
         words = system.judged_words
         if words and len(words.right):
-            temperature = system.decoding.get("confidence_temperature", 1.0)
-            found.append((system, measure(words.confidences, words.right, temperature)))
+            found.append((system, measure(words.confidences, words.right, recorded_scaling(system.decoding))))
     return found
+
+
+def recorded_scaling(decoding: Mapping[str, Any]) -> Scaling | None:
+    """The scaling in a decode.json; None: not calibrated. Earlier versions wrote 1 for no temperature."""
+    if "confidence_scaling" in decoding:
+        return Scaling(**decoding["confidence_scaling"]) if decoding["confidence_scaling"] else None
+    temperature = decoding.get("confidence_temperature", 1.0)
+    return None if temperature == 1 else Scaling(temperature)
 
 
 def confidence_section(report: ReportData) -> Iterator[Child]:
@@ -81,15 +90,15 @@ def sentences(measured: Calibration, interval: Interval) -> Iterator[str]:
     else:
         yield f"all of the {words} are right."
     error = percent(measured.calibration_error)
-    yield f"Calibration error {error} % ({words}), {temperature_text(measured)}."
+    yield f"Calibration error {error} % ({words}), {scaling_text(measured)}."
     if not math.isnan(measured.area):
         yield f"Area under the ROC curve {measured.area:.3f}."
 
 
-def temperature_text(measured: Calibration) -> str:
-    if measured.temperature == 1:
-        return "not calibrated (ia3-speech calibrate fits a temperature)"
-    return f"with the temperature {measured.temperature:g}"
+def scaling_text(measured: Calibration) -> str:
+    if measured.scaling is None:
+        return "not calibrated (ia3-speech calibrate does it on a dev set)"
+    return f"calibrated with {measured.scaling}"
 
 
 def reliability_chart(name: str, measured: Calibration, style: str) -> Markup:

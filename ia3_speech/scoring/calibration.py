@@ -1,4 +1,5 @@
-"""Confidences against whether words are right: calibration and ranking. In: arrays. Out: a `Calibration`.
+"""Confidences against whether words are right: calibration and ranking. In: arrays. Out: a `Calibration`, and
+the `Scaling` that makes the confidences probabilities.
 
 Confidences are probabilities where, of all words with a confidence of 70 %, 70 % are right (Guo et al. 2017,
 arXiv 1706.04599). They rank words well where the least certain words hold the errors: that is what a person
@@ -7,6 +8,7 @@ who reviews transcripts needs of them.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 
 import numpy as np
 
@@ -15,6 +17,74 @@ from ia3_speech.scoring.significance import Interval, percentile_interval
 BINS = 10
 AT_ONCE = 50  # replicates of a bootstrap in memory
 REVIEWED = 0.1  # of the words: the least certain ones, which a person would look at
+LIMIT = 1e-9  # confidences nearer to 0 or 1 are scaled as this far from it
+PRIOR = 1.0  # inverse variance of the Gaussian priors of a scaling's log slope and bias, with means of 0
+STEPS = 100  # of the fit: some ten are enough
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What makes a word's confidence p a probability: Platt scaling (1999), of which temperature scaling (Guo
+    et al. 2017) is the case of one parameter. That is too few where a language model's corrections make words
+    right whose p is low.
+
+    Attributes:
+        temperature: divides the logits before p is taken; fitted by earlier versions, now 1.
+        slope, bias: the log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words
+            which the base cannot write.
+
+    Raises:
+        ValueError: the temperature or the slope is not positive, or one is no finite number.
+    """
+
+    temperature: float = 1.0
+    slope: float = 1.0
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isfinite(value) or (name != "bias" and value <= 0):
+                kind = "finite" if name == "bias" else "positive"
+                raise ValueError(f"{name} is {value:g}, and has to be a {kind} number")
+
+    def __call__(self, confidences: np.ndarray) -> np.ndarray:
+        """Confidences, of logits that were divided by the temperature, as probabilities."""
+        if (self.slope, self.bias) == (1.0, 0.0):
+            return confidences
+        scaled = probability(self.slope * log_odds(confidences) + self.bias)
+        return np.where(np.asarray(confidences) > 0, scaled, 0.0)
+
+    def __str__(self) -> str:
+        """`slope 0.38, bias 1.61` or `temperature 1.5`."""
+        platt = f"slope {self.slope:g}, bias {self.bias:g}"
+        if (self.slope, self.bias) == (1.0, 0.0):
+            return f"temperature {self.temperature:g}"
+        return platt if self.temperature == 1 else f"temperature {self.temperature:g}, {platt}"
+
+
+def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
+    """Slope and bias by maximum a posteriori, for (words,) confidences of temperature 1 and whether each word
+    is right; close to 1 and 0 where words are few. By Fisher scoring with steps of at most 1."""
+    known = confidences > 0
+    odds, right = log_odds(confidences[known]), right[known]
+    found = np.zeros(2)  # log slope, bias
+    for _ in range(STEPS):
+        slope = np.exp(found[0])
+        given = probability(slope * odds + found[1])
+        slopes = np.stack([slope * odds, np.ones_like(odds)])  # of the log-odds in the two parameters
+        information = slopes * given * (1 - given) @ slopes.T + PRIOR * np.eye(2)
+        step = np.linalg.solve(information, slopes @ (right - given) - PRIOR * found)
+        found += step / max(1.0, np.abs(step).max())
+    return Scaling(slope=round(float(np.exp(found[0])), 4), bias=round(float(found[1]), 4))
+
+
+def log_odds(confidences: np.ndarray) -> np.ndarray:
+    inside = np.clip(confidences, LIMIT, 1 - LIMIT)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def probability(log_odds: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -log_odds))
 
 
 @dataclass(frozen=True)
@@ -40,7 +110,7 @@ class Calibration:
     """Confidences of the words of hypotheses against whether they are right.
 
     Attributes:
-        temperature: the logits were divided by it.
+        scaling: of the confidences; None where they are not calibrated.
         words, errors: words of the hypotheses, and those that are substitutions or insertions. Words that
             were not written have no confidence.
         cross_entropy: mean −log₂ of the probability that was given to what is true, in bits a word.
@@ -50,7 +120,7 @@ class Calibration:
         bins: those that hold words, lowest first.
     """
 
-    temperature: float
+    scaling: Scaling | None
     words: int
     errors: int
     cross_entropy: float
@@ -60,8 +130,8 @@ class Calibration:
     bins: tuple[Bin, ...]
 
 
-def measure(confidences: np.ndarray, right: np.ndarray, temperature: float = 1.0) -> Calibration:
-    """(words,) confidences and whether each word is right; at least one word."""
+def measure(confidences: np.ndarray, right: np.ndarray, scaling: Scaling | None = None) -> Calibration:
+    """(words,) confidences, scaled already, and whether each word is right; at least one word."""
     given = np.clip(np.where(right, confidences, 1 - confidences), 1e-6, 1)
     places = np.minimum((confidences * BINS).astype(int), BINS - 1)
     bins = []
@@ -71,7 +141,7 @@ def measure(confidences: np.ndarray, right: np.ndarray, temperature: float = 1.0
             bins.append(Bin(place / BINS, (place + 1) / BINS, int(inside.sum()), mean, share))
     gaps = sum(one.words * abs(one.confidence - one.right) for one in bins)
     return Calibration(
-        temperature=temperature,
+        scaling=scaling,
         words=len(right),
         errors=int((~right).sum()),
         cross_entropy=float(-np.log2(given).mean()),

@@ -12,6 +12,7 @@ from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.segments import MAXIMUM_SECONDS, PAUSE_SECONDS, make_segments
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import align_symbols, owned, word_times
+from ia3_speech.scoring.calibration import Scaling
 
 VOCABULARY = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3, "'": 4}, blank=0, special=frozenset({"<pad>"}))
 
@@ -42,14 +43,19 @@ def test_confidence_is_the_product_of_the_symbols_peaks_and_the_delimiters():
     a, b = word_times(logits, "a b", VOCABULARY, 0.02)
     assert a.confidence == pytest.approx(float(peaks[2, 2] * peaks[3, 1]))
     assert b.confidence == pytest.approx(float(peaks[4, 3] * peaks[3, 1]))
-    cooler = word_times(logits, "a b", VOCABULARY, 0.02, temperature=2.0)
+    cooler = word_times(logits, "a b", VOCABULARY, 0.02, scaling=Scaling(2.0))
     peaks = (logits / 2).softmax(-1)
     assert cooler[1].confidence == pytest.approx(float(peaks[4, 3] * peaks[3, 1]))
+    scaled = word_times(logits, "a b", VOCABULARY, 0.02, scaling=Scaling(slope=0.5, bias=1.0))
+    odds = [w.confidence / (1 - w.confidence) for w in (a, b)]
+    assert [w.confidence / (1 - w.confidence) for w in scaled] == pytest.approx(
+        [np.e * one**0.5 for one in odds]
+    )
     assert [(w.start, w.end) for w in cooler] == [(w.start, w.end) for w in (a, b)]
 
 
 def test_words_that_the_base_cannot_write_stand_between_their_neighbours():
-    words = word_times(logits_of("a_____|____b"), "a xyz b", VOCABULARY, 0.02)
+    words = word_times(logits_of("a_____|____b"), "a xyz b", VOCABULARY, 0.02, scaling=Scaling(bias=2.0))
     assert [w.text for w in words] == ["a", "xyz", "b"] and words[1].confidence == 0
     assert words[0].end <= words[1].start < words[1].end <= words[2].start
     assert [w.text for w in word_times(logits_of("ab"), "abababab b", VOCABULARY, 0.02)] == ["abababab", "b"]

@@ -204,7 +204,7 @@ def test_confidences_are_calibrated_where_dev_has_enough_words(ran):
     kept = json.loads((ran.exp / "ia3_seed1/adapter/ia3_speech.json").read_text())["confidence"]
     for search, decoded in (("greedy", "greedy"), ("beam", "lm"), ("beam", "hotwords")):
         record = json.loads((ran.exp / f"ia3_seed1/decode_{decoded}_test/decode.json").read_text())
-        assert record["confidence_temperature"] == kept[search]["temperature"]
+        assert all(record["confidence_scaling"][name] == kept[search][name] for name in ("slope", "bias"))
     assert "Word confidences" in (ran.exp / "report_test.html").read_text()
 
 

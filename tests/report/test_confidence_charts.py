@@ -47,11 +47,11 @@ def test_what_reviewers_find_and_how_reliable_confidences_are(confident):
     assert re.fullmatch(
         r"base</b>: looking at the least certain 10 % of the 16 words finds 50 \[\d+, \d+\] % of the 4 "
         r"errors \(10 % by chance, 50 % at best\)\. Calibration error 21\.9 % \(16 words\), not calibrated "
-        r"\(ia3-speech calibrate fits a temperature\)\. Area under the ROC curve 0\.750\.",
+        r"\(ia3-speech calibrate does it on a dev set\)\. Area under the ROC curve 0\.750\.",
         base,
     )
     assert adapted.startswith("ia3_seed1</b>: looking at the least certain 10 % of the 13 words finds 8 [")
-    assert "Calibration error 26.9 % (13 words), with the temperature 1.5." in adapted
+    assert "Calibration error 26.9 % (13 words), calibrated with temperature 1.5." in adapted
     assert section.count("<figure>") == 2 and "Reliability of base" in section
     titles = re.findall(r"<title>(confidence .*?)</title>", section)
     assert titles[0] == "confidence 10 to 20 %: 2 words, mean confidence 15.0 %, right 0.0 [0.0, 65.8] %"
@@ -59,6 +59,24 @@ def test_what_reviewers_find_and_how_reliable_confidences_are(confident):
         "confidence 50 to 60 %: 13 words, mean confidence 50.0 %"
     )
     assert section.count('class="dot baseline"') == 4 and section.count('class="dot system"') == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "shown"),
+    [
+        ({"confidence_scaling": None}, "not calibrated (ia3-speech"),
+        ({"confidence_scaling": {"temperature": 1.0, "slope": 0.4, "bias": 1.6}},
+         "calibrated with slope 0.4, bias 1.6."),
+        ({"confidence_scaling": {"temperature": 1.0, "slope": 1.0, "bias": 0.0}},
+         "calibrated with temperature 1."),
+        ({"confidence_temperature": 1.0}, "not calibrated (ia3-speech"),  # of an earlier version
+    ],
+)  # fmt: skip
+def test_a_calibration_that_changes_nothing_is_one(confident, record, shown):
+    (confident.adapted / "decode.json").write_text(
+        json.dumps(DECODING | {"confidence_temperature": 1.0} | record)
+    )
+    assert f"(13 words), {shown}" in section_of(confident.page())
 
 
 def test_the_table_has_all_ten_ranges(confident):

@@ -5,7 +5,16 @@ import pytest
 
 from ia3_speech.cli import UserError
 from ia3_speech.scoring.alignment import align
-from ia3_speech.scoring.calibration import area_under_roc, found_interval, measure, share_found
+from ia3_speech.scoring.calibration import (
+    Scaling,
+    area_under_roc,
+    fit_scaling,
+    found_interval,
+    log_odds,
+    measure,
+    probability,
+    share_found,
+)
 from ia3_speech.scoring.ctm import ctm_line, read_confidences
 from ia3_speech.scoring.judged_words import judge_words
 from ia3_speech.scoring.significance import wilson_interval
@@ -14,8 +23,8 @@ from ia3_speech.scoring.significance import wilson_interval
 def test_measures_of_a_few_words():
     confidences = np.array([0.9, 0.9, 0.2, 0.6, 0.1, 0.9, 0.9, 0.9, 0.9, 0.9])
     right = np.array([True, True, False, True, False, True, True, True, True, False])
-    one = measure(confidences, right, 2.0)
-    assert (one.temperature, one.words, one.errors) == (2.0, 10, 3)
+    one = measure(confidences, right, Scaling(2.0))
+    assert (one.scaling, one.words, one.errors) == (Scaling(2.0), 10, 3)
     expected = -np.log2([0.9] * 6 + [0.8, 0.6, 0.9, 0.1]).mean()
     assert one.cross_entropy == pytest.approx(expected)
     assert one.found == pytest.approx(1 / 3)  # the one least certain word is wrong
@@ -28,6 +37,48 @@ def test_measures_of_a_few_words():
     assert np.allclose([list(vars(row).values()) for row in one.bins], bins)
     assert one.calibration_error == pytest.approx((0.1 + 0.2 + 0.4 + 7 * abs(0.9 - 6 / 7)) / 10)
     assert one.area == pytest.approx((3 * 7 - 0.5 * 6 - 1) / 21)
+
+
+def miscalibrated(words: int, slope: float, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences that are probabilities after Scaling(slope=slope, bias=bias), and which words are right."""
+    rng = np.random.default_rng(0)
+    odds = rng.normal(1, 2, words)
+    return probability((odds - bias) / slope), rng.random(words) < probability(odds)
+
+
+@pytest.mark.parametrize(("slope", "bias"), [(0.4, 1.6), (1.0, 0.0), (1.5, -0.5)])
+def test_slope_and_bias_are_recovered_and_hold_for_other_words(slope, bias):
+    confidences, right = miscalibrated(20_000, slope, bias)
+    fitted = fit_scaling(confidences[::2], right[::2])
+    assert (fitted.slope, fitted.bias) == pytest.approx((slope, bias), abs=0.1) and fitted.temperature == 1
+    before, after = (measure(scale(confidences[1::2]), right[1::2]) for scale in (Scaling(), fitted))
+    assert after.calibration_error < 0.02 and after.cross_entropy < before.cross_entropy + 0.001
+    if bias:
+        assert after.calibration_error < before.calibration_error / 3
+    assert (after.area, after.found) == (before.area, before.found)  # the order of the words is the same
+
+
+def test_few_words_change_little_and_none_is_certain():
+    assert fit_scaling(np.array([]), np.array([], bool)) == Scaling()
+    assert fit_scaling(np.zeros(3), np.zeros(3, bool)) == Scaling()  # of words without evidence
+    sure = fit_scaling(np.array([0.6, 0.7, 0.8]), np.array([True] * 3))
+    assert 1 < sure.slope < 2 and 0 < sure.bias < 1
+    swapped = fit_scaling(np.array([0.001] * 50 + [0.999] * 50), np.array([True] * 50 + [False] * 50))
+    assert 0 < swapped.slope < 0.1 and abs(swapped.bias) < 0.5
+    few = fit_scaling(*miscalibrated(10, 0.4, 1.6))
+    assert 0.4 < few.slope < 1 and 0 < few.bias < 1.6
+
+
+def test_confidences_stay_between_0_and_1_and_those_of_a_temperature_alone_as_they_are():
+    edges = np.array([0.0, 1e-300, 0.3, 1.0])
+    assert Scaling(2.0)(edges) is edges
+    scaled = Scaling(slope=0.4, bias=1.6)(edges)
+    assert scaled[0] == 0 < scaled[1] < scaled[2] < scaled[3] < 1
+    assert np.isfinite(log_odds(edges)).all()
+    assert list(Scaling(slope=1e3)(edges[1:])) == [0, 0, 1]
+    for bad in ({"temperature": 0}, {"slope": -1.0}, {"bias": float("nan")}):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))} is .*, and has to be a .* number"):
+            Scaling(**bad)
 
 
 def test_the_area_is_that_of_all_pairs():

@@ -1,18 +1,18 @@
-"""The temperature of word confidences that belongs to a base or to an adapter: kept with it, and found again.
+"""The scaling of word confidences: given as options, or what belongs to a base or an adapter, kept with it.
 
 In: what `calibrate` fitted. Out: an entry for the search that it was fitted with, under "confidence" in an
 adapter's ia3_speech.json, or in confidence.json in a base's folder:
 
-    {"greedy": {"temperature": 1.741, "data": "read_english/dev", "words": 494, "calibration_error": 0.0305}}
+    {"greedy": {"slope": 0.91, "bias": 0.2, "data": "clinic/dev", "words": 494, "calibration_error": 0.03}}
 
-A sum of adapters has none, nor has an adapter the base's: how well an adapted model is calibrated is
-measured.
+Earlier versions stored a "temperature". A sum of adapters has no scaling, nor has an adapter the base's: how
+well an adapted model is calibrated is measured.
 """
 
 import json
 import logging
 from collections.abc import Sequence
-from math import isfinite
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from ia3_speech.adapters.expressions import Term, is_single_adapter
 from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-from ia3_speech.scoring.calibration import Calibration
+from ia3_speech.scoring.calibration import Calibration, Scaling
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -29,6 +29,34 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BASE_CONFIDENCE = "confidence.json"  # in a base's folder
+
+
+@dataclass(frozen=True)
+class ConfidenceOptions:
+    """Confidences
+
+    Those that ia3-speech calibrate --out writes. Default: what ia3-speech calibrate --store keeps with the
+    adapter or the base, else none.
+
+    Args:
+        confidence_temperature: divides the logits before confidences are taken
+        confidence_slope: multiplies the log-odds of the words' confidences
+        confidence_bias: is added to these log-odds
+    """
+
+    confidence_temperature: float | None = None
+    confidence_slope: float | None = None
+    confidence_bias: float | None = None
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """None where none is given. Raises UserError for what is none."""
+        given = {name.removeprefix("confidence_"): value for name, value in vars(self).items()}
+        given = {name: value for name, value in given.items() if value is not None}
+        try:
+            return Scaling(**given) if given else None
+        except ValueError as error:
+            raise UserError(f"--confidence-{error}") from None
 
 
 def stored_calibrations(base_folder: Path | None, terms: Sequence[Term]) -> dict[str, Any]:
@@ -50,8 +78,8 @@ def stored_calibrations(base_folder: Path | None, terms: Sequence[Term]) -> dict
     return found if isinstance(found, dict) else {}
 
 
-def find_temperature(base: "Base", terms: Sequence[Term], search: str) -> float | None:
-    """The temperature that belongs to one adapter, or to the base where there is none; None where none does.
+def find_scaling(base: "Base", terms: Sequence[Term], search: str) -> Scaling | None:
+    """The scaling that belongs to one adapter, or to the base where there is none; None where none does.
 
     Args:
         base: as it was loaded.
@@ -59,7 +87,7 @@ def find_temperature(base: "Base", terms: Sequence[Term], search: str) -> float 
         search: greedy or beam.
 
     Raises:
-        UserError: it is no temperature.
+        UserError: it is no scaling.
     """
     folder = Path(base.model.config.name_or_path)
     place = terms[0].folder / METADATA if terms else folder / BASE_CONFIDENCE
@@ -71,16 +99,17 @@ def find_temperature(base: "Base", terms: Sequence[Term], search: str) -> float 
             "%s: is of another base, and is not used (ia3-speech calibrate --store fits it)", place
         )
         return None
-    temperature = found.get("temperature") if isinstance(found, dict) else None
-    if not isinstance(temperature, float | int) or not (isfinite(temperature) and temperature > 0):
-        raise UserError(
-            f"{place}: holds no temperature above 0 (ia3-speech calibrate --store writes it again)"
-        )
-    return float(temperature)
+    try:
+        own = {name: found[name] for name in vars(Scaling()) if name in found}
+        if not own:
+            raise ValueError("holds no slope")
+        return Scaling(**own)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{place}: {error} (ia3-speech calibrate --store writes it again)") from None
 
 
 def storage_file(base: "Base", terms: Sequence[Term]) -> Path:
-    """Where a temperature is kept: the record of the adapter, or, where there is none, a file of the base.
+    """Where a scaling is kept: the record of the adapter, or, where there is none, a file of the base.
 
     Raises:
         UserError: the adapter is a sum, or has no record of ours; or the base is no folder.
@@ -96,14 +125,12 @@ def storage_file(base: "Base", terms: Sequence[Term]) -> Path:
     return folder / BASE_CONFIDENCE
 
 
-def store_temperature(
-    base: "Base", terms: Sequence[Term], search: str, fitted: Calibration, data: Path
-) -> Path:
-    """Keep a temperature with the adapter or the base, in place of that of the same search; returns the file.
+def store_scaling(base: "Base", terms: Sequence[Term], search: str, fitted: Calibration, data: Path) -> Path:
+    """Keep a scaling with the adapter or the base, in place of that of the same search; returns the file.
 
     Args:
-        base, terms, search: as for `find_temperature`.
-        fitted: the temperature, and what was measured with it.
+        base, terms, search: as for `find_scaling`.
+        fitted: the scaling, and what was measured with it.
         data: the dev set that it was fitted on.
 
     Raises:
@@ -112,7 +139,8 @@ def store_temperature(
     file = storage_file(base, terms)
     entry = {
         search: {
-            "temperature": fitted.temperature,
+            "slope": fitted.scaling.slope,
+            "bias": fitted.scaling.bias,
             "data": set_name(str(data.absolute())),
             "words": fitted.words,
             "calibration_error": round(fitted.calibration_error, 4),
