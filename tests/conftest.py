@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
@@ -19,6 +20,9 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Many tests start Python: compiled modules halve the time of an import of Transformers.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+# A busy machine is no failure: an example of Hypothesis may take as long as it takes.
+settings.register_profile("ia3_speech", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ia3_speech")
 
 
 # The longest files first: at the end no worker waits long for another.
