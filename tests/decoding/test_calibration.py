@@ -34,14 +34,16 @@ def test_a_word_is_right_where_the_alignment_has_it():
 
 
 @pytest.mark.parametrize("search", ["greedy", "beam"])
-def test_what_is_fitted_has_a_smaller_cross_entropy_and_calibration_error(search, tmp_path, capsys):
+def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, capsys):
     options, out = SearchOptions(search), tmp_path / "confidence.yaml"
     main(OUT_OF_DOMAIN, search_options=options, base="mini", out=out)
     shown = capsys.readouterr().out.splitlines()
     fitted = ConfidenceOptions(**yaml.safe_load(out.read_text()))
     assert shown[1].startswith(f"{fitted.scaling}: ") and shown[-1].startswith(f"{out}: take it as ")
     before, after = (re.findall(r"cross-entropy (\S+) .* error (\S+)%", line)[0] for line in shown[:2])
-    assert float(after[0]) <= float(before[0]) and float(after[1]) < float(before[1])
+    assert float(after[0]) < float(before[0])
+    # By greedy search both errors (4.6 and 6.0 %) are about what chance makes of some 500 calibrated words.
+    assert search == "greedy" or float(after[1]) < float(before[1]) / 3
     main(OUT_OF_DOMAIN, search_options=options, base="mini", confidence_options=fitted)
     assert capsys.readouterr().out.splitlines() == shown[:-1]
 
