@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny_models import tiny, tiny_processor
 
-from ia3_speech import Bank, load_base
+from ia3_speech import Bank
 from ia3_speech.adapters.adapter import Adapter
 from ia3_speech.data.audio import load_audio
-from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
 from ia3_speech.model.base import make_base
 from ia3_speech.model.ia3 import target_modules, vector_size
 from ia3_speech.model.ia3_config import IA3Config
@@ -45,9 +45,9 @@ def banked(base) -> Bank:
     return bank
 
 
-def wrong_results(base, waves) -> int:
+def wrong_results(base, waves, recognizer: Recognizer | None = None) -> int:
     """How many of 200 calls, of three sorts and on batches of every size, differ from the call alone."""
-    bank, recognizer = banked(base), Recognizer(base)
+    bank, recognizer = banked(base), recognizer or Recognizer(base)
     batches = [[waves[i] for i in order] for order in ([0], [1, 2], [3, 4, 5], [5, 0], [2], [4, 1, 3])]
 
     def call(number: int):
@@ -96,5 +96,5 @@ def test_four_threads_on_six_recordings(base_folder, one_thread_each):
     if not files:
         pytest.skip("../shared/data/librispeech_237 is absent")
     waves = [load_audio(file)[:32_000] for file in files[:6]]
-    base = load_base(base_folder, device="cpu")
-    assert wrong_results(base, waves) == 0
+    recognizer = load_recognizer(base_folder, device="cpu")  # beam search, if it has an LM
+    assert wrong_results(recognizer.base, waves, recognizer) == 0
