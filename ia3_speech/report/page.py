@@ -77,7 +77,10 @@ def adapter_title(report: ReportData) -> str:
     decoded_with = report.system.decoding.get("adapter") or {}
     if report.adapter:
         return title_of_record(report.adapter)
-    return f"IA³ adapter {decoded_with['name']}" if decoded_with.get("name") else report.system.name
+    name = decoded_with.get("name") or ""
+    if name.startswith("one "):  # of many: one for each speaker
+        return f"IA³ adapters, {name}"
+    return f"IA³ adapter {name}" if name else report.system.name
 
 
 def title_of_record(record: Json) -> str:

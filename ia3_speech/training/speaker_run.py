@@ -263,7 +263,7 @@ def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: Speak
         "schema": 1,
         "data": str(options.data),
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
-        "adapter": {"name": f"one a speaker and fold, from {options.init_adapter or 'ones'}"},
+        "adapter": {"name": f"one for each speaker, started from {options.init_adapter or 'the base'}"},
         "search": "greedy",
         "normalize": "none",
         "utterances": len(texts),

@@ -165,7 +165,9 @@ def test_tables_pictures_curve_and_reports(ran):
     assert {"results.json", "RESULTS.md"} <= found
     for name in ("from_base_k3", "from_base_k5", "from_speaker01_k3"):
         assert {f"scatter_{name}.svg", f"report_{name}.html"} <= found
-    assert "Learning curve" in (ran["exp"] / "report_from_base_k5.html").read_text()
+    page = (ran["exp"] / "report_from_base_k5.html").read_text()
+    assert "Learning curve" in page
+    assert "IA³ adapters, one for each speaker, started from the base, tested on espeak_small/test" in page
     table = (ran["exp"] / "RESULTS.md").read_text()
     assert "| from_speaker01_k3 | speaker01 |" in table and "| from_speaker01_k3 | base |" in table
     rows = json.loads((ran["exp"] / "results.json").read_text())["systems"]
