@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from ia3_speech.experiments.curve_files import Json
 from ia3_speech.formatting import interval, percent, plural
 from ia3_speech.report.charts import Axis, Point, Series, draw_chart, legend, tick_labels
-from ia3_speech.report.curve_files import Json
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem
 from ia3_speech.report.result_tables import change_of

@@ -23,8 +23,7 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import sentences_of
 from ia3_speech.data.kaldi.table_file import DataError
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.formatting import plural
-from ia3_speech.report.curve_files import (
+from ia3_speech.experiments.curve_files import (
     Epoch,
     Json,
     LearningCurve,
@@ -34,6 +33,7 @@ from ia3_speech.report.curve_files import (
     read_trade_off,
     read_training_log,
 )
+from ia3_speech.formatting import plural
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.scoring.judged_words import JudgedWords, judge_words

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ia3_speech.experiments.by_speaker import Comparison, comparisons, write_curves
+from ia3_speech.experiments.curve_files import read_learning_curve
 from ia3_speech.experiments.markdown import markdown
 from ia3_speech.experiments.systems import find_systems
-from ia3_speech.report.curve_files import read_learning_curve
 from ia3_speech.report.scatter import write_scatters
 
 
@@ -75,7 +75,7 @@ def test_the_table_to_the_letter(exp):
     lines = markdown(systems, ("speakers",)).splitlines()
     assert lines[0] == (
         "| speakers | compared with | WER % before | after | change % | median speaker, points | better % | "
-        "equal % | worse % | speakers | words each | start kept |"
+        "equal % | worse % | speakers | words each | no epoch improved |"
     )
     (line,) = [line for line in lines if line.startswith("| from_base_k15 |")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
