@@ -32,7 +32,7 @@ from ia3_speech.experiments.systems import System, load_json, load_scores
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.score_file import json_value
+from ia3_speech.scoring.score_file import json_value, read_score
 from ia3_speech.scoring.scorer import score_utterances
 from ia3_speech.scoring.significance import REPLICATIONS, MatchedPairsTest, mapsswe
 from ia3_speech.scoring.term_errors import TermList, read_term_list
@@ -107,7 +107,7 @@ def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dic
     directory = read_data_directory(data, wav=False, spk_sort=False)
     term_list = exp / f"terms_{name}"
     terms = read_term_list(term_list, "ctc") if term_list.is_file() else None
-    unit = load_json(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]
+    unit = read_score(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]
     rows: Rows = {}
     for system in NAMES:
         folders = [folder / f"decode_greedy_{name}" for folder in folders_of(exp, system, seeds)]
@@ -130,7 +130,7 @@ def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dic
 
 def unseen_utterances(score: Path, data: DataDirectory) -> frozenset[str]:
     """Those whose sentence is not in the training that the system was scored with; none where it was not."""
-    training = (load_json(score).get("overlap") or {}).get("training", ())
+    training = (read_score(score).get("overlap") or {}).get("training", ())
     sets = [read_data_directory(Path(one), wav=False, spk_sort=False) for one in training]
     return find_overlap(sets, data).unseen if sets else frozenset()
 
