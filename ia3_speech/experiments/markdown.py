@@ -15,6 +15,7 @@ from ia3_speech.experiments.notes import provenance_list
 from ia3_speech.experiments.points import curve_by_minutes, trade_off_of
 from ia3_speech.experiments.result_warnings import overlaps_of, warnings_of
 from ia3_speech.experiments.systems import GREEDY, HOTWORDS, OUT_OF_DOMAIN, System, median_of
+from ia3_speech.formatting import percent, with_interval
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "provenance")
@@ -67,18 +68,8 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def percent(rate: float | None, form: str = ".1f") -> str:
-    return "–" if rate is None else f"{100 * rate:{form}}"
-
-
-def with_interval(rate: float | None, interval: list[float] | None, form: str = ".1f") -> str:
-    if rate is None or not interval:
-        return percent(rate, form)
-    return f"{percent(rate, form)} [{percent(interval[0], form)}, {percent(interval[1], form)}]"
-
-
 def change_of(change: dict[str, Any] | None) -> str:
-    return with_interval(change["relative"], change["relative_ci"], "+.1f") if change else "–"
+    return with_interval(change["relative"], change["relative_ci"], signed=True) if change else "–"
 
 
 def spread(rates: list[float]) -> str:
@@ -252,9 +243,9 @@ def speaker_line(one: Comparison) -> list[str]:
         one.against.name,
         percent(one.before.sum() / words),
         percent(one.after.sum() / words),
-        with_interval(one.relative, one.relative_ci, "+.1f"),
-        percent(median(one.changes), "+.1f"),
-        *(percent(share / len(one.speakers), ".0f") for share in shares),
+        with_interval(one.relative, one.relative_ci, signed=True),
+        percent(median(one.changes), signed=True),
+        *(percent(share / len(one.speakers), 0) for share in shares),
         str(len(one.speakers)),
         f"{median(one.words):.0f}",
         f"{len(not_improved)} of {one.system.train['adapters']} folds, {speakers} speakers",
@@ -310,6 +301,6 @@ def curve_table(exp: Path) -> str:
     header = ["minutes to adapt on", "seeds", f"{curve.set} WER %, median", "change %", "WER % of the seeds"]
     rows = [["0 (the base)", "–", percent(base), "–", "–"]]
     for minutes, rates in groups:
-        change = percent(median(rates) / base - 1, "+.1f") if base else "–"
+        change = percent(median(rates) / base - 1, signed=True) if base else "–"
         rows.append([f"{minutes:g}", str(len(rates)), percent(median(rates)), change, spread(rates)])
     return table(header, rows)

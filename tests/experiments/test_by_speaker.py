@@ -19,7 +19,7 @@ def put(exp, name, errors, train=None):
     total = sum(errors)
     rates = {s: {"words": words[s], "errors": e} for s, e in zip("abc", errors, strict=True)}
     score = {"wer": total / 40, "wer_ci": [0.1, 0.9], "words": 40, "by_label": {"speaker": rates}}
-    score |= {"baseline": {"wer": 0.5, "words": 40}} if name != "base" else {}
+    score |= {"schema": 1} | ({"baseline": {"wer": 0.5, "words": 40}} if name != "base" else {})
     folder = exp / name / "decode_greedy_test"
     folder.mkdir(parents=True)
     (folder / "score.json").write_text(json.dumps(score))

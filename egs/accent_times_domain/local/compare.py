@@ -25,10 +25,11 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.experiments.collect import SCHEMA, row
-from ia3_speech.experiments.markdown import change_of, percent, spread, table, warning_list, with_interval
+from ia3_speech.experiments.markdown import change_of, spread, table, warning_list
 from ia3_speech.experiments.notes import commands
 from ia3_speech.experiments.result_warnings import warnings_of
 from ia3_speech.experiments.systems import System, load_json, load_scores
+from ia3_speech.formatting import percent, with_interval
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
