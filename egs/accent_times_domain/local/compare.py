@@ -116,8 +116,8 @@ def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dic
             if len(there) < len(folders):
                 lacking = min(set(folders) - set(there))
                 raise UserError(f"{lacking}: not scored yet (run stages 6 and 7 with --seeds {seeds})")
-            heard = [read_kaldi_text(one / "text") for one in there]
-            rows[system] = [score_utterances(directory, texts, terms, "ctc") for texts in heard]
+            hypotheses = [read_kaldi_text(one / "text") for one in there]
+            rows[system] = [score_utterances(directory, texts, terms, "ctc") for texts in hypotheses]
     rows["base"] *= seeds
     ids = unseen_utterances(exp / "sum_seed1" / f"decode_greedy_{name}" / "score.json", directory)
     if not 0 < len(ids) < len(directory):
