@@ -40,7 +40,7 @@ def remaining(exp: Path, trainings: int | None = None) -> None:
 def time_of(done: list[Path], options: str) -> float:
     """Seconds that a training takes, by those that are done.
 
-    With `--epoch-minutes` an epoch takes less than all of train; each epoch decodes dev, which has no backward
+    With `--epoch-minutes` an epoch takes less than all of train; each epoch decodes dev, without a backward
     pass: a third of the work. One with `--k` takes its share of what more utterances took.
     """
     minutes, k = (re.search(rf"{flag} (\S+)", options) for flag in ("--epoch-minutes", "--k"))
