@@ -94,9 +94,7 @@ class StreamingRecognizer:
         """Forget everything: the next sample is the first of a new stream."""
         self.detector = SpeechDetector()
         self.wave = np.zeros(0, np.float32)  # samples from `first` on
-        self.first = self.end = (
-            0  # of the current piece, in samples of the stream; up to `end` it is evaluated
-        )
+        self.first = self.end = 0  # of the current piece, in samples of the stream; evaluated up to `end`
         self.last_speech = 0  # the end of the last speech, in samples of the stream
         self.forget_partial()
 
