@@ -30,6 +30,7 @@ from ia3_speech.decoding.decode_directory import (
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
 from ia3_speech.decoding.stored_scaling import ConfidenceOptions, stored_calibrations
+from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
 
 
@@ -126,7 +127,7 @@ def main(
         record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
     write_decode_directory(result, directory.utterances, decode_dir, record)
     minutes = result.audio_seconds / 60
-    texts = f"{len(result.texts)} utterance{'s' * (len(result.texts) != 1)}"
+    texts = plural(len(result.texts), "utterance")
     print(f"{decode_dir / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
     if message := unused_hotwords(recognizer.search):
         print(message, file=sys.stderr)

@@ -1,7 +1,8 @@
-"""Rates, intervals and counts as people read them: fractions in, text in percent out."""
+"""Rates, intervals, counts and tables as people read them: fractions in, text in percent out."""
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 
 MISSING = "–"  # what stands for a rate that does not exist: None or nan
 
@@ -32,3 +33,20 @@ def with_interval(
 def plural(count: int, noun: str, nouns: str | None = None) -> str:
     """`1 word`, `2,345 words`; `nouns` is the plural where it is not the singular with an s."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def in_columns(rows: Iterable[Sequence[str]], left: Collection[int] = (0,)) -> list[str]:
+    """The lines of a table, columns two spaces apart: those of `left` flush left, the others flush right.
+
+    >>> in_columns([("accent", "words"), ("indian", "9")])
+    ['accent  words', 'indian      9']
+    """
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    form = "  ".join(f"{{:{'<' if at in left else '>'}{width}}}" for at, width in enumerate(widths))
+    return [form.format(*row).rstrip() for row in table]
+
+
+def numeric_order(name: str) -> list[tuple[int, str]]:
+    """A sort key that puts `6-10` before `11-15`, and `from_base_k5` before `from_base_k10`."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]

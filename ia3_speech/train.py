@@ -15,6 +15,7 @@ from typing import Any
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import command
+from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, comparable
 
@@ -65,7 +66,7 @@ def main(options: CommandOptions) -> None:
         raise TrainingError(f"{error} (the last checkpoint in {options.out}/checkpoints stands)") from error
     if PartialState().is_main_process:
         made.record(options.out)
-        epochs = f"{summary['epochs']} epoch{'s' * (summary['epochs'] != 1)}"
+        epochs = plural(summary["epochs"], "epoch")
         print(
             f"{options.out}/adapter: dev WER {100 * summary['dev_wer']:.2f} %{compared_with_start(summary)}, "
             f"{summary['trainable']:,} parameters, {epochs} in {summary['seconds']:.0f} s"

@@ -2,7 +2,7 @@
 
 import math
 
-from ia3_speech.formatting import interval, percent, plural, with_interval
+from ia3_speech.formatting import in_columns, interval, numeric_order, percent, plural, with_interval
 
 
 def test_percent():
@@ -26,3 +26,13 @@ def test_plural():
     assert plural(1, "word") == "1 word"
     assert plural(2345, "word") == "2,345 words"
     assert plural(0, "hypothesis", "hypotheses") == "0 hypotheses"
+
+
+def test_columns():
+    rows = [("accent", "words", "note"), ("indian", "9", "")]
+    assert in_columns(rows, left=(0, 2)) == ["accent  words  note", "indian      9"]
+
+
+def test_numeric_order():
+    names = ["k10", "k5", "11-15", "6-10", "base"]
+    assert sorted(names, key=numeric_order) == ["6-10", "11-15", "base", "k5", "k10"]

@@ -3,7 +3,7 @@
 #
 #   bash run.sh                          two accents × medical dictation, spoken by espeak-ng; nothing is downloaded
 #   bash run.sh --size small             a little of it, to see that everything works
-#   bash run.sh --sentences FILE         the accents are learnt from the lines of a text file
+#   bash run.sh --sentences FILE         trains the accents on the lines of a text file
 #   bash run.sh --accent-corpus DIR/speechocean762 --domain-corpus DIR/speech-to-intent-benchmark
 #                                        real people: the adapters of these two recipes, which are run first
 set -euo pipefail

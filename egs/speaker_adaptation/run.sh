@@ -16,13 +16,14 @@ speakers="" # test|train: speechocean762's test speakers, or the held-out train 
 keep_unknown=true
 . parse_options.sh
 
-# Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter that learnt from others.
+# Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter trained on others.
 corpus="--corpus espeak" prepare="local/prepare.py${speakers:+ --speakers $speakers}"
 [[ $speakers != train ]] || corpus+=" --corpus-name speechocean762_train"
 
 # Method: IA³ vectors alone; epochs and learning rate are fixed beforehand, for a start from the base (conf/speakers.yaml)
 # and from an adapter, which needs smaller steps (conf/from_adapter.yaml). Every fifth utterance of
-# those to adapt on is held out and judged by CTC loss; where it doesn't improve, the start is kept.
+# those to adapt on is held out and selects the epoch by CTC loss; where no epoch improves on the start, the adapter is
+# the start.
 method="--adapt-config conf/speakers.yaml --init-config conf/from_adapter.yaml --prefix speaker"
 
 # shellcheck disable=SC2086

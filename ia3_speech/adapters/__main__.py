@@ -261,17 +261,13 @@ def check_adapter_target(out: Path | None, name: str | None, force: bool) -> Non
 def write_training_summary(terms: list[Term], out: Path) -> None:
     """`train.json` of the mean of several seeds, where they and `out` are `adapter/` of experiments.
 
-    Fields: trainable (parameters), seconds (of all trainings), average_of (the key of the first's inputs,
-    which recipes keep in .done; null where there is none).
+    Fields: trainable (parameters), seconds (of all trainings).
     """
     experiments = [term.folder.parent for term in terms]
     if out.name != "adapter" or not all((folder / "train.json").is_file() for folder in experiments):
         return
     summaries = [json.loads((folder / "train.json").read_text("utf-8")) for folder in experiments]
-    done = experiments[0] / ".done"
-    lines = done.read_text("utf-8").splitlines() if done.is_file() else []
     summary = {
-        "average_of": next((line.removeprefix("key ") for line in lines if line.startswith("key ")), None),
         "trainable": summaries[0]["trainable"],
         "seconds": sum(summary["seconds"] for summary in summaries),
     }

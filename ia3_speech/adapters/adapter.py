@@ -61,5 +61,5 @@ class Adapter:
 
     @property
     def tensors(self) -> "dict[str, torch.Tensor]":
-        """All that was learnt, by names in the model."""
+        """All trained parameters, by their names in the model."""
         return {target.vector_path: tensor for target, tensor in self.vectors.items()} | self.head

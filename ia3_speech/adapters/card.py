@@ -8,7 +8,6 @@ of a base in a folder and of a data directory only the names, and `base_model` o
 Format: https://huggingface.co/docs/hub/model-cards, rates in percent there as on the Hub's boards.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,6 @@ from ia3_speech.formatting import percent, plural
 TASK = "automatic-speech-recognition"
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
-SCORE_SCHEMA = 1  # of score.json
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
 GENERATED = "<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->"
 BIOMETRIC = (
@@ -73,12 +71,9 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
 
 def read_score_summary(file: Path) -> dict[str, Any]:
     """What a record keeps of a score.json, rates as fractions. Raises UserError for another file."""
-    try:
-        score = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{file}: {error} (ia3-speech score writes it)") from error
-    if not isinstance(score, dict) or score.get("schema") != SCORE_SCHEMA or "wer" not in score:
-        raise UserError(f'{file}: not a score.json of "schema" {SCORE_SCHEMA} (ia3-speech score writes it)')
+    from ia3_speech.scoring.score_file import read_score
+
+    score = read_score(file)
     change = (score.get("changes") or {}).get("wer") or {}
     names = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")
     return {

@@ -2,7 +2,7 @@
 
     --adapter accent+medical             both
     --adapter accent:0.7+medical:0.5     weighted
-    --adapter medical+general:-1         without what general learnt
+    --adapter medical+general:-1         medical less general
     ia3-speech adapters combine accent:0.7+medical:0.5 --name clinic
 
 In: adapters of one base in memory, and weights. Out: an `Adapter` of the same base. With wᵢ the weights, for

@@ -11,6 +11,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.card import is_biometric
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import parameters_in, weights_sha256
+from ia3_speech.formatting import in_columns
 
 COLUMNS = ("name", "base", "placements", "parameters", "labels")
 
@@ -47,9 +48,7 @@ def format_listing(entries: list[dict[str, Any]]) -> str:
     """
     rows = [[name.upper() for name in COLUMNS]]
     rows += [[format_value(entry.get(name)) for name in COLUMNS] for entry in entries]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(in_columns(rows, left=range(len(COLUMNS))))
 
 
 def format_value(value: Any) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_WEIGHTS
+from ia3_speech.formatting import in_columns
 from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS
 from ia3_speech.model.ia3_config import AdapterError
 
@@ -197,6 +198,4 @@ def format_spreads(rows: list[Spread]) -> str:
         values = (f"{value:.3f}" for value in (row.min, row.mean, row.max))
         shares = (f"{share:.1%}" for share in (row.inhibiting, row.amplifying))
         cells.append((layer, row.placement, f"{row.parameters:,}", *values, *shares))
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    form = "  ".join(f"{{:{'<' if n == 1 else '>'}{width}}}" for n, width in enumerate(widths))
-    return "\n".join(form.format(*line) for line in cells)
+    return "\n".join(in_columns(cells, left=(1,)))

@@ -116,8 +116,8 @@ def extract(
     ids, features = UtteranceIds(len(rows)), rows.features
     for number, row in enumerate(progress_bar(rows, "writing audio", "utt", show=True), 1):
         cell = row[columns.audio]
-        name = cell_text(row, columns.id, features) or path_in_cell(cell)
-        speaker, utterance = ids.assign(cell_text(row, columns.speaker, features), name, number)
+        name = feature_text(row, columns.id, features) or path_in_cell(cell)
+        speaker, utterance = ids.assign(feature_text(row, columns.speaker, features), name, number)
         file = path_in_cell(cell) or f"row {number}"
         text = row[columns.text] if columns.text else None
         if columns.text and text is None:
@@ -145,7 +145,7 @@ def extract(
             source=str(out / path),
             text=None if text is None else printable_text(str(text)),
             duration=len(wave) / SAMPLE_RATE,
-            labels=row_labels(row, columns.labels, features),
+            labels=labels_in_columns(row, columns.labels, features),
         )
 
 
@@ -260,7 +260,7 @@ def path_in_cell(cell: Any) -> str:
     return path if isinstance(path, str) else ""
 
 
-def cell_text(row: dict, column: str | None, features: Any) -> str:
+def feature_text(row: dict, column: str | None, features: Any) -> str:
     """A cell as text; the name of a class rather than its number; empty for None."""
     value = row[column] if column else None
     if value is None or isinstance(value, dict | list):
@@ -270,11 +270,11 @@ def cell_text(row: dict, column: str | None, features: Any) -> str:
     return str(value).strip()
 
 
-def row_labels(row: dict, columns: tuple[str, ...], features: Any) -> dict[str, str]:
+def labels_in_columns(row: dict, columns: tuple[str, ...], features: Any) -> dict[str, str]:
     """The labels of a row, each one word (`United States` → `United_States`), male and female as m and f."""
     labels = {}
     for column in columns:
-        value = re.sub(r"\s+", "_", printable_text(cell_text(row, column, features)))
+        value = re.sub(r"\s+", "_", printable_text(feature_text(row, column, features)))
         if value and column in ("gender", "sex"):
             labels["gender"] = GENDERS.get(value.lower(), value)
         elif value:

@@ -16,6 +16,7 @@ import numpy as np
 
 from ia3_speech.data.audio import RECEPTIVE_FIELD, AudioError, audio_duration, find_problem, load_audio
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.formatting import plural
 
 MAX_LISTED = 20  # utterances that a message lists one by one
 
@@ -122,7 +123,7 @@ def bad_audio_report(bad: Sequence[BadAudio], what: str) -> list[str]:
       anna-1: sound/anna-1.wav: empty (no bytes)
       bob-7: sound/bob-7.wav: no such file (correct wav.scp, or copy the audio there)
     """
-    count = "1 utterance has" if len(bad) == 1 else f"{len(bad)} utterances have"
+    count = plural(len(bad), "utterance has", "utterances have")
     return [f"{count} {what}:", *list_bad_audio(bad)]
 
 

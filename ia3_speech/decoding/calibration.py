@@ -59,7 +59,7 @@ def calibrate(
 
 def are_right(reference: Sequence[str], hypothesis: str) -> list[bool]:
     """For each word of the hypothesis whether the alignment has it in the reference."""
-    return [said == heard for said, heard in align(reference, hypothesis.split()) if heard is not None]
+    return [ref == hyp for ref, hyp in align(reference, hypothesis.split()) if hyp is not None]
 
 
 def format_calibration(one: Calibration) -> str:

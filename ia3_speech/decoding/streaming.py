@@ -94,7 +94,7 @@ class StreamingRecognizer:
         """Forget everything: the next sample is the first of a new stream."""
         self.detector = SpeechDetector()
         self.wave = np.zeros(0, np.float32)  # samples from `first` on
-        self.first = self.end = 0  # of the current piece, in samples of the stream; `end` is judged so far
+        self.first = self.end = 0  # of the current piece, in samples of the stream; evaluated up to `end`
         self.last_speech = 0  # the end of the last speech, in samples of the stream
         self.forget_partial()
 
@@ -141,12 +141,12 @@ class StreamingRecognizer:
     # ---- where pieces end
 
     def take_in(self, samples: np.ndarray) -> list[StreamEvent]:
-        """Judge each whole hop, and end pieces."""
+        """Evaluate each whole hop, and end pieces."""
         self.wave = np.concatenate([self.wave, samples])
-        judged = self.end - self.first
-        hops = (len(self.wave) - judged) // HOP
+        evaluated = self.end - self.first
+        hops = (len(self.wave) - evaluated) // HOP
         events = []
-        for is_speech in self.detector.feed(self.wave[judged : judged + hops * HOP].reshape(hops, HOP)):
+        for is_speech in self.detector.feed(self.wave[evaluated : evaluated + hops * HOP].reshape(hops, HOP)):
             self.end += HOP
             if is_speech:
                 self.last_speech = self.end

@@ -57,10 +57,10 @@ def tune(
     words = sum(map(len, references.values()))
 
     def rate(search: Callable[[Any], str]) -> float:
-        heard = {
+        hypotheses = {
             name: " ".join(search(logits.float()) for logits in own).split() for name, own in pieces.items()
         }
-        return sum(edit_distance(references[name], heard[name]) for name in references) / words
+        return sum(edit_distance(references[name], hypotheses[name]) for name in references) / words
 
     greedy, _ = make_search(SearchOptions("greedy"), base.vocabulary, folder)
     rates = {}

@@ -1,7 +1,7 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
 python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md
-python -m ia3_speech.experiments select exp/medical ia3 5     # the seed with the median dev WER
+python -m ia3_speech.experiments select exp/medical           # the folder that a recipe shows
 python -m ia3_speech.experiments disabled exp/medical         # with the adapter off it is the base
 python -m ia3_speech.experiments remaining exp/medical        # how long what is left will take
 python -m ia3_speech.experiments show exp/medical --parts tuning

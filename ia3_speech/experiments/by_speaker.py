@@ -2,7 +2,7 @@
 
 In: the systems of an experiment of recipes/speakers.sh: base, perhaps an adapter to start from, and
 from_START_kN_seedS. Out: `Comparison`s, for tables and pictures; where there are several N, EXP/curve.json of
-the main start and EXP/curve_from_START.json of the other (ia3_speech/report/points.py has the format).
+the main start and EXP/curve_from_START.json of the other (curve_files.py has the format).
 
 Changes are pooled over all words; their intervals come from a bootstrap over speakers, on the draws that
 ia3_speech/score.py takes.
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.atomic import write_json
+from ia3_speech.experiments.curve_files import estimate_fields
 from ia3_speech.experiments.systems import System
 from ia3_speech.scoring.significance import Interval, bootstrap_sums, percentile_interval, ratio
 
@@ -89,21 +90,16 @@ def compare(system: System, against: System, set_name: str) -> Comparison:
 def curve(base: System, adapted: Sequence[System], set_name: str) -> dict[str, Any]:
     """The learning curve of systems that started alike; `base` is what they started from."""
     points = [
-        {"utterances": utterances(system), "seed": system.seed, **rate_of(system, set_name)}
+        {"utterances": utterances(system), "seed": system.seed, **estimate_fields(system.scores[set_name])}
         for system in adapted
     ]
-    return {"base": rate_of(base, set_name), "points": sorted(points, key=lambda p: p["utterances"])}
+    points.sort(key=lambda point: point["utterances"])
+    return {"base": estimate_fields(base.scores[set_name]), "points": points}
 
 
 def utterances(system: System) -> float:
-    """How many its adapters learnt from or were judged by: N, or the median of what there was."""
+    """How many trained its adapters or selected their epochs: N, or the median of what there was."""
     return system.train.get("utterances", parts(system)[1])
-
-
-def rate_of(system: System, set_name: str) -> dict[str, float | None]:
-    score = system.scores[set_name]
-    low, high = score["wer_ci"] or (None, None)
-    return {"wer": score["wer"], "lo": low, "hi": high}
 
 
 def write_curves(exp: Path, systems: Sequence[System], main_start: str, variant: str, test_set: str) -> None:

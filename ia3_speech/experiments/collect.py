@@ -96,7 +96,7 @@ def row(system: System, set_name: str) -> dict[str, Any]:
         **{name: score[name] for name in copied},
         "trainable": system.train.get("trainable", 0),
         "seconds": system.train.get("seconds", 0.0),
-        **({"general": True} if set_name == OUT_OF_DOMAIN else {}),
+        **({"out_of_domain": True} if set_name == OUT_OF_DOMAIN else {}),
         **({"language_model": True} if system.search != GREEDY else {}),
         **({"hotwords": True} if system.search == HOTWORDS else {}),
         **({"unseen_sentences": {name: unseen[name] for name in copied}} if unseen else {}),

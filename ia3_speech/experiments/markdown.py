@@ -12,9 +12,10 @@ from typing import Any
 from ia3_speech.data.kaldi.overlap import training_in_words
 from ia3_speech.experiments.by_speaker import Comparison, comparisons, is_speakers
 from ia3_speech.experiments.notes import provenance_list
-from ia3_speech.experiments.points import curve_rows, trade_off_rows
+from ia3_speech.experiments.points import curve_by_minutes, trade_off_of
 from ia3_speech.experiments.result_warnings import overlaps_of, warnings_of
 from ia3_speech.experiments.systems import GREEDY, HOTWORDS, OUT_OF_DOMAIN, System, median_of
+from ia3_speech.formatting import percent, with_interval
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "provenance")
@@ -67,18 +68,8 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def percent(rate: float | None, form: str = ".1f") -> str:
-    return "–" if rate is None else f"{100 * rate:{form}}"
-
-
-def with_interval(rate: float | None, interval: list[float] | None, form: str = ".1f") -> str:
-    if rate is None or not interval:
-        return percent(rate, form)
-    return f"{percent(rate, form)} [{percent(interval[0], form)}, {percent(interval[1], form)}]"
-
-
 def change_of(change: dict[str, Any] | None) -> str:
-    return with_interval(change["relative"], change["relative_ci"], "+.1f") if change else "–"
+    return with_interval(change["relative"], change["relative_ci"], signed=True) if change else "–"
 
 
 def spread(rates: list[float]) -> str:
@@ -238,26 +229,26 @@ def training_table(groups: Groups) -> str:
 def speaker_table(systems: list[System], set_name: str) -> str:
     """What adapters did to each of many speakers, against the base and against what they started from."""
     header = ["speakers", "compared with", "WER % before", "after", "change %", "median speaker, points"]
-    header += ["better %", "equal %", "worse %", "speakers", "words each", "start kept"]
+    header += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
     return table(header, [speaker_line(one) for one in comparisons(systems, set_name)])
 
 
 def speaker_line(one: Comparison) -> list[str]:
     words = one.words.sum()
     shares = [sum(one.changes < 0), sum(one.changes == 0), sum(one.changes > 0)]
-    kept = one.system.train["not_improved"]  # SPEAKER/FOLD
-    kept_of = len({name.partition("/")[0] for name in kept})
+    not_improved = one.system.train["not_improved"]  # SPEAKER/FOLD
+    speakers = len({name.partition("/")[0] for name in not_improved})
     return [
         one.system.name,
         one.against.name,
         percent(one.before.sum() / words),
         percent(one.after.sum() / words),
-        with_interval(one.relative, one.relative_ci, "+.1f"),
-        percent(median(one.changes), "+.1f"),
-        *(percent(share / len(one.speakers), ".0f") for share in shares),
+        with_interval(one.relative, one.relative_ci, signed=True),
+        percent(median(one.changes), signed=True),
+        *(percent(share / len(one.speakers), 0) for share in shares),
         str(len(one.speakers)),
         f"{median(one.words):.0f}",
-        f"{len(kept)} of {one.system.train['adapters']} folds, {kept_of} speakers",
+        f"{len(not_improved)} of {one.system.train['adapters']} folds, {speakers} speakers",
     ]
 
 
@@ -268,9 +259,9 @@ def tuning_table(systems: list[System], set_name: str) -> str:
         options, score = system.options(), system.scores[set_name]
         line = [system.name, f"{options['learning_rate']:g}", str(options["epochs"])]
         line += [percent(score["wer"]), change_of(score["changes"].get("wer"))]
-        kept = f"{len(system.train['not_improved'])} of {system.train['adapters']}"
-        rows.append((score["wer"], [*line, kept, f"{system.train['seconds']:.0f}"]))
-    header = ["tuned", "learning rate", "epochs", "WER %", "change %", "start kept", "s"]
+        not_improved = f"{len(system.train['not_improved'])} of {system.train['adapters']}"
+        rows.append((score["wer"], [*line, not_improved, f"{system.train['seconds']:.0f}"]))
+    header = ["tuned", "learning rate", "epochs", "WER %", "change %", "no epoch improved", "s"]
     base = ["base", "–", "–", percent(systems[0].scores[set_name]["wer"]), "–", "–", "–"]
     return table(header, [base, *(line for _, line in sorted(rows))] if rows else [])
 
@@ -292,24 +283,24 @@ def forgetting_table(systems: list[System]) -> str:
 
 def trade_off_table(exp: Path) -> str:
     """The adapter from off to on, and with a decay: its own speech against out-of-domain speech."""
-    own, general, points = trade_off_rows(exp)
+    if (found := trade_off_of(exp)) is None:
+        return ""
     rows = [
-        [name, *(with_interval(point[f"{side}wer"], ends(point, side)) for side in ("", "general_"))]
-        for name, point in points
+        [one.name, *(with_interval(side.wer, side.interval) for side in (one.own, one.out_of_domain))]
+        for one in found.points
     ]
-    return table(["adapter", f"{own} WER %", f"{general} WER %"], rows)
-
-
-def ends(point: dict[str, Any], side: str = "") -> list[float] | None:
-    return None if point[f"{side}lo"] is None else [point[f"{side}lo"], point[f"{side}hi"]]
+    return table(["adapter", f"{found.own} WER %", f"{found.out_of_domain} WER %"], rows)
 
 
 def curve_table(exp: Path) -> str:
     """WER by minutes of train; the last row is all of it."""
-    own, base, groups = curve_rows(exp)
-    header = ["minutes to adapt on", "seeds", f"{own} WER %, median", "change %", "WER % of the seeds"]
-    rows = [["0 (the base)", "–", percent(base), "–", "–"]] if groups else []
+    curve, groups = curve_by_minutes(exp)
+    if curve is None:
+        return ""
+    base = curve.base.wer if curve.base else None
+    header = ["minutes to adapt on", "seeds", f"{curve.set} WER %, median", "change %", "WER % of the seeds"]
+    rows = [["0 (the base)", "–", percent(base), "–", "–"]]
     for minutes, rates in groups:
-        change = percent(median(rates) / base - 1, "+.1f") if base else "–"
+        change = percent(median(rates) / base - 1, signed=True) if base else "–"
         rows.append([f"{minutes:g}", str(len(rates)), percent(median(rates)), change, spread(rates)])
     return table(header, rows)

@@ -2,28 +2,31 @@
 
 In: EXP/SYSTEM_seedN/scale_W and EXP/SYSTEM_decayD_seed1 (the adapter scaled, or trained with a decay of l
 towards 1), each decoded on out-of-domain speech; EXP/curve/minutes_M_seedN (trained on so much of train).
-Out: EXP/trade_off.json and EXP/curve.json, in the formats of ia3_speech/report/points.py, and their rows.
+Out: EXP/trade_off.json and EXP/curve.json, in the formats of curve_files.py, and what tables show of them.
 """
 
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
+from ia3_speech.experiments.curve_files import (
+    Json,
+    LearningCurve,
+    TradeOff,
+    estimate_fields,
+    read_learning_curve,
+    read_trade_off,
+)
 from ia3_speech.experiments.plan import Plan
 from ia3_speech.experiments.systems import (
     GREEDY,
     OUT_OF_DOMAIN,
     System,
     is_current,
-    load_json,
     load_scores,
     load_system,
 )
-
-Json = dict[str, Any]
-WAYS = {"scale": "scale", "pull": "decay"}  # a field of trade_off.json → what tables call it
 
 
 def write_points(exp: Path, plan: Plan, systems: list[System], selected: Path) -> None:
@@ -60,13 +63,15 @@ def trade_off(base: System, selected: System, decayed: list[System], own: str) -
         found.append(({"scale": float(folder.name.removeprefix("scale_"))}, current_scores(folder, base)))
     found.append(({"scale": 1.0}, selected.scores))
     found.sort(key=lambda pair: pair[0]["scale"])
-    found += [({"pull": one.options()["decay_to_one"]}, one.scores) for one in decayed]
+    found += [({"decay_to_one": one.options()["decay_to_one"]}, one.scores) for one in decayed]
     points = [
-        what | rate_of(scores[own]) | rate_of(scores[OUT_OF_DOMAIN], "general_")
+        what | estimate_fields(scores[own]) | estimate_fields(scores[OUT_OF_DOMAIN], "out_of_domain_")
         for what, scores in found
         if own in scores and OUT_OF_DOMAIN in scores
     ]
-    return {"own": own, "general": "out-of-domain speech", "points": points} if len(points) > 2 else None
+    if len(points) <= 2:
+        return None
+    return {"own": own, "out_of_domain": "out-of-domain speech", "points": points}
 
 
 def curve(base: System, trained: list[System], parts: list[Path], own: str) -> Json | None:
@@ -75,45 +80,37 @@ def curve(base: System, trained: list[System], parts: list[Path], own: str) -> J
     for folder in parts:
         minutes = float(folder.name.removeprefix("minutes_").rpartition("_seed")[0])
         if (folder / "train.json").is_file() and own in (scores := current_scores(folder, base)):
-            points.append({"minutes": minutes, "seed": load_system(folder).seed, **rate_of(scores[own])})
+            points.append(
+                {"minutes": minutes, "seed": load_system(folder).seed, **estimate_fields(scores[own])}
+            )
     if not points:
         return None
     for one in trained:
         if own in one.scores:
             minutes = round(one.train["audio_seconds"] / 60, 1)
-            points.append({"minutes": minutes, "seed": one.seed, **rate_of(one.scores[own])})
+            points.append({"minutes": minutes, "seed": one.seed, **estimate_fields(one.scores[own])})
     points.sort(key=lambda point: (point["minutes"], point["seed"]))
-    return {"set": own, "base": rate_of(base.scores[own]), "points": points}
+    return {"set": own, "base": estimate_fields(base.scores[own]), "points": points}
 
 
 def current_scores(folder: Path, base: System) -> dict[str, Json]:
     return {name: score for name, score in load_scores(folder).items() if is_current(score, name, base)}
 
 
-def rate_of(score: Json, prefix: str = "") -> Json:
-    low, high = score["wer_ci"] or (None, None)
-    return {f"{prefix}wer": score["wer"], f"{prefix}lo": low, f"{prefix}hi": high}
-
-
 # ---- read again, for tables
 
 
-def trade_off_rows(exp: Path) -> tuple[str, str, list[tuple[str, Json]]]:
-    """The two sets, and the points by name (`scale 0.5`); no points where there is no trade-off."""
-    found = read_points(exp / "trade_off.json")
-    ways = [("pull" if "pull" in point else "scale", point) for point in found.get("points", [])]
-    points = [(f"{WAYS[way]} {point[way]:g}", point) for way, point in ways]
-    return found.get("own", ""), found.get("general", ""), points
+def trade_off_of(exp: Path) -> TradeOff | None:
+    """EXP/trade_off.json; None where there is no trade-off."""
+    file = exp / "trade_off.json"
+    return read_trade_off(file) if file.is_file() else None
 
 
-def curve_rows(exp: Path) -> tuple[str, float, list[tuple[float, list[float]]]]:
-    """The set, the base's WER, and the WERs of the seeds by minutes; none where there is no such curve."""
-    found = read_points(exp / "curve.json")
-    points = [point for point in found.get("points", []) if "minutes" in point]  # not one by utterances
-    groups = groupby(points, key=lambda point: point["minutes"])
-    rows = [(minutes, [point["wer"] for point in group]) for minutes, group in groups]
-    return found.get("set", ""), found["base"]["wer"] if rows else 0.0, rows
-
-
-def read_points(file: Path) -> Json:
-    return load_json(file) if file.is_file() else {}
+def curve_by_minutes(exp: Path) -> tuple[LearningCurve | None, list[tuple[float, list[float]]]]:
+    """EXP/curve.json, and the WERs of the seeds by minutes; none where it counts utterances or is missing."""
+    file = exp / "curve.json"
+    found = read_learning_curve(file) if file.is_file() else None
+    if found is None or found.unit != "minutes":
+        return None, []
+    groups = groupby(found.points, key=lambda point: point.amount)
+    return found, [(minutes, [point.estimate.wer for point in group]) for minutes, group in groups]

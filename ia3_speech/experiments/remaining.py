@@ -31,8 +31,8 @@ def remaining(exp: Path, trainings: int | None = None) -> None:
         sets = {one.system: [test for test in tests if test.system == one.system] for one, _ in rows}
         expected = sum(time_of(paths, one.options) + decoding(exp, sets[one.system]) for one, _ in rows)
     if left and paths:
-        said = f"{expected / len(left):.0f} s each so far: {expected / 3600:.1f} hours"
-        print(f"{len(left)} trainings left, {said}")
+        each = f"{expected / len(left):.0f} s each so far"
+        print(f"{len(left)} trainings left, {each}: {expected / 3600:.1f} hours")
     elif len(left) > 1:
         print(f"{len(left)} trainings left; the first one will tell how long one takes")
 
@@ -40,7 +40,7 @@ def remaining(exp: Path, trainings: int | None = None) -> None:
 def time_of(done: list[Path], options: str) -> float:
     """Seconds that a training takes, by those that are done.
 
-    One with `--epoch-minutes` hears less than all of train; each epoch decodes dev, which has no backward
+    With `--epoch-minutes` an epoch takes less than all of train; each epoch decodes dev, without a backward
     pass: a third of the work. One with `--k` takes its share of what more utterances took.
     """
     minutes, k = (re.search(rf"{flag} (\S+)", options) for flag in ("--epoch-minutes", "--k"))
@@ -50,8 +50,8 @@ def time_of(done: list[Path], options: str) -> float:
         share = 1.0
         if minutes:
             dev = read_data_directory(Path(system.options()["dev"]), wav=False, allow_pipes=True)
-            heard = sum(one.duration or 0.0 for one in dev) / 3
-            share = min(1.0, (60 * float(minutes[1]) + heard) / (system.train["audio_seconds"] + heard))
+            decoded = sum(one.duration or 0.0 for one in dev) / 3
+            share = min(1.0, (60 * float(minutes[1]) + decoded) / (system.train["audio_seconds"] + decoded))
         elif k:
             share = int(k[1]) / parts(system)[1]
         times.append(system.train["seconds"] * share)

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ia3_speech.cli import UserError
+from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_record
+from ia3_speech.scoring.score_file import read_score
 from ia3_speech.training.records import present_names, read_training_options
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
@@ -139,7 +141,7 @@ def load_system(folder: Path) -> System:
 def load_scores(folder: Path, search: str = GREEDY) -> dict[str, dict[str, Any]]:
     files = sorted(folder.glob(f"decode_{search}_*/score.json"))
     names = [file.parent.name.removeprefix(f"decode_{search}_") for file in files]
-    return {EARLIER_NAMES.get(name, name): load_json(file) for name, file in zip(names, files, strict=True)}
+    return {EARLIER_NAMES.get(name, name): read_score(file) for name, file in zip(names, files, strict=True)}
 
 
 def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
@@ -199,7 +201,7 @@ def order_in_tables(one: System) -> tuple:
     """The base first; then what a language model decoded, there too the base first; then hot words."""
     trained, searches = one.seed is not None, list(ADDED)
     place = searches.index(one.search), one.greedy_name != "base"
-    return *place, trained, in_numbers(one.name), one.seed or 0
+    return *place, trained, numeric_order(one.name), one.seed or 0
 
 
 def of_this_run(systems: list[System], kind: str, made: Sequence[str]) -> list[System]:
@@ -238,11 +240,6 @@ def outdated_seeds(systems: list[System]) -> list[System]:
             ):
                 found.append(mean)
     return sorted(found, key=lambda one: one.folder)
-
-
-def in_numbers(name: str) -> list[tuple[int, str]]:
-    """To sort names by: from_base_k5 stands before from_base_k10."""
-    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def is_current(score: dict[str, Any], set_name: str, base: System | None) -> bool:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from ia3_speech.formatting import in_columns
 from ia3_speech.model.architectures import PLACEMENTS
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.ia3 import is_head, vectors
@@ -49,10 +50,7 @@ class ParameterCount:
         if self.head:
             rows.append(("head", "", f"{self.head:,}", f"{self.head / self.base:.4%}"))
         rows.append(("all", "", f"{self.trained:,}", f"{self.trained / self.base:.4%} of {self.base:,}"))
-        widths = [max(len(row[i]) for row in rows) for i in range(3)]
-        return "\n".join(
-            f"{a:<{widths[0]}}  {b:<{widths[1]}}  {c:>{widths[2]}}  {d}".rstrip() for a, b, c, d in rows
-        )
+        return "\n".join(in_columns(rows, left=(0, 1, 3)))
 
 
 def count_parameters(model: nn.Module) -> ParameterCount:

@@ -6,9 +6,9 @@ In: a scored decode directory, and files beside it. Out: one page, which opens a
 and without a library, and a folder of its tables. It computes no error rates but those of single words: it
 shows the numbers that score, train and the recipes wrote.
 
-`report_data` finds and reads the files, `curve_files` those of curves; `page` puts the sections together:
-`summary`, `result_tables`, `word_accuracy` and `utterance_table` (each a `browsable_table`, which page.js
-draws), `confidence_charts`, `label_bars`, `curve_charts` and `vector_plots`. `table` is HTML, CSV or
+`report_data` finds and reads the files, `experiments.curve_files` those of curves; `page` puts the sections
+together: `summary`, `result_tables`, `word_accuracy` and `utterance_table` (each a `browsable_table`, which
+page.js draws), `confidence_charts`, `label_bars`, `curve_charts` and `vector_plots`. `table` is HTML, CSV or
 Markdown; `table_files` writes all tables. `markup` escapes text, `svg` and `charts` draw, `audio_players`
 finds what players play.
 """

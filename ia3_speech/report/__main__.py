@@ -7,8 +7,8 @@ CSV, rates are in percent, and the bounds of an interval have columns of their o
 
 Included by default where they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl
 and decode_greedy_out_of_domain/score.json beside DECODE_DIR; results.json, curve.json and trade_off.json in
-the folder above (report/curve_files.py documents their formats). Audio files are linked; --embed-audio copies
-them into the page.
+the folder above (experiments/curve_files.py documents their formats). Audio files are linked;
+--embed-audio copies them into the page.
 """
 
 import logging

@@ -38,7 +38,7 @@ def measure_confidences(report: ReportData) -> list[tuple[DecodedSystem, Calibra
     """Each system whose confidences are known and that wrote a word, with its calibration; baseline first."""
     found = []
     for system in report.systems:
-        words = system.judged_words
+        words = system.word_confidences
         if words and len(words.right):
             found.append((system, measure(words.confidences, words.right, recorded_scaling(system.decoding))))
     return found
@@ -72,7 +72,7 @@ def confidence_section(report: ReportData) -> Iterator[Child]:
 
 def interval_of_found(report: ReportData, system: DecodedSystem) -> Interval:
     """Of the share of the errors that the least certain words hold: a bootstrap over what WER's draws."""
-    score, words = system.score, system.judged_words
+    score, words = system.score, system.word_confidences
     by_id = {utterance.id: utterance for utterance in report.utterances}
     clusters = [label_value(by_id[name], score["ci_unit"]) for name in words.utterances]
     return found_interval(words.confidences, words.right, clusters, score["replications"], score["seed"])
@@ -149,7 +149,7 @@ def notes(systems: Sequence[DecodedSystem], unit: str) -> Iterator[str]:
         f"have no confidence. The interval of their share is a bootstrap by {unit}."
     )
     for system in systems:
-        if (words := system.judged_words) and words.left_out:
+        if (words := system.word_confidences) and words.left_out:
             changed = plural(words.left_out, "word")
             yield f"{system.name}: without {changed} that a filter or the text normalisation has changed."
 

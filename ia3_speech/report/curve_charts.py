@@ -1,15 +1,13 @@
 """Charts of the training, of the learning curve, and of in-domain against out-of-domain WER.
 
-In: what `curve_files` reads. Out: sections of the page.
+In: what `experiments.curve_files` reads. Out: sections of the page.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from statistics import median
 
-from ia3_speech.formatting import percent, plural, with_interval
-from ia3_speech.report.charts import Axis, Level, Point, Series, draw_chart, rate_axis, tick_labels
-from ia3_speech.report.curve_files import (
+from ia3_speech.experiments.curve_files import (
     Epoch,
     LearningCurve,
     LearningCurvePoint,
@@ -17,6 +15,8 @@ from ia3_speech.report.curve_files import (
     TradeOffPoint,
     WerEstimate,
 )
+from ia3_speech.formatting import percent, plural, with_interval
+from ia3_speech.report.charts import Axis, Level, Point, Series, draw_chart, rate_axis, tick_labels
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.svg import round_ticks
 from ia3_speech.report.table import Rate, Table

@@ -4,14 +4,13 @@ In: `by_label` of both score.json. Out: a section of the page, one table per lab
 is folded, the worst first, and shown as a scatter plot of the baseline's against the system's WER.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from ia3_speech.formatting import interval, percent, plural
+from ia3_speech.experiments.curve_files import Json
+from ia3_speech.formatting import interval, numeric_order, percent, plural
 from ia3_speech.report.charts import Axis, Point, Series, draw_chart, legend, tick_labels
-from ia3_speech.report.curve_files import Json
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem
 from ia3_speech.report.result_tables import change_of
@@ -65,7 +64,7 @@ def label_tables(system: DecodedSystem, baseline: DecodedSystem | None) -> Itera
     for label in sorted(system.score["by_label"]):
         rows = []
         for value in sorted(
-            label_values(label, system, baseline), key=lambda value: natural_order(value.name)
+            label_values(label, system, baseline), key=lambda value: numeric_order(value.name)
         ):
             rates = [Rate(bar.rate, bar.bounds) for bar in value.bars]
             missing = [Rate(None)] * (len(names) - len(rates))
@@ -97,7 +96,7 @@ def label_bars(label: str, values: list[LabelValue], system: str, baseline: str 
     if baseline and len(values) >= MIN_SCATTER:
         yield scatter_plot(label, values, system, baseline)
     if len(values) <= MAX_OPEN:
-        in_order = sorted(values, key=lambda value: natural_order(value.name))
+        in_order = sorted(values, key=lambda value: numeric_order(value.name))
         yield bar_table(label, in_order, system, baseline)
         return
     rates = sorted(value.system["wer"] for value in values)
@@ -105,14 +104,9 @@ def label_bars(label: str, values: list[LabelValue], system: str, baseline: str 
         f"{len(values)} values, median WER {percent(median(rates))} %, "
         f"from {percent(rates[0])} to {percent(rates[-1])} %"
     )
-    worst_first = sorted(values, key=lambda value: (-value.system["wer"], natural_order(value.name)))
+    worst_first = sorted(values, key=lambda value: (-value.system["wer"], numeric_order(value.name)))
     table = bar_table(label, worst_first, system, baseline)
     yield element("details", element("summary", summary), table)
-
-
-def natural_order(text: str) -> list[tuple[int, str]]:
-    """A sort key that puts `6-10` before `11-15`."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", text)]
 
 
 def bar_table(label: str, values: Sequence[LabelValue], system: str, baseline: str | None) -> Markup:

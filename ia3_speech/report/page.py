@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from importlib.resources import files
 
 from ia3_speech.adapters.card import card_title, set_name
+from ia3_speech.experiments.curve_files import Json
 from ia3_speech.formatting import interval, percent, plural
 from ia3_speech.report.confidence_charts import confidence_section
 from ia3_speech.report.curve_charts import learning_curve_section, trade_off_section, training_section
-from ia3_speech.report.curve_files import Json
 from ia3_speech.report.label_bars import labels_section
 from ia3_speech.report.markup import Child, Markup, element, raw_block
 from ia3_speech.report.report_data import DecodedSystem, ReportData

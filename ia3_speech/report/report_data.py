@@ -23,8 +23,7 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import sentences_of
 from ia3_speech.data.kaldi.table_file import DataError
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.formatting import plural
-from ia3_speech.report.curve_files import (
+from ia3_speech.experiments.curve_files import (
     Epoch,
     Json,
     LearningCurve,
@@ -34,12 +33,13 @@ from ia3_speech.report.curve_files import (
     read_trade_off,
     read_training_log,
 )
+from ia3_speech.formatting import plural
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.ctm import read_confidences
-from ia3_speech.scoring.judged_words import JudgedWords, judge_words
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.score_file import read_score
 from ia3_speech.scoring.term_errors import TermList, read_term_list
+from ia3_speech.scoring.word_confidences import WordConfidences, match_confidences
 from ia3_speech.training.records import read_training_options
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ class DecodedSystem:
         }
 
     @cached_property
-    def judged_words(self) -> JudgedWords | None:
+    def word_confidences(self) -> WordConfidences | None:
         """The words of the hypotheses with their confidences; None where decode wrote none.
 
         Raises:
@@ -114,7 +114,7 @@ class DecodedSystem:
         file = self.folder / "hyp.ctm"
         if not file.is_file():
             return None
-        return judge_words(self.alignments, read_confidences(file), self.score["normalize"])
+        return match_confidences(self.alignments, read_confidences(file), self.score["normalize"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ In: score.json and results.json. Out: a section of the page: rates in percent, i
 
 from collections.abc import Iterator, Sequence
 
+from ia3_speech.experiments.curve_files import Json
 from ia3_speech.formatting import percent, plural
-from ia3_speech.report.curve_files import Json
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.report.table import Bounds, Cell, Rate, Table, true_minus

@@ -12,8 +12,8 @@ In: report data. Out: the top of the page: sentences, and warnings.
 from collections.abc import Iterator
 from pathlib import Path
 
+from ia3_speech.experiments.curve_files import Json
 from ia3_speech.formatting import percent, plural
-from ia3_speech.report.curve_files import Json
 from ia3_speech.report.markup import Markup, element
 from ia3_speech.report.report_data import OUT_OF_DOMAIN, ReportData
 from ia3_speech.report.result_tables import few_clusters

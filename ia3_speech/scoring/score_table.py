@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from ia3_speech.data.kaldi.overlap import training_in_words
-from ia3_speech.formatting import MISSING, interval, percent, plural
+from ia3_speech.formatting import MISSING, in_columns, interval, percent, plural
 from ia3_speech.scoring.error_rates import Change, ErrorRates, TermErrorRate
 from ia3_speech.scoring.kaldi_files import format_wer
 from ia3_speech.scoring.score_file import Score
@@ -42,23 +42,12 @@ def format_score(score: Score) -> str:
     """
     blocks = [
         format_wer(score.scored),
-        in_columns(rate_rows(score)) + "".join(line + "\n" for line in label_ranges(score)),
+        "".join(line + "\n" for line in [*in_columns(rate_rows(score)), *label_ranges(score)]),
     ]
     if score.terms:
-        blocks.append(in_columns(term_rows(score)))
+        blocks.append("".join(line + "\n" for line in in_columns(term_rows(score))))
     blocks.append("".join(line + "\n" for line in score_notes(score)))
     return "\n".join(blocks)
-
-
-def in_columns(rows: Iterator[list[str]]) -> str:
-    """Lines of columns two spaces apart, the first column flush left, the others flush right."""
-    table = list(rows)
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for first, *rest in table:
-        cells = [f"{cell:>{width}}" for cell, width in zip(rest, widths[1:], strict=True)]
-        lines.append("  ".join([f"{first:<{widths[0]}}", *cells]).rstrip() + "\n")
-    return "".join(lines)
 
 
 def rate_rows(score: Score) -> Iterator[list[str]]:

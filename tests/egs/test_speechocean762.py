@@ -88,7 +88,7 @@ def test_off_is_the_base_to_the_byte(measured):
 
 def test_forgetting_stands_apart_in_the_tables_and_the_report(measured):
     rows = json.loads((measured.exp / "results.json").read_text())["systems"]
-    assert {row["set"]: row.get("general", False) for row in rows} == {
+    assert {row["set"]: row.get("out_of_domain", False) for row in rows} == {
         "test_adults": False, "out_of_domain": True,
     }  # fmt: skip
     text = (measured.exp / "RESULTS.md").read_text()
@@ -97,7 +97,7 @@ def test_forgetting_stands_apart_in_the_tables_and_the_report(measured):
         assert f"\n{line}" in text
     assert "\n| out_of_domain |" not in text
     points = json.loads((measured.exp / "trade_off.json").read_text())["points"]
-    assert [point.get("scale", point.get("pull")) for point in points] == [0, 0.5, 1, 2]
+    assert [point.get("scale", point.get("decay_to_one")) for point in points] == [0, 0.5, 1, 2]
     page = (measured.exp / "report_test_adults.html").read_text()
     assert "Out-of-domain speech" in page and "scale 0.5: test_adults " in page
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from ia3_speech.experiments.by_speaker import Comparison, comparisons, write_curves
+from ia3_speech.experiments.curve_files import read_learning_curve
 from ia3_speech.experiments.markdown import markdown
 from ia3_speech.experiments.systems import find_systems
-from ia3_speech.report.curve_files import read_learning_curve
 from ia3_speech.report.scatter import write_scatters
 
 
@@ -19,7 +19,7 @@ def put(exp, name, errors, train=None):
     total = sum(errors)
     rates = {s: {"words": words[s], "errors": e} for s, e in zip("abc", errors, strict=True)}
     score = {"wer": total / 40, "wer_ci": [0.1, 0.9], "words": 40, "by_label": {"speaker": rates}}
-    score |= {"baseline": {"wer": 0.5, "words": 40}} if name != "base" else {}
+    score |= {"schema": 1} | ({"baseline": {"wer": 0.5, "words": 40}} if name != "base" else {})
     folder = exp / name / "decode_greedy_test"
     folder.mkdir(parents=True)
     (folder / "score.json").write_text(json.dumps(score))
@@ -75,7 +75,7 @@ def test_the_table_to_the_letter(exp):
     lines = markdown(systems, ("speakers",)).splitlines()
     assert lines[0] == (
         "| speakers | compared with | WER % before | after | change % | median speaker, points | better % | "
-        "equal % | worse % | speakers | words each | start kept |"
+        "equal % | worse % | speakers | words each | no epoch improved |"
     )
     (line,) = [line for line in lines if line.startswith("| from_base_k15 |")]
     cells = [cell.strip() for cell in line.strip("|").split("|")]

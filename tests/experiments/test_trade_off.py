@@ -13,10 +13,10 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.experiments.collect import collect
+from ia3_speech.experiments.curve_files import read_learning_curve, read_trade_off
 from ia3_speech.experiments.pages import fill
 from ia3_speech.experiments.plan import Evaluation, Training
 from ia3_speech.experiments.remaining import remaining
-from ia3_speech.report.curve_files import read_learning_curve, read_trade_off
 
 
 def noise(path: Path, seconds: float = 0.5) -> Path:
@@ -155,10 +155,21 @@ def test_tables(exp, capsys):
     assert "out-of-domain" not in page.read_text()  # it is no headline
 
 
-def test_results_json_marks_general_speech(exp):
+def test_a_trade_off_of_an_earlier_version_has_the_same_table(exp, capsys):
+    collect(exp)
+    file, text = exp / "trade_off.json", (exp / "trade_off.json").read_text()
+    assert '"out_of_domain_wer"' in text and '"decay_to_one"' in text
+    file.write_text(text.replace('"out_of_domain', '"general').replace('"decay_to_one"', '"pull"'))
+    page = exp / "page.md"
+    page.write_text("<!-- results . forgetting curve only ia3 -->\n<!-- end of results -->\n")
+    fill(page)
+    assert page.read_text().split("\n", 1)[1] == f"{TABLES}<!-- end of results -->\n"
+
+
+def test_results_json_marks_out_of_domain_speech(exp):
     collect(exp)
     rows = json.loads((exp / "results.json").read_text())["systems"]
-    assert {(row["set"], row.get("general", False)) for row in rows} == {
+    assert {(row["set"], row.get("out_of_domain", False)) for row in rows} == {
         ("test", False),
         ("out_of_domain", True),
     }

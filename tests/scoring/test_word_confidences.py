@@ -16,8 +16,8 @@ from ia3_speech.scoring.calibration import (
     share_found,
 )
 from ia3_speech.scoring.ctm import ctm_line, read_confidences
-from ia3_speech.scoring.judged_words import judge_words
 from ia3_speech.scoring.significance import wilson_interval
+from ia3_speech.scoring.word_confidences import match_confidences
 
 
 def test_measures_of_a_few_words():
@@ -144,7 +144,7 @@ def test_what_is_no_line_is_named(tmp_path, line):
 
 def test_words_are_joined_with_the_alignment():
     alignments = {"a": align(["no", "fever", "today"], ["know", "fever"]), "b": align([], ["uh"]), "c": []}
-    found = judge_words(alignments, {"a": [("know", 0.3), ("fever", 0.9)], "b": [("uh", 0.5)]}, "ctc")
+    found = match_confidences(alignments, {"a": [("know", 0.3), ("fever", 0.9)], "b": [("uh", 0.5)]}, "ctc")
     assert found.confidences.tolist() == [0.3, 0.9, 0.5] and found.right.tolist() == [False, True, False]
     assert found.utterances == ["a", "a", "b"] and found.left_out == 0
 
@@ -152,7 +152,7 @@ def test_words_are_joined_with_the_alignment():
 def test_normalised_words_keep_their_confidence_and_changed_ones_are_counted():
     alignments = {"a": align(["take", "an", "x", "ray"], ["take", "x", "ray", "then"])}
     heard = {"a": [("um", 0.1), ("take", 0.9), ("X-ray", 0.6), ("later", 0.2)]}
-    found = judge_words(alignments, heard, "ctc")
+    found = match_confidences(alignments, heard, "ctc")
     assert found.confidences.tolist() == [0.9, 0.6, 0.6] and found.right.tolist() == [True, True, True]
     assert found.left_out == 1
-    assert judge_words(alignments, {}, "ctc").left_out == 4
+    assert match_confidences(alignments, {}, "ctc").left_out == 4

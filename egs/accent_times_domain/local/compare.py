@@ -25,14 +25,15 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.experiments.collect import SCHEMA, row
-from ia3_speech.experiments.markdown import change_of, percent, spread, table, warning_list, with_interval
+from ia3_speech.experiments.markdown import change_of, spread, table, warning_list
 from ia3_speech.experiments.notes import commands
 from ia3_speech.experiments.result_warnings import warnings_of
 from ia3_speech.experiments.systems import System, load_json, load_scores
+from ia3_speech.formatting import percent, with_interval
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.score_file import json_value
+from ia3_speech.scoring.score_file import json_value, read_score
 from ia3_speech.scoring.scorer import score_utterances
 from ia3_speech.scoring.significance import REPLICATIONS, MatchedPairsTest, mapsswe
 from ia3_speech.scoring.term_errors import TermList, read_term_list
@@ -107,7 +108,7 @@ def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dic
     directory = read_data_directory(data, wav=False, spk_sort=False)
     term_list = exp / f"terms_{name}"
     terms = read_term_list(term_list, "ctc") if term_list.is_file() else None
-    unit = load_json(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]
+    unit = read_score(exp / "base" / f"decode_greedy_{name}" / "score.json")["ci_unit"]
     rows: Rows = {}
     for system in NAMES:
         folders = [folder / f"decode_greedy_{name}" for folder in folders_of(exp, system, seeds)]
@@ -115,8 +116,8 @@ def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dic
             if len(there) < len(folders):
                 lacking = min(set(folders) - set(there))
                 raise UserError(f"{lacking}: not scored yet (run stages 6 and 7 with --seeds {seeds})")
-            heard = [read_kaldi_text(one / "text") for one in there]
-            rows[system] = [score_utterances(directory, texts, terms, "ctc") for texts in heard]
+            hypotheses = [read_kaldi_text(one / "text") for one in there]
+            rows[system] = [score_utterances(directory, texts, terms, "ctc") for texts in hypotheses]
     rows["base"] *= seeds
     ids = unseen_utterances(exp / "sum_seed1" / f"decode_greedy_{name}" / "score.json", directory)
     if not 0 < len(ids) < len(directory):
@@ -130,7 +131,7 @@ def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dic
 
 def unseen_utterances(score: Path, data: DataDirectory) -> frozenset[str]:
     """Those whose sentence is not in the training that the system was scored with; none where it was not."""
-    training = (load_json(score).get("overlap") or {}).get("training", ())
+    training = (read_score(score).get("overlap") or {}).get("training", ())
     sets = [read_data_directory(Path(one), wav=False, spk_sort=False) for one in training]
     return find_overlap(sets, data).unseen if sets else frozenset()
 

@@ -4,11 +4,11 @@
 set -euo pipefail
 
 code=0
-said=$(python -m ia3_speech.adapters combine "$1+$2" --method log --out "$3/adapter" --force 2>&1) || code=$?
-echo "$said"
-if [[ $code -ne 0 && $said == *"needs positive numbers"* ]]; then
+output=$(python -m ia3_speech.adapters combine "$1+$2" --method log --out "$3/adapter" --force 2>&1) || code=$?
+echo "$output"
+if [[ $code -ne 0 && $output == *"needs positive numbers"* ]]; then
   mkdir -p "$3"
-  echo "${said##*error: }" >"$3/refused"
+  echo "${output##*error: }" >"$3/refused"
   code=0
 fi
 exit $code

@@ -4,7 +4,7 @@
     python -m ia3_speech.data.corpora.speechocean762 CORPUS DATA_DIR
     python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR
     python -m ia3_speech.data.corpora.kaldi FOLDER DATA_DIR
-    python -m ia3_speech.data.corpora.out_of_domain CORPORA DATA_DIR/general
+    python -m ia3_speech.data.corpora.out_of_domain CORPORA DATA_DIR/out_of_domain
     python -m ia3_speech.data.corpora.download URL FOLDER NAME
 
 Each module begins with the corpus card (what, hours, licence, citation) and the layout that it reads; its

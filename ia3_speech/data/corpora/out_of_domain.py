@@ -1,6 +1,6 @@
 """Out-of-domain speech: one test set of several corpora, to measure what an adapter costs on other speech.
 
-    python -m ia3_speech.data.corpora.out_of_domain $'DIR:40\nDIR' DATA_DIR/general [--size full|small]
+    python -m ia3_speech.data.corpora.out_of_domain $'DIR:40\nDIR' DATA_DIR/out_of_domain [--size full|small]
 
 In: folders, one a line, each a Kaldi data directory or in LibriSpeech's published layout; `:40` takes every
 40th utterance of the sorted ids. Out: one data directory with all of them. The name of the folder becomes the

@@ -130,14 +130,14 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path}: not an Excel workbook: {error} (save it again, or as CSV UTF-8)") from None
     width = 0
     for number, cells in enumerate(workbook.worksheets[0].iter_rows(values_only=True), 1):
-        fields = [cell_text(cell) for cell in cells]
+        fields = [excel_text(cell) for cell in cells]
         while len(fields) > width and not fields[-1].strip():
             fields.pop()
         width = width or len(fields)  # of the row with the column names
         yield number, fields + [""] * (width - len(fields))
 
 
-def cell_text(value: Any) -> str:
+def excel_text(value: Any) -> str:
     """A cell as Excel shows it by default: 7 and not 7.0, TRUE and not True."""
     if value is None:
         return ""

@@ -26,6 +26,7 @@ from ia3_speech.data.kaldi.validation import (
 )
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, load_utterances
+from ia3_speech.formatting import plural
 
 log = logging.getLogger(__name__)
 
@@ -306,8 +307,7 @@ def validate_data_directory(
 def summarize(utterances: Sequence[Utterance]) -> str:
     """`454 utterances, 4 speakers, 1.45 hours`; below one hour minutes; no length if one is unknown."""
     speakers = len({utterance.speaker for utterance in utterances})
-    counts = ((len(utterances), "utterance"), (speakers, "speaker"))
-    parts = [f"{count} {noun}{'s' * (count != 1)}" for count, noun in counts]
+    parts = [plural(len(utterances), "utterance"), plural(speakers, "speaker")]
     durations = [utterance.duration for utterance in utterances]
     if None not in durations:
         hours = sum(durations) / 3600

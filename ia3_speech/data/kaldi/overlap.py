@@ -98,19 +98,19 @@ def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: Dat
         adapted_on: id of a tested utterance → ids of the utterances that train its adapter or are held out.
         data: both, the utterances that are tested and those.
     """
-    said = {one.id: (one.speaker, sentence_of(one)) for one in data}
+    sentences = {one.id: (one.speaker, sentence_of(one)) for one in data}
     seen = {
-        id for id, own in said.items()
-        if own[1] and own in {said.get(heard) for heard in adapted_on.get(id, ())}
+        id for id, own in sentences.items()
+        if own[1] and own in {sentences.get(other) for other in adapted_on.get(id, ())}
     }  # fmt: skip
     return Overlap(
         training=[str(data.path)],
         speakers=len(data.speakers),
         common_speakers=len(data.speakers),
-        sentences=len({own for own in said.values() if own[1]}),
-        common_sentences=len({said[id] for id in seen}),
+        sentences=len({own for own in sentences.values() if own[1]}),
+        common_sentences=len({sentences[id] for id in seen}),
         utterances=len(data),
-        unseen=frozenset(said.keys() - seen),
+        unseen=frozenset(sentences.keys() - seen),
         by_speaker=True,
     )
 

@@ -22,6 +22,7 @@ from ia3_speech.data.kaldi.table_file import (
     unprintable_character,
 )
 from ia3_speech.data.kaldi.validation import ILLEGAL, resolve_source, rule_of, table_names, unsorted_speaker
+from ia3_speech.formatting import plural
 
 
 @dataclass
@@ -198,7 +199,7 @@ def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> list[st
 def add_note(notes: list[str], entries: list[str], noun: str) -> None:
     """Add a note that quotes the first of the dropped `entries` and states their number."""
     if entries:
-        notes.append(f"{entries[0]} ({len(entries)} {noun if len(entries) == 1 else noun + 's'} dropped)")
+        notes.append(f"{entries[0]} ({plural(len(entries), noun)} dropped)")
 
 
 def normalize_line(line: str) -> str:

@@ -1,4 +1,4 @@
-"""Read and check curve.json, trade_off.json and metrics.jsonl.
+"""The formats of curve.json, trade_off.json and metrics.jsonl, and their reader, which checks them.
 
     curve.json      {"set": SET, "base": {"wer": …, "lo": …, "hi": …},
                      "points": [{"minutes": 5, "seed": 1, "wer": …, "lo": …, "hi": …}, …]}
@@ -225,6 +225,12 @@ def finite_number(location: str, row: Json, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{location}: {name} is {value!r}, not a number")
     return value
+
+
+def estimate_fields(score: Json, prefix: str = "") -> Json:
+    """The fields of a point that `estimate` reads, of a score.json."""
+    low, high = score["wer_ci"] or (None, None)
+    return {f"{prefix}wer": score["wer"], f"{prefix}lo": low, f"{prefix}hi": high}
 
 
 def estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:

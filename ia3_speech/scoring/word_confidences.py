@@ -1,6 +1,6 @@
 """The words of a decode directory, each with its confidence and whether it is right.
 
-In: aligned utterances as they were scored, and the confidences that decode wrote. Out: `JudgedWords`.
+In: aligned utterances as they were scored, and the confidences that decode wrote. Out: `WordConfidences`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from ia3_speech.scoring.error_rates import normalized_words
 
 
 @dataclass(frozen=True)
-class JudgedWords:
+class WordConfidences:
     """The words of hypotheses.
 
     Attributes:
@@ -30,11 +30,11 @@ class JudgedWords:
     left_out: int
 
 
-def judge_words(
+def match_confidences(
     alignments: Mapping[str, Sequence[Pair]],
     confidences: Mapping[str, Sequence[tuple[str, float]]],
     normalize: str,
-) -> JudgedWords:
+) -> WordConfidences:
     """Join the words of the alignments with their confidences.
 
     Args:
@@ -47,14 +47,14 @@ def judge_words(
     for name, pairs in alignments.items():
         right = [reference == word for reference, word in pairs if word is not None]
         scored = [word for _, word in pairs if word is not None]
-        heard = [(w, c) for word, c in confidences.get(name, ()) for w in normalized_words(word, normalize)]
+        decoded = [(w, c) for word, c in confidences.get(name, ()) for w in normalized_words(word, normalize)]
         scored_words += len(scored)
         place = known = 0
-        for word, other in align(scored, [word for word, _ in heard]):
+        for word, other in align(scored, [word for word, _ in decoded]):
             if word is not None and word == other:
-                found.append((heard[known][1], right[place], name))
+                found.append((decoded[known][1], right[place], name))
             place, known = place + (word is not None), known + (other is not None)
-    return JudgedWords(
+    return WordConfidences(
         np.array([one for one, _, _ in found], dtype=float),
         np.array([one for _, one, _ in found], dtype=bool),
         [one for _, _, one in found],
