@@ -29,9 +29,12 @@ def waves_of(*seconds: float) -> list[np.ndarray]:
     return [rng.standard_normal(int(s * 16_000)).astype("float32") for s in seconds]
 
 
-@pytest.mark.parametrize(("mode", "least"), [("no", 1 - 1e-6), ("bf16", 0.99)])
-def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, least):
-    """In bfloat16 throughout, they would be other ones: its logarithms and its norms' constants break."""
+@pytest.mark.parametrize(("mode", "least", "norm"), [("no", 1 - 1e-6, 1e-4), ("bf16", 0.99, 0.15)])
+def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, least, norm):
+    """In bfloat16 throughout, they would be other ones: its logarithms and its norms' constants break.
+
+    Processors round to bfloat16 in different places: on one with AMX the norm differs by 8 % for noise.
+    """
     base = load_base("mini")
     attach(base.model)
     waves = waves_of(1.0, 0.7)
@@ -40,7 +43,7 @@ def test_the_mini_base_gets_the_gradients_that_it_would_get(monkeypatch, mode, l
         plain = gradient(base, waves, "no")
     fast = gradient(base, waves, mode)
     assert torch.cosine_similarity(plain, fast, dim=0) > least
-    assert float(fast.norm()) == pytest.approx(float(plain.norm()), rel=0.05)
+    assert float(fast.norm()) == pytest.approx(float(plain.norm()), rel=norm)
     assert mode == "no" or not torch.equal(plain, fast)
 
 
