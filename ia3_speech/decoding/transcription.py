@@ -97,7 +97,7 @@ class Transcriber:
     ) -> Iterator[TranscriptSegment]:
         """The segments of one recording as soon as they are done: the same as `transcribe` gives.
 
-        With dictation a segment is held back until 20 words or more follow (`segments.CONTEXT_WORDS`), since
+        With dictation a segment waits until 20 words or more follow (`segments.CONTEXT_WORDS`), since
         the words behind it may change what is written of it: "five hundred", "milligrams" → "500 mg".
 
         Raises:
