@@ -10,7 +10,9 @@ does not parse ends it with code 2.
 """
 
 import argparse
+import atexit
 import dataclasses
+import gc
 import inspect
 import json
 import logging
@@ -48,6 +50,7 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
     `run` may return an exit code (int); None is 0.
     """
     set_up_logging()
+    atexit.register(gc.freeze)  # Python's last collections would walk torch and Transformers for a second
     try:
         code = call(run, sys.argv[1:] if argv is None else argv)
     except UserError as error:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 from corpus_files import content as content
 from corpus_files import noise
+from warm_python import path_with_warm_python
 
 ROOT = Path(__file__).parents[2]
 UTILS = ROOT / "recipes/utils"
@@ -32,11 +33,10 @@ def local(recipe: str, *names: str) -> Iterator[SimpleNamespace]:
 
 def run(recipe: str, *options: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
     """`bash egs/RECIPE/run.sh OPTION…` with this Python; stdout and stderr as text."""
-    python = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     return subprocess.run(
         ["bash", str(ROOT / "egs" / recipe / "run.sh"), *options],
         cwd=cwd,
-        env=os.environ | {"PATH": python, "CUDA_VISIBLE_DEVICES": ""} | environment,
+        env=os.environ | {"PATH": path_with_warm_python(), "CUDA_VISIBLE_DEVICES": ""} | environment,
         capture_output=True,
         text=True,
     )

@@ -6,10 +6,10 @@ import re
 import subprocess
 import sys
 from itertools import chain
-from pathlib import Path
 
 import bench
 import pytest
+from warm_python import path_with_warm_python
 
 from ia3_speech import IA3Config, attach, decode, load_base, save_adapter
 from ia3_speech import score as scoring
@@ -444,10 +444,9 @@ def test_what_the_parents_lack_is_named(parents, tiny_folder):
 
 def test_another_fault_of_a_product_is_an_error(parents, tmp_path):
     one = parents / "exp/speechocean762/ia3_seed1/adapter"
-    python = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "local/product.sh", one, tmp_path / "none", tmp_path / "out"],
-        cwd=FOLDER, env=os.environ | {"PATH": python}, capture_output=True, text=True,
+        cwd=FOLDER, env=os.environ | {"PATH": path_with_warm_python()}, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 1
     assert "none: no such folder" in done.stdout

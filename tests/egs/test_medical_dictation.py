@@ -5,12 +5,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from warm_python import path_with_warm_python
 
 from ia3_speech.data.kaldi import read_data_directory
 
@@ -27,9 +27,8 @@ class Bench:
     def __init__(self, work: Path, home: Path, base: Path):
         self.work, self.home, self.base = work, home, base
         self.exp = work / "exp/espeak_small"
-        python = Path(sys.executable).parent
         self.environment = os.environ | {
-            "PATH": f"{python}:{os.environ['PATH']}",
+            "PATH": path_with_warm_python(),
             "IA3_SPEECH_HOME": str(home),
             "CUDA_VISIBLE_DEVICES": "",  # slow enough to be killed on its way
         }
@@ -262,8 +261,7 @@ def test_speaker42_is_adapted_to_in_the_corpus_made_here_alone(tmp_path, options
     done = subprocess.run(
         ["bash", str(RECIPE / "run.sh"), *options],
         cwd=tmp_path,
-        env=os.environ
-        | {"BASH_ENV": str(tmp_path / "fake"), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
+        env=os.environ | {"BASH_ENV": str(tmp_path / "fake"), "PATH": path_with_warm_python()},
         capture_output=True,
         text=True,
         check=True,

@@ -1,0 +1,194 @@
+"""A Python that has imported torch and transformers already, for tests that run recipes.
+
+A recipe calls `python -m ia3_speech.…` some fifty times, and each start of Python needs four seconds for
+these two packages. `path_with_warm_python()` starts one process that imports them and gives a PATH whose
+`python`, called with `-m MODULE …`, asks that process to fork; the copy runs the module in its caller's
+place, with its folder, environment and streams. Whatever else `python` is called with goes to the real one.
+
+Of ia3_speech nothing is imported beforehand, so the module runs as it does after a start of its own. Signals
+to the caller are passed on, its death (by SIGKILL too) kills the copy, and its exit status is the copy's.
+"""
+
+import array
+import atexit
+import gc
+import importlib
+import io
+import json
+import os
+import runpy
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+PRELOADED = (
+    "torch",
+    "torchaudio",
+    "transformers",
+    "transformers.models.wav2vec2.modeling_wav2vec2",
+    "librosa",
+)
+CALLER = """\
+#!{python} -IS
+import array, json, os, signal, socket, sys
+if sys.argv[1:2] != ["-m"]:
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
+server = socket.socket(socket.AF_UNIX)
+server.connect({address!r})
+job = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+streams = array.array("i", [0, 1, 2])
+server.sendmsg([len(job).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+server.sendall(job)
+child = int.from_bytes(server.recv(8, socket.MSG_WAITALL), "big")
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, lambda number, frame: os.kill(child, number))
+status = os.waitstatus_to_exitcode(int.from_bytes(server.recv(8, socket.MSG_WAITALL), "big"))
+if status < 0:
+    signal.signal(-status, signal.SIG_DFL)
+    os.kill(os.getpid(), -status)
+os._exit(status)
+"""
+
+
+@lru_cache
+def path_with_warm_python() -> str:
+    """PATH with a folder of `python` first, and that of the real one second.
+
+    The process that forks is started at the first call and ends with the tests. Where the system has no
+    pidfd, as on macOS, all is real.
+    """
+    real = Path(sys.executable).parent
+    if not hasattr(os, "pidfd_open"):
+        return f"{real}:{os.environ['PATH']}"
+    folder = Path(tempfile.mkdtemp())
+    caller, address = folder / "python", str(folder / "socket")
+    caller.write_text(CALLER.format(python=sys.executable, address=address))
+    caller.chmod(0o755)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(address)
+    listener.listen(64)  # callers wait here until the packages are imported
+    process = subprocess.Popen(
+        [sys.executable, __file__, str(listener.fileno())],
+        env=os.environ | {"LC_ALL": "C", "CUDA_VISIBLE_DEVICES": ""},  # as recipes/path.sh and the tests
+        pass_fds=[listener.fileno()],
+        cwd="/",
+        start_new_session=True,
+    )
+    listener.close()
+
+    @atexit.register
+    def close() -> None:
+        process.kill()
+        process.wait()
+        shutil.rmtree(folder)
+
+    return f"{folder}:{real}:{os.environ['PATH']}"
+
+
+def serve(listener: socket.socket) -> None:
+    """Fork for each caller. Returns in the copies, each of which is to run its module."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
+    while True:
+        caller, _ = listener.accept()
+        if os.fork():
+            caller.close()
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        listener.close()
+        if become(caller):
+            return
+
+
+def become(caller: socket.socket) -> bool:
+    """Fork once more. The copy takes the caller's place, and gets True; this process watches both until one
+    of them ends, and does not return."""
+    size, control, *_ = caller.recvmsg(8, socket.CMSG_SPACE(3 * 4))
+    streams = array.array("i", control[0][2])
+    job = b""
+    while len(job) < int.from_bytes(size, "big"):
+        job += caller.recv(1 << 20)
+    copy = os.fork()
+    if not copy:
+        caller.close()
+        words, folder, environment = json.loads(job)
+        take_place(streams, words, folder, environment)
+        return True
+    for stream in streams:
+        os.close(stream)
+    caller.sendall(struct.pack(">q", copy))
+    ended = os.pidfd_open(copy)
+    ready, *_ = select.select([ended, caller], [], [])
+    if ended not in ready:  # the caller was killed
+        os.kill(copy, signal.SIGKILL)
+    status = os.waitpid(copy, 0)[1]
+    with suppress(OSError):
+        caller.sendall(struct.pack(">q", status))
+    os._exit(0)
+
+
+def take_place(streams: array.array, words: list[str], folder: str, environment: dict[str, str]) -> None:
+    """The caller's streams, arguments, folder and environment become those of this process."""
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
+    at_once = bool(environment.get("PYTHONUNBUFFERED"))
+    sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)), **like(sys.stdin))
+    sys.stdout = written(1, sys.stdout, at_once)
+    sys.stderr = written(2, sys.stderr, True)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = words
+    sys.path[0:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(":"))]
+
+
+def like(stream: io.TextIOWrapper) -> dict[str, str]:
+    return {"encoding": stream.encoding, "errors": stream.errors}
+
+
+def written(number: int, stream: io.TextIOWrapper, at_once: bool) -> io.TextIOWrapper:
+    raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
+    return io.TextIOWrapper(raw, **like(stream), write_through=at_once, line_buffering=at_once)
+
+
+def finish(run: Callable[[], object]) -> None:
+    """Call `run` and end this process as Python ends, but without taking apart all that was imported, which
+    needs half a second."""
+    status = 0
+    try:
+        run()
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if end.code is not None and not isinstance(end.code, int):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # the reader has left
+            status = status or 120
+    os._exit(status & 0xFF)
+
+
+if __name__ == "__main__":
+    for name in PRELOADED:
+        importlib.import_module(name)
+    gc.freeze()  # a copy's collections leave these objects, and the memory it shares, alone
+    serve(socket.socket(fileno=int(sys.argv[1])))
+    finish(lambda: runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True))
