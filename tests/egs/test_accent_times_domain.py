@@ -256,9 +256,9 @@ SETS = ("test_caribbean", "test_scottish", "out_of_domain_caribbean", "out_of_do
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, base_folder):
+def ran(tmp_path_factory, random_base):
     work = tmp_path_factory.mktemp("work")
-    options = (*SMALL, "--work-dir", str(work), "--base", str(base_folder))
+    options = (*SMALL, "--work-dir", str(work), "--base", str(random_base))
     done = bench.run(RECIPE, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     done.options, done.exp = options, work / "exp/espeak_small"
@@ -361,11 +361,11 @@ def parents(tmp_path, tiny_folder):
     return work
 
 
-def adapter(base_folder, out, lowest: float) -> None:
+def adapter(random_base, out, lowest: float) -> None:
     """Random numbers from `lowest` to 4."""
     import torch
 
-    base = load_base(base_folder)
+    base = load_base(random_base)
     attach(base.model, IA3Config())
     generator = torch.Generator().manual_seed(len(str(lowest)))
     with torch.no_grad():

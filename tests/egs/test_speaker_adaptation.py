@@ -111,13 +111,13 @@ def test_other_folders_are_refused(local, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory, base_folder):
+def ran(tmp_path_factory, random_base):
     """Espeak voices from the base, two amounts in two jobs; then from one of the adapters, by its name."""
     place = tmp_path_factory.mktemp("speakers")
     work, home = place / "work", place / "home"
 
     def run(*options):
-        line = (*SMALL, "--work-dir", str(work), "--base", str(base_folder), *options)
+        line = (*SMALL, "--work-dir", str(work), "--base", str(random_base), "--precision", "no", *options)
         done = bench.run(RECIPE, *line, IA3_SPEECH_HOME=str(home), OMP_NUM_THREADS="1")
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -125,7 +125,7 @@ def ran(tmp_path_factory, base_folder):
     first = run("--k", "3 5", "--nj", "2", "--out-of-domain", str(bench.general(place / "talk")))
     second = run("--k", "3", "--init-adapter", "speaker01", "--stop-stage", "8", "--out-of-domain", "none")
     return {"exp": work / "exp/espeak_small", "data": work / "data/espeak_small/test", "home": home,
-            "first": first, "second": second, "run": run, "base": base_folder}  # fmt: skip
+            "first": first, "second": second, "run": run, "base": random_base}  # fmt: skip
 
 
 def test_each_utterance_is_tested_once_by_an_adapter_that_never_heard_it(ran):
@@ -220,12 +220,12 @@ def test_a_second_run_does_nothing_again(ran):
     assert {path: path.stat().st_mtime_ns for path in ran["exp"].rglob("task.json")} == before
 
 
-def test_repeated_sentences_are_told_and_out_of_domain_speech_is_tested_by_default(tmp_path, base_folder):
+def test_repeated_sentences_are_told_and_out_of_domain_speech_is_tested_by_default(tmp_path, random_base):
     """In three folds a speaker's sixth sentence is the first one again, which other folds were trained on."""
     texts = ("one", "two", "three", "four", "five", "one")
     corpus = kaldi(tmp_path, {"ann": 6, "bob": 6}, texts)
     line = ("--corpus", str(corpus), "--corpus-name", "own", "--k", "4", "--folds", "3")
-    place = ("--work-dir", str(tmp_path / "work"), "--base", str(base_folder))
+    place = ("--work-dir", str(tmp_path / "work"), "--base", str(random_base))
     done = bench.run(RECIPE, *SMALL, *line, *place, IA3_SPEECH_HOME=str(tmp_path), OMP_NUM_THREADS="1")
     assert done.returncode == 0, done.stdout + done.stderr
     exp = tmp_path / "work/exp/own_small"
