@@ -33,16 +33,17 @@ from_start() {
 
 # The help: $help_message, then a line for each option that the script explains.
 _po_help() {
-  local _po_lines=""
-  [[ ! -f $0 ]] || _po_lines=$(
-    sed -nE 's/^([a-z_]+)=("([^"]*)"|([^ ]*)) +# ([^:]+): (.*)/\1\t\5\t\3\4\t\6/p' "$0" | awk -F'\t' '{
+  local _po_lines="" _po_script=$0
+  [[ ! -f ${IA3_SPEECH_START_DIR:-.}/$0 ]] || _po_script=${IA3_SPEECH_START_DIR:-.}/$0 # a run.sh has left that folder
+  [[ ! -f $_po_script ]] || _po_lines=$(
+    sed -nE 's/^([a-z_]+)=("([^"]*)"|([^ ]*)) +# ([^:]+): (.*)/\1\t\5\t\3\4\t\6/p' "$_po_script" | awk -F'\t' '{
       gsub("_", "-", $1); printf "  %-24s %s%s\n", "--" $1 " " $2, $4, $3 == "" ? "" : " [" $3 "]" }'
   )
   [[ -z ${help_message-} ]] || printf '%s\n' "$help_message"
   [[ -z $_po_lines ]] || printf '%s\n' "$_po_lines"
   [[ -z $_po_lines || ${keep_unknown-} == true ]] ||
     printf '  %-24s %s\n' "--config FILE" "shell file that sets any of these"
-  [[ -n ${help_message-}$_po_lines ]] || echo "no help found" >&2
+  [[ -n ${help_message-}$_po_lines || ${keep_unknown-} == true ]] || echo "no help found" >&2
 }
 
 _po_parse() {

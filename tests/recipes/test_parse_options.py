@@ -122,6 +122,20 @@ stage=1        # N: start here
     )
 
 
+@pytest.mark.parametrize(
+    ("options", "shown"), [("n=1 # N: how many\n", "  --n N                    how many [1]\n"), ("", "")]
+)
+def test_a_recipe_that_changed_into_its_folder_shows_its_own_options(tmp_path, options, shown):
+    """One without options of its own leaves the help to adapt.sh."""
+    (tmp_path / "egs").mkdir()
+    (tmp_path / "egs/run.sh").write_text(
+        f'export IA3_SPEECH_START_DIR=$PWD\ncd egs\n{options}keep_unknown=true\n. {PARSE}\necho "$@"\n'
+    )
+    command = ["bash", "egs/run.sh", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == (f"{shown}--help\n", "")
+
+
 def test_config_is_weaker_than_the_line(tmp_path):
     (tmp_path / "my.conf").write_text("stage=5\nmax_epochs=6\nuse_lm=true\n")
     done = parse("--stage", "7", "--config", "my.conf", "x", cwd=tmp_path)
