@@ -51,39 +51,31 @@ stop_stage=100          # N: stop after this stage
 work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
 data_dir="" exp_dir=""
 . parse_options.sh
+. shared_stages.sh
 
-[[ $# -eq 0 ]] || { echo "adapt.sh: unexpected argument '$1' (--help lists the options)" >&2; exit 1; }
-corpus=$(from_start "$corpus") base=$(from_start "$base") train_config=$(from_start "$train_config")
-[[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
-system=${system:-$(basename "$train_config" .yaml)} name=${name:-$(basename "$PWD")} pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
-corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
-[[ $size == full ]] || { corpus_name+=_small; train_opts="$small_opts $train_opts"; }
-data=${data_dir:-${work_dir:+$work_dir/}data/$corpus_name} exp=${exp_dir:-${work_dir:+$work_dir/}exp/$corpus_name}
+data=${data_dir:-$data} exp=${exp_dir:-$exp} train_config=$(from_start "$train_config")
+system=${system:-$(basename "$train_config" .yaml)} name=${name:-$(basename "$PWD")}
+[[ $size == full ]] || train_opts="$small_opts $train_opts"
 lm=$(for file in $lm; do from_start "$file"; done | xargs) hotwords=$(from_start "$hotwords")
-out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
-sets="$test_sets${out_of_domain:+ out_of_domain}" once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
+sets="$test_sets${out_of_domain:+ out_of_domain}"
 calibrate="python -m ia3_speech.calibrate $data/dev --base $base --precision $precision --store --minimum-words 100 $pipes"
 train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $train_opts"
 
+# The options are checked here.
 python -m ia3_speech.experiments.plan --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" --size="$size" \
   --system="$system" --seeds="$seeds" --average="$average" --test-sets="$test_sets" --terms="$terms" \
   --out-of-domain="$out_of_domain" --trade-off="$trade_off" --decay-to-one="$decay_to_one" --curve="$curve" --lm="$lm" \
-  --hotwords="$hotwords" --train-config="$train_config" --init-adapter="$init_adapter" --init-name="$init_name" # the options are checked here
+  --hotwords="$hotwords" --train-config="$train_config" --init-adapter="$init_adapter" --init-name="$init_name"
 . lock.sh "$exp"
-. decode_score.sh
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "stage 1, prepare $corpus_name"
-  $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
-  [[ -z $out_of_domain ]] || $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
-    python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
+  prepare_corpus
 fi
 
 if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
   echo "stage 2, validate $corpus_name"
-  for set in train dev $sets; do
-    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set"
-  done
+  validate_sets train dev $sets
   for set in $sets; do python -m ia3_speech.datadir overlap "$data/train" "$data/dev" "$data/$set"; done
   for m in $curve; do
     $once "$data/curve/minutes_$m" "$data/train" -- \

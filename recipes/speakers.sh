@@ -50,39 +50,27 @@ stop_stage=100          # N: stop after this stage
 work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
 
 . parse_options.sh
+. shared_stages.sh
 
-[[ $# -eq 0 ]] || { echo "speakers.sh: unexpected argument '$1' (--help lists the options)" >&2; exit 1; }
-corpus=$(from_start "$corpus") base=$(from_start "$base") adapt_config=$(from_start "$adapt_config")
-init_config=$(from_start "${init_config:-$adapt_config}")
-[[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
-corpus_name=${corpus_name:-$(basename "$(realpath -m "${corpus:-.}")")}
-[[ $size == full ]] || { corpus_name+=_small; adapt_opts="$small_opts $adapt_opts"; }
-pipes=""; [[ $allow_pipes == false ]] || pipes=--allow-pipes
-data=${work_dir:+$work_dir/}data/$corpus_name
-exp=${work_dir:+$work_dir/}exp/$corpus_name
-out_of_domain=$(for dir in ${out_of_domain/#none/}; do from_start "$dir"; done)
+adapt_config=$(from_start "$adapt_config") init_config=$(from_start "${init_config:-$adapt_config}")
+[[ $size == full ]] || adapt_opts="$small_opts $adapt_opts"
 sets="test${out_of_domain:+ out_of_domain}"
-once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
 
 # The options are checked here.
 python -m ia3_speech.experiments.plan_speakers --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" \
-  --size="$size" --init-adapter="$init_adapter" --init-name="$init_name" --adapt-config="$adapt_config" --init-config="$init_config" \
-  --k="$k" --folds="$folds" --seeds="$seeds" --nj="$nj" --variant="$variant" --out-of-domain="$out_of_domain"
+  --size="$size" --init-adapter="$init_adapter" --init-name="$init_name" --adapt-config="$adapt_config" \
+  --init-config="$init_config" --k="$k" --folds="$folds" --seeds="$seeds" --nj="$nj" --variant="$variant" \
+  --out-of-domain="$out_of_domain"
 . lock.sh "$exp"
-. decode_score.sh
 
 if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
   echo "stage 1, prepare $corpus_name"
-  $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
-  [[ -z $out_of_domain ]] || $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
-    python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
+  prepare_corpus
 fi
 
 if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
   echo "stage 2, validate $corpus_name"
-  for set in $sets; do
-    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set"
-  done
+  validate_sets $sets
   [[ -z $out_of_domain ]] || python -m ia3_speech.datadir overlap "$data/test" "$data/test" "$data/out_of_domain" | uniq
 fi
 
