@@ -1,9 +1,11 @@
 """egs/TEMPLATE: your own recordings, with a CSV file or as Kaldi data directories."""
 
 import shutil
+from pathlib import Path
 
 import bench
 import pytest
+from corpus_files import kaldi_directories
 
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
@@ -36,6 +38,28 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, base_folde
         "stage 1, prepare notes", "stage 2, validate notes", "stage 3, check the texts",
     ]  # fmt: skip
     assert len(read_data_directory(clone / "egs/clinic/data/notes/train").speakers) == 2
+
+
+@pytest.mark.parametrize(
+    ("sets", "given", "expected"),
+    [
+        (["all"], "corpus/all", {"train": 14, "dev": 2, "test": 4}),
+        (["train", "test"], "corpus", {"train": 16, "dev": 4, "test": 20}),
+    ],
+)
+def test_kaldi_directories_without_dev_are_divided_by_speaker(tmp_path, random_base, sets, given, expected):
+    """One data directory, and a folder with train and test; ten speakers each, two utterances a speaker."""
+    kaldi_directories(tmp_path / "corpus", each=2, sets=sets)
+    done = bench.run(
+        RECIPE, "--corpus", str(tmp_path / given), "--base", str(random_base), "--work-dir", str(tmp_path),
+        "--stop-stage", "2", "--out-of-domain", "none",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    made = {name: read_data_directory(tmp_path / f"data/{Path(given).name}/{name}") for name in expected}
+    assert {name: len(data) for name, data in made.items()} == expected
+    assert len({speaker for data in made.values() for speaker in data.speakers}) == 10 * len(sets)
+    for name in ("train", "dev"):
+        assert f"test and {name} share 0 of {len(made['test'].speakers)} speakers" in done.stdout
 
 
 def test_without_a_corpus_it_says_how_one_looks(tmp_path):
