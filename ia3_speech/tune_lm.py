@@ -14,7 +14,7 @@ from typing import Literal
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.search import SearchOptions, check_number
 from ia3_speech.inputs import Inputs, base_files
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
@@ -64,6 +64,10 @@ def main(
         hotwords=hotwords, hotword_weight=hotword_weight,
     )  # fmt: skip
     options.check()
+    for weight in lm_weights or ():
+        check_number("lm_weight", weight, "--lm-weights")
+    for score in word_scores or ():
+        check_number("word_score", score, "--word-scores")
     terms, tried = (
         parse_terms(adapter) if adapter else [],
         (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES),

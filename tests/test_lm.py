@@ -2,6 +2,7 @@
 
 import gzip
 import json
+from math import inf
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.decode import main as decode
 from ia3_speech.decoding.arpa import read_arpa
 from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.search import SearchOptions, make_search
+from ia3_speech.decoding.search import LEAST, SearchOptions, make_search
 from ia3_speech.transcribe import main as transcribe
 
 TEXT = "the patient has a fever\nthe patient has no cough\na fever of three days\n"
@@ -235,9 +236,33 @@ def test_options_that_cannot_be_meant_are_refused_before_the_base_is_loaded(run,
     for words, message in [
         (("--search", "greedy", "--lm-weight", "1"), "--lm-weight has no effect on greedy search"),
         (("--lm", tmp_path / "none.arpa"), "none.arpa: no such file"),
-        (("--beam-size", "0"), "--beam-size is 0"),
+        (("--beam-size", "0"), "--beam-size is 0, and has to be at least 1"),
+        (("--lm-weight", ".nan"), "--lm-weight is nan, and has to be a finite number"),
+        (("--lm-weight", "1e999"), "--lm-weight is inf, and has to be a finite number"),
+        (("--lm-weight", "-0.5"), "--lm-weight is -0.5, and has to be at least 0"),
+        (("--word-score", "-.inf"), "--word-score is -inf, and has to be a finite number"),
+        (("--unknown-word-score", ".nan"), "--unknown-word-score is nan, and has to be a finite number"),
     ]:
         code, _, err = run(transcribe, *words, "a.wav")
         assert code == 1 and message in err and err.count("\n") == 1
+    tuned = ("--lm", tmp_path / "own.arpa", "--base", "no such base")
+    (tmp_path / "own.arpa").touch()
+    for words, message in [
+        (("--lm-weights=[0.5,-1]",), "--lm-weights is -1, and has to be at least 0"),
+        (("--word-scores", "0", ".nan"), "--word-scores is nan, and has to be a finite number"),
+    ]:
+        code, _, err = run(tune_lm.main, tmp_path, *tuned, *words)
+        assert code == 1 and message in err and err.count("\n") == 1
     with pytest.raises(UserError, match="no effect"):
         load_recognizer("no such base", search=SearchOptions("greedy", word_score=1.0))
+
+
+@pytest.mark.parametrize("name", LEAST)
+def test_numbers_of_a_search_are_finite_and_weights_not_negative(name, tmp_path):
+    (tmp_path / "terms.txt").write_text("metformin\n")
+    hotwords = tmp_path / "terms.txt" if name == "hotword_weight" else None
+    for value in (float("nan"), float("inf"), float("-inf"), *([] if LEAST[name] == -inf else [-1])):
+        with pytest.raises(UserError, match=rf"^--{name.replace('_', '-')} is {value:g}, and has to be "):
+            SearchOptions(**{name: value}, hotwords=hotwords).check()
+    for value in (1, 2, *([-3.5] if LEAST[name] == -inf else [])):
+        SearchOptions(**{name: value}, hotwords=hotwords).check()

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,9 @@ WEIGHTS = {
     "unknown_word_score": UNKNOWN_WORD_SCORE,
     "beam_size": BEAM_SIZE,
 }
+# The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
+# words may have either sign.
+LEAST = {"lm_weight": 0, "word_score": -inf, "unknown_word_score": -inf, "beam_size": 1, "hotword_weight": 0}
 
 
 @dataclass(frozen=True)
@@ -65,10 +69,10 @@ class SearchOptions:
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
         if self.lm is not None and not self.lm.is_file():
             raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text)")
-        if self.beam_size is not None and self.beam_size < 1:
-            raise UserError(f"--beam-size is {self.beam_size}, and has to be at least 1")
-        if self.hotword_weight is not None and (self.hotwords is None or self.hotword_weight < 0):
-            raise UserError("--hotword-weight needs --hotwords FILE, and is not negative")
+        for name in LEAST:
+            check_number(name, getattr(self, name))
+        if self.hotword_weight is not None and self.hotwords is None:
+            raise UserError("--hotword-weight needs --hotwords FILE")
         if self.hotwords is not None:
             read_hotwords(self.hotwords)  # its faults are reported before a base is loaded
 
@@ -78,6 +82,20 @@ class SearchOptions:
             return [self.lm] if self.lm else []
         own = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
         return [path for path in own if path.is_file()]
+
+
+def check_number(name: str, value: float | None, flag: str | None = None) -> None:
+    """Raises UserError for a number that is infinite, none, or below `LEAST`.
+
+    Args:
+        name: of a field of `SearchOptions`.
+        flag: what the user typed, if not the flag of that field.
+    """
+    if value is None or (isfinite(value) and value >= LEAST[name]):
+        return
+    needed = f"at least {LEAST[name]}" if value < LEAST[name] else "a finite number"
+    flag = flag or "--" + name.replace("_", "-")
+    raise UserError(f"{flag} is {value:g}, and has to be {needed}")
 
 
 def make_search(

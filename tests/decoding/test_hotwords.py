@@ -277,7 +277,7 @@ def test_options(tmp_path):
     assert record == {"search": "greedy"} and unused_hotwords(plain) is None
     for options, message in [
         (SearchOptions(hotword_weight=1.0), "--hotword-weight needs --hotwords"),
-        (SearchOptions(hotwords=file, hotword_weight=-1.0), "not negative"),
+        (SearchOptions(hotwords=file, hotword_weight=-1.0), "--hotword-weight is -1, and has"),
         (SearchOptions(hotwords=tmp_path / "none"), r"none: cannot be read: .* \(give a file with a term"),
     ]:
         with pytest.raises(UserError, match=message):
