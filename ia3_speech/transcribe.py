@@ -8,7 +8,7 @@
     ia3-speech transcribe --channels split --adapter left=agent,right=caller call.wav
     ia3-speech transcribe --dictation a.wav                   with punctuation, numbers, doses, dates written
     find . -name '*.wav' | ia3-speech transcribe              paths from stdin, or a WAV itself
-    ia3-speech transcribe --mic                               the microphone, until Ctrl-C
+    ia3-speech transcribe --mic                               the microphone, until Ctrl-C; also --dictation
     arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
 
 Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr where PyAV
@@ -81,7 +81,7 @@ def main(
     dictates = dictation_options.dictation or "dictation" in output_options.formats
     post_process = dictation_options.formatter() if dictates else None
     if live_options.active(files):
-        check_live(input_options, output_options, confidence_options, dictation_options.dictation)
+        check_live(input_options, output_options, confidence_options)
         model = {name: getattr(model_options, name) for name in ("device", "dtype", "precision")}
         load_live = partial(
             load_recognizer,
@@ -92,7 +92,7 @@ def main(
             **model,
         )
         output = {"format": output_options.format, "output_dir": output_options.output_dir}
-        return transcribe_live(live_options, load_live, **output)
+        return transcribe_live(live_options, load_live, write=post_process, **output)
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())
@@ -137,15 +137,13 @@ def main(
     return 1 if bad or unusable else 0
 
 
-def check_live(
-    input: InputOptions, output: OutputOptions, confidence: ConfidenceOptions, dictation: bool
-) -> None:
+def check_live(input: InputOptions, output: OutputOptions, confidence: ConfidenceOptions) -> None:
     """Raises UserError for options that live input does not apply."""
     defaults = {"format": output.format, "output_dir": output.output_dir}
     given = vars(input) | vars(output) | vars(confidence)
     usual = vars(InputOptions(max_seconds=input.max_seconds)) | vars(OutputOptions(**defaults))
     usual |= vars(ConfidenceOptions())
-    ignored = [name for name, value in given.items() if value != usual[name]] + dictation * ["dictation"]
+    ignored = [name for name, value in given.items() if value != usual[name]]
     if ignored:
         flag = "--" + ignored[0].replace("_", "-")
         raise UserError(f"{flag} does not apply to live input (leave it out, or transcribe a recording)")

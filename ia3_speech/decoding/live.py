@@ -3,6 +3,7 @@
     ia3-speech transcribe --mic                                        until Ctrl-C
     arecord -q -f S16_LE -r 16000 | ia3-speech transcribe --live       WAV, of any length
     rec -q -t raw -r 16000 -b 16 -c 1 - | ia3-speech transcribe --raw 16000
+    ia3-speech transcribe --mic --dictation                            as it is written; see `live_dictation`
 
 In: `LiveOptions`, a recogniser. Out: on a terminal the text that is being spoken, rewritten in place, and a
 line when it is final; elsewhere the final lines alone, or JSON lines, which may be partial too. A thread
@@ -36,10 +37,17 @@ from ia3_speech.data.live_audio import (
     stream_samples,
 )
 from ia3_speech.data.recordings import STDIN
-from ia3_speech.decoding.live_output import LiveOutput
+from ia3_speech.decoding.dictation import Writer
+from ia3_speech.decoding.live_dictation import LiveDictation
+from ia3_speech.decoding.live_output import TEXT, LiveOutput
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.search import unused_hotwords
-from ia3_speech.decoding.streaming import PARTIAL_SECONDS, PAUSE_SECONDS, StreamingRecognizer
+from ia3_speech.decoding.streaming import (
+    PARTIAL_SECONDS,
+    PAUSE_SECONDS,
+    StreamEvent,
+    StreamingRecognizer,
+)
 
 WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe has to wait, a microphone loses
 POLL_SECONDS = 0.1  # between looks at whether Ctrl-C was pressed
@@ -93,14 +101,16 @@ def transcribe_live(
     *,
     format: str = "text",
     output_dir: Path | None = None,
+    write: Writer | None = None,
 ) -> int:
     """Transcribe the microphone or stdin until it ends, and print and write the texts.
 
     Args:
         load: loads the recogniser. The input is opened before, since that may fail; a pipe is read meanwhile.
-        format: text or txt is a line for each piece, json or jsonl an object.
+        format: text, txt or dictation is a line for each piece, json or jsonl an object.
         output_dir: microphone.txt or stdin.txt (.json) is written there; then stdout gets nothing, unless it
             is a terminal.
+        write: dictation; None: the words as they were recognised.
 
     Returns:
         The exit code; see the module.
@@ -113,7 +123,7 @@ def transcribe_live(
     output = LiveOutput(sys.stdout, format, options.partials)
     if output_dir is not None:
         name = "microphone" if options.mic else "stdin"
-        output.file = output_dir / f"{name}.{'txt' if format == 'text' else format}"
+        output.file = output_dir / f"{name}.{'txt' if format in TEXT else format}"
     inbox = Inbox()
     if options.mic:
         microphone = Microphone(options.mic_device)
@@ -123,7 +133,13 @@ def transcribe_live(
         recognizer = load()
     output.recognizer = recognizer
     partial_seconds = PARTIAL_SECONDS if output.partials else None
-    stream = StreamingRecognizer(recognizer, pause_seconds=options.pause, partial_seconds=partial_seconds)
+    stream = StreamingRecognizer(
+        recognizer,
+        pause_seconds=options.pause,
+        partial_seconds=partial_seconds,
+        with_words=write is not None,
+    )
+    dictation = LiveDictation(write, partials=output.partials) if write else None
     with interruption() as interrupted:
         if options.mic:
             microphone.start(inbox.put_or_lose, inbox.finish)
@@ -131,7 +147,7 @@ def transcribe_live(
             heard = microphone.name if options.mic else "stdin"
             print(f"listening to {heard}, until Ctrl-C", file=sys.stderr)
         try:
-            transcribe_inbox(inbox, stream, output, interrupted)
+            transcribe_inbox(inbox, stream, dictation, output, interrupted)
         finally:
             if options.mic:
                 microphone.stop()
@@ -153,16 +169,28 @@ def transcribe_live(
 
 
 def transcribe_inbox(
-    inbox: "Inbox", stream: StreamingRecognizer, output: LiveOutput, interrupted: "Interrupted"
+    inbox: "Inbox",
+    stream: StreamingRecognizer,
+    dictation: LiveDictation | None,
+    output: LiveOutput,
+    interrupted: "Interrupted",
 ) -> None:
-    """Feed what comes until there is no more, or until the user has had enough; tell every event."""
-    ended = False
-    while not ended:
-        ended = inbox.finished or bool(interrupted.signal)  # what is there already is transcribed too
-        for event in stream.feed(inbox.take()):
+    """Feed what comes until there is no more, or until the user has had enough; tell every event, and in the
+    end, however it comes, what dictation has kept waiting."""
+
+    def show(events: Iterable[StreamEvent]) -> None:
+        for event in dictation.events(events) if dictation else events:
             output.show(event)
-    for event in stream.flush():
-        output.show(event)
+
+    ended = False
+    try:
+        while not ended:
+            ended = inbox.finished or bool(interrupted.signal)  # what is there already is transcribed too
+            show(stream.feed(inbox.take()))
+        show(stream.flush())
+    finally:
+        for event in dictation.flush() if dictation else ():
+            output.show(event)
 
 
 def standard_input(raw: int | None) -> Iterable[np.ndarray]:

@@ -1,7 +1,8 @@
 """Where live texts go: a terminal, whose last line is rewritten; a pipe, a line for each; a file.
 
 In: `StreamEvent`s. Out, with --format json: {"type": "final", "start": 0.31, "end": 2.48, "text": "no fever"}
-and the adapter and the base, an object a line; "partial" where those are wanted.
+and the adapter and the base, an object a line; "partial" where those are wanted. Of dictation a final one has
+raw_text too.
 """
 
 import json
@@ -18,7 +19,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.streaming import StreamEvent
 
-TEXT, JSON = ("text", "txt"), ("json", "jsonl")  # formats
+TEXT, JSON = ("text", "txt", "dictation"), ("json", "jsonl")  # formats
 SAVE_SECONDS = 10.0  # between writings of the file, which is written whole: what a crash may lose
 CLEAR_LINE = "\r\x1b[K"  # to the line's beginning, and erase it (ECMA-48)
 
@@ -29,7 +30,8 @@ class LiveOutput:
 
     Attributes:
         stream: stdout.
-        format: text or txt is a line for each final text, json or jsonl an object.
+        format: text, txt or dictation is a line for each final text, or several where line breaks were
+            dictated; json or jsonl an object.
         partials: whether partial texts are wanted; as text they are for a terminal, which always gets them.
         file: where all final lines are written too; then they are printed on a terminal only.
         recognizer: what JSON names: its adapter and its base.
@@ -55,13 +57,13 @@ class LiveOutput:
 
     def show(self, event: StreamEvent) -> None:
         """Tell one event. An empty text is no line."""
-        line = event.text if self.format in TEXT else self.record(event)
+        line = event.text.removesuffix("\n") if self.format in TEXT else self.record(event)
         if event.final and event.text:
             self.keep(line)
         if self.file is not None and not self.terminal:
             return
         if self.in_place:
-            self.stream.write(CLEAR_LINE + (line if event.final else fitting(line, columns())))
+            self.stream.write(CLEAR_LINE + (line if event.final else fitting(on_one_line(line), columns())))
         if event.text and (event.final or not self.in_place):
             self.stream.write("\n" if self.in_place else f"{line}\n")
         self.stream.flush()
@@ -70,6 +72,8 @@ class LiveOutput:
         """One JSON object, on one line."""
         value = {"type": "final" if event.final else "partial", "start": round(event.start, 3)}
         value |= {"end": round(event.end, 3), "text": event.text}
+        if event.raw_text is not None:
+            value["raw_text"] = event.raw_text
         if self.recognizer is not None:
             value |= {"adapter": self.recognizer.name, "base": self.recognizer.base.name}
         return json.dumps(value, ensure_ascii=False)
@@ -98,6 +102,11 @@ class LiveOutput:
 
 def columns() -> int:
     return shutil.get_terminal_size().columns
+
+
+def on_one_line(text: str) -> str:
+    """Line breaks that were dictated, as characters."""
+    return text.replace("\n", "⏎")
 
 
 def fitting(text: str, width: int) -> str:

@@ -21,7 +21,7 @@ from itertools import groupby
 
 import numpy as np
 
-from ia3_speech.decoding.dictation import Writer, is_plain
+from ia3_speech.decoding.dictation import Piece, Writer, is_plain
 from ia3_speech.decoding.segmentation import best_cuts
 from ia3_speech.decoding.transcript import TranscriptSegment, Word
 
@@ -59,32 +59,63 @@ def make_segments(
 def write_segments(
     parts: Iterable[list[Word]], write: Writer, channel: str | None, at_once: bool
 ) -> Iterator[TranscriptSegment]:
-    """The segments of parts of words after dictation. A part of which nothing is written joins another; there
-    is no segment where nothing at all is written."""
-    words: list[Word] = []  # those that wait, and before them some that are done
-    cuts: list[int] = []  # where the parts that wait end
-    done = 0
+    """The segments of parts of words after dictation."""
+    text = RunningText(write)
+    for part in parts:
+        text.add(part)
+        if not at_once:
+            yield from (segment(words, written.strip(), channel) for words, written in text.take_ready())
+    yield from (segment(words, written.strip(), channel) for words, written in text.take_rest())
 
-    def written(ready: Sequence[int]) -> Iterator[TranscriptSegment]:
-        """The segments up to the last of these cuts."""
-        nonlocal done
-        pieces = (piece for piece in write.pieces([word.text for word in words]) if piece.anchor >= done)
-        for number, group in groupby(pieces, lambda piece: bisect(ready, piece.anchor)):
+
+class RunningText:
+    """Dictation of words that are still coming, in parts. A part of which nothing is written joins another;
+    there is none where nothing at all is written.
+
+    Attributes:
+        words: those that wait, and before them some that are done, as their context.
+        cuts: where the parts that wait end.
+        done: the number of the words that are done.
+    """
+
+    def __init__(self, write: Writer) -> None:
+        self.write = write
+        self.words: list[Word] = []
+        self.cuts: list[int] = []
+        self.done = 0
+
+    def add(self, part: Iterable[Word]) -> None:
+        """The next words, up to a pause."""
+        self.words += part
+        self.cuts.append(len(self.words))
+
+    def take_ready(self) -> Iterator[tuple[list[Word], str]]:
+        """The words and the text of each part that no word behind can change any more: `CONTEXT_WORDS` follow
+        it that belong to no number. The texts, joined, are the written text."""
+        ready = self.cuts[: bisect(self.cuts, context_start(self.words, len(self.words)))]
+        if ready:
+            yield from self.take(ready)
+            first = context_start(self.words, self.done)
+            self.words, self.done = self.words[first:], self.done - first
+            self.cuts = [cut - first for cut in self.cuts[len(ready) :]]
+
+    def take_rest(self) -> Iterator[tuple[list[Word], str]]:
+        """The same of all parts that wait: no word follows."""
+        yield from self.take(self.cuts)
+
+    def take(self, ready: Sequence[int]) -> Iterator[tuple[list[Word], str]]:
+        """The words and the texts of the parts up to the last of these cuts."""
+        for number, group in groupby(self.waiting(), lambda piece: bisect(ready, piece.anchor)):
             if number == len(ready):
                 break
             own = list(group)
-            text = "".join(piece.text for piece in own).strip()
-            yield segment(words[done : own[-1].end], text, channel)
-            done = own[-1].end
+            yield self.words[self.done : own[-1].end], "".join(piece.text for piece in own)
+            self.done = own[-1].end
 
-    for part in parts:
-        words += part
-        cuts.append(len(words))
-        if not at_once and (ready := cuts[: bisect(cuts, context_start(words, len(words)))]):
-            yield from written(ready)
-            first = context_start(words, done)
-            words, cuts, done = words[first:], [cut - first for cut in cuts[len(ready) :]], done - first
-    yield from written(cuts)
+    def waiting(self, following: Sequence[str] = ()) -> list[Piece]:
+        """What would be written of the words that wait if nothing but these followed."""
+        pieces = self.write.pieces([*(word.text for word in self.words), *following])
+        return [piece for piece in pieces if piece.anchor >= self.done]
 
 
 def context_start(words: Sequence[Word], end: int) -> int:

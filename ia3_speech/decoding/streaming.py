@@ -22,15 +22,16 @@ So memory is bounded, and so is the work for a second of audio: at most a contex
 partial text, and the second once more for the final one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.decoding.endpointing import SpeechDetector
-from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.recognizer import Recognizer, joined_text
 from ia3_speech.decoding.segmentation import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
+from ia3_speech.decoding.transcript import Word
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,12 +53,16 @@ class StreamEvent:
         start: where the piece begins, in seconds since the stream began.
         end: where it ends, or what has been heard so far.
         final: whether the piece is finished; else its text may still change.
+        words: of a final text, with times in the stream, where they are asked for.
+        raw_text: the words, where `text` is what dictation wrote of them.
     """
 
     text: str
     start: float
     end: float
     final: bool
+    words: tuple[Word, ...] = ()
+    raw_text: str | None = None
 
 
 class StreamingRecognizer:
@@ -75,13 +80,16 @@ class StreamingRecognizer:
         adapter: str | None = None,
         pause_seconds: float = PAUSE_SECONDS,
         partial_seconds: float | None = PARTIAL_SECONDS,
+        with_words: bool = False,
     ):
         """
         Args:
             pause_seconds: without speech, after which a piece ends; infinite: only its length ends a piece.
             partial_seconds: of audio between partial texts; None: there are none, and no work for them.
+            with_words: find the words of final texts, with times and confidences.
         """
         self.recognizer, self.adapters = recognizer, [adapter] if adapter else None
+        self.with_words = with_words
         self.limit_seconds = recognizer.max_seconds or MAXIMUM_SECONDS
         # What has to be there before a piece is cut that was too long: see `minimum_samples`.
         self.enough = round(self.limit_seconds * SAMPLE_RATE) + minimum_samples(self.limit_seconds)
@@ -181,10 +189,14 @@ class StreamingRecognizer:
 
     def final_event(self, samples: int) -> StreamEvent:
         """The text of the first samples of the current piece, as `Recognizer.texts` gives it."""
-        wave, text = self.wave[:samples], ""
-        if samples >= self.recognizer.base.minimum_samples:
-            (text,) = self.recognizer.texts([wave], adapters=self.adapters)
-        return self.event(text, self.first + samples, final=True)
+        wave, end = self.wave[:samples], self.first + samples
+        if samples < self.recognizer.base.minimum_samples:
+            return self.event("", end, final=True)
+        (pieces,) = self.recognizer.recognize([wave], adapters=self.adapters, with_words=self.with_words)
+        event, offset = self.event(joined_text(pieces), end, final=True), self.first / SAMPLE_RATE
+        words = (word for piece in pieces for word in piece.words)
+        words = tuple(replace(word, start=word.start + offset, end=word.end + offset) for word in words)
+        return replace(event, words=words)
 
     def partial_event(self) -> list[StreamEvent]:
         """The text of the current piece so far, if it has changed."""

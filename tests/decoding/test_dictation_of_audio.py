@@ -1,6 +1,9 @@
-"""Dictation of recordings: what a pause divides is written once, in each format, in Python, and in calls."""
+"""Dictation of recordings and of live input: what a pause divides is written once, in each format, in Python,
+and in calls."""
 
+import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -94,3 +97,27 @@ def test_every_format(folder, asr, base_folder, tmp_path, capsys):
     assert [line.split("\t")[2] for line in made["tsv"].splitlines()] == ["text", *WRITTEN]
     assert [line.split(" ", 5)[5] for line in made["stm"].splitlines()] == WRITTEN
     assert [line.split()[4] for line in made["ctm"].splitlines()] == " ".join(HEARD).split()
+
+
+def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, tmp_path, capsys, monkeypatch):
+    """Pieces that end at pauses are recognised one by one; the grammar sees all of them."""
+    samples = (soundfile.read(folder / "a.wav", dtype="float32")[0] * 32767).astype("<i2").tobytes()
+
+    def run(*flags) -> str:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(samples)))
+        search = ("--search", "greedy", "--hotwords", str(folder / "terms.txt"))
+        with pytest.raises(SystemExit) as caught:
+            command(main, ["--base", str(base_folder), "--raw", str(SAMPLE_RATE), *search, *flags])
+        assert caught.value.code == 0
+        return capsys.readouterr().out
+
+    lines = "".join(f"{text}\n" for text in WRITTEN)
+    assert run("--dictation") == run("--format", "dictation") == lines
+    records = [json.loads(line) for line in run("--dictation", "--format", "json").splitlines()]
+    assert [(one["text"], one["raw_text"]) for one in records] == [*zip(WRITTEN, RAW, strict=True)]
+    recorded = asr.transcribe(folder / "a.wav", word_timestamps=True).segments
+    for one, segment in zip(records, recorded, strict=True):
+        times = pytest.approx((segment.start, segment.end), abs=0.1)
+        assert (one["start"], one["end"]) == times
+    run("--format", "dictation", "--output-dir", str(tmp_path))
+    assert (tmp_path / "stdin.txt").read_text() == lines

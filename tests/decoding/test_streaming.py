@@ -117,6 +117,19 @@ def test_pieces_end_in_pauses_and_hold_the_speech(recognizer):
     assert all(a.end <= b.start for a, b in pairwise(finals(events)))
 
 
+def test_words_of_final_texts_have_their_times_in_the_stream(recognizer):
+    wave = sentences()
+    with_words = run(StreamingRecognizer(recognizer, with_words=True), wave, 16_000)
+    assert [(e.text, e.start, e.end) for e in with_words] == [
+        (e.text, e.start, e.end) for e in run(StreamingRecognizer(recognizer), wave, 16_000)
+    ]
+    for event in with_words:
+        assert [word.text for word in event.words] == (event.text.split() if event.final else [])
+        times = [time for word in event.words for time in (word.start, word.end)]
+        assert times == sorted(times)
+        assert all(event.start - 1e-6 <= time <= event.end + 1e-6 for time in times)
+
+
 def test_a_pause_ends_a_piece_at_once(recognizer):
     """Its text is there as soon as the pause has lasted, not with the next speech."""
     stream = StreamingRecognizer(recognizer, pause_seconds=0.6)

@@ -184,6 +184,16 @@ def test_what_was_heard_before_an_error_is_told(run, tiny_folder):
     assert len(out.splitlines()) == 2  # the second up to there
 
 
+def test_dictation_that_waits_is_told_before_an_error(run, tiny_folder, monkeypatch):
+    def fail(self):
+        raise UserError("the device's memory is full")
+
+    monkeypatch.setattr(StreamingRecognizer, "flush", fail)
+    code, out, err = run("--base", tiny_folder, "--live", "--dictation", stdin=wav(two_sentences()))
+    assert (code, err) == (1, "error: the device's memory is full\n")
+    assert len(out.splitlines()) == 1  # the first sentence; the second was never recognised
+
+
 # ---- a microphone, played by a thread, and Ctrl-C
 
 
@@ -346,7 +356,7 @@ def test_a_terminal_line_is_rewritten_in_place(monkeypatch):
 
 def test_formats_that_need_the_whole_recording():
     with pytest.raises(
-        UserError, match="--format srt: live input is written as text or txt or json or jsonl"
+        UserError, match="--format srt: live input is written as text or txt or dictation or json or jsonl"
     ):
         LiveOutput(io.StringIO(), "srt")
 
@@ -376,7 +386,6 @@ def test_a_long_text_shows_its_end(text, width, shown):
         ["--skip-existing", "--output-dir", "no/texts"],
         ["--word-timestamps", "--format", "json"],
         ["--confidence-temperature", "2"],
-        ["--dictation"],
     ],
 )
 def test_options_that_live_input_does_not_apply_are_refused(flags, capsys):
