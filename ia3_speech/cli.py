@@ -25,7 +25,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO, get_args, get_origin, get_type_hints
 
 if TYPE_CHECKING:
     import jsonargparse
@@ -85,10 +85,11 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
         options = {"config_help": argparse.SUPPRESS, "fail_untyped": False, "parser_class": parser_class}
         return jsonargparse.auto_cli(run, words, **options)
     parser = make_parser(run)
-    parser.add_argument("--config", help="YAML file of options, or the name of one that the package "
-                        "contains, such as ia3; flags override it")  # fmt: skip
     classes = option_classes(run)
     kinds = flag_types(run)
+    named = packaged_configurations({flag.removeprefix("--") for flag in kinds})
+    contained = f", or the name of one that the package contains: {', '.join(named)}" if named else ""
+    parser.add_argument("--config", help=f"YAML file of options{contained}; flags override it")
     former = {old: new for one in classes.values() for old, new in getattr(one, "FORMER_NAMES", {}).items()}
 
     def configuration(name: str) -> list[str]:
@@ -196,10 +197,9 @@ def configured(
     if not file.is_file():
         file = PACKAGED_CONFIGURATIONS / f"{name}.yaml"
     if not file.is_file():
-        packaged = ", ".join(
-            sorted({one.stem for one in PACKAGED_CONFIGURATIONS.glob("*.yaml")}.difference(GRAMMARS))
-        )
-        parser.error(f"--config: there is no file {name} (the package contains {packaged})")
+        named = packaged_configurations(known)
+        contained = f" (the package contains {', '.join(named)})" if named else ""
+        parser.error(f"--config: there is no file {name}{contained}")
     try:
         found = yaml.safe_load(file.read_text("utf-8"))
     except (ValueError, yaml.YAMLError) as error:
@@ -210,6 +210,14 @@ def configured(
     if unknown := ", ".join(str(option) for option in options if option not in known):
         parser.error(f"--config: {file}: unknown option {unknown}")
     return [f"--{o}={value if isinstance(value, str) else json.dumps(value)}" for o, value in options.items()]
+
+
+def packaged_configurations(known: set[str]) -> list[str]:
+    """The names of those that the package contains, of whose options a command knows all."""
+    import yaml
+
+    files = [one for one in sorted(PACKAGED_CONFIGURATIONS.glob("*.yaml")) if one.stem not in GRAMMARS]
+    return [one.stem for one in files if {*yaml.safe_load(one.read_text("utf-8"))} <= known]
 
 
 def flag_types(target: Callable | type) -> dict[str, Any]:
@@ -281,6 +289,12 @@ def parser_class() -> type:
             silent = silent or not action.option_strings
             return (action.help or "") + ("" if silent else " (default: %(default)s)")
 
+        def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+            choices = literal_values(getattr(action, "_typehint", None))
+            return (
+                f"{{{','.join(choices)}}}" if choices else super()._get_default_metavar_for_optional(action)
+            )
+
         def _format_action_invocation(self, action: argparse.Action) -> str:
             return as_typed(super()._format_action_invocation(action))
 
@@ -304,6 +318,13 @@ def parser_class() -> type:
     return Parser
 
 
+def literal_values(kind: Any) -> list[str]:
+    """The words of `Literal["a", "b"] | None`; none of any other type."""
+    wanted = [one for one in get_args(kind) if one is not NoneType]
+    is_choice = NoneType in get_args(kind) and len(wanted) == 1 and get_origin(wanted[0]) is Literal
+    return [str(value) for value in get_args(wanted[0])] if is_choice else []
+
+
 def name_missing(parser: "jsonargparse.ArgumentParser", message: str) -> str:
     """`… are required: from_dataset.out` as people type it: `… are required: --out`."""
     start, required, names = message.partition("arguments are required: ")
@@ -311,7 +332,8 @@ def name_missing(parser: "jsonargparse.ArgumentParser", message: str) -> str:
 
 
 def nearest_flag(parser: "jsonargparse.ArgumentParser", message: str) -> str | None:
-    """The flag that an unknown one of `unrecognized arguments: --wordscore` may be meant for."""
+    """The flag that an unknown one of `unrecognized arguments: --wordscore` may be meant for: one that is
+    spelled alike, or one that says less, such as --format for Whisper's --output-format."""
     found = re.match(r"unrecognized arguments: (--[\w-]+)", message)
     if not found:
         return None
@@ -320,7 +342,10 @@ def nearest_flag(parser: "jsonargparse.ArgumentParser", message: str) -> str | N
         flags += map(as_typed, action.option_strings)
         if isinstance(action.choices, dict):
             actions += (one for each in action.choices.values() for one in each._actions)
-    return next(iter(get_close_matches(found[1], flags, n=1, cutoff=0.7)), None)
+    words = {*found[1].split("-")}
+    shorter = [flag for flag in flags if flag.startswith("--") and {*flag.split("-")} < words]
+    alike = [get_close_matches(found[1], flags, n=1, cutoff=cutoff) for cutoff in (0.8, 0.7)]
+    return next(iter([*alike[0], *shorter, *alike[1]]), None)
 
 
 def argument(parser: "jsonargparse.ArgumentParser", name: str) -> str:

@@ -70,7 +70,7 @@ def main(
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
             mini; .inf: never)
         device: cpu, cuda, … (default: cuda where there is one)
-        dtype: of the base
+        dtype: number format of the base's weights
         precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
             instructions for it; no: all in --dtype
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs

@@ -18,6 +18,10 @@ Clipped audio, silence and noise are named too, and transcribed. Progress is sho
 terminal. Files are written when they are complete, so that a run that was killed goes on with
 --skip-existing. Ctrl-C ends live input: what was heard is transcribed and written; the exit code is 0 for
 --mic, and 130 for a pipe, whose rest is not read.
+
+For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
+and --beam_size mean the same, with dashes or underscores; --model is --base here, and --output_format is
+--format. There is no --language: a base writes the language that it was trained on.
 """
 
 import sys
@@ -62,17 +66,18 @@ STREAMED = ("text", "txt", "jsonl")  # a line a segment: printed while a single 
 def main(
     *files: str,
     input_options: InputOptions,
+    live_options: LiveOptions,
     model_options: ModelOptions,
     search_options: SearchOptions,
     output_options: OutputOptions,
-    confidence_options: ConfidenceOptions,
-    live_options: LiveOptions,
     dictation_options: DictationOptions,
+    confidence_options: ConfidenceOptions,
 ) -> int:
     """Transcribe audio files.
 
     Args:
-        files: audio files, and folders to search for them (default: paths from stdin, or a WAV)
+        files: audio files, and folders to search for them (default: stdin: paths, a line each, or one sound
+            file)
     """
     for options in (input_options, search_options, output_options):
         options.check()

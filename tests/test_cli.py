@@ -115,6 +115,31 @@ def test_an_unknown_flag_is_one_line_with_the_nearest_one(subcommand, capsys):
     )
 
 
+def test_a_flag_that_says_too_much_finds_the_one_that_says_less(capsys):
+    """Whisper's --output_format, beside which --output-dir is spelled more alike."""
+
+    def write(output_dir: str = "", format: str = "text", *, format_width: int = 0):
+        raise AssertionError("called")
+
+    for flag, nearest in (
+        ("--output_format", "format"),
+        ("--output-di", "output-dir"),
+        ("--fromat", "format"),
+    ):
+        assert outcome(write, flag, "srt") == 2
+        assert f"(did you mean --{nearest}?" in capsys.readouterr().err
+
+
+def test_help_lists_the_values_of_a_choice_that_may_be_left_out(capsys):
+    def search(*files: str, method: Literal["greedy", "beam"] | None = None, size: int | None = None):
+        raise AssertionError("called")
+
+    assert outcome(search, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "\n  --method {greedy,beam}" in shown and "\n  --size SIZE" in shown
+    assert "ia3" not in shown  # the package's configuration, which holds options of training
+
+
 def test_what_is_missing_is_named_as_it_is_typed(capsys):
     def copy(source: str, target: str, *, log_file: str, seed: int):
         raise AssertionError("called without arguments")

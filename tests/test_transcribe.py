@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import struct
@@ -337,6 +338,25 @@ def test_at_a_terminal_it_says_how_to_use_it(speaker42):
     assert lines[-2:] == ["Adapters: speaker42", "All options: ia3-speech transcribe --help"]
     registry.remove("speaker42")
     assert f"No adapter is registered in {registry.home()}." in at_a_terminal()
+
+
+def test_help_groups_the_options_explains_each_and_names_its_default(run):
+    code, out, _ = run("--help")
+    groups = re.findall(r"^(\w[\w ]*):$", out, re.MULTILINE)
+    assert (code, groups) == (0, ["positional arguments", "options", "Input", "Live input", "Model", "Search",
+                                  "Output", "Dictation", "Confidences"])  # fmt: skip
+    options = re.split(r"^  (?=--|-h)", out.partition("\noptions:\n")[2], flags=re.MULTILINE)[1:]
+    assert all(len(" ".join(option.split()).split(" ", 2)[-1]) > 20 for option in options)
+    without = {option.split()[0] for option in options if option.split()[1].isupper() or "{" in option}
+    without -= {option.split()[0] for option in options if "(default:" in option}
+    assert without == {
+        "--config",
+        "--raw",
+        "--hotwords",
+        "--output-dir",
+        "--dictation-names",
+        "--dictation-off",
+    }
 
 
 def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch):

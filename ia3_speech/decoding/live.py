@@ -59,12 +59,14 @@ class LiveOptions:
     """Live input
 
     Args:
-        mic: transcribe the microphone, until Ctrl-C (extra ia3-speech[mic])
+        mic: transcribe the microphone, until Ctrl-C (extra ia3-speech[mic]); with --dictation, as it is
+            written
         mic_device: number of the microphone, or a part of its name (default: the system's)
         live: transcribe stdin while it is being written: WAV, of known or unknown length
-        raw: the same for 16-bit little-endian samples of one channel without a header; their rate in Hz
+        raw: the same for 16-bit little-endian samples of one channel without a header; their rate in Hz, such
+            as 16000
         partials: with --format json, objects of type partial too (a terminal always shows such text in place)
-        pause: seconds without speech that end a line
+        pause: seconds without speech that end a line, whose text is then final
     """
 
     mic: bool = False

@@ -40,16 +40,21 @@ class SearchOptions:
     None: as the language model's own weights say, else the defaults of `BeamSearch`.
 
     Args:
-        search: greedy, or beam with a language model (default: beam where there is one, else greedy)
-        lm: a language model, ARPA (perhaps .gz) or KenLM binary (default: the base's own, if it has one)
-        lm_weight: weight of the language model (default: the base's, else 0.5; ia3-speech tune-lm chooses it)
-        word_score: added for each word (default: the base's, else 1.5)
-        unknown_word_score: added for each word that the language model lacks (default: the base's, else -10)
-        beam_size: hypotheses that are kept (default: 50)
+        search: greedy takes the likeliest symbol of each frame; beam weighs whole texts with a language
+            model, which makes fewer errors (default: beam where there is one, else greedy)
+        lm: a language model, ARPA (perhaps .gz) or KenLM binary; ia3-speech lm makes one of text (default:
+            the base's own, if it has one)
+        lm_weight: what the language model counts beside the audio; ia3-speech tune-lm chooses it on a dev set
+            (default: the base's, else 0.5)
+        word_score: added for each word: a higher one makes more and shorter words (default: the base's, else
+            1.5)
+        unknown_word_score: added for each word that the language model lacks: a lower one makes fewer of them
+            (default: the base's, else -10)
+        beam_size: hypotheses that are kept after each frame; more of them take longer (default: 50)
         hotwords: a file of terms to recognise, one a line; after TABs a factor of --hotword-weight, and forms
             in which the term is heard (ia3-speech hotwords learn finds them)
-        hotword_weight: nats of evidence that each character of a term beyond the fourth may lack
-            (default: 2.0)
+        hotword_weight: nats of evidence that each character of a term beyond the fourth may lack: a higher
+            one finds more of the terms, also where they were not spoken (default: 2.0)
     """
 
     search: Literal["greedy", "beam"] | None = None

@@ -39,9 +39,10 @@ class ConfidenceOptions:
     adapter or the base, else none.
 
     Args:
-        confidence_temperature: divides the logits before confidences are taken
-        confidence_slope: multiplies the log-odds of the words' confidences
-        confidence_bias: is added to these log-odds
+        confidence_temperature: divides the logits before confidences are taken (default: 1)
+        confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
+            calibrate has stored with the adapter or the base, else 1)
+        confidence_bias: is added to these log-odds (default: what calibrate has stored, else 0)
     """
 
     confidence_temperature: float | None = None

@@ -22,10 +22,11 @@ class InputOptions:
     Args:
         channels: mix averages the channels of a recording; split transcribes them one by one (left and right
             of a call) and merges them by time
-        max_seconds: cut longer recordings at pauses (default: the base's maximum input duration, 15.36 s for
-            mini, else 60; .inf: never)
-        vad: where longer recordings are cut, and which silence is left out, is found by silero, by energy or,
-            with off, as the quietest places (default: silero where ia3-speech[vad] is installed, else energy)
+        max_seconds: longer recordings are cut at pauses, and the texts joined (default: the base's maximum
+            input duration, 15.36 s for mini, else 60; .inf: never)
+        vad: how speech is found where longer recordings are cut; silence between is left out: silero by a
+            neural network, energy by its level; off cuts at the quietest places and leaves nothing out
+            (default: silero where the extra ia3-speech[vad] is installed, else energy)
     """
 
     channels: Literal["mix", "split"] = "mix"
@@ -43,14 +44,16 @@ class ModelOptions:
     """Model
 
     Args:
-        adapter: a registered name, an adapter's folder, or a sum such as accent:0.7+medical:0.5; one for each
-            channel with --channels split, such as left=agent,right=caller (default: the base alone)
-        base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
+        adapter: what adapts the base to a speaker or domain: a registered name, an adapter's folder, or a sum
+            such as accent:0.7+medical:0.5; one for each channel with --channels split, such as
+            left=agent,right=caller (default: the base alone)
+        base: the pretrained recogniser (Whisper's --model): mini, a folder or a hub id such as
+            facebook/wav2vec2-base-960h (default: the adapter's recorded base, else mini)
         device: cpu, cuda, … (default: cuda where there is one)
-        dtype: of the base
-        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
-            instructions for it; no: all in --dtype
-        batch_seconds: seconds of padded audio that go through the model at once
+        dtype: number format of the base's weights: 16 bits need half the memory; int8 a quarter, on a CPU
+        precision: bf16: the encoder's layers compute in bfloat16, which changes a word now and then; auto:
+            where the processor or GPU has instructions for it, which make it faster; no: all in --dtype
+        batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
     """
 
     adapter: str | None = None
@@ -80,15 +83,18 @@ class OutputOptions:
     """Output
 
     Args:
-        format: one or more of text, dictation, txt, json, jsonl, srt, vtt, tsv, ctm, stm, textgrid, all, with
-            commas between; more than one needs --output-dir. text is PATH<TAB>text, of a single file the text
-            alone, and of one of more than a minute a line a segment, as soon as it is done; dictation is text
-            with --dictation. json is an object a recording, jsonl one a segment
+        format: text: of one recording its text, of several PATH<TAB>text, of one of more than a minute a line
+            a segment, as soon as it is done; dictation: text with --dictation; Whisper's txt (a line a
+            segment), json (an object a recording), srt, vtt and tsv; jsonl: an object a segment; ctm, stm:
+            Kaldi's and NIST's words and segments with times; textgrid: Praat's; all. Several, with commas
+            between, need --output-dir
         output_dir: write a file for each recording and format there (a.wav → a.srt), and nothing to stdout
         skip_existing: leave out recordings whose files are in --output-dir, to go on with a run
-        word_timestamps: list the words, with times and confidences, in json and jsonl
-        max_line_width: characters of a subtitle's line
+        word_timestamps: list the words, with times and confidences, in json and jsonl; ctm and textgrid
+            always have them
+        max_line_width: characters of a subtitle's line (default: a segment is one line)
         max_line_count: lines of a subtitle; with --max-line-width, subtitles are filled across segments
+            (default: as many as a segment needs)
         highlight_words: underline each word of a subtitle while it is spoken
     """
 

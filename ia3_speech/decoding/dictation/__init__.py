@@ -43,10 +43,13 @@ class DictationOptions:
     """Dictation
 
     Args:
-        dictation: write spoken punctuation, numbers, doses, dates and capitals
-        dictation_grammar: the rules, a YAML file (default: the package's conf/dictation.yaml)
+        dictation: write spoken punctuation, numbers, doses, dates and capitals, in any format: "thirty eight
+            point five degrees full stop" → "38.5 °C."
+        dictation_grammar: the rules, a YAML file: an edited copy of the default (default: the package's
+            conf/dictation.yaml)
         dictation_names: text file of names, one a line, that are written as they are there
-        dictation_off: rules and commands to leave out, such as ordinals,colon
+        dictation_off: rules and commands to leave out, with commas between, such as ordinals,colon; the
+            grammar lists them
     """
 
     dictation: bool = False
