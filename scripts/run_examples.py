@@ -5,8 +5,16 @@
 
 In a block of a Markdown page that starts with ```console, a line that starts with `$ ` is a command (a line
 that ends in a backslash is continued); the lines until the next command are what it printed, on stdout and
-stderr. All commands of a page run in order in one empty folder, where `speech` is the data directory of the
-package's own out-of-domain recordings (ia3_speech/out_of_domain/librispeech_dev), and `audio` its audio.
+stderr. All commands of a page run in order in one empty folder, which holds
+
+    audio, speech        the package's out-of-domain recordings, and the data directory that they belong to
+    doctor, caller       data directories doctor/{train,dev} …, each read by a voice of espeak-ng
+    visit.wav, call.wav  the doctor dictates, with pauses; both on the telephone, the doctor on the left
+    exp/doctor, exp/caller  adapters, trained on each of them for three epochs
+    example.py           the page's Python blocks, one after another
+
+Adapters are looked up in this folder too, and none of the user's own. Without the package espeakng-loader
+(dependency group `demo`) there is an error.
 """
 
 import argparse
@@ -17,15 +25,107 @@ import sys
 import tempfile
 from pathlib import Path
 
+import numpy as np
+import soundfile
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from ia3_speech.atomic import write_text  # noqa: E402
+from ia3_speech.data.audio import SAMPLE_RATE, resample  # noqa: E402
+from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak, Voice, synthesize  # noqa: E402
+from ia3_speech.data.kaldi import write_data_directory  # noqa: E402
+from ia3_speech.data.utterance import Utterance  # noqa: E402
 
 AUDIO = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio"
 BLOCK = re.compile(r"(?<=```console\n).*?(?=```)", re.DOTALL)
+PYTHON = re.compile(r"(?<=```python\n).*?(?=```)", re.DOTALL)
 COMMAND = re.compile(r"^\$ (?:.*\\\n)*.*\n", re.MULTILINE)
 LONGEST = 30  # lines of an output that are shown
+VOICES = {"doctor": Voice("en-us", "f5", 150, 50), "caller": Voice("en-us", "m7", 150, 50)}
+SENTENCES = {
+    "train": (
+        "start metformin five hundred milligrams twice a day full stop",
+        "the patient takes metformin and ramipril comma and no insulin",
+        "stop ramipril because of a dry cough full stop",
+        "new line continue metformin and check the kidneys",
+        "no fever comma no cough and no headache today full stop",
+        "blood pressure is one hundred and twenty over eighty full stop",
+        "the dose of ramipril is five milligrams",
+        "increase metformin to one gram twice a day",
+        "she has type two diabetes and takes metformin",
+        "he takes ramipril for high blood pressure",
+        "the chest is clear and the heart is regular",
+        "how are you feeling today",
+        "review the patient in two weeks",
+    ),
+    "dev": (
+        "start ramipril two milligrams once a day full stop",
+        "the patient takes ramipril and metformin",
+        "new line stop metformin before the scan",
+        "no cough comma no fever this morning",
+        "check the blood pressure in two weeks",
+        "he has diabetes and takes metformin twice a day",
+        "review the dose of ramipril today full stop",
+        "the heart is clear",
+    ),
+}
+VISIT = (
+    "no fever comma blood pressure one hundred and thirty over eighty",
+    "full stop increase metformin to five hundred",
+    "milligrams twice a day full stop",
+    "new line review in two weeks full stop",
+)
+CALL = (  # in turn, the doctor first
+    "how is your blood pressure today",
+    "it is high and i have no fever",
+    "are you taking two tablets a day",
+    "yes five milligrams twice a day",
+)
+PAUSE_SECONDS, NOISE = 0.8, 1e-3  # between phrases; of full scale, since no room is silent
+
+
+def prepare(folder: Path) -> None:
+    """Make what the commands of a page find in their folder, except example.py."""
+    (folder / "audio").symlink_to(AUDIO)
+    (folder / "speech").symlink_to(AUDIO.parent)
+    for speaker, voice in VOICES.items():
+        for name, texts in SENTENCES.items():
+            ids = [f"{speaker}-{name}-{number:02d}" for number in range(len(texts))]
+            spoken = [Utterance(id, speaker, id, "", text=text) for id, text in zip(ids, texts, strict=True)]
+            out = folder / speaker
+            recorded = synthesize([(one, voice) for one in spoken], out / "audio" / name)
+            write_data_directory(out / name, recorded)
+    espeak, pause = Espeak(), np.zeros(round(PAUSE_SECONDS * SAMPLE_RATE), np.float32)
+    visit = [part for text in VISIT for part in (speak(espeak, text, "doctor"), pause)]
+    write_wave(folder / "visit.wav", np.concatenate(visit))
+    turns = []  # (samples, 2)
+    for number, text in enumerate(CALL):
+        turn = np.concatenate([speak(espeak, text, ("doctor", "caller")[number % 2]), pause])
+        turns.append(np.stack([turn, 0 * turn][:: -1 if number % 2 else 1], axis=1))
+    write_wave(folder / "call.wav", np.concatenate(turns))
+    for speaker in VOICES:
+        train = f"train --config ia3 --precision no --epochs 3 --train {speaker}/train --dev {speaker}/dev"
+        run(f"ia3-speech {train} --out exp/{speaker}", folder).check_returncode()
+
+
+def speak(espeak: Espeak, text: str, speaker: str) -> np.ndarray:
+    """float32 (samples,), 16 kHz."""
+    voice = VOICES[speaker]
+    wave = espeak.speak(text, f"{voice.accent}+{voice.variant}", voice.rate, voice.pitch)
+    wave = resample(wave, ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
+    return wave * (PEAK / np.abs(wave).max())
+
+
+def write_wave(path: Path, wave: np.ndarray) -> None:
+    """A WAV file of a wave with some noise."""
+    soundfile.write(path, wave + np.random.default_rng(0).normal(0, NOISE, wave.shape), SAMPLE_RATE)
+
+
+def page_with_outputs(text: str, folder: Path) -> str:
+    """The page with the present outputs of its commands, which run in this folder."""
+    (folder / "example.py").write_text("\n".join(PYTHON.findall(text)), "utf-8")
+    return BLOCK.sub(lambda block: with_outputs(block[0], folder), text)
 
 
 def with_outputs(block: str, folder: Path) -> str:
@@ -34,16 +134,23 @@ def with_outputs(block: str, folder: Path) -> str:
 
 
 def output(command: str, folder: Path) -> str:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "110"}
-    shell = f'ia3-speech() {{ "{sys.executable}" -m ia3_speech "$@"; }}\n{command}'
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    done = subprocess.run(["bash", "-c", shell], cwd=folder, env=environment, check=False, **pipes)
+    done = run(command, folder)
     lines = done.stdout.decode().replace(f"{ROOT}/", "").expandtabs(4).splitlines()
     if done.returncode:
         print(f"exit code {done.returncode}: {command}", file=sys.stderr)
     if len(lines) > LONGEST:
         lines = [*lines[:LONGEST], "…"]
     return "".join(f"{line.rstrip()}\n" for line in lines)
+
+
+def run(command: str, folder: Path) -> subprocess.CompletedProcess:
+    """Run a command; stdout holds what it prints on stderr too."""
+    own = {"PYTHONPATH": str(ROOT), "COLUMNS": "110", "IA3_SPEECH_HOME": str(folder)}
+    own |= {"OMP_NUM_THREADS": "1"}  # the same digits on any number of processors
+    python = f'python() {{ "{sys.executable}" "$@"; }}\n'
+    shell = f'{python}ia3-speech() {{ python -m ia3_speech "$@"; }}\n{command}'
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(["bash", "-c", shell], cwd=folder, env=os.environ | own, check=False, **pipes)
 
 
 def main() -> int:
@@ -55,9 +162,8 @@ def main() -> int:
     given = parser.parse_args()
     text = given.page.read_text("utf-8")
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "audio").symlink_to(AUDIO)
-        (Path(folder) / "speech").symlink_to(AUDIO.parent)
-        new = BLOCK.sub(lambda block: with_outputs(block[0], Path(folder)), text)
+        prepare(Path(folder))
+        new = page_with_outputs(text, Path(folder))
     if not given.check:
         write_text(given.page, new)
     elif new != text:

@@ -1,0 +1,55 @@
+"""run_examples.py: outputs of a page's commands, without the speech that it makes for docs/transcribe.md."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = """# A page
+
+```python
+print(1 + 1)
+```
+
+```console
+$ printf 'b\\ta\\n' \\
+  | tee out.txt
+old
+$ python example.py
+$ ia3-speech --version >/dev/null && echo "to stderr" >&2
+```
+
+```bash
+$ not run
+```
+"""
+WRITTEN = PAGE.replace("old\n", "b   a\n").replace("example.py\n", "example.py\n2\n")
+WRITTEN = WRITTEN.replace(">&2\n", ">&2\nto stderr\n")
+
+
+@pytest.fixture
+def run_examples(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import run_examples
+
+    monkeypatch.setattr(run_examples, "prepare", lambda folder: None)
+    return run_examples
+
+
+def test_outputs_are_written_below_their_commands(run_examples, tmp_path, monkeypatch, capsys):
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    monkeypatch.setattr(sys, "argv", ["run_examples.py", "--check", str(page)])
+    assert run_examples.main() == 1 and page.read_text() == PAGE
+    assert capsys.readouterr().err == f"{page}: an output has changed\n"
+    monkeypatch.setattr(sys, "argv", ["run_examples.py", str(page)])
+    assert run_examples.main() == 0 and page.read_text() == WRITTEN
+    monkeypatch.setattr(sys, "argv", ["run_examples.py", "--check", str(page)])
+    assert run_examples.main() == 0
+
+
+def test_a_command_that_fails_is_named_and_long_outputs_are_cut(run_examples, tmp_path, capsys):
+    block = run_examples.with_outputs("$ seq 40; exit 3\n", tmp_path)
+    assert block.splitlines()[-2:] == ["30", "…"]
+    assert capsys.readouterr().err == "exit code 3: seq 40; exit 3\n\n"
