@@ -8,18 +8,14 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
-import threading
-import time
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import soundfile
 from corpus_files import noise
+from stand_in_microphone import microphone_that_plays
 from warm_python import path_with_warm_python
 
 from ia3_speech import IA3Config, attach, load_base, save_adapter
@@ -97,33 +93,6 @@ def adapter(tmp_path_factory, base_folder) -> Path:
     return folder
 
 
-def microphone() -> SimpleNamespace:
-    """In the place of the package sounddevice, which needs a device: three seconds of speech, then Ctrl-C."""
-    wave = load_audio(SPEECH)
-
-    class InputStream:
-        def __init__(self, blocksize, callback, **_):
-            self.portions, self.callback = np.split(wave, range(blocksize, len(wave), blocksize)), callback
-
-        def start(self):
-            threading.Thread(target=self.play, daemon=True).start()
-
-        def play(self):
-            for portion in self.portions:
-                self.callback(portion[:, None], len(portion), None, None)
-            time.sleep(0.5)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        def close(self):
-            pass
-
-    device = {"index": 0, "name": "Desk", "default_samplerate": 16_000.0, "max_input_channels": 1}
-    return SimpleNamespace(
-        InputStream=InputStream, PortAudioError=OSError, query_devices=lambda *_: device,
-        check_input_settings=lambda *_, **__: None,
-    )  # fmt: skip
-
-
 def run_here(line: str) -> None:
     """A line of `ia3-speech`, in this process, which has loaded PyTorch already."""
     with pytest.raises(SystemExit) as ended:
@@ -166,7 +135,7 @@ def test_a_block_runs(number, clone, adapter, monkeypatch):
         registry.register(adapter, name)
     monkeypatch.chdir(clone)
     monkeypatch.setattr(sys, "argv", [*sys.argv])  # which the command sets
-    monkeypatch.setitem(sys.modules, "sounddevice", microphone())
+    monkeypatch.setitem(sys.modules, "sounddevice", microphone_that_plays(load_audio(SPEECH), 16_000.0))
     for line in blocks()[number]:
         if line.startswith("ia3-speech "):
             run_here(line)

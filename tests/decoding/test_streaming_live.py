@@ -10,11 +10,11 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import soundfile
+from stand_in_microphone import microphone_that_plays, sounddevice
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
@@ -200,28 +200,7 @@ def test_dictation_that_waits_is_told_before_an_error(run, tiny_folder, monkeypa
 def test_ctrl_c_ends_a_microphone_with_code_0(run, tiny_folder, monkeypatch, tmp_path):
     """PortAudio needs a device, so its Python module is replaced; the signal is real."""
     wave = two_sentences()
-
-    class InputStream:
-        def __init__(self, blocksize, callback, **_):
-            self.portions, self.callback = np.split(wave, range(blocksize, len(wave), blocksize)), callback
-
-        def start(self):
-            threading.Thread(target=self.play, daemon=True).start()
-
-        def play(self):
-            for portion in self.portions:
-                self.callback(portion[:, None], len(portion), None, None)
-            time.sleep(0.5)
-            os.kill(os.getpid(), signal.SIGINT)
-
-        def close(self):
-            pass
-
-    device = {"index": 0, "name": "Desk", "default_samplerate": 48_000.0, "max_input_channels": 1}
-    module = SimpleNamespace(
-        InputStream=InputStream, PortAudioError=OSError, query_devices=lambda *_: device,
-        check_input_settings=lambda *_, **__: None,
-    )  # fmt: skip
+    module = microphone_that_plays(wave, 48_000.0)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
     code, out, err = run("--base", tiny_folder, "--mic", "--output-dir", tmp_path)
     assert (code, out, err) == (0, "", "")
@@ -320,11 +299,7 @@ def test_a_microphone_that_stops_is_told(run, tiny_folder, monkeypatch):
         def close(self):
             pass
 
-    device = {"index": 0, "name": "Desk", "default_samplerate": 48_000.0, "max_input_channels": 1}
-    module = SimpleNamespace(
-        InputStream=InputStream, PortAudioError=OSError, query_devices=lambda *_: device,
-        check_input_settings=lambda *_, **__: None,
-    )  # fmt: skip
+    module = sounddevice(InputStream, 48_000.0)
     monkeypatch.setitem(sys.modules, "sounddevice", module)
     code, out, err = run("--base", tiny_folder, "--mic")
     assert (code, out, err) == (1, "", "error: --mic: Desk has stopped (was it unplugged?)\n")
