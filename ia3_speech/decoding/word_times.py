@@ -9,9 +9,9 @@ confidence. Of all paths through the logits that write the text, the most probab
     word     [- - - - - - - -]                           start: a frame before its first symbol
                            [- - - - - - - - - - - - - -] end: two frames after its last
 
-A CTC model writes a symbol when it has heard most of its sound, and then a blank. On the mini base and
+A CTC model writes a symbol when it has heard most of its sound, and then a blank. On an earlier mini base and
 espeak-ng's known word starts, words began 23 ms after the truth and ended 43 ms before the next word's
-(medians; `scripts/bench_word_times.py`), which a frame and two frames of 20 ms make up for.
+(medians), which a frame and two frames of 20 ms make up for; what is left is in scripts/bench_word_times.md.
 
 Confidence is the product, over the word's symbols and the delimiters at its sides, of the posterior
 probability that each reaches at its peak: an estimate of the probability that all of them are right. Frames
