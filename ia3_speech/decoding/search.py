@@ -90,7 +90,7 @@ class SearchOptions:
 
 
 def check_number(name: str, value: float | None, flag: str | None = None) -> None:
-    """Raises UserError for a number that is infinite, none, or below `LEAST`.
+    """Raises UserError for a number that is infinite, NaN, or below `LEAST`.
 
     Args:
         name: of a field of `SearchOptions`.
