@@ -12,9 +12,6 @@ table fills a bank of wav2vec2-base's shape, in float32 and in bfloat16.
 import copy
 import json
 import mmap
-import platform
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,20 +21,17 @@ from statistics import median
 
 import numpy as np
 import torch
+from bench_page import machine, made_by, publish
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from ia3_speech.adapters.adapter import Adapter  # noqa: E402
-from ia3_speech.adapters.bank import Bank  # noqa: E402
-from ia3_speech.adapters.load import attach_adapter  # noqa: E402
-from ia3_speech.atomic import replacing  # noqa: E402
-from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.data.audio import SAMPLE_RATE  # noqa: E402
-from ia3_speech.model import ia3  # noqa: E402
-from ia3_speech.model.attach import detach  # noqa: E402
-from ia3_speech.model.base import Base, load_base, make_base  # noqa: E402
-from ia3_speech.model.ia3_config import IA3Config  # noqa: E402
+from ia3_speech.adapters.adapter import Adapter
+from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.load import attach_adapter
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.model import ia3
+from ia3_speech.model.attach import detach
+from ia3_speech.model.base import Base, load_base, make_base
+from ia3_speech.model.ia3_config import IA3Config
 
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
@@ -82,28 +76,11 @@ def main(options: Options) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     base = random_base(options.base) if options.base in SHAPES else load_base(options.base)
-    parts = [heading(base), time_batches(options, base)]
+    heading = f"# Many adapters at once\n\n{made_by()}: base {base.name}, {machine()}\n"
+    parts = [heading, time_batches(options, base)]
     if options.filled_adapters:
         parts.append(fill_banks(options))
-    text = "\n".join(parts)
-    print(text, end="")
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(options.out) as new:
-            new.write_text(text, "utf-8")
-
-
-def heading(base: Base) -> str:
-    """What was measured, and where."""
-    device = torch.cuda.get_device_name() if base.device.type == "cuda" else platform.machine()
-    out = {n + 1 for n, word in enumerate(sys.argv) if word == "--out"}
-    words = [word for n, word in enumerate(sys.argv[1:], 1) if n not in out and n + 1 not in out]
-    git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "none"
-    return (
-        f"# Many adapters at once\n\n`python scripts/bench_bank.py {' '.join(words)}` (commit {commit}): "
-        f"base {base.name}, {device}, {torch.get_num_threads()} threads, torch {torch.__version__}\n"
-    )
+    publish("\n".join(parts), options.out)
 
 
 def random_base(shape: str) -> Base:

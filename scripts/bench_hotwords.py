@@ -27,24 +27,22 @@ from statistics import mean, median
 from types import SimpleNamespace
 
 import numpy as np
+from bench_page import ROOT, made_by
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from ia3_speech.atomic import replacing, write_text  # noqa: E402
-from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.data.kaldi import read_data_directory  # noqa: E402
-from ia3_speech.data.text import normalize  # noqa: E402
-from ia3_speech.data.utterance import Utterance  # noqa: E402
-from ia3_speech.decoding.ctc_search import greedy_words  # noqa: E402
-from ia3_speech.decoding.decode_directory import decode_utterances  # noqa: E402
-from ia3_speech.decoding.hotword_learning import learn_forms  # noqa: E402
-from ia3_speech.decoding.hotword_list import HOTWORD_WEIGHT, Hotword, HotwordList  # noqa: E402
-from ia3_speech.decoding.hotword_search import HotwordSearch  # noqa: E402
-from ia3_speech.decoding.recognizer import Recognizer, load_recognizer  # noqa: E402
-from ia3_speech.decoding.search import BASE_LM, SearchOptions, make_search  # noqa: E402
-from ia3_speech.scoring.alignment import align, count_errors  # noqa: E402
-from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list  # noqa: E402
+from ia3_speech.atomic import replacing, write_text
+from ia3_speech.cli import command
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.text import normalize
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.decoding.ctc_search import greedy_words
+from ia3_speech.decoding.decode_directory import decode_utterances
+from ia3_speech.decoding.hotword_learning import learn_forms
+from ia3_speech.decoding.hotword_list import HOTWORD_WEIGHT, Hotword, HotwordList
+from ia3_speech.decoding.hotword_search import HotwordSearch
+from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
+from ia3_speech.decoding.search import BASE_LM, SearchOptions, make_search
+from ia3_speech.scoring.alignment import align, count_errors
+from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list
 
 JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|in|and|or|of) ")
 OTHERS = 1000  # terms of a list with others, and of the list that is timed
@@ -146,18 +144,13 @@ class Bench:
         options.work.mkdir(parents=True, exist_ok=True)
 
     def heading(self) -> str:
-        out = {n + 1 for n, word in enumerate(sys.argv) if word == "--out"}
-        words = [word for n, word in enumerate(sys.argv[1:], 1) if n not in out and n + 1 not in out]
-        git = ["git", "-C", str(ROOT), "rev-parse", "--short", "HEAD"]
-        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip() or "none"
         base = self.recognizer.base
         return (
-            f"# Hot words\n\n`python scripts/bench_hotwords.py {' '.join(words)}` (commit {commit}): "
-            f"base {base.name} ({base.fingerprint['sha256'][:12]}). The default weight is "
-            f"{HOTWORD_WEIGHT:g}. Recall: terms of the references that are recognised in full; false: terms "
-            f"that are written and were not said, per hour. The terms are those of the recipe's list, which "
-            f"test's references hold; a list that is written without test has more terms that are never said "
-            f"(`with others`)."
+            f"# Hot words\n\n{made_by()}: base {base.name} ({base.fingerprint['sha256'][:12]}). "
+            f"The default weight is {HOTWORD_WEIGHT:g}. Recall: terms of the references that are recognised "
+            f"in full; false: terms that are written and were not said, per hour. The terms are those of the "
+            f"recipe's list, which test's references hold; a list that is written without test has more "
+            f"terms that are never said (`with others`)."
         )
 
     def search(self, kind: str, terms: Sequence[Hotword] = (), weight: float = HOTWORD_WEIGHT) -> Callable:

@@ -8,8 +8,6 @@ arrive by a clock that is simulated: what the model needs is measured, and what 
 count little. The end of speech is where the stream's own detector heard the last of it.
 """
 
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,16 +15,13 @@ from statistics import median, quantiles
 
 import numpy as np
 import torch
+from bench_page import made_by, publish
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from ia3_speech.atomic import write_text  # noqa: E402
-from ia3_speech.cli import UserError, command  # noqa: E402
-from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio  # noqa: E402
-from ia3_speech.decoding.recognizer import Recognizer, load_recognizer  # noqa: E402
-from ia3_speech.decoding.segmentation import SEARCH_SECONDS  # noqa: E402
-from ia3_speech.decoding.streaming import PAUSE_SECONDS, StreamingRecognizer  # noqa: E402
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
+from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
+from ia3_speech.decoding.segmentation import SEARCH_SECONDS
+from ia3_speech.decoding.streaming import PAUSE_SECONDS, StreamingRecognizer
 
 PORTION_SECONDS = 0.1  # that arrive at once
 HEADER = """\
@@ -82,20 +77,14 @@ def main(options: Options) -> None:
     for seconds in (0.5, 1.0, None):
         found = measure(recognizer, wave, options.pause, seconds)
         rows.append(row(found, len(wave) / SAMPLE_RATE, seconds))
-    git = ("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
     what = [f"base {recognizer.base.name}", f"search {recognizer.search_record['search']}", "one CPU thread"]
     what += [
         f"torch {torch.__version__}",
         f"{number} recordings",
         f"{len(wave) / SAMPLE_RATE:.0f} s with silence",
     ]
-    call = f"python scripts/bench_streaming.py --audio {options.audio} --seconds {options.seconds:g}"
-    call = f"`{call}` (commit {commit}): {', '.join(what)}; a piece ends after {options.pause:g} s of pause."
-    text = "\n".join(["# Live transcription", "", call, "", HEADER, *rows, ""])
-    print(text)
-    if options.out:
-        write_text(options.out, text)
+    call = f"{made_by()}: {', '.join(what)}; a piece ends after {options.pause:g} s of pause."
+    publish("\n".join(["# Live transcription", "", call, "", HEADER, *rows, ""]), options.out)
 
 
 def joined(folder: Path, seconds: float) -> tuple[np.ndarray, int]:

@@ -8,26 +8,21 @@ noise at a signal-to-noise ratio of 15 dB. The reference is the joined texts, an
 utterances decoded one by one, as somebody would cut them who knows where they begin.
 """
 
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from bench_page import made_by, publish
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from ia3_speech.atomic import write_text  # noqa: E402
-from ia3_speech.cli import command  # noqa: E402
-from ia3_speech.data.audio import SAMPLE_RATE, load_audio  # noqa: E402
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory  # noqa: E402
-from ia3_speech.decoding.recognizer import load_recognizer  # noqa: E402
-from ia3_speech.decoding.search import SearchOptions  # noqa: E402
-from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS  # noqa: E402
-from ia3_speech.formatting import percent, with_interval  # noqa: E402
-from ia3_speech.scoring.scorer import score_hypotheses  # noqa: E402
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.decoding.recognizer import load_recognizer
+from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS
+from ia3_speech.formatting import percent, with_interval
+from ia3_speech.scoring.scorer import score_hypotheses
 
 PAUSES = (0.3, 4.0)  # seconds
 NOISE_DB = 15.0  # of speech above the noise
@@ -79,19 +74,14 @@ def main(options: Options) -> None:
             found = {name: text for (name, _), text in zip(speakers, recognizer.texts(pieces), strict=True)}
             rows.append(row("", method, long, found, known))
         recognizer.vad = "off"
-    git = ("git", "-C", str(ROOT), "rev-parse", "--short", "HEAD")
-    commit = subprocess.run(git, capture_output=True, text=True).stdout.strip()
-    call = f"python scripts/bench_vad.py --data {options.data} --search {options.search}"
     text = (
-        f"# Long recordings by `--vad`\n\n`{call}` (commit {commit}): base {recognizer.base.name}, "
+        f"# Long recordings by `--vad`\n\n{made_by()}: base {recognizer.base.name}, "
         f"{len(long)} recordings of a speaker each, {len(data)} utterances, {seconds / 60:.1f} minutes with "
         f"pauses of {PAUSES[0]:g} to {PAUSES[1]:g} s, cut into pieces of at most "
         f"{recognizer.max_seconds:g} s. In brackets 95 % intervals over speakers; changes are relative to "
         f"the utterances decoded one by one.\n\n{HEADER}\n" + "\n".join(rows) + "\n"
     )
-    print(text)
-    if options.out:
-        write_text(options.out, text)
+    publish(text, options.out)
 
 
 def join(waves: list[np.ndarray], change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -213,6 +213,8 @@ def main(
         commands: how often the command `transcribe` is started
         out: where the Markdown goes; it is printed in any case
     """
+    from bench_page import made_by, publish
+
     from ia3_speech.data.kaldi import read_data_directory, subset_data_directory
 
     with tempfile.TemporaryDirectory() as folder, checked_out(revision, Path(folder) / "old") as old:
@@ -235,19 +237,12 @@ def main(
         dict(zip(names, (transcription, training, command), strict=True)),
         dict(zip(names, (repeats, steps, commands), strict=True)),
     )
-    commit = subprocess.run(
-        ["git", "-C", str(ROOT), "rev-parse", "--short=7", "HEAD"], capture_output=True, text=True, check=True
-    )
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     text = (
-        f"# {commit.stdout.strip()} against {revision}\n\nWritten by `python scripts/bench_versions.py`; "
-        f"{os.cpu_count()} cores ({platform.machine()}), one thread, load average {load}.\n\n{text}\n"
+        f"# This version against {revision}\n\n{made_by()}; {os.cpu_count()} cores ({platform.machine()}), "
+        f"one thread, load average {load}.\n\n{text}\n"
     )
-    print(text)
-    if out:
-        from ia3_speech.atomic import write_text
-
-        write_text(out, text)
+    publish(text, out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How accurate word times are.
 
-    python scripts/bench_word_times.py ../shared/data/english_sentences.txt
+    python scripts/bench_word_times.py ../shared/data/english_sentences.txt --out scripts/bench_word_times.md
 
 Sentences are spoken by espeak-ng, which tells when each word begins, in recordings of 20 sentences between
 pauses; the words that were recognised right are compared. An end is compared with the start of the next word
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from bench_page import made_by, publish
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, resample
@@ -41,8 +42,9 @@ def main(
     lm: Path | None = None,
     recordings: int = 3,
     vad: str = "energy",
+    out: Path | None = None,
 ) -> None:
-    """Print a table.
+    """Measure and write a table.
 
     Args:
         sentences: a text file, a sentence a line
@@ -50,14 +52,24 @@ def main(
         lm: a language model, for beam search (default: greedy search)
         recordings: of 20 sentences each
         vad: off, energy or silero
+        out: where the Markdown goes; it is printed in any case
     """
     options = SearchOptions(lm=lm) if lm else SearchOptions("greedy")
     recognizer = load_recognizer(base, search=options, vad=vad)
     errors = [time_errors(recognizer, *speak(sentences, number)) for number in range(recordings)]
     starts, ends = (np.abs(np.concatenate(kind)) * 1000 for kind in zip(*errors, strict=True))
-    print("| | words | median | 90th percentile |\n|---|---:|---:|---:|")
-    for name, found in (("error of starts", starts), ("error of ends", ends)):
-        print(f"| {name} | {len(found)} | {np.median(found):.0f} ms | {np.percentile(found, 90):.0f} ms |")
+    rows = [
+        f"| {name} | {len(found)} | {np.median(found):.0f} ms | {np.percentile(found, 90):.0f} ms |\n"
+        for name, found in (("error of starts", starts), ("error of ends", ends))
+    ]
+    about = (
+        f"{made_by()}: base {recognizer.base.name}, {recognizer.search_record['search']} search, "
+        f"{recordings} recordings of {SENTENCES_OF_RECORDING} sentences, spoken by espeak-ng in "
+        f"{len(VOICES)} voices, which tells when each word begins; of the words that were recognised right. "
+        f"An end is compared with the start of the next word where espeak-ng leaves no pause between them."
+    )
+    table = "| | words | median | 90th percentile |\n|---|---:|---:|---:|\n" + "".join(rows)
+    publish(f"# Word times\n\n{about}\n\n{table}", out)
 
 
 def speak(sentences: Path, number: int) -> tuple[np.ndarray, list[SpokenWord]]:

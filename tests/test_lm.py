@@ -261,7 +261,8 @@ def test_options_that_cannot_be_meant_are_refused_before_the_base_is_loaded(run,
 def test_numbers_of_a_search_are_finite_and_weights_not_negative(name, tmp_path):
     (tmp_path / "terms.txt").write_text("metformin\n")
     hotwords = tmp_path / "terms.txt" if name == "hotword_weight" else None
-    for value in (float("nan"), float("inf"), float("-inf"), *([] if LEAST[name] == -inf else [-1])):
+    refused = [float("nan"), float("inf"), float("-inf"), *([] if LEAST[name] == -inf else [-1])]
+    for value in (*refused, *([2.5] if name == "beam_size" else [])):
         with pytest.raises(UserError, match=rf"^--{name.replace('_', '-')} is {value:g}, and has to be "):
             SearchOptions(**{name: value}, hotwords=hotwords).check()
     for value in (1, 2, *([-3.5] if LEAST[name] == -inf else [])):

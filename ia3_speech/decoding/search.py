@@ -90,15 +90,22 @@ class SearchOptions:
 
 
 def check_number(name: str, value: float | None, flag: str | None = None) -> None:
-    """Raises UserError for a number that is infinite, NaN, or below `LEAST`.
+    """Raises UserError for a number that is infinite, NaN or below `LEAST`, or a fraction of a hypothesis.
 
     Args:
         name: of a field of `SearchOptions`.
         flag: what the user typed, if not the flag of that field.
     """
-    if value is None or (isfinite(value) and value >= LEAST[name]):
+    if value is None:
         return
-    needed = f"at least {LEAST[name]}" if value < LEAST[name] else "a finite number"
+    if value < LEAST[name]:
+        needed = f"at least {LEAST[name]}"
+    elif not isfinite(value):
+        needed = "a finite number"
+    elif name == "beam_size" and value != int(value):
+        needed = "a whole number"
+    else:
+        return
     flag = flag or "--" + name.replace("_", "-")
     raise UserError(f"{flag} is {value:g}, and has to be {needed}")
 
