@@ -2,8 +2,9 @@
 
     ia3-speech score data/test DECODE_DIR [--baseline DECODE_DIR2] [--terms FILE]
 
-In: `text`, `utt2spk` and labels of the data directory, and `DECODE_DIR/text`. Out: a table on stdout, and in
-DECODE_DIR `score.json` (scoring/score_file.py) and Kaldi's and sclite's files (scoring/kaldi_files.py).
+In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and its word confidences (hyp.ctm)
+if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/score_file.py) and Kaldi's
+and sclite's files (scoring/kaldi_files.py).
 
 - References and hypotheses are first piped through the filters `local/wer_{ref,hyp,output}_filter`, where
   these exist, then normalised alike (`--normalize`). A missing hypothesis counts as empty: its words are
@@ -29,14 +30,23 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.numbers import needs_words, numbers_in_words
+from ia3_speech.experiments.curve_files import read_json_object
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
+from ia3_speech.scoring.calibration import Calibration
+from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
-from ia3_speech.scoring.score_file import write_score
+from ia3_speech.scoring.score_file import Score, write_score
 from ia3_speech.scoring.score_table import format_score
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
+from ia3_speech.scoring.word_confidences import (
+    CONFIDENCES,
+    measure_reliability,
+    read_word_confidences,
+    recorded_scaling,
+)
 from ia3_speech.training.records import read_adaptation_utterances, task_files
 
 logger = logging.getLogger(__name__)
@@ -83,6 +93,7 @@ def main(
     made = Inputs(
         {"data": tables_of(data), "text": decode_dir / "text", "baseline": baseline and baseline / "text",
          "terms": terms, "filters": [script for script in filters.values() if script]}
+        | ({"confidences": decode_dir / CONFIDENCES} if (decode_dir / CONFIDENCES).is_file() else {})
         | ({"training": [table for one in training for table in tables_of(one)]} if training else {})
         | ({"training": task_files(training_per_speaker)} if training_per_speaker else {}),
         {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed},
@@ -114,6 +125,7 @@ def main(
         replications=replications,
         seed=seed,
     )
+    score.confidences = reliability(score, decode_dir)
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
     provenance["filters"] = {side: script and str(script) for side, script in filters.items()}
@@ -121,6 +133,17 @@ def main(
     write_score(decode_dir / "score.json", score, provenance)
     made.record(decode_dir / "scoring_kaldi")
     print(format_score(score), end="")
+
+
+def reliability(score: Score, decode_dir: Path) -> Calibration | None:
+    """Of the word confidences in a decode directory; None where there are none."""
+    words = read_word_confidences(decode_dir, {one.id: one.pairs for one in score.scored}, score.normalize)
+    if words is None:
+        return None
+    decoding = decode_dir / "decode.json"
+    scaling = recorded_scaling(read_json_object(decoding) if decoding.is_file() else {})
+    clusters = {one.id: label_value(one, score.ci_unit) for one in score.scored}
+    return measure_reliability(words, scaling, clusters, score.replications, score.seed)
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:

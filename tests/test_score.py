@@ -476,6 +476,31 @@ def test_a_sentence_with_numbers_is_found_in_training(place):
     assert scored(training=[Path("data/train")])["overlap"]["common_sentences"] == 2
 
 
+def test_word_confidences_are_measured_where_decode_wrote_them(place, capsys):
+    """Confidences that change are scored again; without hyp.ctm there are none."""
+    assert "confidences" not in scored()
+    wrong = {"a", "trial", "to", "day"}
+    lines = [(u, word) for u, text in HEARD.items() for word in text.split()]
+    ctm = "".join(f"{u} 1 0.00 0.10 {word} {0.3 if word in wrong else 0.9}\n" for u, word in lines)
+    Path("exp/decode/hyp.ctm").write_text(ctm)
+    scaling = {"temperature": 1.0, "slope": 0.5, "bias": 1.0}
+    Path("exp/decode/decode.json").write_text(json.dumps({"confidence_scaling": scaling}))
+    capsys.readouterr()
+    found = scored()["confidences"]
+    assert (found["scaling"], found["words"], found["errors"]) == (scaling, 15, 4)
+    assert found["calibration_error"] == pytest.approx((4 * 0.3 + 11 * 0.1) / 15)
+    assert (found["area"], found["found"]) == (1.0, 0.5)  # two of 15 words are looked at
+    assert [one["words"] for one in found["bins"]] == [4, 11] and len(found["found_ci"]) == 2
+    line = "Word confidences: calibration error 15.3 %; the least certain 10 % of the words hold 50 ["
+    assert f"\n{line}" in capsys.readouterr().out
+    Path("exp/decode/hyp.ctm").write_text(ctm.replace("0.3", "0.2"))
+    assert scored()["confidences"]["calibration_error"] == pytest.approx((4 * 0.2 + 11 * 0.1) / 15)
+    Path("exp/decode/decode.json").write_text("{")
+    Path("exp/decode/hyp.ctm").write_text(ctm)
+    with pytest.raises(UserError, match=r"decode\.json: is not JSON"):
+        scored()
+
+
 def test_the_example_in_the_docstring(place, capsys):
     write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
     main(Path("data/test"), Path("exp/decode"), baseline=Path("exp/base"))

@@ -18,7 +18,7 @@ from ia3_speech.experiments.systems import GREEDY, HOTWORDS, OUT_OF_DOMAIN, Syst
 from ia3_speech.formatting import percent, with_interval
 from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
 
-STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "curve", "provenance")
+STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
 PARTS = (*STANDARD, "training", "tuning")
 MOST_VALUES = 6  # of a label, to be worth a table
 MARKED = rf" \{MARK}"  # for Markdown
@@ -51,6 +51,8 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
         )
         texts.append(trade_off_table(systems[0].folder.parent))
         sets.append(OUT_OF_DOMAIN)
+    if "confidences" in parts:
+        texts.append(confidence_table(list(shown.values()), list(dict.fromkeys([*sets, OUT_OF_DOMAIN]))))
     if "curve" in parts:
         texts.append(curve_table(systems[0].folder.parent))
     if "training" in parts:
@@ -290,6 +292,21 @@ def trade_off_table(exp: Path) -> str:
         for one in found.points
     ]
     return table(["adapter", f"{found.own} WER %", f"{found.out_of_domain} WER %"], rows)
+
+
+def confidence_table(systems: list[System], sets: list[str]) -> str:
+    """Whether word confidences are probabilities, and what a reviewer of the least certain words finds."""
+    header = ["word confidences", "set", "words", "wrong %", "calibration error %"]
+    header += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated on dev"]
+    rows = []
+    for set_name in sets:
+        for system in systems:
+            if found := system.scores.get(set_name, {}).get("confidences"):
+                line = [system.name, set_name, str(found["words"]), percent(found["errors"] / found["words"])]
+                line += [percent(found["calibration_error"])]
+                line += [with_interval(found["found"], found["found_ci"], digits=0), percent(found["area"])]
+                rows.append([*line, "yes" if found["scaling"] else "no"])
+    return table(header, rows)
 
 
 def curve_table(exp: Path) -> str:

@@ -5,10 +5,10 @@ A block looks like this; what stands between the two lines is replaced, and the 
     <!-- results exp/espeak systems provenance only ia3 ia3_rate* -->
     <!-- end of results -->
 
-After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, curve, training,
-tuning, provenance; none: all but training and tuning), and perhaps `only` and the systems or folders, as
-patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a Markdown file
-(exp/espeak/RESULTS.md) stands for its contents.
+After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, confidences, curve,
+training, tuning, provenance; none: all but training and tuning), and perhaps `only` and the systems or
+folders, as patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a
+Markdown file (exp/espeak/RESULTS.md) stands for its contents.
 """
 
 import re

@@ -7,8 +7,7 @@ arXiv 1706.04599).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.report.charts import Axis, Point, Series, draw_chart, tick_labels
@@ -20,14 +19,12 @@ from ia3_speech.scoring.calibration import (
     REVIEWED,
     Bin,
     Calibration,
-    Scaling,
-    found_interval,
-    measure,
     reviewed_words,
 )
 from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.score_table import INTERVAL
-from ia3_speech.scoring.significance import Interval, wilson_interval
+from ia3_speech.scoring.significance import wilson_interval
+from ia3_speech.scoring.word_confidences import measure_reliability, recorded_scaling
 
 ENDS = (-0.04, 1.04)  # of the axes, so that dots at 0 and 100 % are whole
 TICKS = tick_labels([0, 0.25, 0.5, 0.75, 1], 100)
@@ -36,20 +33,16 @@ SMALLEST, LARGEST = 2.5, 11.0  # radius of a dot, pixels
 
 def measure_confidences(report: ReportData) -> list[tuple[DecodedSystem, Calibration]]:
     """Each system whose confidences are known and that wrote a word, with its calibration; baseline first."""
-    found = []
+    by_id, found = {utterance.id: utterance for utterance in report.utterances}, []
     for system in report.systems:
-        words = system.word_confidences
-        if words and len(words.right):
-            found.append((system, measure(words.confidences, words.right, recorded_scaling(system.decoding))))
+        if (words := system.word_confidences) is None:
+            continue
+        score, scaling = system.score, recorded_scaling(system.decoding)
+        clusters = {name: label_value(by_id[name], score["ci_unit"]) for name in set(words.utterances)}
+        measured = measure_reliability(words, scaling, clusters, score["replications"], score["seed"])
+        if measured:
+            found.append((system, measured))
     return found
-
-
-def recorded_scaling(decoding: Mapping[str, Any]) -> Scaling | None:
-    """The scaling in a decode.json; None: not calibrated. Earlier versions wrote 1 for no temperature."""
-    if "confidence_scaling" in decoding:
-        return Scaling(**decoding["confidence_scaling"]) if decoding["confidence_scaling"] else None
-    temperature = decoding.get("confidence_temperature", 1.0)
-    return None if temperature == 1 else Scaling(temperature)
 
 
 def confidence_section(report: ReportData) -> Iterator[Child]:
@@ -58,8 +51,7 @@ def confidence_section(report: ReportData) -> Iterator[Child]:
     if not found:
         return
     for system, measured in found:
-        text = " ".join(sentences(measured, interval_of_found(report, system)))
-        yield element("p", element("b", system.name), f": {text}")
+        yield element("p", element("b", system.name), f": {' '.join(sentences(measured))}")
     charts = [
         reliability_chart(system.name, measured, "system" if system is report.system else "baseline")
         for system, measured in found
@@ -70,19 +62,12 @@ def confidence_section(report: ReportData) -> Iterator[Child]:
     yield element("details", element("summary", "Show as a table"), confidence_table(found).html())
 
 
-def interval_of_found(report: ReportData, system: DecodedSystem) -> Interval:
-    """Of the share of the errors that the least certain words hold: a bootstrap over what WER's draws."""
-    score, words = system.score, system.word_confidences
-    by_id = {utterance.id: utterance for utterance in report.utterances}
-    clusters = [label_value(by_id[name], score["ci_unit"]) for name in words.utterances]
-    return found_interval(words.confidences, words.right, clusters, score["replications"], score["seed"])
-
-
-def sentences(measured: Calibration, interval: Interval) -> Iterator[str]:
+def sentences(measured: Calibration) -> Iterator[str]:
     """What a reviewer gains, and how well the confidences are calibrated."""
     words = plural(measured.words, "word")
     if measured.errors:
-        share, errors = with_interval(measured.found, interval, digits=0), plural(measured.errors, "error")
+        share = with_interval(measured.found, measured.found_ci, digits=0)
+        errors = plural(measured.errors, "error")
         least = f"{percent(REVIEWED, 0)} % of the {words}"
         best = min(1.0, reviewed_words(measured.words) / measured.errors)
         yield f"looking at the least certain {least} finds {share} % of the {errors}"

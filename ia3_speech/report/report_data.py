@@ -35,11 +35,10 @@ from ia3_speech.experiments.curve_files import (
 )
 from ia3_speech.formatting import plural
 from ia3_speech.scoring.alignment import Pair, align
-from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.score_file import read_score
 from ia3_speech.scoring.term_errors import TermList, read_term_list
-from ia3_speech.scoring.word_confidences import WordConfidences, match_confidences
+from ia3_speech.scoring.word_confidences import WordConfidences, read_word_confidences
 from ia3_speech.training.records import read_training_options
 
 logger = logging.getLogger(__name__)
@@ -111,10 +110,7 @@ class DecodedSystem:
         Raises:
             UserError: hyp.ctm is damaged.
         """
-        file = self.folder / "hyp.ctm"
-        if not file.is_file():
-            return None
-        return match_confidences(self.alignments, read_confidences(file), self.score["normalize"])
+        return read_word_confidences(self.folder, self.alignments, self.score["normalize"])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -118,6 +118,7 @@ class Calibration:
         area: under the ROC curve of telling wrong words from right ones; NaN without words of both kinds.
         found: the share of the errors that the least certain 10 % of the words hold.
         bins: those that hold words, lowest first.
+        found_ci: the 95 % interval of `found`; None where it was not estimated.
     """
 
     scaling: Scaling | None
@@ -128,6 +129,7 @@ class Calibration:
     area: float
     found: float
     bins: tuple[Bin, ...]
+    found_ci: Interval = None
 
 
 def measure(confidences: np.ndarray, right: np.ndarray, scaling: Scaling | None = None) -> Calibration:

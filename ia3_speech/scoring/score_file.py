@@ -3,7 +3,8 @@
 In `score.json` rates are fractions, intervals are [lower, upper], and null stands for nan and for an interval
 that cannot be estimated. It holds "schema": 1, the provenance (data, decode_dir, baseline_dir, terms_file and
 filters), and the fields of `Score` apart from the utterances. Without a baseline, "baseline" and "mapsswe"
-are absent, and without training data "overlap" (with its "warnings" in words) and "unseen_sentences".
+are absent, without training data "overlap" (with its "warnings" in words) and "unseen_sentences", and without
+confidences of words "confidences".
 """
 
 import dataclasses
@@ -17,6 +18,7 @@ from typing import Any
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi.overlap import Overlap
+from ia3_speech.scoring.calibration import Calibration
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance
 from ia3_speech.scoring.significance import MatchedPairsTest, UtteranceBootstrap
 
@@ -39,6 +41,7 @@ class Score(ErrorRates):
         overlap: what the test set has in common with training; None where training is not known.
         unseen_sentences: error rates of the utterances whose sentence does not occur in training; None where
             that is not known, and where it holds for all utterances or for none.
+        confidences: whether the word confidences that decode wrote are reliable; None where it wrote none.
         scored: the utterances, aligned and counted.
         baseline_scored: the same of the baseline; None without one.
     """
@@ -52,6 +55,7 @@ class Score(ErrorRates):
     baseline: ErrorRates | None = None
     overlap: Overlap | None = None
     unseen_sentences: ErrorRates | None = None
+    confidences: Calibration | None = None
     scored: list[ScoredUtterance]
     baseline_scored: list[ScoredUtterance] | None = None
 
@@ -65,6 +69,8 @@ def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> None
         del fields["overlap"], fields["unseen_sentences"]
     else:
         fields["overlap"] = score.overlap.record()
+    if score.confidences is None:
+        del fields["confidences"]
     write_json(file, {"schema": SCHEMA, **provenance, **json_value(fields)})
 
 

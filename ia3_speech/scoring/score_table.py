@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from statistics import median
 
 from ia3_speech.data.kaldi.overlap import training_in_words
-from ia3_speech.formatting import MISSING, in_columns, interval, percent, plural
+from ia3_speech.formatting import MISSING, in_columns, interval, percent, plural, with_interval
+from ia3_speech.scoring.calibration import REVIEWED, Calibration
 from ia3_speech.scoring.error_rates import Change, ErrorRates, TermErrorRate
 from ia3_speech.scoring.kaldi_files import format_wer
 from ia3_speech.scoring.score_file import Score
@@ -149,6 +150,16 @@ def missing_note(count: int, system: str) -> str:
     return f"{missing} missing from {system}: all their words count as deleted."
 
 
+def reliability_note(found: Calibration) -> str:
+    """`Word confidences: calibration error 3.1 %; the least certain 10 % of the words hold 24 [21, 27] % of
+    the errors.`"""
+    share = with_interval(found.found, found.found_ci, digits=0)
+    return (
+        f"Word confidences: calibration error {percent(found.calibration_error)} %; the least certain "
+        f"{percent(REVIEWED, 0)} % of the words hold {share} % of the errors."
+    )
+
+
 def score_notes(score: Score) -> Iterator[str]:
     """How the intervals were computed, the tests, and warnings."""
     method, *warnings = interval_notes(score.ci_clusters, score.ci_unit, score.replications, score.seed)
@@ -169,6 +180,8 @@ def score_notes(score: Score) -> Iterator[str]:
         yield from (f"Warning: {one}." for one in score.overlap.warnings)
         if not score.overlap.common_sentences:
             yield f"No sentence of the test set occurs in {training_in_words(score.overlap.by_speaker)}."
+    if score.confidences:
+        yield reliability_note(score.confidences)
     yield f"Kaldi's bootstrap over utterances:\n{score.wer_bootci}".rstrip("\n")
     for name, rates in (("system", score), ("baseline", score.baseline)):
         if rates and rates.missing:

@@ -1,15 +1,22 @@
 """The words of a decode directory, each with its confidence and whether it is right.
 
-In: aligned utterances as they were scored, and the confidences that decode wrote. Out: `WordConfidences`.
+In: aligned utterances as they were scored, and the confidences that decode wrote (hyp.ctm). Out:
+`WordConfidences`, and how reliable they are.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ia3_speech.scoring.alignment import Pair, align
+from ia3_speech.scoring.calibration import Calibration, Scaling, found_interval, measure
+from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.scoring.error_rates import normalized_words
+
+CONFIDENCES = "hyp.ctm"  # in a decode directory
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,54 @@ class WordConfidences:
     right: np.ndarray
     utterances: list[str]
     left_out: int
+
+
+def read_word_confidences(
+    folder: Path, alignments: Mapping[str, Sequence[Pair]], normalize: str
+) -> WordConfidences | None:
+    """Those of a decode directory; None where decode wrote none.
+
+    Args:
+        folder: the decode directory.
+        alignments, normalize: as for `match_confidences`.
+
+    Raises:
+        UserError: hyp.ctm is damaged.
+    """
+    file = folder / CONFIDENCES
+    return match_confidences(alignments, read_confidences(file), normalize) if file.is_file() else None
+
+
+def recorded_scaling(decoding: Mapping[str, Any]) -> Scaling | None:
+    """The scaling in a decode.json; None: not calibrated. Earlier versions wrote 1 for no temperature."""
+    if "confidence_scaling" in decoding:
+        return Scaling(**decoding["confidence_scaling"]) if decoding["confidence_scaling"] else None
+    temperature = decoding.get("confidence_temperature", 1.0)
+    return None if temperature == 1 else Scaling(temperature)
+
+
+def measure_reliability(
+    words: WordConfidences,
+    scaling: Scaling | None,
+    clusters: Mapping[str, Hashable],
+    replications: int,
+    seed: int,
+) -> Calibration | None:
+    """How well confidences are calibrated, and how many of the errors the least certain words hold, with its
+    interval; None where there is no word.
+
+    Args:
+        words: with confidences that are scaled already.
+        scaling: that they were scaled by.
+        clusters: {utterance id: what the bootstrap draws}.
+        replications: replicates of the bootstrap.
+        seed: of the bootstrap.
+    """
+    if not len(words.right):
+        return None
+    found, owners = measure(words.confidences, words.right, scaling), [clusters[u] for u in words.utterances]
+    bounds = found_interval(words.confidences, words.right, owners, replications, seed)
+    return replace(found, found_ci=bounds)
 
 
 def match_confidences(

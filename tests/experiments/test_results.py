@@ -240,6 +240,30 @@ OVERLAP = {
 }  # fmt: skip
 
 
+def test_word_confidences_of_each_system_and_set(exp):
+    """Where they were written; the seed that is shown, and out-of-domain speech last."""
+    scaling = {"temperature": 1.0, "slope": 0.5, "bias": 1.0}
+    for place, scaled in (("base", None), ("ia3_seed3", scaling)):
+        found = {"scaling": scaled, "words": 80, "errors": 24, "calibration_error": 0.051, "area": 0.875}
+        found |= {"found": 0.25, "found_ci": [0.2, 0.314]}
+        file = exp / place / "decode_greedy_test/score.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"confidences": found}))
+    other = exp / "base/decode_greedy_out_of_domain"
+    other.mkdir()
+    (other / "score.json").write_text(json.dumps({"schema": 1, **score(0.2), "confidences": found}))
+    page = exp / "page.md"
+    page.write_text("<!-- results . confidences -->\n<!-- end of results -->\n")
+    fill(page)
+    assert page.read_text().splitlines()[1:-1] == [
+        "| word confidences | set | words | wrong % | calibration error % | "
+        "errors in the least certain 10 %, % of all | area under ROC % | calibrated on dev |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| base | test | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | no |",
+        "| ia3 | test | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | yes |",
+        "| base | out_of_domain | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | yes |",
+    ]
+
+
 def test_overlap_and_training_without_effect_are_warnings(exp):
     """In results.json and under the table; the sentences that training lacks have a table of their own."""
     for place in exp.glob("*/decode_greedy_test/score.json"):
