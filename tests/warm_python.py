@@ -2,8 +2,9 @@
 
 A recipe calls `python -m ia3_speech.…` some fifty times, and each start of Python needs four seconds for
 these two packages. `path_with_warm_python()` starts one process that imports them and gives a PATH whose
-`python`, called with `-m MODULE …`, asks that process to fork; the copy runs the module in its caller's
-place, with its folder, environment and streams. Whatever else `python` is called with goes to the real one.
+`python`, called with `-m MODULE …` or `SCRIPT.py …`, asks that process to fork; the copy runs it in its
+caller's place, with its folder, environment and streams. Whatever else `python` is called with goes to the
+real one.
 
 Of ia3_speech nothing is imported beforehand, so the module runs as it does after a start of its own. Signals
 to the caller are passed on, its death (by SIGKILL too) kills the copy, and its exit status is the copy's.
@@ -37,16 +38,23 @@ PRELOADED = (
     "torchaudio",
     "transformers",
     "transformers.models.wav2vec2.modeling_wav2vec2",
+    "transformers.models.wav2vec2.processing_wav2vec2",
     "librosa",
+    "jsonargparse",
+    "docstring_parser",
+    "typeshed_client",
+    "platformdirs",
+    "sqlite3",
+    "simple_icd_10_cm",
 )
 CALLER = """\
 #!{python} -IS
 import array, json, os, signal, socket, sys
-if sys.argv[1:2] != ["-m"]:
+if not (sys.argv[1:2] == ["-m"] or sys.argv[1:] and sys.argv[1].endswith(".py")):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-job = json.dumps([sys.argv[2:], os.getcwd(), dict(os.environ)]).encode()
+job = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
 streams = array.array("i", [0, 1, 2])
 server.sendmsg([len(job).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
 server.sendall(job)
@@ -76,6 +84,7 @@ def path_with_warm_python() -> str:
     caller, address = folder / "python", str(folder / "socket")
     caller.write_text(CALLER.format(python=sys.executable, address=address))
     caller.chmod(0o755)
+    (folder / "python3").symlink_to(caller)  # as scripts are started by their first line
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(address)
     listener.listen(64)  # callers wait here until the packages are imported
@@ -151,7 +160,8 @@ def take_place(streams: array.array, words: list[str], folder: str, environment:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = words
-    sys.path[0:1] = [folder, *filter(None, environment.get("PYTHONPATH", "").split(":"))]
+    first = folder if words[0] == "-m" else str(Path(words[0]).resolve().parent)
+    sys.path[0:1] = [first, *filter(None, environment.get("PYTHONPATH", "").split(":"))]
 
 
 def like(stream: io.TextIOWrapper) -> dict[str, str]:
@@ -161,6 +171,15 @@ def like(stream: io.TextIOWrapper) -> dict[str, str]:
 def written(number: int, stream: io.TextIOWrapper, at_once: bool) -> io.TextIOWrapper:
     raw = io.BufferedWriter(io.FileIO(number, "w", closefd=False))
     return io.TextIOWrapper(raw, **like(stream), write_through=at_once, line_buffering=at_once)
+
+
+def run() -> None:
+    """What sys.argv says: `-m MODULE …` or `SCRIPT …`."""
+    if sys.argv[0] == "-m":
+        sys.argv = sys.argv[1:]
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+    else:
+        runpy.run_path(str(Path(sys.argv[0]).absolute()), run_name="__main__")
 
 
 def finish(run: Callable[[], object]) -> None:
@@ -189,6 +208,10 @@ def finish(run: Callable[[], object]) -> None:
 if __name__ == "__main__":
     for name in PRELOADED:
         importlib.import_module(name)
+    with suppress(ImportError, AttributeError):  # a table that the first model to be loaded waits for
+        importlib.import_module("transformers.conversion_mapping").get_checkpoint_conversion_mapping(
+            "wav2vec2"
+        )
     gc.freeze()  # a copy's collections leave these objects, and the memory it shares, alone
     serve(socket.socket(fileno=int(sys.argv[1])))
-    finish(lambda: runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True))
+    finish(run)

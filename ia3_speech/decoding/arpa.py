@@ -15,6 +15,7 @@ ngram-format(5):
 import gzip
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -141,17 +142,24 @@ def words_of(lm: Path) -> list[str]:
         LanguageModelError: it is neither, or a binary that was built without its words.
     """
     try:
-        with lm.open("rb") as file:
-            head = file.read(64)
-        if head.startswith(b"mmap lm "):
-            return binary_words(lm)
-        with gzip.open(lm, "rb") if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
-            words = arpa_words(lines)
+        state = lm.stat()
+        words = read_words(lm, state.st_size, state.st_mtime_ns)
     except (OSError, EOFError) as error:
         raise LanguageModelError(f"{lm}: cannot be read: {error}") from error
     if not words:
         raise LanguageModelError(f"{lm}: is neither an ARPA file nor a KenLM binary")
     return words
+
+
+@lru_cache(maxsize=1)  # whoever tunes weights makes a search of the same model for each
+def read_words(lm: Path, size: int, modified: int) -> list[str]:
+    """Those of a file of `size` bytes that was `modified` then; none where it is no language model."""
+    with lm.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(b"mmap lm "):
+        return binary_words(lm)
+    with gzip.open(lm, "rb") if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
+        return arpa_words(lines)
 
 
 def arpa_words(lines) -> list[str]:

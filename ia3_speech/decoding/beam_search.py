@@ -11,10 +11,9 @@ the model does not know at a price, `unknown_word_score`.
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,7 +63,7 @@ class BeamSearch:
             return
         words = words_of(self.lm)
         try:
-            with quiet_standard_error():
+            with quiet_standard_error:
                 self.decoder = ctc_beam_decoder.BeamSearchDecoder(
                     texts,
                     kenlm_model_path=self.lm,
@@ -128,15 +127,28 @@ def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
     return labels
 
 
-@contextmanager
-def quiet_standard_error() -> Iterator[None]:
-    """KenLM draws a progress bar of its own on the process's standard error while it reads a model."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-        try:
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
+class QuietStandardError:
+    """A context in which the process's standard error leads nowhere: KenLM draws a progress bar of its own
+    there while it reads a model. Threads may be inside at the same time."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.kept = Lock(), 0, -1
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                sys.stderr.flush()
+                self.kept = os.dup(2)
+                with Path(os.devnull).open("w") as nowhere:
+                    os.dup2(nowhere.fileno(), 2)
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if not self.inside:
+                os.dup2(self.kept, 2)
+                os.close(self.kept)
+
+
+quiet_standard_error = QuietStandardError()

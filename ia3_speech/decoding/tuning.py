@@ -4,13 +4,16 @@ In: a dev set, a base, perhaps an adapter, a language model. Out: the word error
 The logits are computed once; each pair of weights is a search over them.
 """
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from ia3_speech.cli import UserError
+from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.numbers import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize
@@ -18,6 +21,9 @@ from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.search import SearchOptions, make_search
 from ia3_speech.scoring.alignment import edit_distance
+
+Pair = tuple[float, float]  # a language model's weight, and the score of a word
+MOST_THREADS = 4  # each holds a language model in memory
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class Tuning:
     """
 
     greedy: float
-    rates: dict[tuple[float, float], float]
+    rates: dict[Pair, float]
     options: SearchOptions
 
 
@@ -62,15 +68,37 @@ def tune(
         }
         return sum(edit_distance(references[name], hypotheses[name]) for name in references) / words
 
+    def rate_of(pair: Pair) -> float:
+        weights = replace(options, lm_weight=pair[0], word_score=pair[1])
+        return rate(make_search(weights, base.vocabulary, folder)[0])
+
     greedy, _ = make_search(SearchOptions("greedy"), base.vocabulary, folder)
-    rates = {}
-    for lm_weight, word_score in product(sorted(lm_weights), sorted(word_scores)):
-        search, _ = make_search(
-            replace(options, lm_weight=lm_weight, word_score=word_score), base.vocabulary, folder
-        )
-        rates[lm_weight, word_score] = rate(search)
+    pairs = list(product(sorted(lm_weights), sorted(word_scores)))
+    rates = dict(zip(pairs, in_threads(rate_of, pairs), strict=True))
     best = min(rates, key=rates.__getitem__)
     return Tuning(rate(greedy), rates, replace(options, lm_weight=best[0], word_score=best[1]))
+
+
+def in_threads(rate_of: Callable[[Pair], float], pairs: list[Pair]) -> list[float]:
+    """The rate of each pair, several at a time, with a progress bar: a search holds no lock of Python's."""
+    from tqdm import tqdm
+
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    bar = tqdm(total=len(pairs), desc="tuning", unit="pair", disable=None, file=bar_stream())
+    rates = []
+    with bar, ThreadPoolExecutor(min(MOST_THREADS, processors)) as pool:
+        for one in pool.map(rate_of, pairs):
+            rates.append(one)
+            bar.update()
+    return rates
+
+
+def bar_stream() -> TextIO:
+    """`progress_stream`, but of its own: standard error leads nowhere while KenLM reads a model."""
+    stream = progress_stream()
+    with suppress(OSError):  # a stream without a file
+        return os.fdopen(os.dup(stream.fileno()), "w")
+    return stream
 
 
 def dev_logits(

@@ -21,14 +21,14 @@ sys.exit({"three": 3, "text": "why", "none": None}[sys.argv[1]])
 
 @pytest.fixture
 def start(tmp_path):
-    """A function that starts the module with an argument, by a `python` or the warm one."""
+    """A function that starts the module, or the script, with an argument, by a `python` or the warm one."""
     (tmp_path / "module_of_the_test.py").write_text(MODULE)
 
-    def run(word: str, python: str) -> subprocess.Popen:
-        path = {"PATH": path_with_warm_python()} if python == "python" else {}
+    def run(word: str, python: str, what: str = "-m module_of_the_test") -> subprocess.Popen:
+        path = {} if python == sys.executable else {"PATH": path_with_warm_python()}
         environment = os.environ | path | {"GIVEN": "yes", "PYTHONPATH": str(tmp_path)}
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        line = f"exec {python} -m module_of_the_test {word} 'a b'"  # found on the PATH of the environment
+        line = f"exec {python} {what} {word} 'a b'"  # found on the PATH of the environment
         return subprocess.Popen(["bash", "-c", line], env=environment, cwd=tmp_path, **streams)
 
     return run
@@ -39,6 +39,17 @@ def test_streams_and_status_are_those_of_a_start_of_its_own(start, word):
     warm, real = start(word, "python"), start(word, sys.executable)
     assert warm.communicate(b"given") == real.communicate(b"given")
     assert warm.returncode == real.returncode == {"three": 3, "text": 1, "none": 0}[word]
+
+
+def test_a_script_imports_what_lies_beside_it(start, tmp_path):
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside/other_of_the_test.py").write_text("VALUE = 7\n")
+    script = tmp_path / "beside/script.py"
+    script.write_text(f"import other_of_the_test as o; print(o.VALUE, __file__)\n{MODULE}")
+    warm, real = (start("three", python, "beside/script.py") for python in ("python3", sys.executable))
+    found = warm.communicate(b"given")
+    assert found == real.communicate(b"given") and found[0].startswith(b"7 ")
+    assert warm.returncode == real.returncode == 3
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
