@@ -56,7 +56,7 @@ def main(
         raise UserError("a scaling that is given is measured: nothing is fitted for --out or --store")
     from ia3_speech.decoding.calibration import calibrate, format_calibration
     from ia3_speech.decoding.recognizer import load_recognizer
-    from ia3_speech.scoring.calibration import Scaling
+    from ia3_speech.scoring.reliability import Scaling
 
     recognizer = load_recognizer(
         base, adapter, device=device, precision=precision, search=search_options, scaling=Scaling()

@@ -17,7 +17,7 @@ from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.data.numbers import needs_words, verbalize_numbers
+from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.hotword_learning import MINIMUM_PRECISION, format_learned, learn_forms
 from ia3_speech.decoding.hotword_list import format_hotwords, read_hotwords, spellings

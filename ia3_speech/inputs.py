@@ -59,9 +59,9 @@ class Inputs:
 
     def differences(self, out: Path) -> list[str]:
         """Names of the inputs and options that differ from what the record of `out` says."""
-        found = read_record(out)
+        found = read_inputs(out)
         differing = []
-        for name, now in (("inputs", self.digests), ("options", plain(self.options))):
+        for name, now in (("inputs", self.digests), ("options", as_json_has_them(self.options))):
             then = found.get(name, {})
             differing += sorted(one for one in {*now, *then} if now.get(one) != then.get(one))
         return differing
@@ -76,7 +76,7 @@ class Inputs:
 
         Otherwise says what changed, if there is a record, and removes it: `out` is about to be replaced.
         """
-        if not (found := read_record(out)):
+        if not (found := read_inputs(out)):
             return False
         changed = self.differences(out)
         if not changed and found["finished"] and out.exists() and not force:
@@ -96,7 +96,7 @@ class Inputs:
             UserError: `out` holds a run from other inputs, and `force` is not given; with it the folder is
                 deleted.
         """
-        found = read_record(out)
+        found = read_inputs(out)
         changed = self.differences(out) if found else []
         if changed and not force:
             raise UserError(
@@ -118,7 +118,7 @@ class Inputs:
         value = {
             "schema": SCHEMA,
             "inputs": self.digests,
-            "options": plain(self.options),
+            "options": as_json_has_them(self.options),
             **provenance(),
             "seconds": round(now - self.started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) if finished else None,
@@ -131,7 +131,7 @@ def record_place(out: Path) -> Path:
     return Path(f"{out}.{RECORD}") if out.is_file() else out / RECORD
 
 
-def read_record(out: Path) -> dict[str, Any]:
+def read_inputs(out: Path) -> dict[str, Any]:
     """What `record` wrote; empty where there is none, or it is damaged."""
     with suppress(OSError, ValueError):
         found = json.loads(record_place(out).read_text("utf-8"))
@@ -139,7 +139,7 @@ def read_record(out: Path) -> dict[str, Any]:
     return {}
 
 
-def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+def as_json_has_them(options: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON gives them back."""
     return json.loads(json.dumps(dict(options), default=str))
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.data.numbers import log_numbers
+from ia3_speech.data.numbers_in_words import log_numbers
 from ia3_speech.data.text import normalize as normalize_text
 from ia3_speech.data.text import normalize_in_words
 from ia3_speech.inputs import Inputs, base_folder
@@ -82,9 +82,9 @@ def main(
     )  # fmt: skip
     if (not summary or summary.is_file()) and made.is_current(out, force):
         return
-    held_out = list(sentences(dev, normalize, numbers)) if dev else []
+    held_out = list(read_sentences(dev, normalize, numbers)) if dev else []
     model = ngram.estimate(
-        (words for text in texts for words in sentences(Path(text), normalize, numbers)), order
+        (words for text in texts for words in read_sentences(Path(text), normalize, numbers)), order
     )
     weights = [1.0]
     if mix:
@@ -143,7 +143,7 @@ def read_or_estimate(
 
     if is_arpa(source):
         return read_arpa(source)
-    return ngram.estimate(sentences(source, normalize, numbers), order)
+    return ngram.estimate(read_sentences(source, normalize, numbers), order)
 
 
 def dev_fit(model: "NgramModel", sentences: list[list[str]]) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def dev_fit(model: "NgramModel", sentences: list[list[str]]) -> dict[str, Any]:
     }
 
 
-def sentences(
+def read_sentences(
     source: Path, normalize: Literal["ctc", "english", "none"], numbers: Literal["words", "digits"]
 ) -> Iterator[list[str]]:
     """The words of each line of a text file, or of each utterance of a data directory; logs the numbers that

@@ -10,7 +10,7 @@ and sclite's files (scoring/kaldi_files.py).
   these exist, then normalised alike (`--normalize`). A missing hypothesis counts as empty: its words are
   deletions.
 - Where no hypothesis holds a digit or a letter beyond a to z, as those of a base without digits, numbers in
-  references and terms are written in words (data/numbers.py), as they are for training.
+  references and terms are written in words (data/numbers_in_words.py), as they are for training.
 - Single spaces between words count as characters in CER, as in jiwer.
 - 95 % intervals are percentiles of a bootstrap over consultations where every utterance has that label, else
   over speakers (`--cluster`), and over utterances where there is only one cluster. A single utterance has no
@@ -29,13 +29,13 @@ from typing import Any, Literal
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
-from ia3_speech.data.numbers import needs_words, numbers_in_words
+from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.experiments.curve_files import read_json_object
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
-from ia3_speech.scoring.calibration import Calibration
 from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
+from ia3_speech.scoring.reliability import Calibration
 from ia3_speech.scoring.score_file import Score, write_score
 from ia3_speech.scoring.score_table import format_score
 from ia3_speech.scoring.scorer import score_hypotheses

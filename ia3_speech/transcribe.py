@@ -201,7 +201,7 @@ def print_transcripts(
     """
     print_bytes_of_paths()
     unusable, layout = 0, options.layout
-    with progress_bar(sources) as bar:
+    with bar_of_seconds(sources) as bar:
         results = transcriber.transcripts(sources, bar.update, with_words=options.with_words)
         for index, result in enumerate(results):
             unusable += not report_problem(result)
@@ -237,7 +237,7 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
     base = transcriber.recognizer.base.name
     head = Transcript(source.path, "", len(wave) / SAMPLE_RATE, None, base, problem, id=source.id)
     report_problem(head)
-    with progress_bar([source]) as bar:
+    with bar_of_seconds([source]) as bar:
         for number, segment in enumerate(transcriber.stream(wave)):
             bar.update(segment.end - bar.n)
             if options.format == "jsonl":
@@ -260,7 +260,7 @@ def print_bytes_of_paths() -> None:
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
-def progress_bar(sources: Sequence[Recording]) -> "tqdm":
+def bar_of_seconds(sources: Sequence[Recording]) -> "tqdm":
     """A bar over seconds of audio on stderr, where that is a terminal."""
     from tqdm import tqdm
 

@@ -28,7 +28,7 @@ from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.word_times import align_symbols, spell
 from ia3_speech.formatting import interval, percent
 from ia3_speech.scoring.alignment import align
-from ia3_speech.scoring.calibration import area_under_roc, share_found
+from ia3_speech.scoring.reliability import area_under_roc, share_found
 from ia3_speech.scoring.significance import percentile_interval
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from ia3_speech.decode import main
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
 from ia3_speech.decoding.recognizer import load_recognizer, pools
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.scoring.calibration import Scaling
 from ia3_speech.scoring.ctm import read_confidences
+from ia3_speech.scoring.reliability import Scaling
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:

@@ -16,7 +16,7 @@ from ia3_speech.inputs import (
     digest_of,
     known_digests,
     provenance,
-    read_record,
+    read_inputs,
     tables_of,
 )
 
@@ -106,7 +106,7 @@ def test_an_output_is_current_for_its_inputs_alone(tmp_path, capsys):
     assert not made(data, rate=1).is_current(out)
     out.mkdir()
     made(data, rate=1).record(out)
-    record = read_record(out)
+    record = read_inputs(out)
     assert list(record) == [
         "schema",
         "inputs",

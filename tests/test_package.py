@@ -5,6 +5,7 @@ import importlib
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,24 @@ def test_no_circle_of_imports():
 
     for module in graph:
         visit(module, [])
+
+
+# What two modules may have under one name, since it is the same thing: a command and the function that it
+# calls, the steps that corpora, plans and commands have in common, and a table as HTML and as Markdown.
+COMMANDS = {"combine", "push", "register", "remove", "rename", "show"}
+STEPS = {"main", "prepare", "inputs_of", "evaluation", "systems", "trainings"}
+SAME_TABLES = {"trade_off_table", "warning_list"}
+
+
+def test_a_name_means_one_thing():
+    """No two modules, and no two functions or classes of modules, have the same name."""
+    files = [*Path(ia3_speech.__file__).parent.rglob("*.py")]
+    modules = Counter(file.stem for file in files if not file.stem.startswith("__"))
+    definitions = Counter(
+        node.name
+        for file in files
+        for node in ast.parse(file.read_text("utf-8")).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    )
+    assert not [name for name, count in modules.items() if count > 1]
+    assert {name for name, count in definitions.items() if count > 1} == COMMANDS | STEPS | SAME_TABLES

@@ -26,7 +26,7 @@ from ia3_speech.training.multi_adapter import (
     Schedule,
     Task,
     batches_of_similar_length,
-    hold_out,
+    hold_out_examples,
 )
 from ia3_speech.training.run_lock import RunLockError, run_lock
 from ia3_speech.training.speaker_plan import keys_of, plan
@@ -65,7 +65,7 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
         own = [u for u in waves.values() if u.speaker == speaker][:5]
         ids = [[5, 6, 7], [8, 3, 9, 9], [4, 5], [10, 11, 12], [7, 5]]
         examples = [Example(u, i, u.duration, [1.0]) for u, i in zip(own, ids, strict=True)]
-        tasks[speaker] = hold_out(examples)
+        tasks[speaker] = hold_out_examples(examples)
 
     def train(names):
         base = tiny_base(norm="layer", mask_time_prob=0.0, **NO_DROPOUT)

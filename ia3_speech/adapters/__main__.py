@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.adapters import hub, registry
-from ia3_speech.adapters.card import BIOMETRIC, card_title, format_score, update_card
+from ia3_speech.adapters.card import BIOMETRIC, card_title, score_line, update_card
 from ia3_speech.adapters.expressions import (
     Term,
     format_terms,
@@ -96,7 +96,7 @@ def show(
         print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
         return
     for name, value in entry.items():
-        text = "; ".join(map(format_score, value)) if name == "scores" else format_value(value)
+        text = "; ".join(map(score_line, value)) if name == "scores" else format_value(value)
         print(f"{name + ':':<12} {text}")
     if entry.get("biometric"):
         print(f"\n{BIOMETRIC}")

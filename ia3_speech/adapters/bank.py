@@ -33,7 +33,7 @@ import numpy as np
 import torch
 
 from ia3_speech.adapters.adapter import Adapter, Metadata
-from ia3_speech.adapters.bank_hooks import BATCHES, Batch, apply_heads, check_rows
+from ia3_speech.adapters.bank_hooks import BATCHES, Batch, apply_heads, check_batch_rows
 from ia3_speech.adapters.bank_storage import Head, VectorTables, sum_heads
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.load import read_sum
@@ -249,7 +249,7 @@ class Bank:
             model, key = self.base.model, id(self)
             head = model.get_submodule(self.head_path)
             self.hooks = [
-                model.register_forward_pre_hook(partial(check_rows, key), with_kwargs=True),
+                model.register_forward_pre_hook(partial(check_batch_rows, key), with_kwargs=True),
                 head.register_forward_hook(partial(apply_heads, key, self.head)),
             ]
 

@@ -28,7 +28,7 @@ class Batch:
 BATCHES: ContextVar[Mapping[int, Batch]] = ContextVar("batches", default={})  # noqa: B039
 
 
-def check_rows(bank: int, _module: nn.Module, args: tuple, kwargs: dict) -> None:
+def check_batch_rows(bank: int, _module: nn.Module, args: tuple, kwargs: dict) -> None:
     """A batch must have as many rows as names were given for it."""
     batch = BATCHES.get().get(bank)
     sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]

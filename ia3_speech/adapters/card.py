@@ -309,7 +309,7 @@ def warning_list(record: Mapping[str, Any]) -> str:
     return "".join(f"\n\n> {line}" for line in [*warned, *(f"{escape_markdown(note)}." for note in notes)])
 
 
-def format_score(score: Mapping[str, Any]) -> str:
+def score_line(score: Mapping[str, Any]) -> str:
     """`medical_notes/test: WER 40.0% (37.1%–43.0%)`."""
     between = f" ({score_interval(score)})" if score.get("wer_ci") else ""
     return f"{score['set']}: WER {percentage(score['wer'])}{between}"

@@ -38,7 +38,7 @@ def read_metadata(folder: Path | str) -> Metadata | None:
     file = Path(folder) / METADATA
     if not file.exists():
         return None
-    record = read_json_object(file)
+    record = read_adapter_json(file)
     if record.get("schema") != SCHEMA:
         raise AdapterError(
             f'{file}: "schema" is not {SCHEMA} (a newer ia3-speech may have written it: upgrade)'
@@ -69,7 +69,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{folder}: no {METADATA} in it, so another tool wrote it (load_adapter and save_adapter make it "
             f"one of ours)"
         )
-    record = read_json_object(file)
+    record = read_adapter_json(file)
     if not isinstance(record.get("labels", {}), dict):
         raise AdapterError(f"{file}: its labels are not an object {DAMAGED}")
     return without_wrong_types(record)
@@ -81,7 +81,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
     Empty where neither can be read: such an adapter can be listed, and only loading it is an error.
     """
     try:
-        return without_wrong_types(read_json_object(folder / METADATA))
+        return without_wrong_types(read_adapter_json(folder / METADATA))
     except AdapterError:
         pass
     try:
@@ -109,7 +109,7 @@ def peft_base(folder: Path) -> str | None:
 
 def read_peft_config(folder: Path) -> dict[str, Any]:
     """The contents of PEFT's `adapter_config.json`. Raises AdapterError where it can't be read."""
-    return read_json_object(folder / PEFT_CONFIG)
+    return read_adapter_json(folder / PEFT_CONFIG)
 
 
 def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
@@ -142,7 +142,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
     write_json(folder / METADATA, record)
 
 
-def read_json_object(file: Path) -> dict[str, Any]:
+def read_adapter_json(file: Path) -> dict[str, Any]:
     """A JSON file that holds an object. Raises AdapterError that names the file."""
     try:
         record = json.loads(file.read_text("utf-8"))

@@ -29,7 +29,7 @@ from ia3_speech.data.kaldi.directory import (
 from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
 from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, progress_bar, raise_if_unusable
+from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, raise_if_unusable, with_progress
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def extract(
     import soundfile
 
     ids, features = UtteranceIds(len(rows)), rows.features
-    for number, row in enumerate(progress_bar(rows, "writing audio", "utt", show=True), 1):
+    for number, row in enumerate(with_progress(rows, "writing audio", "utt", show=True), 1):
         cell = row[columns.audio]
         name = feature_text(row, columns.id, features) or path_in_cell(cell)
         speaker, utterance = ids.assign(feature_text(row, columns.speaker, features), name, number)

@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Any, Literal
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.numbers import needs_words, verbalize_numbers
+from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 
 NORMALIZATION_MODES = ("ctc", "english", "none")
 

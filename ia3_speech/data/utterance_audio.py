@@ -89,7 +89,7 @@ def load_utterances(
     known_before = len(bad)
     # The segments of one recording follow one another, so that its pipe runs once for all of them.
     read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else refuse_pipe
-    for utterance in progress_bar(utterances, "reading audio", "utt", progress):
+    for utterance in with_progress(utterances, "reading audio", "utt", progress):
         file = utterance.source or "(no entry in wav.scp)"
         try:
             wave = load_source(utterance, read_pipe)
@@ -133,7 +133,7 @@ def list_bad_audio(bad: Sequence[BadAudio]) -> list[str]:
     return [f"  {entry}" for entry in bad[:MAX_LISTED]] + more
 
 
-def progress_bar(items: Iterable, description: str, unit: str, show: bool) -> Iterable:
+def with_progress(items: Iterable, description: str, unit: str, show: bool) -> Iterable:
     """`items` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
     from tqdm import tqdm
 

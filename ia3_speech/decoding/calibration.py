@@ -15,7 +15,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.tuning import dev_logits
 from ia3_speech.decoding.word_times import word_times
 from ia3_speech.scoring.alignment import align
-from ia3_speech.scoring.calibration import REVIEWED, Calibration, Scaling, fit_scaling, measure
+from ia3_speech.scoring.reliability import REVIEWED, Calibration, Scaling, fit_scaling, measure
 
 
 def calibrate(

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from ia3_speech.data.numbers import verbalize_numbers
+from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.hotword_list import Hotword
 from ia3_speech.scoring.alignment import align

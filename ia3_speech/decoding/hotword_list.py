@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.data.numbers import needs_words, verbalize_numbers
+from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import SubwordVocabulary, TextError, Vocabulary, normalize
 from ia3_speech.decoding.hotword_spotting import Spelling
 from ia3_speech.formatting import plural

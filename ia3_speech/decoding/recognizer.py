@@ -23,7 +23,7 @@ from ia3_speech.decoding.stored_scaling import find_scaling
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.vad import Method, check_method, cut_speech
 from ia3_speech.decoding.word_times import word_times
-from ia3_speech.scoring.calibration import Scaling
+from ia3_speech.scoring.reliability import Scaling
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -53,7 +53,7 @@ def make_segments(
         return
     for part in parts:
         text = " ".join(word.text for word in part)
-        yield segment(part, post_process(text) if post_process else text, channel)
+        yield make_segment(part, post_process(text) if post_process else text, channel)
 
 
 def write_segments(
@@ -64,8 +64,8 @@ def write_segments(
     for part in parts:
         text.add(part)
         if not at_once:
-            yield from (segment(words, written.strip(), channel) for words, written in text.take_ready())
-    yield from (segment(words, written.strip(), channel) for words, written in text.take_rest())
+            yield from (make_segment(words, written.strip(), channel) for words, written in text.take_ready())
+    yield from (make_segment(words, written.strip(), channel) for words, written in text.take_rest())
 
 
 class RunningText:
@@ -147,6 +147,6 @@ def cut_words(words: Sequence[Word]) -> list[list[Word]]:
     return [list(words[a : b + 1]) for a, b in best_cuts(starts, ends, starts, ends, MAXIMUM_SECONDS)]
 
 
-def segment(words: Sequence[Word], text: str, channel: str | None) -> TranscriptSegment:
+def make_segment(words: Sequence[Word], text: str, channel: str | None) -> TranscriptSegment:
     """One segment of these words."""
     return TranscriptSegment(words[0].start, words[-1].end, text, tuple(words), channel)

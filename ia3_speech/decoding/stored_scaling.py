@@ -21,7 +21,7 @@ from ia3_speech.adapters.expressions import Term, is_single_adapter
 from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-from ia3_speech.scoring.calibration import Calibration, Scaling
+from ia3_speech.scoring.reliability import Calibration, Scaling
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base

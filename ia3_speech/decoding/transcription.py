@@ -35,7 +35,7 @@ from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.segments import PostProcess, make_segments
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment
 from ia3_speech.decoding.vad import Method, default_method
-from ia3_speech.scoring.calibration import Scaling
+from ia3_speech.scoring.reliability import Scaling
 
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
 MAXIMUM_SECONDS = 60.0
@@ -144,7 +144,7 @@ class Transcriber:
             for (source, problem, usable), wave in pool:
                 pieces, segments = next(found) if usable else [], None
                 if with_words:
-                    segments = tuple(make_segments(words_of(pieces), self.post_process, at_once=True))
+                    segments = tuple(make_segments(words_in(pieces), self.post_process, at_once=True))
                 raw = " ".join(piece.text for piece in pieces if piece.text)
                 yield self.result(source, raw, len(wave), problem, usable, segments)
 
@@ -166,7 +166,7 @@ class Transcriber:
                 waves, lambda _, seconds: advance(seconds / len(waves)), adapters, with_words=True
             )
             segments = [
-                tuple(make_segments(words_of(pieces), self.post_process, name, at_once=True))
+                tuple(make_segments(words_in(pieces), self.post_process, name, at_once=True))
                 for name, pieces in zip(names, found, strict=True)
             ]
         merged = merge_by_time(segments)
@@ -198,7 +198,7 @@ class Transcriber:
         )  # fmt: skip
 
 
-def words_of(pieces: Iterable[RecognizedPiece]) -> Iterator[Any]:
+def words_in(pieces: Iterable[RecognizedPiece]) -> Iterator[Any]:
     """The words of all pieces."""
     return (word for piece in pieces for word in piece.words)
 

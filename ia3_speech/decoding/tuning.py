@@ -15,7 +15,7 @@ from typing import Any, TextIO
 
 from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.numbers import needs_words, numbers_in_words
+from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer

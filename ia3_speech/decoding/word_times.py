@@ -35,7 +35,7 @@ import numpy as np
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary, required_frames
 from ia3_speech.decoding.ctc_search import collapse
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.scoring.calibration import Scaling
+from ia3_speech.scoring.reliability import Scaling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -89,7 +89,7 @@ def word_times(
     ids = [token for token, _ in spelt]
     if not ids or required_frames(ids) > len(logits):
         return [replace(word, start=word.start + offset, end=word.end + offset)
-                for word in evenly_spaced(words, 0.0, duration)]  # fmt: skip
+                for word in spread_words(words, 0.0, duration)]  # fmt: skip
     symbols = align_symbols(logits, ids, vocabulary.blank, scaling.temperature)
     owners = [owner for _, owner in spelt]
     own: list[list[int]] = [[] for _ in words]  # places of each word's symbols
@@ -204,12 +204,12 @@ def place_unwritten(words: Sequence[str], found: Sequence[Word | None], duration
         later = next((i for i in range(number, len(words)) if found[i] is not None), len(words))
         end = found[later].start if later < len(words) else duration
         start = min(placed[-1].end, end) if placed else 0.0
-        placed += evenly_spaced(words[number:later], start, end)
+        placed += spread_words(words[number:later], start, end)
         number = later
     return placed
 
 
-def evenly_spaced(words: Sequence[str], start: float, end: float) -> list[Word]:
+def spread_words(words: Sequence[str], start: float, end: float) -> list[Word]:
     """Words without symbols from `start` to `end`, in proportion to their lengths, with confidence 0."""
     edges = start + (end - start) * np.cumsum([0, *map(len, words)]) / max(1, sum(map(len, words)))
     return [Word(word, float(a), float(b), 0.0) for word, (a, b) in zip(words, pairwise(edges), strict=True)]

@@ -87,7 +87,7 @@ def compare(system: System, against: System, set_name: str) -> Comparison:
     return Comparison(system, against, speakers, *(np.array(column) for column in counted))
 
 
-def curve(base: System, adapted: Sequence[System], set_name: str) -> dict[str, Any]:
+def curve_of_speakers(base: System, adapted: Sequence[System], set_name: str) -> dict[str, Any]:
     """The learning curve of systems that started alike; `base` is what they started from."""
     points = [
         {"utterances": utterances(system), "seed": system.seed, **estimate_fields(system.scores[set_name])}
@@ -112,4 +112,4 @@ def write_curves(exp: Path, systems: Sequence[System], main_start: str, variant:
         own = [one for one in adapted if parts(one)[::2] == (start, variant and f"_{variant}")]
         if len({parts(one)[1] for one in own}) > 1:
             name = "curve.json" if start == main_start else f"curve_from_{start}.json"
-            write_json(exp / name, curve(alone.get(start, systems[0]), own, test_set))
+            write_json(exp / name, curve_of_speakers(alone.get(start, systems[0]), own, test_set))

@@ -160,11 +160,13 @@ def read_learning_curve(file: Path) -> LearningCurve:
     """A learning curve. Raises UserError naming file and point."""
     found, rows = read_points(file)
     unit = "utterances" if "utterances" in rows[0][1] else "minutes"
-    base = estimate(f"{file}: base", as_object(f"{file}: base", found["base"])) if found.get("base") else None
+    start = found.get("base")
+    base = read_estimate(f"{file}: base", as_object(f"{file}: base", start)) if start else None
     points = []
     for location, row in rows:
         seed = "–" if row.get("seed") is None else str(row["seed"])
-        points.append(LearningCurvePoint(finite_number(location, row, unit), seed, estimate(location, row)))
+        amount = finite_number(location, row, unit)
+        points.append(LearningCurvePoint(amount, seed, read_estimate(location, row)))
     base = base or next((point.estimate for point in points if point.amount <= 0), None)
     points = sorted((p for p in points if p.amount > 0), key=lambda point: (point.amount, point.seed))
     if not points:
@@ -179,7 +181,7 @@ def read_trade_off(file: Path) -> TradeOff:
     for location, row in rows:
         setting = "decay_to_one" if "decay_to_one" in row else "scale"
         value = finite_number(location, row, setting)
-        own, out_of_domain = estimate(location, row), estimate(location, row, "out_of_domain_")
+        own, out_of_domain = read_estimate(location, row), read_estimate(location, row, "out_of_domain_")
         points.append(TradeOffPoint(setting, value, own, out_of_domain))
     points.sort(key=lambda point: (point.setting != "scale", point.value))
     own, out_of_domain = (
@@ -233,7 +235,7 @@ def estimate_fields(score: Json, prefix: str = "") -> Json:
     return {f"{prefix}wer": score["wer"], f"{prefix}lo": low, f"{prefix}hi": high}
 
 
-def estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
+def read_estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
     """The fields wer, lo and hi, after `prefix`. Raises UserError."""
     bounds = (
         None if row.get(prefix + name) is None else finite_number(location, row, prefix + name)

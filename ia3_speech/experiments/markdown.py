@@ -52,7 +52,7 @@ def markdown(systems: list[System], parts: tuple[str, ...] | list[str] = STANDAR
         texts.append(trade_off_table(systems[0].folder.parent))
         sets.append(OUT_OF_DOMAIN)
     if "confidences" in parts:
-        texts.append(confidence_table(list(shown.values()), list(dict.fromkeys([*sets, OUT_OF_DOMAIN]))))
+        texts.append(reliability_table(list(shown.values()), list(dict.fromkeys([*sets, OUT_OF_DOMAIN]))))
     if "curve" in parts:
         texts.append(curve_table(systems[0].folder.parent))
     if "training" in parts:
@@ -70,7 +70,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
-def change_of(change: dict[str, Any] | None) -> str:
+def change_cell(change: dict[str, Any] | None) -> str:
     return with_interval(change["relative"], change["relative_ci"], signed=True) if change else "–"
 
 
@@ -91,11 +91,11 @@ def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
         line = [
             shown_name(system, groups),
             with_interval(score["wer"], score["wer_ci"]),
-            change_of(changes.get("wer")),
+            change_cell(changes.get("wer")),
             percent(score["cer"]),
-            change_of(changes.get("cer")),
+            change_cell(changes.get("cer")),
             with_interval(score["term_error_rate"], score["term_error_rate_ci"]),
-            change_of(changes.get("term_error_rate")),
+            change_cell(changes.get("term_error_rate")),
             percent(system.dev_wer if system.search == GREEDY else None),
             f"{train['trainable']:,} parameters, {train['seconds']:.0f} s"
             if train and system.search == GREEDY
@@ -117,7 +117,7 @@ def shown_name(system: System, groups: Groups) -> str:
     return f"{system.name} (seed {system.seed} of {seeds})" if system.seed and seeds > 1 else system.name
 
 
-def change_heads(systems: list[System]) -> list[str]:
+def compared_heads(systems: list[System]) -> list[str]:
     """`ia3 WER %` and `change %` of each system, and what the change is from where that is not the base."""
     heads = []
     for one in systems:
@@ -136,7 +136,7 @@ def unseen_table(systems: list[System], set_name: str) -> str:
         if change := score.get("changes", {}).get("wer"):
             line = [system.name, str(score["utterances"]), str(score["words"]), system.baseline]
             line += [percent(change["baseline"]), with_interval(score["wer"], score["wer_ci"])]
-            rows.append([*line, change_of(change)])
+            rows.append([*line, change_cell(change)])
     return table(header, rows)
 
 
@@ -157,14 +157,14 @@ def term_table(systems: list[System], set_name: str) -> str:
     """Term errors by category: the base beside each adapter."""
     scores = [system.scores[set_name] for system in systems]
     header = ["terms", "occurrences", "base %"]
-    header += [text.replace(" WER", "") for text in change_heads(systems[1:])]
+    header += [text.replace(" WER", "") for text in compared_heads(systems[1:])]
     rows = []
     for category in ["all", *(scores[0].get("terms_by_category") or {})]:
         found = [one["terms"] if category == "all" else one["terms_by_category"][category] for one in scores]
         if found[0]:
             line = [category, str(found[0]["reference"]), percent(found[0]["term_error_rate"])]
             for one in found[1:]:
-                line += [percent(one["term_error_rate"]), change_of(one.get("change"))]
+                line += [percent(one["term_error_rate"]), change_cell(one.get("change"))]
             rows.append(line)
     return table(header, rows)
 
@@ -172,7 +172,7 @@ def term_table(systems: list[System], set_name: str) -> str:
 def label_table(systems: list[System], set_name: str) -> str:
     """WER by the labels; of one with many values the median."""
     scores = [system.scores[set_name]["by_label"] for system in systems]
-    header = ["by label", "utterances", "words", "base WER %", *change_heads(systems[1:])]
+    header = ["by label", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
     rows = []
     for label, values in scores[0].items():
         if len(values) > MOST_VALUES:
@@ -183,7 +183,7 @@ def label_table(systems: list[System], set_name: str) -> str:
             line += [str(rates["utterances"]), str(rates["words"]), percent(rates["wer"])]
             for score in scores[1:]:
                 found = score[label][value]
-                line += [percent(found["wer"]), change_of(found["changes"].get("wer"))]
+                line += [percent(found["wer"]), change_cell(found["changes"].get("wer"))]
             rows.append(line)
     return table(header, rows) + note_of_marks(rows, systems[0].scores[set_name])
 
@@ -260,7 +260,7 @@ def tuning_table(systems: list[System], set_name: str) -> str:
     for system in filter(is_speakers, systems):
         options, score = system.options(), system.scores[set_name]
         line = [system.name, f"{options['learning_rate']:g}", str(options["epochs"])]
-        line += [percent(score["wer"]), change_of(score["changes"].get("wer"))]
+        line += [percent(score["wer"]), change_cell(score["changes"].get("wer"))]
         not_improved = f"{len(system.train['not_improved'])} of {system.train['adapters']}"
         rows.append((score["wer"], [*line, not_improved, f"{system.train['seconds']:.0f}"]))
     header = ["tuned", "learning rate", "epochs", "WER %", "change %", "no epoch improved", "s"]
@@ -271,14 +271,14 @@ def tuning_table(systems: list[System], set_name: str) -> str:
 def forgetting_table(systems: list[System]) -> str:
     """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter."""
     scores = [system.scores[OUT_OF_DOMAIN] for system in systems]
-    header = ["out-of-domain speech", "utterances", "words", "base WER %", *change_heads(systems[1:])]
+    header = ["out-of-domain speech", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
     rows = []
     for name in ["all", *scores[0]["by_label"].get("corpus", {})] if len(systems) > 1 else ():
         base, *others = [score if name == "all" else score["by_label"]["corpus"][name] for score in scores]
         line = [name + ("" if name == "all" else marked("corpus", base, scores[0]))]
         line += [str(base["utterances"]), str(base["words"]), with_interval(base["wer"], base["wer_ci"])]
         for one in others:
-            line += [with_interval(one["wer"], one["wer_ci"]), change_of(one["changes"].get("wer"))]
+            line += [with_interval(one["wer"], one["wer_ci"]), change_cell(one["changes"].get("wer"))]
         rows.append(line)
     return table(header, rows) + (note_of_marks(rows, scores[0]) if rows else "")
 
@@ -294,7 +294,7 @@ def trade_off_table(exp: Path) -> str:
     return table(["adapter", f"{found.own} WER %", f"{found.out_of_domain} WER %"], rows)
 
 
-def confidence_table(systems: list[System], sets: list[str]) -> str:
+def reliability_table(systems: list[System], sets: list[str]) -> str:
     """Whether word confidences are probabilities, and what a reviewer of the least certain words finds."""
     header = ["word confidences", "set", "words", "wrong %", "calibration error %"]
     header += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated on dev"]

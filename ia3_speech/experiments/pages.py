@@ -40,14 +40,14 @@ def fill(file: Path) -> None:
     Args:
         file: the Markdown file
     """
-    text, count = BLOCK.subn(lambda found: filled(file, found), file.read_text(encoding="utf-8"))
+    text, count = BLOCK.subn(lambda found: filled_block(file, found), file.read_text(encoding="utf-8"))
     if not count:
         raise UserError(f"{file}: no block to fill (<!-- results exp/CORPUS --> … <!-- end of results -->)")
     write_text(file, text)
     print(f"{file}: {count} blocks looked at")
 
 
-def filled(file: Path, found: re.Match) -> str:
+def filled_block(file: Path, found: re.Match) -> str:
     """A block with its numbers."""
     head, path, words, _, end = found.groups()
     wanted, _, only = words.partition(" only ")

@@ -17,7 +17,7 @@ from typing import Any
 
 from ia3_speech.cli import UserError
 from ia3_speech.formatting import numeric_order
-from ia3_speech.inputs import read_record
+from ia3_speech.inputs import read_inputs
 from ia3_speech.scoring.score_file import read_score
 from ia3_speech.training.records import present_names, read_training_options
 
@@ -111,7 +111,7 @@ class Provenance:
 
 def provenance_of(folder: Path) -> Provenance:
     """From inputs.json, or from .done, which recipes wrote before."""
-    if found := read_record(folder):
+    if found := read_inputs(folder):
         options = {name: value for name, value in found["options"].items() if name != "seed"}
         key = hashlib.sha256(json.dumps([found["inputs"], options], sort_keys=True).encode()).hexdigest()
         return Provenance(found["command"], found["commit"], found["dirty"], found["finished"] or "", key)
@@ -163,7 +163,7 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
             )
             systems.append(System(folder.name, None, folder, train, scores))
     for mean in means_of(systems):
-        of = {Path(name).parent.name for name in read_record(mean.folder).get("inputs", ())}
+        of = {Path(name).parent.name for name in read_inputs(mean.folder).get("inputs", ())}
         seeds = [one for one in systems if f"{one.name}_average" == mean.name and one.folder.name in of]
         if seeds and not mean.train:
             trainable = seeds[0].train["trainable"]
@@ -251,11 +251,11 @@ def is_current(score: dict[str, Any], set_name: str, base: System | None) -> boo
     return (
         now is not None
         and all(against[name] == now.get(name) for name in rates if name in against)
-        and counted(score) == counted(now)
+        and counted_values(score) == counted_values(now)
     )
 
 
-def counted(score: dict[str, Any]) -> dict[str, Any]:
+def counted_values(score: dict[str, Any]) -> dict[str, Any]:
     """What a score tells apart: the labels' values, and the terms' occurrences by category."""
     terms = {name: one["reference"] for name, one in (score.get("terms_by_category") or {}).items()}
     labels = {label: sorted(values) for label, values in (score.get("by_label") or {}).items()}

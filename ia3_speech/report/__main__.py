@@ -28,7 +28,7 @@ from ia3_speech.report import (
     read_report_data,
 )
 from ia3_speech.report.page import title_of_record
-from ia3_speech.report.table_files import tables_folder, write_tables
+from ia3_speech.report.table_files import tables_folder, write_table_files
 
 logger = logging.getLogger("ia3_speech.report")
 
@@ -97,7 +97,7 @@ def main(
             logger.warning("%s", fault)
     else:
         players = linked_audio(report.utterances, out.absolute().parent)
-    tables = write_tables(out, report)
+    tables = write_table_files(out, report)
     write_text(out, make_page(report, players))
     made.record(out)
     size = out.stat().st_size

@@ -65,7 +65,7 @@ def sort_head(key: str, text: str, sorted_by: tuple[str, str]) -> Markup:
     return element("th", element("button", text, type="button", data_key=key), scope="col", aria_sort=way)
 
 
-def select(name: str, choices: Mapping[str, str], chosen: str = "", **attributes: str) -> Markup:
+def select_element(name: str, choices: Mapping[str, str], chosen: str = "", **attributes: str) -> Markup:
     """A list to choose from, with its label. choices: value → text."""
     options = [element("option", text, value=key, selected=key == chosen) for key, text in choices.items()]
     return element("label", name.capitalize(), element("select", options, **attributes))

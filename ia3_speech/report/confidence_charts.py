@@ -14,14 +14,14 @@ from ia3_speech.report.charts import Axis, Point, Series, draw_chart, tick_label
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.report.table import Cell, Rate, Table
-from ia3_speech.scoring.calibration import (
+from ia3_speech.scoring.error_rates import label_value
+from ia3_speech.scoring.reliability import (
     BINS,
     REVIEWED,
     Bin,
     Calibration,
     reviewed_words,
 )
-from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.score_table import INTERVAL
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.word_confidences import measure_reliability, recorded_scaling
@@ -51,7 +51,7 @@ def confidence_section(report: ReportData) -> Iterator[Child]:
     if not found:
         return
     for system, measured in found:
-        yield element("p", element("b", system.name), f": {' '.join(sentences(measured))}")
+        yield element("p", element("b", system.name), f": {' '.join(reliability_sentences(measured))}")
     charts = [
         reliability_chart(system.name, measured, "system" if system is report.system else "baseline")
         for system, measured in found
@@ -62,7 +62,7 @@ def confidence_section(report: ReportData) -> Iterator[Child]:
     yield element("details", element("summary", "Show as a table"), confidence_table(found).html())
 
 
-def sentences(measured: Calibration) -> Iterator[str]:
+def reliability_sentences(measured: Calibration) -> Iterator[str]:
     """What a reviewer gains, and how well the confidences are calibrated."""
     words = plural(measured.words, "word")
     if measured.errors:

@@ -33,10 +33,10 @@ def training_section(epochs: Sequence[Epoch]) -> Iterator[Child]:
     trained = [epoch for epoch in epochs if epoch.loss is not None]
     charts = [loss_chart(trained, x)] if trained else []
     yield element("div", *charts, dev_wer_chart(epochs, x), class_="charts")
-    yield element("details", element("summary", "Show as a table"), training_table(epochs).html())
+    yield element("details", element("summary", "Show as a table"), epoch_table(epochs).html())
 
 
-def training_table(epochs: Sequence[Epoch]) -> Table:
+def epoch_table(epochs: Sequence[Epoch]) -> Table:
     rows = [
         [epoch.number, None if epoch.loss is None else f"{epoch.loss:.3f}", Rate(epoch.dev_wer, digits=2)]
         for epoch in epochs

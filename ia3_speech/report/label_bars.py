@@ -13,7 +13,7 @@ from ia3_speech.formatting import interval, numeric_order, percent, plural
 from ia3_speech.report.charts import Axis, Point, Series, draw_chart, legend, tick_labels
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem
-from ia3_speech.report.result_tables import change_of
+from ia3_speech.report.result_tables import relative_change
 from ia3_speech.report.svg import Bar, draw_bars, draw_tick_labels, round_ticks
 from ia3_speech.report.table import Rate, Table, bounds_span, cell_markup
 from ia3_speech.scoring.score_table import INTERVAL, MARK, few_clusters_note, has_few_clusters
@@ -58,7 +58,7 @@ def labels_section(system: DecodedSystem, baseline: DecodedSystem | None) -> Ite
         yield from label_bars(label, values, system.name, baseline.name if baseline else None)
 
 
-def label_tables(system: DecodedSystem, baseline: DecodedSystem | None) -> Iterator[Table]:
+def tables_by_label(system: DecodedSystem, baseline: DecodedSystem | None) -> Iterator[Table]:
     """A table for each label, as `labels_section` shows it."""
     names = [f"{one.name} WER %" for one in (baseline, system) if one]
     for label in sorted(system.score["by_label"]):
@@ -68,7 +68,7 @@ def label_tables(system: DecodedSystem, baseline: DecodedSystem | None) -> Itera
         ):
             rates = [Rate(bar.rate, bar.bounds) for bar in value.bars]
             missing = [Rate(None)] * (len(names) - len(rates))
-            change = [change_of(value.system["changes"].get("wer"), value.few)] if baseline else []
+            change = [relative_change(value.system["changes"].get("wer"), value.few)] if baseline else []
             cells = [value.name, value.system["utterances"], value.system["words"]]
             rows.append([*cells, *missing, *rates, *change])
         head = [label, "utterances", "words", *names, *(["change %"] if baseline else [])]
@@ -142,7 +142,7 @@ def bar_cells(
     rates = [element("span", percent(bar.rate), bounds_span(interval(bar.bounds))) for bar in value.bars]
     yield element("td", rates, class_="number lines")
     if baseline:
-        change = change_of(value.system["changes"].get("wer"), value.few)
+        change = relative_change(value.system["changes"].get("wer"), value.few)
         yield element("td", cell_markup(change), class_="number")
 
 

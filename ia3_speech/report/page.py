@@ -17,7 +17,7 @@ from ia3_speech.report.curve_charts import learning_curve_section, trade_off_sec
 from ia3_speech.report.label_bars import labels_section
 from ia3_speech.report.markup import Child, Markup, element, raw_block
 from ia3_speech.report.report_data import DecodedSystem, ReportData
-from ia3_speech.report.result_tables import change_class, change_of, few_clusters, results_section
+from ia3_speech.report.result_tables import change_class, few_clusters, relative_change, results_section
 from ia3_speech.report.summary import size_of, summary_box
 from ia3_speech.report.utterance_table import utterances_section
 from ia3_speech.report.vector_plots import vectors_section
@@ -140,7 +140,7 @@ def rate_card(heading: str, score: Json, rate: str) -> Markup:
     before = [element("span", f"{percent(change['baseline'])} %", class_="before"), " → "] if change else None
     lines = [element("p", before, element("b", f"{percent(score[rate])} %"), class_="rate")]
     if change:
-        value, bounds = change_of(change).shown
+        value, bounds = relative_change(change).shown
         style = "open" if few_clusters(score) else change_class(change["relative_ci"])
         pill = element("span", f"{value} %", class_=f"pill {style}")
         text = f" relative, 95 % interval {bounds}" if bounds else " relative"

@@ -29,7 +29,7 @@ def results_section(report: ReportData) -> Iterator[Child]:
 # ---- cells
 
 
-def change_of(change: Json | None, few: bool = False) -> Rate:
+def relative_change(change: Json | None, few: bool = False) -> Rate:
     """The change relative to the baseline, coloured if its interval excludes 0 and has enough clusters."""
     relative, bounds = (change["relative"], change["relative_ci"]) if change else (None, None)
     return Rate(relative, bounds, signed=True, style="open" if few else change_class(bounds))
@@ -62,7 +62,7 @@ def rates_table(system: DecodedSystem, baseline: DecodedSystem | None) -> Table:
         cells: list[Cell] = [one.name, *(Rate(s[rate], s[f"{rate}_ci"]) for rate in rates)]
         cells += [s[name] for name in ("substitutions", "deletions", "insertions")]
         if baseline:
-            cells.append(change_of(s["changes"].get("wer") if one is system else None, few_clusters(s)))
+            cells.append(relative_change(s["changes"].get("wer") if one is system else None, few_clusters(s)))
         return cells
 
     caption = f"{plural(score['utterances'], 'utterance')}, {plural(score['words'], 'word')} {INTERVAL}"
@@ -80,7 +80,7 @@ def terms_table(system: DecodedSystem, baseline: DecodedSystem | None) -> Table:
         if baseline:
             change = rate["change"]
             cells.append(Rate(change and change["baseline"]))
-            cells.append(change_of(change, few_clusters(system.score)))
+            cells.append(relative_change(change, few_clusters(system.score)))
         return cells
 
     return Table("terms", f"Terms {INTERVAL}", head, [row(name, rate) for name, rate in entries])
@@ -113,7 +113,7 @@ def systems_tables(results: Json, few: bool) -> Iterator[Table]:
     for name in dict.fromkeys(one.get("set") for one in systems):
         rows = [one for one in systems if one.get("set") == name]
         changes = [pairs.get((name, one.get("name"), one.get("seed"))) for one in rows]
-        yield systems_table(str(name), rows, [change_of(change, few) for change in changes])
+        yield systems_table(str(name), rows, [relative_change(change, few) for change in changes])
 
 
 def systems_table(name: str, systems: Sequence[Json], changes: list[Rate]) -> Table:

@@ -10,8 +10,8 @@ from pathlib import Path
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.cli import UserError
 from ia3_speech.report.confidence_charts import confidence_table, measure_confidences
-from ia3_speech.report.curve_charts import learning_curve_table, trade_off_table, training_table
-from ia3_speech.report.label_bars import label_tables
+from ia3_speech.report.curve_charts import epoch_table, learning_curve_table, trade_off_table
+from ia3_speech.report.label_bars import tables_by_label
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.report.result_tables import few_clusters, rates_table, systems_tables, terms_table
 from ia3_speech.report.table import Table
@@ -33,10 +33,10 @@ def report_tables(report: ReportData) -> Iterator[Table]:
     yield words_table(report)
     if confidences := measure_confidences(report):
         yield confidence_table(confidences)
-    yield from label_tables(system, baseline)
+    yield from tables_by_label(system, baseline)
     yield utterances_table(report)
     if report.training:
-        yield training_table(report.training)
+        yield epoch_table(report.training)
     if report.curve:
         yield learning_curve_table(report.curve)
     if report.trade_off:
@@ -50,7 +50,7 @@ def tables_folder(page: Path) -> Path:
     return page.with_suffix("") if page.suffix else page.with_name(f"{page.name}_tables")
 
 
-def write_tables(page: Path, report: ReportData) -> int:
+def write_table_files(page: Path, report: ReportData) -> int:
     """Write the tables into the folder beside the page, in place of earlier ones; how many there are.
 
     Raises:

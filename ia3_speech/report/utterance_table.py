@@ -12,7 +12,7 @@ null] (deletion) and [null, hypothesis] (insertion), aligned as in Kaldi's per_u
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ia3_speech.report.browsable_table import browsable_table, select
+from ia3_speech.report.browsable_table import browsable_table, select_element
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.report.table import Rate, Table
@@ -98,12 +98,12 @@ def controls(data: Mapping[str, Any]) -> Iterator[Markup]:
     for label, found in values.items():
         choices = sorted(set(found))
         if 1 < len(choices) <= MAX_CHOICES or label == "speaker":
-            yield select(label, {"": "all", **{value: value for value in choices}}, data_label=label)
+            yield select_element(label, {"": "all", **{value: value for value in choices}}, data_label=label)
     several = len(data["systems"]) > 1
     filters = {key: text for key, text in FILTERS.items() if several or key in ("all", "wrong")}
-    yield select("show", filters, id="utterance-shown")
+    yield select_element("show", filters, id="utterance-shown")
     sizes = {str(size): str(size) for size in PAGE_SIZES}
-    yield select("rows per page", sizes, chosen="50", id="utterance-page-size")
+    yield select_element("rows per page", sizes, chosen="50", id="utterance-page-size")
 
 
 def colour_legend(systems: list[str]) -> list[Child]:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ia3_speech.formatting import percent, plural
-from ia3_speech.report.browsable_table import browsable_table, select
+from ia3_speech.report.browsable_table import browsable_table, select_element
 from ia3_speech.report.charts import Axis, Point, Series, draw_chart, tick_labels
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import ReportData
@@ -146,7 +146,7 @@ def words_section(report: ReportData) -> Iterator[Child]:
         "word",
         columns,
         data,
-        [select("show", filters, id="word-shown")] if len(filters) > 1 else [],
+        [select_element("show", filters, id="word-shown")] if len(filters) > 1 else [],
         placeholder="part of a word",
         sorted_by=("gain" if several else "count", "descending"),
         unsorted=[f"instead, {names[-1]}"],

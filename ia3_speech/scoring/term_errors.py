@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.numbers import verbalize_numbers
+from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.scoring.alignment import Pair
 

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ia3_speech.scoring.alignment import Pair, align
-from ia3_speech.scoring.calibration import Calibration, Scaling, found_interval, measure
 from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.scoring.error_rates import normalized_words
+from ia3_speech.scoring.reliability import Calibration, Scaling, found_interval, measure
 
 CONFIDENCES = "hyp.ctm"  # in a decode directory
 

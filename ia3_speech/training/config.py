@@ -213,14 +213,15 @@ def check_options(options: SharedOptions) -> None:
         raise TrainingError("; ".join(wrong))
 
 
-def plain(options: SharedOptions) -> dict[str, Any]:
+def plain_options(options: SharedOptions) -> dict[str, Any]:
     """The options as JSON and YAML have them."""
     return json.loads(json.dumps(dataclasses.asdict(options), default=str))
 
 
 def comparable(options: SharedOptions) -> dict[str, Any]:
     """The options that decide the result."""
-    decisive = {name: value for name, value in plain(options).items() if name not in options.WITHOUT_EFFECT}
+    given = plain_options(options)
+    decisive = {name: value for name, value in given.items() if name not in options.WITHOUT_EFFECT}
     return resolved_paths(decisive)
 
 
@@ -239,4 +240,4 @@ def to_yaml(options: SharedOptions) -> str:
     """The contents of config.yaml, which `--config` reads."""
     import yaml
 
-    return yaml.safe_dump(plain(options), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(plain_options(options), sort_keys=False, allow_unicode=True)

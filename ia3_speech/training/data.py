@@ -15,7 +15,7 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.data.numbers import needs_words, numbers_in_words
+from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import required_frames, target_text, writing_hint
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterances

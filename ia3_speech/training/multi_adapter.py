@@ -83,7 +83,7 @@ class Task:
         return int(np.argmin(np.nan_to_num(self.losses, nan=np.inf)))
 
 
-def hold_out(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
+def hold_out_examples(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
     """(to train on, held out): every fifth is held out, of fewer than five the last."""
     held_out = [e for i, e in enumerate(examples, 1) if i % HOLD_OUT_EVERY == 0] or list(examples[-1:])
     return [e for e in examples if e not in held_out], held_out

@@ -20,7 +20,7 @@ from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import SpeakerOptions, check_options, resolved_paths
 from ia3_speech.training.data import Example, data_digest, is_same_data
-from ia3_speech.training.multi_adapter import Schedule, Task, batches_per_epoch, hold_out
+from ia3_speech.training.multi_adapter import Schedule, Task, batches_per_epoch, hold_out_examples
 from ia3_speech.training.records import read_training_record
 
 logger = logging.getLogger(__name__)
@@ -113,7 +113,8 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
                 )
             name = f"fold{fold + 1}" if options.folds else "all"
             folder = options.out / check_name(speaker) / name
-            yield Adaptation(speaker, name, Task(f"{speaker}/{name}", *hold_out(chosen)), test, folder)
+            task = Task(f"{speaker}/{name}", *hold_out_examples(chosen))
+            yield Adaptation(speaker, name, task, test, folder)
 
 
 def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOptions) -> None:

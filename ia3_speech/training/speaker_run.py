@@ -75,13 +75,13 @@ def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
     options.precision = base.precision = choose_precision(options.precision, base.device)
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
-    attach_start(base, options)
+    attach_common_start(base, options)
     speeds = [*{1.0, *options.speeds}]
     examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
     adaptations = list(plan(examples, options))
     keys = keys_of(base, options)
     warn_of_few_utterances(adaptations, options)
-    remove_leftovers(adaptations, options)
+    remove_killed_runs(adaptations, options)
     left = [one for one in adaptations if not one.is_done(keys)]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     speakers = len({one.speaker for one in adaptations})
@@ -91,7 +91,7 @@ def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
     return finish(base, adaptations, options, time.monotonic() - started)
 
 
-def remove_leftovers(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
+def remove_killed_runs(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
     """Remove what runs that were killed while they wrote left behind."""
     written = [one.folder / name for one in adaptations for name in ("adapter", "task.json")]
     if not options.part:
@@ -100,7 +100,7 @@ def remove_leftovers(adaptations: list[Adaptation], options: SpeakerOptions) -> 
         atomic.remove_leftovers(path)
 
 
-def attach_start(base: Base, options: SpeakerOptions) -> None:
+def attach_common_start(base: Base, options: SpeakerOptions) -> None:
     """Attach the vectors that every speaker starts from: of `init_adapter`, else ones."""
     if options.init_adapter is None:
         attach(base.model, IA3Config(tuple(options.placements), options.layers))

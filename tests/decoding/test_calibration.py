@@ -16,8 +16,8 @@ from ia3_speech.decoding.calibration import are_right
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.stored_scaling import ConfidenceOptions, store_scaling
-from ia3_speech.scoring.calibration import Scaling, measure
 from ia3_speech.scoring.ctm import read_confidences
+from ia3_speech.scoring.reliability import Scaling, measure
 
 OUT_OF_DOMAIN = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev"
 

@@ -8,10 +8,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.numbers import UNITS, verbalize_numbers
+from ia3_speech.data.numbers_in_words import UNITS, verbalize_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.dictation import DictationOptions
-from ia3_speech.decoding.dictation.edits import Change, Tracked
+from ia3_speech.decoding.dictation.edits import Replacement, Tracked
 from ia3_speech.decoding.dictation.grammar import PACKAGED_GRAMMAR, RULES, read_grammar
 from ia3_speech.decoding.dictation.spoken_numbers import read_number, read_year
 from ia3_speech.decoding.segments import make_segments
@@ -410,9 +410,9 @@ def test_a_segment_comes_before_words_that_cannot_change_it():
 
 def test_a_change_is_of_the_word_at_which_it_begins():
     text = Tracked.of(["take", "five", "hundred", "milligrams"])
-    written = text.changed([Change(0, 4, "Take"), Change(5, 28, "500 mg")])
+    written = text.changed([Replacement(0, 4, "Take"), Replacement(5, 28, "500 mg")])
     assert (written.text, written.words) == ("Take 500 mg", 5 * [0] + 6 * [1])
-    assert text.changed([Change(0, 5, "", 5)]).words == text.words[5:]
+    assert text.changed([Replacement(0, 5, "", 5)]).words == text.words[5:]
 
 
 # ---- rules, grammars

@@ -5,7 +5,8 @@ import pytest
 
 from ia3_speech.cli import UserError
 from ia3_speech.scoring.alignment import align
-from ia3_speech.scoring.calibration import (
+from ia3_speech.scoring.ctm import ctm_line, read_confidences
+from ia3_speech.scoring.reliability import (
     Scaling,
     area_under_roc,
     fit_scaling,
@@ -15,7 +16,6 @@ from ia3_speech.scoring.calibration import (
     probability,
     share_found,
 )
-from ia3_speech.scoring.ctm import ctm_line, read_confidences
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.word_confidences import match_confidences
 

@@ -25,7 +25,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.experiments.collect import SCHEMA, row
-from ia3_speech.experiments.markdown import change_of, spread, table, warning_list
+from ia3_speech.experiments.markdown import change_cell, spread, table, warning_list
 from ia3_speech.experiments.notes import commands
 from ia3_speech.experiments.result_warnings import warnings_of
 from ia3_speech.experiments.systems import System, load_json, load_scores
@@ -229,7 +229,7 @@ def mapsswe_table(set_name: str, compared: dict[str, Compared]) -> str:
 def line(system: str, one: Compared, terms: bool, several: bool) -> list[str]:
     def change(other: str, rate: str = "wer") -> str:
         rates = one.against.get(other)
-        return change_of(rates and vars_of(rates, rate))
+        return change_cell(rates and vars_of(rates, rate))
 
     rates = one.rates
     cells = [NAMES[system], with_interval(rates.wer, rates.wer_ci), *map(change, AGAINST), percent(rates.cer)]

@@ -47,7 +47,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     """
     path = find_table(corpus)
     rows, problems = read_spreadsheet(path)
-    recordings = check_rows(path, rows, problems)
+    recordings = check_sheet(path, rows, problems)
     speakers_known = "speaker" in rows[0].fields
     if not speakers_known:
         columns = ", ".join(rows[0].fields)
@@ -79,7 +79,7 @@ def find_table(corpus: Path) -> Path:
     return found[0]
 
 
-def check_rows(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Path]:
+def check_sheet(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Path]:
     """The audio file of each row, an absolute path.
 
     Raises:

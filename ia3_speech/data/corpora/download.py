@@ -71,13 +71,13 @@ def download_part(url: str, part: Path) -> None:
             reason = f"{error.code} {error.reason}"
         except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
             reason = str(getattr(error, "reason", error))
-        print(f"{url}: {reason}; {size_of(part) / 1e6:.1f} MB are here")
+        print(f"{url}: {reason}; {file_bytes(part) / 1e6:.1f} MB are here")
     raise UserError(f"{url}: {reason}, {ATTEMPTS} times (run it again later: the download is resumed)")
 
 
 def request_rest(url: str, part: Path) -> bool:
     """Request what the file `part` lacks and append it. Returns whether the file is complete."""
-    have = size_of(part)
+    have = file_bytes(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
@@ -103,7 +103,7 @@ def request_rest(url: str, part: Path) -> bool:
     return whole is None or have == whole
 
 
-def size_of(path: Path) -> int:
+def file_bytes(path: Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 

@@ -15,8 +15,8 @@ from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpecte
 from ia3_speech.data.kaldi.table_file import (
     JOINERS,
     DataError,
+    KaldiTable,
     Row,
-    Table,
     format_table,
     read_utf8,
     unprintable_character,
@@ -99,7 +99,7 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
                 (new / name).write_text(text, encoding="utf-8", newline="")
     pairs = enumerate(sorted(tables["utt2spk"].items()), 1)
     notes += unsorted_speaker(
-        Table(Path(out or path) / "utt2spk", [Row(*pair, line) for line, pair in pairs])
+        KaldiTable(Path(out or path) / "utt2spk", [Row(*pair, line) for line, pair in pairs])
     )
     return Repair(len(tables["utt2spk"]), out_of, changed, notes)
 

@@ -48,7 +48,7 @@ class Row:
 
 
 @dataclass(slots=True)
-class Table:
+class KaldiTable:
     """The rows of a file, in its order."""
 
     path: Path
@@ -81,13 +81,13 @@ def raise_if_any(problems: list[str]) -> None:
         raise DataError("\n".join(problems[:MAX_LISTED] + more))
 
 
-def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
+def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> KaldiTable:
     """Read a table as Kaldi's own programs do; `problems` receives what they or we refuse.
 
     Refused are: no newline at the end, empty lines, unprintable characters (carriage return, no-break space),
     text that is not UTF-8, keys that are out of order (unless `ordered` is false) or appear twice.
     """
-    table, hint = Table(path), fix_hint(path.parent)
+    table, hint = KaldiTable(path), fix_hint(path.parent)
     try:
         lines = read_utf8(path).split("\n")
     except NotUTF8 as error:  # the other problems are reported with it
@@ -146,7 +146,7 @@ def unprintable_character(line: str) -> str | None:
     return f"character U+{ord(found):04X} {unicodedata.name(found, '')}".strip() + " does not print"
 
 
-def duplicate_key(table: Table) -> list[str]:
+def duplicate_key(table: KaldiTable) -> list[str]:
     """A problem for the first key that appears a second time."""
     seen: dict[str, int] = {}
     for row in table:
@@ -157,7 +157,7 @@ def duplicate_key(table: Table) -> list[str]:
     return []
 
 
-def unsorted_key(table: Table) -> list[str]:
+def unsorted_key(table: KaldiTable) -> list[str]:
     """A problem for the first key that is out of order."""
     for before, row in pairwise(table.rows):
         if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
@@ -169,8 +169,8 @@ def unsorted_key(table: Table) -> list[str]:
 
 def key_difference(
     noun: str,
-    left: Table,
-    right: Table,
+    left: KaldiTable,
+    right: KaldiTable,
     right_keys: dict[str, int],
     left_keys: dict[str, int] | None = None,
 ) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Literal
 
 from ia3_speech.data.kaldi.table_file import (
     DataError,
+    KaldiTable,
     Row,
-    Table,
     fix_hint,
     key_difference,
     parse_number,
@@ -73,7 +73,7 @@ def channel(row: Row) -> str | None:
     return None if row.fields[1] in ("A", "B", "1") else f"the channel is {row.fields[1]}, not A or B"
 
 
-def segment(row: Row) -> str | None:
+def segment_problem(row: Row) -> str | None:
     if len(row.fields) != 3:
         return f"{len(row.fields) + 1} fields where 4 are expected"
     start, end = map(parse_number, row.fields[1:])
@@ -113,7 +113,7 @@ RULES = {
     "spk2utt": Rule("speaker", any_fields),
     "text": Rule("utterance", legal_text, "needed"),
     "wav.scp": Rule("recording", wav_entry, "needed"),
-    "segments": Rule("utterance", segment, "needed"),
+    "segments": Rule("utterance", segment_problem, "needed"),
     "feats.scp": Rule("utterance", any_fields, "needed"),
     "utt2lang": Rule("utterance", one_field, "needed"),
     "utt2dur": Rule("utterance", positive),
@@ -175,7 +175,7 @@ def table_names(folder: Path) -> list[str]:
 
 def check_tables(
     folder: Path, *, text: bool = True, wav: bool = True, spk_sort: bool = True, allow_pipes: bool = False
-) -> dict[str, Table]:
+) -> dict[str, KaldiTable]:
     """All tables of `folder` by name, after every rule was checked. No audio is opened.
 
     The arguments are those of `directory.read_data_directory`.
@@ -207,7 +207,7 @@ def check_tables(
     return tables
 
 
-def missing_tables(folder: Path, tables: dict[str, Table], *, text: bool, wav: bool) -> list[str]:
+def missing_tables(folder: Path, tables: dict[str, KaldiTable], *, text: bool, wav: bool) -> list[str]:
     """A problem for each required table that is missing or empty."""
     hints = {"utt2spk": "write it: one line `utterance speaker` each", "spk2utt": fix_hint(folder)}
     if text:
@@ -221,7 +221,7 @@ def missing_tables(folder: Path, tables: dict[str, Table], *, text: bool, wav: b
     return absent + empty
 
 
-def missing_keys(tables: dict[str, Table]) -> list[str]:
+def missing_keys(tables: dict[str, KaldiTable]) -> list[str]:
     """Problems of tables that do not name the utterances, speakers, recordings of utt2spk and segments."""
     utt2spk, problems = tables["utt2spk"], []
     segments = tables.get("segments")
@@ -242,12 +242,12 @@ def missing_keys(tables: dict[str, Table]) -> list[str]:
     return problems + spk2utt_problem(tables)
 
 
-def has_one_speaker_per_line(utt2spk: Table) -> bool:
+def has_one_speaker_per_line(utt2spk: KaldiTable) -> bool:
     """Whether each line names one speaker. If not, comparisons by speaker would only repeat that fault."""
     return all(one_field(row) is None for row in utt2spk)
 
 
-def spk2utt_problem(tables: dict[str, Table]) -> list[str]:
+def spk2utt_problem(tables: dict[str, KaldiTable]) -> list[str]:
     """A problem for the first speaker whose line in spk2utt differs from utt2spk, or from its order."""
     if "spk2utt" not in tables or not has_one_speaker_per_line(tables["utt2spk"]):
         return []
@@ -265,7 +265,7 @@ def spk2utt_problem(tables: dict[str, Table]) -> list[str]:
     return []
 
 
-def unsorted_speaker(utt2spk: Table) -> list[str]:
+def unsorted_speaker(utt2spk: KaldiTable) -> list[str]:
     """A problem where utt2spk, sorted by utterance, is not sorted by speaker."""
     for before, row in pairwise(utt2spk.rows):
         if (row.value, row.key) < (before.value, before.key) and row.key >= before.key:
@@ -294,7 +294,7 @@ def resolve_source(value: str, folder: Path) -> str | None:
     return next((path for path in candidate_paths(value, folder) if os.path.exists(path)), None)  # noqa: PTH110
 
 
-def source_problems(wav: Table, allow_pipes: bool) -> list[str]:
+def source_problems(wav: KaldiTable, allow_pipes: bool) -> list[str]:
     """Problems of wav.scp: shell commands that are not allowed, and files that do not exist."""
     folder = wav.path.parent
     pipes = [row for row in wav if row.value.endswith("|")]

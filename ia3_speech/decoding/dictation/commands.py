@@ -8,7 +8,7 @@ word ("for a period of three weeks").
 import re
 from collections.abc import Iterable
 
-from ia3_speech.decoding.dictation.edits import Change, Edit, Tracked, substitute
+from ia3_speech.decoding.dictation.edits import Edit, Replacement, Tracked, substitute
 from ia3_speech.decoding.dictation.grammar import Command, Grammar
 from ia3_speech.decoding.dictation.spoken_numbers import BELOW_HUNDRED
 
@@ -74,7 +74,7 @@ def write_commands(grammar: Grammar) -> Edit | None:
             at = match.end()
             if command.joins in ("right", "both"):
                 at = blanks.match(text.text, at).end()
-            changes.append(Change(match.start(), at, spaced(command, match), match.start(2)))
+            changes.append(Replacement(match.start(), at, spaced(command, match), match.start(2)))
         return text.changed(changes)
 
     return edit
@@ -115,7 +115,7 @@ def mend_tags(grammar: Grammar) -> Edit | None:
             text = text.changed([mended(text.text, match)])
         return text
 
-    def mended(text: str, match: re.Match) -> Change:
+    def mended(text: str, match: re.Match) -> Replacement:
         """The tag around one word written, or that word's braces gone."""
         before = [*re.finditer(r"[^ \t\n]+", text[: match.start()])][-longest + 1 :] if longest > 1 else []
         behind = [*re.finditer(r"[^ \t\n]+", text[match.end() :])][: longest - 1]
@@ -124,15 +124,15 @@ def mend_tags(grammar: Grammar) -> Edit | None:
         for start in starts:
             for end in reversed(ends):
                 letters = re.sub(r"[{}]", "", text[start:end])
-                command = said.get(key(letters)) or broken(key(letters), said, text[start:end])
+                command = said.get(key(letters)) or command_of_fragment(key(letters), said, text[start:end])
                 if command and "\n" not in letters:
                     return join_tag(text, start, command, end)
-        return Change(*match.span(), re.sub("[{}]", "", match[0]))
+        return Replacement(*match.span(), re.sub("[{}]", "", match[0]))
 
     return edit
 
 
-def broken(letters: str, said: dict[str, Command], tag: str) -> Command | None:
+def command_of_fragment(letters: str, said: dict[str, Command], tag: str) -> Command | None:
     """The command that a tag without its beginning is of, if only one can be meant."""
     if not tag.endswith("}") or len(letters) < FEWEST_LETTERS:
         return None
@@ -140,13 +140,13 @@ def broken(letters: str, said: dict[str, Command], tag: str) -> Command | None:
     return next(iter(found.values())) if len(found) == 1 else None
 
 
-def join_tag(text: str, start: int, command: Command, end: int) -> Change:
+def join_tag(text: str, start: int, command: Command, end: int) -> Replacement:
     """The command's character in place of a tag and of the blanks beside it."""
     before, behind = text[:start], text[end:]
     left = "" if command.joins in ("left", "both") or not before.strip() else " "
     right = "" if command.joins in ("right", "both") or not behind.strip() else " "
     first, last = len(before.rstrip(" \t")), len(text) - len(behind.lstrip(" \t"))
-    return Change(first, last, f"{left}{command.write}{right}", start)
+    return Replacement(first, last, f"{left}{command.write}{right}", start)
 
 
 # ---- capitals

@@ -6,7 +6,7 @@ In: words in lower case and a place. Out: the date that begins there, as it is w
 import re
 from collections.abc import Sequence
 
-from ia3_speech.decoding.dictation.edits import Change, Tracked
+from ia3_speech.decoding.dictation.edits import Replacement, Tracked
 from ia3_speech.decoding.dictation.grammar import Grammar
 from ia3_speech.decoding.dictation.measures import Written, is_followed_by_number, is_measured_at
 from ia3_speech.decoding.dictation.spoken_numbers import (
@@ -99,7 +99,7 @@ def join_years(text: Tracked) -> Tracked:
         return bool(clear and found and found[1] == len(day))
 
     matches = filter(certain, YEAR_BEHIND_COMMA.finditer(text.text))
-    return text.changed(Change(match.end(1), match.end(), " ") for match in matches)
+    return text.changed(Replacement(match.end(1), match.end(), " ") for match in matches)
 
 
 def years(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:

@@ -1,7 +1,7 @@
 """Edits of text that remember of which spoken word each character was written.
 
     text = Tracked.of(["take", "five", "hundred", "milligrams"])
-    text.changed([Change(5, 28, "500 mg")])  # "take 500 mg", words 0 0 0 0 0 1 1 1 1 1 1
+    text.changed([Replacement(5, 28, "500 mg")])  # "take 500 mg", words 0 0 0 0 0 1 1 1 1 1 1
 
 In: text, and what is to be changed in it. Out: text. Dictation is a chain of such edits, so that what is
 written can be given back to the segments of a recording (`Writer.pieces`) without comparing texts.
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Change:
+class Replacement:
     """A text in place of the characters from `start` to `end`.
 
     Attributes:
@@ -39,7 +39,7 @@ class Tracked:
         numbers = [number for number, word in enumerate(words) for _ in range(len(word) + 1)]
         return cls(" ".join(words), numbers[:-1])
 
-    def changed(self, changes: Iterable[Change]) -> "Tracked":
+    def changed(self, changes: Iterable[Replacement]) -> "Tracked":
         """The text after changes, which are in the order of the text and do not overlap. Where only capitals
         change, characters stay with their words."""
         parts, words, at = [], [], 0
@@ -62,5 +62,5 @@ Edit = Callable[[Tracked], Tracked]
 def substitute(pattern: re.Pattern, written: Callable[[re.Match], str], group: int = 0) -> Edit:
     """As `re.sub`, of a group of each match."""
     return lambda text: text.changed(
-        Change(*match.span(group), written(match)) for match in pattern.finditer(text.text)
+        Replacement(*match.span(group), written(match)) for match in pattern.finditer(text.text)
     )

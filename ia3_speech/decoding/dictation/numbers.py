@@ -10,12 +10,12 @@ from itertools import pairwise
 
 from ia3_speech.decoding.dictation.codes import codes, digits, letters, ordinals
 from ia3_speech.decoding.dictation.dates import MONTHS, dates, times, years
-from ia3_speech.decoding.dictation.edits import Change
+from ia3_speech.decoding.dictation.edits import Replacement
 from ia3_speech.decoding.dictation.grammar import Grammar
 from ia3_speech.decoding.dictation.measures import Rule, Written, ambiguous
 from ia3_speech.decoding.dictation.quantities import (
     cardinals,
-    counted,
+    counted_noun,
     currencies,
     labels,
     over,
@@ -37,7 +37,7 @@ NUMBER_RULES: tuple[tuple[str, Rule], ...] = (  # in this order
     *(("dates", dates), ("over", over), ("years", years), ("times", times), ("digits", digits)),
     *(("ordinals", ordinals), ("codes", codes), ("letters", letters), ("ratios", ratios)),
     *(("ranges", ranges), ("", ambiguous), ("currencies", currencies), ("units", units)),
-    *(("temperature", temperature), ("counted", counted), ("labels", labels), ("cardinals", cardinals)),
+    *(("temperature", temperature), ("counted", counted_noun), ("labels", labels), ("cardinals", cardinals)),
 )
 
 
@@ -75,7 +75,7 @@ def joins_number(before: str, sign: str, behind: str, following: str) -> bool:
     return all(side in SPOKEN or side.isdigit() for side in sides) or (before in SPOKEN and code)
 
 
-def number_changes(stretch: str, offset: int, grammar: Grammar) -> list[Change]:
+def number_changes(stretch: str, offset: int, grammar: Grammar) -> list[Replacement]:
     """Digits in place of the numbers of one stretch without punctuation, which begins at `offset`."""
     parts: list[str] = []
     starts: list[int] = []
@@ -93,6 +93,6 @@ def number_changes(stretch: str, offset: int, grammar: Grammar) -> list[Change]:
         found = next((one for one in results if one), Written("", at + 1))
         if found.text:
             end = starts[found.end - 1] + len(parts[found.end - 1])
-            changes.append(Change(starts[at], end, re.sub(" ([/-]) ", r"\1", found.text)))
+            changes.append(Replacement(starts[at], end, re.sub(" ([/-]) ", r"\1", found.text)))
         at = found.end
     return changes

@@ -165,7 +165,7 @@ def currencies(words: Sequence[str], at: int, grammar: Grammar) -> Written | Non
     return Written(f"{symbol}{number.text}", number.end + 1) if symbol and number.value >= 0 else None
 
 
-def counted(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
+def counted_noun(words: Sequence[str], at: int, grammar: Grammar) -> Written | None:
     """ "two tablets" → "2 tablets", "three year old" → "3-year-old", but "one day" stays."""
     number = with_half(words, read_number(words, at))
     if not number or not number.spoken or is_article_alone(words, at, number):

@@ -1,8 +1,8 @@
 """English number words to digits: one number at a place in a list of words.
 
 In: words in lower case, and where to look. Out: a `Number` (digits, and where it ends) or None. The other
-direction is `ia3_speech.data.numbers`. Whether a number is written in digits is not decided here but by the
-rules of `dictation_numbers`.
+direction is `ia3_speech.data.numbers_in_words`. Whether a number is written in digits is decided by the
+rules of `dictation.numbers` alone.
 """
 
 import re

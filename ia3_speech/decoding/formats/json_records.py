@@ -39,7 +39,7 @@ def segment_line(transcript: Transcript, number: int, segment: TranscriptSegment
 
     {"path": "a.wav", "id": 0, "start": 0.26, "end": 1.48, "text": "take two", "confidence": 0.9312}
     """
-    record = {"path": transcript.record()["path"], "id": number, **times(segment), "text": segment.text}
+    record = {"path": transcript.record()["path"], "id": number, **times_of(segment), "text": segment.text}
     record |= {"confidence": round(segment.confidence, 4), **extras(segment)}
     if layout.word_timestamps:
         record["words"] = [word_record(word, None) for word in segment.words]
@@ -51,7 +51,7 @@ def verbose_segment(number: int, segment: TranscriptSegment) -> dict[str, Any]:
     return {
         "id": number,
         "seek": 0,
-        **times(segment),
+        **times_of(segment),
         "text": segment.text,
         "tokens": [token for word in segment.words for token in word.tokens],
         "temperature": 0.0,
@@ -64,11 +64,11 @@ def verbose_segment(number: int, segment: TranscriptSegment) -> dict[str, Any]:
 
 
 def word_record(word: Word, channel: str | None) -> dict[str, Any]:
-    record = {"word": word.text, **times(word), "confidence": round(word.confidence, 4)}
+    record = {"word": word.text, **times_of(word), "confidence": round(word.confidence, 4)}
     return record | ({"channel": channel} if channel else {})
 
 
-def times(span: Word | TranscriptSegment) -> dict[str, float]:
+def times_of(span: Word | TranscriptSegment) -> dict[str, float]:
     return {"start": round(span.start, 3), "end": round(span.end, 3)}
 
 

@@ -16,7 +16,7 @@ from itertools import groupby
 
 from ia3_speech.decoding.formats.layout import Layout
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
-from ia3_speech.decoding.word_times import evenly_spaced
+from ia3_speech.decoding.word_times import spread_words
 
 LONG_PAUSE = 3.0  # seconds from the start of one word to that of the next, as in Whisper
 UNBROKEN = 1000  # characters: the width of a line that is never broken, as in Whisper
@@ -48,7 +48,9 @@ def to_srt(transcript: Transcript, layout: Layout) -> str:
     for number, cue in enumerate(cues(transcript.segments or (), layout), start=1):
         text = "\n".join(" ".join(srt_word(word, cue) for word in line) for line in cue.lines)
         name = f"{cue.channel}: " if cue.channel else ""
-        blocks.append(f"{number}\n{clock(cue.start, ',')} --> {clock(cue.end, ',')}\n{name}{text}\n\n")
+        blocks.append(
+            f"{number}\n{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}\n{name}{text}\n\n"
+        )
     return "".join(blocks)
 
 
@@ -58,7 +60,7 @@ def to_vtt(transcript: Transcript, layout: Layout) -> str:
     for cue in cues(transcript.segments or (), layout):
         text = "\n".join(" ".join(vtt_word(word, cue) for word in line) for line in cue.lines)
         voice = f"<v {cue.channel}>" if cue.channel else ""
-        blocks.append(f"{clock(cue.start, '.')} --> {clock(cue.end, '.')}\n{voice}{text}\n\n")
+        blocks.append(f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}\n{voice}{text}\n\n")
     return "".join(blocks)
 
 
@@ -72,7 +74,7 @@ def vtt_word(word: Word, cue: Cue) -> str:
     return f"<u>{text}</u>" if word is cue.highlighted else text
 
 
-def clock(milliseconds: int, point: str) -> str:
+def subtitle_time(milliseconds: int, point: str) -> str:
     """`01:02:03,004`; WebVTT's, with a point, leaves out hours where there are none, as Whisper does."""
     seconds, rest = divmod(milliseconds, 1000)
     minutes, seconds = divmod(seconds, 60)
@@ -84,7 +86,7 @@ def clock(milliseconds: int, point: str) -> str:
 def cues(segments: Sequence[TranscriptSegment], layout: Layout) -> Iterator[Cue]:
     """The subtitles of a recording, in the order of time."""
     for channel, words in groups(segments, layout):
-        lines = broken(words, layout.max_line_width or UNBROKEN)
+        lines = in_lines(words, layout.max_line_width or UNBROKEN)
         count = layout.max_line_count or len(lines)
         for first in range(0, len(lines), count):
             yield from shown(lines[first : first + count], channel, layout.highlight_words)
@@ -109,10 +111,10 @@ def shown_words(segment: TranscriptSegment) -> list[Word]:
     """The words as they are shown."""
     if segment.text == segment.raw_text:
         return list(segment.words)
-    return evenly_spaced(segment.text.split(), segment.start, segment.end)
+    return spread_words(segment.text.split(), segment.start, segment.end)
 
 
-def broken(words: Sequence[Word], width: int) -> Lines:
+def in_lines(words: Sequence[Word], width: int) -> Lines:
     """The words in lines of at most `width` characters; a longer word is a line of its own."""
     lines: Lines = []
     length = 0

@@ -29,7 +29,7 @@ def to_textgrid(transcript: Transcript, _layout: Layout) -> str:
         "tiers? <exists> ", f"size = {len(tiers)} ", "item []: ",
     ]  # fmt: skip
     for number, (name, tier) in enumerate(tiers.items(), start=1):
-        lines += [f"    item [{number}]:", *tier_lines(name, filled(tier, end), end)]
+        lines += [f"    item [{number}]:", *tier_lines(name, without_gaps(tier, end), end)]
     return "\n".join(lines) + "\n"
 
 
@@ -42,7 +42,7 @@ def spans(labels: Iterable[tuple[float, float, str]]) -> list[Span]:
     return found
 
 
-def filled(tier: list[Span], end: int) -> list[Span]:
+def without_gaps(tier: list[Span], end: int) -> list[Span]:
     """The tier with empty intervals in its gaps, from 0 to `end`."""
     intervals: list[Span] = []
     last = 0

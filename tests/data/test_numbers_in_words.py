@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ia3_speech.data.numbers import needs_words, numbers_in_words, verbalize_numbers
+from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize, target_text
 from ia3_speech.data.utterance import Utterance
 

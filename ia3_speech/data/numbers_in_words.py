@@ -167,11 +167,11 @@ def cardinal(number: str) -> str:
     words = []
     if whole:
         by_digit = len(whole) > 12 or (whole[0] == "0" and len(whole) > 1)
-        words.append(digits(whole) if by_digit else num2words(int(whole)))
-    return " ".join([*words, "point", digits(decimals)] if point else words)
+        words.append(digits_in_words(whole) if by_digit else num2words(int(whole)))
+    return " ".join([*words, "point", digits_in_words(decimals)] if point else words)
 
 
-def digits(number: str) -> str:
+def digits_in_words(number: str) -> str:
     return " ".join(num2words(int(digit)) for digit in number)
 
 
@@ -254,7 +254,7 @@ def money(symbol: str, low: str, high: str | None, scale: str | None) -> str:
     return f"{large} and {small}" if small else large
 
 
-def clock(match: re.Match) -> str:
+def clock_in_words(match: re.Match) -> str:
     hour, minute, second = int(match[1]), match[2], match[3]
     words = num2words(hour)
     if minute == "00" and not second:
@@ -283,7 +283,7 @@ def date(match: re.Match) -> str:
     )
 
 
-def plain(match: re.Match) -> str:
+def number_in_words(match: re.Match) -> str:
     low, high = match.groups()
     if high is None:
         return cardinal(low)
@@ -306,9 +306,9 @@ RULES: list[tuple[re.Pattern, Callable[[re.Match], str]]] = [
          lambda match: SYMBOLS[match[1] or match[2]]),
         (r"(?<=[0-9])\+(?![\w])", lambda match: "plus"),
         (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b|\b[0-9]{1,2}([/.])[0-9]{1,2}\1(?:[0-9]{4}|[0-9]{2})\b", date),
-        (r"\b[0-9]+(?:-[0-9]+){2,}\b", lambda match: " ".join(map(digits, match[0].split("-")))),
+        (r"\b[0-9]+(?:-[0-9]+){2,}\b", lambda match: " ".join(map(digits_in_words, match[0].split("-")))),
         (r"(?<![0-9.])[0-9]+(?:\.[0-9]+){2,}\b", version),
-        (r"\b([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?\b(\s?[ap]\.?m\b)?", clock),
+        (r"\b([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?\b(\s?[ap]\.?m\b)?", clock_in_words),
         (r"\b([0-9]+):([0-9]+)\b", lambda match: f"{cardinal(match[1])} to {cardinal(match[2])}"),
         (rf"({INTEGER})(?:st|nd|rd|th)\b", ordinal),
         (r"(?<!\w)['’]?((?:1[0-9]|20)?[0-9]0)['’]?s\b", decade),
@@ -321,6 +321,6 @@ RULES: list[tuple[re.Pattern, Callable[[re.Match], str]]] = [
         (rf"{RANGE}\s?{UNIT}", quantity),
         (rf"\b({YEAR})\s?[-–—]\s?({YEAR})\b", lambda match: f"{year(match[1])} to {year(match[2])}"),
         (rf"(?<![\w.,$-])(?:{YEAR}|{EARLIER_YEAR}){ALONE}", lambda match: year(match[0])),
-        (RANGE, plain),
+        (RANGE, number_in_words),
     )
 ]  # fmt: skip
