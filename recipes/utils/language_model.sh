@@ -13,10 +13,12 @@ if [[ -n $lm_texts ]]; then
 fi
 $decode_cmd "$exp/log/lm.log" python -m ia3_speech.lm "$data/train" ${mix:+--mix $mix} --base "$base" \
   --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
+pairs=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four to try in place of thirty
 for one in base "$selected"; do
   echo "stage 7, choose the search weights of $one on dev"
-  $decode_cmd "$exp/log/tune_lm_$one.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" --precision $precision \
-    $([[ $one == base ]] || echo "--adapter $exp/$one/adapter") $pipes --out "$exp/$one/lm_search.yaml"
+  $decode_cmd "$exp/log/tune_lm_$one.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
+    --precision $precision $pairs $([[ $one == base ]] || echo "--adapter $exp/$one/adapter") $pipes \
+    --out "$exp/$one/lm_search.yaml"
 done
 own=$exp/$selected
 $once "$own/calibrated_lm" "$data/dev" "$own/lm_search.yaml" "$own"/adapter/*.safetensors -- \
