@@ -297,7 +297,7 @@ def trade_off_table(exp: Path) -> str:
 def reliability_table(systems: list[System], sets: list[str]) -> str:
     """Whether word confidences are probabilities, and what a reviewer of the least certain words finds."""
     header = ["word confidences", "set", "words", "wrong %", "calibration error %"]
-    header += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated on dev"]
+    header += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
     rows = []
     for set_name in sets:
         for system in systems:

@@ -256,7 +256,7 @@ def test_word_confidences_of_each_system_and_set(exp):
     fill(page)
     assert page.read_text().splitlines()[1:-1] == [
         "| word confidences | set | words | wrong % | calibration error % | "
-        "errors in the least certain 10 %, % of all | area under ROC % | calibrated on dev |",
+        "errors in the least certain 10 %, % of all | area under ROC % | calibrated |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
         "| base | test | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | no |",
         "| ia3 | test | 80 | 30.0 | 5.1 | 25 [20, 31] | 87.5 | yes |",
