@@ -220,7 +220,14 @@ def introduction(counts: Mapping[str, int]) -> str:
 
 
 def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
-    """The table of what is known."""
+    """The table of what is known.
+
+    | | |
+    |---|---|
+    | base | mini (comes with ia3-speech) |
+    | placements | key (3,072 parameters), value (3,072 parameters), ffn (12,288 parameters) |
+    | for | speaker 0024 |
+    """
     fingerprint, config, training = (record.get(name) or {} for name in ("fingerprint", "config", "training"))
     base, base_id = base_name(record.get("base")), hub_id(record.get("base"))
     base = f"[{base}](https://huggingface.co/{base_id})" if base_id else escape_markdown(base)
@@ -271,7 +278,12 @@ def known_values(forms: Mapping[str, str], training: Mapping[str, Any]) -> list[
 
 
 def score_table(record: Mapping[str, Any]) -> str:
-    """The table of test sets. Intervals are bootstraps over the units that the last column names."""
+    """The table of test sets. Intervals are bootstraps over the units that the last column names.
+
+    | test set | WER | 95 % interval | WER of the base | change | CER | words | … |
+    |---|---:|---:|---:|---:|---:|---:|---|
+    | speechocean762/test | 48.7% | 46.0%–51.5% | 67.6% | -28.0% (-31.2 to -24.8) | 21.7% | 10,844 | … |
+    """
     scores = record.get("scores") or []
     if not scores:
         return "None recorded (`ia3-speech adapters card` adds them)."

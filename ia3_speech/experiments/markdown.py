@@ -79,7 +79,13 @@ def spread(rates: list[float]) -> str:
 
 
 def system_table(systems: list[System], groups: Groups, set_name: str) -> str:
-    """Rates and changes on one test set, a line a system."""
+    """Rates and changes on one test set, a line a system; dev WER and what was trained follow.
+
+    | test | WER % | change % | compared with | CER % | change % | term errors % | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
+    | base | 46.2 [43.3, 49.1] | – | – | 17.9 | – | 83.4 [79.8, 87.0] | … |
+    | ia3 (seed 3 of 3) | 8.0 [6.5, 9.6] | -82.7 [-85.7, -79.6] | base | 2.5 | -86.2 [-88.7, -83.5] | … |
+    """
     header = [set_name, "WER %", "change %", "CER %", "change %", "term errors %", "change %", "dev WER %"]
     header += ["trained"]
     several = any(len(groups[system.name]) > 1 for system in systems)
@@ -127,7 +133,12 @@ def compared_heads(systems: list[System]) -> list[str]:
 
 
 def unseen_table(systems: list[System], set_name: str) -> str:
-    """Rates of the utterances whose sentence is not in training; no row where it is all or none."""
+    """Rates of the utterances whose sentence is not in training; no row where it is all or none.
+
+    | test, sentences not in training | utterances | words | compared with | WER % before | after | change % |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+    | ia3 | 361 | 5140 | base | 68.5 | 52.8 [50.5, 55.2] | -22.9 [-25.3, -20.5] |
+    """
     header = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
     header += ["WER % before", "after", "change %"]
     rows = []
@@ -154,7 +165,13 @@ def warning_list(systems: list[System], set_name: str) -> str:
 
 
 def term_table(systems: list[System], set_name: str) -> str:
-    """Term errors by category: the base beside each adapter."""
+    """Term errors by category: the base beside each adapter.
+
+    | terms | occurrences | base % | ia3 % | change % |
+    | --- | ---: | ---: | ---: | ---: |
+    | all | 476 | 83.4 | 16.0 | -80.9 [-84.8, -76.8] |
+    | drink | 151 | 92.7 | 21.2 | -77.1 [-83.9, -70.0] |
+    """
     scores = [system.scores[set_name] for system in systems]
     header = ["terms", "occurrences", "base %"]
     header += [text.replace(" WER", "") for text in compared_heads(systems[1:])]
@@ -170,7 +187,13 @@ def term_table(systems: list[System], set_name: str) -> str:
 
 
 def label_table(systems: list[System], set_name: str) -> str:
-    """WER by the labels; of one with many values the median."""
+    """WER by the labels; of one with many values the median.
+
+    | by label | utterances | words | base WER % | ia3 WER % | change % |
+    | --- | ---: | ---: | ---: | ---: | ---: |
+    | speaker: median of 42 | 840 | 5983 | 59.7 | 46.9 | – |
+    | gender: f | 440 | 3155 | 67.1 | 49.2 | -26.7 [-33.3, -19.6] |
+    """
     scores = [system.scores[set_name]["by_label"] for system in systems]
     header = ["by label", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
     rows = []
@@ -211,7 +234,12 @@ def note_of_marks(rows: list[list[str]], score: dict[str, Any]) -> str:
 
 
 def training_table(groups: Groups) -> str:
-    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first."""
+    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first.
+
+    | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | … |
+    | ia3 | key, value, ffn, … | 0.02 | 6 | 3 | 51.3 | 50.4 to 51.9 | 24,576 | … |
+    """
     header = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
     header += ["parameters", "s a seed"]
     rows = []
@@ -229,7 +257,12 @@ def training_table(groups: Groups) -> str:
 
 
 def speaker_table(systems: list[System], set_name: str) -> str:
-    """What adapters did to each of many speakers, against the base and against what they started from."""
+    """What adapters did to each of many speakers, against the base and against what they started from.
+
+    | speakers | compared with | WER % before | after | change % | median speaker, points | better % | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
+    | from_base_k15 | base | 67.6 | 58.3 | -13.8 [-16.3, -11.2] | -7.4 | 88 | … |
+    """
     header = ["speakers", "compared with", "WER % before", "after", "change %", "median speaker, points"]
     header += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
     return table(header, [speaker_line(one) for one in comparisons(systems, set_name)])
@@ -255,7 +288,12 @@ def speaker_line(one: Comparison) -> list[str]:
 
 
 def tuning_table(systems: list[System], set_name: str) -> str:
-    """Learning rates and epochs of adaptation to speakers, the best first."""
+    """Learning rates and epochs of adaptation to speakers, the best first.
+
+    | tuned | learning rate | epochs | WER % | change % | no epoch improved | s |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+    | from_base_k15_rate2e-2_epochs6 | 0.02 | 6 | 74.5 | -12.2 [-16.3, -7.8] | 0 of 76 | 304 |
+    """
     rows = []
     for system in filter(is_speakers, systems):
         options, score = system.options(), system.scores[set_name]
@@ -269,7 +307,12 @@ def tuning_table(systems: list[System], set_name: str) -> str:
 
 
 def forgetting_table(systems: list[System]) -> str:
-    """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter."""
+    """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter.
+
+    | out-of-domain speech | utterances | words | base WER % | ia3 WER % | change % |
+    | --- | ---: | ---: | ---: | ---: | ---: |
+    | all | 30 | 507 | 25.2 [21.1, 30.2] | 51.9 [46.6, 56.9] | +105.5 [+66.0, +162.5] |
+    """
     scores = [system.scores[OUT_OF_DOMAIN] for system in systems]
     header = ["out-of-domain speech", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
     rows = []
@@ -284,7 +327,13 @@ def forgetting_table(systems: list[System]) -> str:
 
 
 def trade_off_table(exp: Path) -> str:
-    """The adapter from off to on, and with a decay: its own speech against out-of-domain speech."""
+    """The adapter from off to on, and with a decay: its own speech against out-of-domain speech.
+
+    | adapter | test_adults WER % | out-of-domain speech WER % |
+    | --- | ---: | ---: |
+    | scale 0 | 65.0 [58.4, 71.5] | 25.2 [21.1, 30.2] |
+    | scale 0.5 | 50.7 [45.8, 55.7] | 30.8 [28.3, 32.7] |
+    """
     if (found := trade_off_of(exp)) is None:
         return ""
     rows = [
@@ -295,7 +344,13 @@ def trade_off_table(exp: Path) -> str:
 
 
 def reliability_table(systems: list[System], sets: list[str]) -> str:
-    """Whether word confidences are probabilities, and what a reviewer of the least certain words finds."""
+    """Whether word confidences are probabilities, and what a reviewer of the least certain words finds.
+
+    | word confidences | set | words | wrong % | calibration error % | errors in the least certain … | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | … |
+    | base | test_adults | 6167 | 59.3 | 15.0 | 16 [15, 18] | … |
+    | ia3 | test_adults | 5787 | 45.6 | 3.3 | 20 [19, 22] | … |
+    """
     header = ["word confidences", "set", "words", "wrong %", "calibration error %"]
     header += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
     rows = []
@@ -310,7 +365,13 @@ def reliability_table(systems: list[System], sets: list[str]) -> str:
 
 
 def curve_table(exp: Path) -> str:
-    """WER by minutes of train; the last row is all of it."""
+    """WER by minutes of train; the last row is all of it.
+
+    | minutes to adapt on | seeds | test_adults WER %, median | change % | WER % of the seeds |
+    | --- | ---: | ---: | ---: | ---: |
+    | 0 (the base) | – | 64.8 | – | – |
+    | 1 | 1 | 61.6 | -4.9 | – |
+    """
     curve, groups = curve_by_minutes(exp)
     if curve is None:
         return ""
