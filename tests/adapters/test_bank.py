@@ -1,6 +1,6 @@
 """adapters.bank: a row of a mixed batch is that row alone; the base's keep every bit; edits disturb none."""
 
-import importlib.util
+import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -574,15 +574,14 @@ def test_names_are_taken_once_and_dropped_once(tiny_base):
 # ---- the benchmark
 
 
-def test_the_benchmark_writes_its_tables(tmp_path):
-    root = Path(__file__).parents[2]
-    spec = importlib.util.spec_from_file_location("bench_bank", root / "scripts/bench_bank.py")
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
+def test_the_benchmark_writes_its_tables(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    bench = importlib.import_module("bench_bank")
     sizes = {"base": "tiny", "rows": 2, "seconds": 0.5, "repeats": 1, "loaded": 3}
     out = tmp_path / "new/bench.md"
     bench.main(bench.Options(**sizes, filled_shape="tiny", filled_adapters=20, out=out))
     text = out.read_text("utf-8")
+    assert text.startswith("# Many adapters at once\n\n`python ")
     assert "A batch of 2 rows, 0.25 to 0.5 s, 3 adapters loaded" in text
     assert "20 adapters of the shape of tiny, 256 parameters each" in text
     rows = [line.count("|") - 1 for line in text.splitlines() if line.startswith("|")]
