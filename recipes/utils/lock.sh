@@ -7,4 +7,4 @@ if command -v flock >/dev/null; then
   exec 9>>"$1/${2-}.lock"
   flock -n 9 || { echo "waiting for another run that is still at work in $1"; flock 9; }
 fi
-[[ $1 == /* || $PWD == "$IA3_SPEECH_START_DIR" ]] || echo "paths are relative to ${PWD#"$IA3_SPEECH_START_DIR"/}"
+[[ $1 == /* || $PWD == "$IA3_SPEECH_START_DIR" ]] || echo "data/ and exp/ are in ${PWD#"$IA3_SPEECH_START_DIR"/}"
