@@ -66,17 +66,22 @@ def held(file: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def remove_leftovers(path: Path | str) -> None:
+def remove_leftovers(path: Path | str, alone: bool = False) -> None:
     """Remove what processes that were killed while they replaced `path` left beside it.
 
     What a living process is writing stays: it holds a lock. Where there are no locks, on Windows and on some
     file systems, all that has a file for one stays.
+
+    Args:
+        alone: no living process is replacing `path`, so that a folder without anything in it yet, which one
+            may be about to lock, is a leftover too.
     """
     path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
         with suppress(OSError):  # another process removes it too, or it is another user's
             names = {entry.name for entry in temporary.iterdir()} if temporary.is_dir() else set()
-            ours = names & {"new", "old"} and names <= {"new", "old", "mode"}  # locked before it has these
+            ours = temporary.is_dir() and names <= {"new", "old", "mode"}
+            ours = ours and (alone or names & {"new", "old"})  # locked before it has these
             if ours and ("mode" not in names or can_be_locked(temporary / "mode")):
                 shutil.rmtree(temporary, ignore_errors=True)
 
