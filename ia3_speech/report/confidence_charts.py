@@ -14,7 +14,6 @@ from ia3_speech.report.charts import Axis, Point, Series, draw_chart, tick_label
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.report.table import Cell, Rate, Table
-from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.reliability import (
     BINS,
     REVIEWED,
@@ -24,30 +23,15 @@ from ia3_speech.scoring.reliability import (
 )
 from ia3_speech.scoring.score_table import INTERVAL
 from ia3_speech.scoring.significance import wilson_interval
-from ia3_speech.scoring.word_confidences import measure_reliability, recorded_scaling
 
 ENDS = (-0.04, 1.04)  # of the axes, so that dots at 0 and 100 % are whole
 TICKS = tick_labels([0, 0.25, 0.5, 0.75, 1], 100)
 SMALLEST, LARGEST = 2.5, 11.0  # radius of a dot, pixels
 
 
-def measure_confidences(report: ReportData) -> list[tuple[DecodedSystem, Calibration]]:
-    """Each system whose confidences are known and that wrote a word, with its calibration; baseline first."""
-    by_id, found = {utterance.id: utterance for utterance in report.utterances}, []
-    for system in report.systems:
-        if (words := system.word_confidences) is None:
-            continue
-        score, scaling = system.score, recorded_scaling(system.decoding)
-        clusters = {name: label_value(by_id[name], score["ci_unit"]) for name in set(words.utterances)}
-        measured = measure_reliability(words, scaling, clusters, score["replications"], score["seed"])
-        if measured:
-            found.append((system, measured))
-    return found
-
-
 def confidence_section(report: ReportData) -> Iterator[Child]:
     """A sentence and a reliability diagram of each system, how they are to be read, and the table."""
-    found = measure_confidences(report)
+    found = report.calibrations
     if not found:
         return
     for system, measured in found:

@@ -35,10 +35,17 @@ from ia3_speech.experiments.curve_files import (
 )
 from ia3_speech.formatting import plural
 from ia3_speech.scoring.alignment import Pair, align
+from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
+from ia3_speech.scoring.reliability import Calibration
 from ia3_speech.scoring.score_file import read_score
 from ia3_speech.scoring.term_errors import TermList, read_term_list
-from ia3_speech.scoring.word_confidences import WordConfidences, read_word_confidences
+from ia3_speech.scoring.word_confidences import (
+    WordConfidences,
+    measure_reliability,
+    read_word_confidences,
+    recorded_scaling,
+)
 from ia3_speech.training.records import read_training_options
 
 logger = logging.getLogger(__name__)
@@ -148,6 +155,21 @@ class ReportData:
     def systems(self) -> list[DecodedSystem]:
         """The baseline, if there is one, and the system."""
         return [one for one in (self.baseline, self.system) if one]
+
+    @cached_property
+    def calibrations(self) -> list[tuple[DecodedSystem, Calibration]]:
+        """Each system whose confidences are known and that wrote a word, with its calibration; the page and
+        its tables show it, and its bootstrap takes a second."""
+        by_id, found = {utterance.id: utterance for utterance in self.utterances}, []
+        for system in self.systems:
+            if (words := system.word_confidences) is None:
+                continue
+            score, scaling = system.score, recorded_scaling(system.decoding)
+            clusters = {name: label_value(by_id[name], score["ci_unit"]) for name in set(words.utterances)}
+            measured = measure_reliability(words, scaling, clusters, score["replications"], score["seed"])
+            if measured:
+                found.append((system, measured))
+        return found
 
 
 def find_report_paths(decode_dir: Path, **given: Any) -> ReportPaths:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.cli import UserError
-from ia3_speech.report.confidence_charts import confidence_table, measure_confidences
+from ia3_speech.report.confidence_charts import confidence_table
 from ia3_speech.report.curve_charts import epoch_table, learning_curve_table, trade_off_table
 from ia3_speech.report.label_bars import tables_by_label
 from ia3_speech.report.report_data import ReportData
@@ -31,8 +31,8 @@ def report_tables(report: ReportData) -> Iterator[Table]:
     for results in report.results.values():
         yield from systems_tables(results, few_clusters(system.score))
     yield words_table(report)
-    if confidences := measure_confidences(report):
-        yield confidence_table(confidences)
+    if report.calibrations:
+        yield confidence_table(report.calibrations)
     yield from tables_by_label(system, baseline)
     yield utterances_table(report)
     if report.training:
