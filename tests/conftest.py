@@ -26,7 +26,17 @@ settings.load_profile("ia3_speech")
 
 
 # The longest files first: at the end no worker waits long for another.
-FIRST = ("tests/egs/test_speechocean762.py", "tests/egs/test_accent_times_domain.py", "tests/egs/")
+FIRST = (
+    "tests/egs/test_medical_dictation.py",
+    "tests/egs/test_accent_times_domain.py",
+    "tests/test_train.py",
+    "tests/egs/",
+    "tests/decoding/test_calibration.py",
+    "tests/test_readme_commands.py",
+    "tests/model/test_threads.py",
+    "tests/report/",
+    "tests/scripts/",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -18,6 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
+from warm_python import path_with_warm_python
 
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
@@ -244,9 +245,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place):
     config.write_text("epochs: 3\nbatch_seconds: 1.2\ncheckpoint_steps: 1\nseed: 5\n")
 
     def start(out: str) -> subprocess.Popen:
-        command = [sys.executable, "-m", "ia3_speech.train", "--config", config, "--base", place / "base",
+        command = ["python", "-m", "ia3_speech.train", "--config", config, "--base", place / "base",
                    "--train", place / "train", "--dev", place / "dev", "--out", place / out]  # fmt: skip
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PATH": path_with_warm_python()}
         return subprocess.Popen(list(map(str, command)), env=environment, stderr=subprocess.PIPE, text=True)
 
     train(options_of(place, "whole", epochs=3, batch_seconds=1.2, checkpoint_steps=1, seed=5))
@@ -263,7 +264,8 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place):
             time.sleep(0.002)
         time.sleep(0.013 * kills)
         process.kill()
-        kills += process.wait() == -signal.SIGKILL
+        process.communicate()  # its stderr is closed when it has ended
+        kills += process.returncode == -signal.SIGKILL
     assert kills == 3
     last = start("killed")
     errors = last.communicate()[1]
@@ -281,11 +283,12 @@ def test_two_processes_learn_what_one_does(place, tiny_model):
     """Each takes half of every batch; gradients and the logged loss are averaged (here: CPUs, gloo)."""
     tiny_model(mask_time_prob=0.0, **NO_DROPOUT).save_pretrained(place / "base")
     train(options_of(place, "one"))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+    command = ["python", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
                "-m", "ia3_speech.train", "--base", place / "base", "--train", place / "train",
                "--dev", place / "dev", "--epochs", "2", "--batch-seconds", "2", "--seed", "3",
                "--out", place / "two"]  # fmt: skip
     environment = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    environment["PATH"] = path_with_warm_python()
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count("two/adapter: dev WER") == 1, done.stderr
     one, two = tensors(place, "one"), tensors(place, "two")
@@ -663,7 +666,8 @@ atomic.flush = lambda new, mode: new.name == "new" and new.is_dir() and os.kill(
 from tests.test_train import options_of, train
 train(options_of(Path({str(place)!r}), epochs=1))
 """
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    environment = os.environ | {"PATH": path_with_warm_python()}
+    killed = subprocess.run(["python", "-c", code], capture_output=True, text=True, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert sorted(p.name[:9] for p in (place / "exp").glob(".*")) == [".adapter.", ".lock"]
     train(options_of(place, epochs=1))

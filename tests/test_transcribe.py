@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from warm_python import path_with_warm_python
 
 from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError, command
@@ -321,8 +322,10 @@ def at_a_terminal(*words: str) -> str:
     """What the command prints where stdin is a terminal."""
     ours, theirs = pty.openpty()
     try:
-        command = [sys.executable, "-m", "ia3_speech.transcribe", *words]
-        done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, timeout=60)
+        command = ["python", "-m", "ia3_speech.transcribe", *words]
+        environment = os.environ | {"PATH": path_with_warm_python()}
+        streams = {"stdin": theirs, "capture_output": True, "text": True}
+        done = subprocess.run(command, env=environment, timeout=60, **streams)
     finally:
         os.close(ours)
         os.close(theirs)
@@ -648,7 +651,10 @@ def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_with_the_others(
     assert run(*flags, "whole") == (0, "", "")
     whole = files("whole")
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED_WHILE_IT_WRITES, *flags, "out"], capture_output=True, text=True
+        ["python", "-c", KILLED_WHILE_IT_WRITES, *flags, "out"],
+        env=os.environ | {"PATH": path_with_warm_python()},
+        capture_output=True,
+        text=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert files("out") == {name: whole[name] for name in ("a.txt", "a.srt", "b.txt")}

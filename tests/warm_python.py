@@ -2,9 +2,9 @@
 
 A recipe calls `python -m ia3_speech.…` some fifty times, and each start of Python needs four seconds for
 these two packages. `path_with_warm_python()` starts one process that imports them and gives a PATH whose
-`python`, called with `-m MODULE …` or `SCRIPT.py …`, asks that process to fork; the copy runs it in its
-caller's place, with its folder, environment and streams. Whatever else `python` is called with goes to the
-real one.
+`python`, called with `-m MODULE …`, `-c CODE …` or `SCRIPT.py …`, asks that process to fork; the copy runs
+it in its caller's place, with its folder, environment and streams. Whatever else `python` is called with
+goes to the real one.
 
 Of ia3_speech nothing is imported beforehand, so the module runs as it does after a start of its own. Signals
 to the caller are passed on, its death (by SIGKILL too) kills the copy, and its exit status is the copy's.
@@ -15,7 +15,7 @@ import atexit
 import gc
 import importlib
 import io
-import json
+import marshal
 import os
 import runpy
 import select
@@ -32,6 +32,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 PRELOADED = (
     "torch",
@@ -49,22 +50,23 @@ PRELOADED = (
 )
 CALLER = """\
 #!{python} -IS
-import array, json, os, signal, socket, sys
-if not (sys.argv[1:2] == ["-m"] or sys.argv[1:] and sys.argv[1].endswith(".py")):
+import _signal, _socket, marshal, os, sys
+if not (sys.argv[1:] and (sys.argv[1] in ("-m", "-c") or sys.argv[1].endswith(".py"))):
     os.execv({python!r}, [{python!r}, *sys.argv[1:]])
-server = socket.socket(socket.AF_UNIX)
+server = _socket.socket(_socket.AF_UNIX)
 server.connect({address!r})
-job = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-streams = array.array("i", [0, 1, 2])
-server.sendmsg([len(job).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+job = marshal.dumps((sys.argv[1:], os.getcwd(), dict(os.environ)))
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in range(3))
+server.sendmsg([len(job).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
 server.sendall(job)
-child = int.from_bytes(server.recv(8, socket.MSG_WAITALL), "big")
-for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    if signal.getsignal(number) != signal.SIG_IGN:
-        signal.signal(number, lambda number, frame: os.kill(child, number))
-status = os.waitstatus_to_exitcode(int.from_bytes(server.recv(8, socket.MSG_WAITALL), "big"))
+child = int.from_bytes(server.recv(8, _socket.MSG_WAITALL), "big")
+for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+    if _signal.getsignal(number) != _signal.SIG_IGN:
+        _signal.signal(number, lambda number, frame: os.kill(child, number))
+status = os.waitstatus_to_exitcode(int.from_bytes(server.recv(8, _socket.MSG_WAITALL), "big"))
 if status < 0:
-    signal.signal(-status, signal.SIG_DFL)
+    if -status != _signal.SIGKILL:
+        _signal.signal(-status, _signal.SIG_DFL)
     os.kill(os.getpid(), -status)
 os._exit(status)
 """
@@ -108,43 +110,49 @@ def path_with_warm_python() -> str:
 
 def serve(listener: socket.socket) -> None:
     """Fork for each caller. Returns in the copies, each of which is to run its module."""
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers are not waited for
+    callers: dict[int, tuple[socket.socket, int, int]] = {}  # by both descriptors that `ended` waits for
+    ended = select.poll()
+    ended.register(listener, select.POLLIN)
     while True:
-        caller, _ = listener.accept()
-        if os.fork():
+        ready = [number for number, _ in ended.poll()]
+        for number in ready:
+            if number not in callers:  # it has ended by its other descriptor, or is the listener
+                continue
+            caller, watched, copy = callers[number]
+            if number != watched:  # the caller was killed
+                os.kill(copy, signal.SIGKILL)
+            status = os.waitpid(copy, 0)[1]
+            with suppress(OSError):
+                caller.sendall(struct.pack(">q", status))
+            for one in (watched, caller.fileno()):
+                ended.unregister(one)
+                del callers[one]
+            os.close(watched)
             caller.close()
-            continue
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        listener.close()
-        if become(caller):
-            return
+        if listener.fileno() in ready:  # last, for it takes descriptors that were closed
+            caller, _ = listener.accept()
+            streams, job = received(caller)
+            copy = os.fork()
+            if not copy:
+                for file in (caller, listener, *(one for one, *_ in callers.values())):
+                    file.close()
+                take_place(streams, *job)
+                return
+            for stream in streams:
+                os.close(stream)
+            watched = os.pidfd_open(copy)
+            for one in (watched, caller.fileno()):
+                callers[one] = caller, watched, copy
+                ended.register(one, select.POLLIN)
+            with suppress(OSError):
+                caller.sendall(struct.pack(">q", copy))
 
 
-def become(caller: socket.socket) -> bool:
-    """Fork once more. The copy takes the caller's place, and gets True; this process watches both until one
-    of them ends, and does not return."""
+def received(caller: socket.socket) -> tuple[array.array, tuple]:
+    """The caller's streams; its arguments, folder and environment."""
     size, control, *_ = caller.recvmsg(8, socket.CMSG_SPACE(3 * 4))
-    streams = array.array("i", control[0][2])
-    job = b""
-    while len(job) < int.from_bytes(size, "big"):
-        job += caller.recv(1 << 20)
-    copy = os.fork()
-    if not copy:
-        caller.close()
-        words, folder, environment = json.loads(job)
-        take_place(streams, words, folder, environment)
-        return True
-    for stream in streams:
-        os.close(stream)
-    caller.sendall(struct.pack(">q", copy))
-    ended = os.pidfd_open(copy)
-    ready, *_ = select.select([ended, caller], [], [])
-    if ended not in ready:  # the caller was killed
-        os.kill(copy, signal.SIGKILL)
-    status = os.waitpid(copy, 0)[1]
-    with suppress(OSError):
-        caller.sendall(struct.pack(">q", status))
-    os._exit(0)
+    job = caller.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
+    return array.array("i", control[0][2]), marshal.loads(job)
 
 
 def take_place(streams: array.array, words: list[str], folder: str, environment: dict[str, str]) -> None:
@@ -160,7 +168,8 @@ def take_place(streams: array.array, words: list[str], folder: str, environment:
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = words
-    first = folder if words[0] == "-m" else str(Path(words[0]).resolve().parent)
+    first = {"-m": folder, "-c": ""}.get(words[0])
+    first = str(Path(words[0]).resolve().parent) if first is None else first
     sys.path[0:1] = [first, *filter(None, environment.get("PYTHONPATH", "").split(":"))]
 
 
@@ -174,8 +183,12 @@ def written(number: int, stream: io.TextIOWrapper, at_once: bool) -> io.TextIOWr
 
 
 def run() -> None:
-    """What sys.argv says: `-m MODULE …` or `SCRIPT …`."""
-    if sys.argv[0] == "-m":
+    """What sys.argv says: `-m MODULE …`, `-c CODE …` or `SCRIPT …`."""
+    if sys.argv[0] == "-c":
+        code = sys.argv.pop(1)
+        sys.modules["__main__"] = module = ModuleType("__main__")
+        exec(code, vars(module))
+    elif sys.argv[0] == "-m":
         sys.argv = sys.argv[1:]
         runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     else:

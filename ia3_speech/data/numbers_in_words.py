@@ -141,7 +141,7 @@ def verbalize_numbers(text: str, changes: Counter[str] | None = None) -> str:
     text = text.translate(WIDE_DIGITS)
     text = re.sub("([0-9]?)([¼-¾⅐-⅞])", vulgar_fraction, text)
     for pattern, spoken in RULES:
-        text = pattern.sub(lambda match, spoken=spoken: replaced(match, spoken, changes), text)
+        text = re.sub(pattern, lambda match, spoken=spoken: replaced(match, spoken, changes), text)
     return text
 
 
@@ -297,30 +297,28 @@ EARLIER_YEAR = (
     r"(?<=\b(?:in|of|by) )1[1-8][0-9]{2}|(?<=\b(?:year|from) )1[1-8][0-9]{2}|(?<=\bsince )1[1-8][0-9]{2}"
 )
 ALONE = r"(?![\w,.:/-]*[0-9])"  # not a part of a longer number
-# In this order. What a rule has written has no digits, so that no later rule sees it.
-RULES: list[tuple[re.Pattern, Callable[[re.Match], str]]] = [
-    (re.compile(pattern), spoken)
-    for pattern, spoken in (
-        (r"[<>≤≥~≈#№]\s?(?=[.0-9])", lambda match: COMPARISONS[match[0][0]]),
-        (r"(?<=[0-9])\s?([=×±+])\s?(?=[0-9])|(?<=[0-9])\s?(x)\s?(?=[0-9])",
-         lambda match: SYMBOLS[match[1] or match[2]]),
-        (r"(?<=[0-9])\+(?![\w])", lambda match: "plus"),
-        (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b|\b[0-9]{1,2}([/.])[0-9]{1,2}\1(?:[0-9]{4}|[0-9]{2})\b", date),
-        (r"\b[0-9]+(?:-[0-9]+){2,}\b", lambda match: " ".join(map(digits_in_words, match[0].split("-")))),
-        (r"(?<![0-9.])[0-9]+(?:\.[0-9]+){2,}\b", version),
-        (r"\b([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?\b(\s?[ap]\.?m\b)?", clock_in_words),
-        (r"\b([0-9]+):([0-9]+)\b", lambda match: f"{cardinal(match[1])} to {cardinal(match[2])}"),
-        (rf"({INTEGER})(?:st|nd|rd|th)\b", ordinal),
-        (r"(?<!\w)['’]?((?:1[0-9]|20)?[0-9]0)['’]?s\b", decade),
-        (rf"({SIGN})([$£€¥₹])\s?({NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
-         r"(?:\s?(hundred|thousand|million|billion|trillion|[kKmMbB]|bn)\b)?",
-         lambda match: " ".join(filter(None, [SIGNS.get(match[1]), money(*match.groups()[1:])]))),
-        (rf"{RANGE}()\s?([€£$¥₹])", lambda match: money(match[4], match[1], match[2], None)),
-        (rf"{FRACTION}\s?{UNIT}", unit_of_fraction),
-        (FRACTION, fraction),
-        (rf"{RANGE}\s?{UNIT}", quantity),
-        (rf"\b({YEAR})\s?[-–—]\s?({YEAR})\b", lambda match: f"{year(match[1])} to {year(match[2])}"),
-        (rf"(?<![\w.,$-])(?:{YEAR}|{EARLIER_YEAR}){ALONE}", lambda match: year(match[0])),
-        (RANGE, number_in_words),
-    )
+# In this order. What a rule has written has no digits, so that no later rule sees it. Patterns are
+# compiled when they are first needed.
+RULES: list[tuple[str, Callable[[re.Match], str]]] = [
+    (r"[<>≤≥~≈#№]\s?(?=[.0-9])", lambda match: COMPARISONS[match[0][0]]),
+    (r"(?<=[0-9])\s?([=×±+])\s?(?=[0-9])|(?<=[0-9])\s?(x)\s?(?=[0-9])",
+     lambda match: SYMBOLS[match[1] or match[2]]),
+    (r"(?<=[0-9])\+(?![\w])", lambda match: "plus"),
+    (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b|\b[0-9]{1,2}([/.])[0-9]{1,2}\1(?:[0-9]{4}|[0-9]{2})\b", date),
+    (r"\b[0-9]+(?:-[0-9]+){2,}\b", lambda match: " ".join(map(digits_in_words, match[0].split("-")))),
+    (r"(?<![0-9.])[0-9]+(?:\.[0-9]+){2,}\b", version),
+    (r"\b([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?\b(\s?[ap]\.?m\b)?", clock_in_words),
+    (r"\b([0-9]+):([0-9]+)\b", lambda match: f"{cardinal(match[1])} to {cardinal(match[2])}"),
+    (rf"({INTEGER})(?:st|nd|rd|th)\b", ordinal),
+    (r"(?<!\w)['’]?((?:1[0-9]|20)?[0-9]0)['’]?s\b", decade),
+    (rf"({SIGN})([$£€¥₹])\s?({NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
+     r"(?:\s?(hundred|thousand|million|billion|trillion|[kKmMbB]|bn)\b)?",
+     lambda match: " ".join(filter(None, [SIGNS.get(match[1]), money(*match.groups()[1:])]))),
+    (rf"{RANGE}()\s?([€£$¥₹])", lambda match: money(match[4], match[1], match[2], None)),
+    (rf"{FRACTION}\s?{UNIT}", unit_of_fraction),
+    (FRACTION, fraction),
+    (rf"{RANGE}\s?{UNIT}", quantity),
+    (rf"\b({YEAR})\s?[-–—]\s?({YEAR})\b", lambda match: f"{year(match[1])} to {year(match[2])}"),
+    (rf"(?<![\w.,$-])(?:{YEAR}|{EARLIER_YEAR}){ALONE}", lambda match: year(match[0])),
+    (RANGE, number_in_words),
 ]  # fmt: skip

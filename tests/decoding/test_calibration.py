@@ -11,6 +11,7 @@ import yaml
 
 from ia3_speech.calibrate import main
 from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi import subset_data_directory
 from ia3_speech.decode import main as decode
 from ia3_speech.decoding.calibration import are_right
 from ia3_speech.decoding.recognizer import load_recognizer
@@ -48,9 +49,16 @@ def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, capsys):
     assert capsys.readouterr().out.splitlines() == shown[:-1]
 
 
-def test_too_few_words_fit_no_temperature(tmp_path, capsys):
+@pytest.fixture
+def some_sentences(tmp_path) -> Path:
+    """Ten of the thirty sentences of out-of-domain speech: a minute."""
+    subset_data_directory(OUT_OF_DOMAIN, tmp_path / "ten", last=10)
+    return tmp_path / "ten"
+
+
+def test_too_few_words_fit_no_temperature(some_sentences, tmp_path, capsys):
     out = tmp_path / "confidence.yaml"
-    main(OUT_OF_DOMAIN, search_options=SearchOptions("greedy"), base="mini", out=out, minimum_words=10_000)
+    main(some_sentences, search_options=SearchOptions("greedy"), base="mini", out=out, minimum_words=10_000)
     assert "words recognised, and 10,000 are needed" in capsys.readouterr().out and not out.exists()
 
 
@@ -138,18 +146,18 @@ def test_a_damaged_scaling_is_named(stored, tiny_folder, content):
         load_recognizer(tiny_folder)
 
 
-def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, capsys):
+def test_what_calibrate_stores_decode_uses(base_folder, some_sentences, tmp_path, capsys):
     """A copy of a real base, calibrated on a few sentences; then decoding is up to date."""
     base, out = tmp_path / "base", tmp_path / "out"
     shutil.copytree(base_folder, base, ignore=shutil.ignore_patterns("lm.*", "confidence.json"))
     greedy = SearchOptions("greedy")
-    decode(OUT_OF_DOMAIN, out, base=str(base), search_options=greedy)
+    decode(some_sentences, out, base=str(base), search_options=greedy)
     before = read_confidences(out / "hyp.ctm")
-    main(OUT_OF_DOMAIN, search_options=greedy, base=str(base), store=True)
+    main(some_sentences, search_options=greedy, base=str(base), store=True)
     kept = json.loads((base / "confidence.json").read_text())
     fitted = {"temperature": 1.0} | {name: kept["greedy"][name] for name in ("slope", "bias")}
     assert fitted["bias"] and f"{base / 'confidence.json'}: holds them for greedy" in capsys.readouterr().out
-    decode(OUT_OF_DOMAIN, out, base=str(base), search_options=greedy)
+    decode(some_sentences, out, base=str(base), search_options=greedy)
     assert json.loads((out / "decode.json").read_text())["confidence_scaling"] == fitted
     after = read_confidences(out / "hyp.ctm")
     assert [[word for word, _ in own] for own in after.values()] == [
@@ -157,5 +165,5 @@ def test_what_calibrate_stores_decode_uses(base_folder, tmp_path, capsys):
     ]
     assert after != before
     (base / "confidence.json").write_text(json.dumps(kept | {"beam": kept["greedy"] | {"bias": 3.0}}))
-    decode(OUT_OF_DOMAIN, out, base=str(base), search_options=greedy)
+    decode(some_sentences, out, base=str(base), search_options=greedy)
     assert "up to date" in capsys.readouterr().out  # another search's scaling is not its own

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from stand_in_microphone import microphone_that_plays, sounddevice
+from warm_python import path_with_warm_python
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
@@ -230,15 +231,16 @@ def test_a_microphone_loses_what_the_model_has_no_time_for():
 # ---- the command in a pipe
 
 
-def start(base, *flags: str) -> subprocess.Popen:
-    words = [sys.executable, "-m", "ia3_speech", "transcribe", "--base", str(base), *flags]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def start(python: str, base, *flags: str) -> subprocess.Popen:
+    words = [python, "-m", "ia3_speech", "transcribe", "--base", str(base), *flags]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(words, env=os.environ | {"PATH": path_with_warm_python()}, **streams)
 
 
 def test_a_pipe_that_is_fed_at_its_own_speed(tiny_folder):
     """Each line comes while the pipe is still open; the final texts are those of the file."""
     data = wav(two_sentences())
-    process = start(tiny_folder, "--live", "--format", "json", "--partials")
+    process = start("python", tiny_folder, "--live", "--format", "json", "--partials")
     arrived = []
 
     def read():
@@ -266,9 +268,8 @@ def test_a_pipe_that_is_fed_at_its_own_speed(tiny_folder):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupted_pipe_tells_and_writes_what_was_heard(tiny_folder, tmp_path, number, code):
     """While the second sentence is being spoken, and the pipe stays open."""
-    process = start(
-        tiny_folder, "--raw", "16000", "--output-dir", str(tmp_path), "--format", "json", "--pause=.5"
-    )
+    flags = ("--raw", "16000", "--output-dir", str(tmp_path), "--format", "json", "--pause=.5")
+    process = start(sys.executable, tiny_folder, *flags)  # not the warm one, whose signals are another's
     wave = two_sentences()[: round(3.3 * SAMPLE_RATE)]
     process.stdin.write((wave * 32767).astype("<i2").tobytes())
     process.stdin.flush()

@@ -16,9 +16,11 @@ from ia3_speech.data.kaldi import read_data_directory
 
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "egs/medical_dictation"
-# As little training as shows that it works, with a checkpoint on the way to go on from.
 SHARED = r"(test|out_of_domain) and (train|dev) share "  # what stage 2 says
-SMALL = ("--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2")
+# As little training as shows that it works, with a checkpoint on the way to go on from; five sentences of
+# other speech.
+OTHER = "ia3_speech/out_of_domain/librispeech_dev:6"
+SMALL = ("--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2", "--out-of-domain", OTHER)
 
 
 class Bench:
@@ -123,7 +125,7 @@ def test_results_json_keeps_its_contract(ran):
     assert isinstance(results["dirty"], bool)
     assert results["command"] == (
         "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 --checkpoint-steps 2' "
-        f"--work-dir {ran.work} --base {ran.base}"
+        f"--out-of-domain {OTHER} --work-dir {ran.work} --base {ran.base}"
     )
     assert (ran.exp / "RESULTS.md").read_text() in ran.out
 
@@ -224,7 +226,7 @@ def test_stages_can_be_chosen(ran):
 
 
 def test_a_learning_rate_of_the_sweep_sees_dev_alone(ran):
-    done = ran.run("rates", "--rates", "2e-3", *SMALL, script="local/sweep.sh")
+    done = ran.run("rates", "--rates", "2e-3", *SMALL[:4], script="local/sweep.sh")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.match(r"1 trainings left, \d+ s each so far: 0\.0 hours\nstage 1, ", done.stdout)
     trained = ran.exp / "ia3_rate2e-3_seed1"

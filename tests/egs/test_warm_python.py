@@ -1,4 +1,4 @@
-"""warm_python: its `python -m` does what Python's does, for those who start, read and kill it."""
+"""warm_python: its `python` does what Python's does, for those who start, read and kill it."""
 
 import os
 import signal
@@ -12,6 +12,8 @@ MODULE = """\
 import os, sys, time
 print(sys.argv[1:], os.getcwd(), os.environ["GIVEN"], sys.stdin.read(), __name__, flush=True)
 print("ä", file=sys.stderr)
+if sys.argv[1] == "kill":
+    os.kill(os.getpid(), 9)
 if sys.argv[1] == "wait":
     time.sleep(30)
     print("survived")
@@ -24,21 +26,22 @@ def start(tmp_path):
     """A function that starts the module, or the script, with an argument, by a `python` or the warm one."""
     (tmp_path / "module_of_the_test.py").write_text(MODULE)
 
-    def run(word: str, python: str, what: str = "-m module_of_the_test") -> subprocess.Popen:
+    def run(word: str, python: str, *what: str) -> subprocess.Popen:
         path = {} if python == sys.executable else {"PATH": path_with_warm_python()}
         environment = os.environ | path | {"GIVEN": "yes", "PYTHONPATH": str(tmp_path)}
         streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        line = f"exec {python} {what} {word} 'a b'"  # found on the PATH of the environment
-        return subprocess.Popen(["bash", "-c", line], env=environment, cwd=tmp_path, **streams)
+        return subprocess.Popen([python, *what, word, "a b"], env=environment, cwd=tmp_path, **streams)
 
     return run
 
 
-@pytest.mark.parametrize("word", ["three", "text", "none"])
-def test_streams_and_status_are_those_of_a_start_of_its_own(start, word):
-    warm, real = start(word, "python"), start(word, sys.executable)
+@pytest.mark.parametrize("what", ["-m module_of_the_test", "-c"])
+@pytest.mark.parametrize("word", ["three", "text", "none", "kill"])
+def test_streams_and_status_are_those_of_a_start_of_its_own(start, word, what):
+    code = ("-c", MODULE) if what == "-c" else tuple(what.split())
+    warm, real = (start(word, python, *code) for python in ("python", sys.executable))
     assert warm.communicate(b"given") == real.communicate(b"given")
-    assert warm.returncode == real.returncode == {"three": 3, "text": 1, "none": 0}[word]
+    assert warm.returncode == real.returncode == {"three": 3, "text": 1, "none": 0, "kill": -9}[word]
 
 
 def test_a_script_imports_what_lies_beside_it(start, tmp_path):
@@ -55,7 +58,7 @@ def test_a_script_imports_what_lies_beside_it(start, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_signal_ends_both(start, number):
     """The pipe closes only when the copy, which holds it too, has ended."""
-    process = start("wait", "python")
+    process = start("wait", "python", "-m", "module_of_the_test")
     process.stdin.close()
     assert process.stdout.readline()
     process.send_signal(number)
