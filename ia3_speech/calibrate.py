@@ -18,7 +18,7 @@ from typing import Literal
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.decoding.stored_scaling import ConfidenceOptions, storage_file, store_scaling
+from ia3_speech.decoding.stored_confidence_scaling import ConfidenceOptions, storage_file, store_scaling
 from ia3_speech.formatting import plural
 
 

@@ -29,7 +29,7 @@ from ia3_speech.decoding.decode_directory import (
 )
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
-from ia3_speech.decoding.stored_scaling import ConfidenceOptions, stored_calibrations
+from ia3_speech.decoding.stored_confidence_scaling import ConfidenceOptions, stored_calibrations
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
 

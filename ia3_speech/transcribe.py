@@ -50,7 +50,7 @@ from ia3_speech.decoding.formats.json_records import segment_line
 from ia3_speech.decoding.live import LiveOptions, transcribe_live
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
-from ia3_speech.decoding.stored_scaling import ConfidenceOptions
+from ia3_speech.decoding.stored_confidence_scaling import ConfidenceOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, load, read_sources
 from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python

@@ -19,8 +19,8 @@ from bench_page import made_by, publish
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
+from ia3_speech.decoding.long_recordings import SEARCH_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
-from ia3_speech.decoding.segmentation import SEARCH_SECONDS
 from ia3_speech.decoding.streaming import PAUSE_SECONDS, StreamingRecognizer
 
 PORTION_SECONDS = 0.1  # that arrive at once

@@ -18,9 +18,9 @@ from bench_page import made_by, publish
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS
 from ia3_speech.formatting import percent, with_interval
 from ia3_speech.scoring.scorer import score_hypotheses
 

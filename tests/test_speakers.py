@@ -29,7 +29,7 @@ from ia3_speech.training.multi_adapter import (
     hold_out_examples,
 )
 from ia3_speech.training.run_lock import RunLockError, run_lock
-from ia3_speech.training.speaker_plan import keys_of, plan
+from ia3_speech.training.speaker_adaptations import keys_of, plan
 from ia3_speech.training.speaker_run import adapt_to_speakers
 from tests.test_train import NO_DROPOUT, record, reverse
 

@@ -20,7 +20,7 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize
-from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base

@@ -22,7 +22,7 @@ from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import MAX_LISTED, load_utterances
 from ia3_speech.decoding.ctc_segmentation import segment_recording
-from ia3_speech.decoding.segmentation import MAXIMUM_SECONDS, maximum_input_seconds
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, maximum_input_seconds
 from ia3_speech.model.base import Base, load_base
 
 logger = logging.getLogger(__name__)

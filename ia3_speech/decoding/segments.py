@@ -2,7 +2,7 @@
 
 In: the words of a recording, one after another. Out: segments, each as soon as it is complete, so that long
 recordings are shown while they are transcribed. A pause of 0.6 s ends a segment; what is longer than 8 s
-without one is cut in its longest pauses (`segmentation.best_cuts`).
+without one is cut in its longest pauses (`long_recordings.best_cuts`).
 
 Dictation sees the running text. What it writes of words on both sides of a cut belongs to one segment, which
 has these words, and their times:
@@ -22,7 +22,7 @@ from itertools import groupby
 import numpy as np
 
 from ia3_speech.decoding.dictation import Piece, Writer, is_plain
-from ia3_speech.decoding.segmentation import best_cuts
+from ia3_speech.decoding.long_recordings import best_cuts
 from ia3_speech.decoding.transcript import TranscriptSegment, Word
 
 PAUSE_SECONDS = 0.6  # between two sentences: longer than most pauses within one

@@ -16,7 +16,7 @@ import numpy as np
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.segmentation import HOP, best_cuts, cut_at_pauses
+from ia3_speech.decoding.long_recordings import HOP, best_cuts, cut_at_pauses
 
 Method = Literal["off", "energy", "silero"]
 

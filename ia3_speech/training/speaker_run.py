@@ -22,8 +22,8 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import BadAudio, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
+from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.segmentation import maximum_input_seconds
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
@@ -39,7 +39,7 @@ from ia3_speech.training.multi_adapter import (
     Task,
 )
 from ia3_speech.training.run_lock import run_lock
-from ia3_speech.training.speaker_plan import (
+from ia3_speech.training.speaker_adaptations import (
     Adaptation,
     check_speaker_options,
     groups_of,

@@ -22,7 +22,7 @@ from ia3_speech.cli import progress_stream
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import greedy
-from ia3_speech.decoding.segmentation import cut_utterance
+from ia3_speech.decoding.long_recordings import cut_utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base

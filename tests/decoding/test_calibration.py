@@ -16,7 +16,7 @@ from ia3_speech.decode import main as decode
 from ia3_speech.decoding.calibration import are_right
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.decoding.stored_scaling import ConfidenceOptions, store_scaling
+from ia3_speech.decoding.stored_confidence_scaling import ConfidenceOptions, store_scaling
 from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.scoring.reliability import Scaling, measure
 

@@ -21,7 +21,7 @@ from ia3_speech.decoding.ctc_segmentation import (
     segment_recording,
     viterbi,
 )
-from ia3_speech.decoding.segmentation import best_cuts
+from ia3_speech.decoding.long_recordings import best_cuts
 from ia3_speech.model.base import load_base
 
 PAUSE = np.zeros(SAMPLE_RATE // 4, np.float32)

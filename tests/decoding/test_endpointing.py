@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from ia3_speech.data.audio import load_audio
 from ia3_speech.decoding import endpointing
 from ia3_speech.decoding.endpointing import RunningMinimum, SpeechDetector
-from ia3_speech.decoding.segmentation import HOP
+from ia3_speech.decoding.long_recordings import HOP
 
 SECOND = 100  # hops
 

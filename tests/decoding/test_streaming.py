@@ -7,9 +7,9 @@ import pytest
 from tiny_models import PIECE_TOKENIZERS, TINY, tiny, tiny_processor
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
+from ia3_speech.decoding.long_recordings import cut_at_pauses
 from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.decoding.segmentation import cut_at_pauses
 from ia3_speech.decoding.streaming import (
     CONTEXT_SECONDS,
     PARTIAL_SECONDS,

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding import vad
-from ia3_speech.decoding.segmentation import cut_at_pauses
+from ia3_speech.decoding.long_recordings import cut_at_pauses
 from ia3_speech.decoding.vad import cut_speech, default_method, find_speech
 
 

@@ -1,4 +1,4 @@
-"""segmentation: pieces that cover the recording, are short enough, and end where the speaker pauses."""
+"""long_recordings: pieces that cover the recording, are short enough, and end where the speaker pauses."""
 
 from itertools import pairwise
 
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.segmentation import (
+from ia3_speech.decoding.long_recordings import (
     MAXIMUM_SECONDS,
     MINIMUM_SECONDS,
     cut_at_pauses,
@@ -100,7 +100,7 @@ def test_an_utterance_in_pieces_is_its_audio(tmp_path):
 
     from ia3_speech.data.utterance import Utterance
     from ia3_speech.data.utterance_audio import load_utterance
-    from ia3_speech.decoding.segmentation import cut_utterance
+    from ia3_speech.decoding.long_recordings import cut_utterance
 
     wave = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000 * 12).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The out-of-domain speech that the package ships: thirty clips of six readers of LibriSpeech's dev-clean.
 
-    python scripts/out_of_domain.py ../shared/data/read_english/dev
+    python scripts/make_out_of_domain.py ../shared/data/read_english/dev
 
 In: a Kaldi data directory of Ogg Opus files. Out: `ia3_speech/out_of_domain/librispeech_dev`, a Kaldi data
 directory with its audio: of each speaker five clips of 3 to 8 seconds, evenly spaced through the sorted ids,
