@@ -199,7 +199,10 @@ class TrainingSpeech:
         drawn.sort(key=lambda d: d[0])  # neighbours are of like length: little padding
         first = int(rng.integers(len(drawn) - 2))
         waves, texts = [], []
-        for _, text, wave in drawn[first:]:
+        for row, (_, text, wave) in enumerate(drawn[first:]):
+            # A generator a row: espeak-ng's lengths differ by some samples from run to run, and with them
+            # how many numbers a row draws. (numpy takes a 0 in the last place for none.)
+            rng = np.random.default_rng((self.seed, step, 1 + row))
             wave = wave(text, rng) if callable(wave) else wave.astype(np.float32) / 32768
             wave = augment(wave, rng)
             longest = max([len(wave), *map(len, waves)])
