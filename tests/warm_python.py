@@ -131,7 +131,10 @@ def serve(listener: socket.socket) -> None:
             caller.close()
         if listener.fileno() in ready:  # last, for it takes descriptors that were closed
             caller, _ = listener.accept()
-            streams, job = received(caller)
+            if not (sent := received(caller)):
+                caller.close()
+                continue
+            streams, job = sent
             copy = os.fork()
             if not copy:
                 for file in (caller, listener, *(one for one, *_ in callers.values())):
@@ -148,11 +151,17 @@ def serve(listener: socket.socket) -> None:
                 caller.sendall(struct.pack(">q", copy))
 
 
-def received(caller: socket.socket) -> tuple[array.array, tuple]:
-    """The caller's streams; its arguments, folder and environment."""
+def received(caller: socket.socket) -> tuple[array.array, tuple] | None:
+    """The caller's streams; its arguments, folder and environment; None of one that was killed meanwhile."""
     size, control, *_ = caller.recvmsg(8, socket.CMSG_SPACE(3 * 4))
-    job = caller.recv(int.from_bytes(size, "big"), socket.MSG_WAITALL)
-    return array.array("i", control[0][2]), marshal.loads(job)
+    streams = array.array("i", control[0][2] if control else b"")
+    length = int.from_bytes(size, "big")
+    job = caller.recv(length, socket.MSG_WAITALL) if length else b""
+    if length and len(job) == length:
+        return streams, marshal.loads(job)
+    for stream in streams:
+        os.close(stream)
+    return None
 
 
 def take_place(streams: array.array, words: list[str], folder: str, environment: dict[str, str]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -64,3 +65,13 @@ def test_a_signal_ends_both(start, number):
     process.send_signal(number)
     assert process.stdout.read() == b""
     assert process.wait() == -number
+
+
+@pytest.mark.parametrize("sent", [b"", (100).to_bytes(8, "big") + b"half"])
+def test_a_caller_that_was_killed_before_it_asked_harms_no_other(start, sent):
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.connect(f"{path_with_warm_python().partition(':')[0]}/socket")
+        caller.sendall(sent)
+    process = start("three", "python", "-m", "module_of_the_test")
+    process.communicate(b"given")
+    assert process.returncode == 3
