@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,9 @@ MINI = ROOT / "ia3_speech/mini"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Some tests press Ctrl-C, and would wait for good where a script started pytest in the background, with
+# SIGINT ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 # Many tests start Python: compiled modules halve the time of an import of Transformers.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
