@@ -84,7 +84,8 @@ class Inputs:
             return True
         if changed:
             print(
-                f"{out}: was made from other inputs ({', '.join(changed)}) and is replaced", file=sys.stderr
+                f"{out}: was made from other inputs (changed: {', '.join(changed)}) and is made again",
+                file=sys.stderr,
             )
         record_place(out).unlink(missing_ok=True)
         return False
@@ -96,7 +97,7 @@ class Inputs:
             UserError: `out` holds a run from other inputs, and `force` is not given; with it the folder is
                 deleted.
         """
-        found = read_inputs(out)
+        found = read_inputs(out) if is_begun(out) else {}
         changed = self.differences(out) if found else []
         if changed and not force:
             raise UserError(
@@ -124,6 +125,11 @@ class Inputs:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) if finished else None,
         }
         write_json(record_place(out), value)
+
+
+def is_begun(out: Path) -> bool:
+    """Whether a training left more in its folder than its record, as one that can't use its data does not."""
+    return out.is_dir() and any(path.name != RECORD and path.name[0] != "." for path in out.iterdir())
 
 
 def record_place(out: Path) -> Path:

@@ -22,6 +22,8 @@ and sclite's files (scoring/kaldi_files.py).
 
 import dataclasses
 import logging
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +101,8 @@ def main(
         {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed},
     )  # fmt: skip
     if (decode_dir / "score.json").is_file() and made.is_current(decode_dir / "scoring_kaldi", force):
+        if "IA3_SPEECH_COMMAND" not in os.environ:  # which recipes set
+            print(f"(the rates: {decode_dir}/score.json; --force prints them again)", file=sys.stderr)
         return
     adapted_on = read_adapted_on(training_per_speaker, directory) if training_per_speaker else {}
     directory = filtered(directory, filters["ref"])

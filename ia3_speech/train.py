@@ -15,6 +15,7 @@ from typing import Any
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import command
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, comparable
@@ -53,6 +54,8 @@ def main(options: CommandOptions) -> None:
 
         check_coverage(training_options, [Path(line) for line in options.tests.splitlines()])
         return
+    for path in (options.train, options.dev):  # before a record of the run is written, and the base is loaded
+        read_data_directory(path, allow_pipes=options.allow_pipes)
     made = inputs_of(training_options)
     if made.is_trained(options.out, options.force):
         return

@@ -120,12 +120,12 @@ def test_an_output_is_current_for_its_inputs_alone(tmp_path, capsys):
     assert made(data, rate=1).is_current(out)
     assert capsys.readouterr().out == f"{out}: up to date\n"
     assert not made(data, rate=2).is_current(out)
-    assert capsys.readouterr().err == f"{out}: was made from other inputs (rate) and is replaced\n"
+    assert capsys.readouterr().err == f"{out}: was made from other inputs (changed: rate) and is made again\n"
     assert not made(data, rate=1).is_current(out)  # a kill while it is replaced leaves no record
     made(data, rate=1).record(out)
     data_directory(tmp_path, audio=b"dnuos")
     assert not made(data, rate=1).is_current(out)
-    assert "(data)" in capsys.readouterr().err
+    assert "(changed: data)" in capsys.readouterr().err
 
 
 def test_force_makes_it_again(tmp_path):
@@ -137,6 +137,7 @@ def test_force_makes_it_again(tmp_path):
 
 def test_what_was_trained_is_not_replaced_unasked(tmp_path, capsys):
     data, out = data_directory(tmp_path), tmp_path / "out"
+    assert not made(data, rate=2).is_trained(out)  # it leaves nothing: another may take its place
     assert not made(data, rate=1).is_trained(out)
     assert not made(data, rate=1).is_trained(out)  # killed: the same run goes on
     (out / "checkpoint").write_text("steps")
@@ -186,7 +187,7 @@ def test_a_command_is_run_once_for_its_inputs(tmp_path):
     assert (tmp_path / "log").read_text() == "x\n"
     (tmp_path / "input").write_text("y\n")
     done = run("out", "input", *COMMAND, cwd=tmp_path)
-    assert done.stderr == "out: was made from other inputs (input) and is replaced\n"
+    assert done.stderr == "out: was made from other inputs (changed: input) and is made again\n"
     assert (tmp_path / "log").read_text() == "x\ny\n"
 
 

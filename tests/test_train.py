@@ -22,7 +22,7 @@ from warm_python import path_with_warm_python
 
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
-from ia3_speech.cli import PACKAGED_CONFIGURATIONS, UserError
+from ia3_speech.cli import PACKAGED_CONFIGURATIONS, UserError, command
 from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
@@ -35,6 +35,7 @@ from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.train import main
 from ia3_speech.training.checkpoint import ResumeError
 from ia3_speech.training.config import TrainingError, TrainingOptions
 from ia3_speech.training.data import data_digest, read_examples
@@ -680,6 +681,15 @@ def test_no_data(place):
         (place / "empty" / name).touch()
     with pytest.raises(UserError, match=r"empty"):
         train(options_of(place, train=place / "empty"))
+
+
+def test_data_that_is_not_there_leaves_no_run(place, capsys):
+    """It is named before the base is loaded, here one that is not there either, and --out stays free."""
+    words = ["--base", str(place / "nobody"), "--train", str(place / "none"), "--dev", str(place / "dev")]
+    with pytest.raises(SystemExit) as ended:
+        command(main, [*words, "--out", str(place / "exp")])
+    assert ended.value.code == 1 and "none" in capsys.readouterr().err
+    assert not (place / "exp").exists()
 
 
 def test_a_loss_that_is_no_number_stops_the_run(place, without_start):

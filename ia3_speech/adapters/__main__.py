@@ -44,6 +44,7 @@ from ia3_speech.adapters.weights import (
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command, flag_types, normalized
 from ia3_speech.formatting import plural
+from ia3_speech.inputs import base_folder
 
 
 def list_(format: Literal["text", "json"] = "text") -> None:
@@ -296,6 +297,9 @@ def export(
 
     loaded = export_terms(terms, out, base=base, dtype=dtype)
     print(f"{out}: {format_terms(terms)}, merged into {loaded.name}")
+    folder = base_folder(base or loaded.name)
+    if folder and (folder / "lm.arpa.gz").is_file():
+        print(f"without the base's language model: transcribe with --lm {folder / 'lm.arpa.gz'}")
 
 
 def check_checkpoint_target(out: Path | None, force: bool) -> None:

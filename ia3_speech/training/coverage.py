@@ -45,7 +45,7 @@ def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> 
     for path in dict.fromkeys((options.train, options.dev)):
         data = read_data_directory(path, allow_pipes=options.allow_pipes)
         data = with_numbers_in_words(data, base, options)
-        flags = "--drop-chars; of a recipe: --train-opts --drop-chars, or --text-opts"
+        flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
         refuse_unwritable(data, base, options, flags)
         data = replace(data, utterances=[with_duration(utterance) for utterance in data])
         faults = [found for utterance in data if (found := text_fault(utterance, base, options))]
@@ -53,7 +53,7 @@ def check_coverage(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> 
             raise TrainingError(
                 f"{path}/text: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults)} "
                 f"(correct them, or leave them out with --on-error skip; of a recipe: --train-opts "
-                f"'--on-error skip', or --text-opts)"
+                f"'--on-error skip', of speaker_adaptation: --text-opts)"
             )
         without = f", without {shorten(faults)}" if faults else ""
         print(f"{path}: {len(data) - len(faults)} utterances can be trained on{without}")

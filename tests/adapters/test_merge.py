@@ -384,6 +384,10 @@ def test_an_export_loads_without_us_and_says_the_same(tiny_folder, scots, tmp_pa
     out = tmp_path / "out/merged"
     said = f"{out}: {scots}, merged into {tiny_folder}\n"
     assert run(capsys, "export", scots, "--out", out)[:2] == (0, said)
+    (tiny_folder / "lm.arpa.gz").touch()
+    said += f"without the base's language model: transcribe with --lm {tiny_folder}/lm.arpa.gz\n"
+    assert run(capsys, "export", scots, "--out", out, "--force")[:2] == (0, said)
+    (tiny_folder / "lm.arpa.gz").unlink()
     assert "# " + tiny_folder.name + " with scots merged into it\n" in (out / "README.md").read_text("utf-8")
     base = load_base(tiny_folder, device="cpu")
     plain = base.logits([WAVE])[0]

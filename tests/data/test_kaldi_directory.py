@@ -309,8 +309,10 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
     [
         ({"spk2utt": None}, "{d}/spk2utt: no such file " + FIX),
         ({"utt2spk": None}, "{d}/utt2spk: no such file (write it: one line `utterance speaker` each)"),
-        ({"text": None}, "{d}/text: no such file (if that is meant, pass --no-text)"),
-        ({"wav.scp": None}, "{d}/wav.scp: no such file (if that is meant, pass --no-wav)"),
+        ({"text": None}, "{d}/text: no such file (write it: one line `utterance words` each; datadir "
+         "validate --no-text does without)"),
+        ({"wav.scp": None}, "{d}/wav.scp: no such file (write it: one line `recording file` each; datadir "
+         "validate --no-wav does without)"),
         ({"text": ""}, "{d}/text: the file is empty"),
         ({"text": TABLES["text"].rstrip("\n")},
          "{d}/text:4: the last line does not end in a newline " + FIX),

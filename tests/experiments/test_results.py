@@ -440,7 +440,7 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
     (exp / "ia3_average/train.json").write_text(json.dumps(train | {"average_of": "another"}))
     collect(exp)
     said = capsys.readouterr()
-    changed = f"{exp}/RESULTS.md: was made from other inputs (scores) and is replaced\n"
+    changed = f"{exp}/RESULTS.md: was made from other inputs (changed: scores) and is made again\n"
     assert said.err == f"{changed}{exp}/ia3_average: left out, other seeds were made of other inputs since\n"
     assert "ia3_average" not in said.out
 

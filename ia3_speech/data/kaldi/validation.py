@@ -211,9 +211,10 @@ def missing_tables(folder: Path, tables: dict[str, KaldiTable], *, text: bool, w
     """A problem for each required table that is missing or empty."""
     hints = {"utt2spk": "write it: one line `utterance speaker` each", "spk2utt": fix_hint(folder)}
     if text:
-        hints["text"] = "if that is meant, pass --no-text"
+        hints["text"] = "write it: one line `utterance words` each; datadir validate --no-text does without"
     if wav or "segments" in tables:
-        hints["wav.scp"] = "segments needs it" if "segments" in tables else "if that is meant, pass --no-wav"
+        own = "write it: one line `recording file` each; datadir validate --no-wav does without"
+        hints["wav.scp"] = "segments needs it" if "segments" in tables else own
     absent = [f"{folder / name}: no such file ({hint})" for name, hint in hints.items() if name not in tables]
     empty = [
         f"{folder / name}: the file is empty" for name in hints if name in tables and not len(tables[name])
