@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import READABLE_SUFFIXES
+from ia3_speech.data.audio import READABLE_SUFFIXES, AudioError
 from ia3_speech.data.kaldi.directory import summarize, write_data_directory
-from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, read_utf8
+from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, raise_if_any, read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.data.utterance_audio import with_duration
 
@@ -68,14 +68,20 @@ def write_set(
     set's name, so that test_adults is as large as test.
 
     Raises:
-        UserError: there is no utterance, or an audio file cannot be opened.
+        UserError: there is no utterance, or audio files cannot be opened: the first ten, and how many more.
     """
     chosen = sorted(utterances, key=lambda utterance: utterance.id)
     if not chosen:
         raise UserError(f"{path}: no utterance is left for it")
     if size == "small":
         chosen = evenly_spaced(chosen, SMALL[path.name.split("_")[0]])
-    measured = [with_duration(utterance) for utterance in chosen]
+    measured, unreadable = [], []
+    for utterance in chosen:
+        try:
+            measured.append(with_duration(utterance))
+        except AudioError as error:
+            unreadable.append(str(error))
+    raise_if_any(unreadable)
     write_data_directory(path, measured, speaker_labels=speaker_labels)
     print(f"{path}: {summarize(measured)}")
 

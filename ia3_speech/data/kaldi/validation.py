@@ -285,7 +285,7 @@ def candidate_paths(value: str, folder: Path) -> list[str]:
     if os.path.isabs(value):  # noqa: PTH117
         return [value]
     folder = folder.absolute()
-    return [str(base / value) for base in (Path.cwd(), folder.parent, folder)]
+    return list(dict.fromkeys(str(base / value) for base in (Path.cwd(), folder.parent, folder)))
 
 
 def resolve_source(value: str, folder: Path) -> str | None:
