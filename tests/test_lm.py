@@ -129,7 +129,7 @@ def test_a_mixture_with_a_text_and_the_base_s_own_model(run, tmp_path, tiny_fold
     assert run(lm.main, *arguments)[1] == f"{tmp_path / 'm.arpa'}: up to date\n"
     (tmp_path / "leaflet.txt").write_text("another leaflet\n")
     code, _, err = run(lm.main, *arguments)
-    assert "another" in read_arpa(tmp_path / "m.arpa").vocabulary and "(mix)" in err
+    assert "another" in read_arpa(tmp_path / "m.arpa").vocabulary and "(changed: mix)" in err
 
 
 @pytest.mark.parametrize(
