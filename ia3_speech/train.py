@@ -54,11 +54,11 @@ def main(options: CommandOptions) -> None:
 
         check_coverage(training_options, [Path(line) for line in options.tests.splitlines()])
         return
-    for path in (options.train, options.dev):  # before a record of the run is written, and the base is loaded
-        read_data_directory(path, allow_pipes=options.allow_pipes)
     made = inputs_of(training_options)
     if made.is_trained(options.out, options.force):
         return
+    for path in (options.train, options.dev):  # faults are named before torch and the base are loaded
+        read_data_directory(path, allow_pipes=options.allow_pipes)
     from accelerate import PartialState
 
     from ia3_speech.training.run import train

@@ -684,12 +684,17 @@ def test_no_data(place):
 
 
 def test_data_that_is_not_there_leaves_no_run(place, capsys):
-    """It is named before the base is loaded, here one that is not there either, and --out stays free."""
+    """It is named before the base is loaded, here one that is not there either; --out stays free."""
     words = ["--base", str(place / "nobody"), "--train", str(place / "none"), "--dev", str(place / "dev")]
     with pytest.raises(SystemExit) as ended:
         command(main, [*words, "--out", str(place / "exp")])
     assert ended.value.code == 1 and "none" in capsys.readouterr().err
-    assert not (place / "exp").exists()
+    assert [path.name for path in (place / "exp").iterdir()] == ["inputs.json"]
+    with pytest.raises(SystemExit):
+        command(
+            main, [*words[:2], "--train", str(place / "nowhere"), *words[4:], "--out", str(place / "exp")]
+        )
+    assert "nowhere" in capsys.readouterr().err  # and not that the folder holds another run
 
 
 def test_a_loss_that_is_no_number_stops_the_run(place, without_start):

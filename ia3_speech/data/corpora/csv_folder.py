@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
+from ia3_speech.data.audio import AudioError
 from ia3_speech.data.columns import GENDERS, label_name
 from ia3_speech.data.corpora.preparation import Size, find_recording, is_recording, write_set
 from ia3_speech.data.corpora.splitting import SETS, divide
@@ -26,6 +27,7 @@ from ia3_speech.data.kaldi.table_file import MAX_LISTED, raise_if_any, unprintab
 from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance_audio import with_duration
 
 LAYOUT = """\
 A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
@@ -52,14 +54,17 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     if not speakers_known:
         columns = ", ".join(rows[0].fields)
         print(f"{path}: no column speaker (the columns are {columns}): each recording counts as a speaker")
-    ids, utterances, sets = UtteranceIds(len(rows)), [], {}
+    ids, utterances, sets, unreadable = UtteranceIds(len(rows)), [], {}, []
     for number, (row, recording) in enumerate(zip(rows, recordings, strict=True)):
         speaker, id = ids.assign(row.fields.get("speaker", ""), row.fields["file"], number)
         text = " ".join(row.fields["text"].split())
-        utterances.append(
-            Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(row.fields))
-        )
+        utterance = Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(row.fields))
+        try:
+            utterances.append(with_duration(utterance))
+        except AudioError as error:
+            unreadable.append(f"{path}:{row.line}: {error}")
         sets[id] = row.fields.get("split", "").lower()
+    raise_if_any(unreadable)
     report_unlisted(path, set(recordings))
     divided = divide(utterances, sets if any(sets.values()) else None, speakers_known=speakers_known)
     for name, chosen in divided.items():

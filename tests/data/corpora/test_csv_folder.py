@@ -279,7 +279,7 @@ def test_one_csv_file_is_expected(tmp_path):
         prepared(tmp_path / "nothing", tmp_path)
 
 
-def test_all_recordings_that_cannot_be_read_are_named(tmp_path):
+def test_all_recordings_that_cannot_be_read_are_named_by_line(tmp_path):
     folder = made(tmp_path / "corpus", plain(8))
     for number in (2, 5):
         (folder / f"wavs/{number:02d}.wav").write_text("no sound")
@@ -287,6 +287,6 @@ def test_all_recordings_that_cannot_be_read_are_named(tmp_path):
         prepared(folder, tmp_path)
     said = str(refused.value).splitlines()
     assert [line.split(": is not audio")[0] for line in said] == [
-        f"{folder.resolve()}/wavs/{number:02d}.wav" for number in (2, 5)
+        f"{folder}/list.csv:{2 + number}: {folder.resolve()}/wavs/{number:02d}.wav" for number in (2, 5)
     ]
     assert not (tmp_path / "out").exists()
