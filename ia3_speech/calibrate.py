@@ -17,8 +17,8 @@ from typing import Literal
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
+from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, storage_file, store_scaling
 from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.decoding.stored_confidence_scaling import ConfidenceOptions, storage_file, store_scaling
 from ia3_speech.formatting import plural
 
 
@@ -54,9 +54,9 @@ def main(
     scaling = confidence_options.scaling
     if scaling and (out or store):
         raise UserError("a scaling that is given is measured: nothing is fitted for --out or --store")
-    from ia3_speech.decoding.calibration import calibrate, format_calibration
+    from ia3_speech.confidence.calibration import calibrate, format_calibration
+    from ia3_speech.confidence.reliability import Scaling
     from ia3_speech.decoding.recognizer import load_recognizer
-    from ia3_speech.scoring.reliability import Scaling
 
     recognizer = load_recognizer(
         base, adapter, device=device, precision=precision, search=search_options, scaling=Scaling()

@@ -18,6 +18,7 @@ from typing import Literal
 from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
+from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, stored_calibrations
 from ia3_speech.decoding.decode_directory import (
     assign_adapters,
     bad_audio_message,
@@ -29,7 +30,6 @@ from ia3_speech.decoding.decode_directory import (
 )
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
-from ia3_speech.decoding.stored_confidence_scaling import ConfidenceOptions, stored_calibrations
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
 

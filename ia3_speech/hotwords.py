@@ -19,9 +19,9 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.hotword_learning import MINIMUM_PRECISION, format_learned, learn_forms
-from ia3_speech.decoding.hotword_list import format_hotwords, read_hotwords, spellings
 from ia3_speech.formatting import plural
+from ia3_speech.lm.hotword_learning import MINIMUM_PRECISION, format_learned, learn_forms
+from ia3_speech.lm.hotword_list import format_hotwords, read_hotwords, spellings
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 SENTENCES_HINT = "--text takes text files with a sentence a line"

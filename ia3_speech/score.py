@@ -29,6 +29,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech.cli import UserError, command
+from ia3_speech.confidence.reliability import Calibration
+from ia3_speech.confidence.word_confidences import (
+    CONFIDENCES,
+    measure_reliability,
+    read_word_confidences,
+    recorded_scaling,
+)
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
@@ -37,18 +44,11 @@ from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
-from ia3_speech.scoring.reliability import Calibration
 from ia3_speech.scoring.score_file import Score, write_score
 from ia3_speech.scoring.score_table import format_score
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
-from ia3_speech.scoring.word_confidences import (
-    CONFIDENCES,
-    measure_reliability,
-    read_word_confidences,
-    recorded_scaling,
-)
 from ia3_speech.training.records import read_adaptation_utterances, task_files
 
 logger = logging.getLogger(__name__)

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, TextIO
 from ia3_speech.adapters import registry
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
+from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
@@ -44,17 +45,16 @@ from ia3_speech.data.recordings import (
     recording_duration,
     recordings_from_stdin,
 )
-from ia3_speech.decoding.dictation import DictationOptions
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.json_records import segment_line
-from ia3_speech.decoding.live import LiveOptions, transcribe_live
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import SearchOptions, unused_hotwords
-from ia3_speech.decoding.stored_confidence_scaling import ConfidenceOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, load, read_sources
 from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python
 from ia3_speech.decoding.transcription_options import InputOptions, ModelOptions, OutputOptions
+from ia3_speech.dictation import DictationOptions
+from ia3_speech.live.live import LiveOptions, transcribe_live
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -82,7 +82,7 @@ def main(
     if out and made.is_current(out, force):
         return
     from ia3_speech.decoding.recognizer import load_recognizer
-    from ia3_speech.decoding.tuning import format_tuning, tune
+    from ia3_speech.lm.tuning import format_tuning, tune
 
     recognizer = load_recognizer(
         base, adapter, device=device, precision=precision, search=SearchOptions("greedy")

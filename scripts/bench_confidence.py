@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ia3_speech.cli import command
+from ia3_speech.confidence.reliability import area_under_roc, share_found
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.data.utterance_audio import load_utterance
@@ -28,7 +29,6 @@ from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.word_times import align_symbols, spell
 from ia3_speech.formatting import interval, percent
 from ia3_speech.scoring.alignment import align
-from ia3_speech.scoring.reliability import area_under_roc, share_found
 from ia3_speech.scoring.significance import percentile_interval
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.decoding.long_recordings import SEARCH_SECONDS
 from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
-from ia3_speech.decoding.streaming import PAUSE_SECONDS, StreamingRecognizer
+from ia3_speech.live.streaming import PAUSE_SECONDS, StreamingRecognizer
 
 PORTION_SECONDS = 0.1  # that arrive at once
 HEADER = """\

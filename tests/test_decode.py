@@ -11,6 +11,7 @@ import soundfile
 
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.cli import UserError, command
+from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
@@ -20,7 +21,6 @@ from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, wr
 from ia3_speech.decoding.recognizer import load_recognizer, pools
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.scoring.ctm import read_confidences
-from ia3_speech.scoring.reliability import Scaling
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:

@@ -9,15 +9,16 @@ import pytest
 import soundfile
 import yaml
 
-from ia3_speech import lm, tune_lm
+from ia3_speech import tune_lm
+from ia3_speech.lm import __main__ as lm
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decode import main as decode
-from ia3_speech.decoding.arpa import read_arpa
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import LEAST, SearchOptions, make_search
+from ia3_speech.lm.arpa import read_arpa
 from ia3_speech.transcribe import main as transcribe
 
 TEXT = "the patient has a fever\nthe patient has no cough\na fever of three days\n"

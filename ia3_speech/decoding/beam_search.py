@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
-from ia3_speech.decoding.arpa import words_of
 from ia3_speech.decoding.ctc_search import NAN, SearchError, TimedWord
-from ia3_speech.decoding.ngram import LanguageModelError
+from ia3_speech.lm.arpa import words_of
+from ia3_speech.lm.ngram import LanguageModelError
 
 if TYPE_CHECKING:
     from torch import Tensor

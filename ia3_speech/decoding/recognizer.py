@@ -15,15 +15,15 @@ import numpy as np
 
 from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
+from ia3_speech.confidence.reliability import Scaling
+from ia3_speech.confidence.stored_confidence_scaling import find_scaling
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.search import SearchOptions, make_search
-from ia3_speech.decoding.stored_confidence_scaling import find_scaling
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.vad import Method, check_method, cut_speech
 from ia3_speech.decoding.word_times import word_times
-from ia3_speech.scoring.reliability import Scaling
 
 if TYPE_CHECKING:
     from torch import Tensor

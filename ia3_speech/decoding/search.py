@@ -17,8 +17,8 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
 from ia3_speech.decoding.ctc_search import greedy, greedy_words
-from ia3_speech.decoding.hotword_list import HOTWORD_WEIGHT, read_hotwords
-from ia3_speech.decoding.hotword_search import HotwordSearch
+from ia3_speech.lm.hotword_list import HOTWORD_WEIGHT, read_hotwords
+from ia3_speech.lm.hotword_search import HotwordSearch
 
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
 Search = Callable[[Any], str]  # the logits of one utterance, (frames, vocabulary), to its text

@@ -21,9 +21,9 @@ from itertools import groupby
 
 import numpy as np
 
-from ia3_speech.decoding.dictation import Piece, Writer, is_plain
 from ia3_speech.decoding.long_recordings import best_cuts
 from ia3_speech.decoding.transcript import TranscriptSegment, Word
+from ia3_speech.dictation import Piece, Writer, is_plain
 
 PAUSE_SECONDS = 0.6  # between two sentences: longer than most pauses within one
 MAXIMUM_SECONDS = 8.0  # of a segment: two lines of subtitles, read at 17 characters a second

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
 from ia3_speech.data.audio_cells import is_one_recording
 from ia3_speech.data.recordings import AudioInput, Recording, as_recording
@@ -35,7 +36,6 @@ from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.decoding.segments import PostProcess, make_segments
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment
 from ia3_speech.decoding.vad import Method, default_method
-from ia3_speech.scoring.reliability import Scaling
 
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
 MAXIMUM_SECONDS = 60.0

@@ -32,10 +32,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary, required_frames
 from ia3_speech.decoding.ctc_search import collapse
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.scoring.reliability import Scaling
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,18 +9,18 @@ arXiv 1706.04599).
 import math
 from collections.abc import Iterator, Sequence
 
-from ia3_speech.formatting import percent, plural, with_interval
-from ia3_speech.report.charts import Axis, Point, Series, draw_chart, tick_labels
-from ia3_speech.report.markup import Child, Markup, element
-from ia3_speech.report.report_data import DecodedSystem, ReportData
-from ia3_speech.report.table import Cell, Rate, Table
-from ia3_speech.scoring.reliability import (
+from ia3_speech.confidence.reliability import (
     BINS,
     REVIEWED,
     Bin,
     Calibration,
     reviewed_words,
 )
+from ia3_speech.formatting import percent, plural, with_interval
+from ia3_speech.report.charts import Axis, Point, Series, draw_chart, tick_labels
+from ia3_speech.report.markup import Child, Markup, element
+from ia3_speech.report.report_data import DecodedSystem, ReportData
+from ia3_speech.report.table import Cell, Rate, Table
 from ia3_speech.scoring.score_table import INTERVAL
 from ia3_speech.scoring.significance import wilson_interval
 

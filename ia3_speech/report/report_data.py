@@ -19,6 +19,13 @@ import numpy as np
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.cli import UserError
+from ia3_speech.confidence.reliability import Calibration
+from ia3_speech.confidence.word_confidences import (
+    WordConfidences,
+    measure_reliability,
+    read_word_confidences,
+    recorded_scaling,
+)
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import sentences_of
 from ia3_speech.data.kaldi.table_file import DataError
@@ -37,15 +44,8 @@ from ia3_speech.formatting import plural
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.reliability import Calibration
 from ia3_speech.scoring.score_file import read_score
 from ia3_speech.scoring.term_errors import TermList, read_term_list
-from ia3_speech.scoring.word_confidences import (
-    WordConfidences,
-    measure_reliability,
-    read_word_confidences,
-    recorded_scaling,
-)
 from ia3_speech.training.records import read_training_options
 
 logger = logging.getLogger(__name__)

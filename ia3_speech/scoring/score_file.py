@@ -17,9 +17,9 @@ from typing import Any
 
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
+from ia3_speech.confidence.reliability import Calibration
 from ia3_speech.data.kaldi.overlap import Overlap
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance
-from ia3_speech.scoring.reliability import Calibration
 from ia3_speech.scoring.significance import MatchedPairsTest, UtteranceBootstrap
 
 SCHEMA = 1

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from statistics import median
 
+from ia3_speech.confidence.reliability import REVIEWED, Calibration
 from ia3_speech.data.kaldi.overlap import training_in_words
 from ia3_speech.formatting import MISSING, in_columns, interval, percent, plural, with_interval
 from ia3_speech.scoring.error_rates import Change, ErrorRates, TermErrorRate
 from ia3_speech.scoring.kaldi_files import format_wer
-from ia3_speech.scoring.reliability import REVIEWED, Calibration
 from ia3_speech.scoring.score_file import Score
 from ia3_speech.scoring.significance import FEW_CLUSTERS, Interval
 

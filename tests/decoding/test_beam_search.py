@@ -12,10 +12,10 @@ import torch
 from tiny_models import PIECE_TOKENIZERS
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.arpa import words_of, write_arpa
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import SearchError, collapse, greedy
-from ia3_speech.decoding.ngram import LanguageModelError, estimate
+from ia3_speech.lm.arpa import words_of, write_arpa
+from ia3_speech.lm.ngram import LanguageModelError, estimate
 
 TOKENS = {"<pad>": 0, "|": 1, "a": 2, "b": 3}
 LETTERS = Vocabulary(TOKENS, 0, "|", "lower", frozenset({"<pad>"}))

@@ -6,13 +6,13 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.segments import MAXIMUM_SECONDS, PAUSE_SECONDS, make_segments
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import align_symbols, owned, word_times
-from ia3_speech.scoring.reliability import Scaling
 
 VOCABULARY = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3, "'": 4}, blank=0, special=frozenset({"<pad>"}))
 

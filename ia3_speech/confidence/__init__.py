@@ -1,0 +1,1 @@
+"""Word confidences: their calibration, and how reliable they are."""

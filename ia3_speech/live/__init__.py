@@ -1,0 +1,1 @@
+"""Live input: a microphone or a pipe, partial texts and final ones."""

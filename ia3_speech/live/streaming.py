@@ -1,0 +1,233 @@
+"""Streaming: audio that is still being spoken → partial texts, and a final one at each pause.
+
+    stream = StreamingRecognizer(load_recognizer("mini", "speaker42"))
+    for samples in microphone:                        # float32, 16 kHz mono, in portions of any size
+        for event in stream.feed(samples):
+            print(event.text, end="\\n" if event.final else "\\r")
+    print(*(event.text for event in stream.flush()))
+
+A stream is cut where it pauses (`endpointing`), and speech without a pause as `long_recordings` cuts a
+recording. The final text of a piece is that of the recogniser on the whole piece, hence the same as offline;
+the cuts do not depend on how the audio was portioned. Silence between pieces is not transcribed.
+
+A partial text comes from logits of which only the newest are computed, with some audio to their left:
+
+    piece:    |~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~|
+    logits:   |-------- kept ---------|---- new -----|
+    computed:          |<--- context --->            |
+    kept after it:                        |<- right ->|   all but the last RIGHT_SECONDS, of which the base
+                                                          has not heard what follows
+
+So memory is bounded, and so is the work for a second of audio: at most a context and a portion for each
+partial text, and the second once more for the final one.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.decoding.long_recordings import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
+from ia3_speech.decoding.recognizer import Recognizer, joined_text
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.live.endpointing import SpeechDetector
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PAUSE_SECONDS = 0.6  # without speech, after which a piece ends: longer than most pauses within a sentence
+PARTIAL_SECONDS = 0.5  # of audio between partial texts
+LEAD_SECONDS = 0.5  # before the first speech of a piece: soft beginnings of words are below the threshold
+CONTEXT_SECONDS = 5.0  # of audio to the left of new logits
+RIGHT_SECONDS = 0.5  # at the end of the audio, whose logits are computed again when more is there
+PORTION = SAMPLE_RATE  # samples that are taken in at once, so that a long portion needs no more memory
+
+
+@dataclass(frozen=True)
+class StreamEvent:
+    """A text of a part of the stream.
+
+    Attributes:
+        text: of the piece so far, or of the whole piece; it may be empty.
+        start: where the piece begins, in seconds since the stream began.
+        end: where it ends, or what has been heard so far.
+        final: whether the piece is finished; else its text may still change.
+        words: of a final text, with times in the stream, where they are asked for.
+        raw_text: the words, where `text` is what dictation wrote of them.
+    """
+
+    text: str
+    start: float
+    end: float
+    final: bool
+    words: tuple[Word, ...] = ()
+    raw_text: str | None = None
+
+
+class StreamingRecognizer:
+    """Turns a stream of audio into texts, with a recogniser's base, adapters and search.
+
+    Attributes:
+        recognizer: its `max_seconds` limits a piece; where it has none, 15 s do.
+        adapter: the name of the stream's adapter in the recogniser's bank, if it has one.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        *,
+        adapter: str | None = None,
+        pause_seconds: float = PAUSE_SECONDS,
+        partial_seconds: float | None = PARTIAL_SECONDS,
+        with_words: bool = False,
+    ):
+        """
+        Args:
+            pause_seconds: without speech, after which a piece ends; infinite: only its length ends a piece.
+            partial_seconds: of audio between partial texts; None: there are none, and no work for them.
+            with_words: find the words of final texts, with times and confidences.
+        """
+        self.recognizer, self.adapters = recognizer, [adapter] if adapter else None
+        self.with_words = with_words
+        self.limit_seconds = recognizer.max_seconds or MAXIMUM_SECONDS
+        # What has to be there before a piece is cut that was too long: see `minimum_samples`.
+        self.enough = round(self.limit_seconds * SAMPLE_RATE) + minimum_samples(self.limit_seconds)
+        self.pause = pause_seconds * SAMPLE_RATE
+        self.partial = None if partial_seconds is None else partial_seconds * SAMPLE_RATE
+        self.lead = round(LEAD_SECONDS * SAMPLE_RATE)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the next sample is the first of a new stream."""
+        self.detector = SpeechDetector()
+        self.wave = np.zeros(0, np.float32)  # samples from `first` on
+        self.first = self.end = 0  # of the current piece, in samples of the stream; evaluated up to `end`
+        self.last_speech = 0  # the end of the last speech, in samples of the stream
+        self.forget_partial()
+
+    def forget_partial(self) -> None:
+        """A new piece begins: the logits that were kept are none of its."""
+        self.kept: Tensor | None = None  # logits (frames, vocabulary), from the beginning of the piece on
+        self.text, self.partial_end = "", self.first
+
+    @property
+    def speaking(self) -> bool:
+        """Whether the current piece holds speech."""
+        return self.last_speech > self.first
+
+    def feed(self, samples: np.ndarray) -> list[StreamEvent]:
+        """Take in the next (samples,), float32, 16 kHz mono, any number; what is to be told now.
+
+        Final texts come in the order of the stream; a partial text, if any, is the last event, one however
+        many samples came: who is late feeds more at once and saves work.
+
+        Raises:
+            ValueError: not one channel, or integers, whose full scale isn't known.
+            AudioError: a sample is NaN or infinite.
+        """
+        samples = np.asarray(samples)
+        if samples.ndim != 1 or (len(samples) and not np.issubdtype(samples.dtype, np.floating)):
+            raise ValueError(f"a stream is fed floats (samples,), not {samples.dtype} {samples.shape}")
+        samples = samples.astype(np.float32, copy=False)
+        if not np.isfinite(samples).all():
+            raise AudioError("samples are NaN or infinite (a broken microphone or converter)")
+        events = []
+        for start in range(0, len(samples), PORTION):
+            events += self.take_in(samples[start : start + PORTION])
+        if self.partial is not None and self.speaking and self.end - self.partial_end >= self.partial:
+            events += self.partial_event()
+        return events
+
+    def flush(self) -> list[StreamEvent]:
+        """The stream has ended: the final texts of what is left. Then a new stream may begin."""
+        self.end = self.first + len(self.wave)  # and the last samples, less than a hop
+        events = self.finish_piece(len(self.wave)) if self.speaking else []
+        self.reset()
+        return events
+
+    # ---- where pieces end
+
+    def take_in(self, samples: np.ndarray) -> list[StreamEvent]:
+        """Evaluate each whole hop, and end pieces."""
+        self.wave = np.concatenate([self.wave, samples])
+        evaluated = self.end - self.first
+        hops = (len(self.wave) - evaluated) // HOP
+        events = []
+        for is_speech in self.detector.feed(self.wave[evaluated : evaluated + hops * HOP].reshape(hops, HOP)):
+            self.end += HOP
+            if is_speech:
+                self.last_speech = self.end
+            if not self.speaking:
+                self.drop(self.end - self.lead - self.first)
+            elif self.end - self.last_speech >= self.pause:
+                silence = (self.end - self.last_speech) // HOP
+                events += self.finish_piece(self.end - silence // 2 * HOP - self.first)
+            elif self.end - self.first >= self.enough:
+                ((_, cut), *_) = cut_at_pauses(self.wave[: self.enough], self.limit_seconds)
+                events.append(self.final_event(cut))
+                self.drop(cut)
+        return events
+
+    def finish_piece(self, samples: int) -> list[StreamEvent]:
+        """End the current piece after so many samples. It may have to be cut once more, at its end."""
+        events, done = [], 0
+        for _, end in cut_at_pauses(self.wave[:samples], self.limit_seconds):
+            events.append(self.final_event(end - done))
+            self.drop(end - done)
+            done = end
+        return events
+
+    def drop(self, samples: int) -> None:
+        """Let the current piece begin that many samples later."""
+        if samples > 0:
+            self.wave = self.wave[samples:]
+            self.first += samples
+            self.forget_partial()
+
+    # ---- texts
+
+    def final_event(self, samples: int) -> StreamEvent:
+        """The text of the first samples of the current piece, as `Recognizer.texts` gives it."""
+        wave, end = self.wave[:samples], self.first + samples
+        if samples < self.recognizer.base.minimum_samples:
+            return self.event("", end, final=True)
+        (pieces,) = self.recognizer.recognize([wave], adapters=self.adapters, with_words=self.with_words)
+        event, offset = self.event(joined_text(pieces), end, final=True), self.first / SAMPLE_RATE
+        words = (word for piece in pieces for word in piece.words)
+        words = tuple(replace(word, start=word.start + offset, end=word.end + offset) for word in words)
+        return replace(event, words=words)
+
+    def partial_event(self) -> list[StreamEvent]:
+        """The text of the current piece so far, if it has changed."""
+        self.partial_end = self.end
+        logits = self.current_logits()
+        text = self.text if logits is None else self.recognizer.search(logits)
+        if text == self.text:
+            return []
+        self.text = text
+        return [self.event(text, self.end, final=False)]
+
+    def current_logits(self) -> "Tensor | None":
+        """Logits (frames, vocabulary) of the current piece so far, of which only the newest are computed.
+
+        None where the piece is too short.
+        """
+        import torch
+
+        base = self.recognizer.base
+        multiple = base.frame_multiple
+        kept = 0 if self.kept is None else len(self.kept)
+        context = round(CONTEXT_SECONDS * SAMPLE_RATE / base.stride)
+        start = max(0, kept - context) // multiple * multiple
+        wave = self.wave[start * base.stride : self.end - self.first]
+        if len(wave) < base.minimum_samples:
+            return self.kept
+        new = self.recognizer.logits([wave], self.adapters)[0][kept - start :]
+        logits = new if self.kept is None else torch.cat([self.kept, new])
+        right = round(RIGHT_SECONDS * SAMPLE_RATE / base.stride)
+        self.kept = logits[: max(kept, len(logits) - right)]
+        return logits
+
+    def event(self, text: str, end: int, *, final: bool) -> StreamEvent:
+        return StreamEvent(text, self.first / SAMPLE_RATE, end / SAMPLE_RATE, final)

@@ -1,0 +1,123 @@
+"""Dictation of recordings and of live input: what a pause divides is written once, in each format, in Python,
+and in calls."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from ia3_speech.cli import command
+from ia3_speech.data.audio import SAMPLE_RATE, resample
+from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.transcription import Transcriber, load
+from ia3_speech.dictation import DictationOptions
+from ia3_speech.transcribe import main
+
+HEARD = ["no fever", "full stop the dose is five hundred", "milligrams"]  # between pauses of 0.8 s
+RAW = ["no fever full stop", "the dose is five hundred milligrams"]
+WRITTEN = ["No fever.", "The dose is 500 mg"]
+TERMS = "milligrams\t1\tmiligram's\tmile graham's\nthe dose\t1\tthe doc\tthe dos\n"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """a.wav; call.wav, whose right channel says it 0.4 s later; terms.txt, with which mini hears it."""
+    pytest.importorskip("espeakng_loader")
+    from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, Espeak
+
+    espeak, parts = Espeak(), [np.zeros(SAMPLE_RATE // 2, np.float32)]
+    for text in HEARD:
+        wave = resample(espeak.speak(text, "en-us", 150), ESPEAK_SAMPLE_RATE, SAMPLE_RATE)
+        parts += [0.6 * wave / np.abs(wave).max(), np.zeros(round(0.8 * SAMPLE_RATE), np.float32)]
+    wave = np.concatenate(parts)
+    wave += np.random.default_rng(0).normal(0, 1e-3, len(wave))
+    made = tmp_path_factory.mktemp("dictation")
+    soundfile.write(made / "a.wav", wave, SAMPLE_RATE, subtype="FLOAT")
+    later = round(0.4 * SAMPLE_RATE)
+    call = np.stack([np.pad(wave, (0, later)), np.pad(wave, (later, 0))], axis=1)
+    soundfile.write(made / "call.wav", call, SAMPLE_RATE, subtype="FLOAT")
+    (made / "terms.txt").write_text(TERMS)
+    return made
+
+
+@pytest.fixture(scope="module")
+def asr(folder, base_folder):
+    search = SearchOptions(search="greedy", hotwords=folder / "terms.txt")
+    asr = load(base_folder, search=search, post_process=DictationOptions().formatter())
+    heard = Transcriber(asr.recognizer).transcribe(folder / "a.wav", word_timestamps=True)
+    assert [segment.text for segment in heard.segments] == HEARD, "the base hears something else"
+    return asr
+
+
+def test_segments_have_their_parts_of_the_text(asr, folder):
+    result = asr.transcribe(folder / "a.wav", word_timestamps=True)
+    assert result.text == " ".join(WRITTEN) and result.raw_text == " ".join(HEARD)
+    assert [segment.text for segment in result.segments] == WRITTEN
+    assert [segment.raw_text for segment in result.segments] == RAW
+    assert " ".join(word.text for word in result.words) == result.raw_text
+    assert [*asr.stream(folder / "a.wav")] == [*result.segments]
+    for segment in result.segments:
+        assert (segment.start, segment.end) == (segment.words[0].start, segment.words[-1].end)
+
+
+def test_pieces_of_long_recordings_are_one_text(asr, folder, monkeypatch):
+    monkeypatch.setattr(asr.recognizer, "max_seconds", 3.0)
+    result = asr.transcribe(folder / "a.wav", word_timestamps=True)
+    assert " ".join(segment.text for segment in result.segments).split() == result.text.split()
+    assert [*asr.stream(folder / "a.wav")] == [*result.segments]
+
+
+def test_each_channel_is_a_text_of_its_own(asr, folder):
+    result = Transcriber(asr.recognizer, asr.post_process, split=True).transcribe(folder / "call.wav")
+    assert result.text.splitlines() == [f"{name}: {text}" for text in WRITTEN for name in ("left", "right")]
+    assert result.raw_text.splitlines() == [f"{name}: {raw}" for raw in RAW for name in ("left", "right")]
+
+
+def test_every_format(folder, asr, base_folder, tmp_path, capsys):
+    def run(*flags) -> str:
+        terms = ("--search", "greedy", "--hotwords", str(folder / "terms.txt"))
+        with pytest.raises(SystemExit) as caught:
+            command(main, ["--base", str(base_folder), *terms, "--dictation", *flags, str(folder / "a.wav")])
+        assert caught.value.code == 0
+        return capsys.readouterr().out
+
+    formats = ("txt", "json", "jsonl", "srt", "vtt", "tsv", "stm", "ctm")
+    run("--format", ",".join(formats), "--output-dir", str(tmp_path))
+    made = {name: (tmp_path / f"a.{name}").read_text() for name in formats}
+    assert made["txt"].splitlines() == WRITTEN == run("--format", "txt").splitlines()
+    record = json.loads(made["json"])
+    assert (record["text"], record["raw_text"]) == (" ".join(WRITTEN), " ".join(HEARD))
+    for records in (record["segments"], [json.loads(line) for line in made["jsonl"].splitlines()]):
+        assert [(one["text"], one["raw_text"]) for one in records] == [*zip(WRITTEN, RAW, strict=True)]
+    for name in ("srt", "vtt"):
+        assert [block.splitlines()[-1] for block in made[name].strip().split("\n\n")[-2:]] == WRITTEN
+    assert [line.split("\t")[2] for line in made["tsv"].splitlines()] == ["text", *WRITTEN]
+    assert [line.split(" ", 5)[5] for line in made["stm"].splitlines()] == WRITTEN
+    assert [line.split()[4] for line in made["ctm"].splitlines()] == " ".join(HEARD).split()
+
+
+def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, tmp_path, capsys, monkeypatch):
+    """Pieces that end at pauses are recognised one by one; the grammar sees all of them."""
+    samples = (soundfile.read(folder / "a.wav", dtype="float32")[0] * 32767).astype("<i2").tobytes()
+
+    def run(*flags) -> str:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(samples)))
+        search = ("--search", "greedy", "--hotwords", str(folder / "terms.txt"))
+        with pytest.raises(SystemExit) as caught:
+            command(main, ["--base", str(base_folder), "--raw", str(SAMPLE_RATE), *search, *flags])
+        assert caught.value.code == 0
+        return capsys.readouterr().out
+
+    lines = "".join(f"{text}\n" for text in WRITTEN)
+    assert run("--dictation") == run("--format", "dictation") == lines
+    records = [json.loads(line) for line in run("--dictation", "--format", "json").splitlines()]
+    assert [(one["text"], one["raw_text"]) for one in records] == [*zip(WRITTEN, RAW, strict=True)]
+    recorded = asr.transcribe(folder / "a.wav", word_timestamps=True).segments
+    for one, segment in zip(records, recorded, strict=True):
+        times = pytest.approx((segment.start, segment.end), abs=0.1)
+        assert (one["start"], one["end"]) == times
+    run("--format", "dictation", "--output-dir", str(tmp_path))
+    assert (tmp_path / "stdin.txt").read_text() == lines

@@ -1,0 +1,252 @@
+"""streaming: final texts are those of the same cuts offline, in bounded memory and with bounded work."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from tiny_models import PIECE_TOKENIZERS, TINY, tiny, tiny_processor
+
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
+from ia3_speech.decoding.long_recordings import cut_at_pauses
+from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
+from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.live.streaming import (
+    CONTEXT_SECONDS,
+    PARTIAL_SECONDS,
+    PORTION,
+    RIGHT_SECONDS,
+    StreamEvent,
+    StreamingRecognizer,
+)
+from ia3_speech.model.base import make_base
+
+NEVER = float("inf")
+
+
+def babble(seconds: float, seed: int = 0) -> np.ndarray:
+    """Noise with four syllables a second and a floor 14 dB below."""
+    size = round(seconds * SAMPLE_RATE)
+    syllables = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * np.arange(size) / SAMPLE_RATE)
+    return (np.random.default_rng(seed).normal(0, 0.1, size) * syllables).astype(np.float32)
+
+
+def silence(seconds: float) -> np.ndarray:
+    size = round(seconds * SAMPLE_RATE)
+    return np.random.default_rng(9).normal(0, 1e-4, size).astype(np.float32)
+
+
+def sentences() -> np.ndarray:
+    parts = [silence(1.2), babble(2, 1), silence(0.9), babble(1.3, 2), silence(0.3), babble(1, 3), silence(3)]
+    return np.concatenate([*parts, babble(0.8, 4)])
+
+
+def run(stream: StreamingRecognizer, wave: np.ndarray, sizes: list[int] | int) -> list[StreamEvent]:
+    """Every event of a wave that is fed in portions of these sizes, in turn."""
+    sizes, events, first = [sizes] if isinstance(sizes, int) else sizes, [], 0
+    while first < len(wave):
+        size = sizes[len(events) % len(sizes)] if len(sizes) < 50 else sizes.pop()
+        events += [stream.feed(wave[first : first + size])]
+        first += size
+    return [event for portion in [*events, stream.flush()] for event in portion]
+
+
+def finals(events: list[StreamEvent]) -> list[StreamEvent]:
+    return [event for event in events if event.final]
+
+
+def pieces(events: list[StreamEvent], wave: np.ndarray) -> list[np.ndarray]:
+    """The audio of the final events."""
+    return [wave[round(e.start * SAMPLE_RATE) : round(e.end * SAMPLE_RATE)] for e in finals(events)]
+
+
+@pytest.fixture
+def recognizer(tiny_base) -> Recognizer:
+    return Recognizer(tiny_base(), max_seconds=4.0)
+
+
+# ---- final texts
+
+
+@pytest.mark.parametrize("search", [SearchOptions(), SearchOptions(search="beam", beam_size=5)])
+def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, tiny_base, search):
+    recognizer = Recognizer(tiny_base(), max_seconds=6.0, options=search)
+    files = sorted((shared_data / "librispeech_237").rglob("*.flac"))[:2]
+    files += sorted((shared_data / "minds14/train").rglob("*.ogg"))[:2]
+    wave = np.concatenate([load_audio(file) for file in files])
+    rng = np.random.default_rng(0)
+    several = [StreamingRecognizer(recognizer, partial_seconds=seconds) for seconds in (0.5, 2.0, None)]
+    found = [run(one, wave, rng.integers(0, 16_000, 2000).tolist()) for one in several]
+    offline = recognizer.texts(pieces(found[0], wave))
+    assert [event.text for event in finals(found[0])] == offline
+    assert len(offline) > 4 and sum(map(bool, offline)) > 3
+    assert finals(found[0]) == finals(found[1]) == finals(found[2]) == found[2]
+    assert sum(not event.final for event in found[0]) > sum(not event.final for event in found[1]) > 0
+
+
+def test_the_mini_base_with_partial_texts(base_folder, shared_data):
+    """Real words: the last partial text of a piece is nearly its final one."""
+    import jiwer
+
+    recognizer = load_recognizer(base_folder)
+    wave = load_audio(min((shared_data / "librispeech_237").rglob("*.flac")))[: 6 * SAMPLE_RATE]
+    events = run(StreamingRecognizer(recognizer), wave, 1600)
+    assert recognizer.texts(pieces(events, wave)) == [event.text for event in finals(events)]
+    partial, final = events[-2:]
+    assert final.final and not partial.final and len(final.text.split()) > 5
+    assert jiwer.cer(final.text, partial.text) < 0.4
+
+
+@pytest.mark.parametrize("longest", [1.003, 4.0, 9.5])
+@pytest.mark.parametrize("seconds", [0.9, 4.3, 23.7])
+def test_speech_without_a_pause_is_cut_as_a_recording_is(recognizer, longest, seconds):
+    recognizer.max_seconds = longest
+    wave = babble(seconds)
+    stream = StreamingRecognizer(recognizer, pause_seconds=NEVER, partial_seconds=None)
+    events = run(stream, wave, [701, 3000, 40_000])
+    cuts = [(round(e.start * SAMPLE_RATE), round(e.end * SAMPLE_RATE)) for e in events]
+    assert cuts == cut_at_pauses(wave, longest)
+    assert " ".join(event.text for event in events if event.text) == recognizer.texts([wave])[0]
+
+
+def test_pieces_end_in_pauses_and_hold_the_speech(recognizer):
+    events = run(StreamingRecognizer(recognizer), sentences(), 1000)
+    spans = [(event.start, event.end) for event in finals(events)]
+    assert len(spans) == 3  # 0.3 s are no pause
+    for (start, end), (first, last) in zip(spans, [(1.2, 3.2), (4.1, 6.7), (9.7, 10.5)], strict=True):
+        assert first - 0.51 <= start < first and (last + 0.25 <= end <= last + 0.35 or end == last)
+    assert all(a.end <= b.start for a, b in pairwise(finals(events)))
+
+
+def test_words_of_final_texts_have_their_times_in_the_stream(recognizer):
+    wave = sentences()
+    with_words = run(StreamingRecognizer(recognizer, with_words=True), wave, 16_000)
+    assert [(e.text, e.start, e.end) for e in with_words] == [
+        (e.text, e.start, e.end) for e in run(StreamingRecognizer(recognizer), wave, 16_000)
+    ]
+    for event in with_words:
+        assert [word.text for word in event.words] == (event.text.split() if event.final else [])
+        times = [time for word in event.words for time in (word.start, word.end)]
+        assert times == sorted(times)
+        assert all(event.start - 1e-6 <= time <= event.end + 1e-6 for time in times)
+
+
+def test_a_pause_ends_a_piece_at_once(recognizer):
+    """Its text is there as soon as the pause has lasted, not with the next speech."""
+    stream = StreamingRecognizer(recognizer, pause_seconds=0.6)
+    wave = np.concatenate([babble(1), silence(2)])
+    heard = 0
+    while not finals(stream.feed(wave[heard : heard + 160])):
+        heard += 160
+    assert 1.6 <= (heard + 160) / SAMPLE_RATE <= 1.65
+
+
+def test_cuts_do_not_depend_on_portions(recognizer):
+    wave = sentences()
+    expected = finals(run(StreamingRecognizer(recognizer), wave, len(wave)))
+    for sizes in (37, 160, 1600, [1, 5000, 161], 30_000):
+        assert finals(run(StreamingRecognizer(recognizer), wave, sizes)) == expected
+
+
+def test_each_stream_has_its_adapter_of_a_bank(tiny_folder, speaker42):
+    recognizer = load_recognizer(tiny_folder, bank={"speaker42": speaker42})
+    wave = babble(2)
+    events = run(StreamingRecognizer(recognizer, adapter="speaker42"), wave, 1600)
+    assert [e.text for e in finals(events)] == recognizer.texts([wave], adapters=["speaker42"])
+    assert [e.text for e in finals(events)] != Recognizer(recognizer.base).texts([wave])
+
+
+# ---- partial texts
+
+
+def test_a_partial_text_at_most_every_half_second_and_one_a_portion(recognizer):
+    events = run(StreamingRecognizer(recognizer), babble(3.9), 160)
+    partials = [event.end for event in events if not event.final]
+    assert len(partials) > 4 and min(b - a for a, b in pairwise(partials)) >= 0.5
+    stream = StreamingRecognizer(recognizer)
+    assert [event.final for event in stream.feed(babble(3.9))] == [False]
+    assert [event.final for event in stream.feed(babble(0.4))] in ([False], [])
+
+
+@pytest.mark.parametrize(
+    "name", ["wav2vec2", "hubert-stable", "wavlm", "sew", "bert", "parakeet", "lasr", "omniasr"]
+)
+def test_kept_logits_line_up_with_new_ones(processor, name):
+    """Of any architecture: as many frames as the piece has so far, and the final text is the offline one."""
+    tokenizer = PIECE_TOKENIZERS[name]() if name in PIECE_TOKENIZERS else processor.tokenizer
+    base = make_base(tiny(name), tiny_processor(name, tokenizer), name)
+    assert name in TINY
+    recognizer = Recognizer(base, max_seconds=8.0, options=SearchOptions(search="greedy"))
+    stream, wave = StreamingRecognizer(recognizer), babble(7)
+    for first in range(0, len(wave), 3000):
+        stream.feed(wave[first : first + 3000])
+        if stream.speaking:
+            assert (
+                abs(len(stream.current_logits()) - base.frames(stream.end - stream.first))
+                <= base.frame_multiple
+            )
+    events = stream.flush()
+    assert [event.text for event in events] == recognizer.texts([wave])
+
+
+# ---- limits
+
+
+def test_memory_and_work_are_bounded(recognizer, monkeypatch):
+    """Ninety seconds without a pause, then silence, at a portion every 0.1 s."""
+    computed = []
+    logits = recognizer.logits
+    monkeypatch.setattr(
+        recognizer,
+        "logits",
+        lambda waves, *names: computed.append(sum(map(len, waves))) or logits(waves, *names),
+    )
+    stream = StreamingRecognizer(recognizer)
+    wave = np.concatenate([babble(60), silence(30)])
+    stored, by_second = [], []
+    for first in range(0, len(wave), 1600):
+        before = sum(computed)
+        stream.feed(wave[first : first + 1600])
+        by_second.append(sum(computed) - before)
+        stored.append(len(stream.wave))
+        if stream.kept is not None:
+            assert len(stream.kept) <= recognizer.base.frames(stream.enough)
+    assert max(stored) <= stream.enough + PORTION
+    assert max(stored[-200:]) <= SAMPLE_RATE  # of silence half a second is kept
+    assert not any(by_second[-200:])
+    window = CONTEXT_SECONDS + RIGHT_SECONDS + PARTIAL_SECONDS + 0.2
+    assert max(computed) <= max(window, recognizer.max_seconds) * SAMPLE_RATE
+    assert sum(computed) <= (window / PARTIAL_SECONDS + 1) * 61 * SAMPLE_RATE
+
+
+def test_silence_and_steady_noise_are_no_text(recognizer):
+    assert run(StreamingRecognizer(recognizer), np.zeros(20 * SAMPLE_RATE, np.float32), 1600) == []
+    assert run(StreamingRecognizer(recognizer), silence(20), 1600) == []
+
+
+def test_after_the_end_a_new_stream_begins(recognizer):
+    stream = StreamingRecognizer(recognizer)
+    first = run(stream, sentences(), 1600)
+    assert run(stream, sentences(), 1600) == first
+    assert stream.flush() == []
+
+
+@pytest.mark.parametrize("size", [0, 1, 159, 160, 399])
+def test_too_little_audio_for_the_base(recognizer, size):
+    stream, wave = StreamingRecognizer(recognizer), babble(1)[:size]
+    assert stream.feed(wave) == []
+    texts = recognizer.texts([wave]) if size >= recognizer.base.minimum_samples else [""]
+    assert [event.text for event in stream.flush()] == (texts if size >= 160 else [])
+
+
+def test_what_is_no_audio(recognizer):
+    stream = StreamingRecognizer(recognizer)
+    for wrong in (np.zeros((160, 2), np.float32), np.zeros(160, np.int16)):
+        with pytest.raises(ValueError, match="floats \\(samples,\\)"):
+            stream.feed(wrong)
+    with pytest.raises(AudioError, match="NaN or infinite"):
+        stream.feed(np.array([0, np.nan], np.float32))
+
+
+def test_a_base_without_a_maximum_has_a_limit_too(tiny_base):
+    stream = StreamingRecognizer(Recognizer(tiny_base(), max_seconds=None))
+    assert stream.limit_seconds == 15.0

@@ -1,0 +1,328 @@
+"""Hot words: files, spotting against an exhaustive search, merging, and what is learned from errors."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import PIECE_TOKENIZERS
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.decoding.beam_search import BeamSearch
+from ia3_speech.decoding.ctc_search import SearchError, TimedWord, collapse, greedy, greedy_words
+from ia3_speech.decoding.search import SearchOptions, make_search, unused_hotwords
+from ia3_speech.lm.hotword_learning import format_learned, heard_forms, learn_forms
+from ia3_speech.lm.hotword_list import (
+    HOTWORD_WEIGHT,
+    Hotword,
+    HotwordError,
+    HotwordList,
+    format_hotwords,
+    read_hotwords,
+    spellings,
+)
+from ia3_speech.lm.hotword_search import HotwordSearch
+from ia3_speech.lm.hotword_spotting import Spelling, Spotter, force_terms, merge_terms
+from ia3_speech.scoring.term_errors import make_term_list
+
+CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
+LETTERS = Vocabulary({c: n for n, c in enumerate(CHARACTERS)}, 0, "|", "lower", frozenset({"<pad>"}))
+AB = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3}, 0, "|", "lower", frozenset({"<pad>"}))
+
+
+def spoken(text: str, vocabulary: Vocabulary = LETTERS, **confused: str) -> np.ndarray:
+    """Logits whose best path writes `text`, two frames a symbol and a blank after it; in the frames of a
+    letter that `confused` names, that letter is worse than another by 2 nats: spoken("cet", t="d")."""
+    symbols = [s for c in vocabulary.encode(text) for s in (c, c, 0)]
+    logits = np.full((len(symbols) + 2, len(vocabulary.tokens)), -2.0, np.float32)
+    for frame, symbol in enumerate([0, *symbols, 0]):
+        logits[frame, symbol] = 4.0
+        for letter, other in confused.items():
+            if symbol == vocabulary.letters[letter]:
+                logits[frame, vocabulary.letters[other]] = 5.0
+    return logits
+
+
+def search_with(*lines: str, weight: float = 1.0, vocabulary: Vocabulary = LETTERS, words=None):
+    """A search with the terms of a file of these lines."""
+    terms = [
+        Hotword(text, float(factor or 1), tuple(filter(None, forms)), n)
+        for n, (text, factor, *forms) in enumerate([*line.split("\t"), ""] for line in lines)
+    ]  # fmt: skip
+    words = words or (lambda logits: greedy_words(logits, vocabulary))
+    return HotwordSearch(HotwordList(Path("terms"), terms), weight, vocabulary, words)
+
+
+# ---- files
+
+
+def test_a_file_and_its_exact_text(tmp_path):
+    file = tmp_path / "terms.txt"
+    file.write_bytes(
+        "\ufeff# drugs\natrial  fibrillation\r\n\nDeximet\t1.5\tdexa medi\tdixie met\nX-ray\t\tex ray\n"
+        "O'Brien\to brian\nDeximet\t1.5\tdexa medi\tdeck see met\n".encode()
+    )
+    found = read_hotwords(file)
+    assert found.terms == [
+        Hotword("atrial fibrillation", 1.0, (), 2),
+        Hotword("Deximet", 1.5, ("dexa medi", "dixie met", "deck see met"), 4),
+        Hotword("X-ray", 1.0, ("ex ray",), 5),
+        Hotword("O'Brien", 1.0, ("o brian",), 6),
+    ]
+    text = format_hotwords(found.terms, ["learned"])
+    assert text == (
+        "# learned\natrial fibrillation\nDeximet\t1.5\tdexa medi\tdixie met\tdeck see met\n"
+        "X-ray\t\tex ray\nO'Brien\t\to brian\n"
+    )
+    file.write_text(text)
+    assert [one.row() for one in read_hotwords(file).terms] == [one.row() for one in found.terms]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"terms: holds no term"),
+        ("a\n\t2\n", r"terms:2: no term before the TAB"),
+        ("a\t-1\n", r"terms:1: the weight of 'a' is -1"),
+        ("a\tnan\n", r"terms:1: the weight of 'a' is nan"),
+        ("a\t2\nb\na\t3\n", r"terms:3: 'a' has the weight 3, and 2 in line 1"),
+        ("fever\n漢\n", r"terms:2: the base cannot write 漢 in '漢'"),
+        ("fever\n?!\n", r"terms:2: nothing is left of '\?!'"),
+        ("fever\tдом\n", r"terms:1: the base cannot write"),
+        ("acute\t\ticd\nasthma\t\ticd\n", r"terms:2: 'icd' is also a spelling of 'acute' in line 1"),
+        ("Ray\nray\n", r"terms:2: 'ray' is also a spelling of 'Ray' in line 1"),
+    ],
+)
+def test_a_line_that_cannot_be_meant_is_named(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    Path("terms").write_text(text)
+    with pytest.raises(HotwordError, match=message):
+        spellings(read_hotwords(Path("terms")), LETTERS, 1.0)
+
+
+def test_terms_are_spelled_as_the_base_writes_them():
+    def written(*terms: Hotword, vocabulary=LETTERS):
+        found = spellings(HotwordList(Path("t"), [*terms]), vocabulary, 2.0)
+        return [(one.term, vocabulary.decode(one.symbols), one.bonus) for one in found]
+
+    assert written(Hotword("X-ray", 1, ("ex ray",)), Hotword("O’Brien", 0.5), Hotword("COVID-19")) == [
+        (0, "x ray", 2.0), (0, "xray", 1.6), (0, "ex ray", 4.0), (1, "o'brien", 3.0),
+        (2, "covid nineteen", 20.0), (2, "covidnineteen", 18.0),
+    ]  # fmt: skip
+    capitals = {c.upper(): n for c, n in LETTERS.tokens.items()}
+    upper = Vocabulary(capitals, 0, "|", "upper", frozenset({"<PAD>"}))
+    assert written(Hotword("McKay"), vocabulary=upper) == [(0, "mckay", 2.0)]
+
+
+# ---- spotting
+
+
+def best_cover(logits: np.ndarray, words: list[str], weight: float) -> float:
+    """The largest sum of scores of terms without overlap, by trying every path in every span of frames."""
+    losses = logits - logits.max(axis=1, keepdims=True)
+    frames, best = len(logits), 0.0
+    spans: dict[tuple[int, int], float] = {}
+    for first in range(frames):
+        for end in range(first + 1, frames + 1):
+            around = 2 * sum(losses[f, 1] for f in (first - 1, end) if 0 <= f < frames)
+            for path in itertools.product((0, 1, 2, 3), repeat=end - first):
+                text = AB.decode(collapse(list(path), 0))
+                if text in words and path[0] != 1 and path[-1] != 1:
+                    cost = sum(losses[f, s] for f, s in zip(range(first, end), path, strict=True)) + around
+                    score = weight * len(AB.encode(text)) + cost
+                    spans[first, end] = max(spans.get((first, end), -9e9), float(score))
+
+    def cover(start: int) -> float:
+        later = [(end, score) for (first, end), score in spans.items() if first >= start and score > 0]
+        return max([0.0, *(cover(end + 1) + score for end, score in later)])
+
+    return max(best, cover(0))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_it_finds_the_terms_with_the_largest_sum_of_scores(seed):
+    logits = (2 * np.random.default_rng(seed).standard_normal((6, 4))).astype(np.float32)
+    words = [["a", "ab", "b a"], ["aa", "b"], ["ba", "bb", "abb"]][seed % 3]
+    terms = [Spelling(n, tuple(AB.encode(word)), 1.5 * len(word)) for n, word in enumerate(words)]
+    spotted = Spotter(terms, AB, slack=100.0).spot(logits)
+    assert sum(one.score for one in spotted) == pytest.approx(best_cover(logits, words, 1.5), abs=1e-4)
+    losses = logits - logits.max(axis=1, keepdims=True)
+    for one in spotted:
+        frames = np.arange(one.start, one.start + len(one.path))
+        spelled = terms[one.term].symbols
+        lost = losses[frames, list(one.path)]
+        ends = [n for n in (0, -1) if one.path[n] == 1]  # word boundaries, which count twice
+        assert one.score == pytest.approx(1.5 * len(spelled) + lost.sum() + lost[ends].sum(), abs=1e-4)
+        assert AB.decode(collapse(list(one.path), 0)) == words[one.term]
+        assert one.path[one.first - one.start] == spelled[0] and one.path[one.last - one.start] == spelled[-1]
+    text = AB.decode(collapse(force_terms(logits, spotted).argmax(1).tolist(), 0))
+    rest = f" {text} "
+    for one in spotted:  # in their order, as whole words
+        assert f" {words[one.term]} " in rest
+        rest = rest[rest.index(f" {words[one.term]} ") + len(words[one.term]) + 1 :]
+
+
+def test_a_term_replaces_what_sounds_like_it_and_appears_as_its_file_writes_it():
+    logits = spoken("he has crial fibrilation", c="t")  # "trial fibrilation", with c in reach
+    assert greedy(logits, LETTERS) == "he has trial fibrilation"
+    assert search_with("atrial fibrillation", weight=0.5)(logits) == "he has trial fibrilation"
+    assert search_with("Atrial Fibrillation", weight=2.0)(logits) == "he has Atrial Fibrillation"
+    assert search_with("Crial fibrilation")(logits) == "he has Crial fibrilation"
+    assert search_with("AF\t\ttrial fibrilation")(logits) == "he has AF"
+
+
+def test_words_keep_their_frames():
+    logits = spoken("no met formin today")
+    words = search_with("Metformin", weight=4.0).words(logits)
+    assert [word.text for word in words] == ["no", "Metformin", "today"]
+    plain = {word.text: word for word in greedy_words(logits, LETTERS)}
+    assert (words[1].first, words[1].last) == (plain["met"].first, plain["formin"].last)
+    assert [words[0], words[2]] == [plain["no"], plain["today"]]
+
+
+def test_terms_are_whole_words():
+    logits = spoken("placebo and space")
+    assert search_with("ACE")(logits) == "placebo and space"
+    assert search_with("Space", "and space")(logits) == "placebo and space"  # the longer one
+    assert search_with("PLACEBO")(logits) == "PLACEBO and space"
+
+
+def test_weights_are_factors():
+    logits = spoken("cod", d="t")  # "cot" is better by 2 nats: twice 1 nat a frame
+    assert search_with("Cod", weight=3.0)(logits) == "cot"  # a fifth of three characters counts: 1.8 nats
+    assert search_with("Cod\t2", weight=3.0)(logits) == "Cod"
+    assert search_with("Cod\t0", weight=9)(logits) == "cot"
+
+
+def test_a_short_term_does_not_replace_an_ordinary_word():
+    """A bonus of a nat for each of four characters takes "head" in place of "heady", which is better by 2."""
+    logits = spoken("a heady wine")
+    logits[logits.argmax(1) == LETTERS.letters["y"], 0] = 3.0  # the blank in two frames of the y
+    assert search_with("head", weight=HOTWORD_WEIGHT)(logits) == "a heady wine"
+    assert search_with("head", weight=HOTWORD_WEIGHT * 4 / 1.6)(logits) == "a head wine"
+
+
+def test_without_a_spotted_term_nothing_changes_and_it_is_said(tmp_path):
+    logits = np.random.default_rng(0).normal(size=(80, len(CHARACTERS))).astype(np.float32)
+    search = search_with("pneumothorax", "sarcoidosis", weight=0.1)
+    assert search(logits) == greedy(logits, LETTERS)
+    assert search.unused() == "terms: none of its 2 terms was found in this audio"
+    search(spoken("a pneumothorax"))
+    assert search.unused() is None and search.counts == [1, 0]
+
+
+def test_no_frames_and_broken_logits():
+    search = search_with("fever")
+    assert search(np.zeros((0, len(CHARACTERS)), np.float32)) == ""
+    with pytest.raises(SearchError, match="NaN"):
+        search(np.full((3, len(CHARACTERS)), np.nan, np.float32))
+    half = torch.from_numpy(spoken("a fever")).half()
+    assert search(half) == "a fever"
+
+
+def test_a_beam_search_has_the_term_too():
+    beam = BeamSearch(LETTERS)
+    logits = spoken("take dexa medi now")
+    assert beam(logits) == greedy(logits, LETTERS) == "take dexa medi now"
+    assert search_with("Deximet\t1\tdexa medi", words=beam.words)(logits) == "take Deximet now"
+
+
+@pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
+def test_word_pieces(kind):
+    """A base of word pieces: the term's pieces, at the beginnings and ends of words."""
+    vocabulary = Vocabulary.from_tokenizer(PIECE_TOKENIZERS[kind]())
+    said = "the cat sat" if kind else ""
+    ids = vocabulary.encode(said)
+    logits = np.full((3 * len(ids) + 1, max(vocabulary.tokens.values()) + 1), -8.0, np.float32)
+    logits[:, vocabulary.blank] = 4.0
+    for n, symbol in enumerate(ids):
+        logits[3 * n + 1 : 3 * n + 3, symbol] = 8.0
+    assert greedy(logits, vocabulary) == said
+    assert [word.text for word in greedy_words(logits, vocabulary)] == said.split()
+    words = lambda logits: greedy_words(logits, vocabulary)  # noqa: E731
+    assert search_with("Cat", vocabulary=vocabulary, words=words)(logits) == "the Cat sat"
+    assert search_with("ca", vocabulary=vocabulary, words=words)(logits) == said
+
+
+def test_a_thousand_terms_share_beginnings():
+    rng = np.random.default_rng(0)
+    terms = [Spelling(n, tuple(rng.integers(3, 29, 10)), 10.0) for n in range(1000)]
+    spotter = Spotter(terms, LETTERS)
+    assert len(spotter.tree.symbol) < 10_001 and len(spotter.tree.spellings) == 1000
+    spotted = spotter.spot(spoken(LETTERS.decode(terms[123].symbols)))
+    assert [one.term for one in spotted] == [123]
+
+
+def test_merging_takes_out_the_words_whose_middle_is_in_a_term():
+    logits = spoken("a fever")
+    (spotted,) = search_with("fever").spotter.spot(logits)
+    middle = (spotted.first + spotted.last) // 2
+    words = [TimedWord("a", 0, 2), TimedWord("fe", spotted.first, middle), TimedWord("ver", middle, 99)]
+    assert [word.text for word in merge_terms(words, [spotted], ["Fever"])] == ["a", "Fever", "ver"]
+
+
+# ---- options
+
+
+def test_options(tmp_path):
+    file = tmp_path / "terms"
+    file.write_text("fever\ncough\n")
+    options = SearchOptions("greedy", hotwords=file, hotword_weight=2.0)
+    search, record = make_search(options, LETTERS, tmp_path)
+    assert record == {"search": "greedy", "hotwords": str(file), "hotword_weight": 2.0, "terms": 2}
+    assert unused_hotwords(search) == f"{file}: none of its 2 terms was found in this audio"
+    plain, record = make_search(SearchOptions("greedy"), LETTERS, tmp_path)
+    assert record == {"search": "greedy"} and unused_hotwords(plain) is None
+    for options, message in [
+        (SearchOptions(hotword_weight=1.0), "--hotword-weight needs --hotwords"),
+        (SearchOptions(hotwords=file, hotword_weight=-1.0), "--hotword-weight is -1, and has"),
+        (SearchOptions(hotwords=tmp_path / "none"), r"none: cannot be read: .* \(give a file with a term"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            options.check()
+
+
+# ---- learning
+
+
+def heard(reference: str, hypothesis: str, *terms: str) -> list[tuple[str, str]]:
+    listed = make_term_list(dict.fromkeys(terms, ()))
+    found = heard_forms(reference.split(), hypothesis.split(), listed)
+    return [(" ".join(term), form) for term, form in found]
+
+
+def test_what_was_heard_is_found_by_letters():
+    assert heard("he takes deximet now", "he takes dexa medi now", "deximet") == [("deximet", "dexa medi")]
+    assert heard("has atrial fibrillation", "has a trialfibri lation", "atrial fibrillation") == [
+        ("atrial fibrillation", "a trialfibri lation")
+    ]
+    assert heard("no fever", "no fever", "fever") == [("fever", "fever")]
+    assert heard("no fever at all", "no at all", "fever") == [("fever", "")]
+    assert heard("no fever", "no", "cough") == []
+
+
+def test_only_specific_forms_are_learned():
+    pairs = [
+        ("he takes deximet", "he takes dexa medi"),
+        ("deximet again", "dexa medi again"),
+        ("a loin pain", "a line pain"),
+        ("the line is busy", "the line is busy"),
+        ("asthma", "as ma"),
+    ]
+    utterances = [(reference.split(), hypothesis.split()) for reference, hypothesis in pairs]
+    terms = [Hotword("Deximet", 2.0, ("dixie met",)), Hotword("loin"), Hotword("Asthma")]
+    found = learn_forms(terms, utterances)
+    assert [one.heard_as for one in found.terms] == [("dixie met", "dexa medi"), (), ("as ma",)]
+    assert format_learned(found).splitlines() == [
+        "heard as   hits  false alarms  term",
+        "dexa medi     2             0  Deximet",
+        "as ma         1             0  Asthma",
+        "line          1             1  loin  left out",
+        "4 occurrences of terms, 0 of them recognised; 2 heard-as forms kept, 1 left out",
+    ]
+    found = learn_forms(terms, utterances, dev=[(["as", "ma", "says"], ["as", "mother", "says"])])
+    assert found.terms[2].heard_as == ()
+    found = learn_forms(terms, utterances, text=[["as", "ma"]], minimum_count=2)
+    assert [form.text for form in found.kept] == ["dexa medi"]

@@ -1,0 +1,197 @@
+"""N-gram models: against arithmetic by hand, against their own sums, and against KenLM."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ia3_speech.lm.arpa import read_arpa, write_arpa
+from ia3_speech.lm.ngram import (
+    END,
+    NEVER,
+    START,
+    UNKNOWN,
+    LanguageModelError,
+    discounts,
+    estimate,
+    mix,
+    mixture_weights,
+    prune,
+)
+
+WORDS = [f"w{n}" for n in range(40)]
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def sentences(seed: int, number: int = 600) -> list[list[str]]:
+    """Random sentences in which some words like to follow others."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for _ in range(number):
+        word, words = int(rng.integers(40)), []
+        for _ in range(int(rng.integers(1, 12))):
+            words.append(WORDS[word])
+            word = (word * 3 + int(rng.geometric(0.4))) % 40
+        made.append(words)
+    return made
+
+
+@pytest.fixture(scope="module")
+def model():
+    return estimate(sentences(0), 3)
+
+
+def test_unigrams_and_bigrams_by_hand():
+    """Two sentences, "a b" and "a c": the discounts fall back to 0.5, 1 and 1.5, and all else is fractions.
+
+    Continuation counts: a 1 (after <s>), b 1, c 1, </s> 2 (after b and c); their sum 5. Discounts 0.5, 0.5,
+    0.5, 1 leave 2.5 / 5 for the uniform 1/5 over <unk>, </s>, a, b, c.
+    """
+    model = estimate([["a", "b"], ["a", "c"]], 2)
+    p = {word: 10 ** model.orders[0].log_probability[model.ids[word]] for word in model.vocabulary}
+    assert p["a"] == pytest.approx(0.5 / 5 + 0.5 / 5)
+    assert p["</s>"] == pytest.approx(1 / 5 + 0.5 / 5)
+    assert p["<unk>"] == pytest.approx(0.5 / 5)
+    assert model.orders[0].log_probability[START] == NEVER
+    a, b = model.ids["a"], model.ids["b"]
+    # c(a b) = 1 of 2, discounted by 0.5; both words after a leave 0.5: 1/2 of the mass goes to the unigram
+    assert 10 ** model.score(np.array([[a, b]]))[0] == pytest.approx(0.5 / 2 + 0.5 * p["b"])
+    assert 10 ** model.score(np.array([[START, a]]))[0] == pytest.approx(
+        1 / 2 + 0.5 * p["a"]
+    )  # c = 2: discount 1
+
+
+def test_discounts_are_chen_and_goodmans():
+    """n1 … n4 = 8, 4, 2, 1: Y = 8 / 16; D1 = 1 − 2·Y·4/8, D2 = 2 − 3·Y·2/4, D3 = 3 − 4·Y·1/2."""
+    counts = np.repeat([1, 2, 3, 4, 9], [8, 4, 2, 1, 3])
+    assert discounts(counts).tolist() == [0.0, 0.5, 1.25, 2.0]
+    assert discounts(np.array([5, 6])).tolist() == [0.0, 0.5, 1.0, 1.5]
+
+
+@pytest.mark.parametrize(
+    "history", [[], ["w1"], ["w1", "w4"], ["w39", "w0"], ["<s>"], ["<s>", "w7"], ["w2", "<unk>"]]
+)
+def test_probabilities_after_a_history_sum_to_one(model, history):
+    for made in (model, prune(model, 1e-4), mix([model, estimate(sentences(1, 50), 2)], [0.7, 0.3])):
+        before = [made.ids.get(word, UNKNOWN) for word in history]
+        rows = np.array([[*before, word] for word in range(len(made.vocabulary)) if word != START])
+        assert (10 ** made.score(rows)).sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_no_ngram_reaches_across_sentences(model):
+    bigrams = model.ngrams(2)
+    assert not (bigrams[:, 0] == END).any() and not (bigrams[:, 1] == START).any()
+
+
+def test_arpa_there_and_back(tmp_path, model):
+    for name in ("a.arpa", "a.arpa.gz"):
+        write_arpa(model, tmp_path / name, digits=6)
+        back = read_arpa(tmp_path / name)
+        assert back.counts() == model.counts()
+        assert back.perplexity(sentences(2, 40)) == pytest.approx(
+            model.perplexity(sentences(2, 40)), rel=1e-4
+        )
+    assert not [file for file in tmp_path.iterdir() if file.name[0] == "."]
+
+
+def test_an_arpa_file_is_written_as_kenlm_reads_it(tmp_path):
+    write_arpa(estimate([["a", "b"], ["a", "c"]], 2), tmp_path / "two.arpa", digits=2)
+    assert (tmp_path / "two.arpa").read_text() == (
+        "\\data\\\nngram 1=6\nngram 2=5\n\n\\1-grams:\n"
+        "-1\t<unk>\t0\n-99\t<s>\t-0.3\n-0.52\t</s>\n-0.7\ta\t-0.3\n"
+        "-0.7\tb\t-0.3\n-0.7\tc\t-0.3\n\n\\2-grams:\n-0.22\t<s> a\n-0.46\ta b\n-0.46\ta c\n"
+        "-0.19\tb </s>\n-0.19\tc </s>\n"
+        "\n\\end\\\n"
+    )
+
+
+def test_pruning_takes_what_changes_least(model):
+    smaller = prune(model, 1e-4)
+    assert smaller.counts()[0] == model.counts()[0]
+    assert smaller.counts()[2] < 0.8 * model.counts()[2]
+    before, after = (m.perplexity(sentences(3, 60)) for m in (model, smaller))
+    assert after < 1.1 * before
+    assert prune(model, 0) is model
+
+
+def test_pruning_leaves_each_ngram_its_history_and_its_suffix(model):
+    smaller = prune(model, 1e-3)
+    longest = smaller.ngrams(3)
+    assert (
+        len(longest)
+        and (smaller.index(longest[:, :-1]) >= 0).all()
+        and (smaller.index(longest[:, 1:]) >= 0).all()
+    )
+
+
+def test_a_mixture_is_the_weighted_sum(model):
+    other = estimate(sentences(9, 300), 3)
+    mixed = mix([model, other], [0.25, 0.75])
+    rows = mixed.ngrams(3)
+    theirs = np.array([other.ids[word] for word in mixed.vocabulary])
+    wanted = 0.25 * 10 ** model.score(rows) + 0.75 * 10 ** other.score(theirs[rows])
+    assert 10 ** mixed.score(rows) == pytest.approx(wanted)
+
+
+def test_a_mixture_fits_a_text_of_both_better_than_either():
+    one, two = estimate(sentences(0), 3), estimate([words[::-1] for words in sentences(1)], 3)
+    text = sentences(5, 40) + [words[::-1] for words in sentences(6, 40)]
+    weights = mixture_weights([one, two], text)
+    assert sum(weights) == pytest.approx(1) and 0.3 < weights[0] < 0.7
+    mixed = mix([one, two], weights)
+    assert mixed.perplexity(text) < min(one.perplexity(text), two.perplexity(text))
+
+
+def test_what_only_another_model_knows_stays_possible():
+    """Dev sentences that one model fits alone leave the other its least weight, and its words a chance."""
+    own = estimate([["a", "fever"]] * 20, 2)
+    general = estimate([["the", "sea"], ["a", "ship"]] * 20, 2)
+    weights = mixture_weights([own, general], [["a", "fever"]])
+    assert weights == pytest.approx([0.95, 0.05], abs=1e-3)
+    mixed = mix([own, general], weights)
+    assert 10 ** mixed.word_scores([["the", "sea"]]).min() > 0.001
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("hello\n", "is no ARPA file"),
+        ("\\data\\\nngram 1=1\n\n\\1-grams:\n-1\ta\n", "ends before its line"),
+        ("\\data\\\n\n\\1-grams:\nminus\ta\n\n\\end\\\n", ":4: is no n-gram: 'minus"),
+        (
+            "\\data\\\n\n\\1-grams:\n-1\ta\n\n\\2-grams:\n-1\ta b\n\n\\3-grams:\n-1\ta a a\n\\end\\\n",
+            "no history",
+        ),
+    ],
+)
+def test_damaged_files_are_named(tmp_path, content, message):
+    (tmp_path / "bad.arpa").write_text(content)
+    with pytest.raises(LanguageModelError, match=f"bad.arpa.*{message}"):
+        read_arpa(tmp_path / "bad.arpa")
+
+
+def test_a_text_without_words_or_with_the_models_own(tmp_path):
+    with pytest.raises(LanguageModelError, match="no word"):
+        estimate([[], []])
+    with pytest.raises(LanguageModelError, match="holds </s>"):
+        estimate([["a", "</s>"]])
+
+
+def test_lmplz_makes_the_same_model(model):
+    """fixtures/lmplz.arpa.gz is what KenLM's lmplz (of kenlm-ex 0.2.1) made of the same sentences by
+    `lmplz -o 3 --discount_fallback 0.5 1 1.5`, without its comments."""
+    theirs = read_arpa(FIXTURES / "lmplz.arpa.gz")
+    assert theirs.counts() == model.counts()
+    for length in (1, 2, 3):
+        rows = model.ngrams(length)
+        same = np.array([theirs.ids[word] for word in model.vocabulary])[rows]
+        keep = rows[:, -1] != START
+        assert model.score(rows)[keep] == pytest.approx(theirs.score(same)[keep], abs=2e-6)
+
+
+def test_a_gzipped_model_is_the_same_bytes_each_time(tmp_path, model):
+    write_arpa(model, tmp_path / "a.arpa.gz")
+    first = (tmp_path / "a.arpa.gz").read_bytes()
+    write_arpa(model, tmp_path / "a.arpa.gz")
+    assert (tmp_path / "a.arpa.gz").read_bytes() == first
