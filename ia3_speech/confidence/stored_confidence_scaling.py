@@ -5,7 +5,7 @@ adapter's ia3_speech.json, or in confidence.json in a base's folder:
 
     {"greedy": {"slope": 0.91, "bias": 0.2, "data": "clinic/dev", "words": 494, "calibration_error": 0.03}}
 
-Earlier versions stored a "temperature". A sum of adapters has no scaling, nor has an adapter the base's: how
+A sum of adapters has no scaling, nor has an adapter the base's: how
 well an adapted model is calibrated is measured.
 """
 
@@ -21,7 +21,8 @@ from ia3_speech.adapters.expressions import Term, is_single_adapter
 from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-from ia3_speech.confidence.reliability import Calibration, Scaling
+from ia3_speech.confidence.reliability import Calibration
+from ia3_speech.decoding.word_times import Scaling
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -39,13 +40,11 @@ class ConfidenceOptions:
     adapter or the base, else none.
 
     Args:
-        confidence_temperature: divides the logits before confidences are taken (default: 1)
         confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
             calibrate has stored with the adapter or the base, else 1)
         confidence_bias: is added to these log-odds (default: what calibrate has stored, else 0)
     """
 
-    confidence_temperature: float | None = None
     confidence_slope: float | None = None
     confidence_bias: float | None = None
 
