@@ -17,7 +17,8 @@ from typing import Literal
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, storage_file, store_scaling
+from ia3_speech.confidence.stored_confidence_scaling import storage_file, store_scaling
+from ia3_speech.decoding.options import ConfidenceOptions
 from ia3_speech.formatting import plural
 from ia3_speech.loading import SearchOptions
 

@@ -18,7 +18,7 @@ from typing import Literal
 from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, stored_calibrations
+from ia3_speech.confidence.stored_confidence_scaling import stored_calibrations
 from ia3_speech.decoding.decode_directory import (
     assign_adapters,
     bad_audio_message,
@@ -28,6 +28,7 @@ from ia3_speech.decoding.decode_directory import (
     speaker_adapters,
     write_decode_directory,
 )
+from ia3_speech.decoding.options import ConfidenceOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder

@@ -12,7 +12,6 @@ well an adapted model is calibrated is measured.
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,33 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BASE_CONFIDENCE = "confidence.json"  # in a base's folder
-
-
-@dataclass(frozen=True)
-class ConfidenceOptions:
-    """Confidences
-
-    Those that ia3-speech calibrate --out writes. Default: what ia3-speech calibrate --store keeps with the
-    adapter or the base, else none.
-
-    Args:
-        confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
-            calibrate has stored with the adapter or the base, else 1)
-        confidence_bias: is added to these log-odds (default: what calibrate has stored, else 0)
-    """
-
-    confidence_slope: float | None = None
-    confidence_bias: float | None = None
-
-    @property
-    def scaling(self) -> Scaling | None:
-        """None where none is given. Raises UserError for what is none."""
-        given = {name.removeprefix("confidence_"): value for name, value in vars(self).items()}
-        given = {name: value for name, value in given.items() if value is not None}
-        try:
-            return Scaling(**given) if given else None
-        except ValueError as error:
-            raise UserError(f"--confidence-{error}") from None
 
 
 def stored_calibrations(base_folder: Path | None, terms: Sequence[Term]) -> dict[str, Any]:
