@@ -145,3 +145,20 @@ class OutputOptions:
             self.highlight_words,
             full_json="json" in self.formats and (self.output_dir is not None or self.word_timestamps),
         )
+
+
+@dataclass(frozen=True)
+class DictationOptions:
+    """Dictation
+
+    Args:
+        dictation: write spoken punctuation, doses, blood pressures and capitals, in any format: "five hundred
+            milligrams full stop" → "500 mg."; what can be read in two ways stays in words
+        dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
+        dictation_off: parts (commands, numbers, rules, names, capitals) and commands to leave out, with commas
+            between, such as numbers,full stop
+    """
+
+    dictation: bool = False
+    dictation_rules: Path | None = None
+    dictation_off: str = ""  # no list: a list would take the files behind it
