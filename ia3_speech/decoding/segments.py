@@ -94,7 +94,7 @@ def make_segments(
 
 
 class RunningText:
-    """Words that come in parts, each a segment as it was cut → the words and the written text of each segment.
+    """Words that come in parts, each a segment as it was cut → each segment's words and written text.
 
     A part of which no piece begins has no segment: its words are those of the piece that began before it.
     The texts have a line break at their end where one was dictated, and else no white space.

@@ -4,8 +4,8 @@
     echo "five hundred milligrams twice a day" | ia3-speech dictation
     ia3-speech dictation --dictation-rules clinic.yaml --raw notes.txt    what your own rules do to your texts
 
-Each line is a text of its own. Text has no pauses, so commands of one word (comma, period, new line) stay words;
-`ia3-speech transcribe --dictation` knows them. The package's conf/dictation.yaml lists commands and units.
+Each line is a text of its own. Text has no pauses, so commands that need them (comma, period, new line) stay
+words; `ia3-speech transcribe --dictation` knows them. conf/dictation.yaml lists commands and units.
 """
 
 import sys
@@ -30,8 +30,8 @@ def main(
     Args:
         files: text files (default: stdin)
         dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
-        dictation_off: parts (commands, numbers, rules, names, capitals) and commands to leave out, with commas
-            between
+        dictation_off: parts (commands, numbers, rules, names, capitals) and commands to leave out, such as
+            "numbers,full stop"
         lower: make the text lower case first, for transcripts in capitals
         raw: print RAW<TAB>WRITTEN, a line a line; a line break that was dictated is then ⏎
     """

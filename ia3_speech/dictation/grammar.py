@@ -35,6 +35,7 @@ class Grammar:
     counted: tuple[str, ...] = ()
     no_unit: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    connectives: tuple[str, ...] = ()
     rules: dict[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
     off: frozenset[str] = frozenset()

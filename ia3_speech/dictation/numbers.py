@@ -8,36 +8,31 @@ Standard wording is what the digits are read aloud as, so that nothing is writte
 ways. Digits are written as ISMP's list of error-prone dose designations wants it: 1,000; never .5 or 1.0.
 """
 
+import re
 from collections.abc import Sequence
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEENS = ("ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
          "nineteen")  # fmt: skip
 TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-ONES = {word: value for value, word in enumerate(DIGITS) if value}
-BELOW_HUNDRED = (
-    ONES
-    | {word: value for value, word in enumerate(TEENS, 10)}
-    | dict(zip(TENS, range(20, 100, 10), strict=True))
-)
 ZERO = ("zero", "nought", "naught")
+ONES = {word: value for value, word in enumerate(DIGITS) if value}
+BELOW_HUNDRED = {word: value for value, word in enumerate((*DIGITS, *TEENS)) if value}
+BELOW_HUNDRED |= {word: value for value, word in zip(range(20, 100, 10), TENS, strict=True)}
 SCALES = {"million": 10**6, "thousand": 10**3}
 # Words that make another number of a number that they stand beside, or that a number may be a part of.
 NUMBER_WORDS = {
-    *BELOW_HUNDRED,
-    *ZERO,
-    *"oh o nil hundred hundreds thousand thousands million millions billion billions trillion".split(),
-    *"and point dot decimal double triple treble half halves quarter quarters dozen dozens couple".split(),
-    *"first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth".split(),
-    *"fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth thirtieth fortieth".split(),
-    *"fiftieth sixtieth seventieth eightieth ninetieth hundredth thousandth millionth".split(),
-    *"thirds fourths fifths sixths sevenths eighths ninths tenths hundredths thousandths".split(),
-}
+    *BELOW_HUNDRED, *ZERO, *SCALES, "hundred", "billion", "trillion", "oh", "o", "nil", "and", "point", "dot",
+    "decimal", "double", "triple", "treble", "half", "halve", "quarter", "dozen", "couple",
+    *("first", "second", "third", "fifth", "eighth", "ninth", "twelfth", "billionth"),
+    *(f"{word}th" for word in (*DIGITS, *TEENS, "hundred", *SCALES)), *(f"{word[:-1]}ieth" for word in TENS),
+}  # fmt: skip
 
 
 def is_number_word(word: str) -> bool:
-    """Whether a word, in lower case, may belong to a number: "twenty-five", "5", "point" and "and" too."""
-    return not NUMBER_WORDS.isdisjoint(word.split("-")) or any(letter.isdigit() for letter in word)
+    """Whether a word, in lower case, may belong to a number: "twenty-five", "5", "thirds", "five,", "and"."""
+    parts = {form for part in re.findall(r"\w+", word) for form in (part, part.removesuffix("s"))}
+    return not NUMBER_WORDS.isdisjoint(parts) or any(letter.isdigit() for letter in word)
 
 
 def read_number(words: Sequence[str]) -> str | None:

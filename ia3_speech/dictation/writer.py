@@ -20,18 +20,11 @@ from ia3_speech.dictation.numbers import is_number_word, read_number
 COMMAND_PAUSE_SECONDS = 0.3  # before and after a word that is a command; none is within a number
 SENTENCE_ENDS, MARKS, OPENING = ".?!", ".,;:?!…", "([“/-"
 JOINS_LEFT, JOINS_RIGHT = f"{MARKS})]”/-\n", OPENING
-PUNCTUATION = ".,;:?!…()[]\"“”'"  # at the ends of words, as recognisers that punctuate write them
 BEHIND = 12  # words before a number that are looked at
 
-# Between two numbers these may make one number of them, a range, a ratio or a sum: "five to ten".
-CONNECTIVES = frozenset(
-    "to or by over in of per times x plus through thru versus than up until upon divided comma colon semicolon "
-    "period full stop open close bracket brackets new line uh um er erm ah eh hm hmm mm a an".split()
-)
-SIGNS = frozenset("minus dash hyphen slash stroke".split())  # directly before a number, which stays in words
-ARTICLES = frozenset("a an the this per each every".split())
-PRECEDES_YEAR = frozenset("in since until before after from by of during".split())  # "in two thousand five"
-NO_PLURALS = frozenset("is was has as this its plus us".split())
+ARTICLES = ("a", "an", "the", "this", "per", "each", "every")
+BEFORE_YEARS = ("in", "since", "until", "before", "after", "from", "by", "of", "during")
+NO_PLURALS = ("is", "was", "has", "as", "this", "its", "plus", "us")
 SIGNED = ("degree", "degrees", "°C", "°F")
 BLOOD_PRESSURES = (("blood", "pressure"), ("bp",), ("b", "p"))
 HIGHEST_SYSTOLIC, LOWEST_DIASTOLIC = 350, 20
@@ -44,7 +37,7 @@ class MoreWords(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """What is written of the words up to `end`: a word as it was spoken, a command's mark, or anything else."""
+    """What is written of the words up to `end`: a word as it was spoken, a command's mark, or else."""
 
     text: str
     end: int
@@ -60,9 +53,7 @@ class SpokenNumber:
     end: int
 
 
-Phrases = dict[
-    str, list[tuple[list[str], str]]
-]  # first word → phrases and what they stand for, longest first
+Phrases = dict[str, list[tuple[list[str], str]]]  # first word → phrases, what they stand for
 
 
 def by_first_word(phrases: Mapping[str, str]) -> Phrases:
@@ -86,7 +77,8 @@ class Tables:
         symbols = {form: symbol for symbol, forms in grammar.units.items() for form in forms}
         self.symbols = by_first_word(symbols)
         self.units = by_first_word(symbols | {unit: unit for unit in grammar.counted})
-        self.no_unit = by_first_word({phrase: "" for phrase in grammar.no_unit})
+        self.no_unit = by_first_word(dict.fromkeys(grammar.no_unit, ""))
+        self.connectives = set(grammar.connectives)
         self.not_after, self.labels, self.per = set(grammar.not_after), set(grammar.labels), grammar.per
         self.numbers, self.capitals = "numbers" not in grammar.off, "capitals" not in grammar.off
 
@@ -148,9 +140,9 @@ class DictationWriter:
         if token.kind == "mark":
             self.capital |= text[-1] in f"{SENTENCE_ENDS}\n"
             return text
-        if token.kind == "word" and self.tables.capitals:
-            if text == "i" or text.startswith("i'") or (self.capital and text == text.lower()):
-                text = text[0].upper() + text[1:]
+        begins = text == "i" or text.startswith("i'") or (self.capital and text == text.lower())
+        if begins and token.kind == "word" and self.tables.capitals:
+            text = text[0].upper() + text[1:]
         self.capital &= not any(letter.isalnum() for letter in text)
         return text
 
@@ -174,14 +166,8 @@ class DictationWriter:
         return self.words[place - self.removed].text if place >= self.removed else ""
 
     def at(self, place: int) -> str:
-        """A word in lower case, without punctuation at its ends."""
-        return self.as_spoken(place).lower().strip(PUNCTUATION)
-
-    def tail(self, place: int, end: int) -> str | None:
-        """The punctuation behind words; None where there is punctuation before or between them."""
-        spoken = " ".join(self.as_spoken(number).lower() for number in range(place, end))
-        bare = " ".join(self.at(number) for number in range(place, end))
-        return spoken.removeprefix(bare) if spoken.startswith(bare) else None
+        """A word in lower case. One that a recogniser has punctuated ("five,") is in no phrase and no number."""
+        return self.as_spoken(place).lower()
 
     def is_pause(self, place: int) -> bool:
         """Whether a pause stands before a word; there is one before the first and after the last."""
@@ -211,13 +197,11 @@ class DictationWriter:
                 digits += [number.digits] if number else []
                 end = number.end if number else end + 1
             else:
-                if (tail := self.tail(place, end)) is not None:
-                    for number in digits:
-                        written = written.replace(NUMBER, number, 1)
-                    return Token(written + tail, end)
+                for number in digits:
+                    written = written.replace(NUMBER, number, 1)
+                return Token(written, end)
         name = self.phrase(self.tables.names, place)
-        tail = self.tail(place, name[1]) if name else None
-        return None if tail is None else Token(name[0] + tail, name[1])
+        return Token(*name) if name else None
 
     def command(self, place: int) -> Token | None:
         """Spoken punctuation, where it can be nothing else and a mark may stand."""
@@ -227,13 +211,13 @@ class DictationWriter:
         if not found and self.tables.between_pauses.get(self.at(place)) and self.is_pause(place):
             found = self.phrase(self.tables.between_pauses, place)
             found = found if found and self.is_pause(found[1]) else None
-        if not found or self.tail(place, found[1]) != "":
+        if not found:
             return None
         mark, end = found
         last = self.last.text[-1:]
-        if mark[0] in JOINS_LEFT and mark[0] != "\n":
-            if last in ("", "\n", *OPENING) or (last in MARKS and mark[0] not in ")]”"):
-                return None  # ". colon": a mark stands behind a word or a bracket
+        needs_word = mark[0] in JOINS_LEFT and mark[0] != "\n"  # or a bracket: not ". colon"
+        if needs_word and (last in ("", "\n", *OPENING) or (last in MARKS and mark[0] not in ")]”")):
+            return None
         return Token(mark, end, "mark")
 
     # ---- numbers
@@ -257,46 +241,34 @@ class DictationWriter:
         """A number with its unit, perhaps minus degrees, or a blood pressure."""
         signed = self.at(place) == "minus"
         number = self.number(place + signed)
-        if not number or self.may_belong_to(place, number, signed):
+        if not number or self.may_belong_to(place, number):
             return None
         if not signed and self.at(number.end) == "over" and self.is_behind_blood_pressure(place):
             return self.blood_pressure(place, number)
         unit = self.unit(number.end)
-        if not unit or (signed and unit[0] not in SIGNED):
+        if not unit or (signed and (unit[0] not in SIGNED or self.at(place - 1) in self.tables.connectives)):
             return None
         symbol, end = unit
         if self.may_be_several(place, number, end):
             return None
-        tail = self.tail(place, end)
-        blank = "" if symbol == "%" else " "
-        return None if tail is None else Token(f"{'-' * signed}{number.digits}{blank}{symbol}{tail}", end)
+        return Token(f"{'-' * signed}{number.digits}{'' if symbol == '%' else ' '}{symbol}", end)
 
-    def may_belong_to(self, place: int, number: SpokenNumber, signed: bool) -> bool:
-        """Whether what stands before a number may belong to it, or it to that."""
+    def may_belong_to(self, place: int, number: SpokenNumber) -> bool:
+        """Whether what stands before a number, with its sign, may belong to it, or it to that."""
         before = self.at(place - 1)
-        if is_number_word(before) or before in SIGNS:
+        if before in ("minus", "hyphen") or is_number_word(before):
             return True
         if before in self.tables.labels and self.at(place - 2) not in ARTICLES:
             return True
-        if (
-            len(before) == 1
-            and before.isalpha()
-            and before != "a"
-            and not self.is_behind_blood_pressure(place)
-        ):
-            return True  # a code: "vitamin b twelve micrograms"
-        if number.length > 2 and number.digits.startswith("2,0") and before in PRECEDES_YEAR:
-            return True
-        connected = place - 1
-        while place - connected < BEHIND and self.is_connective(connected):
-            connected -= 1
-        if signed and connected < place - 1:
-            return True
-        return is_number_word(self.at(connected)) or self.is_connective(connected)
-
-    def is_connective(self, place: int) -> bool:
-        word = self.at(place)
-        return word in CONNECTIVES or word in SIGNS or bool(self.as_spoken(place) and not word)
+        if len(before) == 1 and before.isalpha() and before != "a":
+            return not self.is_behind_blood_pressure(place)  # a code: "vitamin b twelve micrograms"
+        if number.length > 2 and number.digits.startswith("2,0") and before in BEFORE_YEARS:
+            return True  # "in two thousand five milligrams were given"
+        for connected in range(place - 1, place - BEHIND, -1):
+            word = self.at(connected)
+            if word not in self.tables.connectives and (not word or any(map(str.isalnum, word))):
+                return is_number_word(word)
+        return True
 
     def unit(self, place: int) -> tuple[str, int] | None:
         """The unit at a place as it is written, with what it is for each of, and where it ends."""
@@ -313,8 +285,8 @@ class DictationWriter:
 
     def may_be_several(self, place: int, number: SpokenNumber, end: int) -> bool:
         """Whether the first words of a number may count things: "thirty five milligram tablets"."""
-        last = self.at(end - 1)
-        if number.length == 1 or last[-1] in "st" or self.at(place - 1) in ("a", "an"):
+        is_plural = self.at(end - 1)[-1] == "s" or self.at(number.end) == "percent"
+        if number.length == 1 or is_plural or self.at(place - 1) in ("a", "an"):
             return False
         return any(
             word[-1:] == "s" and word[-2:] != "ss" and word not in NO_PLURALS
@@ -341,9 +313,10 @@ class DictationWriter:
                 return None
             end, written = unit[1], f"{written} mmHg"
         following = self.at(end)
-        if following.removesuffix("s") in DURATIONS or following in SIGNS:
+        if following.removesuffix("s") in DURATIONS or following == "minus":
             return None
-        if following in ("over", "to", "or", "by") and is_number_word(self.at(end + 1)):
+        if following in ("over", "to", "or", "by", "hyphen", "dash", "slash") and is_number_word(
+            self.at(end + 1)
+        ):
             return None
-        tail = self.tail(place, end)
-        return None if tail is None else Token(written + tail, end)
+        return Token(written, end)
