@@ -23,7 +23,7 @@ from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_S
 from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
-from ia3_speech.decoding.segments import PostProcess
+from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.decoding.vad import Method, check_method, default_method
 from ia3_speech.decoding.word_times import Scaling
@@ -185,7 +185,7 @@ def load(
     vad: Method | None = None,
     scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
-    post_process: PostProcess | None = None,
+    post_process: PostProcessor | None = None,
 ) -> Transcriber:
     """Load a base, and an adapter or many, to transcribe with.
 
@@ -207,7 +207,7 @@ def load(
         scaling: of the words' confidences; None: what `calibrate` stored with the adapter, or with the base
             where there is no adapter, for this search; else none.
         channels: mix averages those of a recording; split transcribes them one by one, merged by time.
-        post_process: applied to recognised text, such as dictation.
+        post_process: writes the text of the recognised words, such as dictation.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.

@@ -50,7 +50,6 @@ from ia3_speech.decoding.formats.json_records import segment_line
 from ia3_speech.decoding.options import ConfidenceOptions, InputOptions, ModelOptions, OutputOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, read_sources
-from ia3_speech.dictation import DictationOptions
 from ia3_speech.live.live import LiveOptions, transcribe_live
 from ia3_speech.loading import SearchOptions, load, unused_hotwords
 
@@ -81,8 +80,11 @@ def main(
         options.check()
     model_options.check(input_options.channels)
     scaling = confidence_options.scaling
-    dictates = dictation_options.dictation or "dictation" in output_options.formats
-    post_process = dictation_options.formatter() if dictates else None
+    post_process = None
+    if dictation_options.dictation or "dictation" in output_options.formats:
+        from ia3_speech.dictation import make_dictation
+
+        post_process = make_dictation(dictation_options.dictation_rules, dictation_options.dictation_off)
     if live_options.active(files):
         check_live(input_options, output_options, confidence_options)
         model = {name: getattr(model_options, name) for name in ("device", "dtype", "precision")}
@@ -95,7 +97,7 @@ def main(
             **model,
         )
         output = {"format": output_options.format, "output_dir": output_options.output_dir}
-        return transcribe_live(live_options, load_live, write=post_process, **output)
+        return transcribe_live(live_options, load_live, post_process=post_process, **output)
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())

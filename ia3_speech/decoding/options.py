@@ -173,3 +173,20 @@ class ConfidenceOptions:
             return Scaling(**given) if given else None
         except ValueError as error:
             raise UserError(f"--confidence-{error}") from None
+
+
+@dataclass(frozen=True)
+class DictationOptions:
+    """Dictation
+
+    Args:
+        dictation: write spoken punctuation, doses, blood pressures and capitals, in any format: "five hundred
+            milligrams full stop" → "500 mg."; what can be read in two ways stays in words
+        dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
+        dictation_off: parts (commands, numbers, rules, names, capitals) and commands to leave out, such as
+            "numbers,full stop"
+    """
+
+    dictation: bool = False
+    dictation_rules: Path | None = None
+    dictation_off: str = ""  # no list: a list would take the files behind it

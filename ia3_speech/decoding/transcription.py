@@ -16,7 +16,7 @@ from ia3_speech.data.audio_cells import is_one_recording
 from ia3_speech.data.recordings import AudioInput, Recording, as_recording
 from ia3_speech.decoding.channels import channel_names, merge_by_time, split_channels
 from ia3_speech.decoding.recognizer import RecognizedPiece, Recognizer, pools
-from ia3_speech.decoding.segments import PostProcess, make_segments
+from ia3_speech.decoding.segments import PostProcessor, make_segments, write_text
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment
 
 Advance = Callable[[float], Any]
@@ -28,16 +28,15 @@ class Transcriber:
 
     Attributes:
         recognizer: a base, perhaps with an adapter, or with a bank of those of a call's channels.
-        post_process: applied to the recognised text of each recording, or channel; `raw_text` keeps what was
-            recognised. Of dictation (`DictationOptions.formatter()`) the segments have each its part; any
-            other function is applied to each segment by itself.
+        post_process: writes the text of each recording, or channel, of the recognised words, of which the
+            segments have each its part; `raw_text` keeps what was recognised.
         split: transcribe the channels of a recording one by one, and merge their segments by time.
         channel_adapters: the name of each channel's adapter in the bank; a channel that is not named has the
             base alone. None: all have the recogniser's adapter.
     """
 
     recognizer: Recognizer
-    post_process: PostProcess | None = None
+    post_process: PostProcessor | None = None
     split: bool = False
     channel_adapters: Mapping[str, str] | None = None
 
@@ -76,8 +75,8 @@ class Transcriber:
     ) -> Iterator[TranscriptSegment]:
         """The segments of one recording as soon as they are done: the same as `transcribe` gives.
 
-        With dictation a segment waits until 20 words or more follow (`segments.CONTEXT_WORDS`), since
-        the words behind it may change what is written of it: "five hundred", "milligrams" → "500 mg".
+        With dictation a segment waits until no word behind it can change what is written of it: "five
+        hundred", "milligrams" → "500 mg".
 
         Raises:
             AudioError: the recording can't be used.
@@ -117,22 +116,22 @@ class Transcriber:
         recognizer = self.recognizer
         for pool in pools(read_sources(sources, recognizer.base.minimum_samples, sampling_rate)):
             usable = [wave for (_, _, usable), wave in pool if usable]
-            found = iter(
-                recognizer.recognize(usable, lambda _, seconds: advance(seconds), with_words=with_words)
-            )
+            timed = with_words or self.post_process is not None  # dictation needs to know the pauses
+            found = iter(recognizer.recognize(usable, lambda _, seconds: advance(seconds), with_words=timed))
             for (source, problem, usable), wave in pool:
                 pieces, segments = next(found) if usable else [], None
                 if with_words:
-                    segments = tuple(make_segments(words_in(pieces), self.post_process, at_once=True))
+                    segments = tuple(make_segments(words_in(pieces), self.post_process))
                 raw = " ".join(piece.text for piece in pieces if piece.text)
-                yield self.result(source, raw, len(wave), problem, usable, segments)
+                text = write_text([*words_in(pieces)], self.post_process) if self.post_process else raw
+                yield self.result(source, text, raw, len(wave), problem, usable, segments)
 
     def call(self, source: Recording, advance: Advance) -> Transcript:
         """The transcript of a recording whose channels are transcribed one by one."""
         try:
             waves = split_channels(source)
         except AudioError as error:
-            return self.result(source, "", 0, str(error).removeprefix(f"{source.path}: "), False, ())
+            return self.result(source, "", "", 0, str(error).removeprefix(f"{source.path}: "), False, ())
         names = channel_names(len(waves))
         problems = [find_problem(wave, self.recognizer.base.minimum_samples) for wave in waves]
         reasons = [f"{name}: {found.reason}" for name, found in zip(names, problems, strict=True) if found]
@@ -145,18 +144,20 @@ class Transcriber:
                 waves, lambda _, seconds: advance(seconds / len(waves)), adapters, with_words=True
             )
             segments = [
-                tuple(make_segments(words_in(pieces), self.post_process, name, at_once=True))
+                tuple(make_segments(words_in(pieces), self.post_process, name))
                 for name, pieces in zip(names, found, strict=True)
             ]
         merged = merge_by_time(segments)
         raw = "\n".join(f"{segment.channel}: {segment.raw_text}" for segment in merged)
+        text = "\n".join(segment.line for segment in merged)
         return self.result(
-            source, raw, len(waves[0]), "; ".join(reasons) or None, usable, merged, channels=names
+            source, text, raw, len(waves[0]), "; ".join(reasons) or None, usable, merged, channels=names
         )
 
     def result(
         self,
         source: Recording,
+        text: str,
         raw_text: str,
         samples: int,
         problem: str | None,
@@ -164,12 +165,7 @@ class Transcriber:
         segments: tuple[TranscriptSegment, ...] | None,
         channels: tuple[str, ...] = (),
     ) -> Transcript:
-        """A transcript, after `post_process`."""
-        text = raw_text
-        if self.post_process and channels:
-            text = "\n".join(segment.line for segment in segments or ())
-        elif self.post_process:
-            text = self.post_process(raw_text)
+        """A transcript."""
         recognizer = self.recognizer
         return Transcript(
             source.path, text, samples / SAMPLE_RATE, recognizer.name, recognizer.base.name, problem, usable,

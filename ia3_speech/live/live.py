@@ -3,7 +3,7 @@
     ia3-speech transcribe --mic                                        until Ctrl-C
     arecord -q -f S16_LE -r 16000 | ia3-speech transcribe --live       WAV, of any length
     rec -q -t raw -r 16000 -b 16 -c 1 - | ia3-speech transcribe --raw 16000
-    ia3-speech transcribe --mic --dictation                            as it is written; see `live_dictation`
+    ia3-speech transcribe --mic --dictation                            as it is written; see `PostProcessed`
 
 In: `LiveOptions`, a recogniser. Out: on a terminal the text that is being spoken, rewritten in place, and a
 line when it is final; elsewhere the final lines alone, or JSON lines, which may be partial too. A thread
@@ -30,8 +30,8 @@ import numpy as np
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import STDIN
+from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.dictation import Writer
 from ia3_speech.live.live_audio import (
     PORTION_SECONDS,
     Microphone,
@@ -39,11 +39,11 @@ from ia3_speech.live.live_audio import (
     read_wav_header,
     stream_samples,
 )
-from ia3_speech.live.live_dictation import LiveDictation
 from ia3_speech.live.live_output import TEXT, LiveOutput
 from ia3_speech.live.streaming import (
     PARTIAL_SECONDS,
     PAUSE_SECONDS,
+    PostProcessed,
     StreamEvent,
     StreamingRecognizer,
 )
@@ -102,7 +102,7 @@ def transcribe_live(
     *,
     format: str = "text",
     output_dir: Path | None = None,
-    write: Writer | None = None,
+    post_process: PostProcessor | None = None,
 ) -> int:
     """Transcribe the microphone or stdin until it ends, and print and write the texts.
 
@@ -111,7 +111,7 @@ def transcribe_live(
         format: text, txt or dictation is a line for each piece, json or jsonl an object.
         output_dir: microphone.txt or stdin.txt (.json) is written there; then stdout gets nothing, unless it
             is a terminal.
-        write: dictation; None: the words as they were recognised.
+        post_process: such as dictation; None: the words as they were recognised.
 
     Returns:
         The exit code; see the module.
@@ -138,9 +138,9 @@ def transcribe_live(
         recognizer,
         pause_seconds=options.pause,
         partial_seconds=partial_seconds,
-        with_words=write is not None,
+        with_words=post_process is not None,
     )
-    dictation = LiveDictation(write, partials=output.partials) if write else None
+    written = PostProcessed(post_process, partials=output.partials) if post_process else None
     with interruption() as interrupted:
         if options.mic:
             microphone.start(inbox.put_or_lose, inbox.finish)
@@ -148,7 +148,7 @@ def transcribe_live(
             heard = microphone.name if options.mic else "stdin"
             print(f"listening to {heard}, until Ctrl-C", file=sys.stderr)
         try:
-            transcribe_inbox(inbox, stream, dictation, output, interrupted)
+            transcribe_inbox(inbox, stream, written, output, interrupted)
         finally:
             if options.mic:
                 microphone.stop()
@@ -172,15 +172,15 @@ def transcribe_live(
 def transcribe_inbox(
     inbox: "Inbox",
     stream: StreamingRecognizer,
-    dictation: LiveDictation | None,
+    written: PostProcessed | None,
     output: LiveOutput,
     interrupted: "Interrupted",
 ) -> None:
     """Feed what comes until there is no more, or until the user has had enough; tell every event, and in the
-    end, however it comes, what dictation has kept waiting."""
+    end, however it comes, what post-processing has kept waiting."""
 
     def show(events: Iterable[StreamEvent]) -> None:
-        for event in dictation.events(events) if dictation else events:
+        for event in written.events(events) if written else events:
             output.show(event)
 
     ended = False
@@ -190,7 +190,7 @@ def transcribe_inbox(
             show(stream.feed(inbox.take()))
         show(stream.flush())
     finally:
-        for event in dictation.flush() if dictation else ():
+        for event in written.flush() if written else ():
             output.show(event)
 
 
