@@ -18,7 +18,7 @@ from typing import Literal
 from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, stored_calibrations
+from ia3_speech.confidence.storage import ConfidenceOptions, stored_calibrations
 from ia3_speech.decoding.decode_directory import (
     assign_adapters,
     bad_audio_message,

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from ia3_speech.adapters import registry
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions
+from ia3_speech.confidence.storage import ConfidenceOptions
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,

@@ -95,7 +95,8 @@ def format_calibration(calibration: Calibration) -> str:
         f"{calibration.scaling}: {calibration.words:,} words, {calibration.errors:,} wrong; cross-entropy "
         f"{calibration.cross_entropy:.2f} bits a word, calibration error {calibration.calibration_error:.1%}",
         f"wrong words are told from right ones with an area under the ROC curve of {calibration.area:.3f}",
-        f"looking at the least certain {REVIEWED:.0%} of the words finds {calibration.found:.0%} of the errors",
+        f"looking at the least certain {REVIEWED:.0%} of the words finds {calibration.found:.0%} of the "
+        "errors",
         "mean confidence    words    right",
     ]
     lines += [f"{row.confidence:>15.0%} {row.words:>8,} {row.right:>8.0%}" for row in calibration.bins]

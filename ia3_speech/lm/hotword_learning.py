@@ -92,21 +92,23 @@ def learn_forms(
             result.spoken += 1
             result.recognized += form == " ".join(term)
             hits[number_of[term], form] += 1
-    known = {" ".join(normalized_words(form, "ctc")) for term in terms for form in (term.text, *term.heard_as)}
-    forms = {
-        (number, form): count
-        for (number, form), count in hits.items()
-        if len(form.replace(" ", "")) >= MINIMUM_LETTERS and form not in known
-    }
-    occurrences = count_forms({form for _, form in forms}, [*utterances, *dev], text)
-    for (number, text_of_form), count in sorted(forms.items(), key=lambda item: (-item[1], item[0])):
-        form = HeardForm(number, text_of_form, count, max(0, occurrences[text_of_form] - count))
+    listed = [form for term in terms for form in (term.text, *term.heard_as)]
+    known = {" ".join(normalized_words(form, "ctc")) for form in listed}
+    new = {(n, heard): count for (n, heard), count in hits.items() if is_long(heard) and heard not in known}
+    occurrences = count_forms({heard for _, heard in new}, [*utterances, *dev], text)
+    for (number, heard), count in sorted(new.items(), key=lambda item: (-item[1], item[0])):
+        form = HeardForm(number, heard, count, max(0, occurrences[heard] - count))
         specific = form.hits >= minimum_count and form.precision >= minimum_precision
         (result.kept if specific else result.dropped).append(form)
     for number, term in enumerate(terms):
         learned = [form.text for form in result.kept if form.term == number]
         result.terms[number] = replace(term, heard_as=tuple(dict.fromkeys([*term.heard_as, *learned])))
     return result
+
+
+def is_long(form: str) -> bool:
+    """Whether a form is long enough to be looked for."""
+    return len(form.replace(" ", "")) >= MINIMUM_LETTERS
 
 
 def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterator[tuple[Words, str]]:

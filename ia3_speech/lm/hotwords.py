@@ -15,9 +15,8 @@ files.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -264,27 +263,15 @@ def merge_terms(
 ) -> tuple[TimedWord, ...]:
     """Words of a search of forced logits, in order, where each spotted term stands as its file writes it, in
     place of the words whose middle is within it."""
-    kept = [
-        word for word in words if not any(t.first <= (word.first + word.last) / 2 <= t.last for t in spotted)
-    ]
+
+    def is_replaced(word: TimedWord) -> bool:
+        return any(term.first <= (word.first + word.last) / 2 <= term.last for term in spotted)
+
+    kept = [word for word in words if not is_replaced(word)]
     for term in spotted:
-        kept += words_of_term(hotwords.terms[term.spelling.term].text, term)
+        # Where a term is written unlike it was heard ("B12"), no alignment of its text finds its times and
+        # confidence: exp(score) are the odds of the term against what the base prefers in these frames.
+        confidence = None if term.spelling.as_written else 1 / (1 + math.exp(-term.score))
+        text = hotwords.terms[term.spelling.term].text
+        kept.append(TimedWord(text, term.first, term.last, confidence))
     return tuple(sorted(kept, key=lambda word: word.first))
-
-
-def words_of_term(text: str, spotted: SpottedTerm) -> list[TimedWord]:
-    """The words of a spotted term, which share its frames in proportion to the lengths of what is spoken:
-    "B12 500" as those of "b twelve" and "five hundred".
-
-    Where the term is written unlike it was heard, a forced alignment of its text finds no times and no
-    confidence: these are the words' frames, and the odds of the term against what the base prefers, exp(score).
-    """
-    words = text.split()
-    lengths = [max(1, len(normalize(verbalize_numbers(word)))) for word in words]
-    frames = spotted.last + 1 - spotted.first
-    edges = spotted.first + np.cumsum([0, *lengths]) * frames / sum(lengths)
-    confidence = None if spotted.spelling.as_written else 1 / (1 + math.exp(-spotted.score))
-    return [
-        TimedWord(word, int(first), max(int(first), int(end) - 1), confidence)
-        for word, (first, end) in zip(words, pairwise(edges), strict=True)
-    ]
