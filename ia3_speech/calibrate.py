@@ -17,7 +17,7 @@ from typing import Literal
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.storage import ConfidenceOptions, storage_file, store_scaling
+from ia3_speech.decoding.options import ConfidenceOptions
 from ia3_speech.formatting import plural
 from ia3_speech.loading import SearchOptions
 
@@ -55,6 +55,7 @@ def main(
     if scaling and (out or store):
         raise UserError("a scaling that is given is measured: nothing is fitted for --out or --store")
     from ia3_speech.confidence.fitting import calibrate, format_calibration
+    from ia3_speech.confidence.storage import storage_file, store_scaling
     from ia3_speech.decoding.word_times import Scaling
     from ia3_speech.loading import load
 

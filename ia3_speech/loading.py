@@ -170,6 +170,16 @@ def unused_hotwords(search: Search) -> str | None:
     return unused() if unused else None
 
 
+def uncalibrated(recognizer: Recognizer) -> str | None:
+    """What is said at the end of a run whose confidences are not calibrated, since those that are stored
+    belong to another search."""
+    if recognizer.scaling or recognizer.bank:
+        return None
+    from ia3_speech.confidence.storage import other_searches
+
+    return other_searches(recognizer.base, recognizer.adapter, recognizer.search_record)
+
+
 def load(
     base: str | Path | None = None,
     *,

@@ -35,7 +35,6 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 from ia3_speech.adapters import registry
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.storage import ConfidenceOptions
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
@@ -48,12 +47,12 @@ from ia3_speech.data.recordings import (
 )
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.json_records import segment_line
+from ia3_speech.decoding.options import ConfidenceOptions, InputOptions, ModelOptions, OutputOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, read_sources
-from ia3_speech.decoding.transcription_options import InputOptions, ModelOptions, OutputOptions
 from ia3_speech.dictation import DictationOptions
 from ia3_speech.live.live import LiveOptions, transcribe_live
-from ia3_speech.loading import SearchOptions, load, unused_hotwords
+from ia3_speech.loading import SearchOptions, load, uncalibrated, unused_hotwords
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -137,6 +136,8 @@ def main(
     else:
         unusable = print_transcripts(sources, transcriber, places, output_options, single)
     if message := unused_hotwords(transcriber.recognizer.search):
+        print(message, file=sys.stderr)
+    if output_options.with_words and (message := uncalibrated(transcriber.recognizer)):
         print(message, file=sys.stderr)
     return 1 if bad or unusable else 0
 

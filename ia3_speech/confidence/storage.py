@@ -14,7 +14,6 @@ adapters one, nor an adapter that of its base.
 import json
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,33 +36,6 @@ WRITE_AGAIN = "(ia3-speech calibrate --store writes it again)"
 # What of a search's record (see `loading.make_search`) confidences hang on.
 FILES = ("lm", "hotwords")
 NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size", "hotword_weight")
-
-
-@dataclass(frozen=True)
-class ConfidenceOptions:
-    """Confidences
-
-    Those that ia3-speech calibrate --out writes. Default: what ia3-speech calibrate --store keeps with the
-    adapter or the base for this search, else none.
-
-    Args:
-        confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
-            calibrate has stored with the adapter or the base, else 1)
-        confidence_bias: is added to these log-odds (default: what calibrate has stored, else 0)
-    """
-
-    confidence_slope: float | None = None
-    confidence_bias: float | None = None
-
-    @property
-    def scaling(self) -> Scaling | None:
-        """None where none is given. Raises UserError for what is none."""
-        values = {name.removeprefix("confidence_"): value for name, value in vars(self).items()}
-        values = {name: value for name, value in values.items() if value is not None}
-        try:
-            return Scaling(**values) if values else None
-        except ValueError as error:
-            raise UserError(f"--confidence-{error}") from None
 
 
 def search_key(search_record: Mapping[str, Any]) -> str:

@@ -13,9 +13,10 @@ from ia3_speech.calibrate import main
 from ia3_speech.cli import UserError
 from ia3_speech.confidence.calibration import are_right
 from ia3_speech.confidence.reliability import Scaling, measure
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, store_scaling
+from ia3_speech.confidence.stored_confidence_scaling import store_scaling
 from ia3_speech.data.kaldi import subset_data_directory
 from ia3_speech.decode import main as decode
+from ia3_speech.decoding.options import ConfidenceOptions
 from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.ctm import read_confidences
 

@@ -7,8 +7,8 @@ import pytest
 from tiny_models import PIECE_TOKENIZERS, TINY, tiny, tiny_processor
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
-from ia3_speech.decoding.long_recordings import cut_at_pauses
 from ia3_speech.decoding.beam_search import BeamSearch
+from ia3_speech.decoding.long_recordings import cut_at_pauses
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.live.streaming import (
     CONTEXT_SECONDS,
