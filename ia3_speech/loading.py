@@ -89,7 +89,7 @@ class SearchOptions:
         if self.hotword_weight is not None and self.hotwords is None:
             raise UserError("--hotword-weight needs --hotwords FILE")
         if self.hotwords is not None:
-            from ia3_speech.lm.hotword_list import read_hotwords
+            from ia3_speech.lm.hotwords import read_hotwords
 
             read_hotwords(self.hotwords)  # its faults are reported before a base is loaded
 
@@ -141,12 +141,11 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     search, record = make_plain_search(options, base)
     if options.hotwords is None:
         return search, record
-    from ia3_speech.lm.hotword_list import HOTWORD_WEIGHT, read_hotwords
-    from ia3_speech.lm.hotword_search import HotwordSearch
+    from ia3_speech.lm.hotwords import HOTWORD_WEIGHT, HotwordSearch, read_hotwords
 
     weight = HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
     hotwords = read_hotwords(options.hotwords)
-    record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords)}
+    record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords.terms)}
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record
 
 
@@ -169,6 +168,16 @@ def unused_hotwords(search: Search) -> str | None:
     """What is said at the end of a run with hot words of which none was ever found."""
     unused = getattr(search, "unused", None)  # only a search of hot words has it
     return unused() if unused else None
+
+
+def uncalibrated(recognizer: Recognizer) -> str | None:
+    """What is said at the end of a run whose confidences are not calibrated, since those that are stored
+    belong to another search."""
+    if recognizer.scaling or recognizer.bank:
+        return None
+    from ia3_speech.confidence.storage import other_searches
+
+    return other_searches(recognizer.base, recognizer.adapter, recognizer.search_record)
 
 
 def load(
@@ -226,7 +235,7 @@ def load(
     check_device(device)  # loads torch, after what may fail without it
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
-    from ia3_speech.confidence.stored_confidence_scaling import find_scaling
+    from ia3_speech.confidence.storage import find_scaling
     from ia3_speech.model.precision import choose_precision
 
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
@@ -250,7 +259,7 @@ def load(
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
     if scaling is None and not bank:
-        scaling = find_scaling(loaded, terms, recognizer.search_record["search"])
+        scaling = find_scaling(loaded, terms, recognizer.search_record)
     recognizer.scaling = scaling
     return Transcriber(recognizer, post_process, split, by_channel)
 

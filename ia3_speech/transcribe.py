@@ -51,7 +51,7 @@ from ia3_speech.decoding.options import ConfidenceOptions, InputOptions, ModelOp
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, read_sources
 from ia3_speech.live.live import LiveOptions, transcribe_live
-from ia3_speech.loading import SearchOptions, load, unused_hotwords
+from ia3_speech.loading import SearchOptions, load, uncalibrated, unused_hotwords
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -138,6 +138,8 @@ def main(
     else:
         unusable = print_transcripts(sources, transcriber, places, output_options, single)
     if message := unused_hotwords(transcriber.recognizer.search):
+        print(message, file=sys.stderr)
+    if output_options.with_words and (message := uncalibrated(transcriber.recognizer)):
         print(message, file=sys.stderr)
     return 1 if bad or unusable else 0
 
