@@ -47,7 +47,13 @@ from ia3_speech.data.recordings import (
 )
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.json_records import segment_line
-from ia3_speech.decoding.options import ConfidenceOptions, InputOptions, ModelOptions, OutputOptions
+from ia3_speech.decoding.options import (
+    ConfidenceOptions,
+    DictationOptions,
+    InputOptions,
+    ModelOptions,
+    OutputOptions,
+)
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, read_sources
 from ia3_speech.live.live import LiveOptions, transcribe_live
