@@ -20,11 +20,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
-from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.segments import PostProcessor
-from ia3_speech.decoding.transcription import Transcriber
+from ia3_speech.decoding.transcription import Transcriber, bank_of, parse_channel_adapters
 from ia3_speech.decoding.vad import Method, check_method, default_method
 from ia3_speech.decoding.word_times import Scaling
 

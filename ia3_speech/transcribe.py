@@ -46,7 +46,7 @@ from ia3_speech.data.recordings import (
     recordings_from_stdin,
 )
 from ia3_speech.decoding.formats import FORMATS
-from ia3_speech.decoding.formats.json_records import segment_line
+from ia3_speech.decoding.formats.records import segment_line
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,

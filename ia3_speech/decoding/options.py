@@ -9,9 +9,9 @@ from typing import Literal
 
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
 from ia3_speech.decoding.formats import FORMATS, SUBTITLES, Layout, parse_formats
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
+from ia3_speech.decoding.transcription import bank_of, parse_channel_adapters
 from ia3_speech.decoding.vad import Method, check_method
 from ia3_speech.decoding.word_times import Scaling
 
