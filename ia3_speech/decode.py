@@ -18,6 +18,7 @@ from typing import Literal
 from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
+from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
     bad_audio_message,
     decode_utterances,
@@ -30,7 +31,7 @@ from ia3_speech.decoding.options import ConfidenceOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
-from ia3_speech.loading import SearchOptions, load, uncalibrated, unused_hotwords
+from ia3_speech.loading import SearchOptions, load, uncalibrated
 
 
 def main(

@@ -21,6 +21,7 @@ from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
+from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber, bank_of, parse_channel_adapters
@@ -163,12 +164,6 @@ def make_plain_search(options: SearchOptions, base: "Base") -> tuple[Search, dic
     return BeamSearch(base.vocabulary, lm, **used), {"search": "beam", "lm": lm and str(lm), **used}
 
 
-def unused_hotwords(search: Search) -> str | None:
-    """What is said at the end of a run with hot words of which none was ever found."""
-    unused = getattr(search, "unused", None)  # only a search of hot words has it
-    return unused() if unused else None
-
-
 def uncalibrated(recognizer: Recognizer) -> str | None:
     """What is said at the end of a run whose confidences are not calibrated, since those that are stored
     belong to another search."""
@@ -177,6 +172,15 @@ def uncalibrated(recognizer: Recognizer) -> str | None:
     from ia3_speech.confidence.storage import other_searches
 
     return other_searches(recognizer.base, recognizer.adapter, recognizer.search_record)
+
+
+def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
+    """Dictation, where it is asked for, or where `dictation` is among the formats."""
+    if not options.dictation and "dictation" not in formats.split(","):
+        return None
+    from ia3_speech.dictation import make_dictation
+
+    return make_dictation(options.dictation_rules, options.dictation_off)
 
 
 def load(

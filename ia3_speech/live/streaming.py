@@ -31,14 +31,13 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.decoding.long_recordings import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
 from ia3_speech.decoding.recognizer import Recognizer, joined_text
-from ia3_speech.decoding.segments import PostProcessor, RunningText
+from ia3_speech.decoding.segments import PAUSE_SECONDS, PostProcessor, RunningText
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.vad import SpeechDetector
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PAUSE_SECONDS = 0.6  # without speech, after which a piece ends: longer than most pauses within a sentence
 PARTIAL_SECONDS = 0.5  # of audio between partial texts
 LEAD_SECONDS = 0.5  # before the first speech of a piece: soft beginnings of words are below the threshold
 CONTEXT_SECONDS = 5.0  # of audio to the left of new logits

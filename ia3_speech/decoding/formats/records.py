@@ -2,8 +2,9 @@
 
 JSON has the keys of OpenAI's `verbose_json` (https://platform.openai.com/docs/api-reference/audio). Those
 that a CTC model has no value for are there all the same, for programs that read them: `language` is null,
-`temperature` (of sampling), `seek` and `no_speech_prob` are 0, since segments exist only where words are. `tokens` are the base's symbols; `avg_logprob` is of a symbol. `confidence`, `raw_text` (before
-dictation) and `channel` are ours.
+`temperature` (of sampling), `seek` and `no_speech_prob` are 0, since segments exist only where words are.
+`tokens` are the base's symbols; `avg_logprob` is of a symbol. `confidence`, `raw_text` (before dictation) and
+`channel` are ours.
 
     a 1 0.26 0.22 take 0.98            ctm: recording, channel, start, duration, word, confidence
     a 1 a 0.26 1.48 take two tablets   stm: recording, channel, speaker, start, end, text
