@@ -17,9 +17,10 @@ from typing import Literal
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, storage_file, store_scaling
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.confidence.stored_confidence_scaling import storage_file, store_scaling
+from ia3_speech.decoding.options import ConfidenceOptions
 from ia3_speech.formatting import plural
+from ia3_speech.loading import SearchOptions
 
 
 def main(
@@ -55,12 +56,13 @@ def main(
     if scaling and (out or store):
         raise UserError("a scaling that is given is measured: nothing is fitted for --out or --store")
     from ia3_speech.confidence.calibration import calibrate, format_calibration
-    from ia3_speech.confidence.reliability import Scaling
-    from ia3_speech.decoding.recognizer import load_recognizer
+    from ia3_speech.decoding.word_times import Scaling
+    from ia3_speech.loading import load
 
-    recognizer = load_recognizer(
-        base, adapter, device=device, precision=precision, search=search_options, scaling=Scaling()
-    )
+    recognizer = load(
+        base, adapter=adapter, device=device, precision=precision, search=search_options, vad="off",
+        scaling=Scaling(),
+    ).recognizer  # fmt: skip
     if store:
         storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
     results = calibrate(recognizer, data, scaling, allow_pipes)

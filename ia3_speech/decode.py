@@ -18,7 +18,7 @@ from typing import Literal
 from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, stored_calibrations
+from ia3_speech.confidence.stored_confidence_scaling import stored_calibrations
 from ia3_speech.decoding.decode_directory import (
     assign_adapters,
     bad_audio_message,
@@ -28,10 +28,11 @@ from ia3_speech.decoding.decode_directory import (
     speaker_adapters,
     write_decode_directory,
 )
-from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
-from ia3_speech.decoding.search import SearchOptions, unused_hotwords
+from ia3_speech.decoding.options import ConfidenceOptions
+from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
+from ia3_speech.loading import SearchOptions, load, unused_hotwords
 
 
 def main(
@@ -97,9 +98,9 @@ def main(
     )  # fmt: skip
     if made.is_current(decode_dir, force):
         return 0
-    recognizer = load_recognizer(
+    recognizer = load(
         base,
-        adapter,
+        adapter=adapter,
         device=device,
         dtype=dtype,
         precision=precision,
@@ -107,8 +108,9 @@ def main(
         max_seconds=max_seconds,
         bank=speakers,
         search=search_options,
+        vad="off",
         scaling=scaling,
-    )
+    ).recognizer
     result = decode_utterances(
         recognizer,
         directory.utterances,

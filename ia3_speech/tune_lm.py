@@ -14,8 +14,8 @@ from typing import Literal
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.decoding.search import SearchOptions, check_number
 from ia3_speech.inputs import Inputs, base_files
+from ia3_speech.loading import SearchOptions, check_number
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
@@ -81,12 +81,12 @@ def main(
     )  # fmt: skip
     if out and made.is_current(out, force):
         return
-    from ia3_speech.decoding.recognizer import load_recognizer
     from ia3_speech.lm.tuning import format_tuning, tune
+    from ia3_speech.loading import load
 
-    recognizer = load_recognizer(
-        base, adapter, device=device, precision=precision, search=SearchOptions("greedy")
-    )
+    recognizer = load(
+        base, adapter=adapter, device=device, precision=precision, search=SearchOptions("greedy"), vad="off"
+    ).recognizer
     tuning = tune(recognizer, data, options, *tried, allow_pipes)
     print(format_tuning(tuning))
     if out:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ia3_speech.confidence.reliability import REVIEWED, Calibration, Scaling, fit_scaling, measure
+from ia3_speech.confidence.reliability import REVIEWED, Calibration, fit_scaling, measure
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.word_times import word_times
+from ia3_speech.decoding.word_times import Scaling, word_times
 from ia3_speech.lm.tuning import dev_logits
 from ia3_speech.scoring.alignment import align
 
@@ -38,8 +38,12 @@ def calibrate(
     references, pieces = dev_logits(recognizer, data, allow_pipes)
     recognizer.search = search
     frame = base.stride / SAMPLE_RATE
-    texts = {name: [search(logits.float()) for logits in own] for name, own in pieces.items()}
-    right = np.array([one for name in texts for one in are_right(references[name], " ".join(texts[name]))])
+    hypotheses = {
+        name: [search(logits.float()[None], [len(logits)])[0] for logits in own]
+        for name, own in pieces.items()
+    }
+    texts = {name: " ".join(hypothesis.text for hypothesis in own) for name, own in hypotheses.items()}
+    right = np.array([one for name, text in texts.items() for one in are_right(references[name], text)])
     if not len(right):
         return None
 
@@ -47,8 +51,8 @@ def calibrate(
         words = (
             word
             for name, own in pieces.items()
-            for logits, text in zip(own, texts[name], strict=True)
-            for word in word_times(logits.float(), text, base.vocabulary, frame, scaling=scaling)
+            for logits, hypothesis in zip(own, hypotheses[name], strict=True)
+            for word in word_times(logits.float(), hypothesis, base.vocabulary, frame, scaling=scaling)
         )
         return np.array([word.confidence for word in words])
 

@@ -8,62 +8,21 @@ who reviews transcripts needs of them.
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 
 import numpy as np
 
+from ia3_speech.decoding.word_times import Scaling, log_odds, probability
 from ia3_speech.scoring.significance import Interval, percentile_interval
 
 BINS = 10
 AT_ONCE = 50  # replicates of a bootstrap in memory
 REVIEWED = 0.1  # of the words: the least certain ones, which a person would look at
-LIMIT = 1e-9  # confidences nearer to 0 or 1 are scaled as this far from it
 PRIOR = 1.0  # inverse variance of the Gaussian priors of a scaling's log slope and bias, with means of 0
 STEPS = 100  # of the fit: some ten are enough
 
 
-@dataclass(frozen=True)
-class Scaling:
-    """What makes a word's confidence p a probability: Platt scaling (1999), of which temperature scaling (Guo
-    et al. 2017) is the case of one parameter. That is too few where a language model's corrections make words
-    right whose p is low.
-
-    Attributes:
-        temperature: divides the logits before p is taken; fitted by earlier versions, now 1.
-        slope, bias: the log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words
-            which the base cannot write.
-
-    Raises:
-        ValueError: the temperature or the slope is not positive, or one is no finite number.
-    """
-
-    temperature: float = 1.0
-    slope: float = 1.0
-    bias: float = 0.0
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not isfinite(value) or (name != "bias" and value <= 0):
-                kind = "finite" if name == "bias" else "positive"
-                raise ValueError(f"{name} is {value:g}, and has to be a {kind} number")
-
-    def __call__(self, confidences: np.ndarray) -> np.ndarray:
-        """Confidences, of logits that were divided by the temperature, as probabilities."""
-        if (self.slope, self.bias) == (1.0, 0.0):
-            return confidences
-        scaled = probability(self.slope * log_odds(confidences) + self.bias)
-        return np.where(np.asarray(confidences) > 0, scaled, 0.0)
-
-    def __str__(self) -> str:
-        """`slope 0.38, bias 1.61` or `temperature 1.5`."""
-        platt = f"slope {self.slope:g}, bias {self.bias:g}"
-        if (self.slope, self.bias) == (1.0, 0.0):
-            return f"temperature {self.temperature:g}"
-        return platt if self.temperature == 1 else f"temperature {self.temperature:g}, {platt}"
-
-
 def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
-    """Slope and bias by maximum a posteriori, for (words,) confidences of temperature 1 and whether each word
+    """Slope and bias by maximum a posteriori, for (words,) confidences and whether each word
     is right; close to 1 and 0 where words are few. By Fisher scoring with steps of at most 1."""
     known = confidences > 0
     odds, right = log_odds(confidences[known]), right[known]
@@ -76,15 +35,6 @@ def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
         step = np.linalg.solve(information, slopes @ (right - given) - PRIOR * found)
         found += step / max(1.0, np.abs(step).max())
     return Scaling(slope=round(float(np.exp(found[0])), 4), bias=round(float(found[1]), 4))
-
-
-def log_odds(confidences: np.ndarray) -> np.ndarray:
-    inside = np.clip(confidences, LIMIT, 1 - LIMIT)
-    return np.log(inside) - np.log1p(-inside)
-
-
-def probability(log_odds: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -log_odds))
 
 
 @dataclass(frozen=True)

@@ -5,14 +5,13 @@ adapter's ia3_speech.json, or in confidence.json in a base's folder:
 
     {"greedy": {"slope": 0.91, "bias": 0.2, "data": "clinic/dev", "words": 494, "calibration_error": 0.03}}
 
-Earlier versions stored a "temperature". A sum of adapters has no scaling, nor has an adapter the base's: how
+A sum of adapters has no scaling, nor has an adapter the base's: how
 well an adapted model is calibrated is measured.
 """
 
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,8 @@ from ia3_speech.adapters.expressions import Term, is_single_adapter
 from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-from ia3_speech.confidence.reliability import Calibration, Scaling
+from ia3_speech.confidence.reliability import Calibration
+from ia3_speech.decoding.word_times import Scaling
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
@@ -29,35 +29,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BASE_CONFIDENCE = "confidence.json"  # in a base's folder
-
-
-@dataclass(frozen=True)
-class ConfidenceOptions:
-    """Confidences
-
-    Those that ia3-speech calibrate --out writes. Default: what ia3-speech calibrate --store keeps with the
-    adapter or the base, else none.
-
-    Args:
-        confidence_temperature: divides the logits before confidences are taken (default: 1)
-        confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
-            calibrate has stored with the adapter or the base, else 1)
-        confidence_bias: is added to these log-odds (default: what calibrate has stored, else 0)
-    """
-
-    confidence_temperature: float | None = None
-    confidence_slope: float | None = None
-    confidence_bias: float | None = None
-
-    @property
-    def scaling(self) -> Scaling | None:
-        """None where none is given. Raises UserError for what is none."""
-        given = {name.removeprefix("confidence_"): value for name, value in vars(self).items()}
-        given = {name: value for name, value in given.items() if value is not None}
-        try:
-            return Scaling(**given) if given else None
-        except ValueError as error:
-            raise UserError(f"--confidence-{error}") from None
 
 
 def stored_calibrations(base_folder: Path | None, terms: Sequence[Term]) -> dict[str, Any]:

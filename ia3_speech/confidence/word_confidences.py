@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ia3_speech.confidence.reliability import Calibration, Scaling, found_interval, measure
+from ia3_speech.confidence.reliability import Calibration, found_interval, measure
+from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.ctm import read_confidences
 from ia3_speech.scoring.error_rates import normalized_words
@@ -54,11 +55,9 @@ def read_word_confidences(
 
 
 def recorded_scaling(decoding: Mapping[str, Any]) -> Scaling | None:
-    """The scaling in a decode.json; None: not calibrated. Earlier versions wrote 1 for no temperature."""
-    if "confidence_scaling" in decoding:
-        return Scaling(**decoding["confidence_scaling"]) if decoding["confidence_scaling"] else None
-    temperature = decoding.get("confidence_temperature", 1.0)
-    return None if temperature == 1 else Scaling(temperature)
+    """The scaling in a decode.json; None: not calibrated."""
+    scaling = decoding.get("confidence_scaling")
+    return Scaling(**scaling) if scaling else None
 
 
 def measure_reliability(

@@ -1,4 +1,4 @@
-r"""ARPA files: the text format of back-off n-gram models; and the words of a model, also of KenLM's binaries.
+r"""ARPA files: the text format of back-off n-gram models.
 
 In: a file, gzipped or not. Out: an `NgramModel`, or the other way round. The format is that of SRILM's
 ngram-format(5):
@@ -15,13 +15,13 @@ ngram-format(5):
 import gzip
 import math
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from ia3_speech import atomic
-from ia3_speech.lm.ngram import END, NEVER, SPECIAL, UNKNOWN, LanguageModelError, NgramModel, Order
+from ia3_speech.decoding.beam_search import LanguageModelError
+from ia3_speech.lm.ngram import END, NEVER, SPECIAL, UNKNOWN, NgramModel, Order
 
 
 def write_arpa(model: NgramModel, path: Path | str, *, digits: int = 4) -> None:
@@ -133,55 +133,3 @@ def arpa_cells(line: str, length: int) -> list[str]:
     """The cells of a line whose separators are blanks, as some tools write them."""
     cells = line.split()
     return [cells[0], " ".join(cells[1 : length + 1]), *cells[length + 1 : length + 2]]
-
-
-def words_of(lm: Path) -> list[str]:
-    """The words of a language model: the unigrams of an ARPA file, or the strings of a KenLM binary.
-
-    Raises:
-        LanguageModelError: it is neither, or a binary that was built without its words.
-    """
-    try:
-        state = lm.stat()
-        words = read_words(lm, state.st_size, state.st_mtime_ns)
-    except (OSError, EOFError) as error:
-        raise LanguageModelError(f"{lm}: cannot be read: {error}") from error
-    if not words:
-        raise LanguageModelError(f"{lm}: is neither an ARPA file nor a KenLM binary")
-    return words
-
-
-@lru_cache(maxsize=1)  # whoever tunes weights makes a search of the same model for each
-def read_words(lm: Path, size: int, modified: int) -> list[str]:
-    """Those of a file of `size` bytes that was `modified` then; none where it is no language model."""
-    with lm.open("rb") as file:
-        head = file.read(64)
-    if head.startswith(b"mmap lm "):
-        return binary_words(lm)
-    with gzip.open(lm, "rb") if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
-        return arpa_words(lines)
-
-
-def arpa_words(lines) -> list[str]:
-    """The unigrams, without <s>, </s> and <unk>."""
-    words, inside = [], False
-    for line in lines:
-        if line.startswith(b"\\1-grams:"):
-            inside = True
-        elif inside and line.startswith(b"\\"):
-            break
-        elif inside and line.strip():
-            words.append(line.split()[1].decode("utf-8", errors="replace"))
-    return [word for word in words if word not in SPECIAL]
-
-
-def binary_words(lm: Path) -> list[str]:
-    """KenLM writes the words, each ended by a zero byte and <unk> first, after the tables."""
-    data = lm.read_bytes()
-    start = data.rfind(b"\0<unk>\0")
-    if start < 0:
-        raise LanguageModelError(
-            f"{lm}: was built without its words (KenLM's build_binary keeps them by default)"
-        )
-    words = data[start + 1 :].rstrip(b"\0").split(b"\0")
-    return [word for word in (w.decode("utf-8", errors="replace") for w in words) if word not in SPECIAL]

@@ -6,13 +6,17 @@ model has the term as context, and the term is then written as the file has it. 
 that of the search inside.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import TimedWord
+from ia3_speech.decoding.ctc_search import Hypothesis, Search
 from ia3_speech.lm.hotword_list import HotwordList, spellings, unused_message
-from ia3_speech.lm.hotword_spotting import SpottedTerm, Spotter, force_terms, merge_terms
+from ia3_speech.lm.hotword_spotting import Spotter, force_terms, merge_terms
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
 
 
 class HotwordSearch:
@@ -22,7 +26,7 @@ class HotwordSearch:
         hotwords: the terms.
         weight: nats for each character that counts, of a term whose own weight is 1.
         vocabulary: of the base.
-        words: the search inside: logits → words with their frames.
+        search: the search inside.
 
     Attributes:
         counts: how often each term was found so far, by its number.
@@ -36,29 +40,28 @@ class HotwordSearch:
         hotwords: HotwordList,
         weight: float,
         vocabulary: Vocabulary,
-        words: Callable[[Any], list[TimedWord]],
+        search: Search,
     ):
         self.hotwords = hotwords
         self.texts = [term.text for term in hotwords.terms]
         self.spotter = Spotter(spellings(hotwords, vocabulary, weight), vocabulary)
-        self.search_words = words
+        self.search = search
         self.counts = [0] * len(hotwords)
 
-    def __call__(self, logits: Any) -> str:
-        """The text of (frames, vocabulary) logits. Raises SearchError where they hold a NaN."""
-        return " ".join(word.text for word in self.words(logits))
+    def __call__(self, logits: "Tensor | np.ndarray", frames: Iterable[int]) -> list[Hypothesis]:
+        """See `ctc_search.Search`. A phrase of the list is one word."""
+        return [self.read(row[:count]) for row, count in zip(logits, frames, strict=True)]
 
-    def words(self, logits: Any) -> list[TimedWord]:
-        """The same as words, each with its frames; a phrase of the list is one of them."""
-        return self.merged(logits, self.spotter.spot(logits))
-
-    def merged(self, logits: Any, spotted: list[SpottedTerm]) -> list[TimedWord]:
-        """The words of the search inside and the spotted terms, which are counted."""
+    def read(self, logits: "Tensor | np.ndarray") -> Hypothesis:
+        """The words of (frames, vocabulary) logits."""
+        spotted = self.spotter.spot(logits)
         for one in spotted:
             self.counts[one.term] += 1
-        if not spotted:
-            return self.search_words(logits)
-        return merge_terms(self.search_words(force_terms(logits, spotted)), spotted, self.texts)
+        forced = force_terms(logits, spotted) if spotted else logits
+        [hypothesis] = self.search(forced[None], [len(forced)])
+        return (
+            Hypothesis(tuple(merge_terms(hypothesis.words, spotted, self.texts))) if spotted else hypothesis
+        )
 
     def unused(self) -> str | None:
         """What is said at the end of a run where no term of the list was ever found."""

@@ -17,17 +17,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ia3_speech.cli import UserError
+from ia3_speech.decoding.beam_search import LanguageModelError
 
 UNKNOWN, START, END = 0, 1, 2  # ids of the three words below
 SPECIAL = ("<unk>", "<s>", "</s>")
 NEVER = -99.0  # log10 of the probability of <s>, which is never predicted
 LEAST_WEIGHT = 0.05  # of a model in a mixture whose weights a dev set chooses
 FALLBACK_DISCOUNTS = (0.5, 1.0, 1.5)  # lmplz --discount_fallback: for texts too small to estimate them
-
-
-class LanguageModelError(UserError):
-    """A text or a language model that cannot be used."""
 
 
 @dataclass

@@ -5,7 +5,7 @@ The logits are computed once; each pair of weights is a search over them.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,9 +17,10 @@ from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize
+from ia3_speech.decoding.ctc_search import GreedySearch, Hypothesis, Search, TimedWord
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.search import SearchOptions, make_search
+from ia3_speech.loading import SearchOptions, make_search
 from ia3_speech.scoring.alignment import edit_distance
 
 Pair = tuple[float, float]  # a language model's weight, and the score of a word
@@ -58,25 +59,27 @@ def tune(
     Raises:
         UserError: the directory holds no words; AudioError: a recording cannot be used.
     """
-    base, folder = recognizer.base, Path(recognizer.base.model.config.name_or_path)
+    base = recognizer.base
     references, pieces = dev_logits(recognizer, data, allow_pipes)
     words = sum(map(len, references.values()))
 
-    def rate(search: Callable[[Any], str]) -> float:
+    def rate(search: Search) -> float:
         hypotheses = {
-            name: " ".join(search(logits.float()) for logits in own).split() for name, own in pieces.items()
+            name: " ".join(search(logits.float()[None], [len(logits)])[0].text for logits in own).split()
+            for name, own in pieces.items()
         }
         return sum(edit_distance(references[name], hypotheses[name]) for name in references) / words
 
     def rate_of(pair: Pair) -> float:
         weights = replace(options, lm_weight=pair[0], word_score=pair[1])
-        return rate(make_search(weights, base.vocabulary, folder)[0])
+        return rate(make_search(weights, base)[0])
 
-    greedy, _ = make_search(SearchOptions("greedy"), base.vocabulary, folder)
     pairs = list(product(sorted(lm_weights), sorted(word_scores)))
     rates = dict(zip(pairs, in_threads(rate_of, pairs), strict=True))
     best = min(rates, key=rates.__getitem__)
-    return Tuning(rate(greedy), rates, replace(options, lm_weight=best[0], word_score=best[1]))
+    return Tuning(
+        rate(GreedySearch(base.vocabulary)), rates, replace(options, lm_weight=best[0], word_score=best[1])
+    )
 
 
 def in_threads(rate_of: Callable[[Pair], float], pairs: list[Pair]) -> list[float]:
@@ -120,10 +123,12 @@ def dev_logits(
         raise UserError(f"{data}: has no texts to compare with")
     pieces: list[Any] = []
 
-    def keep(logits: Any) -> str:
+    def keep(logits: Any, frames: Iterable[int]) -> list[Hypothesis]:
         """In place of a search: the number of the piece, so that its logits can be searched later."""
-        pieces.append(logits.half() if hasattr(logits, "half") else logits)
-        return str(len(pieces) - 1)
+        rows = [row[:count].half() for row, count in zip(logits, frames, strict=True)]
+        pieces.extend(rows)
+        numbers = range(len(pieces) - len(rows), len(pieces))
+        return [Hypothesis((TimedWord(str(number), 0, 0),)) for number in numbers]
 
     recognizer.search = keep
     decoded = decode_utterances(recognizer, utterances, on_error="fail", allow_pipes=allow_pipes)
