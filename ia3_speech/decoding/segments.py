@@ -14,7 +14,7 @@ So such a segment may be longer than 8 s, and hold a pause.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,7 +43,7 @@ class Piece:
 
 
 class Writer(Protocol):
-    """Writes one text, whose words come in any portions. It can be copied (`copy.deepcopy`) at any moment."""
+    """Writes one text, whose words come in any portions. A shallow copy is a writer of its own."""
 
     def add(self, words: Sequence[Word]) -> list[Piece]:
         """Take in the next words; the pieces that no later word can change any more."""
@@ -126,7 +126,7 @@ class RunningText:
 
     def preview(self, following: Sequence[Word]) -> str:
         """What would be written of the words that are in no segment yet if these were the last ones."""
-        writer = deepcopy(self.writer)
+        writer = copy(self.writer)
         pieces = [*self.pieces, *writer.add(following), *writer.finish()]
         return "".join(piece.text for piece in pieces).rstrip(" ")
 
