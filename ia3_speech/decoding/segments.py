@@ -96,7 +96,9 @@ def make_segments(
 class RunningText:
     """Words that come in parts, each a segment as it was cut → each segment's words and written text.
 
-    A part of which no piece begins has no segment: its words are those of the piece that began before it.
+    A part of which no piece begins has no segment: its words belong to the piece that began before it. A part
+    of which only a line break is written belongs to the next one, if there is one.
+
     The texts have a line break at their end where one was dictated, and else no white space.
 
     Attributes:
@@ -135,14 +137,13 @@ class RunningText:
         while self.cuts and self.pieces and self.pieces[-1].end >= self.cuts[0]:
             cut = self.cuts.pop(0)
             pieces = [piece for piece in self.pieces if piece.first < cut]
-            if not pieces:
+            text = "".join(piece.text for piece in pieces).rstrip(" ")
+            if not text.strip():
                 continue
             self.pieces = self.pieces[len(pieces) :]
             count = pieces[-1].end - self.done
-            words, self.words, self.done = self.words[:count], self.words[count:], pieces[-1].end
-            text = "".join(piece.text for piece in pieces).rstrip(" ")
-            if text.strip():
-                segments.append((words, text))
+            segments.append((self.words[:count], text))
+            self.words, self.done = self.words[count:], pieces[-1].end
         return segments
 
 

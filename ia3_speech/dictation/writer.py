@@ -104,7 +104,7 @@ class DictationWriter:
                 text = self.with_capital(token)
                 joins = token.kind == "mark" and text[0] in JOINS_LEFT
                 joins |= self.last.kind == "mark" and self.last.text[-1] in JOINS_RIGHT
-                if joins or not self.text.strip():
+                if joins or not self.text:
                     self.text += text
                 else:
                     yield Piece(self.text + ("" if self.text[-1] == "\n" else " "), self.first, begins)
