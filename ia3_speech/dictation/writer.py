@@ -25,6 +25,7 @@ BEHIND = 12  # words before a number that are looked at
 ARTICLES = ("a", "an", "the", "this", "per", "each", "every")
 BEFORE_YEARS = ("in", "since", "until", "before", "after", "from", "by", "of", "during")
 NO_PLURALS = ("is", "was", "has", "as", "this", "its", "plus", "us")
+FRACTIONS = {"half", "third", "thirds", "quarter", "quarters"}
 SIGNED = ("degree", "degrees", "°C", "°F")
 HIGHEST_SYSTOLIC, LOWEST_DIASTOLIC = 350, 20
 DURATIONS = ("second", "minute", "hour", "day", "week", "month", "year")
@@ -229,9 +230,11 @@ class DictationWriter:
         if not sign and self.at(end) == "over" and self.is_behind_blood_pressure(place):
             return self.blood_pressure(digits, end + 1)
         unit = self.unit(end)
-        if not unit or self.may_be_several(place, end, unit[1]):
+        if not unit or self.may_be_several(place + len(sign), end, unit[1]):
             return None
         symbol, end = unit
+        if self.at(end) == "and" and not FRACTIONS.isdisjoint((self.at(end + 1), self.at(end + 2))):
+            return None  # "one gram and a half"
         if sign and (symbol not in SIGNED or self.at(place - 1) in self.tables.grammar.connectives):
             return None
         return Token(f"{sign}{digits}{'' if symbol == '%' else ' '}{symbol}", end)
@@ -245,8 +248,12 @@ class DictationWriter:
             return True
         if len(before) == 1 and before.isalpha() and before != "a":
             return not self.is_behind_blood_pressure(place)  # a code: "vitamin b twelve micrograms"
-        if end - place > 2 and digits.startswith("2,0") and before in BEFORE_YEARS:
-            return True  # "in two thousand five milligrams were given"
+        words = [self.at(number) for number in range(place, end)]
+        if len(words) > 2 and (
+            (before == "at" and "and" not in words)  # "at eight hundred five milligrams were given"
+            or (before in BEFORE_YEARS and digits.startswith("2,0"))  # "in two thousand five milligrams …"
+        ):
+            return True
         for connected in range(place - 1, place - BEHIND, -1):
             word = self.at(connected)
             if word not in grammar.connectives and (not word or any(map(str.isalnum, word))):
@@ -266,9 +273,10 @@ class DictationWriter:
         return symbol, end
 
     def may_be_several(self, place: int, unit: int, end: int) -> bool:
-        """Whether the first words of a number may count things: "thirty five milligram tablets"."""
+        """Whether words of a number may count the things behind it, and its unit if it has one, which ends at
+        `end`: "thirty five milligram tablets"."""
         is_plural = self.at(end - 1).endswith("s") or self.at(unit) in ("percent", "per")
-        if unit - place == 1 or is_plural or self.at(place - 1) in ("a", "an"):
+        if unit - place == 1 or (is_plural and unit < end) or self.at(place - 1) in ("a", "an"):
             return False
         behind = (self.at(end), self.at(end + 1))
         return any(
@@ -290,6 +298,8 @@ class DictationWriter:
             return None
         (diastolic, end), symbol = number, ""
         if not LOWEST_DIASTOLIC <= int(diastolic) < int(systolic) <= HIGHEST_SYSTOLIC:
+            return None
+        if self.may_be_several(place, end, end):
             return None
         if unit := self.unit(end):
             symbol, end = f" {unit[0]}", unit[1]
