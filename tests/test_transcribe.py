@@ -105,16 +105,17 @@ def test_json(run, audio, tiny_folder, speaker42):
 
 def test_dictation_writes_what_was_said_and_keeps_it(run, audio, tiny_folder):
     heard = run("--base", tiny_folder, audio("a.wav"))[1].rstrip("\n")
-    Path("own.yaml").write_text("rules: [sentence_starts, pronoun_i]", "utf-8")
-    written = heard[:1].upper() + heard[1:]
+    word = heard.split()[0]
+    Path("own.yaml").write_text(json.dumps({"rules": {word: "Well,"}}), "utf-8")
+    written = heard.replace(word, "Well,")
     for flags in (["--format", "dictation"], ["--dictation"], ["--format", "text", "--dictation", "true"]):
-        own = ["--dictation-grammar", "own.yaml", "--dictation-off", "pronoun_i"]
+        own = ["--dictation-rules", "own.yaml", "--dictation-off", "commands,names"]
         assert run("--base", tiny_folder, *flags, *own, "a.wav") == (0, f"{written}\n", "")
     record = json.loads(run("--base", tiny_folder, "--format", "json", "--dictation", *own, "a.wav")[1])
     assert (record["text"], record["raw_text"]) == (written, heard)
     assert "raw_text" not in json.loads(run("--base", tiny_folder, "--format", "json", "a.wav")[1])
     code, _, err = run("--dictation", "--dictation-off", "perod", "a.wav")
-    assert code == 1 and err.startswith("error: --dictation-off: 'perod' is no rule")
+    assert code == 1 and err.startswith("error: --dictation-off: 'perod' is no part")
 
 
 def test_a_path_never_breaks_its_line(run, audio, tiny_folder):
@@ -356,7 +357,7 @@ def test_help_groups_the_options_explains_each_and_names_its_default(run):
         "--raw",
         "--hotwords",
         "--output-dir",
-        "--dictation-names",
+        "--dictation-rules",
         "--dictation-off",
     }
 

@@ -233,8 +233,8 @@ class DictationOptions:
         dictation: write spoken punctuation, doses, blood pressures and capitals, in any format: "five hundred
             milligrams full stop" → "500 mg."; what can be read in two ways stays in words
         dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
-        dictation_off: parts (commands, numbers, rules, names, capitals) and commands to leave out, such as
-            "numbers,full stop"
+        dictation_off: parts (commands, numbers, names) and commands to leave out, such as "numbers,full
+            stop"
     """
 
     dictation: bool = False

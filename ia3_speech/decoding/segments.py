@@ -14,7 +14,7 @@ So such a segment may be longer than 8 s, and hold a pause.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from copy import deepcopy
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,7 +43,7 @@ class Piece:
 
 
 class Writer(Protocol):
-    """Writes one text, whose words come in any portions. It can be copied (`copy.deepcopy`) at any moment."""
+    """Writes one text, whose words come in any portions. A shallow copy is a writer of its own."""
 
     def add(self, words: Sequence[Word]) -> list[Piece]:
         """Take in the next words; the pieces that no later word can change any more."""
@@ -96,7 +96,9 @@ def make_segments(
 class RunningText:
     """Words that come in parts, each a segment as it was cut → each segment's words and written text.
 
-    A part of which no piece begins has no segment: its words are those of the piece that began before it.
+    A part of which no piece begins has no segment: its words belong to the piece that began before it. A part
+    of which only a line break is written belongs to the next one, if there is one.
+
     The texts have a line break at their end where one was dictated, and else no white space.
 
     Attributes:
@@ -126,7 +128,7 @@ class RunningText:
 
     def preview(self, following: Sequence[Word]) -> str:
         """What would be written of the words that are in no segment yet if these were the last ones."""
-        writer = deepcopy(self.writer)
+        writer = copy(self.writer)
         pieces = [*self.pieces, *writer.add(following), *writer.finish()]
         return "".join(piece.text for piece in pieces).rstrip(" ")
 
@@ -135,14 +137,13 @@ class RunningText:
         while self.cuts and self.pieces and self.pieces[-1].end >= self.cuts[0]:
             cut = self.cuts.pop(0)
             pieces = [piece for piece in self.pieces if piece.first < cut]
-            if not pieces:
+            text = "".join(piece.text for piece in pieces).rstrip(" ")
+            if not text.strip():
                 continue
             self.pieces = self.pieces[len(pieces) :]
             count = pieces[-1].end - self.done
-            words, self.words, self.done = self.words[:count], self.words[count:], pieces[-1].end
-            text = "".join(piece.text for piece in pieces).rstrip(" ")
-            if text.strip():
-                segments.append((words, text))
+            segments.append((self.words[:count], text))
+            self.words, self.done = self.words[count:], pieces[-1].end
         return segments
 
 

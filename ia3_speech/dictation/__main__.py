@@ -30,8 +30,8 @@ def main(
     Args:
         files: text files (default: stdin)
         dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
-        dictation_off: parts (commands, numbers, rules, names, capitals) and commands to leave out, such as
-            "numbers,full stop"
+        dictation_off: parts (commands, numbers, names) and commands to leave out, such as "numbers,full
+            stop"
         lower: make the text lower case first, for transcripts in capitals
         raw: print RAW<TAB>WRITTEN, a line a line; a line break that was dictated is then ⏎
     """

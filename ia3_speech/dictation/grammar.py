@@ -16,16 +16,16 @@ from ia3_speech.data.kaldi.table_file import read_utf8
 
 PACKAGED_GRAMMAR = PACKAGED_CONFIGURATIONS / "dictation.yaml"
 NUMBER = "{number}"
-PARTS = ("commands", "numbers", "rules", "names", "capitals")  # that can be switched off
+PARTS = {  # that can be switched off, and their sections
+    "commands": {"commands": {}, "between_pauses": {}},
+    "numbers": {"units": {}, "counted": (), "blood_pressure": ()},
+    "names": {"names": ()},
+}
 
 
 @dataclass(frozen=True)
 class Grammar:
-    """What conf/dictation.yaml holds; its comments say what each section does. All phrases are in lower case.
-
-    Attributes:
-        off: the parts of `PARTS` that are switched off.
-    """
+    """What conf/dictation.yaml holds; its comments say what each section does. Phrases are in lower case."""
 
     commands: dict[str, str] = field(default_factory=dict)
     not_after: tuple[str, ...] = ()
@@ -33,19 +33,19 @@ class Grammar:
     units: dict[str, tuple[str, ...]] = field(default_factory=dict)
     per: dict[str, str] = field(default_factory=dict)
     counted: tuple[str, ...] = ()
+    blood_pressure: tuple[str, ...] = ()
     no_unit: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     connectives: tuple[str, ...] = ()
     rules: dict[str, str] = field(default_factory=dict)
     names: tuple[str, ...] = ()
-    off: frozenset[str] = frozenset()
 
     def extended(self, other: "Grammar") -> "Grammar":
         """This grammar with the sections of another: what both have is written as the other says."""
         sections = {}
         for section in fields(self):
             mine, new = getattr(self, section.name), getattr(other, section.name)
-            sections[section.name] = mine | new if isinstance(mine, dict | frozenset) else mine + new
+            sections[section.name] = mine | new if isinstance(mine, dict) else mine + new
         for phrase in other.commands:  # a user may take a command without its pauses
             sections["between_pauses"].pop(phrase, None)
         return Grammar(**sections)
@@ -56,18 +56,19 @@ class Grammar:
         Raises:
             UserError: a name is neither of `PARTS` nor a command.
         """
-        names = set(names)
-        if unknown := sorted(names - {*PARTS, *self.commands, *self.between_pauses}):
-            raise UserError(
-                f"--dictation-off: {unknown[0]!r} is no part and no command (parts: {', '.join(PARTS)}; a "
-                f"command is named by its words, such as full stop)"
-            )
-        commands, between_pauses = (
-            {phrase: written for phrase, written in table.items() if phrase not in names}
-            for table in (self.commands, self.between_pauses)
-        )
-        off = frozenset(names & set(PARTS))
-        return replace(self, commands=commands, between_pauses=between_pauses, off=off)
+        grammar = self
+        for name in names:
+            if name not in (*PARTS, *self.commands, *self.between_pauses):
+                raise UserError(
+                    f"--dictation-off: {name!r} is no part and no command (parts: {', '.join(PARTS)}; a "
+                    f"command is named by its words, such as full stop)"
+                )
+            tables = {table: getattr(grammar, table) for table in PARTS["commands"]}
+            rest = {
+                table: {k: v for k, v in phrases.items() if k != name} for table, phrases in tables.items()
+            }
+            grammar = replace(grammar, **PARTS.get(name, rest))
+        return grammar
 
 
 def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
@@ -106,15 +107,14 @@ def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
 
     def rule(spoken: yaml.Node, written: yaml.Node) -> tuple[str, str]:
         phrase = text(spoken, spoken=True)
-        if phrase.split().count(NUMBER) != phrase.count("{") or phrase.count("{") != text(written).count(
-            NUMBER
-        ):
+        slots = phrase.count("{")
+        if not slots == phrase.split().count(NUMBER) == text(written).count(NUMBER):
             fail(spoken, f"{phrase!r} and {written.value!r} need {NUMBER}, as a word, equally often")
         return phrase, written.value
 
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path}: holds no grammar (a YAML file with sections as in {PACKAGED_GRAMMAR})")
-    known = {section.name: section for section in fields(Grammar) if section.name != "off"}
+    known = {section.name: section for section in fields(Grammar)}
     sections = {}
     for name, node in root.value:
         if name.value not in known:

@@ -25,8 +25,8 @@ BEHIND = 12  # words before a number that are looked at
 ARTICLES = ("a", "an", "the", "this", "per", "each", "every")
 BEFORE_YEARS = ("in", "since", "until", "before", "after", "from", "by", "of", "during")
 NO_PLURALS = ("is", "was", "has", "as", "this", "its", "plus", "us")
+FRACTIONS = {"half", "third", "thirds", "quarter", "quarters"}
 SIGNED = ("degree", "degrees", "°C", "°F")
-BLOOD_PRESSURES = (("blood", "pressure"), ("bp",), ("b", "p"))
 HIGHEST_SYSTOLIC, LOWEST_DIASTOLIC = 350, 20
 DURATIONS = ("second", "minute", "hour", "day", "week", "month", "year")
 
@@ -44,15 +44,6 @@ class Token:
     kind: Literal["word", "mark", "written"] = "written"
 
 
-@dataclass(frozen=True)
-class SpokenNumber:
-    """A number in standard wording: its digits, how many words it has, and where it ends."""
-
-    digits: str
-    length: int
-    end: int
-
-
 Phrases = dict[str, list[tuple[list[str], str]]]  # first word → phrases, what they stand for
 
 
@@ -68,19 +59,15 @@ class Tables:
     """A grammar's phrases, as they are looked up."""
 
     def __init__(self, grammar: Grammar) -> None:
-        self.rules = by_first_word({} if "rules" in grammar.off else grammar.rules)
-        names = () if "names" in grammar.off else grammar.names
-        self.names = by_first_word({" ".join(name.lower().split()): name for name in names})
-        off = "commands" in grammar.off
-        self.commands = by_first_word({} if off else grammar.commands)
-        self.between_pauses = by_first_word({} if off else grammar.between_pauses)
+        self.rules = by_first_word(grammar.rules)
+        self.names = by_first_word({name.lower(): name for name in grammar.names})
+        self.commands = by_first_word(grammar.commands)
+        self.between_pauses = by_first_word(grammar.between_pauses)
         symbols = {form: symbol for symbol, forms in grammar.units.items() for form in forms}
-        self.symbols = by_first_word(symbols)
-        self.units = by_first_word(symbols | {unit: unit for unit in grammar.counted})
+        self.units = by_first_word(symbols | {word: word for word in grammar.counted})
         self.no_unit = by_first_word(dict.fromkeys(grammar.no_unit, ""))
-        self.connectives = set(grammar.connectives)
-        self.not_after, self.labels, self.per = set(grammar.not_after), set(grammar.labels), grammar.per
-        self.numbers, self.capitals = "numbers" not in grammar.off, "capitals" not in grammar.off
+        self.blood_pressure = [phrase.split() for phrase in grammar.blood_pressure]
+        self.grammar = grammar
 
 
 class DictationWriter:
@@ -96,18 +83,13 @@ class DictationWriter:
 
     def __init__(self, tables: Tables) -> None:
         self.tables = tables
-        self.words: list[Word] = []
+        self.words: tuple[Word, ...] = ()  # so that a shallow copy of the writer is one
         self.removed = self.place = self.first = 0
         self.text, self.last = "", Token("", 0)
         self.capital, self.ended = True, False
 
-    def __deepcopy__(self, memo: dict) -> "DictationWriter":
-        copied = DictationWriter(self.tables)
-        vars(copied).update(vars(self) | {"words": [*self.words]})
-        return copied
-
     def add(self, words: Sequence[Word]) -> list[Piece]:
-        self.words += words
+        self.words = (*self.words, *words)
         return [*self.write()]
 
     def finish(self) -> list[Piece]:
@@ -123,7 +105,7 @@ class DictationWriter:
                 text = self.with_capital(token)
                 joins = token.kind == "mark" and text[0] in JOINS_LEFT
                 joins |= self.last.kind == "mark" and self.last.text[-1] in JOINS_RIGHT
-                if joins or not self.text.strip():
+                if joins or not self.text:
                     self.text += text
                 else:
                     yield Piece(self.text + ("" if self.text[-1] == "\n" else " "), self.first, begins)
@@ -140,8 +122,7 @@ class DictationWriter:
         if token.kind == "mark":
             self.capital |= text[-1] in f"{SENTENCE_ENDS}\n"
             return text
-        begins = text == "i" or text.startswith("i'") or (self.capital and text == text.lower())
-        if begins and token.kind == "word" and self.tables.capitals:
+        if self.capital and token.kind == "word" and text == text.lower():
             text = text[0].upper() + text[1:]
         self.capital &= not any(letter.isalnum() for letter in text)
         return text
@@ -151,7 +132,7 @@ class DictationWriter:
         return (
             self.rule(place)
             or self.command(place)
-            or (self.tables.numbers and self.quantity(place))
+            or self.quantity(place)
             or Token(self.as_spoken(place), place + 1, "word")
         )
 
@@ -166,7 +147,7 @@ class DictationWriter:
         return self.words[place - self.removed].text if place >= self.removed else ""
 
     def at(self, place: int) -> str:
-        """A word in lower case. One that a recogniser has punctuated ("five,") is in no phrase and no number."""
+        """A word in lower case. One that a recogniser has punctuated ("five,") is part of nothing."""
         return self.as_spoken(place).lower()
 
     def is_pause(self, place: int) -> bool:
@@ -187,33 +168,36 @@ class DictationWriter:
 
     def rule(self, place: int) -> Token | None:
         """A rule of the user's, or a name."""
-        begins = (self.at(place), NUMBER) if self.number(place) else (self.at(place),)
-        for words, written in (rule for first in begins for rule in self.tables.rules.get(first, ())):
-            end, digits = place, []
-            for word in words:
-                number = self.number(end) if word == NUMBER else None
-                if not number and self.at(end) != word:
-                    break
-                digits += [number.digits] if number else []
-                end = number.end if number else end + 1
-            else:
-                for number in digits:
-                    written = written.replace(NUMBER, number, 1)
-                return Token(written, end)
+        number = self.number(place)
+        is_clear = number and not self.may_belong_to(place, *number)
+        for first in (self.at(place), NUMBER) if is_clear else (self.at(place),):
+            for words, written in self.tables.rules.get(first, ()):
+                end = place
+                for word in words:
+                    number = self.number(end) if word == NUMBER else None
+                    if number:
+                        digits, end = number
+                        written = written.replace(NUMBER, digits, 1)
+                    elif self.at(end) == word:
+                        end += 1
+                    else:
+                        break
+                else:
+                    return Token(written, end)
         name = self.phrase(self.tables.names, place)
         return Token(*name) if name else None
 
     def command(self, place: int) -> Token | None:
         """Spoken punctuation, where it can be nothing else and a mark may stand."""
-        found = self.phrase(self.tables.commands, place)
-        if found and self.at(place - 1) in self.tables.not_after:
+        command = self.phrase(self.tables.commands, place)
+        if command and self.at(place - 1) in self.tables.grammar.not_after:
             return None
-        if not found and self.tables.between_pauses.get(self.at(place)) and self.is_pause(place):
-            found = self.phrase(self.tables.between_pauses, place)
-            found = found if found and self.is_pause(found[1]) else None
-        if not found:
+        if not command and self.is_pause(place):
+            command = self.phrase(self.tables.between_pauses, place)
+            command = command if command and self.is_pause(command[1]) else None
+        if not command:
             return None
-        mark, end = found
+        mark, end = command
         last = self.last.text[-1:]
         needs_word = mark[0] in JOINS_LEFT and mark[0] != "\n"  # or a bracket: not ". colon"
         if needs_word and (last in ("", "\n", *OPENING) or (last in MARKS and mark[0] not in ")]”")):
@@ -222,101 +206,104 @@ class DictationWriter:
 
     # ---- numbers
 
-    def number(self, place: int) -> SpokenNumber | None:
-        """The number that begins at a place, if all number words that stand there are one number. An "and"
-        behind it that joins no number is left."""
+    def number(self, place: int) -> tuple[str, int] | None:
+        """The digits of the number that begins at a place, and its end, if all number words that stand there
+        are one number. An "and" behind it that joins no number is left."""
         if not is_number_word(self.at(place)) or is_number_word(self.at(place - 1)):
             return None
         end = place + 1
         while is_number_word(self.at(end)):
             end += 1
         end -= self.at(end - 1) == "and"
-        words = [self.at(number) for number in range(place, end)]
-        digits = read_number(words) if words else None
-        if digits is None or any(self.is_pause(number) for number in range(place + 1, end)):
+        if end == place or any(self.is_pause(number) for number in range(place + 1, end)):
             return None
-        return SpokenNumber(digits, len(words), end)
+        digits = read_number([self.at(number) for number in range(place, end)])
+        return digits and (digits, end)
 
     def quantity(self, place: int) -> Token | None:
         """A number with its unit, perhaps minus degrees, or a blood pressure."""
-        signed = self.at(place) == "minus"
-        number = self.number(place + signed)
-        if not number or self.may_belong_to(place, number):
+        sign = "-" if self.at(place) == "minus" else ""
+        number = self.number(place + len(sign))
+        if not number or self.may_belong_to(place, *number):
             return None
-        if not signed and self.at(number.end) == "over" and self.is_behind_blood_pressure(place):
-            return self.blood_pressure(place, number)
-        unit = self.unit(number.end)
-        if not unit or (signed and (unit[0] not in SIGNED or self.at(place - 1) in self.tables.connectives)):
+        digits, end = number
+        if not sign and self.at(end) == "over" and self.is_behind_blood_pressure(place):
+            return self.blood_pressure(digits, end + 1)
+        unit = self.unit(end)
+        if not unit or self.may_be_several(place + len(sign), end, unit[1]):
             return None
         symbol, end = unit
-        if self.may_be_several(place, number, end):
+        if self.at(end) == "and" and not FRACTIONS.isdisjoint((self.at(end + 1), self.at(end + 2))):
+            return None  # "one gram and a half"
+        if sign and (symbol not in SIGNED or self.at(place - 1) in self.tables.grammar.connectives):
             return None
-        return Token(f"{'-' * signed}{number.digits}{'' if symbol == '%' else ' '}{symbol}", end)
+        return Token(f"{sign}{digits}{'' if symbol == '%' else ' '}{symbol}", end)
 
-    def may_belong_to(self, place: int, number: SpokenNumber) -> bool:
+    def may_belong_to(self, place: int, digits: str, end: int) -> bool:
         """Whether what stands before a number, with its sign, may belong to it, or it to that."""
-        before = self.at(place - 1)
+        grammar, before = self.tables.grammar, self.at(place - 1)
         if before in ("minus", "hyphen") or is_number_word(before):
             return True
-        if before in self.tables.labels and self.at(place - 2) not in ARTICLES:
+        if before in grammar.labels and self.at(place - 2) not in ARTICLES:
             return True
         if len(before) == 1 and before.isalpha() and before != "a":
             return not self.is_behind_blood_pressure(place)  # a code: "vitamin b twelve micrograms"
-        if number.length > 2 and number.digits.startswith("2,0") and before in BEFORE_YEARS:
-            return True  # "in two thousand five milligrams were given"
+        words = [self.at(number) for number in range(place, end)]
+        if len(words) > 2 and (
+            (before == "at" and "and" not in words)  # "at eight hundred five milligrams were given"
+            or (before in BEFORE_YEARS and digits.startswith("2,0"))  # "in two thousand five milligrams …"
+        ):
+            return True
         for connected in range(place - 1, place - BEHIND, -1):
             word = self.at(connected)
-            if word not in self.tables.connectives and (not word or any(map(str.isalnum, word))):
+            if word not in grammar.connectives and (not word or any(map(str.isalnum, word))):
                 return is_number_word(word)
         return True
 
     def unit(self, place: int) -> tuple[str, int] | None:
         """The unit at a place as it is written, with what it is for each of, and where it ends."""
-        if self.phrase(self.tables.no_unit, place):
-            return None
         unit = self.phrase(self.tables.units, place)
-        if not unit:
+        if not unit or self.phrase(self.tables.no_unit, place):
             return None
         symbol, end = unit
-        is_symbol = symbol.isalpha() and self.phrase(self.tables.symbols, place)
-        while is_symbol and self.at(end) == "per" and self.at(end + 1) in self.tables.per:
-            symbol, end = f"{symbol}/{self.tables.per[self.at(end + 1)]}", end + 2
+        grammar = self.tables.grammar
+        is_symbol = symbol.isalpha() and symbol not in grammar.counted
+        while is_symbol and self.at(end) == "per" and self.at(end + 1) in grammar.per:
+            symbol, end = f"{symbol}/{grammar.per[self.at(end + 1)]}", end + 2
         return symbol, end
 
-    def may_be_several(self, place: int, number: SpokenNumber, end: int) -> bool:
-        """Whether the first words of a number may count things: "thirty five milligram tablets"."""
-        is_plural = self.at(end - 1)[-1] == "s" or self.at(number.end) == "percent"
-        if number.length == 1 or is_plural or self.at(place - 1) in ("a", "an"):
+    def may_be_several(self, place: int, unit: int, end: int) -> bool:
+        """Whether words of a number may count the things behind it, and its unit if it has one, which ends at
+        `end`: "thirty five milligram tablets"."""
+        is_plural = self.at(end - 1).endswith("s") or self.at(unit) in ("percent", "per")
+        if unit - place == 1 or (is_plural and unit < end) or self.at(place - 1) in ("a", "an"):
             return False
+        behind = (self.at(end), self.at(end + 1))
         return any(
-            word[-1:] == "s" and word[-2:] != "ss" and word not in NO_PLURALS
-            for word in (self.at(end), self.at(end + 1))
+            word.endswith("s") and not word.endswith("ss") and word not in NO_PLURALS for word in behind
         )
 
     def is_behind_blood_pressure(self, place: int) -> bool:
         place -= self.at(place - 1) in ("is", "was", "of")
         return any(
-            tuple(self.at(number) for number in range(place - len(words), place)) == words
-            for words in BLOOD_PRESSURES
+            [self.at(number) for number in range(place - len(words), place)] == words
+            for words in self.tables.blood_pressure
         )
 
-    def blood_pressure(self, place: int, systolic: SpokenNumber) -> Token | None:
-        """Two numbers behind "blood pressure", unless they are a rate: "one hundred over sixty minutes"."""
-        diastolic = self.number(systolic.end + 1)
-        if not diastolic or not (systolic.digits + diastolic.digits).isdecimal():
+    def blood_pressure(self, systolic: str, place: int) -> Token | None:
+        """The second of two numbers behind "blood pressure" is at a place, with nothing behind it that makes
+        them a rate: "one hundred over sixty minutes"."""
+        number = self.number(place)
+        if not number or not (systolic + number[0]).isdecimal():
             return None
-        if not LOWEST_DIASTOLIC <= int(diastolic.digits) < int(systolic.digits) <= HIGHEST_SYSTOLIC:
+        (diastolic, end), symbol = number, ""
+        if not LOWEST_DIASTOLIC <= int(diastolic) < int(systolic) <= HIGHEST_SYSTOLIC:
             return None
-        end, written = diastolic.end, f"{systolic.digits}/{diastolic.digits}"
+        if self.may_be_several(place, end, end):
+            return None
         if unit := self.unit(end):
-            if unit[0] != "mmHg":
-                return None
-            end, written = unit[1], f"{written} mmHg"
-        following = self.at(end)
-        if following.removesuffix("s") in DURATIONS or following == "minus":
+            symbol, end = f" {unit[0]}", unit[1]
+        is_range = self.at(end) in self.tables.grammar.connectives and is_number_word(self.at(end + 1))
+        if symbol not in ("", " mmHg") or is_range or self.at(end).removesuffix("s") in DURATIONS:
             return None
-        if following in ("over", "to", "or", "by", "hyphen", "dash", "slash") and is_number_word(
-            self.at(end + 1)
-        ):
-            return None
-        return Token(written, end)
+        return Token(f"{systolic}/{diastolic}{symbol}", end)

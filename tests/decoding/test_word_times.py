@@ -188,5 +188,5 @@ def test_segments_come_while_words_are_still_missing():
         yield Word("two", 2.0, 2.5, 1.0)
         pytest.fail("read too far")
 
-    segment = next(make_segments(words(), str.upper, "left"))
-    assert (segment.text, segment.raw_text, segment.line) == ("ONE", "one", "left: ONE")
+    segment = next(make_segments(words(), channel="left"))
+    assert (segment.text, segment.raw_text, segment.line) == ("one", "one", "left: one")
