@@ -123,8 +123,11 @@ def find_speech(wave: np.ndarray, method: Method) -> list[tuple[int, int]]:
     if method == "off" or not len(wave):
         return [(0, len(wave))]
     check_method(method)
-    active, hop = silero_activity(wave) if method == "silero" else energy_activity(wave)
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], active, [False])).astype(np.int8)))
+    if method == "silero":
+        active, hop = silero_activity(wave)
+    else:
+        active, hop = SpeechDetector().feed(np.pad(wave, (0, -len(wave) % HOP)).reshape(-1, HOP)), HOP
+    edges = np.flatnonzero(np.diff([False, *active, False]))
     parts: list[tuple[int, int]] = []
     for first, end in edges.reshape(-1, 2) * hop:
         if parts and first - parts[-1][1] < SHORTEST_PAUSE * SAMPLE_RATE:
@@ -134,19 +137,12 @@ def find_speech(wave: np.ndarray, method: Method) -> list[tuple[int, int]]:
     return [(a, min(b, len(wave))) for a, b in parts if b - a >= SHORTEST_SPEECH * SAMPLE_RATE]
 
 
-def energy_activity(wave: np.ndarray) -> tuple[np.ndarray, int]:
-    """(hops,) whether the level is that of speech, and the samples of a hop."""
-    hops = np.pad(wave, (0, -len(wave) % HOP)).reshape(-1, HOP)
-    return np.array(SpeechDetector().feed(hops)), HOP
-
-
-def silero_activity(wave: np.ndarray) -> tuple[np.ndarray, int]:
-    """The same by Silero's detector, with hysteresis."""
-    probabilities = silero_detector().audio_forward(wave)
-    active, speaking = np.zeros(len(probabilities), bool), False
-    for number, probability in enumerate(probabilities.tolist()):
+def silero_activity(wave: np.ndarray) -> tuple[list[bool], int]:
+    """Whether there is speech in each chunk, by Silero's detector with hysteresis, and its samples."""
+    active, speaking = [], False
+    for probability in silero_detector().audio_forward(wave).tolist():
         speaking = probability >= SILERO_THRESHOLD - SILERO_HYSTERESIS * speaking
-        active[number] = speaking
+        active.append(speaking)
     return active, SILERO_CHUNK
 
 

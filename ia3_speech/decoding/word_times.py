@@ -1,34 +1,27 @@
 """Word times and confidences: where the words of a hypothesis are in its audio, by CTC forced alignment.
 
 In: the logits of a piece, and the hypothesis that a search has found in them. Out: `Word`s with start, end
-    and
-confidence. Of all paths through the logits that write the text, the most probable one is taken (`viterbi`),
-so greedy and beam search and any base are served alike.
+and confidence. Of all paths through the logits that write the text, the most probable one is taken
+(`viterbi`), so greedy and beam search and any base are served alike.
 
     text      t w o           t a b l e t s
     path      t _ w _ _ o _ | t a _ b l _ e t _ _ s _ _
     word     [- - - - - - - -]                           start: a frame before its first symbol
                            [- - - - - - - - - - - - - -] end: two frames after its last
 
-A CTC model writes a symbol when it has heard most of its sound, and then a blank. On an earlier mini base and
-espeak-ng's known word starts, words began 23 ms after the truth and ended 43 ms before the next word's
-(medians), which a frame and two frames of 20 ms make up for; what is left is in scripts/bench_word_times.md.
+A CTC model writes a symbol when it has heard most of its sound, and then a blank; how far from the truth
+these times are is in scripts/bench_word_times.md.
 
 Confidence is the product, over the word's symbols and the delimiters at its sides, of the posterior
 probability that each reaches at its peak: an estimate of the probability that all of them are right. Frames
-between the peaks are not counted: their probabilities depend on how peaked the model is, not on the word.
-Of the 15 measures of `scripts/bench_confidence.md`, on read_english dev (2,590 words, greedy search, 11.5 M
-parameter mini base), it tells wrong words from right ones best: its area under the ROC curve is 0.887
-[0.872, 0.901], that of the lowest symbol 0.876, of the least Tsallis entropy of a frame (Laptev and
-Ginsburg 2022, arXiv 2212.08703) 0.866, of the CTC path score 0.844. By beam search with a 3-gram no measure
-has a clearly larger area than its 0.784 [0.763, 0.804], but the least certain 10 % of the words hold fewer
-of the errors by it (21 %) than by entropies (24 to 27 %). A scaling fitted on a dev set makes the
-confidences probabilities (`ia3-speech calibrate`); it never changes the text.
+between the peaks are not counted: their probabilities depend on how peaked the model is, not on the word. Of
+15 measures it tells wrong words from right ones best (scripts/bench_confidence.md). A `Scaling` that was
+fitted on a dev set makes the confidences probabilities (`ia3-speech calibrate`); it never changes the text.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -281,17 +274,15 @@ def spans(states: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 def place_unwritten(words: Sequence[str], timed: Sequence[Word | None], duration: float) -> list[Word]:
     """All words: those without symbols share the time between their neighbours."""
     placed: list[Word] = []
-    number = 0
-    while number < len(words):
-        if (word := timed[number]) is not None:
-            placed.append(word)
-            number += 1
+    for unwritten, group in groupby(range(len(words)), lambda number: timed[number] is None):
+        numbers = [*group]
+        if not unwritten:
+            placed += [timed[number] for number in numbers]
             continue
-        later = next((i for i in range(number, len(words)) if timed[i] is not None), len(words))
-        end = timed[later].start if later < len(words) else duration
+        following = timed[numbers[-1] + 1] if numbers[-1] + 1 < len(words) else None
+        end = following.start if following else duration
         start = min(placed[-1].end, end) if placed else 0.0
-        placed += spread_words(words[number:later], start, end)
-        number = later
+        placed += spread_words([words[number] for number in numbers], start, end)
     return placed
 
 
