@@ -46,7 +46,7 @@ from ia3_speech.data.recordings import (
 )
 from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.formats import FORMATS
-from ia3_speech.decoding.formats.records import segment_line
+from ia3_speech.decoding.formats.writers import segment_line
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,

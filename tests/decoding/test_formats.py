@@ -10,7 +10,7 @@ import pytest
 
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.formats import ALL, FORMATS, Layout, parse_formats
-from ia3_speech.decoding.formats.records import segment_line
+from ia3_speech.decoding.formats.writers import segment_line
 from ia3_speech.decoding.segments import make_segments
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 
@@ -123,8 +123,8 @@ def test_names_of_formats():
 # ---- odd words, read by other people's programs
 
 ODD = [
-    "don't", "naïve", "日本語", "a&b", "<b>", "-->", "{x}", "{\\an8}", "(uh)", "/", "@", '"', '""', "\\", "\\N", "NOTE",
-    "WEBVTT", "1", "00:01", "<v", "&amp;", ";;", "%", "\u200b", "🙂", "é", "a\u0301", "item", "]:",
+    "don't", "naïve", "日本語", "a&b", "<b>", "-->", "{x}", "{\\an8}", "(uh)", "/", "@", '"', '""', "\\", "\\N",
+    "NOTE", "WEBVTT", "1", "00:01", "<v", "&amp;", ";;", "%", "\u200b", "🙂", "é", "a\u0301", "item", "]:",
 ]  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.formats.records import (
+from ia3_speech.decoding.formats.writers import (
     to_ctm,
     to_json,
     to_jsonl,
