@@ -164,9 +164,9 @@ def cut_between_words(
             groups[-1].append(word)
         else:
             groups.append([word])
-    spans = [([w for w in group if w.start is not None], group) for group in groups]
-    starts = np.array([written[0].start for written, _ in spans])
-    ends = np.array([written[-1].end for written, _ in spans])
+    written = [[word for word in group if word.start is not None] for group in groups]
+    starts = np.array([words[0].start for words in written])
+    ends = np.array([words[-1].end for words in written])
     length = len(wave) / SAMPLE_RATE
     cuts = [0.0, *map(lambda a, b: quiet_place(wave, a, b), ends[:-1], starts[1:]), length]
     lefts = np.maximum(cuts[:-1], starts - MARGIN)  # of a segment that begins with word n
@@ -181,10 +181,10 @@ def cut_between_words(
             if score < minimum_score and begin < end and maximum / 2 >= FINEST_SECONDS:
                 yield from segments(begin, end, maximum / 2)
             else:
-                words = [word.text for _, group in spans[begin : end + 1] for word in group]
+                words = [word.text for group in groups[begin : end + 1] for word in group]
                 yield Segment(float(lefts[begin]), float(rights[end]), " ".join(words), score)
 
-    return list(segments(0, len(spans) - 1, maximum_seconds))
+    return list(segments(0, len(groups) - 1, maximum_seconds))
 
 
 def quiet_place(wave: np.ndarray, end: float, start: float) -> float:

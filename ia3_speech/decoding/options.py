@@ -164,12 +164,11 @@ class OutputOptions:
             raise UserError(f"--format {self.format} writes several files (give --output-dir)")
         if self.skip_existing and self.output_dir is None:
             raise UserError("--skip-existing has no effect without --output-dir")
-        subtitles = {name: getattr(self, name) for name in ("max_line_width", "max_line_count")}
-        for name, value in (subtitles | {"highlight_words": self.highlight_words or None}).items():
-            flag = "--" + name.replace("_", "-")
-            if value is not None and not set(formats) & set(SUBTITLES):
+        for name in ("max_line_width", "max_line_count", "highlight_words"):
+            flag, value = "--" + name.replace("_", "-"), getattr(self, name)
+            if value not in (None, False) and not set(formats) & set(SUBTITLES):
                 raise UserError(f"{flag} has no effect on --format {self.format} (take srt or vtt)")
-            if value is not None and value < 1:
+            if value is not None and value < 1 and name != "highlight_words":
                 raise UserError(f"{flag} is {value}, and has to be at least 1")
         # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
         if self.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ia3_speech.cli import UserError
+from ia3_speech.decoding.formats.subtitles import Layout, to_srt, to_vtt
 from ia3_speech.decoding.formats.writers import (
     to_ctm,
     to_json,
@@ -29,7 +30,6 @@ from ia3_speech.decoding.formats.writers import (
     to_tsv,
     to_txt,
 )
-from ia3_speech.decoding.formats.subtitles import Layout, to_srt, to_vtt
 from ia3_speech.decoding.transcript import Transcript
 
 
