@@ -39,13 +39,10 @@ class RecognizedPiece:
     """What was recognised in a piece of a recording.
 
     Attributes:
-        start, end: of the piece, in seconds from the beginning of the recording.
         text: what the search found; "" where that is nothing.
-        words: the same with times and confidences, where they were asked for.
+        words: the same with times in the recording and confidences, where they were asked for.
     """
 
-    start: float
-    end: float
     text: str
     words: tuple[Word, ...] = ()
 
@@ -115,11 +112,11 @@ class Recognizer:
         Args:
             with_words: find the times and confidences of the words too.
         """
-        owners, spans, audio = [], [], []  # of each piece: its waveform's number, place and samples
+        owners, starts, audio = [], [], []  # of each piece: its waveform's number, first sample and samples
         for number, wave in enumerate(waves):
             for first, end in self.cut(wave):
                 owners.append(number)
-                spans.append((first, end))
+                starts.append(first)
                 audio.append(wave[first:end])
         unfinished = Counter(owners)
 
@@ -130,7 +127,7 @@ class Recognizer:
 
         names = [adapters[number] for number in owners] if adapters else None
         recognized: list[list[RecognizedPiece]] = [[] for _ in waves]
-        pieces = self.recognize_pieces(audio, spans, names, with_words, after)
+        pieces = self.recognize_pieces(audio, starts, names, with_words, after)
         for number, piece in zip(owners, pieces, strict=True):
             recognized[number].append(piece)
         return recognized
@@ -142,15 +139,17 @@ class Recognizer:
         Args:
             adapter: its name in the bank.
         """
-        pieces = ((span, wave[slice(*span)]) for span in self.cut(wave))
+        pieces = ((first, wave[first:end]) for first, end in self.cut(wave))
         for pool in pools(pieces, STREAMED_BATCHES * self.batch_seconds):
-            spans, audio = zip(*pool, strict=True)
-            yield from self.recognize_pieces(audio, spans, len(pool) * [adapter] if self.bank else None, True)
+            starts, audio = zip(*pool, strict=True)
+            yield from self.recognize_pieces(
+                audio, starts, len(pool) * [adapter] if self.bank else None, True
+            )
 
     def recognize_pieces(
         self,
         audio: Sequence[np.ndarray],
-        spans: Sequence[tuple[int, int]],
+        starts: Sequence[int],
         adapters: Sequence[str | None] | None,
         with_words: bool,
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
@@ -159,7 +158,7 @@ class Recognizer:
         lengths alone, so that a run repeats.
 
         Args:
-            spans: of each piece its first sample and its end in the recording.
+            starts: of each piece its first sample in the recording.
             adapters: of each piece the name of its adapter in the bank.
             after: called with each batch, as numbers of pieces.
         """
@@ -172,14 +171,13 @@ class Recognizer:
             logits = self.logits([audio[index] for index in batch], names)
             hypotheses = self.search(pad_sequence(logits, batch_first=True), [len(row) for row in logits])
             for index, row, hypothesis in zip(batch, logits, hypotheses, strict=True):
-                start, words = spans[index][0] / SAMPLE_RATE, []
+                words: list[Word] = []
                 if with_words:
                     words = word_times(
                         row, hypothesis, self.base.vocabulary, self.base.stride / SAMPLE_RATE,
-                        offset=start, duration=seconds[index], scaling=self.scaling or Scaling(),
+                        offset=starts[index] / SAMPLE_RATE, duration=seconds[index], scaling=self.scaling or Scaling(),
                     )  # fmt: skip
-                end = start + seconds[index]
-                pieces[index] = RecognizedPiece(start, end, hypothesis.text, tuple(words))
+                pieces[index] = RecognizedPiece(hypothesis.text, tuple(words))
             after(batch)
         return pieces
 
