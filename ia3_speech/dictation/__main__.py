@@ -5,7 +5,7 @@
     ia3-speech dictation --dictation-rules clinic.yaml --raw notes.txt    what your own rules do to your texts
 
 Each line is a text of its own. Text has no pauses, so commands that need them (comma, period, new line) stay
-words; `ia3-speech transcribe --dictation` knows them. conf/dictation.yaml lists commands and units.
+words; `ia3-speech transcribe --dictation` knows them.
 """
 
 import sys

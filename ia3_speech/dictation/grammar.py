@@ -4,7 +4,6 @@ In: `ia3_speech/conf/dictation.yaml`, and perhaps a file of rules that a user ha
 checked. What is wrong with a file is an error that names it and the line.
 """
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -100,11 +99,6 @@ def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
             fail(node, "a list of words is expected here, such as [milligram, milligrams]")
         return tuple(text(item, spoken=spoken) for item in node.value)
 
-    def command(node: yaml.Node) -> str:
-        if re.search(r"\w", text(node)):
-            fail(node, f"{node.value!r} holds letters or digits (a command writes a mark; see rules)")
-        return node.value
-
     def rule(spoken: yaml.Node, written: yaml.Node) -> tuple[str, str]:
         phrase = text(spoken, spoken=True)
         slots = phrase.count("{")
@@ -129,6 +123,5 @@ def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
         elif name.value == "rules":
             sections["rules"] = dict(rule(spoken, written) for spoken, written in node.value)
         else:
-            write = text if name.value == "per" else command
-            sections[name.value] = {text(spoken, spoken=True): write(node) for spoken, node in node.value}
+            sections[name.value] = {text(key, spoken=True): text(written) for key, written in node.value}
     return Grammar(**sections)

@@ -44,30 +44,25 @@ class Token:
     kind: Literal["word", "mark", "written"] = "written"
 
 
-Phrases = dict[str, list[tuple[list[str], str]]]  # first word → phrases, what they stand for
+Phrases = list[tuple[list[str], str]]  # the words of each, and what they stand for; the longest first
 
 
-def by_first_word(phrases: Mapping[str, str]) -> Phrases:
-    """Phrases as they are looked up."""
-    table: Phrases = {}
-    for phrase in sorted(phrases, key=lambda phrase: -len(phrase.split())):
-        table.setdefault(phrase.split()[0], []).append((phrase.split(), phrases[phrase]))
-    return table
+def longest_first(phrases: Mapping[str, str]) -> Phrases:
+    return sorted(((phrase.split(), phrases[phrase]) for phrase in phrases), key=lambda item: -len(item[0]))
 
 
 class Tables:
     """A grammar's phrases, as they are looked up."""
 
     def __init__(self, grammar: Grammar) -> None:
-        self.rules = by_first_word(grammar.rules)
-        self.names = by_first_word({name.lower(): name for name in grammar.names})
-        self.commands = by_first_word(grammar.commands)
-        self.between_pauses = by_first_word(grammar.between_pauses)
-        symbols = {form: symbol for symbol, forms in grammar.units.items() for form in forms}
-        self.units = by_first_word(symbols | {word: word for word in grammar.counted})
-        self.no_unit = by_first_word(dict.fromkeys(grammar.no_unit, ""))
-        self.blood_pressure = [phrase.split() for phrase in grammar.blood_pressure]
         self.grammar = grammar
+        self.rules = longest_first(grammar.rules)
+        self.names = longest_first({name.lower(): name for name in grammar.names})
+        self.commands = longest_first(grammar.commands)
+        self.between_pauses = longest_first(grammar.between_pauses)
+        symbols = {form: symbol for symbol, forms in grammar.units.items() for form in forms}
+        self.units = longest_first(symbols | {word: word for word in grammar.counted})
+        self.no_unit = longest_first(dict.fromkeys(grammar.no_unit, ""))
 
 
 class DictationWriter:
@@ -159,7 +154,7 @@ class DictationWriter:
 
     def phrase(self, phrases: Phrases, place: int) -> tuple[str, int] | None:
         """What the longest phrase that begins at a place stands for, and where it ends."""
-        for words, meaning in phrases.get(self.at(place), ()):
+        for words, meaning in phrases:
             if all(self.at(place + number) == word for number, word in enumerate(words)):
                 return meaning, place + len(words)
         return None
@@ -168,22 +163,19 @@ class DictationWriter:
 
     def rule(self, place: int) -> Token | None:
         """A rule of the user's, or a name."""
-        number = self.number(place)
-        is_clear = number and not self.may_belong_to(place, *number)
-        for first in (self.at(place), NUMBER) if is_clear else (self.at(place),):
-            for words, written in self.tables.rules.get(first, ()):
-                end = place
-                for word in words:
-                    number = self.number(end) if word == NUMBER else None
-                    if number:
-                        digits, end = number
-                        written = written.replace(NUMBER, digits, 1)
-                    elif self.at(end) == word:
-                        end += 1
-                    else:
-                        break
+        for words, written in self.tables.rules:
+            end = place
+            for word in words:
+                number = self.number(end) if word == NUMBER else None
+                if number and (end > place or not self.may_belong_to(place, *number)):
+                    digits, end = number
+                    written = written.replace(NUMBER, digits, 1)
+                elif self.at(end) == word:
+                    end += 1
                 else:
-                    return Token(written, end)
+                    break
+            else:
+                return Token(written, end)
         name = self.phrase(self.tables.names, place)
         return Token(*name) if name else None
 
@@ -248,12 +240,12 @@ class DictationWriter:
             return True
         if len(before) == 1 and before.isalpha() and before != "a":
             return not self.is_behind_blood_pressure(place)  # a code: "vitamin b twelve micrograms"
-        words = [self.at(number) for number in range(place, end)]
-        if len(words) > 2 and (
-            (before == "at" and "and" not in words)  # "at eight hundred five milligrams were given"
-            or (before in BEFORE_YEARS and digits.startswith("2,0"))  # "in two thousand five milligrams …"
-        ):
-            return True
+        is_joined = "and" in [self.at(number) for number in range(place, end)]
+        may_be_time = (before == "at" and not is_joined) or (
+            before in BEFORE_YEARS and digits.startswith("2,0")
+        )
+        if may_be_time and end - place > 2:
+            return True  # "at eight hundred five milligrams were given", "in two thousand five milligrams …"
         for connected in range(place - 1, place - BEHIND, -1):
             word = self.at(connected)
             if word not in grammar.connectives and (not word or any(map(str.isalnum, word))):
@@ -285,10 +277,8 @@ class DictationWriter:
 
     def is_behind_blood_pressure(self, place: int) -> bool:
         place -= self.at(place - 1) in ("is", "was", "of")
-        return any(
-            [self.at(number) for number in range(place - len(words), place)] == words
-            for words in self.tables.blood_pressure
-        )
+        before = " ".join(self.at(number) for number in range(place - 3, place))
+        return any(f" {before}".endswith(f" {phrase}") for phrase in self.tables.grammar.blood_pressure)
 
     def blood_pressure(self, systolic: str, place: int) -> Token | None:
         """The second of two numbers behind "blood pressure" is at a place, with nothing behind it that makes
@@ -299,10 +289,10 @@ class DictationWriter:
         (diastolic, end), symbol = number, ""
         if not LOWEST_DIASTOLIC <= int(diastolic) < int(systolic) <= HIGHEST_SYSTOLIC:
             return None
-        if self.may_be_several(place, end, end):
-            return None
         if unit := self.unit(end):
             symbol, end = f" {unit[0]}", unit[1]
+        elif self.may_be_several(place, end, end):
+            return None
         is_range = self.at(end) in self.tables.grammar.connectives and is_number_word(self.at(end + 1))
         if symbol not in ("", " mmHg") or is_range or self.at(end).removesuffix("s") in DURATIONS:
             return None
