@@ -173,9 +173,10 @@ class Recognizer:
             for index, row, hypothesis in zip(batch, logits, hypotheses, strict=True):
                 words: list[Word] = []
                 if with_words:
+                    start, frame = starts[index] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
                     words = word_times(
-                        row, hypothesis, self.base.vocabulary, self.base.stride / SAMPLE_RATE,
-                        offset=starts[index] / SAMPLE_RATE, duration=seconds[index], scaling=self.scaling or Scaling(),
+                        row, hypothesis, self.base.vocabulary, frame, offset=start, duration=seconds[index],
+                        scaling=self.scaling or Scaling(),
                     )  # fmt: skip
                 pieces[index] = RecognizedPiece(hypothesis.text, tuple(words))
             after(batch)
