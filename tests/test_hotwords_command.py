@@ -77,8 +77,6 @@ def test_errors_are_one_line_and_come_before_the_base(run_command, directory):
     (directory / "bad.txt").write_text("fever\nasthma\t-2\n")
     terms.write_text("fever\n")
     for words, message in [
-        ((*learn, terms, "--dev", directory / "data"), "error: --dev and --dev-decode belong together"),
-        ((*learn, terms, "--minimum-count", 0), "error: --minimum-count has to be at least 1"),
         ((*learn, gone), f"{lacking} (give a file with a term a line"),
         ((*learn, terms, "--text", gone), f"{lacking} (--text takes text"),
         (("hotwords", "check", gone), f"{lacking} (give a file with a term a line"),

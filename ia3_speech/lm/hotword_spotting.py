@@ -72,16 +72,13 @@ class SpottedTerm:
 
 @dataclass(frozen=True)
 class PrefixTree:
-    """Spellings that share their beginnings; node 0 is the root. All arrays but `children` are (nodes,).
+    """Spellings that share their beginnings; node 0 is the root, and its own parent. Arrays are (nodes,).
 
     Attributes:
         symbol, parent: of each node.
         doubled: whether a node's symbol is its parent's, from which CTC separates it by a blank.
         limit: score below which a path in a node is given up.
         bonus: nats of the spelling that ends in a node, -1e9 where none ends.
-        children: nodes, sorted by parent.
-        first_child: children[first_child[n] : first_child[n] + child_count[n]] are those of node n.
-        child_count: of each node.
         spellings: node → the spelling that ends there.
     """
 
@@ -90,16 +87,7 @@ class PrefixTree:
     doubled: np.ndarray
     limit: np.ndarray
     bonus: np.ndarray
-    children: np.ndarray
-    first_child: np.ndarray
-    child_count: np.ndarray
     spellings: dict[int, Spelling]
-
-    def children_of(self, nodes: np.ndarray) -> np.ndarray:
-        """All children of the nodes."""
-        counts = self.child_count[nodes]
-        offsets = self.first_child[nodes] - counts.cumsum() + counts
-        return self.children[np.repeat(offsets, counts) + np.arange(counts.sum())]
 
 
 def prefix_tree(spellings: Iterable[Spelling], slack: float = SLACK) -> PrefixTree:
@@ -124,18 +112,8 @@ def prefix_tree(spellings: Iterable[Spelling], slack: float = SLACK) -> PrefixTr
     symbol, parent = np.array(symbols), np.array(parents)
     bonus = np.full(len(symbol), NEVER)
     bonus[list(ends)] = [spelling.bonus for spelling in ends.values()]
-    children = 1 + np.argsort(parent[1:], kind="stable")
-    return PrefixTree(
-        symbol,
-        parent,
-        doubled=(symbol == symbol[parent]) & (parent > 0),
-        limit=np.array(limits, np.float32),
-        bonus=bonus,
-        children=children,
-        first_child=np.searchsorted(parent[children], np.arange(len(symbol))),
-        child_count=np.bincount(parent[1:], minlength=len(symbol)),
-        spellings=ends,
-    )
+    doubled = (symbol == symbol[parent]) & (parent > 0)
+    return PrefixTree(symbol, parent, doubled, np.array(limits, np.float32), bonus, ends)
 
 
 class Spotter:
@@ -198,7 +176,7 @@ class Spotter:
         in_symbol, in_blank = (np.full(nodes_in_all, NEVER) for _ in range(2))
         symbol_from, blank_from = (np.full(nodes_in_all, -1) for _ in range(2))
         in_blank[0] = 0.0  # the utterance begins at a word boundary
-        active, is_candidate = np.array([0]), np.zeros(nodes_in_all, bool)
+        active = np.array([0])
         chosen = TermSchedule(len(losses))
         for frame in range(len(losses) + 1):
             ends = active[tree.bonus[active] > 0]
@@ -208,12 +186,9 @@ class Spotter:
             if frame == len(losses):
                 break
             loss = losses[frame]
-            # Candidates: active nodes and their children.
-            is_candidate[active] = True
-            is_candidate[tree.children_of(active)] = True
-            nodes = np.flatnonzero(is_candidate)
-            is_candidate[nodes] = False
-            nodes = nodes[nodes > 0]
+            is_active = np.zeros(nodes_in_all, bool)
+            is_active[active] = True
+            nodes = 1 + np.flatnonzero((is_active | is_active[tree.parent])[1:])  # and their children
             parents = tree.parent[nodes]
             from_parent, parent_blank = in_symbol[parents], in_blank[parents]
             from_parent[tree.doubled[nodes]] = NEVER
