@@ -117,7 +117,7 @@ def main(
     recognizer = load(base, search=SearchOptions(search)).recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
     heard = [recognizer.logits([load_utterance(one)])[0] for one in utterances]
-    texts = [recognizer.search(logits) for logits in heard]
+    texts = [recognizer.search(logits[None], [len(logits)])[0].text for logits in heard]
     right = [
         [said == word for said, word in align(normalize(one.text or "").split(), text.split()) if word]
         for one, text in zip(utterances, texts, strict=True)
@@ -164,7 +164,7 @@ def evidence(
     if not ids or required_frames(ids) > len(logits):
         yield from len(words) * [None]
         return
-    symbols = align_symbols(logits, ids, vocabulary.blank, temperature)
+    symbols = align_symbols(logits.float() / temperature, ids, vocabulary.blank)
     logs = (logits.float() / temperature).log_softmax(-1).numpy()
     path = logs[:, vocabulary.blank].copy()
     for one in symbols:
