@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
-from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
+from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
-from ia3_speech.decoding.segments import PostProcess
-from ia3_speech.decoding.transcription import Transcriber
+from ia3_speech.decoding.segments import PostProcessor
+from ia3_speech.decoding.transcription import Transcriber, bank_of, parse_channel_adapters
 from ia3_speech.decoding.vad import Method, check_method, default_method
 from ia3_speech.decoding.word_times import Scaling
 
@@ -164,12 +164,6 @@ def make_plain_search(options: SearchOptions, base: "Base") -> tuple[Search, dic
     return BeamSearch(base.vocabulary, lm, **used), {"search": "beam", "lm": lm and str(lm), **used}
 
 
-def unused_hotwords(search: Search) -> str | None:
-    """What is said at the end of a run with hot words of which none was ever found."""
-    unused = getattr(search, "unused", None)  # only a search of hot words has it
-    return unused() if unused else None
-
-
 def uncalibrated(recognizer: Recognizer) -> str | None:
     """What is said at the end of a run whose confidences are not calibrated, since those that are stored
     belong to another search."""
@@ -178,6 +172,15 @@ def uncalibrated(recognizer: Recognizer) -> str | None:
     from ia3_speech.confidence.storage import other_searches
 
     return other_searches(recognizer.base, recognizer.adapter, recognizer.search_record)
+
+
+def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
+    """Dictation, where it is asked for, or where `dictation` is among the formats."""
+    if not options.dictation and "dictation" not in formats.split(","):
+        return None
+    from ia3_speech.dictation import make_dictation
+
+    return make_dictation(options.dictation_rules, options.dictation_off)
 
 
 def load(
@@ -194,7 +197,7 @@ def load(
     vad: Method | None = None,
     scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
-    post_process: PostProcess | None = None,
+    post_process: PostProcessor | None = None,
 ) -> Transcriber:
     """Load a base, and an adapter or many, to transcribe with.
 
@@ -216,7 +219,7 @@ def load(
         scaling: of the words' confidences; None: what `calibrate` stored with the adapter, or with the base
             where there is no adapter, for this search; else none.
         channels: mix averages those of a recording; split transcribes them one by one, merged by time.
-        post_process: applied to recognised text, such as dictation.
+        post_process: writes the text of the recognised words, such as dictation.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.

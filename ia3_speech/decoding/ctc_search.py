@@ -70,6 +70,12 @@ class Hypothesis:
 Search = Callable[["Tensor | np.ndarray", Iterable[int]], list[Hypothesis]]
 
 
+def unused_hotwords(search: Search) -> str | None:
+    """What is said at the end of a run with hot words of which none was ever found."""
+    unused = getattr(search, "unused", None)  # of lm/hotwords.py
+    return unused() if unused else None
+
+
 class GreedySearch:
     """The best path; see the module."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.formats import ALL, FORMATS, Layout, parse_formats
-from ia3_speech.decoding.formats.json_records import segment_line
+from ia3_speech.decoding.formats.records import segment_line
 from ia3_speech.decoding.segments import make_segments
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 
