@@ -23,7 +23,7 @@ import numpy as np
 
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
 from ia3_speech.decoding.ctc_search import NAN, SearchError
-from ia3_speech.decoding.ctc_segmentation import viterbi
+from ia3_speech.decoding.word_times import viterbi
 
 if TYPE_CHECKING:
     from torch import Tensor
