@@ -130,17 +130,11 @@ def count_forms(
     forms: set[str], utterances: Iterable[tuple[Words, Words]], text: Iterable[Words]
 ) -> Counter[str]:
     """How often each form occurs: in each utterance where it occurs more often, reference or hypothesis."""
-    by_first_word: dict[str, list[tuple[str, ...]]] = {}
-    for form in forms:
-        words = tuple(form.split())
-        by_first_word.setdefault(words[0], []).append(words)
+    lengths = {len(form.split()) for form in forms}
 
     def occurrences(words: Words) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for place, word in enumerate(words):
-            for form in by_first_word.get(word, ()):
-                counts[" ".join(form)] += tuple(words[place : place + len(form)]) == form
-        return counts
+        phrases = (" ".join(words[i : i + n]) for n in lengths for i in range(len(words) - n + 1))
+        return Counter(phrase for phrase in phrases if phrase in forms)
 
     total: Counter[str] = Counter()
     for reference, hypothesis in utterances:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_models import PIECE_TOKENIZERS
 
+from ia3_speech.cli import UserError
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import (
@@ -25,7 +26,6 @@ from ia3_speech.lm.hotword_spotting import Spelling, Spotter
 from ia3_speech.lm.hotwords import (
     HOTWORD_WEIGHT,
     Hotword,
-    HotwordError,
     HotwordList,
     HotwordSearch,
     force_terms,
@@ -107,7 +107,7 @@ def test_a_file_and_its_exact_text(tmp_path):
 def test_a_line_that_cannot_be_meant_is_named(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     Path("terms").write_text(text)
-    with pytest.raises(HotwordError, match=message):
+    with pytest.raises(UserError, match=message):
         spellings(read_hotwords(Path("terms")), LETTERS, 1.0)
 
 
@@ -254,7 +254,7 @@ def test_a_thousand_terms_share_beginnings():
     rng = np.random.default_rng(0)
     terms = [Spelling(n, tuple(rng.integers(3, 29, 10)), 10.0) for n in range(1000)]
     spotter = Spotter(terms, LETTERS)
-    assert len(spotter.tree.symbol) < 10_001 and len(spotter.tree.spellings) == 1000
+    assert len(spotter.symbol) < 10_001 and len(spotter.spellings) == 1000
     spotted = spotter.spot(spoken(LETTERS.decode(terms[123].symbols)))
     assert [term.spelling.term for term in spotted] == [123]
 
