@@ -108,11 +108,8 @@ class Spotter:
                 node = child[node, symbol]
                 limits[node] = min(limits[node], -slack - spelling.bonus * depth / len(spelling.symbols))
             self.spellings.setdefault(node, spelling)
-        self.symbol, self.parent, self.limit = (
-            np.array(symbols),
-            np.array(parents),
-            np.array(limits, np.float32),
-        )
+        self.symbol, self.parent = np.array(symbols), np.array(parents)
+        self.limit = np.array(limits, np.float32)
         self.doubled = (self.symbol == self.symbol[self.parent]) & (self.parent > 0)
         self.bonus = np.full(len(symbols), NEVER)
         self.bonus[list(self.spellings)] = [spelling.bonus for spelling in self.spellings.values()]

@@ -250,15 +250,6 @@ def test_word_pieces(kind):
     assert search_with("ca", vocabulary=vocabulary)(logits).text == said
 
 
-def test_a_thousand_terms_share_beginnings():
-    rng = np.random.default_rng(0)
-    terms = [Spelling(n, tuple(rng.integers(3, 29, 10)), 10.0) for n in range(1000)]
-    spotter = Spotter(terms, LETTERS)
-    assert len(spotter.symbol) < 10_001 and len(spotter.spellings) == 1000
-    spotted = spotter.spot(spoken(LETTERS.decode(terms[123].symbols)))
-    assert [term.spelling.term for term in spotted] == [123]
-
-
 # ---- times and confidences
 
 
