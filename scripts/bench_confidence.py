@@ -114,7 +114,7 @@ def main(
         search: greedy, or beam with the base's language model
         temperatures: that divide the logits
     """
-    recognizer = load(base, search=SearchOptions(search)).recognizer
+    recognizer = load(base, search=SearchOptions(search), vad="off").recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
     heard = [recognizer.logits([load_utterance(one)])[0] for one in utterances]
     texts = [recognizer.search(logits[None], [len(logits)])[0].text for logits in heard]

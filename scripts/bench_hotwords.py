@@ -122,7 +122,7 @@ class Rates:
 
 def main(options: Options) -> None:
     """Measure and write the tables."""
-    recognizer = load(options.base, precision="auto", search=SearchOptions("greedy")).recognizer
+    recognizer = load(options.base, precision="auto", search=SearchOptions("greedy"), vad="off").recognizer
     bench = Bench(options, recognizer)
     tables = [bench.heading, bench.out_of_domain]
     tables += [partial(bench.corpus, recipe, name) for recipe, name in CORPORA.items()]
