@@ -156,22 +156,23 @@ def test_it_finds_the_terms_with_the_largest_sum_of_scores(seed):
     words = [["a", "ab", "b a"], ["aa", "b"], ["ba", "bb", "abb"]][seed % 3]
     terms = [Spelling(n, tuple(AB.encode(word)), 1.5 * len(word)) for n, word in enumerate(words)]
     spotted = Spotter(terms, AB, slack=100.0).spot(logits)
-    assert sum(one.score for one in spotted) == pytest.approx(best_cover(logits, words, 1.5), abs=1e-4)
+    assert sum(term.score for term in spotted) == pytest.approx(best_cover(logits, words, 1.5), abs=1e-4)
     losses = logits - logits.max(axis=1, keepdims=True)
-    for one in spotted:
-        frames = np.arange(one.start, one.start + len(one.path))
-        spelled = one.spelling.symbols
-        lost = losses[frames, list(one.path)]
-        ends = [n for n in (0, -1) if one.path[n] == 1]  # word boundaries, which count twice
-        assert one.score == pytest.approx(1.5 * len(spelled) + lost.sum() + lost[ends].sum(), abs=1e-4)
-        assert AB.decode(collapse(list(one.path), 0)) == words[one.spelling.term]
-        assert one.path[one.first - one.start] == spelled[0] and one.path[one.last - one.start] == spelled[-1]
+    for term in spotted:
+        frames = np.arange(term.start, term.start + len(term.path))
+        symbols = term.spelling.symbols
+        lost = losses[frames, list(term.path)]
+        ends = [n for n in (0, -1) if term.path[n] == 1]  # word boundaries, which count twice
+        assert term.score == pytest.approx(1.5 * len(symbols) + lost.sum() + lost[ends].sum(), abs=1e-4)
+        assert AB.decode(collapse(list(term.path), 0)) == words[term.spelling.term]
+        assert term.path[term.first - term.start] == symbols[0]
+        assert term.path[term.last - term.start] == symbols[-1]
     force_terms(logits, spotted)
-    text = AB.decode(collapse(logits.argmax(1).tolist(), 0))
-    rest = f" {text} "
-    for one in spotted:  # in their order, as whole words
-        assert f" {words[one.spelling.term]} " in rest
-        rest = rest[rest.index(f" {words[one.spelling.term]} ") + len(words[one.spelling.term]) + 1 :]
+    rest = f" {AB.decode(collapse(logits.argmax(1).tolist(), 0))} "
+    for term in spotted:  # in their order, as whole words
+        _, word, rest = rest.partition(f" {words[term.spelling.term]} ")
+        assert word
+        rest = f" {rest}"
 
 
 def test_a_term_replaces_what_sounds_like_it_and_appears_as_its_file_writes_it():
