@@ -139,7 +139,8 @@ def main(
         unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
     if message := unused_hotwords(transcriber.recognizer.search):
         print(message, file=sys.stderr)
-    if output_options.with_words and (message := uncalibrated(transcriber.recognizer)):
+    shown = output_options.with_words and {"json", "jsonl", "ctm"} & {*output_options.formats}
+    if shown and (message := uncalibrated(transcriber.recognizer)):
         print(message, file=sys.stderr)
     return 1 if bad or unusable else 0
 
