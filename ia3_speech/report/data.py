@@ -1,13 +1,12 @@
 """Find and read all that the report shows. In: a decode directory and the paths given. Out: `ReportData`.
 
 EXP/results.json, curve.json, trade_off.json      all systems; learning curve; the scaled adapter
-EXP/SYSTEM/metrics.jsonl, config.yaml, adapter/   training loss and dev WER; its options; the adapter
+EXP/SYSTEM/metrics.jsonl, adapter/                training loss and dev WER; the adapter
 EXP/SYSTEM/decode_greedy_SET/                     DECODE_DIR: score.json, decode.json, scored texts
 EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain speech
 EXP/base/decode_greedy_SET/                       the baseline, as score.json names it
 """
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,9 +18,7 @@ import numpy as np
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.data.kaldi.overlap import find_overlap
-from ia3_speech.data.kaldi.table_file import DataError
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.experiments.curve_files import (
     Epoch,
@@ -37,9 +34,6 @@ from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.results import Results, read_results
 from ia3_speech.scoring.term_errors import TermList, read_term_list
-from ia3_speech.training.records import read_training_options
-
-logger = logging.getLogger(__name__)
 
 SCHEMA = 1  # of results.json
 OUT_OF_DOMAIN = "decode_greedy_out_of_domain"  # folder of the out-of-domain set, as recipes call it
@@ -59,7 +53,6 @@ class ReportPaths:
         trade_off: trade_off.json.
         out_of_domain: score.json of out-of-domain speech, decoded with the system.
         terms: the term list that decode_dir was scored with.
-        trained_on: text and utt2spk of the data directory that the adapter was trained on.
     """
 
     decode_dir: Path
@@ -71,7 +64,6 @@ class ReportPaths:
     trade_off: Path | None = None
     out_of_domain: Path | None = None
     terms: Path | None = None
-    trained_on: Sequence[Path] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +109,6 @@ class ReportData:
         adapter: its record (ia3_speech.json); empty without one.
         out_of_domain: results on out-of-domain speech; None without them.
         terms: the term list that the systems were scored with; None where there is none any more.
-        overlap: warnings of what the test set has in common with training; None where that is not known.
     """
 
     utterances: list[Utterance]
@@ -131,7 +122,6 @@ class ReportData:
     adapter: Json = field(default_factory=dict)
     out_of_domain: Results | None = None
     terms: TermList | None = None
-    overlap: list[str] | None = None
 
     @property
     def systems(self) -> list[DecodedSystem]:
@@ -177,7 +167,6 @@ def find_report_paths(decode_dir: Path, **given: Any) -> ReportPaths:
         baseline=baseline,
         results=given.get("results") or [p for p in [folder.parent / "results.json"] if p.exists()],
         terms=recorded_terms(decode_dir, record),
-        trained_on=training_tables(folder / "config.yaml"),
         **paths,
     )
 
@@ -198,13 +187,6 @@ def recorded_terms(decode_dir: Path, record: Json) -> Path | None:
     recorded = Path(record.get("terms_file") or "")
     places = (recorded, decode_dir.absolute().parents[1] / recorded.name)
     return next((path for path in places if path.is_file()), None)
-
-
-def training_tables(config: Path) -> list[Path]:
-    """text and utt2spk of the data directory that config.yaml names; none where they are not there."""
-    trained_on = read_training_options(config).get("train") if config.is_file() else None
-    tables = [Path(trained_on) / name for name in ("text", "utt2spk")] if trained_on else []
-    return tables if all(path.is_file() for path in tables) else []
 
 
 def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
@@ -233,7 +215,6 @@ def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
         terms=read_term_list(paths.terms, system.results.record["normalize"])
         if paths.terms and system.results.terms
         else None,
-        overlap=overlap_warnings(directory, system.results, paths.trained_on),
     )
 
 
@@ -279,21 +260,6 @@ def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
             )
     if system.references != baseline.references:
         raise UserError(f"{baseline.folder}: its references differ from {system.folder}'s (score both again)")
-
-
-def overlap_warnings(test: DataDirectory, results: Results, trained_on: Sequence[Path]) -> list[str] | None:
-    """What the test set has in common with training: as score found it; where it was not asked, from the
-    training data, if that is still there."""
-    if results.overlap:
-        return results.warnings
-    if not trained_on:
-        return None
-    try:
-        train = read_data_directory(trained_on[0].parent, wav=False, spk_sort=False)
-    except DataError as error:
-        logger.warning("what the test set has in common with training is not known: %s", error)
-        return None
-    return find_overlap([train], test).warnings
 
 
 def read_vectors(folder: Path) -> list[Vector]:

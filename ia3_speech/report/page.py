@@ -115,7 +115,8 @@ def make_sections(report: ReportData, players: Mapping[str, str]) -> dict[str, S
         note = f"{charts[0].description}."
         sections["trade-off"] = charts_section("Out-of-domain speech", charts, table, note)
     if report.vectors:
-        picture, table = draw_vectors(report.vectors, page_title(report)), tables.vectors_table(report)
+        table = tables.vectors_table(report)
+        picture = draw_vectors(report.vectors, "Values of the vectors")
         parameters = sum(vector.values.size for vector in report.vectors)
         content = {"picture": Markup(picture), "table": table, "parameters": parameters}
         sections["vectors"] = Section("Adapter vectors", "vectors", content)
@@ -278,7 +279,7 @@ def out_of_domain_sentence(results: Results) -> str:
 
 def summary_warnings(report: ReportData) -> Iterator[str]:
     """Sentences without a full stop: overlap with training, training without effect, too small test sets."""
-    yield from report.overlap or ()
+    yield from report.system.results.warnings
     if report.training and report.training[-1].selected == 0:
         yield NOT_IMPROVED
     yield from size_warnings(report.system.results, "the test set")
@@ -363,7 +364,7 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
 
 
 def confidence_content(report: ReportData) -> dict[str, Any]:
-    """Are word confidences probabilities, and do they find the errors? A reliability diagram of each system."""
+    """Are confidences probabilities, and do they find the errors? A reliability diagram of each system."""
     systems = report.with_confidences
     return {
         "sentences": {system.name: " ".join(reliability_sentences(system)) for system in systems},
