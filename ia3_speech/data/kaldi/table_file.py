@@ -126,7 +126,7 @@ def read_utf8(path: Path, hint: str = "") -> str:
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}{hint and f' ({hint})'}") from None
     try:
-        return data.decode("utf-8")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         hint = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {path}"
