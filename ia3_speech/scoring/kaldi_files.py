@@ -25,6 +25,7 @@ import numpy as np
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap
@@ -67,19 +68,13 @@ def read_kaldi_text(path: Path) -> dict[str, str]:
     Raises:
         UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file (ia3-speech decode writes it)")
-    return parse_kaldi_text(path.read_bytes(), str(path))
+    return parse_kaldi_text(read_utf8(path, "ia3-speech decode writes it"), str(path))
 
 
-def parse_kaldi_text(content: bytes, name: str) -> dict[str, str]:
+def parse_kaldi_text(content: str, name: str) -> dict[str, str]:
     """The contents of a Kaldi text file as {utterance id: text}; errors name the file `name`."""
-    try:
-        lines = content.decode().removesuffix("\n").split("\n") if content else []
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not UTF-8 text ({error})") from error
     texts: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
         utterance, *text = line.split(maxsplit=1) or [""]
         if not utterance:
             raise UserError(f"{name}:{number}: an empty line (expected an utterance id and its words)")
@@ -117,7 +112,10 @@ def run_filter(script: Path, texts: Mapping[str, str]) -> dict[str, str]:
     if done.returncode:
         stderr = done.stderr.decode(errors="replace").strip()
         raise UserError(f"{script}: failed with exit code {done.returncode}: {stderr}")
-    filtered = parse_kaldi_text(done.stdout, f"output of {script}")
+    try:
+        filtered = parse_kaldi_text(done.stdout.decode(), f"output of {script}")
+    except UnicodeDecodeError as error:
+        raise UserError(f"output of {script}: not UTF-8 text ({error})") from error
     if len(filtered) != len(texts):
         logger.warning("%s: %d utterances in, %d out", script, len(texts), len(filtered))
     return filtered
