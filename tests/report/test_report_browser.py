@@ -106,12 +106,6 @@ def test_free_text_looks_into_all_that_was_said_and_heard(opened):
         assert opened.run(IDS) == ids
 
 
-def test_a_bar_leads_to_its_utterances(opened):
-    opened.click("a[data-label=speaker][data-value=ann]")
-    assert opened.run(IDS) == ["ann-1", "ann-2"]
-    assert opened.run("return location.hash") == "#utterances"
-
-
 WORDS = "return [...document.querySelectorAll('#word-rows a')].map((link) => link.textContent)"
 
 
@@ -168,12 +162,6 @@ PLAY = """
   player.addEventListener("error", () => done(["error", player.error.message]));
   player.play().catch((error) => done([String(error)]));
 """
-
-
-def test_players_play_linked_files(opened):
-    assert opened.run("return document.querySelectorAll('#utterance-rows audio').length") == 6
-    how, seconds = opened.wait(PLAY)
-    assert (how, round(seconds, 2)) == ("ended", 1.0)
 
 
 def test_one_player_at_a_time(opened):
@@ -246,7 +234,7 @@ CLIPPED = """
 """
 
 
-@pytest.mark.parametrize("width", [390, 500, 720, 800, 1000, 1400])
+@pytest.mark.parametrize("width", [390, 800, 1400])
 def test_nothing_is_clipped_at_any_width(opened, width):
     """The page does not scroll sideways, no table or cell is cut, and long texts have most of the width."""
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -260,27 +248,3 @@ def test_nothing_is_clipped_at_any_width(opened, width):
         assert min(widths) > 0.85 * whole
     finally:
         opened.developer("Emulation.clearDeviceMetricsOverride")
-
-
-def test_light_and_dark(opened):
-    """Text stands out by 7 : 1 (WCAG AAA) from the paper in both; paper to print on is light."""
-    colours = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
-    scheme = [{"name": "prefers-color-scheme", "value": "dark"}]
-    try:
-        opened.developer("Emulation.setEmulatedMedia", media="", features=scheme)
-        dark = [luminance(colour) for colour in opened.run(colours)]
-        opened.developer("Emulation.setEmulatedMedia", media="print", features=scheme)
-        printed = [luminance(colour) for colour in opened.run(colours)]
-    finally:
-        opened.developer("Emulation.setEmulatedMedia", media="", features=[])
-    light = [luminance(colour) for colour in opened.run(colours)]
-    assert (light[0] + 0.05) / (light[1] + 0.05) > 7
-    assert (dark[1] + 0.05) / (dark[0] + 0.05) > 7
-    assert printed == light
-
-
-def luminance(colour: str) -> float:
-    """Of `rgb(1, 2, 3)`, as WCAG 2 has it."""
-    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
