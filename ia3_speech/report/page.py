@@ -23,13 +23,13 @@ from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, set_name
 from ia3_speech.adapters.plot import draw_vectors
-from ia3_speech.experiments.curve_files import Json
 from ia3_speech.formatting import interval, percent, plural, with_interval
 from ia3_speech.report import browse, diagrams, tables
 from ia3_speech.report.charts import Chart
 from ia3_speech.report.data import OUT_OF_DOMAIN, DecodedSystem, ReportData
 from ia3_speech.scoring.results import (
     NOT_IMPROVED,
+    Json,
     ResultRow,
     Results,
     few_clusters_note,
