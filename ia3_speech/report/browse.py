@@ -115,11 +115,11 @@ def label_choices(report: ReportData) -> dict[str, dict[str, str]]:
     values = {"speaker": [utterance.speaker for utterance in report.utterances]}
     for label in label_names(report):
         values[label] = [utterance.labels.get(label, "(none)") for utterance in report.utterances]
-    choices = {label: sorted(set(found)) for label, found in values.items()}
+    choices = {label: sorted(set(names)) for label, names in values.items()}
     return {
-        label: {"": "all"} | {value: value for value in found}
-        for label, found in choices.items()
-        if label == "speaker" or 1 < len(found) <= MAX_CHOICES
+        label: {"": "all"} | {name: name for name in names}
+        for label, names in choices.items()
+        if label == "speaker" or 1 < len(names) <= MAX_CHOICES
     }
 
 

@@ -201,7 +201,7 @@ def bars_of(report: ReportData, row: ResultRow) -> list[Bar]:
     """A bar for the baseline, where it has a rate, and one for the system."""
     before = report.baseline and report.baseline.results.by_label[row.label][row.value]
     shown = [(before, "baseline"), (row, "system")]
-    return [Bar(one.wer.value, one.wer.bounds, style) for one, style in shown if one]
+    return [Bar(side.wer.value, side.wer.bounds, style) for side, style in shown if side]
 
 
 def bars_title(report: ReportData, row: ResultRow, bars: Sequence[Bar]) -> str:

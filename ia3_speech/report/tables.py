@@ -113,7 +113,7 @@ def has_value(cell: Cell) -> bool:
 def tables_by_label(report: ReportData) -> Iterator[Table]:
     """A table for each label that has several values with words."""
     system, baseline = report.system.results, report.baseline and report.baseline.results
-    names = [f"{one.name} WER %" for one in report.systems]
+    names = [f"{side.name} WER %" for side in report.systems]
     for label, values in sorted(system.by_label.items()):
         rows: list[list[Cell]] = []
         for value in sorted(values, key=numeric_order):
@@ -148,7 +148,7 @@ def utterances_table(report: ReportData) -> Table:
         words = len(reference.split())
         rates, texts = [], [reference]
         for system in report.systems:
-            errors = sum(one != other for one, other in system.alignments[utterance.id])
+            errors = sum(word != heard for word, heard in system.alignments[utterance.id])
             rates.append(Rate(errors / words if words else None))
             texts.append(system.hypotheses.get(utterance.id, ""))
         labelled = [utterance.id, utterance.speaker, *(utterance.labels.get(label) for label in labels)]

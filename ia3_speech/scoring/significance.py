@@ -124,10 +124,10 @@ class UtteranceBootstrap:
         Probability of Set2 improving Set1: 98.77
         """
         lines = []
-        for number, found in enumerate(filter(None, (self.baseline, self.system)), start=1):
-            low, high = 100 * (found.wer - found.margin), 100 * (found.wer + found.margin)
+        for number, side in enumerate(filter(None, (self.baseline, self.system)), start=1):
+            low, high = 100 * (side.wer - side.margin), 100 * (side.wer + side.margin)
             lines.append(
-                f"Set{number}: %WER {100 * found.wer:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]\n"
+                f"Set{number}: %WER {100 * side.wer:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]\n"
             )
         if self.improvement is not None:
             lines.append(f"Probability of Set2 improving Set1: {100 * self.improvement:.2f}\n")
