@@ -43,7 +43,8 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
     speakers = {utterance.id: utterance.speaker for utterance in scored}
     references = {utterance.id: " ".join(utterance.reference) for utterance in scored}
     hypotheses = {utterance.id: " ".join(utterance.hypothesis) for utterance in scored}
-    wer = format_wer(scored)
+    missing = sum(utterance.missing for utterance in scored)
+    wer = format_wer_lines(sum((utterance.errors for utterance in scored), ErrorCounts()), missing)
     files = {
         folder / "wer_1_0.0": wer,
         folder / "ref.trn": format_trn((name, speakers[name], text) for name, text in references.items()),
@@ -121,19 +122,14 @@ def run_filter(script: Path, texts: Mapping[str, str]) -> dict[str, str]:
     return filtered
 
 
-def format_wer(scored: Sequence[ScoredUtterance]) -> str:
-    """compute-wer's three lines (its mode `all`: a missing hypothesis counts as an empty one):
+def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
+    """compute-wer's three lines (its mode `all`: a missing hypothesis counts as an empty one), where `missing`
+    utterances have no hypothesis:
 
     %WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]
     %SER 60.00 [ 3 / 5 ]
     Scored 5 sentences, 0 not present in hyp.
     """
-    missing = sum(utterance.missing for utterance in scored)
-    return format_wer_lines(sum((utterance.errors for utterance in scored), ErrorCounts()), missing)
-
-
-def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
-    """compute-wer's lines of counted errors, of which `missing` utterances have no hypothesis."""
     partial = " [PARTIAL]" if missing else ""
     return (
         f"%WER {single_precision_percent(errors.total, errors.words):.2f} "
