@@ -123,8 +123,8 @@ def run_filter(script: Path, texts: Mapping[str, str]) -> dict[str, str]:
 
 
 def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
-    """compute-wer's three lines (its mode `all`: a missing hypothesis counts as an empty one), where `missing`
-    utterances have no hypothesis:
+    """compute-wer's three lines (its mode `all`: a missing hypothesis counts as an empty one); `missing`
+    utterances have none:
 
     %WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]
     %SER 60.00 [ 3 / 5 ]
