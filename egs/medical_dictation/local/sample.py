@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """One utterance of a data directory as a file that any program plays, and what each adapter makes of it.
 
-    local/sample.py data/espeak/speaker42/test exp/espeak/speaker42 --base mini --adapters 'medical speaker42'
+    local/sample.py data/espeak/speaker42/test exp/espeak/speaker42 --base mini --adapters 'medical=exp/…/adapter'
 
 In: the first utterance. Out: sample.wav, and `transcripts`: what was said, what the base hears, and what it
 hears with each adapter, as `ia3-speech transcribe` prints it.
@@ -26,7 +26,7 @@ def main(data: Path, out: Path, base: str = "mini", adapters: str = "", allow_pi
         data: Kaldi data directory
         out: folder to write into
         base: mini, a folder or a hub id
-        adapters: registered names, with spaces between them
+        adapters: NAME=FOLDER, with spaces between them
         allow_pipes: wav.scp may hold shell commands
     """
     first = read_data_directory(data, allow_pipes=allow_pipes).utterances[0]
@@ -35,7 +35,8 @@ def main(data: Path, out: Path, base: str = "mini", adapters: str = "", allow_pi
     with replacing(sample) as new:
         soundfile.write(new, wave, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     lines = {"said": first.text, "base": transcribe(sample, base=base).text}
-    lines |= {name: transcribe(sample, adapter=name, base=base).text for name in adapters.split()}
+    for name, _, adapter in (pair.partition("=") for pair in adapters.split()):
+        lines[name] = transcribe(sample, adapter=adapter, base=base).text
     write_text(out / "transcripts", "".join(f"{name:<10} {text}\n" for name, text in lines.items()))
 
 
