@@ -75,9 +75,9 @@ class Result:
 def run_command(monkeypatch) -> Callable[..., Result]:
     """A function that calls a command in this process, as `ia3-speech COMMAND …` would start it.
 
-    `run_command("decode", "--base", base, data, out)` runs `ia3_speech.decode`; a Path runs that script. Words
-    may be paths or numbers. `stdin` is the text, or the bytes, that are piped in. What would be a traceback is
-    raised.
+    `run_command("decode", "--base", base, data, out)` runs `ia3_speech.decode`; a Path runs that script.
+    Words may be paths or numbers. `stdin` is the text, or the bytes, that are piped in. What would be a
+    traceback is raised.
     """
 
     def run(module: str | Path, *words: object, stdin: str | bytes = "") -> Result:
