@@ -28,8 +28,7 @@ from ia3_speech.data.kaldi.directory import (
 )
 from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
 from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, raise_if_unusable, with_progress
+from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, raise_if_unusable, with_progress
 
 log = logging.getLogger(__name__)
 

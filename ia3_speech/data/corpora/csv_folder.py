@@ -26,8 +26,7 @@ from ia3_speech.data.corpora.spreadsheet import SUFFIXES, SheetRow, read_spreads
 from ia3_speech.data.kaldi.table_file import MAX_LISTED, raise_if_any, unprintable_character
 from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import with_duration
+from ia3_speech.data.utterance import Utterance, with_duration
 
 LAYOUT = """\
 A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:

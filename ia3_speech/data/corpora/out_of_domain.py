@@ -15,8 +15,7 @@ from ia3_speech.data.corpora import librispeech
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import with_duration
+from ia3_speech.data.utterance import Utterance, with_duration
 
 SMALL = 12  # utterances of each corpus with --size small
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import READABLE_SUFFIXES, AudioError
+from ia3_speech.data.audio import AUDIO_SUFFIXES, AudioError
 from ia3_speech.data.kaldi.directory import summarize, write_data_directory
 from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, raise_if_any, read_utf8
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import with_duration
+from ia3_speech.data.utterance import Utterance, with_duration
 
 Size = Literal["full", "small"]
 SMALL = {"train": 48, "dev": 12, "test": 24}  # utterances of a set with --size small
@@ -34,7 +33,7 @@ def recordings_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def is_recording(path: Path) -> bool:
-    return path.suffix.lower() in READABLE_SUFFIXES
+    return path.suffix.lower() in AUDIO_SUFFIXES
 
 
 def read_mapping(path: Path) -> dict[str, str]:

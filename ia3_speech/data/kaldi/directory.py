@@ -24,8 +24,7 @@ from ia3_speech.data.kaldi.validation import (
     rule_of,
     table_names,
 )
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, load_utterances
 from ia3_speech.formatting import plural
 
 log = logging.getLogger(__name__)
