@@ -26,7 +26,7 @@ from ia3_speech.data.kaldi import (
 from ia3_speech.data.kaldi.table_file import NUMBER, parse_number
 from ia3_speech.data.kaldi.validation import label_of_table
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.datadir import main, natural_order
+from ia3_speech.datadir import kaldi_order, main
 
 IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]
 TABLES = {
@@ -832,7 +832,7 @@ def test_subset_in_kaldis_order_of_words(plain, tmp_path, capsys):
     assert run(capsys, "subset", "--first", plain, "3", tmp_path / "part")[0] == 0
     assert len(read_data_directory(tmp_path / "part")) == 3
     unchanged = ["subset", "--first", "3", "data", "part"]
-    assert natural_order(unchanged) == unchanged
+    assert kaldi_order(unchanged) == unchanged
 
 
 @pytest.mark.parametrize(
