@@ -29,13 +29,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.reliability import Calibration
-from ia3_speech.confidence.word_confidences import (
-    CONFIDENCES,
-    measure_reliability,
-    read_word_confidences,
-    recorded_scaling,
-)
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
@@ -44,8 +37,8 @@ from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
-from ia3_speech.scoring.score_file import Score, write_score
-from ia3_speech.scoring.score_table import format_score
+from ia3_speech.scoring.results import format_results, results_of
+from ia3_speech.scoring.score_file import Score, json_value, write_score
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
@@ -53,6 +46,7 @@ from ia3_speech.training.records import read_adaptation_utterances, task_files
 
 logger = logging.getLogger(__name__)
 
+CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
 NAMED_IDS = 5  # missing utterances that a warning names
 
 
@@ -129,25 +123,32 @@ def main(
         replications=replications,
         seed=seed,
     )
-    score.confidences = reliability(score, decode_dir)
+    score.confidences = measure_confidences(score, decode_dir)
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
     provenance["filters"] = {side: script and str(script) for side, script in filters.items()}
     write_kaldi_files(decode_dir, score.scored, score.wer_bootci)
-    write_score(decode_dir / "score.json", score, provenance)
+    record = write_score(decode_dir / "score.json", score, provenance)
     made.record(decode_dir / "scoring_kaldi")
-    print(format_score(score), end="")
+    print(format_results(results_of(record)), end="")
 
 
-def reliability(score: Score, decode_dir: Path) -> Calibration | None:
-    """Of the word confidences in a decode directory; None where there are none."""
-    words = read_word_confidences(decode_dir, {one.id: one.pairs for one in score.scored}, score.normalize)
-    if words is None:
+def measure_confidences(score: Score, decode_dir: Path) -> dict[str, Any] | None:
+    """How reliable the word confidences in a decode directory are; None where there are none."""
+    if not (decode_dir / CONFIDENCES).is_file():
         return None
+    from ia3_speech.confidence.word_confidences import (
+        measure_reliability,
+        read_word_confidences,
+        recorded_scaling,
+    )
+
+    alignments = {utterance.id: utterance.pairs for utterance in score.scored}
+    words = read_word_confidences(decode_dir, alignments, score.normalize)
     decoding = decode_dir / "decode.json"
     scaling = recorded_scaling(read_json_object(decoding) if decoding.is_file() else {})
-    clusters = {one.id: label_value(one, score.ci_unit) for one in score.scored}
-    return measure_reliability(words, scaling, clusters, score.replications, score.seed)
+    clusters = {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored}
+    return json_value(measure_reliability(words, scaling, clusters, score.replications, score.seed))
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:

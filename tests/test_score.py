@@ -21,7 +21,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.score import main
 from ia3_speech.scoring.alignment import ErrorCounts
 from ia3_speech.scoring.error_rates import word_errors
-from ia3_speech.scoring.score_table import format_score
+from ia3_speech.scoring.results import format_results
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.term_errors import make_term_list
 
@@ -504,7 +504,7 @@ def test_word_confidences_are_measured_where_decode_wrote_them(place, capsys):
 def test_the_example_in_the_docstring(place, capsys):
     write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
     main(Path("data/test"), Path("exp/decode"), baseline=Path("exp/base"))
-    assert capsys.readouterr().out.rstrip("\n") in inspect.getdoc(format_score)
+    assert capsys.readouterr().out.rstrip("\n") in inspect.getdoc(format_results)
 
 
 def test_the_table(place, capsys):

@@ -16,7 +16,7 @@ from ia3_speech.experiments.points import curve_by_minutes, trade_off_of
 from ia3_speech.experiments.result_warnings import overlaps_of, warnings_of
 from ia3_speech.experiments.systems import GREEDY, HOTWORDS, OUT_OF_DOMAIN, System, median_of
 from ia3_speech.formatting import percent, with_interval
-from ia3_speech.scoring.score_table import MARK, few_clusters_note, has_few_clusters
+from ia3_speech.scoring.results import MARK, few_clusters_note, results_of
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
 PARTS = (*STANDARD, "training", "tuning")
@@ -224,7 +224,7 @@ def median_row(label: str, scores: list[dict[str, Any]]) -> list[list[str]]:
 
 def marked(label: str, rates: dict[str, Any], score: dict[str, Any]) -> str:
     """The mark of a label's value with too few speakers for its interval."""
-    return MARKED if has_few_clusters(label, rates["ci_clusters"], rates["ci_unit"], score["ci_unit"]) else ""
+    return MARKED if results_of(score).row(label, "", rates).few_clusters else ""
 
 
 def note_of_marks(rows: list[list[str]], score: dict[str, Any]) -> str:

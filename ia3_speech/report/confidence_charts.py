@@ -21,8 +21,8 @@ from ia3_speech.report.charts import Axis, Point, Series, draw_chart, tick_label
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.report.table import Cell, Rate, Table
-from ia3_speech.scoring.score_table import INTERVAL
 from ia3_speech.scoring.significance import wilson_interval
+from ia3_speech.scoring.table import INTERVAL
 
 ENDS = (-0.04, 1.04)  # of the axes, so that dots at 0 and 100 % are whole
 TICKS = tick_labels([0, 0.25, 0.5, 0.75, 1], 100)

@@ -20,7 +20,7 @@ from ia3_speech.report.charts import Axis, Level, Point, Series, draw_chart, rat
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.svg import round_ticks
 from ia3_speech.report.table import Rate, Table
-from ia3_speech.scoring.score_table import INTERVAL
+from ia3_speech.scoring.table import INTERVAL
 
 SIDE_BY_SIDE = 1.04  # factor between the amounts at which the seeds of one amount are drawn
 

@@ -16,7 +16,8 @@ from ia3_speech.report.report_data import DecodedSystem
 from ia3_speech.report.result_tables import relative_change
 from ia3_speech.report.svg import Bar, draw_bars, draw_tick_labels, round_ticks
 from ia3_speech.report.table import Rate, Table, bounds_span, cell_markup
-from ia3_speech.scoring.score_table import INTERVAL, MARK, few_clusters_note, has_few_clusters
+from ia3_speech.scoring.results import MARK, few_clusters_note, results_of
+from ia3_speech.scoring.table import INTERVAL
 
 MAX_OPEN = 12  # values that are shown without folding, in their own order
 MIN_SCATTER = 8  # values from which there is a scatter plot
@@ -79,13 +80,13 @@ def tables_by_label(system: DecodedSystem, baseline: DecodedSystem | None) -> It
 def label_values(label: str, system: DecodedSystem, baseline: DecodedSystem | None) -> list[LabelValue]:
     """The values of a label that have reference words."""
     of_baseline = baseline.score["by_label"].get(label, {}) if baseline else {}
-    rates, unit = system.score["by_label"][label], system.score["ci_unit"]
+    rates = system.score["by_label"][label]
     return [
         LabelValue(
             name,
             own,
             of_baseline.get(name),
-            has_few_clusters(label, own["ci_clusters"], own["ci_unit"], unit),
+            results_of(system.score).row(label, name, own).few_clusters,
         )
         for name, own in rates.items()
         if own["wer"] is not None

@@ -10,8 +10,9 @@ from ia3_speech.formatting import percent, plural
 from ia3_speech.report.markup import Child, Markup, element
 from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.report.table import Bounds, Cell, Rate, Table, true_minus
-from ia3_speech.scoring.score_table import INTERVAL, interval_notes, missing_note
+from ia3_speech.scoring.results import interval_notes, missing_note, results_of
 from ia3_speech.scoring.significance import FEW_CLUSTERS
+from ia3_speech.scoring.table import INTERVAL
 
 
 def results_section(report: ReportData) -> Iterator[Child]:
@@ -89,7 +90,7 @@ def terms_table(system: DecodedSystem, baseline: DecodedSystem | None) -> Table:
 def result_notes(system: DecodedSystem, baseline: DecodedSystem | None) -> Iterator[str]:
     """How the intervals were computed, the tests, and warnings."""
     score = system.score
-    yield from interval_notes(score["ci_clusters"], score["ci_unit"], score["replications"], score["seed"])
+    yield from interval_notes(results_of(score))
     if baseline:
         coloured = "" if few_clusters(score) else "; coloured where the interval excludes 0"
         yield f"Changes are relative to {baseline.name}, paired; negative is better{coloured}."
