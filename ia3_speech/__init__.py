@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 # Public name → its module.
 _PUBLIC = {
-    "load": "decoding.transcription",
+    "load": "loading",
     "Transcriber": "decoding.transcription",
     "Transcript": "decoding.transcript",
     "TranscriptSegment": "decoding.transcript",
@@ -29,7 +29,6 @@ _PUBLIC = {
     "Bank": "adapters.bank",
     "merge": "adapters.merge",
     "unmerge": "adapters.merge",
-    "load_recognizer": "decoding.recognizer",
     "Recognizer": "decoding.recognizer",
 }
 __all__ = ["__version__", *_PUBLIC]

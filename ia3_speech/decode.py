@@ -18,7 +18,7 @@ from typing import Literal
 from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, stored_calibrations
+from ia3_speech.confidence.storage import stored_calibrations
 from ia3_speech.decoding.decode_directory import (
     assign_adapters,
     bad_audio_message,
@@ -28,10 +28,11 @@ from ia3_speech.decoding.decode_directory import (
     speaker_adapters,
     write_decode_directory,
 )
-from ia3_speech.decoding.recognizer import BATCH_SECONDS, load_recognizer
-from ia3_speech.decoding.search import SearchOptions, unused_hotwords
+from ia3_speech.decoding.options import ConfidenceOptions
+from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
+from ia3_speech.loading import SearchOptions, load, uncalibrated, unused_hotwords
 
 
 def main(
@@ -84,22 +85,21 @@ def main(
     assigned = assign_adapters(directory.utterances, [*speakers], in_turn) if speakers else None
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in speakers.items()]
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
-    stored = stored_calibrations(base_folder(wanted), terms)
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     made = Inputs(
         {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
          "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
         {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
          "max_seconds": max_seconds, "dtype": dtype, "precision": precision,
-         "calibrations": {name: found for name, found in stored.items() if name in searches} or None}
+         "calibrations": stored_calibrations(base_folder(wanted), terms, searches) or None}
         | vars(confidence_options)
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
     )  # fmt: skip
     if made.is_current(decode_dir, force):
         return 0
-    recognizer = load_recognizer(
+    recognizer = load(
         base,
-        adapter,
+        adapter=adapter,
         device=device,
         dtype=dtype,
         precision=precision,
@@ -107,8 +107,9 @@ def main(
         max_seconds=max_seconds,
         bank=speakers,
         search=search_options,
+        vad="off",
         scaling=scaling,
-    )
+    ).recognizer
     result = decode_utterances(
         recognizer,
         directory.utterances,
@@ -129,7 +130,7 @@ def main(
     minutes = result.audio_seconds / 60
     texts = plural(len(result.texts), "utterance")
     print(f"{decode_dir / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
-    if message := unused_hotwords(recognizer.search):
+    for message in filter(None, [unused_hotwords(recognizer.search), uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
         print(bad_audio_message(result, decode_dir), file=sys.stderr)

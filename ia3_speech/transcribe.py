@@ -30,15 +30,15 @@ from dataclasses import replace
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from ia3_speech.adapters import registry
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
+    AudioInput,
     Recording,
     find_recordings,
     output_paths,
@@ -47,14 +47,12 @@ from ia3_speech.data.recordings import (
 )
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.json_records import segment_line
-from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.search import SearchOptions, unused_hotwords
+from ia3_speech.decoding.options import ConfidenceOptions, InputOptions, ModelOptions, OutputOptions
 from ia3_speech.decoding.transcript import Transcript
-from ia3_speech.decoding.transcription import Transcriber, load, read_sources
-from ia3_speech.decoding.transcription import transcribe as transcribe  # the function, for Python
-from ia3_speech.decoding.transcription_options import InputOptions, ModelOptions, OutputOptions
+from ia3_speech.decoding.transcription import Transcriber, read_sources
 from ia3_speech.dictation import DictationOptions
 from ia3_speech.live.live import LiveOptions, transcribe_live
+from ia3_speech.loading import SearchOptions, load, uncalibrated, unused_hotwords
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -89,9 +87,9 @@ def main(
         check_live(input_options, output_options, confidence_options)
         model = {name: getattr(model_options, name) for name in ("device", "dtype", "precision")}
         load_live = partial(
-            load_recognizer,
+            load,
             model_options.base,
-            model_options.adapter,
+            adapter=model_options.adapter,
             search=search_options,
             max_seconds=input_options.max_seconds,
             **model,
@@ -138,6 +136,8 @@ def main(
     else:
         unusable = print_transcripts(sources, transcriber, places, output_options, single)
     if message := unused_hotwords(transcriber.recognizer.search):
+        print(message, file=sys.stderr)
+    if output_options.with_words and (message := uncalibrated(transcriber.recognizer)):
         print(message, file=sys.stderr)
     return 1 if bad or unusable else 0
 
@@ -287,6 +287,29 @@ def print_text(text: str, stream: TextIO) -> None:
 def without_breaks(path: str) -> str:
     """A path or a text without line ends and TABs, which would break the line that it stands in."""
     return path.translate(str.maketrans("\t\r\n", "   "))
+
+
+def transcribe(
+    recordings: AudioInput | Sequence[AudioInput],
+    *,
+    word_timestamps: bool = False,
+    sampling_rate: int = SAMPLE_RATE,
+    on_error: Literal["fail", "skip"] = "fail",
+    **options: Any,
+) -> Transcript | list[Transcript]:
+    """`load` and `Transcriber.transcribe` in one call: of one recording, or of a list of them.
+
+    Args:
+        recordings, word_timestamps, sampling_rate, on_error: as for `Transcriber.transcribe`.
+        options: as for `load`: base, adapter, device …
+
+    Raises:
+        AudioError: a recording can't be used, and on_error is "fail".
+        UserError: an adapter or the base is not there, or they don't belong together.
+    """
+    return load(**options).transcribe(
+        recordings, word_timestamps=word_timestamps, sampling_rate=sampling_rate, on_error=on_error
+    )
 
 
 if __name__ == "__main__":

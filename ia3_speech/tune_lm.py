@@ -8,14 +8,16 @@ Out: the WER of every pair of weights, and a YAML file that `decode` and `transc
 audio goes through the model once; all weights are tried on the same logits.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.decoding.search import SearchOptions, check_number
+from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.inputs import Inputs, base_files
+from ia3_speech.loading import SearchOptions, check_number
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
@@ -68,34 +70,38 @@ def main(
         check_number("lm_weight", weight, "--lm-weights")
     for score in word_scores or ():
         check_number("word_score", score, "--word-scores")
-    terms, tried = (
-        parse_terms(adapter) if adapter else [],
-        (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES),
-    )
-    made = Inputs(
+    terms = parse_terms(adapter) if adapter else []
+    tried = (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES)
+    inputs = Inputs(
         {"data": data, "lm": lm, "base": base_files(base) if base else None, "adapter": weight_files(terms),
          "hotwords": hotwords},
         {"base": base, "lm": str(lm.resolve()), "weights": [term.weight for term in terms], "tried": tried,
          "unknown_word_score": unknown_word_score, "beam_size": beam_size, "hotword_weight": hotword_weight,
          "precision": precision},
     )  # fmt: skip
-    if out and made.is_current(out, force):
+    if out and inputs.is_current(out, force):
         return
-    from ia3_speech.decoding.recognizer import load_recognizer
     from ia3_speech.lm.tuning import format_tuning, tune
+    from ia3_speech.loading import load, make_search
 
-    recognizer = load_recognizer(
-        base, adapter, device=device, precision=precision, search=SearchOptions("greedy")
-    )
-    tuning = tune(recognizer, data, options, *tried, allow_pipes)
+    recognizer = load(
+        base, adapter=adapter, device=device, precision=precision, search=SearchOptions("greedy"), vad="off"
+    ).recognizer
+
+    def search_with(lm_weight: float, word_score: float) -> Search:
+        weights = replace(options, lm_weight=lm_weight, word_score=word_score)
+        return make_search(weights, recognizer.base)[0]
+
+    tuning = tune(recognizer, data, search_with, *tried, allow_pipes)
     print(format_tuning(tuning))
     if out:
         import yaml
 
-        chosen = {name: value for name, value in vars(tuning.options).items() if value is not None}
+        best = replace(options, lm_weight=tuning.best[0], word_score=tuning.best[1])
+        chosen = {name: value for name, value in vars(best).items() if value is not None}
         files = {name: str(value.resolve()) for name, value in chosen.items() if isinstance(value, Path)}
         write_text(out, yaml.safe_dump(chosen | files, sort_keys=False))
-        made.record(out)
+        inputs.record(out)
         print(f"{out}: take it as --config of ia3-speech decode or transcribe")
 
 

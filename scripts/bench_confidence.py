@@ -24,10 +24,10 @@ from ia3_speech.confidence.reliability import area_under_roc, share_found
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.data.utterance import load_utterance
-from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import align_symbols, spell
 from ia3_speech.formatting import interval, percent
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.significance import percentile_interval
 
@@ -114,7 +114,7 @@ def main(
         search: greedy, or beam with the base's language model
         temperatures: that divide the logits
     """
-    recognizer = load_recognizer(base, search=SearchOptions(search))
+    recognizer = load(base, search=SearchOptions(search)).recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
     heard = [recognizer.logits([load_utterance(one)])[0] for one in utterances]
     texts = [recognizer.search(logits) for logits in heard]

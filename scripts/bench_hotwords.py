@@ -36,11 +36,10 @@ from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.ctc_search import greedy_words
 from ia3_speech.decoding.decode_directory import decode_utterances
-from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
-from ia3_speech.decoding.search import BASE_LM, SearchOptions, make_search
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_learning import learn_forms
-from ia3_speech.lm.hotword_list import HOTWORD_WEIGHT, Hotword, HotwordList
-from ia3_speech.lm.hotword_search import HotwordSearch
+from ia3_speech.lm.hotwords import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch
+from ia3_speech.loading import BASE_LM, SearchOptions, load, make_search
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list
 
@@ -115,7 +114,7 @@ class Rates:
 
 def main(options: Options) -> None:
     """Measure and write the tables."""
-    recognizer = load_recognizer(options.base, precision="auto", search=SearchOptions("greedy"))
+    recognizer = load(options.base, precision="auto", search=SearchOptions("greedy")).recognizer
     bench = Bench(options, recognizer)
     tables = [bench.heading, bench.out_of_domain]
     tables += [partial(bench.corpus, recipe, name) for recipe, name in CORPORA.items()]

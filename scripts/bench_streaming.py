@@ -20,8 +20,9 @@ from bench_page import made_by, publish
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, load_audio
 from ia3_speech.decoding.long_recordings import SEARCH_SECONDS
-from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.live.streaming import PAUSE_SECONDS, StreamingRecognizer
+from ia3_speech.loading import load
 
 PORTION_SECONDS = 0.1  # that arrive at once
 HEADER = """\
@@ -71,7 +72,7 @@ class Measured:
 def main(options: Options) -> None:
     torch.set_num_threads(1)
     wave, number = joined(options.audio, options.seconds)
-    recognizer = load_recognizer(options.base, options.adapter, device="cpu")
+    recognizer = load(options.base, adapter=options.adapter, device="cpu").recognizer
     recognizer.texts([wave[:SAMPLE_RATE]])  # the first call is slower than all others
     rows = []
     for seconds in (0.5, 1.0, None):

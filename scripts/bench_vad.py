@@ -19,9 +19,8 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
-from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.search import SearchOptions
 from ia3_speech.formatting import percent, with_interval
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.scorer import score_hypotheses
 
 PAUSES = (0.3, 4.0)  # seconds
@@ -56,9 +55,9 @@ def main(options: Options) -> None:
     speakers = [(own[0].speaker, own) for own in data.speakers.values()]
     joined = [replace(own[0], id=name, text=" ".join(one.text for one in own)) for name, own in speakers]
     long = DataDirectory(data.path, joined)
-    recognizer = load_recognizer(
-        options.base, options.adapter, precision="auto", search=SearchOptions(options.search)
-    )
+    recognizer = load(
+        options.base, adapter=options.adapter, precision="auto", search=SearchOptions(options.search)
+    ).recognizer
     if recognizer.max_seconds is None:
         recognizer.max_seconds = MAXIMUM_SECONDS
     rows, seconds = [], 0.0

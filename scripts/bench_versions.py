@@ -47,18 +47,18 @@ def work(base: str, data: str) -> None:
 
 def make_transcriber(base: str) -> Callable[[str], str]:
     """A function from a path to its text, by greedy search."""
-    from ia3_speech.transcribe import transcribe
-
     try:
-        from ia3_speech.decoding.recognizer import load_recognizer
+        from ia3_speech.loading import SearchOptions, load
+    except ABSENT:  # before version 0.1.0
         from ia3_speech.decoding.search import SearchOptions
 
-        loaded = {"recognizer": load_recognizer(base, device="cpu", search=SearchOptions("greedy"))}
-    except ABSENT:
-        from ia3_speech.recogniser import load_recogniser
+        from ia3_speech.decoding.recognizer import load_recognizer
+        from ia3_speech.transcribe import transcribe
 
-        loaded = {"recogniser": load_recogniser(base, device="cpu")}
-    return lambda path: transcribe(path, **loaded).text
+        recognizer = load_recognizer(base, device="cpu", search=SearchOptions("greedy"))
+        return lambda path: transcribe(path, recognizer=recognizer).text
+    asr = load(base, device="cpu", search=SearchOptions("greedy"))
+    return lambda path: asr.transcribe(path).text
 
 
 def make_trainer(base: str, data: Path) -> Callable[[], float]:
@@ -146,7 +146,8 @@ def environment(root: Path) -> dict[str, str]:
 
 def run_command(root: Path, base: Path, clip: str) -> dict[str, Any]:
     """`python -m ia3_speech.transcribe CLIP` by greedy search, from the start of Python to its end."""
-    greedy = ["--search", "greedy"] if (root / "ia3_speech/decoding/search.py").exists() else []
+    searches = ("ia3_speech/loading.py", "ia3_speech/decoding/search.py")
+    greedy = ["--search", "greedy"] if any((root / file).exists() for file in searches) else []
     words = [sys.executable, "-m", "ia3_speech.transcribe", "--base", str(base), *greedy, clip]
     started, before = time.perf_counter(), os.times()
     subprocess.run(words, env=environment(root), cwd=root, check=True, capture_output=True)

@@ -17,8 +17,8 @@ from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.corpora.espeak import ESPEAK_SAMPLE_RATE, PEAK, Espeak
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.alignment import SCLITE, align
 
 VOICES = ("en-us", "en-gb-x-rp", "en-us+f2", "en+m3", "en-gb-scotland")
@@ -55,7 +55,7 @@ def main(
         out: where the Markdown goes; it is printed in any case
     """
     options = SearchOptions(lm=lm) if lm else SearchOptions("greedy")
-    recognizer = load_recognizer(base, search=options, vad=vad)
+    recognizer = load(base, search=options, vad=vad).recognizer
     errors = [time_errors(recognizer, *speak(sentences, number)) for number in range(recordings)]
     starts, ends = (np.abs(np.concatenate(kind)) * 1000 for kind in zip(*errors, strict=True))
     rows = [

@@ -11,14 +11,15 @@ import soundfile
 
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decode import main
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
-from ia3_speech.decoding.recognizer import load_recognizer, pools
+from ia3_speech.decoding.recognizer import pools
 from ia3_speech.decoding.transcript import Word
+from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.loading import load
 from ia3_speech.scoring.ctm import read_confidences
 
 
@@ -108,9 +109,9 @@ def test_words_are_written_as_ctm_and_never_left_from_other_texts(tmp_path):
 
 def test_confidences_are_those_of_the_recogniser(run, data, tiny_folder, tmp_path):
     folder = data({"s-a": noise(5), "s-b": noise(1, 1), "s-c": b""})
-    flags = ("--max-seconds", "2", "--confidence-temperature", "2")
+    flags = ("--max-seconds", "2", "--confidence-slope", "2")
     assert run("--base", tiny_folder, *flags, folder, tmp_path / "out")[0] == 1
-    recognizer = load_recognizer(tiny_folder, max_seconds=2.0, scaling=Scaling(2.0))
+    recognizer = load(tiny_folder, max_seconds=2.0, vad="off", scaling=Scaling(2.0)).recognizer
     found = recognizer.recognize([load_audio(folder / f"s-{name}.wav") for name in "ab"], with_words=True)
     words = [[word for piece in pieces for word in piece.words] for pieces in found]
     written = read_confidences(tmp_path / "out/hyp.ctm")
@@ -122,7 +123,7 @@ def test_confidences_are_those_of_the_recogniser(run, data, tiny_folder, tmp_pat
     assert [float(line[2]) for line in lines] == [
         pytest.approx(w.start, abs=0.005) for own in words for w in own
     ]
-    assert record(tmp_path / "out")["confidence_scaling"] == {"temperature": 2.0, "slope": 1.0, "bias": 0.0}
+    assert record(tmp_path / "out")["confidence_scaling"] == {"slope": 2.0, "bias": 0.0}
 
 
 def test_decode_json_stands_only_beside_whole_results(tmp_path):
@@ -219,7 +220,7 @@ def test_on_error_fail_decodes_nothing(run, data, tiny_folder, tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(AudioError):
         decode_utterances(
-            load_recognizer(tiny_folder), read_data_directory(folder, text=False).utterances, on_error="fail"
+            load(tiny_folder).recognizer, read_data_directory(folder, text=False).utterances, on_error="fail"
         )
 
 
@@ -241,7 +242,7 @@ def test_pipes_only_when_they_are_allowed(run, data, tiny_folder, tmp_path):
 def test_a_segment_says_what_its_stretch_says_alone(data, tiny_folder):
     wave = noise(3)
     folder = data({"r": wave}, "s-1 r 0.0 1.0\ns-2 r 1.0 2.5\n")
-    recognizer = load_recognizer(tiny_folder)
+    recognizer = load(tiny_folder).recognizer
     found = decode_utterances(recognizer, read_data_directory(folder, text=False).utterances).texts
     parts = [wave[:SAMPLE_RATE], wave[SAMPLE_RATE : SAMPLE_RATE * 5 // 2]]
     assert list(found.values()) == recognizer.texts(parts) and all(found.values())
@@ -296,17 +297,17 @@ def test_flags_that_cannot_be(run, data, tiny_folder, tmp_path, flags, message):
 
 def test_the_size_of_batches_and_the_order_do_not_matter(tiny_folder):
     waves = [noise(seconds, n) for n, seconds in enumerate((1.5, 0.3, 4.0, 0.9, 2.2, 1.0))]
-    alone = [load_recognizer(tiny_folder).texts([wave])[0] for wave in waves]
+    alone = [load(tiny_folder).recognizer.texts([wave])[0] for wave in waves]
     assert all(alone)
     for batch_seconds in (1.0, 3.0, 40.0):
-        recognizer = load_recognizer(tiny_folder, batch_seconds=batch_seconds)
+        recognizer = load(tiny_folder, batch_seconds=batch_seconds).recognizer
         assert recognizer.texts(waves) == alone
         assert recognizer.texts(waves[::-1]) == alone[::-1]
     assert recognizer.texts([]) == []
 
 
 def test_long_audio_is_cut_at_pauses_and_joined(tiny_folder):
-    recognizer = load_recognizer(tiny_folder, max_seconds=2.0)
+    recognizer = load(tiny_folder, max_seconds=2.0).recognizer
     wave = np.concatenate([noise(1.7), np.zeros(SAMPLE_RATE // 4, np.float32), noise(1.5, 1)])
     (first, cut), (second, end) = recognizer.cut(wave)
     assert (first, second, end) == (0, cut, len(wave)) and 1.7 < cut / SAMPLE_RATE < 1.95
@@ -315,7 +316,7 @@ def test_long_audio_is_cut_at_pauses_and_joined(tiny_folder):
     assert texts[0] == " ".join(recognizer.texts([wave[:cut], wave[cut:]]))
     assert sum(waves for waves, _ in done) == 2
     assert sum(seconds for _, seconds in done) == pytest.approx(len(wave) / SAMPLE_RATE + 1)
-    assert load_recognizer(tiny_folder, max_seconds=float("inf")).cut(wave) == [(0, len(wave))]
+    assert load(tiny_folder, max_seconds=float("inf")).recognizer.cut(wave) == [(0, len(wave))]
 
 
 def test_pools():
@@ -338,7 +339,7 @@ def test_real_speech(run, data, base_folder, shared_data, tmp_path):
     heard = {name: text for name, _, text in pairs}
     assert list(heard) == list(said)
     assert jiwer.cer(list(said.values()), list(heard.values())) < 0.35
-    recognizer = load_recognizer(base_folder)
+    recognizer = load(base_folder).recognizer
     alone = [recognizer.texts([load_audio(chapter / f"{name}.flac")])[0] for name in said]
     assert alone == list(heard.values())
 
@@ -346,4 +347,4 @@ def test_real_speech(run, data, base_folder, shared_data, tmp_path):
 def test_a_base_that_is_no_ctc_model(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="holds no CTC model"):
-        load_recognizer(tmp_path)
+        load(tmp_path)

@@ -14,8 +14,7 @@ from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decode import main as decode
 from ia3_speech.decoding.decode_directory import decode_utterances
-from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.transcribe import main as transcribe
 
@@ -121,7 +120,7 @@ def test_terms_that_are_not_said_cost_no_words_of_real_speech(base_folder, share
     (tmp_path / "terms").write_text(terms)
     errors = []
     for options in (SearchOptions("greedy"), SearchOptions("greedy", hotwords=tmp_path / "terms")):
-        recognizer = load_recognizer(base_folder, search=options)
+        recognizer = load(base_folder, search=options).recognizer
         found = decode_utterances(recognizer, utterances, progress=False).texts
         pairs = [(normalize(one.text).split(), normalize(found[one.id]).split()) for one in utterances]
         errors.append(sum(count_errors(*pair).total for pair in pairs))

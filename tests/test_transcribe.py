@@ -24,10 +24,9 @@ from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find_recordings
-from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.transcript import Transcript
-from ia3_speech.decoding.transcription import load, transcribe
-from ia3_speech.transcribe import main
+from ia3_speech.loading import load
+from ia3_speech.transcribe import main, transcribe
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -406,7 +405,7 @@ def test_long_recordings_are_cut(audio, tiny_folder):
     path = audio("long.wav", 7)
     whole = transcribe(path, base=tiny_folder, max_seconds=float("inf"))
     cut = transcribe(path, base=tiny_folder, max_seconds=3.0)
-    recognizer = load_recognizer(tiny_folder, max_seconds=3.0)
+    recognizer = load(tiny_folder, max_seconds=3.0).recognizer
     wave = soundfile.read(path, dtype="float32")[0]
     pieces = [wave[first:end] for first, end in recognizer.cut(wave)]
     assert len(pieces) >= 3 and cut.text == " ".join(recognizer.texts(pieces)) != whole.text
@@ -512,7 +511,7 @@ def test_arrays_of_another_rate(audio, tiny_folder):
 
 
 def test_a_recogniser_serves_many_calls(tiny_folder, speaker42):
-    recognizer = load_recognizer(adapter="speaker42")
+    recognizer = load(adapter="speaker42").recognizer
     found = transcribe(noise(1), recognizer=recognizer)
     assert found == transcribe(noise(1), adapter="speaker42")
     with pytest.raises(ValueError, match="give a recognizer, or what to load"):
@@ -681,9 +680,9 @@ def test_a_call_through_the_command(run, audio, tiny_folder, speaker42):
     [
         "--format xml", "--format srt,vtt", "--max-line-width 3", "--skip-existing", "--word-timestamps",
         "--format srt --max-line-width 0", "--format vtt --max-line-count -1", "--highlight-words",
-        "--adapter left=a,right=b", "--channels split --adapter left=nobody", "--confidence-temperature 0",
+        "--adapter left=a,right=b", "--channels split --adapter left=nobody", "--confidence-slope 0",
         "--channels split --adapter left=a,left=b", "--format text,txt --output-dir out", "--format=",
-        "--confidence-temperature -1 --base /none",
+        "--confidence-slope -1 --base /none",
     ],
 )  # fmt: skip
 def test_odd_flags_give_one_line(run, audio, flags):

@@ -32,7 +32,7 @@ from ia3_speech.adapters.expressions import (
     with_interpolation,
 )
 from ia3_speech.adapters.listing import describe_adapter, format_listing, format_value
-from ia3_speech.adapters.plot import svg
+from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import (
     WEIGHTS,
@@ -91,7 +91,7 @@ def show(
             raise
         vectors, fault = [], str(error)
     if plot:
-        write_text(plot, svg(vectors, entry.get("name") or card_title(read_summary(folder))))
+        write_text(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
     rows = spreads(vectors)
     if format == "json":
         print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))

@@ -94,12 +94,14 @@ def needs_words(characters: Iterable[str]) -> bool:
     return letters <= ENGLISH_LETTERS
 
 
-def numbers_in_words(utterances: Sequence[Utterance], where: str) -> list[Utterance]:
-    """The utterances with the numbers of their texts in words; `where` is the file that the log names."""
+def numbers_in_words(
+    utterances: Sequence[Utterance], where: str, reason: str = "since the base has no digits"
+) -> list[Utterance]:
+    """The utterances with the numbers of their texts in words; the log names the file `where` and why."""
     changes: Counter[str] = Counter()
     made = [replace(one, text=one.text and verbalize_numbers(one.text, changes)) for one in utterances]
     texts = sum(old.text != new.text for old, new in zip(utterances, made, strict=True))
-    log_numbers(changes, texts, len(made), where)
+    log_numbers(changes, texts, len(made), where, reason)
     return made
 
 

@@ -1,32 +1,41 @@
 """Beam search over CTC logits with an n-gram language model.
 
     search = BeamSearch(base.vocabulary, lm=Path("general.arpa.gz"))
-    text = search(logits)                          # (frames, vocabulary)
+    hypotheses = search(logits, frames)            # (batch, time, vocabulary), frames of each row
 
-In: logits of one utterance. Out: its words: those that maximise log p_CTC(text | audio) + lm_weight · ln
-p_LM(text) + word_score · words (Graves and Jaitly 2014; Hannun et al. 2014, arXiv 1408.2873). The engine is
-the package ctc-beam-decoder, which follows pyctcdecode; it writes characters or word pieces, and words that
-the model does not know at a price, `unknown_word_score`.
+In: logits. Out: of each row the words that maximise log p_CTC(text | audio) + lm_weight · ln p_LM(text) +
+word_score · words (Graves and Jaitly 2014; Hannun et al. 2014, arXiv 1408.2873). The engine is the package
+ctc-beam-decoder, which follows pyctcdecode; it writes characters or word pieces, and words that the model
+does not know at a price, `unknown_word_score`.
 """
 
+import gzip
 import os
 import sys
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ia3_speech.cli import UserError
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
-from ia3_speech.decoding.ctc_search import NAN, SearchError, TimedWord
-from ia3_speech.lm.arpa import words_of
-from ia3_speech.lm.ngram import LanguageModelError
+from ia3_speech.decoding.ctc_search import NAN, Hypothesis, SearchError, TimedWord
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 LM_WEIGHT, WORD_SCORE, UNKNOWN_WORD_SCORE, BEAM_SIZE = 0.5, 1.5, -10.0, 50
+NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence
+READING = Lock()  # while a model is read, standard error leads nowhere
+
+
+class LanguageModelError(UserError):
+    """A text or a language model that cannot be used."""
 
 
 @dataclass
@@ -40,6 +49,9 @@ class BeamSearch:
         word_score: added for each word; positive values make up for the model's preference for few words.
         unknown_word_score: added for each word that the model does not know.
         beam_size: hypotheses kept after each frame.
+
+    Raises:
+        LanguageModelError: the language model cannot be used.
     """
 
     vocabulary: Vocabulary
@@ -48,22 +60,19 @@ class BeamSearch:
     word_score: float = WORD_SCORE
     unknown_word_score: float = UNKNOWN_WORD_SCORE
     beam_size: int = BEAM_SIZE
-    columns: np.ndarray = field(
-        init=False, repr=False
-    )  # of the logits: those that write something, the blank first
 
     def __post_init__(self) -> None:
         import ctc_beam_decoder
 
         labels = labels_of(self.vocabulary)
-        self.columns = np.array(list(labels))
+        self.columns = np.array(list(labels))  # of the logits: those that write something, the blank first
         texts = list(labels.values())
         if self.lm is None:
             self.decoder = ctc_beam_decoder.BeamSearchDecoder(texts, beta=self.word_score)
             return
         words = words_of(self.lm)
         try:
-            with quiet_standard_error:
+            with no_progress_bar():
                 self.decoder = ctc_beam_decoder.BeamSearchDecoder(
                     texts,
                     kenlm_model_path=self.lm,
@@ -75,27 +84,14 @@ class BeamSearch:
         except (OSError, ValueError, RuntimeError) as error:
             raise LanguageModelError(f"{self.lm}: cannot be used as a language model: {error}") from error
 
-    def __reduce__(self) -> tuple:
-        """Pickled as its fields: the decoder is made again, from the same file."""
-        given = (getattr(self, one.name) for one in fields(self) if one.init)
-        return type(self), tuple(given)
+    def __call__(self, logits: "Tensor | np.ndarray", frames: Iterable[int]) -> list[Hypothesis]:
+        """See `ctc_search.Search`."""
+        return [self.read(row[:count]) for row, count in zip(logits, frames, strict=True)]
 
-    def __call__(self, logits: "Tensor | np.ndarray") -> str:
-        """The text of (frames, vocabulary) logits of any float type; no frames: "".
-
-        Raises:
-            SearchError: the logits hold a NaN.
-        """
-        return " ".join(word.text for word in self.words(logits))
-
-    def words(self, logits: "Tensor | np.ndarray") -> list[TimedWord]:
-        """The words of (frames, vocabulary) logits, each with its frames.
-
-        Raises:
-            SearchError: the logits hold a NaN.
-        """
+    def read(self, logits: "Tensor | np.ndarray") -> Hypothesis:
+        """The words of (frames, vocabulary) logits. Raises SearchError where they hold a NaN."""
         if not len(logits):
-            return []
+            return Hypothesis()
         values = np.asarray(logits, dtype=np.float32)
         if np.isnan(values).any():
             raise SearchError(NAN)
@@ -103,7 +99,7 @@ class BeamSearch:
         values = values - values.max(axis=1, keepdims=True)
         log_probabilities = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
         beams = self.decoder.decode_beams(log_probabilities, beam_width=self.beam_size)
-        return [TimedWord(text, first, end - 1) for text, (first, end) in beams[0][2]]
+        return Hypothesis(tuple(TimedWord(text, first, end - 1) for text, (first, end) in beams[0][2]))
 
 
 def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
@@ -127,28 +123,71 @@ def labels_of(vocabulary: Vocabulary) -> dict[int, str]:
     return labels
 
 
-class QuietStandardError:
-    """A context in which the process's standard error leads nowhere: KenLM draws a progress bar of its own
-    there while it reads a model. Threads may be inside at the same time."""
-
-    def __init__(self) -> None:
-        self.lock, self.inside, self.kept = Lock(), 0, -1
-
-    def __enter__(self) -> None:
-        with self.lock:
-            self.inside += 1
-            if self.inside == 1:
-                sys.stderr.flush()
-                self.kept = os.dup(2)
-                with Path(os.devnull).open("w") as nowhere:
-                    os.dup2(nowhere.fileno(), 2)
-
-    def __exit__(self, *_: object) -> None:
-        with self.lock:
-            self.inside -= 1
-            if not self.inside:
-                os.dup2(self.kept, 2)
-                os.close(self.kept)
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """KenLM draws a bar of its own on standard error while it reads a model; in here that leads nowhere."""
+    with READING, Path(os.devnull).open("w") as nowhere:
+        sys.stderr.flush()
+        stderr = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
 
 
-quiet_standard_error = QuietStandardError()
+# ---- the words of a language model
+
+
+def words_of(lm: Path) -> list[str]:
+    """The words of a language model: the unigrams of an ARPA file, or the strings of a KenLM binary.
+
+    Raises:
+        LanguageModelError: it is neither, or a binary that was built without its words.
+    """
+    try:
+        state = lm.stat()
+        words = read_words(lm, state.st_size, state.st_mtime_ns)
+    except (OSError, EOFError) as error:
+        raise LanguageModelError(f"{lm}: cannot be read: {error}") from error
+    if not words:
+        raise LanguageModelError(f"{lm}: is neither an ARPA file nor a KenLM binary")
+    return words
+
+
+@lru_cache(maxsize=1)  # tuning weights makes a search of the same model for each pair
+def read_words(lm: Path, size: int, modified: int) -> list[str]:
+    """Those of a file of `size` bytes that was `modified` then; none where it is no language model."""
+    with lm.open("rb") as file:
+        head = file.read(64)
+    if head.startswith(b"mmap lm "):
+        words = binary_words(lm)
+    else:
+        with gzip.open(lm, "rb") if head.startswith(b"\x1f\x8b") else lm.open("rb") as lines:
+            words = list(arpa_words(lines))
+    texts = (word.decode("utf-8", errors="replace") for word in words)
+    return [text for text in texts if text not in NO_WORDS]
+
+
+def arpa_words(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """The unigrams of an ARPA file."""
+    inside = False
+    for line in lines:
+        if line.startswith(b"\\1-grams:"):
+            inside = True
+        elif inside and line.startswith(b"\\"):
+            return
+        elif inside and line.strip():
+            yield line.split()[1]
+
+
+def binary_words(lm: Path) -> list[bytes]:
+    """KenLM writes the words, each ended by a zero byte and <unk> first, after the tables."""
+    data = lm.read_bytes()
+    start = data.rfind(b"\0<unk>\0")
+    if start < 0:
+        raise LanguageModelError(
+            f"{lm}: was built without its words (KenLM's build_binary keeps them by default)"
+        )
+    return data[start + 1 :].rstrip(b"\0").split(b"\0")

@@ -1,11 +1,19 @@
-"""Search: a base's logits → text.
+"""Search: a base's logits → words. The seam: whatever has the signature of `Search` can be handed to a
+recogniser.
 
-In: logits (frames, vocabulary) of one utterance. Out: its words. Greedy (best path) search takes the best
-symbol of every frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal
-Classification", section 3.2. It does not sum over alignments and uses no lexicon or language model; it is
-fast, needs nothing but the base, and is what published adaptation results compare first.
+    search = GreedySearch(base.vocabulary)                  # or BeamSearch, or a function of your own
+    hypotheses = search(logits, frames)                     # (batch, time, vocabulary), frames of each row
+    hypotheses[0].text
+
+In: logits of a batch. Out: a `Hypothesis` for each row. Greedy (best path) search takes the best symbol of
+    every
+frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal Classification", section
+    3.2.
+It does not sum over alignments and uses no lexicon or language model; it is fast, needs nothing but the base,
+and is what published adaptation results compare first.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -33,17 +41,54 @@ class TimedWord:
     """A word of a hypothesis.
 
     Attributes:
-        text: the word.
+        text: the word; a phrase that the search writes as one, such as a hot word, may hold spaces.
         first, last: frames of its first and its last symbol.
+        confidence: 0 to 1, where the search knows it better than the alignment of the text does, such as that
+            of a spotted hot word; then these frames are its times too. None: `word_times` finds both.
     """
 
     text: str
     first: int
     last: int
+    confidence: float | None = None
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a search has found in one utterance: its words, in order."""
+
+    words: tuple[TimedWord, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The words, with a space between; "" where there are none."""
+        return " ".join(word.text for word in self.words)
+
+
+# Logits (batch, time, vocabulary) of any float type, and how many frames of each row are valid, to a
+# hypothesis for each row. Raises SearchError where the logits hold a NaN.
+Search = Callable[["Tensor | np.ndarray", Iterable[int]], list[Hypothesis]]
+
+
+class GreedySearch:
+    """The best path; see the module."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+
+    def __call__(self, logits: "Tensor | np.ndarray", frames: Iterable[int]) -> list[Hypothesis]:
+        """See `Search`."""
+        rows = zip(logits, frames, strict=True)
+        return [Hypothesis(tuple(greedy_words(row[:count], self.vocabulary))) for row, count in rows]
 
 
 def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
-    """The text along the best path through `logits`, (frames, vocabulary), any float type; no frames: "".
+    """The text along the best path through the (frames, vocabulary) logits of one utterance."""
+    return Hypothesis(tuple(greedy_words(logits, vocabulary))).text
+
+
+def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[TimedWord]:
+    """The words along the best path through `logits`, (frames, vocabulary), any float type.
 
     Logits may be wider than the vocabulary (a head padded for speed): symbols without a name are dropped.
 
@@ -56,22 +101,7 @@ def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
     if (logits != logits).any():
         raise SearchError(NAN)
     if not len(logits):
-        return ""
-    best = logits.argmax(-1).tolist()
-    return vocabulary.decode(collapse(best, vocabulary.blank))
-
-
-def collapse(path: list[int], blank: int) -> list[int]:
-    """One symbol a frame → the symbols of the text: repeats merged first, then blanks dropped.
-
-    The order matters: a blank between two equal symbols separates them ("ll" in "hello").
-    """
-    previous = [blank, *path]
-    return [symbol for symbol, last in zip(path, previous, strict=False) if symbol not in (last, blank)]
-
-
-def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[TimedWord]:
-    """The words of `greedy`, each with its frames."""
+        return []
     subwords = isinstance(vocabulary, SubwordVocabulary)
     delimiter = None if subwords else vocabulary.tokens.get(vocabulary.delimiter)
     starts = {number for token, number in vocabulary.tokens.items() if token.startswith(WORD_START)}
@@ -87,3 +117,12 @@ def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[
             words[-1][1].append(frame)
     texts = [(vocabulary.decode(symbols), frames) for symbols, frames in words]
     return [TimedWord(text, frames[0], frames[-1]) for text, frames in texts if text]
+
+
+def collapse(path: Sequence[int], blank: int) -> list[int]:
+    """One symbol a frame → the symbols of the text: repeats merged first, then blanks dropped.
+
+    The order matters: a blank between two equal symbols separates them ("ll" in "hello").
+    """
+    previous = [blank, *path]
+    return [symbol for symbol, last in zip(path, previous, strict=False) if symbol not in (last, blank)]

@@ -1,50 +1,29 @@
 """Transcripts of recordings: files, open files, bytes, arrays or tensors in, `Transcript`s out.
 
-    asr = ia3_speech.load("mini", adapter="speaker42")
-    asr.transcribe("audio.wav", word_timestamps=True).words   # or an array, a tensor …; or a list of these
-    for segment in asr.stream("lecture.mp3"): print(segment.start, segment.text)
-
-`transcribe("audio.wav", adapter="speaker42")` does both in one call.
+asr = ia3_speech.load("mini", adapter="speaker42")
+asr.transcribe("audio.wav", word_timestamps=True).words   # or an array, a tensor …; or a list of these
+for segment in asr.stream("lecture.mp3"): print(segment.start, segment.text)
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
 from ia3_speech.data.recordings import AudioInput, Recording, as_recording, is_one_recording
-from ia3_speech.decoding.channels import (
-    bank_of,
-    channel_names,
-    merge_by_time,
-    parse_channel_adapters,
-    split_channels,
-)
-from ia3_speech.decoding.recognizer import (
-    BATCH_SECONDS,
-    RecognizedPiece,
-    Recognizer,
-    load_recognizer,
-    pools,
-)
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.channels import channel_names, merge_by_time, split_channels
+from ia3_speech.decoding.recognizer import RecognizedPiece, Recognizer, pools
 from ia3_speech.decoding.segments import PostProcess, make_segments
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment
-from ia3_speech.decoding.vad import Method, default_method
-
-# Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
-MAXIMUM_SECONDS = 60.0
 
 Advance = Callable[[float], Any]
 
 
 @dataclass
 class Transcriber:
-    """A recogniser that transcribes whatever holds audio; see `load`.
+    """A recogniser that transcribes whatever holds audio; see `loading.load`.
 
     Attributes:
         recognizer: a base, perhaps with an adapter, or with a bank of those of a call's channels.
@@ -200,143 +179,6 @@ class Transcriber:
 def words_in(pieces: Iterable[RecognizedPiece]) -> Iterator[Any]:
     """The words of all pieces."""
     return (word for piece in pieces for word in piece.words)
-
-
-def load(
-    base: str | Path | None = None,
-    *,
-    adapter: str | Path | None = None,
-    device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
-    precision: Literal["no", "bf16", "auto"] = "no",
-    batch_seconds: float = BATCH_SECONDS,
-    max_seconds: float | None = None,
-    search: SearchOptions | None = None,
-    vad: Method | None = None,
-    scaling: Scaling | None = None,
-    channels: Literal["mix", "split"] = "mix",
-    post_process: PostProcess | None = None,
-) -> Transcriber:
-    """Load a base, and an adapter, to transcribe with.
-
-    Args:
-        base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
-        adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone;
-            left=agent,right=caller: one for each channel.
-        device: a torch device; None takes CUDA where there is one.
-        dtype: of the base.
-        precision: bf16: the encoder's layers compute in bfloat16; auto: where the device has instructions for
-            it; no: all in `dtype`.
-        batch_seconds: padded seconds of audio that go through the model at once.
-        max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
-            infinite: never.
-        search: how logits become text; None: see `SearchOptions`.
-        vad: how speech is found where longer recordings are cut: off, energy or silero; None: silero where it
-            is installed, else energy.
-        scaling: of the words' confidences; None: the adapter's or the base's own, see `load_recognizer`.
-        channels: mix averages those of a recording; split transcribes them one by one, merged by time.
-        post_process: applied to recognised text, such as dictation.
-
-    Raises:
-        UserError: an adapter or the base is not there, or they don't belong together.
-    """
-    split = channels == "split"
-    by_channel = parse_channel_adapters(adapter) if split else None
-    recognizer = load_for_recordings(
-        base,
-        None if by_channel else adapter,
-        device=device,
-        dtype=dtype,
-        precision=precision,
-        batch_seconds=batch_seconds,
-        max_seconds=max_seconds,
-        search=search,
-        vad=vad,
-        scaling=scaling,
-        bank=bank_of(by_channel.values()) if by_channel else None,
-    )
-    if by_channel:
-        recognizer.name = str(adapter)
-    return Transcriber(recognizer, post_process, split, by_channel)
-
-
-def transcribe(
-    recordings: AudioInput | Sequence[AudioInput],
-    *,
-    adapter: str | Path | None = None,
-    base: str | Path | None = None,
-    recognizer: Recognizer | None = None,
-    device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
-    batch_seconds: float = BATCH_SECONDS,
-    max_seconds: float | None = None,
-    sampling_rate: int = SAMPLE_RATE,
-    word_timestamps: bool = False,
-    on_error: Literal["fail", "skip"] = "fail",
-) -> Transcript | list[Transcript]:
-    """Load a recogniser, and `Transcriber.transcribe` one recording, or a list of them.
-
-    Args:
-        recordings: as for `Transcriber.transcribe`.
-        adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone.
-        base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
-        recognizer: what `load_recognizer` returned, to load a base once for many calls; instead of all that
-            says what to load.
-        device: a torch device; None takes CUDA where there is one.
-        dtype: of the base.
-        batch_seconds: padded seconds of audio that go through the model at once.
-        max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
-            infinite: never.
-        sampling_rate, word_timestamps, on_error: as for `Transcriber.transcribe`.
-
-    Raises:
-        AudioError: a recording can't be used, and on_error is "fail".
-        UserError: an adapter or the base is not there, or they don't belong together.
-    """
-    wanted = (adapter, base, device, dtype, batch_seconds, max_seconds)
-    if recognizer is None:
-        recognizer = load_for_recordings(
-            base, adapter, device=device, dtype=dtype, batch_seconds=batch_seconds, max_seconds=max_seconds
-        )
-    elif wanted != (None, None, None, "float32", BATCH_SECONDS, None):
-        raise ValueError("give a recognizer, or what to load: adapter, base, device …")
-    return Transcriber(recognizer).transcribe(
-        recordings, word_timestamps=word_timestamps, sampling_rate=sampling_rate, on_error=on_error
-    )
-
-
-def load_for_recordings(
-    base: str | Path | None,
-    adapter: str | Path | None,
-    *,
-    device: str | None,
-    dtype: str,
-    batch_seconds: float,
-    max_seconds: float | None,
-    precision: str = "no",
-    search: SearchOptions | None = None,
-    vad: Method | None = None,
-    scaling: Scaling | None = None,
-    bank: Mapping[str, Path] | None = None,
-) -> Recognizer:
-    """`load_recognizer`, for recordings of any length: no base has memory for an hour at once, and long ones
-    are cut where nobody speaks (`vad` None: by silero where it is installed, else by energy)."""
-    recognizer = load_recognizer(
-        base,
-        adapter,
-        device=device,
-        dtype=dtype,
-        precision=precision,
-        batch_seconds=batch_seconds,
-        max_seconds=max_seconds,
-        search=search,
-        vad=default_method() if vad is None else vad,
-        scaling=scaling,
-        bank=bank,
-    )
-    if max_seconds is None and recognizer.max_seconds is None:
-        recognizer.max_seconds = MAXIMUM_SECONDS
-    return recognizer
 
 
 def read_sources(

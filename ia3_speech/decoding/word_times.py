@@ -28,19 +28,64 @@ confidences probabilities (`ia3-speech calibrate`); it never changes the text.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary, required_frames
-from ia3_speech.decoding.ctc_search import collapse
+from ia3_speech.decoding.ctc_search import Hypothesis, collapse
 from ia3_speech.decoding.transcript import Word
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 START_FRAMES, END_FRAMES = 1, 2  # that a word begins before its first symbol, and ends after its last
+LIMIT = 1e-9  # confidences nearer to 0 or 1 are scaled as this far from it
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What makes a word's confidence p a probability: Platt scaling (1999). Temperature scaling (Guo et al.
+    2017), of one parameter, is too little where a language model's corrections make words right whose p is
+    low.
+
+    Attributes:
+        slope, bias: the log-odds become slope · log(p / (1 − p)) + bias. A p of 0 stays: it is that of words
+            which the base cannot write.
+
+    Raises:
+        ValueError: the slope is not positive, or one is no finite number.
+    """
+
+    slope: float = 1.0
+    bias: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not isfinite(value) or (name == "slope" and value <= 0):
+                kind = "positive" if name == "slope" else "finite"
+                raise ValueError(f"{name} is {value:g}, and has to be a {kind} number")
+
+    def __call__(self, confidences: np.ndarray) -> np.ndarray:
+        """Confidences as probabilities."""
+        if (self.slope, self.bias) == (1.0, 0.0):
+            return confidences
+        scaled = probability(self.slope * log_odds(confidences) + self.bias)
+        return np.where(np.asarray(confidences) > 0, scaled, 0.0)
+
+    def __str__(self) -> str:
+        """`slope 0.38, bias 1.61`"""
+        return f"slope {self.slope:g}, bias {self.bias:g}"
+
+
+def log_odds(confidences: np.ndarray) -> np.ndarray:
+    inside = np.clip(confidences, LIMIT, 1 - LIMIT)
+    return np.log(inside) - np.log1p(-inside)
+
+
+def probability(log_odds: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0, -log_odds))
 
 
 @dataclass(frozen=True)
@@ -61,51 +106,81 @@ class AlignedSymbol:
 
 def word_times(
     logits: "Tensor",
-    text: str,
+    hypothesis: Hypothesis,
     vocabulary: Vocabulary,
     frame_seconds: float,
     *,
     offset: float = 0.0,
     duration: float | None = None,
-    scaling: Scaling = Scaling(),  # noqa: B008  (immutable)
+    scaling: Scaling = Scaling(),
 ) -> list[Word]:
-    """The words of `text`, each with its time and confidence.
+    """The words of a hypothesis, each with its time and confidence.
+
+    A word whose confidence the search has given keeps it, and the search's frames; the words before it and
+    those after it are aligned with the logits on that side of it. A phrase becomes words.
 
     Args:
-        logits: (frames, vocabulary) of the piece in which a search has found the text.
+        logits: (frames, vocabulary) of the piece in which a search has found the hypothesis.
         frame_seconds: from one frame to the next.
         offset: seconds from the beginning of the recording to that of the piece.
         duration: of the piece, in seconds; None: that of its frames. No word ends later.
-        scaling: of the confidences.
+        scaling: of the confidences of aligned words.
 
     Words that the base cannot write have no symbols: they stand between their neighbours, with confidence 0.
     So do all words of a text that needs more frames than there are, which no search finds.
     """
-    words = text.split()
+    duration = len(logits) * frame_seconds if duration is None else duration
+    words: list[Word] = []
+    texts: list[str] = []  # that wait for their alignment with frames from `begin` on
+    begin = 0
+
+    def align(end: int, until: float) -> None:
+        start = begin * frame_seconds
+        for word in align_words(logits[begin:end], texts, vocabulary, frame_seconds, until - start):
+            confidence = float(scaling(word.confidence))
+            words.append(replace(word, start=word.start + start, end=word.end + start, confidence=confidence))
+        texts.clear()
+
+    for word in hypothesis.words:
+        if word.confidence is None:
+            texts += word.text.split()
+            continue
+        first = min(max(0, word.first - START_FRAMES) * frame_seconds, duration)
+        align(word.first, first)
+        end = min((word.last + 1 + END_FRAMES) * frame_seconds, duration)
+        parts = spread_words(word.text.split(), first, end)
+        words += [replace(part, confidence=word.confidence) for part in parts]
+        begin = word.last + 1
+    align(len(logits), duration)
+    ends = [min(one.end, max(one.start, other.start)) for one, other in pairwise(words)]
+    ends += [word.end for word in words[-1:]]
+    return [
+        replace(word, start=word.start + offset, end=end + offset)
+        for word, end in zip(words, ends, strict=True)
+    ]
+
+
+def align_words(
+    logits: "Tensor", words: Sequence[str], vocabulary: Vocabulary, frame_seconds: float, duration: float
+) -> list[Word]:
+    """Words with their times in `logits`, and confidences that are not scaled."""
     if not words:
         return []
-    duration = len(logits) * frame_seconds if duration is None else duration
     spelt = spell(logits, words, vocabulary)
     ids = [token for token, _ in spelt]
     if not ids or required_frames(ids) > len(logits):
-        return [replace(word, start=word.start + offset, end=word.end + offset)
-                for word in spread_words(words, 0.0, duration)]  # fmt: skip
-    symbols = align_symbols(logits, ids, vocabulary.blank, scaling.temperature)
+        return spread_words(words, 0.0, duration)
+    symbols = align_symbols(logits, ids, vocabulary.blank)
     owners = [owner for _, owner in spelt]
-    own: list[list[int]] = [[] for _ in words]  # places of each word's symbols
+    places: list[list[int]] = [[] for _ in words]  # of each word's symbols
     for place, owner in enumerate(owners):
         if owner >= 0:
-            own[owner].append(place)
-    found = [
-        timed(text, places, symbols, owners, frame_seconds, duration)
-        for text, places in zip(words, own, strict=True)
+            places[owner].append(place)
+    aligned = [
+        timed(text, own, symbols, owners, frame_seconds, duration)
+        for text, own in zip(words, places, strict=True)
     ]
-    placed = place_unwritten(words, found, duration)
-    ends = [min(one.end, max(one.start, other.start)) for one, other in pairwise(placed)] + [placed[-1].end]
-    return [
-        replace(word, start=word.start + offset, end=end + offset, confidence=float(scaling(word.confidence)))
-        for word, end in zip(placed, ends, strict=True)
-    ]
+    return place_unwritten(words, aligned, duration)
 
 
 def spell(logits: "Tensor", words: Sequence[str], vocabulary: Vocabulary) -> list[tuple[int, int]]:
@@ -148,9 +223,7 @@ def owned(ids: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int, int]]:
     return found
 
 
-def align_symbols(
-    logits: "Tensor", ids: Sequence[int], blank: int, temperature: float = 1.0
-) -> list[AlignedSymbol]:
+def align_symbols(logits: "Tensor", ids: Sequence[int], blank: int) -> list[AlignedSymbol]:
     """The frames of each symbol on the best path of `ids` through (frames, vocabulary).
 
     Raises:
@@ -159,7 +232,7 @@ def align_symbols(
     import torch
     from torchaudio.functional import forced_align
 
-    log_probabilities = (logits.float() / temperature).log_softmax(-1)
+    log_probabilities = logits.float().log_softmax(-1)
     targets = torch.tensor([list(ids)], dtype=torch.int32)
     path, scores = forced_align(log_probabilities[None], targets, blank=blank)
     path, scores = path[0].numpy(), scores[0].numpy()

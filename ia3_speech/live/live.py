@@ -30,8 +30,7 @@ import numpy as np
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import STDIN
-from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.search import unused_hotwords
+from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.dictation import Writer
 from ia3_speech.live.live_audio import (
     PORTION_SECONDS,
@@ -99,7 +98,7 @@ class LiveOptions:
 
 def transcribe_live(
     options: LiveOptions,
-    load: Callable[[], Recognizer],
+    load: Callable[[], Transcriber],
     *,
     format: str = "text",
     output_dir: Path | None = None,
@@ -129,10 +128,10 @@ def transcribe_live(
     inbox = Inbox()
     if options.mic:
         microphone = Microphone(options.mic_device)
-        recognizer = load()
+        recognizer = load().recognizer
     else:
         read_in_background(standard_input(options.raw), inbox)
-        recognizer = load()
+        recognizer = load().recognizer
     output.recognizer = recognizer
     partial_seconds = PARTIAL_SECONDS if output.partials else None
     stream = StreamingRecognizer(
@@ -154,7 +153,7 @@ def transcribe_live(
             if options.mic:
                 microphone.stop()
             output.close()
-    if message := unused_hotwords(recognizer.search):
+    if (unused := getattr(recognizer.search, "unused", None)) and (message := unused()):
         print(message, file=sys.stderr)
     if inbox.lost_samples:
         seconds = inbox.lost_samples / SAMPLE_RATE

@@ -1,6 +1,6 @@
 """Streaming: audio that is still being spoken → partial texts, and a final one at each pause.
 
-    stream = StreamingRecognizer(load_recognizer("mini", "speaker42"))
+    stream = StreamingRecognizer(load("mini", adapter="speaker42").recognizer)
     for samples in microphone:                        # float32, 16 kHz mono, in portions of any size
         for event in stream.feed(samples):
             print(event.text, end="\\n" if event.final else "\\r")
@@ -202,7 +202,7 @@ class StreamingRecognizer:
         """The text of the current piece so far, if it has changed."""
         self.partial_end = self.end
         logits = self.current_logits()
-        text = self.text if logits is None else self.recognizer.search(logits)
+        text = self.text if logits is None else self.recognizer.search(logits[None], [len(logits)])[0].text
         if text == self.text:
             return []
         self.text = text

@@ -120,7 +120,7 @@ def main(
 
 def models_of_base(base: str | None) -> list[Path]:
     """The language model that comes with a base, if one does."""
-    from ia3_speech.decoding.search import BASE_LM
+    from ia3_speech.loading import BASE_LM
 
     folder = base_folder(base) if base else None
     return [folder / BASE_LM] if folder and (folder / BASE_LM).is_file() else []

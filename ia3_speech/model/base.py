@@ -235,7 +235,7 @@ class Base:
         if limit and longest > limit:
             raise BaseError(
                 f"{longest:.1f} s of audio, and {self.name} drops words beyond {limit:.1f} s "
-                f"(load_recognizer(…).texts([wave]) cuts at pauses; any_length=True computes it as it is)"
+                f"(load(…).transcribe(wave) cuts at pauses; any_length=True computes it as it is)"
             )
 
     def run(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:

@@ -26,14 +26,12 @@ class Rate:
         value: a fraction; None where there is none.
         bounds: its 95 % interval; None without one.
         signed: it is a change, which is written with its sign.
-        style: its CSS class in the report.
         digits: after the decimal point, but in CSV.
     """
 
     value: float | None
     bounds: Bounds = None
     signed: bool = False
-    style: str | None = None
     digits: int = 1
 
     def __str__(self) -> str:

@@ -23,13 +23,13 @@ from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.transcription import transcribe
+from ia3_speech.loading import load
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.ia3_config import AdapterError
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.run import train
+from ia3_speech.transcribe import transcribe
 
 WAVE = np.random.default_rng(1).normal(0, 0.1, 32_000).astype(np.float32)
 
@@ -90,8 +90,8 @@ def by_hand(folder: Path, weights: dict[str, float]) -> Path:
 
 def test_a_sum_transcribes_as_the_adapter_made_by_hand(pair):
     hand = by_hand(pair, {"accent": 0.7, "medical": 0.5})
-    summed = load_recognizer(adapter="accent:0.7+medical:0.5")  # its base is recorded
-    wanted, found = load_recognizer(adapter=hand).logits([WAVE])[0], summed.logits([WAVE])[0]
+    summed = load(adapter="accent:0.7+medical:0.5").recognizer  # its base is recorded
+    wanted, found = load(adapter=hand).recognizer.logits([WAVE])[0], summed.logits([WAVE])[0]
     assert (found - wanted).abs().max() <= 1e-5 * max(1, wanted.abs().max())
     text = transcribe("a.wav", adapter="accent:0.7+medical:0.5")
     assert (text.adapter, text.base) == ("accent:0.7+medical:0.5", str(pair))
@@ -107,8 +107,8 @@ def test_a_sum_transcribes_as_the_adapter_made_by_hand(pair):
 def test_an_exact_name_wins(pair):
     """PEFT's fault 6: a sum under an existing name is dropped in silence. Here the name is what it names."""
     registry.register(registry.home() / "accent", "accent+medical")
-    exact, summed = load_recognizer(adapter="accent+medical"), load_recognizer(adapter="accent:1+medical:1")
-    assert torch.equal(exact.logits([WAVE])[0], load_recognizer(adapter="accent").logits([WAVE])[0])
+    exact, summed = load(adapter="accent+medical").recognizer, load(adapter="accent:1+medical:1").recognizer
+    assert torch.equal(exact.logits([WAVE])[0], load(adapter="accent").recognizer.logits([WAVE])[0])
     assert not torch.equal(exact.logits([WAVE])[0], summed.logits([WAVE])[0])
 
 
@@ -174,7 +174,7 @@ def test_terms_of_other_tools_and_other_bases(pair, tiny_model, tmp_path):
         r"^accent was trained on .*tiny_base.*, and .*other on .*: only adapters of one base can be added"
     )
     with pytest.raises(AdapterError, match=message):
-        load_recognizer(adapter=f"accent+{tmp_path / 'other'}")
+        load(adapter=f"accent+{tmp_path / 'other'}")
 
 
 # ---- the command

@@ -13,11 +13,11 @@ from ia3_speech.calibrate import main
 from ia3_speech.cli import UserError
 from ia3_speech.confidence.calibration import are_right
 from ia3_speech.confidence.reliability import Scaling, measure
-from ia3_speech.confidence.stored_confidence_scaling import ConfidenceOptions, store_scaling
+from ia3_speech.confidence.stored_confidence_scaling import store_scaling
 from ia3_speech.data.kaldi import subset_data_directory
 from ia3_speech.decode import main as decode
-from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.options import ConfidenceOptions
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.ctm import read_confidences
 
 OUT_OF_DOMAIN = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev"
@@ -86,10 +86,10 @@ def stored(tiny_folder, speaker42):
 
     def store(adapter: str | None, search: str, scaling: Scaling):
         options = SearchOptions(search)
-        recognizer = load_recognizer(tiny_folder, adapter, search=options)
+        recognizer = load(tiny_folder, adapter=adapter, search=options).recognizer
         fitted = measure(np.array([0.2, 0.9]), np.array([False, True]), scaling)
         place = store_scaling(recognizer.base, recognizer.adapter, search, fitted, Path("data/clinic/dev"))
-        return place, load_recognizer(tiny_folder, adapter, search=options).scaling
+        return place, load(tiny_folder, adapter=adapter, search=options).recognizer.scaling
 
     return store
 
@@ -98,20 +98,20 @@ ONE, OTHER, THIRD = Scaling(slope=0.5), Scaling(slope=0.4, bias=1.6), Scaling(bi
 
 
 def test_a_scaling_belongs_to_one_adapter_or_base_and_one_search(stored, tiny_folder, speaker42):
-    assert load_recognizer(tiny_folder).scaling is load_recognizer(adapter="speaker42").scaling is None
+    assert load(tiny_folder).recognizer.scaling is load(adapter="speaker42").recognizer.scaling is None
     assert stored("speaker42", "greedy", ONE) == (speaker42 / "ia3_speech.json", ONE)
-    assert load_recognizer(tiny_folder).scaling is None  # the base has none
+    assert load(tiny_folder).recognizer.scaling is None  # the base has none
     assert stored(None, "beam", OTHER) == (tiny_folder / "confidence.json", OTHER)
     assert stored(None, "greedy", THIRD) == (tiny_folder / "confidence.json", THIRD)
     entry = {"data": "clinic/dev", "words": 2, "calibration_error": 0.15}
     kept = json.loads((tiny_folder / "confidence.json").read_text())
     assert kept["greedy"] == {"slope": 1.0, "bias": -1.0} | entry
     assert kept["beam"] == {"slope": 0.4, "bias": 1.6} | entry
-    assert load_recognizer(adapter="speaker42").scaling == ONE
-    assert load_recognizer(adapter="speaker42", search=SearchOptions("beam")).scaling is None
-    assert load_recognizer(adapter="speaker42:0.5").scaling is None  # a sum is another system
-    assert load_recognizer(tiny_folder, bank={"speaker42": speaker42}).scaling is None
-    assert load_recognizer(tiny_folder, scaling=Scaling()).scaling == Scaling()
+    assert load(adapter="speaker42").recognizer.scaling == ONE
+    assert load(adapter="speaker42", search=SearchOptions("beam")).recognizer.scaling is None
+    assert load(adapter="speaker42:0.5").recognizer.scaling is None  # a sum is another system
+    assert load(tiny_folder, bank={"speaker42": speaker42}).recognizer.scaling is None
+    assert load(tiny_folder, scaling=Scaling()).recognizer.scaling == Scaling()
     with pytest.raises(UserError, match="a sum has no folder"):
         stored("speaker42:0.5", "greedy", ONE)
 
@@ -119,7 +119,7 @@ def test_a_scaling_belongs_to_one_adapter_or_base_and_one_search(stored, tiny_fo
 def test_the_scaling_of_another_base_is_not_used(stored, tiny_folder, tiny_model, caplog):
     place, _ = stored(None, "greedy", OTHER)
     tiny_model(seed=1).save_pretrained(tiny_folder)
-    assert load_recognizer(tiny_folder).scaling is None
+    assert load(tiny_folder).recognizer.scaling is None
     assert f"{place}: is of another base, and is not used" in caplog.text
     assert stored(None, "greedy", ONE)[1] == ONE
 
@@ -129,7 +129,7 @@ def test_a_temperature_of_an_earlier_version_gives_the_same_confidences(stored, 
     kept = json.loads(place.read_text())
     kept["greedy"] = {"temperature": 1.741, "data": "clinic/dev", "words": 2, "calibration_error": 0.15}
     place.write_text(json.dumps(kept))
-    scaling = load_recognizer(tiny_folder).scaling
+    scaling = load(tiny_folder).recognizer.scaling
     confidences = np.array([0.0, 0.123456789, 1.0])
     assert scaling == Scaling(1.741) and scaling(confidences) is confidences  # the logits alone are divided
 
@@ -143,7 +143,7 @@ def test_a_damaged_scaling_is_named(stored, tiny_folder, content):
     kept = json.loads(place.read_text())
     place.write_text(content if content == "{" else json.dumps(kept | json.loads(content)))
     with pytest.raises(UserError, match=r"confidence.json: .* writes it again"):
-        load_recognizer(tiny_folder)
+        load(tiny_folder)
 
 
 def test_what_calibrate_stores_decode_uses(base_folder, some_sentences, tmp_path, capsys):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import SearchError, collapse, greedy
+from ia3_speech.decoding.ctc_search import GreedySearch, SearchError, TimedWord, collapse, greedy
 
 SYMBOLS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
 BLANK = 0
@@ -53,6 +53,13 @@ def test_greedy(vocabulary, frames, text):
     assert greedy(logits, vocabulary) == text
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
         assert greedy(torch.from_numpy(logits).to(dtype), vocabulary) == text
+
+
+def test_a_batch_of_rows_with_their_frames(vocabulary):
+    batch = torch.from_numpy(np.stack([logits_of("-hi-||oh"), logits_of("aabcdefg")]))
+    first, second = GreedySearch(vocabulary)(batch, torch.tensor([8, 4]))
+    assert first.words == (TimedWord("hi", 1, 2), TimedWord("oh", 6, 7)) and first.text == "hi oh"
+    assert second.words == (TimedWord("abc", 0, 3),)
 
 
 @given(st.lists(st.integers(0, 3), max_size=30))

@@ -6,13 +6,13 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.recognizer import load_recognizer
+from ia3_speech.decoding.ctc_search import Hypothesis, TimedWord
 from ia3_speech.decoding.segments import MAXIMUM_SECONDS, PAUSE_SECONDS, make_segments
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.decoding.word_times import align_symbols, owned, word_times
+from ia3_speech.decoding.word_times import Scaling, align_symbols, owned, word_times
+from ia3_speech.loading import load
 
 VOCABULARY = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3, "'": 4}, blank=0, special=frozenset({"<pad>"}))
 
@@ -23,8 +23,14 @@ def logits_of(path: str, height: float = 9.0) -> torch.Tensor:
     return height * torch.nn.functional.one_hot(torch.tensor(columns), 5).float()
 
 
+def times_of(logits: torch.Tensor, text: str, **options) -> list[Word]:
+    """Those of a text whose words the search gives no confidence."""
+    hypothesis = Hypothesis(tuple(TimedWord(word, 0, 0) for word in text.split()))
+    return word_times(logits, hypothesis, VOCABULARY, 0.02, **options)
+
+
 def test_a_word_begins_a_frame_before_its_symbols_and_ends_two_after_them():
-    words = word_times(logits_of("___ab____|_bb_______"), "ab b", VOCABULARY, 0.02, offset=10.0)
+    words = times_of(logits_of("___ab____|_bb_______"), "ab b", offset=10.0)
     assert [(w.text, round(w.start, 2), round(w.end, 2)) for w in words] == [
         ("ab", 10.04, 10.14), ("b", 10.2, 10.3),
     ]  # fmt: skip
@@ -32,7 +38,7 @@ def test_a_word_begins_a_frame_before_its_symbols_and_ends_two_after_them():
 
 
 def test_no_word_reaches_into_the_next_or_beyond_the_piece():
-    one, other = word_times(logits_of("ab|b"), "ab b", VOCABULARY, 0.02)
+    one, other = times_of(logits_of("ab|b"), "ab b")
     assert (one.start, other.end) == (0.0, 0.08) and one.end == other.start
 
 
@@ -40,25 +46,35 @@ def test_confidence_is_the_product_of_the_symbols_peaks_and_the_delimiters():
     logits = torch.zeros(7, 5)
     logits[[0, 1, 2, 3, 4, 5, 6], [0, 2, 2, 1, 3, 0, 0]] = torch.tensor([5.0, 1.0, 2.0, 3.0, 4.0, 5.0, 5.0])
     peaks = logits.softmax(-1)
-    a, b = word_times(logits, "a b", VOCABULARY, 0.02)
+    a, b = times_of(logits, "a b")
     assert a.confidence == pytest.approx(float(peaks[2, 2] * peaks[3, 1]))
     assert b.confidence == pytest.approx(float(peaks[4, 3] * peaks[3, 1]))
-    cooler = word_times(logits, "a b", VOCABULARY, 0.02, scaling=Scaling(2.0))
-    peaks = (logits / 2).softmax(-1)
-    assert cooler[1].confidence == pytest.approx(float(peaks[4, 3] * peaks[3, 1]))
-    scaled = word_times(logits, "a b", VOCABULARY, 0.02, scaling=Scaling(slope=0.5, bias=1.0))
+    scaled = times_of(logits, "a b", scaling=Scaling(slope=0.5, bias=1.0))
     odds = [w.confidence / (1 - w.confidence) for w in (a, b)]
     assert [w.confidence / (1 - w.confidence) for w in scaled] == pytest.approx(
         [np.e * one**0.5 for one in odds]
     )
-    assert [(w.start, w.end) for w in cooler] == [(w.start, w.end) for w in (a, b)]
+    assert [(w.start, w.end) for w in scaled] == [(w.start, w.end) for w in (a, b)]
+
+
+def test_a_word_keeps_the_confidence_and_the_frames_that_a_search_gives_it():
+    """A hot word that is not written as it sounds; its neighbours are aligned on either side of it."""
+    logits = logits_of("___ab__|bab_ab|__b__")
+    spotted = TimedWord("B12 500", 8, 13, 0.8)
+    hypothesis = Hypothesis((TimedWord("ab", 3, 4), spotted, TimedWord("b", 17, 17)))
+    words = word_times(logits, hypothesis, VOCABULARY, 0.02, offset=1.0, scaling=Scaling(0.5))
+    assert [word.text for word in words] == ["ab", "B12", "500", "b"]
+    assert [word.confidence for word in words[1:3]] == [0.8, 0.8] and 0.9 < words[0].confidence < 0.99
+    assert [(round(w.start, 3), round(w.end, 3)) for w in words] == [
+        (1.04, 1.14), (1.14, 1.23), (1.23, 1.32), (1.32, 1.4),
+    ]  # fmt: skip
 
 
 def test_words_that_the_base_cannot_write_stand_between_their_neighbours():
-    words = word_times(logits_of("a_____|____b"), "a xyz b", VOCABULARY, 0.02, scaling=Scaling(bias=2.0))
+    words = times_of(logits_of("a_____|____b"), "a xyz b", scaling=Scaling(bias=2.0))
     assert [w.text for w in words] == ["a", "xyz", "b"] and words[1].confidence == 0
     assert words[0].end <= words[1].start < words[1].end <= words[2].start
-    assert [w.text for w in word_times(logits_of("ab"), "abababab b", VOCABULARY, 0.02)] == ["abababab", "b"]
+    assert [w.text for w in times_of(logits_of("ab"), "abababab b")] == ["abababab", "b"]
 
 
 def test_special_and_nameless_symbols_belong_to_no_word():
@@ -72,7 +88,7 @@ def test_special_and_nameless_symbols_belong_to_no_word():
 @given(st.text("ab' x", max_size=24), st.integers(1, 60), st.integers(0, 99))
 def test_any_text_gets_its_words_in_order_within_the_piece(text, frames, seed):
     logits = torch.randn(frames, 5, generator=torch.Generator().manual_seed(seed))
-    words = word_times(logits, text, VOCABULARY, 0.02)
+    words = times_of(logits, text)
     assert [word.text for word in words] == text.split()
     edges = [edge for word in words for edge in (word.start, word.end)]
     assert edges == sorted(edges) and all(-1e-9 <= edge <= frames * 0.02 + 1e-9 for edge in edges)
@@ -130,7 +146,7 @@ def test_starts_are_those_that_espeak_knows(base_folder, spoken):
     """Median error of at most 40 ms, in one piece and across the cuts of a long recording."""
     wave, starts = spoken
     for max_seconds, vad in ((30.0, "off"), (4.0, "off"), (5.0, "energy")):
-        recognizer = load_recognizer(base_folder, max_seconds=max_seconds, vad=vad)
+        recognizer = load(base_folder, max_seconds=max_seconds, vad=vad).recognizer
         (pieces,) = recognizer.recognize([wave], with_words=True)
         words = [word for piece in pieces for word in piece.words]
         errors = start_errors(words, starts)

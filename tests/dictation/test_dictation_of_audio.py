@@ -11,9 +11,9 @@ import soundfile
 
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, resample
-from ia3_speech.decoding.search import SearchOptions
-from ia3_speech.decoding.transcription import Transcriber, load
+from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.dictation import DictationOptions
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.transcribe import main
 
 HEARD = ["no fever", "full stop the dose is five hundred", "milligrams"]  # between pauses of 0.8 s

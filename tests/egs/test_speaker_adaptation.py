@@ -12,8 +12,7 @@ import pytest
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.decoding.recognizer import load_recognizer
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.transcribe import transcribe
 
 RECIPE = "speaker_adaptation"
@@ -188,7 +187,7 @@ def test_out_of_domain_speech_is_decoded_with_each_speakers_adapter_in_turn(ran)
     for number in (0, 1, 3):  # the fourth utterance is the first speaker's again
         speaker = sorted(read_data_directory(ran["data"]).speakers)[number % 3]
         adapter = str(folder / speaker / "fold1/adapter")
-        recognizer = load_recognizer(str(ran["base"]), adapter, search=SearchOptions("greedy"))
+        recognizer = load(str(ran["base"]), adapter=adapter, search=SearchOptions("greedy")).recognizer
         alone = transcribe(own[number].source, recognizer=recognizer)
         assert texts[own[number].id] == alone.text
     table = (ran["exp"] / "RESULTS.md").read_text()  # of the second run, which did not ask for it

@@ -7,9 +7,9 @@ import pytest
 from tiny_models import PIECE_TOKENIZERS, TINY, tiny, tiny_processor
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
+from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.long_recordings import cut_at_pauses
-from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
-from ia3_speech.decoding.search import SearchOptions
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.live.streaming import (
     CONTEXT_SECONDS,
     PARTIAL_SECONDS,
@@ -18,6 +18,7 @@ from ia3_speech.live.streaming import (
     StreamEvent,
     StreamingRecognizer,
 )
+from ia3_speech.loading import load
 from ia3_speech.model.base import make_base
 
 NEVER = float("inf")
@@ -67,9 +68,11 @@ def recognizer(tiny_base) -> Recognizer:
 # ---- final texts
 
 
-@pytest.mark.parametrize("search", [SearchOptions(), SearchOptions(search="beam", beam_size=5)])
-def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, tiny_base, search):
-    recognizer = Recognizer(tiny_base(), max_seconds=6.0, options=search)
+@pytest.mark.parametrize("beam", [False, True])
+def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, tiny_base, beam):
+    recognizer = Recognizer(tiny_base(), max_seconds=6.0)
+    if beam:
+        recognizer.search = BeamSearch(recognizer.base.vocabulary, beam_size=5)
     files = sorted((shared_data / "librispeech_237").rglob("*.flac"))[:2]
     files += sorted((shared_data / "minds14/train").rglob("*.ogg"))[:2]
     wave = np.concatenate([load_audio(file) for file in files])
@@ -87,7 +90,7 @@ def test_the_mini_base_with_partial_texts(base_folder, shared_data):
     """Real words: the last partial text of a piece is nearly its final one."""
     import jiwer
 
-    recognizer = load_recognizer(base_folder)
+    recognizer = load(base_folder).recognizer
     wave = load_audio(min((shared_data / "librispeech_237").rglob("*.flac")))[: 6 * SAMPLE_RATE]
     events = run(StreamingRecognizer(recognizer), wave, 1600)
     assert recognizer.texts(pieces(events, wave)) == [event.text for event in finals(events)]
@@ -148,7 +151,7 @@ def test_cuts_do_not_depend_on_portions(recognizer):
 
 
 def test_each_stream_has_its_adapter_of_a_bank(tiny_folder, speaker42):
-    recognizer = load_recognizer(tiny_folder, bank={"speaker42": speaker42})
+    recognizer = load(tiny_folder, bank={"speaker42": speaker42}).recognizer
     wave = babble(2)
     events = run(StreamingRecognizer(recognizer, adapter="speaker42"), wave, 1600)
     assert [e.text for e in finals(events)] == recognizer.texts([wave], adapters=["speaker42"])
@@ -175,7 +178,7 @@ def test_kept_logits_line_up_with_new_ones(processor, name):
     tokenizer = PIECE_TOKENIZERS[name]() if name in PIECE_TOKENIZERS else processor.tokenizer
     base = make_base(tiny(name), tiny_processor(name, tokenizer), name)
     assert name in TINY
-    recognizer = Recognizer(base, max_seconds=8.0, options=SearchOptions(search="greedy"))
+    recognizer = Recognizer(base, max_seconds=8.0)
     stream, wave = StreamingRecognizer(recognizer), babble(7)
     for first in range(0, len(wave), 3000):
         stream.feed(wave[first : first + 3000])

@@ -19,11 +19,11 @@ from warm_python import path_with_warm_python
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.live import live_output
 from ia3_speech.live.live import Inbox, interruption
 from ia3_speech.live.live_output import CLEAR_LINE, LiveOutput, fitting
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
+from ia3_speech.loading import load
 from ia3_speech.transcribe import main
 
 
@@ -48,7 +48,7 @@ def wav(wave: np.ndarray, rate: int = SAMPLE_RATE, *, unknown: bool = True) -> b
 
 def expected(base, data: bytes) -> list[str]:
     """The final texts of a whole file."""
-    stream = StreamingRecognizer(load_recognizer(base))
+    stream = StreamingRecognizer(load(base).recognizer)
     return [e.text for e in stream.feed(load_audio(io.BytesIO(data))) + stream.flush() if e.final and e.text]
 
 
@@ -205,7 +205,7 @@ def test_ctrl_c_ends_a_microphone_with_code_0(run, tiny_folder, monkeypatch, tmp
     monkeypatch.setitem(sys.modules, "sounddevice", module)
     code, out, err = run("--base", tiny_folder, "--mic", "--output-dir", tmp_path)
     assert (code, out, err) == (0, "", "")
-    stream = StreamingRecognizer(load_recognizer(tiny_folder))
+    stream = StreamingRecognizer(load(tiny_folder).recognizer)
     texts = [event.text for event in stream.feed(wave) + stream.flush() if event.final]
     assert (tmp_path / "microphone.txt").read_text().splitlines() == texts
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -361,7 +361,7 @@ def test_a_long_text_shows_its_end(text, width, shown):
         ["--channels", "split"],
         ["--skip-existing", "--output-dir", "no/texts"],
         ["--word-timestamps", "--format", "json"],
-        ["--confidence-temperature", "2"],
+        ["--confidence-slope", "2"],
     ],
 )
 def test_options_that_live_input_does_not_apply_are_refused(flags, capsys):

@@ -12,7 +12,6 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import SearchError, TimedWord, collapse, greedy, greedy_words
-from ia3_speech.decoding.search import SearchOptions, make_search, unused_hotwords
 from ia3_speech.lm.hotword_learning import format_learned, heard_forms, learn_forms
 from ia3_speech.lm.hotword_list import (
     HOTWORD_WEIGHT,
@@ -25,6 +24,7 @@ from ia3_speech.lm.hotword_list import (
 )
 from ia3_speech.lm.hotword_search import HotwordSearch
 from ia3_speech.lm.hotword_spotting import Spelling, Spotter, force_terms, merge_terms
+from ia3_speech.loading import SearchOptions, make_search, unused_hotwords
 from ia3_speech.scoring.term_errors import make_term_list
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]

@@ -10,7 +10,8 @@ import torch
 from tiny_models import TINY, tiny
 from torch.nn.utils import parametrize
 
-from ia3_speech import AdapterCallback, Bank, IA3Config, attach, detach, load_base, load_recognizer
+from ia3_speech import AdapterCallback, Bank, IA3Config, attach, detach, load_base
+from ia3_speech.loading import load
 from ia3_speech.model.attach import probe_input, trainable
 from ia3_speech.model.ia3_config import AdapterError
 
@@ -135,7 +136,7 @@ def test_spawned_workers_compute_logits(tiny_base):
 
 
 def test_a_recognizer_is_copied_and_a_bank_says_what_to_do(tiny_folder):
-    recognizer = load_recognizer(tiny_folder, device="cpu")
+    recognizer = load(tiny_folder, device="cpu").recognizer
     wave = np.random.default_rng(0).standard_normal(8_000).astype(np.float32)
     assert through_pickle(recognizer).texts([wave]) == recognizer.texts([wave])
     bank = Bank(recognizer.base)

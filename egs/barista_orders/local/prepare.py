@@ -140,12 +140,11 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
 def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
     """Id → what the base hears; also written to `out`, as Kaldi's text."""
     from ia3_speech.decoding.decode_directory import decode_utterances
-    from ia3_speech.decoding.recognizer import load_recognizer
-    from ia3_speech.decoding.search import SearchOptions
+    from ia3_speech.loading import SearchOptions, load
 
     print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
     heard = decode_utterances(
-        load_recognizer(base, search=SearchOptions("greedy")), orders, on_error="fail"
+        load(base, search=SearchOptions("greedy")).recognizer, orders, on_error="fail"
     ).texts
     write_text(out, format_kaldi_text(heard))
     return heard

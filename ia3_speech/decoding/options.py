@@ -13,6 +13,7 @@ from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
 from ia3_speech.decoding.formats import FORMATS, SUBTITLES, Layout, parse_formats
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.decoding.vad import Method, check_method
+from ia3_speech.decoding.word_times import Scaling
 
 
 @dataclass(frozen=True)
@@ -145,3 +146,30 @@ class OutputOptions:
             self.highlight_words,
             full_json="json" in self.formats and (self.output_dir is not None or self.word_timestamps),
         )
+
+
+@dataclass(frozen=True)
+class ConfidenceOptions:
+    """Confidences
+
+    Those that ia3-speech calibrate --out writes. Default: what ia3-speech calibrate --store keeps with the
+    adapter or the base, else none.
+
+    Args:
+        confidence_slope: multiplies the log-odds of the words' confidences (default: what ia3-speech
+            calibrate has stored with the adapter or the base, else 1)
+        confidence_bias: is added to these log-odds (default: what calibrate has stored, else 0)
+    """
+
+    confidence_slope: float | None = None
+    confidence_bias: float | None = None
+
+    @property
+    def scaling(self) -> Scaling | None:
+        """None where none is given. Raises UserError for what is none."""
+        given = {name.removeprefix("confidence_"): value for name, value in vars(self).items()}
+        given = {name: value for name, value in given.items() if value is not None}
+        try:
+            return Scaling(**given) if given else None
+        except ValueError as error:
+            raise UserError(f"--confidence-{error}") from None

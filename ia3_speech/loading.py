@@ -1,0 +1,275 @@
+"""Loading: a base, adapters and a search put together. The one place where the core and its extras meet.
+
+    asr = load("mini", adapter="speaker42")
+    asr.transcribe("audio.wav").text
+
+In: names, folders and the options of the search that `transcribe`, `decode`, `live` and `tune-lm` share. Out:
+    a
+`Transcriber`. Without options a base that comes with a language model (`lm.arpa.gz` in its folder, with
+weights chosen on dev in `lm.json`) is searched by beam search with it, any other by greedy search. A hot-word
+file works with both.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, isfinite, isinf
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from ia3_speech.adapters.expressions import Term, parse_terms
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
+from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
+from ia3_speech.decoding.ctc_search import GreedySearch, Search
+from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
+from ia3_speech.decoding.segments import PostProcess
+from ia3_speech.decoding.transcription import Transcriber
+from ia3_speech.decoding.vad import Method, check_method, default_method
+from ia3_speech.decoding.word_times import Scaling
+
+if TYPE_CHECKING:
+    from ia3_speech.model.base import Base
+
+BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
+WEIGHTS = {
+    "lm_weight": LM_WEIGHT,
+    "word_score": WORD_SCORE,
+    "unknown_word_score": UNKNOWN_WORD_SCORE,
+    "beam_size": BEAM_SIZE,
+}
+# The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
+# words may have either sign.
+LEAST = {"lm_weight": 0, "word_score": -inf, "unknown_word_score": -inf, "beam_size": 1, "hotword_weight": 0}
+
+
+@dataclass(frozen=True)
+class SearchOptions:
+    """Search
+
+    None: as the language model's own weights say, else the defaults of `BeamSearch`.
+
+    Args:
+        search: greedy takes the likeliest symbol of each frame; beam weighs whole texts with a language
+            model, which makes fewer errors (default: beam where there is one, else greedy)
+        lm: a language model, ARPA (perhaps .gz) or KenLM binary; ia3-speech lm makes one of text (default:
+            the base's own, if it has one)
+        lm_weight: what the language model counts beside the audio; ia3-speech tune-lm chooses it on a dev set
+            (default: the base's, else 0.5)
+        word_score: added for each word: a higher one makes more and shorter words (default: the base's, else
+            1.5)
+        unknown_word_score: added for each word that the language model lacks: a lower one makes fewer of them
+            (default: the base's, else -10)
+        beam_size: hypotheses that are kept after each frame; more of them take longer (default: 50)
+        hotwords: a file of terms to recognise, one a line; after TABs a factor of --hotword-weight, and forms
+            in which the term is heard (ia3-speech hotwords learn finds them)
+        hotword_weight: nats of evidence that each character of a term beyond the fourth may lack: a higher
+            one finds more of the terms, also where they were not spoken (default: 2.0)
+    """
+
+    search: Literal["greedy", "beam"] | None = None
+    lm: Path | None = None
+    lm_weight: float | None = None
+    word_score: float | None = None
+    unknown_word_score: float | None = None
+    beam_size: int | None = None
+    hotwords: Path | None = None
+    hotword_weight: float | None = None
+
+    def check(self) -> None:
+        """Raises UserError for options that do not fit one another or can't be meant."""
+        given = [name for name in ("lm", *WEIGHTS) if getattr(self, name) is not None]
+        if self.search == "greedy" and given:
+            flag = "--" + given[0].replace("_", "-")
+            raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
+        if self.lm is not None and not self.lm.is_file():
+            raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text)")
+        for name in LEAST:
+            check_number(name, getattr(self, name))
+        if self.hotword_weight is not None and self.hotwords is None:
+            raise UserError("--hotword-weight needs --hotwords FILE")
+        if self.hotwords is not None:
+            from ia3_speech.lm.hotwords import read_hotwords
+
+            read_hotwords(self.hotwords)  # its faults are reported before a base is loaded
+
+    def files(self, base_folder: Path | None) -> list[Path]:
+        """The language model that `make_search` will use, or the base's own and its weights."""
+        if self.search == "greedy" or self.lm is not None or base_folder is None:
+            return [self.lm] if self.lm else []
+        own = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
+        return [path for path in own if path.is_file()]
+
+
+def check_number(name: str, value: float | None, flag: str | None = None) -> None:
+    """Raises UserError for a number that is infinite, NaN or below `LEAST`, or a fraction of a hypothesis.
+
+    Args:
+        name: of a field of `SearchOptions`.
+        flag: what the user typed, if not the flag of that field.
+    """
+    if value is None:
+        return
+    if value < LEAST[name]:
+        needed = f"at least {LEAST[name]}"
+    elif not isfinite(value):
+        needed = "a finite number"
+    elif name == "beam_size" and value != int(value):
+        needed = "a whole number"
+    else:
+        return
+    flag = flag or "--" + name.replace("_", "-")
+    raise UserError(f"{flag} is {value:g}, and has to be {needed}")
+
+
+# Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
+MAXIMUM_SECONDS = 60.0
+MINIMUM_SECONDS = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
+
+
+def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
+    """The search, and its record for decode.json: the method, of a beam search its model and weights, and the
+    hot words.
+
+    Args:
+        base: as it was loaded; a language model may lie in its folder.
+
+    Raises:
+        UserError: the options do not fit; LanguageModelError: the model cannot be used.
+    """
+    options.check()
+    search, record = make_plain_search(options, base)
+    if options.hotwords is None:
+        return search, record
+    from ia3_speech.lm.hotwords import HOTWORD_WEIGHT, HotwordSearch, read_hotwords
+
+    weight = HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
+    hotwords = read_hotwords(options.hotwords)
+    record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords.terms)}
+    return HotwordSearch(hotwords, weight, base.vocabulary, search), record
+
+
+def make_plain_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
+    """`make_search` without hot words."""
+    folder = Path(base.model.config.name_or_path)
+    lm, weights = options.lm, {}
+    if lm is None and options.search != "greedy" and (folder / BASE_LM).is_file():
+        lm = folder / BASE_LM
+        if (folder / BASE_LM_WEIGHTS).is_file():
+            weights = json.loads((folder / BASE_LM_WEIGHTS).read_text("utf-8"))
+    if options.search == "greedy" or (options.search is None and lm is None):
+        return GreedySearch(base.vocabulary), {"search": "greedy"}
+    chosen = {name: getattr(options, name) for name in WEIGHTS}
+    used = {n: weights.get(n, default) if chosen[n] is None else chosen[n] for n, default in WEIGHTS.items()}
+    return BeamSearch(base.vocabulary, lm, **used), {"search": "beam", "lm": lm and str(lm), **used}
+
+
+def unused_hotwords(search: Search) -> str | None:
+    """What is said at the end of a run with hot words of which none was ever found."""
+    unused = getattr(search, "unused", None)  # only a search of hot words has it
+    return unused() if unused else None
+
+
+def uncalibrated(recognizer: Recognizer) -> str | None:
+    """What is said at the end of a run whose confidences are not calibrated, since those that are stored
+    belong to another search."""
+    if recognizer.scaling or recognizer.bank:
+        return None
+    from ia3_speech.confidence.storage import other_searches
+
+    return other_searches(recognizer.base, recognizer.adapter, recognizer.search_record)
+
+
+def load(
+    base: str | Path | None = None,
+    *,
+    adapter: str | Path | None = None,
+    bank: Mapping[str, Path] | None = None,
+    device: str | None = None,
+    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
+    precision: Literal["no", "bf16", "auto"] = "no",
+    batch_seconds: float = BATCH_SECONDS,
+    max_seconds: float | None = None,
+    search: SearchOptions | None = None,
+    vad: Method | None = None,
+    scaling: Scaling | None = None,
+    channels: Literal["mix", "split"] = "mix",
+    post_process: PostProcess | None = None,
+) -> Transcriber:
+    """Load a base, and an adapter or many, to transcribe with.
+
+    Args:
+        base: mini, a folder or a hub id; None: the adapter's recorded base, else mini.
+        adapter: a registered name, a path or a sum such as accent:0.7+medical:0.5; None: the base alone;
+            left=agent,right=caller: one for each channel.
+        bank: names and folders of many adapters, in place of one adapter, for `Recognizer.texts`.
+        device: a torch device; None takes CUDA where there is one.
+        dtype: of the base: float32, float16, bfloat16, or int8 on a CPU.
+        precision: bf16: the encoder's layers compute in bfloat16; auto: where the device has instructions for
+            it; no: all in `dtype`.
+        batch_seconds: padded seconds of audio that go through the model at once.
+        max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
+            infinite: never.
+        search: how logits become text; None: see `SearchOptions`.
+        vad: how speech is found where longer recordings are cut: off, energy or silero; None: silero where it
+            is installed, else energy.
+        scaling: of the words' confidences; None: what `calibrate` stored with the adapter, or with the base
+            where there is no adapter, for this search; else none.
+        channels: mix averages those of a recording; split transcribes them one by one, merged by time.
+        post_process: applied to recognised text, such as dictation.
+
+    Raises:
+        UserError: an adapter or the base is not there, or they don't belong together; no such device.
+    """
+    for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
+        if seconds is not None and not seconds >= MINIMUM_SECONDS:
+            raise UserError(f"{flag} is {seconds:g}, and has to be at least {MINIMUM_SECONDS:g} seconds")
+    vad = default_method() if vad is None else vad
+    check_method(vad)
+    search = search or SearchOptions()
+    search.check()
+    split = channels == "split"
+    by_channel = parse_channel_adapters(adapter) if split else None
+    bank = bank_of(by_channel.values()) if by_channel else bank
+    terms = parse_terms(adapter) if adapter is not None and not by_channel else []
+    check_device(device)  # loads torch, after what may fail without it
+    from ia3_speech.adapters.bank import Bank
+    from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
+    from ia3_speech.confidence.storage import find_scaling
+    from ia3_speech.model.precision import choose_precision
+
+    first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
+    loaded = load_base_for(terms or first, base, dtype=dtype, device=device)
+    loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
+    if terms:
+        attach_adapter(loaded.model, read_sum(loaded.model, terms))
+    if max_seconds is None:
+        max_seconds = loaded.maximum_seconds or MAXIMUM_SECONDS
+    recognizer = Recognizer(
+        loaded,
+        terms,
+        None if adapter is None else str(adapter),
+        batch_seconds,
+        None if isinf(max_seconds) else max_seconds,
+        vad=vad,
+    )
+    recognizer.search, recognizer.search_record = make_search(search, loaded)
+    if bank:
+        recognizer.bank = Bank(loaded, capacity=len(bank))
+        for name, folder in bank.items():
+            recognizer.bank.add(name, folder)
+    if scaling is None and not bank:
+        scaling = find_scaling(loaded, terms, recognizer.search_record)
+    recognizer.scaling = scaling
+    return Transcriber(recognizer, post_process, split, by_channel)
+
+
+def check_device(device: str | None) -> None:
+    """Raises UserError where torch can't put a tensor on `device`."""
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
