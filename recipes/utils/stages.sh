@@ -142,11 +142,12 @@ register() {
   python -m ia3_speech.adapters register "$adapter" "$registered" $force --score "$@"
 }
 
-# summary: of what was finished, what was gained and what it costs; where the tables are; the command to try next.
+# summary: of what was finished, what was gained and what it costs; where the tables are; a sample; the command to try next.
 summary() {
   [[ ${#finished[@]} -gt 0 ]] || return 0
   echo
   python -m ia3_speech.experiments summary "${finished[@]}"
+  [[ ! -f $exp/transcripts ]] || cat "$exp/transcripts"
   local home=""
   [[ -z ${IA3_SPEECH_HOME-} ]] || home="IA3_SPEECH_HOME=$(printf %q "$IA3_SPEECH_HOME") "
   echo "Next: $home$IA3_SPEECH_PYTHON -m ia3_speech.transcribe --adapter $registered $(printf %q "${sample:-audio.wav}")"
