@@ -60,7 +60,7 @@ adapt() {
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then prepare_corpus; fi
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
-    step "stage 2, validate $corpus_name" validate train dev $sets
+    step "stage 2, validate ${data##*/}" validate train dev $sets
     overlaps() { for set; do python -m ia3_speech.datadir overlap "$data/train" "$data/dev" "$data/$set"; done; }
     step "stage 2, compare the test sets with train and dev" overlaps $sets
   fi

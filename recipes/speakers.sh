@@ -57,7 +57,7 @@ adapt_speakers() {
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then prepare_corpus; fi
 
-  if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate $corpus_name" validate $sets; fi
+  if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate $sets; fi
 
   if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
     step "stage 3, check that the base can write the texts" $once "$exp/checked" "$data/test" "$base" -- \

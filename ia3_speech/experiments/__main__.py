@@ -152,7 +152,9 @@ def summary(*exps: str) -> None:
             )
         for warning in warnings_of([systems[0], shown], test_sets(systems))[:1]:
             print(f"  Warning: {warning.text}.")
-        print(f"  Tables: {exp}/RESULTS.md. Report: {', '.join(map(str, sorted(exp.glob('report_*.html'))[:2]))}")
+        print(
+            f"  Tables: {exp}/RESULTS.md. Report: {', '.join(map(str, sorted(exp.glob('report_*.html'))[:2]))}"
+        )
 
 
 def gain(systems: list[System], shown: System, set_name: str) -> str:
@@ -164,7 +166,9 @@ def gain(systems: list[System], shown: System, set_name: str) -> str:
     interval = f", 95 % interval {bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else ""
     text = f"{shown.name}, {set_name}: WER {percent(base.wer.value)} % of the base, "
     text += f"{percent(row.wer.value)} % with the adapter ({errors}{interval})"
-    with_lm = {one.greedy_name: one.results for one in systems if one.search == LM and set_name in one.results}
+    with_lm = {
+        one.greedy_name: one.results for one in systems if one.search == LM and set_name in one.results
+    }
     if with_lm.keys() >= {"base", shown.name}:
         before, after = (with_lm[name][set_name].all.wer.value for name in ("base", shown.name))
         text += f"; with a language model {percent(before)} and {percent(after)} %"

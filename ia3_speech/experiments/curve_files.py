@@ -36,6 +36,7 @@ from ia3_speech.experiments.systems import (
 )
 from ia3_speech.scoring.results import Results
 
+
 @dataclass(frozen=True)
 class WerEstimate:
     """A WER as a fraction; low and high bound its 95 % interval, None without one."""
@@ -346,5 +347,8 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
         points.sort(key=lambda point: point["utterances"])
         main = start != "base" or all(name == "base" for name, _ in starts)
         name = "curve.json" if main else f"curve_from_{start}.json"
-        curves[name] = {"base": estimate_fields(alone.get(start, systems[0]).results["test"]), "points": points}
+        curves[name] = {
+            "base": estimate_fields(alone.get(start, systems[0]).results["test"]),
+            "points": points,
+        }
     return curves

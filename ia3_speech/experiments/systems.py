@@ -75,7 +75,9 @@ class System:
     @property
     def adapter(self) -> str | None:
         """Its folder; None for the base, and where there are many."""
-        return (self.folder / "adapter").absolute().as_posix() if self.train and not self.of_speakers else None
+        return (
+            (self.folder / "adapter").absolute().as_posix() if self.train and not self.of_speakers else None
+        )
 
     @property
     def dev_wer(self) -> float | None:
@@ -196,7 +198,9 @@ def drop_other_baselines(systems: Sequence[System]) -> None:
             against = [one for one in systems if one.folder == system.folder and one.search == GREEDY]
         for name in [*system.results]:
             if not is_current(system, name, against[0] if against else None):
-                print(f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr)
+                print(
+                    f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr
+                )
                 del system.results[name]
 
 

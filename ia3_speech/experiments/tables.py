@@ -246,7 +246,9 @@ def label_table(systems: Sequence[System], set_name: str) -> str:
 def median_line(label: str, columns: Sequence[dict[str, ResultRow]]) -> list[list[Cell]]:
     """The median of the values of a label that has many; no row where each has a single utterance."""
     spoken = [value for value, row in columns[0].items() if row.words]
-    utterances, words = (sum(getattr(columns[0][one], name) for one in spoken) for name in ("utterances", "words"))
+    utterances, words = (
+        sum(getattr(columns[0][one], name) for one in spoken) for name in ("utterances", "words")
+    )
     if utterances <= len(spoken):
         return []
     first, *others = (Rate(median(rows[value].wer.value for value in spoken)) for rows in columns)
@@ -325,7 +327,11 @@ def tuning_table(systems: Sequence[System], set_name: str) -> str:
     for system in [one for one in systems if one.of_speakers]:
         options, row, train = system.options, system.results[set_name].all, system.train
         line: list[Cell] = [system.name, f"{options['learning_rate']:g}", str(options["epochs"])]
-        line += [Rate(row.wer.value), row.change("wer"), f"{len(train['not_improved'])} of {train['adapters']}"]
+        line += [
+            Rate(row.wer.value),
+            row.change("wer"),
+            f"{len(train['not_improved'])} of {train['adapters']}",
+        ]
         lines.append((row.wer.value, system.name, [*line, f"{train['seconds']:.0f}"]))
     header = ["tuned", "learning rate", "epochs", "WER %", "change %", "no epoch improved", "s"]
     base = ["base", None, None, Rate(systems[0].results[set_name].all.wer.value), None, None, None]
@@ -361,7 +367,13 @@ def other_speech_table(systems: Sequence[System]) -> str:
     | --- | ---: | ---: | ---: | ---: |
     | from_base_k15 | 17 | 24.9 | 29.7 | 26.2 to 35.1 |
     """
-    header = ["adapters of speakers, on out-of-domain speech", "how many", "base WER %", "median WER %", "of all"]
+    header = [
+        "adapters of speakers, on out-of-domain speech",
+        "how many",
+        "base WER %",
+        "median WER %",
+        "of all",
+    ]
     lines = []
     for system in [one for one in systems if one.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
         files = sorted(system.folder.glob(f"*/fold1/decode_{GREEDY}_{OUT_OF_DOMAIN}/score.json"))

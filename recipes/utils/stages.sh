@@ -33,7 +33,7 @@ locate() {
   corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}
   [[ $size == full ]] || corpus_name+=_small
   data=${work_dir:+$work_dir/}data/$corpus_name exp=${work_dir:+$work_dir/}exp/$corpus_name
-  local path characters=$'][&;|<>()$`*?!#"\'\\ \t\n' # what a shell would not take as a word
+  local path characters=$'][&;|<>()$`*?!#"\'\\\\ \t\n' # what a shell would not take as a word
   for path in "$data" "$exp" "$base"; do
     [[ ${path//[$characters]/} == "$path" ]] || fail "no folder can be called $path (give another --corpus-name or --work-dir)"
   done
@@ -41,10 +41,10 @@ locate() {
   init_adapter=$(for path in ${init_adapter//+/ }; do # a name, a path with a slash, or a sum of them
     if [[ $path == */* ]]; then from_start "$path"; else echo "$path"; fi
   done | paste -sd +)
-  for path in ${init_adapter//+/ }; do python -m ia3_speech.adapters show "${path%:*}" >/dev/null; done
   pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
   once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
   check_options
+  for path in ${init_adapter//+/ }; do python -m ia3_speech.adapters show "${path%:*}" >/dev/null; done
   ! declare -F check_study >/dev/null || check_study
   [[ -n $work_dir || $PWD == "$IA3_SPEECH_START_DIR" ]] || echo "data/ and exp/ are in ${PWD#"$IA3_SPEECH_START_DIR"/}"
   finished=()
@@ -60,12 +60,14 @@ lock() {
 }
 
 # step MESSAGE COMMAND…: run a command; one line says what it does and how long it took. What the command says is in
-# exp/<corpus>/log/steps.log, and is shown where the recipe only looks at the data (--stop-stage 3).
+# exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3).
 step() {
   local message=$1 start=$SECONDS said=$exp/log/.step took
   shift
   printf '%s … ' "$message"
+  trap 'cat "$exp/log/.step" >&2' EXIT
   "$@" >"$said"
+  trap - EXIT
   took="$((SECONDS - start)) s"
   [[ ! -s $said ]] || grep -qv ': up to date$' "$said" || took="up to date"
   printf '%s\n' "$took"
@@ -86,7 +88,7 @@ prepare_corpus() {
 validate() {
   local set
   for set; do
-    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set"
+    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set" 2>&1
   done
 }
 

@@ -7,7 +7,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted(path.parent.name for path in (ROOT / "egs").glob("*/run.sh"))
 MADE_HERE = ("medical_dictation", "speaker_adaptation")  # their corpora are made on the spot
-OWN = {"librispeech": "--reader N ", "speaker_adaptation": "--k 'A B' ", "accent_times_domain": "--accent-corpus DIR "}
+OWN = {
+    "librispeech": "--reader N ",
+    "speaker_adaptation": "--k 'A B' ",
+    "accent_times_domain": "--accent-corpus DIR ",
+}
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -15,7 +19,13 @@ def test_a_recipe_keeps_the_contract(recipe, run_recipe, tmp_path):
     work = ("--work-dir", str(tmp_path / "work"))
     done = run_recipe(recipe, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for option in ("--seeds N ", "--size full|small ", "--work-dir DIR ", "--config FILE ", OWN.get(recipe, "")):
+    for option in (
+        "--seeds N ",
+        "--size full|small ",
+        "--work-dir DIR ",
+        "--config FILE ",
+        OWN.get(recipe, ""),
+    ):
         assert option in done.stdout
     for options, message in (
         (("--corpsu", "x"), "invalid option --corpsu (--help lists the options)\n"),
@@ -28,7 +38,9 @@ def test_a_recipe_keeps_the_contract(recipe, run_recipe, tmp_path):
     if recipe not in MADE_HERE:
         done = run_recipe(recipe, *work)
         assert done.returncode == 1 and done.stderr.startswith("error: ") and "-corpus DIR" in done.stderr
-        assert recipe in ("TEMPLATE", "accent_times_domain") or "https://" in done.stderr or "hub" in done.stderr
+        assert (
+            recipe in ("TEMPLATE", "accent_times_domain") or "https://" in done.stderr or "hub" in done.stderr
+        )
     assert not (tmp_path / "work").exists()
     assert len((ROOT / "egs" / recipe / "run.sh").read_text().splitlines()) <= (
         120 if recipe == "accent_times_domain" else 40

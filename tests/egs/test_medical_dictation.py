@@ -32,7 +32,9 @@ class Run:
             "IA3_SPEECH_HOME": str(home),
             "CUDA_VISIBLE_DEVICES": "",
         }
-        self.environment.pop("UV_RUN_RECURSION_DEPTH", None)  # commands are printed for this Python, not for uv
+        self.environment.pop(
+            "UV_RUN_RECURSION_DEPTH", None
+        )  # commands are printed for this Python, not for uv
 
     def start(self) -> subprocess.Popen:
         command = ["bash", str(ROOT / "egs/medical_dictation/run.sh"), *SMALL, *STUDY]
@@ -111,12 +113,16 @@ def test_results_json_keeps_its_contract(ran):
     pair = next(one for one in results["pairs"] if (one["set"], one["system"]) == ("test", "ia3"))
     assert list(pair) == ["set", "baseline", "system", "seed", "relative", "relative_ci"]
     assert pair["relative"] == pytest.approx(ia3["wer"] / base["wer"] - 1)
-    assert results["command"].startswith("bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 ")
+    assert results["command"].startswith(
+        "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 "
+    )
 
 
 def test_the_terms_were_fixed_before_anything_was_decoded(ran):
     terms = ran.exp / "terms_test"
-    assert all(terms.stat().st_mtime < text.stat().st_mtime for text in ran.exp.glob("*/decode_greedy_test/text"))
+    assert all(
+        terms.stat().st_mtime < text.stat().st_mtime for text in ran.exp.glob("*/decode_greedy_test/text")
+    )
     assert "\tonly in test\n" in terms.read_text()
 
 
@@ -146,8 +152,12 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
     registered = {path.name for path in (ran.home / "adapters").iterdir() if path.name[0] != "."}
     assert registered == {"medical_small", "speaker42_small"}  # a small run takes no full run's name
     command = ran.out.splitlines()[-1].removeprefix("Next: ")
-    assert command.startswith(f"IA3_SPEECH_HOME={ran.home} python -m ia3_speech.transcribe --adapter speaker42_small ")
-    said = subprocess.run(["bash", "-c", command], cwd=ROOT, env=ran.environment, capture_output=True, text=True)
+    assert command.startswith(
+        f"IA3_SPEECH_HOME={ran.home} python -m ia3_speech.transcribe --adapter speaker42_small "
+    )
+    said = subprocess.run(
+        ["bash", "-c", command], cwd=ROOT, env=ran.environment, capture_output=True, text=True
+    )
     assert said.returncode == 0, said.stderr
     shown = [line.split()[0] for line in ran.out.splitlines()[-5:-1]]
     assert shown == ["said", "base", "medical", "speaker42"]
@@ -179,6 +189,8 @@ def test_a_second_run_does_nothing_again(ran):
     again = steps(ran.finish())
     assert list(again) == list(steps(ran.out))
     said_again = ("compare the test sets", "register")
-    assert {took for step, took in again.items() if not any(what in step for what in said_again)} == {"up to date"}
+    assert {took for step, took in again.items() if not any(what in step for what in said_again)} == {
+        "up to date"
+    }
     changed = [path for path in before if path.is_file() and path.stat().st_mtime_ns != before[path]]
     assert {path.name for path in changed} <= {"steps.log", ".step", ".lock", "transcripts", "README.md"}

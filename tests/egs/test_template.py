@@ -32,7 +32,16 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, random_bas
         (clone / folder).symlink_to(ROOT / folder)
     shutil.copytree(ROOT / "egs" / RECIPE, clone / "egs/clinic")
     folder = corpus(tmp_path / "notes", 12, speakers=4)
-    options = ("--corpus", str(folder), "--stop-stage", "3", "--base", str(random_base), "--out-of-domain", "none")
+    options = (
+        "--corpus",
+        str(folder),
+        "--stop-stage",
+        "3",
+        "--base",
+        str(random_base),
+        "--out-of-domain",
+        "none",
+    )
     done = run_recipe(str(clone / "egs/clinic"), *options)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = [line.partition(" … ")[0] for line in done.stdout.splitlines() if line.startswith("stage")]
