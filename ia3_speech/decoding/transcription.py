@@ -12,8 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
-from ia3_speech.data.audio_cells import is_one_recording
-from ia3_speech.data.recordings import AudioInput, Recording, as_recording
+from ia3_speech.data.recordings import AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.decoding.channels import channel_names, merge_by_time, split_channels
 from ia3_speech.decoding.recognizer import RecognizedPiece, Recognizer, pools
 from ia3_speech.decoding.segments import PostProcess, make_segments
