@@ -28,8 +28,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance import BadAudio, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
 from ia3_speech.formatting import percent, plural
 from ia3_speech.report.charts import Axis, Chart, Point, Series, diagonal, tick_labels
 from ia3_speech.report.data import ReportData
