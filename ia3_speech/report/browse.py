@@ -31,7 +31,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
 from ia3_speech.formatting import percent, plural
 from ia3_speech.report.charts import Axis, Chart, Point, Series, diagonal, tick_labels
-from ia3_speech.report.data import ReportData
+from ia3_speech.report.report_data import ReportData
 from ia3_speech.scoring.alignment import Pair
 from ia3_speech.scoring.term_errors import TermList, find_terms, match_terms
 

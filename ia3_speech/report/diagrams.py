@@ -25,8 +25,8 @@ from ia3_speech.report.charts import (
     round_ticks,
     tick_labels,
 )
-from ia3_speech.report.data import DecodedSystem, ReportData
-from ia3_speech.report.tables import BINS, by_amount, right_interval
+from ia3_speech.report.report_data import DecodedSystem, ReportData
+from ia3_speech.report.report_tables import BINS, by_amount, right_interval
 from ia3_speech.scoring.results import ResultRow
 from ia3_speech.scoring.table import Rate
 

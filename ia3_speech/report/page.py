@@ -24,9 +24,9 @@ from markupsafe import Markup
 from ia3_speech.adapters.card import card_title, set_name
 from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.formatting import interval, percent, plural, with_interval
-from ia3_speech.report import browse, diagrams, tables
+from ia3_speech.report import browse, diagrams, report_tables
 from ia3_speech.report.charts import Chart
-from ia3_speech.report.data import OUT_OF_DOMAIN, DecodedSystem, ReportData
+from ia3_speech.report.report_data import OUT_OF_DOMAIN, DecodedSystem, ReportData
 from ia3_speech.scoring.results import (
     NOT_IMPROVED,
     Json,
@@ -88,17 +88,17 @@ def make_sections(report: ReportData, players: Mapping[str, str]) -> dict[str, S
     utterances = utterances_content(report, players)
     sections["utterances"] = Section("Utterances", "utterances", utterances)
     if report.training:
-        charts, table = diagrams.training_charts(report.training), tables.epoch_table(report.training)
+        charts, table = diagrams.training_charts(report.training), report_tables.epoch_table(report.training)
         sections["training"] = charts_section("Training", charts, table, folded=True)
     if curve := report.curve:
-        charts, table = [diagrams.learning_curve_chart(curve)], tables.learning_curve_table(curve)
+        charts, table = [diagrams.learning_curve_chart(curve)], report_tables.learning_curve_table(curve)
         sections["curve"] = charts_section("Learning curve", charts, table)
     if trade_off := report.trade_off:
-        charts, table = [diagrams.trade_off_chart(trade_off)], tables.trade_off_table(trade_off)
+        charts, table = [diagrams.trade_off_chart(trade_off)], report_tables.trade_off_table(trade_off)
         note = f"{charts[0].description}."
         sections["trade-off"] = charts_section("Out-of-domain speech", charts, table, note)
     if report.vectors:
-        table = tables.vectors_table(report)
+        table = report_tables.vectors_table(report)
         picture = draw_vectors(report.vectors, "Values of the vectors")
         parameters = sum(vector.values.size for vector in report.vectors)
         content = {"picture": Markup(picture), "table": table, "parameters": parameters}
@@ -291,10 +291,10 @@ def size_warnings(results: Results, name: str) -> Iterator[str]:
 
 
 def results_content(report: ReportData) -> dict[str, Any]:
-    shown = [tables.rates_table(report)]
-    shown += [tables.terms_table(report)] if report.system.results.terms else []
+    shown = [report_tables.rates_table(report)]
+    shown += [report_tables.terms_table(report)] if report.system.results.terms else []
     experiments = {
-        file: (experiment, [*tables.systems_tables(experiment)])
+        file: (experiment, [*report_tables.systems_tables(experiment)])
         for file, experiment in report.experiments.items()
     }
     return {"tables": shown, "notes": [*result_notes(report)], "experiments": experiments}
@@ -357,7 +357,7 @@ def confidence_content(report: ReportData) -> dict[str, Any]:
         ],
         "left_out": {system.name: left_out for system in systems if (left_out := words_left_out(system))},
         "unit": report.system.results.all.unit,
-        "table": tables.confidence_table(systems),
+        "table": report_tables.confidence_table(systems),
     }
 
 

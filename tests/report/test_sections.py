@@ -7,9 +7,9 @@ import pytest
 from hand_made import add_extras, make_recipe
 
 from ia3_speech.report.browse import count_words, group_by_accuracy, instead_text
-from ia3_speech.report.data import find_report_paths, read_report_data
 from ia3_speech.report.page import summary_sentences, summary_warnings
-from ia3_speech.report.tables import words_table
+from ia3_speech.report.report_data import find_report_paths, read_report_data
+from ia3_speech.report.report_tables import words_table
 from ia3_speech.scoring.ctm import ctm_line
 
 # Of twelve speakers the base makes an error in one of two words, the adapter in none.

@@ -16,7 +16,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.experiments.curve_files import Epoch, LearningCurve, LearningCurvePoint, TradeOff
 from ia3_speech.formatting import numeric_order, plural
 from ia3_speech.report.browse import count_words, instead_text, label_names
-from ia3_speech.report.data import DecodedSystem, ReportData
+from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.scoring.results import Json, change_rate
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table

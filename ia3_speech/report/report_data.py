@@ -7,7 +7,6 @@ EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain sp
 EXP/base/decode_greedy_SET/                       the baseline, as score.json names it
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,6 +24,7 @@ from ia3_speech.experiments.curve_files import (
     Epoch,
     LearningCurve,
     TradeOff,
+    read_json_object,
     read_learning_curve,
     read_trade_off,
     read_training_log,
@@ -267,17 +267,6 @@ def read_vectors(folder: Path) -> list[Vector]:
     if broken := [vector.module for vector in vectors if not np.isfinite(vector.values).all()]:
         raise UserError(f"{folder}: {broken[0]} holds NaN or infinite numbers (train it again)")
     return vectors
-
-
-def read_json_object(file: Path) -> Json:
-    """A JSON object. Raises UserError for anything else."""
-    try:
-        record = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{file}: is not JSON: {error} (damaged: make it again)") from None
-    if not isinstance(record, dict):
-        raise UserError(f"{file}: is not a JSON object")
-    return record
 
 
 def read_experiment(file: Path) -> Json:
