@@ -94,7 +94,7 @@ def make_sections(report: ReportData, players: Mapping[str, str]) -> dict[str, S
         charts, table = [diagrams.learning_curve_chart(curve)], report_tables.learning_curve_table(curve)
         sections["curve"] = charts_section("Learning curve", charts, table)
     if trade_off := report.trade_off:
-        charts, table = [diagrams.trade_off_chart(trade_off)], report_tables.trade_off_table(trade_off)
+        charts, table = [diagrams.trade_off_chart(trade_off)], report_tables.trade_off_points_table(trade_off)
         note = f"{charts[0].description}."
         sections["trade-off"] = charts_section("Out-of-domain speech", charts, table, note)
     if report.vectors:

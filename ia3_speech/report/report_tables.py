@@ -42,7 +42,7 @@ def report_tables(report: ReportData) -> Iterator[Table]:
     if report.curve:
         yield learning_curve_table(report.curve)
     if report.trade_off:
-        yield trade_off_table(report.trade_off)
+        yield trade_off_points_table(report.trade_off)
     if report.vectors:
         yield vectors_table(report)
 
@@ -208,7 +208,7 @@ def learning_curve_table(curve: LearningCurve) -> Table:
     return Table("learning_curve", "Change of the median relative to the base", head, rows)
 
 
-def trade_off_table(trade_off: TradeOff) -> Table:
+def trade_off_points_table(trade_off: TradeOff) -> Table:
     rows = [
         [point.name, *(Rate(rate.wer, rate.interval) for rate in (point.own, point.out_of_domain))]
         for point in trade_off.points
