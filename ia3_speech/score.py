@@ -114,7 +114,7 @@ def main(
     hypotheses = read_hypotheses(decode_dir, directory, filters["hyp"])
     against = read_hypotheses(baseline, directory, filters["hyp"]) if baseline else None
     if normalize != "none":  # hypotheses are treated alike, without a word: see `normalized_words`
-        utterances = numbers_in_words(directory.utterances, f"{directory.path}/text", "as in hypotheses")
+        utterances = numbers_in_words(directory.utterances, f"{directory.path}/text", "as in the hypotheses")
         directory = dataclasses.replace(directory, utterances=utterances)
     score = score_hypotheses(
         directory,
