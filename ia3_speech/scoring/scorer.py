@@ -80,14 +80,14 @@ def score_hypotheses(
             replications,
             seed,
         ),
+        overlap=overlap,
         scored=scored,
+        baseline_scored=baseline_scored,
     )
-    result.overlap = overlap
     if overlap and 0 < len(overlap.unseen) < len(scored):
         unseen = [index for index, utterance in enumerate(scored) if utterance.id in overlap.unseen]
         result.unseen_sentences = rates_of(unseen)
     if baseline_scored is not None:
-        result.baseline_scored = baseline_scored
         result.baseline = compute_error_rates(baseline_scored, None, terms, unit, replications, seed)
         result.mapsswe = mapsswe(
             [utterance.reference for utterance in scored],
