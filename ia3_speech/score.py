@@ -24,9 +24,8 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
@@ -36,19 +35,16 @@ from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
-from ia3_speech.scoring.score_file import Score, write_score
-from ia3_speech.scoring.score_table import format_score
+from ia3_speech.scoring.results import format_results, results_of
+from ia3_speech.scoring.score_file import Score, json_value, write_score
 from ia3_speech.scoring.scorer import score_hypotheses
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
 from ia3_speech.training.records import read_adaptation_utterances, task_files
 
-if TYPE_CHECKING:
-    from ia3_speech.confidence.reliability import Calibration
-
 logger = logging.getLogger(__name__)
 
-CONFIDENCES = "hyp.ctm"  # in a decode directory
+CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
 NAMED_IDS = 5  # missing utterances that a warning names
 
 
@@ -88,15 +84,22 @@ def main(
         raise UserError("give --training, or --training-per-speaker")
     directory = read_data_directory(data, wav=False, spk_sort=False)
     filters = {side: find_filter(side) for side in ("ref", "hyp")}
-    made = Inputs(
-        {"data": tables_of(data), "text": decode_dir / "text", "baseline": baseline and baseline / "text",
-         "terms": terms, "filters": [script for script in filters.values() if script]}
-        | ({"confidences": decode_dir / CONFIDENCES} if (decode_dir / CONFIDENCES).is_file() else {})
-        | ({"training": [table for one in training for table in tables_of(one)]} if training else {})
-        | ({"training": task_files(training_per_speaker)} if training_per_speaker else {}),
-        {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed},
-    )  # fmt: skip
-    if (decode_dir / "score.json").is_file() and made.is_current(decode_dir / "scoring_kaldi", force):
+    sources: dict[str, Any] = {
+        "data": tables_of(data),
+        "text": decode_dir / "text",
+        "baseline": baseline and baseline / "text",
+        "terms": terms,
+        "filters": [script for script in filters.values() if script],
+    }
+    if (decode_dir / CONFIDENCES).is_file():
+        sources["confidences"] = decode_dir / CONFIDENCES
+    if training:
+        sources["training"] = [table for folder in training for table in tables_of(folder)]
+    if training_per_speaker:
+        sources["training"] = task_files(training_per_speaker)
+    options = {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed}
+    inputs = Inputs(sources, options)
+    if (decode_dir / "score.json").is_file() and inputs.is_current(decode_dir / "scoring_kaldi", force):
         if "IA3_SPEECH_COMMAND" not in os.environ:  # which recipes set
             print(f"(the rates: {decode_dir}/score.json; --force prints them again)", file=sys.stderr)
         return
@@ -104,8 +107,8 @@ def main(
     directory = filtered(directory, filters["ref"])
     overlap = None
     if training:
-        trained_on = [read_data_directory(one, wav=False, spk_sort=False) for one in training]
-        overlap = find_overlap([filtered(one, filters["ref"]) for one in trained_on], directory)
+        trained_on = [read_data_directory(folder, wav=False, spk_sort=False) for folder in training]
+        overlap = find_overlap([filtered(known, filters["ref"]) for known in trained_on], directory)
     elif adapted_on:
         overlap = find_overlap_by_speaker(adapted_on, directory)
     hypotheses = read_hypotheses(decode_dir, directory, filters["hyp"])
@@ -118,73 +121,66 @@ def main(
         hypotheses,
         baseline=against,
         terms=read_term_list(terms, normalize) if terms else None,
-        normalize=normalize,
-        cluster=cluster,
         overlap=overlap,
-        replications=replications,
-        seed=seed,
+        **options,
     )
-    score.confidences = reliability(score, decode_dir)
+    score.confidences = measure_confidences(score, decode_dir)
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
     provenance["filters"] = {side: script and str(script) for side, script in filters.items()}
     write_kaldi_files(decode_dir, score.scored, score.wer_bootci)
-    write_score(decode_dir / "score.json", score, provenance)
-    made.record(decode_dir / "scoring_kaldi")
-    print(format_score(score), end="")
+    record = write_score(decode_dir / "score.json", score, provenance)
+    inputs.record(decode_dir / "scoring_kaldi")
+    print(format_results(results_of(record)), end="")
 
 
-def reliability(score: Score, decode_dir: Path) -> "Calibration | None":
-    """Of the word confidences in a decode directory; None where there are none."""
+def measure_confidences(score: Score, decode_dir: Path) -> dict[str, Any] | None:
+    """How reliable the word confidences in a decode directory are; None where there are none."""
     from ia3_speech.confidence.reliability import measure_decode_directory
 
-    alignments = {one.id: one.pairs for one in score.scored}
-    clusters = {one.id: label_value(one, score.ci_unit) for one in score.scored}
-    return measure_decode_directory(
-        decode_dir, alignments, clusters,
-        normalize=score.normalize, replications=score.replications, seed=score.seed,
-    )  # fmt: skip
+    calibration = measure_decode_directory(
+        decode_dir,
+        {utterance.id: utterance.pairs for utterance in score.scored},
+        {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored},
+        normalize=score.normalize,
+        replications=score.replications,
+        seed=score.seed,
+    )
+    return json_value(calibration)
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
     """Utterance → what its speaker's adapter was trained on. Raises UserError where that is not in `data`."""
-    found = read_adaptation_utterances(folder)
-    if unknown := set().union(*found.values()) - {utterance.id for utterance in data}:
+    adapted_on = read_adaptation_utterances(folder)
+    if unknown := set().union(*adapted_on.values()) - {utterance.id for utterance in data}:
         raise UserError(
             f"{folder}: adapters were trained on utterance {min(unknown)}, which is not in {data.path} "
             f"(is it the data that `ia3-speech speakers` was given?)"
         )
-    return found
+    return adapted_on
 
 
 def filtered(data: DataDirectory, script: Path | None) -> DataDirectory:
     """The texts piped through a filter of references, which may leave out utterances."""
     if not script:
         return data
-    texts = run_filter(script, {one.id: one.text or "" for one in data})
-    utterances = [dataclasses.replace(one, text=texts[one.id]) for one in data if one.id in texts]
+    texts = run_filter(script, {utterance.id: utterance.text or "" for utterance in data})
+    utterances = [dataclasses.replace(u, text=texts[u.id]) for u in data if u.id in texts]
     return dataclasses.replace(data, utterances=utterances)
 
 
 def read_hypotheses(folder: Path, data: DataDirectory, script: Path | None) -> dict[str, str]:
     """The texts of a decode directory, filtered; what is missing or of other utterances is logged."""
-    texts = read_kaldi_text(folder / "text")
+    path, ids = folder / "text", {utterance.id for utterance in data}
+    texts = read_kaldi_text(path)
     texts = run_filter(script, texts) if script else texts
-    warn_of_mismatch(data, texts, folder / "text")
-    return texts
-
-
-def warn_of_mismatch(data: DataDirectory, hypotheses: Mapping[str, str], path: Path) -> None:
-    """Log which utterances have no hypothesis, and how many hypotheses are of other utterances."""
-    ids = {utterance.id for utterance in data}
-    if missing := sorted(ids - set(hypotheses)):
+    if missing := sorted(ids - set(texts)):
         named = ", ".join(missing[:NAMED_IDS]) + (" …" if len(missing) > NAMED_IDS else "")
-        logger.warning(
-            "%s: no hypothesis for %s, all their words count as deleted: %s",
-            path, plural(len(missing), "utterance"), named,
-        )  # fmt: skip
-    if others := set(hypotheses) - ids:
+        count = plural(len(missing), "utterance")
+        logger.warning("%s: no hypothesis for %s, all their words count as deleted: %s", path, count, named)
+    if others := set(texts) - ids:
         logger.warning("%s: %s not in %s, not scored", path, plural(len(others), "utterance"), data.path)
+    return texts
 
 
 if __name__ == "__main__":

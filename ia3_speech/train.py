@@ -9,7 +9,7 @@ rule), and the start where no epoch improved on it. An interrupted run resumes f
 ends with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate launch -m ia3_speech.train …`.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,8 @@ class CommandOptions(TrainingOptions):
     check: bool = False
     """train nothing: check that the base can write the texts, and that the audio is long enough for them"""
 
-    tests: str = ""
-    """with --check: data directories that are only tested on, one a line"""
+    tests: list[Path] = field(default_factory=list)
+    """with --check: data directories that are only tested on"""
 
 
 def inputs_of(options: TrainingOptions) -> Inputs:
@@ -52,7 +52,7 @@ def main(options: CommandOptions) -> None:
     if options.check:
         from ia3_speech.training.coverage import check_coverage
 
-        check_coverage(training_options, [Path(line) for line in options.tests.splitlines()])
+        check_coverage(training_options, options.tests)
         return
     made = inputs_of(training_options)
     if made.is_trained(options.out, options.force):

@@ -1,31 +1,28 @@
 #!/usr/bin/env bash
-# Adapt a base to many speakers, an adapter for each from a few utterances, and measure what it gains: the stages of a
-# recipe for speakers, as adapt.sh has those for a corpus. egs/speaker_adaptation/run.sh calls it.
+# Adapt a base to many speakers, an adapter for each from a few utterances, and measure what it gains: the options and stages of
+# a recipe for speakers, as adapt.sh has those for a corpus. egs/speaker_adaptation/run.sh sources this, and calls locate,
+# adapt_speakers and summary.
 #
-#   1  prepare   the corpus becomes one Kaldi directory, data/<corpus>/test
-#   2  validate  the directory and all its audio
-#   3  check     can the base write these texts, and is the audio long enough for them?
-#   4  baseline  decode and score with the base alone, and with the adapter to start from, if there is one
-#   5  adapt     from the base and from that adapter, with each --k: of every speaker each utterance is tested once, by
+#   1 prepare    the corpus becomes one Kaldi directory, data/<corpus>/test
+#   2 validate   the directory and all its audio
+#   3 check      can the base write these texts, and is the audio long enough for them?
+#   4 baseline   decode and score with the base alone, and with the adapter to start from, if there is one
+#   5 adapt      from the base and from that adapter, with each --k: of every speaker each utterance is tested once, by
 #                an adapter that never heard it
-#   6  decode    out-of-domain speech, an utterance with each speaker's adapter in turn
-#   7  score     against the base: WER and CER, with paired intervals from a bootstrap over speakers; sentences that the
+#   6 cost       out-of-domain speech, decoded with the adapters of a random fifth of the speakers, one after the other
+#   7 score      against the base: WER and CER, with paired intervals from a bootstrap over speakers; sentences that the
 #                same speaker's adapter was trained on are a warning, and the others are scored separately too
-#   8  report    results.json, RESULTS.md, scatter_*.svg, curve.json and report_*.html in exp/<corpus>
-#   9  register  for each speaker the adapter of the first fold, as --prefix and the speaker's id
-#
-# ia3_speech/experiments/plan_speakers.py writes exp/<corpus>/plan/*.tsv from the options. Finished work is not
-# repeated, a killed run is resumed and changes are noticed, as in adapt.sh.
+#   8 report     results.json, RESULTS.md, scatter_*.svg, curve.json and report_*.html in exp/<corpus>
+#   9 register   for each speaker the adapter of the first fold, as --prefix and the speaker's id
+_option_files+=("${BASH_SOURCE[0]}")
+. stages.sh
 
-set -euo pipefail
-. ./cmd.sh; . ./path.sh
-
-# The options, as --help prints them.
+# The options, as --help prints them; a recipe's own values, which it sets after this, are the defaults there.
 corpus=""               # DIR: where the corpus is, in one of the layouts that the recipe's README describes
 corpus_name=""          # NAME: folder below data/ and exp/ (default: the corpus's); --size small appends _small
 prepare="local/prepare.py" # CMD: called as CMD CORPUS DATA_DIR --size SIZE; writes DATA_DIR/test
 base=mini               # BASE: mini, a folder, a hub id
-init_adapter=""         # NAME: start from this adapter too (a name, a path, a sum)
+init_adapter=""         # NAME: start from this adapter too (a name, a path with a slash, or a sum)
 init_name=""            # NAME: what it is called in tables and below exp/ (default: a registered name, else start)
 k=15                    # 'A B': utterances to adapt on; several make a learning curve
 folds=4                 # N: parts into which a speaker's utterances are dealt; each is tested once
@@ -49,89 +46,108 @@ stage=1                 # N: start at this stage
 stop_stage=100          # N: stop after this stage
 work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
 
-. parse_options.sh
-. shared_stages.sh
+# The systems are FROM_kN_seedS: from the base or from --init-adapter, with N utterances a speaker.
+adapt_speakers() {
+  lock "$exp"
+  local start config n seed set small="" starts="base ${init_adapter:+$init_name}" suffix=${variant:+_$variant}
+  [[ $size == full ]] || small=$small_opts
+  score_opts="--cluster speaker $score_opts"
+  k=$(tr ' ' '\n' <<<"$k" | sort -gr | xargs) # the most utterances first
+  sets="test${out_of_domain:+ out_of_domain}"
 
-adapt_config=$(from_start "$adapt_config") init_config=$(from_start "${init_config:-$adapt_config}")
-[[ $size == full ]] || adapt_opts="$small_opts $adapt_opts"
-sets="test${out_of_domain:+ out_of_domain}"
+  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then prepare_corpus; fi
 
-# The options are checked here.
-python -m ia3_speech.experiments.plan_speakers --exp="$exp" --data="$data" --base="$base" --corpus="$corpus" \
-  --size="$size" --init-adapter="$init_adapter" --init-name="$init_name" --adapt-config="$adapt_config" \
-  --init-config="$init_config" --k="$k" --folds="$folds" --seeds="$seeds" --nj="$nj" --variant="$variant" \
-  --out-of-domain="$out_of_domain"
-. lock.sh "$exp"
+  if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate $sets; fi
 
-if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
-  echo "stage 1, prepare $corpus_name"
-  prepare_corpus
-fi
+  if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
+    step "stage 3, check that the base can write the texts" $once "$exp/checked" "$data/test" "$base" -- \
+      python -m ia3_speech.train --check --base "$base" --train "$data/test" --dev "$data/test" --out "$exp" $pipes $text_opts
+  fi
 
-if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
-  echo "stage 2, validate $corpus_name"
-  validate_sets $sets
-  [[ -z $out_of_domain ]] || python -m ia3_speech.datadir overlap "$data/test" "$data/test" "$data/out_of_domain" | uniq
-fi
-
-if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
-  echo "stage 3, check the texts"
-  $once "$exp/checked" "$data/test" "$base" -- python -m ia3_speech.train --check --base "$base" \
-    --train "$data/test" --dev "$data/test" --out "$exp" $pipes $text_opts
-fi
-
-if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
-  decode_score 4 greedy <"$exp/plan/baseline.tsv"
-fi
-
-if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
-  while IFS=$'\t' read -r one jobs options; do
-    python -m ia3_speech.experiments remaining "$exp"
-    for ((seed = 1; seed <= jobs; seed++)); do
-      out=$exp/${one/JOB/$seed} log=$exp/log/adapt_${one/JOB/$seed}
-      echo "stage 5, adapt ${one/JOB/$seed} (log: $log.1.log)"
-      adapt="python -m ia3_speech.speakers --base $base --data $data/test --folds $folds $options --seed $seed
-        --out $out --decode-dir $out/decode_greedy_test $pipes $text_opts $adapt_opts"
-      $train_cmd JOB=1:"$nj" "$log.JOB.log" $adapt $([[ $nj == 1 ]] || echo "--part JOB/$nj")
-      [[ $nj == 1 ]] || $decode_cmd "$log.gather.log" $adapt
+  if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
+    for start in $starts; do
+      for set in $sets; do decode_and_score 4 $start greedy $set; done
     done
-  done <"$exp/plan/train.tsv"
-fi
+  fi
 
-if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
-  while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 6, decode $set with ${one/_seedJOB/}"
-    $decode_cmd JOB=1:"$jobs" "$exp/log/decode_${set}_$one.log" \
-      python -m ia3_speech.decode $decode_as $pipes --precision $precision $decode_opts "$data/$set" "$exp/$one/decode_greedy_$set"
-  done < <(grep "in-turn" "$exp/plan/systems.tsv")
-fi
-
-if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
-  while IFS=$'\t' read -r one jobs set decode_as score_as; do
-    echo "stage 7, score $set with ${one/_seedJOB/}"
-    $decode_cmd JOB=1:"$jobs" "$exp/log/score_${set}_$one.log" \
-      python -m ia3_speech.score "$data/$set" "$exp/$one/decode_greedy_$set" $score_opts $score_as
-  done <"$exp/plan/systems.tsv"
-fi
-
-if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
-  echo "stage 8, report in $exp/RESULTS.md and $exp/report_*.html"
-  python -m ia3_speech.experiments collect "$exp"
-  python -m ia3_speech.report.scatter "$exp"
-  while IFS=$'\t' read -r one curve; do
-    folder=$(python -m ia3_speech.experiments select "$exp" --system "$one")
-    python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
-      --out "$exp/report_$one.html"
-  done <"$exp/plan/reports.tsv"
-fi
-
-if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-  names=() selected=$exp/$(python -m ia3_speech.experiments select "$exp")
-  for adapter in "$selected"/*/fold1/adapter; do
-    speaker=$(basename "${adapter%/fold1/adapter}")
-    registered=$(register.sh "$adapter" "$prefix${speaker#"$prefix"}" "$size" "" --score "$selected/decode_greedy_test/score.json")
-    names+=("${registered%%:*}")
+  for n in $k; do
+    for start in $starts; do
+      config=$adapt_config
+      [[ $start == base ]] || config="$init_config --init-adapter $init_adapter"
+      for ((seed = 1; seed <= seeds; seed++)); do
+        adapt_and_score "from_${start}_k$n${suffix}_seed$seed" --config $config --k "$n" --seed "$seed"
+      done
+    done
   done
-  echo "stage 9, ${names[0]} … ${names[-1]}, ${#names[@]} adapters:${registered#*:}"
-  printf '\n  %s\n' "$IA3_SPEECH_PYTHON -m ia3_speech.transcribe --adapter ${names[0]} FILE"
-fi
+
+  if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
+    step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
+    step "stage 8, draw the speakers" python -m ia3_speech.report.scatter "$exp"
+    for n in $k; do
+      for start in $starts; do report_on "$start" "from_${start}_k$n$suffix"; done
+    done
+  fi
+
+  if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
+    selected=$(python -m ia3_speech.experiments select "$exp" "from_${start_shown}_k${k%% *}$suffix")
+    step "stage 9, register the adapters of the speakers as $prefix…" register_speakers
+    finished+=("$exp")
+  fi
+}
+
+# adapt_and_score SYSTEM OPTION…: stages 5 to 7 of one system.
+adapt_and_score() {
+  local system=$1 adapter adapt log=$exp/log/adapt_$1 out=$exp/$1
+  adapt="python -m ia3_speech.speakers --base $base --data $data/test --folds $folds ${*:2} --out $out
+    --decode-dir $out/decode_greedy_test $pipes $text_opts $small $adapt_opts"
+  if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
+    step "stage 5, adapt $system" $train_cmd JOB=1:"$nj" "$log.JOB.log" $adapt $([[ $nj == 1 ]] || echo "--part JOB/$nj")
+    [[ $nj == 1 ]] || step "stage 5, gather the parts of $system" $decode_cmd "$log.gather.log" $adapt
+  fi
+  if [ $stage -le 6 ] && [ $stop_stage -ge 6 ] && [[ -n $out_of_domain ]]; then
+    for adapter in $(random_fifth "$out"/*/fold1/adapter); do
+      adapter=${adapter#"$exp"/}
+      decode_and_score 6 "${adapter%/adapter}" greedy out_of_domain
+    done
+  fi
+  if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
+    step "stage 7, score test with $system" $decode_cmd "$exp/log/score_test_$system.log" python -m ia3_speech.score \
+      "$data/test" "$out/decode_greedy_test" $score_opts --training-per-speaker "$out" --baseline "$exp/base/decode_greedy_test"
+  fi
+}
+
+# random_fifth PATH…: a fifth of them, at least one; always the same ones.
+random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=<(yes) | sort; }
+
+# report_on START SYSTEM: the page of one system, its median seed, with the learning curve where there are several --k.
+report_on() {
+  local folder curve=$exp/curve_from_$1.json
+  folder=$(python -m ia3_speech.experiments select "$exp" "$2")
+  [[ $1 != "$start_shown" ]] || curve=$exp/curve.json
+  [[ $k == *" "* ]] && curve="--curve $curve" || curve=""
+  step "stage 8, report on $2" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
+    --out "$exp/report_$2.html"
+}
+
+register_speakers() {
+  local adapter speaker
+  for adapter in "$exp/$selected"/*/fold1/adapter; do
+    speaker=$(basename "${adapter%/fold1/adapter}")
+    register "$adapter" "$prefix${speaker#"$prefix"}" "$exp/$selected/decode_greedy_test/score.json"
+  done
+}
+
+check_options() {
+  local n
+  adapt_config=$(from_start "$adapt_config") init_config=$(from_start "${init_config:-$adapt_config}")
+  configuration "$adapt_config"
+  configuration "$init_config"
+  number nj "$nj" 1
+  number folds "$folds" 2
+  for n in $k; do [[ $n =~ ^[0-9]+$ && $n -ge 2 ]] || fail "--k must be numbers from 2 on, not '$k'"; done
+  [[ -n $init_name || ! $init_adapter =~ ^[A-Za-z0-9_-]+$ ]] || init_name=$init_adapter
+  init_name=${init_name:-start} start_shown=base
+  [[ -z $init_adapter ]] || start_shown=$init_name
+  [[ -z $init_adapter || ($init_name != base && $init_name != log) ]] ||
+    fail "--init-name can't be $init_name: something else below exp/ is called that"
+}

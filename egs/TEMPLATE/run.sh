@@ -9,22 +9,17 @@
 set -euo pipefail
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
-. ./path.sh
+. ./path.sh; . ./cmd.sh; . adapt.sh; . study.sh
 
-name=$(basename "$PWD")
+prepare=""
 [[ $name != TEMPLATE ]] || name=mine
 
 # Data: what the CSV file's column `split` says, or the directories train and test; without, a fifth of the speakers is
 # test, or, of fewer than four speakers, a fifth of the sentences. A list of your terms: another script for --terms,
 # called as egs/barista_orders/local/terms.py is.
 # Long recordings of train and dev are cut by alignment with the base that is adapted.
-base=mini
-for ((n = 1; n < $#; n++)); do [[ ${!n} != --base ]] || { m=$((n + 1)); base=${!m}; }; done
-[[ ! -d $IA3_SPEECH_START_DIR/$base ]] || base=$IA3_SPEECH_START_DIR/$base
-corpus=(--prepare "local/prepare.py --base $base")
-
 # Method: IA³ vectors alone, chosen by the WER of dev; your variants of ia3_speech/conf/ia3.yaml go into conf/.
-method="--name $name"
-
-# shellcheck disable=SC2086
-adapt.sh "${corpus[@]}" $method -- "$@"
+. parse_options.sh
+locate "$@"
+prepare=${prepare:-"local/prepare.py --base $base"}
+adapt; study; finish; summary

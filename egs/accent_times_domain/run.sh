@@ -1,30 +1,109 @@
 #!/usr/bin/env bash
-# Does the adapter of an accent add up with the adapter of a domain? Measured for every sum beside its parts.
+# Does the adapter of an accent add up with the adapter of a domain? Measured for every sum beside its parts, on real people.
 #
-#   bash run.sh                          two accents × medical dictation, spoken by espeak-ng; nothing is downloaded
-#   bash run.sh --size small             a little of it, to see that everything works
-#   bash run.sh --sentences FILE         trains the accents on the lines of a text file
 #   bash run.sh --accent-corpus DIR/speechocean762 --domain-corpus DIR/speech-to-intent-benchmark
-#                                        real people: the adapters of these two recipes, which are run first
+#   bash run.sh … --size small           a little of it, to see that everything works
+#
+#   1-6  the recipes of the accent and of the domain, which train the adapters, and decode and score their own test sets
+#   7    decode and score each test set, and out-of-domain speech, with either adapter and with their sums
+#   8    compare every system with the base and with both parts: results.json and RESULTS.md in exp/real
 set -euo pipefail
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
-. ./path.sh
-. ./cmd.sh
+. ./path.sh; . ./cmd.sh; . stages.sh
 
-accent_corpus="" domain_corpus="" sentences="" base=mini seeds=3 size=full small_opts="--epochs 2"
-train_opts="" precision=auto decode_opts="" out_of_domain=shipped stage=1 stop_stage=8 work_dir=""
-# shellcheck disable=SC2034  # parse_options.sh prints it
-help_message=$(<local/help.txt)
-# shellcheck source=../../recipes/utils/parse_options.sh
+accent_corpus=""        # DIR: speechocean762, as its recipe takes it
+domain_corpus=""        # DIR: the coffee orders, as the recipe barista_orders takes them
+seeds=3                 # N: adapters of each kind, with seeds 1 to N; seed s is added to seed s
+base=mini               # BASE: mini, a folder, a hub id
+train_opts=""           # OPTS: further options of train
+small_opts="--epochs 2" # OPTS: options of train that --size small adds
+precision=auto          # no|bf16|auto: the precision that decoding computes in; auto: bf16 where the processor has it
+decode_opts=""          # OPTS: further options of decode
+out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
+size=full               # full|small: small takes little data and two epochs, to see that everything works
+stage=1                 # N: start at this stage
+stop_stage=100          # N: stop after this stage
+work_dir=""             # DIR: where data/ and exp/ go, those of the two recipes too (default: the recipes' folders)
 . parse_options.sh
 
-. local/place.sh # checks the options; paths
+check_options() {
+  [[ -n $accent_corpus && -n $domain_corpus ]] || fail "give --accent-corpus DIR (speechocean762, which its recipe" \
+    "describes) and --domain-corpus DIR (the coffee orders of the recipe barista_orders)"
+}
+corpus=real corpus_name=real init_adapter="" allow_pipes=false
+locate "$@"
+lock "$exp"
+suffix=$([[ $size == full ]] || echo _small) sets="test_adults test_children test_orders ${out_of_domain:+out_of_domain}"
 
-# Data and adapters (stages 1 to 5). By espeak-ng: everyday sentences in an accent that the base never heard, dictation
-# in accents that it has heard, and both together; one adapter a set and a seed. Real people: what the two recipes leave.
-if [[ -z $accent_corpus$domain_corpus ]]; then . local/espeak.sh; else . local/real.sh; fi
+# place KIND RECIPE: where its data or exp lies.
+place() { echo "${work_dir:-../$2}/$1/$2$suffix"; }
 
-# Sums (stages 6 to 8): each test set is decoded with the base, with each adapter alone and with their combinations,
-# seed by seed, and every system is compared with the base and with both parts.
-. local/combine.sh
+# link FROM TO: TO, which is a link or not there yet, shows FROM.
+link() { mkdir -p "$(dirname "$2")"; ln -sfn "$(realpath "$1")" "$2"; }
+
+# recipe NAME CORPUS: its stages as far as the scores of its adapters; what it has done is not done again.
+recipe() {
+  echo "stages $stage to 6 of the recipe $1"
+  bash "../$1/run.sh" --corpus "$(from_start "$2")" --seeds "$seeds" --base "$base" --size "$size" --small-opts "$small_opts" \
+    --train-opts "$train_opts" --precision "$precision" --decode-opts "$decode_opts" --work-dir "$work_dir" \
+    --out-of-domain "${out_of_domain:-none}" --stage "$stage" --stop-stage $((stop_stage < 6 ? stop_stage : 6))
+}
+
+# own RECIPE KIND SET AS: a test set of a recipe, its terms, and what the base and its own adapters made of it, shown as SET's.
+own() {
+  local recipe_exp seed
+  recipe_exp=$(place exp "$1")
+  [[ -f $recipe_exp/base/decode_greedy_$3/score.json ]] || fail "$recipe_exp: the recipe $1 has not run there (leave --stage out)"
+  link "$(place data "$1")/$3" "$data/$4"
+  [[ ! -f $recipe_exp/terms_$3 ]] || link "$recipe_exp/terms_$3" "$exp/terms_$4"
+  link "$recipe_exp/base/decode_greedy_$3" "$exp/base/decode_greedy_$4"
+  for ((seed = 1; seed <= seeds; seed++)); do
+    link "$recipe_exp/ia3_seed$seed/decode_greedy_$3" "$exp/$2_seed$seed/decode_greedy_$4"
+    link "$recipe_exp/ia3_seed$seed/inputs.json" "$exp/$2_seed$seed/inputs.json" # how it was trained
+  done
+}
+
+# combined SYSTEM SEED SET: decode a test set with an adapter or with a sum, and score it against the base.
+combined() {
+  local accent domain adapter score="" folder=$exp/$1_seed$2/decode_greedy_$3 log=$3_$1_seed$2.log
+  [[ ! -L $folder ]] || return 0 # decoded and scored by the recipe that the adapter is of
+  accent=$(place exp speechocean762)/ia3_seed$2/adapter domain=$(place exp barista_orders)/ia3_seed$2/adapter
+  case $1 in
+    accent) adapter=$accent ;;
+    domain) adapter=$domain ;;
+    sum) adapter=$accent+$domain ;;
+    half) adapter=$accent:0.5+$domain:0.5 ;;
+  esac
+  case $3 in
+    out_of_domain) score="--cluster speaker" ;;
+    test_orders) score="--cluster utterance --terms $exp/terms_$3" ;;&
+    *) score+=" --training $(place data speechocean762)/train $(place data barista_orders)/train" ;;
+  esac
+  $decode_cmd "$exp/log/decode_$log" python -m ia3_speech.decode --base "$base" --search greedy --adapter "$adapter" \
+    --precision "$precision" $decode_opts "$data/$3" "$folder"
+  $decode_cmd "$exp/log/score_$log" python -m ia3_speech.score "$data/$3" "$folder" --baseline "$exp/base/decode_greedy_$3" $score
+}
+
+if [ $stage -le 6 ]; then
+  recipe speechocean762 "$accent_corpus"
+  recipe barista_orders "$domain_corpus"
+fi
+
+if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
+  for set in test_adults test_children ${out_of_domain:+out_of_domain}; do own speechocean762 accent $set $set; done
+  own barista_orders domain test test_orders
+  for set in $sets; do
+    for system in accent domain sum half; do
+      for ((seed = 1; seed <= seeds; seed++)); do
+        step "stage 7, decode and score $set with ${system}_seed$seed" combined $system $seed $set
+      done
+    done
+  done
+fi
+
+if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
+  step "stage 8, compare" $once "$exp/RESULTS.md" "$exp"/*/decode_greedy_*/score.json local/compare.py -- \
+    local/compare.py "$exp" "$data" "$sets" --seeds "$seeds"
+  echo "The tables are in $exp/RESULTS.md."
+fi

@@ -8,22 +8,26 @@
 set -euo pipefail
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
-. ./path.sh
-
-base=mini
-keep_unknown=true
-. parse_options.sh
-base=$(from_start "$base")
+. ./path.sh; . ./cmd.sh; . adapt.sh; . study.sh
 
 # Data: no transcripts are published, only what was ordered. The publisher's grammar has a few hundred sentences
 # for an order; the one that is nearest to what the base hears is taken (or that of transcripts.tsv, if it is
 # there). No sentence is on both sides; the speakers are unknown and may be. The terms are the slots.
-corpus="--corpus-name barista_orders --terms local/terms.py"
-prepare="local/prepare.py --base $base"
+corpus_name=barista_orders prepare="" terms=local/terms.py
 
 # Method: IA³ vectors alone (ia3_speech/conf/ia3.yaml), chosen by dev WER. Nobody knows who speaks, so the intervals
 # are drawn over utterances. At the end: how often narrowing alone finds the sentence of transcripts.tsv.
-method="--name barista --last local/agreement.sh"
+name=barista score_opts="--cluster utterance"
 
-# shellcheck disable=SC2086
-adapt.sh $corpus --prepare "$prepare" --base "$base" $method --score-opts "--cluster utterance" -- "$@"
+. parse_options.sh
+locate "$@"
+prepare=${prepare:-"local/prepare.py --base $base"} # the base listens
+adapt; study; finish
+
+# How far to trust the texts that are found without transcripts.tsv: where that is there, it is compared with them (stage 10).
+if [[ $stop_stage -ge 10 && ! -f $data/heard ]]; then
+  step "stage 10, compare the texts that narrowing finds with transcripts.tsv" \
+    $once "$exp/agreement" "$data/test" local "$exp/base/decode_greedy_test/text" -- \
+    local/agreement.py "$data/test" "$exp/base/decode_greedy_test" "$exp/agreement"
+fi
+summary

@@ -8,15 +8,16 @@
 set -euo pipefail
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
-. ./path.sh
+. ./path.sh; . ./cmd.sh; . adapt.sh; . study.sh
 
 # Data: no call is in two sets; dev is a share of train's calls. The terms are what the fourteen intents are named by,
 # fixed beforehand (local/terms.txt). The transcripts are partly a machine's: the WER itself is only a bound.
-corpus="--corpus-name minds14 --prepare local/prepare.py --terms local/terms.py"
+corpus_name=minds14 prepare=local/prepare.py terms=local/terms.py
 
 # Method: one adapter for the line, the accents and the subject together, IA³ vectors alone (conf/ia3.yaml), chosen by dev
 # WER; scored by the label accent. Three seeds; the median one by dev is registered.
-method="--name banking --system ia3 --train-config conf/ia3.yaml --seeds 3"
+name=banking system=ia3 train_config=conf/ia3.yaml seeds=3
 
-# shellcheck disable=SC2086
-adapt.sh $corpus $method -- "$@"
+. parse_options.sh
+locate "$@"
+adapt; study; finish; summary

@@ -9,22 +9,22 @@
 set -euo pipefail
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
-. ./path.sh
+. ./path.sh; . ./cmd.sh; . speakers.sh
 export PYTHONPATH=$PWD/../medical_dictation/local${PYTHONPATH:+:$PYTHONPATH} # whose grammar writes what the voices say
 
 speakers="" # test|train: speechocean762's test speakers, or the held-out train speakers of local/tune.sh
-keep_unknown=true
-. parse_options.sh
 
 # Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter trained on others.
-corpus="--corpus espeak" prepare="local/prepare.py${speakers:+ --speakers $speakers}"
-[[ $speakers != train ]] || corpus+=" --corpus-name speechocean762_train"
+corpus=espeak prepare=""
 
 # Method: IA³ vectors alone; epochs and learning rate are fixed beforehand, for a start from the base (conf/speakers.yaml)
 # and from an adapter, which needs smaller steps (conf/from_adapter.yaml). Every fifth utterance of
 # those to adapt on is held out and selects the epoch by CTC loss; where no epoch improves on the start, the adapter is
 # the start.
-method="--adapt-config conf/speakers.yaml --init-config conf/from_adapter.yaml --prefix speaker"
+adapt_config=conf/speakers.yaml init_config=conf/from_adapter.yaml prefix=speaker
 
-# shellcheck disable=SC2086
-speakers.sh $corpus --prepare "$prepare" $method -- "$@"
+. parse_options.sh
+if [[ $speakers == train ]]; then corpus_name=${corpus_name:-speechocean762_train}; fi
+locate "$@"
+prepare=${prepare:-"local/prepare.py${speakers:+ --speakers $speakers}"}
+adapt_speakers; summary

@@ -9,26 +9,25 @@
 set -euo pipefail
 export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
 cd "$(dirname "$0")"
-. ./path.sh
+. ./path.sh; . ./cmd.sh; . adapt.sh; . study.sh
 
 download="" # DIR: fetch the corpus into DIR first, perhaps from a mirror: OPENSLR=URL
-keep_unknown=true
+
+# Data: the published train speakers, a share of whom, adults and children, become dev. The published test speakers
+# are two sets: the adults are the headline; children are hard for reasons besides the accent.
+corpus_name=speechocean762 test_sets="test_adults test_children"
+prepare="python -m ia3_speech.data.corpora.speechocean762"
+
+# Method: one adapter for the accent, IA³ vectors alone (conf/accent.yaml), at most six epochs, chosen by
+# the WER of dev; each test set is decoded once with the base and once with the adapter.
+name=mandarin system=ia3 train_config=conf/accent.yaml
+
 . parse_options.sh
 if [[ -n $download ]]; then
   [[ $download == /* ]] || download=$IA3_SPEECH_START_DIR/$download
   python -m ia3_speech.data.corpora.download \
     "${OPENSLR:-https://www.openslr.org/resources}/101/speechocean762.tar.gz" "$download" speechocean762
-  set -- --corpus "$download/speechocean762" "$@"
+  corpus=$download/speechocean762
 fi
-
-# Data: the published train speakers, a share of whom, adults and children, become dev. The published test speakers
-# are two sets: the adults are the headline; children are hard for reasons besides the accent.
-corpus="--corpus-name speechocean762"
-prepare="python -m ia3_speech.data.corpora.speechocean762"
-
-# Method: one adapter for the accent, IA³ vectors alone (conf/accent.yaml), at most six epochs, chosen by
-# the WER of dev; each test set is decoded once with the base and once with the adapter.
-method="--name mandarin --system ia3 --train-config conf/accent.yaml"
-
-# shellcheck disable=SC2086
-adapt.sh $corpus --prepare "$prepare" $method --test-sets "test_adults test_children" -- "$@"
+locate "$@"
+adapt; study; finish; summary

@@ -32,7 +32,7 @@ from ia3_speech.adapters.expressions import (
     with_interpolation,
 )
 from ia3_speech.adapters.listing import describe_adapter, format_listing, format_value
-from ia3_speech.adapters.plot import svg
+from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import (
     WEIGHTS,
@@ -42,7 +42,7 @@ from ia3_speech.adapters.weights import (
     vectors_in,
 )
 from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import UserError, command, flag_types, normalized
+from ia3_speech.cli import UserError, command
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import base_folder
 
@@ -91,7 +91,7 @@ def show(
             raise
         vectors, fault = [], str(error)
     if plot:
-        write_text(plot, svg(vectors, entry.get("name") or card_title(read_summary(folder))))
+        write_text(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
     rows = spreads(vectors)
     if format == "json":
         print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
@@ -314,15 +314,6 @@ def check_checkpoint_target(out: Path | None, force: bool) -> None:
         raise UserError(f"{out}: holds another checkpoint (replace it with --force)")
 
 
-def join_words(arguments: list[str]) -> list[str]:
-    """`combine --average A B` → `combine --average=true ["A", "B"]`: jsonargparse wants one word."""
-    name, *rest = arguments
-    words = normalized(rest, flag_types(combine), separated=True)
-    separator = words.index("--")
-    expressions = words[separator + 1 :]
-    return [name, *words[:separator], *([json.dumps(expressions)] if expressions else [])]
-
-
 def main(argv: list[str] | None = None) -> None:
     commands = {
         "list": list_,
@@ -336,9 +327,7 @@ def main(argv: list[str] | None = None) -> None:
         "combine": combine,
         "export": export,
     }
-    arguments = sys.argv[1:] if argv is None else argv
-    arguments = join_words(arguments) if arguments[:1] == ["combine"] else arguments
-    command(commands, arguments)
+    command(commands, argv)
 
 
 if __name__ == "__main__":

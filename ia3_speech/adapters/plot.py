@@ -21,7 +21,7 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 MINIMUM_RANGE = 0.1  # the scale is never narrower than 0.9 to 1.1: noise must not look like an effect
 
 
-def svg(vectors: Sequence[Vector], title: str) -> str:
+def draw_vectors(vectors: Sequence[Vector], title: str) -> str:
     """The drawing as SVG. Vectors outside of numbered layers get no row."""
     cells: dict[tuple[int, str], list[np.ndarray]] = {}
     for vector in vectors:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import yaml
 
-from ia3_speech.cli import PACKAGED_CONFIGURATIONS, UserError
+from ia3_speech.cli import CONFIGURATIONS, UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
 
-PACKAGED_GRAMMAR = PACKAGED_CONFIGURATIONS / "dictation.yaml"
+PACKAGED_GRAMMAR = CONFIGURATIONS / "dictation.yaml"
 NUMBER = "{number}"
 PARTS = {  # that can be switched off, and their sections
     "commands": {"commands": {}, "between_pauses": {}},

@@ -1,1 +1,1 @@
-"""What recipes and reports know of an experiment: its plan, its systems and scores, and tables of them."""
+"""What an experiment's folder holds: its systems and scores, curves of them, and the tables of RESULTS.md."""

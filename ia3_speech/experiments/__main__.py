@@ -1,17 +1,223 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
-python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md
-python -m ia3_speech.experiments select exp/medical           # the folder that a recipe shows
-python -m ia3_speech.experiments disabled exp/medical         # with the adapter off it is the base
-python -m ia3_speech.experiments remaining exp/medical        # how long what is left will take
-python -m ia3_speech.experiments show exp/medical --parts tuning
-python -m ia3_speech.experiments fill RESULTS.md              # the numbers of a page's marked blocks
+    python -m ia3_speech.experiments select exp/medical ia3       # the seed with the median dev WER
+    python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md, curves
+    python -m ia3_speech.experiments summary exp/medical          # in a few sentences
+    python -m ia3_speech.experiments show exp/medical --parts tuning
+    python -m ia3_speech.experiments fill RESULTS.md              # the numbers of a page's marked blocks
+
+A block of a page looks like this; what stands between the two lines is replaced, and the path is relative to
+the page:
+
+    <!-- results exp/espeak systems provenance only ia3 ia3_rate* -->
+    <!-- end of results -->
+
+After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, confidences, curve,
+training, tuning, provenance; none: all but training and tuning), and perhaps `only` and the systems or
+folders, as patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a
+Markdown file (exp/espeak/RESULTS.md) stands for its contents.
 """
 
-from ia3_speech.cli import command
-from ia3_speech.experiments.collect import collect, disabled, select
-from ia3_speech.experiments.pages import fill, show
-from ia3_speech.experiments.remaining import remaining
+import re
+from dataclasses import asdict
+from pathlib import Path
+
+from ia3_speech.atomic import write_json, write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.experiments.curve_files import Json, write_curves
+from ia3_speech.experiments.systems import (
+    GREEDY,
+    HOTWORDS,
+    LM,
+    OUT_OF_DOMAIN,
+    System,
+    comparisons,
+    find_systems,
+    load_system,
+    median_of,
+)
+from ia3_speech.experiments.tables import PARTS, STANDARD, markdown, test_sets, warnings_of
+from ia3_speech.formatting import percent
+from ia3_speech.inputs import Inputs, provenance
+
+SCHEMA = 1
+BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
+
+
+def select(exp: Path, system: str) -> None:
+    """Print the folder of the seed with the median dev WER; of an even number the lower middle.
+
+    Args:
+        exp: folder of the experiment
+        system: name of what was trained, without the seed
+    """
+    folders = [file.parent for file in exp.glob(f"{system}_seed*/train.json")]
+    if not folders:
+        raise UserError(f"{exp}/{system}_seed1: not trained yet (run the earlier stages)")
+    print(median_of([load_system(folder) for folder in folders]).folder.name)
+
+
+def collect(exp: Path, force: bool = False) -> None:
+    """Write results.json, RESULTS.md, and curves and pictures where there is something to draw.
+
+    Args:
+        exp: folder of the experiment
+        force: write them again if they were written from the same scores
+    """
+    patterns = ("*/decode_*/score.json", "*/scale_*/decode_*/score.json", "curve/*/decode_*/score.json")
+    patterns += ("*/train.json", "*/fold1/decode_*/score.json", "*/lm_search.yaml", "lm.json")
+    sources = Inputs({"scores": sorted(file for like in patterns for file in exp.glob(like))})
+    if sources.is_current(exp / "RESULTS.md", force):
+        return
+    systems = find_systems(exp)
+    write_curves(exp, systems)
+    write_scatters(exp, systems)
+    write_json(exp / "results.json", results(systems))
+    write_text(exp / "RESULTS.md", markdown([one for one in systems if one.results]))
+    sources.record(exp / "RESULTS.md")
+
+
+def write_scatters(exp: Path, systems: list[System]) -> None:
+    """Write EXP/scatter_SYSTEM.svg of adapters of speakers: a dot a speaker, against what they started from."""
+    from ia3_speech.report.charts import speaker_scatter
+
+    pairs = {(one.system.name, one.system.seed): one for one in comparisons(systems, "test")}
+    for name in dict.fromkeys(name for name, _ in pairs):
+        shown = median_of([one.system for one in pairs.values() if one.system.name == name])
+        pair = pairs[name, shown.seed]
+        names = (pair.against.name, name)
+        picture = speaker_scatter(names, pair.speakers, pair.words, pair.before, pair.after)
+        write_text(exp / f"scatter_{name}.svg", picture)
+
+
+def results(systems: list[System]) -> Json:
+    """What results.json holds: a row a system and set, and each system beside what it is compared with."""
+    sets = [*test_sets(systems), OUT_OF_DOMAIN]
+    scored = [(one, name) for one in systems for name in one.results if name in sets]
+    made = provenance()
+    return {
+        "schema": SCHEMA,
+        "systems": [result_row(one, name) for one, name in scored],
+        "pairs": [pair(one, name) for one, name in scored if one.results[name].has_baseline],
+        "warnings": [asdict(one) for one in warnings_of(systems, sets)],
+        **{name: made[name] for name in ("commit", "dirty", "command")},
+    }
+
+
+def result_row(system: System, set_name: str) -> Json:
+    record = system.results[set_name].record
+    unseen = record.get("unseen_sentences")
+    copied = ("wer", "wer_ci", "ci_unit", "cer", "words", "utterances", "term_error_rate")
+    return {
+        "name": system.name,
+        "adapter": system.adapter,
+        "set": set_name,
+        "seed": system.seed,
+        **{name: record[name] for name in copied},
+        "trainable": system.train.get("trainable", 0),
+        "seconds": system.train.get("seconds", 0.0),
+        **({"out_of_domain": True} if set_name == OUT_OF_DOMAIN else {}),
+        **({"language_model": True} if system.search != GREEDY else {}),
+        **({"hotwords": True} if system.search == HOTWORDS else {}),
+        **({"unseen_sentences": {name: unseen[name] for name in copied}} if unseen else {}),
+    }
+
+
+def pair(system: System, set_name: str) -> Json:
+    """One system against its baseline; the seed tells apart those of one name."""
+    change = system.results[set_name].record["changes"]["wer"]
+    row = {"set": set_name, "baseline": system.baseline, "system": system.name, "seed": system.seed}
+    return row | {name: change[name] for name in ("relative", "relative_ci")}
+
+
+def summary(*exps: str) -> None:
+    """Print what was gained, what it costs on other speech, and where report and tables are.
+
+    Args:
+        exps: folders of experiments, of which the last is the most specific
+    """
+    for exp in map(Path, exps):
+        systems = find_systems(exp)
+        adapted = [one for one in systems if one.search == GREEDY and one.name != "base" and one.results]
+        last = adapted[-1].name
+        shown = next((one for one in adapted if one.name == f"{last}_average"), None)
+        shown = shown or median_of([one for one in adapted if one.name == last])
+        for name in test_sets(systems):
+            print(gain(systems, shown, name))
+        if OUT_OF_DOMAIN in shown.results:
+            base, row = systems[0].results[OUT_OF_DOMAIN].all.wer, shown.results[OUT_OF_DOMAIN].all.wer
+            print(
+                f"  On other speech it costs: {percent(base.value)} % become {percent(row.value)} %. Name it "
+                f"for its own kind of speech only."
+            )
+        for warning in warnings_of([systems[0], shown], test_sets(systems))[:1]:
+            print(f"  Warning: {warning.text}.")
+        print(
+            f"  Tables: {exp}/RESULTS.md. Report: {', '.join(map(str, sorted(exp.glob('report_*.html'))[:2]))}"
+        )
+
+
+def gain(systems: list[System], shown: System, set_name: str) -> str:
+    """What an adapter gained on a test set, in a sentence; with the language model, where there is one."""
+    row, base = shown.results[set_name].all, systems[0].results[set_name].all
+    change = row.change("wer")
+    errors = f"{percent(abs(change.value or 0))} % {'fewer' if (change.value or 0) <= 0 else 'more'} errors"
+    bounds = change.bounds and sorted(-100 * bound for bound in change.bounds)
+    interval = f", 95 % interval {bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else ""
+    text = f"{shown.name}, {set_name}: WER {percent(base.wer.value)} % of the base, "
+    text += f"{percent(row.wer.value)} % with the adapter ({errors}{interval})"
+    with_lm = {
+        one.greedy_name: one.results for one in systems if one.search == LM and set_name in one.results
+    }
+    if with_lm.keys() >= {"base", shown.name}:
+        before, after = (with_lm[name][set_name].all.wer.value for name in ("base", shown.name))
+        text += f"; with a language model {percent(before)} and {percent(after)} %"
+    return f"{text}."
+
+
+def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
+    """Print tables.
+
+    Args:
+        exp: folder of the experiment
+        parts: which ones, with spaces between them
+        only: patterns of the systems or folders wanted
+    """
+    print(markdown(find_systems(exp, only.split()), parts.split()), end="")
+
+
+def fill(file: Path) -> None:
+    """Write the numbers into the marked blocks of a Markdown file.
+
+    Args:
+        file: the Markdown file
+    """
+    text, count = BLOCK.subn(lambda block: filled_block(file, block), file.read_text(encoding="utf-8"))
+    if not count:
+        raise UserError(f"{file}: no block to fill (<!-- results exp/CORPUS --> … <!-- end of results -->)")
+    write_text(file, text)
+    print(f"{file}: {count} blocks looked at")
+
+
+def filled_block(file: Path, block: re.Match) -> str:
+    """A block with its numbers."""
+    head, path, words, _, end = block.groups()
+    wanted, _, only = words.partition(" only ")
+    parts = wanted.split()
+    if unknown := set(parts) - set(PARTS):
+        raise UserError(f"{file}: a block asks for {min(unknown)!r} (there are: {', '.join(PARTS)})")
+    exp = file.parent / path
+    if exp.is_file():
+        return head + exp.read_text(encoding="utf-8") + end
+    if not exp.is_dir():
+        print(f"{exp}: not there, its block stays as it is")
+        return block[0]
+    systems = find_systems(exp, only.split())
+    if only and len(systems) == 1:
+        print(f"{exp}: has nothing of {only}, its block stays as it is")
+        return block[0]
+    return head + markdown(systems, parts or STANDARD) + end
+
 
 if __name__ == "__main__":
-    command({run.__name__: run for run in (collect, select, disabled, remaining, show, fill)})
+    command({run.__name__: run for run in (select, collect, summary, show, fill)})

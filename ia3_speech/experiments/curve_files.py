@@ -1,4 +1,4 @@
-"""The formats of curve.json, trade_off.json and metrics.jsonl, and their reader, which checks them.
+"""curve.json, trade_off.json and metrics.jsonl: their formats, a reader that checks them, and what writes them.
 
     curve.json      {"set": SET, "base": {"wer": …, "lo": …, "hi": …},
                      "points": [{"minutes": 5, "seed": 1, "wer": …, "lo": …, "hi": …}, …]}
@@ -11,27 +11,29 @@
 Rates are fractions. `set`, `base`, `seed`, `lo` and `hi` may be missing; a list instead of an object is its
 points. A learning curve may count `utterances` instead of `minutes`; without `base`, points at 0 minutes are
 the base. Points of a trade-off with `decay_to_one` instead of `scale` are adapters trained with that decay.
-Earlier versions wrote other names (OLD_NAMES), which are still read.
+recipes/study.sh and speakers.sh train and decode what the points are made of.
 """
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-
-Json = dict[str, Any]
-
-OLD_NAMES = {
-    "kept_epoch": "selected_epoch",
-    "pull": "decay_to_one",
-    "general": "out_of_domain",
-    "general_wer": "out_of_domain_wer",
-    "general_lo": "out_of_domain_lo",
-    "general_hi": "out_of_domain_hi",
-}
+from ia3_speech.experiments.systems import (
+    DEV,
+    GREEDY,
+    OUT_OF_DOMAIN,
+    Json,
+    System,
+    is_current,
+    load_system,
+    median_of,
+)
+from ia3_speech.scoring.results import Results
 
 
 @dataclass(frozen=True)
@@ -215,10 +217,10 @@ def parse_json(location: str, text: bytes) -> Any:
 
 
 def as_object(location: str, found: Any) -> Json:
-    """`found` under today's names. Raises UserError where it is not an object."""
+    """Raises UserError where it is not an object."""
     if not isinstance(found, dict):
         raise UserError(f"{location}: is not a JSON object")
-    return {OLD_NAMES.get(name, name): value for name, value in found.items()}
+    return found
 
 
 def finite_number(location: str, row: Json, name: str) -> float:
@@ -229,12 +231,6 @@ def finite_number(location: str, row: Json, name: str) -> float:
     return value
 
 
-def estimate_fields(score: Json, prefix: str = "") -> Json:
-    """The fields of a point that `estimate` reads, of a score.json."""
-    low, high = score["wer_ci"] or (None, None)
-    return {f"{prefix}wer": score["wer"], f"{prefix}lo": low, f"{prefix}hi": high}
-
-
 def read_estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
     """The fields wer, lo and hi, after `prefix`. Raises UserError."""
     bounds = (
@@ -242,3 +238,116 @@ def read_estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
         for name in ("lo", "hi")
     )
     return WerEstimate(finite_number(location, row, f"{prefix}wer"), *bounds)
+
+
+# ---- written, from the systems of an experiment
+
+
+def estimate_fields(results: Results, prefix: str = "") -> Json:
+    """The fields of a point that `read_estimate` reads."""
+    wer = results.all.wer
+    low, high = wer.bounds or (None, None)
+    return {f"{prefix}wer": wer.value, f"{prefix}lo": low, f"{prefix}hi": high}
+
+
+def write_curves(exp: Path, systems: Sequence[System]) -> None:
+    """Write EXP/trade_off.json and EXP/curve*.json of what was scored; those without points are removed.
+
+    Args:
+        systems: those of the folder, the base first.
+    """
+    for earlier in (*exp.glob("curve*.json"), exp / "trade_off.json"):
+        earlier.unlink(missing_ok=True)
+    greedy = [one for one in systems if one.search == GREEDY]
+    curves = {"trade_off.json": trade_off(greedy), "curve.json": curve_of_minutes(exp, greedy)}
+    curves |= curves_of_speakers(greedy)
+    for name, content in curves.items():
+        if content:
+            write_json(exp / name, content)
+
+
+def trade_off(systems: Sequence[System]) -> Json | None:
+    """The adapter that was scaled, from 0 (the base) to 1, and those trained with a decay; None without these."""
+    base, trained = systems[0], [one for one in systems if one.train]
+    scaled = [one for one in trained if any(one.folder.glob("scale_*/decode_greedy_*/score.json"))]
+    decayed = [one for one in trained if "_decay" in one.name]
+    whole = scaled or [one for one in trained if one not in decayed]
+    if not whole or not scaled + decayed:
+        return None
+    shown = median_of([one for one in whole if one.name == whole[0].name])
+    points: list[tuple[Json, System]] = [({"scale": 0.0}, base), ({"scale": 1.0}, shown)]
+    for folder in shown.folder.glob("scale_*"):
+        points.append(({"scale": float(folder.name.removeprefix("scale_"))}, load_system(folder)))
+    points.sort(key=lambda point: point[0]["scale"])
+    points += [({"decay_to_one": one.options["decay_to_one"]}, one) for one in decayed]
+    in_every = set.intersection(*(set(one.results) for _, one in points)) - {OUT_OF_DOMAIN, DEV}
+    if not in_every:
+        return None
+    own = min(in_every)
+    rows = [
+        setting
+        | estimate_fields(one.results[own])
+        | estimate_fields(one.results[OUT_OF_DOMAIN], "out_of_domain_")
+        for setting, one in points
+        if is_scored(one, own, base) and is_scored(one, OUT_OF_DOMAIN, base)
+    ]
+    return {"own": own, "out_of_domain": "out-of-domain speech", "points": rows} if len(rows) > 2 else None
+
+
+def is_scored(system: System, set_name: str, base: System) -> bool:
+    return set_name in system.results and is_current(system, set_name, base)
+
+
+def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
+    """WER by minutes of train, from EXP/curve/minutes_M_seedN; None without any."""
+    base, points = systems[0], []
+    parts = [load_system(file.parent) for file in sorted(exp.glob("curve/minutes_*_seed*/train.json"))]
+    own = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), None)
+    for part in parts:
+        if own and is_scored(part, own, base):
+            minutes = float(part.name.removeprefix("minutes_"))
+            points.append({"minutes": minutes, "seed": part.seed, **estimate_fields(part.results[own])})
+    if not points:
+        return None
+    trained_alike = [one for one in systems if one.seed is not None and "_decay" not in one.name]
+    for one in trained_alike:
+        if own in one.results and options_but_data(one) == options_but_data(parts[0]):
+            minutes = round(one.train["audio_seconds"] / 60, 1)
+            points.append({"minutes": minutes, "seed": one.seed, **estimate_fields(one.results[own])})
+    points.sort(key=lambda point: (point["minutes"], point["seed"]))
+    return {"set": own, "base": estimate_fields(base.results[own]), "points": points}
+
+
+def options_but_data(system: System) -> Json:
+    """The options of a training that its part of the data and its seed don't decide."""
+    own = ("train", "out", "seed", "epoch_minutes", "force", "device")
+    return {name: value for name, value in system.options.items() if name not in own}
+
+
+def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
+    """Name → learning curve, of each start with several numbers of utterances a speaker.
+
+    curve.json is that of --init-adapter where there is one, else of the base; the others are
+    curve_from_START.json. The base of a curve is what its adapters started from.
+    """
+    alone = {one.name: one for one in systems if not one.of_speakers}
+    adapted = [one for one in systems if one.of_speakers and "test" in one.results]
+    starts = list(dict.fromkeys(one.start_and_k[::2] for one in adapted))
+    curves = {}
+    for start, variant in starts:
+        members = [one for one in adapted if one.start_and_k[::2] == (start, variant)]
+        if len({one.start_and_k[1] for one in members}) < 2:
+            continue
+        points = [
+            {"utterances": one.train.get("utterances", one.start_and_k[1]), "seed": one.seed}
+            | estimate_fields(one.results["test"])
+            for one in members
+        ]
+        points.sort(key=lambda point: point["utterances"])
+        main = start != "base" or all(name == "base" for name, _ in starts)
+        name = "curve.json" if main else f"curve_from_{start}.json"
+        curves[name] = {
+            "base": estimate_fields(alone.get(start, systems[0]).results["test"]),
+            "points": points,
+        }
+    return curves

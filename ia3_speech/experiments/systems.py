@@ -3,30 +3,35 @@
 In: EXP/base, EXP/SYSTEM_seedN and perhaps their mean EXP/SYSTEM_average, with train.json, config.yaml,
 decode_{greedy,lm,hotwords}_SET/score.json and the records of ia3_speech/inputs.py. Out: `System`s, the base
 first; what was decoded with a language model too is a second system, `base + LM`, and with hot words a third.
+Of many speakers' adapters: `Comparison`s with the base and with what they started from, speaker by speaker.
 """
 
-import hashlib
 import json
 import re
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ia3_speech.cli import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
-from ia3_speech.scoring.score_file import read_score
-from ia3_speech.training.records import present_names, read_training_options
+from ia3_speech.scoring.results import Results, read_results
+from ia3_speech.scoring.significance import Interval, bootstrap_sums, percentile_interval, ratio
+from ia3_speech.training.records import read_training_options
+
+Json = dict[str, Any]
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
 # How a set was searched: decode_SEARCH_SET. With each what is added to the system's name.
 GREEDY, LM, HOTWORDS = "greedy", "lm", "hotwords"
 ADDED = {GREEDY: "", LM: " + LM", HOTWORDS: " + LM + hot words"}
-EARLIER_NAMES = {"general": OUT_OF_DOMAIN}  # of sets, in folders of earlier runs
 DEV = "dev"  # scored for a mean of seeds, which is not trained, so that dev selected nothing there
+OF_SPEAKERS = re.compile(r"from_(?P<start>.+)_k(?P<k>\d+)(?P<variant>_.+)?")
 
 
 @dataclass
@@ -38,20 +43,20 @@ class System:
         seed: None for the base, a starting adapter and a mean.
         folder: EXP/NAME_seedN, or EXP/NAME.
         train: train.json, empty for the base; of a mean what its seeds took together.
-        scores: set → score.json.
-        search: GREEDY, LM or HOTWORDS, how the scores' hypotheses were searched.
+        results: set → what its score.json says.
+        search: GREEDY, LM or HOTWORDS, how the hypotheses were searched.
     """
 
     name: str
     seed: int | None
     folder: Path
-    train: dict[str, Any] = field(default_factory=dict)
-    scores: dict[str, dict[str, Any]] = field(default_factory=dict)
+    train: Json = field(default_factory=dict)
+    results: dict[str, Results] = field(default_factory=dict)
     search: str = GREEDY
 
     @property
     def baseline(self) -> str:
-        """The name of the system that its scores are compared with; with hot words the adapter alone."""
+        """The name of the system that it is compared with; with hot words the adapter alone."""
         if self.search == HOTWORDS:
             return self.greedy_name
         with_lm = self.search == LM and self.greedy_name != "base"
@@ -63,205 +68,213 @@ class System:
         return self.name.removesuffix(ADDED[self.search])
 
     @property
+    def of_speakers(self) -> bool:
+        """Whether it is many adapters, one a speaker and fold."""
+        return "not_improved" in self.train
+
+    @property
     def adapter(self) -> str | None:
-        """Its folder; None for the base, and where there are many (one a speaker)."""
-        one = self.train and "speakers" not in self.train
-        return (self.folder / "adapter").absolute().as_posix() if one else None
+        """Its folder; None for the base, and where there are many."""
+        return (
+            (self.folder / "adapter").absolute().as_posix() if self.train and not self.of_speakers else None
+        )
 
     @property
     def dev_wer(self) -> float | None:
         """As its training measured it; of a mean as it was decoded."""
-        return self.train.get("dev_wer", self.scores.get(DEV, {}).get("wer"))
+        on_dev = self.results.get(DEV)
+        return self.train.get("dev_wer", on_dev and on_dev.all.wer.value)
 
     @property
-    def start_selected(self) -> bool:
-        """Whether no epoch of its training improved on the start, so that the adapter is as it started."""
-        return self.train.get("selected_epoch") == 0
-
-    def options(self) -> dict[str, Any]:
+    def options(self) -> Json:
         """The options that it was trained with."""
         return read_training_options(self.folder / "config.yaml")
 
-    def provenance(self) -> "Provenance":
-        """How it was trained; of what was not, how it was decoded first."""
+    @property
+    def record(self) -> Json:
+        """inputs.json of its training; of what was not trained, of its first decoding. Empty without one."""
         places = sorted(self.folder.glob(f"decode_{self.search}_*"))
-        if self.search == GREEDY:
-            places = [self.folder, *places]
-        return next((found for place in places if (found := provenance_of(place)).command), Provenance())
+        places = [self.folder, *places] if self.search == GREEDY else places
+        return next((record for place in places if (record := read_inputs(place))), {})
+
+    @property
+    def start_and_k(self) -> tuple[str, int, str]:
+        """Of adapters of speakers: what they started from, utterances a speaker, and the variant."""
+        match = OF_SPEAKERS.fullmatch(self.name)
+        return (match["start"], int(match["k"]), match["variant"] or "") if match else ("", 0, "")
 
 
-@dataclass(frozen=True)
-class Provenance:
-    """Where an output comes from.
-
-    Attributes:
-        command: what the user typed; empty where nothing is recorded.
-        commit: of the program; None outside of a clone.
-        dirty: whether the clone had changes.
-        finished: the time, in UTC, as text that sorts.
-        key: equal for outputs from equal inputs, whatever the seed.
-    """
-
-    command: str = ""
-    commit: str | None = None
-    dirty: bool = False
-    finished: str = ""
-    key: str = ""
-
-
-def provenance_of(folder: Path) -> Provenance:
-    """From inputs.json, or from .done, which recipes wrote before."""
-    if found := read_inputs(folder):
-        options = {name: value for name, value in found["options"].items() if name != "seed"}
-        key = hashlib.sha256(json.dumps([found["inputs"], options], sort_keys=True).encode()).hexdigest()
-        return Provenance(found["command"], found["commit"], found["dirty"], found["finished"] or "", key)
-    if not (folder / ".done").is_file():
-        return Provenance()
-    lines = (folder / ".done").read_text(encoding="utf-8").splitlines()
-    old = dict(line.split(" ", 1) for line in lines if " " in line)
-    known = {name: old[name] for name in ("command", "commit", "finished", "key") if old.get(name)}
-    return Provenance(**known, dirty=old.get("dirty") == "true")
-
-
-def load_json(path: Path) -> dict[str, Any]:
+def load_json(path: Path) -> Json:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: not there yet (run the earlier stages)") from None
 
 
-def load_system(folder: Path) -> System:
-    """What was trained in SYSTEM_seedN, and its scores so far."""
-    name, _, seed = folder.name.rpartition("_seed")
-    return System(
-        name, int(seed), folder, present_names(load_json(folder / "train.json")), load_scores(folder)
-    )
-
-
-def load_scores(folder: Path, search: str = GREEDY) -> dict[str, dict[str, Any]]:
+def load_system(folder: Path, search: str = GREEDY) -> System:
+    """What was trained in SYSTEM_seedN, or decoded in another folder, and its scores so far."""
+    match = re.fullmatch(r"(.+)_seed(\d+)", folder.name)
+    name, seed = (match[1], int(match[2])) if match else (folder.name, None)
+    train = load_json(folder / "train.json") if match or (folder / "train.json").is_file() else {}
     files = sorted(folder.glob(f"decode_{search}_*/score.json"))
-    names = [file.parent.name.removeprefix(f"decode_{search}_") for file in files]
-    return {EARLIER_NAMES.get(name, name): read_score(file) for name, file in zip(names, files, strict=True)}
+    results = {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
+    return System(f"{name}{ADDED[search]}", seed, folder, train, results, search)
 
 
 def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     """The base first, then a starting adapter if there is one, then what was trained, by name and seed.
 
-    `only` are patterns of names, or of folders (ia3_seed1); the base is always among them.
+    What is no longer current is left out, and named on stderr: by the records of inputs.json.
+
+    Args:
+        only: patterns of names, or of folders (ia3_seed1); the base is always among them.
+
+    Raises:
+        UserError: the base is not scored.
     """
-
-    def is_wanted(one: System) -> bool:
-        return any(fnmatch(one.greedy_name, like) or fnmatch(one.folder.name, like) for like in only)
-
-    systems = []
-    for folder in sorted(path for path in exp.iterdir() if path.is_dir() and path.name[0] != "."):
-        if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
-            systems.append(load_system(folder))
-        elif scores := load_scores(folder):
-            train = (
-                present_names(load_json(folder / "train.json")) if (folder / "train.json").is_file() else {}
-            )
-            systems.append(System(folder.name, None, folder, train, scores))
-    for mean in means_of(systems):
-        of = {Path(name).parent.name for name in read_inputs(mean.folder).get("inputs", ())}
-        seeds = [one for one in systems if f"{one.name}_average" == mean.name and one.folder.name in of]
-        if seeds and not mean.train:
-            trainable = seeds[0].train["trainable"]
-            mean.train = {"trainable": trainable, "seconds": sum(one.train["seconds"] for one in seeds)}
-    base = next((one for one in systems if one.name == "base"), None)
-    if base is None:
+    if not any((exp / "base").glob(f"decode_{GREEDY}_*/score.json")):
         raise UserError(f"{exp}/base: the baseline is not scored yet (stage 4)")
-    for outdated in outdated_seeds(systems):
-        print(f"{outdated.folder}: left out, other seeds were made of other inputs since", file=sys.stderr)
-        systems.remove(outdated)
+    folders = sorted(path for path in exp.iterdir() if path.is_dir() and path.name[0] != ".")
+    systems = [load_system(folder) for folder in folders if is_system(folder)]
+    for system, reason in outdated(systems):
+        print(f"{system.folder}: left out, {reason}", file=sys.stderr)
+        systems.remove(system)
     systems += [
-        replace(one, name=f"{one.name}{ADDED[search]}", scores=scores, search=search)
-        for one in systems
+        searched
+        for system in systems
         for search in (LM, HOTWORDS)
-        if (scores := load_scores(one.folder, search))
+        if (searched := load_system(system.folder, search)).results
     ]
-    systems.sort(key=order_in_tables)  # a baseline before what is compared with it
-    named = {one.name: one for one in systems if one.seed is None}
-    for system in systems:
-        if system.search == HOTWORDS:
-            against = next(one for one in systems if one.folder == system.folder)
-        else:
-            against = named.get(system.baseline)
-        for name in [name for name, score in system.scores.items() if not is_current(score, name, against)]:
-            print(f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr)
-            del system.scores[name]
-    wanted = [one for one in systems if one is base or not only or is_wanted(one)]
-    with_lm = named.get(f"base{ADDED[LM]}")
-    if any(one.search == LM for one in wanted) and with_lm not in wanted:
-        wanted.append(with_lm)
+    drop_other_baselines(systems)
+
+    def is_wanted(system: System) -> bool:
+        named = any(fnmatch(system.greedy_name, like) or fnmatch(system.folder.name, like) for like in only)
+        return named or not only or system.name == "base"
+
+    wanted = [system for system in systems if is_wanted(system)]
+    if any(system.search == LM for system in wanted):
+        wanted += [one for one in systems if one.name == f"base{ADDED[LM]}" and one not in wanted]
     return sorted(wanted, key=order_in_tables)
 
 
-def order_in_tables(one: System) -> tuple:
+def is_system(folder: Path) -> bool:
+    """Whether something was trained in it, or decoded and scored."""
+    if re.fullmatch(r".+_seed\d+", folder.name):
+        return (folder / "train.json").is_file()
+    return any(folder.glob(f"decode_{GREEDY}_*/score.json"))
+
+
+def order_in_tables(system: System) -> tuple:
     """The base first; then what a language model decoded, there too the base first; then hot words."""
-    trained, searches = one.seed is not None, list(ADDED)
-    place = searches.index(one.search), one.greedy_name != "base"
-    return *place, trained, numeric_order(one.name), one.seed or 0
+    place = [*ADDED].index(system.search), system.greedy_name != "base", system.seed is not None
+    return *place, numeric_order(system.name), system.seed or 0
 
 
-def of_this_run(systems: list[System], kind: str, made: Sequence[str]) -> list[System]:
-    """Without what an earlier run of other seeds, sizes or options has left, from other inputs perhaps.
-
-    Args:
-        kind: a regular expression for the folders that a run of this kind makes.
-        made: those that this run has made, or found up to date.
-    """
-    selected = []
-    for one in systems:
-        if one.folder.name in made or not re.fullmatch(kind, one.folder.name):
-            selected.append(one)
-        else:
-            print(f"{one.folder}: left out, this run wasn't asked for it", file=sys.stderr)
-    return selected
+def outdated(systems: Sequence[System]) -> Iterator[tuple[System, str]]:
+    """Seeds that were made of other inputs than the newest of their system, and a mean older than its seeds."""
+    for name in dict.fromkeys(one.name for one in systems if one.seed is not None):
+        seeds = [one for one in systems if one.name == name]
+        newest = max((one.record for one in seeds), key=lambda record: record.get("finished") or "")
+        for one in seeds:
+            if made_of(one.record) != made_of(newest):
+                yield one, "other seeds were made of other inputs since"
+        for mean in [one for one in systems if one.name == f"{name}_average"]:
+            made = read_inputs(mean.folder).get("finished") or "9"
+            if made < (newest.get("finished") or ""):
+                yield mean, "its seeds were trained again since"
 
 
-def means_of(systems: list[System]) -> list[System]:
-    """Those that are the mean of the seeds of another."""
-    seeded = {f"{one.name}_average" for one in systems if one.seed is not None}
-    return [one for one in systems if one.seed is None and one.name in seeded]
+def made_of(record: Json) -> Json:
+    """Inputs and options of a record, without the seed."""
+    options = {name: value for name, value in record.get("options", {}).items() if name != "seed"}
+    return {"inputs": record.get("inputs"), "options": options}
 
 
-def outdated_seeds(systems: list[System]) -> list[System]:
-    """Of one system the seeds, and their mean, that were not made of what went into the newest seed."""
-    found = []
-    for name in {one.name for one in systems if one.seed is not None}:
-        made = [(one, provenance_of(one.folder)) for one in systems if one.name == name]
-        newest = max((record for _, record in made), key=lambda record: record.finished)
-        found += [one for one, record in made if record.key != newest.key]
-        for mean in [one for one in means_of(systems) if one.name == f"{name}_average"]:
-            then = provenance_of(mean.folder).finished
-            if (mean.train.get("average_of") or newest.key) != newest.key or (
-                then and then < newest.finished
-            ):
-                found.append(mean)
-    return sorted(found, key=lambda one: one.folder)
+def drop_other_baselines(systems: Sequence[System]) -> None:
+    """Drop results that were scored on other data, or against another baseline, than what stands there now."""
+    for system in sorted(systems, key=order_in_tables):  # a baseline before what is compared with it
+        against = [one for one in systems if one.name == system.baseline and one.seed is None]
+        if system.search == HOTWORDS:
+            against = [one for one in systems if one.folder == system.folder and one.search == GREEDY]
+        for name in [*system.results]:
+            if not is_current(system, name, against[0] if against else None):
+                print(
+                    f"{system.folder}: left out on {name}, another baseline stands there now", file=sys.stderr
+                )
+                del system.results[name]
 
 
-def is_current(score: dict[str, Any], set_name: str, base: System | None) -> bool:
-    """Whether a score was made against the baseline that stands there now, not before the data changed."""
-    against, now = score.get("baseline"), base and base.scores.get(set_name)
-    if not against:
+def is_current(system: System, set_name: str, against: System | None) -> bool:
+    """Whether a set was scored on the data and the hypotheses that its baseline's records say stand there."""
+    if not system.results[set_name].has_baseline:
         return True
-    rates = ("wer", "words", "cer", "term_error_rate")
-    return (
-        now is not None
-        and all(against[name] == now.get(name) for name in rates if name in against)
-        and counted_values(score) == counted_values(now)
-    )
+    if against is None or set_name not in against.results:
+        return False
+    then, now = scoring_inputs(system, set_name), scoring_inputs(against, set_name)
+    if not then or not now:  # scored by hand
+        return True
+    return (then["baseline"], then["data"], then["terms"]) == (now["text"], now["data"], now["terms"])
 
 
-def counted_values(score: dict[str, Any]) -> dict[str, Any]:
-    """What a score tells apart: the labels' values, and the terms' occurrences by category."""
-    terms = {name: one["reference"] for name, one in (score.get("terms_by_category") or {}).items()}
-    labels = {label: sorted(values) for label, values in (score.get("by_label") or {}).items()}
-    return {"terms": terms, "labels": labels}
+def scoring_inputs(system: System, set_name: str) -> Json:
+    """Name → SHA-256 of what a set was scored from."""
+    return read_inputs(system.folder / f"decode_{system.search}_{set_name}/scoring_kaldi").get("inputs", {})
 
 
-def median_of(systems: list[System]) -> System:
+def median_of(systems: Sequence[System]) -> System:
     """The seed whose dev WER is the median; without a dev set the middle one of the seeds."""
     return sorted(systems, key=lambda one: (one.train.get("dev_wer", 0.0), one.seed))[(len(systems) - 1) // 2]
+
+
+# ---- what adaptation did to each speaker
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One system beside another, speaker by speaker; the arrays are (speakers,), errors and words."""
+
+    system: System
+    against: System
+    speakers: list[str]
+    words: np.ndarray
+    before: np.ndarray
+    after: np.ndarray
+
+    @property
+    def relative(self) -> float | None:
+        """The change of the pooled WER by the WER before; None where nothing was wrong."""
+        return float(self.after.sum() / self.before.sum()) - 1 if self.before.sum() else None
+
+    @property
+    def relative_ci(self) -> Interval:
+        """Its 95 % interval over draws of speakers, those that scoring takes; None of a single one."""
+        if len(self.speakers) < 2:
+            return None
+        drawn = bootstrap_sums({"before": self.before, "after": self.after})
+        return percentile_interval(ratio(drawn["after"] - drawn["before"], drawn["before"]))
+
+    @property
+    def changes(self) -> np.ndarray:
+        """Each speaker's WER after less that before, as a fraction."""
+        return (self.after - self.before) / self.words
+
+
+def comparisons(systems: Sequence[System], set_name: str) -> list[Comparison]:
+    """Every system of adapted speakers against the base, and against its start where that is another one."""
+    named = {system.name: system for system in systems if not system.of_speakers}
+    return [
+        compare(system, named[against], set_name)
+        for system in systems
+        if system.of_speakers and set_name in system.results
+        for against in dict.fromkeys(("base", system.start_and_k[0]))
+        if against in named
+    ]
+
+
+def compare(system: System, against: System, set_name: str) -> Comparison:
+    """Both by speaker; those without a word can't be counted."""
+    before, after = (one.results[set_name].by_label["speaker"] for one in (against, system))
+    speakers = [speaker for speaker, row in after.items() if row.words and speaker in before]
+    counted = [[after[s].words for s in speakers]]
+    counted += [[side[s].errors for s in speakers] for side in (before, after)]
+    return Comparison(system, against, speakers, *(np.array(column) for column in counted))

@@ -17,18 +17,13 @@ from pathlib import Path
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.data.utterance_audio import BadAudio
+from ia3_speech.data.utterance import BadAudio
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
-from ia3_speech.report import (
-    embedded_audio,
-    find_report_paths,
-    linked_audio,
-    make_page,
-    read_report_data,
-)
-from ia3_speech.report.page import title_of_record
-from ia3_speech.report.table_files import tables_folder, write_table_files
+from ia3_speech.report.browse import embedded_audio, linked_audio
+from ia3_speech.report.page import make_page, title_of_record
+from ia3_speech.report.report_data import find_report_paths, read_report_data
+from ia3_speech.report.report_tables import tables_folder, write_table_files
 
 logger = logging.getLogger("ia3_speech.report")
 
@@ -82,12 +77,11 @@ def main(
     out = out or decode_dir / "report.html"
     weights = sorted(paths.adapter.glob("*.safetensors")) if paths.adapter else None
     decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
-    decoded += [file for file in [decode_dir / "hyp.ctm"] if file.is_file()]
-    made = Inputs(
+    inputs = Inputs(
         {"data": data} | vars(paths) | {"decode_dir": decoded, "adapter": weights},
         {"embed_audio": embed_audio, "title": paths.adapter and title_of_record(read_summary(paths.adapter))},
     )
-    if made.is_current(out, force or not tables_folder(out).is_dir()):
+    if inputs.is_current(out, force or not tables_folder(out).is_dir()):
         return
     report = read_report_data(data, paths)
     if embed_audio:
@@ -99,7 +93,7 @@ def main(
         players = linked_audio(report.utterances, out.absolute().parent)
     tables = write_table_files(out, report)
     write_text(out, make_page(report, players))
-    made.record(out)
+    inputs.record(out)
     size = out.stat().st_size
     if size > LARGE:
         logger.warning("%s: browsers take long to open so large a page (omit --embed-audio)", out)

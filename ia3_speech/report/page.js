@@ -29,7 +29,7 @@
     cell(row, head, signed(count)).classList.add(count === 0 ? "equal" : isBetter ? "better" : "worse");
   }
 
-  // What report/browsable_table.py wrote: a table whose heads sort, a search field, lists, a pager.
+  // What the macro `browsable` of templates/macros.html.jinja wrote: a table whose heads sort, a search field, lists, a pager.
   //   id: of a row, by which equal rows are sorted   wanted: whether a row is shown
   //   drawn: the row's elements                      found: what is said of the rows that are shown
   //   size: rows per page                            reset: what the reset button does besides

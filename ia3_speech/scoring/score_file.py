@@ -17,7 +17,6 @@ from typing import Any
 
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
-from ia3_speech.confidence.reliability import Calibration
 from ia3_speech.data.kaldi.overlap import Overlap
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance
 from ia3_speech.scoring.significance import MatchedPairsTest, UtteranceBootstrap
@@ -41,7 +40,8 @@ class Score(ErrorRates):
         overlap: what the test set has in common with training; None where training is not known.
         unseen_sentences: error rates of the utterances whose sentence does not occur in training; None where
             that is not known, and where it holds for all utterances or for none.
-        confidences: whether the word confidences that decode wrote are reliable; None where it wrote none.
+        confidences: how reliable the word confidences are that decode wrote, as confidence/ measured
+            it; None where it wrote none.
         scored: the utterances, aligned and counted.
         baseline_scored: the same of the baseline; None without one.
     """
@@ -55,13 +55,13 @@ class Score(ErrorRates):
     baseline: ErrorRates | None = None
     overlap: Overlap | None = None
     unseen_sentences: ErrorRates | None = None
-    confidences: Calibration | None = None
+    confidences: dict[str, Any] | None = None
     scored: list[ScoredUtterance]
     baseline_scored: list[ScoredUtterance] | None = None
 
 
-def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> None:
-    """Write score.json; `provenance` is where the scored texts came from."""
+def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Write score.json and return its contents; `provenance` is where the scored texts came from."""
     fields = {name: value for name, value in vars(score).items() if not name.endswith("scored")}
     if score.baseline is None:
         del fields["baseline"], fields["mapsswe"]
@@ -71,7 +71,9 @@ def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> None
         fields["overlap"] = score.overlap.record()
     if score.confidences is None:
         del fields["confidences"]
-    write_json(file, {"schema": SCHEMA, **provenance, **json_value(fields)})
+    record = {"schema": SCHEMA, **provenance, **json_value(fields)}
+    write_json(file, record)
+    return record
 
 
 def read_score(file: Path) -> dict[str, Any]:
@@ -81,15 +83,15 @@ def read_score(file: Path) -> dict[str, Any]:
         UserError: the file is not there, or not a score.json of this schema.
     """
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        record = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         hint = f'run "ia3-speech score DATA {file.parent}" first'
         raise UserError(f"{file}: is not there ({hint})") from None
     except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"{file}: {error} (ia3-speech score writes it)") from error
-    if not isinstance(found, dict) or found.get("schema") != SCHEMA or "wer" not in found:
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA or "wer" not in record:
         raise UserError(f'{file}: not a score.json of "schema" {SCHEMA} (ia3-speech score writes it)')
-    return found
+    return record
 
 
 def json_value(value: Any) -> Any:
@@ -97,7 +99,7 @@ def json_value(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {name: json_value(one) for name, one in value.items()}
+        return {name: json_value(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [json_value(one) for one in value]
+        return [json_value(item) for item in value]
     return None if isinstance(value, float) and math.isnan(value) else value

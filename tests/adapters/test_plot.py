@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from ia3_speech.adapters.plot import svg
+from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.weights import Vector
 
 VECTORS = [
@@ -53,12 +53,12 @@ font-family="sans-serif" font-size="12" fill="#222222" role="img">
 
 
 def test_the_picture():
-    assert svg(VECTORS, "a <b>") == PICTURE
+    assert draw_vectors(VECTORS, "a <b>") == PICTURE
     ElementTree.fromstring(PICTURE)
 
 
 def test_of_nothing():
     """An adapter of a head alone, or of ones."""
-    ElementTree.fromstring(svg([], "none"))
-    ones = svg([Vector("a", "key", 0, np.ones(4, np.float32))], "ones")
+    ElementTree.fromstring(draw_vectors([], "none"))
+    ones = draw_vectors([Vector("a", "key", 0, np.ones(4, np.float32))], "ones")
     assert ">0.9</text>" in ones and ">1.1</text>" in ones

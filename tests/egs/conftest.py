@@ -1,25 +1,51 @@
-"""The modules of egs/medical_dictation/local, which are no package, for the tests that look at them."""
+"""What the tests of recipes share: a recipe's run.sh, and its local modules, which are no package."""
 
 import importlib
+import os
+import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PLACES = [str(ROOT / "egs/medical_dictation/local")]
-NAMES = ("wording", "grammar", "prepare", "terms")
+
+
+@pytest.fixture(scope="session")
+def run_recipe() -> Callable[..., subprocess.CompletedProcess]:
+    """A function: `bash egs/RECIPE/run.sh OPTION…` with this Python; stdout and stderr as text."""
+
+    def run(recipe: str, *options: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", str(ROOT / "egs" / recipe / "run.sh"), *options],
+            cwd=cwd,
+            env=os.environ | {"PATH": path, "CUDA_VISIBLE_DEVICES": ""} | environment,
+            capture_output=True,
+            text=True,
+        )
+
+    return run
+
+
+@contextmanager
+def modules_of(recipe: str, *names: str) -> Iterator[SimpleNamespace]:
+    """Modules of egs/RECIPE/local; forgotten afterwards, since another recipe has its own of these names."""
+    place = str(ROOT / "egs" / recipe / "local")
+    sys.path.insert(0, place)
+    try:
+        yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
+    finally:
+        sys.path.remove(place)
+        for name in names:
+            sys.modules.pop(name, None)
 
 
 @pytest.fixture(scope="module")
-def local():
-    """wording, grammar, prepare and terms; forgotten afterwards, another recipe has its own."""
-    sys.path[:0] = PLACES
-    try:
-        yield SimpleNamespace(**{name: importlib.import_module(name) for name in NAMES})
-    finally:
-        for place in PLACES:
-            sys.path.remove(place)
-        for name in NAMES:
-            sys.modules.pop(name, None)
+def local(request) -> Iterator[SimpleNamespace]:
+    """The modules that the test's file names: RECIPE and MODULES."""
+    with modules_of(request.module.RECIPE, *request.module.MODULES) as modules:
+        yield modules

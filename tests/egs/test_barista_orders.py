@@ -4,15 +4,16 @@ import json
 import re
 import shutil
 
-import bench
 import pytest
 import soundfile
+from corpus_files import content
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import read_data_directory, validate_data_directory
 
 RECIPE = "barista_orders"
+MODULES = ("prepare", "grammar", "terms", "agreement")
 # What eight people say, and what they order, as the publisher writes it (with spaces in front).
 ORDERS = [
     ("can i have a small latte with soy milk",
@@ -28,12 +29,6 @@ ORDERS = [
     ("give me an americano with sugar", {"coffeeDrink": "americano", "sugarAmount": " sugar"}),
     ("i'd like a house coffee", {"coffeeDrink": "house coffee"}),
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def local():
-    with bench.local(RECIPE, "prepare", "grammar", "terms", "agreement") as modules:
-        yield modules
 
 
 @pytest.fixture(scope="module")
@@ -134,67 +129,36 @@ def test_an_order_that_the_grammar_lacks_is_named(local, copy, tmp_path, slots, 
 
 
 @pytest.fixture(scope="module")
-def ran(corpus, tmp_path_factory, base_folder):
-    work = tmp_path_factory.mktemp("work")
-    options = ("--corpus", corpus.name, "--work-dir", str(work), "--base", str(base_folder))
-    done = bench.run(RECIPE, *options, "--stop-stage", "3", cwd=corpus.parent)
-    assert done.returncode == 0, done.stdout + done.stderr
-    done.data, done.exp = work / "data/barista_orders", work / "exp/barista_orders"
-    return done
+def listened(local, corpus, base_folder, tmp_path_factory):
+    """The sets that a real base's listening gives."""
+    out = tmp_path_factory.mktemp("listened")
+    local.prepare.main(corpus, out, base=str(base_folder))
+    assert len((out / "heard").read_text().splitlines()) == 8
+    return {name: read_data_directory(out / name) for name in ("train", "dev", "test")}
 
 
-def test_the_base_finds_the_sentences(ran, base_folder):
+def test_the_base_finds_the_sentences(listened):
     """Clear synthetic speech: of eight sentences, out of up to 54 each, it must find most."""
-    assert f"there is no transcripts.tsv: {base_folder} listens to 8 orders" in ran.stdout
-    assert len((ran.data / "heard").read_text().splitlines()) == 8
-    said = {
-        one.id: one.text for name in ("train", "dev", "test") for one in read_data_directory(ran.data / name)
-    }
+    said = {one.id: one.text for data in listened.values() for one in data}
     assert sorted(said) == [uuid(number) for number in range(8)]
     assert sum(said[uuid(number)] == text for number, (text, _) in enumerate(ORDERS)) >= 6
 
 
-def test_an_order_is_in_one_set_and_its_slots_are_labels(ran):
-    sets = {name: read_data_directory(ran.data / name) for name in ("train", "dev", "test")}
-    assert {name: len(data) for name, data in sets.items()} == {"train": 4, "dev": 1, "test": 3}
-    labels = {one.id: one.labels for data in sets.values() for one in data}
+def test_an_order_is_in_one_set_and_its_slots_are_labels(listened):
+    assert {name: len(data) for name, data in listened.items()} == {"train": 4, "dev": 1, "test": 3}
+    labels = {one.id: one.labels for data in listened.values() for one in data}
     assert labels[uuid(0)] == {"drink": "latte", "size": "small", "milk": "soy milk"}
-    assert all(one.speaker == one.id for data in sets.values() for one in data)
-
-
-def test_the_first_three_stages_pass(ran):
-    stages = [line for line in ran.stdout.splitlines() if line.startswith("stage")]
-    assert stages == [
-        "stage 1, prepare barista_orders", "stage 2, validate barista_orders", "stage 3, check the texts",
-    ]  # fmt: skip
-    slots = {words for one in read_data_directory(ran.data / "test") for words in one.labels.values()}
-    assert {line.split("\t")[0] for line in (ran.exp / "terms_test").read_text().splitlines()} == slots
+    assert all(one.speaker == one.id for data in listened.values() for one in data)
 
 
 # ---- with transcripts.tsv
-
-
-def test_intervals_of_general_speech_are_over_its_speakers(ran, corpus, tmp_path, base_folder):
-    """Nobody knows who orders, so there they are over utterances."""
-    options = ("--corpus", str(corpus), "--work-dir", str(ran.data.parents[1]), "--base", str(base_folder))
-    general = bench.general(tmp_path / "talk")
-    done = bench.run(RECIPE, *options, "--stop-stage", "4", "--out-of-domain", str(general))
-    assert done.returncode == 0, done.stdout + done.stderr
-    scores = {
-        name: json.loads(
-            (ran.data.parents[1] / f"exp/{RECIPE}/base/decode_greedy_{name}/score.json").read_text()
-        )
-        for name in ("test", "out_of_domain")
-    }
-    assert (scores["test"]["ci_unit"], scores["out_of_domain"]["ci_unit"]) == ("utterance", "speaker")
-    assert scores["test"]["terms"] and not scores["out_of_domain"]["terms"]
 
 
 def test_transcripts_say_texts_and_sets(local, copy, tmp_path):
     local.prepare.main(with_transcripts(copy), tmp_path / "out")
     out = tmp_path / "out"
     assert not (out / "heard").exists()
-    assert bench.content(out / "test") == {
+    assert content(out / "test") == {
         "spk2utt": [f"{uuid(2)} {uuid(2)}", f"{uuid(5)} {uuid(5)}"],
         "text": [f"{uuid(2)} {ORDERS[2][0]}", f"{uuid(5)} {ORDERS[5][0]}"],
         "utt2drink": [f"{uuid(2)} iced mocha", f"{uuid(5)} mocha"],
@@ -265,12 +229,6 @@ def test_another_folder_is_told_the_layout(local, tmp_path):
         local.prepare.main(tmp_path, tmp_path / "out")
 
 
-def test_without_a_corpus_it_says_where_it_is_published(tmp_path):
-    done = bench.run(RECIPE, "--work-dir", str(tmp_path / "work"))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "https://github.com/Picovoice/speech-to-intent-benchmark" in done.stderr
-
-
 # ---- the real corpus
 
 
@@ -298,7 +256,3 @@ def test_the_grammar_has_every_real_sentence_and_finds_it(local, real):
             assert one.text in local.grammar.sentences(one.labels)
             if one.id[0] in "0123" or not local.grammar.has_article(one.text):
                 assert local.grammar.nearest(one.labels, one.text) == one.text
-
-
-def test_run_sh_stays_a_page():
-    assert len((bench.ROOT / "egs" / RECIPE / "run.sh").read_text().splitlines()) <= 40

@@ -10,7 +10,9 @@ from ia3_speech.data.corpora import espeak
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 
-RECIPE = Path(__file__).parents[2] / "egs/medical_dictation"
+RECIPE = "medical_dictation"
+MODULES = ("wording", "grammar", "prepare", "terms")
+LOCAL = Path(__file__).parents[2] / "egs/medical_dictation/local"
 
 # ---- wording
 
@@ -104,7 +106,7 @@ def test_no_sentence_stands_in_two_sets(texts):
 
 
 def test_held_out_terms_and_patterns_occur_in_test_alone(local, texts):
-    grammar = local.grammar.Grammar(RECIPE / "local")
+    grammar = local.grammar.Grammar(LOCAL)
     heard = " | ".join(sentence.text for name in ("train", "dev") for sentence in texts[name])
     assert not [term for term in grammar.new_terms if re.search(rf"\b{re.escape(term)}\b", heard)]
     assert not any(sentence.new_wording for name in ("train", "dev") for sentence in texts[name])
@@ -120,7 +122,7 @@ def test_drawing_again_gives_the_same(local, texts):
 
 
 def test_every_slot_of_the_grammar_can_be_filled(local):
-    grammar = local.grammar.Grammar(RECIPE / "local")
+    grammar = local.grammar.Grammar(LOCAL)
     built_in = {"drug dose", "drug for", "drug to", "medication"}
     lines = [*grammar.patterns, *(line for choices in grammar.sections.values() for line in choices)]
     slots = {slot for line in lines for slot in re.findall(r"\{([^}]*)\}", line)}
@@ -137,7 +139,7 @@ def test_pronouns_agree(texts):
 
 
 def test_drug_list_is_well_formed(local):
-    drugs = local.grammar.read_drugs(RECIPE / "local/drugs.tsv")
+    drugs = local.grammar.read_drugs(LOCAL / "drugs.tsv")
     names = [drug.name for drug in drugs]
     assert names == sorted(set(names))
     for drug in drugs:

@@ -1,10 +1,7 @@
-"""egs/minds14: from the hub's parquet files; and the real corpus, small, through all stages."""
+"""egs/minds14: its preparation, from the hub's parquet files, and its terms."""
 
-import gzip
 import io
-import json
 
-import bench
 import numpy as np
 import pytest
 import soundfile
@@ -14,12 +11,7 @@ from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
 
 RECIPE = "minds14"
-
-
-@pytest.fixture(scope="module")
-def local():
-    with bench.local(RECIPE, "prepare", "terms") as modules:
-        yield modules
+MODULES = ("prepare", "terms")
 
 
 @pytest.fixture
@@ -72,51 +64,3 @@ def test_terms_are_of_the_list_and_the_references(local, tmp_path, shared_data):
 def test_another_folder_is_told_the_layout(local, tmp_path):
     with pytest.raises(UserError, match=r"neither train/ and test/ nor en-AU, en-GB, en-US"):
         local.prepare.main(tmp_path, tmp_path / "out")
-
-
-@pytest.fixture(scope="module")
-def ran(tmp_path_factory, shared_data, random_base):
-    """Small, one seed, a random base: to see that everything works. It may score nothing but errors."""
-    work = tmp_path_factory.mktemp("work")
-    options = ("--corpus", str(shared_data / "minds14"), "--size", "small", "--seeds", "1")
-    options += ("--small-opts", "--epochs 1", "--base", str(random_base), "--work-dir", str(work))
-    done = bench.run(RECIPE, *options, IA3_SPEECH_HOME=str(work / "home"))
-    assert done.returncode == 0, done.stdout + done.stderr
-    done.exp, done.work = work / "exp/minds14_small", work
-    return done
-
-
-def test_base_and_adapter_are_scored_with_and_without_a_language_model(ran):
-    found = json.loads((ran.exp / "results.json").read_text())
-    rows = [(one["name"], one["set"]) for one in found["systems"]]
-    assert rows == [
-        (name, set_name)
-        for name in ("base", "ia3", "base + LM", "ia3 + LM", "ia3 + LM + hot words")
-        for set_name in ("out_of_domain", "test")
-    ]
-    summary = json.loads((ran.exp / "lm.json").read_text())
-    assert [*summary["weights"]] == [str(ran.work / "data/minds14_small/train")]
-    tested = {
-        w for one in read_data_directory(ran.work / "data/minds14_small/test") for w in one.text.split()
-    }
-    trained = {
-        w for one in read_data_directory(ran.work / "data/minds14_small/train") for w in one.text.split()
-    }
-    words = (
-        gzip.decompress((ran.exp / "lm.arpa.gz").read_bytes()).decode().upper().split("\\2-GRAMS")[0].split()
-    )
-    assert trained <= set(words) and not (tested - trained) & set(words)
-    text = (ran.exp / "RESULTS.md").read_text()
-    for line in ("| ia3 + LM | ", "| accent: en-US | 12 | ", "- Language model: 3-grams, 1.00 of "):
-        assert f"\n{line}" in text, text
-    assert (ran.work / "home/adapters/banking/README.md").is_file()
-
-
-def test_without_a_corpus_it_says_where_it_is_published(tmp_path):
-    done = bench.run(RECIPE, "--work-dir", str(tmp_path / "work"))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "from-dataset PolyAI/minds14" in done.stderr
-
-
-def test_run_sh_stays_a_page():
-    assert len((bench.ROOT / "egs" / RECIPE / "run.sh").read_text().splitlines()) <= 40

@@ -3,75 +3,34 @@
 import json
 
 import pytest
-from planned import planned
+from records import made, rates, score, terms, write
 
 from ia3_speech.cli import UserError
-from ia3_speech.experiments.collect import collect, select
-from ia3_speech.experiments.pages import fill
-from ia3_speech.experiments.plan import Training
-from ia3_speech.experiments.remaining import remaining
+from ia3_speech.experiments.__main__ import collect, fill, select, summary
 
 
 @pytest.fixture(autouse=True)
 def made_here(monkeypatch):
     """What is written says that it was made by this command."""
     found = {"command": "bash run.sh --seeds 3", "commit": "abc1234", "dirty": True}
-    monkeypatch.setattr("ia3_speech.experiments.collect.provenance", lambda: found)
+    monkeypatch.setattr("ia3_speech.experiments.__main__.provenance", lambda: found)
 
 
-def rates(wer: float, baseline: float | None = None) -> dict:
-    found = {"wer": wer, "wer_ci": [wer - 0.05, wer + 0.05], "cer": wer / 4, "utterances": 10, "words": 100}
-    found |= {"changes": {}, "ci_unit": "speaker", "ci_clusters": 12}
-    if baseline:
-        change = {"relative": wer / baseline - 1, "relative_ci": [wer / baseline - 1.1, wer / baseline - 0.9]}
-        change["baseline"] = baseline
-        found["changes"] = {"wer": change, "cer": change, "term_error_rate": change}
-    return found
-
-
-def term(rate: float, baseline: float | None = None) -> dict:
-    found = {"reference": 40, "term_error_rate": rate}
-    if baseline:
-        found["change"] = {
-            "relative": rate / baseline - 1,
-            "relative_ci": [rate / baseline - 1.1, rate / baseline - 0.9],
-        }
-    return found
-
-
-def score(wer: float, baseline: float | None = None) -> dict:
+def full_score(wer: float, baseline: float | None = None) -> dict:
+    """With terms and labels."""
     half = baseline and 0.8
-    return rates(wer, baseline) | {
-        "ci_unit": "speaker",
-        "ci_clusters": 4,
-        "term_error_rate": wer * 1.5,
-        "term_error_rate_ci": [wer, 2 * wer],
-        "terms": term(wer * 1.5, half),
-        "terms_by_category": {"drug": term(wer * 2, half)},
-        "by_label": {
-            "speaker": {f"s{n}": rates(wer, baseline) for n in range(7)},
-            "accent": {
-                "scottish": rates(wer, baseline),
-                "caribbean": rates(wer / 2, baseline) | {"ci_clusters": 2},
-            },
+    labels = {
+        "speaker": {f"s{n}": rates(wer, baseline) for n in range(7)},
+        "accent": {
+            "scottish": rates(wer, baseline),
+            "caribbean": rates(wer / 2, baseline, clusters=2),
         },
-        **(
-            {
-                "baseline": rates(baseline),
-                "mapsswe": {"segments": 30, "z": 2.5, "p": 0.0124},
-                "wer_bootci": {
-                    "system": {"wer": wer, "margin": 0.02},
-                    "baseline": {"wer": baseline, "margin": 0.03},
-                    "improvement": 0.9876,
-                },
-            }
-            if baseline
-            else {}
-        ),
     }
-
-
-MARKER = "key 0123456789abcdef\nseconds 9\ncommit {}\ndirty {}\ncommand bash run.sh{}\n"
+    by_category = {"drug": terms(wer * 2, half)}
+    return score(
+        wer, baseline, labels, term_error_rate=wer * 1.5, term_error_rate_ci=[wer, 2 * wer],
+        terms=terms(wer * 1.5, half), terms_by_category=by_category,
+    )  # fmt: skip
 
 
 @pytest.fixture
@@ -79,22 +38,24 @@ def exp(tmp_path):
     """A base, and ia3 with three seeds whose dev WERs are 0.30, 0.20 and 0.25."""
 
     def put(folder: str, scored: dict, train: dict | None = None) -> None:
-        decoded = tmp_path / folder / "decode_greedy_test"
-        decoded.mkdir(parents=True)
-        (decoded / "score.json").write_text(json.dumps({"schema": 1, **scored}))
-        (decoded / ".done").write_text(MARKER.format("abc1234", "false", ""))
+        write(tmp_path / folder / "decode_greedy_test/score.json", scored)
+        write(tmp_path / folder / "decode_greedy_test/inputs.json", made())
         if train:
-            (tmp_path / folder / ".done").write_text(MARKER.format("def5678", "true", " --seeds 3"))
-            (tmp_path / folder / "train.json").write_text(json.dumps(train))
+            write(tmp_path / folder / "inputs.json", made("bash run.sh --seeds 3", "def5678", True))
+            write(tmp_path / folder / "train.json", train)
             (tmp_path / folder / "config.yaml").write_text(
                 "placements: [key, value]\nlearning_rate: 0.01\nepochs: 8\n"
             )
 
-    put("base", score(0.4))
+    put("base", full_score(0.4))
     for seed, (wer, dev) in enumerate([(0.36, 0.3), (0.3, 0.2), (0.32, 0.25)], 1):
         train = {"trainable": 9216, "seconds": 61.7, "dev_wer": dev, "seed": seed, "epochs": 8}
-        put(f"ia3_seed{seed}", score(wer, 0.4), train)
-    return planned(tmp_path)
+        put(f"ia3_seed{seed}", full_score(wer, 0.4), train)
+    return tmp_path
+
+
+def change_score(file, **fields) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
 def test_results_json(exp, capsys):
@@ -133,7 +94,7 @@ def test_results_json(exp, capsys):
     assert list(found["pairs"][0]) == ["set", "baseline", "system", "seed", "relative", "relative_ci"]
     assert found["pairs"][0]["relative"] == pytest.approx(-0.1)
     assert found["pairs"][0]["relative_ci"] == pytest.approx([-0.2, 0.0])
-    assert capsys.readouterr().out == (exp / "RESULTS.md").read_text()
+    assert capsys.readouterr().out == ""
 
 
 def test_markdown(exp):
@@ -174,39 +135,33 @@ over utterances: 40.0 [37.0, 43.0] and 32.0 [30.0, 34.0], better in 98.76 % of t
 
 
 def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
-    """Compared with the base with it; only the adapter that is shown; gone when a run has none."""
-    for folder, scored in (("base", score(0.3, 0.4)), ("ia3_seed3", score(0.24, 0.3)),
-                           ("ia3_seed1", score(0.2, 0.3))):  # fmt: skip
-        decoded = exp / folder / "decode_lm_test"
-        decoded.mkdir()
-        (decoded / "score.json").write_text(json.dumps({"schema": 1, **scored}))
-        (decoded / ".done").write_text(MARKER.format("abc1234", "false", " --lm own"))
+    """Compared with the base with it; with hot words too the adapter is compared with itself alone."""
+    for folder, scored in (("base", full_score(0.3, 0.4)), ("ia3_seed3", full_score(0.24, 0.3))):
+        write(exp / folder / "decode_lm_test/score.json", scored)
+        write(exp / folder / "decode_lm_test/inputs.json", made("bash run.sh --lm own"))
         (exp / folder / "lm_search.yaml").write_text("lm_weight: 0.5\nword_score: 1.5\n")
+    write(exp / "ia3_seed3/decode_hotwords_test/score.json", full_score(0.16, 0.32))
     parts = {"/home/ann/data/own/train": 0.75, "/home/ann/mini/lm.arpa.gz": 0.25}
     dev = {"perplexity": 12.34, "words": 310, "unknown_words": 3}
-    summary = {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev}
-    (exp / "lm.json").write_text(json.dumps(summary))
-    collect(planned(exp, language_model=True))
+    write(exp / "lm.json", {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev})
+    collect(exp)
     found = json.loads((exp / "results.json").read_text())
     assert [(one["name"], one["seed"]) for one in found["systems"]][4:] == [
-        ("base + LM", None),
-        ("ia3 + LM", 3),
-    ]
-    assert [one.get("language_model", False) for one in found["systems"]] == [False] * 4 + [True] * 2
+        ("base + LM", None), ("ia3 + LM", 3), ("ia3 + LM + hot words", 3),
+    ]  # fmt: skip
+    assert [one.get("language_model", False) for one in found["systems"]] == [False] * 4 + [True] * 3
     assert [(one["baseline"], one["system"]) for one in found["pairs"]][3:] == [
-        ("base", "base + LM"), ("base + LM", "ia3 + LM"),
+        ("base", "base + LM"), ("base + LM", "ia3 + LM"), ("ia3", "ia3 + LM + hot words"),
     ]  # fmt: skip
     text = (exp / "RESULTS.md").read_text()
-    rows = [line.split(" | ")[:4] for line in text.splitlines()[:6]]
-    assert rows[0] == ["| test", "WER %", "change %", "compared with"]
-    assert [row[0] for row in rows[2:]] == [
-        "| base",
-        "| ia3 (seed 3 of 3)",
-        "| base + LM",
-        "| ia3 + LM (seed 3 of 3)",
+    lines = [line.split(" | ")[:4] for line in text.splitlines()[:7]]
+    assert lines[0] == ["| test", "WER %", "change %", "compared with"]
+    assert [(line[0], line[1], line[3]) for line in lines[3:]] == [
+        ("| ia3 (seed 3 of 3)", "32.0 [27.0, 37.0]", "base"),
+        ("| base + LM", "30.0 [25.0, 35.0]", "base"),
+        ("| ia3 + LM (seed 3 of 3)", "24.0 [19.0, 29.0]", "base + LM"),
+        ("| ia3 + LM + hot words (seed 3 of 3)", "16.0 [11.0, 21.0]", "ia3"),
     ]
-    assert rows[4][1:] == ["30.0 [25.0, 35.0]", "-25.0 [-35.0, -15.0]", "base"]
-    assert rows[5][1:] == ["24.0 [19.0, 29.0]", "-20.0 [-30.0, -10.0]", "base + LM"]
     assert "| ia3 + LM WER % | change from base + LM % |" in text
     assert (
         "- Language model: 3-grams, 0.75 of own/train and 0.25 of mini/lm.arpa.gz, weights chosen on dev "
@@ -214,23 +169,19 @@ def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
         "word, ia3 + LM 0.5 and 1.5 a word.\n"
     ) in text
     assert "of ia3 + LM against base + LM: 30 segments" in text
-    decoded = exp / "ia3_seed3/decode_hotwords_test"
-    decoded.mkdir()
-    with_hotwords = score(0.16, 0.2)
-    alone = json.loads((exp / "ia3_seed3/decode_greedy_test/score.json").read_text())
-    with_hotwords["baseline"] = {"wer": alone["wer"], "words": alone["words"]}
-    (decoded / "score.json").write_text(json.dumps({"schema": 1, **with_hotwords}))
-    collect(planned(exp, language_model=True, hotwords=True))
-    found = json.loads((exp / "results.json").read_text())
-    assert (found["systems"][-1]["name"], found["systems"][-1]["hotwords"]) == ("ia3 + LM + hot words", True)
-    assert found["pairs"][-1]["baseline"] == "ia3"
-    text = (exp / "RESULTS.md").read_text()
-    row = next(line for line in text.splitlines() if line.startswith("| ia3 + LM + hot words")).split(" | ")
-    assert row[:4] == ["| ia3 + LM + hot words (seed 3 of 3)", "16.0 [11.0, 21.0]", row[2], "ia3"]
-    collect(planned(exp, language_model=True))
-    assert "hot words" not in (exp / "RESULTS.md").read_text()
-    collect(planned(exp))
-    assert "LM" not in (exp / "RESULTS.md").read_text()
+
+
+def test_summary_in_words(exp, capsys):
+    for place, wer, baseline in (("base", 0.2, None), ("ia3_seed3", 0.3, 0.2)):
+        write(exp / place / "decode_greedy_out_of_domain/score.json", score(wer, baseline))
+    (exp / "report_test.html").touch()
+    summary(str(exp))
+    assert capsys.readouterr().out == (
+        "ia3, test: WER 40.0 % of the base, 32.0 % with the adapter (20.0 % fewer errors, 95 % interval 10.0 to "
+        "30.0).\n"
+        "  On other speech it costs: 20.0 % become 30.0 %. Name it for its own kind of speech only.\n"
+        f"  Tables: {exp}/RESULTS.md. Report: {exp}/report_test.html\n"
+    )
 
 
 OVERLAP = {
@@ -250,7 +201,7 @@ def test_word_confidences_of_each_system_and_set(exp):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"confidences": found}))
     other = exp / "base/decode_greedy_out_of_domain"
     other.mkdir()
-    (other / "score.json").write_text(json.dumps({"schema": 1, **score(0.2), "confidences": found}))
+    (other / "score.json").write_text(json.dumps(score(0.2, confidences=found)))
     page = exp / "page.md"
     page.write_text("<!-- results . confidences -->\n<!-- end of results -->\n")
     fill(page)
@@ -275,7 +226,7 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
     (exp / "ia3_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
     collect(exp)
     found = json.loads((exp / "results.json").read_text())
-    start = "no epoch improved on the start, so the adapter is as it started (try a lower --learning-rate)"
+    start = "no epoch of the training improved on its start, so the adapter is as it started (try a lower --learning-rate)"
     assert found["warnings"] == [
         {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
         {"set": None, "system": "ia3_seed3", "text": start},
@@ -339,119 +290,57 @@ def test_what_was_trained_by_dev_alone(exp, capsys):
     }
 
 
-def test_projected_time(exp, tmp_path, capsys):
-    remaining(exp, 12)
-    remaining(exp / "base", 12)
-    two_more = Training("ia3_seedJOB", 5, "--train data/train")
-    remaining(planned(exp, train=(two_more,)))
-    remaining(planned(tmp_path / "new", train=(two_more,)))
-    remaining(planned(exp, train=(Training("ia3_seedJOB", 3, ""),)))
-    assert capsys.readouterr().out == (
-        "12 trainings left, 62 s each so far: 0.2 hours\n"
-        "12 trainings left; the first one will tell how long one takes\n"
-        "2 trainings left, 62 s each so far: 0.0 hours\n"
-        "5 trainings left; the first one will tell how long one takes\n"
-    )
-
-
-def test_scores_against_an_older_baseline_are_left_out(exp, capsys):
-    place = exp / "ia3_seed1/decode_greedy_test/score.json"
-    outdated = json.loads(place.read_text())
-    outdated["baseline"]["wer"] = 0.41
-    place.write_text(json.dumps(outdated))
+def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
+    """By the records of scoring: what the baseline's texts, the data and the terms were."""
+    now = {"data": "d", "terms": "t", "text": "b"}
+    write(exp / "base/decode_greedy_test/scoring_kaldi/inputs.json", made(inputs=now))
+    for seed, differing in enumerate(({}, {"data": "other"}, {"baseline": "other"}), 1):
+        then = {"data": "d", "terms": "t", "text": "x", "baseline": "b"} | differing
+        write(exp / f"ia3_seed{seed}/decode_greedy_test/scoring_kaldi/inputs.json", made(inputs=then))
     collect(exp)
-    assert capsys.readouterr().err == (
-        f"{exp}/ia3_seed1: left out on test, another baseline stands there now\n"
-    )
-    rows = json.loads((exp / "results.json").read_text())["systems"]
-    assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 2), ("ia3", 3)]
-
-
-@pytest.mark.parametrize("changed", ["a category", "how many", "a label's value"])
-def test_scores_that_count_other_terms_or_labels_are_left_out(exp, capsys, changed):
-    place = exp / "base/decode_greedy_test/score.json"
-    now = json.loads(place.read_text())
-    if changed == "a category":
-        now["terms_by_category"]["icd"] = term(0.5)
-    elif changed == "how many":
-        now["terms_by_category"]["drug"]["reference"] = 41
-    else:
-        now["by_label"]["accent"]["welsh"] = rates(0.4)
-    place.write_text(json.dumps(now))
-    collect(exp)
-    said = capsys.readouterr()
-    assert said.err.count("left out on test, another baseline stands there now\n") == 3
-    assert "| ia3" not in said.out
-
-
-def test_seeds_of_other_inputs_are_left_out(exp, capsys):
-    """--seeds 3, then another configuration and --seeds 1: the other two say nothing about it."""
-    marker = exp / "ia3_seed1/.done"
-    for seed in (1, 2, 3):
-        old = (exp / f"ia3_seed{seed}/.done").read_text() + "finished 2026-01-01T00:00:00Z\n"
-        (exp / f"ia3_seed{seed}/.done").write_text(old)
-    marker.write_text(marker.read_text().replace("key 0123", "key abcd").replace("2026-01", "2026-02"))
-    collect(planned(exp, "ia3_seed1", seeds=1))
-    said = capsys.readouterr()
-    assert said.err.splitlines() == [
-        f"{exp}/ia3_seed{seed}: left out, other seeds were made of other inputs since" for seed in (2, 3)
+    assert capsys.readouterr().err.splitlines() == [
+        f"{exp}/ia3_seed{seed}: left out on test, another baseline stands there now" for seed in (2, 3)
     ]
     rows = json.loads((exp / "results.json").read_text())["systems"]
     assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
 
 
-def test_what_a_run_was_not_asked_for_is_left_out(exp, capsys):
-    """--seeds 3, then --seeds 2: table, page and registered adapter are of the same seed."""
-    collect(planned(exp, "ia3_seed1 ia3_seed2", seeds=2))
-    said = capsys.readouterr()
-    assert said.err == f"{exp}/ia3_seed3: left out, this run wasn't asked for it\n"
-    assert "| ia3 (seed 2 of 2) |" in said.out
-    select(exp)
-    assert capsys.readouterr().out == "ia3_seed2\n"
-
-
-def test_a_page_is_filled_with_the_seeds_of_the_last_run(exp, capsys):
-    collect(planned(exp, "ia3_seed1 ia3_seed2", seeds=2))
-    page = exp / "page.md"
-    page.write_text("<!-- results . systems -->\n<!-- end of results -->\n")
-    fill(page)
-    assert "| ia3 (seed 2 of 2) |" in page.read_text()
+def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, capsys):
+    """--seeds 3, then another configuration and --seeds 1: the other two say nothing about it."""
+    for seed, rate, day in ((1, 0.02, "02"), (2, 0.01, "01"), (3, 0.01, "01")):
+        options = {"seed": seed, "learning_rate": rate}
+        write(exp / f"ia3_seed{seed}/inputs.json", made(options=options, finished=f"2026-01-{day}T00:00:00Z"))
+    write(exp / "ia3_average/inputs.json", made(finished="2026-01-01T00:00:00Z"))
+    write(exp / "ia3_average/decode_greedy_test/score.json", full_score(0.2, 0.4))
+    collect(exp)
+    assert sorted(capsys.readouterr().err.splitlines()) == [
+        f"{exp}/ia3_average: left out, its seeds were trained again since",
+        *(f"{exp}/ia3_seed{seed}: left out, other seeds were made of other inputs since" for seed in (2, 3)),
+    ]
+    rows = json.loads((exp / "results.json").read_text())["systems"]
+    assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
 
 
 def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
-    """With what all of its seeds took, its dev WER as decoded, and no table for dev; gone with its seeds."""
-    for set_name, found in {"test": score(0.28, 0.4), "dev": {**score(0.19), "changes": {}}}.items():
-        decoded = exp / f"ia3_average/decode_greedy_{set_name}"
-        decoded.mkdir(parents=True)
-        (decoded / "score.json").write_text(json.dumps({"schema": 1, **found}))
-        (decoded / ".done").write_text(MARKER.format("def5678", "false", " --average true"))
-    train = {"average_of": "0123456789abcdef", "trainable": 9216, "seconds": 185.0}
-    (exp / "ia3_average/train.json").write_text(json.dumps(train))
-    collect(planned(exp, "ia3_seed1 ia3_seed2 ia3_seed3 ia3_average"))
-    said = capsys.readouterr()
-    row = "| ia3_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
-    assert f"\n{row}" in said.out and "| 19.0 | 9,216 parameters, 185 s | – |\n" in said.out
-    assert "| dev |" not in said.out and said.err == ""
-    rows = json.loads((exp / "results.json").read_text())["systems"]
-    assert [(one["name"], one["set"]) for one in rows if "average" in one["name"]] == [
-        ("ia3_average", "test")
-    ]
-    assert rows[1]["adapter"] == f"{exp}/ia3_average/adapter"
-    (exp / "ia3_average/train.json").write_text(json.dumps(train | {"average_of": "another"}))
+    """With what all of its seeds took, its dev WER as decoded, and no table for dev."""
+    for set_name, scored in {"test": full_score(0.28, 0.4), "dev": full_score(0.19)}.items():
+        write(exp / f"ia3_average/decode_greedy_{set_name}/score.json", scored)
+    write(exp / "ia3_average/train.json", {"trainable": 9216, "seconds": 185.0})
     collect(exp)
-    said = capsys.readouterr()
-    changed = f"{exp}/RESULTS.md: was made from other inputs (changed: scores) and is made again\n"
-    assert said.err == f"{changed}{exp}/ia3_average: left out, other seeds were made of other inputs since\n"
-    assert "ia3_average" not in said.out
+    text = (exp / "RESULTS.md").read_text()
+    row = "| ia3_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
+    assert f"\n{row}" in text and "| 19.0 | 9,216 parameters, 185 s | – |\n" in text
+    assert "| dev |" not in text
+    rows = json.loads((exp / "results.json").read_text())["systems"]
+    assert [one["set"] for one in rows if one["name"] == "ia3_average"] == ["test"]
+    assert rows[1]["adapter"] == f"{exp}/ia3_average/adapter"
 
 
 def test_median_of_seeds(exp, capsys):
-    for seeds, expected in ((1, 1), (2, 2), (3, 3)):
-        select(planned(exp, seeds=seeds))
-        assert capsys.readouterr().out == f"ia3_seed{expected}\n"
-    for average, trained, expected in ((True, False, "ia3_average"), (True, True, "ia3_seed3")):
-        select(planned(exp, average=average), trained=trained)
-        assert capsys.readouterr().out == f"{expected}\n"
+    select(exp, "ia3")
+    (exp / "ia3_seed3/train.json").unlink()
+    select(exp, "ia3")
+    assert capsys.readouterr().out == "ia3_seed3\nia3_seed2\n"
 
 
 def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
@@ -499,5 +388,5 @@ def test_errors_name_the_cure(exp, tmp_path):
     page.write_text("<!-- results . graphs -->\n<!-- end of results -->\n")
     with pytest.raises(UserError, match="a block asks for 'graphs'"):
         fill(page)
-    with pytest.raises(UserError, match=r"train\.json: not there yet"):
-        select(planned(exp, seeds=4))
+    with pytest.raises(UserError, match=r"other_seed1: not trained yet \(run the earlier stages\)"):
+        select(exp, "other")

@@ -40,39 +40,10 @@ def test_values_are_never_evaluated():
     assert parse("--text", value).stdout.split("\n")[3] == value
 
 
-def test_what_a_recipe_sets_is_weaker_than_a_file_and_that_weaker_than_the_line(tmp_path):
-    (tmp_path / "my.conf").write_text("stage=5\nmax_epochs=3\n")
-    options = ("--stage", "2", "--max-epochs", "4", "--text", "a -- b", "--", "--stage", "7", "--config")
-    done = parse(*options, str(tmp_path / "my.conf"), "data")
-    assert done.stdout == "7\n3\nfalse\na -- b\n1\ndata\n"
-
-
-def test_a_stray_word_among_a_recipes_own_options_hides_nothing():
-    done = parse("--text", "my", "clinic", "--stage", "5", "--", "--stage", "7")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "run.sh: unexpected argument 'clinic' among the recipe's own options\n"
-
-
 def test_a_file_is_looked_for_where_the_user_stood(tmp_path):
     (tmp_path / "my.conf").write_text("stage=5\n")
     script = f"IA3_SPEECH_START_DIR={tmp_path}\n{SCRIPT}"
     assert parse("--config", "my.conf", script=script, cwd=Path("/")).stdout.startswith("5\n")
-
-
-OWN = f"""
-set -euo pipefail
-speakers="" base="" reader="" keep_unknown=true
-. {PARSE}
-printf '%s\n' "$speakers" "$base" "$reader" "$@"
-"""
-
-
-def test_a_recipes_own_options_are_taken_out_of_the_line(tmp_path):
-    (tmp_path / "my.conf").write_text("speakers=train\nbase='my base'\nstage=5\n")
-    script = f"export IA3_SPEECH_START_DIR={tmp_path}\n{OWN}"
-    done = parse("--config", "my.conf", "--base", "mini", "--train-opts", "--reader 7", script=script)
-    assert done.stdout == "train\nmini\n\n--config\nmy.conf\n--train-opts\n--reader 7\n"
-    assert parse("--nj", "2", "--help", "word", script=OWN).stdout.endswith("\n--nj\n2\n--help\nword\n")
 
 
 def test_an_empty_value_is_a_value():
@@ -122,18 +93,18 @@ stage=1        # N: start here
     )
 
 
-@pytest.mark.parametrize(
-    ("options", "shown"), [("n=1 # N: how many\n", "  --n N                    how many [1]\n"), ("", "")]
-)
-def test_a_recipe_that_changed_into_its_folder_shows_its_own_options(tmp_path, options, shown):
-    """One without options of its own leaves the help to adapt.sh."""
+def test_a_recipe_shows_the_options_of_what_it_sources_and_its_own_values(tmp_path):
     (tmp_path / "egs").mkdir()
+    (tmp_path / "egs/stages.sh").write_text('_option_files+=("${BASH_SOURCE[0]}")\nseeds=1 # N: how many\n')
     (tmp_path / "egs/run.sh").write_text(
-        f'export IA3_SPEECH_START_DIR=$PWD\ncd egs\n{options}keep_unknown=true\n. {PARSE}\necho "$@"\n'
+        f'export IA3_SPEECH_START_DIR=$PWD\ncd egs\nown="" # X: its own\n. ./stages.sh\nseeds=3\n. {PARSE}\n'
     )
     command = ["bash", "egs/run.sh", "--help"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == (f"{shown}--help\n", "")
+    assert done.stdout.splitlines()[:2] == [
+        "  --own X                  its own",
+        "  --seeds N                how many [3]",
+    ]
 
 
 def test_config_is_weaker_than_the_line(tmp_path):
@@ -153,21 +124,3 @@ def test_a_script_without_strict_mode_ends_too():
     script = f"stage=1\n. {PARSE} || exit 3\necho reached\n"
     done = parse("--nonsense", "1", script=script)
     assert (done.returncode, done.stdout) == (3, "")
-
-
-def test_where_a_path_of_the_line_is_meant(tmp_path):
-    for folder in ("stood/data/notes", "stood/mini", "recipe/recordings"):
-        (tmp_path / folder).mkdir(parents=True)
-    script = f"""
-    IA3_SPEECH_START_DIR={tmp_path}/stood
-    . {PARSE}
-    for path in data/notes data/notes:40 /data/notes recordings mini facebook/wav2vec2-base "" .; do
-      from_start "$path"
-    done
-    """
-    done = parse(script=script, cwd=tmp_path / "recipe")
-    notes = f"{tmp_path}/stood/data/notes"
-    assert done.stdout.split("\n") == [
-        notes, f"{notes}:40", "/data/notes", "recordings", "mini", "facebook/wav2vec2-base", "",
-        f"{tmp_path}/stood", "",
-    ]  # fmt: skip

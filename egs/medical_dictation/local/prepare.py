@@ -2,6 +2,7 @@
 """Make the demonstration corpus of the medical dictation recipe; nothing is downloaded.
 
     local/prepare.py espeak OUT_DIR [--size full|small]
+    local/prepare.py CORPUS OUT_DIR [--size full|small]     # a folder of Kaldi directories, and nothing is added
 
 Corpus card of `espeak`
 
@@ -26,6 +27,7 @@ from pathlib import Path
 from grammar import Grammar, Sentence
 
 from ia3_speech.cli import command
+from ia3_speech.data.corpora import kaldi
 from ia3_speech.data.corpora.espeak import Voice, synthesize
 from ia3_speech.data.corpora.preparation import Size
 from ia3_speech.data.kaldi import write_data_directory
@@ -90,14 +92,17 @@ SEEDS = {"train": 1, "dev": 2, "test": 3, "speaker42": 42}
 
 
 def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
-    """Write OUT/{train,dev,test} and OUT/speaker42/{train,dev,test}.
+    """Write OUT/{train,dev,test} and, of espeak, OUT/speaker42/{train,dev,test}.
 
     Args:
-        corpus: the word espeak; the corpus is made here
+        corpus: espeak, which is made here, or a folder of Kaldi data directories
         out: where the data directories go
         size: small makes a few minutes of speech, to see that everything works
-        allow_pipes: not used
+        allow_pipes: wav.scp of the folder may hold shell commands
     """
+    if corpus != "espeak":
+        kaldi.prepare(Path(corpus), out, size, allow_pipes)
+        return
     texts = draw_texts(SENTENCES[size])
     for name, speakers in SPEAKERS.items():
         record(texts[name], speakers, out / name)

@@ -1,43 +1,28 @@
 #!/usr/bin/env bash
-# The last stage: adapt to one physician, speaker42, from 15 of their sentences, starting from the adapter just
-# trained; then transcribe one more sentence of theirs with the base, that adapter, and their own.
-#
-# Only for the corpus that local/prepare.py makes. Called by recipes/adapt.sh, which exports data, exp, base, size,
-# small_opts, allow_pipes, name (of the adapter that it registered) and adapter (its folder). The stages are those of
-# adapt.sh, on data/<corpus>/speaker42.
-set -euo pipefail
-. ./path.sh
+# Source this in run.sh, after the adapter `medical` is made: adapt to one physician, speaker42, from 15 of their sentences,
+# starting from that adapter; then show what the base, that adapter and their own make of one more sentence. The stages are
+# those of adapt.sh, on data/<corpus>/speaker42.
 
+# shellcheck disable=SC2154,SC2034  # what adapt.sh has set, and what it uses
 # Out-of-domain speech is what the base and medical were decoded on, if they were: that is not done again.
-# shellcheck disable=SC2154  # what adapt.sh exports
-out_of_domain=$([[ -d $data/out_of_domain ]] && realpath "$data/out_of_domain" || echo none)
-if [[ $out_of_domain != none ]]; then
-  ln -sfn "$out_of_domain" "$data/speaker42/out_of_domain"
-  for one in "$exp/base:base" "$(dirname "$adapter"):$name"; do
-    [[ -d ${one%:*}/decode_greedy_out_of_domain ]] || continue
-    mkdir -p "$exp/speaker42/${one#*:}"
-    cp -ru "${one%:*}/decode_greedy_out_of_domain" "$exp/speaker42/${one#*:}/"
-  done
+if [[ -d $exp/$selected/decode_greedy_out_of_domain ]]; then
+  mkdir -p "$exp/speaker42/base" "$exp/speaker42/$name"
+  ln -sfn "$(realpath "$data/out_of_domain")" "$data/speaker42/out_of_domain"
+  cp -ru "$exp/base/decode_greedy_out_of_domain" "$exp/speaker42/base/"
+  cp -ru "$exp/$selected/decode_greedy_out_of_domain" "$exp/speaker42/$name/"
 fi
-data=$data/speaker42 exp=$exp/speaker42 user_dir=$IA3_SPEECH_START_DIR
-export IA3_SPEECH_START_DIR=$PWD
-adapt.sh --name speaker42 --system speaker42 --base "$base" --size "$size" --small-opts "$small_opts" \
-  --corpus "$data" --stage 2 --data-dir "$data" --exp-dir "$exp" --allow-pipes "$allow_pipes" \
-  --init-adapter "$adapter" --init-name "$name" --train-config conf/speaker42.yaml \
-  --out-of-domain "$out_of_domain" --lm none # the adapter that it starts from was decoded with one
 
-own=$(<"$exp/name") # what it is registered as
+init_adapter=$exp/$selected/adapter init_name=$name
+data=$data/speaker42 exp=$exp/speaker42
+name=speaker42 system=speaker42 train_config=conf/speaker42.yaml seeds=1 terms="" lm=none stage=2
+adapt
+finish
 
 # The first of the test sentences, whatever comes of it.
-echo "stage 10, transcribe $exp/sample.wav"
-python -m ia3_speech.inputs "$exp/transcripts" "$data/test" local "$adapter" "$exp/speaker42_seed1/adapter" -- \
-  local/sample.py "$data/test" "$exp" --base "$base" --adapters "$name $own" --allow-pipes "$allow_pipes"
-
-sample=$(realpath "$exp")/sample.wav
-echo
-cat "$exp/transcripts"
-echo
-echo "The adapters $name and $own are registered. Transcribe anything with them:"
-echo
-printf '  %s%s -m ia3_speech.transcribe --adapter %s %q\n' \
-  "${IA3_SPEECH_HOME:+$(printf 'IA3_SPEECH_HOME=%q ' "$IA3_SPEECH_HOME")}" "$IA3_SPEECH_PYTHON" "$own" "${sample#"$user_dir"/}"
+sample=$(awk 'NR == 1 { print $2 }' "$data/test/wav.scp")
+sample=${sample#"$IA3_SPEECH_START_DIR"/}
+shown() { printf '%-10s %s\n' "$1" "$(sed -n '1s/^[^ ]* //p' "$2/text")"; }
+{
+  shown said "$data/test"
+  for folder in base "$init_name" "$selected"; do shown "${folder%_seed1}" "$exp/$folder/decode_greedy_test"; done
+} >"$exp/transcripts"

@@ -1,0 +1,217 @@
+"""A list of recordings as people write it: CSV in UTF-8 or UTF-16, or an Excel workbook; and its columns.
+
+In: a .csv or .tsv file, with commas, semicolons or TABs between the fields, or an .xlsx file, whose first
+sheet is read. The first row holds the names of the columns; Excel's `sep=;` may stand above it. Out: the rows
+by column, and a message for each row that is wrong. The usual names of columns are those of published
+corpora, and hold for datasets too (`huggingface`).
+"""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi.table_file import raise_if_any
+
+SUFFIXES = (".csv", ".tsv", ".xlsx")
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB"}
+EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
+
+# Names of columns, the most specific first.
+AUDIO_COLUMNS = (
+    *("audio", "speech", "file", "path", "audio_path", "file_name", "wav"),
+    *("filename", "audio_file"),
+)
+TEXT_COLUMNS = (
+    *("text", "transcription", "transcript", "sentence"),
+    *("normalized_text", "raw_text", "utterance"),
+)
+SPEAKER_COLUMNS = (
+    *("speaker_id", "speaker", "spk_id", "spk"),
+    *("client_id", "user_id", "user_ids", "reader_id"),
+)
+SYNONYMS = {"file": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS}
+REQUIRED = ("file", "text")
+GENDERS = {
+    **dict.fromkeys(("male", "man", "male_masculine"), "m"),
+    **dict.fromkeys(("female", "woman", "female_feminine"), "f"),
+}
+
+
+@dataclass
+class SheetRow:
+    """A row of the table.
+
+    Attributes:
+        line: the line of the file in which it begins, or the number of the row in an Excel sheet.
+        fields: column → text, without the white space around it.
+    """
+
+    line: int
+    fields: dict[str, str]
+
+
+def read_spreadsheet(
+    path: Path, rename: Callable[[list[str]], list[str]] = list, *, quotes: bool = True
+) -> tuple[list[SheetRow], list[str]]:
+    """The rows, and a message for each row with too few or too many fields.
+
+    Args:
+        rename: the names of the columns as written → as they are in the rows; may raise UserError.
+        quotes: whether quotation marks around a field are no part of it.
+
+    Raises:
+        UserError: the file cannot be read as text or as a workbook, a column has no name or that of another,
+            or there is no row.
+    """
+    problems: list[str] = []
+    if path.suffix.lower() == ".xlsx":
+        lines, hint = excel_lines(path), "remove what is beside the table"
+    else:
+        text = read_any_utf(path)
+        separator = EXCEL_SEPARATOR.match(text)
+        delimiter = separator[1] if separator else max(DELIMITERS, key=text.partition("\n")[0].count)
+        lines = csv_lines(path, text, delimiter, quotes, problems)
+        if separator:
+            next(lines)
+        hint = f'a text with a {DELIMITERS.get(delimiter, delimiter)} in it stands in quotation marks: "…"'
+    columns: list[str] = []
+    rows: list[SheetRow] = []
+    for line, fields in lines:
+        fields = [field.strip() for field in fields]
+        if not any(fields):  # Excel writes empty rows above and below a table
+            continue
+        if not columns:
+            try:
+                columns = rename(check_names(fields))
+            except UserError as error:
+                raise UserError(f"{path}:{line}: {error}") from None
+        elif len(fields) == len(columns):
+            rows.append(SheetRow(line, dict(zip(columns, fields, strict=True))))
+        else:
+            problems.append(f"{path}:{line}: {len(fields)} fields for {len(columns)} columns ({hint})")
+    if not rows:
+        raise_if_any(problems)
+        raise UserError(f"{path}: holds no recording (one a line, below the line with the column names)")
+    return rows, problems
+
+
+def read_any_utf(path: Path) -> str:
+    """The text of a file in UTF-8 or UTF-16, with or without a byte-order mark.
+
+    Raises:
+        UserError: the file is in another encoding.
+    """
+    content = path.read_bytes()
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"\0" in content[:2]:  # in UTF-16 every second byte of ASCII is zero, and columns have ASCII names
+        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
+    else:
+        encoding = "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        name = "UTF-8" if encoding == "utf-8-sig" else "UTF-16"
+        raise UserError(
+            f"{path}:{line}: not {name}, byte 0x{content[error.start]:02x} "
+            f"(save it as UTF-8; in Excel: Save as, CSV UTF-8)"
+        ) from None
+
+
+def csv_lines(
+    path: Path, text: str, delimiter: str, quotes: bool, problems: list[str]
+) -> Iterator[tuple[int, list[str]]]:
+    """Line number and fields of each row; `problems` receives a quotation mark that is not closed."""
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    line = 1
+    try:
+        for fields in reader:
+            start, line = line, reader.line_num + 1
+            yield start, fields
+    except csv.Error as error:
+        problems.append(f"{path}:{line}: {error} (a quotation mark in a text is written twice)")
+
+
+def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Row number and fields of the first sheet's rows. Empty cells beside the table are dropped.
+
+    Raises:
+        UserError: openpyxl is not installed, or the file is not a workbook.
+    """
+    try:
+        import openpyxl
+    except ImportError:
+        raise UserError(
+            f"{path}: reading Excel files needs openpyxl (pip install openpyxl; or save it as CSV UTF-8)"
+        ) from None
+    try:
+        workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except Exception as error:  # of many kinds: zipfile, XML, openpyxl's own
+        raise UserError(f"{path}: not an Excel workbook: {error} (save it again, or as CSV UTF-8)") from None
+    width = 0
+    for number, cells in enumerate(workbook.worksheets[0].iter_rows(values_only=True), 1):
+        fields = [excel_text(cell) for cell in cells]
+        while len(fields) > width and not fields[-1].strip():
+            fields.pop()
+        width = width or len(fields)  # of the row with the column names
+        yield number, fields + [""] * (width - len(fields))
+
+
+def excel_text(value: Any) -> str:
+    """A cell as Excel shows it by default: 7 and not 7.0, TRUE and not True."""
+    if isinstance(value, bool):
+        return str(value).upper()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+# ---- columns ----
+
+
+def check_names(columns: list[str]) -> list[str]:
+    """The names of columns as they are. Raises UserError where one is empty or, in any case, there twice."""
+    lower = [column.lower() for column in columns]
+    for name in lower:
+        if lower.count(name) > 1 or not name:
+            what = f"two columns {name}" if name else "a column without a name"
+            raise UserError(f"{what} (give each column a name of its own)")
+    return columns
+
+
+def usual_names(columns: list[str]) -> list[str]:
+    """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them.
+
+    Raises:
+        UserError: a required column is missing, or two columns could be meant.
+    """
+    columns = [column.lower() for column in columns]
+    for name, synonyms in SYNONYMS.items():
+        if name in columns:
+            continue
+        meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
+        if len(meant) > 1:
+            raise UserError(
+                f"which column is the {name}, {' or '.join(meant)}? (rename one of them to {name})"
+            )
+        if meant:
+            columns[columns.index(meant[0])] = name
+        elif name in REQUIRED:
+            accepted = list(dict.fromkeys([name, *synonyms]))
+            near = [column for column in columns if get_close_matches(column, accepted, n=1)]
+            hint = f"rename {near[0]} to {name}" if near else f"call it {', '.join(accepted)}"
+            raise UserError(f"no column {name} (the columns are {', '.join(columns)}; {hint})")
+    return columns
+
+
+def label_name(column: str) -> str:
+    """The label made of a column: letters, digits, - and _, since it becomes part of a file name."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", column)

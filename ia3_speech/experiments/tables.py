@@ -1,0 +1,527 @@
+"""The tables and notes of RESULTS.md. In: systems, the base first. Out: Markdown; rates in percent.
+
+Of a system with several seeds the one with the median dev WER stands in the tables, and the range of all of
+them beside it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from statistics import fmean, median
+
+from ia3_speech.experiments.curve_files import Json, read_learning_curve, read_trade_off
+from ia3_speech.experiments.systems import (
+    GREEDY,
+    HOTWORDS,
+    LM,
+    OUT_OF_DOMAIN,
+    Comparison,
+    System,
+    comparisons,
+    load_json,
+    median_of,
+)
+from ia3_speech.formatting import percent, with_interval
+from ia3_speech.scoring.results import (
+    MARK,
+    NOT_IMPROVED,
+    ResultRow,
+    change_rate,
+    few_clusters_note,
+    read_results,
+)
+from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
+
+STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
+PARTS = (*STANDARD, "training", "tuning")
+MOST_VALUES = 6  # of a label, to be worth a table
+
+Groups = dict[str, list[System]]
+
+
+@dataclass(frozen=True)
+class ResultWarning:
+    """What a reader of results must know before the numbers.
+
+    Attributes:
+        set: the test set that it is about; None: all of them.
+        system: the folder of the system (ia3_seed1) that it is about; None: all of them.
+        text: one sentence without a full stop.
+    """
+
+    set: str | None
+    system: str | None
+    text: str
+
+
+def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
+    """The parts wanted, in their order, with blank lines between them."""
+    groups = {name: list(group) for name, group in groupby(systems, key=lambda one: one.name)}
+    shown = [median_of(group) if group[0].train else group[0] for group in groups.values()]
+    exp, sets, texts = systems[0].folder.parent, test_sets(systems), []
+    for set_name in sets:
+        scored = [system for system in shown if set_name in system.results]
+        if "systems" in parts:
+            texts += [system_table(scored, groups, set_name), unseen_table(scored, set_name)]
+            texts.append(warning_list(systems, set_name))
+        if "speakers" in parts:
+            texts.append(speaker_table(scored, set_name))
+        if "terms" in parts:
+            texts.append(term_table(scored, set_name))
+        if "labels" in parts:
+            texts.append(label_table([one for one in scored if one.search != HOTWORDS], set_name))
+        if "tuning" in parts:
+            texts.append(tuning_table(scored, set_name))
+    if "forgetting" in parts:
+        texts.append(forgetting_table([system for system in shown if OUT_OF_DOMAIN in system.results]))
+        texts += [other_speech_table(shown), trade_off_table(exp)]
+        sets = [*sets, OUT_OF_DOMAIN]
+    if "confidences" in parts:
+        texts.append(reliability_table(shown, list(dict.fromkeys([*sets, OUT_OF_DOMAIN]))))
+    if "curve" in parts:
+        texts.append(curve_table(exp))
+    if "training" in parts:
+        texts.append(training_table(groups))
+    if "provenance" in parts:
+        texts.append(provenance_list(shown, sets))
+    return "\n".join(text for text in texts if text)
+
+
+def test_sets(systems: Sequence[System]) -> list[str]:
+    """What the base was scored on, without out-of-domain speech."""
+    return sorted(set(systems[0].results) - {OUT_OF_DOMAIN})
+
+
+def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[ResultWarning]:
+    """Of the test sets first: what they have in common with training; then of the systems.
+
+    The former differ between systems with an adapter a speaker, by how many utterances it was trained on.
+    """
+    warnings = []
+    for name in sets:
+        overlaps = {one.folder.name: one.results[name] for one in systems if name in one.results}
+        overlaps = {folder: results.warnings for folder, results in overlaps.items() if results.overlap}
+        for text in dict.fromkeys(text for texts in overlaps.values() for text in texts):
+            folders = [folder for folder, texts in overlaps.items() if text in texts]
+            of_all = len(folders) == len(overlaps)
+            warnings += [ResultWarning(name, folder, text) for folder in ([None] if of_all else folders)]
+    unchanged = [one.folder.name for one in systems if one.train.get("selected_epoch") == 0]
+    for folder in dict.fromkeys(unchanged):
+        warnings.append(ResultWarning(None, folder, f"{NOT_IMPROVED} (try a lower --learning-rate)"))
+    return warnings
+
+
+def warning_list(systems: Sequence[System], set_name: str) -> str:
+    """What must be known before a set's numbers; or that it has no sentence in common with training."""
+    lines = [
+        f"**Warning:** {one.system + ': ' if one.system else ''}{one.text}."
+        for one in warnings_of(systems, [set_name])
+    ]
+    scored = [one.results[set_name] for one in systems if set_name in one.results]
+    notes = [results.no_overlap_note for results in scored if results.overlap]
+    if notes and all(notes):
+        lines.append(notes[0].replace("the test set", set_name))
+    return bullets(lines)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def spread(rates: Sequence[float]) -> str:
+    return f"{percent(min(rates))} to {percent(max(rates))}" if len(rates) > 1 else "–"
+
+
+def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> str:
+    """Rates and changes on one test set, a line a system; dev WER and what was trained follow.
+
+    | test | WER % | change % | compared with | CER % | change % | term errors % | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
+    | base | 46.2 [43.3, 49.1] | – | – | 17.9 | – | 83.4 [79.8, 87.0] | … |
+    | ia3 (seed 3 of 3) | 8.0 [6.5, 9.6] | -82.7 [-85.7, -79.6] | base | 2.5 | -86.2 [-88.7, -83.5] | … |
+    """
+    header = [set_name, "WER %", "change %", "CER %", "change %", "term errors %", "change %", "dev WER %"]
+    header += ["trained"]
+    several = any(len(groups[system.name]) > 1 for system in systems)
+    searched = any(system.search != GREEDY for system in systems)
+    rows = []
+    for system in systems:
+        row, train = system.results[set_name].all, system.train if system.search == GREEDY else {}
+        line: list[Cell] = [shown_name(system, groups), row.wer, row.change("wer"), Rate(row.cer.value)]
+        line += [row.change("cer"), row.term_error_rate, row.change("term_error_rate")]
+        line.append(Rate(system.dev_wer if system.search == GREEDY else None))
+        line.append(f"{train['trainable']:,} parameters, {train['seconds']:.0f} s" if train else None)
+        if searched:
+            line.insert(3, system.baseline if row.changes else None)
+        if several:
+            seeds = [one.results[set_name] for one in groups[system.name] if set_name in one.results]
+            line.append(spread([results.all.wer.value for results in seeds]))
+        rows.append(line)
+    if searched:
+        header.insert(3, "compared with")
+    return markdown_table(header + ["WER % of the seeds"] * several, rows)
+
+
+def shown_name(system: System, groups: Groups) -> str:
+    """With the seed, where there are others."""
+    seeds = len(groups.get(system.greedy_name, ()))
+    return f"{system.name} (seed {system.seed} of {seeds})" if system.seed and seeds > 1 else system.name
+
+
+def compared_heads(systems: Sequence[System]) -> list[str]:
+    """`ia3 WER %` and `change %` of each system, and what the change is from where that is not the base."""
+    heads = []
+    for system in systems:
+        against = "" if system.baseline == "base" else f" from {system.baseline}"
+        heads += [f"{system.name} WER %", f"change{against} %"]
+    return heads
+
+
+def unseen_table(systems: Sequence[System], set_name: str) -> str:
+    """Rates of the utterances whose sentence is not in training; no row where it is all or none.
+
+    | test, sentences not in training | utterances | words | compared with | WER % before | after | change % |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+    | ia3 | 361 | 5140 | base | 68.5 | 52.8 [50.5, 55.2] | -22.9 [-25.3, -20.5] |
+    """
+    header = [f"{set_name}, sentences not in training", "utterances", "words", "compared with"]
+    header += ["WER % before", "after", "change %"]
+    rows = []
+    for system in systems:
+        row = system.results[set_name].unseen
+        if row and "wer" in row.changes:
+            line = [system.name, str(row.utterances), str(row.words), system.baseline]
+            rows.append([*line, Rate(row.changes["wer"].baseline), row.wer, row.change("wer")])
+    return markdown_table(header, rows)
+
+
+def term_table(systems: Sequence[System], set_name: str) -> str:
+    """Term errors by category: the base beside each adapter.
+
+    | terms | occurrences | base % | ia3 % | change % |
+    | --- | ---: | ---: | ---: | ---: |
+    | all | 476 | 83.4 | 16.0 | -80.9 [-84.8, -76.8] |
+    | drink | 151 | 92.7 | 21.2 | -77.1 [-83.9, -70.0] |
+    """
+    by_category = [{row.category: row for row in one.results[set_name].terms} for one in systems]
+    header = ["terms", "occurrences", "base %"]
+    header += [text.replace(" WER", "") for text in compared_heads(systems[1:])]
+    lines = []
+    for category, base in by_category[0].items() if len(systems) > 1 else ():
+        line: list[Cell] = [category or "all", str(base.reference), Rate(base.rate.value)]
+        for rows in by_category[1:]:
+            line += [Rate(rows[category].rate.value), change_rate(rows[category].change)]
+        lines.append(line)
+    return markdown_table(header, lines)
+
+
+def label_table(systems: Sequence[System], set_name: str) -> str:
+    """WER by the labels; of one with many values the median.
+
+    | by label | utterances | words | base WER % | ia3 WER % | change % |
+    | --- | ---: | ---: | ---: | ---: | ---: |
+    | speaker: median of 42 | 840 | 5983 | 59.7 | 46.9 | – |
+    | gender: f | 440 | 3155 | 67.1 | 49.2 | -26.7 [-33.3, -19.6] |
+    """
+    if len(systems) < 2:
+        return ""
+    by_label = [system.results[set_name].by_label for system in systems]
+    header = ["by label", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
+    lines: list[list[Cell]] = []
+    marked = False
+    for label, rows in by_label[0].items():
+        if len(rows) > MOST_VALUES:
+            lines += median_line(label, [one[label] for one in by_label])
+            continue
+        for value, base in rows.items() if len(rows) > 1 else ():
+            marked |= base.few_clusters
+            line = [marked_name(f"{label}: {value}", base), str(base.utterances), str(base.words)]
+            others = [one[label][value] for one in by_label[1:]]
+            cells = (cell for row in others for cell in (Rate(row.wer.value), row.change("wer")))
+            lines.append([*line, Rate(base.wer.value), *cells])
+    return markdown_table(header, lines) + note_of_marks(marked, systems[0], set_name)
+
+
+def median_line(label: str, columns: Sequence[dict[str, ResultRow]]) -> list[list[Cell]]:
+    """The median of the values of a label that has many; no row where each has a single utterance."""
+    spoken = [value for value, row in columns[0].items() if row.words]
+    utterances, words = (
+        sum(getattr(columns[0][one], name) for one in spoken) for name in ("utterances", "words")
+    )
+    if utterances <= len(spoken):
+        return []
+    first, *others = (Rate(median(rows[value].wer.value for value in spoken)) for rows in columns)
+    changes = [cell for rate in others for cell in (rate, None)]
+    return [[f"{label}: median of {len(spoken)}", str(utterances), str(words), first, *changes]]
+
+
+def marked_name(name: str, row: ResultRow) -> str:
+    """With the mark of one with too few speakers for its interval."""
+    return f"{name} {MARK}" if row.few_clusters else name
+
+
+def note_of_marks(marked: bool, base: System, set_name: str) -> str:
+    note = markdown_text(few_clusters_note(base.results[set_name].record["ci_unit"]))
+    return f"\n{note}\n" if marked else ""
+
+
+def training_table(groups: Groups) -> str:
+    """What was trained, how, and how well it does on dev (the mean of its seeds), the best first.
+
+    | trained | placements | learning rate | epochs | seeds | dev WER % | of the seeds | parameters | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | … |
+    | ia3 | key, value, ffn, … | 0.02 | 6 | 3 | 51.3 | 50.4 to 51.9 | 24,576 | … |
+    """
+    header = ["trained", "placements", "learning rate", "epochs", "seeds", "dev WER %", "of the seeds"]
+    header += ["parameters", "s a seed"]
+    lines = []
+    for name, seeds in groups.items():
+        if "dev_wer" in seeds[0].train and seeds[0].search == GREEDY:
+            options, rates = seeds[0].options, [one.train["dev_wer"] for one in seeds]
+            line: list[Cell] = [name, ", ".join(options["placements"]), f"{options['learning_rate']:g}"]
+            line += [str(options["epochs"]), str(len(seeds)), Rate(fmean(rates)), spread(rates)]
+            line += [seeds[0].train["trainable"], f"{fmean(one.train['seconds'] for one in seeds):.0f}"]
+            lines.append((fmean(rates), name, line))
+    return markdown_table(header, [line for _, _, line in sorted(lines, key=lambda entry: entry[:2])])
+
+
+def speaker_table(systems: Sequence[System], set_name: str) -> str:
+    """What adapters did to each of many speakers, against the base and against what they started from.
+
+    | speakers | compared with | WER % before | after | change % | median speaker, points | better % | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: | … |
+    | from_base_k15 | base | 67.6 | 58.3 | -13.8 [-16.3, -11.2] | -7.4 | 88 | … |
+    """
+    header = ["speakers", "compared with", "WER % before", "after", "change %", "median speaker, points"]
+    header += ["better %", "equal %", "worse %", "speakers", "words each", "no epoch improved"]
+    return markdown_table(header, [speaker_line(one) for one in comparisons(systems, set_name)])
+
+
+def speaker_line(one: Comparison) -> list[Cell]:
+    words, train = one.words.sum(), one.system.train
+    shares = [sum(one.changes < 0), sum(one.changes == 0), sum(one.changes > 0)]
+    speakers = len({name.partition("/")[0] for name in train["not_improved"]})  # SPEAKER/FOLD
+    return [
+        one.system.name,
+        one.against.name,
+        Rate(one.before.sum() / words),
+        Rate(one.after.sum() / words),
+        Rate(one.relative, one.relative_ci, signed=True),
+        Rate(median(one.changes), signed=True),
+        *(Rate(share / len(one.speakers), digits=0) for share in shares),
+        str(len(one.speakers)),
+        f"{median(one.words):.0f}",
+        f"{len(train['not_improved'])} of {train['adapters']} folds, {speakers} speakers",
+    ]
+
+
+def tuning_table(systems: Sequence[System], set_name: str) -> str:
+    """Learning rates and epochs of adaptation to speakers, the best first.
+
+    | tuned | learning rate | epochs | WER % | change % | no epoch improved | s |
+    | --- | ---: | ---: | ---: | ---: | ---: | ---: |
+    | from_base_k15_rate2e-2_epochs6 | 0.02 | 6 | 74.5 | -12.2 [-16.3, -7.8] | 0 of 76 | 304 |
+    """
+    lines = []
+    for system in [one for one in systems if one.of_speakers]:
+        options, row, train = system.options, system.results[set_name].all, system.train
+        line: list[Cell] = [system.name, f"{options['learning_rate']:g}", str(options["epochs"])]
+        line += [
+            Rate(row.wer.value),
+            row.change("wer"),
+            f"{len(train['not_improved'])} of {train['adapters']}",
+        ]
+        lines.append((row.wer.value, system.name, [*line, f"{train['seconds']:.0f}"]))
+    header = ["tuned", "learning rate", "epochs", "WER %", "change %", "no epoch improved", "s"]
+    base = ["base", None, None, Rate(systems[0].results[set_name].all.wer.value), None, None, None]
+    return markdown_table(header, [base, *(line for _, _, line in sorted(lines))] if lines else [])
+
+
+def forgetting_table(systems: Sequence[System]) -> str:
+    """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter.
+
+    | out-of-domain speech | utterances | words | base WER % | ia3 WER % | change % |
+    | --- | ---: | ---: | ---: | ---: | ---: |
+    | all | 30 | 507 | 25.2 [21.1, 30.2] | 51.9 [46.6, 56.9] | +105.5 [+66.0, +162.5] |
+    """
+    if len(systems) < 2:
+        return ""
+    results = [system.results[OUT_OF_DOMAIN] for system in systems]
+    header = ["out-of-domain speech", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
+    columns = [{"all": one.all} | one.by_label.get("corpus", {}) for one in results]
+    lines = []
+    for name, base in columns[0].items():
+        line: list[Cell] = [marked_name(name, base), str(base.utterances), str(base.words), base.wer]
+        for rows in columns[1:]:
+            line += [rows[name].wer, rows[name].change("wer")]
+        lines.append(line)
+    marked = any(row.few_clusters for row in columns[0].values())
+    return markdown_table(header, lines) + note_of_marks(marked, systems[0], OUT_OF_DOMAIN)
+
+
+def other_speech_table(systems: Sequence[System]) -> str:
+    """What adapters of single speakers cost on out-of-domain speech: those that decoded it, one by one.
+
+    | adapters of speakers, on out-of-domain speech | how many | base WER % | median WER % | of all |
+    | --- | ---: | ---: | ---: | ---: |
+    | from_base_k15 | 17 | 24.9 | 29.7 | 26.2 to 35.1 |
+    """
+    header = [
+        "adapters of speakers, on out-of-domain speech",
+        "how many",
+        "base WER %",
+        "median WER %",
+        "of all",
+    ]
+    lines = []
+    for system in [one for one in systems if one.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
+        files = sorted(system.folder.glob(f"*/fold1/decode_{GREEDY}_{OUT_OF_DOMAIN}/score.json"))
+        rates = [read_results(file).all.wer.value for file in files]
+        if rates:
+            base = Rate(systems[0].results[OUT_OF_DOMAIN].all.wer.value)
+            lines.append([system.name, str(len(rates)), base, Rate(median(rates)), spread(rates)])
+    return markdown_table(header, lines)
+
+
+def trade_off_table(exp: Path) -> str:
+    """The adapter from off to on, and with a decay: its own speech against out-of-domain speech.
+
+    | adapter | test_adults WER % | out-of-domain speech WER % |
+    | --- | ---: | ---: |
+    | scale 0 | 65.0 [58.4, 71.5] | 25.2 [21.1, 30.2] |
+    """
+    file = exp / "trade_off.json"
+    if not file.is_file():
+        return ""
+    trade_off = read_trade_off(file)
+    lines = [
+        [point.name, *(Rate(side.wer, side.interval) for side in (point.own, point.out_of_domain))]
+        for point in trade_off.points
+    ]
+    return markdown_table(["adapter", f"{trade_off.own} WER %", f"{trade_off.out_of_domain} WER %"], lines)
+
+
+def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
+    """Whether word confidences are probabilities, and what a reviewer of the least certain words finds.
+
+    | word confidences | set | words | wrong % | calibration error % | errors in the least certain … | … |
+    | --- | ---: | ---: | ---: | ---: | ---: | … |
+    | ia3 | test_adults | 5787 | 45.6 | 3.3 | 20 [19, 22] | … |
+    """
+    header = ["word confidences", "set", "words", "wrong %", "calibration error %"]
+    header += ["errors in the least certain 10 %, % of all", "area under ROC %", "calibrated"]
+    lines = []
+    for set_name in sets:
+        for system in systems:
+            found = system.results[set_name].confidences if set_name in system.results else None
+            if found:
+                line = [system.name, set_name, str(found["words"]), Rate(found["errors"] / found["words"])]
+                line += [Rate(found["calibration_error"]), Rate(found["found"], found["found_ci"], digits=0)]
+                lines.append([*line, Rate(found["area"]), "yes" if found["scaling"] else "no"])
+    return markdown_table(header, lines)
+
+
+def curve_table(exp: Path) -> str:
+    """WER by minutes of train; the last row is all of it.
+
+    | minutes to adapt on | seeds | test_adults WER %, median | change % | WER % of the seeds |
+    | --- | ---: | ---: | ---: | ---: |
+    | 0 (the base) | – | 64.8 | – | – |
+    | 1 | 1 | 61.6 | -4.9 | – |
+    """
+    file = exp / "curve.json"
+    curve = read_learning_curve(file) if file.is_file() else None
+    if curve is None or curve.unit != "minutes":
+        return ""
+    base = curve.base.wer if curve.base else None
+    header = ["minutes to adapt on", "seeds", f"{curve.set} WER %, median", "change %", "WER % of the seeds"]
+    lines: list[list[Cell]] = [["0 (the base)", None, Rate(base), None, None]]
+    for minutes, points in groupby(curve.points, key=lambda point: point.amount):
+        rates = [point.estimate.wer for point in points]
+        change = Rate(median(rates) / base - 1 if base else None, signed=True)
+        lines.append([f"{minutes:g}", str(len(rates)), Rate(median(rates)), change, spread(rates)])
+    return markdown_table(header, lines)
+
+
+# ---- what intervals and tests mean, the language model, the commands
+
+
+def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
+    """What the intervals are, and where the numbers come from."""
+    lines = []
+    for set_name in sets:
+        scored = [system for system in systems if set_name in system.results]
+        if not scored:
+            continue
+        results = scored[0].results[set_name]
+        only_base = all(one.baseline == "base" for one in scored)
+        against = "the base" if only_base else "what each is compared with"
+        record = results.record
+        lines.append(
+            f"{set_name}: {record['utterances']} utterances, {record['words']} words. In brackets 95 % "
+            f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are relative "
+            f"to {against} on the same draws, negative is better."
+            + (" With so few the intervals are too narrow." if results.few_clusters else "")
+        )
+        for system in scored:
+            record = system.results[set_name].record
+            if test := record.get("mapsswe"):
+                baseline = "the base" if system.baseline == "base" else system.baseline
+                lines.append(
+                    f"Matched pairs test (MAPSSWE) of {system.name} against {baseline}: "
+                    f"{test['segments']} segments, z = {test['z']:.2f}, p = {test['p']:.2g}."
+                    + bootstrap_sentence(record["wer_bootci"])
+                )
+    if note := language_model_note(systems):
+        lines.append(note)
+    return bullets(lines + commands(systems))
+
+
+def bootstrap_sentence(found: Json) -> str:
+    """What Kaldi's compute-wer-bootci says of the two."""
+    base, own = (
+        with_interval(one["wer"], [one["wer"] - one["margin"], one["wer"] + one["margin"]])
+        for one in (found["baseline"], found["system"])
+    )
+    better = percent(found["improvement"], 2)
+    return f" Kaldi's bootstrap over utterances: {base} and {own}, better in {better} % of the draws."
+
+
+def commands(systems: Iterable[System]) -> list[str]:
+    """Where the numbers come from: the systems that one command made, a line a command."""
+    made: dict[str, list[str]] = {}
+    for system in systems:
+        record = system.record
+        commit = f"commit {record['commit']}" if record.get("commit") else "no commit"
+        changed = " with changes" if record.get("commit") and record.get("dirty") else ""
+        made.setdefault(f"`{record.get('command', '')}` ({commit}{changed})", []).append(system.name)
+    return [f"{', '.join(names)}: {how}." for how, names in made.items()]
+
+
+def language_model_note(systems: Sequence[System]) -> str:
+    """Weights of its parts, and of each system's search; empty where nothing was decoded with one.
+
+    Language model: 3-grams, 0.92 of own/train and 0.08 of mini/lm.arpa.gz, weights chosen on dev (perplexity
+    8.8; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a word.
+    """
+    with_lm = [one for one in systems if one.search == LM]
+    summary = with_lm[0].folder.parent / "lm.json" if with_lm else None
+    if summary is None or not summary.is_file():
+        return ""
+    found = load_json(summary)
+    weights = {"/".join(Path(name).parts[-2:]): weight for name, weight in found["weights"].items()}
+    text = " and ".join(f"{weight:.2f} of {name}" for name, weight in weights.items())
+    text = f"Language model: {found['order']}-grams, {text}"
+    if dev := found["dev"]:
+        unknown = f"{dev['unknown_words']} of {dev['words']} words unknown"
+        text += f", weights chosen on dev (perplexity {dev['perplexity']:.1f}; {unknown})"
+    return f"{text}. Search weights chosen on dev: {', '.join(map(search_weights, with_lm))}."
+
+
+def search_weights(system: System) -> str:
+    """`base + LM 0.5 and 1.5 a word`."""
+    import yaml
+
+    chosen = yaml.safe_load((system.folder / "lm_search.yaml").read_text("utf-8"))
+    return f"{system.name} {chosen['lm_weight']:g} and {chosen['word_score']:g} a word"

@@ -1,0 +1,128 @@
+"""A table of rates, counts and texts, and how it is written: for the terminal, as Markdown, as CSV.
+
+In: a `Table`. Out: text. A rate is a fraction and is written in percent; one that does not exist is `–`. The
+report writes the same tables as HTML.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+from ia3_speech.formatting import MISSING, interval, percent, with_interval
+
+Bounds = Sequence[float] | None  # lower and upper bound of an interval, as score.json has it
+CSV_DIGITS = 4  # of a percentage
+INTERVAL = "[95 % interval]"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """A rate, or a change of one.
+
+    Attributes:
+        value: a fraction; None where there is none.
+        bounds: its 95 % interval; None without one.
+        signed: it is a change, which is written with its sign.
+        digits: after the decimal point, but in CSV.
+    """
+
+    value: float | None
+    bounds: Bounds = None
+    signed: bool = False
+    digits: int = 1
+
+    def __str__(self) -> str:
+        """`45.7 [40.1, 51.3]`; `–` where there is none."""
+        return with_interval(self.value, self.bounds, self.digits, self.signed)
+
+    @property
+    def columns(self) -> tuple[str, str]:
+        """`45.7` and `[40.1, 51.3]`; `–` in place of one that does not exist."""
+        bounds = interval(self.bounds, self.digits, self.signed)
+        return percent(self.value, self.digits, self.signed), bounds or MISSING
+
+
+Cell = str | int | float | Rate | None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: of its files, without a suffix.
+        caption: what it shows.
+        head: the columns' names; the first column holds the names of the rows.
+        rows: a cell for each column.
+    """
+
+    name: str
+    caption: str
+    head: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+    def csv(self) -> str:
+        """Comma-separated values (RFC 4180): rates in percent, a column for each bound, none where missing.
+
+        system,WER %,WER % low,WER % high
+        ia3,41.5013,37.1200,45.0321
+        """
+        with_bounds = [
+            any(isinstance(row[column], Rate) and row[column].bounds for row in self.rows)
+            for column in range(len(self.head))
+        ]
+        heads = [
+            [head, f"{head} low", f"{head} high"] if bounds else [head]
+            for head, bounds in zip(self.head, with_bounds, strict=True)
+        ]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(chain.from_iterable(heads))
+        for row in self.rows:
+            cells = (csv_values(cell, bounds) for cell, bounds in zip(row, with_bounds, strict=True))
+            writer.writerow(chain.from_iterable(cells))
+        return text.getvalue()
+
+    def markdown(self) -> str:
+        """A Markdown table below its caption."""
+        return f"{markdown_text(self.caption)}\n\n{markdown_table(self.head, self.rows)}"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    """A Markdown table, the first column to the left and the others to the right; empty without rows.
+
+    | system | WER % |
+    | --- | ---: |
+    | ia3 | 41.5 [37.1, 45.0] |
+    """
+    if not rows:
+        return ""
+    texts = [[markdown_text(cell_text(cell)) if not isinstance(cell, Rate) else str(cell) for cell in row]
+             for row in (head, *rows)]  # fmt: skip
+    texts.insert(1, ["---", *["---:"] * (len(head) - 1)])
+    return "".join(f"| {' | '.join(line)} |\n" for line in texts)
+
+
+def markdown_text(text: str) -> str:
+    """Text on one line that has no effect as Markdown. A `_` within a word has none anyway."""
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
+
+
+def cell_text(cell: Cell) -> str:
+    """`41.5 [37.1, 45.0]`, `1,234`, `0.25`, `text`; `–` for None."""
+    if isinstance(cell, int | float):
+        return f"{cell:,}" if isinstance(cell, int) else f"{cell:,.6g}"
+    return MISSING if cell is None else str(cell)
+
+
+def csv_values(cell: Cell, with_bounds: bool) -> Iterator[str]:
+    """The cell as one value, or as three: with the bounds of its interval."""
+    if isinstance(cell, Rate):
+        numbers = [cell.value, *(cell.bounds or (None, None))][: 3 if with_bounds else 1]
+        yield from ("" if number is None else f"{100 * number:.{CSV_DIGITS}f}" for number in numbers)
+    else:
+        yield "" if cell is None else str(cell)
+        yield from ("", "") if with_bounds else ()

@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Study an adaptation that adapt.sh has made: its seeds' mean, what it costs on other speech, how much speech it takes. A recipe
+# sources this before parse_options.sh and calls `study` between adapt and finish; without an option it does nothing. What
+# is trained here belongs to stage 5, what is decoded and scored to stage 6.
+_option_files+=("${BASH_SOURCE[0]}")
+
+average=false           # true: test the mean of the seeds too, as SYSTEM_average, and show and register that
+trade_off=""            # '0.5 1': the adapter scaled by these, on the first test set and on --out-of-domain
+decay_to_one=""         # '1 10': with --trade-off, further adapters, trained with these decays of l to 1
+curve=""                # '1 5 20': further adapters, trained on so many minutes of train
+
+# check_study: refuses what can't be meant, before anything is made.
+check_study() {
+  local value decimal='^[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$'
+  for value in $trade_off; do [[ $value =~ $decimal ]] || fail "--trade-off takes numbers such as 0.5, not '$value'"; done
+  for value in $decay_to_one; do [[ $value =~ $decimal ]] || fail "--decay-to-one takes numbers such as 0.5, not '$value'"; done
+  for value in $curve; do [[ $value =~ $decimal ]] || fail "--curve takes numbers such as 0.5, not '$value'"; done
+  [[ $average == false || $seeds -gt 1 ]] || fail "--average takes the mean of several seeds: give --seeds 3"
+  [[ -z $trade_off || -n $out_of_domain ]] || fail "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
+  [[ -z $decay_to_one || -n $trade_off ]] || fail "--decay-to-one needs --trade-off '0.25 0.5 0.75'"
+}
+
+study() {
+  [[ $average$trade_off$decay_to_one$curve != false ]] || return 0
+  local minutes most value seed set first=${test_sets%% *} start=${init_adapter:+--init-adapter $init_adapter}
+
+  # An epoch on a part of train goes over as much audio as the most minutes asked for, so that all take equally many steps.
+  most=$(tr ' ' '\n' <<<"$curve" | sort -g | tail -n 1)
+  if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
+    for value in $decay_to_one; do
+      step "stage 5, train ${system}_decay$value" $train_cmd JOB=1:1 "$exp/log/train_${system}_decay${value}_seedJOB.log" \
+        $train --train "$data/train" $start --decay-to-one "$value" --out "$exp/${system}_decay${value}_seedJOB" --seed JOB
+    done
+    for minutes in $curve; do
+      step "stage 5, $minutes minutes of train" $once "$data/curve/minutes_$minutes" "$data/train" -- \
+        python -m ia3_speech.datadir subset "$data/train" "$data/curve/minutes_$minutes" --minutes "$minutes"
+      step "stage 5, train curve/minutes_$minutes, seeds 1 to $seeds" \
+        $train_cmd JOB=1:"$seeds" "$exp/log/train_curve_minutes_${minutes}_seedJOB.log" \
+        $train --train "$data/curve/minutes_$minutes" $start --epoch-minutes "$most" \
+        --out "$exp/curve/minutes_${minutes}_seedJOB" --seed JOB
+    done
+    if [[ $average == true ]]; then
+      local sum
+      sum=$(seq -s + -f "$exp/${system}_seed%g/adapter" "$seeds")
+      step "stage 5, the mean of $seeds seeds" $once "$exp/${system}_average" ${sum//+/ } -- python -m ia3_speech.adapters \
+        combine "$sum" --average --base "$base" --out "$exp/${system}_average/adapter" --force
+    fi
+  fi
+
+  [[ $average == false ]] || selected=${system}_average
+  [ $stage -le 6 ] && [ $stop_stage -ge 6 ] || return 0
+  if [[ $average == true ]]; then
+    calibrate_adapter 6 greedy --search greedy
+    for set in $sets dev; do decode_and_score 6 "$selected" greedy "$set"; done # dev, since it selected nothing there
+  fi
+  for value in $decay_to_one; do
+    for set in $first out_of_domain; do decode_and_score 6 "${system}_decay${value}_seed1" greedy "$set"; done
+  done
+  for minutes in $curve; do
+    for ((seed = 1; seed <= seeds; seed++)); do decode_and_score 6 "curve/minutes_${minutes}_seed$seed" greedy "$first"; done
+  done
+  for value in $trade_off; do
+    [[ $value =~ ^(0|1)(\.0*)?$ ]] || # the base, and the adapter itself
+      for set in $first out_of_domain; do decode_and_score 6 "$selected/scale_$value" greedy "$set"; done
+  done
+}

@@ -1,0 +1,156 @@
+#!/usr/bin/env bash
+# Source this: what the stages of adapt.sh, study.sh and speakers.sh have in common, as functions. Nothing runs here.
+
+# shellcheck disable=SC2154,SC2034  # adapt.sh and speakers.sh have the options, and use what is set here
+fail() { echo "error: $*" >&2; exit 1; }
+
+# from_start PATH: one on the command line is relative to where the user stood, or else to the recipe's folder. mini and
+# ia3 are names, of what comes with the package, and shipped is the out-of-domain speech there.
+from_start() {
+  if [[ $1 == shipped ]]; then
+    echo "$IA3_SPEECH_ROOT/ia3_speech/out_of_domain/librispeech_dev"
+  elif [[ $1 == /* || $1 == mini || $1 == ia3 || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
+    echo "$1"
+  else
+    echo "$(realpath "$IA3_SPEECH_START_DIR/${1%:*}")${1#"${1%:*}"}"
+  fi
+}
+
+# number NAME VALUE LEAST: refuses what is no whole number from LEAST on.
+number() { [[ $2 =~ ^[0-9]+$ && $2 -ge $3 ]] || fail "--$1 must be a number from $3 on, not '$2'"; }
+
+# configuration FILE: refuses a YAML file that is not there; a bare name is a configuration of the package.
+configuration() { [[ ($1 != *.yaml && $1 != */*) || -f $1 ]] || fail "there is no configuration $1"; }
+
+# locate "$@": check the options, and say where data and results lie.
+locate() {
+  [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
+  [[ -n $corpus ]] || fail "$([[ -f local/published.txt ]] && cat local/published.txt || echo "no corpus: give --corpus DIR")"
+  [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
+  number seeds "$seeds" 1
+  corpus=$(from_start "$corpus") base=$(from_start "$base")
+  [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
+  corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}
+  [[ $size == full ]] || corpus_name+=_small
+  data=${work_dir:+$work_dir/}data/$corpus_name exp=${work_dir:+$work_dir/}exp/$corpus_name
+  local path characters=$'][&;|<>()$`*?!#"\'\\\\ \t\n' # what a shell would not take as a word
+  for path in "$data" "$exp" "$base"; do
+    [[ ${path//[$characters]/} == "$path" ]] || fail "no folder can be called $path (give another --corpus-name or --work-dir)"
+  done
+  out_of_domain=$(for path in ${out_of_domain/#none/}; do from_start "$path"; done)
+  init_adapter=$(for path in ${init_adapter//+/ }; do # a name, a path with a slash, or a sum of them
+    if [[ $path == */* ]]; then from_start "$path"; else echo "$path"; fi
+  done | paste -sd +)
+  pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
+  once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
+  check_options
+  for path in ${init_adapter//+/ }; do python -m ia3_speech.adapters show "${path%:*}" >/dev/null; done
+  ! declare -F check_study >/dev/null || check_study
+  [[ -n $work_dir || $PWD == "$IA3_SPEECH_START_DIR" ]] || echo "data/ and exp/ are in ${PWD#"$IA3_SPEECH_START_DIR"/}"
+  finished=()
+}
+
+# lock DIR: wait until no other run is at work there. The jobs of a run that was killed hold the lock until they end.
+lock() {
+  mkdir -p "$1/log"
+  if command -v flock >/dev/null; then
+    exec 9>>"$1/.lock"
+    flock -n 9 || { echo "waiting for another run that is still at work in $1"; flock 9; }
+  fi
+}
+
+# step MESSAGE COMMAND…: run a command; one line says what it does and how long it took. What the command says is in
+# exp/<corpus>/log/steps.log; it is shown where the command fails, and where the recipe only looks at the data (--stop-stage 3).
+step() {
+  local message=$1 start=$SECONDS said=$exp/log/.step took
+  shift
+  printf '%s … ' "$message"
+  trap 'cat "$exp/log/.step" >&2' EXIT
+  "$@" >"$said"
+  trap - EXIT
+  took="$((SECONDS - start)) s"
+  [[ ! -s $said ]] || grep -qv ': up to date$' "$said" || took="up to date"
+  printf '%s\n' "$took"
+  { echo "# $message"; cat "$said"; } >>"$exp/log/steps.log"
+  [[ $stop_stage -gt 3 ]] || sed 's/^/    /' "$said"
+}
+
+# prepare_corpus: the corpus becomes Kaldi directories below $data, out-of-domain speech $data/out_of_domain.
+prepare_corpus() {
+  step "stage 1, prepare $corpus_name" \
+    $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
+  [[ -z $out_of_domain ]] || step "stage 1, prepare out_of_domain" \
+    $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
+    python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
+}
+
+# validate SET …: each of these directories below $data, and all its audio.
+validate() {
+  local set
+  for set; do
+    $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set" 2>&1
+  done
+}
+
+# decode_and_score STAGE SYSTEM SEARCH SET: decode $data/SET with a system, score it against the base, both in
+# exp/<corpus>/SYSTEM/decode_SEARCH_SET. SYSTEM is base, the name of --init-adapter, a folder that was trained (ia3_seed1),
+# or that of a scaled adapter (ia3_seed1/scale_0.5). SEARCH is greedy, lm (with a language model) or hotwords (with hot
+# words too); what is compared is decoded by the same search, but for the base with a language model, which is
+# compared with the base without, and hot words, which are with the adapter alone.
+decode_and_score() {
+  local system=$2 search=$3 set=$4 adapter decode score folder log with="" baseline=""
+  case $system in
+    base) adapter="" ;;
+    "$init_name") adapter=$init_adapter ;;
+    */scale_*) adapter=$exp/${system%/scale_*}/adapter:${system##*/scale_} ;;
+    *) adapter=$exp/$system/adapter ;;
+  esac
+  case $search in
+    greedy) decode="--search greedy" baseline=$([[ $system == base ]] || echo base/decode_greedy) ;;
+    lm)
+      decode="--config $exp/$system/lm_search.yaml" with=" and the language model"
+      baseline=base/decode_$([[ $system == base ]] && echo greedy || echo lm) ;;
+    hotwords)
+      decode="--config $exp/$system/lm_search.yaml --hotwords $exp/$system/hotwords.txt"
+      with=", the language model and hot words" baseline=$system/decode_greedy ;;
+  esac
+  score=$score_opts
+  [[ -z $baseline || $set == dev ]] || score+=" --baseline $exp/${baseline}_$set"
+  if [[ $set == out_of_domain ]]; then
+    score+=" --cluster speaker" # it has speakers, whatever the corpus has, and no terms
+  elif [[ $set != dev ]]; then
+    [[ ! -d $data/train ]] || score+=" --training $data/train" # where speakers are adapted to, there is none
+    score+=${terms:+" --terms $exp/terms_$set"}
+  fi
+  folder=$exp/$system/decode_${search}_$set log=${search}_${set}_${system//\//_}.log
+  log=${log#greedy_}
+  job() {
+    $decode_cmd "$exp/log/decode_$log" python -m ia3_speech.decode --base "$base" $decode \
+      ${adapter:+--adapter "$adapter"} $pipes --precision "$precision" $decode_opts "$data/$set" "$folder"
+    $decode_cmd "$exp/log/score_$log" python -m ia3_speech.score "$data/$set" "$folder" $score
+  }
+  step "stage $1, decode and score $set with $system$with" job
+}
+
+# register ADAPTER NAME SCORE …: register an adapter, with its scores in the card; what this corpus registered under that name
+# before is replaced. A small run takes no full run's name, but NAME_small. $registered is what it is called then.
+register() {
+  local adapter=$1 source force=""
+  registered=$2
+  shift 2
+  [[ $size == full ]] || registered+=_small
+  source=$(python -m ia3_speech.adapters show "$registered" 2>/dev/null | grep '^source:' || true)
+  [[ $source != */exp/"$corpus_name"/* ]] || force=--force
+  python -m ia3_speech.adapters register "$adapter" "$registered" $force --score "$@"
+}
+
+# summary: of what was finished, what was gained and what it costs; where the tables are; a sample; the command to try next.
+summary() {
+  [[ ${#finished[@]} -gt 0 ]] || return 0
+  echo
+  python -m ia3_speech.experiments summary "${finished[@]}"
+  [[ ! -f $exp/transcripts ]] || cat "$exp/transcripts"
+  local home=""
+  [[ -z ${IA3_SPEECH_HOME-} ]] || home="IA3_SPEECH_HOME=$(printf %q "$IA3_SPEECH_HOME") "
+  echo "Next: $home$IA3_SPEECH_PYTHON -m ia3_speech.transcribe --adapter $registered $(printf %q "${sample:-audio.wav}")"
+}

@@ -1,0 +1,237 @@
+"""What an experiment costs on out-of-domain speech, its trade-off and its learning curves, and speakers."""
+
+import json
+import shutil
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from records import rates, score, write
+
+from ia3_speech.experiments.__main__ import collect, fill
+from ia3_speech.experiments.curve_files import read_learning_curve, read_trade_off
+from ia3_speech.experiments.systems import Comparison, comparisons, find_systems
+from ia3_speech.experiments.tables import markdown
+
+
+@pytest.fixture
+def exp(tmp_path) -> Path:
+    """A base of 50 and 20 %, ia3 with seeds of 30, 34 and 32 % (dev: the third is the median)."""
+    folder = tmp_path / "exp"
+
+    def put(name: str, own: float, general: float | None, train: dict | None = None, decay: float = 0.0):
+        against = (None, None) if name == "base" else (0.5, 0.2)
+        scores = {"test": score(own, against[0], wer_ci=[own - 0.1, own + 0.1])}
+        if general is not None:
+            parts = {
+                "reader": rates(general + 0.1, against[1] and 0.3, 0.1),
+                "mix": rates(general, against[1], 0.1),
+            }
+            fields = {"wer_ci": [general - 0.1, general + 0.1], "changes": parts["mix"]["changes"]}
+            scores["out_of_domain"] = score(general, against[1], {"corpus": parts}, **fields)
+        for set_name, found in scores.items():
+            write(folder / name / f"decode_greedy_{set_name}/score.json", found)
+        if train:
+            seconds = {"seconds": 3600.0, "audio_seconds": 7230.0, "trainable": 9}
+            (folder / name / "train.json").write_text(json.dumps(seconds | train))
+            lines = f"decay_to_one: {decay}\n"
+            lines += "placements: [key]\nlearning_rate: 0.01\nepochs: 8\n"
+            (folder / name / "config.yaml").write_text(lines)
+
+    put("base", 0.5, 0.2)
+    for seed, (wer, dev) in enumerate([(0.3, 0.4), (0.34, 0.6), (0.32, 0.5)], 1):
+        put(f"ia3_seed{seed}", wer, 0.26, {"dev_wer": dev, "seed": seed})
+    put("ia3_seed3/scale_0.5", 0.38, 0.22)
+    put("ia3_decay10_seed1", 0.4, 0.21, {"dev_wer": 0.45, "seed": 1}, decay=10.0)
+    for minutes, wer in (("1", 0.48), ("20", 0.36)):
+        for seed in (1, 2, 3):
+            put(f"curve/minutes_{minutes}_seed{seed}", wer + seed / 100, None, {"dev_wer": 0.5, "seed": seed})
+    return folder
+
+
+def test_points_are_what_the_report_draws(exp):
+    collect(exp)
+    trade_off = read_trade_off(exp / "trade_off.json")
+    assert (trade_off.own, trade_off.out_of_domain) == ("test", "out-of-domain speech")
+    assert [(one.setting, one.value, one.own.wer, one.out_of_domain.wer) for one in trade_off.points] == [
+        ("scale", 0.0, 0.5, 0.2), ("scale", 0.5, 0.38, 0.22), ("scale", 1.0, 0.32, 0.26),
+        ("decay_to_one", 10.0, 0.4, 0.21),
+    ]  # fmt: skip
+    assert trade_off.points[1].out_of_domain.interval == pytest.approx((0.12, 0.32))
+    curve = read_learning_curve(exp / "curve.json")
+    assert (curve.set, curve.unit, curve.base.wer) == ("test", "minutes", 0.5)
+    assert [(one.amount, one.seed, round(one.estimate.wer, 2)) for one in curve.points] == [
+        (1.0, "1", 0.49), (1.0, "2", 0.5), (1.0, "3", 0.51), (20.0, "1", 0.37), (20.0, "2", 0.38),
+        (20.0, "3", 0.39), (120.5, "1", 0.3), (120.5, "2", 0.34), (120.5, "3", 0.32),
+    ]  # fmt: skip
+
+
+def test_without_points_the_files_go(exp):
+    collect(exp)
+    shutil.rmtree(exp / "curve")
+    for place in exp.rglob("decode_greedy_out_of_domain/score.json"):
+        place.unlink()
+    collect(exp)
+    assert not (exp / "curve.json").exists() and not (exp / "trade_off.json").exists()
+
+
+def test_the_base_and_the_adapter_alone_are_no_trade_off(exp):
+    """Every recipe has both on out-of-domain speech; only --trade-off and --decay-to-one make a table."""
+    shutil.rmtree(exp / "ia3_seed3/scale_0.5")
+    shutil.rmtree(exp / "ia3_decay10_seed1")
+    collect(exp)
+    assert not (exp / "trade_off.json").exists()
+    text = (exp / "RESULTS.md").read_text()
+    assert "| out-of-domain speech |" in text and "| scale" not in text
+
+
+TABLES = """\
+| out-of-domain speech | utterances | words | base WER % | ia3 WER % | change % |
+| --- | ---: | ---: | ---: | ---: | ---: |
+| all | 10 | 100 | 20.0 [10.0, 30.0] | 26.0 [16.0, 36.0] | +30.0 [+20.0, +40.0] |
+| reader | 10 | 100 | 30.0 [20.0, 40.0] | 36.0 [26.0, 46.0] | +20.0 [+10.0, +30.0] |
+| mix | 10 | 100 | 20.0 [10.0, 30.0] | 26.0 [16.0, 36.0] | +30.0 [+20.0, +40.0] |
+
+| adapter | test WER % | out-of-domain speech WER % |
+| --- | ---: | ---: |
+| scale 0 | 50.0 [40.0, 60.0] | 20.0 [10.0, 30.0] |
+| scale 0.5 | 38.0 [28.0, 48.0] | 22.0 [12.0, 32.0] |
+| scale 1 | 32.0 [22.0, 42.0] | 26.0 [16.0, 36.0] |
+| decay 10 | 40.0 [30.0, 50.0] | 21.0 [11.0, 31.0] |
+
+| minutes to adapt on | seeds | test WER %, median | change % | WER % of the seeds |
+| --- | ---: | ---: | ---: | ---: |
+| 0 (the base) | – | 50.0 | – | – |
+| 1 | 3 | 50.0 | +0.0 | 49.0 to 51.0 |
+| 20 | 3 | 38.0 | -24.0 | 37.0 to 39.0 |
+| 120.5 | 3 | 32.0 | -36.0 | 30.0 to 34.0 |
+"""
+
+
+def test_tables(exp, capsys):
+    collect(exp)
+    page = exp / "page.md"
+    page.write_text("<!-- results . forgetting curve only ia3 -->\n<!-- end of results -->\n")
+    fill(page)
+    assert page.read_text().split("\n", 1)[1] == f"{TABLES}<!-- end of results -->\n"
+    page.write_text("<!-- results . systems labels provenance only ia3 -->\n<!-- end of results -->\n")
+    fill(page)
+    assert "out-of-domain" not in page.read_text()  # it is no headline
+
+
+def test_results_json_marks_out_of_domain_speech(exp):
+    collect(exp)
+    rows = json.loads((exp / "results.json").read_text())["systems"]
+    assert {(row["set"], row.get("out_of_domain", False)) for row in rows} == {
+        ("test", False),
+        ("out_of_domain", True),
+    }
+    text = (exp / "RESULTS.md").read_text()
+    assert "| ia3 (seed 3 of 3) | 32.0" in text and "| all | 10 | 100 | 20.0" in text
+    assert "- out_of_domain: 10 utterances, 100 words." in text
+
+
+# ---- what adaptation did to each speaker
+
+
+def put(folder, name, errors, train=None):
+    """A scored system: errors of speakers a, b and c, of 10, 10 and 20 words."""
+    words = dict(zip("abc", (10, 10, 20), strict=True))
+    total = sum(errors)
+    by_speaker = {
+        s: rates(0.5) | {"words": words[s], "errors": e} for s, e in zip("abc", errors, strict=True)
+    }
+    baseline = None if name == "base" else 0.5
+    write(
+        folder / name / "decode_greedy_test/score.json", score(total / 40, baseline, {"speaker": by_speaker})
+    )
+    if train:
+        write(folder / name / "train.json", train)
+
+
+@pytest.fixture
+def speakers(tmp_path):
+    kept = {
+        "trainable": 9,
+        "seconds": 3.0,
+        "adapters": 12,
+        "speakers": 3,
+        "not_improved": ["a/fold1", "a/fold2", "b/fold1"],
+    }
+    put(tmp_path, "base", [6, 4, 10])
+    put(tmp_path, "accent", [5, 4, 8])
+    put(tmp_path, "from_base_k15_seed1", [4, 4, 11], kept)
+    put(tmp_path, "from_accent_k5_seed1", [5, 3, 8], kept)
+    put(tmp_path, "from_accent_k15_seed1", [4, 4, 4], kept)
+    return tmp_path
+
+
+def test_each_system_is_compared_with_the_base_and_with_its_start(speakers):
+    systems = find_systems(speakers)
+    found = comparisons(systems, "test")
+    assert [(one.system.name, one.against.name) for one in found] == [
+        ("from_accent_k5", "base"), ("from_accent_k5", "accent"),
+        ("from_accent_k15", "base"), ("from_accent_k15", "accent"), ("from_base_k15", "base"),
+    ]  # fmt: skip
+    assert [one.relative for one in found] == pytest.approx([-4 / 20, -1 / 17, -8 / 20, -5 / 17, -1 / 20])
+    assert found[3].changes == pytest.approx([-0.1, 0.0, -0.2])
+    low, high = found[3].relative_ci
+    # Drawing one speaker three times: b changes nothing, c halves its errors.
+    assert low >= -0.5 and high <= 0 and low < -5 / 17 < high
+
+
+def test_the_interval_is_that_of_the_score_command():
+    from ia3_speech.scoring.scorer import score_hypotheses
+    from tests.test_score import make_data
+
+    texts = {f"{s}-{n}": "a b c d" for s in "abcde" for n in range(3)}
+    speakers = {id: id[0] for id in texts}
+    heard = {id: "a b" if n % 3 else "a b c" for n, id in enumerate(texts)}
+    before = {id: "a" if n % 4 else "x y" for n, id in enumerate(texts)}
+    result = score_hypotheses(make_data(texts, speakers), heard, baseline=before, cluster="speaker")
+    own = result.by_label["speaker"]
+    numbers = [[own[s].words for s in own]]
+    base = score_hypotheses(make_data(texts, speakers), before, cluster="speaker").by_label["speaker"]
+    numbers += [[side[s].errors for s in own] for side in (base, own)]
+    one = Comparison(None, None, list(own), *map(np.array, numbers))
+    assert one.relative == pytest.approx(result.changes["wer"].relative)
+    assert one.relative_ci == pytest.approx(result.changes["wer"].relative_ci)
+
+
+def test_the_table_to_the_letter(speakers):
+    systems = find_systems(speakers)
+    lines = markdown(systems, ("speakers",)).splitlines()
+    assert lines[0] == (
+        "| speakers | compared with | WER % before | after | change % | median speaker, points | better % | "
+        "equal % | worse % | speakers | words each | no epoch improved |"
+    )
+    (line,) = [line for line in lines if line.startswith("| from_base_k15 |")]
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:4] == ["from_base_k15", "base", "50.0", "47.5"]
+    assert cells[4].startswith("-5.0 [")
+    assert cells[5:] == ["+0.0", "33", "33", "33", "3", "10", "3 of 12 folds, 2 speakers"]
+
+
+def test_scatter_and_curve(speakers):
+    collect(speakers)
+    assert sorted(path.name for path in speakers.glob("*.svg")) == [
+        "scatter_from_accent_k15.svg", "scatter_from_accent_k5.svg", "scatter_from_base_k15.svg",
+    ]  # fmt: skip
+    svg = ElementTree.parse(speakers / "scatter_from_accent_k15.svg").getroot()
+    space = "{http://www.w3.org/2000/svg}"
+    assert [dot.find(f"{space}title").text for dot in svg.iter(f"{space}circle")] == [
+        "a: 50.0 % before, 40.0 % after, 10 words",
+        "b: 40.0 % before, 40.0 % after, 10 words",
+        "c: 40.0 % before, 20.0 % after, 20 words",
+    ]
+    assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in [
+        t.text for t in svg.iter(f"{space}text")
+    ]
+    curve = read_learning_curve(speakers / "curve.json")
+    assert (curve.unit, curve.base.wer) == ("utterances", 17 / 40)  # of what it starts from
+    assert [(point.amount, point.estimate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]
+    assert not (speakers / "curve_from_base.json").exists()  # a single point is no curve
+    (speakers / "from_accent_k5_seed1/decode_greedy_test/score.json").unlink()
+    collect(speakers)
+    assert not (speakers / "curve.json").exists()  # nor is one of an earlier run

@@ -1,0 +1,247 @@
+"""What options say is trained, decoded and scored: the commands of adapt.sh, study.sh and speakers.sh, to the letter."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+# Jobs and what stands behind $once are printed, and not run; `select` finds the second seed.
+PRINTED = """
+set -euo pipefail
+. {script}
+terms=terms.py out_of_domain=none lm=none
+{own}
+python() {{ if [[ $* == *select* ]]; then echo ia3_seed2; else echo "$@" | sed 's/-m ia3_speech.//'; fi; }}
+. parse_options.sh
+locate "$@"
+once=once train_cmd=printed decode_cmd=printed
+step() {{ shift; "$@"; }}
+once() {{ echo "$@" | sed 's/.* -- //; s/python -m ia3_speech.//'; }}
+printed() {{
+  while [[ $1 == *=* || $1 == *.log ]]; do [[ $1 != JOB* ]] || printf '%s ' "$1"; shift; done
+  echo "$@" | sed 's/python -m ia3_speech.//'
+}}
+{call}
+"""
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """A function: the commands that a recipe with these options runs, below stage 2."""
+
+    def run(
+        *options: str,
+        script: str = ". adapt.sh; . study.sh",
+        call: str = "adapt; study; finish",
+        own: str = "",
+    ):
+        text = PRINTED.format(script=script.removeprefix(". "), own=own, call=call)
+        path = f"{RECIPES}:{RECIPES}/utils:{os.environ['PATH']}"
+        environment = os.environ | {
+            "PATH": path,
+            "IA3_SPEECH_START_DIR": str(tmp_path),
+            "IA3_SPEECH_ROOT": str(RECIPES.parent),
+        }
+        (tmp_path / "data/x/dev").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data/x/train").mkdir(exist_ok=True)
+        (tmp_path / "data/x/dev/text").write_text("a " + 60 * "word " + "\n")
+        command = ["bash", "-c", text, "run.sh", "--corpus", "x", "--stage", "4", *options]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+
+    return run
+
+
+def lines(done: subprocess.CompletedProcess) -> list[str]:
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [
+        " ".join(line.replace("exp/x/", "").replace("data/x/", "").split())
+        for line in done.stdout.splitlines()
+    ]
+
+
+DECODE = "decode --base mini --search greedy"
+SCORED = "--training train --terms terms_test"
+
+
+def test_one_adapter_and_one_set(commands):
+    found = lines(commands("--stop-stage", "8"))
+    assert found == [
+        f"{DECODE} --precision auto test base/decode_greedy_test",
+        f"score test base/decode_greedy_test {SCORED}",
+        "JOB=1:1 train --config ia3 --base mini --dev dev --train train --out ia3_seedJOB --seed JOB",
+        "calibrate dev --base mini --precision auto --store --minimum-words 100 "
+        "--adapter ia3_seed2/adapter --search greedy",
+        f"{DECODE} --adapter ia3_seed1/adapter --precision auto test ia3_seed1/decode_greedy_test",
+        "score test ia3_seed1/decode_greedy_test --baseline base/decode_greedy_test " + SCORED,
+        "experiments collect exp/x",
+        "report test ia3_seed2/decode_greedy_test --training ia3_seed2/metrics.jsonl --out report_test.html",
+    ]
+
+
+def test_language_model_and_hot_words(commands):
+    found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own"))
+    with_lm = "--config ia3_seed2/lm_search.yaml"
+    assert found == [
+        "lm train --base mini --dev dev --out lm.arpa.gz --summary lm.json",
+        "tune_lm dev --lm lm.arpa.gz --base mini --precision auto --out base/lm_search.yaml",
+        "tune_lm dev --lm lm.arpa.gz --base mini --precision auto --adapter ia3_seed2/adapter --out ia3_seed2/lm_search.yaml",
+        "calibrate dev --base mini --precision auto --store --minimum-words 100 "
+        f"--adapter ia3_seed2/adapter {with_lm}",
+        "decode --base mini --config base/lm_search.yaml --precision auto test base/decode_lm_test",
+        f"score test base/decode_lm_test --baseline base/decode_greedy_test {SCORED}",
+        f"decode --base mini {with_lm} --adapter ia3_seed2/adapter --precision auto test ia3_seed2/decode_lm_test",
+        f"score test ia3_seed2/decode_lm_test --baseline base/decode_lm_test {SCORED}",
+        "terms.py train terms_train.tsv",
+        "decode --search greedy --base mini --adapter ia3_seed2/adapter --precision auto dev ia3_seed2/decode_greedy_dev",
+        "hotwords learn dev ia3_seed2/decode_greedy_dev --terms terms_train --out ia3_seed2/hotwords.txt",
+        f"decode --base mini {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter --precision auto "
+        "test ia3_seed2/decode_hotwords_test",
+        f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_greedy_test {SCORED}",
+    ]
+    for options in (("--terms", ""), ("--hotwords", "none")):
+        found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own", *options))
+        assert len(found) == 8 and not any("hotwords" in line for line in found)
+
+
+def test_studies_add_trainings_and_the_mean_is_shown(commands):
+    options = ("--seeds", "2", "--average", "true", "--out-of-domain", "talk", "--curve", "1 5")
+    found = lines(commands("--trade-off", "0 0.5 1", "--decay-to-one", "0.1", "--stop-stage", "8", *options))
+    assert [line for line in found if " train --config" in line] == [
+        f"JOB=1:{jobs} train --config ia3 --base mini --dev dev --train {data} --out {out}_seedJOB --seed JOB"
+        for jobs, data, out in (
+            (2, "train", "ia3"), (1, "train --decay-to-one 0.1", "ia3_decay0.1"),
+            (2, "curve/minutes_1 --epoch-minutes 5", "curve/minutes_1"),
+            (2, "curve/minutes_5 --epoch-minutes 5", "curve/minutes_5"),
+        )
+    ]  # fmt: skip
+    assert (
+        "adapters combine ia3_seed1/adapter+ia3_seed2/adapter --average --base mini "
+        "--out ia3_average/adapter --force"
+    ) in found
+    decoded = [line.split()[-1] for line in found if line.startswith("decode ")]
+    assert decoded == [
+        *("base/decode_greedy_test", "base/decode_greedy_out_of_domain"),
+        *("ia3_seed1/decode_greedy_test", "ia3_seed1/decode_greedy_out_of_domain"),
+        *("ia3_seed2/decode_greedy_test", "ia3_seed2/decode_greedy_out_of_domain"),
+        *("ia3_average/decode_greedy_test", "ia3_average/decode_greedy_out_of_domain"),
+        "ia3_average/decode_greedy_dev",
+        *("ia3_decay0.1_seed1/decode_greedy_test", "ia3_decay0.1_seed1/decode_greedy_out_of_domain"),
+        *("curve/minutes_1_seed1/decode_greedy_test", "curve/minutes_1_seed2/decode_greedy_test"),
+        *("curve/minutes_5_seed1/decode_greedy_test", "curve/minutes_5_seed2/decode_greedy_test"),
+        *("ia3_average/scale_0.5/decode_greedy_test", "ia3_average/scale_0.5/decode_greedy_out_of_domain"),
+    ]
+    assert sum("--adapter ia3_average/adapter:0.5 " in line for line in found) == 2
+    assert "score out_of_domain ia3_average/decode_greedy_out_of_domain --baseline base/decode_greedy_out_of_domain " \
+        "--cluster speaker" in found  # fmt: skip
+    assert "score dev ia3_average/decode_greedy_dev" in found
+    assert found[-1].startswith(
+        "report test ia3_average/decode_greedy_test --training ia3_seed2/metrics.jsonl"
+    )
+
+
+def test_a_start_from_an_adapter_where_the_user_stood(commands, tmp_path):
+    (tmp_path / "exp/mine").mkdir(parents=True)
+    options = ("--init-adapter", "exp/mine:0.5+scots", "--init-name", "start", "--stop-stage", "6")
+    found = lines(commands(*options))
+    adapter = f"{tmp_path}/exp/mine:0.5+scots"
+    assert f"--train train --init-adapter {adapter} --out ia3_seedJOB" in found[2]
+    assert f"{DECODE} --adapter {adapter} --precision auto test start/decode_greedy_test" in found
+
+
+def test_speakers(commands):
+    options = ("--k", "3 15", "--seeds", "1", "--nj", "2", "--out-of-domain", "talk", "--stop-stage", "7")
+    done = commands(
+        *options, script=". speakers.sh", call="adapt_speakers", own="adapt_config=speakers init_config=other"
+    )
+    found = lines(done)
+    adapted = [line for line in found if "speakers --base" in line]
+    system = "--data test --folds 4 --config speakers --k 15 --seed 1 --out from_base_k15_seed1"
+    assert adapted[0] == (
+        f"JOB=1:2 speakers --base mini {system} --decode-dir from_base_k15_seed1/decode_greedy_test --part JOB/2"
+    )
+    assert [line.split(" --out ")[1].split()[0] for line in adapted] == 2 * ["from_base_k15_seed1"] + 2 * [
+        "from_base_k3_seed1"
+    ]
+    assert (
+        "score test from_base_k15_seed1/decode_greedy_test --cluster speaker --training-per-speaker from_base_k15_seed1 "
+        "--baseline base/decode_greedy_test"
+    ) in found
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--curve", "1 two"), "--curve takes numbers such as 0.5, not 'two'"),
+        (("--average", "true"), "--average takes the mean of several seeds: give --seeds 3"),
+        (
+            ("--trade-off", "0.5"),
+            "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none",
+        ),
+        (("--decay-to-one", "1e-2"), "--decay-to-one needs --trade-off '0.25 0.5 0.75'"),
+        (("--decay-to-one", "-1", "--trade-off", "1"), "--decay-to-one takes numbers such as 0.5, not '-1'"),
+        (
+            ("--test-sets", "test out_of_domain"),
+            "--test-sets: no set can be called out_of_domain, --out-of-domain is",
+        ),
+        (("--lm", "none.arpa"), "--lm none.arpa: no such file (own, none, or ARPA files and texts)"),
+        (
+            ("--hotwords", "absent.txt"),
+            "--hotwords absent.txt: no such file (own, none, or a file with a term a line)",
+        ),
+        (("--train-config", "none.yaml"), "there is no configuration none.yaml"),
+        (
+            ("--init-adapter", "x", "--init-name", "base"),
+            "--init-name can't be base: something else below exp/",
+        ),
+        (("word",), "unexpected argument 'word' (--help lists the options)"),
+        *(
+            (("--corpus-name", name), f"no folder can be called data/{name} (give another --corpus-name")
+            for name in ("R&D", "anna's", r"a\b", "x]", "a b")
+        ),
+    ],
+)
+def test_what_can_not_be_meant_is_refused_and_nothing_made(commands, options, message, tmp_path):
+    done = commands(*options)
+    assert done.returncode == 1 and f"error: {message}" in done.stderr and not done.stdout
+    assert not (tmp_path / "exp").exists()
+
+
+def test_the_speakers_options_are_checked(commands):
+    for options, message in (
+        (("--k", "15 x"), "error: --k must be numbers from 2 on, not '15 x'"),
+        (("--folds", "1"), "error: --folds must be a number from 2 on, not '1'"),
+        (("--nj", "0"), "error: --nj must be a number from 1 on, not '0'"),
+    ):
+        done = commands(*options, script=". speakers.sh", call="adapt_speakers", own="adapt_config=speakers")
+        assert done.returncode == 1 and message in done.stderr
+
+
+def test_two_runs_in_one_folder_wait_for_each_other(tmp_path):
+    script = f". {RECIPES}/utils/stages.sh; lock exp; echo at work; read -r; echo done"
+    options = {"cwd": tmp_path, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    first = subprocess.Popen(["bash", "-euc", script], **options)
+    assert first.stdout.readline() == "at work\n"
+    second = subprocess.Popen(["bash", "-euc", script], **options)
+    assert second.stdout.readline() == "waiting for another run that is still at work in exp\n"
+    assert first.communicate("\n")[0] == "done\n"
+    assert second.communicate("\n")[0] == "at work\ndone\n"
+
+
+def test_where_a_path_of_the_line_is_meant(tmp_path):
+    for folder in ("stood/data/notes", "stood/mini", "recipe/recordings"):
+        (tmp_path / folder).mkdir(parents=True)
+    script = f"""
+    IA3_SPEECH_START_DIR={tmp_path}/stood IA3_SPEECH_ROOT=/root
+    . {RECIPES}/utils/stages.sh
+    for path in data/notes data/notes:40 /data/notes recordings mini facebook/wav2vec2-base "" .; do
+      from_start "$path"
+    done
+    """
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path / "recipe", capture_output=True, text=True)
+    notes = f"{tmp_path}/stood/data/notes"
+    assert done.stdout.split("\n") == [
+        notes, f"{notes}:40", "/data/notes", "recordings", "mini", "facebook/wav2vec2-base", "",
+        f"{tmp_path}/stood", "",
+    ]  # fmt: skip
