@@ -28,7 +28,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 # Some tests press Ctrl-C, and would wait for good where a script started pytest in the background, with
 # SIGINT ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-# Many tests start Python: compiled modules halve the time of an import of Transformers.
+# Some tests start Python: compiled modules halve the time of an import of Transformers.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 # A busy machine is no failure: an example of Hypothesis may take as long as it takes.
@@ -39,13 +39,11 @@ settings.load_profile("ia3_speech")
 # The longest files first: at the end no worker waits long for another.
 FIRST = (
     "tests/egs/test_medical_dictation.py",
-    "tests/egs/test_accent_times_domain.py",
+    "tests/test_readme_commands.py",
     "tests/test_train.py",
     "tests/egs/",
-    "tests/decoding/test_calibration.py",
-    "tests/test_readme_commands.py",
-    "tests/model/test_threads.py",
-    "tests/report/",
+    "tests/test_speakers.py",
+    "tests/model/",
     "tests/scripts/",
 )
 
@@ -59,61 +57,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_store(tmp_path_factory, monkeypatch):
     """Adapters that a test registers stay in the test."""
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path_factory.mktemp("home")))
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a command that has ended leaves: its exit code, and the text of stdout and stderr."""
-
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def run_command(monkeypatch) -> Callable[..., Result]:
-    """A function that calls a command in this process, as `ia3-speech COMMAND …` would start it.
-
-    `run_command("decode", "--base", base, data, out)` runs `ia3_speech.decode`; a Path runs that script.
-    Words may be paths or numbers. `stdin` is the text, or the bytes, that are piped in. What would be a
-    traceback is raised.
-    """
-
-    def run(module: str | Path, *words: object, stdin: str | bytes = "") -> Result:
-        stdin = stdin.encode() if isinstance(stdin, str) else stdin
-        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
-        code = 0
-        with monkeypatch.context() as patch, warnings.catch_warnings(), own_logging():
-            warnings.filterwarnings("ignore", message=".*found in sys.modules", category=RuntimeWarning)
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
-            patch.setattr(sys, "argv", [f"ia3-speech {module}", *map(str, words)])
-            with redirect_stdout(out), redirect_stderr(err):
-                try:
-                    if isinstance(module, Path):
-                        patch.setattr(sys, "argv", [str(module), *map(str, words)])
-                        runpy.run_path(str(module), run_name="__main__")
-                    else:
-                        runpy.run_module(f"ia3_speech.{module.replace('-', '_')}", run_name="__main__")
-                except SystemExit as end:
-                    code = end.code if isinstance(end.code, int) else int(end.code is not None)
-                    if isinstance(end.code, str):
-                        print(end.code, file=err)
-        return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
-
-    return run
-
-
-@contextmanager
-def own_logging():
-    """Within the context no handler of logging is set up, as when Python starts; pytest's come back."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    root.handlers[:] = []
-    try:
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 @dataclass(frozen=True)
@@ -250,9 +193,7 @@ def random_base(tiny_model, processor, tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("random_base")
     model = tiny_model()
-    with (
-        torch.no_grad()
-    ):  # as sure of its symbols as a trained base: beam search takes ten times as long otherwise
+    with torch.no_grad():  # as sure of its symbols as a trained base: beam search is ten times as fast then
         model.lm_head.weight.mul_(50)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
