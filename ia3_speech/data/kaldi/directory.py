@@ -86,10 +86,10 @@ def read_data_directory(
     tables = check_tables(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
 
     def values(name: str) -> dict[str, str]:
-        return tables[name].values if name in tables else {}
+        return {key: row.value for key, row in tables.get(name, {}).items()}
 
     texts, durations, recording_durations = values("text"), values("utt2dur"), values("reco2dur")
-    segments = {row.key: row.fields for row in tables.get("segments", ())}
+    segments = {key: row.fields for key, row in tables.get("segments", {}).items()}
     sources = {key: resolve_source(value, path) or value for key, value in values("wav.scp").items()}
     labels = [
         (rule_of(name).indexed_by, label_of_table(name), values(name))
@@ -114,7 +114,9 @@ def read_data_directory(
         )
 
     speaker_labels = {label for indexed_by, label, _ in labels if indexed_by == "speaker"} or {"gender"}
-    return DataDirectory(path, [utterance(row) for row in tables["utt2spk"]], frozenset(speaker_labels))
+    return DataDirectory(
+        path, [utterance(row) for row in tables["utt2spk"].values()], frozenset(speaker_labels)
+    )
 
 
 def write_data_directory(

@@ -15,7 +15,6 @@ from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpecte
 from ia3_speech.data.kaldi.table_file import (
     JOINERS,
     DataError,
-    KaldiTable,
     Row,
     format_table,
     read_utf8,
@@ -99,7 +98,7 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
             for name, text in repaired.items():
                 (new / name).write_text(text, encoding="utf-8", newline="")
     rows = [Row(*pair, line) for line, pair in enumerate(utt2spk, 1)]
-    notes += unsorted_speaker(KaldiTable(Path(out or path) / "utt2spk", rows))
+    notes += unsorted_speaker(Path(out or path) / "utt2spk", rows)
     return Repair(len(utt2spk), out_of, changed, notes)
 
 
