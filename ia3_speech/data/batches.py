@@ -10,7 +10,7 @@ import math
 import random
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 JITTER = 0.1  # durations vary by up to ±10 % before sorting, so that batches differ from epoch to epoch
@@ -67,16 +67,6 @@ class BatchOrder:
     shuffle: bool = True
     epoch: int = 0
     position: int = 0
-    _cache: tuple[int, list[list[int]]] | None = field(default=None, init=False, repr=False, compare=False)
-
-    def batches(self) -> list[list[int]]:
-        """All batches of the current epoch, including those that were yielded."""
-        if self._cache is None or self._cache[0] != self.epoch:
-            made = make_batches(
-                self.seconds, self.max_seconds, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle
-            )
-            self._cache = (self.epoch, made)
-        return self._cache[1]
 
     def __len__(self) -> int:
         """The number of batches in the current epoch."""
@@ -84,14 +74,16 @@ class BatchOrder:
 
     def __iter__(self) -> Iterator[list[int]]:
         batches = self.batches()
-        while self.position < len(batches):
-            batch = batches[self.position]
-            self.position += 1
+        for position in range(self.position, len(batches)):
+            self.position = position + 1
             if self.position == len(batches):
                 self.epoch, self.position = self.epoch + 1, 0
-                yield list(batch)
-                return
-            yield list(batch)
+            yield batches[position]
+
+    def batches(self) -> list[list[int]]:
+        """All batches of the current epoch, including those that were yielded."""
+        options = {"seed": self.seed, "epoch": self.epoch, "shuffle": self.shuffle}
+        return make_batches(self.seconds, self.max_seconds, **options)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "position": self.position, "fingerprint": self.fingerprint()}

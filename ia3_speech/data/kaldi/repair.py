@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpected_files
+from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpected_files, spk2utt_of
 from ia3_speech.data.kaldi.table_file import (
     JOINERS,
     DataError,
@@ -83,10 +83,7 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
             "\n".join([*notes, f"{verdict} (do the tables use the same ids, and is the audio there?)"])
         )
     utt2spk = sorted(tables["utt2spk"].items())
-    utterances: dict[str, list[str]] = {}
-    for utterance, speaker in utt2spk:
-        utterances.setdefault(speaker, []).append(utterance)
-    tables["spk2utt"] = {speaker: " ".join(ids) for speaker, ids in utterances.items()}
+    tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
     repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
     changed = sorted(name for name in {*repaired, *removed} if repaired.get(name) != originals.get(name))
     if out is None:

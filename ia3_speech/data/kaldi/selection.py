@@ -8,10 +8,11 @@ In: a data directory. Out: a smaller one, or two that share no speaker (or recor
 
 import hashlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     read_data_directory,
@@ -21,7 +22,7 @@ from ia3_speech.data.kaldi.directory import (
 )
 from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, DataError, read_utf8
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance import Utterance, with_duration
 
 log = logging.getLogger(__name__)
 
@@ -60,21 +61,18 @@ def subset_data_directory(
     """
     options = {"first": first, "last": last, "shortest": shortest, "per_spk": per_spk, "speakers": speakers}
     options |= {"minutes": minutes, "spk_list": spk_list, "utt_list": utt_list}
-    given = {name: value for name, value in options.items() if value is not None}
-    if len(given) != 1:
+    set_options = [(name, value) for name, value in options.items() if value is not None]
+    if len(set_options) != 1:
         flags = ", ".join(map(flag_of, options))
-        raise DataError(f"a subset is chosen by exactly one of {flags} ({len(given)} given)")
+        raise DataError(f"a subset is chosen by exactly one of {flags} ({len(set_options)} given)")
     data = read_available_tables(source)
     refuse_same_folder(source, target)
-    ((option, value),) = given.items()
-    if option in ("spk_list", "utt_list"):
-        chosen = utterances_listed_in(data, Path(value), "speaker" if option == "spk_list" else "id")
-    elif option == "minutes":
-        chosen = first_minutes(data, value)
-    else:
-        if value < 1 or (value > len(data) and option != "per_spk"):
-            raise DataError(f"{source}: {flag_of(option)} {value}: the directory has {len(data)} utterances")
-        chosen = SELECTORS[option](data, value)
+    ((option, value),) = set_options
+    is_count = option in ("first", "last", "shortest", "per_spk", "speakers")
+    if is_count and (value < 1 or (value > len(data) and option != "per_spk")):
+        raise DataError(f"{source}: {flag_of(option)} {value}: the directory has {len(data)} utterances")
+    selected = SELECTORS[option](data, value)
+    chosen = [utterance for utterance in data if utterance.id in selected]
     if not chosen:
         raise DataError(f"{source}: nothing is left (does {value} name {option[:3]} ids of this directory?)")
     write_data_directory(target, chosen, speaker_labels=data.speaker_labels, spk_sort=False)
@@ -94,24 +92,26 @@ def read_available_tables(path: Path | str) -> DataDirectory:
     )
 
 
-def utterances_listed_in(data: DataDirectory, file: Path, field: str) -> list[Utterance]:
+# ---- what a subset holds: the ids of its utterances ----
+
+
+def listed(data: DataDirectory, file: Path | str, field: str) -> set[str]:
     """The utterances whose `field` ("speaker" or "id") is in the first column of `file`."""
-    wanted = {FIELD_SEPARATOR.split(line.strip())[0] for line in read_utf8(file).splitlines() if line.strip()}
-    unknown = wanted - {getattr(utterance, field) for utterance in data}
-    if unknown:
+    lines = read_utf8(Path(file)).splitlines()
+    names = {FIELD_SEPARATOR.split(line.strip())[0] for line in lines if line.strip()}
+    if unknown := names - {getattr(utterance, field) for utterance in data}:
         log.warning(
-            f"{file}: {len(unknown)} of {len(wanted)} ids are not in {data.path} (such as {min(unknown)})"
+            f"{file}: {len(unknown)} of {len(names)} ids are not in {data.path} (such as {min(unknown)})"
         )
-    return [utterance for utterance in data if getattr(utterance, field) in wanted]
+    return {utterance.id for utterance in data if getattr(utterance, field) in names}
 
 
-def shortest_utterances(data: DataDirectory, number: int) -> list[Utterance]:
-    seconds = {utterance.id: known_duration(utterance) for utterance in data}
-    kept = set(sorted(seconds, key=lambda utterance: (seconds[utterance], utterance))[:number])
-    return [utterance for utterance in data if utterance.id in kept]
+def shortest_utterances(data: DataDirectory, number: int) -> set[str]:
+    ordered = sorted((known_duration(utterance), utterance.id) for utterance in data)
+    return {id for _, id in ordered[:number]}
 
 
-def first_minutes(data: DataDirectory, minutes: float) -> list[Utterance]:
+def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
     """Utterances in hash order until they last `minutes`: the one that exceeds it is the last."""
     seconds = {utterance.id: known_duration(utterance) for utterance in data}
     available = sum(seconds.values())
@@ -119,51 +119,56 @@ def first_minutes(data: DataDirectory, minutes: float) -> list[Utterance]:
         raise DataError(
             f"{data.path}: --minutes {minutes:g}: the directory holds {available / 60:.1f} minutes"
         )
-    kept: set[str] = set()
-    total = 0.0
-    for id in sorted(seconds, key=hash_order):
-        if total < 60 * minutes:
-            kept.add(id)
-            total += seconds[id]
-    return [utterance for utterance in data if utterance.id in kept]
+    return set(first_until(60 * minutes, seconds))
+
+
+def whole_speakers(data: DataDirectory, number: int) -> set[str]:
+    """Speakers in hash order until they have `number` utterances."""
+    counts = {speaker: len(utterances) for speaker, utterances in data.speakers.items()}
+    chosen = set(first_until(number, counts))
+    return {utterance.id for utterance in data if utterance.speaker in chosen}
+
+
+def first_until(total: float, amounts: dict[str, float]) -> Iterator[str]:
+    """Names in hash order until their amounts add up to `total`."""
+    reached = 0.0
+    for name in sorted(amounts, key=hash_order):
+        if reached >= total:
+            return
+        yield name
+        reached += amounts[name]
+
+
+def of_each_speaker(data: DataDirectory, number: int) -> set[str]:
+    """`number` of each speaker, at equal steps through the speaker's list (subset_data_dir.sh --per-spk)."""
+    chosen = set()
+    for utterances in data.speakers.values():
+        step = max(1, len(utterances) // number)
+        chosen |= {utterance.id for utterance in utterances[: number * step : step]}
+    return chosen
 
 
 def known_duration(utterance: Utterance) -> float:
     """Seconds, from the tables or the header of the audio file. Raises DataError if neither states it."""
-    if utterance.duration is not None:
-        return utterance.duration
-    if not utterance.source or utterance.is_piped:
+    seconds = with_duration(utterance).duration if utterance.source else utterance.duration
+    if seconds is None:
         raise DataError(f"utterance {utterance.id}: its length is not known (write utt2dur)")
-    return audio_duration(utterance.source)
-
-
-def of_each_speaker(data: DataDirectory, number: int) -> list[Utterance]:
-    """`number` of each speaker, at equal steps through the speaker's list (subset_data_dir.sh --per-spk)."""
-    kept = set()
-    for own in data.speakers.values():
-        step = max(1, len(own) // number)
-        kept |= {utterance.id for utterance in own[: number * step : step]}
-    return [utterance for utterance in data if utterance.id in kept]
-
-
-def whole_speakers(data: DataDirectory, number: int) -> list[Utterance]:
-    """Speakers in hash order until they have `number` utterances."""
-    kept: set[str] = set()
-    count = 0
-    for speaker in sorted(data.speakers, key=hash_order):
-        if count < number:
-            kept.add(speaker)
-            count += len(data.speakers[speaker])
-    return [utterance for utterance in data if utterance.speaker in kept]
+    return seconds
 
 
 SELECTORS = {
-    "first": lambda data, number: data.utterances[:number],
-    "last": lambda data, number: data.utterances[-number:],
+    "first": lambda data, number: {utterance.id for utterance in data.utterances[:number]},
+    "last": lambda data, number: {utterance.id for utterance in data.utterances[-number:]},
     "shortest": shortest_utterances,
     "per_spk": of_each_speaker,
     "speakers": whole_speakers,
+    "minutes": first_minutes,
+    "spk_list": partial(listed, field="speaker"),
+    "utt_list": partial(listed, field="id"),
 }
+
+
+# ---- splits ----
 
 
 def split_data_directory(
