@@ -12,11 +12,9 @@ dataset.
 A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
 spk2LABEL. A relative path in wav.scp is looked up in the working directory, the data directory's parent and
 the data directory. Directories are written with absolute paths and replace an older directory as a whole;
-tables of other tools (feats.scp, cmvn.scp …) are left out. Kaldi's order of arguments works too: `subset
---first data/train 1000 data/train_1k`.
+tables of other tools (feats.scp, cmvn.scp …) are left out.
 """
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -34,8 +32,6 @@ from ia3_speech.data.kaldi import (
 )
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.overlap import describe_overlap
-
-COUNT_FLAGS = ("--first", "--last", "--shortest", "--per-spk", "--speakers")
 
 
 def printed(write: Callable[..., DataDirectory]) -> Callable[..., None]:
@@ -143,16 +139,6 @@ def overlap(train: Path, dev: Path, test: Path) -> None:
         print(describe_overlap(data, tested))
 
 
-def kaldi_order(argv: list[str]) -> list[str]:
-    """Kaldi's `subset --first SOURCE 1000 TARGET` as `subset SOURCE TARGET --first 1000`."""
-    match argv:
-        case ["subset", flag, source, number, target] if (
-            flag in COUNT_FLAGS and not source.isdigit() and number.isdigit()
-        ):
-            return ["subset", source, target, flag, number]
-    return argv
-
-
 def main(argv: list[str] | None = None) -> None:
     commands = {
         "validate": validate,
@@ -163,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
         "overlap": overlap,
         "from-dataset": printed(convert_dataset),
     }
-    command(commands, kaldi_order(sys.argv[1:] if argv is None else argv))
+    command(commands, argv)
 
 
 if __name__ == "__main__":

@@ -137,13 +137,8 @@ class Vocabulary:
             raise TextError("the base's tokenizer names no padding token, and CTC needs it as the blank "
                             "(set pad_token in tokenizer_config.json)")  # fmt: skip
         delimiter = getattr(tokenizer, "word_delimiter_token", None) or " "
-        special = {
-            tokenizer.unk_token,
-            tokenizer.bos_token,
-            tokenizer.eos_token,
-            *tokenizer.all_special_tokens,
-        }
-        special = special - {None, delimiter} | {token for token, number in tokens.items() if number == blank}
+        special = {token for token, number in tokens.items() if number == blank}
+        special |= set(tokenizer.all_special_tokens) - {delimiter}
         special |= {token for token in tokens if len(token) > 2 and token[0] + token[-1] in ("<>", "[]")}
         regular = tokens.keys() - special
         subwords = sorted(token for token in regular if len(token.strip(WORD_START)) > 1)
@@ -164,11 +159,11 @@ class Vocabulary:
     @cached_property
     def letters(self) -> dict[str, int]:
         """Character → id of those that a text may hold, without the delimiter."""
-        regular = ((token, n) for token, n in self.tokens.items() if token not in self.special)
+        barred = {*self.special, self.delimiter}
         return {
-            token: n
-            for token, n in regular
-            if len(token) == 1 and token != self.delimiter and n != self.blank
+            token: number
+            for token, number in self.tokens.items()
+            if len(token) == 1 and token not in barred and number != self.blank
         }
 
     def recase(self, text: str) -> str:
@@ -181,15 +176,12 @@ class Vocabulary:
         Raises:
             TextError: a character is not in the vocabulary and `drop_unknown` is false.
         """
-        letters, text = self.letters, self.recase(text)
-        if drop_unknown:
-            text = self.without_unknown(text)
-        elif unknown := sorted(self.missing([text])):
+        if not drop_unknown and (unknown := sorted(self.missing([text]))):
             raise cannot_write(text, unknown)
         between = [self.tokens[self.delimiter]] if self.delimiter in self.tokens else []
         ids: list[int] = []
-        for word in text.split():
-            ids += (between if ids else []) + [letters[c] for c in word]
+        for word in self.without_unknown(self.recase(text)).split():
+            ids += (between if ids else []) + [self.letters[c] for c in word]
         return ids
 
     def without_unknown(self, text: str) -> str:

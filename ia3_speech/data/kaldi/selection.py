@@ -8,9 +8,8 @@ In: a data directory. Out: a smaller one, or two that share no speaker (or recor
 
 import hashlib
 import logging
-from collections.abc import Iterator
+import math
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from ia3_speech.data.kaldi.directory import (
@@ -33,9 +32,7 @@ def subset_data_directory(
     *,
     first: int | None = None,
     last: int | None = None,
-    shortest: int | None = None,
     per_spk: int | None = None,
-    speakers: int | None = None,
     minutes: float | None = None,
     spk_list: Path | str | None = None,
     utt_list: Path | str | None = None,
@@ -47,10 +44,7 @@ def subset_data_directory(
         target: the data directory to write.
         first: this number of utterances from the start.
         last: this number of utterances from the end.
-        shortest: this number of the shortest utterances (by utt2dur or segments, else by the headers of the
-            audio files).
         per_spk: this number of each speaker's utterances, evenly spaced; all of a speaker who has fewer.
-        speakers: whole speakers, ordered by a hash of their ids, until they have this number of utterances.
         minutes: utterances of all speakers, ordered by a hash of their ids, until they last this long. A
             smaller subset is a part of a larger one.
         spk_list: the speakers in the first column of this file.
@@ -59,28 +53,34 @@ def subset_data_directory(
     Raises:
         DataError: `source` is not valid, has too few utterances, or nothing is left.
     """
-    options = {"first": first, "last": last, "shortest": shortest, "per_spk": per_spk, "speakers": speakers}
-    options |= {"minutes": minutes, "spk_list": spk_list, "utt_list": utt_list}
-    set_options = [(name, value) for name, value in options.items() if value is not None]
-    if len(set_options) != 1:
-        flags = ", ".join(map(flag_of, options))
-        raise DataError(f"a subset is chosen by exactly one of {flags} ({len(set_options)} given)")
+    options = {"--first": first, "--last": last, "--per-spk": per_spk, "--minutes": minutes}
+    options |= {"--spk-list": spk_list, "--utt-list": utt_list}
+    chosen_by = [flag for flag, value in options.items() if value is not None]
+    if len(chosen_by) != 1:
+        raise DataError(f"a subset is chosen by exactly one of {', '.join(options)} ({len(chosen_by)} given)")
     data = read_available_tables(source)
     refuse_same_folder(source, target)
-    ((option, value),) = set_options
-    is_count = option in ("first", "last", "shortest", "per_spk", "speakers")
-    if is_count and (value < 1 or (value > len(data) and option != "per_spk")):
-        raise DataError(f"{source}: {flag_of(option)} {value}: the directory has {len(data)} utterances")
-    selected = SELECTORS[option](data, value)
-    chosen = [utterance for utterance in data if utterance.id in selected]
-    if not chosen:
-        raise DataError(f"{source}: nothing is left (does {value} name {option[:3]} ids of this directory?)")
-    write_data_directory(target, chosen, speaker_labels=data.speaker_labels, spk_sort=False)
-    return replace(data, path=Path(target), utterances=chosen)
-
-
-def flag_of(option: str) -> str:
-    return "--" + option.replace("_", "-")
+    (flag,) = chosen_by
+    most = {"--first": len(data), "--last": len(data), "--per-spk": math.inf}
+    if flag in most and not 1 <= options[flag] <= most[flag]:
+        raise DataError(f"{source}: {flag} {options[flag]}: the directory has {len(data)} utterances")
+    if flag == "--first":
+        ids = {utterance.id for utterance in data.utterances[:first]}
+    elif flag == "--last":
+        ids = {utterance.id for utterance in data.utterances[-last:]}
+    elif flag == "--per-spk":
+        ids = of_each_speaker(data, per_spk)
+    elif flag == "--minutes":
+        ids = first_minutes(data, minutes)
+    else:
+        ids = listed(data, Path(options[flag]), "speaker" if flag == "--spk-list" else "id")
+    utterances = [utterance for utterance in data if utterance.id in ids]
+    if not utterances:
+        raise DataError(
+            f"{source}: nothing is left (does {options[flag]} name {flag[2:5]} ids of this directory?)"
+        )
+    write_data_directory(target, utterances, speaker_labels=data.speaker_labels, spk_sort=False)
+    return replace(data, path=Path(target), utterances=utterances)
 
 
 def read_available_tables(path: Path | str) -> DataDirectory:
@@ -92,23 +92,13 @@ def read_available_tables(path: Path | str) -> DataDirectory:
     )
 
 
-# ---- what a subset holds: the ids of its utterances ----
-
-
-def listed(data: DataDirectory, file: Path | str, field: str) -> set[str]:
-    """The utterances whose `field` ("speaker" or "id") is in the first column of `file`."""
-    lines = read_utf8(Path(file)).splitlines()
-    names = {FIELD_SEPARATOR.split(line.strip())[0] for line in lines if line.strip()}
-    if unknown := names - {getattr(utterance, field) for utterance in data}:
-        log.warning(
-            f"{file}: {len(unknown)} of {len(names)} ids are not in {data.path} (such as {min(unknown)})"
-        )
-    return {utterance.id for utterance in data if getattr(utterance, field) in names}
-
-
-def shortest_utterances(data: DataDirectory, number: int) -> set[str]:
-    ordered = sorted((known_duration(utterance), utterance.id) for utterance in data)
-    return {id for _, id in ordered[:number]}
+def of_each_speaker(data: DataDirectory, number: int) -> set[str]:
+    """`number` of each speaker, at equal steps through the speaker's list (subset_data_dir.sh --per-spk)."""
+    ids = set()
+    for utterances in data.speakers.values():
+        step = max(1, len(utterances) // number)
+        ids |= {utterance.id for utterance in utterances[: number * step : step]}
+    return ids
 
 
 def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
@@ -119,33 +109,13 @@ def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
         raise DataError(
             f"{data.path}: --minutes {minutes:g}: the directory holds {available / 60:.1f} minutes"
         )
-    return set(first_until(60 * minutes, seconds))
-
-
-def whole_speakers(data: DataDirectory, number: int) -> set[str]:
-    """Speakers in hash order until they have `number` utterances."""
-    counts = {speaker: len(utterances) for speaker, utterances in data.speakers.items()}
-    chosen = set(first_until(number, counts))
-    return {utterance.id for utterance in data if utterance.speaker in chosen}
-
-
-def first_until(total: float, amounts: dict[str, float]) -> Iterator[str]:
-    """Names in hash order until their amounts add up to `total`."""
-    reached = 0.0
-    for name in sorted(amounts, key=hash_order):
-        if reached >= total:
-            return
-        yield name
-        reached += amounts[name]
-
-
-def of_each_speaker(data: DataDirectory, number: int) -> set[str]:
-    """`number` of each speaker, at equal steps through the speaker's list (subset_data_dir.sh --per-spk)."""
-    chosen = set()
-    for utterances in data.speakers.values():
-        step = max(1, len(utterances) // number)
-        chosen |= {utterance.id for utterance in utterances[: number * step : step]}
-    return chosen
+    ids: set[str] = set()
+    total = 0.0
+    for id in sorted(seconds, key=hash_order):
+        if total < 60 * minutes:
+            ids.add(id)
+            total += seconds[id]
+    return ids
 
 
 def known_duration(utterance: Utterance) -> float:
@@ -156,19 +126,15 @@ def known_duration(utterance: Utterance) -> float:
     return seconds
 
 
-SELECTORS = {
-    "first": lambda data, number: {utterance.id for utterance in data.utterances[:number]},
-    "last": lambda data, number: {utterance.id for utterance in data.utterances[-number:]},
-    "shortest": shortest_utterances,
-    "per_spk": of_each_speaker,
-    "speakers": whole_speakers,
-    "minutes": first_minutes,
-    "spk_list": partial(listed, field="speaker"),
-    "utt_list": partial(listed, field="id"),
-}
-
-
-# ---- splits ----
+def listed(data: DataDirectory, file: Path, field: str) -> set[str]:
+    """The utterances whose `field` ("speaker" or "id") is in the first column of `file`."""
+    lines = read_utf8(file).splitlines()
+    names = {FIELD_SEPARATOR.split(line.strip())[0] for line in lines if line.strip()}
+    if unknown := names - {getattr(utterance, field) for utterance in data}:
+        log.warning(
+            f"{file}: {len(unknown)} of {len(names)} ids are not in {data.path} (such as {min(unknown)})"
+        )
+    return {utterance.id for utterance in data if getattr(utterance, field) in names}
 
 
 def split_data_directory(
