@@ -23,24 +23,22 @@ from typing import Any
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import (
-    DataDirectory,
     fix_data_directory,
     read_data_directory,
     split_data_directory,
     subset_data_directory,
     validate_data_directory,
 )
-from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.overlap import describe_overlap
 
 
-def printed(write: Callable[..., DataDirectory]) -> Callable[..., None]:
-    """A command of a function that writes a data directory: the same options, and a line about the result."""
+def printed(function: Callable[..., Any]) -> Callable[..., None]:
+    """A command of a function: the same options, and what it returns on stdout, a line each."""
 
-    @wraps(write)
+    @wraps(function)
     def run(*args: Any, **options: Any) -> None:
-        data = write(*args, **options)
-        print(f"{data.path}: {summarize(data.utterances)}")
+        result = function(*args, **options)
+        print(*(result if isinstance(result, tuple) else [result]), sep="\n")
 
     return run
 
@@ -65,31 +63,7 @@ def validate(
     """
     needed = {"text": not no_text, "wav": not no_wav, "spk_sort": not no_spk_sort}
     checked = validate_data_directory(data, **needed, allow_pipes=allow_pipes, check_audio=check_audio)
-    print(f"Successfully validated data-directory {data}: {summarize(checked.utterances)}")
-
-
-def fix(data: Path, out: Path | None = None) -> None:
-    """Repair a data directory: sort it, keep the utterances that all tables name; originals go to .backup/.
-
-    Args:
-        data: the data directory.
-        out: write the result to this folder instead, and leave `data` unchanged.
-    """
-    print(fix_data_directory(data, out))
-
-
-def split(source: Path, rest: Path, part: Path, by: str = "speaker", fraction: float = 0.15) -> None:
-    """Divide a data directory so that no speaker (or consultation …) is on both sides.
-
-    Args:
-        source: the data directory to divide.
-        rest: the data directory that gets the larger side.
-        part: the data directory that gets the held-out side.
-        by: speaker, recording, text (the sentence) or a label such as consultation.
-        fraction: the share of speakers (groups) that goes to `part`; a hash of their names decides which.
-    """
-    for side in split_data_directory(source, rest, part, by=by, fraction=fraction):
-        print(f"{side.path}: {summarize(side.utterances)}")
+    print(f"Successfully validated data-directory {checked}")
 
 
 def segment(
@@ -142,9 +116,9 @@ def overlap(train: Path, dev: Path, test: Path) -> None:
 def main(argv: list[str] | None = None) -> None:
     commands = {
         "validate": validate,
-        "fix": fix,
+        "fix": printed(fix_data_directory),
         "subset": printed(subset_data_directory),
-        "split": split,
+        "split": printed(split_data_directory),
         "segment": segment,
         "overlap": overlap,
         "from-dataset": printed(convert_dataset),

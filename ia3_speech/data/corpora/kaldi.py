@@ -30,24 +30,11 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         allow_pipes: wav.scp may hold shell commands; none is run here
     """
     if (corpus / "wav.scp").is_file():
-        divide_directory(corpus, out, size, allow_pipes)
-    else:
-        copy_directories(corpus, out, size, allow_pipes)
-
-
-def is_kaldi(corpus: Path) -> bool:
-    """Whether a folder has one of the layouts that `prepare` reads."""
-    return any((corpus / table).is_file() for table in ("wav.scp", "train/wav.scp", "test/wav.scp"))
-
-
-def divide_directory(corpus: Path, out: Path, size: Size, allow_pipes: bool) -> None:
-    data = read_data_directory(corpus, allow_pipes=allow_pipes)
-    speakers_known = len(data.speakers) < len(data)  # else each utterance was made a speaker of its own
-    for name, chosen in divide(data.utterances, speakers_known=speakers_known).items():
-        write_set(out / name, chosen, size, data.speaker_labels)
-
-
-def copy_directories(corpus: Path, out: Path, size: Size, allow_pipes: bool) -> None:
+        data = read_data_directory(corpus, allow_pipes=allow_pipes)
+        speakers_known = len(data.speakers) < len(data)  # else each utterance was made a speaker of its own
+        for name, chosen in divide(data.utterances, speakers_known=speakers_known).items():
+            write_set(out / name, chosen, size, data.speaker_labels)
+        return
     present = [name for name in ("train", "test", "dev") if (corpus / name / "wav.scp").is_file()]
     for name in ("train", "test"):
         if name not in present:
@@ -65,6 +52,11 @@ def copy_directories(corpus: Path, out: Path, size: Size, allow_pipes: bool) -> 
         chosen = evenly_spaced(data.utterances, SMALL[name]) if size == "small" else data.utterances
         write_data_directory(out / name, chosen, speaker_labels=data.speaker_labels)
         print(f"{out / name}: {len(chosen)} utterances")
+
+
+def is_kaldi(corpus: Path) -> bool:
+    """Whether a folder has one of the layouts that `prepare` reads."""
+    return any((corpus / table).is_file() for table in ("wav.scp", "train/wav.scp", "test/wav.scp"))
 
 
 def unit_of_dev(train: DataDirectory) -> str:

@@ -47,6 +47,9 @@ class DataDirectory:
     utterances: list[Utterance]
     speaker_labels: frozenset[str] = frozenset({"gender"})
 
+    def __str__(self) -> str:
+        return f"{self.path}: {summarize(self.utterances)}"
+
     def __len__(self) -> int:
         return len(self.utterances)
 

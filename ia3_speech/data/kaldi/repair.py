@@ -57,8 +57,8 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
     absolute paths.
 
     Args:
-        path: the directory; files that change are first copied to its `.backup/`.
-        out: write the result there instead, and leave `path` unchanged.
+        path: the data directory; files that change are first copied to its `.backup/`.
+        out: write the result to this folder instead, and leave the data directory unchanged.
 
     Raises:
         DataError: utt2spk is missing, a file is not UTF-8, or no utterance would be left. Nothing is changed.

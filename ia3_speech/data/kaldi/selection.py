@@ -140,14 +140,15 @@ def listed(data: DataDirectory, file: Path, field: str) -> set[str]:
 def split_data_directory(
     source: Path | str, rest: Path | str, part: Path | str, *, by: str = "speaker", fraction: float = 0.15
 ) -> tuple[DataDirectory, DataDirectory]:
-    """Divide `source` so that no speaker (or other group) is on both sides. Equal ids give an equal split.
+    """Divide a data directory so that no speaker (or consultation …) is on both sides.
 
     Args:
-        source: a data directory.
+        source: the data directory to divide.
         rest: the data directory that gets the larger side (train).
-        part: the data directory that gets `fraction` of the groups, at least one (dev, test).
-        by: "speaker", "recording", "text" (the normalised sentence) or the name of a label (consultation).
-        fraction: the share of groups, between 0 and 1; a hash of their names decides which.
+        part: the data directory that gets the held-out side (dev, test).
+        by: speaker, recording, text (the normalised sentence) or a label such as consultation.
+        fraction: the share of speakers (groups), at least one, that goes to `part`; a hash of their names
+            decides which, so that equal ids give an equal split.
 
     Raises:
         DataError: `source` is not valid, an utterance lacks the label, or there is only one group.
