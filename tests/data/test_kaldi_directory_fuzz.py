@@ -21,9 +21,6 @@ from ia3_speech.data.kaldi import (
 )
 from ia3_speech.datadir import main
 
-IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]
-SPEAKERS = ["anna", "anna", "bob", "cleo"]
-EACH = b"anna-1 %s\nanna-2 %s\nbob-1 %s\ncleo-1 %s\n"
 PLAIN = {
     "text": "anna-1 hello there\nanna-2 héllo\nbob-1 take two\ncleo-1\n".encode(),
     "utt2spk": b"anna-1 anna\nanna-2 anna\nbob-1 bob\ncleo-1 cleo\n",
@@ -46,32 +43,24 @@ EXTRAS = {
 NAMES = [*SEGMENTED, *EXTRAS]
 
 WORDS = [
-    *(b"", b"nan", b"NaN", b"inf", b"-1", b"1e999", b"1_0", b"0", "١".encode()),
-    *(b"<s>", b"#0", b"anna", b"anna-1", b"tape2", b"a.wav", b"x" * 300),
-    *(
-        b"|",
-        b"touch x |",
-        b"$(touch x)",
-        b"~",
-        b"~/a",
-        b"../a.wav",
-        b"./a.wav",
-        b"/",
-        b"/dev/null",
-        b"\\",
-        b"*",
-    ),
-    *(b"\x00", b"\r", b"\x0b", b"\x0c", b"\x1c", b"\x85", b"\xff", b"\xed\xb2\x80"),
-    *(
-        s.encode()
-        for s in ("\u00a0", "\u200b", "\u200c", "\u2028", "\ufeff", "\U0001f3a4", "e\u0301", "日本語")
-    ),
+    *(b"", b"nan", b"inf", b"-1", b"1e999", b"1_0", b"0", "١".encode(), b"<s>", b"#0", b"anna", b"anna-1"),
+    *(b"tape2", b"a.wav", b"x" * 300, b"|", b"touch x |", b"~/a", b"../a.wav", b"/", b"/dev/null", b"\\"),
+    *(b"\x00", b"\r", b"\x0b", b"\x1c", b"\x85", b"\xff", b"\xed\xb2\x80"),
+    *(word.encode() for word in ("\u00a0", "\u200b", "\u200c", "\u2028", "\ufeff", "e\u0301", "日本語")),
 ]
 WORD = st.sampled_from(WORDS) | st.binary(max_size=6)
 
 
-DAMAGE = ["word", "word", "field", "drop", "cut", "twice", "swap", "reverse", "crlf", "bom", "newline",
-          "blank", "tab", "utf16", "bytes", "gone", "empty"]  # fmt: skip
+DAMAGE = {
+    "reverse": lambda table: b"\n".join(reversed(table.split(b"\n"))),
+    "crlf": lambda table: table.replace(b"\n", b"\r\n"),
+    "bom": lambda table: b"\xef\xbb\xbf" + table,
+    "newline": lambda table: table.rstrip(b"\n"),
+    "tab": lambda table: table.replace(b" ", b"\t "),
+    "utf16": lambda table: table.decode(errors="ignore").encode("utf-16"),
+    "gone": lambda table: None,
+    "empty": lambda table: b"",
+}
 
 
 @st.composite
@@ -81,7 +70,8 @@ def damage(draw, table: bytes) -> bytes | None:
     number = draw(st.integers(0, len(lines) - 1))
     fields = lines[number].split(b" ")
     place = draw(st.integers(0, len(fields) - 1))
-    match draw(st.sampled_from(DAMAGE)):
+    kind = draw(st.sampled_from(["word", "word", "field", "drop", "cut", "twice", "bytes", *DAMAGE]))
+    match kind:
         case "word":
             fields[place] = draw(WORD)
         case "field":
@@ -93,29 +83,10 @@ def damage(draw, table: bytes) -> bytes | None:
         case "twice":
             lines.insert(draw(st.integers(0, len(lines))), lines[number])
             return b"\n".join(lines)
-        case "swap":
-            lines.insert(0, lines.pop(number))
-            return b"\n".join(lines)
-        case "reverse":
-            return b"\n".join(reversed(lines))
-        case "crlf":
-            return table.replace(b"\n", b"\r\n")
-        case "bom":
-            return b"\xef\xbb\xbf" + table
-        case "newline":
-            return table.rstrip(b"\n")
-        case "blank":
-            fields.append(b"\n")
-        case "tab":
-            return table.replace(b" ", b"\t ")
-        case "utf16":
-            return table.decode(errors="ignore").encode("utf-16")
         case "bytes":
             return draw(st.binary(max_size=60))
-        case "gone":
-            return None
-        case "empty":
-            return b""
+        case _:
+            return DAMAGE[kind](table)
     lines[number] = b" ".join(fields)
     return b"\n".join(lines)
 
@@ -219,7 +190,7 @@ def test_fix_puts_right_or_refuses(tables):
 @FUZZ
 @given(
     directories(),
-    st.sampled_from(["first", "last", "shortest", "per_spk", "speakers"]),
+    st.sampled_from(["first", "last", "per_spk", "minutes"]),
     st.integers(-1, 5),
     st.sampled_from(["speaker", "recording", "text", "accent", "lang", "", "../x"]),
     st.floats(),
@@ -238,23 +209,11 @@ def test_parts_are_whole_or_absent(tables, way, wish, by, fraction):
         assert {name: c for name, c in contents(room).items() if name in before} == before
 
 
-@FUZZ
-@given(st.lists(WORD, max_size=8).map(b"\n".join), st.sampled_from(["spk_list", "utt_list"]))
-def test_any_list(content, way):
-    with laid(PLAIN) as (room, data):
-        (room / "list").write_bytes(content)
-        made = attempt(subset_data_directory, data, room / "part", **{way: room / "list"})
-        words = {line.split()[0] for line in content.decode(errors="ignore").splitlines() if line.split()}
-        named = words & set(SPEAKERS if way == "spk_list" else IDS)
-        assert made is None or {u.speaker if way == "spk_list" else u.id for u in made} == named
-
-
 COMMANDS = [
     ["validate", "data"],
     ["validate", "--no-text", "--no-wav", "--no-spk-sort", "--allow-pipes", "data"],
     ["fix", "data", "--out", "out"],
     ["subset", "data", "out", "--first", "1"],
-    ["subset", "--per-spk", "data", "1", "out"],
     ["subset", "data", "out", "--utt-list", "data/text"],
     ["split", "data", "out", "out2"],
     ["fix", "data"],
@@ -269,19 +228,18 @@ def test_the_command_never_shows_a_traceback(argv, tables):
         assert outcome(room, argv) in (0, 1)
 
 
-TARGETS = ["data", "data/.", "data/sub", ".", "..", "/", "", "a.wav", "a.wav/x", "link", "new/deep",
-           "x" * 300, "é\u200b", "\udcff", "|", "-x", "/dev/null", "/proc/x"]  # fmt: skip
+TARGETS = ["data", "data/sub", ".", "", "a.wav/x", "link", "new/deep", "x" * 300, "\udcff", "|", "-x"]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("command", ["subset data {} --first 1", "fix data --out {}", "split data out {}"])
-def test_odd_targets(command, target):
+def test_odd_targets(target):
     """Paths that hold other things, or can hold nothing: refused, or written where they point."""
-    with laid(PLAIN) as (room, _):
-        (room / "link").symlink_to("data")
-        before = contents(room)
-        assert outcome(room, [word.format(target) for word in command.split(" ")]) in (0, 1, 2)
-        assert {name: content for name, content in contents(room).items() if name in before} == before
+    for command in ("subset data {} --first 1", "fix data --out {}", "split data out {}"):
+        with laid(PLAIN) as (room, _):
+            (room / "link").symlink_to("data")
+            before = contents(room)
+            assert outcome(room, [word.format(target) for word in command.split(" ")]) in (0, 1, 2)
+            assert {name: content for name, content in contents(room).items() if name in before} == before
 
 
 def outcome(room: Path, argv: list[str]) -> int:
