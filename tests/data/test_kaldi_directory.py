@@ -16,7 +16,6 @@ from ia3_speech.data.kaldi import (
     read_data_directory,
     split_data_directory,
     subset_data_directory,
-    validate_data_directory,
     write_data_directory,
 )
 from ia3_speech.data.utterance import Utterance
@@ -191,19 +190,6 @@ def test_what_is_written_is_read_again(tmp_path_factory, rows):
 # ---- read ----
 
 
-def test_read_plain(plain, sounds):
-    data = read_data_directory(plain)
-    assert data.utterances[0] == Utterance(
-        "anna-1", "anna", "anna-1", f"{sounds}/anna-1.wav", text="hello there"
-    )
-    assert (data.utterances[3].text, len(data)) == ("", 4)
-    assert {speaker: [u.id for u in own] for speaker, own in data.speakers.items()} == {
-        "anna": ["anna-1", "anna-2"],
-        "bob": ["bob-1"],
-        "cleo": ["cleo-1"],
-    }
-
-
 def test_durations_of_utterances_recordings_and_segments(plain, cut, sounds):
     lay(plain, {"reco2dur": "".join(f"{name} 1.5\n" for name in IDS)})
     assert [u.duration for u in read_data_directory(plain)] == [1.5] * 4
@@ -268,8 +254,6 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
          "in text " + FIX + "\n    only in utt2spk: 1 (anna-2)\n    lengths: text 3, utt2spk 4"),
         ({"text": TABLES["text"].replace("there", "the\u200bre")},
          "{d}/text:1: character U+200B ZERO WIDTH SPACE does not print " + FIX),
-        ({"text": TABLES["text"].replace("there", "the\u00a0re")},
-         "{d}/text:1: character U+00A0 NO-BREAK SPACE does not print " + FIX),
         ({"text": "\ufeff" + TABLES["text"]},
          "{d}/text:1: a byte-order mark, which Kaldi takes for a part of the first key " + FIX),
         ({"text": TABLES["text"].replace("héllo\n", "héllo\r\n")},
@@ -283,9 +267,6 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
         ({"text": TABLES["text"].replace("bob", "bib")},
          "{d}/text:3: utterance bib-1 is not in utt2spk " + FIX + "\n    only in text: 1 (bib-1)\n"
          "    only in utt2spk: 1 (bob-1)\n    lengths: text 4, utt2spk 4"),
-        ({"text": "anna-1 x\n"},
-         "{d}/utt2spk:2: utterance anna-2 is not in text " + FIX + "\n    only in utt2spk: 3 "
-         "(anna-2 … cleo-1)\n    lengths: text 1, utt2spk 4"),
         ({"utt2spk": TABLES["utt2spk"].replace("cleo-1 cleo", "cleo-1 aaron"),
           "spk2utt": "aaron cleo-1\nanna anna-1 anna-2\nbob bob-1\n"},
          "{d}/utt2spk:4: not sorted by speaker: aaron follows bob (make speaker ids prefixes of utterance "
@@ -295,12 +276,6 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
         ({"spk2utt": TABLES["spk2utt"].replace("anna-1 anna-2", "anna-1")},
          "{d}/utt2spk:2: utterance anna-2 is not in spk2utt " + FIX + "\n    only in utt2spk: 1 (anna-2)\n"
          "    lengths: spk2utt 1, utt2spk 2"),
-        ({"spk2utt": "anna anna-1 anna-2\nbob bob-1\n"},
-         "{d}/utt2spk:4: speaker cleo is not in spk2utt " + FIX + "\n    only in utt2spk: 1 (cleo)\n"
-         "    lengths: spk2utt 2, utt2spk 3"),
-        ({"utt2dur": EACH.format("0")}, "{d}/utt2dur:1: anna-1: 0 is not a positive number " + LINE + "\n"
-         "{d}/utt2dur:2: anna-2: 0 is not a positive number " + LINE + "\n{d}/utt2dur:3: bob-1: 0 is not a "
-         "positive number " + LINE + "\n{d}/utt2dur:4: cleo-1: 0 is not a positive number " + LINE),
         ({"spk2gender": GENDER.format("w")}, "{d}/spk2gender:3: cleo: the gender is w, not m or f " + LINE),
         ({"utt2lang": EACH.format("en").replace("bob-1 en", "bob-1 en gb")},
          "{d}/utt2lang:3: bob-1: 3 fields where 2 are expected " + LINE),
@@ -354,9 +329,6 @@ def test_a_fault_hides_no_other_and_makes_none(plain):
     assert said == ["text:2: not UTF-8", "utt2spk:3: bob-1: 1 fields where 2 are expected"]
 
 
-# ---- flags ----
-
-
 def test_a_folder_that_cannot_be_replaced(plain, tmp_path):
     (plain / "notes.md").write_text("mine")
     with pytest.raises(DataError, match=r"holds notes.md and is to be replaced \(give another folder"):
@@ -385,9 +357,6 @@ def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):
     assert (tmp_path / "ran").exists()
 
 
-# ---- where the sound is ----
-
-
 @pytest.mark.parametrize("allowed", [
     {"text": TABLES["text"].replace("there", "می\u200cخواهم क्\u200dष <s>x x#0 a</s>b <unk>")},
     {"text": TABLES["text"].replace(" ", "\t"), "utt2dur": EACH.format("1e-1")},
@@ -409,29 +378,22 @@ def test_flags_of_validate(plain, capsys, flag, tables):
     assert run(capsys, "validate", flag, plain) == (0, message, "")
 
 
-@pytest.mark.parametrize("place", [".", "corpus", "corpus/train"])
-def test_a_relative_path_is_found_in_three_places(tmp_path, monkeypatch, place):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / place / "wav").mkdir(parents=True, exist_ok=True)
-    (tmp_path / place / "wav/a.wav").touch()
-    lay(tmp_path / "corpus/train", TABLES | {"wav.scp": EACH.format("wav/a.wav")})
-    source = Path(read_data_directory("corpus/train").utterances[0].source)
-    assert source.is_absolute() and source == tmp_path / place / "wav/a.wav"
-
-
-def test_the_error_lists_all_three_places(tmp_path, monkeypatch):
+def test_a_relative_path_is_looked_for_in_three_places(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     lay(tmp_path / "corpus/train", TABLES | {"wav.scp": EACH.format("wav/a.wav")})
     with pytest.raises(DataError) as caught:
         read_data_directory("corpus/train")
-    assert str(caught.value) == (
+    assert str(caught.value).splitlines()[:2] == [
         f"corpus/train/wav.scp:1: no such file: wav/a.wav, one of 4 missing; tried {tmp_path}/wav/a.wav, "
         f"{tmp_path}/corpus/wav/a.wav, {tmp_path}/corpus/train/wav/a.wav (correct wav.scp, or run "
-        f'"ia3-speech datadir fix corpus/train" to drop them)\n'
-        "corpus/train/wav.scp:2: no such file: wav/a.wav\n"
-        "corpus/train/wav.scp:3: no such file: wav/a.wav\n"
-        "corpus/train/wav.scp:4: no such file: wav/a.wav"
-    )
+        f'"ia3-speech datadir fix corpus/train" to drop them)',
+        "corpus/train/wav.scp:2: no such file: wav/a.wav",
+    ]
+    for place in ("corpus/train", "corpus", "."):
+        (tmp_path / place / "wav").mkdir()
+        (tmp_path / place / "wav/a.wav").touch()
+        source = read_data_directory("corpus/train").utterances[0].source
+        assert source == str(tmp_path / place / "wav/a.wav")
 
 
 # ---- fix ----
@@ -495,14 +457,6 @@ def test_fix_segments(cut, sounds):
     }
 
 
-def test_fix_elsewhere(plain, tmp_path):
-    lay(plain, {"text": TABLES["text"].replace("cleo-1", "dora-1")})
-    before = contents(plain)
-    assert str(fix_data_directory(plain, tmp_path / "fixed")).endswith("kept 3 utterances out of 4")
-    assert contents(plain) == before and not (plain / ".backup").exists()
-    assert [u.id for u in read_data_directory(tmp_path / "fixed")] == IDS[:3]
-
-
 @pytest.mark.parametrize(
     ("tables", "message"),
     [
@@ -534,16 +488,15 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
             raise KeyboardInterrupt
         write_text(path, text)
 
-    monkeypatch.setattr(datadir.repair.atomic, "write_text", killed)
-    with pytest.raises(KeyboardInterrupt):
-        fix_data_directory(plain)
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(datadir.repair.atomic, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fix_data_directory(plain)
     assert contents(plain)["text"] == TABLES["text"].replace("cleo-1\n", "")  # done already
     fix_data_directory(plain)
     assert [u.id for u in read_data_directory(plain)] == IDS[:3]
-    assert contents(plain / ".backup") == {
-        name: before[name] for name in ("spk2utt", "text", "utt2spk", "wav.scp")
-    }
+    changed = ("spk2utt", "text", "utt2spk", "wav.scp")
+    assert contents(plain / ".backup") == {name: before[name] for name in changed}
 
 
 # ---- subset ----
@@ -573,24 +526,19 @@ def test_subset(plain, tmp_path, capsys, caplog, flags, ids):
         assert "ids are not in" in caplog.text and "(such as " in caplog.text
 
 
-def test_subset_of_each_speaker_is_evenly_spread(many, tmp_path):
-    """As Kaldi: every third of ten for three, and of seven for two."""
-    ids = [f"a-{n}" for n in range(10)] + [f"b-{n}" for n in range(7)] + ["c-0"]
-    write_data_directory(tmp_path / "data", [Utterance(id, id[0], id, str(tmp_path / "x.wav")) for id in ids])
-    part = subset_data_directory(tmp_path / "data", tmp_path / "part", per_spk=3)
-    assert [u.id for u in part] == ["a-0", "a-3", "a-6", "b-0", "b-2", "b-4", "c-0"]
-
-
-def test_more_minutes_hold_what_fewer_do(many, tmp_path):
+def test_parts_are_spread_over_all_speakers(many, tmp_path):
+    """More minutes hold what fewer do; of each speaker every n-th utterance, as Kaldi takes them."""
     parts = [
         subset_data_directory(many, tmp_path / f"{minutes}", minutes=minutes) for minutes in (0.05, 0.1, 0.2)
     ]
     ids = [{utterance.id for utterance in part} for part in parts]
-    assert ids[0] < ids[1] < ids[2]
+    assert ids[0] < ids[1] < ids[2] and len(parts[1].speakers) > 1
     for minutes, part in zip((0.05, 0.1, 0.2), parts, strict=True):
-        seconds = [utterance.duration for utterance in part]
-        assert sum(seconds) - max(seconds) < 60 * minutes <= sum(seconds)
-    assert len(parts[1].speakers) > 1
+        assert 60 * minutes <= sum(utterance.duration for utterance in part) < 60 * minutes + 1
+    ids = [f"a-{n}" for n in range(10)] + [f"b-{n}" for n in range(7)] + ["c-0"]
+    write_data_directory(tmp_path / "data", [Utterance(id, id[0], id, str(tmp_path / "x.wav")) for id in ids])
+    part = subset_data_directory(tmp_path / "data", tmp_path / "part", per_spk=3)
+    assert [u.id for u in part] == ["a-0", "a-3", "a-6", "b-0", "b-2", "b-4", "c-0"]
 
 
 @pytest.mark.parametrize(
@@ -671,7 +619,7 @@ def test_the_same_speakers_always_fall_alike(many, tmp_path):
     ("flags", "message"),
     [
         (["--by", "accent"], "{d}: utterance s00-0 has no accent (split by one of speaker, recording, text, "
-                             "consultation)"),
+                             "consultation, room)"),
         (["--by", "room"], "{d}: only one room (hall), so no split (divide by another label)"),
         (["--fraction", "1"], "--fraction 1.0: not between 0 and 1"),
     ],
@@ -679,9 +627,7 @@ def test_the_same_speakers_always_fall_alike(many, tmp_path):
 def test_split_errors(many, tmp_path, capsys, flags, message):
     lay(many, {"utt2room": "".join(f"{u.id} hall\n" for u in read_data_directory(many))})
     code, _, err = run(capsys, "split", many, tmp_path / "a", tmp_path / "b", *flags)
-    assert code == 1 and err.replace(", consultation, room)", ", consultation)") == (
-        f"error: {message.format(d=many)}\n"
-    )
+    assert (code, err) == (1, f"error: {message.format(d=many)}\n")
     assert not (tmp_path / "a").exists() and not (tmp_path / "b").exists()
 
 
@@ -709,9 +655,3 @@ def test_check_audio_names_what_cannot_be_used(plain, sounds, tmp_path, capsys, 
     first, second = caplog.messages[-1].splitlines()
     assert first == f"{plain}: 1 utterance has clipped, silent or noisy audio, which is used all the same:"
     assert second.startswith(f"  bob-1: {tmp_path}/loud.wav: clipped (")
-
-
-def test_real_directories(shared_data):
-    notes = validate_data_directory(shared_data / "medical_notes/test")
-    assert (len(notes), len(notes.speakers), notes.label_names) == (211, 6, ["consultation"])
-    assert read_data_directory(shared_data / "english_mix").utterances[0].duration > 0

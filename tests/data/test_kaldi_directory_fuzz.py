@@ -35,9 +35,7 @@ SEGMENTED = PLAIN | {
 EXTRAS = {
     "utt2dur": b"anna-1 1\nanna-2 0.5\nbob-1 2e0\ncleo-1 1\n",
     "utt2accent": b"anna-1 irish\ncleo-1 irish\n",
-    "utt2lang": b"anna-1 en\nanna-2 en\nbob-1 en\ncleo-1 en\n",
     "spk2gender": b"anna f\nbob m\ncleo f\n",
-    "spk2age": b"anna 30\nbob 40\n",
     "feats.scp": b"anna-1 x:1\nanna-2 x:2\nbob-1 x:3\ncleo-1 x:4\n",
 }
 NAMES = [*SEGMENTED, *EXTRAS]

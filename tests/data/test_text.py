@@ -114,13 +114,6 @@ def test_from_a_tokenizer_of_capitals(tmp_path):
     assert vocabulary.decode([1, 3, *vocabulary.encode("me"), 2]) == "me"
 
 
-def test_a_tokenizer_with_both_cases(tmp_path):
-    tokens = {"<pad>": 0, "<unk>": 1, "|": 2, "a": 3, "A": 4}
-    vocabulary = Vocabulary.from_tokenizer(tokenizer(tmp_path, tokens))
-    assert vocabulary.cased == "mixed"
-    assert vocabulary.decode(vocabulary.encode("aA a")) == "aA a"
-
-
 def test_a_tokenizer_without_letters(tmp_path):
     with pytest.raises(TextError, match="holds no letters"):
         Vocabulary.from_tokenizer(tokenizer(tmp_path, {"<pad>": 0, "<unk>": 1, "|": 2, "3": 3}))
