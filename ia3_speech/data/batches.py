@@ -55,7 +55,7 @@ class BatchOrder:
     Save `state_dict()` after a training step and before the next batch is requested.
 
     Attributes:
-        seconds, max_seconds, seed, shuffle: as in `make_batches`.
+        seconds, max_seconds, seed: as in `make_batches`.
         epoch: the current epoch, from 0.
         position: the number of batches of this epoch that were yielded; after the last one it is 0, and
             `epoch` is increased.
@@ -64,7 +64,6 @@ class BatchOrder:
     seconds: Sequence[float]
     max_seconds: float
     seed: int = 0
-    shuffle: bool = True
     epoch: int = 0
     position: int = 0
 
@@ -82,8 +81,7 @@ class BatchOrder:
 
     def batches(self) -> list[list[int]]:
         """All batches of the current epoch, including those that were yielded."""
-        options = {"seed": self.seed, "epoch": self.epoch, "shuffle": self.shuffle}
-        return make_batches(self.seconds, self.max_seconds, **options)
+        return make_batches(self.seconds, self.max_seconds, seed=self.seed, epoch=self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "position": self.position, "fingerprint": self.fingerprint()}
@@ -92,7 +90,7 @@ class BatchOrder:
         """Resume where `state` was saved.
 
         Raises:
-            ValueError: the state belongs to other durations, another batch size, seed or shuffling.
+            ValueError: the state belongs to other durations, another batch size or seed.
         """
         if state["fingerprint"] != self.fingerprint():
             raise ValueError("this batch order was saved for other data, or another seed or batch size")
@@ -101,6 +99,4 @@ class BatchOrder:
     def fingerprint(self) -> str:
         """A digest of all that decides the order."""
         numbers = struct.pack(f"<{len(self.seconds)}d", *self.seconds)
-        return hashlib.sha256(
-            numbers + repr((self.max_seconds, self.seed, self.shuffle)).encode()
-        ).hexdigest()[:16]
+        return hashlib.sha256(numbers + repr((self.max_seconds, self.seed)).encode()).hexdigest()[:16]

@@ -187,23 +187,18 @@ def test_fix_puts_right_or_refuses(tables):
 
 @FUZZ
 @given(
-    directories(),
-    st.sampled_from(["first", "last", "per_spk", "minutes"]),
-    st.integers(-1, 5),
-    st.sampled_from(["speaker", "recording", "text", "accent", "lang", "", "../x"]),
-    st.floats(),
-)
-def test_parts_are_whole_or_absent(tables, way, wish, by, fraction):
+    directories(), st.sampled_from(["first", "per_spk", "minutes"]), st.integers(-1, 5),
+    st.sampled_from(["speaker", "text", "accent", "../x"]), st.floats(),
+)  # fmt: skip
+def test_parts_are_whole_or_absent(tables, option, value, by, fraction):
     with laid(tables) as (room, data):
         before = contents(room)
-        part = attempt(subset_data_directory, data, room / "part", **{way: wish})
+        part = attempt(subset_data_directory, data, room / "part", **{option: value})
         sides = attempt(split_data_directory, data, room / "a", room / "b", by=by, fraction=fraction)
-        for name, made in [("part", part), *zip("ab", sides or (None, None), strict=True)]:
-            assert (room / name).exists() == (made is not None)
-            if made is not None:
-                assert [u.id for u in read_back(room / name)] == [u.id for u in made] != []
-        expected = {"a.wav", "data"} | ({"part"} if part else set()) | ({"a", "b"} if sides else set())
-        assert {path.name for path in room.iterdir()} == expected
+        for name, written in [("part", part), *zip("ab", sides or (None, None), strict=True)]:
+            assert (room / name).exists() == (written is not None)
+            if written is not None:
+                assert [u.id for u in read_back(room / name)] == [u.id for u in written] != []
         assert {name: c for name, c in contents(room).items() if name in before} == before
 
 
@@ -226,10 +221,9 @@ def test_the_command_never_shows_a_traceback(argv, tables):
         assert outcome(room, argv) in (0, 1)
 
 
-TARGETS = ["data", "data/sub", ".", "", "a.wav/x", "link", "new/deep", "x" * 300, "\udcff", "|", "-x"]
-
-
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target", ["data", "data/sub", ".", "", "a.wav/x", "link", "x" * 300, "\udcff", "-x"]
+)
 def test_odd_targets(target):
     """Paths that hold other things, or can hold nothing: refused, or written where they point."""
     for command in ("subset data {} --first 1", "fix data --out {}", "split data out {}"):

@@ -12,17 +12,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import overlap
 
 
-def test_an_utterance_on_both_sides_is_refused(tmp_path):
-    source = kaldi_directories(tmp_path / "corpus", sets=("train", "dev"))
-    first = read_data_directory(source / "train").utterances[0]
-    write_data_directory(source / "test", [Utterance("x-1", "x", "x-1", first.source, text="text")])
-    with pytest.raises(
-        UserError, match=r"utterance x-1 is also in .*train: a test set must not hold anything"
-    ):
-        overlap(source / "train", source / "dev", source / "test")
-
-
-def test_speakers_and_sentences_are_counted(tmp_path, capsys):
+def test_what_sets_share_is_counted_and_an_utterance_on_both_sides_refused(tmp_path, capsys):
     """The tiny sets differ in speakers and audio, and say the same texts."""
     source = kaldi_directories(tmp_path / "corpus", speakers=2, each=2, sets=("train", "dev", "test"))
     overlap(source / "train", source / "dev", source / "test")
@@ -30,6 +20,11 @@ def test_speakers_and_sentences_are_counted(tmp_path, capsys):
         "test and train share 0 of 2 speakers and 4 of 4 sentences\n"
         "test and dev share 0 of 2 speakers and 4 of 4 sentences\n"
     )
+    first = read_data_directory(source / "train").utterances[0]
+    write_data_directory(source / "test", [Utterance("x-1", "x", "x-1", first.source, text="text")])
+    message = r"utterance x-1 is also in .*train: a test set must not hold anything"
+    with pytest.raises(UserError, match=message):
+        overlap(source / "train", source / "dev", source / "test")
 
 
 @pytest.mark.parametrize(

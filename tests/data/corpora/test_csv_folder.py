@@ -65,10 +65,8 @@ def test_many_speakers_are_split_by_speaker(tmp_path, capsys):
     assert {name: len(data.speakers) for name, data in sets.items()} == {"train": 7, "dev": 1, "test": 2}
     speakers = [set(data.speakers) for data in sets.values()]
     assert len(set.union(*speakers)) == 10
-    assert (
-        "test: 2 of 10 speakers, 20% of all recordings\n"
-        "dev: 1 of the 8 speakers left, 10% of all recordings\n"
-    ) in capsys.readouterr().out
+    first, second = "test: 2 of 10 speakers, 20%", "dev: 1 of the 8 speakers left, 10%"
+    assert f"{first} of all recordings\n{second} of all recordings\n" in capsys.readouterr().out
 
 
 def test_few_speakers_are_split_by_sentence(tmp_path, capsys):
@@ -82,15 +80,6 @@ def test_few_speakers_are_split_by_sentence(tmp_path, capsys):
     assert len(set(where)) == 1
     message = "list.csv: does not name 1 sound files, such as x/y.ogg; they are left out"
     assert message in capsys.readouterr().out
-
-
-def test_a_train_of_one_speaker_gives_sentences_to_dev(tmp_path, capsys):
-    head, *lines = plain(40, speakers=4)
-    speakers = sorted({line.rpartition(",")[2] for line in lines})
-    rows = [f"{line},{'train' if line.endswith(speakers[0]) else 'test'}" for line in lines]
-    sets = prepared(made(tmp_path / "mine", [f"{head},split", *rows]), tmp_path)
-    assert {name: len(data) for name, data in sets.items()} == {"train": 8, "dev": 2, "test": 30}
-    assert "dev: 2 of the 10 sentences left, 5% of all recordings\n" in capsys.readouterr().out
 
 
 def test_without_speakers_each_recording_is_one(tmp_path, capsys):
@@ -133,20 +122,17 @@ def test_everything_that_is_wrong_is_said_by_line(tmp_path):
     ("lines", "encoding", "message"),
     [
         (["file,text", "a.wav,caf\u00e9"], "latin-1", r"csv:2: not UTF-8, byte 0xe9 \(save it as"),
-        (["file,text", "a.wav,no, no"], "utf-8", r"csv:2: 3 fields for 2 columns \(a text with a comma"),
         (["file;text", "a.wav"], "utf-8", r"csv:2: 1 fields for 2 columns \(a text with a semicolon"),
         (["file,text", 'a.wav,"two', "b.wav,three"], "utf-8", r"csv:2: unexpected end of data \(a quotation"),
         (["clip,text", "a.wav,two"], "utf-8", r"csv:1: no column file \(the columns are clip, text; call it "
                                               r"file, audio, speech, path, .*\)$"),
         (["fiel,text", "a.wav,two"], "utf-8", r"csv:1: no column file \(the columns are fiel, text; rename "
                                               r"fiel to file\)$"),
-        (["file,words", "a.wav,two"], "utf-8", r"csv:1: no column text .*; call it text, transcription, "),
         (["path,audio,text", "a,a,two"], "utf-8", r"csv:1: which column is the file, path or audio\? "),
         (["file,text,text", "a.wav,two,two"], "utf-8", r"csv:1: two columns text \(give each"),
         (["file,text,", "a.wav,two,"], "utf-8", r"csv:1: a column without a name \(give each"),
         (["file,text"], "utf-8", r"csv: holds no recording \(one a line"),
         (["file,text,split", "a.wav,one,train", "b.wav,two,"], "utf-8", r"split says '', 'train' \(each"),
-        (["file,text,dur", "a.wav,a,1", "b.wav,b,1", "c.wav,c,1"], "utf-8", r"'dur' cannot be the name of a"),
         (["file,text", "a.wav,the same", "b.wav,The same!"], "utf-8", r"out/\w+: no utterance is left"),
     ],
 )  # fmt: skip

@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from corpus_files import noise
 
 import ia3_speech
 from ia3_speech.cli import UserError
@@ -13,17 +12,11 @@ from ia3_speech.data.kaldi import read_data_directory, validate_data_directory, 
 from ia3_speech.data.utterance import Utterance, with_duration
 
 
-def noise(path: Path, seconds: float = 0.5) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros(round(16_000 * seconds)), 16_000)
-    return path
-
-
 @pytest.fixture
 def mix(tmp_path) -> Path:
     """A Kaldi directory of nine utterances; its speakers' ids stand in front, as Kaldi wants it."""
     utterances = [
-        Utterance(f"s{n % 2}-{n}", f"s{n % 2}", f"s{n % 2}-{n}", str(noise(tmp_path / f"sound/{n}.wav")),
+        Utterance(f"s{n % 2}-{n}", f"s{n % 2}", f"s{n % 2}-{n}", str(noise(tmp_path / f"sound/{n}.wav", 0.5)),
                   text=f"WORD {n}", labels={"source": "made"})
         for n in range(9)
     ]  # fmt: skip
