@@ -515,7 +515,7 @@ def test_fix_goes_on_after_a_kill(plain, monkeypatch):
 )
 def test_subset(plain, tmp_path, capsys, caplog, flags, ids):
     lay(plain, {"utt2dur": "anna-1 3\nanna-2 1\nbob-1 2.5\ncleo-1 2\n", "utt2accent": "bob-1 irish\n"})
-    (tmp_path / "list").write_text("cleo ignored\n\nanna\nbob-1 x\nzoe\n")
+    (tmp_path / "list").write_text("\ufeffcleo ignored\n\nanna\nbob-1 x\nzoe\n")  # as Windows writes it
     flags = [str(tmp_path / word) if word == "list" else word for word in flags]
     code, out, err = run(capsys, "subset", plain, tmp_path / "part", *flags)
     assert (code, err) == (0, "")
