@@ -225,13 +225,12 @@ def explain_failure(source: Path | str | BinaryIO, error: Exception) -> str:
         head, _ = head_and_size(source)
     except IsADirectoryError:
         return "is a folder, not an audio file"
-    except PermissionError as denied:
-        return f"cannot be read: {denied.strerror}"
-    except (OSError, ValueError):
+    except (OSError, ValueError) as denied:
+        if os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
+            return f"cannot be read: {denied.strerror}"
         if ".ark:" in str(source):
-            return (
-                "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's format_wav_scp.py)"
-            )
+            hint = "write audio files: wav-copy, or ESPnet's format_wav_scp.py"
+            return f"is an entry of a Kaldi archive ({hint})"
         return "no such file (correct wav.scp, or copy the audio there)"
     if not head:
         return "empty (no bytes)"
