@@ -1,8 +1,8 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk). Out: a folder with
-`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
-the audio is decoded here, so that torchcodec is not needed.
+In: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk). Out: a folder
+with `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the
+rows; the audio is decoded here, so that torchcodec is not needed.
 
     ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
@@ -71,7 +71,7 @@ def convert_dataset(
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk).
+        name: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk).
         out: the folder to write; an older one is replaced if this command wrote it.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
