@@ -11,7 +11,7 @@ by a hash of their names; of a single speaker, 15 % of the sentences.
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.corpora.preparation import DEV_SHARE, SMALL, Size, divide, evenly_spaced, write_set
+from ia3_speech.data.corpora.preparation import SMALL, Size, divide, evenly_spaced, write_set
 from ia3_speech.data.kaldi import (
     DataDirectory,
     read_data_directory,
@@ -45,7 +45,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     sets = {name: read_data_directory(corpus / name, allow_pipes=allow_pipes) for name in present}
     if "dev" not in sets:
         by = unit_of_dev(sets["train"])
-        sides = split_data_directory(corpus / "train", out / "train", out / "dev", by=by, fraction=DEV_SHARE)
+        sides = split_data_directory(corpus / "train", out / "train", out / "dev", by=by)
         sets |= zip(("train", "dev"), sides, strict=True)
         print(f"{out / 'dev'}: split from train by {by}")
     for name, data in sets.items():

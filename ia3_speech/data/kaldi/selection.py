@@ -9,6 +9,7 @@ In: a data directory. Out: a smaller one, or two that share no speaker (or recor
 import hashlib
 import logging
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
 
 log = logging.getLogger(__name__)
+
+DEV_SHARE = 0.15  # of the speakers of train
 
 
 def subset_data_directory(
@@ -138,7 +141,12 @@ def listed(data: DataDirectory, file: Path, field: str) -> set[str]:
 
 
 def split_data_directory(
-    source: Path | str, rest: Path | str, part: Path | str, *, by: str = "speaker", fraction: float = 0.15
+    source: Path | str,
+    rest: Path | str,
+    part: Path | str,
+    *,
+    by: str = "speaker",
+    fraction: float = DEV_SHARE,
 ) -> tuple[DataDirectory, DataDirectory]:
     """Divide a data directory so that no speaker (or consultation …) is on both sides.
 
@@ -158,10 +166,10 @@ def split_data_directory(
     refuse_same_folder(source, rest, part)
     data = read_available_tables(source)
     group = {utterance.id: group_of(utterance, by, data) for utterance in data}
-    groups = sorted(set(group.values()), key=hash_order)
-    if len(groups) < 2:
-        raise DataError(f"{source}: only one {by} ({groups[0]}), so no split (divide by another label)")
-    in_part = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
+    in_part = hold_out(group.values(), fraction)
+    if not in_part:
+        only = f"only one {by} ({min(group.values())})"
+        raise DataError(f"{source}: {only}, so no split (divide by another label)")
     for path in (rest, part):  # before either is replaced
         refuse_unexpected_files(Path(path))
     sides = []
@@ -185,6 +193,13 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
         known = ", ".join(["speaker", "recording", "text", *data.label_names])
         raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (split by one of {known})")
     return value
+
+
+def hold_out(names: Iterable[str], share: float = DEV_SHARE) -> set[str]:
+    """A share of the different names, which a hash of the names decides: of two or more at least one, and
+    not all; of a single one none."""
+    ordered = sorted(set(names), key=hash_order)
+    return set(ordered[: min(len(ordered) - 1, max(1, round(share * len(ordered))))])
 
 
 def hash_order(name: str) -> str:
