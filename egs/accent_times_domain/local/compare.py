@@ -20,14 +20,15 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
-from ia3_speech.atomic import write_json, write_text
-from ia3_speech.cli import UserError, command
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.experiments.collect import SCHEMA, row
 from ia3_speech.experiments.markdown import change_cell, spread, table, warning_list
 from ia3_speech.experiments.notes import commands
 from ia3_speech.experiments.result_warnings import warnings_of
+
+from ia3_speech.atomic import write_json, write_text
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory
+from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.experiments.systems import System, load_json, load_scores
 from ia3_speech.formatting import percent, with_interval
 from ia3_speech.inputs import provenance
