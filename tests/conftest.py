@@ -59,7 +59,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_store(tmp_path_factory, monkeypatch):
     """Adapters that a test registers stay in the test."""
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))  # of ia3_speech.inputs
 
 
 @dataclass(frozen=True)
