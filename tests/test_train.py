@@ -29,9 +29,9 @@ from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3_config import IA3Config
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.train import main

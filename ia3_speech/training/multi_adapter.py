@@ -14,7 +14,7 @@ bit where it would have ended alone.
 
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -223,15 +223,9 @@ def copy_of(vectors: Vectors) -> Vectors:
     return {name: vector.detach().clone() for name, vector in vectors.items()}
 
 
-@contextmanager
 def vectors_per_row(
     vectors: dict[str, ia3.IA3Vector], parameters: Sequence[Vectors], tasks: list[int]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Within the context, row i of a batch is multiplied by the vectors of task `tasks[i]`."""
-    for name, vector in vectors.items():
-        vector.rows = torch.stack([parameters[task][name] for task in tasks])[:, None]
-    try:
-        yield
-    finally:
-        for vector in vectors.values():
-            vector.rows = None
+    rows = {name: torch.stack([parameters[task][name] for task in tasks])[:, None] for name in vectors}
+    return ia3.using_rows({vector.l: rows[name] for name, vector in vectors.items()})

@@ -11,10 +11,10 @@ from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
 from ia3_speech.adapters.record import METADATA, read_metadata
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3_config import IA3Config
-from ia3_speech.model.parameter_count import count_parameters
+from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
 from ia3_speech.training.data import read_examples

@@ -24,10 +24,10 @@ from ia3_speech.decoding.decode_directory import Decoding, environment_record, w
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3_config import IA3Config
-from ia3_speech.model.parameter_count import count_parameters
+from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SpeakerOptions, to_yaml
 from ia3_speech.training.data import read_examples

@@ -26,8 +26,8 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.transcription import transcribe
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import AdapterError
 from ia3_speech.model.attach import trainable
-from ia3_speech.model.ia3_config import AdapterError
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.run import train
 
