@@ -86,7 +86,7 @@ fi
 if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
   echo "stage 3, check the texts"
   $once "$exp/checked" "$data/train" "$data/dev" $(printf "$data/%s " $sets) "$train_config" "$base" -- \
-    $train --check --train "$data/train" --out "$exp" --tests "$(printf "$data/%s\n" $sets)"
+    $train --check --train "$data/train" --out "$exp" --tests $(printf "$data/%s " $sets)
   for set in ${terms:+$test_sets}; do
     $once "$exp/terms_$set" local "$data/train" "$data/$set" -- $terms $data/$set "$exp/terms_$set" --train $data/train
   done

@@ -19,7 +19,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
 from ia3_speech.scoring.score_file import read_score
-from ia3_speech.training.records import present_names, read_training_options
+from ia3_speech.training.records import read_training_options
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
 # How a set was searched: decode_SEARCH_SET. With each what is added to the system's name.
@@ -133,9 +133,7 @@ def load_json(path: Path) -> dict[str, Any]:
 def load_system(folder: Path) -> System:
     """What was trained in SYSTEM_seedN, and its scores so far."""
     name, _, seed = folder.name.rpartition("_seed")
-    return System(
-        name, int(seed), folder, present_names(load_json(folder / "train.json")), load_scores(folder)
-    )
+    return System(name, int(seed), folder, load_json(folder / "train.json"), load_scores(folder))
 
 
 def load_scores(folder: Path, search: str = GREEDY) -> dict[str, dict[str, Any]]:
@@ -158,9 +156,7 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
         if re.fullmatch(r".+_seed\d+", folder.name) and (folder / "train.json").is_file():
             systems.append(load_system(folder))
         elif scores := load_scores(folder):
-            train = (
-                present_names(load_json(folder / "train.json")) if (folder / "train.json").is_file() else {}
-            )
+            train = load_json(folder / "train.json") if (folder / "train.json").is_file() else {}
             systems.append(System(folder.name, None, folder, train, scores))
     for mean in means_of(systems):
         of = {Path(name).parent.name for name in read_inputs(mean.folder).get("inputs", ())}
