@@ -62,7 +62,7 @@ def remove_leftovers(path: Path | str) -> None:
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
         with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
             names = {entry.name for entry in temporary.iterdir()} if temporary.is_dir() else set()
-            if names & {"new", "old"} and names <= {"new", "old", "lock"}:
+            if names and names <= {"new", "old", "lock"}:
                 with FileLock(temporary / "lock", timeout=0):
                     shutil.rmtree(temporary, ignore_errors=True)
 

@@ -108,69 +108,69 @@ class Parser(argparse.ArgumentParser):
 
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
-    """Call `run`, or the sub-command that `words` name. Exits with code 2 where they don't parse."""
+    """Call `run`, or the sub-command that the first word names. Code 2 where `words` do not parse."""
     functions = run if isinstance(run, dict) else {"": run}
-    arguments = {name: arguments_of(function) for name, function in functions.items()}
-    parser = make_parser(functions, arguments)
-    words, rest = in_standard_form(parser, words, {a.written: a for each in arguments.values() for a in each})
-    given = vars(parser.parse_args(words) if run is functions else parser.parse_intermixed_args(words))
-    name = given.pop("command", "")
-    known = {a.name: a for a in arguments[name]}
+    parsers = make_parsers(functions)
+    name = words[0] if words[:1] and words[0] in parsers else ""
+    parser, words = parsers[name], words[1:] if name else words
+    if name not in functions:
+        parser.parse_args(words)  # --help, or no such command
+    known = {a.written: a for a in arguments_of(functions[name])}
+    words, rest = in_standard_form(parser, words, known)
+    given = vars(parser.parse_intermixed_args(words))
     if file := given.pop("config", None):
         given = configuration(parser, file, {a.name for a in known.values() if a.place == "flag"}) | given
-    if missing := [a.written for a in known.values() if a.default is REQUIRED and a.name not in given]:
+    if missing := [flag for flag, a in known.items() if a.default is REQUIRED and a.name not in given]:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
-    values = {a.name: a.default for a in known.values()}
-    for each, value in given.items():
+    values = {}
+    for flag, a in known.items():
         try:
-            values[each] = value_of(known[each].type, value)
+            values[a.name] = value_of(a.type, given[a.name]) if a.name in given else a.default
         except (KeyError, TypeError, ValueError):
-            parser.error(f"{known[each].written}: {value!r} is {known[each].wanted}")
+            parser.error(f"{flag}: {given[a.name]!r} is {a.wanted}")
     for parameter, kind in {a.owner for a in known.values() if a.owner}:
         values[parameter] = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
     files = [word for a in known.values() if a.place == "variadic" for word in [*values.pop(a.name), *rest]]
     return functions[name](*files, **values)
 
 
-def make_parser(functions: dict[str, Callable], arguments: dict[str, list[Argument]]) -> Parser:
-    """The parser of a function, or of sub-commands."""
+def make_parsers(functions: dict[str, Callable]) -> dict[str, Parser]:
+    """The parser of a function; or one of each sub-command, and "": one that tells which there are."""
     module = next(iter(functions.values())).__globals__
     program = sys.argv[0] if sys.argv[0].startswith("ia3-speech ") else None
     if not program and (spec := module.get("__spec__")):
         program = f"python -m {spec.name.removesuffix('.__main__')}"
-    parser = Parser(prog=program, description=description(module.get("__doc__")))
-    if "" in functions:
-        add_arguments(parser, arguments[""])
-        return parser
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers = {"": Parser(prog=program, description=description(module.get("__doc__")))}
+    if "" not in functions:
+        commands = parsers[""].add_subparsers(metavar="COMMAND", required=True)
+        for name, function in functions.items():
+            text = description(function.__doc__)
+            parsers[name] = commands.add_parser(name, help=text.partition("\n")[0], description=text)
     for name, function in functions.items():
-        text = description(function.__doc__)
-        add_arguments(
-            commands.add_parser(name, help=text.partition("\n")[0], description=text), arguments[name]
-        )
-    return parser
+        add_arguments(parsers[name], arguments_of(function))
+    return parsers
 
 
 def in_standard_form(
     parser: Parser, words: list[str], known: dict[str, Argument]
 ) -> tuple[list[str], list[str]]:
     """Flags with dashes, those of type bool with their values; and what stands behind `--`."""
-    end = words.index("--") if "--" in words else len(words)
-    standard = []
-    for number, word in enumerate(words[:end]):
+    standard, end = [], words.index("--") if "--" in words else len(words)
+    for word, following in zip(words[:end], [*words[1:end], ""], strict=False):
         name, equals, value = word.partition("=")
         if name.startswith("--"):
             name = name.replace("_", "-")
-            if name not in known and name not in ("--config", "--help"):
-                parser.error(f"unrecognized arguments: {word}", nearest(name, [*known]))
-            is_alone = not equals and words[number + 1 : number + 2] not in (["true"], ["false"])
-            if name in known and known[name].type is bool and is_alone:
-                equals, value = "=", "true"
+            if name not in {*known, "--config", "--help"}:
+                near = nearest_flag(name, [flag for flag, a in known.items() if a.place == "flag"])
+                parser.error(f"unrecognized arguments: {word}", near)
+            if name in known and known[name].type is bool and not equals:
+                equals, value = ("", "") if following.lower() in ("true", "false") else ("=", "true")
         standard.append(name + equals + value)
-    return standard, words[end + 1 :]
+    is_variadic = any(a.place == "variadic" for a in known.values())
+    return (standard, words[end + 1 :]) if is_variadic else (standard + words[end:], [])
 
 
-def nearest(flag: str, known: list[str]) -> str | None:
+def nearest_flag(flag: str, known: list[str]) -> str | None:
     """What may be meant: a flag that is spelled alike, or says less (--format, of --output-format)."""
     shorter = [other for other in known if {*other.split("-")} < {*flag.split("-")}]
     alike = [difflib.get_close_matches(flag, known, n=1, cutoff=cutoff) for cutoff in (0.8, 0.7)]

@@ -218,11 +218,11 @@ def base_files(base: str) -> list[Path] | None:
 def of_file(path: Path) -> str:
     """SHA-256 of a file, which is read once in a process unless its size or modification time changes."""
     state = path.stat()
-    return sha256_of(path, state.st_size, state.st_mtime_ns)
+    return sha256_once(path, state.st_size, state.st_mtime_ns)
 
 
 @cache
-def sha256_of(path: Path, size: int, modified: int) -> str:
+def sha256_once(path: Path, size: int, modified: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

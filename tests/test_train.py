@@ -253,6 +253,7 @@ def test_killed_at_any_moment_it_ends_with_the_same_adapter_bit_for_bit(place, c
     def rows() -> int:
         return metrics.read_text().count("\n") if metrics.exists() else 0
 
+    caplog.set_level("INFO", "ia3_speech")
     moments = [lambda: checkpoint.exists(), lambda: rows() >= 2, lambda: rows() >= 3]  # the first: the start
     for number, reached in enumerate(moments):
         process = forked(train, options_of(place, "killed", **changes))
@@ -305,31 +306,30 @@ def test_another_run_does_not_go_on_in_its_folder(place, tiny_model, bad_start, 
     config = (place / "exp/config.yaml").read_text()
 
     def refused(message: str, **changes) -> None:
-        with pytest.raises(
-            ResumeError, match=rf"exp holds another run: {message} .*\(choose another --out\)"
-        ):
+        message = rf"exp holds another run: {message} .*\(choose another --out\)"
+        with pytest.raises(ResumeError, match=message):
             train(options_of(place, **(standard | changes)))
         assert (place / "exp/config.yaml").read_text() == config
 
     refused("learning_rate was 0.01, is 0.5", learning_rate=0.5)
     refused("sha256 of the data was", train=place / "dev")
-    wave = place / "audio/train/3.wav"
-    before = wave.read_bytes()
-    reverse(wave)  # ids, texts and lengths are the same
-    refused("sha256 of the data was")
-    wave.write_bytes(before)
-    record(place / "train", 24, text="changed")
-    refused("sha256 of the data was")
-    record(place / "train", 24)
-    monkeypatch.chdir(place)
-    (place / "link").symlink_to(place / "train")
-    assert train(options_of(Path(), **standard, train=Path("link"))) == summary
+    for file, change in (
+        (place / "audio/train/3.wav", reverse),  # ids, texts and lengths are the same
+        (place / "train/text", lambda file: file.write_text(file.read_text().replace("yes", "no"))),
+    ):
+        before = file.read_bytes()
+        change(file)
+        refused("sha256 of the data was")
+        file.write_bytes(before)
     train(options_of(place, "other", epochs=1, seed=4))
     (place / "start").rename(place / "before")
     (place / "other").rename(place / "start")
     refused("sha256 of the start was")
     (place / "start").rename(place / "other")
     (place / "before").rename(place / "start")
+    monkeypatch.chdir(place)
+    (place / "link").symlink_to(place / "train")
+    assert train(options_of(Path(), **standard, train=Path("link"))) == summary
     checkpoint = place / "exp/checkpoints/last.pt"
     checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
     with pytest.raises(ResumeError, match=r"cannot resume from .*last\.pt"):
