@@ -151,9 +151,8 @@ def test_the_base_is_frozen(place):
     del trainer.model.ia3_digests  # the remembered one proves nothing
     assert fingerprint(trainer.model)["sha256"] == before
     assert all(torch.equal(buffer, buffers[name]) for name, buffer in trainer.model.named_buffers())
-    assert all(
-        p.grad is None for name, p in trainer.model.named_parameters() if name not in vector_names(trainer)
-    )
+    vectors = {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
+    assert all(p.grad is None for name, p in trainer.model.named_parameters() if name not in vectors)
     assert any(bool((v.l != 1).any()) for v in ia3.vectors(trainer.model).values())
 
 
@@ -176,10 +175,6 @@ def test_a_dev_utterance_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(
     assert heard != whole
 
 
-def vector_names(trainer: Trainer) -> set[str]:
-    return {f"{name}.l_as_bias" for name in ia3.vectors(trainer.model)}
-
-
 def test_the_head_trains_along_and_is_saved(place, bad_start):
     train(options_of(place, train_head=True))
     base = load_file(place / "base/model.safetensors")
@@ -200,24 +195,13 @@ def test_a_base_of_word_pieces_learns_and_writes_them(tmp_path, kind):
         record(tmp_path / name, 8, text=text)
     rates = {"learning_rate": 0.1, "head_learning_rate": 0.1}
     train(options_of(tmp_path, epochs=30, patience=30, train_head=True, spec_augment="off", **rates))
-    rows = [json.loads(line) for line in (tmp_path / "exp/metrics.jsonl").read_text().splitlines()]
+    rows = metrics_of(tmp_path / "exp")
     assert rows[-1]["loss"] < 0.5 * rows[1]["loss"]
     base = load_base(tmp_path / "base")
     load_adapter(base.model, tmp_path / "exp/adapter")
     wave, _ = soundfile.read(tmp_path / "audio/train/1.wav", dtype="float32")
     said = greedy(base.logits([wave])[0], base.vocabulary)
     assert said and set(said.split()) <= set(text.split())
-
-
-def test_clips_shorter_than_a_mask(place, tiny_model):
-    """transformers refuses to mask 10 of their 5 frames."""
-    tiny_model(mask_time_prob=0.2, mask_time_length=10).save_pretrained(place / "base")
-    record(place / "train", 8, text="no", shortest=2_000)
-    for i in range(8):
-        soundfile.write(place / f"audio/train/{i}.wav", np.random.default_rng(i).standard_normal(2_000) / 9,
-                        16_000)  # fmt: skip
-    (place / "train/utt2dur").unlink(missing_ok=True)
-    assert train(options_of(place, batch_seconds=0.3))["epochs"] == 2
 
 
 # ---- the same seed, the same adapter
@@ -383,52 +367,38 @@ FOUR = [[1, 1, 1, 1], [3, 3, 0, 0], [2, 0, 2, 1]]  # errors of four utterances: 
 
 
 @pytest.mark.parametrize(
-    ("errors", "kept", "epochs"),
+    ("errors", "selected", "epochs"),  # of the start, which is epoch 0, and of each epoch
     [
-        ([[2] * 4, FOUR[0], FOUR[2], [2] * 4, [0] * 4], 3, 4),  # one more, two up and one down: can't be told
-        ([[2] * 4, FOUR[0], FOUR[2], FOUR[0], [0] * 4], 4, 4),  # as good as the second, and later
-        ([FOUR[0], [2] * 4, FOUR[1]], 3, 3),  # two more errors, up here and down there
-        ([FOUR[0], [2] * 4, [1, 1, 2, 2]], 1, 3),  # two more, and no utterance better
-        ([[3] * 4, [2] * 4, FOUR[1], FOUR[0], FOUR[2], [2] * 4], 5, 6),  # a new best begins anew
+        (
+            [[4] * 4, [2] * 4, FOUR[0], FOUR[2], [2] * 4, [0] * 4],
+            3,
+            4,
+        ),  # one more, can't be told from the best
+        ([[4] * 4, [2] * 4, FOUR[0], FOUR[2], FOUR[0], [0] * 4], 4, 4),  # as good as the second, and later
+        ([[4] * 4, FOUR[0], [2] * 4, FOUR[1]], 3, 3),  # two more errors, up here and down there
+        ([[4] * 4, FOUR[0], [2] * 4, [1, 1, 2, 2]], 1, 3),  # two more, and no utterance better
+        ([[4] * 4, [3] * 4, [2] * 4, FOUR[1], FOUR[0], FOUR[2], [2] * 4], 5, 6),  # a new best begins anew
+        ([[2] * 4, [3] * 4, [4] * 4, [4] * 4], 0, 3),
+        ([[2] * 4, [2] * 4, [2] * 4, [2] * 4], 0, 3),  # as many errors as the start: no improvement
+        ([FOUR[0], FOUR[1], FOUR[2], FOUR[1]], 0, 4),  # one more than the start, within one standard error
+        ([FOUR[2], FOUR[0], FOUR[1], FOUR[1]], 1, 3),  # of those within it the last below the start
     ],
 )
 def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
-    place, monkeypatch, errors, kept, epochs
+    place, monkeypatch, errors, selected, epochs
 ):
-    trainer = trainer_of(place, epochs=9, patience=2)
-    coming, seen = iter([[4] * 4, *errors]), []
+    trainer = trainer_of(place, epochs=9, patience=2, learning_rate=0.5)
+    coming, seen = iter(errors), []
 
     def dev_errors() -> list[ErrorCounts]:
         seen.append(trainer.copy_parameters())
-        return [ErrorCounts(words=5, substitutions=one, utterances=1) for one in next(coming)]
+        return [ErrorCounts(words=5, substitutions=count, utterances=1) for count in next(coming, [5] * 4)]
 
     monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()
     assert len(seen) == 1 + epochs  # patience is of the fewest errors alone
-    assert (trainer.selected_epoch, trainer.selected_wer) == (kept, sum(errors[kept - 1]) / 20)
-    assert same(trainer.selected_tensors, seen[kept])
-
-
-@pytest.mark.parametrize(
-    ("errors", "kept"),
-    [
-        ([[2] * 4, [3] * 4, [4] * 4], 0),
-        ([[2] * 4, [2] * 4, [2] * 4], 0),  # as many errors as the start: no improvement
-        ([FOUR[0], FOUR[1], FOUR[2]], 0),  # one more than the start, within one standard error
-        ([FOUR[2], FOUR[0], FOUR[1]], 1),  # of those within one standard error the last below the start
-    ],
-)
-def test_the_start_is_selected_where_no_epoch_improves_on_it(place, monkeypatch, errors, kept):
-    trainer = trainer_of(place, epochs=2, learning_rate=0.5)
-    coming = iter(errors)
-    monkeypatch.setattr(
-        trainer, "dev_errors",
-        lambda: [ErrorCounts(words=5, substitutions=one, utterances=1) for one in next(coming)],
-    )  # fmt: skip
-    trainer.run()
-    assert (trainer.selected_epoch, trainer.selected_wer) == (kept, sum(errors[kept]) / 20)
-    assert kept or all(bool((tensor == 1).all()) for tensor in trainer.selected_tensors.values())
-    assert [row["dev_wer"] for row in metrics_of(place / "exp")] == [sum(one) / 20 for one in errors]
+    assert (trainer.selected_epoch, trainer.selected_wer) == (selected, sum(errors[selected]) / 20)
+    assert same(trainer.selected_tensors, seen[selected])
 
 
 def test_a_run_that_does_not_improve_says_so(place, caplog):
@@ -450,20 +420,14 @@ def test_decay_to_one_holds_the_vectors_near_one(place):
         trainer.run()
         distance[decay] = sum(float((p - 1).detach().abs().sum()) for p in trainer.parameters.values())
     assert distance[0.0] > distance[1.0] > 1.5 * distance[20.0] > 0
+    trainer = trainer_of(place, decay_to_one=20.0, train_head=True)
     with torch.no_grad():
         for p in trainer.parameters.values():
             p.fill_(1.5)
     trainer.optimizer.param_groups[0]["lr"] = 0.01
     trainer.decay_to_one()
-    assert all(bool(torch.isclose(p, torch.tensor(1.4)).all()) for p in trainer.parameters.values())
-
-
-def test_decay_to_one_leaves_the_head_alone(place):
-    trainer = trainer_of(place, decay_to_one=5.0, train_head=True)
-    before = trainer.copy_parameters()
-    trainer.decay_to_one()
-    assert all(torch.equal(p, before[name]) for name, p in trainer.parameters.items())  # all l are ones
-    assert any(ia3.is_head(name) for name in before)
+    for name, p in trainer.parameters.items():
+        torch.testing.assert_close(p, torch.full_like(p, 1.5 if ia3.is_head(name) else 1.4))
 
 
 def test_an_epoch_goes_over_a_small_train_several_times(place):
@@ -475,9 +439,6 @@ def test_an_epoch_goes_over_a_small_train_several_times(place):
     assert len(speeds) > 1  # each time another draw
     summary = train(options_of(place, epoch_minutes=0.5))
     assert summary["utterances"] == 24 and summary["steps"] == thrice.total_steps > 2.5 * once.total_steps
-    train(options_of(place, "enough", epoch_minutes=0.1))
-    train(options_of(place, "usual"))
-    assert same(tensors(place, "enough"), tensors(place, "usual"))
 
 
 # ---- what can't be learnt
@@ -487,10 +448,7 @@ def test_an_epoch_goes_over_a_small_train_several_times(place):
     ("text", "message"),
     [
         ("naïve café", r"train/text: the base can't write .*'ï' × 24.*--drop-chars"),
-        (
-            "a" * 40,
-            r"24 utterances can't be trained on:\n.*train/text: s0-00: 79 frames are needed for its text",
-        ),
+        ("a" * 40, r"24 utterances can't be trained on:\n.*train/text: s0-00: 79 frames are needed"),
         ("...", r"24 utterances can't .*\n.*train/text: s0-00: no word is left of its text '...'"),
     ],
 )
@@ -518,23 +476,6 @@ def test_numbers_are_learnt_in_words(place, caplog):
     assert base.vocabulary.decode(example.ids) == "is it nine"
     assert example.utterance.text == "Is it nine?"  # what dev is evaluated against
     assert "9 → nine (2 ×)" in caplog.text
-
-
-def test_what_the_base_can_not_count_to_is_named(tmp_path, caplog):
-    noise = np.random.default_rng(0).standard_normal(16 * 16_000) * 0.1
-    soundfile.write(tmp_path / "long.wav", noise, 16_000)
-    utterances = [
-        Utterance(f"s0-{name}", "s0", f"s0-{name}", str(tmp_path / "long.wav"), 0.0, end, "one", end)
-        for name, end in (("a", 15.0), ("b", 15.5), ("c", 15.8))
-    ]
-    write_data_directory(tmp_path / "dev", utterances)
-    options = TrainingOptions(train=tmp_path / "dev", dev=tmp_path / "dev", out=tmp_path / "out")
-    read_examples(tmp_path / "dev", load_base("mini"), options, [1.0])
-    assert "dev: 2 of 3 utterances are longer than 15.4 s" in caplog.text
-    assert (
-        f"mini drops words: s0-b (15.5 s), s0-c (15.8 s) (cut them at pauses: ia3-speech datadir segment "
-        f"{tmp_path}/dev OUT --base mini)" in caplog.text
-    )
 
 
 def test_bad_audio_stops_training_and_is_named(place):

@@ -133,7 +133,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
         warn_of_long_input(path, base, [(utterance.id, utterance.duration or 0.0) for utterance in data])
     for path in test_sets:
         data = read_data(path, base, options)
-        if characters := unwritable_characters(data, base, options):
+        if characters := unwritable_characters(data, base, options)[1]:
             print(f"{path}/text: the base can't write {characters}; words with them will count as errors")
         if empty := [u.id for u in data if not normalize(u.text or "", options.normalize).strip()]:
             print(
@@ -172,22 +172,17 @@ def text_fault(utterance: Utterance, samples: int | None, base: Base, options: S
     return f"{utterance.id}: {needed} frames are needed for its text, its {seconds:.2f} s have {frames}"
 
 
-def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> str:
-    """The characters that the base can't write, the most frequent first, each with its count and the first
-    utterance that holds it: `'5' × 3 (as in utt-1), …`. Empty where there are none."""
-    texts = target_texts(data, base, options)
+def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> tuple[list[str], str]:
+    """The characters that the base can't write, the most frequent first; and the same in words, each with its
+    count and the first utterance that holds it: `'5' × 3 (as in utt-1), …`. Empty where there are none."""
+    texts = {u.id: target_text(u.text or "", options.normalize, base.vocabulary) for u in data}
     missing = base.vocabulary.missing(texts.values())
     first: dict[str, str] = {}
     for id, text in texts.items() if missing else ():
         for character in base.vocabulary.missing([text]):
             first.setdefault(character, id)
     named = [f"{character!r} × {count} (as in {first[character]})" for character, count in missing.items()]
-    return shorten(named, ", ")
-
-
-def target_texts(data: DataDirectory, base: Base, options: SharedOptions) -> dict[str, str]:
-    """Utterance → its normalised text."""
-    return {u.id: target_text(u.text or "", options.normalize, base.vocabulary) for u in data}
+    return [*missing], shorten(named, ", ")
 
 
 def refuse_unwritable(
@@ -195,10 +190,10 @@ def refuse_unwritable(
 ) -> None:
     """Raises TrainingError for characters that the base can't write, unless they are to be dropped, by one
     of the `flags` that the message names."""
-    if not options.drop_chars and (characters := unwritable_characters(data, base, options)):
-        missing = base.vocabulary.missing(target_texts(data, base, options).values())
+    missing, described = unwritable_characters(data, base, options)
+    if missing and not options.drop_chars:
         hint = writing_hint(missing, f"leave them out of the targets with {flags}")
-        raise TrainingError(f"{data.path}/text: the base can't write {characters} ({hint})")
+        raise TrainingError(f"{data.path}/text: the base can't write {described} ({hint})")
 
 
 def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], options: SharedOptions) -> None:

@@ -107,7 +107,8 @@ def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
     examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
     adaptations = list(plan(examples, options))
     warn_of_few_utterances(adaptations, options)
-    for path in written_by(adaptations, options):
+    written = [a.folder / name for a in adaptations for name in ("adapter", "task.json")]
+    for path in written + ([] if options.part else [options.out / "config.yaml", options.out / "train.json"]):
         atomic.remove_leftovers(path)
     left = [adaptation for adaptation in adaptations if not adaptation.record()]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
@@ -116,12 +117,6 @@ def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
     started = time.monotonic()
     train_all(base, left, options, cache)
     return finish(base, adaptations, options, time.monotonic() - started)
-
-
-def written_by(adaptations: list[Adaptation], options: SpeakerOptions) -> list[Path]:
-    """What a run writes."""
-    paths = [a.folder / name for a in adaptations for name in ("adapter", "task.json")]
-    return paths if options.part else [*paths, options.out / "config.yaml", options.out / "train.json"]
 
 
 def attach_common_start(base: Base, options: SpeakerOptions) -> None:

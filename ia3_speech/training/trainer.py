@@ -157,7 +157,9 @@ class Trainer:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         examples = [self.train[i % len(self.train)] for i in batch]
         here = examples[rank::world]
-        self.set_learning_rate()
+        factor = learning_rate_factor(self.step, self.total_steps, self.options.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
         self.model.train()
         speeds = [self.draw_speed(e, epoch, i) for e, i in zip(here, batch[rank::world], strict=True)]
         features = [self.cache.get(e.utterance, speed) for e, speed in zip(here, speeds, strict=True)]
@@ -187,11 +189,6 @@ class Trainer:
     def draw_speed(self, example: Example, epoch: int, position: int) -> float:
         rng = np.random.default_rng([self.options.seed, epoch, position])
         return float(example.speeds[rng.integers(len(example.speeds))])
-
-    def set_learning_rate(self) -> None:
-        factor = learning_rate_factor(self.step, self.total_steps, self.options.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
 
     def average_gradients(self, world: int) -> None:
         """Over the processes: some hundred kilobytes, for which DDP's wrapper is not needed."""
@@ -276,13 +273,10 @@ class Trainer:
             " ".join(text for (number, _), text in zip(self.dev_pieces, texts, strict=True) if number == n)
             for n in range(len(self.dev))
         ]
-        references = [e.utterance.text or "" for e in self.dev]
-        return [
-            count_errors(self.words(r), self.words(h)) for r, h in zip(references, hypotheses, strict=True)
-        ]
-
-    def words(self, text: str) -> list[str]:
-        return normalize(text, self.options.normalize).split()
+        mode = self.options.normalize
+        references = [normalize(e.utterance.text or "", mode).split() for e in self.dev]
+        hypotheses = [normalize(hypothesis, mode).split() for hypothesis in hypotheses]
+        return [count_errors(r, h) for r, h in zip(references, hypotheses, strict=True)]
 
     # ---- resuming
 
