@@ -21,15 +21,6 @@ def test_texts_to_the_byte(tmp_path):
     assert names(tmp_path) == ["b.json", "deep"]
 
 
-def test_a_folder_replaces_a_folder(tmp_path):
-    for content in ("old", "new"):
-        with replacing(tmp_path / "data") as new:
-            new.mkdir()
-            (new / content).write_text(content)
-    assert names(tmp_path) == ["data"]
-    assert names(tmp_path / "data") == ["new"]
-
-
 def test_files_are_as_readable_as_any_new_file(tmp_path):
     """safetensors makes its files for their owner alone."""
     (tmp_path / "any").touch()
@@ -53,13 +44,6 @@ def test_after_an_error_the_old_one_stands(tmp_path):
     assert (tmp_path / "file").read_text() == "old"
     assert names(tmp_path / "data") == []
     assert names(tmp_path) == ["data", "file"]
-
-
-def test_nothing_written_leaves_the_old_one(tmp_path):
-    write_text(tmp_path / "data" / "a", "a")
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "data"):
-        pass
-    assert names(tmp_path / "data") == ["a"]
 
 
 def test_a_link_stays_and_its_target_is_replaced(tmp_path):

@@ -74,14 +74,6 @@ def test_characters_of_a_test_set_end_nothing_and_are_named(letters, base_folder
     )
 
 
-def test_numbers_are_written_in_words_and_named(letters, base_folder, capsys, caplog):
-    with_text(letters, "38.5 °C")
-    check_data(options(letters, base_folder, on_error="skip"))
-    check_data(options(letters, base_folder, on_error="skip", normalize="english"))
-    assert "1 number in 1 of 4 texts was written" in caplog.text
-    assert "38.5 °C → thirty eight point five degrees celsius (1 ×)" in caplog.text
-
-
 @pytest.mark.parametrize("text", ["5 and naïve", "½", "三"])
 def test_a_number_is_not_proposed_to_be_dropped(letters, base_folder, text):
     """What was spoken would be missing from the text, as in a base of another language."""
