@@ -147,6 +147,8 @@ def make_parsers(functions: dict[str, Callable]) -> dict[str, Parser]:
             text = description(function.__doc__)
             parsers[name] = commands.add_parser(name, help=text.partition("\n")[0], description=text)
     for name, function in functions.items():
+        help = argparse.SUPPRESS if name else "YAML file of options; flags override it"
+        parsers[name].add_argument("--config", metavar="FILE", help=help)
         add_arguments(parsers[name], arguments_of(function))
     return parsers
 
@@ -154,17 +156,21 @@ def make_parsers(functions: dict[str, Callable]) -> dict[str, Parser]:
 def in_standard_form(
     parser: Parser, words: list[str], known: dict[str, Argument]
 ) -> tuple[list[str], list[str]]:
-    """Flags with dashes, those of type bool with their values; and what stands behind `--`."""
-    standard, end = [], words.index("--") if "--" in words else len(words)
-    for word, following in zip(words[:end], [*words[1:end], ""], strict=False):
-        name, equals, value = word.partition("=")
+    """Flags with dashes, `--no-x` for `--x false` where it is of type bool; and what stands behind `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    left, standard = words[:end], []
+    while left:
+        name, equals, value = left.pop(0).partition("=")
         if name.startswith("--"):
             name = name.replace("_", "-")
             if name not in {*known, "--config", "--help"}:
                 near = nearest_flag(name, [flag for flag, a in known.items() if a.place == "flag"])
-                parser.error(f"unrecognized arguments: {word}", near)
-            if name in known and known[name].type is bool and not equals:
-                equals, value = ("", "") if following.lower() in ("true", "false") else ("=", "true")
+                parser.error(f"unrecognized arguments: {name}{equals}{value}", near)
+            if name in known and known[name].type is bool:
+                value = value or (left.pop(0) if left and left[0].lower() in ("true", "false") else "true")
+                if value.lower() not in ("true", "false"):
+                    parser.error(f"{name}: {value!r} is not true or false")
+                name, equals, value = name if value.lower() == "true" else f"--no-{name[2:]}", "", ""
         standard.append(name + equals + value)
     is_variadic = any(a.place == "variadic" for a in known.values())
     return (standard, words[end + 1 :]) if is_variadic else (standard + words[end:], [])
@@ -248,17 +254,18 @@ def arguments_of(target: Callable | type) -> list[Argument]:
 
 def add_arguments(parser: Parser, arguments: list[Argument]) -> None:
     """Add arguments to a parser, those of dataclasses in groups; a flag's default stands in its help."""
-    parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
     groups: dict[tuple[str, type] | None, Any] = dict.fromkeys(a.owner for a in arguments)
     for owner in groups:
         title = description(owner[1].__doc__).partition("\n")[0].rstrip(".") if owner else ""
         groups[owner] = parser.add_argument_group(title) if title and len(groups) > 1 else parser
     for a in arguments:
         options: dict[str, Any] = {}
-        if get_origin(a.type) is Literal:
+        if a.type is bool:
+            options["action"] = "store_true"
+            opposite = {"dest": a.name, "action": "store_false", "help": argparse.SUPPRESS}
+            parser.add_argument(f"--no-{a.written[2:]}", **opposite)
+        elif get_origin(a.type) is Literal:
             options["metavar"] = f"{{{','.join(map(str, get_args(a.type)))}}}"
-        elif a.type is bool:
-            options = {"nargs": "?", "metavar": "true|false"}
         elif a.place == "variadic":
             options = {"nargs": "*", "metavar": a.name.removesuffix("s").upper()}
         elif get_origin(a.type) is list:

@@ -978,7 +978,7 @@ def test_a_folder_whose_name_is_not_utf8(plain, tmp_path):
 def test_help_is_for_people(capsys):
     code, out, _ = run(capsys, "validate", "--help")
     assert code == 0
-    assert "usage: python -m ia3_speech.datadir validate [--no-text]" in out
+    assert "usage: python -m ia3_speech.datadir validate [-h] [--no-text]" in out
     assert "  --check-audio  decode all audio as well.\n" in out
     assert "{true,false}" not in out and "type:" not in out and "config" not in out
 
