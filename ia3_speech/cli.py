@@ -156,7 +156,7 @@ def make_parsers(functions: dict[str, Callable]) -> dict[str, Parser]:
 def in_standard_form(
     parser: Parser, words: list[str], known: dict[str, Argument]
 ) -> tuple[list[str], list[str]]:
-    """Flags with dashes, `--no-x` for `--x false` where it is of type bool; and what stands behind `--`."""
+    """Flags with dashes and `=`, `--no-x` for `--x false` of type bool; and what stands behind `--`."""
     end = words.index("--") if "--" in words else len(words)
     left, standard = words[:end], []
     while left:
@@ -171,6 +171,8 @@ def in_standard_form(
                 if value.lower() not in ("true", "false"):
                     parser.error(f"{name}: {value!r} is not true or false")
                 name, equals, value = name if value.lower() == "true" else f"--no-{name[2:]}", "", ""
+            elif not equals and left and name in known and get_origin(known[name].type) is not list:
+                equals, value = "=", left.pop(0)  # which may begin with a dash: -1e3
         standard.append(name + equals + value)
     is_variadic = any(a.place == "variadic" for a in known.values())
     return (standard, words[end + 1 :]) if is_variadic else (standard + words[end:], [])
@@ -220,6 +222,8 @@ def value_of(kind: Any, value: Any) -> Any:
         return {str(choice): choice for choice in get_args(kind)}[str(value)]
     if origin is bool:
         return {"true": True, "false": False}[str(value).lower()]
+    if origin is float:
+        value = str(value).replace(".nan", "nan").replace(".inf", "inf")  # YAML's and Python's spelling
     return origin(str(value)) if origin in (int, float, str, Path) else value
 
 

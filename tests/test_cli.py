@@ -51,7 +51,7 @@ def outcome(function, *argv):
         (["data", "--check_audio"], "data True None no files"),
         (["data", "--check-audio=false"], "data False None no files"),
         (["--check-audio", "true", "data"], "data True None no files"),
-        (["data", "--first=2", "--several", "a"], "data False 2 a"),
+        (["data", "--first", "-2", "--several", "a"], "data False -2 a"),
         (["--several", "a", "b", "--check-audio", "data"], "data True None a b"),
         (["--several=[a,b]", "data", "--first=3"], "data False 3 a b"),
     ],

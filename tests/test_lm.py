@@ -238,11 +238,11 @@ def test_options_that_cannot_be_meant_are_refused_before_the_base_is_loaded(run,
         (("--search", "greedy", "--lm-weight", "1"), "--lm-weight has no effect on greedy search"),
         (("--lm", tmp_path / "none.arpa"), "none.arpa: no such file"),
         (("--beam-size", "0"), "--beam-size is 0, and has to be at least 1"),
-        (("--lm-weight", "nan"), "--lm-weight is nan, and has to be a finite number"),
+        (("--lm-weight", ".nan"), "--lm-weight is nan, and has to be a finite number"),
         (("--lm-weight", "1e999"), "--lm-weight is inf, and has to be a finite number"),
         (("--lm-weight", "-0.5"), "--lm-weight is -0.5, and has to be at least 0"),
-        (("--word-score=-inf",), "--word-score is -inf, and has to be a finite number"),
-        (("--unknown-word-score", "nan"), "--unknown-word-score is nan, and has to be a finite number"),
+        (("--word-score", "-.inf"), "--word-score is -inf, and has to be a finite number"),
+        (("--unknown-word-score", ".nan"), "--unknown-word-score is nan, and has to be a finite number"),
     ]:
         code, _, err = run(transcribe, *words, "a.wav")
         assert code == 1 and message in err and err.count("\n") == 1
@@ -250,7 +250,7 @@ def test_options_that_cannot_be_meant_are_refused_before_the_base_is_loaded(run,
     (tmp_path / "own.arpa").touch()
     for words, message in [
         (("--lm-weights=[0.5,-1]",), "--lm-weights is -1, and has to be at least 0"),
-        (("--word-scores", "0", "nan"), "--word-scores is nan, and has to be a finite number"),
+        (("--word-scores", "0", ".nan"), "--word-scores is nan, and has to be a finite number"),
     ]:
         code, _, err = run(tune_lm.main, tmp_path, *tuned, *words)
         assert code == 1 and message in err and err.count("\n") == 1
