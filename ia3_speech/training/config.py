@@ -170,6 +170,7 @@ class SpeakerOptions(SharedOptions):
 def check_options(options: SharedOptions) -> None:
     """Raises TrainingError for values outside their range, all of which it names."""
     at_least_1, positive, not_negative = "at least 1", "above 0", "0 or more, and finite"
+    without_conv = "without conv, which stands below what speakers share in a batch (use ia3-speech train)"
     speeds_in_range = all(0.5 <= speed <= 2 for speed in options.speeds)
     required = {
         "epochs": (options.epochs >= 1, at_least_1),
@@ -188,6 +189,7 @@ def check_options(options: SharedOptions) -> None:
         }
     if isinstance(options, SpeakerOptions):
         required |= {
+            "placements": ("conv" not in options.placements, without_conv),
             "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
             "k": (options.k is None or options.k >= 2, "at least 2"),
             "batch_utterances": (options.batch_utterances >= 1, at_least_1),

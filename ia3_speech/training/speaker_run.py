@@ -91,7 +91,8 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
             is writing to `options.out` (runs of different parts may).
     """
-    check_speaker_options(options)
+    check_options(options)
+    part_of(options)
     with run_lock(options.out, options.part):
         return adapt_locked(options)
 
@@ -131,16 +132,6 @@ def attach_common_start(base: Base, options: SpeakerOptions) -> None:
 
 
 # ---- which adapters
-
-
-def check_speaker_options(options: SpeakerOptions) -> None:
-    """Raises UserError for values that can't be meant."""
-    check_options(options)
-    if "conv" in options.placements:
-        raise UserError(
-            "conv vectors stand below the layers that speakers share in a batch (use ia3-speech train)"
-        )
-    part_of(options)
 
 
 def part_of(options: SpeakerOptions) -> tuple[int, int]:

@@ -179,7 +179,8 @@ class Trainer:
                 f"step {self.step}: the loss is {value} on {names}; the last checkpoint stands "
                 f"(a lower --learning-rate usually helps)"
             )
-        self.average_gradients(world)
+        for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
+            p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
         self.check_gradients()
         nn.utils.clip_grad_norm_(list(self.parameters.values()), self.options.clip)
         self.optimizer.step()
@@ -189,12 +190,6 @@ class Trainer:
     def draw_speed(self, example: Example, epoch: int, position: int) -> float:
         rng = np.random.default_rng([self.options.seed, epoch, position])
         return float(example.speeds[rng.integers(len(example.speeds))])
-
-    def average_gradients(self, world: int) -> None:
-        """Over the processes: some hundred kilobytes, for which DDP's wrapper is not needed."""
-        if world > 1:
-            for p in self.parameters.values():
-                p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
 
     def check_gradients(self) -> None:
         """Raises TrainingError where a vector has had no gradient in the first ten batches."""
