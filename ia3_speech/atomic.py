@@ -61,8 +61,7 @@ def remove_leftovers(path: Path | str) -> None:
     path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
         with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
-            names = {entry.name for entry in temporary.iterdir()} if temporary.is_dir() else set()
-            if names and names <= {"new", "old", "lock"}:
+            if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
                 with FileLock(temporary / "lock", timeout=0):
                     shutil.rmtree(temporary, ignore_errors=True)
 
