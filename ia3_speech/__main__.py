@@ -49,21 +49,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def overview() -> str:
     """One line for each command, and an example."""
-    lines = [f"  {name:<12}{description}" for name, description in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: ia3-speech COMMAND …",
-            "",
-            "Adapt pretrained CTC speech recognisers by training nothing but IA³ vectors.",
-            "",
-            *lines,
-            "",
-            "  --version   print the version",
-            "  --help      print this overview; ia3-speech COMMAND --help explains a command",
-            "",
-            "example: ia3-speech transcribe --adapter speaker42 audio.wav",
-        ]
-    )
+    commands = "\n".join(f"  {name:<12}{description}" for name, description in COMMANDS.items())
+    return f"""usage: ia3-speech COMMAND …
+
+Adapt pretrained CTC speech recognisers by training nothing but IA³ vectors.
+
+{commands}
+
+  --version   print the version
+  --help      print this overview; ia3-speech COMMAND --help explains a command
+
+example: ia3-speech transcribe --adapter speaker42 audio.wav"""
 
 
 if __name__ == "__main__":
