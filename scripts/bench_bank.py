@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from bench_page import machine, made_by, publish
 
-from ia3_speech.adapters.adapter import Adapter
+from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.cli import command

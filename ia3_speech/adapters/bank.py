@@ -22,23 +22,30 @@ no time.
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextvars import ContextVar
+from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
-from typing import NoReturn
 
 import numpy as np
 import torch
+from torch import nn
 
-from ia3_speech.adapters.adapter import Adapter, Metadata
-from ia3_speech.adapters.bank_hooks import BATCHES, Batch, apply_heads, check_batch_rows
-from ia3_speech.adapters.bank_storage import Head, VectorTables, sum_heads
-from ia3_speech.adapters.expressions import parse_terms
+from ia3_speech.adapters.bank_storage import (
+    Head,
+    LoadedAdapter,
+    VectorTables,
+    WeightedAdapters,
+    overwrite_rows,
+    sum_heads,
+)
+from ia3_speech.adapters.expressions import parse_expression, parse_terms
 from ia3_speech.adapters.load import read_sum
-from ia3_speech.adapters.loaded_adapters import LoadedAdapter, LoadedAdapters
-from ia3_speech.adapters.record import describe_base, read_metadata, same_base
+from ia3_speech.adapters.record import Adapter, Metadata, describe_base, read_metadata, same_base
+from ia3_speech.adapters.registry import NEAREST
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import DTYPES, Base
@@ -54,6 +61,18 @@ from ia3_speech.model.ia3 import (
 from ia3_speech.model.int8 import is_int8
 
 FIRST_CAPACITY = 16  # adapters that a bank has space for before it grows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A thread's batch of a bank: how many rows it has, and the heads of those that have their own."""
+
+    rows: int
+    heads: Mapping[int, Head]
+
+
+# The id of a bank → its batch in this thread.
+BATCHES: ContextVar[Mapping[int, Batch]] = ContextVar("batches", default={})  # noqa: B039
 
 
 class Bank:
@@ -83,7 +102,7 @@ class Bank:
         self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
         self.head_path = head_of(base.model)
         self.head = copy.deepcopy(base.model.get_submodule(self.head_path))  # runs with the rows' parameters
-        self.loaded = LoadedAdapters()
+        self.loaded: dict[str, LoadedAdapter] = {}  # by name, in the order in which they were added
         # A set of target modules → how many loaded adapters have vectors for just these.
         self.users: Counter[frozenset[TargetModule]] = Counter()
         self.free: list[int] = []  # slots that were dropped
@@ -98,12 +117,6 @@ class Bank:
 
     def __contains__(self, name: str) -> bool:
         return name in self.loaded
-
-    def __reduce__(self) -> NoReturn:
-        raise AdapterError(
-            "a Bank can't be pickled or copied, since its batches belong to threads of one process (pickle "
-            "its base, and add the adapters to a Bank of the copy)"
-        )
 
     def names(self) -> list[str]:
         """The loaded adapters' names, in the order in which they were added."""
@@ -132,19 +145,19 @@ class Bank:
         with self.edit():
             if name in self.loaded:
                 raise AdapterError(f"{name}: is in the bank already (replace it, or drop it first)")
-            found = self.load(name, name if adapter is None else adapter)
-            self.write(name, self.free[-1] if self.free else len(self.loaded) + 1, found)
+            new = self.read(name, name if adapter is None else adapter)
+            self.write(name, self.free[-1] if self.free else len(self.loaded) + 1, new)
 
     def replace(self, name: str, adapter: Adapter | Path | str | None = None) -> None:
         """Put another adapter under the name of a loaded one. Raises as `add`; the older one then stays."""
         with self.edit():
-            slot = self.loaded[name].slot
-            self.write(name, slot, self.load(name, name if adapter is None else adapter))
+            slot = self.slot_of(name)
+            self.write(name, slot, self.read(name, name if adapter is None else adapter))
 
     def drop(self, name: str) -> None:
         """Unload an adapter; the next one takes its slot. Raises AdapterError where there is none."""
         with self.edit():
-            self.write(name, self.loaded[name].slot, None)
+            self.write(name, self.slot_of(name), None)
 
     @contextmanager
     def edit(self) -> Iterator[None]:
@@ -154,7 +167,19 @@ class Bank:
         with self.edit_lock, torch.inference_mode(False), torch.no_grad():
             yield
 
-    def load(self, name: str, adapter: Adapter | Path | str) -> Adapter:
+    def slot_of(self, name: str) -> int:
+        if name not in self.loaded:
+            raise self.unknown(name, name)
+        return self.loaded[name].slot
+
+    def unknown(self, name: str, expression: str) -> AdapterError:
+        """The error for a name in `expression` that is not that of a loaded adapter."""
+        near = get_close_matches(name, list(self.loaded), n=NEAREST, cutoff=0.5)
+        where = "" if name == expression.strip() else f', in "{expression}"'
+        hint = f"nearest names: {', '.join(near)}" if near else "add it first"
+        return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")
+
+    def read(self, name: str, adapter: Adapter | Path | str) -> Adapter:
         """The adapter in memory, proven to fit the base."""
         if not isinstance(adapter, Adapter):
             terms = parse_terms(adapter)
@@ -165,11 +190,11 @@ class Bank:
         head = dict(self.head.named_parameters(self.head_path)) if adapter.head else {}
         if adapter.head.keys() != head.keys():
             raise AdapterError(f"{name}: the head is {', '.join(adapter.head)}, the base's {', '.join(head)}")
-        for key, own in head.items():
-            if adapter.head[key].shape != own.shape:
+        for key, parameter in head.items():
+            if adapter.head[key].shape != parameter.shape:
                 raise AdapterError(
                     f"{name}: {key} is for {len(adapter.head[key])} symbols, and the base {self.base.name} "
-                    f"has {len(own)} (a bank's adapters have their base's vocabulary)"
+                    f"has {len(parameter)} (a bank's adapters have their base's vocabulary)"
                 )
         for target, vector in adapter.vectors.items():
             if self.sizes.get(target) != vector.numel():
@@ -198,11 +223,11 @@ class Bank:
             users[old.targets] -= 1
         if adapter:
             targets = frozenset(adapter.vectors)
-            targets = next(
-                (known for known in users if known == targets), targets
-            )  # one object for thousands
+            targets = next((known for known in users if known == targets), targets)  # one for thousands
             users[targets] += 1
-            new = LoadedAdapter(slot, targets, self.head_parameters(adapter))
+            prefix, device = f"{self.head_path}.", self.base.device
+            head = {n.removeprefix(prefix): t.to(device, torch.float32) for n, t in adapter.head.items()}
+            new = LoadedAdapter(slot, targets, head)
         users = +users
         used = frozenset().union(*users)
         any_loaded = bool(new or self.loaded.keys() - {name})
@@ -220,13 +245,6 @@ class Bank:
             else:
                 del self.loaded[name]
                 self.free.append(slot)
-
-    def head_parameters(self, adapter: Adapter) -> Head:
-        """Its head's parameters by their names in the head, fp32, on the base's device."""
-        return {
-            name.removeprefix(f"{self.head_path}."): tensor.to(self.base.device, torch.float32)
-            for name, tensor in adapter.head.items()
-        }
 
     def set_targets(self, used: frozenset[TargetModule]) -> None:
         """Have vectors and tables for these target modules only. Raises AdapterError and changes nothing."""
@@ -246,12 +264,27 @@ class Bank:
             handle.remove()
         self.hooks = []
         if wanted:
-            model, key = self.base.model, id(self)
+            model = self.base.model
             head = model.get_submodule(self.head_path)
+            # Functions, and no methods: a deep copy of the model would copy the bank with them.
             self.hooks = [
-                model.register_forward_pre_hook(partial(check_batch_rows, key), with_kwargs=True),
-                head.register_forward_hook(partial(apply_heads, key, self.head)),
+                model.register_forward_pre_hook(lambda *call: self.check_rows(*call), with_kwargs=True),
+                head.register_forward_hook(lambda *call: self.apply_heads(*call)),
             ]
+
+    def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
+        """A batch must have as many rows as names were given for it."""
+        batch = BATCHES.get().get(id(self))
+        sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        if batch and sizes and sizes[0] != batch.rows:
+            raise AdapterError(
+                f"a batch of {sizes[0]} rows came, and the bank was given {batch.rows} names for it"
+            )
+
+    def apply_heads(self, _head: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+        """The logits, with those of rows that have a head of their own."""
+        batch = BATCHES.get().get(id(self))
+        return overwrite_rows(output, args[0], self.head, batch.heads) if batch and batch.heads else output
 
     def insert_vectors(self, targets: list[TargetModule]) -> None:
         """Put vectors of ones into these modules of the model, instead of the bank's other vectors."""
@@ -323,10 +356,21 @@ class Bank:
         """Copies of what a batch needs: target module → (batch, 1, d), fp32, and row → head where the row has
         its own."""
         with self.table_lock:
-            rows = [self.loaded.terms(name) for name in names]
-            values = self.tables.select([[(a.slot, weight) for a, weight in terms] for terms in rows])
-        heads = {row: [(a.head, w) for a, w in terms if a.head] for row, terms in enumerate(rows)}
-        return values, {row: sum_heads(self.head, found) for row, found in heads.items() if found}
+            rows = [self.adapters_of(name) for name in names]
+            values = self.tables.select(rows)
+        with_heads = {row: [(a, w) for a, w in adapters if a.head] for row, adapters in enumerate(rows)}
+        return values, {
+            row: sum_heads(self.head, adapters) for row, adapters in with_heads.items() if adapters
+        }
+
+    def adapters_of(self, name: str | None) -> WeightedAdapters:
+        """What a row's name means: loaded adapters with their weights. An exact name wins over a sum.
+
+        Raises:
+            AdapterError: a name is not that of a loaded adapter; the message proposes the nearest ones.
+        """
+        terms = () if name is None else parse_expression(name, self.loaded.get, self.unknown)
+        return [(adapter, weight) for _, adapter, weight in terms]
 
     def refuse_within_batch(self) -> None:
         if self.base.lock.held_here():

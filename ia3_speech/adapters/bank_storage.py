@@ -1,29 +1,49 @@
-"""The vectors of many adapters of one base: a table for each target module, a row in it for each adapter.
+"""What a bank holds: a table for each target module, a row in it for each adapter, and CTC heads.
 
     layer 0, key      (capacity + 1, 768)     row 0: ones, the base; row 1: scots; row 2: medical; …
     layer 0, ffn      (capacity + 1, 3072)    ones where an adapter has no vector
 
-A batch selects its rows once for each target module, whatever the number of adapters. One wide table for all
-target modules would need a single call (0.25 instead of 0.63 ms for 16 rows of wav2vec2-base's shape, where
-the batch takes seconds), but the first adapter with other target modules would then copy all that is there.
-CTC heads are few and large, and are kept as they are.
+In: adapters of one base, and for each row of a batch a sum of some. Out: that row's vectors and head. A batch
+selects its rows once for each target module, whatever the number of adapters. One wide table for all target
+modules would need a single call (0.25 instead of 0.63 ms for 16 rows of wav2vec2-base's shape, where the
+batch takes seconds), but the first adapter with other target modules would then copy all that is there. CTC
+heads are few and large, and are kept as they are.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from math import fsum
 
 import torch
 from torch import nn
 from torch.func import functional_call
 
-from ia3_speech.adapters.combine import weighted_sum
+from ia3_speech.adapters.load import weighted_sum
 from ia3_speech.model.ia3 import TargetModule
 from ia3_speech.model.sharing import structural_copy
 
 BASE_SLOT = 0
 
 Head = Mapping[str, torch.Tensor]  # a CTC head's parameters by their names in it: weight, bias
-SlotTerms = list[tuple[int, float]]  # (slot, weight): Σ wᵢ·lᵢ + (1 − Σ wᵢ); no term is the base
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """One adapter in the bank.
+
+    Attributes:
+        slot: its row in every table of vectors.
+        targets: the target modules for which it has vectors.
+        head: its CTC head's parameters; empty where it has none.
+    """
+
+    slot: int
+    targets: frozenset[TargetModule]
+    head: Head
+
+
+# What a row of a batch is: Σ wᵢ·lᵢ + (1 − Σ wᵢ); no adapter is the base.
+WeightedAdapters = list[tuple[LoadedAdapter, float]]
 
 
 class VectorTables:
@@ -64,40 +84,39 @@ class VectorTables:
     def ones(self, capacity: int, size: int) -> torch.Tensor:
         return torch.ones(capacity + 1, size, dtype=self.dtype, device=self.device)
 
-    def select(self, rows: list[SlotTerms]) -> dict[TargetModule, torch.Tensor]:
+    def select(self, rows: list[WeightedAdapters]) -> dict[TargetModule, torch.Tensor]:
         """Target module → copies for the rows of a batch, (batch, 1, d), fp32."""
-        if all(not terms or (len(terms) == 1 and terms[0][1] == 1) for terms in rows):
-            slots = [terms[0][0] if terms else BASE_SLOT for terms in rows]
+        if all(not adapters or (len(adapters) == 1 and adapters[0][1] == 1) for adapters in rows):
+            slots = [adapters[0][0].slot if adapters else BASE_SLOT for adapters in rows]
             index = torch.tensor(slots, device=self.device)
             selected = ((target, table.index_select(0, index)) for target, table in self.by_target.items())
         else:
             selected = self.sums(rows)
         return {target: values.float()[:, None] for target, values in selected}
 
-    def sums(self, rows: list[SlotTerms]) -> Iterable[tuple[TargetModule, torch.Tensor]]:
-        """The sums, (batch, d), in float64 as `combine` computes them: exact at weights 1 and 0."""
-        slots = sorted({slot for terms in rows for slot, _ in terms})
+    def sums(self, rows: list[WeightedAdapters]) -> Iterable[tuple[TargetModule, torch.Tensor]]:
+        """The sums, (batch, d), in float64 as `load.combine` computes them: exact at weights 1 and 0."""
+        slots = sorted({adapter.slot for adapters in rows for adapter, _ in adapters})
         weights = torch.zeros(len(rows), len(slots), dtype=torch.float64)
-        for row, terms in enumerate(rows):
-            for slot, weight in terms:
-                weights[row, slots.index(slot)] += weight
-        rest = torch.tensor(
-            [[fsum([1.0, *(-weight for _, weight in terms)])] for terms in rows], dtype=torch.float64
-        )
+        rest = torch.empty(len(rows), 1, dtype=torch.float64)
+        for row, adapters in enumerate(rows):
+            rest[row] = fsum([1.0, *(-weight for _, weight in adapters)])
+            for adapter, weight in adapters:
+                weights[row, slots.index(adapter.slot)] += weight
         index, weights, rest = (t.to(self.device) for t in (torch.tensor(slots), weights, rest))
         for target, table in self.by_target.items():
             yield target, weights @ table.index_select(0, index).double() + rest
 
 
-def sum_heads(base: nn.Module, heads: list[tuple[Head, float]]) -> Head:
-    """Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h, h being the base's head; one of weight 1 as it is. Adapters without a head have
-    the base's, and are left out."""
-    if len(heads) == 1 and heads[0][1] == 1:
-        return heads[0][0]
-    weights = [weight for _, weight in heads]
+def sum_heads(base: nn.Module, adapters: WeightedAdapters) -> Head:
+    """Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h, h being the base's head; one of weight 1 as it is. The adapters have heads: one
+    without has the base's, and is left out."""
+    if len(adapters) == 1 and adapters[0][1] == 1:
+        return adapters[0][0].head
+    weights = [weight for _, weight in adapters]
     return {
-        name: weighted_sum([head[name] for head, _ in heads], weights, own.double()).float()
-        for name, own in base.named_parameters()
+        name: weighted_sum([adapter.head[name] for adapter, _ in adapters], weights, h.double()).float()
+        for name, h in base.named_parameters()
     }
 
 
@@ -111,8 +130,8 @@ def overwrite_rows(
         module: a copy of the base's head, whose parameters are replaced by a row's.
         heads: row → its head.
     """
-    output, own_module = output.clone(), structural_copy(module)
+    output, module = output.clone(), structural_copy(module)
     for row, head in heads.items():
-        own = {name: tensor.to(output.dtype) for name, tensor in head.items()}
-        output[row] = functional_call(own_module, own, (hidden[row : row + 1],))[0]
+        parameters = {name: tensor.to(output.dtype) for name, tensor in head.items()}
+        output[row] = functional_call(module, parameters, (hidden[row : row + 1],))[0]
     return output

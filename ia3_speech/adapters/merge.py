@@ -26,7 +26,7 @@ from torch.autograd.graph import increment_version
 
 import ia3_speech
 from ia3_speech.adapters.expressions import Term, format_terms, short_name
-from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
+from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
 from ia3_speech.adapters.record import describe_base
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.model.architectures import AdapterError, IA3Config
@@ -225,13 +225,13 @@ def export_terms(
     The base is loaded in float32, where it can be told from others by its weights; the merged one is cast.
 
     Args:
-        base: as for `load_base_for`.
+        base: as for `base_of`.
         dtype: of the checkpoint: float32, float16 or bfloat16.
 
     Raises:
-        UserError: as `load_base_for`, `read_sum`, `attach_adapter` and `export_checkpoint`.
+        UserError: as `base_of`, `read_sum`, `attach_adapter` and `export_checkpoint`.
     """
-    loaded = load_base_for(terms, base, device="cpu")
+    loaded = base_of(terms, base, device="cpu")
     adapter = read_sum(loaded.model, terms)
     merge(attach_adapter(loaded.model, adapter)).to(
         DTYPES[dtype]

@@ -247,11 +247,11 @@ def load_recognizer(
     parts = parse_terms(adapter) if adapter is not None else []  # before torch is loaded: it may fail
     check_device(device)
     from ia3_speech.adapters.bank import Bank
-    from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
+    from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
     from ia3_speech.model.precision import choose_precision
 
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
-    loaded = load_base_for(parts or first, base, dtype=dtype, device=device)
+    loaded = base_of(parts or first, base, dtype=dtype, device=device)
     loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
     if parts:
         attach_adapter(loaded.model, read_sum(loaded.model, parts))
