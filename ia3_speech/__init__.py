@@ -7,8 +7,6 @@ The names below are imported from their modules on first use, so that `import ia
 """
 
 import importlib
-import os
-import sys
 from typing import Any
 
 __version__ = "0.1.0"
@@ -41,16 +39,3 @@ def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
-
-
-def _quiet_interrupt(kind: type[BaseException], error: BaseException, traceback: Any) -> None:
-    """`sys.excepthook`: Ctrl-C while a command's modules are imported prints one line, as it does later."""
-    if not issubclass(kind, KeyboardInterrupt):
-        return sys.__excepthook__(kind, error, traceback)
-    print("interrupted", file=sys.stderr, flush=True)
-    os._exit(130)
-
-
-# Only where Python is about to run one of our modules (`python -m ia3_speech.train`): argv[0] is still "-m".
-if sys.argv[:1] == ["-m"] and "-m ia3_speech" in " ".join(sys.orig_argv):
-    sys.excepthook = _quiet_interrupt

@@ -10,7 +10,6 @@ import runpy
 import sys
 
 from ia3_speech import __version__
-from ia3_speech.cli import exit_interrupted
 
 COMMANDS = {
     "transcribe": "audio files to text, with or without an adapter",
@@ -39,10 +38,7 @@ def main(argv: list[str] | None = None) -> None:
         print(f"ia3-speech {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"ia3-speech {name}", *words[1:]]  # the usage line names the command so
-        try:
-            runpy.run_module(f"ia3_speech.{name.replace('-', '_')}", run_name="__main__")
-        except KeyboardInterrupt:  # while its modules are imported; later `command` is there
-            exit_interrupted()
+        runpy.run_module(f"ia3_speech.{name.replace('-', '_')}", run_name="__main__")
     else:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"do you mean {near[0]}?" if near else "ia3-speech --help lists them"

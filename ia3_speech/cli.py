@@ -4,41 +4,35 @@
     if __name__ == "__main__":
         command(main)
 
-jsonargparse turns the signature into arguments (those with a default are flags) and the docstring into
-`--help`. A `UserError` is printed as one `error:` line and ends the process with code 1; a command line that
-does not parse ends it with code 2.
+argparse reads the words; signature and docstrings say what they mean. A `UserError` is printed as a line that
+begins with `error:` and ends the process with code 1; a command line that does not parse ends it with code 2.
 """
 
 import argparse
 import atexit
 import dataclasses
+import difflib
 import gc
 import inspect
-import json
 import logging
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from difflib import get_close_matches
-from functools import lru_cache
 from pathlib import Path
-from types import NoneType
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, NoReturn, TextIO, Union, get_args, get_origin, get_type_hints
 
-if TYPE_CHECKING:
-    import jsonargparse
-
-PACKAGED_CONFIGURATIONS = Path(__file__).parent / "conf"  # `--config ia3` is ia3.yaml in this folder
-GRAMMARS = ("dictation",)  # in the same folder, but of no options
+CONFIGURATIONS = Path(__file__).parent / "conf"  # `--config ia3` is ia3.yaml in this folder
+REQUIRED = inspect.Parameter.empty
+NAMES = {int: "a whole number", float: "a number", bool: "true or false", dict: 'pairs such as {"a": "b"}'}
 
 
 class UserError(Exception):
     """Something the user can put right. The message names the file, the line and a hint."""
 
 
-def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) -> None:
+def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) -> NoReturn:
     """Parse the command line for `run` (a function, or a dictionary of sub-commands), call it, exit.
 
     The fields of a parameter that is a dataclass are flags, and beside other parameters a group in `--help`,
@@ -49,15 +43,20 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
 
     `run` may return an exit code (int); None is 0.
     """
-    set_up_logging()
+    # Messages go to stderr, so that stdout holds results alone; third parties' when something is wrong.
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("ia3_speech").setLevel(logging.INFO)
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     atexit.register(gc.freeze)  # Python's last collections would walk torch and Transformers for a second
     try:
         code = call(run, sys.argv[1:] if argv is None else argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
-        exit_interrupted()
+    except KeyboardInterrupt:  # the shell's code for SIGINT
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # the reader of `… | head` has left, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
@@ -65,323 +64,6 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
         print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
     sys.exit(code or 0)
-
-
-def exit_interrupted() -> NoReturn:
-    """What Ctrl-C does, at any time: one line, no traceback, and the shell's code for SIGINT."""
-    print("interrupted", file=sys.stderr)
-    sys.exit(130)
-
-
-def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
-    """Call `run`, or the sub-command that the first word names. Exits with code 2 where `words` do not
-    parse."""
-    import jsonargparse
-
-    if isinstance(run, dict):
-        functions = list(run.values())
-        words = normalized(words, {k: v for one in functions for k, v in flag_types(one).items()}, first=1)
-        parser_class = lambda **options: make_parser(functions[0], **options)  # noqa: E731
-        options = {"config_help": argparse.SUPPRESS, "fail_untyped": False, "parser_class": parser_class}
-        return jsonargparse.auto_cli(run, words, **options)
-    parser = make_parser(run)
-    classes = option_classes(run)
-    kinds = flag_types(run)
-    named = packaged_configurations({flag.removeprefix("--") for flag in kinds})
-    contained = f", or the name of one that the package contains: {', '.join(named)}" if named else ""
-    parser.add_argument("--config", help=f"YAML file of options{contained}; flags override it")
-    former = {old: new for one in classes.values() for old, new in getattr(one, "FORMER_NAMES", {}).items()}
-
-    def configuration(name: str) -> list[str]:
-        return configured(parser, name, {flag.removeprefix("--") for flag in kinds}, former)
-
-    alone = [*classes] == [name for name in get_type_hints(run) if name != "return"]
-    variadic = variadic_parameter(run)
-    if variadic:
-        import docstring_parser
-
-        described = {p.arg_name: p.description for p in docstring_parser.parse(run.__doc__ or "").params}
-        shown = variadic.removesuffix("s").upper()
-        none = argparse.SUPPRESS
-        parser.add_argument(variadic, nargs="*", metavar=shown, default=none, help=described.get(variadic))
-    names = parser.add_function_arguments(
-        run, as_group=False, as_positional=True, fail_untyped=False, skip={*classes}
-    )
-    for one in classes.values():
-        parser.add_class_arguments(one, as_group=not alone)
-    namespace = parser.parse_args(normalized(words, kinds, configuration, separated=bool(variadic)))
-    given = {name: getattr(namespace, name) for name in names if name not in classes}
-    for name, one in classes.items():
-        given[name] = one(**{field.name: getattr(namespace, field.name) for field in dataclasses.fields(one)})
-    files = getattr(namespace, variadic, None) or () if variadic else ()
-    return run(*files, **given)
-
-
-# ---- the words of a command line
-
-
-def normalized(
-    words: list[str],
-    kinds: dict[str, Any],
-    configured: Callable[[str], list[str]] | None = None,
-    *,
-    first: int = 0,
-    separated: bool = False,
-) -> list[str]:
-    """A command line as jsonargparse wants it: `--name=value` flags, then the other words, in their orders.
-
-    - `--check-audio` and `--check_audio` are the same flag.
-    - A flag of type bool gets its value where none follows: `--check_audio=true`.
-    - The words after a flag of type list become one: `--score a b` → `--score=["a", "b"]`.
-    - `--config FILE` is replaced by what `configured` makes of it, in front of all flags, which override it.
-
-    Args:
-        kinds: each flag with its type.
-        first: how many of the other words stay in front of the flags: 1 where that is a sub-command.
-        separated: a `--` goes in front of the other words, so that they may start with a dash.
-    """
-    flags, others, settings = [], [], []
-    rest = [*words]
-    while rest and rest[0] != "--":
-        word = rest.pop(0)
-        if not word.startswith("-") or word == "-":
-            others.append(word)
-            continue
-        name, equals, after_equals = word.partition("=")
-        if name.startswith("--"):
-            name = "--" + name[2:].replace("-", "_")
-        is_configuration = configured is not None and name == "--config"
-        kind = str if is_configuration else kinds.get(name)
-        value = value_of(kind, after_equals if equals else None, rest)
-        if is_configuration and value is not None:
-            settings += configured(value)
-        else:
-            flags.append(name if value is None else f"{name}={value}")
-    separator = ["--"] if separated or rest else []
-    return [*others[:first], *settings, *flags, *separator, *others[first:], *rest[1:]]
-
-
-def value_of(kind: Any, value: str | None, rest: list[str]) -> str | None:
-    """A flag's value, taken from the words that follow it where it has none; None where it takes none.
-
-    Args:
-        kind: the flag's type; None where the flag is unknown.
-        value: what stood behind an equals sign.
-        rest: the words that follow; those that are the value are removed.
-    """
-    if get_origin(kind) is list:
-        several = [] if value is None else [value]
-        while value is None and rest and not rest[0].startswith("-"):
-            several.append(rest.pop(0))
-        return several[0] if len(several) == 1 and several[0].startswith("[") else json.dumps(several)
-    if value is None and kind is bool:
-        return rest.pop(0) if rest and rest[0].lower() in ("true", "false") else "true"
-    if value is None and kind is not None and rest:
-        return rest.pop(0)
-    return value
-
-
-def configured(
-    parser: "jsonargparse.ArgumentParser", name: str, known: set[str], former: dict[str, str]
-) -> list[str]:
-    """The options in a YAML file as flags.
-
-    Args:
-        name: a file, or a configuration that the package contains.
-        known: the options of the command.
-        former: names that earlier versions wrote, with those of today.
-    """
-    import yaml
-
-    file = Path(name)
-    if not file.is_file():
-        file = PACKAGED_CONFIGURATIONS / f"{name}.yaml"
-    if not file.is_file():
-        named = packaged_configurations(known)
-        contained = f" (the package contains {', '.join(named)})" if named else ""
-        parser.error(f"--config: there is no file {name}{contained}")
-    try:
-        found = yaml.safe_load(file.read_text("utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        parser.error(f"--config: {file}: {error}")
-    if not isinstance(found, dict):
-        parser.error(f"--config: {file}: holds no options, such as `epochs: 8`")
-    options = {former.get(option, option): value for option, value in found.items()}
-    if unknown := ", ".join(str(option) for option in options if option not in known):
-        parser.error(f"--config: {file}: unknown option {unknown}")
-    return [f"--{o}={value if isinstance(value, str) else json.dumps(value)}" for o, value in options.items()]
-
-
-def packaged_configurations(known: set[str]) -> list[str]:
-    """The names of those that the package contains, of whose options a command knows all."""
-    import yaml
-
-    files = [one for one in sorted(PACKAGED_CONFIGURATIONS.glob("*.yaml")) if one.stem not in GRAMMARS]
-    return [one.stem for one in files if {*yaml.safe_load(one.read_text("utf-8"))} <= known]
-
-
-def flag_types(target: Callable | type) -> dict[str, Any]:
-    """Each flag of a function or of a dataclass, with its type; `X | None` counts as X."""
-    parameters = inspect.signature(target).parameters
-    is_class = inspect.isclass(target)
-    classes = option_classes(target)
-    found = {flag: kind for one in classes.values() for flag, kind in flag_types(one).items()}
-    for name, kind in get_type_hints(target).items():
-        if name not in parameters or name in classes:
-            continue
-        parameter = parameters[name]
-        if is_class or parameter.kind is parameter.KEYWORD_ONLY or parameter.default is not parameter.empty:
-            wanted = [one for one in get_args(kind) if one is not NoneType]
-            found[f"--{name}"] = wanted[0] if NoneType in get_args(kind) and len(wanted) == 1 else kind
-    return found
-
-
-def option_classes(run: Callable | type) -> dict[str, type]:
-    """The parameters of a function that are dataclasses, whose fields are flags."""
-    if inspect.isclass(run):
-        return {}
-    return {
-        name: kind
-        for name, kind in get_type_hints(run).items()
-        if name != "return" and dataclasses.is_dataclass(kind)
-    }
-
-
-def variadic_parameter(run: Callable) -> str | None:
-    """The name of the `*words` parameter of `run`, if it has one."""
-    parameters = inspect.signature(run).parameters.values()
-    return next((p.name for p in parameters if p.kind is inspect.Parameter.VAR_POSITIONAL), None)
-
-
-# ---- help and messages
-
-
-def make_parser(run: Callable, **options: Any) -> "jsonargparse.ArgumentParser":
-    """A parser without arguments; the docstring of the module of `run` says what the command does."""
-    description = (run.__globals__.get("__doc__") or "").strip()
-    return parser_class()(**{"prog": program(run), "description": description} | options)
-
-
-def program(run: Callable) -> str | None:
-    """`ia3-speech decode` or `python -m ia3_speech.decode`, as the user called it; None for a script."""
-    if sys.argv[0].startswith("ia3-speech "):
-        return sys.argv[0]
-    spec = run.__globals__.get("__spec__")
-    return f"python -m {spec.name.removesuffix('.__main__')}" if spec else None
-
-
-@lru_cache(maxsize=1)
-def parser_class() -> type:
-    """jsonargparse's parser, with a help that shows flags as people type them (`--check-audio`)."""
-    import jsonargparse
-
-    jsonargparse.set_parsing_settings(docstring_parse_attribute_docstrings=True)
-
-    class Help(jsonargparse.DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
-        """Defaults that say something, no Python types, the docstring's line breaks as they are."""
-
-        def __init__(self, prog: str, **options: Any):
-            super().__init__(prog.replace(" [options] ", " "), **options)
-
-        def _get_help_string(self, action: argparse.Action) -> str:
-            default = action.default
-            silent = default is False or default in (None, "", [], {}, argparse.SUPPRESS)
-            silent = silent or not action.option_strings
-            return (action.help or "") + ("" if silent else " (default: %(default)s)")
-
-        def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
-            choices = literal_values(getattr(action, "_typehint", None))
-            return (
-                f"{{{','.join(choices)}}}" if choices else super()._get_default_metavar_for_optional(action)
-            )
-
-        def _format_action_invocation(self, action: argparse.Action) -> str:
-            return as_typed(super()._format_action_invocation(action))
-
-        def _format_usage(self, usage: str | None, *rest: Any) -> str:
-            return as_typed(super()._format_usage(usage, *rest))
-
-    class Parser(jsonargparse.ArgumentParser):
-        def __init__(self, *positional: Any, **options: Any):
-            super().__init__(
-                *positional,
-                **{"formatter_class": Help, "print_config": None, "allow_abbrev": False} | options,
-            )
-
-        def error(self, message: str, ex: Exception | None = None) -> NoReturn:
-            """One line, and code 2; jsonargparse itself prints the whole usage before it."""
-            message = " ".join(in_words(name_missing(self, message)).split())
-            nearest = nearest_flag(getattr(ex, "subcommand_parser", None) or self, message)
-            hint = f"did you mean {nearest}? " if nearest else ""
-            self.exit(2, f"error: {message} ({hint}--help lists the options)\n")
-
-    return Parser
-
-
-def literal_values(kind: Any) -> list[str]:
-    """The words of `Literal["a", "b"] | None`; none of any other type."""
-    wanted = [one for one in get_args(kind) if one is not NoneType]
-    is_choice = NoneType in get_args(kind) and len(wanted) == 1 and get_origin(wanted[0]) is Literal
-    return [str(value) for value in get_args(wanted[0])] if is_choice else []
-
-
-def name_missing(parser: "jsonargparse.ArgumentParser", message: str) -> str:
-    """`… are required: from_dataset.out` as people type it: `… are required: --out`."""
-    start, required, names = message.partition("arguments are required: ")
-    return start + required + ", ".join(argument(parser, name) for name in names.split(", "))
-
-
-def nearest_flag(parser: "jsonargparse.ArgumentParser", message: str) -> str | None:
-    """The flag that an unknown one of `unrecognized arguments: --wordscore` may be meant for: one that is
-    spelled alike, or one that says less, such as --format for Whisper's --output-format."""
-    found = re.match(r"unrecognized arguments: (--[\w-]+)", message)
-    if not found:
-        return None
-    actions, flags = list(parser._actions), []
-    for action in actions:  # those of subcommands too
-        flags += map(as_typed, action.option_strings)
-        if isinstance(action.choices, dict):
-            actions += (one for each in action.choices.values() for one in each._actions)
-    words = {*found[1].split("-")}
-    shorter = [flag for flag in flags if flag.startswith("--") and {*flag.split("-")} < words]
-    alike = [get_close_matches(found[1], flags, n=1, cutoff=cutoff) for cutoff in (0.8, 0.7)]
-    return next(iter([*alike[0], *shorter, *alike[1]]), None)
-
-
-def argument(parser: "jsonargparse.ArgumentParser", name: str) -> str:
-    """An argument by its name in jsonargparse, `SUBCOMMAND.NAME` or `NAME`: its flag, else its name."""
-    for action in parser._actions:
-        if action.dest == name:
-            return action.option_strings[0] if action.option_strings else name
-        first, dot, rest = name.partition(".")
-        if dot and isinstance(action.choices, dict) and first in action.choices:
-            return argument(action.choices[first], rest)
-    return name
-
-
-TYPE_NAMES = {
-    **{"int": "a whole number", "float": "a number", "bool": "true or false"},
-    **{"list": "a list such as [a,b]", "dict": 'pairs such as {"a": "b"}'},
-}
-
-
-def in_words(message: str) -> str:
-    """jsonargparse's message on a bad value, without Python's types: `--seed: 'x' is not a whole number`."""
-    found = re.search(r'Parser key "([\w.]+)":(.*)(?:Got|Given) value: (.*)', message, re.DOTALL)
-    if not found:
-        return as_typed(message)
-    flag = as_typed(f"--{found[1].rpartition('.')[2]}")
-    if choices := re.search(r"Literal\[(.*?)\]", found[2]):
-        return f"{flag}: {found[3]!r} is none of {choices[1].replace(chr(39), '')}"
-    names = dict.fromkeys(re.findall(r"<class '(\w+)'>", found[2]))
-    wanted = [TYPE_NAMES[name] for name in names if name in TYPE_NAMES]
-    return f"{flag}: {found[3]!r} is not {' or '.join(wanted)}" if wanted else message
-
-
-def as_typed(text: str) -> str:
-    """`--check_audio {true,false}` → `--check-audio`."""
-    text = text.replace(" {true,false}", "")
-    return re.sub(r"--[\w.]+", lambda flag: flag[0].replace("_", "-"), text)
 
 
 def progress_stream() -> TextIO:
@@ -392,9 +74,203 @@ def progress_stream() -> TextIO:
     return sys.stderr
 
 
-def set_up_logging() -> None:
-    """Messages to stderr, so that stdout holds results alone; third parties only when something is wrong."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("ia3_speech").setLevel(logging.INFO)
-    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+class Argument(NamedTuple):
+    """A parameter of a function, or a field of a dataclass that is one."""
+
+    name: str
+    type: Any  # of `X | None`, X
+    default: Any  # REQUIRED where there is none
+    help: str
+    place: Literal["flag", "positional", "variadic"]
+    owner: tuple[str, type] | None = None  # of a field: the parameter, and its dataclass
+
+    @property
+    def written(self) -> str:
+        return f"--{self.name.replace('_', '-')}" if self.place == "flag" else self.name
+
+    @property
+    def wanted(self) -> str:
+        kind = get_args(self.type)[0] if get_origin(self.type) is list else self.type
+        choices = ", ".join(map(str, get_args(kind))) if get_origin(kind) is Literal else ""
+        return f"none of {choices}" if choices else f"not {NAMES.get(get_origin(kind) or kind, 'text')}"
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that gives the words of the line as they stand, and whose errors are one line."""
+
+    def __init__(self, **options: Any):
+        options |= {"argument_default": argparse.SUPPRESS, "allow_abbrev": False}
+        super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str, nearest: str | None = None) -> NoReturn:
+        hint = f"did you mean {nearest}? " if nearest else ""
+        self.exit(2, f"error: {message} ({hint}--help lists the options)\n")
+
+
+def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
+    """Call `run`, or the sub-command that `words` name. Exits with code 2 where they don't parse."""
+    functions = run if isinstance(run, dict) else {"": run}
+    arguments = {name: arguments_of(function) for name, function in functions.items()}
+    parser = make_parser(functions, arguments)
+    words, rest = in_standard_form(parser, words, {a.written: a for each in arguments.values() for a in each})
+    given = vars(parser.parse_args(words) if run is functions else parser.parse_intermixed_args(words))
+    name = given.pop("command", "")
+    known = {a.name: a for a in arguments[name]}
+    if file := given.pop("config", None):
+        given = configuration(parser, file, {a.name for a in known.values() if a.place == "flag"}) | given
+    if missing := [a.written for a in known.values() if a.default is REQUIRED and a.name not in given]:
+        parser.error(f"the following arguments are required: {', '.join(missing)}")
+    values = {a.name: a.default for a in known.values()}
+    for each, value in given.items():
+        try:
+            values[each] = value_of(known[each].type, value)
+        except (KeyError, TypeError, ValueError):
+            parser.error(f"{known[each].written}: {value!r} is {known[each].wanted}")
+    for parameter, kind in {a.owner for a in known.values() if a.owner}:
+        values[parameter] = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
+    files = [word for a in known.values() if a.place == "variadic" for word in [*values.pop(a.name), *rest]]
+    return functions[name](*files, **values)
+
+
+def make_parser(functions: dict[str, Callable], arguments: dict[str, list[Argument]]) -> Parser:
+    """The parser of a function, or of sub-commands."""
+    module = next(iter(functions.values())).__globals__
+    program = sys.argv[0] if sys.argv[0].startswith("ia3-speech ") else None
+    if not program and (spec := module.get("__spec__")):
+        program = f"python -m {spec.name.removesuffix('.__main__')}"
+    parser = Parser(prog=program, description=description(module.get("__doc__")))
+    if "" in functions:
+        add_arguments(parser, arguments[""])
+        return parser
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, function in functions.items():
+        text = description(function.__doc__)
+        add_arguments(
+            commands.add_parser(name, help=text.partition("\n")[0], description=text), arguments[name]
+        )
+    return parser
+
+
+def in_standard_form(
+    parser: Parser, words: list[str], known: dict[str, Argument]
+) -> tuple[list[str], list[str]]:
+    """Flags with dashes, those of type bool with their values; and what stands behind `--`."""
+    end = words.index("--") if "--" in words else len(words)
+    standard = []
+    for number, word in enumerate(words[:end]):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            name = name.replace("_", "-")
+            if name not in known and name not in ("--config", "--help"):
+                parser.error(f"unrecognized arguments: {word}", nearest(name, [*known]))
+            is_alone = not equals and words[number + 1 : number + 2] not in (["true"], ["false"])
+            if name in known and known[name].type is bool and is_alone:
+                equals, value = "=", "true"
+        standard.append(name + equals + value)
+    return standard, words[end + 1 :]
+
+
+def nearest(flag: str, known: list[str]) -> str | None:
+    """What may be meant: a flag that is spelled alike, or says less (--format, of --output-format)."""
+    shorter = [other for other in known if {*other.split("-")} < {*flag.split("-")}]
+    alike = [difflib.get_close_matches(flag, known, n=1, cutoff=cutoff) for cutoff in (0.8, 0.7)]
+    return next(iter([*alike[0], *shorter, *alike[1]]), None)
+
+
+def configuration(parser: Parser, name: str, known: set[str]) -> dict[str, Any]:
+    """The options in a YAML file, or in a configuration that the package contains."""
+    import yaml
+
+    file = Path(name) if Path(name).is_file() else CONFIGURATIONS / f"{name}.yaml"
+    try:
+        options = yaml.safe_load(file.read_text("utf-8"))
+    except FileNotFoundError:
+        parser.error(f"--config: there is no file {name} (the package contains ia3, for train)")
+    except (ValueError, yaml.YAMLError) as error:
+        parser.error(f"--config: {file}: {error}")
+    if not isinstance(options, dict):
+        parser.error(f"--config: {file}: holds no options, such as `epochs: 8`")
+    if unknown := ", ".join(str(option) for option in options if option not in known):
+        parser.error(f"--config: {file}: unknown option {unknown}")
+    return options
+
+
+def value_of(kind: Any, value: Any) -> Any:
+    """A value of type `kind`, from words of the line or from YAML. Raises ValueError, TypeError, KeyError."""
+    import yaml
+
+    origin = get_origin(kind) or kind
+    if value is None:  # null in YAML
+        return None
+    if origin is tuple:  # of variadic words
+        return value
+    if origin is list:
+        items = value if isinstance(value, list) else [value]
+        items = yaml.safe_load(items[0]) if len(items) == 1 and str(items[0])[:1] == "[" else items
+        return [value_of(get_args(kind)[0], item) for item in items]
+    if origin is dict:
+        return dict(yaml.safe_load(value) if isinstance(value, str) else value)
+    if origin is Literal:
+        return {str(choice): choice for choice in get_args(kind)}[str(value)]
+    if origin is bool:
+        return {"true": True, "false": False}[str(value).lower()]
+    return origin(str(value)) if origin in (int, float, str, Path) else value
+
+
+# ---- what a function takes, and its help
+
+
+def arguments_of(target: Callable | type) -> list[Argument]:
+    """The arguments that the parameters of a function stand for; those of a dataclass are flags."""
+    import docstring_parser
+
+    is_class, hints, helps, arguments = inspect.isclass(target), get_type_hints(target), {}, []
+    for each in reversed(target.__mro__[:-1]) if is_class else [target]:
+        described = docstring_parser.parse_from_object(each).params  # in the docstring, or below a field
+        helps |= {p.arg_name: " ".join(p.description.split()) for p in described if p.description}
+    factories = {f.name: f.default_factory for f in dataclasses.fields(target)} if is_class else {}
+    for name, parameter in inspect.signature(target).parameters.items():
+        hint, default = hints.get(name, str), parameter.default
+        if dataclasses.is_dataclass(hint):
+            arguments += [a._replace(owner=(name, hint)) for a in arguments_of(hint)]
+            continue
+        if factories.get(name, dataclasses.MISSING) is not dataclasses.MISSING:
+            default = factories[name]()
+        if get_origin(hint) in (Union, UnionType):
+            hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+        is_flag = is_class or parameter.kind is parameter.KEYWORD_ONLY or default is not REQUIRED
+        place = "flag" if is_flag else "positional"
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            place, default, hint = "variadic", (), tuple
+        arguments.append(Argument(name, hint, default, helps.get(name, ""), place))
+    return arguments
+
+
+def add_arguments(parser: Parser, arguments: list[Argument]) -> None:
+    """Add arguments to a parser, those of dataclasses in groups; a flag's default stands in its help."""
+    parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
+    groups: dict[tuple[str, type] | None, Any] = dict.fromkeys(a.owner for a in arguments)
+    for owner in groups:
+        title = description(owner[1].__doc__).partition("\n")[0].rstrip(".") if owner else ""
+        groups[owner] = parser.add_argument_group(title) if title and len(groups) > 1 else parser
+    for a in arguments:
+        options: dict[str, Any] = {}
+        if get_origin(a.type) is Literal:
+            options["metavar"] = f"{{{','.join(map(str, get_args(a.type)))}}}"
+        elif a.type is bool:
+            options = {"nargs": "?", "metavar": "true|false"}
+        elif a.place == "variadic":
+            options = {"nargs": "*", "metavar": a.name.removesuffix("s").upper()}
+        elif get_origin(a.type) is list:
+            options["nargs"] = "*" if a.place == "flag" else "+"
+        note = " (required)" if a.default is REQUIRED and a.place == "flag" else ""
+        if a.default is not REQUIRED and a.default not in (False, None, "", [], {}, ()):
+            shown = " ".join(map(str, a.default)) if isinstance(a.default, list) else a.default
+            note = f" (default: {shown})"
+        groups[a.owner].add_argument(a.written, help=(a.help + note).replace("%", "%%"), **options)
+
+
+def description(docstring: str | None) -> str:
+    """A docstring without the arguments, for argparse."""
+    text = inspect.cleandoc(docstring or "").partition("\n\nArgs:")[0].partition("\n\nAttributes:")[0]
+    return text.replace("%", "%%")

@@ -32,18 +32,19 @@ from ia3_speech.data.kaldi import (
     subset_data_directory,
     validate_data_directory,
 )
+from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.overlap import describe_overlap
 
 COUNT_FLAGS = ("--first", "--last", "--shortest", "--per-spk", "--speakers")
 
 
-def printed(make: Callable[..., DataDirectory]) -> Callable[..., None]:
+def printed(write: Callable[..., DataDirectory]) -> Callable[..., None]:
     """A command of a function that writes a data directory: the same options, and a line about the result."""
 
-    @wraps(make)
+    @wraps(write)
     def run(*args: Any, **options: Any) -> None:
-        made = make(*args, **options)
-        print(f"{made.path}: {made.summary()}")
+        data = write(*args, **options)
+        print(f"{data.path}: {summarize(data.utterances)}")
 
     return run
 
@@ -66,15 +67,9 @@ def validate(
         allow_pipes: wav.scp may hold shell commands (run only with --check-audio).
         check_audio: decode all audio as well.
     """
-    found = validate_data_directory(
-        data,
-        text=not no_text,
-        wav=not no_wav,
-        spk_sort=not no_spk_sort,
-        allow_pipes=allow_pipes,
-        check_audio=check_audio,
-    )
-    print(f"Successfully validated data-directory {data}: {found.summary()}")
+    needed = {"text": not no_text, "wav": not no_wav, "spk_sort": not no_spk_sort}
+    checked = validate_data_directory(data, **needed, allow_pipes=allow_pipes, check_audio=check_audio)
+    print(f"Successfully validated data-directory {data}: {summarize(checked.utterances)}")
 
 
 def fix(data: Path, out: Path | None = None) -> None:
@@ -97,8 +92,8 @@ def split(source: Path, rest: Path, part: Path, by: str = "speaker", fraction: f
         by: speaker, recording, text (the sentence) or a label such as consultation.
         fraction: the share of speakers (groups) that goes to `part`; a hash of their names decides which.
     """
-    for made in split_data_directory(source, rest, part, by=by, fraction=fraction):
-        print(f"{made.path}: {made.summary()}")
+    for side in split_data_directory(source, rest, part, by=by, fraction=fraction):
+        print(f"{side.path}: {summarize(side.utterances)}")
 
 
 def segment(
@@ -126,10 +121,10 @@ def segment(
         raise UserError(f"--max-seconds is {max_seconds:g}, and has to be at least 1 second")
     from ia3_speech.decoding.segment_directory import segment_data_directory
 
-    made = segment_data_directory(
+    segmented = segment_data_directory(
         source, target, base, max_seconds=max_seconds, min_score=min_score, allow_pipes=allow_pipes
     )
-    print(f"{target}: {made.summary()}")
+    print(f"{target}: {segmented.summary()}")
 
 
 def overlap(train: Path, dev: Path, test: Path) -> None:
@@ -148,7 +143,7 @@ def overlap(train: Path, dev: Path, test: Path) -> None:
         print(describe_overlap(data, tested))
 
 
-def natural_order(argv: list[str]) -> list[str]:
+def kaldi_order(argv: list[str]) -> list[str]:
     """Kaldi's `subset --first SOURCE 1000 TARGET` as `subset SOURCE TARGET --first 1000`."""
     match argv:
         case ["subset", flag, source, number, target] if (
@@ -168,7 +163,7 @@ def main(argv: list[str] | None = None) -> None:
         "overlap": overlap,
         "from-dataset": printed(convert_dataset),
     }
-    command(commands, natural_order(sys.argv[1:] if argv is None else argv))
+    command(commands, kaldi_order(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

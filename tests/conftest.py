@@ -1,9 +1,16 @@
 """What many tests share: a real base, and a store of adapters and an offline hub of their own."""
 
+import io
+import logging
 import os
+import runpy
 import shutil
 import signal
 import sys
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -52,7 +59,61 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def own_store(tmp_path_factory, monkeypatch):
     """Adapters that a test registers stay in the test."""
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))  # of ia3_speech.inputs
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command that has ended leaves: its exit code, and the text of stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run_command(monkeypatch) -> Callable[..., Result]:
+    """A function that calls a command in this process, as `ia3-speech COMMAND …` would start it.
+
+    `run_command("decode", "--base", base, data, out)` runs `ia3_speech.decode`; a Path runs that script.
+    Words may be paths or numbers. `stdin` is the text, or the bytes, that are piped in. What would be a
+    traceback is raised.
+    """
+
+    def run(module: str | Path, *words: object, stdin: str | bytes = "") -> Result:
+        stdin = stdin.encode() if isinstance(stdin, str) else stdin
+        out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True) for _ in range(2))
+        code = 0
+        with monkeypatch.context() as patch, warnings.catch_warnings(), own_logging():
+            warnings.filterwarnings("ignore", message=".*found in sys.modules", category=RuntimeWarning)
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+            patch.setattr(sys, "argv", [f"ia3-speech {module}", *map(str, words)])
+            with redirect_stdout(out), redirect_stderr(err):
+                try:
+                    if isinstance(module, Path):
+                        patch.setattr(sys, "argv", [str(module), *map(str, words)])
+                        runpy.run_path(str(module), run_name="__main__")
+                    else:
+                        runpy.run_module(f"ia3_speech.{module.replace('-', '_')}", run_name="__main__")
+                except SystemExit as end:
+                    code = end.code if isinstance(end.code, int) else int(end.code is not None)
+                    if isinstance(end.code, str):
+                        print(end.code, file=err)
+        return Result(code, *(stream.buffer.getvalue().decode() for stream in (out, err)))
+
+    return run
+
+
+@contextmanager
+def own_logging():
+    """Within the context no handler of logging is set up, as when Python starts; pytest's come back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers[:] = []
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 @pytest.fixture(scope="session")

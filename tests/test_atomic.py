@@ -135,19 +135,6 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     ]  # fmt: skip
 
 
-def test_a_folder_with_nothing_in_it_yet_is_a_leftover_where_nobody_else_writes(tmp_path):
-    """A process may be killed before it writes, or be about to lock what it has just made."""
-    (tmp_path / ".last.pt.abcd1_34").mkdir()
-    (tmp_path / ".last.pt.abcd1_35").mkdir()
-    (tmp_path / ".last.pt.abcd1_35/mode").touch()
-    (tmp_path / ".last.pt.backups_").mkdir()
-    (tmp_path / ".last.pt.backups_/mine").touch()
-    remove_leftovers(tmp_path / "last.pt")
-    assert len(names(tmp_path)) == 3
-    remove_leftovers(tmp_path / "last.pt", alone=True)
-    assert names(tmp_path) == [".last.pt.backups_"]
-
-
 def test_what_a_living_process_writes_is_no_leftover(tmp_path):
     killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "adapter", "0"])
     assert killed.returncode == -9 and len(names(tmp_path)) == 1

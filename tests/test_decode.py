@@ -14,8 +14,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio
+from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decode import main
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
 from ia3_speech.decoding.recognizer import load_recognizer, pools

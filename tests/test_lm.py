@@ -10,7 +10,6 @@ import soundfile
 import yaml
 
 from ia3_speech import tune_lm
-from ia3_speech.lm import __main__ as lm
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import write_data_directory
@@ -18,6 +17,7 @@ from ia3_speech.data.utterance import Utterance
 from ia3_speech.decode import main as decode
 from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.decoding.search import LEAST, SearchOptions, make_search
+from ia3_speech.lm import __main__ as lm
 from ia3_speech.lm.arpa import read_arpa
 from ia3_speech.transcribe import main as transcribe
 

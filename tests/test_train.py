@@ -22,11 +22,10 @@ from warm_python import path_with_warm_python
 
 from ia3_speech import attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
-from ia3_speech.cli import PACKAGED_CONFIGURATIONS, UserError, command
+from ia3_speech.cli import CONFIGURATIONS, UserError, command
 from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
@@ -738,7 +737,7 @@ def test_bad_numbers(place):
 
 
 def test_the_shipped_configuration_is_short_and_of_known_options():
-    file = PACKAGED_CONFIGURATIONS / "ia3.yaml"
+    file = CONFIGURATIONS / "ia3.yaml"
     assert len(file.read_text().splitlines()) < 15
     config = yaml.safe_load(file.read_text())
     fields = {field.name for field in dataclasses.fields(TrainingOptions)}

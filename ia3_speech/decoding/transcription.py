@@ -16,8 +16,7 @@ import numpy as np
 
 from ia3_speech.confidence.reliability import Scaling
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
-from ia3_speech.data.audio_cells import is_one_recording
-from ia3_speech.data.recordings import AudioInput, Recording, as_recording
+from ia3_speech.data.recordings import AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.decoding.channels import (
     bank_of,
     channel_names,

@@ -11,10 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from ia3_speech.cli import PACKAGED_CONFIGURATIONS, UserError
+from ia3_speech.cli import CONFIGURATIONS, UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
 
-PACKAGED_GRAMMAR = PACKAGED_CONFIGURATIONS / "dictation.yaml"
+PACKAGED_GRAMMAR = CONFIGURATIONS / "dictation.yaml"
 RULES = (
     *("phrases", "braces", "commands", "dates", "times", "years", "over", "ratios", "ranges", "units"),
     *("temperature", "currencies", "counted", "labels", "codes", "letters", "digits", "ordinals"),

@@ -42,7 +42,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     with run_lock(options.out):
         if is_first_process():
             for name in ("adapter", "config.yaml", "train.json", "checkpoints/last.pt"):
-                atomic.remove_leftovers(options.out / name, alone=True)
+                atomic.remove_leftovers(options.out / name)
         return train_locked(options)
 
 

@@ -19,8 +19,7 @@ from ia3_speech.data.audio import (
     load_audio,
     resample,
 )
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, load_utterance, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 RATE = SAMPLE_RATE

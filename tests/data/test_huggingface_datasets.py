@@ -10,7 +10,7 @@ import soundfile
 from ia3_speech.data.audio import AudioError, load_audio
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import DataError, read_data_directory
-from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
+from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.datadir import main
 
 datasets = pytest.importorskip("datasets")

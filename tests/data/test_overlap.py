@@ -7,7 +7,7 @@ from corpus_files import kaldi_directories
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
+from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker, overlap_of_train_and_dev
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import overlap
 
@@ -106,4 +106,24 @@ def test_every_sentence_of_every_speaker_was_trained_on():
     assert find_overlap_by_speaker(both, DataDirectory(Path("test"), said)).warnings == [
         "every sentence of the test set occurs in the same speaker's adaptation utterances: the scores hold "
         "for these sentences only"
+    ]
+
+
+def test_what_train_and_dev_have_in_common_is_said_before_training():
+    def directory(name: str, rows: list[str]) -> DataDirectory:
+        utterances = [Utterance(id, id[0], id, f"{id}.wav", text=text)
+                      for id, text in (row.split(" ", 1) for row in rows)]  # fmt: skip
+        return DataDirectory(Path(name), utterances)
+
+    train = directory("data/train", ["a-1 no fever", "a-2 take two"])
+    assert overlap_of_train_and_dev(train, directory("data/dev", ["a-3 no cough", "b-1 "])) == []
+    assert overlap_of_train_and_dev(train, directory("data/dev", ["a-2 take two", "b-1 No fever."])) == [
+        "1 of 2 utterances of data/dev are also in data/train, such as a-2: what is learned by heart counts as "
+        "right there (remove them from one)",
+        "2 of 2 sentences of data/dev occur in data/train, such as “no fever”: dev's error rate says less "
+        "about other sentences",
+    ]
+    assert overlap_of_train_and_dev(train, train) == [
+        "data/train is both train and dev: its error rate falls whatever is learned, and cannot tell which "
+        "epoch is the best (ia3-speech datadir split holds a part of train out for dev)"
     ]

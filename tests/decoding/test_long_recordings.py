@@ -98,8 +98,7 @@ def test_an_utterance_in_pieces_is_its_audio(tmp_path):
     """As dev decoding in training cuts: each piece is an utterance, a segment of the same recording."""
     import soundfile
 
-    from ia3_speech.data.utterance import Utterance
-    from ia3_speech.data.utterance_audio import load_utterance
+    from ia3_speech.data.utterance import Utterance, load_utterance
     from ia3_speech.decoding.long_recordings import cut_utterance
 
     wave = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000 * 12).astype(np.float32)

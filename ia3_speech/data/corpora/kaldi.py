@@ -2,17 +2,16 @@
 
     python -m ia3_speech.data.corpora.kaldi CORPUS DATA_DIR [--size full|small] [--allow-pipes]
 
-In: CORPUS/{train,test} and perhaps CORPUS/dev; or CORPUS/wav.scp, one data directory, which `splitting`
-divides by speaker. Out: DATA_DIR/{train,dev,test}, with absolute paths. Without CORPUS/dev, 15 % of train's
-consultations (where every utterance has utt2consultation) or speakers become dev, by a hash of their names;
-of a single speaker, 15 % of the sentences. `small` keeps 48, 12 and 24 utterances, evenly spaced.
+In: CORPUS/{train,test} and perhaps CORPUS/dev; or CORPUS/wav.scp, one data directory, which
+`preparation.divide` divides by speaker. Out: DATA_DIR/{train,dev,test}, with absolute paths. Without
+CORPUS/dev, 15 % of train's consultations (where every utterance has utt2consultation) or speakers become dev,
+by a hash of their names; of a single speaker, 15 % of the sentences.
 """
 
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.corpora.preparation import SMALL, Size, evenly_spaced, write_set
-from ia3_speech.data.corpora.splitting import DEV_SHARE, divide
+from ia3_speech.data.corpora.preparation import DEV_SHARE, SMALL, Size, divide, evenly_spaced, write_set
 from ia3_speech.data.kaldi import (
     DataDirectory,
     read_data_directory,

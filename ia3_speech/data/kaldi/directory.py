@@ -1,15 +1,17 @@
-"""A Kaldi data directory as objects: reading (always checked) and writing (always as a whole).
+"""A Kaldi data directory as objects: reading (always checked) and writing (always as a whole); its ids.
 
 In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur, utt2LABEL, spk2LABEL.
 Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
+from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.kaldi.table_file import (
     DataError,
     Row,
@@ -24,11 +26,12 @@ from ia3_speech.data.kaldi.validation import (
     rule_of,
     table_names,
 )
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, load_utterances
 from ia3_speech.formatting import plural
 
 log = logging.getLogger(__name__)
+
+MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits) are cut to the first 12
 
 
 @dataclass
@@ -62,10 +65,6 @@ class DataDirectory:
     @property
     def label_names(self) -> list[str]:
         return sorted({name for utterance in self.utterances for name in utterance.labels})
-
-    def summary(self) -> str:
-        """As `summarize`."""
-        return summarize(self.utterances)
 
 
 def read_data_directory(
@@ -104,13 +103,15 @@ def read_data_directory(
         start, end = (parse_number(start), parse_number(end)) if start else (None, None)
         duration = durations.get(row.key) or (None if segments else recording_durations.get(recording))
         seconds = parse_number(duration) if duration else end - start if end is not None else None
-        own_labels = {
+        utterance_labels = {
             label: values_of_label[key]
             for indexed_by, label, values_of_label in labels
             if (key := row.key if indexed_by == "utterance" else row.value) in values_of_label
         }
         source, transcript = sources.get(recording, ""), texts.get(row.key)
-        return Utterance(row.key, row.value, recording, source, start, end, transcript, seconds, own_labels)
+        return Utterance(
+            row.key, row.value, recording, source, start, end, transcript, seconds, utterance_labels
+        )
 
     speaker_labels = {label for indexed_by, label, _ in labels if indexed_by == "speaker"} or {"gender"}
     return DataDirectory(path, [utterance(row) for row in tables["utt2spk"]], frozenset(speaker_labels))
@@ -186,10 +187,10 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = 
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
     for utterance in utterances:
-        for field in ("id", "speaker", "recording"):
-            name = getattr(utterance, field)
+        for kind in ("id", "speaker", "recording"):
+            name = getattr(utterance, kind)
             if not name or name.split() != [name] or unprintable_character(name):
-                fault = f"the {field} {name!r} is empty, or holds a space or an unprintable character"
+                fault = f"the {kind} {name!r} is empty, or holds a space or an unprintable character"
                 raise DataError(f"utterance {utterance.id!r}: {fault} (use letters, digits, - and _)")
     if len({utterance.id for utterance in utterances}) < len(utterances):
         seen: set[str] = set()
@@ -215,34 +216,30 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = 
     columns |= label_tables(utterances, set(speaker_labels))
     files = {name: format_table(column.items()) for name, column in columns.items() if column}
     files["utt2spk"] = format_table((u.id, u.speaker) for u in utterances)
-    by_speaker = DataDirectory(Path(), sorted(utterances, key=lambda u: u.id)).speakers
-    files["spk2utt"] = format_table(
-        (speaker, " ".join(u.id for u in own)) for speaker, own in by_speaker.items()
-    )
+    speakers: dict[str, list[str]] = {}
+    for utterance in sorted(utterances, key=lambda u: u.id):
+        speakers.setdefault(utterance.speaker, []).append(utterance.id)
+    files["spk2utt"] = format_table((speaker, " ".join(ids)) for speaker, ids in speakers.items())
     return files
 
 
 def wav_scp_entries(utterances: list[Utterance]) -> dict[str, str]:
     """Recording → absolute path or pipe."""
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for utterance in utterances:
-        source = utterance.source
+        source, recording = utterance.source, utterance.recording
         if source and not utterance.is_piped:
             source = str(Path(source).absolute())
         if unprintable_character(source) or source != source.strip(" \t"):
-            raise DataError(
-                f"recording {utterance.recording}: wav.scp cannot hold the path {source!r} (rename it)"
-            )
-        if found.setdefault(utterance.recording, source) != source:
-            raise DataError(
-                f"recording {utterance.recording} is both {found[utterance.recording]} and {source}"
-            )
-    if not any(found.values()):
+            raise DataError(f"recording {recording}: wav.scp cannot hold the path {source!r} (rename it)")
+        if sources.setdefault(recording, source) != source:
+            raise DataError(f"recording {recording} is both {sources[recording]} and {source}")
+    empty = [recording for recording, source in sources.items() if not source]
+    if len(empty) == len(sources):
         return {}
-    empty = [recording for recording, source in found.items() if not source]
     if empty:
         raise DataError(f"recording {empty[0]} has no audio file, and others have")
-    return found
+    return sources
 
 
 def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[str, dict[str, str]]:
@@ -323,3 +320,54 @@ def collapse_whitespace(text: str) -> str:
 def format_seconds(seconds: float) -> str:
     """`3.7`, `0.01`, `12`: a decimal number without an exponent, to ten microseconds."""
     return f"{seconds:.5f}".rstrip("0").rstrip(".")
+
+
+@dataclass
+class UtteranceIds:
+    """Assigns ids `SPEAKER-ID` of letters, digits and `_ . -`, each of them once.
+
+    A speaker's id has no `-`, which sorts before all the other characters: so utterances that are sorted by
+    id are sorted by speaker too.
+
+    Attributes:
+        total: the number of utterances, which decides how many digits numbered ids have.
+    """
+
+    total: int
+    _speakers: dict[str, str] = field(default_factory=dict, init=False)  # the corpus's name → id
+    _suffixes: dict[str, int] = field(default_factory=dict, init=False)  # id → the last number appended to it
+
+    def assign(self, speaker: str, name: str, number: int) -> tuple[str, str]:
+        """The ids (speaker, utterance) of utterance `number`, from 1.
+
+        Args:
+            speaker: the corpus's name of the speaker; if empty, the utterance becomes a speaker of its own.
+            name: an id or a file name; if nothing of it can be used, the number is.
+        """
+        file = name.replace("\\", "/").rpartition("/")[2]
+        stem, _, suffix = file.rpartition(".")
+        id = sanitize(stem if f".{suffix.lower()}" in AUDIO_SUFFIXES else file)  # S01.U05 has no suffix
+        id = id or f"{number:0{len(str(self.total))}d}"
+        if not speaker:
+            alone = self.make_unique(id.replace("-", "_"))
+            return alone, alone
+        if speaker not in self._speakers:
+            short = sanitize(speaker).replace("-", "_") or "speaker"
+            self._speakers[speaker] = self.make_unique(
+                short[:12] if len(short) > MAX_SPEAKER_LENGTH else short
+            )
+        short = self._speakers[speaker]
+        return short, self.make_unique(id if id.startswith(f"{short}-") else f"{short}-{id}")
+
+    def make_unique(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3`, … where it is assigned already."""
+        unique = name
+        while unique in self._suffixes:
+            self._suffixes[name] += 1
+            unique = f"{name}_{self._suffixes[name]}"
+        self._suffixes[unique] = 1
+        return unique
+
+
+def sanitize(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")

@@ -16,7 +16,6 @@ from ia3_speech.data.kaldi.table_file import (
     KaldiTable,
     Row,
     fix_hint,
-    key_difference,
     parse_number,
     raise_if_any,
     read_table,
@@ -29,9 +28,13 @@ LABEL_FILE = re.compile(r"(utt|spk)2([A-Za-z0-9_-]+)")
 # ---- one line ----
 
 
+def wrong_number_of_fields(row: Row, expected: int) -> str | None:
+    count = 1 + len(row.fields)
+    return None if count == expected else f"{count} fields where {expected} are expected"
+
+
 def one_field(row: Row) -> str | None:
-    count = len(row.fields)
-    return None if count == 1 else f"{count + 1} fields where 2 are expected"
+    return wrong_number_of_fields(row, 2)
 
 
 def any_fields(row: Row) -> str | None:
@@ -39,28 +42,24 @@ def any_fields(row: Row) -> str | None:
 
 
 def legal_text(row: Row) -> str | None:
-    found = ILLEGAL.search(f"{row.key} {row.value}")
-    return f"the text holds {found[1]}, which is a symbol of the decoding graph" if found else None
+    illegal = ILLEGAL.search(f"{row.key} {row.value}")
+    return f"the text holds {illegal[1]}, which is a symbol of the decoding graph" if illegal else None
 
 
-def positive(row: Row) -> str | None:
-    value = parse_number(row.value)
-    return one_field(row) or (
-        None if value is not None and value > 0 else f"{row.value} is not a positive number"
-    )
+def number(condition: Callable[[float], bool], what: str) -> Callable[[Row], str | None]:
+    """A check for one number that meets a condition, which `what` describes."""
+
+    def find_fault(row: Row) -> str | None:
+        value = parse_number(row.value)
+        is_right = value is not None and condition(value)
+        return one_field(row) or (None if is_right else f"{row.value} is not {what}")
+
+    return find_fault
 
 
-def positive_integer(row: Row) -> str | None:
-    return positive(row) or (
-        None if parse_number(row.value).is_integer() else f"{row.value} is not a whole number"
-    )
-
-
-def warp(row: Row) -> str | None:
-    value = parse_number(row.value)
-    return one_field(row) or (
-        None if value and 0.5 < value < 1.5 else f"{row.value} is not between 0.5 and 1.5"
-    )
+positive = number(lambda value: value > 0, "a positive number")
+positive_integer = number(lambda value: value > 0 and value.is_integer(), "a whole number")
+warp = number(lambda value: 0.5 < value < 1.5, "between 0.5 and 1.5")
 
 
 def gender(row: Row) -> str | None:
@@ -68,14 +67,15 @@ def gender(row: Row) -> str | None:
 
 
 def channel(row: Row) -> str | None:
-    if len(row.fields) != 2:
-        return f"{len(row.fields) + 1} fields where 3 are expected"
-    return None if row.fields[1] in ("A", "B", "1") else f"the channel is {row.fields[1]}, not A or B"
+    is_channel = row.fields[-1:] in (["A"], ["B"], ["1"])
+    return wrong_number_of_fields(row, 3) or (
+        None if is_channel else f"the channel is {row.fields[1]}, not A or B"
+    )
 
 
 def segment_problem(row: Row) -> str | None:
-    if len(row.fields) != 3:
-        return f"{len(row.fields) + 1} fields where 4 are expected"
+    if fault := wrong_number_of_fields(row, 4):
+        return fault
     start, end = map(parse_number, row.fields[1:])
     if start is None or end is None:
         return f"{row.fields[1 if start is None else 2]} is not a time in seconds"
@@ -83,9 +83,7 @@ def segment_problem(row: Row) -> str | None:
 
 
 def wav_entry(row: Row) -> str | None:
-    if row.value.startswith("~"):
-        return "a path that begins with ~ (write it out)"
-    return any_fields(row)
+    return "a path that begins with ~ (write it out)" if row.value.startswith("~") else any_fields(row)
 
 
 # ---- one table ----
@@ -131,7 +129,7 @@ LABELS_AMONG_RULES = {"utt2lang", "spk2gender"}
 # Counts that other tools write; and names of what an utterance has without a label.
 NO_LABELS = {
     *("utt2num_samples", "utt2max_frames"),
-    *(f"{by}2{own}" for by in ("utt", "spk") for own in ("utterance", "speaker", "recording", "text")),
+    *(f"{by}2{name}" for by in ("utt", "spk") for name in ("utterance", "speaker", "recording", "text")),
 }
 
 
@@ -139,16 +137,16 @@ def rule_of(name: str) -> Rule | None:
     """The rule for a file name; all labels (utt2LABEL, spk2LABEL) share one; None for any other file."""
     if name in RULES:
         return RULES[name]
-    found = LABEL_FILE.fullmatch(name)
+    label = LABEL_FILE.fullmatch(name)
     indexed_by = {"utt": "utterance", "spk": "speaker"}
-    return Rule(indexed_by[found[1]], any_fields, "partial") if found else None
+    return Rule(indexed_by[label[1]], any_fields, "partial") if label else None
 
 
 def label_of_table(name: str) -> str | None:
     """`accent` for utt2accent and spk2accent; None for a table that is not a label."""
-    found = LABEL_FILE.fullmatch(name)
-    is_label = found and name not in NO_LABELS and (name not in RULES or name in LABELS_AMONG_RULES)
-    return found[2] if is_label else None
+    label = LABEL_FILE.fullmatch(name)
+    is_label = label and name not in NO_LABELS and (name not in RULES or name in LABELS_AMONG_RULES)
+    return label[2] if is_label else None
 
 
 def table_names(folder: Path) -> list[str]:
@@ -193,8 +191,7 @@ def check_tables(
         raise_if_any(missing + problems)
     for name, table in tables.items():
         for row in table:
-            fault = rule_of(name).find_fault(row)
-            if fault:
+            if fault := rule_of(name).find_fault(row):
                 problems.append(
                     f"{table.path}:{row.line}: {row.key}: {fault} (correct the line, or {fix_hint(folder)})"
                 )
@@ -213,8 +210,8 @@ def missing_tables(folder: Path, tables: dict[str, KaldiTable], *, text: bool, w
     if text:
         hints["text"] = "write it: one line `utterance words` each; datadir validate --no-text does without"
     if wav or "segments" in tables:
-        own = "write it: one line `recording file` each; datadir validate --no-wav does without"
-        hints["wav.scp"] = "segments needs it" if "segments" in tables else own
+        needed = "write it: one line `recording file` each; datadir validate --no-wav does without"
+        hints["wav.scp"] = "segments needs it" if "segments" in tables else needed
     absent = [f"{folder / name}: no such file ({hint})" for name, hint in hints.items() if name not in tables]
     empty = [
         f"{folder / name}: the file is empty" for name in hints if name in tables and not len(tables[name])
@@ -243,6 +240,46 @@ def missing_keys(tables: dict[str, KaldiTable]) -> list[str]:
     return problems + spk2utt_problem(tables)
 
 
+def key_difference(
+    noun: str,
+    left: KaldiTable,
+    right: KaldiTable,
+    right_keys: dict[str, int],
+    left_keys: dict[str, int] | None = None,
+) -> list[str]:
+    """A problem where two tables do not name the same utterances (speakers, recordings), else nothing.
+
+    Args:
+        noun: what the keys are, such as "utterance".
+        right_keys: key → line in `right`.
+        left_keys: key → line in `left`; its first column if None.
+
+    The problem names the first key that one of them lacks, and how many there are:
+
+        data/train/text:17: utterance anna-3 is not in utt2spk (run "ia3-speech datadir fix data/train")
+            only in text: 2 (anna-3 … bob-1)
+            lengths: text 19, utt2spk 17
+    """
+    left_keys = left.keys if left_keys is None else left_keys
+    only_left = [key for key in left_keys if key not in right_keys]
+    only_right = [key for key in right_keys if key not in left_keys]
+    if not only_left and not only_right:
+        return []
+    table, other, keys, only = (
+        (left, right, left_keys, only_left) if only_left else (right, left, right_keys, only_right)
+    )
+    lines = [
+        f"{table.path}:{keys[only[0]]}: {noun} {only[0]} is not in {other.path.name} "
+        f"({fix_hint(left.path.parent)})"
+    ]
+    for table, only in ((left, only_left), (right, only_right)):
+        if only:
+            ends = only[0] if len(only) == 1 else f"{only[0]} … {only[-1]}"
+            lines.append(f"    only in {table.path.name}: {len(only)} ({ends})")
+    lines.append(f"    lengths: {left.path.name} {len(left_keys)}, {right.path.name} {len(right_keys)}")
+    return ["\n".join(lines)]
+
+
 def has_one_speaker_per_line(utt2spk: KaldiTable) -> bool:
     """Whether each line names one speaker. If not, comparisons by speaker would only repeat that fault."""
     return all(one_field(row) is None for row in utt2spk)
@@ -259,10 +296,10 @@ def spk2utt_problem(tables: dict[str, KaldiTable]) -> list[str]:
     for row in spk2utt:
         if row.key not in derived or row.fields == list(derived[row.key]):
             continue
-        own = dict.fromkeys(row.fields, row.line)
-        found = key_difference("utterance", spk2utt, utt2spk, derived[row.key], own)
+        listed = dict.fromkeys(row.fields, row.line)
+        problems = key_difference("utterance", spk2utt, utt2spk, derived[row.key], listed)
         where, hint = f"{spk2utt.path}:{row.line}", fix_hint(spk2utt.path.parent)
-        return found or [f"{where}: the utterances of {row.key} are not in utt2spk's order ({hint})"]
+        return problems or [f"{where}: the utterances of {row.key} are not in utt2spk's order ({hint})"]
     return []
 
 

@@ -10,8 +10,7 @@ import ia3_speech
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import out_of_domain
 from ia3_speech.data.kaldi import read_data_directory, validate_data_directory, write_data_directory
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import with_duration
+from ia3_speech.data.utterance import Utterance, with_duration
 
 
 def noise(path: Path, seconds: float = 0.5) -> Path:
