@@ -149,17 +149,6 @@ def remove(name: str) -> None:
     print(f"{name}: removed from {registry.home()}")
 
 
-def rename(old: str, new: str) -> None:
-    """Give a registered adapter another name.
-
-    Args:
-        old: a registered name.
-        new: its new name, which no other adapter has.
-    """
-    target = registry.rename(old, new)
-    print(f"{old}: is {target.name} now, in {target.parent}")
-
-
 def card(folder: Path, name: str | None = None, score: list[Path] | None = None) -> None:
     """Write an adapter's model card, README.md in its folder, again: from its record, with scores.
 
@@ -282,7 +271,7 @@ def export(
 
 
 def main(argv: list[str] | None = None) -> None:
-    functions = (show, register, remove, rename, card, push, pull, combine, export)
+    functions = (show, register, remove, card, push, pull, combine, export)
     command({"list": list_, **{function.__name__: function for function in functions}}, argv)
 
 

@@ -44,7 +44,7 @@ from ia3_speech.adapters.bank_storage import (
 )
 from ia3_speech.adapters.expressions import parse_expression, parse_terms
 from ia3_speech.adapters.load import read_sum
-from ia3_speech.adapters.record import Adapter, Metadata, describe_base, read_metadata, same_base
+from ia3_speech.adapters.record import Adapter, describe_base, same_base
 from ia3_speech.adapters.registry import NEAREST
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
@@ -182,11 +182,13 @@ class Bank:
     def read(self, name: str, adapter: Adapter | Path | str) -> Adapter:
         """The adapter in memory, proven to fit the base."""
         if not isinstance(adapter, Adapter):
-            terms = parse_terms(adapter)
-            for term in terms:
-                self.check_base(term.name, read_metadata(term.folder))
-            adapter = read_sum(self.base.model, terms)
-        self.check_base(name, adapter.metadata)
+            adapter = read_sum(self.base.model, parse_terms(adapter))
+        if (metadata := adapter.metadata) and not same_base(metadata.fingerprint, self.base.fingerprint):
+            raise AdapterError(
+                f"{name} was trained on another base, {metadata.base or 'unnamed'} "
+                f"({describe_base(metadata.fingerprint)}); this bank is of {self.base.name} "
+                f"({describe_base(self.base.fingerprint)})"
+            )
         head = dict(self.head.named_parameters(self.head_path)) if adapter.head else {}
         if adapter.head.keys() != head.keys():
             raise AdapterError(f"{name}: the head is {', '.join(adapter.head)}, the base's {', '.join(head)}")
@@ -206,14 +208,6 @@ class Bank:
         if not bool(values.to(self.tables.dtype).isfinite().all()):
             raise AdapterError(f"{name}: holds NaN or infinite values")
         return adapter
-
-    def check_base(self, name: str, metadata: Metadata | None) -> None:
-        if metadata and not same_base(metadata.fingerprint, self.base.fingerprint):
-            raise AdapterError(
-                f"{name} was trained on another base, {metadata.base or 'unnamed'} "
-                f"({describe_base(metadata.fingerprint)}); this bank is of {self.base.name} "
-                f"({describe_base(self.base.fingerprint)})"
-            )
 
     def write(self, name: str, slot: int, adapter: Adapter | None) -> None:
         """Fill a slot, or free it where `adapter` is None, and have vectors in the model exactly where a
@@ -358,10 +352,8 @@ class Bank:
         with self.table_lock:
             rows = [self.adapters_of(name) for name in names]
             values = self.tables.select(rows)
-        with_heads = {row: [(a, w) for a, w in adapters if a.head] for row, adapters in enumerate(rows)}
-        return values, {
-            row: sum_heads(self.head, adapters) for row, adapters in with_heads.items() if adapters
-        }
+        with_heads = [[(adapter, w) for adapter, w in adapters if adapter.head] for adapters in rows]
+        return values, {n: sum_heads(self.head, row) for n, row in enumerate(with_heads) if row}
 
     def adapters_of(self, name: str | None) -> WeightedAdapters:
         """What a row's name means: loaded adapters with their weights. An exact name wins over a sum.

@@ -81,7 +81,7 @@ def parse_expression(
 
 def parse_term(text: str, find: Callable[[str], Value | None]) -> tuple[str, Value, float] | None:
     """NAME or NAME:WEIGHT; None where it is neither."""
-    for name in (text, text.strip()):
+    for name in dict.fromkeys((text, text.strip())):
         if (value := find(name)) is not None:
             return name, value, 1.0
     name, number = split_weight(text)

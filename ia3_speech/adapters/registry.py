@@ -255,15 +255,15 @@ def register(folder: Path | str, name: str, *, force: bool = False) -> Path:
 
 
 def remove(name: str) -> None:
-    """Delete an adapter from the registry. Raises UnknownAdapter, or UserError where it is read-only."""
-    folder = registered_folder(name)
+    """Delete an adapter from the registry. Raises BadName, UnknownAdapter, or UserError where it is
+    read-only."""
+    folder = home() / check_name(name)
     with writing(folder):
         remove_stale(folder)
+        if not is_adapter(folder):
+            raise UnknownAdapter(not_found(name, Path(name)))
         renamed = folder.with_name(f".{folder.name}.removed.{os.getpid()}")  # the name is free in one step
-        try:
-            folder.rename(renamed)
-        except FileNotFoundError:
-            raise UnknownAdapter(not_found(name, Path(name))) from None
+        folder.rename(renamed)
         shutil.rmtree(renamed)
 
 
@@ -273,27 +273,6 @@ def remove_stale(folder: Path) -> None:
     remove_leftovers(folder)
     for removed in folder.parent.glob(f".{glob.escape(folder.name)}.removed.*"):
         shutil.rmtree(removed, ignore_errors=True)
-
-
-def rename(old: str, new: str) -> Path:
-    """Give a registered adapter another name. Raises UnknownAdapter, BadName, NameTaken, UserError."""
-    folder, target = registered_folder(old), home() / check_name(new)
-    with writing(folder):
-        if target.exists() and not (folder.exists() and target.samefile(folder)):  # A → a on macOS
-            raise NameTaken(f"{new}: another adapter has this name ({target}); remove it first")
-        try:
-            folder.rename(target)
-        except FileNotFoundError:
-            raise UnknownAdapter(not_found(old, Path(old))) from None
-    return target
-
-
-def registered_folder(name: str) -> Path:
-    """The folder of a registered name (paths and experiments don't count)."""
-    folder = home() / check_name(name)
-    if not is_adapter(folder):
-        raise UnknownAdapter(not_found(name, Path(name)))
-    return folder
 
 
 def registration_of(folder: Path) -> dict[str, Any]:

@@ -12,10 +12,9 @@ from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech import Bank, attach, detach, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.adapter import Adapter
-from ia3_speech.adapters.combine import combine
 from ia3_speech.adapters.io import read_adapter
-from ia3_speech.adapters.load import attach_adapter
+from ia3_speech.adapters.load import attach_adapter, combine
+from ia3_speech.adapters.record import Adapter
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import is_attached
