@@ -7,10 +7,9 @@ import torch
 from tiny_models import TINY, tiny
 from torch import nn
 
-from ia3_speech import attach, load_adapter, load_base, save_adapter
+from ia3_speech import attach, load, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.merge import merge
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.recognizer import load_recognizer
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.ia3 import architecture_of, layers_of
@@ -83,7 +82,7 @@ def test_its_adapter_is_for_the_base_in_any_precision(tiny_folder, tmp_path, cap
         load_adapter(load_base(tiny_folder).model, tmp_path / "a")
         load_adapter(load_base(tiny_folder, dtype="bfloat16").model, tmp_path / "a")
     assert not caplog.text
-    recognizer = load_recognizer(tiny_folder, tmp_path / "a", dtype="int8")
+    recognizer = load(tiny_folder, adapter=tmp_path / "a", dtype="int8").recognizer
     assert isinstance(recognizer.base.model.wav2vec2.encoder.layers[0].attention.k_proj, Int8Linear)
 
 

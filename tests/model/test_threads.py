@@ -8,10 +8,10 @@ import pytest
 import torch
 from tiny_models import tiny, tiny_processor
 
-from ia3_speech import Bank
+from ia3_speech import Bank, load
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.data.audio import load_audio
-from ia3_speech.decoding.recognizer import Recognizer, load_recognizer
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import make_base
 from ia3_speech.model.ia3 import target_modules, vector_size
@@ -96,5 +96,5 @@ def test_four_threads_on_six_recordings(base_folder, one_thread_each):
     if not files:
         pytest.skip("../shared/data/librispeech_237 is absent")
     waves = [load_audio(file)[:8_000] for file in files[:6]]
-    recognizer = load_recognizer(base_folder, device="cpu")  # beam search, if it has an LM
+    recognizer = load(base_folder, device="cpu").recognizer  # beam search, if it has an LM
     assert wrong_results(recognizer.base, waves, recognizer) == 0
