@@ -122,8 +122,8 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
     if name_fault(name := unicodedata.normalize("NFC", text)) is None:
         if is_registered(name):
             return home() / name
-        if len(experiments := experiments_of(name)) == 1:
-            return experiments[0]
+        if len(folders := experiments().get(name, ())) == 1:
+            return folders[0]
     if is_repo_id(text):
         try:
             return fetch(text)
@@ -140,12 +140,15 @@ def is_registered(name: str) -> bool:
     return is_adapter(home() / name)
 
 
-def experiments_of(name: str) -> list[Path]:
-    """`exp/NAME/adapter`, or where there is none, every `exp/*/NAME/adapter`."""
-    if is_adapter(folder := Path("exp") / name / "adapter"):
-        return [folder]
-    folders = sorted(folder for folder in Path("exp").glob("*/*/adapter") if folder.parent.name == name)
-    return [folder for folder in folders if is_adapter(folder)]
+def experiments() -> dict[str, list[Path]]:
+    """NAME → `exp/NAME/adapter` under the working directory, or where there is none, each
+    `exp/*/NAME/adapter`."""
+    folders = {folder.parent.name: [folder] for folder in Path("exp").glob("*/adapter") if is_adapter(folder)}
+    deeper: dict[str, list[Path]] = {}
+    for folder in sorted(Path("exp").glob("*/*/adapter")):
+        if is_adapter(folder):
+            deeper.setdefault(folder.parent.name, []).append(folder)
+    return deeper | folders
 
 
 def not_found(text: str, path: Path, hub_failure: str = "") -> str:
@@ -154,7 +157,8 @@ def not_found(text: str, path: Path, hub_failure: str = "") -> str:
     Args:
         hub_failure: why the Hub did not provide an adapter of this name, where it was asked.
     """
-    known = list(dict.fromkeys(registered_names() + experiments()))
+    by_experiment = experiments()
+    known = list(dict.fromkeys(registered_names() + sorted(by_experiment)))
     by_lower = {name.lower(): name for name in reversed(known)}
     near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
     nearest = f" (nearest names: {', '.join(near)})" if near else ""
@@ -172,7 +176,7 @@ def not_found(text: str, path: Path, hub_failure: str = "") -> str:
             )
         if text and path.exists():
             return f"{text}: is a file, not an adapter's folder{nearest}"
-    if len(several := experiments_of(text)) > 1:
+    if len(several := by_experiment.get(text, ())) > 1:
         folders = ", ".join(folder.parent.as_posix() for folder in several[:LISTED])
         return f"{text}: may be any of {folders} (give one of these paths)"
     if hub_failure:
@@ -201,12 +205,6 @@ def registered_names() -> list[str]:
     with suppress(OSError):
         return sorted(entry.name for entry in home().iterdir() if entry.name[0] != "." and is_adapter(entry))
     return []
-
-
-def experiments() -> list[str]:
-    """The NAMEs of `exp/NAME/adapter` and `exp/*/NAME/adapter` under the working directory, sorted."""
-    folders = [folder for depth in ("*", "*/*") for folder in Path("exp").glob(f"{depth}/adapter")]
-    return sorted({folder.parent.name for folder in folders if is_adapter(folder)})
 
 
 # --- changes ------------------------------------------------------------------------------------------------
