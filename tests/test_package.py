@@ -112,7 +112,7 @@ def test_no_circle_of_imports():
 
 # What two modules may have under one name, since it is the same thing: a command and the function that it
 # calls, the steps that corpora, plans and commands have in common, and a table as HTML and as Markdown.
-COMMANDS = {"combine", "push", "register", "remove", "rename", "show"}
+COMMANDS = {"combine", "push", "register", "remove", "show"}
 STEPS = {"main", "prepare", "inputs_of", "evaluation", "systems", "trainings"}
 SAME_TABLES = {"trade_off_table", "warning_list"}
 

@@ -202,26 +202,26 @@ def config_from_tensors(targets: list[TargetModule], head: bool) -> IA3Config:
     return IA3Config(tuple({target.placement for target in targets}), layers, head)
 
 
-def check_base(folder: Path, metadata: Metadata, found: dict[str, Any]) -> None:
-    """Raises AdapterError where the recorded fingerprint is not the one found."""
+def check_base(folder: Path, metadata: Metadata, base: dict[str, Any]) -> None:
+    """Raises AdapterError where the recorded fingerprint is not that of the base."""
     recorded = metadata.fingerprint
-    if not same_base(recorded, found):
+    if not same_base(recorded, base):
         raise AdapterError(
             f"{folder} was trained on another base, {metadata.base or 'unnamed'} "
-            f"({describe_base(recorded)}); this one is {describe_base(found)} "
+            f"({describe_base(recorded)}); this one is {describe_base(base)} "
             f"(pass --base {metadata.base or 'with the right one'})"
         )
-    if recorded.get("dtype") != found.get("dtype"):
+    if recorded.get("dtype") != base.get("dtype"):
         logger.warning(
             "%s: the base's weights are in %s and those it was trained on in %s, so they were compared by "
             "architecture and sizes alone (load_base compares weights, in any precision)",
-            *(folder, found.get("dtype"), recorded.get("dtype")),
+            *(folder, base.get("dtype"), recorded.get("dtype")),
         )
 
 
-def check_complete(folder: Path, found: list[TargetModule], expected: list[TargetModule]) -> None:
+def check_complete(folder: Path, present: list[TargetModule], expected: list[TargetModule]) -> None:
     """Raises AdapterError unless each vector that the record names is there, and no other."""
-    missing, left_over = set(expected) - set(found), set(found) - set(expected)
+    missing, left_over = set(expected) - set(present), set(present) - set(expected)
     if missing or left_over:
         names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in missing or left_over)[:5])
         raise AdapterError(

@@ -40,9 +40,9 @@ def draw_vectors(vectors: Sequence[Vector], title: str) -> str:
         f'height="{height}" font-family="sans-serif" font-size="12" fill="{INK}" role="img">',
         f"<title>{escape(title)}</title>",
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        text(LEFT, 20, title, "start", 14),
-        text(LEFT - 10, TOP - 10, "layer", "end"),
-        *(text(LEFT - 10, TOP + row * ROW + 13, str(layer), "end") for row, layer in enumerate(layers)),
+        svg_text(LEFT, 20, title, "start", 14),
+        svg_text(LEFT - 10, TOP - 10, "layer", "end"),
+        *(svg_text(LEFT - 10, TOP + row * ROW + 13, str(layer), "end") for row, layer in enumerate(layers)),
     ]
     for column, placement in enumerate(placements):
         left = LEFT + column * (CELL + GAP)
@@ -60,12 +60,12 @@ def frame(left: float, placement: str, height: float, scale: float) -> list[str]
     middle, bottom = left + CELL / 2, TOP + height
     marks = [(left, 1 - scale, "start"), (middle, 1, "middle"), (left + CELL, 1 + scale, "end")]
     return [
-        text(middle, TOP - 10, placement, "middle"),
-        line(middle, TOP, middle, bottom, GREY),
-        line(left, bottom, left + CELL, bottom, GREY),
-        *(text(x, bottom + 16, f"{value:.1f}", anchor) for x, value, anchor in marks),
-        text(left, bottom + 32, "inhibits", "start", colour=BLUE),
-        text(left + CELL, bottom + 32, "amplifies", "end", colour=RED),
+        svg_text(middle, TOP - 10, placement, "middle"),
+        svg_line(middle, TOP, middle, bottom, GREY),
+        svg_line(left, bottom, left + CELL, bottom, GREY),
+        *(svg_text(x, bottom + 16, f"{value:.1f}", anchor) for x, value, anchor in marks),
+        svg_text(left, bottom + 32, "inhibits", "start", colour=BLUE),
+        svg_text(left + CELL, bottom + 32, "amplifies", "end", colour=RED),
     ]
 
 
@@ -76,9 +76,9 @@ def cell(left: float, top: float, quantiles: np.ndarray, scale: float, name: str
     listed = ", ".join(f"{value:.3f}" for value in quantiles)
     return [
         f"<g><title>{escape(name)}: 5, 25, 50, 75 and 95 % lie below {listed}</title>",
-        *(line(a, y, b, y, colour) for a, b, colour in sides(low, high, middle)),
-        *(line(a, y, b, y, colour, 8) for a, b, colour in sides(first, third, middle)),
-        line(median, y - 6, median, y + 6, INK, 2),
+        *(svg_line(a, y, b, y, colour) for a, b, colour in sides(low, high, middle)),
+        *(svg_line(a, y, b, y, colour, 8) for a, b, colour in sides(first, third, middle)),
+        svg_line(median, y - 6, median, y + 6, INK, 2),
         "</g>",
     ]
 
@@ -89,14 +89,14 @@ def sides(start: float, end: float, middle: float) -> list[tuple[float, float, s
     return [(a, b, colour) for a, b, colour in parts if a < b]
 
 
-def line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1) -> str:
+def svg_line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1) -> str:
     return (
         f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{colour}" '
         f'stroke-width="{width:g}"/>'
     )
 
 
-def text(x: float, y: float, words: str, anchor: str, size: int = 12, colour: str = INK) -> str:
+def svg_text(x: float, y: float, words: str, anchor: str, size: int = 12, colour: str = INK) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" font-size="{size}" fill="{colour}">'
         f"{escape(words)}</text>"
