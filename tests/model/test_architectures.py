@@ -79,14 +79,6 @@ def logits(model, inputs) -> torch.Tensor:
     return model(**inputs).logits
 
 
-def rows_of(model, vectors_of_rows: list[dict[str, torch.Tensor]]):
-    """The context in which each row of a batch has these vectors."""
-    return using_rows({
-        vector.l: torch.stack([row[name] for row in vectors_of_rows])[:, None]
-        for name, vector in vectors(model).items()
-    })  # fmt: skip
-
-
 def waves(*seconds: float) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.standard_normal(int(16_000 * s)).astype(np.float32) * 0.1 for s in seconds]
@@ -185,22 +177,6 @@ def test_gradient_checkpointing_changes_no_gradient(model, reentrant):
 
 
 @each()
-def test_rows_of_a_batch_can_have_vectors_of_their_own(model):
-    """Catches PEFT's fault 1: in a mixed batch every row gets the active adapter's vectors."""
-    attach_random(model)
-    inputs = sound(model, rows=3)
-    alone, drawn = [], []
-    for row in range(3):
-        drawn.append(random_vectors(model, seed=row))
-        alone.append(logits(model, {name: x[row : row + 1] for name, x in inputs.items()}))
-    with rows_of(model, drawn):
-        mixed = logits(model, inputs)
-    for row in range(3):
-        close(mixed[row], alone[row][0])
-    assert float((alone[0] - alone[1]).abs().max()) > 1e-2
-
-
-@each()
 def test_a_trained_head_is_freed_and_gives_way_again(model):
     own = model.get_submodule(head_of(model)).weight.clone()
     attach(model, IA3Config(("value",), train_head=True), check=False)
@@ -261,7 +237,8 @@ def test_front_ends_run_one_by_one_and_still_know_their_row(model, base):
     for row, wave in enumerate(several):
         drawn.append(random_vectors(model, seed=row))
         alone.append(base.logits([wave])[0])
-    with rows_of(model, drawn):
+    rows = {v.l: torch.stack([row[name] for row in drawn])[:, None] for name, v in vectors(model).items()}
+    with using_rows(rows):
         for row, expected in zip(base.logits(several), alone, strict=True):
             close(row, expected)
 
@@ -350,8 +327,8 @@ def test_without_the_explicit_attention_wavlms_vectors_are_dead(model, monkeypat
         attach(model, IA3Config(("key", "value", "ffn")))
 
 
-@each(["wavlm"])
-def test_a_deep_copy_of_wavlm_is_independent(model):
+@each(["wavlm", "wav2vec2"])
+def test_a_deep_copy_is_independent(model):
     attach(model, IA3Config(("key", "value")))
     before, twin = logits(model, sound(model)), copy.deepcopy(model)
     random_vectors(twin)
@@ -373,7 +350,7 @@ def test_a_conformers_ffn_is_both_networks_and_its_output_is_scaled_before_the_h
 
 @each(["conformer"])
 def test_a_conformers_convolution_does_look_across_a_rows_end(model, base, monkeypatch):
-    """Why `across` names it: alone = in a batch could not fail without this."""
+    """Why `padding_sensitive` names it: alone = in a batch could not fail without this."""
     several = waves(0.5, 1.0)
     right = base.logits(several)[0]
     monkeypatch.setitem(ARCHITECTURES, "wav2vec2-conformer", replace(base.architecture, padding_sensitive=()))
