@@ -13,7 +13,7 @@
     load                an adapter, or a weighted sum, onto a model
     trainer_callback    the adapter in a checkpoint of transformers' Trainer
     merge               into the weights and back; an ordinary checkpoint
-    bank_storage, bank  many adapters at once, one for each row of a batch
+    bank                many adapters at once, one for each row of a batch
 
 The registry stands below `io` and `load`, which resolve names by it; and since a name may be one on the Hub,
 and what is published there has a card, so do `hub` and `card`.

@@ -12,12 +12,14 @@ it. Out: logits, each row's equal to that row alone with its adapter. A row of t
 the same batch gives with no bank, for 1·x is x: in bfloat16 too, since vectors are kept in the bank's type
 and multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
 
-Any thread may run batches and edit the bank, and use the base's own `logits`. A batch starts by copying its
-rows out of the tables, under the lock that an edit takes to write: what is added, replaced or dropped later
-affects the next batch, and waits for none. Its rows belong to its thread (`ia3.using_rows`), so that batches
-run side by side. Only an edit that needs vectors in target modules that had none, or ends the last use of
-one, changes the model and waits for current batches (`Base.lock`); a target module that no adapter uses costs
-no time.
+An adapter's vectors are one tensor, in the order of the model's target modules. A batch makes a tensor
+(batch, parameters) of them, with ones where an adapter has no vector, and each target module gets its part.
+
+Any thread may run batches and edit the bank, and use the base's own `logits`. A batch starts by copying what
+it needs, under the lock that an edit takes to write: what is added, replaced or dropped later affects the
+next batch, and waits for none. Its rows belong to its thread (`ia3.using_rows`), so that batches run side by
+side. Only an edit that needs vectors in target modules that had none, or ends the last use of one, changes
+the model and waits for current batches (`Base.lock`); a target module that no adapter uses costs no time.
 """
 
 import copy
@@ -27,23 +29,17 @@ from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
 
 import numpy as np
 import torch
 from torch import nn
+from torch.func import functional_call
 
-from ia3_speech.adapters.bank_storage import (
-    Head,
-    LoadedAdapter,
-    VectorTables,
-    WeightedAdapters,
-    overwrite_rows,
-    sum_heads,
-)
 from ia3_speech.adapters.expressions import parse_expression, parse_terms
-from ia3_speech.adapters.load import read_sum
+from ia3_speech.adapters.load import read_sum, weighted_sum
 from ia3_speech.adapters.record import Adapter, describe_base, same_base
 from ia3_speech.adapters.registry import NEAREST
 from ia3_speech.model.architectures import AdapterError, IA3Config
@@ -59,8 +55,28 @@ from ia3_speech.model.ia3 import (
     vectors,
 )
 from ia3_speech.model.int8 import is_int8
+from ia3_speech.model.sharing import structural_copy
 
-FIRST_CAPACITY = 16  # adapters that a bank has space for before it grows
+Head = Mapping[str, torch.Tensor]  # a CTC head's parameters by their names in it: weight, bias
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """One adapter in the bank.
+
+    Attributes:
+        targets: the target modules for which it has vectors.
+        values: (parameters,): these vectors, one after another in the order of the model's target modules.
+        head: its CTC head's parameters; empty where it has none.
+    """
+
+    targets: frozenset[TargetModule]
+    values: torch.Tensor
+    head: Head
+
+
+# What a row of a batch is: Σ wᵢ·lᵢ + (1 − Σ wᵢ); no adapter is the base.
+WeightedAdapters = list[tuple[LoadedAdapter, float]]
 
 
 @dataclass(frozen=True)
@@ -84,33 +100,35 @@ class Bank:
 
     Args:
         base: the base of all adapters, in any precision.
-        dtype: of the tables: float32, or bfloat16 for half the memory (parameters near 1 then keep 8 bits).
-        capacity: adapters to allocate space for at once.
+        dtype: in which vectors are kept: float32, or bfloat16 for half the memory (parameters near 1 then
+            keep 8 bits).
 
     Raises:
         AdapterError: the model carries an adapter, or its architecture is unknown.
     """
 
-    def __init__(self, base: Base, *, dtype: str = "float32", capacity: int = FIRST_CAPACITY):
+    def __init__(self, base: Base, *, dtype: str = "float32"):
         if dtype not in ("float32", "bfloat16"):
             raise AdapterError(f"a bank's dtype is float32 or bfloat16, not {dtype!r}")
         refuse_merged(base.model)
         if is_attached(base.model):
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
-        self.base = base
-        self.tables = VectorTables(max(1, capacity), DTYPES[dtype], base.device)
+        self.base, self.dtype = base, DTYPES[dtype]
         self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
         self.head_path = head_of(base.model)
         self.head = copy.deepcopy(base.model.get_submodule(self.head_path))  # runs with the rows' parameters
         self.loaded: dict[str, LoadedAdapter] = {}  # by name, in the order in which they were added
         # A set of target modules → how many loaded adapters have vectors for just these.
         self.users: Counter[frozenset[TargetModule]] = Counter()
-        self.free: list[int] = []  # slots that were dropped
         self.vectors: dict[TargetModule, IA3Vector] = {}  # those in the model
+        # Where each of these stands in (batch, parameters), and where the vectors of an adapter with just these
+        # target modules do.
+        self.columns: dict[TargetModule, slice] = {}
+        self.positions: dict[frozenset[TargetModule], torch.Tensor] = {}
         self.config: IA3Config | None = None  # of the vectors in the model
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []  # in the model, while an adapter is loaded
-        # For one edit at a time; for the tables and loaded adapters. `base.lock` is taken between them.
-        self.edit_lock, self.table_lock = Lock(), Lock()
+        # For one edit at a time; for what is loaded. `base.lock` is taken between them.
+        self.edit_lock, self.loaded_lock = Lock(), Lock()
 
     def __len__(self) -> int:
         return len(self.loaded)
@@ -124,9 +142,9 @@ class Bank:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tables, with the space that is free in them, and of the heads."""
-        heads = [tensor for adapter in list(self.loaded.values()) for tensor in adapter.head.values()]
-        return self.tables.nbytes + sum(tensor.nbytes for tensor in heads)
+        """Bytes of the vectors and of the heads."""
+        adapters = list(self.loaded.values())
+        return sum(tensor.nbytes for a in adapters for tensor in (a.values, *a.head.values()))
 
     # --- edits ----------------------------------------------------------------------------------------------
 
@@ -145,19 +163,19 @@ class Bank:
         with self.edit():
             if name in self.loaded:
                 raise AdapterError(f"{name}: is in the bank already (replace it, or drop it first)")
-            new = self.read(name, name if adapter is None else adapter)
-            self.write(name, self.free[-1] if self.free else len(self.loaded) + 1, new)
+            self.write(name, self.read(name, name if adapter is None else adapter))
 
     def replace(self, name: str, adapter: Adapter | Path | str | None = None) -> None:
         """Put another adapter under the name of a loaded one. Raises as `add`; the older one then stays."""
         with self.edit():
-            slot = self.slot_of(name)
-            self.write(name, slot, self.read(name, name if adapter is None else adapter))
+            self.refuse_unknown(name)
+            self.write(name, self.read(name, name if adapter is None else adapter))
 
     def drop(self, name: str) -> None:
-        """Unload an adapter; the next one takes its slot. Raises AdapterError where there is none."""
+        """Unload an adapter. Raises AdapterError where there is none."""
         with self.edit():
-            self.write(name, self.slot_of(name), None)
+            self.refuse_unknown(name)
+            self.write(name, None)
 
     @contextmanager
     def edit(self) -> Iterator[None]:
@@ -167,10 +185,9 @@ class Bank:
         with self.edit_lock, torch.inference_mode(False), torch.no_grad():
             yield
 
-    def slot_of(self, name: str) -> int:
+    def refuse_unknown(self, name: str) -> None:
         if name not in self.loaded:
             raise self.unknown(name, name)
-        return self.loaded[name].slot
 
     def unknown(self, name: str, expression: str) -> AdapterError:
         """The error for a name in `expression` that is not that of a loaded adapter."""
@@ -205,13 +222,13 @@ class Bank:
                     f"{self.base.name} has {self.sizes.get(target, 'no target module')} there"
                 )
         values = torch.cat([tensor.flatten() for tensor in adapter.tensors.values()])
-        if not bool(values.to(self.tables.dtype).isfinite().all()):
+        if not bool(values.to(self.dtype).isfinite().all()):
             raise AdapterError(f"{name}: holds NaN or infinite values")
         return adapter
 
-    def write(self, name: str, slot: int, adapter: Adapter | None) -> None:
-        """Fill a slot, or free it where `adapter` is None, and have vectors in the model exactly where a
-        loaded adapter has any."""
+    def write(self, name: str, adapter: Adapter | None) -> None:
+        """Load `adapter` under a name, or unload what has that name where it is None; have vectors in the
+        model exactly where a loaded adapter has any."""
         old, users, new = self.loaded.get(name), self.users.copy(), None
         if old:
             users[old.targets] -= 1
@@ -219,38 +236,38 @@ class Bank:
             targets = frozenset(adapter.vectors)
             targets = next((known for known in users if known == targets), targets)  # one for thousands
             users[targets] += 1
-            prefix, device = f"{self.head_path}.", self.base.device
+            device, prefix = self.base.device, f"{self.head_path}."
+            flat = [adapter.vectors[t].flatten() for t in self.sizes if t in targets]
+            values = torch.cat([torch.empty(0), *flat]).to(device, self.dtype)
             head = {n.removeprefix(prefix): t.to(device, torch.float32) for n, t in adapter.head.items()}
-            new = LoadedAdapter(slot, targets, head)
+            new = LoadedAdapter(targets, values, head)
         users = +users
         used = frozenset().union(*users)
         any_loaded = bool(new or self.loaded.keys() - {name})
-        changes_model = used != self.tables.by_target.keys() or any_loaded != bool(self.hooks)
-        with self.base.lock.exclusive() if changes_model else nullcontext(), self.table_lock:
+        changes_model = used != self.columns.keys() or any_loaded != bool(self.hooks)
+        with self.base.lock.exclusive() if changes_model else nullcontext(), self.loaded_lock:
             if changes_model:
                 self.set_targets(used)
                 self.set_hooks(any_loaded)
             self.users = users
             if new:
-                self.tables.write(slot, adapter.vectors)
                 self.loaded[name] = new
-                if self.free[-1:] == [slot]:
-                    self.free.pop()
             else:
                 del self.loaded[name]
-                self.free.append(slot)
 
     def set_targets(self, used: frozenset[TargetModule]) -> None:
-        """Have vectors and tables for these target modules only. Raises AdapterError and changes nothing."""
-        before, targets = list(self.tables.by_target), [target for target in self.sizes if target in used]
+        """Have vectors in these target modules only. Raises AdapterError and changes nothing."""
+        before, targets = list(self.columns), [target for target in self.sizes if target in used]
         try:
             self.insert_vectors(targets)
-            if not used <= self.tables.by_target.keys():
+            if not used <= self.columns.keys():
                 check_liveness(self.base.model)
         except AdapterError:
             self.insert_vectors(before)
             raise
-        self.tables.set_targets({target: self.sizes[target] for target in targets})
+        ends = list(accumulate((self.sizes[target] for target in targets), initial=0))
+        self.columns = {target: slice(*ends[n : n + 2]) for n, target in enumerate(targets)}
+        self.positions = {}
 
     def set_hooks(self, wanted: bool) -> None:
         """Have hooks in the model that apply what `rows` says of this thread's batch."""
@@ -276,9 +293,15 @@ class Bank:
             )
 
     def apply_heads(self, _head: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
-        """The logits, with those of rows that have a head of their own."""
+        """The logits, (batch, frames, vocabulary), those of rows that have a head of their own by that."""
         batch = BATCHES.get().get(id(self))
-        return overwrite_rows(output, args[0], self.head, batch.heads) if batch and batch.heads else output
+        if not batch or not batch.heads:
+            return output
+        output, module = output.clone(), structural_copy(self.head)
+        for row, head in batch.heads.items():
+            parameters = {name: tensor.to(output.dtype) for name, tensor in head.items()}
+            output[row] = functional_call(module, parameters, (args[0][row : row + 1],))[0]
+        return output
 
     def insert_vectors(self, targets: list[TargetModule]) -> None:
         """Put vectors of ones into these modules of the model, instead of the bank's other vectors."""
@@ -343,17 +366,52 @@ class Bank:
         refuse_merged(self.base.model)
         if getattr(self.base.model, "ia3_config", None) is not self.config:
             with self.base.lock.exclusive():
-                self.insert_vectors(list(self.tables.by_target))
+                self.insert_vectors(list(self.columns))
 
     @torch.no_grad()
     def select(self, names: Sequence[str | None]) -> tuple[dict[TargetModule, torch.Tensor], dict[int, Head]]:
         """Copies of what a batch needs: target module → (batch, 1, d), fp32, and row → head where the row has
         its own."""
-        with self.table_lock:
+        with self.loaded_lock:
             rows = [self.adapters_of(name) for name in names]
-            values = self.tables.select(rows)
+            values = torch.stack([self.values_of(adapters) for adapters in rows])[:, None]
         with_heads = [[(adapter, w) for adapter, w in adapters if adapter.head] for adapters in rows]
-        return values, {n: sum_heads(self.head, row) for n, row in enumerate(with_heads) if row}
+        heads = {n: self.sum_heads(adapters) for n, adapters in enumerate(with_heads) if adapters}
+        return {target: values[..., columns] for target, columns in self.columns.items()}, heads
+
+    def values_of(self, adapters: WeightedAdapters) -> torch.Tensor:
+        """(parameters,), fp32: the vectors of a row, in the order of `columns`; a sum is computed in float64,
+        as `load.combine` does it: exact at weights 1 and 0."""
+        weights, values = [weight for _, weight in adapters], [self.widen(adapter) for adapter, _ in adapters]
+        if weights == [1]:
+            return values[0].float()
+        ones = torch.ones(sum(self.sizes[target] for target in self.columns), device=self.base.device)
+        return weighted_sum(values, weights, ones.double()).float() if adapters else ones
+
+    def widen(self, adapter: LoadedAdapter) -> torch.Tensor:
+        """(parameters,): its vectors in the order of `columns`, and ones where it has none."""
+        if adapter.targets == self.columns.keys():
+            return adapter.values
+        if adapter.targets not in self.positions:
+            parts = [
+                range(c.start, c.stop) for target, c in self.columns.items() if target in adapter.targets
+            ]
+            indices = [index for part in parts for index in part]
+            self.positions[adapter.targets] = torch.tensor(indices, dtype=torch.long, device=self.base.device)
+        values = torch.ones(sum(self.sizes[target] for target in self.columns), device=self.base.device)
+        values[self.positions[adapter.targets]] = adapter.values.float()
+        return values
+
+    def sum_heads(self, adapters: WeightedAdapters) -> Head:
+        """Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h, h being the base's head; one of weight 1 as it is. An adapter without a head
+        has the base's, and is left out."""
+        weights = [weight for _, weight in adapters]
+        if weights == [1]:
+            return adapters[0][0].head
+        return {
+            name: weighted_sum([adapter.head[name] for adapter, _ in adapters], weights, h.double()).float()
+            for name, h in self.head.named_parameters()
+        }
 
     def adapters_of(self, name: str | None) -> WeightedAdapters:
         """What a row's name means: loaded adapters with their weights. An exact name wins over a sum.
