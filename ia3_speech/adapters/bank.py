@@ -95,8 +95,7 @@ class Bank:
     """Loaded adapters of one base, to be chosen from row by row.
 
     The base's model must carry no adapter. While the bank holds any, the model carries the bank's vectors,
-    which are ones except while a batch of the bank runs, so it still computes what the base does; when the
-    last adapter is dropped, the model is as it was.
+    which are ones but while a batch of the bank runs; when the last adapter is dropped, it is as it was.
 
     Args:
         base: the base of all adapters, in any precision.
@@ -121,10 +120,10 @@ class Bank:
         # A set of target modules → how many loaded adapters have vectors for just these.
         self.users: Counter[frozenset[TargetModule]] = Counter()
         self.vectors: dict[TargetModule, IA3Vector] = {}  # those in the model
-        # Where each of these stands in (batch, parameters), and where the vectors of an adapter with just these
-        # target modules do.
+        # In (batch, parameters): where each of these stands; those of an adapter with just these; the base.
         self.columns: dict[TargetModule, slice] = {}
         self.positions: dict[frozenset[TargetModule], torch.Tensor] = {}
+        self.ones = torch.ones(0, device=base.device)
         self.config: IA3Config | None = None  # of the vectors in the model
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []  # in the model, while an adapter is loaded
         # For one edit at a time; for what is loaded. `base.lock` is taken between them.
@@ -267,7 +266,7 @@ class Bank:
             raise
         ends = list(accumulate((self.sizes[target] for target in targets), initial=0))
         self.columns = {target: slice(*ends[n : n + 2]) for n, target in enumerate(targets)}
-        self.positions = {}
+        self.positions, self.ones = {}, torch.ones(ends[-1], device=self.base.device)
 
     def set_hooks(self, wanted: bool) -> None:
         """Have hooks in the model that apply what `rows` says of this thread's batch."""
@@ -333,6 +332,8 @@ class Bank:
         """
         if len(waves) != len(names):
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
+        if not len(waves):
+            return []
         if is_int8(self.base.model) and len(waves) > 1:  # see `Base.logits`
             pairs = zip(waves, names, strict=True)
             return [self.logits([wave], [name], any_length=any_length)[0] for wave, name in pairs]
@@ -351,7 +352,10 @@ class Bank:
                 of rows; the model carries another adapter; this thread is running a batch.
         """
         self.refuse_within_batch()
-        self.put_vectors_back()
+        refuse_merged(self.base.model)
+        if getattr(self.base.model, "ia3_config", None) is not self.config:  # somebody has called `detach`
+            with self.base.lock.exclusive():
+                self.insert_vectors(list(self.columns))
         with self.base.lock.shared():
             values, heads = self.select(names)
             batches = BATCHES.set({**BATCHES.get(), id(self): Batch(len(names), heads)})
@@ -361,17 +365,9 @@ class Bank:
             finally:
                 BATCHES.reset(batches)
 
-    def put_vectors_back(self) -> None:
-        """Where somebody has called `detach` on the base's model."""
-        refuse_merged(self.base.model)
-        if getattr(self.base.model, "ia3_config", None) is not self.config:
-            with self.base.lock.exclusive():
-                self.insert_vectors(list(self.columns))
-
     @torch.no_grad()
     def select(self, names: Sequence[str | None]) -> tuple[dict[TargetModule, torch.Tensor], dict[int, Head]]:
-        """Copies of what a batch needs: target module → (batch, 1, d), fp32, and row → head where the row has
-        its own."""
+        """What a batch needs: target module → (batch, 1, d), fp32, and row → head where it has its own."""
         with self.loaded_lock:
             rows = [self.adapters_of(name) for name in names]
             values = torch.stack([self.values_of(adapters) for adapters in rows])[:, None]
@@ -380,31 +376,27 @@ class Bank:
         return {target: values[..., columns] for target, columns in self.columns.items()}, heads
 
     def values_of(self, adapters: WeightedAdapters) -> torch.Tensor:
-        """(parameters,), fp32: the vectors of a row, in the order of `columns`; a sum is computed in float64,
-        as `load.combine` does it: exact at weights 1 and 0."""
+        """(parameters,), fp32: the vectors of a row; a sum is computed as `load.combine` does it."""
         weights, values = [weight for _, weight in adapters], [self.widen(adapter) for adapter, _ in adapters]
         if weights == [1]:
             return values[0].float()
-        ones = torch.ones(sum(self.sizes[target] for target in self.columns), device=self.base.device)
-        return weighted_sum(values, weights, ones.double()).float() if adapters else ones
+        return weighted_sum(values, weights, self.ones.double()).float() if adapters else self.ones
 
     def widen(self, adapter: LoadedAdapter) -> torch.Tensor:
         """(parameters,): its vectors in the order of `columns`, and ones where it has none."""
         if adapter.targets == self.columns.keys():
             return adapter.values
         if adapter.targets not in self.positions:
-            parts = [
-                range(c.start, c.stop) for target, c in self.columns.items() if target in adapter.targets
-            ]
-            indices = [index for part in parts for index in part]
+            columns = [c for target, c in self.columns.items() if target in adapter.targets]
+            indices = [index for c in columns for index in range(c.start, c.stop)]
             self.positions[adapter.targets] = torch.tensor(indices, dtype=torch.long, device=self.base.device)
-        values = torch.ones(sum(self.sizes[target] for target in self.columns), device=self.base.device)
+        values = self.ones.clone()
         values[self.positions[adapter.targets]] = adapter.values.float()
         return values
 
     def sum_heads(self, adapters: WeightedAdapters) -> Head:
-        """Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h, h being the base's head; one of weight 1 as it is. An adapter without a head
-        has the base's, and is left out."""
+        """Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h, h being the base's head; one of weight 1 as it is. (An adapter without a
+        head has the base's, and is left out.)"""
         weights = [weight for _, weight in adapters]
         if weights == [1]:
             return adapters[0][0].head

@@ -368,7 +368,7 @@ def test_a_thread_in_a_batch_can_not_wait_for_itself(tiny_base):
         ):
             with pytest.raises(AdapterError, match="a batch of this bank is running in this thread"):
                 edit()
-    assert len(bank.logits(WAVES[:1], ["a"])) == 1
+    assert len(bank.logits(WAVES[:1], ["a"])) == 1 and bank.logits([], []) == []
 
 
 # ---- from disk
