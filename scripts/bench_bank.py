@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from bench_page import machine, made_by, publish
 
-from ia3_speech.adapters.adapter import Adapter
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.load import attach_adapter
+from ia3_speech.adapters.record import Adapter
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.model import ia3
@@ -130,7 +130,7 @@ def time_batches(options: Options, base: Base) -> str:
     waves = [random.standard_normal(int(n)).astype("float32") for n in samples]
     make, attached, stacked = random_adapters(base), with_shared_weights(base), with_shared_weights(base)
     attach_adapter(attached.model, make(0))
-    bank = Bank(stacked, capacity=options.loaded + 1)
+    bank = Bank(stacked)
     for seed in range(max(options.loaded, options.rows)):
         bank.add(str(seed), make(seed))
     names = [str(seed) for seed in range(len(waves))]
@@ -200,7 +200,7 @@ def fill_banks(options: Options) -> str:
     lines = [
         f"## {count:,} adapters of the shape of {options.filled_shape}, {size:,} parameters each",
         "",
-        f"| tables | GiB | the process grew by, GiB | add one, µs | select {rows} rows of {rows}, µs "
+        f"| vectors | GiB | the process grew by, GiB | add one, µs | select {rows} rows of {rows}, µs "
         f"| select {rows} rows of {count:,}, µs |",
         "|---|---:|---:|---:|---:|---:|",
     ]
@@ -216,7 +216,7 @@ def filled(base: Base, dtype: str, count: int, rows: int) -> tuple[list[int], li
     """Bytes that a bank of `count` adapters has and that the process grew by; seconds of adding one, and of
     selecting rows while the bank is nearly empty and when it is full."""
     before, make = resident_bytes(), random_adapters(base)
-    bank = Bank(base, dtype=dtype, capacity=count)
+    bank = Bank(base, dtype=dtype)
 
     def add(seeds: range) -> list[float]:
         made = ((str(seed), make(seed)) for seed in seeds)

@@ -49,8 +49,9 @@ def make_transcriber(base: str) -> Callable[[str], str]:
     try:
         from ia3_speech.loading import SearchOptions, load
     except ImportError:  # the earlier version
-        from ia3_speech.decoding.recognizer import load_recognizer
         from ia3_speech.decoding.search import SearchOptions
+
+        from ia3_speech.decoding.recognizer import load_recognizer
         from ia3_speech.transcribe import transcribe
 
         recognizer = load_recognizer(base, device="cpu", search=SearchOptions("greedy"))

@@ -10,8 +10,8 @@ import sys
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -59,8 +59,7 @@ def own_store(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path_factory.mktemp("home")))
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """What a command that has ended leaves: its exit code, and the text of stdout and stderr."""
 
     code: int

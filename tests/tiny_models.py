@@ -1,6 +1,7 @@
-"""A small random model and processor of every architecture, and of both variants where it has two.
+"""A small random model and processor of every architecture, and of both variants where it has two; random
+vectors in a model.
 
-    from tiny_models import TINY, tiny
+    from tiny_models import TINY, attach_random, tiny
 
 What transformers starts at zero or one is random here (biases, norms, running statistics), and what it starts
 small is large: a published model has such numbers, and a leak or a lost bias must show in the logits.
@@ -85,6 +86,45 @@ def tiny_processor(name: str, tokenizer: Any) -> Any:
     normal = (hf.Wav2Vec2Processor, hf.Wav2Vec2FeatureExtractor, {"do_normalize": True})
     processor, extractor, options = made.get(TINY[name][0], normal)
     return processor(extractor(**options), tokenizer)
+
+
+def random_vectors(model: Any, seed: int = 0, low: float = 0.5, high: float = 1.5) -> dict[str, torch.Tensor]:
+    """Draw the attached vectors, and return them by path."""
+    from ia3_speech.model.ia3 import vectors
+
+    generator = torch.Generator().manual_seed(seed)
+    drawn = {}
+    with torch.no_grad():
+        for name, vector in vectors(model).items():
+            vector.l.copy_((high - low) * torch.rand(vector.l.shape, generator=generator) + low)
+            drawn[name] = vector.l.detach().clone()
+    return drawn
+
+
+def attach_random(
+    model: Any, *placements: str, layers: str = "all", head: bool = False, seed: int = 2, **interval: float
+) -> Any:
+    """The model with random vectors in its layers (without placements: all that it has), and perhaps with a
+    head that is not the base's."""
+    from ia3_speech import IA3Config, attach
+    from ia3_speech.model.ia3 import all_target_modules, head_of
+
+    if not placements and not head:
+        placements = tuple({target.placement for target in all_target_modules(model)})
+    attach(model, IA3Config(placements, layers, head), check=False)
+    random_vectors(model, seed, **interval)
+    if head:
+        with torch.no_grad():
+            model.get_submodule(head_of(model)).weight.mul_(1.5)
+    return model
+
+
+@torch.no_grad()
+def probe_logits(model: Any) -> torch.Tensor:
+    """What the model makes of its architecture's probe: a second of noise."""
+    from ia3_speech.model.attach import probe_input
+
+    return model(**probe_input(model, torch.device("cpu"))).logits
 
 
 WORDS = ["▁the", "▁chest", "▁is", "▁st", "able"]  # likelier than what else would spell them

@@ -1,22 +1,19 @@
 """Adapters: IA³ vectors with a record of their base. A module imports only what stands above it here:
 
-    adapter             the dataclasses Adapter and Metadata
-    record              ia3_speech.json, its only reader and writer
-    weights             tensors read by numpy: vectors, and how they lie around 1
+    record              the dataclasses Adapter and Metadata; ia3_speech.json, its only reader and writer
+    weights             tensors read, and how vectors lie around 1
     card                README.md, the model card
     hub                 fetch from and publish on the Hugging Face Hub
     registry            a name → an adapter's folder
     expressions         `accent:0.7+medical:0.5` → names with weights, the only parser
-    listing             what the command prints of an adapter
     plot                vectors as SVG
                         — up to here without torch, so that a wrong name is reported at once —
     peft                PEFT's names, shapes and configuration
     io                  an adapter's folder, written and read
-    combine             the weighted sum of adapters in memory
-    load                an adapter, or a sum, onto a model
+    load                an adapter, or a weighted sum, onto a model
     trainer_callback    the adapter in a checkpoint of transformers' Trainer
     merge               into the weights and back; an ordinary checkpoint
-    bank_storage, bank_hooks, loaded_adapters, bank     many adapters at once, one for each row of a batch
+    bank                many adapters at once, one for each row of a batch
 
 The registry stands below `io` and `load`, which resolve names by it; and since a name may be one on the Hub,
 and what is published there has a card, so do `hub` and `card`.

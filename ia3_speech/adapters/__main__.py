@@ -19,32 +19,27 @@ import sys
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ia3_speech.adapters import hub, registry
-from ia3_speech.adapters.card import BIOMETRIC, card_title, score_line, update_card
-from ia3_speech.adapters.expressions import (
-    Term,
-    format_terms,
-    parse_terms,
-    short_name,
-    with_equal_weights,
-    with_interpolation,
-)
-from ia3_speech.adapters.listing import describe_adapter, format_listing, format_value
+from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
+from ia3_speech.adapters.expressions import format_terms, parse_terms, short_name, with_equal_weights
 from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import (
-    WEIGHTS,
     format_spreads,
+    parameters_in,
     read_weights,
     spreads,
     vectors_in,
+    weights_sha256,
 )
-from ia3_speech.atomic import write_json, write_text
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import in_columns, plural
 from ia3_speech.inputs import base_folder
+
+COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
 
 def list_(format: Literal["text", "json"] = "text") -> None:
@@ -57,31 +52,21 @@ def list_(format: Literal["text", "json"] = "text") -> None:
     if format == "json":
         print("".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries), end="")
     elif entries:
-        print(format_listing(entries))
+        rows = [[name.upper() for name in COLUMNS]]
+        rows += [[format_value(entry.get(name)) for name in COLUMNS] for entry in entries]
+        print("\n".join(in_columns(rows, left=range(len(COLUMNS)))))
     else:
         print(f"no adapter is registered in {registry.home()} (register FOLDER NAME)", file=sys.stderr)
 
 
-def show(
-    adapter: str,
-    format: Literal["text", "json"] = "text",
-    plot: Path | None = None,
-    files: bool = False,
-) -> None:
+def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | None = None) -> None:
     """Show what is known of one adapter: base, labels, training, scores, and how its vectors lie around 1.
 
     Args:
         adapter: a registered name, an adapter's folder, or its id on the Hub.
         format: text is a line a fact and a table, json an object.
         plot: draw the vectors by layer and placement into this file (SVG).
-        files: print only the adapter's name, and the path of its tensors; of a sum, that of each adapter's.
-            Relative paths are printed as absolute ones.
     """
-    if files:
-        terms = [with_absolute_path(term) for term in parse_terms(adapter)]
-        paths = [term.folder / name for term in terms for name in WEIGHTS]
-        print(format_terms(terms), *[path for path in paths if path.is_file()], sep="\n")
-        return
     folder = registry.resolve_adapter(adapter)
     entry = describe_adapter(folder)
     try:
@@ -104,33 +89,53 @@ def show(
     print(f"\n{format_spreads(rows)}" if rows else f"\n{fault or 'no vectors'}")
 
 
-def with_absolute_path(term: Term) -> Term:
-    """A registered name as it is; a relative path made absolute."""
-    if term.folder.is_absolute():
-        return term
-    return replace(term, name=str(term.folder.resolve()), folder=term.folder.resolve())
+def describe_adapter(folder: Path) -> dict[str, Any]:
+    """What an adapter's record, the headers of its tensors and its registration say of it."""
+    summary, registration = read_summary(folder), registry.registration_of(folder)
+    config = summary.get("config") or {}
+    entry = {
+        "name": folder.name if folder.parent == registry.home() else None,
+        "path": str(folder.absolute()),
+        "base": summary.get("base"),
+        "placements": config.get("placements"),
+        "layers": config.get("layers"),
+        "parameters": parameters_in(folder),
+        "labels": summary.get("labels") or None,
+        "biometric": is_biometric(summary) or None,
+        "training": summary.get("training") or None,
+        "scores": summary.get("scores") or None,
+        "created": summary.get("created"),
+        "sha256": weights_sha256(folder),
+        "source": registration.get("source"),
+        "registered": registration.get("registered"),
+    }
+    return {name: value for name, value in entry.items() if value is not None}
 
 
-def register(
-    folder: Path,
-    name: str,
-    force: bool = False,
-    writer: str | None = None,
-    score: list[Path] | None = None,
-) -> None:
+def format_value(value: Any) -> str:
+    """A fact for people: `key,value`, `speaker=42 accent=scots`, `-` for none."""
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    if isinstance(value, dict):
+        return " ".join(f"{name}={format_value(entry)}" for name, entry in value.items())
+    if isinstance(value, list):
+        return ",".join(map(format_value, value))
+    return str(value)
+
+
+def register(folder: Path, name: str, force: bool = False, score: list[Path] | None = None) -> None:
     """Copy an adapter into the registry, so that `--adapter NAME` finds it.
 
     Args:
         folder: the adapter's folder, or that of the experiment around it.
         name: letters, digits, - and _; at most 64 characters.
         force: replace another adapter of this name.
-        writer: the recipe that registers it; the same recipe may replace it later without --force.
         score: score.json of one or more test sets: the model card in `folder` is written again first, with
             them and the name.
     """
     if score:
         update_card(adapter_folder(folder), registry.check_name(name), score)
-    target = registry.register(folder, name, force=force, writer=writer)
+    target = registry.register(folder, name, force=force)
     print(f"{target.name}: registered in {target.parent}")
 
 
@@ -142,17 +147,6 @@ def remove(name: str) -> None:
     """
     registry.remove(name)
     print(f"{name}: removed from {registry.home()}")
-
-
-def rename(old: str, new: str) -> None:
-    """Give a registered adapter another name.
-
-    Args:
-        old: a registered name.
-        new: its new name, which no other adapter has.
-    """
-    target = registry.rename(old, new)
-    print(f"{old}: is {target.name} now, in {target.parent}")
 
 
 def card(folder: Path, name: str | None = None, score: list[Path] | None = None) -> None:
@@ -199,7 +193,7 @@ def pull(repo: str, name: str | None = None, revision: str | None = None, force:
         force: replace another adapter of this name.
     """
     name = registry.check_name(name or repo.rpartition("/")[2])
-    target = registry.register(hub.fetch(repo, revision), name, force=force, writer=f"the Hub's {repo}")
+    target = registry.register(hub.fetch(repo, revision), name, force=force)
     print(f"{target.name}: registered in {target.parent}")
 
 
@@ -208,9 +202,7 @@ def combine(
     out: Path | None = None,
     name: str | None = None,
     base: str | None = None,
-    method: Literal["linear", "log"] = "linear",
     average: bool = False,
-    interpolate: float | None = None,
     force: bool = False,
 ) -> None:
     """Write the sum of adapters as an adapter, into a folder or into the registry.
@@ -218,37 +210,15 @@ def combine(
     Args:
         adapters: names and paths, perhaps with weights, such as accent:0.7+medical:0.5 or medical+general:-1;
             several words are added
-        out: the folder to write; where it and all adapters are `adapter/` of an experiment, --average writes
-            train.json beside it, with what the training of all of them took
+        out: the folder to write
         name: register it under this name
         base: mini, a folder or a hub id (default: the base that the adapters record)
-        method: linear adds vectors; log multiplies them, and they have to be positive
         average: give every adapter the same weight, 1 divided by their number
-        interpolate: of two adapters, the weight of the first; the second gets the rest
         force: replace an older adapter
     """
     terms = [term for word in adapters for term in parse_terms(word)]
-    if average and interpolate is not None:
-        raise UserError("--average and --interpolate both set the weights (give one of them)")
     if average:
         terms = with_equal_weights([replace(term, name=short_name(term)) for term in terms])
-    if interpolate is not None:
-        terms = with_interpolation(terms, interpolate)
-    check_adapter_target(out, name, force)
-    from ia3_speech.adapters.load import save_sum  # loads torch
-
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = out or Path(temporary) / "adapter"
-        adapter = save_sum(terms, folder, base=base, method=method)
-        target = out or registry.register(folder, name, force=force)
-    if out and average:
-        write_training_summary(terms, out)
-    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
-    print(f"{target}: {format_terms(terms)}, {plural(parameters, 'parameter')}")
-
-
-def check_adapter_target(out: Path | None, name: str | None, force: bool) -> None:
-    """Raises UserError unless `combine` has exactly one place to write to, free or to be replaced."""
     if (out is None) == (name is None):
         raise UserError("say where to write it: --out FOLDER, or --name NAME to register it")
     if out is None:
@@ -257,22 +227,14 @@ def check_adapter_target(out: Path | None, name: str | None, force: bool) -> Non
         raise UserError(f"{out}: exists, and is no adapter (give another --out)")
     elif out.exists() and not force:
         raise UserError(f"{out}: holds another adapter (replace it with --force)")
+    from ia3_speech.adapters.load import save_sum  # loads torch
 
-
-def write_training_summary(terms: list[Term], out: Path) -> None:
-    """`train.json` of the mean of several seeds, where they and `out` are `adapter/` of experiments.
-
-    Fields: trainable (parameters), seconds (of all trainings).
-    """
-    experiments = [term.folder.parent for term in terms]
-    if out.name != "adapter" or not all((folder / "train.json").is_file() for folder in experiments):
-        return
-    summaries = [json.loads((folder / "train.json").read_text("utf-8")) for folder in experiments]
-    summary = {
-        "trainable": summaries[0]["trainable"],
-        "seconds": sum(summary["seconds"] for summary in summaries),
-    }
-    write_json(out.parent / "train.json", summary)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = out or Path(temporary) / "adapter"
+        adapter = save_sum(terms, folder, base=base)
+        target = out or registry.register(folder, name, force=force)
+    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
+    print(f"{target}: {format_terms(terms)}, {plural(parameters, 'parameter')}")
 
 
 def export(
@@ -292,7 +254,13 @@ def export(
         force: replace an older checkpoint
     """
     terms = parse_terms(adapter)
-    check_checkpoint_target(out, force)
+    if out is None:
+        raise UserError("say where to write it: --out FOLDER")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if not (out / "config.json").is_file():
+            raise UserError(f"{out}: exists, and is no checkpoint (give another --out)")
+        if not force:
+            raise UserError(f"{out}: holds another checkpoint (replace it with --force)")
     from ia3_speech.adapters.merge import export_terms  # loads torch
 
     loaded = export_terms(terms, out, base=base, dtype=dtype)
@@ -302,32 +270,9 @@ def export(
         print(f"without the base's language model: transcribe with --lm {folder / 'lm.arpa.gz'}")
 
 
-def check_checkpoint_target(out: Path | None, force: bool) -> None:
-    """Raises UserError unless `export` has a folder to write to, which is free or may be replaced."""
-    if out is None:
-        raise UserError("say where to write it: --out FOLDER")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if not (out / "config.json").is_file():
-        raise UserError(f"{out}: exists, and is no checkpoint (give another --out)")
-    if not force:
-        raise UserError(f"{out}: holds another checkpoint (replace it with --force)")
-
-
 def main(argv: list[str] | None = None) -> None:
-    commands = {
-        "list": list_,
-        "show": show,
-        "register": register,
-        "remove": remove,
-        "rename": rename,
-        "card": card,
-        "push": push,
-        "pull": pull,
-        "combine": combine,
-        "export": export,
-    }
-    command(commands, argv)
+    functions = (show, register, remove, card, push, pull, combine, export)
+    command({"list": list_, **{function.__name__: function for function in functions}}, argv)
 
 
 if __name__ == "__main__":

@@ -12,33 +12,36 @@ it. Out: logits, each row's equal to that row alone with its adapter. A row of t
 the same batch gives with no bank, for 1·x is x: in bfloat16 too, since vectors are kept in the bank's type
 and multiply in fp32. (WavLM computes its attention another way while it has vectors: see `attach`.)
 
-Any thread may run batches and edit the bank, and use the base's own `logits`. A batch starts by copying its
-rows out of the tables, under the lock that an edit takes to write: what is added, replaced or dropped later
-affects the next batch, and waits for none. Its rows belong to its thread (`ia3.using_rows`), so that batches
-run side by side. Only an edit that needs vectors in target modules that had none, or ends the last use of
-one, changes the model and waits for current batches (`Base.lock`); a target module that no adapter uses costs
-no time.
+An adapter's vectors are one tensor, in the order of the model's target modules. A batch makes a tensor
+(batch, parameters) of them, with ones where an adapter has no vector, and each target module gets its part.
+
+Any thread may run batches and edit the bank, and use the base's own `logits`. A batch starts by copying what
+it needs, under the lock that an edit takes to write: what is added, replaced or dropped later affects the
+next batch, and waits for none. Its rows belong to its thread (`ia3.using_rows`), so that batches run side by
+side. Only an edit that needs vectors in target modules that had none, or ends the last use of one, changes
+the model and waits for current batches (`Base.lock`); a target module that no adapter uses costs no time.
 """
 
 import copy
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from contextvars import ContextVar
+from dataclasses import dataclass
+from difflib import get_close_matches
+from itertools import accumulate
 from pathlib import Path
 from threading import Lock
-from typing import NoReturn
 
 import numpy as np
 import torch
+from torch import nn
+from torch.func import functional_call
 
-from ia3_speech.adapters.adapter import Adapter, Metadata
-from ia3_speech.adapters.bank_hooks import BATCHES, Batch, apply_heads, check_batch_rows
-from ia3_speech.adapters.bank_storage import Head, VectorTables, sum_heads
-from ia3_speech.adapters.expressions import parse_terms
-from ia3_speech.adapters.load import read_sum
-from ia3_speech.adapters.loaded_adapters import LoadedAdapter, LoadedAdapters
-from ia3_speech.adapters.record import describe_base, read_metadata, same_base
+from ia3_speech.adapters.expressions import parse_expression, parse_terms
+from ia3_speech.adapters.load import read_sum, weighted_sum
+from ia3_speech.adapters.record import Adapter, describe_base, same_base
+from ia3_speech.adapters.registry import NEAREST
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import DTYPES, Base
@@ -52,46 +55,79 @@ from ia3_speech.model.ia3 import (
     vectors,
 )
 from ia3_speech.model.int8 import is_int8
+from ia3_speech.model.sharing import structural_copy
 
-FIRST_CAPACITY = 16  # adapters that a bank has space for before it grows
+Head = Mapping[str, torch.Tensor]  # a CTC head's parameters by their names in it: weight, bias
+
+
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """One adapter in the bank.
+
+    Attributes:
+        targets: the target modules for which it has vectors.
+        values: (parameters,): these vectors, one after another in the order of the model's target modules.
+        head: its CTC head's parameters; empty where it has none.
+    """
+
+    targets: frozenset[TargetModule]
+    values: torch.Tensor
+    head: Head
+
+
+# What a row of a batch is: Σ wᵢ·lᵢ + (1 − Σ wᵢ); no adapter is the base.
+WeightedAdapters = list[tuple[LoadedAdapter, float]]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A thread's batch of a bank: how many rows it has, and the heads of those that have their own."""
+
+    rows: int
+    heads: Mapping[int, Head]
+
+
+# The id of a bank → its batch in this thread.
+BATCHES: ContextVar[Mapping[int, Batch]] = ContextVar("batches", default={})  # noqa: B039
 
 
 class Bank:
     """Loaded adapters of one base, to be chosen from row by row.
 
     The base's model must carry no adapter. While the bank holds any, the model carries the bank's vectors,
-    which are ones except while a batch of the bank runs, so it still computes what the base does; when the
-    last adapter is dropped, the model is as it was.
+    which are ones but while a batch of the bank runs; when the last adapter is dropped, it is as it was.
 
     Args:
         base: the base of all adapters, in any precision.
-        dtype: of the tables: float32, or bfloat16 for half the memory (parameters near 1 then keep 8 bits).
-        capacity: adapters to allocate space for at once.
+        dtype: in which vectors are kept: float32, or bfloat16 for half the memory (parameters near 1 then
+            keep 8 bits).
 
     Raises:
         AdapterError: the model carries an adapter, or its architecture is unknown.
     """
 
-    def __init__(self, base: Base, *, dtype: str = "float32", capacity: int = FIRST_CAPACITY):
+    def __init__(self, base: Base, *, dtype: str = "float32"):
         if dtype not in ("float32", "bfloat16"):
             raise AdapterError(f"a bank's dtype is float32 or bfloat16, not {dtype!r}")
         refuse_merged(base.model)
         if is_attached(base.model):
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
-        self.base = base
-        self.tables = VectorTables(max(1, capacity), DTYPES[dtype], base.device)
+        self.base, self.dtype = base, DTYPES[dtype]
         self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
         self.head_path = head_of(base.model)
         self.head = copy.deepcopy(base.model.get_submodule(self.head_path))  # runs with the rows' parameters
-        self.loaded = LoadedAdapters()
+        self.loaded: dict[str, LoadedAdapter] = {}  # by name, in the order in which they were added
         # A set of target modules → how many loaded adapters have vectors for just these.
         self.users: Counter[frozenset[TargetModule]] = Counter()
-        self.free: list[int] = []  # slots that were dropped
         self.vectors: dict[TargetModule, IA3Vector] = {}  # those in the model
+        # In (batch, parameters): where each of these stands; those of an adapter with just these; the base.
+        self.columns: dict[TargetModule, slice] = {}
+        self.positions: dict[frozenset[TargetModule], torch.Tensor] = {}
+        self.ones = torch.ones(0, device=base.device)
         self.config: IA3Config | None = None  # of the vectors in the model
         self.hooks: list[torch.utils.hooks.RemovableHandle] = []  # in the model, while an adapter is loaded
-        # For one edit at a time; for the tables and loaded adapters. `base.lock` is taken between them.
-        self.edit_lock, self.table_lock = Lock(), Lock()
+        # For one edit at a time; for what is loaded. `base.lock` is taken between them.
+        self.edit_lock, self.loaded_lock = Lock(), Lock()
 
     def __len__(self) -> int:
         return len(self.loaded)
@@ -99,21 +135,15 @@ class Bank:
     def __contains__(self, name: str) -> bool:
         return name in self.loaded
 
-    def __reduce__(self) -> NoReturn:
-        raise AdapterError(
-            "a Bank can't be pickled or copied, since its batches belong to threads of one process (pickle "
-            "its base, and add the adapters to a Bank of the copy)"
-        )
-
     def names(self) -> list[str]:
         """The loaded adapters' names, in the order in which they were added."""
         return list(self.loaded)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the tables, with the space that is free in them, and of the heads."""
-        heads = [tensor for adapter in list(self.loaded.values()) for tensor in adapter.head.values()]
-        return self.tables.nbytes + sum(tensor.nbytes for tensor in heads)
+        """Bytes of the vectors and of the heads."""
+        adapters = list(self.loaded.values())
+        return sum(tensor.nbytes for a in adapters for tensor in (a.values, *a.head.values()))
 
     # --- edits ----------------------------------------------------------------------------------------------
 
@@ -132,19 +162,19 @@ class Bank:
         with self.edit():
             if name in self.loaded:
                 raise AdapterError(f"{name}: is in the bank already (replace it, or drop it first)")
-            found = self.load(name, name if adapter is None else adapter)
-            self.write(name, self.free[-1] if self.free else len(self.loaded) + 1, found)
+            self.write(name, self.read(name, name if adapter is None else adapter))
 
     def replace(self, name: str, adapter: Adapter | Path | str | None = None) -> None:
         """Put another adapter under the name of a loaded one. Raises as `add`; the older one then stays."""
         with self.edit():
-            slot = self.loaded[name].slot
-            self.write(name, slot, self.load(name, name if adapter is None else adapter))
+            self.refuse_unknown(name)
+            self.write(name, self.read(name, name if adapter is None else adapter))
 
     def drop(self, name: str) -> None:
-        """Unload an adapter; the next one takes its slot. Raises AdapterError where there is none."""
+        """Unload an adapter. Raises AdapterError where there is none."""
         with self.edit():
-            self.write(name, self.loaded[name].slot, None)
+            self.refuse_unknown(name)
+            self.write(name, None)
 
     @contextmanager
     def edit(self) -> Iterator[None]:
@@ -154,22 +184,35 @@ class Bank:
         with self.edit_lock, torch.inference_mode(False), torch.no_grad():
             yield
 
-    def load(self, name: str, adapter: Adapter | Path | str) -> Adapter:
+    def refuse_unknown(self, name: str) -> None:
+        if name not in self.loaded:
+            raise self.unknown(name, name)
+
+    def unknown(self, name: str, expression: str) -> AdapterError:
+        """The error for a name in `expression` that is not that of a loaded adapter."""
+        near = get_close_matches(name, list(self.loaded), n=NEAREST, cutoff=0.5)
+        where = "" if name == expression.strip() else f', in "{expression}"'
+        hint = f"nearest names: {', '.join(near)}" if near else "add it first"
+        return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")
+
+    def read(self, name: str, adapter: Adapter | Path | str) -> Adapter:
         """The adapter in memory, proven to fit the base."""
         if not isinstance(adapter, Adapter):
-            terms = parse_terms(adapter)
-            for term in terms:
-                self.check_base(term.name, read_metadata(term.folder))
-            adapter = read_sum(self.base.model, terms)
-        self.check_base(name, adapter.metadata)
+            adapter = read_sum(self.base.model, parse_terms(adapter))
+        if (metadata := adapter.metadata) and not same_base(metadata.fingerprint, self.base.fingerprint):
+            raise AdapterError(
+                f"{name} was trained on another base, {metadata.base or 'unnamed'} "
+                f"({describe_base(metadata.fingerprint)}); this bank is of {self.base.name} "
+                f"({describe_base(self.base.fingerprint)})"
+            )
         head = dict(self.head.named_parameters(self.head_path)) if adapter.head else {}
         if adapter.head.keys() != head.keys():
             raise AdapterError(f"{name}: the head is {', '.join(adapter.head)}, the base's {', '.join(head)}")
-        for key, own in head.items():
-            if adapter.head[key].shape != own.shape:
+        for key, parameter in head.items():
+            if adapter.head[key].shape != parameter.shape:
                 raise AdapterError(
                     f"{name}: {key} is for {len(adapter.head[key])} symbols, and the base {self.base.name} "
-                    f"has {len(own)} (a bank's adapters have their base's vocabulary)"
+                    f"has {len(parameter)} (a bank's adapters have their base's vocabulary)"
                 )
         for target, vector in adapter.vectors.items():
             if self.sizes.get(target) != vector.numel():
@@ -178,67 +221,52 @@ class Bank:
                     f"{self.base.name} has {self.sizes.get(target, 'no target module')} there"
                 )
         values = torch.cat([tensor.flatten() for tensor in adapter.tensors.values()])
-        if not bool(values.to(self.tables.dtype).isfinite().all()):
+        if not bool(values.to(self.dtype).isfinite().all()):
             raise AdapterError(f"{name}: holds NaN or infinite values")
         return adapter
 
-    def check_base(self, name: str, metadata: Metadata | None) -> None:
-        if metadata and not same_base(metadata.fingerprint, self.base.fingerprint):
-            raise AdapterError(
-                f"{name} was trained on another base, {metadata.base or 'unnamed'} "
-                f"({describe_base(metadata.fingerprint)}); this bank is of {self.base.name} "
-                f"({describe_base(self.base.fingerprint)})"
-            )
-
-    def write(self, name: str, slot: int, adapter: Adapter | None) -> None:
-        """Fill a slot, or free it where `adapter` is None, and have vectors in the model exactly where a
-        loaded adapter has any."""
+    def write(self, name: str, adapter: Adapter | None) -> None:
+        """Load `adapter` under a name, or unload what has that name where it is None; have vectors in the
+        model exactly where a loaded adapter has any."""
         old, users, new = self.loaded.get(name), self.users.copy(), None
         if old:
             users[old.targets] -= 1
         if adapter:
             targets = frozenset(adapter.vectors)
-            targets = next(
-                (known for known in users if known == targets), targets
-            )  # one object for thousands
+            targets = next((known for known in users if known == targets), targets)  # one for thousands
             users[targets] += 1
-            new = LoadedAdapter(slot, targets, self.head_parameters(adapter))
+            device, prefix = self.base.device, f"{self.head_path}."
+            flat = [adapter.vectors[t].flatten() for t in self.sizes if t in targets]
+            values = torch.cat([torch.empty(0), *flat]).to(device, self.dtype)
+            head = {n.removeprefix(prefix): t.to(device, torch.float32) for n, t in adapter.head.items()}
+            new = LoadedAdapter(targets, values, head)
         users = +users
         used = frozenset().union(*users)
         any_loaded = bool(new or self.loaded.keys() - {name})
-        changes_model = used != self.tables.by_target.keys() or any_loaded != bool(self.hooks)
-        with self.base.lock.exclusive() if changes_model else nullcontext(), self.table_lock:
+        changes_model = used != self.columns.keys() or any_loaded != bool(self.hooks)
+        with self.base.lock.exclusive() if changes_model else nullcontext(), self.loaded_lock:
             if changes_model:
                 self.set_targets(used)
                 self.set_hooks(any_loaded)
             self.users = users
             if new:
-                self.tables.write(slot, adapter.vectors)
                 self.loaded[name] = new
-                if self.free[-1:] == [slot]:
-                    self.free.pop()
             else:
                 del self.loaded[name]
-                self.free.append(slot)
-
-    def head_parameters(self, adapter: Adapter) -> Head:
-        """Its head's parameters by their names in the head, fp32, on the base's device."""
-        return {
-            name.removeprefix(f"{self.head_path}."): tensor.to(self.base.device, torch.float32)
-            for name, tensor in adapter.head.items()
-        }
 
     def set_targets(self, used: frozenset[TargetModule]) -> None:
-        """Have vectors and tables for these target modules only. Raises AdapterError and changes nothing."""
-        before, targets = list(self.tables.by_target), [target for target in self.sizes if target in used]
+        """Have vectors in these target modules only. Raises AdapterError and changes nothing."""
+        before, targets = list(self.columns), [target for target in self.sizes if target in used]
         try:
             self.insert_vectors(targets)
-            if not used <= self.tables.by_target.keys():
+            if not used <= self.columns.keys():
                 check_liveness(self.base.model)
         except AdapterError:
             self.insert_vectors(before)
             raise
-        self.tables.set_targets({target: self.sizes[target] for target in targets})
+        ends = list(accumulate((self.sizes[target] for target in targets), initial=0))
+        self.columns = {target: slice(*ends[n : n + 2]) for n, target in enumerate(targets)}
+        self.positions, self.ones = {}, torch.ones(ends[-1], device=self.base.device)
 
     def set_hooks(self, wanted: bool) -> None:
         """Have hooks in the model that apply what `rows` says of this thread's batch."""
@@ -246,12 +274,33 @@ class Bank:
             handle.remove()
         self.hooks = []
         if wanted:
-            model, key = self.base.model, id(self)
+            model = self.base.model
             head = model.get_submodule(self.head_path)
+            # Functions, and no methods: a deep copy of the model would copy the bank with them.
             self.hooks = [
-                model.register_forward_pre_hook(partial(check_batch_rows, key), with_kwargs=True),
-                head.register_forward_hook(partial(apply_heads, key, self.head)),
+                model.register_forward_pre_hook(lambda *call: self.check_rows(*call), with_kwargs=True),
+                head.register_forward_hook(lambda *call: self.apply_heads(*call)),
             ]
+
+    def check_rows(self, _model: nn.Module, args: tuple, kwargs: dict) -> None:
+        """A batch must have as many rows as names were given for it."""
+        batch = BATCHES.get().get(id(self))
+        sizes = [len(value) for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        if batch and sizes and sizes[0] != batch.rows:
+            raise AdapterError(
+                f"a batch of {sizes[0]} rows came, and the bank was given {batch.rows} names for it"
+            )
+
+    def apply_heads(self, _head: nn.Module, args: tuple, output: torch.Tensor) -> torch.Tensor:
+        """The logits, (batch, frames, vocabulary), those of rows that have a head of their own by that."""
+        batch = BATCHES.get().get(id(self))
+        if not batch or not batch.heads:
+            return output
+        output, module = output.clone(), structural_copy(self.head)
+        for row, head in batch.heads.items():
+            parameters = {name: tensor.to(output.dtype) for name, tensor in head.items()}
+            output[row] = functional_call(module, parameters, (args[0][row : row + 1],))[0]
+        return output
 
     def insert_vectors(self, targets: list[TargetModule]) -> None:
         """Put vectors of ones into these modules of the model, instead of the bank's other vectors."""
@@ -283,6 +332,8 @@ class Bank:
         """
         if len(waves) != len(names):
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
+        if not len(waves):
+            return []
         if is_int8(self.base.model) and len(waves) > 1:  # see `Base.logits`
             pairs = zip(waves, names, strict=True)
             return [self.logits([wave], [name], any_length=any_length)[0] for wave, name in pairs]
@@ -301,7 +352,10 @@ class Bank:
                 of rows; the model carries another adapter; this thread is running a batch.
         """
         self.refuse_within_batch()
-        self.put_vectors_back()
+        refuse_merged(self.base.model)
+        if getattr(self.base.model, "ia3_config", None) is not self.config:  # somebody has called `detach`
+            with self.base.lock.exclusive():
+                self.insert_vectors(list(self.columns))
         with self.base.lock.shared():
             values, heads = self.select(names)
             batches = BATCHES.set({**BATCHES.get(), id(self): Batch(len(names), heads)})
@@ -311,22 +365,54 @@ class Bank:
             finally:
                 BATCHES.reset(batches)
 
-    def put_vectors_back(self) -> None:
-        """Where somebody has called `detach` on the base's model."""
-        refuse_merged(self.base.model)
-        if getattr(self.base.model, "ia3_config", None) is not self.config:
-            with self.base.lock.exclusive():
-                self.insert_vectors(list(self.tables.by_target))
-
     @torch.no_grad()
     def select(self, names: Sequence[str | None]) -> tuple[dict[TargetModule, torch.Tensor], dict[int, Head]]:
-        """Copies of what a batch needs: target module → (batch, 1, d), fp32, and row → head where the row has
-        its own."""
-        with self.table_lock:
-            rows = [self.loaded.terms(name) for name in names]
-            values = self.tables.select([[(a.slot, weight) for a, weight in terms] for terms in rows])
-        heads = {row: [(a.head, w) for a, w in terms if a.head] for row, terms in enumerate(rows)}
-        return values, {row: sum_heads(self.head, found) for row, found in heads.items() if found}
+        """What a batch needs: target module → (batch, 1, d), fp32, and row → head where it has its own."""
+        with self.loaded_lock:
+            rows = [self.adapters_of(name) for name in names]
+            values = torch.stack([self.values_of(adapters) for adapters in rows])[:, None]
+        with_heads = [[(adapter, w) for adapter, w in adapters if adapter.head] for adapters in rows]
+        heads = {n: self.sum_heads(adapters) for n, adapters in enumerate(with_heads) if adapters}
+        return {target: values[..., columns] for target, columns in self.columns.items()}, heads
+
+    def values_of(self, adapters: WeightedAdapters) -> torch.Tensor:
+        """(parameters,), fp32: the vectors of a row; a sum is computed as `load.combine` does it."""
+        weights, values = [weight for _, weight in adapters], [self.widen(adapter) for adapter, _ in adapters]
+        if weights == [1]:
+            return values[0].float()
+        return weighted_sum(values, weights, self.ones.double()).float() if adapters else self.ones
+
+    def widen(self, adapter: LoadedAdapter) -> torch.Tensor:
+        """(parameters,): its vectors in the order of `columns`, and ones where it has none."""
+        if adapter.targets == self.columns.keys():
+            return adapter.values
+        if adapter.targets not in self.positions:
+            columns = [c for target, c in self.columns.items() if target in adapter.targets]
+            indices = [index for c in columns for index in range(c.start, c.stop)]
+            self.positions[adapter.targets] = torch.tensor(indices, dtype=torch.long, device=self.base.device)
+        values = self.ones.clone()
+        values[self.positions[adapter.targets]] = adapter.values.float()
+        return values
+
+    def sum_heads(self, adapters: WeightedAdapters) -> Head:
+        """Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h, h being the base's head; one of weight 1 as it is. (An adapter without a
+        head has the base's, and is left out.)"""
+        weights = [weight for _, weight in adapters]
+        if weights == [1]:
+            return adapters[0][0].head
+        return {
+            name: weighted_sum([adapter.head[name] for adapter, _ in adapters], weights, h.double()).float()
+            for name, h in self.head.named_parameters()
+        }
+
+    def adapters_of(self, name: str | None) -> WeightedAdapters:
+        """What a row's name means: loaded adapters with their weights. An exact name wins over a sum.
+
+        Raises:
+            AdapterError: a name is not that of a loaded adapter; the message proposes the nearest ones.
+        """
+        terms = () if name is None else parse_expression(name, self.loaded.get, self.unknown)
+        return [(adapter, weight) for _, adapter, weight in terms]
 
     def refuse_within_batch(self) -> None:
         if self.base.lock.held_here():

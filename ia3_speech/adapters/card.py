@@ -24,6 +24,10 @@ TASK = "automatic-speech-recognition"
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
+TRAINING = {  # what the card says of the training's options and results
+    "epochs": "{} epochs", "learning_rate": "learning rate {:g}", "seed": "seed {}",
+    "dev_wer": "WER of the dev set {:.1%}",
+}  # fmt: skip
 GENERATED = "<!-- Made from ia3_speech.json. Without this line, push leaves the text as it is. -->"
 BIOMETRIC = (
     "This adapter was fitted to the voice of one person. Treat it as biometric data about that person: "
@@ -33,10 +37,14 @@ BIOMETRIC = (
 )
 
 
+def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
+    labels = record.get("labels")
+    return {str(k): str(v) for k, v in labels.items() if v} if isinstance(labels, Mapping) else {}
+
+
 def is_biometric(record: Mapping[str, Any]) -> bool:
     """Whether an adapter was fitted to one person: it has a label `speaker`."""
-    labels = record.get("labels")
-    return isinstance(labels, Mapping) and bool(labels.get("speaker"))
+    return "speaker" in adapter_labels(record)
 
 
 def update_card(folder: Path, name: str | None = None, score_files: Sequence[Path] = ()) -> Path:
@@ -53,53 +61,51 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
     record, counts = read_record(folder), count_by_placement(read_weights(folder))
-    if new := [read_score_summary(file) for file in score_files]:
-        if twice := [name for name, count in Counter(score["set"] for score in new).items() if count > 1]:
-            raise UserError(f"two of the scores are of sets called {twice[0]}, of which one would be lost "
-                            f"(keep the data below folders data/NAME/)")  # fmt: skip
-        known = {score["set"]: score for score in record.get("scores") or []}
-        scores = list((known | {score["set"]: score for score in new}).values())
-        if scores != record.get("scores"):
-            record |= {"scores": scores}
-            write_record(folder, record)
-    card, peft = folder / CARD, (folder / PEFT_CONFIG).exists()
-    text = model_card(record, counts, name=name, peft=peft)
+    new = [read_score_summary(file) for file in score_files]
+    if twice := [name for name, count in Counter(score["set"] for score in new).items() if count > 1]:
+        raise UserError(
+            f"two of the scores are of sets called {twice[0]}, of which one would be lost (keep the data "
+            f"below folders data/NAME/)"
+        )
+    scores = list({score["set"]: score for score in [*(record.get("scores") or []), *new]}.values())
+    if new and scores != record.get("scores"):
+        record |= {"scores": scores}
+        write_record(folder, record)
+    card = folder / CARD
+    text = model_card(record, counts, name=name, peft=(folder / PEFT_CONFIG).exists())
     if not card.exists() or card.read_text("utf-8") != text:
         write_text(card, text)
     return card
 
 
 def read_score_summary(file: Path) -> dict[str, Any]:
-    """What a record keeps of a score.json, rates as fractions. Raises UserError for another file."""
+    """What a record keeps of a score.json, rates as fractions. Raises UserError for another file.
+
+    Beside the rates: warnings of what the test set has in common with training, and the WER of the other
+    sentences; where each speaker was decoded with an adapter of their own, the number of speakers.
+    """
     from ia3_speech.scoring.score_file import read_score
 
     score = read_score(file)
     change = (score.get("changes") or {}).get("wer") or {}
+    overlap, unseen = score.get("overlap") or {}, score.get("unseen_sentences")
     names = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")
-    return {
-        "set": set_name(score.get("data") or file.parent.name),
-        **{name: score.get(name) for name in names},
-        "base_wer": change.get("baseline"),
-        "relative": change.get("relative"),
-        "relative_ci": change.get("relative_ci"),
-        **overlap_summary(score),
-    }
-
-
-def overlap_summary(score: Mapping[str, Any]) -> dict[str, Any]:
-    """Warnings of what the test set has in common with training, and the WER of the other sentences; where
-    each speaker was decoded with an adapter of their own, the number of speakers."""
-    overlap = score.get("overlap") or {}
-    unseen = score.get("unseen_sentences")
-    found = {"warnings": overlap["warnings"]} if overlap.get("warnings") else {}
+    summary = {"set": set_name(score.get("data") or file.parent.name)}
+    summary |= {name: score.get(name) for name in names}
+    summary |= {"base_wer": change.get("baseline")}
+    summary |= {name: change.get(name) for name in ("relative", "relative_ci")}
+    if overlap.get("warnings"):
+        summary["warnings"] = overlap["warnings"]
     if overlap.get("by_speaker"):
-        found["pooled_speakers"] = overlap["speakers"]
+        summary["pooled_speakers"] = overlap["speakers"]
     if unseen:
-        change = (unseen.get("changes") or {}).get("wer") or {}
-        found["unseen_sentences"] = {
-            "utterances": unseen["utterances"], "wer": unseen["wer"], "base_wer": change.get("baseline")
-        }  # fmt: skip
-    return found
+        base_wer = ((unseen.get("changes") or {}).get("wer") or {}).get("baseline")
+        rates = {name: unseen[name] for name in ("utterances", "wer")}
+        summary["unseen_sentences"] = rates | {"base_wer": base_wer}
+    return summary
+
+
+# --- names that may be published ----------------------------------------------------------------------------
 
 
 def set_name(path: str) -> str:
@@ -176,24 +182,20 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
 
 def hub_result(score: Mapping[str, Any]) -> dict[str, Any]:
     """One test set's entry of `model-index`: percent, with the interval beside the value and in words."""
-    wer = {"type": "wer", "value": hub_percent(score["wer"]), "name": "WER"}
+    metrics = [
+        {"type": name, "value": round(100 * score[name], 2), "name": name.upper()}
+        for name in ("wer", "cer")
+        if score.get(name) is not None
+    ]
     if score.get("wer_ci"):
-        low, high = (hub_percent(value) for value in score["wer_ci"])
-        wer["name"] = f"WER (95 % interval {low}-{high})"
-        wer["args"] = {"interval": [low, high], "level": 95, "resampled": score.get("ci_unit")}
-    metrics = [wer]
-    if score.get("cer") is not None:
-        metrics.append({"type": "cer", "value": hub_percent(score["cer"]), "name": "CER"})
-    corpus = score["set"].split("/")[0]
+        low, high = (round(100 * rate, 2) for rate in score["wer_ci"])
+        metrics[0]["name"] = f"WER (95 % interval {low}-{high})"
+        metrics[0]["args"] = {"interval": [low, high], "level": 95, "resampled": score.get("ci_unit")}
     return {
         "task": {"type": TASK, "name": "Automatic Speech Recognition"},
-        "dataset": {"type": corpus, "name": score["set"]},
+        "dataset": {"type": score["set"].split("/")[0], "name": score["set"]},
         "metrics": metrics,
     }
-
-
-def hub_percent(rate: float) -> float:
-    return round(100 * rate, 2)
 
 
 def card_title(record: Mapping[str, Any]) -> str:
@@ -202,21 +204,16 @@ def card_title(record: Mapping[str, Any]) -> str:
     return "IA³ adapter" + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
 
 
-def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
-    labels = record.get("labels")
-    return {str(k): str(v) for k, v in labels.items() if v} if isinstance(labels, Mapping) else {}
-
-
 def introduction(counts: Mapping[str, int]) -> str:
-    if set(counts) == {"head"}:
-        head = plural(counts["head"], "parameter")
-        return f"An adapter for speech recognition: a trained CTC head of {head}."
-    head = f", and a trained CTC head of {plural(counts['head'], 'parameter')}" if "head" in counts else ""
-    vectors = sum(count for placement, count in counts.items() if placement != "head")
-    return (
-        f"An adapter for speech recognition: {plural(vectors, 'parameter')}, IA³ vectors that multiply "
-        f"activations of a frozen CTC model ([Liu et al. 2022]({PAPER})){head}."
-    )
+    parts = []
+    if vectors := sum(count for placement, count in counts.items() if placement != "head"):
+        parts.append(
+            f"{plural(vectors, 'parameter')}, IA³ vectors that multiply activations of a frozen CTC model "
+            f"([Liu et al. 2022]({PAPER}))"
+        )
+    if "head" in counts:
+        parts.append(f"a trained CTC head of {plural(counts['head'], 'parameter')}")
+    return f"An adapter for speech recognition: {', and '.join(parts)}."
 
 
 def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
@@ -235,14 +232,12 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
         base += f" (comes with {LIBRARY})"
     rows = {
         "base": base,
-        "architecture": f"{describe_base(fingerprint)} in {fingerprint.get('dtype')}"
-        if fingerprint
-        else None,
+        "architecture": fingerprint and f"{describe_base(fingerprint)} in {fingerprint.get('dtype')}",
         "placements": ", ".join(f"{name} ({plural(count, 'parameter')})" for name, count in counts.items()),
         "layers": config.get("layers"),
         "for": ", ".join(f"{name} {value}" for name, value in adapter_labels(record).items()),
         "trained on": trained_on(training),
-        "training": trained_how(training),
+        "training": known_values(TRAINING, training),
         "made by": f"{LIBRARY} {record['version']}" if record.get("version") else None,
     }
     cells = {
@@ -253,28 +248,17 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
 
 def trained_on(training: Mapping[str, Any]) -> str:
     """`medical_notes/train, 412 utterances, 0.9 hours of audio`."""
-    forms = {"utterances": "{:,} utterances", "hours": "{:.1f} hours of audio"}
     seconds = training.get("audio_seconds")
     hours = {"hours": seconds / 3600} if isinstance(seconds, int | float) else {}
     data = [set_name(training["data"])] if training.get("data") else []
-    return ", ".join(data + known_values(forms, {**training, **hours}))
+    forms = {"utterances": "{:,} utterances", "hours": "{:.1f} hours of audio"}
+    return ", ".join(filter(None, [*data, known_values(forms, {**training, **hours})]))
 
 
-def trained_how(training: Mapping[str, Any]) -> str:
-    """`8 epochs, learning rate 0.01, seed 1, WER of the dev set 31.2%`."""
-    forms = {
-        "epochs": "{} epochs", "learning_rate": "learning rate {:g}", "seed": "seed {}",
-        "dev_wer": "WER of the dev set {:.1%}",
-    }  # fmt: skip
-    return ", ".join(known_values(forms, training))
-
-
-def known_values(forms: Mapping[str, str], training: Mapping[str, Any]) -> list[str]:
-    """The numbers that are there, formatted: a trainer may record anything."""
-    values = {name: training.get(name) for name in forms}
-    return [
-        form.format(values[name]) for name, form in forms.items() if isinstance(values[name], int | float)
-    ]
+def known_values(forms: Mapping[str, str], training: Mapping[str, Any]) -> str:
+    """`8 epochs, seed 1`: the numbers that are there, formatted; a trainer may record anything."""
+    numbers = {name: training.get(name) for name in forms if isinstance(training.get(name), int | float)}
+    return ", ".join(forms[name].format(number) for name, number in numbers.items())
 
 
 def score_table(record: Mapping[str, Any]) -> str:
@@ -331,17 +315,14 @@ def score_interval(score: Mapping[str, Any]) -> str:
     return "–".join(percentage(value) for value in score.get("wer_ci") or ())
 
 
-def percentage(value: float | None) -> str:
-    return "" if value is None else f"{percent(value)}%"
-
-
 def score_change(score: Mapping[str, Any]) -> str:
-    """`-13.6 % (-18.0 to -9.1)`: relative to the base, with its paired interval."""
-    if score.get("relative") is None:
-        return ""
-    ends = score.get("relative_ci")
-    between = f" ({' to '.join(percent(end, signed=True) for end in ends)})" if ends else ""
-    return f"{percent(score['relative'], signed=True)}%{between}"
+    """`-13.6% (-18.0 to -9.1)`: relative to the base, with its paired interval."""
+    ends = " to ".join(percent(end, signed=True) for end in score.get("relative_ci") or ())
+    return percentage(score.get("relative"), signed=True) + (f" ({ends})" if ends else "")
+
+
+def percentage(rate: float | None, signed: bool = False) -> str:
+    return "" if rate is None else f"{percent(rate, signed=signed)}%"
 
 
 def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> str:

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, resolve_adapter
-from ia3_speech.adapters.weights import WEIGHTS
+from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.cli import UserError
 from ia3_speech.model.architectures import AdapterError
 
 HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
 class ExpressionError(AdapterError):
@@ -49,9 +49,9 @@ class Term:
 
 def parse_expression(
     expression: str,
-    find: Callable[[str], Found | None],
+    find: Callable[[str], Value | None],
     unknown: Callable[[str, str], UserError],
-) -> Iterator[tuple[str, Found, float]]:
+) -> Iterator[tuple[str, Value, float]]:
     """(name, what `find` returns for it, weight) for each term of `NAME[:WEIGHT]+NAME[:WEIGHT]…`.
 
     Args:
@@ -79,15 +79,15 @@ def parse_expression(
         pieces = pieces[count:]
 
 
-def parse_term(text: str, find: Callable[[str], Found | None]) -> tuple[str, Found, float] | None:
+def parse_term(text: str, find: Callable[[str], Value | None]) -> tuple[str, Value, float] | None:
     """NAME or NAME:WEIGHT; None where it is neither."""
-    for name in (text, text.strip()):
-        if (found := find(name)) is not None:
-            return name, found, 1.0
+    for name in dict.fromkeys((text, text.strip())):
+        if (value := find(name)) is not None:
+            return name, value, 1.0
     name, number = split_weight(text)
     weight = to_finite_number(number)
-    if weight is not None and (found := find(name)) is not None:
-        return name, found, weight
+    if weight is not None and (value := find(name)) is not None:
+        return name, value, weight
     return None
 
 
@@ -115,8 +115,8 @@ def parse_terms(expression: str | Path) -> list[Term]:
         UnknownAdapter: there is no adapter of a term's name or path; the message proposes the nearest names.
         ExpressionError: a term is empty, or its weight is no finite number.
     """
-    found = parse_expression(str(expression), find_adapter, unknown_term)
-    return [Term(name, folder, weight) for name, folder, weight in found]
+    terms = parse_expression(str(expression), find_adapter, unknown_term)
+    return [Term(name, folder, weight) for name, folder, weight in terms]
 
 
 def format_terms(terms: list[Term]) -> str:
@@ -139,21 +139,9 @@ def short_name(term: Term) -> str:
 
 def with_equal_weights(terms: list[Term]) -> list[Term]:
     """The same terms, each with weight 1/n. Raises ExpressionError where they have weights."""
-    refuse_weights(terms, "--average")
-    return [replace(term, weight=1 / len(terms)) for term in terms]
-
-
-def with_interpolation(terms: list[Term], weight: float) -> list[Term]:
-    """`weight` of the first, the rest of the second. Raises ExpressionError for weights, or not two terms."""
-    refuse_weights(terms, "--interpolate")
-    if len(terms) != 2:
-        raise ExpressionError(f"--interpolate takes two adapters, and there is {format_terms(terms)}")
-    return [replace(terms[0], weight=weight), replace(terms[1], weight=1 - weight)]
-
-
-def refuse_weights(terms: list[Term], flag: str) -> None:
     if weighted := [term for term in terms if term.weight != 1]:
-        raise ExpressionError(f"{flag} sets the weights (leave out that of {weighted[0]})")
+        raise ExpressionError(f"--average sets the weights (leave out that of {weighted[0]})")
+    return [replace(term, weight=1 / len(terms)) for term in terms]
 
 
 def find_adapter(name: str) -> Path | None:
@@ -188,6 +176,5 @@ def subtraction_hint(name: str) -> str:
 
 
 def weight_files(terms: list[Term]) -> list[Path]:
-    """The files that hold the terms' vectors; what else lies beside them does not decide a hypothesis."""
-    files = [term.folder / name for term in terms for name in WEIGHTS]
-    return [file for file in files if file.is_file()]
+    """The files that hold the terms' vectors."""
+    return [file for term in terms for file in tensor_files(term.folder)]

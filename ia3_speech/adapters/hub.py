@@ -14,9 +14,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ia3_speech.adapters.card import (
     BIOMETRIC,
@@ -34,21 +34,14 @@ from ia3_speech.adapters.record import (
     OWN_WEIGHTS,
     PEFT_CONFIG,
     PEFT_WEIGHTS,
-    read_peft_config,
+    read_json,
     read_record,
     read_summary,
     write_record,
 )
 from ia3_speech.adapters.weights import count_by_placement, read_weights, weights_file
-from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
 from ia3_speech.model.architectures import AdapterError
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
-
-FAILURES: dict[str, str] = {}  # repository → why the last attempt to fetch it failed
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 class HubError(UserError):
@@ -79,50 +72,30 @@ def fetch(repo: str, revision: str | None = None) -> Path:
     """
     from huggingface_hub import snapshot_download
 
-    FAILURES.pop(repo, None)
-    try:
-        with hub_errors(repo):
-            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
-            if fault := adapter_fault(folder):
-                raise HubError(repo, explain_fault(repo, revision, fault))
-    except HubError as error:
-        FAILURES[repo] = error.reason
-        raise
+    with hub_errors(repo):
+        folder = Path(snapshot_download(repo, revision=revision, allow_patterns=list(FILES)))
+    if fault := adapter_fault(folder):
+        raise HubError(repo, fault)
     return folder
 
 
 def adapter_fault(folder: Path) -> str | None:
     """Why a folder is no IA³ adapter, as a phrase; None if it is one."""
-    if not any((folder / name).is_file() for name in (OWN_WEIGHTS, PEFT_WEIGHTS)):
-        return "holds no adapter"
-    if (folder / METADATA).is_file():
+    has_weights = any((folder / name).is_file() for name in (OWN_WEIGHTS, PEFT_WEIGHTS))
+    if has_weights and (folder / METADATA).is_file():
         return None
-    if not (folder / PEFT_CONFIG).is_file():
-        return "holds no adapter"
+    if not has_weights or not (folder / PEFT_CONFIG).is_file():
+        return (
+            f"holds no adapter (expected {METADATA} or {PEFT_CONFIG}, and {PEFT_WEIGHTS} or {OWN_WEIGHTS}; a "
+            f"pickle, which can run code, is not taken)"
+        )
     try:
-        peft_type = read_peft_config(folder).get("peft_type")
+        peft_type = read_json(folder / PEFT_CONFIG).get("peft_type")
     except AdapterError as error:
         return f"holds a damaged {PEFT_CONFIG} ({error})"
     if peft_type == "IA3":
         return None
     return f"holds an adapter of PEFT's type {peft_type}, and only IA3 is supported"
-
-
-def explain_fault(repo: str, revision: str | None, fault: str) -> str:
-    """The fault, with what the repository holds instead: a pickle, or none of an adapter's files."""
-    if fault != "holds no adapter":
-        return fault
-    from huggingface_hub import HfApi
-
-    files: list[str] = []
-    with suppress(Exception):  # it only improves the message
-        files = HfApi().list_repo_files(repo, revision=revision)
-    if pickles := [name for name in files if name.endswith(PICKLE_SUFFIXES)]:
-        return (
-            f"holds its tensors in a pickle, {pickles[0]}, which can run code, so it is not downloaded (ask "
-            f"its owner for {PEFT_WEIGHTS})"
-        )
-    return f"{fault} (expected {METADATA} or {PEFT_CONFIG}, and {PEFT_WEIGHTS} or {OWN_WEIGHTS})"
 
 
 def push(
@@ -157,28 +130,23 @@ def push(
             f"agreed to its publication)"
         )
     api = HfApi()
-    with tempfile.TemporaryDirectory() as temporary:
-        files = publishable_files(folder, Path(temporary), repo, base)
+    with tempfile.TemporaryDirectory() as copies:
+        copy_publishable(folder, Path(copies), repo, base)
         with hub_errors(repo):
-            commit_files(api, repo, files, private)
+            api.create_repo(repo, private=private or None, exist_ok=True)
+            if private and not api.repo_info(repo).private:
+                raise HubError(
+                    repo, "is public already, and --private was asked for (see its settings there)"
+                )
+            message = f"Adapter by {LIBRARY}"
+            api.upload_folder(
+                repo_id=repo, folder_path=copies, delete_patterns=list(FILES), commit_message=message
+            )
     return f"{api.endpoint}/{repo}"
 
 
-def commit_files(api: "HfApi", repo: str, files: list[Path], private: bool) -> None:
-    """Create the repository where it is missing, and let it hold these files of an adapter only."""
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
-
-    api.create_repo(repo, private=private or None, exist_ok=True)
-    if private and not api.repo_info(repo).private:
-        raise HubError(repo, "is public already, and --private was asked for (make it private on its page)")
-    stale = set(FILES) & set(api.list_repo_files(repo)) - {file.name for file in files}
-    operations = [CommitOperationAdd(file.name, file) for file in files]
-    operations += [CommitOperationDelete(name) for name in sorted(stale)]
-    api.create_commit(repo, operations, commit_message=f"Adapter by {LIBRARY}")
-
-
-def publishable_files(folder: Path, copies: Path, repo: str, base: str | None) -> list[Path]:
-    """Copies of an adapter's files as they may be published, with the card for its page on the Hub."""
+def copy_publishable(folder: Path, copies: Path, repo: str, base: str | None) -> None:
+    """Copy an adapter's files as they may be published, with the card for its page on the Hub."""
     summary = read_summary(folder)
     record = publishable_record(summary, base)
     for name in FILES:
@@ -187,17 +155,16 @@ def publishable_files(folder: Path, copies: Path, repo: str, base: str | None) -
     if (copies / METADATA).exists():
         write_record(copies, record)
     if (copies / PEFT_CONFIG).exists():
-        config = read_peft_config(copies) | {"base_model_name_or_path": record["base"]}
-        write_text(copies / PEFT_CONFIG, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        config = read_json(copies / PEFT_CONFIG) | {"base_model_name_or_path": record["base"]}
+        (copies / PEFT_CONFIG).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", "utf-8")
     text = (copies / CARD).read_text("utf-8") if (copies / CARD).exists() else GENERATED
     if GENERATED in text:
         counts, peft = count_by_placement(read_weights(folder)), (copies / PEFT_CONFIG).exists()
-        write_text(copies / CARD, model_card(record, counts, name=repo, peft=peft))
+        (copies / CARD).write_text(model_card(record, counts, name=repo, peft=peft), "utf-8")
     elif (local := summary.get("base")) and local != record["base"] and local in text:
         raise UserError(
             f"{folder / CARD}: names the folder {local} (take that out, or delete {CARD}: push makes one)"
         )
-    return sorted(copies.iterdir())
 
 
 def publishable_record(record: dict[str, Any], base: str | None) -> dict[str, Any]:
@@ -227,42 +194,27 @@ def hub_errors(repo: str) -> Iterator[None]:
     try:
         yield
     except (errors.HTTPError, errors.EntryNotFoundError, errors.OfflineModeIsEnabled, ValueError) as error:
-        raise HubError(repo, error_reason(repo, error)) from error
+        raise HubError(repo, error_reason(error)) from error
     finally:
         if not silent:
             enable_progress_bars()
 
 
-def error_reason(repo: str, error: BaseException) -> str:
-    """What an error of huggingface_hub means, and a hint."""
+def error_reason(error: BaseException) -> str:
+    """What an error of huggingface_hub means: its own words where the Hub answered."""
     from huggingface_hub import constants, errors
 
-    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(
-        error.__cause__, errors.HfHubHTTPError
-    ):
-        error = error.__cause__  # the Hub did answer
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    offline = isinstance(error, errors.OfflineModeIsEnabled) or isinstance(
-        error.__cause__, errors.OfflineModeIsEnabled
-    )
-    first = str(error).strip().split("\n")[0]
-    if isinstance(error, errors.HFValidationError):
-        return f"is no repository's id, USER/NAME ({first})"
-    if offline:
+    cause = error.__cause__
+    if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(cause, errors.HfHubHTTPError):
+        error = cause
+    if isinstance(error, errors.OfflineModeIsEnabled) or isinstance(cause, errors.OfflineModeIsEnabled):
         return f"HF_HUB_OFFLINE forbids to ask the Hub, and its cache, {constants.HF_HUB_CACHE}, has no copy"
-    if isinstance(error, errors.GatedRepoError):
-        return f"its owner has to grant access (ask on {constants.ENDPOINT}/{repo}, then hf auth login)"
-    if isinstance(error, errors.RevisionNotFoundError):
-        return "the Hub has no such revision of it"
-    if isinstance(error, errors.RepositoryNotFoundError) or status == 401:
+    response = getattr(error, "response", None)
+    if response is None and not isinstance(error, ValueError):
         return (
-            "the Hub has no such repository for this account (a private one needs hf auth login, or HF_TOKEN)"
+            f"the Hub, {constants.ENDPOINT}, can't be reached, and its cache, {constants.HF_HUB_CACHE}, has "
+            f"no copy"
         )
-    if status == 403:
-        return "this account may not do that there (hf auth login with a token that may)"
-    if status is not None:
-        return f"the Hub answers {status}: {first}"
-    if isinstance(error, ValueError):
-        return f"the Hub refuses it: {str(error).strip()}"
-    where = f"the Hub, {constants.ENDPOINT}, can't be reached"
-    return f"{where}, and its cache, {constants.HF_HUB_CACHE}, has no copy"
+    status = getattr(response, "status_code", None)
+    hint = " (hf auth login, or HF_TOKEN, says who you are)" if status in (401, 403, 404) else ""
+    return f"{' '.join(str(error).split())}{hint}"

@@ -10,13 +10,14 @@ instead of loading half of it. Vectors are fp32 always. PEFT's format: see `peft
 
 import json
 import logging
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from ia3_speech.adapters.adapter import Adapter, Metadata
 from ia3_speech.adapters.card import model_card
 from ia3_speech.adapters.peft import peft_can_express, peft_config, peft_tensors, target_of_tensor
 from ia3_speech.adapters.record import (
@@ -26,20 +27,29 @@ from ia3_speech.adapters.record import (
     OWN_WEIGHTS,
     PEFT_CONFIG,
     PEFT_WEIGHTS,
-    config_of,
+    Adapter,
+    Metadata,
     describe_base,
     read_metadata,
     same_base,
-    write_metadata,
+    write_record,
 )
 from ia3_speech.adapters.registry import REGISTRATION
-from ia3_speech.adapters.weights import PEFT_PREFIX, count_by_placement, weights_file
+from ia3_speech.adapters.weights import PEFT_PREFIX, count_by_placement, read_weights, weights_file
 from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
 from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import MINI, Base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import TargetModule, head_of, is_head, target_modules, unwrap, vector_size, vectors
+from ia3_speech.model.ia3 import (
+    TargetModule,
+    head_of,
+    is_head,
+    target_modules,
+    unwrap,
+    vector_size,
+    vectors,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +139,9 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
             (new / PEFT_CONFIG).write_text(f"{config}\n", "utf-8")
         else:  # our own names, so that PEFT can't load half of it
             save_file(tensors, new / OWN_WEIGHTS, {"format": "pt"})
-        record = write_metadata(new, adapter.metadata)
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        record = asdict(replace(adapter.metadata, created=now))
+        write_record(new, record)
         counts = count_by_placement({name: tensor.numpy() for name, tensor in tensors.items()})
         (new / CARD).write_text(model_card(record, counts, peft=express), "utf-8")
     return Path(folder)
@@ -143,56 +155,45 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
     Raises:
         AdapterError: it belongs to another base (both are named); a tensor is missing, left over, of the
-            wrong shape or not finite.
+            wrong shape or type, or not finite.
     """
     model, metadata, tensors = unwrap(model), read_metadata(folder), read_tensors(folder)
     if metadata is None:
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
     else:
         check_base(folder, metadata, fingerprint(model))
-    head = {key: tensor.float() for key, tensor in tensors.items() if is_head_tensor(key)}
-    found = {target_of_tensor(model, k, t, folder): (k, t) for k, t in tensors.items() if k not in head}
-    config = config_of(metadata) if metadata else config_from_tensors(list(found), bool(head))
+    # `lm_head.ia3_l` would be PEFT's vector on a head.
+    head = {key: t.float() for key, t in tensors.items() if is_head(key) and not key.endswith(".ia3_l")}
+    by_target = {target_of_tensor(model, k, t, folder): (k, t) for k, t in tensors.items() if k not in head}
+    config = metadata.ia3_config if metadata else config_from_tensors(list(by_target), bool(head))
     expected = target_modules(model, config)
     if metadata is not None:
-        check_complete(folder, list(found), expected)
+        check_complete(folder, list(by_target), expected)
     path = head_of(model)
     base_head = dict(model.get_submodule(path).named_parameters(path)) if config.train_head else {}
     if head.keys() != base_head.keys():
         raise AdapterError(f"{folder}: the head is {', '.join(head)}, and the base's {', '.join(base_head)}")
-    sizes = [(key, tensor, vector_size(model, target)) for target, (key, tensor) in found.items()]
+    sizes = [(key, tensor, vector_size(model, target)) for target, (key, tensor) in by_target.items()]
     sizes += [(key, tensor, base_head[key].numel()) for key, tensor in head.items()]
     for key, tensor, size in sizes:
         if tensor.numel() != size:
             raise AdapterError(
                 f"{folder}: {key} has {tensor.numel()} parameters, the base has {size} parameters there"
             )
-    values = {target: tensor.flatten().float() for target, (_, tensor) in found.items()}
+    values = {target: tensor.flatten().float() for target, (_, tensor) in by_target.items()}
     for target in expected:  # PEFT may leave out single modules, whose vector is then 1
         values.setdefault(target, torch.ones(vector_size(model, target)))
     return Adapter(str(folder), config, values, head, metadata)
 
 
 def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """The adapter's tensors by their names in the file. Raises AdapterError for none, or damaged ones."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    file = weights_file(folder)
-    try:
-        tensors = load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{file}: {error} (damaged: copy it again)") from error
+    """The adapter's tensors by their names in the model. Raises AdapterError for none, or damaged ones."""
+    file, tensors = weights_file(folder), read_weights(folder, "pt")
     if not tensors:
         raise AdapterError(f"{file}: holds no tensor")
     if not_finite := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         raise AdapterError(f"{file}: {', '.join(not_finite[:5])} holds NaN or infinite values")
     return {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in tensors.items()}
-
-
-def is_head_tensor(key: str) -> bool:
-    """Whether a tensor of the file is a head's; `lm_head.ia3_l` would be PEFT's vector on one."""
-    return is_head(key) and not key.endswith(".ia3_l")
 
 
 def config_from_tensors(targets: list[TargetModule], head: bool) -> IA3Config:
@@ -201,26 +202,26 @@ def config_from_tensors(targets: list[TargetModule], head: bool) -> IA3Config:
     return IA3Config(tuple({target.placement for target in targets}), layers, head)
 
 
-def check_base(folder: Path, metadata: Metadata, found: dict[str, Any]) -> None:
-    """Raises AdapterError where the recorded fingerprint is not the one found."""
+def check_base(folder: Path, metadata: Metadata, base: dict[str, Any]) -> None:
+    """Raises AdapterError where the recorded fingerprint is not that of the base."""
     recorded = metadata.fingerprint
-    if not same_base(recorded, found):
+    if not same_base(recorded, base):
         raise AdapterError(
             f"{folder} was trained on another base, {metadata.base or 'unnamed'} "
-            f"({describe_base(recorded)}); this one is {describe_base(found)} "
+            f"({describe_base(recorded)}); this one is {describe_base(base)} "
             f"(pass --base {metadata.base or 'with the right one'})"
         )
-    if recorded.get("dtype") != found.get("dtype"):
+    if recorded.get("dtype") != base.get("dtype"):
         logger.warning(
             "%s: the base's weights are in %s and those it was trained on in %s, so they were compared by "
             "architecture and sizes alone (load_base compares weights, in any precision)",
-            *(folder, found.get("dtype"), recorded.get("dtype")),
+            *(folder, base.get("dtype"), recorded.get("dtype")),
         )
 
 
-def check_complete(folder: Path, found: list[TargetModule], expected: list[TargetModule]) -> None:
+def check_complete(folder: Path, present: list[TargetModule], expected: list[TargetModule]) -> None:
     """Raises AdapterError unless each vector that the record names is there, and no other."""
-    missing, left_over = set(expected) - set(found), set(found) - set(expected)
+    missing, left_over = set(expected) - set(present), set(present) - set(expected)
     if missing or left_over:
         names = ", ".join(sorted(f"{t.module} ({t.placement})" for t in missing or left_over)[:5])
         raise AdapterError(

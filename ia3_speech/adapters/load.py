@@ -1,28 +1,43 @@
-"""Load an adapter, or a sum of adapters, onto a model; or a base for it.
+"""Load an adapter, or a weighted sum of adapters of one base, onto a model; or a base for it.
 
     load_adapter(model, "accent:0.7+medical:0.5")
 
 In: a model and what a user types for an adapter: a name, a path, or a sum (see `expressions`). Out: the model
-with its vectors, or one `Adapter` in memory, or a folder.
+with its vectors, one `Adapter` in memory, or a folder. A sum is
+
+    vectors   1 + Σ wᵢ·(lᵢ − 1) = Σ wᵢ·lᵢ + (1 − Σ wᵢ)
+    heads     Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h         h is the base's own
+
+Weight 0 is the base and weight 1 the adapter, bit for bit. Addition and negation of IA³ vectors: Zhang et al.
+2023, "Composing Parameter-Efficient Modules with Arithmetic Operations", arXiv 2306.14870.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from math import fsum
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
-from ia3_speech.adapters.adapter import Adapter
-from ia3_speech.adapters.combine import Method, combine, combine_metadata, join_speakers
 from ia3_speech.adapters.expressions import Term, format_terms, is_single_adapter, parse_terms
-from ia3_speech.adapters.io import read_adapter, write_adapter
-from ia3_speech.adapters.record import describe_base, read_metadata, recorded_base, same_base
+from ia3_speech.adapters.io import name_of_base, read_adapter, to_fp32, write_adapter
+from ia3_speech.adapters.record import (
+    Adapter,
+    Metadata,
+    describe_base,
+    read_metadata,
+    recorded_base,
+    same_base,
+)
 from ia3_speech.adapters.weights import weights_sha256
-from ia3_speech.model.architectures import AdapterError
+from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, BaseError, load_base
+from ia3_speech.model.fingerprint import fingerprint
+from ia3_speech.model.ia3 import head_of, layers_of, target_modules, vector_size
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +54,7 @@ def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -
 
     Raises:
         AdapterError: there is no such adapter; it belongs to another base (both are named); a tensor is
-            missing, left over, of the wrong shape or not finite.
+            missing, left over, of the wrong shape or type, or not finite.
     """
     return attach_adapter(model, read_sum(model, parse_terms(adapter)), check=check)
 
@@ -64,63 +79,7 @@ def attach_adapter(model: nn.Module, adapter: Adapter, *, check: bool = True) ->
     return model.eval()
 
 
-def read_sum(model: nn.Module, terms: Sequence[Term], method: Method = "linear") -> Adapter:
-    """The adapter of `model`'s base that the terms add up to; one term of weight 1 is that adapter as it is.
-
-    Raises:
-        AdapterError: as `read_adapter` and `combine`; or two terms were trained on different bases.
-    """
-    check_same_base(terms)
-    adapters = [read_adapter(model, term.folder) for term in terms]
-    if is_single_adapter(terms):
-        return adapters[0]
-    training = {
-        "expression": format_terms(terms),
-        "method": method,
-        "terms": [
-            {"name": term.name, "weight": term.weight, "sha256": weights_sha256(term.folder)}
-            for term in terms
-        ],
-    }
-    adapters = [replace(adapter, name=term.name) for adapter, term in zip(adapters, terms, strict=True)]
-    weights = [term.weight for term in terms]
-    result = combine(model, adapters, weights, method=method, training=training)
-    return replace(result, name=format_terms(terms))
-
-
-def save_sum(
-    terms: Sequence[Term], folder: Path, *, base: str | Path | None = None, method: Method = "linear"
-) -> Adapter:
-    """Write the adapter that the terms add up to as a folder; returns it.
-
-    Args:
-        base: as for `load_base_for`.
-
-    Raises:
-        UserError: as `load_base_for` and `read_sum`.
-    """
-    model = load_base_for(terms, base).model
-    adapter = read_sum(model, terms, method)
-    if adapter.metadata is None:  # one term, written by another tool
-        adapter = replace(adapter, metadata=combine_metadata(model, [adapter], adapter.config, {}))
-    write_adapter(model, adapter, folder)
-    return adapter
-
-
-def check_same_base(terms: Sequence[Term]) -> None:
-    """Raises AdapterError where two terms' records name different bases."""
-    records = [(term, metadata) for term in terms if (metadata := read_metadata(term.folder))]
-    for term, metadata in records[1:]:
-        first, other = records[0]
-        if not same_base(other.fingerprint, metadata.fingerprint):
-            raise AdapterError(
-                f"{first.name} was trained on {other.base or 'a base'} ({describe_base(other.fingerprint)}), "
-                f"and {term.name} on {metadata.base or 'another'} ({describe_base(metadata.fingerprint)}): "
-                f"only adapters of one base can be added"
-            )
-
-
-def load_base_for(
+def base_of(
     terms: Sequence[Term],
     base: str | Path | None = None,
     *,
@@ -147,6 +106,162 @@ def load_base_for(
         ) from None
 
 
+# --- sums ---------------------------------------------------------------------------------------------------
+
+
+def read_sum(model: nn.Module, terms: Sequence[Term]) -> Adapter:
+    """The adapter of `model`'s base that the terms add up to; one term of weight 1 is that adapter as it is.
+
+    Raises:
+        AdapterError: as `read_adapter` and `combine`; or two terms were trained on different bases.
+    """
+    refuse_different_bases(terms)
+    adapters = [read_adapter(model, term.folder) for term in terms]
+    if is_single_adapter(terms):
+        return adapters[0]
+    adapters = [replace(adapter, name=term.name) for adapter, term in zip(adapters, terms, strict=True)]
+    expression = format_terms(terms)
+    records = [{"name": t.name, "weight": t.weight, "sha256": weights_sha256(t.folder)} for t in terms]
+    training = {"expression": expression, "terms": records}
+    total = combine(model, adapters, [term.weight for term in terms], training=training)
+    return replace(total, name=expression)
+
+
+def save_sum(terms: Sequence[Term], folder: Path, *, base: str | Path | None = None) -> Adapter:
+    """Write the adapter that the terms add up to as a folder; returns it.
+
+    Args:
+        base: as for `base_of`.
+
+    Raises:
+        UserError: as `base_of` and `read_sum`.
+    """
+    model = base_of(terms, base).model
+    adapter = read_sum(model, terms)
+    if adapter.metadata is None:  # one term, written by another tool
+        adapter = replace(adapter, metadata=combine_metadata(model, [adapter], adapter.config, {}))
+    write_adapter(model, adapter, folder)
+    return adapter
+
+
+def refuse_different_bases(terms: Sequence[Term]) -> None:
+    """Raises AdapterError where two terms' records name different bases."""
+    records = [(term, metadata) for term in terms if (metadata := read_metadata(term.folder))]
+    for term, metadata in records[1:]:
+        first, other = records[0]
+        if not same_base(other.fingerprint, metadata.fingerprint):
+            raise AdapterError(
+                f"{first.name} was trained on {other.base or 'a base'} ({describe_base(other.fingerprint)}), "
+                f"and {term.name} on {metadata.base or 'another'} ({describe_base(metadata.fingerprint)}): "
+                f"only adapters of one base can be added"
+            )
+
+
+def combine(
+    model: nn.Module,
+    adapters: Sequence[Adapter],
+    weights: Sequence[float],
+    *,
+    training: dict[str, Any] | None = None,
+) -> Adapter:
+    """The weighted sum of adapters of `model`'s base; the model is not changed.
+
+    Its placements and layers are all that any of them has; a vector that none of them has is ones.
+
+    Args:
+        training: what its record says of how it was made.
+
+    Raises:
+        AdapterError: a head is of another vocabulary; a result is not finite.
+    """
+    pairs = list(zip(adapters, weights, strict=True))
+    config, vectors = union(model, adapters), {}
+    for target in target_modules(model, config):
+        present = [(a.vectors[target], weight) for a, weight in pairs if target in a.vectors]
+        size = vector_size(model, target)
+        vectors[target] = weighted_sum(*zip(*present, strict=True)).float() if present else torch.ones(size)
+    total = Adapter(
+        name="+".join(f"{adapter.name}:{weight:g}" for adapter, weight in pairs),
+        config=config,
+        vectors=vectors,
+        head=combine_heads(model, pairs) if config.train_head else {},
+        metadata=combine_metadata(model, adapters, config, training or {}),
+    )
+    too_large = [name for name, tensor in total.tensors.items() if not bool(tensor.isfinite().all())]
+    if too_large:
+        raise AdapterError(f"{total.name}: too large for fp32 in {too_large[0]} (take smaller weights)")
+    return total
+
+
+def weighted_sum(
+    tensors: Sequence[torch.Tensor], weights: Sequence[float], origin: torch.Tensor | float = 1.0
+) -> torch.Tensor:
+    """Σ wᵢ·tᵢ + (1 − Σ wᵢ)·origin, in float64: a weight of 1 gives t and one of 0 the origin, exactly."""
+    rest = fsum([1.0, *(-weight for weight in weights)])
+    return sum(w * tensor.double() for w, tensor in zip(weights, tensors, strict=True)) + rest * origin
+
+
+def union(model: nn.Module, adapters: Sequence[Adapter]) -> IA3Config:
+    """The fewest placements × layers that hold all vectors of all of them."""
+    targets = {target for adapter in adapters for target in adapter.vectors}
+    layers = {target.layer for target in targets if target.placement != "conv"}  # conv is below all layers
+    return IA3Config(
+        tuple({target.placement for target in targets}),
+        "all" if len(layers) in (0, len(layers_of(model)[1])) else format_layers(sorted(layers)),
+        any(adapter.config.train_head for adapter in adapters),
+    )
+
+
+def combine_heads(model: nn.Module, pairs: Sequence[tuple[Adapter, float]]) -> dict[str, torch.Tensor]:
+    """The combined head's parameters, fp32; an adapter without a head has the base's."""
+    path = head_of(model)
+    base_head = getattr(model, "ia3_head", None) or dict(model.get_submodule(path).named_parameters())
+    base = {f"{path}.{name}": to_fp32(tensor) for name, tensor in base_head.items()}
+    present = [(adapter, weight) for adapter, weight in pairs if adapter.head]
+    for adapter, _ in present:
+        for name, tensor in adapter.head.items():
+            if tensor.shape != base[name].shape:
+                raise AdapterError(
+                    f"{adapter.name}: its {name} is for {len(tensor)} symbols, and the base's for "
+                    f"{len(base[name])}: heads of different vocabularies can't be added, since their rows "
+                    f"stand for different characters (train both on one base)"
+                )
+    weights = [weight for _, weight in present]
+    return {
+        name: weighted_sum([adapter.head[name] for adapter, _ in present], weights, tensor.double()).float()
+        for name, tensor in base.items()
+    }
+
+
+# --- labels -------------------------------------------------------------------------------------------------
+
+
+def combine_metadata(
+    model: nn.Module, adapters: Sequence[Adapter], config: IA3Config, training: dict[str, Any]
+) -> Metadata:
+    """Metadata of a combination: its base, and the labels that all of them share.
+
+    The speakers stay, whatever is added: what is made of a person's adapter is data about that person.
+    """
+    known = [adapter.metadata for adapter in adapters if adapter.metadata]
+    first = known[0].labels if len(known) == len(adapters) else {}
+    labels = {key: label for key, label in first.items() if all(m.labels.get(key) == label for m in known)}
+    return Metadata(
+        base=known[0].base if known else name_of_base(model),
+        fingerprint=known[0].fingerprint if known else fingerprint(model),
+        config=config.to_json(),
+        labels=labels | join_speakers([metadata.labels for metadata in known]),
+        training=training,
+    )
+
+
+def join_speakers(labels: Iterable[dict[str, str]]) -> dict[str, str]:
+    """The label `speaker` of what is made of several adapters: all of theirs; empty where none has one."""
+    names = (name for each in labels for name in each.get("speaker", "").split("+") if name)
+    speakers = "+".join(dict.fromkeys(names))
+    return {"speaker": speakers} if speakers else {}
+
+
 def labels_of_trained(init_adapter: str | None, labels: dict[str, str]) -> dict[str, str]:
     """`labels` of an adapter that is trained from another one (a name, a folder, a sum), whose speakers stay.
 
@@ -154,5 +269,5 @@ def labels_of_trained(init_adapter: str | None, labels: dict[str, str]) -> dict[
         UnknownAdapter: there is no such adapter.
     """
     terms = parse_terms(init_adapter) if init_adapter else []
-    found = [read_metadata(term.folder) for term in terms]
-    return labels | join_speakers([*(metadata.labels for metadata in found if metadata), labels])
+    records = [read_metadata(term.folder) for term in terms]
+    return labels | join_speakers([*(metadata.labels for metadata in records if metadata), labels])

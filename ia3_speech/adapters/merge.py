@@ -15,8 +15,7 @@ that were changed, so zeros and half precision come back as they were.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,8 +25,8 @@ from torch.autograd.graph import increment_version
 
 import ia3_speech
 from ia3_speech.adapters.expressions import Term, format_terms, short_name
-from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
-from ia3_speech.adapters.record import describe_base
+from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
+from ia3_speech.adapters.record import CARD, describe_base
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import (
@@ -39,17 +38,13 @@ from ia3_speech.model.attach import (
     is_merged,
     trainable,
 )
-from ia3_speech.model.base import DTYPES, Base
+from ia3_speech.model.base import DTYPES, Base, quiet_transformers
 from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, unwrap, vectors
 
 BIOMETRIC_NOTE = (
     "\nIt is adapted to one person's voice, which makes it biometric data: pass it on only with that "
     "person's consent.\n"
 )
-
-# A buffer of merged models that shows a cast to lower precision and back: two numbers that bfloat16, and
-# float16, can't hold.
-CAST_WITNESS, WITNESS_VALUES = "ia3_cast_witness", (1 + 2**-9, 1 + 2**-20)
 
 
 @dataclass
@@ -62,7 +57,6 @@ class Merged:
         head: the names of the trained head's parameters; none where the head is the base's.
         base_tensors: name in the model → the base's own tensor, of all that were replaced, the head too.
         unfrozen: what the base was before vectors were attached.
-        witness: the values of the model's `CAST_WITNESS` at the merge.
     """
 
     config: IA3Config
@@ -70,7 +64,6 @@ class Merged:
     head: list[str]
     base_tensors: dict[str, torch.Tensor]
     unfrozen: UnfrozenState
-    witness: torch.Tensor
 
 
 def merge(model: nn.Module) -> nn.Module:
@@ -87,23 +80,21 @@ def merge(model: nn.Module) -> nn.Module:
             can't be merged into (quantised, shared); a product is not finite in the weights' type, as happens
             in float16. The model is then as it was.
     """
-    given, model = model, unwrap(model)
-    if is_merged(model):
+    original = unwrap(model)
+    if is_merged(original):
         raise AdapterError(
             "the adapter is merged into the model's weights already (unmerge(model) undoes it)"
         )
-    if not is_attached(model):
+    if not is_attached(original):
         raise AdapterError("the model has no IA³ vectors to merge (load_adapter(model, NAME) comes first)")
-    found, products = vectors(model), scaled_parameters(model)
-    head = {name: p.detach().clone() for name, p in trainable(model) if name not in found}
-    by_target = {vector.target: vector.l for vector in found.values()}
-    witness = torch.tensor(WITNESS_VALUES).to(model.dtype)
-    merged = Merged(model.ia3_config, by_target, list(head), {}, model.ia3_unfrozen, witness)
-    detach(model).requires_grad_(False)
-    merged.base_tensors = swap_tensors(model, products | head)
-    setattr(model, MERGED, merged)
-    model.register_buffer(CAST_WITNESS, witness.clone().to(model.device), persistent=False)
-    return given
+    by_path, products = vectors(original), scaled_parameters(original)
+    head = {name: p.detach().clone() for name, p in trainable(original) if name not in by_path}
+    by_target = {vector.target: vector.l for vector in by_path.values()}
+    merged = Merged(original.ia3_config, by_target, list(head), {}, original.ia3_unfrozen)
+    detach(original).requires_grad_(False)
+    merged.base_tensors = swap_tensors(original, products | head)
+    setattr(original, MERGED, merged)
+    return model
 
 
 def unmerge(model: nn.Module) -> nn.Module:
@@ -113,31 +104,23 @@ def unmerge(model: nn.Module) -> nn.Module:
     the base would be after that cast.
 
     Raises:
-        AdapterError: nothing is merged; the model was cast to a lower precision and back meanwhile, which
-            rounded all weights but those that would be put back.
+        AdapterError: nothing is merged.
     """
-    given, model = model, unwrap(model)
-    if not is_merged(model):
+    original = unwrap(model)
+    if not is_merged(original):
         raise AdapterError("no adapter is merged into the model's weights (merge(model) comes first)")
-    merged: Merged = getattr(model, MERGED)
-    witness = getattr(model, CAST_WITNESS)
-    if not torch.equal(witness.cpu(), merged.witness.to(witness.dtype)):
-        raise AdapterError(
-            "the model was cast to a lower precision and back since it was merged, so its other weights are "
-            "no longer the base's (load the base again)"
-        )
-    delattr(model, CAST_WITNESS)
-    head = {name: model.get_parameter(name).data for name in merged.head}
-    delattr(model, MERGED)
-    swap_tensors(model, merged.base_tensors)
-    insert_vectors(model, list(merged.vectors), merged.config)
-    model.ia3_unfrozen.trainable = merged.unfrozen.trainable
-    swap_tensors(model, head)
-    for vector in vectors(model).values():
+    merged: Merged = getattr(original, MERGED)
+    head = {name: original.get_parameter(name).data for name in merged.head}
+    delattr(original, MERGED)
+    swap_tensors(original, merged.base_tensors)
+    insert_vectors(original, list(merged.vectors), merged.config)
+    original.ia3_unfrozen.trainable = merged.unfrozen.trainable
+    swap_tensors(original, head)
+    for vector in vectors(original).values():
         parameter = merged.vectors[vector.target]
         parameter.data = parameter.data.to(vector.l.device)
         setattr(vector, PARAMETER, parameter)
-    return given
+    return model
 
 
 def swap_tensors(model: nn.Module, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -167,9 +150,9 @@ def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
         by_module.setdefault(vector.target.module, []).append(vector)
     uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     products = {}
-    for path, found in by_module.items():
+    for path, of_module in by_module.items():
         for name, parameter in parameters_of(model.get_submodule(path), path).items():
-            scaling = [v for v in found if name == "weight" or v.target.side == "out"]
+            scaling = [v for v in of_module if name == "weight" or v.target.side == "out"]
             if not scaling:  # the bias, where only the input has a vector
                 continue
             if uses[id(parameter)] > 1:
@@ -180,14 +163,13 @@ def scaled_parameters(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def parameters_of(module: nn.Module, path: str) -> dict[str, nn.Parameter]:
     """The module's weight, and its bias if it has one. AdapterError unless they are ordinary ones."""
-    found = {name: module._parameters.get(name) for name in ("weight", "bias")}
-    weight, bias = found.values()
+    weight, bias = (module._parameters.get(name) for name in ("weight", "bias"))
     if weight is None or not weight.is_floating_point() or bias is not getattr(module, "bias", None):
         raise AdapterError(
             f"{path}: a {type(module).__name__} without an ordinary weight can't be merged into (quantised "
             f"or parametrised: merge on the base in float32)"
         )
-    return {name: parameter for name, parameter in found.items() if parameter is not None}
+    return {"weight": weight} | ({} if bias is None else {"bias": bias})
 
 
 @torch.no_grad()
@@ -218,69 +200,56 @@ def scaled(name: str, parameter: torch.Tensor, vectors: list[IA3Vector]) -> torc
 
 
 def export_terms(
-    terms: Sequence[Term], out: Path | str, *, base: str | Path | None = None, dtype: str = "float32"
+    terms: Sequence[Term], out: Path, *, base: str | Path | None = None, dtype: str = "float32"
 ) -> Base:
-    """Load the base of an adapter, or of a sum of some, and `export_checkpoint` it with that; returns it.
+    """Load the base of an adapter, or of a sum of some, merge that into it, and `write_checkpoint`; returns
+    the base.
 
     The base is loaded in float32, where it can be told from others by its weights; the merged one is cast.
 
     Args:
-        base: as for `load_base_for`.
+        base: as for `load.base_of`.
         dtype: of the checkpoint: float32, float16 or bfloat16.
 
     Raises:
-        UserError: as `load_base_for`, `read_sum`, `attach_adapter` and `export_checkpoint`.
+        UserError: as `base_of`, `read_sum`, `attach_adapter` and `write_checkpoint`.
     """
-    loaded = load_base_for(terms, base, device="cpu")
+    loaded = base_of(terms, base, device="cpu")
     adapter = read_sum(loaded.model, terms)
-    merge(attach_adapter(loaded.model, adapter)).to(
-        DTYPES[dtype]
-    )  # in this order each weight is rounded once
+    attach_adapter(loaded.model, adapter)
+    merge(loaded.model).to(DTYPES[dtype])  # in this order each weight is rounded once
     labels = adapter.metadata.labels if adapter.metadata else {}
     published = [replace(term, name=short_name(term)) for term in terms]  # a path is not for others to read
-    export_checkpoint(loaded, out, adapter=format_terms(published), labels=labels)
+    write_checkpoint(loaded, out, adapter=format_terms(published), labels=labels)
     return loaded
 
 
-def export_checkpoint(
-    loaded: Base, out: Path | str, *, adapter: str = "", labels: Mapping[str, str] | None = None
-) -> Path:
-    """Write a base with its adapter merged as an ordinary Hugging Face checkpoint, in one step.
+def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[str, str]) -> None:
+    """Write a base with an adapter merged into it as an ordinary Hugging Face checkpoint, in one step.
 
     config.json, model.safetensors, the processor's files and a card: `AutoModelForCTC.from_pretrained(out)`
-    and `load_base(out)` read it. Afterwards the model is as it was, merged or not.
+    and `load_base(out)` read it.
 
     Args:
-        loaded: with an adapter attached or merged.
         out: an older checkpoint there is replaced.
         adapter: its name, for the card.
         labels: the adapter's, for the card.
 
     Raises:
-        AdapterError: as `merge`; `out` is the base's folder, or holds files that are not a checkpoint's (a
-            Trainer's folder); a weight is not finite (float16 can't hold every base).
+        AdapterError: `out` is the base's folder, or holds files that are not a checkpoint's (a Trainer's
+            folder); a weight is not finite (float16 can't hold every base).
     """
-    if Path(loaded.name).is_dir() and Path(loaded.name).resolve() == Path(out).resolve():
+    if Path(merged.name).is_dir() and Path(merged.name).resolve() == out.resolve():
         raise AdapterError(f"{out}: is the base itself, which would be lost (give another --out)")
     if other := unexpected_file(out, is_checkpoint_file):
         raise AdapterError(f"{out}: holds {other}, which would be lost (give another --out)")
-    model = loaded.model
-    was_merged = is_merged(model)
-    if not was_merged:
-        merge(model)
-    try:
-        not_finite = [name for name, p in model.named_parameters() if not bool(p.isfinite().all())]
-        if not_finite:
-            raise AdapterError(f"not written: {', '.join(not_finite[:5])} holds NaN or infinite values")
-        with replacing(out) as new, no_progress_bars():
-            new.mkdir()
-            model.save_pretrained(new)
-            loaded.processor.save_pretrained(new)
-            (new / "README.md").write_text(checkpoint_card(loaded, adapter, labels or {}), encoding="utf-8")
-    finally:
-        if not was_merged:
-            unmerge(model)
-    return Path(out)
+    if not_finite := [name for name, p in merged.model.named_parameters() if not bool(p.isfinite().all())]:
+        raise AdapterError(f"not written: {', '.join(not_finite[:5])} holds NaN or infinite values")
+    with replacing(out) as new, quiet_transformers():
+        new.mkdir()
+        merged.model.save_pretrained(new)
+        merged.processor.save_pretrained(new)
+        (new / CARD).write_text(checkpoint_card(merged, adapter, labels), encoding="utf-8")
 
 
 def is_checkpoint_file(entry: Path) -> bool:
@@ -290,38 +259,23 @@ def is_checkpoint_file(entry: Path) -> bool:
     return entry.suffix in {".json", ".safetensors", ".bin", ".model", ".txt", ".jinja", ".md"}
 
 
-@contextmanager
-def no_progress_bars() -> Iterator[None]:
-    """transformers shows a progress bar even for a small file."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def checkpoint_card(loaded: Base, adapter: str, labels: Mapping[str, str]) -> str:
-    """The README.md of a merged checkpoint, with the Hub's front matter. The model is merged."""
-    model, config = loaded.model, getattr(loaded.model, MERGED).config
-    is_local = Path(loaded.name).is_absolute()  # a path of this machine is not published
-    name = Path(loaded.name).name if is_local else loaded.name
+def checkpoint_card(merged: Base, adapter: str, labels: Mapping[str, str]) -> str:
+    """The README.md of a merged checkpoint, with the Hub's front matter."""
+    config = getattr(merged.model, MERGED).config
+    # A path of this machine is not published.
+    name = Path(merged.name).name if Path(merged.name).is_absolute() else merged.name
     base_model = f"base_model: {name}\nbase_model_relation: finetune\n" if "/" in name else ""
     parts = [f"IA³ on {', '.join(config.placements)}; layers {config.layers}"] if config.placements else []
     parts += ["a trained head"] if config.train_head else []
     label_lines = "".join(f"- {label}: {value}\n" for label, value in labels.items())
-    dtype, architecture = str(model.dtype).removeprefix("torch."), type(model).__name__
     return (
         f"---\n{base_model}library_name: transformers\npipeline_tag: automatic-speech-recognition\n"
         f"tags:\n- ia3\n- ia3-speech\n---\n\n"
-        f"# {name} with {adapter or 'an IA³ adapter'} merged into it\n\n"
-        f"An ordinary transformers checkpoint ({architecture}, {dtype}): `AutoModelForCTC` and "
-        f"`AutoProcessor` load it, and nothing else is needed.\n\n"
-        f"- base: {name} ({describe_base(loaded.fingerprint)}); its licence applies here too\n"
-        f"- adapter: {adapter or 'unnamed'} ({'; '.join(parts)})\n{label_lines}"
+        f"# {name} with {adapter} merged into it\n\n"
+        f"An ordinary transformers checkpoint ({type(merged.model).__name__}, {merged.dtype}): "
+        f"`AutoModelForCTC` and `AutoProcessor` load it, and nothing else is needed.\n\n"
+        f"- base: {name} ({describe_base(merged.fingerprint)}); its licence applies here too\n"
+        f"- adapter: {adapter} ({'; '.join(parts)})\n{label_lines}"
         f"- merged by ia3-speech {ia3_speech.__version__}: each weight times its vector, rounded once. The "
         f"adapter can't be taken out of these files again, so keep it.\n"
         f"{BIOMETRIC_NOTE if labels.get('speaker') else ''}"

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.adapters.adapter import Adapter
+from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.weights import PEFT_PREFIX
 from ia3_speech.model.architectures import AdapterError
 from ia3_speech.model.ia3 import PREFIX, TargetModule, all_target_modules, architecture_of, head_of
@@ -19,9 +19,8 @@ PEFT_VERSION = "0.21.2"  # whose layout this is
 # The base's name in adapter_config.json where no hub id and no folder is meant: `AutoPeftModel`, which can't
 # find it, shows this in its error.
 MINI_NAME = (
-    "mini (it comes with ia3-speech: ia3-speech adapters export ADAPTER --out FOLDER writes it "
-    "with the adapter merged, for AutoModelForCTC; "
-    "or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
+    "mini (it comes with ia3-speech: ia3-speech adapters export ADAPTER --out FOLDER writes it with the "
+    "adapter merged, for AutoModelForCTC; or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
 )
 
 
@@ -32,14 +31,13 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     quantised layers. Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
     """
     modules = [target.module for target in adapter.vectors]
+    if not modules or len(set(modules)) < len(modules):
+        return False
+    if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
+        return False
+    parents = [model.get_submodule(path.rpartition(".")[0]) for path in modules]
     replaced_methods = architecture_of(model).replaced_methods
-
-    def has_effect_in_peft(path: str) -> bool:
-        parent = model.get_submodule(path.rpartition(".")[0])
-        is_called = not any(hasattr(parent, method) for method in replaced_methods)
-        return isinstance(model.get_submodule(path), nn.Linear) and is_called
-
-    return bool(modules) and len(set(modules)) == len(modules) and all(map(has_effect_in_peft, modules))
+    return not any(hasattr(parent, method) for parent in parents for method in replaced_methods)
 
 
 def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
@@ -63,12 +61,8 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         matched = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in short}
         return sorted(short) if matched <= set(modules) else sorted(paths)
 
-    architecture = type(model)
     return {
-        "auto_mapping": {
-            "base_model_class": architecture.__name__,
-            "parent_library": architecture.__module__,
-        },
+        "auto_mapping": {"base_model_class": type(model).__name__, "parent_library": type(model).__module__},
         "base_model_name_or_path": MINI_NAME if adapter.metadata.base == "mini" else adapter.metadata.base,
         "exclude_modules": None,
         "fan_in_fan_out": False,

@@ -2,9 +2,10 @@
 
     ia3-speech adapters show speaker42 --plot speaker42.svg
 
-In: vectors from `weights.vectors_in`. Out: SVG with a row a layer, the lowest at the bottom, and a column a
-placement. In each cell a thin line spans the middle 90 % of the parameters, a bar the middle half, and a tick
-is the median; what is below 1 is blue (inhibits), what is above it is red (amplifies).
+In: vectors from `weights.vectors_in`. Out: one `<svg>` element, for a file or the HTML report, with a row a
+layer, the lowest at the bottom, and a column a placement. In each cell a thin line spans the middle 90 % of
+the parameters, a bar the middle half, and a tick is the median; what is below 1 is blue (inhibits), what is
+above it is red (amplifies).
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,7 @@ def draw_vectors(vectors: Sequence[Vector], title: str) -> str:
     quantiles = {key: np.quantile(np.concatenate(values), QUANTILES) for key, values in cells.items()}
     layers = sorted({layer for layer, _ in quantiles}, reverse=True)
     placements = sorted({placement for _, placement in quantiles}, key=placement_order)
-    scale = max([MINIMUM_RANGE, *(float(np.abs(found - 1).max()) for found in quantiles.values())])
+    scale = max([MINIMUM_RANGE, *(float(np.abs(values - 1).max()) for values in quantiles.values())])
     scale = np.ceil(scale * 10) / 10
     width = LEFT + max(len(placements), 1) * (CELL + GAP)
     height = TOP + len(layers) * ROW + BOTTOM

@@ -1,32 +1,109 @@
-"""`ia3_speech.json`, read and written: what an adapter's folder says of it. Nothing here loads torch.
+"""An adapter in memory, and `ia3_speech.json`, which says what it is. Nothing here loads torch.
 
     adapter_config.json, adapter_model.safetensors      PEFT's layout: `PeftModel.from_pretrained` reads it
     ia3_speech.json                                     base, placements, whose voice, scores
     README.md                                           the same for people and the Hub (see `card`)
 
 In: an adapter's folder, ours or PEFT's. Out: its record, strict for loading (`read_metadata`), as JSON for
-the model card (`read_record`), or tolerant for lists (`read_summary`).
+who writes it again (`read_record`), or tolerant for lists (`read_summary`).
 """
 
 import json
-from dataclasses import asdict, fields, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ia3_speech.adapters.adapter import SCHEMA, Metadata
+import ia3_speech
 from ia3_speech.atomic import write_json
 from ia3_speech.model.architectures import AdapterError, IA3Config
 
+if TYPE_CHECKING:
+    import torch
+
+    from ia3_speech.model.ia3 import TargetModule
+
+SCHEMA = 1  # of ia3_speech.json
 METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD = "README.md"
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD)  # all that an adapter may consist of
 TYPES = {
     **{"base": str, "fingerprint": dict, "config": dict, "labels": dict, "training": dict, "scores": list},
-    "confidence": dict,  # written by `calibrate`; see confidence/storage.py
+    "confidence": dict,  # written by `calibrate --store`
 }
 DAMAGED = "(damaged: copy the adapter again)"
+
+
+@dataclass
+class Metadata:
+    """The contents of `ia3_speech.json`: what an adapter is, without opening its tensors.
+
+    Args:
+        base: the base's name: mini, a folder's full path, a hub id; "" where it was not known
+        fingerprint: see `model.fingerprint.fingerprint`
+        config: placements, layers, train_head
+        labels: speaker, accent, domain, language, …
+        training: what the trainer records (data, seed, epochs, seconds, dev WER, command)
+        scores: one entry a test set, see `card.read_score_summary`; rates as fractions
+        version: of ia3-speech, which wrote it
+        created: when it was written, in UTC: 2026-01-31T12:00:00Z
+        schema: of the file
+    """
+
+    base: str
+    fingerprint: dict[str, Any]
+    config: dict[str, Any]
+    labels: dict[str, str] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+    version: str = ia3_speech.__version__
+    created: str = ""
+    schema: int = SCHEMA
+
+    @property
+    def ia3_config(self) -> IA3Config:
+        """The recorded placements, layers and train_head."""
+        return IA3Config(**(self.config | {"placements": tuple(self.config["placements"])}))
+
+
+@dataclass
+class Adapter:
+    """An adapter in memory, not attached to a model.
+
+    Attributes:
+        name: how it was asked for, for messages.
+        config: placements, layers, train_head.
+        vectors: target module → l, (d,), fp32.
+        head: the trained head's parameters by their names in the model (`lm_head.weight`), or nothing.
+        metadata: the record beside its tensors; None where another tool wrote the adapter.
+    """
+
+    name: str
+    config: IA3Config
+    vectors: "dict[TargetModule, torch.Tensor]"
+    head: "dict[str, torch.Tensor]" = field(default_factory=dict)
+    metadata: Metadata | None = None
+
+    @property
+    def tensors(self) -> "dict[str, torch.Tensor]":
+        """All trained parameters, by their names in the model."""
+        return {target.vector_path: tensor for target, tensor in self.vectors.items()} | self.head
+
+
+# --- the file -----------------------------------------------------------------------------------------------
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON file that holds an object. Raises AdapterError that names the file."""
+    try:
+        record = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise AdapterError(f"{file}: {error} {DAMAGED}") from error
+    except RecursionError:
+        raise AdapterError(f"{file}: is nested too deeply {DAMAGED}") from None
+    if not isinstance(record, dict):
+        raise AdapterError(f"{file}: is not an object {DAMAGED}")
+    return record
 
 
 def read_metadata(folder: Path | str) -> Metadata | None:
@@ -38,23 +115,19 @@ def read_metadata(folder: Path | str) -> Metadata | None:
     file = Path(folder) / METADATA
     if not file.exists():
         return None
-    record = read_adapter_json(file)
+    record = read_json(file)
     if record.get("schema") != SCHEMA:
         raise AdapterError(
             f'{file}: "schema" is not {SCHEMA} (a newer ia3-speech may have written it: upgrade)'
         )
     try:
         metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
-        config_of(metadata)
-        metadata.fingerprint.keys()
+        if not isinstance(metadata.fingerprint, dict):
+            raise TypeError("fingerprint is not an object")
+        _ = metadata.ia3_config  # raises where it is damaged
     except (AttributeError, KeyError, TypeError) as error:
         raise AdapterError(f"{file}: {error} {DAMAGED}") from error
     return metadata
-
-
-def config_of(metadata: Metadata) -> IA3Config:
-    """The recorded placements, layers and train_head."""
-    return IA3Config(**(metadata.config | {"placements": tuple(metadata.config["placements"])}))
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -69,7 +142,7 @@ def read_record(folder: Path) -> dict[str, Any]:
             f"{folder}: no {METADATA} in it, so another tool wrote it (load_adapter and save_adapter make it "
             f"one of ours)"
         )
-    record = read_adapter_json(file)
+    record = read_json(file)
     if not isinstance(record.get("labels", {}), dict):
         raise AdapterError(f"{file}: its labels are not an object {DAMAGED}")
     return without_wrong_types(record)
@@ -81,13 +154,30 @@ def read_summary(folder: Path) -> dict[str, Any]:
     Empty where neither can be read: such an adapter can be listed, and only loading it is an error.
     """
     try:
-        return without_wrong_types(read_adapter_json(folder / METADATA))
+        return without_wrong_types(read_json(folder / METADATA))
     except AdapterError:
         pass
     try:
         return {"base": peft_base(folder)}
     except AdapterError:
         return {}
+
+
+def without_wrong_types(record: dict[str, Any]) -> dict[str, Any]:
+    """A record, which may come from anywhere, without fields and scores that are not what they should be."""
+    valid = {name: value for name, value in record.items() if isinstance(value, TYPES.get(name, object))}
+    if "scores" in valid:
+        scores = (score for score in valid["scores"] if isinstance(score, dict))
+        valid["scores"] = [score for score in scores if {"set", "wer"} <= score.keys()]
+    return valid
+
+
+def write_record(folder: Path, record: dict[str, Any]) -> None:
+    """Write `ia3_speech.json`."""
+    write_json(folder / METADATA, record)
+
+
+# --- the base -----------------------------------------------------------------------------------------------
 
 
 def recorded_base(folder: Path) -> str | None:
@@ -103,20 +193,15 @@ def recorded_base(folder: Path) -> str | None:
 
 def peft_base(folder: Path) -> str | None:
     """The base that PEFT's configuration names; `mini` also where it says beside it how to obtain that."""
-    name = read_peft_config(folder).get("base_model_name_or_path")
+    name = read_json(folder / PEFT_CONFIG).get("base_model_name_or_path")
     return "mini" if str(name).startswith("mini (") else name
-
-
-def read_peft_config(folder: Path) -> dict[str, Any]:
-    """The contents of PEFT's `adapter_config.json`. Raises AdapterError where it can't be read."""
-    return read_adapter_json(folder / PEFT_CONFIG)
 
 
 def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
     """Whether two fingerprints are of one base. In different precisions, architecture and sizes decide."""
     names = ["architecture", "layers", "hidden", "ffn", "vocabulary"]
     if recorded.get("dtype") == found.get("dtype"):
-        names += ["sha256", *(["buffers"] if "buffers" in recorded and "buffers" in found else [])]
+        names += ["sha256", "buffers"]
     return all(recorded.get(name) == found.get(name) for name in names)
 
 
@@ -124,41 +209,6 @@ def describe_base(fingerprint: dict[str, Any]) -> str:
     """A fingerprint in one line: `Wav2Vec2ForCTC, 4 layers of 384/1536, 29 symbols, weights 3f2a…`."""
     get = fingerprint.get
     return (
-        f"{get('architecture')}, {get('layers')} layers of {get('hidden')}/"
-        f"{get('ffn')}, {get('vocabulary')} symbols, weights {str(get('sha256'))[:8]}"
+        f"{get('architecture')}, {get('layers')} layers of {get('hidden')}/{get('ffn')}, "
+        f"{get('vocabulary')} symbols, weights {str(get('sha256'))[:8]}"
     )
-
-
-def write_metadata(folder: Path, metadata: Metadata) -> dict[str, Any]:
-    """Write `ia3_speech.json`, dated now; returns its contents."""
-    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    record = asdict(replace(metadata, created=now))
-    write_record(folder, record)
-    return record
-
-
-def write_record(folder: Path, record: dict[str, Any]) -> None:
-    """Write `ia3_speech.json`."""
-    write_json(folder / METADATA, record)
-
-
-def read_adapter_json(file: Path) -> dict[str, Any]:
-    """A JSON file that holds an object. Raises AdapterError that names the file."""
-    try:
-        record = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise AdapterError(f"{file}: {error} {DAMAGED}") from error
-    if not isinstance(record, dict):
-        raise AdapterError(f"{file}: is not an object {DAMAGED}")
-    return record
-
-
-def without_wrong_types(record: dict[str, Any]) -> dict[str, Any]:
-    """A record, which may come from anywhere, without the fields and scores that are not what they should
-    be."""
-    valid = {name: value for name, value in record.items() if isinstance(value, TYPES.get(name, object))}
-    if "scores" in valid:
-        valid["scores"] = [
-            score for score in valid["scores"] if isinstance(score, dict) and {"set", "wer"} <= score.keys()
-        ]
-    return valid

@@ -7,9 +7,9 @@ names. Looked up in this order: a path; the registry, `$IA3_SPEECH_HOME/adapters
 platform's folder for user data); `exp/NAME/adapter` under the working directory, and `exp/*/NAME/adapter` if
 there is exactly one; with one slash in it, USER/NAME on the Hugging Face Hub (see `hub`).
 
-The registry has one folder an adapter. Beside the adapter's own files `store.json` says who registered it: a
-recipe may replace what the same recipe registered, everybody else needs `--force`. Writers take a lock, and a
-folder is copied to a temporary one and moved in, so no reader ever sees half an adapter.
+The registry has one folder an adapter, with `store.json`, which says where it came from, beside the adapter's
+own files. Writers take a lock, and a folder is copied to a temporary one and moved in, so no reader ever sees
+half an adapter.
 """
 
 import glob
@@ -24,18 +24,17 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.adapters.hub import FAILURES, HubError, fetch, is_repo_id
-from ia3_speech.adapters.record import METADATA, PEFT_CONFIG
-from ia3_speech.adapters.weights import WEIGHTS, sha256
+from ia3_speech.adapters.hub import HubError, fetch, is_repo_id
+from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json
+from ia3_speech.adapters.weights import sha256, tensor_files
 from ia3_speech.atomic import remove_leftovers, replacing
 from ia3_speech.cli import UserError
 
 HOME = "IA3_SPEECH_HOME"
-REGISTRATION = "store.json"  # who registered an adapter, beside its files
+REGISTRATION = "store.json"  # where an adapter came from, beside its files
 
 LONGEST_NAME = 64  # characters, and at most 192 bytes: a name, a prefix and a suffix fit a file system's 255
 FORBIDDEN = '/\\:*?"<>|'  # separators, and what Windows refuses in a file name
-DEVICES = {"con", "prn", "aux", "nul"} | {f"{port}{n}" for port in ("com", "lpt") for n in "0123456789¹²³"}
 NEAREST = 3  # names that an error proposes
 LISTED = 20  # names that an error lists
 
@@ -61,16 +60,18 @@ def home() -> Path:
     return Path(platformdirs.user_data_dir("ia3_speech", appauthor=False)) / "adapters"
 
 
+# --- look-up ------------------------------------------------------------------------------------------------
+
+
 def check_name(name: str) -> str:
-    """`name` in Unicode's composed form (NFC), if it can be an adapter's name on every platform.
+    """`name` in Unicode's composed form (NFC), if it can be an adapter's name.
 
     Raises:
         BadName: it is empty, too long, starts with a dot or a dash, ends in a dot or a space, holds a
-            separator, a character that Windows refuses or one that can't be printed, or is a device's name.
+            separator, a character that Windows refuses or one that can't be printed.
     """
     name = unicodedata.normalize("NFC", name)
-    fault = name_fault(name)
-    if fault:
+    if fault := name_fault(name):
         shown = name if name.isprintable() and len(name) <= LONGEST_NAME else ascii(name[:LONGEST_NAME])
         raise BadName(f"{shown!r} can't be an adapter's name: {fault} (take letters, digits, - and _)")
     return name
@@ -82,24 +83,27 @@ def name_fault(name: str) -> str | None:
         return "it is empty"
     if len(name) > LONGEST_NAME or len(name.encode(errors="replace")) > 3 * LONGEST_NAME:
         return f"it is longer than {LONGEST_NAME} characters"
-    if found := [c for c in FORBIDDEN if c in name]:
-        return f"it holds {' '.join(found)}"
+    if forbidden := [character for character in FORBIDDEN if character in name]:
+        return f"it holds {' '.join(forbidden)}"
     if not name.isprintable():
         return "it holds a character that can't be printed"
     if name[0] in ".- " or name[-1] in ". ":
         return "it starts with a dot, a dash or a space, or ends in a dot or a space"
-    if name.partition(".")[0].strip().lower() in DEVICES:
-        return "Windows reserves it for a device"
     return None
 
 
 def is_adapter(folder: Path) -> bool:
     """Whether `folder` holds an adapter: tensors, and a file that says what they are."""
     try:
-        described = any((folder / name).is_file() for name in (METADATA, PEFT_CONFIG))
-        return described and any((folder / name).is_file() for name in WEIGHTS)
+        is_described = any((folder / name).is_file() for name in (METADATA, PEFT_CONFIG))
+        return is_described and bool(tensor_files(folder))
     except (OSError, ValueError):  # a name too long for the file system, no permission, a zero byte
         return False
+
+
+def adapter_at(path: Path) -> Path | None:
+    """The adapter at a path: the folder itself, or `adapter/` in it, as training leaves it in `--out`."""
+    return next((folder for folder in (path, path / "adapter") if is_adapter(folder)), None)
 
 
 def resolve_adapter(name_or_path: str | Path) -> Path:
@@ -111,62 +115,75 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
         UnknownAdapter: there is none; the message says where it was looked for, or proposes the nearest
             names.
     """
-    text = str(name_or_path)
+    text, hub_failure = str(name_or_path), ""
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's own raises for ~nobody)
-    if text and (found := adapter_at(path)):
-        return found
+    if text and (folder := adapter_at(path)):
+        return folder
     if name_fault(name := unicodedata.normalize("NFC", text)) is None:
-        with locked(shared=True):  # not while a writer replaces the folder
-            if is_adapter(home() / name):
-                return home() / name
-        if len(found := experiments_of(name)) == 1:
-            return found[0]
+        if is_registered(name):
+            return home() / name
+        if len(folders := experiments().get(name, ())) == 1:
+            return folders[0]
     if is_repo_id(text):
-        with suppress(HubError):  # the message below says why
+        try:
             return fetch(text)
-    raise UnknownAdapter(not_found(text, path))
+        except HubError as error:
+            hub_failure = error.reason
+    raise UnknownAdapter(not_found(text, path, hub_failure))
 
 
-def experiments_of(name: str) -> list[Path]:
-    """`exp/NAME/adapter`, or where there is none, every `exp/*/NAME/adapter`."""
-    if is_adapter(folder := Path("exp") / name / "adapter"):
-        return [folder]
-    folders = sorted(folder for folder in Path("exp").glob("*/*/adapter") if folder.parent.name == name)
-    return [folder for folder in folders if is_adapter(folder)]
+def is_registered(name: str) -> bool:
+    """Whether there is such a registered name. Waits for a writer, who may be replacing its folder."""
+    if not is_adapter(home() / name) and home().is_dir():
+        with suppress(OSError), locked():  # a registry that is read-only has no writers
+            pass
+    return is_adapter(home() / name)
 
 
-def adapter_at(path: Path) -> Path | None:
-    """The adapter at a path: the folder itself, or `adapter/` in it, as training leaves it in `--out`."""
-    return next((folder for folder in (path, path / "adapter") if is_adapter(folder)), None)
+def experiments() -> dict[str, list[Path]]:
+    """NAME → `exp/NAME/adapter` under the working directory, or where there is none, each
+    `exp/*/NAME/adapter`."""
+    folders = {folder.parent.name: [folder] for folder in Path("exp").glob("*/adapter") if is_adapter(folder)}
+    deeper: dict[str, list[Path]] = {}
+    for folder in sorted(Path("exp").glob("*/*/adapter")):
+        if is_adapter(folder):
+            deeper.setdefault(folder.parent.name, []).append(folder)
+    return deeper | folders
 
 
-def not_found(text: str, path: Path) -> str:
-    """The message for a name or path that leads nowhere."""
-    known = list(dict.fromkeys(registered_names() + experiments()))
+def not_found(text: str, path: Path, hub_failure: str = "") -> str:
+    """The message for a name or path that leads nowhere.
+
+    Args:
+        hub_failure: why the Hub did not provide an adapter of this name, where it was asked.
+    """
+    by_experiment = experiments()
+    known = list(dict.fromkeys(registered_names() + sorted(by_experiment)))
     by_lower = {name.lower(): name for name in reversed(known)}
     near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
+    nearest = f" (nearest names: {', '.join(near)})" if near else ""
     with suppress(OSError, ValueError):
         if text and path.is_dir() and holds_model(path):
             return (
                 f"{text}: holds a whole model, and no adapter beside it (let the Trainer store one in each "
                 f"checkpoint: callbacks=[AdapterCallback(base)], also where it resumes from this one)"
-                f"{nearest(near)}"
+                f"{nearest}"
             )
         if text and path.is_dir():
             return (
                 f"{text}: is a folder without an adapter in it (expected {METADATA} or {PEFT_CONFIG}, and "
-                f"tensors){nearest(near)}"
+                f"tensors){nearest}"
             )
         if text and path.exists():
-            return f"{text}: is a file, not an adapter's folder{nearest(near)}"
-    if len(several := experiments_of(text)) > 1:
+            return f"{text}: is a file, not an adapter's folder{nearest}"
+    if len(several := by_experiment.get(text, ())) > 1:
         folders = ", ".join(folder.parent.as_posix() for folder in several[:LISTED])
         return f"{text}: may be any of {folders} (give one of these paths)"
+    if hub_failure:
+        return f"{text}: no such folder, and as a name on the Hub: {hub_failure}{nearest}"
     what = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
-    if reason := FAILURES.get(text):
-        return f"{text}: no such folder, and as a name on the Hub: {reason}{nearest(near)}"
-    if near:
-        return f"{text or '(empty)'}: {what}{nearest(near)}"
+    if nearest:
+        return f"{text or '(empty)'}: {what}{nearest}"
     if known:
         more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
         return f"{text or '(empty)'}: {what} (there are: {', '.join(known[:LISTED])}{more})"
@@ -183,56 +200,42 @@ def holds_model(folder: Path) -> bool:
     return "trainer_state.json" in names or ("config.json" in names and bool(weights & names))
 
 
-def nearest(near: list[str]) -> str:
-    """The end of a message that proposes names."""
-    return f" (nearest names: {', '.join(near)})" if near else ""
-
-
 def registered_names() -> list[str]:
     """The registered names, sorted."""
-    folder = home()
-    try:
-        return sorted(entry.name for entry in folder.iterdir() if entry.name[0] != "." and is_adapter(entry))
-    except OSError:
-        return []
+    with suppress(OSError):
+        return sorted(entry.name for entry in home().iterdir() if entry.name[0] != "." and is_adapter(entry))
+    return []
 
 
-def experiments() -> list[str]:
-    """The NAMEs of `exp/NAME/adapter` and `exp/*/NAME/adapter` under the working directory, sorted."""
-    found = [folder for depth in ("*", "*/*") for folder in Path("exp").glob(f"{depth}/adapter")]
-    return sorted({folder.parent.name for folder in found if is_adapter(folder)})
+# --- changes ------------------------------------------------------------------------------------------------
 
 
-def register(folder: Path | str, name: str, *, force: bool = False, writer: str | None = None) -> Path:
+def register(folder: Path | str, name: str, *, force: bool = False) -> Path:
     """Copy the adapter in `folder` into the registry under `name`; returns its folder there.
 
     Registering the same contents again changes nothing.
 
     Args:
-        force: replace whatever is registered under that name.
-        writer: the recipe that registers it (`egs/medical_dictation`): the same recipe may replace it, and
-            what was registered by a variant of it (`egs/medical_dictation, small`).
+        force: replace another adapter that is registered under that name.
 
     Raises:
         BadName: see `check_name`.
         UnknownAdapter: there is no adapter in `folder`.
-        NameTaken: another adapter has that name, and neither `force` nor `writer` allows to replace it.
+        NameTaken: another adapter has that name, and `force` is not given.
         UserError: the registry can't be written.
     """
     name, source = check_name(name), adapter_at(Path(folder))
     if source is None:
         raise UnknownAdapter(not_found(str(folder), Path(folder)))
     target = home() / name
-    with writing(target), locked():
+    with writing(target):
         remove_stale(target)
         if target.exists() or target.is_symlink():
             if is_adapter(target) and file_digests(target) == file_digests(source):
                 return target
-            owner = registration_of(target).get("writer")
-            if not force and (writer is None or writer not in (owner, (owner or "").partition(",")[0])):
-                by = f", by {owner}" if owner else ""
+            if not force:
                 raise NameTaken(
-                    f"{name}: another adapter has this name ({target}{by}); take another name, or replace it "
+                    f"{name}: another adapter has this name ({target}); take another name, or replace it "
                     f"with --force"
                 )
         with replacing(target) as new:
@@ -241,7 +244,6 @@ def register(folder: Path | str, name: str, *, force: bool = False, writer: str 
                 shutil.copyfile(file, new / file.name)
             registration = {
                 "schema": 1,
-                "writer": writer,
                 "source": os.fsencode(source.absolute()).decode(errors="replace"),
                 "registered": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             }
@@ -251,57 +253,32 @@ def register(folder: Path | str, name: str, *, force: bool = False, writer: str 
 
 
 def remove(name: str) -> None:
-    """Delete an adapter from the registry. Raises UnknownAdapter, or UserError where it is read-only."""
-    folder = registered_folder(name)
-    with writing(folder), locked():
+    """Delete an adapter from the registry. Raises BadName, UnknownAdapter, or UserError where it is
+    read-only."""
+    folder = home() / check_name(name)
+    with writing(folder):
         remove_stale(folder)
+        if not is_adapter(folder):
+            raise UnknownAdapter(not_found(name, Path(name)))
         renamed = folder.with_name(f".{folder.name}.removed.{os.getpid()}")  # the name is free in one step
-        try:
-            folder.rename(renamed)
-        except FileNotFoundError:
-            raise UnknownAdapter(not_found(name, Path(name))) from None
+        folder.rename(renamed)
         shutil.rmtree(renamed)
 
 
 def remove_stale(folder: Path) -> None:
-    """Remove what writers that were killed left of an adapter, hidden, beside it. Under the exclusive lock,
-    so that nobody is removing one now."""
+    """Remove what writers that were killed left of an adapter, hidden, beside it. Under the lock, so that
+    nobody is removing one now."""
     remove_leftovers(folder)
     for removed in folder.parent.glob(f".{glob.escape(folder.name)}.removed.*"):
         shutil.rmtree(removed, ignore_errors=True)
 
 
-def rename(old: str, new: str) -> Path:
-    """Give a registered adapter another name. Raises UnknownAdapter, BadName, NameTaken, UserError."""
-    folder, target = registered_folder(old), home() / check_name(new)
-    with writing(folder), locked():
-        if target.exists() and not (
-            folder.exists() and target.samefile(folder)
-        ):  # A → a on macOS and Windows
-            raise NameTaken(f"{new}: another adapter has this name ({target}); remove it first")
-        try:
-            folder.rename(target)
-        except FileNotFoundError:
-            raise UnknownAdapter(not_found(old, Path(old))) from None
-    return target
-
-
-def registered_folder(name: str) -> Path:
-    """The folder of a registered name (paths and experiments don't count)."""
-    folder = home() / check_name(name)
-    if not is_adapter(folder):
-        raise UnknownAdapter(not_found(name, Path(name)))
-    return folder
-
-
 def registration_of(folder: Path) -> dict[str, Any]:
-    """`store.json` of a registered adapter: schema, writer, source, registered; empty where it is missing or
+    """`store.json` of a registered adapter: schema, source, registered; empty where it is missing or
     damaged."""
-    try:
-        registration = json.loads((folder / REGISTRATION).read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return registration if isinstance(registration, dict) else {}
+    with suppress(UserError):
+        return read_json(folder / REGISTRATION)
+    return {}
 
 
 def adapter_files(folder: Path) -> list[Path]:
@@ -316,32 +293,22 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def locked(shared: bool = False) -> Iterator[None]:
-    """Hold the registry's lock: many readers or one writer. Readers of a read-only registry need none."""
-    try:
-        import fcntl
-    except ImportError:  # not on Windows: a folder still appears in one step, two writers may collide
-        yield
-        return
-    try:
-        lock = (home() / ".lock").open("a")
-    except OSError:
-        if not shared:
-            raise
-        yield
-        return
-    with lock:
-        with suppress(OSError):  # network file systems without locks
-            fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+def locked() -> Iterator[None]:
+    """Hold the registry's lock: one writer at a time."""
+    import filelock
+
+    with filelock.FileLock(home() / ".lock"):
         yield
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Make the registry's folder where it is missing; turn the system's errors into a UserError."""
+    """Make the registry's folder where it is missing, and hold its lock; turn the system's errors into a
+    UserError."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        yield
+        with locked():
+            yield
     except OSError as error:
         raise UserError(
             f"{error.filename or folder}: {error.strerror or error} (the registry is {folder.parent}; set "

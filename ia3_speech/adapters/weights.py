@@ -1,7 +1,7 @@
-"""An adapter's tensors, read without torch and without its base: which vectors, and how they lie around 1.
+"""An adapter's tensors, read without its base: which vectors, and how they lie around 1.
 
-In: a folder, ours or PEFT's. Out: each vector with its layer and placement as numpy has it, and statistics: a
-vector above 1 amplifies an activation, one below 1 inhibits it.
+In: a folder, ours or PEFT's. Out: each vector with its layer and placement, and statistics: a vector above 1
+amplifies an activation, one below 1 inhibits it. torch is loaded only where its tensors are asked for.
 """
 
 import hashlib
@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, AdapterErr
 PEFT_PREFIX = "base_model.model."  # of PEFT's tensor names
 PICKLES = ("adapter_model.bin", "adapter_model.pt")  # never opened: a pickle can run code
 WEIGHTS = (PEFT_WEIGHTS, OWN_WEIGHTS, PICKLES[0])  # any of these may stand in a registered adapter
+DTYPES = ("F64", "F32", "F16", "BF16")  # of safetensors: what a vector may be stored in
 MARGIN = 0.1  # a parameter that is farther than this from 1 counts as inhibiting or amplifying
 # (last part of a module's name, side) → placement.
 PLACEMENT_OF = {
@@ -73,17 +75,22 @@ class Spread:
 
 def weights_file(folder: Path) -> Path:
     """The file that holds the tensors. Raises AdapterError where there is none."""
-    found = [folder / name for name in (OWN_WEIGHTS, PEFT_WEIGHTS) if (folder / name).is_file()]
-    if not found:
-        pickled = [name for name in PICKLES if (folder / name).exists()]
-        hint = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
-        raise AdapterError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{hint}")
-    return found[0]
+    for file in (folder / OWN_WEIGHTS, folder / PEFT_WEIGHTS):
+        if file.is_file():
+            return file
+    pickled = [name for name in PICKLES if (folder / name).exists()]
+    hint = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
+    raise AdapterError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{hint}")
+
+
+def tensor_files(folder: Path) -> list[Path]:
+    """The files that may hold an adapter's tensors; what else lies beside them decides no hypothesis."""
+    return [folder / name for name in WEIGHTS if (folder / name).is_file()]
 
 
 def weights_sha256(folder: Path) -> str:
     """The SHA-256 of an adapter's tensors: its identity in records of experiments."""
-    return sha256(next(folder / name for name in WEIGHTS if (folder / name).is_file()))
+    return sha256(tensor_files(folder)[0])
 
 
 def sha256(file: Path) -> str:
@@ -92,15 +99,25 @@ def sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def read_weights(folder: Path) -> dict[str, np.ndarray]:
-    """All tensors of an adapter by their names in the file. Raises AdapterError for none, or damaged ones."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+def read_weights(folder: Path, framework: Literal["np", "pt"] = "np") -> dict[str, Any]:
+    """All tensors of an adapter by their names in the file, of numpy or of torch.
+
+    Raises:
+        AdapterError: there are none, they are damaged, or no floating-point numbers.
+    """
+    from safetensors import SafetensorError, safe_open
 
     file = weights_file(folder)
     try:
-        return load_file(file)
-    except (SafetensorError, OSError, TypeError, KeyError) as error:  # the last two: bfloat16, not ours
+        with safe_open(file, framework) as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (it is no dictionary)
+                if (dtype := tensors.get_slice(name).get_dtype()) not in DTYPES:
+                    raise AdapterError(
+                        f"{file}: {name} is of type {dtype}, and an adapter's parameters are floating-point "
+                        f"numbers ({', '.join(DTYPES)})"
+                    )
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, TypeError, KeyError) as error:  # the last two: bfloat16 in numpy
         raise AdapterError(f"{file}: {error} (damaged: copy it again)") from error
 
 
@@ -117,10 +134,12 @@ def parameters_in(folder: Path) -> int | None:
 
 def vectors_in(tensors: dict[str, np.ndarray]) -> list[Vector]:
     """The vectors, in the order of layers and placements; heads are left out."""
-    found = [vector_of(name, tensor) for name, tensor in tensors.items() if ".ia3_" in name]
-    return sorted(
-        found, key=lambda v: (v.layer is None, v.layer or 0, *placement_order(v.placement), v.module)
-    )
+    vectors = [vector_of(name, tensor) for name, tensor in tensors.items() if ".ia3_" in name]
+
+    def order(vector: Vector) -> tuple:
+        return vector.layer is None, vector.layer or 0, *placement_order(vector.placement), vector.module
+
+    return sorted(vectors, key=order)
 
 
 def vector_of(name: str, tensor: np.ndarray) -> Vector:
@@ -160,28 +179,20 @@ def spreads(vectors: list[Vector]) -> list[Spread]:
     """One for each layer and placement, then one for each placement in all layers."""
     by_layer: dict[tuple[int, str], list[Vector]] = {}
     by_placement: dict[str, list[Vector]] = {}
-    for vector in vectors:
+    for vector in sorted(vectors, key=lambda vector: placement_order(vector.placement)):
         by_placement.setdefault(vector.placement, []).append(vector)
+    for vector in vectors:
         if vector.layer is not None:
             by_layer.setdefault((vector.layer, vector.placement), []).append(vector)
     rows = [spread_of(layer, placement, group) for (layer, placement), group in by_layer.items()]
-    return rows + [
-        spread_of(None, name, by_placement[name]) for name in sorted(by_placement, key=placement_order)
-    ]
+    return rows + [spread_of(None, placement, group) for placement, group in by_placement.items()]
 
 
 def spread_of(layer: int | None, placement: str, vectors: list[Vector]) -> Spread:
     values = np.concatenate([vector.values for vector in vectors]).astype("float64")
-    return Spread(
-        layer,
-        placement,
-        values.size,
-        float(values.min()),
-        float(values.mean()),
-        float(values.max()),
-        float((values < 1 - MARGIN).mean()),
-        float((values > 1 + MARGIN).mean()),
-    )
+    statistics = (values.min(), values.mean(), values.max())
+    shares = ((values < 1 - MARGIN).mean(), (values > 1 + MARGIN).mean())
+    return Spread(layer, placement, values.size, *map(float, statistics), *map(float, shares))
 
 
 def format_spreads(rows: list[Spread]) -> str:

@@ -151,11 +151,6 @@ def noise(*shape: int) -> "torch.Tensor":
     return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def noise_waveform(_config: Any) -> "dict[str, torch.Tensor]":
-    """A second of noise."""
-    return {"input_values": noise(16_000)}
-
-
 def noise_log_mel(config: Any) -> "dict[str, torch.Tensor]":
     """A second of noise as log-mel features of 10 ms."""
     return {"input_features": noise(100, encoder_config(config).num_mel_bins)}
@@ -176,20 +171,6 @@ def adapter_downsampling(config: Any) -> Kernels:
     return config.num_adapter_layers * [(config.adapter_kernel_size - 2, config.adapter_stride)]
 
 
-def stacked_fbank_kernels(_config: Any, extractor: Any) -> Kernels:
-    """Windows of 25 ms each 10 ms, as Kaldi's, then several of them side by side."""
-    return [(400, 160), (extractor.stride, extractor.stride)]
-
-
-def uncentred_stft_kernels(_config: Any, extractor: Any) -> Kernels:
-    return [(extractor.win_length, extractor.hop_length)]
-
-
-def centred_stft_kernels(_config: Any, extractor: Any) -> Kernels:
-    """Windows that extend beyond both ends: one for each whole hop."""
-    return [(extractor.hop_length, extractor.hop_length)]
-
-
 def lasr_subsampling(config: Any) -> Kernels:
     config = encoder_config(config)
     return 2 * [(config.subsampling_conv_kernel_size, config.subsampling_conv_stride)]
@@ -202,7 +183,21 @@ def parakeet_subsampling(config: Any) -> Kernels:
 
 
 WAVES = AudioInput(feature_encoder_kernels, adapter_downsampling, front_end="{body}.feature_extractor")
-FBANK = AudioInput(stacked_fbank_kernels, adapter_downsampling, argument="input_features")
+FBANK = AudioInput(  # windows of 25 ms each 10 ms, as Kaldi's, then several of them side by side
+    lambda _, extractor: [(400, 160), (extractor.stride, extractor.stride)],
+    adapter_downsampling,
+    argument="input_features",
+)
+LASR = replace(
+    FBANK,
+    kernels=lambda _, extractor: [(extractor.win_length, extractor.hop_length)],
+    downsampling=lasr_subsampling,
+)
+PARAKEET = replace(  # windows that extend beyond both ends: one for each whole hop
+    FBANK,
+    kernels=lambda _, extractor: [(extractor.hop_length, extractor.hop_length)],
+    downsampling=parakeet_subsampling,
+)
 
 # --- the architectures --------------------------------------------------------------------------------------
 
@@ -211,7 +206,7 @@ WAV2VEC2 = Architecture(
     targets=layer_targets(
         "attention k_proj v_proj q_proj out_proj", "intermediate_dense output_dense feed_forward"
     ),
-    probe=noise_waveform,
+    probe=lambda _: {"input_values": noise(16_000)},
     convolutions="{body}.feature_extractor.conv_layers",
     input=WAVES,
     padding_sensitive=("{body}.adapter.layers.*", "{body}.encoder.pos_conv_embed.layers.*"),
@@ -261,12 +256,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         input=FBANK,
         padding_sensitive=("{body}.adapter.layers.*.residual_conv", "{body}.adapter.layers.*.self_attn_conv"),
     ),
-    "lasr_ctc": replace(
-        NEMO, input=replace(FBANK, kernels=uncentred_stft_kernels, downsampling=lasr_subsampling)
-    ),
-    "parakeet_ctc": replace(
-        NEMO, input=replace(FBANK, kernels=centred_stft_kernels, downsampling=parakeet_subsampling)
-    ),
+    "lasr_ctc": replace(NEMO, input=LASR),
+    "parakeet_ctc": replace(NEMO, input=PARAKEET),
     "omniasr_ctc": replace(
         WAV2VEC2,
         layers="model.audio_tower.layers",

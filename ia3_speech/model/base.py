@@ -16,7 +16,8 @@ Three architectures take log-mel features from their processor (`AudioInput.argu
 nothing below the layers, and an utterance's features are used as the front end's frames are elsewhere.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -310,19 +311,16 @@ def read_pretrained(name: str | Path, source: str) -> tuple[nn.Module, Any]:
         BaseError: it can't be loaded, or a weight is missing or left over.
     """
     from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Processor
-    from transformers.utils import logging as transformers_logging
 
     is_folder = Path(source).is_dir()
-    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()  # a CTC base leaves weights of its pretraining unused
-    transformers_logging.disable_progress_bar()
+    options = {"local_files_only": is_folder, "dtype": torch.float32, "use_safetensors": True}
     try:
-        options = {"local_files_only": is_folder, "dtype": torch.float32, "use_safetensors": True}
-        model, report = AutoModelForCTC.from_pretrained(source, output_loading_info=True, **options)
-        try:
-            processor = AutoProcessor.from_pretrained(source, local_files_only=is_folder)
-        except ImportError:  # one with a language model needs pyctcdecode; search is greedy here
-            processor = Wav2Vec2Processor.from_pretrained(source, local_files_only=is_folder)
+        with quiet_transformers():
+            model, report = AutoModelForCTC.from_pretrained(source, output_loading_info=True, **options)
+            try:
+                processor = AutoProcessor.from_pretrained(source, local_files_only=is_folder)
+            except ImportError:  # one with a language model needs pyctcdecode; search is greedy here
+                processor = Wav2Vec2Processor.from_pretrained(source, local_files_only=is_folder)
     except (OSError, ValueError, KeyError, ImportError) as error:
         reason = str(error).strip().split("\n")[0]
         if is_folder:
@@ -331,13 +329,25 @@ def read_pretrained(name: str | Path, source: str) -> tuple[nn.Module, Any]:
             f"no base {str(name)!r}: it is not mini, there is no folder {Path(source).absolute()}, and the "
             f"Hub does not provide it: {reason}"
         ) from error
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()
     refuse_unexpected_weights(report["unexpected_keys"], name)
     fill_missing_weights(model, report["missing_keys"], name)
     return model, processor
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Without progress bars, and warnings such as that weights of a CTC base's pretraining are unused."""
+    from transformers.utils import logging
+
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def refuse_unexpected_weights(unexpected: Iterable[str], name: str | Path) -> None:

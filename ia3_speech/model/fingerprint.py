@@ -44,14 +44,14 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     known_state, digests = model.__dict__.get("ia3_digests", ([], {}))
     state = weights_state(model)
     if len(state) != len(known_state) or not all(map(same_values, known_state, state)):
-        digests = {"dtype": dtype_of(model), "sha256": sha256_of(base_weights(model))}
+        digests = {"dtype": dtype_of(model), "sha256": tensors_sha256(base_weights(model))}
         if buffers := list(base_buffers(model)):
-            digests["buffers"] = sha256_of(buffers)
+            digests["buffers"] = tensors_sha256(buffers)
     model.__dict__["ia3_digests"] = (state, digests)
     return record | digests
 
 
-def sha256_of(tensors: Iterable[torch.Tensor]) -> str:
+def tensors_sha256(tensors: Iterable[torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())

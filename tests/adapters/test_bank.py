@@ -10,12 +10,11 @@ import pytest
 import torch
 from tiny_models import TINY, tiny, tiny_processor
 
-from ia3_speech import Bank, attach, detach, save_adapter
+from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.adapter import Adapter
-from ia3_speech.adapters.combine import combine
 from ia3_speech.adapters.io import read_adapter
-from ia3_speech.adapters.load import attach_adapter
+from ia3_speech.adapters.load import attach_adapter, combine
+from ia3_speech.adapters.record import Adapter
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import is_attached
@@ -34,17 +33,19 @@ WAVES = [
 ]
 
 
-def made(model, seed: int, placements=("key", "value", "ffn"), layers="all", head=False) -> Adapter:
+def random_adapter(model, seed: int, placements=("key", "value", "ffn"), layers="all", head=False) -> Adapter:
     """An adapter of random numbers in [0.5, 1.5]; its head is the base's, moved."""
     config, generator = IA3Config(placements, layers, head), torch.Generator().manual_seed(seed)
-    numbers = {
+    values = {
         target: torch.rand(ia3.vector_size(model, target), generator=generator) + 0.5
         for target in ia3.target_modules(model, config)
     }
     path = ia3.head_of(model)
-    own = dict(model.get_submodule(path).named_parameters(path)) if head else {}
-    heads = {n: p.detach().float() + torch.randn(p.shape, generator=generator) / 3 for n, p in own.items()}
-    return Adapter(f"seed {seed}", config, numbers, heads)
+    base_head = dict(model.get_submodule(path).named_parameters(path)) if head else {}
+    moved = {
+        n: p.detach().float() + torch.randn(p.shape, generator=generator) / 3 for n, p in base_head.items()
+    }
+    return Adapter(f"seed {seed}", config, values, moved)
 
 
 def run(base, waves) -> list[torch.Tensor]:
@@ -81,15 +82,15 @@ def test_a_row_of_a_mixed_batch_is_that_row_alone(tiny_base, model_type, options
     base, other = tiny_base(model_type, **options), tiny_base(model_type, **options)
     for model in (base.model, other.model):
         model.to(dtype)
-    a, b = made(base.model, 1), made(base.model, 2)
-    c = made(base.model, 3, ("ffn_output", "attention_output"), "1-2", head=True)
+    a, b = random_adapter(base.model, 1), random_adapter(base.model, 2)
+    c = random_adapter(base.model, 3, ("ffn_output", "attention_output"), "1-2", head=True)
     mixed = combine(base.model, [a, c], [0.7, 0.5])
     bank = Bank(base)
     for name, adapter in (("a", a), ("b", b), ("c", c)):
         bank.add(name, adapter)
     with bank.rows(["a", None, "b", "c", "a:0.7+c:0.5", "a"]):
         together = run(base, WAVES)
-    singly = [alone(other, one, wave) for one, wave in zip([a, None, b, c, mixed, a], WAVES, strict=True)]
+    singly = [alone(other, row, wave) for row, wave in zip([a, None, b, c, mixed, a], WAVES, strict=True)]
     tolerance = 1e-10 if dtype == torch.float64 else 1e-5
     assert apart(together, singly) <= tolerance
     plain = apart(run(other, WAVES), [run(other, [wave])[0] for wave in WAVES])
@@ -106,7 +107,10 @@ def test_every_architecture(name, processor):
         base, other = (make_base(tiny(name), tiny_processor(name, processor.tokenizer), name) for _ in "12")
         for model in (base.model, other.model):
             model.to(dtype)
-        a, b = made(base.model, 1), made(base.model, 2, ("ffn_output", "attention_output"), "1", head=True)
+        a, b = (
+            random_adapter(base.model, 1),
+            random_adapter(base.model, 2, ("ffn_output", "attention_output"), "1", head=True),
+        )
         bank = Bank(base)
         bank.add("a", a)
         bank.add("b", b)
@@ -121,34 +125,8 @@ def test_every_architecture(name, processor):
     bank, other, adapters = banked(torch.float64)
     with bank.rows(names):
         together = run(bank.base, WAVES[:4])
-    singly = [alone(other, one, wave) for one, wave in zip(adapters, WAVES, strict=False)]
+    singly = [alone(other, adapter, wave) for adapter, wave in zip(adapters, WAVES, strict=False)]
     assert apart(together, singly) <= 1e-10
-
-
-def test_peft_takes_the_active_adapter_for_every_row(tiny_model):
-    """Fault 1 itself, on the model and the vectors that the bank gets right: when this fails, PEFT has
-    learnt it, and reference and README can say so."""
-    from peft import IA3Config as PeftConfig
-    from peft import get_peft_model
-
-    config = PeftConfig(
-        target_modules=["k_proj", "v_proj", "output_dense"], feedforward_modules=["output_dense"]
-    )
-    theirs = get_peft_model(tiny_model(norm="layer"), config, "one")
-    theirs.add_adapter("two", config)
-    theirs.eval()
-    wave = torch.from_numpy(WAVES[0])[None]
-    with torch.no_grad():
-        for number, (name, parameter) in enumerate(theirs.named_parameters()):
-            if "ia3_l" in name:
-                parameter.uniform_(-2, 4, generator=torch.Generator().manual_seed(number))
-        theirs.set_adapter("two")
-        two = theirs(wave).logits[0]
-        theirs.set_adapter("one")
-        one = theirs(wave).logits[0]
-        rows = theirs(wave.repeat(2, 1), adapter_names=["one", "two"]).logits
-    assert apart([rows[0]], [one]) <= 1e-5
-    assert apart([rows[1]], [one]) <= 1e-5 and apart([rows[1]], [two]) > 1e-2
 
 
 @pytest.mark.parametrize(("model_type", "options"), ENCODERS[:3])
@@ -160,8 +138,8 @@ def test_rows_of_the_base_keep_every_bit(tiny_base, model_type, options, dtype, 
     before = base.logits(WAVES)
     bank = Bank(base, dtype=tables)
     assert all(map(torch.equal, bank.logits(WAVES, [None] * 6), before))
-    bank.add("a", made(base.model, 1))
-    bank.add("c", made(base.model, 3, ("ffn_output", "conv"), "1", head=True))
+    bank.add("a", random_adapter(base.model, 1))
+    bank.add("c", random_adapter(base.model, 3, ("ffn_output", "conv"), "1", head=True))
     for names in (["a", None, "c", None, None, None], ["a:0.5+c", None, "c", None, None, None]):
         rows = bank.logits(WAVES, names)
         assert all(torch.equal(rows[n], before[n]) for n in (1, 3, 4, 5))
@@ -173,7 +151,7 @@ def test_placements_and_layers_of_all_sorts_live_together(tiny_base):
     """What one adapter lacks is 1. PEFT's faults 6 and 7: it fills with 0, and takes another's shape."""
     base, other = tiny_base(), tiny_base()
     adapters = [
-        made(base.model, n, placements, layers, head)
+        random_adapter(base.model, n, placements, layers, head)
         for n, (placements, layers, head) in enumerate([
             (("key",), "0", False),
             (("conv", "value"), "1-2", False),
@@ -186,14 +164,16 @@ def test_placements_and_layers_of_all_sorts_live_together(tiny_base):
     for n, adapter in enumerate(adapters):
         bank.add(str(n), adapter)
     rows = bank.logits(WAVES, ["4", "3", "2", "1", "0", None])
-    singly = [alone(other, one, wave) for one, wave in zip([*adapters[::-1], None], WAVES, strict=True)]
+    singly = [alone(other, row, wave) for row, wave in zip([*adapters[::-1], None], WAVES, strict=True)]
     assert apart(rows, singly) <= 1e-5
-    assert {v.target for v in vectors(base.model).values()} == {p for one in adapters for p in one.vectors}
+    assert {v.target for v in vectors(base.model).values()} == {
+        target for adapter in adapters for target in adapter.vectors
+    }
 
 
 def test_transformers_own_call(tiny_base):
     base, other = tiny_base(norm="layer"), tiny_base(norm="layer")
-    a = made(base.model, 1, head=True)
+    a = random_adapter(base.model, 1, head=True)
     bank = Bank(base)
     bank.add("a", a)
     batch = torch.from_numpy(np.stack([wave[:4_000] for wave in WAVES[:3]]))
@@ -209,31 +189,14 @@ def test_transformers_own_call(tiny_base):
     torch.testing.assert_close(logits[1], own[1], atol=1e-5, rtol=1e-5)
 
 
-# ---- heads
-
-
-def test_heads_by_row_and_combined(tiny_base):
-    """PEFT's fault 10: different saved heads fail there."""
-    base, other = tiny_base(), tiny_base()
-    a, b, c = made(base.model, 1, head=True), made(base.model, 2, (), head=True), made(base.model, 3)
-    bank = Bank(base)
-    for name, adapter in (("a", a), ("b", b), ("c", c)):
-        bank.add(name, adapter)
-    expressions = {"a+b": [(a, 1), (b, 1)], "a:0.25+c:3": [(a, 0.25), (c, 3)], "b:0+a": [(b, 0), (a, 1)]}
-    rows = bank.logits(WAVES[:4], [*expressions, "b"])
-    for row, wave, parts in zip(rows, WAVES, [*expressions.values(), [(b, 1)]], strict=False):
-        whole = combine(other.model, *zip(*parts, strict=True))
-        assert apart([row], [alone(other, whole, wave)]) <= 1e-5
-
-
 # ---- sums
 
 
 def test_sums_are_exact_at_weights_1_and_0(tiny_base):
     base = tiny_base()
     bank = Bank(base)
-    bank.add("a", made(base.model, 1, head=True))
-    bank.add("b", made(base.model, 2))
+    bank.add("a", random_adapter(base.model, 1, head=True))
+    bank.add("b", random_adapter(base.model, 2))
     names = ["a", None, "b", "a"]
     expected = bank.logits(WAVES[:4], names)
     rows = bank.logits(WAVES[:4], ["a:1+b:0", "b:0", "b:0.5+b:0.5", "a:1e+0 + a:-0"])
@@ -244,13 +207,13 @@ def test_an_exact_name_wins_over_a_sum(tiny_base):
     base = tiny_base()
     bank = Bank(base)
     for seed, name in enumerate(("a", "b", "a+b", "a:0.5")):
-        bank.add(name, made(base.model, seed))
+        bank.add(name, random_adapter(base.model, seed))
     rows = bank.logits(WAVES[:4], ["a+b", "a:0.5", "b+a", "a:0.5+a+b:-1"])
     for name in ("a", "b"):
         bank.drop(name)
     assert torch.equal(bank.logits(WAVES[:4], ["a+b", "a:0.5", None, None])[0], rows[0])
     assert torch.equal(bank.logits(WAVES[:4], ["a+b", "a:0.5", None, None])[1], rows[1])
-    bank.add("long", made(base.model, 2))
+    bank.add("long", random_adapter(base.model, 2))
     difference = bank.logits(WAVES[:4], [None, None, None, "a:0.5+long:-1"])[3]
     assert apart([rows[3]], [difference]) <= 1e-5
 
@@ -258,26 +221,26 @@ def test_an_exact_name_wins_over_a_sum(tiny_base):
 # ---- edits
 
 
-def test_edits_leave_the_other_rows_alone_and_slots_are_used_again(tiny_base):
+def test_edits_leave_the_other_rows_alone(tiny_base):
     base = tiny_base()
-    bank = Bank(base, capacity=2)
+    bank = Bank(base)
     for seed, name in enumerate("abc"):
-        bank.add(name, made(base.model, seed))
+        bank.add(name, random_adapter(base.model, seed))
     assert bank.names() == ["a", "b", "c"] and len(bank) == 3 and "b" in bank
     before, size = bank.logits(WAVES[:3], "abc"), bank.nbytes
-    assert size == (4 + 1) * 3 * (32 + 32 + 48) * 4
+    assert size == 3 * 3 * (32 + 32 + 48) * 4
     bank.drop("b")
-    bank.add("d", made(base.model, 7))
+    bank.add("d", random_adapter(base.model, 7))
     assert bank.nbytes == size and bank.names() == ["a", "c", "d"]
     rows = bank.logits(WAVES[:3], "adc")
     assert torch.equal(rows[0], before[0]) and torch.equal(rows[2], before[2])
     assert not torch.allclose(rows[1], before[1], atol=1e-3)
-    bank.replace("d", made(base.model, 1))
+    bank.replace("d", random_adapter(base.model, 1))
     assert all(map(torch.equal, bank.logits(WAVES[:3], "adc"), before))
-    for seed in range(20):  # grows
-        bank.add(f"more {seed}", made(base.model, seed, ("key",)))
+    for seed in range(20):
+        bank.add(f"more {seed}", random_adapter(base.model, seed, ("key",)))
     assert all(map(torch.equal, bank.logits(WAVES[:3], "adc"), before))
-    bank.replace("d", made(base.model, 2, ("ffn",), "1"))  # what it lacks now is 1 again
+    bank.replace("d", random_adapter(base.model, 2, ("ffn",), "1"))  # what it lacks now is 1 again
     bank.drop("a")
     assert not torch.equal(bank.logits(WAVES[:3], [None, "d", "c"])[1], before[1])
     assert torch.equal(bank.logits(WAVES[:3], [None, "d", "c"])[2], before[2])
@@ -287,8 +250,8 @@ def test_target_modules_that_no_adapter_uses_leave_the_model(tiny_base):
     base = tiny_base()
     before, names = base.logits(WAVES[:2]), list(base.model.state_dict())
     bank = Bank(base)
-    bank.add("a", made(base.model, 1, ("key",), "0"))
-    bank.add("b", made(base.model, 2, ("ffn_output", "conv"), "2"))
+    bank.add("a", random_adapter(base.model, 1, ("key",), "0"))
+    bank.add("b", random_adapter(base.model, 2, ("ffn_output", "conv"), "2"))
     a = bank.logits(WAVES[:2], ["a", "b"])[0]
     assert len(vectors(base.model)) == 1 + 1 + 3
     bank.drop("b")
@@ -311,10 +274,10 @@ def test_ten_thousand_adapters(tiny_base):
         ones = {target: torch.full((width,), 0.5 + n / 10_000) for target, width in widths.items()}
         return Adapter(str(n), IA3Config(), ones)
 
-    bank = Bank(base, dtype="bfloat16", capacity=5_000)
+    bank = Bank(base, dtype="bfloat16")
     for n in range(10_000):
         bank.add(str(n), number(n))
-    assert len(bank) == 10_000 and bank.nbytes == 10_001 * 336 * 2
+    assert len(bank) == 10_000 and bank.nbytes == 10_000 * 336 * 2
     bank.replace("5000", number(1))
     rows = bank.logits(WAVES, ["0", "9999", "4096", None, "5000", "5001"])
     for row, wave, n in zip(rows, WAVES, (0, 9_999, 4_096, None, 1, 5_001), strict=True):
@@ -323,16 +286,6 @@ def test_ten_thousand_adapters(tiny_base):
             expected = number(n)
             expected.vectors = {p: v.bfloat16().float() for p, v in expected.vectors.items()}
         assert apart([row], [alone(other, expected, wave)]) <= 1e-5
-
-
-def test_a_bank_in_bfloat16_is_half_as_large(tiny_base):
-    base, other = tiny_base(), tiny_base()
-    a = made(base.model, 1)
-    bank = Bank(base, dtype="bfloat16", capacity=100)
-    bank.add("a", a)
-    assert bank.nbytes == 101 * 336 * 2
-    rounded = Adapter("a", a.config, {p: v.bfloat16().float() for p, v in a.vectors.items()})
-    assert apart(bank.logits(WAVES[:1], ["a"]), [alone(other, rounded, WAVES[0])]) <= 1e-6
 
 
 # ---- threads
@@ -347,8 +300,8 @@ def run_together(*works) -> None:
 
 def test_a_batch_in_flight_sees_the_bank_as_it_was(tiny_base):
     base = tiny_base()
-    bank = Bank(base, capacity=2)
-    a, b = made(base.model, 1, head=True), made(base.model, 2)
+    bank = Bank(base)
+    a, b = random_adapter(base.model, 1, head=True), random_adapter(base.model, 2)
     bank.add("a", a)
     bank.add("b", b)
     names = ["a", "b", "a:0.5+b", None]
@@ -357,8 +310,8 @@ def test_a_batch_in_flight_sees_the_bank_as_it_was(tiny_base):
     def edits():
         bank.replace("a", b)
         bank.drop("b")
-        for n in range(8):  # grows
-            bank.add(f"more {n}", made(base.model, n))
+        for n in range(8):
+            bank.add(f"more {n}", random_adapter(base.model, n))
 
     with bank.rows(names):
         run_together(edits)
@@ -370,9 +323,9 @@ def test_a_batch_in_flight_sees_the_bank_as_it_was(tiny_base):
 
 def test_batches_and_edits_from_many_threads(tiny_base):
     base = tiny_base()
-    bank = Bank(base, capacity=1)
+    bank = Bank(base)
     for seed, name in enumerate("abx"):
-        bank.add(name, made(base.model, seed))
+        bank.add(name, random_adapter(base.model, seed))
     names, waves = ["a", None, "b"], WAVES[:3]
     expected, rounds = bank.logits(waves, names), [0]
     ended = [threading.Event(), threading.Event()]
@@ -388,9 +341,11 @@ def test_batches_and_edits_from_many_threads(tiny_base):
     def edits():
         while not rounds[0] or not all(end.is_set() for end in ended):
             seed = rounds[0]
-            bank.replace("x", made(base.model, seed))
-            bank.add("y", made(base.model, seed, ("ffn_output", "query")))  # new target modules in the model
-            bank.add("z", made(base.model, seed, head=True))
+            bank.replace("x", random_adapter(base.model, seed))
+            bank.add(
+                "y", random_adapter(base.model, seed, ("ffn_output", "query"))
+            )  # new target modules in the model
+            bank.add("z", random_adapter(base.model, seed, head=True))
             bank.drop("y")
             bank.drop("z")
             rounds[0] += 1
@@ -402,38 +357,29 @@ def test_batches_and_edits_from_many_threads(tiny_base):
 def test_a_thread_in_a_batch_can_not_wait_for_itself(tiny_base):
     base = tiny_base()
     bank = Bank(base)
-    bank.add("a", made(base.model, 1))
+    bank.add("a", random_adapter(base.model, 1))
     with bank.rows(["a"]):
+        with pytest.raises(AdapterError, match="a batch of 2 rows came, and the bank was given 1"):
+            base.model(torch.randn(2, 4_000))
         for edit in (
-            lambda: bank.add("b", made(base.model, 2)),
+            lambda: bank.add("b", random_adapter(base.model, 2)),
             lambda: bank.drop("a"),
             lambda: bank.logits(WAVES[:1], ["a"]),
         ):
             with pytest.raises(AdapterError, match="a batch of this bank is running in this thread"):
                 edit()
-    assert len(bank.logits(WAVES[:1], ["a"])) == 1
-
-
-def test_edits_in_inference_mode(tiny_base):
-    base = tiny_base()
-    bank = Bank(base)
-    with torch.inference_mode():
-        bank.add("a", made(base.model, 1))
-        rows = bank.logits(WAVES[:1], ["a"])
-    bank.add("b", made(base.model, 2))
-    assert torch.equal(bank.logits(WAVES[:1], ["a"])[0], rows[0])
+    assert len(bank.logits(WAVES[:1], ["a"])) == 1 and bank.logits([], []) == []
 
 
 # ---- from disk
 
 
 def test_what_add_takes(tiny_folder, speaker42):
-    """A registered name, a folder, a sum of such; the name alone is looked up too."""
-    from ia3_speech import load_adapter, load_base
-
+    """A registered name, a folder, a sum of such; the name alone is looked up too; in inference mode too."""
     base, other = load_base(tiny_folder), load_base(tiny_folder)
     bank = Bank(base)
-    bank.add("speaker42")
+    with torch.inference_mode():
+        bank.add("speaker42")
     bank.add("folder", speaker42)
     bank.add("half", "speaker42:0.5")
     rows = bank.logits(WAVES[:4], ["speaker42", "folder", "half", "folder:0.5"])
@@ -449,10 +395,10 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tiny_base, tmp_pa
     mine.name, theirs.name = "mine", "theirs"
     save_adapter(attach(theirs.model), tmp_path / "a", base=theirs)
     bank = Bank(mine)
-    message = r"was trained on another base, theirs \(Wav2Vec2ForCTC.*; this bank is of mine \(Wav2Vec2ForCTC"
-    with pytest.raises(AdapterError, match=f"a {message}"):
+    message = r"a was trained on another base, theirs \(Wav2Vec2ForCTC"
+    with pytest.raises(AdapterError, match=rf"{message}.*; this one is Wav2Vec2ForCTC"):
         bank.add("a", tmp_path / "a")
-    with pytest.raises(AdapterError, match=f"a {message}"):
+    with pytest.raises(AdapterError, match=rf"{message}.*; this bank is of mine \(Wav2Vec2ForCTC"):
         bank.add("a", read_adapter(theirs.model, tmp_path / "a"))
     assert len(bank) == 0 and not is_attached(mine.model)
 
@@ -463,21 +409,24 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tiny_base, tmp_pa
 def test_adapters_that_do_not_fit_change_nothing(tiny_base):
     base = tiny_base()
     bank = Bank(base)
-    bank.add("a", made(base.model, 1))
+    bank.add("a", random_adapter(base.model, 1))
     expected = bank.logits(WAVES[:1], ["a"])
     wide, narrow, deep = (
         tiny_base(**{name: size}).model
         for name, size in (("vocab_size", 40), ("intermediate_size", 40), ("num_hidden_layers", 4))
     )
     half = Adapter("b", IA3Config((), train_head=True), {}, {"lm_head.weight": torch.ones(29, 32)})
-    broken = made(base.model, 2)
+    broken = random_adapter(base.model, 2)
     next(iter(broken.vectors.values()))[3] = float("inf")
     for adapter, message in (
-        (made(wide, 2, head=True), r"lm_head\.weight is for 40 symbols, and the base tiny has 29"),
-        (made(narrow, 2), r"output_dense\.ia3_ffn has 40 parameters, and the base tiny has 48 there"),
+        (random_adapter(wide, 2, head=True), r"lm_head\.weight is for 40 symbols, and the base tiny has 29"),
         (
-            made(deep, 2),
-            r"layers\.3\.attention\.k_proj\.ia3_key has 32 .* the base tiny has no target module there",
+            random_adapter(narrow, 2),
+            r"output_dense\.ia3_ffn has 40 parameters, and the base tiny has 48 there",
+        ),
+        (
+            random_adapter(deep, 2),
+            r"layers\.3\.attention\.k_proj\.ia3_key has 32 .* tiny has no target module there",
         ),
         (broken, ": holds NaN or infinite values"),
         (half, r"the head is lm_head\.weight, the base's lm_head\.weight, lm_head\.bias"),
@@ -495,12 +444,12 @@ def test_an_adapter_without_an_effect_is_refused_and_the_others_stay(tiny_base):
     with torch.no_grad():
         base.model.wav2vec2.encoder.layers[2].attention.out_proj.weight.zero_()
     bank = Bank(base)
-    bank.add("a", made(base.model, 1, ("value",), "0"))
+    bank.add("a", random_adapter(base.model, 1, ("value",), "0"))
     expected = bank.logits(WAVES[:1], ["a"])
     with pytest.raises(
         AdapterError, match=r"1 of 2 IA³ vectors have no effect.*layers\.2\.attention\.v_proj"
     ):
-        bank.add("b", made(base.model, 2, ("value",), "2"))
+        bank.add("b", random_adapter(base.model, 2, ("value",), "2"))
     assert bank.names() == ["a"] and len(vectors(base.model)) == 1
     assert torch.equal(bank.logits(WAVES[:1], ["a"])[0], expected[0])
 
@@ -509,13 +458,9 @@ def test_an_adapter_without_an_effect_is_refused_and_the_others_stay(tiny_base):
     ("names", "message"),
     [
         (["scots", "medicl"], r"medicl: no adapter of the bank has this name \(nearest names: medical"),
-        (
-            ["scots+medicl:0.5"],
-            r'medicl: no adapter .* in "scots\+medicl:0\.5" \(nearest names: medical',
-        ),
+        (["scots+medicl:0.5"], r'medicl: no adapter .* in "scots\+medicl:0\.5" \(nearest names: medical'),
         (["scots:x"], r'"scots:x": the weight of scots is "x"'),
         (["scots+"], r'\(empty\): no adapter of the bank has this name, in "scots\+"'),
-        ([""], r"\(empty\): no adapter"),
         (["scots", None, None], "2 waves and 3 names"),
     ],
 )
@@ -523,22 +468,11 @@ def test_names_that_are_none(tiny_base, names, message):
     base = tiny_base()
     bank = Bank(base)
     for seed, name in enumerate(("scots", "medical")):
-        bank.add(name, made(base.model, seed))
+        bank.add(name, random_adapter(base.model, seed))
     waves = WAVES[: 2 if len(names) == 3 else len(names)]
     with pytest.raises(AdapterError, match=message):
         bank.logits(waves, names)
     assert bank.logits(WAVES[:1], ["scots"])  # and the bank goes on
-
-
-def test_a_batch_of_another_size(tiny_base):
-    base = tiny_base()
-    bank = Bank(base)
-    bank.add("a", made(base.model, 1))
-    with (
-        bank.rows(["a"]),
-        pytest.raises(AdapterError, match="a batch of 2 rows came, and the bank was given 1"),
-    ):
-        base.model(torch.randn(2, 4_000))
 
 
 def test_one_model_carries_one_thing(tiny_base):
@@ -548,9 +482,9 @@ def test_one_model_carries_one_thing(tiny_base):
         Bank(base)
     detach(base.model)
     bank = Bank(base)
-    bank.add("a", made(base.model, 1))
+    bank.add("a", random_adapter(base.model, 1))
     expected = bank.logits(WAVES[:1], ["a"])
-    attach_adapter(base.model, made(base.model, 2), check=False)
+    attach_adapter(base.model, random_adapter(base.model, 2), check=False)
     for act in (lambda: bank.logits(WAVES[:1], ["a"]), lambda: bank.drop("a")):
         with pytest.raises(AdapterError, match="tiny carries another adapter"):
             act()
@@ -561,9 +495,9 @@ def test_one_model_carries_one_thing(tiny_base):
 def test_names_are_taken_once_and_dropped_once(tiny_base):
     base = tiny_base()
     bank = Bank(base)
-    bank.add("a", made(base.model, 1))
+    bank.add("a", random_adapter(base.model, 1))
     with pytest.raises(AdapterError, match=r"a: is in the bank already \(replace it, or drop it first\)"):
-        bank.add("a", made(base.model, 2))
+        bank.add("a", random_adapter(base.model, 2))
     for edit in (bank.drop, bank.replace):
         with pytest.raises(AdapterError, match="b: no adapter of the bank has this name"):
             edit("b")

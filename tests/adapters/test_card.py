@@ -190,11 +190,7 @@ def test_the_hub_reads_it(tmp_path):
 @pytest.mark.parametrize(
     ("base", "found", "shown"),
     [
-        (
-            "facebook/hubert-large-ls960-ft",
-            "facebook/hubert-large-ls960-ft",
-            "facebook/hubert-large-ls960-ft",
-        ),
+        ("facebook/hubert-base", "facebook/hubert-base", "facebook/hubert-base"),
         ("mini", None, "mini"),
         ("/home/ann/models/my-base", None, "my-base"),
         ("/home/ann/models/my-base/", None, "my-base"),
@@ -255,7 +251,6 @@ def test_labels_can_not_break_the_card(tmp_path):
 def test_a_trainer_may_remember_anything():
     training = {"epochs": "many", "data": ["a", "b"], "utterances": None, "audio_seconds": "long", "seed": 3}
     assert "| training | seed 3 |" in card.model_card(RECORD | {"training": training}, SIZES)
-    assert "WER" not in card.trained_how({}) and card.trained_on({}) == ""
 
 
 def test_a_set_without_reference_words_has_no_place_on_the_hubs_boards():
@@ -299,7 +294,7 @@ def test_scores_are_added_and_replaced(adapter, tmp_path):
     assert [(path, path.stat().st_mtime_ns) for path in sorted(adapter.iterdir())] == before
     card.update_card(adapter, None, [score_file(tmp_path / "test", "data/x/test", 0.3)])
     record = json.loads((adapter / "ia3_speech.json").read_text())
-    assert [(one["set"], one["wer"]) for one in record["scores"]] == [("x/test", 0.3), ("x/other", 0.4)]
+    assert [(score["set"], score["wer"]) for score in record["scores"]] == [("x/test", 0.3), ("x/other", 0.4)]
     assert record | {"scores": []} == RECORD | {"scores": []}
     assert (adapter / "ia3_speech.safetensors").read_bytes() == weights
 
@@ -308,24 +303,6 @@ def test_two_sets_of_one_name_are_refused(adapter, tmp_path):
     files = [score_file(tmp_path / name, f"/{name}/test", 0.3) for name in ("one", "two")]
     with pytest.raises(UserError, match="two of the scores are of sets called test, of which"):
         card.update_card(adapter, "s42", files)
-
-
-def test_the_score_of_a_real_run(tmp_path):
-    """score.json as `ia3-speech score` writes it."""
-    from ia3_speech.score import main as score
-
-    tables = {"text": "a-1 one two\nb-1 three\n", "utt2spk": "a-1 a\nb-1 b\n", "spk2utt": "a a-1\nb b-1\n"}
-    (tmp_path / "data/x/test").mkdir(parents=True)
-    for name, text in tables.items():
-        (tmp_path / "data/x/test" / name).write_text(text)
-    for name, text in {"base": "a-1 one\nb-1 tree\n", "ours": "a-1 one two\nb-1 tree\n"}.items():
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "text").write_text(text)
-    score(tmp_path / "data/x/test", tmp_path / "ours", baseline=tmp_path / "base", replications=20)
-    found = card.read_score_summary(tmp_path / "ours/score.json")
-    assert (found["set"], found["words"], found["ci_unit"]) == ("x/test", 3, "speaker")
-    assert found["wer"] == pytest.approx(1 / 3) and found["base_wer"] == pytest.approx(2 / 3)
-    assert found["relative"] == pytest.approx(-0.5) and len(found["wer_ci"]) == len(found["relative_ci"]) == 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"wer": 1}', '{"schema": 2, "wer": 1}', '{"schema": 1}'])
@@ -342,42 +319,20 @@ def test_an_adapter_without_our_record_gets_no_card(adapter):
         card.update_card(adapter)
 
 
-def test_warnings_of_scores_and_training_are_on_the_card():
+def test_warnings_of_scores_and_training_are_on_the_card(tmp_path):
     """Each as a quotation below the table of scores."""
-    score = RECORD["scores"][0] | {
-        "warnings": ["6 of 10 sentences of the test set occur in training"],
-        "unseen_sentences": {"utterances": 4, "wer": 0.5, "base_wer": 0.52},
-    }
-    record = RECORD | {"scores": [score], "training": RECORD["training"] | {"selected_epoch": 0}}
-    text = card.model_card(record, SIZES)
-    quoted = [line for line in text.split("## Scores")[1].splitlines() if line.startswith("> ")]
-    assert quoted == [
-        "> **Warning.** in training no epoch improved on the start, so the adapter is as it started.",
-        "> **Warning.** medical\\_notes/test: 6 of 10 sentences of the test set occur in training.",
-        "> medical\\_notes/test: WER 50.0% on the 4 utterances whose sentence is not in training, 52.0% with "
-        "the base alone.",
-    ]
-
-
-def test_what_the_record_keeps_of_the_overlap(tmp_path):
     unseen = {"utterances": 4, "wer": 0.5, "changes": {"wer": {"baseline": 0.52}}}
-    score = {"schema": 1, "wer": 0.4, "overlap": {"warnings": ["x"]}, "unseen_sentences": unseen}
-    (tmp_path / "score.json").write_text(json.dumps(score))
-    found = card.read_score_summary(tmp_path / "score.json")
-    assert found["warnings"] == ["x"]
-    assert found["unseen_sentences"] == {"utterances": 4, "wer": 0.5, "base_wer": 0.52}
-    (tmp_path / "score.json").write_text(json.dumps({"schema": 1, "wer": 0.4}))
-    assert "warnings" not in card.read_score_summary(tmp_path / "score.json")
-
-
-def test_a_speakers_card_says_that_the_score_is_of_all_speakers(tmp_path):
-    overlap = {"warnings": [], "by_speaker": True, "speakers": 85}
-    (tmp_path / "score.json").write_text(
-        json.dumps({"schema": 1, "data": "data/x/test", "wer": 0.4, "overlap": overlap})
-    )
-    found = card.read_score_summary(tmp_path / "score.json")
-    text = card.model_card(RECORD | {"scores": [found]}, SIZES)
-    assert (
+    overlap = {"warnings": ["6 of 10 sentences of the test set occur in training"], "by_speaker": True}
+    score = {"schema": 1, "data": "data/x/test", "wer": 0.4, "overlap": overlap | {"speakers": 85}}
+    (tmp_path / "score.json").write_text(json.dumps(score | {"unseen_sentences": unseen}))
+    summary = card.read_score_summary(tmp_path / "score.json")
+    record = RECORD | {"scores": [summary], "training": RECORD["training"] | {"selected_epoch": 0}}
+    text = card.model_card(record, SIZES)
+    assert [line for line in text.split("## Scores")[1].splitlines() if line.startswith("> ")] == [
+        "> **Warning.** in training no epoch improved on the start, so the adapter is as it started.",
+        "> **Warning.** x/test: 6 of 10 sentences of the test set occur in training.",
         "> x/test: pooled over the adapters of 85 speakers, this one among them; each utterance is decoded "
-        "by an adapter of its speaker that was not trained on it."
-    ) in text
+        "by an adapter of its speaker that was not trained on it.",
+        "> x/test: WER 50.0% on the 4 utterances whose sentence is not in training, 52.0% with the base "
+        "alone.",
+    ]

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_models import TINY, tiny, tiny_processor
+from tiny_models import TINY, attach_random, probe_logits, tiny, tiny_processor
 
 from ia3_speech import __version__, attach, detach, load_adapter, load_base, merge, save_adapter, unmerge
-from ia3_speech.adapters import registry
-from ia3_speech.adapters.__main__ import main
-from ia3_speech.adapters.merge import export_checkpoint, parameters_of
+from ia3_speech.adapters.merge import parameters_of, write_checkpoint
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import AdapterError, IA3Config
-from ia3_speech.model.attach import is_attached, is_merged, probe_input, trainable
+from ia3_speech.model.attach import is_attached, is_merged, trainable
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import vectors
@@ -38,22 +36,12 @@ def lived_in(model):
     return model
 
 
-def adapted(model, *placements, zeros=False, **options):
-    """Vectors in [0.5, 1.5] on all that this architecture has, or on some; with `zeros`, each fifth is 0."""
-    placements = placements or tuple({target.placement for target in ia3.all_target_modules(model)})
-    attach(model, IA3Config(placements, **options), check=False)
-    generator = torch.Generator().manual_seed(2)
+def with_zeros(model):
+    """The same model, each fifth number of its vectors 0."""
     with torch.no_grad():
         for vector in vectors(model).values():
-            vector.l.copy_(torch.rand(vector.l.shape, generator=generator) + 0.5)
-            if zeros:
-                vector.l[::5] = 0
+            vector.l[::5] = 0
     return model
-
-
-@torch.no_grad()
-def logits(model) -> torch.Tensor:
-    return model(**probe_input(model, torch.device("cpu"))).logits
 
 
 def state(model) -> dict[str, torch.Tensor]:
@@ -73,29 +61,26 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 def test_merged_logits_equal_unmerged_ones_on_a_plain_model(name, dtype):
     """PEFT's fault 2: on WavLM its key and value vectors do nothing until they are merged."""
     model = tiny(name).to(dtype)
-    base, names, modules = (
-        logits(model),
-        list(model.state_dict()),
-        [name for name, _ in model.named_modules()],
-    )
-    unmerged = logits(adapted(model))
+    base, names = probe_logits(model), list(model.state_dict())
+    modules = [name for name, _ in model.named_modules()]
+    unmerged = probe_logits(attach_random(model))
     merge(model)
     assert list(model.state_dict()) == names and [name for name, _ in model.named_modules()] == modules
     assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
     assert not vectors(model) and not is_attached(model) and is_merged(model)
     tolerance = 1e-10 if dtype == torch.float64 else 1e-5 * max(1.0, float(unmerged.abs().max()))
-    assert float((logits(model) - unmerged).abs().max()) <= tolerance
+    assert float((probe_logits(model) - unmerged).abs().max()) <= tolerance
     assert float((unmerged - base).abs().max()) > 1e-3  # there was something to fold
-    assert torch.equal(logits(unmerge(model)), unmerged)
-    assert torch.equal(logits(detach(model)), base)
+    assert torch.equal(probe_logits(unmerge(model)), unmerged)
+    assert torch.equal(probe_logits(detach(model)), base)
 
 
 @pytest.mark.parametrize("placement", ["key", "value", "ffn", "ffn_output", "attention_output"])
 def test_each_placement_alone(tiny_model, placement):
     """A fault on one side can't hide behind the other placements."""
-    model = adapted(lived_in(tiny_model()).double(), placement)
-    unmerged = logits(model)
-    assert float((logits(merge(model)) - unmerged).abs().max()) <= 1e-10
+    model = attach_random(lived_in(tiny_model()).double(), placement)
+    unmerged = probe_logits(model)
+    assert float((probe_logits(merge(model)) - unmerged).abs().max()) <= 1e-10
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -103,11 +88,11 @@ def test_rows_bias_and_columns_by_hand(tiny_model, dtype):
     """adapter-hub's fault: its merge leaves the bias unscaled."""
     model = lived_in(tiny_model()).to(dtype)
     before = state(model)
-    adapted(model, "value", "ffn", "ffn_output")
-    found = vectors(model)
-    value = found[f"{LAYER}.attention.v_proj.ia3_value"].l.double()
-    inner = found[f"{LAYER}.feed_forward.output_dense.ia3_ffn"].l.double()
-    outer = found[f"{LAYER}.feed_forward.output_dense.ia3_ffn_output"].l.double()
+    attach_random(model, "value", "ffn", "ffn_output")
+    by_path = vectors(model)
+    value = by_path[f"{LAYER}.attention.v_proj.ia3_value"].l.double()
+    inner = by_path[f"{LAYER}.feed_forward.output_dense.ia3_ffn"].l.double()
+    outer = by_path[f"{LAYER}.feed_forward.output_dense.ia3_ffn_output"].l.double()
     after = state(merge(model))
     expected = {
         f"{LAYER}.attention.v_proj.weight": value[:, None],
@@ -121,18 +106,11 @@ def test_rows_bias_and_columns_by_hand(tiny_model, dtype):
     assert changed == {name.replace(".1.", f".{n}.") for name in expected for n in range(3)}
 
 
-def test_only_the_bias_of_an_output_vector_is_scaled(tiny_model):
-    model = lived_in(tiny_model())
-    name = f"{LAYER}.feed_forward.output_dense.bias"
-    bias = model.get_parameter(name).detach().clone()
-    assert torch.equal(merge(adapted(model, "ffn")).get_parameter(name), bias)
-
-
 @pytest.mark.parametrize(("norm", "bias"), [("group", True), ("group", False), ("layer", True)])
 def test_conv_is_folded_into_the_norm_where_there_is_one(tiny_model, norm, bias):
     model = lived_in(tiny_model(norm=norm, conv_bias=bias))
     before = state(model)
-    adapted(model, "conv")
+    attach_random(model, "conv")
     scales = {vector.target.module: vector.l.detach() for vector in vectors(model).values()}
     stem = "wav2vec2.feature_extractor.conv_layers"
     normed = [0] if norm == "group" else [0, 1, 2]
@@ -150,15 +128,15 @@ def test_conv_is_folded_into_the_norm_where_there_is_one(tiny_model, norm, bias)
 def test_a_trained_head_stays_and_gives_way_again(tiny_model):
     model = tiny_model()
     own = model.lm_head.weight.detach().clone()
-    adapted(model, "key", train_head=True)
+    attach_random(model, "key", head=True)
     with torch.no_grad():
         model.lm_head.weight.mul_(1.5)
-    unmerged, trained, head = logits(model), model.lm_head.weight.detach().clone(), model.lm_head.weight
+    unmerged, trained, head = probe_logits(model), model.lm_head.weight.detach().clone(), model.lm_head.weight
     merge(model)
-    torch.testing.assert_close(logits(model), unmerged, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(probe_logits(model), unmerged, atol=1e-5, rtol=1e-5)
     assert torch.equal(model.lm_head.weight, trained)
     unmerge(model)
-    assert torch.equal(model.lm_head.weight, trained) and torch.equal(logits(model), unmerged)
+    assert torch.equal(model.lm_head.weight, trained) and torch.equal(probe_logits(model), unmerged)
     assert model.lm_head.weight is head and head.requires_grad
     assert torch.equal(detach(model).lm_head.weight, own)
 
@@ -171,8 +149,8 @@ def test_what_is_taken_out_leaves_the_base_bit_for_bit(tiny_model, dtype):
     """PEFT's fault 8: it divides by l + 1e-8, which drifts, most of all in bf16, and can't undo a zero."""
     model = lived_in(tiny_model()).to(dtype)
     before, digest = state(model), fingerprint(model)
-    adapted(model, zeros=True)
-    attached, unmerged = state(model), logits(model)
+    with_zeros(attach_random(model))
+    attached, unmerged = state(model), probe_logits(model)
     parameters = {name: vector.l for name, vector in vectors(model).items()}
     merge(model)
     merged = state(model)
@@ -181,7 +159,9 @@ def test_what_is_taken_out_leaves_the_base_bit_for_bit(tiny_model, dtype):
     )
     assert bool((merged[f"{LAYER}.attention.k_proj.weight"][::5] == 0).all())
     unmerge(model)
-    assert same(state(model), attached) and torch.equal(logits(model), unmerged)
+    assert same(state(model), attached) and torch.equal(probe_logits(model), unmerged)
+    for _ in range(2):  # again and again
+        assert same(state(merge(model)), merged) and same(state(unmerge(model)), attached)
     assert {name: id(vector.l) for name, vector in vectors(model).items()} == {
         name: id(parameter) for name, parameter in parameters.items()
     }  # an optimiser goes on
@@ -189,57 +169,23 @@ def test_what_is_taken_out_leaves_the_base_bit_for_bit(tiny_model, dtype):
     assert same(state(detach(model)), before) and fingerprint(model) == digest
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_where_peft_drifts(tiny_model, dtype):
-    """PEFT's fault 8, beside PEFT itself, with the same vectors: its base is damaged, ours is not."""
-    from peft import IA3Config as PeftConfig
-    from peft import get_peft_model
-
-    model = adapted(lived_in(tiny_model()).to(dtype), "key", "value", "ffn", zeros=True)
-    theirs = get_peft_model(
-        lived_in(tiny_model()).to(dtype),
-        PeftConfig(target_modules=["k_proj", "v_proj", "output_dense"], feedforward_modules=["output_dense"]),
-    )
-    with torch.no_grad():
-        for name, vector in vectors(model).items():
-            module = theirs.get_submodule(f"base_model.model.{name.rpartition('.')[0]}")
-            module.ia3_l["default"].copy_(vector.l.reshape(module.ia3_l["default"].shape))
-    before = state(detach(copy.deepcopy(model)))
-    theirs.merge_adapter()
-    with pytest.warns(UserWarning, match="Unmerge result can be inaccurate"):
-        theirs.unmerge_adapter()
-    name = f"{LAYER}.attention.k_proj"
-    drifted = theirs.get_submodule(f"base_model.model.{name}").base_layer.weight
-    assert not torch.equal(drifted, before[f"{name}.weight"])
-    assert bool((drifted[::5] == 0).all())  # what a zero took is gone
-    assert same(state(detach(unmerge(merge(model)))), before)
-
-
-def test_again_and_again(tiny_model):
-    model = adapted(lived_in(tiny_model()), zeros=True)
-    attached, merged = state(model), state(merge(model))
-    for _ in range(3):
-        assert same(state(unmerge(model)), attached)
-        assert same(state(merge(model)), merged)
-
-
 def test_vectors_that_are_trained_on_are_merged_anew(tiny_model):
-    model = adapted(tiny_model(), "value")
+    model = attach_random(tiny_model(), "value")
     optimiser = torch.optim.SGD([p for _, p in trainable(model)], lr=0.1)
     unmerge(merge(model))
-    first = logits(model)
+    first = probe_logits(model)
     for _, parameter in trainable(model):
         parameter.grad = torch.ones_like(parameter)
     optimiser.step()
-    unmerged = logits(model)
+    unmerged = probe_logits(model)
     assert not torch.allclose(unmerged, first, atol=1e-4)
-    torch.testing.assert_close(logits(merge(model)), unmerged, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(probe_logits(merge(model)), unmerged, atol=1e-5, rtol=1e-5)
 
 
 def test_a_merged_model_is_cast_and_copied(tiny_model):
     model = lived_in(tiny_model())
     expected = state(copy.deepcopy(model).half())
-    adapted(model, "key", "ffn")
+    attach_random(model, "key", "ffn")
     exact = {name: vector.l.detach().clone() for name, vector in vectors(model).items()}
     twin = copy.deepcopy(merge(model))
     unmerge(model.half())
@@ -257,7 +203,7 @@ def test_a_merged_model_is_cast_and_copied(tiny_model):
 )
 def test_what_float16_can_not_hold_is_refused_before_anything_changes(tiny_model, weight, scale, message):
     """PEFT writes infinity, or with safe_merge leaves the modules before this one merged."""
-    model = adapted(tiny_model().half())
+    model = attach_random(tiny_model().half())
     module = f"{LAYER}.attention.v_proj"
     with torch.no_grad():
         model.get_submodule(module).weight.fill_(weight)
@@ -276,20 +222,12 @@ def base_parameters(model):
     return [(name, p) for name, p in model.named_parameters() if "ia3_" not in name]
 
 
-def test_a_product_that_bfloat16_holds_is_merged(tiny_model):
-    model = adapted(tiny_model().bfloat16(), "value")
-    with torch.no_grad():
-        model.get_submodule(f"{LAYER}.attention.v_proj").weight.fill_(60_000)
-    merge(model)
-
-
 def test_rows_of_their_own_and_shared_weights_are_refused(tiny_model):
-    model = adapted(tiny_model(), "value")
+    model = attach_random(tiny_model(), "value")
     vector = next(iter(vectors(model).values()))
-    vector.rows = torch.ones(2, 1, 32)
-    with pytest.raises(AdapterError, match=r"layers\.0\.attention\.v_proj\.ia3_value: the rows of a batch"):
+    message = r"layers\.0\.attention\.v_proj\.ia3_value: the rows of a batch"
+    with ia3.using_rows({vector.l: torch.ones(2, 1, 32)}), pytest.raises(AdapterError, match=message):
         merge(model)
-    vector.rows = None
     layers = model.wav2vec2.encoder.layers
     layers[2].attention.v_proj.weight = layers[1].attention.v_proj.weight
     with pytest.raises(AdapterError, match=r"layers\.1\.attention\.v_proj\.weight: other modules share it"):
@@ -298,7 +236,7 @@ def test_rows_of_their_own_and_shared_weights_are_refused(tiny_model):
 
 def test_weights_that_are_no_ordinary_tensors_are_refused(tiny_model):
     model = tiny_model()
-    adapted(quantize(model, model.wav2vec2.encoder.layers), "key")
+    attach_random(quantize(model, model.wav2vec2.encoder.layers), "key")
     message = (
         r"without an ordinary weight can't be merged into \(quantised or parametrised: merge on the base"
     )
@@ -322,9 +260,9 @@ def test_in_the_wrong_order(tiny_model):
 
 def test_a_merged_model_is_no_base(tiny_model, tiny_base, tmp_path):
     """Vectors on merged weights, or a fingerprint of them in an adapter's record, would fit no base."""
-    save_adapter(adapted(tiny_model(), "key"), tmp_path / "a")
+    save_adapter(attach_random(tiny_model(), "key"), tmp_path / "a")
     base = tiny_base()
-    model = merge(adapted(base.model, "key"))
+    model = merge(attach_random(base.model, "key"))
     before = state(model)
     for act in (
         lambda: attach(model, IA3Config(("value",))),
@@ -345,12 +283,7 @@ def test_a_merged_model_is_no_base(tiny_model, tiny_base, tmp_path):
 ALONE = """
 import sys
 
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "ia3_speech":
-            raise ImportError(name)
-
-sys.meta_path.insert(0, Blocked())
+sys.modules["ia3_speech"] = None  # an import of it raises
 import numpy as np
 from transformers import AutoModelForCTC, AutoProcessor
 
@@ -358,7 +291,6 @@ folder, wave, out = sys.argv[1:]
 model, processor = AutoModelForCTC.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
 values = processor(np.load(wave), sampling_rate=16_000, return_tensors="pt").input_values
 np.save(out, model(values).logits.detach().numpy()[0])
-assert "ia3_speech" not in sys.modules
 """
 WAVE = np.random.default_rng(0).standard_normal(12_000).astype(np.float32)
 
@@ -367,28 +299,23 @@ WAVE = np.random.default_rng(0).standard_normal(12_000).astype(np.float32)
 def scots(tiny_folder, tmp_path):
     """An adapter of `tiny_folder` on disk, with a head of its own."""
     base = load_base(tiny_folder, device="cpu")
-    adapted(base.model, "key", "value", "ffn", train_head=True)
-    with torch.no_grad():
-        base.model.lm_head.weight.mul_(1.5)
+    attach_random(base.model, "key", "value", "ffn", head=True)
     labels = {"speaker": "042", "accent": "scots"}
     return save_adapter(base.model, tmp_path / "scots", base=base, labels=labels)
 
 
-def run(capsys, *words) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main([str(word) for word in words])
-    return caught.value.code, *capsys.readouterr()
+@pytest.fixture
+def export(run_command):
+    return lambda *words: run_command("adapters", "export", *words)
 
 
-def test_an_export_loads_without_us_and_says_the_same(tiny_folder, scots, tmp_path, capsys):
+def test_an_export_loads_without_us_and_says_the_same(tiny_folder, scots, tmp_path, export):
     out = tmp_path / "out/merged"
-    said = f"{out}: {scots}, merged into {tiny_folder}\n"
-    assert run(capsys, "export", scots, "--out", out)[:2] == (0, said)
+    printed = f"{out}: {scots}, merged into {tiny_folder}\n"
+    assert export(scots, "--out", out) == (0, printed, "")
     (tiny_folder / "lm.arpa.gz").touch()
-    said += f"without the base's language model: transcribe with --lm {tiny_folder}/lm.arpa.gz\n"
-    assert run(capsys, "export", scots, "--out", out, "--force")[:2] == (0, said)
-    (tiny_folder / "lm.arpa.gz").unlink()
-    assert "# " + tiny_folder.name + " with scots merged into it\n" in (out / "README.md").read_text("utf-8")
+    printed += f"without the base's language model: transcribe with --lm {tiny_folder}/lm.arpa.gz\n"
+    assert export(scots, "--out", out, "--force") == (0, printed, "")
     base = load_base(tiny_folder, device="cpu")
     plain = base.logits([WAVE])[0]
     load_adapter(base.model, scots)
@@ -407,24 +334,22 @@ def test_an_export_loads_without_us_and_says_the_same(tiny_folder, scots, tmp_pa
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_an_export_of_each_kind_loads_without_us(name, processor, tmp_path):
+def test_a_checkpoint_of_each_kind_loads_without_us(name, processor, tmp_path):
     from transformers import AutoModelForCTC, AutoProcessor
 
     base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), "tiny")
-    merged = logits(merge(adapted(base.model)))
-    export_checkpoint(base, tmp_path / "out")
+    merged = probe_logits(merge(attach_random(base.model)))
+    write_checkpoint(base, tmp_path / "out", adapter="a", labels={})
     plain = AutoModelForCTC.from_pretrained(tmp_path / "out")
-    assert type(plain) is type(base.model) and is_merged(base.model)  # as it went in
-    assert torch.equal(logits(plain), merged)
+    assert type(plain) is type(base.model) and torch.equal(probe_logits(plain), merged)
     assert type(AutoProcessor.from_pretrained(tmp_path / "out")) is type(base.processor)
 
 
 def test_the_card_of_an_export(tiny_folder, scots, tmp_path):
     base = load_base(tiny_folder, device="cpu")
     about = f"Wav2Vec2ForCTC, 3 layers of 32/48, 29 symbols, weights {base.fingerprint['sha256'][:8]}"
-    load_adapter(base.model, scots)
-    export_checkpoint(base, tmp_path / "out", adapter="scots", labels={"speaker": "042", "accent": "scots"})
-    assert not is_merged(base.model) and is_attached(base.model)  # as it went in
+    merge(load_adapter(base.model, scots))
+    write_checkpoint(base, tmp_path / "out", adapter="scots", labels={"speaker": "042", "accent": "scots"})
     rest = f"""library_name: transformers
 pipeline_tag: automatic-speech-recognition
 tags:
@@ -451,79 +376,45 @@ consent.
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card == "---\n" + rest.replace("BASE", tiny_folder.name) + personal
     base.name = "some/base"  # of the Hub
-    export_checkpoint(base, tmp_path / "out", adapter="scots", labels={"accent": "scots"})
+    write_checkpoint(base, tmp_path / "out", adapter="scots", labels={"accent": "scots"})
     front = "---\nbase_model: some/base\nbase_model_relation: finetune\n"
     card = (tmp_path / "out/README.md").read_text("utf-8")
     assert card == front + rest.replace("BASE", "some/base").replace("- speaker: 042\n", "")
 
 
-def test_an_export_in_half_precision(tiny_folder, scots, tmp_path, capsys):
-    code, _, err = run(capsys, "export", scots, "--out", tmp_path / "out", "--dtype", "float16")
-    assert code == 0, err
+def test_an_export_of_a_sum_in_half_precision(tiny_folder, scots, tmp_path, export):
+    assert export(f"{scots}:0.5+{scots}:0.25", "--out", tmp_path / "out", "--dtype", "float16").code == 0
     base = load_base(tiny_folder, device="cpu")
-    load_adapter(base.model, scots)
+    load_adapter(base.model, f"{scots}:0.5+{scots}:0.25")
     expected = merge(base.model).half().state_dict()  # in this order each weight is rounded once
     written = load_file(tmp_path / "out/model.safetensors")
     assert all(torch.equal(written[name], expected[name]) for name in written)
     assert json.loads((tmp_path / "out/config.json").read_text())["dtype"] == "float16"
-
-
-def test_a_sum_is_exported(tiny_folder, scots, tmp_path, capsys):
-    registry.register(scots, "scots")
-    code, _, err = run(capsys, "export", "scots:0.5+scots:0.25", "--out", tmp_path / "out")
-    assert code == 0, err
-    base = load_base(tiny_folder, device="cpu")
-    load_adapter(base.model, "scots:0.75")
-    expected, found = merge(base.model).state_dict(), load_file(tmp_path / "out/model.safetensors")
-    for name in found:
-        torch.testing.assert_close(found[name], expected[name], atol=1e-6, rtol=1e-6)
     assert "with scots:0.5+scots:0.25 merged" in (tmp_path / "out/README.md").read_text("utf-8")
 
 
-def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, capsys):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "kept").touch()
-    code, _, err = run(capsys, "export", scots, "--out", out, "--force")
-    assert (code, err) == (1, f"error: {out}: exists, and is no checkpoint (give another --out)\n")
-    code, _, err = run(capsys, "export", scots)
-    assert (code, err) == (1, "error: say where to write it: --out FOLDER\n")
-    code, _, err = run(capsys, "export", scots, "--out", tiny_folder)
-    assert (code, err) == (
-        1, f"error: {tiny_folder}: holds another checkpoint (replace it with --force)\n"
-    )  # fmt: skip
-    code, _, err = run(capsys, "export", scots, "--out", tiny_folder, "--force")
-    assert (code, err) == (
-        1, f"error: {tiny_folder}: is the base itself, which would be lost (give another --out)\n"
-    )  # fmt: skip
-    trained = tmp_path / "trained"
+def test_where_an_export_is_not_written(tiny_folder, scots, tmp_path, export):
+    out, trained = tmp_path / "out", tmp_path / "trained"
     (trained / "checkpoint-10").mkdir(parents=True)
     (trained / "config.json").write_text("{}")
-    code, _, err = run(capsys, "export", scots, "--out", trained, "--force")
-    assert (code, err) == (
-        1, f"error: {trained}: holds checkpoint-10, which would be lost (give another --out)\n"
-    )  # fmt: skip
+    out.mkdir()
+    (out / "kept").touch()
+    for words, message in (
+        ((), "say where to write it: --out FOLDER"),
+        (("--out", out, "--force"), f"{out}: exists, and is no checkpoint (give another --out)"),
+        (("--out", tiny_folder), f"{tiny_folder}: holds another checkpoint (replace it with --force)"),
+        (("--out", tiny_folder, "--force"), f"{tiny_folder}: is the base itself, which would be lost (give "
+                                            "another --out)"),
+        (("--out", trained, "--force"), f"{trained}: holds checkpoint-10, which would be lost (give another "
+                                        "--out)"),
+    ):  # fmt: skip
+        assert export(scots, *words) == (1, "", f"error: {message}\n")
     assert (trained / "checkpoint-10").is_dir()
+    (out / "kept").unlink()
     base = load_base(tiny_folder, device="cpu")
-    load_adapter(base.model, scots)
+    merge(load_adapter(base.model, scots))
     with torch.no_grad():
         base.model.get_parameter(f"{LAYER}.layer_norm.weight").fill_(float("inf"))
-    (out / "kept").rename(out / "kept.txt")
     with pytest.raises(AdapterError, match=rf"not written: {LAYER}\.layer_norm\.weight holds"):
-        export_checkpoint(base, out)
-    assert is_attached(base.model) and not is_merged(base.model)
-    assert [path.name for path in out.iterdir()] == ["kept.txt"]
-
-
-def test_a_cast_to_lower_precision_and_back_is_refused(tiny_model):
-    """All weights but the saved ones are rounded: neither the base, nor the base after these casts."""
-    for lower in (torch.float16, torch.bfloat16):
-        model = attach(tiny_model(), IA3Config(("key",)), check=False)
-        merge(model)
-        assert "ia3_cast_witness" not in model.state_dict()
-        model.to(lower).float()
-        with pytest.raises(AdapterError, match=r"cast to a lower precision and back .*\(load the base again"):
-            unmerge(model)
-        model = attach(tiny_model(), IA3Config(("key",)), check=False)
-        unmerge(merge(model).to(lower))
-        assert all(map(torch.equal, detach(model).parameters(), tiny_model().to(lower).parameters()))
+        write_checkpoint(base, out, adapter="a", labels={})
+    assert list(out.iterdir()) == []

@@ -29,13 +29,11 @@ def adapter(tmp_path):
     """A function that writes an adapter's files, all of whose numbers are `value`."""
 
     def make(value: float = 1.0, folder="adapter"):
-        place = tmp_path / folder
-        place.mkdir(parents=True, exist_ok=True)
-        save_file({"a.ia3_key": np.full((1, 4), value), "b.ia3_ffn": np.full(6, value)},
-                  place / "ia3_speech.safetensors")  # fmt: skip
-        record = {"base": "mini", "config": {"placements": ["key", "ffn"], "layers": "all"}}
-        (place / "ia3_speech.json").write_text(json.dumps(record))
-        return place
+        path = tmp_path / folder
+        path.mkdir(parents=True, exist_ok=True)
+        save_file({"a.ia3_key": np.full(4, value)}, path / "ia3_speech.safetensors")
+        (path / "ia3_speech.json").write_text(json.dumps({"base": "mini"}))
+        return path
 
     return make
 
@@ -73,8 +71,6 @@ def test_what_killed_writers_left_is_removed(adapter):
         ("a\nb", "can't be printed"),
         ("a\0b", "can't be printed"),
         ("x" * 65, "longer than 64 characters"),
-        ("con", "Windows reserves it"),
-        ("NUL.txt", "Windows reserves it"),
         ("\udc80", "can't be printed"),
     ],
 )
@@ -88,15 +84,11 @@ def test_names_that_are_refused(name, fault, adapter):
 
 
 def test_names_that_are_allowed(adapter):
-    names = ["speaker42", "en-029_v2", "Łódź", "naïve", "x" * 64, "a b", "v1.2", "console"]
+    names = ["speaker42", "en-029_v2", "Łódź", "naïve", "x" * 64, "a b", "v1.2", "con"]
     for name in names:
         register(adapter(), name)
     assert registry.registered_names() == sorted(names)
-
-
-def test_two_ways_to_write_an_accent_are_one_name(adapter):
-    assert check_name("nai\u0308ve") == "na\u00efve"
-    register(adapter(), "nai\u0308ve")
+    assert check_name("nai\u0308ve") == "na\u00efve"  # two ways to write an accent are one name
     assert resolve_adapter("na\u00efve") == resolve_adapter("nai\u0308ve")
 
 
@@ -156,9 +148,9 @@ def test_resolve_expands_the_home_folder(adapter, tmp_path, monkeypatch):
 def test_a_name_in_the_experiments_of_a_corpus(adapter, tmp_path, monkeypatch):
     """recipes/adapt.sh leaves adapters in exp/CORPUS/SYSTEM_seedN/adapter."""
     monkeypatch.chdir(tmp_path)
-    one = adapter(1.0, "exp/espeak/ia3_seed1/adapter")
-    assert resolve_adapter("ia3_seed1").resolve() == one
-    assert registry.experiments() == ["ia3_seed1"]
+    only = adapter(1.0, "exp/espeak/ia3_seed1/adapter")
+    assert resolve_adapter("ia3_seed1").resolve() == only
+    assert [*registry.experiments()] == ["ia3_seed1"]
     adapter(2.0, "exp/notes/ia3_seed1/adapter")
     with pytest.raises(UnknownAdapter) as caught:
         resolve_adapter("ia3_seed1")
@@ -212,76 +204,39 @@ def test_what_is_no_adapter(adapter, tmp_path):
             resolve_adapter(tmp_path / name)
 
 
-def test_many_names_are_not_all_listed(adapter):
-    for n in range(23):
-        register(adapter(), f"{n:02d}")
-    with pytest.raises(UnknownAdapter, match=r"there are: 00, 01, .*, 19 and 3 more\)$"):
-        resolve_adapter("speaker")
-
-
 # ---- registering
 
 
 def test_register_copies_and_records(adapter):
-    source = adapter()
+    source = adapter(folder="exp/a/adapter")
     (source / ".DS_Store").write_text("junk")
     (source / "sub").mkdir()
-    place = register(source, "speaker42", writer="egs/x")
-    assert place == registry.home() / "speaker42"
-    assert files(place) == ["ia3_speech.json", "ia3_speech.safetensors", "store.json"]
-    record = registry.registration_of(place)
-    assert (record["schema"], record["writer"], record["source"]) == (1, "egs/x", str(source))
-    assert registry.file_digests(place) == registry.file_digests(source)
-    assert registry.registered_names() == ["speaker42"]
+    path = register(source, "speaker42")
+    assert path == registry.home() / "speaker42"
+    assert files(path) == ["ia3_speech.json", "ia3_speech.safetensors", "store.json"]
+    assert registry.registration_of(path)["source"] == str(source)
+    assert registry.file_digests(path) == registry.file_digests(source)
+    assert registry.file_digests(register(source.parent, "a")) == registry.file_digests(
+        source
+    )  # an experiment
+    assert registry.registered_names() == ["a", "speaker42"]
 
 
-def test_register_takes_an_experiment(adapter, tmp_path):
-    source = adapter(folder="exp/a/adapter")
-    assert registry.file_digests(register(tmp_path / "exp/a", "a")) == registry.file_digests(source)
-
-
-def test_same_contents_again_change_nothing(adapter):
-    source = adapter()
-    before = (register(source, "a", writer="egs/x") / "store.json").stat()
-    assert (register(source, "a") / "store.json").stat().st_mtime_ns == before.st_mtime_ns
-    assert (register(source, "a", force=True) / "store.json").stat().st_ino == before.st_ino
-
-
-def test_other_contents_need_force_or_the_recipe_that_wrote_them(adapter):
-    place = register(adapter(1.0), "a", writer="egs/x")
-    for writer in (None, "egs/y"):
-        with pytest.raises(NameTaken, match=r"^a: another adapter has this name .*by egs/x.*--force"):
-            register(adapter(2.0), "a", writer=writer)
-    assert registry.file_digests(register(adapter(2.0), "a", writer="egs/x")) == registry.file_digests(
+def test_other_contents_need_force(adapter):
+    path = register(adapter(1.0), "a")
+    (adapter(1.0) / "note.txt").write_text("old")
+    with pytest.raises(NameTaken, match=r"^a: another adapter has this name .*--force"):
+        register(adapter(1.0), "a")
+    register(adapter(1.0), "a", force=True)
+    (adapter(2.0) / "note.txt").unlink()
+    assert registry.file_digests(register(adapter(2.0), "a", force=True)) == registry.file_digests(
         adapter(2.0)
     )
-    register(adapter(3.0), "a", force=True)
-    assert registry.file_digests(place) == registry.file_digests(adapter(3.0))
-    register(adapter(5.0), "small", writer="egs/x, small")
-    assert registry.file_digests(register(adapter(6.0), "small", writer="egs/x")) == registry.file_digests(
-        adapter(6.0)
-    )
-    with pytest.raises(NameTaken):  # but not the other way round
-        register(adapter(5.0), "small", writer="egs/x, small")
-    assert registry.registration_of(place)["writer"] is None  # a person's now: the recipe may not replace it
-    with pytest.raises(NameTaken):
-        register(adapter(4.0), "a", writer="egs/x")
-
-
-def test_an_old_file_does_not_survive_a_replacement(adapter):
-    source = adapter()
-    (source / "note.txt").write_text("old")
-    register(source, "a")
-    (source / "note.txt").unlink()
-    assert "note.txt" not in files(register(source, "a", force=True))
-
-
-def test_what_is_damaged_in_the_store_is_not_replaced_without_force(adapter):
-    place = register(adapter(), "a", writer="egs/x")
-    (place / "store.json").write_text("{")
-    with pytest.raises(NameTaken):
-        register(adapter(2.0), "a", writer="egs/x")
-    (place / "ia3_speech.json").unlink()
+    assert "note.txt" not in files(path)  # nothing of the older one is left
+    again = (path / "store.json").stat()
+    register(adapter(2.0), "a"), register(adapter(2.0), "a", force=True)  # the same contents: nothing changes
+    assert (path / "store.json").stat().st_mtime_ns == again.st_mtime_ns
+    (path / "ia3_speech.json").unlink()  # damaged
     assert registry.registered_names() == []
     with pytest.raises(NameTaken):
         register(adapter(2.0), "a")
@@ -332,12 +287,7 @@ source, rounds = sys.argv[1], int(sys.argv[2])
 for n in range(rounds):
     registry.register(source, "a", force=True)
     try:
-        if n % 3 == 0:
-            registry.rename("a", "b")
-        elif n % 3 == 1:
-            registry.remove("b")
-        else:
-            registry.resolve_adapter("a")
+        registry.resolve_adapter("a") if n % 2 else registry.remove("a")
     except UserError:
         pass  # another process was faster
 registry.register(source, "a", force=True)
@@ -345,7 +295,7 @@ registry.register(source, "a", force=True)
 
 
 def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter):
-    sources = [adapter(float(n), f"source{n}") for n in range(4)]
+    sources = [adapter(float(n), f"source{n}") for n in range(3)]
     wanted = [registry.file_digests(source) for source in sources]
     words = [sys.executable, "-c", WRITER]
     processes = [
@@ -353,50 +303,27 @@ def test_processes_that_write_one_name_leave_one_of_their_adapters_whole(adapter
     ]
     seen = 0
     while any(process.poll() is None for process in processes):
-        with registry.locked(shared=True):  # as `resolve_adapter` does
-            if registry.is_adapter(registry.home() / "a"):
-                assert registry.file_digests(registry.home() / "a") in wanted
-                seen += 1
-    assert [process.communicate()[1] for process in processes] == [""] * 4
+        if registry.home().is_dir():
+            with registry.locked():
+                if registry.is_adapter(registry.home() / "a"):
+                    assert registry.file_digests(registry.home() / "a") in wanted
+                    seen += 1
+    assert [process.communicate()[1] for process in processes] == [""] * 3
     assert seen and registry.file_digests(registry.home() / "a") in wanted
-    assert {name for name in files(registry.home()) if name[0] != "."} <= {"a", "b"}
-    assert [name for name in files(registry.home()) if name[0] == "."] == [".lock"]
+    assert files(registry.home()) == [".lock", "a"]
 
 
-# ---- removing, renaming
+# ---- removing
 
 
-def test_remove_and_rename(adapter):
+def test_remove(adapter):
     source = adapter()
-    register(source, "a", writer="egs/x")
+    register(source, "a")
     register(adapter(2.0, "other"), "b")
-    with pytest.raises(NameTaken, match="b: another adapter has this name"):
-        registry.rename("a", "b")
-    with pytest.raises(BadName):
-        registry.rename("a", "../b")
-    assert registry.rename("a", "c") == registry.home() / "c"
-    assert registry.registered_names() == ["b", "c"]
-    assert registry.registration_of(registry.home() / "c")["writer"] == "egs/x"
-    registry.remove("c")
+    registry.remove("a")
     assert registry.registered_names() == ["b"] and registry.is_adapter(source)
-    for act in (registry.remove, lambda name: registry.rename(name, "d")):
-        with pytest.raises(UnknownAdapter, match=r"c: no adapter has this name \(there are: b\)"):
-            act("c")
-    assert [name for name in files(registry.home()) if name != ".lock"] == ["b"]
-
-
-def test_remove_takes_no_path(adapter):
-    source = adapter()
+    with pytest.raises(UnknownAdapter, match=r"a: no adapter has this name \(there are: b\)"):
+        registry.remove("a")
     with pytest.raises(BadName):
         registry.remove(str(source))
-    assert registry.is_adapter(source)
-
-
-def test_looking_up_a_name_loads_no_torch():
-    """Nor does anything of the command's module, nor huggingface_hub where no id of the Hub was asked for."""
-    script = (
-        "import sys; from ia3_speech.adapters import registry, __main__; registry.registered_names(); "
-        "print('torch' in sys.modules or 'huggingface_hub' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert registry.is_adapter(source) and files(registry.home()) == [".lock", "b"]

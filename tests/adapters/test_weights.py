@@ -1,14 +1,17 @@
-"""adapters.weights and record: vectors read without torch, how they are spread, what is recorded."""
+"""adapters.weights, record and plot: vectors read without torch, how they lie around 1, what is recorded."""
 
 import json
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters.record import read_record, read_summary
+from ia3_speech.adapters.plot import draw_vectors
+from ia3_speech.adapters.record import read_metadata, read_record, read_summary
 from ia3_speech.adapters.weights import (
     Spread,
+    Vector,
     count_by_placement,
     format_spreads,
     parameters_in,
@@ -50,18 +53,6 @@ def test_a_modules_last_name_tells_the_placement_in_every_architecture():
                 assert placement_of(f"body.layers.0.{spec.module}", spec.side) == placement
 
 
-def test_spreads():
-    rows = spreads(vectors_in({name: TENSORS[name] for name in list(TENSORS)[:2]}))
-    assert [(row.layer, row.placement, row.parameters) for row in rows] == [
-        (2, "key", 5), (10, "key", 5), (None, "key", 10),
-    ]  # fmt: skip
-    assert rows[0] == Spread(2, "key", 5, 1.5, 1.5, 1.5, 0.0, 1.0)
-    row = rows[1]
-    assert (row.min, row.mean, row.max) == pytest.approx((0.5, 0.91, 1.2))
-    assert (row.inhibiting, row.amplifying) == pytest.approx((0.4, 0.2))
-    assert rows[2].mean == pytest.approx((0.91 + 1.5) / 2)
-
-
 def test_two_networks_of_one_layer_are_one_row():
     """Conformers have ffn1 and ffn2."""
     tensors = {f"e.layers.0.ffn{n}.output_dense.ia3_ffn": np.full(3, n, np.float32) for n in (1, 2)}
@@ -71,6 +62,7 @@ def test_two_networks_of_one_layer_are_one_row():
 
 def test_the_table():
     rows = spreads(vectors_in({name: TENSORS[name] for name in list(TENSORS)[:2]}))
+    assert rows[0] == Spread(2, "key", 5, 1.5, 1.5, 1.5, 0.0, 1.0)
     assert format_spreads(rows) == (
         "LAYER  PLACEMENT  PARAMETERS    MIN   MEAN    MAX  BELOW 0.9  ABOVE 1.1\n"
         "    2  key                 5  1.500  1.500  1.500       0.0%     100.0%\n"
@@ -96,6 +88,16 @@ def test_reading(tmp_path):
     assert parameters_in(tmp_path) is None
 
 
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.bool_, np.complex64])
+@pytest.mark.parametrize("framework", ["np", "pt"])
+def test_tensors_that_are_no_floating_point_numbers_are_refused(tmp_path, dtype, framework):
+    save_file({"a.k_proj.ia3_key": np.ones(4, dtype)}, tmp_path / "ia3_speech.safetensors")
+    with pytest.raises(
+        UserError, match=r"a\.k_proj\.ia3_key is of type \w+, and an adapter's parameters are"
+    ):
+        read_weights(tmp_path, framework)
+
+
 def test_the_record(tmp_path):
     with pytest.raises(UserError, match=r"no ia3_speech\.json in it, so another tool wrote it"):
         read_record(tmp_path)
@@ -113,7 +115,68 @@ def test_the_record(tmp_path):
     }
     (tmp_path / "ia3_speech.json").write_text(json.dumps(odd))
     assert read_summary(tmp_path) == {"training": {"seed": 1}, "scores": [{"set": "x", "wer": 1.0}]}
-    for text in ("[1]", "{"):
+    for text in ("[1]", "{", "[" * 100_000, '{"a":' * 100_000):
         (tmp_path / "ia3_speech.json").write_text(text)
-        with pytest.raises(UserError, match="damaged: copy the adapter again"):
-            read_record(tmp_path)
+        for read in (read_record, read_metadata):
+            with pytest.raises(UserError, match=r"ia3_speech\.json: .*damaged: copy the adapter again"):
+                read(tmp_path)
+        assert read_summary(tmp_path) == {"base": "facebook/x"}
+
+
+# ---- the picture
+
+VECTORS = [
+    Vector("a", "key", 0, np.linspace(0.5, 1.5, 101, dtype=np.float32)),
+    Vector("b", "ffn", 1, np.full(4, 1.2, np.float32)),
+    Vector("c", "else", None, np.full(4, 9.0, np.float32)),
+]
+
+PICTURE = """\
+<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 512 140" width="512" height="140" \
+font-family="sans-serif" font-size="12" fill="#222222" role="img">
+<title>a &lt;b&gt;</title>
+<rect width="512" height="140" fill="white"/>
+<text x="64.0" y="20.0" text-anchor="start" font-size="14" fill="#222222">a &lt;b&gt;</text>
+<text x="54.0" y="54.0" text-anchor="end" font-size="12" fill="#222222">layer</text>
+<text x="54.0" y="77.0" text-anchor="end" font-size="12" fill="#222222">1</text>
+<text x="54.0" y="95.0" text-anchor="end" font-size="12" fill="#222222">0</text>
+<text x="164.0" y="54.0" text-anchor="middle" font-size="12" fill="#222222">key</text>
+<line x1="164.0" y1="64.0" x2="164.0" y2="100.0" stroke="#bbbbbb" stroke-width="1"/>
+<line x1="64.0" y1="100.0" x2="264.0" y2="100.0" stroke="#bbbbbb" stroke-width="1"/>
+<text x="64.0" y="116.0" text-anchor="start" font-size="12" fill="#222222">0.5</text>
+<text x="164.0" y="116.0" text-anchor="middle" font-size="12" fill="#222222">1.0</text>
+<text x="264.0" y="116.0" text-anchor="end" font-size="12" fill="#222222">1.5</text>
+<text x="64.0" y="132.0" text-anchor="start" font-size="12" fill="#2166ac">inhibits</text>
+<text x="264.0" y="132.0" text-anchor="end" font-size="12" fill="#b2182b">amplifies</text>
+<g><title>layer 0, key: 5, 25, 50, 75 and 95 % lie below 0.550, 0.750, 1.000, 1.250, 1.450</title>
+<line x1="74.0" y1="91.0" x2="164.0" y2="91.0" stroke="#2166ac" stroke-width="1"/>
+<line x1="164.0" y1="91.0" x2="254.0" y2="91.0" stroke="#b2182b" stroke-width="1"/>
+<line x1="114.0" y1="91.0" x2="164.0" y2="91.0" stroke="#2166ac" stroke-width="8"/>
+<line x1="164.0" y1="91.0" x2="214.0" y2="91.0" stroke="#b2182b" stroke-width="8"/>
+<line x1="164.0" y1="85.0" x2="164.0" y2="97.0" stroke="#222222" stroke-width="2"/>
+</g>
+<text x="388.0" y="54.0" text-anchor="middle" font-size="12" fill="#222222">ffn</text>
+<line x1="388.0" y1="64.0" x2="388.0" y2="100.0" stroke="#bbbbbb" stroke-width="1"/>
+<line x1="288.0" y1="100.0" x2="488.0" y2="100.0" stroke="#bbbbbb" stroke-width="1"/>
+<text x="288.0" y="116.0" text-anchor="start" font-size="12" fill="#222222">0.5</text>
+<text x="388.0" y="116.0" text-anchor="middle" font-size="12" fill="#222222">1.0</text>
+<text x="488.0" y="116.0" text-anchor="end" font-size="12" fill="#222222">1.5</text>
+<text x="288.0" y="132.0" text-anchor="start" font-size="12" fill="#2166ac">inhibits</text>
+<text x="488.0" y="132.0" text-anchor="end" font-size="12" fill="#b2182b">amplifies</text>
+<g><title>layer 1, ffn: 5, 25, 50, 75 and 95 % lie below 1.200, 1.200, 1.200, 1.200, 1.200</title>
+<line x1="428.0" y1="67.0" x2="428.0" y2="79.0" stroke="#222222" stroke-width="2"/>
+</g>
+</svg>
+"""
+
+
+def test_the_picture():
+    assert draw_vectors(VECTORS, "a <b>") == PICTURE
+    ElementTree.fromstring(PICTURE)
+
+
+def test_a_picture_of_nothing():
+    """An adapter of a head alone, or of ones."""
+    ElementTree.fromstring(draw_vectors([], "none"))
+    ones = draw_vectors([Vector("a", "key", 0, np.ones(4, np.float32))], "ones")
+    assert ">0.9</text>" in ones and ">1.1</text>" in ones

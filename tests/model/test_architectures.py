@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_models import TINY, tiny, tiny_processor
+from tiny_models import TINY, attach_random, random_vectors, tiny, tiny_processor
 from torch.nn.functional import linear
 
 from ia3_speech import attach, detach
@@ -23,7 +23,14 @@ from ia3_speech.model.architectures import (
 from ia3_speech.model.attach import is_attached, probe_input, trainable
 from ia3_speech.model.base import WAVEFORM, BaseError, make_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import IA3Vector, TargetModule, all_target_modules, head_of, vectors
+from ia3_speech.model.ia3 import (
+    IA3Vector,
+    TargetModule,
+    all_target_modules,
+    head_of,
+    using_rows,
+    vectors,
+)
 from ia3_speech.training.feature_cache import frozen_depth
 
 CONVOLUTIONAL = [name for name, (model_type, _) in TINY.items() if ARCHITECTURES[model_type].convolutions]
@@ -57,23 +64,14 @@ def each(names=tuple(TINY)):
     return pytest.mark.parametrize("built", names, indirect=True)
 
 
-def everything(model) -> IA3Config:
-    return IA3Config(tuple(dict.fromkeys(target.placement for target in all_target_modules(model))))
-
-
-def shake(model, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Random vectors; also returned."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for vector in vectors(model).values():
-            vector.l.copy_(torch.rand(vector.l.shape, generator=generator) + 0.5)
-    return {name: vector.l.detach().clone() for name, vector in vectors(model).items()}
+def every_placement(model) -> IA3Config:
+    return IA3Config(tuple({target.placement for target in all_target_modules(model)}))
 
 
 def sound(model, rows: int = 1) -> dict[str, torch.Tensor]:
     """The probe; each further row is another noise."""
-    made = probe_input(model, torch.device("cpu"))
-    return {name: torch.cat([x.roll(n, 1) * (1 + n) for n in range(rows)]) for name, x in made.items()}
+    probe = probe_input(model, torch.device("cpu"))
+    return {name: torch.cat([x.roll(n, 1) * (1 + n) for n in range(rows)]) for name, x in probe.items()}
 
 
 @torch.no_grad()
@@ -98,10 +96,10 @@ def close(found, wanted) -> None:
 @each()
 def test_vectors_of_ones_change_no_bit_and_leave_without_a_trace(model):
     before, names, digest = logits(model, sound(model)), list(model.state_dict()), fingerprint(model)
-    attach(model, everything(model), check=False)
+    attach(model, every_placement(model), check=False)
     assert len(vectors(model)) == len(all_target_modules(model))
     assert torch.equal(logits(model, sound(model)), before)
-    shake(model)
+    random_vectors(model)
     assert float((logits(model, sound(model)) - before).abs().max()) > 1e-3
     assert fingerprint(model) == digest
     detach(model)
@@ -115,8 +113,7 @@ def test_vectors_of_ones_change_no_bit_and_leave_without_a_trace(model):
 @each()
 def test_every_vector_is_alive_and_gets_a_gradient_and_nothing_else_moves(model):
     """Catches PEFT's fault 2: on WavLM its key and value vectors do nothing and get no gradient."""
-    config = everything(model)
-    attach(model, config)  # raises where a vector has no effect
+    attach(model, every_placement(model))  # raises where a vector has no effect
     assert [target.placement for target in all_target_modules(model)].count("key") == 2
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     torch.manual_seed(0)
@@ -130,13 +127,6 @@ def test_every_vector_is_alive_and_gets_a_gradient_and_nothing_else_moves(model)
     for name, buffer in model.named_buffers():  # a batch norm's running statistics are part of the base
         assert torch.equal(buffer, buffers[name]), name
     assert not any(getattr(module, "layerdrop", 0) for module in model.modules())
-
-
-@each()
-def test_no_module_has_to_be_named(model):
-    """Catches PEFT's fault 3: it has no table for any of these, and raises unless all modules are named."""
-    attach(model, check=False)  # every vector's life is shown above
-    assert {vector.target.placement for vector in vectors(model).values()} == {"key", "value", "ffn"}
 
 
 @each(CONVOLUTIONAL)
@@ -170,9 +160,8 @@ def test_gradient_checkpointing_changes_no_gradient(model, reentrant):
     """Catches PEFT's fault 5: with a frozen front end re-entrant checkpointing crashes."""
     if reentrant and model.config.model_type == "wavlm":
         reentrant = False  # see above
-    attach(model, everything(model), check=False)
-    shake(model)
-    found = []
+    attach_random(model)
+    gradients = []
     for checkpointing in (False, True):
         if checkpointing:
             model.gradient_checkpointing_enable({"use_reentrant": reentrant})
@@ -180,49 +169,11 @@ def test_gradient_checkpointing_changes_no_gradient(model, reentrant):
         torch.manual_seed(0)
         np.random.seed(0)
         model(**sound(model)).logits.square().mean().backward()
-        found.append([parameter.grad.clone() for _, parameter in trainable(model)])
+        gradients.append([parameter.grad.clone() for _, parameter in trainable(model)])
         model.zero_grad()
     model.gradient_checkpointing_disable()
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-7)
-
-
-@each()
-def test_rows_of_a_batch_can_have_vectors_of_their_own(model):
-    """Catches PEFT's fault 1: in a mixed batch every row gets the active adapter's vectors."""
-    attach(model, everything(model), check=False)
-    inputs = sound(model, rows=3)
-    alone, made = [], []
-    for row in range(3):
-        made.append(shake(model, seed=row))
-        alone.append(logits(model, {name: x[row : row + 1] for name, x in inputs.items()}))
-    for name, vector in vectors(model).items():
-        vector.rows = torch.stack([vectors_of_row[name] for vectors_of_row in made])[:, None]
-    mixed = logits(model, inputs)
-    for row in range(3):
-        close(mixed[row], alone[row][0])
-    assert float((alone[0] - alone[1]).abs().max()) > 1e-2
-
-
-@each()
-def test_a_target_module_says_what_a_vector_folds_into(model):
-    """Rows and bias, columns, or a norm's numbers: the plain model with such weights computes the same.
-    A bias that is left out, as in `adapters`, would show."""
-    inputs = sound(model)
-    attach(model, everything(model), check=False)
-    shake(model)
-    with_vectors = logits(model, inputs)
-    found = [(vector.target, vector.l.detach().clone()) for vector in vectors(model).values()]
-    folded = detach(copy.deepcopy(model))
-    with torch.no_grad():
-        for target, factor in found:
-            module = folded.get_submodule(target.module)
-            shape = [1] * module.weight.ndim
-            shape[target.weight_axis] = -1
-            module.weight.mul_(factor.view(shape))
-            if target.side == "out" and module.bias is not None:
-                module.bias.mul_(factor)
-    close(logits(folded, inputs), with_vectors)
+    for without, with_it in zip(*gradients, strict=True):
+        torch.testing.assert_close(without, with_it, rtol=1e-4, atol=1e-7)
 
 
 @each()
@@ -243,14 +194,13 @@ def test_a_trained_head_is_freed_and_gives_way_again(model):
 
 @each()
 def test_a_row_alone_equals_the_row_in_a_batch(model, base):
-    attach(model, everything(model), check=False)
-    shake(model)
+    attach_random(model)
     several = waves(0.53, 1.3, 0.62)  # an odd number of log-mel features, of frames
     for wave, row in zip(several, base.logits(several), strict=True):
         (alone,) = base.logits([wave])
         assert row.shape == alone.shape == (base.frames(len(wave)), 29)
         close(row, alone)
-        plain = logits(model, base.batch([base.prepare(wave)]))[0]
+        plain = logits(model, base.features.batch([base.prepare(wave)]))[0]
         close(alone, plain[: len(alone)])
         assert len(plain) == len(alone)
 
@@ -270,8 +220,7 @@ def test_frames_and_samples_agree_with_the_model(base):
 @each()
 def test_training_goes_on_from_what_is_kept(model, base):
     """Through `Base.forward`, as the loop does: `Base.logits`, and a gradient for each vector."""
-    attach(model, everything(model), check=False)
-    shake(model)
+    attach_random(model)
     depth, several = frozen_depth(base), waves(0.6, 0.9)
     assert depth == (WAVEFORM if base.architecture.convolutions else None)
     batch, frames = base.forward([base.front_end(wave, depth) for wave in several], depth)
@@ -284,15 +233,14 @@ def test_training_goes_on_from_what_is_kept(model, base):
 @each(CONVOLUTIONAL)
 def test_front_ends_run_one_by_one_and_still_know_their_row(model, base):
     attach(model, IA3Config(("conv", "value")), check=False)
-    several, made, alone = waves(0.5, 0.8), [], []
+    several, drawn, alone = waves(0.5, 0.8), [], []
     for row, wave in enumerate(several):
-        made.append(shake(model, seed=row))
+        drawn.append(random_vectors(model, seed=row))
         alone.append(base.logits([wave])[0])
-    for name, vector in vectors(model).items():
-        vector.rows = torch.stack([vectors_of_row[name] for vectors_of_row in made])[:, None]
-    for found, wanted in zip(base.logits(several), alone, strict=True):
-        close(found, wanted)
-    assert all(len(vector.rows) == 2 for vector in vectors(model).values())
+    rows = {v.l: torch.stack([row[name] for row in drawn])[:, None] for name, v in vectors(model).items()}
+    with using_rows(rows):
+        for row, expected in zip(base.logits(several), alone, strict=True):
+            close(row, expected)
 
 
 @each(MELS)
@@ -311,9 +259,9 @@ def test_collate_pads_features(base):
 @each(CONVOLUTIONAL)
 def test_conv_scales_channels_after_the_norm_and_before_the_activation(model):
     attach(model, IA3Config(("conv",)))
-    made = shake(model)
+    drawn = random_vectors(model)
     assert [vector.target.layer for vector in vectors(model).values()] == [0, 1, 2]
-    for (name, vector), factor in zip(vectors(model).items(), made.values(), strict=True):
+    for (name, vector), factor in zip(vectors(model).items(), drawn.values(), strict=True):
         layer = model.get_submodule(name.rsplit(".", 2)[0])
         x = noise(layer.conv.in_channels, 64)
         y = torch.nn.functional.conv1d(x, layer.conv.weight, layer.conv.bias, layer.conv.stride)
@@ -356,7 +304,7 @@ def test_wavlms_attention_by_its_projections_is_its_attention(model):
     attach(model, IA3Config(("key", "value", "attention_output", "query")))
     close(logits(model, inputs)[0], before[0])
     close(logits(model, inputs)[1, :28], before[1, :28])
-    shake(model)
+    random_vectors(model)
     attention, x = model.wavlm.encoder.layers[0].attention, noise(9, 32)
     k, v, q, out = (attention.get_submodule(f"{name}_proj") for name in ("k", "v", "q", "out"))
     bias = noise(4, 9, 9)[0]
@@ -379,36 +327,19 @@ def test_without_the_explicit_attention_wavlms_vectors_are_dead(model, monkeypat
         attach(model, IA3Config(("key", "value", "ffn")))
 
 
-@each(["wavlm"])
-def test_a_deep_copy_of_wavlm_is_independent(model):
+@each(["wavlm", "wav2vec2"])
+def test_a_deep_copy_is_independent(model):
     attach(model, IA3Config(("key", "value")))
     before, twin = logits(model, sound(model)), copy.deepcopy(model)
-    shake(twin)
+    random_vectors(twin)
     assert torch.equal(logits(model, sound(model)), before)
     assert float((logits(twin, sound(twin)) - before).abs().max()) > 1e-3
-
-
-@each(["wavlm"])
-def test_a_replica_of_wavlms_attention_calls_its_own_projections(model):
-    """nn.DataParallel copies the attributes of each module, bound methods too."""
-    attach(model, IA3Config(("key", "value")))
-    attention, x = model.wavlm.encoder.layers[0].attention, noise(9, 32)
-    silent = copy.deepcopy(attention.v_proj)
-    silent.weight.data.zero_()
-    silent.bias.data.zero_()
-    replica = attention._replicate_for_data_parallel()
-    replica._modules = dict(attention._modules) | {"v_proj": silent}
-    replica.gru_rel_pos_const = attention.gru_rel_pos_const
-    bias = attention.out_proj.bias.expand(1, 9, 32)
-    assert torch.equal(replica(x)[0], bias) and not torch.allclose(attention(x)[0], bias)
-    assert torch.equal(detach(model).wavlm.encoder.layers[0].attention(x)[0], attention(x)[0])
-    assert not attention._forward_pre_hooks
 
 
 @each(["conformer", "bert", "lasr", "parakeet"])
 def test_a_conformers_ffn_is_both_networks_and_its_output_is_scaled_before_the_half(model):
     attach(model, IA3Config(("ffn", "ffn_output"), "0"))
-    shake(model)
+    random_vectors(model)
     found = list(vectors(model).values())
     assert [v.target.placement for v in found] == ["ffn", "ffn_output"] * 2
     for inner, outer in (found[:2], found[2:]):
@@ -419,7 +350,7 @@ def test_a_conformers_ffn_is_both_networks_and_its_output_is_scaled_before_the_h
 
 @each(["conformer"])
 def test_a_conformers_convolution_does_look_across_a_rows_end(model, base, monkeypatch):
-    """Why `across` names it: alone = in a batch could not fail without this."""
+    """Why `padding_sensitive` names it: alone = in a batch could not fail without this."""
     several = waves(0.5, 1.0)
     right = base.logits(several)[0]
     monkeypatch.setitem(ARCHITECTURES, "wav2vec2-conformer", replace(base.architecture, padding_sensitive=()))
@@ -474,7 +405,7 @@ def test_a_row_is_all_that_another_architecture_needs(make, monkeypatch):
     before = logits(model, sound(model))
     attach(model)  # with the proof
     assert len(vectors(model)) == 6 and torch.equal(logits(model, sound(model)), before)
-    shake(model)
+    random_vectors(model)
     assert not torch.allclose(logits(model, sound(model)), before)
     assert torch.equal(logits(detach(model), sound(model)), before)
 
@@ -492,5 +423,5 @@ def test_a_vector_knows_its_axis():
     with torch.no_grad():
         vector.l.copy_(torch.tensor([1.0, 2, 3]))
     assert torch.equal(vector.scale(x), x * torch.tensor([1.0, 2, 3])[:, None])
-    vector.rows = torch.tensor([[[1.0, 2, 3]], [[3, 2, 1]]])
-    assert torch.equal(vector.scale(x)[1], x[1] * torch.tensor([3.0, 2, 1])[:, None])
+    with using_rows({vector.l: torch.tensor([[[1.0, 2, 3]], [[3, 2, 1]]])}):
+        assert torch.equal(vector.scale(x)[1], x[1] * torch.tensor([3.0, 2, 1])[:, None])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_models import tiny
+from tiny_models import attach_random, tiny
 
 from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.record import same_base
@@ -19,47 +19,17 @@ from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import vectors
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
-ARCHITECTURES = [
-    ("wav2vec2", False, "group"),  # wav2vec2-base
-    ("wav2vec2", True, "layer"),  # wav2vec2-large-lv60
-    ("hubert", False, "group"),  # hubert-base
-    ("hubert", True, "layer"),  # hubert-large
-    ("wav2vec2", True, "group"),
-    ("data2vec-audio", False, "layer"),
-]
-
 
 def waves(*seconds: float) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     return [rng.standard_normal(int(16_000 * s)).astype(np.float32) * 0.1 for s in seconds]
 
 
-def shaken(base, placements=("key", "value", "ffn")):
-    attach(base.model, IA3Config(placements))
-    with torch.no_grad():
-        for vector in vectors(base.model).values():
-            vector.l.uniform_(0.5, 1.5)
-    return base
-
-
 # ---- alone = in a batch
 
 
-@pytest.mark.parametrize(("kind", "stable", "norm"), ARCHITECTURES)
-def test_a_row_alone_equals_the_row_in_a_batch(tiny_base, kind, stable, norm):
-    base = shaken(tiny_base(kind, stable=stable, norm=norm))
-    several = waves(0.5, 1.3, 0.9)
-    for wave, row in zip(several, base.logits(several), strict=True):
-        (alone,) = base.logits([wave])
-        assert row.shape == alone.shape == (base.frames(len(wave)), 29)
-        torch.testing.assert_close(row, alone, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(
-            alone, base.model(base.prepare(wave)[None]).logits[0], atol=1e-5, rtol=1e-4
-        )
-
-
 def test_padding_does_change_the_result_of_the_plain_model_with_group_norm(tiny_model):
-    """Why the front end runs utterance by utterance: the test above could not fail without this."""
+    """Why the front end runs utterance by utterance: tests of rows could not fail without this."""
     model = tiny_model(norm="group")
     wave = torch.from_numpy(waves(0.5)[0])[None]
     padded = torch.nn.functional.pad(wave, (0, 8_000))
@@ -74,27 +44,14 @@ def test_the_real_base_alone_equals_batch(base_folder, shared_data):
     from ia3_speech.data.kaldi import read_data_directory
     from ia3_speech.data.utterance import load_utterance
 
-    base = shaken(load_base(base_folder))
+    base = load_base(base_folder)
+    attach_random(base.model, "key", "value", "ffn")
     utterances = list(read_data_directory(shared_data / "medical_notes/test"))[:4]
     several = [load_utterance(utterance) for utterance in utterances]
     for wave, row in zip(several, base.logits(several), strict=True):
         (alone,) = base.logits([wave])
         torch.testing.assert_close(row, alone, atol=2e-3, rtol=1e-3)
         assert greedy(row, base.vocabulary) == greedy(alone, base.vocabulary) != ""
-
-
-# ---- frames
-
-
-def test_frames_and_samples_agree_with_the_model(tiny_base):
-    base = tiny_base()
-    assert base.stride == 320 and base.samples(1) == base.minimum_samples
-    for samples in (base.minimum_samples, 4_321, 16_000):
-        (logits,) = base.logits([np.random.default_rng(0).standard_normal(samples).astype(np.float32)])
-        assert len(logits) == base.frames(samples)
-    assert base.frames(base.minimum_samples - 1) == 0
-    assert [base.frames(base.samples(n)) for n in (1, 2, 50)] == [1, 2, 50]
-    assert [base.frames(base.samples(n) - 1) for n in (2, 50)] == [1, 49]
 
 
 # ---- the frozen part, computed once
@@ -137,7 +94,8 @@ def test_nothing_is_computed_once_where_vectors_stand_between_the_convolutions(t
 
     from ia3_speech.data.utterance import Utterance
 
-    base = shaken(tiny_base(mask_time_prob=0.0), ("conv", "ffn"))
+    base = tiny_base(mask_time_prob=0.0)
+    attach_random(base.model, "conv", "ffn")
     assert frozen_depth(base) == WAVEFORM
     (wave,) = waves(0.5)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
@@ -357,7 +315,7 @@ def test_the_fingerprint_sees_statistics_of_batch_norms(tmp_path):
         model.hubert.encoder.pos_conv_embed.batch_norm.running_var[0] += 0.5
     found = fingerprint(model)
     assert found["sha256"] == known["sha256"] and found["buffers"] != known["buffers"]
-    assert same_base({n: known[n] for n in known if n != "buffers"}, found)  # as version 0.1 recorded it
+    assert not same_base(known, found)
     with pytest.raises(AdapterError, match="was trained on another base"):
         load_adapter(model, tmp_path / "a")
 
@@ -370,7 +328,7 @@ def test_what_is_too_long_is_refused(tiny_base):
     assert base.maximum_seconds == 256 * 320 / 16_000
     (wave,) = waves(base.maximum_seconds + 0.1)
     for logits in (base.logits, lambda found: Bank(base).logits(found, [None])):
-        with pytest.raises(BaseError, match=r"5\.2 s of audio, and tiny drops words beyond 5\.1 s \(load\("):
+        with pytest.raises(BaseError, match=r"5\.2 s of audio, and tiny drops words beyond 5\.1 s \(load"):
             logits([wave])
         assert len(logits([wave[:80_000]])) == 1
     assert len(base.logits([wave], any_length=True)[0]) == base.frames(len(wave))

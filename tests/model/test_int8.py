@@ -7,10 +7,9 @@ import torch
 from tiny_models import TINY, tiny
 from torch import nn
 
-from ia3_speech import attach, load_adapter, load_base, save_adapter
+from ia3_speech import attach, load, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.merge import merge
 from ia3_speech.cli import UserError
-from ia3_speech.loading import load
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.ia3 import architecture_of, layers_of

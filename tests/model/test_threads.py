@@ -8,11 +8,9 @@ import pytest
 import torch
 from tiny_models import tiny, tiny_processor
 
-from ia3_speech import Bank
-from ia3_speech.adapters.adapter import Adapter
+from ia3_speech import Bank, load
+from ia3_speech.adapters.record import Adapter
 from ia3_speech.data.audio import load_audio
-from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.loading import load
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import make_base
