@@ -7,9 +7,9 @@
 In: a data directory with audio and text, a base and perhaps an adapter. Out: slope and bias of the words'
 log-odds (Platt 1999) with the smallest cross-entropy of "this word is right", and a table of confidences
 against the share of words that are right (a reliability diagram in numbers). --store keeps them with the
-adapter or base, where `decode` and `transcribe` find them when they search alike; --out writes a YAML file
-that both take as --config. Given as options, or by that file, they are measured and nothing is fitted: for a
-test set. Texts do not depend on them.
+adapter or base, where `decode` and `transcribe` find them when they search with the same language model,
+weights and hot words; --out writes a YAML file that both take as --config. Given as options, or by that file,
+they are measured and nothing is fitted: for a test set. Texts do not depend on them.
 """
 
 from pathlib import Path
@@ -17,7 +17,6 @@ from typing import Literal
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.stored_confidence_scaling import storage_file, store_scaling
 from ia3_speech.decoding.options import ConfidenceOptions
 from ia3_speech.formatting import plural
 from ia3_speech.loading import SearchOptions
@@ -55,7 +54,8 @@ def main(
     scaling = confidence_options.scaling
     if scaling and (out or store):
         raise UserError("a scaling that is given is measured: nothing is fitted for --out or --store")
-    from ia3_speech.confidence.calibration import calibrate, format_calibration
+    from ia3_speech.confidence.fitting import calibrate, format_calibration
+    from ia3_speech.confidence.storage import storage_file, store_scaling
     from ia3_speech.decoding.word_times import Scaling
     from ia3_speech.loading import load
 
@@ -65,25 +65,25 @@ def main(
     ).recognizer  # fmt: skip
     if store:
         storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
-    results = calibrate(recognizer, data, scaling, allow_pipes)
-    words = results[0].words if results else 0
-    if results is None or words < minimum_words:
+    calibrations = calibrate(recognizer, data, scaling, allow_pipes)
+    words = calibrations[0].words if calibrations else 0
+    if calibrations is None or words < minimum_words:
         if minimum_words == 1:
             raise UserError(f"{data}: no word was recognised")
         print(
             f"{data}: {plural(words, 'word')} recognised, and {minimum_words:,} are needed for a calibration"
         )
         return
-    before, after = results
+    before, after = calibrations
     print(
         f"uncalibrated: cross-entropy {before.cross_entropy:.2f} bits a word, "
         f"calibration error {before.calibration_error:.1%}"
     )
     print(format_calibration(after))
     if store:
-        method = recognizer.search_record["search"]
-        place = store_scaling(recognizer.base, recognizer.adapter, method, after, data)
-        print(f"{place}: holds them for {method} search")
+        record = recognizer.search_record
+        place = store_scaling(recognizer.base, recognizer.adapter, record, after, data)
+        print(f"{place}: holds them for {record['search']} search")
     if out:
         import yaml
 

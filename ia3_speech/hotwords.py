@@ -17,11 +17,8 @@ from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
-from ia3_speech.data.text import normalize
 from ia3_speech.formatting import plural
-from ia3_speech.lm.hotword_learning import MINIMUM_PRECISION, format_learned, learn_forms
-from ia3_speech.lm.hotword_list import format_hotwords, read_hotwords, spellings
+from ia3_speech.scoring.error_rates import normalized_words
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 SENTENCES_HINT = "--text takes text files with a sentence a line"
@@ -34,11 +31,7 @@ def learn(
     *,
     terms: Path,
     out: Path,
-    dev: Path | None = None,
-    dev_decode: Path | None = None,
     text: list[Path] | None = None,
-    minimum_count: int = 1,
-    minimum_precision: float = MINIMUM_PRECISION,
 ) -> None:
     """Learn from a decode directory how terms are heard, and write a hot-word file.
 
@@ -47,50 +40,38 @@ def learn(
         decode_dir: where decode wrote its text.
         terms: a hot-word file, or a term a line; weights and forms in it are kept.
         out: the hot-word file to write.
-        dev: another data directory with text, to count false alarms in.
-        dev_decode: its decode directory.
         text: files of ordinary sentences, a line each, to count false alarms in.
-        minimum_count: a form is kept that was heard this often where its term was spoken.
-        minimum_precision: and if this share of all its occurrences was its term.
     """
-    if (dev is None) != (dev_decode is None):
-        raise UserError("--dev and --dev-decode belong together")
-    if minimum_count < 1 or not 0 <= minimum_precision <= 1:
-        raise UserError("--minimum-count has to be at least 1, and --minimum-precision from 0 to 1")
-    found = learn_forms(
+    from ia3_speech.lm.hotword_learning import format_learned, learn_forms
+    from ia3_speech.lm.hotwords import COMMENT, read_hotwords
+
+    sentences = [line for file in text or [] for line in read_utf8(file, SENTENCES_HINT).splitlines()]
+    learned = learn_forms(
         read_hotwords(terms).terms,
-        read_pairs(data, decode_dir),
-        read_pairs(dev, dev_decode) if dev and dev_decode else [],
-        (
-            normalize(line).split()
-            for file in text or []
-            for line in read_utf8(file, SENTENCES_HINT).splitlines()
-        ),
-        minimum_count=minimum_count,
-        minimum_precision=minimum_precision,
+        read_word_pairs(data, decode_dir),
+        (normalized_words(line, "ctc") for line in sentences),
     )
-    if not found.spoken:
+    if not learned.spoken:
         print(f"{data}: none of the terms of {terms} is spoken there, so no form is learned", file=sys.stderr)
-    write_text(out, format_hotwords(found.terms, [f"forms learned from {data} and {decode_dir}"]))
-    print(format_learned(found))
-    print(f"{out}: {plural(len(found.terms), 'term')}")
+    lines = [f"{COMMENT}forms learned from {data} and {decode_dir}", *(term.row() for term in learned.terms)]
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    print(format_learned(learned))
+    print(f"{out}: {plural(len(learned.terms), 'term')}")
 
 
-def read_pairs(data: Path, decode_dir: Path) -> list[tuple[list[str], list[str]]]:
-    """(reference, hypothesis) of each utterance, normalised words, with numbers in words where the hypotheses
-    have no digits.
+def read_word_pairs(data: Path, decode_dir: Path) -> list[tuple[list[str], list[str]]]:
+    """(reference, hypothesis) of each utterance as words, normalised as `score` normalises them.
 
     Raises:
         UserError: a file cannot be read, or an utterance has no hypothesis.
     """
     hypotheses = read_kaldi_text(decode_dir / "text")
-    in_words = needs_words(hypotheses.values())
     pairs = []
-    for one in read_data_directory(data, wav=False, spk_sort=False):
-        if one.id not in hypotheses:
-            raise UserError(f"{decode_dir / 'text'}: has no utterance {one.id} of {data}")
-        reference = verbalize_numbers(one.text or "") if in_words else one.text or ""
-        pairs.append((normalize(reference).split(), normalize(hypotheses[one.id]).split()))
+    for utterance in read_data_directory(data, wav=False, spk_sort=False):
+        if utterance.id not in hypotheses:
+            raise UserError(f"{decode_dir / 'text'}: has no utterance {utterance.id} of {data}")
+        texts = (utterance.text or "", hypotheses[utterance.id])
+        pairs.append(tuple(normalized_words(text, "ctc") for text in texts))
     return pairs
 
 
@@ -101,14 +82,15 @@ def check(file: Path, base: str = "mini") -> None:
         file: a hot-word file.
         base: mini, a folder or a hub id.
     """
+    from ia3_speech.lm.hotwords import read_hotwords, spellings
     from ia3_speech.model.base import load_base
 
     hotwords = read_hotwords(file)
-    found = spellings(hotwords, load_base(base).vocabulary, 1.0)
+    count = len(spellings(hotwords, load_base(base).vocabulary, 1.0))
     forms = sum(len(term.heard_as) for term in hotwords.terms)
     print(
-        f"{file}: {plural(len(hotwords), 'term')}, {plural(forms, 'heard-as form')}, "
-        f"{plural(len(found), 'spelling')}; {base} can write them"
+        f"{file}: {plural(len(hotwords.terms), 'term')}, {plural(forms, 'heard-as form')}, "
+        f"{plural(count, 'spelling')}; {base} can write them"
     )
     for term in hotwords.terms:
         if any(len(form.replace(" ", "")) < SHORT for form in (term.text, *term.heard_as)):

@@ -9,8 +9,8 @@ and sclite's files (scoring/kaldi_files.py).
 - References and hypotheses are first piped through the filters `local/wer_{ref,hyp,output}_filter`, where
   these exist, then normalised alike (`--normalize`). A missing hypothesis counts as empty: its words are
   deletions.
-- Where no hypothesis holds a digit or a letter beyond a to z, as those of a base without digits, numbers in
-  references and terms are written in words (data/numbers_in_words.py), as they are for training.
+- Numbers in references, hypotheses and terms are written in words (data/numbers_in_words.py), each text by
+  itself, unless `--normalize none` is given.
 - Single spaces between words count as characters in CER, as in jiwer.
 - 95 % intervals are percentiles of a bootstrap over consultations where every utterance has that label, else
   over speakers (`--cluster`), and over utterances where there is only one cluster. A single utterance has no
@@ -26,20 +26,12 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.reliability import Calibration
-from ia3_speech.confidence.word_confidences import (
-    CONFIDENCES,
-    measure_reliability,
-    read_word_confidences,
-    recorded_scaling,
-)
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
-from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
-from ia3_speech.experiments.curve_files import read_json_object
+from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring.error_rates import label_value
@@ -51,8 +43,12 @@ from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
 from ia3_speech.training.records import read_adaptation_utterances, task_files
 
+if TYPE_CHECKING:
+    from ia3_speech.confidence.reliability import Calibration
+
 logger = logging.getLogger(__name__)
 
+CONFIDENCES = "hyp.ctm"  # in a decode directory
 NAMED_IDS = 5  # missing utterances that a warning names
 
 
@@ -114,15 +110,14 @@ def main(
         overlap = find_overlap_by_speaker(adapted_on, directory)
     hypotheses = read_hypotheses(decode_dir, directory, filters["hyp"])
     against = read_hypotheses(baseline, directory, filters["hyp"]) if baseline else None
-    in_words = normalize != "none" and needs_words([*hypotheses.values(), *(against or {}).values()])
-    if in_words:
-        utterances = numbers_in_words(directory.utterances, f"{directory.path}/text")
+    if normalize != "none":  # hypotheses are treated alike, without a word: see `normalized_words`
+        utterances = numbers_in_words(directory.utterances, f"{directory.path}/text", "as in the hypotheses")
         directory = dataclasses.replace(directory, utterances=utterances)
     score = score_hypotheses(
         directory,
         hypotheses,
         baseline=against,
-        terms=read_term_list(terms, normalize, in_words=in_words) if terms else None,
+        terms=read_term_list(terms, normalize) if terms else None,
         normalize=normalize,
         cluster=cluster,
         overlap=overlap,
@@ -139,15 +134,16 @@ def main(
     print(format_score(score), end="")
 
 
-def reliability(score: Score, decode_dir: Path) -> Calibration | None:
+def reliability(score: Score, decode_dir: Path) -> "Calibration | None":
     """Of the word confidences in a decode directory; None where there are none."""
-    words = read_word_confidences(decode_dir, {one.id: one.pairs for one in score.scored}, score.normalize)
-    if words is None:
-        return None
-    decoding = decode_dir / "decode.json"
-    scaling = recorded_scaling(read_json_object(decoding) if decoding.is_file() else {})
+    from ia3_speech.confidence.reliability import measure_decode_directory
+
+    alignments = {one.id: one.pairs for one in score.scored}
     clusters = {one.id: label_value(one, score.ci_unit) for one in score.scored}
-    return measure_reliability(words, scaling, clusters, score.replications, score.seed)
+    return measure_decode_directory(
+        decode_dir, alignments, clusters,
+        normalize=score.normalize, replications=score.replications, seed=score.seed,
+    )  # fmt: skip
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:

@@ -483,7 +483,7 @@ def test_word_confidences_are_measured_where_decode_wrote_them(place, capsys):
     lines = [(u, word) for u, text in HEARD.items() for word in text.split()]
     ctm = "".join(f"{u} 1 0.00 0.10 {word} {0.3 if word in wrong else 0.9}\n" for u, word in lines)
     Path("exp/decode/hyp.ctm").write_text(ctm)
-    scaling = {"temperature": 1.0, "slope": 0.5, "bias": 1.0}
+    scaling = {"slope": 0.5, "bias": 1.0}
     Path("exp/decode/decode.json").write_text(json.dumps({"confidence_scaling": scaling}))
     capsys.readouterr()
     found = scored()["confidences"]
@@ -535,7 +535,7 @@ def test_the_table(place, capsys):
     )
 
 
-def test_references_are_in_words_where_the_system_writes_no_digits(tmp_path, capsys, caplog):
+def test_references_and_hypotheses_are_in_words(tmp_path, capsys, caplog):
     write_data_directory(
         tmp_path / "data",
         [
@@ -553,4 +553,4 @@ def test_references_are_in_words_where_the_system_writes_no_digits(tmp_path, cap
             assert capsys.readouterr().out.startswith("%WER 0.00 ["), (name, mode)
         score = json.loads((tmp_path / name / "score.json").read_text())
         assert score["term_error_rate"] == 0.0
-    assert caplog.text.count("38.5 °C → thirty eight point five degrees celsius (1 ×)") == 2
+    assert caplog.text.count("38.5 °C → thirty eight point five degrees celsius (1 ×)") == 4

@@ -24,7 +24,7 @@ CARD = "README.md"
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD)  # all that an adapter may consist of
 TYPES = {
     **{"base": str, "fingerprint": dict, "config": dict, "labels": dict, "training": dict, "scores": list},
-    "confidence": dict,  # written by `calibrate`; see confidence/stored_confidence_scaling.py
+    "confidence": dict,  # written by `calibrate`; see confidence/storage.py
 }
 DAMAGED = "(damaged: copy the adapter again)"
 

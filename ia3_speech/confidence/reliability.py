@@ -1,40 +1,31 @@
-"""Confidences against whether words are right: calibration and ranking. In: arrays. Out: a `Calibration`, and
-the `Scaling` that makes the confidences probabilities.
+"""Confidences of words against whether the words are right: calibration and ranking.
+
+In: the confidences that decode wrote (hyp.ctm) and the aligned utterances as they were scored, or arrays.
+Out: a `Calibration`.
 
 Confidences are probabilities where, of all words with a confidence of 70 %, 70 % are right (Guo et al. 2017,
 arXiv 1706.04599). They rank words well where the least certain words hold the errors: that is what a person
 who reviews transcripts needs of them.
 """
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from ia3_speech.decoding.word_times import Scaling, log_odds, probability
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.scoring.alignment import Pair, align
+from ia3_speech.scoring.ctm import read_confidences
+from ia3_speech.scoring.error_rates import normalized_words
 from ia3_speech.scoring.significance import Interval, percentile_interval
 
+CONFIDENCES = "hyp.ctm"  # in a decode directory
 BINS = 10
 AT_ONCE = 50  # replicates of a bootstrap in memory
 REVIEWED = 0.1  # of the words: the least certain ones, which a person would look at
-PRIOR = 1.0  # inverse variance of the Gaussian priors of a scaling's log slope and bias, with means of 0
-STEPS = 100  # of the fit: some ten are enough
-
-
-def fit_scaling(confidences: np.ndarray, right: np.ndarray) -> Scaling:
-    """Slope and bias by maximum a posteriori, for (words,) confidences and whether each word
-    is right; close to 1 and 0 where words are few. By Fisher scoring with steps of at most 1."""
-    known = confidences > 0
-    odds, right = log_odds(confidences[known]), right[known]
-    found = np.zeros(2)  # log slope, bias
-    for _ in range(STEPS):
-        slope = np.exp(found[0])
-        given = probability(slope * odds + found[1])
-        slopes = np.stack([slope * odds, np.ones_like(odds)])  # of the log-odds in the two parameters
-        information = slopes * given * (1 - given) @ slopes.T + PRIOR * np.eye(2)
-        step = np.linalg.solve(information, slopes @ (right - given) - PRIOR * found)
-        found += step / max(1.0, np.abs(step).max())
-    return Scaling(slope=round(float(np.exp(found[0])), 4), bias=round(float(found[1]), 4))
 
 
 @dataclass(frozen=True)
@@ -84,24 +75,34 @@ class Calibration:
 
 def measure(confidences: np.ndarray, right: np.ndarray, scaling: Scaling | None = None) -> Calibration:
     """(words,) confidences, scaled already, and whether each word is right; at least one word."""
-    given = np.clip(np.where(right, confidences, 1 - confidences), 1e-6, 1)
+    of_truth = np.clip(np.where(right, confidences, 1 - confidences), 1e-6, 1)
     places = np.minimum((confidences * BINS).astype(int), BINS - 1)
     bins = []
     for place in range(BINS):
         if (inside := places == place).any():
             mean, share = float(confidences[inside].mean()), float(right[inside].mean())
             bins.append(Bin(place / BINS, (place + 1) / BINS, int(inside.sum()), mean, share))
-    gaps = sum(one.words * abs(one.confidence - one.right) for one in bins)
+    gaps = sum(row.words * abs(row.confidence - row.right) for row in bins)
     return Calibration(
         scaling=scaling,
         words=len(right),
         errors=int((~right).sum()),
-        cross_entropy=float(-np.log2(given).mean()),
+        cross_entropy=float(-np.log2(of_truth).mean()),
         calibration_error=gaps / len(right),
         area=area_under_roc(confidences, right),
         found=share_found(confidences, right),
         bins=tuple(bins),
     )
+
+
+def area_under_roc(confidences: np.ndarray, right: np.ndarray) -> float:
+    """The probability that a right word has more confidence than a wrong one, ties counted half."""
+    positive, negative = confidences[right], np.sort(confidences[~right])
+    if not len(positive) or not len(negative):
+        return float("nan")
+    below = np.searchsorted(negative, positive, "left")
+    up_to = np.searchsorted(negative, positive, "right")
+    return float((below + up_to).sum() / 2 / len(positive) / len(negative))
 
 
 def share_found(confidences: np.ndarray, right: np.ndarray) -> float:
@@ -116,15 +117,15 @@ def shares_found(confidences: np.ndarray, right: np.ndarray, times: np.ndarray) 
     Of equally certain words the reviewer sees as many as 10 % allow, drawn by chance.
     """
     levels, level = np.unique(confidences, return_inverse=True)
-    found = np.full(len(times), np.nan)
+    shares = np.full(len(times), np.nan)
     for row, weights in enumerate(times):
         words = np.bincount(level, weights, len(levels))
         wrong = np.bincount(level, weights * ~right, len(levels))
         before = np.concatenate([[0.0], np.cumsum(words)[:-1]])
         seen = np.clip(reviewed_words(words.sum()) - before, 0, words)
         if total := wrong.sum():
-            found[row] = (seen * wrong / np.maximum(words, 1)).sum() / total
-    return found
+            shares[row] = (seen * wrong / np.maximum(words, 1)).sum() / total
+    return shares
 
 
 def reviewed_words(words: float) -> int:
@@ -138,7 +139,7 @@ def found_interval(
     """The 95 % interval of `share_found`, by a bootstrap over the clusters that the words belong to; None
     where all words are of one cluster."""
     indices: dict[Hashable, int] = {}
-    owner = np.array([indices.setdefault(one, len(indices)) for one in clusters], dtype=np.int64)
+    owner = np.array([indices.setdefault(cluster, len(indices)) for cluster in clusters], dtype=np.int64)
     if len(indices) < 2:
         return None
     count = len(indices)
@@ -147,11 +148,68 @@ def found_interval(
     return percentile_interval(np.concatenate([shares_found(confidences, right, part) for part in parts]))
 
 
-def area_under_roc(confidences: np.ndarray, right: np.ndarray) -> float:
-    """The probability that a right word has more confidence than a wrong one, ties counted half."""
-    positive, negative = confidences[right], np.sort(confidences[~right])
-    if not len(positive) or not len(negative):
-        return float("nan")
-    below = np.searchsorted(negative, positive, "left")
-    up_to = np.searchsorted(negative, positive, "right")
-    return float((below + up_to).sum() / 2 / len(positive) / len(negative))
+# ---- of a decode directory
+
+
+def measure_decode_directory(
+    folder: Path,
+    alignments: Mapping[str, Sequence[Pair]],
+    clusters: Mapping[str, Hashable],
+    *,
+    normalize: str,
+    replications: int,
+    seed: int,
+) -> Calibration | None:
+    """How well the confidences of a decode directory are calibrated, and how many of the errors the least
+    certain words hold, with its interval; None where decode wrote no confidences, or no word.
+
+    Args:
+        folder: with hyp.ctm, and decode.json, which says how the confidences were scaled.
+        alignments: {utterance id: aligned words}, as they were scored.
+        clusters: {utterance id: what the bootstrap draws}.
+        normalize: the text normalisation that was scored with, a mode of `data.text.normalize`.
+        replications: replicates of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: hyp.ctm or decode.json is damaged.
+    """
+    ctm, decoding = folder / CONFIDENCES, folder / "decode.json"
+    if not ctm.is_file():
+        return None
+    confidences, right, utterances = match_confidences(alignments, read_confidences(ctm), normalize)
+    if not len(right):
+        return None
+    try:
+        record = json.loads(decoding.read_text("utf-8")) if decoding.is_file() else {}
+        scaling = record.get("confidence_scaling") and Scaling(**record["confidence_scaling"])
+    except (AttributeError, TypeError, ValueError, RecursionError) as error:
+        hint = "ia3-speech decode --force writes it again"
+        raise UserError(f"{decoding}: is not JSON that decode has written: {error} ({hint})") from error
+    calibration = measure(confidences, right, scaling)
+    owners = [clusters[name] for name in utterances]
+    return replace(calibration, found_ci=found_interval(confidences, right, owners, replications, seed))
+
+
+def match_confidences(
+    alignments: Mapping[str, Sequence[Pair]],
+    confidences: Mapping[str, Sequence[tuple[str, float]]],
+    normalize: str,
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Join the words of the alignments with their confidences, in `ctm.read_confidences`' form.
+
+    Returns:
+        (words,) confidences, (words,) whether the alignment has the word in the reference, and the utterance
+        id of each; without words that a filter or the text normalisation has made of others.
+    """
+    rows: list[tuple[float, bool, str]] = []
+    for name, pairs in alignments.items():
+        scored = [(word, reference == word) for reference, word in pairs if word is not None]
+        decoded = [(w, c) for word, c in confidences.get(name, ()) for w in normalized_words(word, normalize)]
+        place = known = 0
+        for word, other in align([word for word, _ in scored], [word for word, _ in decoded]):
+            if word is not None and word == other:
+                rows.append((decoded[known][1], scored[place][1], name))
+            place, known = place + (word is not None), known + (other is not None)
+    values = np.array([confidence for confidence, _, _ in rows], dtype=float)
+    return values, np.array([right for _, right, _ in rows], dtype=bool), [name for _, _, name in rows]

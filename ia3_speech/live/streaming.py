@@ -6,7 +6,7 @@
             print(event.text, end="\\n" if event.final else "\\r")
     print(*(event.text for event in stream.flush()))
 
-A stream is cut where it pauses (`endpointing`), and speech without a pause as `long_recordings` cuts a
+A stream is cut where it pauses (`vad.SpeechDetector`), and speech without a pause as `long_recordings` cuts a
 recording. The final text of a piece is that of the recogniser on the whole piece, hence the same as offline;
 the cuts do not depend on how the audio was portioned. Silence between pieces is not transcribed.
 
@@ -31,14 +31,13 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.decoding.long_recordings import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
 from ia3_speech.decoding.recognizer import Recognizer, joined_text
-from ia3_speech.decoding.segments import PostProcessor, RunningText
+from ia3_speech.decoding.segments import PAUSE_SECONDS, PostProcessor, RunningText
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.live.endpointing import SpeechDetector
+from ia3_speech.decoding.vad import SpeechDetector
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PAUSE_SECONDS = 0.6  # without speech, after which a piece ends: longer than most pauses within a sentence
 PARTIAL_SECONDS = 0.5  # of audio between partial texts
 LEAD_SECONDS = 0.5  # before the first speech of a piece: soft beginnings of words are below the threshold
 CONTEXT_SECONDS = 5.0  # of audio to the left of new logits

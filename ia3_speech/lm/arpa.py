@@ -28,29 +28,29 @@ def write_arpa(model: NgramModel, path: Path | str, *, digits: int = 4) -> None:
     """Write an ARPA file, gzipped where its name ends in .gz; `digits` after the point (2 is an eight-bit
     model).
     """
-    words = [np.array(model.vocabulary, dtype=object)]
+    texts = np.array(model.vocabulary, dtype=object)  # of the n-grams of each length in turn
     with atomic.replacing(path) as new:
         opened = gzip.GzipFile(new, "wb", mtime=0) if str(path).endswith(".gz") else new.open("wb")
         with opened as out:
-            head = "".join(f"ngram {length}={len(order)}\n" for length, order in enumerate(model.orders, 1))
-            out.write(f"\\data\\\n{head}".encode())
+            sizes = "".join(f"ngram {length}={len(order)}\n" for length, order in enumerate(model.orders, 1))
+            out.write(f"\\data\\\n{sizes}".encode())
             for length, order in enumerate(model.orders, 1):
                 if length > 1:
-                    words.append(words[-1][order.history] + " " + words[0][order.word])
+                    texts = texts[order.history] + " " + np.array(model.vocabulary, object)[order.word]
                 out.write(f"\n\\{length}-grams:\n".encode())
-                last = length == len(model.orders)
-                rows = zip(order.log_probability.tolist(), words[-1], order.log_backoff.tolist(), strict=True)
+                longest = length == len(model.orders)
+                rows = zip(order.log_probability.tolist(), texts, order.log_backoff.tolist(), strict=True)
                 lines = (
-                    f"{number(p, digits)}\t{text}\n"
-                    if last or text == SPECIAL[END]
-                    else f"{number(p, digits)}\t{text}\t{number(b, digits)}\n"
-                    for p, text, b in rows
+                    f"{format_log(p, digits)}\t{text}\n"
+                    if longest or text == SPECIAL[END]
+                    else f"{format_log(p, digits)}\t{text}\t{format_log(backoff, digits)}\n"
+                    for p, text, backoff in rows
                 )
                 out.write("".join(lines).encode())
             out.write(b"\n\\end\\\n")
 
 
-def number(value: float, digits: int) -> str:
+def format_log(value: float, digits: int) -> str:
     """A logarithm in few characters: −0.5000 → -0.5, and no -0."""
     return f"{round(value, digits) + 0.0:g}" if math.isfinite(value) else f"{NEVER:g}"
 
@@ -70,21 +70,18 @@ def read_arpa(path: Path | str) -> NgramModel:
         raise LanguageModelError(
             f"{path}: cannot be read: {error} (ia3-speech lm makes one of text)"
         ) from error
-    own = [row[1] for row in sections[0]]
-    vocabulary = [*SPECIAL, *(word for word in own if word not in SPECIAL)]
-    ids = {word: number for number, word in enumerate(vocabulary)}
+    words_of_file = [word for _, word, _ in sections[0]]
+    vocabulary = [*SPECIAL, *(word for word in words_of_file if word not in SPECIAL)]
     model = NgramModel(vocabulary, [])
     for length, rows in enumerate(sections, 1):
-        words = np.array([[ids.get(w, UNKNOWN) for w in text.split(" ")] for _, text, _ in rows]).reshape(
-            -1, length
-        )
-        probability = np.array([p for p, _, _ in rows])
-        backoff = np.array([b for _, _, b in rows])
+        ids = [[model.ids.get(word, UNKNOWN) for word in text.split(" ")] for _, text, _ in rows]
+        words = np.array(ids).reshape(-1, length)
+        logs = np.array([[p, backoff] for p, _, backoff in rows]).reshape(-1, 2).T
         if length == 1:
-            full = np.full((2, len(vocabulary)), [[NEVER], [0.0]])
-            full[:, words[:, 0]] = probability, backoff
+            probabilities, backoffs = np.full((2, len(vocabulary)), [[NEVER], [0.0]])
+            probabilities[words[:, 0]], backoffs[words[:, 0]] = logs
             every = np.arange(len(vocabulary))
-            model.orders.append(Order(np.zeros_like(every), every, *full))
+            model.orders.append(Order(np.zeros_like(every), every, probabilities, backoffs))
             continue
         history = model.index(words[:, :-1])
         if (history < 0).any():
@@ -93,7 +90,7 @@ def read_arpa(path: Path | str) -> NgramModel:
                 f"{path}: the {length}-gram {lost!r} has no history among the shorter ones"
             )
         by = np.lexsort((words[:, -1], history))
-        model.orders.append(Order(history[by], words[by, -1], probability[by], backoff[by]))
+        model.orders.append(Order(history[by], words[by, -1], logs[0, by], logs[1, by]))
     return model
 
 
@@ -112,24 +109,19 @@ def is_arpa(path: Path) -> bool:
 def parse_arpa(path: Path, lines: Iterable[str]) -> list[list[tuple[float, str, float]]]:
     """(log10 probability, words, log10 back-off weight) of all n-grams, by length."""
     sections: list[list[tuple[float, str, float]]] = []
-    inside = False
-    for at, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, 1):
         line = line.rstrip("\n")
         if line.endswith("-grams:") and line.startswith("\\"):
             sections.append([])
-            inside = True
-        elif line == "\\end\\":
+        elif line == "\\end\\" and sections:
             return sections
-        elif inside and line:
-            cells = line.split("\t") if "\t" in line else arpa_cells(line, len(sections))
+        elif line and sections:
+            cells, length = line.split("\t"), len(sections)
             try:
+                if len(cells) == 1:  # some tools separate them by blanks
+                    words = line.split()
+                    cells = [words[0], " ".join(words[1 : length + 1]), *words[length + 1 : length + 2]]
                 sections[-1].append((float(cells[0]), cells[1], float(cells[2]) if len(cells) > 2 else 0.0))
             except (IndexError, ValueError):
-                raise LanguageModelError(f"{path}:{at}: is no n-gram: {line[:80]!r}") from None
+                raise LanguageModelError(f"{path}:{number}: is no n-gram: {line[:80]!r}") from None
     raise LanguageModelError(f"{path}: is no ARPA file, or ends before its line \\end\\")
-
-
-def arpa_cells(line: str, length: int) -> list[str]:
-    """The cells of a line whose separators are blanks, as some tools write them."""
-    cells = line.split()
-    return [cells[0], " ".join(cells[1 : length + 1]), *cells[length + 1 : length + 2]]

@@ -1,15 +1,14 @@
-"""N-gram language models: estimated from text, interpolated, pruned, written as ARPA files.
+"""N-gram language models: estimated from text, interpolated, pruned.
 
-    ia3-speech lm notes.txt --order 3 --out notes.arpa.gz
+    model = prune(mix([estimate(sentences, order=3), read_arpa("general.arpa.gz")], [0.8, 0.2]), 1e-8)
 
-In: sentences. Out: a back-off model in the ARPA format, which KenLM, SRILM, Kaldi and the beam search of this
-package read. Estimation is interpolated modified Kneser-Ney (Chen and Goodman 1998, "An Empirical Study of
-Smoothing Techniques for Language Modeling", TR-10-98, equations 24 to 27) with the conventions of KenLM's
-`lmplz`, with which the tests compare it number by number: n-grams that begin a sentence keep their counts,
-unigrams are interpolated with the uniform distribution, and `<unk>` gets the uniform share. No Python package
-that installs without a compiler on every supported Python estimates this model (kaldingram's is unmodified
-Kneser-Ney, kenlm's wheels only query), which is why it stands here. It is NumPy throughout: a million words
-take a few seconds.
+In: sentences. Out: a back-off model, which `arpa` writes and reads. Estimation is interpolated modified
+Kneser-Ney (Chen and Goodman 1998, "An Empirical Study of Smoothing Techniques for Language Modeling",
+TR-10-98, equations 24 to 27) with the conventions of KenLM's `lmplz`, with which the tests compare it number
+by number: n-grams that begin a sentence keep their counts, unigrams are interpolated with the uniform
+distribution, and `<unk>` gets the uniform share. No Python package that installs without a compiler on every
+supported Python estimates this model (kaldingram's is unmodified Kneser-Ney, kenlm's wheels only query). It
+is NumPy throughout: a million words take a few seconds.
 """
 
 from collections.abc import Iterable, Sequence
@@ -42,6 +41,10 @@ class Order:
     word: np.ndarray
     log_probability: np.ndarray
     log_backoff: np.ndarray
+
+    @classmethod
+    def without_probabilities(cls, history: np.ndarray, word: np.ndarray) -> "Order":
+        return cls(history, word, np.zeros(len(word)), np.zeros(len(word)))
 
     def __len__(self) -> int:
         return len(self.word)
@@ -76,25 +79,26 @@ class NgramModel:
 
     def index(self, ngrams: np.ndarray) -> np.ndarray:
         """The index of each row of ids, (number, length), among the n-grams of that length, or −1."""
-        found = ngrams[:, 0].astype(np.int64)
+        index = ngrams[:, 0].astype(np.int64)
         for order, word in zip(self.orders[1 : ngrams.shape[1]], ngrams.T[1:], strict=True):
+            if not len(order):
+                return np.full(len(ngrams), -1)
             keys = order.history * len(self.vocabulary) + order.word
-            wanted = found * len(self.vocabulary) + word
-            at = np.minimum(np.searchsorted(keys, wanted), max(0, len(keys) - 1))
-            there = (found >= 0) & (len(keys) > 0) & (keys[at] == wanted if len(keys) else False)
-            found = np.where(there, at, -1)
-        return found
+            sought = index * len(self.vocabulary) + word
+            place = np.minimum(np.searchsorted(keys, sought), len(keys) - 1)
+            index = np.where((index >= 0) & (keys[place] == sought), place, -1)
+        return index
 
     def score(self, ngrams: np.ndarray) -> np.ndarray:
         """log10 p(last word | words before) of each row of ids, (number, length ≤ order). (number,)"""
         length = ngrams.shape[1]
-        at = self.index(ngrams)
-        known = self.orders[length - 1].log_probability[np.maximum(at, 0)]
-        if length == 1 or (at >= 0).all():
+        index = self.index(ngrams)
+        known = self.orders[length - 1].log_probability[np.maximum(index, 0)]
+        if length == 1 or (index >= 0).all():
             return known
         history = self.index(ngrams[:, :-1])
         backoff = np.where(history >= 0, self.orders[length - 2].log_backoff[np.maximum(history, 0)], 0.0)
-        return np.where(at >= 0, known, backoff + self.score(ngrams[:, 1:]))
+        return np.where(index >= 0, known, backoff + self.score(ngrams[:, 1:]))
 
     def word_scores(self, sentences: Iterable[Sequence[str]]) -> np.ndarray:
         """log10 p of each word and of each sentence's end, after the words before it; in no particular
@@ -149,18 +153,22 @@ def count_ngrams(stream: np.ndarray, words: int, order: int) -> tuple[list[Order
     sentence = np.cumsum(stream == START)
     at = stream.astype(np.int64)  # index of the n-gram that begins here, of the length before
     counts = [np.bincount(at, minlength=words)]
-    every = np.arange(words)
-    orders = [Order(np.zeros_like(every), every, np.zeros(words), np.zeros(words))]
+    orders = [unigrams(words)]
     for length in range(2, order + 1):
         at = at[: len(stream) - length + 1]
         inside = sentence[: len(at)] == sentence[length - 1 :]
         keys = np.where(inside, at * words + stream[length - 1 :], -1)
-        found, at, number = np.unique(keys, return_inverse=True, return_counts=True)
-        outside = int(found[0] == -1) if len(found) else 0
-        found, at, number = found[outside:], at - outside, number[outside:]
-        orders.append(Order(found // words, found % words, np.zeros(len(found)), np.zeros(len(found))))
-        counts.append(number)
+        keys, at, occurrences = np.unique(keys, return_inverse=True, return_counts=True)
+        outside = int(keys[0] == -1) if len(keys) else 0
+        keys, at, occurrences = keys[outside:], at - outside, occurrences[outside:]
+        orders.append(Order.without_probabilities(keys // words, keys % words))
+        counts.append(occurrences)
     return orders, counts
+
+
+def unigrams(words: int) -> Order:
+    """Every word of a vocabulary, by its id."""
+    return Order.without_probabilities(np.zeros(words, np.int64), np.arange(words))
 
 
 def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndarray]:
@@ -169,14 +177,13 @@ def adjusted_counts(model: NgramModel, counts: list[np.ndarray]) -> list[np.ndar
     N-grams that begin with <s> have no word before them and keep their counts. The count of <s> itself, which
     is never predicted, is 0.
     """
-    made = [counts[-1]]
+    adjusted = [counts[-1]]
     for length in range(len(model.orders) - 1, 0, -1):
-        longer = suffixes(model, length + 1)
-        different = np.bincount(longer, minlength=len(model.orders[length - 1]))
+        different = np.bincount(suffixes(model, length + 1), minlength=len(model.orders[length - 1]))
         first = model.ngrams(length)[:, 0]
-        made.insert(0, np.where((first == START) & (length > 1), counts[length - 1], different))
-    made[0][START] = 0
-    return made
+        adjusted.insert(0, np.where((first == START) & (length > 1), counts[length - 1], different))
+    adjusted[0][START] = 0
+    return adjusted
 
 
 def suffixes(model: NgramModel, length: int) -> np.ndarray:
@@ -189,9 +196,9 @@ def discounts(counts: np.ndarray) -> np.ndarray:
     n = [int((counts == number).sum()) for number in range(1, 5)]
     if min(n[:3]) > 0:
         y = n[0] / (n[0] + 2 * n[1])
-        found = [j - (j + 1) * y * n[j] / n[j - 1] for j in (1, 2, 3)]
-        if all(0 <= d <= j for j, d in enumerate(found, 1)):
-            return np.array([0.0, *found])
+        estimates = [j - (j + 1) * y * n[j] / n[j - 1] for j in (1, 2, 3)]
+        if all(0 <= d <= j for j, d in enumerate(estimates, 1)):
+            return np.array([0.0, *estimates])
     return np.array([0.0, *FALLBACK_DISCOUNTS])
 
 
@@ -205,9 +212,9 @@ def smooth(model: NgramModel, counts: list[np.ndarray]) -> None:
         total = np.bincount(order.history, count, histories)
         with np.errstate(divide="ignore", invalid="ignore"):
             left = np.where(total > 0, np.bincount(order.history, taken, histories) / total, 1.0)
-            own = (count - taken) / total[order.history]
+            discounted = (count - taken) / total[order.history]
         shorter = lower[suffixes(model, length) if length > 1 else np.zeros(len(order), np.int64)]
-        lower = own + left[order.history] * shorter
+        lower = discounted + left[order.history] * shorter
         if length > 1:
             follows = total > 0
             model.orders[length - 2].log_backoff[follows] = np.log10(left[follows])
@@ -224,28 +231,24 @@ def mix(models: Sequence[NgramModel], weights: Sequence[float]) -> NgramModel:
     """
     vocabulary = list(dict.fromkeys(word for model in models for word in model.vocabulary))
     ids = {word: number for number, word in enumerate(vocabulary)}
-    to_mixed = [np.array([ids[word] for word in model.vocabulary]) for model in models]
-    to_own = [np.array([model.ids.get(word, UNKNOWN) for word in vocabulary]) for model in models]
     longest = max(len(model.orders) for model in models)
-    every = np.arange(len(vocabulary))
-    mixed = NgramModel(
-        vocabulary, [Order(np.zeros_like(every), every, np.zeros(len(every)), np.zeros(len(every)))]
-    )
+    mixed = NgramModel(vocabulary, [unigrams(len(vocabulary))])
     for length in range(2, longest + 1):
-        rows = [
-            own[m.ngrams(length)] for m, own in zip(models, to_mixed, strict=True) if len(m.orders) >= length
+        ngrams = [
+            np.array([ids[word] for word in model.vocabulary])[model.ngrams(length)]
+            for model in models
+            if len(model.orders) >= length
         ]
-        rows = np.unique(np.concatenate(rows), axis=0)
-        history = mixed.index(rows[:, :-1])
-        empty = np.zeros(len(rows))
-        mixed.orders.append(Order(history, rows[:, -1].astype(np.int64), empty, empty.copy()))
-    for length in range(1, longest + 1):
-        rows = mixed.ngrams(length)
-        shares = [
-            weight * 10.0 ** model.score(own[rows][:, -len(model.orders) :])
-            for model, weight, own in zip(models, weights, to_own, strict=True)
-        ]
-        mixed.orders[length - 1].log_probability = np.log10(np.maximum(sum(shares), 10.0**NEVER))
+        ngrams = np.unique(np.concatenate(ngrams), axis=0)
+        history = mixed.index(ngrams[:, :-1])
+        mixed.orders.append(Order.without_probabilities(history, ngrams[:, -1].astype(np.int64)))
+    for length, order in enumerate(mixed.orders, 1):
+        shares = []
+        for model, weight in zip(models, weights, strict=True):
+            ids_in_model = np.array([model.ids.get(word, UNKNOWN) for word in vocabulary])
+            ngrams = ids_in_model[mixed.ngrams(length)][:, -len(model.orders) :]
+            shares.append(weight * 10.0 ** model.score(ngrams))
+        order.log_probability = np.log10(np.maximum(sum(shares), 10.0**NEVER))
     renormalise(mixed)
     return mixed
 
@@ -286,7 +289,7 @@ def left_over(model: NgramModel, length: int) -> tuple[np.ndarray, np.ndarray]:
     histories = len(model.orders[length - 2])
     shorter = model.score(model.ngrams(length)[:, 1:])
     sums = (np.bincount(order.history, 10.0**p, histories) for p in (order.log_probability, shorter))
-    return tuple(np.maximum(1.0 - found, 1e-12) for found in sums)
+    return tuple(np.maximum(1.0 - mass, 1e-12) for mass in sums)
 
 
 def prune(model: NgramModel, threshold: float) -> NgramModel:
@@ -311,17 +314,13 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
             suffix = suffixes(model, length + 1)[longer]
             needed[suffix[suffix >= 0]] = True
         keep &= needed | (perplexity_change(model, length, joint[length - 2]) >= threshold)
-    renumbered = [np.cumsum(keep) - 1 for keep in kept]
-    orders = [
-        Order(
-            order.history[keep] if length < 2 else renumbered[length - 2][order.history[keep]],
-            order.word[keep],
-            order.log_probability[keep],
-            np.zeros(int(keep.sum())),
-        )
-        for length, (order, keep) in enumerate(zip(model.orders, kept, strict=True), 1)
-    ]
-    pruned = NgramModel(model.vocabulary, orders)
+    pruned = NgramModel(model.vocabulary, [])
+    renumbered = np.zeros(1, np.int64)  # n-gram of the length before → its index in the pruned model
+    for order, keep in zip(model.orders, kept, strict=True):
+        history = renumbered[order.history[keep]]
+        backoff = np.zeros(int(keep.sum()))
+        pruned.orders.append(Order(history, order.word[keep], order.log_probability[keep], backoff))
+        renumbered = np.cumsum(keep) - 1
     renormalise(pruned)
     return pruned
 
@@ -329,9 +328,9 @@ def prune(model: NgramModel, threshold: float) -> NgramModel:
 def perplexity_change(model: NgramModel, length: int, log_history: np.ndarray) -> np.ndarray:
     """The relative change of perplexity when each n-gram of a length is left out alone. (number,)"""
     order = model.orders[length - 1]
-    left, lower_left = (found[order.history] for found in left_over(model, length))
-    own, shorter = order.log_probability, model.score(model.ngrams(length)[:, 1:])
-    new = np.log10(left + 10.0**own) - np.log10(lower_left + 10.0**shorter)
+    left, lower_left = (mass[order.history] for mass in left_over(model, length))
+    longer, shorter = order.log_probability, model.score(model.ngrams(length)[:, 1:])
+    new = np.log10(left + 10.0**longer) - np.log10(lower_left + 10.0**shorter)
     old = np.log10(left) - np.log10(lower_left)
-    change = 10.0**own * (shorter + new - own) + left * (new - old)
+    change = 10.0**longer * (shorter + new - longer) + left * (new - old)
     return 10.0 ** (-(10.0 ** log_history[order.history]) * change) - 1.0

@@ -1,17 +1,16 @@
 """Weights of a beam search, chosen by the word errors of a dev set.
 
-In: a dev set, a base, perhaps an adapter, a language model. Out: the word error rate of each pair of weights.
-The logits are computed once; each pair of weights is a search over them.
+In: a dev set, a recogniser, a search for each pair of weights. Out: the word error rate of each pair. The
+logits are computed once; each pair of weights is a search over them.
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING
 
 from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
@@ -20,10 +19,10 @@ from ia3_speech.data.text import normalize
 from ia3_speech.decoding.ctc_search import GreedySearch, Hypothesis, Search, TimedWord
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.loading import SearchOptions, make_search
-from ia3_speech.scoring.alignment import edit_distance
 
-Pair = tuple[float, float]  # a language model's weight, and the score of a word
+if TYPE_CHECKING:
+    from torch import Tensor
+
 MOST_THREADS = 4  # each holds a language model in memory
 
 
@@ -34,18 +33,21 @@ class Tuning:
     Attributes:
         greedy: word error rate of greedy search, a fraction.
         rates: (lm_weight, word_score) → word error rate, a fraction.
-        options: the search with the best pair; of equals the one with the smallest weights.
     """
 
     greedy: float
-    rates: dict[Pair, float]
-    options: SearchOptions
+    rates: dict[tuple[float, float], float]
+
+    @property
+    def best(self) -> tuple[float, float]:
+        """The weights with the fewest errors; of equals the smallest."""
+        return min(self.rates, key=self.rates.__getitem__)
 
 
 def tune(
     recognizer: Recognizer,
     data: Path,
-    options: SearchOptions,
+    search_with: Callable[[float, float], Search],
     lm_weights: Sequence[float],
     word_scores: Sequence[float],
     allow_pipes: bool = False,
@@ -54,60 +56,41 @@ def tune(
 
     Args:
         recognizer: of which only the logits are used.
-        options: the language model, and what is not tuned.
+        search_with: (lm_weight, word_score) → the search with these weights.
 
     Raises:
         UserError: the directory holds no words; AudioError: a recording cannot be used.
     """
-    base = recognizer.base
-    references, pieces = dev_logits(recognizer, data, allow_pipes)
-    words = sum(map(len, references.values()))
-
-    def rate(search: Search) -> float:
-        hypotheses = {
-            name: " ".join(search(logits.float()[None], [len(logits)])[0].text for logits in own).split()
-            for name, own in pieces.items()
-        }
-        return sum(edit_distance(references[name], hypotheses[name]) for name in references) / words
-
-    def rate_of(pair: Pair) -> float:
-        weights = replace(options, lm_weight=pair[0], word_score=pair[1])
-        return rate(make_search(weights, base)[0])
-
-    pairs = list(product(sorted(lm_weights), sorted(word_scores)))
-    rates = dict(zip(pairs, in_threads(rate_of, pairs), strict=True))
-    best = min(rates, key=rates.__getitem__)
-    return Tuning(
-        rate(GreedySearch(base.vocabulary)), rates, replace(options, lm_weight=best[0], word_score=best[1])
-    )
-
-
-def in_threads(rate_of: Callable[[Pair], float], pairs: list[Pair]) -> list[float]:
-    """The rate of each pair, several at a time, with a progress bar: a search holds no lock of Python's."""
+    from rapidfuzz.distance import Levenshtein
     from tqdm import tqdm
 
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    bar = tqdm(total=len(pairs), desc="tuning", unit="pair", disable=None, file=bar_stream())
-    rates = []
-    with bar, ThreadPoolExecutor(min(MOST_THREADS, processors)) as pool:
-        for one in pool.map(rate_of, pairs):
-            rates.append(one)
-            bar.update()
-    return rates
+    references, logits_by_id = dev_logits(recognizer, data, allow_pipes)
 
+    def word_error_rate(search: Search) -> float:
+        errors = 0
+        for name, pieces in logits_by_id.items():
+            texts = [search(logits.float()[None], [len(logits)])[0].text for logits in pieces]
+            errors += Levenshtein.distance(references[name], " ".join(texts).split())
+        return errors / sum(map(len, references.values()))
 
-def bar_stream() -> TextIO:
-    """`progress_stream`, but of its own: standard error leads nowhere while KenLM reads a model."""
-    stream = progress_stream()
-    with suppress(OSError):  # a stream without a file
-        return os.fdopen(os.dup(stream.fileno()), "w")
-    return stream
+    def rates() -> Iterator[float]:  # a search holds no lock of Python's
+        processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        with ThreadPoolExecutor(min(MOST_THREADS, processors)) as pool:
+            yield from pool.map(lambda pair: word_error_rate(search_with(*pair)), pairs)
+
+    pairs = list(product(sorted(lm_weights), sorted(word_scores)))
+    bar = tqdm(rates(), "tuning", len(pairs), unit="pair", disable=None, file=progress_stream())
+    return Tuning(
+        rates=dict(zip(pairs, bar, strict=True)),
+        greedy=word_error_rate(GreedySearch(recognizer.base.vocabulary)),
+    )
 
 
 def dev_logits(
     recognizer: Recognizer, data: Path, allow_pipes: bool = False
-) -> tuple[dict[str, list[str]], dict[str, list[Any]]]:
-    """What is tuned on: the words of each utterance of a data directory, and the logits of its pieces.
+) -> "tuple[dict[str, list[str]], dict[str, list[Tensor]]]":
+    """What is tuned on, by utterance: the words of a data directory's texts, and the logits of the pieces of
+    its audio, (frames, vocabulary) each, as float16.
 
     Args:
         recognizer: of which only the logits are used; its search is lost.
@@ -121,20 +104,17 @@ def dev_logits(
     references = {u.id: normalize(u.text or "").split() for u in utterances}
     if not any(references.values()):
         raise UserError(f"{data}: has no texts to compare with")
-    pieces: list[Any] = []
+    pieces: list[Tensor] = []
 
-    def keep(logits: Any, frames: Iterable[int]) -> list[Hypothesis]:
-        """In place of a search: the number of the piece, so that its logits can be searched later."""
-        rows = [row[:count].half() for row, count in zip(logits, frames, strict=True)]
-        pieces.extend(rows)
-        numbers = range(len(pieces) - len(rows), len(pieces))
-        return [Hypothesis((TimedWord(str(number), 0, 0),)) for number in numbers]
+    def keep(logits: "Tensor", frames: Sequence[int]) -> list[Hypothesis]:
+        """In place of a search: writes the number of each piece, so that its logits are found again."""
+        first = len(pieces)
+        pieces.extend(row[:count].half() for row, count in zip(logits, frames, strict=True))
+        return [Hypothesis((TimedWord(str(number), 0, 0),)) for number in range(first, len(pieces))]
 
     recognizer.search = keep
-    decoded = decode_utterances(recognizer, utterances, on_error="fail", allow_pipes=allow_pipes)
-    return references, {
-        name: [pieces[int(number)] for number in text.split()] for name, text in decoded.texts.items()
-    }
+    texts = decode_utterances(recognizer, utterances, on_error="fail", allow_pipes=allow_pipes).texts
+    return references, {name: [pieces[int(n)] for n in text.split()] for name, text in texts.items()}
 
 
 def format_tuning(tuning: Tuning) -> str:
@@ -151,10 +131,9 @@ def format_tuning(tuning: Tuning) -> str:
     for weight in sorted({weight for weight, _ in tuning.rates}):
         cells = "".join(f"{100 * tuning.rates[weight, score]:>8.1f}" for score in scores)
         lines.append(f"{weight:<10g}{cells}")
-    best = tuning.options
-    rate = tuning.rates[best.lm_weight, best.word_score]
+    weight, score = tuning.best
     lines.append(
-        f"greedy search: {100 * tuning.greedy:.1f} %; best: {100 * rate:.1f} % with "
-        f"--lm-weight {best.lm_weight:g} --word-score {best.word_score:g}"
+        f"greedy search: {100 * tuning.greedy:.1f} %; best: {100 * tuning.rates[tuning.best]:.1f} % with "
+        f"--lm-weight {weight:g} --word-score {score:g}"
     )
     return "\n".join(lines)

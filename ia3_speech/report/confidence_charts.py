@@ -41,7 +41,7 @@ def confidence_section(report: ReportData) -> Iterator[Child]:
         for system, measured in found
     ]
     yield element("div", charts, class_="charts")
-    for note in notes([system for system, _ in found], report.system.score["ci_unit"]):
+    for note in notes(report.system.score["ci_unit"]):
         yield element("p", note, class_="note")
     yield element("details", element("summary", "Show as a table"), confidence_table(found).html())
 
@@ -106,8 +106,8 @@ def range_text(low: float, high: float) -> str:
     return f"{100 * low:.0f} to {100 * high:.0f}"
 
 
-def notes(systems: Sequence[DecodedSystem], unit: str) -> Iterator[str]:
-    """How diagram and sentences are to be read, and which words are not in them."""
+def notes(unit: str) -> Iterator[str]:
+    """How diagram and sentences are to be read."""
     yield (
         "Of each tenth of the range of confidences, a dot shows the share of its words that is right, with a "
         "95 % interval (Wilson); its area shows how many words it stands for. Below the diagonal confidences "
@@ -117,10 +117,6 @@ def notes(systems: Sequence[DecodedSystem], unit: str) -> Iterator[str]:
         "Errors are words of the hypothesis that the alignment does not have in the reference; missing words "
         f"have no confidence. The interval of their share is a bootstrap by {unit}."
     )
-    for system in systems:
-        if (words := system.word_confidences) and words.left_out:
-            changed = plural(words.left_out, "word")
-            yield f"{system.name}: without {changed} that a filter or the text normalisation has changed."
 
 
 def confidence_table(found: Sequence[tuple[DecodedSystem, Calibration]]) -> Table:

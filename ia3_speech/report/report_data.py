@@ -19,13 +19,7 @@ import numpy as np
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import Vector, read_weights, vectors_in
 from ia3_speech.cli import UserError
-from ia3_speech.confidence.reliability import Calibration
-from ia3_speech.confidence.word_confidences import (
-    WordConfidences,
-    measure_reliability,
-    read_word_confidences,
-    recorded_scaling,
-)
+from ia3_speech.confidence.reliability import Calibration, measure_decode_directory
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import sentences_of
 from ia3_speech.data.kaldi.table_file import DataError
@@ -110,15 +104,6 @@ class DecodedSystem:
             for name, text in self.references.items()
         }
 
-    @cached_property
-    def word_confidences(self) -> WordConfidences | None:
-        """The words of the hypotheses with their confidences; None where decode wrote none.
-
-        Raises:
-            UserError: hyp.ctm is damaged.
-        """
-        return read_word_confidences(self.folder, self.alignments, self.score["normalize"])
-
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
@@ -162,11 +147,12 @@ class ReportData:
         its tables show it, and its bootstrap takes a second."""
         by_id, found = {utterance.id: utterance for utterance in self.utterances}, []
         for system in self.systems:
-            if (words := system.word_confidences) is None:
-                continue
-            score, scaling = system.score, recorded_scaling(system.decoding)
-            clusters = {name: label_value(by_id[name], score["ci_unit"]) for name in set(words.utterances)}
-            measured = measure_reliability(words, scaling, clusters, score["replications"], score["seed"])
+            score = system.score
+            clusters = {name: label_value(by_id[name], score["ci_unit"]) for name in system.alignments}
+            measured = measure_decode_directory(
+                system.folder, system.alignments, clusters,
+                normalize=score["normalize"], replications=score["replications"], seed=score["seed"],
+            )  # fmt: skip
             if measured:
                 found.append((system, measured))
         return found
@@ -314,9 +300,8 @@ def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
 
 
 def read_terms(file: Path, system: DecodedSystem) -> TermList:
-    """The term list, normalised as the texts were: their numbers are in words unless they hold digits."""
-    digits = any(letter.isdigit() for text in system.references.values() for letter in text)
-    return read_term_list(file, system.score["normalize"], in_words=not digits)
+    """The term list, normalised as the texts were."""
+    return read_term_list(file, system.score["normalize"])
 
 
 def read_overlap(test: DataDirectory, score: Json, trained_on: Sequence[Path]) -> list[str] | None:

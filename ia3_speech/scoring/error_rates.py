@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_errors
 from ia3_speech.scoring.significance import (
@@ -145,8 +146,12 @@ class ErrorRates:
 
 
 def normalized_words(text: str, mode: str) -> list[str]:
-    """The words of a text that are scored; `mode` is one of `data.text.normalize`."""
-    return normalize(text, mode).split()
+    """The words of a text that are scored, numbers in words; `mode` is one of `data.text.normalize`.
+
+    References and hypotheses are treated alike, text by text, so that "B12" is "b twelve" on both sides. Mode
+    "none" leaves digits as they are.
+    """
+    return normalize(text if mode == "none" else verbalize_numbers(text), mode).split()
 
 
 def word_errors(references: Sequence[str], hypotheses: Sequence[str], mode: str = "ctc") -> ErrorCounts:

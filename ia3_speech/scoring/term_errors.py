@@ -51,10 +51,9 @@ class TermList:
         return len(self.categories_of)
 
 
-def read_term_list(path: Path, mode: str = "ctc", *, in_words: bool = False) -> TermList:
-    """Read a term list; its terms are normalised like the texts (`mode` is one of `data.text.normalize`).
-
-    `in_words` writes their numbers in words first, as `score` writes those of the references.
+def read_term_list(path: Path, mode: str = "ctc") -> TermList:
+    """Read a term list; its terms are normalised like the texts (`mode` is one of `data.text.normalize`),
+    their numbers in words first unless the mode is "none".
 
     A term may stand on several lines: it then has the categories of all of them.
 
@@ -70,7 +69,7 @@ def read_term_list(path: Path, mode: str = "ctc", *, in_words: bool = False) -> 
         if not line.strip():
             continue
         term, *categories = (field.strip() for field in line.split("\t"))
-        normalized = " ".join(normalize(verbalize_numbers(term) if in_words else term, mode).split())
+        normalized = " ".join(normalize(term if mode == "none" else verbalize_numbers(term), mode).split())
         if not normalized:
             raise UserError(f'{path}:{number}: nothing is left of the term "{term}" once normalised ({mode})')
         categories_of.setdefault(normalized, []).extend(category for category in categories if category)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from ia3_speech.decoding.segments import write_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
-from ia3_speech.live import live_output
-from ia3_speech.live.live_output import CLEAR_LINE, LiveOutput
+from ia3_speech.live.live import CLEAR_LINE, LiveOutput
 from ia3_speech.live.streaming import PostProcessed, StreamEvent
 
 DICTATION = make_dictation()
@@ -123,7 +122,7 @@ def test_json_has_the_raw_text():
 
 def test_a_terminal_shows_what_waits_on_one_line(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(live_output, "columns", lambda: 30)
+    monkeypatch.setenv("COLUMNS", "30")
     screen = io.StringIO()
     screen.isatty = lambda: True
     output = LiveOutput(screen)

@@ -1,0 +1,176 @@
+"""Scalings of word confidences that belong to a base or an adapter: kept with it, and found for a search.
+
+In: what `calibrate` fitted. Out: an entry under "confidence" in an adapter's ia3_speech.json, or in
+confidence.json in a base's folder, by all of the search that it was fitted with:
+
+    {"greedy": {"slope": 0.91, "bias": 0.2, "data": "clinic/dev", "words": 494, "calibration_error": 0.03},
+     "beam lm=0acb5f7d1266 lm_weight=0.5 word_score=0.75 unknown_word_score=-10 beam_size=50": {…}}
+
+Files (a language model, hot words) count by content. For any other search, and for any other language model,
+weights or hot words, there is no scaling: how well a system is calibrated is measured. Nor has a sum of
+adapters one, nor an adapter that of its base.
+"""
+
+import json
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ia3_speech.adapters.card import set_name
+from ia3_speech.adapters.expressions import Term, is_single_adapter
+from ia3_speech.adapters.record import METADATA, read_record, read_summary, same_base, write_record
+from ia3_speech.atomic import write_json
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.inputs import digest_of
+
+if TYPE_CHECKING:
+    from ia3_speech.confidence.reliability import Calibration
+    from ia3_speech.model.base import Base
+
+logger = logging.getLogger(__name__)
+
+BASE_CONFIDENCE = "confidence.json"  # in a base's folder
+WRITE_AGAIN = "(ia3-speech calibrate --store writes it again)"
+# What of a search's record (see `loading.make_search`) confidences hang on.
+FILES = ("lm", "hotwords")
+NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size", "hotword_weight")
+
+
+def search_key(search_record: Mapping[str, Any]) -> str:
+    """A search in a line, equal for equal searches: `greedy`, or `beam lm=… lm_weight=0.5 …`.
+
+    Args:
+        search_record: of a search, as decode.json has it; its files are read.
+    """
+    parts = [str(search_record["search"])]
+    for name in FILES:
+        if search_record.get(name):
+            parts.append(f"{name}={digest_of(Path(search_record[name]))[:12]}")
+    parts += [f"{name}={search_record[name]:g}" for name in NUMBERS if name in search_record]
+    return " ".join(parts)
+
+
+def stored_calibrations(
+    base_folder: Path | None, terms: Sequence[Term], searches: Collection[str] = ("greedy", "beam")
+) -> dict[str, Any]:
+    """What is kept with one adapter, or, where there is none, with the base; empty where nothing is.
+
+    Args:
+        searches: those whose entries are wanted, whatever their language model, weights and hot words.
+
+    Raises:
+        UserError: the base's file cannot be read.
+    """
+    stored: Any = {}
+    if terms:
+        stored = read_summary(terms[0].folder).get("confidence") if is_single_adapter([*terms]) else {}
+    elif base_folder and (file := base_folder / BASE_CONFIDENCE).is_file():
+        try:
+            stored = json.loads(file.read_text("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{file}: {error} {WRITE_AGAIN}") from None
+    if not isinstance(stored, dict):
+        return {}
+    return {key: entry for key, entry in stored.items() if key.partition(" ")[0] in searches}
+
+
+def find_scaling(base: "Base", terms: Sequence[Term], search_record: Mapping[str, Any]) -> Scaling | None:
+    """The scaling that belongs to one adapter, or to the base where there is none; None where none does.
+
+    Args:
+        base: as it was loaded.
+        terms: what the adapter consists of.
+        search_record: of the search, as decode.json has it.
+
+    Raises:
+        UserError: it is no scaling.
+    """
+    folder = Path(base.model.config.name_or_path)
+    place = terms[0].folder / METADATA if terms else folder / BASE_CONFIDENCE
+    stored = stored_calibrations(folder, terms, [search_record["search"]])
+    if not stored or (entry := stored.get(search_key(search_record))) is None:
+        return None
+    if not terms and not is_of_base(place, base):
+        logger.warning(
+            "%s: is of another base, and is not used (ia3-speech calibrate --store fits it)", place
+        )
+        return None
+    try:
+        return Scaling(entry["slope"], entry["bias"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{place}: {error!r} {WRITE_AGAIN}") from None
+
+
+def other_searches(base: "Base", terms: Sequence[Term], search_record: Mapping[str, Any]) -> str | None:
+    """What is said where confidences are not calibrated, since a calibration is stored, but for other
+    searches; else None."""
+    folder = Path(base.model.config.name_or_path)
+    stored = stored_calibrations(folder, terms)
+    if not stored or search_key(search_record) in stored:
+        return None
+    name = terms[0].name if terms else base.name
+    return (
+        f"word confidences are not calibrated: what is stored with {name} was fitted with another search, "
+        f"language model, other weights or hot words (ia3-speech calibrate --store fits these)"
+    )
+
+
+def is_of_base(file: Path, base: "Base") -> bool:
+    """Whether a base's confidence.json was written for this very base."""
+    return same_base(json.loads(file.read_text("utf-8")).get("fingerprint", {}), base.fingerprint)
+
+
+def storage_file(base: "Base", terms: Sequence[Term]) -> Path:
+    """Where a scaling is kept: the record of the adapter, or, where there is none, a file of the base.
+
+    Raises:
+        UserError: the adapter is a sum, or has no record of ours; or the base is no folder.
+    """
+    if terms:
+        if not is_single_adapter([*terms]):
+            raise UserError("--store needs one adapter: a sum has no folder (take --out)")
+        read_record(terms[0].folder)
+        return terms[0].folder / METADATA
+    folder = Path(base.model.config.name_or_path)
+    if not folder.is_dir():
+        raise UserError(f"--store: the base {base.name} is no folder (take --out)")
+    return folder / BASE_CONFIDENCE
+
+
+def store_scaling(
+    base: "Base",
+    terms: Sequence[Term],
+    search_record: Mapping[str, Any],
+    fitted: "Calibration",
+    data: Path,
+) -> Path:
+    """Keep a scaling with the adapter or the base, in place of that of the same search; returns the file.
+
+    Args:
+        base, terms, search_record: as for `find_scaling`.
+        fitted: the scaling, and what was measured with it.
+        data: the dev set that it was fitted on.
+
+    Raises:
+        UserError: as `storage_file`.
+    """
+    file = storage_file(base, terms)
+    entry = {
+        search_key(search_record): {
+            "slope": fitted.scaling.slope,
+            "bias": fitted.scaling.bias,
+            "data": set_name(str(data.absolute())),
+            "words": fitted.words,
+            "calibration_error": round(fitted.calibration_error, 4),
+        }
+    }
+    if terms:
+        record = read_record(file.parent)
+        write_record(file.parent, record | {"confidence": record.get("confidence", {}) | entry})
+        return file
+    kept = stored_calibrations(file.parent, ())
+    kept = kept if kept and is_of_base(file, base) else {}
+    write_json(file, {"fingerprint": base.fingerprint} | kept | entry)
+    return file

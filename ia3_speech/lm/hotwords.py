@@ -1,0 +1,271 @@
+"""Hot words: the file of terms that a user wants recognised, and a search that writes them.
+
+In: a file with a term a line, after TABs perhaps a weight, perhaps forms in which it is heard:
+
+    atrial fibrillation
+    Deximet<TAB>1.5<TAB>dexa medi<TAB>dixie met
+    X-ray<TAB><TAB>ex ray
+
+Out: a `HotwordSearch` around greedy or beam search. Where a term is spotted (hotword_spotting.py), the search
+inside is given no other choice than the term's symbols, so that a language model has the term as context, and
+the term is then written as the file has it. Where none is, the text is that of the search inside.
+
+Empty lines of the file and lines that begin with `# ` are comments. `ia3-speech hotwords learn` writes such
+files.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
+from ia3_speech.data.text import SubwordVocabulary, TextError, Vocabulary, normalize
+from ia3_speech.decoding.ctc_search import Hypothesis, Search, TimedWord
+from ia3_speech.formatting import plural
+from ia3_speech.lm.hotword_spotting import Spelling, SpottedTerm, Spotter
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+HOTWORD_WEIGHT = 2.0  # nats for each character that counts; scripts/bench_hotwords.md shows what others do
+UNCOUNTED = 4  # characters: most words of so few have neighbours in every text (left, leg; heady, head)
+SHORT_SHARE = 0.2  # of a short term's characters count nevertheless
+PIECE = 0.5  # what a word piece counts
+FORCED = -100.0  # logit of what a forced term rules out
+COMMENT = "# "  # "#hashtag" is a term
+MISSING_HINT = "give a file with a term a line; ia3-speech hotwords learn makes one"
+DASHES = dict.fromkeys(map(ord, "-‐‑–"))  # in a word: spoken as one word or as two
+
+
+@dataclass(frozen=True)
+class Hotword:
+    """A term.
+
+    Attributes:
+        text: as it appears in transcripts.
+        weight: factor of --hotword-weight: 2 takes the term on half the evidence, 0 never takes it.
+        heard_as: further forms that are written as `text` where they are recognised.
+        line: in its file, from 1; 0: of no file.
+    """
+
+    text: str
+    weight: float = 1.0
+    heard_as: tuple[str, ...] = ()
+    line: int = 0
+
+    def row(self) -> str:
+        """Its line in a file, without the line's end."""
+        cells = [self.text, "" if self.weight == 1 else f"{self.weight:g}", *self.heard_as]
+        return "\t".join(cells).rstrip("\t")
+
+
+@dataclass(frozen=True)
+class HotwordList:
+    """The terms of a file.
+
+    Attributes:
+        path: of the file.
+        terms: each once.
+    """
+
+    path: Path
+    terms: list[Hotword]
+
+
+def read_hotwords(path: Path) -> HotwordList:
+    """Read a hot-word file. A term that stands on several lines has the forms of all of them.
+
+    Raises:
+        UserError: the file holds no term, or a line no term, a negative weight, or a weight other than
+            that of an earlier line of the term; the file cannot be read.
+    """
+    terms: dict[str, Hotword] = {}
+    for number, line in enumerate(read_utf8(path, MISSING_HINT).lstrip("\ufeff").split("\n"), 1):
+        if not line.strip() or line.startswith(COMMENT):
+            continue
+        term = parse_line(line, f"{path}:{number}", number)
+        earlier = terms.get(term.text, term)
+        if earlier.weight != term.weight:
+            raise UserError(
+                f"{path}:{number}: {term.text!r} has the weight {term.weight:g}, and {earlier.weight:g} in "
+                f"line {earlier.line}"
+            )
+        forms = dict.fromkeys(earlier.heard_as + term.heard_as)
+        terms[term.text] = replace(earlier, heard_as=tuple(forms))
+    if not terms:
+        raise UserError(f"{path}: holds no term (a line each; after TABs a weight, and how it is heard)")
+    return HotwordList(path, [*terms.values()])
+
+
+def parse_line(line: str, place: str, number: int) -> Hotword:
+    """A term, its weight where the second field is a number or empty, and its forms.
+
+    Raises:
+        UserError: there is no term, or the weight is negative or not finite.
+    """
+    text, *cells = (" ".join(cell.split()) for cell in line.split("\t"))
+    if not text:
+        raise UserError(f"{place}: no term before the TAB")
+    weight = 1.0
+    if cells:
+        try:
+            weight = float(cells[0] or 1)
+            del cells[0]
+        except ValueError:
+            pass  # a form: the weight is left out
+    if not 0 <= weight < math.inf:
+        raise UserError(f"{place}: the weight of {text!r} is {weight:g} (1 is the default, 0 never takes it)")
+    return Hotword(text, weight, tuple(filter(None, cells)), number)
+
+
+# ---- spellings
+
+
+def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> list[Spelling]:
+    """The spellings of all terms, by their number in the list.
+
+    Args:
+        weight: nats for each character that counts, of a term whose own weight is 1.
+
+    Raises:
+        UserError: the base cannot write a term or a form; or two terms have a spelling in common.
+    """
+    result: list[Spelling] = []
+    owner: dict[tuple[int, ...], int] = {}
+    for number, term in enumerate(hotwords.terms):
+        place = f"{hotwords.path}:{term.line}"
+        as_written = tuple(vocabulary.encode(term.text, drop_unknown=True))
+        for form in (term.text, *term.heard_as):
+            for symbols in symbols_of(form, vocabulary, place):
+                if (other := owner.setdefault(symbols, number)) != number:
+                    raise UserError(
+                        f"{place}: {form!r} is also a spelling of {hotwords.terms[other].text!r} in line "
+                        f"{hotwords.terms[other].line} (it belongs to one term; the categories of score's "
+                        f"term lists have no place here)"
+                    )
+                bonus = weight * term.weight * counted_characters(symbols, vocabulary)
+                result.append(Spelling(number, symbols, bonus, symbols == as_written))
+    return result
+
+
+def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
+    """How many characters of a spelling its bonus is for: those beyond the fourth, or a fifth of all where
+    that is more. A bonus for each character, as in the paper, lets short terms replace ordinary words, of
+    which they differ by little. A word piece counts half, for a wrong one costs as much as a wrong letter.
+
+    >>> counted_characters(vocabulary.encode("metformin"), vocabulary)
+    5
+    """
+    if isinstance(vocabulary, SubwordVocabulary):
+        return PIECE * len(symbols)
+    return max(len(symbols) - UNCOUNTED, SHORT_SHARE * len(symbols))
+
+
+def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int, ...]]:
+    """The ways in which a base writes a form: as training normalises it, hyphens as spaces and left out, and
+    as it stands where the base tells capitals from small letters.
+
+    Raises:
+        UserError: it cannot write the form.
+    """
+    spoken = verbalize_numbers(form) if needs_words(vocabulary.letters) else form
+    ways = [normalize(spoken), normalize(spoken.translate(DASHES))]
+    ways += [form] if vocabulary.cased == "mixed" else []
+    encoded: dict[tuple[int, ...], None] = {}
+    problem = f"nothing is left of {form!r} once normalised"
+    for way in filter(None, ways):
+        try:
+            encoded[tuple(vocabulary.encode(way))] = None
+        except TextError:
+            problem = f"the base cannot write {' '.join(vocabulary.missing([way])) or way} in {form!r}"
+    encoded.pop((), None)
+    if not encoded:
+        raise UserError(f"{place}: {problem} (write it in words, as it is spoken)")
+    return [*encoded]
+
+
+# ---- search
+
+
+class HotwordSearch:
+    """A search that writes the terms of a list.
+
+    Args:
+        hotwords: the terms.
+        weight: nats for each character that counts, of a term whose own weight is 1.
+        vocabulary: of the base.
+        search: the search inside, greedy or beam.
+
+    Attributes:
+        counts: how often each term was found so far, by its number.
+
+    Raises:
+        UserError: the base cannot write a term.
+    """
+
+    def __init__(self, hotwords: HotwordList, weight: float, vocabulary: Vocabulary, search: Search):
+        self.hotwords = hotwords
+        self.spotter = Spotter(spellings(hotwords, vocabulary, weight), vocabulary)
+        self.search = search
+        self.counts = [0] * len(hotwords.terms)
+
+    def __call__(self, logits: "Tensor | np.ndarray", frames: Sequence[int]) -> list[Hypothesis]:
+        """The words of each row of (batch, time, vocabulary) logits, of which `frames` are valid.
+
+        Raises:
+            SearchError: the logits hold a NaN.
+        """
+        spotted = [self.spotter.spot(row[:valid]) for row, valid in zip(logits, frames, strict=True)]
+        if any(spotted):
+            forced = np.array(logits, dtype=np.float32)
+            for row, terms in zip(forced, spotted, strict=True):
+                force_terms(row, terms)
+            logits = forced
+        hypotheses = self.search(logits, frames)
+        for terms in spotted:
+            for term in terms:
+                self.counts[term.spelling.term] += 1
+        return [
+            Hypothesis(merge_terms(hypothesis.words, terms, self.hotwords)) if terms else hypothesis
+            for hypothesis, terms in zip(hypotheses, spotted, strict=True)
+        ]
+
+    def unused(self) -> str | None:
+        """What is said at the end of a run where no term of the list was ever found."""
+        if any(self.counts):
+            return None
+        return f"{self.hotwords.path}: none of its {plural(len(self.counts), 'term')} was found in this audio"
+
+
+def force_terms(logits: np.ndarray, spotted: Sequence[SpottedTerm]) -> None:
+    """Let the frames of spotted terms, of (frames, vocabulary) logits, allow nothing else: any search then
+    writes the terms, and a language model sees them as context."""
+    for term in spotted:
+        frames = np.arange(term.start, term.start + len(term.path))
+        logits[frames] = FORCED
+        logits[frames, list(term.path)] = 0.0
+
+
+def merge_terms(
+    words: Sequence[TimedWord], spotted: Sequence[SpottedTerm], hotwords: HotwordList
+) -> tuple[TimedWord, ...]:
+    """Words of a search of forced logits, in order, where each spotted term stands as its file writes it, in
+    place of the words whose middle is within it."""
+
+    def is_replaced(word: TimedWord) -> bool:
+        return any(term.first <= (word.first + word.last) / 2 <= term.last for term in spotted)
+
+    kept = [word for word in words if not is_replaced(word)]
+    for term in spotted:
+        # Where a term is written unlike it was heard ("B12"), no alignment of its text finds its times and
+        # confidence: exp(score) are the odds of the term against what the base prefers in these frames.
+        confidence = None if term.spelling.as_written else 1 / (1 + math.exp(-term.score))
+        text = hotwords.terms[term.spelling.term].text
+        kept.append(TimedWord(text, term.first, term.last, confidence))
+    return tuple(sorted(kept, key=lambda word: word.first))
