@@ -234,7 +234,7 @@ class DictationWriter:
     def may_belong_to(self, place: int, digits: str, end: int) -> bool:
         """Whether what stands before a number, with its sign, may belong to it, or it to that."""
         grammar, before = self.tables.grammar, self.at(place - 1)
-        if before in ("minus", "hyphen") or is_number_word(before):
+        if before in ("minus", "hyphen", "slash") or is_number_word(before):
             return True
         if before in grammar.labels and self.at(place - 2) not in ARTICLES:
             return True
