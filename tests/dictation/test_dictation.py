@@ -412,6 +412,8 @@ def test_what_is_switched_off(off, written):
         ("", ": holds no grammar (a YAML file with sections as in "),
         ("labels: type", ":1: a list of words is expected here"),
         ("rules: {a: [b]}", ":1: a text is expected here"),
+        ("names: [' ']", ":1: a text is expected here"),
+        ('commands:\n  "\\n": x', ":2: a word is expected here"),
         ("rules:\n  'grade {number}': grade", ":2: 'grade {number}' and 'grade' need {number}, as a word,"),
         ("rules:\n  '{n} mg': '{number} mg'", ":2: '{n} mg' and '{number} mg' need {number}, as a word,"),
     ],
