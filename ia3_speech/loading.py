@@ -24,14 +24,14 @@ from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber, bank_of, parse_channel_adapters
-from ia3_speech.decoding.vad import Method, check_method, default_method
+from ia3_speech.decoding.vad import VadMethod, check_method, default_method
 from ia3_speech.decoding.word_times import Scaling
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
-WEIGHTS = {
+BEAM_DEFAULTS = {
     "lm_weight": LM_WEIGHT,
     "word_score": WORD_SCORE,
     "unknown_word_score": UNKNOWN_WORD_SCORE,
@@ -77,7 +77,7 @@ class SearchOptions:
 
     def check(self) -> None:
         """Raises UserError for options that do not fit one another or can't be meant."""
-        given = [name for name in ("lm", *WEIGHTS) if getattr(self, name) is not None]
+        given = [name for name in ("lm", *BEAM_DEFAULTS) if getattr(self, name) is not None]
         if self.search == "greedy" and given:
             flag = "--" + given[0].replace("_", "-")
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
@@ -122,8 +122,8 @@ def check_number(name: str, value: float | None, flag: str | None = None) -> Non
 
 
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
-MAXIMUM_SECONDS = 60.0
-MINIMUM_SECONDS = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
+LONGEST_INPUT = 60.0
+SHORTEST_INPUT = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
 
 
 def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
@@ -146,8 +146,8 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
     else:
-        weights = {name: getattr(options, name) for name in WEIGHTS}
-        for name, default in WEIGHTS.items():
+        weights = {name: getattr(options, name) for name in BEAM_DEFAULTS}
+        for name, default in BEAM_DEFAULTS.items():
             if weights[name] is None:
                 weights[name] = own_weights.get(name, default)
         search = BeamSearch(base.vocabulary, lm, **weights)
@@ -192,7 +192,7 @@ def load(
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
     search: SearchOptions | None = None,
-    vad: Method | None = None,
+    vad: VadMethod | None = None,
     scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
     post_process: PostProcessor | None = None,
@@ -223,8 +223,8 @@ def load(
         UserError: an adapter or the base is not there, or they don't belong together; no such device.
     """
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
-        if seconds is not None and not seconds >= MINIMUM_SECONDS:
-            raise UserError(f"{flag} is {seconds:g}, and has to be at least {MINIMUM_SECONDS:g} seconds")
+        if seconds is not None and not seconds >= SHORTEST_INPUT:
+            raise UserError(f"{flag} is {seconds:g}, and has to be at least {SHORTEST_INPUT:g} seconds")
     vad = default_method() if vad is None else vad
     check_method(vad)
     options = search or SearchOptions()
@@ -251,7 +251,7 @@ def load(
     if terms:
         attach_adapter(loaded.model, read_sum(loaded.model, terms))
     if max_seconds is None:
-        max_seconds = loaded.maximum_seconds or MAXIMUM_SECONDS
+        max_seconds = loaded.maximum_seconds or LONGEST_INPUT
     search, record = make_search(options, loaded)
     recognizer = Recognizer(
         loaded,

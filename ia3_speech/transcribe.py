@@ -132,7 +132,8 @@ def main(
         scaling=scaling,
         post_process=post_process,
     )
-    print_bytes_of_paths()
+    if hasattr(sys.stdout, "reconfigure"):  # a path's bytes come out as they went in
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     if single and not outputs and output_options.format in STREAMED and not transcriber.split:
         unusable = print_single(sources[0], transcriber, output_options)
     else:
@@ -189,12 +190,8 @@ def output_files(sources: Sequence[Recording], options: OutputOptions) -> list[t
 def usage() -> str:
     """What the command prints without files on a terminal: examples, and the registered adapters."""
     examples = takewhile(str.strip, (__doc__ or "").splitlines()[2:])
-    registered = registry.registered_names()
-    known = (
-        f"Adapters: {', '.join(registered)}"
-        if registered
-        else f"No adapter is registered in {registry.home()}."
-    )
+    names = ", ".join(registry.registered_names())
+    known = f"Adapters: {names}" if names else f"No adapter is registered in {registry.home()}."
     return "\n".join(["Usage:", *examples, "", known, "All options: ia3-speech transcribe --help"])
 
 
@@ -263,12 +260,6 @@ def report_problem(result: Transcript) -> bool:
     if result.problem:
         print_text(f"{result.path}: {result.problem}\n", sys.stderr)
     return result.usable
-
-
-def print_bytes_of_paths() -> None:
-    """A path's bytes come out as they went in."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def bar_of_seconds(sources: Sequence[Recording]) -> "tqdm":

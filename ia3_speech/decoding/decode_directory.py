@@ -218,9 +218,8 @@ def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
 def bad_audio_message(result: Decoding, folder: Path) -> str:
     """What stderr says of bad audio: the first 20 by name."""
     without_output, n = sum(fault.left_out for fault in result.bad), len(result.bad)
-    lines = [
+    head = (
         f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {without_output} of "
-        f"them no output ({folder / 'bad_audio'} lists them):",
-        *list_bad_audio(result.bad),
-    ]
-    return "\n".join(lines)
+        f"them no output ({folder / 'bad_audio'} lists them):"
+    )
+    return "\n".join([head, *list_bad_audio(result.bad)])

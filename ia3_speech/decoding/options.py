@@ -16,7 +16,7 @@ from ia3_speech.decoding.formats import FORMATS, SUBTITLES, Layout, parse_format
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.decoding.segments import PAUSE_SECONDS
 from ia3_speech.decoding.transcription import bank_of, parse_channel_adapters
-from ia3_speech.decoding.vad import Method, check_method
+from ia3_speech.decoding.vad import VadMethod, check_method
 from ia3_speech.decoding.word_times import Scaling
 
 PAUSE_LIMITS = (0.1, 10.0)  # seconds without speech that may end a line of live input
@@ -38,7 +38,7 @@ class InputOptions:
 
     channels: Literal["mix", "split"] = "mix"
     max_seconds: float | None = None
-    vad: Method | None = None
+    vad: VadMethod | None = None
 
     def check(self) -> None:
         """Raises UserError where a method's package is missing."""

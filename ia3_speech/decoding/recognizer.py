@@ -17,7 +17,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.decoding.vad import Method, cut_speech
+from ia3_speech.decoding.vad import VadMethod, cut_speech
 from ia3_speech.decoding.word_times import Scaling, word_times
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Recognizer:
     bank: "Bank | None" = None
     search: Search | None = None
     search_record: dict[str, Any] = field(default_factory=lambda: {"search": "greedy"})
-    vad: Method = "off"
+    vad: VadMethod = "off"
     scaling: Scaling | None = None
 
     def __post_init__(self) -> None:

@@ -24,7 +24,7 @@ from ia3_speech.decoding.long_recordings import best_cuts
 from ia3_speech.decoding.transcript import TranscriptSegment, Word
 
 PAUSE_SECONDS = 0.6  # between two sentences: longer than most pauses within one
-MAXIMUM_SECONDS = 8.0  # of a segment: two lines of subtitles, read at 17 characters a second
+SEGMENT_SECONDS = 8.0  # of a segment: two lines of subtitles, read at 17 characters a second
 WAITING_SECONDS = 24.0  # of speech without such a pause, after which segments are given away all the same
 
 
@@ -162,11 +162,11 @@ def make_parts(words: Iterable[Word]) -> Iterator[list[Word]]:
 
 
 def cut_words(words: Sequence[Word]) -> list[list[Word]]:
-    """Words in parts of at most `MAXIMUM_SECONDS`, unless a word is longer."""
+    """Words in parts of at most `SEGMENT_SECONDS`, unless a word is longer."""
     if not words:
         return []
     starts, ends = np.array([w.start for w in words]), np.array([w.end for w in words])
-    return [list(words[a : b + 1]) for a, b in best_cuts(starts, ends, starts, ends, MAXIMUM_SECONDS)]
+    return [list(words[a : b + 1]) for a, b in best_cuts(starts, ends, starts, ends, SEGMENT_SECONDS)]
 
 
 def make_segment(words: Sequence[Word], text: str, channel: str | None) -> TranscriptSegment:

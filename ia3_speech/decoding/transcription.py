@@ -28,8 +28,6 @@ from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 
 STEREO = ("left", "right")
 
-Advance = Callable[[float], Any]
-
 
 @dataclass
 class Transcriber:
@@ -101,7 +99,7 @@ class Transcriber:
     def transcripts(
         self,
         sources: Iterable[Recording],
-        advance: Advance = lambda _: None,
+        advance: Callable[[float], Any] = lambda _: None,
         *,
         with_words: bool = False,
         sampling_rate: int = SAMPLE_RATE,
@@ -134,7 +132,7 @@ class Transcriber:
                 text = write_text(words, self.post_process) if self.post_process else raw
                 yield self.result(audio, text, raw, len(wave), segments)
 
-    def call(self, source: Recording, advance: Advance) -> Transcript:
+    def call(self, source: Recording, advance: Callable[[float], Any]) -> Transcript:
         """The transcript of a recording whose channels are transcribed one by one."""
         try:
             waves = split_channels(source)

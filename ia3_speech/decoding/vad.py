@@ -25,7 +25,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import HOP, best_cuts, cut_at_pauses
 
-Method = Literal["off", "energy", "silero"]
+VadMethod = Literal["off", "energy", "silero"]
 
 SMOOTHING_HOPS = 3  # 30 ms, over which a level is measured: some periods of the deepest voice
 FLOOR_HOPS = 10  # 0.1 s, over which the level of the background is measured
@@ -96,7 +96,7 @@ def decibels(power: float) -> float:
     return 10 * log10(max(power, 1e-10))
 
 
-def default_method() -> Method:
+def default_method() -> VadMethod:
     """silero where the extra is installed, else energy."""
     return "silero" if has_silero() else "energy"
 
@@ -106,7 +106,7 @@ def has_silero() -> bool:
     return all(map(find_spec, ("silero_vad", "onnxruntime")))
 
 
-def check_method(method: Method) -> None:
+def check_method(method: VadMethod) -> None:
     """Raises UserError where the method's package is missing."""
     if method == "silero" and not has_silero():
         raise UserError(
@@ -114,7 +114,7 @@ def check_method(method: Method) -> None:
         )
 
 
-def find_speech(wave: np.ndarray, method: Method) -> list[tuple[int, int]]:
+def find_speech(wave: np.ndarray, method: VadMethod) -> list[tuple[int, int]]:
     """(first, end) of each part with speech, in samples, without margins.
 
     Raises:
@@ -154,7 +154,7 @@ def silero_detector() -> Any:
     return load_silero_vad(sequence=True)
 
 
-def cut_speech(wave: np.ndarray, maximum_seconds: float, method: Method) -> list[tuple[int, int]]:
+def cut_speech(wave: np.ndarray, maximum_seconds: float, method: VadMethod) -> list[tuple[int, int]]:
     """(first, end) of the pieces of a recording, in samples, in order: what `cut_at_pauses` is for, without
     long silence. A wave of at most `maximum_seconds` is one piece, and so is one without any speech, to leave
     the judgement to the model, unless it is longer.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.ctc_search import Hypothesis, TimedWord, collapse
-from ia3_speech.decoding.segments import MAXIMUM_SECONDS, PAUSE_SECONDS, make_segments
+from ia3_speech.decoding.segments import PAUSE_SECONDS, SEGMENT_SECONDS, make_segments
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.word_times import Scaling, spans, viterbi, with_owners, word_times
 from ia3_speech.loading import load
@@ -174,7 +174,7 @@ def test_segments_keep_all_words_and_end_at_pauses(words):
     segments = list(make_segments(iter(words)))
     assert [word for segment in segments for word in segment.words] == words
     for segment in segments:
-        assert segment.end - segment.start <= MAXIMUM_SECONDS + 1e-9 or len(segment.words) == 1
+        assert segment.end - segment.start <= SEGMENT_SECONDS + 1e-9 or len(segment.words) == 1
         for one, other in zip(segment.words, segment.words[1:], strict=False):
             assert other.start - one.end < PAUSE_SECONDS
 
