@@ -10,6 +10,7 @@ stderr. All commands of a page run in order in one empty folder, which holds
     audio, speech        the package's out-of-domain recordings, and the data directory that they belong to
     doctor, caller       data directories doctor/{train,dev} …, each read by a voice of espeak-ng
     visit.wav, call.wav  the doctor dictates, with pauses; both on the telephone, the doctor on the left
+    note.wav             the same dictation, with pauses around comma and new line
     exp/doctor, exp/caller  adapters, trained on each of them for three epochs
     example.py           the page's Python blocks, one after another
 
@@ -76,6 +77,15 @@ VISIT = (
     "milligrams twice a day full stop",
     "new line review in two weeks full stop",
 )
+NOTE = (  # and the pause behind each, in seconds
+    ("no fever", 0.5),
+    ("comma", 0.5),
+    ("blood pressure one hundred and thirty over eighty", 0.8),
+    ("full stop increase metformin to five hundred", 0.8),
+    ("milligrams twice a day full stop", 0.8),
+    ("new line", 0.8),
+    ("review in two weeks full stop", 0.8),
+)
 CALL = (  # in turn, the doctor first
     "how is your blood pressure today",
     "it is high and i have no fever",
@@ -99,6 +109,10 @@ def prepare(folder: Path) -> None:
     espeak, pause = Espeak(), np.zeros(round(PAUSE_SECONDS * SAMPLE_RATE), np.float32)
     visit = [part for text in VISIT for part in (speak(espeak, text, "doctor"), pause)]
     write_wave(folder / "visit.wav", np.concatenate(visit))
+    note = [
+        np.pad(speak(espeak, text, "doctor"), (0, round(seconds * SAMPLE_RATE))) for text, seconds in NOTE
+    ]
+    write_wave(folder / "note.wav", np.concatenate(note))
     turns = []  # (samples, 2)
     for number, text in enumerate(CALL):
         turn = np.concatenate([speak(espeak, text, ("doctor", "caller")[number % 2]), pause])

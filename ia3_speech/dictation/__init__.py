@@ -5,7 +5,7 @@
     # 'Temperature 38.5 °C. No cough'
 
 In: the words of a transcript, with times. Out: pieces of written text (`segments.PostProcessor`). Whatever
-can be read in two ways stays in words, since a wrong dose is worse than a spoken one. So what is written, read
+can be read in two ways stays in words: a wrong dose is worse than a spoken one. So what is written, read
 aloud again, gives the words that were spoken. conf/dictation.yaml lists commands, units and names.
 """
 

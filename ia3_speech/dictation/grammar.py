@@ -4,9 +4,10 @@ In: `ia3_speech/conf/dictation.yaml`, and perhaps a file of rules that a user ha
 checked. What is wrong with a file is an error that names it and the line.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import NoReturn
 
 import yaml
 
@@ -62,9 +63,9 @@ class Grammar:
                     f"--dictation-off: {name!r} is no part and no command (parts: {', '.join(PARTS)}; a "
                     f"command is named by its words, such as full stop)"
                 )
-            tables = {table: getattr(grammar, table) for table in PARTS["commands"]}
             rest = {
-                table: {k: v for k, v in phrases.items() if k != name} for table, phrases in tables.items()
+                table: {phrase: mark for phrase, mark in getattr(grammar, table).items() if phrase != name}
+                for table in PARTS["commands"]
             }
             grammar = replace(grammar, **PARTS.get(name, rest))
         return grammar
@@ -86,42 +87,46 @@ def read_grammar(path: Path = PACKAGED_GRAMMAR) -> Grammar:
         raise UserError(f"{where}: {getattr(error, 'problem', None) or error} (is it YAML?)") from None
 
     # Nodes have the texts as they are written (`no` is no bool, `1` no number) and their lines.
-    def fail(node: yaml.Node, message: str) -> None:
+    def fail(node: yaml.Node, message: str) -> NoReturn:
         raise UserError(f"{path}:{node.start_mark.line + 1}: {message}")
 
-    def text(node: yaml.Node, *, spoken: bool = False) -> str:
-        if not isinstance(node, yaml.ScalarNode) or not node.value:
+    def text(node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode) or not node.value.strip(" "):
             fail(node, "a text is expected here (write it in quotation marks)")
-        return " ".join(node.value.lower().split()) if spoken else node.value
+        return node.value
 
-    def texts(node: yaml.Node, *, spoken: bool = True) -> tuple[str, ...]:
+    def name(node: yaml.Node) -> str:
+        return " ".join(text(node).split()) or fail(node, "a word is expected here")
+
+    def phrase(node: yaml.Node) -> str:
+        return name(node).lower()
+
+    def rule(spoken: yaml.Node, written: yaml.Node) -> str:
+        slots = spoken.value.count("{")
+        if not slots == phrase(spoken).split().count(NUMBER) == text(written).count(NUMBER):
+            fail(spoken, f"{spoken.value!r} and {written.value!r} need {NUMBER}, as a word, equally often")
+        return written.value
+
+    def words(node: yaml.Node, read: Callable[[yaml.Node], str] = phrase) -> tuple[str, ...]:
         if not isinstance(node, yaml.SequenceNode):
             fail(node, "a list of words is expected here, such as [milligram, milligrams]")
-        return tuple(text(item, spoken=spoken) for item in node.value)
-
-    def rule(spoken: yaml.Node, written: yaml.Node) -> tuple[str, str]:
-        phrase = text(spoken, spoken=True)
-        slots = phrase.count("{")
-        if not slots == phrase.split().count(NUMBER) == text(written).count(NUMBER):
-            fail(spoken, f"{phrase!r} and {written.value!r} need {NUMBER}, as a word, equally often")
-        return phrase, written.value
+        return tuple(map(read, node.value))
 
     if not isinstance(root, yaml.MappingNode):
         raise UserError(f"{path}: holds no grammar (a YAML file with sections as in {PACKAGED_GRAMMAR})")
     known = {section.name: section for section in fields(Grammar)}
     sections = {}
-    for name, node in root.value:
-        if name.value not in known:
-            fail(name, f"there is no section {name.value!r} (sections: {', '.join(known)})")
-        if known[name.value].default == ():
-            sections[name.value] = texts(node, spoken=name.value != "names")
-            continue
-        if not isinstance(node, yaml.MappingNode):
-            fail(node, f"{name.value}: a mapping is expected here, such as a b: c")
-        if name.value == "units":
-            sections["units"] = {text(symbol): texts(forms) for symbol, forms in node.value}
-        elif name.value == "rules":
-            sections["rules"] = dict(rule(spoken, written) for spoken, written in node.value)
+    for key, node in root.value:
+        section = key.value
+        if section not in known:
+            fail(key, f"there is no section {section!r} (sections: {', '.join(known)})")
+        if known[section].default == ():
+            sections[section] = words(node, name if section == "names" else phrase)
+        elif not isinstance(node, yaml.MappingNode):
+            fail(node, f"{section}: a mapping is expected here, such as a b: c")
+        elif section == "units":
+            sections[section] = {text(symbol): words(forms) for symbol, forms in node.value}
         else:
-            sections[name.value] = {text(key, spoken=True): text(written) for key, written in node.value}
+            write = rule if section == "rules" else lambda _, written: text(written)
+            sections[section] = {phrase(spoken): write(spoken, written) for spoken, written in node.value}
     return Grammar(**sections)

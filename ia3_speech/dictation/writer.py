@@ -234,21 +234,19 @@ class DictationWriter:
     def may_belong_to(self, place: int, digits: str, end: int) -> bool:
         """Whether what stands before a number, with its sign, may belong to it, or it to that."""
         grammar, before = self.tables.grammar, self.at(place - 1)
-        if before in ("minus", "hyphen") or is_number_word(before):
+        if before in ("minus", "hyphen", "slash") or is_number_word(before):
             return True
         if before in grammar.labels and self.at(place - 2) not in ARTICLES:
             return True
         if len(before) == 1 and before.isalpha() and before != "a":
             return not self.is_behind_blood_pressure(place)  # a code: "vitamin b twelve micrograms"
-        is_joined = "and" in [self.at(number) for number in range(place, end)]
-        may_be_time = (before == "at" and not is_joined) or (
-            before in BEFORE_YEARS and digits.startswith("2,0")
-        )
-        if may_be_time and end - place > 2:
-            return True  # "at eight hundred five milligrams were given", "in two thousand five milligrams …"
+        if end - place > 2 and before in BEFORE_YEARS and digits.startswith("2,0"):
+            return True  # "in two thousand five milligrams were given"
+        if end - place > 2 and before == "at" and "and" not in map(self.at, range(place, end)):
+            return True  # "at eight hundred five milligrams were given"
         for connected in range(place - 1, place - BEHIND, -1):
-            word = self.at(connected)
-            if word not in grammar.connectives and (not word or any(map(str.isalnum, word))):
+            word = self.at(connected).strip("–-" + MARKS)
+            if not self.at(connected) or (word and word not in grammar.connectives):
                 return is_number_word(word)
         return True
 
@@ -270,10 +268,8 @@ class DictationWriter:
         is_plural = self.at(end - 1).endswith("s") or self.at(unit) in ("percent", "per")
         if unit - place == 1 or (is_plural and unit < end) or self.at(place - 1) in ("a", "an"):
             return False
-        behind = (self.at(end), self.at(end + 1))
-        return any(
-            word.endswith("s") and not word.endswith("ss") and word not in NO_PLURALS for word in behind
-        )
+        behind = {self.at(end), self.at(end + 1)}.difference(NO_PLURALS)
+        return any(word.endswith("s") and not word.endswith("ss") for word in behind)
 
     def is_behind_blood_pressure(self, place: int) -> bool:
         place -= self.at(place - 1) in ("is", "was", "of")

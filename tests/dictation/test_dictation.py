@@ -10,7 +10,7 @@ from num2words import num2words
 
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.segments import make_segments, write_text
-from ia3_speech.decoding.transcript import TranscriptSegment, Word
+from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
 from ia3_speech.dictation.grammar import PACKAGED_GRAMMAR, read_grammar
 
@@ -167,12 +167,12 @@ MARKS = {
         "-": "hyphen",
     },
     **{"]": "close square bracket", "“": "open quote", "”": "close quote", "/": "slash", "–": "dash"},
-    **{"\n\n": "new paragraph", "\n": "new line"},
+    **{"\n": "new line"},
 }
 SYNONYMS = [
     ("period", "full stop"), ("exclamation point", "exclamation mark"), ("parenthesis", "bracket"),
     ("brackets", "bracket"), ("quotes", "quote"), ("forward slash", "slash"), ("semi colon", "semicolon"),
-    ("newline", "new line"), ("next line", "new line"), ("next paragraph", "new paragraph"),
+    ("newline", "new line"), ("next line", "new line"), ("(?:new|next) paragraph", "new line new line"),
     ("hyphen", ""), ("nought|naught", "zero"), ("per cent", "percent"),
     ("degrees? centigrade", "degree celsius"),
     (r"(\w*)(lit|met)re(s?)", r"\1\2er\3"), (r"(\w*gram)me(s?)", r"\1\2"),
@@ -182,7 +182,7 @@ UNIT = "|".join(sorted(SYMBOLS, key=len, reverse=True))
 NUMBER = r"\d+(?:,\d\d\d)*(?:\.\d+)?"
 READ = re.compile(
     rf"(?P<pressure>\d+/\d+)(?: (?P<mercury>mmHg))?|(?P<sign>(?<![\w])-)?(?P<number>{NUMBER})"
-    rf"(?: ?(?P<units>(?:{UNIT})(?:/(?:{UNIT}))*)(?!\w))?|(?P<mark>\n\n|[.?!,:;()\[\]“”/\n–-])"
+    rf"(?: ?(?P<units>(?:{UNIT})(?:/(?:{UNIT}))*)(?!\w))?|(?P<mark>[.?!,:;()\[\]“”/\n–-])"
 )
 
 
@@ -215,8 +215,7 @@ def canonical(words: str) -> str:
     words = re.sub(
         r"\b(hundred|thousand|million) and (?=(?:\w+t(?:een|y)|[a-z]{3,5}|eleven|twelve)\b)", r"\1 ", words
     )
-    edges = "(?:new line|new paragraph)"
-    return re.sub(rf"^(?:{edges} ?)+|(?: ?{edges})+$", "", " ".join(words.split()))
+    return re.sub("^(?:new line ?)+|(?: ?new line)+$", "", " ".join(words.split()))
 
 
 def timed(words: list[str], pauses: list[int]) -> list[Word]:
@@ -336,10 +335,6 @@ def test_pauses_and_segments(spoken, segments):
     assert all((s.start, s.end) == (s.words[0].start, s.words[-1].end) for s in found)
 
 
-def segments_of(words: list[Word]) -> list[TranscriptSegment]:
-    return list(make_segments(iter(words), DICTATION))
-
-
 @settings(max_examples=200, deadline=None)
 @given(SOUP, PAUSES, st.data())
 def test_pieces_and_segments_joined_are_the_whole_text(words, pauses, data):
@@ -412,6 +407,8 @@ def test_what_is_switched_off(off, written):
         ("", ": holds no grammar (a YAML file with sections as in "),
         ("labels: type", ":1: a list of words is expected here"),
         ("rules: {a: [b]}", ":1: a text is expected here"),
+        ("names: [' ']", ":1: a text is expected here"),
+        ('commands:\n  "\\n": x', ":2: a word is expected here"),
         ("rules:\n  'grade {number}': grade", ":2: 'grade {number}' and 'grade' need {number}, as a word,"),
         ("rules:\n  '{n} mg': '{number} mg'", ":2: '{n} mg' and '{number} mg' need {number}, as a word,"),
     ],
