@@ -12,11 +12,9 @@ dataset.
 A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
 spk2LABEL. A relative path in wav.scp is looked up in the working directory, the data directory's parent and
 the data directory. Directories are written with absolute paths and replace an older directory as a whole;
-tables of other tools (feats.scp, cmvn.scp …) are left out. Kaldi's order of arguments works too: `subset
---first data/train 1000 data/train_1k`.
+tables of other tools (feats.scp, cmvn.scp …) are left out.
 """
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -25,7 +23,6 @@ from typing import Any
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import (
-    DataDirectory,
     fix_data_directory,
     read_data_directory,
     split_data_directory,
@@ -34,16 +31,14 @@ from ia3_speech.data.kaldi import (
 )
 from ia3_speech.data.kaldi.overlap import describe_overlap
 
-COUNT_FLAGS = ("--first", "--last", "--shortest", "--per-spk", "--speakers")
 
+def printed(function: Callable[..., Any]) -> Callable[..., None]:
+    """A command of a function: the same options, and what it returns on stdout, a line each."""
 
-def printed(make: Callable[..., DataDirectory]) -> Callable[..., None]:
-    """A command of a function that writes a data directory: the same options, and a line about the result."""
-
-    @wraps(make)
+    @wraps(function)
     def run(*args: Any, **options: Any) -> None:
-        made = make(*args, **options)
-        print(f"{made.path}: {made.summary()}")
+        result = function(*args, **options)
+        print(*(result if isinstance(result, tuple) else [result]), sep="\n")
 
     return run
 
@@ -66,39 +61,9 @@ def validate(
         allow_pipes: wav.scp may hold shell commands (run only with --check-audio).
         check_audio: decode all audio as well.
     """
-    found = validate_data_directory(
-        data,
-        text=not no_text,
-        wav=not no_wav,
-        spk_sort=not no_spk_sort,
-        allow_pipes=allow_pipes,
-        check_audio=check_audio,
-    )
-    print(f"Successfully validated data-directory {data}: {found.summary()}")
-
-
-def fix(data: Path, out: Path | None = None) -> None:
-    """Repair a data directory: sort it, keep the utterances that all tables name; originals go to .backup/.
-
-    Args:
-        data: the data directory.
-        out: write the result to this folder instead, and leave `data` unchanged.
-    """
-    print(fix_data_directory(data, out))
-
-
-def split(source: Path, rest: Path, part: Path, by: str = "speaker", fraction: float = 0.15) -> None:
-    """Divide a data directory so that no speaker (or consultation …) is on both sides.
-
-    Args:
-        source: the data directory to divide.
-        rest: the data directory that gets the larger side.
-        part: the data directory that gets the held-out side.
-        by: speaker, recording, text (the sentence) or a label such as consultation.
-        fraction: the share of speakers (groups) that goes to `part`; a hash of their names decides which.
-    """
-    for made in split_data_directory(source, rest, part, by=by, fraction=fraction):
-        print(f"{made.path}: {made.summary()}")
+    needed = {"text": not no_text, "wav": not no_wav, "spk_sort": not no_spk_sort}
+    checked = validate_data_directory(data, **needed, allow_pipes=allow_pipes, check_audio=check_audio)
+    print(f"Successfully validated data-directory {checked}")
 
 
 def segment(
@@ -126,10 +91,10 @@ def segment(
         raise UserError(f"--max-seconds is {max_seconds:g}, and has to be at least 1 second")
     from ia3_speech.decoding.segment_directory import segment_data_directory
 
-    made = segment_data_directory(
+    segmented = segment_data_directory(
         source, target, base, max_seconds=max_seconds, min_score=min_score, allow_pipes=allow_pipes
     )
-    print(f"{target}: {made.summary()}")
+    print(f"{target}: {segmented.summary()}")
 
 
 def overlap(train: Path, dev: Path, test: Path) -> None:
@@ -148,27 +113,17 @@ def overlap(train: Path, dev: Path, test: Path) -> None:
         print(describe_overlap(data, tested))
 
 
-def natural_order(argv: list[str]) -> list[str]:
-    """Kaldi's `subset --first SOURCE 1000 TARGET` as `subset SOURCE TARGET --first 1000`."""
-    match argv:
-        case ["subset", flag, source, number, target] if (
-            flag in COUNT_FLAGS and not source.isdigit() and number.isdigit()
-        ):
-            return ["subset", source, target, flag, number]
-    return argv
-
-
 def main(argv: list[str] | None = None) -> None:
     commands = {
         "validate": validate,
-        "fix": fix,
+        "fix": printed(fix_data_directory),
         "subset": printed(subset_data_directory),
-        "split": split,
+        "split": printed(split_data_directory),
         "segment": segment,
         "overlap": overlap,
         "from-dataset": printed(convert_dataset),
     }
-    command(commands, natural_order(sys.argv[1:] if argv is None else argv))
+    command(commands, argv)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from ia3_speech.cli import command
 from ia3_speech.confidence.reliability import area_under_roc, share_found
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize, required_frames
-from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import spans, spell_as_recognized, viterbi
 from ia3_speech.formatting import interval, percent

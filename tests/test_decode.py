@@ -11,8 +11,7 @@ from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio
+from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.decoding.decode_directory import Decoding, decode_utterances, write_decode_directory
 from ia3_speech.decoding.recognizer import pools
 from ia3_speech.decoding.transcript import Word

@@ -15,7 +15,7 @@ from ia3_speech.adapters.card import warning_list
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
 from ia3_speech.training.config import SpeakerOptions

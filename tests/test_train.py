@@ -25,8 +25,7 @@ from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import PACKAGED_CONFIGURATIONS, UserError, command
 from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3

@@ -1,19 +1,16 @@
-"""Audio files: decode what libsndfile reads, and containers, to 16 kHz mono float32; say what is wrong with a
-waveform.
+"""Audio files: decode them to 16 kHz mono float32; change a waveform's speed, say what is wrong with it.
 
-In: a path or an open binary file. Out: `np.ndarray` float32 `(samples,)` at `SAMPLE_RATE`, full scale ±1; or
-an `AudioError` that names the file and the reason. `utterance_audio` loads the utterances of a data
-directory.
+In: a path or an open binary file, of a format that libsndfile reads or a container. Out: `np.ndarray` float32
+`(samples,)` at `SAMPLE_RATE`, full scale ±1; or an `AudioError` that names the file and the reason.
 """
 
 import logging
 import os
 import re
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -21,23 +18,19 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.containers import (
     CONTAINER_SUFFIXES,
     ContainerError,
-    DecodedTrack,
     container_format,
+    cut_off,
     decode_container,
 )
-
-if TYPE_CHECKING:
-    import soundfile
 
 logger = logging.getLogger(__name__)
 
 # The file name suffixes of audio: those of libsndfile's formats, and those of containers, which may need an
 # extra, so that such a file in a folder is read or reported, and never overlooked.
-READABLE_SUFFIXES = {
+AUDIO_SUFFIXES = {
     *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".sph", ".nist"),
 } | CONTAINER_SUFFIXES
-AUDIO_SUFFIXES = READABLE_SUFFIXES
 SAMPLE_RATE = 16_000  # Hz, of every wav2vec 2.0 and HuBERT base
 RECEPTIVE_FIELD = 400  # samples (25 ms) that one frame of such a base sees, hence the shortest usable input
 # Seconds decoded before a segment and thrown away: after a seek an MP3 decoder lacks up to 511 bytes that
@@ -46,9 +39,6 @@ RECEPTIVE_FIELD = 400  # samples (25 ms) that one frame of such a base sees, hen
 LEAD_IN = 1.0
 UNKNOWN_SIZE = 2**31 - 2**20  # bytes, from which on a header's size means that the writer did not know it
 CANCELLED_SHARE = 1e-4  # of the channels' energy in their mean, below which they cancel each other (-40 dB)
-# How libsndfile's log states the size in the header of WAV, AIFF, AU, W64 and RF64, and that in the file.
-CUT_OFF = r"^\s*(?:data|SSND|Data Size|riff|Riff size)\s*: (\d+) \(should be (\d+)\)"
-OGG_PAGE = 65_307  # bytes of the longest page
 SEGMENT_OVERSHOOT = 0.5  # seconds by which a segment may exceed its recording (Kaldi's --max-overshoot)
 
 # Clipping shows as flat tops. Speech that was scaled up to its peak has single samples at full scale and no
@@ -103,22 +93,30 @@ def load_audio(
     Raises:
         AudioError: the file is missing, is not audio, or ends before the segment or its header says.
     """
-    if container_format(source):
+    if is_container(source):
         wave = load_container(source)
-        first, wanted = segment_of(source, SAMPLE_RATE, len(wave), start, end)
-        return wave[first : first + wanted]
+        first, count = segment_of(source, SAMPLE_RATE, len(wave), start, end)
+        return wave[first : first + count]
     wave, rate = read_frames(source, start, end)
     return np.ascontiguousarray(resample(to_mono(wave, source_name(source)), rate, SAMPLE_RATE))
 
 
 def load_channels(source: Path | str | BinaryIO) -> list[np.ndarray]:
     """Decode to float32 `(samples,)` at 16 kHz for each channel. Raises AudioError as `load_audio`."""
-    if container_format(source):
-        track = decode_track(source)
-        wave, rate = track.samples, track.rate
-    else:
-        wave, rate = read_frames(source, None, None)
+    wave, rate = decode_track(source) if is_container(source) else read_frames(source, None, None)
     return [np.ascontiguousarray(resample(channel, rate, SAMPLE_RATE)) for channel in wave.T]
+
+
+def audio_duration(path: Path | str) -> float:
+    """Length in seconds as the file's header states it; nothing is decoded, except of a container.
+
+    Raises:
+        AudioError: the file is missing or is not audio.
+    """
+    if is_container(path):
+        return len(load_container(path)) / SAMPLE_RATE
+    with open_sound_file(path) as sound:
+        return sound.frames / sound.samplerate
 
 
 def read_frames(
@@ -127,24 +125,21 @@ def read_frames(
     """`(frames, channels)` of a file that libsndfile reads, and its rate in Hz. Raises as `load_audio`."""
     with open_sound_file(source) as sound:
         rate, frames = sound.samplerate, sound.frames
-        first, wanted = segment_of(source, rate, frames, start, end)
+        first, count = segment_of(source, rate, frames, start, end)
         lead = min(first, round(LEAD_IN * rate))
         try:
             sound.seek(first - lead)
-            wave = sound.read(wanted + lead, dtype="float32", always_2d=True)[lead:]
+            wave = sound.read(count + lead, dtype="float32", always_2d=True)[lead:]
         except (RuntimeError, OSError, ValueError, MemoryError) as error:
             raise AudioError(
                 f"{source_name(source)}: cannot be decoded: {library_message(error)} "
                 f"(damaged: copy the file again)"
             ) from None
-        missing = wanted - len(wave) + (cut_off_frames(sound, source) if end is None else 0)
-    refuse_truncated(source, missing / rate, frames / rate)
-    if end is None and sound.format == "OGG" and not ends_with_last_page(bytes_of(source, -OGG_PAGE)):
-        logger.warning(
-            "%s: the Ogg stream has no end, so that what was said after %.2f s may be missing (if it was cut "
-            "off, copy the file again)",
-            *(source_name(source), frames / rate),
-        )
+    missing = count - len(wave)
+    if end is None:
+        missing += round(riff_excess(source) * frames)
+    if fault := cut_off(missing / rate, frames / rate):
+        raise AudioError(f"{source_name(source)}: {fault}")
     return wave, rate
 
 
@@ -163,79 +158,112 @@ def segment_of(
     return first, max(0, min(last, frames) - first)
 
 
-def cut_off_frames(sound: "soundfile.SoundFile", source: Path | str | BinaryIO) -> int:
-    """Frames that the header promises and the file does not hold, where libsndfile notes both sizes in its
-    log, and of NIST SPHERE. Headers of streams state sizes close to 2³¹ or 2³², which promise nothing."""
-    if sound.format == "NIST":
-        found = re.search(rb"\nsample_count -i (\d+)", bytes_of(source, 0, 1024))
-        return max(0, int(found[1]) - sound.frames) if found else 0
-    found = re.search(CUT_OFF, sound.extra_info, re.MULTILINE)
-    if not found or int(found[1]) >= UNKNOWN_SIZE or not int(found[2]):
-        return 0
-    return round(max(0, int(found[1]) / int(found[2]) - 1) * sound.frames)
+def riff_excess(source: Path | str | BinaryIO) -> float:
+    """How much more than it holds a WAV file's header promises, as a share of what it holds; else 0.
 
-
-def bytes_of(source: Path | str | BinaryIO, start: int, count: int = -1) -> bytes:
-    """`count` bytes of a file from `start`, which counts from the end where it is negative."""
-    with nullcontext(source) if hasattr(source, "read") else Path(source).open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(start if start >= 0 else max(0, size + start))
-        return file.read(count)
-
-
-def ends_with_last_page(tail: bytes) -> bool:
-    """Whether the last bytes of an Ogg file hold its last page whole, with the flag that ends its stream.
-
-    A page (RFC 3533) has a header of 27 bytes, with the flags in byte 5 and the number of segments in byte
-    26, then the segments' lengths, then the segments.
+    libsndfile reads what is there. Headers of streams state sizes close to 2³¹ or 2³², which promise nothing.
     """
-    page = tail[max(0, tail.rfind(b"OggS")) :]
-    if len(page) < 27 or not page[5] & 4:
+    head, size = head_and_size(source)
+    promised = int.from_bytes(head[4:8], "little")
+    if head[:4] != b"RIFF" or promised >= UNKNOWN_SIZE or size <= 8:
+        return 0.0
+    return max(0.0, promised / (size - 8) - 1)
+
+
+# ---- containers ----
+
+
+def is_container(source: Path | str | BinaryIO) -> bool:
+    try:
+        return container_format(head_and_size(source)[0]) is not None
+    except (OSError, ValueError):  # `open_sound_file` says what is wrong with it
         return False
-    lengths = page[27 : 27 + page[26]]
-    return len(page) >= 27 + page[26] + sum(lengths)
-
-
-def refuse_truncated(source: Path | str | BinaryIO, missing: float, promised: float) -> None:
-    """Raise AudioError where more than half a second of the promised ones are missing."""
-    if missing > SEGMENT_OVERSHOOT:
-        raise AudioError(
-            f"{source_name(source)}: ends {missing:.2f} s before its header says it does, at "
-            f"{promised:.2f} s (damaged: copy the file again)"
-        )
 
 
 def load_container(source: Path | str | BinaryIO) -> np.ndarray:
     """A container's whole audio, float32 `(samples,)` at 16 kHz. Raises AudioError."""
     if hasattr(source, "read"):
-        return decode_to_mono(source)
+        return mono_of_container.__wrapped__(source, None)
     status = Path(source).stat()
-    return cached_container(str(source), status.st_mtime_ns, status.st_size)
+    return mono_of_container(source, (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=1)
-def cached_container(path: str, modified: int, size: int) -> np.ndarray:
-    """The segments of one recording follow one another, and containers are decoded as a whole."""
-    wave = decode_to_mono(path)
+def mono_of_container(source: Path | str | BinaryIO, version: tuple[int, int] | None) -> np.ndarray:
+    """`load_container`: the segments of one recording follow one another, and it is decoded as a whole."""
+    samples, rate = decode_track(source)
+    wave = resample(to_mono(samples, source_name(source)), rate, SAMPLE_RATE)
     wave.flags.writeable = False
     return wave
 
 
-def decode_to_mono(source: Path | str | BinaryIO) -> np.ndarray:
-    track = decode_track(source)
-    return resample(to_mono(track.samples, source_name(source)), track.rate, SAMPLE_RATE)
-
-
-def decode_track(source: Path | str | BinaryIO) -> DecodedTrack:
-    """A container's whole audio. Raises AudioError."""
+def decode_track(source: Path | str | BinaryIO) -> tuple[np.ndarray, int]:
+    """A container's samples `(frames, channels)`, and their rate. Raises AudioError."""
     try:
-        track = decode_container(source)
+        return decode_container(source, container_format(head_and_size(source)[0]))
     except ContainerError as error:
         raise AudioError(f"{source_name(source)}: {error}") from None
-    seconds = len(track.samples) / track.rate
-    if track.promised_seconds:
-        refuse_truncated(source, track.promised_seconds - seconds, track.promised_seconds)
-    return track
+
+
+# ---- opening a file, and explaining why it cannot be opened ----
+
+
+def open_sound_file(source: Path | str | BinaryIO):
+    """A `soundfile.SoundFile` of the source. Raises AudioError, which says what the source is instead."""
+    import soundfile
+
+    try:
+        # As bytes: soundfile cannot encode a name that is not UTF-8.
+        return soundfile.SoundFile(source if hasattr(source, "read") else os.fsencode(source))
+    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
+        raise AudioError(f"{source_name(source)}: {explain_failure(source, error)}") from None
+
+
+def explain_failure(source: Path | str | BinaryIO, error: Exception) -> str:
+    """Why a file is not audio: missing, a folder, a Git LFS pointer, a Kaldi archive, an unknown format."""
+    try:
+        head, _ = head_and_size(source)
+    except IsADirectoryError:
+        return "is a folder, not an audio file"
+    except (OSError, ValueError) as denied:
+        if os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
+            return f"cannot be read: {denied.strerror}"
+        if ".ark:" in str(source):
+            hint = "write audio files: wav-copy, or ESPnet's format_wav_scp.py"
+            return f"is an entry of a Kaldi archive ({hint})"
+        return "no such file (correct wav.scp, or copy the audio there)"
+    if not head:
+        return "empty (no bytes)"
+    if head.startswith(b"version https://git-lfs"):
+        return 'is a Git LFS pointer, not audio (run "git lfs pull" in its repository)'
+    reason = library_message(error)
+    return f"is not audio that libsndfile reads: {reason} (convert it to wav, flac, ogg or mp3)"
+
+
+def head_and_size(source: Path | str | BinaryIO) -> tuple[bytes, int]:
+    """The first 64 bytes of a file, and its size. Raises OSError; ValueError for a name with a zero byte."""
+    if not hasattr(source, "read"):
+        with Path(source).open("rb") as file:
+            return file.read(64), os.fstat(file.fileno()).st_size
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    head = source.read(64)
+    source.seek(0)
+    return head, size
+
+
+def source_name(source: Path | str | BinaryIO) -> str:
+    """What messages call a source: its path, or the stream's name."""
+    return str(getattr(source, "name", "(audio from a stream)") if hasattr(source, "read") else source)
+
+
+def library_message(error: Exception) -> str:
+    """libsndfile's message without the file's name or the stream's repr, which our messages begin with."""
+    message = re.sub(r"^Error opening .*[>']: ", "", str(error), flags=re.DOTALL)
+    return (message or type(error).__name__).strip().rstrip(".")
+
+
+# ---- waveforms ----
 
 
 def to_mono(wave: np.ndarray, name: str) -> np.ndarray:
@@ -255,18 +283,6 @@ def channel_of_cancelling(wave: np.ndarray, name: str) -> int | None:
         return None
     logger.warning("%s: the channels cancel each other (opposite phase), so the loudest is taken", name)
     return int(np.argmax(np.square(wave).mean(axis=0)))
-
-
-def audio_duration(path: Path | str) -> float:
-    """Length in seconds as the file's header states it; nothing is decoded, except of a container.
-
-    Raises:
-        AudioError: the file is missing or is not audio.
-    """
-    if container_format(path):
-        return len(load_container(path)) / SAMPLE_RATE
-    with open_sound_file(path) as sound:
-        return sound.frames / sound.samplerate
 
 
 def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:
@@ -335,55 +351,3 @@ def resample(wave: np.ndarray, rate: float, new_rate: float) -> np.ndarray:
     import soxr
 
     return soxr.resample(wave.astype(np.float32, copy=False), rate, new_rate)
-
-
-# ---- opening a file, and explaining why it cannot be opened ----
-
-
-def open_sound_file(source: Path | str | BinaryIO):
-    """A `soundfile.SoundFile` of the source. Raises AudioError, which says what the source is instead."""
-    import soundfile
-
-    try:
-        # As bytes: soundfile cannot encode a name that is not UTF-8.
-        return soundfile.SoundFile(source if hasattr(source, "read") else os.fsencode(source))
-    except (soundfile.SoundFileError, RuntimeError, OSError, ValueError, TypeError) as error:
-        raise AudioError(f"{source_name(source)}: {explain_failure(source, error)}") from None
-
-
-def explain_failure(source: Path | str | BinaryIO, error: Exception) -> str:
-    """Why a file is not audio: missing, a folder, a Git LFS pointer, a Kaldi archive, an unknown format."""
-    if hasattr(source, "read"):
-        source.seek(0)
-        head = source.read(64)
-    elif not os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
-        if ".ark:" in str(source):
-            return (
-                "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's format_wav_scp.py)"
-            )
-        return "no such file (correct wav.scp, or copy the audio there)"
-    elif Path(source).is_dir():
-        return "is a folder, not an audio file"
-    else:
-        try:
-            with Path(source).open("rb") as file:
-                head = file.read(64)
-        except OSError as denied:
-            return f"cannot be read: {denied.strerror}"
-    if not head:
-        return "empty (no bytes)"
-    if head.startswith(b"version https://git-lfs"):
-        return 'is a Git LFS pointer, not audio (run "git lfs pull" in its repository)'
-    reason = library_message(error)
-    return f"is not audio that libsndfile reads: {reason} (convert it to wav, flac, ogg or mp3)"
-
-
-def source_name(source: Path | str | BinaryIO) -> str:
-    """What messages call a source: its path, or the stream's name."""
-    return str(getattr(source, "name", "(audio from a stream)") if hasattr(source, "read") else source)
-
-
-def library_message(error: Exception) -> str:
-    """libsndfile's message without the file's name or the stream's repr, which our messages begin with."""
-    message = re.sub(r"^Error opening .*[>']: ", "", str(error), flags=re.DOTALL)
-    return (message or type(error).__name__).strip().rstrip(".")

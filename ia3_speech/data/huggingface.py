@@ -1,37 +1,56 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk). Out: a folder with
-`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
-the audio is decoded here, so that torchcodec is not needed.
+In: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk). Out: a folder
+with `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the
+rows; the audio is decoded here, so that torchcodec is not needed.
 
     ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
 
-import csv
 import io
 import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
+from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio
-from ia3_speech.data.columns import GENDERS, Columns, choose_columns, label_name
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
+    UtteranceIds,
     collapse_whitespace,
     read_data_directory,
     refuse_unexpected_files,
     write_tables,
 )
-from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
-from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, raise_if_unusable, with_progress
+from ia3_speech.data.kaldi.table_file import DataError, raise_if_any, unprintable_character
+from ia3_speech.data.kaldi.validation import label_of_table
+from ia3_speech.data.spreadsheet import (
+    AUDIO_COLUMNS,
+    GENDERS,
+    SPEAKER_COLUMNS,
+    SUFFIXES,
+    TEXT_COLUMNS,
+    label_name,
+    read_spreadsheet,
+)
+from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, raise_if_unusable, with_progress
 
 log = logging.getLogger(__name__)
+
+# The most specific name first.
+ID_COLUMNS = (
+    *("id", "utterance_id", "utt_id", "utt"),
+    *("segment_id", "audio_id", "audio_ids", "file", "path"),
+)
+LABEL_COLUMNS = (
+    *("accent", "accents", "native_language", "l1"),
+    *("gender", "sex", "age", "age_group", "domain", "country"),
+)
 
 
 def convert_dataset(
@@ -52,7 +71,7 @@ def convert_dataset(
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk).
+        name: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk).
         out: the folder to write; an older one is replaced if this command wrote it.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
@@ -72,19 +91,23 @@ def convert_dataset(
             dataset itself.
         AudioError: on_error is "fail" and audio is unusable.
     """
+    import datasets
+
     out = Path(out)
     refuse_unexpected_files(out, also=["audio"] if wrote_audio_of(out) else [])
     rows = load_rows(name, split, config_name, revision)
-    given = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
-    columns = choose_columns(name, rows.features, given, labels)
+    roles = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
+    columns = choose_columns(name, rows.features, roles, labels)
     log.info(f"{name}: {len(rows)} rows; {columns}")
     if columns.speaker is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
-    rows = without_decoding(rows, columns.audio)
+    if isinstance(rows.features[columns.audio], datasets.Audio):
+        rows = rows.cast_column(columns.audio, datasets.Audio(decode=False))
+    folder = Path(name) if Path(name).is_dir() else Path(name).parent
     bad: list[BadAudio] = []
     with atomic.replacing(out) as new:
         new.mkdir()
-        utterances = list(extract(rows, columns, folder_of(name), new, out.absolute(), format, bad))
+        utterances = list(extract(rows, columns, folder, new, out.absolute(), format, bad))
         if on_error == "fail":
             raise_if_unusable(bad)
         if bad:
@@ -105,7 +128,7 @@ def wrote_audio_of(out: Path) -> bool:
 
 
 def extract(
-    rows: Any, columns: Columns, base: Path, new: Path, out: Path, format: str, bad: list[BadAudio]
+    rows: Any, columns: "Columns", base: Path, new: Path, out: Path, format: str, bad: list[BadAudio]
 ) -> Iterator[Utterance]:
     """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`.
 
@@ -120,10 +143,9 @@ def extract(
         speaker, utterance = ids.assign(feature_text(row, columns.speaker, features), name, number)
         file = path_in_cell(cell) or f"row {number}"
         text = row[columns.text] if columns.text else None
-        if columns.text and text is None:
-            bad.append(BadAudio(utterance, file, f"no transcript in column {columns.text}"))
-            continue
         try:
+            if columns.text and text is None:
+                raise AudioError(f"no transcript in column {columns.text}")
             source = audio_source(cell, base)
             if isinstance(source, Path) and out.resolve() in source.resolve().parents:
                 raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
@@ -138,22 +160,13 @@ def extract(
         path = Path("audio", speaker, f"{utterance}.{format}")
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(new / path, wave, SAMPLE_RATE, subtype="PCM_16")
-        yield Utterance(
-            utterance,
-            speaker,
-            recording=utterance,
-            source=str(out / path),
-            text=None if text is None else printable_text(str(text)),
-            duration=len(wave) / SAMPLE_RATE,
-            labels=labels_in_columns(row, columns.labels, features),
-        )
+        text = None if text is None else printable_text(str(text))
+        labels, seconds = labels_in_columns(row, columns.labels, features), len(wave) / SAMPLE_RATE
+        source = str(out / path)
+        yield Utterance(utterance, speaker, utterance, source, text=text, duration=seconds, labels=labels)
 
 
 # ---- rows ----
-
-
-def folder_of(name: str) -> Path:
-    return Path(name) if Path(name).is_dir() else Path(name).parent
 
 
 def load_rows(name: str, split: str | None, config: str | None, revision: str | None) -> Any:
@@ -168,44 +181,46 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
     try:
         with audio_not_encoded():
             if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-                found = datasets.load_from_disk(name)
+                splits = datasets.load_from_disk(name)
+            elif path.is_file() and path.suffix.lower() in SUFFIXES:
+                splits = {"train": rows_of_spreadsheet(path)}
             elif path.is_file():
-                kind = {".parquet": "parquet", ".csv": "csv", ".tsv": "csv"}.get(path.suffix, "json")
-                options = csv_options(path) if kind == "csv" else {}
-                found = datasets.load_dataset(kind, data_files=name, **options)
+                kind = "parquet" if path.suffix == ".parquet" else "json"
+                splits = datasets.load_dataset(kind, data_files=name)
             else:
-                found = datasets.load_dataset(name, config, revision=revision)
-    except Exception as error:  # of any kind: network, hub, script, arrow, pandas
+                splits = datasets.load_dataset(name, config, revision=revision)
+    except UserError:
+        raise
+    except Exception as error:  # of any kind: network, hub, script, arrow
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
         raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
-    if not isinstance(found, dict):
-        if split and split != str(found.split):
-            only = found.split or "without a name"
+    if not isinstance(splits, dict):
+        if split and split != str(splits.split):
+            only = splits.split or "without a name"
             raise DataError(f"{name}: is one split, {only}, and not {split} (leave out --split)")
-        return found
-    if split is None and len(found) > 1:
-        raise DataError(f"{name}: has the splits {', '.join(found)} (choose one with --split)")
-    split = split or next(iter(found))
-    if split not in found:
-        raise DataError(f"{name}: has no split {split} (it has {', '.join(found)})")
-    return found[split]
+        return splits
+    if split is None and len(splits) > 1:
+        raise DataError(f"{name}: has the splits {', '.join(splits)} (choose one with --split)")
+    split = split or next(iter(splits))
+    if split not in splits:
+        raise DataError(f"{name}: has no split {split} (it has {', '.join(splits)})")
+    return splits[split]
 
 
-def csv_options(path: Path) -> dict[str, Any]:
-    """Options of `load_dataset` that keep every field of a CSV file as it is written: 007, NA, null.
+def rows_of_spreadsheet(path: Path) -> Any:
+    """A CSV or Excel file as `datasets.Dataset`: every field as it is written (007, NA), None where empty.
 
-    Quotation marks have no meaning where fields are separated by TABs (Common Voice).
+    Quotation marks have no meaning in .tsv, as in Common Voice.
     """
-    from datasets import Features, Value
+    import datasets
 
-    tabs = path.suffix == ".tsv"
-    options = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if tabs else {"delimiter": ","}
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        columns = next(csv.reader(file, **options), [])
-    options["sep"] = options.pop("delimiter")
-    texts = Features({column: Value("string") for column in columns})
-    return options | {"features": texts, "keep_default_na": False, "na_values": [""]}
+    rows, problems = read_spreadsheet(path, quotes=path.suffix.lower() != ".tsv")
+    raise_if_any(problems)
+    return datasets.Dataset.from_dict(
+        {column: [row.fields[column] or None for row in rows] for column in rows[0].fields},
+        features=datasets.Features({column: datasets.Value("string") for column in rows[0].fields}),
+    )
 
 
 @contextmanager
@@ -219,11 +234,8 @@ def audio_not_encoded() -> Iterator[None]:
     def encode_example(self, value):
         if isinstance(value, dict):
             return {"bytes": value.get("bytes"), "path": value.get("path")}
-        return (
-            {"bytes": value, "path": None}
-            if isinstance(value, bytes)
-            else {"bytes": None, "path": str(value)}
-        )
+        is_bytes = isinstance(value, bytes)
+        return {"bytes": value if is_bytes else None, "path": None if is_bytes else str(value)}
 
     original, Audio.encode_example = Audio.encode_example, encode_example
     try:
@@ -232,13 +244,64 @@ def audio_not_encoded() -> Iterator[None]:
         Audio.encode_example = original
 
 
-def without_decoding(rows: Any, column: str) -> Any:
-    """`rows` whose audio cells are `{"bytes", "path"}`, or paths if the column held these."""
+# ---- columns ----
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column of the dataset holds what; None where there is none."""
+
+    audio: str
+    text: str | None
+    speaker: str | None
+    id: str | None
+    labels: tuple[str, ...]
+
+    def __str__(self) -> str:
+        roles = ", ".join(f"{role}: {getattr(self, role) or 'none'}" for role in USUAL_COLUMNS)
+        return f"{roles}; labels: {', '.join(self.labels) or 'none'}"
+
+
+USUAL_COLUMNS = {"audio": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS, "id": ID_COLUMNS}
+
+
+def choose_columns(name: str, features: Any, roles: dict[str, str | None], labels: str | None) -> Columns:
+    """The columns of the roles audio, text, speaker and id: those of their usual names where `roles` has
+    None; "none" is no column.
+
+    Raises:
+        DataError: a column does not exist, or no column has a usual name of audio or text.
+    """
     import datasets
 
-    if isinstance(rows.features[column], datasets.Audio):
-        return rows.cast_column(column, datasets.Audio(decode=False))
-    return rows
+    available = f"it has {', '.join(features)}"
+    decodable = tuple(column for column, feature in features.items() if isinstance(feature, datasets.Audio))
+    chosen: dict[str, str | None] = {}
+    for role, usual in USUAL_COLUMNS.items():
+        wanted = roles[role]
+        if wanted is None:
+            candidates = decodable + usual if role == "audio" else usual
+            chosen[role] = next((column for column in candidates if column in features), None)
+        elif wanted == "none" or wanted in features:
+            chosen[role] = None if wanted == "none" else wanted
+        else:
+            raise DataError(f"{name}: no column {wanted} ({available})")
+        if chosen[role] is None and (role == "audio" or (role == "text" and wanted != "none")):
+            none = ", or pass --text-column none" if role == "text" else ""
+            raise DataError(
+                f"{name}: which column is the {role}? {available} (name it with --{role}-column{none})"
+            )
+    if labels is None:
+        scalar = (datasets.Value, datasets.ClassLabel)
+        kept = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar) and c not in chosen.values()]
+        return Columns(**chosen, labels=tuple(kept))
+    kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
+    if missing := [column for column in kept if column not in features]:
+        raise DataError(f"{name}: no column {missing[0]} ({available})")
+    for column in kept:
+        if label_of_table(f"utt2{label_name(column)}") is None:
+            raise DataError(f"{name}: {column} cannot be a label: utt2{column} is another table (rename it)")
+    return Columns(**chosen, labels=tuple(kept))
 
 
 # ---- cells ----
@@ -283,6 +346,5 @@ def labels_in_columns(row: dict, columns: tuple[str, ...], features: Any) -> dic
 
 
 def printable_text(text: str) -> str:
-    return collapse_whitespace(
-        "".join(c for c in collapse_whitespace(text) if unprintable_character(c) is None)
-    )
+    text = collapse_whitespace(text)
+    return collapse_whitespace("".join(c for c in text if unprintable_character(c) is None))

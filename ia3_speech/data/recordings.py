@@ -1,12 +1,11 @@
-"""What a user wants transcribed (files, folders, a pipe, arrays) becomes a list of recordings.
+"""Audio as users hand it over: paths, folders, a pipe; arrays, tensors, bytes, cells of `datasets`.
 
-In: paths as they were typed, or stdin. Out: a `Recording` for each, in the order given, with its name in
-messages and the place of its text below an output folder; and a message for each path that leads nowhere.
-Nothing is decoded yet.
+In: any of these. Out: a `Recording` for each, with its name in messages and the place of its text below an
+output folder, and a message for each path that leads nowhere; `to_waveform` decodes one to float32
+`(samples,)` at 16 kHz.
 """
 
 import io
-import mimetypes
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,23 +15,28 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import AUDIO_SUFFIXES, SAMPLE_RATE, AudioError, audio_duration, source_name
-from ia3_speech.data.audio_cells import decoded
+from ia3_speech.data.audio import (
+    AUDIO_SUFFIXES,
+    SAMPLE_RATE,
+    AudioError,
+    audio_duration,
+    load_audio,
+    resample,
+    source_name,
+    to_mono,
+)
 
 STDIN = "-"
-# Audio and video that is not decoded, where `mimetypes` does not know it: of dictation machines and
-# telephones, and older formats.
+# Audio and video that is not decoded: of dictation machines, telephones, cameras, and older formats.
 UNREAD_SUFFIXES = {
-    *(".dss", ".ds2", ".dvf", ".msv", ".vox", ".gsm", ".voc", ".spx", ".wv", ".ape", ".tta", ".mpc"),
-    *(".shn", ".mp1", ".mp2", ".ac3", ".dts", ".ra", ".rm", ".avi", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts"),
-    *(".ogv", ".vob"),
+    *(".dss", ".ds2", ".dvf", ".msv", ".vox", ".gsm", ".voc", ".spx", ".wv", ".ape", ".tta", ".mpc", ".shn"),
+    *(".mp1", ".mp2", ".mpa", ".ac3", ".dts", ".ra", ".rm", ".avi", ".flv", ".mpg", ".mpeg", ".mts", ".m2ts"),
+    *(".ogv", ".vob", ".qt"),
 }
-UNREAD = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
-# What is audio or video by its type and holds no sound: playlists, scores, subtitles.
-WITHOUT_SOUND = {
-    *(".m3u", ".m3u8", ".m4u", ".mxu", ".pls", ".ram", ".wax", ".wvx", ".wmx", ".asx", ".mid", ".midi"),
-    *(".kar", ".rmi", ".csd", ".orc", ".sco", ".ass"),
-}
+ACCEPTED = (
+    "accepted are float samples, {array, sampling_rate}, {bytes, path}, a path, the bytes of an audio file, "
+    "and decoders with get_all_samples()"
+)
 
 # Also tensors and torchcodec's decoders, whose types are not imported here.
 AudioInput = str | os.PathLike[str] | BinaryIO | bytes | np.ndarray | dict[str, Any] | Any
@@ -43,7 +47,7 @@ class Recording:
     """A recording to transcribe.
 
     Attributes:
-        audio: a path, a binary file object, or whatever else `audio_cells.to_waveform` accepts.
+        audio: a path, a binary file object, or whatever else `to_waveform` accepts.
         path: what messages and results call it; None for samples and bytes.
         target: its place below an output folder, still with the suffix of the audio.
     """
@@ -69,7 +73,7 @@ class Recording:
 
 
 def as_recording(audio: AudioInput) -> Recording:
-    """A recording of anything that `audio_cells.to_waveform` accepts."""
+    """A recording of anything that `to_waveform` accepts."""
     if hasattr(audio, "read"):
         return Recording(audio, source_name(audio))
     if isinstance(audio, str | os.PathLike):
@@ -95,9 +99,9 @@ def find_recordings(paths: Iterable[str]) -> tuple[list[Recording], list[str]]:
     bad: list[str] = []
     for path in paths:  # by os.path: Path's own methods raise for a name that no file can have
         if os.path.isdir(path):  # noqa: PTH112
-            found = sorted(audio_files_below(Path(path), bad))
-            recordings += [Recording(file, str(file), file.relative_to(path)) for file in found]
-            if not found:
+            files = sorted(audio_files_below(Path(path), bad))
+            recordings += [Recording(file, str(file), file.relative_to(path)) for file in files]
+            if not files:
                 bad.append(f"{path}: {no_audio_in(Path(path))}")
         elif os.path.exists(path):  # noqa: PTH110
             recordings.append(Recording(path, path, Path(Path(path).name)))
@@ -113,21 +117,15 @@ def audio_files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
     unread: list[Path] = []
     for parent, folders, files in os.walk(folder, onerror=denied.append):
         folders[:] = [name for name in folders if name[0] != "."]
-        for name in files:
-            if name[0] != "." and Path(name).suffix.lower() in AUDIO_SUFFIXES:
-                yield Path(parent, name)
-            elif name[0] != "." and is_unread_audio(name):
-                unread.append(Path(parent, name))
+        for file in (Path(parent, name) for name in files if name[0] != "."):
+            suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
+            if suffix in AUDIO_SUFFIXES and file.suffix != ".gz":
+                yield file
+            elif suffix in AUDIO_SUFFIXES | UNREAD_SUFFIXES:
+                unread.append(file)
     bad += [f"{error.filename}: {error.strerror}" for error in denied]
-    bad += [f"{file}: not read, {UNREAD}" for file in sorted(unread)]
-
-
-def is_unread_audio(name: str) -> bool:
-    """Whether a file is audio or video by its name, which is not that of a format that is decoded."""
-    suffix = Path(name).suffix.lower()
-    kind = mimetypes.guess_type(f"./{name}")[0] or ""  # ./ since data: begins a URL
-    by_type = kind.startswith(("audio/", "video/")) and suffix not in WITHOUT_SOUND
-    return suffix in UNREAD_SUFFIXES or by_type
+    reason = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
+    bad += [f"{file}: not read, {reason}" for file in sorted(unread)]
 
 
 def no_audio_in(folder: Path) -> str:
@@ -178,3 +176,91 @@ def output_paths(recordings: Sequence[Recording], folder: Path, suffix: str) -> 
                 f"--output-dir of its own; or give the folder above them, whose sub-folders are kept)"
             )
     return paths
+
+
+# ---- audio as Python objects hold it ----
+
+
+def is_one_recording(audio: Any) -> bool:
+    """Whether `audio` is one recording, rather than a sequence of them; a list of numbers is a sequence."""
+    if isinstance(audio, str | os.PathLike | bytes | bytearray | dict) or not isinstance(audio, Iterable):
+        return True
+    return any(hasattr(audio, name) for name in ("read", "__array__", "get_all_samples"))
+
+
+def to_waveform(audio: Any, column: str = "audio", sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """float32 `(samples,)` at 16 kHz of a cell of a dataset, or of whatever else holds audio.
+
+    Args:
+        audio: one of
+            - samples, float, `(samples,)`, as an array, a tensor (of any device) or a list, at
+            `sampling_rate`;
+            - {"array": samples, `(samples,)` or `(channels, samples)`, "sampling_rate": in Hz}, as `datasets`
+              decoded audio before version 4;
+            - {"bytes": of an audio file, or None, "path": its path, or None}: rows of `Audio(decode=False)`;
+            - a path, an open binary file, or the bytes of an audio file;
+            - a decoder with `get_all_samples()`, whose result has `data`, `(channels, samples)`, and
+              `sample_rate`, such as torchcodec's, to which `datasets` 4 decodes.
+        column: what messages call it.
+        sampling_rate: of samples alone, in Hz.
+
+    Raises:
+        AudioError: it is none of these, not float, or a file that `load_audio` refuses; names the column.
+    """
+    try:
+        return decoded(audio, sampling_rate)
+    except (AudioError, ValueError) as error:
+        raise AudioError(f'column "{column}": {error}') from None
+
+
+def decoded(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
+    """`to_waveform`, whose errors name no column; a ValueError where samples are not a waveform."""
+    if isinstance(audio, dict):
+        if audio.get("array") is not None:
+            if not audio.get("sampling_rate"):
+                raise AudioError('has "array", but no "sampling_rate" beside it, in Hz')
+            return from_samples(audio["array"], audio["sampling_rate"], channels=True)
+        if audio.get("bytes") is not None:
+            return from_bytes(audio["bytes"], audio.get("path"))
+        if audio.get("path"):
+            return load_audio(audio["path"])
+        raise AudioError(f"is a dictionary of {', '.join(map(str, audio)) or 'nothing'}: {ACCEPTED}")
+    if isinstance(audio, str | os.PathLike) or hasattr(audio, "read"):
+        return load_audio(audio)
+    if isinstance(audio, bytes | bytearray):
+        return from_bytes(audio, None)
+    if hasattr(audio, "get_all_samples"):
+        try:
+            samples = audio.get_all_samples()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise AudioError(f"cannot be decoded: {str(error).strip().splitlines()[0]}") from None
+        return from_samples(samples.data, samples.sample_rate, channels=True)
+    if isinstance(audio, list | tuple) or hasattr(audio, "__array__"):
+        return from_samples(audio, sampling_rate)
+    if hasattr(audio, "__getitem__"):  # of `datasets`, which passes for the dictionary of earlier versions
+        return from_samples(audio["array"], audio["sampling_rate"], channels=True)
+    raise AudioError(f"is {'empty (None)' if audio is None else f'a {type(audio).__name__}'}: {ACCEPTED}")
+
+
+def from_bytes(data: bytes | bytearray, path: str | Path | None) -> np.ndarray:
+    """The waveform of an audio file's bytes; `path` is only its name in messages."""
+    stream = io.BytesIO(data)
+    stream.name = str(path or "(bytes)")
+    return load_audio(stream)
+
+
+def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) -> np.ndarray:
+    """The waveform of `(samples,)`; with `channels`, of `(channels, samples)` too."""
+    if hasattr(samples, "detach"):  # a tensor, perhaps with gradients, on a device, or of a type numpy lacks
+        samples = samples.detach().cpu()
+        samples = samples.float() if samples.is_floating_point() else samples
+    wave = np.asarray(samples)
+    wrong_shape = wave.ndim != 1 and not (channels and wave.ndim == 2)
+    if wrong_shape or (wave.size and not np.issubdtype(wave.dtype, np.floating)):
+        wanted = "(samples,) or (channels, samples)" if channels else "(samples,)"
+        raise ValueError(
+            f"a waveform is float, of shape {wanted} and full scale ±1, not {wave.dtype} of shape "
+            f"{wave.shape} ({'' if channels else 'average channels; '}divide int16 by 32768)"
+        )
+    wave = wave.astype(np.float32, copy=False)
+    return resample(to_mono(wave.T, "audio") if wave.ndim == 2 else wave, sampling_rate, SAMPLE_RATE)

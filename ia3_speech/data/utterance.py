@@ -1,6 +1,23 @@
-"""One utterance of a corpus: who speaks, where its audio is, what is said."""
+"""Utterances of a corpus: who speaks, where the audio is, what is said; and their waveforms, one by one.
 
-from dataclasses import dataclass, field
+In: an `Utterance`, whose audio is a file or a shell pipe, perhaps a segment of it. Out: float32 `(samples,)`
+at 16 kHz. `load_utterances` is the loop of every command that reads a data directory: it finds missing,
+empty, short, NaN, clipped and silent audio on its way, and lists all of it at the end.
+"""
+
+import io
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+
+from ia3_speech.data.audio import RECEPTIVE_FIELD, AudioError, audio_duration, find_problem, load_audio
+from ia3_speech.formatting import plural
+
+MAX_LISTED = 20  # utterances that a message lists one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,3 +50,150 @@ class Utterance:
     def is_piped(self) -> bool:
         """Whether the audio is the output of a shell command (Kaldi's `sox … |`)."""
         return self.source.endswith("|")
+
+
+@dataclass(frozen=True, slots=True)
+class BadAudio:
+    """One utterance whose audio is unusable or clipped.
+
+    Attributes:
+        utterance: its id.
+        file: the path, or the shell command.
+        reason: what is wrong with it.
+        left_out: whether the utterance is not used; false for clipped, silent and noisy audio.
+    """
+
+    utterance: str
+    file: str
+    reason: str
+    left_out: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.utterance}: {self.file}: {self.reason}"
+
+
+def with_duration(utterance: Utterance) -> Utterance:
+    """The utterance with the duration of its segment or, by its header, of its file; a pipe's is unknown."""
+    if utterance.duration is not None or (utterance.is_piped and utterance.end is None):
+        return utterance
+    end = audio_duration(utterance.source) if utterance.end is None else utterance.end
+    return replace(utterance, duration=end - (utterance.start or 0.0))
+
+
+def load_utterance(utterance: Utterance, *, allow_pipes: bool = False) -> np.ndarray:
+    """Decode one utterance to float32 `(samples,)`, 16 kHz: its file or pipe, cut to its segment.
+
+    Raises:
+        AudioError: as `load_audio`; also for a shell pipe if `allow_pipes` is false, and for one that fails.
+    """
+    try:
+        return load_source(utterance, run_pipe if allow_pipes else refuse_pipe)
+    except AudioError as error:
+        raise AudioError(f"utterance {utterance.id}: {error}") from None
+
+
+def load_utterances(
+    utterances: Iterable[Utterance],
+    *,
+    minimum_samples: int = RECEPTIVE_FIELD,
+    on_error: Literal["fail", "skip"] = "fail",
+    bad: list[BadAudio] | None = None,
+    allow_pipes: bool = False,
+    progress: bool = True,
+) -> Iterator[tuple[Utterance, np.ndarray]]:
+    """Yield `(utterance, wave)` for each usable utterance, in the order given.
+
+    Args:
+        minimum_samples: the base's shortest input, in samples at 16 kHz.
+        on_error: "fail": raise one error that lists all unusable audio, after the last utterance. "skip":
+            leave such utterances out. Clipped audio is yielded in both cases.
+        bad: receives a `BadAudio` for each unusable or clipped utterance, in both cases.
+        allow_pipes: run the shell commands of wav.scp.
+        progress: show a progress bar on stderr where that is a terminal.
+
+    Raises:
+        AudioError: on_error is "fail" and audio is unusable.
+    """
+    bad = [] if bad is None else bad
+    already_known = len(bad)
+    # The segments of one recording follow one another, so that its pipe runs once for all of them.
+    read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else refuse_pipe
+    for utterance in with_progress(utterances, "reading audio", "utt", progress):
+        file = utterance.source or "(no entry in wav.scp)"
+        try:
+            wave = load_source(utterance, read_pipe)
+        except AudioError as error:
+            bad.append(BadAudio(utterance.id, file, str(error).removeprefix(f"{file}: ")))
+            continue
+        if problem := find_problem(wave, minimum_samples):
+            bad.append(BadAudio(utterance.id, file, problem.reason, left_out=problem.fatal))
+        if problem is None or not problem.fatal:
+            yield utterance, wave
+    if on_error == "fail":
+        raise_if_unusable(bad[already_known:])
+
+
+def raise_if_unusable(bad: Sequence[BadAudio]) -> None:
+    """Raise an AudioError that lists the unusable entries of `bad`, if there are any."""
+    if unusable := [entry for entry in bad if entry.left_out]:
+        hint = (
+            "Repair these files, or leave them out: for good by deleting their lines in wav.scp and running "
+            "fix; for one run by --on-error skip, where a command has it."
+        )
+        raise AudioError("\n".join([*bad_audio_report(unusable, "unusable or damaged audio"), hint]))
+
+
+def bad_audio_report(bad: Sequence[BadAudio], what: str) -> list[str]:
+    """Lines that say how many utterances have `what`, and list the first 20 of them:
+
+    2 utterances have unusable or damaged audio:
+      anna-1: sound/anna-1.wav: empty (no bytes)
+      bob-7: sound/bob-7.wav: no such file (correct wav.scp, or copy the audio there)
+    """
+    count = plural(len(bad), "utterance has", "utterances have")
+    return [f"{count} {what}:", *list_bad_audio(bad)]
+
+
+def list_bad_audio(bad: Sequence[BadAudio]) -> list[str]:
+    """One indented line for each of the first 20 entries, and one for the number of the others."""
+    more = [f"  … and {len(bad) - MAX_LISTED} more"] if len(bad) > MAX_LISTED else []
+    return [f"  {entry}" for entry in bad[:MAX_LISTED]] + more
+
+
+def with_progress(items: Iterable, description: str, unit: str, show: bool) -> Iterable:
+    """`items` with a progress bar on stderr, if `show` is true and stderr is a terminal."""
+    from tqdm import tqdm
+
+    disable = None if show else True  # None: disabled where stderr is not a terminal
+    return tqdm(items, desc=description, unit=unit, dynamic_ncols=True, leave=False, disable=disable)
+
+
+def load_source(utterance: Utterance, read_pipe: Callable[[str], bytes]) -> np.ndarray:
+    """The utterance's waveform; `read_pipe` returns what a shell command writes to stdout."""
+    source = utterance.source
+    if utterance.is_piped:
+        source = io.BytesIO(read_pipe(utterance.source))
+        source.name = utterance.source
+    return load_audio(source, start=utterance.start, end=utterance.end)
+
+
+def run_pipe(command: str) -> bytes:
+    """What the shell command `command` (with the `|` at its end, as in wav.scp) writes to stdout.
+
+    Raises:
+        AudioError: the command fails; the message ends with the last line of its stderr.
+    """
+    done = subprocess.run(
+        command.rstrip().removesuffix("|"), shell=True, capture_output=True, stdin=subprocess.DEVNULL
+    )
+    if done.returncode:
+        stderr = done.stderr.decode(errors="replace").strip().splitlines()
+        raise AudioError(
+            f"{command}: the command failed with code {done.returncode}{': ' + stderr[-1] if stderr else ''} "
+            f"(run it by hand to see why)"
+        )
+    return done.stdout
+
+
+def refuse_pipe(command: str) -> bytes:
+    raise AudioError(f"{command}: is a shell command (pass --allow-pipes if you trust this wav.scp)")

@@ -27,8 +27,7 @@ from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, list_bad_audio, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer, joined_text, pools
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.scoring.ctm import ctm_line

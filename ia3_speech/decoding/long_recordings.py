@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.data.utterance import Utterance, load_utterance
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base

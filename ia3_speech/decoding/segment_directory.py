@@ -19,8 +19,7 @@ from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, audio_duration
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import MAX_LISTED, load_utterances
+from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances
 from ia3_speech.decoding.ctc_segmentation import segment_recording
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.model.base import Base, load_base

@@ -20,8 +20,7 @@ import numpy as np
 from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_channels
-from ia3_speech.data.audio_cells import is_one_recording
-from ia3_speech.data.recordings import AudioInput, Recording, as_recording
+from ia3_speech.data.recordings import AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.decoding.recognizer import RecognizedPiece, Recognizer, joined_text, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, write_text
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word

@@ -17,7 +17,7 @@ from torch import nn
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.audio_cells import to_waveform
+from ia3_speech.data.recordings import to_waveform
 from ia3_speech.data.text import Vocabulary, target_text
 from ia3_speech.model.architectures import AudioInput, Kernels, output_length, shortest_input
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.data.utterance_audio import BadAudio
+from ia3_speech.data.utterance import BadAudio
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report import (

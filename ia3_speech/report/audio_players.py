@@ -14,8 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by current browsers
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize, required_frames
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import with_duration
+from ia3_speech.data.utterance import Utterance, with_duration
 from ia3_speech.formatting import plural
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.training.config import TrainingError, TrainingOptions

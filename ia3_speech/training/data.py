@@ -17,8 +17,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import required_frames, target_text, writing_hint
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.inputs import of_file
 from ia3_speech.model.base import Base

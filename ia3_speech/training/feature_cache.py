@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 import torch
 
 from ia3_speech.data.audio import change_speed
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.base import WAVEFORM, Base
 from ia3_speech.training.spec_augment import has_masks

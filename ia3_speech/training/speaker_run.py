@@ -19,8 +19,7 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
 from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, load_utterance
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer

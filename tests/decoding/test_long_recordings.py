@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.long_recordings import (
     MINIMUM_SECONDS,
     cut_at_pauses,

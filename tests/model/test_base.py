@@ -72,7 +72,7 @@ def test_padding_does_change_the_result_of_the_plain_model_with_group_norm(tiny_
 def test_the_real_base_alone_equals_batch(base_folder, shared_data):
     """Real speech, and with it the convolutions of `add_adapter`, which look across a row's end."""
     from ia3_speech.data.kaldi import read_data_directory
-    from ia3_speech.data.utterance_audio import load_utterance
+    from ia3_speech.data.utterance import load_utterance
 
     base = shaken(load_base(base_folder))
     utterances = list(read_data_directory(shared_data / "medical_notes/test"))[:4]

@@ -99,7 +99,7 @@ def test_rows_in_int8_are_independent_of_their_batch(base_folder, shared_data):
     """Scales were those of frames before; the last bit of a float still decided about a rounding."""
     from ia3_speech import Bank
     from ia3_speech.data.kaldi import read_data_directory
-    from ia3_speech.data.utterance_audio import load_utterance
+    from ia3_speech.data.utterance import load_utterance
 
     base = load_base(base_folder, dtype="int8")
     utterances = list(read_data_directory(shared_data / "medical_notes/test"))[:3]

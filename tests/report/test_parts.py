@@ -10,8 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio
+from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.report.audio_players import embedded_audio, linked_audio
 from ia3_speech.report.charts import Axis, Point, Series, draw_chart, rate_axis, tick_labels
 from ia3_speech.report.markup import element, json_block, raw_block

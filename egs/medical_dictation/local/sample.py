@@ -15,7 +15,7 @@ from ia3_speech.atomic import replacing, write_text
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import read_data_directory
-from ia3_speech.data.utterance_audio import load_utterance
+from ia3_speech.data.utterance import load_utterance
 from ia3_speech.transcribe import transcribe
 
 

@@ -21,8 +21,7 @@ from pathlib import Path
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora import kaldi
-from ia3_speech.data.corpora.preparation import Size, write_set
-from ia3_speech.data.corpora.splitting import divide
+from ia3_speech.data.corpora.preparation import Size, divide, write_set
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 

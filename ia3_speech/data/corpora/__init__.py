@@ -8,6 +8,5 @@
     python -m ia3_speech.data.corpora.download URL FOLDER NAME
 
 Each module begins with the corpus card (what, hours, licence, citation) and the layout that it reads; its
-function `prepare` writes DATA_DIR/{train,dev,test}. `espeak` makes synthetic speech; `preparation` and
-`splitting` are shared.
+function `prepare` writes DATA_DIR/{train,dev,test}. `espeak` makes synthetic speech; `preparation` is shared.
 """

@@ -4,10 +4,10 @@
 
 In: a .csv, .tsv or .xlsx file at the top of FOLDER (see `spreadsheet`), with a first row of column names.
 
-    file      the recording, relative to FOLDER, as libsndfile reads it (or filename, path, audio …)
+    file      the recording, relative to FOLDER (or filename, path, audio …)
     text      what is said in it (or transcript, transcription, sentence …)
     speaker   optional: who says it (or speaker_id …). Without, each recording counts as a speaker of its own
-    split     optional: train, dev or test. Without, `splitting` divides the recordings
+    split     optional: train, dev or test. Without, `preparation.divide` divides the recordings
     …         any other column is a label (gender, accent, device): results are broken down by it
 
 Out: DATA_DIR/{train,dev,test}. All that is wrong with the table is reported at once, by line.
@@ -19,15 +19,12 @@ from pathlib import Path
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import AudioError
-from ia3_speech.data.columns import GENDERS, label_name
-from ia3_speech.data.corpora.preparation import Size, find_recording, is_recording, write_set
-from ia3_speech.data.corpora.splitting import SETS, divide
-from ia3_speech.data.corpora.spreadsheet import SUFFIXES, SheetRow, read_spreadsheet
-from ia3_speech.data.kaldi.table_file import MAX_LISTED, raise_if_any, unprintable_character
-from ia3_speech.data.kaldi.utterance_ids import UtteranceIds
+from ia3_speech.data.corpora.preparation import SETS, Size, divide, find_recording, is_recording, write_set
+from ia3_speech.data.kaldi.directory import UtteranceIds
+from ia3_speech.data.kaldi.table_file import MAX_PROBLEMS, raise_if_any, unprintable_character
+from ia3_speech.data.spreadsheet import GENDERS, SUFFIXES, SheetRow, label_name, read_spreadsheet, usual_names
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import with_duration
+from ia3_speech.data.utterance import Utterance, with_duration
 
 LAYOUT = """\
 A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
@@ -48,8 +45,9 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         allow_pipes: not used, the corpus holds files
     """
     path = find_table(corpus)
-    rows, problems = read_spreadsheet(path)
-    recordings = check_sheet(path, rows, problems)
+    rows, problems = read_spreadsheet(path, usual_names)
+    available = {str(file.relative_to(corpus)) for file in corpus.rglob("*") if is_recording(file)}
+    recordings = check_rows(path, rows, problems, sorted(available))
     speakers_known = "speaker" in rows[0].fields
     if not speakers_known:
         columns = ", ".join(rows[0].fields)
@@ -65,7 +63,9 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
             unreadable.append(f"{path}:{row.line}: {error}")
         sets[id] = row.fields.get("split", "").lower()
     raise_if_any(unreadable)
-    report_unlisted(path, set(recordings))
+    listed = set(recordings)
+    if unlisted := sorted(name for name in available if (corpus / name).resolve() not in listed):
+        print(f"{path}: does not name {len(unlisted)} sound files, such as {unlisted[0]}; they are left out")
     divided = divide(utterances, sets if any(sets.values()) else None, speakers_known=speakers_known)
     for name, chosen in divided.items():
         write_set(out / name, chosen, size)
@@ -76,37 +76,35 @@ def find_table(corpus: Path) -> Path:
     if not corpus.is_dir():
         raise UserError(f"{corpus}: there is no such folder (relative paths start at your working directory)")
     files = [path for path in corpus.iterdir() if path.suffix.lower() in SUFFIXES]
-    found = sorted(path for path in files if not path.name.startswith(("~$", ".")))  # Excel's lock files
-    if len(found) != 1:
-        names = ", ".join(path.name for path in found)
-        what = f"{len(found)} CSV files ({names})" if found else "no CSV file"
+    tables = sorted(path for path in files if not path.name.startswith(("~$", ".")))  # Excel's lock files
+    if len(tables) != 1:
+        names = ", ".join(path.name for path in tables)
+        what = f"{len(tables)} CSV files ({names})" if tables else "no CSV file"
         raise UserError(f"{corpus}: holds {what} at its top, and one is expected\n\n{LAYOUT}")
-    return found[0]
+    return tables[0]
 
 
-def check_sheet(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Path]:
-    """The audio file of each row, an absolute path.
+def check_rows(path: Path, rows: list[SheetRow], problems: list[str], available: list[str]) -> list[Path]:
+    """The audio file of each row, an absolute path; `available` are those of the folder, relative to it.
 
     Raises:
         DataError: with `problems`, and a message for each line whose file is missing or occurs twice, whose
             text is empty or unprintable, or whose split is none of train, dev and test.
     """
-    problems, recordings = list(problems), []
+    problems = list(problems)
     lines: dict[Path, int] = {}
-    available = sorted(recordings_below(path.parent))
     for row in rows:
         where, name, text = f"{path}:{row.line}", row.fields["file"], row.fields["text"]
-        found = find_recording(path.parent / name.replace("\\", "/")) if name else None
-        recording = found and found.resolve()
+        file = find_recording(path.parent / name.replace("\\", "/")) if name else None
+        recording = file and file.resolve()
         if recording is None:
-            wanted = len(problems) < MAX_LISTED  # the search for near names is slow
-            hint = missing_file_hint(name, path.parent, available) if wanted else ""
-            problems.append(f"{where}: no such file: {name or '(empty)'}{hint}")
-        elif recording in lines:
+            near = []
+            if len(problems) < MAX_PROBLEMS:  # the search is slow
+                near = get_close_matches(name, available, n=1)
+            hint = f"is it {near[0]}?" if near else f"paths are relative to {path.parent}"
+            problems.append(f"{where}: no such file: {name or '(empty)'} ({hint})")
+        elif lines.setdefault(recording, row.line) != row.line:
             problems.append(f"{where}: {name} is already in line {lines[recording]} (remove one of them)")
-        else:
-            lines[recording] = row.line
-            recordings.append(recording)
         if not normalize(text):
             problems.append(f"{where}: no text for {name} (write what is said, or remove the line)")
         elif fault := unprintable_character(" ".join(text.split())):
@@ -114,25 +112,7 @@ def check_sheet(path: Path, rows: list[SheetRow], problems: list[str]) -> list[P
         if (split := row.fields.get("split", "").lower()) not in (*SETS, ""):
             problems.append(f"{where}: the split is {split!r} (train, dev or test)")
     raise_if_any(problems)
-    return recordings
-
-
-def missing_file_hint(name: str, folder: Path, available: list[str]) -> str:
-    near = get_close_matches(name, available, n=1)
-    return f" (is it {near[0]}?)" if near else f" (paths are relative to {folder})"
-
-
-def report_unlisted(path: Path, listed: set[Path]) -> None:
-    """Print how many recordings of the folder the table does not name."""
-    folder = path.parent
-    unlisted = sorted(name for name in recordings_below(folder) if (folder / name).resolve() not in listed)
-    if unlisted:
-        print(f"{path}: does not name {len(unlisted)} sound files, such as {unlisted[0]}; they are left out")
-
-
-def recordings_below(folder: Path) -> set[str]:
-    """The audio files at any depth, relative to the folder."""
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if is_recording(path)}
+    return list(lines)
 
 
 def row_labels(fields: dict[str, str]) -> dict[str, str]:

@@ -20,14 +20,15 @@ used for training, so that train and dev are without them (--longest).
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from math import ceil
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import audio_duration
-from ia3_speech.data.corpora.preparation import Size, find_recording, read_mapping, write_set
-from ia3_speech.data.corpora.splitting import DEV_SHARE
-from ia3_speech.data.kaldi.table_file import read_utf8
+from ia3_speech.data.corpora.preparation import Size, find_recording, write_set
+from ia3_speech.data.kaldi.selection import DEV_SHARE
+from ia3_speech.data.kaldi.table_file import read_mapping, read_utf8
 from ia3_speech.data.utterance import Utterance
 
 LAYOUT = """\
@@ -73,7 +74,7 @@ def prepare(
     gender = gender_label(reader, corpus)
     chapters = [list(read_chapter(path, gender)) for path in transcripts if reader_of(path) == reader]
     for name, utterances in divide_chapters(chapters).items():
-        kept = [one for one in utterances if name == "test" or audio_duration(one.source) <= longest]
+        kept = [u for u in utterances if name == "test" or audio_duration(u.source) <= longest]
         if len(kept) < len(utterances):
             print(f"{name}: {len(utterances) - len(kept)} of {len(utterances)} are longer than {longest:g} s")
         write_set(out / name, kept, size)
@@ -85,20 +86,21 @@ def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance
     Raises:
         UserError: there are fewer than three utterances.
     """
-    utterances = [one for chapter in chapters for one in chapter]
+    utterances = list(chain.from_iterable(chapters))
     if len(utterances) < 3:
         raise UserError(
             f"reader {utterances[0].speaker}: {len(utterances)} utterances are too few for three sets"
         )
     if len(chapters) > 1:
         test_chapters = max(1, len(chapters) // 3)
-        others, test = chapters[:-test_chapters], [one for own in chapters[-test_chapters:] for one in own]
-        if len(others) > 1:
-            train = [one for chapter in others[:-1] for one in chapter]
-            return {"train": train, "dev": others[-1], "test": test}
-        rest = others[0]
+        *earlier, last = chapters[:-test_chapters]
+        test = list(chain.from_iterable(chapters[-test_chapters:]))
+        if earlier:
+            return {"train": list(chain.from_iterable(earlier)), "dev": last, "test": test}
+        rest = last
     else:
-        rest, test = utterances[: -ceil(len(utterances) / 3)], utterances[-ceil(len(utterances) / 3) :]
+        test_size = ceil(len(utterances) / 3)
+        rest, test = utterances[:-test_size], utterances[-test_size:]
     dev_size = ceil(DEV_SHARE * len(rest))
     return {"train": rest[:-dev_size], "dev": rest[-dev_size:], "test": test}
 

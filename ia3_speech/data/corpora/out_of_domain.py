@@ -15,8 +15,7 @@ from ia3_speech.data.corpora import librispeech
 from ia3_speech.data.corpora.preparation import Size, evenly_spaced
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import with_duration
+from ia3_speech.data.utterance import Utterance, with_duration
 
 SMALL = 12  # utterances of each corpus with --size small
 
@@ -30,7 +29,7 @@ def prepare(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = Fa
         size: small keeps 12 utterances of each corpus
         allow_pipes: wav.scp may hold shell commands; none is run here
     """
-    found: list[Utterance] = []
+    mixed: list[Utterance] = []
     names: set[str] = set()
     for entry in corpora.splitlines():
         folder, step = parse_entry(entry)
@@ -41,10 +40,10 @@ def prepare(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = Fa
         utterances = read_corpus(folder, allow_pipes)[::step]
         if size == "small":
             utterances = evenly_spaced(utterances, SMALL)
-        found += [with_corpus_label(one, name) for one in utterances]
-    found.sort(key=lambda one: one.id)
-    write_data_directory(out, found)
-    print(f"{out}: {summarize(found)}")
+        mixed += [with_corpus_label(utterance, name) for utterance in utterances]
+    mixed.sort(key=lambda utterance: utterance.id)
+    write_data_directory(out, mixed)
+    print(f"{out}: {summarize(mixed)}")
 
 
 def parse_entry(entry: str) -> tuple[Path, int]:
@@ -73,13 +72,13 @@ def read_corpus(folder: Path, allow_pipes: bool) -> list[Utterance]:
             f"{folder}: no out-of-domain speech (neither a Kaldi data directory with wav.scp, text, utt2spk "
             f"and spk2utt, nor LibriSpeech's READER/CHAPTER/READER-CHAPTER.trans.txt at any depth)"
         )
-    found = [one for chapter in chapters for one in librispeech.read_chapter(chapter, {})]
-    return sorted(found, key=lambda one: one.id)
+    utterances = [utterance for chapter in chapters for utterance in librispeech.read_chapter(chapter, {})]
+    return sorted(utterances, key=lambda utterance: utterance.id)
 
 
 def with_corpus_label(utterance: Utterance, corpus: str) -> Utterance:
     """The utterance with the corpus as a prefix of its ids and as its only label, and with its duration."""
-    ids = {field: f"{corpus}-{getattr(utterance, field)}" for field in ("id", "speaker", "recording")}
+    ids = {name: f"{corpus}-{getattr(utterance, name)}" for name in ("id", "speaker", "recording")}
     return replace(with_duration(utterance), **ids, labels={"corpus": corpus})
 
 

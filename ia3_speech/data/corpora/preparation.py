@@ -1,23 +1,30 @@
-"""What the preparations of corpora share: find a recording, read a two-column file, write a set.
+"""What the preparations of corpora share: find a recording, divide into train, dev and test, write a set.
 
 In: a corpus as it was published. Out: Kaldi data directories with utt2dur, and on stdout a line for each that
-says how much it holds.
+says how much it holds. Without a split of the corpus's own, a fifth of the speakers is test; of fewer than
+four speakers, or of unknown ones, a fifth of the sentences. Without dev, 15 % of train's speakers (sentences)
+become dev. A hash of the names decides which ones, so that the same data are always divided alike.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import READABLE_SUFFIXES, AudioError
+from ia3_speech.data.audio import AUDIO_SUFFIXES, AudioError
 from ia3_speech.data.kaldi.directory import summarize, write_data_directory
-from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, raise_if_any, read_utf8
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import with_duration
+from ia3_speech.data.kaldi.selection import hold_out
+from ia3_speech.data.kaldi.table_file import raise_if_any
+from ia3_speech.data.text import normalize
+from ia3_speech.data.utterance import Utterance, with_duration
 
 Size = Literal["full", "small"]
 SMALL = {"train": 48, "dev": 12, "test": 24}  # utterances of a set with --size small
+SETS = ("train", "dev", "test")
+TEST_SHARE = 0.2
+MIN_SPEAKERS = 4  # to divide by speaker
 
 
 def find_recording(path: Path) -> Path | None:
@@ -34,26 +41,62 @@ def recordings_by_stem(folder: Path) -> dict[str, Path]:
 
 
 def is_recording(path: Path) -> bool:
-    return path.suffix.lower() in READABLE_SUFFIXES
+    return path.suffix.lower() in AUDIO_SUFFIXES
 
 
-def read_mapping(path: Path) -> dict[str, str]:
-    """Key → value of lines `key value…`, in any order, with spaces or TABs between.
+# ---- the three sets ----
+
+
+def divide(
+    utterances: Sequence[Utterance],
+    sets: dict[str, str] | None = None,
+    *,
+    speakers_known: bool = True,
+) -> dict[str, list[Utterance]]:
+    """The utterances of train, dev and test; prints what was held out.
+
+    Args:
+        utterances: in any order.
+        sets: utterance id → train, dev or test; dev may be absent. None: divide by speaker or sentence.
+        speakers_known: whether the speakers are named. If not, one person may be several of them, and the
+            corpus is divided by sentence.
 
     Raises:
-        UserError: the file does not exist or is not UTF-8, a line has no value, or a key occurs twice.
+        UserError: some utterances have a set and others have none, or train or test is absent.
     """
-    found: dict[str, str] = {}
-    for number, line in enumerate(read_utf8(path).splitlines(), 1):
-        if not line.strip():
-            continue
-        key, *value = FIELD_SEPARATOR.split(line.strip(), maxsplit=1)
-        if not value:
-            raise UserError(f"{path}:{number}: {key} has no value (a line is `key value`)")
-        if key in found:
-            raise UserError(f"{path}:{number}: {key} appears twice (remove one of its lines)")
-        found[key] = value[0]
-    return found
+    unit, units = unit_of_division(utterances, MIN_SPEAKERS if speakers_known else math.inf)
+    if not sets:
+        names = set(map(unit, utterances))
+        test = hold_out(names, TEST_SHARE)
+        sets = {u.id: "test" if unit(u) in test else "train" for u in utterances}
+        print(f"test: {len(test)} of {len(names)} {units}, {share_of('test', sets)}")
+    elif "" in (names := set(sets.values())) or not {"train", "test"} <= names:
+        raise UserError(
+            f"the column split says {', '.join(map(repr, sorted(names)))} (each row needs train, dev or "
+            f"test, and train and test must occur; or leave the column out)"
+        )
+    if "dev" not in sets.values():
+        train = [u for u in utterances if sets[u.id] == "train"]
+        if units == "speakers":
+            unit, units = unit_of_division(train, MIN_SPEAKERS - 1)  # one may have become test
+        names = set(map(unit, train))
+        dev = hold_out(names)
+        sets = sets | {u.id: "dev" for u in train if unit(u) in dev}
+        print(f"dev: {len(dev)} of the {len(names)} {units} left, {share_of('dev', sets)}")
+    return {name: [u for u in utterances if sets[u.id] == name] for name in SETS}
+
+
+def unit_of_division(
+    utterances: Sequence[Utterance], min_speakers: float
+) -> tuple[Callable[[Utterance], str], str]:
+    """What must not be in two sets: a function of utterances (speaker or sentence), and its name."""
+    if len({u.speaker for u in utterances}) >= min_speakers:
+        return (lambda u: u.speaker), "speakers"
+    return (lambda u: normalize(u.text or "")), "sentences"
+
+
+def share_of(name: str, sets: dict[str, str]) -> str:
+    return f"{list(sets.values()).count(name) / len(sets):.0%} of all recordings"
 
 
 def write_set(

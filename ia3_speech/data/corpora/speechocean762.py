@@ -21,14 +21,14 @@ speaker's id stands in front (0001-000010011), as Kaldi requires.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.corpora.preparation import Size, find_recording, read_mapping, write_set
-from ia3_speech.data.corpora.splitting import hold_out
+from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
+from ia3_speech.data.kaldi.table_file import read_mapping
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 
@@ -68,39 +68,35 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     log: list[str] = []
     train, test = (list(read_set(corpus, name, log)) for name in ("train", "test"))
     dev = dev_speakers(train)
-    seen = {normalize(one.text or "") for one in train}
-    test = [with_sentence_label(one, seen) for one in test]
+    trained = {normalize(u.text or "") for u in train}
+    test = [with_sentence_label(u, trained) for u in test]
     sets = {
-        "train": [one for one in train if one.speaker not in dev],
-        "dev": [one for one in train if one.speaker in dev],
-        "test_adults": [one for one in test if is_adult(one)],
-        "test_children": [one for one in test if not is_adult(one)],
+        "train": [u for u in train if u.speaker not in dev],
+        "dev": [u for u in train if u.speaker in dev],
+        "test_adults": [u for u in test if is_adult(u)],
+        "test_children": [u for u in test if not is_adult(u)],
     }
     for name, utterances in sets.items():
         write_set(out / name, utterances, size, SPEAKER_LABELS)
-    common = sum(one.labels["sentence"] != "new" for one in test)
+    common = sum(u.labels["sentence"] != "new" for u in test)
     log.append(f"{common} of {len(test)} test utterances have a sentence of train or dev (label sentence)")
     write_text(out / "prepare.log", "".join(f"{line}\n" for line in log))
     print("\n".join(log))
 
 
-def dev_speakers(train: Iterable[Utterance]) -> set[str]:
+def dev_speakers(train: list[Utterance]) -> set[str]:
     """The published train speakers that are held out: 15 % of the adults and of the children."""
-    train = list(train)
-    return hold_out(speakers_of(train, adult=True)) | hold_out(speakers_of(train, adult=False))
-
-
-def speakers_of(utterances: Iterable[Utterance], adult: bool) -> set[str]:
-    return {one.speaker for one in utterances if is_adult(one) == adult}
+    adults, children = ([u.speaker for u in train if is_adult(u) == adult] for adult in (True, False))
+    return hold_out(adults) | hold_out(children)
 
 
 def is_adult(utterance: Utterance) -> bool:
     return utterance.labels["agegroup"] == ADULTS
 
 
-def with_sentence_label(utterance: Utterance, seen: set[str]) -> Utterance:
-    """The utterance with a label that says whether its normalised sentence is in train or dev (`seen`)."""
-    value = "also-in-train" if normalize(utterance.text or "") in seen else "new"
+def with_sentence_label(utterance: Utterance, trained: set[str]) -> Utterance:
+    """The utterance with a label that says whether its normalised sentence is in train or dev (`trained`)."""
+    value = "also-in-train" if normalize(utterance.text or "") in trained else "new"
     return replace(utterance, labels=utterance.labels | {"sentence": value})
 
 

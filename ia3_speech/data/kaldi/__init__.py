@@ -3,8 +3,7 @@
     ia3-speech datadir validate|fix|subset|split|overlap …
 
 `directory` reads and writes whole directories, `table_file` one text file; `validation` holds the rules,
-`repair` what fix does, `selection` subsets and splits, `overlap` what sets have in common, `utterance_ids`
-ids that Kaldi can sort.
+`repair` what fix does, `selection` subsets and splits, `overlap` what sets have in common.
 """
 
 from ia3_speech.data.kaldi.directory import (

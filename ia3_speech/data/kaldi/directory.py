@@ -1,15 +1,17 @@
-"""A Kaldi data directory as objects: reading (always checked) and writing (always as a whole).
+"""A Kaldi data directory as objects: reading (always checked) and writing (always as a whole); its ids.
 
 In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur, utt2LABEL, spk2LABEL.
 Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse.
 """
 
 import logging
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
+from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.kaldi.table_file import (
     DataError,
     Row,
@@ -21,14 +23,14 @@ from ia3_speech.data.kaldi.validation import (
     check_tables,
     label_of_table,
     resolve_source,
-    rule_of,
     table_names,
 )
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance_audio import BadAudio, bad_audio_report, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, load_utterances
 from ia3_speech.formatting import plural
 
 log = logging.getLogger(__name__)
+
+MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits) are cut to the first 12
 
 
 @dataclass
@@ -44,6 +46,9 @@ class DataDirectory:
     path: Path
     utterances: list[Utterance]
     speaker_labels: frozenset[str] = frozenset({"gender"})
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.summary()}"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -87,33 +92,29 @@ def read_data_directory(
     tables = check_tables(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
 
     def values(name: str) -> dict[str, str]:
-        return tables[name].values if name in tables else {}
+        return {key: row.value for key, row in tables.get(name, {}).items()}
 
     texts, durations, recording_durations = values("text"), values("utt2dur"), values("reco2dur")
-    segments = {row.key: row.fields for row in tables.get("segments", ())}
+    segments = {key: row.fields for key, row in tables.get("segments", {}).items()}
     sources = {key: resolve_source(value, path) or value for key, value in values("wav.scp").items()}
-    labels = [
-        (rule_of(name).indexed_by, label_of_table(name), values(name))
-        for name in tables
-        if label_of_table(name)
-    ]
-    labels.sort(key=lambda entry: entry[0])  # speaker before utterance: the latter takes precedence
+    label_tables = {name: (label, values(name)) for name in tables if (label := label_of_table(name))}
+    speaker_labels = {label for name, (label, _) in label_tables.items() if name.startswith("spk2")}
 
     def utterance(row: Row) -> Utterance:
         recording, start, end = segments.get(row.key, (row.key, None, None))
         start, end = (parse_number(start), parse_number(end)) if start else (None, None)
         duration = durations.get(row.key) or (None if segments else recording_durations.get(recording))
         seconds = parse_number(duration) if duration else end - start if end is not None else None
-        own_labels = {
-            label: values_of_label[key]
-            for indexed_by, label, values_of_label in labels
-            if (key := row.key if indexed_by == "utterance" else row.value) in values_of_label
-        }
+        labels = {}
+        for name, (label, column) in label_tables.items():  # sorted, spk2 before utt2, which takes precedence
+            key = row.value if name.startswith("spk2") else row.key
+            if key in column:
+                labels[label] = column[key]
         source, transcript = sources.get(recording, ""), texts.get(row.key)
-        return Utterance(row.key, row.value, recording, source, start, end, transcript, seconds, own_labels)
+        return Utterance(row.key, row.value, recording, source, start, end, transcript, seconds, labels)
 
-    speaker_labels = {label for indexed_by, label, _ in labels if indexed_by == "speaker"} or {"gender"}
-    return DataDirectory(path, [utterance(row) for row in tables["utt2spk"]], frozenset(speaker_labels))
+    utterances = [utterance(row) for row in tables["utt2spk"].values()]
+    return DataDirectory(path, utterances, frozenset(speaker_labels or {"gender"}))
 
 
 def write_data_directory(
@@ -185,64 +186,65 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = 
     """
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
+    known: set[str] = set()
     for utterance in utterances:
-        for field in ("id", "speaker", "recording"):
-            name = getattr(utterance, field)
+        for kind in ("id", "speaker", "recording"):
+            name = getattr(utterance, kind)
             if not name or name.split() != [name] or unprintable_character(name):
-                fault = f"the {field} {name!r} is empty, or holds a space or an unprintable character"
+                fault = f"the {kind} {name!r} is empty, or holds a space or an unprintable character"
                 raise DataError(f"utterance {utterance.id!r}: {fault} (use letters, digits, - and _)")
-    if len({utterance.id for utterance in utterances}) < len(utterances):
-        seen: set[str] = set()
-        twice = next(u.id for u in utterances if u.id in seen or seen.add(u.id))
-        raise DataError(f"utterance {twice} appears twice (utterance ids are unique)")
-    segmented = [u for u in utterances if u.start is not None and u.end is not None]
+        if utterance.id in known:
+            raise DataError(f"utterance {utterance.id} appears twice (utterance ids are unique)")
+        known.add(utterance.id)
     columns = {
         "text": {u.id: collapse_whitespace(u.text) for u in utterances if u.text is not None},
         "segments": {
-            u.id: f"{u.recording} {format_seconds(u.start)} {format_seconds(u.end)}" for u in segmented
+            u.id: f"{u.recording} {format_seconds(u.start)} {format_seconds(u.end)}"
+            for u in utterances
+            if u.start is not None and u.end is not None
         },
         "utt2dur": {u.id: format_seconds(u.duration) for u in utterances if u.duration is not None},
     }
     for name in ("text", "segments"):
-        if 0 < len(columns[name]) < len(utterances):
-            without = next(u.id for u in utterances if u.id not in columns[name])
+        without = [u.id for u in utterances if u.id not in columns[name]]
+        if columns[name] and without:
             raise DataError(
-                f"utterance {without} has no {name}, and others have (give all of them one, or none)"
+                f"utterance {without[0]} has no {name}, and others have (give all of them one, or none)"
             )
     if len(columns["utt2dur"]) < len(utterances):
         columns["utt2dur"] = {}
     columns["wav.scp"] = wav_scp_entries(utterances)
     columns |= label_tables(utterances, set(speaker_labels))
-    files = {name: format_table(column.items()) for name, column in columns.items() if column}
-    files["utt2spk"] = format_table((u.id, u.speaker) for u in utterances)
-    by_speaker = DataDirectory(Path(), sorted(utterances, key=lambda u: u.id)).speakers
-    files["spk2utt"] = format_table(
-        (speaker, " ".join(u.id for u in own)) for speaker, own in by_speaker.items()
-    )
-    return files
+    columns["utt2spk"] = {u.id: u.speaker for u in utterances}
+    columns["spk2utt"] = spk2utt_of(columns["utt2spk"])
+    return {name: format_table(column.items()) for name, column in columns.items() if column}
+
+
+def spk2utt_of(utt2spk: dict[str, str]) -> dict[str, str]:
+    """Speaker → utterances in the order of their ids, separated by spaces."""
+    utterances: dict[str, list[str]] = {}
+    for utterance, speaker in sorted(utt2spk.items()):
+        utterances.setdefault(speaker, []).append(utterance)
+    return {speaker: " ".join(ids) for speaker, ids in utterances.items()}
 
 
 def wav_scp_entries(utterances: list[Utterance]) -> dict[str, str]:
     """Recording → absolute path or pipe."""
-    found: dict[str, str] = {}
+    sources: dict[str, str] = {}
     for utterance in utterances:
-        source = utterance.source
+        source, recording = utterance.source, utterance.recording
         if source and not utterance.is_piped:
             source = str(Path(source).absolute())
         if unprintable_character(source) or source != source.strip(" \t"):
-            raise DataError(
-                f"recording {utterance.recording}: wav.scp cannot hold the path {source!r} (rename it)"
-            )
-        if found.setdefault(utterance.recording, source) != source:
-            raise DataError(
-                f"recording {utterance.recording} is both {found[utterance.recording]} and {source}"
-            )
-    if not any(found.values()):
+            raise DataError(f"recording {recording}: wav.scp cannot hold the path {source!r} (rename it)")
+        if sources.setdefault(recording, source) != source:
+            raise DataError(f"recording {recording} is both {sources[recording]} and {source}")
+    empty = [recording for recording, source in sources.items() if not source]
+    if len(empty) == len(sources):
         return {}
-    empty = [recording for recording, source in found.items() if not source]
     if empty:
         raise DataError(f"recording {empty[0]} has no audio file, and others have")
-    return found
+    return sources
 
 
 def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[str, dict[str, str]]:
@@ -253,21 +255,17 @@ def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[
             raise DataError(
                 f"{label!r} cannot be the name of a label: utt2{label} is no label file, or another table"
             )
-        of_utterance = {
-            u.id: value for u in utterances if (value := collapse_whitespace(u.labels.get(label, "")))
-        }
+        values = {u.id: collapse_whitespace(u.labels.get(label, "")) for u in utterances}
         values_of_speaker: dict[str, set[str]] = {}
         for utterance in utterances:
-            values_of_speaker.setdefault(utterance.speaker, set()).add(of_utterance.get(utterance.id, ""))
-        constant = all(len(values) == 1 for values in values_of_speaker.values())
-        of_speaker = {spk: value for spk, (value,) in values_of_speaker.items() if value} if constant else {}
-        complete = len(of_speaker) == len(values_of_speaker)
-        if label == "gender" and not (complete and set(of_speaker.values()) <= {"m", "f"}):
-            of_speaker = {}  # Kaldi's spk2gender names every speaker, and m or f only
-        if label in speaker_labels and of_speaker:
-            tables[f"spk2{label}"] = of_speaker
-        else:
-            tables[f"utt2{label}"] = of_utterance
+            values_of_speaker.setdefault(utterance.speaker, set()).add(values[utterance.id])
+        is_constant = all(len(different) == 1 for different in values_of_speaker.values())
+        if label == "gender":  # Kaldi's spk2gender names every speaker, and m or f only
+            is_constant = is_constant and set(values.values()) <= {"m", "f"}
+        by_speaker = label in speaker_labels and is_constant and any(values.values())
+        if by_speaker:
+            values = {u.speaker: values[u.id] for u in utterances}
+        tables[f"{'spk' if by_speaker else 'utt'}2{label}"] = {key: v for key, v in values.items() if v}
     return tables
 
 
@@ -294,13 +292,12 @@ def validate_data_directory(
     data = read_data_directory(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
     if len(data.speakers) == 1:
         log.warning(f"{path}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
-    if check_audio:
-        bad: list[BadAudio] = []
-        for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes):
-            pass
-        if bad:  # clipped, silent or noise: any other fault has raised an error
-            what = "clipped, silent or noisy audio, which is used all the same"
-            log.warning(f"{path}: " + "\n".join(bad_audio_report(bad, what)))
+    bad: list[BadAudio] = []
+    for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
+        pass
+    if bad:  # clipped, silent or noise: any other fault has raised an error
+        report = bad_audio_report(bad, "clipped, silent or noisy audio, which is used all the same")
+        log.warning(f"{path}: " + "\n".join(report))
     return data
 
 
@@ -323,3 +320,54 @@ def collapse_whitespace(text: str) -> str:
 def format_seconds(seconds: float) -> str:
     """`3.7`, `0.01`, `12`: a decimal number without an exponent, to ten microseconds."""
     return f"{seconds:.5f}".rstrip("0").rstrip(".")
+
+
+@dataclass
+class UtteranceIds:
+    """Assigns ids `SPEAKER-ID` of letters, digits and `_ . -`, each of them once.
+
+    A speaker's id has no `-`, which sorts before all the other characters: so utterances that are sorted by
+    id are sorted by speaker too.
+
+    Attributes:
+        total: the number of utterances, which decides how many digits numbered ids have.
+    """
+
+    total: int
+    _speakers: dict[str, str] = field(default_factory=dict, init=False)  # the corpus's name → id
+    _suffixes: dict[str, int] = field(default_factory=dict, init=False)  # id → the last number appended to it
+
+    def assign(self, speaker: str, name: str, number: int) -> tuple[str, str]:
+        """The ids (speaker, utterance) of utterance `number`, from 1.
+
+        Args:
+            speaker: the corpus's name of the speaker; if empty, the utterance becomes a speaker of its own.
+            name: an id or a file name; if nothing of it can be used, the number is.
+        """
+        file = name.replace("\\", "/").rpartition("/")[2]
+        stem, _, suffix = file.rpartition(".")
+        id = sanitize(stem if f".{suffix.lower()}" in AUDIO_SUFFIXES else file)  # S01.U05 has no suffix
+        id = id or f"{number:0{len(str(self.total))}d}"
+        if not speaker:
+            alone = self.make_unique(id.replace("-", "_"))
+            return alone, alone
+        if speaker not in self._speakers:
+            short = sanitize(speaker).replace("-", "_") or "speaker"
+            self._speakers[speaker] = self.make_unique(
+                short[:12] if len(short) > MAX_SPEAKER_LENGTH else short
+            )
+        short = self._speakers[speaker]
+        return short, self.make_unique(id if id.startswith(f"{short}-") else f"{short}-{id}")
+
+    def make_unique(self, name: str) -> str:
+        """`name`, or `name_2`, `name_3`, … where it is assigned already."""
+        unique = name
+        while unique in self._suffixes:
+            self._suffixes[name] += 1
+            unique = f"{name}_{self._suffixes[name]}"
+        self._suffixes[unique] = 1
+        return unique
+
+
+def sanitize(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", name).strip("_.-")

@@ -1,6 +1,8 @@
-"""What a test set has in common with the sets that training uses: speakers, sentences, utterances.
+"""What data directories have in common: a test set with those that training uses, dev with train.
 
-ia3-speech datadir overlap data/train data/dev data/test
+    ia3-speech datadir overlap data/train data/dev data/test
+
+In: data directories. Out: an `Overlap` for the scores, sentences for the user. Texts are normalised first.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -16,7 +18,7 @@ from ia3_speech.formatting import plural
 
 @dataclass(frozen=True, kw_only=True)
 class Overlap:
-    """What a test set has in common with training. Texts are normalised first.
+    """What a test set has in common with training.
 
     Attributes:
         training: the data directories of training.
@@ -42,28 +44,27 @@ class Overlap:
     @property
     def warnings(self) -> list[str]:
         """What a reader of the test set's scores must know; empty where nothing is common."""
-        found: list[str] = []
+        warnings: list[str] = []
         place, unseen = training_in_words(self.by_speaker), len(self.unseen)
         if self.common_sentences and not unseen:
-            found.append(
+            warnings.append(
                 f"every sentence of the test set occurs in {place}: the scores hold for these sentences only"
             )
         elif self.common_sentences:
-            found.append(
+            warnings.append(
                 f"{self.common_sentences} of {plural(self.sentences, 'sentence')} of the test set occur in "
                 f"{place}: the {plural(unseen, 'utterance')} with other sentences "
                 f"{'is' if unseen == 1 else 'are'} scored separately too"
             )
-        if self.by_speaker:
-            return found
+        if self.by_speaker or not self.common_speakers:
+            return warnings
         if self.common_speakers == self.speakers:
-            found.append(
-                "every speaker of the test set speaks in training: the scores hold for these speakers only"
-            )
-        elif self.common_speakers:
-            whole = plural(self.speakers, "speaker")
-            found.append(f"{self.common_speakers} of {whole} of the test set speak in training")
-        return found
+            return [
+                *warnings,
+                "every speaker of the test set speaks in training: the scores hold for these speakers only",
+            ]
+        all_speakers = plural(self.speakers, "speaker")
+        return [*warnings, f"{self.common_speakers} of {all_speakers} of the test set speak in training"]
 
     def record(self) -> dict[str, Any]:
         """As score.json holds it: a number of unseen utterances in place of their ids, and the warnings."""
@@ -78,16 +79,16 @@ def training_in_words(by_speaker: bool) -> str:
 
 def find_overlap(training: Sequence[DataDirectory], test: DataDirectory) -> Overlap:
     """What `test` has in common with any of the sets of training."""
-    known = set().union(*map(sentences_of, training))
+    trained = set().union(*map(sentences_of, training))
     speakers, sentences = set(test.speakers), sentences_of(test)
     return Overlap(
-        training=[str(one.path) for one in training],
+        training=[str(data.path) for data in training],
         speakers=len(speakers),
-        common_speakers=len(speakers & set().union(*(one.speakers for one in training))),
+        common_speakers=len(speakers & set().union(*(data.speakers for data in training))),
         sentences=len(sentences),
-        common_sentences=len(sentences & known),
+        common_sentences=len(sentences & trained),
         utterances=len(test),
-        unseen=frozenset(one.id for one in test if sentence_of(one) not in known),
+        unseen=frozenset(u.id for u in test if sentence_of(u) not in trained),
     )
 
 
@@ -98,16 +99,17 @@ def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: Dat
         adapted_on: id of a tested utterance → ids of the utterances that train its adapter or are held out.
         data: both, the utterances that are tested and those.
     """
-    sentences = {one.id: (one.speaker, sentence_of(one)) for one in data}
+    sentences = {u.id: (u.speaker, sentence_of(u)) for u in data}
     seen = {
-        id for id, own in sentences.items()
-        if own[1] and own in {sentences.get(other) for other in adapted_on.get(id, ())}
-    }  # fmt: skip
+        id
+        for id, sentence in sentences.items()
+        if sentence[1] and sentence in {sentences.get(other) for other in adapted_on.get(id, ())}
+    }
     return Overlap(
         training=[str(data.path)],
         speakers=len(data.speakers),
         common_speakers=len(data.speakers),
-        sentences=len({own for own in sentences.values() if own[1]}),
+        sentences=len({sentence for sentence in sentences.values() if sentence[1]}),
         common_sentences=len({sentences[id] for id in seen}),
         utterances=len(data),
         unseen=frozenset(sentences.keys() - seen),
@@ -116,28 +118,54 @@ def find_overlap_by_speaker(adapted_on: Mapping[str, Collection[str]], data: Dat
 
 
 def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
-    """`test and train share 2 of 24 speakers and 0 of 240 sentences`. Texts are normalised first.
+    """`test and train share 2 of 24 speakers and 0 of 240 sentences`.
 
     Raises:
         DataError: an utterance, by its id or its audio, is in both.
     """
-    refuse_common_utterances(data, test)
-    found = find_overlap([data], test)
+    if common := common_utterances(data, test):
+        raise DataError(
+            f"{test.path}: utterance {common[0]} is also in {data.path}: a test set must not hold anything "
+            f"that training uses (remove it from one of them)"
+        )
+    overlap = find_overlap([data], test)
     return (
-        f"{test.path.name} and {data.path.name} share {found.common_speakers} of {found.speakers} speakers "
-        f"and {found.common_sentences} of {found.sentences} sentences"
+        f"{test.path.name} and {data.path.name} share {overlap.common_speakers} of {overlap.speakers} "
+        f"speakers and {overlap.common_sentences} of {overlap.sentences} sentences"
     )
 
 
-def refuse_common_utterances(data: DataDirectory, test: DataDirectory) -> None:
-    ids = {utterance.id for utterance in data}
-    audio = {audio_of(utterance) for utterance in data if utterance.source}
-    for utterance in test:
-        if utterance.id in ids or audio_of(utterance) in audio:
-            raise DataError(
-                f"{test.path}: utterance {utterance.id} is also in {data.path}: a test set must not hold "
-                f"anything that training uses (remove it from one of them)"
-            )
+def overlap_of_train_and_dev(train: DataDirectory, dev: DataDirectory) -> list[str]:
+    """What a user must know before training, a sentence each; empty where dev holds nothing of train:
+
+    2 of 12 utterances of data/dev are also in data/train, such as anna-1: what is learned by heart …
+    5 of 10 sentences of data/dev occur in data/train, such as “no fever no cough”: …
+    """
+    if train.path.resolve() == dev.path.resolve():
+        return [
+            f"{dev.path} is both train and dev: its error rate falls whatever is learned, and cannot tell "
+            f"which epoch is the best (ia3-speech datadir split holds a part of train out for dev)"
+        ]
+    warnings = []
+    if utterances := common_utterances(train, dev):
+        warnings.append(
+            f"{len(utterances)} of {plural(len(dev), 'utterance')} of {dev.path} are also in {train.path}, "
+            f"such as {utterances[0]}: what is learned by heart counts as right there (remove them from one)"
+        )
+    trained, sentences = sentences_of(train), sentences_of(dev)
+    if common := sorted(sentences & trained):
+        warnings.append(
+            f"{len(common)} of {plural(len(sentences), 'sentence')} of {dev.path} occur in {train.path}, "
+            f"such as “{common[0]}”: dev's error rate says less about other sentences"
+        )
+    return warnings
+
+
+def common_utterances(data: DataDirectory, other: DataDirectory) -> list[str]:
+    """The ids of the utterances of `other` whose id or audio, the file and the times in it, is in `data`."""
+    ids = {u.id for u in data}
+    audio = {(u.source, u.start, u.end) for u in data if u.source}
+    return [u.id for u in other if u.id in ids or (u.source, u.start, u.end) in audio]
 
 
 def sentences_of(data: DataDirectory) -> set[str]:
@@ -146,7 +174,3 @@ def sentences_of(data: DataDirectory) -> set[str]:
 
 def sentence_of(utterance: Utterance) -> str:
     return normalize(utterance.text or "")
-
-
-def audio_of(utterance: Utterance) -> tuple[str, float | None, float | None]:
-    return utterance.source, utterance.start, utterance.end

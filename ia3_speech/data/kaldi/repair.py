@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpected_files
+from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpected_files, spk2utt_of
 from ia3_speech.data.kaldi.table_file import (
     JOINERS,
     DataError,
-    KaldiTable,
     Row,
     format_table,
     read_utf8,
@@ -58,8 +57,8 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
     absolute paths.
 
     Args:
-        path: the directory; files that change are first copied to its `.backup/`.
-        out: write the result there instead, and leave `path` unchanged.
+        path: the data directory; files that change are first copied to its `.backup/`.
+        out: write the result to this folder instead, and leave the data directory unchanged.
 
     Raises:
         DataError: utt2spk is missing, a file is not UTF-8, or no utterance would be left. Nothing is changed.
@@ -72,7 +71,7 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
         raise DataError(
             f"{path / 'utt2spk'}: no such file (write it: one line `utterance speaker` for each utterance)"
         )
-    originals = {name: read_utf8(path / name) for name in names}
+    originals = {name: read_utf8(path / name, keep_mark=True) for name in names}
     tables = {
         name: usable_lines(path, name, text, notes) for name, text in originals.items() if name != "spk2utt"
     }
@@ -83,10 +82,8 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
         raise DataError(
             "\n".join([*notes, f"{verdict} (do the tables use the same ids, and is the audio there?)"])
         )
-    by_speaker: dict[str, list[str]] = {}
-    for utterance, speaker in sorted(tables["utt2spk"].items()):
-        by_speaker.setdefault(speaker, []).append(utterance)
-    tables["spk2utt"] = {speaker: " ".join(own) for speaker, own in by_speaker.items()}
+    utt2spk = sorted(tables["utt2spk"].items())
+    tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
     repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
     changed = sorted(name for name in {*repaired, *removed} if repaired.get(name) != originals.get(name))
     if out is None:
@@ -97,11 +94,9 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
             new.mkdir()
             for name, text in repaired.items():
                 (new / name).write_text(text, encoding="utf-8", newline="")
-    pairs = enumerate(sorted(tables["utt2spk"].items()), 1)
-    notes += unsorted_speaker(
-        KaldiTable(Path(out or path) / "utt2spk", [Row(*pair, line) for line, pair in pairs])
-    )
-    return Repair(len(tables["utt2spk"]), out_of, changed, notes)
+    rows = [Row(*pair, line) for line, pair in enumerate(utt2spk, 1)]
+    notes += unsorted_speaker(Path(out or path) / "utt2spk", rows)
+    return Repair(len(utt2spk), out_of, changed, notes)
 
 
 def replace_tables(
@@ -150,22 +145,13 @@ def usable_lines(path: Path, name: str, text: str, notes: list[str]) -> Lines:
 
 def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> list[str]:
     """Reduce all tables to the utterances that every needed table names; return those that were removed."""
-    utt2spk, wav = tables["utt2spk"], tables.get("wav.scp")
     segments = tables.get("segments")
-    if segments is not None and wav is None:
+    if segments is not None and "wav.scp" not in tables:
         raise DataError(f"{path / 'segments'}: there is no wav.scp beside it (write it, or remove segments)")
-    if wav is not None:
-        found = {key: resolve_source(value, path) for key, value in wav.items()}
-        tables["wav.scp"] = {
-            key: file for key, file in found.items() if file and not unprintable_character(file)
-        }
-        what = "no such file, or its path does not print"
-        missing = [
-            f"{path / 'wav.scp'}: {key}: {what}: {wav[key]}" for key in wav if key not in tables["wav.scp"]
-        ]
-        add_note(notes, missing, "recording")
-    recording = {key: value.split(" ")[0] for key, value in segments.items()} if segments is not None else {}
-    kept = dict(utt2spk)
+    if "wav.scp" in tables:
+        tables["wav.scp"] = existing_files(path, tables["wav.scp"], notes)
+    recording = {key: value.split(" ")[0] for key, value in (segments or {}).items()}
+    kept = dict(tables["utt2spk"])
     for name, lines in tables.items():
         rule = rule_of(name)
         if rule.coverage == "needed":
@@ -179,21 +165,27 @@ def intersect(path: Path, tables: dict[str, Lines], notes: list[str]) -> list[st
         "recording": {recording.get(u, u) for u in kept},
     }
     removed = []
-    for name in list(tables):
-        rule = rule_of(name)
-        tables[name] = {
-            key: value for key, value in tables[name].items() if key in kept_keys[rule.indexed_by]
-        }
-        if rule.coverage == "whole" and len(tables[name]) < len(kept_keys[rule.indexed_by]) and kept:
-            notes.append(
-                f"{path / name}: removed: it names {len(tables[name])} of {len(kept_keys[rule.indexed_by])}"
-            )
+    for name, lines in tables.items():
+        rule, keys = rule_of(name), kept_keys[rule_of(name).indexed_by]
+        tables[name] = {key: value for key, value in lines.items() if key in keys}
+        if rule.coverage == "whole" and len(tables[name]) < len(keys):
+            notes.append(f"{path / name}: removed: it names {len(tables[name])} of {len(keys)}")
             removed.append(name)
         elif rule.coverage == "partial" and not tables[name]:
             removed.append(name)
     for name in removed:
         del tables[name]
     return removed
+
+
+def existing_files(path: Path, wav: Lines, notes: list[str]) -> Lines:
+    """The lines of wav.scp whose files exist, with absolute paths."""
+    sources = {key: resolve_source(value, path) for key, value in wav.items()}
+    usable = {key: file for key, file in sources.items() if file and not unprintable_character(file)}
+    reason = "no such file, or its path does not print"
+    missing = [f"{path / 'wav.scp'}: {key}: {reason}: {wav[key]}" for key in wav if key not in usable]
+    add_note(notes, missing, "recording")
+    return usable
 
 
 def add_note(notes: list[str], entries: list[str], noun: str) -> None:

@@ -1,28 +1,46 @@
-"""A table of recordings as people write it: CSV in UTF-8 or UTF-16, or an Excel workbook.
+"""A list of recordings as people write it: CSV in UTF-8 or UTF-16, or an Excel workbook; and its columns.
 
 In: a .csv or .tsv file, with commas, semicolons or TABs between the fields, or an .xlsx file, whose first
-sheet is read. The first row holds the names of the columns. Out: the rows by column, and a message for each
-row that is wrong.
+sheet is read. The first row holds the names of the columns; Excel's `sep=;` may stand above it. Out: the rows
+by column, and a message for each row that is wrong. The usual names of columns are those of published
+corpora, and hold for datasets too (`huggingface`).
 """
 
 import csv
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.columns import AUDIO_COLUMNS, SPEAKER_COLUMNS, TEXT_COLUMNS
 from ia3_speech.data.kaldi.table_file import raise_if_any
 
 SUFFIXES = (".csv", ".tsv", ".xlsx")
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB"}
-# Column → names that are accepted instead of its own.
+EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
+
+# Names of columns, the most specific first.
+AUDIO_COLUMNS = (
+    *("audio", "speech", "file", "path", "audio_path", "file_name", "wav"),
+    *("filename", "audio_file"),
+)
+TEXT_COLUMNS = (
+    *("text", "transcription", "transcript", "sentence"),
+    *("normalized_text", "raw_text", "utterance"),
+)
+SPEAKER_COLUMNS = (
+    *("speaker_id", "speaker", "spk_id", "spk"),
+    *("client_id", "user_id", "user_ids", "reader_id"),
+)
 SYNONYMS = {"file": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS}
 REQUIRED = ("file", "text")
+GENDERS = {
+    **dict.fromkeys(("male", "man", "male_masculine"), "m"),
+    **dict.fromkeys(("female", "woman", "female_feminine"), "f"),
+}
 
 
 @dataclass
@@ -31,27 +49,37 @@ class SheetRow:
 
     Attributes:
         line: the line of the file in which it begins, or the number of the row in an Excel sheet.
-        fields: column → text, without the white space around it. Names of columns are in lower case.
+        fields: column → text, without the white space around it.
     """
 
     line: int
     fields: dict[str, str]
 
 
-def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
+def read_spreadsheet(
+    path: Path, rename: Callable[[list[str]], list[str]] = list, *, quotes: bool = True
+) -> tuple[list[SheetRow], list[str]]:
     """The rows, and a message for each row with too few or too many fields.
 
+    Args:
+        rename: the names of the columns as written → as they are in the rows; may raise UserError.
+        quotes: whether quotation marks around a field are no part of it.
+
     Raises:
-        UserError: the file cannot be read as text or as a workbook, lacks a column, or has no row.
+        UserError: the file cannot be read as text or as a workbook, a column has no name or that of another,
+            or there is no row.
     """
     problems: list[str] = []
     if path.suffix.lower() == ".xlsx":
         lines, hint = excel_lines(path), "remove what is beside the table"
     else:
         text = read_any_utf(path)
-        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
-        lines = csv_lines(path, text, delimiter, problems)
-        hint = f'a text with a {DELIMITERS[delimiter]} in it stands in quotation marks: "…"'
+        separator = EXCEL_SEPARATOR.match(text)
+        delimiter = separator[1] if separator else max(DELIMITERS, key=text.partition("\n")[0].count)
+        lines = csv_lines(path, text, delimiter, quotes, problems)
+        if separator:
+            next(lines, None)
+        hint = f'a text with a {DELIMITERS.get(delimiter, delimiter)} in it stands in quotation marks: "…"'
     columns: list[str] = []
     rows: list[SheetRow] = []
     for line, fields in lines:
@@ -59,7 +87,10 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
         if not any(fields):  # Excel writes empty rows above and below a table
             continue
         if not columns:
-            columns = name_columns(path, [field.lower() for field in fields])
+            try:
+                columns = rename(check_names(fields))
+            except UserError as error:
+                raise UserError(f"{path}:{line}: {error}") from None
         elif len(fields) == len(columns):
             rows.append(SheetRow(line, dict(zip(columns, fields, strict=True))))
         else:
@@ -68,9 +99,6 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
         raise_if_any(problems)
         raise UserError(f"{path}: holds no recording (one a line, below the line with the column names)")
     return rows, problems
-
-
-# ---- text files ----
 
 
 def read_any_utf(path: Path) -> str:
@@ -97,9 +125,12 @@ def read_any_utf(path: Path) -> str:
         ) from None
 
 
-def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(
+    path: Path, text: str, delimiter: str, quotes: bool, problems: list[str]
+) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each row; `problems` receives a quotation mark that is not closed."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
     line = 1
     try:
         for fields in reader:
@@ -107,9 +138,6 @@ def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Ite
             yield start, fields
     except csv.Error as error:
         problems.append(f"{path}:{line}: {error} (a quotation mark in a text is written twice)")
-
-
-# ---- Excel ----
 
 
 def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
@@ -139,47 +167,51 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 def excel_text(value: Any) -> str:
     """A cell as Excel shows it by default: 7 and not 7.0, TRUE and not True."""
-    if value is None:
-        return ""
     if isinstance(value, bool):
         return str(value).upper()
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value)
+    return "" if value is None else str(value)
 
 
 # ---- columns ----
 
 
-def name_columns(path: Path, columns: list[str]) -> list[str]:
-    """The columns, with `file`, `text` and `speaker` for those that have another name of the same meaning.
-
-    Raises:
-        UserError: a required column is missing; a name is empty or occurs twice; two columns could be meant.
-    """
-    for name in columns:
-        if columns.count(name) > 1 or not name:
+def check_names(columns: list[str]) -> list[str]:
+    """The names of columns as they are. Raises UserError where one is empty or, in any case, there twice."""
+    lower = [column.lower() for column in columns]
+    for name in lower:
+        if lower.count(name) > 1 or not name:
             what = f"two columns {name}" if name else "a column without a name"
-            raise UserError(f"{path}:1: {what} (give each column a name of its own)")
-    columns = list(columns)
-    for name, synonyms in SYNONYMS.items():
-        if name in columns:
-            continue
-        found = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
-        if len(found) > 1:
-            raise UserError(
-                f"{path}:1: which column is the {name}, {' or '.join(found)}? (rename one of them to {name})"
-            )
-        if found:
-            columns[columns.index(found[0])] = name
-        elif name in REQUIRED:
-            raise UserError(f"{path}:1: no column {name} ({missing_column_hint(name, columns)})")
+            raise UserError(f"{what} (give each column a name of its own)")
     return columns
 
 
-def missing_column_hint(name: str, columns: list[str]) -> str:
-    """What to rename, or what the missing column may be called."""
-    accepted = list(dict.fromkeys([name, *SYNONYMS[name]]))
-    near = [column for column in columns if get_close_matches(column, accepted, n=1)]
-    suggestion = f"rename {near[0]} to {name}" if near else f"call it {', '.join(accepted)}"
-    return f"the columns are {', '.join(columns)}; {suggestion}"
+def usual_names(columns: list[str]) -> list[str]:
+    """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them.
+
+    Raises:
+        UserError: a required column is missing, or two columns could be meant.
+    """
+    columns = [column.lower() for column in columns]
+    for name, synonyms in SYNONYMS.items():
+        if name in columns:
+            continue
+        meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
+        if len(meant) > 1:
+            raise UserError(
+                f"which column is the {name}, {' or '.join(meant)}? (rename one of them to {name})"
+            )
+        if meant:
+            columns[columns.index(meant[0])] = name
+        elif name in REQUIRED:
+            accepted = list(dict.fromkeys([name, *synonyms]))
+            near = [column for column in columns if get_close_matches(column, accepted, n=1)]
+            hint = f"rename {near[0]} to {name}" if near else f"call it {', '.join(accepted)}"
+            raise UserError(f"no column {name} (the columns are {', '.join(columns)}; {hint})")
+    return columns
+
+
+def label_name(column: str) -> str:
+    """The label made of a column: letters, digits, - and _, since it becomes part of a file name."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", column)

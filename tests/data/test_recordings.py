@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
-from ia3_speech.data.audio_cells import is_one_recording, to_waveform
+from ia3_speech.data.recordings import is_one_recording, to_waveform
 
 WAVE = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)).astype(np.float32)
 
