@@ -6,7 +6,7 @@
     ia3-speech transcribe --format json folder/               an object a line; folders are searched
     ia3-speech transcribe --format srt,ctm --output-dir out folder/   out/NAME.srt, out/NAME.ctm
     ia3-speech transcribe --channels split --adapter left=agent,right=caller call.wav
-    ia3-speech transcribe --dictation a.wav                   with punctuation, numbers, doses, dates written
+    ia3-speech transcribe --dictation a.wav                   with punctuation and doses written
     find . -name '*.wav' | ia3-speech transcribe              paths from stdin, or a WAV itself
     ia3-speech transcribe --mic                               the microphone, until Ctrl-C; also --dictation
     arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
