@@ -262,7 +262,7 @@ def load_recognizer(
     name = str(adapter) if parts else None
     recognizer = Recognizer(loaded, parts, name, batch_seconds, max_seconds, options=search, vad=vad)
     if bank:
-        recognizer.bank = Bank(loaded, capacity=len(bank))
+        recognizer.bank = Bank(loaded)
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
     if scaling is None and not bank:
