@@ -265,7 +265,7 @@ def load(
         scaling=scaling,
     )
     if bank:
-        recognizer.bank = Bank(loaded, capacity=len(bank))
+        recognizer.bank = Bank(loaded)
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
     elif scaling is None:
