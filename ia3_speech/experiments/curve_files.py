@@ -16,7 +16,6 @@ recipes/study.sh and speakers.sh train and decode what the points are made of.
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

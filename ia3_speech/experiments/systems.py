@@ -111,14 +111,18 @@ def load_json(path: Path) -> Json:
         raise UserError(f"{path}: not there yet (run the earlier stages)") from None
 
 
+def load_results(folder: Path, search: str = GREEDY) -> dict[str, Results]:
+    """Set → what its score.json says."""
+    files = sorted(folder.glob(f"decode_{search}_*/score.json"))
+    return {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
+
+
 def load_system(folder: Path, search: str = GREEDY) -> System:
     """What was trained in SYSTEM_seedN, or decoded in another folder, and its scores so far."""
     match = re.fullmatch(r"(.+)_seed(\d+)", folder.name)
     name, seed = (match[1], int(match[2])) if match else (folder.name, None)
     train = load_json(folder / "train.json") if match or (folder / "train.json").is_file() else {}
-    files = sorted(folder.glob(f"decode_{search}_*/score.json"))
-    results = {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
-    return System(f"{name}{ADDED[search]}", seed, folder, train, results, search)
+    return System(f"{name}{ADDED[search]}", seed, folder, train, load_results(folder, search), search)
 
 
 def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
