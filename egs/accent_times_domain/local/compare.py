@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a sum of adapters gains, and what it costs either part: systems against the base and against both parts.
+"""What a sum of adapters gains, and what it costs either part: against the base and against both parts.
 
     local/compare.py exp/real data/real 'test_adults test_orders out_of_domain' --seeds 3
 
