@@ -78,7 +78,7 @@ def collect(exp: Path, force: bool = False) -> None:
 
 
 def write_scatters(exp: Path, systems: list[System]) -> None:
-    """Write EXP/scatter_SYSTEM.svg of adapters of speakers: a dot a speaker, against what they started from."""
+    """Write EXP/scatter_SYSTEM.svg of adapters of speakers: a dot a speaker, before and after adaptation."""
     from ia3_speech.report.charts import speaker_scatter
 
     pairs = {(one.system.name, one.system.seed): one for one in comparisons(systems, "test")}
@@ -152,9 +152,8 @@ def summary(*exps: str) -> None:
             )
         for warning in warnings_of([systems[0], shown], test_sets(systems))[:1]:
             print(f"  Warning: {warning.text}.")
-        print(
-            f"  Tables: {exp}/RESULTS.md. Report: {', '.join(map(str, sorted(exp.glob('report_*.html'))[:2]))}"
-        )
+        reports = ", ".join(map(str, sorted(exp.glob("report_*.html"))[:2]))
+        print(f"  Tables: {exp}/RESULTS.md. Report: {reports}")
 
 
 def gain(systems: list[System], shown: System, set_name: str) -> str:

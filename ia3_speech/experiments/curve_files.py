@@ -24,7 +24,14 @@ from typing import Any, Literal
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.experiments.systems import (
-    DEV, GREEDY, OUT_OF_DOMAIN, Json, System, is_current, load_system, median_of,
+    DEV,
+    GREEDY,
+    OUT_OF_DOMAIN,
+    Json,
+    System,
+    is_current,
+    load_system,
+    median_of,
 )  # fmt: skip
 from ia3_speech.scoring.results import Results
 

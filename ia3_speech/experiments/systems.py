@@ -175,7 +175,7 @@ def order_in_tables(system: System) -> tuple:
 
 
 def outdated(systems: Sequence[System]) -> Iterator[tuple[System, str]]:
-    """Seeds that were made of other inputs than the newest of their system, and a mean older than its seeds."""
+    """Seeds of other inputs than the newest of their system, and a mean that is older than they are."""
     for name in dict.fromkeys(one.name for one in systems if one.seed is not None):
         seeds = [one for one in systems if one.name == name]
         newest = max((one.record for one in seeds), key=lambda record: record.get("finished") or "")
@@ -195,7 +195,7 @@ def made_of(record: Json) -> Json:
 
 
 def drop_other_baselines(systems: Sequence[System]) -> None:
-    """Drop results that were scored on other data, or against another baseline, than what stands there now."""
+    """Drop results that were scored on other data or against another baseline than what stands there now."""
     for system in sorted(systems, key=order_in_tables):  # a baseline before what is compared with it
         against = [one for one in systems if one.name == system.baseline and one.seed is None]
         if system.search == HOTWORDS:

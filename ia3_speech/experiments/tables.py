@@ -460,8 +460,8 @@ def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
         record = results.record
         lines.append(
             f"{set_name}: {record['utterances']} utterances, {record['words']} words. In brackets 95 % "
-            f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are relative "
-            f"to {against} on the same draws, negative is better."
+            f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are "
+            f"relative to {against} on the same draws, negative is better."
             + (" With so few the intervals are too narrow." if results.few_clusters else "")
         )
         for system in scored:
