@@ -82,7 +82,6 @@ adapt_speakers() {
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
-    step "stage 8, draw the speakers" python -m ia3_speech.report.scatter "$exp"
     for n in $k; do
       for start in $starts; do report_on "$start" "from_${start}_k$n$suffix"; done
     done
