@@ -161,7 +161,7 @@ def gain(systems: list[System], shown: System, set_name: str) -> str:
     row, base = shown.results[set_name].all, systems[0].results[set_name].all
     change = row.change("wer")
     errors = f"{percent(abs(change.value or 0))} % {'fewer' if (change.value or 0) <= 0 else 'more'} errors"
-    bounds = change.bounds and sorted(-100 * bound for bound in change.bounds)
+    bounds = change.bounds and sorted(-100 * bound + 0.0 for bound in change.bounds)
     interval = f", 95 % interval {bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else ""
     text = f"{shown.name}, {set_name}: WER {percent(base.wer.value)} % of the base, "
     text += f"{percent(row.wer.value)} % with the adapter ({errors}{interval})"
