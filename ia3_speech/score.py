@@ -24,7 +24,6 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,15 +84,22 @@ def main(
         raise UserError("give --training, or --training-per-speaker")
     directory = read_data_directory(data, wav=False, spk_sort=False)
     filters = {side: find_filter(side) for side in ("ref", "hyp")}
-    made = Inputs(
-        {"data": tables_of(data), "text": decode_dir / "text", "baseline": baseline and baseline / "text",
-         "terms": terms, "filters": [script for script in filters.values() if script]}
-        | ({"confidences": decode_dir / CONFIDENCES} if (decode_dir / CONFIDENCES).is_file() else {})
-        | ({"training": [table for one in training for table in tables_of(one)]} if training else {})
-        | ({"training": task_files(training_per_speaker)} if training_per_speaker else {}),
-        {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed},
-    )  # fmt: skip
-    if (decode_dir / "score.json").is_file() and made.is_current(decode_dir / "scoring_kaldi", force):
+    sources: dict[str, Any] = {
+        "data": tables_of(data),
+        "text": decode_dir / "text",
+        "baseline": baseline and baseline / "text",
+        "terms": terms,
+        "filters": [script for script in filters.values() if script],
+    }
+    if (decode_dir / CONFIDENCES).is_file():
+        sources["confidences"] = decode_dir / CONFIDENCES
+    if training:
+        sources["training"] = [table for folder in training for table in tables_of(folder)]
+    if training_per_speaker:
+        sources["training"] = task_files(training_per_speaker)
+    options = {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed}
+    inputs = Inputs(sources, options)
+    if (decode_dir / "score.json").is_file() and inputs.is_current(decode_dir / "scoring_kaldi", force):
         if "IA3_SPEECH_COMMAND" not in os.environ:  # which recipes set
             print(f"(the rates: {decode_dir}/score.json; --force prints them again)", file=sys.stderr)
         return
@@ -101,25 +107,22 @@ def main(
     directory = filtered(directory, filters["ref"])
     overlap = None
     if training:
-        trained_on = [read_data_directory(one, wav=False, spk_sort=False) for one in training]
-        overlap = find_overlap([filtered(one, filters["ref"]) for one in trained_on], directory)
+        trained_on = [read_data_directory(folder, wav=False, spk_sort=False) for folder in training]
+        overlap = find_overlap([filtered(known, filters["ref"]) for known in trained_on], directory)
     elif adapted_on:
         overlap = find_overlap_by_speaker(adapted_on, directory)
     hypotheses = read_hypotheses(decode_dir, directory, filters["hyp"])
     against = read_hypotheses(baseline, directory, filters["hyp"]) if baseline else None
     if normalize != "none":  # hypotheses are treated alike, without a word: see `normalized_words`
-        utterances = numbers_in_words(directory.utterances, f"{directory.path}/text", "as in hypotheses")
+        utterances = numbers_in_words(directory.utterances, f"{directory.path}/text", "as in the hypotheses")
         directory = dataclasses.replace(directory, utterances=utterances)
     score = score_hypotheses(
         directory,
         hypotheses,
         baseline=against,
         terms=read_term_list(terms, normalize) if terms else None,
-        normalize=normalize,
-        cluster=cluster,
         overlap=overlap,
-        replications=replications,
-        seed=seed,
+        **options,
     )
     score.confidences = measure_confidences(score, decode_dir)
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
@@ -127,7 +130,7 @@ def main(
     provenance["filters"] = {side: script and str(script) for side, script in filters.items()}
     write_kaldi_files(decode_dir, score.scored, score.wer_bootci)
     record = write_score(decode_dir / "score.json", score, provenance)
-    made.record(decode_dir / "scoring_kaldi")
+    inputs.record(decode_dir / "scoring_kaldi")
     print(format_results(results_of(record)), end="")
 
 
@@ -148,43 +151,36 @@ def measure_confidences(score: Score, decode_dir: Path) -> dict[str, Any] | None
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
     """Utterance → what its speaker's adapter was trained on. Raises UserError where that is not in `data`."""
-    found = read_adaptation_utterances(folder)
-    if unknown := set().union(*found.values()) - {utterance.id for utterance in data}:
+    adapted_on = read_adaptation_utterances(folder)
+    if unknown := set().union(*adapted_on.values()) - {utterance.id for utterance in data}:
         raise UserError(
             f"{folder}: adapters were trained on utterance {min(unknown)}, which is not in {data.path} "
             f"(is it the data that `ia3-speech speakers` was given?)"
         )
-    return found
+    return adapted_on
 
 
 def filtered(data: DataDirectory, script: Path | None) -> DataDirectory:
     """The texts piped through a filter of references, which may leave out utterances."""
     if not script:
         return data
-    texts = run_filter(script, {one.id: one.text or "" for one in data})
-    utterances = [dataclasses.replace(one, text=texts[one.id]) for one in data if one.id in texts]
+    texts = run_filter(script, {utterance.id: utterance.text or "" for utterance in data})
+    utterances = [dataclasses.replace(u, text=texts[u.id]) for u in data if u.id in texts]
     return dataclasses.replace(data, utterances=utterances)
 
 
 def read_hypotheses(folder: Path, data: DataDirectory, script: Path | None) -> dict[str, str]:
     """The texts of a decode directory, filtered; what is missing or of other utterances is logged."""
-    texts = read_kaldi_text(folder / "text")
+    path, ids = folder / "text", {utterance.id for utterance in data}
+    texts = read_kaldi_text(path)
     texts = run_filter(script, texts) if script else texts
-    warn_of_mismatch(data, texts, folder / "text")
-    return texts
-
-
-def warn_of_mismatch(data: DataDirectory, hypotheses: Mapping[str, str], path: Path) -> None:
-    """Log which utterances have no hypothesis, and how many hypotheses are of other utterances."""
-    ids = {utterance.id for utterance in data}
-    if missing := sorted(ids - set(hypotheses)):
+    if missing := sorted(ids - set(texts)):
         named = ", ".join(missing[:NAMED_IDS]) + (" …" if len(missing) > NAMED_IDS else "")
-        logger.warning(
-            "%s: no hypothesis for %s, all their words count as deleted: %s",
-            path, plural(len(missing), "utterance"), named,
-        )  # fmt: skip
-    if others := set(hypotheses) - ids:
+        count = plural(len(missing), "utterance")
+        logger.warning("%s: no hypothesis for %s, all their words count as deleted: %s", path, count, named)
+    if others := set(texts) - ids:
         logger.warning("%s: %s not in %s, not scored", path, plural(len(others), "utterance"), data.path)
+    return texts
 
 
 if __name__ == "__main__":

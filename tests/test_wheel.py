@@ -56,7 +56,8 @@ def test_the_files_that_no_python_imports(installed):
     """Configurations, mini with its language model and the scaling of its confidences, speech, the report."""
     package = installed / "ia3_speech"
     for name in (
-        *("conf/ia3.yaml", "conf/dictation.yaml", "report/page.css", "report/page.js"),
+        *("conf/ia3.yaml", "conf/dictation.yaml"),
+        *("report/page.css", "report/page.js", "report/templates/page.html.jinja"),
         *("mini/config.json", "mini/lm.arpa.gz", "mini/lm.json", "mini/confidence.json"),
     ):
         assert (package / name).stat().st_size > 0, name

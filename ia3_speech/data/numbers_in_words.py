@@ -25,56 +25,42 @@ EXAMPLES = 8  # changes that the log shows
 ENGLISH_LETTERS = set("abcdefghijklmnopqrstuvwxyz")
 
 # Symbols → singular; the plural adds an s to the first word, where IRREGULAR has no other.
+# fmt: off
 UNITS = {
-    **{"%": "percent", "‰": "per mille", "°C": "degree celsius", "°F": "degree fahrenheit", "°": "degree"},
-    **{"kg": "kilogram", "g": "gram", "mg": "milligram", "µg": "microgram", "mcg": "microgram"},
-    **{"ng": "nanogram", "lb": "pound", "lbs": "pound", "oz": "ounce"},
-    **{"km": "kilometer", "m": "meter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer"},
-    **{"nm": "nanometer", "mi": "mile", "ft": "foot", "yd": "yard"},
-    **{"l": "liter", "L": "liter", "dl": "deciliter", "cl": "centiliter", "ml": "milliliter"},
-    **{"dL": "deciliter", "mL": "milliliter"},
-    **{"h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute", "s": "second"},
-    **{"sec": "second", "secs": "second", "ms": "millisecond"},
-    **{"Hz": "hertz", "kHz": "kilohertz", "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel"},
-    **{
-        "V": "volt",
-        "mV": "millivolt",
-        "kV": "kilovolt",
-        "W": "watt",
-        "kW": "kilowatt",
-        "kWh": "kilowatt hour",
-    },
-    **{"mA": "milliampere", "J": "joule", "kJ": "kilojoule", "kcal": "kilocalorie", "Pa": "pascal"},
-    **{
-        "hPa": "hectopascal",
-        "kPa": "kilopascal",
-        "mol": "mole",
-        "mmol": "millimole",
-        "IU": "international unit",
-    },
-    **{"kB": "kilobyte", "MB": "megabyte", "GB": "gigabyte", "TB": "terabyte"},
-    **{"mmHg": "millimeter of mercury", "mph": "mile per hour", "kph": "kilometer per hour"},
-    **{"bpm": "beat per minute", "rpm": "revolution per minute"},
+    "%": "percent", "‰": "per mille", "°C": "degree celsius", "°F": "degree fahrenheit", "°": "degree",
+    "kg": "kilogram", "g": "gram", "mg": "milligram", "µg": "microgram", "mcg": "microgram", "ng": "nanogram",
+    "lb": "pound", "lbs": "pound", "oz": "ounce", "km": "kilometer", "m": "meter", "cm": "centimeter",
+    "mm": "millimeter", "µm": "micrometer", "nm": "nanometer", "mi": "mile", "ft": "foot", "yd": "yard",
+    "l": "liter", "L": "liter", "dl": "deciliter", "cl": "centiliter", "ml": "milliliter", "dL": "deciliter",
+    "mL": "milliliter", "h": "hour", "hr": "hour", "hrs": "hour", "min": "minute", "mins": "minute",
+    "s": "second", "sec": "second", "secs": "second", "ms": "millisecond", "Hz": "hertz", "kHz": "kilohertz",
+    "MHz": "megahertz", "GHz": "gigahertz", "dB": "decibel", "V": "volt", "mV": "millivolt", "kV": "kilovolt",
+    "W": "watt", "kW": "kilowatt", "kWh": "kilowatt hour", "mA": "milliampere", "J": "joule",
+    "kJ": "kilojoule", "kcal": "kilocalorie", "Pa": "pascal", "hPa": "hectopascal", "kPa": "kilopascal",
+    "mol": "mole", "mmol": "millimole", "IU": "international unit", "kB": "kilobyte", "MB": "megabyte",
+    "GB": "gigabyte", "TB": "terabyte", "mmHg": "millimeter of mercury", "mph": "mile per hour",
+    "kph": "kilometer per hour", "bpm": "beat per minute", "rpm": "revolution per minute",
 }
 IRREGULAR = {
-    **{"percent": "percent", "per mille": "per mille", "foot": "feet", "hertz": "hertz"},
-    **{"kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz"},
-    **{"kilowatt hour": "kilowatt hours", "international unit": "international units"},
+    "percent": "percent", "per mille": "per mille", "foot": "feet", "hertz": "hertz",
+    "kilohertz": "kilohertz", "megahertz": "megahertz", "gigahertz": "gigahertz",
+    "kilowatt hour": "kilowatt hours", "international unit": "international units",
 }
 ANY_CASE = {symbol.lower(): name for symbol, name in UNITS.items() if len(symbol) > 1}  # "38 °c", "5 MG"
 POWERS = {"²": "square ", "³": "cubic ", "": ""}
 CURRENCIES = {  # symbol → singular, plural, singular and plural of a hundredth
-    **{"$": ("dollar", "dollars", "cent", "cents"), "€": ("euro", "euros", "cent", "cents")},
-    **{"£": ("pound", "pounds", "penny", "pence"), "¥": ("yen", "yen", "sen", "sen")},
+    "$": ("dollar", "dollars", "cent", "cents"), "€": ("euro", "euros", "cent", "cents"),
+    "£": ("pound", "pounds", "penny", "pence"), "¥": ("yen", "yen", "sen", "sen"),
     "₹": ("rupee", "rupees", "paisa", "paise"),
 }
 SCALES = {"k": "thousand", "m": "million", "bn": "billion", "b": "billion"}
 SYMBOLS = {"+": "plus", "=": "equals", "×": "times", "x": "times", "±": "plus or minus"}
 SIGNS = {"-": "minus", "−": "minus", "+": "plus", "±": "plus or minus"}
 COMPARISONS = {
-    **{"<": "less than", ">": "more than", "≤": "at most", "≥": "at least", "~": "about", "≈": "about"},
-    **{"#": "number", "№": "number"},
+    "<": "less than", ">": "more than", "≤": "at most", "≥": "at least", "~": "about", "≈": "about",
+    "#": "number", "№": "number",
 }
+# fmt: on
 DENOMINATORS = {2: ("half", "halves"), 4: ("quarter", "quarters")}
 
 HOLDS_DIGIT = re.compile("[0-9０-９¼-¾⅐-⅞]")
@@ -90,24 +76,23 @@ UNIT = rf"({SYMBOL})([²³]?)(?:/({SYMBOL})([²³]?))?(?![\w°])"
 def needs_words(characters: Iterable[str]) -> bool:
     """Whether numbers have to be in words: no digit and no letter beyond English's is among `characters`,
     those that a base can write or has written. Words of other languages are left to their authors."""
-    letters = {c for one in characters for c in one.lower() if c.isalnum()}
+    letters = {letter for text in characters for letter in text.lower() if letter.isalnum()}
     return letters <= ENGLISH_LETTERS
 
 
 def numbers_in_words(
     utterances: Sequence[Utterance], where: str, reason: str = "since the base has no digits"
 ) -> list[Utterance]:
-    """The utterances with the numbers of their texts in words; the log names the file `where` and why."""
+    """The utterances with the numbers of their texts in words; the log says so, with `where` (their file) and
+    the reason."""
     changes: Counter[str] = Counter()
-    made = [replace(one, text=one.text and verbalize_numbers(one.text, changes)) for one in utterances]
-    texts = sum(old.text != new.text for old, new in zip(utterances, made, strict=True))
-    log_numbers(changes, texts, len(made), where, reason)
-    return made
+    in_words = [replace(u, text=u.text and verbalize_numbers(u.text, changes)) for u in utterances]
+    changed = sum(old.text != new.text for old, new in zip(utterances, in_words, strict=True))
+    log_numbers(changes, changed, len(in_words), where, reason)
+    return in_words
 
 
-def log_numbers(
-    changes: Counter[str], changed: int, texts: int, where: str, reason: str = "since the base has no digits"
-) -> None:
+def log_numbers(changes: Counter[str], changed: int, texts: int, where: str, reason: str) -> None:
     """Log what was written in words, if anything was.
 
     Args:
@@ -205,21 +190,21 @@ def unit_name(symbol: str, power: str, *, plural: bool) -> str:
     return POWERS[power] + name
 
 
+def unit_names(symbol: str, power: str, per: str | None, per_power: str | None, *, plural: bool) -> str:
+    """ "m", "", "s", "²" → "meters per square second"."""
+    name = unit_name(symbol, power, plural=plural)
+    return f"{name} per {unit_name(per, per_power or '', plural=False)}" if per else name
+
+
 def quantity(match: re.Match) -> str:
-    low, high, symbol, power, per, per_power = match.groups()
-    words = cardinal(low) + (f" to {cardinal(high)}" if high else "")
-    one = not high and low.lstrip("-−+±") == "1"
-    words += " " + unit_name(symbol, power, plural=not one)
-    return words + (f" per {unit_name(per, per_power, plural=False)}" if per else "")
+    low, high, *unit = match.groups()
+    plural = bool(high) or low.lstrip("-−+±") != "1"
+    return f"{cardinal(low)}{f' to {cardinal(high)}' if high else ''} {unit_names(*unit, plural=plural)}"
 
 
 def unit_of_fraction(match: re.Match) -> str:
-    proper = int(match[2]) < int(match[3])
-    plural = bool(match[1]) or not proper
-    unit = unit_name(match[4], match[5], plural=plural)
-    return f"{fraction(match)} {unit}" + (
-        f" per {unit_name(match[6], match[7], plural=False)}" if match[6] else ""
-    )
+    plural = bool(match[1]) or int(match[2]) >= int(match[3])
+    return f"{fraction(match)} {unit_names(*match.groups()[3:], plural=plural)}"
 
 
 def fraction(match: re.Match) -> str:
@@ -230,30 +215,27 @@ def fraction(match: re.Match) -> str:
     if not above < below <= 10 or above == 0:
         words = f"{num2words(above)} over {num2words(below)}"
         return f"{cardinal(whole)} {words}" if whole else words
-    one, many = DENOMINATORS.get(below) or (num2words(below, "ordinal"), num2words(below, "ordinal") + "s")
-    words = f"{num2words(above)} {one if above == 1 else many}"
+    ordinal = num2words(below, "ordinal")
+    singular, plural = DENOMINATORS.get(below, (ordinal, ordinal + "s"))
+    words = f"{num2words(above)} {singular if above == 1 else plural}"
     return f"{cardinal(whole)} and {words}" if whole else words
 
 
 def money(symbol: str, low: str, high: str | None, scale: str | None) -> str:
-    one, many, cent, cents = CURRENCIES[symbol]
+    singular, plural, cent, cents = CURRENCIES[symbol]
     if high or scale:
         words = cardinal(low) + (f" to {cardinal(high)}" if high else "")
         scale = SCALES.get((scale or "").lower(), scale)
-        return " ".join(filter(None, [words, scale and scale.lower(), many]))
+        return " ".join(filter(None, [words, scale and scale.lower(), plural]))
     whole, _, hundredths = low.partition(".")
     amount = whole.replace(",", "").lstrip("-−+±0")
     if hundredths and len(hundredths) != 2:
-        return f"{cardinal(low)} {many}"
-    small = (
-        hundredths
-        and int(hundredths)
-        and f"{num2words(int(hundredths))} {cent if hundredths == '01' else cents}"
-    )
-    if small and not amount:
+        return f"{cardinal(low)} {plural}"
+    small = f"{num2words(int(hundredths or 0))} {cent if hundredths == '01' else cents}"
+    if int(hundredths or 0) and not amount:
         return small
-    large = f"{cardinal(whole)} {one if amount == '1' else many}"
-    return f"{large} and {small}" if small else large
+    large = f"{cardinal(whole or '0')} {singular if amount == '1' else plural}"
+    return f"{large} and {small}" if int(hundredths or 0) else large
 
 
 def clock_in_words(match: re.Match) -> str:
@@ -271,18 +253,9 @@ def decade(match: re.Match) -> str:
     return words[:-1] + "ies" if words.endswith("y") else words + "s"
 
 
-def version(match: re.Match) -> str:
-    return " point ".join(map(cardinal, match[0].split(".")))
-
-
-def ordinal(match: re.Match) -> str:
-    return num2words(int(match[1].replace(",", "")), "ordinal")
-
-
 def date(match: re.Match) -> str:
-    return " ".join(
-        year(part) if len(part) == 4 else num2words(int(part)) for part in re.split("[-/.]", match[0])
-    )
+    parts = re.split("[-/.]", match[0])
+    return " ".join(year(part) if len(part) == 4 else num2words(int(part)) for part in parts)
 
 
 def number_in_words(match: re.Match) -> str:
@@ -308,10 +281,11 @@ RULES: list[tuple[str, Callable[[re.Match], str]]] = [
     (r"(?<=[0-9])\+(?![\w])", lambda match: "plus"),
     (r"\b[0-9]{4}-[0-9]{2}-[0-9]{2}\b|\b[0-9]{1,2}([/.])[0-9]{1,2}\1(?:[0-9]{4}|[0-9]{2})\b", date),
     (r"\b[0-9]+(?:-[0-9]+){2,}\b", lambda match: " ".join(map(digits_in_words, match[0].split("-")))),
-    (r"(?<![0-9.])[0-9]+(?:\.[0-9]+){2,}\b", version),
+    (r"(?<![0-9.])[0-9]+(?:\.[0-9]+){2,}\b",
+     lambda match: " point ".join(map(cardinal, match[0].split(".")))),
     (r"\b([01]?[0-9]|2[0-4]):([0-5][0-9])(?::([0-5][0-9]))?\b(\s?[ap]\.?m\b)?", clock_in_words),
     (r"\b([0-9]+):([0-9]+)\b", lambda match: f"{cardinal(match[1])} to {cardinal(match[2])}"),
-    (rf"({INTEGER})(?:st|nd|rd|th)\b", ordinal),
+    (rf"({INTEGER})(?:st|nd|rd|th)\b", lambda match: num2words(int(match[1].replace(",", "")), "ordinal")),
     (r"(?<!\w)['’]?((?:1[0-9]|20)?[0-9]0)['’]?s\b", decade),
     (rf"({SIGN})([$£€¥₹])\s?({NUMBER})(?:\s?[-–—]\s?({NUMBER}))?"
      r"(?:\s?(hundred|thousand|million|billion|trillion|[kKmMbB]|bn)\b)?",

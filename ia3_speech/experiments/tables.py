@@ -31,7 +31,7 @@ from ia3_speech.scoring.results import (
     few_clusters_note,
     read_results,
 )
-from ia3_speech.scoring.table import Cell, Rate, escape_markdown, markdown_table
+from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
 PARTS = (*STANDARD, "training", "tuning")
@@ -262,7 +262,7 @@ def marked_name(name: str, row: ResultRow) -> str:
 
 
 def note_of_marks(marked: bool, base: System, set_name: str) -> str:
-    note = escape_markdown(few_clusters_note(base.results[set_name].record["ci_unit"]))
+    note = markdown_text(few_clusters_note(base.results[set_name].record["ci_unit"]))
     return f"\n{note}\n" if marked else ""
 
 

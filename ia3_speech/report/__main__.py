@@ -21,9 +21,9 @@ from ia3_speech.data.utterance import BadAudio
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
-from ia3_speech.report.data import find_report_paths, read_report_data
 from ia3_speech.report.page import make_page, title_of_record
-from ia3_speech.report.tables import tables_folder, write_table_files
+from ia3_speech.report.report_data import find_report_paths, read_report_data
+from ia3_speech.report.report_tables import tables_folder, write_table_files
 
 logger = logging.getLogger("ia3_speech.report")
 

@@ -28,11 +28,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.utterance import Utterance
-from ia3_speech.data.utterance import BadAudio, load_utterances
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
 from ia3_speech.formatting import percent, plural
 from ia3_speech.report.charts import Axis, Chart, Point, Series, diagonal, tick_labels
-from ia3_speech.report.data import ReportData
+from ia3_speech.report.report_data import ReportData
 from ia3_speech.scoring.alignment import Pair
 from ia3_speech.scoring.term_errors import TermList, find_terms, match_terms
 
@@ -115,11 +114,11 @@ def label_choices(report: ReportData) -> dict[str, dict[str, str]]:
     values = {"speaker": [utterance.speaker for utterance in report.utterances]}
     for label in label_names(report):
         values[label] = [utterance.labels.get(label, "(none)") for utterance in report.utterances]
-    choices = {label: sorted(set(found)) for label, found in values.items()}
+    choices = {label: sorted(set(names)) for label, names in values.items()}
     return {
-        label: {"": "all"} | {value: value for value in found}
-        for label, found in choices.items()
-        if label == "speaker" or 1 < len(found) <= MAX_CHOICES
+        label: {"": "all"} | {name: name for name in names}
+        for label, names in choices.items()
+        if label == "speaker" or 1 < len(names) <= MAX_CHOICES
     }
 
 

@@ -145,12 +145,15 @@ class Chart:
         return named if len(named) > 1 else []
 
     @property
+    def shapes(self) -> list[Markup]:
+        levels = [shape for level in self.levels for shape in draw_level(level, self.y)]
+        series = [shape for series in self.series for shape in draw_series(series, self.x, self.y)]
+        return [*draw_axes(self.x, self.y), *levels, *series]
+
+    @property
     def svg(self) -> Markup:
-        shapes = [*draw_axes(self.x, self.y)]
-        shapes += [shape for level in self.levels for shape in draw_level(level, self.y)]
-        shapes += [shape for series in self.series for shape in draw_series(series, self.x, self.y)]
-        box = f"0 0 {WIDTH} {HEIGHT}"
-        return svg_picture(f"{self.title}. {self.description}", *shapes, viewBox=box, class_="chart")
+        title, box = f"{self.title}. {self.description}", f"0 0 {WIDTH} {HEIGHT}"
+        return svg_picture(title, *self.shapes, viewBox=box, class_="chart")
 
 
 def diagonal(end: float) -> Series:
@@ -335,9 +338,7 @@ def speaker_scatter(
         for name, n, b, a in zip(speakers, words, before, after, strict=True)
     ]
     rates = [rate for dot in dots for rate in (dot.x, dot.y)]
-    ticks = round_ticks(0.0, rate_axis("", rates, 0.0).high, 10)
     x, y = (rate_axis(f"WER of {name}, %", rates, floor=0.0) for name in names)
-    x = Axis(x.title, x.low, x.high, [(tick, f"{100 * tick:g}") for tick in ticks])
     better, worse = sum(dot.y < dot.x for dot in dots), sum(dot.y > dot.x for dot in dots)
     summary = f"{len(dots)} speakers: {better} better (below the line), {len(dots) - better - worse} equal, "
     summary += f"{worse} worse"
@@ -346,13 +347,15 @@ def speaker_scatter(
         Series([dot for dot in dots if dot.y <= dot.x], "system", line=False),
         Series([dot for dot in dots if dot.y > dot.x], "third", line=False),
     ]
-    shapes = [
+    picture = svg_picture(
+        f"{names[1]}, a dot a speaker. {summary}",
         element("style", Markup(STYLE)),
         element("rect", x=0, y=-HEAD, width="100%", height="100%", fill="white"),
         element("text", summary, x=LEFT, y=-6, class_="head"),
-        *draw_axes(x, y),
-        *(shape for part in series for shape in draw_series(part, x, y)),
-    ]
-    size = {"width": 1.5 * WIDTH, "height": 1.5 * (HEIGHT + HEAD)}
-    box = {"viewBox": f"0 {-HEAD} {WIDTH} {HEIGHT + HEAD}", "xmlns": "http://www.w3.org/2000/svg"}
-    return f"{svg_picture(f'{names[1]}, a dot a speaker. {summary}', *shapes, **box, **size)}\n"
+        *Chart("", "", x, y, series).shapes,
+        viewBox=f"0 {-HEAD} {WIDTH} {HEIGHT + HEAD}",
+        xmlns="http://www.w3.org/2000/svg",
+        width=1.5 * WIDTH,
+        height=1.5 * (HEIGHT + HEAD),
+    )
+    return f"{picture}\n"

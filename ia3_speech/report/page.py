@@ -13,11 +13,9 @@ and nothing to be fetched but pictures and sound. The page opens with what the n
 
 import base64
 import hashlib
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from statistics import median
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -25,24 +23,13 @@ from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, set_name
 from ia3_speech.adapters.plot import draw_vectors
-from ia3_speech.experiments.curve_files import Json
-from ia3_speech.formatting import interval, numeric_order, percent, plural, with_interval
-from ia3_speech.report import browse, curves, tables
-from ia3_speech.report.charts import (
-    Axis,
-    Bar,
-    Chart,
-    Point,
-    Series,
-    diagonal,
-    draw_bars,
-    draw_tick_labels,
-    round_ticks,
-    tick_labels,
-)
-from ia3_speech.report.data import OUT_OF_DOMAIN, DecodedSystem, ReportData
+from ia3_speech.formatting import interval, percent, plural, with_interval
+from ia3_speech.report import browse, diagrams, report_tables
+from ia3_speech.report.charts import Chart
+from ia3_speech.report.report_data import OUT_OF_DOMAIN, DecodedSystem, ReportData
 from ia3_speech.scoring.results import (
     NOT_IMPROVED,
+    Json,
     ResultRow,
     Results,
     few_clusters_note,
@@ -50,10 +37,6 @@ from ia3_speech.scoring.results import (
     missing_note,
 )
 from ia3_speech.scoring.table import Bounds, Cell, Rate, Table, cell_text
-
-MAX_OPEN = 12  # values of a label that are shown without folding, in their own order
-MIN_SCATTER = 8  # values from which there is a scatter plot
-RADII = (2.5, 11.0)  # of the dots of a reliability diagram, pixels
 
 
 class Section(NamedTuple):
@@ -100,22 +83,22 @@ def make_sections(report: ReportData, players: Mapping[str, str]) -> dict[str, S
         sections["words"] = Section("Words", "words", words_content(report, words))
     if report.with_confidences:
         sections["confidence"] = Section("Word confidences", "confidence", confidence_content(report))
-    if labels := [*label_contents(report)]:
+    if labels := [*diagrams.label_contents(report)]:
         sections["labels"] = Section("Speakers and labels", "labels", labels_content(report, labels))
     utterances = utterances_content(report, players)
     sections["utterances"] = Section("Utterances", "utterances", utterances)
     if report.training:
-        charts, table = curves.training_charts(report.training), curves.epoch_table(report.training)
+        charts, table = diagrams.training_charts(report.training), report_tables.epoch_table(report.training)
         sections["training"] = charts_section("Training", charts, table, folded=True)
     if curve := report.curve:
-        charts, table = [curves.learning_curve_chart(curve)], curves.learning_curve_table(curve)
+        charts, table = [diagrams.learning_curve_chart(curve)], report_tables.learning_curve_table(curve)
         sections["curve"] = charts_section("Learning curve", charts, table)
     if trade_off := report.trade_off:
-        charts, table = [curves.trade_off_chart(trade_off)], curves.trade_off_table(trade_off)
+        charts, table = [diagrams.trade_off_chart(trade_off)], report_tables.trade_off_points_table(trade_off)
         note = f"{charts[0].description}."
         sections["trade-off"] = charts_section("Out-of-domain speech", charts, table, note)
     if report.vectors:
-        table = tables.vectors_table(report)
+        table = report_tables.vectors_table(report)
         picture = draw_vectors(report.vectors, "Values of the vectors")
         parameters = sum(vector.values.size for vector in report.vectors)
         content = {"picture": Markup(picture), "table": table, "parameters": parameters}
@@ -308,10 +291,10 @@ def size_warnings(results: Results, name: str) -> Iterator[str]:
 
 
 def results_content(report: ReportData) -> dict[str, Any]:
-    shown = [tables.rates_table(report)]
-    shown += [tables.terms_table(report)] if report.system.results.terms else []
+    shown = [report_tables.rates_table(report)]
+    shown += [report_tables.terms_table(report)] if report.system.results.terms else []
     experiments = {
-        file: (experiment, [*tables.systems_tables(experiment)])
+        file: (experiment, [*report_tables.systems_tables(experiment)])
         for file, experiment in report.experiments.items()
     }
     return {"tables": shown, "notes": [*result_notes(report)], "experiments": experiments}
@@ -369,12 +352,12 @@ def confidence_content(report: ReportData) -> dict[str, Any]:
     return {
         "sentences": {system.name: " ".join(reliability_sentences(system)) for system in systems},
         "charts": [
-            reliability_chart(system, "system" if system is report.system else "baseline")
+            diagrams.reliability_chart(system, "system" if system is report.system else "baseline")
             for system in systems
         ],
         "left_out": {system.name: left_out for system in systems if (left_out := words_left_out(system))},
         "unit": report.system.results.all.unit,
-        "table": tables.confidence_table(systems),
+        "table": report_tables.confidence_table(systems),
     }
 
 
@@ -405,31 +388,6 @@ def words_left_out(system: DecodedSystem) -> str:
     return plural(count, "word") if count else ""
 
 
-def reliability_chart(system: DecodedSystem, style: str) -> Chart:
-    """A dot for each range of confidences that holds words: its area shows how many."""
-    measured, points = system.results.confidences, []
-    largest = max(part["words"] for part in measured["bins"])
-    for part in measured["bins"]:
-        bounds = tables.right_interval(part)
-        title = (
-            f"confidence {100 * part['low']:.0f} to {100 * part['high']:.0f} %: "
-            f"{plural(part['words'], 'word')}, mean confidence {percent(part['confidence'])} %, "
-            f"right {with_interval(part['right'], bounds)} %"
-        )
-        radius = RADII[0] + (RADII[1] - RADII[0]) * math.sqrt(part["words"] / largest)
-        points.append(Point(part["confidence"], part["right"], title, bounds, radius=radius))
-    error = f"calibration error {percent(measured['calibration_error'])} %"
-    ranges = f"{plural(measured['words'], 'word')} in {len(points)} of {tables.BINS} ranges of confidence"
-    low, high, ticks = browse.FROM_0_TO_100
-    return Chart(
-        f"Reliability of {system.name}",
-        f"{ranges}, {error}",
-        Axis("confidence, %", low, high, ticks),
-        Axis("words that are right, %", low, high, ticks),
-        [diagonal(1.0), Series(points, style, line=False)],
-    )
-
-
 def labels_content(report: ReportData, labels: list[dict[str, Any]]) -> dict[str, Any]:
     few = any(line["row"].few_clusters for label in labels for line in label["lines"])
     return {
@@ -439,83 +397,3 @@ def labels_content(report: ReportData, labels: list[dict[str, Any]]) -> dict[str
         if report.baseline
         else [],
     }
-
-
-def label_contents(report: ReportData) -> Iterator[dict[str, Any]]:
-    """Bars for each label that has several values, speakers first. Many values are folded, the worst first,
-    and shown as a scatter plot of the baseline's against the system's WER."""
-    by_label = report.system.results.by_label
-    for label in sorted(by_label, key=lambda label: (label != "speaker", label)):
-        rows = [row for row in by_label[label].values() if row.wer.value is not None]
-        if len(rows) < 2:
-            continue
-        rows.sort(key=lambda row: numeric_order(row.value))
-        summary = ""
-        if len(rows) > MAX_OPEN:
-            rates = sorted(row.wer.value for row in rows)
-            ends = f"from {percent(rates[0])} to {percent(rates[-1])} %"
-            summary = f"{len(rows)} values, median WER {percent(median(rates))} %, {ends}"
-            rows.sort(key=lambda row: -row.wer.value)
-        bars = [bars_of(report, row) for row in rows]
-        limit = 1.06 * max(longest_bar(bar) for pair in bars for bar in pair) or 1.0
-        ticks = round_ticks(0, limit, 5)
-        scatter = report.baseline and len(rows) >= MIN_SCATTER
-        yield {
-            "name": label,
-            "summary": summary,
-            "ruler": draw_tick_labels(limit, ticks),
-            "chart": label_scatter(label, rows, report) if scatter else None,
-            "lines": [
-                {
-                    "row": row,
-                    "size": f"{plural(row.utterances, 'utterance')}, {plural(row.words, 'word')}",
-                    "rates": [Rate(bar.rate, bar.bounds) for bar in pair],
-                    "picture": draw_bars(pair, limit, ticks, bars_title(report, row, pair)),
-                }
-                for row, pair in zip(rows, bars, strict=True)
-            ],
-        }
-
-
-def bars_of(report: ReportData, row: ResultRow) -> list[Bar]:
-    """A bar for the baseline, where it has a rate, and one for the system."""
-    before = report.baseline and report.baseline.results.by_label[row.label][row.value]
-    shown = [(before, "baseline"), (row, "system")]
-    return [Bar(one.wer.value, one.wer.bounds, style) for one, style in shown if one]
-
-
-def bars_title(report: ReportData, row: ResultRow, bars: Sequence[Bar]) -> str:
-    """`bob: base 66.7 % [40.0, 80.0], ia3_seed1 33.3 % [20.0, 40.0]`."""
-    texts = [
-        f"{system.name} {percent(bar.rate)} % {interval(bar.bounds)}".rstrip()
-        for system, bar in zip(report.systems, bars, strict=True)
-    ]
-    return f"{row.value}: {', '.join(texts)}"
-
-
-def longest_bar(bar: Bar) -> float:
-    """How far a bar reaches with its whisker, which is cut at twice the rate: the interval of a few words is
-    wide."""
-    return min(2 * bar.rate, bar.bounds[1]) if bar.bounds else bar.rate
-
-
-def label_scatter(label: str, rows: Sequence[ResultRow], report: ReportData) -> Chart:
-    """A dot per value; below the diagonal the system has the lower WER."""
-    points = []
-    for row in rows:
-        before, after = row.changes["wer"].baseline, row.wer.value
-        rates = f"{percent(before)} to {percent(after)} %"
-        points.append(Point(before, after, f"{row.value}: {rates}, {plural(row.words, 'word')}"))
-    limit = 1.06 * max(max(point.x, point.y) for point in points) or 1.0
-    ticks = tick_labels(round_ticks(0, limit), 100)
-    lower, higher = sum(point.y < point.x for point in points), sum(point.y > point.x for point in points)
-    equal = len(points) - lower - higher
-    counts = f"of {len(points)}, {lower} improved, {equal} unchanged, {higher} degraded"
-    return Chart(
-        f"WER by {label}",
-        counts,
-        Axis(f"WER of {report.baseline.name}, %", 0, limit, ticks),
-        Axis(f"WER of {report.system.name}, %", 0, limit, ticks),
-        [diagonal(limit), Series(points, "system", line=False)],
-        note=f"Below the diagonal {report.system.name} has the lower WER: {counts}.",
-    )

@@ -14,8 +14,8 @@ table instead, but it carries each count along the step that the rule takes back
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 
 import numpy as np
 
@@ -30,37 +30,23 @@ class AlignmentRule:
 
     Attributes:
         substitution, insertion, deletion: the cost of each error.
-        choose: takes the costs of reaching each cell of a row by a match, a deletion and an insertion, each
-            `(hypothesis words,)`; returns the step taken: MATCH, DELETE or INSERT.
+        ties: MATCH, DELETE and INSERT, in the order in which steps of equal cost are taken.
     """
 
     substitution: int
     insertion: int
     deletion: int
-    choose: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    ties: tuple[int, int, int]
+
+    def choose(self, costs: np.ndarray) -> np.ndarray:
+        """The steps taken in a row of the table, `(hypothesis words,)`; costs: of reaching each of its cells
+        by a match, a deletion and an insertion, `(3, hypothesis words)`."""
+        return np.array(self.ties)[np.argmin(costs[list(self.ties)], axis=0)]
 
 
-def choose_compute_wer(match: np.ndarray, delete: np.ndarray, insert: np.ndarray) -> np.ndarray:
-    """The match only if strictly cheapest, else the deletion if cheaper than the insertion."""
-    strictly = (match < delete) & (match < insert)
-    return np.where(strictly, MATCH, np.where(delete < insert, DELETE, INSERT))
-
-
-def choose_align_text(match: np.ndarray, delete: np.ndarray, insert: np.ndarray) -> np.ndarray:
-    """Among the cheapest steps, the match before the deletion before the insertion."""
-    cheapest = match <= np.minimum(delete, insert)
-    return np.where(cheapest, MATCH, np.where(delete <= insert, DELETE, INSERT))
-
-
-def choose_sclite(match: np.ndarray, delete: np.ndarray, insert: np.ndarray) -> np.ndarray:
-    """Among the cheapest steps, the match before the insertion before the deletion."""
-    cheapest = match <= np.minimum(delete, insert)
-    return np.where(cheapest, MATCH, np.where(delete < insert, DELETE, INSERT))
-
-
-COMPUTE_WER = AlignmentRule(1, 1, 1, choose_compute_wer)
-ALIGN_TEXT = AlignmentRule(1, 1, 1, choose_align_text)
-SCLITE = AlignmentRule(4, 3, 3, choose_sclite)
+COMPUTE_WER = AlignmentRule(1, 1, 1, (INSERT, DELETE, MATCH))
+ALIGN_TEXT = AlignmentRule(1, 1, 1, (MATCH, DELETE, INSERT))
+SCLITE = AlignmentRule(4, 3, 3, (MATCH, INSERT, DELETE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +85,7 @@ class ErrorCounts:
         return self.wrong_utterances / self.utterances if self.utterances else math.nan
 
     def __add__(self, other: "ErrorCounts") -> "ErrorCounts":
-        return ErrorCounts(
-            self.words + other.words,
-            self.insertions + other.insertions,
-            self.deletions + other.deletions,
-            self.substitutions + other.substitutions,
-            self.utterances + other.utterances,
-            self.wrong_utterances + other.wrong_utterances,
-        )
+        return ErrorCounts(*map(int.__add__, astuple(self), astuple(other)))
 
 
 def align(
@@ -123,8 +102,8 @@ def align(
         return list(zip(reference, hypothesis, strict=True))
     steps = np.full((len(reference) + 1, len(hypothesis) + 1), DELETE, dtype=np.int8)
     steps[0] = INSERT
-    for position, row in enumerate(cost_rows(reference, hypothesis, rule), start=1):
-        steps[position, 1:] = rule.choose(*row)
+    for position, costs in enumerate(cost_rows(reference, hypothesis, rule), start=1):
+        steps[position, 1:] = rule.choose(costs)
     pairs: list[Pair] = []
     r, h = len(reference), len(hypothesis)
     while r or h:
@@ -136,9 +115,9 @@ def align(
 
 def cost_rows(
     reference: Sequence[str], hypothesis: Sequence[str], rule: AlignmentRule
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+) -> Iterator[np.ndarray]:
     """For each reference word, the costs of reaching the cells of its row of the table by a match, by a
-    deletion and by an insertion: three arrays, `(hypothesis words,)`.
+    deletion and by an insertion: `(3, hypothesis words)`.
 
     A row depends on itself through insertions: row[h] = min over k ≤ h of best[k] + (h − k)·insertion,
     which is a running minimum once the ramp h·insertion is subtracted.
@@ -152,34 +131,7 @@ def cost_rows(
         delete = row[1:] + rule.deletion
         best = np.concatenate([row[:1] + rule.deletion, np.minimum(match, delete)])
         row = np.minimum.accumulate(best - ramp) + ramp
-        yield match, delete, row[:-1] + rule.insertion
-
-
-def edit_distance(reference: str, hypothesis: str) -> int:
-    """Levenshtein distance of two texts in characters.
-
-    A column of the table is held as two integers: bit r tells whether its entry is one more (`up`) or one
-    less (`down`) than the entry above. A character of the hypothesis then takes a dozen operations on
-    integers (Myers 1999, in the form of Hyyrö 2003).
-    """
-    if not reference:
-        return len(hypothesis)
-    positions: dict[str, int] = {}  # character → a bit for each place where it occurs
-    for position, character in enumerate(reference):
-        positions[character] = positions.get(character, 0) | 1 << position
-    every = (1 << len(reference)) - 1
-    last = 1 << len(reference) - 1
-    up, down, distance = every, 0, len(reference)
-    for character in hypothesis:
-        equal = positions.get(character, 0)
-        diagonal = (((equal & up) + up) ^ up) | equal | down
-        right = down | ~(diagonal | up)
-        left = up & diagonal
-        distance += bool(right & last) - bool(left & last)
-        right = right << 1 | 1
-        up = (left << 1 | ~(diagonal | right)) & every
-        down = right & diagonal & every
-    return distance
+        yield np.stack([match, delete, row[:-1] + rule.insertion])
 
 
 def operation(pair: Pair) -> str:

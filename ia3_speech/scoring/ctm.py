@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi.table_file import read_utf8
 
 CHANNEL = "1"  # of a recording whose channels are not told apart
 
@@ -34,11 +35,8 @@ def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
     Raises:
         UserError: the file cannot be read, or a line is none of a word with a confidence of 0 to 1.
     """
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {error} (ia3-speech decode writes it)") from error
-    found: dict[str, list[tuple[str, float]]] = {}
+    lines = read_utf8(path, "ia3-speech decode writes it").splitlines()
+    words: dict[str, list[tuple[str, float]]] = {}
     for number, line in enumerate(lines, 1):
         fields = line.split(" ")
         try:
@@ -50,5 +48,5 @@ def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
                 f"{path}:{number}: is not `utterance channel start duration word confidence`, with a "
                 f"confidence of 0 to 1 (ia3-speech decode --force writes it again)"
             )
-        found.setdefault(utterance, []).append((word, confidence))
-    return found
+        words.setdefault(utterance, []).append((word, confidence))
+    return words

@@ -16,7 +16,7 @@ import numpy as np
 
 from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.text import normalize
-from ia3_speech.scoring.alignment import ErrorCounts, Pair, count_errors
+from ia3_speech.scoring.alignment import ErrorCounts, Pair
 from ia3_speech.scoring.significance import (
     Interval,
     bootstrap_sums,
@@ -154,20 +154,6 @@ def normalized_words(text: str, mode: str) -> list[str]:
     return normalize(text if mode == "none" else verbalize_numbers(text), mode).split()
 
 
-def word_errors(references: Sequence[str], hypotheses: Sequence[str], mode: str = "ctc") -> ErrorCounts:
-    """Count the word errors of texts, one hypothesis per reference, both normalised: `.wer` is a fraction.
-
-    Fast enough to evaluate a development set after each epoch. Without reference words the WER is nan.
-
-    Raises:
-        ValueError: the lists differ in length.
-    """
-    total = ErrorCounts()
-    for reference, hypothesis in zip(references, hypotheses, strict=True):
-        total += count_errors(normalized_words(reference, mode), normalized_words(hypothesis, mode))
-    return total
-
-
 def label_value(utterance: ScoredUtterance, label: str) -> str:
     """The value of a label, "(none)" where it is missing; "speaker" and "utterance" (the id) are labels."""
     if label in ("speaker", "utterance"):
@@ -209,8 +195,8 @@ def compute_error_rates(
         )
 
     def term_error_rate(row: int) -> TermErrorRate:
-        found = sum(utterance.terms[row] for utterance in scored)
-        reference, missed, false = (int(found[column]) for column in (REFERENCE, MISSED, FALSE))
+        counts = sum(utterance.terms[row] for utterance in scored)
+        reference, missed, false = (int(counts[column]) for column in (REFERENCE, MISSED, FALSE))
         return TermErrorRate(reference, missed, false, *rate(f"term errors {row}", f"terms {row}"))
 
     total = sum((utterance.errors for utterance in scored), ErrorCounts())

@@ -25,6 +25,7 @@ import numpy as np
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap
@@ -42,7 +43,8 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
     speakers = {utterance.id: utterance.speaker for utterance in scored}
     references = {utterance.id: " ".join(utterance.reference) for utterance in scored}
     hypotheses = {utterance.id: " ".join(utterance.hypothesis) for utterance in scored}
-    wer = format_wer(scored)
+    missing = sum(utterance.missing for utterance in scored)
+    wer = format_wer_lines(sum((utterance.errors for utterance in scored), ErrorCounts()), missing)
     files = {
         folder / "wer_1_0.0": wer,
         folder / "ref.trn": format_trn((name, speakers[name], text) for name, text in references.items()),
@@ -67,19 +69,13 @@ def read_kaldi_text(path: Path) -> dict[str, str]:
     Raises:
         UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: no such file (ia3-speech decode writes it)")
-    return parse_kaldi_text(path.read_bytes(), str(path))
+    return parse_kaldi_text(read_utf8(path, "ia3-speech decode writes it"), str(path))
 
 
-def parse_kaldi_text(content: bytes, name: str) -> dict[str, str]:
+def parse_kaldi_text(content: str, name: str) -> dict[str, str]:
     """The contents of a Kaldi text file as {utterance id: text}; errors name the file `name`."""
-    try:
-        lines = content.decode().removesuffix("\n").split("\n") if content else []
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name}: not UTF-8 text ({error})") from error
     texts: dict[str, str] = {}
-    for number, line in enumerate(lines, start=1):
+    for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
         utterance, *text = line.split(maxsplit=1) or [""]
         if not utterance:
             raise UserError(f"{name}:{number}: an empty line (expected an utterance id and its words)")
@@ -117,25 +113,23 @@ def run_filter(script: Path, texts: Mapping[str, str]) -> dict[str, str]:
     if done.returncode:
         stderr = done.stderr.decode(errors="replace").strip()
         raise UserError(f"{script}: failed with exit code {done.returncode}: {stderr}")
-    filtered = parse_kaldi_text(done.stdout, f"output of {script}")
+    try:
+        filtered = parse_kaldi_text(done.stdout.decode(), f"output of {script}")
+    except UnicodeDecodeError as error:
+        raise UserError(f"output of {script}: not UTF-8 text ({error})") from error
     if len(filtered) != len(texts):
         logger.warning("%s: %d utterances in, %d out", script, len(texts), len(filtered))
     return filtered
 
 
-def format_wer(scored: Sequence[ScoredUtterance]) -> str:
-    """compute-wer's three lines (its mode `all`: a missing hypothesis counts as an empty one):
+def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
+    """compute-wer's three lines (its mode `all`: a missing hypothesis counts as an empty one); `missing`
+    utterances have none:
 
     %WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ]
     %SER 60.00 [ 3 / 5 ]
     Scored 5 sentences, 0 not present in hyp.
     """
-    missing = sum(utterance.missing for utterance in scored)
-    return format_wer_lines(sum((utterance.errors for utterance in scored), ErrorCounts()), missing)
-
-
-def format_wer_lines(errors: ErrorCounts, missing: int) -> str:
-    """compute-wer's lines of counted errors, of which `missing` utterances have no hypothesis."""
     partial = " [PARTIAL]" if missing else ""
     return (
         f"%WER {single_precision_percent(errors.total, errors.words):.2f} "

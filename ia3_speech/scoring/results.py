@@ -147,9 +147,12 @@ class Results:
     @property
     def bootstrap(self) -> UtteranceBootstrap:
         """Kaldi's bootstrap over utterances."""
-        found = self.record["wer_bootci"]
-        intervals = {side: found[side] and boot_ci(found[side]) for side in ("system", "baseline")}
-        return UtteranceBootstrap(**intervals, improvement=found["improvement"])
+        record, nan = self.record["wer_bootci"], float("nan")
+        system, baseline = (
+            side and BootCI(*(nan if side[name] is None else side[name] for name in ("wer", "margin")))
+            for side in (record["system"], record["baseline"])
+        )
+        return UtteranceBootstrap(system, baseline, record["improvement"])
 
     @property
     def overlap(self) -> Json:
@@ -197,11 +200,6 @@ def results_of(record: Json) -> Results:
 def read_results(file: Path) -> Results:
     """The results in a score.json. Raises UserError as `read_score` does."""
     return Results(read_score(file))
-
-
-def boot_ci(found: Json) -> BootCI:
-    nan = float("nan")
-    return BootCI(*(nan if found[name] is None else found[name] for name in ("wer", "margin")))
 
 
 def change_rate(change: Change | None) -> Rate:

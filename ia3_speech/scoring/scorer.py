@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from rapidfuzz.distance import Levenshtein
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.kaldi.overlap import Overlap
-from ia3_speech.scoring.alignment import align, count_errors, edit_distance
+from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.error_rates import (
     ErrorRates,
     ScoredUtterance,
@@ -62,7 +63,7 @@ def score_hypotheses(
         )
 
     all_rates = rates_of(range(len(scored)))
-    labels = ["speaker", *sorted({label for one in scored for label in one.labels} - {"speaker"})]
+    labels = {label for utterance in scored for label in utterance.labels} - {"speaker"}
     result = Score(
         **vars(all_rates),
         normalize=normalize,
@@ -70,28 +71,28 @@ def score_hypotheses(
         seed=seed,
         by_label={
             label: {value: rates_of(indices) for value, indices in group_by_label(scored, label).items()}
-            for label in labels
+            for label in ["speaker", *sorted(labels)]
         },
         wer_bootci=utterance_bootstrap(
-            [one.errors.total for one in scored],
-            [one.errors.words for one in scored],
-            baseline_scored and [one.errors.total for one in baseline_scored],
+            [utterance.errors.total for utterance in scored],
+            [utterance.errors.words for utterance in scored],
+            baseline_scored and [utterance.errors.total for utterance in baseline_scored],
             replications,
             seed,
         ),
+        overlap=overlap,
         scored=scored,
+        baseline_scored=baseline_scored,
     )
-    result.overlap = overlap
     if overlap and 0 < len(overlap.unseen) < len(scored):
-        unseen = [index for index, one in enumerate(scored) if one.id in overlap.unseen]
+        unseen = [index for index, utterance in enumerate(scored) if utterance.id in overlap.unseen]
         result.unseen_sentences = rates_of(unseen)
     if baseline_scored is not None:
-        result.baseline_scored = baseline_scored
         result.baseline = compute_error_rates(baseline_scored, None, terms, unit, replications, seed)
         result.mapsswe = mapsswe(
-            [one.reference for one in scored],
-            [one.hypothesis for one in baseline_scored],
-            [one.hypothesis for one in scored],
+            [utterance.reference for utterance in scored],
+            [utterance.hypothesis for utterance in baseline_scored],
+            [utterance.hypothesis for utterance in scored],
         )
     return result
 
@@ -124,7 +125,7 @@ def score_utterances(
                 pairs=pairs,
                 errors=count_errors(reference, hypothesis),
                 characters=len(" ".join(reference)),
-                character_errors=edit_distance(" ".join(reference), " ".join(hypothesis)),
+                character_errors=Levenshtein.distance(" ".join(reference), " ".join(hypothesis)),
                 terms=count_terms(pairs, terms) if terms else np.zeros((1, 3), dtype=np.int64),
             )
         )
@@ -134,11 +135,14 @@ def score_utterances(
 def cluster_unit(scored: Sequence[ScoredUtterance], cluster: str | None) -> str:
     """The label whose values the bootstrap draws. Raises UserError where an utterance lacks it."""
     if cluster is None:
-        return "consultation" if all("consultation" in one.labels for one in scored) else "speaker"
-    for one in scored:
-        if cluster not in ("speaker", "utterance", *one.labels):
-            labels = ", ".join(["speaker", "utterance", *sorted(one.labels)])
-            raise UserError(f"--cluster {cluster}: utterance {one.id} has no such label (it has {labels})")
+        return "consultation" if all("consultation" in u.labels for u in scored) else "speaker"
+    for utterance in scored:
+        labels = ["speaker", "utterance", *sorted(utterance.labels)]
+        if cluster not in labels:
+            known = ", ".join(labels)
+            raise UserError(
+                f"--cluster {cluster}: utterance {utterance.id} has no such label (it has {known})"
+            )
     return cluster
 
 

@@ -101,16 +101,6 @@ class BootCI:
     wer: float
     margin: float
 
-    @property
-    def low(self) -> float:
-        """Lower bound of the 95 % interval, as a fraction."""
-        return self.wer - self.margin
-
-    @property
-    def high(self) -> float:
-        """Upper bound of the 95 % interval, as a fraction."""
-        return self.wer + self.margin
-
 
 @dataclass(frozen=True, slots=True)
 class UtteranceBootstrap:
@@ -133,12 +123,12 @@ class UtteranceBootstrap:
         Set2: %WER 11.00 95% Conf Interval [ 8.00, 14.00 ]
         Probability of Set2 improving Set1: 98.77
         """
-        sets = [self.system] if self.baseline is None else [self.baseline, self.system]
-        lines = [
-            f"Set{number}: %WER {100 * one.wer:.2f} 95% Conf Interval "
-            f"[ {100 * one.low:.2f}, {100 * one.high:.2f} ]\n"
-            for number, one in enumerate(sets, start=1)
-        ]
+        lines = []
+        for number, side in enumerate(filter(None, (self.baseline, self.system)), start=1):
+            low, high = 100 * (side.wer - side.margin), 100 * (side.wer + side.margin)
+            lines.append(
+                f"Set{number}: %WER {100 * side.wer:.2f} 95% Conf Interval [ {low:.2f}, {high:.2f} ]\n"
+            )
         if self.improvement is not None:
             lines.append(f"Probability of Set2 improving Set1: {100 * self.improvement:.2f}\n")
         return "".join(lines)

@@ -88,7 +88,7 @@ class Table:
 
     def markdown(self) -> str:
         """A Markdown table below its caption."""
-        return f"{escape_markdown(self.caption)}\n\n{markdown_table(self.head, self.rows)}"
+        return f"{markdown_text(self.caption)}\n\n{markdown_table(self.head, self.rows)}"
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
@@ -100,13 +100,13 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """
     if not rows:
         return ""
-    texts = [[escape_markdown(cell_text(cell)) if not isinstance(cell, Rate) else str(cell) for cell in row]
+    texts = [[markdown_text(cell_text(cell)) if not isinstance(cell, Rate) else str(cell) for cell in row]
              for row in (head, *rows)]  # fmt: skip
     texts.insert(1, ["---", *["---:"] * (len(head) - 1)])
     return "".join(f"| {' | '.join(line)} |\n" for line in texts)
 
 
-def escape_markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text on one line that has no effect as Markdown. A `_` within a word has none anyway."""
     return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
 

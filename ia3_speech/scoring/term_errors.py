@@ -24,13 +24,14 @@ from pathlib import Path
 import numpy as np
 
 from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.numbers_in_words import verbalize_numbers
 from ia3_speech.data.text import normalize
 from ia3_speech.scoring.alignment import Pair
 
 REFERENCE, MISSED, FALSE = 0, 1, 2  # the columns of term counts
 
-Term = tuple[str, ...]  # its words
+TermWords = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class TermList:
         categories: all categories, sorted.
     """
 
-    categories_of: dict[Term, tuple[str, ...]]
-    by_first_word: dict[str, list[Term]]
+    categories_of: dict[TermWords, tuple[str, ...]]
+    by_first_word: dict[str, list[TermWords]]
     categories: list[str]
 
     def __len__(self) -> int:
@@ -60,10 +61,7 @@ def read_term_list(path: Path, mode: str = "ctc") -> TermList:
     Raises:
         UserError: the file cannot be read, holds no terms, or a line has nothing left once normalised.
     """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: the term list can't be read ({error})") from error
+    lines = read_utf8(path, "a term list: one term a line").split("\n")
     categories_of: dict[str, list[str]] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -81,26 +79,26 @@ def read_term_list(path: Path, mode: str = "ctc") -> TermList:
 def make_term_list(terms: dict[str, Sequence[str]]) -> TermList:
     """A term list from {term: categories}, already normalised."""
     categories_of = {tuple(term.split()): tuple(sorted(set(names))) for term, names in terms.items()}
-    by_first_word: dict[str, list[Term]] = {}
+    by_first_word: dict[str, list[TermWords]] = {}
     for words in sorted(categories_of, key=lambda words: (-len(words), words)):
         by_first_word.setdefault(words[0], []).append(words)
     categories = sorted({name for names in categories_of.values() for name in names})
     return TermList(categories_of, by_first_word, categories)
 
 
-def find_terms(words: Sequence[str], terms: TermList) -> list[tuple[int, Term]]:
+def find_terms(words: Sequence[str], terms: TermList) -> list[tuple[int, TermWords]]:
     """(position, term) from left to right, the longest first, without overlap."""
-    found = []
+    occurrences = []
     position = 0
     while position < len(words):
         for term in terms.by_first_word.get(words[position], ()):
             if tuple(words[position : position + len(term)]) == term:
-                found.append((position, term))
+                occurrences.append((position, term))
                 position += len(term)
                 break
         else:
             position += 1
-    return found
+    return occurrences
 
 
 def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
@@ -109,7 +107,7 @@ def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
     counts = np.zeros((1 + len(terms.categories), 3), dtype=np.int64)
     row_of = {category: row for row, category in enumerate(terms.categories, start=1)}
 
-    def add(term: Term, column: int) -> None:
+    def add(term: TermWords, column: int) -> None:
         for row in (0, *(row_of[category] for category in terms.categories_of[term])):
             counts[row, column] += 1
 
@@ -123,7 +121,7 @@ def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
     return counts
 
 
-def match_terms(pairs: Sequence[Pair], terms: TermList) -> Iterator[tuple[Term, bool]]:
+def match_terms(pairs: Sequence[Pair], terms: TermList) -> Iterator[tuple[TermWords, bool]]:
     """Each occurrence on the first side of `pairs`, and whether the second side has it in full."""
     words = [word for word, _ in pairs if word is not None]
     positions: list[int | None] = []  # of each word on the second side, None unless aligned as correct

@@ -1,5 +1,6 @@
 """Numbers in words."""
 
+import json
 import logging
 from collections import Counter
 
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize, target_text
 from ia3_speech.data.utterance import Utterance
@@ -78,10 +80,19 @@ def test_changes_are_logged_with_counts(caplog):
     ]
 
 
-def test_counts_of_changes():
-    changes = Counter()
-    verbalize_numbers("$5 or $5 or 6", changes)
-    assert changes == {"$5 → five dollars": 2, "6 → six": 1}
+def test_a_digit_in_one_hypothesis_changes_no_other_utterance(tmp_path, run_command):
+    """A hot word writes "B12"; the other hypotheses are those of a base without digits."""
+    references = {"u1": "vitamin B12 daily", "u2": "take 500 mg twice", "u3": "at 10:05"}
+    utterances = [Utterance(name, "s", name, "none.wav", text=text) for name, text in references.items()]
+    write_data_directory(tmp_path / "data", utterances)
+    rates = []
+    for number, first in enumerate(("vitamin b twelve daily", "vitamin B12 daily", "vitamin B6 daily")):
+        (tmp_path / str(number)).mkdir()
+        heard = f"u1 {first}\nu2 take five hundred milligrams twice\nu3 at ten oh six\n"
+        (tmp_path / str(number) / "text").write_text(heard)
+        run_command("score", tmp_path / "data", tmp_path / str(number))
+        rates.append(json.loads((tmp_path / str(number) / "score.json").read_text())["wer"])
+    assert rates == [1 / 13, 1 / 13, 2 / 13]
 
 
 def test_only_english_without_digits_needs_words():

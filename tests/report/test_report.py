@@ -1,10 +1,12 @@
 """The report: what it finds, what it says, what it refuses; that nothing in the data becomes markup."""
 
 import base64
+import csv
 import hashlib
 import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,11 +18,11 @@ from safetensors.numpy import load_file, save_file
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.formatting import interval, percent
-from ia3_speech.report import find_report_paths
 from ia3_speech.report.__main__ import main
-from ia3_speech.report.table import Rate
-from ia3_speech.report.utterance_table import compact_alignment
+from ia3_speech.report.page import shown_cell
+from ia3_speech.report.report_tables import named, tables_folder
 from ia3_speech.score import main as score
+from ia3_speech.scoring.table import Rate, Table
 
 
 class Reading(HTMLParser):
@@ -77,18 +79,14 @@ def test_the_utterances(recipe):
     assert data["rows"][0]["alignments"][1][0] == ["the", None]  # nothing was heard
 
 
-def test_alignment_of_one():
-    pairs = [("a", "a"), ("b", "x"), ("c", "c"), (None, "d")]
-    assert compact_alignment(pairs) == ["a", ["b", "x"], "c", [None, "d"]]
-
-
 def test_the_numbers_are_those_of_score(recipe):
     scored = json.loads((recipe.adapted / "score.json").read_text())
     text = Reading(recipe.page()).text
     change = scored["changes"]["wer"]
     assert f"{percent(change['baseline'])} % → {percent(scored['wer'])} %" in text
     assert f"ia3_seed1 {percent(scored['wer'])} {interval(scored['wer_ci'])}" in text
-    assert " ".join(Rate(change["relative"], change["relative_ci"], signed=True).shown) in text
+    relative = shown_cell(Rate(change["relative"], change["relative_ci"], signed=True))
+    assert " ".join(relative[:2]) in text and relative[0].startswith("+")
     assert "Intervals: bootstrap over 3 speakers, 100 replicates, seed 0." in text
     assert "With only 3 speakers, the intervals are too narrow." in text
     assert f"Matched pairs test (MAPSSWE): {scored['mapsswe']['segments']} segments" in text
@@ -145,21 +143,8 @@ def test_all_that_lies_beside_is_found(recipe):
     assert "scale 0.5: test 40.0 %, out-of-domain speech 25.6 %" in text
     assert "decay 0.1: test 35.0 %, out-of-domain speech 25.0 %" in text
     for layer in (0, 1, 10):
-        assert f"key, layer {layer}: 8 values from" in text
-        assert f"ffn, layer {layer}: 12 values from 1.000 to 1.000, median 1.000" in text
-
-
-def test_files_of_earlier_versions_give_the_same_page(recipe):
-    add_extras(recipe)
-    page = recipe.page()
-    old = {"selected_epoch": "kept_epoch", "decay_to_one": "pull", "out_of_domain_wer": "general_wer"}
-    for file in (recipe.exp / "ia3_seed1/metrics.jsonl", recipe.exp / "trade_off.json"):
-        text = file.read_text()
-        for new, name in old.items():
-            text = text.replace(f'"{new}"', f'"{name}"')
-        assert text != file.read_text()
-        file.write_text(text)
-    assert recipe.page() == page
+        assert f"layer {layer}, key: 5, 25, 50, 75 and 95 % lie below" in text
+    assert "key all 24 0." in text and "ffn all 36 1.0000 1.0000 1.0000 0.0 0.0" in text
 
 
 def test_the_title_is_the_adapter_and_the_corpus(recipe):
@@ -184,14 +169,6 @@ def test_without_baseline(recipe):
     assert "compared with" not in text and "change" not in text
 
 
-def test_terms(recipe, tmp_path):
-    (tmp_path / "terms").write_text("metformin\tdrug\nfever\tcondition\n")
-    recipe.score(terms=tmp_path / "terms")
-    text = Reading(recipe.page()).text
-    assert "Term error rate" in text
-    assert "drug 1 0 0 0.0" in text
-
-
 def test_how_it_was_decoded(recipe):
     """decode.json of the base, and of a sum of adapters; decoded by another tool there is none."""
     record = {"command": "python -m x", "base": {"name": "mini", "sha256": "0123456789abcdef"}}
@@ -209,16 +186,6 @@ def test_how_it_was_decoded(recipe):
     assert "adapter accent × 0.5 ffffffffffff medical × 0.5 ffffffffffff" in text
 
 
-def test_one_speaker_has_no_bars(tmp_path):
-    recipe = make_recipe(tmp_path, {"ann-1": ("no fever", "know", ""), "ann-2": ("a", "a", "b")})
-    assert "Speakers and labels" not in Reading(recipe.page()).text
-
-
-def test_the_same_input_makes_the_same_page(recipe):
-    add_extras(recipe)
-    assert recipe.page() == recipe.page()
-
-
 def test_many_values_are_folded_away(tmp_path):
     heard = {f"spk{n:02d}-1": ("no fever", "know fever", "no fever") for n in range(20)}
     page = make_recipe(tmp_path, heard).page()
@@ -229,10 +196,58 @@ def test_many_values_are_folded_away(tmp_path):
     )
 
 
+def test_it_writes_every_table(recipe):
+    recipe.page()
+    folder = tables_folder(recipe.adapted / "report.html")
+    names = ["by_accent", "by_speaker", "error_rates", "utterances", "words"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        f"{name}{suffix}" for name in names for suffix in (".csv", ".md")
+    ]
+    with (folder / "utterances.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows[2] == {
+        "utterance": "bob-1",
+        "speaker": "bob",
+        "accent": "scottish",
+        "seconds": "1.2",
+        "words": "3",
+        "base WER %": "33.3333",
+        "ia3_seed1 WER %": "66.6667",
+        "reference": "start metformin today",
+        "base": "start met today",
+        "ia3_seed1": "start metformin two day",
+    }
+
+
+def test_tables_that_are_gone_come_back_and_other_files_are_not_lost(recipe, capsys):
+    recipe.page()
+    capsys.readouterr()
+    recipe.page()
+    assert capsys.readouterr().out.endswith("up to date\n")
+    folder = tables_folder(recipe.adapted / "report.html")
+    shutil.rmtree(folder)
+    recipe.page()
+    assert (folder / "words.csv").is_file()
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt: is in the way of the report's tables"):
+        recipe.page(force=True)
+    assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_names_of_files_are_safe_and_different():
+    tables = [Table(name, "", [], []) for name in ("systems_a", "by_../x y", "systems_A", "systems_a")]
+    names = ["systems_a", "by_.._x_y", "systems_A_2", "systems_a_3"]
+    assert [name for name, _ in named(iter(tables))] == names
+
+
 # ---- what it refuses
 
 
-def test_what_is_not_scored_is_refused(recipe):
+def test_what_is_missing_is_refused_with_a_hint(recipe, tmp_path):
+    with pytest.raises(UserError, match="there is no such file or folder"):
+        recipe.page(curve=tmp_path / "none.json")
+    with pytest.raises(UserError, match=r"was scored without a baseline \(run .* --baseline"):
+        main(recipe.data, recipe.base, baseline=recipe.adapted)
     (recipe.adapted / "score.json").unlink()
     with pytest.raises(UserError, match=r'score.json: is not there \(run "ia3-speech score DATA'):
         recipe.page()
@@ -245,11 +260,6 @@ def test_a_baseline_that_changed_is_refused(recipe):
         recipe.page()
 
 
-def test_a_score_without_baseline_can_not_be_compared(recipe):
-    with pytest.raises(UserError, match=r"was scored without a baseline \(run .* --baseline"):
-        find_report_paths(recipe.base, baseline=recipe.adapted)
-
-
 def test_another_data_directory_is_refused(recipe, tmp_path):
     other = make_recipe(tmp_path / "other", {"dan-1": ("no", "no", "no")})
     with pytest.raises(UserError, match=r"utterance ann-1 .* is not in it \(is it the right set\?\)"):
@@ -260,12 +270,7 @@ def test_another_data_directory_is_refused(recipe, tmp_path):
     "name, text, message",
     [
         ("curve", "{", "is not JSON"),
-        ("curve", "3", "is not a JSON object"),
-        ("curve", '{"points": []}', 'has no "points"'),
-        ("curve", '[{"minutes": 5}]', "point 1: wer is None, not a number"),
         ("curve", '[{"minutes": 5, "wer": 0.3, "lo": "x"}]', "point 1: lo is 'x', not a number"),
-        ("curve", '[{"minutes": 0, "wer": 0.3}]', "no point has more than 0 minutes"),
-        ("curve", '[{"minutes": 5, "wer": NaN}]', "point 1: wer is nan, not a number"),
         ("trade_off", '[{"scale": 1, "wer": 0.3}]', "point 1: out_of_domain_wer is None, not a number"),
         ("training", '{"epoch": 1, "loss": 1}', ":1: dev_wer is None, not a number"),
         ("results", '{"schema": 2}', '"schema" is not 1'),
@@ -286,11 +291,6 @@ def test_a_vector_that_is_no_number_is_named(recipe):
     save_file(tensors, file)
     with pytest.raises(UserError, match="holds NaN or infinite numbers"):
         recipe.page()
-
-
-def test_what_is_given_must_be_there(recipe, tmp_path):
-    with pytest.raises(UserError, match="there is no such file or folder"):
-        recipe.page(curve=tmp_path / "none.json")
 
 
 # ---- what nothing in the data can do
@@ -318,7 +318,7 @@ def test_hostile_texts_and_names_stay_text(tmp_path):
 def test_nothing_is_fetched(recipe):
     """No address but places in the page, data and audio files; and a policy that says so."""
     add_extras(recipe)
-    page = recipe.page()
+    page = recipe.page().replace("http://www.w3.org/2000/svg", "")  # the name of a language
     reading = Reading(page)
     addresses = [
         value for _, found in reading.tags for key, value in found.items() if key in ("href", "src", "action")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from hand_made import HEARD, HOSTILE, add_extras, make_recipe
-from webdriver import ENTER, Browser, found
+from webdriver import Browser, found
 
 pytestmark = pytest.mark.skipif(
     not all(found().values()),
@@ -67,13 +67,8 @@ def test_sorting(opened):
     assert opened.run(head) == "descending"
 
 
-def test_sorting_by_keyboard_leaves_what_has_no_rate_at_the_end(opened):
-    for order in (["0.0", "0.0", "0.0", "66.7", "100.0", "–"], ["100.0", "66.7", "0.0", "0.0", "0.0", "–"]):
-        opened.type("#utterance-table button[data-key=wer1]", ENTER)
-        assert column(opened, 6) == order
-
-
-def test_filter_by_speaker(opened):
+def test_filters(opened):
+    """By speaker, by label, by what changed, by words of all that was said and heard."""
     opened.choose("select[data-label=speaker]", "bob")
     assert opened.run(IDS) == ["bob-1", "bob-2"]
     found = "return document.getElementById('utterance-found').textContent"
@@ -81,10 +76,6 @@ def test_filter_by_speaker(opened):
     opened.choose("select[data-label=accent]", "welsh")
     assert opened.run(IDS) == []
     opened.click("#utterance-reset")
-    assert len(opened.run(IDS)) == 6
-
-
-def test_filter_by_label_and_by_what_changed(opened):
     opened.choose("select[data-label=accent]", "welsh")
     assert opened.run(IDS) == ["cat-9", "cat-10"]
     opened.click("#utterance-reset")
@@ -96,20 +87,11 @@ def test_filter_by_label_and_by_what_changed(opened):
     }.items():
         opened.choose("#utterance-shown", shown)
         assert opened.run(IDS) == ids
-
-
-def test_free_text_looks_into_all_that_was_said_and_heard(opened):
-    for text, ids in {"METFORMIN": ["bob-1"], "know": ["ann-2"], "uh": ["bob-2"], "cat-9": ["cat-9"],
-                      "fever cough": ["cat-10"], "nothing": []}.items():  # fmt: skip
+    opened.click("#utterance-reset")
+    for text, ids in {"METFORMIN": ["bob-1"], "know": ["ann-2"], "fever cough": ["cat-10"]}.items():
         opened.run("document.getElementById('utterance-search').value = ''")
         opened.type("#utterance-search", text)
         assert opened.run(IDS) == ids
-
-
-def test_a_bar_leads_to_its_utterances(opened):
-    opened.click("a[data-label=speaker][data-value=ann]")
-    assert opened.run(IDS) == ["ann-1", "ann-2"]
-    assert opened.run("return location.hash") == "#utterances"
 
 
 WORDS = "return [...document.querySelectorAll('#word-rows a')].map((link) => link.textContent)"
@@ -168,20 +150,6 @@ PLAY = """
   player.addEventListener("error", () => done(["error", player.error.message]));
   player.play().catch((error) => done([String(error)]));
 """
-
-
-def test_players_play_linked_files(opened):
-    assert opened.run("return document.querySelectorAll('#utterance-rows audio').length") == 6
-    how, seconds = opened.wait(PLAY)
-    assert (how, round(seconds, 2)) == ("ended", 1.0)
-
-
-def test_one_player_at_a_time(opened):
-    script = """
-      const [one, two] = document.querySelectorAll("#utterance-rows audio");
-      one.play().then(() => two.play()).then(() => setTimeout(() => done([one.paused, two.paused]), 50));
-    """
-    assert opened.wait(script) == [True, False]
 
 
 def test_players_play_embedded_audio_of_a_page_that_was_moved(browser, tmp_path):
@@ -246,7 +214,7 @@ CLIPPED = """
 """
 
 
-@pytest.mark.parametrize("width", [390, 500, 720, 800, 1000, 1400])
+@pytest.mark.parametrize("width", [390, 800, 1400])
 def test_nothing_is_clipped_at_any_width(opened, width):
     """The page does not scroll sideways, no table or cell is cut, and long texts have most of the width."""
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -260,27 +228,3 @@ def test_nothing_is_clipped_at_any_width(opened, width):
         assert min(widths) > 0.85 * whole
     finally:
         opened.developer("Emulation.clearDeviceMetricsOverride")
-
-
-def test_light_and_dark(opened):
-    """Text stands out by 7 : 1 (WCAG AAA) from the paper in both; paper to print on is light."""
-    colours = "const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]"
-    scheme = [{"name": "prefers-color-scheme", "value": "dark"}]
-    try:
-        opened.developer("Emulation.setEmulatedMedia", media="", features=scheme)
-        dark = [luminance(colour) for colour in opened.run(colours)]
-        opened.developer("Emulation.setEmulatedMedia", media="print", features=scheme)
-        printed = [luminance(colour) for colour in opened.run(colours)]
-    finally:
-        opened.developer("Emulation.setEmulatedMedia", media="", features=[])
-    light = [luminance(colour) for colour in opened.run(colours)]
-    assert (light[0] + 0.05) / (light[1] + 0.05) > 7
-    assert (dark[1] + 0.05) / (dark[0] + 0.05) > 7
-    assert printed == light
-
-
-def luminance(colour: str) -> float:
-    """Of `rgb(1, 2, 3)`, as WCAG 2 has it."""
-    parts = [int(part) / 255 for part in colour.removeprefix("rgb(").rstrip(")").split(",")]
-    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

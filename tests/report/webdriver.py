@@ -16,7 +16,6 @@ FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-
          "disable-background-networking", "disable-component-update", "mute-audio",
          "autoplay-policy=no-user-gesture-required")  # fmt: skip
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the protocol's key of an element's id
-ENTER = "\ue007"
 
 
 def found() -> dict[str, str | None]:

@@ -11,7 +11,7 @@ and sugar in either order. There the article always stands; people leave it out,
 from collections.abc import Iterator, Mapping
 from itertools import permutations
 
-from ia3_speech.scoring.alignment import edit_distance
+from rapidfuzz.distance import Levenshtein
 
 LEADS = (
     "brew", "can i get", "can i have", "i want", "get me", "give me", "i'd like", "make me", "may i have",
@@ -70,7 +70,7 @@ def nearest(ordered: Mapping[str, str], heard: str) -> str:
     """
 
     def cost(sentence: str) -> float:
-        return edit_distance(sentence, heard) + (0 if has_article(sentence) else len("a ") - 0.5)
+        return Levenshtein.distance(sentence, heard) + (0 if has_article(sentence) else len("a ") - 0.5)
 
     return min(sentences(ordered), key=cost)
 

@@ -22,7 +22,6 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.experiments.curve_files import (
     Epoch,
-    Json,
     LearningCurve,
     TradeOff,
     read_json_object,
@@ -32,7 +31,7 @@ from ia3_speech.experiments.curve_files import (
 )
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.results import Results, read_results
+from ia3_speech.scoring.results import Json, Results, read_results
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 SCHEMA = 1  # of results.json

@@ -5,18 +5,19 @@ report.html.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from statistics import median
 
 from ia3_speech.adapters.weights import spreads
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.cli import UserError
-from ia3_speech.experiments.curve_files import Json
+from ia3_speech.experiments.curve_files import Epoch, LearningCurve, LearningCurvePoint, TradeOff
 from ia3_speech.formatting import numeric_order, plural
 from ia3_speech.report.browse import count_words, instead_text, label_names
-from ia3_speech.report.curves import epoch_table, learning_curve_table, trade_off_table
-from ia3_speech.report.data import DecodedSystem, ReportData
-from ia3_speech.scoring.results import change_rate
+from ia3_speech.report.report_data import DecodedSystem, ReportData
+from ia3_speech.scoring.results import Json, change_rate
 from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 
@@ -41,7 +42,7 @@ def report_tables(report: ReportData) -> Iterator[Table]:
     if report.curve:
         yield learning_curve_table(report.curve)
     if report.trade_off:
-        yield trade_off_table(report.trade_off)
+        yield trade_off_points_table(report.trade_off)
     if report.vectors:
         yield vectors_table(report)
 
@@ -112,7 +113,7 @@ def has_value(cell: Cell) -> bool:
 def tables_by_label(report: ReportData) -> Iterator[Table]:
     """A table for each label that has several values with words."""
     system, baseline = report.system.results, report.baseline and report.baseline.results
-    names = [f"{one.name} WER %" for one in report.systems]
+    names = [f"{side.name} WER %" for side in report.systems]
     for label, values in sorted(system.by_label.items()):
         rows: list[list[Cell]] = []
         for value in sorted(values, key=numeric_order):
@@ -147,7 +148,7 @@ def utterances_table(report: ReportData) -> Table:
         words = len(reference.split())
         rates, texts = [], [reference]
         for system in report.systems:
-            errors = sum(one != other for one, other in system.alignments[utterance.id])
+            errors = sum(word != heard for word, heard in system.alignments[utterance.id])
             rates.append(Rate(errors / words if words else None))
             texts.append(system.hypotheses.get(utterance.id, ""))
         labelled = [utterance.id, utterance.speaker, *(utterance.labels.get(label) for label in labels)]
@@ -179,6 +180,41 @@ def confidence_table(systems: list[DecodedSystem]) -> Table:
 def right_interval(part: Json) -> tuple[float, float]:
     """Of the share of right words in a range of confidences."""
     return wilson_interval(round(part["right"] * part["words"]), part["words"])
+
+
+def epoch_table(epochs: Sequence[Epoch]) -> Table:
+    rows = [
+        [epoch.number, None if epoch.loss is None else f"{epoch.loss:.3f}", Rate(epoch.dev_wer, digits=2)]
+        for epoch in epochs
+    ]
+    return Table("training", "Training", ["epoch", "CTC loss", "dev WER %"], rows)
+
+
+def by_amount(curve: LearningCurve) -> Iterator[tuple[float, list[LearningCurvePoint]]]:
+    """Each amount with the points of its seeds."""
+    for amount, points in groupby(curve.points, key=lambda point: point.amount):
+        yield amount, list(points)
+
+
+def learning_curve_table(curve: LearningCurve) -> Table:
+    """The median of the seeds, their range, and the change of the median relative to the base."""
+    rows = []
+    for amount, seeds in by_amount(curve):
+        rates = [point.estimate.wer for point in seeds]
+        base = curve.base.wer if curve.base else None
+        change = Rate((median(rates) - base) / base if base else None, signed=True)
+        rows.append([f"{amount:g}", len(seeds), *map(Rate, (median(rates), min(rates), max(rates))), change])
+    head = [curve.unit, "seeds", "median WER %", "lowest", "highest", "change %"]
+    return Table("learning_curve", "Change of the median relative to the base", head, rows)
+
+
+def trade_off_points_table(trade_off: TradeOff) -> Table:
+    rows = [
+        [point.name, *(Rate(rate.wer, rate.interval) for rate in (point.own, point.out_of_domain))]
+        for point in trade_off.points
+    ]
+    head = ["adapter", trade_off.own, trade_off.out_of_domain]
+    return Table("trade_off", f"WER % {INTERVAL}", head, rows)
 
 
 def vectors_table(report: ReportData) -> Table:

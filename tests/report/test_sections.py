@@ -1,0 +1,239 @@
+"""The report's own computations: the top of the page in plain words, the view by word, word confidences."""
+
+import json
+import re
+
+import pytest
+from hand_made import add_extras, make_recipe
+
+from ia3_speech.report.browse import count_words, group_by_accuracy, instead_text
+from ia3_speech.report.page import summary_sentences, summary_warnings
+from ia3_speech.report.report_data import find_report_paths, read_report_data
+from ia3_speech.report.report_tables import words_table
+from ia3_speech.scoring.ctm import ctm_line
+
+# Of twelve speakers the base makes an error in one of two words, the adapter in none.
+HELPFUL = {f"s{n:02d}-1": ("no fever", "know fever", "no fever") for n in range(12)}
+
+
+@pytest.fixture
+def helpful(tmp_path):
+    return make_recipe(tmp_path, HELPFUL, sound=False)
+
+
+def read(recipe, folder=None):
+    return read_report_data(recipe.data, find_report_paths(folder or recipe.adapted))
+
+
+# ---- in plain words
+
+
+def change_score(file, change, **fields) -> None:
+    """Other numbers in a score.json."""
+    score = json.loads(file.read_text())
+    score["changes"]["wer"] |= change
+    file.write_text(json.dumps(score | fields))
+
+
+def write_out_of_domain(recipe, **change) -> None:
+    """score.json of 6 speakers, on which the adapter raises the WER from 28 to 30.1 %."""
+    folder = recipe.adapted.parent / "decode_greedy_out_of_domain"
+    folder.mkdir()
+    text = (recipe.adapted / "score.json").read_text()
+    (folder / "score.json").write_text(text)
+    row = next(iter(json.loads(text)["by_label"]["speaker"].values()))
+    speakers = {"speaker": dict.fromkeys("abcdef", row)}
+    change = {"baseline": 0.28, "relative": 0.075, "relative_ci": [0.02, 0.13]} | change
+    change_score(
+        folder / "score.json", change, utterances=30, wer=0.301, by_label=speakers, ci_clusters=12,
+        baseline_dir="exp/base/decode_greedy_out_of_domain",
+    )  # fmt: skip
+
+
+def test_sentences(helpful):
+    assert "What ia3_seed1 does to out-of-domain speech was not measured." in summary_sentences(read(helpful))
+    write_out_of_domain(helpful)
+    assert list(summary_sentences(read(helpful))) == [
+        "On 12 utterances ia3_seed1 lowers the word error rate from 50.0 % (base) to 0.0 % (relative "
+        "−100.0 %, 95 % interval −100.0 to −100.0).",
+        "In 100 words that is 0 errors (wrong, missing or extra words) instead of 50.",
+        "On out-of-domain speech (30 utterances of 6 speakers) it raises the word error rate from 28.0 % "
+        "(base) to 30.1 % (relative +7.5 %, 95 % interval +2.0 to +13.0): name it only for the speech that "
+        "it was trained for.",
+    ]
+    assert not list(summary_warnings(read(helpful)))
+
+
+def test_terms_and_sentences_that_are_not_in_training(helpful, tmp_path):
+    (tmp_path / "terms").write_text("no fever\n")
+    helpful.score(terms=tmp_path / "terms")
+    file = helpful.adapted / "score.json"
+    unseen = json.loads(file.read_text())
+    unseen["changes"]["wer"] |= {"baseline": 0.6, "relative": -0.5, "relative_ci": None}
+    change_score(file, {}, unseen_sentences=unseen | {"utterances": 4, "wer": 0.3})
+    sentences = list(summary_sentences(read(helpful)))
+    assert "Of 12 spoken terms it misses 0; base misses 12." in sentences
+    assert (
+        "On 4 utterances with sentences that are not in training it lowers the word error rate from 60.0 % "
+        "(base) to 30.0 % (relative −50.0 %)."
+    ) in sentences
+
+
+def test_without_a_baseline(recipe):
+    recipe.score()
+    assert list(summary_sentences(read(recipe, recipe.base))) == [
+        "On 6 utterances of 3 speakers base has a word error rate of 31.2 %.",
+        "In 100 words that is 31 errors (wrong, missing or extra words).",
+    ]
+
+
+def test_small_test_sets(recipe):
+    """Three speakers, and a change that may be chance; the same is said of out-of-domain speech."""
+    write_out_of_domain(recipe, relative_ci=[-0.02, 0.13])
+    warnings = list(summary_warnings(read(recipe)))
+    assert warnings[0].startswith("the test set is too small to tell the change from chance: its interval, −")
+    assert warnings[1:] == [
+        "the test set has 3 speakers only, so that the true interval is wider than the one given",
+        "the out-of-domain set is too small to tell the change from chance: its interval, −2.0 to +13.0 %, "
+        "includes 0",
+    ]
+
+
+def test_a_single_utterance(tmp_path):
+    recipe = make_recipe(tmp_path, {"ann-1": ("no fever", "know", "no")}, sound=False)
+    assert list(summary_warnings(read(recipe))) == ["the test set is too small for an interval (1 utterance)"]
+
+
+def test_training_without_effect_and_overlap_with_training_are_warnings(helpful):
+    add_extras(helpful)
+    assert not list(summary_warnings(read(helpful)))
+    row = {"epoch": 0, "step": 0, "loss": None, "dev_wer": 0.6, "selected_epoch": 0}
+    worse = {"epoch": 1, "step": 1, "loss": 2.0, "dev_wer": 0.7, "selected_epoch": 0}
+    (helpful.exp / "ia3_seed1/metrics.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(worse)}\n")
+    helpful.score(training=[helpful.data])
+    overlap = "every sentence of the test set occurs in training: the scores hold for these sentences only"
+    not_improved = "no epoch of the training improved on its start, so the adapter is as it started"
+    warnings = list(summary_warnings(read(helpful)))
+    assert overlap in warnings and warnings[-1] == not_improved
+    assert f'<p class="warning"><b>Warning. </b>E{overlap[1:]}.</p>' in helpful.page()
+
+
+# ---- words
+
+
+def test_words_and_terms(recipe, tmp_path):
+    (tmp_path / "terms").write_text("atrial fibrillation\tdiagnosis\nfever\tfinding\nmetformin\n")
+    recipe.score(terms=tmp_path / "terms")
+    data = read(recipe)
+    words = {word.word: word for word in count_words(data)}
+    word = words["no"]
+    assert (word.count, word.correct, word.gain, word.term) == (3, [1, 3], 2, None)
+    assert word.instead == [[("", 1), ("know", 1)], []]
+    assert (words["metformin"].correct, words["metformin"].term) == ([0, 1], "term")
+    phrase = words["atrial fibrillation"]  # the base has its second word
+    assert (phrase.count, phrase.correct, phrase.term, phrase.instead) == (1, [0, 0], "diagnosis", [[], []])
+    assert words["fibrillation"].correct == [1, 0]
+    gains = [word.gain for word in words.values()]
+    assert gains == sorted(gains, reverse=True)
+    row, terms = data.system.results.all, data.system.results.terms[0]
+    single = [word for word in words.values() if " " not in word.word]
+    assert sum(word.count for word in single) == row.words
+    assert sum(word.count - word.correct[1] for word in single) == row.substitutions + row.deletions
+    listed = [words[term] for term in ("atrial fibrillation", "fever", "metformin")]
+    assert sum(word.count for word in listed) == terms.reference
+    assert sum(word.count - word.correct[1] for word in listed) == terms.missed
+    (tmp_path / "terms").unlink()  # a term list that is gone colours nothing
+    assert {word.term for word in count_words(read(recipe))} == {None}
+
+
+def test_the_table_of_words(recipe):
+    assert words_table(read(recipe)).csv().splitlines()[:2] == [
+        "word,count,base correct %,ia3_seed1 correct %,gain,term,base instead,ia3_seed1 instead",
+        'no,3,33.3333,100.0000,2,,"(nothing) 1, know 1",',
+    ]
+    recipe.score()
+    assert words_table(read(recipe, recipe.base)).csv().splitlines()[:2] == [
+        "word,count,base correct %,term,base instead",  # one system has no gain
+        'no,3,33.3333,,"(nothing) 1, know 1"',
+    ]
+    assert instead_text([("met", 4), ("", 2), ("mat", 1), ("mit", 1)]) == "met 4, (nothing) 2, mat 1, …"
+
+
+def test_dots_hold_every_word_once(recipe):
+    words = count_words(read(recipe))
+    dots = group_by_accuracy(words)
+    assert sorted(w.word for group in dots.values() for w in group) == sorted(w.word for w in words)
+    assert [word.word for word in dots[False, 1 / 3, 1.0]] == ["no"]
+    rows = json.loads(re.search(r'id="word-data">(.*?)</script>', recipe.page(), re.DOTALL)[1])["rows"]
+    number = list(dots).index((False, 1 / 3, 1.0))
+    expected = {"word": "no", "count": 3, "correct": [1, 3], "term": None, "instead": "", "dot": number}
+    assert rows[0] == expected
+
+
+# ---- confidences
+
+WRONG_OF_BASE = {"a": 0.15, "trial": 0.45, "know": 0.15, "met": 0.95}  # all others are right
+
+
+def write_confidences(folder, confidence: float, others=()) -> None:
+    """hyp.ctm of all words of a decode directory."""
+    lines = []
+    for text in (folder / "text").read_text().splitlines():
+        utterance, *words = text.split()
+        for n, word in enumerate(words):
+            lines.append(ctm_line(utterance, n, n + 1, word, dict(others).get(word, confidence)))
+    (folder / "hyp.ctm").write_text("".join(lines))
+
+
+@pytest.fixture
+def confident(recipe):
+    """A recipe whose systems have confidences, the adapter's calibrated."""
+    write_confidences(recipe.base, 0.85, WRONG_OF_BASE)
+    write_confidences(recipe.adapted, 0.5)
+    decoding = {"adapter": None, "base": {"name": "mini", "sha256": "0"}, "command": "decode"}
+    decoding |= {"device": "cpu", "dtype": "float32", "versions": {}}
+    decoding |= {"confidence_scaling": {"slope": 0.4, "bias": 1.6}}
+    (recipe.adapted / "decode.json").write_text(json.dumps(decoding))
+    recipe.score()
+    return recipe
+
+
+def section_of(page: str) -> str:
+    return re.search(r'<section id="confidence".*?</section>', page, re.DOTALL)[0]
+
+
+def test_what_reviewers_find_and_how_reliable_confidences_are(confident):
+    section = section_of(confident.page())
+    base, adapted = re.findall(r"<p><b>(.*?)</p>", section)
+    assert re.fullmatch(
+        r"base</b>: looking at the least certain 10 % of the 16 words finds 50 \[\d+, \d+\] % of the 4 "
+        r"errors \(10 % by chance, 50 % at best\)\. Calibration error 21\.9 % \(16 words\), not calibrated "
+        r"\(ia3-speech calibrate does it on a dev set\)\. Area under the ROC curve 0\.750\.",
+        base,
+    )
+    assert adapted.startswith("ia3_seed1</b>: looking at the least certain 10 % of the 13 words finds 8 [")
+    assert "Calibration error 26.9 % (13 words), calibrated with slope 0.4, bias 1.6." in adapted
+    titles = re.findall(r"<title>(confidence .*?)</title>", section)
+    assert titles[0] == "confidence 10 to 20 %: 2 words, mean confidence 15.0 %, right 0.0 [0.0, 65.8] %"
+    assert section.count("<figure>") == 2 and section.count('class="dot baseline"') == 4
+    lines = (confident.adapted / "report/confidences.csv").read_text().splitlines()
+    assert lines[0] == (
+        "confidence %,base words,base mean %,base right %,base right % low,base right % high,ia3_seed1 words,"
+        "ia3_seed1 mean %,ia3_seed1 right %,ia3_seed1 right % low,ia3_seed1 right % high"
+    )
+    assert len(lines) == 11 and lines[1] == "0 to 10,0,,,,,0,,,,"
+    assert lines[9] == "80 to 90,12,85.0000,100.0000,75.7506,100.0000,0,,,,"
+
+
+def test_words_without_a_confidence_are_counted(confident):
+    text = (confident.base / "hyp.ctm").read_text()
+    (confident.base / "hyp.ctm").write_text(text.replace("pressure", "pressures"))
+    confident.score()
+    section = section_of(confident.page())
+    assert "of the 15 words finds" in section
+    assert "base: without 1 word that a filter or the text normalisation has changed." in section
+    for folder in (confident.base, confident.adapted):
+        (folder / "hyp.ctm").unlink()
+    confident.score()
+    assert "Word confidences" not in confident.page()
+    assert not (confident.adapted / "report/confidences.csv").exists()
