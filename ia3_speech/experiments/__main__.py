@@ -3,7 +3,7 @@
     python -m ia3_speech.experiments select exp/medical ia3       # the seed with the median dev WER
     python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md, curves
     python -m ia3_speech.experiments summary exp/medical          # in a few sentences
-    python -m ia3_speech.experiments show exp/medical --parts tuning
+    python -m ia3_speech.experiments show exp/medical --parts training
     python -m ia3_speech.experiments fill RESULTS.md              # the numbers of a page's marked blocks
 
 A block of a page looks like this; what stands between the two lines is replaced, and the path is relative to
@@ -13,7 +13,7 @@ the page:
     <!-- end of results -->
 
 After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, confidences, curve,
-training, tuning, provenance; none: all but training and tuning), and perhaps `only` and the systems or
+training, provenance; none: all but training), and perhaps `only` and the systems or
 folders, as patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a
 Markdown file (exp/espeak/RESULTS.md) stands for its contents.
 """

@@ -5,8 +5,8 @@
 #   bash local/tune.sh --corpus DIR                            from the base
 #   bash local/tune.sh --corpus DIR --init-adapter mandarin    from the accent's adapter as well
 #
-# Options are those of run.sh; what is done is not done again. The table at the end, the best first, is that of
-# `python -m ia3_speech.experiments show exp/speechocean762_train --parts tuning`; put its values into the two files.
+# Options are those of run.sh; what is done is not done again. The table at the end has a line a pair, by name;
+# put the values of the best into the two files.
 set -euo pipefail
 here=$(dirname "${BASH_SOURCE[0]}")
 for rate in 2e-3 5e-3 1e-2 2e-2; do
@@ -17,4 +17,4 @@ for rate in 2e-3 5e-3 1e-2 2e-2; do
 done
 cd "$here/.."
 . ./path.sh
-python -m ia3_speech.experiments show exp/speechocean762_train --parts tuning
+python -m ia3_speech.experiments show exp/speechocean762_train --parts systems
