@@ -65,12 +65,14 @@ step() {
   local message=$1 start=$SECONDS said=$exp/log/.step took
   shift
   printf '%s … ' "$message"
-  trap 'cat "$exp/log/.step" >&2' EXIT
+  trap 'echo; cat "$exp/log/.step" >&2' EXIT
   "$@" >"$said"
   trap - EXIT
   took="$((SECONDS - start)) s"
   [[ ! -s $said ]] || grep -qv ': up to date$' "$said" || took="up to date"
+  [[ ! -t 1 ]] || printf '\r\033[K%s … ' "$message" # a progress bar stood there
   printf '%s\n' "$took"
+  grep -E 'was made from other inputs|^ *note:' "$said" || true
   { echo "# $message"; cat "$said"; } >>"$exp/log/steps.log"
   [[ $stop_stage -gt 3 ]] || sed 's/^/    /' "$said"
 }

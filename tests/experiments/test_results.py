@@ -373,14 +373,6 @@ def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, bloc
     assert f"{exp}{said}" in capsys.readouterr().out
 
 
-def test_fill_takes_some_systems(exp, capsys):
-    collect(exp)
-    page = exp / "page.md"
-    page.write_text("<!-- results . systems only ia3_seed1 -->\n<!-- end of results -->\n")
-    fill(page)
-    assert "| ia3 |" in page.read_text() and "of the seeds" not in page.read_text()
-
-
 def test_errors_name_the_cure(exp, tmp_path):
     page = exp / "page.md"
     page.write_text("no block\n")
