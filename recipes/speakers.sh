@@ -55,7 +55,9 @@ adapt_speakers() {
   k=$(tr ' ' '\n' <<<"$k" | sort -gr | xargs) # the most utterances first
   sets="test${out_of_domain:+ out_of_domain}"
 
-  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then prepare_corpus; fi
+  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
+    step "stage 1, prepare $corpus_name" prepare_corpus
+  fi
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate $sets; fi
 

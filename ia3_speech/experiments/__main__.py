@@ -65,7 +65,7 @@ def collect(exp: Path, force: bool = False) -> None:
         force: write them again if they were written from the same scores
     """
     patterns = ("*/decode_*/score.json", "*/scale_*/decode_*/score.json", "curve/*/decode_*/score.json")
-    patterns += ("*/train.json", "*/fold1/decode_*/score.json", "*/lm_search.yaml", "lm.json")
+    patterns += ("*/train.json", "*/*/fold1/decode_*/score.json", "*/lm_search.yaml", "lm.json")
     sources = Inputs({"scores": sorted(file for like in patterns for file in exp.glob(like))})
     if sources.is_current(exp / "RESULTS.md", force):
         return

@@ -46,7 +46,7 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, random_bas
     done = run_recipe(str(clone / "egs/clinic"), *options)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = [line.partition(" … ")[0] for line in done.stdout.splitlines() if line.startswith("stage")]
-    assert stages[:2] == ["stage 1, prepare notes", "stage 2, validate notes"] and len(stages) == 4
+    assert stages[:2] == ["stage 1, prepare notes", "stage 2, validate notes"] and len(stages) == 3
     assert "    test and train share 0 of 1 speakers and 0 of 3 sentences\n" in done.stdout
     assert len(read_data_directory(clone / "egs/clinic/data/notes/train").speakers) == 2
 
