@@ -22,7 +22,7 @@ _PUBLIC = {
     "Base": "model.base",
     "attach": "model.attach",
     "detach": "model.attach",
-    "IA3Config": "model.ia3_config",
+    "IA3Config": "model.architectures",
     "load_adapter": "adapters.load",
     "save_adapter": "adapters.io",
     "AdapterCallback": "adapters.trainer_callback",

@@ -13,6 +13,7 @@ from ia3_speech import __version__
 
 COMMANDS = {
     "transcribe": "audio files to text, with or without an adapter",
+    "live": "a microphone or a pipe to text, while it is spoken",
     "dictation": "spoken punctuation, numbers, doses, dates of a text, as they are written",
     "train": "train IA³ vectors on a data directory",
     "decode": "a data directory to hypotheses, with or without an adapter",
@@ -48,21 +49,17 @@ def main(argv: list[str] | None = None) -> None:
 
 def overview() -> str:
     """One line for each command, and an example."""
-    lines = [f"  {name:<12}{description}" for name, description in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: ia3-speech COMMAND …",
-            "",
-            "Adapt pretrained CTC speech recognisers by training nothing but IA³ vectors.",
-            "",
-            *lines,
-            "",
-            "  --version   print the version",
-            "  --help      print this overview; ia3-speech COMMAND --help explains a command",
-            "",
-            "example: ia3-speech transcribe --adapter speaker42 audio.wav",
-        ]
-    )
+    commands = "\n".join(f"  {name:<12}{description}" for name, description in COMMANDS.items())
+    return f"""usage: ia3-speech COMMAND …
+
+Adapt pretrained CTC speech recognisers by training nothing but IA³ vectors.
+
+{commands}
+
+  --version   print the version
+  --help      print this overview; ia3-speech COMMAND --help explains a command
+
+example: ia3-speech transcribe --adapter speaker42 audio.wav"""
 
 
 if __name__ == "__main__":

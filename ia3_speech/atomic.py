@@ -16,11 +16,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
@@ -30,16 +25,19 @@ def replacing(path: Path | str) -> Iterator[Path]:
     an older `path` is as it was. A file is replaced in one step; a folder in two renames, and the older one
     is deleted last.
     """
+    from filelock import FileLock
+
     path = Path(path)
     if path.is_symlink():  # exp → /scratch/exp: the target is replaced, the link stays
         path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    new, old = temporary / "new", temporary / "old"
+    new, old, lock = temporary / "new", temporary / "old", temporary / "lock"
+    lock.touch()  # with the mode of any new file
     try:
-        with held(temporary / "mode") as mode:
+        with FileLock(lock):  # the system ends it with the process, so that leftovers can be told
             yield new
-            flush(new, mode)
+            flush(new, lock.stat().st_mode)
             if path.is_dir():
                 path.rename(old)
                 try:
@@ -53,51 +51,19 @@ def replacing(path: Path | str) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-@contextmanager
-def held(file: Path) -> Iterator[int]:
-    """Make a file and hold its lock, which also ends with the process; yields the mode of any new file."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        if fcntl is not None:
-            with suppress(OSError):  # a file system without locks
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield os.fstat(descriptor).st_mode
-    finally:
-        os.close(descriptor)
-
-
-def remove_leftovers(path: Path | str, alone: bool = False) -> None:
+def remove_leftovers(path: Path | str) -> None:
     """Remove what processes that were killed while they replaced `path` left beside it.
 
-    What a living process is writing stays: it holds a lock. Where there are no locks, on Windows and on some
-    file systems, all that has a file for one stays.
-
-    Args:
-        alone: no living process is replacing `path`, so that a folder without anything in it yet, which one
-            may be about to lock, is a leftover too.
+    What a living process is writing stays: it holds a lock.
     """
+    from filelock import FileLock, Timeout
+
     path = Path(path).resolve() if Path(path).is_symlink() else Path(path)
     for temporary in path.parent.glob(f".{glob.escape(path.name)}.{'[a-z0-9_]' * 8}"):
-        with suppress(OSError):  # another process removes it too, or it is another user's
-            names = {entry.name for entry in temporary.iterdir()} if temporary.is_dir() else set()
-            ours = temporary.is_dir() and names <= {"new", "old", "mode"}
-            ours = ours and (alone or names & {"new", "old"})  # locked before it has these
-            if ours and ("mode" not in names or can_be_locked(temporary / "mode")):
-                shutil.rmtree(temporary, ignore_errors=True)
-
-
-def can_be_locked(file: Path) -> bool:
-    """Whether no process holds a lock on a file. False where there are no locks."""
-    if fcntl is None:
-        return False
-    descriptor = os.open(file, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
+        with suppress(OSError, Timeout):  # another process removes it too, or it is another user's
+            if {entry.name for entry in temporary.iterdir()} <= {"new", "old", "lock"}:
+                with FileLock(temporary / "lock", timeout=0):
+                    shutil.rmtree(temporary, ignore_errors=True)
 
 
 def unexpected_file(folder: Path | str, is_expected: Callable[[Path], bool]) -> str | None:

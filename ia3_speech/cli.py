@@ -108,69 +108,77 @@ class Parser(argparse.ArgumentParser):
 
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
-    """Call `run`, or the sub-command that `words` name. Exits with code 2 where they don't parse."""
+    """Call `run`, or the sub-command that the first word names. Code 2 where `words` do not parse."""
     functions = run if isinstance(run, dict) else {"": run}
-    arguments = {name: arguments_of(function) for name, function in functions.items()}
-    parser = make_parser(functions, arguments)
-    words, rest = in_standard_form(parser, words, {a.written: a for each in arguments.values() for a in each})
-    given = vars(parser.parse_args(words) if run is functions else parser.parse_intermixed_args(words))
-    name = given.pop("command", "")
-    known = {a.name: a for a in arguments[name]}
+    parsers = make_parsers(functions)
+    name = words[0] if words[:1] and words[0] in parsers else ""
+    parser, words = parsers[name], words[1:] if name else words
+    if name not in functions:
+        parser.parse_args(words)  # --help, or no such command
+    known = {a.written: a for a in arguments_of(functions[name])}
+    words, rest = in_standard_form(parser, words, known)
+    given = vars(parser.parse_intermixed_args(words))
     if file := given.pop("config", None):
         given = configuration(parser, file, {a.name for a in known.values() if a.place == "flag"}) | given
-    if missing := [a.written for a in known.values() if a.default is REQUIRED and a.name not in given]:
+    if missing := [flag for flag, a in known.items() if a.default is REQUIRED and a.name not in given]:
         parser.error(f"the following arguments are required: {', '.join(missing)}")
-    values = {a.name: a.default for a in known.values()}
-    for each, value in given.items():
+    values = {}
+    for flag, a in known.items():
         try:
-            values[each] = value_of(known[each].type, value)
+            values[a.name] = value_of(a.type, given[a.name]) if a.name in given else a.default
         except (KeyError, TypeError, ValueError):
-            parser.error(f"{known[each].written}: {value!r} is {known[each].wanted}")
+            parser.error(f"{flag}: {given[a.name]!r} is {a.wanted}")
     for parameter, kind in {a.owner for a in known.values() if a.owner}:
         values[parameter] = kind(**{field.name: values.pop(field.name) for field in dataclasses.fields(kind)})
     files = [word for a in known.values() if a.place == "variadic" for word in [*values.pop(a.name), *rest]]
     return functions[name](*files, **values)
 
 
-def make_parser(functions: dict[str, Callable], arguments: dict[str, list[Argument]]) -> Parser:
-    """The parser of a function, or of sub-commands."""
+def make_parsers(functions: dict[str, Callable]) -> dict[str, Parser]:
+    """The parser of a function; or one of each sub-command, and "": one that tells which there are."""
     module = next(iter(functions.values())).__globals__
     program = sys.argv[0] if sys.argv[0].startswith("ia3-speech ") else None
     if not program and (spec := module.get("__spec__")):
         program = f"python -m {spec.name.removesuffix('.__main__')}"
-    parser = Parser(prog=program, description=description(module.get("__doc__")))
-    if "" in functions:
-        add_arguments(parser, arguments[""])
-        return parser
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    parsers = {"": Parser(prog=program, description=description(module.get("__doc__")))}
+    if "" not in functions:
+        commands = parsers[""].add_subparsers(metavar="COMMAND", required=True)
+        for name, function in functions.items():
+            text = description(function.__doc__)
+            parsers[name] = commands.add_parser(name, help=text.partition("\n")[0], description=text)
     for name, function in functions.items():
-        text = description(function.__doc__)
-        add_arguments(
-            commands.add_parser(name, help=text.partition("\n")[0], description=text), arguments[name]
-        )
-    return parser
+        help = argparse.SUPPRESS if name else "YAML file of options; flags override it"
+        parsers[name].add_argument("--config", metavar="FILE", help=help)
+        add_arguments(parsers[name], arguments_of(function))
+    return parsers
 
 
 def in_standard_form(
     parser: Parser, words: list[str], known: dict[str, Argument]
 ) -> tuple[list[str], list[str]]:
-    """Flags with dashes, those of type bool with their values; and what stands behind `--`."""
+    """Flags with dashes and `=`, `--no-x` for `--x false` of type bool; and what stands behind `--`."""
     end = words.index("--") if "--" in words else len(words)
-    standard = []
-    for number, word in enumerate(words[:end]):
-        name, equals, value = word.partition("=")
+    left, standard = words[:end], []
+    while left:
+        name, equals, value = left.pop(0).partition("=")
         if name.startswith("--"):
             name = name.replace("_", "-")
-            if name not in known and name not in ("--config", "--help"):
-                parser.error(f"unrecognized arguments: {word}", nearest(name, [*known]))
-            is_alone = not equals and words[number + 1 : number + 2] not in (["true"], ["false"])
-            if name in known and known[name].type is bool and is_alone:
-                equals, value = "=", "true"
+            if name not in {*known, "--config", "--help"}:
+                near = nearest_flag(name, [flag for flag, a in known.items() if a.place == "flag"])
+                parser.error(f"unrecognized arguments: {name}{equals}{value}", near)
+            if name in known and known[name].type is bool:
+                value = value or (left.pop(0) if left and left[0].lower() in ("true", "false") else "true")
+                if value.lower() not in ("true", "false"):
+                    parser.error(f"{name}: {value!r} is not true or false")
+                name, equals, value = name if value.lower() == "true" else f"--no-{name[2:]}", "", ""
+            elif not equals and left and name in known and get_origin(known[name].type) is not list:
+                equals, value = "=", left.pop(0)  # which may begin with a dash: -1e3
         standard.append(name + equals + value)
-    return standard, words[end + 1 :]
+    is_variadic = any(a.place == "variadic" for a in known.values())
+    return (standard, words[end + 1 :]) if is_variadic else (standard + words[end:], [])
 
 
-def nearest(flag: str, known: list[str]) -> str | None:
+def nearest_flag(flag: str, known: list[str]) -> str | None:
     """What may be meant: a flag that is spelled alike, or says less (--format, of --output-format)."""
     shorter = [other for other in known if {*other.split("-")} < {*flag.split("-")}]
     alike = [difflib.get_close_matches(flag, known, n=1, cutoff=cutoff) for cutoff in (0.8, 0.7)]
@@ -214,6 +222,8 @@ def value_of(kind: Any, value: Any) -> Any:
         return {str(choice): choice for choice in get_args(kind)}[str(value)]
     if origin is bool:
         return {"true": True, "false": False}[str(value).lower()]
+    if origin is float:
+        value = str(value).replace(".nan", "nan").replace(".inf", "inf")  # YAML's and Python's spelling
     return origin(str(value)) if origin in (int, float, str, Path) else value
 
 
@@ -248,17 +258,18 @@ def arguments_of(target: Callable | type) -> list[Argument]:
 
 def add_arguments(parser: Parser, arguments: list[Argument]) -> None:
     """Add arguments to a parser, those of dataclasses in groups; a flag's default stands in its help."""
-    parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
     groups: dict[tuple[str, type] | None, Any] = dict.fromkeys(a.owner for a in arguments)
     for owner in groups:
         title = description(owner[1].__doc__).partition("\n")[0].rstrip(".") if owner else ""
         groups[owner] = parser.add_argument_group(title) if title and len(groups) > 1 else parser
     for a in arguments:
         options: dict[str, Any] = {}
-        if get_origin(a.type) is Literal:
+        if a.type is bool:
+            options["action"] = "store_true"
+            opposite = {"dest": a.name, "action": "store_false", "help": argparse.SUPPRESS}
+            parser.add_argument(f"--no-{a.written[2:]}", **opposite)
+        elif get_origin(a.type) is Literal:
             options["metavar"] = f"{{{','.join(map(str, get_args(a.type)))}}}"
-        elif a.type is bool:
-            options = {"nargs": "?", "metavar": "true|false"}
         elif a.place == "variadic":
             options = {"nargs": "*", "metavar": a.name.removesuffix("s").upper()}
         elif get_origin(a.type) is list:

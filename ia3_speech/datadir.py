@@ -12,11 +12,9 @@ dataset.
 A data directory holds wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur and labels: utt2LABEL,
 spk2LABEL. A relative path in wav.scp is looked up in the working directory, the data directory's parent and
 the data directory. Directories are written with absolute paths and replace an older directory as a whole;
-tables of other tools (feats.scp, cmvn.scp …) are left out. Kaldi's order of arguments works too: `subset
---first data/train 1000 data/train_1k`.
+tables of other tools (feats.scp, cmvn.scp …) are left out.
 """
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -25,26 +23,22 @@ from typing import Any
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import (
-    DataDirectory,
     fix_data_directory,
     read_data_directory,
     split_data_directory,
     subset_data_directory,
     validate_data_directory,
 )
-from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.kaldi.overlap import describe_overlap
 
-COUNT_FLAGS = ("--first", "--last", "--shortest", "--per-spk", "--speakers")
 
+def printed(function: Callable[..., Any]) -> Callable[..., None]:
+    """A command of a function: the same options, and what it returns on stdout, a line each."""
 
-def printed(write: Callable[..., DataDirectory]) -> Callable[..., None]:
-    """A command of a function that writes a data directory: the same options, and a line about the result."""
-
-    @wraps(write)
+    @wraps(function)
     def run(*args: Any, **options: Any) -> None:
-        data = write(*args, **options)
-        print(f"{data.path}: {summarize(data.utterances)}")
+        result = function(*args, **options)
+        print(*(result if isinstance(result, tuple) else [result]), sep="\n")
 
     return run
 
@@ -69,31 +63,7 @@ def validate(
     """
     needed = {"text": not no_text, "wav": not no_wav, "spk_sort": not no_spk_sort}
     checked = validate_data_directory(data, **needed, allow_pipes=allow_pipes, check_audio=check_audio)
-    print(f"Successfully validated data-directory {data}: {summarize(checked.utterances)}")
-
-
-def fix(data: Path, out: Path | None = None) -> None:
-    """Repair a data directory: sort it, keep the utterances that all tables name; originals go to .backup/.
-
-    Args:
-        data: the data directory.
-        out: write the result to this folder instead, and leave `data` unchanged.
-    """
-    print(fix_data_directory(data, out))
-
-
-def split(source: Path, rest: Path, part: Path, by: str = "speaker", fraction: float = 0.15) -> None:
-    """Divide a data directory so that no speaker (or consultation …) is on both sides.
-
-    Args:
-        source: the data directory to divide.
-        rest: the data directory that gets the larger side.
-        part: the data directory that gets the held-out side.
-        by: speaker, recording, text (the sentence) or a label such as consultation.
-        fraction: the share of speakers (groups) that goes to `part`; a hash of their names decides which.
-    """
-    for side in split_data_directory(source, rest, part, by=by, fraction=fraction):
-        print(f"{side.path}: {summarize(side.utterances)}")
+    print(f"Successfully validated data-directory {checked}")
 
 
 def segment(
@@ -143,27 +113,17 @@ def overlap(train: Path, dev: Path, test: Path) -> None:
         print(describe_overlap(data, tested))
 
 
-def kaldi_order(argv: list[str]) -> list[str]:
-    """Kaldi's `subset --first SOURCE 1000 TARGET` as `subset SOURCE TARGET --first 1000`."""
-    match argv:
-        case ["subset", flag, source, number, target] if (
-            flag in COUNT_FLAGS and not source.isdigit() and number.isdigit()
-        ):
-            return ["subset", source, target, flag, number]
-    return argv
-
-
 def main(argv: list[str] | None = None) -> None:
     commands = {
         "validate": validate,
-        "fix": fix,
+        "fix": printed(fix_data_directory),
         "subset": printed(subset_data_directory),
-        "split": split,
+        "split": printed(split_data_directory),
         "segment": segment,
         "overlap": overlap,
         "from-dataset": printed(convert_dataset),
     }
-    command(commands, kaldi_order(sys.argv[1:] if argv is None else argv))
+    command(commands, argv)
 
 
 if __name__ == "__main__":

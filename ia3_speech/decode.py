@@ -18,9 +18,8 @@ from typing import Literal
 from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
-from ia3_speech.confidence.storage import stored_calibrations
+from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
-    assign_adapters,
     bad_audio_message,
     decode_utterances,
     decoding_record,
@@ -32,7 +31,7 @@ from ia3_speech.decoding.options import ConfidenceOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
-from ia3_speech.loading import SearchOptions, load, uncalibrated, unused_hotwords
+from ia3_speech.loading import SearchOptions, load, uncalibrated
 
 
 def main(
@@ -41,7 +40,6 @@ def main(
     base: str | None = None,
     adapter: str | None = None,
     adapter_per_speaker: Path | None = None,
-    in_turn: bool = False,
     on_error: Literal["skip", "fail"] = "skip",
     allow_pipes: bool = False,
     batch_seconds: float = BATCH_SECONDS,
@@ -63,39 +61,39 @@ def main(
             base alone)
         adapter_per_speaker: a folder that `ia3-speech speakers` wrote; each utterance is decoded with the
             adapter of its speaker, of several folds the first
-        in_turn: with --adapter-per-speaker, each utterance is decoded with the next speaker's adapter,
-            whoever speaks: what the adapters cost on other people's speech, for the price of one decoding
         on_error: bad audio: skip decodes the rest and ends with code 1, fail decodes nothing
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
         batch_seconds: seconds of padded audio that go through the model at once
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
-            mini; .inf: never)
+            mini, else 60; .inf: never)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: number format of the base's weights
-        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
-            instructions for it; no: all in --dtype
+        precision: bf16: the encoder's layers compute in bfloat16, and about one text in sixteen is another
+            than that of the utterance alone, since it depends on the batch (batches are the same in each
+            run); auto: where the processor or GPU has instructions for it; no: all in --dtype
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
-    if (adapter and adapter_per_speaker) or (in_turn and not adapter_per_speaker):
-        raise UserError("give --adapter, or --adapter-per-speaker with or without --in-turn")
+    from ia3_speech.confidence.storage import stored_calibrations
+
+    if adapter and adapter_per_speaker:
+        raise UserError("give --adapter or --adapter-per-speaker")
     search_options.check()
     scaling = confidence_options.scaling
-    speakers = speaker_adapters(adapter_per_speaker) if adapter_per_speaker else {}
     directory = read_for_decoding(data, allow_pipes)
-    assigned = assign_adapters(directory.utterances, [*speakers], in_turn) if speakers else None
-    terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in speakers.items()]
+    bank = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
+    terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in bank.items()]
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
-    made = Inputs(
+    inputs = Inputs(
         {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
          "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
-        {"base": wanted, "weights": [term.weight for term in terms], "in_turn": in_turn,
+        {"base": wanted, "weights": [term.weight for term in terms],
          "max_seconds": max_seconds, "dtype": dtype, "precision": precision,
          "calibrations": stored_calibrations(base_folder(wanted), terms, searches) or None}
         | vars(confidence_options)
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
     )  # fmt: skip
-    if made.is_current(decode_dir, force):
+    if inputs.is_current(decode_dir, force):
         return 0
     recognizer = load(
         base,
@@ -105,7 +103,7 @@ def main(
         precision=precision,
         batch_seconds=batch_seconds,
         max_seconds=max_seconds,
-        bank=speakers,
+        bank=bank,
         search=search_options,
         vad="off",
         scaling=scaling,
@@ -113,18 +111,14 @@ def main(
     result = decode_utterances(
         recognizer,
         directory.utterances,
-        adapters=assigned,
+        adapters={one.id: one.speaker for one in directory.utterances} if bank else None,
         on_error=on_error,
         allow_pipes=allow_pipes,
         with_words=True,
     )
     record = decoding_record(recognizer, result, data)
     if adapter_per_speaker:
-        name = (
-            f"one of {len(speakers)} speakers' in turn"
-            if in_turn
-            else f"each of {len(speakers)} speakers' own"
-        )
+        name = f"each of {len(bank)} speakers' own"
         record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
     write_decode_directory(result, directory.utterances, decode_dir, record)
     minutes = result.audio_seconds / 60
@@ -136,7 +130,7 @@ def main(
         print(bad_audio_message(result, decode_dir), file=sys.stderr)
     if any(fault.left_out for fault in result.bad):
         return 1
-    made.record(decode_dir)
+    inputs.record(decode_dir)
     return 0
 
 

@@ -31,11 +31,7 @@ def learn(
     *,
     terms: Path,
     out: Path,
-    dev: Path | None = None,
-    dev_decode: Path | None = None,
     text: list[Path] | None = None,
-    minimum_count: int = 1,
-    minimum_precision: float = 0.75,
 ) -> None:
     """Learn from a decode directory how terms are heard, and write a hot-word file.
 
@@ -44,27 +40,16 @@ def learn(
         decode_dir: where decode wrote its text.
         terms: a hot-word file, or a term a line; weights and forms in it are kept.
         out: the hot-word file to write.
-        dev: another data directory with text, to count false alarms in.
-        dev_decode: its decode directory.
         text: files of ordinary sentences, a line each, to count false alarms in.
-        minimum_count: a form is kept that was heard this often where its term was spoken.
-        minimum_precision: and if this share of all its occurrences was its term.
     """
     from ia3_speech.lm.hotword_learning import format_learned, learn_forms
     from ia3_speech.lm.hotwords import COMMENT, read_hotwords
 
-    if (dev is None) != (dev_decode is None):
-        raise UserError("--dev and --dev-decode belong together")
-    if minimum_count < 1 or not 0 <= minimum_precision <= 1:
-        raise UserError("--minimum-count has to be at least 1, and --minimum-precision from 0 to 1")
     sentences = [line for file in text or [] for line in read_utf8(file, SENTENCES_HINT).splitlines()]
     learned = learn_forms(
         read_hotwords(terms).terms,
         read_word_pairs(data, decode_dir),
-        read_word_pairs(dev, dev_decode) if dev and dev_decode else [],
         (normalized_words(line, "ctc") for line in sentences),
-        minimum_count=minimum_count,
-        minimum_precision=minimum_precision,
     )
     if not learned.spoken:
         print(f"{data}: none of the terms of {terms} is spoken there, so no form is learned", file=sys.stderr)

@@ -8,7 +8,7 @@
 
 Inputs are compared by content. A file counts by its SHA-256, a folder by those of its files, a Kaldi data
 directory by its tables and by the audio that wav.scp names, wherever the files lie and whatever their dates.
-Digests are cached by path, size and modification time. A change of the program itself does not count.
+A change of the program itself does not count.
 
     python -m ia3_speech.inputs OUT [INPUT …] -- COMMAND …
 
@@ -20,7 +20,6 @@ import json
 import os
 import shlex
 import shutil
-import sqlite3
 import subprocess
 import sys
 import time
@@ -37,7 +36,6 @@ from ia3_speech.cli import UserError
 RECORD = "inputs.json"
 SCHEMA = 1
 TABLES = ("wav.scp", "utt2spk")  # what makes a folder a Kaldi data directory
-SETTLED = 2.0  # seconds; a file that was written more recently may change again under the same time
 MINI = Path(__file__).parent / "mini"
 
 Source = Path | Sequence[Path] | None
@@ -59,12 +57,13 @@ class Inputs:
 
     def differences(self, out: Path) -> list[str]:
         """Names of the inputs and options that differ from what the record of `out` says."""
-        found = read_inputs(out)
-        differing = []
-        for name, now in (("inputs", self.digests), ("options", as_json_has_them(self.options))):
-            then = found.get(name, {})
-            differing += sorted(one for one in {*now, *then} if now.get(one) != then.get(one))
-        return differing
+        record, now = read_inputs(out), self.as_json()
+        pairs = [(now[part], record.get(part, {})) for part in ("inputs", "options")]
+        return [name for a, b in pairs for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
+
+    def as_json(self) -> dict[str, dict[str, Any]]:
+        """Digests and options as a record gives them back."""
+        return json.loads(json.dumps({"inputs": self.digests, "options": dict(self.options)}, default=str))
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -76,16 +75,15 @@ class Inputs:
 
         Otherwise says what changed, if there is a record, and removes it: `out` is about to be replaced.
         """
-        if not (found := read_inputs(out)):
+        if not (record := read_inputs(out)):
             return False
-        changed = self.differences(out)
-        if not changed and found["finished"] and out.exists() and not force:
+        changed = ", ".join(self.differences(out))
+        if not changed and record["finished"] and out.exists() and not force:
             print(f"{out}: up to date")
             return True
         if changed:
             print(
-                f"{out}: was made from other inputs (changed: {', '.join(changed)}) and is made again",
-                file=sys.stderr,
+                f"{out}: was made from other inputs (changed: {changed}) and is made again", file=sys.stderr
             )
         record_place(out).unlink(missing_ok=True)
         return False
@@ -97,14 +95,16 @@ class Inputs:
             UserError: `out` holds a run from other inputs, and `force` is not given; with it the folder is
                 deleted.
         """
-        found = read_inputs(out) if is_begun(out) else {}
-        changed = self.differences(out) if found else []
+        # A training that can't use its data leaves its record alone, which says nothing.
+        is_begun = out.is_dir() and any(path.name != RECORD and path.name[0] != "." for path in out.iterdir())
+        record = read_inputs(out) if is_begun else {}
+        changed = ", ".join(self.differences(out)) if record else ""
         if changed and not force:
             raise UserError(
-                f"{out}: holds a run from other inputs ({', '.join(changed)}): choose another --out, or pass "
-                f"--force to delete it and train again"
+                f"{out}: holds a run from other inputs ({changed}): choose another --out, or pass --force to "
+                f"delete it and train again"
             )
-        if found and not changed and found["finished"] and not force:
+        if record and record["finished"] and not force:
             print(f"{out}: up to date")
             return True
         if force and out.exists():
@@ -118,18 +118,12 @@ class Inputs:
         now = time.time()
         value = {
             "schema": SCHEMA,
-            "inputs": self.digests,
-            "options": as_json_has_them(self.options),
+            **self.as_json(),
             **provenance(),
             "seconds": round(now - self.started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) if finished else None,
         }
         write_json(record_place(out), value)
-
-
-def is_begun(out: Path) -> bool:
-    """Whether a training left more in its folder than its record, as one that can't use its data does not."""
-    return out.is_dir() and any(path.name != RECORD and path.name[0] != "." for path in out.iterdir())
 
 
 def record_place(out: Path) -> Path:
@@ -140,29 +134,20 @@ def record_place(out: Path) -> Path:
 def read_inputs(out: Path) -> dict[str, Any]:
     """What `record` wrote; empty where there is none, or it is damaged."""
     with suppress(OSError, ValueError):
-        found = json.loads(record_place(out).read_text("utf-8"))
-        return found if isinstance(found, dict) and found.get("schema") == SCHEMA else {}
+        record = json.loads(record_place(out).read_text("utf-8"))
+        return record if isinstance(record, dict) and record.get("schema") == SCHEMA else {}
     return {}
-
-
-def as_json_has_them(options: Mapping[str, Any]) -> dict[str, Any]:
-    """As JSON gives them back."""
-    return json.loads(json.dumps(dict(options), default=str))
 
 
 def provenance() -> dict[str, Any]:
     """The command that a user typed (path.sh notes that of a recipe), and the commit of the program."""
-    root = str(Path(__file__).parents[1])
-    git = ["git", "-C", root]
-    commit = subprocess.run(
-        [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    git = ["git", "-C", str(Path(__file__).parents[1])]
+    commit, changes = (
+        subprocess.run([*git, *words], capture_output=True, text=True, check=False).stdout.strip()
+        for words in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain"])
     )
-    changes = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=False)
-    return {
-        "command": os.environ.get("IA3_SPEECH_COMMAND") or shlex.join(sys.argv),
-        "commit": commit.stdout.strip() or None,
-        "dirty": bool(changes.stdout.strip()),
-    }
+    command = os.environ.get("IA3_SPEECH_COMMAND") or shlex.join(sys.argv)
+    return {"command": command, "commit": commit or None, "dirty": bool(changes)}
 
 
 # ---- digests
@@ -172,15 +157,44 @@ def digest_of(source: Source) -> str:
     """SHA-256 of what is at a path, or of several; "absent" where nothing is."""
     if source is None:
         return "absent"
-    if not isinstance(source, Path):
-        return joined(f"{path.name} {digest_of(path)}" for path in source)
-    if source.is_dir():
-        return joined(lines_of(source))
-    return of_file(source) if source.is_file() else "absent"
-
-
-def joined(lines: Iterator[str]) -> str:
+    if isinstance(source, Path) and not source.is_dir():
+        return of_file(source) if source.is_file() else "absent"
+    lines = lines_of(source) if isinstance(source, Path) else (f"{p.name} {digest_of(p)}" for p in source)
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
+
+
+def lines_of(folder: Path, around: frozenset[Path] = frozenset()) -> Iterator[str]:
+    """One line a file; of a data directory its own files and, in place of wav.scp, the audio.
+
+    Links are followed, but not to a folder that is `around` this one.
+    """
+    around |= {folder.resolve()}
+    is_data_directory = any((folder / name).is_file() for name in TABLES)
+    for path in sorted(folder.iterdir()):
+        if path.name[0] == "." or path.name == "__pycache__" or path.name.endswith(RECORD):
+            continue
+        if is_data_directory and path.name == "wav.scp":
+            yield from audio_lines(path)
+        elif path.is_file():
+            yield f"{path.name} {of_file(path)}"
+        elif path.is_dir() and not is_data_directory and path.resolve() not in around:
+            yield from (f"{path.name}/{line}" for line in lines_of(path, around))
+
+
+def audio_lines(wav_scp: Path) -> Iterator[str]:
+    """One line a recording: its file by content, a shell command as it stands."""
+    for line in wav_scp.read_text("utf-8", errors="replace").splitlines():
+        recording, _, source = line.strip().partition(" ")
+        source = source.strip()
+        places = (Path(source), wav_scp.parent.parent / source, wav_scp.parent / source)
+        file = None if source.endswith("|") else next((place for place in places if place.is_file()), None)
+        yield f"{recording} {of_file(file) if file else source}"
+
+
+def own_files(folder: Path) -> list[Path]:
+    """The files of a folder, without hidden ones and without what `record` wrote."""
+    files = [path for path in folder.iterdir() if path.is_file() and path.name[0] != "."]
+    return sorted(path for path in files if not path.name.endswith(RECORD))
 
 
 def tables_of(data: Path) -> list[Path]:
@@ -201,83 +215,16 @@ def base_files(base: str) -> list[Path] | None:
     return folder and [path for path in own_files(folder) if not any(map(path.match, others))]
 
 
-def lines_of(folder: Path) -> Iterator[str]:
-    """One line a file; of a data directory its own files and, in place of wav.scp, the audio."""
-    if any((folder / name).is_file() for name in TABLES):
-        for path in own_files(folder):
-            if path.name == "wav.scp":
-                yield from audio_lines(path)
-            else:
-                yield f"{path.name} {of_file(path)}"
-        return
-    entered = set()
-    for place, folders, names in os.walk(folder, followlinks=True):  # a link that leads back is entered once
-        entered.add(os.path.realpath(place))
-        here = Path(place)
-        if here != folder and any(name in names for name in TABLES):
-            yield f"{here.relative_to(folder)} {digest_of(here)}"
-            folders.clear()
-            continue
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name[0] != "." and name != "__pycache__" and os.path.realpath(here / name) not in entered
-        )
-        for name in sorted(names):
-            if name[0] != "." and not name.endswith(RECORD) and (here / name).is_file():
-                yield f"{(here / name).relative_to(folder)} {of_file(here / name)}"
-
-
-def own_files(data: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in data.iterdir()
-        if path.is_file() and not path.name.startswith(".") and not path.name.endswith(RECORD)
-    )
-
-
-def audio_lines(wav_scp: Path) -> Iterator[str]:
-    """One line a recording: its file by content, a shell command as it stands."""
-    for line in wav_scp.read_text("utf-8", errors="replace").splitlines():
-        recording, _, source = line.strip().partition(" ")
-        source = source.strip()
-        places = (Path(source), wav_scp.parent.parent / source, wav_scp.parent / source)
-        found = None if source.endswith("|") else next((place for place in places if place.is_file()), None)
-        yield f"{recording} {of_file(found) if found else source}"
-
-
 def of_file(path: Path) -> str:
-    """SHA-256 of a file, from the cache where its size and modification time are known."""
-    state, known = path.stat(), known_digests()
-    key = (os.path.realpath(path), state.st_size, state.st_mtime_ns)
-    sought = "SELECT digest FROM digests WHERE path = ? AND size = ? AND modified = ?"
-    with suppress(sqlite3.Error):
-        if row := known.execute(sought, key).fetchone():
-            return row[0]
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    if time.time() - state.st_mtime > SETTLED:
-        with suppress(sqlite3.Error):
-            known.execute("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?)", (*key, digest))
-    return digest
+    """SHA-256 of a file, which is read once in a process unless its size or modification time changes."""
+    state = path.stat()
+    return sha256_once(path, state.st_size, state.st_mtime_ns)
 
 
 @cache
-def known_digests() -> sqlite3.Connection:
-    """The cache, in the user's cache folder; where that can't be written, in memory."""
-    import platformdirs
-
-    folder = Path(platformdirs.user_cache_dir("ia3_speech", appauthor=False))
-    columns = "(path TEXT PRIMARY KEY, size INTEGER, modified INTEGER, digest TEXT)"
-    for place in (folder / "digests.sqlite", ":memory:"):
-        with suppress(OSError, sqlite3.Error):
-            if place != ":memory:":
-                folder.mkdir(parents=True, exist_ok=True)
-            database = sqlite3.connect(place, timeout=10, isolation_level=None)
-            database.execute("PRAGMA synchronous = OFF")
-            database.execute(f"CREATE TABLE IF NOT EXISTS digests {columns}")
-            return database
-    raise RuntimeError("sqlite keeps no table in memory")
+def sha256_once(path: Path, size: int, modified: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def main(words: list[str]) -> int:

@@ -3,11 +3,10 @@
     asr = load("mini", adapter="speaker42")
     asr.transcribe("audio.wav").text
 
-In: names, folders and the options of the search that `transcribe`, `decode`, `live` and `tune-lm` share. Out:
-    a
-`Transcriber`. Without options a base that comes with a language model (`lm.arpa.gz` in its folder, with
-weights chosen on dev in `lm.json`) is searched by beam search with it, any other by greedy search. A hot-word
-file works with both.
+In: names, folders, and the options of the search that `transcribe`, `decode`, `live` and `tune-lm` share.
+Out: a `Transcriber`. Without options a base that comes with a language model (`lm.arpa.gz` in its folder,
+with weights chosen on dev in `lm.json`) is searched by beam search with it, any other by greedy search. A
+hot-word file works with both.
 """
 
 import json
@@ -20,19 +19,19 @@ from typing import TYPE_CHECKING, Any, Literal
 from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
-from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
+from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
-from ia3_speech.decoding.segments import PostProcess
-from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.decoding.vad import Method, check_method, default_method
+from ia3_speech.decoding.segments import PostProcessor
+from ia3_speech.decoding.transcription import Transcriber, bank_of, parse_channel_adapters
+from ia3_speech.decoding.vad import VadMethod, check_method, default_method
 from ia3_speech.decoding.word_times import Scaling
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
-WEIGHTS = {
+BEAM_DEFAULTS = {
     "lm_weight": LM_WEIGHT,
     "word_score": WORD_SCORE,
     "unknown_word_score": UNKNOWN_WORD_SCORE,
@@ -78,7 +77,7 @@ class SearchOptions:
 
     def check(self) -> None:
         """Raises UserError for options that do not fit one another or can't be meant."""
-        given = [name for name in ("lm", *WEIGHTS) if getattr(self, name) is not None]
+        given = [name for name in ("lm", *BEAM_DEFAULTS) if getattr(self, name) is not None]
         if self.search == "greedy" and given:
             flag = "--" + given[0].replace("_", "-")
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
@@ -123,8 +122,8 @@ def check_number(name: str, value: float | None, flag: str | None = None) -> Non
 
 
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
-MAXIMUM_SECONDS = 60.0
-MINIMUM_SECONDS = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
+LONGEST_INPUT = 60.0
+SHORTEST_INPUT = 1.0  # of a batch, and of a piece of a long recording: shorter ones hold no word
 
 
 def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
@@ -138,7 +137,21 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
         UserError: the options do not fit; LanguageModelError: the model cannot be used.
     """
     options.check()
-    search, record = make_plain_search(options, base)
+    folder = Path(base.model.config.name_or_path)
+    lm, own_weights = options.lm, {}
+    if lm is None and options.search != "greedy" and (folder / BASE_LM).is_file():
+        lm = folder / BASE_LM
+        if (folder / BASE_LM_WEIGHTS).is_file():
+            own_weights = json.loads((folder / BASE_LM_WEIGHTS).read_text("utf-8"))
+    if options.search == "greedy" or (options.search is None and lm is None):
+        search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
+    else:
+        weights = {name: getattr(options, name) for name in BEAM_DEFAULTS}
+        for name, default in BEAM_DEFAULTS.items():
+            if weights[name] is None:
+                weights[name] = own_weights.get(name, default)
+        search = BeamSearch(base.vocabulary, lm, **weights)
+        record = {"search": "beam", "lm": lm and str(lm), **weights}
     if options.hotwords is None:
         return search, record
     from ia3_speech.lm.hotwords import HOTWORD_WEIGHT, HotwordSearch, read_hotwords
@@ -149,27 +162,6 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record
 
 
-def make_plain_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str, Any]]:
-    """`make_search` without hot words."""
-    folder = Path(base.model.config.name_or_path)
-    lm, weights = options.lm, {}
-    if lm is None and options.search != "greedy" and (folder / BASE_LM).is_file():
-        lm = folder / BASE_LM
-        if (folder / BASE_LM_WEIGHTS).is_file():
-            weights = json.loads((folder / BASE_LM_WEIGHTS).read_text("utf-8"))
-    if options.search == "greedy" or (options.search is None and lm is None):
-        return GreedySearch(base.vocabulary), {"search": "greedy"}
-    chosen = {name: getattr(options, name) for name in WEIGHTS}
-    used = {n: weights.get(n, default) if chosen[n] is None else chosen[n] for n, default in WEIGHTS.items()}
-    return BeamSearch(base.vocabulary, lm, **used), {"search": "beam", "lm": lm and str(lm), **used}
-
-
-def unused_hotwords(search: Search) -> str | None:
-    """What is said at the end of a run with hot words of which none was ever found."""
-    unused = getattr(search, "unused", None)  # only a search of hot words has it
-    return unused() if unused else None
-
-
 def uncalibrated(recognizer: Recognizer) -> str | None:
     """What is said at the end of a run whose confidences are not calibrated, since those that are stored
     belong to another search."""
@@ -178,6 +170,15 @@ def uncalibrated(recognizer: Recognizer) -> str | None:
     from ia3_speech.confidence.storage import other_searches
 
     return other_searches(recognizer.base, recognizer.adapter, recognizer.search_record)
+
+
+def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
+    """Dictation, where it is asked for, or where `dictation` is among the formats."""
+    if not options.dictation and "dictation" not in formats.split(","):
+        return None
+    from ia3_speech.dictation import make_dictation
+
+    return make_dictation(options.dictation_rules, options.dictation_off)
 
 
 def load(
@@ -191,10 +192,10 @@ def load(
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
     search: SearchOptions | None = None,
-    vad: Method | None = None,
+    vad: VadMethod | None = None,
     scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
-    post_process: PostProcess | None = None,
+    post_process: PostProcessor | None = None,
 ) -> Transcriber:
     """Load a base, and an adapter or many, to transcribe with.
 
@@ -216,23 +217,29 @@ def load(
         scaling: of the words' confidences; None: what `calibrate` stored with the adapter, or with the base
             where there is no adapter, for this search; else none.
         channels: mix averages those of a recording; split transcribes them one by one, merged by time.
-        post_process: applied to recognised text, such as dictation.
+        post_process: writes the text of the recognised words, such as dictation.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.
     """
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
-        if seconds is not None and not seconds >= MINIMUM_SECONDS:
-            raise UserError(f"{flag} is {seconds:g}, and has to be at least {MINIMUM_SECONDS:g} seconds")
+        if seconds is not None and not seconds >= SHORTEST_INPUT:
+            raise UserError(f"{flag} is {seconds:g}, and has to be at least {SHORTEST_INPUT:g} seconds")
     vad = default_method() if vad is None else vad
     check_method(vad)
-    search = search or SearchOptions()
-    search.check()
+    options = search or SearchOptions()
+    options.check()
     split = channels == "split"
     by_channel = parse_channel_adapters(adapter) if split else None
     bank = bank_of(by_channel.values()) if by_channel else bank
     terms = parse_terms(adapter) if adapter is not None and not by_channel else []
-    check_device(device)  # loads torch, after what may fail without it
+    import torch
+
+    try:  # after what may fail without torch
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"--device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
     from ia3_speech.confidence.storage import find_scaling
@@ -244,32 +251,23 @@ def load(
     if terms:
         attach_adapter(loaded.model, read_sum(loaded.model, terms))
     if max_seconds is None:
-        max_seconds = loaded.maximum_seconds or MAXIMUM_SECONDS
+        max_seconds = loaded.maximum_seconds or LONGEST_INPUT
+    search, record = make_search(options, loaded)
     recognizer = Recognizer(
         loaded,
         terms,
         None if adapter is None else str(adapter),
         batch_seconds,
         None if isinf(max_seconds) else max_seconds,
+        search=search,
+        search_record=record,
         vad=vad,
+        scaling=scaling,
     )
-    recognizer.search, recognizer.search_record = make_search(search, loaded)
     if bank:
         recognizer.bank = Bank(loaded, capacity=len(bank))
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
-    if scaling is None and not bank:
-        scaling = find_scaling(loaded, terms, recognizer.search_record)
-    recognizer.scaling = scaling
+    elif scaling is None:
+        recognizer.scaling = find_scaling(loaded, terms, record)
     return Transcriber(recognizer, post_process, split, by_channel)
-
-
-def check_device(device: str | None) -> None:
-    """Raises UserError where torch can't put a tensor on `device`."""
-    import torch
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None

@@ -33,22 +33,20 @@ def inputs_of(options: SpeakerOptions) -> Inputs:
     terms = parse_terms(options.init_adapter) if options.init_adapter else []
     return Inputs(
         {"data": options.data, "base": base_files(options.base), "init_adapter": weight_files(terms)},
-        comparable(options) | {"init_adapter": [term.weight for term in terms]},
+        comparable(options) | {"init_weights": [term.weight for term in terms]},
     )
 
 
 def main(options: SpeakerOptions) -> None:
     check_options(options)
-    if options.init_adapter:
-        parse_terms(options.init_adapter)  # an unknown adapter is reported before torch is loaded
-    made = inputs_of(options)
-    if made.is_trained(options.out, options.force):
+    inputs = inputs_of(options)  # an unknown adapter is reported before torch is loaded
+    if inputs.is_trained(options.out, options.force):
         return
     from ia3_speech.training.speaker_run import adapt_to_speakers
 
     summary = adapt_to_speakers(options)
     if not options.part:
-        made.record(options.out)
+        inputs.record(options.out)
     print(
         f"{options.out}: {summary['adapters']} adapters for {summary['speakers']} speakers, "
         f"{summary['improved']} improved on their start, {summary['wall_seconds']:.0f} s"

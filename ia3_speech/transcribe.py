@@ -27,7 +27,6 @@ and --beam_size mean the same, with dashes or underscores; --model is --base her
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -45,14 +44,20 @@ from ia3_speech.data.recordings import (
     recording_duration,
     recordings_from_stdin,
 )
+from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.formats import FORMATS
-from ia3_speech.decoding.formats.json_records import segment_line
-from ia3_speech.decoding.options import ConfidenceOptions, InputOptions, ModelOptions, OutputOptions
+from ia3_speech.decoding.formats.writers import segment_line
+from ia3_speech.decoding.options import (
+    ConfidenceOptions,
+    DictationOptions,
+    InputOptions,
+    LiveOptions,
+    ModelOptions,
+    OutputOptions,
+)
 from ia3_speech.decoding.transcript import Transcript
-from ia3_speech.decoding.transcription import Transcriber, read_sources
-from ia3_speech.dictation import DictationOptions
-from ia3_speech.live.live import LiveOptions, transcribe_live
-from ia3_speech.loading import SearchOptions, load, uncalibrated, unused_hotwords
+from ia3_speech.decoding.transcription import Transcriber, read_audio
+from ia3_speech.loading import SearchOptions, load, make_post_process, uncalibrated
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -80,22 +85,22 @@ def main(
     for options in (input_options, search_options, output_options):
         options.check()
     model_options.check(input_options.channels)
+    live_options.check(files, live=live_options.active)
     scaling = confidence_options.scaling
-    dictates = dictation_options.dictation or "dictation" in output_options.formats
-    post_process = dictation_options.formatter() if dictates else None
-    if live_options.active(files):
+    if live_options.active:
         check_live(input_options, output_options, confidence_options)
-        model = {name: getattr(model_options, name) for name in ("device", "dtype", "precision")}
-        load_live = partial(
-            load,
-            model_options.base,
-            adapter=model_options.adapter,
-            search=search_options,
+        from ia3_speech.live.__main__ import main as live
+
+        return live(
+            live_options=live_options,
+            model_options=model_options,
+            search_options=search_options,
+            dictation_options=dictation_options,
+            format=output_options.format,
+            output_dir=output_options.output_dir,
             max_seconds=input_options.max_seconds,
-            **model,
         )
-        output = {"format": output_options.format, "output_dir": output_options.output_dir}
-        return transcribe_live(live_options, load_live, write=post_process, **output)
+    post_process = make_post_process(dictation_options, output_options.format)
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())
@@ -104,113 +109,119 @@ def main(
     else:
         sources, bad = find_recordings(files)
     single = len(sources) + len(bad) == 1
-    check_stdout(output_options, single)
-    places = output_files(sources, output_options)
+    if output_options.output_dir is None and not single and not FORMATS[output_options.formats[0]].joined:
+        raise UserError(
+            f"--format {output_options.format} of several recordings makes several files (give --output-dir)"
+        )
+    outputs = output_files(sources, output_options)
     for line in bad:
         print(line, file=sys.stderr)
     if not sources:
         return 1
     if output_options.skip_existing:
-        new = [number for number, files in enumerate(places) if not all(file.exists() for file in files)]
+        new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]
         if len(new) < len(sources):
             print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
-        sources, places = [sources[n] for n in new], [places[n] for n in new]
+        sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
         if not sources:
             return 1 if bad else 0
     transcriber = load(
-        model_options.base,
-        adapter=model_options.adapter,
-        device=model_options.device,
-        dtype=model_options.dtype,
-        precision=model_options.precision,
-        batch_seconds=model_options.batch_seconds,
-        max_seconds=input_options.max_seconds,
+        **vars(model_options),
+        **vars(input_options),
         search=search_options,
-        vad=input_options.vad,
         scaling=scaling,
-        channels=input_options.channels,
         post_process=post_process,
     )
-    if single and not places and output_options.format in STREAMED and not transcriber.split:
+    if hasattr(sys.stdout, "reconfigure"):  # a path's bytes come out as they went in
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    if single and not outputs and output_options.format in STREAMED and not transcriber.split:
         unusable = print_single(sources[0], transcriber, output_options)
     else:
-        unusable = print_transcripts(sources, transcriber, places, output_options, single)
+        unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
     if message := unused_hotwords(transcriber.recognizer.search):
         print(message, file=sys.stderr)
-    if output_options.with_words and (message := uncalibrated(transcriber.recognizer)):
+    shown = output_options.with_words and {"json", "jsonl", "ctm"} & {*output_options.formats}
+    if shown and (message := uncalibrated(transcriber.recognizer)):
         print(message, file=sys.stderr)
     return 1 if bad or unusable else 0
 
 
+def transcribe(
+    recordings: AudioInput | Sequence[AudioInput],
+    *,
+    word_timestamps: bool = False,
+    sampling_rate: int = SAMPLE_RATE,
+    on_error: Literal["fail", "skip"] = "fail",
+    **options: Any,
+) -> Transcript | list[Transcript]:
+    """`load` and `Transcriber.transcribe` in one call: of one recording, or of a list of them.
+
+    Args:
+        recordings, word_timestamps, sampling_rate, on_error: as for `Transcriber.transcribe`.
+        options: as for `load`: base, adapter, device …
+
+    Raises:
+        AudioError: a recording can't be used, and on_error is "fail".
+        UserError: an adapter or the base is not there, or they don't belong together.
+    """
+    return load(**options).transcribe(
+        recordings, word_timestamps=word_timestamps, sampling_rate=sampling_rate, on_error=on_error
+    )
+
+
 def check_live(input: InputOptions, output: OutputOptions, confidence: ConfidenceOptions) -> None:
     """Raises UserError for options that live input does not apply."""
-    defaults = {"format": output.format, "output_dir": output.output_dir}
-    given = vars(input) | vars(output) | vars(confidence)
-    usual = vars(InputOptions(max_seconds=input.max_seconds)) | vars(OutputOptions(**defaults))
-    usual |= vars(ConfidenceOptions())
-    ignored = [name for name, value in given.items() if value != usual[name]]
-    if ignored:
-        flag = "--" + ignored[0].replace("_", "-")
-        raise UserError(f"{flag} does not apply to live input (leave it out, or transcribe a recording)")
-
-
-def check_stdout(options: OutputOptions, single: bool) -> None:
-    """Raises UserError where files that cannot follow one another would be printed one after another."""
-    if options.output_dir is None and not single and not FORMATS[options.formats[0]].joined:
-        raise UserError(
-            f"--format {options.format} of several recordings makes several files (give --output-dir)"
-        )
+    values = vars(input) | vars(output) | vars(confidence)
+    defaults = vars(InputOptions()) | vars(OutputOptions()) | vars(ConfidenceOptions())
+    for name, value in values.items():
+        if name not in ("max_seconds", "format", "output_dir") and value != defaults[name]:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{flag} does not apply to live input (leave it out, or transcribe a recording)")
 
 
 def output_files(sources: Sequence[Recording], options: OutputOptions) -> list[tuple[Path, ...]]:
     """For each source its files, one a format; empty where everything is printed."""
     if options.output_dir is None:
         return []
-    suffixes = [FORMATS[name].suffix for name in options.formats]
-    by_format = [output_paths(sources, options.output_dir, suffix) for suffix in suffixes]
+    by_format = [output_paths(sources, options.output_dir, FORMATS[name].suffix) for name in options.formats]
     return list(zip(*by_format, strict=True))
 
 
 def usage() -> str:
     """What the command prints without files on a terminal: examples, and the registered adapters."""
     examples = takewhile(str.strip, (__doc__ or "").splitlines()[2:])
-    registered = registry.registered_names()
-    known = (
-        f"Adapters: {', '.join(registered)}"
-        if registered
-        else f"No adapter is registered in {registry.home()}."
-    )
+    names = ", ".join(registry.registered_names())
+    known = f"Adapters: {names}" if names else f"No adapter is registered in {registry.home()}."
     return "\n".join(["Usage:", *examples, "", known, "All options: ia3-speech transcribe --help"])
 
 
 def print_transcripts(
     sources: Sequence[Recording],
     transcriber: Transcriber,
-    places: Sequence[Sequence[Path]],
+    outputs: Sequence[Sequence[Path]],
     options: OutputOptions,
     single: bool,
 ) -> int:
     """Transcribe, and print or write each text as soon as it is there.
 
     Args:
-        places: files for each source, one a format; empty: they are printed.
+        outputs: files for each source, one a format; empty: they are printed.
         single: there is one file, whose text is printed without its path.
 
     Returns:
         How many files could not be used.
     """
-    print_bytes_of_paths()
-    unusable, layout = 0, options.layout
+    unusable = 0
     with bar_of_seconds(sources) as bar:
         results = transcriber.transcripts(sources, bar.update, with_words=options.with_words)
         for index, result in enumerate(results):
             unusable += not report_problem(result)
             if not result.usable:
                 continue
-            contents = [FORMATS[name].write(result, layout) for name in options.formats]
-            if places:
-                for place, content in zip(places[index], contents, strict=True):
-                    write_text(place, content)
+            contents = [FORMATS[name].write(result, options.layout) for name in options.formats]
+            if outputs:
+                for path, content in zip(outputs[index], contents, strict=True):
+                    write_text(path, content)
             elif options.formats in (["text"], ["dictation"]) and not single:
                 path = without_breaks(result.path)
                 lines = contents[0].splitlines() if result.channels else [without_breaks(result.text)]
@@ -226,19 +237,16 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
     Returns:
         How many files could not be used.
     """
-    ((_, problem, usable), wave) = next(
-        read_sources([source], transcriber.recognizer.base.minimum_samples, SAMPLE_RATE)
-    )
-    long = len(wave) > LONG_SECONDS * SAMPLE_RATE
-    if not usable or (options.format == "text" and not long):
-        again = replace(source, audio=wave) if usable else source
+    audio = read_audio(source, transcriber.recognizer.base.minimum_samples)
+    seconds = len(audio.wave) / SAMPLE_RATE
+    if not audio.usable or (options.format == "text" and seconds <= LONG_SECONDS):
+        again = replace(source, audio=audio.wave) if audio.usable else source
         return print_transcripts([again], transcriber, [], options, True)
-    print_bytes_of_paths()
     base = transcriber.recognizer.base.name
-    head = Transcript(source.path, "", len(wave) / SAMPLE_RATE, None, base, problem, id=source.id)
+    head = Transcript(source.path, "", seconds, None, base, audio.problem, id=source.id)
     report_problem(head)
     with bar_of_seconds([source]) as bar:
-        for number, segment in enumerate(transcriber.stream(wave)):
+        for number, segment in enumerate(transcriber.stream(audio.wave)):
             bar.update(segment.end - bar.n)
             if options.format == "jsonl":
                 print_text(segment_line(head, number, segment, options.layout), sys.stdout)
@@ -252,12 +260,6 @@ def report_problem(result: Transcript) -> bool:
     if result.problem:
         print_text(f"{result.path}: {result.problem}\n", sys.stderr)
     return result.usable
-
-
-def print_bytes_of_paths() -> None:
-    """A path's bytes come out as they went in."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 
 
 def bar_of_seconds(sources: Sequence[Recording]) -> "tqdm":
@@ -287,29 +289,6 @@ def print_text(text: str, stream: TextIO) -> None:
 def without_breaks(path: str) -> str:
     """A path or a text without line ends and TABs, which would break the line that it stands in."""
     return path.translate(str.maketrans("\t\r\n", "   "))
-
-
-def transcribe(
-    recordings: AudioInput | Sequence[AudioInput],
-    *,
-    word_timestamps: bool = False,
-    sampling_rate: int = SAMPLE_RATE,
-    on_error: Literal["fail", "skip"] = "fail",
-    **options: Any,
-) -> Transcript | list[Transcript]:
-    """`load` and `Transcriber.transcribe` in one call: of one recording, or of a list of them.
-
-    Args:
-        recordings, word_timestamps, sampling_rate, on_error: as for `Transcriber.transcribe`.
-        options: as for `load`: base, adapter, device …
-
-    Raises:
-        AudioError: a recording can't be used, and on_error is "fail".
-        UserError: an adapter or the base is not there, or they don't belong together.
-    """
-    return load(**options).transcribe(
-        recordings, word_timestamps=word_timestamps, sampling_rate=sampling_rate, on_error=on_error
-    )
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Literal
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
-from ia3_speech.cli import command
+from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.inputs import Inputs, base_files
 from ia3_speech.loading import SearchOptions, check_number
@@ -26,16 +26,12 @@ WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
 def main(
     data: Path,
     *,
-    lm: Path,
+    search_options: SearchOptions,
     out: Path | None = None,
     base: str | None = None,
     adapter: str | None = None,
     lm_weights: list[float] | None = None,
     word_scores: list[float] | None = None,
-    unknown_word_score: float | None = None,
-    beam_size: int | None = None,
-    hotwords: Path | None = None,
-    hotword_weight: float | None = None,
     device: str | None = None,
     precision: Literal["no", "bf16", "auto"] = "no",
     allow_pipes: bool = False,
@@ -45,27 +41,23 @@ def main(
 
     Args:
         data: data directory with audio and text; neither trained nor tested on
-        lm: the language model, ARPA (perhaps .gz) or KenLM binary
         out: YAML file for --config of decode and transcribe (default: print the weights only)
         base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
         adapter: a registered name, an adapter's folder, or a sum of such (default: the base alone)
         lm_weights: weights of the language model to try (default: 0.2 to 1)
         word_scores: scores of a word to try (default: 0 to 3)
-        unknown_word_score: added for each word that the language model lacks (default: -10)
-        beam_size: hypotheses that are kept (default: 50)
-        hotwords: a file of terms with which it is searched, as decode takes it
-        hotword_weight: nats of evidence that each character of a term may lack
         device: cpu, cuda, … (default: cuda where there is one)
         precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
             instructions for it; no: all in float32
         allow_pipes: run the shell commands that wav.scp holds
         force: tune again what was tuned on the same inputs
     """
-    options = SearchOptions(
-        "beam", lm, unknown_word_score=unknown_word_score, beam_size=beam_size,
-        hotwords=hotwords, hotword_weight=hotword_weight,
-    )  # fmt: skip
-    options.check()
+    search_options.check()
+    if search_options.lm is None:
+        raise UserError("give --lm FILE, whose weights are chosen (ia3-speech lm makes one of text)")
+    if (search_options.lm_weight, search_options.word_score) != (None, None):
+        raise UserError("--lm-weight and --word-score are chosen (--lm-weights, --word-scores: those to try)")
+    options = replace(search_options, search="beam")
     for weight in lm_weights or ():
         check_number("lm_weight", weight, "--lm-weights")
     for score in word_scores or ():
@@ -73,11 +65,11 @@ def main(
     terms = parse_terms(adapter) if adapter else []
     tried = (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES)
     inputs = Inputs(
-        {"data": data, "lm": lm, "base": base_files(base) if base else None, "adapter": weight_files(terms),
-         "hotwords": hotwords},
-        {"base": base, "lm": str(lm.resolve()), "weights": [term.weight for term in terms], "tried": tried,
-         "unknown_word_score": unknown_word_score, "beam_size": beam_size, "hotword_weight": hotword_weight,
-         "precision": precision},
+        {"data": data, "lm": options.lm, "hotwords": options.hotwords,
+         "base": base_files(base) if base else None, "adapter": weight_files(terms)},
+        {"base": base, "weights": [term.weight for term in terms], "tried": tried, "precision": precision}
+        | {name: str(value.resolve()) if isinstance(value, Path) else value
+           for name, value in vars(options).items()},
     )  # fmt: skip
     if out and inputs.is_current(out, force):
         return

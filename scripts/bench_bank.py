@@ -29,9 +29,9 @@ from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base, make_base
-from ia3_speech.model.ia3_config import IA3Config
 
 TINY = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,

@@ -25,7 +25,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.text import normalize, required_frames
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.decoding.word_times import align_symbols, spell
+from ia3_speech.decoding.word_times import spans, spell_as_recognized, viterbi
 from ia3_speech.formatting import interval, percent
 from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.alignment import align
@@ -114,10 +114,10 @@ def main(
         search: greedy, or beam with the base's language model
         temperatures: that divide the logits
     """
-    recognizer = load(base, search=SearchOptions(search)).recognizer
+    recognizer = load(base, search=SearchOptions(search), vad="off").recognizer
     utterances = read_data_directory(data, spk_sort=False).utterances[::every]
     heard = [recognizer.logits([load_utterance(one)])[0] for one in utterances]
-    texts = [recognizer.search(logits) for logits in heard]
+    texts = [recognizer.search(logits[None], [len(logits)])[0].text for logits in heard]
     right = [
         [said == word for said, word in align(normalize(one.text or "").split(), text.split()) if word]
         for one, text in zip(utterances, texts, strict=True)
@@ -159,24 +159,24 @@ def evidence(
 ) -> Iterator[Evidence | None]:
     """Of each word of `text` what the logits say; None for words that the base cannot write."""
     vocabulary, words = recognizer.base.vocabulary, text.split()
-    spelt = spell(logits, words, vocabulary)
-    ids = [token for token, _ in spelt]
-    if not ids or required_frames(ids) > len(logits):
+    symbols = spell_as_recognized(logits, words, vocabulary)
+    tokens, owners = [token for token, _ in symbols], [owner for _, owner in symbols]
+    if not tokens or required_frames(tokens) > len(logits):
         yield from len(words) * [None]
         return
-    symbols = align_symbols(logits, ids, vocabulary.blank, temperature)
     logs = (logits.float() / temperature).log_softmax(-1).numpy()
-    path = logs[:, vocabulary.blank].copy()
-    for one in symbols:
-        path[one.first : one.last + 1] = logs[one.first : one.last + 1, one.token]
-    owners, peaks = [owner for _, owner in spelt], np.array([one.peak for one in symbols])
+    firsts, lasts = spans(viterbi(logs, tokens, vocabulary.blank), len(tokens))
+    path, peaks = logs[:, vocabulary.blank].copy(), np.zeros(len(tokens))
+    for at, (token, first, last) in enumerate(zip(tokens, firsts, lasts, strict=True)):
+        path[first : last + 1] = logs[first : last + 1, token]
+        peaks[at] = logs[first : last + 1, token].max()
     for number in range(len(words)):
         own = [at for at, owner in enumerate(owners) if owner == number]
         if not own:
             yield None
             continue
         sides = [at for at in (own[0] - 1, own[-1] + 1) if 0 <= at < len(owners) and owners[at] == -1]
-        span = slice(symbols[own[0]].first, symbols[own[-1]].last + 1)
+        span = slice(firsts[own[0]], lasts[own[-1]] + 1)
         yield Evidence(np.exp(logs[span]), vocabulary.blank, path[span], peaks[own], peaks[sides])
 
 

@@ -7,41 +7,46 @@ In: the corpora whose recipes list terms (medical_notes, barista_orders, minds14
 out-of-domain speech, a base, ICD-10-CM's wording. Out: Markdown tables. The hot words of a corpus are the
 terms of its test set; `with others` adds as many of ICD-10-CM as make 1,000. Heard-as forms are learned on
 the corpus's train and dev from greedy search, with read_english/train's texts as ordinary text; test is only
-searched. The logits of each set are computed once and kept in the work folder.
+searched. The logits of each set are computed once.
 """
 
 import copy
-import json
 import os
 import random
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 from pathlib import Path
 from statistics import mean, median
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from bench_page import ROOT, made_by
 
-from ia3_speech.atomic import replacing, write_text
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.decoding.ctc_search import greedy_words
+from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_learning import learn_forms
 from ia3_speech.lm.hotwords import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch
+from ia3_speech.lm.tuning import dev_logits
 from ia3_speech.loading import BASE_LM, SearchOptions, load, make_search
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|in|and|or|of) ")
 OTHERS = 1000  # terms of a list with others, and of the list that is timed
@@ -61,7 +66,7 @@ class Options:
     Args:
         base: a base with a vocabulary of English letters
         data: where the corpora lie
-        work: prepared corpora and logits are kept there
+        work: prepared corpora are kept there
         minutes: of each test set at most; of a longer one every second, third … utterance is taken
         train_minutes: the same of what heard-as forms are learned on
         weights: of --hotword-weight
@@ -89,13 +94,16 @@ class Set:
         seconds: of audio.
     """
 
-    references: list[list[str]]
-    logits: list[list[np.ndarray]]
+    references: "list[list[str]]"
+    logits: "list[list[Tensor]]"
     seconds: float
 
-    def texts(self, search: Callable) -> list[list[str]]:
+    def texts(self, search: Search) -> list[list[str]]:
         """The normalised words of each utterance."""
-        return [normalize(" ".join(map(search, pieces))).split() for pieces in self.logits]
+        texts = [
+            [search(piece.float()[None], [len(piece)])[0].text for piece in pieces] for pieces in self.logits
+        ]
+        return [normalize(" ".join(pieces)).split() for pieces in texts]
 
 
 @dataclass
@@ -114,7 +122,7 @@ class Rates:
 
 def main(options: Options) -> None:
     """Measure and write the tables."""
-    recognizer = load(options.base, precision="auto", search=SearchOptions("greedy")).recognizer
+    recognizer = load(options.base, precision="auto", search=SearchOptions("greedy"), vad="off").recognizer
     bench = Bench(options, recognizer)
     tables = [bench.heading, bench.out_of_domain]
     tables += [partial(bench.corpus, recipe, name) for recipe, name in CORPORA.items()]
@@ -133,11 +141,9 @@ class Bench:
     def __init__(self, options: Options, recognizer: Recognizer):
         self.options, self.recognizer = options, recognizer
         self.vocabulary = recognizer.base.vocabulary
-        self.folder = Path(recognizer.base.model.config.name_or_path)
-        kinds = ["greedy"] + ["beam"] * (self.folder / BASE_LM).is_file()
-        self.searches = {
-            kind: make_search(SearchOptions(kind), self.vocabulary, self.folder)[0] for kind in kinds
-        }
+        folder = Path(recognizer.base.model.config.name_or_path)
+        kinds = ["greedy"] + ["beam"] * (folder / BASE_LM).is_file()
+        self.searches = {kind: make_search(SearchOptions(kind), recognizer.base)[0] for kind in kinds}
         self.others = icd_terms()
         self.mix_in = random.Random(0).sample(self.others, OTHERS)
         options.work.mkdir(parents=True, exist_ok=True)
@@ -152,44 +158,22 @@ class Bench:
             f"terms that are never said (`with others`)."
         )
 
-    def search(self, kind: str, terms: Sequence[Hotword] = (), weight: float = HOTWORD_WEIGHT) -> Callable:
+    def search(self, kind: str, terms: Sequence[Hotword] = (), weight: float = HOTWORD_WEIGHT) -> Search:
         """greedy or beam, with terms if there are any; as `make_search` does, but with one language model."""
         search = self.searches[kind]
         if not terms:
             return search
-        words = search.words if kind == "beam" else partial(greedy_words, vocabulary=self.vocabulary)
-        return HotwordSearch(HotwordList(Path("terms"), [*terms]), weight, self.vocabulary, words)
+        return HotwordSearch(HotwordList(Path("terms"), [*terms]), weight, self.vocabulary, search)
 
     def read(self, name: str, data: Path, minutes: float) -> Set:
-        """A set with its logits, from the work folder where they are there."""
-        utterances = part_of(data, minutes)
-        sha = self.recognizer.base.fingerprint["sha256"][:12]
-        file = self.options.work / f"{name}-{sha}-{len(utterances)}.npz"
-        if not file.is_file():
-            self.compute(utterances, file)
-        references = [normalize(one.text or "").split() for one in utterances]
-        with np.load(file) as kept:
-            about = json.loads(str(kept["about"]))
-            logits = [[kept[f"logits{n}"].astype(np.float32) for n in own] for own in about["pieces"]]
-        return Set(references, logits, about["seconds"])
+        """A set, of at most so many minutes, with its logits."""
+        part = self.options.work / f"{name}-{minutes:g}-minutes"
+        write_data_directory(part, part_of(data, minutes))
+        references, logits = dev_logits(self.recognizer, part)
+        base, frames = self.recognizer.base, sum(len(piece) for pieces in logits.values() for piece in pieces)
+        return Set([*references.values()], [*logits.values()], frames * base.stride / SAMPLE_RATE)
 
-    def compute(self, utterances: Sequence[Utterance], file: Path) -> None:
-        """Write the logits of the utterances' pieces to a file, as float16."""
-        pieces: list[np.ndarray] = []
-
-        def keep(logits) -> str:
-            pieces.append(logits.float().cpu().numpy())
-            return str(len(pieces) - 1)
-
-        self.recognizer.search = keep
-        found = decode_utterances(self.recognizer, utterances, on_error="fail")
-        order = [[int(n) for n in found.texts[one.id].split()] for one in utterances]
-        about = np.array(json.dumps({"pieces": order, "seconds": found.audio_seconds}))
-        arrays = {f"logits{n}": piece.astype(np.float16) for n, piece in enumerate(pieces)}
-        with replacing(file) as new, new.open("wb") as out:
-            np.savez_compressed(out, about=about, **arrays)
-
-    def rates(self, part: Set, search: Callable, terms: Sequence[str]) -> Rates:
+    def rates(self, part: Set, search: Search, terms: Sequence[str]) -> Rates:
         """Word errors and term errors of a search."""
         listed = make_term_list({normalize(term): () for term in terms})  # without terms: word errors alone
         errors, counts = 0, np.zeros(3, np.int64)
@@ -236,7 +220,7 @@ class Bench:
             print(rows[-1], file=sys.stderr, flush=True)
         return "\n".join(rows)
 
-    def decoder_search(self, terms: Sequence[str], weight: float) -> Callable:
+    def decoder_search(self, terms: Sequence[str], weight: float) -> Search:
         """Beam search with the hot words of ctc-beam-decoder, in place of ours."""
         beam = self.search("beam")
         words = [normalize(term) for term in terms]

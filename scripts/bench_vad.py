@@ -18,7 +18,6 @@ from bench_page import made_by, publish
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
-from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.formatting import percent, with_interval
 from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.scorer import score_hypotheses
@@ -58,8 +57,6 @@ def main(options: Options) -> None:
     recognizer = load(
         options.base, adapter=options.adapter, precision="auto", search=SearchOptions(options.search)
     ).recognizer
-    if recognizer.max_seconds is None:
-        recognizer.max_seconds = MAXIMUM_SECONDS
     rows, seconds = [], 0.0
     for what, change in (("as read", lambda wave: wave), (f"noise at {NOISE_DB:g} dB", with_noise)):
         texts = recognizer.texts([change(waves[one.id]) for one in data])

@@ -25,9 +25,8 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-BASELINE = "df9602a"  # the version that the findings of issue 18 were made on
+BASELINE = "b485b48"  # before the library was simplified
 REPLICATIONS = 2_000
-ABSENT = (ModuleNotFoundError, ImportError)  # what an earlier version's imports of today's names raise
 
 
 # --- one version, in a process of its own: commands as JSON lines in, times as JSON lines out ---------------
@@ -49,36 +48,28 @@ def make_transcriber(base: str) -> Callable[[str], str]:
     """A function from a path to its text, by greedy search."""
     try:
         from ia3_speech.loading import SearchOptions, load
-    except ABSENT:  # before version 0.1.0
-        from ia3_speech.decoding.search import SearchOptions
-
+    except ImportError:  # the earlier version
         from ia3_speech.decoding.recognizer import load_recognizer
+        from ia3_speech.decoding.search import SearchOptions
         from ia3_speech.transcribe import transcribe
 
         recognizer = load_recognizer(base, device="cpu", search=SearchOptions("greedy"))
         return lambda path: transcribe(path, recognizer=recognizer).text
-    asr = load(base, device="cpu", search=SearchOptions("greedy"))
-    return lambda path: asr.transcribe(path).text
+    transcriber = load(base, device="cpu", search=SearchOptions("greedy"))
+    return lambda path: transcriber.transcribe(path).text
 
 
 def make_trainer(base: str, data: Path) -> Callable[[], float]:
     """A function that does one step of training and returns its loss; all features are in the cache."""
     from ia3_speech import attach, load_base
+    from ia3_speech.training.config import TrainingOptions
+    from ia3_speech.training.data import read_examples
+    from ia3_speech.training.trainer import Trainer
 
-    settings = {"train": data, "dev": data, "out": data.parent / f"exp_{os.getpid()}", "base": base}
-    settings |= {"speeds": [1.0], "epochs": 100, "device": "cpu"}
-    try:
-        from ia3_speech.training.config import TrainingOptions
-        from ia3_speech.training.data import read_examples
-        from ia3_speech.training.trainer import Trainer
-
-        options, name = TrainingOptions(**settings), "train_step"
-    except ABSENT:
-        from ia3_speech.training.examples import read_examples
-        from ia3_speech.training.loop import Trainer
-        from ia3_speech.training.options import Options
-
-        options, name = Options(**settings), "learn"
+    out = data.parent / f"exp_{os.getpid()}"
+    options = TrainingOptions(
+        train=data, dev=data, out=out, base=base, speeds=[1.0], epochs=100, device="cpu"
+    )
     loaded = load_base(base, device="cpu")
     attach(loaded.model)
     examples = read_examples(data, loaded, options, options.speeds)
@@ -86,7 +77,7 @@ def make_trainer(base: str, data: Path) -> Callable[[], float]:
     batches = list(trainer.order)
 
     def step() -> float:
-        loss, _ = getattr(trainer, name)(batches[trainer.step % len(batches)], trainer.step // len(batches))
+        loss, _ = trainer.train_step(batches[trainer.step % len(batches)], trainer.step // len(batches))
         trainer.step += 1
         return loss
 
@@ -105,9 +96,9 @@ class Times:
     wall: dict[str, list[float]] = field(default_factory=lambda: {"old": [], "new": []})
     cpu: dict[str, list[float]] = field(default_factory=lambda: {"old": [], "new": []})
 
-    def add(self, version: str, found: list[dict[str, Any]]) -> None:
-        self.wall[version].append(sum(one["wall"] for one in found))
-        self.cpu[version].append(sum(one["cpu"] for one in found))
+    def add(self, version: str, answers: list[dict[str, Any]]) -> None:
+        self.wall[version].append(sum(answer["wall"] for answer in answers))
+        self.cpu[version].append(sum(answer["cpu"] for answer in answers))
 
 
 @contextmanager
@@ -146,9 +137,7 @@ def environment(root: Path) -> dict[str, str]:
 
 def run_command(root: Path, base: Path, clip: str) -> dict[str, Any]:
     """`python -m ia3_speech.transcribe CLIP` by greedy search, from the start of Python to its end."""
-    searches = ("ia3_speech/loading.py", "ia3_speech/decoding/search.py")
-    greedy = ["--search", "greedy"] if any((root / file).exists() for file in searches) else []
-    words = [sys.executable, "-m", "ia3_speech.transcribe", "--base", str(base), *greedy, clip]
+    words = [sys.executable, "-m", "ia3_speech.transcribe", "--base", str(base), "--search", "greedy", clip]
     started, before = time.perf_counter(), os.times()
     subprocess.run(words, env=environment(root), cwd=root, check=True, capture_output=True)
     after = os.times()
@@ -160,15 +149,15 @@ def in_turn(repeats: int, orders: list[Any], ask: dict[str, Callable[[Any], dict
     """The times of `orders`, each asked of both versions in every repeat, and whether results were equal."""
     times, equal = Times(), True
     for repeat in range(repeats + 1):  # the first warms up
-        found: dict[str, list] = {"old": [], "new": []}
+        answers: dict[str, list] = {"old": [], "new": []}
         for number, order in enumerate(orders):
             versions = ("old", "new") if (repeat + number) % 2 else ("new", "old")
             for version in versions:
-                found[version].append(ask[version](order))
-            results = {version: found[version][-1].get("result") for version in versions}
+                answers[version].append(ask[version](order))
+            results = {version: answers[version][-1].get("result") for version in versions}
             equal &= results["old"] == results["new"]
-        for version in found if repeat else ():
-            times.add(version, found[version])
+        for version in answers if repeat else ():
+            times.add(version, answers[version])
     return times, equal
 
 
@@ -221,7 +210,10 @@ def main(
     with tempfile.TemporaryDirectory() as folder, checked_out(revision, Path(folder) / "old") as old:
         small = Path(folder) / "data"
         subset_data_directory(data, small, per_spk=3)
-        clips = [own[0].source for own in read_data_directory(small, spk_sort=False).speakers.values()]
+        clips = [
+            utterances[0].source
+            for utterances in read_data_directory(small, spk_sort=False).speakers.values()
+        ]
         roots = {"old": old, "new": ROOT}
         with worker(old, base, small) as ask_old, worker(ROOT, base, small) as ask_new:
             ask = {"old": ask_old, "new": ask_new}
@@ -238,7 +230,7 @@ def main(
         dict(zip(names, (transcription, training, command), strict=True)),
         dict(zip(names, (repeats, steps, commands), strict=True)),
     )
-    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    load = ", ".join(f"{average:.1f}" for average in os.getloadavg())
     text = (
         f"# This version against {revision}\n\n{made_by()}; {os.cpu_count()} cores ({platform.machine()}), "
         f"one thread, load average {load}.\n\n{text}\n"

@@ -21,15 +21,6 @@ def test_texts_to_the_byte(tmp_path):
     assert names(tmp_path) == ["b.json", "deep"]
 
 
-def test_a_folder_replaces_a_folder(tmp_path):
-    for content in ("old", "new"):
-        with replacing(tmp_path / "data") as new:
-            new.mkdir()
-            (new / content).write_text(content)
-    assert names(tmp_path) == ["data"]
-    assert names(tmp_path / "data") == ["new"]
-
-
 def test_files_are_as_readable_as_any_new_file(tmp_path):
     """safetensors makes its files for their owner alone."""
     (tmp_path / "any").touch()
@@ -53,13 +44,6 @@ def test_after_an_error_the_old_one_stands(tmp_path):
     assert (tmp_path / "file").read_text() == "old"
     assert names(tmp_path / "data") == []
     assert names(tmp_path) == ["data", "file"]
-
-
-def test_nothing_written_leaves_the_old_one(tmp_path):
-    write_text(tmp_path / "data" / "a", "a")
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "data"):
-        pass
-    assert names(tmp_path / "data") == ["a"]
 
 
 def test_a_link_stays_and_its_target_is_replaced(tmp_path):
@@ -133,19 +117,6 @@ def test_leftovers_of_killed_processes_are_removed_and_nothing_else(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [
         ".adapter.12345678", ".adapter.backups_", ".adapter.other", ".adaptor.abcd1_34",
     ]  # fmt: skip
-
-
-def test_a_folder_with_nothing_in_it_yet_is_a_leftover_where_nobody_else_writes(tmp_path):
-    """A process may be killed before it writes, or be about to lock what it has just made."""
-    (tmp_path / ".last.pt.abcd1_34").mkdir()
-    (tmp_path / ".last.pt.abcd1_35").mkdir()
-    (tmp_path / ".last.pt.abcd1_35/mode").touch()
-    (tmp_path / ".last.pt.backups_").mkdir()
-    (tmp_path / ".last.pt.backups_/mine").touch()
-    remove_leftovers(tmp_path / "last.pt")
-    assert len(names(tmp_path)) == 3
-    remove_leftovers(tmp_path / "last.pt", alone=True)
-    assert names(tmp_path) == [".last.pt.backups_"]
 
 
 def test_what_a_living_process_writes_is_no_leftover(tmp_path):

@@ -16,7 +16,6 @@ import pytest
 import soundfile
 from corpus_files import noise
 from stand_in_microphone import microphone_that_plays
-from warm_python import path_with_warm_python
 
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.__main__ import main as ia3_speech
@@ -101,14 +100,10 @@ def run_here(line: str) -> None:
 
 
 def run_in_bash(line: str, folder: Path) -> None:
-    environment = os.environ | {"PATH": path_with_warm_python(), "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        ["bash", "-c", f"{line} {ADDED.get(line, '')}"],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "CUDA_VISIBLE_DEVICES": ""}
+    words = ["bash", "-c", f"{line} {ADDED.get(line, '')}"]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, f"{line}\n{done.stdout}{done.stderr}"
 
 

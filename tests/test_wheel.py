@@ -52,6 +52,10 @@ def test_it_holds_the_package_and_nothing_else(installed):
     assert [name for name in listed.stdout.splitlines() if not (installed / name).is_file()] == []
 
 
+def test_its_version(installed):
+    assert run(installed, "--version") == "ia3-speech 0.1.0\n"
+
+
 def test_the_files_that_no_python_imports(installed):
     """Configurations, mini with its language model and the scaling of its confidences, speech, the report."""
     package = installed / "ia3_speech"

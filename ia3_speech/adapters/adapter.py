@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ia3_speech
-from ia3_speech.model.ia3_config import IA3Config
+from ia3_speech.model.architectures import IA3Config
 
 if TYPE_CHECKING:
     import torch

@@ -39,6 +39,7 @@ from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.load import read_sum
 from ia3_speech.adapters.loaded_adapters import LoadedAdapter, LoadedAdapters
 from ia3_speech.adapters.record import describe_base, read_metadata, same_base
+from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
 from ia3_speech.model.base import DTYPES, Base
 from ia3_speech.model.ia3 import (
@@ -50,7 +51,6 @@ from ia3_speech.model.ia3 import (
     vector_size,
     vectors,
 )
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.model.int8 import is_int8
 
 FIRST_CAPACITY = 16  # adapters that a bank has space for before it grows

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.bank_storage import Head, overwrite_rows
-from ia3_speech.model.ia3_config import AdapterError
+from ia3_speech.model.architectures import AdapterError
 
 
 @dataclass(frozen=True)

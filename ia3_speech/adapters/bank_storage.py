@@ -18,7 +18,7 @@ from torch.func import functional_call
 
 from ia3_speech.adapters.combine import weighted_sum
 from ia3_speech.model.ia3 import TargetModule
-from ia3_speech.model.structural_copy import structural_copy
+from ia3_speech.model.sharing import structural_copy
 
 BASE_SLOT = 0
 

@@ -25,9 +25,9 @@ from torch import nn
 
 from ia3_speech.adapters.adapter import Adapter, Metadata
 from ia3_speech.adapters.io import name_of_base, to_fp32
+from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import TargetModule, head_of, layers_of, target_modules, vector_size
-from ia3_speech.model.ia3_config import AdapterError, IA3Config, format_layers
 
 Method = Literal["linear", "log"]
 

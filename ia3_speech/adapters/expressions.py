@@ -15,7 +15,7 @@ from typing import TypeVar
 from ia3_speech.adapters.registry import UnknownAdapter, adapter_at, resolve_adapter
 from ia3_speech.adapters.weights import WEIGHTS
 from ia3_speech.cli import UserError
-from ia3_speech.model.ia3_config import AdapterError
+from ia3_speech.model.architectures import AdapterError
 
 HINT = "write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+medical:0.5"
 

@@ -42,7 +42,7 @@ from ia3_speech.adapters.record import (
 from ia3_speech.adapters.weights import count_by_placement, read_weights, weights_file
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
-from ia3_speech.model.ia3_config import AdapterError
+from ia3_speech.model.architectures import AdapterError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

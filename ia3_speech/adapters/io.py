@@ -35,12 +35,11 @@ from ia3_speech.adapters.record import (
 from ia3_speech.adapters.registry import REGISTRATION
 from ia3_speech.adapters.weights import PEFT_PREFIX, count_by_placement, weights_file
 from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
+from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import MINI, Base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import TargetModule, head_of, is_head, target_modules, vector_size, vectors
-from ia3_speech.model.ia3_config import AdapterError, IA3Config, format_layers
-from ia3_speech.model.structural_copy import unwrap
+from ia3_speech.model.ia3 import TargetModule, head_of, is_head, target_modules, unwrap, vector_size, vectors
 
 logger = logging.getLogger(__name__)
 

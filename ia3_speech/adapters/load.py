@@ -20,9 +20,9 @@ from ia3_speech.adapters.expressions import Term, format_terms, is_single_adapte
 from ia3_speech.adapters.io import read_adapter, write_adapter
 from ia3_speech.adapters.record import describe_base, read_metadata, recorded_base, same_base
 from ia3_speech.adapters.weights import weights_sha256
+from ia3_speech.model.architectures import AdapterError
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, BaseError, load_base
-from ia3_speech.model.ia3_config import AdapterError
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from difflib import get_close_matches
 
 from ia3_speech.adapters.bank_storage import Head
 from ia3_speech.adapters.expressions import parse_expression
+from ia3_speech.model.architectures import AdapterError
 from ia3_speech.model.ia3 import TargetModule
-from ia3_speech.model.ia3_config import AdapterError
 
 NEAREST = 3  # names that an error proposes
 

@@ -29,12 +29,18 @@ from ia3_speech.adapters.expressions import Term, format_terms, short_name
 from ia3_speech.adapters.load import attach_adapter, load_base_for, read_sum
 from ia3_speech.adapters.record import describe_base
 from ia3_speech.atomic import replacing, unexpected_file
-from ia3_speech.model.attach import MERGED, detach, insert_vectors, is_attached, is_merged, trainable
+from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.model.attach import (
+    MERGED,
+    UnfrozenState,
+    detach,
+    insert_vectors,
+    is_attached,
+    is_merged,
+    trainable,
+)
 from ia3_speech.model.base import DTYPES, Base
-from ia3_speech.model.frozen import UnfrozenState
-from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, vectors
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
-from ia3_speech.model.structural_copy import unwrap
+from ia3_speech.model.ia3 import PARAMETER, IA3Vector, TargetModule, unwrap, vectors
 
 BIOMETRIC_NOTE = (
     "\nIt is adapted to one person's voice, which makes it biometric data: pass it on only with that "

@@ -12,8 +12,8 @@ from torch import nn
 
 from ia3_speech.adapters.adapter import Adapter
 from ia3_speech.adapters.weights import PEFT_PREFIX
+from ia3_speech.model.architectures import AdapterError
 from ia3_speech.model.ia3 import PREFIX, TargetModule, all_target_modules, architecture_of, head_of
-from ia3_speech.model.ia3_config import AdapterError
 
 PEFT_VERSION = "0.21.2"  # whose layout this is
 # The base's name in adapter_config.json where no hub id and no folder is meant: `AutoPeftModel`, which can't

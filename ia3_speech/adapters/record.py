@@ -16,7 +16,7 @@ from typing import Any
 
 from ia3_speech.adapters.adapter import SCHEMA, Metadata
 from ia3_speech.atomic import write_json
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
+from ia3_speech.model.architectures import AdapterError, IA3Config
 
 METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"

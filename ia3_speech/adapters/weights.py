@@ -14,8 +14,7 @@ import numpy as np
 
 from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_WEIGHTS
 from ia3_speech.formatting import in_columns
-from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS
-from ia3_speech.model.ia3_config import AdapterError
+from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, AdapterError
 
 PEFT_PREFIX = "base_model.model."  # of PEFT's tensor names
 PICKLES = ("adapter_model.bin", "adapter_model.pt")  # never opened: a pickle can run code

@@ -184,7 +184,8 @@ def measure_decode_directory(
         record = json.loads(decoding.read_text("utf-8")) if decoding.is_file() else {}
         scaling = record.get("confidence_scaling") and Scaling(**record["confidence_scaling"])
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{decoding}: {error} (ia3-speech decode --force writes it again)") from error
+        hint = "ia3-speech decode --force writes it again"
+        raise UserError(f"{decoding}: is not JSON that decode has written: {error} ({hint})") from error
     calibration = measure(confidences, right, scaling)
     owners = [clusters[name] for name in utterances]
     return replace(calibration, found_ci=found_interval(confidences, right, owners, replications, seed))

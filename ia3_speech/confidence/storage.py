@@ -104,17 +104,16 @@ def find_scaling(base: "Base", terms: Sequence[Term], search_record: Mapping[str
 
 
 def other_searches(base: "Base", terms: Sequence[Term], search_record: Mapping[str, Any]) -> str | None:
-    """What is said once where confidences are not calibrated although a calibration is stored, since it was
-    fitted with another search, language model, weights or hot words; else None."""
+    """What is said where confidences are not calibrated, since a calibration is stored, but for other
+    searches; else None."""
     folder = Path(base.model.config.name_or_path)
     stored = stored_calibrations(folder, terms)
     if not stored or search_key(search_record) in stored:
         return None
     name = terms[0].name if terms else base.name
-    searches = " and ".join(sorted({key.partition(" ")[0] for key in stored}))
     return (
-        f"word confidences are not calibrated: {name} keeps a calibration of {searches} search with other "
-        f"options, language model or hot words than these (ia3-speech calibrate fits one)"
+        f"word confidences are not calibrated: what is stored with {name} was fitted with another search, "
+        f"language model, other weights or hot words (ia3-speech calibrate --store fits these)"
     )
 
 

@@ -18,8 +18,8 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.containers import (
     CONTAINER_SUFFIXES,
     ContainerError,
-    DecodedTrack,
     container_format,
+    cut_off,
     decode_container,
 )
 
@@ -103,11 +103,7 @@ def load_audio(
 
 def load_channels(source: Path | str | BinaryIO) -> list[np.ndarray]:
     """Decode to float32 `(samples,)` at 16 kHz for each channel. Raises AudioError as `load_audio`."""
-    if is_container(source):
-        track = decode_track(source)
-        wave, rate = track.samples, track.rate
-    else:
-        wave, rate = read_frames(source, None, None)
+    wave, rate = decode_track(source) if is_container(source) else read_frames(source, None, None)
     return [np.ascontiguousarray(resample(channel, rate, SAMPLE_RATE)) for channel in wave.T]
 
 
@@ -142,7 +138,8 @@ def read_frames(
     missing = count - len(wave)
     if end is None:
         missing += round(riff_excess(source) * frames)
-    refuse_truncated(source, missing / rate, frames / rate)
+    if fault := cut_off(missing / rate, frames / rate):
+        raise AudioError(f"{source_name(source)}: {fault}")
     return wave, rate
 
 
@@ -173,15 +170,6 @@ def riff_excess(source: Path | str | BinaryIO) -> float:
     return max(0.0, promised / (size - 8) - 1)
 
 
-def refuse_truncated(source: Path | str | BinaryIO, missing: float, promised: float) -> None:
-    """Raise AudioError where more than half a second of the promised ones are missing."""
-    if missing > SEGMENT_OVERSHOOT:
-        raise AudioError(
-            f"{source_name(source)}: ends {missing:.2f} s before its header says it does, at "
-            f"{promised:.2f} s (damaged: copy the file again)"
-        )
-
-
 # ---- containers ----
 
 
@@ -195,34 +183,26 @@ def is_container(source: Path | str | BinaryIO) -> bool:
 def load_container(source: Path | str | BinaryIO) -> np.ndarray:
     """A container's whole audio, float32 `(samples,)` at 16 kHz. Raises AudioError."""
     if hasattr(source, "read"):
-        return decode_to_mono(source)
+        return mono_of_container.__wrapped__(source, None)
     status = Path(source).stat()
-    return cached_container(str(source), status.st_mtime_ns, status.st_size)
+    return mono_of_container(source, (status.st_mtime_ns, status.st_size))
 
 
 @lru_cache(maxsize=1)
-def cached_container(path: str, modified: int, size: int) -> np.ndarray:
-    """The segments of one recording follow one another, and containers are decoded as a whole."""
-    wave = decode_to_mono(path)
+def mono_of_container(source: Path | str | BinaryIO, version: tuple[int, int] | None) -> np.ndarray:
+    """`load_container`: the segments of one recording follow one another, and it is decoded as a whole."""
+    samples, rate = decode_track(source)
+    wave = resample(to_mono(samples, source_name(source)), rate, SAMPLE_RATE)
     wave.flags.writeable = False
     return wave
 
 
-def decode_to_mono(source: Path | str | BinaryIO) -> np.ndarray:
-    track = decode_track(source)
-    return resample(to_mono(track.samples, source_name(source)), track.rate, SAMPLE_RATE)
-
-
-def decode_track(source: Path | str | BinaryIO) -> DecodedTrack:
-    """A container's whole audio. Raises AudioError."""
+def decode_track(source: Path | str | BinaryIO) -> tuple[np.ndarray, int]:
+    """A container's samples `(frames, channels)`, and their rate. Raises AudioError."""
     try:
-        track = decode_container(source, container_format(head_and_size(source)[0]))
+        return decode_container(source, container_format(head_and_size(source)[0]))
     except ContainerError as error:
         raise AudioError(f"{source_name(source)}: {error}") from None
-    if track.promised_seconds:
-        seconds = len(track.samples) / track.rate
-        refuse_truncated(source, track.promised_seconds - seconds, track.promised_seconds)
-    return track
 
 
 # ---- opening a file, and explaining why it cannot be opened ----
@@ -245,13 +225,12 @@ def explain_failure(source: Path | str | BinaryIO, error: Exception) -> str:
         head, _ = head_and_size(source)
     except IsADirectoryError:
         return "is a folder, not an audio file"
-    except PermissionError as denied:
-        return f"cannot be read: {denied.strerror}"
-    except (OSError, ValueError):
+    except (OSError, ValueError) as denied:
+        if os.path.exists(source):  # noqa: PTH110 (Path.exists raises where a name is too long)
+            return f"cannot be read: {denied.strerror}"
         if ".ark:" in str(source):
-            return (
-                "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's format_wav_scp.py)"
-            )
+            hint = "write audio files: wav-copy, or ESPnet's format_wav_scp.py"
+            return f"is an entry of a Kaldi archive ({hint})"
         return "no such file (correct wav.scp, or copy the audio there)"
     if not head:
         return "empty (no bytes)"

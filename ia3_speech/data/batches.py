@@ -10,7 +10,7 @@ import math
 import random
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 JITTER = 0.1  # durations vary by up to ±10 % before sorting, so that batches differ from epoch to epoch
@@ -55,7 +55,7 @@ class BatchOrder:
     Save `state_dict()` after a training step and before the next batch is requested.
 
     Attributes:
-        seconds, max_seconds, seed, shuffle: as in `make_batches`.
+        seconds, max_seconds, seed: as in `make_batches`.
         epoch: the current epoch, from 0.
         position: the number of batches of this epoch that were yielded; after the last one it is 0, and
             `epoch` is increased.
@@ -64,19 +64,8 @@ class BatchOrder:
     seconds: Sequence[float]
     max_seconds: float
     seed: int = 0
-    shuffle: bool = True
     epoch: int = 0
     position: int = 0
-    _cache: tuple[int, list[list[int]]] | None = field(default=None, init=False, repr=False, compare=False)
-
-    def batches(self) -> list[list[int]]:
-        """All batches of the current epoch, including those that were yielded."""
-        if self._cache is None or self._cache[0] != self.epoch:
-            made = make_batches(
-                self.seconds, self.max_seconds, seed=self.seed, epoch=self.epoch, shuffle=self.shuffle
-            )
-            self._cache = (self.epoch, made)
-        return self._cache[1]
 
     def __len__(self) -> int:
         """The number of batches in the current epoch."""
@@ -84,14 +73,15 @@ class BatchOrder:
 
     def __iter__(self) -> Iterator[list[int]]:
         batches = self.batches()
-        while self.position < len(batches):
-            batch = batches[self.position]
-            self.position += 1
+        for position in range(self.position, len(batches)):
+            self.position = position + 1
             if self.position == len(batches):
                 self.epoch, self.position = self.epoch + 1, 0
-                yield list(batch)
-                return
-            yield list(batch)
+            yield batches[position]
+
+    def batches(self) -> list[list[int]]:
+        """All batches of the current epoch, including those that were yielded."""
+        return make_batches(self.seconds, self.max_seconds, seed=self.seed, epoch=self.epoch)
 
     def state_dict(self) -> dict[str, Any]:
         return {"epoch": self.epoch, "position": self.position, "fingerprint": self.fingerprint()}
@@ -100,7 +90,7 @@ class BatchOrder:
         """Resume where `state` was saved.
 
         Raises:
-            ValueError: the state belongs to other durations, another batch size, seed or shuffling.
+            ValueError: the state belongs to other durations, another batch size or seed.
         """
         if state["fingerprint"] != self.fingerprint():
             raise ValueError("this batch order was saved for other data, or another seed or batch size")
@@ -109,6 +99,4 @@ class BatchOrder:
     def fingerprint(self) -> str:
         """A digest of all that decides the order."""
         numbers = struct.pack(f"<{len(self.seconds)}d", *self.seconds)
-        return hashlib.sha256(
-            numbers + repr((self.max_seconds, self.seed, self.shuffle)).encode()
-        ).hexdigest()[:16]
+        return hashlib.sha256(numbers + repr((self.max_seconds, self.seed)).encode()).hexdigest()[:16]

@@ -5,7 +5,6 @@ In: a path or an open binary file. Out: its first audio track, which PyAV decode
 """
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,26 +17,12 @@ CONTAINER_SUFFIXES = {
     *(".aac", ".wma", ".wmv", ".asf", ".amr", ".awb"),
 }
 SIGNATURES = {b"\x1a\x45\xdf\xa3": "webm", b"\x30\x26\xb2\x75": "wma", b"#!AMR": "amr", b"ADIF": "aac"}
+MISSING_SECONDS = 0.5  # that headers may promise too much
 MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free")
 
 
 class ContainerError(UserError):
     """A container that cannot be decoded: the message is the reason and a hint, without the file's name."""
-
-
-@dataclass(frozen=True)
-class DecodedTrack:
-    """The audio track of a container.
-
-    Attributes:
-        samples: float32 `(frames, channels)`, full scale ±1.
-        rate: in Hz.
-        promised_seconds: the length that the header states; None where there is none, or an estimate.
-    """
-
-    samples: np.ndarray
-    rate: int
-    promised_seconds: float | None
 
 
 def container_format(head: bytes) -> str | None:
@@ -49,11 +34,13 @@ def container_format(head: bytes) -> str | None:
     return next((name for start, name in SIGNATURES.items() if head.startswith(start)), None)
 
 
-def decode_container(source: Path | str | BinaryIO, format: str) -> DecodedTrack:
+def decode_container(source: Path | str | BinaryIO, format: str) -> tuple[np.ndarray, int]:
     """Decode the first audio track of a file in `format`, as `container_format` names it.
 
+    Returns float32 samples `(frames, channels)`, full scale ±1, and their rate in Hz.
+
     Raises:
-        ContainerError: PyAV is not installed, there is no audio track, or the file is damaged.
+        ContainerError: PyAV is not installed, there is no audio track, or the file is damaged or cut off.
     """
     try:
         import av
@@ -72,8 +59,8 @@ def decode_container(source: Path | str | BinaryIO, format: str) -> DecodedTrack
                 raise ContainerError("has no audio track")
             stream = container.streams.audio[0]
             rate = stream.rate
-            estimated = format in ("aac", "amr") or not container.duration
-            promised = None if estimated else container.duration / av.time_base
+            is_estimated = format in ("aac", "amr") or not container.duration
+            promised = 0.0 if is_estimated else container.duration / av.time_base
             resampler = av.AudioResampler(format="fltp")
             for frame in container.decode(stream):
                 parts += [part.to_ndarray() for part in resampler.resample(frame)]
@@ -82,4 +69,16 @@ def decode_container(source: Path | str | BinaryIO, format: str) -> DecodedTrack
         reason = (getattr(error, "strerror", None) or str(error)).rstrip(".")
         raise ContainerError(f"cannot be decoded: {reason} (damaged: copy the file again)") from None
     samples = np.concatenate(parts, axis=1).T if parts else np.zeros((0, 1), np.float32)
-    return DecodedTrack(samples, rate, promised)
+    if fault := cut_off(promised - len(samples) / rate, promised):
+        raise ContainerError(fault)
+    return samples, rate
+
+
+def cut_off(missing: float, promised: float) -> str | None:
+    """What is wrong with a file that lacks more than half a second of those that its header promises."""
+    if missing <= MISSING_SECONDS:
+        return None
+    return (
+        f"ends {missing:.2f} s before its header says it does, at {promised:.2f} s "
+        f"(damaged: copy the file again)"
+    )

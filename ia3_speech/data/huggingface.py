@@ -1,8 +1,8 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk). Out: a folder with
-`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
-the audio is decoded here, so that torchcodec is not needed.
+In: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk). Out: a folder
+with `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the
+rows; the audio is decoded here, so that torchcodec is not needed.
 
     ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
@@ -71,7 +71,7 @@ def convert_dataset(
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder or file (parquet, audiofolder, csv, jsonl, save_to_disk).
+        name: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk).
         out: the folder to write; an older one is replaced if this command wrote it.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
@@ -91,6 +91,8 @@ def convert_dataset(
             dataset itself.
         AudioError: on_error is "fail" and audio is unusable.
     """
+    import datasets
+
     out = Path(out)
     refuse_unexpected_files(out, also=["audio"] if wrote_audio_of(out) else [])
     rows = load_rows(name, split, config_name, revision)
@@ -99,7 +101,8 @@ def convert_dataset(
     log.info(f"{name}: {len(rows)} rows; {columns}")
     if columns.speaker is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
-    rows = without_decoding(rows, columns.audio)
+    if isinstance(rows.features[columns.audio], datasets.Audio):
+        rows = rows.cast_column(columns.audio, datasets.Audio(decode=False))
     folder = Path(name) if Path(name).is_dir() else Path(name).parent
     bad: list[BadAudio] = []
     with atomic.replacing(out) as new:
@@ -140,10 +143,9 @@ def extract(
         speaker, utterance = ids.assign(feature_text(row, columns.speaker, features), name, number)
         file = path_in_cell(cell) or f"row {number}"
         text = row[columns.text] if columns.text else None
-        if columns.text and text is None:
-            bad.append(BadAudio(utterance, file, f"no transcript in column {columns.text}"))
-            continue
         try:
+            if columns.text and text is None:
+                raise AudioError(f"no transcript in column {columns.text}")
             source = audio_source(cell, base)
             if isinstance(source, Path) and out.resolve() in source.resolve().parents:
                 raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
@@ -158,15 +160,10 @@ def extract(
         path = Path("audio", speaker, f"{utterance}.{format}")
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(new / path, wave, SAMPLE_RATE, subtype="PCM_16")
-        yield Utterance(
-            utterance,
-            speaker,
-            recording=utterance,
-            source=str(out / path),
-            text=None if text is None else printable_text(str(text)),
-            duration=len(wave) / SAMPLE_RATE,
-            labels=labels_in_columns(row, columns.labels, features),
-        )
+        text = None if text is None else printable_text(str(text))
+        labels, seconds = labels_in_columns(row, columns.labels, features), len(wave) / SAMPLE_RATE
+        source = str(out / path)
+        yield Utterance(utterance, speaker, utterance, source, text=text, duration=seconds, labels=labels)
 
 
 # ---- rows ----
@@ -245,15 +242,6 @@ def audio_not_encoded() -> Iterator[None]:
         yield
     finally:
         Audio.encode_example = original
-
-
-def without_decoding(rows: Any, column: str) -> Any:
-    """`rows` whose audio cells are `{"bytes", "path"}`, or paths if the column held these."""
-    import datasets
-
-    if isinstance(rows.features[column], datasets.Audio):
-        return rows.cast_column(column, datasets.Audio(decode=False))
-    return rows
 
 
 # ---- columns ----

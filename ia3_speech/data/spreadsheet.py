@@ -78,7 +78,7 @@ def read_spreadsheet(
         delimiter = separator[1] if separator else max(DELIMITERS, key=text.partition("\n")[0].count)
         lines = csv_lines(path, text, delimiter, quotes, problems)
         if separator:
-            next(lines)
+            next(lines, None)
         hint = f'a text with a {DELIMITERS.get(delimiter, delimiter)} in it stands in quotation marks: "…"'
     columns: list[str] = []
     rows: list[SheetRow] = []

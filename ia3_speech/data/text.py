@@ -23,9 +23,9 @@ QUOTED = re.compile(r"‘(\S(?:.*?\S)?)’(?!\w)")
 APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼʹˈ′‵´`＇ʻꞌ"), "'")
 STRAY_APOSTROPHE = re.compile(r"'{2,}|(?<!\w)'(?!\w)")  # doubled, or one that touches no letter
 THOUSANDS = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
-# Punctuation that is spoken when read aloud (per cent, and, at) or that marks a tag such as [noise]: a space
-# instead would lose or invent words. It is kept, as all symbols ($, +, °) are; the coverage check lists it.
-KEPT_PUNCTUATION = "%‰&@#[]{}"
+# Apostrophes, and punctuation that is spoken when read aloud (per cent, and, at) or that marks a tag such as
+# [noise]: a space instead would lose or invent words. All symbols ($, +, °) are kept too.
+KEPT_PUNCTUATION = "'%‰&@#[]{}"
 WORD_START = "▁"  # SentencePiece's mark of the beginning of a word
 
 
@@ -70,15 +70,9 @@ def target_text(
     changes: Counter[str] | None = None,
 ) -> str:
     """`normalize` for training targets, with numbers in words where the vocabulary lacks digits
-    (`numbers.needs_words`) and the mode is not "none".
-
-    Args:
-        text: a transcript, not normalised.
-        changes: as for `numbers.verbalize_numbers`.
-    """
-    return (
-        normalize_in_words(text, mode, changes) if needs_words(vocabulary.letters) else normalize(text, mode)
-    )
+    (`numbers_in_words.needs_words`). `changes` is as for `verbalize_numbers`."""
+    in_words = needs_words(vocabulary.letters)
+    return normalize_in_words(text, mode, changes) if in_words else normalize(text, mode)
 
 
 def normalize_in_words(
@@ -100,10 +94,8 @@ def remove_invisible(text: str) -> str:
 @lru_cache(maxsize=4096)
 def letter_or_space(character: str) -> str:
     """One character of "ctc" text: itself, or a space for punctuation, white space and control characters."""
-    kept = (
-        character == "'" or character in KEPT_PUNCTUATION or unicodedata.category(character)[0] not in "PZC"
-    )
-    return character if kept else " "
+    is_kept = character in KEPT_PUNCTUATION or unicodedata.category(character)[0] not in "PZC"
+    return character if is_kept else " "
 
 
 @lru_cache(maxsize=1)
@@ -140,15 +132,12 @@ class Vocabulary:
         Raises:
             TextError: the tokenizer has no padding token or no letters, or cannot segment text into subwords.
         """
-        tokens = dict(tokenizer.get_vocab())
-        blank = tokenizer.pad_token_id
+        tokens, blank = dict(tokenizer.get_vocab()), tokenizer.pad_token_id
         if blank is None:
             raise TextError("the base's tokenizer names no padding token, and CTC needs it as the blank "
                             "(set pad_token in tokenizer_config.json)")  # fmt: skip
         delimiter = getattr(tokenizer, "word_delimiter_token", None) or " "
-        marked = {tokenizer.unk_token, tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token}
         special = {token for token, number in tokens.items() if number == blank}
-        special |= {token for token in marked if token is not None} - {delimiter}
         special |= set(tokenizer.all_special_tokens) - {delimiter}
         special |= {token for token in tokens if len(token) > 2 and token[0] + token[-1] in ("<>", "[]")}
         regular = tokens.keys() - special
@@ -170,13 +159,11 @@ class Vocabulary:
     @cached_property
     def letters(self) -> dict[str, int]:
         """Character → id of those that a text may hold, without the delimiter."""
+        barred = {*self.special, self.delimiter}
         return {
             token: number
             for token, number in self.tokens.items()
-            if len(token) == 1
-            and token != self.delimiter
-            and token not in self.special
-            and number != self.blank
+            if len(token) == 1 and token not in barred and number != self.blank
         }
 
     def recase(self, text: str) -> str:
@@ -189,17 +176,16 @@ class Vocabulary:
         Raises:
             TextError: a character is not in the vocabulary and `drop_unknown` is false.
         """
-        letters, words = self.letters, self.recase(text).split()
-        if drop_unknown:
-            words = ["".join(c for c in word if c in letters) for word in words]
-        unknown = sorted({c for word in words for c in word if c not in letters})
-        if unknown:
-            raise TextError(f'"{text}": the base cannot write {" ".join(unknown)} ({writing_hint(unknown)})')
+        if not drop_unknown and (unknown := sorted(self.missing([text]))):
+            raise cannot_write(text, unknown)
         between = [self.tokens[self.delimiter]] if self.delimiter in self.tokens else []
         ids: list[int] = []
-        for word in filter(None, words):
-            ids += (between if ids else []) + [letters[c] for c in word]
+        for word in self.without_unknown(self.recase(text)).split():
+            ids += (between if ids else []) + [self.letters[c] for c in word]
         return ids
+
+    def without_unknown(self, text: str) -> str:
+        return "".join(c for c in text if c.isspace() or c in self.letters)
 
     def decode(self, ids: Iterable[int]) -> str:
         """Text of token ids after CTC's collapsing; blanks and special tokens are ignored.
@@ -234,13 +220,10 @@ class SubwordVocabulary(Vocabulary):
 
     def encode(self, text: str, drop_unknown: bool = False) -> list[int]:
         """Token ids of the subwords of `text`. Raises TextError as `Vocabulary.encode`."""
-        text = self.recase(text)
-        if drop_unknown:
-            text = "".join(c for c in text if c.isspace() or c in self.letters)
+        text = self.without_unknown(self.recase(text)) if drop_unknown else self.recase(text)
         ids = self.tokenizer(text, add_special_tokens=False).input_ids
-        unknown = sorted(self.missing([text])) or [text] * (self.tokenizer.unk_token_id in ids)
-        if unknown:
-            raise TextError(f'"{text}": the base cannot write {" ".join(unknown)} ({writing_hint(unknown)})')
+        if unknown := sorted(self.missing([text])) or [text] * (self.tokenizer.unk_token_id in ids):
+            raise cannot_write(text, unknown)
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -251,6 +234,10 @@ class SubwordVocabulary(Vocabulary):
         return " ".join((text.lower() if self.cased == "upper" else text).split())
 
 
+def cannot_write(text: str, unknown: list[str]) -> TextError:
+    return TextError(f'"{text}": the base cannot write {" ".join(unknown)} ({writing_hint(unknown)})')
+
+
 def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") -> str:
     """What to do about characters that a base lacks. A number is spoken, so it is not to be dropped.
 
@@ -258,9 +245,8 @@ def writing_hint(missing: Iterable[str], dropping: str = "pass --drop-chars") ->
         missing: the characters.
         dropping: how to leave them out.
     """
-    if any(one.isnumeric() for one in missing):
-        return "write them out in words, numbers as they were spoken"
-    return f"write them out in words, or {dropping}"
+    spoken = any(character.isnumeric() for character in missing)
+    return f"write them out in words, {'numbers as they were spoken' if spoken else f'or {dropping}'}"
 
 
 def required_frames(ids: Iterable[int]) -> int:

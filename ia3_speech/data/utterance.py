@@ -115,7 +115,7 @@ def load_utterances(
         AudioError: on_error is "fail" and audio is unusable.
     """
     bad = [] if bad is None else bad
-    known_before = len(bad)
+    already_known = len(bad)
     # The segments of one recording follow one another, so that its pipe runs once for all of them.
     read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else refuse_pipe
     for utterance in with_progress(utterances, "reading audio", "utt", progress):
@@ -125,13 +125,12 @@ def load_utterances(
         except AudioError as error:
             bad.append(BadAudio(utterance.id, file, str(error).removeprefix(f"{file}: ")))
             continue
-        problem = find_problem(wave, minimum_samples)
-        if problem:
+        if problem := find_problem(wave, minimum_samples):
             bad.append(BadAudio(utterance.id, file, problem.reason, left_out=problem.fatal))
         if problem is None or not problem.fatal:
             yield utterance, wave
     if on_error == "fail":
-        raise_if_unusable(bad[known_before:])
+        raise_if_unusable(bad[already_known:])
 
 
 def raise_if_unusable(bad: Sequence[BadAudio]) -> None:

@@ -1,16 +1,13 @@
-"""Search: a base's logits → words. The seam: whatever has the signature of `Search` can be handed to a
-recogniser.
+"""Search: a base's logits → words. Whatever has the signature of `Search` can be handed to a recogniser.
 
     search = GreedySearch(base.vocabulary)                  # or BeamSearch, or a function of your own
     hypotheses = search(logits, frames)                     # (batch, time, vocabulary), frames of each row
     hypotheses[0].text
 
 In: logits of a batch. Out: a `Hypothesis` for each row. Greedy (best path) search takes the best symbol of
-    every
-frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal Classification", section
-    3.2.
-It does not sum over alignments and uses no lexicon or language model; it is fast, needs nothing but the base,
-and is what published adaptation results compare first.
+every frame, merges repeats and drops blanks: Graves et al. 2006, "Connectionist Temporal Classification",
+section 3.2. It does not sum over alignments and uses no lexicon or language model; it is fast, needs nothing
+but the base, and is what published adaptation results compare first.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -68,6 +65,12 @@ class Hypothesis:
 # Logits (batch, time, vocabulary) of any float type, and how many frames of each row are valid, to a
 # hypothesis for each row. Raises SearchError where the logits hold a NaN.
 Search = Callable[["Tensor | np.ndarray", Iterable[int]], list[Hypothesis]]
+
+
+def unused_hotwords(search: Search) -> str | None:
+    """What is said at the end of a run with hot words of which none was ever found."""
+    unused = getattr(search, "unused", None)  # of lm/hotwords.py
+    return unused() if unused else None
 
 
 class GreedySearch:

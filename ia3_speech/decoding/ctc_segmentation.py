@@ -21,15 +21,14 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 from ia3_speech.data.text import Vocabulary, normalize
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, best_cuts, cut_at_pauses, quietest
+from ia3_speech.decoding.word_times import IMPOSSIBLE, spans, spell, viterbi
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 SCORE_FRAMES = 30  # 0.6 s: the window of the score (L in the paper)
-BEAM_STATES = 8000  # of the Viterbi search, around the best: 4000 symbols, some five minutes of speech
 FINEST_SECONDS = 3.0  # to which segments that do not align are cut, to save what fits
 MARGIN = 0.3  # seconds kept beside the first and the last word
-IMPOSSIBLE = -1e30
 
 
 @dataclass(frozen=True)
@@ -133,76 +132,24 @@ def align_words(
 ) -> Alignment:
     """Where each word is; see `segment_recording` for what is raised."""
     in_words = needs_words(vocabulary.letters)
-    delimiter = vocabulary.tokens.get(vocabulary.delimiter)
-    tokens: list[int] = []
-    owners: list[int] = []  # the word of each token, -1 for a delimiter
-    for number, word in enumerate(words):
-        spoken = normalize(verbalize_numbers(word) if in_words else word)
-        ids = vocabulary.encode(spoken, drop_unknown=True)
-        if ids and tokens and delimiter is not None:
-            tokens.append(delimiter)
-            owners.append(-1)
-        tokens += ids
-        owners += [number] * len(ids)
-    if not tokens:
+    spoken = [normalize(verbalize_numbers(word) if in_words else word) for word in words]
+    symbols = spell(spoken, vocabulary)
+    if not symbols:
         raise ValueError("the base can write nothing of the text")
+    tokens = np.array([token for token, _ in symbols])
     states = viterbi(log_probabilities, tokens, vocabulary.blank)
-    symbols = np.full(2 * len(tokens) + 1, vocabulary.blank)
-    symbols[1::2] = tokens
-    scores = log_probabilities[np.arange(len(states)), symbols[states]]
-    owner_of_state = np.full(len(symbols), -1)
-    owner_of_state[1::2] = owners
-    owner_of_frame = owner_of_state[states]
-    aligned = []
-    for number, word in enumerate(words):
-        first = np.searchsorted(states, 2 * owners.index(number) + 1) if number in owners else None
-        if first is None:
-            aligned.append(AlignedWord(word, None, None))
-            continue
-        frames = np.flatnonzero(owner_of_frame == number)
-        aligned.append(AlignedWord(word, times[frames[0]], times[frames[-1]] + frame_seconds))
+    path = np.where(states % 2, tokens[np.minimum(states // 2, len(tokens) - 1)], vocabulary.blank)
+    scores = log_probabilities[np.arange(len(states)), path]
+    frames: dict[int, tuple[int, int]] = {}  # the first and the last of each word that can be written
+    for (_, owner), first, last in zip(symbols, *spans(states, len(tokens)), strict=True):
+        frames[owner] = frames.get(owner, (first, last))[0], last
+    aligned = [
+        AlignedWord(word, times[frames[number][0]], times[frames[number][1]] + frame_seconds)
+        if number in frames
+        else AlignedWord(word, None, None)
+        for number, word in enumerate(words)
+    ]
     return Alignment(aligned, scores, times)
-
-
-def viterbi(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int) -> np.ndarray:
-    """The best path of `tokens` through (frames, vocabulary), as a state for each frame: 2n + 1 is token n,
-    an even number a blank. Only `BEAM_STATES` states around the best are searched.
-
-    Raises:
-        ValueError: there are fewer frames than the tokens need, or the beam has lost the end of the text.
-    """
-    symbols = np.full(2 * len(tokens) + 1, blank)
-    symbols[1::2] = tokens
-    skips = np.zeros(len(symbols), bool)  # a token may follow an unequal one without a blank
-    skips[3::2] = symbols[3::2] != symbols[1:-2:2]
-    width, frames = min(BEAM_STATES, len(symbols)), len(log_probabilities)
-    steps = np.zeros((frames, width), np.int8)
-    firsts = np.zeros(frames, np.int64)
-    scores = np.full(width, IMPOSSIBLE)
-    scores[:2] = log_probabilities[0, symbols[:2]]
-    first = 0
-    for frame in range(1, frames):
-        moved = min(max(first, first + int(scores.argmax()) - width // 2), len(symbols) - width) - first
-        # `before` holds the scores of states first - 2 … first + width - 1, of the moved window.
-        before = np.full(width + 2, IMPOSSIBLE)
-        kept = scores[max(0, moved - 2) :]
-        offset = max(0, 2 - moved)
-        before[offset : offset + len(kept)] = kept[: width + 2 - offset]
-        first += moved
-        window = slice(first, first + width)
-        choices = np.stack([before[2:], before[1:-1], np.where(skips[window], before[:-2], IMPOSSIBLE)])
-        step = choices.argmax(axis=0)
-        scores = choices[step, np.arange(width)] + log_probabilities[frame, symbols[window]]
-        steps[frame], firsts[frame] = step, first
-    final = len(symbols) - 1 - first
-    if final >= width or max(scores[final], scores[final - 1]) < IMPOSSIBLE / 2:
-        raise ValueError(f"{len(tokens)} symbols do not fit into {frames} frames")
-    state = len(symbols) - 1 - int(scores[final - 1] > scores[final])
-    states = np.empty(frames, np.int64)
-    for frame in range(frames - 1, -1, -1):
-        states[frame] = state
-        state -= int(steps[frame, state - firsts[frame]])
-    return states
 
 
 def cut_between_words(
@@ -217,9 +164,9 @@ def cut_between_words(
             groups[-1].append(word)
         else:
             groups.append([word])
-    spans = [([w for w in group if w.start is not None], group) for group in groups]
-    starts = np.array([written[0].start for written, _ in spans])
-    ends = np.array([written[-1].end for written, _ in spans])
+    written = [[word for word in group if word.start is not None] for group in groups]
+    starts = np.array([words[0].start for words in written])
+    ends = np.array([words[-1].end for words in written])
     length = len(wave) / SAMPLE_RATE
     cuts = [0.0, *map(lambda a, b: quiet_place(wave, a, b), ends[:-1], starts[1:]), length]
     lefts = np.maximum(cuts[:-1], starts - MARGIN)  # of a segment that begins with word n
@@ -234,10 +181,10 @@ def cut_between_words(
             if score < minimum_score and begin < end and maximum / 2 >= FINEST_SECONDS:
                 yield from segments(begin, end, maximum / 2)
             else:
-                words = [word.text for _, group in spans[begin : end + 1] for word in group]
+                words = [word.text for group in groups[begin : end + 1] for word in group]
                 yield Segment(float(lefts[begin]), float(rights[end]), " ".join(words), score)
 
-    return list(segments(0, len(spans) - 1, maximum_seconds))
+    return list(segments(0, len(groups) - 1, maximum_seconds))
 
 
 def quiet_place(wave: np.ndarray, end: float, start: float) -> float:

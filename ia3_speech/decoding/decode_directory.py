@@ -94,10 +94,10 @@ def decode_utterances(
     ) as bar:  # fmt: skip
         for pool in pools(waves):
             names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
-            found = recognizer.recognize(
+            recognized = recognizer.recognize(
                 [wave for _, wave in pool], lambda waves, _: bar.update(waves), names, with_words=with_words
             )
-            for (utterance, wave), pieces in zip(pool, found, strict=True):
+            for (utterance, wave), pieces in zip(pool, recognized, strict=True):
                 result.texts[utterance.id] = joined_text(pieces)
                 if with_words:
                     result.words[utterance.id] = tuple(word for piece in pieces for word in piece.words)
@@ -114,50 +114,31 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
         DataError: it is not valid; all its files are missing, so their paths must be wrong; or wav.scp holds
             shell commands and `allow_pipes` is false.
     """
-    found = read_data_directory(data, text=False, wav=False, spk_sort=False)
-    sources = {utterance.source for utterance in found}
+    directory = read_data_directory(data, text=False, wav=False, spk_sort=False)
+    sources = {utterance.source for utterance in directory}
     pipes = {source for source in sources if source.endswith("|")}
     if (pipes and not allow_pipes) or not (pipes or any(map(os.path.isfile, sources))):
-        return read_data_directory(
-            data, text=False, spk_sort=False, allow_pipes=allow_pipes
-        )  # raises, with a hint
-    return found
+        # Raises, with a hint.
+        return read_data_directory(data, text=False, spk_sort=False, allow_pipes=allow_pipes)
+    return directory
 
 
-# ---- one adapter for each speaker
-
-
-def speaker_adapters(folder: Path) -> dict[str, Path]:
+def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, Path]:
     """Speaker → adapter, from a folder that `ia3-speech speakers` wrote: of each speaker the first fold's,
     or the one that was made without folds.
 
     Raises:
-        UserError: the folder holds none.
+        UserError: the folder holds none, or none for a speaker of the utterances.
     """
-    found = sorted([*folder.glob("*/fold1/adapter"), *folder.glob("*/all/adapter")])
-    if not found:
+    paths = sorted([*folder.glob("*/fold1/adapter"), *folder.glob("*/all/adapter")])
+    if not paths:
         raise UserError(
             f"{folder}: holds no SPEAKER/fold1/adapter or SPEAKER/all/adapter (run ia3-speech speakers)"
         )
-    return {adapter.parent.parent.name: adapter for adapter in found}
-
-
-def assign_adapters(
-    utterances: Sequence[Utterance], speakers: Sequence[str], in_turn: bool
-) -> dict[str, str]:
-    """Utterance id → the speaker whose adapter decodes it: its own, or each of the speakers in turn.
-
-    Raises:
-        UserError: a speaker has no adapter, and `in_turn` is false.
-    """
-    if in_turn:
-        return {one.id: speakers[number % len(speakers)] for number, one in enumerate(utterances)}
-    if missing := sorted({one.speaker for one in utterances} - {*speakers}):
-        raise UserError(
-            f"{len(missing)} speakers have no adapter: {', '.join(missing[:20])} (--in-turn decodes each "
-            f"utterance with the adapter of another speaker)"
-        )
-    return {one.id: one.speaker for one in utterances}
+    adapters = {adapter.parent.parent.name: adapter for adapter in paths}
+    if missing := sorted({utterance.speaker for utterance in utterances} - {*adapters}):
+        raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
+    return adapters
 
 
 # ---- files
@@ -175,19 +156,13 @@ def write_decode_directory(
     write_text(folder / "text", format_kaldi_text(result.texts))
     write_text(folder / "hyp.trn", format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances))
     if result.words:
-        write_text(folder / "hyp.ctm", format_words(result.words))
+        # Six decimals, since the least certain words are those that a reader looks for.
+        write_text(folder / "hyp.ctm", "".join(
+            ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
+            for name, words in result.words.items() for word in words
+        ))  # fmt: skip
     write_text(folder / "bad_audio", "".join(f"{line}\n" for line in lines))
     write_json(folder / "decode.json", record)
-
-
-def format_words(words: Mapping[str, Sequence[Word]]) -> str:
-    """{utterance id: its words} as a ctm file, which an utterance without words is not in. Confidences have
-    six decimals, since the least certain words are those that a reader looks for."""
-    return "".join(
-        ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
-        for name, own in words.items()
-        for word in own
-    )
 
 
 def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dict[str, Any]:
@@ -230,14 +205,10 @@ def environment_record(base: "Base", module: str) -> dict[str, Any]:
 def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
     """An adapter's name, path and digest; a sum's name, and those of its terms with their weights."""
     parts = [
-        {
-            "name": term.name,
-            "path": str(term.folder.absolute()),
-            "sha256": weights_sha256(term.folder),
-            "weight": term.weight,
-        }
+        {"name": term.name, "path": str(term.folder.absolute()), "sha256": weights_sha256(term.folder),
+         "weight": term.weight}
         for term in recognizer.adapter
-    ]
+    ]  # fmt: skip
     if not is_single_adapter(recognizer.adapter):
         return {"name": recognizer.name, "terms": parts} if parts else None
     return {name: parts[0][name] for name in ("name", "path", "sha256")}
@@ -246,9 +217,8 @@ def adapter_record(recognizer: Recognizer) -> dict[str, Any] | None:
 def bad_audio_message(result: Decoding, folder: Path) -> str:
     """What stderr says of bad audio: the first 20 by name."""
     without_output, n = sum(fault.left_out for fault in result.bad), len(result.bad)
-    lines = [
+    head = (
         f"{n} of {len(result.texts)} utterances {'has' if n == 1 else 'have'} bad audio, {without_output} of "
-        f"them no output ({folder / 'bad_audio'} lists them):",
-        *list_bad_audio(result.bad),
-    ]
-    return "\n".join(lines)
+        f"them no output ({folder / 'bad_audio'} lists them):"
+    )
+    return "\n".join([head, *list_bad_audio(result.bad)])

@@ -1,19 +1,25 @@
-"""The options of `transcribe`, in the groups that `--help` shows; those of the search are in `search`.
+"""The options of `transcribe` and `live`, in the groups that `--help` shows; those of the search are in
+`loading`.
 
 In: a command line. Out: dataclasses, checked before anything is loaded.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.channels import bank_of, parse_channel_adapters
+from ia3_speech.data.recordings import STDIN
 from ia3_speech.decoding.formats import FORMATS, SUBTITLES, Layout, parse_formats
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
-from ia3_speech.decoding.vad import Method, check_method
+from ia3_speech.decoding.segments import PAUSE_SECONDS
+from ia3_speech.decoding.transcription import bank_of, parse_channel_adapters
+from ia3_speech.decoding.vad import VadMethod, check_method
 from ia3_speech.decoding.word_times import Scaling
+
+PAUSE_LIMITS = (0.1, 10.0)  # seconds without speech that may end a line of live input
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,55 @@ class InputOptions:
 
     channels: Literal["mix", "split"] = "mix"
     max_seconds: float | None = None
-    vad: Method | None = None
+    vad: VadMethod | None = None
 
     def check(self) -> None:
         """Raises UserError where a method's package is missing."""
         if self.vad:
             check_method(self.vad)
+
+
+@dataclass(frozen=True)
+class LiveOptions:
+    """Live input
+
+    Args:
+        mic: transcribe the microphone, until Ctrl-C (extra ia3-speech[mic]); with --dictation, as it is
+            written
+        mic_device: number of the microphone, or a part of its name (default: the system's)
+        live: transcribe stdin while it is being written: WAV, of known or unknown length
+        raw: the same for 16-bit little-endian samples of one channel without a header; their rate in Hz, such
+            as 16000
+        partials: with --format json, objects of type partial too (a terminal always shows such text in place)
+        pause: seconds without speech that end a line, whose text is then final
+    """
+
+    mic: bool = False
+    mic_device: str | None = None
+    live: bool = False
+    raw: int | None = None
+    partials: bool = False
+    pause: float = PAUSE_SECONDS
+
+    @property
+    def active(self) -> bool:
+        """Whether the input of `transcribe` is live."""
+        return self.mic or self.live or self.raw is not None
+
+    def check(self, files: Sequence[str] = (), *, live: bool = True) -> None:
+        """Raises UserError for options that do not fit one another, the files, or other input."""
+        if self.mic_device is not None and not self.mic:
+            raise UserError("--mic-device is for --mic")
+        if self.partials and not live:
+            raise UserError("--partials is for live input (give --mic or --live)")
+        if self.mic and (self.live or self.raw is not None):
+            raise UserError("--mic and stdin (--live, --raw) are two inputs (choose one)")
+        if live and (files not in ((), (STDIN,)) or (self.mic and files)):
+            flag = "--mic" if self.mic else "--live" if self.raw is None else "--raw"
+            raise UserError(f"{files[0]}: {flag} takes no files (without {flag} they are transcribed)")
+        least, most = PAUSE_LIMITS
+        if not least <= self.pause <= most:
+            raise UserError(f"--pause is {self.pause:g}, and has to be from {least:g} to {most:g} seconds")
 
 
 @dataclass(frozen=True)
@@ -52,8 +101,9 @@ class ModelOptions:
             facebook/wav2vec2-base-960h (default: the adapter's recorded base, else mini)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: number format of the base's weights: 16 bits need half the memory; int8 a quarter, on a CPU
-        precision: bf16: the encoder's layers compute in bfloat16, which changes a word now and then; auto:
-            where the processor or GPU has instructions for it, which make it faster; no: all in --dtype
+        precision: bf16: the encoder's layers compute in bfloat16, and about one text in sixteen is another
+            than that of the recording alone, since it depends on the batch; auto: where the processor or GPU
+            has instructions for it, which make it faster; no: all in --dtype
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
     """
 
@@ -64,7 +114,7 @@ class ModelOptions:
     precision: Literal["no", "bf16", "auto"] = "no"
     batch_seconds: float = BATCH_SECONDS
 
-    def check(self, channels: Literal["mix", "split"]) -> None:
+    def check(self, channels: Literal["mix", "split"] = "mix") -> None:
         """Raises UserError for an unknown adapter, before stdin is read and torch is loaded."""
         if self.adapter is None:
             return
@@ -114,12 +164,11 @@ class OutputOptions:
             raise UserError(f"--format {self.format} writes several files (give --output-dir)")
         if self.skip_existing and self.output_dir is None:
             raise UserError("--skip-existing has no effect without --output-dir")
-        subtitles = {name: getattr(self, name) for name in ("max_line_width", "max_line_count")}
-        for name, value in (subtitles | {"highlight_words": self.highlight_words or None}).items():
-            flag = "--" + name.replace("_", "-")
-            if value is not None and not set(formats) & set(SUBTITLES):
+        for name in ("max_line_width", "max_line_count", "highlight_words"):
+            flag, value = "--" + name.replace("_", "-"), getattr(self, name)
+            if value not in (None, False) and not set(formats) & set(SUBTITLES):
                 raise UserError(f"{flag} has no effect on --format {self.format} (take srt or vtt)")
-            if value is not None and value < 1:
+            if value is not None and value < 1 and name != "highlight_words":
                 raise UserError(f"{flag} is {value}, and has to be at least 1")
         # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
         if self.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
@@ -173,3 +222,20 @@ class ConfidenceOptions:
             return Scaling(**given) if given else None
         except ValueError as error:
             raise UserError(f"--confidence-{error}") from None
+
+
+@dataclass(frozen=True)
+class DictationOptions:
+    """Dictation
+
+    Args:
+        dictation: write spoken punctuation, doses, blood pressures and capitals, in any format: "five hundred
+            milligrams full stop" → "500 mg."; what can be read in two ways stays in words
+        dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
+        dictation_off: parts (commands, numbers, names) and commands to leave out, such as "numbers,full
+            stop"
+    """
+
+    dictation: bool = False
+    dictation_rules: Path | None = None
+    dictation_off: str = ""  # no list: a list would take the files behind it

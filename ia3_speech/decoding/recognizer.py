@@ -1,7 +1,7 @@
-"""A recogniser: a base and an adapter, or many adapters, that turn waveforms into texts.
+"""A recogniser: a base and an adapter, or many adapters, that turn waveforms into words.
 
-In: waveforms, float32 (samples,), 16 kHz mono, of any length. Out: their texts. `decode` and `transcribe`
-share it: it loads a base once, cuts what is too long, makes batches of similar length, and searches.
+In: waveforms, float32 (samples,), 16 kHz mono, of any length. Out: what was recognised in each. `decode`,
+`transcribe` and `live` share it: it cuts what is too long, makes batches of similar length, and searches.
 """
 
 from collections import Counter
@@ -15,9 +15,9 @@ from ia3_speech.adapters.expressions import Term
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.batches import make_batches
-from ia3_speech.decoding.ctc_search import GreedySearch, Hypothesis, Search
+from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.decoding.vad import Method, cut_speech
+from ia3_speech.decoding.vad import VadMethod, cut_speech
 from ia3_speech.decoding.word_times import Scaling, word_times
 
 if TYPE_CHECKING:
@@ -39,13 +39,10 @@ class RecognizedPiece:
     """What was recognised in a piece of a recording.
 
     Attributes:
-        start, end: of the piece, in seconds from the beginning of the recording.
         text: what the search found; "" where that is nothing.
-        words: the same with times and confidences, where they were asked for.
+        words: the same with times in the recording and confidences, where they were asked for.
     """
 
-    start: float
-    end: float
     text: str
     words: tuple[Word, ...] = ()
 
@@ -57,7 +54,7 @@ def joined_text(pieces: Iterable[RecognizedPiece]) -> str:
 
 @dataclass
 class Recognizer:
-    """A base, perhaps with adapters, that turns waveforms into texts.
+    """A base, perhaps with adapters, that turns waveforms into words.
 
     Attributes:
         base: with its adapter attached, if it has one.
@@ -80,7 +77,7 @@ class Recognizer:
     bank: "Bank | None" = None
     search: Search | None = None
     search_record: dict[str, Any] = field(default_factory=lambda: {"search": "greedy"})
-    vad: Method = "off"
+    vad: VadMethod = "off"
     scaling: Scaling | None = None
 
     def __post_init__(self) -> None:
@@ -100,8 +97,7 @@ class Recognizer:
                 seconds of audio that it held.
             adapters: for each waveform the name of its adapter in the bank; None is the base.
         """
-        found = self.recognize(waves, advance, adapters)
-        return [joined_text(pieces) for pieces in found]
+        return [joined_text(pieces) for pieces in self.recognize(waves, advance, adapters)]
 
     def recognize(
         self,
@@ -116,24 +112,24 @@ class Recognizer:
         Args:
             with_words: find the times and confidences of the words too.
         """
-        pieces = [(n, first, end) for n, wave in enumerate(waves) for first, end in self.cut(wave)]
-        seconds = [(end - first) / SAMPLE_RATE for _, first, end in pieces]
-        found: list[RecognizedPiece | None] = [None] * len(pieces)
-        unfinished = Counter(n for n, _, _ in pieces)
-        for batch in make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False):
-            names = [adapters[pieces[i][0]] for i in batch] if adapters else None
-            audio = [waves[n][first:end] for n, first, end in (pieces[i] for i in batch)]
-            spans = [pieces[index][1:] for index in batch]
-            for index, piece in zip(
-                batch, self.read_batch(self.logits(audio, names), spans, with_words), strict=True
-            ):
-                found[index] = piece
-            unfinished.subtract(pieces[index][0] for index in batch)
-            finished = sum(unfinished[n] == 0 for n in {pieces[index][0] for index in batch})
-            advance(finished, sum(seconds[index] for index in batch))
+        owners, starts, audio = [], [], []  # of each piece: its waveform's number, first sample and samples
+        for number, wave in enumerate(waves):
+            for first, end in self.cut(wave):
+                owners.append(number)
+                starts.append(first)
+                audio.append(wave[first:end])
+        unfinished = Counter(owners)
+
+        def after(batch: Sequence[int]) -> None:
+            unfinished.subtract(owners[index] for index in batch)
+            finished = sum(unfinished[number] == 0 for number in {owners[index] for index in batch})
+            advance(finished, sum(len(audio[index]) for index in batch) / SAMPLE_RATE)
+
+        names = [adapters[number] for number in owners] if adapters else None
         recognized: list[list[RecognizedPiece]] = [[] for _ in waves]
-        for (n, _, _), piece in zip(pieces, found, strict=True):
-            recognized[n].append(piece)
+        pieces = self.recognize_pieces(audio, starts, names, with_words, after)
+        for number, piece in zip(owners, pieces, strict=True):
+            recognized[number].append(piece)
         return recognized
 
     def stream(self, wave: np.ndarray, adapter: str | None = None) -> Iterator[RecognizedPiece]:
@@ -143,44 +139,56 @@ class Recognizer:
         Args:
             adapter: its name in the bank.
         """
-        pieces = (((first, end), wave[first:end]) for first, end in self.cut(wave))
+        pieces = ((first, wave[first:end]) for first, end in self.cut(wave))
         for pool in pools(pieces, STREAMED_BATCHES * self.batch_seconds):
-            seconds = [len(audio) / SAMPLE_RATE for _, audio in pool]
-            found: dict[int, RecognizedPiece] = {}
-            for batch in make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False):
-                logits = self.logits(
-                    [pool[i][1] for i in batch], len(batch) * [adapter] if self.bank else None
-                )
-                recognized = self.read_batch(logits, [pool[i][0] for i in batch], True)
-                found |= dict(zip(batch, recognized, strict=True))
-            yield from (found[i] for i in sorted(found))
+            starts, audio = zip(*pool, strict=True)
+            yield from self.recognize_pieces(
+                audio, starts, len(pool) * [adapter] if self.bank else None, True
+            )
 
-    def read_batch(
-        self, logits: "Sequence[Tensor]", spans: Sequence[tuple[int, int]], with_words: bool
+    def recognize_pieces(
+        self,
+        audio: Sequence[np.ndarray],
+        starts: Sequence[int],
+        adapters: Sequence[str | None] | None,
+        with_words: bool,
+        after: Callable[[Sequence[int]], Any] = lambda batch: None,
     ) -> list[RecognizedPiece]:
-        """Search the logits, (frames, vocabulary) each, of pieces from one sample to another."""
+        """What was recognised in pieces, none of which is too long. The order of batches hangs on their
+        lengths alone, so that a run repeats.
+
+        Args:
+            starts: of each piece its first sample in the recording.
+            adapters: of each piece the name of its adapter in the bank.
+            after: called with each batch, as numbers of pieces.
+        """
         from torch.nn.utils.rnn import pad_sequence
 
-        hypotheses = self.search(pad_sequence(logits, batch_first=True), [len(row) for row in logits])
-        pieces = []
-        for row, hypothesis, (first, end) in zip(logits, hypotheses, spans, strict=True):
-            start, duration = first / SAMPLE_RATE, (end - first) / SAMPLE_RATE
-            words = self.words(row, hypothesis, start, duration) if with_words else ()
-            pieces.append(RecognizedPiece(start, start + duration, hypothesis.text, tuple(words)))
+        pieces: list[RecognizedPiece | None] = [None] * len(audio)
+        seconds = [len(samples) / SAMPLE_RATE for samples in audio]
+        for batch in make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False):
+            names = [adapters[index] for index in batch] if adapters else None
+            logits = self.logits([audio[index] for index in batch], names)
+            hypotheses = self.search(pad_sequence(logits, batch_first=True), [len(row) for row in logits])
+            for index, row, hypothesis in zip(batch, logits, hypotheses, strict=True):
+                words: list[Word] = []
+                if with_words:
+                    start, frame = starts[index] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
+                    words = word_times(
+                        row, hypothesis, self.base.vocabulary, frame, offset=start, duration=seconds[index],
+                        scaling=self.scaling or Scaling(),
+                    )  # fmt: skip
+                pieces[index] = RecognizedPiece(hypothesis.text, tuple(words))
+            after(batch)
         return pieces
-
-    def words(self, logits: "Tensor", hypothesis: Hypothesis, start: float, duration: float) -> list[Word]:
-        """The words of a piece, (frames, vocabulary), that begins at `start` seconds."""
-        return word_times(
-            logits, hypothesis, self.base.vocabulary, self.base.stride / SAMPLE_RATE,
-            offset=start, duration=duration, scaling=self.scaling or Scaling(),
-        )  # fmt: skip
 
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
         """Where the pieces of a waveform begin and end, in samples, without the silence that was left out."""
         return cut_speech(wave, self.max_seconds, self.vad) if self.max_seconds else [(0, len(wave))]
 
-    def logits(self, waves: list[np.ndarray], adapters: list[str | None] | None = None) -> list:
+    def logits(
+        self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None = None
+    ) -> "list[Tensor]":
         """One (frames, vocabulary) tensor for each waveform, which is not cut here (see `texts`).
 
         Raises:

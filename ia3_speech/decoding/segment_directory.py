@@ -21,7 +21,7 @@ from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import MAX_LISTED, Utterance, load_utterances
 from ia3_speech.decoding.ctc_segmentation import segment_recording
-from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS, maximum_input_seconds
+from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.model.base import Base, load_base
 
 logger = logging.getLogger(__name__)
@@ -104,26 +104,26 @@ def segment_data_directory(
     """
     data = read_data_directory(source, allow_pipes=allow_pipes)
     loaded = base if isinstance(base, Base) else load_base(base)
-    maximum = max_seconds or maximum_input_seconds(loaded) or MAXIMUM_SECONDS
+    maximum = max_seconds or loaded.maximum_seconds or MAXIMUM_SECONDS
     minimum = loaded.minimum_samples
     lengths = {one.id: known_seconds(one) for one in data}
-    read = [one for one in data if not minimum / SAMPLE_RATE <= lengths[one.id] <= maximum]
+    unknown_or_long = [one for one in data if not minimum / SAMPLE_RATE <= lengths[one.id] <= maximum]
     parts: dict[str, list[Utterance | DroppedSegment]] = {}
-    for utterance, wave in load_utterances(read, minimum_samples=minimum, allow_pipes=allow_pipes):
+    for utterance, wave in load_utterances(unknown_or_long, minimum_samples=minimum, allow_pipes=allow_pipes):
         lengths[utterance.id] = len(wave) / SAMPLE_RATE
         if lengths[utterance.id] > maximum:
             parts[utterance.id] = list(parts_of(utterance, wave, loaded, maximum, min_score))
-    made, dropped = [], []
+    utterances, dropped = [], []
     for utterance in data:
         start, seconds = utterance.start or 0.0, lengths[utterance.id]
         whole = replace(utterance, start=start, end=start + seconds, duration=seconds)
         for part in parts.get(utterance.id, [whole]):
-            (dropped if isinstance(part, DroppedSegment) else made).append(part)
-    segments = len(made) - (len(data) - len(parts))
+            (dropped if isinstance(part, DroppedSegment) else utterances).append(part)
+    segments = len(utterances) - (len(data) - len(parts))
     dropped_list = list_dropped(source, target, dropped)
-    made = made if parts else list(data)
-    write_data_directory(target, made, speaker_labels=data.speaker_labels)
-    return SegmentedDirectory(made, len(parts), segments, dropped, dropped_list)
+    utterances = utterances if parts else list(data)
+    write_data_directory(target, utterances, speaker_labels=data.speaker_labels)
+    return SegmentedDirectory(utterances, len(parts), segments, dropped, dropped_list)
 
 
 def known_seconds(utterance: Utterance) -> float:
@@ -146,13 +146,13 @@ def parts_of(
 ) -> Iterator[Utterance | DroppedSegment]:
     """The segments of one utterance: `ID-001`, `ID-002`, …; or why they are left out."""
     try:
-        found = segment_recording(wave, utterance.text or "", base, maximum, min_score)
+        segments = segment_recording(wave, utterance.text or "", base, maximum, min_score)
     except ValueError as error:
         seconds = len(wave) / SAMPLE_RATE
         yield DroppedSegment(utterance.id, 0.0, seconds, str(error), utterance.text or "")
         return
     offset = utterance.start or 0.0
-    for number, segment in enumerate(found, 1):
+    for number, segment in enumerate(segments, 1):
         if segment.score < min_score:
             reason = f"score {segment.score:.2f}"
             yield DroppedSegment(utterance.id, segment.start, segment.end, reason, segment.text)

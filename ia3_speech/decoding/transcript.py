@@ -3,7 +3,6 @@
 In: nothing; these are the types that `transcribe`, `Transcriber` and the writers of files share.
 """
 
-import json
 import math
 import os
 from dataclasses import dataclass
@@ -119,9 +118,5 @@ class Transcript:
         U+FFFD."""
         path = None if self.path is None else os.fsencode(self.path).decode("utf-8", "replace")
         raw = {} if self.raw_text is None else {"raw_text": self.raw_text}
-        found = {"path": path, "text": self.text, **raw, "seconds": round(self.seconds, 3)}
-        return found | {"adapter": self.adapter, "base": self.base}
-
-    def json(self) -> str:
-        """`record` on one line."""
-        return json.dumps(self.record(), ensure_ascii=False)
+        record = {"path": path, "text": self.text, **raw, "seconds": round(self.seconds, 3)}
+        return record | {"adapter": self.adapter, "base": self.base}

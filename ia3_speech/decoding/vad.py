@@ -1,15 +1,22 @@
-"""Voice activity: where there is speech in a recording, by Silero's model or by energy.
+"""Voice activity: where there is speech in a recording or a stream, by its level or by Silero's model.
 
 In: a waveform, float32 (samples,), 16 kHz. Out: the parts that hold speech; and from these the pieces of a
 long recording, which leave out silence and are cut in pauses.
 
-    energy    a part is speech where its level is 10 dB above the recording's noise, whose level is the 10th
-              percentile; needs nothing, and takes music and typing for speech
+    energy    by the level, as Kaldi's compute-vad judges it, with a threshold that follows the stream: a hop
+              of 10 ms is speech where it is well above the quietest 0.1 s of the last ten seconds and not far
+              below the loudest. Needs nothing, and takes music and typing for speech
     silero    Silero's neural detector (https://github.com/snakers4/silero-vad), by the extra ia3-speech[vad]
+
+The decision on a hop by its level depends on nothing that comes after it, so that recordings and streams are
+judged alike, in portions of any size. librosa.effects.split, which takes a fixed distance from the loudest
+hop of the whole recording, cannot follow a stream, and finds no pause in noise 15 dB below the speech.
 """
 
+from collections import deque
 from functools import lru_cache
 from importlib.util import find_spec
+from math import log10
 from typing import Any, Literal
 
 import numpy as np
@@ -18,12 +25,18 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import HOP, best_cuts, cut_at_pauses
 
-Method = Literal["off", "energy", "silero"]
+VadMethod = Literal["off", "energy", "silero"]
 
-ABOVE_NOISE = 10.0  # dB
-ABOVE_SILENCE = 3e-4  # of full scale, -70 dB: no level below it is speech
-NOISE_PERCENTILE = 10
-SMOOTHED_HOPS = 3  # 30 ms
+SMOOTHING_HOPS = 3  # 30 ms, over which a level is measured: some periods of the deepest voice
+FLOOR_HOPS = 10  # 0.1 s, over which the level of the background is measured
+HISTORY_HOPS = 1000  # 10 s, in which the quietest and the loudest are searched: longer than a phrase
+# dB above the background: a share of the range between it and the loudest, within limits. Over ten seconds
+# steady noise alone has a range of 2 dB, speech in noise of a third of its power one of 8 or more.
+RANGE_SHARE, ABOVE_FLOOR = 0.4, (4.0, 10.0)
+BELOW_PEAK = 35.0  # dB below the loudest: what is lower beside speech is breath, echo or another room
+START_FLOOR, START_HOPS = -60.0, 300  # dB, assumed in the first 3 s: a stream may begin within a word
+SILENCE = -65.0  # dB of full scale, below which nothing is speech
+
 SILERO_CHUNK = 512  # samples, 32 ms
 SILERO_THRESHOLD = 0.5  # Silero's own default; speech lasts until it falls below 0.35
 SILERO_HYSTERESIS = 0.15
@@ -33,7 +46,57 @@ MARGIN = 0.25  # seconds kept before and after speech: soft beginnings and ends 
 SKIPPED_PAUSE = 2.0  # seconds; a shorter one is kept, as context
 
 
-def default_method() -> Method:
+class RunningMinimum:
+    """The least of the last HISTORY_HOPS numbers, in constant time each.
+
+    Attributes:
+        candidates: until when each may be the least, and the number; both increase.
+    """
+
+    def __init__(self, first: float | None = None, first_hops: int = 0):
+        """`first`: a number that counts as the least for the first `first_hops`, unless one is less."""
+        self.count = 0
+        self.candidates = deque([] if first is None else [(first_hops, first)])
+
+    def push(self, number: float) -> float:
+        """Add a number; the least of the last HISTORY_HOPS ones."""
+        while self.candidates and self.candidates[-1][1] >= number:
+            self.candidates.pop()
+        self.candidates.append((self.count + HISTORY_HOPS, number))
+        if self.candidates[0][0] <= self.count:
+            self.candidates.popleft()
+        self.count += 1
+        return self.candidates[0][1]
+
+
+class SpeechDetector:
+    """Tells speech from background, hop by hop, in constant memory."""
+
+    def __init__(self) -> None:
+        self.recent: deque[float] = deque(maxlen=FLOOR_HOPS)  # powers of hops
+        self.floor, self.peak = RunningMinimum(START_FLOOR, START_HOPS), RunningMinimum()
+
+    def feed(self, hops: np.ndarray) -> list[bool]:
+        """Whether each of `hops`, (number, HOP) float32 samples, is speech."""
+        return [self.is_speech(power) for power in np.square(hops, dtype=np.float64).mean(axis=1).tolist()]
+
+    def is_speech(self, power: float) -> bool:
+        """Whether the next hop, of that mean square, is speech."""
+        self.recent.append(power)
+        recent = [*self.recent]
+        level = decibels(sum(recent[-SMOOTHING_HOPS:]) / len(recent[-SMOOTHING_HOPS:]))
+        background = decibels(sum(recent) / len(recent))
+        floor, peak = self.floor.push(background), -self.peak.push(-level)
+        above = min(max(RANGE_SHARE * (peak - floor), ABOVE_FLOOR[0]), ABOVE_FLOOR[1])
+        return level > max(floor + above, peak - BELOW_PEAK, SILENCE)
+
+
+def decibels(power: float) -> float:
+    """Relative to full scale; -100 at least."""
+    return 10 * log10(max(power, 1e-10))
+
+
+def default_method() -> VadMethod:
     """silero where the extra is installed, else energy."""
     return "silero" if has_silero() else "energy"
 
@@ -43,7 +106,7 @@ def has_silero() -> bool:
     return all(map(find_spec, ("silero_vad", "onnxruntime")))
 
 
-def check_method(method: Method) -> None:
+def check_method(method: VadMethod) -> None:
     """Raises UserError where the method's package is missing."""
     if method == "silero" and not has_silero():
         raise UserError(
@@ -51,7 +114,7 @@ def check_method(method: Method) -> None:
         )
 
 
-def find_speech(wave: np.ndarray, method: Method) -> list[tuple[int, int]]:
+def find_speech(wave: np.ndarray, method: VadMethod) -> list[tuple[int, int]]:
     """(first, end) of each part with speech, in samples, without margins.
 
     Raises:
@@ -60,8 +123,11 @@ def find_speech(wave: np.ndarray, method: Method) -> list[tuple[int, int]]:
     if method == "off" or not len(wave):
         return [(0, len(wave))]
     check_method(method)
-    active, hop = silero_activity(wave) if method == "silero" else energy_activity(wave)
-    edges = np.flatnonzero(np.diff(np.concatenate(([False], active, [False])).astype(np.int8)))
+    if method == "silero":
+        active, hop = silero_activity(wave)
+    else:
+        active, hop = SpeechDetector().feed(np.pad(wave, (0, -len(wave) % HOP)).reshape(-1, HOP)), HOP
+    edges = np.flatnonzero(np.diff([False, *active, False]))
     parts: list[tuple[int, int]] = []
     for first, end in edges.reshape(-1, 2) * hop:
         if parts and first - parts[-1][1] < SHORTEST_PAUSE * SAMPLE_RATE:
@@ -71,24 +137,12 @@ def find_speech(wave: np.ndarray, method: Method) -> list[tuple[int, int]]:
     return [(a, min(b, len(wave))) for a, b in parts if b - a >= SHORTEST_SPEECH * SAMPLE_RATE]
 
 
-def energy_activity(wave: np.ndarray) -> tuple[np.ndarray, int]:
-    """(hops,) whether the level is that of speech, and the samples of a hop."""
-    hops = -(-len(wave) // HOP)
-    padded = np.zeros(hops * HOP, np.float32)
-    padded[: len(wave)] = wave
-    power = np.square(padded.reshape(-1, HOP)).mean(axis=1)
-    power = np.convolve(power, np.full(SMOOTHED_HOPS, 1 / SMOOTHED_HOPS), "same")
-    noise = np.percentile(power, NOISE_PERCENTILE)
-    return power > max(noise * 10 ** (ABOVE_NOISE / 10), ABOVE_SILENCE**2), HOP
-
-
-def silero_activity(wave: np.ndarray) -> tuple[np.ndarray, int]:
-    """The same by Silero's detector, with hysteresis."""
-    probabilities = silero_detector().audio_forward(wave)
-    active, speaking = np.zeros(len(probabilities), bool), False
-    for number, probability in enumerate(probabilities.tolist()):
+def silero_activity(wave: np.ndarray) -> tuple[list[bool], int]:
+    """Whether there is speech in each chunk, by Silero's detector with hysteresis, and its samples."""
+    active, speaking = [], False
+    for probability in silero_detector().audio_forward(wave).tolist():
         speaking = probability >= SILERO_THRESHOLD - SILERO_HYSTERESIS * speaking
-        active[number] = speaking
+        active.append(speaking)
     return active, SILERO_CHUNK
 
 
@@ -100,7 +154,7 @@ def silero_detector() -> Any:
     return load_silero_vad(sequence=True)
 
 
-def cut_speech(wave: np.ndarray, maximum_seconds: float, method: Method) -> list[tuple[int, int]]:
+def cut_speech(wave: np.ndarray, maximum_seconds: float, method: VadMethod) -> list[tuple[int, int]]:
     """(first, end) of the pieces of a recording, in samples, in order: what `cut_at_pauses` is for, without
     long silence. A wave of at most `maximum_seconds` is one piece, and so is one without any speech, to leave
     the judgement to the model, unless it is longer.

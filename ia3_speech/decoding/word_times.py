@@ -1,33 +1,27 @@
 """Word times and confidences: where the words of a hypothesis are in its audio, by CTC forced alignment.
 
-In: the logits of a piece, and the text that a search has found in them. Out: `Word`s with start, end and
-confidence. Of all paths through the logits that write the text, the most probable one is taken (Viterbi;
-`torchaudio.functional.forced_align`), so greedy and beam search, hot words and any base are served alike.
+In: the logits of a piece, and the hypothesis that a search has found in them. Out: `Word`s with start, end
+and confidence. Of all paths through the logits that write the text, the most probable one is taken
+(`viterbi`), so greedy and beam search and any base are served alike.
 
     text      t w o           t a b l e t s
     path      t _ w _ _ o _ | t a _ b l _ e t _ _ s _ _
     word     [- - - - - - - -]                           start: a frame before its first symbol
                            [- - - - - - - - - - - - - -] end: two frames after its last
 
-A CTC model writes a symbol when it has heard most of its sound, and then a blank. On an earlier mini base and
-espeak-ng's known word starts, words began 23 ms after the truth and ended 43 ms before the next word's
-(medians), which a frame and two frames of 20 ms make up for; what is left is in scripts/bench_word_times.md.
+A CTC model writes a symbol when it has heard most of its sound, and then a blank; how far from the truth
+these times are is in scripts/bench_word_times.md.
 
 Confidence is the product, over the word's symbols and the delimiters at its sides, of the posterior
 probability that each reaches at its peak: an estimate of the probability that all of them are right. Frames
-between the peaks are not counted: their probabilities depend on how peaked the model is, not on the word.
-Of the 15 measures of `scripts/bench_confidence.md`, on read_english dev (2,590 words, greedy search, 11.5 M
-parameter mini base), it tells wrong words from right ones best: its area under the ROC curve is 0.887
-[0.872, 0.901], that of the lowest symbol 0.876, of the least Tsallis entropy of a frame (Laptev and
-Ginsburg 2022, arXiv 2212.08703) 0.866, of the CTC path score 0.844. By beam search with a 3-gram no measure
-has a clearly larger area than its 0.784 [0.763, 0.804], but the least certain 10 % of the words hold fewer
-of the errors by it (21 %) than by entropies (24 to 27 %). A scaling fitted on a dev set makes the
-confidences probabilities (`ia3-speech calibrate`); it never changes the text.
+between the peaks are not counted: their probabilities depend on how peaked the model is, not on the word. Of
+15 measures it tells wrong words from right ones best (scripts/bench_confidence.md). A `Scaling` that was
+fitted on a dev set makes the confidences probabilities (`ia3-speech calibrate`); it never changes the text.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import groupby, pairwise
 from math import isfinite
 from typing import TYPE_CHECKING
 
@@ -41,6 +35,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 START_FRAMES, END_FRAMES = 1, 2  # that a word begins before its first symbol, and ends after its last
+BEAM_STATES = 8000  # of the Viterbi search, around the best: 4000 symbols, some five minutes of speech
+IMPOSSIBLE = -1e30
 LIMIT = 1e-9  # confidences nearer to 0 or 1 are scaled as this far from it
 
 
@@ -88,22 +84,6 @@ def probability(log_odds: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0, -log_odds))
 
 
-@dataclass(frozen=True)
-class AlignedSymbol:
-    """A symbol of the text on the path.
-
-    Attributes:
-        token: its column in the logits.
-        first, last: its frames.
-        peak: its highest log-probability in them.
-    """
-
-    token: int
-    first: int
-    last: int
-    peak: float
-
-
 def word_times(
     logits: "Tensor",
     hypothesis: Hypothesis,
@@ -136,7 +116,7 @@ def word_times(
 
     def align(end: int, until: float) -> None:
         start = begin * frame_seconds
-        for word in align_words(logits[begin:end], texts, vocabulary, frame_seconds, until - start):
+        for word in aligned_words(logits[begin:end], texts, vocabulary, frame_seconds, until - start):
             confidence = float(scaling(word.confidence))
             words.append(replace(word, start=word.start + start, end=word.end + start, confidence=confidence))
         texts.clear()
@@ -160,125 +140,149 @@ def word_times(
     ]
 
 
-def align_words(
+def aligned_words(
     logits: "Tensor", words: Sequence[str], vocabulary: Vocabulary, frame_seconds: float, duration: float
 ) -> list[Word]:
-    """Words with their times in `logits`, and confidences that are not scaled."""
+    """Words with their times in `logits`, (frames, vocabulary), and confidences that are not scaled."""
     if not words:
         return []
-    spelt = spell(logits, words, vocabulary)
-    ids = [token for token, _ in spelt]
-    if not ids or required_frames(ids) > len(logits):
+    symbols = spell_as_recognized(logits, words, vocabulary)
+    tokens, owners = [token for token, _ in symbols], [owner for _, owner in symbols]
+    if not tokens or required_frames(tokens) > len(logits):
         return spread_words(words, 0.0, duration)
-    symbols = align_symbols(logits, ids, vocabulary.blank)
-    owners = [owner for _, owner in spelt]
+    log_probabilities = logits.float().log_softmax(-1).numpy()
+    firsts, lasts = spans(viterbi(log_probabilities, tokens, vocabulary.blank), len(tokens))
+    peaks = [
+        float(log_probabilities[first : last + 1, token].max())
+        for token, first, last in zip(tokens, firsts, lasts, strict=True)
+    ]
     places: list[list[int]] = [[] for _ in words]  # of each word's symbols
     for place, owner in enumerate(owners):
         if owner >= 0:
             places[owner].append(place)
-    aligned = [
-        timed(text, own, symbols, owners, frame_seconds, duration)
-        for text, own in zip(words, places, strict=True)
-    ]
-    return place_unwritten(words, aligned, duration)
+    timed: list[Word | None] = []
+    for text, own in zip(words, places, strict=True):
+        if not own:
+            timed.append(None)
+            continue
+        sides = [i for i in (own[0] - 1, own[-1] + 1) if 0 <= i < len(owners) and owners[i] == -1]
+        start = max(0, int(firsts[own[0]]) - START_FRAMES) * frame_seconds
+        end = (int(lasts[own[-1]]) + 1 + END_FRAMES) * frame_seconds
+        confidence = float(np.exp(min(0.0, sum(peaks[i] for i in own + sides))))
+        word_tokens = tuple(tokens[i] for i in own)
+        timed.append(Word(text, min(start, duration), min(end, duration), confidence, word_tokens))
+    return place_unwritten(words, timed, duration)
 
 
-def spell(logits: "Tensor", words: Sequence[str], vocabulary: Vocabulary) -> list[tuple[int, int]]:
-    """(token, number of its word) for each symbol that writes `words`; -1 for delimiters.
+def spell_as_recognized(
+    logits: "Tensor", words: Sequence[str], vocabulary: Vocabulary
+) -> list[tuple[int, int]]:
+    """`spell`; but where the best path writes just these words, its own symbols: a text has many spellings in
+    word pieces, and the model has chosen one."""
+    tokens = collapse(logits.argmax(-1).tolist(), vocabulary.blank)
+    if vocabulary.decode(tokens).split() == list(words):
+        symbols = with_owners(tokens, vocabulary)
+        if {owner for _, owner in symbols} - {-1} == set(range(len(words))):
+            return symbols
+    return spell(words, vocabulary)
 
-    Where the best path writes just these words, its own symbols are taken: a text has many spellings in word
-    pieces, and the model has chosen one.
-    """
-    ids = collapse(logits.argmax(-1).tolist(), vocabulary.blank)
-    if vocabulary.decode(ids).split() == list(words):
-        spelt = owned(ids, vocabulary)
-        if {owner for _, owner in spelt} - {-1} == set(range(len(words))):
-            return spelt
-    delimiter = vocabulary.tokens.get(vocabulary.delimiter)
-    separated = delimiter is not None and not isinstance(vocabulary, SubwordVocabulary)
-    spelt = []
+
+def spell(words: Sequence[str], vocabulary: Vocabulary) -> list[tuple[int, int]]:
+    """(token, number of its word) for each symbol that writes `words`; -1 for delimiters between them."""
+    delimiter = None
+    if not isinstance(vocabulary, SubwordVocabulary):
+        delimiter = vocabulary.tokens.get(vocabulary.delimiter)
+    symbols: list[tuple[int, int]] = []
     for number, word in enumerate(words):
-        own = vocabulary.encode(word, drop_unknown=True)
-        if own and spelt and separated:
-            spelt.append((delimiter, -1))
-        spelt += [(token, number) for token in own]
-    return spelt
+        tokens = vocabulary.encode(word, drop_unknown=True)
+        if tokens and symbols and delimiter is not None:
+            symbols.append((delimiter, -1))
+        symbols += [(token, number) for token in tokens]
+    return symbols
 
 
-def owned(ids: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int, int]]:
-    """(token, number of its word) for symbols that were read from a path; -1 for what writes nothing."""
+def with_owners(tokens: Sequence[int], vocabulary: Vocabulary) -> list[tuple[int, int]]:
+    """(token, number of its word) for tokens that were read from a path; -1 for what writes nothing."""
     names = {number: token for token, number in vocabulary.tokens.items()}
-    subwords, word, begun, found = isinstance(vocabulary, SubwordVocabulary), -1, False, []
-    for token in ids:
+    subwords, word, within_word = isinstance(vocabulary, SubwordVocabulary), -1, False
+    symbols = []
+    for token in tokens:
         name = names.get(token)
         if name is None or name in vocabulary.special:
-            found.append((token, -1))
+            symbols.append((token, -1))
             continue
-        begun = begun and not (name.startswith(WORD_START) if subwords else name == vocabulary.delimiter)
+        starts_word = name.startswith(WORD_START) if subwords else name == vocabulary.delimiter
+        within_word = within_word and not starts_word
         if name == WORD_START if subwords else name not in vocabulary.letters:
-            found.append((token, -1))
+            symbols.append((token, -1))
             continue
-        word, begun = word + (not begun), True
-        found.append((token, word))
-    return found
+        word, within_word = word + (not within_word), True
+        symbols.append((token, word))
+    return symbols
 
 
-def align_symbols(logits: "Tensor", ids: Sequence[int], blank: int) -> list[AlignedSymbol]:
-    """The frames of each symbol on the best path of `ids` through (frames, vocabulary).
+def viterbi(log_probabilities: np.ndarray, tokens: Sequence[int], blank: int) -> np.ndarray:
+    """The best path of `tokens` through (frames, vocabulary), as a state for each frame: 2n + 1 is token n,
+    an even number a blank. Only `BEAM_STATES` states around the best are searched.
+
+    torchaudio's forced_align finds the same path four times as fast, in memory of frames × symbols, which is
+    18 GB for an hour of speech. Beside the model, either takes less than 1 % of the time on a CPU.
 
     Raises:
-        RuntimeError: the frames are fewer than `required_frames(ids)`.
+        ValueError: there are fewer frames than the tokens need, or the beam has lost the end of the text.
     """
-    import torch
-    from torchaudio.functional import forced_align
-
-    log_probabilities = logits.float().log_softmax(-1)
-    targets = torch.tensor([list(ids)], dtype=torch.int32)
-    path, scores = forced_align(log_probabilities[None], targets, blank=blank)
-    path, scores = path[0].numpy(), scores[0].numpy()
-    starts = np.concatenate([[0], np.flatnonzero(np.diff(path)) + 1])
-    lasts = np.concatenate([starts[1:], [len(path)]]) - 1
-    runs = (path[starts], starts, lasts, np.maximum.reduceat(scores, starts))
-    return [
-        AlignedSymbol(token, first, last, peak)
-        for token, first, last, peak in zip(*(column.tolist() for column in runs), strict=True)
-        if token != blank
-    ]
-
-
-def timed(
-    text: str,
-    own: Sequence[int],
-    symbols: Sequence[AlignedSymbol],
-    owners: Sequence[int],
-    frame_seconds: float,
-    duration: float,
-) -> Word | None:
-    """A word in the piece, whose symbols have the places `own`; None where it has none."""
-    if not own:
-        return None
-    sides = [i for i in (own[0] - 1, own[-1] + 1) if 0 <= i < len(owners) and owners[i] == -1]
-    start = max(0, symbols[own[0]].first - START_FRAMES) * frame_seconds
-    end = (symbols[own[-1]].last + 1 + END_FRAMES) * frame_seconds
-    confidence = float(np.exp(min(0.0, sum(symbols[i].peak for i in own + sides))))
-    tokens = tuple(symbols[i].token for i in own)
-    return Word(text, min(start, duration), min(end, duration), confidence, tokens)
+    symbols = np.full(2 * len(tokens) + 1, blank)
+    symbols[1::2] = tokens
+    skips = np.full(len(symbols), IMPOSSIBLE)  # a token may follow an unequal one without a blank
+    skips[3::2][symbols[3::2] != symbols[1:-2:2]] = 0.0
+    width, frames, first = min(BEAM_STATES, len(symbols)), len(log_probabilities), 0
+    steps = np.zeros((frames, width), np.int8)
+    firsts = np.zeros(frames, np.int64)
+    scores = np.full(width + 2, IMPOSSIBLE)  # of states first - 2 … first + width - 1
+    scores[2:4] = log_probabilities[0, symbols[:2]]
+    window, window_skips = symbols[:width], skips[:width]
+    for frame in range(1, frames):
+        if width < len(symbols):  # the window follows the best state
+            best = first + int(scores[2:].argmax())
+            moved = min(max(first, best - width // 2), len(symbols) - width) - first
+            scores = np.append(scores[moved:], np.full(moved, IMPOSSIBLE))
+            first += moved
+            window, window_skips = symbols[first : first + width], skips[first : first + width]
+        stay, step, skip = scores[2:], scores[1:-1], scores[:-2] + window_skips
+        best_of_two = np.maximum(stay, step)
+        np.greater(step, stay, out=steps[frame], casting="unsafe")
+        steps[frame][skip > best_of_two] = 2
+        scores[2:] = np.maximum(best_of_two, skip) + log_probabilities[frame, window]
+        firsts[frame] = first
+    final = len(symbols) + 1 - first  # of the last blank, in `scores`
+    if final >= len(scores) or max(scores[final], scores[final - 1]) < IMPOSSIBLE / 2:
+        raise ValueError(f"{len(tokens)} symbols do not fit into {frames} frames")
+    state = len(symbols) - 1 - int(scores[final - 1] > scores[final])
+    states = np.empty(frames, np.int64)
+    for frame in range(frames - 1, -1, -1):
+        states[frame] = state
+        state -= int(steps[frame, state - firsts[frame]])
+    return states
 
 
-def place_unwritten(words: Sequence[str], found: Sequence[Word | None], duration: float) -> list[Word]:
+def spans(states: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first and the last frame of each of the `count` tokens on a path of `viterbi`."""
+    tokens = 2 * np.arange(count) + 1
+    return np.searchsorted(states, tokens), np.searchsorted(states, tokens, side="right") - 1
+
+
+def place_unwritten(words: Sequence[str], timed: Sequence[Word | None], duration: float) -> list[Word]:
     """All words: those without symbols share the time between their neighbours."""
     placed: list[Word] = []
-    number = 0
-    while number < len(words):
-        if (word := found[number]) is not None:
-            placed.append(word)
-            number += 1
+    for unwritten, group in groupby(range(len(words)), lambda number: timed[number] is None):
+        numbers = [*group]
+        if not unwritten:
+            placed += [timed[number] for number in numbers]
             continue
-        later = next((i for i in range(number, len(words)) if found[i] is not None), len(words))
-        end = found[later].start if later < len(words) else duration
+        following = timed[numbers[-1] + 1] if numbers[-1] + 1 < len(words) else None
+        end = following.start if following else duration
         start = min(placed[-1].end, end) if placed else 0.0
-        placed += spread_words(words[number:later], start, end)
-        number = later
+        placed += spread_words([words[number] for number in numbers], start, end)
     return placed
 
 

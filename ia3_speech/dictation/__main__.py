@@ -1,11 +1,11 @@
-"""Write dictated text: spoken punctuation, numbers, doses, dates and capitals; text in, text out.
+"""Write dictated text: spoken punctuation, doses, blood pressures and capitals; text in, text out.
 
     ia3-speech dictation notes.txt                             the written text
     echo "five hundred milligrams twice a day" | ia3-speech dictation
-    ia3-speech dictation --lower --dictation-off colon a.txt   of a text in capitals; colon is a word
+    ia3-speech dictation --dictation-rules clinic.yaml --raw notes.txt    what your own rules do to your texts
 
-Each line is a text of its own. With several files their texts follow one another. The rules are those of
-`ia3-speech transcribe --dictation`; the package's conf/dictation.yaml lists them.
+Each line is a text of its own. Text has no pauses, so commands that need them (comma, period, new line) stay
+words; `ia3-speech transcribe --dictation` knows them.
 """
 
 import sys
@@ -13,15 +13,14 @@ from pathlib import Path
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.dictation import DictationOptions
+from ia3_speech.dictation import make_dictation
 
 STDIN = "-"
 
 
 def main(
     *files: str,
-    dictation_grammar: Path | None = None,
-    dictation_names: Path | None = None,
+    dictation_rules: Path | None = None,
     dictation_off: str = "",
     lower: bool = False,
     raw: bool = False,
@@ -30,24 +29,19 @@ def main(
 
     Args:
         files: text files (default: stdin)
-        dictation_grammar: the rules, a YAML file (default: the package's conf/dictation.yaml)
-        dictation_names: text file of names, one a line, that are written as they are there
-        dictation_off: rules and commands to leave out, such as ordinals,colon
+        dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
+        dictation_off: parts (commands, numbers, names) and commands to leave out, such as "numbers,full
+            stop"
         lower: make the text lower case first, for transcripts in capitals
         raw: print RAW<TAB>WRITTEN, a line a line; a line break that was dictated is then ⏎
     """
-    options = DictationOptions(True, dictation_grammar, dictation_names, dictation_off)
-    write = options.formatter()
+    dictation = make_dictation(dictation_rules, dictation_off)
     for file in files or (STDIN,):
-        for line in (sys.stdin.read() if file == STDIN else read_text(Path(file))).splitlines():
-            written = write(line.lower() if lower else line)
+        if file != STDIN and not Path(file).is_file():
+            raise UserError(f"{file}: no such file (a text file, or - for stdin)")
+        for line in (sys.stdin.read() if file == STDIN else read_utf8(Path(file))).splitlines():
+            written = dictation.write(line.lower() if lower else line)
             print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written)
-
-
-def read_text(path: Path) -> str:
-    if not path.is_file():
-        raise UserError(f"{path}: no such file (a text file, or - for stdin)")
-    return read_utf8(path)
 
 
 if __name__ == "__main__":

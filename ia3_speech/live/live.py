@@ -1,37 +1,43 @@
 """Live transcription: a microphone, or audio that is piped in → lines on a terminal, in a pipe, in a file.
 
-    ia3-speech transcribe --mic                                        until Ctrl-C
-    arecord -q -f S16_LE -r 16000 | ia3-speech transcribe --live       WAV, of any length
-    rec -q -t raw -r 16000 -b 16 -c 1 - | ia3-speech transcribe --raw 16000
-    ia3-speech transcribe --mic --dictation                            as it is written; see `live_dictation`
-
 In: `LiveOptions`, a recogniser. Out: on a terminal the text that is being spoken, rewritten in place, and a
-line when it is final; elsewhere the final lines alone, or JSON lines, which may be partial too. A thread
-reads while the model computes; whoever falls behind gets fewer partial texts, and the same final ones.
+line when it is final; elsewhere the final lines alone, or JSON objects, a line each, which may be partial
+too:
+
+    {"type": "final", "start": 0.31, "end": 2.48, "text": "no fever", "adapter": null, "base": "mini"}
+
+A thread reads while the model computes; whoever falls behind gets fewer partial texts, and the same final
+ones.
 
 Ctrl-C, or SIGTERM, ends the listening: what has been heard is transcribed, printed and written. The exit code
 is 0 where Ctrl-C ended a microphone, which ends in no other way, and else the shell's: 130 for a pipe, which
 was not read to its end; 143 after SIGTERM. A second Ctrl-C ends at once.
 """
 
+import json
 import os
 import queue
+import shutil
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.recordings import STDIN
-from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.dictation import Writer
+from ia3_speech.decoding.ctc_search import unused_hotwords
+from ia3_speech.decoding.options import LiveOptions
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.live.live_audio import (
     PORTION_SECONDS,
     Microphone,
@@ -39,70 +45,21 @@ from ia3_speech.live.live_audio import (
     read_wav_header,
     stream_samples,
 )
-from ia3_speech.live.live_dictation import LiveDictation
-from ia3_speech.live.live_output import TEXT, LiveOutput
-from ia3_speech.live.streaming import (
-    PARTIAL_SECONDS,
-    PAUSE_SECONDS,
-    StreamEvent,
-    StreamingRecognizer,
-)
+from ia3_speech.live.streaming import PARTIAL_SECONDS, PostProcessed, StreamEvent, StreamingRecognizer
 
 WAITING_SECONDS = 60.0  # of audio that may wait for the model; then a pipe has to wait, a microphone loses
 POLL_SECONDS = 0.1  # between looks at whether Ctrl-C was pressed
-PAUSE_LIMITS = (0.1, 10.0)  # seconds
-
-
-@dataclass(frozen=True)
-class LiveOptions:
-    """Live input
-
-    Args:
-        mic: transcribe the microphone, until Ctrl-C (extra ia3-speech[mic]); with --dictation, as it is
-            written
-        mic_device: number of the microphone, or a part of its name (default: the system's)
-        live: transcribe stdin while it is being written: WAV, of known or unknown length
-        raw: the same for 16-bit little-endian samples of one channel without a header; their rate in Hz, such
-            as 16000
-        partials: with --format json, objects of type partial too (a terminal always shows such text in place)
-        pause: seconds without speech that end a line, whose text is then final
-    """
-
-    mic: bool = False
-    mic_device: str | None = None
-    live: bool = False
-    raw: int | None = None
-    partials: bool = False
-    pause: float = PAUSE_SECONDS
-
-    def active(self, files: Sequence[str]) -> bool:
-        """Whether the input is live. Raises UserError for options that do not fit one another, or files."""
-        if not (self.mic or self.live or self.raw is not None):
-            if self.partials:
-                raise UserError("--partials is for live input (give --mic or --live)")
-            if self.mic_device is not None:
-                raise UserError("--mic-device is for --mic")
-            return False
-        if self.mic and (self.live or self.raw is not None):
-            raise UserError("--mic and stdin (--live, --raw) are two inputs (choose one)")
-        if self.mic_device is not None and not self.mic:
-            raise UserError("--mic-device is for --mic")
-        if files not in ((), (STDIN,)) or (self.mic and files):
-            flag = "--mic" if self.mic else "--live" if self.raw is None else "--raw"
-            raise UserError(f"{files[0]}: {flag} takes no files (without {flag} they are transcribed)")
-        if not PAUSE_LIMITS[0] <= self.pause <= PAUSE_LIMITS[1]:
-            raise UserError(f"--pause is {self.pause:g}, and has to be from {PAUSE_LIMITS[0]:g} to "
-                            f"{PAUSE_LIMITS[1]:g} seconds")  # fmt: skip
-        return True
+TEXT, JSON = ("text", "txt", "dictation"), ("json", "jsonl")  # formats
+CLEAR_LINE = "\r\x1b[K"  # to the line's beginning, and erase it (ECMA-48)
 
 
 def transcribe_live(
     options: LiveOptions,
-    load: Callable[[], Transcriber],
+    load: Callable[[], Recognizer],
     *,
     format: str = "text",
     output_dir: Path | None = None,
-    write: Writer | None = None,
+    post_process: PostProcessor | None = None,
 ) -> int:
     """Transcribe the microphone or stdin until it ends, and print and write the texts.
 
@@ -111,7 +68,7 @@ def transcribe_live(
         format: text, txt or dictation is a line for each piece, json or jsonl an object.
         output_dir: microphone.txt or stdin.txt (.json) is written there; then stdout gets nothing, unless it
             is a terminal.
-        write: dictation; None: the words as they were recognised.
+        post_process: such as dictation; None: the words as they were recognised.
 
     Returns:
         The exit code; see the module.
@@ -122,38 +79,35 @@ def transcribe_live(
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(encoding="utf-8")
     output = LiveOutput(sys.stdout, format, options.partials)
+    name = "microphone" if options.mic else "stdin"
     if output_dir is not None:
-        name = "microphone" if options.mic else "stdin"
         output.file = output_dir / f"{name}.{'txt' if format in TEXT else format}"
-    inbox = Inbox()
+    inbox, microphone = Inbox(), None
     if options.mic:
         microphone = Microphone(options.mic_device)
-        recognizer = load().recognizer
+        name = microphone.name
     else:
         read_in_background(standard_input(options.raw), inbox)
-        recognizer = load().recognizer
-    output.recognizer = recognizer
-    partial_seconds = PARTIAL_SECONDS if output.partials else None
+    recognizer = output.recognizer = load()
     stream = StreamingRecognizer(
         recognizer,
         pause_seconds=options.pause,
-        partial_seconds=partial_seconds,
-        with_words=write is not None,
+        partial_seconds=PARTIAL_SECONDS if output.partials else None,
+        with_words=post_process is not None,
     )
-    dictation = LiveDictation(write, partials=output.partials) if write else None
+    written = PostProcessed(post_process, partials=output.partials) if post_process else None
     with interruption() as interrupted:
-        if options.mic:
+        if microphone:
             microphone.start(inbox.put_or_lose, inbox.finish)
         if sys.stderr.isatty():
-            heard = microphone.name if options.mic else "stdin"
-            print(f"listening to {heard}, until Ctrl-C", file=sys.stderr)
+            print(f"listening to {name}, until Ctrl-C", file=sys.stderr)
         try:
-            transcribe_inbox(inbox, stream, dictation, output, interrupted)
+            transcribe_inbox(inbox, stream, written, output, interrupted)
         finally:
-            if options.mic:
+            if microphone:
                 microphone.stop()
             output.close()
-    if (unused := getattr(recognizer.search, "unused", None)) and (message := unused()):
+    if message := unused_hotwords(recognizer.search):
         print(message, file=sys.stderr)
     if inbox.lost_samples:
         seconds = inbox.lost_samples / SAMPLE_RATE
@@ -161,9 +115,9 @@ def transcribe_live(
     if inbox.error:
         raise inbox.error
     number = interrupted.signal
-    if options.mic and not number:
-        raise UserError(f"--mic: {microphone.name} has stopped (was it unplugged?)")
-    if not number or (options.mic and number == signal.SIGINT):
+    if microphone and not number:
+        raise UserError(f"--mic: {name} has stopped (was it unplugged?)")
+    if not number or (microphone and number == signal.SIGINT):
         return 0
     print("interrupted", file=sys.stderr)
     return 128 + number
@@ -172,15 +126,15 @@ def transcribe_live(
 def transcribe_inbox(
     inbox: "Inbox",
     stream: StreamingRecognizer,
-    dictation: LiveDictation | None,
-    output: LiveOutput,
+    written: PostProcessed | None,
+    output: "LiveOutput",
     interrupted: "Interrupted",
 ) -> None:
-    """Feed what comes until there is no more, or until the user has had enough; tell every event, and in the
-    end, however it comes, what dictation has kept waiting."""
+    """Feed what comes until there is no more, or until the user has had enough; show every event, and in the
+    end, however it comes, what post-processing has kept waiting."""
 
     def show(events: Iterable[StreamEvent]) -> None:
-        for event in dictation.events(events) if dictation else events:
+        for event in written.events(events) if written else events:
             output.show(event)
 
     ended = False
@@ -190,8 +144,11 @@ def transcribe_inbox(
             show(stream.feed(inbox.take()))
         show(stream.flush())
     finally:
-        for event in dictation.flush() if dictation else ():
+        for event in written.flush() if written else ():
             output.show(event)
+
+
+# ---- input
 
 
 def standard_input(raw: int | None) -> Iterable[np.ndarray]:
@@ -247,14 +204,14 @@ class Inbox:
 
     def take(self) -> np.ndarray:
         """All that is there, (samples,); where there is nothing, what comes in a moment, or none."""
-        found = [np.zeros(0, np.float32)]
+        portions = [np.zeros(0, np.float32)]
         try:
-            found.append(self.portions.get(timeout=POLL_SECONDS))
-            while len(found) < self.portions.maxsize:  # or a fast writer is never left behind
-                found.append(self.portions.get_nowait())
+            portions.append(self.portions.get(timeout=POLL_SECONDS))
+            while len(portions) < self.portions.maxsize:  # or a fast writer is never left behind
+                portions.append(self.portions.get_nowait())
         except queue.Empty:
             pass
-        return np.concatenate(found)
+        return np.concatenate(portions)
 
 
 @dataclass
@@ -269,18 +226,100 @@ def interruption() -> Iterator[Interrupted]:
     """Note Ctrl-C (SIGINT) and SIGTERM instead of ending at once; a second one ends at once."""
     state, former = Interrupted(), {}
 
+    def restore() -> None:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
     def note(number: int, _: object) -> None:
         state.signal = number
-        for one, handler in former.items():
-            signal.signal(one, handler)
+        restore()
 
     if threading.current_thread() is threading.main_thread():
-        handlers = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
-        former = {one: handler for one, handler in handlers.items() if callable(handler) or not handler}
-        for one in former:
-            signal.signal(one, note)
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        former |= {n: handler for n, handler in handlers.items() if callable(handler) or not handler}
+        for number in former:
+            signal.signal(number, note)
     try:
         yield state
     finally:
-        for one, handler in former.items():
-            signal.signal(one, handler)
+        restore()
+
+
+# ---- output
+
+
+@dataclass
+class LiveOutput:
+    """Prints and writes texts as they come.
+
+    Attributes:
+        stream: stdout.
+        format: text, txt or dictation is a line for each final text, or several where line breaks were
+            dictated; json or jsonl an object.
+        partials: whether partial texts are wanted; as text they are for a terminal, which always gets them.
+        file: where all final lines are written too; then they are printed on a terminal only.
+        recognizer: what JSON names: its adapter and its base.
+    """
+
+    stream: TextIO
+    format: str = "text"
+    partials: bool = False
+    file: Path | None = None
+    recognizer: Recognizer | None = None
+    lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.format not in (*TEXT, *JSON):
+            raise UserError(f"--format {self.format}: live input is written as {' or '.join((*TEXT, *JSON))}")
+        self.terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.in_place = self.terminal and self.format in TEXT
+        if self.partials and self.format in TEXT and not self.terminal:
+            raise UserError("--partials needs --format json, or a terminal")
+        self.partials = self.partials or self.in_place
+
+    def show(self, event: StreamEvent) -> None:
+        """Print one event, and write the file again where it is final. An empty text is no line."""
+        line = event.text.removesuffix("\n") if self.format in TEXT else self.record(event)
+        if self.file is not None and event.final and event.text:
+            self.lines.append(line)
+            self.save()
+        if self.file is not None and not self.terminal:
+            return
+        if self.in_place:
+            partial_line = fitting(line.replace("\n", "⏎"), shutil.get_terminal_size().columns)
+            self.stream.write(CLEAR_LINE + (line if event.final else partial_line))
+        if event.text and (event.final or not self.in_place):
+            self.stream.write("\n" if self.in_place else f"{line}\n")
+        self.stream.flush()
+
+    def record(self, event: StreamEvent) -> str:
+        """One JSON object, on one line."""
+        value = {"type": "final" if event.final else "partial", "start": round(event.start, 3)}
+        value |= {"end": round(event.end, 3), "text": event.text}
+        if event.raw_text is not None:
+            value["raw_text"] = event.raw_text
+        if self.recognizer is not None:
+            value |= {"adapter": self.recognizer.name, "base": self.recognizer.base.name}
+        return json.dumps(value, ensure_ascii=False)
+
+    def save(self) -> None:
+        """Write the file, whole, so that a crash loses nothing that was final."""
+        if self.file is not None:
+            write_text(self.file, "".join(f"{line}\n" for line in self.lines))
+
+    def close(self) -> None:
+        """Write the file, also without a line, and leave the terminal on an empty line."""
+        self.save()
+        if self.in_place:
+            self.stream.write(CLEAR_LINE)
+            self.stream.flush()
+
+
+def fitting(text: str, width: int) -> str:
+    """The end of `text` that fits into a terminal's line, with an ellipsis where it was cut."""
+    left = width - 2  # the ellipsis, and no wrapping at the last column
+    for start in range(len(text) - 1, -1, -1):
+        left -= 2 if unicodedata.east_asian_width(text[start]) in "WF" else 1
+        if left < 0:
+            return f"…{text[start + 1 :]}"
+    return text

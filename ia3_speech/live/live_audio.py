@@ -3,10 +3,12 @@
 In: a function that reads bytes, of a WAV stream or of 16-bit little-endian samples alone; or the computer's
 audio input. Out: portions of float32 `(samples,)`, 16 kHz mono, as `audio.load_audio` gives a whole file.
 A WAV stream's header may say that its length is unknown (0, or close to 2³¹ or 2³²), as arecord, sox and
-ffmpeg write it into a pipe.
+ffmpeg write it into a pipe; and where samples follow beyond the length that it states, they are read too.
 """
 
 import io
+import logging
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,14 +18,14 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE, UNKNOWN_SIZE, AudioError, channel_of_cancelling
 
+logger = logging.getLogger(__name__)
+
 PORTION_SECONDS = 0.1  # of audio that is read at once
-HEADER_LIMIT = 2**20  # bytes of one chunk before the samples: names, dates, cue points
+CHUNK_LIMIT = 2**20  # bytes of one chunk beside the samples: names, dates, cue points
+CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ ]{4}")
 RATES = (1_000, 768_000)  # Hz, the least and the greatest
-CHANNELS = 64  # at most
-EXTENSIBLE = 0xFFFE  # the format tag of WAVE_FORMAT_EXTENSIBLE, whose own tag is further back
-SUBTYPES = {  # (format tag, bits) → libsndfile's name
-    (1, 8): "PCM_U8", (1, 16): "PCM_16", (1, 24): "PCM_24", (1, 32): "PCM_32",
-    (3, 32): "FLOAT", (3, 64): "DOUBLE", (6, 8): "ALAW", (7, 8): "ULAW",
+WIDTHS = {  # libsndfile's name of an encoding → bytes of a sample
+    "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ALAW": 1, "ULAW": 1,
 }  # fmt: skip
 CONVERT = "ffmpeg -i FILE -f wav - converts any other; --raw RATE reads 16-bit samples without a header"
 INSTALL_PORTAUDIO = "Debian, Ubuntu: apt install libportaudio2; Fedora: dnf install portaudio"
@@ -39,15 +41,18 @@ class SampleFormat:
         rate: in Hz.
         channels: whose samples take turns.
         subtype: libsndfile's name of the encoding.
-        frame_bytes: of one sample of every channel.
         data_bytes: of all samples; None where the header doesn't know.
     """
 
     rate: int
     channels: int = 1
     subtype: str = "PCM_16"
-    frame_bytes: int = 2
     data_bytes: int | None = None
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of one sample of every channel."""
+        return self.channels * WIDTHS[self.subtype]
 
 
 def raw_format(rate: int) -> SampleFormat:
@@ -63,51 +68,37 @@ def read_wav_header(read: Read) -> SampleFormat:
     Raises:
         AudioError: it is empty, is not WAV, ends within the header, or is in an encoding that is not known.
     """
-    start = read_exactly(read, 12)
-    if not start:
+    import soundfile
+
+    header = read_exactly(read, 12)
+    if not header:
         raise AudioError("stdin: empty (no bytes): nothing was piped into it")
-    if start[:4] != b"RIFF" or start[8:12] != b"WAVE":
-        raise AudioError(f"stdin: not a WAV stream, it begins with {start[:12]!r} ({CONVERT})")
-    sample_format = None
+    if header[:4] != b"RIFF" or header[8:] != b"WAVE":
+        raise AudioError(f"stdin: not a WAV stream, it begins with {header!r} ({CONVERT})")
     while True:
         head = read_exactly(read, 8)
         name, size = struct.unpack("<4sI", head) if len(head) == 8 else (b"", 0)
         if name == b"data":
             break
-        if size > HEADER_LIMIT:
+        if size > CHUNK_LIMIT:
             raise AudioError(
                 f"stdin: damaged WAV header: a chunk {name!r} of {size} bytes before the samples"
             )
         chunk = read_exactly(read, size + size % 2)
         if not name or len(chunk) < size:
             raise AudioError("stdin: the WAV stream ends within its header")
-        if name == b"fmt ":
-            sample_format = read_format_chunk(chunk)
-    if sample_format is None:
-        raise AudioError("stdin: damaged WAV header: the samples' format is not stated before them")
+        header += head + chunk
+    try:
+        with soundfile.SoundFile(io.BytesIO(header + b"data\0\0\0\0")) as sound:
+            rate, channels, subtype = sound.samplerate, sound.channels, sound.subtype
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"stdin: damaged WAV header: {error}") from None
+    if subtype not in WIDTHS:
+        raise AudioError(f"stdin: WAV samples in the encoding {subtype} are not read ({CONVERT})")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"stdin: damaged WAV header: {rate} Hz")
     unknown = size == 0 or size >= UNKNOWN_SIZE
-    return SampleFormat(**{**vars(sample_format), "data_bytes": None if unknown else size})
-
-
-def read_format_chunk(chunk: bytes) -> SampleFormat:
-    """The chunk `fmt ` of a WAV header. Raises AudioError."""
-    if len(chunk) < 16:
-        raise AudioError("stdin: damaged WAV header: the samples' format takes 16 bytes")
-    tag, channels, rate, _, frame_bytes, bits = struct.unpack("<HHIIHH", chunk[:16])
-    if tag == EXTENSIBLE and len(chunk) >= 26:
-        (tag,) = struct.unpack("<H", chunk[24:26])
-    subtype = SUBTYPES.get((tag, bits))
-    if subtype is None:
-        raise AudioError(f"stdin: WAV samples in encoding {tag} with {bits} bits are not read ({CONVERT})")
-    if (
-        not 1 <= channels <= CHANNELS
-        or not RATES[0] <= rate <= RATES[1]
-        or frame_bytes * 8 != channels * bits
-    ):
-        raise AudioError(
-            f"stdin: damaged WAV header: {channels} channels, {rate} Hz, {frame_bytes} bytes for each sample"
-        )
-    return SampleFormat(rate, channels, subtype, frame_bytes)
+    return SampleFormat(rate, channels, subtype, None if unknown else size)
 
 
 def read_exactly(read: Read, size: int) -> bytes:
@@ -121,7 +112,8 @@ def read_exactly(read: Read, size: int) -> bytes:
 def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarray]:
     """The samples of a pipe, float32 `(samples,)` at 16 kHz, as soon as they are there.
 
-    Half a sample at the end is dropped, and so is what follows the samples in a WAV file.
+    Half a sample at the end is dropped, and so are the chunks behind the samples of a WAV file. Where
+    something else follows, the header's length is wrong: that is said, and samples are read to the end.
 
     Raises:
         AudioError: a sample is NaN or infinite; those before it have been given.
@@ -132,8 +124,16 @@ def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarr
     portion = max(1, round(PORTION_SECONDS * sample_format.rate)) * size
     convert, rest, more = Converter(sample_format.rate), b"", True
     while more:
-        part = read(portion if left is None else min(portion, left))
-        left = None if left is None else left - len(part)
+        if left == 0:
+            following = read_exactly(read, 8)
+            if is_chunk(following[sample_format.data_bytes % 2 :]):
+                break
+            seconds = sample_format.data_bytes / size / sample_format.rate
+            logger.warning("stdin: its header ends after %.1f s, and more follows: that is read too", seconds)
+            part, left = following, None
+        else:
+            part = read(portion if left is None else min(portion, left))
+            left = None if left is None else left - len(part)
         more = bool(part)
         rest += part
         whole, rest = rest[: len(rest) // size * size], rest[len(rest) // size * size :]
@@ -147,6 +147,13 @@ def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarr
             raise AudioError("stdin: samples are NaN or infinite (a broken microphone or converter)")
         yield convert(frames)
     yield convert.flush()
+
+
+def is_chunk(head: bytes) -> bool:
+    """Whether nothing follows the samples, or another chunk of a WAV file: its name and its size."""
+    if len(head) < 7:  # a pad byte may be missing
+        return True
+    return bool(CHUNK_NAME.match(head)) and int.from_bytes(head[4:8], "little") <= CHUNK_LIMIT
 
 
 class Converter:
@@ -171,9 +178,6 @@ class Converter:
         return self.resampler.resample_chunk(none, last=True) if self.resampler else none
 
 
-# ---- microphone
-
-
 class Microphone:
     """The computer's audio input, by PortAudio (the package sounddevice, extra ia3-speech[mic]).
 
@@ -187,38 +191,36 @@ class Microphone:
             device: its number, or a part of its name; None: the system's choice.
 
         Raises:
-            AudioError: sounddevice or PortAudio is not installed; there is no (such) input device.
+            AudioError: sounddevice or PortAudio is not installed; there is no (such) input device, or it
+                records at neither rate.
         """
-        self.sounddevice = import_sounddevice()
-        number = int(device) if device and device.isdecimal() else device
         try:
-            found = self.sounddevice.query_devices(number, "input")
-            self.device, self.name = found["index"], found["name"]
-            self.rate = self.supported_rate(found["default_samplerate"])
-        except (ValueError, self.sounddevice.PortAudioError) as error:
-            raise AudioError(self.not_found(device, error)) from None
-        self.stream: Any = None
-
-    def supported_rate(self, own: float) -> float:
-        """16 kHz, or else the device's own rate. Raises PortAudioError where neither can be recorded."""
-        for rate in (SAMPLE_RATE, own):
+            import sounddevice
+        except ImportError:
+            raise AudioError('--mic needs the package sounddevice (pip install "ia3-speech[mic]")') from None
+        except OSError:  # on Linux PortAudio is the system's
+            raise AudioError(f"--mic needs PortAudio ({INSTALL_PORTAUDIO})") from None
+        self.sounddevice, self.stream = sounddevice, None
+        try:
+            info = sounddevice.query_devices(
+                int(device) if device and device.isdecimal() else device, "input"
+            )
+            self.device, self.name, self.rate = info["index"], info["name"], SAMPLE_RATE
+            settings = {"device": self.device, "channels": 1, "dtype": "float32"}
             try:
-                self.sounddevice.check_input_settings(
-                    self.device, channels=1, dtype="float32", samplerate=rate
-                )
-                return rate
-            except self.sounddevice.PortAudioError as error:
-                problem = error
-        raise problem
-
-    def not_found(self, device: str | None, error: Exception) -> str:
-        """The message where there is no such device: it lists those that there are."""
-        inputs = [d for d in self.sounddevice.query_devices() if d["max_input_channels"] > 0]
-        if not inputs:
-            return "--mic: no input device was found (is a microphone connected, and may programs use it?)"
-        listed = "; ".join(f"{one['index']} {one['name']}" for one in inputs)
-        wanted = "--mic" if device is None else f"--mic-device {device}"
-        return f"{wanted}: {error} (input devices: {listed})"
+                sounddevice.check_input_settings(**settings, samplerate=self.rate)
+            except sounddevice.PortAudioError:
+                self.rate = info["default_samplerate"]
+                sounddevice.check_input_settings(**settings, samplerate=self.rate)
+        except (ValueError, sounddevice.PortAudioError) as error:
+            inputs = [one for one in sounddevice.query_devices() if one["max_input_channels"] > 0]
+            if not inputs:
+                raise AudioError(
+                    "--mic: no input device was found (is a microphone connected, and may programs use it?)"
+                ) from None
+            listed = "; ".join(f"{one['index']} {one['name']}" for one in inputs)
+            flag = "--mic" if device is None else f"--mic-device {device}"
+            raise AudioError(f"{flag}: {error} (input devices: {listed})") from None
 
     def start(self, put: Callable[[np.ndarray], Any], finish: Callable[[], Any]) -> None:
         """Begin to record. In a thread of PortAudio's `put` gets each portion, as of `stream_samples`, and
@@ -243,14 +245,3 @@ class Microphone:
         """End the recording, if it has begun."""
         if self.stream is not None:
             self.stream.close()
-
-
-def import_sounddevice() -> Any:
-    """The module. Raises AudioError, which names the extra, or the system's library, that is missing."""
-    try:
-        import sounddevice
-    except ImportError:
-        raise AudioError('--mic needs the package sounddevice (pip install "ia3-speech[mic]")') from None
-    except OSError:  # on Linux PortAudio is the system's
-        raise AudioError(f"--mic needs PortAudio ({INSTALL_PORTAUDIO})") from None
-    return sounddevice

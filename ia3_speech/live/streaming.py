@@ -6,7 +6,7 @@
             print(event.text, end="\\n" if event.final else "\\r")
     print(*(event.text for event in stream.flush()))
 
-A stream is cut where it pauses (`endpointing`), and speech without a pause as `long_recordings` cuts a
+A stream is cut where it pauses (`vad.SpeechDetector`), and speech without a pause as `long_recordings` cuts a
 recording. The final text of a piece is that of the recogniser on the whole piece, hence the same as offline;
 the cuts do not depend on how the audio was portioned. Silence between pieces is not transcribed.
 
@@ -22,6 +22,7 @@ So memory is bounded, and so is the work for a second of audio: at most a contex
 partial text, and the second once more for the final one.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,13 +31,13 @@ import numpy as np
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.decoding.long_recordings import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
 from ia3_speech.decoding.recognizer import Recognizer, joined_text
+from ia3_speech.decoding.segments import PAUSE_SECONDS, PostProcessor, RunningText
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.live.endpointing import SpeechDetector
+from ia3_speech.decoding.vad import SpeechDetector
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PAUSE_SECONDS = 0.6  # without speech, after which a piece ends: longer than most pauses within a sentence
 PARTIAL_SECONDS = 0.5  # of audio between partial texts
 LEAD_SECONDS = 0.5  # before the first speech of a piece: soft beginnings of words are below the threshold
 CONTEXT_SECONDS = 5.0  # of audio to the left of new logits
@@ -54,7 +55,7 @@ class StreamEvent:
         end: where it ends, or what has been heard so far.
         final: whether the piece is finished; else its text may still change.
         words: of a final text, with times in the stream, where they are asked for.
-        raw_text: the words, where `text` is what dictation wrote of them.
+        raw_text: the words, where `text` is what a post-processor wrote of them.
     """
 
     text: str
@@ -231,3 +232,47 @@ class StreamingRecognizer:
 
     def event(self, text: str, end: int, *, final: bool) -> StreamEvent:
         return StreamEvent(text, self.first / SAMPLE_RATE, end / SAMPLE_RATE, final)
+
+
+class PostProcessed:
+    """Events of a stream with words → the same speech as a post-processor, such as dictation, writes it.
+
+    A final text waits until no later word can change it; a partial text is of everything that is not final
+    yet. Line breaks that were dictated stand in the texts, at their ends too: the final texts, with a blank
+    behind each that does not end in a line break, are what is written of the whole.
+
+    Attributes:
+        partials: whether partial texts are wanted.
+        current: the partial text of the piece that is being spoken, as it was recognised.
+        shown: the partial text that was told last; "" after a final one.
+    """
+
+    def __init__(self, post_process: PostProcessor, *, partials: bool) -> None:
+        self.text, self.partials = RunningText(post_process), partials
+        self.current = self.shown = ""
+
+    def events(self, recognized: Iterable[StreamEvent]) -> Iterator[StreamEvent]:
+        """What is to be told after these events: final texts, then at most one partial text."""
+        event = None
+        for event in recognized:
+            self.current = "" if event.final else event.text
+            if event.words:
+                yield from self.finals(self.text.add(event.words))
+        if event is not None and self.partials:
+            # The words of a partial text have no times.
+            following = [Word(word, event.end, event.end, 1.0) for word in self.current.split()]
+            text = self.text.preview(following)
+            if text != self.shown:
+                self.shown = text
+                start = self.text.words[0].start if self.text.words else event.start
+                yield StreamEvent(text, start, event.end, False)
+
+    def flush(self) -> Iterator[StreamEvent]:
+        """The stream has ended: the final texts of what waits."""
+        yield from self.finals(self.text.finish())
+
+    def finals(self, segments: Iterable[tuple[list[Word], str]]) -> Iterator[StreamEvent]:
+        for words, text in segments:
+            raw = " ".join(word.text for word in words)
+            self.shown = ""
+            yield StreamEvent(text, words[0].start, words[-1].end, True, tuple(words), raw_text=raw)

@@ -12,7 +12,7 @@ word is found only as the base would write it.
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError, command
@@ -21,10 +21,8 @@ from ia3_speech.data.numbers_in_words import log_numbers
 from ia3_speech.data.text import normalize as normalize_text
 from ia3_speech.data.text import normalize_in_words
 from ia3_speech.inputs import Inputs, base_folder
+from ia3_speech.loading import BASE_LM
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-
-if TYPE_CHECKING:
-    from ia3_speech.lm.ngram import NgramModel
 
 MISSING_HINT = "give a text file with a sentence a line, or a data directory"
 
@@ -34,7 +32,6 @@ def main(
     out: Path,
     order: int = 3,
     mix: list[Path] | None = None,
-    mix_weights: list[float] | None = None,
     base: str | None = None,
     dev: Path | None = None,
     prune: float = 0.0,
@@ -51,9 +48,7 @@ def main(
         out: the ARPA file to write; NAME.arpa.gz is gzipped
         order: words of the longest n-grams
         mix: ARPA files, texts and data directories to interpolate the model with; of each text a model is
-            estimated
-        mix_weights: weight of each --mix and of the base's model, the new model gets the rest (default: what
-            fits --dev best, else equal)
+            estimated; the weights are those that fit --dev best, else equal
         base: mini, a folder or a hub id: interpolate with the language model that it comes with, if it has
             one
         dev: a text file or data directory that was not read: chooses the weights; its perplexity is printed
@@ -65,94 +60,59 @@ def main(
         force: estimate again what was estimated from the same texts
     """
     from ia3_speech.lm import ngram
-    from ia3_speech.lm.arpa import write_arpa
+    from ia3_speech.lm.arpa import is_arpa, read_arpa, write_arpa
 
-    mix = [*(mix or []), *models_of_base(base)]
     if not texts:
         raise UserError("no text was given (a file with a sentence a line, or a data directory)")
     if order < 1 or not 1 <= digits <= 9 or prune < 0:
         raise UserError("--order has to be at least 1, --digits 1 to 9, and --prune not negative")
-    if mix_weights and (len(mix_weights) != len(mix) or min(mix_weights) < 0 or sum(mix_weights) >= 1):
-        raise UserError("--mix-weights takes one weight for each --mix, and their sum has to be below 1")
-    made = Inputs(
-        {"texts": [text_of(Path(one)) for one in texts], "mix": list(map(text_of, mix)),
+    sources = list(mix or [])
+    if base and (folder := base_folder(base)) and (folder / BASE_LM).is_file():
+        sources.append(folder / BASE_LM)
+    options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize, "numbers": numbers}
+    inputs = Inputs(
+        {"texts": [text_of(Path(text)) for text in texts], "mix": list(map(text_of, sources)),
          "dev": dev and text_of(dev)},
-        {"order": order, "mix_weights": mix_weights, "prune": prune, "digits": digits,
-         "normalize": normalize, "numbers": numbers},
+        options,
     )  # fmt: skip
-    if (not summary or summary.is_file()) and made.is_current(out, force):
+    if (not summary or summary.is_file()) and inputs.is_current(out, force):
         return
-    held_out = list(read_sentences(dev, normalize, numbers)) if dev else []
-    model = ngram.estimate(
-        (words for text in texts for words in read_sentences(Path(text), normalize, numbers)), order
-    )
-    weights = [1.0]
-    if mix:
-        models = [model, *(read_or_estimate(path, order, normalize, numbers) for path in mix)]
-        if mix_weights:
-            weights = [1 - sum(mix_weights), *mix_weights]
-        else:
-            weights = ngram.mixture_weights(models, held_out) if held_out else [1 / len(models)] * len(models)
-        for name, weight in zip(["the new model", *map(str, mix)], weights, strict=True):
+
+    def sentences(*sources: Path) -> Iterator[list[str]]:
+        return (words for source in sources for words in read_sentences(source, normalize, numbers))
+
+    held_out = list(sentences(dev)) if dev else []
+    models = [ngram.estimate(sentences(*map(Path, texts)), order)]
+    models += [
+        read_arpa(path) if is_arpa(path) else ngram.estimate(sentences(path), order) for path in sources
+    ]
+    model, weights = models[0], [1.0]
+    if sources:
+        weights = ngram.mixture_weights(models, held_out) if held_out else [1 / len(models)] * len(models)
+        for name, weight in zip(["the new model", *map(str, sources)], weights, strict=True):
             print(f"weight of {name}: {weight:.3f}")
         model = ngram.mix(models, weights)
     model = ngram.prune(model, prune)
     write_arpa(model, out, digits=digits)
     counts = ", ".join(f"{count:,} {length}-grams" for length, count in enumerate(model.counts(), 1))
     print(f"{out}: {counts}, {out.stat().st_size / 1e6:.1f} MB")
-    fit = dev_fit(model, held_out) if held_out else {}
-    if fit:
-        unknown = f"{fit['unknown_words']} of {fit['words']} words are not in the model"
-        print(f"{dev}: perplexity {fit['perplexity']:.1f}; {unknown}")
-    if summary:
-        names = [" ".join(texts), *map(str, mix)]
-        write_json(
-            summary,
-            {
-                "order": order,
-                "ngrams": model.counts(),
-                "weights": dict(zip(names, weights, strict=True)),
-                "dev": fit,
-            },
+    fit = {}
+    if held_out:
+        words = [word for sentence in held_out for word in sentence]
+        unknown = sum(word not in model.ids for word in words)
+        fit = {"perplexity": model.perplexity(held_out), "words": len(words), "unknown_words": unknown}
+        print(
+            f"{dev}: perplexity {fit['perplexity']:.1f}; {unknown} of {len(words)} words are not in the model"
         )
-    made.record(out)
-
-
-def models_of_base(base: str | None) -> list[Path]:
-    """The language model that comes with a base, if one does."""
-    from ia3_speech.loading import BASE_LM
-
-    folder = base_folder(base) if base else None
-    return [folder / BASE_LM] if folder and (folder / BASE_LM).is_file() else []
+    if summary:
+        parts = dict(zip([" ".join(texts), *map(str, sources)], weights, strict=True))
+        write_json(summary, {"order": order, "ngrams": model.counts(), "weights": parts, "dev": fit})
+    inputs.record(out)
 
 
 def text_of(source: Path) -> Path:
     """What is read of a source: of a data directory its `text`."""
     return source / "text" if source.is_dir() else source
-
-
-def read_or_estimate(
-    source: Path,
-    order: int,
-    normalize: Literal["ctc", "english", "none"],
-    numbers: Literal["words", "digits"],
-) -> "NgramModel":
-    """The model of an ARPA file, or that of a text."""
-    from ia3_speech.lm import ngram
-    from ia3_speech.lm.arpa import is_arpa, read_arpa
-
-    if is_arpa(source):
-        return read_arpa(source)
-    return ngram.estimate(read_sentences(source, normalize, numbers), order)
-
-
-def dev_fit(model: "NgramModel", sentences: list[list[str]]) -> dict[str, Any]:
-    """How well a model fits sentences: its perplexity, the words, and how many of them it lacks."""
-    return {
-        "perplexity": model.perplexity(sentences),
-        "words": sum(map(len, sentences)),
-        "unknown_words": sum(word not in model.ids for words in sentences for word in words),
-    }
 
 
 def read_sentences(
@@ -164,7 +124,7 @@ def read_sentences(
     Raises:
         UserError: the file is missing, is not UTF-8 (the line is named), or is no Kaldi `text`.
     """
-    file = source / "text" if source.is_dir() else source
+    file = text_of(source)
     lines = (
         [*read_kaldi_text(file).values()] if source.is_dir() else read_utf8(file, MISSING_HINT).splitlines()
     )

@@ -67,21 +67,14 @@ class LearnedForms:
 def learn_forms(
     terms: Sequence[Hotword],
     utterances: Sequence[tuple[Words, Words]],
-    dev: Sequence[tuple[Words, Words]] = (),
     text: Iterable[Words] = (),
-    *,
-    minimum_count: int = 1,
-    minimum_precision: float = MINIMUM_PRECISION,
 ) -> LearnedForms:
     """Learn from utterances how terms are heard.
 
     Args:
         terms: of which the text and the forms that are known already count.
         utterances: (reference, hypothesis) of each, normalised words.
-        dev: others, of which only false alarms are taken.
         text: sentences that are unlikely to hold what a form stands for.
-        minimum_count: hits that a form needs.
-        minimum_precision: share of its occurrences that have to be its term.
     """
     number_of = {tuple(normalized_words(term.text, "ctc")): number for number, term in enumerate(terms)}
     term_list = make_term_list({" ".join(words): () for words in number_of})
@@ -95,11 +88,10 @@ def learn_forms(
     listed = [form for term in terms for form in (term.text, *term.heard_as)]
     known = {" ".join(normalized_words(form, "ctc")) for form in listed}
     new = {(n, heard): count for (n, heard), count in hits.items() if is_long(heard) and heard not in known}
-    occurrences = count_forms({heard for _, heard in new}, [*utterances, *dev], text)
+    occurrences = count_forms({heard for _, heard in new}, utterances, text)
     for (number, heard), count in sorted(new.items(), key=lambda item: (-item[1], item[0])):
         form = HeardForm(number, heard, count, max(0, occurrences[heard] - count))
-        specific = form.hits >= minimum_count and form.precision >= minimum_precision
-        (result.kept if specific else result.dropped).append(form)
+        (result.kept if form.precision >= MINIMUM_PRECISION else result.dropped).append(form)
     for number, term in enumerate(terms):
         learned = [form.text for form in result.kept if form.term == number]
         result.terms[number] = replace(term, heard_as=tuple(dict.fromkeys([*term.heard_as, *learned])))
@@ -138,17 +130,11 @@ def count_forms(
     forms: set[str], utterances: Iterable[tuple[Words, Words]], text: Iterable[Words]
 ) -> Counter[str]:
     """How often each form occurs: in each utterance where it occurs more often, reference or hypothesis."""
-    by_first_word: dict[str, list[tuple[str, ...]]] = {}
-    for form in forms:
-        words = tuple(form.split())
-        by_first_word.setdefault(words[0], []).append(words)
+    lengths = {len(form.split()) for form in forms}
 
     def occurrences(words: Words) -> Counter[str]:
-        counts: Counter[str] = Counter()
-        for place, word in enumerate(words):
-            for form in by_first_word.get(word, ()):
-                counts[" ".join(form)] += tuple(words[place : place + len(form)]) == form
-        return counts
+        phrases = (" ".join(words[i : i + n]) for n in lengths for i in range(len(words) - n + 1))
+        return Counter(phrase for phrase in phrases if phrase in forms)
 
     total: Counter[str] = Counter()
     for reference, hypothesis in utterances:

@@ -23,7 +23,7 @@ import numpy as np
 
 from ia3_speech.data.text import WORD_START, SubwordVocabulary, Vocabulary
 from ia3_speech.decoding.ctc_search import NAN, SearchError
-from ia3_speech.decoding.ctc_segmentation import viterbi
+from ia3_speech.decoding.word_times import viterbi
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -70,90 +70,49 @@ class SpottedTerm:
     path: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class PrefixTree:
-    """Spellings that share their beginnings; node 0 is the root. All arrays but `children` are (nodes,).
+class Spotter:
+    """Finds terms in logits, by a tree of their spellings, which share their beginnings.
+
+    Args:
+        spellings: of the terms, in symbols of `vocabulary`; of two with the same symbols the first is taken,
+            and none without a bonus.
+        vocabulary: of the base.
+        slack: see `SLACK`.
 
     Attributes:
-        symbol, parent: of each node.
-        doubled: whether a node's symbol is its parent's, from which CTC separates it by a blank.
-        limit: score below which a path in a node is given up.
-        bonus: nats of the spelling that ends in a node, -1e9 where none ends.
-        children: nodes, sorted by parent.
-        first_child: children[first_child[n] : first_child[n] + child_count[n]] are those of node n.
-        child_count: of each node.
+        symbol, parent: (nodes,) of the tree; node 0 is the root, and its own parent.
+        doubled: (nodes,) whether a node's symbol is its parent's, from which CTC separates it by a blank.
+        limit: (nodes,) score below which a path in a node is given up.
+        bonus: (nodes,) nats of the spelling that ends in a node, -1e9 where none ends.
         spellings: node → the spelling that ends there.
     """
 
-    symbol: np.ndarray
-    parent: np.ndarray
-    doubled: np.ndarray
-    limit: np.ndarray
-    bonus: np.ndarray
-    children: np.ndarray
-    first_child: np.ndarray
-    child_count: np.ndarray
-    spellings: dict[int, Spelling]
-
-    def children_of(self, nodes: np.ndarray) -> np.ndarray:
-        """All children of the nodes."""
-        counts = self.child_count[nodes]
-        offsets = self.first_child[nodes] - counts.cumsum() + counts
-        return self.children[np.repeat(offsets, counts) + np.arange(counts.sum())]
-
-
-def prefix_tree(spellings: Iterable[Spelling], slack: float = SLACK) -> PrefixTree:
-    """The tree of the spellings; of two with the same symbols the first is kept. Those without a bonus are
-    left out."""
-    symbols, parents, limits = [-1], [0], [-slack]
-    child: dict[tuple[int, int], int] = {}
-    ends: dict[int, Spelling] = {}
-    for spelling in spellings:
-        if spelling.bonus <= 0:
-            continue
-        node = 0
-        for depth, symbol in enumerate(spelling.symbols, 1):
-            if (node, symbol) not in child:
-                child[node, symbol] = len(symbols)
-                symbols.append(symbol)
-                parents.append(node)
-                limits.append(0.0)
-            node = child[node, symbol]
-            limits[node] = min(limits[node], -slack - spelling.bonus * depth / len(spelling.symbols))
-        ends.setdefault(node, spelling)
-    symbol, parent = np.array(symbols), np.array(parents)
-    bonus = np.full(len(symbol), NEVER)
-    bonus[list(ends)] = [spelling.bonus for spelling in ends.values()]
-    children = 1 + np.argsort(parent[1:], kind="stable")
-    return PrefixTree(
-        symbol,
-        parent,
-        doubled=(symbol == symbol[parent]) & (parent > 0),
-        limit=np.array(limits, np.float32),
-        bonus=bonus,
-        children=children,
-        first_child=np.searchsorted(parent[children], np.arange(len(symbol))),
-        child_count=np.bincount(parent[1:], minlength=len(symbol)),
-        spellings=ends,
-    )
-
-
-class Spotter:
-    """Finds terms in logits.
-
-    Args:
-        spellings: of the terms, in symbols of `vocabulary`.
-        vocabulary: of the base.
-        slack: see `SLACK`.
-    """
-
     def __init__(self, spellings: Iterable[Spelling], vocabulary: Vocabulary, slack: float = SLACK):
-        self.vocabulary = vocabulary
-        self.slack = slack
-        self.tree = prefix_tree(spellings, slack)
+        self.vocabulary, self.slack = vocabulary, slack
         subwords = isinstance(vocabulary, SubwordVocabulary)
         self.delimiter = None if subwords else vocabulary.tokens.get(vocabulary.delimiter)
         self.word_starts = {n for token, n in vocabulary.tokens.items() if token.startswith(WORD_START)}
+        symbols, parents, limits = [-1], [0], [-slack]
+        child: dict[tuple[int, int], int] = {}
+        self.spellings: dict[int, Spelling] = {}
+        for spelling in spellings:
+            if spelling.bonus <= 0:
+                continue
+            node = 0
+            for depth, symbol in enumerate(spelling.symbols, 1):
+                if (node, symbol) not in child:
+                    child[node, symbol] = len(symbols)
+                    symbols.append(symbol)
+                    parents.append(node)
+                    limits.append(0.0)
+                node = child[node, symbol]
+                limits[node] = min(limits[node], -slack - spelling.bonus * depth / len(spelling.symbols))
+            self.spellings.setdefault(node, spelling)
+        self.symbol, self.parent = np.array(symbols), np.array(parents)
+        self.limit = np.array(limits, np.float32)
+        self.doubled = (self.symbol == self.symbol[self.parent]) & (self.parent > 0)
+        self.bonus = np.full(len(symbols), NEVER)
+        self.bonus[list(self.spellings)] = [spelling.bonus for spelling in self.spellings.values()]
 
     def spot(self, logits: "Tensor | np.ndarray") -> list[SpottedTerm]:
         """The terms in (frames, vocabulary) logits of any float type, in order, without overlap.
@@ -164,11 +123,11 @@ class Spotter:
         values = np.asarray(logits, dtype=np.float32)
         if np.isnan(values).any():
             raise SearchError(NAN)
-        if not len(values) or len(self.tree.symbol) == 1:
+        if not len(values) or not self.spellings:
             return []
         losses = values - values.max(axis=1, keepdims=True)
         return [
-            self.align(losses, self.tree.spellings[node], before, after, score)
+            self.align(losses, self.spellings[node], before, after, score)
             for node, before, after, score in self.search(losses)
         ]
 
@@ -193,38 +152,35 @@ class Spotter:
         In a node a path is in its symbol or in the blank after it; of paths in the same state the best is
         kept, with its boundary. A path's score includes the scores of the terms before it.
         """
-        tree, blank, nodes_in_all = self.tree, self.vocabulary.blank, len(self.tree.symbol)
+        blank, nodes_in_all = self.vocabulary.blank, len(self.symbol)
         before, after = self.boundaries(losses)
         in_symbol, in_blank = (np.full(nodes_in_all, NEVER) for _ in range(2))
         symbol_from, blank_from = (np.full(nodes_in_all, -1) for _ in range(2))
         in_blank[0] = 0.0  # the utterance begins at a word boundary
-        active, is_candidate = np.array([0]), np.zeros(nodes_in_all, bool)
+        active = np.array([0])
         chosen = TermSchedule(len(losses))
         for frame in range(len(losses) + 1):
-            ends = active[tree.bonus[active] > 0]
+            ends = active[self.bonus[active] > 0]
             from_symbol = in_symbol[ends] >= in_blank[ends]
-            sums = np.maximum(in_symbol[ends], in_blank[ends]) + tree.bonus[ends] + after[frame]
+            sums = np.maximum(in_symbol[ends], in_blank[ends]) + self.bonus[ends] + after[frame]
             chosen.offer(frame, ends, np.where(from_symbol, symbol_from[ends], blank_from[ends]), sums)
             if frame == len(losses):
                 break
             loss = losses[frame]
-            # Candidates: active nodes and their children.
-            is_candidate[active] = True
-            is_candidate[tree.children_of(active)] = True
-            nodes = np.flatnonzero(is_candidate)
-            is_candidate[nodes] = False
-            nodes = nodes[nodes > 0]
-            parents = tree.parent[nodes]
+            is_active = np.zeros(nodes_in_all, bool)
+            is_active[active] = True
+            nodes = 1 + np.flatnonzero((is_active | is_active[self.parent])[1:])  # and their children
+            parents = self.parent[nodes]
             from_parent, parent_blank = in_symbol[parents], in_blank[parents]
-            from_parent[tree.doubled[nodes]] = NEVER
+            from_parent[self.doubled[nodes]] = NEVER
             entered = np.maximum(from_parent, parent_blank)
             entered_from = np.where(from_parent >= parent_blank, symbol_from[parents], blank_from[parents])
             symbol, stayed = in_symbol[nodes], in_blank[nodes]
-            new_symbol = np.maximum(symbol, entered) + loss[tree.symbol[nodes]]
+            new_symbol = np.maximum(symbol, entered) + loss[self.symbol[nodes]]
             new_blank = np.maximum(symbol, stayed) + loss[blank]
             symbol_origin = np.where(symbol >= entered, symbol_from[nodes], entered_from)
             blank_origin = np.where(symbol >= stayed, symbol_from[nodes], blank_from[nodes])
-            limits = tree.limit[nodes] + chosen.sums[frame + 1]
+            limits = self.limit[nodes] + chosen.sums[frame + 1]
             new_symbol[new_symbol < limits] = NEVER
             new_blank[new_blank < limits] = NEVER
             in_symbol[nodes], in_blank[nodes] = new_symbol, new_blank

@@ -43,10 +43,6 @@ MISSING_HINT = "give a file with a term a line; ia3-speech hotwords learn makes 
 DASHES = dict.fromkeys(map(ord, "-‐‑–"))  # in a word: spoken as one word or as two
 
 
-class HotwordError(UserError):
-    """A hot-word file that cannot be used. The message names file and line."""
-
-
 @dataclass(frozen=True)
 class Hotword:
     """A term.
@@ -86,7 +82,7 @@ def read_hotwords(path: Path) -> HotwordList:
     """Read a hot-word file. A term that stands on several lines has the forms of all of them.
 
     Raises:
-        HotwordError: the file holds no term, or a line no term, a negative weight, or a weight other than
+        UserError: the file holds no term, or a line no term, a negative weight, or a weight other than
             that of an earlier line of the term; the file cannot be read.
     """
     terms: dict[str, Hotword] = {}
@@ -96,14 +92,14 @@ def read_hotwords(path: Path) -> HotwordList:
         term = parse_line(line, f"{path}:{number}", number)
         earlier = terms.get(term.text, term)
         if earlier.weight != term.weight:
-            raise HotwordError(
+            raise UserError(
                 f"{path}:{number}: {term.text!r} has the weight {term.weight:g}, and {earlier.weight:g} in "
                 f"line {earlier.line}"
             )
         forms = dict.fromkeys(earlier.heard_as + term.heard_as)
         terms[term.text] = replace(earlier, heard_as=tuple(forms))
     if not terms:
-        raise HotwordError(f"{path}: holds no term (a line each; after TABs a weight, and how it is heard)")
+        raise UserError(f"{path}: holds no term (a line each; after TABs a weight, and how it is heard)")
     return HotwordList(path, [*terms.values()])
 
 
@@ -111,11 +107,11 @@ def parse_line(line: str, place: str, number: int) -> Hotword:
     """A term, its weight where the second field is a number or empty, and its forms.
 
     Raises:
-        HotwordError: there is no term, or the weight is negative or not finite.
+        UserError: there is no term, or the weight is negative or not finite.
     """
     text, *cells = (" ".join(cell.split()) for cell in line.split("\t"))
     if not text:
-        raise HotwordError(f"{place}: no term before the TAB")
+        raise UserError(f"{place}: no term before the TAB")
     weight = 1.0
     if cells:
         try:
@@ -124,9 +120,7 @@ def parse_line(line: str, place: str, number: int) -> Hotword:
         except ValueError:
             pass  # a form: the weight is left out
     if not 0 <= weight < math.inf:
-        raise HotwordError(
-            f"{place}: the weight of {text!r} is {weight:g} (1 is the default, 0 never takes it)"
-        )
+        raise UserError(f"{place}: the weight of {text!r} is {weight:g} (1 is the default, 0 never takes it)")
     return Hotword(text, weight, tuple(filter(None, cells)), number)
 
 
@@ -140,7 +134,7 @@ def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> l
         weight: nats for each character that counts, of a term whose own weight is 1.
 
     Raises:
-        HotwordError: the base cannot write a term or a form; or two terms have a spelling in common.
+        UserError: the base cannot write a term or a form; or two terms have a spelling in common.
     """
     result: list[Spelling] = []
     owner: dict[tuple[int, ...], int] = {}
@@ -150,7 +144,7 @@ def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> l
         for form in (term.text, *term.heard_as):
             for symbols in symbols_of(form, vocabulary, place):
                 if (other := owner.setdefault(symbols, number)) != number:
-                    raise HotwordError(
+                    raise UserError(
                         f"{place}: {form!r} is also a spelling of {hotwords.terms[other].text!r} in line "
                         f"{hotwords.terms[other].line} (it belongs to one term; the categories of score's "
                         f"term lists have no place here)"
@@ -178,7 +172,7 @@ def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int,
     as it stands where the base tells capitals from small letters.
 
     Raises:
-        HotwordError: it cannot write the form.
+        UserError: it cannot write the form.
     """
     spoken = verbalize_numbers(form) if needs_words(vocabulary.letters) else form
     ways = [normalize(spoken), normalize(spoken.translate(DASHES))]
@@ -192,7 +186,7 @@ def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int,
             problem = f"the base cannot write {' '.join(vocabulary.missing([way])) or way} in {form!r}"
     encoded.pop((), None)
     if not encoded:
-        raise HotwordError(f"{place}: {problem} (write it in words, as it is spoken)")
+        raise UserError(f"{place}: {problem} (write it in words, as it is spoken)")
     return [*encoded]
 
 
@@ -212,7 +206,7 @@ class HotwordSearch:
         counts: how often each term was found so far, by its number.
 
     Raises:
-        HotwordError: the base cannot write a term.
+        UserError: the base cannot write a term.
     """
 
     def __init__(self, hotwords: HotwordList, weight: float, vocabulary: Vocabulary, search: Search):

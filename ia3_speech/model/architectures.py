@@ -1,21 +1,22 @@
-"""Which module of which transformers model an IA³ vector scales: one entry an architecture.
+"""Which module of which transformers model an IA³ vector scales, one entry an architecture; and `IA3Config`,
+which of these modules an adapter has vectors on.
 
 To support another architecture, add an entry to ARCHITECTURES under its `config.model_type`: where its layers
 are, for each placement the module inside a layer and its side, and an input with which `attach` can prove
-that the vectors have an effect. Vectors need no more (tests/model/test_architectures.py does it for BERT and
-ViT). A CTC base of speech also says how audio enters it (`AudioInput`). The same tests run every entry on a
-small random model.
+that the vectors have an effect (tests/model/test_architectures.py does it for BERT and ViT). A CTC base of
+speech also says how audio enters it (`AudioInput`). The tests run every entry on a small random model.
 
-torch is imported by the functions that make such inputs: commands that only read an adapter's files use this
-table without it.
+torch is loaded only where such an input is made: commands that read an adapter's files do without it.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.model import wavlm
+from ia3_speech.cli import UserError
+from ia3_speech.model.patches import wavlm_self_attention
 
 if TYPE_CHECKING:
     import torch
@@ -80,12 +81,12 @@ class Architecture:
         head: path of the CTC head.
         convolutions: path of the feature encoder's list, each with a `conv` and perhaps a `layer_norm`.
         replaced_methods: method of the module that holds the projections → what replaces it while vectors are
-            attached: the same operations, by calls that run hooks.
+            attached: the same operations, by calls that run hooks (see `patches`).
         input: how audio enters; None for a model that is not a speech recogniser.
         padding_sensitive: paths of the convolutions that look across a row's end into a batch's padding (`*`:
             each of a list).
         skips_layers: whether a forward pass can begin above the layers that have no vector
-            (`partial_forward.start_from`).
+            (`partial_forward.logits_from`).
     """
 
     layers: str
@@ -248,7 +249,7 @@ ARCHITECTURES: dict[str, Architecture] = {
     # The first layer computes the position bias of all layers, so none can be skipped.
     "wavlm": replace(
         WAV2VEC2,
-        replaced_methods={"torch_multi_head_self_attention": wavlm.self_attention},
+        replaced_methods={"torch_multi_head_self_attention": wavlm_self_attention},
         padding_sensitive=("{body}.adapter.layers.*",),
         skips_layers=False,
     ),
@@ -279,3 +280,63 @@ ARCHITECTURES: dict[str, Architecture] = {
         skips_layers=False,
     ),
 }
+
+# --- where the vectors of an adapter stand ------------------------------------------------------------------
+
+
+class AdapterError(UserError):
+    """An adapter that does not fit, has no effect, or can't be attached."""
+
+
+@dataclass(frozen=True)
+class IA3Config:
+    """Where vectors stand.
+
+    Args:
+        placements: any of key, value, ffn, ffn_output, attention_output, conv
+        layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv stands below them all
+        train_head: the CTC head is trained too, and saved with the adapter
+    """
+
+    placements: tuple[str, ...] = ("key", "value", "ffn")
+    layers: str = "all"
+    train_head: bool = False
+
+    def __post_init__(self) -> None:
+        unknown = [p for p in self.placements if p not in PLACEMENTS]
+        if unknown:
+            raise AdapterError(f"no placement {', '.join(unknown)} (there are {', '.join(PLACEMENTS)})")
+        # One order, so that equal configurations compare and print alike.
+        object.__setattr__(self, "placements", tuple(p for p in PLACEMENTS if p in self.placements))
+        if not self.placements and not self.train_head:
+            raise AdapterError("placements is empty and train_head is off: nothing would be trained")
+
+    def layer_numbers(self, count: int) -> list[int]:
+        """The layers of a model with `count` layers, ascending. Raises AdapterError outside 0 … count − 1."""
+        if self.layers == "all":
+            return list(range(count))
+        numbers: set[int] = set()
+        for part in str(self.layers).split(","):
+            match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
+            if not match:
+                raise AdapterError(f'layers is "{self.layers}": write all, 0-11, or 0,4-7')
+            first, last = int(match[1]), int(match[2] or match[1])
+            if first > last or last >= count:
+                raise AdapterError(f'layers is "{self.layers}", and the base has layers 0-{count - 1}')
+            numbers.update(range(first, last + 1))
+        return sorted(numbers)
+
+    def to_json(self) -> dict[str, Any]:
+        """The configuration in JSON's types, as metadata files hold it."""
+        return asdict(self) | {"placements": list(self.placements)}
+
+
+def format_layers(numbers: list[int]) -> str:
+    """[0, 1, 2, 5] → "0-2,5", as `IA3Config.layers` takes it."""
+    parts: list[list[int]] = []
+    for n in numbers:
+        if parts and parts[-1][1] == n - 1:
+            parts[-1][1] = n
+        else:
+            parts.append([n, n])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in parts)

@@ -9,13 +9,15 @@ frozen. The proof is made because the commonest complaint about adapters is one 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
+from types import MethodType
+from typing import Any
 
 import torch
 from torch import nn
 
-from ia3_speech.model.architectures import ARCHITECTURES
-from ia3_speech.model.frozen import freeze, keep_in_eval_mode, mask_if_it_fits, require_input_gradients
+from ia3_speech.model.architectures import ARCHITECTURES, AdapterError, IA3Config
 from ia3_speech.model.ia3 import (
     PREFIX,
     IA3Vector,
@@ -25,12 +27,11 @@ from ia3_speech.model.ia3 import (
     layers_of,
     path_in,
     target_modules,
+    unwrap,
     vector_size,
     vectors,
 )
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
-from ia3_speech.model.structural_copy import unwrap
-from ia3_speech.model.weight_norm import allow_pickling
+from ia3_speech.model.patches import mask_if_it_fits, require_input_gradients
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
 MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
@@ -44,8 +45,8 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     leaves vectors without a gradient; so is the gradient of the convolutional front end's weights. Gradient
     checkpointing works, re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics
     even where `model.train()` is called. A batch that is shorter than a mask of SpecAugment is not masked in
-    time. WavLM's attention is replaced by one that calls its projections (see `wavlm`): equal bit for bit on
-    one row, within rounding on several.
+    time. WavLM's attention is replaced by one that calls its projections (see `patches`): equal bit for bit
+    on one row, within rounding on several.
 
     Args:
         model: a transformers CTC model; changed in place.
@@ -72,7 +73,7 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
 def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Config) -> None:
     """Put a vector of ones into each target module, freeze all else, unfreeze the head if it is trained."""
     refuse_merged(model)
-    model = allow_pickling(forget_compiled(model))
+    model = forget_compiled(model)
     model.ia3_unfrozen = freeze(model)
     stacks = [layers_of(model)[0]]
     if "conv" in config.placements:
@@ -83,7 +84,10 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
     if hasattr(model.base_model, MASKING):
         replace_method(model.base_model, MASKING, mask_if_it_fits)
     for target in targets:
-        replace_methods(model, target)
+        parent = model.get_submodule(target.module.rpartition(".")[0])
+        for method, replacement in architecture_of(model).replaced_methods.items():
+            if hasattr(parent, method):  # attention that does not call its projections
+                replace_method(parent, method, replacement)
         module = model.get_submodule(target.module)
         name = PREFIX + target.placement
         module.add_module(name, IA3Vector(vector_size(model, target), target, module.weight.device))
@@ -103,11 +107,11 @@ def detach(model: nn.Module) -> nn.Module:
     """Take the vectors out and put the base's own head back: the model is the base again, with its LayerDrop,
     and the parameters that required a gradient require one."""
     refuse_merged(model)
-    given, model = model, forget_compiled(model)
+    original = forget_compiled(model)
     replaced = {name for architecture in ARCHITECTURES.values() for name in architecture.replaced_methods}
     replaced.add(MASKING)
-    for module in model.modules():
-        inside = {n: child for n, child in module.named_children() if isinstance(child, IA3Vector)}
+    for module in original.modules():
+        inside = [name for name, child in module.named_children() if isinstance(child, IA3Vector)]
         for hooks in (module._forward_hooks, module._forward_pre_hooks):
             for key, hook in list(hooks.items()):
                 if getattr(hook, "func", hook) in HOOKS:
@@ -115,18 +119,16 @@ def detach(model: nn.Module) -> nn.Module:
                     module._forward_pre_hooks_with_kwargs.pop(key, None)
         for name in [*inside, *(replaced & vars(module).keys())]:
             delattr(module, name)
-    if getattr(model, "ia3_head", None):
-        head = model.get_submodule(head_of(model))
+    if getattr(original, "ia3_head", None):
+        head = original.get_submodule(head_of(original))
         with torch.no_grad():
             for name, p in head.named_parameters():
-                p.copy_(model.ia3_head[name])
+                p.copy_(original.ia3_head[name])
         head.requires_grad_(False)
-    if hasattr(model, "ia3_unfrozen"):
-        model.ia3_unfrozen.restore()
-    for name in ("ia3_config", "ia3_head", "ia3_unfrozen"):
-        if hasattr(model, name):
-            delattr(model, name)
-    return given
+    if is_attached(original):
+        original.ia3_unfrozen.restore()
+        del original.ia3_config, original.ia3_head, original.ia3_unfrozen
+    return model
 
 
 def forget_compiled(model: nn.Module) -> nn.Module:
@@ -160,11 +162,60 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
         yield from model.get_submodule(head_of(model)).named_parameters(head_of(model))
 
 
+# --- freezing -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class UnfrozenState:
+    """What `freeze` changed in a base, so that `detach` can undo it.
+
+    Attributes:
+        trainable: the parameters that required a gradient.
+        attributes: (a module or a configuration, its attribute, the value).
+    """
+
+    trainable: list[nn.Parameter]
+    attributes: list[tuple[Any, str, Any]]
+
+    def restore(self) -> None:
+        for parameter in self.trainable:
+            parameter.requires_grad_(True)
+        for owner, name, value in self.attributes:
+            setattr(owner, name, value)
+
+
+def freeze(model: nn.Module) -> UnfrozenState:
+    """Switch off the gradient of every weight and of the convolutional front end (transformers asks for one
+    in training), LayerDrop, and the running statistics of batch norms. Returns what it changed.
+
+    Vectors between the convolutions get their gradient all the same.
+    """
+    before = UnfrozenState([p for p in model.parameters() if p.requires_grad], [])
+    model.requires_grad_(False)
+    for module in model.modules():
+        if getattr(module, "_requires_grad", False) is True:  # the convolutional feature encoder
+            before.attributes.append((module, "_requires_grad", True))
+        for owner in (module, getattr(module, "config", None)):
+            if value := getattr(owner, "layerdrop", 0):
+                before.attributes.append((owner, "layerdrop", value))
+                owner.layerdrop = 0.0
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.register_forward_pre_hook(keep_in_eval_mode)
+    if hasattr(model, "freeze_feature_encoder"):
+        model.freeze_feature_encoder()
+    return before
+
+
 # --- hooks --------------------------------------------------------------------------------------------------
 
 
+def keep_in_eval_mode(module: nn.Module, _args: tuple) -> None:
+    """A frozen batch norm uses its running statistics, which `model.train()` would change."""
+    module.eval()
+
+
 def scale_input(name: str, module: nn.Module, args: tuple) -> tuple:
-    """Scale by the vector in `module`: in a copy of the module (nn.DataParallel makes them), the copy's."""
+    """Scale by the vector of this name in `module`: in a copy of the model, by the copy's."""
     return (getattr(module, name).scale(args[0]), *args[1:])
 
 
@@ -172,27 +223,11 @@ def scale_output(name: str, module: nn.Module, _args: tuple, output: torch.Tenso
     return getattr(module, name).scale(output)
 
 
-def replace_methods(model: nn.Module, target: TargetModule) -> None:
-    """Where attention does not call its projections, replace the method by one that does."""
-    parent = model.get_submodule(target.module.rpartition(".")[0])
-    for name, method in architecture_of(model).replaced_methods.items():
-        if hasattr(parent, name) and name not in vars(parent):
-            replace_method(parent, name, method)
+HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)
 
 
 def replace_method(module: nn.Module, name: str, method: Callable) -> None:
-    setattr(module, name, partial(method, module))  # a bound method could not be pickled
-    module.register_forward_pre_hook(partial(rebind, name))
-
-
-def rebind(name: str, module: nn.Module, _args: tuple) -> None:
-    """A copy of a module (nn.DataParallel makes them) has the original's method; it gets its own."""
-    bound = vars(module)[name]
-    if bound.args[0] is not module:
-        setattr(module, name, partial(bound.func, module))
-
-
-HOOKS = (scale_input, scale_output, keep_in_eval_mode, require_input_gradients, rebind)
+    setattr(module, name, MethodType(method, module))
 
 
 # --- the proof ----------------------------------------------------------------------------------------------
@@ -209,52 +244,53 @@ def check_liveness(model: nn.Module) -> None:
         AdapterError: names the vectors that have no effect.
     """
     model = unwrap(model)
-    found = vectors(model)
-    key = tuple(sorted(found))
+    parameters = {name: vector.l for name, vector in vectors(model).items()}
+    key = tuple(sorted(parameters))
     proven = model.__dict__.setdefault("ia3_proven", set())
-    if not found or key in proven:
+    if not parameters or key in proven:
         return
-    values = {name: v.l.detach().clone() for name, v in found.items()}
-    was_training, requires_grad = model.training, {n: v.l.requires_grad for n, v in found.items()}
+    values = {
+        name: (parameter.detach().clone(), parameter.requires_grad) for name, parameter in parameters.items()
+    }
+    was_training = model.training
     model.eval()
     try:
-        changed, gradients = try_random_vectors(model, found)
+        changed, gradients = try_random_vectors(model, list(parameters.values()))
     finally:
         with torch.no_grad():
-            for name, v in found.items():
-                v.l.copy_(values[name])
-                v.l.requires_grad_(requires_grad[name])
+            for name, parameter in parameters.items():
+                parameter.copy_(values[name][0])
+                parameter.requires_grad_(values[name][1])
         model.train(was_training)
-    dead = [n for n, g in zip(found, gradients, strict=True) if g is None or not bool(g.ne(0).any())]
+    dead = [n for n, g in zip(parameters, gradients, strict=True) if g is None or not bool(g.ne(0).any())]
     if dead or not changed:
         raise AdapterError(
-            f"{len(dead) or len(found)} of {len(found)} IA³ vectors have no effect on "
-            f"{type(model).__name__}: "
-            f"{', '.join((dead or list(found))[:8])} (this base does not call these modules; leave these "
-            f"placements out, or report the model)"
+            f"{len(dead) or len(parameters)} of {len(parameters)} IA³ vectors have no effect on "
+            f"{type(model).__name__}: {', '.join((dead or list(parameters))[:8])} (this base does not call "
+            f"these modules; leave these placements out, or report the model)"
         )
     proven.add(key)
 
 
 def try_random_vectors(
-    model: nn.Module, found: dict[str, IA3Vector]
+    model: nn.Module, parameters: list[nn.Parameter]
 ) -> tuple[bool, list[torch.Tensor | None]]:
     """(whether random vectors change the logits, the gradient of each); the vectors stay random."""
     device = next(model.parameters()).device
     inputs, generator = probe_input(model, device), torch.Generator().manual_seed(0)
     with torch.no_grad():
         before = model(**inputs).logits
-        for v in found.values():
-            v.l.copy_((torch.rand(v.l.shape, generator=generator) + 0.5).to(device))
+        for parameter in parameters:
+            parameter.copy_((torch.rand(parameter.shape, generator=generator) + 0.5).to(device))
     with torch.enable_grad():
-        for v in found.values():
-            v.l.requires_grad_(True)
+        for parameter in parameters:
+            parameter.requires_grad_(True)
         after = model(**inputs).logits
-        mean_square, parameters = after.float().square().mean(), [v.l for v in found.values()]
+        mean_square = after.float().square().mean()
         if mean_square.requires_grad:
             gradients = torch.autograd.grad(mean_square, parameters, allow_unused=True)
         else:
-            gradients = [None] * len(found)
+            gradients = [None] * len(parameters)
     return not torch.equal(after, before), list(gradients)
 
 

@@ -16,7 +16,7 @@ Three architectures take log-mel features from their processor (`AudioInput.argu
 nothing below the layers, and an utterance's features are used as the front end's frames are elsewhere.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,26 +25,34 @@ import numpy as np
 import torch
 from torch import nn
 
+from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import TextError, Vocabulary
-from ia3_speech.model.architectures import Architecture, AudioInput, Kernels, output_length, shortest_input
+from ia3_speech.model.architectures import (
+    AdapterError,
+    Architecture,
+    AudioInput,
+    Kernels,
+    output_length,
+    shortest_input,
+)
 from ia3_speech.model.collate import Collator, FeatureExtraction
 from ia3_speech.model.fingerprint import fingerprint, remember_weights
-from ia3_speech.model.ia3 import ROWS, architecture_of, layers_of, path_in, using_rows, vectors
-from ia3_speech.model.ia3_config import AdapterError
-from ia3_speech.model.int8 import is_int8, quantize
+from ia3_speech.model.ia3 import PREFIX, ROWS, architecture_of, layers_of, path_in, using_rows, vectors
+from ia3_speech.model.int8 import dtype_of, is_int8, quantize
 from ia3_speech.model.partial_forward import input_of_layer, logits_from, zero_padding
 from ia3_speech.model.precision import compute_fast
-from ia3_speech.model.pretrained import BaseError, read_pretrained
-from ia3_speech.model.shared_lock import SharedLock
-from ia3_speech.model.structural_copy import structural_copy
-from ia3_speech.model.weight_norm import allow_pickling
+from ia3_speech.model.sharing import SharedLock, structural_copy
 
 MINI = Path(__file__).parent.parent / "mini"
 WAVEFORM = -1  # the depth at which nothing is computed yet: what `Base.prepare` returns
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-DTYPES["int8"] = torch.float32  # what is not rounded
+DTYPES["int8"] = torch.float32  # of what is not rounded
 ABSOLUTE_POSITIONS_SECONDS = 5.0  # a positional convolution over more than that holds absolute positions
+
+
+class BaseError(UserError):
+    """A base that can't be found, loaded or used."""
 
 
 @dataclass
@@ -114,7 +122,7 @@ class Base:
     @property
     def dtype(self) -> str:
         """In which the model computes: float32, float16, bfloat16 or int8."""
-        return "int8" if is_int8(self.model) else str(self.model.dtype).removeprefix("torch.")
+        return dtype_of(self.model)
 
     def frames(self, samples: int) -> int:
         """Frames of logits for an input of that many samples."""
@@ -127,15 +135,7 @@ class Base:
 
     def prepare(self, wave: np.ndarray) -> torch.Tensor:
         """(samples,) → the processor's output on the device: (samples,) normalised, or (frames, mels)."""
-        return self.extract_features(wave).to(self.device)
-
-    def extract_features(self, wave: np.ndarray) -> torch.Tensor:
-        """The same on the CPU, so that a data loader's processes may do it."""
-        return self.features.extract(wave)
-
-    def batch(self, rows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-        """What `prepare` returned for each row → the model's arguments: padded with zeros, and the mask."""
-        return self.features.batch(rows)
+        return self.features.extract(wave).to(self.device)
 
     def convolve(self, values: torch.Tensor) -> torch.Tensor:
         """(samples,) as prepared → (frames, channels), with gradients where vectors need them."""
@@ -157,10 +157,7 @@ class Base:
             return values
         if depth is None:
             return self.convolve(values)
-        hidden = input_of_layer(self.model, values[None], depth)
-        if hidden is None:
-            raise BaseError(f"{self.name}: layer {depth} was never reached")
-        return hidden[0]
+        return input_of_layer(self.model, values[None], depth)[0]
 
     def forward(
         self, features: Sequence[torch.Tensor], depth: int | None = None
@@ -178,9 +175,9 @@ class Base:
         if depth == WAVEFORM:
             features, depth = self.convolve_rows(features), None
         lengths = [len(f) for f in features]
-        own = structural_copy(self.model)
-        zero_padding(own, lengths, self.downsampling)
-        compute_fast(own, self.precision)
+        model = structural_copy(self.model)
+        zero_padding(model, lengths, self.downsampling)
+        compute_fast(model, self.precision)
         if self.input.front_end:
             padded = nn.utils.rnn.pad_sequence(list(features), batch_first=True)
             samples = torch.tensor([shortest_input(n, self.kernels) for n in lengths])
@@ -188,19 +185,19 @@ class Base:
             # The model uses only the shape of this waveform: its features are there already.
             values = torch.zeros(1, 1, device=self.device, dtype=self.model.dtype).expand(mask.shape)
             arguments = {self.input.argument: values, self.input.mask: mask}
-            logits = logits_from(own, padded, depth, arguments)
+            logits = logits_from(model, padded, depth, arguments)
         else:
-            logits = own(**self.batch(features)).logits
+            logits = model(**self.features.batch(features)).logits
         frames = torch.tensor([output_length(n, self.downsampling) for n in lengths])
         return logits, frames.to(self.device)
 
     def convolve_rows(self, rows: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """`convolve`, utterance by utterance, each with its own row's vectors where they differ by row."""
-        found = [v for v in vectors(self.model).values() if v.target.placement == "conv"]
-        by_row = [(v.l, v.current_rows()) for v in found if v.current_rows() is not None]
+        convolutions = [v for v in vectors(self.model).values() if v.target.placement == "conv"]
+        by_row = {v.l: v.current_rows() for v in convolutions if v.current_rows() is not None}
         features = []
-        for number, values in enumerate(rows):
-            with using_rows({parameter: of_all[number : number + 1] for parameter, of_all in by_row}):
+        for n, values in enumerate(rows):
+            with using_rows({parameter: of_all[n : n + 1] for parameter, of_all in by_row.items()}):
                 features.append(self.convolve(values))
         return features
 
@@ -220,23 +217,18 @@ class Base:
         """
         if not len(waves):
             return []
-        if not any_length:
-            self.refuse_longer(waves)
+        longest, limit = max(map(len, waves)) / SAMPLE_RATE, self.maximum_seconds
+        if limit and longest > limit and not any_length:
+            raise BaseError(
+                f"{longest:.1f} s of audio, and {self.name} drops words beyond {limit:.1f} s "
+                f"(load(…).transcribe(wave) cuts at pauses; any_length=True computes it as it is)"
+            )
         with self.lock.shared():
             base = self
             if self.model.training:
                 base = replace(self, model=structural_copy(self.model).eval())
             alone = is_int8(self.model) and ROWS.get() is None  # rows of a bank are those of one batch
             return [row for batch in ([[w] for w in waves] if alone else [waves]) for row in base.run(batch)]
-
-    def refuse_longer(self, waves: Sequence[np.ndarray]) -> None:
-        """Raises BaseError for a wave beyond the maximum input duration, where words would be lost."""
-        longest, limit = max(map(len, waves)) / SAMPLE_RATE, self.maximum_seconds
-        if limit and longest > limit:
-            raise BaseError(
-                f"{longest:.1f} s of audio, and {self.name} drops words beyond {limit:.1f} s "
-                f"(load(…).transcribe(wave) cuts at pauses; any_length=True computes it as it is)"
-            )
 
     def run(self, waves: Sequence[np.ndarray]) -> list[torch.Tensor]:
         """`logits` of one batch."""
@@ -273,15 +265,13 @@ def load_base(name: str | Path = "mini", *, dtype: str = "float32", device: str 
         raise BaseError("the mini base is not in this installation (reinstall, or pass --base FOLDER)")
     if dtype not in DTYPES:
         raise BaseError(f"dtype is {dtype!r}, not one of {', '.join(DTYPES)}")
-    in_int8 = dtype == "int8"
-    local = Path(source).is_dir()
     model, processor = read_pretrained(name, source)
-    device = device or ("cuda" if torch.cuda.is_available() and not in_int8 else "cpu")
+    device = device or ("cuda" if torch.cuda.is_available() and dtype != "int8" else "cpu")
     # A folder is recorded by its full path, so that an adapter finds it from anywhere.
-    name = str(Path(source).resolve()) if local and source != str(MINI) else str(name)
-    base = make_base(model, processor, name)
+    is_folder = Path(source).is_dir() and source != str(MINI)
+    base = make_base(model, processor, str(Path(source).resolve()) if is_folder else str(name))
     model.to(device, DTYPES[dtype])
-    if in_int8:
+    if dtype == "int8":
         quantize(model, layers_of(model)[1])
     remember_weights(model, base.fingerprint)
     return base
@@ -293,14 +283,11 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
         architecture = architecture_of(model)
     except AdapterError as error:
         raise BaseError(f"{name}: {error}") from error
-    if (
-        not hasattr(model, architecture.head)
-        or not hasattr(processor, "tokenizer")
-        or architecture.input is None
-    ):
+    has_head = hasattr(model, architecture.head) and architecture.input is not None
+    if not has_head or not hasattr(processor, "tokenizer"):
         raise BaseError(f"{name} is a {type(model).__name__}, not a CTC model with a tokenizer")
     config = model.config
-    allow_pickling(model).eval().requires_grad_(False)
+    model.eval().requires_grad_(False)
     try:
         vocabulary = Vocabulary.from_tokenizer(processor.tokenizer)
     except TextError as error:
@@ -310,3 +297,72 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
     kernels = architecture.input.kernels(config, processor.feature_extractor)
     downsampling, multiple = architecture.input.downsampling(config), getattr(config, "squeeze_factor", 1)
     return Base(name, model, processor, vocabulary, fingerprint(model), kernels, downsampling, multiple)
+
+
+def read_pretrained(name: str | Path, source: str) -> tuple[nn.Module, Any]:
+    """The model of a checkpoint, in float32, which holds every stored type, and its processor.
+
+    Args:
+        name: the base as the user called it, for messages.
+        source: its folder or hub id.
+
+    Raises:
+        BaseError: it can't be loaded, or a weight is missing or left over.
+    """
+    from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Processor
+    from transformers.utils import logging as transformers_logging
+
+    is_folder = Path(source).is_dir()
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()  # a CTC base leaves weights of its pretraining unused
+    transformers_logging.disable_progress_bar()
+    try:
+        options = {"local_files_only": is_folder, "dtype": torch.float32, "use_safetensors": True}
+        model, report = AutoModelForCTC.from_pretrained(source, output_loading_info=True, **options)
+        try:
+            processor = AutoProcessor.from_pretrained(source, local_files_only=is_folder)
+        except ImportError:  # one with a language model needs pyctcdecode; search is greedy here
+            processor = Wav2Vec2Processor.from_pretrained(source, local_files_only=is_folder)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = str(error).strip().split("\n")[0]
+        if is_folder:
+            raise BaseError(f"{source} holds no CTC model that transformers can load: {reason}") from error
+        raise BaseError(
+            f"no base {str(name)!r}: it is not mini, there is no folder {Path(source).absolute()}, and the "
+            f"Hub does not provide it: {reason}"
+        ) from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
+    refuse_unexpected_weights(report["unexpected_keys"], name)
+    fill_missing_weights(model, report["missing_keys"], name)
+    return model, processor
+
+
+def refuse_unexpected_weights(unexpected: Iterable[str], name: str | Path) -> None:
+    """Raises BaseError for a checkpoint of a model with vectors, or of one in int8: only part of it would
+    load."""
+    if any(f".{PREFIX}" in key for key in unexpected):
+        raise BaseError(
+            f"{name}: holds IA³ vectors beside its weights, which transformers would ignore silently "
+            f"(load_adapter reads a Trainer's checkpoint that AdapterCallback has stored them in; "
+            f"save_adapter writes the vectors, ia3-speech adapters export both as one)"
+        )
+    if any(key.endswith(".scale") for key in unexpected):
+        raise BaseError(f"{name}: its weights are rounded to int8 (save the base in float32)")
+
+
+def fill_missing_weights(model: nn.Module, missing: Iterable[str], name: str | Path) -> None:
+    """Draw the embedding of masked frames, which many published CTC checkpoints lack, with a fixed seed, so
+    that a resumed run has the same. Raises BaseError where another weight is missing."""
+    masks = {key for key in missing if key.rpartition(".")[2] == "masked_spec_embed"}
+    if lost := sorted(set(missing) - masks):
+        raise BaseError(
+            f"{name}: the checkpoint lacks {', '.join(lost[:3])}{' …' if len(lost) > 3 else ''}, so it is no "
+            f"recogniser (take one that was fine-tuned with CTC)"
+        )
+    for key in masks:
+        mask = model.get_parameter(key)
+        with torch.no_grad():
+            mask.copy_(torch.rand(mask.shape, generator=torch.Generator().manual_seed(0)))

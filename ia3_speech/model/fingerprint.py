@@ -12,27 +12,21 @@ from torch import nn
 
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import refuse_merged
-from ia3_speech.model.ia3 import PREFIX, IA3Vector, head_of
-from ia3_speech.model.int8 import is_int8
-from ia3_speech.model.structural_copy import unwrap
+from ia3_speech.model.ia3 import PREFIX, IA3Vector, head_of, unwrap
+from ia3_speech.model.int8 import dtype_of
 
 
 def fingerprint(model: nn.Module) -> dict[str, Any]:
-    """What tells one base from another: architecture, sizes, and SHA-256s of its weights and buffers.
-
-    It is the base's also while an adapter, perhaps with a head of its own, is attached. The digest is taken
-    over the parameters as float32 in module order, without IA³ vectors. Of a weight norm its two parameters
-    count, not the weight computed from them, which is rounded differently with every number of threads.
-    `masked_spec_embed` is left out too: many published CTC checkpoints lack it, transformers then draws it at
-    random, and recognition never uses it.
+    """Architecture, sizes, and SHA-256s of the weights and buffers of a model's base, also while an adapter,
+    perhaps with a head of its own, is attached.
 
     A base of `load_base` keeps the digests of its weights before they were cast, also when it is cast or
     moved later; they are computed again where a weight was written to.
 
     Returns:
         architecture (the class), model_type, layers, hidden, ffn, vocabulary (sizes); sha256, of the
-        parameters in the type `dtype`; and `buffers`, the same of the buffers that a checkpoint holds
-        (statistics of batch norms), where there are any. Records of version 0.1 lack the latter.
+        parameters, which had the type `dtype`, as float32; and `buffers`, the same of the buffers that a
+        checkpoint holds (statistics of batch norms), where there are any.
 
     Raises:
         AdapterError: an adapter is merged into the weights, which are then not the base's.
@@ -47,19 +41,14 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
         "vocabulary": model.config.vocab_size,
     }
     record = {"architecture": type(model).__name__, "model_type": model.config.model_type, **sizes}
-    state, (known_state, digests) = weights_state(model), model.__dict__.get("ia3_digests", ([], {}))
+    known_state, digests = model.__dict__.get("ia3_digests", ([], {}))
+    state = weights_state(model)
     if len(state) != len(known_state) or not all(map(same_values, known_state, state)):
-        digests = weights_digests(model)
+        digests = {"dtype": dtype_of(model), "sha256": sha256_of(base_weights(model))}
+        if buffers := list(base_buffers(model)):
+            digests["buffers"] = sha256_of(buffers)
     model.__dict__["ia3_digests"] = (state, digests)
     return record | digests
-
-
-def weights_digests(model: nn.Module) -> dict[str, str]:
-    """dtype and sha256 of the parameters, and `buffers` where there are any."""
-    dtype = "int8" if is_int8(model) else str(model.dtype).removeprefix("torch.")
-    digests = {"dtype": dtype, "sha256": sha256_of(base_weights(model))}
-    buffers = list(base_buffers(model))
-    return digests | ({"buffers": sha256_of(buffers)} if buffers else {})
 
 
 def sha256_of(tensors: Iterable[torch.Tensor]) -> str:
@@ -96,8 +85,12 @@ def base_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def base_weights(model: nn.Module) -> Iterator[torch.Tensor]:
-    """The base's parameters in module order, those of a weight norm (magnitude, direction) before the others
-    of their module; of a head that is trained, the base's own."""
+    """The base's parameters in module order, without IA³ vectors; of a head that is trained, the base's own.
+
+    Of a weight norm its magnitude and direction, before the others of their module: the weight computed from
+    them is rounded differently with every number of threads. Without `masked_spec_embed`: many published CTC
+    checkpoints lack it, transformers then draws it at random, and recognition never uses it.
+    """
     trained_head = getattr(model, "ia3_head", None)
     head = model.get_submodule(head_of(model)) if trained_head else None
     for module in model.modules():

@@ -1,9 +1,9 @@
 """IA³ vectors for speech encoders, and the modules that they scale.
 
-In: a transformers CTC model of an architecture in `architectures.ARCHITECTURES`. Out: its target modules, and
-the vectors that `attach` puts into them. An activation is multiplied, element by element, by a learned vector
-l. Paper: Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context
-Learning", arXiv 2205.05638:
+In: a transformers CTC model of an architecture in `architectures.ARCHITECTURES`. Out: its target modules, the
+vectors that `attach` puts into them, and how many parameters train. An activation is multiplied, element by
+element, by a learned vector l. Paper: Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better
+and Cheaper than In-Context Learning", arXiv 2205.05638:
 
     softmax(q (l_k ⊙ k)ᵀ / √d) (l_v ⊙ v)          (l_ff ⊙ γ(x W₁)) W₂
 
@@ -19,11 +19,20 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ia3_speech.model.architectures import ARCHITECTURES, Architecture
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
-from ia3_speech.model.structural_copy import unwrap
+from ia3_speech.formatting import in_columns
+from ia3_speech.model.architectures import (
+    ARCHITECTURES,
+    PLACEMENTS,
+    AdapterError,
+    Architecture,
+    IA3Config,
+    format_layers,
+)
 
 PREFIX = "ia3_"  # the name of a vector's module inside the module that it scales: ia3_key, ia3_ffn, …
+# The name of a vector's parameter. transformers' Trainer decays all towards 0 whose names don't say that they
+# are a bias or of a norm, and a vector's identity is 1.
+PARAMETER = "l_as_bias"
 
 
 @dataclass(frozen=True)
@@ -55,10 +64,6 @@ class TargetModule:
         return 1 if self.side == "in" else 0
 
 
-# The name of a vector's parameter. transformers' Trainer decays all towards 0 whose names don't say that they
-# are a bias or of a norm, and a vector's identity is 1.
-PARAMETER = "l_as_bias"
-
 # A vector's parameter → what is used instead of it, of shape (batch, 1, d): one vector for each row of the
 # batches that this thread (or this task of asyncio) computes.
 Rows = Mapping[nn.Parameter, torch.Tensor]
@@ -77,13 +82,11 @@ def using_rows(rows: Rows) -> Iterator[None]:
 
 
 class IA3Vector(nn.Module):
-    """One learned vector l of shape (d,), fp32, and optionally one for each row of the batch.
+    """One learned vector l of shape (d,), fp32; within `using_rows` one for each row of the batch.
 
     Attributes:
         target: the module that it scales.
         l: the parameter.
-        rows: of shape (batch, 1, d); while it is set, it is used instead of l, in every thread: for training,
-            whose backward pass may run in another thread than `using_rows`.
     """
 
     def __init__(self, size: int, target: TargetModule, device: torch.device | None = None):
@@ -91,7 +94,6 @@ class IA3Vector(nn.Module):
         self.target = target
         ones = torch.ones(size, dtype=torch.float32, device=device)
         self.register_parameter(PARAMETER, nn.Parameter(ones))
-        self.rows: torch.Tensor | None = None
 
     @property
     def l(self) -> nn.Parameter:  # noqa: E743 (the paper's name)
@@ -109,11 +111,8 @@ class IA3Vector(nn.Module):
         return (x * factor).to(x.dtype)
 
     def current_rows(self) -> torch.Tensor | None:
-        """(batch, 1, d), one vector for each row of a batch, where there are such here."""
-        by_parameter = ROWS.get()
-        if by_parameter is not None and (found := by_parameter.get(self.l)) is not None:
-            return found
-        return self.rows
+        """(batch, 1, d), one vector for each row of a batch, where there are such in this thread."""
+        return (ROWS.get() or {}).get(self.l)
 
     def _apply(self, fn, recurse: bool = True):
         """`model.half()` or `.to("cuda")` moves l and leaves it in fp32."""
@@ -127,10 +126,15 @@ class IA3Vector(nn.Module):
         return f"{self.target.placement}, layer {self.target.layer}, {self.l.numel()} parameters"
 
 
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model itself, where `torch.compile` has wrapped it."""
+    return getattr(model, "_orig_mod", model)
+
+
 def vectors(model: nn.Module) -> dict[str, IA3Vector]:
     """Path of the vector's module (`wav2vec2.encoder.layers.0.attention.k_proj.ia3_key`) → the vector."""
-    found = unwrap(model).named_modules()
-    return {name: module for name, module in found if isinstance(module, IA3Vector)}
+    modules = unwrap(model).named_modules()
+    return {name: module for name, module in modules if isinstance(module, IA3Vector)}
 
 
 # --- what the table of architectures says of a model --------------------------------------------------------
@@ -187,12 +191,12 @@ def all_target_modules(model: nn.Module) -> list[TargetModule]:
 def convolution_targets(model: nn.Module) -> list[TargetModule]:
     """One for each layer of the convolutional feature encoder: its norm, or where it has none its
     convolution."""
-    path, found = path_in(model, architecture_of(model).convolutions), []
+    path, targets = path_in(model, architecture_of(model).convolutions), []
     for number, layer in enumerate(model.get_submodule(path) if path else ()):
         norm = getattr(layer, "layer_norm", None)
         name, axis = ("conv" if norm is None else "layer_norm"), (-1 if isinstance(norm, nn.LayerNorm) else 1)
-        found.append(TargetModule(f"{path}.{number}.{name}", "out", "conv", number, axis))
-    return found
+        targets.append(TargetModule(f"{path}.{number}.{name}", "out", "conv", number, axis))
+    return targets
 
 
 def target_modules(model: nn.Module, config: IA3Config) -> list[TargetModule]:
@@ -212,3 +216,56 @@ def target_modules(model: nn.Module, config: IA3Config) -> list[TargetModule]:
 def vector_size(model: nn.Module, target: TargetModule) -> int:
     """How many parameters a vector has at a target module: d."""
     return model.get_submodule(target.module).weight.shape[target.weight_axis]
+
+
+# --- how many parameters train ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """How many parameters are trained, and how many the base has.
+
+    Attributes:
+        placements: placement → parameters of its vectors, in all layers together.
+        layers: the encoder layers that have vectors, ascending.
+        head: parameters of the CTC head, if it is trained; else 0.
+        base: parameters of the base, its head included.
+    """
+
+    placements: dict[str, int]
+    layers: list[int]
+    head: int
+    base: int
+
+    @property
+    def trained(self) -> int:
+        """Vectors and head."""
+        return sum(self.placements.values()) + self.head
+
+    def table(self) -> str:
+        """The table shown before training:
+
+        placement  layers  parameters  share of the base
+        key        0-1             64  0.2896%
+        conv                       48  0.2172%
+        head                      957  4.3301%
+        all                     1,069  4.8369% of 22,101
+        """
+        counts = self.placements | ({"head": self.head} if self.head else {})
+        rows = [("placement", "layers", "parameters", "share of the base")]
+        for name, count in counts.items():
+            layers = "" if name in ("conv", "head") else format_layers(self.layers)
+            rows.append((name, layers, f"{count:,}", f"{count / self.base:.4%}"))
+        rows.append(("all", "", f"{self.trained:,}", f"{self.trained / self.base:.4%} of {self.base:,}"))
+        return "\n".join(in_columns(rows, left=(0, 1, 3)))
+
+
+def count_parameters(model: nn.Module) -> ParameterCount:
+    """Count what is attached to `model`."""
+    attached = list(vectors(model).values())
+    counts = {p: sum(v.l.numel() for v in attached if v.target.placement == p) for p in PLACEMENTS}
+    layers = sorted({vector.target.layer for vector in attached if vector.target.placement != "conv"})
+    is_trained = bool(getattr(model, "ia3_head", None))
+    head = sum(p.numel() for p in model.get_submodule(head_of(model)).parameters()) if is_trained else 0
+    base = sum(p.numel() for p in model.parameters()) - sum(counts.values())
+    return ParameterCount({p: count for p, count in counts.items() if count}, layers, head, base)

@@ -73,11 +73,16 @@ def quantize(model: nn.Module, layers: nn.ModuleList) -> nn.Module:
         raise UserError(
             "WavLM's attention uses its weights without calling the modules, so it can't be rounded to int8"
         )
-    found = [(m, n, c) for m in layers.modules() for n, c in m.named_children() if type(c) is nn.Linear]
-    for parent, name, linear in found:
+    linears = [(m, n, c) for m in layers.modules() for n, c in m.named_children() if type(c) is nn.Linear]
+    for parent, name, linear in linears:
         setattr(parent, name, Int8Linear(linear))
     return model
 
 
 def is_int8(model: nn.Module) -> bool:
     return any(isinstance(module, Int8Linear) for module in model.modules())
+
+
+def dtype_of(model: nn.Module) -> str:
+    """In which a model computes: float32, float16, bfloat16 or int8."""
+    return "int8" if is_int8(model) else str(model.dtype).removeprefix("torch.")

@@ -12,33 +12,29 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.model.architectures import Kernels, output_length
+from ia3_speech.model.architectures import AdapterError, Kernels, output_length
 from ia3_speech.model.ia3 import architecture_of, path_in
-from ia3_speech.model.structural_copy import structural_copy
+from ia3_speech.model.sharing import structural_copy
 
 
 class LayerReached(Exception):
-    """Ends a forward pass at the layer whose input was asked for: `hidden` (batch, frames, channels)."""
-
-    def __init__(self, hidden: torch.Tensor):
-        super().__init__("the layer whose input was asked for")
-        self.hidden = hidden
+    """Ends a forward pass at the layer whose input, (batch, frames, channels), was asked for."""
 
 
-def input_of_layer(model: nn.Module, values: torch.Tensor, number: int) -> torch.Tensor | None:
+def input_of_layer(model: nn.Module, values: torch.Tensor, number: int) -> torch.Tensor:
     """The hidden states (batch, frames, channels) that encoder layer `number` gets for `values`, (batch,
-    samples); None where the forward pass never reaches it."""
+    samples)."""
+
+    def stop(hidden: torch.Tensor, *_args: Any, **_kwargs: Any) -> None:
+        raise LayerReached(hidden)
+
     body = structural_copy(model).base_model
     body.encoder.layers[number].forward = stop
     try:
         body(values)
     except LayerReached as reached:
-        return reached.hidden
-    return None
-
-
-def stop(hidden: torch.Tensor, *_args: Any, **_kwargs: Any) -> None:
-    raise LayerReached(hidden)
+        return reached.args[0]
+    raise AdapterError(f"{type(model).__name__}: layer {number} was never reached")
 
 
 def pass_through(hidden: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Tensor:
@@ -46,12 +42,10 @@ def pass_through(hidden: torch.Tensor, *_args: Any, **_kwargs: Any) -> torch.Ten
 
 
 def logits_from(
-    own: nn.Module, features: torch.Tensor, depth: int | None, arguments: dict[str, torch.Tensor]
+    model: nn.Module, features: torch.Tensor, depth: int | None, arguments: dict[str, torch.Tensor]
 ) -> torch.Tensor:
     """The logits (batch, frames, vocabulary) of a copy whose forward pass begins with `features` (batch,
-    frames, channels) instead of the waveform.
-
-    The modules below return their input unchanged: all else, masks included, is transformers' own code.
+    frames, channels) instead of the waveform: the modules below return their input unchanged.
 
     Args:
         depth: None: `features` are those of the front end; k: they are the input of encoder layer k.
@@ -60,17 +54,17 @@ def logits_from(
     Raises:
         RuntimeError: the model's `forward` was replaced by one that runs another model than the copy.
     """
-    audio_input, body = architecture_of(own).input, own.base_model
-    front_end = own.get_submodule(path_in(own, audio_input.front_end))
+    audio_input = architecture_of(model).input
+    front_end = model.get_submodule(path_in(model, audio_input.front_end))
     output = features.transpose(1, 2) if audio_input.channel_axis == 1 else features
     calls = []
     front_end.forward = lambda *_a, **_k: calls.append(1) or output
     if depth is not None:
-        skip_below(body, features, depth)
-    logits = own(**arguments).logits
+        skip_below(model.base_model, features, depth)
+    logits = model(**arguments).logits
     if not calls:
         raise RuntimeError(
-            f"{type(own).__name__}.forward was replaced by a function that runs another model, so that "
+            f"{type(model).__name__}.forward was replaced by a function that runs another model, so that "
             f"features can't be given to it (compile the model instead: torch.compile(model))"
         )
     return logits
@@ -79,7 +73,8 @@ def logits_from(
 def skip_below(body: nn.Module, features: torch.Tensor, depth: int) -> None:
     """Let all that stands between the front end and encoder layer `depth` return `features`."""
     encoder = body.encoder
-    projected = (features, features) if returns_pair(body) else features
+    # Wav2Vec2's feature projection returns (projected, normalised); HuBERT's the first alone.
+    projected = features if type(body).__name__.startswith("Hubert") else (features, features)
     body.feature_projection.forward = lambda *_a, **_k: projected
     encoder.pos_conv_embed.forward = lambda hidden, *_a, **_k: torch.zeros_like(hidden)
     if not getattr(body.config, "do_stable_layer_norm", False):  # there it stands above the layers
@@ -88,12 +83,7 @@ def skip_below(body: nn.Module, features: torch.Tensor, depth: int) -> None:
         layer.forward = pass_through
 
 
-def returns_pair(body: nn.Module) -> bool:
-    """Wav2Vec2's feature projection returns (projected, normalised); HuBERT's the first alone."""
-    return not type(body).__name__.startswith("Hubert")
-
-
-def zero_padding(own: nn.Module, lengths: Sequence[int], downsampling: Kernels) -> None:
+def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels) -> None:
     """Let a copy zero what lies beyond each row's frames before each convolution that looks across a row's
     end, as zero padding stands there for a row alone.
 
@@ -101,8 +91,8 @@ def zero_padding(own: nn.Module, lengths: Sequence[int], downsampling: Kernels) 
         lengths: the rows' frames below `downsampling`.
         downsampling: the convolutions that the model has above its encoder's layers.
     """
-    for path in architecture_of(own).padding_sensitive if len(lengths) > 1 else ():
-        for number, module in enumerate(modules_at(own, path_in(own, path))):
+    for path in architecture_of(model).padding_sensitive if len(lengths) > 1 else ():
+        for number, module in enumerate(modules_at(model, path_in(model, path))):
             kernels = downsampling[:number] if ".adapter." in path else []
             frames = torch.tensor([output_length(length, kernels) for length in lengths])
             module.forward = partial(forward_within, module.forward, frames)
@@ -119,7 +109,7 @@ def modules_at(model: nn.Module, path: str) -> list[nn.Module]:
     path."""
     stack, star, rest = path.partition(".*")
     try:
-        found = model.get_submodule(stack)
+        module = model.get_submodule(stack)
     except AttributeError:
         return []
-    return [layer.get_submodule(rest.removeprefix(".")) for layer in found] if star else [found]
+    return [layer.get_submodule(rest.removeprefix(".")) for layer in module] if star else [module]

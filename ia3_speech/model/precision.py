@@ -3,13 +3,14 @@
     base = load_base("mini")
     base.precision = choose_precision("auto", base.device, base.dtype)
 
-In: a structural copy of a base's model, which one forward pass runs on. `compute_fast` sets on it that (1) a
-depthwise convolution over hundreds of frames, such as the mini base's positional one, is computed by fast
-Fourier transforms; (2) with "bf16" the encoder's layers, and the convolutions that transformers'
-`add_adapter` has above them, compute in bfloat16: the front end takes little time and may lose accuracy (the
-mini base takes logarithms there, and its norms hold large constants); (3) with "bf16" on a CPU attention is
-computed by plain matrix products while they are small, since torch's fused attention is slow there in
-bfloat16 (a sixth of a training step of the mini base).
+In: a structural copy of a base's model, which one forward pass runs on. Out: the copy, in which
+(1) a depthwise convolution over hundreds of frames, such as the mini base's positional one, is computed by
+fast Fourier transforms;
+(2) with "bf16" the encoder's layers, and the convolutions that transformers' `add_adapter` has above them,
+compute in bfloat16: the front end takes little time and may lose accuracy (the mini base takes logarithms
+there, and its norms hold large constants);
+(3) with "bf16" on a CPU attention is computed by plain matrix products while they are small, since torch's
+fused attention is slow there in bfloat16 (a sixth of a training step of the mini base).
 """
 
 import copy
@@ -50,25 +51,25 @@ def computes_in_bfloat16(device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def compute_fast(own: nn.Module, precision: str) -> None:
+def compute_fast(model: nn.Module, precision: str) -> None:
     """Let a structural copy compute as described above.
 
     Args:
         precision: "bf16", or "no", with which only long convolutions are computed differently.
     """
-    for module in own.base_model.modules():
+    for module in model.base_model.modules():
         if isinstance(module, nn.Conv1d) and is_long_depthwise(module):
             module.forward = partial(fft_convolution, module)
     if precision != "bf16":
         return
-    path, layers = layers_of(own)
-    device = next(own.parameters()).device.type
-    above = getattr(own.base_model, "adapter", None)  # transformers' `add_adapter`: convolutions
+    path, layers = layers_of(model)
+    device = next(model.parameters()).device.type
+    above = getattr(model.base_model, "adapter", None)  # transformers' `add_adapter`: convolutions
     for module in [*layers, *([above] if isinstance(above, nn.Module) else [])]:
         module.forward = partial(in_bfloat16, module.forward, device)
     if device == "cpu":
-        config = with_own_config(own)
-        encoder = own.get_submodule(path.rpartition(".")[0])
+        config = with_own_config(model)
+        encoder = model.get_submodule(path.rpartition(".")[0])
         encoder.forward = partial(with_chosen_attention, encoder.forward, config, len(layers))
 
 
@@ -79,11 +80,11 @@ def in_bfloat16(forward: Callable, device: str, x: torch.Tensor, *args: Any, **k
     return output.to(x.dtype) if torch.is_tensor(output) else output
 
 
-def with_own_config(own: nn.Module) -> Any:
+def with_own_config(model: nn.Module) -> Any:
     """Give a structural copy a configuration of its own, which is returned."""
     memo: dict[int, Any] = {}
-    config = copy.deepcopy(own.config, memo)
-    for module in own.modules():
+    config = copy.deepcopy(model.config, memo)
+    for module in model.modules():
         if id(vars(module).get("config")) in memo:
             module.config = memo[id(module.config)]
     return config

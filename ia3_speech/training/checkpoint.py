@@ -2,7 +2,6 @@
 
 import io
 import json
-import math
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,15 +11,6 @@ import torch
 
 from ia3_speech import atomic
 from ia3_speech.cli import UserError
-from ia3_speech.training.config import TrainingOptions, resolved_paths
-from ia3_speech.training.data import Example, is_same_data
-
-FORMER_FIELDS = {
-    "kept_tensors": "selected_tensors",
-    "silent": "without_gradient",
-    "best": "best_errors",
-    "waited": "epochs_without_improvement",
-}
 
 
 class ResumeError(UserError):
@@ -32,9 +22,8 @@ class Checkpoint:
     """All of a run's state between two batches; random numbers depend on the seed and the step alone.
 
     Attributes:
-        options: the options that decide the result, and what else makes it the same run: the number of
-            processes, and digests of the base and of the vectors that training starts from.
-        data: digest of the training and dev sets.
+        run: what makes it the same run: the options that decide the result, the number of processes, and
+            digests of the base, of the parameters that training starts from, and of the data.
         order: epoch and position within it.
         optimizer: AdamW's state.
         tensors: the trained parameters by name.
@@ -48,11 +37,10 @@ class Checkpoint:
         step: batches trained on.
         losses: of the batches of the current epoch.
         seconds: of wall-clock time spent training.
-        start_wer: dev WER of the start; infinite in a run of an earlier version, which did not evaluate it.
+        start_wer: dev WER of the start, a fraction.
     """
 
-    options: dict[str, Any]
-    data: str
+    run: dict[str, Any]
     order: dict[str, Any]
     optimizer: dict[str, Any]
     tensors: dict[str, torch.Tensor]
@@ -66,7 +54,7 @@ class Checkpoint:
     step: int
     losses: list[float]
     seconds: float
-    start_wer: float = math.inf
+    start_wer: float
 
     def save(self, file: Path) -> None:
         """In one step: the older checkpoint stands until the new one is complete."""
@@ -77,33 +65,20 @@ class Checkpoint:
 
     @classmethod
     def load(cls, file: Path) -> "Checkpoint":
-        """Read a checkpoint, also one of an earlier version. Raises ResumeError where it is damaged."""
+        """Read a checkpoint. Raises ResumeError where it is damaged."""
         try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-            if "kept" in state:
-                state["selected_epoch"], state["selected_wer"] = state.pop("kept")
-                former = TrainingOptions.FORMER_NAMES
-                state["options"] = {former.get(name, name): value for name, value in state["options"].items()}
-            return cls(**{FORMER_FIELDS.get(name, name): value for name, value in state.items()})
+            return cls(**torch.load(file, map_location="cpu", weights_only=True))
         except (RuntimeError, TypeError, EOFError, OSError, ValueError, KeyError) as error:
             raise ResumeError(
                 f"cannot resume from {file}: {error} (delete it to start the run again)"
             ) from error
 
-
-def check_same_run(
-    out: Path, checkpoint: Checkpoint, options: dict[str, Any], train: list[Example], dev: list[Example]
-) -> None:
-    """Raises ResumeError where the checkpoint in `out` belongs to other options or other data."""
-    before = resolved_paths(checkpoint.options)
-    differing = sorted(name for name in {*options, *before} if options.get(name) != before.get(name))
-    if differing:
-        listed = ", ".join(f"{name} was {before.get(name)!r}, is {options.get(name)!r}" for name in differing)
-        raise ResumeError(
-            f"{out} holds a run with other options: {listed} (choose another --out, or delete it)"
-        )
-    if not is_same_data(checkpoint.data, train, dev):
-        raise ResumeError(f"{out} holds a run on other data (choose another --out, or delete it)")
+    def check_run(self, out: Path, run: dict[str, Any]) -> None:
+        """Raises ResumeError where the checkpoint, which is in `out`, belongs to another run."""
+        differing = sorted(name for name in {*run, *self.run} if run.get(name) != self.run.get(name))
+        if differing:
+            changes = [f"{name} was {self.run.get(name)!r}, is {run.get(name)!r}" for name in differing]
+            raise ResumeError(f"{out} holds another run: {', '.join(changes)} (choose another --out)")
 
 
 class MetricsLog:

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from ia3_speech.cli import UserError
-
-FOLDERS = ("base", "init_adapter", "train", "dev")  # options that may name one
+from ia3_speech.inputs import base_folder
 
 
 class TrainingError(UserError):
@@ -24,12 +23,8 @@ class TrainingError(UserError):
 class SharedOptions:
     """What training one adapter and training an adapter for each speaker have in common."""
 
-    # Names that earlier versions wrote into configurations and checkpoints.
-    FORMER_NAMES: ClassVar[dict[str, str]] = {
-        "pull": "decay_to_one",
-        "passes": "epochs",
-        "together": "adapters_per_batch",
-    }
+    # May differ between a run and its resumption: they do not change the adapter, or count by their contents.
+    NOT_COMPARED: ClassVar[set[str]] = {"init_adapter", "out", "cache_gb", "device", "force"}
 
     base: str = "mini"
     """mini, a folder, or a hub id"""
@@ -94,10 +89,7 @@ class SharedOptions:
 class TrainingOptions(SharedOptions):
     """Options of `ia3-speech train`."""
 
-    # May differ between a run and its resumption, since they do not change the adapter.
-    WITHOUT_EFFECT: ClassVar[set[str]] = {
-        "out", "cache_gb", "checkpoint_steps", "device", "force", "labels",
-    }  # fmt: skip
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "checkpoint_steps", "labels"}
 
     train: Path
     """data directory to train on"""
@@ -140,10 +132,7 @@ class TrainingOptions(SharedOptions):
 class SpeakerOptions(SharedOptions):
     """Options of `ia3-speech speakers`."""
 
-    # May differ between a run and its resumption; a changed data directory is noticed speaker by speaker.
-    WITHOUT_EFFECT: ClassVar[set[str]] = {
-        "data", "out", "decode_dir", "part", "adapters_per_batch", "cache_gb", "device", "force",
-    }  # fmt: skip
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data", "decode_dir", "part", "adapters_per_batch"}
 
     data: Path
     """data directory; an adapter is trained for each of its speakers"""
@@ -181,6 +170,7 @@ class SpeakerOptions(SharedOptions):
 def check_options(options: SharedOptions) -> None:
     """Raises TrainingError for values outside their range, all of which it names."""
     at_least_1, positive, not_negative = "at least 1", "above 0", "0 or more, and finite"
+    without_conv = "without conv, which stands below what speakers share in a batch (use ia3-speech train)"
     speeds_in_range = all(0.5 <= speed <= 2 for speed in options.speeds)
     required = {
         "epochs": (options.epochs >= 1, at_least_1),
@@ -199,6 +189,7 @@ def check_options(options: SharedOptions) -> None:
         }
     if isinstance(options, SpeakerOptions):
         required |= {
+            "placements": ("conv" not in options.placements, without_conv),
             "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
             "k": (options.k is None or options.k >= 2, "at least 2"),
             "batch_utterances": (options.batch_utterances >= 1, at_least_1),
@@ -219,21 +210,11 @@ def plain_options(options: SharedOptions) -> dict[str, Any]:
 
 
 def comparable(options: SharedOptions) -> dict[str, Any]:
-    """The options that decide the result."""
-    given = plain_options(options)
-    decisive = {name: value for name, value in given.items() if name not in options.WITHOUT_EFFECT}
-    return resolved_paths(decisive)
-
-
-def resolved_paths(options: dict[str, Any]) -> dict[str, Any]:
-    """The same options, folders by their full paths, however they were written and from wherever."""
-    return {name: resolved(value) if name in FOLDERS else value for name, value in options.items()}
-
-
-def resolved(value: str | None) -> str | None:
-    """The full path of a folder; a name, such as mini, as it is, also where a folder is called so."""
-    is_path = value and value != "mini" and Path(value).is_dir()
-    return str(Path(value).resolve()) if is_path else value
+    """The options that decide the result; a folder's path does not, what it holds is compared beside them."""
+    compared = {name: v for name, v in plain_options(options).items() if name not in options.NOT_COMPARED}
+    if base_folder(options.base):
+        del compared["base"]
+    return compared
 
 
 def to_yaml(options: SharedOptions) -> str:

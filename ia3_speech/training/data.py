@@ -1,6 +1,7 @@
 """Training data: a data directory, read, checked, with all of its audio decoded and its texts as token ids.
 
 In: a Kaldi data directory and a base. Out: an `Example` for each utterance that CTC can be trained on.
+`check_data` (`ia3-speech train --check`) finds faults beforehand, by texts and lengths of audio alone.
 """
 
 import hashlib
@@ -8,24 +9,22 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
-
-import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
-from ia3_speech.data.text import required_frames, target_text, writing_hint
-from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
+from ia3_speech.data.text import normalize, required_frames, target_text, writing_hint
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances, with_duration
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
+from ia3_speech.formatting import plural
 from ia3_speech.inputs import of_file
-from ia3_speech.model.base import Base
-from ia3_speech.training.config import SharedOptions, TrainingError
+from ia3_speech.model.base import Base, load_base
+from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions
 
 logger = logging.getLogger(__name__)
 
-SHOWN = 20  # utterances, or characters, that a message lists
+SHOWN = 10  # utterances, or characters, that a message lists
 
 
 @dataclass
@@ -70,15 +69,13 @@ def read_examples(
             audio (the last two unless `drop_chars`, `on_error: skip`).
         AudioError: bad audio, with `on_error: fail`.
     """
-    data = read_data_directory(path, allow_pipes=options.allow_pipes)
+    data = read_data(path, base, options)
     data = replace(data, utterances=[utterance for utterance in data if wanted(utterance)])
     if not len(data):
         raise TrainingError(f"{path}: no utterances")
-    data = with_numbers_in_words(data, base, options)
     refuse_unwritable(data, base, options)
     bad: list[BadAudio] = []
-    trainable, untrainable, unusable_text = [], [], []
-    file_sha256 = cache(of_file)  # many segments may be of one recording
+    trainable, untrainable, faults = [], [], []
     for utterance, wave in load_utterances(
         data,
         minimum_samples=int(base.minimum_samples * max(speeds)) + 1,
@@ -89,58 +86,68 @@ def read_examples(
         ids = target_ids(utterance, base, options)
         needed = required_frames(ids)
         fitting = [speed for speed in speeds if base.frames(int(len(wave) / speed)) >= needed]
-        audio = sha256_of_samples(wave) if utterance.is_piped else file_sha256(Path(utterance.source))
+        is_piped = utterance.is_piped
+        audio = hashlib.sha256(wave.tobytes()).hexdigest() if is_piped else of_file(Path(utterance.source))
         example = Example(utterance, ids, len(wave) / SAMPLE_RATE, fitting if ids else [], audio)
         (trainable if example.speeds else untrainable).append(example)
-        if not fitting:
-            available = base.frames(len(wave))
-            unusable_text.append(f"{path}/text: {utterance.id} needs {needed} frames, its audio has "
-                                 f"{available}: {utterance.text}")  # fmt: skip
-        elif not ids:
-            unusable_text.append(f"{path}/text: {utterance.id} has no text that the base can write: "
-                                 f"{utterance.text!r}")  # fmt: skip
-    report_left_out(path, bad, unusable_text, options)
+        if not example.speeds:
+            fault = text_fault(utterance, len(wave), base, options)
+            fault = fault or f"{utterance.id}: its text is too long for its audio at these speeds"
+            faults.append(f"{path}/text: {fault}")
+    report_left_out(path, bad, faults, options)
     if not trainable:
         raise TrainingError(f"{path}: no usable utterance is left")
-    warn_of_long_input(path, base, [(one.utterance.id, one.seconds) for one in trainable])
+    warn_of_long_input(path, base, [(example.utterance.id, example.seconds) for example in trainable])
     return trainable + (untrainable if with_untrainable else [])
 
 
-def with_numbers_in_words(data: DataDirectory, base: Base, options: SharedOptions) -> DataDirectory:
-    """`data` as it is, or with numbers in words where an English base has no digits and texts are
-    normalised."""
+def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None:
+    """Check `options.train` and `options.dev`, and print how many utterances can be trained on. As training
+    does, it warns of those that exceed the base's maximum input duration.
+
+    Of a test set, characters that the base lacks and texts without a word are no error, but both count
+    against the recogniser, so they are printed.
+
+    Raises:
+        TrainingError: the base can't write a character of train or dev (unless `drop_chars`); or, unless
+            `on_error: skip`, nothing is left of a text once it is normalised (punctuation alone), or it needs
+            more frames than its audio has.
+    """
+    base = load_base(options.base, device="cpu")
+    for path in dict.fromkeys((options.train, options.dev)):
+        data = read_data(path, base, options)
+        flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
+        refuse_unwritable(data, base, options, flags)
+        data = replace(data, utterances=[with_duration(utterance) for utterance in data])
+        samples = [u.duration and round(u.duration * SAMPLE_RATE) for u in data]
+        faults = [text_fault(u, n, base, options) for u, n in zip(data, samples, strict=True)]
+        faults = [fault for fault in faults if fault]
+        if faults and options.on_error == "fail":
+            raise TrainingError(
+                f"{path}/text: {plural(len(faults), 'utterance')} can't be trained on: {shorten(faults)} "
+                f"(correct them, or leave them out with --on-error skip; of a recipe: --train-opts "
+                f"'--on-error skip', of speaker_adaptation: --text-opts)"
+            )
+        without = f", without {shorten(faults)}" if faults else ""
+        print(f"{path}: {len(data) - len(faults)} utterances can be trained on{without}")
+        warn_of_long_input(path, base, [(utterance.id, utterance.duration or 0.0) for utterance in data])
+    for path in test_sets:
+        data = read_data(path, base, options)
+        if characters := unwritable_characters(data, base, options)[1]:
+            print(f"{path}/text: the base can't write {characters}; words with them will count as errors")
+        if empty := [u.id for u in data if not normalize(u.text or "", options.normalize).strip()]:
+            print(
+                f"{path}/text: no word is left of {plural(len(empty), 'text')}, {shorten(empty, ', ')}; each "
+                f"word that is heard there will count as an error"
+            )
+
+
+def read_data(path: Path, base: Base, options: SharedOptions) -> DataDirectory:
+    """A data directory, numbers in words where an English base has no digits and texts are normalised."""
+    data = read_data_directory(path, allow_pipes=options.allow_pipes)
     if options.normalize == "none" or not needs_words(base.vocabulary.letters):
         return data
     return replace(data, utterances=numbers_in_words(data.utterances, f"{data.path}/text"))
-
-
-def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> str:
-    """The characters that the base can't write, the most frequent first, each with its count and the first
-    utterance that holds it: `'5' × 3 (as in utt-1), …`. Empty where there are none."""
-    texts = target_texts(data, base, options)
-    missing = base.vocabulary.missing(texts.values())
-    first: dict[str, str] = {}
-    for id, text in texts.items() if missing else ():
-        for character in base.vocabulary.missing([text]):
-            first.setdefault(character, id)
-    named = [f"{character!r} × {count} (as in {first[character]})" for character, count in missing.items()]
-    return ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN} more" if named[SHOWN:] else "")
-
-
-def target_texts(data: DataDirectory, base: Base, options: SharedOptions) -> dict[str, str]:
-    """Utterance → its normalised text."""
-    return {u.id: target_text(u.text or "", options.normalize, base.vocabulary) for u in data}
-
-
-def refuse_unwritable(
-    data: DataDirectory, base: Base, options: SharedOptions, flags: str = "--drop-chars"
-) -> None:
-    """Raises TrainingError for characters that the base can't write, unless they are to be dropped, by one
-    of the `flags` that the message names."""
-    if not options.drop_chars and (characters := unwritable_characters(data, base, options)):
-        missing = base.vocabulary.missing(target_texts(data, base, options).values())
-        hint = writing_hint(missing, f"leave them out of the targets with {flags}")
-        raise TrainingError(f"{data.path}/text: the base can't write {characters} ({hint})")
 
 
 def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list[int]:
@@ -149,17 +156,55 @@ def target_ids(utterance: Utterance, base: Base, options: SharedOptions) -> list
     return base.vocabulary.encode(text, drop_unknown=options.drop_chars)
 
 
-def report_left_out(
-    path: Path, bad: list[BadAudio], unusable_text: list[str], options: SharedOptions
+def text_fault(utterance: Utterance, samples: int | None, base: Base, options: SharedOptions) -> str | None:
+    """Why CTC can't be trained on an utterance's text; None where it can. It needs a frame for each symbol,
+    and one more between two equal ones.
+
+    Args:
+        samples: the length of its audio; None where it is unknown.
+    """
+    ids = target_ids(utterance, base, options)
+    if not ids:
+        return f"{utterance.id}: no word is left of its text {utterance.text!r}"
+    needed, seconds = required_frames(ids), (samples or 0) / SAMPLE_RATE
+    if samples is None or needed <= (frames := base.frames(samples)):
+        return None
+    return f"{utterance.id}: {needed} frames are needed for its text, its {seconds:.2f} s have {frames}"
+
+
+def unwritable_characters(data: DataDirectory, base: Base, options: SharedOptions) -> tuple[list[str], str]:
+    """The characters that the base can't write, the most frequent first; and the same in words, each with its
+    count and the first utterance that holds it: `'5' × 3 (as in utt-1), …`. Empty where there are none."""
+    texts = {u.id: target_text(u.text or "", options.normalize, base.vocabulary) for u in data}
+    missing = base.vocabulary.missing(texts.values())
+    first: dict[str, str] = {}
+    for id, text in texts.items() if missing else ():
+        for character in base.vocabulary.missing([text]):
+            first.setdefault(character, id)
+    named = [f"{character!r} × {count} (as in {first[character]})" for character, count in missing.items()]
+    return [*missing], shorten(named, ", ")
+
+
+def refuse_unwritable(
+    data: DataDirectory, base: Base, options: SharedOptions, flags: str = "--drop-chars"
 ) -> None:
+    """Raises TrainingError for characters that the base can't write, unless they are to be dropped, by one
+    of the `flags` that the message names."""
+    missing, described = unwritable_characters(data, base, options)
+    if missing and not options.drop_chars:
+        hint = writing_hint(missing, f"leave them out of the targets with {flags}")
+        raise TrainingError(f"{data.path}/text: the base can't write {described} ({hint})")
+
+
+def report_left_out(path: Path, bad: list[BadAudio], faults: list[str], options: SharedOptions) -> None:
     """Name what was left out. With `on_error: fail`, text that is too long or empty is an error."""
     left_out = [fault for fault in bad if fault.left_out]
-    count = len(unusable_text) + len(left_out)
+    count = len(faults) + len(left_out)
     if count and options.on_error == "fail":
         raise TrainingError("\n".join([f"{count} utterances can't be trained on:",
-                                       *unusable_text[:SHOWN], *map(str, left_out[:SHOWN]),
+                                       *faults[:SHOWN], *map(str, left_out[:SHOWN]),
                                        "Correct them, or pass --on-error skip."]))  # fmt: skip
-    for line in [*map(str, bad), *unusable_text]:
+    for line in [*map(str, bad), *faults]:
         logger.warning("%s", line)
     if count:
         logger.warning("%s: %d utterances left out", path, count)
@@ -175,34 +220,23 @@ def warn_of_long_input(path: Path, base: Base, lengths: Sequence[tuple[str, floa
     limit = maximum_input_seconds(base)
     longer = [f"{id} ({seconds:.1f} s)" for id, seconds in lengths if limit and seconds > limit]
     if longer:
-        more = f" and {len(longer) - SHOWN} more" if len(longer) > SHOWN else ""
         logger.warning(
-            "%s: %d of %d utterances are longer than %.1f s, beyond which %s drops words: %s%s (cut them at "
+            "%s: %d of %d utterances are longer than %.1f s, beyond which %s drops words: %s (cut them at "
             "pauses: ia3-speech datadir segment %s OUT --base %s)",
-            *(path, len(longer), len(lengths), limit, base.name, ", ".join(longer[:SHOWN]), more),
-            *(path, base.name),
+            *(path, len(longer), len(lengths), limit, base.name, shorten(longer, ", "), path, base.name),
         )
 
 
-def data_digest(train: list[Example], dev: list[Example]) -> str:
-    """SHA-256 of what is trained on and evaluated on: ids, token ids, lengths, audio, and which part of
-    it.
-    """
+def shorten(entries: Sequence[str], separator: str = "; ") -> str:
+    """The first entries, and how many more there are."""
+    more = len(entries) - SHOWN
+    return separator.join(entries[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def data_digest(examples: Sequence[Example]) -> str:
+    """SHA-256 of examples: ids, token ids, lengths, audio, and which part of it."""
     rows = [
         (e.utterance.id, e.ids, round(e.seconds, 4), e.audio, e.utterance.start, e.utterance.end)
-        for e in [*train, *dev]
+        for e in examples
     ]
     return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-
-
-def is_same_data(recorded: str | None, train: list[Example], dev: list[Example]) -> bool:
-    """Whether a digest that a run recorded is that of this data; earlier versions recorded it without
-    audio.
-    """
-    rows = [(e.utterance.id, e.ids, round(e.seconds, 4)) for e in [*train, *dev]]
-    former = hashlib.sha256(json.dumps(rows).encode()).hexdigest()
-    return recorded in (data_digest(train, dev), former)
-
-
-def sha256_of_samples(wave: np.ndarray) -> str:
-    return hashlib.sha256(wave.tobytes()).hexdigest()

@@ -14,8 +14,22 @@ import torch
 from ia3_speech.data.audio import change_speed
 from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.base import WAVEFORM, Base
-from ia3_speech.training.spec_augment import has_masks
+
+
+def has_masks(base: Base) -> bool:
+    """Whether training masks a part of the encoder's input: SpecAugment (Park et al. 2019)."""
+    config = base.model.config
+    probabilities = (getattr(config, f"mask_{axis}_prob", 0) for axis in ("time", "feature"))
+    return getattr(config, "apply_spec_augment", True) and any(p > 0 for p in probabilities)
+
+
+def has_dropout(base: Base) -> bool:
+    """Whether training drops a part of what the encoder's layers or its front end pass on."""
+    options = encoder_config(base.model.config).to_dict() | base.model.config.to_dict()
+    rates = (value for name, value in options.items() if "dropout" in name)
+    return any(isinstance(rate, int | float) and rate > 0 for rate in rates)
 
 
 def frozen_depth(base: Base) -> int | None:

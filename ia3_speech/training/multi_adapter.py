@@ -14,7 +14,7 @@ bit where it would have ended alone.
 
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
 
@@ -26,39 +26,16 @@ from ia3_speech.data.batches import make_batches
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
+from ia3_speech.training.config import SpeakerOptions
 from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
-from ia3_speech.training.feature_cache import FeatureCache
-from ia3_speech.training.spec_augment import has_dropout, has_masks
+from ia3_speech.training.feature_cache import FeatureCache, has_dropout, has_masks
 
 HOLD_OUT_EVERY = 5  # every fifth utterance, at least one, is held out
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
 
 Row = tuple[int, Example]  # the task's index, and one of its utterances
 Vectors = dict[str, torch.Tensor]  # an adapter's vectors (d,) by the names of their modules
-
-
-@dataclass
-class Schedule:
-    """How each task is trained.
-
-    Attributes:
-        epochs: how often each of a task's utterances is trained on.
-        learning_rate: AdamW's peak rate.
-        warmup: share of all steps in which the rate rises.
-        clip: largest norm of a task's gradient.
-        batch_utterances: utterances of a task in a step.
-        seed: of order, speeds, masks and dropout.
-        speeds: speed perturbation.
-    """
-
-    epochs: int = 8
-    learning_rate: float = 5e-3
-    warmup: float = 0.1
-    clip: float = 1.0
-    batch_utterances: int = 4
-    seed: int = 0
-    speeds: tuple[float, ...] = (1.0,)
 
 
 @dataclass
@@ -89,9 +66,9 @@ def hold_out_examples(examples: Sequence[Example]) -> tuple[list[Example], list[
     return [e for e in examples if e not in held_out], held_out
 
 
-def batches_per_epoch(task: Task, schedule: Schedule) -> int:
+def batches_per_epoch(task: Task, options: SpeakerOptions) -> int:
     """Tasks that train side by side have the same number."""
-    return -(-len(task.train_examples) // schedule.batch_utterances)
+    return -(-len(task.train_examples) // options.batch_utterances)
 
 
 def batches_of_similar_length(rows: Sequence[Row]) -> Iterator[list[Row]]:
@@ -110,24 +87,24 @@ class MultiAdapterTrainer:
         is_random: whether the base draws random numbers for a batch in training.
     """
 
-    def __init__(self, base: Base, tasks: list[Task], schedule: Schedule, cache: FeatureCache):
-        self.base, self.tasks, self.schedule, self.cache = base, tasks, schedule, cache
+    def __init__(self, base: Base, tasks: list[Task], options: SpeakerOptions, cache: FeatureCache):
+        self.base, self.tasks, self.options, self.cache = base, tasks, options, cache
         self.vectors = ia3.vectors(base.model)
         self.parameters: list[Vectors] = [
             {name: nn.Parameter(vector.l.detach().clone()) for name, vector in self.vectors.items()}
             for _ in tasks
         ]
-        self.best = [copy_of(own) for own in self.parameters]
-        every = [parameter for own in self.parameters for parameter in own.values()]
-        self.optimizer = torch.optim.AdamW(every, lr=schedule.learning_rate, weight_decay=0.0)
+        self.best = [copy_of(vectors) for vectors in self.parameters]
+        every = [parameter for vectors in self.parameters for parameter in vectors.values()]
+        self.optimizer = torch.optim.AdamW(every, lr=options.learning_rate, weight_decay=0.0)
         self.is_random = has_masks(base) or has_dropout(base)
-        self.batches_per_epoch = batches_per_epoch(tasks[0], schedule)
+        self.batches_per_epoch = batches_per_epoch(tasks[0], options)
         self.step = 0
 
     def run(self) -> None:
         """Train all epochs; afterwards `best` holds each task's vectors."""
         self.evaluate()
-        for epoch in range(self.schedule.epochs):
+        for epoch in range(self.options.epochs):
             batches = [self.epoch_batches(task, epoch) for task in self.tasks]
             for step in range(self.batches_per_epoch):
                 self.train_step([of_task[step] for of_task in batches], epoch)
@@ -135,7 +112,7 @@ class MultiAdapterTrainer:
 
     def epoch_batches(self, task: Task, epoch: int) -> list[list[Example]]:
         """The batches of an epoch. They depend on seed, task and epoch alone, not on the tasks beside it."""
-        rng = np.random.default_rng([self.schedule.seed, zlib.crc32(task.name.encode()), epoch])
+        rng = np.random.default_rng([self.options.seed, zlib.crc32(task.name.encode()), epoch])
         shuffled = [task.train_examples[i] for i in rng.permutation(len(task.train_examples))]
         parts = np.array_split(np.array(shuffled, dtype=object), self.batches_per_epoch)
         return [part.tolist() for part in parts]
@@ -148,16 +125,16 @@ class MultiAdapterTrainer:
         numbers = [0] * len(self.tasks)
         for together in self.batches(rows):
             first = together[0][0]  # the only task in it, where random numbers are drawn
-            seed_task(self.schedule.seed, self.tasks[first].name, self.step, numbers[first])
+            seed_task(self.options.seed, self.tasks[first].name, self.step, numbers[first])
             numbers[first] += 1
             shares = torch.tensor([1 / len(batches[task]) for task, _ in together], device=self.base.device)
             speeds = [self.draw_speed(example, epoch) for _, example in together]
             (self.losses(together, speeds) * shares).sum().backward()
         self.clip_gradients()
-        total_steps = self.batches_per_epoch * self.schedule.epochs
-        factor = learning_rate_factor(self.step, total_steps, self.schedule.warmup)
+        total_steps = self.batches_per_epoch * self.options.epochs
+        factor = learning_rate_factor(self.step, total_steps, self.options.warmup)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.learning_rate * factor
+            group["lr"] = self.options.learning_rate * factor
         self.optimizer.step()
         self.step += 1
 
@@ -169,8 +146,8 @@ class MultiAdapterTrainer:
 
     def draw_speed(self, example: Example, epoch: int) -> float:
         """One of the speeds asked for at which the audio is long enough for the text."""
-        rng = np.random.default_rng([self.schedule.seed, epoch, zlib.crc32(example.utterance.id.encode())])
-        speeds = [s for s in example.speeds if s in self.schedule.speeds] or example.speeds
+        rng = np.random.default_rng([self.options.seed, epoch, zlib.crc32(example.utterance.id.encode())])
+        speeds = [s for s in example.speeds if s in self.options.speeds] or example.speeds
         return float(speeds[rng.integers(len(speeds))])
 
     def losses(self, rows: list[Row], speeds: list[float] | None = None) -> torch.Tensor:
@@ -184,20 +161,20 @@ class MultiAdapterTrainer:
 
     def clip_gradients(self) -> None:
         """Each task's gradient to the largest norm, as if it were alone."""
-        for own in self.parameters:
-            nn.utils.clip_grad_norm_(list(own.values()), self.schedule.clip)
+        for vectors in self.parameters:
+            nn.utils.clip_grad_norm_(list(vectors.values()), self.options.clip)
 
     @torch.no_grad()
     def evaluate(self) -> None:
         """Add each task's held-out loss to its `losses`; where it is the lowest so far, copy its vectors."""
         self.base.model.eval()
-        found: list[list[float]] = [[] for _ in self.tasks]
+        losses: list[list[float]] = [[] for _ in self.tasks]
         rows = [(index, example) for index, task in enumerate(self.tasks) for example in task.held_out]
         for together in self.batches(rows):
             for (index, _), loss in zip(together, self.losses(together).tolist(), strict=True):
-                found[index].append(loss)
+                losses[index].append(loss)
         for index, task in enumerate(self.tasks):
-            task.losses.append(float(np.mean(found[index])))
+            task.losses.append(float(np.mean(losses[index])))
             if task.best_epoch == len(task.losses) - 1:
                 self.best[index] = copy_of(self.parameters[index])
 
@@ -223,15 +200,9 @@ def copy_of(vectors: Vectors) -> Vectors:
     return {name: vector.detach().clone() for name, vector in vectors.items()}
 
 
-@contextmanager
 def vectors_per_row(
     vectors: dict[str, ia3.IA3Vector], parameters: Sequence[Vectors], tasks: list[int]
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Within the context, row i of a batch is multiplied by the vectors of task `tasks[i]`."""
-    for name, vector in vectors.items():
-        vector.rows = torch.stack([parameters[task][name] for task in tasks])[:, None]
-    try:
-        yield
-    finally:
-        for vector in vectors.values():
-            vector.rows = None
+    rows = {name: torch.stack([parameters[task][name] for task in tasks])[:, None] for name in vectors}
+    return ia3.using_rows({vector.l: rows[name] for name, vector in vectors.items()})

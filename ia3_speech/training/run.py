@@ -4,25 +4,67 @@ In: `TrainingOptions`. Out: OUT/{config.yaml, adapter/, checkpoints/last.pt, met
 """
 
 import logging
-import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
-from ia3_speech.adapters.record import METADATA, read_metadata
+from ia3_speech.cli import UserError
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3_config import IA3Config
-from ia3_speech.model.parameter_count import count_parameters
+from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
 from ia3_speech.training.data import read_examples
-from ia3_speech.training.records import NOT_IMPROVED, read_training_record
-from ia3_speech.training.run_lock import is_first_process, run_lock
+from ia3_speech.training.records import NOT_IMPROVED
 from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
+
+
+class RunLockError(UserError):
+    """Another run is writing to the same folder."""
+
+
+@contextmanager
+def run_lock(out: Path, part: str | None = None) -> Iterator[None]:
+    """Hold the lock of `out`, which is made, within the context; it ends with the process, however that ends.
+
+    Runs of different parts of one work, such as 1/2 and 2/2, have locks of their own. Without effect in all
+    processes but the first of a distributed run.
+
+    Raises:
+        RunLockError: another run holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    if not is_first_process():
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(out / (f".lock.{part.replace('/', '-')}" if part else ".lock"), timeout=0)
+    try:
+        lock.acquire()
+    except Timeout as error:
+        raise RunLockError(
+            f"{out}: another run is writing to it (wait until it has ended, or choose another --out)"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        with suppress(OSError):
+            Path(lock.lock_file).unlink()
+
+
+def is_first_process() -> bool:
+    """Whether this is the process of a distributed run that writes its files; torchrun sets RANK."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def train(options: TrainingOptions) -> dict[str, Any]:
@@ -30,8 +72,8 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 
     Returns:
         The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch
-        (0: the start), start_dev_wer (None in a run that an earlier version began), seed, epochs and steps
-        trained, utterances and audio_seconds of the training set; and where the start was selected, a note.
+        (0: the start), start_dev_wer, seed, epochs and steps trained, utterances and audio_seconds of the
+        training set; and where the start was selected, a note.
 
     Raises:
         TrainingError, ResumeError, AudioError, DataError: the options, the checkpoint or the data can't be
@@ -42,7 +84,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     with run_lock(options.out):
         if is_first_process():
             for name in ("adapter", "config.yaml", "train.json", "checkpoints/last.pt"):
-                atomic.remove_leftovers(options.out / name, alone=True)
+                atomic.remove_leftovers(options.out / name)
         return train_locked(options)
 
 
@@ -62,17 +104,14 @@ def train_locked(options: TrainingOptions) -> dict[str, Any]:
     trainer.resume()
     if trainer.accelerator.is_main_process:
         atomic.write_text(options.out / "config.yaml", to_yaml(options))
-    step = trainer.step
     trainer.run()
-    if trainer.step == step and (summary := finished_summary(options, labels)):
-        return summary
     trainer.load_parameters(trainer.selected_tensors)
     summary = {
         "trainable": parameters.trained,
         "seconds": round(trainer.seconds, 1),
         "dev_wer": trainer.selected_wer,
         "selected_epoch": trainer.selected_epoch,
-        "start_dev_wer": trainer.start_wer if math.isfinite(trainer.start_wer) else None,
+        "start_dev_wer": trainer.start_wer,
         "seed": options.seed,
         "epochs": trainer.order.epoch,
         "steps": trainer.step,
@@ -112,16 +151,6 @@ def attach_start(base: Base, options: TrainingOptions) -> None:
                             f"(leave out --train-head, or --init-adapter)")  # fmt: skip
     if has_head and not options.train_head:
         raise TrainingError(f"{options.init_adapter} has a head, which would train too (pass --train-head)")
-
-
-def finished_summary(options: TrainingOptions, labels: dict[str, str]) -> dict[str, Any] | None:
-    """The summary of a finished run whose adapter stands. It is not written again: scores may have been
-    added to the adapter's record since."""
-    file = options.out / "train.json"
-    if not file.exists() or not (options.out / "adapter" / METADATA).exists():
-        return None
-    metadata = read_metadata(options.out / "adapter")
-    return read_training_record(file) if metadata and metadata.labels == labels else None
 
 
 def choose_device(options: TrainingOptions) -> str | None:

@@ -1,14 +1,17 @@
 """An adapter for each speaker of a data directory, trained in one process: what `ia3-speech speakers` does.
 
 In: `SpeakerOptions`. Out: below OUT an adapter and a task.json for each speaker and fold, train.json and
-config.yaml; and a decode directory with the hypotheses of all folds.
+config.yaml; and a decode directory with the hypotheses of all folds. With folds, every utterance of a speaker
+is tested once, by an adapter that was not trained on it. Where task.json stands, an adapter is complete, and
+is not trained again: whether it belongs to these inputs, the record of OUT says (ia3_speech/inputs.py).
 """
 
 import logging
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,6 +20,7 @@ import torch
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
+from ia3_speech.adapters.registry import check_name
 from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
@@ -24,31 +28,55 @@ from ia3_speech.decoding.decode_directory import Decoding, environment_record, w
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.model.ia3_config import IA3Config
-from ia3_speech.model.parameter_count import count_parameters
+from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.model.precision import choose_precision
-from ia3_speech.training.config import SpeakerOptions, to_yaml
-from ia3_speech.training.data import read_examples
+from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
+from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import (
     MultiAdapterTrainer,
-    Schedule,
     Task,
+    batches_per_epoch,
+    hold_out_examples,
 )
-from ia3_speech.training.run_lock import run_lock
-from ia3_speech.training.speaker_adaptations import (
-    Adaptation,
-    check_speaker_options,
-    groups_of,
-    in_part,
-    keys_of,
-    plan,
-    warn_of_few_utterances,
-)
+from ia3_speech.training.records import read_training_record
+from ia3_speech.training.run import run_lock
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Adaptation:
+    """One adapter to be trained.
+
+    Attributes:
+        speaker: whose it is.
+        fold: fold1, fold2, …; all without folds.
+        task: the utterances that it is trained on, and those held out.
+        test: the utterances that it decodes.
+        folder: where adapter/ and task.json go.
+    """
+
+    speaker: str
+    fold: str
+    task: Task
+    test: list[Example]
+    folder: Path
+
+    @property
+    def utterances(self) -> int:
+        """Utterances that it is trained on, or that select its epoch."""
+        return len(self.task.train_examples) + len(self.task.held_out)
+
+    def record(self) -> dict[str, Any]:
+        """The contents of its task.json; empty where there is none."""
+        try:
+            return read_training_record(self.folder / "task.json")
+        except (OSError, ValueError):
+            return {}
 
 
 def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
@@ -63,7 +91,8 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
         UserError: the options or the data can't be used, a speaker has too few utterances, or another run
             is writing to `options.out` (runs of different parts may).
     """
-    check_speaker_options(options)
+    check_options(options)
+    part_of(options)
     with run_lock(options.out, options.part):
         return adapt_locked(options)
 
@@ -78,25 +107,17 @@ def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
     speeds = [*{1.0, *options.speeds}]
     examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
     adaptations = list(plan(examples, options))
-    keys = keys_of(base, options)
     warn_of_few_utterances(adaptations, options)
-    remove_killed_runs(adaptations, options)
-    left = [one for one in adaptations if not one.is_done(keys)]
+    written = [a.folder / name for a in adaptations for name in ("adapter", "task.json")]
+    for path in written + ([] if options.part else [options.out / "config.yaml", options.out / "train.json"]):
+        atomic.remove_leftovers(path)
+    left = [adaptation for adaptation in adaptations if not adaptation.record()]
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
-    speakers = len({one.speaker for one in adaptations})
+    speakers = len({adaptation.speaker for adaptation in adaptations})
     logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
     started = time.monotonic()
-    train_all(base, left, options, cache, keys[0])
+    train_all(base, left, options, cache)
     return finish(base, adaptations, options, time.monotonic() - started)
-
-
-def remove_killed_runs(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
-    """Remove what runs that were killed while they wrote left behind."""
-    written = [one.folder / name for one in adaptations for name in ("adapter", "task.json")]
-    if not options.part:
-        written += [options.out / "config.yaml", options.out / "train.json"]
-    for path in written:
-        atomic.remove_leftovers(path)
 
 
 def attach_common_start(base: Base, options: SpeakerOptions) -> None:
@@ -110,63 +131,94 @@ def attach_common_start(base: Base, options: SpeakerOptions) -> None:
                         f"(use ia3-speech train, speaker by speaker)")  # fmt: skip
 
 
+# ---- which adapters
+
+
+def part_of(options: SpeakerOptions) -> tuple[int, int]:
+    """(3, 8) of `--part 3/8`, else (1, 1)."""
+    number, _, count = (options.part or "1/1").partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UserError(f"part is {options.part!r}: write 3/8 for the third of eight shares of the speakers")
+    return int(number), int(count)
+
+
+def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
+    """Whether an utterance's speaker belongs to this run: with --part 3/8 every eighth, from the third on."""
+    number, count = part_of(options)
+    data = read_data_directory(options.data, allow_pipes=options.allow_pipes)
+    speakers = set(sorted({utterance.speaker for utterance in data})[number - 1 :: count])
+    return lambda utterance: utterance.speaker in speakers
+
+
+def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
+    """Every adapter, speaker by speaker. Raises UserError for a speaker with too few utterances."""
+    by_speaker: dict[str, list[Example]] = {}
+    for example in sorted(examples, key=lambda example: example.utterance.id):
+        by_speaker.setdefault(example.utterance.speaker, []).append(example)
+    for speaker, spoken in by_speaker.items():
+        for fold in range(options.folds or 1):
+            test = spoken[fold :: options.folds] if options.folds else []
+            chosen = [example for example in spoken if example.speeds and example not in test][: options.k]
+            if len(chosen) < 2:
+                raise UserError(
+                    f"{options.data}: {speaker} has {len(spoken)} utterances, too few to train on one and "
+                    f"hold one out (leave this speaker out: ia3-speech datadir subset)"
+                )
+            name = f"fold{fold + 1}" if options.folds else "all"
+            folder = options.out / check_name(speaker) / name
+            task = Task(f"{speaker}/{name}", *hold_out_examples(chosen))
+            yield Adaptation(speaker, name, task, test, folder)
+
+
+def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
+    """Say where there are fewer than `k` utterances."""
+    fewer = [adaptation for adaptation in adaptations if options.k and adaptation.utterances < options.k]
+    if fewer:
+        least = min(fewer, key=lambda adaptation: adaptation.utterances)
+        logger.warning(
+            "note: %d of %d adapters have fewer than %d utterances to adapt on: %d in %s",
+            *(len(fewer), len(adaptations), options.k, least.utterances, least.task.name),
+        )
+
+
+def groups_of(adaptations: list[Adaptation], options: SpeakerOptions) -> Iterator[list[Adaptation]]:
+    """Adaptations that are trained side by side: they have equally many batches in an epoch."""
+    by_batches: dict[int, list[Adaptation]] = {}
+    for adaptation in adaptations:
+        by_batches.setdefault(batches_per_epoch(adaptation.task, options), []).append(adaptation)
+    for alike in by_batches.values():
+        for first in range(0, len(alike), options.adapters_per_batch):
+            yield alike[first : first + options.adapters_per_batch]
+
+
+# ---- training
+
+
 def train_all(
-    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, cache: FeatureCache, key: str
+    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, cache: FeatureCache
 ) -> None:
     """Train, test and save, `adapters_per_batch` adapters at a time."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
-    schedule = Schedule(
-        epochs=options.epochs,
-        learning_rate=options.learning_rate,
-        warmup=options.warmup,
-        clip=options.clip,
-        batch_utterances=options.batch_utterances,
-        seed=options.seed,
-        speeds=tuple(options.speeds),
-    )
-    speakers = {one.speaker for one in adaptations}
-    labels = {speaker: labels_of_trained(options.init_adapter, {"speaker": speaker}) for speaker in speakers}
     start = {vector: vector.l.detach().clone() for vector in ia3.vectors(base.model).values()}
-    groups = list(groups_of(adaptations, schedule, options.adapters_per_batch))
-    if groups:
-        log_expected_time(base, groups, schedule, cache, options.part)
     with logging_redirect_tqdm(), tqdm(
         total=len(adaptations), desc="training", unit="adapter", dynamic_ncols=True, disable=None,
         file=progress_stream(),
     ) as bar:  # fmt: skip
-        for group in groups:
+        for group in groups_of(adaptations, options):
             started = time.monotonic()
             with torch.no_grad():
                 for vector, value in start.items():
                     vector.l.copy_(value)
-            trainer = MultiAdapterTrainer(base, [one.task for one in group], schedule, cache)
+            trainer = MultiAdapterTrainer(base, [adaptation.task for adaptation in group], options, cache)
             trainer.run()
             texts = decode_tests(trainer, group)
             for index, adaptation in enumerate(group):
                 trainer.load_best(index)
                 seconds = (time.monotonic() - started) / len(group)
-                save(base, adaptation, options, key, labels[adaptation.speaker], texts[index], seconds)
+                save(base, adaptation, options, texts[index], seconds)
                 bar.update()
-
-
-def log_expected_time(
-    base: Base, groups: list[list[Adaptation]], schedule: Schedule, cache: FeatureCache, part: str | None
-) -> None:
-    """Log how long training will take, by one epoch of the first group (trained for this alone).
-
-    The features are cached first, as they are from the second epoch on."""
-    tasks = [Task(one.task.name, one.task.train_examples, one.task.held_out) for one in groups[0]]
-    for task in tasks:
-        for example in (*task.train_examples, *task.held_out):
-            for speed in example.speeds:
-                cache.get(example.utterance, speed)
-    started = time.monotonic()
-    MultiAdapterTrainer(base, tasks, replace(schedule, epochs=1), cache).run()
-    seconds = (time.monotonic() - started) * schedule.epochs * sum(map(len, groups)) / len(groups[0])
-    share = f" for this share of the speakers, {part}" if part else ""
-    logger.info("about %.0f minutes%s", seconds / 60, share)
 
 
 def decode_tests(trainer: MultiAdapterTrainer, group: list[Adaptation]) -> list[dict[str, str]]:
@@ -175,7 +227,7 @@ def decode_tests(trainer: MultiAdapterTrainer, group: list[Adaptation]) -> list[
     What exceeds the base's maximum input duration is cut at pauses, as `ia3-speech decode` does it.
     """
     limit = maximum_input_seconds(trainer.base)
-    tested = [(index, example) for index, one in enumerate(group) for example in one.test]
+    tested = [(index, example) for index, a in enumerate(group) for example in a.test]
     long = [(index, example) for index, example in tested if limit and example.seconds > limit]
     rows = [(index, example) for index, example in tested if not limit or example.seconds <= limit]
     texts: list[dict[str, str]] = [{} for _ in group]
@@ -191,20 +243,11 @@ def decode_tests(trainer: MultiAdapterTrainer, group: list[Adaptation]) -> list[
 
 
 def save(
-    base: Base,
-    adaptation: Adaptation,
-    options: SpeakerOptions,
-    key: str,
-    labels: dict[str, str],
-    texts: dict[str, str],
-    seconds: float,
+    base: Base, adaptation: Adaptation, options: SpeakerOptions, texts: dict[str, str], seconds: float
 ) -> None:
     """Write the adapter, then task.json: where that stands, the adapter is complete."""
-    (adaptation.folder / "task.json").unlink(missing_ok=True)  # of another adapter, if there was one
     task = adaptation.task
     record = {
-        "key": key,
-        "data": adaptation.data,
         "speaker": adaptation.speaker,
         "fold": adaptation.fold,
         "trained_on": [example.utterance.id for example in task.train_examples],
@@ -221,6 +264,7 @@ def save(
         "data": str(options.data),
         "init_adapter": options.init_adapter,
     }
+    labels = labels_of_trained(options.init_adapter, {"speaker": adaptation.speaker})
     save_adapter(base.model, adaptation.folder / "adapter", base=base, labels=labels, training=training)
     atomic.write_json(adaptation.folder / "task.json", record | {"texts": texts})
 
@@ -229,13 +273,13 @@ def finish(
     base: Base, adaptations: list[Adaptation], options: SpeakerOptions, seconds: float
 ) -> dict[str, Any]:
     """Gather the hypotheses in a decode directory, and write and return the summary."""
-    records = [one.record() for one in adaptations]
+    records = [adaptation.record() for adaptation in adaptations]
     if options.folds and not options.part:
         write_decoding(base, records, options)
     summary = {
         "adapters": len(adaptations),
-        "speakers": len({one.speaker for one in adaptations}),
-        "utterances": median(one.utterances for one in adaptations),
+        "speakers": len({adaptation.speaker for adaptation in adaptations}),
+        "utterances": median(adaptation.utterances for adaptation in adaptations),
         "improved": sum(record["best_epoch"] > 0 for record in records),
         "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_epoch"]],
         "trainable": count_parameters(base.model).trained,

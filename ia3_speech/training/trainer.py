@@ -28,7 +28,7 @@ from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
-from ia3_speech.training.checkpoint import Checkpoint, MetricsLog, check_same_run
+from ia3_speech.training.checkpoint import Checkpoint, MetricsLog
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
 from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
@@ -77,6 +77,7 @@ class Trainer:
             "processes": self.accelerator.num_processes,
             "sha256 of the base": base.fingerprint["sha256"],
             "sha256 of the start": parameters_sha256(self.parameters),
+            "sha256 of the data": data_digest([*train, *dev]),
         }
         self.step = 0
         self.seconds = 0.0
@@ -155,18 +156,20 @@ class Trainer:
         """
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         examples = [self.train[i % len(self.train)] for i in batch]
-        own = examples[rank::world]
-        self.set_learning_rate()
+        here = examples[rank::world]
+        factor = learning_rate_factor(self.step, self.total_steps, self.options.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * factor
         self.model.train()
-        speeds = [self.draw_speed(e, epoch, i) for e, i in zip(own, batch[rank::world], strict=True)]
-        features = [self.cache.get(e.utterance, speed) for e, speed in zip(own, speeds, strict=True)]
+        speeds = [self.draw_speed(e, epoch, i) for e, i in zip(here, batch[rank::world], strict=True)]
+        features = [self.cache.get(e.utterance, speed) for e, speed in zip(here, speeds, strict=True)]
         seed_step(self.options.seed, self.step * world + rank)
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
-        if own:
+        if here:
             logits, frames = self.base.forward(features, self.cache.depth)
-            losses = ctc_loss(logits, frames, [e.ids for e in own], self.base.vocabulary.blank)
-            loss = losses.mean() * (len(own) * world / len(examples))
+            losses = ctc_loss(logits, frames, [e.ids for e in here], self.base.vocabulary.blank)
+            loss = losses.mean() * (len(here) * world / len(examples))
             self.accelerator.backward(loss)
             share = loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
@@ -176,7 +179,8 @@ class Trainer:
                 f"step {self.step}: the loss is {value} on {names}; the last checkpoint stands "
                 f"(a lower --learning-rate usually helps)"
             )
-        self.average_gradients(world)
+        for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
+            p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
         self.check_gradients()
         nn.utils.clip_grad_norm_(list(self.parameters.values()), self.options.clip)
         self.optimizer.step()
@@ -186,17 +190,6 @@ class Trainer:
     def draw_speed(self, example: Example, epoch: int, position: int) -> float:
         rng = np.random.default_rng([self.options.seed, epoch, position])
         return float(example.speeds[rng.integers(len(example.speeds))])
-
-    def set_learning_rate(self) -> None:
-        factor = learning_rate_factor(self.step, self.total_steps, self.options.warmup)
-        for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * factor
-
-    def average_gradients(self, world: int) -> None:
-        """Over the processes: some hundred kilobytes, for which DDP's wrapper is not needed."""
-        if world > 1:
-            for p in self.parameters.values():
-                p.grad = self.accelerator.reduce(torch.zeros_like(p) if p.grad is None else p.grad, "mean")
 
     def check_gradients(self) -> None:
         """Raises TrainingError where a vector has had no gradient in the first ten batches."""
@@ -241,7 +234,7 @@ class Trainer:
         Regression Trees, 1984). An epoch that has not fewer errors than the start is never selected.
         """
         counts = self.dev_errors()
-        errors, words = [one.total for one in counts], [one.words for one in counts]
+        errors, words = [count.total for count in counts], [count.words for count in counts]
         wer = sum(counts, ErrorCounts()).wer
         better = not self.best_errors or sum(errors) < sum(self.best_errors)
         self.epochs_without_improvement = 0 if better else self.epochs_without_improvement + 1
@@ -275,21 +268,17 @@ class Trainer:
             " ".join(text for (number, _), text in zip(self.dev_pieces, texts, strict=True) if number == n)
             for n in range(len(self.dev))
         ]
-        references = [e.utterance.text or "" for e in self.dev]
-        return [
-            count_errors(self.words(r), self.words(h)) for r, h in zip(references, hypotheses, strict=True)
-        ]
-
-    def words(self, text: str) -> list[str]:
-        return normalize(text, self.options.normalize).split()
+        mode = self.options.normalize
+        references = [normalize(e.utterance.text or "", mode).split() for e in self.dev]
+        hypotheses = [normalize(hypothesis, mode).split() for hypothesis in hypotheses]
+        return [count_errors(r, h) for r, h in zip(references, hypotheses, strict=True)]
 
     # ---- resuming
 
     def checkpoint(self) -> None:
         if self.accelerator.is_main_process:
             Checkpoint(
-                options=self.identity,
-                data=data_digest(self.train, self.dev),
+                run=self.identity,
                 order=self.order.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 tensors=self.copy_parameters(),
@@ -309,7 +298,7 @@ class Trainer:
             self.metrics.truncate(0)
             return
         state = Checkpoint.load(file)
-        check_same_run(self.options.out, state, self.identity, self.train, self.dev)
+        state.check_run(self.options.out, self.identity)
         self.load_parameters(state.tensors)
         self.optimizer.load_state_dict(state.optimizer)
         self.order.load_state_dict(state.order)

@@ -17,10 +17,10 @@ from ia3_speech.adapters.combine import combine
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import is_attached
 from ia3_speech.model.base import WAVEFORM, make_base
 from ia3_speech.model.ia3 import vectors
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
 
 ENCODERS = [
     ("wav2vec2", {"norm": "group"}),

@@ -12,8 +12,8 @@ from ia3_speech.adapters.combine import combine, weighted_product, weighted_sum
 from ia3_speech.adapters.io import adapter_of
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import AdapterError
 from ia3_speech.model.attach import trainable
-from ia3_speech.model.ia3_config import AdapterError
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = ia3.TargetModule("wav2vec2.encoder.layers.1.attention.k_proj", "out", "key", 1)

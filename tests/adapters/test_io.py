@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 import ia3_speech
 from ia3_speech import attach, detach, load_adapter, save_adapter
 from ia3_speech.adapters.record import CARD, METADATA, PEFT_WEIGHTS, read_metadata
+from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import is_attached
 from ia3_speech.model.ia3 import vectors
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
 
 WAVE = torch.randn(1, 8_000, generator=torch.Generator().manual_seed(1))
 KEY = "base_model.model.wav2vec2.encoder.layers.1.attention.k_proj.ia3_l"

@@ -25,8 +25,8 @@ from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.loading import load
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import AdapterError
 from ia3_speech.model.attach import trainable
-from ia3_speech.model.ia3_config import AdapterError
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.run import train
 from ia3_speech.transcribe import transcribe

@@ -17,11 +17,11 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.__main__ import main
 from ia3_speech.adapters.merge import export_checkpoint, parameters_of
 from ia3_speech.model import ia3
+from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import is_attached, is_merged, probe_input, trainable
 from ia3_speech.model.base import make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import vectors
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.model.int8 import quantize
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]

@@ -7,46 +7,32 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
-from ia3_speech.calibrate import main
+from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import UserError
-from ia3_speech.confidence.calibration import are_right
-from ia3_speech.confidence.reliability import Scaling, measure
-from ia3_speech.confidence.stored_confidence_scaling import store_scaling
+from ia3_speech.confidence.reliability import measure
+from ia3_speech.confidence.storage import find_scaling, other_searches, search_key, store_scaling
 from ia3_speech.data.kaldi import subset_data_directory
-from ia3_speech.decode import main as decode
-from ia3_speech.decoding.options import ConfidenceOptions
-from ia3_speech.loading import SearchOptions, load
+from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.lm.arpa import write_arpa
+from ia3_speech.lm.ngram import estimate
+from ia3_speech.loading import SearchOptions, load, make_search
+from ia3_speech.model.base import load_base
 from ia3_speech.scoring.ctm import read_confidences
 
 OUT_OF_DOMAIN = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev"
 
 
-def test_a_word_is_right_where_the_alignment_has_it():
-    assert are_right(["no", "fever", "no", "cough"], "no feather no a cough") == [
-        True,
-        False,
-        True,
-        False,
-        True,
-    ]
-    assert are_right(["yes"], "") == []
-
-
 @pytest.mark.parametrize("search", ["greedy", "beam"])
-def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, capsys):
-    options, out = SearchOptions(search), tmp_path / "confidence.yaml"
-    main(OUT_OF_DOMAIN, search_options=options, base="mini", out=out)
-    shown = capsys.readouterr().out.splitlines()
-    fitted = ConfidenceOptions(**yaml.safe_load(out.read_text()))
-    assert shown[1].startswith(f"{fitted.scaling}: ") and shown[-1].startswith(f"{out}: take it as ")
+def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, run_command):
+    options, out = ("--search", search, "--base", "mini"), tmp_path / "confidence.yaml"
+    *shown, last = run_command("calibrate", OUT_OF_DOMAIN, *options, "--out", out).out.splitlines()
+    assert last == f"{out}: take it as --config of ia3-speech transcribe"
     before, after = (re.findall(r"cross-entropy (\S+) .* error (\S+)%", line)[0] for line in shown[:2])
     assert float(after[0]) < float(before[0])
     # By greedy search both errors (4.6 and 6.0 %) are about what chance makes of some 500 calibrated words.
     assert search == "greedy" or float(after[1]) < float(before[1]) / 3
-    main(OUT_OF_DOMAIN, search_options=options, base="mini", confidence_options=fitted)
-    assert capsys.readouterr().out.splitlines() == shown[:-1]
+    assert run_command("calibrate", OUT_OF_DOMAIN, *options, "--config", out).out.splitlines() == shown
 
 
 @pytest.fixture
@@ -56,114 +42,130 @@ def some_sentences(tmp_path) -> Path:
     return tmp_path / "ten"
 
 
-def test_too_few_words_fit_no_temperature(some_sentences, tmp_path, capsys):
+def test_what_cannot_be_fitted_is_said(some_sentences, tmp_path, run_command):
     out = tmp_path / "confidence.yaml"
-    main(some_sentences, search_options=SearchOptions("greedy"), base="mini", out=out, minimum_words=10_000)
-    assert "words recognised, and 10,000 are needed" in capsys.readouterr().out and not out.exists()
-
-
-def test_a_scaling_that_is_measured_is_not_written(tmp_path):
-    for options in ({"out": tmp_path / "a.yaml"}, {"store": True}):
-        given = ConfidenceOptions(confidence_bias=1.0)
-        with pytest.raises(UserError, match="a scaling that is given is measured"):
-            main(OUT_OF_DOMAIN, search_options=SearchOptions(), confidence_options=given, **options)
-
-
-def test_options_give_a_scaling_where_there_are_some():
-    assert ConfidenceOptions().scaling is None
-    assert ConfidenceOptions(confidence_temperature=1.0).scaling == Scaling()
-    assert ConfidenceOptions(1.5, confidence_bias=2.0).scaling == Scaling(1.5, 1.0, 2.0)
-    with pytest.raises(UserError, match="--confidence-slope is 0, and has to be a positive number"):
-        _ = ConfidenceOptions(confidence_slope=0.0).scaling
+    few = run_command(
+        "calibrate", some_sentences, "--search", "greedy", "--out", out, "--minimum-words", 9999
+    )
+    assert few.code == 0 and "words recognised, and 9,999 are needed" in few.out and not out.exists()
+    for words, message in [
+        (("--store", "--confidence-bias", 1), "a scaling that is given is measured"),
+        (("--out", out, "--confidence-slope", 2), "a scaling that is given is measured"),
+        (("--confidence-slope", 0), "--confidence-slope is 0, and has to be a positive number"),
+    ]:
+        refused = run_command("calibrate", some_sentences, *words)
+        assert refused.code == 1 and message in refused.err
 
 
 # ---- kept with a base or an adapter
 
+GREEDY, FITTED = {"search": "greedy"}, Scaling(0.5, 1.6)
+
 
 @pytest.fixture
-def stored(tiny_folder, speaker42):
-    """A function that stores a scaling of a recogniser as `calibrate` does, and loads it again."""
+def calibrated(tiny_folder, speaker42):
+    """A function that stores a scaling as `calibrate` does, for an adapter or the base; returns its file."""
 
-    def store(adapter: str | None, search: str, scaling: Scaling):
-        options = SearchOptions(search)
-        recognizer = load(tiny_folder, adapter=adapter, search=options).recognizer
+    def store(adapter: str | None, record: dict, scaling: Scaling = FITTED) -> Path:
         fitted = measure(np.array([0.2, 0.9]), np.array([False, True]), scaling)
-        place = store_scaling(recognizer.base, recognizer.adapter, search, fitted, Path("data/clinic/dev"))
-        return place, load(tiny_folder, adapter=adapter, search=options).recognizer.scaling
+        terms = parse_terms(adapter) if adapter else []
+        return store_scaling(load_base(tiny_folder), terms, record, fitted, Path("data/clinic/dev"))
 
     return store
 
 
-ONE, OTHER, THIRD = Scaling(slope=0.5), Scaling(slope=0.4, bias=1.6), Scaling(bias=-1.0)
-
-
-def test_a_scaling_belongs_to_one_adapter_or_base_and_one_search(stored, tiny_folder, speaker42):
-    assert load(tiny_folder).recognizer.scaling is load(adapter="speaker42").recognizer.scaling is None
-    assert stored("speaker42", "greedy", ONE) == (speaker42 / "ia3_speech.json", ONE)
+def test_a_scaling_belongs_to_one_adapter_or_base(calibrated, tiny_folder, speaker42):
+    assert calibrated("speaker42", GREEDY) == speaker42 / "ia3_speech.json"
     assert load(tiny_folder).recognizer.scaling is None  # the base has none
-    assert stored(None, "beam", OTHER) == (tiny_folder / "confidence.json", OTHER)
-    assert stored(None, "greedy", THIRD) == (tiny_folder / "confidence.json", THIRD)
-    entry = {"data": "clinic/dev", "words": 2, "calibration_error": 0.15}
-    kept = json.loads((tiny_folder / "confidence.json").read_text())
-    assert kept["greedy"] == {"slope": 1.0, "bias": -1.0} | entry
-    assert kept["beam"] == {"slope": 0.4, "bias": 1.6} | entry
-    assert load(adapter="speaker42").recognizer.scaling == ONE
-    assert load(adapter="speaker42", search=SearchOptions("beam")).recognizer.scaling is None
+    assert calibrated(None, GREEDY, Scaling(bias=-1.0)) == tiny_folder / "confidence.json"
+    entry = {"slope": 1.0, "bias": -1.0, "data": "clinic/dev", "words": 2, "calibration_error": 0.15}
+    assert json.loads((tiny_folder / "confidence.json").read_text())["greedy"] == entry
+    assert load(adapter="speaker42").recognizer.scaling == FITTED
     assert load(adapter="speaker42:0.5").recognizer.scaling is None  # a sum is another system
     assert load(tiny_folder, bank={"speaker42": speaker42}).recognizer.scaling is None
     assert load(tiny_folder, scaling=Scaling()).recognizer.scaling == Scaling()
     with pytest.raises(UserError, match="a sum has no folder"):
-        stored("speaker42:0.5", "greedy", ONE)
+        calibrated("speaker42:0.5", GREEDY)
 
 
-def test_the_scaling_of_another_base_is_not_used(stored, tiny_folder, tiny_model, caplog):
-    place, _ = stored(None, "greedy", OTHER)
+def test_a_scaling_is_found_for_the_search_that_it_was_fitted_with_alone(calibrated, tiny_folder, tmp_path):
+    lm, terms = tmp_path / "lm.arpa", tmp_path / "terms"
+    write_arpa(estimate([["a", "fever"]], 2), lm)
+    terms.write_text("fever\n")
+    base = load_base(tiny_folder)
+
+    def record(search: str | None = None, **options) -> dict:
+        return make_search(SearchOptions(search, **options), base)[1]
+
+    own = record(lm=lm, lm_weight=0.7)
+    assert re.fullmatch(
+        r"beam lm=[0-9a-f]{12} lm_weight=0.7 word_score=1.5 unknown_word_score=-10 beam_size=50",
+        search_key(own),
+    )
+    calibrated(None, own, Scaling(0.4))
+    calibrated(None, record("greedy", hotwords=terms), Scaling(0.6))
+    copy = shutil.copy(lm, tmp_path / "copy.arpa")
+    for options, scaling in [
+        ({"lm": lm, "lm_weight": 0.7}, Scaling(0.4)),
+        ({"lm": copy, "lm_weight": 0.7, "word_score": 1.5}, Scaling(0.4)),  # the same model, elsewhere
+        ({"search": "greedy", "hotwords": terms, "hotword_weight": 2.0}, Scaling(0.6)),
+        ({"lm": lm}, None),
+        ({"lm": lm, "lm_weight": 0.7, "word_score": 1.0}, None),
+        ({"lm": lm, "lm_weight": 0.7, "hotwords": terms}, None),
+        ({"search": "beam"}, None),
+        ({"search": "greedy"}, None),
+        ({"search": "greedy", "hotwords": terms, "hotword_weight": 1.0}, None),
+    ]:
+        assert find_scaling(base, [], record(**options)) == scaling, options
+        assert (other_searches(base, [], record(**options)) is None) == (scaling is not None)
+    write_arpa(estimate([["a", "cough"]], 2), lm)
+    terms.write_text("fever\ncough\n")
+    assert find_scaling(base, [], own) is find_scaling(base, [], record("greedy", hotwords=terms)) is None
+
+
+def test_the_mini_base_is_calibrated_for_its_own_searches():
+    for search in ("greedy", None):
+        assert load("mini", search=SearchOptions(search)).recognizer.scaling
+    assert load("mini", search=SearchOptions(lm_weight=0.6)).recognizer.scaling is None
+
+
+def test_the_scaling_of_another_base_is_not_used(calibrated, tiny_folder, tiny_model, caplog):
+    place = calibrated(None, GREEDY)
     tiny_model(seed=1).save_pretrained(tiny_folder)
     assert load(tiny_folder).recognizer.scaling is None
     assert f"{place}: is of another base, and is not used" in caplog.text
-    assert stored(None, "greedy", ONE)[1] == ONE
+    calibrated(None, GREEDY)
+    assert load(tiny_folder).recognizer.scaling
 
 
-def test_a_temperature_of_an_earlier_version_gives_the_same_confidences(stored, tiny_folder):
-    place, _ = stored(None, "greedy", OTHER)
-    kept = json.loads(place.read_text())
-    kept["greedy"] = {"temperature": 1.741, "data": "clinic/dev", "words": 2, "calibration_error": 0.15}
-    place.write_text(json.dumps(kept))
-    scaling = load(tiny_folder).recognizer.scaling
-    confidences = np.array([0.0, 0.123456789, 1.0])
-    assert scaling == Scaling(1.741) and scaling(confidences) is confidences  # the logits alone are divided
-
-
-@pytest.mark.parametrize(
-    "content",
-    ["{", '{"greedy": {"temperature": 0}}', '{"greedy": {"slope": "a"}}', '{"greedy": 2}', '{"greedy": {}}'],
-)
-def test_a_damaged_scaling_is_named(stored, tiny_folder, content):
-    place, _ = stored(None, "greedy", OTHER)
+@pytest.mark.parametrize("content", ["{", '{"greedy": {"slope": "a"}}', '{"greedy": 2}', '{"greedy": {}}'])
+def test_a_damaged_scaling_is_named(calibrated, tiny_folder, content):
+    place = calibrated(None, GREEDY)
     kept = json.loads(place.read_text())
     place.write_text(content if content == "{" else json.dumps(kept | json.loads(content)))
     with pytest.raises(UserError, match=r"confidence.json: .* writes it again"):
         load(tiny_folder)
 
 
-def test_what_calibrate_stores_decode_uses(base_folder, some_sentences, tmp_path, capsys):
+def test_what_calibrate_stores_decode_uses(base_folder, some_sentences, tmp_path, run_command):
     """A copy of a real base, calibrated on a few sentences; then decoding is up to date."""
     base, out = tmp_path / "base", tmp_path / "out"
     shutil.copytree(base_folder, base, ignore=shutil.ignore_patterns("lm.*", "confidence.json"))
-    greedy = SearchOptions("greedy")
-    decode(some_sentences, out, base=str(base), search_options=greedy)
+    decode = ("decode", some_sentences, out, "--base", base, "--search", "greedy")
+    assert run_command(*decode).err == ""
     before = read_confidences(out / "hyp.ctm")
-    main(some_sentences, search_options=greedy, base=str(base), store=True)
+    stored = run_command("calibrate", some_sentences, "--search", "greedy", "--base", base, "--store")
+    assert f"{base / 'confidence.json'}: holds them for greedy" in stored.out
     kept = json.loads((base / "confidence.json").read_text())
-    fitted = {"temperature": 1.0} | {name: kept["greedy"][name] for name in ("slope", "bias")}
-    assert fitted["bias"] and f"{base / 'confidence.json'}: holds them for greedy" in capsys.readouterr().out
-    decode(some_sentences, out, base=str(base), search_options=greedy)
-    assert json.loads((out / "decode.json").read_text())["confidence_scaling"] == fitted
+    run_command(*decode)
+    scaling = json.loads((out / "decode.json").read_text())["confidence_scaling"]
+    assert scaling == {name: kept["greedy"][name] for name in ("slope", "bias")} and scaling["bias"]
     after = read_confidences(out / "hyp.ctm")
-    assert [[word for word, _ in own] for own in after.values()] == [
-        [word for word, _ in own] for own in before.values()
-    ]
-    assert after != before
+    words = lambda confidences: [[word for word, _ in row] for row in confidences.values()]  # noqa: E731
+    assert words(after) == words(before) and after != before
     (base / "confidence.json").write_text(json.dumps(kept | {"beam": kept["greedy"] | {"bias": 3.0}}))
-    decode(some_sentences, out, base=str(base), search_options=greedy)
-    assert "up to date" in capsys.readouterr().out  # another search's scaling is not its own
+    assert "up to date" in run_command(*decode).out  # another search's scaling is not its own
+    (tmp_path / "terms").write_text("metformin\n")
+    said = run_command(*decode, "--hotwords", tmp_path / "terms").err
+    assert said.count("word confidences are not calibrated") == 1
+    assert json.loads((out / "decode.json").read_text())["confidence_scaling"] is None

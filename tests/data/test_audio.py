@@ -1,7 +1,6 @@
 """Decoding, what is wrong with audio, and speed."""
 
 import io
-import re
 from pathlib import Path
 
 import numpy as np
@@ -29,74 +28,33 @@ def tone(seconds=1.0, rate=RATE, hertz=300.0, gain=0.3):
     return (gain * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype(np.float32)
 
 
-def noise(seconds):
-    return (0.1 * np.random.default_rng(0).standard_normal(round(seconds * RATE))).astype(np.float32)
-
-
 def utterance(name, source, start=None, end=None):
     return Utterance(name, "spk", name, str(source), start, end)
 
 
-def test_half_an_mp3_is_not_the_whole_of_it(tmp_path):
+@pytest.mark.parametrize("suffix", ["wav", "mp3"])
+def test_half_a_file_is_not_the_whole_of_it(tmp_path, suffix):
     """Its header still promises all: what was said then has more words than what is heard."""
-    file = tmp_path / "a.mp3"
+    file = tmp_path / f"a.{suffix}"
     soundfile.write(file, tone(6.0), RATE)
     assert abs(len(load_audio(file)) - 6 * RATE) < RATE / 2
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    with pytest.raises(
-        AudioError, match=r"a\.mp3: ends [23]\.\d\d s before its header says it does, at [56]\.\d\d s"
-    ):
-        load_audio(file)
-    with pytest.raises(AudioError, match="before its header says"):
-        load_audio(file, start=2.0, end=5.0)
-
-
-@pytest.mark.parametrize(
-    ("suffix", "subtype"),
-    [("wav", "PCM_16"), ("aiff", "PCM_16"), ("aifc", "ULAW"), ("au", "PCM_16"), ("w64", "PCM_16"),
-     ("rf64", "PCM_16"), ("nist", "PCM_16")],
-)  # fmt: skip
-def test_half_a_file_is_not_the_whole_of_it(tmp_path, suffix, subtype):
-    form = {"aifc": "AIFF"}.get(suffix, suffix.upper())
-    file = tmp_path / f"a.{suffix}"
-    soundfile.write(file, tone(6.0), RATE, format=form, subtype=subtype)
-    assert len(load_audio(file)) == 6 * RATE
     half = file.read_bytes()[: file.stat().st_size // 2]
     for source in (write(file, half), io.BytesIO(half)):
         with pytest.raises(
-            AudioError, match=r": ends [23]\.\d\d s before its header says it does, at [23]\."
+            AudioError, match=r": ends [23]\.\d\d s before its header says it does, at [2356]\."
         ):
             load_audio(source)
     assert len(load_audio(file, start=1.0, end=2.0)) == RATE
 
 
-@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
-def test_half_an_ogg_file_is_named(tmp_path, subtype, caplog):
-    """A stream that was recorded up to some moment ends so as well, hence a warning alone."""
-    file, other = tmp_path / "a.ogg", tmp_path / "b.ogg"
-    for path in (file, other):
-        soundfile.write(path, noise(6.0), RATE, format="OGG", subtype=subtype)
-    whole = file.read_bytes()
-    last_page = whole.rindex(b"OggS")
-    assert len(load_audio(file)) == 6 * RATE and not caplog.messages
-    load_audio(write(tmp_path / "chained.ogg", whole + other.read_bytes()))
-    assert not caplog.messages
-    for end in (len(whole) // 2, last_page, last_page + 20, len(whole) - 9):
-        load_audio(write(file, whole[:end]))
-        load_audio(io.BytesIO(whole[:end]))
-        named, stream = caplog.messages
-        assert re.match(rf"{file}: the Ogg stream has no end, .* after [1-6]\.\d\d s may be missing", named)
-        assert stream.startswith("(audio from a stream): the Ogg stream")
-        caplog.clear()
-    load_audio(file, start=0.5, end=1.0)
-    assert not caplog.messages
-
-
-@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 48_000])
-@pytest.mark.parametrize("channels", [1, 2, 5])
+@pytest.mark.parametrize(
+    ("rate", "channels"), [(8_000, 1), (11_025, 2), (16_000, 5), (44_100, 2), (48_000, 1)]
+)
 def test_any_rate_and_channel_count(tmp_path, rate, channels):
+    """The channels are averaged."""
     file = tmp_path / "a.wav"
-    soundfile.write(file, np.stack([tone(rate=rate)] * channels, axis=1), rate)
+    gains = np.linspace(0.2, 0.4, channels) if channels > 1 else [0.3]
+    soundfile.write(file, np.stack([tone(rate=rate, gain=gain) for gain in gains], axis=1), rate)
     wave = load_audio(file)
     assert wave.dtype == np.float32 and wave.ndim == 1 and wave.flags.c_contiguous
     assert abs(len(wave) - RATE) <= 1
@@ -106,9 +64,8 @@ def test_any_rate_and_channel_count(tmp_path, rate, channels):
 
 @pytest.mark.parametrize(
     ("suffix", "subtype", "error"),
-    [(".wav", "PCM_16", 1e-4), (".wav", "FLOAT", 0), (".flac", "PCM_24", 1e-6), (".ogg", "VORBIS", 0.1),
-     (".ogg", "OPUS", 0.1), (".mp3", "MPEG_LAYER_III", 0.1), (".aiff", "PCM_16", 1e-4),
-     (".w64", "PCM_16", 1e-4)],
+    [(".wav", "FLOAT", 0), (".flac", "PCM_24", 1e-6), (".ogg", "VORBIS", 0.1), (".ogg", "OPUS", 0.1),
+     (".mp3", "MPEG_LAYER_III", 0.1), (".aiff", "PCM_16", 1e-4)],
 )  # fmt: skip
 def test_formats_and_segments(tmp_path, suffix, subtype, error):
     """A segment is what the whole file has at that place, in lossy formats too."""
@@ -132,24 +89,19 @@ def test_a_jump_into_an_mp3(tmp_path):
         assert np.abs(load_audio(file, start=start) - whole[first:]).max() < 1e-4
 
 
-def test_channels_are_averaged():
-    stream = io.BytesIO()
-    soundfile.write(
-        stream, np.stack([tone(gain=0.4), tone(gain=0.2)], axis=1), RATE, format="WAV", subtype="FLOAT"
-    )
-    stream.seek(0)
-    assert np.abs(load_audio(stream) - tone(gain=0.3)).max() < 1e-6
-
-
-def test_a_segment_past_the_end(tmp_path):
+def test_a_segment_past_the_end_and_a_wav_of_unknown_length(tmp_path):
     file = tmp_path / "a.wav"
     soundfile.write(file, tone(1.0), RATE)
     assert len(load_audio(file, start=0.5, end=1.4)) == 8_000  # Kaldi forgives half a second
     for start, end in ((0.5, 1.6), (1.0, 1.2), (2.0, 3.0)):
-        with pytest.raises(
-            AudioError, match=rf"{file}: the segment from .* not inside the recording, which ends at 1.00 s"
-        ):
+        message = rf"{file}: the segment from .* not inside the recording, which ends at 1.00 s"
+        with pytest.raises(AudioError, match=message):
             load_audio(file, start=start, end=end)
+    data = bytearray(file.read_bytes())
+    place = data.index(b"data") + 4
+    for size in (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000):  # as sox and sph2pipe write them into a pipe
+        data[place : place + 4] = data[4:8] = size.to_bytes(4, "little")
+        assert len(load_audio(io.BytesIO(bytes(data)))) == RATE
 
 
 def write(file: Path, data: bytes) -> Path:
@@ -189,16 +141,6 @@ def test_any_bytes_are_audio_or_an_audio_error(data, magic):
         assert wave.ndim == 1
     except AudioError as error:
         assert str(error).startswith("(audio from a stream): ")
-
-
-def test_a_wav_of_unknown_length(tmp_path):
-    """sox and sph2pipe write such headers into a pipe."""
-    soundfile.write(tmp_path / "a.wav", tone(), RATE)
-    data = bytearray((tmp_path / "a.wav").read_bytes())
-    place = data.index(b"data") + 4
-    for size in (0xFFFFFFFF, 0x7FFFFFFF, 0x7FFFF000):
-        data[place : place + 4] = data[4:8] = size.to_bytes(4, "little")
-        assert len(load_audio(io.BytesIO(bytes(data)))) == RATE
 
 
 def test_pipes_only_where_allowed(tmp_path):
@@ -250,11 +192,6 @@ def test_problems(wave, kind, reason, fatal):
     assert (found.kind, found.reason, found.fatal) == (kind, reason, fatal)
 
 
-def test_the_base_says_what_is_too_short():
-    assert find_problem(np.zeros(400, np.float32), 400) is None
-    assert find_problem(np.zeros(400, np.float32), 820).kind == "short"
-
-
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the repository")
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_clipping_of_real_speech(rate):
@@ -281,54 +218,25 @@ def mixed(tmp_path):
     return [utterance(f"spk-{name}", tmp_path / f"{name}.wav") for name in ("broken", *waves, "zero")]
 
 
-def test_skip_keeps_what_can_be_used(mixed):
+def test_unusable_audio_is_named_or_skipped(mixed):
+    """By utterance and file; clipped speech is named and used in both cases."""
     bad: list[BadAudio] = []
-    usable = [u.id for u, _ in load_utterances(mixed, on_error="skip", bad=bad, progress=False)]
-    assert usable == ["spk-clipped", "spk-good"]
-    assert [(entry.utterance, entry.left_out) for entry in bad] == [
-        ("spk-broken", True),
-        ("spk-clipped", False),
-        ("spk-nan", True),
-        ("spk-short", True),
-        ("spk-zero", True),
-    ]
-    assert (
-        str(bad[-1])
-        == f"spk-zero: {mixed[-1].source}: no such file (correct wav.scp, or copy the audio there)"
-    )
-
-
-def test_fail_names_each_utterance_and_file(mixed):
-    bad: list[BadAudio] = []
-    with pytest.raises(AudioError) as caught:
-        list(load_utterances(mixed, bad=bad, progress=False))
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "4 utterances have unusable or damaged audio:"
-    assert lines[2] == f"  spk-nan: {mixed[3].source}: 16000 samples are NaN or infinite"
-    assert len(bad) == 5 and len(lines) == 6
+    usable = list(load_utterances(mixed, on_error="skip", bad=bad, progress=False))
+    assert [utterance.id for utterance, _ in usable] == ["spk-clipped", "spk-good"]
+    assert np.array_equal(usable[1][1], load_audio(mixed[2].source))
+    assert [entry.utterance for entry in bad if not entry.left_out] == ["spk-clipped"]
+    left_out = [entry.utterance for entry in bad if entry.left_out]
+    assert left_out == ["spk-broken", "spk-nan", "spk-short", "spk-zero"]
     share = "76.2 % of the samples are flat at full scale"
     assert str(bad[1]) == f"spk-clipped: {mixed[1].source}: clipped ({share})"
-    assert lines[-1].startswith("Repair these files, or leave them out: for good by deleting their lines")
-
-
-def test_clipped_speech_is_named_and_stops_nothing(mixed):
-    bad: list[BadAudio] = []
-    usable = [u.id for u, _ in load_utterances(mixed[1:3], bad=bad, progress=False)]
-    assert usable == ["spk-clipped", "spk-good"]
-    assert [(entry.utterance, entry.left_out) for entry in bad] == [("spk-clipped", False)]
-
-
-def test_fail_names_twenty_and_counts_the_rest(tmp_path):
-    missing = [utterance(f"spk-{n:02}", tmp_path / f"{n}.wav") for n in range(25)]
     with pytest.raises(AudioError) as caught:
-        list(load_utterances(missing, progress=False))
+        list(load_utterances(5 * mixed + mixed[:1], progress=False))
     lines = str(caught.value).splitlines()
-    assert len(lines) == 23 and lines[-2] == "  … and 5 more"
-
-
-def test_good_audio_raises_nothing(mixed):
-    (pair,) = load_utterances([mixed[2]], progress=False)
-    assert pair[0].id == "spk-good" and np.array_equal(pair[1], load_audio(mixed[2].source))
+    assert lines[0] == "21 utterances have unusable or damaged audio:"
+    assert lines[2] == f"  spk-nan: {mixed[3].source}: 16000 samples are NaN or infinite"
+    assert lines[-2] == "  … and 1 more"
+    assert lines[-1].startswith("Repair these files, or leave them out: for good by deleting their lines")
+    assert len(list(load_utterances(mixed[1:3], progress=False))) == 2
 
 
 @pytest.mark.parametrize("factor", [0.9, 1.0, 1.1])
@@ -338,17 +246,3 @@ def test_speed_changes_length_and_pitch(factor):
     assert len(fast) == pytest.approx(32_000 / factor, abs=1)
     spectrum = np.abs(np.fft.rfft(fast[4000:20_000]))
     assert np.argmax(spectrum) == pytest.approx(1000 * factor, abs=1)  # 1 Hz a bin
-
-
-def test_speed_one_is_the_wave_itself():
-    assert np.array_equal(change_speed(tone(), 1.0), tone())
-    with pytest.raises(ValueError, match="positive"):
-        change_speed(tone(), 0)
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the repository")
-def test_a_real_recording():
-    file = SHARED / "librispeech_237/LibriSpeech/test-clean/237/134500/237-134500-0000.flac"
-    wave = load_audio(file)
-    assert find_problem(wave) is None
-    assert len(wave) / RATE == audio_duration(file)

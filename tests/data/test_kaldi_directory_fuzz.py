@@ -1,9 +1,8 @@
 """Damaged data directories go through every command: they are refused in words or put right, never half."""
 
-import contextlib
-import io
 import os
 import tempfile
+from contextlib import chdir, contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,142 +16,73 @@ from ia3_speech.data.kaldi import (
     read_data_directory,
     split_data_directory,
     subset_data_directory,
-    validate_data_directory,
 )
 from ia3_speech.datadir import main
 
-IDS = ["anna-1", "anna-2", "bob-1", "cleo-1"]
-SPEAKERS = ["anna", "anna", "bob", "cleo"]
-EACH = b"anna-1 %s\nanna-2 %s\nbob-1 %s\ncleo-1 %s\n"
 PLAIN = {
     "text": "anna-1 hello there\nanna-2 héllo\nbob-1 take two\ncleo-1\n".encode(),
     "utt2spk": b"anna-1 anna\nanna-2 anna\nbob-1 bob\ncleo-1 cleo\n",
     "spk2utt": b"anna anna-1 anna-2\nbob bob-1\ncleo cleo-1\n",
     "wav.scp": b"anna-1 a.wav\nanna-2 a.wav\nbob-1 a.wav\ncleo-1 a.wav\n",
+    "utt2dur": b"anna-1 1\nanna-2 0.5\nbob-1 2e0\ncleo-1 1\n",
+    "utt2accent": b"anna-1 irish\ncleo-1 irish\n",
+    "spk2gender": b"anna f\nbob m\ncleo f\n",
+    "feats.scp": b"anna-1 x:1\nanna-2 x:2\nbob-1 x:3\ncleo-1 x:4\n",
 }
 SEGMENTED = PLAIN | {
     "segments": b"anna-1 tape1 0 0.5\nanna-2 tape1 0.5 1.0\nbob-1 tape2 0.25 1\ncleo-1 tape2 0 0.25\n",
     "wav.scp": b"tape1 a.wav\ntape2 a.wav\n",
     "reco2dur": b"tape1 1\ntape2 1\n",
 }
-EXTRAS = {
-    "utt2dur": b"anna-1 1\nanna-2 0.5\nbob-1 2e0\ncleo-1 1\n",
-    "utt2accent": b"anna-1 irish\ncleo-1 irish\n",
-    "utt2lang": b"anna-1 en\nanna-2 en\nbob-1 en\ncleo-1 en\n",
-    "spk2gender": b"anna f\nbob m\ncleo f\n",
-    "spk2age": b"anna 30\nbob 40\n",
-    "feats.scp": b"anna-1 x:1\nanna-2 x:2\nbob-1 x:3\ncleo-1 x:4\n",
-}
-NAMES = [*SEGMENTED, *EXTRAS]
-
 WORDS = [
-    *(b"", b"nan", b"NaN", b"inf", b"-1", b"1e999", b"1_0", b"0", "١".encode()),
-    *(b"<s>", b"#0", b"anna", b"anna-1", b"tape2", b"a.wav", b"x" * 300),
-    *(
-        b"|",
-        b"touch x |",
-        b"$(touch x)",
-        b"~",
-        b"~/a",
-        b"../a.wav",
-        b"./a.wav",
-        b"/",
-        b"/dev/null",
-        b"\\",
-        b"*",
-    ),
-    *(b"\x00", b"\r", b"\x0b", b"\x0c", b"\x1c", b"\x85", b"\xff", b"\xed\xb2\x80"),
-    *(
-        s.encode()
-        for s in ("\u00a0", "\u200b", "\u200c", "\u2028", "\ufeff", "\U0001f3a4", "e\u0301", "日本語")
-    ),
+    *(b"", b"nan", b"inf", b"-1", b"1e999", b"1_0", b"0", "١".encode(), b"<s>", b"#0", b"anna", b"anna-1"),
+    *(b"tape2", b"a.wav", b"x" * 300, b"|", b"touch x |", b"~/a", b"../a.wav", b"/", b"/dev/null", b"\\"),
+    *(b"\x00", b"\r", b"\x0b", b"\x1c", b"\x85", b"\xff", b"\xed\xb2\x80", b"\n", b"\t"),
+    *(word.encode() for word in ("\u00a0", "\u200b", "\u200c", "\u2028", "\ufeff", "e\u0301", "日本語")),
 ]
-WORD = st.sampled_from(WORDS) | st.binary(max_size=6)
-
-
-DAMAGE = ["word", "word", "field", "drop", "cut", "twice", "swap", "reverse", "crlf", "bom", "newline",
-          "blank", "tab", "utf16", "bytes", "gone", "empty"]  # fmt: skip
-
-
-@st.composite
-def damage(draw, table: bytes) -> bytes | None:
-    """One thing that editors, scripts and copying do to a table; None: the file is gone."""
-    lines = table.split(b"\n")
-    number = draw(st.integers(0, len(lines) - 1))
-    fields = lines[number].split(b" ")
-    place = draw(st.integers(0, len(fields) - 1))
-    match draw(st.sampled_from(DAMAGE)):
-        case "word":
-            fields[place] = draw(WORD)
-        case "field":
-            fields.insert(place, draw(WORD))
-        case "drop":
-            del fields[place]
-        case "cut":
-            return table[: draw(st.integers(0, len(table)))]
-        case "twice":
-            lines.insert(draw(st.integers(0, len(lines))), lines[number])
-            return b"\n".join(lines)
-        case "swap":
-            lines.insert(0, lines.pop(number))
-            return b"\n".join(lines)
-        case "reverse":
-            return b"\n".join(reversed(lines))
-        case "crlf":
-            return table.replace(b"\n", b"\r\n")
-        case "bom":
-            return b"\xef\xbb\xbf" + table
-        case "newline":
-            return table.rstrip(b"\n")
-        case "blank":
-            fields.append(b"\n")
-        case "tab":
-            return table.replace(b" ", b"\t ")
-        case "utf16":
-            return table.decode(errors="ignore").encode("utf-16")
-        case "bytes":
-            return draw(st.binary(max_size=60))
-        case "gone":
-            return None
-        case "empty":
-            return b""
-    lines[number] = b" ".join(fields)
-    return b"\n".join(lines)
+DAMAGE = {
+    "reverse": lambda table: b"\n".join(reversed(table.split(b"\n"))),
+    "crlf": lambda table: table.replace(b"\n", b"\r\n"),
+    "bom": lambda table: b"\xef\xbb\xbf" + table,
+    "newline": lambda table: table.rstrip(b"\n"),
+    "twice": lambda table: table + table,
+    "utf16": lambda table: table.decode(errors="ignore").encode("utf-16"),
+    "gone": lambda table: None,
+    "empty": lambda table: b"",
+}
 
 
 @st.composite
-def directories(draw) -> dict[str, bytes | str]:
-    """File name → its bytes; a text says what stands there instead: a folder, a dead link."""
+def directories(draw) -> dict[str, bytes]:
+    """File name → its bytes, after up to four things that editors, scripts and copying do to tables."""
     tables = dict(draw(st.sampled_from([PLAIN, SEGMENTED])))
-    tables |= {name: EXTRAS[name] for name in draw(st.sets(st.sampled_from(sorted(EXTRAS))))}
-    for _ in range(draw(st.integers(0, 4))):
-        name = draw(st.sampled_from(NAMES))
-        if name in tables:
-            changed = draw(damage(tables[name]))
-            tables = {other: table for other, table in tables.items() if other != name}
-            tables |= {} if changed is None else {name: changed}
-    if draw(st.booleans()) and draw(st.booleans()):
-        tables[draw(st.sampled_from(NAMES))] = draw(st.sampled_from(["folder", "dead link"]))
-    return tables
+    for name in draw(st.lists(st.sampled_from(sorted(tables)), max_size=4)):
+        table = tables.get(name) or b""
+        kind = draw(st.sampled_from(["word", "word", "cut", *DAMAGE]))
+        if kind == "word":
+            fields = table.split(b" ")
+            place = draw(st.integers(0, len(fields) - 1))
+            fields[place : place + draw(st.integers(0, 1))] = [draw(st.sampled_from(WORDS))]
+            table = b" ".join(fields)
+        elif kind == "cut":
+            table = table[: draw(st.integers(0, len(table)))]
+        else:
+            table = DAMAGE[kind](table)
+        tables[name] = table
+    return {name: table for name, table in tables.items() if table is not None}
 
 
-@contextlib.contextmanager
-def laid(tables: dict[str, bytes | str]):
-    """A room with `data` in it; in memory where that can be, for files written wait for their disk."""
+@contextmanager
+def laid(tables: dict[str, bytes]):
+    """A folder with `data` in it; in memory where that can be, for files written wait for their disk."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
-        room = Path(name)
-        data = room / "data"
+        data = Path(name, "data")
         data.mkdir()
-        (room / "a.wav").touch()
+        data.with_name("a.wav").touch()
         for file, content in tables.items():
-            if content == "folder":
-                (data / file).mkdir()
-            elif content == "dead link":
-                (data / file).symlink_to("nowhere")
-            else:
-                (data / file).write_bytes(content)
-        yield room, data
+            (data / file).write_bytes(content)
+        yield data.parent, data
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -164,7 +94,7 @@ def attempt(function, *words, **flags):
     try:
         return function(*words, **flags)
     except UserError as error:
-        assert str(error) and "Traceback" not in str(error)
+        assert str(error)
         return None
 
 
@@ -178,21 +108,24 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(Heal
 
 
 @FUZZ
-@given(directories())
-def test_what_is_valid_can_be_relied_on(tables):
+@given(directories(), st.sampled_from(["first", "per_spk", "minutes"]), st.integers(-1, 5), st.floats())
+def test_what_is_valid_can_be_relied_on(tables, option, value, fraction):
+    """And its parts are written whole, or not at all; the directory itself stays as it was."""
     with laid(tables) as (room, data):
         before = contents(room)
-        found = attempt(validate_data_directory, data)
-        attempt(validate_data_directory, data, text=False, wav=False, spk_sort=False, allow_pipes=True)
-        assert contents(room) == before
-        if found is None:
-            return
-        assert [u.id for u in found] == sorted({u.id for u in found})
-        for utterance in found:
+        valid = attempt(read_data_directory, data)
+        for utterance in valid or ():
             assert utterance.id and utterance.speaker and utterance.text is not None
-            assert os.path.isabs(utterance.source) and os.path.exists(utterance.source)  # noqa: PTH117, PTH110
+            assert Path(utterance.source).is_absolute() and Path(utterance.source).exists()
             assert utterance.start is None or 0 <= utterance.start < utterance.end < float("inf")
             assert utterance.duration is None or 0 < utterance.duration < float("inf")
+        part = attempt(subset_data_directory, data, room / "part", **{option: value})
+        sides = attempt(split_data_directory, data, room / "a", room / "b", by="accent", fraction=fraction)
+        for name, written in [("part", part), *zip("ab", sides or (None, None), strict=True)]:
+            assert (room / name).exists() == (written is not None)
+            if written is not None:
+                assert [u.id for u in read_back(room / name)] == [u.id for u in written] != []
+        assert {name: content for name, content in contents(room).items() if name in before} == before
 
 
 @FUZZ
@@ -201,10 +134,8 @@ def test_fix_puts_right_or_refuses(tables):
     with laid(tables) as (room, data):
         before = contents(room)
         done = attempt(fix_data_directory, data, room / "fixed")
-        assert {path.name for path in room.iterdir()} == {"a.wav", "data"} | ({"fixed"} if done else set())
         assert contents(data) == {name.removeprefix("data/"): c for name, c in before.items() if "/" in name}
-        again = attempt(fix_data_directory, data)
-        assert (done is None) == (again is None)
+        assert (done is None) == (attempt(fix_data_directory, data) is None)
         if done is None:
             assert contents(room) == before
             return
@@ -212,90 +143,18 @@ def test_fix_puts_right_or_refuses(tables):
         assert len(fixed) == done.kept <= done.out_of
         assert [u.id for u in read_back(data)] == [u.id for u in fixed]
         assert fix_data_directory(data).changed == []
-        for name, original in contents(data / ".backup").items() if (data / ".backup").exists() else ():
+        for name, original in contents(data / ".backup").items():
             assert original == before[f"data/{name}"]
 
 
-@FUZZ
-@given(
-    directories(),
-    st.sampled_from(["first", "last", "shortest", "per_spk", "speakers"]),
-    st.integers(-1, 5),
-    st.sampled_from(["speaker", "recording", "text", "accent", "lang", "", "../x"]),
-    st.floats(),
-)
-def test_parts_are_whole_or_absent(tables, way, wish, by, fraction):
-    with laid(tables) as (room, data):
-        before = contents(room)
-        part = attempt(subset_data_directory, data, room / "part", **{way: wish})
-        sides = attempt(split_data_directory, data, room / "a", room / "b", by=by, fraction=fraction)
-        for name, made in [("part", part), *zip("ab", sides or (None, None), strict=True)]:
-            assert (room / name).exists() == (made is not None)
-            if made is not None:
-                assert [u.id for u in read_back(room / name)] == [u.id for u in made] != []
-        expected = {"a.wav", "data"} | ({"part"} if part else set()) | ({"a", "b"} if sides else set())
-        assert {path.name for path in room.iterdir()} == expected
-        assert {name: c for name, c in contents(room).items() if name in before} == before
-
-
-@FUZZ
-@given(st.lists(WORD, max_size=8).map(b"\n".join), st.sampled_from(["spk_list", "utt_list"]))
-def test_any_list(content, way):
-    with laid(PLAIN) as (room, data):
-        (room / "list").write_bytes(content)
-        made = attempt(subset_data_directory, data, room / "part", **{way: room / "list"})
-        words = {line.split()[0] for line in content.decode(errors="ignore").splitlines() if line.split()}
-        named = words & set(SPEAKERS if way == "spk_list" else IDS)
-        assert made is None or {u.speaker if way == "spk_list" else u.id for u in made} == named
-
-
-COMMANDS = [
-    ["validate", "data"],
-    ["validate", "--no-text", "--no-wav", "--no-spk-sort", "--allow-pipes", "data"],
-    ["fix", "data", "--out", "out"],
-    ["subset", "data", "out", "--first", "1"],
-    ["subset", "--per-spk", "data", "1", "out"],
-    ["subset", "data", "out", "--utt-list", "data/text"],
-    ["split", "data", "out", "out2"],
-    ["fix", "data"],
-]
-
-
-@pytest.mark.parametrize("argv", COMMANDS, ids=" ".join)
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(tables=directories())
-def test_the_command_never_shows_a_traceback(argv, tables):
-    with laid(tables) as (room, _):
-        assert outcome(room, argv) in (0, 1)
-
-
-TARGETS = ["data", "data/.", "data/sub", ".", "..", "/", "", "a.wav", "a.wav/x", "link", "new/deep",
-           "x" * 300, "é\u200b", "\udcff", "|", "-x", "/dev/null", "/proc/x"]  # fmt: skip
-
-
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", ["data", "data/sub", ".", "", "a.wav/x", "link", "x" * 300, "-x"])
 @pytest.mark.parametrize("command", ["subset data {} --first 1", "fix data --out {}", "split data out {}"])
-def test_odd_targets(command, target):
+def test_odd_targets(command, target, capsys):
     """Paths that hold other things, or can hold nothing: refused, or written where they point."""
     with laid(PLAIN) as (room, _):
         (room / "link").symlink_to("data")
         before = contents(room)
-        assert outcome(room, [word.format(target) for word in command.split(" ")]) in (0, 1, 2)
+        with chdir(room), pytest.raises(SystemExit) as end:
+            main([word.format(target) for word in command.split(" ")])
+        assert end.value.code in (0, 1, 2) and "Traceback" not in capsys.readouterr().err
         assert {name: content for name, content in contents(room).items() if name in before} == before
-
-
-def outcome(room: Path, argv: list[str]) -> int:
-    """The exit code of a command run in `room`; an error is one that is meant for the user."""
-    out, err, here = io.StringIO(), io.StringIO(), Path.cwd()
-    os.chdir(room)
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main(argv)
-    except SystemExit as left:
-        code = left.code
-    finally:
-        os.chdir(here)
-    assert "Traceback" not in err.getvalue()
-    if code == 1:
-        assert err.getvalue().startswith("error: ") and not out.getvalue()
-    return code

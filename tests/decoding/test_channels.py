@@ -6,7 +6,7 @@ import soundfile
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
-from ia3_speech.decoding.channels import channel_names, parse_channel_adapters
+from ia3_speech.decoding.transcription import channel_names, parse_channel_adapters
 from ia3_speech.loading import load
 
 

@@ -1,7 +1,6 @@
 """CTC segmentation: words of a long transcript, found in its recording."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import segment
-from ia3_speech.decoding import ctc_segmentation, segment_directory
-from ia3_speech.decoding.ctc_segmentation import (
-    align_words,
-    recording_log_probabilities,
-    segment_recording,
-    viterbi,
-)
+from ia3_speech.decoding import segment_directory, word_times
+from ia3_speech.decoding.ctc_segmentation import align_words, recording_log_probabilities, segment_recording
 from ia3_speech.decoding.long_recordings import best_cuts
+from ia3_speech.decoding.word_times import viterbi
 from ia3_speech.model.base import load_base
 
 PAUSE = np.zeros(SAMPLE_RATE // 4, np.float32)
@@ -57,7 +51,7 @@ def test_a_narrow_beam_follows_a_clear_path(seed):
         found[3 * n + 2, 0] += 9
     whole = viterbi(found, tokens, 0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ctc_segmentation, "BEAM_STATES", 16)
+        patch.setattr(word_times, "BEAM_STATES", 16)
         assert np.array_equal(viterbi(found, tokens, 0), whole)
 
 
@@ -75,17 +69,9 @@ def test_cuts_are_few_and_lie_in_the_longest_pauses():
     assert best_cuts(starts, ends, starts, ends, 0.5) == [(n, n) for n in range(6)]
 
 
-@pytest.fixture(scope="module")
-def spoken(shared_data_module) -> list[Utterance]:
-    return list(read_data_directory(shared_data_module / "read_english/dev"))
-
-
-@pytest.fixture(scope="module")
-def shared_data_module() -> Path:
-    folder = Path(__file__).parents[3] / "shared/data"
-    if not (folder / "read_english/dev").is_dir():
-        pytest.skip("../shared/data/read_english/dev is absent")
-    return folder
+@pytest.fixture
+def spoken(shared_data) -> list[Utterance]:
+    return list(read_data_directory(shared_data / "read_english/dev"))
 
 
 def test_words_of_concatenated_utterances_fall_into_the_right_segment(spoken, base_folder):
@@ -109,7 +95,7 @@ def test_words_of_concatenated_utterances_fall_into_the_right_segment(spoken, ba
     assert np.mean(right) >= 0.95
 
 
-def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, caplog, capsys):
+def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, run_command):
     import soundfile
 
     first, strange, last = spoken[0], spoken[6], spoken[2]
@@ -124,21 +110,19 @@ def test_the_command_cuts_drops_and_lists(spoken, base_folder, tmp_path, caplog,
         Utterance("b-1", "b", "b-1", str(tmp_path / "short.wav"), text=last.text, labels={"accent": "y"}),
     ]  # fmt: skip
     write_data_directory(tmp_path / "in", utterances)
-    flags = ["--base", str(base_folder), "--max-seconds", "12"]
-    with pytest.raises(SystemExit) as ended:
-        command({"segment": segment}, ["segment", str(tmp_path / "in"), str(tmp_path / "out"), *flags])
-    assert ended.value.code == 0
+    flags = ["--base", base_folder, "--max-seconds", "12"]
+    result = run_command("datadir", "segment", tmp_path / "in", tmp_path / "out", *flags)
+    assert result.code == 0
     made = {one.id: one for one in read_data_directory(tmp_path / "out")}
     assert made["b-1"].text == last.text
     assert made["b-1"].start == 0.0 and made["b-1"].end == pytest.approx(len(waves[2]) / SAMPLE_RATE)
     cut = [one for id, one in made.items() if id.startswith("a-1-")]
     assert len(cut) >= 2 and all(one.end - one.start <= 12 and one.labels == {"accent": "x"} for one in cut)
     assert not any("zebras" in one.text for one in made.values())
-    assert "in/text: does not align: a-1, " in caplog.text and "zebras" in caplog.text
+    assert "in/text: does not align: a-1, " in result.err and "zebras" in result.err
     listed = (tmp_path / "out.dropped.txt").read_text()
     assert "a-1, " in listed and "zebras" in listed
-    said = capsys.readouterr().out
-    assert "1 long recordings became " in said and f"(listed in {tmp_path}/out.dropped.txt)" in said
+    assert "1 long recordings became " in result.out and f"(listed in {tmp_path}/out.dropped" in result.out
 
 
 def test_all_that_is_left_out_is_listed_and_the_rest_is_not_read(tmp_path, tiny_base, caplog):
@@ -170,10 +154,7 @@ def test_all_that_is_left_out_is_listed_and_the_rest_is_not_read(tmp_path, tiny_
     assert [line.partition(",")[0] for line in lines] == [f"a-{n:02d}" for n in range(25)]
     assert len(caplog.messages) == 21
     assert caplog.messages[-1] == f"{tmp_path}/in/text: … and 5 more, see {tmp_path}/out.dropped.txt"
-    for source in (
-        tmp_path / "out",
-        tmp_path / "in",
-    ):  # the list holds while the target is that of the first run
+    for source in (tmp_path / "out", tmp_path / "in"):  # the list holds while the target is of the first run
         assert (tmp_path / "out.dropped.txt").exists()
         write_data_directory(source, utterances[-2:])
         segment_directory.segment_data_directory(source, tmp_path / "out", base, allow_pipes=True)

@@ -4,15 +4,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.long_recordings import (
-    MAXIMUM_SECONDS,
     MINIMUM_SECONDS,
     cut_at_pauses,
-    maximum_input_seconds,
+    cut_utterance,
     quietest,
 )
 
@@ -43,12 +44,6 @@ def test_pieces_cover_the_wave_and_none_is_too_long_or_a_sliver(seconds, longest
         assert min(lengths) >= round(min(MINIMUM_SECONDS, longest / 4) * SAMPLE_RATE)
 
 
-@pytest.mark.parametrize("seconds", [0, 0.01, 3, MAXIMUM_SECONDS])
-def test_what_is_short_enough_stays_whole(seconds):
-    wave = noise(seconds)
-    assert cut_at_pauses(wave) == [(0, len(wave))]
-
-
 def test_cuts_lie_in_the_middle_of_pauses():
     wave = with_pauses(40, (12.0, 12.4), (22.0, 22.3), (25.0, 25.6))
     cuts = [end / SAMPLE_RATE for _, end in cut_at_pauses(wave)[:-1]]
@@ -56,17 +51,9 @@ def test_cuts_lie_in_the_middle_of_pauses():
     assert len(cuts) == 2
 
 
-def test_of_equal_pauses_the_last_is_taken():
-    cut = cut_at_pauses(with_pauses(20, (11.0, 11.3), (13.0, 13.3)))[0][1]
+def test_of_equal_pauses_the_last_is_taken_and_an_early_one_is_ignored():
+    cut = cut_at_pauses(with_pauses(20, (8.0, 9.0), (11.0, 11.3), (13.0, 13.3)))[0][1]
     assert 13.0 < cut / SAMPLE_RATE < 13.3
-
-
-def test_a_pause_before_the_searched_stretch_is_ignored():
-    cut = cut_at_pauses(with_pauses(20, (8.0, 9.0)))[0][1]
-    assert 10.0 <= cut / SAMPLE_RATE <= 15.0
-
-
-def test_quietest_is_the_middle_of_the_stillest_0_2_s():
     wave = with_pauses(3, (1.4, 1.6))
     assert abs(quietest(wave, SAMPLE_RATE, 2 * SAMPLE_RATE) - 1.5 * SAMPLE_RATE) <= 160
     assert quietest(wave[:1000], 900, 950) == 950  # too short for a window of 0.2 s: the latest
@@ -74,8 +61,6 @@ def test_quietest_is_the_middle_of_the_stillest_0_2_s():
 
 def test_real_speech_is_cut_between_words(shared_data):
     """Two LibriSpeech utterances behind one another, 0.5 s of silence between: there the cut lies."""
-    from ia3_speech.data.audio import load_audio
-
     chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
     first, second = (load_audio(chapter / f"237-134500-{n:04d}.flac") for n in (0, 2))
     first = first[-13 * SAMPLE_RATE :]
@@ -85,22 +70,15 @@ def test_real_speech_is_cut_between_words(shared_data):
     assert len(first) <= cut <= len(first) + SAMPLE_RATE // 2
 
 
-def test_maximum_input_seconds(tiny_base):
+def test_the_maximum_input_duration(tiny_base):
     """Relative positions never end; a convolution that looks far back holds absolute ones."""
-    assert maximum_input_seconds(tiny_base()) is None
-    assert maximum_input_seconds(tiny_base(num_conv_pos_embeddings=1536)) == pytest.approx(
-        768 * 320 / SAMPLE_RATE
-    )
-    assert maximum_input_seconds(tiny_base("hubert")) is None
+    assert tiny_base().maximum_seconds is tiny_base("hubert").maximum_seconds is None
+    seconds = tiny_base(num_conv_pos_embeddings=1536).maximum_seconds
+    assert seconds == pytest.approx(768 * 320 / SAMPLE_RATE)
 
 
 def test_an_utterance_in_pieces_is_its_audio(tmp_path):
     """As dev decoding in training cuts: each piece is an utterance, a segment of the same recording."""
-    import soundfile
-
-    from ia3_speech.data.utterance import Utterance, load_utterance
-    from ia3_speech.decoding.long_recordings import cut_utterance
-
     wave = np.random.default_rng(0).uniform(-0.1, 0.1, 16_000 * 12).astype(np.float32)
     soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
     long = Utterance("u", "s", "r", str(tmp_path / "a.wav"), start=1.0, end=12.0)

@@ -1,5 +1,7 @@
 """Word times: against espeak-ng's own, against hand-made logits, and for any text."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -8,10 +10,10 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.data.text import Vocabulary
-from ia3_speech.decoding.ctc_search import Hypothesis, TimedWord
-from ia3_speech.decoding.segments import MAXIMUM_SECONDS, PAUSE_SECONDS, make_segments
+from ia3_speech.decoding.ctc_search import Hypothesis, TimedWord, collapse
+from ia3_speech.decoding.segments import PAUSE_SECONDS, SEGMENT_SECONDS, make_segments
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.decoding.word_times import Scaling, align_symbols, owned, word_times
+from ia3_speech.decoding.word_times import Scaling, spans, viterbi, with_owners, word_times
 from ia3_speech.loading import load
 
 VOCABULARY = Vocabulary({"<pad>": 0, "|": 1, "a": 2, "b": 3, "'": 4}, blank=0, special=frozenset({"<pad>"}))
@@ -78,7 +80,7 @@ def test_words_that_the_base_cannot_write_stand_between_their_neighbours():
 
 
 def test_special_and_nameless_symbols_belong_to_no_word():
-    assert owned([1, 2, 0, 3, 1, 1, 99, 4], VOCABULARY) == [
+    assert with_owners([1, 2, 0, 3, 1, 1, 99, 4], VOCABULARY) == [
         (1, -1), (2, 0), (0, -1), (3, 0), (1, -1), (1, -1), (99, -1), (4, 1),
     ]  # fmt: skip
 
@@ -97,17 +99,12 @@ def test_any_text_gets_its_words_in_order_within_the_piece(text, frames, seed):
 
 def test_the_alignment_is_the_best_path():
     """Of all paths of "ab" through five frames, by trying every one."""
-    from itertools import product
-
-    from ia3_speech.decoding.ctc_search import collapse
-
-    logits = torch.randn(5, 5, generator=torch.Generator().manual_seed(3))
-    scores = logits.log_softmax(-1)
+    scores = torch.randn(5, 5, generator=torch.Generator().manual_seed(3)).log_softmax(-1)
     paths = [path for path in product(range(5), repeat=5) if collapse([*path], 0) == [2, 3]]
     best = max(paths, key=lambda path: float(scores[torch.arange(5), list(path)].sum()))
-    found = {(s.first, s.last, s.token) for s in align_symbols(logits, [2, 3], 0)}
-    wanted = {(best.index(t), 4 - best[::-1].index(t), t) for t in (2, 3)}
-    assert found == wanted
+    firsts, lasts = spans(viterbi(scores.numpy(), [2, 3], 0), 2)
+    assert firsts.tolist() == [best.index(token) for token in (2, 3)]
+    assert lasts.tolist() == [4 - best[::-1].index(token) for token in (2, 3)]
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +174,7 @@ def test_segments_keep_all_words_and_end_at_pauses(words):
     segments = list(make_segments(iter(words)))
     assert [word for segment in segments for word in segment.words] == words
     for segment in segments:
-        assert segment.end - segment.start <= MAXIMUM_SECONDS + 1e-9 or len(segment.words) == 1
+        assert segment.end - segment.start <= SEGMENT_SECONDS + 1e-9 or len(segment.words) == 1
         for one, other in zip(segment.words, segment.words[1:], strict=False):
             assert other.start - one.end < PAUSE_SECONDS
 
@@ -188,5 +185,5 @@ def test_segments_come_while_words_are_still_missing():
         yield Word("two", 2.0, 2.5, 1.0)
         pytest.fail("read too far")
 
-    segment = next(make_segments(words(), str.upper, "left"))
-    assert (segment.text, segment.raw_text, segment.line) == ("ONE", "one", "left: ONE")
+    segment = next(make_segments(words(), channel="left"))
+    assert (segment.text, segment.raw_text, segment.line) == ("one", "one", "left: one")

@@ -1,20 +1,16 @@
 """Dictation of recordings and of live input: what a pause divides is written once, in each format, in Python,
 and in calls."""
 
-import io
 import json
-import sys
 
 import numpy as np
 import pytest
 import soundfile
 
-from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, resample
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.dictation import DictationOptions
+from ia3_speech.dictation import make_dictation
 from ia3_speech.loading import SearchOptions, load
-from ia3_speech.transcribe import main
 
 HEARD = ["no fever", "full stop the dose is five hundred", "milligrams"]  # between pauses of 0.8 s
 RAW = ["no fever full stop", "the dose is five hundred milligrams"]
@@ -46,7 +42,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def asr(folder, base_folder):
     search = SearchOptions(search="greedy", hotwords=folder / "terms.txt")
-    asr = load(base_folder, search=search, post_process=DictationOptions().formatter())
+    asr = load(base_folder, search=search, post_process=make_dictation())
     heard = Transcriber(asr.recognizer).transcribe(folder / "a.wav", word_timestamps=True)
     assert [segment.text for segment in heard.segments] == HEARD, "the base hears something else"
     return asr
@@ -76,16 +72,17 @@ def test_each_channel_is_a_text_of_its_own(asr, folder):
     assert result.raw_text.splitlines() == [f"{name}: {raw}" for raw in RAW for name in ("left", "right")]
 
 
-def test_every_format(folder, asr, base_folder, tmp_path, capsys):
+def test_every_format(folder, asr, base_folder, tmp_path, run_command):
     def run(*flags) -> str:
-        terms = ("--search", "greedy", "--hotwords", str(folder / "terms.txt"))
-        with pytest.raises(SystemExit) as caught:
-            command(main, ["--base", str(base_folder), *terms, "--dictation", *flags, str(folder / "a.wav")])
-        assert caught.value.code == 0
-        return capsys.readouterr().out
+        terms = ("--search", "greedy", "--hotwords", folder / "terms.txt")
+        done = run_command(
+            "transcribe", "--base", base_folder, *terms, "--dictation", *flags, folder / "a.wav"
+        )
+        assert done.code == 0
+        return done.out
 
     formats = ("txt", "json", "jsonl", "srt", "vtt", "tsv", "stm", "ctm")
-    run("--format", ",".join(formats), "--output-dir", str(tmp_path))
+    run("--format", ",".join(formats), "--output-dir", tmp_path)
     made = {name: (tmp_path / f"a.{name}").read_text() for name in formats}
     assert made["txt"].splitlines() == WRITTEN == run("--format", "txt").splitlines()
     record = json.loads(made["json"])
@@ -99,17 +96,16 @@ def test_every_format(folder, asr, base_folder, tmp_path, capsys):
     assert [line.split()[4] for line in made["ctm"].splitlines()] == " ".join(HEARD).split()
 
 
-def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, tmp_path, capsys, monkeypatch):
+def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, tmp_path, run_command):
     """Pieces that end at pauses are recognised one by one; the grammar sees all of them."""
     samples = (soundfile.read(folder / "a.wav", dtype="float32")[0] * 32767).astype("<i2").tobytes()
 
     def run(*flags) -> str:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(samples)))
-        search = ("--search", "greedy", "--hotwords", str(folder / "terms.txt"))
-        with pytest.raises(SystemExit) as caught:
-            command(main, ["--base", str(base_folder), "--raw", str(SAMPLE_RATE), *search, *flags])
-        assert caught.value.code == 0
-        return capsys.readouterr().out
+        search = ("--search", "greedy", "--hotwords", folder / "terms.txt")
+        raw = ("--base", base_folder, "--raw", SAMPLE_RATE)
+        done = run_command("transcribe", *raw, *search, *flags, stdin=samples)
+        assert done.code == 0
+        return done.out
 
     lines = "".join(f"{text}\n" for text in WRITTEN)
     assert run("--dictation") == run("--format", "dictation") == lines
@@ -119,5 +115,5 @@ def test_live_input_is_written_as_the_recording_is(folder, asr, base_folder, tmp
     for one, segment in zip(records, recorded, strict=True):
         times = pytest.approx((segment.start, segment.end), abs=0.1)
         assert (one["start"], one["end"]) == times
-    run("--format", "dictation", "--output-dir", str(tmp_path))
+    run("--format", "dictation", "--output-dir", tmp_path)
     assert (tmp_path / "stdin.txt").read_text() == lines

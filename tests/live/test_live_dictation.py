@@ -7,18 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ia3_speech.decoding.segments import write_text
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.dictation import DictationOptions
-from ia3_speech.live import live_output
-from ia3_speech.live.live_dictation import LiveDictation
-from ia3_speech.live.live_output import CLEAR_LINE, LiveOutput
-from ia3_speech.live.streaming import StreamEvent
+from ia3_speech.dictation import make_dictation
+from ia3_speech.live.live import CLEAR_LINE, LiveOutput
+from ia3_speech.live.streaming import PostProcessed, StreamEvent
 
-WRITE = DictationOptions().formatter()
+DICTATION = make_dictation()
 SPOKEN = (
     "no fever full stop the dose is five hundred milligrams twice a day new paragraph blood pressure one "
-    "twenty over eighty new line temperature thirty eight point five degrees comma review on the third of "
-    "march twenty twenty four open bracket see below close bracket period for a period of two weeks colon"
+    "hundred and twenty over eighty new line temperature thirty eight point five degrees comma review open "
+    "bracket see below close bracket period for a period of two weeks colon"
 )
 WORDS = SPOKEN.split()
 # Any words, and the same text cut anywhere.
@@ -31,7 +30,7 @@ PIECES = st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), m
 )
 
 
-def heard(*pieces: str, start: float = 0.0) -> list[StreamEvent]:
+def recognized(*pieces: str, start: float = 0.0) -> list[StreamEvent]:
     """Final events of a stream: each word lasts half a second, each pause a whole one."""
     events = []
     for text in pieces:
@@ -44,53 +43,57 @@ def heard(*pieces: str, start: float = 0.0) -> list[StreamEvent]:
 
 def told(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
     """What is told of pieces that come one at a time."""
-    dictation = LiveDictation(WRITE, partials=partials)
-    events = [event for piece in heard(*pieces) for event in dictation.events([piece])]
+    dictation = PostProcessed(DICTATION, partials=partials)
+    events = [event for piece in recognized(*pieces) for event in dictation.events([piece])]
     return [*events, *dictation.flush()]
 
 
 @settings(max_examples=200, deadline=None)
 @given(PIECES)
 def test_final_texts_are_what_is_written_of_the_whole(pieces):
-    found = told(pieces)
-    whole = " ".join(" ".join(pieces).split())
-    assert all(event.final for event in found)
-    assert "".join(e.text if e.text.endswith("\n") else f"{e.text} " for e in found).rstrip() == WRITE(whole)
-    assert " ".join(event.raw_text for event in found) == (whole if WRITE(whole) else "")
-    for event in found:
+    events = told(pieces)
+    words = [word for event in recognized(*pieces) for word in event.words]
+    whole = write_text(words, DICTATION)
+    assert all(event.final for event in events)
+    assert "".join(e.text if e.text.endswith("\n") else f"{e.text} " for e in events).strip() == whole
+    assert [word for event in events for word in event.words] == (words if whole else [])
+    for event in events:
+        assert event.raw_text == " ".join(word.text for word in event.words)
         assert (event.start, event.end) == (event.words[0].start, event.words[-1].end)
 
 
 def test_a_text_is_final_once_nothing_behind_it_can_change_it():
-    dictation = LiveDictation(WRITE, partials=True)
-    first, second, third = heard("no fever", "full stop the dose is five hundred", "milligrams")
-    one = dictation.events([StreamEvent("no fe", 0, 0.6, False)])
-    assert [*one] == [StreamEvent("No fe", 0, 0.6, False)]
+    dictation = PostProcessed(DICTATION, partials=True)
+    first, second, third, fourth = recognized(
+        "no fever", "full stop the dose is five hundred", "milligrams", "he has no cough"
+    )
+    assert [*dictation.events([StreamEvent("no fe", 0, 0.6, False)])] == [StreamEvent("No fe", 0, 0.6, False)]
     assert [*dictation.events([first])] == [StreamEvent("No fever", 0, 1.0, False)]
-    assert [*dictation.events([second])] == [StreamEvent("No fever. The dose is 500", 0, 5.5, False)]
-    partial = StreamEvent("milli", 6.5, 7.0, False)
-    assert [e.text for e in dictation.events([partial])] == ["No fever. The dose is 500 milli"]
-    assert [e.text for e in dictation.events([third])] == ["No fever. The dose is 500 mg"]
-    assert [*dictation.events([partial])] and not [*dictation.events([partial])]  # told once
-    (fourth,) = heard(6 * "he has no cough ", start=9.0)
-    found = [*dictation.events([fourth])]
-    assert [(e.text, e.start, e.end, e.final) for e in found] == [
+    events = [*dictation.events([second])]
+    assert [(e.text, e.start, e.end, e.final) for e in events] == [
         ("No fever.", 0.0, 3.0, True),
-        ("The dose is 500 mg", 3.0, 7.0, True),
-        ((6 * "he has no cough ").strip(), 9.0, 21.0, False),
+        ("The dose is five hundred", 3.0, 5.5, False),
     ]
-    assert found[1].raw_text == "the dose is five hundred milligrams"
-    assert [e.text for e in dictation.flush()] == [(6 * "he has no cough ").strip()]
+    partial = StreamEvent("milli", 6.5, 7.0, False)
+    assert [e.text for e in dictation.events([partial])] == ["The dose is five hundred milli"]
+    assert [e.text for e in dictation.events([third])] == ["The dose is 500 mg"]
+    assert [*dictation.events([partial])] and not [*dictation.events([partial])]  # told once
+    events = [*dictation.events([fourth])]
+    assert [(e.text, e.raw_text, e.final) for e in events] == [
+        ("The dose is 500 mg", "the dose is five hundred milligrams", True),
+        ("he has no cough", None, False),
+    ]
+    assert [e.text for e in dictation.flush()] == ["he has no cough"]
 
 
 def test_without_partial_texts_there_are_final_ones_alone():
     assert [event.text for event in told(["no fever", "full stop"])] == ["No fever."]
-    assert [*LiveDictation(WRITE, partials=False).events([StreamEvent("no", 0, 1, False)])] == []
+    assert [*PostProcessed(DICTATION, partials=False).events([StreamEvent("no", 0, 1, False)])] == []
 
 
 def test_silence_and_noise_are_no_text():
     assert told(["", "new line", ""]) == []
-    shown = LiveDictation(WRITE, partials=True)
+    shown = PostProcessed(DICTATION, partials=True)
     events = [StreamEvent("um", 0, 1, False), StreamEvent("", 0, 2, True)]
     assert [e.text for event in events for e in shown.events([event])] == ["Um", ""]
 
@@ -98,9 +101,9 @@ def test_silence_and_noise_are_no_text():
 @pytest.mark.parametrize("format", ["text", "txt", "dictation"])
 def test_dictated_line_breaks_are_printed(format, tmp_path):
     output = LiveOutput(io.StringIO(), format)
-    for event in told(["pressure one twenty", "over eighty new line review", "new paragraph next visit"]):
+    for event in told(["pressure of two", "new line", "review", "new paragraph next visit"]):
         output.show(event)
-    assert output.stream.getvalue() == "Pressure 120/80\nReview\n\nNext visit\n"
+    assert output.stream.getvalue() == "Pressure of two\nReview\n\nNext visit\n"
 
 
 def test_json_has_the_raw_text():
@@ -119,10 +122,10 @@ def test_json_has_the_raw_text():
 
 def test_a_terminal_shows_what_waits_on_one_line(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(live_output, "columns", lambda: 30)
+    monkeypatch.setenv("COLUMNS", "30")
     screen = io.StringIO()
     screen.isatty = lambda: True
     output = LiveOutput(screen)
-    for event in told(["fever new line cough"], partials=output.partials):
+    for event in told(["fever new paragraph cough"], partials=output.partials):
         output.show(event)
-    assert screen.getvalue() == f"{CLEAR_LINE}Fever⏎Cough{CLEAR_LINE}Fever\nCough\n"
+    assert screen.getvalue() == f"{CLEAR_LINE}Fever⏎⏎Cough{CLEAR_LINE}Fever\n\nCough\n"

@@ -1,6 +1,7 @@
 """Hot words: files, spotting against an exhaustive search, merging, and what is learned from errors."""
 
 import itertools
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +12,26 @@ from tiny_models import PIECE_TOKENIZERS
 from ia3_speech.cli import UserError
 from ia3_speech.data.text import Vocabulary
 from ia3_speech.decoding.beam_search import BeamSearch
-from ia3_speech.decoding.ctc_search import SearchError, TimedWord, collapse, greedy, greedy_words
+from ia3_speech.decoding.ctc_search import (
+    GreedySearch,
+    SearchError,
+    TimedWord,
+    collapse,
+    greedy,
+    greedy_words,
+)
+from ia3_speech.decoding.word_times import word_times
 from ia3_speech.lm.hotword_learning import format_learned, heard_forms, learn_forms
-from ia3_speech.lm.hotword_list import (
+from ia3_speech.lm.hotword_spotting import Spelling, Spotter
+from ia3_speech.lm.hotwords import (
     HOTWORD_WEIGHT,
     Hotword,
-    HotwordError,
     HotwordList,
-    format_hotwords,
+    HotwordSearch,
+    force_terms,
     read_hotwords,
     spellings,
 )
-from ia3_speech.lm.hotword_search import HotwordSearch
-from ia3_speech.lm.hotword_spotting import Spelling, Spotter, force_terms, merge_terms
-from ia3_speech.loading import SearchOptions, make_search, unused_hotwords
 from ia3_speech.scoring.term_errors import make_term_list
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
@@ -45,14 +52,16 @@ def spoken(text: str, vocabulary: Vocabulary = LETTERS, **confused: str) -> np.n
     return logits
 
 
-def search_with(*lines: str, weight: float = 1.0, vocabulary: Vocabulary = LETTERS, words=None):
-    """A search with the terms of a file of these lines."""
+def search_with(*lines: str, weight: float = 1.0, vocabulary: Vocabulary = LETTERS, search=None):
+    """A search of (frames, vocabulary) logits with the terms of a file of these lines → `Hypothesis`."""
     terms = [
         Hotword(text, float(factor or 1), tuple(filter(None, forms)), n)
         for n, (text, factor, *forms) in enumerate([*line.split("\t"), ""] for line in lines)
     ]  # fmt: skip
-    words = words or (lambda logits: greedy_words(logits, vocabulary))
-    return HotwordSearch(HotwordList(Path("terms"), terms), weight, vocabulary, words)
+    words = HotwordSearch(
+        HotwordList(Path("terms"), terms), weight, vocabulary, search or GreedySearch(vocabulary)
+    )
+    return lambda logits: words(logits[None], [len(logits)])[0]
 
 
 # ---- files
@@ -71,13 +80,13 @@ def test_a_file_and_its_exact_text(tmp_path):
         Hotword("X-ray", 1.0, ("ex ray",), 5),
         Hotword("O'Brien", 1.0, ("o brian",), 6),
     ]
-    text = format_hotwords(found.terms, ["learned"])
-    assert text == (
-        "# learned\natrial fibrillation\nDeximet\t1.5\tdexa medi\tdixie met\tdeck see met\n"
-        "X-ray\t\tex ray\nO'Brien\t\to brian\n"
-    )
-    file.write_text(text)
-    assert [one.row() for one in read_hotwords(file).terms] == [one.row() for one in found.terms]
+    rows = [term.row() for term in found.terms]
+    assert rows == [
+        *("atrial fibrillation", "Deximet\t1.5\tdexa medi\tdixie met\tdeck see met"),
+        *("X-ray\t\tex ray", "O'Brien\t\to brian"),
+    ]
+    file.write_text("\n".join(rows))
+    assert [term.row() for term in read_hotwords(file).terms] == rows
 
 
 @pytest.mark.parametrize(
@@ -98,7 +107,7 @@ def test_a_file_and_its_exact_text(tmp_path):
 def test_a_line_that_cannot_be_meant_is_named(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)
     Path("terms").write_text(text)
-    with pytest.raises(HotwordError, match=message):
+    with pytest.raises(UserError, match=message):
         spellings(read_hotwords(Path("terms")), LETTERS, 1.0)
 
 
@@ -147,86 +156,84 @@ def test_it_finds_the_terms_with_the_largest_sum_of_scores(seed):
     words = [["a", "ab", "b a"], ["aa", "b"], ["ba", "bb", "abb"]][seed % 3]
     terms = [Spelling(n, tuple(AB.encode(word)), 1.5 * len(word)) for n, word in enumerate(words)]
     spotted = Spotter(terms, AB, slack=100.0).spot(logits)
-    assert sum(one.score for one in spotted) == pytest.approx(best_cover(logits, words, 1.5), abs=1e-4)
+    assert sum(term.score for term in spotted) == pytest.approx(best_cover(logits, words, 1.5), abs=1e-4)
     losses = logits - logits.max(axis=1, keepdims=True)
-    for one in spotted:
-        frames = np.arange(one.start, one.start + len(one.path))
-        spelled = terms[one.term].symbols
-        lost = losses[frames, list(one.path)]
-        ends = [n for n in (0, -1) if one.path[n] == 1]  # word boundaries, which count twice
-        assert one.score == pytest.approx(1.5 * len(spelled) + lost.sum() + lost[ends].sum(), abs=1e-4)
-        assert AB.decode(collapse(list(one.path), 0)) == words[one.term]
-        assert one.path[one.first - one.start] == spelled[0] and one.path[one.last - one.start] == spelled[-1]
-    text = AB.decode(collapse(force_terms(logits, spotted).argmax(1).tolist(), 0))
-    rest = f" {text} "
-    for one in spotted:  # in their order, as whole words
-        assert f" {words[one.term]} " in rest
-        rest = rest[rest.index(f" {words[one.term]} ") + len(words[one.term]) + 1 :]
+    for term in spotted:
+        frames = np.arange(term.start, term.start + len(term.path))
+        symbols = term.spelling.symbols
+        lost = losses[frames, list(term.path)]
+        ends = [n for n in (0, -1) if term.path[n] == 1]  # word boundaries, which count twice
+        assert term.score == pytest.approx(1.5 * len(symbols) + lost.sum() + lost[ends].sum(), abs=1e-4)
+        assert AB.decode(collapse(list(term.path), 0)) == words[term.spelling.term]
+        assert term.path[term.first - term.start] == symbols[0]
+        assert term.path[term.last - term.start] == symbols[-1]
+    force_terms(logits, spotted)
+    rest = f" {AB.decode(collapse(logits.argmax(1).tolist(), 0))} "
+    for term in spotted:  # in their order, as whole words
+        _, word, rest = rest.partition(f" {words[term.spelling.term]} ")
+        assert word
+        rest = f" {rest}"
 
 
 def test_a_term_replaces_what_sounds_like_it_and_appears_as_its_file_writes_it():
     logits = spoken("he has crial fibrilation", c="t")  # "trial fibrilation", with c in reach
     assert greedy(logits, LETTERS) == "he has trial fibrilation"
-    assert search_with("atrial fibrillation", weight=0.5)(logits) == "he has trial fibrilation"
-    assert search_with("Atrial Fibrillation", weight=2.0)(logits) == "he has Atrial Fibrillation"
-    assert search_with("Crial fibrilation")(logits) == "he has Crial fibrilation"
-    assert search_with("AF\t\ttrial fibrilation")(logits) == "he has AF"
+    assert search_with("atrial fibrillation", weight=0.5)(logits).text == "he has trial fibrilation"
+    assert search_with("Atrial Fibrillation", weight=2.0)(logits).text == "he has Atrial Fibrillation"
+    assert search_with("Crial fibrilation")(logits).text == "he has Crial fibrilation"
+    assert search_with("AF\t\ttrial fibrilation")(logits).text == "he has AF"
 
 
-def test_words_keep_their_frames():
-    logits = spoken("no met formin today")
-    words = search_with("Metformin", weight=4.0).words(logits)
-    assert [word.text for word in words] == ["no", "Metformin", "today"]
-    plain = {word.text: word for word in greedy_words(logits, LETTERS)}
-    assert (words[1].first, words[1].last) == (plain["met"].first, plain["formin"].last)
-    assert [words[0], words[2]] == [plain["no"], plain["today"]]
-
-
-def test_terms_are_whole_words():
+def test_terms_are_whole_words_and_the_longest_wins():
     logits = spoken("placebo and space")
-    assert search_with("ACE")(logits) == "placebo and space"
-    assert search_with("Space", "and space")(logits) == "placebo and space"  # the longer one
-    assert search_with("PLACEBO")(logits) == "PLACEBO and space"
+    assert search_with("ACE")(logits).text == "placebo and space"
+    assert search_with("Space", "and space")(logits).text == "placebo and space"
+    assert search_with("PLACEBO")(logits).text == "PLACEBO and space"
 
 
 def test_weights_are_factors():
     logits = spoken("cod", d="t")  # "cot" is better by 2 nats: twice 1 nat a frame
-    assert search_with("Cod", weight=3.0)(logits) == "cot"  # a fifth of three characters counts: 1.8 nats
-    assert search_with("Cod\t2", weight=3.0)(logits) == "Cod"
-    assert search_with("Cod\t0", weight=9)(logits) == "cot"
+    assert search_with("Cod", weight=3.0)(logits).text == "cot"  # a fifth of three characters counts: 1.8
+    assert search_with("Cod\t2", weight=3.0)(logits).text == "Cod"
+    assert search_with("Cod\t0", weight=9)(logits).text == "cot"
 
 
 def test_a_short_term_does_not_replace_an_ordinary_word():
     """A bonus of a nat for each of four characters takes "head" in place of "heady", which is better by 2."""
     logits = spoken("a heady wine")
     logits[logits.argmax(1) == LETTERS.letters["y"], 0] = 3.0  # the blank in two frames of the y
-    assert search_with("head", weight=HOTWORD_WEIGHT)(logits) == "a heady wine"
-    assert search_with("head", weight=HOTWORD_WEIGHT * 4 / 1.6)(logits) == "a head wine"
+    assert search_with("head", weight=HOTWORD_WEIGHT)(logits).text == "a heady wine"
+    assert search_with("head", weight=HOTWORD_WEIGHT * 4 / 1.6)(logits).text == "a head wine"
 
 
-def test_without_a_spotted_term_nothing_changes_and_it_is_said(tmp_path):
+def test_without_a_spotted_term_nothing_changes_and_it_is_said():
     logits = np.random.default_rng(0).normal(size=(80, len(CHARACTERS))).astype(np.float32)
-    search = search_with("pneumothorax", "sarcoidosis", weight=0.1)
-    assert search(logits) == greedy(logits, LETTERS)
+    terms = HotwordList(Path("terms"), [Hotword("pneumothorax"), Hotword("sarcoidosis")])
+    search = HotwordSearch(terms, 0.1, LETTERS, GreedySearch(LETTERS))
+    assert search(logits[None], [80])[0].text == greedy(logits, LETTERS)
     assert search.unused() == "terms: none of its 2 terms was found in this audio"
-    search(spoken("a pneumothorax"))
+    search(spoken("a pneumothorax")[None], [44])
     assert search.unused() is None and search.counts == [1, 0]
 
 
-def test_no_frames_and_broken_logits():
-    search = search_with("fever")
-    assert search(np.zeros((0, len(CHARACTERS)), np.float32)) == ""
+def test_a_row_of_a_batch_is_that_row_alone():
+    rows = [spoken("a fever"), spoken("no cough at all"), np.zeros((0, len(CHARACTERS)), np.float32)]
+    batch = np.zeros((3, max(map(len, rows)), len(CHARACTERS)), np.float32)
+    for row, logits in zip(batch, rows, strict=True):
+        row[: len(logits)] = logits
+    terms = HotwordList(Path("terms"), [Hotword("Fever"), Hotword("Pyrexia", 1, ("cough",))])
+    search = HotwordSearch(terms, 1.0, LETTERS, GreedySearch(LETTERS))
+    together = search(torch.from_numpy(batch).half(), [*map(len, rows)])
+    assert together == [search(logits[None], [len(logits)])[0] for logits in rows]
+    assert [hypothesis.text for hypothesis in together] == ["a Fever", "no Pyrexia at all", ""]
     with pytest.raises(SearchError, match="NaN"):
-        search(np.full((3, len(CHARACTERS)), np.nan, np.float32))
-    half = torch.from_numpy(spoken("a fever")).half()
-    assert search(half) == "a fever"
+        search(np.full((1, 3, len(CHARACTERS)), np.nan, np.float32), [3])
 
 
 def test_a_beam_search_has_the_term_too():
-    beam = BeamSearch(LETTERS)
     logits = spoken("take dexa medi now")
-    assert beam(logits) == greedy(logits, LETTERS) == "take dexa medi now"
-    assert search_with("Deximet\t1\tdexa medi", words=beam.words)(logits) == "take Deximet now"
+    search = search_with("Deximet\t1\tdexa medi", search=BeamSearch(LETTERS))
+    assert search(logits).text == "take Deximet now"
 
 
 @pytest.mark.parametrize("kind", PIECE_TOKENIZERS)
@@ -239,49 +246,36 @@ def test_word_pieces(kind):
     logits[:, vocabulary.blank] = 4.0
     for n, symbol in enumerate(ids):
         logits[3 * n + 1 : 3 * n + 3, symbol] = 8.0
-    assert greedy(logits, vocabulary) == said
     assert [word.text for word in greedy_words(logits, vocabulary)] == said.split()
-    words = lambda logits: greedy_words(logits, vocabulary)  # noqa: E731
-    assert search_with("Cat", vocabulary=vocabulary, words=words)(logits) == "the Cat sat"
-    assert search_with("ca", vocabulary=vocabulary, words=words)(logits) == said
+    assert search_with("Cat", vocabulary=vocabulary)(logits).text == "the Cat sat"
+    assert search_with("ca", vocabulary=vocabulary)(logits).text == said
 
 
-def test_a_thousand_terms_share_beginnings():
-    rng = np.random.default_rng(0)
-    terms = [Spelling(n, tuple(rng.integers(3, 29, 10)), 10.0) for n in range(1000)]
-    spotter = Spotter(terms, LETTERS)
-    assert len(spotter.tree.symbol) < 10_001 and len(spotter.tree.spellings) == 1000
-    spotted = spotter.spot(spoken(LETTERS.decode(terms[123].symbols)))
-    assert [one.term for one in spotted] == [123]
+# ---- times and confidences
 
 
-def test_merging_takes_out_the_words_whose_middle_is_in_a_term():
-    logits = spoken("a fever")
-    (spotted,) = search_with("fever").spotter.spot(logits)
-    middle = (spotted.first + spotted.last) // 2
-    words = [TimedWord("a", 0, 2), TimedWord("fe", spotted.first, middle), TimedWord("ver", middle, 99)]
-    assert [word.text for word in merge_terms(words, [spotted], ["Fever"])] == ["a", "Fever", "ver"]
+def test_a_term_stands_in_its_frames_in_place_of_the_words_in_them():
+    logits = spoken("no met formin today")
+    words = search_with("Metformin", weight=4.0)(logits).words
+    plain = {word.text: word for word in greedy_words(logits, LETTERS)}
+    assert words == (
+        plain["no"], TimedWord("Metformin", plain["met"].first, plain["formin"].last), plain["today"]
+    )  # fmt: skip
 
 
-# ---- options
-
-
-def test_options(tmp_path):
-    file = tmp_path / "terms"
-    file.write_text("fever\ncough\n")
-    options = SearchOptions("greedy", hotwords=file, hotword_weight=2.0)
-    search, record = make_search(options, LETTERS, tmp_path)
-    assert record == {"search": "greedy", "hotwords": str(file), "hotword_weight": 2.0, "terms": 2}
-    assert unused_hotwords(search) == f"{file}: none of its 2 terms was found in this audio"
-    plain, record = make_search(SearchOptions("greedy"), LETTERS, tmp_path)
-    assert record == {"search": "greedy"} and unused_hotwords(plain) is None
-    for options, message in [
-        (SearchOptions(hotword_weight=1.0), "--hotword-weight needs --hotwords"),
-        (SearchOptions(hotwords=file, hotword_weight=-1.0), "--hotword-weight is -1, and has"),
-        (SearchOptions(hotwords=tmp_path / "none"), r"none: cannot be read: .* \(give a file with a term"),
-    ]:
-        with pytest.raises(UserError, match=message):
-            options.check()
+def test_terms_that_are_written_unlike_they_sound_have_the_times_and_confidence_of_what_was_heard():
+    """The base has no digits: an alignment finds neither "B12" nor "500" in these logits."""
+    logits = torch.from_numpy(spoken("take b twelve five hundred now"))
+    hypothesis = search_with("B12 500", weight=1.0)(logits)
+    assert hypothesis.text == "take B12 500 now"
+    words = word_times(logits, hypothesis, LETTERS, 0.02)
+    plain = word_times(logits, GreedySearch(LETTERS)(logits[None], [len(logits)])[0], LETTERS, 0.02)
+    assert [word.text for word in words] == ["take", "B12", "500", "now"]
+    assert words[1].start == pytest.approx(plain[1].start) and words[2].end == pytest.approx(plain[4].end)
+    assert words[0].end <= words[1].start < words[1].end <= words[2].start <= words[3].start
+    assert (words[3].start, words[3].end) == pytest.approx((plain[5].start, plain[5].end))
+    score = len("b twelve five hundred") - 4  # the bonus; nothing is lost to the best path
+    assert words[1].confidence == words[2].confidence == pytest.approx(1 / (1 + math.exp(-score)))
 
 
 # ---- learning
@@ -322,7 +316,5 @@ def test_only_specific_forms_are_learned():
         "line          1             1  loin  left out",
         "4 occurrences of terms, 0 of them recognised; 2 heard-as forms kept, 1 left out",
     ]
-    found = learn_forms(terms, utterances, dev=[(["as", "ma", "says"], ["as", "mother", "says"])])
-    assert found.terms[2].heard_as == ()
-    found = learn_forms(terms, utterances, text=[["as", "ma"]], minimum_count=2)
+    found = learn_forms(terms, utterances, text=[["as", "ma"]])
     assert [form.text for form in found.kept] == ["dexa medi"]

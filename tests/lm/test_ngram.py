@@ -27,14 +27,14 @@ FIXTURES = Path(__file__).parent / "fixtures"
 def sentences(seed: int, number: int = 600) -> list[list[str]]:
     """Random sentences in which some words like to follow others."""
     rng = np.random.default_rng(seed)
-    made = []
+    result = []
     for _ in range(number):
         word, words = int(rng.integers(40)), []
         for _ in range(int(rng.integers(1, 12))):
             words.append(WORDS[word])
             word = (word * 3 + int(rng.geometric(0.4))) % 40
-        made.append(words)
-    return made
+        result.append(words)
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -73,10 +73,10 @@ def test_discounts_are_chen_and_goodmans():
     "history", [[], ["w1"], ["w1", "w4"], ["w39", "w0"], ["<s>"], ["<s>", "w7"], ["w2", "<unk>"]]
 )
 def test_probabilities_after_a_history_sum_to_one(model, history):
-    for made in (model, prune(model, 1e-4), mix([model, estimate(sentences(1, 50), 2)], [0.7, 0.3])):
-        before = [made.ids.get(word, UNKNOWN) for word in history]
-        rows = np.array([[*before, word] for word in range(len(made.vocabulary)) if word != START])
-        assert (10 ** made.score(rows)).sum() == pytest.approx(1, abs=1e-6)
+    for any_model in (model, prune(model, 1e-4), mix([model, estimate(sentences(1, 50), 2)], [0.7, 0.3])):
+        before = [any_model.ids.get(word, UNKNOWN) for word in history]
+        rows = np.array([[*before, word] for word in range(len(any_model.vocabulary)) if word != START])
+        assert (10 ** any_model.score(rows)).sum() == pytest.approx(1, abs=1e-6)
 
 
 def test_no_ngram_reaches_across_sentences(model):
@@ -84,15 +84,15 @@ def test_no_ngram_reaches_across_sentences(model):
     assert not (bigrams[:, 0] == END).any() and not (bigrams[:, 1] == START).any()
 
 
-def test_arpa_there_and_back(tmp_path, model):
-    for name in ("a.arpa", "a.arpa.gz"):
-        write_arpa(model, tmp_path / name, digits=6)
-        back = read_arpa(tmp_path / name)
-        assert back.counts() == model.counts()
-        assert back.perplexity(sentences(2, 40)) == pytest.approx(
-            model.perplexity(sentences(2, 40)), rel=1e-4
-        )
-    assert not [file for file in tmp_path.iterdir() if file.name[0] == "."]
+@pytest.mark.parametrize("name", ["a.arpa", "a.arpa.gz"])
+def test_arpa_there_and_back(tmp_path, model, name):
+    write_arpa(model, tmp_path / name, digits=6)
+    back, dev = read_arpa(tmp_path / name), sentences(2, 40)
+    assert back.counts() == model.counts()
+    assert back.perplexity(dev) == pytest.approx(model.perplexity(dev), rel=1e-4)
+    written = (tmp_path / name).read_bytes()
+    write_arpa(model, tmp_path / name, digits=6)
+    assert (tmp_path / name).read_bytes() == written and len([*tmp_path.iterdir()]) == 1
 
 
 def test_an_arpa_file_is_written_as_kenlm_reads_it(tmp_path):
@@ -106,23 +106,15 @@ def test_an_arpa_file_is_written_as_kenlm_reads_it(tmp_path):
     )
 
 
-def test_pruning_takes_what_changes_least(model):
+def test_pruning_takes_what_changes_least_and_leaves_each_ngram_its_history_and_suffix(model):
     smaller = prune(model, 1e-4)
     assert smaller.counts()[0] == model.counts()[0]
-    assert smaller.counts()[2] < 0.8 * model.counts()[2]
+    assert 0 < smaller.counts()[2] < 0.8 * model.counts()[2]
     before, after = (m.perplexity(sentences(3, 60)) for m in (model, smaller))
     assert after < 1.1 * before
-    assert prune(model, 0) is model
-
-
-def test_pruning_leaves_each_ngram_its_history_and_its_suffix(model):
-    smaller = prune(model, 1e-3)
     longest = smaller.ngrams(3)
-    assert (
-        len(longest)
-        and (smaller.index(longest[:, :-1]) >= 0).all()
-        and (smaller.index(longest[:, 1:]) >= 0).all()
-    )
+    assert (smaller.index(longest[:, :-1]) >= 0).all() and (smaller.index(longest[:, 1:]) >= 0).all()
+    assert prune(model, 0) is model
 
 
 def test_a_mixture_is_the_weighted_sum(model):
@@ -134,13 +126,12 @@ def test_a_mixture_is_the_weighted_sum(model):
     assert 10 ** mixed.score(rows) == pytest.approx(wanted)
 
 
-def test_a_mixture_fits_a_text_of_both_better_than_either():
-    one, two = estimate(sentences(0), 3), estimate([words[::-1] for words in sentences(1)], 3)
+def test_a_mixture_fits_a_text_of_both_better_than_either(model):
+    models = [model, estimate([words[::-1] for words in sentences(1)], 3)]
     text = sentences(5, 40) + [words[::-1] for words in sentences(6, 40)]
-    weights = mixture_weights([one, two], text)
+    weights = mixture_weights(models, text)
     assert sum(weights) == pytest.approx(1) and 0.3 < weights[0] < 0.7
-    mixed = mix([one, two], weights)
-    assert mixed.perplexity(text) < min(one.perplexity(text), two.perplexity(text))
+    assert mix(models, weights).perplexity(text) < min(model.perplexity(text) for model in models)
 
 
 def test_what_only_another_model_knows_stays_possible():
@@ -149,8 +140,7 @@ def test_what_only_another_model_knows_stays_possible():
     general = estimate([["the", "sea"], ["a", "ship"]] * 20, 2)
     weights = mixture_weights([own, general], [["a", "fever"]])
     assert weights == pytest.approx([0.95, 0.05], abs=1e-3)
-    mixed = mix([own, general], weights)
-    assert 10 ** mixed.word_scores([["the", "sea"]]).min() > 0.001
+    assert 10 ** mix([own, general], weights).word_scores([["the", "sea"]]).min() > 0.001
 
 
 @pytest.mark.parametrize(
@@ -188,10 +178,3 @@ def test_lmplz_makes_the_same_model(model):
         same = np.array([theirs.ids[word] for word in model.vocabulary])[rows]
         keep = rows[:, -1] != START
         assert model.score(rows)[keep] == pytest.approx(theirs.score(same)[keep], abs=2e-6)
-
-
-def test_a_gzipped_model_is_the_same_bytes_each_time(tmp_path, model):
-    write_arpa(model, tmp_path / "a.arpa.gz")
-    first = (tmp_path / "a.arpa.gz").read_bytes()
-    write_arpa(model, tmp_path / "a.arpa.gz")
-    assert (tmp_path / "a.arpa.gz").read_bytes() == first

@@ -11,12 +11,19 @@ from torch.nn.functional import linear
 
 from ia3_speech import attach, detach
 from ia3_speech.cli import UserError
-from ia3_speech.model.architectures import ARCHITECTURES, Architecture, TargetSpec, layer_targets, noise
+from ia3_speech.model.architectures import (
+    ARCHITECTURES,
+    AdapterError,
+    Architecture,
+    IA3Config,
+    TargetSpec,
+    layer_targets,
+    noise,
+)
 from ia3_speech.model.attach import is_attached, probe_input, trainable
 from ia3_speech.model.base import WAVEFORM, BaseError, make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import IA3Vector, TargetModule, all_target_modules, head_of, vectors
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.training.feature_cache import frozen_depth
 
 CONVOLUTIONAL = [name for name, (model_type, _) in TINY.items() if ARCHITECTURES[model_type].convolutions]

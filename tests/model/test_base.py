@@ -13,10 +13,10 @@ from ia3_speech import Bank, attach, detach, load_adapter, load_base, save_adapt
 from ia3_speech.adapters.record import same_base
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.base import WAVEFORM, BaseError, make_base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import vectors
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
 ARCHITECTURES = [

@@ -8,12 +8,10 @@ import torch
 
 from ia3_speech import attach, detach, load_adapter, merge, save_adapter, unmerge
 from ia3_speech.adapters.record import read_metadata
-from ia3_speech.model.architectures import PLACEMENTS
+from ia3_speech.model.architectures import PLACEMENTS, AdapterError, IA3Config, format_layers
 from ia3_speech.model.attach import check_liveness, is_attached, is_merged, trainable
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import all_target_modules, target_modules, vectors
-from ia3_speech.model.ia3_config import AdapterError, IA3Config, format_layers
-from ia3_speech.model.parameter_count import count_parameters
+from ia3_speech.model.ia3 import all_target_modules, count_parameters, target_modules, vectors
 
 ALL = tuple(PLACEMENTS)
 

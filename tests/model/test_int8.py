@@ -11,9 +11,9 @@ from ia3_speech import attach, load_adapter, load_base, save_adapter
 from ia3_speech.adapters.merge import merge
 from ia3_speech.cli import UserError
 from ia3_speech.loading import load
+from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.ia3 import architecture_of, layers_of
-from ia3_speech.model.ia3_config import AdapterError, IA3Config
 from ia3_speech.model.int8 import Int8Linear, quantize
 
 ARCHITECTURES = [name for name in TINY if not name.startswith("wavlm")]

@@ -13,9 +13,10 @@ from ia3_speech.adapters.adapter import Adapter
 from ia3_speech.data.audio import load_audio
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.loading import load
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import make_base
 from ia3_speech.model.ia3 import target_modules, vector_size
-from ia3_speech.model.ia3_config import IA3Config
 
 READ_ENGLISH = Path(__file__).parents[3] / "shared/data/librispeech_237"
 CALLS, THREADS = 200, 4

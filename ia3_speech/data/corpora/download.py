@@ -11,6 +11,7 @@ it as --md5; else only the length that the server states and the checksum inside
 
 import hashlib
 import http.client
+import shutil
 import tarfile
 import tempfile
 import time
@@ -25,7 +26,6 @@ from ia3_speech.cli import UserError, command
 ATTEMPTS = 6
 PAUSE = 2.0  # seconds before the second attempt, doubled before each further one
 TIMEOUT = 60.0  # seconds without a byte
-BLOCK = 2**20  # bytes
 
 
 def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
@@ -44,8 +44,10 @@ def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{url.rstrip('/').rpartition('/')[2]}.part"
     download_part(url, part)
-    if md5 and (found := digest(part, "md5")) != md5:
-        raise UserError(f"{part}: its md5 is {found}, the publisher's {md5} (delete it and fetch it again)")
+    if md5 and digest(part, "md5") != md5:
+        raise UserError(
+            f"{part}: its md5 is {digest(part, 'md5')}, the publisher's {md5} (delete it and fetch it again)"
+        )
     sha256 = digest(part, "sha256")
     unpack(part, name, target)
     part.unlink()
@@ -58,8 +60,10 @@ def download_part(url: str, part: Path) -> None:
     Raises:
         UserError: the server has no such file, or the last of several attempts failed too.
     """
+    reason = ""
     for attempt in range(ATTEMPTS):
         if attempt:
+            print(f"{url}: {reason}; {part.stat().st_size / 1e6:.1f} MB are here")
             time.sleep(PAUSE * 2 ** (attempt - 1))
         try:
             if request_rest(url, part):
@@ -69,42 +73,30 @@ def download_part(url: str, part: Path) -> None:
             if error.code < 500:
                 raise UserError(f"{url}: {error.code} {error.reason} (see the recipe's README)") from None
             reason = f"{error.code} {error.reason}"
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
+        except (
+            OSError,
+            http.client.HTTPException,
+        ) as error:  # URLError, ConnectionError and TimeoutError too
             reason = str(getattr(error, "reason", error))
-        print(f"{url}: {reason}; {file_bytes(part) / 1e6:.1f} MB are here")
     raise UserError(f"{url}: {reason}, {ATTEMPTS} times (run it again later: the download is resumed)")
 
 
 def request_rest(url: str, part: Path) -> bool:
     """Request what the file `part` lacks and append it. Returns whether the file is complete."""
-    have = file_bytes(part)
+    part.touch()
+    have = part.stat().st_size
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
-        whole = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-        if error.code == 416 and whole == str(have):  # nothing was missing
+        if error.code == 416:  # nothing was missing
             return True
-        if error.code == 416:
-            part.unlink()
-            return False
         raise
-    with answer, part.open("ab" if answer.status == 206 else "wb") as file:
-        have = have if answer.status == 206 else 0  # 200: the server sends all of it
+    with answer, part.open("ab" if answer.status == 206 else "wb") as file:  # 200: the server sends all of it
+        have = file.tell()
         length = answer.headers.get("Content-Length")
-        whole = have + int(length) if length else None
-        shown = time.monotonic()
-        while block := answer.read(BLOCK):
-            file.write(block)
-            have += len(block)
-            if time.monotonic() - shown > 10:
-                shown = time.monotonic()
-                print(f"{part.stem}: {have / 1e6:.0f} MB" + (f" of {whole / 1e6:.0f}" if whole else ""))
-    return whole is None or have == whole
-
-
-def file_bytes(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+        shutil.copyfileobj(answer, file)
+        return length is None or file.tell() == have + int(length)
 
 
 def digest(path: Path, name: str) -> str:

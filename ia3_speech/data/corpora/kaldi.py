@@ -11,7 +11,7 @@ by a hash of their names; of a single speaker, 15 % of the sentences.
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.corpora.preparation import DEV_SHARE, SMALL, Size, divide, evenly_spaced, write_set
+from ia3_speech.data.corpora.preparation import SMALL, Size, divide, evenly_spaced, write_set
 from ia3_speech.data.kaldi import (
     DataDirectory,
     read_data_directory,
@@ -30,24 +30,11 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         allow_pipes: wav.scp may hold shell commands; none is run here
     """
     if (corpus / "wav.scp").is_file():
-        divide_directory(corpus, out, size, allow_pipes)
-    else:
-        copy_directories(corpus, out, size, allow_pipes)
-
-
-def is_kaldi(corpus: Path) -> bool:
-    """Whether a folder has one of the layouts that `prepare` reads."""
-    return any((corpus / table).is_file() for table in ("wav.scp", "train/wav.scp", "test/wav.scp"))
-
-
-def divide_directory(corpus: Path, out: Path, size: Size, allow_pipes: bool) -> None:
-    data = read_data_directory(corpus, allow_pipes=allow_pipes)
-    speakers_known = len(data.speakers) < len(data)  # else each utterance was made a speaker of its own
-    for name, chosen in divide(data.utterances, speakers_known=speakers_known).items():
-        write_set(out / name, chosen, size, data.speaker_labels)
-
-
-def copy_directories(corpus: Path, out: Path, size: Size, allow_pipes: bool) -> None:
+        data = read_data_directory(corpus, allow_pipes=allow_pipes)
+        speakers_known = len(data.speakers) < len(data)  # else each utterance was made a speaker of its own
+        for name, chosen in divide(data.utterances, speakers_known=speakers_known).items():
+            write_set(out / name, chosen, size, data.speaker_labels)
+        return
     present = [name for name in ("train", "test", "dev") if (corpus / name / "wav.scp").is_file()]
     for name in ("train", "test"):
         if name not in present:
@@ -58,13 +45,18 @@ def copy_directories(corpus: Path, out: Path, size: Size, allow_pipes: bool) -> 
     sets = {name: read_data_directory(corpus / name, allow_pipes=allow_pipes) for name in present}
     if "dev" not in sets:
         by = unit_of_dev(sets["train"])
-        sides = split_data_directory(corpus / "train", out / "train", out / "dev", by=by, fraction=DEV_SHARE)
+        sides = split_data_directory(corpus / "train", out / "train", out / "dev", by=by)
         sets |= zip(("train", "dev"), sides, strict=True)
         print(f"{out / 'dev'}: split from train by {by}")
     for name, data in sets.items():
         chosen = evenly_spaced(data.utterances, SMALL[name]) if size == "small" else data.utterances
         write_data_directory(out / name, chosen, speaker_labels=data.speaker_labels)
         print(f"{out / name}: {len(chosen)} utterances")
+
+
+def is_kaldi(corpus: Path) -> bool:
+    """Whether a folder has one of the layouts that `prepare` reads."""
+    return any((corpus / table).is_file() for table in ("wav.scp", "train/wav.scp", "test/wav.scp"))
 
 
 def unit_of_dev(train: DataDirectory) -> str:

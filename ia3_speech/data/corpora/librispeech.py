@@ -26,7 +26,8 @@ from pathlib import Path
 
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import audio_duration
-from ia3_speech.data.corpora.preparation import DEV_SHARE, Size, find_recording, write_set
+from ia3_speech.data.corpora.preparation import Size, find_recording, write_set
+from ia3_speech.data.kaldi.selection import DEV_SHARE
 from ia3_speech.data.kaldi.table_file import read_mapping, read_utf8
 from ia3_speech.data.utterance import Utterance
 

@@ -78,7 +78,7 @@ def read_corpus(folder: Path, allow_pipes: bool) -> list[Utterance]:
 
 def with_corpus_label(utterance: Utterance, corpus: str) -> Utterance:
     """The utterance with the corpus as a prefix of its ids and as its only label, and with its duration."""
-    ids = {field: f"{corpus}-{getattr(utterance, field)}" for field in ("id", "speaker", "recording")}
+    ids = {name: f"{corpus}-{getattr(utterance, name)}" for name in ("id", "speaker", "recording")}
     return replace(with_duration(utterance), **ids, labels={"corpus": corpus})
 
 

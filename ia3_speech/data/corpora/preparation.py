@@ -15,7 +15,7 @@ from typing import Literal
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import AUDIO_SUFFIXES, AudioError
 from ia3_speech.data.kaldi.directory import summarize, write_data_directory
-from ia3_speech.data.kaldi.selection import hash_order
+from ia3_speech.data.kaldi.selection import hold_out
 from ia3_speech.data.kaldi.table_file import raise_if_any
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
@@ -24,7 +24,6 @@ Size = Literal["full", "small"]
 SMALL = {"train": 48, "dev": 12, "test": 24}  # utterances of a set with --size small
 SETS = ("train", "dev", "test")
 TEST_SHARE = 0.2
-DEV_SHARE = 0.15
 MIN_SPEAKERS = 4  # to divide by speaker
 
 
@@ -46,12 +45,6 @@ def is_recording(path: Path) -> bool:
 
 
 # ---- the three sets ----
-
-
-def hold_out(names: Iterable[str], share: float = DEV_SHARE) -> set[str]:
-    """A share of the names, at least one of two or more; a hash of the names decides which."""
-    ordered = sorted(set(names), key=hash_order)
-    return set(ordered[: max(1, round(share * len(ordered)))]) if len(ordered) > 1 else set()
 
 
 def divide(

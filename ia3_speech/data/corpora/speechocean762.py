@@ -63,12 +63,11 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         size: small keeps 48, 12, 24 and 24 utterances
         allow_pipes: not used, the corpus holds files
     """
-    tables = all((corpus / name / "wav.scp").is_file() for name in ("train", "test"))
-    if not tables or not (corpus / "WAVE").is_dir():
+    if not is_published(corpus):
         raise UserError(f"{corpus}: not the corpus as it was published\n\n{LAYOUT}")
     log: list[str] = []
     train, test = (list(read_set(corpus, name, log)) for name in ("train", "test"))
-    dev = {id for adult in (True, False) for id in hold_out(u.speaker for u in train if is_adult(u) == adult)}
+    dev = dev_speakers(train)
     trained = {normalize(u.text or "") for u in train}
     test = [with_sentence_label(u, trained) for u in test]
     sets = {
@@ -85,6 +84,12 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     print("\n".join(log))
 
 
+def dev_speakers(train: list[Utterance]) -> set[str]:
+    """The published train speakers that are held out: 15 % of the adults and of the children."""
+    adults, children = ([u.speaker for u in train if is_adult(u) == adult] for adult in (True, False))
+    return hold_out(adults) | hold_out(children)
+
+
 def is_adult(utterance: Utterance) -> bool:
     return utterance.labels["agegroup"] == ADULTS
 
@@ -96,6 +101,12 @@ def with_sentence_label(utterance: Utterance, trained: set[str]) -> Utterance:
 
 
 # ---- the published layout ----
+
+
+def is_published(corpus: Path) -> bool:
+    """Whether a folder is the corpus as it was published."""
+    tables = all((corpus / name / "wav.scp").is_file() for name in ("train", "test"))
+    return tables and (corpus / "WAVE").is_dir()
 
 
 def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:

@@ -23,7 +23,6 @@ from ia3_speech.data.kaldi.validation import (
     check_tables,
     label_of_table,
     resolve_source,
-    rule_of,
     table_names,
 )
 from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, load_utterances
@@ -48,6 +47,9 @@ class DataDirectory:
     utterances: list[Utterance]
     speaker_labels: frozenset[str] = frozenset({"gender"})
 
+    def __str__(self) -> str:
+        return f"{self.path}: {self.summary()}"
+
     def __len__(self) -> int:
         return len(self.utterances)
 
@@ -65,6 +67,10 @@ class DataDirectory:
     @property
     def label_names(self) -> list[str]:
         return sorted({name for utterance in self.utterances for name in utterance.labels})
+
+    def summary(self) -> str:
+        """As `summarize`."""
+        return summarize(self.utterances)
 
 
 def read_data_directory(
@@ -86,35 +92,29 @@ def read_data_directory(
     tables = check_tables(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
 
     def values(name: str) -> dict[str, str]:
-        return tables[name].values if name in tables else {}
+        return {key: row.value for key, row in tables.get(name, {}).items()}
 
     texts, durations, recording_durations = values("text"), values("utt2dur"), values("reco2dur")
-    segments = {row.key: row.fields for row in tables.get("segments", ())}
+    segments = {key: row.fields for key, row in tables.get("segments", {}).items()}
     sources = {key: resolve_source(value, path) or value for key, value in values("wav.scp").items()}
-    labels = [
-        (rule_of(name).indexed_by, label_of_table(name), values(name))
-        for name in tables
-        if label_of_table(name)
-    ]
-    labels.sort(key=lambda entry: entry[0])  # speaker before utterance: the latter takes precedence
+    label_tables = {name: (label, values(name)) for name in tables if (label := label_of_table(name))}
+    speaker_labels = {label for name, (label, _) in label_tables.items() if name.startswith("spk2")}
 
     def utterance(row: Row) -> Utterance:
         recording, start, end = segments.get(row.key, (row.key, None, None))
         start, end = (parse_number(start), parse_number(end)) if start else (None, None)
         duration = durations.get(row.key) or (None if segments else recording_durations.get(recording))
         seconds = parse_number(duration) if duration else end - start if end is not None else None
-        utterance_labels = {
-            label: values_of_label[key]
-            for indexed_by, label, values_of_label in labels
-            if (key := row.key if indexed_by == "utterance" else row.value) in values_of_label
-        }
+        labels = {}
+        for name, (label, column) in label_tables.items():  # sorted, spk2 before utt2, which takes precedence
+            key = row.value if name.startswith("spk2") else row.key
+            if key in column:
+                labels[label] = column[key]
         source, transcript = sources.get(recording, ""), texts.get(row.key)
-        return Utterance(
-            row.key, row.value, recording, source, start, end, transcript, seconds, utterance_labels
-        )
+        return Utterance(row.key, row.value, recording, source, start, end, transcript, seconds, labels)
 
-    speaker_labels = {label for indexed_by, label, _ in labels if indexed_by == "speaker"} or {"gender"}
-    return DataDirectory(path, [utterance(row) for row in tables["utt2spk"]], frozenset(speaker_labels))
+    utterances = [utterance(row) for row in tables["utt2spk"].values()]
+    return DataDirectory(path, utterances, frozenset(speaker_labels or {"gender"}))
 
 
 def write_data_directory(
@@ -186,41 +186,46 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = 
     """
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
+    known: set[str] = set()
     for utterance in utterances:
         for kind in ("id", "speaker", "recording"):
             name = getattr(utterance, kind)
             if not name or name.split() != [name] or unprintable_character(name):
                 fault = f"the {kind} {name!r} is empty, or holds a space or an unprintable character"
                 raise DataError(f"utterance {utterance.id!r}: {fault} (use letters, digits, - and _)")
-    if len({utterance.id for utterance in utterances}) < len(utterances):
-        seen: set[str] = set()
-        twice = next(u.id for u in utterances if u.id in seen or seen.add(u.id))
-        raise DataError(f"utterance {twice} appears twice (utterance ids are unique)")
-    segmented = [u for u in utterances if u.start is not None and u.end is not None]
+        if utterance.id in known:
+            raise DataError(f"utterance {utterance.id} appears twice (utterance ids are unique)")
+        known.add(utterance.id)
     columns = {
         "text": {u.id: collapse_whitespace(u.text) for u in utterances if u.text is not None},
         "segments": {
-            u.id: f"{u.recording} {format_seconds(u.start)} {format_seconds(u.end)}" for u in segmented
+            u.id: f"{u.recording} {format_seconds(u.start)} {format_seconds(u.end)}"
+            for u in utterances
+            if u.start is not None and u.end is not None
         },
         "utt2dur": {u.id: format_seconds(u.duration) for u in utterances if u.duration is not None},
     }
     for name in ("text", "segments"):
-        if 0 < len(columns[name]) < len(utterances):
-            without = next(u.id for u in utterances if u.id not in columns[name])
+        without = [u.id for u in utterances if u.id not in columns[name]]
+        if columns[name] and without:
             raise DataError(
-                f"utterance {without} has no {name}, and others have (give all of them one, or none)"
+                f"utterance {without[0]} has no {name}, and others have (give all of them one, or none)"
             )
     if len(columns["utt2dur"]) < len(utterances):
         columns["utt2dur"] = {}
     columns["wav.scp"] = wav_scp_entries(utterances)
     columns |= label_tables(utterances, set(speaker_labels))
-    files = {name: format_table(column.items()) for name, column in columns.items() if column}
-    files["utt2spk"] = format_table((u.id, u.speaker) for u in utterances)
-    speakers: dict[str, list[str]] = {}
-    for utterance in sorted(utterances, key=lambda u: u.id):
-        speakers.setdefault(utterance.speaker, []).append(utterance.id)
-    files["spk2utt"] = format_table((speaker, " ".join(ids)) for speaker, ids in speakers.items())
-    return files
+    columns["utt2spk"] = {u.id: u.speaker for u in utterances}
+    columns["spk2utt"] = spk2utt_of(columns["utt2spk"])
+    return {name: format_table(column.items()) for name, column in columns.items() if column}
+
+
+def spk2utt_of(utt2spk: dict[str, str]) -> dict[str, str]:
+    """Speaker → utterances in the order of their ids, separated by spaces."""
+    utterances: dict[str, list[str]] = {}
+    for utterance, speaker in sorted(utt2spk.items()):
+        utterances.setdefault(speaker, []).append(utterance)
+    return {speaker: " ".join(ids) for speaker, ids in utterances.items()}
 
 
 def wav_scp_entries(utterances: list[Utterance]) -> dict[str, str]:
@@ -250,21 +255,17 @@ def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[
             raise DataError(
                 f"{label!r} cannot be the name of a label: utt2{label} is no label file, or another table"
             )
-        of_utterance = {
-            u.id: value for u in utterances if (value := collapse_whitespace(u.labels.get(label, "")))
-        }
+        values = {u.id: collapse_whitespace(u.labels.get(label, "")) for u in utterances}
         values_of_speaker: dict[str, set[str]] = {}
         for utterance in utterances:
-            values_of_speaker.setdefault(utterance.speaker, set()).add(of_utterance.get(utterance.id, ""))
-        constant = all(len(values) == 1 for values in values_of_speaker.values())
-        of_speaker = {spk: value for spk, (value,) in values_of_speaker.items() if value} if constant else {}
-        complete = len(of_speaker) == len(values_of_speaker)
-        if label == "gender" and not (complete and set(of_speaker.values()) <= {"m", "f"}):
-            of_speaker = {}  # Kaldi's spk2gender names every speaker, and m or f only
-        if label in speaker_labels and of_speaker:
-            tables[f"spk2{label}"] = of_speaker
-        else:
-            tables[f"utt2{label}"] = of_utterance
+            values_of_speaker.setdefault(utterance.speaker, set()).add(values[utterance.id])
+        is_constant = all(len(different) == 1 for different in values_of_speaker.values())
+        if label == "gender":  # Kaldi's spk2gender names every speaker, and m or f only
+            is_constant = is_constant and set(values.values()) <= {"m", "f"}
+        by_speaker = label in speaker_labels and is_constant and any(values.values())
+        if by_speaker:
+            values = {u.speaker: values[u.id] for u in utterances}
+        tables[f"{'spk' if by_speaker else 'utt'}2{label}"] = {key: v for key, v in values.items() if v}
     return tables
 
 
@@ -291,13 +292,12 @@ def validate_data_directory(
     data = read_data_directory(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
     if len(data.speakers) == 1:
         log.warning(f"{path}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
-    if check_audio:
-        bad: list[BadAudio] = []
-        for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes):
-            pass
-        if bad:  # clipped, silent or noise: any other fault has raised an error
-            what = "clipped, silent or noisy audio, which is used all the same"
-            log.warning(f"{path}: " + "\n".join(bad_audio_report(bad, what)))
+    bad: list[BadAudio] = []
+    for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
+        pass
+    if bad:  # clipped, silent or noise: any other fault has raised an error
+        report = bad_audio_report(bad, "clipped, silent or noisy audio, which is used all the same")
+        log.warning(f"{path}: " + "\n".join(report))
     return data
 
 

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpected_files
+from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpected_files, spk2utt_of
 from ia3_speech.data.kaldi.table_file import (
     JOINERS,
     DataError,
-    KaldiTable,
     Row,
     format_table,
     read_utf8,
@@ -58,8 +57,8 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
     absolute paths.
 
     Args:
-        path: the directory; files that change are first copied to its `.backup/`.
-        out: write the result there instead, and leave `path` unchanged.
+        path: the data directory; files that change are first copied to its `.backup/`.
+        out: write the result to this folder instead, and leave the data directory unchanged.
 
     Raises:
         DataError: utt2spk is missing, a file is not UTF-8, or no utterance would be left. Nothing is changed.
@@ -84,10 +83,7 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
             "\n".join([*notes, f"{verdict} (do the tables use the same ids, and is the audio there?)"])
         )
     utt2spk = sorted(tables["utt2spk"].items())
-    utterances: dict[str, list[str]] = {}
-    for utterance, speaker in utt2spk:
-        utterances.setdefault(speaker, []).append(utterance)
-    tables["spk2utt"] = {speaker: " ".join(ids) for speaker, ids in utterances.items()}
+    tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
     repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
     changed = sorted(name for name in {*repaired, *removed} if repaired.get(name) != originals.get(name))
     if out is None:
@@ -99,7 +95,7 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
             for name, text in repaired.items():
                 (new / name).write_text(text, encoding="utf-8", newline="")
     rows = [Row(*pair, line) for line, pair in enumerate(utt2spk, 1)]
-    notes += unsorted_speaker(KaldiTable(Path(out or path) / "utt2spk", rows))
+    notes += unsorted_speaker(Path(out or path) / "utt2spk", rows)
     return Repair(len(utt2spk), out_of, changed, notes)
 
 

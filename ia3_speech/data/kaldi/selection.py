@@ -8,10 +8,11 @@ In: a data directory. Out: a smaller one, or two that share no speaker (or recor
 
 import hashlib
 import logging
+import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from ia3_speech.data.audio import audio_duration
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     read_data_directory,
@@ -21,9 +22,11 @@ from ia3_speech.data.kaldi.directory import (
 )
 from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, DataError, read_utf8
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import Utterance
+from ia3_speech.data.utterance import Utterance, with_duration
 
 log = logging.getLogger(__name__)
+
+DEV_SHARE = 0.15  # of the speakers of train
 
 
 def subset_data_directory(
@@ -32,9 +35,7 @@ def subset_data_directory(
     *,
     first: int | None = None,
     last: int | None = None,
-    shortest: int | None = None,
     per_spk: int | None = None,
-    speakers: int | None = None,
     minutes: float | None = None,
     spk_list: Path | str | None = None,
     utt_list: Path | str | None = None,
@@ -46,10 +47,7 @@ def subset_data_directory(
         target: the data directory to write.
         first: this number of utterances from the start.
         last: this number of utterances from the end.
-        shortest: this number of the shortest utterances (by utt2dur or segments, else by the headers of the
-            audio files).
         per_spk: this number of each speaker's utterances, evenly spaced; all of a speaker who has fewer.
-        speakers: whole speakers, ordered by a hash of their ids, until they have this number of utterances.
         minutes: utterances of all speakers, ordered by a hash of their ids, until they last this long. A
             smaller subset is a part of a larger one.
         spk_list: the speakers in the first column of this file.
@@ -58,31 +56,34 @@ def subset_data_directory(
     Raises:
         DataError: `source` is not valid, has too few utterances, or nothing is left.
     """
-    options = {"first": first, "last": last, "shortest": shortest, "per_spk": per_spk, "speakers": speakers}
-    options |= {"minutes": minutes, "spk_list": spk_list, "utt_list": utt_list}
-    given = {name: value for name, value in options.items() if value is not None}
-    if len(given) != 1:
-        flags = ", ".join(map(flag_of, options))
-        raise DataError(f"a subset is chosen by exactly one of {flags} ({len(given)} given)")
+    options = {"--first": first, "--last": last, "--per-spk": per_spk, "--minutes": minutes}
+    options |= {"--spk-list": spk_list, "--utt-list": utt_list}
+    chosen_by = [flag for flag, value in options.items() if value is not None]
+    if len(chosen_by) != 1:
+        raise DataError(f"a subset is chosen by exactly one of {', '.join(options)} ({len(chosen_by)} given)")
     data = read_available_tables(source)
     refuse_same_folder(source, target)
-    ((option, value),) = given.items()
-    if option in ("spk_list", "utt_list"):
-        chosen = utterances_listed_in(data, Path(value), "speaker" if option == "spk_list" else "id")
-    elif option == "minutes":
-        chosen = first_minutes(data, value)
+    (flag,) = chosen_by
+    most = {"--first": len(data), "--last": len(data), "--per-spk": math.inf}
+    if flag in most and not 1 <= options[flag] <= most[flag]:
+        raise DataError(f"{source}: {flag} {options[flag]}: the directory has {len(data)} utterances")
+    if flag == "--first":
+        ids = {utterance.id for utterance in data.utterances[:first]}
+    elif flag == "--last":
+        ids = {utterance.id for utterance in data.utterances[-last:]}
+    elif flag == "--per-spk":
+        ids = of_each_speaker(data, per_spk)
+    elif flag == "--minutes":
+        ids = first_minutes(data, minutes)
     else:
-        if value < 1 or (value > len(data) and option != "per_spk"):
-            raise DataError(f"{source}: {flag_of(option)} {value}: the directory has {len(data)} utterances")
-        chosen = SELECTORS[option](data, value)
-    if not chosen:
-        raise DataError(f"{source}: nothing is left (does {value} name {option[:3]} ids of this directory?)")
-    write_data_directory(target, chosen, speaker_labels=data.speaker_labels, spk_sort=False)
-    return replace(data, path=Path(target), utterances=chosen)
-
-
-def flag_of(option: str) -> str:
-    return "--" + option.replace("_", "-")
+        ids = listed(data, Path(options[flag]), "speaker" if flag == "--spk-list" else "id")
+    utterances = [utterance for utterance in data if utterance.id in ids]
+    if not utterances:
+        raise DataError(
+            f"{source}: nothing is left (does {options[flag]} name {flag[2:5]} ids of this directory?)"
+        )
+    write_data_directory(target, utterances, speaker_labels=data.speaker_labels, spk_sort=False)
+    return replace(data, path=Path(target), utterances=utterances)
 
 
 def read_available_tables(path: Path | str) -> DataDirectory:
@@ -94,24 +95,16 @@ def read_available_tables(path: Path | str) -> DataDirectory:
     )
 
 
-def utterances_listed_in(data: DataDirectory, file: Path, field: str) -> list[Utterance]:
-    """The utterances whose `field` ("speaker" or "id") is in the first column of `file`."""
-    wanted = {FIELD_SEPARATOR.split(line.strip())[0] for line in read_utf8(file).splitlines() if line.strip()}
-    unknown = wanted - {getattr(utterance, field) for utterance in data}
-    if unknown:
-        log.warning(
-            f"{file}: {len(unknown)} of {len(wanted)} ids are not in {data.path} (such as {min(unknown)})"
-        )
-    return [utterance for utterance in data if getattr(utterance, field) in wanted]
+def of_each_speaker(data: DataDirectory, number: int) -> set[str]:
+    """`number` of each speaker, at equal steps through the speaker's list (subset_data_dir.sh --per-spk)."""
+    ids = set()
+    for utterances in data.speakers.values():
+        step = max(1, len(utterances) // number)
+        ids |= {utterance.id for utterance in utterances[: number * step : step]}
+    return ids
 
 
-def shortest_utterances(data: DataDirectory, number: int) -> list[Utterance]:
-    seconds = {utterance.id: known_duration(utterance) for utterance in data}
-    kept = set(sorted(seconds, key=lambda utterance: (seconds[utterance], utterance))[:number])
-    return [utterance for utterance in data if utterance.id in kept]
-
-
-def first_minutes(data: DataDirectory, minutes: float) -> list[Utterance]:
+def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
     """Utterances in hash order until they last `minutes`: the one that exceeds it is the last."""
     seconds = {utterance.id: known_duration(utterance) for utterance in data}
     available = sum(seconds.values())
@@ -119,64 +112,51 @@ def first_minutes(data: DataDirectory, minutes: float) -> list[Utterance]:
         raise DataError(
             f"{data.path}: --minutes {minutes:g}: the directory holds {available / 60:.1f} minutes"
         )
-    kept: set[str] = set()
+    ids: set[str] = set()
     total = 0.0
     for id in sorted(seconds, key=hash_order):
         if total < 60 * minutes:
-            kept.add(id)
+            ids.add(id)
             total += seconds[id]
-    return [utterance for utterance in data if utterance.id in kept]
+    return ids
 
 
 def known_duration(utterance: Utterance) -> float:
     """Seconds, from the tables or the header of the audio file. Raises DataError if neither states it."""
-    if utterance.duration is not None:
-        return utterance.duration
-    if not utterance.source or utterance.is_piped:
+    seconds = with_duration(utterance).duration if utterance.source else utterance.duration
+    if seconds is None:
         raise DataError(f"utterance {utterance.id}: its length is not known (write utt2dur)")
-    return audio_duration(utterance.source)
+    return seconds
 
 
-def of_each_speaker(data: DataDirectory, number: int) -> list[Utterance]:
-    """`number` of each speaker, at equal steps through the speaker's list (subset_data_dir.sh --per-spk)."""
-    kept = set()
-    for own in data.speakers.values():
-        step = max(1, len(own) // number)
-        kept |= {utterance.id for utterance in own[: number * step : step]}
-    return [utterance for utterance in data if utterance.id in kept]
-
-
-def whole_speakers(data: DataDirectory, number: int) -> list[Utterance]:
-    """Speakers in hash order until they have `number` utterances."""
-    kept: set[str] = set()
-    count = 0
-    for speaker in sorted(data.speakers, key=hash_order):
-        if count < number:
-            kept.add(speaker)
-            count += len(data.speakers[speaker])
-    return [utterance for utterance in data if utterance.speaker in kept]
-
-
-SELECTORS = {
-    "first": lambda data, number: data.utterances[:number],
-    "last": lambda data, number: data.utterances[-number:],
-    "shortest": shortest_utterances,
-    "per_spk": of_each_speaker,
-    "speakers": whole_speakers,
-}
+def listed(data: DataDirectory, file: Path, field: str) -> set[str]:
+    """The utterances whose `field` ("speaker" or "id") is in the first column of `file`."""
+    lines = read_utf8(file).splitlines()
+    names = {FIELD_SEPARATOR.split(line.strip())[0] for line in lines if line.strip()}
+    if unknown := names - {getattr(utterance, field) for utterance in data}:
+        log.warning(
+            f"{file}: {len(unknown)} of {len(names)} ids are not in {data.path} (such as {min(unknown)})"
+        )
+    return {utterance.id for utterance in data if getattr(utterance, field) in names}
 
 
 def split_data_directory(
-    source: Path | str, rest: Path | str, part: Path | str, *, by: str = "speaker", fraction: float = 0.15
+    source: Path | str,
+    rest: Path | str,
+    part: Path | str,
+    *,
+    by: str = "speaker",
+    fraction: float = DEV_SHARE,
 ) -> tuple[DataDirectory, DataDirectory]:
-    """Divide `source` so that no speaker (or other group) is on both sides. Equal ids give an equal split.
+    """Divide a data directory so that no speaker (or consultation …) is on both sides.
 
     Args:
-        source: a data directory.
+        source: the data directory to divide.
         rest: the data directory that gets the larger side (train).
-        part: the data directory that gets `fraction` of the groups, at least one (dev, test).
-        by: "speaker", "recording", "text" (the normalised sentence) or the name of a label (consultation).
-        fraction: the share of groups, between 0 and 1; a hash of their names decides which.
+        part: the data directory that gets the held-out side (dev, test).
+        by: speaker, recording, text (the normalised sentence) or a label such as consultation.
+        fraction: the share of speakers (groups), at least one, that goes to `part`; a hash of their names
+            decides which, so that equal ids give an equal split.
 
     Raises:
         DataError: `source` is not valid, an utterance lacks the label, or there is only one group.
@@ -186,10 +166,10 @@ def split_data_directory(
     refuse_same_folder(source, rest, part)
     data = read_available_tables(source)
     group = {utterance.id: group_of(utterance, by, data) for utterance in data}
-    groups = sorted(set(group.values()), key=hash_order)
-    if len(groups) < 2:
-        raise DataError(f"{source}: only one {by} ({groups[0]}), so no split (divide by another label)")
-    in_part = set(groups[: min(len(groups) - 1, max(1, round(fraction * len(groups))))])
+    in_part = hold_out(group.values(), fraction)
+    if not in_part:
+        only = f"only one {by} ({min(group.values())})"
+        raise DataError(f"{source}: {only}, so no split (divide by another label)")
     for path in (rest, part):  # before either is replaced
         refuse_unexpected_files(Path(path))
     sides = []
@@ -213,6 +193,13 @@ def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
         known = ", ".join(["speaker", "recording", "text", *data.label_names])
         raise DataError(f"{data.path}: utterance {utterance.id} has no {by} (split by one of {known})")
     return value
+
+
+def hold_out(names: Iterable[str], share: float = DEV_SHARE) -> set[str]:
+    """A share of the different names, which a hash of the names decides: of two or more at least one, and
+    not all; of a single one none."""
+    ordered = sorted(set(names), key=hash_order)
+    return set(ordered[: min(len(ordered) - 1, max(1, round(share * len(ordered))))])
 
 
 def hash_order(name: str) -> str:

@@ -1,13 +1,13 @@
 """Text files: any in UTF-8, lines of `key value…`, and a table of a data directory as Kaldi reads it.
 
-In: a file. Out: its text; key → value; or a `KaldiTable` of rows with their line numbers, and a list of
+In: a file. Out: its text; key → value; or a `Table` of rows with their line numbers, and a list of
 everything that is wrong with the file.
 """
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
@@ -104,37 +104,17 @@ class Row:
         return FIELD_SEPARATOR.split(self.value) if self.value else []
 
 
-@dataclass(slots=True)
-class KaldiTable:
-    """The rows of a file, in its order."""
-
-    path: Path
-    rows: list[Row] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[Row]:
-        return iter(self.rows)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def keys(self) -> dict[str, int]:
-        """Key → line."""
-        return {row.key: row.line for row in self.rows}
-
-    @property
-    def values(self) -> dict[str, str]:
-        return {row.key: row.value for row in self.rows}
+Table = dict[str, Row]  # key → its row, in the order of the file
 
 
-def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> KaldiTable:
+def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
     """Read a table as Kaldi's own programs do; `problems` receives what they or we refuse.
 
     Refused are: no newline at the end, empty lines, unprintable characters (carriage return, no-break space,
     byte-order mark), text that is not UTF-8, keys that are out of order (unless `ordered` is false) or appear
-    twice.
+    twice (the first counts).
     """
-    table, hint = KaldiTable(path), fix_hint(path.parent)
+    hint = fix_hint(path.parent)
     try:
         text = read_utf8(path, keep_mark=True)
     except NotUTF8 as error:  # the other problems are reported with it
@@ -149,18 +129,32 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Kald
         problems.append(f"{path}:{len(lines)}: the last line does not end in a newline ({hint})")
     else:
         lines.pop()
+    table: Table = {}
+    twice: list[str] = []
     for number, line in enumerate(lines, 1):
-        fault = unprintable_character(line)
-        if fault:
+        if fault := unprintable_character(line):
             problems.append(f"{path}:{number}: {fault} ({hint})")
         if not line.strip(" \t") or line[0] in " \t":
             what = "begins with white space" if line.strip(" \t") else "is empty"
             problems.append(f"{path}:{number}: the line {what} ({hint})")
-        else:
-            key = FIELD_SEPARATOR.split(line, maxsplit=1)[0]
-            table.rows.append(Row(key, line[len(key) :].strip(" \t"), number))
-    problems += duplicate_key(table) + (unsorted_key(table) if ordered else [])
+            continue
+        key = FIELD_SEPARATOR.split(line, maxsplit=1)[0]
+        first = table.setdefault(key, Row(key, line[len(key) :].strip(" \t"), number)).line
+        if first != number:
+            twice.append(f"{path}:{number}: {key} appears twice (first in line {first}; {hint})")
+    problems += twice[:1]
+    if ordered:
+        problems += unsorted_key(path, table)
     return table
+
+
+def unsorted_key(path: Path, table: Table) -> list[str]:
+    """A problem for the first key that is out of order."""
+    for before, row in pairwise(table.values()):
+        if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
+            fault = f"not sorted as LC_ALL=C sort does: {row.key} follows {before.key}"
+            return [f"{path}:{row.line}: {fault} ({fix_hint(path.parent)})"]
+    return []
 
 
 def format_table(rows: Iterable[tuple[str, str]]) -> str:
@@ -179,27 +173,6 @@ def unprintable_character(line: str) -> str | None:
             name = f"U+{ord(character):04X} {unicodedata.name(character, '')}".strip()
             return f"character {name} does not print"
     return None
-
-
-def duplicate_key(table: KaldiTable) -> list[str]:
-    """A problem for the first key that appears a second time."""
-    lines: dict[str, int] = {}
-    for row in table:
-        first = lines.setdefault(row.key, row.line)
-        if first != row.line:
-            hint = f"first in line {first}; {fix_hint(table.path.parent)}"
-            return [f"{table.path}:{row.line}: {row.key} appears twice ({hint})"]
-    return []
-
-
-def unsorted_key(table: KaldiTable) -> list[str]:
-    """A problem for the first key that is out of order."""
-    for before, row in pairwise(table.rows):
-        if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
-            hint = fix_hint(table.path.parent)
-            where = f"{table.path}:{row.line}"
-            return [f"{where}: not sorted as LC_ALL=C sort does: {row.key} follows {before.key} ({hint})"]
-    return []
 
 
 def fix_hint(folder: Path) -> str:

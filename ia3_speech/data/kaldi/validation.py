@@ -5,7 +5,7 @@ In: a folder. Out: its tables, checked; or one DataError that lists what is wron
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -13,8 +13,8 @@ from typing import Literal
 
 from ia3_speech.data.kaldi.table_file import (
     DataError,
-    KaldiTable,
     Row,
+    Table,
     fix_hint,
     parse_number,
     raise_if_any,
@@ -28,13 +28,9 @@ LABEL_FILE = re.compile(r"(utt|spk)2([A-Za-z0-9_-]+)")
 # ---- one line ----
 
 
-def wrong_number_of_fields(row: Row, expected: int) -> str | None:
-    count = 1 + len(row.fields)
-    return None if count == expected else f"{count} fields where {expected} are expected"
-
-
 def one_field(row: Row) -> str | None:
-    return wrong_number_of_fields(row, 2)
+    count = len(row.fields)
+    return None if count == 1 else f"{count + 1} fields where 2 are expected"
 
 
 def any_fields(row: Row) -> str | None:
@@ -46,36 +42,18 @@ def legal_text(row: Row) -> str | None:
     return f"the text holds {illegal[1]}, which is a symbol of the decoding graph" if illegal else None
 
 
-def number(condition: Callable[[float], bool], what: str) -> Callable[[Row], str | None]:
-    """A check for one number that meets a condition, which `what` describes."""
-
-    def find_fault(row: Row) -> str | None:
-        value = parse_number(row.value)
-        is_right = value is not None and condition(value)
-        return one_field(row) or (None if is_right else f"{row.value} is not {what}")
-
-    return find_fault
-
-
-positive = number(lambda value: value > 0, "a positive number")
-positive_integer = number(lambda value: value > 0 and value.is_integer(), "a whole number")
-warp = number(lambda value: 0.5 < value < 1.5, "between 0.5 and 1.5")
+def positive(row: Row) -> str | None:
+    is_positive = (parse_number(row.value) or 0) > 0
+    return one_field(row) or (None if is_positive else f"{row.value} is not a positive number")
 
 
 def gender(row: Row) -> str | None:
     return one_field(row) or (None if row.value in ("m", "f") else f"the gender is {row.value}, not m or f")
 
 
-def channel(row: Row) -> str | None:
-    is_channel = row.fields[-1:] in (["A"], ["B"], ["1"])
-    return wrong_number_of_fields(row, 3) or (
-        None if is_channel else f"the channel is {row.fields[1]}, not A or B"
-    )
-
-
 def segment_problem(row: Row) -> str | None:
-    if fault := wrong_number_of_fields(row, 4):
-        return fault
+    if len(row.fields) != 3:
+        return f"{len(row.fields) + 1} fields where 4 are expected"
     start, end = map(parse_number, row.fields[1:])
     if start is None or end is None:
         return f"{row.fields[1 if start is None else 2]} is not a time in seconds"
@@ -115,15 +93,15 @@ RULES = {
     "feats.scp": Rule("utterance", any_fields, "needed"),
     "utt2lang": Rule("utterance", one_field, "needed"),
     "utt2dur": Rule("utterance", positive),
-    "utt2num_frames": Rule("utterance", positive_integer),
+    "utt2num_frames": Rule("utterance", positive),
     "utt2uniq": Rule("utterance", any_fields),
-    "utt2warp": Rule("utterance", warp),
+    "utt2warp": Rule("utterance", positive),
     "vad.scp": Rule("utterance", any_fields),
     "spk2gender": Rule("speaker", gender),
-    "spk2warp": Rule("speaker", warp),
+    "spk2warp": Rule("speaker", positive),
     "cmvn.scp": Rule("speaker", any_fields),
     "reco2dur": Rule("recording", positive),
-    "reco2file_and_channel": Rule("recording", channel),
+    "reco2file_and_channel": Rule("recording", any_fields),
 }
 LABELS_AMONG_RULES = {"utt2lang", "spk2gender"}
 # Counts that other tools write; and names of what an utterance has without a label.
@@ -157,14 +135,11 @@ def table_names(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (a data directory holds wav.scp, text, utt2spk, spk2utt)")
-    try:
-        tables = sorted(entry for entry in folder.iterdir() if rule_of(entry.name))
-        not_files = [table for table in tables if not table.is_file()]
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be listed: {error.strerror}") from None
-    if not_files:
-        what = "is a broken link" if not_files[0].is_symlink() else "is a folder"
-        raise DataError(f"{not_files[0]}: {what}, where a table is expected (remove it)")
+    tables = sorted(entry for entry in folder.iterdir() if rule_of(entry.name))
+    for table in tables:
+        if not table.is_file():
+            what = "is a broken link" if table.is_symlink() else "is a folder"
+            raise DataError(f"{table}: {what}, where a table is expected (remove it)")
     return [table.name for table in tables]
 
 
@@ -173,7 +148,7 @@ def table_names(folder: Path) -> list[str]:
 
 def check_tables(
     folder: Path, *, text: bool = True, wav: bool = True, spk_sort: bool = True, allow_pipes: bool = False
-) -> dict[str, KaldiTable]:
+) -> dict[str, Table]:
     """All tables of `folder` by name, after every rule was checked. No audio is opened.
 
     The arguments are those of `directory.read_data_directory`.
@@ -190,21 +165,24 @@ def check_tables(
     if missing:  # the checks below need these tables
         raise_if_any(missing + problems)
     for name, table in tables.items():
-        for row in table:
+        for row in table.values():
             if fault := rule_of(name).find_fault(row):
-                problems.append(
-                    f"{table.path}:{row.line}: {row.key}: {fault} (correct the line, or {fix_hint(folder)})"
-                )
-    problems += missing_keys(tables)
-    if spk_sort and has_one_speaker_per_line(tables["utt2spk"]):
-        problems += unsorted_speaker(tables["utt2spk"])
+                hint = f"correct the line, or {fix_hint(folder)}"
+                problems.append(f"{folder / name}:{row.line}: {row.key}: {fault} ({hint})")
+    # Comparisons by speaker would only repeat the fault of a line that names none, or several.
+    by_speaker = all(one_field(row) is None for row in tables["utt2spk"].values())
+    problems += missing_keys(folder, tables, by_speaker)
+    if by_speaker:
+        problems += spk2utt_problem(folder, tables["utt2spk"], tables["spk2utt"])
+        if spk_sort:
+            problems += unsorted_speaker(folder / "utt2spk", tables["utt2spk"].values())
     if wav:
-        problems += source_problems(tables["wav.scp"], allow_pipes)
+        problems += source_problems(folder / "wav.scp", tables["wav.scp"], allow_pipes)
     raise_if_any(problems)
     return tables
 
 
-def missing_tables(folder: Path, tables: dict[str, KaldiTable], *, text: bool, wav: bool) -> list[str]:
+def missing_tables(folder: Path, tables: dict[str, Table], *, text: bool, wav: bool) -> list[str]:
     """A problem for each required table that is missing or empty."""
     hints = {"utt2spk": "write it: one line `utterance speaker` each", "spk2utt": fix_hint(folder)}
     if text:
@@ -213,103 +191,81 @@ def missing_tables(folder: Path, tables: dict[str, KaldiTable], *, text: bool, w
         needed = "write it: one line `recording file` each; datadir validate --no-wav does without"
         hints["wav.scp"] = "segments needs it" if "segments" in tables else needed
     absent = [f"{folder / name}: no such file ({hint})" for name, hint in hints.items() if name not in tables]
-    empty = [
-        f"{folder / name}: the file is empty" for name in hints if name in tables and not len(tables[name])
-    ]
-    return absent + empty
+    return absent + [f"{folder / name}: the file is empty" for name in hints if tables.get(name) == {}]
 
 
-def missing_keys(tables: dict[str, KaldiTable]) -> list[str]:
+def missing_keys(folder: Path, tables: dict[str, Table], by_speaker: bool) -> list[str]:
     """Problems of tables that do not name the utterances, speakers, recordings of utt2spk and segments."""
-    utt2spk, problems = tables["utt2spk"], []
-    segments = tables.get("segments")
-    speakers: dict[str, int] = {}
-    recordings: dict[str, int] = {}
-    for row in utt2spk:
-        speakers.setdefault(row.value, row.line)
-    for row in segments or utt2spk:  # without segments an utterance is a recording
-        recordings.setdefault(row.fields[0] if segments and row.fields else row.key, row.line)
-    expected = {"utterance": utt2spk.keys, "speaker": speakers, "recording": recordings}
+    utt2spk, segments, problems = tables["utt2spk"], tables.get("segments"), []
+    expected: dict[str, dict[str, int]] = {"utterance": lines_of(utt2spk), "speaker": {}, "recording": {}}
+    for row in utt2spk.values():
+        expected["speaker"].setdefault(row.value, row.line)
+    for row in (segments or utt2spk).values():  # without segments an utterance is a recording
+        recording = row.fields[0] if segments and row.fields else row.key
+        expected["recording"].setdefault(recording, row.line)
     for name, table in tables.items():
         rule = rule_of(name)
-        if rule.indexed_by == "speaker" and not has_one_speaker_per_line(utt2spk):
+        keys = expected[rule.indexed_by]
+        if rule.indexed_by == "speaker" and not by_speaker:
             continue
-        if rule.coverage != "partial" or any(row.key not in expected[rule.indexed_by] for row in table):
-            reference = segments if segments and rule.indexed_by == "recording" else utt2spk
-            problems += key_difference(rule.indexed_by, table, reference, expected[rule.indexed_by])
-    return problems + spk2utt_problem(tables)
+        if rule.coverage != "partial" or table.keys() - keys.keys():
+            reference = "segments" if segments and rule.indexed_by == "recording" else "utt2spk"
+            problems += key_difference(folder, rule.indexed_by, (name, lines_of(table)), (reference, keys))
+    return problems
+
+
+def lines_of(table: Table) -> dict[str, int]:
+    """Key → line."""
+    return {key: row.line for key, row in table.items()}
 
 
 def key_difference(
-    noun: str,
-    left: KaldiTable,
-    right: KaldiTable,
-    right_keys: dict[str, int],
-    left_keys: dict[str, int] | None = None,
+    folder: Path, noun: str, left: tuple[str, dict[str, int]], right: tuple[str, dict[str, int]]
 ) -> list[str]:
-    """A problem where two tables do not name the same utterances (speakers, recordings), else nothing.
+    """A problem where two tables, each a name and key → line, do not name the same, else nothing.
 
-    Args:
-        noun: what the keys are, such as "utterance".
-        right_keys: key → line in `right`.
-        left_keys: key → line in `left`; its first column if None.
-
-    The problem names the first key that one of them lacks, and how many there are:
+    The problem names the first key that one of them lacks, and how many there are; `noun` is what keys are:
 
         data/train/text:17: utterance anna-3 is not in utt2spk (run "ia3-speech datadir fix data/train")
             only in text: 2 (anna-3 … bob-1)
             lengths: text 19, utt2spk 17
     """
-    left_keys = left.keys if left_keys is None else left_keys
-    only_left = [key for key in left_keys if key not in right_keys]
-    only_right = [key for key in right_keys if key not in left_keys]
-    if not only_left and not only_right:
-        return []
-    table, other, keys, only = (
-        (left, right, left_keys, only_left) if only_left else (right, left, right_keys, only_right)
-    )
-    lines = [
-        f"{table.path}:{keys[only[0]]}: {noun} {only[0]} is not in {other.path.name} "
-        f"({fix_hint(left.path.parent)})"
-    ]
-    for table, only in ((left, only_left), (right, only_right)):
-        if only:
+    problem = []
+    for (name, keys), (other, other_keys) in ((left, right), (right, left)):
+        if only := [key for key in keys if key not in other_keys]:
+            if not problem:
+                where = f"{folder / name}:{keys[only[0]]}"
+                problem.append(f"{where}: {noun} {only[0]} is not in {other} ({fix_hint(folder)})")
             ends = only[0] if len(only) == 1 else f"{only[0]} … {only[-1]}"
-            lines.append(f"    only in {table.path.name}: {len(only)} ({ends})")
-    lines.append(f"    lengths: {left.path.name} {len(left_keys)}, {right.path.name} {len(right_keys)}")
-    return ["\n".join(lines)]
+            problem.append(f"    only in {name}: {len(only)} ({ends})")
+    lengths = f"    lengths: {left[0]} {len(left[1])}, {right[0]} {len(right[1])}"
+    return ["\n".join([*problem, lengths])] if problem else []
 
 
-def has_one_speaker_per_line(utt2spk: KaldiTable) -> bool:
-    """Whether each line names one speaker. If not, comparisons by speaker would only repeat that fault."""
-    return all(one_field(row) is None for row in utt2spk)
-
-
-def spk2utt_problem(tables: dict[str, KaldiTable]) -> list[str]:
+def spk2utt_problem(folder: Path, utt2spk: Table, spk2utt: Table) -> list[str]:
     """A problem for the first speaker whose line in spk2utt differs from utt2spk, or from its order."""
-    if "spk2utt" not in tables or not has_one_speaker_per_line(tables["utt2spk"]):
-        return []
-    utt2spk, spk2utt = tables["utt2spk"], tables["spk2utt"]
-    derived: dict[str, dict[str, int]] = {}
-    for row in utt2spk:
-        derived.setdefault(row.value, {})[row.key] = row.line
-    for row in spk2utt:
-        if row.key not in derived or row.fields == list(derived[row.key]):
+    utterances: dict[str, dict[str, int]] = {}
+    for row in utt2spk.values():
+        utterances.setdefault(row.value, {})[row.key] = row.line
+    for row in spk2utt.values():
+        expected = utterances.get(row.key)
+        if expected is None or row.fields == list(expected):
             continue
         listed = dict.fromkeys(row.fields, row.line)
-        problems = key_difference("utterance", spk2utt, utt2spk, derived[row.key], listed)
-        where, hint = f"{spk2utt.path}:{row.line}", fix_hint(spk2utt.path.parent)
-        return problems or [f"{where}: the utterances of {row.key} are not in utt2spk's order ({hint})"]
+        order = f"{folder / 'spk2utt'}:{row.line}: the utterances of {row.key} are not in utt2spk's order"
+        return key_difference(folder, "utterance", ("spk2utt", listed), ("utt2spk", expected)) or [
+            f"{order} ({fix_hint(folder)})"
+        ]
     return []
 
 
-def unsorted_speaker(utt2spk: KaldiTable) -> list[str]:
+def unsorted_speaker(utt2spk: Path, rows: Iterable[Row]) -> list[str]:
     """A problem where utt2spk, sorted by utterance, is not sorted by speaker."""
-    for before, row in pairwise(utt2spk.rows):
+    for before, row in pairwise(rows):
         if (row.value, row.key) < (before.value, before.key) and row.key >= before.key:
-            what = f"not sorted by speaker: {row.value} follows {before.value}"
+            fault = f"not sorted by speaker: {row.value} follows {before.value}"
             hint = "make speaker ids prefixes of utterance ids, or pass --no-spk-sort"
-            return [f"{utt2spk.path}:{row.line}: {what} ({hint})"]
+            return [f"{utt2spk}:{row.line}: {fault} ({hint})"]
     return []
 
 
@@ -332,20 +288,18 @@ def resolve_source(value: str, folder: Path) -> str | None:
     return next((path for path in candidate_paths(value, folder) if os.path.exists(path)), None)  # noqa: PTH110
 
 
-def source_problems(wav: KaldiTable, allow_pipes: bool) -> list[str]:
+def source_problems(path: Path, wav: Table, allow_pipes: bool) -> list[str]:
     """Problems of wav.scp: shell commands that are not allowed, and files that do not exist."""
-    folder = wav.path.parent
-    pipes = [row for row in wav if row.value.endswith("|")]
-    missing = [row for row in wav if row.value and resolve_source(row.value, folder) is None]
-    problems = []
+    folder, problems = path.parent, []
+    pipes = [row for row in wav.values() if row.value.endswith("|")]
     if pipes and not allow_pipes:
         what = f"{pipes[0].key} is a shell command, one of {len(pipes)}"
         hint = "pass --allow-pipes if you trust this file: reading the audio runs them"
-        problems.append(f"{wav.path}:{pipes[0].line}: {what} ({hint})")
+        problems.append(f"{path}:{pipes[0].line}: {what} ({hint})")
+    missing = [row for row in wav.values() if row.value and resolve_source(row.value, folder) is None]
     for row in missing[:1]:
         tried = ", ".join(candidate_paths(row.value, folder))
         what = f"no such file: {row.value}, one of {len(missing)} missing; tried {tried}"
         hint = f"correct wav.scp, or {fix_hint(folder)} to drop them"
-        problems.append(f"{wav.path}:{row.line}: {what} ({hint})")
-    problems += [f"{wav.path}:{row.line}: no such file: {row.value}" for row in missing[1:]]
-    return problems
+        problems.append(f"{path}:{row.line}: {what} ({hint})")
+    return problems + [f"{path}:{row.line}: no such file: {row.value}" for row in missing[1:]]

@@ -19,12 +19,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.formats.json_records import to_json, to_jsonl
-from ia3_speech.decoding.formats.layout import Layout
-from ia3_speech.decoding.formats.nist import to_ctm, to_stm
-from ia3_speech.decoding.formats.plain import to_text, to_tsv, to_txt
-from ia3_speech.decoding.formats.subtitles import to_srt, to_vtt
-from ia3_speech.decoding.formats.textgrid import to_textgrid
+from ia3_speech.decoding.formats.subtitles import Layout, to_srt, to_vtt
+from ia3_speech.decoding.formats.writers import (
+    to_ctm,
+    to_json,
+    to_jsonl,
+    to_stm,
+    to_text,
+    to_textgrid,
+    to_tsv,
+    to_txt,
+)
 from ia3_speech.decoding.transcript import Transcript
 
 
@@ -68,11 +73,11 @@ def parse_formats(names: str) -> list[str]:
     Raises:
         UserError: there is no such format, or two have the same file name.
     """
-    found: list[str] = []
+    formats: list[str] = []
     for name in names.lower().replace(" ", "").split(","):
         if name != "all" and name not in FORMATS:
             raise UserError(f"--format: {name!r} is none of {', '.join(FORMATS)}, all")
-        found += [one for one in (ALL if name == "all" else [name]) if one not in found]
-    if len(texts := [name for name in found if FORMATS[name].suffix == ".txt"]) > 1:
+        formats += [one for one in (ALL if name == "all" else [name]) if one not in formats]
+    if len(texts := [name for name in formats if FORMATS[name].suffix == ".txt"]) > 1:
         raise UserError(f"--format: {' and '.join(texts)} both write .txt files (take one of them)")
-    return found
+    return formats

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ia3_speech.decoding.formats.layout import Layout
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.decoding.word_times import spread_words
 
@@ -22,6 +21,25 @@ LONG_PAUSE = 3.0  # seconds from the start of one word to that of the next, as i
 UNBROKEN = 1000  # characters: the width of a line that is never broken, as in Whisper
 
 Lines = list[list[Word]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How files are laid out: options of the writers of all formats.
+
+    Attributes:
+        word_timestamps: json and jsonl list the words.
+        max_line_width: characters of a subtitle's line; None: a segment is one line.
+        max_line_count: lines of a subtitle. With both, segments are not kept: subtitles are filled.
+        highlight_words: a subtitle for each word, which is underlined in it.
+        full_json: json has segments; else path, text, seconds, adapter and base alone.
+    """
+
+    word_timestamps: bool = False
+    max_line_width: int | None = None
+    max_line_count: int | None = None
+    highlight_words: bool = False
+    full_json: bool = True
 
 
 @dataclass(frozen=True)
@@ -41,16 +59,27 @@ class Cue:
     channel: str | None
     highlighted: Word | None = None
 
+    def text(self, replacements: Sequence[tuple[str, str]]) -> str:
+        """The lines, in which these strings are replaced in turn."""
+        lines = []
+        for line in self.lines:
+            shown = []
+            for word in line:
+                text = word.text
+                for old, new in replacements:
+                    text = text.replace(old, new)
+                shown.append(f"<u>{text}</u>" if word is self.highlighted else text)
+            lines.append(" ".join(shown))
+        return "\n".join(lines)
+
 
 def to_srt(transcript: Transcript, layout: Layout) -> str:
     """SubRip. `-->` within the text becomes `->`, as in Whisper's files."""
     blocks = []
     for number, cue in enumerate(cues(transcript.segments or (), layout), start=1):
-        text = "\n".join(" ".join(srt_word(word, cue) for word in line) for line in cue.lines)
+        times = f"{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}"
         name = f"{cue.channel}: " if cue.channel else ""
-        blocks.append(
-            f"{number}\n{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}\n{name}{text}\n\n"
-        )
+        blocks.append(f"{number}\n{times}\n{name}{cue.text([('-->', '->')])}\n\n")
     return "".join(blocks)
 
 
@@ -58,20 +87,11 @@ def to_vtt(transcript: Transcript, layout: Layout) -> str:
     """WebVTT (https://www.w3.org/TR/webvtt1/), & < > escaped; of a call with voice tags."""
     blocks = ["WEBVTT\n\n"]
     for cue in cues(transcript.segments or (), layout):
-        text = "\n".join(" ".join(vtt_word(word, cue) for word in line) for line in cue.lines)
+        times = f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}"
         voice = f"<v {cue.channel}>" if cue.channel else ""
-        blocks.append(f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}\n{voice}{text}\n\n")
+        text = cue.text([("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")])
+        blocks.append(f"{times}\n{voice}{text}\n\n")
     return "".join(blocks)
-
-
-def srt_word(word: Word, cue: Cue) -> str:
-    text = word.text.replace("-->", "->")
-    return f"<u>{text}</u>" if word is cue.highlighted else text
-
-
-def vtt_word(word: Word, cue: Cue) -> str:
-    text = word.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"<u>{text}</u>" if word is cue.highlighted else text
 
 
 def subtitle_time(milliseconds: int, point: str) -> str:
@@ -85,22 +105,24 @@ def subtitle_time(milliseconds: int, point: str) -> str:
 
 def cues(segments: Sequence[TranscriptSegment], layout: Layout) -> Iterator[Cue]:
     """The subtitles of a recording, in the order of time."""
-    for channel, words in groups(segments, layout):
+    keep_segments = layout.max_line_width is None or layout.max_line_count is None
+    for channel, words in groups(segments, keep_segments):
         lines = in_lines(words, layout.max_line_width or UNBROKEN)
         count = layout.max_line_count or len(lines)
         for first in range(0, len(lines), count):
-            yield from shown(lines[first : first + count], channel, layout.highlight_words)
+            yield from cues_of_lines(lines[first : first + count], channel, layout.highlight_words)
 
 
-def groups(segments: Sequence[TranscriptSegment], layout: Layout) -> Iterator[tuple[str | None, list[Word]]]:
+def groups(
+    segments: Sequence[TranscriptSegment], keep_segments: bool
+) -> Iterator[tuple[str | None, list[Word]]]:
     """The words of subtitles that are divided only where they are too long: a segment each, or all of a
     speaker's turn up to a long pause."""
-    keep_segments = layout.max_line_width is None or layout.max_line_count is None
     if keep_segments:
         yield from ((one.channel, shown_words(one)) for one in segments if one.text.split())
         return
     for channel, turn in groupby(segments, key=lambda one: one.channel):
-        words = [word for one in turn for word in shown_words(one)]
+        words = [word for segment in turn for word in shown_words(segment)]
         starts = [n for n in range(1, len(words)) if words[n].start - words[n - 1].start > LONG_PAUSE]
         for first, end in zip([0, *starts], [*starts, len(words)], strict=True):
             if end > first:
@@ -128,7 +150,7 @@ def in_lines(words: Sequence[Word], width: int) -> Lines:
     return lines
 
 
-def shown(lines: Lines, channel: str | None, highlight: bool) -> Iterator[Cue]:
+def cues_of_lines(lines: Lines, channel: str | None, highlight: bool) -> Iterator[Cue]:
     """The lines as one subtitle; or one for each word, and for each pause between words."""
     words = [word for line in lines for word in line]
     start, end = round(1000 * words[0].start), round(1000 * words[-1].end)

@@ -26,31 +26,13 @@ def test_dev_is_split_from_train_by_consultation_or_speaker(tmp_path, label, gro
     assert [u.id for u in read_data_directory(tmp_path / "again/dev")] == [u.id for u in dev]
 
 
-def test_a_dev_set_of_the_corpus_is_taken(tmp_path):
-    source = kaldi_directories(tmp_path / "corpus", sets=("train", "dev", "test"))
-    kaldi.prepare(source, tmp_path / "out")
-    assert [len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == [
-        40,
-        40,
-        40,
-    ]
-
-
-def test_small_takes_a_part(tmp_path):
-    source = kaldi_directories(tmp_path / "corpus", each=8)
+def test_a_dev_set_of_the_corpus_is_taken_and_small_takes_a_part(tmp_path):
+    source = kaldi_directories(tmp_path / "corpus", each=8, sets=("train", "dev", "test"))
     kaldi.prepare(source, tmp_path / "out", "small")
-    assert [len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == [
-        48,
-        12,
-        24,
-    ]
-    assert len(read_data_directory(tmp_path / "out/train").speakers) == 8  # of the 8 that dev has left, all
-
-
-def test_a_corpus_of_another_shape_is_described(tmp_path):
-    with pytest.raises(
-        UserError, match=r"train: no Kaldi directory \(a corpus is a folder with train/ and test/"
-    ):
+    sizes = [len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")]
+    assert sizes == [48, 12, 24]
+    assert len(read_data_directory(tmp_path / "out/train").speakers) == 10
+    with pytest.raises(UserError, match=r"train: no Kaldi directory \(a corpus is a folder with train/ and"):
         kaldi.prepare(tmp_path, tmp_path / "out")
 
 

@@ -70,14 +70,6 @@ def test_three_chapters_are_the_three_sets(corpus, tmp_path):
     assert (tmp_path / "out/train/spk2gender").read_text() == "1089 m\n"
 
 
-def test_of_two_chapters_the_second_is_test(tmp_path):
-    corpus = made(tmp_path, {"14-1": 8, "14-2": 2})
-    librispeech.prepare(corpus, tmp_path / "out")
-    found = ids(tmp_path / "out")
-    assert [id[-4:] for id in found["dev"]] == ["0006", "0007"]
-    assert found["test"] == ["14-2-0000", "14-2-0001"]
-
-
 def test_train_and_dev_go_without_long_utterances(tmp_path, capsys):
     corpus = made(tmp_path, {"14-1": 3, "14-2": 4, "14-3": 2})
     for place in ("14/1/14-1-0001", "14/3/14-3-0000"):
@@ -105,17 +97,8 @@ def test_a_text_without_sound_is_named(corpus, tmp_path):
         librispeech.prepare(copy, tmp_path / "out", "237")
 
 
-def test_a_reader_of_two_utterances_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"reader 14: 2 utterances are too few for three sets"):
-        librispeech.prepare(made(tmp_path, {"14-1": 2}), tmp_path / "out")
-
-
 def test_a_real_reader(shared_data, tmp_path):
-    if not (shared_data / "librispeech_237").is_dir():
-        pytest.skip("../shared/data/librispeech_237 is absent")
     librispeech.prepare(shared_data / "librispeech_237", tmp_path / "out")
     sets = [validate_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")]
     assert [len(data) for data in sets] == [23, 5, 15]
-    assert {one.speaker for data in sets for one in data} == {"237"}
-    numbers = [int(one.id[-4:]) for data in sets for one in data]
-    assert numbers == list(range(43))
+    assert [int(one.id[-4:]) for data in sets for one in data] == list(range(43))

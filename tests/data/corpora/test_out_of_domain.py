@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile
+from corpus_files import noise
 
 import ia3_speech
 from ia3_speech.cli import UserError
@@ -13,17 +12,11 @@ from ia3_speech.data.kaldi import read_data_directory, validate_data_directory, 
 from ia3_speech.data.utterance import Utterance, with_duration
 
 
-def noise(path: Path, seconds: float = 0.5) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, np.zeros(round(16_000 * seconds)), 16_000)
-    return path
-
-
 @pytest.fixture
 def mix(tmp_path) -> Path:
     """A Kaldi directory of nine utterances; its speakers' ids stand in front, as Kaldi wants it."""
     utterances = [
-        Utterance(f"s{n % 2}-{n}", f"s{n % 2}", f"s{n % 2}-{n}", str(noise(tmp_path / f"sound/{n}.wav")),
+        Utterance(f"s{n % 2}-{n}", f"s{n % 2}", f"s{n % 2}-{n}", str(noise(tmp_path / f"sound/{n}.wav", 0.5)),
                   text=f"WORD {n}", labels={"source": "made"})
         for n in range(9)
     ]  # fmt: skip
@@ -83,15 +76,11 @@ def test_what_is_no_out_of_domain_speech(mix, tmp_path, corpora, message):
 
 
 def test_lengths_are_those_of_segments_and_a_pipes_is_not_known(tmp_path):
-    sound = tmp_path / "a.wav"
-    soundfile.write(sound, np.zeros(32_000, np.float32), 16_000)
-    pipe = "cat a.wav |"
-    cases = [((str(sound),), 2.0), ((str(sound), 0.5), 1.5), ((str(sound), 0.5, 1.25), 0.75)]
-    cases += [((pipe,), None), ((pipe, 0.5, 1.25), 0.75)]
-    for (source, *times), seconds in cases:
+    sound, pipe = str(noise(tmp_path / "a.wav", 2.0)), "cat a.wav |"
+    cases = [((sound,), 2.0), ((sound, 0.5), 1.5), ((sound, 0.5, 1.25), 0.75)]
+    for (source, *times), seconds in [*cases, ((pipe,), None), ((pipe, 0.5, 1.25), 0.75)]:
         assert with_duration(Utterance("a-1", "a", "a-1", source, *times)).duration == seconds
-    told = Utterance("a-1", "a", "a-1", str(sound), duration=9.0)
-    assert with_duration(told) == told
+    assert with_duration(Utterance("a-1", "a", "a-1", sound, duration=9.0)).duration == 9.0
 
 
 def test_the_shipped_clips():

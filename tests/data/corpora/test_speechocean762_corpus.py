@@ -9,7 +9,7 @@ from corpus_files import content
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import speechocean762
-from ia3_speech.data.kaldi import read_data_directory, validate_data_directory
+from ia3_speech.data.kaldi import validate_data_directory
 
 
 @pytest.fixture(scope="module")
@@ -47,26 +47,12 @@ def test_the_sets_to_the_byte(prepared, corpus):
         "wav.scp": [f"1030-01030000{number} {ogg}/01030000{number}.ogg" for number in (0, 1)],
     }
     assert content(prepared / "test_children")["spk2agegroup"] == ["0024 11-15"]
-    assert content(prepared / "train")["text"] == [
-        "0001-000010000 WE CALL IT BEAR",
-        "0001-000010001 IT'S A LADDER A",
-        "0006-000060000 WE CALL IT BEAR",
-        "0006-000060001 IT'S A LADDER C",
-        "1029-010290000 WE CALL IT BEAR",
-        "1029-010290001 IT'S A LADDER E",
-        "1033-010330000 WE CALL IT BEAR",
-        "1033-010330001 IT'S A LADDER F",
-    ]
+    speakers = [line.split("-")[0] for line in content(prepared / "train")["text"]]
+    assert speakers == ["0001", "0001", "0006", "0006", "1029", "1029", "1033", "1033"]
     assert (prepared / "prepare.log").read_text() == (
         "train: 6 of 6 speakers have audio\ntest: 2 of 2 speakers have audio\n"
         "2 of 4 test utterances have a sentence of train or dev (label sentence)\n"
     )
-
-
-def test_dev_has_an_adult_and_a_child_of_the_train_speakers(prepared):
-    train, dev = (read_data_directory(prepared / name) for name in ("train", "dev"))
-    assert sorted(one.labels["agegroup"] for one in dev) == ["06-10", "06-10", "19-up", "19-up"]
-    assert not set(train.speakers) & set(dev.speakers)
 
 
 def test_marks_become_labels_in_the_experts_bands(copy, tmp_path):
@@ -122,42 +108,26 @@ def test_a_broken_table_is_named(copy, tmp_path, file, line, message):
         speechocean762.prepare(copy, tmp_path / "out")
 
 
-def test_another_folder_is_told_the_layout(tmp_path):
-    with pytest.raises(
-        UserError, match=r"(?s)not the corpus as it was published.*OpenSLR 101.*WAVE/SPEAKER0001"
-    ):
-        speechocean762.prepare(tmp_path, tmp_path / "out")
-
-
 # ---- the real corpus
 
 
-@pytest.fixture(scope="module")
-def real(shared_data, tmp_path_factory):
-    if not (shared_data / "speechocean762").is_dir():
-        pytest.skip("../shared/data/speechocean762 is absent")
-    out = tmp_path_factory.mktemp("real")
-    speechocean762.prepare(shared_data / "speechocean762", out)
-    return {
-        name: validate_data_directory(out / name) for name in ("train", "dev", "test_adults", "test_children")
+def test_the_real_corpus(shared_data, tmp_path):
+    speechocean762.prepare(shared_data / "speechocean762", tmp_path)
+    real = {
+        name: validate_data_directory(tmp_path / name)
+        for name in ("train", "dev", "test_adults", "test_children")
     }
-
-
-def test_the_real_corpus(real):
     assert {name: (len(data), len(data.speakers)) for name, data in real.items()} == {
         "train": (2120, 106), "dev": (380, 19), "test_adults": (840, 42), "test_children": (860, 43),
     }  # fmt: skip
     assert not set(real["train"].speakers) & set(real["dev"].speakers)
     ages = {name: {int(one.labels["age"]) for one in data} for name, data in real.items()}
-    assert min(ages["test_adults"]) == 19
-    assert (min(ages["test_children"]), max(ages["test_children"])) == (6, 15)
+    assert min(ages["test_adults"]) == 19 and max(ages["test_children"]) == 15
     groups = [data[0].labels["agegroup"] for data in real["dev"].speakers.values()]
     assert 5 <= groups.count("19-up") <= 14
-
-
-def test_sentences_of_the_real_corpus_that_train_holds_too(real):
-    known = [one for name in ("test_adults", "test_children") for one in real[name]
+    known = [one.text for name in ("test_adults", "test_children") for one in real[name]
              if one.labels["sentence"] == "also-in-train"]  # fmt: skip
     assert len(known) == 46
-    heard = {one.text for name in ("train", "dev") for one in real[name]}
-    assert all(one.text in heard for one in known)
+    assert {*known} <= {one.text for name in ("train", "dev") for one in real[name]}
+    with pytest.raises(UserError, match=r"(?s)not the corpus as it was published.*OpenSLR 101.*WAVE/SPEAKER"):
+        speechocean762.prepare(tmp_path, tmp_path / "out")

@@ -6,7 +6,7 @@ from tiny_models import tiny, tiny_processor
 
 from ia3_speech.model.attach import attach, detach
 from ia3_speech.model.base import make_base
-from ia3_speech.training.spec_augment import has_dropout, has_masks
+from ia3_speech.training.feature_cache import has_dropout, has_masks
 
 MASKS = {"mask_time_prob": 0.6, "mask_time_length": 10, "mask_feature_prob": 0.0, "mask_time_min_masks": 1}
 

@@ -1,0 +1,223 @@
+"""Text, JSON, Kaldi's and NIST's tables, and Praat's TextGrid: from a `Transcript` to the content of a file.
+
+JSON has the keys of OpenAI's `verbose_json` (https://platform.openai.com/docs/api-reference/audio). Those
+that a CTC model has no value for are there all the same, for programs that read them: `language` is null,
+`temperature` (of sampling), `seek` and `no_speech_prob` are 0, since segments exist only where words are.
+`tokens` are the base's symbols; `avg_logprob` is of a symbol. `confidence`, `raw_text` (before dictation) and
+`channel` are ours.
+
+    a 1 0.26 0.22 take 0.98            ctm: recording, channel, start, duration, word, confidence
+    a 1 a 0.26 1.48 take two tablets   stm: recording, channel, speaker, start, end, text
+
+ctm is that of Kaldi's lattice-to-ctm-conf, all numbers with two decimals. The channel is 1, or A and B of a
+call's two. Lines are sorted as sclite wants them: by recording and channel, then by time. Definitions:
+https://github.com/usnistgov/SCTK/blob/master/doc/infmts.htm. The TextGrid is the long text format as Praat
+writes it (https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html).
+"""
+
+import json
+import os
+import re
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+from ia3_speech.decoding.formats.subtitles import Layout
+from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
+from ia3_speech.scoring.ctm import CHANNEL, ctm_line
+
+# What sclite takes for alternatives ({ a / b }), optional words ((a)), labels (<a>) and nothing (@).
+SCLITE_SYNTAX = re.compile(r"[{}<>()]")
+
+Interval = tuple[int, int, str]  # of a TextGrid: first and last millisecond, label
+
+
+# ---- text
+
+
+def to_text(transcript: Transcript, layout: Layout) -> str:
+    """The text and a line end; of a call, a line a segment, since its speakers take turns."""
+    return to_txt(transcript, layout) if transcript.channels else f"{transcript.text}\n"
+
+
+def to_txt(transcript: Transcript, _: Layout) -> str:
+    """A line a segment."""
+    return "".join(f"{segment.line}\n" for segment in transcript.segments or ())
+
+
+def to_tsv(transcript: Transcript, _: Layout) -> str:
+    """Whisper's table: start and end in whole milliseconds, and the text, after a heading.
+
+    start	end	text
+    0	1480	take two tablets
+    """
+    rows = ((round(1000 * s.start), round(1000 * s.end), s.line) for s in transcript.segments or ())
+    return "start\tend\ttext\n" + "".join(f"{start}\t{end}\t{line}\n" for start, end, line in rows)
+
+
+# ---- JSON
+
+
+def to_json(transcript: Transcript, layout: Layout) -> str:
+    """One line: an object with path, text, seconds, adapter and base; with `layout.full_json` also task,
+    language, duration and segments, and with `layout.word_timestamps` words."""
+    record: dict[str, Any] = transcript.record()
+    if transcript.segments is not None and layout.full_json:
+        segments = [verbose_segment(n, segment) for n, segment in enumerate(transcript.segments)]
+        record |= {"task": "transcribe", "language": None, "duration": round(transcript.seconds, 3)}
+        record |= {"segments": segments}
+    if transcript.segments is not None and layout.word_timestamps:
+        record["words"] = [word_record(w, s.channel) for s in transcript.segments for w in s.words]
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def to_jsonl(transcript: Transcript, layout: Layout) -> str:
+    """A line a segment."""
+    segments = enumerate(transcript.segments or ())
+    return "".join(segment_line(transcript, number, segment, layout) for number, segment in segments)
+
+
+def segment_line(transcript: Transcript, number: int, segment: TranscriptSegment, layout: Layout) -> str:
+    """The recording's path; the segment's number, start, end, text and confidence; perhaps its words.
+
+    {"path": "a.wav", "id": 0, "start": 0.26, "end": 1.48, "text": "take two", "confidence": 0.9312}
+    """
+    record = {"path": transcript.record()["path"], "id": number, **times_of(segment), "text": segment.text}
+    record |= {"confidence": round(segment.confidence, 4), **raw_text_and_channel(segment)}
+    if layout.word_timestamps:
+        record["words"] = [word_record(word, None) for word in segment.words]
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def verbose_segment(number: int, segment: TranscriptSegment) -> dict[str, Any]:
+    data = segment.text.encode("utf-8", "replace")
+    return {
+        "id": number,
+        "seek": 0,
+        **times_of(segment),
+        "text": segment.text,
+        "tokens": [token for word in segment.words for token in word.tokens],
+        "temperature": 0.0,
+        "avg_logprob": round(segment.mean_log_probability, 4),
+        "compression_ratio": round(len(data) / len(zlib.compress(data)), 4),
+        "no_speech_prob": 0.0,
+        "confidence": round(segment.confidence, 4),
+        **raw_text_and_channel(segment),
+    }
+
+
+def word_record(word: Word, channel: str | None) -> dict[str, Any]:
+    record = {"word": word.text, **times_of(word), "confidence": round(word.confidence, 4)}
+    return record | ({"channel": channel} if channel else {})
+
+
+def times_of(span: Word | TranscriptSegment) -> dict[str, float]:
+    return {"start": round(span.start, 3), "end": round(span.end, 3)}
+
+
+def raw_text_and_channel(segment: TranscriptSegment) -> dict[str, str]:
+    raw = {} if segment.raw_text == segment.text else {"raw_text": segment.raw_text}
+    return raw | ({"channel": segment.channel} if segment.channel else {})
+
+
+# ---- Kaldi and NIST
+
+
+def to_ctm(transcript: Transcript, _: Layout) -> str:
+    """A line a word."""
+    name = recording_id(transcript)
+    return "".join(
+        ctm_line(name, word.start, word.end, word.text, word.confidence, channel)
+        for channel, segment in by_channel(transcript)
+        for word in segment.words
+    )
+
+
+def to_stm(transcript: Transcript, _: Layout) -> str:
+    """A line a segment. Brackets, which mean something to sclite, are left out of its text."""
+    lines, name = [], recording_id(transcript)
+    for channel, segment in by_channel(transcript):
+        words = SCLITE_SYNTAX.sub(" ", segment.text).split()
+        text = " ".join(word for word in words if word not in ("@", "/"))
+        speaker = f"{name}-{segment.channel}" if segment.channel else name
+        start, end = round(100 * segment.start), round(100 * segment.end)
+        if text:
+            times = f"{start / 100:.2f} {max(start + 1, end) / 100:.2f}"
+            lines.append(f"{name} {channel} {speaker} {times} {text}\n")
+    return "".join(lines)
+
+
+def by_channel(transcript: Transcript) -> list[tuple[str, TranscriptSegment]]:
+    """(NIST's name of its channel, segment), by channel and then by time."""
+    names = {name: chr(ord("A") + number) for number, name in enumerate(transcript.channels)}
+    segments = [(names.get(segment.channel, CHANNEL), segment) for segment in transcript.segments or ()]
+    return sorted(segments, key=lambda pair: (pair[0], pair[1].start))
+
+
+def recording_id(transcript: Transcript) -> str:
+    """The recording's id without white space, and without the ;; that begins a comment."""
+    name = os.fsencode(transcript.id).decode("utf-8", "replace")
+    return "_".join(re.sub(r"^;+", "_", name).split()) or "recording"
+
+
+# ---- Praat
+
+
+def to_textgrid(transcript: Transcript, _: Layout) -> str:
+    """An interval tier of segments and one of words, of each channel. Intervals fill the whole recording,
+    those without text included."""
+    tiers = {}
+    for channel in transcript.channels or (None,):
+        segments = [segment for segment in transcript.segments or () if segment.channel == channel]
+        prefix = f"{channel} - " if channel else ""
+        words = (word for segment in segments for word in segment.words)
+        labels = ((s.start, s.end, " ".join(s.text.split())) for s in segments)
+        tiers[f"{prefix}segments"] = intervals(labels)
+        tiers[f"{prefix}words"] = intervals((word.start, word.end, word.text) for word in words)
+    end = max(1, round(1000 * transcript.seconds), *(tier[-1][1] for tier in tiers.values() if tier))
+    lines = [
+        'File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0 ", f"xmax = {seconds(end)} ",
+        "tiers? <exists> ", f"size = {len(tiers)} ", "item []: ",
+    ]  # fmt: skip
+    for number, (name, tier) in enumerate(tiers.items(), start=1):
+        lines += [f"    item [{number}]:", *tier_lines(name, without_gaps(tier, end), end)]
+    return "\n".join(lines) + "\n"
+
+
+def intervals(labels: Iterable[tuple[float, float, str]]) -> list[Interval]:
+    """Labels in whole milliseconds, none of them empty or before the end of the last."""
+    tier: list[Interval] = []
+    for start, end, text in labels:
+        first = max(round(1000 * start), tier[-1][1] if tier else 0)
+        tier.append((first, max(round(1000 * end), first + 1), text))
+    return tier
+
+
+def without_gaps(tier: list[Interval], end: int) -> list[Interval]:
+    """The tier with empty intervals in its gaps, from 0 to `end`."""
+    filled: list[Interval] = []
+    last = 0
+    for first, stop, text in [*tier, (end, end, "")]:
+        filled += [(last, first, "")] if first > last else []
+        filled += [(first, stop, text)] if stop > first else []
+        last = stop
+    return filled
+
+
+def tier_lines(name: str, tier: list[Interval], end: int) -> list[str]:
+    lines = [
+        '        class = "IntervalTier" ', f'        name = "{name}" ', "        xmin = 0 ",
+        f"        xmax = {seconds(end)} ", f"        intervals: size = {len(tier)} ",
+    ]  # fmt: skip
+    for number, (first, stop, text) in enumerate(tier, start=1):
+        quoted = text.replace('"', '""')
+        lines += [
+            f"        intervals [{number}]:", f"            xmin = {seconds(first)} ",
+            f"            xmax = {seconds(stop)} ", f'            text = "{quoted}" ',
+        ]  # fmt: skip
+    return lines
+
+
+def seconds(milliseconds: int) -> str:
+    """`1.5`, as Praat writes it: without zeros at the end."""
+    return f"{milliseconds / 1000:.3f}".rstrip("0").rstrip(".")

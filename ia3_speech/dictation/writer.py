@@ -1,0 +1,299 @@
+"""Writes dictated words by a grammar, from left to right, each as soon as no later word can change it.
+
+In: words with times. Out: `Piece`s of the written text. At each word one of these applies, else it is written
+as it is: a rule of the user's, a name, a command, a number with its unit or behind "blood pressure".
+
+Whatever can be read in two ways stays in words. A number is written only if all number words that stand side
+by side are one number (`numbers`), and nothing beside them may belong to it: "one oh five", "two fifty", "at
+this point five", "one to two hundred", "vitamin d three thousand" and "twenty um five milligrams" stay.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ia3_speech.decoding.segments import Piece
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.dictation.grammar import NUMBER, Grammar
+from ia3_speech.dictation.numbers import is_number_word, read_number
+
+COMMAND_PAUSE_SECONDS = 0.3  # before and after a word that is a command; none is within a number
+SENTENCE_ENDS, MARKS, OPENING = ".?!", ".,;:?!…", "([“/-"
+JOINS_LEFT, JOINS_RIGHT = f"{MARKS})]”/-\n", OPENING
+BEHIND = 12  # words before a number that are looked at
+
+ARTICLES = ("a", "an", "the", "this", "per", "each", "every")
+BEFORE_YEARS = ("in", "since", "until", "before", "after", "from", "by", "of", "during")
+NO_PLURALS = ("is", "was", "has", "as", "this", "its", "plus", "us")
+FRACTIONS = {"half", "third", "thirds", "quarter", "quarters"}
+SIGNED = ("degree", "degrees", "°C", "°F")
+HIGHEST_SYSTOLIC, LOWEST_DIASTOLIC = 350, 20
+DURATIONS = ("second", "minute", "hour", "day", "week", "month", "year")
+
+
+class MoreWords(Exception):
+    """What is written depends on words that have not come yet."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """What is written of the words up to `end`: a word as it was spoken, a command's mark, or else."""
+
+    text: str
+    end: int
+    kind: Literal["word", "mark", "written"] = "written"
+
+
+Phrases = list[tuple[list[str], str]]  # the words of each, and what they stand for; the longest first
+
+
+def longest_first(phrases: Mapping[str, str]) -> Phrases:
+    return sorted(((phrase.split(), phrases[phrase]) for phrase in phrases), key=lambda item: -len(item[0]))
+
+
+class Tables:
+    """A grammar's phrases, as they are looked up."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self.grammar = grammar
+        self.rules = longest_first(grammar.rules)
+        self.names = longest_first({name.lower(): name for name in grammar.names})
+        self.commands = longest_first(grammar.commands)
+        self.between_pauses = longest_first(grammar.between_pauses)
+        symbols = {form: symbol for symbol, forms in grammar.units.items() for form in forms}
+        self.units = longest_first(symbols | {word: word for word in grammar.counted})
+        self.no_unit = longest_first(dict.fromkeys(grammar.no_unit, ""))
+
+
+class DictationWriter:
+    """The writer of one text; see `segments.Writer`. Places are numbers of words, of all that were added.
+
+    Attributes:
+        words: those that are still looked at; `removed` were before them.
+        place: of the next word to be written.
+        text, first: of the piece that is not complete yet, and the place of its first word.
+        last: the token that was written last.
+        capital: whether the next word begins a sentence.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self.tables = tables
+        self.words: tuple[Word, ...] = ()  # so that a shallow copy of the writer is one
+        self.removed = self.place = self.first = 0
+        self.text, self.last = "", Token("", 0)
+        self.capital, self.ended = True, False
+
+    def add(self, words: Sequence[Word]) -> list[Piece]:
+        self.words = (*self.words, *words)
+        return [*self.write()]
+
+    def finish(self) -> list[Piece]:
+        self.ended = True
+        pieces = [*self.write()]
+        return [*pieces, Piece(self.text, self.first, self.place)] if self.text else pieces
+
+    def write(self) -> Iterator[Piece]:
+        """The pieces that are complete: one ends where a blank or a line break is written."""
+        try:
+            while self.place < self.removed + len(self.words):
+                token, begins = self.token(self.place), self.place
+                text = self.with_capital(token)
+                joins = token.kind == "mark" and text[0] in JOINS_LEFT
+                joins |= self.last.kind == "mark" and self.last.text[-1] in JOINS_RIGHT
+                if joins or not self.text:
+                    self.text += text
+                else:
+                    yield Piece(self.text + ("" if self.text[-1] == "\n" else " "), self.first, begins)
+                    self.text, self.first = text, begins
+                self.place, self.last = token.end, token
+        except MoreWords:
+            pass
+        spare = max(0, self.place - self.removed - 2 * BEHIND)
+        self.words, self.removed = self.words[spare:], self.removed + spare
+
+    def with_capital(self, token: Token) -> str:
+        """The token's text, with a capital at the start of a sentence."""
+        text = token.text
+        if token.kind == "mark":
+            self.capital |= text[-1] in f"{SENTENCE_ENDS}\n"
+            return text
+        if self.capital and token.kind == "word" and text == text.lower():
+            text = text[0].upper() + text[1:]
+        self.capital &= not any(letter.isalnum() for letter in text)
+        return text
+
+    def token(self, place: int) -> Token:
+        """What is written of the word at a place, and of those behind it that belong to it."""
+        return (
+            self.rule(place)
+            or self.command(place)
+            or self.quantity(place)
+            or Token(self.as_spoken(place), place + 1, "word")
+        )
+
+    # ---- the words
+
+    def as_spoken(self, place: int) -> str:
+        """A word; "" before the first and after the last."""
+        if place >= self.removed + len(self.words):
+            if not self.ended:
+                raise MoreWords
+            return ""
+        return self.words[place - self.removed].text if place >= self.removed else ""
+
+    def at(self, place: int) -> str:
+        """A word in lower case. One that a recogniser has punctuated ("five,") is part of nothing."""
+        return self.as_spoken(place).lower()
+
+    def is_pause(self, place: int) -> bool:
+        """Whether a pause stands before a word; there is one before the first and after the last."""
+        if not self.as_spoken(place) or place == 0:
+            return True
+        before, word = self.words[place - self.removed - 1 : place - self.removed + 1]
+        return word.start - before.end >= COMMAND_PAUSE_SECONDS
+
+    def phrase(self, phrases: Phrases, place: int) -> tuple[str, int] | None:
+        """What the longest phrase that begins at a place stands for, and where it ends."""
+        for words, meaning in phrases:
+            if all(self.at(place + number) == word for number, word in enumerate(words)):
+                return meaning, place + len(words)
+        return None
+
+    # ---- rules, names, commands
+
+    def rule(self, place: int) -> Token | None:
+        """A rule of the user's, or a name."""
+        for words, written in self.tables.rules:
+            end = place
+            for word in words:
+                number = self.number(end) if word == NUMBER else None
+                if number and (end > place or not self.may_belong_to(place, *number)):
+                    digits, end = number
+                    written = written.replace(NUMBER, digits, 1)
+                elif self.at(end) == word:
+                    end += 1
+                else:
+                    break
+            else:
+                return Token(written, end)
+        name = self.phrase(self.tables.names, place)
+        return Token(*name) if name else None
+
+    def command(self, place: int) -> Token | None:
+        """Spoken punctuation, where it can be nothing else and a mark may stand."""
+        command = self.phrase(self.tables.commands, place)
+        if command and self.at(place - 1) in self.tables.grammar.not_after:
+            return None
+        if not command and self.is_pause(place):
+            command = self.phrase(self.tables.between_pauses, place)
+            command = command if command and self.is_pause(command[1]) else None
+        if not command:
+            return None
+        mark, end = command
+        last = self.last.text[-1:]
+        needs_word = mark[0] in JOINS_LEFT and mark[0] != "\n"  # or a bracket: not ". colon"
+        if needs_word and (last in ("", "\n", *OPENING) or (last in MARKS and mark[0] not in ")]”")):
+            return None
+        return Token(mark, end, "mark")
+
+    # ---- numbers
+
+    def number(self, place: int) -> tuple[str, int] | None:
+        """The digits of the number that begins at a place, and its end, if all number words that stand there
+        are one number. An "and" behind it that joins no number is left."""
+        if not is_number_word(self.at(place)) or is_number_word(self.at(place - 1)):
+            return None
+        end = place + 1
+        while is_number_word(self.at(end)):
+            end += 1
+        end -= self.at(end - 1) == "and"
+        if end == place or any(self.is_pause(number) for number in range(place + 1, end)):
+            return None
+        digits = read_number([self.at(number) for number in range(place, end)])
+        return digits and (digits, end)
+
+    def quantity(self, place: int) -> Token | None:
+        """A number with its unit, perhaps minus degrees, or a blood pressure."""
+        sign = "-" if self.at(place) == "minus" else ""
+        number = self.number(place + len(sign))
+        if not number or self.may_belong_to(place, *number):
+            return None
+        digits, end = number
+        if not sign and self.at(end) == "over" and self.is_behind_blood_pressure(place):
+            return self.blood_pressure(digits, end + 1)
+        unit = self.unit(end)
+        if not unit or self.may_be_several(place + len(sign), end, unit[1]):
+            return None
+        symbol, end = unit
+        if self.at(end) == "and" and not FRACTIONS.isdisjoint((self.at(end + 1), self.at(end + 2))):
+            return None  # "one gram and a half"
+        if sign and (symbol not in SIGNED or self.at(place - 1) in self.tables.grammar.connectives):
+            return None
+        return Token(f"{sign}{digits}{'' if symbol == '%' else ' '}{symbol}", end)
+
+    def may_belong_to(self, place: int, digits: str, end: int) -> bool:
+        """Whether what stands before a number, with its sign, may belong to it, or it to that."""
+        grammar, before = self.tables.grammar, self.at(place - 1)
+        if before in ("minus", "hyphen") or is_number_word(before):
+            return True
+        if before in grammar.labels and self.at(place - 2) not in ARTICLES:
+            return True
+        if len(before) == 1 and before.isalpha() and before != "a":
+            return not self.is_behind_blood_pressure(place)  # a code: "vitamin b twelve micrograms"
+        is_joined = "and" in [self.at(number) for number in range(place, end)]
+        may_be_time = (before == "at" and not is_joined) or (
+            before in BEFORE_YEARS and digits.startswith("2,0")
+        )
+        if may_be_time and end - place > 2:
+            return True  # "at eight hundred five milligrams were given", "in two thousand five milligrams …"
+        for connected in range(place - 1, place - BEHIND, -1):
+            word = self.at(connected)
+            if word not in grammar.connectives and (not word or any(map(str.isalnum, word))):
+                return is_number_word(word)
+        return True
+
+    def unit(self, place: int) -> tuple[str, int] | None:
+        """The unit at a place as it is written, with what it is for each of, and where it ends."""
+        unit = self.phrase(self.tables.units, place)
+        if not unit or self.phrase(self.tables.no_unit, place):
+            return None
+        symbol, end = unit
+        grammar = self.tables.grammar
+        is_symbol = symbol.isalpha() and symbol not in grammar.counted
+        while is_symbol and self.at(end) == "per" and self.at(end + 1) in grammar.per:
+            symbol, end = f"{symbol}/{grammar.per[self.at(end + 1)]}", end + 2
+        return symbol, end
+
+    def may_be_several(self, place: int, unit: int, end: int) -> bool:
+        """Whether words of a number may count the things behind it, and its unit if it has one, which ends at
+        `end`: "thirty five milligram tablets"."""
+        is_plural = self.at(end - 1).endswith("s") or self.at(unit) in ("percent", "per")
+        if unit - place == 1 or (is_plural and unit < end) or self.at(place - 1) in ("a", "an"):
+            return False
+        behind = (self.at(end), self.at(end + 1))
+        return any(
+            word.endswith("s") and not word.endswith("ss") and word not in NO_PLURALS for word in behind
+        )
+
+    def is_behind_blood_pressure(self, place: int) -> bool:
+        place -= self.at(place - 1) in ("is", "was", "of")
+        before = " ".join(self.at(number) for number in range(place - 3, place))
+        return any(f" {before}".endswith(f" {phrase}") for phrase in self.tables.grammar.blood_pressure)
+
+    def blood_pressure(self, systolic: str, place: int) -> Token | None:
+        """The second of two numbers behind "blood pressure" is at a place, with nothing behind it that makes
+        them a rate: "one hundred over sixty minutes"."""
+        number = self.number(place)
+        if not number or not (systolic + number[0]).isdecimal():
+            return None
+        (diastolic, end), symbol = number, ""
+        if not LOWEST_DIASTOLIC <= int(diastolic) < int(systolic) <= HIGHEST_SYSTOLIC:
+            return None
+        if unit := self.unit(end):
+            symbol, end = f" {unit[0]}", unit[1]
+        elif self.may_be_several(place, end, end):
+            return None
+        is_range = self.at(end) in self.tables.grammar.connectives and is_number_word(self.at(end + 1))
+        if symbol not in ("", " mmHg") or is_range or self.at(end).removesuffix("s") in DURATIONS:
+            return None
+        return Token(f"{systolic}/{diastolic}{symbol}", end)

@@ -1,0 +1,123 @@
+"""Confidences against whether words are right: calibration, ranking, and where they come from."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ia3_speech.cli import UserError
+from ia3_speech.confidence.fitting import fit_scaling
+from ia3_speech.confidence.reliability import (
+    area_under_roc,
+    found_interval,
+    match_confidences,
+    measure,
+    measure_decode_directory,
+    share_found,
+)
+from ia3_speech.decoding.word_times import Scaling, probability
+from ia3_speech.scoring.alignment import align
+
+
+def test_measures_of_a_few_words():
+    confidences = np.array([0.9, 0.9, 0.2, 0.6, 0.1, 0.9, 0.9, 0.9, 0.9, 0.9])
+    right = np.array([True, True, False, True, False, True, True, True, True, False])
+    found = measure(confidences, right, Scaling(2.0))
+    assert (found.scaling, found.words, found.errors) == (Scaling(2.0), 10, 3)
+    expected = -np.log2([0.9] * 6 + [0.8, 0.6, 0.9, 0.1]).mean()
+    assert found.cross_entropy == pytest.approx(expected)
+    assert found.found == pytest.approx(1 / 3)  # the one least certain word is wrong
+    bins = [
+        (0.1, 0.2, 1, 0.1, 0.0),
+        (0.2, 0.3, 1, 0.2, 0.0),
+        (0.6, 0.7, 1, 0.6, 1.0),
+        (0.9, 1.0, 7, 0.9, 6 / 7),
+    ]
+    assert np.allclose([list(vars(row).values()) for row in found.bins], bins)
+    assert found.calibration_error == pytest.approx((0.1 + 0.2 + 0.4 + 7 * abs(0.9 - 6 / 7)) / 10)
+    assert found.area == pytest.approx((3 * 7 - 0.5 * 6 - 1) / 21)
+
+
+def miscalibrated(words: int, slope: float, bias: float) -> tuple[np.ndarray, np.ndarray]:
+    """Confidences that are probabilities after Scaling(slope, bias), and which words are right."""
+    rng = np.random.default_rng(0)
+    odds = rng.normal(1, 2, words)
+    return probability((odds - bias) / slope), rng.random(words) < probability(odds)
+
+
+@pytest.mark.parametrize(("slope", "bias"), [(0.4, 1.6), (1.0, 0.0), (1.5, -0.5)])
+def test_slope_and_bias_are_recovered_and_hold_for_other_words(slope, bias):
+    confidences, right = miscalibrated(20_000, slope, bias)
+    fitted = fit_scaling(confidences[::2], right[::2])
+    assert (fitted.slope, fitted.bias) == pytest.approx((slope, bias), abs=0.1)
+    before, after = (measure(scale(confidences[1::2]), right[1::2]) for scale in (Scaling(), fitted))
+    assert after.calibration_error < 0.02 and after.cross_entropy < before.cross_entropy + 0.001
+    if bias:
+        assert after.calibration_error < before.calibration_error / 3
+    assert (after.area, after.found) == (before.area, before.found)  # the order of the words is the same
+
+
+def test_few_words_change_little_and_none_is_certain():
+    assert fit_scaling(np.array([]), np.array([], bool)) == Scaling()
+    assert fit_scaling(np.zeros(3), np.zeros(3, bool)) == Scaling()  # of words without evidence
+    sure = fit_scaling(np.array([0.6, 0.7, 0.8]), np.array([True] * 3))
+    assert 1 < sure.slope < 2 and 0 < sure.bias < 1
+    swapped = fit_scaling(np.array([0.001] * 50 + [0.999] * 50), np.array([True] * 50 + [False] * 50))
+    assert 0 < swapped.slope < 0.1 and abs(swapped.bias) < 0.5
+    few = fit_scaling(*miscalibrated(10, 0.4, 1.6))
+    assert 0.4 < few.slope < 1 and 0 < few.bias < 1.6
+
+
+def test_the_area_is_that_of_all_pairs():
+    rng = np.random.default_rng(0)
+    confidences, right = rng.integers(0, 9, 200) / 9, rng.random(200) < 0.6
+    pairs = [(a > b) + 0.5 * (a == b) for a in confidences[right] for b in confidences[~right]]
+    assert area_under_roc(confidences, right) == pytest.approx(np.mean(pairs))
+    assert np.isnan(area_under_roc(confidences, np.ones(200, bool)))
+
+
+def test_of_equally_certain_words_the_reviewer_sees_some_by_chance():
+    right = np.array([False] * 5 + [True] * 15)
+    assert share_found(np.full(20, 0.5), right) == pytest.approx(0.1)
+    assert share_found(np.array([0.1] * 4 + [0.9] * 16), right) == pytest.approx(2 / 5)  # two of four words
+    assert share_found(np.linspace(0, 1, 20), np.ones(20, bool)) == 0
+
+
+def test_the_interval_draws_clusters():
+    rng = np.random.default_rng(0)
+    confidences = rng.random(2000)
+    right = rng.random(2000) < confidences
+    found = share_found(confidences, right)
+    low, high = found_interval(confidences, right, [*range(2000)], 500, 0)
+    assert low < found < high and high - low < 0.06
+    wider = found_interval(confidences, right, [n // 400 for n in range(2000)], 500, 0)
+    assert wider[0] < found < wider[1]
+    assert found_interval(confidences, right, 2000 * ["s"], 500, 0) is None
+
+
+# ---- of a decode directory
+
+
+def test_normalised_words_keep_their_confidence_and_changed_ones_are_left_out():
+    spoken = ["take", "x", "ray", "b", "twelve"]
+    alignments = {"a": align(["an", *spoken], [*spoken, "then"])}
+    heard = {"a": [("um", 0.1), ("take", 0.9), ("X-ray", 0.6), ("B12", 0.8), ("later", 0.2)]}
+    confidences, right, utterances = match_confidences(alignments, heard, "ctc")
+    assert confidences.tolist() == [0.9, 0.6, 0.6, 0.8, 0.8] and right.all() and utterances == 5 * ["a"]
+    assert not len(match_confidences(alignments, {}, "ctc")[0])
+
+
+def test_a_decode_directory_is_measured_by_its_own_scaling(tmp_path):
+    alignments = {"a": align(["no", "fever"], ["no", "feather"]), "b": align(["yes"], ["yes"])}
+    options = {"normalize": "ctc", "replications": 100, "seed": 0}
+    assert measure_decode_directory(tmp_path, alignments, {"a": 1, "b": 2}, **options) is None
+    (tmp_path / "hyp.ctm").write_text("a 1 0 0.1 no 0.9\na 1 0.1 0.1 feather 0.2\nb 1 0 0.1 yes 0.8\n")
+    found = measure_decode_directory(tmp_path, alignments, {"a": 1, "b": 2}, **options)
+    assert (found.words, found.errors, found.found, found.scaling) == (3, 1, 1.0, None)
+    decoding = tmp_path / "decode.json"
+    decoding.write_text(json.dumps({"confidence_scaling": {"slope": 0.5, "bias": 1.0}}))
+    found = measure_decode_directory(tmp_path, alignments, {"a": 1, "b": 2}, **options)
+    assert found.scaling == Scaling(0.5, 1.0) and found.found_ci is not None
+    decoding.write_text('{"confidence_scaling": {"heat": 2}}')
+    with pytest.raises(UserError, match=r"decode.json: .*heat.* decode --force writes it again"):
+        measure_decode_directory(tmp_path, alignments, {"a": 1, "b": 2}, **options)

@@ -1,0 +1,271 @@
+"""ia3-speech live, and transcribe --mic, --live, --raw: what is printed when, Ctrl-C, and what goes wrong."""
+
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from stand_in_microphone import microphone_that_plays, sounddevice
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.live.live import CLEAR_LINE, Inbox, LiveOutput, fitting, interruption
+from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
+from ia3_speech.loading import load
+
+
+def babble(seconds: float, seed: int = 0, rate: int = SAMPLE_RATE) -> np.ndarray:
+    size = round(seconds * rate)
+    syllables = 0.6 + 0.4 * np.sin(2 * np.pi * 4 * np.arange(size) / rate)
+    return (np.random.default_rng(seed).normal(0, 0.1, size) * syllables).astype(np.float32)
+
+
+def two_sentences(rate: int = SAMPLE_RATE) -> np.ndarray:
+    pause = np.zeros(rate, np.float32)
+    return np.concatenate([babble(1.5, 1, rate), pause, babble(1.2, 2, rate), pause[: rate // 4]])
+
+
+def wav(wave: np.ndarray, rate: int = SAMPLE_RATE, *, unknown: bool = True) -> bytes:
+    """16-bit WAV, whose header may say that the length is unknown, as a program writes it into a pipe."""
+    file = io.BytesIO()
+    soundfile.write(file, wave, rate, format="WAV")
+    data = file.getvalue()
+    return data[:40] + struct.pack("<I", 2**32 - 1) + data[44:] if unknown else data
+
+
+def final_texts(base, wave: np.ndarray | None = None) -> list[str]:
+    """Those of a wave; of the two sentences as a file of 16 bits."""
+    wave = load_audio(io.BytesIO(wav(two_sentences(), unknown=False))) if wave is None else wave
+    stream = StreamingRecognizer(load(base).recognizer)
+    return [event.text for event in stream.feed(wave) + stream.flush() if event.final and event.text]
+
+
+# ---- what is printed and written
+
+
+def test_a_line_for_each_sentence(run_command, tiny_folder):
+    data, texts = wav(two_sentences()), final_texts(tiny_folder)
+    assert len(texts) == 2
+    for command, *flags in (
+        ["live"], ["live", "--raw", "16000"], ["transcribe", "--live"], ["transcribe", "--live", "-"],
+        ["transcribe", "--raw", "16000"],
+    ):  # fmt: skip
+        stdin = data[44:] if "--raw" in flags else data
+        result = run_command(command, "--base", tiny_folder, *flags, stdin=stdin)
+        assert (result.code, result.out, result.err) == (0, "".join(f"{text}\n" for text in texts), "")
+
+
+def test_hot_words_that_were_never_found_are_told(run_command, tiny_folder, tmp_path):
+    (tmp_path / "terms.txt").write_text("pneumonoultramicroscopic\n")
+    words = ("--search", "greedy", "--hotwords", tmp_path / "terms.txt", "--hotword-weight", 0.01)
+    result = run_command("live", "--base", tiny_folder, *words, stdin=wav(two_sentences()))
+    message = f"{tmp_path / 'terms.txt'}: none of its 1 term was found in this audio\n"
+    assert (result.code, result.err) == (0, message)
+
+
+def test_an_output_folder_and_json(run_command, tiny_folder, tmp_path):
+    command = ("live", "--base", tiny_folder, "--output-dir", tmp_path / "texts")
+    for flags in ((), ("--format", "json")):
+        result = run_command(*command, *flags, stdin=wav(two_sentences()))
+        assert (result.code, result.out, result.err) == (0, "", "")
+    assert (tmp_path / "texts/stdin.txt").read_text().splitlines() == final_texts(tiny_folder)
+    records = [json.loads(line) for line in (tmp_path / "texts/stdin.json").read_text().splitlines()]
+    assert [list(record) for record in records] == 2 * [["type", "start", "end", "text", "adapter", "base"]]
+    assert records[1]["base"] == str(tiny_folder)
+    assert 1.99 < records[1]["start"] < 2.5 and records[1]["end"] == pytest.approx(3.95)
+    assert sorted(p.name for p in (tmp_path / "texts").iterdir()) == ["stdin.json", "stdin.txt"]
+
+
+def test_stereo_of_another_rate_and_an_adapter(run_command, tiny_folder, speaker42):
+    mono = two_sentences(44_100)
+    data = wav(np.stack([mono, mono / 2], axis=1), 44_100)
+    adapted = run_command("live", "--adapter", "speaker42", stdin=data)
+    assert (adapted.code, adapted.err, len(adapted.out.splitlines())) == (0, "", 2)
+    assert adapted.out != run_command("live", "--base", tiny_folder, stdin=data).out
+
+
+# ---- what goes wrong
+
+
+@pytest.mark.parametrize(
+    ("stdin", "flags", "message"),
+    [
+        (b"", [], "stdin: empty (no bytes): nothing was piped into it\n"),
+        (b"recordings/a.wav\n", [], "stdin: not a WAV stream, it begins with b'recordings/a'"),
+        (b"", ["--raw=5"], "--raw is 5 Hz"),
+        (b"", ["--mic-device", "1"], "--mic-device is for --mic"),
+        (b"", ["--mic", "--raw", "16000"], "--mic and stdin (--live, --raw) are two inputs"),
+        (b"", ["--pause", "0"], "--pause is 0, and has to be from 0.1 to 10"),
+        (wav(two_sentences()), ["--partials"], "--partials needs --format json, or a terminal"),
+        (wav(two_sentences()), ["--format", "srt"], "--format srt: live input is written as text or txt or "),
+    ],
+)
+def test_what_cannot_be_is_one_line_before_a_base_is_looked_for(run_command, stdin, flags, message):
+    result = run_command("live", "--base", "nowhere", *flags, stdin=stdin)
+    assert (result.code, result.out) == (1, "") and result.err.count("\n") == 1
+    assert result.err.startswith(f"error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--partials"], "--partials is for live input"),
+        (["--mic", "a.wav"], "a.wav: --mic takes no files"),
+        (["--mic", "-"], "-: --mic takes no files"),
+        (["--live", "a.wav"], "a.wav: --live takes no files"),
+        (["--raw", "16000", "a.wav", "b.wav"], "a.wav: --raw takes no files"),
+        (["--live", "--vad", "energy"], "--vad does not apply to live input"),
+        (["--live", "--channels", "split"], "--channels does not apply to live input"),
+        (["--live", "--skip-existing", "--output-dir", "no"], "--skip-existing does not apply to live input"),
+        (["--raw=16000", "--confidence-slope", "2"], "--confidence-slope does not apply to live input"),
+    ],
+)
+def test_flags_of_transcribe_that_do_not_fit_live_input(run_command, flags, message):
+    result = run_command("transcribe", *flags)
+    assert (result.code, result.out) == (1, "") and message in result.err and result.err.count("\n") == 1
+
+
+def test_what_was_heard_before_an_error_is_told(run_command, tiny_folder):
+    """A float sample that is NaN, near the end."""
+    wave = two_sentences()
+    wave[-3000] = np.nan
+    file = io.BytesIO()
+    soundfile.write(file, wave, SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    result = run_command("live", "--base", tiny_folder, stdin=file.getvalue())
+    assert result.code == 1 and result.err.startswith("error: stdin: samples are NaN or infinite")
+    assert result.err.count("\n") == 1 and len(result.out.splitlines()) == 2  # the second up to there
+
+
+def test_dictation_that_waits_is_told_before_an_error(run_command, tiny_folder, monkeypatch):
+    def fail(self):
+        raise UserError("the device's memory is full")
+
+    monkeypatch.setattr(StreamingRecognizer, "flush", fail)
+    result = run_command("live", "--base", tiny_folder, "--dictation", stdin=wav(two_sentences()))
+    assert (result.code, result.err) == (1, "error: the device's memory is full\n")
+    assert len(result.out.splitlines()) == 1  # the first sentence; the second was never recognised
+
+
+# ---- a microphone, played by a thread, and Ctrl-C
+
+
+@pytest.mark.parametrize("command", ["live", "transcribe"])
+def test_ctrl_c_ends_a_microphone_with_code_0(run_command, tiny_folder, monkeypatch, tmp_path, command):
+    """PortAudio needs a device, so its Python module is replaced; the signal is real."""
+    wave = two_sentences()
+    monkeypatch.setitem(sys.modules, "sounddevice", microphone_that_plays(wave, 48_000.0))
+    result = run_command(command, "--base", tiny_folder, "--mic", "--output-dir", tmp_path)
+    assert (result.code, result.out, result.err) == (0, "", "")
+    assert (tmp_path / "microphone.txt").read_text().splitlines() == final_texts(tiny_folder, wave)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_ends_at_once():
+    with pytest.raises(KeyboardInterrupt), interruption() as state:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert state.signal == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+
+
+def test_a_microphone_loses_what_the_model_has_no_time_for():
+    inbox = Inbox()
+    for _ in range(inbox.portions.maxsize + 3):
+        inbox.put_or_lose(np.zeros(1600, np.float32))
+    assert inbox.lost_samples == 3 * 1600
+    assert len(inbox.take()) == (inbox.portions.maxsize - 1) * 1600
+    assert len(inbox.take()) == 1600 and len(inbox.take()) == 0
+
+
+def test_a_microphone_that_stops_is_told(run_command, tiny_folder, monkeypatch):
+    class InputStream:
+        def __init__(self, finished_callback, **_):
+            self.start = finished_callback
+
+        def close(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "sounddevice", sounddevice(InputStream, 48_000.0))
+    result = run_command("live", "--base", tiny_folder, "--mic")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "error: --mic: Desk has stopped (was it unplugged?)\n"
+
+
+# ---- the command in a pipe
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc shows when it is ready")
+def test_a_pipe_that_stays_open(tiny_folder, tmp_path):
+    """The first sentence is printed while the second is spoken; Ctrl-C writes what was heard of that."""
+    flags = ["--raw", "16000", "--format", "json", "--partials", "--pause=.5"]
+    command = [sys.executable, "-m", "ia3_speech", "live", "--base", tiny_folder, *flags]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    records, first_is_final = [], threading.Event()
+
+    def read():
+        for line in process.stdout:
+            records.append(json.loads(line))
+            if records[-1]["type"] == "final":
+                first_is_final.set()
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    wave = two_sentences()[: round(3.3 * SAMPLE_RATE)]
+    process.stdin.write((wave * 32767).astype("<i2").tobytes())
+    process.stdin.flush()
+    assert first_is_final.wait(120)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    reader.join(60)
+    assert process.stderr.read() == b"interrupted\n"
+    finals = [record["end"] for record in records if record["type"] == "final"]
+    assert finals == [pytest.approx(1.75, abs=0.03), pytest.approx(3.3, abs=0.01)]
+    assert {record["type"] for record in records} == {"partial", "final"}
+
+
+# ---- a terminal
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_line_is_rewritten_in_place(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "12")
+    output = LiveOutput(Terminal())
+    assert output.partials
+    output.show(StreamEvent("no fever", 0, 1, final=False))
+    output.show(StreamEvent("no fever no cough", 0, 2, final=False))
+    output.show(StreamEvent("no fever no cough", 0, 2, final=True))
+    output.show(StreamEvent("", 3, 4, final=True))
+    output.close()
+    assert output.stream.getvalue() == (
+        f"{CLEAR_LINE}no fever{CLEAR_LINE}…r no cough{CLEAR_LINE}no fever no cough\n{CLEAR_LINE}{CLEAR_LINE}"
+    )
+
+
+def test_json_on_a_terminal_and_a_dumb_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    output = LiveOutput(Terminal(), "json", partials=True)
+    output.show(StreamEvent("no", 0, 1.23456, final=False))
+    assert output.stream.getvalue() == '{"type": "partial", "start": 0, "end": 1.235, "text": "no"}\n'
+    monkeypatch.setenv("TERM", "dumb")
+    assert not LiveOutput(Terminal()).partials
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "shown"),
+    [("", 10, ""), ("abc", 5, "abc"), ("abcdef", 5, "…def"), ("语音识别", 7, "…识别"), ("abc", 1, "…")],
+)
+def test_a_long_text_shows_its_end(text, width, shown):
+    assert fitting(text, width) == shown
