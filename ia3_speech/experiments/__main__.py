@@ -152,8 +152,9 @@ def summary(*exps: str) -> None:
             )
         for warning in warnings_of([systems[0], shown], test_sets(systems))[:1]:
             print(f"  Warning: {warning.text}.")
-        reports = ", ".join(map(str, sorted(exp.glob("report_*.html"))[:2]))
-        print(f"  Tables: {exp}/RESULTS.md. Report: {reports}")
+    tables = ", ".join(f"{exp}/RESULTS.md" for exp in exps)
+    reports = ", ".join(str(page) for exp in exps for page in sorted(Path(exp).glob("report_*.html"))[:2])
+    print(f"Tables: {tables}\nReports: {reports}")
 
 
 def gain(systems: list[System], shown: System, set_name: str) -> str:

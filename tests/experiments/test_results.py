@@ -181,7 +181,7 @@ def test_summary_in_words(exp, capsys):
         "ia3, test: WER 40.0 % of the base, 32.0 % with the adapter (20.0 % fewer errors, 95 % interval "
         "10.0 to 30.0).\n"
         "  On other speech it costs: 20.0 % become 30.0 %. Name it for its own kind of speech only.\n"
-        f"  Tables: {exp}/RESULTS.md. Report: {exp}/report_test.html\n"
+        f"Tables: {exp}/RESULTS.md\nReports: {exp}/report_test.html\n"
     )
 
 
