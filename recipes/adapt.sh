@@ -57,12 +57,12 @@ adapt() {
   train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $small $train_opts"
   sets="$test_sets${out_of_domain:+ out_of_domain}" seeded=$(seq -s ' ' -f "${system}_seed%g" "$seeds")
 
-  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then prepare_corpus; fi
+  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
+    step "stage 1, prepare $corpus_name" prepare_corpus
+  fi
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
     step "stage 2, validate ${data##*/}" validate train dev $sets
-    overlaps() { for set; do python -m ia3_speech.datadir overlap "$data/train" "$data/dev" "$data/$set"; done; }
-    step "stage 2, compare the test sets with train and dev" overlaps $sets
   fi
 
   if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
@@ -116,13 +116,8 @@ finish() {
 # never read for it. Weights are chosen on dev: those of the mixture by perplexity, those of the search by WER, for base
 # and adapter each. Hot words are the terms that train's texts hold, in the forms in which the adapter hears them on dev.
 test_with_language_model() {
-  local folder set list=$hotwords mix=${lm/#own/} try dev=$exp/$selected/decode_greedy_dev
-  if [[ -n $lm_texts ]]; then
-    step "stage 7, further texts" $once "$exp/lm_texts" local "$data/train" -- $lm_texts "$exp/lm_texts" --train "$data/train"
-    mix+=" $exp/lm_texts"
-  fi
-  step "stage 7, language model of train's texts" $decode_cmd "$exp/log/lm.log" python -m ia3_speech.lm "$data/train" \
-    ${mix:+--mix $mix} --base "$base" --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
+  local folder set try
+  step "stage 7, language model of train's texts${lm_texts:+ and of further ones}" language_model
   try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
   for folder in base "$selected"; do
     step "stage 7, choose the search weights of $folder on dev" $decode_cmd "$exp/log/tune_lm_$folder.log" \
@@ -134,17 +129,31 @@ test_with_language_model() {
     for set in $lm_sets; do decode_and_score 7 $folder lm $set; done
   done
   [[ $hotwords != none && $hotwords$terms != own ]] || return 0
+  step "stage 7, hot words: how $selected hears them on dev" learn_hotwords
+  for set in $lm_sets; do decode_and_score 7 "$selected" hotwords $set; done
+}
+
+language_model() {
+  local mix=${lm/#own/}
+  if [[ -n $lm_texts ]]; then
+    $once "$exp/lm_texts" local "$data/train" -- $lm_texts "$exp/lm_texts" --train "$data/train"
+    mix+=" $exp/lm_texts"
+  fi
+  $decode_cmd "$exp/log/lm.log" python -m ia3_speech.lm "$data/train" ${mix:+--mix $mix} --base "$base" \
+    --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
+}
+
+learn_hotwords() {
+  local list=$hotwords dev=$exp/$selected/decode_greedy_dev
   if [[ $hotwords == own ]]; then
     list=$exp/terms_train
-    step "stage 7, list the terms of train" \
-      $once "$list.tsv" local "$data/train" -- $terms "$data/train" "$list.tsv"
-    $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" >/dev/null # without the categories
+    $once "$list.tsv" local "$data/train" -- $terms "$data/train" "$list.tsv"
+    $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
   fi
-  step "stage 7, decode dev with $selected" $decode_cmd "$exp/log/decode_dev_$selected.log" python -m ia3_speech.decode \
-    --search greedy --base "$base" --adapter "$exp/$selected/adapter" $pipes --precision "$precision" $decode_opts "$data/dev" "$dev"
-  step "stage 7, learn how $selected hears the terms" $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$dev/text" -- \
+  $decode_cmd "$exp/log/decode_dev_$selected.log" python -m ia3_speech.decode --search greedy --base "$base" \
+    --adapter "$exp/$selected/adapter" $pipes --precision "$precision" $decode_opts "$data/dev" "$dev"
+  $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$dev/text" -- \
     python -m ia3_speech.hotwords learn "$data/dev" "$dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
-  for set in $lm_sets; do decode_and_score 7 "$selected" hotwords $set; done
 }
 
 # calibrate_adapter STAGE SEARCH OPTION…: make the confidences of the selected adapter probabilities, measured on dev.

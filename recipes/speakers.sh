@@ -55,7 +55,9 @@ adapt_speakers() {
   k=$(tr ' ' '\n' <<<"$k" | sort -gr | xargs) # the most utterances first
   sets="test${out_of_domain:+ out_of_domain}"
 
-  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then prepare_corpus; fi
+  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
+    step "stage 1, prepare $corpus_name" prepare_corpus
+  fi
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate $sets; fi
 
@@ -82,7 +84,6 @@ adapt_speakers() {
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
-    step "stage 8, draw the speakers" python -m ia3_speech.report.scatter "$exp"
     for n in $k; do
       for start in $starts; do report_on "$start" "from_${start}_k$n$suffix"; done
     done

@@ -3,7 +3,7 @@
     python -m ia3_speech.experiments select exp/medical ia3       # the seed with the median dev WER
     python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md, curves
     python -m ia3_speech.experiments summary exp/medical          # in a few sentences
-    python -m ia3_speech.experiments show exp/medical --parts tuning
+    python -m ia3_speech.experiments show exp/medical --parts training
     python -m ia3_speech.experiments fill RESULTS.md              # the numbers of a page's marked blocks
 
 A block of a page looks like this; what stands between the two lines is replaced, and the path is relative to
@@ -13,7 +13,7 @@ the page:
     <!-- end of results -->
 
 After the path come the parts wanted (of systems, speakers, terms, labels, forgetting, confidences, curve,
-training, tuning, provenance; none: all but training and tuning), and perhaps `only` and the systems or
+training, provenance; none: all but training), and perhaps `only` and the systems or
 folders, as patterns. A block whose folder is not there, or holds none of these, stays as it is. A path to a
 Markdown file (exp/espeak/RESULTS.md) stands for its contents.
 """
@@ -65,7 +65,7 @@ def collect(exp: Path, force: bool = False) -> None:
         force: write them again if they were written from the same scores
     """
     patterns = ("*/decode_*/score.json", "*/scale_*/decode_*/score.json", "curve/*/decode_*/score.json")
-    patterns += ("*/train.json", "*/fold1/decode_*/score.json", "*/lm_search.yaml", "lm.json")
+    patterns += ("*/train.json", "*/*/fold1/decode_*/score.json", "*/lm_search.yaml", "lm.json")
     sources = Inputs({"scores": sorted(file for like in patterns for file in exp.glob(like))})
     if sources.is_current(exp / "RESULTS.md", force):
         return
@@ -78,7 +78,7 @@ def collect(exp: Path, force: bool = False) -> None:
 
 
 def write_scatters(exp: Path, systems: list[System]) -> None:
-    """Write EXP/scatter_SYSTEM.svg of adapters of speakers: a dot a speaker, against what they started from."""
+    """Write EXP/scatter_SYSTEM.svg of adapters of speakers: a dot a speaker, before and after adaptation."""
     from ia3_speech.report.charts import speaker_scatter
 
     pairs = {(one.system.name, one.system.seed): one for one in comparisons(systems, "test")}
@@ -152,9 +152,9 @@ def summary(*exps: str) -> None:
             )
         for warning in warnings_of([systems[0], shown], test_sets(systems))[:1]:
             print(f"  Warning: {warning.text}.")
-        print(
-            f"  Tables: {exp}/RESULTS.md. Report: {', '.join(map(str, sorted(exp.glob('report_*.html'))[:2]))}"
-        )
+    tables = ", ".join(f"{exp}/RESULTS.md" for exp in exps)
+    reports = ", ".join(str(page) for exp in exps for page in sorted(Path(exp).glob("report_*.html"))[:2])
+    print(f"Tables: {tables}\nReports: {reports}")
 
 
 def gain(systems: list[System], shown: System, set_name: str) -> str:
@@ -162,7 +162,7 @@ def gain(systems: list[System], shown: System, set_name: str) -> str:
     row, base = shown.results[set_name].all, systems[0].results[set_name].all
     change = row.change("wer")
     errors = f"{percent(abs(change.value or 0))} % {'fewer' if (change.value or 0) <= 0 else 'more'} errors"
-    bounds = change.bounds and sorted(-100 * bound for bound in change.bounds)
+    bounds = change.bounds and sorted(-100 * bound + 0.0 for bound in change.bounds)
     interval = f", 95 % interval {bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else ""
     text = f"{shown.name}, {set_name}: WER {percent(base.wer.value)} % of the base, "
     text += f"{percent(row.wer.value)} % with the adapter ({errors}{interval})"

@@ -1,4 +1,4 @@
-"""curve.json, trade_off.json and metrics.jsonl: their formats, a reader that checks them, and what writes them.
+"""curve.json, trade_off.json and metrics.jsonl: their formats, a reader that checks them, what writes them.
 
     curve.json      {"set": SET, "base": {"wer": …, "lo": …, "hi": …},
                      "points": [{"minutes": 5, "seed": 1, "wer": …, "lo": …, "hi": …}, …]}
@@ -32,7 +32,7 @@ from ia3_speech.experiments.systems import (
     is_current,
     load_system,
     median_of,
-)
+)  # fmt: skip
 from ia3_speech.scoring.results import Results
 
 
@@ -56,11 +56,10 @@ class WerEstimate:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One epoch of a training.
+    """One epoch of a training; number 0 is the start, which has no loss.
 
     Attributes:
-        number: of the epoch; 0 is the start.
-        loss: mean CTC loss; None at the start.
+        loss: mean CTC loss.
         dev_wer: WER of the development set, as a fraction.
         selected: the epoch whose adapter was selected, as of this epoch.
     """
@@ -73,13 +72,7 @@ class Epoch:
 
 @dataclass(frozen=True)
 class LearningCurvePoint:
-    """WER after adaptation to some audio.
-
-    Attributes:
-        amount: minutes or utterances, above 0.
-        seed: of the training, "–" where unknown.
-        estimate: the WER.
-    """
+    """The WER after adaptation to so many minutes or utterances, above 0; the seed is "–" where unknown."""
 
     amount: float
     seed: str
@@ -105,13 +98,10 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class TradeOffPoint:
-    """One adapter on two test sets.
+    """One adapter on an in-domain test set (own) and on out-of-domain speech.
 
     Attributes:
         setting: what was varied: the scale of the adapter, or the decay towards 1 that it was trained with.
-        value: of the setting.
-        own: WER on the in-domain test set.
-        out_of_domain: WER on out-of-domain speech.
     """
 
     setting: Literal["scale", "decay_to_one"]
@@ -127,11 +117,9 @@ class TradeOffPoint:
 
 @dataclass(frozen=True)
 class TradeOff:
-    """In-domain WER against out-of-domain WER.
+    """In-domain WER against out-of-domain WER, with the names of both test sets.
 
     Attributes:
-        own: name of the in-domain test set.
-        out_of_domain: name of the out-of-domain test set.
         points: the scaled adapter first, by scale, then those trained with a decay.
     """
 
@@ -149,21 +137,20 @@ def read_training_log(file: Path) -> list[Epoch]:
         number, dev_wer, selected = (
             finite_number(location, row, name) for name in ("epoch", "dev_wer", "selected_epoch")
         )
-        loss = finite_number(location, row, "loss") if number else None
-        epochs.append(Epoch(number, loss, dev_wer, selected))
-        if epochs[-1].selected not in {epoch.number for epoch in epochs}:
-            raise UserError(
-                f"{location}: selected_epoch is {epochs[-1].selected}, and no line has that epoch"
-            )
+        epochs.append(
+            Epoch(number, finite_number(location, row, "loss") if number else None, dev_wer, selected)
+        )
+        if selected not in {epoch.number for epoch in epochs}:
+            raise UserError(f"{location}: selected_epoch is {selected}, and no line has that epoch")
     return epochs
 
 
 def read_learning_curve(file: Path) -> LearningCurve:
     """A learning curve. Raises UserError naming file and point."""
-    found, rows = read_points(file)
+    content, rows = read_points(file)
     unit = "utterances" if "utterances" in rows[0][1] else "minutes"
-    start = found.get("base")
-    base = read_estimate(f"{file}: base", as_object(f"{file}: base", start)) if start else None
+    base = content.get("base")
+    base = read_estimate(f"{file}: base", as_object(f"{file}: base", base)) if base else None
     points = []
     for location, row in rows:
         seed = "–" if row.get("seed") is None else str(row["seed"])
@@ -173,12 +160,12 @@ def read_learning_curve(file: Path) -> LearningCurve:
     points = sorted((p for p in points if p.amount > 0), key=lambda point: (point.amount, point.seed))
     if not points:
         raise UserError(f"{file}: no point has more than 0 {unit}")
-    return LearningCurve(unit, base, points, str(found.get("set") or ""))
+    return LearningCurve(unit, base, points, str(content.get("set") or ""))
 
 
 def read_trade_off(file: Path) -> TradeOff:
     """A trade-off. Raises UserError naming file and point."""
-    found, rows = read_points(file)
+    content, rows = read_points(file)
     points = []
     for location, row in rows:
         setting = "decay_to_one" if "decay_to_one" in row else "scale"
@@ -186,22 +173,19 @@ def read_trade_off(file: Path) -> TradeOff:
         own, out_of_domain = read_estimate(location, row), read_estimate(location, row, "out_of_domain_")
         points.append(TradeOffPoint(setting, value, own, out_of_domain))
     points.sort(key=lambda point: (point.setting != "scale", point.value))
-    own, out_of_domain = (
-        str(found.get(name, text))
-        for name, text in (("own", "in-domain speech"), ("out_of_domain", "out-of-domain speech"))
-    )
-    return TradeOff(own, out_of_domain, points)
+    names = (content.get("own", "in-domain speech"), content.get("out_of_domain", "out-of-domain speech"))
+    return TradeOff(*map(str, names), points)
 
 
 def read_points(file: Path) -> tuple[Json, list[tuple[str, Json]]]:
     """The object of a file of points, and each point with the location that an error names."""
-    found = parse_json(str(file), file.read_bytes())
-    found = {"points": found} if isinstance(found, list) else as_object(str(file), found)
-    points = found.get("points")
+    content = parse_json(str(file), file.read_bytes())
+    content = {"points": content} if isinstance(content, list) else as_object(str(file), content)
+    points = content.get("points")
     if not isinstance(points, list) or not points:
         raise UserError(f'{file}: has no "points"')
     rows = [(f"{file}: point {index}", point) for index, point in enumerate(points, start=1)]
-    return found, [(location, as_object(location, point)) for location, point in rows]
+    return content, [(location, as_object(location, point)) for location, point in rows]
 
 
 def read_json_object(file: Path) -> Json:
@@ -216,15 +200,13 @@ def parse_json(location: str, text: bytes) -> Any:
         raise UserError(f"{location}: is not JSON: {error} (damaged: make it again)") from None
 
 
-def as_object(location: str, found: Any) -> Json:
-    """Raises UserError where it is not an object."""
-    if not isinstance(found, dict):
+def as_object(location: str, value: Any) -> Json:
+    if not isinstance(value, dict):
         raise UserError(f"{location}: is not a JSON object")
-    return found
+    return value
 
 
 def finite_number(location: str, row: Json, name: str) -> float:
-    """A finite number. Raises UserError."""
     value = row.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{location}: {name} is {value!r}, not a number")
@@ -233,10 +215,8 @@ def finite_number(location: str, row: Json, name: str) -> float:
 
 def read_estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
     """The fields wer, lo and hi, after `prefix`. Raises UserError."""
-    bounds = (
-        None if row.get(prefix + name) is None else finite_number(location, row, prefix + name)
-        for name in ("lo", "hi")
-    )
+    bounds = [None if row.get(name) is None else finite_number(location, row, name)
+              for name in (f"{prefix}lo", f"{prefix}hi")]  # fmt: skip
     return WerEstimate(finite_number(location, row, f"{prefix}wer"), *bounds)
 
 
@@ -260,14 +240,13 @@ def write_curves(exp: Path, systems: Sequence[System]) -> None:
         earlier.unlink(missing_ok=True)
     greedy = [one for one in systems if one.search == GREEDY]
     curves = {"trade_off.json": trade_off(greedy), "curve.json": curve_of_minutes(exp, greedy)}
-    curves |= curves_of_speakers(greedy)
-    for name, content in curves.items():
+    for name, content in (curves | curves_of_speakers(greedy)).items():
         if content:
             write_json(exp / name, content)
 
 
 def trade_off(systems: Sequence[System]) -> Json | None:
-    """The adapter that was scaled, from 0 (the base) to 1, and those trained with a decay; None without these."""
+    """The adapter that was scaled, from 0 (the base) to 1, and those with a decay; None without these."""
     base, trained = systems[0], [one for one in systems if one.train]
     scaled = [one for one in trained if any(one.folder.glob("scale_*/decode_greedy_*/score.json"))]
     decayed = [one for one in trained if "_decay" in one.name]
@@ -280,10 +259,7 @@ def trade_off(systems: Sequence[System]) -> Json | None:
         points.append(({"scale": float(folder.name.removeprefix("scale_"))}, load_system(folder)))
     points.sort(key=lambda point: point[0]["scale"])
     points += [({"decay_to_one": one.options["decay_to_one"]}, one) for one in decayed]
-    in_every = set.intersection(*(set(one.results) for _, one in points)) - {OUT_OF_DOMAIN, DEV}
-    if not in_every:
-        return None
-    own = min(in_every)
+    own = min(set.intersection(*(set(one.results) for _, one in points)) - {OUT_OF_DOMAIN, DEV}, default="")
     rows = [
         setting
         | estimate_fields(one.results[own])
@@ -299,29 +275,33 @@ def is_scored(system: System, set_name: str, base: System) -> bool:
 
 
 def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
-    """WER by minutes of train, from EXP/curve/minutes_M_seedN; None without any."""
-    base, points = systems[0], []
+    """WER by minutes of train, from EXP/curve/minutes_M_seedN; None without any.
+
+    The last points are those of what was trained on all of train with the same options.
+    """
+    base = systems[0]
     parts = [load_system(file.parent) for file in sorted(exp.glob("curve/minutes_*_seed*/train.json"))]
-    own = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), None)
-    for part in parts:
-        if own and is_scored(part, own, base):
-            minutes = float(part.name.removeprefix("minutes_"))
-            points.append({"minutes": minutes, "seed": part.seed, **estimate_fields(part.results[own])})
-    if not points:
+    own = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), "")
+    amounts = [
+        (float(part.name.removeprefix("minutes_")), part) for part in parts if is_scored(part, own, base)
+    ]
+    if not amounts:
         return None
-    trained_alike = [one for one in systems if one.seed is not None and "_decay" not in one.name]
-    for one in trained_alike:
-        if own in one.results and options_but_data(one) == options_but_data(parts[0]):
-            minutes = round(one.train["audio_seconds"] / 60, 1)
-            points.append({"minutes": minutes, "seed": one.seed, **estimate_fields(one.results[own])})
+    for one in [one for one in systems if one.seed is not None and own in one.results]:
+        if options_but_data(one) == options_but_data(parts[0]):
+            amounts.append((round(one.train["audio_seconds"] / 60, 1), one))
+    points = [
+        {"minutes": minutes, "seed": one.seed, **estimate_fields(one.results[own])}
+        for minutes, one in amounts
+    ]
     points.sort(key=lambda point: (point["minutes"], point["seed"]))
     return {"set": own, "base": estimate_fields(base.results[own]), "points": points}
 
 
 def options_but_data(system: System) -> Json:
     """The options of a training that its part of the data and its seed don't decide."""
-    own = ("train", "out", "seed", "epoch_minutes", "force", "device")
-    return {name: value for name, value in system.options.items() if name not in own}
+    others = ("train", "out", "seed", "epoch_minutes", "force", "device")
+    return {name: value for name, value in system.options.items() if name not in others}
 
 
 def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
@@ -336,18 +316,14 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
     curves = {}
     for start, variant in starts:
         members = [one for one in adapted if one.start_and_k[::2] == (start, variant)]
-        if len({one.start_and_k[1] for one in members}) < 2:
-            continue
         points = [
             {"utterances": one.train.get("utterances", one.start_and_k[1]), "seed": one.seed}
             | estimate_fields(one.results["test"])
             for one in members
         ]
-        points.sort(key=lambda point: point["utterances"])
-        main = start != "base" or all(name == "base" for name, _ in starts)
-        name = "curve.json" if main else f"curve_from_{start}.json"
-        curves[name] = {
-            "base": estimate_fields(alone.get(start, systems[0]).results["test"]),
-            "points": points,
-        }
+        if len({one.start_and_k[1] for one in members}) > 1:
+            main = start != "base" or all(name == "base" for name, _ in starts)
+            base = estimate_fields(alone.get(start, systems[0]).results["test"])
+            content = {"base": base, "points": sorted(points, key=lambda point: point["utterances"])}
+            curves["curve.json" if main else f"curve_from_{start}.json"] = content
     return curves

@@ -111,14 +111,18 @@ def load_json(path: Path) -> Json:
         raise UserError(f"{path}: not there yet (run the earlier stages)") from None
 
 
+def load_results(folder: Path, search: str = GREEDY) -> dict[str, Results]:
+    """Set → what its score.json says."""
+    files = sorted(folder.glob(f"decode_{search}_*/score.json"))
+    return {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
+
+
 def load_system(folder: Path, search: str = GREEDY) -> System:
     """What was trained in SYSTEM_seedN, or decoded in another folder, and its scores so far."""
     match = re.fullmatch(r"(.+)_seed(\d+)", folder.name)
     name, seed = (match[1], int(match[2])) if match else (folder.name, None)
     train = load_json(folder / "train.json") if match or (folder / "train.json").is_file() else {}
-    files = sorted(folder.glob(f"decode_{search}_*/score.json"))
-    results = {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
-    return System(f"{name}{ADDED[search]}", seed, folder, train, results, search)
+    return System(f"{name}{ADDED[search]}", seed, folder, train, load_results(folder, search), search)
 
 
 def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
@@ -171,7 +175,7 @@ def order_in_tables(system: System) -> tuple:
 
 
 def outdated(systems: Sequence[System]) -> Iterator[tuple[System, str]]:
-    """Seeds that were made of other inputs than the newest of their system, and a mean older than its seeds."""
+    """Seeds of other inputs than the newest of their system, and a mean that is older than they are."""
     for name in dict.fromkeys(one.name for one in systems if one.seed is not None):
         seeds = [one for one in systems if one.name == name]
         newest = max((one.record for one in seeds), key=lambda record: record.get("finished") or "")
@@ -191,7 +195,7 @@ def made_of(record: Json) -> Json:
 
 
 def drop_other_baselines(systems: Sequence[System]) -> None:
-    """Drop results that were scored on other data, or against another baseline, than what stands there now."""
+    """Drop results that were scored on other data or against another baseline than what stands there now."""
     for system in sorted(systems, key=order_in_tables):  # a baseline before what is compared with it
         against = [one for one in systems if one.name == system.baseline and one.seed is None]
         if system.search == HOTWORDS:

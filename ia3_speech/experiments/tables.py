@@ -34,7 +34,7 @@ from ia3_speech.scoring.results import (
 from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
-PARTS = (*STANDARD, "training", "tuning")
+PARTS = (*STANDARD, "training")
 MOST_VALUES = 6  # of a label, to be worth a table
 
 Groups = dict[str, list[System]]
@@ -71,8 +71,6 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
             texts.append(term_table(scored, set_name))
         if "labels" in parts:
             texts.append(label_table([one for one in scored if one.search != HOTWORDS], set_name))
-        if "tuning" in parts:
-            texts.append(tuning_table(scored, set_name))
     if "forgetting" in parts:
         texts.append(forgetting_table([system for system in shown if OUT_OF_DOMAIN in system.results]))
         texts += [other_speech_table(shown), trade_off_table(exp)]
@@ -316,28 +314,6 @@ def speaker_line(one: Comparison) -> list[Cell]:
     ]
 
 
-def tuning_table(systems: Sequence[System], set_name: str) -> str:
-    """Learning rates and epochs of adaptation to speakers, the best first.
-
-    | tuned | learning rate | epochs | WER % | change % | no epoch improved | s |
-    | --- | ---: | ---: | ---: | ---: | ---: | ---: |
-    | from_base_k15_rate2e-2_epochs6 | 0.02 | 6 | 74.5 | -12.2 [-16.3, -7.8] | 0 of 76 | 304 |
-    """
-    lines = []
-    for system in [one for one in systems if one.of_speakers]:
-        options, row, train = system.options, system.results[set_name].all, system.train
-        line: list[Cell] = [system.name, f"{options['learning_rate']:g}", str(options["epochs"])]
-        line += [
-            Rate(row.wer.value),
-            row.change("wer"),
-            f"{len(train['not_improved'])} of {train['adapters']}",
-        ]
-        lines.append((row.wer.value, system.name, [*line, f"{train['seconds']:.0f}"]))
-    header = ["tuned", "learning rate", "epochs", "WER %", "change %", "no epoch improved", "s"]
-    base = ["base", None, None, Rate(systems[0].results[set_name].all.wer.value), None, None, None]
-    return markdown_table(header, [base, *(line for _, _, line in sorted(lines))] if lines else [])
-
-
 def forgetting_table(systems: Sequence[System]) -> str:
     """WER on out-of-domain speech, all of it and by corpus: the base beside each adapter.
 
@@ -460,8 +436,8 @@ def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
         record = results.record
         lines.append(
             f"{set_name}: {record['utterances']} utterances, {record['words']} words. In brackets 95 % "
-            f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are relative "
-            f"to {against} on the same draws, negative is better."
+            f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are "
+            f"relative to {against} on the same draws, negative is better."
             + (" With so few the intervals are too narrow." if results.few_clusters else "")
         )
         for system in scored:

@@ -65,30 +65,34 @@ step() {
   local message=$1 start=$SECONDS said=$exp/log/.step took
   shift
   printf '%s … ' "$message"
-  trap 'cat "$exp/log/.step" >&2' EXIT
+  trap 'echo; cat "$exp/log/.step" >&2' EXIT
   "$@" >"$said"
   trap - EXIT
   took="$((SECONDS - start)) s"
   [[ ! -s $said ]] || grep -qv ': up to date$' "$said" || took="up to date"
+  [[ ! -t 1 ]] || printf '\r\033[K%s … ' "$message" # a progress bar stood there
   printf '%s\n' "$took"
+  grep -E 'was made from other inputs|^ *note:' "$said" || true
   { echo "# $message"; cat "$said"; } >>"$exp/log/steps.log"
   [[ $stop_stage -gt 3 ]] || sed 's/^/    /' "$said"
 }
 
 # prepare_corpus: the corpus becomes Kaldi directories below $data, out-of-domain speech $data/out_of_domain.
 prepare_corpus() {
-  step "stage 1, prepare $corpus_name" \
-    $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
-  [[ -z $out_of_domain ]] || step "stage 1, prepare out_of_domain" \
-    $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
+  $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
+  [[ -z $out_of_domain ]] || $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
     python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
 }
 
-# validate SET …: each of these directories below $data, and all its audio.
+# validate SET …: each of these directories below $data, and all its audio; what those that are not train or dev have in
+# common with them.
 validate() {
   local set
   for set; do
     $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set" 2>&1
+    [[ ! -d $data/train || $set == train || $set == dev ]] ||
+      $once "$data/valid/overlap_$set" "$data/train" "$data/dev" "$data/$set" -- \
+        python -m ia3_speech.datadir overlap "$data/train" "$data/dev" "$data/$set"
   done
 }
 

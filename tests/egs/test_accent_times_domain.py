@@ -136,7 +136,7 @@ def test_results_json(local, scored):
 
 def test_a_seed_that_is_not_scored_is_named(local, scored):
     with pytest.raises(
-        UserError, match=r"accent_seed3/decode_greedy_test_orders: not scored yet \(run stages 6"
+        UserError, match=r"accent_seed3/decode_greedy_test_orders: not scored yet \(run stage 7"
     ):
         local.compare.main(scored, scored.parent / "data", "test_orders", seeds=3)
 

@@ -112,7 +112,6 @@ def test_the_nearest_sentence(local, heard, text):
     [
         ({"coffeeDrink": "latte", "cup": "big"}, "the slot 'cup' is not one of size, roast"),
         ({"size": "small"}, "there is no coffeeDrink"),
-        ({"coffeeDrink": "latte", "size": " "}, "the size is empty"),
     ],
 )
 def test_an_order_that_the_grammar_lacks_is_named(local, copy, tmp_path, slots, fault):

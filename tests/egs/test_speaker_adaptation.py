@@ -75,7 +75,7 @@ def test_speechocean762_gives_test_speakers_or_held_out_train_speakers(local, tm
 def test_train_speakers_are_the_accent_recipes_dev_set(local, tmp_path):
     corpus = published(tmp_path / "corpus")
     local.prepare.main(str(corpus), tmp_path / "mine", "train")
-    speechocean762.main(corpus, tmp_path / "theirs")
+    speechocean762.prepare(corpus, tmp_path / "theirs")
     theirs = read_data_directory(tmp_path / "theirs/dev")
     assert [one.id for one in read_data_directory(tmp_path / "mine/test")] == [one.id for one in theirs]
 

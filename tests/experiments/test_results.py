@@ -7,6 +7,7 @@ from records import made, rates, score, terms, write
 
 from ia3_speech.cli import UserError
 from ia3_speech.experiments.__main__ import collect, fill, select, summary
+from ia3_speech.scoring.results import NOT_IMPROVED
 
 
 @pytest.fixture(autouse=True)
@@ -177,10 +178,10 @@ def test_summary_in_words(exp, capsys):
     (exp / "report_test.html").touch()
     summary(str(exp))
     assert capsys.readouterr().out == (
-        "ia3, test: WER 40.0 % of the base, 32.0 % with the adapter (20.0 % fewer errors, 95 % interval 10.0 to "
-        "30.0).\n"
+        "ia3, test: WER 40.0 % of the base, 32.0 % with the adapter (20.0 % fewer errors, 95 % interval "
+        "10.0 to 30.0).\n"
         "  On other speech it costs: 20.0 % become 30.0 %. Name it for its own kind of speech only.\n"
-        f"  Tables: {exp}/RESULTS.md. Report: {exp}/report_test.html\n"
+        f"Tables: {exp}/RESULTS.md\nReports: {exp}/report_test.html\n"
     )
 
 
@@ -226,7 +227,7 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
     (exp / "ia3_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
     collect(exp)
     found = json.loads((exp / "results.json").read_text())
-    start = "no epoch of the training improved on its start, so the adapter is as it started (try a lower --learning-rate)"
+    start = f"{NOT_IMPROVED} (try a lower --learning-rate)"
     assert found["warnings"] == [
         {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
         {"set": None, "system": "ia3_seed3", "text": start},
@@ -370,14 +371,6 @@ def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, bloc
     fill(page)
     assert page.read_text() == kept
     assert f"{exp}{said}" in capsys.readouterr().out
-
-
-def test_fill_takes_some_systems(exp, capsys):
-    collect(exp)
-    page = exp / "page.md"
-    page.write_text("<!-- results . systems only ia3_seed1 -->\n<!-- end of results -->\n")
-    fill(page)
-    assert "| ia3 |" in page.read_text() and "of the seeds" not in page.read_text()
 
 
 def test_errors_name_the_cure(exp, tmp_path):

@@ -1,4 +1,4 @@
-"""What options say is trained, decoded and scored: the commands of adapt.sh, study.sh and speakers.sh, to the letter."""
+"""What options say is trained, decoded and scored: the commands of recipes/*.sh, to the letter."""
 
 import os
 import subprocess
@@ -54,26 +54,28 @@ def commands(tmp_path):
 
 
 def lines(done: subprocess.CompletedProcess) -> list[str]:
+    """Without folders, the base and the precision, which all commands have."""
     assert done.returncode == 0, done.stdout + done.stderr
-    return [
-        " ".join(line.replace("exp/x/", "").replace("data/x/", "").split())
-        for line in done.stdout.splitlines()
-    ]
+    text = done.stdout
+    for everywhere in ("exp/x/", "data/x/", " --base mini", " --precision auto"):
+        text = text.replace(everywhere, "")
+    return [" ".join(line.split()) for line in text.splitlines()]
 
 
-DECODE = "decode --base mini --search greedy"
+DECODE = "decode --search greedy"
 SCORED = "--training train --terms terms_test"
 
 
 def test_one_adapter_and_one_set(commands):
-    found = lines(commands("--stop-stage", "8"))
+    done = commands("--stop-stage", "8")
+    assert done.stdout.count("--base mini") == 4 and done.stdout.count("--precision auto") == 3
+    found = lines(done)
     assert found == [
-        f"{DECODE} --precision auto test base/decode_greedy_test",
+        f"{DECODE} test base/decode_greedy_test",
         f"score test base/decode_greedy_test {SCORED}",
-        "JOB=1:1 train --config ia3 --base mini --dev dev --train train --out ia3_seedJOB --seed JOB",
-        "calibrate dev --base mini --precision auto --store --minimum-words 100 "
-        "--adapter ia3_seed2/adapter --search greedy",
-        f"{DECODE} --adapter ia3_seed1/adapter --precision auto test ia3_seed1/decode_greedy_test",
+        "JOB=1:1 train --config ia3 --dev dev --train train --out ia3_seedJOB --seed JOB",
+        "calibrate dev --store --minimum-words 100 --adapter ia3_seed2/adapter --search greedy",
+        f"{DECODE} --adapter ia3_seed1/adapter test ia3_seed1/decode_greedy_test",
         "score test ia3_seed1/decode_greedy_test --baseline base/decode_greedy_test " + SCORED,
         "experiments collect exp/x",
         "report test ia3_seed2/decode_greedy_test --training ia3_seed2/metrics.jsonl --out report_test.html",
@@ -84,19 +86,19 @@ def test_language_model_and_hot_words(commands):
     found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own"))
     with_lm = "--config ia3_seed2/lm_search.yaml"
     assert found == [
-        "lm train --base mini --dev dev --out lm.arpa.gz --summary lm.json",
-        "tune_lm dev --lm lm.arpa.gz --base mini --precision auto --out base/lm_search.yaml",
-        "tune_lm dev --lm lm.arpa.gz --base mini --precision auto --adapter ia3_seed2/adapter --out ia3_seed2/lm_search.yaml",
-        "calibrate dev --base mini --precision auto --store --minimum-words 100 "
-        f"--adapter ia3_seed2/adapter {with_lm}",
-        "decode --base mini --config base/lm_search.yaml --precision auto test base/decode_lm_test",
+        "lm train --dev dev --out lm.arpa.gz --summary lm.json",
+        "tune_lm dev --lm lm.arpa.gz --out base/lm_search.yaml",
+        "tune_lm dev --lm lm.arpa.gz --adapter ia3_seed2/adapter --out ia3_seed2/lm_search.yaml",
+        f"calibrate dev --store --minimum-words 100 --adapter ia3_seed2/adapter {with_lm}",
+        "decode --config base/lm_search.yaml test base/decode_lm_test",
         f"score test base/decode_lm_test --baseline base/decode_greedy_test {SCORED}",
-        f"decode --base mini {with_lm} --adapter ia3_seed2/adapter --precision auto test ia3_seed2/decode_lm_test",
+        f"decode {with_lm} --adapter ia3_seed2/adapter test ia3_seed2/decode_lm_test",
         f"score test ia3_seed2/decode_lm_test --baseline base/decode_lm_test {SCORED}",
         "terms.py train terms_train.tsv",
-        "decode --search greedy --base mini --adapter ia3_seed2/adapter --precision auto dev ia3_seed2/decode_greedy_dev",
+        "bash -c cut -f 1 terms_train.tsv >terms_train",
+        "decode --search greedy --adapter ia3_seed2/adapter dev ia3_seed2/decode_greedy_dev",
         "hotwords learn dev ia3_seed2/decode_greedy_dev --terms terms_train --out ia3_seed2/hotwords.txt",
-        f"decode --base mini {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter --precision auto "
+        f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
         "test ia3_seed2/decode_hotwords_test",
         f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_greedy_test {SCORED}",
     ]
@@ -109,7 +111,7 @@ def test_studies_add_trainings_and_the_mean_is_shown(commands):
     options = ("--seeds", "2", "--average", "true", "--out-of-domain", "talk", "--curve", "1 5")
     found = lines(commands("--trade-off", "0 0.5 1", "--decay-to-one", "0.1", "--stop-stage", "8", *options))
     assert [line for line in found if " train --config" in line] == [
-        f"JOB=1:{jobs} train --config ia3 --base mini --dev dev --train {data} --out {out}_seedJOB --seed JOB"
+        f"JOB=1:{jobs} train --config ia3 --dev dev --train {data} --out {out}_seedJOB --seed JOB"
         for jobs, data, out in (
             (2, "train", "ia3"), (1, "train --decay-to-one 0.1", "ia3_decay0.1"),
             (2, "curve/minutes_1 --epoch-minutes 5", "curve/minutes_1"),
@@ -117,8 +119,7 @@ def test_studies_add_trainings_and_the_mean_is_shown(commands):
         )
     ]  # fmt: skip
     assert (
-        "adapters combine ia3_seed1/adapter+ia3_seed2/adapter --average --base mini "
-        "--out ia3_average/adapter --force"
+        "adapters combine ia3_seed1/adapter+ia3_seed2/adapter --average --out ia3_average/adapter --force"
     ) in found
     decoded = [line.split()[-1] for line in found if line.startswith("decode ")]
     assert decoded == [
@@ -133,8 +134,8 @@ def test_studies_add_trainings_and_the_mean_is_shown(commands):
         *("ia3_average/scale_0.5/decode_greedy_test", "ia3_average/scale_0.5/decode_greedy_out_of_domain"),
     ]
     assert sum("--adapter ia3_average/adapter:0.5 " in line for line in found) == 2
-    assert "score out_of_domain ia3_average/decode_greedy_out_of_domain --baseline base/decode_greedy_out_of_domain " \
-        "--cluster speaker" in found  # fmt: skip
+    other = "decode_greedy_out_of_domain"
+    assert f"score out_of_domain ia3_average/{other} --baseline base/{other} --cluster speaker" in found
     assert "score dev ia3_average/decode_greedy_dev" in found
     assert found[-1].startswith(
         "report test ia3_average/decode_greedy_test --training ia3_seed2/metrics.jsonl"
@@ -147,7 +148,7 @@ def test_a_start_from_an_adapter_where_the_user_stood(commands, tmp_path):
     found = lines(commands(*options))
     adapter = f"{tmp_path}/exp/mine:0.5+scots"
     assert f"--train train --init-adapter {adapter} --out ia3_seedJOB" in found[2]
-    assert f"{DECODE} --adapter {adapter} --precision auto test start/decode_greedy_test" in found
+    assert f"{DECODE} --adapter {adapter} test start/decode_greedy_test" in found
 
 
 def test_speakers(commands):
@@ -156,17 +157,17 @@ def test_speakers(commands):
         *options, script=". speakers.sh", call="adapt_speakers", own="adapt_config=speakers init_config=other"
     )
     found = lines(done)
-    adapted = [line for line in found if "speakers --base" in line]
+    adapted = [line for line in found if "speakers --data" in line]
     system = "--data test --folds 4 --config speakers --k 15 --seed 1 --out from_base_k15_seed1"
     assert adapted[0] == (
-        f"JOB=1:2 speakers --base mini {system} --decode-dir from_base_k15_seed1/decode_greedy_test --part JOB/2"
+        f"JOB=1:2 speakers {system} --decode-dir from_base_k15_seed1/decode_greedy_test --part JOB/2"
     )
     assert [line.split(" --out ")[1].split()[0] for line in adapted] == 2 * ["from_base_k15_seed1"] + 2 * [
         "from_base_k3_seed1"
     ]
     assert (
-        "score test from_base_k15_seed1/decode_greedy_test --cluster speaker --training-per-speaker from_base_k15_seed1 "
-        "--baseline base/decode_greedy_test"
+        "score test from_base_k15_seed1/decode_greedy_test --cluster speaker "
+        "--training-per-speaker from_base_k15_seed1 --baseline base/decode_greedy_test"
     ) in found
 
 

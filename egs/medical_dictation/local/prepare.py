@@ -2,7 +2,7 @@
 """Make the demonstration corpus of the medical dictation recipe; nothing is downloaded.
 
     local/prepare.py espeak OUT_DIR [--size full|small]
-    local/prepare.py CORPUS OUT_DIR [--size full|small]     # a folder of Kaldi directories, and nothing is added
+    local/prepare.py CORPUS OUT_DIR [--size full|small]     # Kaldi directories; nothing is added
 
 Corpus card of `espeak`
 
