@@ -152,9 +152,7 @@ def summary(*exps: str) -> None:
             )
         for warning in warnings_of([systems[0], shown], test_sets(systems))[:1]:
             print(f"  Warning: {warning.text}.")
-    tables = ", ".join(f"{exp}/RESULTS.md" for exp in exps)
-    reports = ", ".join(str(page) for exp in exps for page in sorted(Path(exp).glob("report_*.html"))[:2])
-    print(f"Tables: {tables}\nReports: {reports}")
+    print(f"Tables (RESULTS.md) and reports (report_*.html) are in {' and '.join(exps)}")
 
 
 def gain(systems: list[System], shown: System, set_name: str) -> str:

@@ -175,13 +175,12 @@ def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
 def test_summary_in_words(exp, capsys):
     for place, wer, baseline in (("base", 0.2, None), ("ia3_seed3", 0.3, 0.2)):
         write(exp / place / "decode_greedy_out_of_domain/score.json", score(wer, baseline))
-    (exp / "report_test.html").touch()
     summary(str(exp))
     assert capsys.readouterr().out == (
         "ia3, test: WER 40.0 % of the base, 32.0 % with the adapter (20.0 % fewer errors, 95 % interval "
         "10.0 to 30.0).\n"
         "  On other speech it costs: 20.0 % become 30.0 %. Name it for its own kind of speech only.\n"
-        f"Tables: {exp}/RESULTS.md\nReports: {exp}/report_test.html\n"
+        f"Tables (RESULTS.md) and reports (report_*.html) are in {exp}\n"
     )
 
 
