@@ -13,7 +13,6 @@ from ia3_speech import __version__
 
 COMMANDS = {
     "transcribe": "audio files to text, with or without an adapter",
-    "live": "a microphone or a pipe to text, while it is spoken",
     "dictation": "spoken punctuation, numbers, doses, dates of a text, as they are written",
     "train": "train IA³ vectors on a data directory",
     "decode": "a data directory to hypotheses, with or without an adapter",

@@ -22,8 +22,7 @@ import signal
 import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -96,7 +95,7 @@ def transcribe_live(
         with_words=post_process is not None,
     )
     written = PostProcessed(post_process, partials=output.partials) if post_process else None
-    with interruption() as interrupted:
+    with Interruption() as interrupted:
         if microphone:
             microphone.start(inbox.put_or_lose, inbox.finish)
         if sys.stderr.isatty():
@@ -128,7 +127,7 @@ def transcribe_inbox(
     stream: StreamingRecognizer,
     written: PostProcessed | None,
     output: "LiveOutput",
-    interrupted: "Interrupted",
+    interrupted: "Interruption",
 ) -> None:
     """Feed what comes until there is no more, or until the user has had enough; show every event, and in the
     end, however it comes, what post-processing has kept waiting."""
@@ -214,35 +213,29 @@ class Inbox:
         return np.concatenate(portions)
 
 
-@dataclass
-class Interrupted:
-    """Attributes: signal: what asked the process to end; 0: nothing has."""
+class Interruption:
+    """A context in which Ctrl-C (SIGINT) and SIGTERM are noted instead of ending the process at once; a
+    second one ends it at once.
 
-    signal: int = 0
+    Attributes:
+        signal: what asked the process to end; 0: nothing has.
+    """
 
-
-@contextmanager
-def interruption() -> Iterator[Interrupted]:
-    """Note Ctrl-C (SIGINT) and SIGTERM instead of ending at once; a second one ends at once."""
-    state, former = Interrupted(), {}
-
-    def restore() -> None:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-    def note(number: int, _: object) -> None:
-        state.signal = number
-        restore()
-
-    if threading.current_thread() is threading.main_thread():
+    def __enter__(self) -> "Interruption":
+        self.signal = 0
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        former |= {n: handler for n, handler in handlers.items() if callable(handler) or not handler}
-        for number in former:
-            signal.signal(number, note)
-    try:
-        yield state
-    finally:
-        restore()
+        self.former = {number: old for number, old in handlers.items() if old is not signal.SIG_IGN}
+        for number in self.former:
+            signal.signal(number, self.note)
+        return self
+
+    def note(self, number: int, _: object) -> None:
+        self.signal = number
+        self.__exit__()
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
 
 
 # ---- output
