@@ -1,8 +1,7 @@
 """Live transcription: a microphone, or audio that is piped in → lines on a terminal, in a pipe, in a file.
 
 In: `LiveOptions`, a recogniser. Out: on a terminal the text that is being spoken, rewritten in place, and a
-line when it is final; elsewhere the final lines alone, or JSON objects, a line each, which may be partial
-too:
+line when it is final; elsewhere the final lines alone, or JSON objects, a line each, also partial ones:
 
     {"type": "final", "start": 0.31, "end": 2.48, "text": "no fever", "adapter": null, "base": "mini"}
 
@@ -75,12 +74,10 @@ def transcribe_live(
     Raises:
         UserError: the input can't be used, or the options do not fit one another.
     """
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")
-    output = LiveOutput(sys.stdout, format, options.partials)
+    sys.stdout.reconfigure(encoding="utf-8")
     name = "microphone" if options.mic else "stdin"
-    if output_dir is not None:
-        output.file = output_dir / f"{name}.{'txt' if format in TEXT else format}"
+    file = output_dir and output_dir / f"{name}.{'txt' if format in TEXT else format}"
+    output = LiveOutput(sys.stdout, format, options.partials, file)
     inbox, microphone = Inbox(), None
     if options.mic:
         microphone = Microphone(options.mic_device)

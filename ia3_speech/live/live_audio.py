@@ -43,11 +43,6 @@ class SampleFormat:
     subtype: str = "PCM_16"
     data_bytes: int | None = None
 
-    @property
-    def frame_bytes(self) -> int:
-        """Of one sample of every channel."""
-        return self.channels * WIDTHS[self.subtype]
-
 
 def raw_format(rate: int) -> SampleFormat:
     """Of 16-bit little-endian samples of one channel. Raises AudioError for a rate that can't be meant."""
@@ -107,7 +102,8 @@ def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarr
     """
     import soundfile
 
-    size, left = sample_format.frame_bytes, sample_format.data_bytes
+    size = sample_format.channels * WIDTHS[sample_format.subtype]  # of one sample of every channel, in bytes
+    left = sample_format.data_bytes
     portion = max(1, round(PORTION_SECONDS * sample_format.rate)) * size
     convert, rest = Converter(sample_format.rate), b""
     while part := read(portion if left is None else min(portion, left)):

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
 from ia3_speech.decoding.recognizer import Recognizer, joined_text
 from ia3_speech.decoding.segments import PAUSE_SECONDS, PostProcessor, RunningText
@@ -125,14 +125,11 @@ class StreamingRecognizer:
 
         Raises:
             ValueError: not one channel, or integers, whose full scale isn't known.
-            AudioError: a sample is NaN or infinite.
         """
         samples = np.asarray(samples)
         if samples.ndim != 1 or (len(samples) and not np.issubdtype(samples.dtype, np.floating)):
             raise ValueError(f"a stream is fed floats (samples,), not {samples.dtype} {samples.shape}")
         samples = samples.astype(np.float32, copy=False)
-        if not np.isfinite(samples).all():
-            raise AudioError("samples are NaN or infinite (a broken microphone or converter)")
         events = []
         for start in range(0, len(samples), PORTION):
             events += self.take_in(samples[start : start + PORTION])
@@ -238,8 +235,7 @@ class PostProcessed:
     """Events of a stream with words → the same speech as a post-processor, such as dictation, writes it.
 
     A final text waits until no later word can change it; a partial text is of everything that is not final
-    yet. Line breaks that were dictated stand in the texts, at their ends too: the final texts, with a blank
-    behind each that does not end in a line break, are what is written of the whole.
+    yet. The final texts, with a blank behind each that does not end in a dictated line break, are the whole.
 
     Attributes:
         partials: whether partial texts are wanted.

@@ -12,7 +12,6 @@ from ia3_speech.data.kaldi import (
     DataDirectory,
     fix_data_directory,
     read_data_directory,
-    split_data_directory,
     subset_data_directory,
 )
 
@@ -104,8 +103,8 @@ FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=list(Heal
 
 
 @FUZZ
-@given(directories(), st.sampled_from(["first", "per_spk", "minutes"]), st.integers(-1, 5), st.floats())
-def test_what_is_valid_can_be_relied_on(tables, option, value, fraction):
+@given(directories())
+def test_what_is_valid_can_be_relied_on(tables):
     """And its parts are written whole, or not at all; the directory itself stays as it was."""
     with laid(tables) as (room, data):
         before = contents(room)
@@ -115,12 +114,9 @@ def test_what_is_valid_can_be_relied_on(tables, option, value, fraction):
             assert Path(utterance.source).is_absolute() and Path(utterance.source).exists()
             assert utterance.start is None or 0 <= utterance.start < utterance.end < float("inf")
             assert utterance.duration is None or 0 < utterance.duration < float("inf")
-        part = attempt(subset_data_directory, data, room / "part", **{option: value})
-        sides = attempt(split_data_directory, data, room / "a", room / "b", by="accent", fraction=fraction)
-        for name, written in [("part", part), *zip("ab", sides or (None, None), strict=True)]:
-            assert (room / name).exists() == (written is not None)
-            if written is not None:
-                assert [u.id for u in read_back(room / name)] == [u.id for u in written] != []
+        part = attempt(subset_data_directory, data, room / "part", per_spk=1)
+        assert (room / "part").exists() == (part is not None)
+        assert part is None or read_back(room / "part").utterances == part.utterances != []
         assert {name: content for name, content in contents(room).items() if name in before} == before
 
 
