@@ -44,13 +44,11 @@ log = logging.getLogger(__name__)
 
 # The most specific name first.
 ID_COLUMNS = (
-    *("id", "utterance_id", "utt_id", "utt"),
-    *("segment_id", "audio_id", "audio_ids", "file", "path"),
-)
+    "id", "utterance_id", "utt_id", "utt", "segment_id", "audio_id", "audio_ids", "file", "path",
+)  # fmt: skip
 LABEL_COLUMNS = (
-    *("accent", "accents", "native_language", "l1"),
-    *("gender", "sex", "age", "age_group", "domain", "country"),
-)
+    "accent", "accents", "native_language", "l1", "gender", "sex", "age", "age_group", "domain", "country",
+)  # fmt: skip
 
 
 def convert_dataset(

@@ -236,8 +236,6 @@ def decoded(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
         return from_samples(samples.data, samples.sample_rate, channels=True)
     if isinstance(audio, list | tuple) or hasattr(audio, "__array__"):
         return from_samples(audio, sampling_rate)
-    if hasattr(audio, "__getitem__"):  # of `datasets`, which passes for the dictionary of earlier versions
-        return from_samples(audio["array"], audio["sampling_rate"], channels=True)
     raise AudioError(f"is {'empty (None)' if audio is None else f'a {type(audio).__name__}'}: {ACCEPTED}")
 
 

@@ -24,17 +24,14 @@ EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
 
 # Names of columns, the most specific first.
 AUDIO_COLUMNS = (
-    *("audio", "speech", "file", "path", "audio_path", "file_name", "wav"),
-    *("filename", "audio_file"),
-)
+    "audio", "speech", "file", "path", "audio_path", "file_name", "wav", "filename", "audio_file",
+)  # fmt: skip
 TEXT_COLUMNS = (
-    *("text", "transcription", "transcript", "sentence"),
-    *("normalized_text", "raw_text", "utterance"),
-)
+    "text", "transcription", "transcript", "sentence", "normalized_text", "raw_text", "utterance",
+)  # fmt: skip
 SPEAKER_COLUMNS = (
-    *("speaker_id", "speaker", "spk_id", "spk"),
-    *("client_id", "user_id", "user_ids", "reader_id"),
-)
+    "speaker_id", "speaker", "spk_id", "spk", "client_id", "user_id", "user_ids", "reader_id",
+)  # fmt: skip
 SYNONYMS = {"file": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS}
 REQUIRED = ("file", "text")
 GENDERS = {
@@ -143,9 +140,8 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         import openpyxl
     except ImportError:
-        raise UserError(
-            f"{path}: reading Excel files needs openpyxl (pip install openpyxl; or save it as CSV UTF-8)"
-        ) from None
+        hint = "pip install openpyxl; or save it as CSV UTF-8"
+        raise UserError(f"{path}: reading Excel files needs openpyxl ({hint})") from None
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # of many kinds: zipfile, XML, openpyxl's own
@@ -193,9 +189,8 @@ def usual_names(columns: list[str]) -> list[str]:
             continue
         meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
         if len(meant) > 1:
-            raise UserError(
-                f"which column is the {name}, {' or '.join(meant)}? (rename one of them to {name})"
-            )
+            hint = f"rename one of them to {name}"
+            raise UserError(f"which column is the {name}, {' or '.join(meant)}? ({hint})")
         if meant:
             columns[columns.index(meant[0])] = name
         elif name in REQUIRED:

@@ -449,10 +449,8 @@ def test_fix_refuses_and_changes_nothing(plain, tables, message):
 
 def test_fix_goes_on_after_a_kill(plain, monkeypatch):
     """A run that ended in the middle leaves the originals in .backup, and the next one ends the work."""
-    lay(
-        plain,
-        {"text": TABLES["text"].replace("\n", "\r\n"), "utt2spk": "bob-1 bob\nanna-2 anna\nanna-1 anna\n"},
-    )
+    utt2spk = "bob-1 bob\nanna-2 anna\nanna-1 anna\n"
+    lay(plain, {"text": TABLES["text"].replace("\n", "\r\n"), "utt2spk": utt2spk})
     before = contents(plain)
     write_text = datadir.repair.atomic.write_text
 
@@ -501,12 +499,9 @@ def test_subset(plain, tmp_path, capsys, caplog, flags, ids):
 
 def test_parts_are_spread_over_all_speakers(many, tmp_path):
     """More minutes hold what fewer do; of each speaker every n-th utterance, as Kaldi takes them."""
-    parts = [
-        subset_data_directory(many, tmp_path / f"{minutes}", minutes=minutes) for minutes in (0.05, 0.1, 0.2)
-    ]
-    ids = [{utterance.id for utterance in part} for part in parts]
-    assert ids[0] < ids[1] < ids[2] and len(parts[1].speakers) > 1
-    for minutes, part in zip((0.05, 0.1, 0.2), parts, strict=True):
+    few, more = (subset_data_directory(many, tmp_path / f"{m}", minutes=m) for m in (0.05, 0.2))
+    assert {u.id for u in few} < {u.id for u in more} and len(few.speakers) > 1
+    for minutes, part in ((0.05, few), (0.2, more)):
         assert 60 * minutes <= sum(utterance.duration for utterance in part) < 60 * minutes + 1
     ids = [f"a-{n}" for n in range(10)] + [f"b-{n}" for n in range(7)] + ["c-0"]
     write_data_directory(tmp_path / "data", [Utterance(id, id[0], id, str(tmp_path / "x.wav")) for id in ids])

@@ -8,8 +8,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, load_audio
 from ia3_speech.live.live_audio import (
@@ -101,18 +99,6 @@ def test_what_is_no_wav_stream_is_said(data, message):
     with pytest.raises(AudioError, match=r"^stdin: ") as caught:
         streamed(data)
     assert message in str(caught.value)
-
-
-@given(st.binary(max_size=200), st.integers(0, 44), st.integers(1, 50))
-def test_damaged_streams_are_errors_or_samples(junk, at, most):
-    data = wav(noise(0.02))
-    damaged = data[:at] + junk + data[at + len(junk) :]
-    try:
-        samples = streamed(damaged, most=most)
-    except AudioError as error:
-        assert str(error).startswith("stdin: ")
-    else:
-        assert samples.dtype == np.float32 and samples.ndim == 1
 
 
 def test_samples_come_as_soon_as_they_are_there():

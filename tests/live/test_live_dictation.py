@@ -85,13 +85,6 @@ def test_a_text_is_final_once_nothing_behind_it_can_change_it():
     assert [e.text for e in dictation.flush()] == ["he has no cough"]
 
 
-def test_silence_and_noise_are_no_text():
-    assert told(["", "new line", ""]) == []
-    shown = PostProcessed(DICTATION, partials=True)
-    events = [StreamEvent("um", 0, 1, False), StreamEvent("", 0, 2, True)]
-    assert [e.text for event in events for e in shown.events([event])] == ["Um", ""]
-
-
 def test_dictated_line_breaks_are_printed():
     output = LiveOutput(io.StringIO())
     for event in told(["pressure of two", "new line", "review", "new paragraph next visit"]):

@@ -86,19 +86,6 @@ def test_real_speech_in_portions_of_any_size_is_the_offline_text(shared_data, ti
     assert sum(not event.final for event in found[0]) > sum(not event.final for event in found[1]) > 0
 
 
-def test_the_mini_base_with_partial_texts(base_folder, shared_data):
-    """Real words: the last partial text of a piece is nearly its final one."""
-    import jiwer
-
-    recognizer = load(base_folder).recognizer
-    wave = load_audio(min((shared_data / "librispeech_237").rglob("*.flac")))[: 6 * SAMPLE_RATE]
-    events = run(StreamingRecognizer(recognizer), wave, 1600)
-    assert recognizer.texts(pieces(events, wave)) == [event.text for event in finals(events)]
-    partial, final = events[-2:]
-    assert final.final and not partial.final and len(final.text.split()) > 5
-    assert jiwer.cer(final.text, partial.text) < 0.4
-
-
 @pytest.mark.parametrize(("longest", "seconds"), [(1.003, 23.7), (4.0, 4.3), (4.0, 0.9), (9.5, 23.7)])
 def test_speech_without_a_pause_is_cut_as_a_recording_is(recognizer, longest, seconds):
     recognizer.max_seconds = longest
@@ -205,13 +192,6 @@ def test_silence_is_no_text_and_after_the_end_a_new_stream_begins(recognizer):
     assert run(stream, silence(20), 1600) == []
     first = run(stream, sentences(), 1600)
     assert run(stream, sentences(), 37_000)[-1] == first[-1] and stream.flush() == []
-
-
-def test_too_little_audio_for_the_base(recognizer):
-    for size in (0, 1, 159, 160):
-        stream, wave = StreamingRecognizer(recognizer), babble(1)[:size]
-        assert stream.feed(wave) == []
-        assert [event.text for event in stream.flush()] == ([""] if size >= 160 else [])
 
 
 def test_what_is_no_audio(recognizer):

@@ -53,14 +53,13 @@ BANDS = {
 SPEAKER_LABELS = ("gender", "age", "agegroup")
 
 
-def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
+def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
     """Write OUT/{train,dev,test_adults,test_children}.
 
     Args:
         corpus: the folder that speechocean762.tar.gz unpacks to
         out: where the data directories go
         size: small keeps 48, 12, 24 and 24 utterances
-        allow_pipes: not used, the corpus holds files
     """
     if not is_published(corpus):
         raise UserError(f"{corpus}: not the corpus as it was published\n\n{LAYOUT}")
@@ -111,11 +110,17 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
         UserError: the tables disagree, a speaker lacks single files, or no speaker has audio.
     """
     folder = corpus / name
-    files, texts, utt2spk = (read_mapping(folder / table) for table in ("wav.scp", "text", "utt2spk"))
-    tables = {label: read_mapping(folder / f"spk2{label}") for label in ("gender", "age")}
-    ids_of: dict[str, list[str]] = {}
+    names = ("wav.scp", "text", "utt2spk", "spk2gender", "spk2age")
+    tables = {table: read_mapping(folder / table) for table in names}
+
+    def lookup(table: str, key: str) -> str:
+        if key not in tables[table]:
+            raise UserError(f"{folder / table}: has no line for {key} (unpack the corpus again)")
+        return tables[table][key]
+
+    files, ids_of = tables["wav.scp"], {}
     for id in sorted(files):
-        ids_of.setdefault(lookup(utt2spk, id, folder / "utt2spk"), []).append(id)
+        ids_of.setdefault(lookup("utt2spk", id), []).append(id)
     scores_file, absent = corpus / "resource/scores.json", []
     scores = json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {}
     for speaker, ids in sorted(ids_of.items()):
@@ -129,7 +134,7 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
                 f"{folder}/wav.scp: speaker {speaker} lacks {len(missing)} of {len(ids)} files, such as "
                 f"{files[missing[0]]} (fetch them again; a speaker is left out only if all are absent)"
             )
-        labels = {label: lookup(lines, speaker, folder / f"spk2{label}") for label, lines in tables.items()}
+        labels = {label: lookup(f"spk2{label}", speaker) for label in ("gender", "age")}
         labels["agegroup"] = age_group(labels["age"], folder / "spk2age", speaker)
         for id, recording in recordings.items():
             yield Utterance(
@@ -137,7 +142,7 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
                 speaker=speaker,
                 recording=f"{speaker}-{id}",
                 source=str(recording.resolve()),
-                text=lookup(texts, id, folder / "text"),
+                text=lookup("text", id),
                 labels=labels | band_labels(scores.get(id, {})),
             )
     if len(absent) == len(ids_of):
@@ -146,13 +151,6 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
     if absent:
         count = sum(len(ids_of[speaker]) for speaker in absent)
         log.append(f"{name}: {count} utterances are left out, no audio of the speakers: {' '.join(absent)}")
-
-
-def lookup(lines: dict[str, str], key: str, path: Path) -> str:
-    """The value of `key` in the file `path`. Raises UserError if it has none."""
-    if key not in lines:
-        raise UserError(f"{path}: has no line for {key} (unpack the corpus again)")
-    return lines[key]
 
 
 def age_group(age: str, path: Path, speaker: str) -> str:
