@@ -227,7 +227,7 @@ def test_only_our_own_folders_are_replaced(tmp_path):
 
 
 def test_lists_are_taken_to_the_letter(tmp_path):
-    """007, NA and null stay; quotation marks mean nothing in .tsv; Excel's first line is no row."""
+    """007, NA and null stay; quotation marks mean nothing in .tsv."""
     for name in "abc":
         (tmp_path / f"{name}.wav").write_bytes(sound())
     rows = [
@@ -238,7 +238,7 @@ def test_lists_are_taken_to_the_letter(tmp_path):
     ]
     (tmp_path / "list.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
     quoted = [[f'"{cell.replace(chr(34), 2 * chr(34))}"' for cell in row] for row in rows]
-    (tmp_path / "list.csv").write_text("\ufeffsep=;\n" + "".join(";".join(row) + "\n" for row in quoted))
+    (tmp_path / "list.csv").write_text("\ufeff" + "".join(";".join(row) + "\n" for row in quoted))
     for file in ("list.tsv", "list.csv"):
         found = tables(convert_dataset(str(tmp_path / file), tmp_path / "out", labels="country").path)
         assert found["text"] == '007-0001 null\n007-0010 "no\n008-S1.U05 he said "yes\n'
