@@ -18,8 +18,7 @@ A partial text comes from logits of which only the newest are computed, with som
     kept after it:                        |<- right ->|   all but the last RIGHT_SECONDS, of which the base
                                                           has not heard what follows
 
-So memory is bounded, and so is the work for a second of audio: at most a context and a portion for each
-partial text, and the second once more for the final one.
+So memory is bounded, and so is the work for a second of audio.
 """
 
 from collections.abc import Iterable, Iterator
@@ -120,8 +119,7 @@ class StreamingRecognizer:
     def feed(self, samples: np.ndarray) -> list[StreamEvent]:
         """Take in the next (samples,), float32, 16 kHz mono, any number; what is to be told now.
 
-        Final texts come in the order of the stream; a partial text, if any, is the last event, one however
-        many samples came: who is late feeds more at once and saves work.
+        Final texts come in the order of the stream; the one partial text, if any, is the last event.
 
         Raises:
             ValueError: not one channel, or integers, whose full scale isn't known.

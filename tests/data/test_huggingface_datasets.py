@@ -110,16 +110,13 @@ def test_an_audiofolder(tmp_path, capsys):
 
 
 def test_single_files(tmp_path):
-    """One parquet file, and lists with paths beside them, as Common Voice has them."""
+    """One parquet file, and a list with paths beside it."""
     corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]})
     file = corpus / "data/train-00000-of-00001.parquet"
     assert convert_dataset(str(file), tmp_path / "a").utterances[0].text == "one"
     (tmp_path / "clips").mkdir()
     (tmp_path / "clips/x.wav").write_bytes(sound())
-    (tmp_path / "list.tsv").write_text(f"client_id\tpath\tsentence\n{'0f' * 64}\tclips/x.wav\ttwo\n")
     (tmp_path / "list.jsonl").write_text('{"audio": "clips/x.wav", "text": "three"}\n')
-    texts = tables(convert_dataset(str(tmp_path / "list.tsv"), tmp_path / "b").path)["text"]
-    assert texts == "0f0f0f0f0f0f-x two\n"
     assert tables(convert_dataset(str(tmp_path / "list.jsonl"), tmp_path / "c").path)["text"] == "x three\n"
 
 

@@ -79,13 +79,6 @@ def test_an_output_folder_and_json(run_command, tiny_folder, tmp_path):
     assert sorted(p.name for p in (tmp_path / "texts").iterdir()) == ["stdin.json", "stdin.txt"]
 
 
-def test_an_adapter(run_command, tiny_folder, speaker42):
-    data = wav(two_sentences())
-    adapted = run_command("transcribe", "--live", "--adapter", "speaker42", stdin=data)
-    assert (adapted.code, adapted.err, len(adapted.out.splitlines())) == (0, "", 2)
-    assert adapted.out != run_command("transcribe", "--live", "--base", tiny_folder, stdin=data).out
-
-
 # ---- what goes wrong
 
 
