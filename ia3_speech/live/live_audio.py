@@ -168,9 +168,8 @@ class Microphone:
             raise AudioError(f"--mic needs PortAudio ({INSTALL_PORTAUDIO})") from None
         self.sounddevice, self.stream = sounddevice, None
         try:
-            info = sounddevice.query_devices(
-                int(device) if device and device.isdecimal() else device, "input"
-            )
+            choice = int(device) if device and device.isdecimal() else device
+            info = sounddevice.query_devices(choice, "input")
             self.device, self.name, self.rate = info["index"], info["name"], SAMPLE_RATE
             settings = {"device": self.device, "channels": 1, "dtype": "float32"}
             try:
@@ -179,12 +178,12 @@ class Microphone:
                 self.rate = info["default_samplerate"]
                 sounddevice.check_input_settings(**settings, samplerate=self.rate)
         except (ValueError, sounddevice.PortAudioError) as error:
-            inputs = [one for one in sounddevice.query_devices() if one["max_input_channels"] > 0]
-            if not inputs:
+            devices = [d for d in sounddevice.query_devices() if d["max_input_channels"] > 0]
+            if not devices:
                 raise AudioError(
                     "--mic: no input device was found (is a microphone connected, and may programs use it?)"
                 ) from None
-            listed = "; ".join(f"{one['index']} {one['name']}" for one in inputs)
+            listed = "; ".join(f"{d['index']} {d['name']}" for d in devices)
             flag = "--mic" if device is None else f"--mic-device {device}"
             raise AudioError(f"{flag}: {error} (input devices: {listed})") from None
 

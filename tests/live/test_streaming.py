@@ -191,10 +191,3 @@ def test_silence_is_no_text_and_after_the_end_a_new_stream_begins(recognizer):
     assert run(stream, silence(20), 1600) == []
     first = run(stream, sentences(), 1600)
     assert run(stream, sentences(), 37_000)[-1] == first[-1] and stream.flush() == []
-
-
-def test_what_is_no_audio(recognizer):
-    stream = StreamingRecognizer(recognizer)
-    for wrong in (np.zeros((160, 2), np.float32), np.zeros(160, np.int16)):
-        with pytest.raises(ValueError, match="floats \\(samples,\\)"):
-            stream.feed(wrong)
