@@ -7,7 +7,6 @@ rows; the audio is decoded here, so that torchcodec is not needed.
     ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
 
-import io
 import logging
 import re
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_audio
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     UtteranceIds,
@@ -29,6 +28,7 @@ from ia3_speech.data.kaldi.directory import (
 )
 from ia3_speech.data.kaldi.table_file import DataError, raise_if_any, unprintable_character
 from ia3_speech.data.kaldi.validation import label_of_table
+from ia3_speech.data.recordings import decoded
 from ia3_speech.data.spreadsheet import (
     AUDIO_COLUMNS,
     GENDERS,
@@ -44,13 +44,11 @@ log = logging.getLogger(__name__)
 
 # The most specific name first.
 ID_COLUMNS = (
-    *("id", "utterance_id", "utt_id", "utt"),
-    *("segment_id", "audio_id", "audio_ids", "file", "path"),
-)
+    "id", "utterance_id", "utt_id", "utt", "segment_id", "audio_id", "audio_ids", "file", "path",
+)  # fmt: skip
 LABEL_COLUMNS = (
-    *("accent", "accents", "native_language", "l1"),
-    *("gender", "sex", "age", "age_group", "domain", "country"),
-)
+    "accent", "accents", "native_language", "l1", "gender", "sex", "age", "age_group", "domain", "country",
+)  # fmt: skip
 
 
 def convert_dataset(
@@ -146,10 +144,13 @@ def extract(
         try:
             if columns.text and text is None:
                 raise AudioError(f"no transcript in column {columns.text}")
-            source = audio_source(cell, base)
-            if isinstance(source, Path) and out.resolve() in source.resolve().parents:
-                raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
-            wave = load_audio(source)
+            if not isinstance(cell, dict) or cell.get("bytes") is None:
+                if not path_in_cell(cell):
+                    raise AudioError("the audio cell is empty")
+                cell = base / path_in_cell(cell)
+                if out.resolve() in cell.resolve().parents:
+                    raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
+            wave = decoded(cell)
         except AudioError as error:
             bad.append(BadAudio(utterance, file, str(error).removeprefix(f"{file}: ")))
             continue
@@ -305,17 +306,6 @@ def choose_columns(name: str, features: Any, roles: dict[str, str | None], label
 
 
 # ---- cells ----
-
-
-def audio_source(cell: Any, base: Path) -> Path | io.BytesIO:
-    """The source for `load_audio` of an audio cell: a stream of its bytes, or a path below `base`."""
-    if isinstance(cell, dict) and cell.get("bytes") is not None:
-        stream = io.BytesIO(cell["bytes"])
-        stream.name = cell.get("path") or "(bytes)"
-        return stream
-    if not path_in_cell(cell):
-        raise AudioError("the audio cell is empty")
-    return base / path_in_cell(cell)
 
 
 def path_in_cell(cell: Any) -> str:

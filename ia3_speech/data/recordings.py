@@ -118,10 +118,9 @@ def audio_files_below(folder: Path, bad: list[str]) -> Iterator[Path]:
     for parent, folders, files in os.walk(folder, onerror=denied.append):
         folders[:] = [name for name in folders if name[0] != "."]
         for file in (Path(parent, name) for name in files if name[0] != "."):
-            suffix = Path(file.name.removesuffix(".gz")).suffix.lower()
-            if suffix in AUDIO_SUFFIXES and file.suffix != ".gz":
+            if file.suffix.lower() in AUDIO_SUFFIXES:
                 yield file
-            elif suffix in AUDIO_SUFFIXES | UNREAD_SUFFIXES:
+            elif file.suffix.lower() in UNREAD_SUFFIXES:
                 unread.append(file)
     bad += [f"{error.filename}: {error.strerror}" for error in denied]
     reason = "since it is of no format that is decoded (convert it to wav, flac, ogg or mp3)"
@@ -237,8 +236,6 @@ def decoded(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
         return from_samples(samples.data, samples.sample_rate, channels=True)
     if isinstance(audio, list | tuple) or hasattr(audio, "__array__"):
         return from_samples(audio, sampling_rate)
-    if hasattr(audio, "__getitem__"):  # of `datasets`, which passes for the dictionary of earlier versions
-        return from_samples(audio["array"], audio["sampling_rate"], channels=True)
     raise AudioError(f"is {'empty (None)' if audio is None else f'a {type(audio).__name__}'}: {ACCEPTED}")
 
 

@@ -1,9 +1,8 @@
 """A list of recordings as people write it: CSV in UTF-8 or UTF-16, or an Excel workbook; and its columns.
 
 In: a .csv or .tsv file, with commas, semicolons or TABs between the fields, or an .xlsx file, whose first
-sheet is read. The first row holds the names of the columns; Excel's `sep=;` may stand above it. Out: the rows
-by column, and a message for each row that is wrong. The usual names of columns are those of published
-corpora, and hold for datasets too (`huggingface`).
+sheet is read. The first row holds the names of the columns. Out: the rows by column, and a message for each
+row that is wrong. The usual names of columns are those of published corpora, and hold for datasets too.
 """
 
 import csv
@@ -20,21 +19,17 @@ from ia3_speech.data.kaldi.table_file import raise_if_any
 
 SUFFIXES = (".csv", ".tsv", ".xlsx")
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB"}
-EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
 
 # Names of columns, the most specific first.
 AUDIO_COLUMNS = (
-    *("audio", "speech", "file", "path", "audio_path", "file_name", "wav"),
-    *("filename", "audio_file"),
-)
+    "audio", "speech", "file", "path", "audio_path", "file_name", "wav", "filename", "audio_file",
+)  # fmt: skip
 TEXT_COLUMNS = (
-    *("text", "transcription", "transcript", "sentence"),
-    *("normalized_text", "raw_text", "utterance"),
-)
+    "text", "transcription", "transcript", "sentence", "normalized_text", "raw_text", "utterance",
+)  # fmt: skip
 SPEAKER_COLUMNS = (
-    *("speaker_id", "speaker", "spk_id", "spk"),
-    *("client_id", "user_id", "user_ids", "reader_id"),
-)
+    "speaker_id", "speaker", "spk_id", "spk", "client_id", "user_id", "user_ids", "reader_id",
+)  # fmt: skip
 SYNONYMS = {"file": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS}
 REQUIRED = ("file", "text")
 GENDERS = {
@@ -74,12 +69,9 @@ def read_spreadsheet(
         lines, hint = excel_lines(path), "remove what is beside the table"
     else:
         text = read_any_utf(path)
-        separator = EXCEL_SEPARATOR.match(text)
-        delimiter = separator[1] if separator else max(DELIMITERS, key=text.partition("\n")[0].count)
+        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
         lines = csv_lines(path, text, delimiter, quotes, problems)
-        if separator:
-            next(lines, None)
-        hint = f'a text with a {DELIMITERS.get(delimiter, delimiter)} in it stands in quotation marks: "…"'
+        hint = f'a text with a {DELIMITERS[delimiter]} in it stands in quotation marks: "…"'
     columns: list[str] = []
     rows: list[SheetRow] = []
     for line, fields in lines:
@@ -102,25 +94,19 @@ def read_spreadsheet(
 
 
 def read_any_utf(path: Path) -> str:
-    """The text of a file in UTF-8 or UTF-16, with or without a byte-order mark.
+    """The text of a file in UTF-8, or in UTF-16 with a byte-order mark, as Excel writes it.
 
     Raises:
         UserError: the file is in another encoding.
     """
     content = path.read_bytes()
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif b"\0" in content[:2]:  # in UTF-16 every second byte of ASCII is zero, and columns have ASCII names
-        encoding = "utf-16-be" if content[0] == 0 else "utf-16-le"
-    else:
-        encoding = "utf-8-sig"
+    is_utf16 = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return content.decode(encoding)
+        return content.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
-        name = "UTF-8" if encoding == "utf-8-sig" else "UTF-16"
         raise UserError(
-            f"{path}:{line}: not {name}, byte 0x{content[error.start]:02x} "
+            f"{path}:{line}: not {'UTF-16' if is_utf16 else 'UTF-8'}, byte 0x{content[error.start]:02x} "
             f"(save it as UTF-8; in Excel: Save as, CSV UTF-8)"
         ) from None
 
@@ -149,9 +135,8 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         import openpyxl
     except ImportError:
-        raise UserError(
-            f"{path}: reading Excel files needs openpyxl (pip install openpyxl; or save it as CSV UTF-8)"
-        ) from None
+        hint = "pip install openpyxl; or save it as CSV UTF-8"
+        raise UserError(f"{path}: reading Excel files needs openpyxl ({hint})") from None
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except Exception as error:  # of many kinds: zipfile, XML, openpyxl's own
@@ -199,9 +184,8 @@ def usual_names(columns: list[str]) -> list[str]:
             continue
         meant = [column for column in columns if re.sub(r"[\s-]+", "_", column) in synonyms]
         if len(meant) > 1:
-            raise UserError(
-                f"which column is the {name}, {' or '.join(meant)}? (rename one of them to {name})"
-            )
+            hint = f"rename one of them to {name}"
+            raise UserError(f"which column is the {name}, {' or '.join(meant)}? ({hint})")
         if meant:
             columns[columns.index(meant[0])] = name
         elif name in REQUIRED:

@@ -16,8 +16,6 @@ from typing import Any, Literal
 from ia3_speech.cli import UserError
 from ia3_speech.data.numbers_in_words import needs_words, verbalize_numbers
 
-NORMALIZATION_MODES = ("ctc", "english", "none")
-
 # ‘…’ is a pair of quotation marks; any other ’ is an apostrophe.
 QUOTED = re.compile(r"‘(\S(?:.*?\S)?)’(?!\w)")
 APOSTROPHES = dict.fromkeys(map(ord, "’‘‛ʼʹˈ′‵´`＇ʻꞌ"), "'")
@@ -54,8 +52,6 @@ def normalize(text: str, mode: Literal["ctc", "english", "none"] = "ctc") -> str
         return text
     if mode == "english":
         return english_normalizer()(text.translate(APOSTROPHES)).strip()
-    if mode != "ctc":
-        raise ValueError(f"mode is {mode!r}, not one of {', '.join(NORMALIZATION_MODES)}")
     # Apostrophes come before NFKC, which takes ´ apart.
     text = QUOTED.sub(r" \1 ", remove_invisible(text)).translate(APOSTROPHES)
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).lower()).translate(APOSTROPHES)

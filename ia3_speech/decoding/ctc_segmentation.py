@@ -175,8 +175,8 @@ def cut_between_words(
     def segments(first: int, last: int, maximum: float) -> Iterator[Segment]:
         """Of words `first` to `last`; what does not fit its text is cut again, at half the maximum."""
         part = slice(first, last + 1)
-        for one, other in best_cuts(starts[part], ends[part], lefts[part], rights[part], maximum):
-            begin, end = first + one, first + other
+        for a, b in best_cuts(starts[part], ends[part], lefts[part], rights[part], maximum):
+            begin, end = first + a, first + b
             score = alignment.score(starts[begin], ends[end])
             if score < minimum_score and begin < end and maximum / 2 >= FINEST_SECONDS:
                 yield from segments(begin, end, maximum / 2)

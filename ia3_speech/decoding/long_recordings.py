@@ -84,9 +84,7 @@ def quietest(wave: np.ndarray, earliest: int, latest: int) -> int:
     frames = wave[start : latest + half * HOP]
     frames = frames[: len(frames) // HOP * HOP].reshape(-1, HOP).astype(np.float64)
     sums = np.concatenate(([0.0], np.cumsum(np.square(frames).sum(axis=1))))
-    energies = (
-        sums[PAUSE_HOPS:] - sums[:-PAUSE_HOPS]
-    )  # of hops i … i + PAUSE_HOPS - 1, centred on hop i + half
+    energies = sums[PAUSE_HOPS:] - sums[:-PAUSE_HOPS]  # of PAUSE_HOPS hops from i on, centred on i + half
     centres = start + (np.arange(len(energies)) + half) * HOP
     inside = (earliest <= centres) & (centres <= latest)
     if not inside.any():
@@ -117,8 +115,8 @@ def best_cuts(
             cost = costs[first] + 1 / (pause + 0.02)
             if cost < costs[last + 1]:
                 costs[last + 1], previous[last + 1] = cost, first
-    found, end = [], count
+    segments, end = [], count
     while end:
-        found.append((int(previous[end]), end - 1))
+        segments.append((int(previous[end]), end - 1))
         end = int(previous[end])
-    return found[::-1]
+    return segments[::-1]

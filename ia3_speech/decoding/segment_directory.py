@@ -106,8 +106,8 @@ def segment_data_directory(
     loaded = base if isinstance(base, Base) else load_base(base)
     maximum = max_seconds or loaded.maximum_seconds or MAXIMUM_SECONDS
     minimum = loaded.minimum_samples
-    lengths = {one.id: known_seconds(one) for one in data}
-    unknown_or_long = [one for one in data if not minimum / SAMPLE_RATE <= lengths[one.id] <= maximum]
+    lengths = {u.id: known_seconds(u) for u in data}
+    unknown_or_long = [u for u in data if not minimum / SAMPLE_RATE <= lengths[u.id] <= maximum]
     parts: dict[str, list[Utterance | DroppedSegment]] = {}
     for utterance, wave in load_utterances(unknown_or_long, minimum_samples=minimum, allow_pipes=allow_pipes):
         lengths[utterance.id] = len(wave) / SAMPLE_RATE
@@ -177,9 +177,9 @@ def list_dropped(source: Path, target: Path, dropped: list[DroppedSegment]) -> P
         if source != target:
             file.unlink(missing_ok=True)
         return None
-    atomic.write_text(file, "".join(f"{one}\n" for one in dropped))
-    for one in dropped[:MAX_LISTED]:
-        logger.warning("%s/text: does not align: %s", source, one)
+    atomic.write_text(file, "".join(f"{segment}\n" for segment in dropped))
+    for segment in dropped[:MAX_LISTED]:
+        logger.warning("%s/text: does not align: %s", source, segment)
     if len(dropped) > MAX_LISTED:
         logger.warning("%s/text: … and %d more, see %s", source, len(dropped) - MAX_LISTED, file)
     return file

@@ -1,8 +1,7 @@
 """Live transcription: a microphone, or audio that is piped in → lines on a terminal, in a pipe, in a file.
 
 In: `LiveOptions`, a recogniser. Out: on a terminal the text that is being spoken, rewritten in place, and a
-line when it is final; elsewhere the final lines alone, or JSON objects, a line each, which may be partial
-too:
+line when it is final; elsewhere the final lines alone, or JSON objects, a line each, also partial ones:
 
     {"type": "final", "start": 0.31, "end": 2.48, "text": "no fever", "adapter": null, "base": "mini"}
 
@@ -22,8 +21,7 @@ import signal
 import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -76,12 +74,10 @@ def transcribe_live(
     Raises:
         UserError: the input can't be used, or the options do not fit one another.
     """
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(encoding="utf-8")
-    output = LiveOutput(sys.stdout, format, options.partials)
+    sys.stdout.reconfigure(encoding="utf-8")
     name = "microphone" if options.mic else "stdin"
-    if output_dir is not None:
-        output.file = output_dir / f"{name}.{'txt' if format in TEXT else format}"
+    file = output_dir and output_dir / f"{name}.{'txt' if format in TEXT else format}"
+    output = LiveOutput(sys.stdout, format, options.partials, file)
     inbox, microphone = Inbox(), None
     if options.mic:
         microphone = Microphone(options.mic_device)
@@ -96,7 +92,7 @@ def transcribe_live(
         with_words=post_process is not None,
     )
     written = PostProcessed(post_process, partials=output.partials) if post_process else None
-    with interruption() as interrupted:
+    with Interruption() as interrupted:
         if microphone:
             microphone.start(inbox.put_or_lose, inbox.finish)
         if sys.stderr.isatty():
@@ -128,7 +124,7 @@ def transcribe_inbox(
     stream: StreamingRecognizer,
     written: PostProcessed | None,
     output: "LiveOutput",
-    interrupted: "Interrupted",
+    interrupted: "Interruption",
 ) -> None:
     """Feed what comes until there is no more, or until the user has had enough; show every event, and in the
     end, however it comes, what post-processing has kept waiting."""
@@ -214,35 +210,29 @@ class Inbox:
         return np.concatenate(portions)
 
 
-@dataclass
-class Interrupted:
-    """Attributes: signal: what asked the process to end; 0: nothing has."""
+class Interruption:
+    """A context in which Ctrl-C (SIGINT) and SIGTERM are noted instead of ending the process at once; a
+    second one ends it at once.
 
-    signal: int = 0
+    Attributes:
+        signal: what asked the process to end; 0: nothing has.
+    """
 
-
-@contextmanager
-def interruption() -> Iterator[Interrupted]:
-    """Note Ctrl-C (SIGINT) and SIGTERM instead of ending at once; a second one ends at once."""
-    state, former = Interrupted(), {}
-
-    def restore() -> None:
-        for number, handler in former.items():
-            signal.signal(number, handler)
-
-    def note(number: int, _: object) -> None:
-        state.signal = number
-        restore()
-
-    if threading.current_thread() is threading.main_thread():
+    def __enter__(self) -> "Interruption":
+        self.signal = 0
         handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        former |= {n: handler for n, handler in handlers.items() if callable(handler) or not handler}
-        for number in former:
-            signal.signal(number, note)
-    try:
-        yield state
-    finally:
-        restore()
+        self.former = {number: old for number, old in handlers.items() if old is not signal.SIG_IGN}
+        for number in self.former:
+            signal.signal(number, self.note)
+        return self
+
+    def note(self, number: int, _: object) -> None:
+        self.signal = number
+        self.__exit__()
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.former.items():
+            signal.signal(number, handler)
 
 
 # ---- output

@@ -18,8 +18,7 @@ A partial text comes from logits of which only the newest are computed, with som
     kept after it:                        |<- right ->|   all but the last RIGHT_SECONDS, of which the base
                                                           has not heard what follows
 
-So memory is bounded, and so is the work for a second of audio: at most a context and a portion for each
-partial text, and the second once more for the final one.
+So memory is bounded, and so is the work for a second of audio.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +27,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError
+from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
 from ia3_speech.decoding.recognizer import Recognizer, joined_text
 from ia3_speech.decoding.segments import PAUSE_SECONDS, PostProcessor, RunningText
@@ -120,19 +119,15 @@ class StreamingRecognizer:
     def feed(self, samples: np.ndarray) -> list[StreamEvent]:
         """Take in the next (samples,), float32, 16 kHz mono, any number; what is to be told now.
 
-        Final texts come in the order of the stream; a partial text, if any, is the last event, one however
-        many samples came: who is late feeds more at once and saves work.
+        Final texts come in the order of the stream; the one partial text, if any, is the last event.
 
         Raises:
             ValueError: not one channel, or integers, whose full scale isn't known.
-            AudioError: a sample is NaN or infinite.
         """
         samples = np.asarray(samples)
         if samples.ndim != 1 or (len(samples) and not np.issubdtype(samples.dtype, np.floating)):
             raise ValueError(f"a stream is fed floats (samples,), not {samples.dtype} {samples.shape}")
         samples = samples.astype(np.float32, copy=False)
-        if not np.isfinite(samples).all():
-            raise AudioError("samples are NaN or infinite (a broken microphone or converter)")
         events = []
         for start in range(0, len(samples), PORTION):
             events += self.take_in(samples[start : start + PORTION])
@@ -238,8 +233,7 @@ class PostProcessed:
     """Events of a stream with words → the same speech as a post-processor, such as dictation, writes it.
 
     A final text waits until no later word can change it; a partial text is of everything that is not final
-    yet. Line breaks that were dictated stand in the texts, at their ends too: the final texts, with a blank
-    behind each that does not end in a line break, are what is written of the whole.
+    yet. The final texts, with a blank behind each that does not end in a dictated line break, are the whole.
 
     Attributes:
         partials: whether partial texts are wanted.

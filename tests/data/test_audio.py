@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ia3_speech.data.audio import (
     SAMPLE_RATE,
@@ -116,9 +114,8 @@ def test_what_is_no_audio(tmp_path):
         write(tmp_path / "empty.wav", b""): "empty (no bytes)",
         write(tmp_path / "text.wav", b"hello"): "is not audio that libsndfile reads: Format not recognised "
         "(convert it to wav, flac, ogg or mp3)",
-        write(
-            tmp_path / "lfs.wav", pointer
-        ): 'is a Git LFS pointer, not audio (run "git lfs pull" in its repository)',
+        write(tmp_path / "lfs.wav", pointer): "is a Git LFS pointer, not audio "
+        '(run "git lfs pull" in its repository)',
         tmp_path / "feats.ark:12": "is an entry of a Kaldi archive (write audio files: wav-copy, or ESPnet's "
         "format_wav_scp.py)",
         tmp_path: "is a folder, not an audio file",
@@ -129,18 +126,6 @@ def test_what_is_no_audio(tmp_path):
             with pytest.raises(AudioError) as caught:
                 function(file)
             assert str(caught.value) == f"{file}: {message}"
-
-
-@given(
-    st.binary(max_size=300),
-    st.sampled_from([b"", b"RIFF\x24\0\0\0WAVEfmt ", b"fLaC", b"OggS\0", b"ID3", b"\xff\xfb"]),
-)
-def test_any_bytes_are_audio_or_an_audio_error(data, magic):
-    try:
-        wave = load_audio(io.BytesIO(magic + data))
-        assert wave.ndim == 1
-    except AudioError as error:
-        assert str(error).startswith("(audio from a stream): ")
 
 
 def test_pipes_only_where_allowed(tmp_path):
@@ -172,46 +157,32 @@ def test_the_pipe_of_a_recording_runs_once(tmp_path):
         (np.zeros(0), "empty", "empty (no samples)", True),
         (np.zeros(160), "short", "too short (0.010 s, 0.025 s are needed)", True),
         (np.append(tone(), [np.nan, np.inf]), "nan", "2 samples are NaN or infinite", True),
-        (
-            np.clip(10 * tone(), -1, 1),
-            "clipped",
-            "clipped (78.8 % of the samples are flat at full scale)",
-            False,
-        ),
+        (np.clip(10 * tone(), -1, 1), "clipped", "clipped (78.8 % of the samples are flat at full scale)",
+         False),
         (np.full(RATE, 5e-5), "silent", "silent (is the microphone or the right channel recorded?)", False),
-        (
-            0.01 * np.random.default_rng(0).standard_normal(RATE),
-            "noise",
-            "noise of a constant level, without speech",
-            False,
-        ),
+        (0.01 * np.random.default_rng(0).standard_normal(RATE), "noise",
+         "noise of a constant level, without speech", False),
     ],
-)
+)  # fmt: skip
 def test_problems(wave, kind, reason, fatal):
     found = find_problem(wave.astype(np.float32), 400)
     assert (found.kind, found.reason, found.fatal) == (kind, reason, fatal)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the repository")
-@pytest.mark.parametrize("rate", [16_000, 44_100])
-def test_clipping_of_real_speech(rate):
-    """Speech at its peak is not clipped; cut off at a quarter of its peak it is, resampled or not."""
-    file = sorted((SHARED / "librispeech_237").rglob("*.flac"))[0]
-    wave = resample(load_audio(file), RATE, rate)
+def test_clipping_of_real_speech():
+    """Speech at its peak is not clipped; cut off at a quarter of its peak it is, even if resampled."""
+    wave = resample(load_audio(min((SHARED / "librispeech_237").rglob("*.flac"))), RATE, 44_100)
     wave /= np.abs(wave).max()
-    assert find_problem(resample(wave, rate, RATE)) is None
-    assert find_problem(resample(np.clip(4 * wave, -1, 1), rate, RATE)).kind == "clipped"
+    assert find_problem(resample(wave, 44_100, RATE)) is None
+    assert find_problem(resample(np.clip(4 * wave, -1, 1), 44_100, RATE)).kind == "clipped"
 
 
 @pytest.fixture
 def mixed(tmp_path):
     """Good, clipped, NaN, short, unreadable, missing."""
-    waves = {
-        "clipped": np.clip(9 * tone(), -1, 1),
-        "good": tone(),
-        "nan": tone() * np.nan,
-        "short": tone(0.01),
-    }
+    waves = {"clipped": np.clip(9 * tone(), -1, 1), "good": tone()}
+    waves |= {"nan": tone() * np.nan, "short": tone(0.01)}
     for name, wave in waves.items():
         soundfile.write(tmp_path / f"{name}.wav", wave, RATE, subtype="FLOAT")
     write(tmp_path / "broken.wav", b"no sound")

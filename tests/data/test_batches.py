@@ -27,15 +27,6 @@ def test_the_order_is_this_one():
     assert make_batches(SECONDS, 40, seed=1, epoch=0) != make_batches(SECONDS, 40, seed=2, epoch=0)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "most", "fault"),
-    [([1, float("nan")], 10, "durations"), ([-1], 10, "durations"), ([1], 0, "max")],
-)
-def test_what_is_no_duration(seconds, most, fault):
-    with pytest.raises(ValueError, match=fault):
-        make_batches(seconds, most, seed=0, epoch=0)
-
-
 def test_little_padding():
     batches = make_batches(SECONDS, 60, seed=0, epoch=0)
     padded = sum(max(SECONDS[index] for index in batch) * len(batch) for batch in batches)
@@ -73,11 +64,3 @@ def test_an_epoch_is_one_iteration():
     for batches in (first, second):
         assert sorted(index for batch in batches for index in batch) == list(range(len(SECONDS)))
     assert first != second
-
-
-@pytest.mark.parametrize(
-    "other", [BatchOrder(SECONDS[1:], 60), BatchOrder(SECONDS, 61), BatchOrder(SECONDS, 60, seed=1)]
-)
-def test_a_state_of_other_data_is_refused(other):
-    with pytest.raises(ValueError, match="other data"):
-        other.load_state_dict(BatchOrder(SECONDS, 60).state_dict())

@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ia3_speech.data import kaldi as datadir
 from ia3_speech.data.kaldi import (
@@ -119,8 +117,6 @@ ONE = Utterance("a-1", "a", "a-1", "/a.wav", text="one")
         ([], "no utterances to write (the selection is empty)"),
         ([replace(ONE, id="a 1")], "utterance 'a 1': the id 'a 1' is empty, or holds a space or an "
          "unprintable character (use letters, digits, - and _)"),
-        ([replace(ONE, speaker="")], "utterance 'a-1': the speaker '' is empty, or holds a space or an "
-         "unprintable character (use letters, digits, - and _)"),
         ([ONE, ONE], "utterance a-1 appears twice (utterance ids are unique)"),
         ([ONE, Utterance("b-1", "b", "b-1", "/b.wav")],
          "utterance b-1 has no text, and others have (give all of them one, or none)"),
@@ -164,27 +160,6 @@ def test_segments_and_a_gender_that_kaldi_would_refuse_to_the_byte(tmp_path, mon
         "spk2utt": "anna anna-1\nbob bob-1\n",
         "utt2gender": "anna-1 f\nbob-1 other\n",
     }
-
-
-IDENT = st.text("abcXYZ019_é", min_size=1, max_size=4)
-WORDS = st.lists(st.text("abc'éß日", min_size=1, max_size=5), max_size=4).map(" ".join)
-
-
-@settings(max_examples=40, deadline=None)
-@given(
-    rows=st.dictionaries(st.tuples(IDENT, IDENT), st.tuples(WORDS, st.integers(1, 10**6), IDENT),
-                         min_size=1, max_size=6)
-)  # fmt: skip
-def test_what_is_written_is_read_again(tmp_path_factory, rows):
-    folder = tmp_path_factory.mktemp("round")
-    made = [
-        Utterance(f"{speaker}-{own}", speaker, f"{speaker}-{own}", f"{folder}/{n}.wav", text=text,
-                  duration=length / 1000, labels={"accent": accent, "age": str(length)})
-        for n, ((speaker, own), (text, length, accent)) in enumerate(sorted(rows.items()))
-    ]  # fmt: skip
-    write_data_directory(folder / "data", made, speaker_labels=["accent"], spk_sort=False)
-    back = read_data_directory(folder / "data", wav=False, spk_sort=False)
-    assert back.utterances == sorted(made, key=lambda u: u.id)
 
 
 # ---- read ----
@@ -245,7 +220,6 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
          "validate --no-text does without)"),
         ({"wav.scp": None}, "{d}/wav.scp: no such file (write it: one line `recording file` each; datadir "
          "validate --no-wav does without)"),
-        ({"text": ""}, "{d}/text: the file is empty"),
         ({"text": TABLES["text"].rstrip("\n")},
          "{d}/text:4: the last line does not end in a newline " + FIX),
         ({"text": TABLES["text"] + "\n"}, "{d}/text:5: the line is empty " + FIX),
@@ -277,12 +251,9 @@ def refusal(folder: Path, tables: dict[str, str | None], **flags) -> str:
          "{d}/utt2spk:2: utterance anna-2 is not in spk2utt " + FIX + "\n    only in utt2spk: 1 (anna-2)\n"
          "    lengths: spk2utt 1, utt2spk 2"),
         ({"spk2gender": GENDER.format("w")}, "{d}/spk2gender:3: cleo: the gender is w, not m or f " + LINE),
-        ({"utt2lang": EACH.format("en").replace("bob-1 en", "bob-1 en gb")},
-         "{d}/utt2lang:3: bob-1: 3 fields where 2 are expected " + LINE),
         ({"utt2accent": "dora-1 irish\n"}, "{d}/utt2accent:1: utterance dora-1 is not in utt2spk " + FIX +
          "\n    only in utt2accent: 1 (dora-1)\n    only in utt2spk: 4 (anna-1 … cleo-1)\n"
          "    lengths: utt2accent 1, utt2spk 4"),
-        ({"utt2accent": "anna-1\n"}, "{d}/utt2accent:1: anna-1: a key without a value " + LINE),
     ],
 )  # fmt: skip
 def test_refusals(plain, tables, message):
@@ -291,9 +262,6 @@ def test_refusals(plain, tables, message):
 
 SEGMENT_FAULTS = [
     ("0.5 1.0", "1.0 0.5", "segments:2: anna-2: the segment runs from 1.0 to 0.5"),
-    ("0.5 1.0", "0.5 0.5", "segments:2: anna-2: the segment runs from 0.5 to 0.5"),
-    ("0 0.5", "-1 0.5", "segments:1: anna-1: the segment runs from -1 to 0.5"),
-    ("0.25 1", "nan 1", "segments:3: bob-1: nan is not a time in seconds"),
     ("0.25 1", "0.25 1_0", "segments:3: bob-1: 1_0 is not a time in seconds"),
     ("0.25 1", "0.25 1 A", "segments:3: bob-1: 5 fields where 4 are expected"),
     ("tape2 0.25", "tape3 0.25", "segments:3: recording tape3 is not in wav.scp"),
@@ -476,10 +444,8 @@ def test_fix_refuses_and_changes_nothing(plain, tables, message):
 
 def test_fix_goes_on_after_a_kill(plain, monkeypatch):
     """A run that ended in the middle leaves the originals in .backup, and the next one ends the work."""
-    lay(
-        plain,
-        {"text": TABLES["text"].replace("\n", "\r\n"), "utt2spk": "bob-1 bob\nanna-2 anna\nanna-1 anna\n"},
-    )
+    utt2spk = "bob-1 bob\nanna-2 anna\nanna-1 anna\n"
+    lay(plain, {"text": TABLES["text"].replace("\n", "\r\n"), "utt2spk": utt2spk})
     before = contents(plain)
     write_text = datadir.repair.atomic.write_text
 
@@ -528,12 +494,9 @@ def test_subset(plain, tmp_path, capsys, caplog, flags, ids):
 
 def test_parts_are_spread_over_all_speakers(many, tmp_path):
     """More minutes hold what fewer do; of each speaker every n-th utterance, as Kaldi takes them."""
-    parts = [
-        subset_data_directory(many, tmp_path / f"{minutes}", minutes=minutes) for minutes in (0.05, 0.1, 0.2)
-    ]
-    ids = [{utterance.id for utterance in part} for part in parts]
-    assert ids[0] < ids[1] < ids[2] and len(parts[1].speakers) > 1
-    for minutes, part in zip((0.05, 0.1, 0.2), parts, strict=True):
+    few, more = (subset_data_directory(many, tmp_path / f"{m}", minutes=m) for m in (0.05, 0.2))
+    assert {u.id for u in few} < {u.id for u in more} and len(few.speakers) > 1
+    for minutes, part in ((0.05, few), (0.2, more)):
         assert 60 * minutes <= sum(utterance.duration for utterance in part) < 60 * minutes + 1
     ids = [f"a-{n}" for n in range(10)] + [f"b-{n}" for n in range(7)] + ["c-0"]
     write_data_directory(tmp_path / "data", [Utterance(id, id[0], id, str(tmp_path / "x.wav")) for id in ids])
@@ -546,13 +509,11 @@ def test_parts_are_spread_over_all_speakers(many, tmp_path):
     [
         ([], "a subset is chosen by exactly one of --first, --last, --per-spk, --minutes, --spk-list, "
              "--utt-list (0 given)"),
-        (["--first", "1", "--last", "1"], "(2 given)"),
         (["--first", "5"], "{d}: --first 5: the directory has 4 utterances"),
         (["--per-spk", "-1"], "{d}: --per-spk -1: the directory has 4 utterances"),
         (["--minutes", "9"], "{d}: --minutes 9: the directory holds 0.1 minutes"),
         (["--utt-list", "/dev/null"],
          "{d}: nothing is left (does /dev/null name utt ids of this directory?)"),
-        (["--utt-list", "/gone"], "/gone: cannot be read: No such file or directory"),
     ],
 )  # fmt: skip
 def test_subset_errors(plain, tmp_path, capsys, flags, message):
@@ -591,7 +552,7 @@ def many(tmp_path) -> Path:
 
 @pytest.mark.parametrize(
     ("by", "fraction", "taken"),
-    [("speaker", 0.15, 9), ("speaker", 0.001, 3), ("consultation", 0.3, 18), ("text", 0.34, 20)],
+    [("speaker", 0.15, 9), ("consultation", 0.3, 18), ("text", 0.34, 20)],
 )
 def test_split(many, tmp_path, capsys, by, fraction, taken):
     words = ("split", many, tmp_path / "a", tmp_path / "b", "--by", by, "--fraction", fraction)

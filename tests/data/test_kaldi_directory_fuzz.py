@@ -1,11 +1,9 @@
 """Damaged data directories go through every command: they are refused in words or put right, never half."""
 
-import os
 import tempfile
-from contextlib import chdir, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,10 +12,8 @@ from ia3_speech.data.kaldi import (
     DataDirectory,
     fix_data_directory,
     read_data_directory,
-    split_data_directory,
     subset_data_directory,
 )
-from ia3_speech.datadir import main
 
 PLAIN = {
     "text": "anna-1 hello there\nanna-2 héllo\nbob-1 take two\ncleo-1\n".encode(),
@@ -74,9 +70,8 @@ def directories(draw) -> dict[str, bytes]:
 
 @contextmanager
 def laid(tables: dict[str, bytes]):
-    """A folder with `data` in it; in memory where that can be, for files written wait for their disk."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as name:
+    """A folder with `data` in it."""
+    with tempfile.TemporaryDirectory() as name:
         data = Path(name, "data")
         data.mkdir()
         data.with_name("a.wav").touch()
@@ -104,57 +99,25 @@ def read_back(folder: Path) -> DataDirectory:
     return read_data_directory(folder, text=text, wav=wav, spk_sort=False, allow_pipes=True)
 
 
-FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-@FUZZ
-@given(directories(), st.sampled_from(["first", "per_spk", "minutes"]), st.integers(-1, 5), st.floats())
-def test_what_is_valid_can_be_relied_on(tables, option, value, fraction):
-    """And its parts are written whole, or not at all; the directory itself stays as it was."""
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(directories())
+def test_a_damaged_directory_is_refused_or_put_right(tables):
     with laid(tables) as (room, data):
         before = contents(room)
-        valid = attempt(read_data_directory, data)
-        for utterance in valid or ():
+        for utterance in attempt(read_data_directory, data) or ():
             assert utterance.id and utterance.speaker and utterance.text is not None
             assert Path(utterance.source).is_absolute() and Path(utterance.source).exists()
             assert utterance.start is None or 0 <= utterance.start < utterance.end < float("inf")
             assert utterance.duration is None or 0 < utterance.duration < float("inf")
-        part = attempt(subset_data_directory, data, room / "part", **{option: value})
-        sides = attempt(split_data_directory, data, room / "a", room / "b", by="accent", fraction=fraction)
-        for name, written in [("part", part), *zip("ab", sides or (None, None), strict=True)]:
-            assert (room / name).exists() == (written is not None)
-            if written is not None:
-                assert [u.id for u in read_back(room / name)] == [u.id for u in written] != []
+        part = attempt(subset_data_directory, data, room / "part", per_spk=1)
+        assert (room / "part").exists() == (part is not None)  # whole, or not at all
+        assert part is None or read_back(room / "part").utterances == part.utterances != []
         assert {name: content for name, content in contents(room).items() if name in before} == before
-
-
-@FUZZ
-@given(directories())
-def test_fix_puts_right_or_refuses(tables):
-    with laid(tables) as (room, data):
-        before = contents(room)
-        done = attempt(fix_data_directory, data, room / "fixed")
-        assert contents(data) == {name.removeprefix("data/"): c for name, c in before.items() if "/" in name}
-        assert (done is None) == (attempt(fix_data_directory, data) is None)
-        if done is None:
-            assert contents(room) == before
+        repair = attempt(fix_data_directory, data)
+        if repair is None:
+            assert contents(data) == {name[5:]: text for name, text in before.items() if name[:5] == "data/"}
             return
-        fixed = read_back(room / "fixed")
-        assert len(fixed) == done.kept <= done.out_of
-        assert [u.id for u in read_back(data)] == [u.id for u in fixed]
+        assert len(read_back(data)) == repair.kept <= repair.out_of
         assert fix_data_directory(data).changed == []
         for name, original in contents(data / ".backup").items():
             assert original == before[f"data/{name}"]
-
-
-@pytest.mark.parametrize("target", ["data", "data/sub", ".", "", "a.wav/x", "link", "x" * 300, "-x"])
-@pytest.mark.parametrize("command", ["subset data {} --first 1", "fix data --out {}", "split data out {}"])
-def test_odd_targets(command, target, capsys):
-    """Paths that hold other things, or can hold nothing: refused, or written where they point."""
-    with laid(PLAIN) as (room, _):
-        (room / "link").symlink_to("data")
-        before = contents(room)
-        with chdir(room), pytest.raises(SystemExit) as end:
-            main([word.format(target) for word in command.split(" ")])
-        assert end.value.code in (0, 1, 2) and "Traceback" not in capsys.readouterr().err
-        assert {name: content for name, content in contents(room).items() if name in before} == before

@@ -51,13 +51,11 @@ def test_what_sets_share_is_counted_and_an_utterance_on_both_sides_refused(tmp_p
 def test_what_a_reader_of_scores_is_told(tmp_path, texts, speakers, unseen, warnings):
     def directory(name: str, said: list[str], who: list[str]) -> DataDirectory:
         pairs = enumerate(zip(said, who, strict=True))
-        return DataDirectory(
-            tmp_path / name,
-            [
-                Utterance(f"{name}-{n}", one, f"{name}-{n}", f"{name}/{n}", text=text)
-                for n, (text, one) in pairs
-            ],
-        )
+        utterances = [
+            Utterance(f"{name}-{n}", speaker, f"{name}-{n}", f"{name}/{n}", text=text)
+            for n, (text, speaker) in pairs
+        ]
+        return DataDirectory(tmp_path / name, utterances)
 
     train = directory("train", ["a word", "no fever"], ["ann", "bob"])
     found = find_overlap([train], directory("test", texts.split("|"), speakers.split()))
@@ -79,7 +77,6 @@ ADAPTED_ON = {"a-1": ["a-2", "a-4"], "a-2": ["a-1", "a-3"], "a-3": ["a-2", "a-4"
                 "utterances with other sentences are scored separately too"
             ],
         ),
-        ("one|two|three|one more|five|six", {"a-1", "a-2", "a-3", "a-4", "b-1", "b-2"}, []),
         # a-4 says what a-2 says, whose adapter was trained on a-1 and a-3; a-4 itself was tested by none.
         ("one|two|three|two|five|six", {"a-1", "a-2", "a-3", "a-4", "b-1", "b-2"}, []),
     ],

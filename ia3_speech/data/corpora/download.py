@@ -45,9 +45,8 @@ def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
     part = folder / f"{url.rstrip('/').rpartition('/')[2]}.part"
     download_part(url, part)
     if md5 and digest(part, "md5") != md5:
-        raise UserError(
-            f"{part}: its md5 is {digest(part, 'md5')}, the publisher's {md5} (delete it and fetch it again)"
-        )
+        hint = "delete it and fetch it again"
+        raise UserError(f"{part}: its md5 is {digest(part, 'md5')}, the publisher's {md5} ({hint})")
     sha256 = digest(part, "sha256")
     unpack(part, name, target)
     part.unlink()
@@ -73,10 +72,7 @@ def download_part(url: str, part: Path) -> None:
             if error.code < 500:
                 raise UserError(f"{url}: {error.code} {error.reason} (see the recipe's README)") from None
             reason = f"{error.code} {error.reason}"
-        except (
-            OSError,
-            http.client.HTTPException,
-        ) as error:  # URLError, ConnectionError and TimeoutError too
+        except (OSError, http.client.HTTPException) as error:  # URLError, TimeoutError … are OSErrors
             reason = str(getattr(error, "reason", error))
     raise UserError(f"{url}: {reason}, {ATTEMPTS} times (run it again later: the download is resumed)")
 
@@ -117,9 +113,8 @@ def unpack(archive: Path, name: str, target: Path) -> None:
         except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
             if isinstance(error, OSError) and error.errno:  # the disk is full: the file is not at fault
                 raise
-            raise UserError(
-                f"{archive}: cannot be unpacked: {error} (delete it and fetch it again)"
-            ) from None
+            hint = "delete it and fetch it again"
+            raise UserError(f"{archive}: cannot be unpacked: {error} ({hint})") from None
         if not (Path(temporary) / name).is_dir():
             raise UserError(f"{archive}: holds no folder {name} (is it the file that the README names?)")
         with replacing(target) as new:

@@ -48,7 +48,6 @@ def prepare(
     reader: str | None = None,
     longest: float = LONGEST,
     size: Size = "full",
-    allow_pipes: bool = False,
 ) -> None:
     """Write OUT/{train,dev,test}.
 
@@ -58,16 +57,14 @@ def prepare(
         reader: the reader's number, where there are several
         longest: seconds of an utterance of train and dev; longer ones are left out
         size: small keeps 48, 12 and 24 utterances
-        allow_pipes: not used, the corpus holds files
     """
     transcripts = find_transcripts(corpus)
     readers = list(dict.fromkeys(map(reader_of, transcripts)))
     if not readers:
         raise UserError(f"{corpus}: no .trans.txt at any depth\n\n{LAYOUT}")
     if reader is None and len(readers) > 1:
-        raise UserError(
-            f"{corpus}: holds {len(readers)} readers (choose one, --reader N): {' '.join(readers)}"
-        )
+        several = f"holds {len(readers)} readers (choose one, --reader N)"
+        raise UserError(f"{corpus}: {several}: {' '.join(readers)}")
     reader = reader or readers[0]
     if reader not in readers:
         raise UserError(f"{corpus}: has no reader {reader} (there are {' '.join(readers)})")
@@ -88,9 +85,8 @@ def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance
     """
     utterances = list(chain.from_iterable(chapters))
     if len(utterances) < 3:
-        raise UserError(
-            f"reader {utterances[0].speaker}: {len(utterances)} utterances are too few for three sets"
-        )
+        few = f"{len(utterances)} utterances are too few for three sets"
+        raise UserError(f"reader {utterances[0].speaker}: {few}")
     if len(chapters) > 1:
         test_chapters = max(1, len(chapters) // 3)
         *earlier, last = chapters[:-test_chapters]
@@ -133,9 +129,8 @@ def read_chapter(transcript: Path, labels: dict[str, str]) -> Iterator[Utterance
     for id, text in sorted(read_mapping(transcript).items()):
         file = find_recording(transcript.parent / f"{id}.flac")
         if id.rpartition("-")[0] != name or file is None:
-            raise UserError(
-                f"{transcript}: {id}: no such file beside it, {id}.flac (unpack the corpus again)"
-            )
+            fault = f"no such file beside it, {id}.flac (unpack the corpus again)"
+            raise UserError(f"{transcript}: {id}: {fault}")
         yield Utterance(id, reader, id, str(file.resolve()), text=text, labels=labels | {"chapter": chapter})
 
 

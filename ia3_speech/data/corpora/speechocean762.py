@@ -22,7 +22,6 @@ speaker's id stands in front (0001-000010011), as Kaldi requires.
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.atomic import write_text
@@ -54,14 +53,13 @@ BANDS = {
 SPEAKER_LABELS = ("gender", "age", "agegroup")
 
 
-def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
+def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
     """Write OUT/{train,dev,test_adults,test_children}.
 
     Args:
         corpus: the folder that speechocean762.tar.gz unpacks to
         out: where the data directories go
         size: small keeps 48, 12, 24 and 24 utterances
-        allow_pipes: not used, the corpus holds files
     """
     if not is_published(corpus):
         raise UserError(f"{corpus}: not the corpus as it was published\n\n{LAYOUT}")
@@ -69,7 +67,9 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     train, test = (list(read_set(corpus, name, log)) for name in ("train", "test"))
     dev = dev_speakers(train)
     trained = {normalize(u.text or "") for u in train}
-    test = [with_sentence_label(u, trained) for u in test]
+    for utterance in test:
+        is_new = normalize(utterance.text or "") not in trained
+        utterance.labels["sentence"] = "new" if is_new else "also-in-train"
     sets = {
         "train": [u for u in train if u.speaker not in dev],
         "dev": [u for u in train if u.speaker in dev],
@@ -94,12 +94,6 @@ def is_adult(utterance: Utterance) -> bool:
     return utterance.labels["agegroup"] == ADULTS
 
 
-def with_sentence_label(utterance: Utterance, trained: set[str]) -> Utterance:
-    """The utterance with a label that says whether its normalised sentence is in train or dev (`trained`)."""
-    value = "also-in-train" if normalize(utterance.text or "") in trained else "new"
-    return replace(utterance, labels=utterance.labels | {"sentence": value})
-
-
 # ---- the published layout ----
 
 
@@ -116,13 +110,19 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
         UserError: the tables disagree, a speaker lacks single files, or no speaker has audio.
     """
     folder = corpus / name
-    files, texts, utt2spk = (read_mapping(folder / table) for table in ("wav.scp", "text", "utt2spk"))
-    tables = {label: read_mapping(folder / f"spk2{label}") for label in ("gender", "age")}
-    ids_of: dict[str, list[str]] = {}
+    names = ("wav.scp", "text", "utt2spk", "spk2gender", "spk2age")
+    tables = {table: read_mapping(folder / table) for table in names}
+
+    def lookup(table: str, key: str) -> str:
+        if key not in tables[table]:
+            raise UserError(f"{folder / table}: has no line for {key} (unpack the corpus again)")
+        return tables[table][key]
+
+    files, ids_of = tables["wav.scp"], {}
     for id in sorted(files):
-        ids_of.setdefault(lookup(utt2spk, id, folder / "utt2spk"), []).append(id)
-    scores = read_scores(corpus / "resource/scores.json")
-    absent = []
+        ids_of.setdefault(lookup("utt2spk", id), []).append(id)
+    scores_file, absent = corpus / "resource/scores.json", []
+    scores = json.loads(scores_file.read_text(encoding="utf-8")) if scores_file.is_file() else {}
     for speaker, ids in sorted(ids_of.items()):
         recordings = {id: find_recording(corpus / files[id]) for id in ids}
         missing = [id for id, recording in recordings.items() if recording is None]
@@ -134,7 +134,7 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
                 f"{folder}/wav.scp: speaker {speaker} lacks {len(missing)} of {len(ids)} files, such as "
                 f"{files[missing[0]]} (fetch them again; a speaker is left out only if all are absent)"
             )
-        labels = {label: lookup(lines, speaker, folder / f"spk2{label}") for label, lines in tables.items()}
+        labels = {label: lookup(f"spk2{label}", speaker) for label in ("gender", "age")}
         labels["agegroup"] = age_group(labels["age"], folder / "spk2age", speaker)
         for id, recording in recordings.items():
             yield Utterance(
@@ -142,7 +142,7 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
                 speaker=speaker,
                 recording=f"{speaker}-{id}",
                 source=str(recording.resolve()),
-                text=lookup(texts, id, folder / "text"),
+                text=lookup("text", id),
                 labels=labels | band_labels(scores.get(id, {})),
             )
     if len(absent) == len(ids_of):
@@ -153,27 +153,10 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
         log.append(f"{name}: {count} utterances are left out, no audio of the speakers: {' '.join(absent)}")
 
 
-def lookup(lines: dict[str, str], key: str, path: Path) -> str:
-    """The value of `key` in the file `path`. Raises UserError if it has none."""
-    if key not in lines:
-        raise UserError(f"{path}: has no line for {key} (unpack the corpus again)")
-    return lines[key]
-
-
 def age_group(age: str, path: Path, speaker: str) -> str:
     if not age.isdigit():
         raise UserError(f"{path}: the age of {speaker} is {age!r}, not in whole years")
     return next((group for oldest, group in AGE_GROUPS.items() if int(age) <= oldest), ADULTS)
-
-
-def read_scores(path: Path) -> dict[str, dict]:
-    """Utterance → the experts' marks; empty where the file does not exist."""
-    if not path.is_file():
-        return {}
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error}; unpack the corpus again)") from None
 
 
 def band_labels(marks: dict) -> dict[str, str]:

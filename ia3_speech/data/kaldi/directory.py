@@ -48,7 +48,7 @@ class DataDirectory:
     speaker_labels: frozenset[str] = frozenset({"gender"})
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.summary()}"
+        return f"{self.path}: {summarize(self.utterances)}"
 
     def __len__(self) -> int:
         return len(self.utterances)
@@ -67,10 +67,6 @@ class DataDirectory:
     @property
     def label_names(self) -> list[str]:
         return sorted({name for utterance in self.utterances for name in utterance.labels})
-
-    def summary(self) -> str:
-        """As `summarize`."""
-        return summarize(self.utterances)
 
 
 def read_data_directory(
@@ -170,9 +166,8 @@ def refuse_unexpected_files(path: Path, also: Iterable[str] = ()) -> None:
         expected = {*table_names(path), ".backup", *also}
         unexpected = sorted(entry.name for entry in path.iterdir() if entry.name not in expected)
         if unexpected:
-            raise DataError(
-                f"{path}: holds {unexpected[0]} and is to be replaced (give another folder, or move it)"
-            )
+            hint = "give another folder, or move it"
+            raise DataError(f"{path}: holds {unexpected[0]} and is to be replaced ({hint})")
     elif path.exists():
         raise DataError(f"{path}: is a file (give another folder)")
 
@@ -208,9 +203,8 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = 
     for name in ("text", "segments"):
         without = [u.id for u in utterances if u.id not in columns[name]]
         if columns[name] and without:
-            raise DataError(
-                f"utterance {without[0]} has no {name}, and others have (give all of them one, or none)"
-            )
+            hint = "give all of them one, or none"
+            raise DataError(f"utterance {without[0]} has no {name}, and others have ({hint})")
     if len(columns["utt2dur"]) < len(utterances):
         columns["utt2dur"] = {}
     columns["wav.scp"] = wav_scp_entries(utterances)
@@ -252,9 +246,8 @@ def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[
     tables = {}
     for label in sorted({name for utterance in utterances for name in utterance.labels}):
         if label_of_table(f"utt2{label}") != label:
-            raise DataError(
-                f"{label!r} cannot be the name of a label: utt2{label} is no label file, or another table"
-            )
+            fault = f"utt2{label} is no label file, or another table"
+            raise DataError(f"{label!r} cannot be the name of a label: {fault}")
         values = {u.id: collapse_whitespace(u.labels.get(label, "")) for u in utterances}
         values_of_speaker: dict[str, set[str]] = {}
         for utterance in utterances:
@@ -353,9 +346,8 @@ class UtteranceIds:
             return alone, alone
         if speaker not in self._speakers:
             short = sanitize(speaker).replace("-", "_") or "speaker"
-            self._speakers[speaker] = self.make_unique(
-                short[:12] if len(short) > MAX_SPEAKER_LENGTH else short
-            )
+            short = short[:12] if len(short) > MAX_SPEAKER_LENGTH else short
+            self._speakers[speaker] = self.make_unique(short)
         short = self._speakers[speaker]
         return short, self.make_unique(id if id.startswith(f"{short}-") else f"{short}-{id}")
 

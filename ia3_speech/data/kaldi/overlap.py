@@ -56,15 +56,13 @@ class Overlap:
                 f"{place}: the {plural(unseen, 'utterance')} with other sentences "
                 f"{'is' if unseen == 1 else 'are'} scored separately too"
             )
-        if self.by_speaker or not self.common_speakers:
-            return warnings
-        if self.common_speakers == self.speakers:
-            return [
-                *warnings,
-                "every speaker of the test set speaks in training: the scores hold for these speakers only",
-            ]
-        all_speakers = plural(self.speakers, "speaker")
-        return [*warnings, f"{self.common_speakers} of {all_speakers} of the test set speak in training"]
+        if self.common_speakers and not self.by_speaker:
+            speakers = f"{self.common_speakers} of {plural(self.speakers, 'speaker')} of the test set speak"
+            if self.common_speakers == self.speakers:
+                speakers = "every speaker of the test set speaks"
+            only = ": the scores hold for these speakers only" * (self.common_speakers == self.speakers)
+            warnings.append(f"{speakers} in training{only}")
+        return warnings
 
     def record(self) -> dict[str, Any]:
         """As score.json holds it: a number of unseen utterances in place of their ids, and the warnings."""
@@ -129,10 +127,9 @@ def describe_overlap(data: DataDirectory, test: DataDirectory) -> str:
             f"that training uses (remove it from one of them)"
         )
     overlap = find_overlap([data], test)
-    return (
-        f"{test.path.name} and {data.path.name} share {overlap.common_speakers} of {overlap.speakers} "
-        f"speakers and {overlap.common_sentences} of {overlap.sentences} sentences"
-    )
+    speakers = f"{overlap.common_speakers} of {overlap.speakers} speakers"
+    sentences = f"{overlap.common_sentences} of {overlap.sentences} sentences"
+    return f"{test.path.name} and {data.path.name} share {speakers} and {sentences}"
 
 
 def overlap_of_train_and_dev(train: DataDirectory, dev: DataDirectory) -> list[str]:

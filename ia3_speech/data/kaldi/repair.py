@@ -1,7 +1,6 @@
 """Repair a data directory: sort it, keep the utterances that every table names, derive spk2utt.
 
-In: a folder that `validate` refuses. Out: the same folder, valid, the originals in `.backup/`; or a new
-folder.
+In: a folder that `validate` refuses. Out: the same folder, valid, the originals in `.backup/`.
 
     ia3-speech datadir fix data/train
 """
@@ -11,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
-from ia3_speech.data.kaldi.directory import refuse_same_folder, refuse_unexpected_files, spk2utt_of
+from ia3_speech.data.kaldi.directory import spk2utt_of
 from ia3_speech.data.kaldi.table_file import (
     JOINERS,
     DataError,
@@ -47,7 +46,7 @@ class Repair:
 Lines = dict[str, str]  # key → value: a table while it is being repaired
 
 
-def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repair:
+def fix_data_directory(path: Path | str) -> Repair:
     """Make a data directory valid by dropping what cannot be repaired, as Kaldi's fix_data_dir.sh does.
 
     Lines are sorted; of two lines with one key the first is kept; malformed lines are dropped; white space
@@ -58,19 +57,15 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
 
     Args:
         path: the data directory; files that change are first copied to its `.backup/`.
-        out: write the result to this folder instead, and leave the data directory unchanged.
 
     Raises:
         DataError: utt2spk is missing, a file is not UTF-8, or no utterance would be left. Nothing is changed.
     """
     path, notes = Path(path), []
-    if out is not None:
-        refuse_same_folder(path, out)
     names = table_names(path)
     if "utt2spk" not in names:
-        raise DataError(
-            f"{path / 'utt2spk'}: no such file (write it: one line `utterance speaker` for each utterance)"
-        )
+        hint = "write it: one line `utterance speaker` for each utterance"
+        raise DataError(f"{path / 'utt2spk'}: no such file ({hint})")
     originals = {name: read_utf8(path / name, keep_mark=True) for name in names}
     tables = {
         name: usable_lines(path, name, text, notes) for name, text in originals.items() if name != "spk2utt"
@@ -78,24 +73,16 @@ def fix_data_directory(path: Path | str, out: Path | str | None = None) -> Repai
     out_of = len({normalize_line(line).partition(" ")[0] for line in originals["utt2spk"].split("\n")} - {""})
     removed = intersect(path, tables, notes)
     if not tables["utt2spk"]:
-        verdict = f"{path}: no utterance would be left, so nothing was changed"
-        raise DataError(
-            "\n".join([*notes, f"{verdict} (do the tables use the same ids, and is the audio there?)"])
-        )
+        hint = "do the tables use the same ids, and is the audio there?"
+        notes.append(f"{path}: no utterance would be left, so nothing was changed ({hint})")
+        raise DataError("\n".join(notes))
     utt2spk = sorted(tables["utt2spk"].items())
     tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
     repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
     changed = sorted(name for name in {*repaired, *removed} if repaired.get(name) != originals.get(name))
-    if out is None:
-        replace_tables(path, originals, repaired, changed, notes)
-    else:
-        refuse_unexpected_files(Path(out))
-        with atomic.replacing(Path(out)) as new:
-            new.mkdir()
-            for name, text in repaired.items():
-                (new / name).write_text(text, encoding="utf-8", newline="")
+    replace_tables(path, originals, repaired, changed, notes)
     rows = [Row(*pair, line) for line, pair in enumerate(utt2spk, 1)]
-    notes += unsorted_speaker(Path(out or path) / "utt2spk", rows)
+    notes += unsorted_speaker(path / "utt2spk", rows)
     return Repair(len(utt2spk), out_of, changed, notes)
 
 
@@ -115,10 +102,8 @@ def replace_tables(
             atomic.write_text(path / name, repaired[name])
         else:
             (path / name).unlink()
-    if any(name in originals for name in changed):
-        notes.append(
-            f"the originals of {', '.join(n for n in changed if n in originals)} are in {path / '.backup'}"
-        )
+    if replaced := [name for name in changed if name in originals]:
+        notes.append(f"the originals of {', '.join(replaced)} are in {path / '.backup'}")
 
 
 def usable_lines(path: Path, name: str, text: str, notes: list[str]) -> Lines:

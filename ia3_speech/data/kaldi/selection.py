@@ -67,10 +67,9 @@ def subset_data_directory(
     most = {"--first": len(data), "--last": len(data), "--per-spk": math.inf}
     if flag in most and not 1 <= options[flag] <= most[flag]:
         raise DataError(f"{source}: {flag} {options[flag]}: the directory has {len(data)} utterances")
-    if flag == "--first":
-        ids = {utterance.id for utterance in data.utterances[:first]}
-    elif flag == "--last":
-        ids = {utterance.id for utterance in data.utterances[-last:]}
+    if flag in ("--first", "--last"):
+        part = slice(first) if flag == "--first" else slice(-last, None)
+        ids = {utterance.id for utterance in data.utterances[part]}
     elif flag == "--per-spk":
         ids = of_each_speaker(data, per_spk)
     elif flag == "--minutes":
@@ -79,9 +78,8 @@ def subset_data_directory(
         ids = listed(data, Path(options[flag]), "speaker" if flag == "--spk-list" else "id")
     utterances = [utterance for utterance in data if utterance.id in ids]
     if not utterances:
-        raise DataError(
-            f"{source}: nothing is left (does {options[flag]} name {flag[2:5]} ids of this directory?)"
-        )
+        hint = f"does {options[flag]} name {flag[2:5]} ids of this directory?"
+        raise DataError(f"{source}: nothing is left ({hint})")
     write_data_directory(target, utterances, speaker_labels=data.speaker_labels, spk_sort=False)
     return replace(data, path=Path(target), utterances=utterances)
 
@@ -109,9 +107,8 @@ def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
     seconds = {utterance.id: known_duration(utterance) for utterance in data}
     available = sum(seconds.values())
     if not 0 < 60 * minutes <= available:
-        raise DataError(
-            f"{data.path}: --minutes {minutes:g}: the directory holds {available / 60:.1f} minutes"
-        )
+        held = f"the directory holds {available / 60:.1f} minutes"
+        raise DataError(f"{data.path}: --minutes {minutes:g}: {held}")
     ids: set[str] = set()
     total = 0.0
     for id in sorted(seconds, key=hash_order):

@@ -143,18 +143,12 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
         if first != number:
             twice.append(f"{path}:{number}: {key} appears twice (first in line {first}; {hint})")
     problems += twice[:1]
-    if ordered:
-        problems += unsorted_key(path, table)
-    return table
-
-
-def unsorted_key(path: Path, table: Table) -> list[str]:
-    """A problem for the first key that is out of order."""
-    for before, row in pairwise(table.values()):
+    for before, row in pairwise(table.values()) if ordered else ():
         if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
             fault = f"not sorted as LC_ALL=C sort does: {row.key} follows {before.key}"
-            return [f"{path}:{row.line}: {fault} ({fix_hint(path.parent)})"]
-    return []
+            problems.append(f"{path}:{row.line}: {fault} ({hint})")
+            break
+    return table
 
 
 def format_table(rows: Iterable[tuple[str, str]]) -> str:

@@ -33,9 +33,8 @@ def made(folder, chapters):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    return made(
-        tmp_path_factory.mktemp("corpus"), {"237-134500": 9, "1089-2": 2, "1089-10": 3, "1089-134691": 1}
-    )
+    chapters = {"237-134500": 9, "1089-2": 2, "1089-10": 3, "1089-134691": 1}
+    return made(tmp_path_factory.mktemp("corpus"), chapters)
 
 
 def ids(folder):
@@ -76,11 +75,7 @@ def test_train_and_dev_go_without_long_utterances(tmp_path, capsys):
         noise(corpus / f"test-clean/{place}.flac", 3.0)
     librispeech.prepare(corpus, tmp_path / "out", longest=2.0)
     assert "train: 1 of 3 are longer than 2 s\n" in capsys.readouterr().out
-    assert {name: len(own) for name, own in ids(tmp_path / "out").items()} == {
-        "train": 2,
-        "dev": 4,
-        "test": 2,
-    }
+    assert [len(utterances) for utterances in ids(tmp_path / "out").values()] == [2, 4, 2]
 
 
 def test_several_readers_are_listed(corpus, tmp_path):

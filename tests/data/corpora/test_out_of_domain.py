@@ -8,7 +8,7 @@ from corpus_files import noise
 import ia3_speech
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import out_of_domain
-from ia3_speech.data.kaldi import read_data_directory, validate_data_directory, write_data_directory
+from ia3_speech.data.kaldi import validate_data_directory, write_data_directory
 from ia3_speech.data.utterance import Utterance, with_duration
 
 
@@ -50,14 +50,6 @@ def test_every_nth_utterance_of_a_directory_and_a_reader_to_the_byte(mix, reader
     }  # fmt: skip
     said = f"{tmp_path}/general: 5 utterances, 3 speakers, 0.1 minutes\n"
     assert capsys.readouterr().out == said
-
-
-def test_small_takes_twelve_of_each(mix, reader, tmp_path, monkeypatch):
-    monkeypatch.setattr(out_of_domain, "SMALL", 3)
-    out_of_domain.prepare(f"{mix}\n{reader}", tmp_path / "general", "small")
-    assert [one.id for one in read_data_directory(tmp_path / "general")] == [
-        "mix-s0-0", "mix-s0-6", "mix-s1-3", "reader-14-2-0000", "reader-14-2-0001",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
