@@ -55,7 +55,6 @@ from ia3_speech.decoding.options import (
     ModelOptions,
     OutputOptions,
 )
-from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, read_audio
 from ia3_speech.loading import SearchOptions, load, make_post_process, uncalibrated
@@ -86,25 +85,22 @@ def main(
     for options in (input_options, search_options, output_options):
         options.check()
     model_options.check(input_options.channels)
-    live_options.check(files)
+    live_options.check(files, live=live_options.active)
     scaling = confidence_options.scaling
     if live_options.active:
         check_live(input_options, output_options, confidence_options)
-    post_process = make_post_process(dictation_options, output_options.format)
-    if live_options.active:
-        from ia3_speech.live.live import transcribe_live
+        from ia3_speech.live.__main__ import main as live
 
-        def load_recognizer() -> Recognizer:
-            longest = input_options.max_seconds
-            recognizer = load(search=search_options, max_seconds=longest, **vars(model_options)).recognizer
-            if longest is None:  # live, a piece without a pause is short
-                recognizer.max_seconds = recognizer.base.maximum_seconds
-            return recognizer
-
-        format, output_dir = output_options.format, output_options.output_dir
-        return transcribe_live(
-            live_options, load_recognizer, format=format, output_dir=output_dir, post_process=post_process
+        return live(
+            live_options=live_options,
+            model_options=model_options,
+            search_options=search_options,
+            dictation_options=dictation_options,
+            format=output_options.format,
+            output_dir=output_options.output_dir,
+            max_seconds=input_options.max_seconds,
         )
+    post_process = make_post_process(dictation_options, output_options.format)
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             print(usage())

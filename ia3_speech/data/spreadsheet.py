@@ -1,8 +1,9 @@
 """A list of recordings as people write it: CSV in UTF-8 or UTF-16, or an Excel workbook; and its columns.
 
 In: a .csv or .tsv file, with commas, semicolons or TABs between the fields, or an .xlsx file, whose first
-sheet is read. The first row holds the names of the columns. Out: the rows by column, and a message for each
-row that is wrong. The usual names of columns are those of published corpora, and hold for datasets too.
+sheet is read. The first row holds the names of the columns; Excel's `sep=;` may stand above it. Out: the rows
+by column, and a message for each row that is wrong. The usual names of columns are those of published
+corpora, and hold for datasets too (`huggingface`).
 """
 
 import csv
@@ -19,6 +20,7 @@ from ia3_speech.data.kaldi.table_file import raise_if_any
 
 SUFFIXES = (".csv", ".tsv", ".xlsx")
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "TAB"}
+EXCEL_SEPARATOR = re.compile(r"\"?sep=(.)\"?\r?\n", re.IGNORECASE)
 
 # Names of columns, the most specific first.
 AUDIO_COLUMNS = (
@@ -69,9 +71,12 @@ def read_spreadsheet(
         lines, hint = excel_lines(path), "remove what is beside the table"
     else:
         text = read_any_utf(path)
-        delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)
+        separator = EXCEL_SEPARATOR.match(text)
+        delimiter = separator[1] if separator else max(DELIMITERS, key=text.partition("\n")[0].count)
         lines = csv_lines(path, text, delimiter, quotes, problems)
-        hint = f'a text with a {DELIMITERS[delimiter]} in it stands in quotation marks: "…"'
+        if separator:
+            next(lines, None)
+        hint = f'a text with a {DELIMITERS.get(delimiter, delimiter)} in it stands in quotation marks: "…"'
     columns: list[str] = []
     rows: list[SheetRow] = []
     for line, fields in lines:

@@ -1,4 +1,5 @@
-"""The options of `transcribe`, in the groups that `--help` shows; those of the search are in `loading`.
+"""The options of `transcribe` and `live`, in the groups that `--help` shows; those of the search are in
+`loading`.
 
 In: a command line. Out: dataclasses, checked before anything is loaded.
 """
@@ -72,15 +73,15 @@ class LiveOptions:
         """Whether the input of `transcribe` is live."""
         return self.mic or self.live or self.raw is not None
 
-    def check(self, files: Sequence[str]) -> None:
+    def check(self, files: Sequence[str] = (), *, live: bool = True) -> None:
         """Raises UserError for options that do not fit one another, the files, or other input."""
         if self.mic_device is not None and not self.mic:
             raise UserError("--mic-device is for --mic")
-        if self.partials and not self.active:
+        if self.partials and not live:
             raise UserError("--partials is for live input (give --mic or --live)")
         if self.mic and (self.live or self.raw is not None):
             raise UserError("--mic and stdin (--live, --raw) are two inputs (choose one)")
-        if self.active and (files not in ((), (STDIN,)) or (self.mic and files)):
+        if live and (files not in ((), (STDIN,)) or (self.mic and files)):
             flag = "--mic" if self.mic else "--live" if self.raw is None else "--raw"
             raise UserError(f"{files[0]}: {flag} takes no files (without {flag} they are transcribed)")
         least, most = PAUSE_LIMITS

@@ -21,7 +21,8 @@ import signal
 import sys
 import threading
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -92,7 +93,7 @@ def transcribe_live(
         with_words=post_process is not None,
     )
     written = PostProcessed(post_process, partials=output.partials) if post_process else None
-    with Interruption() as interrupted:
+    with interruption() as interrupted:
         if microphone:
             microphone.start(inbox.put_or_lose, inbox.finish)
         if sys.stderr.isatty():
@@ -124,7 +125,7 @@ def transcribe_inbox(
     stream: StreamingRecognizer,
     written: PostProcessed | None,
     output: "LiveOutput",
-    interrupted: "Interruption",
+    interrupted: "Interrupted",
 ) -> None:
     """Feed what comes until there is no more, or until the user has had enough; show every event, and in the
     end, however it comes, what post-processing has kept waiting."""
@@ -210,29 +211,35 @@ class Inbox:
         return np.concatenate(portions)
 
 
-class Interruption:
-    """A context in which Ctrl-C (SIGINT) and SIGTERM are noted instead of ending the process at once; a
-    second one ends it at once.
+@dataclass
+class Interrupted:
+    """Attributes: signal: what asked the process to end; 0: nothing has."""
 
-    Attributes:
-        signal: what asked the process to end; 0: nothing has.
-    """
+    signal: int = 0
 
-    def __enter__(self) -> "Interruption":
-        self.signal = 0
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        self.former = {number: old for number, old in handlers.items() if old is not signal.SIG_IGN}
-        for number in self.former:
-            signal.signal(number, self.note)
-        return self
 
-    def note(self, number: int, _: object) -> None:
-        self.signal = number
-        self.__exit__()
+@contextmanager
+def interruption() -> Iterator[Interrupted]:
+    """Note Ctrl-C (SIGINT) and SIGTERM instead of ending at once; a second one ends at once."""
+    state, former = Interrupted(), {}
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self.former.items():
+    def restore() -> None:
+        for number, handler in former.items():
             signal.signal(number, handler)
+
+    def note(number: int, _: object) -> None:
+        state.signal = number
+        restore()
+
+    if threading.current_thread() is threading.main_thread():
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        former |= {n: handler for n, handler in handlers.items() if callable(handler) or not handler}
+        for number in former:
+            signal.signal(number, note)
+    try:
+        yield state
+    finally:
+        restore()
 
 
 # ---- output

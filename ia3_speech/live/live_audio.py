@@ -3,10 +3,12 @@
 In: a function that reads bytes, of a WAV stream or of 16-bit little-endian samples alone; or the computer's
 audio input. Out: portions of float32 `(samples,)`, 16 kHz mono, as `audio.load_audio` gives a whole file.
 A WAV stream's header may say that its length is unknown (0, or close to 2³¹ or 2³²), as arecord, sox and
-ffmpeg write it into a pipe.
+ffmpeg write it into a pipe; and where samples follow beyond the length that it states, they are read too.
 """
 
 import io
+import logging
+import re
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +18,11 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE, UNKNOWN_SIZE, AudioError, channel_of_cancelling
 
+logger = logging.getLogger(__name__)
+
 PORTION_SECONDS = 0.1  # of audio that is read at once
+CHUNK_LIMIT = 2**20  # bytes of one chunk beside the samples: names, dates, cue points
+CHUNK_NAME = re.compile(rb"[A-Za-z0-9_ ]{4}")
 RATES = (1_000, 768_000)  # Hz, the least and the greatest
 WIDTHS = {  # libsndfile's name of an encoding → bytes of a sample
     "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4, "DOUBLE": 8, "ALAW": 1, "ULAW": 1,
@@ -69,6 +75,10 @@ def read_wav_header(read: Read) -> SampleFormat:
         name, size = struct.unpack("<4sI", head) if len(head) == 8 else (b"", 0)
         if name == b"data":
             break
+        if size > CHUNK_LIMIT:
+            raise AudioError(
+                f"stdin: damaged WAV header: a chunk {name!r} of {size} bytes before the samples"
+            )
         chunk = read_exactly(read, size + size % 2)
         if not name or len(chunk) < size:
             raise AudioError("stdin: the WAV stream ends within its header")
@@ -80,6 +90,8 @@ def read_wav_header(read: Read) -> SampleFormat:
         raise AudioError(f"stdin: damaged WAV header: {error}") from None
     if subtype not in WIDTHS:
         raise AudioError(f"stdin: WAV samples in the encoding {subtype} are not read ({CONVERT})")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise AudioError(f"stdin: damaged WAV header: {rate} Hz")
     unknown = size == 0 or size >= UNKNOWN_SIZE
     return SampleFormat(rate, channels, subtype, None if unknown else size)
 
@@ -95,7 +107,8 @@ def read_exactly(read: Read, size: int) -> bytes:
 def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarray]:
     """The samples of a pipe, float32 `(samples,)` at 16 kHz, as soon as they are there.
 
-    Half a sample at the end is dropped; chunks behind the samples of a WAV file are not read.
+    Half a sample at the end is dropped, and so are the chunks behind the samples of a WAV file. Where
+    something else follows, the header's length is wrong: that is said, and samples are read to the end.
 
     Raises:
         AudioError: a sample is NaN or infinite; those before it have been given.
@@ -105,9 +118,19 @@ def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarr
     size = sample_format.channels * WIDTHS[sample_format.subtype]  # of one sample of every channel, in bytes
     left = sample_format.data_bytes
     portion = max(1, round(PORTION_SECONDS * sample_format.rate)) * size
-    convert, rest = Converter(sample_format.rate), b""
-    while part := read(portion if left is None else min(portion, left)):
-        left = None if left is None else left - len(part)
+    convert, rest, more = Converter(sample_format.rate), b"", True
+    while more:
+        if left == 0:
+            following = read_exactly(read, 8)
+            if is_chunk(following[sample_format.data_bytes % 2 :]):
+                break
+            seconds = sample_format.data_bytes / size / sample_format.rate
+            logger.warning("stdin: its header ends after %.1f s, and more follows: that is read too", seconds)
+            part, left = following, None
+        else:
+            part = read(portion if left is None else min(portion, left))
+            left = None if left is None else left - len(part)
+        more = bool(part)
         rest += part
         whole, rest = rest[: len(rest) // size * size], rest[len(rest) // size * size :]
         if not whole:
@@ -120,6 +143,13 @@ def stream_samples(read: Read, sample_format: SampleFormat) -> Iterator[np.ndarr
             raise AudioError("stdin: samples are NaN or infinite (a broken microphone or converter)")
         yield convert(frames)
     yield convert.flush()
+
+
+def is_chunk(head: bytes) -> bool:
+    """Whether nothing follows the samples, or another chunk of a WAV file: its name and its size."""
+    if len(head) < 7:  # a pad byte may be missing
+        return True
+    return bool(CHUNK_NAME.match(head)) and int.from_bytes(head[4:8], "little") <= CHUNK_LIMIT
 
 
 class Converter:

@@ -7,7 +7,6 @@ import pytest
 from corpus_files import noise
 
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding import segment_directory
 

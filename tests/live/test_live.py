@@ -1,4 +1,4 @@
-"""transcribe --mic, --live, --raw: what is printed when, Ctrl-C, and what goes wrong."""
+"""ia3-speech live, and transcribe --mic, --live, --raw: what is printed when, Ctrl-C, and what goes wrong."""
 
 import io
 import json
@@ -15,8 +15,9 @@ import pytest
 import soundfile
 from stand_in_microphone import microphone_that_plays, sounddevice
 
+from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.live.live import CLEAR_LINE, Inbox, Interruption, LiveOutput, fitting
+from ia3_speech.live.live import CLEAR_LINE, Inbox, LiveOutput, fitting, interruption
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
 from ia3_speech.loading import load
 
@@ -53,21 +54,25 @@ def final_texts(base, wave: np.ndarray | None = None) -> list[str]:
 def test_a_line_for_each_sentence(run_command, tiny_folder):
     data, texts = wav(two_sentences()), final_texts(tiny_folder)
     assert len(texts) == 2
-    for flags, stdin in ((["--live"], data), (["--live", "-"], data), (["--raw", "16000"], data[44:])):
-        result = run_command("transcribe", "--base", tiny_folder, *flags, stdin=stdin)
+    for command, *flags in (
+        ["live"], ["live", "--raw", "16000"], ["transcribe", "--live"], ["transcribe", "--live", "-"],
+        ["transcribe", "--raw", "16000"],
+    ):  # fmt: skip
+        stdin = data[44:] if "--raw" in flags else data
+        result = run_command(command, "--base", tiny_folder, *flags, stdin=stdin)
         assert (result.code, result.out, result.err) == (0, "".join(f"{text}\n" for text in texts), "")
 
 
 def test_hot_words_that_were_never_found_are_told(run_command, tiny_folder, tmp_path):
     (tmp_path / "terms.txt").write_text("pneumonoultramicroscopic\n")
     words = ("--search", "greedy", "--hotwords", tmp_path / "terms.txt", "--hotword-weight", 0.01)
-    result = run_command("transcribe", "--live", "--base", tiny_folder, *words, stdin=wav(two_sentences()))
+    result = run_command("live", "--base", tiny_folder, *words, stdin=wav(two_sentences()))
     message = f"{tmp_path / 'terms.txt'}: none of its 1 term was found in this audio\n"
     assert (result.code, result.err) == (0, message)
 
 
 def test_an_output_folder_and_json(run_command, tiny_folder, tmp_path):
-    command = ("transcribe", "--live", "--base", tiny_folder, "--output-dir", tmp_path / "texts")
+    command = ("live", "--base", tiny_folder, "--output-dir", tmp_path / "texts")
     for flags in ((), ("--format", "json")):
         result = run_command(*command, *flags, stdin=wav(two_sentences()))
         assert (result.code, result.out, result.err) == (0, "", "")
@@ -89,14 +94,14 @@ def test_an_output_folder_and_json(run_command, tiny_folder, tmp_path):
         (b"recordings/a.wav\n", [], "stdin: not a WAV stream, it begins with b'recordings/a'"),
         (b"", ["--raw=5"], "--raw is 5 Hz"),
         (b"", ["--mic-device", "1"], "--mic-device is for --mic"),
-        (b"", ["--mic"], "--mic and stdin (--live, --raw) are two inputs"),
+        (b"", ["--mic", "--raw", "16000"], "--mic and stdin (--live, --raw) are two inputs"),
         (b"", ["--pause", "0"], "--pause is 0, and has to be from 0.1 to 10"),
         (wav(two_sentences()), ["--partials"], "--partials needs --format json, or a terminal"),
         (wav(two_sentences()), ["--format", "srt"], "--format srt: live input is written as text or txt or "),
     ],
 )
 def test_what_cannot_be_is_one_line_before_a_base_is_looked_for(run_command, stdin, flags, message):
-    result = run_command("transcribe", "--live", "--base", "nowhere", *flags, stdin=stdin)
+    result = run_command("live", "--base", "nowhere", *flags, stdin=stdin)
     assert (result.code, result.out) == (1, "") and result.err.count("\n") == 1
     assert result.err.startswith(f"error: {message}")
 
@@ -106,8 +111,12 @@ def test_what_cannot_be_is_one_line_before_a_base_is_looked_for(run_command, std
     [
         (["--partials"], "--partials is for live input"),
         (["--mic", "a.wav"], "a.wav: --mic takes no files"),
+        (["--mic", "-"], "-: --mic takes no files"),
+        (["--live", "a.wav"], "a.wav: --live takes no files"),
         (["--raw", "16000", "a.wav", "b.wav"], "a.wav: --raw takes no files"),
         (["--live", "--vad", "energy"], "--vad does not apply to live input"),
+        (["--live", "--channels", "split"], "--channels does not apply to live input"),
+        (["--live", "--skip-existing", "--output-dir", "no"], "--skip-existing does not apply to live input"),
         (["--raw=16000", "--confidence-slope", "2"], "--confidence-slope does not apply to live input"),
     ],
 )
@@ -122,26 +131,37 @@ def test_what_was_heard_before_an_error_is_told(run_command, tiny_folder):
     wave[-3000] = np.nan
     file = io.BytesIO()
     soundfile.write(file, wave, SAMPLE_RATE, format="WAV", subtype="FLOAT")
-    result = run_command("transcribe", "--live", "--base", tiny_folder, stdin=file.getvalue())
+    result = run_command("live", "--base", tiny_folder, stdin=file.getvalue())
     assert result.code == 1 and result.err.startswith("error: stdin: samples are NaN or infinite")
     assert result.err.count("\n") == 1 and len(result.out.splitlines()) == 2  # the second up to there
+
+
+def test_dictation_that_waits_is_told_before_an_error(run_command, tiny_folder, monkeypatch):
+    def fail(self):
+        raise UserError("the device's memory is full")
+
+    monkeypatch.setattr(StreamingRecognizer, "flush", fail)
+    result = run_command("live", "--base", tiny_folder, "--dictation", stdin=wav(two_sentences()))
+    assert (result.code, result.err) == (1, "error: the device's memory is full\n")
+    assert len(result.out.splitlines()) == 1  # the first sentence; the second was never recognised
 
 
 # ---- a microphone, played by a thread, and Ctrl-C
 
 
-def test_ctrl_c_ends_a_microphone_with_code_0(run_command, tiny_folder, monkeypatch, tmp_path):
+@pytest.mark.parametrize("command", ["live", "transcribe"])
+def test_ctrl_c_ends_a_microphone_with_code_0(run_command, tiny_folder, monkeypatch, tmp_path, command):
     """PortAudio needs a device, so its Python module is replaced; the signal is real."""
     wave = two_sentences()
     monkeypatch.setitem(sys.modules, "sounddevice", microphone_that_plays(wave, 48_000.0))
-    result = run_command("transcribe", "--base", tiny_folder, "--mic", "--output-dir", tmp_path)
+    result = run_command(command, "--base", tiny_folder, "--mic", "--output-dir", tmp_path)
     assert (result.code, result.out, result.err) == (0, "", "")
     assert (tmp_path / "microphone.txt").read_text().splitlines() == final_texts(tiny_folder, wave)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_second_ctrl_c_ends_at_once():
-    with pytest.raises(KeyboardInterrupt), Interruption() as state:
+    with pytest.raises(KeyboardInterrupt), interruption() as state:
         os.kill(os.getpid(), signal.SIGINT)
         assert state.signal == signal.SIGINT
         os.kill(os.getpid(), signal.SIGINT)
@@ -166,7 +186,7 @@ def test_a_microphone_that_stops_is_told(run_command, tiny_folder, monkeypatch):
             pass
 
     monkeypatch.setitem(sys.modules, "sounddevice", sounddevice(InputStream, 48_000.0))
-    result = run_command("transcribe", "--base", tiny_folder, "--mic")
+    result = run_command("live", "--base", tiny_folder, "--mic")
     assert (result.code, result.out) == (1, "")
     assert result.err == "error: --mic: Desk has stopped (was it unplugged?)\n"
 
@@ -178,7 +198,7 @@ def test_a_microphone_that_stops_is_told(run_command, tiny_folder, monkeypatch):
 def test_a_pipe_that_stays_open(tiny_folder, tmp_path):
     """The first sentence is printed while the second is spoken; Ctrl-C writes what was heard of that."""
     flags = ["--raw", "16000", "--format", "json", "--partials", "--pause=.5"]
-    command = [sys.executable, "-m", "ia3_speech", "transcribe", "--base", tiny_folder, *flags]
+    command = [sys.executable, "-m", "ia3_speech", "live", "--base", tiny_folder, *flags]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     records, first_is_final = [], threading.Event()
 
@@ -226,10 +246,13 @@ def test_a_terminal_line_is_rewritten_in_place(monkeypatch):
     )
 
 
-def test_a_partial_text_as_json():
+def test_json_on_a_terminal_and_a_dumb_terminal(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
     output = LiveOutput(Terminal(), "json", partials=True)
     output.show(StreamEvent("no", 0, 1.23456, final=False))
     assert output.stream.getvalue() == '{"type": "partial", "start": 0, "end": 1.235, "text": "no"}\n'
+    monkeypatch.setenv("TERM", "dumb")
+    assert not LiveOutput(Terminal()).partials
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,12 @@ def wav(wave: np.ndarray, rate: int = SAMPLE_RATE, format: str = "WAV", subtype:
     return file.getvalue()
 
 
+def with_size(data: bytes, size: int) -> bytes:
+    """A WAV file whose header gives the samples that size."""
+    at = data.index(b"data") + 4
+    return data[:at] + struct.pack("<I", size) + data[at + 4 :]
+
+
 def streamed(data: bytes, raw: int | None = None, most: int = 2**16) -> np.ndarray:
     """What a pipe gives that hands over at most so many bytes at once."""
     file = io.BytesIO(data)
@@ -47,19 +53,30 @@ def test_every_encoding_gives_what_the_file_gives(subtype, most):
 
 
 @pytest.mark.parametrize("size", [0, 2**31 - 1, 2**31 - 4096, 2**32 - 1])
-def test_the_header_may_not_know_the_length(size):
+def test_the_header_may_not_know_the_length(size, caplog):
     data = wav(noise())
-    at = data.index(b"data") + 4
-    unknown = data[:at] + struct.pack("<I", size) + data[at + 4 :]
-    np.testing.assert_array_equal(streamed(unknown), load_audio(io.BytesIO(data)))
+    np.testing.assert_array_equal(streamed(with_size(data, size)), load_audio(io.BytesIO(data)))
+    assert not caplog.messages
 
 
-def test_chunks_before_and_behind_the_samples_are_not_heard():
-    data = wav(noise()[:7999], subtype="PCM_U8")
+@pytest.mark.parametrize("size", [2, 3200, 3201])
+def test_what_follows_a_length_that_is_too_small_is_read_too(size, caplog):
+    data = wav(noise())
+    np.testing.assert_array_equal(streamed(with_size(data, size)), load_audio(io.BytesIO(data)))
+    assert caplog.messages == [
+        f"stdin: its header ends after {size / 2 / SAMPLE_RATE:.1f} s, and more follows: that is read too"
+    ]
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8"])
+def test_chunks_before_and_behind_the_samples_are_not_heard(subtype, caplog):
+    wave = noise()[:7999] if subtype == "PCM_U8" else noise()
+    data = wav(wave, subtype=subtype)
     at = data.index(b"data")
     chunk = b"LIST" + struct.pack("<I", 100) + 100 * b"\x7f"
     listed = data[:at] + b"LIST" + struct.pack("<I", 5) + b"INFOx\0" + data[at:] + chunk
     np.testing.assert_array_equal(streamed(listed), load_audio(io.BytesIO(data)))
+    assert not caplog.messages
 
 
 def test_raw_samples_and_half_of_one_at_the_end():
@@ -90,9 +107,13 @@ def test_the_mean_of_two_channels_and_of_cancelling_ones_the_loudest(caplog):
     [
         (b"", "empty"),
         (b"OggS\0\2 and so on", "not a WAV stream, it begins with b'OggS"),
+        (b"RIFF\0\0\0\0AVI LIST", "not a WAV stream"),
         (wav(noise())[:30], "ends within its header"),
         (b"RIFF\xff\xff\xff\xffWAVEdata\xff\xff\xff\xff", "damaged WAV header: "),
+        (b"RIFF\xff\xff\xff\xffWAVEjunk\xff\xff\xff\xff", "a chunk b'junk' of 4294967295 bytes"),
         (wav(noise(), subtype="IMA_ADPCM"), "samples in the encoding IMA_ADPCM are not read (ffmpeg -i"),
+        (wav(noise()).replace(b"fmt \x10\0\0\0\1\0\1\0", b"fmt \x10\0\0\0\1\0\0\0"), "damaged WAV header: "),
+        (wav(noise(), 999), "damaged WAV header: 999 Hz"),
     ],
 )
 def test_what_is_no_wav_stream_is_said(data, message):
@@ -130,9 +151,21 @@ def portaudio(devices: list[dict], supported: tuple[float, ...] = (16_000, 48_00
         if samplerate not in supported:
             raise PortAudioError("Invalid sample rate [PaErrorCode -9997]")
 
+    class InputStream:
+        def __init__(self, samplerate, blocksize, callback, finished_callback, **_):
+            self.finished = finished_callback
+            self.play = lambda: [callback(np.ones((blocksize, 1), np.float32), blocksize, None, None)] * 2
+
+        def start(self):
+            self.play()
+
+        def close(self):
+            self.finished()
+
     return SimpleNamespace(
-        query_devices=query_devices, check_input_settings=check_input_settings, PortAudioError=PortAudioError
-    )
+        query_devices=query_devices, check_input_settings=check_input_settings, InputStream=InputStream,
+        PortAudioError=PortAudioError,
+    )  # fmt: skip
 
 
 SPEAKER = {"index": 0, "name": "Speaker", "max_input_channels": 0, "default_samplerate": 48_000.0}
@@ -140,21 +173,30 @@ HEADSET = {"index": 3, "name": "USB Headset", "max_input_channels": 1, "default_
 
 
 @pytest.mark.parametrize(("supported", "rate"), [((16_000, 48_000), 16_000), ((48_000,), 48_000)])
-def test_the_rate_of_a_microphone(monkeypatch, supported, rate):
+def test_a_microphone_gives_portions_of_16_khz(monkeypatch, supported, rate):
     monkeypatch.setitem(sys.modules, "sounddevice", portaudio([SPEAKER, HEADSET], supported))
     microphone = Microphone("Headset")
     assert (microphone.device, microphone.name, microphone.rate) == (3, "USB Headset", rate)
+    portions, ended = [], []
+    microphone.start(portions.append, lambda: ended.append(True))
+    microphone.stop()
+    assert ended and portions and all(p.dtype == np.float32 and p.ndim == 1 for p in portions)
+    assert len(portions[0]) <= 1600
+
+
+MISSING = "--mic-device 7: No input device matching 7 (input devices: 3 USB Headset)"
 
 
 @pytest.mark.parametrize(
     ("devices", "device", "supported", "message"),
     [
+        ([], None, (16_000,), "no input device was found"),
         ([SPEAKER], None, (16_000,), "no input device was found"),
-        ([SPEAKER, HEADSET], "7", (16_000,),
-         "--mic-device 7: No input device matching 7 (input devices: 3 USB Headset)"),
+        ([SPEAKER, HEADSET], "7", (16_000,), MISSING),
+        ([HEADSET], "Cam", (16_000,), "input devices: 3 USB Headset"),
         ([HEADSET], None, (), "Invalid sample rate"),
     ],
-)  # fmt: skip
+)
 def test_no_such_device(monkeypatch, devices, device, supported, message):
     monkeypatch.setitem(sys.modules, "sounddevice", portaudio(devices, supported))
     with pytest.raises(AudioError) as caught:

@@ -3,6 +3,7 @@
 import io
 import json
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -85,8 +86,21 @@ def test_a_text_is_final_once_nothing_behind_it_can_change_it():
     assert [e.text for e in dictation.flush()] == ["he has no cough"]
 
 
-def test_dictated_line_breaks_are_printed():
-    output = LiveOutput(io.StringIO())
+def test_without_partial_texts_there_are_final_ones_alone():
+    assert [event.text for event in told(["no fever", "full stop"])] == ["No fever."]
+    assert [*PostProcessed(DICTATION, partials=False).events([StreamEvent("no", 0, 1, False)])] == []
+
+
+def test_silence_and_noise_are_no_text():
+    assert told(["", "new line", ""]) == []
+    shown = PostProcessed(DICTATION, partials=True)
+    events = [StreamEvent("um", 0, 1, False), StreamEvent("", 0, 2, True)]
+    assert [e.text for event in events for e in shown.events([event])] == ["Um", ""]
+
+
+@pytest.mark.parametrize("format", ["text", "txt", "dictation"])
+def test_dictated_line_breaks_are_printed(format, tmp_path):
+    output = LiveOutput(io.StringIO(), format)
     for event in told(["pressure of two", "new line", "review", "new paragraph next visit"]):
         output.show(event)
     assert output.stream.getvalue() == "Pressure of two\nReview\n\nNext visit\n"
@@ -96,8 +110,13 @@ def test_json_has_the_raw_text():
     output = LiveOutput(io.StringIO(), "json")
     for event in told(["no fever", "full stop"]):
         output.show(event)
-    record = {"type": "final", "start": 0.0, "end": 3.0, "text": "No fever."}
-    record["raw_text"] = "no fever full stop"
+    record = {
+        "type": "final",
+        "start": 0.0,
+        "end": 3.0,
+        "text": "No fever.",
+        "raw_text": "no fever full stop",
+    }
     assert [json.loads(line) for line in output.stream.getvalue().splitlines()] == [record]
 
 

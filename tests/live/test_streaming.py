@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
+from tiny_models import PIECE_TOKENIZERS, TINY, tiny, tiny_processor
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.beam_search import BeamSearch
@@ -119,6 +119,16 @@ def test_words_of_final_texts_have_their_times_in_the_stream(recognizer):
         assert all(event.start - 1e-6 <= time <= event.end + 1e-6 for time in times)
 
 
+def test_a_pause_ends_a_piece_at_once(recognizer):
+    """Its text is there as soon as the pause has lasted, not with the next speech."""
+    stream = StreamingRecognizer(recognizer, pause_seconds=0.6)
+    wave = np.concatenate([babble(1), silence(2)])
+    heard = 0
+    while not finals(stream.feed(wave[heard : heard + 160])):
+        heard += 160
+    assert 1.6 <= (heard + 160) / SAMPLE_RATE <= 1.65
+
+
 def test_each_stream_has_its_adapter_of_a_bank(tiny_folder, speaker42):
     recognizer = load(tiny_folder, bank={"speaker42": speaker42}).recognizer
     wave = babble(2)
@@ -134,7 +144,9 @@ def test_a_partial_text_at_most_every_half_second_and_one_a_portion(recognizer):
     events = run(StreamingRecognizer(recognizer), babble(3.9), 160)
     partials = [event.end for event in events if not event.final]
     assert len(partials) > 4 and min(b - a for a, b in pairwise(partials)) >= 0.5
-    assert [event.final for event in StreamingRecognizer(recognizer).feed(babble(3.9))] == [False]
+    stream = StreamingRecognizer(recognizer)
+    assert [event.final for event in stream.feed(babble(3.9))] == [False]
+    assert [event.final for event in stream.feed(babble(0.4))] in ([False], [])
 
 
 @pytest.mark.parametrize(
@@ -144,6 +156,7 @@ def test_kept_logits_line_up_with_new_ones(processor, name):
     """Of any architecture: as many frames as the piece has so far, and the final text is the offline one."""
     tokenizer = PIECE_TOKENIZERS[name]() if name in PIECE_TOKENIZERS else processor.tokenizer
     base = make_base(tiny(name), tiny_processor(name, tokenizer), name)
+    assert name in TINY
     recognizer = Recognizer(base, max_seconds=8.0)
     stream, wave = StreamingRecognizer(recognizer), babble(7)
     for first in range(0, len(wave), 3000):
@@ -188,6 +201,7 @@ def test_memory_and_work_are_bounded(recognizer, monkeypatch):
 
 def test_silence_is_no_text_and_after_the_end_a_new_stream_begins(recognizer):
     stream = StreamingRecognizer(recognizer)
-    assert run(stream, silence(20), 1600) == []
+    for quiet in (np.zeros(20 * SAMPLE_RATE, np.float32), silence(20)):
+        assert run(stream, quiet, 1600) == []
     first = run(stream, sentences(), 1600)
     assert run(stream, sentences(), 37_000)[-1] == first[-1] and stream.flush() == []

@@ -155,11 +155,12 @@ def test_columns_of_the_same_meaning_are_accepted(tmp_path):
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig", "utf-8"])
 def test_what_excel_writes_is_read(tmp_path, encoding):
-    """With or without a byte-order mark, with TABs."""
+    """With or without a byte-order mark, with TABs; with a first line that names the separator, or none."""
     lines = ["file\ttext\tspeaker", *(f"{n}.wav\tcafé número {'abcdef'[n]}\tZoë {n}" for n in range(6))]
-    folder = made(tmp_path / "mine", lines, encoding, files=[f"{n}.wav" for n in range(6)])
-    texts = sorted(one.text for data in prepared(folder, tmp_path).values() for one in data)
-    assert texts == [f"café número {c}" for c in "abcdef"]
+    for first in ([], ["sep=\t"]):
+        folder = made(tmp_path / "mine", [*first, *lines], encoding, files=[f"{n}.wav" for n in range(6)])
+        texts = sorted(one.text for data in prepared(folder, tmp_path).values() for one in data)
+        assert texts == [f"café número {c}" for c in "abcdef"]
 
 
 # ---- Excel
