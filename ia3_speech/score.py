@@ -3,7 +3,7 @@
     ia3-speech score data/test DECODE_DIR [--baseline DECODE_DIR2] [--terms FILE]
 
 In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and its word confidences (hyp.ctm)
-if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/score_file.py) and Kaldi's
+if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's
 and sclite's files (scoring/kaldi_files.py).
 
 - References and hypotheses are first piped through the filters `local/wer_{ref,hyp,output}_filter`, where
@@ -35,9 +35,8 @@ from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring.error_rates import label_value
 from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
-from ia3_speech.scoring.results import format_results, results_of
-from ia3_speech.scoring.score_file import Score, json_value, write_score
-from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.results import Results, format_results
+from ia3_speech.scoring.scorer import Score, json_value, score_hypotheses, write_score
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
 from ia3_speech.training.records import read_adaptation_utterances, task_files
@@ -131,7 +130,7 @@ def main(
     write_kaldi_files(decode_dir, score.scored, score.wer_bootci)
     record = write_score(decode_dir / "score.json", score, provenance)
     inputs.record(decode_dir / "scoring_kaldi")
-    print(format_results(results_of(record)), end="")
+    print(format_results(Results(record)), end="")
 
 
 def measure_confidences(score: Score, decode_dir: Path) -> dict[str, Any] | None:

@@ -71,7 +71,7 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
 
 def read_score_summary(file: Path) -> dict[str, Any]:
     """What a record keeps of a score.json, rates as fractions. Raises UserError for another file."""
-    from ia3_speech.scoring.score_file import read_score
+    from ia3_speech.scoring.results import read_score
 
     score = read_score(file)
     change = (score.get("changes") or {}).get("wer") or {}

@@ -214,10 +214,9 @@ def summary_sentences(report: ReportData) -> Iterator[str]:
     if before is not None and f"{100 * before:.0f}" != f"{100 * row.wer.value:.0f}":
         yield f"{in_100_words} instead of {100 * before:.0f}."
     known = results.record["baseline"]["terms"]
-    if results.terms and known and results.terms[0].reference:
-        spoken = plural(results.terms[0].reference, "spoken term")
-        missed = f"{results.terms[0].missed:,}; {baseline.name} misses {known['missed']:,}"
-        yield f"Of {spoken} it misses {missed}."
+    if results.terms and known and (terms := results.terms[""]).reference:
+        missed = f"{terms.missed:,}; {baseline.name} misses {known['missed']:,}"
+        yield f"Of {plural(terms.reference, 'spoken term')} it misses {missed}."
     if unseen := results.unseen:
         where = f"On {plural(unseen.utterances, 'utterance')} with sentences that are not in training"
         yield f"{where} {change_in_words(unseen, 'it', baseline.name)}."

@@ -69,8 +69,9 @@ def rates_table(report: ReportData) -> Table:
 def terms_table(report: ReportData) -> Table:
     """Term errors of all terms, and of each category."""
     rows: list[list[Cell]] = []
-    for row in report.system.results.terms:
-        cells: list[Cell] = [row.category or "all", row.reference, row.missed, row.false, row.rate]
+    for category, row in report.system.results.terms.items():
+        rate = Rate(row.term_error_rate, row.term_error_rate_ci)
+        cells: list[Cell] = [category or "all", row.reference, row.missed, row.false, rate]
         if report.baseline:
             cells += [Rate(row.change and row.change.baseline), change_rate(row.change)]
         rows.append(cells)

@@ -33,8 +33,8 @@ from ia3_speech.formatting import percent, with_interval
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.score_file import json_value, read_score
-from ia3_speech.scoring.scorer import score_utterances
+from ia3_speech.scoring.results import read_score
+from ia3_speech.scoring.scorer import json_value, score_utterances
 from ia3_speech.scoring.significance import REPLICATIONS, MatchedPairsTest, mapsswe
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
