@@ -292,11 +292,8 @@ def size_warnings(results: Results, name: str) -> Iterator[str]:
 def results_content(report: ReportData) -> dict[str, Any]:
     shown = [report_tables.rates_table(report)]
     shown += [report_tables.terms_table(report)] if report.system.results.terms else []
-    experiments = {
-        file: (experiment, [*report_tables.systems_tables(experiment)])
-        for file, experiment in report.experiments.items()
-    }
-    return {"tables": shown, "notes": [*result_notes(report)], "experiments": experiments}
+    systems = [*report_tables.systems_tables(report.experiment)] if report.experiment else []
+    return {"tables": shown, "notes": [*result_notes(report)], "systems": systems}
 
 
 def result_notes(report: ReportData) -> Iterator[str]:

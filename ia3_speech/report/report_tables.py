@@ -30,8 +30,8 @@ def report_tables(report: ReportData) -> Iterator[Table]:
     yield rates_table(report)
     if report.system.results.terms:
         yield terms_table(report)
-    for experiment in report.experiments.values():
-        yield from systems_tables(experiment)
+    if report.experiment:
+        yield from systems_tables(report.experiment)
     yield words_table(report)
     if report.with_confidences:
         yield confidence_table(report.with_confidences)
@@ -247,23 +247,10 @@ def write_table_files(page: Path, report: ReportData) -> int:
     folder = tables_folder(page)
     if name := unexpected_file(folder, lambda path: path.suffix in SUFFIXES and path.is_file()):
         raise UserError(f"{folder / name}: is in the way of the report's tables (choose another --out)")
-    tables = dict(named(report_tables(report)))
+    tables = {re.sub(r"[^\w.-]", "_", table.name): table for table in report_tables(report)}
     with replacing(folder) as new:
         new.mkdir()
         for name, table in tables.items():
             (new / f"{name}.csv").write_text(table.csv(), "utf-8", newline="")
             (new / f"{name}.md").write_text(table.markdown(), "utf-8", newline="")
     return len(tables)
-
-
-def named(tables: Iterator[Table]) -> Iterator[tuple[str, Table]]:
-    """Each table with a name that can be a file's, and that no other has: systems_test, systems_test_2."""
-    used: set[str] = set()
-    for table in tables:
-        stem = name = re.sub(r"[^\w.-]", "_", table.name)
-        number = 1
-        while name.casefold() in used:
-            number += 1
-            name = f"{stem}_{number}"
-        used.add(name.casefold())
-        yield name, table
