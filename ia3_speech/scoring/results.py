@@ -36,9 +36,7 @@ class ResultRow:
 
     Attributes:
         label, value: of which utterances: those with this value of the label; both empty for all of them.
-        utterances, missing: how many there are, and how many of them have no hypothesis.
-        words, errors: of the references, and insertions + deletions + substitutions.
-        insertions, deletions, substitutions: as Kaldi's compute-wer counts them.
+        utterances … substitutions: as in `ErrorRates`.
         wer, cer, term_error_rate: with their 95 % intervals; the last has no value without a term list.
         changes: with a baseline, those of "wer", "cer" and, with terms, "term_error_rate".
         clusters, unit: how many of what the bootstrap draws.
@@ -260,18 +258,14 @@ def format_results(results: Results) -> str:
     Set2: %WER 35.39 95% Conf Interval [ 15.18, 55.61 ]
     Probability of Set2 improving Set1: 100.00
     """
+    row, wrong = results.all, round((results.record["ser"] or 0.0) * results.all.utterances)
+    counts = (row.words, row.insertions, row.deletions, row.substitutions, row.utterances, wrong)
+    kaldi_lines = format_wer_lines(ErrorCounts(*counts), row.missing)
     blocks = [[*in_columns(rate_lines(results)), *label_ranges(results)]]
     if results.terms:
         blocks.append(in_columns(term_lines(results)))
     blocks.append([*score_notes(results)])
-    return "\n".join([kaldi_lines(results), *("".join(f"{line}\n" for line in block) for block in blocks)])
-
-
-def kaldi_lines(results: Results) -> str:
-    """compute-wer's three lines."""
-    row, wrong = results.all, round((results.record["ser"] or 0.0) * results.all.utterances)
-    counts = (row.words, row.insertions, row.deletions, row.substitutions, row.utterances, wrong)
-    return format_wer_lines(ErrorCounts(*counts), row.missing)
+    return "\n".join([kaldi_lines, *("".join(f"{line}\n" for line in block) for block in blocks)])
 
 
 def listed_rows(results: Results) -> Iterator[ResultRow]:

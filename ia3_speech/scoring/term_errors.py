@@ -48,9 +48,6 @@ class TermList:
     by_first_word: dict[str, list[TermWords]]
     categories: list[str]
 
-    def __len__(self) -> int:
-        return len(self.categories_of)
-
 
 def read_term_list(path: Path, mode: str = "ctc") -> TermList:
     """Read a term list; its terms are normalised like the texts (`mode` is one of `data.text.normalize`),
