@@ -4,13 +4,11 @@ import inspect
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jiwer
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.cli import UserError, command
@@ -71,27 +69,6 @@ def make_data(texts, speakers=None, **labels):
         speaker = (speakers or {}).get(name, "spk")
         utterances.append(Utterance(name, speaker, name, "none.wav", text=text, labels=known))
     return DataDirectory(Path("data/test"), utterances)
-
-
-HELP = """
-import runpy, sys
-sys.argv = ["command", "--help"]
-try:
-    runpy.run_module(NAME, run_name="__main__", alter_sys=True)
-finally:
-    print(sorted({"torch", "transformers", "datasets", "librosa", "soundfile"} & set(sys.modules)))
-"""
-
-
-@pytest.mark.parametrize("name", ["ia3_speech.score", "ia3_speech.report"])
-def test_help_needs_no_torch(name):
-    root = str(Path(__file__).parents[1])
-    code = HELP.replace("NAME", repr(name))
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )  # fmt: skip
-    assert "--baseline" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_every_file_is_written(place):
@@ -298,16 +275,6 @@ def test_any_texts_are_scored_as_jiwer_counts_and_the_labels_add_up(texts):
     if score.words:
         assert score.wer == pytest.approx(score.errors / score.words)
         assert score.wer_ci is None if len(texts) == 1 else score.wer_ci[0] <= score.wer_ci[1]
-
-
-@given(content=st.binary(max_size=60))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_garbled_hypothesis_file_never_shows_a_traceback(place, content):
-    Path("exp/decode/text").write_bytes(content)
-    try:
-        main(Path("data/test"), Path("exp/decode"), replications=5)
-    except UserError as error:
-        assert "exp/decode/text" in str(error) or "data/test" in str(error)
 
 
 @pytest.mark.parametrize(
