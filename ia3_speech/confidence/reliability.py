@@ -114,7 +114,8 @@ def shares_found(confidences: np.ndarray, right: np.ndarray, times: np.ndarray) 
     """`share_found` where each word counts as often as `times` says, (replicates, words): (replicates,);
     NaN without errors.
 
-    Of equally certain words the reviewer sees as many as 10 % allow, drawn by chance.
+    The reviewer sees 10 % of the words, at least one; of equally certain words as many as these allow, drawn
+    by chance.
     """
     levels, level = np.unique(confidences, return_inverse=True)
     shares = np.full(len(times), np.nan)
@@ -122,15 +123,10 @@ def shares_found(confidences: np.ndarray, right: np.ndarray, times: np.ndarray) 
         words = np.bincount(level, weights, len(levels))
         wrong = np.bincount(level, weights * ~right, len(levels))
         before = np.concatenate([[0.0], np.cumsum(words)[:-1]])
-        seen = np.clip(reviewed_words(words.sum()) - before, 0, words)
+        seen = np.clip(max(1, round(REVIEWED * words.sum())) - before, 0, words)
         if total := wrong.sum():
             shares[row] = (seen * wrong / np.maximum(words, 1)).sum() / total
     return shares
-
-
-def reviewed_words(words: float) -> int:
-    """How many of the words a reviewer looks at: 10 %, at least one."""
-    return max(1, round(REVIEWED * words))
 
 
 def found_interval(

@@ -317,4 +317,4 @@ def test_only_specific_forms_are_learned():
         "4 occurrences of terms, 0 of them recognised; 2 heard-as forms kept, 1 left out",
     ]
     found = learn_forms(terms, utterances, text=[["as", "ma"]])
-    assert [form.text for form in found.kept] == ["dexa medi"]
+    assert [form.text for form in found.forms if form.is_specific] == ["dexa medi"]
