@@ -198,7 +198,14 @@ def test_weights_to_try_that_cannot_be_meant(run_command, tmp_path):
     (tmp_path / "own.arpa").touch()
     tune = ("tune-lm", tmp_path, "--lm", tmp_path / "own.arpa", "--base", "no such base")
     for words, message in [
-        (("--lm-weights", "0.5", "-1",), "--lm-weights is -1, and has to be at least 0"),
+        (
+            (
+                "--lm-weights",
+                "0.5",
+                "-1",
+            ),
+            "--lm-weights is -1, and has to be at least 0",
+        ),
         (("--word-scores", "0", "nan"), "--word-scores is nan, and has to be a finite number"),
         (("--search", "greedy"), "--lm has no effect on greedy search"),
     ]:

@@ -8,17 +8,17 @@ from hypothesis import strategies as st
 from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.charts import (
-    Bar,
     draw_bars,
     rate_axis,
     round_ticks,
     speaker_scatter,
 )
+from ia3_speech.scoring.table import Rate
 
 
 def test_bars():
     """To the byte: two bars of a limit of 0.5, one with an interval."""
-    drawn = draw_bars([Bar(0.25, None, "baseline"), Bar(0.2, (0.1, 0.9), "system")], 0.5, [0.25], "spk: 25 %")
+    drawn = draw_bars([(Rate(0.25), "baseline"), (Rate(0.2, (0.1, 0.9)), "system")], 0.5, [0.25], "spk: 25 %")
     assert drawn == (
         '<svg role="img" width="100%" height="33" class="bars"><title>spk: 25 %</title>'
         '<line x1="50.00%" x2="50.00%" y1="0" y2="33" class="grid"></line>'
