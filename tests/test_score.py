@@ -166,24 +166,6 @@ def test_a_missing_hypothesis_counts_as_deletions(place, caplog):
     assert "1 utterance not in data/test, not scored" in caplog.text
 
 
-def test_a_baseline_beside(place):
-    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
-    found = scored(baseline=Path("exp/base"))
-    change = found["changes"]["wer"]
-    assert change["baseline"] == found["baseline"]["wer"] == 10 / 14
-    assert change["difference"] == pytest.approx(-5 / 14)
-    assert change["relative"] == pytest.approx(-0.5)
-    assert change["relative_ci"][0] <= -0.5 <= change["relative_ci"][1] < 0
-    assert found["changes"]["cer"]["relative"] < 0
-    assert found["by_label"]["accent"]["welsh"]["changes"]["wer"]["relative"] == pytest.approx(-0.5)
-    assert found["mapsswe"]["segments"] == 8
-    assert found["mapsswe"]["mean"] == 5 / 8  # a positive mean: the baseline makes more errors
-    lines = Path("exp/decode/scoring_kaldi/wer_details/wer_bootci").read_text().splitlines()
-    assert lines[0].startswith("Set1: %WER 7")
-    assert lines[1].startswith("Set2: %WER 3")
-    assert lines[2] == "Probability of Set2 improving Set1: 100.00"
-
-
 def test_terms_by_category(place):
     Path("terms.txt").write_text("Atrial Fibrillation\tcondition\nfever\tcondition\nmetformin\tdrug\n")
     write_lines(Path("exp/base/text"), {u: text.replace("fever", "fervour") for u, text in HEARD.items()})

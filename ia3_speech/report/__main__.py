@@ -23,7 +23,7 @@ from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.page import make_page, title_of_record
 from ia3_speech.report.report_data import find_report_paths, read_report_data
-from ia3_speech.report.report_tables import tables_folder, write_table_files
+from ia3_speech.report.report_tables import report_tables, tables_folder, write_table_files
 
 logger = logging.getLogger("ia3_speech.report")
 
@@ -73,14 +73,15 @@ def main(
             logger.warning("%s", fault)
     else:
         players = linked_audio(report.utterances, out.absolute().parent)
-    tables = write_table_files(out, report)
-    write_text(out, make_page(report, players))
+    tables = report_tables(report)
+    write_table_files(out, tables)
+    write_text(out, make_page(report, tables, players))
     inputs.record(out)
     size = out.stat().st_size
     if size > LARGE:
         logger.warning("%s: browsers take long to open so large a page (omit --embed-audio)", out)
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
-    print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(tables, 'table')}")
+    print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")
 
 
 if __name__ == "__main__":

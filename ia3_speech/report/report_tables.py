@@ -5,7 +5,7 @@ report.html.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -25,26 +25,19 @@ SUFFIXES = (".csv", ".md")
 BINS = 10  # ranges of confidence in score.json
 
 
-def report_tables(report: ReportData) -> Iterator[Table]:
-    """Every table of the page, in its order."""
-    yield rates_table(report)
-    if report.system.results.terms:
-        yield terms_table(report)
-    if report.experiment:
-        yield from systems_tables(report.experiment)
-    yield words_table(report)
-    if report.with_confidences:
-        yield confidence_table(report.with_confidences)
-    yield from tables_by_label(report)
-    yield utterances_table(report)
-    if report.training:
-        yield epoch_table(report.training)
-    if report.curve:
-        yield learning_curve_table(report.curve)
-    if report.trade_off:
-        yield trade_off_points_table(report.trade_off)
-    if report.vectors:
-        yield vectors_table(report)
+def report_tables(report: ReportData) -> dict[str, Table]:
+    """Every table of the report by its name, which can be a file's; in the page's order."""
+    tables = [rates_table(report)]
+    tables += [terms_table(report)] if report.system.results.terms else []
+    tables += systems_tables(report.experiment) if report.experiment else []
+    tables += [words_table(report)]
+    tables += [confidence_table(report.with_confidences)] if report.with_confidences else []
+    tables += [*tables_by_label(report), utterances_table(report)]
+    tables += [epoch_table(report.training)] if report.training else []
+    tables += [learning_curve_table(report.curve)] if report.curve else []
+    tables += [trade_off_points_table(report.trade_off)] if report.trade_off else []
+    tables += [vectors_table(report)] if report.vectors else []
+    return {re.sub(r"[^\w.-]", "_", table.name): table for table in tables}
 
 
 # ---- rates
@@ -238,8 +231,8 @@ def tables_folder(page: Path) -> Path:
     return page.with_suffix("") if page.suffix else page.with_name(f"{page.name}_tables")
 
 
-def write_table_files(page: Path, report: ReportData) -> int:
-    """Write the tables into the folder beside the page, in place of earlier ones; how many there are.
+def write_table_files(page: Path, tables: Mapping[str, Table]) -> None:
+    """Write the tables, by their names, into the folder beside the page, in place of earlier ones.
 
     Raises:
         UserError: the folder holds other files, which would be lost.
@@ -247,10 +240,8 @@ def write_table_files(page: Path, report: ReportData) -> int:
     folder = tables_folder(page)
     if name := unexpected_file(folder, lambda path: path.suffix in SUFFIXES and path.is_file()):
         raise UserError(f"{folder / name}: is in the way of the report's tables (choose another --out)")
-    tables = {re.sub(r"[^\w.-]", "_", table.name): table for table in report_tables(report)}
     with replacing(folder) as new:
         new.mkdir()
         for name, table in tables.items():
             (new / f"{name}.csv").write_text(table.csv(), "utf-8", newline="")
             (new / f"{name}.md").write_text(table.markdown(), "utf-8", newline="")
-    return len(tables)

@@ -99,14 +99,6 @@ def test_a_mixture_is_the_weighted_sum(model):
     assert 10 ** mixed.score(rows) == pytest.approx(wanted)
 
 
-def test_a_mixture_fits_a_text_of_both_better_than_either(model):
-    models = [model, estimate([words[::-1] for words in sentences(1)], 3)]
-    text = sentences(5, 40) + [words[::-1] for words in sentences(6, 40)]
-    weights = mixture_weights(models, text)
-    assert sum(weights) == pytest.approx(1) and 0.3 < weights[0] < 0.7
-    assert mix(models, weights).perplexity(text) < min(model.perplexity(text) for model in models)
-
-
 def test_what_only_another_model_knows_stays_possible():
     """Dev sentences that one model fits alone leave the other its least weight, and its words a chance."""
     own = estimate([["a", "fever"]] * 20, 2)

@@ -79,16 +79,6 @@ def test_mapsswe_without_a_spread():
         mapsswe([["a"]], [["a"]], [])
 
 
-def test_draws_are_seeded_and_columns_share_them():
-    columns = {"one": np.arange(50), "same": np.arange(50), "count": np.ones(50)}
-    drawn = bootstrap_sums(columns, 300, seed=7)
-    assert drawn["one"].shape == (300,)
-    assert np.array_equal(drawn["one"], drawn["same"])
-    assert np.all(drawn["count"] == 50)
-    assert np.array_equal(drawn["one"], bootstrap_sums(columns, 300, seed=7)["one"])
-    assert not np.array_equal(drawn["one"], bootstrap_sums(columns, 300, seed=8)["one"])
-
-
 def test_speakers_give_a_wider_interval_than_utterances():
     # one speaker in two is all wrong: a rate over n such units has a deviation of √(¼ / n)
     errors = np.repeat(np.tile([0, 1], 10), 20)
