@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from ia3_speech.lm.hotwords import Hotword
+from ia3_speech.lm.hotword_search import Hotword
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.error_rates import normalized_words
 from ia3_speech.scoring.term_errors import TermList, find_terms, make_term_list

@@ -60,7 +60,6 @@ class Score(ErrorRates):
         confidences: how reliable the word confidences are that decode wrote, as confidence/ measured
             it; None where it wrote none.
         scored: the utterances, aligned and counted.
-        baseline_scored: the same of the baseline; None without one.
     """
 
     normalize: str
@@ -74,7 +73,6 @@ class Score(ErrorRates):
     unseen_sentences: ErrorRates | None = None
     confidences: dict[str, Any] | None = None
     scored: list[ScoredUtterance]
-    baseline_scored: list[ScoredUtterance] | None = None
 
 
 def score_hypotheses(
@@ -138,7 +136,6 @@ def score_hypotheses(
         ),
         overlap=overlap,
         scored=scored,
-        baseline_scored=baseline_scored,
     )
     if overlap and 0 < len(overlap.unseen) < len(scored):
         unseen = [index for index, utterance in enumerate(scored) if utterance.id in overlap.unseen]
@@ -212,7 +209,7 @@ def group_by_label(scored: Sequence[ScoredUtterance], label: str) -> dict[str, l
 
 def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> dict[str, Any]:
     """Write score.json and return its contents; `provenance` is where the scored texts came from."""
-    fields = {name: value for name, value in vars(score).items() if not name.endswith("scored")}
+    fields = {name: value for name, value in vars(score).items() if name != "scored"}
     if score.baseline is None:
         del fields["baseline"], fields["mapsswe"]
     if score.overlap is None:
