@@ -57,11 +57,12 @@ def main(
     """
     paths = find_report_paths(decode_dir, baseline, training, curve)
     out = out or decode_dir / "report.html"
-    weights = sorted(paths.adapter.glob("*.safetensors")) if paths.adapter else None
+    adapter = paths.get("adapter")
+    weights = sorted(adapter.glob("*.safetensors")) if adapter else None
     decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
     inputs = Inputs(
-        {"data": data} | vars(paths) | {"decode_dir": decoded, "adapter": weights},
-        {"embed_audio": embed_audio, "title": paths.adapter and title_of_record(read_summary(paths.adapter))},
+        {"data": data} | paths | {"decode_dir": decoded, "adapter": weights},
+        {"embed_audio": embed_audio, "title": adapter and title_of_record(read_summary(adapter))},
     )
     if inputs.is_current(out, force or not tables_folder(out).is_dir()):
         return

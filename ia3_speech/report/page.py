@@ -187,12 +187,12 @@ def rate_cards(results: Results) -> Iterator[dict[str, Any]]:
         rate: Rate = getattr(row, name)
         if name == "term_error_rate" and rate.value is None:
             continue
-        before = row.changes[name].baseline if name in row.changes else None
+        change = row.changes.get(name)
         yield {
             "heading": heading,
-            "before": percent(before) if name in row.changes else None,
+            "before": change and percent(change.baseline),
             "rate": rate,
-            "change": row.change(name) if name in row.changes else None,
+            "change": change and row.change(name),
         }
 
 

@@ -7,7 +7,7 @@ EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain sp
 EXP/base/decode_greedy_SET/                       the baseline, as score.json names it
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -35,33 +35,6 @@ from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 SCHEMA = 1  # of results.json
 OUT_OF_DOMAIN = "decode_greedy_out_of_domain"  # folder of the out-of-domain set, as recipes call it
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportPaths:
-    """The files and folders that a report is made from; None where there are none.
-
-    Attributes:
-        decode_dir: the scored decode directory of the system.
-        baseline: that of the baseline.
-        adapter: the adapter's folder.
-        training: metrics.jsonl.
-        experiment: results.json of the recipe.
-        curve: curve.json.
-        trade_off: trade_off.json.
-        out_of_domain: score.json of out-of-domain speech, decoded with the system.
-        terms: the term list that decode_dir was scored with.
-    """
-
-    decode_dir: Path
-    baseline: Path | None = None
-    adapter: Path | None = None
-    training: Path | None = None
-    experiment: Path | None = None
-    curve: Path | None = None
-    trade_off: Path | None = None
-    out_of_domain: Path | None = None
-    terms: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -134,8 +107,9 @@ class ReportData:
 
 def find_report_paths(
     decode_dir: Path, baseline: Path | None = None, training: Path | None = None, curve: Path | None = None
-) -> ReportPaths:
-    """The paths that were given (None: not given), and what else exists beside `decode_dir`.
+) -> dict[str, Path]:
+    """The decode directories ("decode_dir", "baseline") and files that a report is made from, by the field of
+    `ReportData` that they fill: those that were given, and what else exists beside `decode_dir`.
 
     Raises:
         UserError: a given path does not exist, or decode_dir was not scored, or not against the baseline.
@@ -162,8 +136,8 @@ def find_report_paths(
             f"{decode_dir}: was scored without a baseline "
             f'(run "ia3-speech score {record["data"]} {decode_dir} --baseline {baseline}")'
         )
-    existing = {name: path for name, path in beside.items() if path and path.exists()}
-    return ReportPaths(decode_dir=decode_dir, baseline=baseline, **existing)
+    beside |= {"decode_dir": decode_dir, "baseline": baseline}
+    return {name: path for name, path in beside.items() if path and path.exists()}
 
 
 def recorded_baseline(decode_dir: Path, record: Json) -> Path | None:
@@ -184,9 +158,10 @@ def recorded_terms(decode_dir: Path, record: Json) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
-    """Read all files. Raises UserError where one is damaged, or where they do not belong together."""
-    folders = [paths.decode_dir, *([paths.baseline] if paths.baseline else [])]
+def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
+    """Read all files, as `find_report_paths` names them. Raises UserError where one is damaged, or where they
+    do not belong together."""
+    folders = [paths[name] for name in ("decode_dir", "baseline") if name in paths]
     system, *others = map(read_decoded_system, folders, system_names(folders))
     for baseline in others:
         check_comparable(system, baseline)
@@ -196,20 +171,22 @@ def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
         raise UserError(
             f"{data}: utterance {unknown[0]} of {system.folder} is not in it (is it the right set?)"
         )
+    readers = {
+        "experiment": read_experiment,
+        "training": read_training_log,
+        "curve": read_learning_curve,
+        "trade_off": read_trade_off,
+        "adapter": read_summary,
+        "out_of_domain": read_results,
+    }
+    with_terms = system.results.terms and "terms" in paths
     return ReportData(
         utterances=[by_id[name] for name in system.references],
         system=system,
         baseline=others[0] if others else None,
-        experiment=read_experiment(paths.experiment) if paths.experiment else {},
-        training=read_training_log(paths.training) if paths.training else [],
-        curve=read_learning_curve(paths.curve) if paths.curve else None,
-        trade_off=read_trade_off(paths.trade_off) if paths.trade_off else None,
-        vectors=read_vectors(paths.adapter) if paths.adapter else [],
-        adapter=read_summary(paths.adapter) if paths.adapter else {},
-        out_of_domain=read_results(paths.out_of_domain) if paths.out_of_domain else None,
-        terms=read_term_list(paths.terms, system.results.record["normalize"])
-        if paths.terms and system.results.terms
-        else None,
+        vectors=read_vectors(paths["adapter"]) if "adapter" in paths else [],
+        terms=read_term_list(paths["terms"], system.results.record["normalize"]) if with_terms else None,
+        **{name: read(paths[name]) for name, read in readers.items() if name in paths},
     )
 
 
