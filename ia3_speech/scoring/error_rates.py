@@ -194,10 +194,9 @@ def compute_error_rates(
             compute_change(*rates, *replicates) if baseline else None,
         )
 
-    def term_error_rate(row: int) -> TermErrorRate:
-        counts = sum(utterance.terms[row] for utterance in scored)
-        reference, missed, false = (int(counts[column]) for column in (REFERENCE, MISSED, FALSE))
-        return TermErrorRate(reference, missed, false, *rate(f"term errors {row}", f"terms {row}"))
+    def term_error_rate(row: int) -> TermErrorRate:  # columns REFERENCE, MISSED, FALSE
+        counts = sum(utterance.terms[row] for utterance in scored).tolist()
+        return TermErrorRate(*counts, *rate(f"term errors {row}", f"terms {row}"))
 
     total = sum((utterance.errors for utterance in scored), ErrorCounts())
     wer, wer_ci, wer_change = rate("errors", "words")

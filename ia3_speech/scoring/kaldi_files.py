@@ -155,24 +155,17 @@ def format_per_utt(aligned: Mapping[str, list[Pair]]) -> str:
     ann-1 op    C      C      C    I      S          C
     ann-1 #csid 4 1 1 0
     """
-    return "".join(format_utterance_details(utterance, pairs) for utterance, pairs in aligned.items())
-
-
-def format_utterance_details(utterance: str, pairs: list[Pair]) -> str:
-    operations = [operation(pair) for pair in pairs]
-    columns = [(r or GAP, h or GAP, op) for (r, h), op in zip(pairs, operations, strict=True)]
-    widths = [max(map(len, column)) for column in columns]
-    reference, hypothesis, ops = (
-        "  ".join(centre(column[row], width) for column, width in zip(columns, widths, strict=True))
-        for row in range(3)
-    )
-    counts = " ".join(str(operations.count(op)) for op in "CSID")
-    return (
-        f"{utterance} ref  {reference}\n"
-        f"{utterance} hyp  {hypothesis}\n"
-        f"{utterance} op   {ops}\n"
-        f"{utterance} #csid {counts}\n"
-    )
+    lines = []
+    for utterance, pairs in aligned.items():
+        operations = [operation(pair) for pair in pairs]
+        columns = [(r or GAP, h or GAP, op) for (r, h), op in zip(pairs, operations, strict=True)]
+        widths = [max(map(len, column)) for column in columns]
+        for row, name in enumerate(("ref ", "hyp ", "op  ")):
+            cells = (centre(column[row], width) for column, width in zip(columns, widths, strict=True))
+            lines.append(f"{utterance} {name} {'  '.join(cells)}\n")
+        counts = " ".join(str(operations.count(op)) for op in "CSID")
+        lines.append(f"{utterance} #csid {counts}\n")
+    return "".join(lines)
 
 
 def centre(word: str, width: int) -> str:
