@@ -77,18 +77,17 @@ def learn_forms(
     """
     number_of = {tuple(normalized_words(term.text, "ctc")): number for number, term in enumerate(terms)}
     term_list = make_term_list({" ".join(words): () for words in number_of})
-    heard = [pair for utterance in utterances for pair in heard_forms(*utterance, term_list)]
+    occurrences = [pair for utterance in utterances for pair in heard_forms(*utterance, term_list)]
     listed = [form for term in terms for form in (term.text, *term.heard_as)]
     known = {" ".join(normalized_words(form, "ctc")) for form in listed}
     hits = Counter(
         (number_of[term], form)
-        for term, form in heard
+        for term, form in occurrences
         if form not in known and len(form.replace(" ", "")) >= MINIMUM_LETTERS
     )
-    occurrences = count_forms({form for _, form in hits}, utterances, text)
+    counts = count_forms({form for _, form in hits}, utterances, text)
     forms = [
-        HeardForm(number, form, count, max(0, occurrences[form] - count))
-        for (number, form), count in hits.items()
+        HeardForm(number, form, count, max(0, counts[form] - count)) for (number, form), count in hits.items()
     ]
     forms.sort(key=lambda form: (not form.is_specific, -form.hits, form.term, form.text))
     learned = list(terms)
@@ -96,7 +95,8 @@ def learn_forms(
         if form.is_specific:
             term = learned[form.term]
             learned[form.term] = replace(term, heard_as=(*term.heard_as, form.text))
-    return LearnedForms(learned, forms, len(heard), sum(form == " ".join(term) for term, form in heard))
+    recognized = sum(form == " ".join(term) for term, form in occurrences)
+    return LearnedForms(learned, forms, len(occurrences), recognized)
 
 
 def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterator[tuple[Words, str]]:

@@ -4,6 +4,7 @@ In: report data. Out: `Table`s; report/error_rates.csv, report/error_rates.md, r
 report.html.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -18,7 +19,6 @@ from ia3_speech.formatting import numeric_order, plural
 from ia3_speech.report.browse import count_words, instead_text, label_names
 from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.scoring.results import Json, change_rate
-from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 
 SUFFIXES = (".csv", ".md")
@@ -172,8 +172,11 @@ def confidence_table(systems: list[DecodedSystem]) -> Table:
 
 
 def right_interval(part: Json) -> tuple[float, float]:
-    """Of the share of right words in a range of confidences."""
-    return wilson_interval(round(part["right"] * part["words"]), part["words"])
+    """The 95 % interval of the share of right words in a range of confidences (Wilson 1927)."""
+    z, share, words = 1.959964, part["right"], part["words"]
+    centre = (share + z**2 / (2 * words)) / (1 + z**2 / words)
+    half = z * math.sqrt(share * (1 - share) / words + (z / (2 * words)) ** 2) / (1 + z**2 / words)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def epoch_table(epochs: Sequence[Epoch]) -> Table:
