@@ -188,11 +188,8 @@ def compute_error_rates(
     def rate(errors: str, whole: str) -> tuple[float, Interval, Change | None]:
         replicates = [ratio(sums[side, errors], sums[side, whole]) for side in range(len(sides))]
         rates = [float(ratio(table[errors].sum(), table[whole].sum())) for table in sides]
-        return (
-            rates[0],
-            percentile_interval(replicates[0]),
-            compute_change(*rates, *replicates) if baseline else None,
-        )
+        change = compute_change(*rates, *replicates) if baseline else None
+        return rates[0], percentile_interval(replicates[0]), change
 
     def term_error_rate(row: int) -> TermErrorRate:  # columns REFERENCE, MISSED, FALSE
         counts = sum(utterance.terms[row] for utterance in scored).tolist()
