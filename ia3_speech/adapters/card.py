@@ -71,9 +71,9 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
 
 def read_score_summary(file: Path) -> dict[str, Any]:
     """What a record keeps of a score.json, rates as fractions. Raises UserError for another file."""
-    from ia3_speech.scoring.results import read_score
+    from ia3_speech.scoring.results import read_results
 
-    score = read_score(file)
+    score = read_results(file).record
     change = (score.get("changes") or {}).get("wer") or {}
     names = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")
     return {

@@ -30,7 +30,7 @@ from ia3_speech.experiments.curve_files import (
 )
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.results import Json, Results, read_results, read_score
+from ia3_speech.scoring.results import Json, Results, read_results
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 SCHEMA = 1  # of results.json
@@ -114,7 +114,7 @@ def find_report_paths(
     Raises:
         UserError: a given path does not exist, or decode_dir was not scored, or not against the baseline.
     """
-    record = read_score(decode_dir / "score.json")
+    record = read_results(decode_dir / "score.json").record
     folder = decode_dir.absolute().parent
     for path in filter(None, (baseline, training, curve)):
         if not path.exists():

@@ -168,12 +168,7 @@ class Results:
 
 
 def read_results(file: Path) -> Results:
-    """The results in a score.json. Raises UserError as `read_score` does."""
-    return Results(read_score(file))
-
-
-def read_score(file: Path) -> dict[str, Any]:
-    """The contents of a score.json.
+    """The results in a score.json.
 
     Raises:
         UserError: the file is not there, or not a score.json of this schema.
@@ -187,7 +182,7 @@ def read_score(file: Path) -> dict[str, Any]:
         raise UserError(f"{file}: {error} (ia3-speech score writes it)") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA or "wer" not in record:
         raise UserError(f'{file}: not a score.json of "schema" {SCHEMA} (ia3-speech score writes it)')
-    return record
+    return Results(record)
 
 
 def change_rate(change: Change | None) -> Rate:
