@@ -43,7 +43,7 @@ def learn(
         text: files of ordinary sentences, a line each, to count false alarms in.
     """
     from ia3_speech.lm.hotword_learning import format_learned, learn_forms
-    from ia3_speech.lm.hotwords import COMMENT, read_hotwords
+    from ia3_speech.lm.hotword_search import COMMENT, read_hotwords
 
     sentences = [line for file in text or [] for line in read_utf8(file, SENTENCES_HINT).splitlines()]
     learned = learn_forms(
@@ -82,7 +82,7 @@ def check(file: Path, base: str = "mini") -> None:
         file: a hot-word file.
         base: mini, a folder or a hub id.
     """
-    from ia3_speech.lm.hotwords import read_hotwords, spellings
+    from ia3_speech.lm.hotword_search import read_hotwords, spellings
     from ia3_speech.model.base import load_base
 
     hotwords = read_hotwords(file)

@@ -88,7 +88,7 @@ class SearchOptions:
         if self.hotword_weight is not None and self.hotwords is None:
             raise UserError("--hotword-weight needs --hotwords FILE")
         if self.hotwords is not None:
-            from ia3_speech.lm.hotwords import read_hotwords
+            from ia3_speech.lm.hotword_search import read_hotwords
 
             read_hotwords(self.hotwords)  # its faults are reported before a base is loaded
 
@@ -154,7 +154,7 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
         record = {"search": "beam", "lm": lm and str(lm), **weights}
     if options.hotwords is None:
         return search, record
-    from ia3_speech.lm.hotwords import HOTWORD_WEIGHT, HotwordSearch, read_hotwords
+    from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch, read_hotwords
 
     weight = HOTWORD_WEIGHT if options.hotword_weight is None else options.hotword_weight
     hotwords = read_hotwords(options.hotwords)

@@ -3,7 +3,7 @@
     ia3-speech score data/test DECODE_DIR [--baseline DECODE_DIR2] [--terms FILE]
 
 In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and its word confidences (hyp.ctm)
-if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/score_file.py) and Kaldi's
+if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's
 and sclite's files (scoring/kaldi_files.py).
 
 - References and hypotheses are first piped through the filters `local/wer_{ref,hyp,output}_filter`, where
@@ -33,18 +33,16 @@ from ia3_speech.data.kaldi.overlap import find_overlap, find_overlap_by_speaker
 from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
-from ia3_speech.scoring.error_rates import label_value
+from ia3_speech.scoring.ctm import CONFIDENCES
 from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
-from ia3_speech.scoring.results import format_results, results_of
-from ia3_speech.scoring.score_file import Score, json_value, write_score
-from ia3_speech.scoring.scorer import score_hypotheses
+from ia3_speech.scoring.results import Results, format_results
+from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
 from ia3_speech.scoring.significance import REPLICATIONS
 from ia3_speech.scoring.term_errors import read_term_list
 from ia3_speech.training.records import read_adaptation_utterances, task_files
 
 logger = logging.getLogger(__name__)
 
-CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
 NAMED_IDS = 5  # missing utterances that a warning names
 
 
@@ -78,6 +76,8 @@ def main(
         seed: of the bootstraps
         force: score again what DECODE_DIR/scoring_kaldi/inputs.json says was scored from the same inputs
     """
+    from ia3_speech.confidence.reliability import measure_decode_directory
+
     if replications < 1:
         raise UserError("--replications: at least 1")
     if training and training_per_speaker:
@@ -124,29 +124,14 @@ def main(
         overlap=overlap,
         **options,
     )
-    score.confidences = measure_confidences(score, decode_dir)
+    score.confidences = json_value(measure_decode_directory(decode_dir, score))
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
     provenance["filters"] = {side: script and str(script) for side, script in filters.items()}
     write_kaldi_files(decode_dir, score.scored, score.wer_bootci)
     record = write_score(decode_dir / "score.json", score, provenance)
     inputs.record(decode_dir / "scoring_kaldi")
-    print(format_results(results_of(record)), end="")
-
-
-def measure_confidences(score: Score, decode_dir: Path) -> dict[str, Any] | None:
-    """How reliable the word confidences in a decode directory are; None where there are none."""
-    from ia3_speech.confidence.reliability import measure_decode_directory
-
-    calibration = measure_decode_directory(
-        decode_dir,
-        {utterance.id: utterance.pairs for utterance in score.scored},
-        {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored},
-        normalize=score.normalize,
-        replications=score.replications,
-        seed=score.seed,
-    )
-    return json_value(calibration)
+    print(format_results(Results(record)), end="")
 
 
 def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:

@@ -39,7 +39,7 @@ from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_learning import learn_forms
-from ia3_speech.lm.hotwords import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch
+from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch
 from ia3_speech.lm.tuning import dev_logits
 from ia3_speech.loading import BASE_LM, SearchOptions, load, make_search
 from ia3_speech.scoring.alignment import align, count_errors

@@ -184,12 +184,9 @@ def test_a_base_with_a_model_of_its_own_is_searched_with_it(run_command, tmp_pat
         (("--search", "greedy", "--lm-weight", "1"), "--lm-weight has no effect on greedy search"),
         (("--lm", "none.arpa"), "none.arpa: no such file"),
         (("--beam-size", "0"), "--beam-size is 0, and has to be at least 1"),
-        (("--beam-size", "2.5"), "--beam-size"),
-        (("--lm-weight", ".nan"), "--lm-weight is nan, and has to be a finite number"),
-        (("--lm-weight", "1e999"), "--lm-weight is inf, and has to be a finite number"),
+        (("--lm-weight", "nan"), "--lm-weight is nan, and has to be a finite number"),
         (("--lm-weight", "-0.5"), "--lm-weight is -0.5, and has to be at least 0"),
-        (("--word-score", "-.inf"), "--word-score is -inf, and has to be a finite number"),
-        (("--unknown-word-score", ".nan"), "--unknown-word-score is nan, and has to be a finite number"),
+        (("--word-score=-inf",), "--word-score is -inf, and has to be a finite number"),
     ],
 )
 def test_options_that_cannot_be_meant_are_refused_before_the_base_is_loaded(run_command, words, message):
@@ -201,8 +198,15 @@ def test_weights_to_try_that_cannot_be_meant(run_command, tmp_path):
     (tmp_path / "own.arpa").touch()
     tune = ("tune-lm", tmp_path, "--lm", tmp_path / "own.arpa", "--base", "no such base")
     for words, message in [
-        (("--lm-weights=[0.5,-1]",), "--lm-weights is -1, and has to be at least 0"),
-        (("--word-scores", "0", ".nan"), "--word-scores is nan, and has to be a finite number"),
+        (
+            (
+                "--lm-weights",
+                "0.5",
+                "-1",
+            ),
+            "--lm-weights is -1, and has to be at least 0",
+        ),
+        (("--word-scores", "0", "nan"), "--word-scores is nan, and has to be a finite number"),
         (("--search", "greedy"), "--lm has no effect on greedy search"),
     ]:
         refused = run_command(*tune, *words)

@@ -4,13 +4,11 @@ import inspect
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import jiwer
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ia3_speech.cli import UserError, command
@@ -71,27 +69,6 @@ def make_data(texts, speakers=None, **labels):
         speaker = (speakers or {}).get(name, "spk")
         utterances.append(Utterance(name, speaker, name, "none.wav", text=text, labels=known))
     return DataDirectory(Path("data/test"), utterances)
-
-
-HELP = """
-import runpy, sys
-sys.argv = ["command", "--help"]
-try:
-    runpy.run_module(NAME, run_name="__main__", alter_sys=True)
-finally:
-    print(sorted({"torch", "transformers", "datasets", "librosa", "soundfile"} & set(sys.modules)))
-"""
-
-
-@pytest.mark.parametrize("name", ["ia3_speech.score", "ia3_speech.report"])
-def test_help_needs_no_torch(name):
-    root = str(Path(__file__).parents[1])
-    code = HELP.replace("NAME", repr(name))
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root
-    )  # fmt: skip
-    assert "--baseline" in done.stdout
-    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_every_file_is_written(place):
@@ -189,24 +166,6 @@ def test_a_missing_hypothesis_counts_as_deletions(place, caplog):
     assert "1 utterance not in data/test, not scored" in caplog.text
 
 
-def test_a_baseline_beside(place):
-    write_lines(Path("exp/base/text"), {u: f"uh {text}" for u, text in HEARD.items()})
-    found = scored(baseline=Path("exp/base"))
-    change = found["changes"]["wer"]
-    assert change["baseline"] == found["baseline"]["wer"] == 10 / 14
-    assert change["difference"] == pytest.approx(-5 / 14)
-    assert change["relative"] == pytest.approx(-0.5)
-    assert change["relative_ci"][0] <= -0.5 <= change["relative_ci"][1] < 0
-    assert found["changes"]["cer"]["relative"] < 0
-    assert found["by_label"]["accent"]["welsh"]["changes"]["wer"]["relative"] == pytest.approx(-0.5)
-    assert found["mapsswe"]["segments"] == 8
-    assert found["mapsswe"]["mean"] == 5 / 8  # a positive mean: the baseline makes more errors
-    lines = Path("exp/decode/scoring_kaldi/wer_details/wer_bootci").read_text().splitlines()
-    assert lines[0].startswith("Set1: %WER 7")
-    assert lines[1].startswith("Set2: %WER 3")
-    assert lines[2] == "Probability of Set2 improving Set1: 100.00"
-
-
 def test_terms_by_category(place):
     Path("terms.txt").write_text("Atrial Fibrillation\tcondition\nfever\tcondition\nmetformin\tdrug\n")
     write_lines(Path("exp/base/text"), {u: text.replace("fever", "fervour") for u, text in HEARD.items()})
@@ -298,16 +257,6 @@ def test_any_texts_are_scored_as_jiwer_counts_and_the_labels_add_up(texts):
     if score.words:
         assert score.wer == pytest.approx(score.errors / score.words)
         assert score.wer_ci is None if len(texts) == 1 else score.wer_ci[0] <= score.wer_ci[1]
-
-
-@given(content=st.binary(max_size=60))
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_garbled_hypothesis_file_never_shows_a_traceback(place, content):
-    Path("exp/decode/text").write_bytes(content)
-    try:
-        main(Path("data/test"), Path("exp/decode"), replications=5)
-    except UserError as error:
-        assert "exp/decode/text" in str(error) or "data/test" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -84,9 +84,9 @@ def read_score_summary(file: Path) -> dict[str, Any]:
     Beside the rates: warnings of what the test set has in common with training, and the WER of the other
     sentences; where each speaker was decoded with an adapter of their own, the number of speakers.
     """
-    from ia3_speech.scoring.score_file import read_score
+    from ia3_speech.scoring.results import read_results
 
-    score = read_score(file)
+    score = read_results(file).record
     change = (score.get("changes") or {}).get("wer") or {}
     overlap, unseen = score.get("overlap") or {}, score.get("unseen_sentences")
     names = ("wer", "wer_ci", "ci_unit", "cer", "cer_ci", "words", "utterances", "term_error_rate")

@@ -18,11 +18,11 @@ import numpy as np
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.scoring.alignment import Pair, align
-from ia3_speech.scoring.ctm import read_confidences
-from ia3_speech.scoring.error_rates import normalized_words
+from ia3_speech.scoring.ctm import CONFIDENCES, read_confidences
+from ia3_speech.scoring.error_rates import label_value, normalized_words
+from ia3_speech.scoring.scorer import Score
 from ia3_speech.scoring.significance import Interval, percentile_interval
 
-CONFIDENCES = "hyp.ctm"  # in a decode directory
 BINS = 10
 AT_ONCE = 50  # replicates of a bootstrap in memory
 REVIEWED = 0.1  # of the words: the least certain ones, which a person would look at
@@ -114,7 +114,8 @@ def shares_found(confidences: np.ndarray, right: np.ndarray, times: np.ndarray) 
     """`share_found` where each word counts as often as `times` says, (replicates, words): (replicates,);
     NaN without errors.
 
-    Of equally certain words the reviewer sees as many as 10 % allow, drawn by chance.
+    The reviewer sees 10 % of the words, at least one; of equally certain words as many as these allow, drawn
+    by chance.
     """
     levels, level = np.unique(confidences, return_inverse=True)
     shares = np.full(len(times), np.nan)
@@ -122,15 +123,10 @@ def shares_found(confidences: np.ndarray, right: np.ndarray, times: np.ndarray) 
         words = np.bincount(level, weights, len(levels))
         wrong = np.bincount(level, weights * ~right, len(levels))
         before = np.concatenate([[0.0], np.cumsum(words)[:-1]])
-        seen = np.clip(reviewed_words(words.sum()) - before, 0, words)
+        seen = np.clip(max(1, round(REVIEWED * words.sum())) - before, 0, words)
         if total := wrong.sum():
             shares[row] = (seen * wrong / np.maximum(words, 1)).sum() / total
     return shares
-
-
-def reviewed_words(words: float) -> int:
-    """How many of the words a reviewer looks at: 10 %, at least one."""
-    return max(1, round(REVIEWED * words))
 
 
 def found_interval(
@@ -151,25 +147,13 @@ def found_interval(
 # ---- of a decode directory
 
 
-def measure_decode_directory(
-    folder: Path,
-    alignments: Mapping[str, Sequence[Pair]],
-    clusters: Mapping[str, Hashable],
-    *,
-    normalize: str,
-    replications: int,
-    seed: int,
-) -> Calibration | None:
+def measure_decode_directory(folder: Path, score: Score) -> Calibration | None:
     """How well the confidences of a decode directory are calibrated, and how many of the errors the least
     certain words hold, with its interval; None where decode wrote no confidences, or no word.
 
     Args:
         folder: with hyp.ctm, and decode.json, which says how the confidences were scaled.
-        alignments: {utterance id: aligned words}, as they were scored.
-        clusters: {utterance id: what the bootstrap draws}.
-        normalize: the text normalisation that was scored with, a mode of `data.text.normalize`.
-        replications: replicates of the bootstrap.
-        seed: of the bootstrap.
+        score: of its hypotheses.
 
     Raises:
         UserError: hyp.ctm or decode.json is damaged.
@@ -177,7 +161,8 @@ def measure_decode_directory(
     ctm, decoding = folder / CONFIDENCES, folder / "decode.json"
     if not ctm.is_file():
         return None
-    confidences, right, utterances = match_confidences(alignments, read_confidences(ctm), normalize)
+    alignments = {utterance.id: utterance.pairs for utterance in score.scored}
+    confidences, right, names = match_confidences(alignments, read_confidences(ctm), score.normalize)
     if not len(right):
         return None
     try:
@@ -186,9 +171,10 @@ def measure_decode_directory(
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         hint = "ia3-speech decode --force writes it again"
         raise UserError(f"{decoding}: is not JSON that decode has written: {error} ({hint})") from error
-    calibration = measure(confidences, right, scaling)
-    owners = [clusters[name] for name in utterances]
-    return replace(calibration, found_ci=found_interval(confidences, right, owners, replications, seed))
+    cluster_of = {utterance.id: label_value(utterance, score.ci_unit) for utterance in score.scored}
+    clusters = [cluster_of[name] for name in names]
+    found_ci = found_interval(confidences, right, clusters, score.replications, score.seed)
+    return replace(measure(confidences, right, scaling), found_ci=found_ci)
 
 
 def match_confidences(

@@ -83,34 +83,27 @@ def needs_words(characters: Iterable[str]) -> bool:
 def numbers_in_words(
     utterances: Sequence[Utterance], where: str, reason: str = "since the base has no digits"
 ) -> list[Utterance]:
-    """The utterances with the numbers of their texts in words; the log says so, with `where` (their file) and
-    the reason."""
+    """The utterances with the numbers of their texts in words, which is logged as by `texts_in_words`."""
+    texts = texts_in_words([u.text or "" for u in utterances], where, reason)
+    return [replace(u, text=u.text and text) for u, text in zip(utterances, texts, strict=True)]
+
+
+def texts_in_words(texts: Sequence[str], where: str, reason: str) -> list[str]:
+    """The texts with their numbers in words; the log says so, with `where` (their file) and the reason."""
     changes: Counter[str] = Counter()
-    in_words = [replace(u, text=u.text and verbalize_numbers(u.text, changes)) for u in utterances]
-    changed = sum(old.text != new.text for old, new in zip(utterances, in_words, strict=True))
-    log_numbers(changes, changed, len(in_words), where, reason)
+    in_words = [verbalize_numbers(text, changes) for text in texts]
+    if count := changes.total():
+        changed = sum(old != new for old, new in zip(texts, in_words, strict=True))
+        listed = ", ".join(f"{change} ({times} ×)" for change, times in changes.most_common(EXAMPLES))
+        if len(changes) > EXAMPLES:
+            listed += f", and {len(changes) - EXAMPLES} other numbers"
+        logger.warning(
+            "%s: %s in %d of %d texts %s written in words, %s: %s "
+            "(write them out as they were spoken, where that differs)",
+            *(where, plural(count, "number"), changed, len(texts), "was" if count == 1 else "were"),
+            *(reason, listed),
+        )
     return in_words
-
-
-def log_numbers(changes: Counter[str], changed: int, texts: int, where: str, reason: str) -> None:
-    """Log what was written in words, if anything was.
-
-    Args:
-        changes: as `verbalize_numbers` counts them.
-        changed: how many of the texts hold one.
-        texts: how many there are.
-        where: their file.
-    """
-    if not (count := changes.total()):
-        return
-    listed = ", ".join(f"{change} ({times} ×)" for change, times in changes.most_common(EXAMPLES))
-    if len(changes) > EXAMPLES:
-        listed += f", and {len(changes) - EXAMPLES} other numbers"
-    logger.warning(
-        "%s: %s in %d of %d texts %s written in words, %s: %s "
-        "(write them out as they were spoken, where that differs)",
-        *(where, plural(count, "number"), changed, texts, "was" if count == 1 else "were", reason, listed),
-    )
 
 
 def verbalize_numbers(text: str, changes: Counter[str] | None = None) -> str:

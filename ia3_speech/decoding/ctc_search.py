@@ -69,7 +69,7 @@ Search = Callable[["Tensor | np.ndarray", Iterable[int]], list[Hypothesis]]
 
 def unused_hotwords(search: Search) -> str | None:
     """What is said at the end of a run with hot words of which none was ever found."""
-    unused = getattr(search, "unused", None)  # of lm/hotwords.py
+    unused = getattr(search, "unused", None)  # of lm/hotword_search.py
     return unused() if unused else None
 
 

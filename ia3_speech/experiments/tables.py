@@ -202,14 +202,14 @@ def term_table(systems: Sequence[System], set_name: str) -> str:
     | all | 476 | 83.4 | 16.0 | -80.9 [-84.8, -76.8] |
     | drink | 151 | 92.7 | 21.2 | -77.1 [-83.9, -70.0] |
     """
-    by_category = [{row.category: row for row in one.results[set_name].terms} for one in systems]
+    by_category = [system.results[set_name].terms for system in systems]
     header = ["terms", "occurrences", "base %"]
     header += [text.replace(" WER", "") for text in compared_heads(systems[1:])]
     lines = []
     for category, base in by_category[0].items() if len(systems) > 1 else ():
-        line: list[Cell] = [category or "all", str(base.reference), Rate(base.rate.value)]
+        line: list[Cell] = [category or "all", str(base.reference), Rate(base.term_error_rate)]
         for rows in by_category[1:]:
-            line += [Rate(rows[category].rate.value), change_rate(rows[category].change)]
+            line += [Rate(rows[category].term_error_rate), change_rate(rows[category].change)]
         lines.append(line)
     return markdown_table(header, lines)
 

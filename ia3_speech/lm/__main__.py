@@ -9,7 +9,6 @@ of its mixture with other models. Texts are normalised as training normalises th
 word is found only as the base would write it.
 """
 
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,7 +16,7 @@ from typing import Literal
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi.table_file import read_utf8
-from ia3_speech.data.numbers_in_words import log_numbers
+from ia3_speech.data.numbers_in_words import texts_in_words
 from ia3_speech.data.text import normalize as normalize_text
 from ia3_speech.data.text import normalize_in_words
 from ia3_speech.inputs import Inputs, base_folder
@@ -125,19 +124,14 @@ def read_sentences(
         UserError: the file is missing, is not UTF-8 (the line is named), or is no Kaldi `text`.
     """
     file = text_of(source)
-    lines = (
-        [*read_kaldi_text(file).values()] if source.is_dir() else read_utf8(file, MISSING_HINT).splitlines()
-    )
-    changes: Counter[str] = Counter()
-    changed = 0
-    for line in lines:
-        before = changes.total()
-        in_words = numbers == "words"
-        text = normalize_in_words(line, normalize, changes) if in_words else normalize_text(line, normalize)
-        changed += changes.total() > before
-        if words := text.split():
-            yield words
-    log_numbers(changes, changed, len(lines), str(file), "as by a base without digits")
+    if source.is_dir():
+        lines = [*read_kaldi_text(file).values()]
+    else:
+        lines = read_utf8(file, MISSING_HINT).splitlines()
+    write = normalize_text
+    if numbers == "words" and normalize != "none":
+        lines, write = texts_in_words(lines, str(file), "as by a base without digits"), normalize_in_words
+    yield from filter(None, (write(line, normalize).split() for line in lines))
 
 
 if __name__ == "__main__":

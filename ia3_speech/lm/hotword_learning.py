@@ -11,9 +11,9 @@ occurrences in hypotheses without the term, in references (somebody may really s
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
-from ia3_speech.lm.hotwords import Hotword
+from ia3_speech.lm.hotword_search import Hotword
 from ia3_speech.scoring.alignment import align
 from ia3_speech.scoring.error_rates import normalized_words
 from ia3_speech.scoring.term_errors import TermList, find_terms, make_term_list
@@ -41,27 +41,26 @@ class HeardForm:
     false_alarms: int
 
     @property
-    def precision(self) -> float:
-        """Share of the occurrences that were the term."""
-        return self.hits / (self.hits + self.false_alarms)
+    def is_specific(self) -> bool:
+        """Whether enough of its occurrences were the term."""
+        return self.hits >= MINIMUM_PRECISION * (self.hits + self.false_alarms)
 
 
-@dataclass
+@dataclass(frozen=True)
 class LearnedForms:
     """What was learned.
 
     Attributes:
         terms: the terms, with the forms that are specific.
-        kept, dropped: forms, the most frequent first.
+        forms: specific ones first, the most frequent first.
         spoken: occurrences of the terms in the references.
         recognized: those of them that the hypotheses have in full.
     """
 
     terms: list[Hotword]
-    kept: list[HeardForm] = field(default_factory=list)
-    dropped: list[HeardForm] = field(default_factory=list)
-    spoken: int = 0
-    recognized: int = 0
+    forms: list[HeardForm]
+    spoken: int
+    recognized: int
 
 
 def learn_forms(
@@ -78,29 +77,26 @@ def learn_forms(
     """
     number_of = {tuple(normalized_words(term.text, "ctc")): number for number, term in enumerate(terms)}
     term_list = make_term_list({" ".join(words): () for words in number_of})
-    result = LearnedForms(list(terms))
-    hits: Counter[tuple[int, str]] = Counter()
-    for reference, hypothesis in utterances:
-        for term, form in heard_forms(reference, hypothesis, term_list):
-            result.spoken += 1
-            result.recognized += form == " ".join(term)
-            hits[number_of[term], form] += 1
+    occurrences = [pair for utterance in utterances for pair in heard_forms(*utterance, term_list)]
     listed = [form for term in terms for form in (term.text, *term.heard_as)]
     known = {" ".join(normalized_words(form, "ctc")) for form in listed}
-    new = {(n, heard): count for (n, heard), count in hits.items() if is_long(heard) and heard not in known}
-    occurrences = count_forms({heard for _, heard in new}, utterances, text)
-    for (number, heard), count in sorted(new.items(), key=lambda item: (-item[1], item[0])):
-        form = HeardForm(number, heard, count, max(0, occurrences[heard] - count))
-        (result.kept if form.precision >= MINIMUM_PRECISION else result.dropped).append(form)
-    for number, term in enumerate(terms):
-        learned = [form.text for form in result.kept if form.term == number]
-        result.terms[number] = replace(term, heard_as=tuple(dict.fromkeys([*term.heard_as, *learned])))
-    return result
-
-
-def is_long(form: str) -> bool:
-    """Whether a form is long enough to be looked for."""
-    return len(form.replace(" ", "")) >= MINIMUM_LETTERS
+    hits = Counter(
+        (number_of[term], form)
+        for term, form in occurrences
+        if form not in known and len(form.replace(" ", "")) >= MINIMUM_LETTERS
+    )
+    counts = count_forms({form for _, form in hits}, utterances, text)
+    forms = [
+        HeardForm(number, form, count, max(0, counts[form] - count)) for (number, form), count in hits.items()
+    ]
+    forms.sort(key=lambda form: (not form.is_specific, -form.hits, form.term, form.text))
+    learned = list(terms)
+    for form in forms:
+        if form.is_specific:
+            term = learned[form.term]
+            learned[form.term] = replace(term, heard_as=(*term.heard_as, form.text))
+    recognized = sum(form == " ".join(term) for term, form in occurrences)
+    return LearnedForms(learned, forms, len(occurrences), recognized)
 
 
 def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterator[tuple[Words, str]]:
@@ -152,16 +148,17 @@ def format_learned(learned: LearnedForms) -> str:
     line                 1             4  loin            left out
     12 occurrences of 2 terms, 3 of them recognised; 1 form kept, 1 left out
     """
-    forms = [(form, "") for form in learned.kept] + [(form, "  left out") for form in learned.dropped]
-    width = max([len(form.text) for form, _ in forms[:SHOWN_FORMS]] + [8])
+    shown = learned.forms[:SHOWN_FORMS]
+    width = max([len(form.text) for form in shown] + [8])
     lines = [f"{'heard as':<{width}}  hits  false alarms  term"]
-    for form, note in forms[:SHOWN_FORMS]:
-        term = learned.terms[form.term].text
-        lines.append(f"{form.text:<{width}}  {form.hits:>4}  {form.false_alarms:>12}  {term}{note}")
-    if len(forms) > SHOWN_FORMS:
-        lines.append(f"… and {len(forms) - SHOWN_FORMS} more")
+    for form in shown:
+        term = learned.terms[form.term].text + ("" if form.is_specific else "  left out")
+        lines.append(f"{form.text:<{width}}  {form.hits:>4}  {form.false_alarms:>12}  {term}")
+    if len(learned.forms) > SHOWN_FORMS:
+        lines.append(f"… and {len(learned.forms) - SHOWN_FORMS} more")
+    specific = sum(form.is_specific for form in learned.forms)
     lines.append(
         f"{learned.spoken:,} occurrences of terms, {learned.recognized:,} of them recognised; "
-        f"{len(learned.kept)} heard-as forms kept, {len(learned.dropped)} left out"
+        f"{specific} heard-as forms kept, {len(learned.forms) - specific} left out"
     )
     return "\n".join(lines)

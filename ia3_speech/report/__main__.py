@@ -5,10 +5,10 @@
 writes report.html and the folder report/: error_rates.csv, error_rates.md, words.csv, utterances.csv … In
 CSV, rates are in percent, and the bounds of an interval have columns of their own.
 
-Included by default where they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl
-and decode_greedy_out_of_domain/score.json beside DECODE_DIR; results.json, curve.json and trade_off.json in
-the folder above (experiments/curve_files.py documents their formats). Audio files are linked;
---embed-audio copies them into the page.
+Included where they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
+decode_greedy_out_of_domain/score.json beside DECODE_DIR; results.json, curve.json and trade_off.json in the
+folder above (experiments/curve_files.py documents their formats). Audio files are linked; --embed-audio
+copies them into the page.
 """
 
 import logging
@@ -23,7 +23,7 @@ from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.page import make_page, title_of_record
 from ia3_speech.report.report_data import find_report_paths, read_report_data
-from ia3_speech.report.report_tables import tables_folder, write_table_files
+from ia3_speech.report.report_tables import report_tables, tables_folder, write_table_files
 
 logger = logging.getLogger("ia3_speech.report")
 
@@ -34,12 +34,8 @@ def main(
     data: Path,
     decode_dir: Path,
     baseline: Path | None = None,
-    adapter: Path | None = None,
     training: Path | None = None,
-    results: list[Path] | None = None,
     curve: Path | None = None,
-    trade_off: Path | None = None,
-    out_of_domain: Path | None = None,
     embed_audio: bool = False,
     allow_pipes: bool = False,
     out: Path | None = None,
@@ -51,35 +47,22 @@ def main(
         data: the data directory that was decoded
         decode_dir: its decode directory, scored
         baseline: the decode directory to compare with (default: the baseline it was scored against)
-        adapter: folder of the adapter whose vectors are drawn (default: beside DECODE_DIR)
         training: metrics.jsonl of its training (default: beside DECODE_DIR)
-        results: results.json of recipes, any number (default: in the folder above)
         curve: learning curve (default: curve.json in the folder above)
-        trade_off: in-domain and out-of-domain WER of the scaled adapter (default: trade_off.json there)
-        out_of_domain: score.json of out-of-domain speech (default: of decode_greedy_out_of_domain beside
-            DECODE_DIR)
         embed_audio: copy the audio into the page, about 25 kB per second of audio
         allow_pipes: with --embed-audio, run the shell commands in wav.scp
         out: the page (default: report.html in DECODE_DIR); its tables go into a folder of the same name
             without .html
         force: write the page again if it was written from the same inputs
     """
-    paths = find_report_paths(
-        decode_dir,
-        baseline=baseline,
-        adapter=adapter,
-        training=training,
-        results=results,
-        curve=curve,
-        trade_off=trade_off,
-        out_of_domain=out_of_domain,
-    )
+    paths = find_report_paths(decode_dir, baseline, training, curve)
     out = out or decode_dir / "report.html"
-    weights = sorted(paths.adapter.glob("*.safetensors")) if paths.adapter else None
+    adapter = paths.get("adapter")
+    weights = sorted(adapter.glob("*.safetensors")) if adapter else None
     decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
     inputs = Inputs(
-        {"data": data} | vars(paths) | {"decode_dir": decoded, "adapter": weights},
-        {"embed_audio": embed_audio, "title": paths.adapter and title_of_record(read_summary(paths.adapter))},
+        {"data": data} | paths | {"decode_dir": decoded, "adapter": weights},
+        {"embed_audio": embed_audio, "title": adapter and title_of_record(read_summary(adapter))},
     )
     if inputs.is_current(out, force or not tables_folder(out).is_dir()):
         return
@@ -91,14 +74,15 @@ def main(
             logger.warning("%s", fault)
     else:
         players = linked_audio(report.utterances, out.absolute().parent)
-    tables = write_table_files(out, report)
-    write_text(out, make_page(report, players))
+    tables = report_tables(report)
+    write_table_files(out, tables)
+    write_text(out, make_page(report, tables, players))
     inputs.record(out)
     size = out.stat().st_size
     if size > LARGE:
         logger.warning("%s: browsers take long to open so large a page (omit --embed-audio)", out)
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
-    print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(tables, 'table')}")
+    print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
 
-from ia3_speech.scoring.table import Bounds
+from ia3_speech.scoring.table import Bounds, Rate
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 462, 14, 256  # of the plot area
@@ -255,36 +255,22 @@ def draw_series(series: Series, x: Axis, y: Axis) -> list[Markup]:
 # ---- bars, as wide as their container
 
 
-@dataclass(frozen=True)
-class Bar:
-    """One bar.
-
-    Attributes:
-        rate: its length, a fraction.
-        bounds: of the interval that the whisker shows; None without one.
-        style: a class of page.css.
-    """
-
-    rate: float
-    bounds: Bounds
-    style: str
-
-
 def share(value: float, limit: float) -> str:
     """`value` as a percentage of `limit`, clipped to 0 and 100 %."""
     return f"{100 * max(0.0, min(1.0, value / limit)):.2f}%"
 
 
-def draw_bars(bars: Sequence[Bar], limit: float, ticks: Iterable[float], title: str) -> Markup:
-    """Horizontal bars on an axis from 0 to `limit`, with whiskers for their intervals."""
+def draw_bars(bars: Sequence[tuple[Rate, str]], limit: float, ticks: Iterable[float], title: str) -> Markup:
+    """Horizontal bars on an axis from 0 to `limit`, with whiskers for their intervals; of each bar its length
+    and a class of page.css."""
     height = len(bars) * (BAR_HEIGHT + BAR_GAP) + BAR_GAP
     shapes = [draw_line(share(tick, limit), share(tick, limit), 0, height, "grid") for tick in ticks]
-    for index, bar in enumerate(bars):
+    for index, (rate, style) in enumerate(bars):
         y = BAR_GAP + index * (BAR_HEIGHT + BAR_GAP)
-        box = {"x": 0, "y": y, "width": share(bar.rate, limit), "height": BAR_HEIGHT, "rx": 2}
-        shapes.append(element("rect", **box, class_=bar.style))
-        if bar.bounds:
-            low, high = (share(bound, limit) for bound in bar.bounds)
+        box = {"x": 0, "y": y, "width": share(rate.value, limit), "height": BAR_HEIGHT, "rx": 2}
+        shapes.append(element("rect", **box, class_=style))
+        if rate.bounds:
+            low, high = (share(bound, limit) for bound in rate.bounds)
             middle = y + BAR_HEIGHT / 2
             ends = [(low, high, middle, middle)]
             ends += [(end, end, y + 1, y + BAR_HEIGHT - 1) for end in (low, high)]

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from statistics import median
 from typing import Any
 
-from ia3_speech.experiments.curve_files import Epoch, LearningCurve, TradeOff, TradeOffPoint, WerEstimate
+from ia3_speech.experiments.curve_files import Epoch, LearningCurve, TradeOff, TradeOffPoint
 from ia3_speech.formatting import interval, numeric_order, percent, plural, with_interval
 from ia3_speech.report.browse import FROM_0_TO_100
 from ia3_speech.report.charts import (
     Axis,
-    Bar,
     Chart,
     Level,
     Point,
@@ -81,7 +80,8 @@ def learning_curve_chart(curve: LearningCurve) -> Chart:
         for index, point in enumerate(seeds):
             x = amount * SIDE_BY_SIDE ** (index - (len(seeds) - 1) / 2)
             wer = point.estimate
-            title = f"{amount_text(amount, unit)}, seed {point.seed}: WER {wer_text(wer)} %"
+            rate = with_interval(wer.wer, wer.interval)
+            title = f"{amount_text(amount, unit)}, seed {point.seed}: WER {rate} %"
             dots.append(Point(x, wer.wer, title, wer.interval))
     ticks = [(point.x, f"{point.x:g}") for point in medians]
     title = f"{unit} of training audio" if unit == "minutes" else f"training {unit}"
@@ -103,10 +103,6 @@ def learning_curve_chart(curve: LearningCurve) -> Chart:
 def amount_text(amount: float, unit: str) -> str:
     """`1 minute`, `2.5 minutes`."""
     return f"{amount:g} {unit.removesuffix('s') if amount == 1 else unit}"
-
-
-def wer_text(estimate: WerEstimate) -> str:
-    return with_interval(estimate.wer, estimate.interval)
 
 
 def trade_off_chart(trade_off: TradeOff) -> Chart:
@@ -177,7 +173,7 @@ def label_contents(report: ReportData) -> Iterator[dict[str, Any]]:
             summary = f"{len(rows)} values, median WER {percent(median(rates))} %, {ends}"
             rows.sort(key=lambda row: -row.wer.value)
         bars = [bars_of(report, row) for row in rows]
-        limit = 1.06 * max(longest_bar(bar) for pair in bars for bar in pair) or 1.0
+        limit = 1.06 * max(bar_end(rate) for pair in bars for rate, _ in pair) or 1.0
         ticks = round_ticks(0, limit, 5)
         scatter = report.baseline and len(rows) >= MIN_SCATTER
         yield {
@@ -189,7 +185,7 @@ def label_contents(report: ReportData) -> Iterator[dict[str, Any]]:
                 {
                     "row": row,
                     "size": f"{plural(row.utterances, 'utterance')}, {plural(row.words, 'word')}",
-                    "rates": [Rate(bar.rate, bar.bounds) for bar in pair],
+                    "rates": [rate for rate, _ in pair],
                     "picture": draw_bars(pair, limit, ticks, bars_title(report, row, pair)),
                 }
                 for row, pair in zip(rows, bars, strict=True)
@@ -197,26 +193,25 @@ def label_contents(report: ReportData) -> Iterator[dict[str, Any]]:
         }
 
 
-def bars_of(report: ReportData, row: ResultRow) -> list[Bar]:
-    """A bar for the baseline, where it has a rate, and one for the system."""
+def bars_of(report: ReportData, row: ResultRow) -> list[tuple[Rate, str]]:
+    """A bar for the baseline, where it has a rate, and one for the system: its length and its style."""
     before = report.baseline and report.baseline.results.by_label[row.label][row.value]
-    shown = [(before, "baseline"), (row, "system")]
-    return [Bar(side.wer.value, side.wer.bounds, style) for side, style in shown if side]
+    return [(side.wer, style) for side, style in ((before, "baseline"), (row, "system")) if side]
 
 
-def bars_title(report: ReportData, row: ResultRow, bars: Sequence[Bar]) -> str:
+def bars_title(report: ReportData, row: ResultRow, bars: Sequence[tuple[Rate, str]]) -> str:
     """`bob: base 66.7 % [40.0, 80.0], ia3_seed1 33.3 % [20.0, 40.0]`."""
     texts = [
-        f"{system.name} {percent(bar.rate)} % {interval(bar.bounds)}".rstrip()
-        for system, bar in zip(report.systems, bars, strict=True)
+        f"{system.name} {percent(rate.value)} % {interval(rate.bounds)}".rstrip()
+        for system, (rate, _) in zip(report.systems, bars, strict=True)
     ]
     return f"{row.value}: {', '.join(texts)}"
 
 
-def longest_bar(bar: Bar) -> float:
+def bar_end(rate: Rate) -> float:
     """How far a bar reaches with its whisker, which is cut at twice the rate: the interval of a few words is
     wide."""
-    return min(2 * bar.rate, bar.bounds[1]) if bar.bounds else bar.rate
+    return min(2 * rate.value, rate.bounds[1]) if rate.bounds else rate.value
 
 
 def label_scatter(label: str, rows: Sequence[ResultRow], report: ReportData) -> Chart:

@@ -24,7 +24,7 @@ from markupsafe import Markup
 from ia3_speech.adapters.card import card_title, set_name
 from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.formatting import interval, percent, plural, with_interval
-from ia3_speech.report import browse, diagrams, report_tables
+from ia3_speech.report import browse, diagrams
 from ia3_speech.report.charts import Chart
 from ia3_speech.report.report_data import OUT_OF_DOMAIN, DecodedSystem, ReportData
 from ia3_speech.scoring.results import (
@@ -47,8 +47,8 @@ class Section(NamedTuple):
     content: Mapping[str, Any]
 
 
-def make_page(report: ReportData, players: Mapping[str, str]) -> str:
-    """The whole file. players: {utterance id: src of its player} (see `browse`)."""
+def make_page(report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str]) -> str:
+    """The whole file. tables: by their names; players: {utterance id: src of its player} (see `browse`)."""
     environment = Environment(
         loader=PackageLoader("ia3_speech.report"),
         autoescape=True,
@@ -69,39 +69,40 @@ def make_page(report: ReportData, players: Mapping[str, str]) -> str:
         sentences=[*summary_sentences(report)],
         warnings=[f"{text[0].upper()}{text[1:]}" for text in summary_warnings(report)],
         cards=rate_cards(report.system.results),
-        sections=make_sections(report, players),
+        sections=make_sections(report, tables, players),
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 
-def make_sections(report: ReportData, players: Mapping[str, str]) -> dict[str, Section]:
+def make_sections(
+    report: ReportData, tables: Mapping[str, Table], players: Mapping[str, str]
+) -> dict[str, Section]:
     """Id → section of all that have contents, in their order."""
-    sections = {"results": Section("Results", "results", results_content(report))}
+    sections = {"results": Section("Results", "results", results_content(report, tables))}
     if words := browse.count_words(report):
         sections["words"] = Section("Words", "words", words_content(report, words))
     if report.with_confidences:
-        sections["confidence"] = Section("Word confidences", "confidence", confidence_content(report))
+        sections["confidence"] = Section("Word confidences", "confidence", confidence_content(report, tables))
     if labels := [*diagrams.label_contents(report)]:
         sections["labels"] = Section("Speakers and labels", "labels", labels_content(report, labels))
     utterances = utterances_content(report, players)
     sections["utterances"] = Section("Utterances", "utterances", utterances)
     if report.training:
-        charts, table = diagrams.training_charts(report.training), report_tables.epoch_table(report.training)
-        sections["training"] = charts_section("Training", charts, table, folded=True)
+        charts = diagrams.training_charts(report.training)
+        sections["training"] = charts_section("Training", charts, tables["training"], folded=True)
     if curve := report.curve:
-        charts, table = [diagrams.learning_curve_chart(curve)], report_tables.learning_curve_table(curve)
-        sections["curve"] = charts_section("Learning curve", charts, table)
+        charts = [diagrams.learning_curve_chart(curve)]
+        sections["curve"] = charts_section("Learning curve", charts, tables["learning_curve"])
     if trade_off := report.trade_off:
-        charts, table = [diagrams.trade_off_chart(trade_off)], report_tables.trade_off_points_table(trade_off)
-        note = f"{charts[0].description}."
-        sections["trade-off"] = charts_section("Out-of-domain speech", charts, table, note)
+        chart = diagrams.trade_off_chart(trade_off)
+        note, table = f"{chart.description}.", tables["trade_off"]
+        sections["trade-off"] = charts_section("Out-of-domain speech", [chart], table, note)
     if report.vectors:
-        table = report_tables.vectors_table(report)
-        picture = draw_vectors(report.vectors, "Values of the vectors")
+        picture = Markup(draw_vectors(report.vectors, "Values of the vectors"))
         parameters = sum(vector.values.size for vector in report.vectors)
-        content = {"picture": Markup(picture), "table": table, "parameters": parameters}
+        content = {"picture": picture, "table": tables["adapter_vectors"], "parameters": parameters}
         sections["vectors"] = Section("Adapter vectors", "vectors", content)
     sections["provenance"] = Section("Provenance", "provenance", {"record": report.system.results.record})
     return sections
@@ -186,12 +187,12 @@ def rate_cards(results: Results) -> Iterator[dict[str, Any]]:
         rate: Rate = getattr(row, name)
         if name == "term_error_rate" and rate.value is None:
             continue
-        before = row.changes[name].baseline if name in row.changes else None
+        change = row.changes.get(name)
         yield {
             "heading": heading,
-            "before": percent(before) if name in row.changes else None,
+            "before": change and percent(change.baseline),
             "rate": rate,
-            "change": row.change(name) if name in row.changes else None,
+            "change": change and row.change(name),
         }
 
 
@@ -214,10 +215,9 @@ def summary_sentences(report: ReportData) -> Iterator[str]:
     if before is not None and f"{100 * before:.0f}" != f"{100 * row.wer.value:.0f}":
         yield f"{in_100_words} instead of {100 * before:.0f}."
     known = results.record["baseline"]["terms"]
-    if results.terms and known and results.terms[0].reference:
-        spoken = plural(results.terms[0].reference, "spoken term")
-        missed = f"{results.terms[0].missed:,}; {baseline.name} misses {known['missed']:,}"
-        yield f"Of {spoken} it misses {missed}."
+    if results.terms and known and (terms := results.terms[""]).reference:
+        missed = f"{terms.missed:,}; {baseline.name} misses {known['missed']:,}"
+        yield f"Of {plural(terms.reference, 'spoken term')} it misses {missed}."
     if unseen := results.unseen:
         where = f"On {plural(unseen.utterances, 'utterance')} with sentences that are not in training"
         yield f"{where} {change_in_words(unseen, 'it', baseline.name)}."
@@ -290,14 +290,10 @@ def size_warnings(results: Results, name: str) -> Iterator[str]:
 # ---- what the sections show
 
 
-def results_content(report: ReportData) -> dict[str, Any]:
-    shown = [report_tables.rates_table(report)]
-    shown += [report_tables.terms_table(report)] if report.system.results.terms else []
-    experiments = {
-        file: (experiment, [*report_tables.systems_tables(experiment)])
-        for file, experiment in report.experiments.items()
-    }
-    return {"tables": shown, "notes": [*result_notes(report)], "experiments": experiments}
+def results_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
+    rates = [tables[name] for name in ("error_rates", "terms") if name in tables]
+    systems = [table for name, table in tables.items() if name.startswith("systems_")]
+    return {"tables": rates, "notes": [*result_notes(report)], "systems": systems}
 
 
 def result_notes(report: ReportData) -> Iterator[str]:
@@ -346,7 +342,7 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
     }
 
 
-def confidence_content(report: ReportData) -> dict[str, Any]:
+def confidence_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
     """Are confidences probabilities, and do they find the errors? A reliability diagram of each system."""
     systems = report.with_confidences
     return {
@@ -357,7 +353,7 @@ def confidence_content(report: ReportData) -> dict[str, Any]:
         ],
         "left_out": {system.name: left_out for system in systems if (left_out := words_left_out(system))},
         "unit": report.system.results.all.unit,
-        "table": report_tables.confidence_table(systems),
+        "table": tables["confidences"],
     }
 
 

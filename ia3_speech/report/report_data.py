@@ -1,4 +1,4 @@
-"""Find and read all that the report shows. In: a decode directory and the paths given. Out: `ReportData`.
+"""Find and read all that the report shows. In: a decode directory. Out: `ReportData`.
 
 EXP/results.json, curve.json, trade_off.json      all systems; learning curve; the scaled adapter
 EXP/SYSTEM/metrics.jsonl, adapter/                training loss and dev WER; the adapter
@@ -7,11 +7,10 @@ EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain sp
 EXP/base/decode_greedy_SET/                       the baseline, as score.json names it
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -36,33 +35,6 @@ from ia3_speech.scoring.term_errors import TermList, read_term_list
 
 SCHEMA = 1  # of results.json
 OUT_OF_DOMAIN = "decode_greedy_out_of_domain"  # folder of the out-of-domain set, as recipes call it
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReportPaths:
-    """The files and folders that a report is made from; None, or no results, where there are none.
-
-    Attributes:
-        decode_dir: the scored decode directory of the system.
-        baseline: that of the baseline.
-        adapter: the adapter's folder.
-        training: metrics.jsonl.
-        results: results.json of any number of recipes.
-        curve: curve.json.
-        trade_off: trade_off.json.
-        out_of_domain: score.json of out-of-domain speech, decoded with the system.
-        terms: the term list that decode_dir was scored with.
-    """
-
-    decode_dir: Path
-    baseline: Path | None = None
-    adapter: Path | None = None
-    training: Path | None = None
-    results: Sequence[Path] = ()
-    curve: Path | None = None
-    trade_off: Path | None = None
-    out_of_domain: Path | None = None
-    terms: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +72,7 @@ class ReportData:
     Attributes:
         utterances: the scored utterances, in the order of score.json.
         system, baseline: the two systems that are compared; baseline is None without one.
-        experiments: path → results.json of a recipe.
+        experiment: results.json of the recipe; empty without one.
         training: the epochs of the training.
         curve: the learning curve.
         trade_off: in-domain against out-of-domain WER.
@@ -113,7 +85,7 @@ class ReportData:
     utterances: list[Utterance]
     system: DecodedSystem
     baseline: DecodedSystem | None = None
-    experiments: dict[str, Json] = field(default_factory=dict)
+    experiment: Json = field(default_factory=dict)
     training: list[Epoch] = field(default_factory=list)
     curve: LearningCurve | None = None
     trade_off: TradeOff | None = None
@@ -133,41 +105,39 @@ class ReportData:
         return [system for system in self.systems if system.results.confidences]
 
 
-def find_report_paths(decode_dir: Path, **given: Any) -> ReportPaths:
-    """The paths that were `given` (fields of ReportPaths; None: not given), completed by those that exist
-    beside `decode_dir`.
+def find_report_paths(
+    decode_dir: Path, baseline: Path | None = None, training: Path | None = None, curve: Path | None = None
+) -> dict[str, Path]:
+    """The decode directories ("decode_dir", "baseline") and files that a report is made from, by the field of
+    `ReportData` that they fill: those that were given, and what else exists beside `decode_dir`.
 
     Raises:
         UserError: a given path does not exist, or decode_dir was not scored, or not against the baseline.
     """
     record = read_results(decode_dir / "score.json").record
     folder = decode_dir.absolute().parent
-    for name in ("baseline", "adapter", "training", "curve", "trade_off", "out_of_domain"):
-        if given.get(name) and not given[name].exists():
-            raise UserError(f"{given[name]}: there is no such file or folder")
+    for path in filter(None, (baseline, training, curve)):
+        if not path.exists():
+            raise UserError(f"{path}: there is no such file or folder")
     beside = {
         "adapter": folder / "adapter",
-        "training": folder / "metrics.jsonl",
-        "curve": folder.parent / "curve.json",
+        "training": training or folder / "metrics.jsonl",
+        "experiment": folder.parent / "results.json",
+        "curve": curve or folder.parent / "curve.json",
         "trade_off": folder.parent / "trade_off.json",
         "out_of_domain": folder / OUT_OF_DOMAIN / "score.json",
+        "terms": recorded_terms(decode_dir, record),
     }
-    paths = {name: given.get(name) or (path if path.exists() else None) for name, path in beside.items()}
     if decode_dir.name == OUT_OF_DOMAIN:
-        paths["out_of_domain"] = None
-    baseline = given.get("baseline") or recorded_baseline(decode_dir, record)
+        del beside["out_of_domain"]
+    baseline = baseline or recorded_baseline(decode_dir, record)
     if baseline and not record.get("baseline"):
         raise UserError(
             f"{decode_dir}: was scored without a baseline "
             f'(run "ia3-speech score {record["data"]} {decode_dir} --baseline {baseline}")'
         )
-    return ReportPaths(
-        decode_dir=decode_dir,
-        baseline=baseline,
-        results=given.get("results") or [p for p in [folder.parent / "results.json"] if p.exists()],
-        terms=recorded_terms(decode_dir, record),
-        **paths,
-    )
+    beside |= {"decode_dir": decode_dir, "baseline": baseline}
+    return {name: path for name, path in beside.items() if path and path.exists()}
 
 
 def recorded_baseline(decode_dir: Path, record: Json) -> Path | None:
@@ -188,9 +158,10 @@ def recorded_terms(decode_dir: Path, record: Json) -> Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
-    """Read all files. Raises UserError where one is damaged, or where they do not belong together."""
-    folders = [paths.decode_dir, *([paths.baseline] if paths.baseline else [])]
+def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
+    """Read all files, as `find_report_paths` names them. Raises UserError where one is damaged, or where they
+    do not belong together."""
+    folders = [paths[name] for name in ("decode_dir", "baseline") if name in paths]
     system, *others = map(read_decoded_system, folders, system_names(folders))
     for baseline in others:
         check_comparable(system, baseline)
@@ -200,20 +171,22 @@ def read_report_data(data: Path, paths: ReportPaths) -> ReportData:
         raise UserError(
             f"{data}: utterance {unknown[0]} of {system.folder} is not in it (is it the right set?)"
         )
+    readers = {
+        "experiment": read_experiment,
+        "training": read_training_log,
+        "curve": read_learning_curve,
+        "trade_off": read_trade_off,
+        "adapter": read_summary,
+        "out_of_domain": read_results,
+    }
+    with_terms = system.results.terms and "terms" in paths
     return ReportData(
         utterances=[by_id[name] for name in system.references],
         system=system,
         baseline=others[0] if others else None,
-        experiments={"/".join(path.parts[-2:]): read_experiment(path) for path in paths.results},
-        training=read_training_log(paths.training) if paths.training else [],
-        curve=read_learning_curve(paths.curve) if paths.curve else None,
-        trade_off=read_trade_off(paths.trade_off) if paths.trade_off else None,
-        vectors=read_vectors(paths.adapter) if paths.adapter else [],
-        adapter=read_summary(paths.adapter) if paths.adapter else {},
-        out_of_domain=read_results(paths.out_of_domain) if paths.out_of_domain else None,
-        terms=read_term_list(paths.terms, system.results.record["normalize"])
-        if paths.terms and system.results.terms
-        else None,
+        vectors=read_vectors(paths["adapter"]) if "adapter" in paths else [],
+        terms=read_term_list(paths["terms"], system.results.record["normalize"]) if with_terms else None,
+        **{name: read(paths[name]) for name, read in readers.items() if name in paths},
     )
 
 
@@ -270,10 +243,10 @@ def read_vectors(folder: Path) -> list[Vector]:
 
 
 def read_experiment(file: Path) -> Json:
-    """A recipe's results.json. Raises UserError where it is none, or of another schema."""
+    """A recipe's results.json, and its "file". Raises UserError where it is none, or of another schema."""
     record = read_json_object(file)
     if record.get("schema") != SCHEMA:
         raise UserError(f'{file}: "schema" is not {SCHEMA} (written by another version: make it again)')
     if not all(isinstance(record.get(name), list) for name in ("systems", "pairs")):
         raise UserError(f"{file}: has no systems and pairs (is it a recipe's results.json?)")
-    return record
+    return record | {"file": "/".join(file.parts[-2:])}

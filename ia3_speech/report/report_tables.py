@@ -4,8 +4,9 @@ In: report data. Out: `Table`s; report/error_rates.csv, report/error_rates.md, r
 report.html.
 """
 
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -18,33 +19,25 @@ from ia3_speech.formatting import numeric_order, plural
 from ia3_speech.report.browse import count_words, instead_text, label_names
 from ia3_speech.report.report_data import DecodedSystem, ReportData
 from ia3_speech.scoring.results import Json, change_rate
-from ia3_speech.scoring.significance import wilson_interval
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 
 SUFFIXES = (".csv", ".md")
 BINS = 10  # ranges of confidence in score.json
 
 
-def report_tables(report: ReportData) -> Iterator[Table]:
-    """Every table of the page, in its order."""
-    yield rates_table(report)
-    if report.system.results.terms:
-        yield terms_table(report)
-    for experiment in report.experiments.values():
-        yield from systems_tables(experiment)
-    yield words_table(report)
-    if report.with_confidences:
-        yield confidence_table(report.with_confidences)
-    yield from tables_by_label(report)
-    yield utterances_table(report)
-    if report.training:
-        yield epoch_table(report.training)
-    if report.curve:
-        yield learning_curve_table(report.curve)
-    if report.trade_off:
-        yield trade_off_points_table(report.trade_off)
-    if report.vectors:
-        yield vectors_table(report)
+def report_tables(report: ReportData) -> dict[str, Table]:
+    """Every table of the report by its name, which can be a file's; in the page's order."""
+    tables = [rates_table(report)]
+    tables += [terms_table(report)] if report.system.results.terms else []
+    tables += systems_tables(report.experiment) if report.experiment else []
+    tables += [words_table(report)]
+    tables += [confidence_table(report.with_confidences)] if report.with_confidences else []
+    tables += [*tables_by_label(report), utterances_table(report)]
+    tables += [epoch_table(report.training)] if report.training else []
+    tables += [learning_curve_table(report.curve)] if report.curve else []
+    tables += [trade_off_points_table(report.trade_off)] if report.trade_off else []
+    tables += [vectors_table(report)] if report.vectors else []
+    return {re.sub(r"[^\w.-]", "_", table.name): table for table in tables}
 
 
 # ---- rates
@@ -69,8 +62,9 @@ def rates_table(report: ReportData) -> Table:
 def terms_table(report: ReportData) -> Table:
     """Term errors of all terms, and of each category."""
     rows: list[list[Cell]] = []
-    for row in report.system.results.terms:
-        cells: list[Cell] = [row.category or "all", row.reference, row.missed, row.false, row.rate]
+    for category, row in report.system.results.terms.items():
+        rate = Rate(row.term_error_rate, row.term_error_rate_ci)
+        cells: list[Cell] = [category or "all", row.reference, row.missed, row.false, rate]
         if report.baseline:
             cells += [Rate(row.change and row.change.baseline), change_rate(row.change)]
         rows.append(cells)
@@ -178,8 +172,11 @@ def confidence_table(systems: list[DecodedSystem]) -> Table:
 
 
 def right_interval(part: Json) -> tuple[float, float]:
-    """Of the share of right words in a range of confidences."""
-    return wilson_interval(round(part["right"] * part["words"]), part["words"])
+    """The 95 % interval of the share of right words in a range of confidences (Wilson 1927)."""
+    z, share, words = 1.959964, part["right"], part["words"]
+    centre = (share + z**2 / (2 * words)) / (1 + z**2 / words)
+    half = z * math.sqrt(share * (1 - share) / words + (z / (2 * words)) ** 2) / (1 + z**2 / words)
+    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def epoch_table(epochs: Sequence[Epoch]) -> Table:
@@ -237,8 +234,8 @@ def tables_folder(page: Path) -> Path:
     return page.with_suffix("") if page.suffix else page.with_name(f"{page.name}_tables")
 
 
-def write_table_files(page: Path, report: ReportData) -> int:
-    """Write the tables into the folder beside the page, in place of earlier ones; how many there are.
+def write_table_files(page: Path, tables: Mapping[str, Table]) -> None:
+    """Write the tables, by their names, into the folder beside the page, in place of earlier ones.
 
     Raises:
         UserError: the folder holds other files, which would be lost.
@@ -246,23 +243,8 @@ def write_table_files(page: Path, report: ReportData) -> int:
     folder = tables_folder(page)
     if name := unexpected_file(folder, lambda path: path.suffix in SUFFIXES and path.is_file()):
         raise UserError(f"{folder / name}: is in the way of the report's tables (choose another --out)")
-    tables = dict(named(report_tables(report)))
     with replacing(folder) as new:
         new.mkdir()
         for name, table in tables.items():
             (new / f"{name}.csv").write_text(table.csv(), "utf-8", newline="")
             (new / f"{name}.md").write_text(table.markdown(), "utf-8", newline="")
-    return len(tables)
-
-
-def named(tables: Iterator[Table]) -> Iterator[tuple[str, Table]]:
-    """Each table with a name that can be a file's, and that no other has: systems_test, systems_test_2."""
-    used: set[str] = set()
-    for table in tables:
-        stem = name = re.sub(r"[^\w.-]", "_", table.name)
-        number = 1
-        while name.casefold() in used:
-            number += 1
-            name = f"{stem}_{number}"
-        used.add(name.casefold())
-        yield name, table

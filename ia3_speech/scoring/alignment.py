@@ -14,7 +14,7 @@ table instead, but it carries each count along the step that the rule takes back
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 
 import numpy as np
@@ -37,11 +37,6 @@ class AlignmentRule:
     insertion: int
     deletion: int
     ties: tuple[int, int, int]
-
-    def choose(self, costs: np.ndarray) -> np.ndarray:
-        """The steps taken in a row of the table, `(hypothesis words,)`; costs: of reaching each of its cells
-        by a match, a deletion and an insertion, `(3, hypothesis words)`."""
-        return np.array(self.ties)[np.argmin(costs[list(self.ties)], axis=0)]
 
 
 COMPUTE_WER = AlignmentRule(1, 1, 1, (INSERT, DELETE, MATCH))
@@ -100,10 +95,20 @@ def align(
     """
     if list(reference) == list(hypothesis):
         return list(zip(reference, hypothesis, strict=True))
-    steps = np.full((len(reference) + 1, len(hypothesis) + 1), DELETE, dtype=np.int8)
-    steps[0] = INSERT
-    for position, costs in enumerate(cost_rows(reference, hypothesis, rule), start=1):
-        steps[position, 1:] = rule.choose(costs)
+    indices: dict[str, int] = {}
+    words = np.array([indices.setdefault(word, len(indices)) for word in hypothesis], dtype=np.int64)
+    ties, ramp = np.array(rule.ties), rule.insertion * np.arange(len(words) + 1)
+    steps = np.full((len(reference) + 1, len(words) + 1), DELETE, dtype=np.int8)
+    steps[0], row = INSERT, ramp
+    for position, word in enumerate(reference, start=1):
+        match = row[:-1] + np.where(words == indices.get(word, -1), 0, rule.substitution)
+        delete = row[1:] + rule.deletion
+        # A row depends on itself through insertions: row[h] = min over k ≤ h of best[k] + (h − k)·insertion,
+        # which is a running minimum once the ramp h·insertion is subtracted.
+        best = np.concatenate([row[:1] + rule.deletion, np.minimum(match, delete)])
+        row = np.minimum.accumulate(best - ramp) + ramp
+        costs = np.stack([match, delete, row[:-1] + rule.insertion])
+        steps[position, 1:] = ties[np.argmin(costs[ties], axis=0)]
     pairs: list[Pair] = []
     r, h = len(reference), len(hypothesis)
     while r or h:
@@ -111,27 +116,6 @@ def align(
         r, h = r - (step != INSERT), h - (step != DELETE)
         pairs.append((None if step == INSERT else reference[r], None if step == DELETE else hypothesis[h]))
     return pairs[::-1]
-
-
-def cost_rows(
-    reference: Sequence[str], hypothesis: Sequence[str], rule: AlignmentRule
-) -> Iterator[np.ndarray]:
-    """For each reference word, the costs of reaching the cells of its row of the table by a match, by a
-    deletion and by an insertion: `(3, hypothesis words)`.
-
-    A row depends on itself through insertions: row[h] = min over k ≤ h of best[k] + (h − k)·insertion,
-    which is a running minimum once the ramp h·insertion is subtracted.
-    """
-    indices: dict[str, int] = {}
-    words = np.array([indices.setdefault(word, len(indices)) for word in hypothesis], dtype=np.int64)
-    ramp = rule.insertion * np.arange(len(words) + 1)
-    row = ramp
-    for word in reference:
-        match = row[:-1] + np.where(words == indices.get(word, -1), 0, rule.substitution)
-        delete = row[1:] + rule.deletion
-        best = np.concatenate([row[:1] + rule.deletion, np.minimum(match, delete)])
-        row = np.minimum.accumulate(best - ramp) + ramp
-        yield np.stack([match, delete, row[:-1] + rule.insertion])
 
 
 def operation(pair: Pair) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi.table_file import read_utf8
 
+CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
 CHANNEL = "1"  # of a recording whose channels are not told apart
 
 

@@ -188,16 +188,12 @@ def compute_error_rates(
     def rate(errors: str, whole: str) -> tuple[float, Interval, Change | None]:
         replicates = [ratio(sums[side, errors], sums[side, whole]) for side in range(len(sides))]
         rates = [float(ratio(table[errors].sum(), table[whole].sum())) for table in sides]
-        return (
-            rates[0],
-            percentile_interval(replicates[0]),
-            compute_change(*rates, *replicates) if baseline else None,
-        )
+        change = compute_change(*rates, *replicates) if baseline else None
+        return rates[0], percentile_interval(replicates[0]), change
 
-    def term_error_rate(row: int) -> TermErrorRate:
-        counts = sum(utterance.terms[row] for utterance in scored)
-        reference, missed, false = (int(counts[column]) for column in (REFERENCE, MISSED, FALSE))
-        return TermErrorRate(reference, missed, false, *rate(f"term errors {row}", f"terms {row}"))
+    def term_error_rate(row: int) -> TermErrorRate:  # columns REFERENCE, MISSED, FALSE
+        counts = sum(utterance.terms[row] for utterance in scored).tolist()
+        return TermErrorRate(*counts, *rate(f"term errors {row}", f"terms {row}"))
 
     total = sum((utterance.errors for utterance in scored), ErrorCounts())
     wer, wer_ci, wer_change = rate("errors", "words")
@@ -235,18 +231,17 @@ def compute_error_rates(
 
 def counts_by_utterance(scored: Sequence[ScoredUtterance]) -> dict[str, np.ndarray]:
     """Numerators and denominators of all rates, one value per utterance: `(utterances,)`."""
+    terms = np.stack([utterance.terms for utterance in scored])  # (utterances, 1 + categories, 3)
     counts = {
-        "errors": [utterance.errors.total for utterance in scored],
-        "words": [utterance.errors.words for utterance in scored],
-        "character errors": [utterance.character_errors for utterance in scored],
-        "characters": [utterance.characters for utterance in scored],
+        "errors": np.array([utterance.errors.total for utterance in scored]),
+        "words": np.array([utterance.errors.words for utterance in scored]),
+        "character errors": np.array([utterance.character_errors for utterance in scored]),
+        "characters": np.array([utterance.characters for utterance in scored]),
     }
-    for row in range(len(scored[0].terms)):
-        counts[f"terms {row}"] = [utterance.terms[row, REFERENCE] for utterance in scored]
-        counts[f"term errors {row}"] = [
-            utterance.terms[row, MISSED] + utterance.terms[row, FALSE] for utterance in scored
-        ]
-    return {name: np.array(values) for name, values in counts.items()}
+    for row in range(terms.shape[1]):
+        counts[f"terms {row}"] = terms[:, row, REFERENCE]
+        counts[f"term errors {row}"] = terms[:, row, MISSED] + terms[:, row, FALSE]
+    return counts
 
 
 def compute_change(

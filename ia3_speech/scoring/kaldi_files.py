@@ -49,7 +49,7 @@ def write_kaldi_files(folder: Path, scored: Sequence[ScoredUtterance], bootstrap
         folder / "wer_1_0.0": wer,
         folder / "ref.trn": format_trn((name, speakers[name], text) for name, text in references.items()),
         folder / "hyp.trn": format_trn((name, speakers[name], text) for name, text in hypotheses.items()),
-        folder / "scoring_kaldi/best_wer": format_best_wer(wer, f"{folder}/wer_1_0.0"),
+        folder / "scoring_kaldi/best_wer": f"{wer.splitlines()[0]} {folder}/wer_1_0.0\n",
         folder / "scoring_kaldi/test_filt.txt": format_kaldi_text(references),
         folder / "scoring_kaldi/penalty_0.0/1.txt": format_kaldi_text(hypotheses),
         details / "per_utt": format_per_utt(pairs),
@@ -81,7 +81,7 @@ def parse_kaldi_text(content: str, name: str) -> dict[str, str]:
             raise UserError(f"{name}:{number}: an empty line (expected an utterance id and its words)")
         if utterance in texts:
             raise UserError(f"{name}:{number}: utterance {utterance} occurs twice")
-        texts[utterance] = text[0].strip() if text else ""
+        texts[utterance] = "".join(text).strip()
     return texts
 
 
@@ -147,14 +147,6 @@ def single_precision_percent(part: int, whole: int) -> float:
     return float(np.float32(100.0 * float(np.float32(part)) / float(np.float32(whole)))) if whole else np.nan
 
 
-def format_best_wer(wer: str, file: str) -> str:
-    """What utils/best_wer.sh prints of the lines `wer` of a single file:
-
-    %WER 35.71 [ 5 / 14, 2 ins, 1 del, 2 sub ] exp/decode/wer_1_0.0
-    """
-    return f"{wer.splitlines()[0]} {file}\n"
-
-
 def format_per_utt(aligned: Mapping[str, list[Pair]]) -> str:
     """As wer_per_utt_details.pl: four lines an utterance, columns centred, the wider margin on the left:
 
@@ -163,24 +155,17 @@ def format_per_utt(aligned: Mapping[str, list[Pair]]) -> str:
     ann-1 op    C      C      C    I      S          C
     ann-1 #csid 4 1 1 0
     """
-    return "".join(format_utterance_details(utterance, pairs) for utterance, pairs in aligned.items())
-
-
-def format_utterance_details(utterance: str, pairs: list[Pair]) -> str:
-    operations = [operation(pair) for pair in pairs]
-    columns = [(r or GAP, h or GAP, op) for (r, h), op in zip(pairs, operations, strict=True)]
-    widths = [max(map(len, column)) for column in columns]
-    reference, hypothesis, ops = (
-        "  ".join(centre(column[row], width) for column, width in zip(columns, widths, strict=True))
-        for row in range(3)
-    )
-    counts = " ".join(str(operations.count(op)) for op in "CSID")
-    return (
-        f"{utterance} ref  {reference}\n"
-        f"{utterance} hyp  {hypothesis}\n"
-        f"{utterance} op   {ops}\n"
-        f"{utterance} #csid {counts}\n"
-    )
+    lines = []
+    for utterance, pairs in aligned.items():
+        operations = [operation(pair) for pair in pairs]
+        columns = [(r or GAP, h or GAP, op) for (r, h), op in zip(pairs, operations, strict=True)]
+        widths = [max(map(len, column)) for column in columns]
+        for row, name in enumerate(("ref ", "hyp ", "op  ")):
+            cells = (centre(column[row], width) for column, width in zip(columns, widths, strict=True))
+            lines.append(f"{utterance} {name} {'  '.join(cells)}\n")
+        counts = " ".join(str(operations.count(op)) for op in "CSID")
+        lines.append(f"{utterance} #csid {counts}\n")
+    return "".join(lines)
 
 
 def centre(word: str, width: int) -> str:
@@ -200,17 +185,14 @@ def format_per_spk(aligned: Mapping[str, list[Pair]], utt2spk: Mapping[str, str]
     width = max(15, *map(len, utt2spk.values()), 0)
     speakers: dict[str, Counter] = {}
     for utterance, pairs in aligned.items():
-        operations = Counter(map(operation, pairs))
-        operations["sentences"] = 1
-        operations["wrong"] = int(any(operations[op] for op in "SID"))
-        speakers.setdefault(utt2spk[utterance], Counter()).update(operations)
-    total: Counter = Counter()
-    for operations in speakers.values():
-        total.update(operations)
+        counts = Counter(map(operation, pairs))
+        counts |= {"sentences": 1, "wrong": int(any(counts[op] for op in "SID"))}
+        speakers.setdefault(utt2spk[utterance], Counter()).update(counts)
+    total = sum(speakers.values(), Counter())
     heads = ["#SENT", "#WORD", "Corr", "Sub", "Ins", "Del", "Err", "S.Err"]
     header = f"{'SPEAKER':<{width}} id " + "".join(f" {head:>10}" for head in heads) + "\n"
     rows = [*((name, speakers[name]) for name in sorted(speakers)), ("SUM", total)]
-    return header + "".join(format_speaker_details(name, operations, width) for name, operations in rows)
+    return header + "".join(format_speaker_details(name, counts, width) for name, counts in rows)
 
 
 def format_speaker_details(name: str, counts: Counter, width: int) -> str:

@@ -1,10 +1,11 @@
 """A score.json as rows: what the terminal, RESULTS.md and the report show of it, and what they warn of.
 
-In: the contents of score.json (score_file.py). Out: `Results`: a `ResultRow` for all utterances, for those
-whose sentence is not in training, and for each value of each label; a `TermRow` for all terms and for each
-category; the warnings and notes that belong to them, in words.
+In: score.json, as scorer.py writes it. Out: `Results`: a `ResultRow` for all utterances, for those whose
+sentence is not in training, and for each value of each label; the errors of terms; the warnings and notes
+that belong to them, in words.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi.overlap import training_in_words
 from ia3_speech.formatting import in_columns, percent, plural, with_interval
 from ia3_speech.scoring.alignment import ErrorCounts
-from ia3_speech.scoring.error_rates import Change
+from ia3_speech.scoring.error_rates import Change, TermErrorRate
 from ia3_speech.scoring.kaldi_files import format_wer_lines
-from ia3_speech.scoring.score_file import read_score
+from ia3_speech.scoring.scorer import SCHEMA
 from ia3_speech.scoring.significance import FEW_CLUSTERS, BootCI, UtteranceBootstrap
 from ia3_speech.scoring.table import INTERVAL, Rate
 
@@ -34,9 +36,7 @@ class ResultRow:
 
     Attributes:
         label, value: of which utterances: those with this value of the label; both empty for all of them.
-        utterances, missing: how many there are, and how many of them have no hypothesis.
-        words, errors: of the references, and insertions + deletions + substitutions.
-        insertions, deletions, substitutions: as Kaldi's compute-wer counts them.
+        utterances … substitutions: as in `ErrorRates`.
         wer, cer, term_error_rate: with their 95 % intervals; the last has no value without a term list.
         changes: with a baseline, those of "wer", "cer" and, with terms, "term_error_rate".
         clusters, unit: how many of what the bootstrap draws.
@@ -63,26 +63,6 @@ class ResultRow:
     def change(self, rate: str = "wer") -> Rate:
         """The change of a rate relative to the baseline; without a value where there is no baseline."""
         return change_rate(self.changes.get(rate))
-
-
-@dataclass(frozen=True)
-class TermRow:
-    """Term errors of all terms, or of one category.
-
-    Attributes:
-        category: empty for all terms.
-        reference, missed, false: occurrences in the references, those that the hypotheses lack, and
-            occurrences in the hypotheses that the references lack.
-        rate: (missed + false) / reference, with its 95 % interval.
-        change: against the baseline; None without one.
-    """
-
-    category: str
-    reference: int
-    missed: int
-    false: int
-    rate: Rate
-    change: Change | None
 
 
 @dataclass(frozen=True)
@@ -115,20 +95,15 @@ class Results:
         }
 
     @cached_property
-    def terms(self) -> list[TermRow]:
-        """All terms, then each category; empty without a term list."""
+    def terms(self) -> dict[str, TermErrorRate]:
+        """Errors of all terms, by the name "", and of each category; empty without a term list."""
         if not self.record["terms"]:
-            return []
+            return {}
         entries = {"": self.record["terms"]} | self.record["terms_by_category"]
-        return [
-            TermRow(
-                category,
-                *(rates[name] for name in ("reference", "missed", "false")),
-                rate=Rate(rates["term_error_rate"], rates["term_error_rate_ci"]),
-                change=Change(**rates["change"]) if rates["change"] else None,
-            )
+        return {
+            category: TermErrorRate(**rates | {"change": rates["change"] and Change(**rates["change"])})
             for category, rates in entries.items()
-        ]
+        }
 
     @property
     def has_baseline(self) -> bool:
@@ -192,14 +167,22 @@ class Results:
         )
 
 
-def results_of(record: Json) -> Results:
-    """The results that the contents of a score.json hold."""
-    return Results(record)
-
-
 def read_results(file: Path) -> Results:
-    """The results in a score.json. Raises UserError as `read_score` does."""
-    return Results(read_score(file))
+    """The results in a score.json.
+
+    Raises:
+        UserError: the file is not there, or not a score.json of this schema.
+    """
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        hint = f'run "ia3-speech score DATA {file.parent}" first'
+        raise UserError(f"{file}: is not there ({hint})") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{file}: {error} (ia3-speech score writes it)") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA or "wer" not in record:
+        raise UserError(f'{file}: not a score.json of "schema" {SCHEMA} (ia3-speech score writes it)')
+    return Results(record)
 
 
 def change_rate(change: Change | None) -> Rate:
@@ -270,18 +253,14 @@ def format_results(results: Results) -> str:
     Set2: %WER 35.39 95% Conf Interval [ 15.18, 55.61 ]
     Probability of Set2 improving Set1: 100.00
     """
+    row, wrong = results.all, round((results.record["ser"] or 0.0) * results.all.utterances)
+    counts = (row.words, row.insertions, row.deletions, row.substitutions, row.utterances, wrong)
+    kaldi_lines = format_wer_lines(ErrorCounts(*counts), row.missing)
     blocks = [[*in_columns(rate_lines(results)), *label_ranges(results)]]
     if results.terms:
         blocks.append(in_columns(term_lines(results)))
     blocks.append([*score_notes(results)])
-    return "\n".join([kaldi_lines(results), *("".join(f"{line}\n" for line in block) for block in blocks)])
-
-
-def kaldi_lines(results: Results) -> str:
-    """compute-wer's three lines."""
-    row, wrong = results.all, round((results.record["ser"] or 0.0) * results.all.utterances)
-    counts = (row.words, row.insertions, row.deletions, row.substitutions, row.utterances, wrong)
-    return format_wer_lines(ErrorCounts(*counts), row.missing)
+    return "\n".join([kaldi_lines, *("".join(f"{line}\n" for line in block) for block in blocks)])
 
 
 def listed_rows(results: Results) -> Iterator[ResultRow]:
@@ -319,10 +298,10 @@ def label_ranges(results: Results) -> Iterator[str]:
 
 def term_lines(results: Results) -> Iterator[list[str]]:
     yield ["terms", "in reference", "missed", "false", "rate", INTERVAL, *change_heads(results)]
-    for row in results.terms:
-        rate = Rate(row.rate.value, row.rate.bounds, digits=2)
+    for category, row in results.terms.items():
+        rate = Rate(row.term_error_rate, row.term_error_rate_ci, digits=2)
         counts = [str(row.reference), str(row.missed), str(row.false)]
-        yield [row.category or "all", *counts, *rate.columns, *change_cells(row.change)]
+        yield [category or "all", *counts, *rate.columns, *change_cells(row.change)]
 
 
 def change_heads(results: Results) -> list[str]:

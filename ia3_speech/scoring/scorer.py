@@ -1,10 +1,23 @@
-"""Score the hypotheses of a data directory, by speaker and label. In: texts. Out: a `Score`."""
+"""Score the hypotheses of a data directory, by speaker and label, and write score.json.
 
+In: texts. Out: a `Score`. In `score.json` rates are fractions, intervals are [lower, upper], and null stands
+for nan and for an interval that cannot be estimated. It holds "schema": 1, the provenance (data, decode_dir,
+baseline_dir, terms_file and filters), and the fields of `Score` apart from the utterances. Without a
+baseline, "baseline" and "mapsswe" are absent, without training data "overlap" (with its "warnings" in words)
+and "unseen_sentences", and without confidences of words "confidences".
+"""
+
+import dataclasses
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import DataDirectory
 from ia3_speech.data.kaldi.overlap import Overlap
@@ -16,9 +29,50 @@ from ia3_speech.scoring.error_rates import (
     label_value,
     normalized_words,
 )
-from ia3_speech.scoring.score_file import Score
-from ia3_speech.scoring.significance import REPLICATIONS, mapsswe, utterance_bootstrap
+from ia3_speech.scoring.significance import (
+    REPLICATIONS,
+    MatchedPairsTest,
+    UtteranceBootstrap,
+    mapsswe,
+    utterance_bootstrap,
+)
 from ia3_speech.scoring.term_errors import TermList, count_terms
+
+SCHEMA = 1  # of score.json
+
+
+@dataclass(kw_only=True)
+class Score(ErrorRates):
+    """Error rates of a data directory (see `ErrorRates`), by label, and significance tests.
+
+    Attributes:
+        normalize: text normalisation of references and hypotheses, a mode of `data.text.normalize`.
+        replications: replicates of each bootstrap.
+        seed: of the bootstraps.
+        by_label: label → value → error rates of its utterances; "speaker" is a label.
+        wer_bootci: Kaldi's bootstrap over utterances, of the baseline too if there is one.
+        mapsswe: matched pairs test, a = baseline, b = system: a positive mean or z says that the system makes
+            fewer errors. None without a baseline.
+        baseline: error rates of the baseline; None without one.
+        overlap: what the test set has in common with training; None where training is not known.
+        unseen_sentences: error rates of the utterances whose sentence does not occur in training; None where
+            that is not known, and where it holds for all utterances or for none.
+        confidences: how reliable the word confidences are that decode wrote, as confidence/ measured
+            it; None where it wrote none.
+        scored: the utterances, aligned and counted.
+    """
+
+    normalize: str
+    replications: int
+    seed: int
+    by_label: dict[str, dict[str, ErrorRates]]
+    wer_bootci: UtteranceBootstrap
+    mapsswe: MatchedPairsTest | None = None
+    baseline: ErrorRates | None = None
+    overlap: Overlap | None = None
+    unseen_sentences: ErrorRates | None = None
+    confidences: dict[str, Any] | None = None
+    scored: list[ScoredUtterance]
 
 
 def score_hypotheses(
@@ -82,7 +136,6 @@ def score_hypotheses(
         ),
         overlap=overlap,
         scored=scored,
-        baseline_scored=baseline_scored,
     )
     if overlap and 0 < len(overlap.unseen) < len(scored):
         unseen = [index for index, utterance in enumerate(scored) if utterance.id in overlap.unseen]
@@ -152,3 +205,30 @@ def group_by_label(scored: Sequence[ScoredUtterance], label: str) -> dict[str, l
     for index, utterance in enumerate(scored):
         groups.setdefault(label_value(utterance, label), []).append(index)
     return dict(sorted(groups.items()))
+
+
+def write_score(file: Path, score: Score, provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Write score.json and return its contents; `provenance` is where the scored texts came from."""
+    fields = {name: value for name, value in vars(score).items() if name != "scored"}
+    if score.baseline is None:
+        del fields["baseline"], fields["mapsswe"]
+    if score.overlap is None:
+        del fields["overlap"], fields["unseen_sentences"]
+    else:
+        fields["overlap"] = score.overlap.record()
+    if score.confidences is None:
+        del fields["confidences"]
+    record = {"schema": SCHEMA, **provenance, **json_value(fields)}
+    write_json(file, record)
+    return record
+
+
+def json_value(value: Any) -> Any:
+    """Dataclasses, tuples and nan as JSON has them: objects, arrays and null."""
+    if dataclasses.is_dataclass(value):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {name: json_value(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [json_value(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

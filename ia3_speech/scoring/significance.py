@@ -81,14 +81,6 @@ def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> Interval
     return float(low), float(high)
 
 
-def wilson_interval(count: int, whole: int) -> tuple[float, float]:
-    """The 95 % interval of a share of independent draws, at least one (Wilson 1927)."""
-    z, share = 1.959964, count / whole
-    centre = (share + z**2 / (2 * whole)) / (1 + z**2 / whole)
-    half = z * math.sqrt(share * (1 - share) / whole + (z / (2 * whole)) ** 2) / (1 + z**2 / whole)
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
 @dataclass(frozen=True, slots=True)
 class BootCI:
     """compute-wer-bootci's WER of one system, a normal approximation over the replicates.

@@ -9,7 +9,6 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 
 from ia3_speech.formatting import MISSING, interval, percent, with_interval
 
@@ -70,20 +69,14 @@ class Table:
         system,WER %,WER % low,WER % high
         ia3,41.5013,37.1200,45.0321
         """
-        with_bounds = [
-            any(isinstance(row[column], Rate) and row[column].bounds for row in self.rows)
-            for column in range(len(self.head))
-        ]
-        heads = [
-            [head, f"{head} low", f"{head} high"] if bounds else [head]
-            for head, bounds in zip(self.head, with_bounds, strict=True)
-        ]
+        columns: list[Sequence[str]] = []
+        for number, head in enumerate(self.head):
+            cells = [row[number] for row in self.rows]
+            with_bounds = any(isinstance(cell, Rate) and cell.bounds for cell in cells)
+            heads = [head, f"{head} low", f"{head} high"] if with_bounds else [head]
+            columns += zip(heads, *(csv_values(cell, with_bounds) for cell in cells), strict=True)
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(chain.from_iterable(heads))
-        for row in self.rows:
-            cells = (csv_values(cell, bounds) for cell, bounds in zip(row, with_bounds, strict=True))
-            writer.writerow(chain.from_iterable(cells))
+        csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
         return text.getvalue()
 
     def markdown(self) -> str:

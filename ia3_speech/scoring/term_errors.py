@@ -48,9 +48,6 @@ class TermList:
     by_first_word: dict[str, list[TermWords]]
     categories: list[str]
 
-    def __len__(self) -> int:
-        return len(self.categories_of)
-
 
 def read_term_list(path: Path, mode: str = "ctc") -> TermList:
     """Read a term list; its terms are normalised like the texts (`mode` is one of `data.text.normalize`),
@@ -107,17 +104,12 @@ def count_terms(pairs: Sequence[Pair], terms: TermList) -> np.ndarray:
     counts = np.zeros((1 + len(terms.categories), 3), dtype=np.int64)
     row_of = {category: row for row, category in enumerate(terms.categories, start=1)}
 
-    def add(term: TermWords, column: int) -> None:
-        for row in (0, *(row_of[category] for category in terms.categories_of[term])):
-            counts[row, column] += 1
-
-    for term, hit in match_terms(pairs, terms):
-        add(term, REFERENCE)
-        if not hit:
-            add(term, MISSED)
-    for term, hit in match_terms([(hypothesis, reference) for reference, hypothesis in pairs], terms):
-        if not hit:
-            add(term, FALSE)
+    swapped = [(hypothesis, reference) for reference, hypothesis in pairs]
+    for sides, error in ((pairs, MISSED), (swapped, FALSE)):
+        for term, hit in match_terms(sides, terms):
+            rows = [0, *(row_of[category] for category in terms.categories_of[term])]
+            counts[rows, error] += not hit
+            counts[rows, REFERENCE] += error == MISSED
     return counts
 
 

@@ -1,18 +1,14 @@
 """Confidences against whether words are right: calibration, ranking, and where they come from."""
 
-import json
-
 import numpy as np
 import pytest
 
-from ia3_speech.cli import UserError
 from ia3_speech.confidence.fitting import fit_scaling
 from ia3_speech.confidence.reliability import (
     area_under_roc,
     found_interval,
     match_confidences,
     measure,
-    measure_decode_directory,
     share_found,
 )
 from ia3_speech.decoding.word_times import Scaling, probability
@@ -105,19 +101,3 @@ def test_normalised_words_keep_their_confidence_and_changed_ones_are_left_out():
     confidences, right, utterances = match_confidences(alignments, heard, "ctc")
     assert confidences.tolist() == [0.9, 0.6, 0.6, 0.8, 0.8] and right.all() and utterances == 5 * ["a"]
     assert not len(match_confidences(alignments, {}, "ctc")[0])
-
-
-def test_a_decode_directory_is_measured_by_its_own_scaling(tmp_path):
-    alignments = {"a": align(["no", "fever"], ["no", "feather"]), "b": align(["yes"], ["yes"])}
-    options = {"normalize": "ctc", "replications": 100, "seed": 0}
-    assert measure_decode_directory(tmp_path, alignments, {"a": 1, "b": 2}, **options) is None
-    (tmp_path / "hyp.ctm").write_text("a 1 0 0.1 no 0.9\na 1 0.1 0.1 feather 0.2\nb 1 0 0.1 yes 0.8\n")
-    found = measure_decode_directory(tmp_path, alignments, {"a": 1, "b": 2}, **options)
-    assert (found.words, found.errors, found.found, found.scaling) == (3, 1, 1.0, None)
-    decoding = tmp_path / "decode.json"
-    decoding.write_text(json.dumps({"confidence_scaling": {"slope": 0.5, "bias": 1.0}}))
-    found = measure_decode_directory(tmp_path, alignments, {"a": 1, "b": 2}, **options)
-    assert found.scaling == Scaling(0.5, 1.0) and found.found_ci is not None
-    decoding.write_text('{"confidence_scaling": {"heat": 2}}')
-    with pytest.raises(UserError, match=r"decode.json: .*heat.* decode --force writes it again"):
-        measure_decode_directory(tmp_path, alignments, {"a": 1, "b": 2}, **options)

@@ -22,8 +22,7 @@ from ia3_speech.decoding.ctc_search import (
 )
 from ia3_speech.decoding.word_times import word_times
 from ia3_speech.lm.hotword_learning import format_learned, heard_forms, learn_forms
-from ia3_speech.lm.hotword_spotting import Spelling, Spotter
-from ia3_speech.lm.hotwords import (
+from ia3_speech.lm.hotword_search import (
     HOTWORD_WEIGHT,
     Hotword,
     HotwordList,
@@ -32,6 +31,7 @@ from ia3_speech.lm.hotwords import (
     read_hotwords,
     spellings,
 )
+from ia3_speech.lm.hotword_spotting import Spelling, Spotter
 from ia3_speech.scoring.term_errors import make_term_list
 
 CHARACTERS = ["<pad>", "|", "'", *"abcdefghijklmnopqrstuvwxyz"]
@@ -317,4 +317,4 @@ def test_only_specific_forms_are_learned():
         "4 occurrences of terms, 0 of them recognised; 2 heard-as forms kept, 1 left out",
     ]
     found = learn_forms(terms, utterances, text=[["as", "ma"]])
-    assert [form.text for form in found.kept] == ["dexa medi"]
+    assert [form.text for form in found.forms if form.is_specific] == ["dexa medi"]

@@ -7,8 +7,6 @@ import pytest
 
 from ia3_speech.lm.arpa import read_arpa, write_arpa
 from ia3_speech.lm.ngram import (
-    END,
-    NEVER,
     START,
     UNKNOWN,
     LanguageModelError,
@@ -42,26 +40,6 @@ def model():
     return estimate(sentences(0), 3)
 
 
-def test_unigrams_and_bigrams_by_hand():
-    """Two sentences, "a b" and "a c": the discounts fall back to 0.5, 1 and 1.5, and all else is fractions.
-
-    Continuation counts: a 1 (after <s>), b 1, c 1, </s> 2 (after b and c); their sum 5. Discounts 0.5, 0.5,
-    0.5, 1 leave 2.5 / 5 for the uniform 1/5 over <unk>, </s>, a, b, c.
-    """
-    model = estimate([["a", "b"], ["a", "c"]], 2)
-    p = {word: 10 ** model.orders[0].log_probability[model.ids[word]] for word in model.vocabulary}
-    assert p["a"] == pytest.approx(0.5 / 5 + 0.5 / 5)
-    assert p["</s>"] == pytest.approx(1 / 5 + 0.5 / 5)
-    assert p["<unk>"] == pytest.approx(0.5 / 5)
-    assert model.orders[0].log_probability[START] == NEVER
-    a, b = model.ids["a"], model.ids["b"]
-    # c(a b) = 1 of 2, discounted by 0.5; both words after a leave 0.5: 1/2 of the mass goes to the unigram
-    assert 10 ** model.score(np.array([[a, b]]))[0] == pytest.approx(0.5 / 2 + 0.5 * p["b"])
-    assert 10 ** model.score(np.array([[START, a]]))[0] == pytest.approx(
-        1 / 2 + 0.5 * p["a"]
-    )  # c = 2: discount 1
-
-
 def test_discounts_are_chen_and_goodmans():
     """n1 … n4 = 8, 4, 2, 1: Y = 8 / 16; D1 = 1 − 2·Y·4/8, D2 = 2 − 3·Y·2/4, D3 = 3 − 4·Y·1/2."""
     counts = np.repeat([1, 2, 3, 4, 9], [8, 4, 2, 1, 3])
@@ -77,11 +55,6 @@ def test_probabilities_after_a_history_sum_to_one(model, history):
         before = [any_model.ids.get(word, UNKNOWN) for word in history]
         rows = np.array([[*before, word] for word in range(len(any_model.vocabulary)) if word != START])
         assert (10 ** any_model.score(rows)).sum() == pytest.approx(1, abs=1e-6)
-
-
-def test_no_ngram_reaches_across_sentences(model):
-    bigrams = model.ngrams(2)
-    assert not (bigrams[:, 0] == END).any() and not (bigrams[:, 1] == START).any()
 
 
 @pytest.mark.parametrize("name", ["a.arpa", "a.arpa.gz"])
@@ -124,14 +97,6 @@ def test_a_mixture_is_the_weighted_sum(model):
     theirs = np.array([other.ids[word] for word in mixed.vocabulary])
     wanted = 0.25 * 10 ** model.score(rows) + 0.75 * 10 ** other.score(theirs[rows])
     assert 10 ** mixed.score(rows) == pytest.approx(wanted)
-
-
-def test_a_mixture_fits_a_text_of_both_better_than_either(model):
-    models = [model, estimate([words[::-1] for words in sentences(1)], 3)]
-    text = sentences(5, 40) + [words[::-1] for words in sentences(6, 40)]
-    weights = mixture_weights(models, text)
-    assert sum(weights) == pytest.approx(1) and 0.3 < weights[0] < 0.7
-    assert mix(models, weights).perplexity(text) < min(model.perplexity(text) for model in models)
 
 
 def test_what_only_another_model_knows_stays_possible():

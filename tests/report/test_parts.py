@@ -8,29 +8,17 @@ from hypothesis import strategies as st
 from ia3_speech.data.utterance import BadAudio, Utterance
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.charts import (
-    Axis,
-    Bar,
-    Chart,
-    Point,
-    Series,
     draw_bars,
-    element,
     rate_axis,
     round_ticks,
     speaker_scatter,
-    tick_labels,
 )
-
-
-def test_text_and_attributes_of_pictures_are_escaped():
-    assert element("text", "5 < 6 & 7", element("tspan", "x"), x=1.0, text_anchor='"><', class_="note") == (
-        '<text x="1" text-anchor="&#34;&gt;&lt;" class="note">5 &lt; 6 &amp; 7<tspan>x</tspan></text>'
-    )
+from ia3_speech.scoring.table import Rate
 
 
 def test_bars():
     """To the byte: two bars of a limit of 0.5, one with an interval."""
-    drawn = draw_bars([Bar(0.25, None, "baseline"), Bar(0.2, (0.1, 0.9), "system")], 0.5, [0.25], "spk: 25 %")
+    drawn = draw_bars([(Rate(0.25), "baseline"), (Rate(0.2, (0.1, 0.9)), "system")], 0.5, [0.25], "spk: 25 %")
     assert drawn == (
         '<svg role="img" width="100%" height="33" class="bars"><title>spk: 25 %</title>'
         '<line x1="50.00%" x2="50.00%" y1="0" y2="33" class="grid"></line>'
@@ -50,19 +38,6 @@ def test_ticks_are_few_and_inside(low, span, most):
     assert len(ticks) <= most
     assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
     assert len(steps) == 0 or np.allclose(steps, steps[0], rtol=1e-3)
-
-
-def test_texts_of_ticks():
-    assert tick_labels([0.305, 0.31], 100) == [(0.305, "30.5"), (0.31, "31.0")]
-    assert tick_labels([], 100) == []
-
-
-def test_chart_has_its_words_and_escapes_them():
-    series = Series([Point(0, 0.1, "<i>"), Point(10, 0.3, "b", (0.2, 0.4))], "system", "<b>")
-    chart = Chart("Title", "It rises", Axis("x", 0, 10, [(5, "5")]), rate_axis("y", [0.1, 0.3]), [series] * 2)
-    assert chart.legend == 2 * [("<b>", "system")]
-    assert "<title>Title. It rises</title>" in chart.svg and "<title>&lt;i&gt;</title>" in chart.svg
-    assert 'points="50,' in chart.svg and "462," in chart.svg and chart.svg.count('class="whisker"') == 2
 
 
 @pytest.mark.parametrize("rates", [[0.3], [0.0], [0.3, 0.3, None]])

@@ -135,7 +135,7 @@ def test_words_and_terms(recipe, tmp_path):
     assert words["fibrillation"].correct == [1, 0]
     gains = [word.gain for word in words.values()]
     assert gains == sorted(gains, reverse=True)
-    row, terms = data.system.results.all, data.system.results.terms[0]
+    row, terms = data.system.results.all, data.system.results.terms[""]
     single = [word for word in words.values() if " " not in word.word]
     assert sum(word.count for word in single) == row.words
     assert sum(word.count - word.correct[1] for word in single) == row.substitutions + row.deletions

@@ -95,10 +95,6 @@ class Browser:
     def choose(self, css: str, value: str) -> None:
         self.click(f'{css} option[value="{value}"]')
 
-    def developer(self, command: str, **parameters: Any) -> Any:
-        """A command of the DevTools protocol."""
-        return self.call("/goog/cdp/execute", cmd=command, params=parameters)
-
     def complaints(self) -> list[str]:
         """What the page wrote to the console: errors, and what the policy refused."""
         return [entry["message"] for entry in self.call("/se/log", type="browser")]

@@ -106,12 +106,3 @@ def test_nothing_to_align():
     assert math.isnan(count_errors([], ["a"]).wer)
     assert count_errors([], ["a"]).total == 1
     assert math.isnan(ErrorCounts().ser)
-
-
-def test_errors_add_up():
-    total = count_errors(["a", "b"], ["a"]) + count_errors(["c"], ["c", "d"]) + count_errors([], [])
-    assert total == ErrorCounts(
-        words=3, insertions=1, deletions=1, substitutions=0, utterances=3, wrong_utterances=2
-    )
-    assert total.wer == pytest.approx(2 / 3)
-    assert total.ser == pytest.approx(2 / 3)

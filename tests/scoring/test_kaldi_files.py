@@ -7,14 +7,12 @@ import subprocess
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.scoring.alignment import ErrorCounts, align, count_errors
+from ia3_speech.scoring.alignment import ErrorCounts, align
 from ia3_speech.scoring.kaldi_files import (
     find_filter,
-    format_best_wer,
     format_ops,
     format_per_spk,
     format_per_utt,
-    format_trn,
     format_wer_lines,
     read_kaldi_text,
     run_filter,
@@ -29,30 +27,6 @@ def aligned(said, heard):
     return {
         utterance: align(text.split(), heard.get(utterance, "").split()) for utterance, text in said.items()
     }
-
-
-def counted(said, heard):
-    return sum((count_errors(said[u].split(), heard.get(u, "").split()) for u in said), ErrorCounts())
-
-
-def test_a_missing_hypothesis_is_deleted_and_said():
-    report = format_wer_lines(counted({"u": "a b c"}, {}), 1)
-    assert report == (
-        "%WER 100.00 [ 3 / 3, 0 ins, 3 del, 0 sub ] [PARTIAL]\n"
-        "%SER 100.00 [ 1 / 1 ]\n"
-        "Scored 1 sentences, 1 not present in hyp.\n"
-    )
-    assert format_best_wer(report, "exp/decode/wer_1_0.0") == (
-        "%WER 100.00 [ 3 / 3, 0 ins, 3 del, 0 sub ] [PARTIAL] exp/decode/wer_1_0.0\n"
-    )
-
-
-def test_the_wer_of_nothing_is_not_a_number():
-    assert format_wer_lines(counted({"u": ""}, {"u": "x"}), 0) == (
-        "%WER nan [ 1 / 0, 1 ins, 0 del, 0 sub ]\n"
-        "%SER 100.00 [ 1 / 1 ]\n"
-        "Scored 1 sentences, 0 not present in hyp.\n"
-    )
 
 
 def test_halves_are_rounded_as_in_single_precision():
@@ -128,11 +102,6 @@ def test_ops_are_in_the_order_of_gnu_sort():
     assert text.encode() == done.stdout
 
 
-def test_trn():
-    rows = [("u1", "s1", "a b"), ("s2-u2", "s2", "")]
-    assert format_trn(rows) == "a b (s1-u1)\n(s2-s2-u2)\n"
-
-
 def test_reading_text(tmp_path):
     file = tmp_path / "text"
     file.write_bytes(b"u1 a  b\nu2\nu3\tc d \n")
@@ -170,14 +139,6 @@ def test_hooks_are_found_in_kaldis_order(tmp_path):
     assert find_filter("ref", local) == output
     own.chmod(0o644)
     assert find_filter("hyp", local) == output
-
-
-def test_a_hook_rewrites_and_drops_lines(tmp_path):
-    hook = executable(tmp_path / "local/wer_output_filter", "#!/bin/sh\nsed 's/ uh//g' | grep -v ^u2\n")
-    assert run_filter(hook, {"u1": "uh yes uh", "u2": "no", "u3": ""}) == {
-        "u1": "yes",
-        "u3": "",
-    }
 
 
 def test_a_failing_hook_is_named(tmp_path):

@@ -28,9 +28,8 @@ from ia3_speech.experiments.tables import bullets, commands, spread, warning_lis
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.results import change_rate
-from ia3_speech.scoring.score_file import json_value, read_score
-from ia3_speech.scoring.scorer import score_utterances
+from ia3_speech.scoring.results import change_rate, read_results
+from ia3_speech.scoring.scorer import json_value, score_utterances
 from ia3_speech.scoring.significance import REPLICATIONS, MatchedPairsTest, mapsswe
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.scoring.term_errors import TermList, read_term_list
@@ -115,7 +114,7 @@ def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dic
     directory = read_data_directory(data, wav=False, spk_sort=False)
     term_list = exp / f"terms_{data.name}"
     terms = read_term_list(term_list, "ctc") if term_list.is_file() else None
-    unit = read_score(exp / f"base/decode_greedy_{data.name}/score.json")["ci_unit"]
+    unit = read_results(exp / f"base/decode_greedy_{data.name}/score.json").record["ci_unit"]
     texts: Texts = {}
     for system in NAMES:
         folders = [folder / f"decode_greedy_{data.name}" for folder in folders_of(exp, system, seeds)]
@@ -140,7 +139,7 @@ def compare(exp: Path, data: Path, seeds: int) -> tuple[dict[str, Compared], dic
 
 def unseen_utterances(score: Path, data: DataDirectory) -> frozenset[str]:
     """Those whose sentence is not in the training that the system was scored with; none where it was not."""
-    training = (read_score(score).get("overlap") or {}).get("training", ())
+    training = read_results(score).overlap.get("training", ())
     sets = [read_data_directory(Path(one), wav=False, spk_sort=False) for one in training]
     return find_overlap(sets, data).unseen if sets else frozenset()
 
