@@ -22,7 +22,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_channels
 from ia3_speech.data.recordings import AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.decoding.recognizer import RecognizedPiece, Recognizer, joined_text, pools
-from ia3_speech.decoding.segments import PostProcessor, make_segments, write_text
+from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 
 STEREO = ("left", "right")
@@ -128,7 +128,7 @@ class Transcriber:
                 if with_words:
                     segments = tuple(make_segments(words, self.post_process))
                 raw = joined_text(pieces)
-                text = write_text(words, self.post_process) if self.post_process else raw
+                text = written_text(words, self.post_process) if self.post_process else raw
                 yield self.result(audio, text, raw, len(wave), segments)
 
     def call(self, source: Recording, advance: Callable[[float], Any]) -> Transcript:

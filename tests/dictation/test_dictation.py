@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from num2words import num2words
 
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.segments import make_segments, write_text
+from ia3_speech.decoding.segments import make_segments, written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
 from ia3_speech.dictation.grammar import PACKAGED_GRAMMAR, read_grammar
@@ -254,7 +254,7 @@ def test_sentences_read_as_they_were_spoken(spoken):
 @settings(max_examples=400, deadline=None)
 @given(SOUP, PAUSES)
 def test_anything_reads_as_it_was_spoken(words, pauses):
-    written = write_text(timed(words, pauses), DICTATION)
+    written = written_text(timed(words, pauses), DICTATION)
     assert canonical(read_aloud(written)) == canonical(" ".join(words))
 
 
@@ -339,7 +339,7 @@ def test_pauses_and_segments(spoken, segments):
 @given(SOUP, PAUSES, st.data())
 def test_pieces_and_segments_joined_are_the_whole_text(words, pauses, data):
     words = timed(words, pauses)
-    whole = write_text(words, DICTATION)
+    whole = written_text(words, DICTATION)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(words)), max_size=6)))
     writer, pieces = DICTATION.start(), []
     for first, end in zip([0, *cuts], [*cuts, None], strict=True):
