@@ -56,7 +56,7 @@ from ia3_speech.decoding.options import (
     OutputOptions,
 )
 from ia3_speech.decoding.transcript import Transcript
-from ia3_speech.decoding.transcription import Transcriber, read_audio
+from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
 from ia3_speech.loading import SearchOptions, load, make_post_process, uncalibrated
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def main(
         files: audio files, and folders to search for them (default: stdin: paths, a line each, or one sound
             file)
     """
-    for options in (input_options, search_options, output_options):
-        options.check()
-    model_options.check(input_options.channels)
+    search_options.check()
+    output_options.check()
+    parse_adapter(model_options.adapter, input_options.channels == "split")
     live_options.check(files, live=live_options.active)
     scaling = confidence_options.scaling
     if live_options.active:
@@ -215,8 +215,9 @@ def print_transcripts(
     with bar_of_seconds(sources) as bar:
         results = transcriber.transcripts(sources, bar.update, with_words=options.with_words)
         for index, result in enumerate(results):
-            unusable += not report_problem(result)
+            report_problem(result.path, result.problem)
             if not result.usable:
+                unusable += 1
                 continue
             contents = [FORMATS[name].write(result, options.layout) for name in options.formats]
             if outputs:
@@ -237,16 +238,16 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
     Returns:
         How many files could not be used.
     """
-    audio = read_audio(source, transcriber.recognizer.base.minimum_samples)
-    seconds = len(audio.wave) / SAMPLE_RATE
-    if not audio.usable or (options.format == "text" and seconds <= LONG_SECONDS):
-        again = replace(source, audio=audio.wave) if audio.usable else source
-        return print_transcripts([again], transcriber, [], options, True)
-    base = transcriber.recognizer.base.name
-    head = Transcript(source.path, "", seconds, None, base, audio.problem, id=source.id)
-    report_problem(head)
+    wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
+    fatal = bool(problem and problem.fatal)
+    if not fatal and options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE:
+        return print_transcripts([replace(source, audio=wave)], transcriber, [], options, True)
+    report_problem(source.path, problem and problem.reason)
+    if fatal:
+        return 1
+    head = transcriber.transcript(source, len(wave), text="")
     with bar_of_seconds([source]) as bar:
-        for number, segment in enumerate(transcriber.stream(audio.wave)):
+        for number, segment in enumerate(transcriber.stream(wave)):
             bar.update(segment.end - bar.n)
             if options.format == "jsonl":
                 print_text(segment_line(head, number, segment, options.layout), sys.stdout)
@@ -255,11 +256,10 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
     return 0
 
 
-def report_problem(result: Transcript) -> bool:
-    """Name what is wrong with a recording on stderr; whether it could be transcribed in spite of it."""
-    if result.problem:
-        print_text(f"{result.path}: {result.problem}\n", sys.stderr)
-    return result.usable
+def report_problem(path: str, problem: str | None) -> None:
+    """Name what is wrong with a recording on stderr."""
+    if problem:
+        print_text(f"{path}: {problem}\n", sys.stderr)
 
 
 def bar_of_seconds(sources: Sequence[Recording]) -> "tqdm":

@@ -113,7 +113,7 @@ def test_confidences_are_those_of_the_recogniser_and_runs_repeat(run, data, tiny
     assert run(*flags, tmp_path / "out")[0] == 1
     recognizer = load(tiny_folder, max_seconds=2.0, vad="off", scaling=Scaling(2.0)).recognizer
     found = recognizer.recognize([load_audio(folder / f"s-{name}.wav") for name in "ab"], with_words=True)
-    words = [[word for piece in pieces for word in piece.words] for pieces in found]
+    words = [recognition.words for recognition in found]
     assert read_confidences(tmp_path / "out/hyp.ctm") == {
         name: [(word.text, pytest.approx(word.confidence, abs=5e-7)) for word in own]
         for name, own in zip(("s-a", "s-b"), words, strict=True)

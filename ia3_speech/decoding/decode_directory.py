@@ -28,7 +28,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
-from ia3_speech.decoding.recognizer import Recognizer, joined_text, pools
+from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.scoring.ctm import ctm_line
 from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
@@ -97,10 +97,10 @@ def decode_utterances(
             recognized = recognizer.recognize(
                 [wave for _, wave in pool], lambda waves, _: bar.update(waves), names, with_words=with_words
             )
-            for (utterance, wave), pieces in zip(pool, recognized, strict=True):
-                result.texts[utterance.id] = joined_text(pieces)
+            for (utterance, wave), recognition in zip(pool, recognized, strict=True):
+                result.texts[utterance.id] = recognition.text
                 if with_words:
-                    result.words[utterance.id] = tuple(word for piece in pieces for word in piece.words)
+                    result.words[utterance.id] = recognition.words
                 result.audio_seconds += len(wave) / SAMPLE_RATE
         bar.update(sum(fault.left_out for fault in result.bad))
     result.seconds = time.perf_counter() - started
