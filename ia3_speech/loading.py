@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
+from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
@@ -31,12 +31,7 @@ if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
-BEAM_DEFAULTS = {
-    "lm_weight": LM_WEIGHT,
-    "word_score": WORD_SCORE,
-    "unknown_word_score": UNKNOWN_WORD_SCORE,
-    "beam_size": BEAM_SIZE,
-}
+BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
 # The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
 # words may have either sign.
 LEAST = {"lm_weight": 0, "word_score": -inf, "unknown_word_score": -inf, "beam_size": 1, "hotword_weight": 0}
@@ -77,7 +72,7 @@ class SearchOptions:
 
     def check(self) -> None:
         """Raises UserError for options that do not fit one another or can't be meant."""
-        given = [name for name in ("lm", *BEAM_DEFAULTS) if getattr(self, name) is not None]
+        given = [name for name in ("lm", *BEAM_NUMBERS) if getattr(self, name) is not None]
         if self.search == "greedy" and given:
             flag = "--" + given[0].replace("_", "-")
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
@@ -132,18 +127,20 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     """
     options.check()
     folder = Path(base.model.config.name_or_path)
-    lm, weights = options.lm, dict(BEAM_DEFAULTS)
+    lm, numbers = options.lm, {}
     if lm is None and options.search != "greedy" and (folder / BASE_LM).is_file():
         lm = folder / BASE_LM
         if (folder / BASE_LM_WEIGHTS).is_file():
-            weights |= json.loads((folder / BASE_LM_WEIGHTS).read_text("utf-8"))
+            numbers = json.loads((folder / BASE_LM_WEIGHTS).read_text("utf-8"))
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
     else:
-        weights |= {name: value for name, value in vars(options).items() if value is not None}
-        weights = {name: weights[name] for name in BEAM_DEFAULTS}
-        search = BeamSearch(base.vocabulary, lm, **weights)
-        record = {"search": "beam", "lm": lm and str(lm), **weights}
+        numbers |= {name: value for name, value in vars(options).items() if value is not None}
+        search = BeamSearch(
+            base.vocabulary, lm, **{name: numbers[name] for name in BEAM_NUMBERS if name in numbers}
+        )
+        record = {"search": "beam", "lm": lm and str(lm)}
+        record |= {name: getattr(search, name) for name in BEAM_NUMBERS}
     if options.hotwords is None:
         return search, record
     from ia3_speech.lm.hotwords import HOTWORD_WEIGHT, HotwordSearch, read_hotwords

@@ -64,7 +64,6 @@ def decode_utterances(
     adapters: Mapping[str, str] | None = None,
     on_error: Literal["fail", "skip"] = "skip",
     allow_pipes: bool = False,
-    progress: bool = True,
     with_words: bool = False,
 ) -> Decoding:
     """Decode utterances.
@@ -73,7 +72,6 @@ def decode_utterances(
         adapters: for each utterance's id the name of its adapter in the recogniser's bank.
         on_error: "fail" reads all audio first, and decodes only if nothing is wrong with any.
         allow_pipes: run shell commands in wav.scp.
-        progress: show a bar on stderr, where that is a terminal.
         with_words: find the times and confidences of the words too.
 
     Raises:
@@ -84,14 +82,14 @@ def decode_utterances(
     started = time.perf_counter()
     options = {"minimum_samples": recognizer.base.minimum_samples, "allow_pipes": allow_pipes}
     if on_error == "fail":
-        for _ in load_utterances(utterances, on_error="fail", progress=progress, **options):
+        for _ in load_utterances(utterances, on_error="fail", **options):
             pass
     result = Decoding({utterance.id: "" for utterance in utterances})
     waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
-    with tqdm(
-        total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False,
-        disable=None if progress else True,
-    ) as bar:  # fmt: skip
+    bar = tqdm(
+        total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False, disable=None
+    )
+    with bar:
         for pool in pools(waves):
             names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
             recognized = recognizer.recognize(

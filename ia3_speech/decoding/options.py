@@ -11,7 +11,6 @@ from typing import Literal
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.recordings import STDIN
-from ia3_speech.decoding.formats import FORMATS, SUBTITLES, Layout, parse_formats
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.decoding.segments import PAUSE_SECONDS
 from ia3_speech.decoding.vad import VadMethod
@@ -137,44 +136,10 @@ class OutputOptions:
     max_line_count: int | None = None
     highlight_words: bool = False
 
-    def check(self) -> None:
-        """Raises UserError for options that do not fit one another."""
-        formats = self.formats
-        if len(formats) > 1 and self.output_dir is None:
-            raise UserError(f"--format {self.format} writes several files (give --output-dir)")
-        if self.skip_existing and self.output_dir is None:
-            raise UserError("--skip-existing has no effect without --output-dir")
-        for name in ("max_line_width", "max_line_count", "highlight_words"):
-            flag, value = "--" + name.replace("_", "-"), getattr(self, name)
-            if value not in (None, False) and not set(formats) & set(SUBTITLES):
-                raise UserError(f"{flag} has no effect on --format {self.format} (take srt or vtt)")
-            if value is not None and value < 1 and name != "highlight_words":
-                raise UserError(f"{flag} is {value}, and has to be at least 1")
-        # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
-        if self.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
-            raise UserError(f"--word-timestamps has no effect on --format {self.format} (take json or jsonl)")
-
     @property
-    def formats(self) -> list[str]:
-        """The names of the formats. Raises UserError where there is no such format."""
-        return parse_formats(self.format)
-
-    @property
-    def with_words(self) -> bool:
-        """Whether times are needed: a .json file always has segments, an object on stdout if asked for."""
-        timed = any(FORMATS[name].timed for name in self.formats)
-        return timed or self.word_timestamps or self.layout.full_json
-
-    @property
-    def layout(self) -> Layout:
-        """What the writers are told."""
-        return Layout(
-            self.word_timestamps,
-            self.max_line_width,
-            self.max_line_count,
-            self.highlight_words,
-            full_json="json" in self.formats and (self.output_dir is not None or self.word_timestamps),
-        )
+    def full_json(self) -> bool:
+        """Whether an object has segments: in a .json file always, on stdout where words are asked for."""
+        return self.output_dir is not None or self.word_timestamps
 
 
 @dataclass(frozen=True)

@@ -55,12 +55,11 @@ class Recognizer:
         base: with its adapter attached, if it has one.
         adapter: what the adapter consists of: one term, or those of a sum; none for the base alone.
         name: the adapter as it was given.
-        batch_seconds: padded seconds of audio that go through the model at once.
-        max_seconds: longer audio is cut at pauses, and the pieces' texts are joined; None: it never is.
+        batch_seconds, vad: as for `loading.load`.
+        max_seconds: longer audio is cut at pauses; None: it never is.
         bank: many adapters of the base, of which `texts` is told one for each waveform.
         search: how logits become words; None: greedy search.
         search_record: what decode.json says of it.
-        vad: how speech is found where longer audio is cut; off: only the quietest places are.
         scaling: of the words' confidences; None: they are not calibrated.
     """
 

@@ -1,7 +1,5 @@
 """search: the best path, collapsed."""
 
-from itertools import groupby
-
 import numpy as np
 import pytest
 import torch
@@ -60,11 +58,6 @@ def test_a_batch_of_rows_with_their_frames(vocabulary):
     first, second = GreedySearch(vocabulary)(batch, torch.tensor([8, 4]))
     assert first.words == (TimedWord("hi", 1, 2), TimedWord("oh", 6, 7)) and first.text == "hi oh"
     assert second.words == (TimedWord("abc", 0, 3),)
-
-
-@given(st.lists(st.integers(0, 3), max_size=30))
-def test_collapse_merges_repeats_first_and_drops_blanks_then(path):
-    assert collapse(path, BLANK) == [symbol for symbol, _ in groupby(path) if symbol != BLANK]
 
 
 @given(st.lists(st.integers(1, 4), max_size=12), st.data())
