@@ -89,7 +89,7 @@ class Recognizer:
         Args:
             advance: called after each batch with the number of waveforms that are finished with it, and the
                 seconds of audio that it held.
-            adapters: for each waveform the name of its adapter in the bank; None is the base.
+            adapters: for each waveform the name of its adapter in the bank; None is the base, also of all.
         """
         return [recognition.text for recognition in self.recognize(waves, advance, adapters)]
 
@@ -174,7 +174,7 @@ class Recognizer:
 
         try:
             if self.bank:
-                return self.bank.logits(waves, adapters, any_length=True)
+                return self.bank.logits(waves, adapters or [None] * len(waves), any_length=True)
             return self.base.logits(waves, any_length=True)
         except torch.OutOfMemoryError as error:
             seconds = sum(map(len, waves)) / SAMPLE_RATE

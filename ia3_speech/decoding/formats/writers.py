@@ -182,31 +182,25 @@ def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
         "tiers? <exists> ", f"size = {len(tiers)} ", "item []: ",
     ]  # fmt: skip
     for number, (name, tier) in enumerate(tiers.items(), start=1):
-        lines += [f"    item [{number}]:", *tier_lines(name, without_gaps(tier, end), end)]
+        lines += [f"    item [{number}]:", *tier_lines(name, tier, end)]
     return "\n".join(lines) + "\n"
 
 
 def intervals(labels: Iterable[tuple[float, float, str]]) -> list[Interval]:
-    """Labels in whole milliseconds, none of them empty or before the end of the last."""
-    tier: list[Interval] = []
+    """Labels in whole milliseconds, none of them before the end of the last, with empty ones in the gaps."""
+    tier, last = [], 0
     for start, end, text in labels:
-        first = max(round(1000 * start), tier[-1][1] if tier else 0)
-        tier.append((first, max(round(1000 * end), first + 1), text))
+        first = max(round(1000 * start), last)
+        if first > last:
+            tier.append((last, first, ""))
+        last = max(round(1000 * end), first + 1)
+        tier.append((first, last, text))
     return tier
 
 
-def without_gaps(tier: list[Interval], end: int) -> list[Interval]:
-    """The tier with empty intervals in its gaps, from 0 to `end`."""
-    filled: list[Interval] = []
-    last = 0
-    for first, stop, text in [*tier, (end, end, "")]:
-        filled += [(last, first, "")] if first > last else []
-        filled += [(first, stop, text)] if stop > first else []
-        last = stop
-    return filled
-
-
 def tier_lines(name: str, tier: list[Interval], end: int) -> list[str]:
+    last = tier[-1][1] if tier else 0
+    tier = [*tier, (last, end, "")] if last < end else tier
     lines = [
         '        class = "IntervalTier" ', f'        name = "{name}" ', "        xmin = 0 ",
         f"        xmax = {seconds(end)} ", f"        intervals: size = {len(tier)} ",
