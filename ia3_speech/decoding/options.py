@@ -1,7 +1,5 @@
-"""The options of `transcribe` and `live`, in the groups that `--help` shows; those of the search are in
-`loading`.
-
-In: a command line. Out: dataclasses, checked before anything is loaded.
+"""The options of `transcribe`, `live` and `decode`, in the groups that `--help` shows; `loading` has those of
+the search. Their docstrings are the help.
 """
 
 from collections.abc import Sequence
