@@ -302,14 +302,6 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
 # ---- adapters and bases
 
 
-def test_adapters(run, audio, tiny_folder, speaker42):
-    audio("a.wav", 2)
-    plain = run("--base", tiny_folder, "a.wav")[1]
-    adapted = run("--adapter", "speaker42", "a.wav")
-    assert adapted[0] == 0 and adapted[1] != plain
-    assert run("--adapter", speaker42, "a.wav") == adapted
-
-
 def test_an_unknown_adapter_is_told_before_anything_is_read(run, speaker42):
     wanted = "error: speaker24: no adapter has this name (nearest names: speaker42)\n"
     assert run("--adapter", "speaker24", "none.wav") == (1, "", wanted)
