@@ -27,8 +27,7 @@ from ia3_speech.decoding.decode_directory import (
     speaker_adapters,
     write_decode_directory,
 )
-from ia3_speech.decoding.options import ConfidenceOptions
-from ia3_speech.decoding.recognizer import BATCH_SECONDS
+from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
 from ia3_speech.loading import SearchOptions, load, uncalibrated
@@ -37,17 +36,12 @@ from ia3_speech.loading import SearchOptions, load, uncalibrated
 def main(
     data: Path,
     decode_dir: Path,
-    base: str | None = None,
-    adapter: str | None = None,
     adapter_per_speaker: Path | None = None,
     on_error: Literal["skip", "fail"] = "skip",
     allow_pipes: bool = False,
-    batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
-    device: str | None = None,
-    dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32",
-    precision: Literal["no", "bf16", "auto"] = "no",
     force: bool = False,
+    model_options: ModelOptions = ModelOptions(),  # noqa: B008  (immutable)
     search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
     confidence_options: ConfidenceOptions = ConfidenceOptions(),  # noqa: B008  (immutable)
 ) -> int:
@@ -56,25 +50,17 @@ def main(
     Args:
         data: data directory with wav.scp, utt2spk and perhaps segments
         decode_dir: where to write; made where it is missing
-        base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
-        adapter: a registered name, an adapter's folder, or a sum such as accent:0.7+medical:0.5 (default: the
-            base alone)
         adapter_per_speaker: a folder that `ia3-speech speakers` wrote; each utterance is decoded with the
             adapter of its speaker, of several folds the first
         on_error: bad audio: skip decodes the rest and ends with code 1, fail decodes nothing
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
-        batch_seconds: seconds of padded audio that go through the model at once
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
             mini, else 60; .inf: never)
-        device: cpu, cuda, … (default: cuda where there is one)
-        dtype: number format of the base's weights
-        precision: bf16: the encoder's layers compute in bfloat16, and about one text in sixteen is another
-            than that of the utterance alone, since it depends on the batch (batches are the same in each
-            run); auto: where the processor or GPU has instructions for it; no: all in --dtype
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
     from ia3_speech.confidence.storage import stored_calibrations
 
+    adapter, base = model_options.adapter, model_options.base
     if adapter and adapter_per_speaker:
         raise UserError("give --adapter or --adapter-per-speaker")
     search_options.check()
@@ -88,7 +74,7 @@ def main(
         {"data": data, "base": base_files(wanted), "adapter": weight_files(terms),
          "lm": search_options.files(base_folder(wanted)), "hotwords": search_options.hotwords},
         {"base": wanted, "weights": [term.weight for term in terms],
-         "max_seconds": max_seconds, "dtype": dtype, "precision": precision,
+         "max_seconds": max_seconds, "dtype": model_options.dtype, "precision": model_options.precision,
          "calibrations": stored_calibrations(base_folder(wanted), terms, searches) or None}
         | vars(confidence_options)
         | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
@@ -96,12 +82,7 @@ def main(
     if inputs.is_current(decode_dir, force):
         return 0
     recognizer = load(
-        base,
-        adapter=adapter,
-        device=device,
-        dtype=dtype,
-        precision=precision,
-        batch_seconds=batch_seconds,
+        **vars(model_options),
         max_seconds=max_seconds,
         bank=bank,
         search=search_options,

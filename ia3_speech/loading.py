@@ -16,14 +16,14 @@ from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.expressions import Term, parse_terms
+from ia3_speech.adapters.expressions import Term
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.beam_search import BEAM_SIZE, LM_WEIGHT, UNKNOWN_WORD_SCORE, WORD_SCORE, BeamSearch
+from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
 from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.segments import PostProcessor
-from ia3_speech.decoding.transcription import Transcriber, bank_of, parse_channel_adapters
+from ia3_speech.decoding.transcription import Transcriber, parse_adapter
 from ia3_speech.decoding.vad import VadMethod, check_method, default_method
 from ia3_speech.decoding.word_times import Scaling
 
@@ -31,12 +31,7 @@ if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
-BEAM_DEFAULTS = {
-    "lm_weight": LM_WEIGHT,
-    "word_score": WORD_SCORE,
-    "unknown_word_score": UNKNOWN_WORD_SCORE,
-    "beam_size": BEAM_SIZE,
-}
+BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
 # The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
 # words may have either sign.
 LEAST = {"lm_weight": 0, "word_score": -inf, "unknown_word_score": -inf, "beam_size": 1, "hotword_weight": 0}
@@ -77,7 +72,7 @@ class SearchOptions:
 
     def check(self) -> None:
         """Raises UserError for options that do not fit one another or can't be meant."""
-        given = [name for name in ("lm", *BEAM_DEFAULTS) if getattr(self, name) is not None]
+        given = [name for name in ("lm", *BEAM_NUMBERS) if getattr(self, name) is not None]
         if self.search == "greedy" and given:
             flag = "--" + given[0].replace("_", "-")
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
@@ -96,25 +91,19 @@ class SearchOptions:
         """The language model that `make_search` will use, or the base's own and its weights."""
         if self.search == "greedy" or self.lm is not None or base_folder is None:
             return [self.lm] if self.lm else []
-        own = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
-        return [path for path in own if path.is_file()]
+        paths = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
+        return [path for path in paths if path.is_file()]
 
 
 def check_number(name: str, value: float | None, flag: str | None = None) -> None:
-    """Raises UserError for a number that is infinite, NaN or below `LEAST`, or a fraction of a hypothesis.
-
-    Args:
-        name: of a field of `SearchOptions`.
-        flag: what the user typed, if not the flag of that field.
-    """
+    """Raises UserError for a value of a field of `SearchOptions` that is infinite, NaN or below `LEAST`;
+    `flag` is what the user typed, if not the flag of that field."""
     if value is None:
         return
     if value < LEAST[name]:
         needed = f"at least {LEAST[name]}"
     elif not isfinite(value):
         needed = "a finite number"
-    elif name == "beam_size" and value != int(value):
-        needed = "a whole number"
     else:
         return
     flag = flag or "--" + name.replace("_", "-")
@@ -138,20 +127,20 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     """
     options.check()
     folder = Path(base.model.config.name_or_path)
-    lm, own_weights = options.lm, {}
+    lm, numbers = options.lm, {}
     if lm is None and options.search != "greedy" and (folder / BASE_LM).is_file():
         lm = folder / BASE_LM
         if (folder / BASE_LM_WEIGHTS).is_file():
-            own_weights = json.loads((folder / BASE_LM_WEIGHTS).read_text("utf-8"))
+            numbers = json.loads((folder / BASE_LM_WEIGHTS).read_text("utf-8"))
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
     else:
-        weights = {name: getattr(options, name) for name in BEAM_DEFAULTS}
-        for name, default in BEAM_DEFAULTS.items():
-            if weights[name] is None:
-                weights[name] = own_weights.get(name, default)
-        search = BeamSearch(base.vocabulary, lm, **weights)
-        record = {"search": "beam", "lm": lm and str(lm), **weights}
+        numbers |= {name: value for name, value in vars(options).items() if value is not None}
+        search = BeamSearch(
+            base.vocabulary, lm, **{name: numbers[name] for name in BEAM_NUMBERS if name in numbers}
+        )
+        record = {"search": "beam", "lm": lm and str(lm)}
+        record |= {name: getattr(search, name) for name in BEAM_NUMBERS}
     if options.hotwords is None:
         return search, record
     from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, HotwordSearch, read_hotwords
@@ -230,9 +219,9 @@ def load(
     options = search or SearchOptions()
     options.check()
     split = channels == "split"
-    by_channel = parse_channel_adapters(adapter) if split else None
-    bank = bank_of(by_channel.values()) if by_channel else bank
-    terms = parse_terms(adapter) if adapter is not None and not by_channel else []
+    terms, by_channel = parse_adapter(adapter, split)
+    if by_channel:
+        terms, bank = [], {term.name: term.folder for term in terms}
     import torch
 
     try:  # after what may fail without torch

@@ -45,7 +45,7 @@ from ia3_speech.data.recordings import (
     recordings_from_stdin,
 )
 from ia3_speech.decoding.ctc_search import unused_hotwords
-from ia3_speech.decoding.formats import FORMATS
+from ia3_speech.decoding.formats import FORMATS, check_output, parse_formats, with_times
 from ia3_speech.decoding.formats.writers import segment_line
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
@@ -56,7 +56,7 @@ from ia3_speech.decoding.options import (
     OutputOptions,
 )
 from ia3_speech.decoding.transcript import Transcript
-from ia3_speech.decoding.transcription import Transcriber, read_audio
+from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
 from ia3_speech.loading import SearchOptions, load, make_post_process, uncalibrated
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def main(
         files: audio files, and folders to search for them (default: stdin: paths, a line each, or one sound
             file)
     """
-    for options in (input_options, search_options, output_options):
-        options.check()
-    model_options.check(input_options.channels)
+    search_options.check()
+    check_output(output_options)
+    parse_adapter(model_options.adapter, input_options.channels == "split")
     live_options.check(files, live=live_options.active)
     scaling = confidence_options.scaling
     if live_options.active:
@@ -108,12 +108,15 @@ def main(
         sources, bad = recordings_from_stdin(sys.stdin.buffer)
     else:
         sources, bad = find_recordings(files)
-    single = len(sources) + len(bad) == 1
-    if output_options.output_dir is None and not single and not FORMATS[output_options.formats[0]].joined:
+    single, formats = len(sources) + len(bad) == 1, parse_formats(output_options.format)
+    if output_options.output_dir is None and not single and not FORMATS[formats[0]].joined:
         raise UserError(
             f"--format {output_options.format} of several recordings makes several files (give --output-dir)"
         )
-    outputs = output_files(sources, output_options)
+    outputs: list[tuple[Path, ...]] = []  # of each source, a file a format
+    if folder := output_options.output_dir:
+        suffixes = [FORMATS[name].suffix for name in formats]
+        outputs = [*zip(*(output_paths(sources, folder, suffix) for suffix in suffixes), strict=True)]
     for line in bad:
         print(line, file=sys.stderr)
     if not sources:
@@ -140,7 +143,7 @@ def main(
         unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
     if message := unused_hotwords(transcriber.recognizer.search):
         print(message, file=sys.stderr)
-    shown = output_options.with_words and {"json", "jsonl", "ctm"} & {*output_options.formats}
+    shown = with_times(output_options) and {"json", "jsonl", "ctm"} & {*formats}
     if shown and (message := uncalibrated(transcriber.recognizer)):
         print(message, file=sys.stderr)
     return 1 if bad or unusable else 0
@@ -179,14 +182,6 @@ def check_live(input: InputOptions, output: OutputOptions, confidence: Confidenc
             raise UserError(f"{flag} does not apply to live input (leave it out, or transcribe a recording)")
 
 
-def output_files(sources: Sequence[Recording], options: OutputOptions) -> list[tuple[Path, ...]]:
-    """For each source its files, one a format; empty where everything is printed."""
-    if options.output_dir is None:
-        return []
-    by_format = [output_paths(sources, options.output_dir, FORMATS[name].suffix) for name in options.formats]
-    return list(zip(*by_format, strict=True))
-
-
 def usage() -> str:
     """What the command prints without files on a terminal: examples, and the registered adapters."""
     examples = takewhile(str.strip, (__doc__ or "").splitlines()[2:])
@@ -211,18 +206,19 @@ def print_transcripts(
     Returns:
         How many files could not be used.
     """
-    unusable = 0
+    unusable, formats = 0, parse_formats(options.format)
     with bar_of_seconds(sources) as bar:
-        results = transcriber.transcripts(sources, bar.update, with_words=options.with_words)
+        results = transcriber.transcripts(sources, bar.update, with_words=with_times(options))
         for index, result in enumerate(results):
-            unusable += not report_problem(result)
+            report_problem(result.path, result.problem)
             if not result.usable:
+                unusable += 1
                 continue
-            contents = [FORMATS[name].write(result, options.layout) for name in options.formats]
+            contents = [FORMATS[name].write(result, options) for name in formats]
             if outputs:
                 for path, content in zip(outputs[index], contents, strict=True):
                     write_text(path, content)
-            elif options.formats in (["text"], ["dictation"]) and not single:
+            elif formats in (["text"], ["dictation"]) and not single:
                 path = without_breaks(result.path)
                 lines = contents[0].splitlines() if result.channels else [without_breaks(result.text)]
                 print_text("".join(f"{path}\t{line}\n" for line in lines), sys.stdout)
@@ -237,29 +233,28 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
     Returns:
         How many files could not be used.
     """
-    audio = read_audio(source, transcriber.recognizer.base.minimum_samples)
-    seconds = len(audio.wave) / SAMPLE_RATE
-    if not audio.usable or (options.format == "text" and seconds <= LONG_SECONDS):
-        again = replace(source, audio=audio.wave) if audio.usable else source
-        return print_transcripts([again], transcriber, [], options, True)
-    base = transcriber.recognizer.base.name
-    head = Transcript(source.path, "", seconds, None, base, audio.problem, id=source.id)
-    report_problem(head)
+    wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
+    fatal = bool(problem and problem.fatal)
+    if not fatal and options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE:
+        return print_transcripts([replace(source, audio=wave)], transcriber, [], options, True)
+    report_problem(source.path, problem and problem.reason)
+    if fatal:
+        return 1
+    head = transcriber.transcript(source, len(wave), text="")
     with bar_of_seconds([source]) as bar:
-        for number, segment in enumerate(transcriber.stream(audio.wave)):
+        for number, segment in enumerate(transcriber.stream(wave)):
             bar.update(segment.end - bar.n)
             if options.format == "jsonl":
-                print_text(segment_line(head, number, segment, options.layout), sys.stdout)
+                print_text(segment_line(head, number, segment, options), sys.stdout)
             else:
                 print_text(f"{segment.line}\n", sys.stdout)
     return 0
 
 
-def report_problem(result: Transcript) -> bool:
-    """Name what is wrong with a recording on stderr; whether it could be transcribed in spite of it."""
-    if result.problem:
-        print_text(f"{result.path}: {result.problem}\n", sys.stderr)
-    return result.usable
+def report_problem(path: str, problem: str | None) -> None:
+    """Name what is wrong with a recording on stderr."""
+    if problem:
+        print_text(f"{path}: {problem}\n", sys.stderr)
 
 
 def bar_of_seconds(sources: Sequence[Recording]) -> "tqdm":

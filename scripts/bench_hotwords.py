@@ -283,7 +283,7 @@ class Bench:
             for name, search in searches.items():
                 self.recognizer.search = search
                 start = time.process_time()
-                found = decode_utterances(self.recognizer, utterances, progress=False)
+                found = decode_utterances(self.recognizer, utterances)
                 spent[name].append(time.process_time() - start)
         plain, *others = ((name, median(own)) for name, own in spent.items())
         told = [f"{name} {own:.2f} s ({100 * (own / plain[1] - 1):+.1f} %)" for name, own in others]

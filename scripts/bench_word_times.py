@@ -97,8 +97,7 @@ def time_errors(
     recognizer: Recognizer, wave: np.ndarray, spoken: list[SpokenWord]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Seconds by which starts and ends of words that were recognised right are late."""
-    (pieces,) = recognizer.recognize([wave], with_words=True)
-    found = [word for piece in pieces for word in piece.words]
+    found = recognizer.recognize([wave], with_words=True)[0].words
     starts, ends, previous, r, h = [], [], None, 0, 0
     for reference, hypothesis in align([w.text for w in spoken], [w.text for w in found], SCLITE):
         if reference == hypothesis and spoken[r].start is not None:

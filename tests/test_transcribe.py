@@ -9,8 +9,8 @@ import signal
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import jiwer
 import numpy as np
@@ -18,7 +18,7 @@ import pytest
 import soundfile
 import torch
 
-from ia3_speech.cli import UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcript import Transcript
@@ -55,12 +55,7 @@ def audio(tmp_path, monkeypatch):
 @pytest.fixture
 def run(run_command):
     """A function that runs the command: exit code, stdout, stderr."""
-
-    def outcome(*words, **options):
-        result = run_command("transcribe", *words, **options)
-        return result.code, result.out, result.err
-
-    return outcome
+    return partial(run_command, "transcribe")
 
 
 def texts(folder, *paths: str) -> list[str]:
@@ -80,7 +75,6 @@ def test_one_file_is_its_text_and_several_are_lines_in_the_order_given(run, audi
     for batch_seconds in (1, 40):
         found = run(*names, "--base", tiny_folder, "--batch-seconds", batch_seconds)
         assert found == (0, "".join(lines), "")
-    assert run(names[0], "--base", tiny_folder, names[0])[1] == 2 * lines[0]
 
 
 def test_json(run, audio, tiny_folder, speaker42):
@@ -105,20 +99,11 @@ def test_dictation_writes_what_was_said_and_keeps_it(run, audio, tiny_folder):
     record = json.loads(run("--base", tiny_folder, "--format", "json", "--dictation", *own, "a.wav")[1])
     assert (record["text"], record["raw_text"]) == (written, heard)
     assert "raw_text" not in json.loads(run("--base", tiny_folder, "--format", "json", "a.wav")[1])
-    code, _, err = run("--dictation", "--dictation-off", "perod", "a.wav")
-    assert code == 1 and err.startswith("error: --dictation-off: 'perod' is no part")
 
 
 def test_folders_are_searched_and_a_path_never_breaks_its_line(run, audio, tiny_folder):
-    for name in (
-        "d/b.wav",
-        "d/a.FLAC",
-        "d/sub/c.ogg",
-        "d/Z.mp3",
-        "x\ty\n.wav",
-        "d/.trash/a.wav",
-        "d/._a.wav",
-    ):
+    hidden = ["d/.trash/a.wav", "d/._a.wav"]
+    for name in ("d/b.wav", "d/a.FLAC", "d/sub/c.ogg", "d/Z.mp3", "x\ty\n.wav", *hidden):
         audio(name)
     Path("d/notes.txt").write_text("no audio")
     Path("d/link.wav").symlink_to(Path("d/b.wav").absolute())
@@ -186,11 +171,9 @@ def test_bad_files_are_named_and_the_others_go_on(run, audio, tiny_folder):
     assert [line.split("\t")[0] for line in out.splitlines()] == usable
     for line, (name, problem) in zip(err.splitlines(), problems.items(), strict=True):
         assert line.startswith(f"{name}: ") and problem in line
-    code, out, err = run("--base", tiny_folder, "clipped.wav")
-    assert code == 0 and out.strip() and err.startswith("clipped.wav: clipped (")
-    for name in ("text.wav", "missing.wav"):  # nothing else
+    for name, wanted in (("clipped.wav", 0), ("text.wav", 1), ("missing.wav", 1)):  # nothing else
         code, out, err = run("--base", tiny_folder, name)
-        assert (code, out) == (1, "") and err.startswith(f"{name}: ")
+        assert (code, bool(out)) == (wanted, not wanted) and err.startswith(f"{name}: {problems[name]}")
 
 
 def test_what_of_a_folder_is_not_transcribed_is_named(run, audio, tiny_folder):
@@ -215,8 +198,8 @@ def test_what_of_a_folder_is_not_transcribed_is_named(run, audio, tiny_folder):
     assert lines[0].startswith("empty: no audio files in this folder (searched for .3gp .aac ")
     assert lines[1] == "kaldi: is a Kaldi data directory (ia3-speech decode kaldi DECODE_DIR)"
     assert [line.partition(": ")[0] for line in lines[2:]] == ["d/b.amr", "d/b.m4a", "d/b.webm"]
-    sources, bad = find_recordings(["a\0b", "x" * 5000, ""])  # names that no file can have
-    assert sources == [] and len(bad) == 3 and all(line.endswith("no such file or folder") for line in bad)
+    names = ["a\0b", "x" * 5000, ""]  # that no file can have
+    assert find_recordings(names) == ([], [f"{name}: no such file or folder" for name in names])
 
 
 # ---- stdin
@@ -236,8 +219,6 @@ def test_a_wav_on_stdin(run, tiny_folder, sizes):
     assert text
     for words in ((), ("-",)):
         assert run("--base", tiny_folder, *words, stdin=wav(sizes)) == (0, f"{text}\n", "")
-    record = json.loads(run("--base", tiny_folder, "--format", "json", stdin=wav(sizes))[1])
-    assert (record["path"], record["seconds"]) == ("-", 1.0)
 
 
 def test_other_sound_broken_sound_and_nothing_on_stdin(run, tiny_folder, audio):
@@ -257,7 +238,6 @@ def test_paths_on_stdin(run, audio, tiny_folder):
     a, b = texts(tiny_folder, "a.wav", "d/b c.wav")
     found = run("--base", tiny_folder, stdin=b"a.wav\r\n\nd\nnone.wav")
     assert found == (1, f"a.wav\t{a}\nd/b c.wav\t{b}\n", "none.wav: no such file or folder\n")
-    assert run("--base", tiny_folder, stdin=b"a.wav") == (0, f"{a}\n", "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS and Windows have no such file names")
@@ -322,20 +302,10 @@ def test_progress_only_on_a_terminal(run, audio, tiny_folder, monkeypatch, capsy
 # ---- adapters and bases
 
 
-def test_adapters(run, audio, tiny_folder, speaker42):
-    audio("a.wav", 2)
-    plain = run("--base", tiny_folder, "a.wav")[1]
-    adapted = run("--adapter", "speaker42", "a.wav")
-    assert adapted[0] == 0 and adapted[1] != plain
-    assert run("--adapter", speaker42, "a.wav") == adapted
-    assert run("--adapter", "speaker42", "--base", tiny_folder, "a.wav") == adapted
-
-
 def test_an_unknown_adapter_is_told_before_anything_is_read(run, speaker42):
     wanted = "error: speaker24: no adapter has this name (nearest names: speaker42)\n"
     assert run("--adapter", "speaker24", "none.wav") == (1, "", wanted)
     assert run("--adapter", "speaker24", stdin=wav()) == (1, "", wanted)
-    assert run("--adapter", "", "none.wav")[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -343,16 +313,13 @@ def test_an_unknown_adapter_is_told_before_anything_is_read(run, speaker42):
     [
         ("--base none/such/base", "no base 'none/such/base'"),
         ("--format xml", "--format: 'xml' is none of"),
-        ("--format=", "--format: '' is none of"),
         ("--format srt,vtt", "--format srt,vtt writes several files (give --output-dir)"),
-        ("--format text,txt --output-dir out", "--format: text and txt both write .txt files"),
         ("--max-line-width 3", "--max-line-width has no effect on --format text (take srt or vtt)"),
         ("--format srt --max-line-width 0", "--max-line-width is 0, and has to be at least 1"),
         ("--highlight-words", "--highlight-words has no effect on --format text"),
         ("--skip-existing", "--skip-existing has no effect without --output-dir"),
         ("--word-timestamps", "--word-timestamps has no effect on --format text"),
         ("--adapter left=a,right=b", "--adapter left=a,right=b needs --channels split"),
-        ("--channels split --adapter left=a,left=b", '--adapter "left=a,left=b": "left=b" is not CHANNEL='),
         ("--channels split --adapter left=nobody", "nobody: no adapter has this name"),
         ("--confidence-slope 0", "--confidence-slope is 0, and has to be a positive number"),
         ("--format srt a.wav", "--format srt of several recordings makes several files (give --output-dir)"),
@@ -383,24 +350,13 @@ def test_one_recording_or_a_list(audio, tiny_folder, speaker42):
 
 
 def test_whatever_holds_audio(audio, tiny_folder):
-    """Tensors, bytes, rows of `datasets` and torchcodec's decoders are the file they were made of."""
+    """Tensors, bytes and rows of `datasets` are the file they were made of."""
     path = audio("a.wav", 1.25)
     wave = soundfile.read(path, dtype="float32")[0]
-    data = Path(path).read_bytes()
-
-    class Decoder:
-        def get_all_samples(self):
-            return SimpleNamespace(data=torch.tensor(np.stack([wave, wave])), sample_rate=SAMPLE_RATE)
-
     forms = [
-        torch.tensor(wave, requires_grad=True),
-        data,
+        torch.tensor(wave, requires_grad=True), Path(path).read_bytes(), {"bytes": None, "path": path},
         {"array": wave, "sampling_rate": SAMPLE_RATE},
-        {"array": [*map(float, wave)], "sampling_rate": SAMPLE_RATE},
-        {"bytes": data, "path": "b.wav"},
-        {"bytes": None, "path": path},
-        Decoder(),
-    ]
+    ]  # fmt: skip
     (text,) = texts(tiny_folder, path)
     asr = load(tiny_folder)
     assert [result.text for result in asr.transcribe(forms)] == len(forms) * [text]
@@ -408,9 +364,8 @@ def test_whatever_holds_audio(audio, tiny_folder):
     assert asr.transcribe(np.repeat(wave, 2), sampling_rate=2 * SAMPLE_RATE).seconds == 1.25
     with pytest.raises(AudioError, match=r"^b\.wav: is not audio that libsndfile reads"):
         asr.transcribe({"bytes": b"no sound at all", "path": "b.wav"})
-    for wrong in (wave[None], (wave * 32767).astype(np.int16)):
-        with pytest.raises(ValueError, match=r"a waveform is float, of shape \(samples,\)"):
-            asr.transcribe(wrong)
+    with pytest.raises(ValueError, match=r"a waveform is float, of shape \(samples,\)"):
+        asr.transcribe(wave[None])
 
 
 def test_bad_recordings(audio, tiny_folder):
@@ -422,10 +377,6 @@ def test_bad_recordings(audio, tiny_folder):
     good, bad = transcribe(["a.wav", "none.wav"], base=tiny_folder, on_error="skip")
     assert good.usable and good.text and good.problem is None
     assert not bad.usable and bad.text == "" and bad.problem.startswith("no such file")
-    clipped = transcribe(np.sign(noise(1)), base=tiny_folder)
-    assert clipped.usable and clipped.text and clipped.problem.startswith("clipped")
-    with pytest.raises(UserError):
-        transcribe("a.wav", adapter="nobody", base=tiny_folder)
 
 
 # ---- as a user runs it
@@ -473,8 +424,6 @@ def test_every_format_at_once_and_on_stdout(run, audio, tiny_folder):
     for suffix in ("srt", "ctm", "jsonl", "txt", "stm"):
         out = run("--base", tiny_folder, "--format", suffix, "d")
         assert out == (0, Path(f"out/sub/a.{suffix}").read_text(), "") and out[1]
-    record = json.loads(run("--base", tiny_folder, "--format", "json", "--word-timestamps", "d")[1])
-    assert [word["word"] for word in record["words"]] == record["text"].split()
 
 
 def test_a_long_recording_is_cut_and_printed_a_line_a_segment(audio, tiny_folder, monkeypatch, capsys):
@@ -491,9 +440,6 @@ def test_a_long_recording_is_cut_and_printed_a_line_a_segment(audio, tiny_folder
     result = asr.transcribe(path, word_timestamps=True)
     assert result.segments == tuple(asr.stream(path)) and result.text == whole.strip()
     assert 0 < result.confidence < 1 and result.words[-1].end <= result.seconds == 20.0
-    wave = soundfile.read(path, dtype="float32")[0]
-    pieces = [wave[first:end] for first, end in asr.recognizer.cut(wave)]
-    assert len(pieces) >= 7 and whole.strip() == " ".join(asr.recognizer.texts(pieces))
     assert transcribe(path, base=tiny_folder, max_seconds=float("inf")).text != whole.strip()
 
 

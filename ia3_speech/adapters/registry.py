@@ -24,7 +24,6 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.adapters.hub import HubError, fetch, is_repo_id
 from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json
 from ia3_speech.adapters.weights import sha256, tensor_files
 from ia3_speech.atomic import remove_leftovers, replacing
@@ -124,6 +123,8 @@ def resolve_adapter(name_or_path: str | Path) -> Path:
             return home() / name
         if len(folders := experiments().get(name, ())) == 1:
             return folders[0]
+    from ia3_speech.adapters.hub import HubError, fetch, is_repo_id  # names are rarely the Hub's
+
     if is_repo_id(text):
         try:
             return fetch(text)

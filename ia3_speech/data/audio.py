@@ -63,20 +63,20 @@ class Problem:
     """What is wrong with a waveform.
 
     Attributes:
-        kind: empty (no samples), short (below the base's minimum), nan (NaN or infinite samples), clipped,
-            silent (nothing above -80 dB) or noise (of a constant level, without anything that could be
-            speech).
+        kind: unreadable (nothing that is decoded), empty (no samples), short (below the base's minimum), nan
+            (NaN or infinite samples), clipped, silent (nothing above -80 dB) or noise (of a constant level,
+            without anything that could be speech).
         reason: a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`.
     """
 
-    kind: Literal["empty", "short", "nan", "clipped", "silent", "noise"]
+    kind: Literal["unreadable", "empty", "short", "nan", "clipped", "silent", "noise"]
     reason: str
 
     @property
     def fatal(self) -> bool:
         """Whether no model can use the waveform. Clipped speech is distorted, but still usable; silence and
         noise are named and left to the user, since they may be meant."""
-        return self.kind in ("empty", "short", "nan")
+        return self.kind in ("unreadable", "empty", "short", "nan")
 
 
 def load_audio(

@@ -29,7 +29,6 @@ from ia3_speech.decoding.ctc_search import NAN, Hypothesis, SearchError, TimedWo
 if TYPE_CHECKING:
     from torch import Tensor
 
-LM_WEIGHT, WORD_SCORE, UNKNOWN_WORD_SCORE, BEAM_SIZE = 0.5, 1.5, -10.0, 50
 NO_WORDS = ("<unk>", "<s>", "</s>")  # of a language model: unknown words, and the ends of a sentence
 READING = Lock()  # while a model is read, standard error leads nowhere
 
@@ -40,7 +39,7 @@ class LanguageModelError(UserError):
 
 @dataclass
 class BeamSearch:
-    """CTC prefix beam search.
+    """See the module.
 
     Attributes:
         vocabulary: of the base.
@@ -56,10 +55,10 @@ class BeamSearch:
 
     vocabulary: Vocabulary
     lm: Path | None = None
-    lm_weight: float = LM_WEIGHT
-    word_score: float = WORD_SCORE
-    unknown_word_score: float = UNKNOWN_WORD_SCORE
-    beam_size: int = BEAM_SIZE
+    lm_weight: float = 0.5
+    word_score: float = 1.5
+    unknown_word_score: float = -10.0
+    beam_size: int = 50
 
     def __post_init__(self) -> None:
         import ctc_beam_decoder

@@ -96,11 +96,8 @@ def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[
     Logits may be wider than the vocabulary (a head padded for speed): symbols without a name are dropped.
 
     Raises:
-        ValueError: `logits` is not a matrix.
-        SearchError: it holds a NaN, which argmax would take for the best symbol.
+        SearchError: they hold a NaN, which argmax would take for the best symbol.
     """
-    if logits.ndim != 2:
-        raise ValueError(f"logits are (frames, vocabulary), not of shape {tuple(logits.shape)}")
     if (logits != logits).any():
         raise SearchError(NAN)
     if not len(logits):

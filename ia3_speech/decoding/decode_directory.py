@@ -28,7 +28,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
-from ia3_speech.decoding.recognizer import Recognizer, joined_text, pools
+from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.scoring.ctm import ctm_line
 from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
@@ -64,7 +64,6 @@ def decode_utterances(
     adapters: Mapping[str, str] | None = None,
     on_error: Literal["fail", "skip"] = "skip",
     allow_pipes: bool = False,
-    progress: bool = True,
     with_words: bool = False,
 ) -> Decoding:
     """Decode utterances.
@@ -73,7 +72,6 @@ def decode_utterances(
         adapters: for each utterance's id the name of its adapter in the recogniser's bank.
         on_error: "fail" reads all audio first, and decodes only if nothing is wrong with any.
         allow_pipes: run shell commands in wav.scp.
-        progress: show a bar on stderr, where that is a terminal.
         with_words: find the times and confidences of the words too.
 
     Raises:
@@ -84,23 +82,23 @@ def decode_utterances(
     started = time.perf_counter()
     options = {"minimum_samples": recognizer.base.minimum_samples, "allow_pipes": allow_pipes}
     if on_error == "fail":
-        for _ in load_utterances(utterances, on_error="fail", progress=progress, **options):
+        for _ in load_utterances(utterances, on_error="fail", **options):
             pass
     result = Decoding({utterance.id: "" for utterance in utterances})
     waves = load_utterances(utterances, on_error="skip", bad=result.bad, progress=False, **options)
-    with tqdm(
-        total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False,
-        disable=None if progress else True,
-    ) as bar:  # fmt: skip
+    bar = tqdm(
+        total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False, disable=None
+    )
+    with bar:
         for pool in pools(waves):
             names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
             recognized = recognizer.recognize(
                 [wave for _, wave in pool], lambda waves, _: bar.update(waves), names, with_words=with_words
             )
-            for (utterance, wave), pieces in zip(pool, recognized, strict=True):
-                result.texts[utterance.id] = joined_text(pieces)
+            for (utterance, wave), recognition in zip(pool, recognized, strict=True):
+                result.texts[utterance.id] = recognition.text
                 if with_words:
-                    result.words[utterance.id] = tuple(word for piece in pieces for word in piece.words)
+                    result.words[utterance.id] = recognition.words
                 result.audio_seconds += len(wave) / SAMPLE_RATE
         bar.update(sum(fault.left_out for fault in result.bad))
     result.seconds = time.perf_counter() - started

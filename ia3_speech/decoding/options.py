@@ -1,7 +1,5 @@
-"""The options of `transcribe` and `live`, in the groups that `--help` shows; those of the search are in
-`loading`.
-
-In: a command line. Out: dataclasses, checked before anything is loaded.
+"""The options of `transcribe`, `live` and `decode`, in the groups that `--help` shows; `loading` has those of
+the search. Their docstrings are the help.
 """
 
 from collections.abc import Sequence
@@ -9,14 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.data.recordings import STDIN
-from ia3_speech.decoding.formats import FORMATS, SUBTITLES, Layout, parse_formats
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
 from ia3_speech.decoding.segments import PAUSE_SECONDS
-from ia3_speech.decoding.transcription import bank_of, parse_channel_adapters
-from ia3_speech.decoding.vad import VadMethod, check_method
+from ia3_speech.decoding.vad import VadMethod
 from ia3_speech.decoding.word_times import Scaling
 
 PAUSE_LIMITS = (0.1, 10.0)  # seconds without speech that may end a line of live input
@@ -28,7 +23,8 @@ class InputOptions:
 
     Args:
         channels: mix averages the channels of a recording; split transcribes them one by one (left and right
-            of a call) and merges them by time
+            of a call) and merges them by time; then --adapter may name one for each, such as
+            left=agent,right=caller
         max_seconds: longer recordings are cut at pauses, and the texts joined (default: the base's maximum
             input duration, 15.36 s for mini, else 60; .inf: never)
         vad: how speech is found where longer recordings are cut; silence between is left out: silero by a
@@ -39,11 +35,6 @@ class InputOptions:
     channels: Literal["mix", "split"] = "mix"
     max_seconds: float | None = None
     vad: VadMethod | None = None
-
-    def check(self) -> None:
-        """Raises UserError where a method's package is missing."""
-        if self.vad:
-            check_method(self.vad)
 
 
 @dataclass(frozen=True)
@@ -95,15 +86,15 @@ class ModelOptions:
 
     Args:
         adapter: what adapts the base to a speaker or domain: a registered name, an adapter's folder, or a sum
-            such as accent:0.7+medical:0.5; one for each channel with --channels split, such as
-            left=agent,right=caller (default: the base alone)
+            such as accent:0.7+medical:0.5 (default: the base alone)
         base: the pretrained recogniser (Whisper's --model): mini, a folder or a hub id such as
             facebook/wav2vec2-base-960h (default: the adapter's recorded base, else mini)
         device: cpu, cuda, … (default: cuda where there is one)
         dtype: number format of the base's weights: 16 bits need half the memory; int8 a quarter, on a CPU
         precision: bf16: the encoder's layers compute in bfloat16, and about one text in sixteen is another
-            than that of the recording alone, since it depends on the batch; auto: where the processor or GPU
-            has instructions for it, which make it faster; no: all in --dtype
+            than that of the recording alone, since it depends on the batch (batches are the same in each
+            run); auto: where the processor or GPU has instructions for it, which make it faster; no: all in
+            --dtype
         batch_seconds: seconds of padded audio that go through the model at once; fewer need less memory
     """
 
@@ -113,20 +104,6 @@ class ModelOptions:
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     precision: Literal["no", "bf16", "auto"] = "no"
     batch_seconds: float = BATCH_SECONDS
-
-    def check(self, channels: Literal["mix", "split"] = "mix") -> None:
-        """Raises UserError for an unknown adapter, before stdin is read and torch is loaded."""
-        if self.adapter is None:
-            return
-        if channels == "split" and (by_channel := parse_channel_adapters(self.adapter)):
-            bank_of(by_channel.values())
-            return
-        try:
-            parse_terms(self.adapter)
-        except UserError:
-            if channels == "mix" and parse_channel_adapters(self.adapter):
-                raise UserError(f"--adapter {self.adapter} needs --channels split") from None
-            raise
 
 
 @dataclass(frozen=True)
@@ -157,44 +134,10 @@ class OutputOptions:
     max_line_count: int | None = None
     highlight_words: bool = False
 
-    def check(self) -> None:
-        """Raises UserError for options that do not fit one another."""
-        formats = self.formats
-        if len(formats) > 1 and self.output_dir is None:
-            raise UserError(f"--format {self.format} writes several files (give --output-dir)")
-        if self.skip_existing and self.output_dir is None:
-            raise UserError("--skip-existing has no effect without --output-dir")
-        for name in ("max_line_width", "max_line_count", "highlight_words"):
-            flag, value = "--" + name.replace("_", "-"), getattr(self, name)
-            if value not in (None, False) and not set(formats) & set(SUBTITLES):
-                raise UserError(f"{flag} has no effect on --format {self.format} (take srt or vtt)")
-            if value is not None and value < 1 and name != "highlight_words":
-                raise UserError(f"{flag} is {value}, and has to be at least 1")
-        # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
-        if self.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
-            raise UserError(f"--word-timestamps has no effect on --format {self.format} (take json or jsonl)")
-
     @property
-    def formats(self) -> list[str]:
-        """The names of the formats. Raises UserError where there is no such format."""
-        return parse_formats(self.format)
-
-    @property
-    def with_words(self) -> bool:
-        """Whether times are needed: a .json file always has segments, an object on stdout if asked for."""
-        timed = any(FORMATS[name].timed for name in self.formats)
-        return timed or self.word_timestamps or self.layout.full_json
-
-    @property
-    def layout(self) -> Layout:
-        """What the writers are told."""
-        return Layout(
-            self.word_timestamps,
-            self.max_line_width,
-            self.max_line_count,
-            self.highlight_words,
-            full_json="json" in self.formats and (self.output_dir is not None or self.word_timestamps),
-        )
+    def full_json(self) -> bool:
+        """Whether an object has segments: in a .json file always, on stdout where words are asked for."""
+        return self.output_dir is not None or self.word_timestamps
 
 
 @dataclass(frozen=True)

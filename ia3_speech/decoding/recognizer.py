@@ -35,8 +35,8 @@ Key = TypeVar("Key")
 
 
 @dataclass(frozen=True)
-class RecognizedPiece:
-    """What was recognised in a piece of a recording.
+class Recognition:
+    """What was recognised in a waveform, or in a piece of one.
 
     Attributes:
         text: what the search found; "" where that is nothing.
@@ -47,25 +47,19 @@ class RecognizedPiece:
     words: tuple[Word, ...] = ()
 
 
-def joined_text(pieces: Iterable[RecognizedPiece]) -> str:
-    """The text of a recording from those of its pieces."""
-    return " ".join(piece.text for piece in pieces if piece.text)
-
-
 @dataclass
 class Recognizer:
-    """A base, perhaps with adapters, that turns waveforms into words.
+    """See the module.
 
     Attributes:
         base: with its adapter attached, if it has one.
         adapter: what the adapter consists of: one term, or those of a sum; none for the base alone.
         name: the adapter as it was given.
-        batch_seconds: padded seconds of audio that go through the model at once.
-        max_seconds: longer audio is cut at pauses, and the pieces' texts are joined; None: it never is.
+        batch_seconds, vad: as for `loading.load`.
+        max_seconds: longer audio is cut at pauses; None: it never is.
         bank: many adapters of the base, of which `texts` is told one for each waveform.
         search: how logits become words; None: greedy search.
         search_record: what decode.json says of it.
-        vad: how speech is found where longer audio is cut; off: only the quietest places are.
         scaling: of the words' confidences; None: they are not calibrated.
     """
 
@@ -95,9 +89,9 @@ class Recognizer:
         Args:
             advance: called after each batch with the number of waveforms that are finished with it, and the
                 seconds of audio that it held.
-            adapters: for each waveform the name of its adapter in the bank; None is the base.
+            adapters: for each waveform the name of its adapter in the bank; None is the base, also of all.
         """
-        return [joined_text(pieces) for pieces in self.recognize(waves, advance, adapters)]
+        return [recognition.text for recognition in self.recognize(waves, advance, adapters)]
 
     def recognize(
         self,
@@ -106,81 +100,63 @@ class Recognizer:
         adapters: Sequence[str | None] | None = None,
         *,
         with_words: bool = False,
-    ) -> list[list[RecognizedPiece]]:
-        """`texts` piece by piece: what was recognised in each piece of each waveform, in the order of time.
-
-        Args:
-            with_words: find the times and confidences of the words too.
-        """
-        owners, starts, audio = [], [], []  # of each piece: its waveform's number, first sample and samples
-        for number, wave in enumerate(waves):
-            for first, end in self.cut(wave):
-                owners.append(number)
-                starts.append(first)
-                audio.append(wave[first:end])
+    ) -> list[Recognition]:
+        """`texts` and, where they are asked for, the words' times; nothing in a waveform without samples."""
+        cuts = [self.cut(wave) if len(wave) else [] for wave in waves]
+        owners = [number for number, parts in enumerate(cuts) for _ in parts]
+        pieces = [(a, wave[a:b]) for wave, parts in zip(waves, cuts, strict=True) for a, b in parts]
         unfinished = Counter(owners)
 
         def after(batch: Sequence[int]) -> None:
             unfinished.subtract(owners[index] for index in batch)
             finished = sum(unfinished[number] == 0 for number in {owners[index] for index in batch})
-            advance(finished, sum(len(audio[index]) for index in batch) / SAMPLE_RATE)
+            advance(finished, sum(len(pieces[index][1]) for index in batch) / SAMPLE_RATE)
 
         names = [adapters[number] for number in owners] if adapters else None
-        recognized: list[list[RecognizedPiece]] = [[] for _ in waves]
-        pieces = self.recognize_pieces(audio, starts, names, with_words, after)
-        for number, piece in zip(owners, pieces, strict=True):
-            recognized[number].append(piece)
-        return recognized
+        recognitions = iter(self.recognize_pieces(pieces, names, with_words, after))
+        return [joined([next(recognitions) for _ in parts]) for parts in cuts]
 
-    def stream(self, wave: np.ndarray, adapter: str | None = None) -> Iterator[RecognizedPiece]:
-        """The pieces of one waveform with their words, in the order of time, as soon as they are recognised:
-        the same as those of `recognize`, some minutes of audio at a time.
-
-        Args:
-            adapter: its name in the bank.
-        """
+    def stream(self, wave: np.ndarray) -> Iterator[Word]:
+        """The words of one waveform as soon as they are recognised, some minutes of audio at a time."""
         pieces = ((first, wave[first:end]) for first, end in self.cut(wave))
         for pool in pools(pieces, STREAMED_BATCHES * self.batch_seconds):
-            starts, audio = zip(*pool, strict=True)
-            yield from self.recognize_pieces(
-                audio, starts, len(pool) * [adapter] if self.bank else None, True
-            )
+            for recognition in self.recognize_pieces(pool, None, True):
+                yield from recognition.words
 
     def recognize_pieces(
         self,
-        audio: Sequence[np.ndarray],
-        starts: Sequence[int],
+        pieces: Sequence[tuple[int, np.ndarray]],
         adapters: Sequence[str | None] | None,
         with_words: bool,
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
-    ) -> list[RecognizedPiece]:
+    ) -> list[Recognition]:
         """What was recognised in pieces, none of which is too long. The order of batches hangs on their
         lengths alone, so that a run repeats.
 
         Args:
-            starts: of each piece its first sample in the recording.
+            pieces: the first sample of each in its recording, and its samples.
             adapters: of each piece the name of its adapter in the bank.
             after: called with each batch, as numbers of pieces.
         """
         from torch.nn.utils.rnn import pad_sequence
 
-        pieces: list[RecognizedPiece | None] = [None] * len(audio)
-        seconds = [len(samples) / SAMPLE_RATE for samples in audio]
+        recognitions: list[Recognition | None] = [None] * len(pieces)
+        seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
         for batch in make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False):
             names = [adapters[index] for index in batch] if adapters else None
-            logits = self.logits([audio[index] for index in batch], names)
+            logits = self.logits([pieces[index][1] for index in batch], names)
             hypotheses = self.search(pad_sequence(logits, batch_first=True), [len(row) for row in logits])
             for index, row, hypothesis in zip(batch, logits, hypotheses, strict=True):
                 words: list[Word] = []
                 if with_words:
-                    start, frame = starts[index] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
+                    start, frame = pieces[index][0] / SAMPLE_RATE, self.base.stride / SAMPLE_RATE
                     words = word_times(
                         row, hypothesis, self.base.vocabulary, frame, offset=start, duration=seconds[index],
                         scaling=self.scaling or Scaling(),
                     )  # fmt: skip
-                pieces[index] = RecognizedPiece(hypothesis.text, tuple(words))
+                recognitions[index] = Recognition(hypothesis.text, tuple(words))
             after(batch)
-        return pieces
+        return recognitions
 
     def cut(self, wave: np.ndarray) -> list[tuple[int, int]]:
         """Where the pieces of a waveform begin and end, in samples, without the silence that was left out."""
@@ -198,7 +174,7 @@ class Recognizer:
 
         try:
             if self.bank:
-                return self.bank.logits(waves, adapters, any_length=True)
+                return self.bank.logits(waves, adapters or [None] * len(waves), any_length=True)
             return self.base.logits(waves, any_length=True)
         except torch.OutOfMemoryError as error:
             seconds = sum(map(len, waves)) / SAMPLE_RATE
@@ -206,6 +182,12 @@ class Recognizer:
                 f"the device's memory doesn't hold a batch of {seconds:.0f} s (lower --batch-seconds, which "
                 f"is {self.batch_seconds:g}, or take --dtype bfloat16): {str(error).splitlines()[0]}"
             ) from None
+
+
+def joined(pieces: Sequence[Recognition]) -> Recognition:
+    """What was recognised in a waveform, of its pieces."""
+    words = tuple(word for piece in pieces for word in piece.words)
+    return Recognition(" ".join(piece.text for piece in pieces if piece.text), words)
 
 
 def pools(

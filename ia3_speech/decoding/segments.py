@@ -77,7 +77,7 @@ class WordsAsTheyAre:
         return []
 
 
-def write_text(words: Sequence[Word], post_process: PostProcessor) -> str:
+def written_text(words: Sequence[Word], post_process: PostProcessor) -> str:
     """What is written of all words of a recording, without white space around it."""
     writer = post_process.start()
     return "".join(piece.text for piece in [*writer.add(words), *writer.finish()]).strip()

@@ -11,7 +11,7 @@ right, or 1, 2, 3 … where there are more than two.
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,18 +19,18 @@ import numpy as np
 
 from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem, load_channels
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError, Problem, find_problem, load_channels
 from ia3_speech.data.recordings import AudioInput, Recording, as_recording, is_one_recording
-from ia3_speech.decoding.recognizer import RecognizedPiece, Recognizer, joined_text, pools
-from ia3_speech.decoding.segments import PostProcessor, make_segments, write_text
-from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
+from ia3_speech.decoding.recognizer import Recognizer, pools
+from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
+from ia3_speech.decoding.transcript import Transcript, TranscriptSegment
 
 STEREO = ("left", "right")
 
 
 @dataclass
 class Transcriber:
-    """A recogniser that transcribes whatever holds audio; see `loading.load`.
+    """See the module; `loading.load` makes one.
 
     Attributes:
         recognizer: a base, perhaps with an adapter, or with a bank of those of a call's channels.
@@ -90,10 +90,11 @@ class Transcriber:
         """
         if self.split:
             raise ValueError("the segments of split channels are merged at the end (take transcribe)")
-        audio = read_audio(as_recording(recording), self.recognizer.base.minimum_samples, sampling_rate)
-        if not audio.usable:
-            raise AudioError(f"{audio.source.path or 'array'}: {audio.problem}")
-        yield from make_segments(words_of_pieces(self.recognizer.stream(audio.wave)), self.post_process)
+        source = as_recording(recording)
+        wave, problem = read_audio(source, self.recognizer.base.minimum_samples, sampling_rate)
+        if problem and problem.fatal:
+            raise AudioError(f"{source.path or 'array'}: {problem.reason}")
+        yield from make_segments(self.recognizer.stream(wave), self.post_process)
 
     def transcripts(
         self,
@@ -116,94 +117,89 @@ class Transcriber:
         if self.split:
             yield from (self.call(source, advance) for source in sources)
             return
-        recognizer = self.recognizer
-        timed = with_words or self.post_process is not None  # dictation needs to know the pauses
-        read = (read_audio(one, recognizer.base.minimum_samples, sampling_rate) for one in sources)
-        for pool in pools((audio, audio.wave) for audio in read):
-            waves = [audio.wave for audio, _ in pool if audio.usable]
-            recognized = iter(recognizer.recognize(waves, lambda _, s: advance(s), with_words=timed))
-            for audio, wave in pool:
-                pieces, segments = next(recognized) if audio.usable else [], None
-                words = [*words_of_pieces(pieces)]
-                if with_words:
-                    segments = tuple(make_segments(words, self.post_process))
-                raw = joined_text(pieces)
-                text = write_text(words, self.post_process) if self.post_process else raw
-                yield self.result(audio, text, raw, len(wave), segments)
+        post_process = self.post_process
+        timed = with_words or post_process is not None  # dictation needs to know the pauses
+
+        def read() -> Iterator[tuple[tuple[Recording, Problem | None, int], np.ndarray]]:
+            for source in sources:
+                wave, problem = read_audio(source, self.recognizer.base.minimum_samples, sampling_rate)
+                yield (source, problem, len(wave)), wave[:0] if problem and problem.fatal else wave
+
+        for pool in pools(read()):
+            recognitions = self.recognizer.recognize(
+                [wave for _, wave in pool], lambda _, seconds: advance(seconds), with_words=timed
+            )
+            for ((source, problem, samples), _), recognition in zip(pool, recognitions, strict=True):
+                raw, words = recognition.text, recognition.words
+                yield self.transcript(
+                    source,
+                    samples,
+                    text=written_text(words, post_process) if post_process else raw,
+                    raw_text=raw,
+                    problem=problem and problem.reason,
+                    usable=not (problem and problem.fatal),
+                    segments=tuple(make_segments(words, post_process)) if with_words else None,
+                )
 
     def call(self, source: Recording, advance: Callable[[float], Any]) -> Transcript:
         """The transcript of a recording whose channels are transcribed one by one."""
         try:
             waves = split_channels(source)
         except AudioError as error:
-            problem = str(error).removeprefix(f"{source.path}: ")
-            return self.result(ReadAudio(source, problem, False), "", "", 0, ())
-        names = channel_names(len(waves))
-        problems = [find_problem(wave, self.recognizer.base.minimum_samples) for wave in waves]
-        reasons = [f"{name}: {one.reason}" for name, one in zip(names, problems, strict=True) if one]
-        usable = not any(one and one.fatal for one in problems)
+            problem = unreadable(source, error).reason
+            return self.transcript(source, 0, text="", problem=problem, usable=False, segments=())
+        names, minimum = channel_names(len(waves)), self.recognizer.base.minimum_samples
+        problems = {name: find_problem(wave, minimum) for name, wave in zip(names, waves, strict=True)}
+        problems = {name: problem for name, problem in problems.items() if problem}
+        usable = not any(problem.fatal for problem in problems.values())
         segments: list[TranscriptSegment] = []
         if usable:
             by_channel = self.channel_adapters
             adapters = None if by_channel is None else [by_channel.get(name) for name in names]
-            channels = self.recognizer.recognize(
+            recognitions = self.recognizer.recognize(
                 waves, lambda _, seconds: advance(seconds / len(waves)), adapters, with_words=True
             )
-            for name, pieces in zip(names, channels, strict=True):
-                segments += make_segments(words_of_pieces(pieces), self.post_process, name)
+            for name, recognition in zip(names, recognitions, strict=True):
+                segments += make_segments(recognition.words, self.post_process, name)
         segments.sort(key=lambda segment: (segment.start, segment.end))
-        raw = "\n".join(f"{segment.channel}: {segment.raw_text}" for segment in segments)
-        text = "\n".join(segment.line for segment in segments)
-        audio = ReadAudio(source, "; ".join(reasons) or None, usable)
-        return self.result(audio, text, raw, len(waves[0]), tuple(segments), names)
+        return self.transcript(
+            source,
+            len(waves[0]),
+            text="\n".join(segment.line for segment in segments),
+            raw_text="\n".join(f"{segment.channel}: {segment.raw_text}" for segment in segments),
+            problem="; ".join(f"{name}: {problem.reason}" for name, problem in problems.items()) or None,
+            usable=usable,
+            segments=tuple(segments),
+            channels=names,
+        )
 
-    def result(
-        self,
-        audio: "ReadAudio",
-        text: str,
-        raw_text: str,
-        samples: int,
-        segments: tuple[TranscriptSegment, ...] | None,
-        channels: tuple[str, ...] = (),
-    ) -> Transcript:
-        """A transcript."""
-        recognizer, source = self.recognizer, audio.source
+    def transcript(self, source: Recording, samples: int, raw_text: str = "", **contents: Any) -> Transcript:
+        """The transcript of a recording of so many samples, at 16 kHz; `contents` are fields of it."""
         return Transcript(
-            source.path, text, samples / SAMPLE_RATE, recognizer.name, recognizer.base.name, audio.problem,
-            audio.usable, raw_text if self.post_process else None, segments, source.id, channels,
-        )  # fmt: skip
+            path=source.path,
+            id=source.id,
+            seconds=samples / SAMPLE_RATE,
+            adapter=self.recognizer.name,
+            base=self.recognizer.base.name,
+            raw_text=raw_text if self.post_process else None,
+            **contents,
+        )
 
 
-def words_of_pieces(pieces: Iterable[RecognizedPiece]) -> Iterator[Word]:
-    """The words of all pieces."""
-    return (word for piece in pieces for word in piece.words)
-
-
-@dataclass(frozen=True)
-class ReadAudio:
-    """A recording that was read.
-
-    Attributes:
-        source: the recording.
-        problem: what is wrong with its audio, as a phrase; None if nothing is.
-        usable: whether a model can use it in spite of that.
-        wave: float32 (samples,), 16 kHz.
-    """
-
-    source: Recording
-    problem: str | None
-    usable: bool
-    wave: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), repr=False)
-
-
-def read_audio(source: Recording, minimum_samples: int, sampling_rate: int = SAMPLE_RATE) -> ReadAudio:
-    """Read a recording; `sampling_rate` is that of arrays, in Hz."""
+def read_audio(
+    source: Recording, minimum_samples: int, sampling_rate: int = SAMPLE_RATE
+) -> tuple[np.ndarray, Problem | None]:
+    """float32 (samples,), 16 kHz, of a recording, and what is wrong with it; `sampling_rate` is that of
+    arrays, in Hz."""
     try:
         wave = source.load(sampling_rate)
     except AudioError as error:
-        return ReadAudio(source, str(error).removeprefix(f"{source.path}: "), False)
-    problem = find_problem(wave, minimum_samples)
-    return ReadAudio(source, problem and problem.reason, problem is None or not problem.fatal, wave)
+        return np.zeros(0, np.float32), unreadable(source, error)
+    return wave, find_problem(wave, minimum_samples)
+
+
+def unreadable(source: Recording, error: AudioError) -> Problem:
+    return Problem("unreadable", str(error).removeprefix(f"{source.path}: "))
 
 
 # ---- channels
@@ -214,13 +210,13 @@ def channel_names(count: int) -> tuple[str, ...]:
     return STEREO if count == 2 else tuple(str(number) for number in range(1, count + 1))
 
 
-def parse_channel_adapters(adapter: str | Path | None) -> dict[str, str] | None:
+def parse_channel_adapters(adapter: str | Path) -> dict[str, str] | None:
     """`left=agent,right=caller` → the adapter of each channel; None where `adapter` is one for all channels.
 
     Raises:
         UserError: a channel is named twice or not as channels are, or has no adapter.
     """
-    text = "" if adapter is None else str(adapter)
+    text = str(adapter)
     name = text.partition("=")[0].strip()
     if "=" not in text or not (name in STEREO or name.isdecimal()):
         return None
@@ -233,10 +229,26 @@ def parse_channel_adapters(adapter: str | Path | None) -> dict[str, str] | None:
     return adapters
 
 
-def bank_of(adapters: Iterable[str]) -> dict[str, Path]:
-    """What a bank loads for these adapters, which may be sums: each term's name and folder."""
-    terms: list[Term] = [term for adapter in adapters for term in parse_terms(adapter)]
-    return {term.name: term.folder for term in terms}
+def parse_adapter(adapter: str | Path | None, split: bool) -> tuple[list[Term], dict[str, str] | None]:
+    """What `--adapter` names: the terms that are to be loaded, and, where it names one for each channel, the
+    adapter of each.
+
+    Args:
+        split: whether the channels of recordings are transcribed one by one.
+
+    Raises:
+        UserError: there is no such adapter, or `split` is missing.
+    """
+    if adapter is None:
+        return [], None
+    if split and (by_channel := parse_channel_adapters(adapter)):
+        return [term for one in by_channel.values() for term in parse_terms(one)], by_channel
+    try:
+        return parse_terms(adapter), None
+    except UserError:
+        if not split and parse_channel_adapters(adapter):
+            raise UserError(f"--adapter {adapter} needs --channels split") from None
+        raise
 
 
 def split_channels(recording: Recording) -> list[np.ndarray]:

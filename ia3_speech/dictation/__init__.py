@@ -11,7 +11,7 @@ aloud again, gives the words that were spoken. conf/dictation.yaml lists command
 
 from pathlib import Path
 
-from ia3_speech.decoding.segments import write_text
+from ia3_speech.decoding.segments import written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation.grammar import Grammar, read_grammar
 from ia3_speech.dictation.writer import DictationWriter, Tables
@@ -28,7 +28,7 @@ class Dictation:
 
     def write(self, text: str) -> str:
         """What is written of a text without times: no pause is known but those around it."""
-        return write_text([Word(word, 0.0, 0.0, 1.0) for word in text.split()], self)
+        return written_text([Word(word, 0.0, 0.0, 1.0) for word in text.split()], self)
 
 
 def make_dictation(rules: Path | None = None, off: str = "") -> Dictation:

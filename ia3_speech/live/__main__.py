@@ -14,6 +14,7 @@ from ia3_speech.cli import command
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOptions
 from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.transcription import parse_adapter
 from ia3_speech.live.live import transcribe_live
 from ia3_speech.loading import SearchOptions, load, make_post_process
 
@@ -38,8 +39,8 @@ def main(
             duration, 15.36 s for mini, else 15)
     """
     live_options.check()
-    model_options.check()
     search_options.check()
+    parse_adapter(model_options.adapter, split=False)
     post_process = make_post_process(dictation_options, format)
 
     def load_recognizer() -> Recognizer:

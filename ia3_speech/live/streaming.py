@@ -29,7 +29,7 @@ import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.long_recordings import HOP, MAXIMUM_SECONDS, cut_at_pauses, minimum_samples
-from ia3_speech.decoding.recognizer import Recognizer, joined_text
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.segments import PAUSE_SECONDS, PostProcessor, RunningText
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.decoding.vad import SpeechDetector
@@ -188,10 +188,11 @@ class StreamingRecognizer:
         wave, end = self.wave[:samples], self.first + samples
         if samples < self.recognizer.base.minimum_samples:
             return self.event("", end, final=True)
-        (pieces,) = self.recognizer.recognize([wave], adapters=self.adapters, with_words=self.with_words)
-        event, offset = self.event(joined_text(pieces), end, final=True), self.first / SAMPLE_RATE
-        words = (word for piece in pieces for word in piece.words)
-        words = tuple(replace(word, start=word.start + offset, end=word.end + offset) for word in words)
+        [recognition] = self.recognizer.recognize([wave], adapters=self.adapters, with_words=self.with_words)
+        event, offset = self.event(recognition.text, end, final=True), self.first / SAMPLE_RATE
+        words = tuple(
+            replace(word, start=word.start + offset, end=word.end + offset) for word in recognition.words
+        )
         return replace(event, words=words)
 
     def partial_event(self) -> list[StreamEvent]:

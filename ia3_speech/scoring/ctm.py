@@ -9,7 +9,6 @@ import math
 from pathlib import Path
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.kaldi.table_file import read_utf8
 
 CONFIDENCES = "hyp.ctm"  # in a decode directory: its words with their confidences
 CHANNEL = "1"  # of a recording whose channels are not told apart
@@ -36,6 +35,8 @@ def read_confidences(path: Path) -> dict[str, list[tuple[str, float]]]:
     Raises:
         UserError: the file cannot be read, or a line is none of a word with a confidence of 0 to 1.
     """
+    from ia3_speech.data.kaldi.table_file import read_utf8  # writers of lines need no data directories
+
     lines = read_utf8(path, "ia3-speech decode writes it").splitlines()
     words: dict[str, list[tuple[str, float]]] = {}
     for number, line in enumerate(lines, 1):

@@ -59,12 +59,7 @@ def test_what_has_no_channels(call, tiny_folder):
 def test_names():
     assert channel_names(2) == ("left", "right") and channel_names(3) == ("1", "2", "3")
     assert parse_channel_adapters("left=a+b:0.5, right=c") == {"left": "a+b:0.5", "right": "c"}
-    assert (
-        parse_channel_adapters(None)
-        is parse_channel_adapters("a:0.5")
-        is parse_channel_adapters("x=y")
-        is None
-    )
+    assert parse_channel_adapters("a:0.5") is parse_channel_adapters("x=y") is None
     for bad in ("left=a,left=b", "left=", "left=a,b", "left=a,top=b"):
         with pytest.raises(UserError, match=r"is not CHANNEL=ADAPTER"):
             parse_channel_adapters(bad)

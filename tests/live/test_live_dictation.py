@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ia3_speech.decoding.segments import write_text
+from ia3_speech.decoding.segments import written_text
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.dictation import make_dictation
 from ia3_speech.live.live import CLEAR_LINE, LiveOutput
@@ -53,7 +53,7 @@ def told(pieces: list[str], *, partials: bool = False) -> list[StreamEvent]:
 def test_final_texts_are_what_is_written_of_the_whole(pieces):
     events = told(pieces)
     words = [word for event in recognized(*pieces) for word in event.words]
-    whole = write_text(words, DICTATION)
+    whole = written_text(words, DICTATION)
     assert all(event.final for event in events)
     assert "".join(e.text if e.text.endswith("\n") else f"{e.text} " for e in events).strip() == whole
     assert [word for event in events for word in event.words] == (words if whole else [])

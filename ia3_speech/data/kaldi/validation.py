@@ -197,7 +197,7 @@ def missing_tables(folder: Path, tables: dict[str, Table], *, text: bool, wav: b
 def missing_keys(folder: Path, tables: dict[str, Table], by_speaker: bool) -> list[str]:
     """Problems of tables that do not name the utterances, speakers, recordings of utt2spk and segments."""
     utt2spk, segments, problems = tables["utt2spk"], tables.get("segments"), []
-    expected: dict[str, dict[str, int]] = {"utterance": lines_of(utt2spk), "speaker": {}, "recording": {}}
+    expected: dict[str, dict[str, int]] = {"utterance": line_numbers(utt2spk), "speaker": {}, "recording": {}}
     for row in utt2spk.values():
         expected["speaker"].setdefault(row.value, row.line)
     for row in (segments or utt2spk).values():  # without segments an utterance is a recording
@@ -210,11 +210,13 @@ def missing_keys(folder: Path, tables: dict[str, Table], by_speaker: bool) -> li
             continue
         if rule.coverage != "partial" or table.keys() - keys.keys():
             reference = "segments" if segments and rule.indexed_by == "recording" else "utt2spk"
-            problems += key_difference(folder, rule.indexed_by, (name, lines_of(table)), (reference, keys))
+            problems += key_difference(
+                folder, rule.indexed_by, (name, line_numbers(table)), (reference, keys)
+            )
     return problems
 
 
-def lines_of(table: Table) -> dict[str, int]:
+def line_numbers(table: Table) -> dict[str, int]:
     """Key → line."""
     return {key: row.line for key, row in table.items()}
 

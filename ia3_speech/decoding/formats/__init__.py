@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.formats.subtitles import Layout, to_srt, to_vtt
+from ia3_speech.decoding.formats.subtitles import to_srt, to_vtt
 from ia3_speech.decoding.formats.writers import (
     to_ctm,
     to_json,
@@ -30,6 +30,7 @@ from ia3_speech.decoding.formats.writers import (
     to_tsv,
     to_txt,
 )
+from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript
 
 
@@ -44,7 +45,7 @@ class Format:
         joined: whether several recordings may follow one another on stdout.
     """
 
-    write: Callable[[Transcript, Layout], str]
+    write: Callable[[Transcript, OutputOptions], str]
     suffix: str
     timed: bool = True
     joined: bool = False
@@ -81,3 +82,28 @@ def parse_formats(names: str) -> list[str]:
     if len(texts := [name for name in formats if FORMATS[name].suffix == ".txt"]) > 1:
         raise UserError(f"--format: {' and '.join(texts)} both write .txt files (take one of them)")
     return formats
+
+
+def check_output(options: OutputOptions) -> None:
+    """Raises UserError for options that do not fit one another."""
+    formats = parse_formats(options.format)
+    if len(formats) > 1 and options.output_dir is None:
+        raise UserError(f"--format {options.format} writes several files (give --output-dir)")
+    if options.skip_existing and options.output_dir is None:
+        raise UserError("--skip-existing has no effect without --output-dir")
+    for name in ("max_line_width", "max_line_count", "highlight_words"):
+        flag, value = "--" + name.replace("_", "-"), getattr(options, name)
+        if value not in (None, False) and not set(formats) & set(SUBTITLES):
+            raise UserError(f"{flag} has no effect on --format {options.format} (take srt or vtt)")
+        if value is not None and value < 1 and name != "highlight_words":
+            raise UserError(f"{flag} is {value}, and has to be at least 1")
+    # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
+    if options.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
+        raise UserError(f"--word-timestamps has no effect on --format {options.format} (take json or jsonl)")
+
+
+def with_times(options: OutputOptions) -> bool:
+    """Whether what is written or printed holds times."""
+    formats = parse_formats(options.format)
+    timed = any(FORMATS[name].timed for name in formats)
+    return timed or options.word_timestamps or ("json" in formats and options.full_json)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.decoding.word_times import spread_words
 
@@ -21,25 +22,6 @@ LONG_PAUSE = 3.0  # seconds from the start of one word to that of the next, as i
 UNBROKEN = 1000  # characters: the width of a line that is never broken, as in Whisper
 
 Lines = list[list[Word]]
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How files are laid out: options of the writers of all formats.
-
-    Attributes:
-        word_timestamps: json and jsonl list the words.
-        max_line_width: characters of a subtitle's line; None: a segment is one line.
-        max_line_count: lines of a subtitle. With both, segments are not kept: subtitles are filled.
-        highlight_words: a subtitle for each word, which is underlined in it.
-        full_json: json has segments; else path, text, seconds, adapter and base alone.
-    """
-
-    word_timestamps: bool = False
-    max_line_width: int | None = None
-    max_line_count: int | None = None
-    highlight_words: bool = False
-    full_json: bool = True
 
 
 @dataclass(frozen=True)
@@ -73,20 +55,20 @@ class Cue:
         return "\n".join(lines)
 
 
-def to_srt(transcript: Transcript, layout: Layout) -> str:
+def to_srt(transcript: Transcript, options: OutputOptions) -> str:
     """SubRip. `-->` within the text becomes `->`, as in Whisper's files."""
     blocks = []
-    for number, cue in enumerate(cues(transcript.segments or (), layout), start=1):
+    for number, cue in enumerate(cues(transcript.segments or (), options), start=1):
         times = f"{subtitle_time(cue.start, ',')} --> {subtitle_time(cue.end, ',')}"
         name = f"{cue.channel}: " if cue.channel else ""
         blocks.append(f"{number}\n{times}\n{name}{cue.text([('-->', '->')])}\n\n")
     return "".join(blocks)
 
 
-def to_vtt(transcript: Transcript, layout: Layout) -> str:
+def to_vtt(transcript: Transcript, options: OutputOptions) -> str:
     """WebVTT (https://www.w3.org/TR/webvtt1/), & < > escaped; of a call with voice tags."""
     blocks = ["WEBVTT\n\n"]
-    for cue in cues(transcript.segments or (), layout):
+    for cue in cues(transcript.segments or (), options):
         times = f"{subtitle_time(cue.start, '.')} --> {subtitle_time(cue.end, '.')}"
         voice = f"<v {cue.channel}>" if cue.channel else ""
         text = cue.text([("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")])
@@ -103,14 +85,14 @@ def subtitle_time(milliseconds: int, point: str) -> str:
     return f"{shown}{minutes:02}:{seconds:02}{point}{rest:03}"
 
 
-def cues(segments: Sequence[TranscriptSegment], layout: Layout) -> Iterator[Cue]:
+def cues(segments: Sequence[TranscriptSegment], options: OutputOptions) -> Iterator[Cue]:
     """The subtitles of a recording, in the order of time."""
-    keep_segments = layout.max_line_width is None or layout.max_line_count is None
+    keep_segments = options.max_line_width is None or options.max_line_count is None
     for channel, words in groups(segments, keep_segments):
-        lines = in_lines(words, layout.max_line_width or UNBROKEN)
-        count = layout.max_line_count or len(lines)
+        lines = in_lines(words, options.max_line_width or UNBROKEN)
+        count = options.max_line_count or len(lines)
         for first in range(0, len(lines), count):
-            yield from cues_of_lines(lines[first : first + count], channel, layout.highlight_words)
+            yield from cues_of_lines(lines[first : first + count], channel, options.highlight_words)
 
 
 def groups(

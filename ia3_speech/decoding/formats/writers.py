@@ -22,7 +22,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any
 
-from ia3_speech.decoding.formats.subtitles import Layout
+from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment, Word
 from ia3_speech.scoring.ctm import CHANNEL, ctm_line
 
@@ -35,17 +35,17 @@ Interval = tuple[int, int, str]  # of a TextGrid: first and last millisecond, la
 # ---- text
 
 
-def to_text(transcript: Transcript, layout: Layout) -> str:
+def to_text(transcript: Transcript, options: OutputOptions) -> str:
     """The text and a line end; of a call, a line a segment, since its speakers take turns."""
-    return to_txt(transcript, layout) if transcript.channels else f"{transcript.text}\n"
+    return to_txt(transcript, options) if transcript.channels else f"{transcript.text}\n"
 
 
-def to_txt(transcript: Transcript, _: Layout) -> str:
+def to_txt(transcript: Transcript, _: OutputOptions) -> str:
     """A line a segment."""
     return "".join(f"{segment.line}\n" for segment in transcript.segments or ())
 
 
-def to_tsv(transcript: Transcript, _: Layout) -> str:
+def to_tsv(transcript: Transcript, _: OutputOptions) -> str:
     """Whisper's table: start and end in whole milliseconds, and the text, after a heading.
 
     start	end	text
@@ -58,33 +58,35 @@ def to_tsv(transcript: Transcript, _: Layout) -> str:
 # ---- JSON
 
 
-def to_json(transcript: Transcript, layout: Layout) -> str:
-    """One line: an object with path, text, seconds, adapter and base; with `layout.full_json` also task,
-    language, duration and segments, and with `layout.word_timestamps` words."""
+def to_json(transcript: Transcript, options: OutputOptions) -> str:
+    """One line: an object with path, text, seconds, adapter and base; with `options.full_json` also task,
+    language, duration and segments, and with `options.word_timestamps` words."""
     record: dict[str, Any] = transcript.record()
-    if transcript.segments is not None and layout.full_json:
+    if transcript.segments is not None and options.full_json:
         segments = [verbose_segment(n, segment) for n, segment in enumerate(transcript.segments)]
         record |= {"task": "transcribe", "language": None, "duration": round(transcript.seconds, 3)}
         record |= {"segments": segments}
-    if transcript.segments is not None and layout.word_timestamps:
+    if transcript.segments is not None and options.word_timestamps:
         record["words"] = [word_record(w, s.channel) for s in transcript.segments for w in s.words]
     return json.dumps(record, ensure_ascii=False) + "\n"
 
 
-def to_jsonl(transcript: Transcript, layout: Layout) -> str:
+def to_jsonl(transcript: Transcript, options: OutputOptions) -> str:
     """A line a segment."""
     segments = enumerate(transcript.segments or ())
-    return "".join(segment_line(transcript, number, segment, layout) for number, segment in segments)
+    return "".join(segment_line(transcript, number, segment, options) for number, segment in segments)
 
 
-def segment_line(transcript: Transcript, number: int, segment: TranscriptSegment, layout: Layout) -> str:
+def segment_line(
+    transcript: Transcript, number: int, segment: TranscriptSegment, options: OutputOptions
+) -> str:
     """The recording's path; the segment's number, start, end, text and confidence; perhaps its words.
 
     {"path": "a.wav", "id": 0, "start": 0.26, "end": 1.48, "text": "take two", "confidence": 0.9312}
     """
     record = {"path": transcript.record()["path"], "id": number, **times_of(segment), "text": segment.text}
     record |= {"confidence": round(segment.confidence, 4), **raw_text_and_channel(segment)}
-    if layout.word_timestamps:
+    if options.word_timestamps:
         record["words"] = [word_record(word, None) for word in segment.words]
     return json.dumps(record, ensure_ascii=False) + "\n"
 
@@ -123,7 +125,7 @@ def raw_text_and_channel(segment: TranscriptSegment) -> dict[str, str]:
 # ---- Kaldi and NIST
 
 
-def to_ctm(transcript: Transcript, _: Layout) -> str:
+def to_ctm(transcript: Transcript, _: OutputOptions) -> str:
     """A line a word."""
     name = recording_id(transcript)
     return "".join(
@@ -133,7 +135,7 @@ def to_ctm(transcript: Transcript, _: Layout) -> str:
     )
 
 
-def to_stm(transcript: Transcript, _: Layout) -> str:
+def to_stm(transcript: Transcript, _: OutputOptions) -> str:
     """A line a segment. Brackets, which mean something to sclite, are left out of its text."""
     lines, name = [], recording_id(transcript)
     for channel, segment in by_channel(transcript):
@@ -163,7 +165,7 @@ def recording_id(transcript: Transcript) -> str:
 # ---- Praat
 
 
-def to_textgrid(transcript: Transcript, _: Layout) -> str:
+def to_textgrid(transcript: Transcript, _: OutputOptions) -> str:
     """An interval tier of segments and one of words, of each channel. Intervals fill the whole recording,
     those without text included."""
     tiers = {}
@@ -180,31 +182,25 @@ def to_textgrid(transcript: Transcript, _: Layout) -> str:
         "tiers? <exists> ", f"size = {len(tiers)} ", "item []: ",
     ]  # fmt: skip
     for number, (name, tier) in enumerate(tiers.items(), start=1):
-        lines += [f"    item [{number}]:", *tier_lines(name, without_gaps(tier, end), end)]
+        lines += [f"    item [{number}]:", *tier_lines(name, tier, end)]
     return "\n".join(lines) + "\n"
 
 
 def intervals(labels: Iterable[tuple[float, float, str]]) -> list[Interval]:
-    """Labels in whole milliseconds, none of them empty or before the end of the last."""
-    tier: list[Interval] = []
+    """Labels in whole milliseconds, none of them before the end of the last, with empty ones in the gaps."""
+    tier, last = [], 0
     for start, end, text in labels:
-        first = max(round(1000 * start), tier[-1][1] if tier else 0)
-        tier.append((first, max(round(1000 * end), first + 1), text))
+        first = max(round(1000 * start), last)
+        if first > last:
+            tier.append((last, first, ""))
+        last = max(round(1000 * end), first + 1)
+        tier.append((first, last, text))
     return tier
 
 
-def without_gaps(tier: list[Interval], end: int) -> list[Interval]:
-    """The tier with empty intervals in its gaps, from 0 to `end`."""
-    filled: list[Interval] = []
-    last = 0
-    for first, stop, text in [*tier, (end, end, "")]:
-        filled += [(last, first, "")] if first > last else []
-        filled += [(first, stop, text)] if stop > first else []
-        last = stop
-    return filled
-
-
 def tier_lines(name: str, tier: list[Interval], end: int) -> list[str]:
+    last = tier[-1][1] if tier else 0
+    tier = [*tier, (last, end, "")] if last < end else tier
     lines = [
         '        class = "IntervalTier" ', f'        name = "{name}" ', "        xmin = 0 ",
         f"        xmax = {seconds(end)} ", f"        intervals: size = {len(tier)} ",
