@@ -117,12 +117,10 @@ def read_sum(model: nn.Module, terms: Sequence[Term]) -> Adapter:
     adapters = [read_adapter(model, term.folder) for term in terms]
     if is_single_adapter(terms):
         return adapters[0]
-    adapters = [replace(adapter, name=term.name) for adapter, term in zip(adapters, terms, strict=True)]
     expression = format_terms(terms)
     records = [{"name": t.name, "weight": t.weight, "sha256": weights_sha256(t.folder)} for t in terms]
     training = {"expression": expression, "terms": records}
-    total = combine(model, adapters, [term.weight for term in terms], training=training)
-    return replace(total, name=expression)
+    return combine(model, adapters, [term.weight for term in terms], name=expression, training=training)
 
 
 def save_sum(terms: Sequence[Term], folder: Path, *, base: str | Path | None = None) -> Adapter:
@@ -153,6 +151,7 @@ def combine(
     adapters: Sequence[Adapter],
     weights: Sequence[float],
     *,
+    name: str = "sum",
     training: dict[str, Any] | None = None,
 ) -> Adapter:
     """The weighted sum of adapters of `model`'s base; the model is not changed.
@@ -160,6 +159,7 @@ def combine(
     Its placements and layers are all that any of them has; a vector that none of them has is ones.
 
     Args:
+        name: the sum's, for messages.
         training: what its record says of how it was made.
 
     Raises:
@@ -173,7 +173,7 @@ def combine(
         vectors[target] = weighted_sum(*zip(*present, strict=True)).float() if present else torch.ones(size)
     heads = [(adapter.head, weight) for adapter, weight in pairs if adapter.head]
     total = Adapter(
-        name="+".join(f"{adapter.name}:{weight:g}" for adapter, weight in pairs),
+        name=name,
         config=config,
         vectors=vectors,
         head=sum_heads(heads, own_head(model)) if config.train_head else {},
