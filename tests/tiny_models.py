@@ -124,7 +124,7 @@ def probe_logits(model: Any) -> torch.Tensor:
     """What the model makes of its architecture's probe: a second of noise."""
     from ia3_speech.model.attach import probe_input
 
-    return model(**probe_input(model, torch.device("cpu"))).logits
+    return model(**probe_input(model)).logits
 
 
 WORDS = ["▁the", "▁chest", "▁is", "▁st", "able"]  # likelier than what else would spell them

@@ -8,8 +8,7 @@
     expressions         `accent:0.7+medical:0.5` → names with weights, the only parser
     plot                vectors as SVG
                         — up to here without torch, so that a wrong name is reported at once —
-    peft                PEFT's names, shapes and configuration
-    io                  an adapter's folder, written and read
+    io                  an adapter's folder, written and read; PEFT's layout
     load                an adapter, or a weighted sum, onto a model
     trainer_callback    the adapter in a checkpoint of transformers' Trainer
     merge               into the weights and back; an ordinary checkpoint

@@ -17,6 +17,7 @@ The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform
 import json
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,14 +27,7 @@ from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_
 from ia3_speech.adapters.expressions import format_terms, parse_terms, short_name, with_equal_weights
 from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.record import read_summary
-from ia3_speech.adapters.weights import (
-    format_spreads,
-    parameters_in,
-    read_weights,
-    spreads,
-    vectors_in,
-    weights_sha256,
-)
+from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.formatting import in_columns, plural
@@ -68,13 +62,13 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
         plot: draw the vectors by layer and placement into this file (SVG).
     """
     folder = registry.resolve_adapter(adapter)
-    entry = describe_adapter(folder)
+    entry, vectors, fault = describe_adapter(folder), [], ""
     try:
-        vectors, fault = vectors_in(read_weights(folder)), None
+        vectors = vectors_in(read_weights(folder))
     except UserError as error:
         if plot:
             raise
-        vectors, fault = [], str(error)
+        fault = str(error)
     if plot:
         write_text(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
     rows = spreads(vectors)
@@ -90,16 +84,18 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
 
 
 def describe_adapter(folder: Path) -> dict[str, Any]:
-    """What an adapter's record, the headers of its tensors and its registration say of it."""
+    """What an adapter's record, its tensors and its registration say of it."""
     summary, registration = read_summary(folder), registry.registration_of(folder)
-    config = summary.get("config") or {}
+    config, parameters = summary.get("config") or {}, None
+    with suppress(UserError):
+        parameters = sum(tensor.size for tensor in read_weights(folder).values())
     entry = {
         "name": folder.name if folder.parent == registry.home() else None,
         "path": str(folder.absolute()),
         "base": summary.get("base"),
         "placements": config.get("placements"),
         "layers": config.get("layers"),
-        "parameters": parameters_in(folder),
+        "parameters": parameters,
         "labels": summary.get("labels") or None,
         "biometric": is_biometric(summary) or None,
         "training": summary.get("training") or None,
@@ -134,7 +130,7 @@ def register(folder: Path, name: str, force: bool = False, score: list[Path] | N
             them and the name.
     """
     if score:
-        update_card(adapter_folder(folder), registry.check_name(name), score)
+        update_card(registry.adapter_folder(folder), registry.check_name(name), score)
     target = registry.register(folder, name, force=force)
     print(f"{target.name}: registered in {target.parent}")
 
@@ -157,14 +153,7 @@ def card(folder: Path, name: str | None = None, score: list[Path] | None = None)
         name: the adapter's name, for the title and the commands to copy.
         score: score.json of one or more test sets; they go into ia3_speech.json too.
     """
-    print(f"{update_card(adapter_folder(folder), name, score or [])}: written")
-
-
-def adapter_folder(folder: Path) -> Path:
-    """The adapter's folder: `folder` itself, or below that of its experiment. Raises UnknownAdapter."""
-    if adapter := registry.adapter_at(folder):
-        return adapter
-    raise registry.UnknownAdapter(registry.not_found(str(folder), folder))
+    print(f"{update_card(registry.adapter_folder(folder), name, score or [])}: written")
 
 
 def push(

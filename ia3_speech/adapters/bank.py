@@ -39,8 +39,9 @@ from torch import nn
 from torch.func import functional_call
 
 from ia3_speech.adapters.expressions import parse_expression, parse_terms
-from ia3_speech.adapters.load import read_sum, weighted_sum
-from ia3_speech.adapters.record import Adapter, describe_base, same_base
+from ia3_speech.adapters.io import check_base, check_fit
+from ia3_speech.adapters.load import Head, read_sum, sum_heads, weighted_sum
+from ia3_speech.adapters.record import Adapter
 from ia3_speech.adapters.registry import NEAREST
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, is_attached, refuse_merged
@@ -56,8 +57,6 @@ from ia3_speech.model.ia3 import (
 )
 from ia3_speech.model.int8 import is_int8
 from ia3_speech.model.sharing import structural_copy
-
-Head = Mapping[str, torch.Tensor]  # a CTC head's parameters by their names in it: weight, bias
 
 
 @dataclass(frozen=True)
@@ -196,33 +195,12 @@ class Bank:
         return AdapterError(f"{name or '(empty)'}: no adapter of the bank has this name{where} ({hint})")
 
     def read(self, name: str, adapter: Adapter | Path | str) -> Adapter:
-        """The adapter in memory, proven to fit the base."""
+        """The adapter in memory, proven to fit the base: what is on disk was proven when it was read."""
         if not isinstance(adapter, Adapter):
-            adapter = read_sum(self.base.model, parse_terms(adapter))
-        if (metadata := adapter.metadata) and not same_base(metadata.fingerprint, self.base.fingerprint):
-            raise AdapterError(
-                f"{name} was trained on another base, {metadata.base or 'unnamed'} "
-                f"({describe_base(metadata.fingerprint)}); this bank is of {self.base.name} "
-                f"({describe_base(self.base.fingerprint)})"
-            )
-        head = dict(self.head.named_parameters(self.head_path)) if adapter.head else {}
-        if adapter.head.keys() != head.keys():
-            raise AdapterError(f"{name}: the head is {', '.join(adapter.head)}, the base's {', '.join(head)}")
-        for key, parameter in head.items():
-            if adapter.head[key].shape != parameter.shape:
-                raise AdapterError(
-                    f"{name}: {key} is for {len(adapter.head[key])} symbols, and the base {self.base.name} "
-                    f"has {len(parameter)} (a bank's adapters have their base's vocabulary)"
-                )
-        for target, vector in adapter.vectors.items():
-            if self.sizes.get(target) != vector.numel():
-                raise AdapterError(
-                    f"{name}: {target.vector_path} has {vector.numel()} parameters, and the base "
-                    f"{self.base.name} has {self.sizes.get(target, 'no target module')} there"
-                )
-        values = torch.cat([tensor.flatten() for tensor in adapter.tensors.values()])
-        if not bool(values.to(self.dtype).isfinite().all()):
-            raise AdapterError(f"{name}: holds NaN or infinite values")
+            return read_sum(self.base.model, parse_terms(adapter))
+        if adapter.metadata:
+            check_base(name, adapter.metadata, self.base.fingerprint)
+        check_fit(self.base.model, adapter)
         return adapter
 
     def write(self, name: str, adapter: Adapter | None) -> None:
@@ -371,16 +349,15 @@ class Bank:
         with self.loaded_lock:
             rows = [self.adapters_of(name) for name in names]
             values = torch.stack([self.values_of(adapters) for adapters in rows])[:, None]
-        with_heads = [[(adapter, w) for adapter, w in adapters if adapter.head] for adapters in rows]
-        heads = {n: self.sum_heads(adapters) for n, adapters in enumerate(with_heads) if adapters}
+        with_heads = [[(adapter.head, w) for adapter, w in adapters if adapter.head] for adapters in rows]
+        base = dict(self.head.named_parameters())
+        heads = {n: sum_heads(pairs, base) for n, pairs in enumerate(with_heads) if pairs}
         return {target: values[..., columns] for target, columns in self.columns.items()}, heads
 
     def values_of(self, adapters: WeightedAdapters) -> torch.Tensor:
         """(parameters,), fp32: the vectors of a row; a sum is computed as `load.combine` does it."""
         weights, values = [weight for _, weight in adapters], [self.widen(adapter) for adapter, _ in adapters]
-        if weights == [1]:
-            return values[0].float()
-        return weighted_sum(values, weights, self.ones.double()).float() if adapters else self.ones
+        return weighted_sum(values, weights).float() if adapters else self.ones
 
     def widen(self, adapter: LoadedAdapter) -> torch.Tensor:
         """(parameters,): its vectors in the order of `columns`, and ones where it has none."""
@@ -393,17 +370,6 @@ class Bank:
         values = self.ones.clone()
         values[self.positions[adapter.targets]] = adapter.values.float()
         return values
-
-    def sum_heads(self, adapters: WeightedAdapters) -> Head:
-        """Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h, h being the base's head; one of weight 1 as it is. (An adapter without a
-        head has the base's, and is left out.)"""
-        weights = [weight for _, weight in adapters]
-        if weights == [1]:
-            return adapters[0][0].head
-        return {
-            name: weighted_sum([adapter.head[name] for adapter, _ in adapters], weights, h.double()).float()
-            for name, h in self.head.named_parameters()
-        }
 
     def adapters_of(self, name: str | None) -> WeightedAdapters:
         """What a row's name means: loaded adapters with their weights. An exact name wins over a sum.

@@ -1,8 +1,7 @@
 """What a user types for an adapter → its terms: `accent:0.7+medical:0.5`.
 
-In: a name, a path, an id on the Hub, or a sum of such with weights. Out: `Term`s, each with the adapter's
-folder. An exact name or path wins over arithmetic, also one that holds `+` or `:`. There is no `-` operator:
-names have hyphens. `combine` computes the sum; nothing here loads torch, so a wrong name is reported at once.
+In: a name, a path, an id on the Hub, or a sum of such with weights. Out: `Term`s. An exact name or path wins
+over arithmetic, also one that holds `+` or `:`. There is no `-` operator: names have hyphens.
 """
 
 import os

@@ -67,8 +67,7 @@ def fetch(repo: str, revision: str | None = None) -> Path:
         revision: a branch, a tag or a commit; None: main.
 
     Raises:
-        HubError: it is not found or private; the Hub can't be reached and the cache has no copy; or it is not
-            an IA³ adapter.
+        HubError: it is not found or private, not reachable and not in the cache, or no IA³ adapter.
     """
     from huggingface_hub import snapshot_download
 
@@ -81,21 +80,18 @@ def fetch(repo: str, revision: str | None = None) -> Path:
 
 def adapter_fault(folder: Path) -> str | None:
     """Why a folder is no IA³ adapter, as a phrase; None if it is one."""
+    described = (folder / METADATA).is_file()
     has_weights = any((folder / name).is_file() for name in (OWN_WEIGHTS, PEFT_WEIGHTS))
-    if has_weights and (folder / METADATA).is_file():
-        return None
-    if not has_weights or not (folder / PEFT_CONFIG).is_file():
+    if not has_weights or not (described or (folder / PEFT_CONFIG).is_file()):
         return (
             f"holds no adapter (expected {METADATA} or {PEFT_CONFIG}, and {PEFT_WEIGHTS} or {OWN_WEIGHTS}; a "
             f"pickle, which can run code, is not taken)"
         )
     try:
-        peft_type = read_json(folder / PEFT_CONFIG).get("peft_type")
+        peft_type = "IA3" if described else read_json(folder / PEFT_CONFIG).get("peft_type")
     except AdapterError as error:
         return f"holds a damaged {PEFT_CONFIG} ({error})"
-    if peft_type == "IA3":
-        return None
-    return f"holds an adapter of PEFT's type {peft_type}, and only IA3 is supported"
+    return None if peft_type == "IA3" else f"holds an adapter of PEFT's type {peft_type}, not IA3"
 
 
 def push(
@@ -135,20 +131,18 @@ def push(
         with hub_errors(repo):
             api.create_repo(repo, private=private or None, exist_ok=True)
             if private and not api.repo_info(repo).private:
-                raise HubError(
-                    repo, "is public already, and --private was asked for (see its settings there)"
-                )
-            message = f"Adapter by {LIBRARY}"
-            api.upload_folder(
-                repo_id=repo, folder_path=copies, delete_patterns=list(FILES), commit_message=message
-            )
+                raise HubError(repo, "is public already, and --private was asked for (see its settings)")
+            options = {"delete_patterns": list(FILES), "commit_message": f"Adapter by {LIBRARY}"}
+            api.upload_folder(repo_id=repo, folder_path=copies, **options)
     return f"{api.endpoint}/{repo}"
 
 
 def copy_publishable(folder: Path, copies: Path, repo: str, base: str | None) -> None:
     """Copy an adapter's files as they may be published, with the card for its page on the Hub."""
     summary = read_summary(folder)
-    record = publishable_record(summary, base)
+    published_base = base or (base_name(summary["base"]) if summary.get("base") else "")
+    training = without_paths(summary.get("training") or {})
+    record = summary | {"base": published_base, "training": training}
     for name in FILES:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, copies / name)
@@ -165,12 +159,6 @@ def copy_publishable(folder: Path, copies: Path, repo: str, base: str | None) ->
         raise UserError(
             f"{folder / CARD}: names the folder {local} (take that out, or delete {CARD}: push makes one)"
         )
-
-
-def publishable_record(record: dict[str, Any], base: str | None) -> dict[str, Any]:
-    """A record without paths of this machine; the base's fingerprint stays, and tells it from others."""
-    published_name = base_name(record["base"]) if record.get("base") else ""
-    return record | {"base": base or published_name, "training": without_paths(record.get("training") or {})}
 
 
 def without_paths(value: Any) -> Any:
@@ -211,10 +199,8 @@ def error_reason(error: BaseException) -> str:
         return f"HF_HUB_OFFLINE forbids to ask the Hub, and its cache, {constants.HF_HUB_CACHE}, has no copy"
     response = getattr(error, "response", None)
     if response is None and not isinstance(error, ValueError):
-        return (
-            f"the Hub, {constants.ENDPOINT}, can't be reached, and its cache, {constants.HF_HUB_CACHE}, has "
-            f"no copy"
-        )
+        where = f"the Hub, {constants.ENDPOINT}, can't be reached, and its cache, {constants.HF_HUB_CACHE}"
+        return f"{where}, has no copy"
     status = getattr(response, "status_code", None)
     hint = " (hf auth login, or HF_TOKEN, says who you are)" if status in (401, 403, 404) else ""
     return f"{' '.join(str(error).split())}{hint}"

@@ -1,11 +1,11 @@
 """One adapter on disk: its tensors, written and read beside its record.
 
 In: a model with vectors attached, or an adapter's folder. Out: a folder (see `record` for its files), or an
-`Adapter` in memory that is proven to belong to the model's base.
+`Adapter` in memory that is proven to belong to the model's base. Vectors are fp32 always.
 
-What PEFT cannot express (a vector on both sides of one linear layer: `ffn` with `ffn_output`) is written as
-`ia3_speech.safetensors` under our own names, without `adapter_config.json`: PEFT then refuses the folder
-instead of loading half of it. Vectors are fp32 always. PEFT's format: see `peft`.
+Format: peft 0.21's IA3 tuner, `save_pretrained`. What PEFT cannot express (a vector on both sides of one
+linear layer: `ffn` with `ffn_output`) is written as `ia3_speech.safetensors` under our own names, without
+`adapter_config.json`: PEFT then refuses the folder instead of loading half of it.
 """
 
 import json
@@ -18,10 +18,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ia3_speech.adapters.card import model_card
-from ia3_speech.adapters.peft import peft_can_express, peft_config, peft_tensors, target_of_tensor
+from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.record import (
-    CARD,
     FILES,
     METADATA,
     OWN_WEIGHTS,
@@ -35,14 +33,17 @@ from ia3_speech.adapters.record import (
     write_record,
 )
 from ia3_speech.adapters.registry import REGISTRATION
-from ia3_speech.adapters.weights import PEFT_PREFIX, count_by_placement, read_weights, weights_file
+from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
 from ia3_speech.atomic import remove_leftovers, replacing, unexpected_file
 from ia3_speech.model.architectures import AdapterError, IA3Config, format_layers
 from ia3_speech.model.attach import is_attached, refuse_merged, trainable
 from ia3_speech.model.base import MINI, Base
 from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import (
+    PREFIX,
     TargetModule,
+    all_target_modules,
+    architecture_of,
     head_of,
     is_head,
     target_modules,
@@ -52,6 +53,13 @@ from ia3_speech.model.ia3 import (
 )
 
 logger = logging.getLogger(__name__)
+PEFT_VERSION = "0.21.2"  # whose layout this is
+# The base's name in adapter_config.json where no hub id and no folder is meant: `AutoPeftModel`, which can't
+# find it, shows this in its error.
+MINI_NAME = (
+    "mini (it comes with ia3-speech: ia3-speech adapters export ADAPTER --out FOLDER writes it with the "
+    "adapter merged, for AutoModelForCTC; or PeftModel.from_pretrained(load_base('mini').model, ADAPTER))"
+)
 
 
 # --- writing ------------------------------------------------------------------------------------------------
@@ -121,30 +129,82 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
     """
     from safetensors.torch import save_file
 
-    tensors = adapter.tensors
-    if not_finite := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
-        raise AdapterError(f"not saved: {', '.join(not_finite[:5])} holds NaN or infinite values")
+    check_finite(adapter, "not saved:")
     if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
         raise AdapterError(
             f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
         )
     model = unwrap(model)
-    express = peft_can_express(model, adapter)
     remove_leftovers(folder)
     with replacing(folder) as new:
         new.mkdir()
-        if express:
+        if peft_can_express(model, adapter):
             save_file(peft_tensors(adapter), new / PEFT_WEIGHTS, {"format": "pt"})
             config = json.dumps(peft_config(model, adapter), indent=2, sort_keys=True)
             (new / PEFT_CONFIG).write_text(f"{config}\n", "utf-8")
         else:  # our own names, so that PEFT can't load half of it
-            save_file(tensors, new / OWN_WEIGHTS, {"format": "pt"})
+            save_file(adapter.tensors, new / OWN_WEIGHTS, {"format": "pt"})
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        record = asdict(replace(adapter.metadata, created=now))
-        write_record(new, record)
-        counts = count_by_placement({name: tensor.numpy() for name, tensor in tensors.items()})
-        (new / CARD).write_text(model_card(record, counts, peft=express), "utf-8")
+        write_record(new, asdict(replace(adapter.metadata, created=now)))
+        update_card(new)
     return Path(folder)
+
+
+# --- PEFT's layout -----------------------------------------------------------------------------------------
+
+
+def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
+    """Whether PEFT would load all of it, and every vector would have its effect there.
+
+    PEFT has one vector a linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms and
+    quantised layers. Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
+    """
+    modules = [target.module for target in adapter.vectors]
+    if not modules or len(set(modules)) < len(modules):
+        return False
+    if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
+        return False
+    parents = [model.get_submodule(path.rpartition(".")[0]) for path in modules]
+    replaced_methods = architecture_of(model).replaced_methods
+    return not any(hasattr(parent, method) for parent in parents for method in replaced_methods)
+
+
+def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
+    """PEFT's names and shapes: (1, d) scales an input, (d, 1) an output with its bias."""
+    tensors = {}
+    for target, vector in adapter.vectors.items():
+        shape = (1, -1) if target.side == "in" else (-1, 1)
+        tensors[f"{PEFT_PREFIX}{target.module}.ia3_l"] = vector.reshape(shape)
+    return tensors | {PEFT_PREFIX + name: tensor for name, tensor in adapter.head.items()}
+
+
+def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
+    """adapter_config.json. Short module names for all layers, full ones for a range of them."""
+    modules = [target.module for target in adapter.vectors]
+
+    def names(paths: list[str]) -> list[str]:
+        short = {path.rpartition(".")[2] for path in paths}
+        if adapter.config.layers != "all":
+            return sorted(paths)
+        # PEFT matches the end of a path, so a short name must not match modules without a vector.
+        matched = {n for n, _ in model.named_modules() if n.rpartition(".")[2] in short}
+        return sorted(short) if matched <= set(modules) else sorted(paths)
+
+    return {
+        "auto_mapping": {"base_model_class": type(model).__name__, "parent_library": type(model).__module__},
+        "base_model_name_or_path": MINI_NAME if adapter.metadata.base == "mini" else adapter.metadata.base,
+        "exclude_modules": None,
+        "fan_in_fan_out": False,
+        "feedforward_modules": names([target.module for target in adapter.vectors if target.side == "in"]),
+        "inference_mode": True,
+        "init_ia3_weights": True,
+        "modules_to_save": [head_of(model)] if adapter.head else None,
+        "peft_type": "IA3",
+        "peft_version": PEFT_VERSION,
+        "revision": None,
+        "target_modules": names(modules),
+        "task_type": None,  # PEFT has none for CTC
+    }
 
 
 # --- reading ------------------------------------------------------------------------------------------------
@@ -157,57 +217,82 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
         AdapterError: it belongs to another base (both are named); a tensor is missing, left over, of the
             wrong shape or type, or not finite.
     """
-    model, metadata, tensors = unwrap(model), read_metadata(folder), read_tensors(folder)
+    model, metadata = unwrap(model), read_metadata(folder)
+    tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     if metadata is None:
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
     else:
         check_base(folder, metadata, fingerprint(model))
     # `lm_head.ia3_l` would be PEFT's vector on a head.
     head = {key: t.float() for key, t in tensors.items() if is_head(key) and not key.endswith(".ia3_l")}
-    by_target = {target_of_tensor(model, k, t, folder): (k, t) for k, t in tensors.items() if k not in head}
-    config = metadata.ia3_config if metadata else config_from_tensors(list(by_target), bool(head))
-    expected = target_modules(model, config)
-    if metadata is not None:
-        check_complete(folder, list(by_target), expected)
-    path = head_of(model)
-    base_head = dict(model.get_submodule(path).named_parameters(path)) if config.train_head else {}
-    if head.keys() != base_head.keys():
-        raise AdapterError(f"{folder}: the head is {', '.join(head)}, and the base's {', '.join(base_head)}")
-    sizes = [(key, tensor, vector_size(model, target)) for target, (key, tensor) in by_target.items()]
-    sizes += [(key, tensor, base_head[key].numel()) for key, tensor in head.items()]
-    for key, tensor, size in sizes:
-        if tensor.numel() != size:
-            raise AdapterError(
-                f"{folder}: {key} has {tensor.numel()} parameters, the base has {size} parameters there"
-            )
-    values = {target: tensor.flatten().float() for target, (_, tensor) in by_target.items()}
-    for target in expected:  # PEFT may leave out single modules, whose vector is then 1
+    values = {
+        target_of_tensor(model, key, tensor, folder): tensor.flatten().float()
+        for key, tensor in tensors.items()
+        if key not in head
+    }
+    if metadata:
+        config = metadata.ia3_config
+        check_complete(folder, list(values), target_modules(model, config))
+    else:
+        layers = format_layers(sorted({target.layer for target in values}))
+        config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
+    for target in target_modules(model, config):  # PEFT may leave out single modules, whose vector is then 1
         values.setdefault(target, torch.ones(vector_size(model, target)))
-    return Adapter(str(folder), config, values, head, metadata)
+    adapter = Adapter(str(folder), config, values, head, metadata)
+    check_fit(model, adapter)
+    return adapter
 
 
-def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    """The adapter's tensors by their names in the model. Raises AdapterError for none, or damaged ones."""
-    file, tensors = weights_file(folder), read_weights(folder, "pt")
-    if not tensors:
-        raise AdapterError(f"{file}: holds no tensor")
-    if not_finite := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
-        raise AdapterError(f"{file}: {', '.join(not_finite[:5])} holds NaN or infinite values")
-    return {name.removeprefix(PEFT_PREFIX): tensor for name, tensor in tensors.items()}
+def check_fit(model: nn.Module, adapter: Adapter) -> None:
+    """Raises AdapterError unless an adapter's parameters are finite, and as many as its base has there."""
+    path = head_of(model)
+    head = dict(model.get_submodule(path).named_parameters(path)) if adapter.config.train_head else {}
+    if adapter.head.keys() != head.keys():
+        names = f"{', '.join(adapter.head)}, and the base's {', '.join(head)}"
+        raise AdapterError(f"{adapter.name}: the head is {names}")
+    sizes = {target.vector_path: vector_size(model, target) for target in all_target_modules(model)}
+    sizes |= {name: parameter.numel() for name, parameter in head.items()}
+    for name, tensor in adapter.tensors.items():
+        if tensor.numel() != sizes.get(name):
+            raise AdapterError(
+                f"{adapter.name}: {name} has {tensor.numel()} parameters, and the base has "
+                f"{sizes.get(name, 'no target module')} there"
+                f"{' (heads are of one vocabulary)' if name in head else ''}"
+            )
+    check_finite(adapter, f"{adapter.name}:")
 
 
-def config_from_tensors(targets: list[TargetModule], head: bool) -> IA3Config:
-    """The configuration of an adapter that another tool wrote."""
-    layers = format_layers(sorted({target.layer for target in targets}))
-    return IA3Config(tuple({target.placement for target in targets}), layers, head)
+def check_finite(adapter: Adapter, subject: str) -> None:
+    """Raises AdapterError, which begins with `subject`, where a parameter is not finite."""
+    if not_finite := [name for name, tensor in adapter.tensors.items() if not bool(tensor.isfinite().all())]:
+        raise AdapterError(f"{subject} {', '.join(not_finite[:5])} holds NaN or infinite values")
 
 
-def check_base(folder: Path, metadata: Metadata, base: dict[str, Any]) -> None:
+def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: Path) -> TargetModule:
+    """The target module of a tensor, by its name, ours or PEFT's, and its shape.
+
+    Raises:
+        AdapterError: the model has no such target module; the message names `folder`.
+    """
+    path, _, leaf = key.rpartition(".")
+    for target in all_target_modules(model):
+        if target.module != path:
+            continue
+        if leaf == PREFIX + target.placement and tensor.ndim == 1:
+            return target
+        if leaf == "ia3_l" and tensor.ndim == 2 and tensor.shape[0 if target.side == "in" else 1] == 1:
+            return target
+    raise AdapterError(
+        f"{folder}: {key} of shape {tuple(tensor.shape)} has no target module in {type(model).__name__}"
+    )
+
+
+def check_base(adapter: Path | str, metadata: Metadata, base: dict[str, Any]) -> None:
     """Raises AdapterError where the recorded fingerprint is not that of the base."""
     recorded = metadata.fingerprint
     if not same_base(recorded, base):
         raise AdapterError(
-            f"{folder} was trained on another base, {metadata.base or 'unnamed'} "
+            f"{adapter} was trained on another base, {metadata.base or 'unnamed'} "
             f"({describe_base(recorded)}); this one is {describe_base(base)} "
             f"(pass --base {metadata.base or 'with the right one'})"
         )
@@ -215,7 +300,7 @@ def check_base(folder: Path, metadata: Metadata, base: dict[str, Any]) -> None:
         logger.warning(
             "%s: the base's weights are in %s and those it was trained on in %s, so they were compared by "
             "architecture and sizes alone (load_base compares weights, in any precision)",
-            *(folder, base.get("dtype"), recorded.get("dtype")),
+            *(adapter, base.get("dtype"), recorded.get("dtype")),
         )
 
 

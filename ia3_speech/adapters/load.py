@@ -2,8 +2,8 @@
 
     load_adapter(model, "accent:0.7+medical:0.5")
 
-In: a model and what a user types for an adapter: a name, a path, or a sum (see `expressions`). Out: the model
-with its vectors, one `Adapter` in memory, or a folder. A sum is
+In: a model and an expression (see `expressions`). Out: the model with vectors, an `Adapter`, or a folder.
+A sum is
 
     vectors   1 + Σ wᵢ·(lᵢ − 1) = Σ wᵢ·lᵢ + (1 − Σ wᵢ)
     heads     Σ wᵢ·hᵢ + (1 − Σ wᵢ)·h         h is the base's own
@@ -13,7 +13,7 @@ Weight 0 is the base and weight 1 the adapter, bit for bit. Addition and negatio
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import fsum
 from pathlib import Path
@@ -40,6 +40,8 @@ from ia3_speech.model.fingerprint import fingerprint
 from ia3_speech.model.ia3 import head_of, layers_of, target_modules, vector_size
 
 logger = logging.getLogger(__name__)
+
+Head = Mapping[str, torch.Tensor]  # a CTC head's parameters by their names
 
 
 def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -> nn.Module:
@@ -86,11 +88,7 @@ def base_of(
     dtype: str = "float32",
     device: str | None = None,
 ) -> Base:
-    """`base`, else the first base that a term records, else mini.
-
-    Args:
-        dtype: as for `load_base`.
-        device: as for `load_base`.
+    """`base`, else the first base that a term records, else mini, by `load_base`.
 
     Raises:
         BaseError: it can't be loaded.
@@ -119,23 +117,14 @@ def read_sum(model: nn.Module, terms: Sequence[Term]) -> Adapter:
     adapters = [read_adapter(model, term.folder) for term in terms]
     if is_single_adapter(terms):
         return adapters[0]
-    adapters = [replace(adapter, name=term.name) for adapter, term in zip(adapters, terms, strict=True)]
     expression = format_terms(terms)
     records = [{"name": t.name, "weight": t.weight, "sha256": weights_sha256(t.folder)} for t in terms]
     training = {"expression": expression, "terms": records}
-    total = combine(model, adapters, [term.weight for term in terms], training=training)
-    return replace(total, name=expression)
+    return combine(model, adapters, [term.weight for term in terms], name=expression, training=training)
 
 
 def save_sum(terms: Sequence[Term], folder: Path, *, base: str | Path | None = None) -> Adapter:
-    """Write the adapter that the terms add up to as a folder; returns it.
-
-    Args:
-        base: as for `base_of`.
-
-    Raises:
-        UserError: as `base_of` and `read_sum`.
-    """
+    """Write the adapter that the terms add up to as a folder; returns it. Raises as `base_of`, `read_sum`."""
     model = base_of(terms, base).model
     adapter = read_sum(model, terms)
     if adapter.metadata is None:  # one term, written by another tool
@@ -162,6 +151,7 @@ def combine(
     adapters: Sequence[Adapter],
     weights: Sequence[float],
     *,
+    name: str = "sum",
     training: dict[str, Any] | None = None,
 ) -> Adapter:
     """The weighted sum of adapters of `model`'s base; the model is not changed.
@@ -169,10 +159,11 @@ def combine(
     Its placements and layers are all that any of them has; a vector that none of them has is ones.
 
     Args:
+        name: the sum's, for messages.
         training: what its record says of how it was made.
 
     Raises:
-        AdapterError: a head is of another vocabulary; a result is not finite.
+        AdapterError: a result is not finite.
     """
     pairs = list(zip(adapters, weights, strict=True))
     config, vectors = union(model, adapters), {}
@@ -180,11 +171,12 @@ def combine(
         present = [(a.vectors[target], weight) for a, weight in pairs if target in a.vectors]
         size = vector_size(model, target)
         vectors[target] = weighted_sum(*zip(*present, strict=True)).float() if present else torch.ones(size)
+    heads = [(adapter.head, weight) for adapter, weight in pairs if adapter.head]
     total = Adapter(
-        name="+".join(f"{adapter.name}:{weight:g}" for adapter, weight in pairs),
+        name=name,
         config=config,
         vectors=vectors,
-        head=combine_heads(model, pairs) if config.train_head else {},
+        head=sum_heads(heads, own_head(model)) if config.train_head else {},
         metadata=combine_metadata(model, adapters, config, training or {}),
     )
     too_large = [name for name, tensor in total.tensors.items() if not bool(tensor.isfinite().all())]
@@ -197,8 +189,19 @@ def weighted_sum(
     tensors: Sequence[torch.Tensor], weights: Sequence[float], origin: torch.Tensor | float = 1.0
 ) -> torch.Tensor:
     """Σ wᵢ·tᵢ + (1 − Σ wᵢ)·origin, in float64: a weight of 1 gives t and one of 0 the origin, exactly."""
+    if list(weights) == [1]:
+        return tensors[0]
     rest = fsum([1.0, *(-weight for weight in weights)])
     return sum(w * tensor.double() for w, tensor in zip(weights, tensors, strict=True)) + rest * origin
+
+
+def sum_heads(heads: Sequence[tuple[Head, float]], base: Head) -> dict[str, torch.Tensor]:
+    """The weighted sum of heads, fp32. An adapter without one has the base's, and is left out here."""
+    weights = [weight for _, weight in heads]
+    return {
+        name: weighted_sum([head[name] for head, _ in heads], weights, tensor.double()).float()
+        for name, tensor in base.items()
+    }
 
 
 def union(model: nn.Module, adapters: Sequence[Adapter]) -> IA3Config:
@@ -212,25 +215,11 @@ def union(model: nn.Module, adapters: Sequence[Adapter]) -> IA3Config:
     )
 
 
-def combine_heads(model: nn.Module, pairs: Sequence[tuple[Adapter, float]]) -> dict[str, torch.Tensor]:
-    """The combined head's parameters, fp32; an adapter without a head has the base's."""
+def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters of the base's own head by their names in the model, also while another is trained."""
     path = head_of(model)
-    base_head = getattr(model, "ia3_head", None) or dict(model.get_submodule(path).named_parameters())
-    base = {f"{path}.{name}": to_fp32(tensor) for name, tensor in base_head.items()}
-    present = [(adapter, weight) for adapter, weight in pairs if adapter.head]
-    for adapter, _ in present:
-        for name, tensor in adapter.head.items():
-            if tensor.shape != base[name].shape:
-                raise AdapterError(
-                    f"{adapter.name}: its {name} is for {len(tensor)} symbols, and the base's for "
-                    f"{len(base[name])}: heads of different vocabularies can't be added, since their rows "
-                    f"stand for different characters (train both on one base)"
-                )
-    weights = [weight for _, weight in present]
-    return {
-        name: weighted_sum([adapter.head[name] for adapter, _ in present], weights, tensor.double()).float()
-        for name, tensor in base.items()
-    }
+    head = getattr(model, "ia3_head", None) or dict(model.get_submodule(path).named_parameters())
+    return {f"{path}.{name}": to_fp32(tensor) for name, tensor in head.items()}
 
 
 # --- labels -------------------------------------------------------------------------------------------------

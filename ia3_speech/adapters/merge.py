@@ -24,6 +24,7 @@ from torch import nn
 from torch.autograd.graph import increment_version
 
 import ia3_speech
+from ia3_speech.adapters.card import base_name
 from ia3_speech.adapters.expressions import Term, format_terms, short_name
 from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
 from ia3_speech.adapters.record import CARD, describe_base
@@ -31,7 +32,7 @@ from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import (
     MERGED,
-    UnfrozenState,
+    Unfrozen,
     detach,
     insert_vectors,
     is_attached,
@@ -63,16 +64,14 @@ class Merged:
     vectors: dict[TargetModule, nn.Parameter]
     head: list[str]
     base_tensors: dict[str, torch.Tensor]
-    unfrozen: UnfrozenState
+    unfrozen: Unfrozen
 
 
 def merge(model: nn.Module) -> nn.Module:
     """Merge the attached vectors into the weights, in place; a trained head stays. Returns the model.
 
-    It has the base's modules and parameters by name, no hook, nothing that requires a gradient but a trained
-    head, and can be saved or run by any program that uses transformers. Until `unmerge`, attaching, saving an
-    adapter and fingerprints are refused.
-
+    It has the base's modules and parameters by name, no hook, and can be saved or run by any program that
+    uses transformers. Until `unmerge`, attaching, saving an adapter and fingerprints are refused.
     Memory: a second copy of each tensor that changes, and no more.
 
     Raises:
@@ -114,7 +113,7 @@ def unmerge(model: nn.Module) -> nn.Module:
     delattr(original, MERGED)
     swap_tensors(original, merged.base_tensors)
     insert_vectors(original, list(merged.vectors), merged.config)
-    original.ia3_unfrozen.trainable = merged.unfrozen.trainable
+    original.ia3_unfrozen = merged.unfrozen
     swap_tensors(original, head)
     for vector in vectors(original).values():
         parameter = merged.vectors[vector.target]
@@ -202,17 +201,13 @@ def scaled(name: str, parameter: torch.Tensor, vectors: list[IA3Vector]) -> torc
 def export_terms(
     terms: Sequence[Term], out: Path, *, base: str | Path | None = None, dtype: str = "float32"
 ) -> Base:
-    """Load the base of an adapter, or of a sum of some, merge that into it, and `write_checkpoint`; returns
-    the base.
+    """Merge an adapter, or a sum, into its base, and `write_checkpoint`; returns the base.
 
     The base is loaded in float32, where it can be told from others by its weights; the merged one is cast.
 
     Args:
         base: as for `load.base_of`.
         dtype: of the checkpoint: float32, float16 or bfloat16.
-
-    Raises:
-        UserError: as `base_of`, `read_sum`, `attach_adapter` and `write_checkpoint`.
     """
     loaded = base_of(terms, base, device="cpu")
     adapter = read_sum(loaded.model, terms)
@@ -232,8 +227,7 @@ def write_checkpoint(merged: Base, out: Path, *, adapter: str, labels: Mapping[s
 
     Args:
         out: an older checkpoint there is replaced.
-        adapter: its name, for the card.
-        labels: the adapter's, for the card.
+        adapter: its name, for the card; and so are its `labels`.
 
     Raises:
         AdapterError: `out` is the base's folder, or holds files that are not a checkpoint's (a Trainer's
@@ -262,8 +256,7 @@ def is_checkpoint_file(entry: Path) -> bool:
 def checkpoint_card(merged: Base, adapter: str, labels: Mapping[str, str]) -> str:
     """The README.md of a merged checkpoint, with the Hub's front matter."""
     config = getattr(merged.model, MERGED).config
-    # A path of this machine is not published.
-    name = Path(merged.name).name if Path(merged.name).is_absolute() else merged.name
+    name = base_name(merged.name)
     base_model = f"base_model: {name}\nbase_model_relation: finetune\n" if "/" in name else ""
     parts = [f"IA³ on {', '.join(config.placements)}; layers {config.layers}"] if config.placements else []
     parts += ["a trained head"] if config.train_head else []

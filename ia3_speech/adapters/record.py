@@ -9,6 +9,7 @@ who writes it again (`read_record`), or tolerant for lists (`read_summary`).
 """
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,11 +132,7 @@ def read_metadata(folder: Path | str) -> Metadata | None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The contents of `ia3_speech.json`, without fields of a wrong type.
-
-    Raises:
-        AdapterError: there is none, or it can't be read.
-    """
+    """The contents of `ia3_speech.json`, without fields of a wrong type. Raises AdapterError for none."""
     file = folder / METADATA
     if not file.exists():
         raise AdapterError(
@@ -153,14 +150,11 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
     Empty where neither can be read: such an adapter can be listed, and only loading it is an error.
     """
-    try:
+    with suppress(AdapterError):
         return without_wrong_types(read_json(folder / METADATA))
-    except AdapterError:
-        pass
-    try:
+    with suppress(AdapterError):
         return {"base": peft_base(folder)}
-    except AdapterError:
-        return {}
+    return {}
 
 
 def without_wrong_types(record: dict[str, Any]) -> dict[str, Any]:
@@ -181,11 +175,7 @@ def write_record(folder: Path, record: dict[str, Any]) -> None:
 
 
 def recorded_base(folder: Path) -> str | None:
-    """The base that an adapter was trained on, from our record or PEFT's; None where neither names one.
-
-    Raises:
-        AdapterError: the record can't be read.
-    """
+    """The base that an adapter was trained on, from our record or PEFT's; None where neither names one."""
     if metadata := read_metadata(folder):
         return metadata.base or None
     return peft_base(folder)

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json
-from ia3_speech.adapters.weights import sha256, tensor_files
+from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.atomic import remove_leftovers, replacing
 from ia3_speech.cli import UserError
 
@@ -63,12 +63,7 @@ def home() -> Path:
 
 
 def check_name(name: str) -> str:
-    """`name` in Unicode's composed form (NFC), if it can be an adapter's name.
-
-    Raises:
-        BadName: it is empty, too long, starts with a dot or a dash, ends in a dot or a space, holds a
-            separator, a character that Windows refuses or one that can't be printed.
-    """
+    """`name` in Unicode's composed form (NFC). Raises BadName where `name_fault` finds a fault."""
     name = unicodedata.normalize("NFC", name)
     if fault := name_fault(name):
         shown = name if name.isprintable() and len(name) <= LONGEST_NAME else ascii(name[:LONGEST_NAME])
@@ -105,14 +100,18 @@ def adapter_at(path: Path) -> Path | None:
     return next((folder for folder in (path, path / "adapter") if is_adapter(folder)), None)
 
 
+def adapter_folder(path: Path) -> Path:
+    """As `adapter_at`; raises UnknownAdapter where there is none."""
+    if folder := adapter_at(path):
+        return folder
+    raise UnknownAdapter(not_found(str(path), path))
+
+
 def resolve_adapter(name_or_path: str | Path) -> Path:
     """The folder of an adapter, given its path, its name, or its id on the Hub (see the top of this module).
 
-    A path may also be that of an experiment, with the adapter in `adapter/` under it.
-
     Raises:
-        UnknownAdapter: there is none; the message says where it was looked for, or proposes the nearest
-            names.
+        UnknownAdapter: there is none; the message proposes the nearest names.
     """
     text, hub_failure = str(name_or_path), ""
     path = Path(os.path.expanduser(text))  # noqa: PTH111 (Path's own raises for ~nobody)
@@ -153,52 +152,41 @@ def experiments() -> dict[str, list[Path]]:
 
 
 def not_found(text: str, path: Path, hub_failure: str = "") -> str:
-    """The message for a name or path that leads nowhere.
-
-    Args:
-        hub_failure: why the Hub did not provide an adapter of this name, where it was asked.
-    """
+    """The message for a name or path that leads nowhere; `hub_failure` is why the Hub, if it was asked, did
+    not provide an adapter of this name."""
     by_experiment = experiments()
     known = list(dict.fromkeys(registered_names() + sorted(by_experiment)))
     by_lower = {name.lower(): name for name in reversed(known)}
     near = [by_lower[hit] for hit in get_close_matches(text.lower(), by_lower, n=NEAREST, cutoff=0.5)]
     nearest = f" (nearest names: {', '.join(near)})" if near else ""
     with suppress(OSError, ValueError):
-        if text and path.is_dir() and holds_model(path):
-            return (
-                f"{text}: holds a whole model, and no adapter beside it (let the Trainer store one in each "
-                f"checkpoint: callbacks=[AdapterCallback(base)], also where it resumes from this one)"
-                f"{nearest}"
-            )
-        if text and path.is_dir():
-            return (
-                f"{text}: is a folder without an adapter in it (expected {METADATA} or {PEFT_CONFIG}, and "
-                f"tensors){nearest}"
-            )
         if text and path.exists():
-            return f"{text}: is a file, not an adapter's folder{nearest}"
+            return f"{text}: {path_fault(path)}{nearest}"
     if len(several := by_experiment.get(text, ())) > 1:
         folders = ", ".join(folder.parent.as_posix() for folder in several[:LISTED])
         return f"{text}: may be any of {folders} (give one of these paths)"
     if hub_failure:
         return f"{text}: no such folder, and as a name on the Hub: {hub_failure}{nearest}"
     what = "no such folder" if "/" in text or os.sep in text else "no adapter has this name"
-    if nearest:
-        return f"{text or '(empty)'}: {what}{nearest}"
-    if known:
+    if known and not nearest:
         more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
-        return f"{text or '(empty)'}: {what} (there are: {', '.join(known[:LISTED])}{more})"
-    return (
-        f"{text or '(empty)'}: {what}, and none is registered in {home()} "
-        f"(ia3-speech adapters register FOLDER NAME)"
-    )
+        nearest = f" (there are: {', '.join(known[:LISTED])}{more})"
+    none = f", and none is registered in {home()} (ia3-speech adapters register FOLDER NAME)"
+    return f"{text or '(empty)'}: {what}{nearest or none}"
 
 
-def holds_model(folder: Path) -> bool:
-    """Whether a folder looks like a checkpoint of transformers' Trainer, or of `save_pretrained`."""
-    names = {entry.name for entry in folder.iterdir()}
+def path_fault(path: Path) -> str:
+    """Why a path that is there is no adapter's, as a phrase."""
+    if not path.is_dir():
+        return "is a file, not an adapter's folder"
+    names = {entry.name for entry in path.iterdir()}
     weights = {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"}
-    return "trainer_state.json" in names or ("config.json" in names and bool(weights & names))
+    if "trainer_state.json" in names or ("config.json" in names and weights & names):
+        return (
+            "holds a whole model, and no adapter beside it (let the Trainer store one in each checkpoint: "
+            "callbacks=[AdapterCallback(base)], also where it resumes from this one)"
+        )
+    return f"is a folder without an adapter in it (expected {METADATA} or {PEFT_CONFIG}, and tensors)"
 
 
 def registered_names() -> list[str]:
@@ -216,23 +204,16 @@ def register(folder: Path | str, name: str, *, force: bool = False) -> Path:
 
     Registering the same contents again changes nothing.
 
-    Args:
-        force: replace another adapter that is registered under that name.
-
     Raises:
-        BadName: see `check_name`.
-        UnknownAdapter: there is no adapter in `folder`.
-        NameTaken: another adapter has that name, and `force` is not given.
-        UserError: the registry can't be written.
+        NameTaken: another adapter has that name, and `force`, which replaces it, is not given.
+        UserError: the name can't be one, there is no adapter, or the registry can't be written.
     """
-    name, source = check_name(name), adapter_at(Path(folder))
-    if source is None:
-        raise UnknownAdapter(not_found(str(folder), Path(folder)))
+    name, source = check_name(name), adapter_folder(Path(folder))
     target = home() / name
     with writing(target):
         remove_stale(target)
         if target.exists() or target.is_symlink():
-            if is_adapter(target) and file_digests(target) == file_digests(source):
+            if is_adapter(target) and file_contents(target) == file_contents(source):
                 return target
             if not force:
                 raise NameTaken(
@@ -254,8 +235,7 @@ def register(folder: Path | str, name: str, *, force: bool = False) -> Path:
 
 
 def remove(name: str) -> None:
-    """Delete an adapter from the registry. Raises BadName, UnknownAdapter, or UserError where it is
-    read-only."""
+    """Delete an adapter from the registry. Raises UserError where there is none, or it is read-only."""
     folder = home() / check_name(name)
     with writing(folder):
         remove_stale(folder)
@@ -275,8 +255,7 @@ def remove_stale(folder: Path) -> None:
 
 
 def registration_of(folder: Path) -> dict[str, Any]:
-    """`store.json` of a registered adapter: schema, source, registered; empty where it is missing or
-    damaged."""
+    """`store.json` of a registered adapter: schema, source, registered; empty where it can't be read."""
     with suppress(UserError):
         return read_json(folder / REGISTRATION)
     return {}
@@ -288,9 +267,9 @@ def adapter_files(folder: Path) -> list[Path]:
     return sorted(file for file in files if file.name != REGISTRATION)
 
 
-def file_digests(folder: Path) -> dict[str, str]:
-    """File name → SHA-256, of all files of an adapter."""
-    return {file.name: sha256(file) for file in adapter_files(folder)}
+def file_contents(folder: Path) -> dict[str, bytes]:
+    """File name → contents, of all files of an adapter."""
+    return {file.name: file.read_bytes() for file in adapter_files(folder)}
 
 
 @contextmanager

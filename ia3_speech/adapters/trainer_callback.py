@@ -10,7 +10,6 @@ writes, which is the whole model, to resume from: `from_pretrained` would leave 
 from pathlib import Path
 from typing import Any
 
-from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ia3_speech.adapters.io import save_adapter
@@ -29,15 +28,10 @@ class AdapterCallback(TrainerCallback):
         self.base, self.labels = base, labels
 
     def on_save(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **_kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """After a checkpoint is written; as the Trainer calls it."""
-        if state.is_world_process_zero and model is not None:
+        if state.is_world_process_zero and (model := kwargs.get("model")) is not None:
             folder = Path(args.output_dir) / f"checkpoint-{state.global_step}" / "adapter"
             training = {"step": state.global_step, "epoch": state.epoch}
             save_adapter(model, folder, base=self.base, labels=self.labels, training=training)

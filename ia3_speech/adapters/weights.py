@@ -7,7 +7,6 @@ amplifies an activation, one below 1 inhibits it. torch is loaded only where its
 import hashlib
 import re
 from dataclasses import dataclass
-from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,8 +17,7 @@ from ia3_speech.formatting import in_columns
 from ia3_speech.model.architectures import ARCHITECTURES, PLACEMENTS, AdapterError
 
 PEFT_PREFIX = "base_model.model."  # of PEFT's tensor names
-PICKLES = ("adapter_model.bin", "adapter_model.pt")  # never opened: a pickle can run code
-WEIGHTS = (PEFT_WEIGHTS, OWN_WEIGHTS, PICKLES[0])  # any of these may stand in a registered adapter
+PICKLE = "adapter_model.bin"  # never opened: it can run code
 DTYPES = ("F64", "F32", "F16", "BF16")  # of safetensors: what a vector may be stored in
 MARGIN = 0.1  # a parameter that is farther than this from 1 counts as inhibiting or amplifying
 # (last part of a module's name, side) → placement.
@@ -50,17 +48,11 @@ class Vector:
 
 @dataclass(frozen=True)
 class Spread:
-    """How the parameters of one placement in one layer lie around 1.
+    """How the parameters of one placement in one layer lie around 1: how many there are, the smallest, their
+    mean, the largest, and the shares of those below 0.9 and above 1.1.
 
     Attributes:
         layer: None: in all layers together.
-        placement: key, value, …
-        parameters: how many there are.
-        min: the smallest.
-        mean: their mean.
-        max: the largest.
-        inhibiting: the share of them below 0.9.
-        amplifying: the share of them above 1.1.
     """
 
     layer: int | None
@@ -73,29 +65,24 @@ class Spread:
     amplifying: float
 
 
-def weights_file(folder: Path) -> Path:
-    """The file that holds the tensors. Raises AdapterError where there is none."""
-    for file in (folder / OWN_WEIGHTS, folder / PEFT_WEIGHTS):
-        if file.is_file():
-            return file
-    pickled = [name for name in PICKLES if (folder / name).exists()]
-    hint = f" ({pickled[0]} is a pickle, which can run code: convert it with PEFT)" if pickled else ""
-    raise AdapterError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{hint}")
-
-
 def tensor_files(folder: Path) -> list[Path]:
     """The files that may hold an adapter's tensors; what else lies beside them decides no hypothesis."""
-    return [folder / name for name in WEIGHTS if (folder / name).is_file()]
+    names = (OWN_WEIGHTS, PEFT_WEIGHTS, PICKLE)
+    return [folder / name for name in names if (folder / name).is_file()]
+
+
+def weights_file(folder: Path) -> Path:
+    """The file that holds the tensors. Raises AdapterError where there is none."""
+    files = tensor_files(folder)
+    if files and files[0].name != PICKLE:
+        return files[0]
+    hint = f" ({PICKLE} is a pickle, which can run code: convert it with PEFT)" if files else ""
+    raise AdapterError(f"{folder}: no {PEFT_WEIGHTS} and no {OWN_WEIGHTS} in it{hint}")
 
 
 def weights_sha256(folder: Path) -> str:
     """The SHA-256 of an adapter's tensors: its identity in records of experiments."""
-    return sha256(tensor_files(folder)[0])
-
-
-def sha256(file: Path) -> str:
-    """What `sha256sum` prints for a file."""
-    with file.open("rb") as stream:
+    with tensor_files(folder)[0].open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -119,17 +106,6 @@ def read_weights(folder: Path, framework: Literal["np", "pt"] = "np") -> dict[st
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, TypeError, KeyError) as error:  # the last two: bfloat16 in numpy
         raise AdapterError(f"{file}: {error} (damaged: copy it again)") from error
-
-
-def parameters_in(folder: Path) -> int | None:
-    """How many parameters an adapter has, by the headers of its tensors; None where they can't be read."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(weights_file(folder), "np") as tensors:
-            return sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
-    except (AdapterError, OSError, SafetensorError):
-        return None
 
 
 def vectors_in(tensors: dict[str, np.ndarray]) -> list[Vector]:
@@ -177,15 +153,13 @@ def count_by_placement(tensors: dict[str, np.ndarray]) -> dict[str, int]:
 
 def spreads(vectors: list[Vector]) -> list[Spread]:
     """One for each layer and placement, then one for each placement in all layers."""
-    by_layer: dict[tuple[int, str], list[Vector]] = {}
-    by_placement: dict[str, list[Vector]] = {}
-    for vector in sorted(vectors, key=lambda vector: placement_order(vector.placement)):
-        by_placement.setdefault(vector.placement, []).append(vector)
+    groups: dict[tuple[int | None, str], list[Vector]] = {}
     for vector in vectors:
         if vector.layer is not None:
-            by_layer.setdefault((vector.layer, vector.placement), []).append(vector)
-    rows = [spread_of(layer, placement, group) for (layer, placement), group in by_layer.items()]
-    return rows + [spread_of(None, placement, group) for placement, group in by_placement.items()]
+            groups.setdefault((vector.layer, vector.placement), []).append(vector)
+    for vector in sorted(vectors, key=lambda vector: placement_order(vector.placement)):
+        groups.setdefault((None, vector.placement), []).append(vector)
+    return [spread_of(layer, placement, group) for (layer, placement), group in groups.items()]
 
 
 def spread_of(layer: int | None, placement: str, vectors: list[Vector]) -> Spread:

@@ -3,7 +3,7 @@ which of these modules an adapter has vectors on.
 
 To support another architecture, add an entry to ARCHITECTURES under its `config.model_type`: where its layers
 are, for each placement the module inside a layer and its side, and an input with which `attach` can prove
-that the vectors have an effect (tests/model/test_architectures.py does it for BERT and ViT). A CTC base of
+that the vectors have an effect (tests/model/test_architectures.py does it for BERT). A CTC base of
 speech also says how audio enters it (`AudioInput`). The tests run every entry on a small random model.
 
 torch is loaded only where such an input is made: commands that read an adapter's files do without it.

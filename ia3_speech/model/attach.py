@@ -8,8 +8,7 @@ In: a transformers CTC model. Out: the same model with vectors in its target mod
 frozen. The proof is made because the commonest complaint about adapters is one that is silently not applied.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -35,6 +34,8 @@ from ia3_speech.model.patches import mask_if_it_fits, require_input_gradients
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
 MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
+# What `freeze` changed in a base: (parameter, module or configuration, attribute, the value it had).
+Unfrozen = list[tuple[Any, str, Any]]
 
 
 @torch.inference_mode(False)
@@ -42,11 +43,10 @@ def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = T
     """Freeze `model`, put vectors of ones into it, return it: its logits are bit for bit what they were.
 
     Only the vectors (and the head with `train_head`) require gradients. LayerDrop is switched off, since it
-    leaves vectors without a gradient; so is the gradient of the convolutional front end's weights. Gradient
-    checkpointing works, re-entrant or not (WavLM: not re-entrant). Batch norms keep their running statistics
-    even where `model.train()` is called. A batch that is shorter than a mask of SpecAugment is not masked in
-    time. WavLM's attention is replaced by one that calls its projections (see `patches`): equal bit for bit
-    on one row, within rounding on several.
+    leaves vectors without a gradient. Gradient checkpointing works, re-entrant or not (WavLM: not
+    re-entrant). Batch norms keep their running statistics even where `model.train()` is called. A batch that
+    is shorter than a mask of SpecAugment is not masked in time. WavLM's attention is replaced by one that
+    calls its projections (see `patches`): equal bit for bit on one row, within rounding on several.
 
     Args:
         model: a transformers CTC model; changed in place.
@@ -82,12 +82,12 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
         encoder = model.get_submodule(path.rpartition(".")[0])
         encoder.register_forward_pre_hook(require_input_gradients, with_kwargs=True)
     if hasattr(model.base_model, MASKING):
-        replace_method(model.base_model, MASKING, mask_if_it_fits)
+        setattr(model.base_model, MASKING, MethodType(mask_if_it_fits, model.base_model))
     for target in targets:
         parent = model.get_submodule(target.module.rpartition(".")[0])
         for method, replacement in architecture_of(model).replaced_methods.items():
             if hasattr(parent, method):  # attention that does not call its projections
-                replace_method(parent, method, replacement)
+                setattr(parent, method, MethodType(replacement, parent))
         module = model.get_submodule(target.module)
         name = PREFIX + target.placement
         module.add_module(name, IA3Vector(vector_size(model, target), target, module.weight.device))
@@ -126,7 +126,8 @@ def detach(model: nn.Module) -> nn.Module:
                 p.copy_(original.ia3_head[name])
         head.requires_grad_(False)
     if is_attached(original):
-        original.ia3_unfrozen.restore()
+        for owner, name, value in original.ia3_unfrozen:
+            setattr(owner, name, value)
         del original.ia3_config, original.ia3_head, original.ia3_unfrozen
     return model
 
@@ -165,39 +166,20 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 # --- freezing -----------------------------------------------------------------------------------------------
 
 
-@dataclass
-class UnfrozenState:
-    """What `freeze` changed in a base, so that `detach` can undo it.
-
-    Attributes:
-        trainable: the parameters that required a gradient.
-        attributes: (a module or a configuration, its attribute, the value).
-    """
-
-    trainable: list[nn.Parameter]
-    attributes: list[tuple[Any, str, Any]]
-
-    def restore(self) -> None:
-        for parameter in self.trainable:
-            parameter.requires_grad_(True)
-        for owner, name, value in self.attributes:
-            setattr(owner, name, value)
-
-
-def freeze(model: nn.Module) -> UnfrozenState:
+def freeze(model: nn.Module) -> Unfrozen:
     """Switch off the gradient of every weight and of the convolutional front end (transformers asks for one
     in training), LayerDrop, and the running statistics of batch norms. Returns what it changed.
 
     Vectors between the convolutions get their gradient all the same.
     """
-    before = UnfrozenState([p for p in model.parameters() if p.requires_grad], [])
+    before: Unfrozen = [(p, "requires_grad", True) for p in model.parameters() if p.requires_grad]
     model.requires_grad_(False)
     for module in model.modules():
         if getattr(module, "_requires_grad", False) is True:  # the convolutional feature encoder
-            before.attributes.append((module, "_requires_grad", True))
+            before.append((module, "_requires_grad", True))
         for owner in (module, getattr(module, "config", None)):
             if value := getattr(owner, "layerdrop", 0):
-                before.attributes.append((owner, "layerdrop", value))
+                before.append((owner, "layerdrop", value))
                 owner.layerdrop = 0.0
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.register_forward_pre_hook(keep_in_eval_mode)
@@ -226,10 +208,6 @@ def scale_output(name: str, module: nn.Module, _args: tuple, output: torch.Tenso
 HOOKS = (keep_in_eval_mode, require_input_gradients, scale_input, scale_output)
 
 
-def replace_method(module: nn.Module, name: str, method: Callable) -> None:
-    setattr(module, name, MethodType(method, module))
-
-
 # --- the proof ----------------------------------------------------------------------------------------------
 
 
@@ -249,18 +227,16 @@ def check_liveness(model: nn.Module) -> None:
     proven = model.__dict__.setdefault("ia3_proven", set())
     if not parameters or key in proven:
         return
-    values = {
-        name: (parameter.detach().clone(), parameter.requires_grad) for name, parameter in parameters.items()
-    }
+    before = [(p, p.detach().clone(), p.requires_grad) for p in parameters.values()]
     was_training = model.training
     model.eval()
     try:
         changed, gradients = try_random_vectors(model, list(parameters.values()))
     finally:
         with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(values[name][0])
-                parameter.requires_grad_(values[name][1])
+            for parameter, values, required in before:
+                parameter.copy_(values)
+                parameter.requires_grad_(required)
         model.train(was_training)
     dead = [n for n, g in zip(parameters, gradients, strict=True) if g is None or not bool(g.ne(0).any())]
     if dead or not changed:
@@ -276,26 +252,23 @@ def try_random_vectors(
     model: nn.Module, parameters: list[nn.Parameter]
 ) -> tuple[bool, list[torch.Tensor | None]]:
     """(whether random vectors change the logits, the gradient of each); the vectors stay random."""
-    device = next(model.parameters()).device
-    inputs, generator = probe_input(model, device), torch.Generator().manual_seed(0)
+    inputs, generator = probe_input(model), torch.Generator().manual_seed(0)
     with torch.no_grad():
         before = model(**inputs).logits
         for parameter in parameters:
-            parameter.copy_((torch.rand(parameter.shape, generator=generator) + 0.5).to(device))
+            parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
     with torch.enable_grad():
         for parameter in parameters:
             parameter.requires_grad_(True)
         after = model(**inputs).logits
         mean_square = after.float().square().mean()
+        gradients = [None] * len(parameters)
         if mean_square.requires_grad:
             gradients = torch.autograd.grad(mean_square, parameters, allow_unused=True)
-        else:
-            gradients = [None] * len(parameters)
     return not torch.equal(after, before), list(gradients)
 
 
-def probe_input(model: nn.Module, device: torch.device) -> dict[str, torch.Tensor]:
-    """The architecture's probe, on the device and, where it is not an index, in the base's type."""
-    dtype = next(model.parameters()).dtype
-    probe = architecture_of(model).probe(model.config)
-    return {n: x.to(device, dtype if x.is_floating_point() else None) for n, x in probe.items()}
+def probe_input(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The architecture's probe, on the model's device and, where it is not an index, in its type."""
+    first, probe = next(model.parameters()), architecture_of(model).probe(model.config)
+    return {n: x.to(first.device, first.dtype if x.is_floating_point() else None) for n, x in probe.items()}

@@ -10,10 +10,8 @@ in wav2vec2-base and HuBERT-base) padding changes every frame, so the front end 
 (2) some convolutions above it (`Architecture.padding_sensitive`: transformers' `add_adapter`, data2vec's
 positional ones, a Wav2Vec2-Conformer's) look across a row's end into the padding, so the padding is zeroed,
 as it is for a row alone; (3) the encoder always gets an attention mask; (4) SEW squeezes two frames into one
-and would squeeze a last odd frame with padding, so it gets even numbers of frames.
-
-Three architectures take log-mel features from their processor (`AudioInput.argument`): there a batch changes
-nothing below the layers, and an utterance's features are used as the front end's frames are elsewhere.
+and would squeeze a last odd frame with padding, so it gets even numbers of frames. Where the processor makes
+log-mel features (`AudioInput.argument`), these are used as the front end's frames are elsewhere.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -301,14 +299,10 @@ def make_base(model: nn.Module, processor: Any, name: str) -> Base:
 
 
 def read_pretrained(name: str | Path, source: str) -> tuple[nn.Module, Any]:
-    """The model of a checkpoint, in float32, which holds every stored type, and its processor.
-
-    Args:
-        name: the base as the user called it, for messages.
-        source: its folder or hub id.
+    """The model at `source`, a folder or hub id, in float32, which holds every type, and its processor.
 
     Raises:
-        BaseError: it can't be loaded, or a weight is missing or left over.
+        BaseError: it can't be loaded, or a weight is missing or left over; the message says `name`.
     """
     from transformers import AutoModelForCTC, AutoProcessor, Wav2Vec2Processor
 

@@ -1,7 +1,6 @@
 """From waveforms and texts to a batch, without the model: what a data loader's processes do.
 
-In: rows of a data set. Out: the model's arguments and labels. A `Collator` holds no model, so that little is
-pickled for processes that are spawned.
+In: rows of a data set. Out: the model's arguments and labels. No model is pickled for spawned processes.
 """
 
 import logging

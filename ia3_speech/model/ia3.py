@@ -1,8 +1,7 @@
 """IA³ vectors for speech encoders, and the modules that they scale.
 
-In: a transformers CTC model of an architecture in `architectures.ARCHITECTURES`. Out: its target modules, the
-vectors that `attach` puts into them, and how many parameters train. An activation is multiplied, element by
-element, by a learned vector l. Paper: Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better
+In: a transformers CTC model. Out: its target modules, the vectors that `attach` puts into them, and how many
+parameters train. Paper: Liu et al. 2022, "Few-Shot Parameter-Efficient Fine-Tuning is Better
 and Cheaper than In-Context Learning", arXiv 2205.05638:
 
     softmax(q (l_k ⊙ k)ᵀ / √d) (l_v ⊙ v)          (l_ff ⊙ γ(x W₁)) W₂

@@ -32,11 +32,7 @@ EAGER_ATTENTION_WEIGHTS = 2**26
 def choose_precision(
     precision: Literal["no", "bf16", "auto"], device: torch.device, dtype: str = "float32"
 ) -> Literal["no", "bf16"]:
-    """`precision`, with "auto" decided for a device and the dtype of a base.
-
-    Returns:
-        "bf16", or "no": also for a base that is not in float32, which computes in its own type.
-    """
+    """`precision`, with "auto" decided for a device; "no" for a base whose own type is not float32."""
     if precision != "auto":
         return precision
     return "bf16" if computes_in_bfloat16(device) and dtype == "float32" else "no"
@@ -52,11 +48,7 @@ def computes_in_bfloat16(device: torch.device) -> bool:
 
 
 def compute_fast(model: nn.Module, precision: str) -> None:
-    """Let a structural copy compute as described above.
-
-    Args:
-        precision: "bf16", or "no", with which only long convolutions are computed differently.
-    """
+    """Let a structural copy compute as described above; with "no" only long convolutions change."""
     for module in model.base_model.modules():
         if isinstance(module, nn.Conv1d) and is_long_depthwise(module):
             module.forward = partial(fft_convolution, module)

@@ -203,21 +203,6 @@ def test_sums_are_exact_at_weights_1_and_0(tiny_base):
     assert all(map(torch.equal, rows, expected))
 
 
-def test_an_exact_name_wins_over_a_sum(tiny_base):
-    base = tiny_base()
-    bank = Bank(base)
-    for seed, name in enumerate(("a", "b", "a+b", "a:0.5")):
-        bank.add(name, random_adapter(base.model, seed))
-    rows = bank.logits(WAVES[:4], ["a+b", "a:0.5", "b+a", "a:0.5+a+b:-1"])
-    for name in ("a", "b"):
-        bank.drop(name)
-    assert torch.equal(bank.logits(WAVES[:4], ["a+b", "a:0.5", None, None])[0], rows[0])
-    assert torch.equal(bank.logits(WAVES[:4], ["a+b", "a:0.5", None, None])[1], rows[1])
-    bank.add("long", random_adapter(base.model, 2))
-    difference = bank.logits(WAVES[:4], [None, None, None, "a:0.5+long:-1"])[3]
-    assert apart([rows[3]], [difference]) <= 1e-5
-
-
 # ---- edits
 
 
@@ -398,7 +383,7 @@ def test_an_adapter_of_another_base_is_refused_with_both_names(tiny_base, tmp_pa
     message = r"a was trained on another base, theirs \(Wav2Vec2ForCTC"
     with pytest.raises(AdapterError, match=rf"{message}.*; this one is Wav2Vec2ForCTC"):
         bank.add("a", tmp_path / "a")
-    with pytest.raises(AdapterError, match=rf"{message}.*; this bank is of mine \(Wav2Vec2ForCTC"):
+    with pytest.raises(AdapterError, match=rf"{message}.*; this one is Wav2Vec2ForCTC"):
         bank.add("a", read_adapter(theirs.model, tmp_path / "a"))
     assert len(bank) == 0 and not is_attached(mine.model)
 
@@ -419,17 +404,20 @@ def test_adapters_that_do_not_fit_change_nothing(tiny_base):
     broken = random_adapter(base.model, 2)
     next(iter(broken.vectors.values()))[3] = float("inf")
     for adapter, message in (
-        (random_adapter(wide, 2, head=True), r"lm_head\.weight is for 40 symbols, and the base tiny has 29"),
+        (
+            random_adapter(wide, 2, head=True),
+            r"lm_head\.weight has 1280 .* has 928 there \(heads",
+        ),
         (
             random_adapter(narrow, 2),
-            r"output_dense\.ia3_ffn has 40 parameters, and the base tiny has 48 there",
+            r"output_dense\.ia3_ffn has 40 parameters, and the base has 48 there",
         ),
         (
             random_adapter(deep, 2),
-            r"layers\.3\.attention\.k_proj\.ia3_key has 32 .* tiny has no target module there",
+            r"layers\.3\.attention\.k_proj\.ia3_key has 32 .* the base has no target module there",
         ),
-        (broken, ": holds NaN or infinite values"),
-        (half, r"the head is lm_head\.weight, the base's lm_head\.weight, lm_head\.bias"),
+        (broken, "ia3_key holds NaN or infinite values"),
+        (half, r"the head is lm_head\.weight, and the base's lm_head\.weight, lm_head\.bias"),
     ):
         with pytest.raises(AdapterError, match=message):
             bank.add("b", adapter)

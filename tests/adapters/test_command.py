@@ -116,12 +116,6 @@ def test_card(run, adapter, tmp_path):
     text = (adapter / "README.md").read_text()
     assert "# s42\n" in text and "| x/test | 40.0% |" in text and "| x/other | 40.0% |" in text
     assert "scores:      x/test: WER 40.0%; x/other: WER 40.0%\n" in run("show", adapter).out
-    assert run("card", f"--score={scores[0]}", "--score", scores[1], "--name=s42", adapter).code == 0
-    assert (adapter / "README.md").read_text() == text
-    assert run("card", adapter).code == 0  # scores that are known stay
-    assert "| x/other | 40.0% |" in (adapter / "README.md").read_text()
-    code, _, err = run("card", adapter, "--score", tmp_path / "none.json")
-    assert code == 1 and err.startswith(f"error: {tmp_path / 'none.json'}: ")
     assert run("card", tmp_path / "none").code == 1
     run("card", adapter, "--name", "other")
     assert run("register", experiment, "s42", "--score", *scores).code == 0

@@ -1,12 +1,8 @@
 """expressions: what a user types for an adapter; an exact name or path wins, errors give a hint."""
 
-import json
-
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.expressions import (
@@ -21,24 +17,10 @@ HINT = "(write NAME or NAME:WEIGHT between the plus signs, such as accent:0.7+me
 
 
 @pytest.fixture
-def adapter(tmp_path):
-    """A function that writes an adapter's files; its folder."""
-
-    def make(folder="adapter"):
-        path = tmp_path / folder
-        path.mkdir(parents=True)
-        save_file({"a.ia3_key": np.ones(4)}, path / "ia3_speech.safetensors")
-        (path / "ia3_speech.json").write_text(json.dumps({"base": "mini"}))
-        return path
-
-    return make
-
-
-@pytest.fixture
 def registered(adapter, tmp_path, monkeypatch):
     """accent, medical and en-gb registered; the working directory is empty."""
     for name in ("accent", "medical", "en-gb"):
-        register(adapter(f"made/{name}"), name)
+        register(adapter(folder=f"made/{name}"), name)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
 
@@ -77,7 +59,7 @@ def test_an_exact_name_wins_over_arithmetic(registered, adapter):
 
 
 def test_paths_are_terms_and_may_hold_anything(registered, adapter, tmp_path):
-    odd, plain = adapter("a+b:0.5"), adapter("exp/x/adapter")
+    odd, plain = adapter(folder="a+b:0.5"), adapter(folder="exp/x/adapter")
     assert parse_terms(odd)[0].folder == parse_terms(str(odd))[0].folder == odd
     assert read(f"{odd}:0.3+accent") == [(str(odd), 0.3), ("accent", 1)]
     assert read(f"accent:2+{odd}") == [("accent", 2), (str(odd), 1)]
@@ -85,7 +67,7 @@ def test_paths_are_terms_and_may_hold_anything(registered, adapter, tmp_path):
         plain,
         registry.home() / "medical",
     ]
-    adapter("work/accent:2")
+    adapter(folder="work/accent:2")
     assert read("accent:2") == [("accent:2", 1)]  # a folder here, and no longer a weight
 
 
@@ -148,20 +130,6 @@ def test_unknown_names(registered, expression, message):
     with pytest.raises(UnknownAdapter) as caught:
         parse_terms(expression)
     assert str(caught.value) == message
-
-
-def test_a_name_that_several_have_is_told_so(registered, adapter):
-    for run in ("one", "two"):
-        adapter(f"work/exp/{run}/ia3_seed1/adapter")
-    with pytest.raises(UnknownAdapter) as caught:
-        parse_terms("accent+ia3_seed1:0.5")
-    assert str(caught.value) == (
-        "ia3_seed1: may be any of exp/one/ia3_seed1, exp/two/ia3_seed1 (give one of these paths), "
-        'in "accent+ia3_seed1:0.5"'
-    )
-    assert read("exp/one/ia3_seed1:0.5+exp/two/ia3_seed1:0.5") == [
-        ("exp/one/ia3_seed1", 0.5), ("exp/two/ia3_seed1", 0.5),
-    ]  # fmt: skip
 
 
 def test_equal_shares(registered):

@@ -340,9 +340,7 @@ def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
         server.repositories[f"me/{name}"] = Repository(files)
     for name in repositories:
         code, _, err = run("pull", f"me/{name}")
-        message = (
-            "an adapter of PEFT's type LORA, and only IA3" if name == "lora" else "no adapter (expected "
-        )
+        message = "an adapter of PEFT's type LORA, not IA3" if name == "lora" else "no adapter (expected "
         assert code == 1 and f"error: me/{name}: holds {message}" in err
         assert name == "lora" or "a pickle, which can run code, is not taken" in err
     fetched = {line.rpartition("/")[2] for line in server.asked if "/resolve/" in line}
@@ -409,7 +407,7 @@ def test_from_the_cache(cached, tmp_path, monkeypatch):
 
 
 def test_an_id_has_one_slash_and_plain_letters(cached):
-    for text in (
+    for text in [
         "clinic",
         "a/me/clinic",
         "me//clinic",
@@ -417,20 +415,7 @@ def test_an_id_has_one_slash_and_plain_letters(cached):
         "../clinic",
         "me/clinic/",
         "me\\clinic",
-    ):
+    ]:
         assert not hub.is_repo_id(text)
         with pytest.raises(UnknownAdapter):
             resolve_adapter(text)
-
-
-def test_the_error_says_what_was_tried(cached):
-    registry.register(cached, "clinic")
-    with pytest.raises(UnknownAdapter) as caught:
-        resolve_adapter("me/clinics")
-    assert str(caught.value) == (
-        "me/clinics: no such folder, and as a name on the Hub: HF_HUB_OFFLINE forbids to ask the Hub, and "
-        f"its cache, {cached.parents[2]}, has no copy (nearest names: clinic)"
-    )
-    (cached / "adapter_model.safetensors").unlink()  # half a copy
-    with pytest.raises(UnknownAdapter, match=r"me/clinic: .* on the Hub: holds no adapter"):
-        resolve_adapter("me/clinic")

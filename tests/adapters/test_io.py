@@ -1,4 +1,4 @@
-"""adapters.io and peft: what is saved comes back exactly, PEFT reads it and we read PEFT's, what misfits is
+"""adapters.io: what is saved comes back exactly, PEFT reads it and we read PEFT's, what misfits is
 refused."""
 
 import json
@@ -199,24 +199,6 @@ def test_we_load_pefts(tiny_model, tmp_path, caplog, form):
     assert torch.equal(logits(again), logits(model)) and again.ia3_config == config
 
 
-@pytest.mark.parametrize(
-    ("options", "tensor"),
-    [
-        # PEFT matches a feed-forward module by a bare ending, so "dense" takes the first layer's input too.
-        ({"target_modules": r".*feed_forward.*_dense", "feedforward_modules": ["dense"]},
-         r"intermediate_dense\.ia3_l of shape \(1, 32\)"),
-        ({"target_modules": ["projection"], "feedforward_modules": []},
-         r"projection\.ia3_l of shape \(32, 1\)"),
-    ],
-)  # fmt: skip
-def test_what_we_have_no_place_for_is_refused(tiny_model, tmp_path, options, tensor):
-    theirs(tiny_model(), **options).save_pretrained(tmp_path / "a")
-    model = tiny_model()
-    with pytest.raises(AdapterError, match=f"{tensor} has no target module in Wav2Vec2ForCTC"):
-        load_adapter(model, tmp_path / "a")
-    assert not is_attached(model) and torch.equal(logits(model), logits(tiny_model()))
-
-
 # ---- what stands beside the tensors
 
 
@@ -254,17 +236,6 @@ def test_labels_scores_and_the_base_come_back(tiny_base, tmp_path):
     assert read_metadata(tmp_path / "a").scores == [score]
 
 
-def test_a_card_stands_beside_it(tiny_model, tmp_path):
-    save_adapter(attach_random(tiny_model(), "ffn", head=True), tmp_path / "a", labels={"speaker": "042"})
-    text = (tmp_path / "a" / CARD).read_text()
-    assert text.splitlines()[1] == "base_model_relation: adapter"
-    assert "| placements | ffn (144 parameters), head (957 parameters) |" in text
-    assert "biometric data" in text and "PEFT loads the folder too" in text
-    save_adapter(attach_random(tiny_model(), "ffn", "ffn_output"), tmp_path / "a")
-    text = (tmp_path / "a" / CARD).read_text()
-    assert "biometric data" not in text and "PEFT" not in text
-
-
 def test_the_base_is_known_by_its_folder_without_a_base_object(tiny_folder, tmp_path, monkeypatch):
     """transformers remembers a folder as it was typed, and from elsewhere that might be a hub id."""
     from transformers import AutoModelForCTC
@@ -278,62 +249,30 @@ def test_the_base_is_known_by_its_folder_without_a_base_object(tiny_folder, tmp_
 # ---- what doesn't fit
 
 
-def damage(folder, change) -> None:
-    file = folder / PEFT_WEIGHTS
-    tensors = load_file(file)
-    change(tensors)
-    save_file(tensors, file, {"format": "pt"})
-
-
-def drop(tensors):
-    del tensors[KEY]
-
-
-def add(tensors):
-    tensors[KEY.replace("k_proj", "q_proj")] = torch.ones(32, 1)
-
-
-def narrow(tensors):
-    tensors[KEY] = torch.ones(31, 1)
-
-
-def poison(tensors):
-    tensors[KEY][3] = float("nan")
-
-
-def integers(tensors):
-    tensors[KEY] = tensors[KEY].to(torch.int8)
-
-
-def complex_numbers(tensors):
-    tensors[KEY] = tensors[KEY].to(torch.complex64)
-
-
-def stray(tensors):
-    tensors["base_model.model.wav2vec2.encoder.layers.9.attention.k_proj.ia3_l"] = torch.ones(32, 1)
+STRAY = "base_model.model.wav2vec2.encoder.layers.9.attention.k_proj.ia3_l"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (drop, r"missing beside its ia3_speech\.json: .*layers\.1\.attention\.k_proj \(key\)"),
-        (add, r"left over beside its ia3_speech\.json: .*layers\.1\.attention\.q_proj \(query\)"),
-        (narrow, r"k_proj\.ia3_l has 31 parameters, the base has 32 parameters there"),
-        (poison, r"k_proj\.ia3_l holds NaN or infinite values"),
+        ({KEY: None}, r"missing beside its ia3_speech\.json: .*layers\.1\.attention\.k_proj \(key\)"),
         (
-            integers,
-            r"k_proj\.ia3_l is of type I8, and an adapter's parameters are floating-point numbers \(F64",
+            {KEY.replace("k_proj", "q_proj"): torch.ones(32, 1)},
+            r"left over beside its ia3_speech\.json: .*layers\.1\.attention\.q_proj \(query\)",
         ),
-        (complex_numbers, r"k_proj\.ia3_l is of type C64, and an adapter's parameters are floating-point"),
+        ({KEY: torch.ones(31, 1)}, r"k_proj\.ia3_key has 31 parameters, and the base has 32 there"),
+        ({KEY: torch.full((32, 1), float("nan"))}, r"k_proj\.ia3_key holds NaN or infinite values"),
         (
-            stray,
+            {STRAY: torch.ones(32, 1)},
             r"layers\.9\.attention\.k_proj\.ia3_l of shape \(32, 1\) has no target module in Wav2Vec2ForCTC",
         ),
     ],
 )
 def test_every_tensor_is_used_once_and_none_is_missing(tiny_model, tmp_path, change, message):
     save_adapter(attach_random(tiny_model(), *THREE), tmp_path / "a")
-    damage(tmp_path / "a", change)
+    file = tmp_path / "a" / PEFT_WEIGHTS
+    tensors = load_file(file) | change
+    save_file({key: tensor for key, tensor in tensors.items() if tensor is not None}, file, {"format": "pt"})
     model = tiny_model()
     with pytest.raises(AdapterError, match=message):
         load_adapter(model, tmp_path / "a")
@@ -371,17 +310,6 @@ def test_an_adapter_of_ones_warns(tiny_model, tmp_path, caplog):
     save_adapter(attach(tiny_model()), tmp_path / "a")
     load_adapter(tiny_model(), tmp_path / "a")
     assert "every parameter is 1, so this adapter changes nothing" in caplog.text
-
-
-def test_pickles_and_damaged_files(tiny_model, tmp_path):
-    save_adapter(attach_random(tiny_model(), *THREE), tmp_path / "a")
-    weights = tmp_path / "a" / PEFT_WEIGHTS
-    weights.write_bytes(weights.read_bytes()[:-50])
-    with pytest.raises(AdapterError, match="damaged: copy it again"):
-        load_adapter(tiny_model(), tmp_path / "a")
-    weights.rename(tmp_path / "a/adapter_model.bin")
-    with pytest.raises(AdapterError, match=r"adapter_model\.bin is a pickle, which can run code"):
-        load_adapter(tiny_model(), tmp_path / "a")
 
 
 WITHOUT = '{"schema": 1, "base": "", "fingerprint": {}, "config": {}}'

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiny_models import attach_random
 
-from ia3_speech import IA3Config, attach, detach, load, load_adapter, load_base, save_adapter
+from ia3_speech import IA3Config, detach, load, load_adapter, load_base, save_adapter
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.adapters.io import adapter_of
@@ -134,15 +134,6 @@ def test_order_and_brackets_do_not_matter(tiny_model, x, y, z):
     assert close(left, at_once) and close(right, at_once)
 
 
-def test_taking_away_undoes_adding(tiny_model):
-    """Negative weights: (a + b) − b is a, up to fp32's rounding of the sum."""
-    model = tiny_model()
-    a, b = make(model, 1, head=True), make(model, 2, "key", layers="2", head=True)
-    assert close(combine(model, [combine(model, [a, b], [1, 1]), b], [1, -1]), combine(model, [a, b], [1, 0]))
-    for target, vector in combine(model, [b], [-1]).vectors.items():
-        torch.testing.assert_close(vector, 2 - b.vectors[target])
-
-
 def test_heads_add_up_from_the_bases_own(tiny_model):
     """PEFT's fault 10: adapters with different saved heads can't be added at all."""
     model = tiny_model()
@@ -160,14 +151,7 @@ def test_heads_add_up_from_the_bases_own(tiny_model):
 
 def test_sums_that_are_refused(tiny_model):
     model = tiny_model()
-    a, other = make(model, 1, head=True), make(tiny_model(vocab_size=31), 2, head=True, name="other")
-    message = (
-        r"^other: its lm_head.weight is for 31 symbols, and the base's for 29: heads of different "
-        r"vocabularies can't be added"
-    )
-    with pytest.raises(AdapterError, match=message):
-        combine(model, [a, other], [1, 1])
-    message = r"a:1e\+39: too large for fp32 in .*ia3_key \(take smaller weights\)"
+    message = r"sum: too large for fp32 in .*ia3_key \(take smaller weights\)"
     with pytest.raises(AdapterError, match=message):
         combine(model, [make(model, 1)], [1e39])
 
@@ -222,32 +206,7 @@ def pair(tiny_folder, tmp_path, monkeypatch) -> Path:
     return tiny_folder
 
 
-def by_hand(folder: Path, weights: dict[str, float]) -> Path:
-    """The same sum, made without `combine`: an ordinary adapter in a folder."""
-    base, sums, heads = load_base(folder), {}, {}
-    base_head = {name: p.detach().double().clone() for name, p in base.model.lm_head.named_parameters()}
-    for name, weight in weights.items():
-        load_adapter(base.model, registry.home() / name)
-        for path, vector in ia3.vectors(base.model).items():
-            sums[path] = sums.get(path, 1) + weight * (vector.l.detach().double() - 1)
-        for key, p in base.model.lm_head.named_parameters():
-            heads[key] = heads.get(key, base_head[key]) + weight * (p.detach().double() - base_head[key])
-        detach(base.model)
-    attach(base.model, IA3Config(("key", "value", "ffn", "attention_output"), "all", True), check=False)
-    with torch.no_grad():
-        for path, vector in ia3.vectors(base.model).items():
-            vector.l.copy_(sums.get(path, torch.ones_like(vector.l)))
-        for key, p in base.model.lm_head.named_parameters():
-            p.copy_(heads[key])
-    return save_adapter(base.model, Path("by_hand"), base=base)
-
-
-def test_a_sum_transcribes_as_the_adapter_made_by_hand(pair):
-    hand = by_hand(pair, {"accent": 0.7, "medical": 0.5})
-    summed = load(adapter="accent:0.7+medical:0.5").recognizer  # its base is recorded
-    expected, found = load(adapter=hand).recognizer.logits([WAVE])[0], summed.logits([WAVE])[0]
-    assert (found - expected).abs().max() <= 1e-5 * max(1, expected.abs().max())
-
+def test_sums_are_transcribed_with(pair):
     def text(**options):
         return load(**options).transcribe("a.wav").text
 
@@ -256,14 +215,6 @@ def test_a_sum_transcribes_as_the_adapter_made_by_hand(pair):
     for nothing in ("accent:0", "medical:0+accent:0", "accent+accent:-1"):
         assert text(adapter=nothing) == base
     assert text(adapter="accent:1") == text(adapter="medical:0+accent") == accent
-
-
-def test_an_exact_name_wins(pair):
-    """PEFT's fault 6: a sum under an existing name is dropped in silence. Here the name is what it names."""
-    registry.register(registry.home() / "accent", "accent+medical")
-    model = load_base(pair).model
-    exact, summed = (read_sum(model, parse_terms(f"accent{s}+medical{s}")) for s in ("", ":1"))
-    assert same(exact, read_sum(model, parse_terms("accent"))) and not same(exact, summed)
 
 
 def test_decode_records_the_terms(pair, tmp_path, run_command):

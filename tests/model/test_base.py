@@ -14,9 +14,8 @@ from ia3_speech.adapters.record import same_base
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.architectures import AdapterError, IA3Config
-from ia3_speech.model.base import WAVEFORM, BaseError, make_base
+from ia3_speech.model.base import BaseError, make_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import vectors
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
 
@@ -26,17 +25,6 @@ def waves(*seconds: float) -> list[np.ndarray]:
 
 
 # ---- alone = in a batch
-
-
-def test_padding_does_change_the_result_of_the_plain_model_with_group_norm(tiny_model):
-    """Why the front end runs utterance by utterance: tests of rows could not fail without this."""
-    model = tiny_model(norm="group")
-    wave = torch.from_numpy(waves(0.5)[0])[None]
-    padded = torch.nn.functional.pad(wave, (0, 8_000))
-    mask = (torch.arange(16_000) < 8_000).long()[None]
-    with torch.no_grad():
-        alone, batched = model(wave).logits, model(padded, attention_mask=mask).logits
-    assert not torch.allclose(batched[:, : alone.shape[1]], alone, atol=1e-2)
 
 
 def test_the_real_base_alone_equals_batch(base_folder, shared_data):
@@ -86,25 +74,6 @@ def test_what_augmentation_allows_to_be_computed_once(tiny_base, options, depth)
     base = tiny_base(**options)
     attach(base.model, IA3Config(("key",), "1-2"))
     assert frozen_depth(base) == depth
-
-
-def test_nothing_is_computed_once_where_vectors_stand_between_the_convolutions(tiny_base, tmp_path):
-    """What is kept is the waveform: kept frames would be those of the vectors' first values for ever."""
-    import soundfile
-
-    from ia3_speech.data.utterance import Utterance
-
-    base = tiny_base(mask_time_prob=0.0)
-    attach_random(base.model, "conv", "ffn")
-    assert frozen_depth(base) == WAVEFORM
-    (wave,) = waves(0.5)
-    soundfile.write(tmp_path / "a.wav", wave, 16_000, subtype="FLOAT")
-    cache = FeatureCache(base, WAVEFORM, 2**20)
-    kept = cache.get(Utterance("u", "s", "a", str(tmp_path / "a.wav")))
-    assert torch.equal(kept, base.prepare(wave)) and cache.stored_bytes == 4 * len(wave)
-    base.model.train()
-    base.forward([kept], WAVEFORM)[0].square().mean().backward()
-    assert all(bool(vector.l.grad.any()) for vector in vectors(base.model).values())
 
 
 def test_the_cache_keeps_to_its_limit_and_hands_out_the_same(tiny_base, tmp_path):

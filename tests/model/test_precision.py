@@ -9,7 +9,7 @@ import torch
 from tiny_models import TINY, tiny, tiny_processor
 
 from ia3_speech import attach, load_base
-from ia3_speech.model import ia3, precision
+from ia3_speech.model import ia3
 from ia3_speech.model.base import make_base
 from ia3_speech.model.precision import choose_precision, fft_convolution, is_long_depthwise
 from ia3_speech.training.ctc import ctc_loss
@@ -99,21 +99,6 @@ def test_threads_compute_in_bfloat16_side_by_side():
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda n: base.logits(waves[n % 4])[0], range(40)))
     assert all(torch.equal(logits, alone[n % 4]) for n, logits in enumerate(found))
-
-
-@pytest.mark.parametrize(
-    ("most", "during"), [(precision.EAGER_ATTENTION_WEIGHTS, "eager"), (4 * 6 * 40**2, "sdpa")]
-)
-def test_attention_by_plain_matrices_while_they_are_small(monkeypatch, most, during):
-    """A second is some 50 frames; the mini base has 4 layers of 6 heads."""
-    monkeypatch.setattr(precision, "EAGER_ATTENTION_WEIGHTS", most)
-    base, seen = load_base("mini"), []
-    attention = ia3.layers_of(base.model)[1][0].attention
-    attention.register_forward_pre_hook(lambda module, _: seen.append(module.config._attn_implementation))
-    for mode in ("no", "bf16"):
-        base.precision = mode
-        base.forward([base.front_end(wave) for wave in waves_of(1.0)])
-    assert seen == ["sdpa", during] and base.model.config._attn_implementation == "sdpa"
 
 
 @pytest.mark.parametrize("frames", [1, 7, 300, 700])

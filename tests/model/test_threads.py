@@ -8,9 +8,8 @@ import pytest
 import torch
 from tiny_models import tiny, tiny_processor
 
-from ia3_speech import Bank, load
+from ia3_speech import Bank
 from ia3_speech.adapters.record import Adapter
-from ia3_speech.data.audio import load_audio
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.architectures import IA3Config
 from ia3_speech.model.base import make_base
@@ -89,12 +88,3 @@ def test_four_threads_on_positions_that_a_model_keeps(processor, one_thread_each
     name = "conformer-rotary"
     base = make_base(tiny(name), tiny_processor(name, processor.tokenizer), name)
     assert wrong_results(base, noise()) == 0
-
-
-def test_four_threads_on_six_recordings(base_folder, one_thread_each):
-    files = sorted(READ_ENGLISH.rglob("*.flac"))
-    if not files:
-        pytest.skip("../shared/data/librispeech_237 is absent")
-    waves = [load_audio(file)[:8_000] for file in files[:6]]
-    recognizer = load(base_folder, device="cpu").recognizer  # beam search, if it has an LM
-    assert wrong_results(recognizer.base, waves, recognizer) == 0
