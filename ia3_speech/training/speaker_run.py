@@ -19,7 +19,7 @@ import torch
 
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
-from ia3_speech.adapters.load import labels_of_trained, load_adapter
+from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
@@ -28,11 +28,8 @@ from ia3_speech.decoding.decode_directory import Decoding, environment_record, w
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
-from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
-from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
@@ -43,7 +40,7 @@ from ia3_speech.training.multi_adapter import (
     hold_out_examples,
 )
 from ia3_speech.training.records import read_training_record
-from ia3_speech.training.run import run_lock
+from ia3_speech.training.run import prepare_base, run_lock
 
 logger = logging.getLogger(__name__)
 
@@ -94,41 +91,27 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
     check_options(options)
     part_of(options)
     with run_lock(options.out, options.part):
-        return adapt_locked(options)
-
-
-def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
-    """The same, with checked options, in a folder that no other run writes these adapters to."""
-    base = load_base(options.base, device=options.device)
-    options.precision = base.precision = choose_precision(options.precision, base.device)
-    if options.spec_augment == "off":
-        base.model.config.apply_spec_augment = False
-    attach_common_start(base, options)
-    speeds = [*{1.0, *options.speeds}]
-    examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
-    adaptations = list(plan(examples, options))
-    warn_of_few_utterances(adaptations, options)
-    written = [a.folder / name for a in adaptations for name in ("adapter", "task.json")]
-    for path in written + ([] if options.part else [options.out / "config.yaml", options.out / "train.json"]):
-        atomic.remove_leftovers(path)
-    left = [adaptation for adaptation in adaptations if not adaptation.record()]
-    cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
-    speakers = len({adaptation.speaker for adaptation in adaptations})
-    logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
-    started = time.monotonic()
-    train_all(base, left, options, cache)
-    return finish(base, adaptations, options, time.monotonic() - started)
-
-
-def attach_common_start(base: Base, options: SpeakerOptions) -> None:
-    """Attach the vectors that every speaker starts from: of `init_adapter`, else ones."""
-    if options.init_adapter is None:
-        attach(base.model, IA3Config(tuple(options.placements), options.layers))
-        return
-    load_adapter(base.model, options.init_adapter)
-    if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
-        raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row "
-                        f"(use ia3-speech train, speaker by speaker)")  # fmt: skip
+        base = load_base(options.base, device=options.device)
+        prepare_base(base, options)
+        if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
+            raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row "
+                            f"(use ia3-speech train, speaker by speaker)")  # fmt: skip
+        speeds = [*{1.0, *options.speeds}]
+        examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
+        adaptations = list(plan(examples, options))
+        warn_of_few_utterances(adaptations, options)
+        written = [a.folder / name for a in adaptations for name in ("adapter", "task.json")]
+        for path in [
+            *written,
+            *([] if options.part else [options.out / "config.yaml", options.out / "train.json"]),
+        ]:
+            atomic.remove_leftovers(path)
+        left = [adaptation for adaptation in adaptations if not adaptation.record()]
+        speakers = len({adaptation.speaker for adaptation in adaptations})
+        logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
+        started = time.monotonic()
+        train_all(base, left, options)
+        return finish(base, adaptations, options, time.monotonic() - started)
 
 
 # ---- which adapters
@@ -194,13 +177,12 @@ def groups_of(adaptations: list[Adaptation], options: SpeakerOptions) -> Iterato
 # ---- training
 
 
-def train_all(
-    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, cache: FeatureCache
-) -> None:
+def train_all(base: Base, adaptations: list[Adaptation], options: SpeakerOptions) -> None:
     """Train, test and save, `adapters_per_batch` adapters at a time."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     start = {vector: vector.l.detach().clone() for vector in ia3.vectors(base.model).values()}
     with logging_redirect_tqdm(), tqdm(
         total=len(adaptations), desc="training", unit="adapter", dynamic_ncols=True, disable=None,
@@ -295,9 +277,7 @@ def finish(
 
 def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: SpeakerOptions) -> None:
     """The decode directory of all folds: each hypothesis by an adapter not trained on the utterance."""
-    utterances: list[Utterance] = read_data_directory(
-        options.data, allow_pipes=options.allow_pipes
-    ).utterances
+    utterances = read_data_directory(options.data, allow_pipes=options.allow_pipes).utterances
     texts = {utterance: text for record in records for utterance, text in record["texts"].items()}
     reason = "bad audio (see the log)"
     left_out = [BadAudio(u.id, u.source, reason) for u in utterances if u.id not in texts]

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import time
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from torch import nn
 from ia3_speech.cli import progress_stream
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.long_recordings import cut_utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
@@ -30,7 +28,7 @@ from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
 from ia3_speech.training.checkpoint import Checkpoint, MetricsLog
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
-from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
+from ia3_speech.training.ctc import learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
@@ -112,8 +110,6 @@ class Trainer:
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        if self.accelerator.log_with:
-            self.accelerator.init_trackers("ia3_speech")
         hidden = None if self.accelerator.is_main_process else True  # None: shown on a terminal
         with logging_redirect_tqdm(), tqdm(
             total=self.total_steps, initial=self.step, desc="training", unit="batch", dynamic_ncols=True,
@@ -162,14 +158,11 @@ class Trainer:
             group["lr"] = group["peak"] * factor
         self.model.train()
         speeds = [self.draw_speed(e, epoch, i) for e, i in zip(here, batch[rank::world], strict=True)]
-        features = [self.cache.get(e.utterance, speed) for e, speed in zip(here, speeds, strict=True)]
         seed_step(self.options.seed, self.step * world + rank)
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if here:
-            logits, frames = self.base.forward(features, self.cache.depth)
-            losses = ctc_loss(logits, frames, [e.ids for e in here], self.base.vocabulary.blank)
-            loss = losses.mean() * (len(here) * world / len(examples))
+            loss = self.cache.losses(here, speeds).mean() * (len(here) * world / len(examples))
             self.accelerator.backward(loss)
             share = loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
@@ -221,8 +214,6 @@ class Trainer:
             row = {"epoch": 0, "step": 0, "loss": None, "dev_wer": round(wer, 6), "selected_epoch": 0}
             self.metrics.append(row)
             logger.info("start: dev WER %.2f %%", 100 * wer)
-        if self.accelerator.log_with:
-            self.accelerator.log({"dev_wer": wer}, step=0)
         self.seconds += time.monotonic() - started
 
     def evaluate(self, epoch: int, loss: float, rate: float) -> None:
@@ -250,20 +241,15 @@ class Trainer:
         if self.accelerator.is_main_process:
             self.metrics.append(row)
             logger.info("epoch %d: loss %.3f, dev WER %.2f %%", epoch + 1, loss, 100 * wer)
-        if self.accelerator.log_with:
-            self.accelerator.log({"loss": loss, "dev_wer": wer}, step=self.step)
 
-    @torch.no_grad()
     def dev_errors(self) -> list[ErrorCounts]:
         """The word errors of greedy search on each dev utterance, which is cut as for decoding."""
         self.model.eval()
         texts = [""] * len(self.dev_pieces)
         seconds = [piece.duration for _, piece in self.dev_pieces]
         for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
-            features = [self.cache.get(self.dev_pieces[i][1]) for i in batch]
-            logits, frames = self.base.forward(features, self.cache.depth)
-            for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
-                texts[i] = greedy(row[:n], self.base.vocabulary)
+            for i, text in zip(batch, self.cache.texts([self.dev_pieces[i][1] for i in batch]), strict=True):
+                texts[i] = text
         hypotheses = [
             " ".join(text for (number, _), text in zip(self.dev_pieces, texts, strict=True) if number == n)
             for n in range(len(self.dev))
@@ -310,7 +296,7 @@ class Trainer:
 
 
 def make_accelerator(base: Base, options: TrainingOptions) -> Any:
-    """Accelerate's object for devices and processes, with a TensorBoard log where that is installed."""
+    """Accelerate's object for devices and processes."""
     from accelerate import Accelerator
 
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
@@ -319,8 +305,6 @@ def make_accelerator(base: Base, options: TrainingOptions) -> Any:
     return Accelerator(
         mixed_precision="no",  # `Base.precision` has the encoder's layers alone in bfloat16
         cpu=base.device.type == "cpu",
-        log_with=["tensorboard"] if find_spec("tensorboard") else None,
-        project_dir=options.out / "log",
     )
 
 
