@@ -40,7 +40,7 @@ def inputs_of(options: SpeakerOptions) -> Inputs:
 def main(options: SpeakerOptions) -> None:
     check_options(options)
     inputs = inputs_of(options)  # an unknown adapter is reported before torch is loaded
-    if inputs.is_trained(options.out, options.force):
+    if inputs.is_current(options.out, options.force, resume=True):
         return
     from ia3_speech.training.speaker_run import adapt_to_speakers
 

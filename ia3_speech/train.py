@@ -56,7 +56,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
         check_data(options, checking.tests)
         return
-    if inputs.is_trained(options.out, options.force):
+    if inputs.is_current(options.out, options.force, resume=True):
         return
     # Faults are named before torch and the base are loaded.
     train_set, dev_set = (

@@ -218,7 +218,7 @@ def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, m
 
 
 def test_a_loss_that_is_no_number_is_never_the_best():
-    task = Task("s0/all", [], [], [float("nan"), 3.0, float("nan"), 2.5])
+    task = Task("s0/all", [], [], losses=[float("nan"), 3.0, float("nan"), 2.5])
     assert task.best_epoch == 3
     task.losses = [3.0, float("nan"), 3.5]
     assert task.best_epoch == 0
@@ -268,7 +268,7 @@ def test_from_another_adapter_with_its_placements(place):
         ({"folds": 1}, "folds is 1, and has to be at least 2, or 0"),
         ({"k": 1}, "k is 1, and has to be at least 2"),
         ({"placements": ["conv"]}, "placements is .*, and has to be without conv, which stands below"),
-        ({"part": "3/2"}, "part is '3/2': write 3/8"),
+        ({"part": "3/2"}, "part is 3/2, and has to be such as 3/8"),
         ({"folds": 8, "k": None, "epochs": 0}, "epochs is 0"),
         ({"warmup": 1.0}, "warmup is 1.0, and has to be 0 or more, and below 1"),
     ],

@@ -86,7 +86,13 @@ def tensors(place: Path, out: str = "exp") -> dict[str, torch.Tensor]:
 @pytest.fixture
 def bad_start(monkeypatch) -> None:
     """The start counts as bad, so that an epoch is selected: of noise nothing is learnt."""
-    monkeypatch.setattr(Trainer, "evaluate_start", lambda self: setattr(self, "start_wer", 9.0))
+    dev_errors = Trainer.dev_errors
+
+    def bad_at_first(trainer: Trainer) -> list[ErrorCounts]:
+        wrong = [ErrorCounts(words=1, substitutions=9, utterances=1)]
+        return dev_errors(trainer) if trainer.step else wrong
+
+    monkeypatch.setattr(Trainer, "dev_errors", bad_at_first)
 
 
 def forked(run: Callable, *arguments: object) -> multiprocessing.Process:

@@ -190,6 +190,10 @@ def check_options(options: SharedOptions) -> None:
     if isinstance(options, SpeakerOptions):
         required |= {
             "placements": ("conv" not in options.placements, without_conv),
+            "part": (
+                is_share(options.part or "1/1"),
+                "such as 3/8, the third of eight shares of the speakers",
+            ),
             "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
             "k": (options.k is None or options.k >= 2, "at least 2"),
             "batch_utterances": (options.batch_utterances >= 1, at_least_1),
@@ -202,6 +206,12 @@ def check_options(options: SharedOptions) -> None:
     ]
     if wrong:
         raise TrainingError("; ".join(wrong))
+
+
+def is_share(part: str) -> bool:
+    """Whether it is such as 3/8."""
+    number, _, count = part.partition("/")
+    return number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)
 
 
 def plain_options(options: SharedOptions) -> dict[str, Any]:

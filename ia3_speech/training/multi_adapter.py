@@ -42,16 +42,27 @@ class Task:
     """The training of one adapter.
 
     Attributes:
-        name: it decides the random numbers of the task, with the seed.
+        name: SPEAKER/FOLD, its folder; it decides the random numbers of the task, with the seed.
         train_examples: the utterances to train on.
         held_out: the utterances whose loss selects the epoch.
-        losses: their mean loss at the start and after each epoch.
+        test: the utterances that it decodes.
+        losses: the mean loss of those held out, at the start and after each epoch.
     """
 
     name: str
     train_examples: list[Example]
     held_out: list[Example]
+    test: list[Example] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+
+    @property
+    def speaker(self) -> str:
+        return self.name.partition("/")[0]
+
+    @property
+    def utterances(self) -> int:
+        """Utterances that it is trained on, or that select its epoch."""
+        return len(self.train_examples) + len(self.held_out)
 
     @property
     def best_epoch(self) -> int:

@@ -6,10 +6,8 @@ masks, dropout) depends on the seed and the step, so an interrupted run that is 
 been interrupted.
 """
 
-import hashlib
 import logging
 import math
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from ia3_speech.decoding.long_recordings import cut_utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
+from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
 from ia3_speech.training.checkpoint import Checkpoint, MetricsLog
@@ -50,8 +49,11 @@ class Trainer:
 
     def __init__(self, base: Base, train: list[Example], dev: list[Example], options: TrainingOptions):
         self.base, self.model, self.options = base, base.model, options
+        from accelerate import Accelerator
+
         self.train, self.dev = train, dev
-        self.accelerator = make_accelerator(base, options)
+        # No mixed precision: `Base.precision` has the encoder's layers alone in bfloat16.
+        self.accelerator = Accelerator(mixed_precision="no", cpu=base.device.type == "cpu")
         self.parameters = dict(trainable(self.model))
         self.optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=0.0)
         seconds = [example.seconds for example in train]
@@ -74,7 +76,7 @@ class Trainer:
         self.identity = comparable(options) | {
             "processes": self.accelerator.num_processes,
             "sha256 of the base": base.fingerprint["sha256"],
-            "sha256 of the start": parameters_sha256(self.parameters),
+            "sha256 of the start": tensors_sha256(p for _, p in sorted(self.parameters.items())),
             "sha256 of the data": data_digest([*train, *dev]),
         }
         self.step = 0
@@ -116,7 +118,7 @@ class Trainer:
             disable=hidden, file=progress_stream(),
         ) as bar:  # fmt: skip
             if self.step == 0:
-                self.evaluate_start()
+                self.evaluate(0)
             while (
                 self.order.epoch < self.options.epochs
                 and self.epochs_without_improvement < self.options.patience
@@ -140,7 +142,7 @@ class Trainer:
                 self.seconds += time.monotonic() - started
                 started, audio_seconds = time.monotonic(), 0.0
                 self.checkpoint()
-        self.evaluate(epoch, float(np.mean(self.losses)), rate)
+        self.evaluate(epoch + 1, round(float(np.mean(self.losses)), 5), round(rate, 1))
         self.losses = []
         self.seconds += time.monotonic() - started
 
@@ -205,26 +207,36 @@ class Trainer:
 
     # ---- evaluation
 
-    def evaluate_start(self) -> None:
-        """Evaluate what training starts from, as epoch 0: it stays selected until an epoch improves on it."""
-        started = time.monotonic()
-        wer = sum(self.dev_errors(), ErrorCounts()).wer
-        self.start_wer = self.selected_wer = wer
-        if self.accelerator.is_main_process:
-            row = {"epoch": 0, "step": 0, "loss": None, "dev_wer": round(wer, 6), "selected_epoch": 0}
-            self.metrics.append(row)
-            logger.info("start: dev WER %.2f %%", 100 * wer)
-        self.seconds += time.monotonic() - started
+    def evaluate(self, epoch: int, loss: float | None = None, rate: float | None = None) -> None:
+        """Decode dev after an epoch, from 1, or at the start, 0, which is selected until one improves on it.
 
-    def evaluate(self, epoch: int, loss: float, rate: float) -> None:
-        """Decode dev, log, and select the last epoch that dev can't tell from the best.
+        Args:
+            loss: the mean training loss of the epoch.
+            rate: seconds of audio trained on in a second.
+        """
+        started = time.monotonic()
+        counts = self.dev_errors()
+        wer = sum(counts, ErrorCounts()).wer
+        if epoch:
+            self.select(epoch, counts)
+        else:
+            self.start_wer = self.selected_wer = wer
+            self.seconds += time.monotonic() - started
+        row = {"epoch": epoch, "step": self.step, "loss": loss, "dev_wer": round(wer, 6)}
+        row |= {"selected_epoch": self.selected_epoch} | ({"seconds_per_second": rate} if epoch else {})
+        if self.accelerator.is_main_process:
+            self.metrics.append(row)
+            trained = f"epoch {epoch}: loss {loss:.3f}," if epoch else "start:"
+            logger.info("%s dev WER %.2f %%", trained, 100 * wer)
+
+    def select(self, epoch: int, counts: list[ErrorCounts]) -> None:
+        """Select the last epoch that dev can't tell from the best, given the errors of each dev utterance.
 
         The lowest of several WERs on a small dev set is partly chance. Selected is the last epoch, whose
         rate was lowest, that is worse than the best by at most one standard error of their difference,
         utterance by utterance (after the one-standard-error rule of Breiman et al., Classification and
         Regression Trees, 1984). An epoch that has not fewer errors than the start is never selected.
         """
-        counts = self.dev_errors()
         errors, words = [count.total for count in counts], [count.words for count in counts]
         wer = sum(counts, ErrorCounts()).wer
         better = not self.best_errors or sum(errors) < sum(self.best_errors)
@@ -234,13 +246,8 @@ class Trainer:
         worse = np.subtract(errors, self.best_errors)
         as_good = worse.sum() / sum(words) <= standard_error(worse, words)
         if as_good and wer < self.start_wer:
-            self.selected_epoch, self.selected_wer = epoch + 1, wer
+            self.selected_epoch, self.selected_wer = epoch, wer
             self.selected_tensors = self.copy_parameters()
-        row = {"epoch": epoch + 1, "step": self.step, "loss": round(loss, 5), "dev_wer": round(wer, 6)}
-        row |= {"selected_epoch": self.selected_epoch, "seconds_per_second": round(rate, 1)}
-        if self.accelerator.is_main_process:
-            self.metrics.append(row)
-            logger.info("epoch %d: loss %.3f, dev WER %.2f %%", epoch + 1, loss, 100 * wer)
 
     def dev_errors(self) -> list[ErrorCounts]:
         """The word errors of greedy search on each dev utterance, which is cut as for decoding."""
@@ -293,24 +300,3 @@ class Trainer:
             setattr(self, name, getattr(state, name))
         self.metrics.truncate(state.metrics_bytes)
         logger.info("%s: resuming after step %d of %d", self.options.out, self.step, self.total_steps)
-
-
-def make_accelerator(base: Base, options: TrainingOptions) -> Any:
-    """Accelerate's object for devices and processes."""
-    from accelerate import Accelerator
-
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if launched not in (options.precision, "no"):
-        logger.warning("accelerate's --mixed_precision %s is not used: --precision bf16 is", launched)
-    return Accelerator(
-        mixed_precision="no",  # `Base.precision` has the encoder's layers alone in bfloat16
-        cpu=base.device.type == "cpu",
-    )
-
-
-def parameters_sha256(parameters: dict[str, nn.Parameter]) -> str:
-    """SHA-256 of parameters in fp32."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(parameters.items()):
-        digest.update(name.encode() + parameter.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()
