@@ -52,13 +52,7 @@ class Clone:
     def __init__(self, folder: Path):
         self.folder, self.path, self.log = folder / "clone", folder / "bin", folder / "calls"
         self.venv, self.state = self.folder / ".venv", self.folder / ".venv/ia3_speech_setup"
-        for name in (
-            "scripts/environment.sh",
-            "scripts/test.sh",
-            "recipes/path.sh",
-            "pyproject.toml",
-            ".ci/run",
-        ):
+        for name in ("scripts/environment.sh", "recipes/path.sh", "pyproject.toml"):
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.folder / name)
         self.path.mkdir()
@@ -205,13 +199,3 @@ def test_recipes_say_how_python_is_called_afterwards(clone):
     active = f"{clone.venv}/bin:{clone.path}"
     assert clone.run(script, PATH=active)[1] == "python\n"
     assert clone.run(script, PATH=active, UV_RUN_RECURSION_DEPTH="1")[1] == "uv run python\n"
-
-
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [("cd recipes; bash ../scripts/test.sh -n 0 'a b'", " -n 0 a b"), ("bash .ci/run", "")],
-)
-def test_the_commands_that_run_the_tests(clone, script, words):
-    executable(clone.path / "chromedriver", "#!/bin/bash\n")
-    assert clone.run(script)[0] == 0
-    assert clone.calls() == [*WITH_PIP, f"python -m pytest{words}"]
