@@ -153,11 +153,11 @@ def digest_of(source: Source) -> str:
         return "absent"
     if isinstance(source, Path) and not source.is_dir():
         return of_file(source) if source.is_file() else "absent"
-    lines = lines_of(source) if isinstance(source, Path) else (f"{p.name} {digest_of(p)}" for p in source)
+    lines = digest_lines(source) if isinstance(source, Path) else (f"{p.name} {digest_of(p)}" for p in source)
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
-def lines_of(folder: Path) -> Iterator[str]:
+def digest_lines(folder: Path) -> Iterator[str]:
     """One line a file; of a data directory its own files and, in place of wav.scp, the audio."""
     is_data_directory = any((folder / name).is_file() for name in TABLES)
     for path in sorted(folder.iterdir()):
@@ -168,7 +168,7 @@ def lines_of(folder: Path) -> Iterator[str]:
         elif path.is_file():
             yield f"{path.name} {of_file(path)}"
         elif path.is_dir() and not is_data_directory:
-            yield from (f"{path.name}/{line}" for line in lines_of(path))
+            yield from (f"{path.name}/{line}" for line in digest_lines(path))
 
 
 def audio_lines(wav_scp: Path) -> Iterator[str]:

@@ -89,7 +89,7 @@ def bad_start(monkeypatch) -> None:
 
     def bad_at_first(trainer: Trainer) -> list[ErrorCounts]:
         wrong = [ErrorCounts(words=1, substitutions=9, utterances=1)]
-        return dev_errors(trainer) if trainer.step else wrong
+        return dev_errors(trainer) if trainer.state.step else wrong
 
     monkeypatch.setattr(Trainer, "dev_errors", bad_at_first)
 
@@ -393,8 +393,11 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
     monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()
     assert len(seen) == 1 + epochs  # patience is of the fewest errors alone
-    assert (trainer.selected_epoch, trainer.selected_wer) == (selected, sum(errors[selected]) / 20)
-    assert same(trainer.selected_tensors, seen[selected])
+    assert (trainer.state.selected_epoch, trainer.state.selected_wer) == (
+        selected,
+        sum(errors[selected]) / 20,
+    )
+    assert same(trainer.state.selected_tensors, seen[selected])
 
 
 def test_a_run_that_does_not_improve_says_so(place, caplog):

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import UserError
-from ia3_speech.inputs import base_folder
+from ia3_speech.inputs import Inputs, base_files, base_folder
 
 
 class TrainingError(UserError):
@@ -225,6 +226,19 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     if base_folder(options.base):
         del compared["base"]
     return compared
+
+
+def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) -> Inputs:
+    """What decides an adapter: data directories by name, base, start, options, and what is `more`.
+
+    Raises:
+        UnknownAdapter: there is no such `init_adapter`.
+    """
+    terms = parse_terms(options.init_adapter) if options.init_adapter else []
+    return Inputs(
+        data | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
+        comparable(options) | {"init_weights": [term.weight for term in terms]} | more,
+    )
 
 
 def to_yaml(options: SharedOptions) -> str:

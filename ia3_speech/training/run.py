@@ -96,7 +96,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         if trainer.accelerator.is_main_process:
             atomic.write_text(options.out / "config.yaml", to_yaml(options))
         trainer.run()
-        trainer.load_parameters(trainer.selected_tensors)
+        trainer.load_parameters(trainer.state.selected_tensors)
         summary = summary_of(trainer)
         if trainer.accelerator.is_main_process:
             record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
@@ -111,22 +111,22 @@ def summary_of(trainer: Trainer) -> dict[str, Any]:
     """The contents of train.json; warns where the start was selected."""
     summary = {
         "trainable": count_parameters(trainer.model).trained,
-        "seconds": round(trainer.seconds, 1),
-        "dev_wer": trainer.selected_wer,
-        "selected_epoch": trainer.selected_epoch,
-        "start_dev_wer": trainer.start_wer,
+        "seconds": round(trainer.state.seconds, 1),
+        "dev_wer": trainer.state.selected_wer,
+        "selected_epoch": trainer.state.selected_epoch,
+        "start_dev_wer": trainer.state.start_wer,
         "seed": trainer.options.seed,
         "epochs": trainer.order.epoch,
-        "steps": trainer.step,
+        "steps": trainer.state.step,
         "utterances": len(trainer.train),
         "audio_seconds": round(sum(example.seconds for example in trainer.train), 1),
     }
-    if not trainer.selected_epoch:
+    if not trainer.state.selected_epoch:
         summary["note"] = "no epoch improved on the start"
         if trainer.accelerator.is_main_process:
             logger.warning(
                 "%s: %s, dev WER %.2f %%, so the adapter is as it started (try a lower --learning-rate)",
-                *(trainer.options.out, summary["note"], 100 * trainer.start_wer),
+                *(trainer.options.out, summary["note"], 100 * trainer.state.start_wer),
             )
     return summary
 

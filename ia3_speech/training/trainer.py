@@ -25,7 +25,7 @@ from ia3_speech.model.base import Base
 from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
-from ia3_speech.training.checkpoint import Checkpoint, MetricsLog
+from ia3_speech.training.checkpoint import Checkpoint, MetricsLog, TrainingState
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
 from ia3_speech.training.ctc import learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
@@ -37,15 +37,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
-# What a checkpoint holds of a trainer as it is.
-RESUMED = (
-    *("selected_tensors", "selected_epoch", "selected_wer", "start_wer", "best_errors"),
-    *("epochs_without_improvement", "step", "losses", "seconds"),
-)
 
 
 class Trainer:
-    """One training run; `Checkpoint` documents its state."""
+    """One training run; `TrainingState` documents what it knows."""
 
     def __init__(self, base: Base, train: list[Example], dev: list[Example], options: TrainingOptions):
         self.base, self.model, self.options = base, base.model, options
@@ -79,15 +74,7 @@ class Trainer:
             "sha256 of the start": tensors_sha256(p for _, p in sorted(self.parameters.items())),
             "sha256 of the data": data_digest([*train, *dev]),
         }
-        self.step = 0
-        self.seconds = 0.0
-        self.losses: list[float] = []
-        self.best_errors: list[int] = []
-        self.epochs_without_improvement = 0
-        self.start_wer = math.inf
-        self.selected_epoch, self.selected_wer = 0, math.inf
-        self.selected_tensors = self.copy_parameters()
-        self.without_gradient = set(ia3.vectors(self.model))
+        self.state = TrainingState(self.copy_parameters(), sorted(ia3.vectors(self.model)))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """For AdamW: the vectors and, where it is trained, the head, each with its peak rate."""
@@ -114,14 +101,14 @@ class Trainer:
 
         hidden = None if self.accelerator.is_main_process else True  # None: shown on a terminal
         with logging_redirect_tqdm(), tqdm(
-            total=self.total_steps, initial=self.step, desc="training", unit="batch", dynamic_ncols=True,
-            disable=hidden, file=progress_stream(),
+            total=self.total_steps, initial=self.state.step, desc="training", unit="batch",
+            dynamic_ncols=True, disable=hidden, file=progress_stream(),
         ) as bar:  # fmt: skip
-            if self.step == 0:
+            if self.state.step == 0:
                 self.evaluate(0)
             while (
                 self.order.epoch < self.options.epochs
-                and self.epochs_without_improvement < self.options.patience
+                and self.state.epochs_without_improvement < self.options.patience
             ):
                 self.run_epoch(bar)
                 self.checkpoint()
@@ -131,20 +118,24 @@ class Trainer:
         epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
         for batch in self.order:
             loss, seconds = self.train_step(batch, epoch)
-            self.losses.append(loss)
+            self.state.losses.append(loss)
             audio_seconds += seconds
-            self.step += 1
+            self.state.step += 1
             rate = audio_seconds / max(1e-9, time.monotonic() - started)
-            wer = f"dev WER {100 * self.selected_wer:.1f} %, " if self.selected_wer < math.inf else ""
-            bar.set_postfix_str(f"loss {np.mean(self.losses[-20:]):.3f}, {wer}{rate:.0f} s of audio/s")
+            wer = (
+                f"dev WER {100 * self.state.selected_wer:.1f} %, "
+                if self.state.selected_wer < math.inf
+                else ""
+            )
+            bar.set_postfix_str(f"loss {np.mean(self.state.losses[-20:]):.3f}, {wer}{rate:.0f} s of audio/s")
             bar.update()
-            if self.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
-                self.seconds += time.monotonic() - started
+            if self.state.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
+                self.state.seconds += time.monotonic() - started
                 started, audio_seconds = time.monotonic(), 0.0
                 self.checkpoint()
-        self.evaluate(epoch + 1, round(float(np.mean(self.losses)), 5), round(rate, 1))
-        self.losses = []
-        self.seconds += time.monotonic() - started
+        self.evaluate(epoch + 1, round(float(np.mean(self.state.losses)), 5), round(rate, 1))
+        self.state.losses = []
+        self.state.seconds += time.monotonic() - started
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
         """One step on one batch, divided among the processes. Returns its loss, and its seconds of audio.
@@ -155,12 +146,12 @@ class Trainer:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         examples = [self.train[i % len(self.train)] for i in batch]
         here = examples[rank::world]
-        factor = learning_rate_factor(self.step, self.total_steps, self.options.warmup)
+        factor = learning_rate_factor(self.state.step, self.total_steps, self.options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         self.model.train()
         speeds = [self.draw_speed(e, epoch, i) for e, i in zip(here, batch[rank::world], strict=True)]
-        seed_step(self.options.seed, self.step * world + rank)
+        seed_step(self.options.seed, self.state.step * world + rank)
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if here:
@@ -171,7 +162,7 @@ class Trainer:
         if not np.isfinite(value):
             names = ", ".join(e.utterance.id for e in examples[:10])
             raise TrainingError(
-                f"step {self.step}: the loss is {value} on {names}; the last checkpoint stands "
+                f"step {self.state.step}: the loss is {value} on {names}; the last checkpoint stands "
                 f"(a lower --learning-rate usually helps)"
             )
         for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
@@ -188,13 +179,13 @@ class Trainer:
 
     def check_gradients(self) -> None:
         """Raises TrainingError where a vector has had no gradient in the first ten batches."""
-        if not self.without_gradient:
+        if not self.state.without_gradient:
             return
-        gradients = {name: self.parameters[name].grad for name in self.without_gradient}
-        self.without_gradient -= {name for name, g in gradients.items() if g is not None and bool(g.any())}
-        if self.without_gradient and self.step + 1 >= GRADIENT_WITHIN:
-            names = ", ".join(sorted(self.without_gradient)[:8])
-            raise TrainingError(f"no gradient in {self.step + 1} batches: {names} would stay at one")
+        gradients = {name: self.parameters[name].grad for name in self.state.without_gradient}
+        self.state.without_gradient = [n for n, g in gradients.items() if g is None or not bool(g.any())]
+        if self.state.without_gradient and self.state.step + 1 >= GRADIENT_WITHIN:
+            names = ", ".join(self.state.without_gradient[:8])
+            raise TrainingError(f"no gradient in {self.state.step + 1} batches: {names} would stay at one")
 
     def decay_to_one(self) -> None:
         """Weight decay, decoupled from the gradient, of l − 1: identity is 1 for IA³, not 0."""
@@ -220,10 +211,10 @@ class Trainer:
         if epoch:
             self.select(epoch, counts)
         else:
-            self.start_wer = self.selected_wer = wer
-            self.seconds += time.monotonic() - started
-        row = {"epoch": epoch, "step": self.step, "loss": loss, "dev_wer": round(wer, 6)}
-        row |= {"selected_epoch": self.selected_epoch} | ({"seconds_per_second": rate} if epoch else {})
+            self.state.start_wer = self.state.selected_wer = wer
+            self.state.seconds += time.monotonic() - started
+        row = {"epoch": epoch, "step": self.state.step, "loss": loss, "dev_wer": round(wer, 6)}
+        row |= {"selected_epoch": self.state.selected_epoch} | ({"seconds_per_second": rate} if epoch else {})
         if self.accelerator.is_main_process:
             self.metrics.append(row)
             trained = f"epoch {epoch}: loss {loss:.3f}," if epoch else "start:"
@@ -239,15 +230,15 @@ class Trainer:
         """
         errors, words = [count.total for count in counts], [count.words for count in counts]
         wer = sum(counts, ErrorCounts()).wer
-        better = not self.best_errors or sum(errors) < sum(self.best_errors)
-        self.epochs_without_improvement = 0 if better else self.epochs_without_improvement + 1
+        better = not self.state.best_errors or sum(errors) < sum(self.state.best_errors)
+        self.state.epochs_without_improvement = 0 if better else self.state.epochs_without_improvement + 1
         if better:
-            self.best_errors = errors
-        worse = np.subtract(errors, self.best_errors)
+            self.state.best_errors = errors
+        worse = np.subtract(errors, self.state.best_errors)
         as_good = worse.sum() / sum(words) <= standard_error(worse, words)
-        if as_good and wer < self.start_wer:
-            self.selected_epoch, self.selected_wer = epoch, wer
-            self.selected_tensors = self.copy_parameters()
+        if as_good and wer < self.state.start_wer:
+            self.state.selected_epoch, self.state.selected_wer = epoch, wer
+            self.state.selected_tensors = self.copy_parameters()
 
     def dev_errors(self) -> list[ErrorCounts]:
         """The word errors of greedy search on each dev utterance, which is cut as for decoding."""
@@ -275,9 +266,8 @@ class Trainer:
                 order=self.order.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 tensors=self.copy_parameters(),
-                without_gradient=sorted(self.without_gradient),
                 metrics_bytes=self.metrics.size(),
-                **{name: getattr(self, name) for name in RESUMED},
+                state=vars(self.state),
             ).save(self.options.out / "checkpoints" / "last.pt")
 
     def resume(self) -> None:
@@ -290,13 +280,11 @@ class Trainer:
         if not file.exists():
             self.metrics.truncate(0)
             return
-        state = Checkpoint.load(file)
-        state.check_run(self.options.out, self.identity)
-        self.load_parameters(state.tensors)
-        self.optimizer.load_state_dict(state.optimizer)
-        self.order.load_state_dict(state.order)
-        self.without_gradient = set(state.without_gradient)
-        for name in RESUMED:
-            setattr(self, name, getattr(state, name))
-        self.metrics.truncate(state.metrics_bytes)
-        logger.info("%s: resuming after step %d of %d", self.options.out, self.step, self.total_steps)
+        last = Checkpoint.load(file)
+        last.check_run(self.options.out, self.identity)
+        self.load_parameters(last.tensors)
+        self.optimizer.load_state_dict(last.optimizer)
+        self.order.load_state_dict(last.order)
+        self.state = TrainingState(**last.state)
+        self.metrics.truncate(last.metrics_bytes)
+        logger.info("%s: resuming after step %d of %d", self.options.out, self.state.step, self.total_steps)
