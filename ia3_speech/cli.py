@@ -102,8 +102,7 @@ class Parser(argparse.ArgumentParser):
         options |= {"argument_default": argparse.SUPPRESS, "allow_abbrev": False}
         super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    def error(self, message: str, nearest: str | None = None) -> NoReturn:
-        hint = f"did you mean {nearest}? " if nearest else ""
+    def error(self, message: str, hint: str = "") -> NoReturn:
         self.exit(2, f"error: {message} ({hint}--help lists the options)\n")
 
 
@@ -164,8 +163,10 @@ def in_standard_form(
         if name.startswith("--"):
             name = name.replace("_", "-")
             if name not in {*known, "--config", "--help"}:
-                near = nearest_flag(name, [flag for flag, a in known.items() if a.place == "flag"])
-                parser.error(f"unrecognized arguments: {name}{equals}{value}", near)
+                flags = [flag for flag, a in known.items() if a.place == "flag"]
+                near = difflib.get_close_matches(name, flags, n=1, cutoff=0.7)
+                hint = f"did you mean {near[0]}? " if near else ""
+                parser.error(f"unrecognized arguments: {name}{equals}{value}", hint)
             if name in known and known[name].type is bool:
                 value = value or (left.pop(0) if left and left[0].lower() in ("true", "false") else "true")
                 if value.lower() not in ("true", "false"):
@@ -176,13 +177,6 @@ def in_standard_form(
         standard.append(name + equals + value)
     is_variadic = any(a.place == "variadic" for a in known.values())
     return (standard, words[end + 1 :]) if is_variadic else (standard + words[end:], [])
-
-
-def nearest_flag(flag: str, known: list[str]) -> str | None:
-    """What may be meant: a flag that is spelled alike, or says less (--format, of --output-format)."""
-    shorter = [other for other in known if {*other.split("-")} < {*flag.split("-")}]
-    alike = [difflib.get_close_matches(flag, known, n=1, cutoff=cutoff) for cutoff in (0.8, 0.7)]
-    return next(iter([*alike[0], *shorter, *alike[1]]), None)
 
 
 def configuration(parser: Parser, name: str, known: set[str]) -> dict[str, Any]:

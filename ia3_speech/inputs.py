@@ -1,10 +1,10 @@
 """Does an output belong to these inputs? A command asks before it works, and leaves a record when it is done.
 
-    made = Inputs({"data": data, "adapter": weights}, {"normalize": "ctc"})
-    if made.is_current(decode_dir):
+    inputs = Inputs({"data": data, "adapter": weights}, {"normalize": "ctc"})
+    if inputs.is_current(decode_dir):
         return                     # finished earlier from the same inputs; it says "DECODE_DIR: up to date"
     …                              # the work
-    made.record(decode_dir)        # writes DECODE_DIR/inputs.json, last
+    inputs.record(decode_dir)      # writes DECODE_DIR/inputs.json, last
 
 Inputs are compared by content. A file counts by its SHA-256, a folder by those of its files, a Kaldi data
 directory by its tables and by the audio that wav.scp names, wherever the files lie and whatever their dates.
@@ -55,63 +55,57 @@ class Inputs:
     options: Mapping[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.time)
 
-    def differences(self, out: Path) -> list[str]:
-        """Names of the inputs and options that differ from what the record of `out` says."""
-        record, now = read_inputs(out), self.as_json()
-        pairs = [(now[part], record.get(part, {})) for part in ("inputs", "options")]
-        return [name for a, b in pairs for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
-
-    def as_json(self) -> dict[str, dict[str, Any]]:
-        """Digests and options as a record gives them back."""
-        return json.loads(json.dumps({"inputs": self.digests, "options": dict(self.options)}, default=str))
-
-    @cached_property
-    def digests(self) -> dict[str, str]:
-        """Name → SHA-256, as the inputs were when they were first looked at."""
-        return {name: digest_of(source) for name, source in self.sources.items()}
-
-    def is_current(self, out: Path, force: bool = False) -> bool:
+    def is_current(self, out: Path, force: bool = False, *, resume: bool = False) -> bool:
         """Whether `out` was finished from these inputs; says so.
 
-        Otherwise says what changed, if there is a record, and removes it: `out` is about to be replaced.
-        """
-        if not (record := read_inputs(out)):
-            return False
-        changed = ", ".join(self.differences(out))
-        if not changed and record["finished"] and out.exists() and not force:
-            print(f"{out}: up to date")
-            return True
-        if changed:
-            print(
-                f"{out}: was made from other inputs (changed: {changed}) and is made again", file=sys.stderr
-            )
-        record_place(out).unlink(missing_ok=True)
-        return False
-
-    def is_trained(self, out: Path, force: bool = False) -> bool:
-        """As `is_current`, for training: a killed run is resumed, and an adapter is never replaced unasked.
+        Otherwise `out` is about to be replaced: says what changed, and removes the record. With `resume`, for
+        training, a killed run goes on in `out`, and what was made is replaced with `force` alone, which
+        deletes the folder.
 
         Raises:
-            UserError: `out` holds a run from other inputs, and `force` is not given; with it the folder is
-                deleted.
+            UserError: `resume`, and `out` holds a run from other inputs.
         """
+        record = read_inputs(out)
         # A training that can't use its data leaves its record alone, which says nothing.
-        is_begun = out.is_dir() and any(path.name != RECORD and path.name[0] != "." for path in out.iterdir())
-        record = read_inputs(out) if is_begun else {}
-        changed = ", ".join(self.differences(out)) if record else ""
-        if changed and not force:
+        if resume and not (
+            out.is_dir() and any(p.name != RECORD and p.name[0] != "." for p in out.iterdir())
+        ):
+            record = {}
+        changed = ", ".join(self.differences(record)) if record else ""
+        if resume and changed and not force:
             raise UserError(
                 f"{out}: holds a run from other inputs ({changed}): choose another --out, or pass --force to "
                 f"delete it and train again"
             )
-        if record and record["finished"] and not force:
+        if record and not changed and record["finished"] and out.exists() and not force:
             print(f"{out}: up to date")
             return True
-        if force and out.exists():
-            print(f"{out}: is deleted (--force)", file=sys.stderr)
-            shutil.rmtree(out)
-        self.record(out, finished=False)
+        if resume:
+            if force and out.exists():
+                print(f"{out}: is deleted (--force)", file=sys.stderr)
+                shutil.rmtree(out)
+            self.record(out, finished=False)
+        elif record:
+            if changed:
+                print(
+                    f"{out}: was made from other inputs (changed: {changed}) and is made again",
+                    file=sys.stderr,
+                )
+            record_place(out).unlink(missing_ok=True)
         return False
+
+    def differences(self, record: dict[str, Any]) -> list[str]:
+        """Names of the inputs and options that differ from a record's."""
+        pairs = [(now, record.get(part, {})) for part, now in self.as_json().items()]
+        return [name for a, b in pairs for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
+
+    def as_json(self) -> dict[str, dict[str, Any]]:
+        """Digests (of the inputs as they were when first looked at) and options, as a record has them."""
+        return json.loads(json.dumps({"inputs": self.digests, "options": dict(self.options)}, default=str))
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        return {name: digest_of(source) for name, source in self.sources.items()}
 
     def record(self, out: Path, finished: bool = True) -> None:
         """Write what `out` was made from, or, while it is not finished, is being made from."""
@@ -159,16 +153,12 @@ def digest_of(source: Source) -> str:
         return "absent"
     if isinstance(source, Path) and not source.is_dir():
         return of_file(source) if source.is_file() else "absent"
-    lines = lines_of(source) if isinstance(source, Path) else (f"{p.name} {digest_of(p)}" for p in source)
+    lines = digest_lines(source) if isinstance(source, Path) else (f"{p.name} {digest_of(p)}" for p in source)
     return hashlib.sha256("".join(f"{line}\n" for line in lines).encode()).hexdigest()
 
 
-def lines_of(folder: Path, around: frozenset[Path] = frozenset()) -> Iterator[str]:
-    """One line a file; of a data directory its own files and, in place of wav.scp, the audio.
-
-    Links are followed, but not to a folder that is `around` this one.
-    """
-    around |= {folder.resolve()}
+def digest_lines(folder: Path) -> Iterator[str]:
+    """One line a file; of a data directory its own files and, in place of wav.scp, the audio."""
     is_data_directory = any((folder / name).is_file() for name in TABLES)
     for path in sorted(folder.iterdir()):
         if path.name[0] == "." or path.name == "__pycache__" or path.name.endswith(RECORD):
@@ -177,8 +167,8 @@ def lines_of(folder: Path, around: frozenset[Path] = frozenset()) -> Iterator[st
             yield from audio_lines(path)
         elif path.is_file():
             yield f"{path.name} {of_file(path)}"
-        elif path.is_dir() and not is_data_directory and path.resolve() not in around:
-            yield from (f"{path.name}/{line}" for line in lines_of(path, around))
+        elif path.is_dir() and not is_data_directory:
+            yield from (f"{path.name}/{line}" for line in digest_lines(path))
 
 
 def audio_lines(wav_scp: Path) -> Iterator[str]:
@@ -234,15 +224,15 @@ def main(words: list[str]) -> int:
         return 2
     at = words.index("--")
     out, command = Path(words[0]), words[at + 1 :]
-    made = Inputs({word: Path(word) for word in words[1:at]}, {"command": command})
-    if made.is_current(out):
+    inputs = Inputs({word: Path(word) for word in words[1:at]}, {"command": command})
+    if inputs.is_current(out):
         return 0
     code = subprocess.run(command, check=False).returncode
-    if code == 0:
+    if not code:
         if not out.exists():
             out.parent.mkdir(parents=True, exist_ok=True)
             out.touch()
-        made.record(out)
+        inputs.record(out)
     return code
 
 

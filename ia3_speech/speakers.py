@@ -22,25 +22,15 @@ out: the epoch with the lowest CTC loss on them is selected, and where none impr
 are left.
 """
 
-from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import command
-from ia3_speech.inputs import Inputs, base_files
-from ia3_speech.training.config import SpeakerOptions, check_options, comparable
-
-
-def inputs_of(options: SpeakerOptions) -> Inputs:
-    """What decides the adapters; shares of the speakers, and the run that gathers them, are one run."""
-    terms = parse_terms(options.init_adapter) if options.init_adapter else []
-    return Inputs(
-        {"data": options.data, "base": base_files(options.base), "init_adapter": weight_files(terms)},
-        comparable(options) | {"init_weights": [term.weight for term in terms]},
-    )
+from ia3_speech.training.config import SpeakerOptions, check_options, training_inputs
 
 
 def main(options: SpeakerOptions) -> None:
     check_options(options)
-    inputs = inputs_of(options)  # an unknown adapter is reported before torch is loaded
-    if inputs.is_trained(options.out, options.force):
+    # An unknown adapter is reported before torch is loaded.
+    inputs = training_inputs(options, {"data": options.data})
+    if inputs.is_current(options.out, options.force, resume=True):
         return
     from ia3_speech.training.speaker_run import adapt_to_speakers
 

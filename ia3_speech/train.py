@@ -13,13 +13,11 @@ import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
 from ia3_speech.formatting import plural
-from ia3_speech.inputs import Inputs, base_files
-from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, comparable
+from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, training_inputs
 
 logger = logging.getLogger(__name__)
 
@@ -38,25 +36,16 @@ class CheckOptions:
     tests: list[Path] = field(default_factory=list)
 
 
-def inputs_of(options: TrainingOptions) -> Inputs:
-    """What decides the adapter, and its labels."""
-    terms = parse_terms(options.init_adapter) if options.init_adapter else []
-    return Inputs(
-        {"train": options.train, "dev": options.dev, "base": base_files(options.base),
-         "init_adapter": weight_files(terms)},
-        comparable(options) | {"init_weights": [term.weight for term in terms], "labels": options.labels},
-    )  # fmt: skip
-
-
 def main(options: TrainingOptions, checking: CheckOptions) -> None:
     check_options(options)
-    inputs = inputs_of(options)  # an unknown adapter is reported before torch is loaded
+    # An unknown adapter is reported before torch is loaded.
+    inputs = training_inputs(options, {"train": options.train, "dev": options.dev}, labels=options.labels)
     if checking.check:
         from ia3_speech.training.data import check_data
 
         check_data(options, checking.tests)
         return
-    if inputs.is_trained(options.out, options.force):
+    if inputs.is_current(options.out, options.force, resume=True):
         return
     # Faults are named before torch and the base are loaded.
     train_set, dev_set = (

@@ -91,21 +91,8 @@ def test_words_before_between_and_after_flags(argv, printed, capsys):
 def test_an_unknown_flag_is_one_line_with_the_nearest_one(subcommand, capsys):
     words = ["run", "data"] if subcommand else ["data"]
     assert outcome({"run": run, "other": run} if subcommand else run, *words, "--frst=1") == 2
-    assert capsys.readouterr().err == (
-        "error: unrecognized arguments: --frst=1 (did you mean --first? --help lists the options)\n"
-    )
-
-
-def test_a_flag_that_says_too_much_finds_the_one_that_says_less(capsys):
-    """Whisper's --output_format, beside which --output-dir is spelled more alike."""
-
-    def write(output_dir: str = "", format: str = "text", *, format_width: int = 0):
-        raise AssertionError("called")
-
-    pairs = {"--output_format": "format", "--output-di": "output-dir", "--fromat": "format"}
-    for flag, nearest in pairs.items():
-        assert outcome(write, flag, "srt") == 2
-        assert f"(did you mean --{nearest}?" in capsys.readouterr().err
+    message = "error: unrecognized arguments: --frst=1 (did you mean --first? --help lists the options)\n"
+    assert capsys.readouterr().err == message
 
 
 def several_kinds(
@@ -237,7 +224,7 @@ class Cooking:
     salt: bool = False
 
 
-def test_a_dataclass_beside_other_parameters_is_a_group_of_flags(tmp_path: Path, capsys):
+def test_a_dataclass_beside_other_parameters_is_a_group_of_flags(capsys):
     def dish(name: str, cooking: Cooking, plates: int = 2) -> tuple:
         """Cook.
 
@@ -247,11 +234,8 @@ def test_a_dataclass_beside_other_parameters_is_a_group_of_flags(tmp_path: Path,
         """
         print(name, cooking, plates)
 
-    with pytest.raises(SystemExit) as ended:
-        command(dish, ["soup", "--salt", "--heat", "3", "--plates=4"])
-    assert ended.value.code == 0
+    assert outcome(dish, "soup", "--salt", "--heat", "3", "--plates=4") == 0
     assert capsys.readouterr().out == "soup Cooking(heat=3.0, salt=True) 4\n"
-    with pytest.raises(SystemExit):
-        command(dish, ["--help"])
+    assert outcome(dish, "--help") == 0
     shown = capsys.readouterr().out
     assert "\nCooking:\n  --heat HEAT" in shown and "--plates PLATES" in shown

@@ -5,7 +5,6 @@ import sys
 
 import pytest
 
-from ia3_speech import __version__
 from ia3_speech.__main__ import COMMANDS, main
 
 LOADED = """
@@ -29,11 +28,6 @@ def test_the_overview_is_the_same_however_it_is_asked_for(capsys):
     assert (done.returncode, done.stdout, done.stderr) == (0, overview, "")
     assert "example: ia3-speech transcribe --adapter speaker42 audio.wav" in overview
     assert all(f"\n  {name} " in overview for name in COMMANDS)
-
-
-def test_version(capsys):
-    main(["--version"])
-    assert capsys.readouterr().out == f"ia3-speech {__version__}\n"
 
 
 def test_an_unknown_command(capsys):

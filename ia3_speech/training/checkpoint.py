@@ -2,8 +2,9 @@
 
 import io
 import json
+import math
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,37 @@ class ResumeError(UserError):
 
 
 @dataclass
+class TrainingState:
+    """What a trainer has counted, measured and selected so far.
+
+    Attributes:
+        selected_tensors: the trained parameters by name, in the selected epoch.
+        without_gradient: names of vectors that have had no gradient yet.
+        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 is the start.
+        selected_wer: its dev WER, a fraction.
+        start_wer: dev WER of the start, a fraction.
+        best_errors: errors of each dev utterance in the epoch with the fewest, of those from 1.
+        epochs_without_improvement: epochs since that one.
+        step: batches trained on.
+        losses: of the batches of the current epoch.
+        seconds: of wall-clock time spent training.
+    """
+
+    selected_tensors: dict[str, torch.Tensor]
+    without_gradient: list[str]
+    selected_epoch: int = 0
+    selected_wer: float = math.inf
+    start_wer: float = math.inf
+    best_errors: list[int] = field(default_factory=list)
+    epochs_without_improvement: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+@dataclass
 class Checkpoint:
-    """All of a run's state between two batches; random numbers depend on the seed and the step alone.
+    """All that a run needs to go on; random numbers depend on the seed and the step alone.
 
     Attributes:
         run: what makes it the same run: the options that decide the result, the number of processes, and
@@ -27,39 +57,21 @@ class Checkpoint:
         order: epoch and position within it.
         optimizer: AdamW's state.
         tensors: the trained parameters by name.
-        selected_tensors: the same, in the selected epoch.
-        selected_epoch: the epoch whose vectors become the adapter, from 1; 0 is the start.
-        selected_wer: its dev WER, a fraction.
-        best_errors: errors of each dev utterance in the epoch with the fewest, of those from 1.
-        epochs_without_improvement: epochs since that one.
-        without_gradient: names of vectors that have had no gradient yet.
         metrics_bytes: length of metrics.jsonl.
-        step: batches trained on.
-        losses: of the batches of the current epoch.
-        seconds: of wall-clock time spent training.
-        start_wer: dev WER of the start, a fraction.
+        state: the fields of TrainingState.
     """
 
     run: dict[str, Any]
     order: dict[str, Any]
     optimizer: dict[str, Any]
     tensors: dict[str, torch.Tensor]
-    selected_tensors: dict[str, torch.Tensor]
-    selected_epoch: int
-    selected_wer: float
-    best_errors: list[int]
-    epochs_without_improvement: int
-    without_gradient: list[str]
     metrics_bytes: int
-    step: int
-    losses: list[float]
-    seconds: float
-    start_wer: float
+    state: dict[str, Any]
 
     def save(self, file: Path) -> None:
         """In one step: the older checkpoint stands until the new one is complete."""
         buffer = io.BytesIO()  # torch's own file writer hides the system's error when the disk is full
-        torch.save({field.name: getattr(self, field.name) for field in fields(self)}, buffer)
+        torch.save(vars(self), buffer)
         with atomic.replacing(file) as new:
             new.write_bytes(buffer.getbuffer())
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import UserError
-from ia3_speech.inputs import base_folder
+from ia3_speech.inputs import Inputs, base_files, base_folder
 
 
 class TrainingError(UserError):
@@ -190,6 +191,10 @@ def check_options(options: SharedOptions) -> None:
     if isinstance(options, SpeakerOptions):
         required |= {
             "placements": ("conv" not in options.placements, without_conv),
+            "part": (
+                is_share(options.part or "1/1"),
+                "such as 3/8, the third of eight shares of the speakers",
+            ),
             "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
             "k": (options.k is None or options.k >= 2, "at least 2"),
             "batch_utterances": (options.batch_utterances >= 1, at_least_1),
@@ -204,6 +209,12 @@ def check_options(options: SharedOptions) -> None:
         raise TrainingError("; ".join(wrong))
 
 
+def is_share(part: str) -> bool:
+    """Whether it is such as 3/8."""
+    number, _, count = part.partition("/")
+    return number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)
+
+
 def plain_options(options: SharedOptions) -> dict[str, Any]:
     """The options as JSON and YAML have them."""
     return json.loads(json.dumps(dataclasses.asdict(options), default=str))
@@ -215,6 +226,19 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
     if base_folder(options.base):
         del compared["base"]
     return compared
+
+
+def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) -> Inputs:
+    """What decides an adapter: data directories by name, base, start, options, and what is `more`.
+
+    Raises:
+        UnknownAdapter: there is no such `init_adapter`.
+    """
+    terms = parse_terms(options.init_adapter) if options.init_adapter else []
+    return Inputs(
+        data | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
+        comparable(options) | {"init_weights": [term.weight for term in terms]} | more,
+    )
 
 
 def to_yaml(options: SharedOptions) -> str:

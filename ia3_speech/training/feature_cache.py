@@ -1,21 +1,25 @@
-"""What the frozen part of a base computes, once for each utterance and speed.
+"""A base's forward pass in training: its frozen part computes once for each utterance and speed.
 
-In: utterances and the base. Out: tensors (frames, channels), from which `Base.forward` goes on. Nothing
-below the lowest vector gets a gradient, so nothing there changes while vectors are trained. With
-SpecAugment, which masks the encoder's input, the frames of the convolutions are stored (or the processor's
-features, where a base takes those); without it, and without dropout below, all that stands below the lowest
-adapted layer. Where vectors stand between the convolutions, only the normalised waveform is stored.
+In: utterances and the base. Out: logits, CTC losses, hypotheses. Nothing below the lowest vector gets a
+gradient, so nothing there changes while vectors are trained. With SpecAugment, which masks the encoder's
+input, the frames of the convolutions are stored (or the processor's features, where a base takes those);
+without it, and without dropout below, all that stands below the lowest adapted layer. Where vectors stand
+between the convolutions, only the normalised waveform is stored.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 
 from ia3_speech.data.audio import change_speed
 from ia3_speech.data.utterance import Utterance, load_utterance
+from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.base import WAVEFORM, Base
+from ia3_speech.training.ctc import ctc_loss
+from ia3_speech.training.data import Example
 
 
 def has_masks(base: Base) -> bool:
@@ -84,3 +88,23 @@ class FeatureCache:
             self.stored[key] = features.contiguous().cpu()
             self.stored_bytes += size
         return self.stored[key].to(self.base.device)
+
+    def logits(
+        self, utterances: Sequence[Utterance], speeds: Sequence[float] = ()
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(batch, frames, vocabulary) and (batch,): the logits, and how many frames of each row are valid."""
+        speeds = speeds or [1.0] * len(utterances)
+        features = [self.get(u, speed) for u, speed in zip(utterances, speeds, strict=True)]
+        return self.base.forward(features, self.depth)
+
+    def losses(self, examples: Sequence[Example], speeds: Sequence[float] = ()) -> torch.Tensor:
+        """(batch,): the CTC loss of each."""
+        logits, frames = self.logits([e.utterance for e in examples], speeds)
+        return ctc_loss(logits, frames, [e.ids for e in examples], self.base.vocabulary.blank)
+
+    @torch.no_grad()
+    def texts(self, utterances: Sequence[Utterance]) -> list[str]:
+        """The hypothesis of each, by greedy search."""
+        logits, frames = self.logits(utterances)
+        rows = zip(logits.float().cpu(), frames.tolist(), strict=True)
+        return [greedy(row[:n], self.base.vocabulary) for row, n in rows]

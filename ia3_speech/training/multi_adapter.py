@@ -23,11 +23,10 @@ import torch
 from torch import nn
 
 from ia3_speech.data.batches import make_batches
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
 from ia3_speech.training.config import SpeakerOptions
-from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
+from ia3_speech.training.ctc import learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, has_dropout, has_masks
 
@@ -43,16 +42,27 @@ class Task:
     """The training of one adapter.
 
     Attributes:
-        name: it decides the random numbers of the task, with the seed.
+        name: SPEAKER/FOLD, its folder; it decides the random numbers of the task, with the seed.
         train_examples: the utterances to train on.
         held_out: the utterances whose loss selects the epoch.
-        losses: their mean loss at the start and after each epoch.
+        test: the utterances that it decodes.
+        losses: the mean loss of those held out, at the start and after each epoch.
     """
 
     name: str
     train_examples: list[Example]
     held_out: list[Example]
+    test: list[Example] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
+
+    @property
+    def speaker(self) -> str:
+        return self.name.partition("/")[0]
+
+    @property
+    def utterances(self) -> int:
+        """Utterances that it is trained on, or that select its epoch."""
+        return len(self.train_examples) + len(self.held_out)
 
     @property
     def best_epoch(self) -> int:
@@ -150,14 +160,10 @@ class MultiAdapterTrainer:
         speeds = [s for s in example.speeds if s in self.options.speeds] or example.speeds
         return float(speeds[rng.integers(len(speeds))])
 
-    def losses(self, rows: list[Row], speeds: list[float] | None = None) -> torch.Tensor:
+    def losses(self, rows: list[Row], speeds: Sequence[float] = ()) -> torch.Tensor:
         """(rows,): the CTC loss of each, with its task's vectors."""
-        speeds = speeds or [1.0] * len(rows)
-        features = [self.cache.get(e.utterance, s) for (_, e), s in zip(rows, speeds, strict=True)]
-        tasks = [task for task, _ in rows]
-        with vectors_per_row(self.vectors, self.parameters, tasks):
-            logits, frames = self.base.forward(features, self.cache.depth)
-        return ctc_loss(logits, frames, [e.ids for _, e in rows], self.base.vocabulary.blank)
+        with self.using(self.parameters, rows):
+            return self.cache.losses([example for _, example in rows], speeds)
 
     def clip_gradients(self) -> None:
         """Each task's gradient to the largest norm, as if it were alone."""
@@ -178,15 +184,19 @@ class MultiAdapterTrainer:
             if task.best_epoch == len(task.losses) - 1:
                 self.best[index] = copy_of(self.parameters[index])
 
-    @torch.no_grad()
     def texts(self, rows: list[Row]) -> list[str]:
         """The hypothesis of each row, by greedy search, with its task's best vectors."""
         self.base.model.eval()
-        features = [self.cache.get(example.utterance) for _, example in rows]
-        with vectors_per_row(self.vectors, self.best, [task for task, _ in rows]):
-            logits, frames = self.base.forward(features, self.cache.depth)
-        pairs = zip(logits.float().cpu(), frames.tolist(), strict=True)
-        return [greedy(row[:n], self.base.vocabulary) for row, n in pairs]
+        with self.using(self.best, rows):
+            return self.cache.texts([example.utterance for _, example in rows])
+
+    def using(self, parameters: list[Vectors], rows: list[Row]) -> AbstractContextManager[None]:
+        """Within the context, each row of a batch is multiplied by its task's vectors."""
+        stacked = {
+            vector.l: torch.stack([parameters[task][name] for task, _ in rows])[:, None]
+            for name, vector in self.vectors.items()
+        }
+        return ia3.using_rows(stacked)
 
     def load_best(self, task: int) -> None:
         """Copy a task's best vectors into the model, where `save_adapter` and `Base.logits` find them."""
@@ -198,11 +208,3 @@ class MultiAdapterTrainer:
 def copy_of(vectors: Vectors) -> Vectors:
     """The same values, without gradients."""
     return {name: vector.detach().clone() for name, vector in vectors.items()}
-
-
-def vectors_per_row(
-    vectors: dict[str, ia3.IA3Vector], parameters: Sequence[Vectors], tasks: list[int]
-) -> AbstractContextManager[None]:
-    """Within the context, row i of a batch is multiplied by the vectors of task `tasks[i]`."""
-    rows = {name: torch.stack([parameters[task][name] for task in tasks])[:, None] for name in vectors}
-    return ia3.using_rows({vector.l: rows[name] for name, vector in vectors.items()})

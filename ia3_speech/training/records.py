@@ -9,8 +9,6 @@ from typing import Any
 
 from ia3_speech.cli import UserError
 
-NOT_IMPROVED = "no epoch improved on the start"  # the note in train.json
-
 
 def read_training_record(file: Path) -> dict[str, Any]:
     """The contents of train.json or task.json.

@@ -19,9 +19,8 @@ from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.model.precision import choose_precision
-from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, to_yaml
+from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, check_options, to_yaml
 from ia3_speech.training.data import read_examples
-from ia3_speech.training.records import NOT_IMPROVED
 from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -85,66 +84,67 @@ def train(options: TrainingOptions) -> dict[str, Any]:
         if is_first_process():
             for name in ("adapter", "config.yaml", "train.json", "checkpoints/last.pt"):
                 atomic.remove_leftovers(options.out / name)
-        return train_locked(options)
+        labels = labels_of_trained(options.init_adapter, options.labels)
+        base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
+        prepare_base(base, options, options.train_head)
+        check_head(base, options)
+        logger.info("%s", count_parameters(base.model).table())
+        train_set = read_examples(options.train, base, options, options.speeds)
+        dev_set = read_examples(options.dev, base, options, [1.0])
+        trainer = Trainer(base, train_set, dev_set, options)
+        trainer.resume()
+        if trainer.accelerator.is_main_process:
+            atomic.write_text(options.out / "config.yaml", to_yaml(options))
+        trainer.run()
+        trainer.load_parameters(trainer.state.selected_tensors)
+        summary = summary_of(trainer)
+        if trainer.accelerator.is_main_process:
+            record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
+            if options.init_adapter:
+                record["init_adapter"] = options.init_adapter
+            save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=record)
+            atomic.write_json(options.out / "train.json", summary)
+        return summary
 
 
-def train_locked(options: TrainingOptions) -> dict[str, Any]:
-    """The same, with checked options, in a folder that no other run writes to."""
-    labels = labels_of_trained(options.init_adapter, options.labels)
-    base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
-    options.precision = base.precision = choose_precision(options.precision, base.device, base.dtype)
-    if options.spec_augment == "off":
-        base.model.config.apply_spec_augment = False
-    attach_start(base, options)
-    parameters = count_parameters(base.model)
-    logger.info("%s", parameters.table())
-    train_set = read_examples(options.train, base, options, options.speeds)
-    dev_set = read_examples(options.dev, base, options, [1.0])
-    trainer = Trainer(base, train_set, dev_set, options)
-    trainer.resume()
-    if trainer.accelerator.is_main_process:
-        atomic.write_text(options.out / "config.yaml", to_yaml(options))
-    trainer.run()
-    trainer.load_parameters(trainer.selected_tensors)
+def summary_of(trainer: Trainer) -> dict[str, Any]:
+    """The contents of train.json; warns where the start was selected."""
     summary = {
-        "trainable": parameters.trained,
-        "seconds": round(trainer.seconds, 1),
-        "dev_wer": trainer.selected_wer,
-        "selected_epoch": trainer.selected_epoch,
-        "start_dev_wer": trainer.start_wer,
-        "seed": options.seed,
+        "trainable": count_parameters(trainer.model).trained,
+        "seconds": round(trainer.state.seconds, 1),
+        "dev_wer": trainer.state.selected_wer,
+        "selected_epoch": trainer.state.selected_epoch,
+        "start_dev_wer": trainer.state.start_wer,
+        "seed": trainer.options.seed,
         "epochs": trainer.order.epoch,
-        "steps": trainer.step,
-        "utterances": len(train_set),
-        "audio_seconds": round(sum(example.seconds for example in train_set), 1),
+        "steps": trainer.state.step,
+        "utterances": len(trainer.train),
+        "audio_seconds": round(sum(example.seconds for example in trainer.train), 1),
     }
-    if not trainer.selected_epoch:
-        summary["note"] = NOT_IMPROVED
-    if trainer.accelerator.is_main_process:
-        if not trainer.selected_epoch:
-            wer = 100 * trainer.start_wer
+    if not trainer.state.selected_epoch:
+        summary["note"] = "no epoch improved on the start"
+        if trainer.accelerator.is_main_process:
             logger.warning(
                 "%s: %s, dev WER %.2f %%, so the adapter is as it started (try a lower --learning-rate)",
-                *(options.out, NOT_IMPROVED, wer),
+                *(trainer.options.out, summary["note"], 100 * trainer.state.start_wer),
             )
-        record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
-        if options.init_adapter:
-            record["init_adapter"] = options.init_adapter
-        save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=record)
-        atomic.write_json(options.out / "train.json", summary)
     return summary
 
 
-def attach_start(base: Base, options: TrainingOptions) -> None:
-    """Attach the vectors that training starts from: of `init_adapter`, else ones.
+def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -> None:
+    """Set a base's precision and masks, and attach the vectors that training starts from: those of
+    `init_adapter`, else ones. `options.precision` becomes what "auto" stands for."""
+    options.precision = base.precision = choose_precision(options.precision, base.device, base.dtype)
+    if options.spec_augment == "off":
+        base.model.config.apply_spec_augment = False
+    if options.init_adapter:
+        load_adapter(base.model, options.init_adapter)
+    else:
+        attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head))
 
-    Raises:
-        TrainingError: the adapter has a head and `train_head` is off, or the other way round.
-    """
-    if not options.init_adapter:
-        attach(base.model, IA3Config(tuple(options.placements), options.layers, options.train_head))
-        return
-    load_adapter(base.model, options.init_adapter)
+
+def check_head(base: Base, options: TrainingOptions) -> None:
+    """Raises TrainingError where `init_adapter` has a head and `train_head` is off, or vice versa."""
     has_head = base.model.ia3_config.train_head
     if options.train_head and not has_head:
         raise TrainingError(f"{options.init_adapter} has no head, so none can be trained from there "

@@ -10,8 +10,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -19,7 +17,7 @@ import torch
 
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
-from ia3_speech.adapters.load import labels_of_trained, load_adapter
+from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.cli import UserError, progress_stream
 from ia3_speech.data.kaldi import read_data_directory
@@ -28,11 +26,8 @@ from ia3_speech.decoding.decode_directory import Decoding, environment_record, w
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
-from ia3_speech.model.architectures import IA3Config
-from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
-from ia3_speech.model.precision import choose_precision
 from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
@@ -43,40 +38,9 @@ from ia3_speech.training.multi_adapter import (
     hold_out_examples,
 )
 from ia3_speech.training.records import read_training_record
-from ia3_speech.training.run import run_lock
+from ia3_speech.training.run import prepare_base, run_lock
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Adaptation:
-    """One adapter to be trained.
-
-    Attributes:
-        speaker: whose it is.
-        fold: fold1, fold2, …; all without folds.
-        task: the utterances that it is trained on, and those held out.
-        test: the utterances that it decodes.
-        folder: where adapter/ and task.json go.
-    """
-
-    speaker: str
-    fold: str
-    task: Task
-    test: list[Example]
-    folder: Path
-
-    @property
-    def utterances(self) -> int:
-        """Utterances that it is trained on, or that select its epoch."""
-        return len(self.task.train_examples) + len(self.task.held_out)
-
-    def record(self) -> dict[str, Any]:
-        """The contents of its task.json; empty where there is none."""
-        try:
-            return read_training_record(self.folder / "task.json")
-        except (OSError, ValueError):
-            return {}
 
 
 def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
@@ -92,66 +56,40 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
             is writing to `options.out` (runs of different parts may).
     """
     check_options(options)
-    part_of(options)
     with run_lock(options.out, options.part):
-        return adapt_locked(options)
-
-
-def adapt_locked(options: SpeakerOptions) -> dict[str, Any]:
-    """The same, with checked options, in a folder that no other run writes these adapters to."""
-    base = load_base(options.base, device=options.device)
-    options.precision = base.precision = choose_precision(options.precision, base.device)
-    if options.spec_augment == "off":
-        base.model.config.apply_spec_augment = False
-    attach_common_start(base, options)
-    speeds = [*{1.0, *options.speeds}]
-    examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
-    adaptations = list(plan(examples, options))
-    warn_of_few_utterances(adaptations, options)
-    written = [a.folder / name for a in adaptations for name in ("adapter", "task.json")]
-    for path in written + ([] if options.part else [options.out / "config.yaml", options.out / "train.json"]):
-        atomic.remove_leftovers(path)
-    left = [adaptation for adaptation in adaptations if not adaptation.record()]
-    cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
-    speakers = len({adaptation.speaker for adaptation in adaptations})
-    logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
-    started = time.monotonic()
-    train_all(base, left, options, cache)
-    return finish(base, adaptations, options, time.monotonic() - started)
-
-
-def attach_common_start(base: Base, options: SpeakerOptions) -> None:
-    """Attach the vectors that every speaker starts from: of `init_adapter`, else ones."""
-    if options.init_adapter is None:
-        attach(base.model, IA3Config(tuple(options.placements), options.layers))
-        return
-    load_adapter(base.model, options.init_adapter)
-    if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
-        raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row "
-                        f"(use ia3-speech train, speaker by speaker)")  # fmt: skip
+        base = load_base(options.base, device=options.device)
+        prepare_base(base, options)
+        if base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
+            raise UserError(f"{options.init_adapter}: a head or conv vectors can't differ from row to row "
+                            f"(use ia3-speech train, speaker by speaker)")  # fmt: skip
+        speeds = [*{1.0, *options.speeds}]
+        examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
+        tasks = list(plan(examples, options))
+        warn_of_few_utterances(tasks, options)
+        names = [f"{task.name}/{name}" for task in tasks for name in ("adapter", "task.json")]
+        for name in [*names, "config.yaml", "train.json"]:
+            atomic.remove_leftovers(options.out / name)
+        left = [task for task in tasks if not (options.out / task.name / "task.json").is_file()]
+        speakers = len({task.speaker for task in tasks})
+        logger.info("%d adapters for %d speakers, %d to do", len(tasks), speakers, len(left))
+        started = time.monotonic()
+        train_all(base, left, options)
+        return finish(base, tasks, options, time.monotonic() - started)
 
 
 # ---- which adapters
 
 
-def part_of(options: SpeakerOptions) -> tuple[int, int]:
-    """(3, 8) of `--part 3/8`, else (1, 1)."""
-    number, _, count = (options.part or "1/1").partition("/")
-    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise UserError(f"part is {options.part!r}: write 3/8 for the third of eight shares of the speakers")
-    return int(number), int(count)
-
-
 def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
     """Whether an utterance's speaker belongs to this run: with --part 3/8 every eighth, from the third on."""
-    number, count = part_of(options)
+    number, count = map(int, (options.part or "1/1").split("/"))
     data = read_data_directory(options.data, allow_pipes=options.allow_pipes)
     speakers = set(sorted({utterance.speaker for utterance in data})[number - 1 :: count])
     return lambda utterance: utterance.speaker in speakers
 
 
-def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
-    """Every adapter, speaker by speaker. Raises UserError for a speaker with too few utterances."""
+def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Task]:
+    """Every adapter's task, speaker by speaker. Raises UserError for a speaker with too few utterances."""
     by_speaker: dict[str, list[Example]] = {}
     for example in sorted(examples, key=lambda example: example.utterance.id):
         by_speaker.setdefault(example.utterance.speaker, []).append(example)
@@ -165,27 +103,25 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
                     f"hold one out (leave this speaker out: ia3-speech datadir subset)"
                 )
             name = f"fold{fold + 1}" if options.folds else "all"
-            folder = options.out / check_name(speaker) / name
-            task = Task(f"{speaker}/{name}", *hold_out_examples(chosen))
-            yield Adaptation(speaker, name, task, test, folder)
+            yield Task(f"{check_name(speaker)}/{name}", *hold_out_examples(chosen), test)
 
 
-def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
+def warn_of_few_utterances(tasks: list[Task], options: SpeakerOptions) -> None:
     """Say where there are fewer than `k` utterances."""
-    fewer = [adaptation for adaptation in adaptations if options.k and adaptation.utterances < options.k]
+    fewer = [task for task in tasks if options.k and task.utterances < options.k]
     if fewer:
-        least = min(fewer, key=lambda adaptation: adaptation.utterances)
+        least = min(fewer, key=lambda task: task.utterances)
         logger.warning(
             "note: %d of %d adapters have fewer than %d utterances to adapt on: %d in %s",
-            *(len(fewer), len(adaptations), options.k, least.utterances, least.task.name),
+            *(len(fewer), len(tasks), options.k, least.utterances, least.name),
         )
 
 
-def groups_of(adaptations: list[Adaptation], options: SpeakerOptions) -> Iterator[list[Adaptation]]:
-    """Adaptations that are trained side by side: they have equally many batches in an epoch."""
-    by_batches: dict[int, list[Adaptation]] = {}
-    for adaptation in adaptations:
-        by_batches.setdefault(batches_per_epoch(adaptation.task, options), []).append(adaptation)
+def groups_of(tasks: list[Task], options: SpeakerOptions) -> Iterator[list[Task]]:
+    """Tasks that are trained side by side: they have equally many batches in an epoch."""
+    by_batches: dict[int, list[Task]] = {}
+    for task in tasks:
+        by_batches.setdefault(batches_per_epoch(task, options), []).append(task)
     for alike in by_batches.values():
         for first in range(0, len(alike), options.adapters_per_batch):
             yield alike[first : first + options.adapters_per_batch]
@@ -194,43 +130,42 @@ def groups_of(adaptations: list[Adaptation], options: SpeakerOptions) -> Iterato
 # ---- training
 
 
-def train_all(
-    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, cache: FeatureCache
-) -> None:
+def train_all(base: Base, tasks: list[Task], options: SpeakerOptions) -> None:
     """Train, test and save, `adapters_per_batch` adapters at a time."""
     from tqdm import tqdm
     from tqdm.contrib.logging import logging_redirect_tqdm
 
+    cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
     start = {vector: vector.l.detach().clone() for vector in ia3.vectors(base.model).values()}
     with logging_redirect_tqdm(), tqdm(
-        total=len(adaptations), desc="training", unit="adapter", dynamic_ncols=True, disable=None,
+        total=len(tasks), desc="training", unit="adapter", dynamic_ncols=True, disable=None,
         file=progress_stream(),
     ) as bar:  # fmt: skip
-        for group in groups_of(adaptations, options):
+        for group in groups_of(tasks, options):
             started = time.monotonic()
             with torch.no_grad():
                 for vector, value in start.items():
                     vector.l.copy_(value)
-            trainer = MultiAdapterTrainer(base, [adaptation.task for adaptation in group], options, cache)
+            trainer = MultiAdapterTrainer(base, group, options, cache)
             trainer.run()
-            texts = decode_tests(trainer, group)
-            for index, adaptation in enumerate(group):
+            texts = decode_tests(trainer)
+            for index, task in enumerate(group):
                 trainer.load_best(index)
                 seconds = (time.monotonic() - started) / len(group)
-                save(base, adaptation, options, texts[index], seconds)
+                save(base, task, options, texts[index], seconds)
                 bar.update()
 
 
-def decode_tests(trainer: MultiAdapterTrainer, group: list[Adaptation]) -> list[dict[str, str]]:
-    """For each adapter of the group, utterance id → hypothesis of what it is tested on.
+def decode_tests(trainer: MultiAdapterTrainer) -> list[dict[str, str]]:
+    """For each task, utterance id → hypothesis of what it is tested on.
 
     What exceeds the base's maximum input duration is cut at pauses, as `ia3-speech decode` does it.
     """
     limit = maximum_input_seconds(trainer.base)
-    tested = [(index, example) for index, a in enumerate(group) for example in a.test]
+    tested = [(index, example) for index, task in enumerate(trainer.tasks) for example in task.test]
     long = [(index, example) for index, example in tested if limit and example.seconds > limit]
     rows = [(index, example) for index, example in tested if not limit or example.seconds <= limit]
-    texts: list[dict[str, str]] = [{} for _ in group]
+    texts: list[dict[str, str]] = [{} for _ in trainer.tasks]
     for index, example in long:
         trainer.load_best(index)
         wave = load_utterance(example.utterance, allow_pipes=trainer.cache.allow_pipes)
@@ -242,14 +177,12 @@ def decode_tests(trainer: MultiAdapterTrainer, group: list[Adaptation]) -> list[
     return texts
 
 
-def save(
-    base: Base, adaptation: Adaptation, options: SpeakerOptions, texts: dict[str, str], seconds: float
-) -> None:
+def save(base: Base, task: Task, options: SpeakerOptions, texts: dict[str, str], seconds: float) -> None:
     """Write the adapter, then task.json: where that stands, the adapter is complete."""
-    task = adaptation.task
+    speaker, _, fold = task.name.partition("/")
     record = {
-        "speaker": adaptation.speaker,
-        "fold": adaptation.fold,
+        "speaker": speaker,
+        "fold": fold,
         "trained_on": [example.utterance.id for example in task.train_examples],
         "held_out": [example.utterance.id for example in task.held_out],
         "held_out_losses": [round(loss, 6) if math.isfinite(loss) else None for loss in task.losses],
@@ -264,22 +197,21 @@ def save(
         "data": str(options.data),
         "init_adapter": options.init_adapter,
     }
-    labels = labels_of_trained(options.init_adapter, {"speaker": adaptation.speaker})
-    save_adapter(base.model, adaptation.folder / "adapter", base=base, labels=labels, training=training)
-    atomic.write_json(adaptation.folder / "task.json", record | {"texts": texts})
+    labels = labels_of_trained(options.init_adapter, {"speaker": speaker})
+    folder = options.out / task.name
+    save_adapter(base.model, folder / "adapter", base=base, labels=labels, training=training)
+    atomic.write_json(folder / "task.json", record | {"texts": texts})
 
 
-def finish(
-    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, seconds: float
-) -> dict[str, Any]:
+def finish(base: Base, tasks: list[Task], options: SpeakerOptions, seconds: float) -> dict[str, Any]:
     """Gather the hypotheses in a decode directory, and write and return the summary."""
-    records = [adaptation.record() for adaptation in adaptations]
+    records = [read_training_record(options.out / task.name / "task.json") for task in tasks]
     if options.folds and not options.part:
         write_decoding(base, records, options)
     summary = {
-        "adapters": len(adaptations),
-        "speakers": len({adaptation.speaker for adaptation in adaptations}),
-        "utterances": median(adaptation.utterances for adaptation in adaptations),
+        "adapters": len(tasks),
+        "speakers": len({task.speaker for task in tasks}),
+        "utterances": median(task.utterances for task in tasks),
         "improved": sum(record["best_epoch"] > 0 for record in records),
         "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_epoch"]],
         "trainable": count_parameters(base.model).trained,
@@ -295,9 +227,7 @@ def finish(
 
 def write_decoding(base: Base, records: Sequence[dict[str, Any]], options: SpeakerOptions) -> None:
     """The decode directory of all folds: each hypothesis by an adapter not trained on the utterance."""
-    utterances: list[Utterance] = read_data_directory(
-        options.data, allow_pipes=options.allow_pipes
-    ).utterances
+    utterances = read_data_directory(options.data, allow_pipes=options.allow_pipes).utterances
     texts = {utterance: text for record in records for utterance, text in record["texts"].items()}
     reason = "bad audio (see the log)"
     left_out = [BadAudio(u.id, u.source, reason) for u in utterances if u.id not in texts]

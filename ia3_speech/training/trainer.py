@@ -6,12 +6,9 @@ masks, dropout) depends on the seed and the step, so an interrupted run that is 
 been interrupted.
 """
 
-import hashlib
 import logging
 import math
-import os
 import time
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,16 +18,16 @@ from torch import nn
 from ia3_speech.cli import progress_stream
 from ia3_speech.data.batches import BatchOrder, make_batches
 from ia3_speech.data.text import normalize
-from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.decoding.long_recordings import cut_utterance
 from ia3_speech.model import ia3
 from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import Base
+from ia3_speech.model.fingerprint import tensors_sha256
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.scoring.significance import standard_error
-from ia3_speech.training.checkpoint import Checkpoint, MetricsLog
+from ia3_speech.training.checkpoint import Checkpoint, MetricsLog, TrainingState
 from ia3_speech.training.config import TrainingError, TrainingOptions, comparable
-from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_step
+from ia3_speech.training.ctc import learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 
@@ -40,20 +37,18 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
-# What a checkpoint holds of a trainer as it is.
-RESUMED = (
-    *("selected_tensors", "selected_epoch", "selected_wer", "start_wer", "best_errors"),
-    *("epochs_without_improvement", "step", "losses", "seconds"),
-)
 
 
 class Trainer:
-    """One training run; `Checkpoint` documents its state."""
+    """One training run; `TrainingState` documents what it knows."""
 
     def __init__(self, base: Base, train: list[Example], dev: list[Example], options: TrainingOptions):
         self.base, self.model, self.options = base, base.model, options
+        from accelerate import Accelerator
+
         self.train, self.dev = train, dev
-        self.accelerator = make_accelerator(base, options)
+        # No mixed precision: `Base.precision` has the encoder's layers alone in bfloat16.
+        self.accelerator = Accelerator(mixed_precision="no", cpu=base.device.type == "cpu")
         self.parameters = dict(trainable(self.model))
         self.optimizer = torch.optim.AdamW(self.parameter_groups(), weight_decay=0.0)
         seconds = [example.seconds for example in train]
@@ -76,18 +71,10 @@ class Trainer:
         self.identity = comparable(options) | {
             "processes": self.accelerator.num_processes,
             "sha256 of the base": base.fingerprint["sha256"],
-            "sha256 of the start": parameters_sha256(self.parameters),
+            "sha256 of the start": tensors_sha256(p for _, p in sorted(self.parameters.items())),
             "sha256 of the data": data_digest([*train, *dev]),
         }
-        self.step = 0
-        self.seconds = 0.0
-        self.losses: list[float] = []
-        self.best_errors: list[int] = []
-        self.epochs_without_improvement = 0
-        self.start_wer = math.inf
-        self.selected_epoch, self.selected_wer = 0, math.inf
-        self.selected_tensors = self.copy_parameters()
-        self.without_gradient = set(ia3.vectors(self.model))
+        self.state = TrainingState(self.copy_parameters(), sorted(ia3.vectors(self.model)))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """For AdamW: the vectors and, where it is trained, the head, each with its peak rate."""
@@ -112,18 +99,16 @@ class Trainer:
         from tqdm import tqdm
         from tqdm.contrib.logging import logging_redirect_tqdm
 
-        if self.accelerator.log_with:
-            self.accelerator.init_trackers("ia3_speech")
         hidden = None if self.accelerator.is_main_process else True  # None: shown on a terminal
         with logging_redirect_tqdm(), tqdm(
-            total=self.total_steps, initial=self.step, desc="training", unit="batch", dynamic_ncols=True,
-            disable=hidden, file=progress_stream(),
+            total=self.total_steps, initial=self.state.step, desc="training", unit="batch",
+            dynamic_ncols=True, disable=hidden, file=progress_stream(),
         ) as bar:  # fmt: skip
-            if self.step == 0:
-                self.evaluate_start()
+            if self.state.step == 0:
+                self.evaluate(0)
             while (
                 self.order.epoch < self.options.epochs
-                and self.epochs_without_improvement < self.options.patience
+                and self.state.epochs_without_improvement < self.options.patience
             ):
                 self.run_epoch(bar)
                 self.checkpoint()
@@ -133,20 +118,24 @@ class Trainer:
         epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
         for batch in self.order:
             loss, seconds = self.train_step(batch, epoch)
-            self.losses.append(loss)
+            self.state.losses.append(loss)
             audio_seconds += seconds
-            self.step += 1
+            self.state.step += 1
             rate = audio_seconds / max(1e-9, time.monotonic() - started)
-            wer = f"dev WER {100 * self.selected_wer:.1f} %, " if self.selected_wer < math.inf else ""
-            bar.set_postfix_str(f"loss {np.mean(self.losses[-20:]):.3f}, {wer}{rate:.0f} s of audio/s")
+            wer = (
+                f"dev WER {100 * self.state.selected_wer:.1f} %, "
+                if self.state.selected_wer < math.inf
+                else ""
+            )
+            bar.set_postfix_str(f"loss {np.mean(self.state.losses[-20:]):.3f}, {wer}{rate:.0f} s of audio/s")
             bar.update()
-            if self.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
-                self.seconds += time.monotonic() - started
+            if self.state.step % self.options.checkpoint_steps == 0 and self.order.epoch == epoch:
+                self.state.seconds += time.monotonic() - started
                 started, audio_seconds = time.monotonic(), 0.0
                 self.checkpoint()
-        self.evaluate(epoch, float(np.mean(self.losses)), rate)
-        self.losses = []
-        self.seconds += time.monotonic() - started
+        self.evaluate(epoch + 1, round(float(np.mean(self.state.losses)), 5), round(rate, 1))
+        self.state.losses = []
+        self.state.seconds += time.monotonic() - started
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
         """One step on one batch, divided among the processes. Returns its loss, and its seconds of audio.
@@ -157,26 +146,23 @@ class Trainer:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         examples = [self.train[i % len(self.train)] for i in batch]
         here = examples[rank::world]
-        factor = learning_rate_factor(self.step, self.total_steps, self.options.warmup)
+        factor = learning_rate_factor(self.state.step, self.total_steps, self.options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         self.model.train()
         speeds = [self.draw_speed(e, epoch, i) for e, i in zip(here, batch[rank::world], strict=True)]
-        features = [self.cache.get(e.utterance, speed) for e, speed in zip(here, speeds, strict=True)]
-        seed_step(self.options.seed, self.step * world + rank)
+        seed_step(self.options.seed, self.state.step * world + rank)
         self.optimizer.zero_grad(set_to_none=True)
         share = torch.zeros((), device=self.base.device)  # this process's part of the batch's mean
         if here:
-            logits, frames = self.base.forward(features, self.cache.depth)
-            losses = ctc_loss(logits, frames, [e.ids for e in here], self.base.vocabulary.blank)
-            loss = losses.mean() * (len(here) * world / len(examples))
+            loss = self.cache.losses(here, speeds).mean() * (len(here) * world / len(examples))
             self.accelerator.backward(loss)
             share = loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
         if not np.isfinite(value):
             names = ", ".join(e.utterance.id for e in examples[:10])
             raise TrainingError(
-                f"step {self.step}: the loss is {value} on {names}; the last checkpoint stands "
+                f"step {self.state.step}: the loss is {value} on {names}; the last checkpoint stands "
                 f"(a lower --learning-rate usually helps)"
             )
         for p in self.parameters.values() if world > 1 else ():  # some hundred kilobytes: no need of DDP
@@ -193,13 +179,13 @@ class Trainer:
 
     def check_gradients(self) -> None:
         """Raises TrainingError where a vector has had no gradient in the first ten batches."""
-        if not self.without_gradient:
+        if not self.state.without_gradient:
             return
-        gradients = {name: self.parameters[name].grad for name in self.without_gradient}
-        self.without_gradient -= {name for name, g in gradients.items() if g is not None and bool(g.any())}
-        if self.without_gradient and self.step + 1 >= GRADIENT_WITHIN:
-            names = ", ".join(sorted(self.without_gradient)[:8])
-            raise TrainingError(f"no gradient in {self.step + 1} batches: {names} would stay at one")
+        gradients = {name: self.parameters[name].grad for name in self.state.without_gradient}
+        self.state.without_gradient = [n for n, g in gradients.items() if g is None or not bool(g.any())]
+        if self.state.without_gradient and self.state.step + 1 >= GRADIENT_WITHIN:
+            names = ", ".join(self.state.without_gradient[:8])
+            raise TrainingError(f"no gradient in {self.state.step + 1} batches: {names} would stay at one")
 
     def decay_to_one(self) -> None:
         """Weight decay, decoupled from the gradient, of l − 1: identity is 1 for IA³, not 0."""
@@ -212,58 +198,56 @@ class Trainer:
 
     # ---- evaluation
 
-    def evaluate_start(self) -> None:
-        """Evaluate what training starts from, as epoch 0: it stays selected until an epoch improves on it."""
-        started = time.monotonic()
-        wer = sum(self.dev_errors(), ErrorCounts()).wer
-        self.start_wer = self.selected_wer = wer
-        if self.accelerator.is_main_process:
-            row = {"epoch": 0, "step": 0, "loss": None, "dev_wer": round(wer, 6), "selected_epoch": 0}
-            self.metrics.append(row)
-            logger.info("start: dev WER %.2f %%", 100 * wer)
-        if self.accelerator.log_with:
-            self.accelerator.log({"dev_wer": wer}, step=0)
-        self.seconds += time.monotonic() - started
+    def evaluate(self, epoch: int, loss: float | None = None, rate: float | None = None) -> None:
+        """Decode dev after an epoch, from 1, or at the start, 0, which is selected until one improves on it.
 
-    def evaluate(self, epoch: int, loss: float, rate: float) -> None:
-        """Decode dev, log, and select the last epoch that dev can't tell from the best.
+        Args:
+            loss: the mean training loss of the epoch.
+            rate: seconds of audio trained on in a second.
+        """
+        started = time.monotonic()
+        counts = self.dev_errors()
+        wer = sum(counts, ErrorCounts()).wer
+        if epoch:
+            self.select(epoch, counts)
+        else:
+            self.state.start_wer = self.state.selected_wer = wer
+            self.state.seconds += time.monotonic() - started
+        row = {"epoch": epoch, "step": self.state.step, "loss": loss, "dev_wer": round(wer, 6)}
+        row |= {"selected_epoch": self.state.selected_epoch} | ({"seconds_per_second": rate} if epoch else {})
+        if self.accelerator.is_main_process:
+            self.metrics.append(row)
+            trained = f"epoch {epoch}: loss {loss:.3f}," if epoch else "start:"
+            logger.info("%s dev WER %.2f %%", trained, 100 * wer)
+
+    def select(self, epoch: int, counts: list[ErrorCounts]) -> None:
+        """Select the last epoch that dev can't tell from the best, given the errors of each dev utterance.
 
         The lowest of several WERs on a small dev set is partly chance. Selected is the last epoch, whose
         rate was lowest, that is worse than the best by at most one standard error of their difference,
         utterance by utterance (after the one-standard-error rule of Breiman et al., Classification and
         Regression Trees, 1984). An epoch that has not fewer errors than the start is never selected.
         """
-        counts = self.dev_errors()
         errors, words = [count.total for count in counts], [count.words for count in counts]
         wer = sum(counts, ErrorCounts()).wer
-        better = not self.best_errors or sum(errors) < sum(self.best_errors)
-        self.epochs_without_improvement = 0 if better else self.epochs_without_improvement + 1
+        better = not self.state.best_errors or sum(errors) < sum(self.state.best_errors)
+        self.state.epochs_without_improvement = 0 if better else self.state.epochs_without_improvement + 1
         if better:
-            self.best_errors = errors
-        worse = np.subtract(errors, self.best_errors)
+            self.state.best_errors = errors
+        worse = np.subtract(errors, self.state.best_errors)
         as_good = worse.sum() / sum(words) <= standard_error(worse, words)
-        if as_good and wer < self.start_wer:
-            self.selected_epoch, self.selected_wer = epoch + 1, wer
-            self.selected_tensors = self.copy_parameters()
-        row = {"epoch": epoch + 1, "step": self.step, "loss": round(loss, 5), "dev_wer": round(wer, 6)}
-        row |= {"selected_epoch": self.selected_epoch, "seconds_per_second": round(rate, 1)}
-        if self.accelerator.is_main_process:
-            self.metrics.append(row)
-            logger.info("epoch %d: loss %.3f, dev WER %.2f %%", epoch + 1, loss, 100 * wer)
-        if self.accelerator.log_with:
-            self.accelerator.log({"loss": loss, "dev_wer": wer}, step=self.step)
+        if as_good and wer < self.state.start_wer:
+            self.state.selected_epoch, self.state.selected_wer = epoch, wer
+            self.state.selected_tensors = self.copy_parameters()
 
-    @torch.no_grad()
     def dev_errors(self) -> list[ErrorCounts]:
         """The word errors of greedy search on each dev utterance, which is cut as for decoding."""
         self.model.eval()
         texts = [""] * len(self.dev_pieces)
         seconds = [piece.duration for _, piece in self.dev_pieces]
         for batch in make_batches(seconds, self.options.batch_seconds, seed=0, epoch=0):
-            features = [self.cache.get(self.dev_pieces[i][1]) for i in batch]
-            logits, frames = self.base.forward(features, self.cache.depth)
-            for i, row, n in zip(batch, logits.float().cpu(), frames.tolist(), strict=True):
-                texts[i] = greedy(row[:n], self.base.vocabulary)
+            for i, text in zip(batch, self.cache.texts([self.dev_pieces[i][1] for i in batch]), strict=True):
+                texts[i] = text
         hypotheses = [
             " ".join(text for (number, _), text in zip(self.dev_pieces, texts, strict=True) if number == n)
             for n in range(len(self.dev))
@@ -282,9 +266,8 @@ class Trainer:
                 order=self.order.state_dict(),
                 optimizer=self.optimizer.state_dict(),
                 tensors=self.copy_parameters(),
-                without_gradient=sorted(self.without_gradient),
                 metrics_bytes=self.metrics.size(),
-                **{name: getattr(self, name) for name in RESUMED},
+                state=vars(self.state),
             ).save(self.options.out / "checkpoints" / "last.pt")
 
     def resume(self) -> None:
@@ -297,36 +280,11 @@ class Trainer:
         if not file.exists():
             self.metrics.truncate(0)
             return
-        state = Checkpoint.load(file)
-        state.check_run(self.options.out, self.identity)
-        self.load_parameters(state.tensors)
-        self.optimizer.load_state_dict(state.optimizer)
-        self.order.load_state_dict(state.order)
-        self.without_gradient = set(state.without_gradient)
-        for name in RESUMED:
-            setattr(self, name, getattr(state, name))
-        self.metrics.truncate(state.metrics_bytes)
-        logger.info("%s: resuming after step %d of %d", self.options.out, self.step, self.total_steps)
-
-
-def make_accelerator(base: Base, options: TrainingOptions) -> Any:
-    """Accelerate's object for devices and processes, with a TensorBoard log where that is installed."""
-    from accelerate import Accelerator
-
-    launched = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
-    if launched not in (options.precision, "no"):
-        logger.warning("accelerate's --mixed_precision %s is not used: --precision bf16 is", launched)
-    return Accelerator(
-        mixed_precision="no",  # `Base.precision` has the encoder's layers alone in bfloat16
-        cpu=base.device.type == "cpu",
-        log_with=["tensorboard"] if find_spec("tensorboard") else None,
-        project_dir=options.out / "log",
-    )
-
-
-def parameters_sha256(parameters: dict[str, nn.Parameter]) -> str:
-    """SHA-256 of parameters in fp32."""
-    digest = hashlib.sha256()
-    for name, parameter in sorted(parameters.items()):
-        digest.update(name.encode() + parameter.detach().cpu().float().numpy().tobytes())
-    return digest.hexdigest()
+        last = Checkpoint.load(file)
+        last.check_run(self.options.out, self.identity)
+        self.load_parameters(last.tensors)
+        self.optimizer.load_state_dict(last.optimizer)
+        self.order.load_state_dict(last.order)
+        self.state = TrainingState(**last.state)
+        self.metrics.truncate(last.metrics_bytes)
+        logger.info("%s: resuming after step %d of %d", self.options.out, self.state.step, self.total_steps)
