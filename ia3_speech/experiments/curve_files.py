@@ -32,7 +32,7 @@ from ia3_speech.experiments.systems import (
     is_current,
     load_system,
     median_of,
-)  # fmt: skip
+)
 from ia3_speech.scoring.results import Results
 
 
@@ -134,14 +134,10 @@ def read_training_log(file: Path) -> list[Epoch]:
     for line_number, line in enumerate(file.read_bytes().splitlines(), start=1):
         location = f"{file}:{line_number}"
         row = as_object(location, parse_json(location, line))
-        number, dev_wer, selected = (
-            finite_number(location, row, name) for name in ("epoch", "dev_wer", "selected_epoch")
-        )
-        epochs.append(
-            Epoch(number, finite_number(location, row, "loss") if number else None, dev_wer, selected)
-        )
-        if selected not in {epoch.number for epoch in epochs}:
-            raise UserError(f"{location}: selected_epoch is {selected}, and no line has that epoch")
+        names = ("epoch", "dev_wer", "selected_epoch")
+        number, dev_wer, selected = (finite_number(location, row, name) for name in names)
+        loss = finite_number(location, row, "loss") if number else None
+        epochs.append(Epoch(number, loss, dev_wer, selected))
     return epochs
 
 
@@ -215,8 +211,8 @@ def finite_number(location: str, row: Json, name: str) -> float:
 
 def read_estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
     """The fields wer, lo and hi, after `prefix`. Raises UserError."""
-    bounds = [None if row.get(name) is None else finite_number(location, row, name)
-              for name in (f"{prefix}lo", f"{prefix}hi")]  # fmt: skip
+    bounds = (f"{prefix}{name}" for name in ("lo", "hi"))
+    bounds = (None if row.get(name) is None else finite_number(location, row, name) for name in bounds)
     return WerEstimate(finite_number(location, row, f"{prefix}wer"), *bounds)
 
 
@@ -290,11 +286,10 @@ def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
     for one in [one for one in systems if one.seed is not None and own in one.results]:
         if options_but_data(one) == options_but_data(parts[0]):
             amounts.append((round(one.train["audio_seconds"] / 60, 1), one))
+    amounts.sort(key=lambda point: (point[0], point[1].seed))
     points = [
-        {"minutes": minutes, "seed": one.seed, **estimate_fields(one.results[own])}
-        for minutes, one in amounts
+        {"minutes": part, "seed": one.seed} | estimate_fields(one.results[own]) for part, one in amounts
     ]
-    points.sort(key=lambda point: (point["minutes"], point["seed"]))
     return {"set": own, "base": estimate_fields(base.results[own]), "points": points}
 
 
