@@ -21,22 +21,15 @@ LOCAL = Path(__file__).parents[2] / "egs/medical_dictation/local"
     ("written", "said"),
     [
         ("Type 2 diabetes mellitus without complications", "type two diabetes mellitus"),
-        (
-            "Type 2 diabetes mellitus with diabetic polyneuropathy",
-            "type two diabetes mellitus with diabetic polyneuropathy",
-        ),
-        ("Essential (primary) hypertension", "essential hypertension"),
         ("Non-ST elevation (NSTEMI) myocardial infarction", "non s t elevation myocardial infarction"),
         ("Epilepsy, unspecified, not intractable, without status epilepticus", "epilepsy"),
         (
             "Fracture of unspecified part of neck of right femur, initial encounter for closed fracture",
             "fracture of neck of right femur",
         ),
-        ("Urinary tract infection, site not specified", "urinary tract infection"),
         ("Panic disorder [episodic paroxysmal anxiety]", "panic disorder"),
         ("Bipolar II disorder", "bipolar two disorder"),
         ("Ménière's disease, bilateral", "meniere's disease bilateral"),
-        ("Other pulmonary embolism without acute cor pulmonale", "pulmonary embolism"),
         ("Chronic kidney disease, stage 4 (severe)", "chronic kidney disease stage four"),
     ],
 )
@@ -107,19 +100,13 @@ def test_drug_list_is_well_formed(local):
 
 
 def test_speakers_of_the_sets_have_no_voice_in_common(local):
-    voices = {
-        name: {(one.accent, one.variant) for one in speakers}
-        for name, speakers in local.prepare.SPEAKERS.items()
-    }
-    own = {(local.prepare.SPEAKER42.accent, local.prepare.SPEAKER42.variant)}
-    sets = [*voices.values(), own]
-    assert sum(map(len, sets)) == len(set().union(*sets))
-    for accent, variant in set().union(*sets):
-        assert accent in espeak.UNHEARD_ACCENTS
-        assert variant in espeak.UNHEARD_VARIANTS
-    names = [one.name for speakers in local.prepare.SPEAKERS.values() for one in speakers]
+    speakers = [*local.prepare.SPEAKERS.values(), [local.prepare.SPEAKER42]]
+    voices = [{(one.accent, one.variant) for one in members} for members in speakers]
+    assert sum(map(len, voices)) == len(set().union(*voices))
+    for accent, variant in set().union(*voices):
+        assert accent in espeak.UNHEARD_ACCENTS and variant in espeak.UNHEARD_VARIANTS
+    names = [one.name for members in speakers for one in members]
     assert len(set(names)) == len(names)
-    assert "speaker42" not in names
 
 
 # ---- terms
@@ -147,11 +134,6 @@ def test_terms_of_references(local, tmp_path):
         "pneumonia\ticd\n"
         "total hip replacement\tprocedure\tonly in test\n"
     )
-
-
-def test_a_corpus_without_any_term_says_so(local, tmp_path):
-    write_data_directory(
-        tmp_path / "test", [Utterance("s-1", "s", "s-1", "", text="good morning to you all")]
-    )
+    write_data_directory(tmp_path / "none", [Utterance("s-1", "s", "s-1", "", text="good morning to you")])
     with pytest.raises(UserError, match="no term of ICD-10-CM and of our lists occurs in its references"):
-        local.terms.main(tmp_path / "test", tmp_path / "terms")
+        local.terms.main(tmp_path / "none", tmp_path / "terms")

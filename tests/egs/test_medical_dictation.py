@@ -32,9 +32,7 @@ class Run:
             "IA3_SPEECH_HOME": str(home),
             "CUDA_VISIBLE_DEVICES": "",
         }
-        self.environment.pop(
-            "UV_RUN_RECURSION_DEPTH", None
-        )  # commands are printed for this Python, not for uv
+        self.environment.pop("UV_RUN_RECURSION_DEPTH", None)  # commands are printed for this Python
 
     def start(self) -> subprocess.Popen:
         command = ["bash", str(ROOT / "egs/medical_dictation/run.sh"), *SMALL, *STUDY]
@@ -78,14 +76,7 @@ def steps(text: str) -> list[tuple[str, str]]:
 
 def test_a_killed_run_goes_on_where_it_was(ran):
     done = steps(ran.out)[:6]
-    assert [step[:8] for step, _ in done] == [
-        "stage 1,",
-        "stage 2,",
-        "stage 3,",
-        "stage 3,",
-        "stage 4,",
-        "stage 4,",
-    ]
+    assert [step[6] for step, _ in done] == ["1", "2", "3", "3", "4", "4"]
     assert {took for _, took in done} == {"up to date"}
     log = (ran.exp / "log/train_ia3_seed1.log").read_text()
     assert re.search(r"ia3_seed1: resuming after step \d+ of \d+", log)
@@ -121,16 +112,13 @@ def test_results_json_keeps_its_contract(ran):
     pair = next(one for one in results["pairs"] if (one["set"], one["system"]) == ("test", "ia3"))
     assert list(pair) == ["set", "baseline", "system", "seed", "relative", "relative_ci"]
     assert pair["relative"] == pytest.approx(ia3["wer"] / base["wer"] - 1)
-    assert results["command"].startswith(
-        "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 "
-    )
+    command = "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 "
+    assert results["command"].startswith(command)
 
 
 def test_the_terms_were_fixed_before_anything_was_decoded(ran):
-    terms = ran.exp / "terms_test"
-    assert all(
-        terms.stat().st_mtime < text.stat().st_mtime for text in ran.exp.glob("*/decode_greedy_test/text")
-    )
+    terms, decoded = ran.exp / "terms_test", ran.exp.glob("*/decode_greedy_test/text")
+    assert all(terms.stat().st_mtime < text.stat().st_mtime for text in decoded)
     assert "\tonly in test\n" in terms.read_text()
 
 
@@ -160,12 +148,10 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
     registered = {path.name for path in (ran.home / "adapters").iterdir() if path.name[0] != "."}
     assert registered == {"medical_small", "speaker42_small"}  # a small run takes no full run's name
     command = ran.out.splitlines()[-1].removeprefix("Next: ")
-    assert command.startswith(
-        f"IA3_SPEECH_HOME={ran.home} python -m ia3_speech.transcribe --adapter speaker42_small "
-    )
-    said = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, env=ran.environment, capture_output=True, text=True
-    )
+    start = f"IA3_SPEECH_HOME={ran.home} python -m ia3_speech.transcribe --adapter speaker42_small "
+    assert command.startswith(start)
+    options = {"cwd": ROOT, "env": ran.environment, "capture_output": True, "text": True}
+    said = subprocess.run(["bash", "-c", command], **options)
     assert said.returncode == 0, said.stderr
     shown = [line.split()[0] for line in ran.out.splitlines()[-5:-1]]
     assert shown == ["said", "base", "medical", "speaker42"]

@@ -24,20 +24,16 @@ def exp(tmp_path) -> Path:
         against = (None, None) if name == "base" else (0.5, 0.2)
         scores = {"test": score(own, against[0], wer_ci=[own - 0.1, own + 0.1])}
         if general is not None:
-            parts = {
-                "reader": rates(general + 0.1, against[1] and 0.3, 0.1),
-                "mix": rates(general, against[1], 0.1),
-            }
+            reader = rates(general + 0.1, against[1] and 0.3, 0.1)
+            parts = {"reader": reader, "mix": rates(general, against[1], 0.1)}
             fields = {"wer_ci": [general - 0.1, general + 0.1], "changes": parts["mix"]["changes"]}
             scores["out_of_domain"] = score(general, against[1], {"corpus": parts}, **fields)
         for set_name, found in scores.items():
             write(folder / name / f"decode_greedy_{set_name}/score.json", found)
         if train:
             seconds = {"seconds": 3600.0, "audio_seconds": 7230.0, "trainable": 9}
-            (folder / name / "train.json").write_text(json.dumps(seconds | train))
-            lines = f"decay_to_one: {decay}\n"
-            lines += "placements: [key]\nlearning_rate: 0.01\nepochs: 8\n"
-            (folder / name / "config.yaml").write_text(lines)
+            write(folder / name / "train.json", seconds | train)
+            (folder / name / "config.yaml").write_text(f"decay_to_one: {decay}\nplacements: [key]\n")
 
     put("base", 0.5, 0.2)
     for seed, (wer, dev) in enumerate([(0.3, 0.4), (0.34, 0.6), (0.32, 0.5)], 1):
@@ -68,20 +64,12 @@ def test_points_are_what_the_report_draws(exp):
 
 
 def test_without_points_the_files_go(exp):
+    """The base and the adapter alone are no trade-off: every recipe has both on out-of-domain speech."""
     collect(exp)
-    shutil.rmtree(exp / "curve")
-    for place in exp.rglob("decode_greedy_out_of_domain/score.json"):
-        place.unlink()
+    for folder in ("curve", "ia3_seed3/scale_0.5", "ia3_decay10_seed1"):
+        shutil.rmtree(exp / folder)
     collect(exp)
     assert not (exp / "curve.json").exists() and not (exp / "trade_off.json").exists()
-
-
-def test_the_base_and_the_adapter_alone_are_no_trade_off(exp):
-    """Every recipe has both on out-of-domain speech; only --trade-off and --decay-to-one make a table."""
-    shutil.rmtree(exp / "ia3_seed3/scale_0.5")
-    shutil.rmtree(exp / "ia3_decay10_seed1")
-    collect(exp)
-    assert not (exp / "trade_off.json").exists()
     text = (exp / "RESULTS.md").read_text()
     assert "| out-of-domain speech |" in text and "| scale" not in text
 
@@ -123,10 +111,8 @@ def test_tables(exp, capsys):
 def test_results_json_marks_out_of_domain_speech(exp):
     collect(exp)
     rows = json.loads((exp / "results.json").read_text())["systems"]
-    assert {(row["set"], row.get("out_of_domain", False)) for row in rows} == {
-        ("test", False),
-        ("out_of_domain", True),
-    }
+    marked = {(row["set"], row.get("out_of_domain", False)) for row in rows}
+    assert marked == {("test", False), ("out_of_domain", True)}
     text = (exp / "RESULTS.md").read_text()
     assert "| ia3 (seed 3 of 3) | 32.0" in text and "| all | 10 | 100 | 20.0" in text
     assert "- out_of_domain: 10 utterances, 100 words." in text
@@ -139,26 +125,18 @@ def put(folder, name, errors, train=None):
     """A scored system: errors of speakers a, b and c, of 10, 10 and 20 words."""
     words = dict(zip("abc", (10, 10, 20), strict=True))
     total = sum(errors)
-    by_speaker = {
-        s: rates(0.5) | {"words": words[s], "errors": e} for s, e in zip("abc", errors, strict=True)
-    }
-    baseline = None if name == "base" else 0.5
-    write(
-        folder / name / "decode_greedy_test/score.json", score(total / 40, baseline, {"speaker": by_speaker})
-    )
+    counts = zip("abc", errors, strict=True)
+    by_speaker = {s: rates(0.5) | {"words": words[s], "errors": count} for s, count in counts}
+    scored = score(total / 40, None if name == "base" else 0.5, {"speaker": by_speaker})
+    write(folder / name / "decode_greedy_test/score.json", scored)
     if train:
         write(folder / name / "train.json", train)
 
 
 @pytest.fixture
 def speakers(tmp_path):
-    kept = {
-        "trainable": 9,
-        "seconds": 3.0,
-        "adapters": 12,
-        "speakers": 3,
-        "not_improved": ["a/fold1", "a/fold2", "b/fold1"],
-    }
+    kept = {"trainable": 9, "seconds": 3.0, "adapters": 12, "speakers": 3}
+    kept["not_improved"] = ["a/fold1", "a/fold2", "b/fold1"]
     put(tmp_path, "base", [6, 4, 10])
     put(tmp_path, "accent", [5, 4, 8])
     put(tmp_path, "from_base_k15_seed1", [4, 4, 11], kept)
@@ -225,9 +203,8 @@ def test_scatter_and_curve(speakers):
         "b: 40.0 % before, 40.0 % after, 10 words",
         "c: 40.0 % before, 20.0 % after, 20 words",
     ]
-    assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in [
-        t.text for t in svg.iter(f"{space}text")
-    ]
+    texts = [text.text for text in svg.iter(f"{space}text")]
+    assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in texts
     curve = read_learning_curve(speakers / "curve.json")
     assert (curve.unit, curve.base.wer) == ("utterances", 17 / 40)  # of what it starts from
     assert [(point.amount, point.estimate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]

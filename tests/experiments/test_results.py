@@ -20,13 +20,8 @@ def made_here(monkeypatch):
 def full_score(wer: float, baseline: float | None = None) -> dict:
     """With terms and labels."""
     half = baseline and 0.8
-    labels = {
-        "speaker": {f"s{n}": rates(wer, baseline) for n in range(7)},
-        "accent": {
-            "scottish": rates(wer, baseline),
-            "caribbean": rates(wer / 2, baseline, clusters=2),
-        },
-    }
+    accents = {"scottish": rates(wer, baseline), "caribbean": rates(wer / 2, baseline, clusters=2)}
+    labels = {"speaker": {f"s{n}": rates(wer, baseline) for n in range(7)}, "accent": accents}
     by_category = {"drug": terms(wer * 2, half)}
     return score(
         wer, baseline, labels, term_error_rate=wer * 1.5, term_error_rate_ci=[wer, 2 * wer],
@@ -44,9 +39,8 @@ def exp(tmp_path):
         if train:
             write(tmp_path / folder / "inputs.json", made("bash run.sh --seeds 3", "def5678", True))
             write(tmp_path / folder / "train.json", train)
-            (tmp_path / folder / "config.yaml").write_text(
-                "placements: [key, value]\nlearning_rate: 0.01\nepochs: 8\n"
-            )
+            options = "placements: [key, value]\nlearning_rate: 0.01\nepochs: 8\n"
+            (tmp_path / folder / "config.yaml").write_text(options)
 
     put("base", full_score(0.4))
     for seed, (wer, dev) in enumerate([(0.36, 0.3), (0.3, 0.2), (0.32, 0.25)], 1):
@@ -59,36 +53,22 @@ def change_score(file, **fields) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
-def test_results_json(exp, capsys):
+def test_results_json_and_markdown(exp, capsys):
     collect(exp)
     found = json.loads((exp / "results.json").read_text())
     assert list(found) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
     assert found["warnings"] == []
     assert (found["schema"], found["commit"], found["dirty"]) == (1, "abc1234", True)
     assert found["command"] == "bash run.sh --seeds 3"
-    assert [(one["name"], one["seed"]) for one in found["systems"]] == [
-        ("base", None),
-        ("ia3", 1),
-        ("ia3", 2),
-        ("ia3", 3),
-    ]
+    systems = [(one["name"], one["seed"]) for one in found["systems"]]
+    assert systems == [("base", None), ("ia3", 1), ("ia3", 2), ("ia3", 3)]
     base, first = found["systems"][:2]
     assert (base["adapter"], base["trainable"], base["seconds"]) == (None, 0, 0.0)
     assert first == {  # the contract, and no more
-        "name": "ia3",
-        "adapter": f"{exp}/ia3_seed1/adapter",
-        "set": "test",
-        "seed": 1,
-        "wer": 0.36,
-        "wer_ci": [0.31, 0.41],
-        "ci_unit": "speaker",
-        "cer": 0.09,
-        "words": 100,
-        "utterances": 10,
-        "term_error_rate": 0.54,
-        "trainable": 9216,
-        "seconds": 61.7,
-    }
+        "name": "ia3", "adapter": f"{exp}/ia3_seed1/adapter", "set": "test", "seed": 1, "wer": 0.36,
+        "wer_ci": [0.31, 0.41], "ci_unit": "speaker", "cer": 0.09, "words": 100, "utterances": 10,
+        "term_error_rate": 0.54, "trainable": 9216, "seconds": 61.7,
+    }  # fmt: skip
     assert [(one["set"], one["baseline"], one["system"], one["seed"]) for one in found["pairs"]] == [
         ("test", "base", "ia3", seed) for seed in (1, 2, 3)
     ]
@@ -96,10 +76,6 @@ def test_results_json(exp, capsys):
     assert found["pairs"][0]["relative"] == pytest.approx(-0.1)
     assert found["pairs"][0]["relative_ci"] == pytest.approx([-0.2, 0.0])
     assert capsys.readouterr().out == ""
-
-
-def test_markdown(exp):
-    collect(exp)
     assert (exp / "RESULTS.md").read_text() == EXPECTED
 
 
@@ -197,11 +173,8 @@ def test_word_confidences_of_each_system_and_set(exp):
     for place, scaled in (("base", None), ("ia3_seed3", scaling)):
         found = {"scaling": scaled, "words": 80, "errors": 24, "calibration_error": 0.051, "area": 0.875}
         found |= {"found": 0.25, "found_ci": [0.2, 0.314]}
-        file = exp / place / "decode_greedy_test/score.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"confidences": found}))
-    other = exp / "base/decode_greedy_out_of_domain"
-    other.mkdir()
-    (other / "score.json").write_text(json.dumps(score(0.2, confidences=found)))
+        change_score(exp / place / "decode_greedy_test/score.json", confidences=found)
+    write(exp / "base/decode_greedy_out_of_domain/score.json", score(0.2, confidences=found))
     page = exp / "page.md"
     page.write_text("<!-- results . confidences -->\n<!-- end of results -->\n")
     fill(page)
@@ -218,10 +191,9 @@ def test_word_confidences_of_each_system_and_set(exp):
 def test_overlap_and_training_without_effect_are_warnings(exp):
     """In results.json and under the table; the sentences that training lacks have a table of their own."""
     for place in exp.glob("*/decode_greedy_test/score.json"):
-        found = json.loads(place.read_text())
-        against = 0.4 if "baseline" in found else None
+        against = 0.4 if "baseline" in json.loads(place.read_text()) else None
         unseen = rates(0.5 if against else 0.4, against) | {"term_error_rate": None}
-        place.write_text(json.dumps(found | {"overlap": OVERLAP, "unseen_sentences": unseen}))
+        change_score(place, overlap=OVERLAP, unseen_sentences=unseen)
     train = json.loads((exp / "ia3_seed3/train.json").read_text())
     (exp / "ia3_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
     collect(exp)
@@ -246,7 +218,7 @@ def test_a_warning_names_the_systems_that_it_is_about(exp):
         place = exp / f"ia3_seed{seed}/decode_greedy_test/score.json"
         warnings = OVERLAP["warnings"] if common else []
         overlap = OVERLAP | {"common_sentences": common, "warnings": warnings, "by_speaker": True}
-        place.write_text(json.dumps(json.loads(place.read_text()) | {"overlap": overlap}))
+        change_score(place, overlap=overlap)
     collect(exp)
     named = [one["system"] for one in json.loads((exp / "results.json").read_text())["warnings"]]
     assert named == ["ia3_seed1", "ia3_seed3"]
@@ -258,8 +230,7 @@ def test_a_warning_names_the_systems_that_it_is_about(exp):
 def test_a_test_set_without_training_sentences_says_so(exp):
     for place in exp.glob("*/decode_greedy_test/score.json"):
         overlap = OVERLAP | {"common_sentences": 0, "warnings": []}
-        found = json.loads(place.read_text()) | {"overlap": overlap, "unseen_sentences": None}
-        place.write_text(json.dumps(found))
+        change_score(place, overlap=overlap, unseen_sentences=None)
     collect(exp)
     text = (exp / "RESULTS.md").read_text()
     assert "\n- No sentence of test occurs in training.\n" in text and "Warning" not in text
@@ -276,18 +247,15 @@ TRAINING = """\
 def test_what_was_trained_by_dev_alone(exp, capsys):
     """The learning-rate sweep: nothing of it is decoded on a test set, and the best stands first."""
     folder = exp / "ia3_rate3e-3_seed1"
-    folder.mkdir()
-    (folder / "train.json").write_text(json.dumps({"trainable": 9216, "seconds": 30.2, "dev_wer": 0.1}))
+    write(folder / "train.json", {"trainable": 9216, "seconds": 30.2, "dev_wer": 0.1})
     (folder / "config.yaml").write_text("placements: [key, value]\nlearning_rate: 0.003\nepochs: 8\n")
     page = exp / "page.md"
     page.write_text("<!-- results . training only ia3* -->\n<!-- end of results -->\n")
     fill(page)
     assert page.read_text() == f"<!-- results . training only ia3* -->\n{TRAINING}<!-- end of results -->\n"
     collect(exp)
-    assert {one["name"] for one in json.loads((exp / "results.json").read_text())["systems"]} == {
-        "base",
-        "ia3",
-    }
+    systems = json.loads((exp / "results.json").read_text())["systems"]
+    assert {one["name"] for one in systems} == {"base", "ia3"}
 
 
 def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
