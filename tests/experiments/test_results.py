@@ -49,19 +49,41 @@ def exp(tmp_path):
     return tmp_path
 
 
+def results(exp) -> dict:
+    return json.loads((exp / "results.json").read_text())
+
+
+def systems(exp) -> list[tuple]:
+    """The name and the seed of each row of results.json."""
+    return [(one["name"], one["seed"]) for one in results(exp)["systems"]]
+
+
+def filled(exp, block: str, before: str = "") -> str:
+    """What `fill` writes into a block of a page in the experiment's folder."""
+    head, end, page = (
+        f"# Title\n<!-- results {block} -->\n",
+        "<!-- end of results -->\nprose\n",
+        exp / "page.md",
+    )
+    page.write_text(head + before + end)
+    fill(page)
+    text = page.read_text()
+    assert text.startswith(head) and text.endswith(end)
+    return text.removeprefix(head).removesuffix(end)
+
+
 def change_score(file, **fields) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
 def test_results_json_and_markdown(exp, capsys):
     collect(exp)
-    found = json.loads((exp / "results.json").read_text())
+    found = results(exp)
     assert list(found) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
     assert found["warnings"] == []
     assert (found["schema"], found["commit"], found["dirty"]) == (1, "abc1234", True)
     assert found["command"] == "bash run.sh --seeds 3"
-    systems = [(one["name"], one["seed"]) for one in found["systems"]]
-    assert systems == [("base", None), ("ia3", 1), ("ia3", 2), ("ia3", 3)]
+    assert systems(exp) == [("base", None), ("ia3", 1), ("ia3", 2), ("ia3", 3)]
     base, first = found["systems"][:2]
     assert (base["adapter"], base["trainable"], base["seconds"]) == (None, 0, 0.0)
     assert first == {  # the contract, and no more
@@ -122,10 +144,8 @@ def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
     dev = {"perplexity": 12.34, "words": 310, "unknown_words": 3}
     write(exp / "lm.json", {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev})
     collect(exp)
-    found = json.loads((exp / "results.json").read_text())
-    assert [(one["name"], one["seed"]) for one in found["systems"]][4:] == [
-        ("base + LM", None), ("ia3 + LM", 3), ("ia3 + LM + hot words", 3),
-    ]  # fmt: skip
+    found = results(exp)
+    assert systems(exp)[4:] == [("base + LM", None), ("ia3 + LM", 3), ("ia3 + LM + hot words", 3)]
     assert [one.get("language_model", False) for one in found["systems"]] == [False] * 4 + [True] * 3
     assert [(one["baseline"], one["system"]) for one in found["pairs"]][3:] == [
         ("base", "base + LM"), ("base + LM", "ia3 + LM"), ("ia3", "ia3 + LM + hot words"),
@@ -175,10 +195,7 @@ def test_word_confidences_of_each_system_and_set(exp):
         found |= {"found": 0.25, "found_ci": [0.2, 0.314]}
         change_score(exp / place / "decode_greedy_test/score.json", confidences=found)
     write(exp / "base/decode_greedy_out_of_domain/score.json", score(0.2, confidences=found))
-    page = exp / "page.md"
-    page.write_text("<!-- results . confidences -->\n<!-- end of results -->\n")
-    fill(page)
-    assert page.read_text().splitlines()[1:-1] == [
+    assert filled(exp, ". confidences").splitlines() == [
         "| word confidences | set | words | wrong % | calibration error % | "
         "errors in the least certain 10 %, % of all | area under ROC % | calibrated |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -197,7 +214,7 @@ def test_overlap_and_training_without_effect_are_warnings(exp):
     train = json.loads((exp / "ia3_seed3/train.json").read_text())
     (exp / "ia3_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
     collect(exp)
-    found = json.loads((exp / "results.json").read_text())
+    found = results(exp)
     start = f"{NOT_IMPROVED} (try a lower --learning-rate)"
     assert found["warnings"] == [
         {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
@@ -220,8 +237,7 @@ def test_a_warning_names_the_systems_that_it_is_about(exp):
         overlap = OVERLAP | {"common_sentences": common, "warnings": warnings, "by_speaker": True}
         change_score(place, overlap=overlap)
     collect(exp)
-    named = [one["system"] for one in json.loads((exp / "results.json").read_text())["warnings"]]
-    assert named == ["ia3_seed1", "ia3_seed3"]
+    assert [one["system"] for one in results(exp)["warnings"]] == ["ia3_seed1", "ia3_seed3"]
     text = (exp / "RESULTS.md").read_text()
     assert f"- **Warning:** ia3_seed1: {OVERLAP['warnings'][0]}.\n" in text
     assert "No sentence" not in text
@@ -249,13 +265,9 @@ def test_what_was_trained_by_dev_alone(exp, capsys):
     folder = exp / "ia3_rate3e-3_seed1"
     write(folder / "train.json", {"trainable": 9216, "seconds": 30.2, "dev_wer": 0.1})
     (folder / "config.yaml").write_text("placements: [key, value]\nlearning_rate: 0.003\nepochs: 8\n")
-    page = exp / "page.md"
-    page.write_text("<!-- results . training only ia3* -->\n<!-- end of results -->\n")
-    fill(page)
-    assert page.read_text() == f"<!-- results . training only ia3* -->\n{TRAINING}<!-- end of results -->\n"
+    assert filled(exp, ". training only ia3*") == TRAINING
     collect(exp)
-    systems = json.loads((exp / "results.json").read_text())["systems"]
-    assert {one["name"] for one in systems} == {"base", "ia3"}
+    assert {name for name, _ in systems(exp)} == {"base", "ia3"}
 
 
 def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
@@ -269,8 +281,7 @@ def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
     assert capsys.readouterr().err.splitlines() == [
         f"{exp}/ia3_seed{seed}: left out on test, another baseline stands there now" for seed in (2, 3)
     ]
-    rows = json.loads((exp / "results.json").read_text())["systems"]
-    assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
+    assert systems(exp) == [("base", None), ("ia3", 1)]
 
 
 def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, capsys):
@@ -285,8 +296,7 @@ def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, caps
         f"{exp}/ia3_average: left out, its seeds were trained again since",
         *(f"{exp}/ia3_seed{seed}: left out, other seeds were made of other inputs since" for seed in (2, 3)),
     ]
-    rows = json.loads((exp / "results.json").read_text())["systems"]
-    assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
+    assert systems(exp) == [("base", None), ("ia3", 1)]
 
 
 def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
@@ -299,7 +309,7 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
     row = "| ia3_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
     assert f"\n{row}" in text and "| 19.0 | 9,216 parameters, 185 s | – |\n" in text
     assert "| dev |" not in text
-    rows = json.loads((exp / "results.json").read_text())["systems"]
+    rows = results(exp)["systems"]
     assert [one["set"] for one in rows if one["name"] == "ia3_average"] == ["test"]
     assert rows[1]["adapter"] == f"{exp}/ia3_average/adapter"
 
@@ -313,14 +323,8 @@ def test_median_of_seeds(exp, capsys):
 
 def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
     collect(exp)
-    page = exp / "page.md"
-    page.write_text("# Title\n<!-- results . terms -->\nold\n<!-- end of results -->\nprose 40.0\n")
-    fill(page)
-    table = EXPECTED.split("\n\n")[1]
-    filled = f"# Title\n<!-- results . terms -->\n{table}\n<!-- end of results -->\nprose 40.0\n"
-    assert page.read_text() == filled
-    fill(page)
-    assert page.read_text() == filled
+    table = EXPECTED.split("\n\n")[1] + "\n"
+    assert filled(exp, ". terms", "old\n") == filled(exp, ". terms", table) == table
 
 
 @pytest.mark.parametrize(
@@ -332,11 +336,7 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
 )
 def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, block, said):
     """What was measured on another machine is worth more than nothing."""
-    page = exp / "page.md"
-    kept = f"<!-- results {block} -->\nolder numbers\n<!-- end of results -->\n"
-    page.write_text(kept)
-    fill(page)
-    assert page.read_text() == kept
+    assert filled(exp, block, "older numbers\n") == "older numbers\n"
     assert f"{exp}{said}" in capsys.readouterr().out
 
 
@@ -345,8 +345,7 @@ def test_errors_name_the_cure(exp, tmp_path):
     page.write_text("no block\n")
     with pytest.raises(UserError, match=r"page\.md: no block to fill \(<!-- results exp/CORPUS -->"):
         fill(page)
-    page.write_text("<!-- results . graphs -->\n<!-- end of results -->\n")
     with pytest.raises(UserError, match="a block asks for 'graphs'"):
-        fill(page)
+        filled(exp, ". graphs")
     with pytest.raises(UserError, match=r"other_seed1: not trained yet \(run the earlier stages\)"):
         select(exp, "other")
