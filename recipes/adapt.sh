@@ -95,7 +95,21 @@ adapt() {
 
 # Stages 7 to 9, for the adapter in $selected.
 finish() {
-  if [ $stage -le 7 ] && [ $stop_stage -ge 7 ] && [ "$lm" != none ]; then test_with_language_model; fi
+  local folder set
+  if [ $stage -le 7 ] && [ $stop_stage -ge 7 ] && [ "$lm" != none ]; then
+    step "stage 7, language model of train's texts${lm_texts:+ and of further ones}" language_model
+    for folder in base "$selected"; do
+      step "stage 7, choose the search weights of $folder on dev" choose_search_weights $folder
+    done
+    calibrate_adapter 7 lm --config "$exp/$selected/lm_search.yaml"
+    for folder in base "$selected"; do
+      for set in $lm_sets; do decode_and_score 7 $folder lm $set; done
+    done
+    if [[ $hotwords != none && $hotwords$terms != own ]]; then
+      step "stage 7, hot words: how $selected hears them on dev" learn_hotwords
+      for set in $lm_sets; do decode_and_score 7 "$selected" hotwords $set; done
+    fi
+  fi
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"

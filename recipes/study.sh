@@ -18,7 +18,8 @@ check_study() {
     done
   done
   [[ $average == false || $seeds -gt 1 ]] || fail "--average takes the mean of several seeds: give --seeds 3"
-  [[ -z $trade_off || -n $out_of_domain ]] || fail "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
+  [[ -z $trade_off || -n $out_of_domain ]] ||
+    fail "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
   [[ -z $decay_to_one || -n $trade_off ]] || fail "--decay-to-one needs --trade-off '0.25 0.5 0.75'"
 }
 

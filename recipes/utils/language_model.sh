@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Source this: stage 7 of adapt.sh, the language model and the hot words, and the calibration of confidences.
+# Source this: stage 7 of adapt.sh, the language model and the hot words.
 
 # shellcheck disable=SC2154,SC2086  # adapt.sh has the options; several of them hold more than one word
-# The model is of train's texts, mixed with the base's own, if it has one, with that of --lm-texts, and with --lm; test sets are
-# never read for it. Weights are chosen on dev: those of the mixture by perplexity, those of the search by WER, for base
-# and adapter each. Hot words are the terms that train's texts hold, in the forms in which the adapter hears them on dev.
-test_with_language_model() {
+
+# language_model: of train's texts, mixed with the base's own, if it has one, with that of --lm-texts, and with --lm. Test sets
+# are never read for it. The weights of the mixture are chosen on dev, by perplexity.
+language_model() {
   local folder set try
   step "stage 7, language model of train's texts${lm_texts:+ and of further ones}" language_model
   try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
@@ -33,6 +33,16 @@ language_model() {
     --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
 }
 
+# choose_search_weights SYSTEM: of the language model and of a word, by the WER on dev.
+choose_search_weights() {
+  local try adapter
+  try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
+  adapter=$([[ $1 == base ]] || echo "--adapter $exp/$1/adapter")
+  $decode_cmd "$exp/log/tune_lm_$1.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
+    --precision "$precision" $try $adapter $pipes --out "$exp/$1/lm_search.yaml"
+}
+
+# learn_hotwords: the terms that train's texts hold, or those of --hotwords, in the forms in which the adapter hears them on dev.
 learn_hotwords() {
   local list=$hotwords dev=$exp/$selected/decode_greedy_dev
   if [[ $hotwords == own ]]; then
@@ -44,15 +54,4 @@ learn_hotwords() {
     --adapter "$exp/$selected/adapter" $pipes --precision "$precision" $decode_opts "$data/dev" "$dev"
   $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$dev/text" -- \
     python -m ia3_speech.hotwords learn "$data/dev" "$dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
-}
-
-# calibrate_adapter STAGE SEARCH OPTION…: make the confidences of the selected adapter probabilities, measured on dev.
-calibrate_adapter() {
-  local adapter=$exp/$selected/adapter out=$exp/$selected/calibrated
-  [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 50 ]] || return 0 # 100 recognised words are needed
-  [[ $2 == greedy ]] || out+=_$2
-  step "stage $1, calibrate the confidences of $selected on dev, $2" \
-    $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") -- \
-    python -m ia3_speech.calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
-    --adapter "$adapter" "${@:3}"
 }

@@ -163,6 +163,17 @@ decode_and_score() {
   step "stage $1, decode and score $set with $system$with" job
 }
 
+# calibrate_adapter STAGE SEARCH OPTION…: make the confidences of the selected adapter probabilities, measured on dev.
+calibrate_adapter() {
+  local adapter=$exp/$selected/adapter out=$exp/$selected/calibrated
+  [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 50 ]] || return 0 # 100 recognised words are needed
+  [[ $2 == greedy ]] || out+=_$2
+  step "stage $1, calibrate the confidences of $selected on dev, $2" \
+    $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") -- \
+    python -m ia3_speech.calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
+    --adapter "$adapter" "${@:3}"
+}
+
 # register ADAPTER NAME SCORE …: register an adapter, with its scores in the card; what this corpus registered under that name
 # before is replaced. A small run takes no full run's name, but NAME_small. $registered is what it is called then.
 register() {

@@ -43,9 +43,7 @@ def test_numbers_doses_and_articles(local):
     assert {value: local.wording.number(value) for value in numbers} == numbers
     doses = {"1 g": "one gram", "2.5 mg": "two point five milligrams", "5000 units": "five thousand units"}
     assert {written: local.wording.dose(written) for written in doses} == doses
-    spoken = (
-        "an eight day or a one year history, an ulcer and a unilateral hernia, an e c g, an hour"
-    )
+    spoken = "an eight day or a one year history, an ulcer and a unilateral hernia, an e c g, an hour"
     assert local.wording.with_articles(re.sub(r"\ban\b", "a", spoken)) == spoken
 
 
