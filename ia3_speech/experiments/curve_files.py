@@ -306,18 +306,20 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
     curve_from_START.json. The base of a curve is what its adapters started from.
     """
     alone = {one.name: one for one in systems if not one.of_speakers}
-    adapted = [one for one in systems if one.of_speakers and "test" in one.results]
-    starts = list(dict.fromkeys(one.start_and_k[::2] for one in adapted))
+    members: dict[tuple[str, str], list[System]] = {}  # start and variant → adapted from there
+    for one in systems:
+        if one.of_speakers and "test" in one.results:
+            start, _, variant = one.start_and_k
+            members.setdefault((start, variant), []).append(one)
     curves = {}
-    for start, variant in starts:
-        members = [one for one in adapted if one.start_and_k[::2] == (start, variant)]
+    for (start, _), adapted in members.items():
         points = [
             {"utterances": one.train.get("utterances", one.start_and_k[1]), "seed": one.seed}
             | estimate_fields(one.results["test"])
-            for one in members
+            for one in adapted
         ]
-        if len({one.start_and_k[1] for one in members}) > 1:
-            main = start != "base" or all(name == "base" for name, _ in starts)
+        if len({one.start_and_k[1] for one in adapted}) > 1:
+            main = start != "base" or all(name == "base" for name, _ in members)
             base = estimate_fields(alone.get(start, systems[0]).results["test"])
             content = {"base": base, "points": sorted(points, key=lambda point: point["utterances"])}
             curves["curve.json" if main else f"curve_from_{start}.json"] = content
