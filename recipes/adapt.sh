@@ -17,7 +17,7 @@
 # $decode_cmd, with a log of its own; every other command stands behind $once, which records that for it. So
 # finished work is not repeated, a killed run is resumed, and changes are noticed.
 _option_files+=("${BASH_SOURCE[0]}")
-. stages.sh
+. stages.sh; . language_model.sh
 
 # The options, as --help prints them; a recipe's own values, which it sets after this, are the defaults there.
 corpus=""               # DIR: where the corpus is, in the layout that the recipe's README describes
@@ -95,7 +95,21 @@ adapt() {
 
 # Stages 7 to 9, for the adapter in $selected.
 finish() {
-  if [ $stage -le 7 ] && [ $stop_stage -ge 7 ] && [ "$lm" != none ]; then test_with_language_model; fi
+  local folder set
+  if [ $stage -le 7 ] && [ $stop_stage -ge 7 ] && [ "$lm" != none ]; then
+    step "stage 7, language model of train's texts${lm_texts:+ and of further ones}" language_model
+    for folder in base "$selected"; do
+      step "stage 7, choose the search weights of $folder on dev" choose_search_weights $folder
+    done
+    calibrate_adapter 7 lm --config "$exp/$selected/lm_search.yaml"
+    for folder in base "$selected"; do
+      for set in $lm_sets; do decode_and_score 7 $folder lm $set; done
+    done
+    if [[ $hotwords != none && $hotwords$terms != own ]]; then
+      step "stage 7, hot words: how $selected hears them on dev" learn_hotwords
+      for set in $lm_sets; do decode_and_score 7 "$selected" hotwords $set; done
+    fi
+  fi
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
@@ -110,77 +124,4 @@ finish() {
       $(printf "$exp/$selected/decode_greedy_%s/score.json " $sets)
     finished+=("$exp")
   fi
-}
-
-# The model is of train's texts, mixed with the base's own, if it has one, with that of --lm-texts, and with --lm; test sets are
-# never read for it. Weights are chosen on dev: those of the mixture by perplexity, those of the search by WER, for base
-# and adapter each. Hot words are the terms that train's texts hold, in the forms in which the adapter hears them on dev.
-test_with_language_model() {
-  local folder set try
-  step "stage 7, language model of train's texts${lm_texts:+ and of further ones}" language_model
-  try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
-  for folder in base "$selected"; do
-    step "stage 7, choose the search weights of $folder on dev" $decode_cmd "$exp/log/tune_lm_$folder.log" \
-      python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" --precision "$precision" $try \
-      $([[ $folder == base ]] || echo "--adapter $exp/$folder/adapter") $pipes --out "$exp/$folder/lm_search.yaml"
-  done
-  calibrate_adapter 7 lm --config "$exp/$selected/lm_search.yaml"
-  for folder in base "$selected"; do
-    for set in $lm_sets; do decode_and_score 7 $folder lm $set; done
-  done
-  [[ $hotwords != none && $hotwords$terms != own ]] || return 0
-  step "stage 7, hot words: how $selected hears them on dev" learn_hotwords
-  for set in $lm_sets; do decode_and_score 7 "$selected" hotwords $set; done
-}
-
-language_model() {
-  local mix=${lm/#own/}
-  if [[ -n $lm_texts ]]; then
-    $once "$exp/lm_texts" local "$data/train" -- $lm_texts "$exp/lm_texts" --train "$data/train"
-    mix+=" $exp/lm_texts"
-  fi
-  $decode_cmd "$exp/log/lm.log" python -m ia3_speech.lm "$data/train" ${mix:+--mix $mix} --base "$base" \
-    --dev "$data/dev" --out "$exp/lm.arpa.gz" --summary "$exp/lm.json"
-}
-
-learn_hotwords() {
-  local list=$hotwords dev=$exp/$selected/decode_greedy_dev
-  if [[ $hotwords == own ]]; then
-    list=$exp/terms_train
-    $once "$list.tsv" local "$data/train" -- $terms "$data/train" "$list.tsv"
-    $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
-  fi
-  $decode_cmd "$exp/log/decode_dev_$selected.log" python -m ia3_speech.decode --search greedy --base "$base" \
-    --adapter "$exp/$selected/adapter" $pipes --precision "$precision" $decode_opts "$data/dev" "$dev"
-  $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$dev/text" -- \
-    python -m ia3_speech.hotwords learn "$data/dev" "$dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
-}
-
-# calibrate_adapter STAGE SEARCH OPTION…: make the confidences of the selected adapter probabilities, measured on dev.
-calibrate_adapter() {
-  local adapter=$exp/$selected/adapter out=$exp/$selected/calibrated
-  [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 50 ]] || return 0 # 100 recognised words are needed
-  [[ $2 == greedy ]] || out+=_$2
-  step "stage $1, calibrate the confidences of $selected on dev, $2" \
-    $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") -- \
-    python -m ia3_speech.calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
-    --adapter "$adapter" "${@:3}"
-}
-
-check_options() {
-  local file taken
-  train_config=$(from_start "$train_config") system=${system:-$(basename "$train_config" .yaml)}
-  configuration "$train_config"
-  [[ " $test_sets " != *" out_of_domain "* ]] || fail "--test-sets: no set can be called out_of_domain, --out-of-domain is"
-  lm_sets=${lm_sets:-$test_sets${out_of_domain:+ out_of_domain}}
-  if [[ $lm != own && $lm != none ]]; then
-    lm=$(for file in $lm; do from_start "$file"; done | xargs)
-    for file in $lm; do [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"; done
-  fi
-  hotwords=$(from_start "$hotwords")
-  [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
-    fail "--hotwords $hotwords: no such file (own, none, or a file with a term a line)"
-  for taken in base log curve "$system" "${system}_average"; do
-    [[ -z $init_adapter || $init_name != "$taken" ]] || fail "--init-name can't be $taken: something else below exp/ is called that"
-  done
 }

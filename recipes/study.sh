@@ -11,12 +11,15 @@ curve=""                # '1 5 20': further adapters, trained on so many minutes
 
 # check_study: refuses what can't be meant, before anything is made.
 check_study() {
-  local value decimal='^[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$'
-  for value in $trade_off; do [[ $value =~ $decimal ]] || fail "--trade-off takes numbers such as 0.5, not '$value'"; done
-  for value in $decay_to_one; do [[ $value =~ $decimal ]] || fail "--decay-to-one takes numbers such as 0.5, not '$value'"; done
-  for value in $curve; do [[ $value =~ $decimal ]] || fail "--curve takes numbers such as 0.5, not '$value'"; done
+  local option value decimal='^[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$'
+  for option in trade_off decay_to_one curve; do
+    for value in ${!option}; do
+      [[ $value =~ $decimal ]] || fail "--${option//_/-} takes numbers such as 0.5, not '$value'"
+    done
+  done
   [[ $average == false || $seeds -gt 1 ]] || fail "--average takes the mean of several seeds: give --seeds 3"
-  [[ -z $trade_off || -n $out_of_domain ]] || fail "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
+  [[ -z $trade_off || -n $out_of_domain ]] ||
+    fail "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
   [[ -z $decay_to_one || -n $trade_off ]] || fail "--decay-to-one needs --trade-off '0.25 0.5 0.75'"
 }
 

@@ -66,23 +66,20 @@ own() {
 
 # combined SYSTEM SEED SET: decode a test set with an adapter or with a sum, and score it against the base.
 combined() {
-  local accent domain adapter score="" folder=$exp/$1_seed$2/decode_greedy_$3 log=$3_$1_seed$2.log
-  [[ ! -L $folder ]] || return 0 # decoded and scored by the recipe that the adapter is of
+  local accent domain init_name=$1_seed$2 init_adapter terms="" score_opts=""
+  [[ ! -L $exp/$init_name/decode_greedy_$3 ]] || return 0 # decoded and scored by the recipe that the adapter is of
   accent=$(place exp speechocean762)/ia3_seed$2/adapter domain=$(place exp barista_orders)/ia3_seed$2/adapter
   case $1 in
-    accent) adapter=$accent ;;
-    domain) adapter=$domain ;;
-    sum) adapter=$accent+$domain ;;
-    half) adapter=$accent:0.5+$domain:0.5 ;;
+    accent) init_adapter=$accent ;;
+    domain) init_adapter=$domain ;;
+    sum) init_adapter=$accent+$domain ;;
+    half) init_adapter=$accent:0.5+$domain:0.5 ;;
   esac
   case $3 in
-    out_of_domain) score="--cluster speaker" ;;
-    test_orders) score="--cluster utterance --terms $exp/terms_$3" ;;&
-    *) score+=" --training $(place data speechocean762)/train $(place data barista_orders)/train" ;;
+    test_orders) terms=slots score_opts="--cluster utterance" ;;&
+    test_*) score_opts+=" --training $(place data speechocean762)/train $(place data barista_orders)/train" ;;
   esac
-  $decode_cmd "$exp/log/decode_$log" python -m ia3_speech.decode --base "$base" --search greedy --adapter "$adapter" \
-    --precision "$precision" $decode_opts "$data/$3" "$folder"
-  $decode_cmd "$exp/log/score_$log" python -m ia3_speech.score "$data/$3" "$folder" --baseline "$exp/base/decode_greedy_$3" $score
+  decode_and_score 7 "$init_name" greedy "$3"
 }
 
 if [ $stage -le 6 ]; then
@@ -96,7 +93,7 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
   for set in $sets; do
     for system in accent domain sum half; do
       for ((seed = 1; seed <= seeds; seed++)); do
-        step "stage 7, decode and score $set with ${system}_seed$seed" combined $system $seed $set
+        combined $system $seed $set
       done
     done
   done

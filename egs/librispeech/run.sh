@@ -20,12 +20,7 @@ download="" # DIR: fetch test-clean into DIR first, perhaps from a mirror: OPENS
 system=reader train_config=conf/reader.yaml score_opts="--cluster utterance" name="" prepare=""
 
 . parse_options.sh
-if [[ -n $download ]]; then
-  [[ $download == /* ]] || download=$IA3_SPEECH_START_DIR/$download
-  python -m ia3_speech.data.corpora.download --md5 32fa31d27d2e1cad72775fee3f4849a9 \
-    "${OPENSLR:-https://www.openslr.org/resources}/12/test-clean.tar.gz" "$download" LibriSpeech/test-clean
-  corpus=$download/LibriSpeech/test-clean
-fi
+fetch 12/test-clean.tar.gz LibriSpeech/test-clean --md5 32fa31d27d2e1cad72775fee3f4849a9
 prepare=${prepare:-"python -m ia3_speech.data.corpora.librispeech${reader:+ --reader $reader}"}
 corpus_name=${corpus_name:-reader$reader} name=${name:-reader$reader}
 locate "$@"

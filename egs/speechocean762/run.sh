@@ -23,11 +23,6 @@ prepare="python -m ia3_speech.data.corpora.speechocean762"
 name=mandarin system=ia3 train_config=conf/accent.yaml
 
 . parse_options.sh
-if [[ -n $download ]]; then
-  [[ $download == /* ]] || download=$IA3_SPEECH_START_DIR/$download
-  python -m ia3_speech.data.corpora.download \
-    "${OPENSLR:-https://www.openslr.org/resources}/101/speechocean762.tar.gz" "$download" speechocean762
-  corpus=$download/speechocean762
-fi
+fetch 101/speechocean762.tar.gz speechocean762
 locate "$@"
 adapt; study; finish; summary

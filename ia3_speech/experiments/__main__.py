@@ -19,24 +19,26 @@ Markdown file (exp/espeak/RESULTS.md) stands for its contents.
 """
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.experiments.curve_files import Json, write_curves
+from ia3_speech.experiments.curve_files import write_curves
+from ia3_speech.experiments.notes import warnings_of
 from ia3_speech.experiments.systems import (
     GREEDY,
     HOTWORDS,
     LM,
     OUT_OF_DOMAIN,
+    Json,
     System,
     comparisons,
     find_systems,
     load_system,
     median_of,
+    test_sets,
 )
-from ia3_speech.experiments.tables import PARTS, STANDARD, markdown, test_sets, warnings_of
+from ia3_speech.experiments.tables import PARTS, STANDARD, markdown
 from ia3_speech.formatting import percent
 from ia3_speech.inputs import Inputs, provenance
 
@@ -99,7 +101,7 @@ def results(systems: list[System]) -> Json:
         "schema": SCHEMA,
         "systems": [result_row(one, name) for one, name in scored],
         "pairs": [pair(one, name) for one, name in scored if one.results[name].has_baseline],
-        "warnings": [asdict(one) for one in warnings_of(systems, sets)],
+        "warnings": warnings_of(systems, sets),
         **{name: made[name] for name in ("commit", "dirty", "command")},
     }
 
@@ -151,7 +153,7 @@ def summary(*exps: str) -> None:
                 f"for its own kind of speech only."
             )
         for warning in warnings_of([systems[0], shown], test_sets(systems))[:1]:
-            print(f"  Warning: {warning.text}.")
+            print(f"  Warning: {warning['text']}.")
     print(f"Tables (RESULTS.md) and reports (report_*.html) are in {' and '.join(exps)}")
 
 

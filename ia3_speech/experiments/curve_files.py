@@ -32,7 +32,7 @@ from ia3_speech.experiments.systems import (
     is_current,
     load_system,
     median_of,
-)  # fmt: skip
+)
 from ia3_speech.scoring.results import Results
 
 
@@ -134,14 +134,10 @@ def read_training_log(file: Path) -> list[Epoch]:
     for line_number, line in enumerate(file.read_bytes().splitlines(), start=1):
         location = f"{file}:{line_number}"
         row = as_object(location, parse_json(location, line))
-        number, dev_wer, selected = (
-            finite_number(location, row, name) for name in ("epoch", "dev_wer", "selected_epoch")
-        )
-        epochs.append(
-            Epoch(number, finite_number(location, row, "loss") if number else None, dev_wer, selected)
-        )
-        if selected not in {epoch.number for epoch in epochs}:
-            raise UserError(f"{location}: selected_epoch is {selected}, and no line has that epoch")
+        names = ("epoch", "dev_wer", "selected_epoch")
+        number, dev_wer, selected = (finite_number(location, row, name) for name in names)
+        loss = finite_number(location, row, "loss") if number else None
+        epochs.append(Epoch(number, loss, dev_wer, selected))
     return epochs
 
 
@@ -215,8 +211,8 @@ def finite_number(location: str, row: Json, name: str) -> float:
 
 def read_estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
     """The fields wer, lo and hi, after `prefix`. Raises UserError."""
-    bounds = [None if row.get(name) is None else finite_number(location, row, name)
-              for name in (f"{prefix}lo", f"{prefix}hi")]  # fmt: skip
+    bounds = (f"{prefix}{name}" for name in ("lo", "hi"))
+    bounds = (None if row.get(name) is None else finite_number(location, row, name) for name in bounds)
     return WerEstimate(finite_number(location, row, f"{prefix}wer"), *bounds)
 
 
@@ -290,11 +286,10 @@ def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
     for one in [one for one in systems if one.seed is not None and own in one.results]:
         if options_but_data(one) == options_but_data(parts[0]):
             amounts.append((round(one.train["audio_seconds"] / 60, 1), one))
+    amounts.sort(key=lambda point: (point[0], point[1].seed))
     points = [
-        {"minutes": minutes, "seed": one.seed, **estimate_fields(one.results[own])}
-        for minutes, one in amounts
+        {"minutes": part, "seed": one.seed} | estimate_fields(one.results[own]) for part, one in amounts
     ]
-    points.sort(key=lambda point: (point["minutes"], point["seed"]))
     return {"set": own, "base": estimate_fields(base.results[own]), "points": points}
 
 
@@ -311,18 +306,20 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
     curve_from_START.json. The base of a curve is what its adapters started from.
     """
     alone = {one.name: one for one in systems if not one.of_speakers}
-    adapted = [one for one in systems if one.of_speakers and "test" in one.results]
-    starts = list(dict.fromkeys(one.start_and_k[::2] for one in adapted))
+    members: dict[tuple[str, str], list[System]] = {}  # start and variant → adapted from there
+    for one in systems:
+        if one.of_speakers and "test" in one.results:
+            start, _, variant = one.start_and_k
+            members.setdefault((start, variant), []).append(one)
     curves = {}
-    for start, variant in starts:
-        members = [one for one in adapted if one.start_and_k[::2] == (start, variant)]
+    for (start, _), adapted in members.items():
         points = [
             {"utterances": one.train.get("utterances", one.start_and_k[1]), "seed": one.seed}
             | estimate_fields(one.results["test"])
-            for one in members
+            for one in adapted
         ]
-        if len({one.start_and_k[1] for one in members}) > 1:
-            main = start != "base" or all(name == "base" for name, _ in starts)
+        if len({one.start_and_k[1] for one in adapted}) > 1:
+            main = start != "base" or all(name == "base" for name, _ in members)
             base = estimate_fields(alone.get(start, systems[0]).results["test"])
             content = {"base": base, "points": sorted(points, key=lambda point: point["utterances"])}
             curves["curve.json" if main else f"curve_from_{start}.json"] = content

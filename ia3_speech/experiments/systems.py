@@ -161,6 +161,11 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
     return sorted(wanted, key=order_in_tables)
 
 
+def test_sets(systems: Sequence[System]) -> list[str]:
+    """What the base was scored on, without out-of-domain speech."""
+    return sorted(set(systems[0].results) - {OUT_OF_DOMAIN})
+
+
 def is_system(folder: Path) -> bool:
     """Whether something was trained in it, or decoded and scored."""
     if re.fullmatch(r".+_seed\d+", folder.name):

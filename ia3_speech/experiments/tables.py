@@ -1,36 +1,28 @@
-"""The tables and notes of RESULTS.md. In: systems, the base first. Out: Markdown; rates in percent.
+"""RESULTS.md: its tables, and the notes of notes.py. In: systems, the base first. Out: Markdown, in percent.
 
 Of a system with several seeds the one with the median dev WER stands in the tables, and the range of all of
 them beside it.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean, median
 
-from ia3_speech.experiments.curve_files import Json, read_learning_curve, read_trade_off
+from ia3_speech.experiments.curve_files import read_learning_curve, read_trade_off
+from ia3_speech.experiments.notes import provenance_list, warning_list
 from ia3_speech.experiments.systems import (
     GREEDY,
     HOTWORDS,
-    LM,
     OUT_OF_DOMAIN,
     Comparison,
     System,
     comparisons,
-    load_json,
     median_of,
+    test_sets,
 )
-from ia3_speech.formatting import percent, with_interval
-from ia3_speech.scoring.results import (
-    MARK,
-    NOT_IMPROVED,
-    ResultRow,
-    change_rate,
-    few_clusters_note,
-    read_results,
-)
+from ia3_speech.formatting import percent
+from ia3_speech.scoring.results import MARK, ResultRow, change_rate, few_clusters_note, read_results
 from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
 
 STANDARD = ("systems", "speakers", "terms", "labels", "forgetting", "confidences", "curve", "provenance")
@@ -38,21 +30,6 @@ PARTS = (*STANDARD, "training")
 MOST_VALUES = 6  # of a label, to be worth a table
 
 Groups = dict[str, list[System]]
-
-
-@dataclass(frozen=True)
-class ResultWarning:
-    """What a reader of results must know before the numbers.
-
-    Attributes:
-        set: the test set that it is about; None: all of them.
-        system: the folder of the system (ia3_seed1) that it is about; None: all of them.
-        text: one sentence without a full stop.
-    """
-
-    set: str | None
-    system: str | None
-    text: str
 
 
 def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
@@ -84,47 +61,6 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
     if "provenance" in parts:
         texts.append(provenance_list(shown, sets))
     return "\n".join(text for text in texts if text)
-
-
-def test_sets(systems: Sequence[System]) -> list[str]:
-    """What the base was scored on, without out-of-domain speech."""
-    return sorted(set(systems[0].results) - {OUT_OF_DOMAIN})
-
-
-def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[ResultWarning]:
-    """Of the test sets first: what they have in common with training; then of the systems.
-
-    The former differ between systems with an adapter a speaker, by how many utterances it was trained on.
-    """
-    warnings = []
-    for name in sets:
-        overlaps = {one.folder.name: one.results[name] for one in systems if name in one.results}
-        overlaps = {folder: results.warnings for folder, results in overlaps.items() if results.overlap}
-        for text in dict.fromkeys(text for texts in overlaps.values() for text in texts):
-            folders = [folder for folder, texts in overlaps.items() if text in texts]
-            of_all = len(folders) == len(overlaps)
-            warnings += [ResultWarning(name, folder, text) for folder in ([None] if of_all else folders)]
-    unchanged = [one.folder.name for one in systems if one.train.get("selected_epoch") == 0]
-    for folder in dict.fromkeys(unchanged):
-        warnings.append(ResultWarning(None, folder, f"{NOT_IMPROVED} (try a lower --learning-rate)"))
-    return warnings
-
-
-def warning_list(systems: Sequence[System], set_name: str) -> str:
-    """What must be known before a set's numbers; or that it has no sentence in common with training."""
-    lines = [
-        f"**Warning:** {one.system + ': ' if one.system else ''}{one.text}."
-        for one in warnings_of(systems, [set_name])
-    ]
-    scored = [one.results[set_name] for one in systems if set_name in one.results]
-    notes = [results.no_overlap_note for results in scored if results.overlap]
-    if notes and all(notes):
-        lines.append(notes[0].replace("the test set", set_name))
-    return bullets(lines)
-
-
-def bullets(lines: Iterable[str]) -> str:
-    return "".join(f"- {line}\n" for line in lines)
 
 
 def spread(rates: Sequence[float]) -> str:
@@ -234,10 +170,8 @@ def label_table(systems: Sequence[System], set_name: str) -> str:
             continue
         for value, base in rows.items() if len(rows) > 1 else ():
             marked |= base.few_clusters
-            line = [marked_name(f"{label}: {value}", base), str(base.utterances), str(base.words)]
             others = [one[label][value] for one in by_label[1:]]
-            cells = (cell for row in others for cell in (Rate(row.wer.value), row.change("wer")))
-            lines.append([*line, Rate(base.wer.value), *cells])
+            lines.append(compared_cells(f"{label}: {value}", base, others, with_intervals=False))
     return markdown_table(header, lines) + note_of_marks(marked, systems[0], set_name)
 
 
@@ -254,9 +188,16 @@ def median_line(label: str, columns: Sequence[dict[str, ResultRow]]) -> list[lis
     return [[f"{label}: median of {len(spoken)}", str(utterances), str(words), first, *changes]]
 
 
-def marked_name(name: str, row: ResultRow) -> str:
-    """With the mark of one with too few speakers for its interval."""
-    return f"{name} {MARK}" if row.few_clusters else name
+def compared_cells(
+    name: str, base: ResultRow, others: Sequence[ResultRow], with_intervals: bool = True
+) -> list[Cell]:
+    """A line of the base and the systems beside it; the name is marked of too few speakers for intervals."""
+    marked = f"{name} {MARK}" if base.few_clusters else name
+    line: list[Cell] = [marked, str(base.utterances), str(base.words)]
+    for row in (base, *others):
+        line += [row.wer if with_intervals else Rate(row.wer.value), row.change("wer")]
+    del line[4]  # the base's own change
+    return line
 
 
 def note_of_marks(marked: bool, base: System, set_name: str) -> str:
@@ -326,12 +267,9 @@ def forgetting_table(systems: Sequence[System]) -> str:
     results = [system.results[OUT_OF_DOMAIN] for system in systems]
     header = ["out-of-domain speech", "utterances", "words", "base WER %", *compared_heads(systems[1:])]
     columns = [{"all": one.all} | one.by_label.get("corpus", {}) for one in results]
-    lines = []
-    for name, base in columns[0].items():
-        line: list[Cell] = [marked_name(name, base), str(base.utterances), str(base.words), base.wer]
-        for rows in columns[1:]:
-            line += [rows[name].wer, rows[name].change("wer")]
-        lines.append(line)
+    lines = [
+        compared_cells(name, base, [rows[name] for rows in columns[1:]]) for name, base in columns[0].items()
+    ]
     marked = any(row.few_clusters for row in columns[0].values())
     return markdown_table(header, lines) + note_of_marks(marked, systems[0], OUT_OF_DOMAIN)
 
@@ -343,13 +281,8 @@ def other_speech_table(systems: Sequence[System]) -> str:
     | --- | ---: | ---: | ---: | ---: |
     | from_base_k15 | 17 | 24.9 | 29.7 | 26.2 to 35.1 |
     """
-    header = [
-        "adapters of speakers, on out-of-domain speech",
-        "how many",
-        "base WER %",
-        "median WER %",
-        "of all",
-    ]
+    header = ["adapters of speakers, on out-of-domain speech", "how many", "base WER %"]
+    header += ["median WER %", "of all"]
     lines = []
     for system in [one for one in systems if one.of_speakers and OUT_OF_DOMAIN in systems[0].results]:
         files = sorted(system.folder.glob(f"*/fold1/decode_{GREEDY}_{OUT_OF_DOMAIN}/score.json"))
@@ -418,86 +351,3 @@ def curve_table(exp: Path) -> str:
         change = Rate(median(rates) / base - 1 if base else None, signed=True)
         lines.append([f"{minutes:g}", str(len(rates)), Rate(median(rates)), change, spread(rates)])
     return markdown_table(header, lines)
-
-
-# ---- what intervals and tests mean, the language model, the commands
-
-
-def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
-    """What the intervals are, and where the numbers come from."""
-    lines = []
-    for set_name in sets:
-        scored = [system for system in systems if set_name in system.results]
-        if not scored:
-            continue
-        results = scored[0].results[set_name]
-        only_base = all(one.baseline == "base" for one in scored)
-        against = "the base" if only_base else "what each is compared with"
-        record = results.record
-        lines.append(
-            f"{set_name}: {record['utterances']} utterances, {record['words']} words. In brackets 95 % "
-            f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are "
-            f"relative to {against} on the same draws, negative is better."
-            + (" With so few the intervals are too narrow." if results.few_clusters else "")
-        )
-        for system in scored:
-            record = system.results[set_name].record
-            if test := record.get("mapsswe"):
-                baseline = "the base" if system.baseline == "base" else system.baseline
-                lines.append(
-                    f"Matched pairs test (MAPSSWE) of {system.name} against {baseline}: "
-                    f"{test['segments']} segments, z = {test['z']:.2f}, p = {test['p']:.2g}."
-                    + bootstrap_sentence(record["wer_bootci"])
-                )
-    if note := language_model_note(systems):
-        lines.append(note)
-    return bullets(lines + commands(systems))
-
-
-def bootstrap_sentence(found: Json) -> str:
-    """What Kaldi's compute-wer-bootci says of the two."""
-    base, own = (
-        with_interval(one["wer"], [one["wer"] - one["margin"], one["wer"] + one["margin"]])
-        for one in (found["baseline"], found["system"])
-    )
-    better = percent(found["improvement"], 2)
-    return f" Kaldi's bootstrap over utterances: {base} and {own}, better in {better} % of the draws."
-
-
-def commands(systems: Iterable[System]) -> list[str]:
-    """Where the numbers come from: the systems that one command made, a line a command."""
-    made: dict[str, list[str]] = {}
-    for system in systems:
-        record = system.record
-        commit = f"commit {record['commit']}" if record.get("commit") else "no commit"
-        changed = " with changes" if record.get("commit") and record.get("dirty") else ""
-        made.setdefault(f"`{record.get('command', '')}` ({commit}{changed})", []).append(system.name)
-    return [f"{', '.join(names)}: {how}." for how, names in made.items()]
-
-
-def language_model_note(systems: Sequence[System]) -> str:
-    """Weights of its parts, and of each system's search; empty where nothing was decoded with one.
-
-    Language model: 3-grams, 0.92 of own/train and 0.08 of mini/lm.arpa.gz, weights chosen on dev (perplexity
-    8.8; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a word.
-    """
-    with_lm = [one for one in systems if one.search == LM]
-    summary = with_lm[0].folder.parent / "lm.json" if with_lm else None
-    if summary is None or not summary.is_file():
-        return ""
-    found = load_json(summary)
-    weights = {"/".join(Path(name).parts[-2:]): weight for name, weight in found["weights"].items()}
-    text = " and ".join(f"{weight:.2f} of {name}" for name, weight in weights.items())
-    text = f"Language model: {found['order']}-grams, {text}"
-    if dev := found["dev"]:
-        unknown = f"{dev['unknown_words']} of {dev['words']} words unknown"
-        text += f", weights chosen on dev (perplexity {dev['perplexity']:.1f}; {unknown})"
-    return f"{text}. Search weights chosen on dev: {', '.join(map(search_weights, with_lm))}."
-
-
-def search_weights(system: System) -> str:
-    """`base + LM 0.5 and 1.5 a word`."""
-    import yaml
-
-    chosen = yaml.safe_load((system.folder / "lm_search.yaml").read_text("utf-8"))
-    return f"{system.name} {chosen['lm_weight']:g} and {chosen['word_score']:g} a word"

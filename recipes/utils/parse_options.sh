@@ -19,20 +19,17 @@ _po_fail() { echo "$0: $*" >&2; }
 _po_known() { [[ $1 =~ ^[a-z][a-zA-Z0-9_]*$ && -n ${!1+set} ]]; }
 
 _po_help() {
-  local _po_file _po_name _po_kind _po_text _po_found=${help_message-}
+  local _po_file _po_name _po_kind _po_text
   [[ -z ${help_message-} ]] || printf '%s\n' "$help_message"
   _po_file=$0
   [[ ! -f ${IA3_SPEECH_START_DIR:-.}/$0 ]] || _po_file=${IA3_SPEECH_START_DIR:-.}/$0 # a run.sh has left that folder
   for _po_file in "$_po_file" ${_option_files[@]+"${_option_files[@]}"}; do
     [[ -f $_po_file ]] || continue
     while IFS=$'\t' read -r _po_name _po_kind _po_text; do
-      _po_found=yes
       printf '  %-24s %s%s\n' "--${_po_name//_/-} $_po_kind" "$_po_text" "${!_po_name:+ [${!_po_name}]}"
     done < <(sed -nE 's/^([a-z_]+)=("[^"]*"|[^ ]*) +# ([^:]+): (.*)/\1\t\3\t\4/p' "$_po_file")
   done
-  [[ -z $_po_found || $_po_found == "${help_message-}" ]] ||
-    printf '  %-24s %s\n' "--config FILE" "shell file that sets any of these"
-  [[ -n $_po_found ]] || echo "no help found" >&2
+  printf '  %-24s %s\n' "--config FILE" "shell file that sets any of these"
 }
 
 _po_parse() {

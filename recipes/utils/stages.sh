@@ -22,6 +22,14 @@ number() { [[ $2 =~ ^[0-9]+$ && $2 -ge $3 ]] || fail "--$1 must be a number from
 # configuration FILE: refuses a YAML file that is not there; a bare name is a configuration of the package.
 configuration() { [[ ($1 != *.yaml && $1 != */*) || -f $1 ]] || fail "there is no configuration $1"; }
 
+# fetch ARCHIVE FOLDER OPTION…: with --download DIR an archive of OpenSLR, which unpacks to FOLDER; that is the corpus then.
+fetch() {
+  [[ -n $download ]] || return 0
+  [[ $download == /* ]] || download=$IA3_SPEECH_START_DIR/$download
+  python -m ia3_speech.data.corpora.download "${@:3}" "${OPENSLR:-https://www.openslr.org/resources}/$1" "$download" "$2"
+  corpus=$download/$2
+}
+
 # locate "$@": check the options, and say where data and results lie.
 locate() {
   [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
@@ -48,6 +56,25 @@ locate() {
   ! declare -F check_study >/dev/null || check_study
   [[ -n $work_dir || $PWD == "$IA3_SPEECH_START_DIR" ]] || echo "data/ and exp/ are in ${PWD#"$IA3_SPEECH_START_DIR"/}"
   finished=()
+}
+
+# check_options: the options of adapt.sh, before anything is made; other recipes for locate have a check of their own.
+check_options() {
+  local file taken
+  train_config=$(from_start "$train_config") system=${system:-$(basename "$train_config" .yaml)}
+  configuration "$train_config"
+  [[ " $test_sets " != *" out_of_domain "* ]] || fail "--test-sets: no set can be called out_of_domain, --out-of-domain is"
+  lm_sets=${lm_sets:-$test_sets${out_of_domain:+ out_of_domain}}
+  if [[ $lm != own && $lm != none ]]; then
+    lm=$(for file in $lm; do from_start "$file"; done | xargs)
+    for file in $lm; do [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"; done
+  fi
+  hotwords=$(from_start "$hotwords")
+  [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
+    fail "--hotwords $hotwords: no such file (own, none, or a file with a term a line)"
+  for taken in base log curve "$system" "${system}_average"; do
+    [[ -z $init_adapter || $init_name != "$taken" ]] || fail "--init-name can't be $taken: something else below exp/ is called that"
+  done
 }
 
 # lock DIR: wait until no other run is at work there. The jobs of a run that was killed hold the lock until they end.
@@ -134,6 +161,17 @@ decode_and_score() {
     $decode_cmd "$exp/log/score_$log" python -m ia3_speech.score "$data/$set" "$folder" $score
   }
   step "stage $1, decode and score $set with $system$with" job
+}
+
+# calibrate_adapter STAGE SEARCH OPTION…: make the confidences of the selected adapter probabilities, measured on dev.
+calibrate_adapter() {
+  local adapter=$exp/$selected/adapter out=$exp/$selected/calibrated
+  [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 50 ]] || return 0 # 100 recognised words are needed
+  [[ $2 == greedy ]] || out+=_$2
+  step "stage $1, calibrate the confidences of $selected on dev, $2" \
+    $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") -- \
+    python -m ia3_speech.calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
+    --adapter "$adapter" "${@:3}"
 }
 
 # register ADAPTER NAME SCORE …: register an adapter, with its scores in the card; what this corpus registered under that name

@@ -1,6 +1,8 @@
 """egs/accent_times_domain: its tables to the letter."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 from corpus_files import noise
@@ -14,6 +16,7 @@ from ia3_speech.experiments.__main__ import fill
 
 RECIPE = "accent_times_domain"
 MODULES = ("compare",)
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 SAID = {"a-1": "one two three four", "a-2": "five six", "b-1": "seven eight nine ten"}
 HEARD = {  # one word wrong for each x
@@ -29,7 +32,7 @@ HEARD = {  # one word wrong for each x
 
 @pytest.fixture
 def scored(local, tmp_path):
-    """exp and data with one set; the systems of HEARD, ."""
+    """exp and data with one set, and the systems of HEARD."""
     exp, data = tmp_path / "exp", tmp_path / "data/test_orders"
     noise(tmp_path / "a.wav")
     write_data_directory(
@@ -37,9 +40,8 @@ def scored(local, tmp_path):
     )
     for system, seeds in HEARD.items():
         for seed, texts in enumerate(seeds, 1):
-            folder = (
-                exp / ("base" if system == "base" else f"{system}_seed{seed}") / "decode_greedy_test_orders"
-            )
+            name = "base" if system == "base" else f"{system}_seed{seed}"
+            folder = exp / name / "decode_greedy_test_orders"
             folder.mkdir(parents=True)
             lines = (f"{id} {text}\n" for id, text in zip(SAID, texts, strict=True))
             (folder / "text").write_text("".join(lines))
@@ -77,21 +79,30 @@ are relative, on the same draws, and negative is better.
 """
 
 
-def test_tables(local, scored, capsys):
+def test_tables_and_results_json(local, scored, capsys):
     capsys.readouterr()
     local.compare.main(scored, scored.parent / "data", "test_orders", seeds=2)
     assert capsys.readouterr().out == (scored / "RESULTS.md").read_text() == EXPECTED
+    page = scored.parent / "page.md"
+    page.write_text("<!-- results exp/RESULTS.md -->\nnot run yet\n<!-- end of results -->\n")
+    fill(page)
+    assert EXPECTED in page.read_text()
 
-
-UNSEEN = """\
-| test_orders, sentences not in training | WER % | against base % | against accent % | against domain % | \
-CER % | WER % of the seeds |
-| --- | ---: | ---: | ---: | ---: | ---: | ---: |
-| base | 66.7 [50.0, 75.0] | – | – | – | 64.3 | – |
-| accent | 41.7 [25.0, 50.0] | -37.5 [-50.0, -33.3] | – | +25.0 [+0.0, +25.0] | 42.9 | 33.3 to 50.0 |
-| domain | 33.3 [0.0, 50.0] | -50.0 [-100.0, -33.3] | -20.0 [-100.0, +0.0] | – | 35.7 | 33.3 to 33.3 |
-| accent+domain | 41.7 [0.0, 62.5] | -37.5 [-100.0, -16.7] | +0.0 [-100.0, +25.0] | +25.0 [+25.0, +25.0] | \
-42.9 | 33.3 to 50.0 |"""
+    found = json.loads((scored / "results.json").read_text())
+    assert [(one["name"], one["seed"], one["adapter"], one["wer"]) for one in found["systems"]] == [
+        ("base", None, None, 0.6), ("accent", 1, "accent", 0.4), ("accent", 2, "accent", 0.4),
+        ("domain", 1, "domain", 0.4), ("domain", 2, "domain", 0.4),
+        ("sum", 1, "sum+", 0.2), ("sum", 2, "sum+", 0.4),
+    ]  # fmt: skip
+    pairs = {(one["system"], one["baseline"]): one for one in found["pairs"]}
+    assert len(pairs) == 2 + 2 + 3
+    assert pairs["sum", "base"]["relative"] == pytest.approx(0.3 / 0.6 - 1)
+    assert pairs["sum", "accent"]["relative"] == pytest.approx(0.3 / 0.4 - 1)
+    assert pairs["sum", "domain"]["mapsswe"]["seed"] == 2  # no fewer errors there
+    with pytest.raises(
+        UserError, match=r"accent_seed3/decode_greedy_test_orders: not scored yet \(run stage 7"
+    ):
+        local.compare.main(scored, scored.parent / "data", "test_orders", seeds=3)
 
 
 def test_sentences_of_the_training_of_either_part(local, scored):
@@ -112,38 +123,44 @@ def test_sentences_of_the_training_of_either_part(local, scored):
     found = json.loads((scored / "results.json").read_text())
     assert found["warnings"] == [{"set": "test_orders", "system": None, "text": warning}]
     assert all(row["unseen_sentences"]["utterances"] == 2 for row in found["systems"])
-    _, _, *parts, notes = (scored / "RESULTS.md").read_text().split("\n\n")
-    assert parts == [UNSEEN, f"- **Warning:** {warning}."]
-    assert notes.startswith("- test_orders: 3 utterances")
+    _, _, unseen, *rest = (scored / "RESULTS.md").read_text().split("\n\n")
+    assert unseen.startswith("| test_orders, sentences not in training | WER % | against base % |")
+    assert "\n| domain | 33.3 [0.0, 50.0] | -50.0 [-100.0, -33.3] | -20.0 [-100.0, +0.0] | – | " in unseen
+    assert rest[0] == f"- **Warning:** {warning}."
 
 
-def test_results_json(local, scored):
-    local.compare.main(scored, scored.parent / "data", "test_orders", seeds=2)
-    found = json.loads((scored / "results.json").read_text())
-    assert list(found) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
-    assert [(one["name"], one["seed"], one["adapter"], one["wer"]) for one in found["systems"]] == [
-        ("base", None, None, 0.6), ("accent", 1, "accent", 0.4), ("accent", 2, "accent", 0.4),
-        ("domain", 1, "domain", 0.4), ("domain", 2, "domain", 0.4),
-        ("sum", 1, "sum+", 0.2), ("sum", 2, "sum+", 0.4),
-    ]  # fmt: skip
-    pairs = {(one["system"], one["baseline"]): one for one in found["pairs"]}
-    assert set(pairs) == {("accent", "base"), ("accent", "domain"), ("domain", "base"), ("domain", "accent"),
-                          ("sum", "base"), ("sum", "accent"), ("sum", "domain")}  # fmt: skip
-    assert pairs["sum", "base"]["relative"] == pytest.approx(0.3 / 0.6 - 1)
-    assert pairs["sum", "accent"]["relative"] == pytest.approx(0.3 / 0.4 - 1)
-    assert pairs["sum", "domain"]["mapsswe"]["seed"] == 2  # no fewer errors there
-
-
-def test_a_seed_that_is_not_scored_is_named(local, scored):
-    with pytest.raises(
-        UserError, match=r"accent_seed3/decode_greedy_test_orders: not scored yet \(run stage 7"
+def test_what_is_decoded_and_scored(tmp_path):
+    """The commands of stage 7, but for what the recipes of the parts have decoded."""
+    script = f"""
+    set -euo pipefail
+    cd {RECIPES}/../egs/accent_times_domain
+    IA3_SPEECH_START_DIR={tmp_path} IA3_SPEECH_ROOT=/root
+    . {RECIPES}/utils/stages.sh
+    eval "$(sed -n '/^place()/p; /^combined()/,/^}}/p' run.sh)"
+    work_dir=w suffix="" exp={tmp_path} data=data base=mini precision=no decode_opts="" pipes="" stop_stage=8
+    step() {{ shift; "$@"; }}
+    decode_cmd=printed
+    printed() {{ echo "${{@:2}}" | sed "s,-m ia3_speech.,,; s,{tmp_path}/,,g"; }}
+    for set in test_adults test_orders out_of_domain; do combined half 2 $set; done
+    """
+    (tmp_path / "half_seed2").mkdir()
+    (tmp_path / "half_seed2/decode_greedy_test_adults").symlink_to(tmp_path)
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    parts = [f"w/exp/{name}/ia3_seed2/adapter:0.5" for name in ("speechocean762", "barista_orders")]
+    trained = "--training w/data/speechocean762/train w/data/barista_orders/train"
+    lines = []
+    for name, options in (
+        ("test_orders", f"--cluster utterance {trained}"),
+        ("out_of_domain", ""),
     ):
-        local.compare.main(scored, scored.parent / "data", "test_orders", seeds=3)
-
-
-def test_results_md_takes_the_tables(local, scored):
-    local.compare.main(scored, scored.parent / "data", "test_orders", seeds=2)
-    page = scored.parent / "page.md"
-    page.write_text("<!-- results exp/RESULTS.md -->\nnot run yet\n<!-- end of results -->\n")
-    fill(page)
-    assert (scored / "RESULTS.md").read_text() in page.read_text()
+        folder = f"decode_greedy_{name}"
+        lines.append(
+            f"python decode --base mini --search greedy --adapter {'+'.join(parts)} --precision no "
+            f"data/{name} half_seed2/{folder}"
+        )
+        lines.append(f"python score data/{name} half_seed2/{folder} {options} --baseline base/{folder}")
+    lines[1] += " --terms terms_test_orders"
+    lines[3] += " --cluster speaker"
+    assert [line.split() for line in done.stdout.splitlines()] == [line.split() for line in lines], (
+        done.stderr
+    )

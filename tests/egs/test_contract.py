@@ -19,14 +19,9 @@ def test_a_recipe_keeps_the_contract(recipe, run_recipe, tmp_path):
     work = ("--work-dir", str(tmp_path / "work"))
     done = run_recipe(recipe, "--help")
     assert (done.returncode, done.stderr) == (0, "")
-    for option in (
-        "--seeds N ",
-        "--size full|small ",
-        "--work-dir DIR ",
-        "--config FILE ",
-        OWN.get(recipe, ""),
-    ):
+    for option in ("--seeds N ", "--size full|small ", "--work-dir DIR ", "--config FILE "):
         assert option in done.stdout
+    assert OWN.get(recipe, "") in done.stdout
     for options, message in (
         (("--corpsu", "x"), "invalid option --corpsu (--help lists the options)\n"),
         (("--seeds", "0"), "error: --seeds must be a number from 1 on, not '0'\n"),
@@ -38,10 +33,8 @@ def test_a_recipe_keeps_the_contract(recipe, run_recipe, tmp_path):
     if recipe not in MADE_HERE:
         done = run_recipe(recipe, *work)
         assert done.returncode == 1 and done.stderr.startswith("error: ") and "-corpus DIR" in done.stderr
-        assert (
-            recipe in ("TEMPLATE", "accent_times_domain") or "https://" in done.stderr or "hub" in done.stderr
-        )
+        if recipe not in ("TEMPLATE", "accent_times_domain"):
+            assert "https://" in done.stderr or "hub" in done.stderr
     assert not (tmp_path / "work").exists()
-    assert len((ROOT / "egs" / recipe / "run.sh").read_text().splitlines()) <= (
-        120 if recipe == "accent_times_domain" else 40
-    )
+    longest = 120 if recipe == "accent_times_domain" else 40
+    assert len((ROOT / "egs" / recipe / "run.sh").read_text().splitlines()) <= longest

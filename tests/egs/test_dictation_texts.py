@@ -21,22 +21,15 @@ LOCAL = Path(__file__).parents[2] / "egs/medical_dictation/local"
     ("written", "said"),
     [
         ("Type 2 diabetes mellitus without complications", "type two diabetes mellitus"),
-        (
-            "Type 2 diabetes mellitus with diabetic polyneuropathy",
-            "type two diabetes mellitus with diabetic polyneuropathy",
-        ),
-        ("Essential (primary) hypertension", "essential hypertension"),
         ("Non-ST elevation (NSTEMI) myocardial infarction", "non s t elevation myocardial infarction"),
         ("Epilepsy, unspecified, not intractable, without status epilepticus", "epilepsy"),
         (
             "Fracture of unspecified part of neck of right femur, initial encounter for closed fracture",
             "fracture of neck of right femur",
         ),
-        ("Urinary tract infection, site not specified", "urinary tract infection"),
         ("Panic disorder [episodic paroxysmal anxiety]", "panic disorder"),
         ("Bipolar II disorder", "bipolar two disorder"),
         ("Ménière's disease, bilateral", "meniere's disease bilateral"),
-        ("Other pulmonary embolism without acute cor pulmonale", "pulmonary embolism"),
         ("Chronic kidney disease, stage 4 (severe)", "chronic kidney disease stage four"),
     ],
 )
@@ -50,14 +43,8 @@ def test_numbers_doses_and_articles(local):
     assert {value: local.wording.number(value) for value in numbers} == numbers
     doses = {"1 g": "one gram", "2.5 mg": "two point five milligrams", "5000 units": "five thousand units"}
     assert {written: local.wording.dose(written) for written in doses} == doses
-    articles = {
-        "a eight day history": "an eight day history",
-        "a one year history": "a one year history",
-        "a ulcer and a unilateral hernia": "an ulcer and a unilateral hernia",
-        "a e c g and a x ray": "an e c g and an x ray",
-        "a euthyroid hour": "a euthyroid hour",
-    }
-    assert {before: local.wording.with_articles(before) for before in articles} == articles
+    spoken = "an eight day or a one year history, an ulcer and a unilateral hernia, an e c g, an hour"
+    assert local.wording.with_articles(re.sub(r"\ban\b", "a", spoken)) == spoken
 
 
 # ---- grammar
@@ -88,12 +75,10 @@ def test_held_out_terms_and_patterns_occur_in_test_alone(local, texts):
 
 def test_every_slot_of_the_grammar_can_be_filled(local):
     grammar = local.grammar.Grammar(LOCAL)
-    built_in = {"drug dose", "drug for", "drug to", "medication"}
     lines = [*grammar.patterns, *(line for choices in grammar.sections.values() for line in choices)]
-    slots = {slot for line in lines for slot in re.findall(r"\{([^}]*)\}", line)}
-    assert {slot for slot in slots if ".." not in slot} <= set(grammar.sections) | built_in
-    used = {slot for slot in slots if ".." not in slot}
-    assert set(grammar.sections) - used <= {"drug"}, "sections that no sentence uses"
+    slots = {slot for line in lines for slot in re.findall(r"\{([^}.]*)\}", line)}
+    of_drugs = {"drug dose", "drug for", "drug to", "medication"}
+    assert slots - of_drugs == set(grammar.sections) - {"drug"} | slots & {"drug"}
 
 
 def test_drug_list_is_well_formed(local):
@@ -107,33 +92,22 @@ def test_drug_list_is_well_formed(local):
 
 
 def test_speakers_of_the_sets_have_no_voice_in_common(local):
-    voices = {
-        name: {(one.accent, one.variant) for one in speakers}
-        for name, speakers in local.prepare.SPEAKERS.items()
-    }
-    own = {(local.prepare.SPEAKER42.accent, local.prepare.SPEAKER42.variant)}
-    sets = [*voices.values(), own]
-    assert sum(map(len, sets)) == len(set().union(*sets))
-    for accent, variant in set().union(*sets):
-        assert accent in espeak.UNHEARD_ACCENTS
-        assert variant in espeak.UNHEARD_VARIANTS
-    names = [one.name for speakers in local.prepare.SPEAKERS.values() for one in speakers]
+    speakers = [*local.prepare.SPEAKERS.values(), [local.prepare.SPEAKER42]]
+    voices = [{(one.accent, one.variant) for one in members} for members in speakers]
+    assert sum(map(len, voices)) == len(set().union(*voices))
+    for accent, variant in set().union(*voices):
+        assert accent in espeak.UNHEARD_ACCENTS and variant in espeak.UNHEARD_VARIANTS
+    names = [one.name for members in speakers for one in members]
     assert len(set(names)) == len(names)
-    assert "speaker42" not in names
 
 
 # ---- terms
 
 
 def test_terms_of_references(local, tmp_path):
-    for name, lines in {
-        "train": ["she has pneumonia"],
-        "test": [
-            "No HAEMATURIA, but low back pain.",
-            "take bisoprolol after total hip replacement",
-            "the patient has pneumonia of the left side",
-        ],
-    }.items():
+    tested = ["No HAEMATURIA, but low back pain.", "take bisoprolol after total hip replacement"]
+    tested.append("the patient has pneumonia of the left side")
+    for name, lines in {"train": ["she has pneumonia"], "test": tested}.items():
         utterances = [Utterance(f"s-{n}", "s", f"s-{n}", "", text=line) for n, line in enumerate(lines)]
         write_data_directory(tmp_path / name, utterances)
     local.terms.main(tmp_path / "test", tmp_path / "terms", tmp_path / "train")
@@ -147,11 +121,6 @@ def test_terms_of_references(local, tmp_path):
         "pneumonia\ticd\n"
         "total hip replacement\tprocedure\tonly in test\n"
     )
-
-
-def test_a_corpus_without_any_term_says_so(local, tmp_path):
-    write_data_directory(
-        tmp_path / "test", [Utterance("s-1", "s", "s-1", "", text="good morning to you all")]
-    )
+    write_data_directory(tmp_path / "none", [Utterance("s-1", "s", "s-1", "", text="good morning to you")])
     with pytest.raises(UserError, match="no term of ICD-10-CM and of our lists occurs in its references"):
-        local.terms.main(tmp_path / "test", tmp_path / "terms")
+        local.terms.main(tmp_path / "none", tmp_path / "terms")

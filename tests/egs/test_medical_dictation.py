@@ -15,10 +15,10 @@ from ia3_speech.data.kaldi import read_data_directory
 
 ROOT = Path(__file__).parents[2]
 # As little training as shows that it works, with a checkpoint on the way to go on from; five sentences of
-# other speech; a study of the adapter's scale, and of an amount of audio.
+# other speech; a study of the adapter's scale.
 OTHER = "ia3_speech/out_of_domain/librispeech_dev:6"
 SMALL = ("--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2", "--out-of-domain", OTHER)
-STUDY = ("--trade-off", "0.5", "--curve", "1")
+STUDY = ("--trade-off", "0.5")
 
 
 class Run:
@@ -32,9 +32,7 @@ class Run:
             "IA3_SPEECH_HOME": str(home),
             "CUDA_VISIBLE_DEVICES": "",
         }
-        self.environment.pop(
-            "UV_RUN_RECURSION_DEPTH", None
-        )  # commands are printed for this Python, not for uv
+        self.environment.pop("UV_RUN_RECURSION_DEPTH", None)  # commands are printed for this Python
 
     def start(self) -> subprocess.Popen:
         command = ["bash", str(ROOT / "egs/medical_dictation/run.sh"), *SMALL, *STUDY]
@@ -78,14 +76,7 @@ def steps(text: str) -> list[tuple[str, str]]:
 
 def test_a_killed_run_goes_on_where_it_was(ran):
     done = steps(ran.out)[:6]
-    assert [step[:8] for step, _ in done] == [
-        "stage 1,",
-        "stage 2,",
-        "stage 3,",
-        "stage 3,",
-        "stage 4,",
-        "stage 4,",
-    ]
+    assert [step[6] for step, _ in done] == ["1", "2", "3", "3", "4", "4"]
     assert {took for _, took in done} == {"up to date"}
     log = (ran.exp / "log/train_ia3_seed1.log").read_text()
     assert re.search(r"ia3_seed1: resuming after step \d+ of \d+", log)
@@ -95,42 +86,33 @@ def test_what_it_prints_is_a_page(ran):
     """A line a step, and at the end what was gained, in twelve lines."""
     lines = ran.out.splitlines()
     end = lines[lines.index("") + 1 :]
-    assert len(lines) <= 50 + 5 and len(end) <= 12  # five are the study's
+    assert len(lines) <= 50 + 2 and len(end) <= 12  # two are the study's
     assert all(re.fullmatch(r"stage \d+, .* … (\d+ s|up to date)", line) for line in lines[: lines.index("")])
     assert re.match(r"ia3, test: WER \d+\.\d % of the base, \d+\.\d % with the adapter \(", end[0])
     assert "On other speech" in end[1] and str(ran.exp) in "\n".join(end)
 
 
-def test_results_json_keeps_its_contract(ran):
+def test_results_json_has_every_system(ran):
     results = json.loads((ran.exp / "results.json").read_text())
-    assert list(results) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
     tested = [row for row in results["systems"] if row["set"] == "test"]
     assert [row["name"] for row in tested] == ["base", "ia3", "base + LM", "ia3 + LM", "ia3 + LM + hot words"]
     assert sum(row.get("out_of_domain", False) for row in results["systems"]) == 2
     base, ia3 = tested[:2]
+    references = read_data_directory(ran.work / "data/espeak_small/test")
     for row in (base, ia3):
-        assert list(row) == [
-            *("name", "adapter", "set", "seed", "wer", "wer_ci", "ci_unit", "cer", "words", "utterances"),
-            *("term_error_rate", "trainable", "seconds"),
-        ]
-        assert (row["set"], row["utterances"], row["ci_unit"]) == ("test", 24, "speaker")
-        references = read_data_directory(ran.work / "data/espeak_small/test")
+        assert (row["utterances"], row["ci_unit"]) == (24, "speaker")
         assert row["words"] == sum(len(one.text.split()) for one in references)
     assert (base["adapter"], base["seed"], base["trainable"]) == (None, None, 0)
     assert (ia3["adapter"], ia3["seed"]) == (f"{ran.exp}/ia3_seed1/adapter", 1) and ia3["trainable"] > 0
     pair = next(one for one in results["pairs"] if (one["set"], one["system"]) == ("test", "ia3"))
-    assert list(pair) == ["set", "baseline", "system", "seed", "relative", "relative_ci"]
     assert pair["relative"] == pytest.approx(ia3["wer"] / base["wer"] - 1)
-    assert results["command"].startswith(
-        "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 "
-    )
+    command = "bash egs/medical_dictation/run.sh --size small --small-opts '--epochs 1 "
+    assert results["command"].startswith(command)
 
 
 def test_the_terms_were_fixed_before_anything_was_decoded(ran):
-    terms = ran.exp / "terms_test"
-    assert all(
-        terms.stat().st_mtime < text.stat().st_mtime for text in ran.exp.glob("*/decode_greedy_test/text")
-    )
+    terms, decoded = ran.exp / "terms_test", ran.exp.glob("*/decode_greedy_test/text")
+    assert all(terms.stat().st_mtime < text.stat().st_mtime for text in decoded)
     assert "\tonly in test\n" in terms.read_text()
 
 
@@ -146,26 +128,14 @@ def test_the_language_model_knows_the_lists_and_no_test_sentence(ran):
         assert record["search"] == ("beam" if search == "lm" else "greedy")
 
 
-def test_hot_words_are_terms_of_train_and_compared_with_the_adapter_alone(ran):
-    lines = (ran.exp / "ia3_seed1/hotwords.txt").read_text().splitlines()
-    terms = {line.split("\t")[0] for line in lines if not line.startswith("# ")}
-    said = {one.text.lower() for one in read_data_directory(ran.work / "data/espeak_small/train")}
-    assert terms and all(any(term in text for text in said) for term in terms)
-    score = json.loads((ran.exp / "ia3_seed1/decode_hotwords_test/score.json").read_text())
-    alone = json.loads((ran.exp / "ia3_seed1/decode_greedy_test/score.json").read_text())
-    assert score["baseline"]["wer"] == alone["wer"]
-
-
 def test_both_adapters_are_registered_and_the_printed_command_works(ran):
     registered = {path.name for path in (ran.home / "adapters").iterdir() if path.name[0] != "."}
     assert registered == {"medical_small", "speaker42_small"}  # a small run takes no full run's name
     command = ran.out.splitlines()[-1].removeprefix("Next: ")
-    assert command.startswith(
-        f"IA3_SPEECH_HOME={ran.home} python -m ia3_speech.transcribe --adapter speaker42_small "
-    )
-    said = subprocess.run(
-        ["bash", "-c", command], cwd=ROOT, env=ran.environment, capture_output=True, text=True
-    )
+    start = f"IA3_SPEECH_HOME={ran.home} python -m ia3_speech.transcribe --adapter speaker42_small "
+    assert command.startswith(start)
+    options = {"cwd": ROOT, "env": ran.environment, "capture_output": True, "text": True}
+    said = subprocess.run(["bash", "-c", command], **options)
     assert said.returncode == 0, said.stderr
     shown = [line.split()[0] for line in ran.out.splitlines()[-5:-1]]
     assert shown == ["said", "base", "medical", "speaker42"]
@@ -185,11 +155,8 @@ def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
 def test_the_study_is_in_the_tables_and_in_the_report(ran):
     points = json.loads((ran.exp / "trade_off.json").read_text())["points"]
     assert [point["scale"] for point in points] == [0, 0.5, 1]
-    curve = json.loads((ran.exp / "curve.json").read_text())
-    assert [point["minutes"] for point in curve["points"]] == [1.0, pytest.approx(2.7, abs=0.1)]
     text, page = ((ran.exp / name).read_text() for name in ("RESULTS.md", "report_test.html"))
-    assert "\n| scale 0.5 |" in text and "\n| 1 | 1 |" in text
-    assert "scale 0.5" in page and "WER on test by amount of audio" in page
+    assert "\n| scale 0.5 |" in text and "scale 0.5" in page
 
 
 def test_a_second_run_does_nothing_again(ran):

@@ -16,27 +16,23 @@ MODULES = ("prepare", "terms")
 
 @pytest.fixture
 def hub(tmp_path, local):
-    """The three countries as they are on the hub, ten noises each, converted to data directories."""
+    """The three countries as `datadir from-dataset` converts them, ten calls each, from parquet files."""
     import datasets
 
-    for country, accent in enumerate(local.prepare.ACCENTS):
-        sounds = []
-        for number in range(10):
-            noise = np.random.default_rng(10 * country + number).normal(0, 0.1, 8000)
-            sounds.append(io.BytesIO())
-            soundfile.write(sounds[-1], noise, 8000, format="WAV")
-        audio = [{"path": None, "bytes": sound.getvalue()} for sound in sounds]
+    for accent in local.prepare.ACCENTS:
+        sound = io.BytesIO()
+        soundfile.write(sound, np.random.default_rng(0).normal(0, 0.1, 8000), 8000, format="WAV")
         columns = {
             "path": [f"{accent}~BALANCE/response_{number}.wav" for number in range(10)],
-            "audio": audio,
-            "transcription": [f"my balance {'abcdefghij'[number]} {accent[-2:]}" for number in range(10)],
-            "intent_class": [4 + number % 2 for number in range(10)],
+            "audio": 10 * [{"path": None, "bytes": sound.getvalue()}],
+            "transcription": [f"my balance {letter} {accent[-2:]}" for letter in "abcdefghij"],
+            "intent_class": 5 * [4, 5],
         }
-        made = datasets.Dataset.from_dict(columns).cast_column("audio", datasets.Audio(decode=False))
-        made = made.cast_column("intent_class", datasets.ClassLabel(names=list(local.prepare.INTENTS)))
+        calls = datasets.Dataset.from_dict(columns).cast_column("audio", datasets.Audio(decode=False))
+        calls = calls.cast_column("intent_class", datasets.ClassLabel(names=list(local.prepare.INTENTS)))
         folder = tmp_path / "hub" / accent
         folder.mkdir(parents=True)
-        made.to_parquet(folder / "train.parquet")
+        calls.to_parquet(folder / "train.parquet")
         convert_dataset(str(folder), tmp_path / "minds14" / accent, labels="intent_class")
     return tmp_path / "minds14"
 

@@ -6,9 +6,13 @@ from pathlib import Path
 import pytest
 from corpus_files import noise
 
+<<<<<<< HEAD
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
+=======
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import summarize
+>>>>>>> hQ
 from ia3_speech.data.utterance import Utterance
-from ia3_speech.decoding import segment_directory
 
 RECIPE = "TEMPLATE"
 MODULES = ("prepare",)
@@ -32,16 +36,8 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, random_bas
         (clone / folder).symlink_to(ROOT / folder)
     shutil.copytree(ROOT / "egs" / RECIPE, clone / "egs/clinic")
     folder = corpus(tmp_path / "notes", 12, speakers=4)
-    options = (
-        "--corpus",
-        str(folder),
-        "--stop-stage",
-        "3",
-        "--base",
-        str(random_base),
-        "--out-of-domain",
-        "none",
-    )
+    options = ("--corpus", str(folder), "--base", str(random_base))
+    options += ("--stop-stage", "3", "--out-of-domain", "none")
     done = run_recipe(str(clone / "egs/clinic"), *options)
     assert done.returncode == 0, done.stdout + done.stderr
     stages = [line.partition(" … ")[0] for line in done.stdout.splitlines() if line.startswith("stage")]
@@ -71,42 +67,10 @@ def base_of(tiny_model, processor, tmp_path):
     return make
 
 
-@pytest.fixture
-def aligned(monkeypatch) -> list[float]:
-    """The lengths of what is aligned, in seconds."""
-    lengths, align = [], segment_directory.segment_recording
-
-    def recorded(wave, *rest):
-        lengths.append(len(wave) / 16_000)
-        return align(wave, *rest)
-
-    monkeypatch.setattr(segment_directory, "segment_recording", recorded)
-    return lengths
-
-
-def kaldi_corpus(folder, seconds: dict[str, float], pipe: bool = False):
-    """FOLDER/{train,dev,test} without utt2dur: in each a recording of 2 s, and one of `seconds`."""
-    for name, length in seconds.items():
-        utterances = []
-        for id, own in ((f"{name}-1", 2.0), (f"{name}-2", length)):
-            path = noise(folder / f"sound/{id}.wav", own)
-            source = f"cat {path} |" if pipe else str(path)
-            utterances.append(Utterance(id, name, id, source, text=words(own)))
-        write_data_directory(folder / name, utterances)
-        assert not (folder / name / "utt2dur").exists()
-    return folder
-
-
-def check_cut(data: DataDirectory, of: str, seconds: float, maximum: float):
-    """Of a directory: the short utterance as it was, and the long one in parts with all of its words."""
-    short, *parts = data.utterances
-    assert (short.id, short.text, short.duration) == (f"{of}-1", words(2.0), 2.0)
-    assert len(parts) > 1 and all(part.id.startswith(f"{of}-2-") for part in parts)
-    assert all(part.duration <= maximum + 1e-4 for part in parts)
-    assert " ".join(part.text for part in parts) == words(seconds)
-
-
-def test_a_csv_corpus_is_cut_at_the_maximum_of_its_base(local, tmp_path, base_of, aligned, capsys):
+def test_long_recordings_of_train_and_dev_are_cut_at_the_maximum_of_the_base(
+    local, tmp_path, base_of, capsys
+):
+    """Of a CSV corpus: with a base that hears 10 s none is, with one that hears 6 s two are."""
     folder = tmp_path / "notes"
     rows = []
     for name, length in (("train", 8.0), ("dev", 7.0), ("test", 9.0)):
@@ -115,10 +79,9 @@ def test_a_csv_corpus_is_cut_at_the_maximum_of_its_base(local, tmp_path, base_of
             rows.append(f"{name}{number}.wav,{words(seconds)},{name},{name}")
     (folder / "list.csv").write_text("\n".join(["file,text,speaker,split", *rows]) + "\n")
     local.prepare.main(folder, tmp_path / "out", base=base_of(10))
-    assert aligned == [] and "became" not in capsys.readouterr().out
+    assert "became" not in capsys.readouterr().out
     assert [len(read_data_directory(tmp_path / "out" / name)) for name in ("train", "dev", "test")] == 3 * [2]
     local.prepare.main(folder, tmp_path / "out", base=base_of(6))
-    assert aligned == [8.0, 7.0]
     printed = capsys.readouterr().out
     for name in ("train", "dev"):
         data = read_data_directory(tmp_path / "out" / name)
@@ -127,12 +90,16 @@ def test_a_csv_corpus_is_cut_at_the_maximum_of_its_base(local, tmp_path, base_of
     assert [one.duration for one in read_data_directory(tmp_path / "out/test")] == [2.0, 9.0]
 
 
-@pytest.mark.parametrize("pipe", [False, True])
-def test_kaldi_directories_without_durations_are_cut(local, tmp_path, base_of, aligned, pipe):
+def test_kaldi_directories_with_pipes_and_without_durations_are_cut(local, tmp_path, base_of):
     lengths = {"train": 40.0, "dev": 20.0, "test": 20.0}
-    corpus = kaldi_corpus(tmp_path / "corpus", lengths, pipe)
-    local.prepare.main(corpus, tmp_path / "out", allow_pipes=pipe, base=base_of(16))
-    assert aligned == [40.0, 20.0]
+    for name, length in lengths.items():
+        path = noise(tmp_path / f"sound/{name}.wav", length)
+        utterance = Utterance(name, name, name, f"cat {path} |", text=words(length))
+        write_data_directory(tmp_path / "corpus" / name, [utterance])
+        assert not (tmp_path / "corpus" / name / "utt2dur").exists()
+    local.prepare.main(tmp_path / "corpus", tmp_path / "out", allow_pipes=True, base=base_of(16))
     for name in ("train", "dev"):
-        check_cut(read_data_directory(tmp_path / "out" / name, allow_pipes=pipe), name, lengths[name], 16)
-    assert len(read_data_directory(tmp_path / "out/test", allow_pipes=pipe)) == 2
+        parts = read_data_directory(tmp_path / "out" / name, allow_pipes=True)
+        assert len(parts) > 1 and all(part.duration <= 16 + 1e-4 for part in parts)
+        assert " ".join(part.text for part in parts) == words(lengths[name])
+    assert len(read_data_directory(tmp_path / "out/test", allow_pipes=True)) == 1

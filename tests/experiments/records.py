@@ -8,13 +8,8 @@ COUNTS = {"utterances": 10, "missing": 0, "words": 100, "insertions": 0, "deleti
 
 def change(wer: float, baseline: float, half: float = 0.1) -> dict:
     relative = wer / baseline - 1
-    return {
-        "baseline": baseline,
-        "difference": wer - baseline,
-        "difference_ci": None,
-        "relative": relative,
-        "relative_ci": [relative - half, relative + half],
-    }
+    changed = {"baseline": baseline, "difference": wer - baseline, "difference_ci": None}
+    return changed | {"relative": relative, "relative_ci": [relative - half, relative + half]}
 
 
 def rates(wer: float, baseline: float | None = None, half: float = 0.05, clusters: int = 12) -> dict:
@@ -40,21 +35,12 @@ def score(wer: float, baseline: float | None = None, by_label: dict | None = Non
     """The contents of a score.json."""
     compared = {}
     if baseline:
-        bootci = {
-            "system": {"wer": wer, "margin": 0.02},
-            "baseline": {"wer": baseline, "margin": 0.03},
-            "improvement": 0.9876,
-        }
+        bootci = {"system": {"wer": wer, "margin": 0.02}, "baseline": {"wer": baseline, "margin": 0.03}}
+        bootci["improvement"] = 0.9876
         mapsswe = {"segments": 30, "z": 2.5, "p": 0.0124}
         compared = {"baseline": rates(baseline), "mapsswe": mapsswe, "wer_bootci": bootci}
-    record = {
-        "schema": 1,
-        **rates(wer, baseline),
-        "ci_clusters": 4,
-        "by_label": by_label or {},
-        "terms": None,
-    }
-    return record | {"terms_by_category": {}} | compared | fields
+    record = {"schema": 1, **rates(wer, baseline), "ci_clusters": 4, "by_label": by_label or {}}
+    return record | {"terms": None, "terms_by_category": {}} | compared | fields
 
 
 def write(file: Path, content: dict) -> None:

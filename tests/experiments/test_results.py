@@ -20,13 +20,8 @@ def made_here(monkeypatch):
 def full_score(wer: float, baseline: float | None = None) -> dict:
     """With terms and labels."""
     half = baseline and 0.8
-    labels = {
-        "speaker": {f"s{n}": rates(wer, baseline) for n in range(7)},
-        "accent": {
-            "scottish": rates(wer, baseline),
-            "caribbean": rates(wer / 2, baseline, clusters=2),
-        },
-    }
+    accents = {"scottish": rates(wer, baseline), "caribbean": rates(wer / 2, baseline, clusters=2)}
+    labels = {"speaker": {f"s{n}": rates(wer, baseline) for n in range(7)}, "accent": accents}
     by_category = {"drug": terms(wer * 2, half)}
     return score(
         wer, baseline, labels, term_error_rate=wer * 1.5, term_error_rate_ci=[wer, 2 * wer],
@@ -44,9 +39,8 @@ def exp(tmp_path):
         if train:
             write(tmp_path / folder / "inputs.json", made("bash run.sh --seeds 3", "def5678", True))
             write(tmp_path / folder / "train.json", train)
-            (tmp_path / folder / "config.yaml").write_text(
-                "placements: [key, value]\nlearning_rate: 0.01\nepochs: 8\n"
-            )
+            options = "placements: [key, value]\nlearning_rate: 0.01\nepochs: 8\n"
+            (tmp_path / folder / "config.yaml").write_text(options)
 
     put("base", full_score(0.4))
     for seed, (wer, dev) in enumerate([(0.36, 0.3), (0.3, 0.2), (0.32, 0.25)], 1):
@@ -55,40 +49,48 @@ def exp(tmp_path):
     return tmp_path
 
 
+def results(exp) -> dict:
+    return json.loads((exp / "results.json").read_text())
+
+
+def systems(exp) -> list[tuple]:
+    """The name and the seed of each row of results.json."""
+    return [(one["name"], one["seed"]) for one in results(exp)["systems"]]
+
+
+def filled(exp, block: str, before: str = "") -> str:
+    """What `fill` writes into a block of a page in the experiment's folder."""
+    head, end, page = (
+        f"# Title\n<!-- results {block} -->\n",
+        "<!-- end of results -->\nprose\n",
+        exp / "page.md",
+    )
+    page.write_text(head + before + end)
+    fill(page)
+    text = page.read_text()
+    assert text.startswith(head) and text.endswith(end)
+    return text.removeprefix(head).removesuffix(end)
+
+
 def change_score(file, **fields) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | fields))
 
 
-def test_results_json(exp, capsys):
+def test_results_json_and_markdown(exp, capsys):
     collect(exp)
-    found = json.loads((exp / "results.json").read_text())
+    found = results(exp)
     assert list(found) == ["schema", "systems", "pairs", "warnings", "commit", "dirty", "command"]
     assert found["warnings"] == []
     assert (found["schema"], found["commit"], found["dirty"]) == (1, "abc1234", True)
     assert found["command"] == "bash run.sh --seeds 3"
-    assert [(one["name"], one["seed"]) for one in found["systems"]] == [
-        ("base", None),
-        ("ia3", 1),
-        ("ia3", 2),
-        ("ia3", 3),
-    ]
+    assert systems(exp) == [("base", None), ("ia3", 1), ("ia3", 2), ("ia3", 3)]
     base, first = found["systems"][:2]
     assert (base["adapter"], base["trainable"], base["seconds"]) == (None, 0, 0.0)
     assert first == {  # the contract, and no more
-        "name": "ia3",
-        "adapter": f"{exp}/ia3_seed1/adapter",
-        "set": "test",
-        "seed": 1,
-        "wer": 0.36,
-        "wer_ci": [0.31, 0.41],
-        "ci_unit": "speaker",
-        "cer": 0.09,
-        "words": 100,
-        "utterances": 10,
-        "term_error_rate": 0.54,
-        "trainable": 9216,
-        "seconds": 61.7,
-    }
+        "name": "ia3", "adapter": f"{exp}/ia3_seed1/adapter", "set": "test", "seed": 1, "wer": 0.36,
+        "wer_ci": [0.31, 0.41], "ci_unit": "speaker", "cer": 0.09, "words": 100, "utterances": 10,
+        "term_error_rate": 0.54, "trainable": 9216, "seconds": 61.7,
+    }  # fmt: skip
     assert [(one["set"], one["baseline"], one["system"], one["seed"]) for one in found["pairs"]] == [
         ("test", "base", "ia3", seed) for seed in (1, 2, 3)
     ]
@@ -96,10 +98,6 @@ def test_results_json(exp, capsys):
     assert found["pairs"][0]["relative"] == pytest.approx(-0.1)
     assert found["pairs"][0]["relative_ci"] == pytest.approx([-0.2, 0.0])
     assert capsys.readouterr().out == ""
-
-
-def test_markdown(exp):
-    collect(exp)
     assert (exp / "RESULTS.md").read_text() == EXPECTED
 
 
@@ -146,10 +144,8 @@ def test_base_and_adapter_with_a_language_model_are_systems_of_their_own(exp):
     dev = {"perplexity": 12.34, "words": 310, "unknown_words": 3}
     write(exp / "lm.json", {"order": 3, "ngrams": [9, 9, 9], "weights": parts, "dev": dev})
     collect(exp)
-    found = json.loads((exp / "results.json").read_text())
-    assert [(one["name"], one["seed"]) for one in found["systems"]][4:] == [
-        ("base + LM", None), ("ia3 + LM", 3), ("ia3 + LM + hot words", 3),
-    ]  # fmt: skip
+    found = results(exp)
+    assert systems(exp)[4:] == [("base + LM", None), ("ia3 + LM", 3), ("ia3 + LM + hot words", 3)]
     assert [one.get("language_model", False) for one in found["systems"]] == [False] * 4 + [True] * 3
     assert [(one["baseline"], one["system"]) for one in found["pairs"]][3:] == [
         ("base", "base + LM"), ("base + LM", "ia3 + LM"), ("ia3", "ia3 + LM + hot words"),
@@ -197,15 +193,9 @@ def test_word_confidences_of_each_system_and_set(exp):
     for place, scaled in (("base", None), ("ia3_seed3", scaling)):
         found = {"scaling": scaled, "words": 80, "errors": 24, "calibration_error": 0.051, "area": 0.875}
         found |= {"found": 0.25, "found_ci": [0.2, 0.314]}
-        file = exp / place / "decode_greedy_test/score.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"confidences": found}))
-    other = exp / "base/decode_greedy_out_of_domain"
-    other.mkdir()
-    (other / "score.json").write_text(json.dumps(score(0.2, confidences=found)))
-    page = exp / "page.md"
-    page.write_text("<!-- results . confidences -->\n<!-- end of results -->\n")
-    fill(page)
-    assert page.read_text().splitlines()[1:-1] == [
+        change_score(exp / place / "decode_greedy_test/score.json", confidences=found)
+    write(exp / "base/decode_greedy_out_of_domain/score.json", score(0.2, confidences=found))
+    assert filled(exp, ". confidences").splitlines() == [
         "| word confidences | set | words | wrong % | calibration error % | "
         "errors in the least certain 10 %, % of all | area under ROC % | calibrated |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
@@ -218,14 +208,13 @@ def test_word_confidences_of_each_system_and_set(exp):
 def test_overlap_and_training_without_effect_are_warnings(exp):
     """In results.json and under the table; the sentences that training lacks have a table of their own."""
     for place in exp.glob("*/decode_greedy_test/score.json"):
-        found = json.loads(place.read_text())
-        against = 0.4 if "baseline" in found else None
+        against = 0.4 if "baseline" in json.loads(place.read_text()) else None
         unseen = rates(0.5 if against else 0.4, against) | {"term_error_rate": None}
-        place.write_text(json.dumps(found | {"overlap": OVERLAP, "unseen_sentences": unseen}))
+        change_score(place, overlap=OVERLAP, unseen_sentences=unseen)
     train = json.loads((exp / "ia3_seed3/train.json").read_text())
     (exp / "ia3_seed3/train.json").write_text(json.dumps(train | {"selected_epoch": 0}))
     collect(exp)
-    found = json.loads((exp / "results.json").read_text())
+    found = results(exp)
     start = f"{NOT_IMPROVED} (try a lower --learning-rate)"
     assert found["warnings"] == [
         {"set": "test", "system": None, "text": OVERLAP["warnings"][0]},
@@ -246,10 +235,9 @@ def test_a_warning_names_the_systems_that_it_is_about(exp):
         place = exp / f"ia3_seed{seed}/decode_greedy_test/score.json"
         warnings = OVERLAP["warnings"] if common else []
         overlap = OVERLAP | {"common_sentences": common, "warnings": warnings, "by_speaker": True}
-        place.write_text(json.dumps(json.loads(place.read_text()) | {"overlap": overlap}))
+        change_score(place, overlap=overlap)
     collect(exp)
-    named = [one["system"] for one in json.loads((exp / "results.json").read_text())["warnings"]]
-    assert named == ["ia3_seed1", "ia3_seed3"]
+    assert [one["system"] for one in results(exp)["warnings"]] == ["ia3_seed1", "ia3_seed3"]
     text = (exp / "RESULTS.md").read_text()
     assert f"- **Warning:** ia3_seed1: {OVERLAP['warnings'][0]}.\n" in text
     assert "No sentence" not in text
@@ -258,8 +246,7 @@ def test_a_warning_names_the_systems_that_it_is_about(exp):
 def test_a_test_set_without_training_sentences_says_so(exp):
     for place in exp.glob("*/decode_greedy_test/score.json"):
         overlap = OVERLAP | {"common_sentences": 0, "warnings": []}
-        found = json.loads(place.read_text()) | {"overlap": overlap, "unseen_sentences": None}
-        place.write_text(json.dumps(found))
+        change_score(place, overlap=overlap, unseen_sentences=None)
     collect(exp)
     text = (exp / "RESULTS.md").read_text()
     assert "\n- No sentence of test occurs in training.\n" in text and "Warning" not in text
@@ -276,18 +263,11 @@ TRAINING = """\
 def test_what_was_trained_by_dev_alone(exp, capsys):
     """The learning-rate sweep: nothing of it is decoded on a test set, and the best stands first."""
     folder = exp / "ia3_rate3e-3_seed1"
-    folder.mkdir()
-    (folder / "train.json").write_text(json.dumps({"trainable": 9216, "seconds": 30.2, "dev_wer": 0.1}))
+    write(folder / "train.json", {"trainable": 9216, "seconds": 30.2, "dev_wer": 0.1})
     (folder / "config.yaml").write_text("placements: [key, value]\nlearning_rate: 0.003\nepochs: 8\n")
-    page = exp / "page.md"
-    page.write_text("<!-- results . training only ia3* -->\n<!-- end of results -->\n")
-    fill(page)
-    assert page.read_text() == f"<!-- results . training only ia3* -->\n{TRAINING}<!-- end of results -->\n"
+    assert filled(exp, ". training only ia3*") == TRAINING
     collect(exp)
-    assert {one["name"] for one in json.loads((exp / "results.json").read_text())["systems"]} == {
-        "base",
-        "ia3",
-    }
+    assert {name for name, _ in systems(exp)} == {"base", "ia3"}
 
 
 def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
@@ -301,8 +281,7 @@ def test_scores_of_other_data_or_another_baseline_are_left_out(exp, capsys):
     assert capsys.readouterr().err.splitlines() == [
         f"{exp}/ia3_seed{seed}: left out on test, another baseline stands there now" for seed in (2, 3)
     ]
-    rows = json.loads((exp / "results.json").read_text())["systems"]
-    assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
+    assert systems(exp) == [("base", None), ("ia3", 1)]
 
 
 def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, capsys):
@@ -317,8 +296,7 @@ def test_seeds_of_other_inputs_are_left_out_and_a_mean_of_earlier_ones(exp, caps
         f"{exp}/ia3_average: left out, its seeds were trained again since",
         *(f"{exp}/ia3_seed{seed}: left out, other seeds were made of other inputs since" for seed in (2, 3)),
     ]
-    rows = json.loads((exp / "results.json").read_text())["systems"]
-    assert [(one["name"], one["seed"]) for one in rows] == [("base", None), ("ia3", 1)]
+    assert systems(exp) == [("base", None), ("ia3", 1)]
 
 
 def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
@@ -331,7 +309,7 @@ def test_the_mean_of_seeds_is_a_system_of_its_own(exp, capsys):
     row = "| ia3_average | 28.0 [23.0, 33.0] | -30.0 [-40.0, -20.0] | 7.0 | -30.0 [-40.0, -20.0] | "
     assert f"\n{row}" in text and "| 19.0 | 9,216 parameters, 185 s | – |\n" in text
     assert "| dev |" not in text
-    rows = json.loads((exp / "results.json").read_text())["systems"]
+    rows = results(exp)["systems"]
     assert [one["set"] for one in rows if one["name"] == "ia3_average"] == ["test"]
     assert rows[1]["adapter"] == f"{exp}/ia3_average/adapter"
 
@@ -345,14 +323,8 @@ def test_median_of_seeds(exp, capsys):
 
 def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
     collect(exp)
-    page = exp / "page.md"
-    page.write_text("# Title\n<!-- results . terms -->\nold\n<!-- end of results -->\nprose 40.0\n")
-    fill(page)
-    table = EXPECTED.split("\n\n")[1]
-    filled = f"# Title\n<!-- results . terms -->\n{table}\n<!-- end of results -->\nprose 40.0\n"
-    assert page.read_text() == filled
-    fill(page)
-    assert page.read_text() == filled
+    table = EXPECTED.split("\n\n")[1] + "\n"
+    assert filled(exp, ". terms", "old\n") == filled(exp, ". terms", table) == table
 
 
 @pytest.mark.parametrize(
@@ -364,11 +336,7 @@ def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):
 )
 def test_fill_leaves_a_block_alone_whose_results_are_elsewhere(exp, capsys, block, said):
     """What was measured on another machine is worth more than nothing."""
-    page = exp / "page.md"
-    kept = f"<!-- results {block} -->\nolder numbers\n<!-- end of results -->\n"
-    page.write_text(kept)
-    fill(page)
-    assert page.read_text() == kept
+    assert filled(exp, block, "older numbers\n") == "older numbers\n"
     assert f"{exp}{said}" in capsys.readouterr().out
 
 
@@ -377,8 +345,7 @@ def test_errors_name_the_cure(exp, tmp_path):
     page.write_text("no block\n")
     with pytest.raises(UserError, match=r"page\.md: no block to fill \(<!-- results exp/CORPUS -->"):
         fill(page)
-    page.write_text("<!-- results . graphs -->\n<!-- end of results -->\n")
     with pytest.raises(UserError, match="a block asks for 'graphs'"):
-        fill(page)
+        filled(exp, ". graphs")
     with pytest.raises(UserError, match=r"other_seed1: not trained yet \(run the earlier stages\)"):
         select(exp, "other")

@@ -14,7 +14,7 @@ of all seeds. MAPSSWE takes segments to be independent, so it is made for each s
 the largest p is shown.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.experiments.__main__ import SCHEMA, result_row
+from ia3_speech.experiments.notes import bullets, commands, warning_list, warnings_of
 from ia3_speech.experiments.systems import System, load_json, load_results
-from ia3_speech.experiments.tables import bullets, commands, spread, warning_list, warnings_of
+from ia3_speech.experiments.tables import spread
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
@@ -94,7 +95,7 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1) -> None:
             for system, one in whole.items()
             for other in one.against
         ],
-        "warnings": [asdict(one) for one in warnings_of(systems, compared)],
+        "warnings": warnings_of(systems, compared),
         **{name: made[name] for name in ("commit", "dirty", "command")},
     }
     write_json(exp / "results.json", json_value(result))

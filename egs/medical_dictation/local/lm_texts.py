@@ -8,26 +8,16 @@ line, as they are spoken. Test sets are not read; the lists hold terms of theirs
 and no sentence of theirs. Your own list: `--lm FILE` of the recipe, a sentence or a term a line.
 """
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from grammar import read_drugs
-from wording import dose, spoken
+from wording import diagnoses, dose, spoken
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 
 HERE = Path(__file__).parent
-
-
-def diagnoses() -> Iterator[str]:
-    """Descriptions of all codes of chapters A to T, with the terms that they include."""
-    import simple_icd_10_cm as icd
-
-    for code in icd.get_all_codes():
-        if re.match("[A-T]", code):  # V to Y are circumstances (boats, hotels), Z is administration
-            yield from map(spoken, (icd.get_description(code), *icd.get_inclusion_term(code)))
 
 
 def prescriptions() -> Iterator[str]:
@@ -45,7 +35,7 @@ def main(out: Path, train: Path | None = None) -> None:
         out: the text file to write
         train: not read; recipes pass it
     """
-    lines = [line for line in dict.fromkeys([*prescriptions(), *diagnoses()]) if line]
+    lines = [line for line in dict.fromkeys([*prescriptions(), *map(spoken, diagnoses())]) if line]
     write_text(out, "".join(f"{line}\n" for line in lines))
     print(f"{out}: {len(lines):,} lines of ICD-10-CM and drugs.tsv")
 

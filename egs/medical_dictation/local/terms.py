@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from grammar import read_drugs, read_sections
-from wording import spoken
+from wording import diagnoses, spoken
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
@@ -36,13 +36,7 @@ JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|caused by|following|in
 
 def icd_terms(stop: set[str]) -> tuple[set[str], set[str]]:
     """→ words, phrases of ICD-10-CM's diagnoses and symptoms."""
-    import simple_icd_10_cm as icd
-
-    parts: set[str] = set()
-    for code in icd.get_all_codes():
-        if re.match("[A-T]", code):  # V to Y are circumstances (boats, hotels), Z is administration
-            for description in (icd.get_description(code), *icd.get_inclusion_term(code)):
-                parts.update(JOINTS.split(description.lower()))
+    parts = {part for description in diagnoses() for part in JOINTS.split(description.lower())}
     words: set[str] = set()
     phrases: set[str] = set()
     for part_words in (spoken(part).split() for part in parts):

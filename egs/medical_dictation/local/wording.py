@@ -9,6 +9,7 @@ What comes out has only a-z, the apostrophe and single spaces, so that every cha
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 UNITS = {
     "mg": "milligram",
@@ -63,6 +64,15 @@ def dose(written: str) -> str:
     """ "62.5 mcg" → "sixty two point five micrograms"."""
     amount, unit = written.split()
     return f"{number(amount)} {UNITS[unit]}{'' if amount == '1' else 's'}"
+
+
+def diagnoses() -> Iterator[str]:
+    """ICD-10-CM's descriptions of diagnoses and symptoms, with the terms that they include."""
+    import simple_icd_10_cm as icd
+
+    for code in icd.get_all_codes():
+        if re.match("[A-T]", code):  # V to Y are circumstances (boats, hotels), Z is administration
+            yield from (icd.get_description(code), *icd.get_inclusion_term(code))
 
 
 def spoken(written: str) -> str:

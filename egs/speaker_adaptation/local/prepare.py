@@ -30,7 +30,7 @@ from typing import Literal
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora import speechocean762
 from ia3_speech.data.corpora.espeak import ACCENTS, UNHEARD_ACCENTS, UNHEARD_VARIANTS, Voice, synthesize
-from ia3_speech.data.corpora.preparation import Size, evenly_spaced, hold_out, write_set
+from ia3_speech.data.corpora.preparation import Size, evenly_spaced, write_set
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import Utterance
 
@@ -59,7 +59,7 @@ def main(
         allow_pipes: wav.scp of a Kaldi directory may hold shell commands
     """
     folder, labels = Path(corpus), speechocean762.SPEAKER_LABELS
-    is_published = (folder / "WAVE").is_dir()
+    is_published = speechocean762.is_published(folder)
     if speakers == "train" and not is_published:
         raise UserError(f"{corpus}: --speakers train is for speechocean762 as it was published")
     if corpus == "espeak":
@@ -95,11 +95,8 @@ def published(corpus: Path, speakers: str) -> list[Utterance]:
     log: list[str] = []
     utterances = list(speechocean762.read_set(corpus, speakers, log))
     print("\n".join(log))
-    if speakers == "train":  # that recipe's dev set: of the adults and of the children
-        by_age = {
-            adult: [u for u in utterances if speechocean762.is_adult(u) == adult] for adult in (True, False)
-        }
-        dev = {speaker for group in by_age.values() for speaker in hold_out(u.speaker for u in group)}
+    if speakers == "train":  # that recipe's dev set
+        dev = speechocean762.dev_speakers(utterances)
         utterances = [one for one in utterances if one.speaker in dev]
     return utterances
 

@@ -1,0 +1,128 @@
+"""What must be known before the numbers, and where they come from: warnings and notes of RESULTS.md.
+
+In: systems, the base first. Out: `ResultWarning`s, and Markdown lists.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import yaml
+
+from ia3_speech.experiments.systems import LM, Json, System, load_json
+from ia3_speech.formatting import percent, with_interval
+from ia3_speech.scoring.results import NOT_IMPROVED
+
+
+def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
+    """The warnings of results.json: the set, the system's folder (None: all of them), and a sentence.
+
+    Those of test sets come first: what they have in common with training. They differ between systems with
+    an adapter a speaker, by how many utterances it was trained on.
+    """
+    warnings: list[tuple[str | None, str | None, str]] = []
+    for name in sets:
+        overlaps = {one.folder.name: one.results[name] for one in systems if name in one.results}
+        overlaps = {folder: results.warnings for folder, results in overlaps.items() if results.overlap}
+        for text in dict.fromkeys(text for texts in overlaps.values() for text in texts):
+            folders = [folder for folder, texts in overlaps.items() if text in texts]
+            of_all = len(folders) == len(overlaps)
+            warnings += [(name, folder, text) for folder in ([None] if of_all else folders)]
+    unchanged = [one.folder.name for one in systems if one.train.get("selected_epoch") == 0]
+    for folder in dict.fromkeys(unchanged):
+        warnings.append((None, folder, f"{NOT_IMPROVED} (try a lower --learning-rate)"))
+    return [dict(zip(("set", "system", "text"), one, strict=True)) for one in warnings]
+
+
+def warning_list(systems: Sequence[System], set_name: str) -> str:
+    """What must be known before a set's numbers; or that it has no sentence in common with training."""
+    lines = [
+        f"**Warning:** {one['system'] + ': ' if one['system'] else ''}{one['text']}."
+        for one in warnings_of(systems, [set_name])
+    ]
+    scored = [one.results[set_name] for one in systems if set_name in one.results]
+    notes = [results.no_overlap_note for results in scored if results.overlap]
+    if notes and all(notes):
+        lines.append(notes[0].replace("the test set", set_name))
+    return bullets(lines)
+
+
+def bullets(lines: Iterable[str]) -> str:
+    return "".join(f"- {line}\n" for line in lines)
+
+
+def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
+    """What the intervals are, and where the numbers come from."""
+    lines = []
+    for set_name in sets:
+        scored = [system for system in systems if set_name in system.results]
+        if not scored:
+            continue
+        results = scored[0].results[set_name]
+        only_base = all(one.baseline == "base" for one in scored)
+        against = "the base" if only_base else "what each is compared with"
+        record = results.record
+        lines.append(
+            f"{set_name}: {record['utterances']} utterances, {record['words']} words. In brackets 95 % "
+            f"intervals of a bootstrap over {record['ci_clusters']} {record['ci_unit']}s; changes are "
+            f"relative to {against} on the same draws, negative is better."
+            + (" With so few the intervals are too narrow." if results.few_clusters else "")
+        )
+        for system in scored:
+            record = system.results[set_name].record
+            if test := record.get("mapsswe"):
+                baseline = "the base" if system.baseline == "base" else system.baseline
+                lines.append(
+                    f"Matched pairs test (MAPSSWE) of {system.name} against {baseline}: "
+                    f"{test['segments']} segments, z = {test['z']:.2f}, p = {test['p']:.2g}."
+                    + bootstrap_sentence(record["wer_bootci"])
+                )
+    if note := language_model_note(systems):
+        lines.append(note)
+    return bullets(lines + commands(systems))
+
+
+def bootstrap_sentence(found: Json) -> str:
+    """What Kaldi's compute-wer-bootci says of the two."""
+    base, own = (
+        with_interval(one["wer"], [one["wer"] - one["margin"], one["wer"] + one["margin"]])
+        for one in (found["baseline"], found["system"])
+    )
+    better = percent(found["improvement"], 2)
+    return f" Kaldi's bootstrap over utterances: {base} and {own}, better in {better} % of the draws."
+
+
+def commands(systems: Iterable[System]) -> list[str]:
+    """Where the numbers come from: the systems that one command made, a line a command."""
+    made: dict[str, list[str]] = {}
+    for system in systems:
+        record = system.record
+        commit = f"commit {record['commit']}" if record.get("commit") else "no commit"
+        changed = " with changes" if record.get("commit") and record.get("dirty") else ""
+        made.setdefault(f"`{record.get('command', '')}` ({commit}{changed})", []).append(system.name)
+    return [f"{', '.join(names)}: {how}." for how, names in made.items()]
+
+
+def language_model_note(systems: Sequence[System]) -> str:
+    """Weights of its parts, and of each system's search; empty where nothing was decoded with one.
+
+    Language model: 3-grams, 0.92 of own/train and 0.08 of mini/lm.arpa.gz, weights chosen on dev (perplexity
+    8.8; 3 of 310 words unknown). Search weights chosen on dev: base + LM 0.5 and 1.5 a word.
+    """
+    with_lm = [one for one in systems if one.search == LM]
+    summary = with_lm[0].folder.parent / "lm.json" if with_lm else None
+    if summary is None or not summary.is_file():
+        return ""
+    found = load_json(summary)
+    weights = {"/".join(Path(name).parts[-2:]): weight for name, weight in found["weights"].items()}
+    text = " and ".join(f"{weight:.2f} of {name}" for name, weight in weights.items())
+    text = f"Language model: {found['order']}-grams, {text}"
+    if dev := found["dev"]:
+        unknown = f"{dev['unknown_words']} of {dev['words']} words unknown"
+        text += f", weights chosen on dev (perplexity {dev['perplexity']:.1f}; {unknown})"
+    return f"{text}. Search weights chosen on dev: {', '.join(map(search_weights, with_lm))}."
+
+
+def search_weights(system: System) -> str:
+    """`base + LM 0.5 and 1.5 a word`."""
+    chosen = yaml.safe_load((system.folder / "lm_search.yaml").read_text("utf-8"))
+    return f"{system.name} {chosen['lm_weight']:g} and {chosen['word_score']:g} a word"
