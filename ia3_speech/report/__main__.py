@@ -1,13 +1,13 @@
-"""Write an HTML report of a scored decode directory: one page, and its tables as CSV and Markdown files.
+"""Write an HTML report of a scored decode directory: one page, and its tables as CSV files.
 
     ia3-speech report data/test exp/medical/ia3_seed1/decode_greedy_test --out report.html
 
-writes report.html and the folder report/: error_rates.csv, error_rates.md, words.csv, utterances.csv … In
-CSV, rates are in percent, and the bounds of an interval have columns of their own.
+writes report.html and the folder report/: error_rates.csv, words.csv, utterances.csv … In CSV, rates are in
+percent, and the bounds of an interval have columns of their own.
 
 Included where they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
-decode_greedy_out_of_domain/score.json beside DECODE_DIR; results.json, curve.json and trade_off.json in the
-folder above (experiments/curve_files.py documents their formats). Audio files are linked; --embed-audio
+decode_greedy_out_of_domain/score.json beside DECODE_DIR; curve.json and trade_off.json in the folder
+above (experiments/curve_files.py documents their formats). Audio files are linked; --embed-audio
 copies them into the page.
 """
 

@@ -1,6 +1,6 @@
 """The two tables of the page that page.js draws, sorts and filters: utterances with players, and words.
 
-In: report data. Out: JSON values, and the scatter plot of the words. Of utterances:
+In: report data. Out: JSON values. Of utterances:
 
     {"systems": ["base", "ia3"], "labels": ["accent"],
      "rows": [{"id", "speaker", "labels", "seconds", "audio", "alignments": [[…], […]]}, …]}
@@ -9,8 +9,7 @@ Each system's alignment is a list of: a word (correct), [reference, hypothesis] 
 null] (deletion) and [null, hypothesis] (insertion), aligned as in Kaldi's per_utt. Of words:
 
     {"systems": ["base", "ia3"],
-     "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "term": "drug", "instead": "met 1",
-               "dot": 7}]}
+     "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "term": "drug", "instead": "met 1"}]}
 
 A word is correct where it is aligned with itself. A term of several words is a row too: it is correct where
 all its words are, and nothing stands between them. Insertions are of no reference word and are not counted.
@@ -18,7 +17,6 @@ all its words are, and nothing stands between them. Insertions are of no referen
 
 import base64
 import io
-import math
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,8 +27,6 @@ from urllib.parse import quote
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
-from ia3_speech.formatting import percent, plural
-from ia3_speech.report.charts import Axis, Chart, Point, Series, diagonal, tick_labels
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.scoring.alignment import Pair
 from ia3_speech.scoring.term_errors import TermList, find_terms, match_terms
@@ -38,13 +34,6 @@ from ia3_speech.scoring.term_errors import TermList, find_terms, match_terms
 PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by current browsers
 MAX_CHOICES = 500  # a label with more values gets no list to choose from
 MOST_INSTEAD = 3  # different words that are named as recognised instead of one
-NAMED = 5  # words that the tooltip of a dot names
-SMALLEST, LARGEST = 3.0, 13.0  # radius of a dot, pixels
-FROM_0_TO_100 = (
-    -0.06,
-    1.06,
-    tick_labels([0, 0.25, 0.5, 0.75, 1], 100),
-)  # an axis with whole dots at its ends
 
 # ---- players: {utterance id: src}, without the utterances whose audio browsers cannot play
 
@@ -209,23 +198,8 @@ def instead_text(instead: Sequence[tuple[str, int]]) -> str:
     return ", ".join(named + ["…"] * (len(instead) > MOST_INSTEAD))
 
 
-Dots = dict[tuple[bool, float, float], list[WordAccuracy]]  # (is a term, accuracy before, after) → words
-
-
-def group_by_accuracy(words: Sequence[WordAccuracy]) -> Dots:
-    """Words of one accuracy with the first system and one with the last share a dot; terms have their own.
-    The largest dots come first, so that smaller ones lie above them."""
-    groups: Dots = defaultdict(list)
-    for word in words:
-        before, after = word.correct[0] / word.count, word.correct[-1] / word.count
-        groups[word.term is not None, before, after].append(word)
-    sizes = {key: sum(word.count for word in group) for key, group in groups.items()}
-    return {key: groups[key] for key in sorted(groups, key=lambda key: (key[0], -sizes[key], key))}
-
-
-def word_rows(words: Sequence[WordAccuracy], dots: Dots) -> list[dict[str, Any]]:
+def word_rows(words: Sequence[WordAccuracy]) -> list[dict[str, Any]]:
     """The rows of the JSON value described above."""
-    dot_of = {word.word: number for number, group in enumerate(dots.values()) for word in group}
     return [
         {
             "word": word.word,
@@ -233,32 +207,6 @@ def word_rows(words: Sequence[WordAccuracy], dots: Dots) -> list[dict[str, Any]]
             "correct": list(word.correct),
             "term": word.term,
             "instead": instead_text(word.instead[-1]),
-            "dot": dot_of[word.word],
         }
         for word in words
     ]
-
-
-def word_scatter(dots: Dots, names: Sequence[str]) -> Chart:
-    """Accuracy of the first system against that of the last; a dot's area is the number of occurrences."""
-    sizes = [sum(word.count for word in group) for group in dots.values()]
-    points: dict[bool, list[Point]] = {False: [], True: []}
-    for number, ((is_term, before, after), group) in enumerate(dots.items()):
-        named = ", ".join(word.word for word in group[:NAMED])
-        named += f" and {len(group) - NAMED} more" if len(group) > NAMED else ""
-        rates = f"{names[0]} {percent(before)} %, {names[-1]} {percent(after)} %"
-        title = f"{named}: {rates}, {plural(sizes[number], 'occurrence')}"
-        radius = SMALLEST + (LARGEST - SMALLEST) * math.sqrt(sizes[number] / max(sizes))
-        points[is_term].append(Point(before, after, title, radius=radius, attributes={"data_dot": number}))
-    series = [diagonal(1.0)]
-    for style, name, dots_of_kind in (("system", "words", points[False]), ("third", "terms", points[True])):
-        series += [Series(dots_of_kind, style, name, line=False)] if dots_of_kind else []
-    words = [word for group in dots.values() for word in group]
-    better, worse = sum(word.gain > 0 for word in words), sum(word.gain < 0 for word in words)
-    return Chart(
-        "Accuracy by word",
-        f"Of {plural(len(words), 'word')}, {better} are recognised more often, {worse} less often",
-        Axis(f"correct with {names[0]}, %", *FROM_0_TO_100),
-        Axis(f"correct with {names[-1]}, %", *FROM_0_TO_100),
-        series,
-    )

@@ -1,6 +1,6 @@
 """Find and read all that the report shows. In: a decode directory. Out: `ReportData`.
 
-EXP/results.json, curve.json, trade_off.json      all systems; learning curve; the scaled adapter
+EXP/curve.json, trade_off.json                    learning curve; the scaled adapter
 EXP/SYSTEM/metrics.jsonl, adapter/                training loss and dev WER; the adapter
 EXP/SYSTEM/decode_greedy_SET/                     DECODE_DIR: score.json, decode.json, scored texts
 EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain speech
@@ -33,7 +33,6 @@ from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.results import Json, Results, read_results
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
-SCHEMA = 1  # of results.json
 OUT_OF_DOMAIN = "decode_greedy_out_of_domain"  # folder of the out-of-domain set, as recipes call it
 
 
@@ -72,7 +71,6 @@ class ReportData:
     Attributes:
         utterances: the scored utterances, in the order of score.json.
         system, baseline: the two systems that are compared; baseline is None without one.
-        experiment: results.json of the recipe; empty without one.
         training: the epochs of the training.
         curve: the learning curve.
         trade_off: in-domain against out-of-domain WER.
@@ -85,7 +83,6 @@ class ReportData:
     utterances: list[Utterance]
     system: DecodedSystem
     baseline: DecodedSystem | None = None
-    experiment: Json = field(default_factory=dict)
     training: list[Epoch] = field(default_factory=list)
     curve: LearningCurve | None = None
     trade_off: TradeOff | None = None
@@ -122,7 +119,6 @@ def find_report_paths(
     beside = {
         "adapter": folder / "adapter",
         "training": training or folder / "metrics.jsonl",
-        "experiment": folder.parent / "results.json",
         "curve": curve or folder.parent / "curve.json",
         "trade_off": folder.parent / "trade_off.json",
         "out_of_domain": folder / OUT_OF_DOMAIN / "score.json",
@@ -172,7 +168,6 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
             f"{data}: utterance {unknown[0]} of {system.folder} is not in it (is it the right set?)"
         )
     readers = {
-        "experiment": read_experiment,
         "training": read_training_log,
         "curve": read_learning_curve,
         "trade_off": read_trade_off,
@@ -240,13 +235,3 @@ def read_vectors(folder: Path) -> list[Vector]:
     if broken := [vector.module for vector in vectors if not np.isfinite(vector.values).all()]:
         raise UserError(f"{folder}: {broken[0]} holds NaN or infinite numbers (train it again)")
     return vectors
-
-
-def read_experiment(file: Path) -> Json:
-    """A recipe's results.json, and its "file". Raises UserError where it is none, or of another schema."""
-    record = read_json_object(file)
-    if record.get("schema") != SCHEMA:
-        raise UserError(f'{file}: "schema" is not {SCHEMA} (written by another version: make it again)')
-    if not all(isinstance(record.get(name), list) for name in ("systems", "pairs")):
-        raise UserError(f"{file}: has no systems and pairs (is it a recipe's results.json?)")
-    return record | {"file": "/".join(file.parts[-2:])}
