@@ -87,11 +87,8 @@ def write_scatters(exp: Path, systems: list[System]) -> None:
     for name in dict.fromkeys(name for name, _ in pairs):
         shown = median_of([one.system for one in pairs.values() if one.system.name == name])
         pair = pairs[name, shown.seed]
-        rates = zip(pair.before / pair.words, pair.after / pair.words, strict=True)
-        values = [
-            (speaker, *both, words)
-            for speaker, both, words in zip(pair.speakers, rates, pair.words, strict=True)
-        ]
+        rates = (pair.before / pair.words, pair.after / pair.words)
+        values = zip(pair.speakers, *rates, pair.words, strict=True)
         names = (pair.against.name, name)
         chart = scatter_before_and_after(f"{name}, a dot a speaker", "speakers", names, values)
         write_text(exp / f"scatter_{name}.svg", chart.svg_file)

@@ -14,7 +14,6 @@ trained with that decay. recipes/study.sh and speakers.sh train and decode what 
 are shown by RESULTS.md and by the report, as the same tables.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from itertools import groupby
@@ -31,8 +30,10 @@ from ia3_speech.experiments.systems import (
     Json,
     System,
     is_current,
+    load_json,
     load_system,
     median_of,
+    parse_json_object,
 )
 from ia3_speech.formatting import percent
 from ia3_speech.scoring.results import Results
@@ -157,26 +158,11 @@ def read_trade_off(file: Path) -> TradeOff:
 
 def read_points(file: Path) -> tuple[Json, list[tuple[str, Json]]]:
     """The object of a file of points, and each point with the location that an error names."""
-    content = read_json_object(file)
+    content = load_json(file)
     points = content.get("points")
     if not isinstance(points, list) or not points:
         raise UserError(f'{file}: has no "points"')
     return content, [(f"{file}: point {index}", point) for index, point in enumerate(points, start=1)]
-
-
-def read_json_object(file: Path) -> Json:
-    """A JSON object. Raises UserError for anything else."""
-    return parse_json_object(str(file), file.read_bytes())
-
-
-def parse_json_object(location: str, text: bytes) -> Json:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{location}: is not JSON: {error} (damaged: make it again)") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{location}: is not a JSON object")
-    return value
 
 
 def finite_number(location: str, row: Any, name: str) -> float:

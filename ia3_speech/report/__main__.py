@@ -27,8 +27,6 @@ from ia3_speech.report.report_tables import report_tables, tables_folder, write_
 
 logger = logging.getLogger("ia3_speech.report")
 
-LARGE = 100_000_000  # bytes; browsers take long to open larger pages
-
 
 def main(
     data: Path,
@@ -79,8 +77,6 @@ def main(
     write_text(out, make_page(report, tables, players))
     inputs.record(out)
     size = out.stat().st_size
-    if size > LARGE:
-        logger.warning("%s: browsers take long to open so large a page (omit --embed-audio)", out)
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
     print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")
 

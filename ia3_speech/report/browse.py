@@ -9,10 +9,13 @@ Each system's alignment is a list of: a word (correct), [reference, hypothesis] 
 null] (deletion) and [null, hypothesis] (insertion), aligned as in Kaldi's per_utt. Of words:
 
     {"systems": ["base", "ia3"],
-     "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "term": "drug", "instead": "met 1"}]}
+     "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "gain": 6, "term": "drug",
+               "instead": ["met 5, met for 2", "met 1"]}]}
 
-A word is correct where it is aligned with itself. A term of several words is a row too: it is correct where
-all its words are, and nothing stands between them. Insertions are of no reference word and are not counted.
+Of a word, `correct` and `instead` are those of each system, the baseline first; `term` is null for a word
+that is in no term, else its categories, or `term` where the list has none. A word is correct where it is
+aligned with itself. A term of several words is a row too: it is correct where all its words are, and nothing
+stands between them. Insertions are of no reference word and are not counted.
 """
 
 import base64
@@ -20,7 +23,6 @@ import io
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -124,32 +126,9 @@ def compact_alignment(pairs: Sequence[Pair]) -> list[Any]:
 # ---- words
 
 
-@dataclass(frozen=True)
-class WordAccuracy:
-    """A reference word, or a term of several words, and how often each system recognises it.
-
-    Attributes:
-        word: the word or the term.
-        count: its occurrences in the references.
-        correct: occurrences that are recognised, by each system, the baseline first.
-        term: None for a word that is in no term; else its categories, or `term` where the list has none.
-        instead: by each system what is recognised instead, the most frequent first; "" is a deletion.
-    """
-
-    word: str
-    count: int
-    correct: Sequence[int]
-    term: str | None
-    instead: Sequence[Sequence[tuple[str, int]]]
-
-    @property
-    def gain(self) -> int:
-        """Occurrences that the last system recognises and the first does not, less those it loses."""
-        return self.correct[-1] - self.correct[0]
-
-
-def count_words(report: ReportData) -> list[WordAccuracy]:
-    """All reference words and the terms of several words; those that gain most first."""
+def count_words(report: ReportData) -> list[dict[str, Any]]:
+    """The rows of the JSON value described above: all reference words and the terms of several words; those
+    first of which the last system recognises most occurrences more than the first one."""
     counts, terms = Counter(), term_words(report)
     correct: dict[str, list[int]] = defaultdict(lambda: [0] * len(report.systems))
     instead: dict[str, list[Counter]] = defaultdict(lambda: [Counter() for _ in report.systems])
@@ -160,11 +139,18 @@ def count_words(report: ReportData) -> list[WordAccuracy]:
                 correct[word][number] += is_correct
                 if hypothesis is not None and not is_correct:
                     instead[word][number][hypothesis] += 1
-    words = [
-        WordAccuracy(word, count, correct[word], terms.get(word), [*map(by_frequency, instead[word])])
+    rows = [
+        {
+            "word": word,
+            "count": count,
+            "correct": correct[word],
+            "gain": correct[word][-1] - correct[word][0],
+            "term": terms.get(word),
+            "instead": [instead_text(words) for words in instead[word]],
+        }
         for word, count in counts.items()
     ]
-    return sorted(words, key=lambda word: (-word.gain, -word.count, word.word))
+    return sorted(rows, key=lambda row: (-row["gain"], -row["count"], row["word"]))
 
 
 def occurrences(pairs: Sequence[Pair], terms: TermList | None) -> Iterator[tuple[str, str | None, bool]]:
@@ -188,25 +174,8 @@ def term_words(report: ReportData) -> dict[str, str]:
     return {word: ", ".join(sorted(names)) or "term" for word, names in categories.items()}
 
 
-def by_frequency(counts: Counter) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def instead_text(instead: Sequence[tuple[str, int]]) -> str:
-    """`met 3, (nothing) 1, …`."""
-    named = [f"{word or '(nothing)'} {count}" for word, count in instead[:MOST_INSTEAD]]
-    return ", ".join(named + ["…"] * (len(instead) > MOST_INSTEAD))
-
-
-def word_rows(words: Sequence[WordAccuracy]) -> list[dict[str, Any]]:
-    """The rows of the JSON value described above."""
-    return [
-        {
-            "word": word.word,
-            "count": word.count,
-            "correct": list(word.correct),
-            "term": word.term,
-            "instead": instead_text(word.instead[-1]),
-        }
-        for word in words
-    ]
+def instead_text(words: Counter) -> str:
+    """`met 3, (nothing) 1, …`: the most frequent first."""
+    by_frequency = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{word or '(nothing)'} {count}" for word, count in by_frequency[:MOST_INSTEAD]]
+    return ", ".join(named + ["…"] * (len(words) > MOST_INSTEAD))

@@ -105,10 +105,9 @@ class Chart:
 
     Attributes:
         title: above the chart.
-        description: what the chart shows, for screen readers.
+        description: what the chart shows; below it, and for screen readers.
         x, y: the axes.
         series: what is drawn.
-        note: below the chart; empty without one.
     """
 
     title: str
@@ -116,7 +115,6 @@ class Chart:
     x: Axis
     y: Axis
     series: Sequence[Series]
-    note: str = ""
 
     @property
     def legend(self) -> list[tuple[str, str]]:
@@ -159,13 +157,16 @@ def diagonal(end: float) -> Series:
     return Series([Point(0.0, 0.0), Point(end, end)], "guide", dots=False)
 
 
-def rate_axis(title: str, rates: Iterable[float | None], floor: float | None = None) -> Axis:
-    """An axis in percent that includes the rates (fractions; None is ignored), from `floor` if given."""
+def rate_axis(
+    title: str, rates: Iterable[float | None], floor: float | None = None, factor: float = 100
+) -> Axis:
+    """An axis that includes the rates (None is ignored), from `floor` if given. The labels are in percent, or
+    in another `factor`."""
     known = [rate for rate in rates if rate is not None]
     low, high = min(known), max(known)
     margin = 0.08 * (high - low) or 0.1 * (high or 1.0)
     low = max(0.0, low - margin) if floor is None else floor
-    return Axis(title, low, high + margin, tick_labels(round_ticks(low, high + margin), 100))
+    return Axis(title, low, high + margin, tick_labels(round_ticks(low, high + margin), factor))
 
 
 def tick_labels(ticks: Sequence[float], factor: float = 1) -> list[tuple[float, str]]:

@@ -39,10 +39,7 @@ def training_charts(epochs: Sequence[Epoch]) -> list[Chart]:
 
 def loss_chart(epochs: Sequence[Epoch], x: Axis) -> Chart:
     points = [Point(e.number, e.loss, f"epoch {e.number}: loss {e.loss:.3f}") for e in epochs]
-    low, high = min(point.y for point in points), max(point.y for point in points)
-    margin = 0.08 * (high - low) or 0.1
-    low, high = low - margin, high + margin
-    y = Axis("CTC loss", low, high, tick_labels(round_ticks(low, high)))
+    y = rate_axis("CTC loss", [epoch.loss for epoch in epochs], factor=1)
     span = f"From {epochs[0].loss:.3f} to {epochs[-1].loss:.3f} in {plural(len(epochs), 'epoch')}"
     return Chart("Training loss", span, x, y, [Series(points, "system")])
 
@@ -61,7 +58,7 @@ def dev_wer_chart(epochs: Sequence[Epoch], x: Axis) -> Chart:
     mark = Point(selected.number, selected.dev_wer, f"selected: epoch {selected.number}", text="selected")
     series = [Series(points, "system"), Series([mark], "selected", line=False)]
     y = rate_axis("dev WER, %", [epoch.dev_wer for epoch in epochs])
-    return Chart("WER of the development set", description, x, y, series, note=f"{description}.")
+    return Chart("WER of the development set", description, x, y, series)
 
 
 def learning_curve_chart(curve: LearningCurve) -> Chart:

@@ -193,7 +193,6 @@
     const words = JSON.parse(find("word-data").textContent);
     for (const row of words.rows) {
       row.correct.forEach((correct, number) => { row["rate" + number] = correct / row.count; });
-      row.gain = row.correct[last] - row.correct[0];
     }
     const isWanted = {
       all: () => true,
@@ -214,7 +213,7 @@
       words.systems.forEach((system, number) =>
         cell(tr, system, percent(row["rate" + number]), `${row.correct[number]} of ${row.count}`));
       if (several) changeCell(tr, "gain", row.gain, row.gain > 0);
-      tr.append(make("td", row.instead, "instead"));
+      tr.append(make("td", row.instead[last], "instead"));
       return [tr];
     }
 

@@ -26,7 +26,7 @@ from ia3_speech.adapters.card import card_title, set_name
 from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.formatting import interval, percent, plural
 from ia3_speech.report import browse, diagrams
-from ia3_speech.report.charts import Chart, scatter_before_and_after
+from ia3_speech.report.charts import scatter_before_and_after
 from ia3_speech.report.report_data import OUT_OF_DOMAIN, DecodedSystem, ReportData
 from ia3_speech.scoring.results import (
     NOT_IMPROVED,
@@ -63,7 +63,6 @@ def make_page(report: ReportData, tables: Mapping[str, Table], players: Mapping[
         undefined=StrictUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"percent": percent, "minus": true_minus}
     environment.globals |= {"shown": shown_cell, "few_clusters": report.system.results.few_clusters}
     style, script = (
         files("ia3_speech.report").joinpath(file).read_text("utf-8") for file in ("page.css", "page.js")
@@ -87,7 +86,7 @@ def make_sections(
 ) -> dict[str, Section]:
     """Id → section of all that have contents, in their order."""
     sections = {"results": Section("Results", "results", results_content(report, tables))}
-    if "words" in tables:
+    if tables["words"].rows:
         sections["words"] = Section("Words", "words", words_content(report))
     if report.with_confidences:
         sections["confidence"] = Section("Word confidences", "confidence", confidence_content(report))
@@ -96,15 +95,14 @@ def make_sections(
     utterances = utterances_content(report, players)
     sections["utterances"] = Section("Utterances", "utterances", utterances)
     if report.training:
-        charts = diagrams.training_charts(report.training)
-        sections["training"] = charts_section("Training", charts, tables["training"], folded=True)
-    if curve := report.curve:
-        charts = [diagrams.learning_curve_chart(curve)]
-        sections["curve"] = charts_section("Learning curve", charts, tables["learning_curve"])
-    if trade_off := report.trade_off:
-        chart = diagrams.trade_off_chart(trade_off)
-        note, table = f"{chart.description}.", tables["trade_off"]
-        sections["trade-off"] = charts_section("Out-of-domain speech", [chart], table, note)
+        charts = {"charts": diagrams.training_charts(report.training), "table": None}
+        sections["training"] = Section("Training", "charts", charts)
+    if report.curve:
+        charts = {"charts": [diagrams.learning_curve_chart(report.curve)], "table": tables["learning_curve"]}
+        sections["curve"] = Section("Learning curve", "charts", charts)
+    if report.trade_off:
+        charts = {"charts": [diagrams.trade_off_chart(report.trade_off)], "table": tables["trade_off"]}
+        sections["trade-off"] = Section("Out-of-domain speech", "charts", charts)
     if report.vectors:
         picture = Markup(draw_vectors(report.vectors, "Values of the vectors"))
         parameters = sum(vector.values.size for vector in report.vectors)
@@ -112,14 +110,6 @@ def make_sections(
         sections["vectors"] = Section("Adapter vectors", "vectors", content)
     sections["provenance"] = Section("Provenance", "provenance", {"record": report.system.results.record})
     return sections
-
-
-def charts_section(
-    heading: str, charts: list[Chart], table: Table, note: str = "", folded: bool = False
-) -> Section:
-    """Charts with a table beside them, or folded below them."""
-    content = {"charts": charts, "table": table, "note": note, "folded": folded}
-    return Section(heading, "charts", content)
 
 
 # ---- cells
@@ -323,7 +313,7 @@ def words_content(report: ReportData) -> dict[str, Any]:
     if report.baseline:
         columns["gain"] = "gain"
         filters |= {"better": "more often correct", "worse": "less often correct"}
-    data = {"systems": names, "rows": browse.word_rows(browse.count_words(report))}
+    data = {"systems": names, "rows": browse.count_words(report)}
     return {"names": names, "columns": columns, "filters": filters, "data": data}
 
 

@@ -4,14 +4,14 @@ In: report data. Out: `Table`s; report/error_rates.csv, report/words.csv … bes
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.cli import UserError
-from ia3_speech.experiments.curve_files import Epoch, learning_curve_table, trade_off_table
+from ia3_speech.experiments.curve_files import learning_curve_table, trade_off_table
 from ia3_speech.formatting import numeric_order, plural
-from ia3_speech.report.browse import count_words, instead_text, label_names
+from ia3_speech.report.browse import count_words, label_names
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.scoring.results import change_rate
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
@@ -22,7 +22,6 @@ def report_tables(report: ReportData) -> dict[str, Table]:
     tables = [rates_table(report)]
     tables += [terms_table(report)] if report.system.results.terms else []
     tables += [words_table(report), *tables_by_label(report), utterances_table(report)]
-    tables += [epoch_table(report.training)] if report.training else []
     tables += [learning_curve_table(report.curve)] if report.curve else []
     tables += [trade_off_table(report.trade_off)] if report.trade_off else []
     return {re.sub(r"[^\w.-]", "_", table.name): table for table in tables}
@@ -85,9 +84,9 @@ def words_table(report: ReportData) -> Table:
     names = [system.name for system in report.systems]
     gain, rows = ["gain"] if len(names) > 1 else [], []
     for word in count_words(report):
-        rates = [Rate(correct / word.count) for correct in word.correct]
-        cells = [word.word, word.count, *rates, *([word.gain] if gain else []), word.term]
-        rows.append([*cells, *map(instead_text, word.instead)])
+        rates = [Rate(correct / word["count"]) for correct in word["correct"]]
+        cells = [word["word"], word["count"], *rates, *([word["gain"]] if gain else []), word["term"]]
+        rows.append([*cells, *word["instead"]])
     head = ["word", "count", *(f"{name} correct %" for name in names), *gain, "term"]
     head += [f"{name} instead" for name in names]
     return Table("words", "Accuracy of each reference word, and what is recognised instead", head, rows)
@@ -109,14 +108,6 @@ def utterances_table(report: ReportData) -> Table:
     names = [system.name for system in report.systems]
     head = ["utterance", "speaker", *labels, "seconds", "words", *(f"{name} WER %" for name in names)]
     return Table("utterances", "Utterances", [*head, "reference", *names], rows)
-
-
-def epoch_table(epochs: Sequence[Epoch]) -> Table:
-    rows = [
-        [epoch.number, None if epoch.loss is None else f"{epoch.loss:.3f}", Rate(epoch.dev_wer, digits=2)]
-        for epoch in epochs
-    ]
-    return Table("training", "Training", ["epoch", "CTC loss", "dev WER %"], rows)
 
 
 # ---- files

@@ -109,6 +109,11 @@ class Results:
     def has_baseline(self) -> bool:
         return bool(self.record.get("baseline"))
 
+    def is_against(self, baseline: "Results") -> bool:
+        """Whether this is the baseline that it was scored against, by the numbers that were kept of it."""
+        then, now = self.record.get("baseline") or {}, baseline.record
+        return all(then.get(name) == now[name] for name in ("utterances", "words", "errors", "wer"))
+
     @property
     def few_clusters(self) -> bool:
         """Whether all intervals are of too few speakers (or other clusters) to be trusted."""

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 
 import pytest
 from hand_made import add_extras, make_recipe
@@ -125,25 +126,26 @@ def test_words_and_terms(recipe, tmp_path):
     (tmp_path / "terms").write_text("atrial fibrillation\tdiagnosis\nfever\tfinding\nmetformin\n")
     recipe.score(terms=tmp_path / "terms")
     data = read(recipe)
-    words = {word.word: word for word in count_words(data)}
-    word = words["no"]
-    assert (word.count, word.correct, word.gain, word.term) == (3, [1, 3], 2, None)
-    assert word.instead == [[("", 1), ("know", 1)], []]
-    assert (words["metformin"].correct, words["metformin"].term) == ([0, 1], "term")
+    words = {word["word"]: word for word in count_words(data)}
+    assert words["no"] == {
+        "word": "no", "count": 3, "correct": [1, 3], "gain": 2, "term": None,
+        "instead": ["(nothing) 1, know 1", ""],
+    }  # fmt: skip
+    assert (words["metformin"]["correct"], words["metformin"]["term"]) == ([0, 1], "term")
     phrase = words["atrial fibrillation"]  # the base has its second word
-    assert (phrase.count, phrase.correct, phrase.term, phrase.instead) == (1, [0, 0], "diagnosis", [[], []])
-    assert words["fibrillation"].correct == [1, 0]
-    gains = [word.gain for word in words.values()]
+    assert (phrase["count"], phrase["correct"], phrase["term"]) == (1, [0, 0], "diagnosis")
+    assert words["fibrillation"]["correct"] == [1, 0]
+    gains = [word["gain"] for word in words.values()]
     assert gains == sorted(gains, reverse=True)
     row, terms = data.system.results.all, data.system.results.terms[""]
-    single = [word for word in words.values() if " " not in word.word]
-    assert sum(word.count for word in single) == row.words
-    assert sum(word.count - word.correct[1] for word in single) == row.substitutions + row.deletions
+    single = [word for name, word in words.items() if " " not in name]
+    assert sum(word["count"] for word in single) == row.words
+    assert sum(word["count"] - word["correct"][1] for word in single) == row.substitutions + row.deletions
     listed = [words[term] for term in ("atrial fibrillation", "fever", "metformin")]
-    assert sum(word.count for word in listed) == terms.reference
-    assert sum(word.count - word.correct[1] for word in listed) == terms.missed
+    assert sum(word["count"] for word in listed) == terms.reference
+    assert sum(word["count"] - word["correct"][1] for word in listed) == terms.missed
     (tmp_path / "terms").unlink()  # a term list that is gone colours nothing
-    assert {word.term for word in count_words(read(recipe))} == {None}
+    assert {word["term"] for word in count_words(read(recipe))} == {None}
 
 
 def test_the_table_of_words(recipe):
@@ -156,7 +158,8 @@ def test_the_table_of_words(recipe):
         "word,count,base correct %,term,base instead",  # one system has no gain
         'no,3,33.3333,,"(nothing) 1, know 1"',
     ]
-    assert instead_text([("met", 4), ("", 2), ("mat", 1), ("mit", 1)]) == "met 4, (nothing) 2, mat 1, …"
+    words = Counter({"mit": 1, "met": 4, "": 2, "mat": 1})
+    assert instead_text(words) == "met 4, (nothing) 2, mat 1, …"
 
 
 # ---- confidences
