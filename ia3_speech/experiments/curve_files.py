@@ -262,13 +262,9 @@ def trade_off(systems: Sequence[System]) -> Json | None:
     rows = [
         setting | rate_fields(one.results[own]) | rate_fields(one.results[OUT_OF_DOMAIN], "out_of_domain_")
         for setting, one in points
-        if is_scored(one, own, base) and is_scored(one, OUT_OF_DOMAIN, base)
+        if is_current(one, own, base) and is_current(one, OUT_OF_DOMAIN, base)
     ]
     return {"own": own, "out_of_domain": "out-of-domain speech", "points": rows} if len(rows) > 2 else None
-
-
-def is_scored(system: System, set_name: str, base: System) -> bool:
-    return set_name in system.results and is_current(system, set_name, base)
 
 
 def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
@@ -280,7 +276,7 @@ def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
     parts = [load_system(file.parent) for file in sorted(exp.glob("curve/minutes_*_seed*/train.json"))]
     own = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), "")
     amounts = [
-        (float(part.name.removeprefix("minutes_")), part) for part in parts if is_scored(part, own, base)
+        (float(part.name.removeprefix("minutes_")), part) for part in parts if is_current(part, own, base)
     ]
     if not amounts:
         return None

@@ -103,10 +103,8 @@ def language_model_note(systems: Sequence[System]) -> str:
     if dev := found["dev"]:
         unknown = f"{dev['unknown_words']} of {dev['words']} words unknown"
         text += f", weights chosen on dev (perplexity {dev['perplexity']:.1f}; {unknown})"
-    return f"{text}. Search weights chosen on dev: {', '.join(map(search_weights, with_lm))}."
-
-
-def search_weights(system: System) -> str:
-    """`base + LM 0.5 and 1.5 a word`."""
-    chosen = yaml.safe_load((system.folder / "lm_search.yaml").read_text("utf-8"))
-    return f"{system.name} {chosen['lm_weight']:g} and {chosen['word_score']:g} a word"
+    searches = []
+    for system in with_lm:
+        chosen = yaml.safe_load((system.folder / "lm_search.yaml").read_text("utf-8"))
+        searches.append(f"{system.name} {chosen['lm_weight']:g} and {chosen['word_score']:g} a word")
+    return f"{text}. Search weights chosen on dev: {', '.join(searches)}."

@@ -225,11 +225,10 @@ def drop_other_baselines(systems: Sequence[System]) -> None:
 
 
 def is_current(system: System, set_name: str, against: System | None) -> bool:
-    """Whether a set was scored without a baseline, or against the hypotheses that stand there now."""
-    results = system.results[set_name]
-    if not results.has_baseline:
-        return True
-    baseline = against and against.results.get(set_name)
+    """Whether a set was scored, without a baseline or against the hypotheses that stand there now."""
+    results, baseline = system.results.get(set_name), against and against.results.get(set_name)
+    if not results or not results.has_baseline:
+        return results is not None
     return baseline is not None and results.is_against(baseline)
 
 

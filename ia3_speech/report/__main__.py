@@ -11,21 +11,17 @@ above (experiments/curve_files.py documents their formats). Audio files are link
 copies them into the page.
 """
 
-import logging
 from pathlib import Path
 
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.data.utterance import BadAudio
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.page import make_page, title_of_record
 from ia3_speech.report.report_data import find_report_paths, read_report_data
 from ia3_speech.report.report_tables import report_tables, tables_folder, write_table_files
-
-logger = logging.getLogger("ia3_speech.report")
 
 
 def main(
@@ -66,10 +62,7 @@ def main(
         return
     report = read_report_data(data, paths)
     if embed_audio:
-        bad: list[BadAudio] = []
-        players = embedded_audio(report.utterances, allow_pipes=allow_pipes, bad=bad)
-        for fault in bad:
-            logger.warning("%s", fault)
+        players = embedded_audio(report.utterances, allow_pipes=allow_pipes)
     else:
         players = linked_audio(report.utterances, out.absolute().parent)
     tables = report_tables(report)

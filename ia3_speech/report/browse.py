@@ -20,6 +20,7 @@ stands between them. Insertions are of no reference word and are not counted.
 
 import base64
 import io
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -28,10 +29,12 @@ from typing import Any
 from urllib.parse import quote
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
+from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.scoring.alignment import Pair
 from ia3_speech.scoring.term_errors import TermList, find_terms, match_terms
+
+logger = logging.getLogger("ia3_speech.report")
 
 PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by current browsers
 MAX_CHOICES = 500  # a label with more values gets no list to choose from
@@ -56,19 +59,19 @@ def linked_audio(utterances: Iterable[Utterance], folder: Path) -> dict[str, str
     return links
 
 
-def embedded_audio(
-    utterances: Iterable[Utterance], *, allow_pipes: bool, bad: list[BadAudio]
-) -> dict[str, str]:
-    """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are appended to `bad`."""
+def embedded_audio(utterances: Iterable[Utterance], *, allow_pipes: bool) -> dict[str, str]:
+    """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are warned of."""
     import soundfile
 
-    players = {}
+    players, bad = {}, []
     waves = load_utterances(utterances, minimum_samples=1, on_error="skip", bad=bad, allow_pipes=allow_pipes)
     for utterance, wave in waves:
         buffer = io.BytesIO()
         soundfile.write(buffer, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         content = base64.b64encode(buffer.getvalue()).decode()
         players[utterance.id] = f"data:audio/flac;base64,{content}"
+    for fault in bad:
+        logger.warning("%s", fault)
     return players
 
 

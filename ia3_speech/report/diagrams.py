@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from statistics import median
 
-from ia3_speech.experiments.curve_files import Epoch, LearningCurve, TradeOff, TradeOffPoint
+from ia3_speech.experiments.curve_files import Epoch, LearningCurve, TradeOff
 from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.report.charts import (
     Axis,
@@ -104,26 +104,22 @@ def amount_text(amount: float, unit: str) -> str:
 def trade_off_chart(trade_off: TradeOff) -> Chart:
     """In-domain against out-of-domain WER: the adapter scaled from 0 (the base) to 1, and adapters trained
     with decay towards 1."""
-    series, points = [], trade_off.points
-    for setting, name, style in (
-        ("scale", "scaled adapter", "system"),
-        ("decay_to_one", "trained with decay towards 1", "third"),
-    ):
-        dots = [trade_off_dot(point, trade_off) for point in points if point.setting == setting]
-        series += [Series(dots, style, name)] if dots else []
+    dots: dict[str, list[Point]] = {"scale": [], "decay_to_one": []}
+    for point in trade_off.points:
+        own, other = point.own.value, point.out_of_domain.value
+        title = f"{point.name}: {trade_off.own} {percent(own)} %, "
+        title += f"{trade_off.out_of_domain} {percent(other)} %"
+        dots[point.setting].append(Point(other, own, title, point.own.bounds, f"{point.value:g}"))
+    scaled = Series(dots["scale"], "system", "scaled adapter")
+    decayed = Series(dots["decay_to_one"], "third", "trained with decay towards 1")
+    points = trade_off.points
     return Chart(
         "In-domain WER against out-of-domain WER",
         "Lower is better on both axes. At scale 0 the adapter has no effect, which is the base",
         rate_axis(f"WER on {trade_off.out_of_domain}, %", [point.out_of_domain.value for point in points]),
         rate_axis(f"WER on {trade_off.own}, %", [value for point in points for value in ends_of(point.own)]),
-        series,
+        [series for series in (scaled, decayed) if series.points],
     )
-
-
-def trade_off_dot(point: TradeOffPoint, names: TradeOff) -> Point:
-    own, out_of_domain = point.own.value, point.out_of_domain.value
-    title = f"{point.name}: {names.own} {percent(own)} %, {names.out_of_domain} {percent(out_of_domain)} %"
-    return Point(out_of_domain, own, title, point.own.bounds, f"{point.value:g}")
 
 
 def reliability_chart(system: DecodedSystem, style: str) -> Chart:
