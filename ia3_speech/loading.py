@@ -78,8 +78,11 @@ class SearchOptions:
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
         if self.lm is not None and not self.lm.is_file():
             raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text)")
-        for name in LEAST:
-            check_number(name, getattr(self, name))
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and value >= least):
+                needed = f"at least {least}" if value < least else "a finite number"
+                raise UserError(f"--{name.replace('_', '-')} is {value:g}, and has to be {needed}")
         if self.hotword_weight is not None and self.hotwords is None:
             raise UserError("--hotword-weight needs --hotwords FILE")
         if self.hotwords is not None:
@@ -93,21 +96,6 @@ class SearchOptions:
             return [self.lm] if self.lm else []
         paths = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
         return [path for path in paths if path.is_file()]
-
-
-def check_number(name: str, value: float | None, flag: str | None = None) -> None:
-    """Raises UserError for a value of a field of `SearchOptions` that is infinite, NaN or below `LEAST`;
-    `flag` is what the user typed, if not the flag of that field."""
-    if value is None:
-        return
-    if value < LEAST[name]:
-        needed = f"at least {LEAST[name]}"
-    elif not isfinite(value):
-        needed = "a finite number"
-    else:
-        return
-    flag = flag or "--" + name.replace("_", "-")
-    raise UserError(f"{flag} is {value:g}, and has to be {needed}")
 
 
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.

@@ -9,6 +9,7 @@ audio goes through the model once; all weights are tried on the same logits.
 """
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.inputs import Inputs, base_files
-from ia3_speech.loading import SearchOptions, check_number
+from ia3_speech.loading import SearchOptions
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
@@ -58,12 +59,10 @@ def main(
     if (search_options.lm_weight, search_options.word_score) != (None, None):
         raise UserError("--lm-weight and --word-score are chosen (--lm-weights, --word-scores: those to try)")
     options = replace(search_options, search="beam")
-    for weight in lm_weights or ():
-        check_number("lm_weight", weight, "--lm-weights")
-    for score in word_scores or ():
-        check_number("word_score", score, "--word-scores")
     terms = parse_terms(adapter) if adapter else []
     tried = (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES)
+    for lm_weight, word_score in product(*tried):
+        replace(options, lm_weight=lm_weight, word_score=word_score).check()
     inputs = Inputs(
         {"data": data, "lm": options.lm, "hotwords": options.hotwords,
          "base": base_files(base) if base else None, "adapter": weight_files(terms)},

@@ -204,9 +204,9 @@ def test_weights_to_try_that_cannot_be_meant(run_command, tmp_path):
                 "0.5",
                 "-1",
             ),
-            "--lm-weights is -1, and has to be at least 0",
+            "--lm-weight is -1, and has to be at least 0",
         ),
-        (("--word-scores", "0", "nan"), "--word-scores is nan, and has to be a finite number"),
+        (("--word-scores", "0", "nan"), "--word-score is nan, and has to be a finite number"),
         (("--search", "greedy"), "--lm has no effect on greedy search"),
     ]:
         refused = run_command(*tune, *words)

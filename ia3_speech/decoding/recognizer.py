@@ -78,20 +78,9 @@ class Recognizer:
         if self.search is None:
             self.search = GreedySearch(self.base.vocabulary)
 
-    def texts(
-        self,
-        waves: Sequence[np.ndarray],
-        advance: Advance = lambda *_: None,
-        adapters: Sequence[str | None] | None = None,
-    ) -> list[str]:
-        """The text of each waveform, float32 (samples,), in the order given; batches are made by length.
-
-        Args:
-            advance: called after each batch with the number of waveforms that are finished with it, and the
-                seconds of audio that it held.
-            adapters: for each waveform the name of its adapter in the bank; None is the base, also of all.
-        """
-        return [recognition.text for recognition in self.recognize(waves, advance, adapters)]
+    def texts(self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None = None) -> list[str]:
+        """The text of each waveform; see `recognize`."""
+        return [recognition.text for recognition in self.recognize(waves, adapters=adapters)]
 
     def recognize(
         self,
@@ -101,7 +90,14 @@ class Recognizer:
         *,
         with_words: bool = False,
     ) -> list[Recognition]:
-        """`texts` and, where they are asked for, the words' times; nothing in a waveform without samples."""
+        """What is in each waveform, float32 (samples,), in the order given; batches are made by length.
+
+        Args:
+            advance: called after each batch with the number of waveforms that are finished with it, and the
+                seconds of audio that it held.
+            adapters: for each waveform the name of its adapter in the bank; None is the base, also of all.
+            with_words: find the words' times and confidences too.
+        """
         cuts = [self.cut(wave) if len(wave) else [] for wave in waves]
         owners = [number for number, parts in enumerate(cuts) for _ in parts]
         pieces = [(a, wave[a:b]) for wave, parts in zip(waves, cuts, strict=True) for a, b in parts]

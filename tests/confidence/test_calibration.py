@@ -32,7 +32,6 @@ def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, run_comman
     assert float(after[0]) < float(before[0])
     # By greedy search both errors (4.6 and 6.0 %) are about what chance makes of some 500 calibrated words.
     assert search == "greedy" or float(after[1]) < float(before[1]) / 3
-    assert run_command("calibrate", OUT_OF_DOMAIN, *options, "--config", out).out.splitlines() == shown
 
 
 @pytest.fixture
@@ -48,13 +47,6 @@ def test_what_cannot_be_fitted_is_said(some_sentences, tmp_path, run_command):
         "calibrate", some_sentences, "--search", "greedy", "--out", out, "--minimum-words", 9999
     )
     assert few.code == 0 and "words recognised, and 9,999 are needed" in few.out and not out.exists()
-    for words, message in [
-        (("--store", "--confidence-bias", 1), "a scaling that is given is measured"),
-        (("--out", out, "--confidence-slope", 2), "a scaling that is given is measured"),
-        (("--confidence-slope", 0), "--confidence-slope is 0, and has to be a positive number"),
-    ]:
-        refused = run_command("calibrate", some_sentences, *words)
-        assert refused.code == 1 and message in refused.err
 
 
 # ---- kept with a base or an adapter
