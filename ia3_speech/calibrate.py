@@ -12,10 +12,10 @@ they are worth on a test set, `score` says.
 """
 
 from pathlib import Path
-from typing import Literal
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
+from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.formatting import plural
 from ia3_speech.loading import SearchOptions
 
@@ -23,28 +23,20 @@ from ia3_speech.loading import SearchOptions
 def main(
     data: Path,
     *,
+    model_options: ModelOptions,
     search_options: SearchOptions,
-    base: str | None = None,
-    adapter: str | None = None,
     store: bool = False,
     minimum_words: int = 1,
     out: Path | None = None,
-    device: str | None = None,
-    precision: Literal["no", "bf16", "auto"] = "no",
     allow_pipes: bool = False,
 ) -> None:
     """Calibrate word confidences by the cross-entropy of a dev set.
 
     Args:
         data: data directory with audio and text
-        base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
-        adapter: a registered name, an adapter's folder, or a sum of such (default: the base alone)
         store: keep slope and bias with the adapter, or with the base where there is no adapter
         minimum_words: fit nothing where fewer words are recognised
         out: YAML file for --config of transcribe and decode
-        device: cpu, cuda, … (default: cuda where there is one)
-        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
-            instructions for it; no: all in float32
         allow_pipes: run the shell commands that wav.scp holds
     """
     from ia3_speech.confidence.fitting import calibrate, format_calibration
@@ -52,10 +44,8 @@ def main(
     from ia3_speech.decoding.word_times import Scaling
     from ia3_speech.loading import load
 
-    recognizer = load(
-        base, adapter=adapter, device=device, precision=precision, search=search_options, vad="off",
-        scaling=Scaling(),
-    ).recognizer  # fmt: skip
+    options = {"search": search_options, "vad": "off", "scaling": Scaling()}
+    recognizer = load(**vars(model_options), **options).recognizer
     if store:
         storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
     calibrations = calibrate(recognizer, data, allow_pipes)

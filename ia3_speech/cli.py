@@ -149,12 +149,23 @@ class Parser(argparse.ArgumentParser):
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     """Call `run`, or the sub-command that the first word names. Code 2 where `words` do not parse."""
-    functions = run if isinstance(run, dict) else {"": run}
-    parsers = make_parsers(functions)
-    name = words[0] if words[:1] and words[0] in parsers else ""
-    parser, words = parsers[name], words[1:] if name else words
-    if name not in functions:
-        parser.parse_args(words)  # --help, or no such command
+    module = (next(iter(run.values())) if isinstance(run, dict) else run).__globals__
+    program = sys.argv[0] if sys.argv[0].startswith("ia3-speech ") else None
+    if not program and (spec := module.get("__spec__")):
+        program = f"python -m {spec.name.removesuffix('.__main__')}"
+    parser = Parser(prog=program, description=description(module.get("__doc__")))
+    if isinstance(run, dict):
+        commands = parser.add_subparsers(metavar="COMMAND", required=True)
+        for name, function in run.items():
+            text = description(function.__doc__)
+            commands.add_parser(name, help=text.partition("\n")[0], description=text)
+        if not words or words[0] not in run:
+            parser.parse_args(words)  # --help, or no such command
+        parser, function, words = commands.choices[words[0]], run[words[0]], words[1:]
+    else:
+        function = run
+        parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
+    parser.add(function)
     switches = {parser.flags[name] for name, kind in parser.types.items() if kind is bool}
     given = vars(parser.parse_intermixed_args(in_standard_form(words, switches)))
     if file := given.pop("config", None):
@@ -164,26 +175,7 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     for parameter, kind in parser.owners.items():
         names = [field.name for field in dataclasses.fields(kind) if field.name in given]
         given[parameter] = kind(**{field: given.pop(field) for field in names})
-    return functions[name](*given.pop(parser.variadic, ()), **given)
-
-
-def make_parsers(functions: dict[str, Callable]) -> dict[str, Parser]:
-    """The parser of a function; or one of each sub-command, and "": one that tells which there are."""
-    module = next(iter(functions.values())).__globals__
-    program = sys.argv[0] if sys.argv[0].startswith("ia3-speech ") else None
-    if not program and (spec := module.get("__spec__")):
-        program = f"python -m {spec.name.removesuffix('.__main__')}"
-    parsers = {"": Parser(prog=program, description=description(module.get("__doc__")))}
-    if "" not in functions:
-        commands = parsers[""].add_subparsers(metavar="COMMAND", required=True)
-        for name, function in functions.items():
-            text = description(function.__doc__)
-            parsers[name] = commands.add_parser(name, help=text.partition("\n")[0], description=text)
-    for name, function in functions.items():
-        help = argparse.SUPPRESS if name else "YAML file of options; flags override it"
-        parsers[name].add_argument("--config", metavar="FILE", help=help)
-        parsers[name].add(function)
-    return parsers
+    return function(*given.pop(parser.variadic, ()), **given)
 
 
 def in_standard_form(words: list[str], switches: set[str]) -> list[str]:

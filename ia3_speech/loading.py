@@ -24,7 +24,7 @@ from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber, parse_adapter
-from ia3_speech.decoding.vad import VadMethod, check_method, default_method
+from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
 
 if TYPE_CHECKING:
@@ -139,16 +139,6 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record
 
 
-def uncalibrated(recognizer: Recognizer) -> str | None:
-    """What is said at the end of a run whose confidences are not calibrated, since those that are stored
-    belong to another search."""
-    if recognizer.scaling or recognizer.bank:
-        return None
-    from ia3_speech.confidence.storage import other_searches
-
-    return other_searches(recognizer.base, recognizer.adapter, recognizer.search_record)
-
-
 def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
     """Dictation, where it is asked for, or where `dictation` is among the formats."""
     if not options.dictation and "dictation" not in formats.split(","):
@@ -202,8 +192,7 @@ def load(
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= SHORTEST_INPUT:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {SHORTEST_INPUT:g} seconds")
-    vad = default_method() if vad is None else vad
-    check_method(vad)
+    vad = choose_method(vad)
     options = search or SearchOptions()
     options.check()
     split = channels == "split"

@@ -53,7 +53,7 @@ from ia3_speech.decoding.options import (
     OutputOptions,
 )
 from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
-from ia3_speech.loading import SearchOptions, load, make_post_process, uncalibrated
+from ia3_speech.loading import SearchOptions, load, make_post_process
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -82,6 +82,8 @@ def main(
     check_output(output_options)
     parse_adapter(model_options.adapter, input_options.channels == "split")
     live_options.check(files, live=live_options.active)
+    from ia3_speech.confidence.storage import uncalibrated
+
     scaling = confidence_options.scaling
     if live_options.active:
         check_live(input_options, output_options, confidence_options)

@@ -11,8 +11,9 @@ import pytest
 from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.confidence.reliability import measure
-from ia3_speech.confidence.storage import find_scaling, other_searches, search_key, store_scaling
+from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
 from ia3_speech.data.kaldi import subset_data_directory
+from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
@@ -109,7 +110,9 @@ def test_a_scaling_is_found_for_the_search_that_it_was_fitted_with_alone(calibra
         ({"search": "greedy", "hotwords": terms, "hotword_weight": 1.0}, None),
     ]:
         assert find_scaling(base, [], record(**options)) == scaling, options
-        assert (other_searches(base, [], record(**options)) is None) == (scaling is not None)
+        assert (uncalibrated(Recognizer(base, search_record=record(**options))) is None) == (
+            scaling is not None
+        )
     write_arpa(estimate([["a", "cough"]], 2), lm)
     terms.write_text("fever\ncough\n")
     assert find_scaling(base, [], own) is find_scaling(base, [], record("greedy", hotwords=terms)) is None
