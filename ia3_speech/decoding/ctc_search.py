@@ -35,18 +35,13 @@ class SearchError(UserError):
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word of a hypothesis.
+    """A word of a hypothesis."""
 
-    Attributes:
-        text: the word; a phrase that the search writes as one, such as a hot word, may hold spaces.
-        first, last: frames of its first and its last symbol.
-        confidence: 0 to 1, where the search knows it better than the alignment of the text does, such as that
-            of a spotted hot word; then these frames are its times too. None: `word_times` finds both.
-    """
-
-    text: str
-    first: int
+    text: str  # the word; a phrase that the search writes as one, such as a hot word, may hold spaces
+    first: int  # frames of its first and its last symbol
     last: int
+    # 0 to 1, where the search knows it better than the alignment of the text does, such as that of a spotted
+    # hot word; then these frames are its times too. None: `word_times` finds both.
     confidence: float | None = None
 
 

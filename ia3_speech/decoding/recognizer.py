@@ -36,14 +36,10 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was recognised in a waveform, or in a piece of one.
+    """What was recognised in a waveform, or in a piece of one."""
 
-    Attributes:
-        text: what the search found; "" where that is nothing.
-        words: the same with times in the recording and confidences, where they were asked for.
-    """
-
-    text: str
+    text: str  # what the search found; "" where that is nothing
+    # The same with times in the recording and confidences, where they were asked for
     words: tuple[Word, ...] = ()
 
 

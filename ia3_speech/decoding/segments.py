@@ -30,15 +30,10 @@ WAITING_SECONDS = 24.0  # of speech without such a pause, after which segments a
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a written text.
+    """A part of a written text."""
 
-    Attributes:
-        text: with the white space behind it, so that the texts of all pieces, joined, are the whole text.
-        first, end: it is written of words[first:end] of all words; the next piece begins at `end`.
-    """
-
-    text: str
-    first: int
+    text: str  # with the white space behind it, so that the texts of all pieces, joined, are the whole text
+    first: int  # it is written of words[first:end] of all words; the next piece begins at `end`
     end: int
 
 

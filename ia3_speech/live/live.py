@@ -230,20 +230,15 @@ def interruption() -> Iterator[list[int]]:
 
 @dataclass
 class LiveOutput:
-    """Prints texts as they come.
+    """Prints texts as they come."""
 
-    Attributes:
-        stream: stdout.
-        format: text, txt or dictation is a line for each final text, or several where line breaks were
-            dictated; json or jsonl an object.
-        partials: whether partial texts are wanted; as text they are for a terminal, which always gets them.
-        recognizer: what JSON names: its adapter and its base.
-    """
-
-    stream: TextIO
+    stream: TextIO  # stdout
+    # Text, txt or dictation is a line for each final text, or several where line breaks were dictated; json
+    # or jsonl an object
     format: str = "text"
+    # Whether partial texts are wanted; as text they are for a terminal, which always gets them
     partials: bool = False
-    recognizer: Recognizer | None = None
+    recognizer: Recognizer | None = None  # what JSON names: its adapter and its base
 
     def __post_init__(self) -> None:
         if self.format not in (*TEXT, *JSON):

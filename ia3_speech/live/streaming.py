@@ -46,23 +46,14 @@ PORTION = SAMPLE_RATE  # samples that are taken in at once, so that a long porti
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """A text of a part of the stream.
+    """A text of a part of the stream."""
 
-    Attributes:
-        text: of the piece so far, or of the whole piece; it may be empty.
-        start: where the piece begins, in seconds since the stream began.
-        end: where it ends, or what has been heard so far.
-        final: whether the piece is finished; else its text may still change.
-        words: of a final text, with times in the stream, where they are asked for.
-        raw_text: the words, where `text` is what a post-processor wrote of them.
-    """
-
-    text: str
-    start: float
-    end: float
-    final: bool
-    words: tuple[Word, ...] = ()
-    raw_text: str | None = None
+    text: str  # of the piece so far, or of the whole piece; it may be empty
+    start: float  # where the piece begins, in seconds since the stream began
+    end: float  # where it ends, or what has been heard so far
+    final: bool  # whether the piece is finished; else its text may still change
+    words: tuple[Word, ...] = ()  # of a final text, with times in the stream, where they are asked for
+    raw_text: str | None = None  # the words, where `text` is what a post-processor wrote of them
 
 
 class StreamingRecognizer:

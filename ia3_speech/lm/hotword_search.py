@@ -45,19 +45,12 @@ DASHES = dict.fromkeys(map(ord, "-‐‑–"))  # in a word: spoken as one word 
 
 @dataclass(frozen=True)
 class Hotword:
-    """A term.
+    """A term."""
 
-    Attributes:
-        text: as it appears in transcripts.
-        weight: factor of --hotword-weight: 2 takes the term on half the evidence, 0 never takes it.
-        heard_as: further forms that are written as `text` where they are recognised.
-        line: in its file, from 1; 0: of no file.
-    """
-
-    text: str
-    weight: float = 1.0
-    heard_as: tuple[str, ...] = ()
-    line: int = 0
+    text: str  # as it appears in transcripts
+    weight: float = 1.0  # factor of --hotword-weight: 2 takes the term on half the evidence, 0 never takes it
+    heard_as: tuple[str, ...] = ()  # further forms that are written as `text` where they are recognised
+    line: int = 0  # in its file, from 1; 0: of no file
 
     def row(self) -> str:
         """Its line in a file, without the line's end."""
@@ -67,15 +60,10 @@ class Hotword:
 
 @dataclass(frozen=True)
 class HotwordList:
-    """The terms of a file.
+    """The terms of a file."""
 
-    Attributes:
-        path: of the file.
-        terms: each once.
-    """
-
-    path: Path
-    terms: list[Hotword]
+    path: Path  # of the file
+    terms: list[Hotword]  # each once
 
 
 def read_hotwords(path: Path) -> HotwordList:

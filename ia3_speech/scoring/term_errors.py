@@ -36,17 +36,11 @@ TermWords = tuple[str, ...]
 
 @dataclass(frozen=True)
 class TermList:
-    """Terms, indexed for search.
+    """Terms, indexed for search."""
 
-    Attributes:
-        categories_of: term → its categories.
-        by_first_word: first word → the terms that start with it, the longest first.
-        categories: all categories, sorted.
-    """
-
-    categories_of: dict[TermWords, tuple[str, ...]]
-    by_first_word: dict[str, list[TermWords]]
-    categories: list[str]
+    categories_of: dict[TermWords, tuple[str, ...]]  # term → its categories
+    by_first_word: dict[str, list[TermWords]]  # first word → the terms that start with it, the longest first
+    categories: list[str]  # all categories, sorted
 
 
 def read_term_list(path: Path, mode: str = "ctc") -> TermList:
