@@ -237,7 +237,8 @@ def converter(kind: Any) -> Callable[[Any], Any]:
                 return {"true": True, "false": False}[str(value).lower()]
             if kind is dict:
                 return dict(yaml.safe_load(value) if isinstance(value, str) else value)
-            return kind(str(value).replace(".inf", "inf") if kind is float else str(value))
+            text = str(value)  # .inf and .nan are YAML's spelling
+            return kind(text.replace(".inf", "inf").replace(".nan", "nan") if kind is float else text)
         except (KeyError, TypeError, ValueError, yaml.YAMLError):
             raise argparse.ArgumentTypeError(f"{value!r} is {wanted}") from None
 

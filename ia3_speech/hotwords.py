@@ -59,11 +59,7 @@ def learn(
 
 
 def read_word_pairs(data: Path, decode_dir: Path) -> list[tuple[list[str], list[str]]]:
-    """(reference, hypothesis) of each utterance as words, normalised as `score` normalises them.
-
-    Raises:
-        UserError: a file cannot be read, or an utterance has no hypothesis.
-    """
+    """(reference, hypothesis) of each utterance as words, normalised as `score` normalises them."""
     hypotheses = read_kaldi_text(decode_dir / "text")
     pairs = []
     for utterance in read_data_directory(data, wav=False, spk_sort=False):

@@ -162,15 +162,8 @@ def print_transcripts(
     options: OutputOptions,
     single: bool,
 ) -> int:
-    """Transcribe, and print or write each text as soon as it is there.
-
-    Args:
-        outputs: files for each source, one a format; empty: they are printed.
-        single: there is one file, whose text is printed without its path.
-
-    Returns:
-        How many files could not be used.
-    """
+    """Transcribe, and print each text as soon as it is there, a `single` one without its path; or write it to
+    `outputs`, a file a format for each source. How many files could not be used is returned."""
     unusable, formats = 0, parse_formats(options.format)
     with bar_of_seconds(sources) as bar:
         results = transcriber.transcripts(sources, bar.update, with_words=with_times(options))
@@ -194,10 +187,7 @@ def print_transcripts(
 
 def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> int:
     """Print the segments of one recording as they are done; its text where that is asked for and it is short.
-
-    Returns:
-        How many files could not be used.
-    """
+    How many files could not be used is returned."""
     wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
     fatal = bool(problem and problem.fatal)
     if not fatal and options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE:

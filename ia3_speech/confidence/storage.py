@@ -40,11 +40,7 @@ NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size", "hotwor
 
 
 def search_key(search_record: Mapping[str, Any]) -> str:
-    """A search in a line, equal for equal searches: `greedy`, or `beam lm=… lm_weight=0.5 …`.
-
-    Args:
-        search_record: of a search, as decode.json has it; its files are read.
-    """
+    """A search in a line, equal for equal searches: `greedy`, or `beam lm=… lm_weight=0.5 …`."""
     parts = [str(search_record["search"])]
     for name in FILES:
         if search_record.get(name):
@@ -81,7 +77,6 @@ def find_scaling(base: "Base", terms: Sequence[Term], search_record: Mapping[str
     """The scaling that belongs to one adapter, or to the base where there is none; None where none does.
 
     Args:
-        base: as it was loaded.
         terms: what the adapter consists of.
         search_record: of the search, as decode.json has it.
 

@@ -86,14 +86,9 @@ def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
 
 
 def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[TimedWord]:
-    """The words along the best path through `logits`, (frames, vocabulary), any float type.
-
-    Logits may be wider than the vocabulary (a head padded for speed): symbols without a name are dropped.
-
-    Raises:
-        SearchError: they hold a NaN, which argmax would take for the best symbol.
-    """
-    if (logits != logits).any():
+    """The words along the best path through `logits`, (frames, vocabulary), any float type. They may be wider
+    than the vocabulary (a head padded for speed): symbols without a name are dropped."""
+    if (logits != logits).any():  # argmax would take a NaN for the best symbol
         raise SearchError(NAN)
     if not len(logits):
         return []

@@ -122,14 +122,9 @@ class Recognizer:
         with_words: bool,
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
     ) -> list[Recognition]:
-        """What was recognised in pieces, none of which is too long. The order of batches hangs on their
-        lengths alone, so that a run repeats.
-
-        Args:
-            pieces: the first sample of each in its recording, and its samples.
-            adapters: of each piece the name of its adapter in the bank.
-            after: called with each batch, as numbers of pieces.
-        """
+        """What was recognised in pieces, none of which is too long: the first sample of each in its
+        recording, and its samples. The order of batches hangs on their lengths alone, so that a run repeats.
+        `after` is called with each batch, as numbers of pieces."""
         from torch.nn.utils.rnn import pad_sequence
 
         recognitions: list[Recognition | None] = [None] * len(pieces)

@@ -55,13 +55,9 @@ class PostProcessor(Protocol):
 
 
 class WordsAsTheyAre:
-    """The post-processor, and the writer, where nothing is changed: a piece for each word."""
+    """The writer where nothing is changed: a piece for each word."""
 
-    def __init__(self) -> None:
-        self.count = 0
-
-    def start(self) -> Writer:
-        return WordsAsTheyAre()
+    count = 0
 
     def add(self, words: Sequence[Word]) -> list[Piece]:
         self.count += len(words)
@@ -103,7 +99,7 @@ class RunningText:
     """
 
     def __init__(self, post_process: PostProcessor | None) -> None:
-        self.writer = (post_process or WordsAsTheyAre()).start()
+        self.writer = post_process.start() if post_process else WordsAsTheyAre()
         self.words: list[Word] = []
         self.done = 0
         self.cuts: list[int] = []

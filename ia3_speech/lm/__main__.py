@@ -114,11 +114,7 @@ def text_of(source: Path) -> Path:
 
 def read_sentences(source: Path, normalize: Literal["ctc", "english", "none"]) -> Iterator[list[str]]:
     """The words of each line of a text file, or of each utterance of a data directory; logs the numbers that
-    are written in words.
-
-    Raises:
-        UserError: the file is missing, is not UTF-8 (the line is named), or is no Kaldi `text`.
-    """
+    are written in words."""
     file = text_of(source)
     if source.is_dir():
         lines = [*read_kaldi_text(file).values()]

@@ -92,11 +92,7 @@ def read_hotwords(path: Path) -> HotwordList:
 
 
 def parse_line(line: str, place: str, number: int) -> Hotword:
-    """A term, its weight where the second field is a number or empty, and its forms.
-
-    Raises:
-        UserError: there is no term, or the weight is negative or not finite.
-    """
+    """A term, its weight where the second field is a number or empty, and its forms."""
     text, *cells = (" ".join(cell.split()) for cell in line.split("\t"))
     if not text:
         raise UserError(f"{place}: no term before the TAB")
@@ -145,11 +141,7 @@ def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> l
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
     """How many characters of a spelling its bonus is for: those beyond the fourth, or a fifth of all where
     that is more. A bonus for each character, as in the paper, lets short terms replace ordinary words, of
-    which they differ by little. A word piece counts half, for a wrong one costs as much as a wrong letter.
-
-    >>> counted_characters(vocabulary.encode("metformin"), vocabulary)
-    5
-    """
+    which they differ by little. A word piece counts half, for a wrong one costs as much as a wrong letter."""
     if isinstance(vocabulary, SubwordVocabulary):
         return PIECE * len(symbols)
     return max(len(symbols) - UNCOUNTED, SHORT_SHARE * len(symbols))
@@ -157,11 +149,7 @@ def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
 
 def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int, ...]]:
     """The ways in which a base writes a form: as training normalises it, hyphens as spaces and left out, and
-    as it stands where the base tells capitals from small letters.
-
-    Raises:
-        UserError: it cannot write the form.
-    """
+    as it stands where the base tells capitals from small letters."""
     spoken = verbalize_numbers(form) if needs_words(vocabulary.letters) else form
     ways = [normalize(spoken), normalize(spoken.translate(DASHES))]
     ways += [form] if vocabulary.cased == "mixed" else []
