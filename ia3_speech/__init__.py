@@ -1,7 +1,6 @@
 """ia3_speech adapts pretrained CTC speech recognisers by training nothing but IA³ vectors.
 
-    from ia3_speech import load_adapter, load_base
-    from ia3_speech.transcribe import transcribe
+    from ia3_speech import load, load_adapter, load_base
 
 The names below are imported from their modules on first use, so that `import ia3_speech` does not load torch.
 """

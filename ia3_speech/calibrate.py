@@ -2,22 +2,20 @@
 
     ia3-speech calibrate data/dev --adapter clinic --store
     ia3-speech transcribe --adapter clinic --format json a.wav
-    ia3-speech calibrate data/test --adapter clinic --confidence-slope 0.9 --confidence-bias 0.2
 
 In: a data directory with audio and text, a base and perhaps an adapter. Out: slope and bias of the words'
 log-odds (Platt 1999) with the smallest cross-entropy of "this word is right", and a table of confidences
 against the share of words that are right (a reliability diagram in numbers). --store keeps them with the
 adapter or base, where `decode` and `transcribe` find them when they search with the same language model,
-weights and hot words; --out writes a YAML file that both take as --config. Given as options, or by that file,
-they are measured and nothing is fitted: for a test set. Texts do not depend on them.
+weights and hot words; --out writes a YAML file that both take as --config. Texts do not depend on them. What
+they are worth on a test set, `score` says.
 """
 
 from pathlib import Path
-from typing import Literal
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
-from ia3_speech.decoding.options import ConfidenceOptions
+from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.formatting import plural
 from ia3_speech.loading import SearchOptions
 
@@ -25,47 +23,32 @@ from ia3_speech.loading import SearchOptions
 def main(
     data: Path,
     *,
+    model_options: ModelOptions,
     search_options: SearchOptions,
-    confidence_options: ConfidenceOptions = ConfidenceOptions(),  # noqa: B008  (immutable)
-    base: str | None = None,
-    adapter: str | None = None,
     store: bool = False,
     minimum_words: int = 1,
     out: Path | None = None,
-    device: str | None = None,
-    precision: Literal["no", "bf16", "auto"] = "no",
     allow_pipes: bool = False,
 ) -> None:
     """Calibrate word confidences by the cross-entropy of a dev set.
 
     Args:
         data: data directory with audio and text
-        base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
-        adapter: a registered name, an adapter's folder, or a sum of such (default: the base alone)
         store: keep slope and bias with the adapter, or with the base where there is no adapter
         minimum_words: fit nothing where fewer words are recognised
         out: YAML file for --config of transcribe and decode
-        device: cpu, cuda, … (default: cuda where there is one)
-        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
-            instructions for it; no: all in float32
         allow_pipes: run the shell commands that wav.scp holds
     """
-    search_options.check()
-    scaling = confidence_options.scaling
-    if scaling and (out or store):
-        raise UserError("a scaling that is given is measured: nothing is fitted for --out or --store")
     from ia3_speech.confidence.fitting import calibrate, format_calibration
     from ia3_speech.confidence.storage import storage_file, store_scaling
     from ia3_speech.decoding.word_times import Scaling
     from ia3_speech.loading import load
 
-    recognizer = load(
-        base, adapter=adapter, device=device, precision=precision, search=search_options, vad="off",
-        scaling=Scaling(),
-    ).recognizer  # fmt: skip
+    options = {"search": search_options, "vad": "off", "scaling": Scaling()}
+    recognizer = load(**vars(model_options), **options).recognizer
     if store:
         storage_file(recognizer.base, recognizer.adapter)  # raises before the work is done
-    calibrations = calibrate(recognizer, data, scaling, allow_pipes)
+    calibrations = calibrate(recognizer, data, allow_pipes)
     words = calibrations[0].words if calibrations else 0
     if calibrations is None or words < minimum_words:
         if minimum_words == 1:

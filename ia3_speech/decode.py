@@ -13,7 +13,6 @@ Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lis
 
 import sys
 from pathlib import Path
-from typing import Literal
 
 from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
@@ -30,14 +29,13 @@ from ia3_speech.decoding.decode_directory import (
 from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
-from ia3_speech.loading import SearchOptions, load, uncalibrated
+from ia3_speech.loading import SearchOptions, load
 
 
 def main(
     data: Path,
     decode_dir: Path,
     adapter_per_speaker: Path | None = None,
-    on_error: Literal["skip", "fail"] = "skip",
     allow_pipes: bool = False,
     max_seconds: float | None = None,
     force: bool = False,
@@ -52,13 +50,12 @@ def main(
         decode_dir: where to write; made where it is missing
         adapter_per_speaker: a folder that `ia3-speech speakers` wrote; each utterance is decoded with the
             adapter of its speaker, of several folds the first
-        on_error: bad audio: skip decodes the rest and ends with code 1, fail decodes nothing
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
             mini, else 60; .inf: never)
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
-    from ia3_speech.confidence.storage import stored_calibrations
+    from ia3_speech.confidence.storage import stored_calibrations, uncalibrated
 
     adapter, base = model_options.adapter, model_options.base
     if adapter and adapter_per_speaker:
@@ -93,7 +90,6 @@ def main(
         recognizer,
         directory.utterances,
         adapters={one.id: one.speaker for one in directory.utterances} if bank else None,
-        on_error=on_error,
         allow_pipes=allow_pipes,
         with_words=True,
     )

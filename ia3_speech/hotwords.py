@@ -22,7 +22,6 @@ from ia3_speech.scoring.error_rates import normalized_words
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 
 SENTENCES_HINT = "--text takes text files with a sentence a line"
-SHORT = 4  # letters: a shorter term is part of many other words
 
 
 def learn(
@@ -60,11 +59,7 @@ def learn(
 
 
 def read_word_pairs(data: Path, decode_dir: Path) -> list[tuple[list[str], list[str]]]:
-    """(reference, hypothesis) of each utterance as words, normalised as `score` normalises them.
-
-    Raises:
-        UserError: a file cannot be read, or an utterance has no hypothesis.
-    """
+    """(reference, hypothesis) of each utterance as words, normalised as `score` normalises them."""
     hypotheses = read_kaldi_text(decode_dir / "text")
     pairs = []
     for utterance in read_data_directory(data, wav=False, spk_sort=False):
@@ -92,12 +87,6 @@ def check(file: Path, base: str = "mini") -> None:
         f"{file}: {plural(len(hotwords.terms), 'term')}, {plural(forms, 'heard-as form')}, "
         f"{plural(count, 'spelling')}; {base} can write them"
     )
-    for term in hotwords.terms:
-        if any(len(form.replace(" ", "")) < SHORT for form in (term.text, *term.heard_as)):
-            print(
-                f"{file}:{term.line}: {term.text!r} has fewer than {SHORT} letters, so it is taken on strong "
-                f"evidence alone (a weight above 1 after a TAB takes it on less)"
-            )
 
 
 def main(argv: list[str] | None = None) -> None:

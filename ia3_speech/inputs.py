@@ -71,7 +71,11 @@ class Inputs:
             out.is_dir() and any(p.name != RECORD and p.name[0] != "." for p in out.iterdir())
         ):
             record = {}
-        changed = ", ".join(self.differences(record)) if record else ""
+        now, names = self.as_json if record else {}, []
+        for part, values in now.items():
+            before = record.get(part, {})
+            names += [name for name in sorted({*values, *before}) if values.get(name) != before.get(name)]
+        changed = ", ".join(names)
         if resume and changed and not force:
             raise UserError(
                 f"{out}: holds a run from other inputs ({changed}): choose another --out, or pass --force to "
@@ -87,32 +91,23 @@ class Inputs:
             self.record(out, finished=False)
         elif record:
             if changed:
-                print(
-                    f"{out}: was made from other inputs (changed: {changed}) and is made again",
-                    file=sys.stderr,
-                )
+                message = f"{out}: was made from other inputs (changed: {changed}) and is made again"
+                print(message, file=sys.stderr)
             record_place(out).unlink(missing_ok=True)
         return False
 
-    def differences(self, record: dict[str, Any]) -> list[str]:
-        """Names of the inputs and options that differ from a record's."""
-        pairs = [(now, record.get(part, {})) for part, now in self.as_json().items()]
-        return [name for a, b in pairs for name in sorted({*a, *b}) if a.get(name) != b.get(name)]
-
+    @cached_property
     def as_json(self) -> dict[str, dict[str, Any]]:
         """Digests (of the inputs as they were when first looked at) and options, as a record has them."""
-        return json.loads(json.dumps({"inputs": self.digests, "options": dict(self.options)}, default=str))
-
-    @cached_property
-    def digests(self) -> dict[str, str]:
-        return {name: digest_of(source) for name, source in self.sources.items()}
+        digests = {name: digest_of(source) for name, source in self.sources.items()}
+        return json.loads(json.dumps({"inputs": digests, "options": dict(self.options)}, default=str))
 
     def record(self, out: Path, finished: bool = True) -> None:
         """Write what `out` was made from, or, while it is not finished, is being made from."""
         now = time.time()
         value = {
             "schema": SCHEMA,
-            **self.as_json(),
+            **self.as_json,
             **provenance(),
             "seconds": round(now - self.started, 1),
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) if finished else None,

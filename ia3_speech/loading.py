@@ -24,7 +24,7 @@ from ia3_speech.decoding.options import DictationOptions
 from ia3_speech.decoding.recognizer import BATCH_SECONDS, Recognizer
 from ia3_speech.decoding.segments import PostProcessor
 from ia3_speech.decoding.transcription import Transcriber, parse_adapter
-from ia3_speech.decoding.vad import VadMethod, check_method, default_method
+from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
 
 if TYPE_CHECKING:
@@ -78,8 +78,11 @@ class SearchOptions:
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
         if self.lm is not None and not self.lm.is_file():
             raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text)")
-        for name in LEAST:
-            check_number(name, getattr(self, name))
+        for name, least in LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not (isfinite(value) and value >= least):
+                needed = f"at least {least}" if value < least else "a finite number"
+                raise UserError(f"--{name.replace('_', '-')} is {value:g}, and has to be {needed}")
         if self.hotword_weight is not None and self.hotwords is None:
             raise UserError("--hotword-weight needs --hotwords FILE")
         if self.hotwords is not None:
@@ -93,21 +96,6 @@ class SearchOptions:
             return [self.lm] if self.lm else []
         paths = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
         return [path for path in paths if path.is_file()]
-
-
-def check_number(name: str, value: float | None, flag: str | None = None) -> None:
-    """Raises UserError for a value of a field of `SearchOptions` that is infinite, NaN or below `LEAST`;
-    `flag` is what the user typed, if not the flag of that field."""
-    if value is None:
-        return
-    if value < LEAST[name]:
-        needed = f"at least {LEAST[name]}"
-    elif not isfinite(value):
-        needed = "a finite number"
-    else:
-        return
-    flag = flag or "--" + name.replace("_", "-")
-    raise UserError(f"{flag} is {value:g}, and has to be {needed}")
 
 
 # Longest input, in seconds, of a base without a maximum of its own: 0.4 GB of attention weights a layer.
@@ -149,16 +137,6 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     hotwords = read_hotwords(options.hotwords)
     record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords.terms)}
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record
-
-
-def uncalibrated(recognizer: Recognizer) -> str | None:
-    """What is said at the end of a run whose confidences are not calibrated, since those that are stored
-    belong to another search."""
-    if recognizer.scaling or recognizer.bank:
-        return None
-    from ia3_speech.confidence.storage import other_searches
-
-    return other_searches(recognizer.base, recognizer.adapter, recognizer.search_record)
 
 
 def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
@@ -214,8 +192,7 @@ def load(
     for flag, seconds in (("--batch-seconds", batch_seconds), ("--max-seconds", max_seconds)):
         if seconds is not None and not seconds >= SHORTEST_INPUT:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {SHORTEST_INPUT:g} seconds")
-    vad = default_method() if vad is None else vad
-    check_method(vad)
+    vad = choose_method(vad)
     options = search or SearchOptions()
     options.check()
     split = channels == "split"

@@ -6,9 +6,8 @@ In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and i
 if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's
 and sclite's files (scoring/kaldi_files.py).
 
-- References and hypotheses are first piped through the filters `local/wer_{ref,hyp,output}_filter`, where
-  these exist, then normalised alike (`--normalize`). A missing hypothesis counts as empty: its words are
-  deletions.
+- References and hypotheses are normalised alike (`--normalize`). A missing hypothesis counts as empty: its
+  words are deletions.
 - Numbers in references, hypotheses and terms are written in words (data/numbers_in_words.py), each text by
   itself, unless `--normalize none` is given.
 - Single spaces between words count as characters in CER, as in jiwer.
@@ -34,7 +33,7 @@ from ia3_speech.data.numbers_in_words import numbers_in_words
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, tables_of
 from ia3_speech.scoring.ctm import CONFIDENCES
-from ia3_speech.scoring.kaldi_files import find_filter, read_kaldi_text, run_filter, write_kaldi_files
+from ia3_speech.scoring.kaldi_files import read_kaldi_text, write_kaldi_files
 from ia3_speech.scoring.results import Results, format_results
 from ia3_speech.scoring.scorer import json_value, score_hypotheses, write_score
 from ia3_speech.scoring.significance import REPLICATIONS
@@ -83,13 +82,11 @@ def main(
     if training and training_per_speaker:
         raise UserError("give --training, or --training-per-speaker")
     directory = read_data_directory(data, wav=False, spk_sort=False)
-    filters = {side: find_filter(side) for side in ("ref", "hyp")}
     sources: dict[str, Any] = {
         "data": tables_of(data),
         "text": decode_dir / "text",
         "baseline": baseline and baseline / "text",
         "terms": terms,
-        "filters": [script for script in filters.values() if script],
     }
     if (decode_dir / CONFIDENCES).is_file():
         sources["confidences"] = decode_dir / CONFIDENCES
@@ -104,15 +101,14 @@ def main(
             print(f"(the rates: {decode_dir}/score.json; --force prints them again)", file=sys.stderr)
         return
     adapted_on = read_adapted_on(training_per_speaker, directory) if training_per_speaker else {}
-    directory = filtered(directory, filters["ref"])
     overlap = None
     if training:
         trained_on = [read_data_directory(folder, wav=False, spk_sort=False) for folder in training]
-        overlap = find_overlap([filtered(known, filters["ref"]) for known in trained_on], directory)
+        overlap = find_overlap(trained_on, directory)
     elif adapted_on:
         overlap = find_overlap_by_speaker(adapted_on, directory)
-    hypotheses = read_hypotheses(decode_dir, directory, filters["hyp"])
-    against = read_hypotheses(baseline, directory, filters["hyp"]) if baseline else None
+    hypotheses = read_hypotheses(decode_dir, directory)
+    against = read_hypotheses(baseline, directory) if baseline else None
     if normalize != "none":  # hypotheses are treated alike, without a word: see `normalized_words`
         utterances = numbers_in_words(directory.utterances, f"{directory.path}/text", "as in the hypotheses")
         directory = dataclasses.replace(directory, utterances=utterances)
@@ -127,7 +123,7 @@ def main(
     score.confidences = json_value(measure_decode_directory(decode_dir, score))
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
-    provenance["filters"] = {side: script and str(script) for side, script in filters.items()}
+    provenance["filters"] = {"ref": None, "hyp": None}  # schema 1 has them: Kaldi's local/wer_*_filter
     write_kaldi_files(decode_dir, score.scored, score.wer_bootci)
     record = write_score(decode_dir / "score.json", score, provenance)
     inputs.record(decode_dir / "scoring_kaldi")
@@ -145,20 +141,10 @@ def read_adapted_on(folder: Path, data: DataDirectory) -> dict[str, list[str]]:
     return adapted_on
 
 
-def filtered(data: DataDirectory, script: Path | None) -> DataDirectory:
-    """The texts piped through a filter of references, which may leave out utterances."""
-    if not script:
-        return data
-    texts = run_filter(script, {utterance.id: utterance.text or "" for utterance in data})
-    utterances = [dataclasses.replace(u, text=texts[u.id]) for u in data if u.id in texts]
-    return dataclasses.replace(data, utterances=utterances)
-
-
-def read_hypotheses(folder: Path, data: DataDirectory, script: Path | None) -> dict[str, str]:
-    """The texts of a decode directory, filtered; what is missing or of other utterances is logged."""
+def read_hypotheses(folder: Path, data: DataDirectory) -> dict[str, str]:
+    """The texts of a decode directory; what is missing or of other utterances is logged."""
     path, ids = folder / "text", {utterance.id for utterance in data}
     texts = read_kaldi_text(path)
-    texts = run_filter(script, texts) if script else texts
     if missing := sorted(ids - set(texts)):
         named = ", ".join(missing[:NAMED_IDS]) + (" …" if len(missing) > NAMED_IDS else "")
         count = plural(len(missing), "utterance")

@@ -16,7 +16,7 @@ Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac
 duration are cut at pauses. A bad file is named on stderr, the others are transcribed, and the exit code is 1.
 Clipped audio, silence and noise are named too, and transcribed. Progress is shown on stderr where that is a
 terminal. Files are written when they are complete, so that a run that was killed goes on with
---skip-existing. Ctrl-C ends live input: what was heard is transcribed and written; the exit code is 0 for
+--skip-existing. Ctrl-C ends live input: what was heard is transcribed and printed; the exit code is 0 for
 --mic, and 130 for a pipe, whose rest is not read.
 
 For users of Whisper: --output_dir, --word_timestamps, --max_line_width, --max_line_count, --highlight_words
@@ -27,17 +27,14 @@ and --beam_size mean the same, with dashes or underscores; --model is --base her
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from ia3_speech.adapters import registry
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
     STDIN,
-    AudioInput,
     Recording,
     find_recordings,
     output_paths,
@@ -55,9 +52,8 @@ from ia3_speech.decoding.options import (
     ModelOptions,
     OutputOptions,
 )
-from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
-from ia3_speech.loading import SearchOptions, load, make_post_process, uncalibrated
+from ia3_speech.loading import SearchOptions, load, make_post_process
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -86,6 +82,8 @@ def main(
     check_output(output_options)
     parse_adapter(model_options.adapter, input_options.channels == "split")
     live_options.check(files, live=live_options.active)
+    from ia3_speech.confidence.storage import uncalibrated
+
     scaling = confidence_options.scaling
     if live_options.active:
         check_live(input_options, output_options, confidence_options)
@@ -97,14 +95,12 @@ def main(
             search_options=search_options,
             dictation_options=dictation_options,
             format=output_options.format,
-            output_dir=output_options.output_dir,
             max_seconds=input_options.max_seconds,
         )
     post_process = make_post_process(dictation_options, output_options.format)
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
-            print(usage())
-            return 0
+            raise UserError("no files were given (--help shows how to use it)")
         sources, bad = recordings_from_stdin(sys.stdin.buffer)
     else:
         sources, bad = find_recordings(files)
@@ -149,45 +145,14 @@ def main(
     return 1 if bad or unusable else 0
 
 
-def transcribe(
-    recordings: AudioInput | Sequence[AudioInput],
-    *,
-    word_timestamps: bool = False,
-    sampling_rate: int = SAMPLE_RATE,
-    on_error: Literal["fail", "skip"] = "fail",
-    **options: Any,
-) -> Transcript | list[Transcript]:
-    """`load` and `Transcriber.transcribe` in one call: of one recording, or of a list of them.
-
-    Args:
-        recordings, word_timestamps, sampling_rate, on_error: as for `Transcriber.transcribe`.
-        options: as for `load`: base, adapter, device …
-
-    Raises:
-        AudioError: a recording can't be used, and on_error is "fail".
-        UserError: an adapter or the base is not there, or they don't belong together.
-    """
-    return load(**options).transcribe(
-        recordings, word_timestamps=word_timestamps, sampling_rate=sampling_rate, on_error=on_error
-    )
-
-
 def check_live(input: InputOptions, output: OutputOptions, confidence: ConfidenceOptions) -> None:
     """Raises UserError for options that live input does not apply."""
     values = vars(input) | vars(output) | vars(confidence)
     defaults = vars(InputOptions()) | vars(OutputOptions()) | vars(ConfidenceOptions())
     for name, value in values.items():
-        if name not in ("max_seconds", "format", "output_dir") and value != defaults[name]:
+        if name not in ("max_seconds", "format") and value != defaults[name]:
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} does not apply to live input (leave it out, or transcribe a recording)")
-
-
-def usage() -> str:
-    """What the command prints without files on a terminal: examples, and the registered adapters."""
-    examples = takewhile(str.strip, (__doc__ or "").splitlines()[2:])
-    names = ", ".join(registry.registered_names())
-    known = f"Adapters: {names}" if names else f"No adapter is registered in {registry.home()}."
-    return "\n".join(["Usage:", *examples, "", known, "All options: ia3-speech transcribe --help"])
 
 
 def print_transcripts(
@@ -197,15 +162,8 @@ def print_transcripts(
     options: OutputOptions,
     single: bool,
 ) -> int:
-    """Transcribe, and print or write each text as soon as it is there.
-
-    Args:
-        outputs: files for each source, one a format; empty: they are printed.
-        single: there is one file, whose text is printed without its path.
-
-    Returns:
-        How many files could not be used.
-    """
+    """Transcribe, and print each text as soon as it is there, a `single` one without its path; or write it to
+    `outputs`, a file a format for each source. How many files could not be used is returned."""
     unusable, formats = 0, parse_formats(options.format)
     with bar_of_seconds(sources) as bar:
         results = transcriber.transcripts(sources, bar.update, with_words=with_times(options))
@@ -229,10 +187,7 @@ def print_transcripts(
 
 def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> int:
     """Print the segments of one recording as they are done; its text where that is asked for and it is short.
-
-    Returns:
-        How many files could not be used.
-    """
+    How many files could not be used is returned."""
     wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
     fatal = bool(problem and problem.fatal)
     if not fatal and options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE:

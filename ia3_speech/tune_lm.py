@@ -9,15 +9,16 @@ audio goes through the model once; all weights are tried on the same logits.
 """
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
-from typing import Literal
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import Search
+from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.inputs import Inputs, base_files
-from ia3_speech.loading import SearchOptions, check_number
+from ia3_speech.loading import SearchOptions
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
@@ -26,14 +27,11 @@ WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
 def main(
     data: Path,
     *,
+    model_options: ModelOptions,
     search_options: SearchOptions,
     out: Path | None = None,
-    base: str | None = None,
-    adapter: str | None = None,
     lm_weights: list[float] | None = None,
     word_scores: list[float] | None = None,
-    device: str | None = None,
-    precision: Literal["no", "bf16", "auto"] = "no",
     allow_pipes: bool = False,
     force: bool = False,
 ) -> None:
@@ -42,13 +40,8 @@ def main(
     Args:
         data: data directory with audio and text; neither trained nor tested on
         out: YAML file for --config of decode and transcribe (default: print the weights only)
-        base: mini, a folder or a hub id (default: the adapter's recorded base, else mini)
-        adapter: a registered name, an adapter's folder, or a sum of such (default: the base alone)
         lm_weights: weights of the language model to try (default: 0.2 to 1)
         word_scores: scores of a word to try (default: 0 to 3)
-        device: cpu, cuda, … (default: cuda where there is one)
-        precision: bf16: the encoder's layers compute in bfloat16; auto: where the processor or GPU has
-            instructions for it; no: all in float32
         allow_pipes: run the shell commands that wav.scp holds
         force: tune again what was tuned on the same inputs
     """
@@ -58,16 +51,15 @@ def main(
     if (search_options.lm_weight, search_options.word_score) != (None, None):
         raise UserError("--lm-weight and --word-score are chosen (--lm-weights, --word-scores: those to try)")
     options = replace(search_options, search="beam")
-    for weight in lm_weights or ():
-        check_number("lm_weight", weight, "--lm-weights")
-    for score in word_scores or ():
-        check_number("word_score", score, "--word-scores")
-    terms = parse_terms(adapter) if adapter else []
+    base, terms = model_options.base, parse_terms(model_options.adapter) if model_options.adapter else []
     tried = (lm_weights or LM_WEIGHTS, word_scores or WORD_SCORES)
+    for lm_weight, word_score in product(*tried):
+        replace(options, lm_weight=lm_weight, word_score=word_score).check()
     inputs = Inputs(
         {"data": data, "lm": options.lm, "hotwords": options.hotwords,
          "base": base_files(base) if base else None, "adapter": weight_files(terms)},
-        {"base": base, "weights": [term.weight for term in terms], "tried": tried, "precision": precision}
+        {"base": base, "weights": [term.weight for term in terms], "tried": tried,
+         "dtype": model_options.dtype, "precision": model_options.precision}
         | {name: str(value.resolve()) if isinstance(value, Path) else value
            for name, value in vars(options).items()},
     )  # fmt: skip
@@ -76,9 +68,7 @@ def main(
     from ia3_speech.lm.tuning import format_tuning, tune
     from ia3_speech.loading import load, make_search
 
-    recognizer = load(
-        base, adapter=adapter, device=device, precision=precision, search=SearchOptions("greedy"), vad="off"
-    ).recognizer
+    recognizer = load(**vars(model_options), search=SearchOptions("greedy"), vad="off").recognizer
 
     def search_with(lm_weight: float, word_score: float) -> Search:
         weights = replace(options, lm_weight=lm_weight, word_score=word_score)

@@ -53,7 +53,7 @@ def outcome(function, *argv):
         (["--check-audio", "true", "data"], "data True None no files"),
         (["data", "--first", "-2", "--several", "a"], "data False -2 a"),
         (["--several", "a", "b", "--check-audio", "data"], "data True None a b"),
-        (["--several=[a,b]", "data", "--first=3"], "data False 3 a b"),
+        (["data", "--first=3"], "data False 3 no files"),
     ],
 )
 def test_flags(argv, printed, capsys):
@@ -79,7 +79,7 @@ def many(*files: str, adapter: str | None = None, deep: bool = False):
         (["a"], "('a',) None False"),
         (["a", "--adapter", "x", "b", "--deep", "c"], "('a', 'b', 'c') x True"),
         (["--adapter=x", "-", "[1]", "null", "1"], "('-', '[1]', 'null', '1') x False"),
-        (["--deep", "false", "--", "--deep", "-x"], "('--deep', '-x') None False"),
+        (["--deep", "false", "a", "--adapter", "x"], "('a',) x False"),
     ],
 )
 def test_words_before_between_and_after_flags(argv, printed, capsys):
@@ -114,11 +114,11 @@ def several_kinds(
     [
         ("--first x", "--first: 'x' is not a whole number"),
         ("--keep-it 5", "unrecognized arguments: 5"),
-        ("--keep-it=perhaps", "--keep-it: 'perhaps' is not true or false"),
+        ("--keep-it=perhaps", "--keep-it: ignored explicit argument 'perhaps'"),
         ("--kind c", "--kind: 'c' is none of a, b"),
         ("--most x", "--most: 'x' is not a number"),
-        ("--most", "argument --most: expected one argument"),
-        ("--several x", "--several: ['x'] is not a number"),
+        ("--most", "--most: expected one argument"),
+        ("--several x", "--several: 'x' is not a number"),
         ("--pairs x", '--pairs: \'x\' is not pairs such as {"a": "b"}'),
     ],
 )

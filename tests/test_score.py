@@ -203,22 +203,6 @@ def test_clusters():
     assert unit(make_data(texts, speakers, consultation=consultations)) == ("speaker", 3)
 
 
-def test_hooks_are_used_and_recorded(place):
-    write_lines(Path("exp/decode/text"), {u: f"[noise] {text}" for u, text in HEARD.items()})
-    write_lines(Path("data/test/text"), TEXT | {"bob-2": "[noise]"})
-    hook = Path("local/wer_output_filter")
-    hook.parent.mkdir()
-    hook.write_text("#!/bin/sh\nsed 's/\\[noise\\]//g'\n")
-    hook.chmod(0o755)
-    found = scored()
-    assert found["filters"] == {"ref": "local/wer_output_filter", "hyp": "local/wer_output_filter"}
-    assert found["wer"] == 5 / 14  # the filter came before the normalisation, which would have kept "noise"
-    only = Path("local/wer_ref_filter")
-    only.write_text("#!/bin/sh\ngrep ^ann\n")
-    only.chmod(0o755)
-    assert scored()["utterances"] == 2  # as with Kaldi, what the filter drops is not scored
-
-
 def test_nothing_said_nothing_heard(place, capsys):
     write_lines(Path("data/test/text"), dict.fromkeys(TEXT, ""))
     write_lines(Path("exp/decode/text"), dict.fromkeys(TEXT, "") | {"ann-1": "uh"})

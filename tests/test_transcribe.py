@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import pty
 import re
 import signal
 import struct
@@ -23,7 +22,7 @@ from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.loading import load
-from ia3_speech.transcribe import main, transcribe
+from ia3_speech.transcribe import main
 
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
@@ -60,7 +59,7 @@ def run(run_command):
 
 def texts(folder, *paths: str) -> list[str]:
     """What the base in `folder` hears in each file, one by one."""
-    return [transcribe(path, base=folder).text for path in paths]
+    return [result.text for path in paths for result in load(folder).transcribe([path])]
 
 
 # ---- what is printed
@@ -78,7 +77,7 @@ def test_one_file_is_its_text_and_several_are_lines_in_the_order_given(run, audi
 
 
 def test_json(run, audio, tiny_folder, speaker42):
-    adapted = transcribe(audio("a.wav", 1.5), adapter="speaker42")
+    adapted = load(adapter="speaker42").transcribe(audio("a.wav", 1.5))
     assert run("--format", "json", "--adapter", "speaker42", "a.wav") == (
         0, f'{{"path": "a.wav", "text": "{adapted.text}", "seconds": 1.5, "adapter": "speaker42", '
         f'"base": "{tiny_folder}"}}\n', "",
@@ -215,7 +214,7 @@ def wav(sizes: tuple[int, int] | None = None) -> bytes:
 
 @pytest.mark.parametrize("sizes", [None, (0xFFFFFFFF, 0xFFFFFFFF), (0x7FFFFFFF, 0x7FFFFFDB)])
 def test_a_wav_on_stdin(run, tiny_folder, sizes):
-    text = transcribe(io.BytesIO(wav()), base=tiny_folder).text
+    text = load(tiny_folder).transcribe(io.BytesIO(wav())).text
     assert text
     for words in ((), ("-",)):
         assert run("--base", tiny_folder, *words, stdin=wav(sizes)) == (0, f"{text}\n", "")
@@ -253,20 +252,6 @@ def test_paths_in_any_bytes_come_out_as_they_went_in(audio, tiny_folder, monkeyp
             monkeypatch.setattr(sys, "stdout", out)
             run_here("--base", tiny_folder, *words)
             assert out.buffer.getvalue().startswith(wanted)
-
-
-def test_at_a_terminal_it_says_how_to_use_it(speaker42):
-    ours, theirs = pty.openpty()
-    try:
-        command = [sys.executable, "-m", "ia3_speech.transcribe"]
-        done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, timeout=100)
-    finally:
-        os.close(ours)
-        os.close(theirs)
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
-    assert lines[:2] == ["Usage:", "    ia3-speech transcribe audio.wav                           its text"]
-    assert lines[-2:] == ["Adapters: speaker42", "All options: ia3-speech transcribe --help"]
 
 
 def test_help_groups_the_options_explains_each_and_names_its_default(run):
@@ -338,15 +323,16 @@ def test_odd_flags_give_one_line(run, audio, flags, message):
 def test_one_recording_or_a_list(audio, tiny_folder, speaker42):
     path = audio("a.wav", 1.25)
     wave = soundfile.read(path, dtype="float32")[0]
-    one = transcribe(path, base=tiny_folder)
+    asr = load(tiny_folder)
+    one = asr.transcribe(path)
     assert one == Transcript("a.wav", one.text, 1.25, None, str(tiny_folder)) and one.text
     adapted = load(adapter="speaker42").transcribe(Path(path))
     assert (adapted.adapter, adapted.base) == ("speaker42", str(tiny_folder)) and adapted.text != one.text
     with Path(path).open("rb") as file:
-        found = transcribe([wave, path, file, wave.astype(np.float64)], base=tiny_folder)
+        found = asr.transcribe([wave, path, file, wave.astype(np.float64)])
     assert [result.text for result in found] == 4 * [one.text]
     assert [result.path for result in found] == [None, "a.wav", "a.wav", None]
-    assert transcribe([], base=tiny_folder) == []
+    assert asr.transcribe([]) == []
 
 
 def test_whatever_holds_audio(audio, tiny_folder):
@@ -370,11 +356,12 @@ def test_whatever_holds_audio(audio, tiny_folder):
 
 def test_bad_recordings(audio, tiny_folder):
     audio("a.wav")
+    asr = load(tiny_folder)
     with pytest.raises(AudioError, match=r"^short\.wav: too short"):
-        transcribe(["a.wav", audio("short.wav", 0.005)], base=tiny_folder)
+        asr.transcribe(["a.wav", audio("short.wav", 0.005)])
     with pytest.raises(AudioError, match=r"^array: empty"):
-        transcribe(noise(0), base=tiny_folder)
-    good, bad = transcribe(["a.wav", "none.wav"], base=tiny_folder, on_error="skip")
+        asr.transcribe(noise(0))
+    good, bad = asr.transcribe(["a.wav", "none.wav"], on_error="skip")
     assert good.usable and good.text and good.problem is None
     assert not bad.usable and bad.text == "" and bad.problem.startswith("no such file")
 
@@ -384,7 +371,7 @@ def test_bad_recordings(audio, tiny_folder):
 
 def test_the_contract(audio, tiny_folder, speaker42):
     """`python -m ia3_speech.transcribe --adapter speaker42 audio.wav`, with a registered adapter."""
-    text = transcribe(audio("audio.wav", 2), adapter="speaker42").text
+    text = load(adapter="speaker42").transcribe(audio("audio.wav", 2)).text
     command = [sys.executable, "-m", "ia3_speech.transcribe", "--adapter", "speaker42"]
     done = subprocess.run([*command, "audio.wav"], capture_output=True, text=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, f"{text}\n", "")
@@ -440,7 +427,7 @@ def test_a_long_recording_is_cut_and_printed_a_line_a_segment(audio, tiny_folder
     result = asr.transcribe(path, word_timestamps=True)
     assert result.segments == tuple(asr.stream(path)) and result.text == whole.strip()
     assert 0 < result.confidence < 1 and result.words[-1].end <= result.seconds == 20.0
-    assert transcribe(path, base=tiny_folder, max_seconds=float("inf")).text != whole.strip()
+    assert load(tiny_folder, max_seconds=float("inf")).transcribe(path).text != whole.strip()
 
 
 KILLED_WHILE_IT_WRITES = """

@@ -21,16 +21,10 @@ STEPS = 100  # of the fit: some ten are enough
 
 
 def calibrate(
-    recognizer: Recognizer,
-    data: Path,
-    scaling: Scaling | None = None,
-    allow_pipes: bool = False,
+    recognizer: Recognizer, data: Path, allow_pipes: bool = False
 ) -> tuple[Calibration, Calibration] | None:
-    """Measure the confidences of a data directory with text, without a scaling and with one; None where no
-    word is recognised.
-
-    Args:
-        scaling: None: the one that is fitted here.
+    """Measure the confidences of a data directory with text, without a scaling and with the one that is
+    fitted here; None where no word is recognised.
 
     Raises:
         UserError: the directory holds no words.
@@ -62,7 +56,7 @@ def calibrate(
         return np.array([word.confidence for word in words])
 
     uncalibrated = confidences(Scaling())
-    scaling = scaling or fit_scaling(uncalibrated, right)
+    scaling = fit_scaling(uncalibrated, right)
     return measure(uncalibrated, right), measure(confidences(scaling), right, scaling)
 
 

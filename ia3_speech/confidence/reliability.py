@@ -30,47 +30,30 @@ REVIEWED = 0.1  # of the words: the least certain ones, which a person would loo
 
 @dataclass(frozen=True)
 class Bin:
-    """Words of similar confidence.
+    """Words of similar confidence."""
 
-    Attributes:
-        low, high: ends of its range of confidences.
-        words: how many words lie in it, at least one.
-        confidence: their mean.
-        right: the share of them that is right.
-    """
-
-    low: float
+    low: float  # ends of its range of confidences
     high: float
-    words: int
-    confidence: float
-    right: float
+    words: int  # how many words lie in it, at least one
+    confidence: float  # their mean
+    right: float  # the share of them that is right
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Confidences of the words of hypotheses against whether they are right.
+    """Confidences of the words of hypotheses against whether they are right."""
 
-    Attributes:
-        scaling: of the confidences; None where they are not calibrated.
-        words, errors: words of the hypotheses, and those that are substitutions or insertions. Words that
-            were not written have no confidence.
-        cross_entropy: mean −log₂ of the probability that was given to what is true, in bits a word.
-        calibration_error: expected calibration error over ten bins of equal width, a fraction.
-        area: under the ROC curve of telling wrong words from right ones; NaN without words of both kinds.
-        found: the share of the errors that the least certain 10 % of the words hold.
-        bins: those that hold words, lowest first.
-        found_ci: the 95 % interval of `found`; None where it was not estimated.
-    """
-
-    scaling: Scaling | None
+    scaling: Scaling | None  # of the confidences; None where they are not calibrated
+    # Words of the hypotheses, and those that are substitutions or insertions. Words that were not written
+    # have no confidence.
     words: int
     errors: int
-    cross_entropy: float
-    calibration_error: float
-    area: float
-    found: float
-    bins: tuple[Bin, ...]
-    found_ci: Interval = None
+    cross_entropy: float  # mean −log₂ of the probability that was given to what is true, in bits a word
+    calibration_error: float  # expected calibration error over ten bins of equal width, a fraction
+    area: float  # under the ROC curve of telling wrong words from right ones; NaN without words of both kinds
+    found: float  # the share of the errors that the least certain 10 % of the words hold
+    bins: tuple[Bin, ...]  # those that hold words, lowest first
+    found_ci: Interval = None  # the 95 % interval of `found`; None where it was not estimated
 
 
 def measure(confidences: np.ndarray, right: np.ndarray, scaling: Scaling | None = None) -> Calibration:

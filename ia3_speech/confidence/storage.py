@@ -27,6 +27,7 @@ from ia3_speech.inputs import digest_of
 
 if TYPE_CHECKING:
     from ia3_speech.confidence.reliability import Calibration
+    from ia3_speech.decoding.recognizer import Recognizer
     from ia3_speech.model.base import Base
 
 logger = logging.getLogger(__name__)
@@ -39,11 +40,7 @@ NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size", "hotwor
 
 
 def search_key(search_record: Mapping[str, Any]) -> str:
-    """A search in a line, equal for equal searches: `greedy`, or `beam lm=… lm_weight=0.5 …`.
-
-    Args:
-        search_record: of a search, as decode.json has it; its files are read.
-    """
+    """A search in a line, equal for equal searches: `greedy`, or `beam lm=… lm_weight=0.5 …`."""
     parts = [str(search_record["search"])]
     for name in FILES:
         if search_record.get(name):
@@ -80,7 +77,6 @@ def find_scaling(base: "Base", terms: Sequence[Term], search_record: Mapping[str
     """The scaling that belongs to one adapter, or to the base where there is none; None where none does.
 
     Args:
-        base: as it was loaded.
         terms: what the adapter consists of.
         search_record: of the search, as decode.json has it.
 
@@ -103,12 +99,13 @@ def find_scaling(base: "Base", terms: Sequence[Term], search_record: Mapping[str
         raise UserError(f"{place}: {error!r} {WRITE_AGAIN}") from None
 
 
-def other_searches(base: "Base", terms: Sequence[Term], search_record: Mapping[str, Any]) -> str | None:
-    """What is said where confidences are not calibrated, since a calibration is stored, but for other
-    searches; else None."""
-    folder = Path(base.model.config.name_or_path)
-    stored = stored_calibrations(folder, terms)
-    if not stored or search_key(search_record) in stored:
+def uncalibrated(recognizer: "Recognizer") -> str | None:
+    """What is said at the end of a run whose confidences are not calibrated, since a calibration is stored,
+    but for other searches; else None."""
+    base, terms = recognizer.base, recognizer.adapter
+    stored = stored_calibrations(Path(base.model.config.name_or_path), terms)
+    is_mine = recognizer.scaling or recognizer.bank or search_key(recognizer.search_record) in stored
+    if is_mine or not stored:
         return None
     name = terms[0].name if terms else base.name
     return (

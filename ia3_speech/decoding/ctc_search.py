@@ -35,18 +35,13 @@ class SearchError(UserError):
 
 @dataclass(frozen=True)
 class TimedWord:
-    """A word of a hypothesis.
+    """A word of a hypothesis."""
 
-    Attributes:
-        text: the word; a phrase that the search writes as one, such as a hot word, may hold spaces.
-        first, last: frames of its first and its last symbol.
-        confidence: 0 to 1, where the search knows it better than the alignment of the text does, such as that
-            of a spotted hot word; then these frames are its times too. None: `word_times` finds both.
-    """
-
-    text: str
-    first: int
+    text: str  # the word; a phrase that the search writes as one, such as a hot word, may hold spaces
+    first: int  # frames of its first and its last symbol
     last: int
+    # 0 to 1, where the search knows it better than the alignment of the text does, such as that of a spotted
+    # hot word; then these frames are its times too. None: `word_times` finds both.
     confidence: float | None = None
 
 
@@ -91,14 +86,9 @@ def greedy(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> str:
 
 
 def greedy_words(logits: "Tensor | np.ndarray", vocabulary: Vocabulary) -> list[TimedWord]:
-    """The words along the best path through `logits`, (frames, vocabulary), any float type.
-
-    Logits may be wider than the vocabulary (a head padded for speed): symbols without a name are dropped.
-
-    Raises:
-        SearchError: they hold a NaN, which argmax would take for the best symbol.
-    """
-    if (logits != logits).any():
+    """The words along the best path through `logits`, (frames, vocabulary), any float type. They may be wider
+    than the vocabulary (a head padded for speed): symbols without a name are dropped."""
+    if (logits != logits).any():  # argmax would take a NaN for the best symbol
         raise SearchError(NAN)
     if not len(logits):
         return []

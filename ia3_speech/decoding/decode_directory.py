@@ -39,22 +39,17 @@ if TYPE_CHECKING:
 
 @dataclass
 class Decoding:
-    """The result of decoding.
+    """The result of decoding."""
 
-    Attributes:
-        texts: the hypothesis of every utterance, by id, in the order given; "" for unusable audio.
-        words: the same with times, in seconds from the beginning of the utterance, and confidences; empty
-            where they were not asked for.
-        bad: what is wrong with audio, also where it was decoded all the same (clipped, silent).
-        audio_seconds: of the audio that was decoded.
-        seconds: of wall-clock time, with reading the audio and without loading the model.
-    """
-
+    # The hypothesis of every utterance, by id, in the order given; "" for unusable audio
     texts: dict[str, str]
+    # What is wrong with audio, also where it was decoded all the same (clipped, silent)
     bad: list[BadAudio] = field(default_factory=list)
+    # The same with times, in seconds from the beginning of the utterance, and confidences; empty where they
+    # were not asked for
     words: dict[str, tuple[Word, ...]] = field(default_factory=dict)
-    audio_seconds: float = 0.0
-    seconds: float = 0.0
+    audio_seconds: float = 0.0  # of the audio that was decoded
+    seconds: float = 0.0  # of wall-clock time, with reading the audio and without loading the model
 
 
 def decode_utterances(

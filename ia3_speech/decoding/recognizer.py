@@ -36,14 +36,10 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was recognised in a waveform, or in a piece of one.
+    """What was recognised in a waveform, or in a piece of one."""
 
-    Attributes:
-        text: what the search found; "" where that is nothing.
-        words: the same with times in the recording and confidences, where they were asked for.
-    """
-
-    text: str
+    text: str  # what the search found; "" where that is nothing
+    # The same with times in the recording and confidences, where they were asked for
     words: tuple[Word, ...] = ()
 
 
@@ -78,20 +74,9 @@ class Recognizer:
         if self.search is None:
             self.search = GreedySearch(self.base.vocabulary)
 
-    def texts(
-        self,
-        waves: Sequence[np.ndarray],
-        advance: Advance = lambda *_: None,
-        adapters: Sequence[str | None] | None = None,
-    ) -> list[str]:
-        """The text of each waveform, float32 (samples,), in the order given; batches are made by length.
-
-        Args:
-            advance: called after each batch with the number of waveforms that are finished with it, and the
-                seconds of audio that it held.
-            adapters: for each waveform the name of its adapter in the bank; None is the base, also of all.
-        """
-        return [recognition.text for recognition in self.recognize(waves, advance, adapters)]
+    def texts(self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None = None) -> list[str]:
+        """The text of each waveform; see `recognize`."""
+        return [recognition.text for recognition in self.recognize(waves, adapters=adapters)]
 
     def recognize(
         self,
@@ -101,7 +86,14 @@ class Recognizer:
         *,
         with_words: bool = False,
     ) -> list[Recognition]:
-        """`texts` and, where they are asked for, the words' times; nothing in a waveform without samples."""
+        """What is in each waveform, float32 (samples,), in the order given; batches are made by length.
+
+        Args:
+            advance: called after each batch with the number of waveforms that are finished with it, and the
+                seconds of audio that it held.
+            adapters: for each waveform the name of its adapter in the bank; None is the base, also of all.
+            with_words: find the words' times and confidences too.
+        """
         cuts = [self.cut(wave) if len(wave) else [] for wave in waves]
         owners = [number for number, parts in enumerate(cuts) for _ in parts]
         pieces = [(a, wave[a:b]) for wave, parts in zip(waves, cuts, strict=True) for a, b in parts]
@@ -130,14 +122,9 @@ class Recognizer:
         with_words: bool,
         after: Callable[[Sequence[int]], Any] = lambda batch: None,
     ) -> list[Recognition]:
-        """What was recognised in pieces, none of which is too long. The order of batches hangs on their
-        lengths alone, so that a run repeats.
-
-        Args:
-            pieces: the first sample of each in its recording, and its samples.
-            adapters: of each piece the name of its adapter in the bank.
-            after: called with each batch, as numbers of pieces.
-        """
+        """What was recognised in pieces, none of which is too long: the first sample of each in its
+        recording, and its samples. The order of batches hangs on their lengths alone, so that a run repeats.
+        `after` is called with each batch, as numbers of pieces."""
         from torch.nn.utils.rnn import pad_sequence
 
         recognitions: list[Recognition | None] = [None] * len(pieces)

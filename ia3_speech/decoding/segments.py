@@ -30,15 +30,10 @@ WAITING_SECONDS = 24.0  # of speech without such a pause, after which segments a
 
 @dataclass(frozen=True)
 class Piece:
-    """A part of a written text.
+    """A part of a written text."""
 
-    Attributes:
-        text: with the white space behind it, so that the texts of all pieces, joined, are the whole text.
-        first, end: it is written of words[first:end] of all words; the next piece begins at `end`.
-    """
-
-    text: str
-    first: int
+    text: str  # with the white space behind it, so that the texts of all pieces, joined, are the whole text
+    first: int  # it is written of words[first:end] of all words; the next piece begins at `end`
     end: int
 
 
@@ -60,13 +55,9 @@ class PostProcessor(Protocol):
 
 
 class WordsAsTheyAre:
-    """The post-processor, and the writer, where nothing is changed: a piece for each word."""
+    """The writer where nothing is changed: a piece for each word."""
 
-    def __init__(self) -> None:
-        self.count = 0
-
-    def start(self) -> Writer:
-        return WordsAsTheyAre()
+    count = 0
 
     def add(self, words: Sequence[Word]) -> list[Piece]:
         self.count += len(words)
@@ -108,7 +99,7 @@ class RunningText:
     """
 
     def __init__(self, post_process: PostProcessor | None) -> None:
-        self.writer = (post_process or WordsAsTheyAre()).start()
+        self.writer = post_process.start() if post_process else WordsAsTheyAre()
         self.words: list[Word] = []
         self.done = 0
         self.cuts: list[int] = []

@@ -211,11 +211,7 @@ def channel_names(count: int) -> tuple[str, ...]:
 
 
 def parse_channel_adapters(adapter: str | Path) -> dict[str, str] | None:
-    """`left=agent,right=caller` → the adapter of each channel; None where `adapter` is one for all channels.
-
-    Raises:
-        UserError: a channel is named twice or not as channels are, or has no adapter.
-    """
+    """`left=agent,right=caller` → the adapter of each channel; None where `adapter` is one for all."""
     text = str(adapter)
     name = text.partition("=")[0].strip()
     if "=" not in text or not (name in STEREO or name.isdecimal()):
@@ -252,11 +248,7 @@ def parse_adapter(adapter: str | Path | None, split: bool) -> tuple[list[Term], 
 
 
 def split_channels(recording: Recording) -> list[np.ndarray]:
-    """float32 (samples,), 16 kHz, of each channel.
-
-    Raises:
-        AudioError: as `load_channels`; or there is one channel, or none that can be told apart.
-    """
+    """float32 (samples,), 16 kHz, of each channel. Raises AudioError."""
     source = recording.audio
     if isinstance(source, bytes | bytearray):
         source = io.BytesIO(source)

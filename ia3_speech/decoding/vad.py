@@ -46,35 +46,13 @@ MARGIN = 0.25  # seconds kept before and after speech: soft beginnings and ends 
 SKIPPED_PAUSE = 2.0  # seconds; a shorter one is kept, as context
 
 
-class RunningMinimum:
-    """The least of the last HISTORY_HOPS numbers, in constant time each.
-
-    Attributes:
-        candidates: until when each may be the least, and the number; both increase.
-    """
-
-    def __init__(self, first: float | None = None, first_hops: int = 0):
-        """`first`: a number that counts as the least for the first `first_hops`, unless one is less."""
-        self.count = 0
-        self.candidates = deque([] if first is None else [(first_hops, first)])
-
-    def push(self, number: float) -> float:
-        """Add a number; the least of the last HISTORY_HOPS ones."""
-        while self.candidates and self.candidates[-1][1] >= number:
-            self.candidates.pop()
-        self.candidates.append((self.count + HISTORY_HOPS, number))
-        if self.candidates[0][0] <= self.count:
-            self.candidates.popleft()
-        self.count += 1
-        return self.candidates[0][1]
-
-
 class SpeechDetector:
     """Tells speech from background, hop by hop, in constant memory."""
 
     def __init__(self) -> None:
         self.recent: deque[float] = deque(maxlen=FLOOR_HOPS)  # powers of hops
-        self.floor, self.peak = RunningMinimum(START_FLOOR, START_HOPS), RunningMinimum()
+        self.backgrounds: deque[float] = deque(maxlen=HISTORY_HOPS)  # in dB, as the levels
+        self.levels: deque[float] = deque(maxlen=HISTORY_HOPS)
 
     def feed(self, hops: np.ndarray) -> list[bool]:
         """Whether each of `hops`, (number, HOP) float32 samples, is speech."""
@@ -85,8 +63,11 @@ class SpeechDetector:
         self.recent.append(power)
         recent = [*self.recent]
         level = decibels(sum(recent[-SMOOTHING_HOPS:]) / len(recent[-SMOOTHING_HOPS:]))
-        background = decibels(sum(recent) / len(recent))
-        floor, peak = self.floor.push(background), -self.peak.push(-level)
+        self.backgrounds.append(decibels(sum(recent) / len(recent)))
+        self.levels.append(level)
+        floor, peak = min(self.backgrounds), max(self.levels)
+        if len(self.backgrounds) <= START_HOPS:
+            floor = min(floor, START_FLOOR)
         above = min(max(RANGE_SHARE * (peak - floor), ABOVE_FLOOR[0]), ABOVE_FLOOR[1])
         return level > max(floor + above, peak - BELOW_PEAK, SILENCE)
 
@@ -96,33 +77,20 @@ def decibels(power: float) -> float:
     return 10 * log10(max(power, 1e-10))
 
 
-def default_method() -> VadMethod:
-    """silero where the extra is installed, else energy."""
-    return "silero" if has_silero() else "energy"
-
-
-def has_silero() -> bool:
-    """Whether the packages of the extra `vad` are there."""
-    return all(map(find_spec, ("silero_vad", "onnxruntime")))
-
-
-def check_method(method: VadMethod) -> None:
-    """Raises UserError where the method's package is missing."""
-    if method == "silero" and not has_silero():
+def choose_method(method: VadMethod | None) -> VadMethod:
+    """`method`; None: silero where it is installed, else energy. Raises UserError where silero is not."""
+    installed = all(map(find_spec, ("silero_vad", "onnxruntime")))
+    if method == "silero" and not installed:
         raise UserError(
             "--vad silero needs two packages (pip install 'ia3-speech[vad]'; --vad energy does not)"
         )
+    return method or ("silero" if installed else "energy")
 
 
 def find_speech(wave: np.ndarray, method: VadMethod) -> list[tuple[int, int]]:
-    """(first, end) of each part with speech, in samples, without margins.
-
-    Raises:
-        UserError: `method` is silero, and it is not installed.
-    """
+    """(first, end) of each part with speech, in samples, without margins."""
     if method == "off" or not len(wave):
         return [(0, len(wave))]
-    check_method(method)
     if method == "silero":
         active, hop = silero_activity(wave)
     else:

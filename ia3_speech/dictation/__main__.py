@@ -22,7 +22,6 @@ def main(
     *files: str,
     dictation_rules: Path | None = None,
     dictation_off: str = "",
-    lower: bool = False,
     raw: bool = False,
 ) -> None:
     """Write dictated text.
@@ -32,7 +31,6 @@ def main(
         dictation_rules: rules, names, units and commands of your own, a YAML file (docs/transcribe.md)
         dictation_off: parts (commands, numbers, names) and commands to leave out, such as "numbers,full
             stop"
-        lower: make the text lower case first, for transcripts in capitals
         raw: print RAW<TAB>WRITTEN, a line a line; a line break that was dictated is then ⏎
     """
     dictation = make_dictation(dictation_rules, dictation_off)
@@ -40,7 +38,7 @@ def main(
         if file != STDIN and not Path(file).is_file():
             raise UserError(f"{file}: no such file (a text file, or - for stdin)")
         for line in (sys.stdin.read() if file == STDIN else read_utf8(Path(file))).splitlines():
-            written = dictation.write(line.lower() if lower else line)
+            written = dictation.write(line)
             print(f"{line.strip()}\t{written.replace(chr(10), '⏎')}" if raw else written)
 
 

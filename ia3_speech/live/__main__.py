@@ -8,8 +8,6 @@
 The same as `ia3-speech transcribe --mic`, `--live` and `--raw`. live.py describes what is printed when.
 """
 
-from pathlib import Path
-
 from ia3_speech.cli import command
 from ia3_speech.decoding.long_recordings import MAXIMUM_SECONDS
 from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOptions
@@ -26,15 +24,12 @@ def main(
     search_options: SearchOptions,
     dictation_options: DictationOptions,
     format: str = "text",
-    output_dir: Path | None = None,
     max_seconds: float | None = None,
 ) -> int:
     """Transcribe the microphone, or WAV that is piped into stdin.
 
     Args:
         format: text: a line for each final text (dictation: with --dictation); json: an object
-        output_dir: write microphone.txt or stdin.txt (.json) there; then stdout gets nothing, unless it is a
-            terminal
         max_seconds: of speech without a pause, after which it is cut (default: the base's maximum input
             duration, 15.36 s for mini, else 15)
     """
@@ -49,9 +44,7 @@ def main(
             recognizer.max_seconds = recognizer.base.maximum_seconds or MAXIMUM_SECONDS
         return recognizer
 
-    return transcribe_live(
-        live_options, load_recognizer, format=format, output_dir=output_dir, post_process=post_process
-    )
+    return transcribe_live(live_options, load_recognizer, format=format, post_process=post_process)
 
 
 if __name__ == "__main__":

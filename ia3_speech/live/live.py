@@ -1,4 +1,4 @@
-"""Live transcription: a microphone, or audio that is piped in → lines on a terminal, in a pipe, in a file.
+"""Live transcription: a microphone, or audio that is piped in → lines on a terminal or in a pipe.
 
 In: `LiveOptions`, a recogniser. Out: on a terminal the text that is being spoken, rewritten in place, and a
 line when it is final; elsewhere the final lines alone, or JSON objects, a line each, also partial ones:
@@ -8,7 +8,7 @@ line when it is final; elsewhere the final lines alone, or JSON objects, a line 
 A thread reads while the model computes; whoever falls behind gets fewer partial texts, and the same final
 ones.
 
-Ctrl-C, or SIGTERM, ends the listening: what has been heard is transcribed, printed and written. The exit code
+Ctrl-C, or SIGTERM, ends the listening: what has been heard is transcribed and printed. The exit code
 is 0 where Ctrl-C ended a microphone, which ends in no other way, and else the shell's: 130 for a pipe, which
 was not read to its end; 143 after SIGTERM. A second Ctrl-C ends at once.
 """
@@ -20,17 +20,14 @@ import shutil
 import signal
 import sys
 import threading
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
-from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.ctc_search import unused_hotwords
@@ -57,16 +54,13 @@ def transcribe_live(
     load: Callable[[], Recognizer],
     *,
     format: str = "text",
-    output_dir: Path | None = None,
     post_process: PostProcessor | None = None,
 ) -> int:
-    """Transcribe the microphone or stdin until it ends, and print and write the texts.
+    """Transcribe the microphone or stdin until it ends, and print the texts.
 
     Args:
         load: loads the recogniser. The input is opened before, since that may fail; a pipe is read meanwhile.
         format: text, txt or dictation is a line for each piece, json or jsonl an object.
-        output_dir: microphone.txt or stdin.txt (.json) is written there; then stdout gets nothing, unless it
-            is a terminal.
         post_process: such as dictation; None: the words as they were recognised.
 
     Returns:
@@ -76,13 +70,10 @@ def transcribe_live(
         UserError: the input can't be used, or the options do not fit one another.
     """
     sys.stdout.reconfigure(encoding="utf-8")
-    name = "microphone" if options.mic else "stdin"
-    file = output_dir and output_dir / f"{name}.{'txt' if format in TEXT else format}"
-    output = LiveOutput(sys.stdout, format, options.partials, file)
+    output = LiveOutput(sys.stdout, format, options.partials)
     inbox, microphone = Inbox(), None
     if options.mic:
         microphone = Microphone(options.mic_device)
-        name = microphone.name
     else:
         read_in_background(standard_input(options.raw), inbox)
     recognizer = output.recognizer = load()
@@ -97,7 +88,7 @@ def transcribe_live(
         if microphone:
             microphone.start(inbox.put_or_lose, inbox.finish)
         if sys.stderr.isatty():
-            print(f"listening to {name}, until Ctrl-C", file=sys.stderr)
+            print(f"listening to {microphone.name if microphone else 'stdin'}, until Ctrl-C", file=sys.stderr)
         try:
             transcribe_inbox(inbox, stream, written, output, interrupted)
         finally:
@@ -111,13 +102,12 @@ def transcribe_live(
         print(f"{seconds:.1f} s of audio were lost: the model is slower than speech", file=sys.stderr)
     if inbox.error:
         raise inbox.error
-    number = interrupted.signal
-    if microphone and not number:
-        raise UserError(f"--mic: {name} has stopped (was it unplugged?)")
-    if not number or (microphone and number == signal.SIGINT):
+    if microphone and not interrupted:
+        raise UserError(f"--mic: {microphone.name} has stopped (was it unplugged?)")
+    if not interrupted or (microphone and interrupted == [signal.SIGINT]):
         return 0
     print("interrupted", file=sys.stderr)
-    return 128 + number
+    return 128 + interrupted[0]
 
 
 def transcribe_inbox(
@@ -125,7 +115,7 @@ def transcribe_inbox(
     stream: StreamingRecognizer,
     written: PostProcessed | None,
     output: "LiveOutput",
-    interrupted: "Interrupted",
+    interrupted: list[int],
 ) -> None:
     """Feed what comes until there is no more, or until the user has had enough; show every event, and in the
     end, however it comes, what post-processing has kept waiting."""
@@ -137,7 +127,7 @@ def transcribe_inbox(
     ended = False
     try:
         while not ended:
-            ended = inbox.finished or bool(interrupted.signal)  # what is there already is transcribed too
+            ended = inbox.finished or bool(interrupted)  # what is there already is transcribed too
             show(stream.feed(inbox.take()))
         show(stream.flush())
     finally:
@@ -211,24 +201,17 @@ class Inbox:
         return np.concatenate(portions)
 
 
-@dataclass
-class Interrupted:
-    """Attributes: signal: what asked the process to end; 0: nothing has."""
-
-    signal: int = 0
-
-
 @contextmanager
-def interruption() -> Iterator[Interrupted]:
-    """Note Ctrl-C (SIGINT) and SIGTERM instead of ending at once; a second one ends at once."""
-    state, former = Interrupted(), {}
+def interruption() -> Iterator[list[int]]:
+    """A list that gets Ctrl-C (SIGINT) or SIGTERM, instead of ending at once; a second one ends at once."""
+    interrupted, former = [], {}
 
     def restore() -> None:
         for number, handler in former.items():
             signal.signal(number, handler)
 
     def note(number: int, _: object) -> None:
-        state.signal = number
+        interrupted.append(number)
         restore()
 
     if threading.current_thread() is threading.main_thread():
@@ -237,7 +220,7 @@ def interruption() -> Iterator[Interrupted]:
         for number in former:
             signal.signal(number, note)
     try:
-        yield state
+        yield interrupted
     finally:
         restore()
 
@@ -247,41 +230,28 @@ def interruption() -> Iterator[Interrupted]:
 
 @dataclass
 class LiveOutput:
-    """Prints and writes texts as they come.
+    """Prints texts as they come."""
 
-    Attributes:
-        stream: stdout.
-        format: text, txt or dictation is a line for each final text, or several where line breaks were
-            dictated; json or jsonl an object.
-        partials: whether partial texts are wanted; as text they are for a terminal, which always gets them.
-        file: where all final lines are written too; then they are printed on a terminal only.
-        recognizer: what JSON names: its adapter and its base.
-    """
-
-    stream: TextIO
+    stream: TextIO  # stdout
+    # Text, txt or dictation is a line for each final text, or several where line breaks were dictated; json
+    # or jsonl an object
     format: str = "text"
+    # Whether partial texts are wanted; as text they are for a terminal, which always gets them
     partials: bool = False
-    file: Path | None = None
-    recognizer: Recognizer | None = None
-    lines: list[str] = field(default_factory=list)
+    recognizer: Recognizer | None = None  # what JSON names: its adapter and its base
 
     def __post_init__(self) -> None:
         if self.format not in (*TEXT, *JSON):
             raise UserError(f"--format {self.format}: live input is written as {' or '.join((*TEXT, *JSON))}")
-        self.terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
-        self.in_place = self.terminal and self.format in TEXT
-        if self.partials and self.format in TEXT and not self.terminal:
+        terminal = self.stream.isatty() and os.environ.get("TERM") != "dumb"
+        self.in_place = terminal and self.format in TEXT
+        if self.partials and self.format in TEXT and not terminal:
             raise UserError("--partials needs --format json, or a terminal")
         self.partials = self.partials or self.in_place
 
     def show(self, event: StreamEvent) -> None:
-        """Print one event, and write the file again where it is final. An empty text is no line."""
+        """Print one event. An empty text is no line."""
         line = event.text.removesuffix("\n") if self.format in TEXT else self.record(event)
-        if self.file is not None and event.final and event.text:
-            self.lines.append(line)
-            self.save()
-        if self.file is not None and not self.terminal:
-            return
         if self.in_place:
             partial_line = fitting(line.replace("\n", "⏎"), shutil.get_terminal_size().columns)
             self.stream.write(CLEAR_LINE + (line if event.final else partial_line))
@@ -299,14 +269,8 @@ class LiveOutput:
             value |= {"adapter": self.recognizer.name, "base": self.recognizer.base.name}
         return json.dumps(value, ensure_ascii=False)
 
-    def save(self) -> None:
-        """Write the file, whole, so that a crash loses nothing that was final."""
-        if self.file is not None:
-            write_text(self.file, "".join(f"{line}\n" for line in self.lines))
-
     def close(self) -> None:
-        """Write the file, also without a line, and leave the terminal on an empty line."""
-        self.save()
+        """Leave the terminal on an empty line."""
         if self.in_place:
             self.stream.write(CLEAR_LINE)
             self.stream.flush()
@@ -314,9 +278,5 @@ class LiveOutput:
 
 def fitting(text: str, width: int) -> str:
     """The end of `text` that fits into a terminal's line, with an ellipsis where it was cut."""
-    left = width - 2  # the ellipsis, and no wrapping at the last column
-    for start in range(len(text) - 1, -1, -1):
-        left -= 2 if unicodedata.east_asian_width(text[start]) in "WF" else 1
-        if left < 0:
-            return f"…{text[start + 1 :]}"
-    return text
+    width -= 2  # the ellipsis, and no wrapping at the last column
+    return text if len(text) <= width else f"…{text[len(text) - max(0, width) :]}"

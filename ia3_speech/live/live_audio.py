@@ -35,19 +35,12 @@ Read = Callable[[int], bytes]  # at most so many bytes, as soon as there are any
 
 @dataclass(frozen=True)
 class SampleFormat:
-    """How samples stand in a stream.
+    """How samples stand in a stream."""
 
-    Attributes:
-        rate: in Hz.
-        channels: whose samples take turns.
-        subtype: libsndfile's name of the encoding.
-        data_bytes: of all samples; None where the header doesn't know.
-    """
-
-    rate: int
-    channels: int = 1
-    subtype: str = "PCM_16"
-    data_bytes: int | None = None
+    rate: int  # in Hz
+    channels: int = 1  # whose samples take turns
+    subtype: str = "PCM_16"  # libsndfile's name of the encoding
+    data_bytes: int | None = None  # of all samples; None where the header doesn't know
 
 
 def raw_format(rate: int) -> SampleFormat:

@@ -46,23 +46,14 @@ PORTION = SAMPLE_RATE  # samples that are taken in at once, so that a long porti
 
 @dataclass(frozen=True)
 class StreamEvent:
-    """A text of a part of the stream.
+    """A text of a part of the stream."""
 
-    Attributes:
-        text: of the piece so far, or of the whole piece; it may be empty.
-        start: where the piece begins, in seconds since the stream began.
-        end: where it ends, or what has been heard so far.
-        final: whether the piece is finished; else its text may still change.
-        words: of a final text, with times in the stream, where they are asked for.
-        raw_text: the words, where `text` is what a post-processor wrote of them.
-    """
-
-    text: str
-    start: float
-    end: float
-    final: bool
-    words: tuple[Word, ...] = ()
-    raw_text: str | None = None
+    text: str  # of the piece so far, or of the whole piece; it may be empty
+    start: float  # where the piece begins, in seconds since the stream began
+    end: float  # where it ends, or what has been heard so far
+    final: bool  # whether the piece is finished; else its text may still change
+    words: tuple[Word, ...] = ()  # of a final text, with times in the stream, where they are asked for
+    raw_text: str | None = None  # the words, where `text` is what a post-processor wrote of them
 
 
 class StreamingRecognizer:
@@ -70,14 +61,12 @@ class StreamingRecognizer:
 
     Attributes:
         recognizer: its `max_seconds` limits a piece; where it has none, 15 s do.
-        adapter: the name of the stream's adapter in the recogniser's bank, if it has one.
     """
 
     def __init__(
         self,
         recognizer: Recognizer,
         *,
-        adapter: str | None = None,
         pause_seconds: float = PAUSE_SECONDS,
         partial_seconds: float | None = PARTIAL_SECONDS,
         with_words: bool = False,
@@ -88,7 +77,7 @@ class StreamingRecognizer:
             partial_seconds: of audio between partial texts; None: there are none, and no work for them.
             with_words: find the words of final texts, with times and confidences.
         """
-        self.recognizer, self.adapters = recognizer, [adapter] if adapter else None
+        self.recognizer = recognizer
         self.with_words = with_words
         self.limit_seconds = recognizer.max_seconds or MAXIMUM_SECONDS
         # What has to be there before a piece is cut that was too long: see `minimum_samples`.
@@ -188,7 +177,7 @@ class StreamingRecognizer:
         wave, end = self.wave[:samples], self.first + samples
         if samples < self.recognizer.base.minimum_samples:
             return self.event("", end, final=True)
-        [recognition] = self.recognizer.recognize([wave], adapters=self.adapters, with_words=self.with_words)
+        [recognition] = self.recognizer.recognize([wave], with_words=self.with_words)
         event, offset = self.event(recognition.text, end, final=True), self.first / SAMPLE_RATE
         words = tuple(
             replace(word, start=word.start + offset, end=word.end + offset) for word in recognition.words
@@ -220,7 +209,7 @@ class StreamingRecognizer:
         wave = self.wave[start * base.stride : self.end - self.first]
         if len(wave) < base.minimum_samples:
             return self.kept
-        new = self.recognizer.logits([wave], self.adapters)[0][kept - start :]
+        new = self.recognizer.logits([wave])[0][kept - start :]
         logits = new if self.kept is None else torch.cat([self.kept, new])
         right = round(RIGHT_SECONDS * SAMPLE_RATE / base.stride)
         self.kept = logits[: max(kept, len(logits) - right)]

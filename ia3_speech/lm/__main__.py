@@ -36,7 +36,6 @@ def main(
     prune: float = 0.0,
     digits: int = 4,
     normalize: Literal["ctc", "english", "none"] = "ctc",
-    numbers: Literal["words", "digits"] = "words",
     summary: Path | None = None,
     force: bool = False,
 ) -> None:
@@ -53,8 +52,7 @@ def main(
         dev: a text file or data directory that was not read: chooses the weights; its perplexity is printed
         prune: leave out n-grams that change the perplexity by less than this, such as 1e-8 (0: none)
         digits: digits of the logarithms after the point; 2 makes the smallest file
-        normalize: text normalisation, as in training
-        numbers: English numbers in words, for a base without digits such as mini; or digits as they are
+        normalize: text normalisation, as in training; numbers are written in words unless it is none
         summary: a JSON file to write: what was read, weights, n-grams, perplexity
         force: estimate again what was estimated from the same texts
     """
@@ -68,7 +66,7 @@ def main(
     sources = list(mix or [])
     if base and (folder := base_folder(base)) and (folder / BASE_LM).is_file():
         sources.append(folder / BASE_LM)
-    options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize, "numbers": numbers}
+    options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize}
     inputs = Inputs(
         {"texts": [text_of(Path(text)) for text in texts], "mix": list(map(text_of, sources)),
          "dev": dev and text_of(dev)},
@@ -78,7 +76,7 @@ def main(
         return
 
     def sentences(*sources: Path) -> Iterator[list[str]]:
-        return (words for source in sources for words in read_sentences(source, normalize, numbers))
+        return (words for source in sources for words in read_sentences(source, normalize))
 
     held_out = list(sentences(dev)) if dev else []
     models = [ngram.estimate(sentences(*map(Path, texts)), order)]
@@ -114,22 +112,16 @@ def text_of(source: Path) -> Path:
     return source / "text" if source.is_dir() else source
 
 
-def read_sentences(
-    source: Path, normalize: Literal["ctc", "english", "none"], numbers: Literal["words", "digits"]
-) -> Iterator[list[str]]:
+def read_sentences(source: Path, normalize: Literal["ctc", "english", "none"]) -> Iterator[list[str]]:
     """The words of each line of a text file, or of each utterance of a data directory; logs the numbers that
-    are written in words.
-
-    Raises:
-        UserError: the file is missing, is not UTF-8 (the line is named), or is no Kaldi `text`.
-    """
+    are written in words."""
     file = text_of(source)
     if source.is_dir():
         lines = [*read_kaldi_text(file).values()]
     else:
         lines = read_utf8(file, MISSING_HINT).splitlines()
     write = normalize_text
-    if numbers == "words" and normalize != "none":
+    if normalize != "none":
         lines, write = texts_in_words(lines, str(file), "as by a base without digits"), normalize_in_words
     yield from filter(None, (write(line, normalize).split() for line in lines))
 

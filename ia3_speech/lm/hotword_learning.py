@@ -26,19 +26,12 @@ SHOWN_FORMS = 20  # in the table
 
 @dataclass(frozen=True)
 class HeardForm:
-    """What a system wrote for a term.
+    """What a system wrote for a term."""
 
-    Attributes:
-        term: number of the term.
-        text: what it wrote.
-        hits: how often where the term was spoken.
-        false_alarms: how often elsewhere, in all the texts that were looked at.
-    """
-
-    term: int
-    text: str
-    hits: int
-    false_alarms: int
+    term: int  # number of the term
+    text: str  # what it wrote
+    hits: int  # how often where the term was spoken
+    false_alarms: int  # how often elsewhere, in all the texts that were looked at
 
     @property
     def is_specific(self) -> bool:
@@ -48,19 +41,12 @@ class HeardForm:
 
 @dataclass(frozen=True)
 class LearnedForms:
-    """What was learned.
+    """What was learned."""
 
-    Attributes:
-        terms: the terms, with the forms that are specific.
-        forms: specific ones first, the most frequent first.
-        spoken: occurrences of the terms in the references.
-        recognized: those of them that the hypotheses have in full.
-    """
-
-    terms: list[Hotword]
-    forms: list[HeardForm]
-    spoken: int
-    recognized: int
+    terms: list[Hotword]  # the terms, with the forms that are specific
+    forms: list[HeardForm]  # specific ones first, the most frequent first
+    spoken: int  # occurrences of the terms in the references
+    recognized: int  # those of them that the hypotheses have in full
 
 
 def learn_forms(

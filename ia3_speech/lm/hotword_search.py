@@ -45,19 +45,12 @@ DASHES = dict.fromkeys(map(ord, "-‐‑–"))  # in a word: spoken as one word 
 
 @dataclass(frozen=True)
 class Hotword:
-    """A term.
+    """A term."""
 
-    Attributes:
-        text: as it appears in transcripts.
-        weight: factor of --hotword-weight: 2 takes the term on half the evidence, 0 never takes it.
-        heard_as: further forms that are written as `text` where they are recognised.
-        line: in its file, from 1; 0: of no file.
-    """
-
-    text: str
-    weight: float = 1.0
-    heard_as: tuple[str, ...] = ()
-    line: int = 0
+    text: str  # as it appears in transcripts
+    weight: float = 1.0  # factor of --hotword-weight: 2 takes the term on half the evidence, 0 never takes it
+    heard_as: tuple[str, ...] = ()  # further forms that are written as `text` where they are recognised
+    line: int = 0  # in its file, from 1; 0: of no file
 
     def row(self) -> str:
         """Its line in a file, without the line's end."""
@@ -67,15 +60,10 @@ class Hotword:
 
 @dataclass(frozen=True)
 class HotwordList:
-    """The terms of a file.
+    """The terms of a file."""
 
-    Attributes:
-        path: of the file.
-        terms: each once.
-    """
-
-    path: Path
-    terms: list[Hotword]
+    path: Path  # of the file
+    terms: list[Hotword]  # each once
 
 
 def read_hotwords(path: Path) -> HotwordList:
@@ -104,11 +92,7 @@ def read_hotwords(path: Path) -> HotwordList:
 
 
 def parse_line(line: str, place: str, number: int) -> Hotword:
-    """A term, its weight where the second field is a number or empty, and its forms.
-
-    Raises:
-        UserError: there is no term, or the weight is negative or not finite.
-    """
+    """A term, its weight where the second field is a number or empty, and its forms."""
     text, *cells = (" ".join(cell.split()) for cell in line.split("\t"))
     if not text:
         raise UserError(f"{place}: no term before the TAB")
@@ -157,11 +141,7 @@ def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> l
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
     """How many characters of a spelling its bonus is for: those beyond the fourth, or a fifth of all where
     that is more. A bonus for each character, as in the paper, lets short terms replace ordinary words, of
-    which they differ by little. A word piece counts half, for a wrong one costs as much as a wrong letter.
-
-    >>> counted_characters(vocabulary.encode("metformin"), vocabulary)
-    5
-    """
+    which they differ by little. A word piece counts half, for a wrong one costs as much as a wrong letter."""
     if isinstance(vocabulary, SubwordVocabulary):
         return PIECE * len(symbols)
     return max(len(symbols) - UNCOUNTED, SHORT_SHARE * len(symbols))
@@ -169,11 +149,7 @@ def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:
 
 def symbols_of(form: str, vocabulary: Vocabulary, place: str) -> list[tuple[int, ...]]:
     """The ways in which a base writes a form: as training normalises it, hyphens as spaces and left out, and
-    as it stands where the base tells capitals from small letters.
-
-    Raises:
-        UserError: it cannot write the form.
-    """
+    as it stands where the base tells capitals from small letters."""
     spoken = verbalize_numbers(form) if needs_words(vocabulary.letters) else form
     ways = [normalize(spoken), normalize(spoken.translate(DASHES))]
     ways += [form] if vocabulary.cased == "mixed" else []

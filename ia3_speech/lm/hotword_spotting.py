@@ -35,39 +35,25 @@ SLACK = 6.0  # nats that a path may have lost beyond its bonus so far; one that 
 
 @dataclass(frozen=True)
 class Spelling:
-    """One way in which a term may be heard.
+    """One way in which a term may be heard."""
 
-    Attributes:
-        term: number of the term.
-        symbols: of the base's vocabulary, with delimiters between words.
-        bonus: nats that its path may lose to the best path.
-        as_written: whether these are the symbols of the term's own text, which a forced alignment finds.
-    """
-
-    term: int
-    symbols: tuple[int, ...]
-    bonus: float
+    term: int  # number of the term
+    symbols: tuple[int, ...]  # of the base's vocabulary, with delimiters between words
+    bonus: float  # nats that its path may lose to the best path
+    # Whether these are the symbols of the term's own text, which a forced alignment finds
     as_written: bool = True
 
 
 @dataclass(frozen=True)
 class SpottedTerm:
-    """A term in an utterance.
+    """A term in an utterance."""
 
-    Attributes:
-        spelling: in which it was heard.
-        first, last: frames of its first and its last symbol.
-        score: nats by which it wins over the best path, its bonus included.
-        start: frame where `path` begins: that of the word delimiter before the term, or the first of all.
-        path: a symbol for each frame from there, with the delimiters before and after the term.
-    """
-
-    spelling: Spelling
-    first: int
+    spelling: Spelling  # in which it was heard
+    first: int  # frames of its first and its last symbol
     last: int
-    score: float
-    start: int
-    path: tuple[int, ...]
+    score: float  # nats by which it wins over the best path, its bonus included
+    start: int  # frame where `path` begins: that of the word delimiter before the term, or the first of all
+    path: tuple[int, ...]  # a symbol for each frame from there, with the delimiters before and after the term
 
 
 class Spotter:

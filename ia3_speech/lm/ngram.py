@@ -52,15 +52,11 @@ class Order:
 
 @dataclass
 class NgramModel:
-    """A back-off n-gram model.
+    """A back-off n-gram model."""
 
-    Attributes:
-        vocabulary: the words by their ids; the first three are <unk>, <s> and </s>. Each is a unigram.
-        orders: unigrams first.
-    """
-
+    # The words by their ids; the first three are <unk>, <s> and </s>. Each is a unigram.
     vocabulary: list[str]
-    orders: list[Order]
+    orders: list[Order]  # unigrams first
     ids: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

@@ -28,15 +28,10 @@ MOST_THREADS = 4  # each holds a language model in memory
 
 @dataclass(frozen=True)
 class Tuning:
-    """What was tried.
+    """What was tried."""
 
-    Attributes:
-        greedy: word error rate of greedy search, a fraction.
-        rates: (lm_weight, word_score) → word error rate, a fraction.
-    """
-
-    greedy: float
-    rates: dict[tuple[float, float], float]
+    greedy: float  # word error rate of greedy search, a fraction
+    rates: dict[tuple[float, float], float]  # (lm_weight, word_score) → word error rate, a fraction
 
     @property
     def best(self) -> tuple[float, float]:

@@ -26,16 +26,12 @@ MATCH, DELETE, INSERT = 0, 1, 2  # steps of the path: a match or substitution, a
 
 @dataclass(frozen=True, slots=True)
 class AlignmentRule:
-    """How a program aligns.
+    """How a program aligns."""
 
-    Attributes:
-        substitution, insertion, deletion: the cost of each error.
-        ties: MATCH, DELETE and INSERT, in the order in which steps of equal cost are taken.
-    """
-
-    substitution: int
+    substitution: int  # the cost of each error
     insertion: int
     deletion: int
+    # MATCH, DELETE and INSERT, in the order in which steps of equal cost are taken
     ties: tuple[int, int, int]
 
 
@@ -46,23 +42,14 @@ SCLITE = AlignmentRule(4, 3, 3, (MATCH, INSERT, DELETE))
 
 @dataclass(frozen=True, slots=True)
 class ErrorCounts:
-    """Word errors of one utterance, or of several: counts add up with `+`.
+    """Word errors of one utterance, or of several: counts add up with `+`."""
 
-    Attributes:
-        words: words of the reference.
-        insertions: words of the hypothesis that no reference word is aligned with.
-        deletions: words of the reference that no word of the hypothesis is aligned with.
-        substitutions: words of the reference that are aligned with another word.
-        utterances: utterances counted.
-        wrong_utterances: utterances with at least one error.
-    """
-
-    words: int = 0
-    insertions: int = 0
-    deletions: int = 0
-    substitutions: int = 0
-    utterances: int = 0
-    wrong_utterances: int = 0
+    words: int = 0  # words of the reference
+    insertions: int = 0  # words of the hypothesis that no reference word is aligned with
+    deletions: int = 0  # words of the reference that no word of the hypothesis is aligned with
+    substitutions: int = 0  # words of the reference that are aligned with another word
+    utterances: int = 0  # utterances counted
+    wrong_utterances: int = 0  # utterances with at least one error
 
     @property
     def total(self) -> int:

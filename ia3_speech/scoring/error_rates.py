@@ -29,72 +29,45 @@ from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, TermList
 
 @dataclass(frozen=True, slots=True)
 class ScoredUtterance:
-    """One utterance, aligned and counted.
+    """One utterance, aligned and counted."""
 
-    Attributes:
-        id, speaker, labels: as in the data directory; labels are {name: value}, such as {"accent": "welsh"}.
-        reference: words of the normalised reference.
-        hypothesis: words of the normalised hypothesis; empty where it is missing.
-        missing: there is no hypothesis, not even an empty one.
-        pairs: the alignment, as Kaldi's per_utt shows it.
-        errors: word errors, as Kaldi's %WER line counts them.
-        characters: characters of the reference, single spaces between words included.
-        character_errors: edit distance of reference and hypothesis in characters.
-        terms: term counts, `(1 + categories, 3)`: all terms, then each category; occurrences in the
-            reference, missed, falsely produced (`count_terms`). `(1, 3)` zeros without a term list.
-    """
-
-    id: str
+    id: str  # as in the data directory; labels are {name: value}, such as {"accent": "welsh"}
     speaker: str
     labels: dict[str, str]
-    reference: list[str]
-    hypothesis: list[str]
-    missing: bool
-    pairs: list[Pair]
-    errors: ErrorCounts
-    characters: int
-    character_errors: int
+    reference: list[str]  # words of the normalised reference
+    hypothesis: list[str]  # words of the normalised hypothesis; empty where it is missing
+    missing: bool  # there is no hypothesis, not even an empty one
+    pairs: list[Pair]  # the alignment, as Kaldi's per_utt shows it
+    errors: ErrorCounts  # word errors, as Kaldi's %WER line counts them
+    characters: int  # characters of the reference, single spaces between words included
+    character_errors: int  # edit distance of reference and hypothesis in characters
+    # Term counts, `(1 + categories, 3)`: all terms, then each category; occurrences in the reference, missed,
+    # falsely produced (`count_terms`). `(1, 3)` zeros without a term list.
     terms: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The change of an error rate from a baseline to a system; negative: the system is better.
+    """The change of an error rate from a baseline to a system; negative: the system is better."""
 
-    Attributes:
-        baseline: the baseline's rate, as a fraction.
-        difference: rate of the system − rate of the baseline, as a fraction.
-        difference_ci: its 95 % interval, over paired replicates.
-        relative: difference / baseline; nan where the baseline makes no error.
-        relative_ci: its 95 % interval, over paired replicates.
-    """
-
-    baseline: float
-    difference: float
-    difference_ci: Interval
-    relative: float
-    relative_ci: Interval
+    baseline: float  # the baseline's rate, as a fraction
+    difference: float  # rate of the system − rate of the baseline, as a fraction
+    difference_ci: Interval  # its 95 % interval, over paired replicates
+    relative: float  # difference / baseline; nan where the baseline makes no error
+    relative_ci: Interval  # its 95 % interval, over paired replicates
 
 
 @dataclass(frozen=True, slots=True)
 class TermErrorRate:
-    """Term errors of all terms, or of one category.
+    """Term errors of all terms, or of one category."""
 
-    Attributes:
-        reference: occurrences in the references.
-        missed: occurrences in the references that the hypotheses do not have.
-        false: occurrences in the hypotheses that the references do not have.
-        term_error_rate: (missed + false) / reference, as a fraction; may exceed 1; nan without occurrences.
-        term_error_rate_ci: its 95 % interval.
-        change: the change against the baseline; None without one.
-    """
-
-    reference: int
-    missed: int
-    false: int
+    reference: int  # occurrences in the references
+    missed: int  # occurrences in the references that the hypotheses do not have
+    false: int  # occurrences in the hypotheses that the references do not have
+    # (missed + false) / reference, as a fraction; may exceed 1; nan without occurrences
     term_error_rate: float
-    term_error_rate_ci: Interval
-    change: Change | None = None
+    term_error_rate_ci: Interval  # its 95 % interval
+    change: Change | None = None  # the change against the baseline; None without one
 
 
 @dataclass(kw_only=True)

@@ -1,4 +1,4 @@
-"""Kaldi's and sclite's scoring files, to the byte, and the filters `local/wer_*_filter` that Kaldi applies.
+"""Kaldi's and sclite's scoring files, to the byte.
 
 In: scored utterances. Out:
 
@@ -14,9 +14,6 @@ they are 1 and 0.0. One difference from Kaldi's scripts is intended: an utteranc
 as deleted in every file. Kaldi omits it from the details and, in its default mode, from the score.
 """
 
-import logging
-import os
-import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,8 +26,6 @@ from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.scoring.alignment import ErrorCounts, Pair, operation
 from ia3_speech.scoring.error_rates import ScoredUtterance
 from ia3_speech.scoring.significance import UtteranceBootstrap
-
-logger = logging.getLogger(__name__)
 
 GAP = "***"  # what Kaldi's scripts print where one side has no word
 OPERATION_NAMES = {"C": "correct", "S": "substitution", "I": "insertion", "D": "deletion"}
@@ -69,18 +64,14 @@ def read_kaldi_text(path: Path) -> dict[str, str]:
     Raises:
         UserError: no such file, not UTF-8, an empty line, or an utterance that occurs twice.
     """
-    return parse_kaldi_text(read_utf8(path, "ia3-speech decode writes it"), str(path))
-
-
-def parse_kaldi_text(content: str, name: str) -> dict[str, str]:
-    """The contents of a Kaldi text file as {utterance id: text}; errors name the file `name`."""
+    content = read_utf8(path, "ia3-speech decode writes it")
     texts: dict[str, str] = {}
     for number, line in enumerate(content.removesuffix("\n").split("\n") if content else (), start=1):
         utterance, *text = line.split(maxsplit=1) or [""]
         if not utterance:
-            raise UserError(f"{name}:{number}: an empty line (expected an utterance id and its words)")
+            raise UserError(f"{path}:{number}: an empty line (expected an utterance id and its words)")
         if utterance in texts:
-            raise UserError(f"{name}:{number}: utterance {utterance} occurs twice")
+            raise UserError(f"{path}:{number}: utterance {utterance} occurs twice")
         texts[utterance] = "".join(text).strip()
     return texts
 
@@ -88,38 +79,6 @@ def parse_kaldi_text(content: str, name: str) -> dict[str, str]:
 def format_kaldi_text(texts: Mapping[str, str]) -> str:
     """{utterance id: text} as a Kaldi text file; an empty text is a line with only the id."""
     return "".join(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
-
-
-def find_filter(side: str, folder: Path = Path("local")) -> Path | None:
-    """The executable filter of "ref" or "hyp": `local/wer_<side>_filter`, else `local/wer_output_filter`."""
-    for script in (folder / f"wer_{side}_filter", folder / "wer_output_filter"):
-        if script.is_file() and os.access(script, os.X_OK):
-            return script
-    return None
-
-
-def run_filter(script: Path, texts: Mapping[str, str]) -> dict[str, str]:
-    """Pipe the lines of `texts` through a filter, as Kaldi does; utterances that it drops are not scored.
-
-    Raises:
-        UserError: the script cannot be run, fails, or prints something else than a Kaldi text file.
-    """
-    try:
-        done = subprocess.run(
-            [str(script.resolve())], input=format_kaldi_text(texts).encode(), capture_output=True, check=False
-        )
-    except OSError as error:  # no #! line, or its interpreter is missing
-        raise UserError(f"{script}: cannot be run ({error.strerror}); is its first line #!/…?") from error
-    if done.returncode:
-        stderr = done.stderr.decode(errors="replace").strip()
-        raise UserError(f"{script}: failed with exit code {done.returncode}: {stderr}")
-    try:
-        filtered = parse_kaldi_text(done.stdout.decode(), f"output of {script}")
-    except UnicodeDecodeError as error:
-        raise UserError(f"output of {script}: not UTF-8 text ({error})") from error
-    if len(filtered) != len(texts):
-        logger.warning("%s: %d utterances in, %d out", script, len(texts), len(filtered))
-    return filtered
 
 
 def format_wer_lines(errors: ErrorCounts, missing: int) -> str:

@@ -83,29 +83,19 @@ def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> Interval
 
 @dataclass(frozen=True, slots=True)
 class BootCI:
-    """compute-wer-bootci's WER of one system, a normal approximation over the replicates.
+    """compute-wer-bootci's WER of one system, a normal approximation over the replicates."""
 
-    Attributes:
-        wer: mean WER of the replicates, as a fraction.
-        margin: 1.96 standard deviations of the replicates, as a fraction.
-    """
-
-    wer: float
-    margin: float
+    wer: float  # mean WER of the replicates, as a fraction
+    margin: float  # 1.96 standard deviations of the replicates, as a fraction
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceBootstrap:
-    """compute-wer-bootci's result, for one system, or for a baseline (its Set1) and a system (its Set2).
+    """compute-wer-bootci's result, for one system, or for a baseline (its Set1) and a system (its Set2)."""
 
-    Attributes:
-        system: WER and interval of the system.
-        baseline: the same of the baseline; None without one.
-        improvement: fraction of the replicates in which the system makes fewer errors than the baseline.
-    """
-
-    system: BootCI
-    baseline: BootCI | None = None
+    system: BootCI  # WER and interval of the system
+    baseline: BootCI | None = None  # the same of the baseline; None without one
+    # Fraction of the replicates in which the system makes fewer errors than the baseline
     improvement: float | None = None
 
     def __str__(self) -> str:
@@ -172,21 +162,13 @@ def standard_error(errors: Sequence[int], words: Sequence[int]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class MatchedPairsTest:
-    """Result of MAPSSWE, the matched pairs sentence-segment word error test, of two systems a and b.
+    """Result of MAPSSWE, the matched pairs sentence-segment word error test, of two systems a and b."""
 
-    Attributes:
-        segments: segments in which at least one of the systems made an error.
-        mean: mean of (errors of a − errors of b) over the segments; positive: b is better.
-        std_dev: standard deviation of that difference, with segments − 1 in the denominator.
-        z: mean / (std_dev / √segments); 0 where std_dev is 0. It has the sign of the mean.
-        p: two-sided probability of such a z under the normal distribution.
-    """
-
-    segments: int
-    mean: float
-    std_dev: float
-    z: float
-    p: float
+    segments: int  # segments in which at least one of the systems made an error
+    mean: float  # mean of (errors of a − errors of b) over the segments; positive: b is better
+    std_dev: float  # standard deviation of that difference, with segments − 1 in the denominator
+    z: float  # mean / (std_dev / √segments); 0 where std_dev is 0. It has the sign of the mean.
+    p: float  # two-sided probability of such a z under the normal distribution
 
 
 def mapsswe(

@@ -36,17 +36,10 @@ TermWords = tuple[str, ...]
 
 @dataclass(frozen=True)
 class TermList:
-    """Terms, indexed for search.
+    """Terms and their categories."""
 
-    Attributes:
-        categories_of: term → its categories.
-        by_first_word: first word → the terms that start with it, the longest first.
-        categories: all categories, sorted.
-    """
-
-    categories_of: dict[TermWords, tuple[str, ...]]
-    by_first_word: dict[str, list[TermWords]]
-    categories: list[str]
+    categories_of: dict[TermWords, tuple[str, ...]]  # term → its categories
+    categories: list[str]  # all categories, sorted
 
 
 def read_term_list(path: Path, mode: str = "ctc") -> TermList:
@@ -76,20 +69,17 @@ def read_term_list(path: Path, mode: str = "ctc") -> TermList:
 def make_term_list(terms: dict[str, Sequence[str]]) -> TermList:
     """A term list from {term: categories}, already normalised."""
     categories_of = {tuple(term.split()): tuple(sorted(set(names))) for term, names in terms.items()}
-    by_first_word: dict[str, list[TermWords]] = {}
-    for words in sorted(categories_of, key=lambda words: (-len(words), words)):
-        by_first_word.setdefault(words[0], []).append(words)
     categories = sorted({name for names in categories_of.values() for name in names})
-    return TermList(categories_of, by_first_word, categories)
+    return TermList(categories_of, categories)
 
 
 def find_terms(words: Sequence[str], terms: TermList) -> list[tuple[int, TermWords]]:
     """(position, term) from left to right, the longest first, without overlap."""
-    occurrences = []
-    position = 0
+    occurrences, position, lengths = [], 0, sorted({*map(len, terms.categories_of)}, reverse=True)
     while position < len(words):
-        for term in terms.by_first_word.get(words[position], ()):
-            if tuple(words[position : position + len(term)]) == term:
+        for length in lengths:
+            term = tuple(words[position : position + length])
+            if term in terms.categories_of:
                 occurrences.append((position, term))
                 position += len(term)
                 break

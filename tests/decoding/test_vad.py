@@ -11,7 +11,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding import vad
 from ia3_speech.decoding.long_recordings import HOP, cut_at_pauses
-from ia3_speech.decoding.vad import RunningMinimum, SpeechDetector, cut_speech, default_method, find_speech
+from ia3_speech.decoding.vad import SpeechDetector, choose_method, cut_speech, find_speech
 
 SECOND = 100  # hops
 
@@ -34,15 +34,6 @@ def in_seconds(parts: list[tuple[int, int]]) -> list[tuple[float, float]]:
 
 
 # ---- hop by hop
-
-
-@given(st.lists(st.floats(-100, 0), min_size=1, max_size=60), st.integers(1, 20))
-def test_running_minimum_is_the_least_of_the_last_ones(numbers, size):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vad, "HISTORY_HOPS", size)
-        running = RunningMinimum()
-        minima = [running.push(number) for number in numbers]
-    assert minima == [min(numbers[max(0, n + 1 - size) : n + 1]) for n in range(len(numbers))]
 
 
 @pytest.mark.parametrize("level", [-15, -30, -45])
@@ -116,12 +107,12 @@ def test_silero_finds_speech_and_no_noise(shared_data):
     parts = find_speech(np.concatenate([noise, speech, noise]), "silero")
     inside = sum(b - a for a, b in parts if a > 4.8 * SAMPLE_RATE and b < 5.2 * SAMPLE_RATE + len(speech))
     assert inside == sum(b - a for a, b in parts) > 0.6 * len(speech)
-    assert default_method() == "silero"
+    assert choose_method(None) == "silero"
 
 
 def test_without_the_extra(monkeypatch):
     monkeypatch.setattr(vad, "find_spec", lambda name: None)
-    assert default_method() == "energy"
+    assert choose_method(None) == "energy"
     message = r"^--vad silero needs two packages \(pip install 'ia3-speech\[vad\]'"
     with pytest.raises(UserError, match=message):
-        find_speech(bursts(1.0), "silero")
+        choose_method("silero")

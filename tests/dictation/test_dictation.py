@@ -390,9 +390,9 @@ def test_options_that_name_what_is_not_there(tmp_path):
 
 def test_the_command(run_command, tmp_path):
     notes = tmp_path / "notes.txt"
-    notes.write_text("NO FEVER FULL STOP FIVE GRAMS\n\nyes new paragraph no\n")
-    done = run_command("dictation", "--lower", "--raw", notes)
-    assert done.out == "NO FEVER FULL STOP FIVE GRAMS\tNo fever. 5 g\n\t\nyes new paragraph no\tYes⏎⏎No\n"
+    notes.write_text("no fever full stop five grams\n\nyes new paragraph no\n")
+    done = run_command("dictation", "--raw", notes)
+    assert done.out == "no fever full stop five grams\tNo fever. 5 g\n\t\nyes new paragraph no\tYes⏎⏎No\n"
     missing = run_command("dictation", tmp_path / "none.txt")
     assert (missing.code, missing.err) == (
         1, f"error: {tmp_path / 'none.txt'}: no such file (a text file, or - for stdin)\n"

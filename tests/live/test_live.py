@@ -71,17 +71,15 @@ def test_hot_words_that_were_never_found_are_told(run_command, tiny_folder, tmp_
     assert (result.code, result.err) == (0, message)
 
 
-def test_an_output_folder_and_json(run_command, tiny_folder, tmp_path):
-    command = ("live", "--base", tiny_folder, "--output-dir", tmp_path / "texts")
-    for flags in ((), ("--format", "json")):
-        result = run_command(*command, *flags, stdin=wav(two_sentences()))
-        assert (result.code, result.out, result.err) == (0, "", "")
-    assert (tmp_path / "texts/stdin.txt").read_text().splitlines() == final_texts(tiny_folder)
-    records = [json.loads(line) for line in (tmp_path / "texts/stdin.json").read_text().splitlines()]
+def test_json(run_command, tiny_folder):
+    command = ("live", "--base", tiny_folder, "--format", "json")
+    result = run_command(*command, stdin=wav(two_sentences()))
+    assert (result.code, result.err) == (0, "")
+    records = [json.loads(line) for line in result.out.splitlines()]
+    assert [record["text"] for record in records] == final_texts(tiny_folder)
     assert [list(record) for record in records] == 2 * [["type", "start", "end", "text", "adapter", "base"]]
     assert records[1]["base"] == str(tiny_folder)
     assert 1.99 < records[1]["start"] < 2.5 and records[1]["end"] == pytest.approx(3.95)
-    assert sorted(p.name for p in (tmp_path / "texts").iterdir()) == ["stdin.json", "stdin.txt"]
 
 
 # ---- what goes wrong
@@ -116,7 +114,7 @@ def test_what_cannot_be_is_one_line_before_a_base_is_looked_for(run_command, std
         (["--raw", "16000", "a.wav", "b.wav"], "a.wav: --raw takes no files"),
         (["--live", "--vad", "energy"], "--vad does not apply to live input"),
         (["--live", "--channels", "split"], "--channels does not apply to live input"),
-        (["--live", "--skip-existing", "--output-dir", "no"], "--skip-existing does not apply to live input"),
+        (["--live", "--output-dir", "no"], "--output-dir does not apply to live input"),
         (["--raw=16000", "--confidence-slope", "2"], "--confidence-slope does not apply to live input"),
     ],
 )
@@ -150,20 +148,20 @@ def test_dictation_that_waits_is_told_before_an_error(run_command, tiny_folder, 
 
 
 @pytest.mark.parametrize("command", ["live", "transcribe"])
-def test_ctrl_c_ends_a_microphone_with_code_0(run_command, tiny_folder, monkeypatch, tmp_path, command):
+def test_ctrl_c_ends_a_microphone_with_code_0(run_command, tiny_folder, monkeypatch, command):
     """PortAudio needs a device, so its Python module is replaced; the signal is real."""
     wave = two_sentences()
     monkeypatch.setitem(sys.modules, "sounddevice", microphone_that_plays(wave, 48_000.0))
-    result = run_command(command, "--base", tiny_folder, "--mic", "--output-dir", tmp_path)
-    assert (result.code, result.out, result.err) == (0, "", "")
-    assert (tmp_path / "microphone.txt").read_text().splitlines() == final_texts(tiny_folder, wave)
+    result = run_command(command, "--base", tiny_folder, "--mic")
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == final_texts(tiny_folder, wave)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_a_second_ctrl_c_ends_at_once():
     with pytest.raises(KeyboardInterrupt), interruption() as state:
         os.kill(os.getpid(), signal.SIGINT)
-        assert state.signal == signal.SIGINT
+        assert state == [signal.SIGINT]
         os.kill(os.getpid(), signal.SIGINT)
         signal.pause()
 
@@ -257,7 +255,7 @@ def test_json_on_a_terminal_and_a_dumb_terminal(monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "width", "shown"),
-    [("", 10, ""), ("abc", 5, "abc"), ("abcdef", 5, "…def"), ("语音识别", 7, "…识别"), ("abc", 1, "…")],
+    [("", 10, ""), ("abc", 5, "abc"), ("abcdef", 5, "…def"), ("abc", 1, "…")],
 )
 def test_a_long_text_shows_its_end(text, width, shown):
     assert fitting(text, width) == shown

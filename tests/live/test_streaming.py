@@ -18,7 +18,6 @@ from ia3_speech.live.streaming import (
     StreamEvent,
     StreamingRecognizer,
 )
-from ia3_speech.loading import load
 from ia3_speech.model.base import make_base
 
 NEVER = float("inf")
@@ -127,14 +126,6 @@ def test_a_pause_ends_a_piece_at_once(recognizer):
     while not finals(stream.feed(wave[heard : heard + 160])):
         heard += 160
     assert 1.6 <= (heard + 160) / SAMPLE_RATE <= 1.65
-
-
-def test_each_stream_has_its_adapter_of_a_bank(tiny_folder, speaker42):
-    recognizer = load(tiny_folder, bank={"speaker42": speaker42}).recognizer
-    wave = babble(2)
-    events = run(StreamingRecognizer(recognizer, adapter="speaker42"), wave, 1600)
-    assert [e.text for e in finals(events)] == recognizer.texts([wave], adapters=["speaker42"])
-    assert [e.text for e in finals(events)] != Recognizer(recognizer.base).texts([wave])
 
 
 # ---- partial texts

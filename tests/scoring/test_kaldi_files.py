@@ -9,13 +9,11 @@ import pytest
 from ia3_speech.cli import UserError
 from ia3_speech.scoring.alignment import ErrorCounts, align
 from ia3_speech.scoring.kaldi_files import (
-    find_filter,
     format_ops,
     format_per_spk,
     format_per_utt,
     format_wer_lines,
     read_kaldi_text,
-    run_filter,
 )
 
 SAID = {"s1-u1": "a b", "s1-u2": "one two three", "s2-u3": "yes", "s2-u4": "", "s2-u5": "long words here"}
@@ -120,31 +118,3 @@ def test_reading_text(tmp_path):
             read_kaldi_text(file)
     with pytest.raises(UserError, match=r"absent: cannot be read: No such file.*ia3-speech decode writes it"):
         read_kaldi_text(tmp_path / "absent")
-
-
-def executable(path, script):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(script)
-    path.chmod(0o755)
-    return path
-
-
-def test_hooks_are_found_in_kaldis_order(tmp_path):
-    local = tmp_path / "local"
-    assert find_filter("ref", local) is None
-    output = executable(local / "wer_output_filter", "#!/bin/sh\ncat\n")
-    assert find_filter("ref", local) == find_filter("hyp", local) == output
-    own = executable(local / "wer_hyp_filter", "#!/bin/sh\ncat\n")
-    assert find_filter("hyp", local) == own
-    assert find_filter("ref", local) == output
-    own.chmod(0o644)
-    assert find_filter("hyp", local) == output
-
-
-def test_a_failing_hook_is_named(tmp_path):
-    hook = executable(tmp_path / "local/wer_ref_filter", "#!/bin/sh\necho no luck >&2\nexit 3\n")
-    with pytest.raises(UserError, match=r"wer_ref_filter: failed with exit code 3: no luck"):
-        run_filter(hook, {"u": "a"})
-    hook = executable(tmp_path / "local/wer_ref_filter", "#!/no/such/interpreter\n")
-    with pytest.raises(UserError, match=r"wer_ref_filter: cannot be run"):
-        run_filter(hook, {"u": "a"})

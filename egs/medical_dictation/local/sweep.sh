@@ -22,15 +22,15 @@ variant() {
 case $part in
   rates) for rate in 1e-3 2e-3 5e-3 1e-2 2e-2 5e-2; do variant "ia3_rate$rate" 1 "--learning-rate $rate" 5 "$@"; done ;;
   placements)
-    variant ia3_kv 3 "--placements [key,value]" 8 "$@"
-    variant ia3_kv_ffn 3 "--placements [key,value,ffn]" 8 "$@"
-    variant ia3_kv_ffn_output 3 "--placements [key,value,ffn_output]" 8 "$@"
-    variant ia3_kv_both 3 "--placements [key,value,ffn,ffn_output]" 8 "$@"
-    variant ia3_kv_ffn_attention 3 "--placements [key,value,ffn,attention_output]" 8 "$@"
-    variant ia3_kv_both_attention 3 "--placements [key,value,ffn,ffn_output,attention_output]" 8 "$@" ;;
+    variant ia3_kv 3 "--placements key value" 8 "$@"
+    variant ia3_kv_ffn 3 "--placements key value ffn" 8 "$@"
+    variant ia3_kv_ffn_output 3 "--placements key value ffn_output" 8 "$@"
+    variant ia3_kv_both 3 "--placements key value ffn ffn_output" 8 "$@"
+    variant ia3_kv_ffn_attention 3 "--placements key value ffn attention_output" 8 "$@"
+    variant ia3_kv_both_attention 3 "--placements key value ffn ffn_output attention_output" 8 "$@" ;;
   more)
     variant ia3_long 3 "--epochs 16 --patience 16" 8 "$@"
-    variant ia3_conv 1 "--placements [key,value,ffn,ffn_output,attention_output,conv]" 8 "$@"
+    variant ia3_conv 1 "--placements key value ffn ffn_output attention_output conv" 8 "$@"
     variant ia3_head 1 "--train-head true" 8 "$@" ;;
   seeds) bash "$(dirname "${BASH_SOURCE[0]}")/../run.sh" "$@" --system ia3 --seeds 5 ;;
   *) echo "Usage: bash local/sweep.sh rates|placements|more|seeds --corpus DIR [options of run.sh]" >&2; exit 1 ;;

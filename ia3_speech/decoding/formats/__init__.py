@@ -36,19 +36,13 @@ from ia3_speech.decoding.transcript import Transcript
 
 @dataclass(frozen=True)
 class Format:
-    """A file format.
+    """A file format."""
 
-    Attributes:
-        write: the content of a file, which ends in a line end unless it is empty.
-        suffix: of its files.
-        timed: whether it needs segments.
-        joined: whether several recordings may follow one another on stdout.
-    """
-
+    # The content of a file, which ends in a line end unless it is empty
     write: Callable[[Transcript, OutputOptions], str]
-    suffix: str
-    timed: bool = True
-    joined: bool = False
+    suffix: str  # of its files
+    timed: bool = True  # whether it needs segments
+    joined: bool = False  # whether several recordings may follow one another on stdout
 
 
 FORMATS = {

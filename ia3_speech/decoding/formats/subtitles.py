@@ -26,20 +26,13 @@ Lines = list[list[Word]]
 
 @dataclass(frozen=True)
 class Cue:
-    """A subtitle.
+    """A subtitle."""
 
-    Attributes:
-        start, end: milliseconds; it is shown for one at least.
-        lines: words of each line.
-        channel: who speaks, if that is known.
-        highlighted: the word that is underlined.
-    """
-
-    start: int
+    start: int  # milliseconds; it is shown for one at least
     end: int
-    lines: Lines
-    channel: str | None
-    highlighted: Word | None = None
+    lines: Lines  # words of each line
+    channel: str | None  # who speaks, if that is known
+    highlighted: Word | None = None  # the word that is underlined
 
     def text(self, replacements: Sequence[tuple[str, str]]) -> str:
         """The lines, in which these strings are replaced in turn."""
