@@ -1,8 +1,8 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk). Out: a folder
-with `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the
-rows; the audio is decoded here, so that torchcodec is not needed.
+In: a hub id, or a local folder (parquet, audiofolder, save_to_disk). Out: a folder with
+`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
+the audio is decoded here, so that torchcodec is not needed.
 
     ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
@@ -16,27 +16,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     UtteranceIds,
     collapse_whitespace,
-    read_data_directory,
-    refuse_unexpected_files,
     write_tables,
 )
-from ia3_speech.data.kaldi.table_file import DataError, raise_if_any, unprintable_character
+from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
 from ia3_speech.data.kaldi.validation import label_of_table
-from ia3_speech.data.recordings import decoded
+from ia3_speech.data.recordings import to_waveform
 from ia3_speech.data.spreadsheet import (
     AUDIO_COLUMNS,
     GENDERS,
     SPEAKER_COLUMNS,
-    SUFFIXES,
     TEXT_COLUMNS,
     label_name,
-    read_spreadsheet,
 )
 from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, raise_if_unusable, with_progress
 
@@ -69,8 +64,8 @@ def convert_dataset(
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk).
-        out: the folder to write; an older one is replaced if this command wrote it.
+        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk).
+        out: the folder to write.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
         revision: a branch, tag or commit on the hub.
@@ -85,14 +80,14 @@ def convert_dataset(
             converted, and listed in a warning.
 
     Raises:
-        DataError: the dataset cannot be loaded; a column cannot be found; `out` holds other files, or the
-            dataset itself.
+        DataError: the dataset cannot be loaded; a column cannot be found; `out` exists.
         AudioError: on_error is "fail" and audio is unusable.
     """
     import datasets
 
     out = Path(out)
-    refuse_unexpected_files(out, also=["audio"] if wrote_audio_of(out) else [])
+    if out.exists():
+        raise DataError(f"{out}: exists already (give another folder, or remove it)")
     rows = load_rows(name, split, config_name, revision)
     roles = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
     columns = choose_columns(name, rows.features, roles, labels)
@@ -101,28 +96,16 @@ def convert_dataset(
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
     if isinstance(rows.features[columns.audio], datasets.Audio):
         rows = rows.cast_column(columns.audio, datasets.Audio(decode=False))
-    folder = Path(name) if Path(name).is_dir() else Path(name).parent
     bad: list[BadAudio] = []
     with atomic.replacing(out) as new:
         new.mkdir()
-        utterances = list(extract(rows, columns, folder, new, out.absolute(), format, bad))
+        utterances = list(extract(rows, columns, Path(name), new, out.absolute(), format, bad))
         if on_error == "fail":
             raise_if_unusable(bad)
         if bad:
             log.warning("\n".join(bad_audio_report(bad, "bad audio")))
-        write_tables(new, utterances, speaker_labels=["gender"], name=out)
+        write_tables(new, out, utterances, ["gender"], spk_sort=True)
     return DataDirectory(out, sorted(utterances, key=lambda utterance: utterance.id))
-
-
-def wrote_audio_of(out: Path) -> bool:
-    """Whether all files in `out`/audio belong to the data directory `out`, as `extract` names them."""
-    try:
-        utterances = read_data_directory(out, text=False, wav=False, spk_sort=False).utterances
-    except DataError:
-        return False
-    written = {out.absolute() / "audio" / u.speaker / f"{u.id}{Path(u.source).suffix}" for u in utterances}
-    present = {path.absolute() for path in (out / "audio").rglob("*") if not path.is_dir()}
-    return present <= written & {Path(u.source) for u in utterances}
 
 
 def extract(
@@ -148,9 +131,7 @@ def extract(
                 if not path_in_cell(cell):
                     raise AudioError("the audio cell is empty")
                 cell = base / path_in_cell(cell)
-                if out.resolve() in cell.resolve().parents:
-                    raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
-            wave = decoded(cell)
+            wave = to_waveform(cell)
         except AudioError as error:
             bad.append(BadAudio(utterance, file, str(error).removeprefix(f"{file}: ")))
             continue
@@ -183,15 +164,8 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
         with audio_not_encoded():
             if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
                 splits = datasets.load_from_disk(name)
-            elif path.is_file() and path.suffix.lower() in SUFFIXES:
-                splits = {"train": rows_of_spreadsheet(path)}
-            elif path.is_file():
-                kind = "parquet" if path.suffix == ".parquet" else "json"
-                splits = datasets.load_dataset(kind, data_files=name)
             else:
                 splits = datasets.load_dataset(name, config, revision=revision)
-    except UserError:
-        raise
     except Exception as error:  # of any kind: network, hub, script, arrow
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
@@ -207,21 +181,6 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
     if split not in splits:
         raise DataError(f"{name}: has no split {split} (it has {', '.join(splits)})")
     return splits[split]
-
-
-def rows_of_spreadsheet(path: Path) -> Any:
-    """A CSV or Excel file as `datasets.Dataset`: every field as it is written (007, NA), None where empty.
-
-    Quotation marks have no meaning in .tsv, as in Common Voice.
-    """
-    import datasets
-
-    rows, problems = read_spreadsheet(path, quotes=path.suffix.lower() != ".tsv")
-    raise_if_any(problems)
-    return datasets.Dataset.from_dict(
-        {column: [row.fields[column] or None for row in rows] for column in rows[0].fields},
-        features=datasets.Features({column: datasets.Value("string") for column in rows[0].fields}),
-    )
 
 
 @contextmanager
