@@ -49,9 +49,7 @@ FLAT_TOP = 3  # samples in a row, of one sign
 CLIPPED_SHARE = 0.001  # of all samples
 
 SILENT_PEAK = 1e-4  # of full scale, -80 dB: three steps of 16 bit, below the noise of any microphone
-SILENT_SECONDS, NOISE_SECONDS = 0.5, 1.0  # shorter audio is not called silent, or noise
-NOISE_RANGE = 3.0  # dB between the 5th and the 95th percentile of the levels of frames
-NOISE_FLATNESS = 0.01  # geometric over arithmetic mean of the power spectrum: 1 for white noise, 0 for a tone
+SILENT_SECONDS = 0.5  # shorter audio is not called silent
 
 
 class AudioError(UserError):
@@ -64,18 +62,16 @@ class Problem:
 
     Attributes:
         kind: unreadable (nothing that is decoded), empty (no samples), short (below the base's minimum), nan
-            (NaN or infinite samples), clipped, silent (nothing above -80 dB) or noise (of a constant level,
-            without anything that could be speech).
+            (NaN or infinite samples), clipped or silent (nothing above -80 dB).
         reason: a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`.
     """
 
-    kind: Literal["unreadable", "empty", "short", "nan", "clipped", "silent", "noise"]
+    kind: Literal["unreadable", "empty", "short", "nan", "clipped", "silent"]
     reason: str
 
     @property
     def fatal(self) -> bool:
-        """Whether no model can use the waveform. Clipped speech is distorted, but still usable; silence and
-        noise are named and left to the user, since they may be meant."""
+        """Whether no model can use the waveform; clipped speech and silence are only named."""
         return self.kind in ("unreadable", "empty", "short", "nan")
 
 
@@ -299,26 +295,7 @@ def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Pr
         return Problem("clipped", f"clipped ({100 * share:.1f} % of the samples are flat at full scale)")
     if wave.size >= SILENT_SECONDS * SAMPLE_RATE and np.ptp(wave) < 2 * SILENT_PEAK:
         return Problem("silent", "silent (is the microphone or the right channel recorded?)")
-    if is_steady_noise(wave):
-        return Problem("noise", "noise of a constant level, without speech")
     return None
-
-
-def is_steady_noise(wave: np.ndarray) -> bool:
-    """Whether the level of `(samples,)` is constant and its spectrum broad, over at least a second.
-
-    The level is that of 25 ms frames: of stationary noise 90 % of them lie within 1 dB, of speech, also in
-    noise of the same power, they spread over more than 6. The spectrum tells noise from a tone.
-    """
-    if wave.size < NOISE_SECONDS * SAMPLE_RATE:
-        return False
-    frames = wave[: wave.size // RECEPTIVE_FIELD * RECEPTIVE_FIELD].reshape(-1, RECEPTIVE_FIELD)
-    levels = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)
-    low, high = np.percentile(levels, (5, 95))
-    if high - low >= NOISE_RANGE:
-        return False
-    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(RECEPTIVE_FIELD), axis=1))).mean(axis=0) + 1e-12
-    return bool(np.exp(np.log(power).mean()) / power.mean() > NOISE_FLATNESS)
 
 
 def clipped_share(wave: np.ndarray) -> float:

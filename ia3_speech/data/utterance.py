@@ -60,7 +60,7 @@ class BadAudio:
         utterance: its id.
         file: the path, or the shell command.
         reason: what is wrong with it.
-        left_out: whether the utterance is not used; false for clipped, silent and noisy audio.
+        left_out: whether the utterance is not used; false for clipped and silent audio.
     """
 
     utterance: str

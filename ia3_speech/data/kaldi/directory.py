@@ -272,8 +272,8 @@ def validate_data_directory(
     bad: list[BadAudio] = []
     for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
         pass
-    if bad:  # clipped, silent or noise: any other fault has raised an error
-        report = bad_audio_report(bad, "clipped, silent or noisy audio, which is used all the same")
+    if bad:  # clipped or silent: any other fault has raised an error
+        report = bad_audio_report(bad, "clipped or silent audio, which is used all the same")
         log.warning(f"{path}: " + "\n".join(report))
     return data
 
