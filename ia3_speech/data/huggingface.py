@@ -52,13 +52,11 @@ def convert_dataset(
     *,
     split: str | None = None,
     config_name: str | None = None,
-    revision: str | None = None,
     audio_column: str | None = None,
     text_column: str | None = None,
     speaker_column: str | None = None,
     id_column: str | None = None,
     labels: str | None = None,
-    format: Literal["wav", "flac"] = "wav",
     on_error: Literal["fail", "skip"] = "fail",
 ) -> DataDirectory:
     """Write a Hugging Face dataset as a data directory with its audio.
@@ -68,14 +66,12 @@ def convert_dataset(
         out: the folder to write.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
-        revision: a branch, tag or commit on the hub.
         audio_column: the column with the audio or the path of an audio file [by its usual names].
         text_column: the column with the transcript, none if there is none [by its usual names].
         speaker_column: the column with the speaker; none makes each utterance its own speaker [by its usual
             names].
         id_column: the column with utterance ids; none numbers them [by its usual names].
         labels: columns to keep as utt2LABEL, separated by commas, none for no labels [accent, gender, age …].
-        format: of the audio files, 16 bit either way.
         on_error: stop at audio that is unusable or has no transcript, or leave it out; clipped audio is
             converted, and listed in a warning.
 
@@ -88,7 +84,7 @@ def convert_dataset(
     out = Path(out)
     if out.exists():
         raise DataError(f"{out}: exists already (give another folder, or remove it)")
-    rows = load_rows(name, split, config_name, revision)
+    rows = load_rows(name, split, config_name)
     roles = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
     columns = choose_columns(name, rows.features, roles, labels)
     log.info(f"{name}: {len(rows)} rows; {columns}")
@@ -99,7 +95,7 @@ def convert_dataset(
     bad: list[BadAudio] = []
     with atomic.replacing(out) as new:
         new.mkdir()
-        utterances = list(extract(rows, columns, Path(name), new, out.absolute(), format, bad))
+        utterances = list(extract(rows, columns, Path(name), new, out.absolute(), bad))
         if on_error == "fail":
             raise_if_unusable(bad)
         if bad:
@@ -109,7 +105,7 @@ def convert_dataset(
 
 
 def extract(
-    rows: Any, columns: "Columns", base: Path, new: Path, out: Path, format: str, bad: list[BadAudio]
+    rows: Any, columns: "Columns", base: Path, new: Path, out: Path, bad: list[BadAudio]
 ) -> Iterator[Utterance]:
     """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`.
 
@@ -139,7 +135,7 @@ def extract(
             bad.append(BadAudio(utterance, file, problem.reason, left_out=problem.fatal))
             if problem.fatal:
                 continue
-        path = Path("audio", speaker, f"{utterance}.{format}")
+        path = Path("audio", speaker, f"{utterance}.wav")
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(new / path, wave, SAMPLE_RATE, subtype="PCM_16")
         text = None if text is None else printable_text(str(text))
@@ -151,7 +147,7 @@ def extract(
 # ---- rows ----
 
 
-def load_rows(name: str, split: str | None, config: str | None, revision: str | None) -> Any:
+def load_rows(name: str, split: str | None, config: str | None) -> Any:
     """One split of a dataset, as `datasets.Dataset`.
 
     Raises:
@@ -165,7 +161,7 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
             if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
                 splits = datasets.load_from_disk(name)
             else:
-                splits = datasets.load_dataset(name, config, revision=revision)
+                splits = datasets.load_dataset(name, config)
     except Exception as error:  # of any kind: network, hub, script, arrow
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"

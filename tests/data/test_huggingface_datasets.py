@@ -102,11 +102,11 @@ def test_an_audiofolder(tmp_path, capsys):
     with pytest.raises(DataError, match=r"has no split dev \(it has train, test\)"):
         convert_dataset(corpus, tmp_path / "data", split="dev")
     with pytest.raises(SystemExit) as left:
-        main(["from-dataset", corpus, str(tmp_path / "data"), "--split", "train", "--format", "flac"])
+        main(["from-dataset", corpus, str(tmp_path / "data"), "--split", "train"])
     assert left.value.code == 0
     assert capsys.readouterr().out == f"{tmp_path / 'data'}: 2 utterances, 2 speakers, 0.0 minutes\n"
     assert tables(tmp_path / "data")["text"] == "spka-a text of a\nspkb-b text of b\n"
-    assert (tmp_path / "data/audio/spka/spka-a.flac").is_file()
+    assert (tmp_path / "data/audio/spka/spka-a.wav").is_file()
 
 
 def test_save_to_disk(tmp_path):

@@ -300,8 +300,6 @@ def test_a_folder_that_cannot_be_replaced(plain, tmp_path):
     assert (plain / "notes.md").read_text() == "mine"
     with pytest.raises(DataError, match=r"nowhere: no such folder \(a data directory holds wav.scp, text, "):
         read_data_directory(tmp_path / "nowhere")
-    (plain / "utt2dur").mkdir()
-    assert refusal(plain, {}) == "{d}/utt2dur: is a folder, where a table is expected (remove it)"
 
 
 def test_pipes_only_where_allowed(plain, tmp_path, sounds, capsys):

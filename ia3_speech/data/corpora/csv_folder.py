@@ -17,13 +17,12 @@ import re
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import AudioError
 from ia3_speech.data.corpora.preparation import SETS, Size, divide, find_recording, is_recording, write_set
 from ia3_speech.data.kaldi.directory import UtteranceIds
 from ia3_speech.data.kaldi.table_file import raise_if_any, unprintable_character
 from ia3_speech.data.spreadsheet import GENDERS, SUFFIXES, SheetRow, label_name, read_spreadsheet
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import Utterance, with_duration
+from ia3_speech.data.utterance import Utterance
 
 LAYOUT = """\
 A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
@@ -50,17 +49,14 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     if not speakers_known:
         columns = ", ".join(rows[0].fields)
         print(f"{path}: no column speaker (the columns are {columns}): each recording counts as a speaker")
-    ids, utterances, sets, unreadable = UtteranceIds(len(rows)), [], {}, []
+    ids, utterances, sets = UtteranceIds(len(rows)), [], {}
     for number, (row, recording) in enumerate(zip(rows, recordings, strict=True)):
         speaker, id = ids.assign(row.fields.get("speaker", ""), row.fields["file"], number)
         text = " ".join(row.fields["text"].split())
-        utterance = Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(row.fields))
-        try:
-            utterances.append(with_duration(utterance))
-        except AudioError as error:
-            unreadable.append(f"{path}:{row.line}: {error}")
+        utterances.append(
+            Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(row.fields))
+        )
         sets[id] = row.fields.get("split", "").lower()
-    raise_if_any(unreadable)
     unlisted = {file.resolve() for file in corpus.rglob("*") if is_recording(file)} - set(recordings)
     if unlisted:
         such_as = min(unlisted).relative_to(corpus.resolve())

@@ -4,7 +4,6 @@ In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur,
 Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse.
 """
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -26,10 +25,8 @@ from ia3_speech.data.kaldi.validation import (
     resolve_source,
     table_names,
 )
-from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, load_utterances
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import plural
-
-log = logging.getLogger(__name__)
 
 MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits) are cut to the first 12
 
@@ -244,38 +241,6 @@ def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[
             values = {u.speaker: values[u.id] for u in utterances}
         tables[f"{'spk' if by_speaker else 'utt'}2{label}"] = {key: v for key, v in values.items() if v}
     return tables
-
-
-def validate_data_directory(
-    path: Path | str,
-    *,
-    text: bool = True,
-    wav: bool = True,
-    spk_sort: bool = True,
-    allow_pipes: bool = False,
-    check_audio: bool = False,
-) -> DataDirectory:
-    """Check a data directory by the rules of Kaldi's validate_data_dir.sh and further ones.
-
-    Args:
-        path, text, wav, spk_sort, allow_pipes: as in `read_data_directory`.
-        check_audio: decode all audio as well, which runs the shell commands in wav.scp if `allow_pipes` is
-            true.
-
-    Raises:
-        DataError: the directory is not valid; the message names file, line and a hint.
-        AudioError: audio is unusable; the message names each utterance and file.
-    """
-    data = read_data_directory(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
-    if len(data.speakers) == 1:
-        log.warning(f"{path}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
-    bad: list[BadAudio] = []
-    for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
-        pass
-    if bad:  # clipped or silent: any other fault has raised an error
-        report = bad_audio_report(bad, "clipped or silent audio, which is used all the same")
-        log.warning(f"{path}: " + "\n".join(report))
-    return data
 
 
 def summarize(utterances: Sequence[Utterance]) -> str:

@@ -59,30 +59,21 @@ def fix_data_directory(path: Path | str) -> tuple[str, ...]:
     tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
     repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
     changed = sorted(name for name in {*repaired, *removed} if repaired.get(name) != originals.get(name))
-    replace_tables(path, originals, repaired, changed, notes)
-    rows = [Row(*pair, line) for line, pair in enumerate(sorted(tables["utt2spk"].items()), 1)]
-    notes += unsorted_speaker(path / "utt2spk", rows)
-    return *notes, f"kept {len(rows)} utterances out of {out_of}"
-
-
-def replace_tables(
-    path: Path, originals: dict[str, str], repaired: dict[str, str], changed: list[str], notes: list[str]
-) -> None:
-    """Copy the tables that will change to `.backup/`, then replace or remove them, one by one.
-
-    A table that is valid already is not copied. So a second run, after the first was killed half-way, does
-    not overwrite the originals in `.backup/` by repaired tables.
-    """
-    for name in changed:
-        if name in originals:
-            atomic.write_text(path / ".backup" / name, originals[name])
+    # A table that is valid already is not copied: a second run, after the first was killed half-way, does not
+    # overwrite the originals by repaired tables.
+    replaced = [name for name in changed if name in originals]
+    for name in replaced:
+        atomic.write_text(path / ".backup" / name, originals[name])
     for name in changed:
         if name in repaired:
             atomic.write_text(path / name, repaired[name])
         else:
             (path / name).unlink()
-    if replaced := [name for name in changed if name in originals]:
+    if replaced:
         notes.append(f"the originals of {', '.join(replaced)} are in {path / '.backup'}")
+    rows = [Row(*pair, line) for line, pair in enumerate(sorted(tables["utt2spk"].items()), 1)]
+    notes += unsorted_speaker(path / "utt2spk", rows)
+    return *notes, f"kept {len(rows)} utterances out of {out_of}"
 
 
 def usable_lines(path: Path, name: str, text: str, notes: list[str]) -> Lines:

@@ -9,7 +9,7 @@ from corpus_files import content
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import speechocean762
-from ia3_speech.data.kaldi import validate_data_directory
+from ia3_speech.data.kaldi import read_data_directory
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_a_broken_table_is_named(copy, tmp_path, file, line, message):
 def test_the_real_corpus(shared_data, tmp_path):
     speechocean762.prepare(shared_data / "speechocean762", tmp_path)
     real = {
-        name: validate_data_directory(tmp_path / name)
+        name: read_data_directory(tmp_path / name)
         for name in ("train", "dev", "test_adults", "test_children")
     }
     assert {name: (len(data), len(data.speakers)) for name, data in real.items()} == {
