@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 
@@ -61,18 +61,12 @@ class Problem:
     """What is wrong with a waveform.
 
     Attributes:
-        kind: unreadable (nothing that is decoded), empty (no samples), short (below the base's minimum), nan
-            (NaN or infinite samples), clipped or silent (nothing above -80 dB).
         reason: a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`.
+        fatal: whether no model can use the waveform; clipped speech and silence are only named.
     """
 
-    kind: Literal["unreadable", "empty", "short", "nan", "clipped", "silent"]
     reason: str
-
-    @property
-    def fatal(self) -> bool:
-        """Whether no model can use the waveform; clipped speech and silence are only named."""
-        return self.kind in ("unreadable", "empty", "short", "nan")
+    fatal: bool = True
 
 
 def load_audio(
@@ -284,17 +278,17 @@ def channel_of_cancelling(wave: np.ndarray, name: str) -> int | None:
 def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:
     """The most serious problem of `wave` (float32 `(samples,)`, 16 kHz), or None."""
     if wave.size == 0:
-        return Problem("empty", "empty (no samples)")
+        return Problem("empty (no samples)")
     if wave.size < minimum_samples:
         seconds, needed = wave.size / SAMPLE_RATE, minimum_samples / SAMPLE_RATE
-        return Problem("short", f"too short ({seconds:.3f} s, {needed:.3f} s are needed)")
+        return Problem(f"too short ({seconds:.3f} s, {needed:.3f} s are needed)")
     if not np.isfinite(wave).all():
-        return Problem("nan", f"{np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+        return Problem(f"{np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
     share = clipped_share(wave)
     if share >= CLIPPED_SHARE:
-        return Problem("clipped", f"clipped ({100 * share:.1f} % of the samples are flat at full scale)")
+        return Problem(f"clipped ({100 * share:.1f} % of the samples are flat at full scale)", fatal=False)
     if wave.size >= SILENT_SECONDS * SAMPLE_RATE and np.ptp(wave) < 2 * SILENT_PEAK:
-        return Problem("silent", "silent (is the microphone or the right channel recorded?)")
+        return Problem("silent (is the microphone or the right channel recorded?)", fatal=False)
     return None
 
 
@@ -315,8 +309,6 @@ def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
 
     `(samples,)` → `(about samples / factor,)`. Ko et al. 2015, "Audio augmentation for speech recognition".
     """
-    if not factor > 0:
-        raise ValueError(f"a speed factor is positive, not {factor}")
     return resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE)
 
 

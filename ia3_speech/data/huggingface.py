@@ -11,7 +11,6 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,16 +85,17 @@ def convert_dataset(
         raise DataError(f"{out}: exists already (give another folder, or remove it)")
     rows = load_rows(name, split, config_name)
     roles = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
-    columns = choose_columns(name, rows.features, roles, labels)
-    log.info(f"{name}: {len(rows)} rows; {columns}")
-    if columns.speaker is None:
+    columns, kept = choose_columns(name, rows.features, roles, labels)
+    chosen = ", ".join(f"{role}: {column or 'none'}" for role, column in columns.items())
+    log.info(f"{name}: {len(rows)} rows; {chosen}; labels: {', '.join(kept) or 'none'}")
+    if columns["speaker"] is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
-    if isinstance(rows.features[columns.audio], datasets.Audio):
-        rows = rows.cast_column(columns.audio, datasets.Audio(decode=False))
+    if isinstance(rows.features[columns["audio"]], datasets.Audio):
+        rows = rows.cast_column(columns["audio"], datasets.Audio(decode=False))
     bad: list[BadAudio] = []
     with atomic.replacing(out) as new:
         new.mkdir()
-        utterances = list(extract(rows, columns, Path(name), new, out.absolute(), bad))
+        utterances = list(extract(rows, columns, kept, Path(name), new, out.absolute(), bad))
         if on_error == "fail":
             raise_if_unusable(bad)
         if bad:
@@ -105,7 +105,13 @@ def convert_dataset(
 
 
 def extract(
-    rows: Any, columns: "Columns", base: Path, new: Path, out: Path, bad: list[BadAudio]
+    rows: Any,
+    columns: dict[str, str | None],
+    kept: list[str],
+    base: Path,
+    new: Path,
+    out: Path,
+    bad: list[BadAudio],
 ) -> Iterator[Utterance]:
     """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`.
 
@@ -115,14 +121,14 @@ def extract(
 
     ids, features = UtteranceIds(len(rows)), rows.features
     for number, row in enumerate(with_progress(rows, "writing audio", "utt", show=True), 1):
-        cell = row[columns.audio]
-        name = feature_text(row, columns.id, features) or path_in_cell(cell)
-        speaker, utterance = ids.assign(feature_text(row, columns.speaker, features), name, number)
+        cell = row[columns["audio"]]
+        name = feature_text(row, columns["id"], features) or path_in_cell(cell)
+        speaker, utterance = ids.assign(feature_text(row, columns["speaker"], features), name, number)
         file = path_in_cell(cell) or f"row {number}"
-        text = row[columns.text] if columns.text else None
+        text = row[columns["text"]] if columns["text"] else None
         try:
-            if columns.text and text is None:
-                raise AudioError(f"no transcript in column {columns.text}")
+            if columns["text"] and text is None:
+                raise AudioError(f"no transcript in column {columns['text']}")
             if not isinstance(cell, dict) or cell.get("bytes") is None:
                 if not path_in_cell(cell):
                     raise AudioError("the audio cell is empty")
@@ -139,7 +145,7 @@ def extract(
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(new / path, wave, SAMPLE_RATE, subtype="PCM_16")
         text = None if text is None else printable_text(str(text))
-        labels, seconds = labels_in_columns(row, columns.labels, features), len(wave) / SAMPLE_RATE
+        labels, seconds = labels_in_columns(row, kept, features), len(wave) / SAMPLE_RATE
         source = str(out / path)
         yield Utterance(utterance, speaker, utterance, source, text=text, duration=seconds, labels=labels)
 
@@ -203,27 +209,14 @@ def audio_not_encoded() -> Iterator[None]:
 # ---- columns ----
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Which column of the dataset holds what; None where there is none."""
-
-    audio: str
-    text: str | None
-    speaker: str | None
-    id: str | None
-    labels: tuple[str, ...]
-
-    def __str__(self) -> str:
-        roles = ", ".join(f"{role}: {getattr(self, role) or 'none'}" for role in USUAL_COLUMNS)
-        return f"{roles}; labels: {', '.join(self.labels) or 'none'}"
-
-
 USUAL_COLUMNS = {"audio": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS, "id": ID_COLUMNS}
 
 
-def choose_columns(name: str, features: Any, roles: dict[str, str | None], labels: str | None) -> Columns:
-    """The columns of the roles audio, text, speaker and id: those of their usual names where `roles` has
-    None; "none" is no column.
+def choose_columns(
+    name: str, features: Any, roles: dict[str, str | None], labels: str | None
+) -> tuple[dict[str, str | None], list[str]]:
+    """The columns of the roles audio, text, speaker and id, those of their usual names where `roles` has
+    None ("none" is no column); and those of labels.
 
     Raises:
         DataError: a column does not exist, or no column has a usual name of audio or text.
@@ -250,14 +243,14 @@ def choose_columns(name: str, features: Any, roles: dict[str, str | None], label
     if labels is None:
         scalar = (datasets.Value, datasets.ClassLabel)
         kept = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar) and c not in chosen.values()]
-        return Columns(**chosen, labels=tuple(kept))
+        return chosen, kept
     kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
     if missing := [column for column in kept if column not in features]:
         raise DataError(f"{name}: no column {missing[0]} ({available})")
     for column in kept:
         if label_of_table(f"utt2{label_name(column)}") is None:
             raise DataError(f"{name}: {column} cannot be a label: utt2{column} is another table (rename it)")
-    return Columns(**chosen, labels=tuple(kept))
+    return chosen, kept
 
 
 # ---- cells ----
@@ -278,7 +271,7 @@ def feature_text(row: dict, column: str | None, features: Any) -> str:
     return str(value).strip()
 
 
-def labels_in_columns(row: dict, columns: tuple[str, ...], features: Any) -> dict[str, str]:
+def labels_in_columns(row: dict, columns: list[str], features: Any) -> dict[str, str]:
     """The labels of a row, each one word (`United States` → `United_States`), male and female as m and f."""
     labels = {}
     for column in columns:

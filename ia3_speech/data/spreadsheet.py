@@ -10,7 +10,6 @@ import csv
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +38,9 @@ GENDERS = {
 }
 
 
-@dataclass
-class SheetRow:
-    """A row of the table.
-
-    Attributes:
-        line: the line of the file in which it begins, or the number of the row in an Excel sheet.
-        fields: column → text, without the white space around it.
-    """
-
-    line: int
-    fields: dict[str, str]
+# The line of the file in which a row begins (in Excel the number of the row); column → text without the white
+# space around it.
+SheetRow = tuple[int, dict[str, str]]
 
 
 def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
@@ -82,7 +73,7 @@ def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
             except UserError as error:
                 raise UserError(f"{path}:{line}: {error}") from None
         elif len(fields) == len(columns):
-            rows.append(SheetRow(line, dict(zip(columns, fields, strict=True))))
+            rows.append((line, dict(zip(columns, fields, strict=True))))
         else:
             problems.append(f"{path}:{line}: {len(fields)} fields for {len(columns)} columns ({hint})")
     if not rows:

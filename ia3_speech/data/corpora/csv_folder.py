@@ -45,21 +45,21 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     path = find_table(corpus)
     rows, problems = read_spreadsheet(path)
     recordings = check_rows(path, rows, problems)
-    speakers_known = "speaker" in rows[0].fields
+    columns = rows[0][1]
+    speakers_known = "speaker" in columns
     if not speakers_known:
-        columns = ", ".join(rows[0].fields)
-        print(f"{path}: no column speaker (the columns are {columns}): each recording counts as a speaker")
+        names = ", ".join(columns)
+        print(f"{path}: no column speaker (the columns are {names}): each recording counts as a speaker")
     ids, utterances, sets = UtteranceIds(len(rows)), [], {}
-    for number, (row, recording) in enumerate(zip(rows, recordings, strict=True)):
-        speaker, id = ids.assign(row.fields.get("speaker", ""), row.fields["file"], number)
-        text = " ".join(row.fields["text"].split())
-        utterances.append(
-            Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(row.fields))
-        )
-        sets[id] = row.fields.get("split", "").lower()
-    unlisted = {file.resolve() for file in corpus.rglob("*") if is_recording(file)} - set(recordings)
+    for number, ((_, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
+        speaker, id = ids.assign(fields.get("speaker", ""), fields["file"], number)
+        text = " ".join(fields["text"].split())
+        utterances.append(Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(fields)))
+        sets[id] = fields.get("split", "").lower()
+    listed = set(recordings)
+    unlisted = [file for file in corpus.rglob("*") if is_recording(file) and file.resolve() not in listed]
     if unlisted:
-        such_as = min(unlisted).relative_to(corpus.resolve())
+        such_as = min(unlisted).relative_to(corpus)
         print(f"{path}: does not name {len(unlisted)} sound files, such as {such_as}; they are left out")
     divided = divide(utterances, sets if any(sets.values()) else None, speakers_known=speakers_known)
     for name, chosen in divided.items():
@@ -88,20 +88,20 @@ def check_rows(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Pa
     """
     problems = list(problems)
     lines: dict[Path, int] = {}
-    for row in rows:
-        where, name, text = f"{path}:{row.line}", row.fields["file"], row.fields["text"]
+    for line, fields in rows:
+        where, name, text = f"{path}:{line}", fields["file"], fields["text"]
         file = find_recording(path.parent / name.replace("\\", "/")) if name else None
         recording = file and file.resolve()
         if recording is None:
             hint = f"paths are relative to {path.parent}"
             problems.append(f"{where}: no such file: {name or '(empty)'} ({hint})")
-        elif lines.setdefault(recording, row.line) != row.line:
+        elif lines.setdefault(recording, line) != line:
             problems.append(f"{where}: {name} is already in line {lines[recording]} (remove one of them)")
         if not normalize(text):
             problems.append(f"{where}: no text for {name} (write what is said, or remove the line)")
         elif fault := unprintable_character(" ".join(text.split())):
             problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
-        if (split := row.fields.get("split", "").lower()) not in (*SETS, ""):
+        if (split := fields.get("split", "").lower()) not in (*SETS, ""):
             problems.append(f"{where}: the split is {split!r} (train, dev or test)")
     raise_if_any(problems)
     return list(lines)

@@ -44,13 +44,13 @@ def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{url.rstrip('/').rpartition('/')[2]}.part"
     download_part(url, part)
-    with part.open("rb") as file:
-        if md5 and (digest := hashlib.file_digest(file, "md5").hexdigest()) != md5:
-            hint = "delete it and fetch it again"
-            raise UserError(f"{part}: its md5 is {digest}, the publisher's {md5} ({hint})")
+    if md5 and (found := digest(part, "md5")) != md5:
+        hint = "delete it and fetch it again"
+        raise UserError(f"{part}: its md5 is {found}, the publisher's {md5} ({hint})")
+    sha256 = digest(part, "sha256")
     unpack(part, name, target)
     part.unlink()
-    print(f"{target}: unpacked")
+    print(f"{target}: unpacked (sha256 of {part.stem}: {sha256})")
 
 
 def download_part(url: str, part: Path) -> None:
@@ -93,6 +93,11 @@ def request_rest(url: str, part: Path) -> bool:
         length = answer.headers.get("Content-Length")
         shutil.copyfileobj(answer, file)
         return length is None or file.tell() == have + int(length)
+
+
+def digest(path: Path, name: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, name).hexdigest()
 
 
 def unpack(archive: Path, name: str, target: Path) -> None:
