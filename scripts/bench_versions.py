@@ -211,7 +211,7 @@ def main(
     with tempfile.TemporaryDirectory() as folder, checked_out(revision, Path(folder) / "old") as old:
         small = Path(folder) / "data"
         by_speaker = read_data_directory(data, spk_sort=False).speakers.values()
-        write_data_directory(small, [u for own in by_speaker for u in own[:3]], spk_sort=False)
+        write_data_directory(small, [u for own in by_speaker for u in own[:3]])
         clips = [utterances[0].source for utterances in by_speaker]
         roots = {"old": old, "new": ROOT}
         with worker(old, base, small) as ask_old, worker(ROOT, base, small) as ask_new:

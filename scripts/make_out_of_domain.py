@@ -40,7 +40,7 @@ def main(source: Path, out: Path = OUT) -> None:
             short = sorted(shortest, key=lambda one: one.id)
         chosen += evenly_spaced(short, EACH)
     with atomic.replacing(out) as new:
-        write_tables(new, out, chosen, [], spk_sort=True)
+        write_tables(new, out, chosen, [])
         (new / "audio").mkdir()
         for one in chosen:
             shutil.copyfile(one.source, new / f"audio/{one.id}.ogg")

@@ -100,7 +100,7 @@ def convert_dataset(
             raise_if_unusable(bad)
         if bad:
             log.warning("\n".join(bad_audio_report(bad, "bad audio")))
-        write_tables(new, out, utterances, ["gender"], spk_sort=True)
+        write_tables(new, out, utterances, ["gender"])
     return DataDirectory(out, sorted(utterances, key=lambda utterance: utterance.id))
 
 

@@ -128,9 +128,6 @@ ONE = Utterance("a-1", "a", "a-1", "/a.wav", text="one")
          "'dur' cannot be the name of a label: utt2dur is no label file, or another table"),
         ([replace(ONE, text="so <s> it is")], "{d}/text:1: a-1: the text holds <s>, which is a symbol of the "
          'decoding graph (correct the line, or run "ia3-speech datadir fix {d}")'),
-        ([replace(ONE, id="a-1"), replace(ONE, id="a-2", speaker="0", recording="a-2")],
-         "{d}/utt2spk:2: not sorted by speaker: 0 follows a (make speaker ids prefixes of utterance ids, or "
-         "pass --no-spk-sort)"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_written(tmp_path, utterances, message):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.text import Vocabulary
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import segment
 from ia3_speech.decoding import segment_directory, word_times
@@ -67,6 +68,14 @@ def test_cuts_are_few_and_lie_in_the_longest_pauses():
     assert best_cuts(starts, ends, starts, ends, 6.0) == [(0, 4), (5, 5)]
     assert best_cuts(starts, ends, starts, ends, 5.0) == [(0, 2), (3, 4), (5, 5)]
     assert best_cuts(starts, ends, starts, ends, 0.5) == [(n, n) for n in range(6)]
+
+
+def test_what_the_base_cannot_write_goes_with_the_word_beside_it():
+    vocabulary = Vocabulary({"_": 0, "|": 1, "a": 2, "b": 3}, blank=0)
+    found = random_log_probabilities(12, 4, 0).numpy()
+    alignment = align_words(found, np.arange(12) / 50, ["\u65e5", "a", "\u672c", "b"], vocabulary, 0.02)
+    assert [word.text for word in alignment.words] == ["\u65e5 a \u672c", "b"]
+    assert alignment.words[0].end <= alignment.words[1].start
 
 
 @pytest.fixture

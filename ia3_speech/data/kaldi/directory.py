@@ -112,11 +112,7 @@ def read_data_directory(
 
 
 def write_data_directory(
-    path: Path | str,
-    utterances: Iterable[Utterance],
-    *,
-    speaker_labels: Iterable[str] = ("gender",),
-    spk_sort: bool = True,
+    path: Path | str, utterances: Iterable[Utterance], *, speaker_labels: Iterable[str] = ("gender",)
 ) -> None:
     """Write a data directory as a whole: an older one is replaced once the new one is complete and checked.
 
@@ -130,18 +126,18 @@ def write_data_directory(
     path = Path(path)
     refuse_unexpected_files(path)
     with atomic.replacing(path) as new:
-        write_tables(new, path, utterances, speaker_labels, spk_sort)
+        write_tables(new, path, utterances, speaker_labels)
 
 
 def write_tables(
-    folder: Path, name: Path, utterances: Iterable[Utterance], speaker_labels: Iterable[str], spk_sort: bool
+    folder: Path, name: Path, utterances: Iterable[Utterance], speaker_labels: Iterable[str]
 ) -> None:
     """Write the tables of `utterances` into `folder` and check them; errors call the folder `name`."""
     folder.mkdir(parents=True, exist_ok=True)
     for table, content in table_contents(list(utterances), speaker_labels).items():
         (folder / table).write_text(content, encoding="utf-8", newline="")
     try:
-        check_tables(folder, text=False, wav=False, spk_sort=spk_sort)
+        check_tables(folder, text=False, wav=False, spk_sort=False)
     except DataError as error:
         fault = str(error).replace(f" ({fix_hint(folder)})", "")  # what stands there is not what is at fault
         raise DataError(fault.replace(str(folder), str(name))) from None

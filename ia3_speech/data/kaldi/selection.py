@@ -51,7 +51,7 @@ def subset_data_directory(
     else:
         raise DataError(f"{source}: --first {first}: the directory has {len(data)} utterances")
     utterances = [utterance for utterance in data if utterance.id in ids]
-    write_data_directory(target, utterances, speaker_labels=data.speaker_labels, spk_sort=False)
+    write_data_directory(target, utterances, speaker_labels=data.speaker_labels)
     return replace(data, path=Path(target), utterances=utterances)
 
 
@@ -123,7 +123,7 @@ def split_data_directory(
     sides = []
     for path, inside in ((rest, False), (part, True)):
         chosen = [utterance for utterance in data if (group[utterance.id] in in_part) == inside]
-        write_data_directory(path, chosen, speaker_labels=data.speaker_labels, spk_sort=False)
+        write_data_directory(path, chosen, speaker_labels=data.speaker_labels)
         sides.append(replace(data, path=Path(path), utterances=chosen))
     return sides[0], sides[1]
 
