@@ -173,10 +173,7 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
         hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
         raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
     if not isinstance(splits, dict):
-        if split and split != str(splits.split):
-            only = splits.split or "without a name"
-            raise DataError(f"{name}: is one split, {only}, and not {split} (leave out --split)")
-        return splits
+        splits = {str(splits.split): splits}
     if split is None and len(splits) > 1:
         raise DataError(f"{name}: has the splits {', '.join(splits)} (choose one with --split)")
     split = split or next(iter(splits))
