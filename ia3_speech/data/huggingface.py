@@ -225,13 +225,10 @@ def choose_columns(
     chosen: dict[str, str | None] = {}
     for role, usual in USUAL_COLUMNS.items():
         wanted = roles[role]
-        if wanted is None:
-            candidates = decodable + usual if role == "audio" else usual
-            chosen[role] = next((column for column in candidates if column in features), None)
-        elif wanted == "none" or wanted in features:
-            chosen[role] = None if wanted == "none" else wanted
-        else:
+        if wanted not in (None, "none", *features):
             raise DataError(f"{name}: no column {wanted} ({available})")
+        candidates = (wanted,) if wanted else decodable + usual if role == "audio" else usual
+        chosen[role] = next((column for column in candidates if column in features), None)
         if chosen[role] is None and (role == "audio" or (role == "text" and wanted != "none")):
             none = ", or pass --text-column none" if role == "text" else ""
             raise DataError(

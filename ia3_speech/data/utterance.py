@@ -115,7 +115,6 @@ def load_utterances(
         AudioError: on_error is "fail" and audio is unusable.
     """
     bad = [] if bad is None else bad
-    already_known = len(bad)
     # The segments of one recording follow one another, so that its pipe runs once for all of them.
     read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else refuse_pipe
     for utterance in with_progress(utterances, "reading audio", "utt", progress):
@@ -130,7 +129,7 @@ def load_utterances(
         if problem is None or not problem.fatal:
             yield utterance, wave
     if on_error == "fail":
-        raise_if_unusable(bad[already_known:])
+        raise_if_unusable(bad)
 
 
 def raise_if_unusable(bad: Sequence[BadAudio]) -> None:

@@ -66,7 +66,9 @@ def read_available_tables(path: Path | str) -> DataDirectory:
 
 def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
     """Utterances in hash order until they last `minutes`: the one that exceeds it is the last."""
-    seconds = {utterance.id: known_duration(utterance) for utterance in data}
+    seconds = {u.id: (with_duration(u) if u.source else u).duration for u in data}
+    if None in seconds.values():
+        raise DataError(f"{data.path}: the utterances' lengths are not known (write utt2dur)")
     available = sum(seconds.values())
     if not 0 < 60 * minutes <= available:
         held = f"the directory holds {available / 60:.1f} minutes"
@@ -78,14 +80,6 @@ def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
             ids.add(id)
             total += seconds[id]
     return ids
-
-
-def known_duration(utterance: Utterance) -> float:
-    """Seconds, from the tables or the header of the audio file. Raises DataError if neither states it."""
-    seconds = with_duration(utterance).duration if utterance.source else utterance.duration
-    if seconds is None:
-        raise DataError(f"utterance {utterance.id}: its length is not known (write utt2dur)")
-    return seconds
 
 
 def split_data_directory(
