@@ -12,7 +12,7 @@
     arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
 
 Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr where PyAV
-(the extra ia3-speech[containers]) or ffmpeg is installed. Recordings longer than the base's maximum input
+(the extra ia3-speech[containers]) is installed. Recordings longer than the base's maximum input
 duration are cut at pauses. A bad file is named on stderr, the others are transcribed, and the exit code is 1.
 Clipped audio, silence and noise are named too, and transcribed. Progress is shown on stderr where that is a
 terminal. Files are written when they are complete, so that a run that was killed goes on with

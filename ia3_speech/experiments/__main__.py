@@ -81,15 +81,17 @@ def collect(exp: Path, force: bool = False) -> None:
 
 def write_scatters(exp: Path, systems: list[System]) -> None:
     """Write EXP/scatter_SYSTEM.svg of adapters of speakers: a dot a speaker, before and after adaptation."""
-    from ia3_speech.report.charts import speaker_scatter
+    from ia3_speech.report.charts import scatter_before_and_after
 
     pairs = {(one.system.name, one.system.seed): one for one in comparisons(systems, "test")}
     for name in dict.fromkeys(name for name, _ in pairs):
         shown = median_of([one.system for one in pairs.values() if one.system.name == name])
         pair = pairs[name, shown.seed]
+        rates = (pair.before / pair.words, pair.after / pair.words)
+        values = zip(pair.speakers, *rates, pair.words, strict=True)
         names = (pair.against.name, name)
-        picture = speaker_scatter(names, pair.speakers, pair.words, pair.before, pair.after)
-        write_text(exp / f"scatter_{name}.svg", picture)
+        chart = scatter_before_and_after(f"{name}, a dot a speaker", "speakers", names, values)
+        write_text(exp / f"scatter_{name}.svg", chart.svg_file)
 
 
 def results(systems: list[System]) -> Json:

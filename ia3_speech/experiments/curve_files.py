@@ -8,18 +8,18 @@
     metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …, "selected_epoch": 1}, one line per epoch; epoch 0,
                     the start, has no loss
 
-Rates are fractions. `set`, `base`, `seed`, `lo` and `hi` may be missing; a list instead of an object is its
-points. A learning curve may count `utterances` instead of `minutes`; without `base`, points at 0 minutes are
-the base. Points of a trade-off with `decay_to_one` instead of `scale` are adapters trained with that decay.
-recipes/study.sh and speakers.sh train and decode what the points are made of.
+Rates are fractions; the bounds lo and hi are null where there is no interval. A learning curve may count
+`utterances` instead of `minutes`. Points of a trade-off with `decay_to_one` instead of `scale` are adapters
+trained with that decay. recipes/study.sh and speakers.sh train and decode what the points are made of. Both
+are shown by RESULTS.md and by the report, as the same tables.
 """
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from statistics import median
+from typing import Any, Literal, NamedTuple
 
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
@@ -30,32 +30,17 @@ from ia3_speech.experiments.systems import (
     Json,
     System,
     is_current,
+    load_json,
     load_system,
     median_of,
+    parse_json_object,
 )
+from ia3_speech.formatting import percent
 from ia3_speech.scoring.results import Results
+from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 
 
-@dataclass(frozen=True)
-class WerEstimate:
-    """A WER as a fraction; low and high bound its 95 % interval, None without one."""
-
-    wer: float
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        return None if self.low is None or self.high is None else (self.low, self.high)
-
-    @property
-    def values(self) -> list[float]:
-        """The WER and the bounds: what an axis has to include."""
-        return [self.wer, *(self.interval or ())]
-
-
-@dataclass(frozen=True)
-class Epoch:
+class Epoch(NamedTuple):
     """One epoch of a training; number 0 is the start, which has no loss.
 
     Attributes:
@@ -70,34 +55,37 @@ class Epoch:
     selected: int
 
 
-@dataclass(frozen=True)
-class LearningCurvePoint:
-    """The WER after adaptation to so many minutes or utterances, above 0; the seed is "–" where unknown."""
+class LearningCurvePoint(NamedTuple):
+    """The WER after adaptation to so many minutes or utterances."""
 
     amount: float
-    seed: str
-    estimate: WerEstimate
+    seed: int
+    wer: Rate
 
 
-@dataclass(frozen=True)
-class LearningCurve:
+class LearningCurve(NamedTuple):
     """WER by the amount of audio adapted to.
 
     Attributes:
         unit: of the amounts.
-        base: the WER of the base; None where unknown.
+        base: the WER of the base.
         points: in order of amount and seed.
         set: name of the test set; empty where unknown.
     """
 
     unit: Literal["minutes", "utterances"]
-    base: WerEstimate | None
+    base: Rate
     points: list[LearningCurvePoint]
-    set: str = ""
+    set: str
+
+    @property
+    def by_amount(self) -> list[tuple[float, list[LearningCurvePoint]]]:
+        """Each amount with the points of its seeds."""
+        grouped = groupby(self.points, key=lambda point: point.amount)
+        return [(amount, list(points)) for amount, points in grouped]
 
 
-@dataclass(frozen=True)
-class TradeOffPoint:
+class TradeOffPoint(NamedTuple):
     """One adapter on an in-domain test set (own) and on out-of-domain speech.
 
     Attributes:
@@ -106,17 +94,16 @@ class TradeOffPoint:
 
     setting: Literal["scale", "decay_to_one"]
     value: float
-    own: WerEstimate
-    out_of_domain: WerEstimate
+    own: Rate
+    out_of_domain: Rate
 
     @property
     def name(self) -> str:
         """`scale 0.5` or `decay 0.1`."""
-        return f"{'scale' if self.setting == 'scale' else 'decay'} {self.value:g}"
+        return f"{self.setting.removesuffix('_to_one')} {self.value:g}"
 
 
-@dataclass(frozen=True)
-class TradeOff:
+class TradeOff(NamedTuple):
     """In-domain WER against out-of-domain WER, with the names of both test sets.
 
     Attributes:
@@ -128,12 +115,15 @@ class TradeOff:
     points: list[TradeOffPoint]
 
 
+# ---- read
+
+
 def read_training_log(file: Path) -> list[Epoch]:
     """The epochs of metrics.jsonl. Raises UserError naming file and line."""
     epochs: list[Epoch] = []
     for line_number, line in enumerate(file.read_bytes().splitlines(), start=1):
         location = f"{file}:{line_number}"
-        row = as_object(location, parse_json(location, line))
+        row = parse_json_object(location, line)
         names = ("epoch", "dev_wer", "selected_epoch")
         number, dev_wer, selected = (finite_number(location, row, name) for name in names)
         loss = finite_number(location, row, "loss") if number else None
@@ -145,82 +135,95 @@ def read_learning_curve(file: Path) -> LearningCurve:
     """A learning curve. Raises UserError naming file and point."""
     content, rows = read_points(file)
     unit = "utterances" if "utterances" in rows[0][1] else "minutes"
-    base = content.get("base")
-    base = read_estimate(f"{file}: base", as_object(f"{file}: base", base)) if base else None
-    points = []
-    for location, row in rows:
-        seed = "–" if row.get("seed") is None else str(row["seed"])
-        amount = finite_number(location, row, unit)
-        points.append(LearningCurvePoint(amount, seed, read_estimate(location, row)))
-    base = base or next((point.estimate for point in points if point.amount <= 0), None)
-    points = sorted((p for p in points if p.amount > 0), key=lambda point: (point.amount, point.seed))
-    if not points:
-        raise UserError(f"{file}: no point has more than 0 {unit}")
-    return LearningCurve(unit, base, points, str(content.get("set") or ""))
+    points = [
+        LearningCurvePoint(finite_number(place, row, unit), row.get("seed"), read_rate(place, row))
+        for place, row in rows
+    ]
+    points.sort(key=lambda point: (point.amount, point.seed))
+    base = read_rate(f"{file}: base", content.get("base"))
+    return LearningCurve(unit, base, points, content.get("set", ""))
 
 
 def read_trade_off(file: Path) -> TradeOff:
     """A trade-off. Raises UserError naming file and point."""
     content, rows = read_points(file)
     points = []
-    for location, row in rows:
+    for place, row in rows:
         setting = "decay_to_one" if "decay_to_one" in row else "scale"
-        value = finite_number(location, row, setting)
-        own, out_of_domain = read_estimate(location, row), read_estimate(location, row, "out_of_domain_")
-        points.append(TradeOffPoint(setting, value, own, out_of_domain))
+        rates = (read_rate(place, row, prefix) for prefix in ("", "out_of_domain_"))
+        points.append(TradeOffPoint(setting, finite_number(place, row, setting), *rates))
     points.sort(key=lambda point: (point.setting != "scale", point.value))
-    names = (content.get("own", "in-domain speech"), content.get("out_of_domain", "out-of-domain speech"))
-    return TradeOff(*map(str, names), points)
+    return TradeOff(content["own"], content["out_of_domain"], points)
 
 
 def read_points(file: Path) -> tuple[Json, list[tuple[str, Json]]]:
     """The object of a file of points, and each point with the location that an error names."""
-    content = parse_json(str(file), file.read_bytes())
-    content = {"points": content} if isinstance(content, list) else as_object(str(file), content)
+    content = load_json(file)
     points = content.get("points")
     if not isinstance(points, list) or not points:
         raise UserError(f'{file}: has no "points"')
-    rows = [(f"{file}: point {index}", point) for index, point in enumerate(points, start=1)]
-    return content, [(location, as_object(location, point)) for location, point in rows]
+    return content, [(f"{file}: point {index}", point) for index, point in enumerate(points, start=1)]
 
 
-def read_json_object(file: Path) -> Json:
-    """A JSON object. Raises UserError for anything else."""
-    return as_object(str(file), parse_json(str(file), file.read_bytes()))
-
-
-def parse_json(location: str, text: bytes) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{location}: is not JSON: {error} (damaged: make it again)") from None
-
-
-def as_object(location: str, value: Any) -> Json:
-    if not isinstance(value, dict):
-        raise UserError(f"{location}: is not a JSON object")
-    return value
-
-
-def finite_number(location: str, row: Json, name: str) -> float:
-    value = row.get(name)
+def finite_number(location: str, row: Any, name: str) -> float:
+    value = row.get(name) if isinstance(row, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise UserError(f"{location}: {name} is {value!r}, not a number")
     return value
 
 
-def read_estimate(location: str, row: Json, prefix: str = "") -> WerEstimate:
+def read_rate(location: str, row: Any, prefix: str = "") -> Rate:
     """The fields wer, lo and hi, after `prefix`. Raises UserError."""
-    bounds = (f"{prefix}{name}" for name in ("lo", "hi"))
-    bounds = (None if row.get(name) is None else finite_number(location, row, name) for name in bounds)
-    return WerEstimate(finite_number(location, row, f"{prefix}wer"), *bounds)
+    wer = finite_number(location, row, f"{prefix}wer")
+    if row.get(f"{prefix}lo") is None:
+        return Rate(wer)
+    return Rate(wer, tuple(finite_number(location, row, f"{prefix}{name}") for name in ("lo", "hi")))
+
+
+# ---- shown
+
+
+def learning_curve_table(curve: LearningCurve) -> Table:
+    """The median of the seeds, their range, and the change of the median; the last row is all of train.
+
+    | minutes to adapt on | seeds | test_adults WER %, median | change % | WER % of the seeds |
+    | --- | ---: | ---: | ---: | ---: |
+    | 0 (the base) | – | 64.8 | – | – |
+    | 1 | 1 | 61.6 | -4.9 | – |
+    """
+    base = curve.base.value
+    rows: list[list[Cell]] = [["0 (the base)", None, Rate(base), None, None]]
+    for amount, points in curve.by_amount:
+        rates = [point.wer.value for point in points]
+        change = Rate(median(rates) / base - 1 if base else None, signed=True)
+        rows.append([f"{amount:g}", str(len(rates)), Rate(median(rates)), change, spread(rates)])
+    head = [f"{curve.unit} to adapt on", "seeds", f"{curve.set} WER %, median".lstrip(), "change %"]
+    head.append("WER % of the seeds")
+    return Table("learning_curve", "Change of the median relative to the base", head, rows)
+
+
+def trade_off_table(trade_off: TradeOff) -> Table:
+    """The adapter from off to on, and with a decay: its own speech against out-of-domain speech.
+
+    | adapter | test_adults WER % | out-of-domain speech WER % |
+    | --- | ---: | ---: |
+    | scale 0 | 65.0 [58.4, 71.5] | 25.2 [21.1, 30.2] |
+    """
+    head = ["adapter", f"{trade_off.own} WER %", f"{trade_off.out_of_domain} WER %"]
+    rows = [[point.name, point.own, point.out_of_domain] for point in trade_off.points]
+    return Table("trade_off", f"WER {INTERVAL}", head, rows)
+
+
+def spread(rates: Sequence[float]) -> str:
+    """`31.2 to 33.0`: the range of several seeds."""
+    return f"{percent(min(rates))} to {percent(max(rates))}" if len(rates) > 1 else "–"
 
 
 # ---- written, from the systems of an experiment
 
 
-def estimate_fields(results: Results, prefix: str = "") -> Json:
-    """The fields of a point that `read_estimate` reads."""
+def rate_fields(results: Results, prefix: str = "") -> Json:
+    """The fields of a point that `read_rate` reads."""
     wer = results.all.wer
     low, high = wer.bounds or (None, None)
     return {f"{prefix}wer": wer.value, f"{prefix}lo": low, f"{prefix}hi": high}
@@ -257,17 +260,11 @@ def trade_off(systems: Sequence[System]) -> Json | None:
     points += [({"decay_to_one": one.options["decay_to_one"]}, one) for one in decayed]
     own = min(set.intersection(*(set(one.results) for _, one in points)) - {OUT_OF_DOMAIN, DEV}, default="")
     rows = [
-        setting
-        | estimate_fields(one.results[own])
-        | estimate_fields(one.results[OUT_OF_DOMAIN], "out_of_domain_")
+        setting | rate_fields(one.results[own]) | rate_fields(one.results[OUT_OF_DOMAIN], "out_of_domain_")
         for setting, one in points
-        if is_scored(one, own, base) and is_scored(one, OUT_OF_DOMAIN, base)
+        if is_current(one, own, base) and is_current(one, OUT_OF_DOMAIN, base)
     ]
     return {"own": own, "out_of_domain": "out-of-domain speech", "points": rows} if len(rows) > 2 else None
-
-
-def is_scored(system: System, set_name: str, base: System) -> bool:
-    return set_name in system.results and is_current(system, set_name, base)
 
 
 def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
@@ -279,7 +276,7 @@ def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
     parts = [load_system(file.parent) for file in sorted(exp.glob("curve/minutes_*_seed*/train.json"))]
     own = next((name for part in parts for name in part.results if name != OUT_OF_DOMAIN), "")
     amounts = [
-        (float(part.name.removeprefix("minutes_")), part) for part in parts if is_scored(part, own, base)
+        (float(part.name.removeprefix("minutes_")), part) for part in parts if is_current(part, own, base)
     ]
     if not amounts:
         return None
@@ -287,10 +284,8 @@ def curve_of_minutes(exp: Path, systems: Sequence[System]) -> Json | None:
         if options_but_data(one) == options_but_data(parts[0]):
             amounts.append((round(one.train["audio_seconds"] / 60, 1), one))
     amounts.sort(key=lambda point: (point[0], point[1].seed))
-    points = [
-        {"minutes": part, "seed": one.seed} | estimate_fields(one.results[own]) for part, one in amounts
-    ]
-    return {"set": own, "base": estimate_fields(base.results[own]), "points": points}
+    points = [{"minutes": part, "seed": one.seed} | rate_fields(one.results[own]) for part, one in amounts]
+    return {"set": own, "base": rate_fields(base.results[own]), "points": points}
 
 
 def options_but_data(system: System) -> Json:
@@ -315,12 +310,12 @@ def curves_of_speakers(systems: Sequence[System]) -> dict[str, Json]:
     for (start, _), adapted in members.items():
         points = [
             {"utterances": one.train.get("utterances", one.start_and_k[1]), "seed": one.seed}
-            | estimate_fields(one.results["test"])
+            | rate_fields(one.results["test"])
             for one in adapted
         ]
         if len({one.start_and_k[1] for one in adapted}) > 1:
             main = start != "base" or all(name == "base" for name, _ in members)
-            base = estimate_fields(alone.get(start, systems[0]).results["test"])
+            base = rate_fields(alone.get(start, systems[0]).results["test"])
             content = {"base": base, "points": sorted(points, key=lambda point: point["utterances"])}
             curves["curve.json" if main else f"curve_from_{start}.json"] = content
     return curves

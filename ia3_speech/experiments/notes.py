@@ -9,8 +9,7 @@ from pathlib import Path
 import yaml
 
 from ia3_speech.experiments.systems import LM, Json, System, load_json
-from ia3_speech.formatting import percent, with_interval
-from ia3_speech.scoring.results import NOT_IMPROVED
+from ia3_speech.scoring.results import NOT_IMPROVED, significance_note
 
 
 def warnings_of(systems: Sequence[System], sets: Iterable[str]) -> list[Json]:
@@ -68,27 +67,12 @@ def provenance_list(systems: Sequence[System], sets: Sequence[str]) -> str:
             + (" With so few the intervals are too narrow." if results.few_clusters else "")
         )
         for system in scored:
-            record = system.results[set_name].record
-            if test := record.get("mapsswe"):
-                baseline = "the base" if system.baseline == "base" else system.baseline
-                lines.append(
-                    f"Matched pairs test (MAPSSWE) of {system.name} against {baseline}: "
-                    f"{test['segments']} segments, z = {test['z']:.2f}, p = {test['p']:.2g}."
-                    + bootstrap_sentence(record["wer_bootci"])
-                )
+            baseline = "the base" if system.baseline == "base" else system.baseline
+            note = significance_note(system.results[set_name], system.name, baseline)
+            lines += [note] if note else []
     if note := language_model_note(systems):
         lines.append(note)
     return bullets(lines + commands(systems))
-
-
-def bootstrap_sentence(found: Json) -> str:
-    """What Kaldi's compute-wer-bootci says of the two."""
-    base, own = (
-        with_interval(one["wer"], [one["wer"] - one["margin"], one["wer"] + one["margin"]])
-        for one in (found["baseline"], found["system"])
-    )
-    better = percent(found["improvement"], 2)
-    return f" Kaldi's bootstrap over utterances: {base} and {own}, better in {better} % of the draws."
 
 
 def commands(systems: Iterable[System]) -> list[str]:
@@ -119,10 +103,8 @@ def language_model_note(systems: Sequence[System]) -> str:
     if dev := found["dev"]:
         unknown = f"{dev['unknown_words']} of {dev['words']} words unknown"
         text += f", weights chosen on dev (perplexity {dev['perplexity']:.1f}; {unknown})"
-    return f"{text}. Search weights chosen on dev: {', '.join(map(search_weights, with_lm))}."
-
-
-def search_weights(system: System) -> str:
-    """`base + LM 0.5 and 1.5 a word`."""
-    chosen = yaml.safe_load((system.folder / "lm_search.yaml").read_text("utf-8"))
-    return f"{system.name} {chosen['lm_weight']:g} and {chosen['word_score']:g} a word"
+    searches = []
+    for system in with_lm:
+        chosen = yaml.safe_load((system.folder / "lm_search.yaml").read_text("utf-8"))
+        searches.append(f"{system.name} {chosen['lm_weight']:g} and {chosen['word_score']:g} a word")
+    return f"{text}. Search weights chosen on dev: {', '.join(searches)}."

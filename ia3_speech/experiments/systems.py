@@ -105,10 +105,21 @@ class System:
 
 
 def load_json(path: Path) -> Json:
+    """A JSON object. Raises UserError where there is none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json_object(str(path), path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: not there yet (run the earlier stages)") from None
+
+
+def parse_json_object(location: str, text: bytes) -> Json:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{location}: is not JSON: {error} (damaged: make it again)") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{location}: is not a JSON object")
+    return value
 
 
 def load_results(folder: Path, search: str = GREEDY) -> dict[str, Results]:
@@ -214,20 +225,11 @@ def drop_other_baselines(systems: Sequence[System]) -> None:
 
 
 def is_current(system: System, set_name: str, against: System | None) -> bool:
-    """Whether a set was scored on the data and the hypotheses that its baseline's records say stand there."""
-    if not system.results[set_name].has_baseline:
-        return True
-    if against is None or set_name not in against.results:
-        return False
-    then, now = scoring_inputs(system, set_name), scoring_inputs(against, set_name)
-    if not then or not now:  # scored by hand
-        return True
-    return (then["baseline"], then["data"], then["terms"]) == (now["text"], now["data"], now["terms"])
-
-
-def scoring_inputs(system: System, set_name: str) -> Json:
-    """Name → SHA-256 of what a set was scored from."""
-    return read_inputs(system.folder / f"decode_{system.search}_{set_name}/scoring_kaldi").get("inputs", {})
+    """Whether a set was scored, without a baseline or against the hypotheses that stand there now."""
+    results, baseline = system.results.get(set_name), against and against.results.get(set_name)
+    if not results or not results.has_baseline:
+        return results is not None
+    return baseline is not None and results.is_against(baseline)
 
 
 def median_of(systems: Sequence[System]) -> System:

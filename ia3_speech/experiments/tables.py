@@ -6,10 +6,15 @@ them beside it.
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 from statistics import fmean, median
 
-from ia3_speech.experiments.curve_files import read_learning_curve, read_trade_off
+from ia3_speech.experiments.curve_files import (
+    learning_curve_table,
+    read_learning_curve,
+    read_trade_off,
+    spread,
+    trade_off_table,
+)
 from ia3_speech.experiments.notes import provenance_list, warning_list
 from ia3_speech.experiments.systems import (
     GREEDY,
@@ -21,7 +26,6 @@ from ia3_speech.experiments.systems import (
     median_of,
     test_sets,
 )
-from ia3_speech.formatting import percent
 from ia3_speech.scoring.results import MARK, ResultRow, change_rate, few_clusters_note, read_results
 from ia3_speech.scoring.table import Cell, Rate, markdown_table, markdown_text
 
@@ -50,21 +54,20 @@ def markdown(systems: Sequence[System], parts: Sequence[str] = STANDARD) -> str:
             texts.append(label_table([one for one in scored if one.search != HOTWORDS], set_name))
     if "forgetting" in parts:
         texts.append(forgetting_table([system for system in shown if OUT_OF_DOMAIN in system.results]))
-        texts += [other_speech_table(shown), trade_off_table(exp)]
+        texts.append(other_speech_table(shown))
+        if (exp / "trade_off.json").is_file():
+            texts.append(trade_off_table(read_trade_off(exp / "trade_off.json")).markdown)
         sets = [*sets, OUT_OF_DOMAIN]
     if "confidences" in parts:
         texts.append(reliability_table(shown, list(dict.fromkeys([*sets, OUT_OF_DOMAIN]))))
-    if "curve" in parts:
-        texts.append(curve_table(exp))
+    if "curve" in parts and (exp / "curve.json").is_file():
+        curve = read_learning_curve(exp / "curve.json")
+        texts += [learning_curve_table(curve).markdown] if curve.unit == "minutes" else []
     if "training" in parts:
         texts.append(training_table(groups))
     if "provenance" in parts:
         texts.append(provenance_list(shown, sets))
     return "\n".join(text for text in texts if text)
-
-
-def spread(rates: Sequence[float]) -> str:
-    return f"{percent(min(rates))} to {percent(max(rates))}" if len(rates) > 1 else "–"
 
 
 def system_table(systems: Sequence[System], groups: Groups, set_name: str) -> str:
@@ -293,24 +296,6 @@ def other_speech_table(systems: Sequence[System]) -> str:
     return markdown_table(header, lines)
 
 
-def trade_off_table(exp: Path) -> str:
-    """The adapter from off to on, and with a decay: its own speech against out-of-domain speech.
-
-    | adapter | test_adults WER % | out-of-domain speech WER % |
-    | --- | ---: | ---: |
-    | scale 0 | 65.0 [58.4, 71.5] | 25.2 [21.1, 30.2] |
-    """
-    file = exp / "trade_off.json"
-    if not file.is_file():
-        return ""
-    trade_off = read_trade_off(file)
-    lines = [
-        [point.name, *(Rate(side.wer, side.interval) for side in (point.own, point.out_of_domain))]
-        for point in trade_off.points
-    ]
-    return markdown_table(["adapter", f"{trade_off.own} WER %", f"{trade_off.out_of_domain} WER %"], lines)
-
-
 def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
     """Whether word confidences are probabilities, and what a reviewer of the least certain words finds.
 
@@ -328,26 +313,4 @@ def reliability_table(systems: Sequence[System], sets: Sequence[str]) -> str:
                 line = [system.name, set_name, str(found["words"]), Rate(found["errors"] / found["words"])]
                 line += [Rate(found["calibration_error"]), Rate(found["found"], found["found_ci"], digits=0)]
                 lines.append([*line, Rate(found["area"]), "yes" if found["scaling"] else "no"])
-    return markdown_table(header, lines)
-
-
-def curve_table(exp: Path) -> str:
-    """WER by minutes of train; the last row is all of it.
-
-    | minutes to adapt on | seeds | test_adults WER %, median | change % | WER % of the seeds |
-    | --- | ---: | ---: | ---: | ---: |
-    | 0 (the base) | – | 64.8 | – | – |
-    | 1 | 1 | 61.6 | -4.9 | – |
-    """
-    file = exp / "curve.json"
-    curve = read_learning_curve(file) if file.is_file() else None
-    if curve is None or curve.unit != "minutes":
-        return ""
-    base = curve.base.wer if curve.base else None
-    header = ["minutes to adapt on", "seeds", f"{curve.set} WER %, median", "change %", "WER % of the seeds"]
-    lines: list[list[Cell]] = [["0 (the base)", None, Rate(base), None, None]]
-    for minutes, points in groupby(curve.points, key=lambda point: point.amount):
-        rates = [point.estimate.wer for point in points]
-        change = Rate(median(rates) / base - 1 if base else None, signed=True)
-        lines.append([f"{minutes:g}", str(len(rates)), Rate(median(rates)), change, spread(rates)])
     return markdown_table(header, lines)

@@ -1,33 +1,27 @@
-"""Write an HTML report of a scored decode directory: one page, and its tables as CSV and Markdown files.
+"""Write an HTML report of a scored decode directory: one page, and its tables as CSV files.
 
     ia3-speech report data/test exp/medical/ia3_seed1/decode_greedy_test --out report.html
 
-writes report.html and the folder report/: error_rates.csv, error_rates.md, words.csv, utterances.csv … In
-CSV, rates are in percent, and the bounds of an interval have columns of their own.
+writes report.html and the folder report/: error_rates.csv, words.csv, utterances.csv … In CSV, rates are in
+percent, and the bounds of an interval have columns of their own.
 
 Included where they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
-decode_greedy_out_of_domain/score.json beside DECODE_DIR; results.json, curve.json and trade_off.json in the
-folder above (experiments/curve_files.py documents their formats). Audio files are linked; --embed-audio
+decode_greedy_out_of_domain/score.json beside DECODE_DIR; curve.json and trade_off.json in the folder
+above (experiments/curve_files.py documents their formats). Audio files are linked; --embed-audio
 copies them into the page.
 """
 
-import logging
 from pathlib import Path
 
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
-from ia3_speech.data.utterance import BadAudio
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.page import make_page, title_of_record
 from ia3_speech.report.report_data import find_report_paths, read_report_data
 from ia3_speech.report.report_tables import report_tables, tables_folder, write_table_files
-
-logger = logging.getLogger("ia3_speech.report")
-
-LARGE = 100_000_000  # bytes; browsers take long to open larger pages
 
 
 def main(
@@ -68,10 +62,7 @@ def main(
         return
     report = read_report_data(data, paths)
     if embed_audio:
-        bad: list[BadAudio] = []
-        players = embedded_audio(report.utterances, allow_pipes=allow_pipes, bad=bad)
-        for fault in bad:
-            logger.warning("%s", fault)
+        players = embedded_audio(report.utterances, allow_pipes=allow_pipes)
     else:
         players = linked_audio(report.utterances, out.absolute().parent)
     tables = report_tables(report)
@@ -79,8 +70,6 @@ def main(
     write_text(out, make_page(report, tables, players))
     inputs.record(out)
     size = out.stat().st_size
-    if size > LARGE:
-        logger.warning("%s: browsers take long to open so large a page (omit --embed-audio)", out)
     shown = f"{plural(len(report.utterances), 'utterance')}, {plural(len(players), 'player')}"
     print(f"{out}: {shown}, {size / 1000:,.0f} kB; {tables_folder(out)}: {plural(len(tables), 'table')}")
 

@@ -1,6 +1,6 @@
 """The two tables of the page that page.js draws, sorts and filters: utterances with players, and words.
 
-In: report data. Out: JSON values, and the scatter plot of the words. Of utterances:
+In: report data. Out: JSON values. Of utterances:
 
     {"systems": ["base", "ia3"], "labels": ["accent"],
      "rows": [{"id", "speaker", "labels", "seconds", "audio", "alignments": [[…], […]]}, …]}
@@ -9,42 +9,36 @@ Each system's alignment is a list of: a word (correct), [reference, hypothesis] 
 null] (deletion) and [null, hypothesis] (insertion), aligned as in Kaldi's per_utt. Of words:
 
     {"systems": ["base", "ia3"],
-     "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "term": "drug", "instead": "met 1",
-               "dot": 7}]}
+     "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "gain": 6, "term": "drug",
+               "instead": ["met 5, met for 2", "met 1"]}]}
 
-A word is correct where it is aligned with itself. A term of several words is a row too: it is correct where
-all its words are, and nothing stands between them. Insertions are of no reference word and are not counted.
+Of a word, `correct` and `instead` are those of each system, the baseline first; `term` is null for a word
+that is in no term, else its categories, or `term` where the list has none. A word is correct where it is
+aligned with itself. A term of several words is a row too: it is correct where all its words are, and nothing
+stands between them. Insertions are of no reference word and are not counted.
 """
 
 import base64
 import io
-import math
+import logging
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.data.utterance import BadAudio, Utterance, load_utterances
-from ia3_speech.formatting import percent, plural
-from ia3_speech.report.charts import Axis, Chart, Point, Series, diagonal, tick_labels
+from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.scoring.alignment import Pair
 from ia3_speech.scoring.term_errors import TermList, find_terms, match_terms
 
+logger = logging.getLogger("ia3_speech.report")
+
 PLAYABLE = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac"}  # by current browsers
 MAX_CHOICES = 500  # a label with more values gets no list to choose from
 MOST_INSTEAD = 3  # different words that are named as recognised instead of one
-NAMED = 5  # words that the tooltip of a dot names
-SMALLEST, LARGEST = 3.0, 13.0  # radius of a dot, pixels
-FROM_0_TO_100 = (
-    -0.06,
-    1.06,
-    tick_labels([0, 0.25, 0.5, 0.75, 1], 100),
-)  # an axis with whole dots at its ends
 
 # ---- players: {utterance id: src}, without the utterances whose audio browsers cannot play
 
@@ -65,19 +59,19 @@ def linked_audio(utterances: Iterable[Utterance], folder: Path) -> dict[str, str
     return links
 
 
-def embedded_audio(
-    utterances: Iterable[Utterance], *, allow_pipes: bool, bad: list[BadAudio]
-) -> dict[str, str]:
-    """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are appended to `bad`."""
+def embedded_audio(utterances: Iterable[Utterance], *, allow_pipes: bool) -> dict[str, str]:
+    """The audio as 16 kHz FLAC in `data:` URLs, about 25 kB per second; faults are warned of."""
     import soundfile
 
-    players = {}
+    players, bad = {}, []
     waves = load_utterances(utterances, minimum_samples=1, on_error="skip", bad=bad, allow_pipes=allow_pipes)
     for utterance, wave in waves:
         buffer = io.BytesIO()
         soundfile.write(buffer, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         content = base64.b64encode(buffer.getvalue()).decode()
         players[utterance.id] = f"data:audio/flac;base64,{content}"
+    for fault in bad:
+        logger.warning("%s", fault)
     return players
 
 
@@ -135,32 +129,9 @@ def compact_alignment(pairs: Sequence[Pair]) -> list[Any]:
 # ---- words
 
 
-@dataclass(frozen=True)
-class WordAccuracy:
-    """A reference word, or a term of several words, and how often each system recognises it.
-
-    Attributes:
-        word: the word or the term.
-        count: its occurrences in the references.
-        correct: occurrences that are recognised, by each system, the baseline first.
-        term: None for a word that is in no term; else its categories, or `term` where the list has none.
-        instead: by each system what is recognised instead, the most frequent first; "" is a deletion.
-    """
-
-    word: str
-    count: int
-    correct: Sequence[int]
-    term: str | None
-    instead: Sequence[Sequence[tuple[str, int]]]
-
-    @property
-    def gain(self) -> int:
-        """Occurrences that the last system recognises and the first does not, less those it loses."""
-        return self.correct[-1] - self.correct[0]
-
-
-def count_words(report: ReportData) -> list[WordAccuracy]:
-    """All reference words and the terms of several words; those that gain most first."""
+def count_words(report: ReportData) -> list[dict[str, Any]]:
+    """The rows of the JSON value described above: all reference words and the terms of several words; those
+    first of which the last system recognises most occurrences more than the first one."""
     counts, terms = Counter(), term_words(report)
     correct: dict[str, list[int]] = defaultdict(lambda: [0] * len(report.systems))
     instead: dict[str, list[Counter]] = defaultdict(lambda: [Counter() for _ in report.systems])
@@ -171,11 +142,18 @@ def count_words(report: ReportData) -> list[WordAccuracy]:
                 correct[word][number] += is_correct
                 if hypothesis is not None and not is_correct:
                     instead[word][number][hypothesis] += 1
-    words = [
-        WordAccuracy(word, count, correct[word], terms.get(word), [*map(by_frequency, instead[word])])
+    rows = [
+        {
+            "word": word,
+            "count": count,
+            "correct": correct[word],
+            "gain": correct[word][-1] - correct[word][0],
+            "term": terms.get(word),
+            "instead": [instead_text(words) for words in instead[word]],
+        }
         for word, count in counts.items()
     ]
-    return sorted(words, key=lambda word: (-word.gain, -word.count, word.word))
+    return sorted(rows, key=lambda row: (-row["gain"], -row["count"], row["word"]))
 
 
 def occurrences(pairs: Sequence[Pair], terms: TermList | None) -> Iterator[tuple[str, str | None, bool]]:
@@ -199,66 +177,8 @@ def term_words(report: ReportData) -> dict[str, str]:
     return {word: ", ".join(sorted(names)) or "term" for word, names in categories.items()}
 
 
-def by_frequency(counts: Counter) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-
-
-def instead_text(instead: Sequence[tuple[str, int]]) -> str:
-    """`met 3, (nothing) 1, …`."""
-    named = [f"{word or '(nothing)'} {count}" for word, count in instead[:MOST_INSTEAD]]
-    return ", ".join(named + ["…"] * (len(instead) > MOST_INSTEAD))
-
-
-Dots = dict[tuple[bool, float, float], list[WordAccuracy]]  # (is a term, accuracy before, after) → words
-
-
-def group_by_accuracy(words: Sequence[WordAccuracy]) -> Dots:
-    """Words of one accuracy with the first system and one with the last share a dot; terms have their own.
-    The largest dots come first, so that smaller ones lie above them."""
-    groups: Dots = defaultdict(list)
-    for word in words:
-        before, after = word.correct[0] / word.count, word.correct[-1] / word.count
-        groups[word.term is not None, before, after].append(word)
-    sizes = {key: sum(word.count for word in group) for key, group in groups.items()}
-    return {key: groups[key] for key in sorted(groups, key=lambda key: (key[0], -sizes[key], key))}
-
-
-def word_rows(words: Sequence[WordAccuracy], dots: Dots) -> list[dict[str, Any]]:
-    """The rows of the JSON value described above."""
-    dot_of = {word.word: number for number, group in enumerate(dots.values()) for word in group}
-    return [
-        {
-            "word": word.word,
-            "count": word.count,
-            "correct": list(word.correct),
-            "term": word.term,
-            "instead": instead_text(word.instead[-1]),
-            "dot": dot_of[word.word],
-        }
-        for word in words
-    ]
-
-
-def word_scatter(dots: Dots, names: Sequence[str]) -> Chart:
-    """Accuracy of the first system against that of the last; a dot's area is the number of occurrences."""
-    sizes = [sum(word.count for word in group) for group in dots.values()]
-    points: dict[bool, list[Point]] = {False: [], True: []}
-    for number, ((is_term, before, after), group) in enumerate(dots.items()):
-        named = ", ".join(word.word for word in group[:NAMED])
-        named += f" and {len(group) - NAMED} more" if len(group) > NAMED else ""
-        rates = f"{names[0]} {percent(before)} %, {names[-1]} {percent(after)} %"
-        title = f"{named}: {rates}, {plural(sizes[number], 'occurrence')}"
-        radius = SMALLEST + (LARGEST - SMALLEST) * math.sqrt(sizes[number] / max(sizes))
-        points[is_term].append(Point(before, after, title, radius=radius, attributes={"data_dot": number}))
-    series = [diagonal(1.0)]
-    for style, name, dots_of_kind in (("system", "words", points[False]), ("third", "terms", points[True])):
-        series += [Series(dots_of_kind, style, name, line=False)] if dots_of_kind else []
-    words = [word for group in dots.values() for word in group]
-    better, worse = sum(word.gain > 0 for word in words), sum(word.gain < 0 for word in words)
-    return Chart(
-        "Accuracy by word",
-        f"Of {plural(len(words), 'word')}, {better} are recognised more often, {worse} less often",
-        Axis(f"correct with {names[0]}, %", *FROM_0_TO_100),
-        Axis(f"correct with {names[-1]}, %", *FROM_0_TO_100),
-        series,
-    )
+def instead_text(words: Counter) -> str:
+    """`met 3, (nothing) 1, …`: the most frequent first."""
+    by_frequency = sorted(words.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{word or '(nothing)'} {count}" for word, count in by_frequency[:MOST_INSTEAD]]
+    return ", ".join(named + ["…"] * (len(words) > MOST_INSTEAD))

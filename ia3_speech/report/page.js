@@ -32,9 +32,9 @@
   // What the macro `browsable` of templates/macros.html.jinja wrote: a table whose heads sort, a search field, lists, a pager.
   //   id: of a row, by which equal rows are sorted   wanted: whether a row is shown
   //   drawn: the row's elements                      found: what is said of the rows that are shown
-  //   size: rows per page                            reset: what the reset button does besides
+  //   size: rows per page
   // Returns a function that draws the table again from its first page.
-  function browse(name, rows, { id, wanted, drawn, found, size, reset }) {
+  function browse(name, rows, { id, wanted, drawn, found, size }) {
     const part = (suffix) => find(`${name}-${suffix}`);
     const table = part("table"), start = table.querySelector("th:not([aria-sort=none])[aria-sort]");
     const state = {
@@ -79,7 +79,6 @@
     part("reset").addEventListener("click", () => {
       part("search").value = "";
       for (const list of selects) if (!list.id.endsWith("page-size")) list.selectedIndex = 0;
-      reset?.();
       again();
     });
     part("previous").addEventListener("click", () => { state.page -= 1; draw(); });
@@ -192,10 +191,8 @@
 
   if (find("word-data")) {
     const words = JSON.parse(find("word-data").textContent);
-    let dot = null;  // the dot of the scatter plot whose words are shown
     for (const row of words.rows) {
       row.correct.forEach((correct, number) => { row["rate" + number] = correct / row.count; });
-      row.gain = row.correct[last] - row.correct[0];
     }
     const isWanted = {
       all: () => true,
@@ -216,36 +213,29 @@
       words.systems.forEach((system, number) =>
         cell(tr, system, percent(row["rate" + number]), `${row.correct[number]} of ${row.count}`));
       if (several) changeCell(tr, "gain", row.gain, row.gain > 0);
-      tr.append(make("td", row.instead, "instead"));
+      tr.append(make("td", row.instead[last], "instead"));
       return [tr];
     }
 
-    const drawWords = browse("word", words.rows, {
+    browse("word", words.rows, {
       id: "word",
       wanted: (row) => row.word.toLowerCase().includes(find("word-search").value.trim().toLowerCase())
-        && isWanted[find("word-shown")?.value ?? "all"](row)
-        && (dot === null || row.dot === dot),
+        && isWanted[find("word-shown")?.value ?? "all"](row),
       drawn: wordRows,
       found: (rows) => {
         const total = rows.reduce((sum, row) => sum + row.count, 0);
-        const only = dot === null ? "" : " (of one dot; Reset shows all)";
-        return `${rows.length} of ${words.rows.length} words, ${total} occurrences${only}`;
+        return `${rows.length} of ${words.rows.length} words, ${total} occurrences`;
       },
       size: () => 20,
-      reset: () => { dot = null; },
     });
 
     document.addEventListener("click", (event) => {
-      const circle = event.target.closest("circle[data-dot]"), link = event.target.closest("a[data-word]");
+      const link = event.target.closest("a[data-word]");
       if (link) showUtterances("", "", link.dataset.word);
-      if (!circle) return;
-      find("word-reset").click();
-      dot = Number(circle.dataset.dot);
-      drawWords();
     });
   }
 
-  // The name of a speaker or another value beside its bars leads to its utterances.
+  // The name of a speaker or another value leads to its utterances.
   document.addEventListener("click", (event) => {
     const link = event.target.closest("a[data-label]");
     if (link && lists.some((list) => list.dataset.label === link.dataset.label))

@@ -13,9 +13,10 @@ and nothing to be fetched but pictures and sound. The page opens with what the n
 
 import base64
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib.resources import files
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -23,9 +24,9 @@ from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, set_name
 from ia3_speech.adapters.plot import draw_vectors
-from ia3_speech.formatting import interval, percent, plural, with_interval
+from ia3_speech.formatting import interval, percent, plural
 from ia3_speech.report import browse, diagrams
-from ia3_speech.report.charts import Chart
+from ia3_speech.report.charts import scatter_before_and_after
 from ia3_speech.report.report_data import OUT_OF_DOMAIN, DecodedSystem, ReportData
 from ia3_speech.scoring.results import (
     NOT_IMPROVED,
@@ -35,8 +36,13 @@ from ia3_speech.scoring.results import (
     few_clusters_note,
     interval_notes,
     missing_note,
+    reliability_note,
+    significance_note,
 )
 from ia3_speech.scoring.table import Bounds, Cell, Rate, Table, cell_text
+
+MAX_OPEN = 12  # values of a label that are shown without folding
+MIN_SCATTER = 8  # values from which there is a scatter plot
 
 
 class Section(NamedTuple):
@@ -57,7 +63,6 @@ def make_page(report: ReportData, tables: Mapping[str, Table], players: Mapping[
         undefined=StrictUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"percent": percent, "minus": true_minus}
     environment.globals |= {"shown": shown_cell, "few_clusters": report.system.results.few_clusters}
     style, script = (
         files("ia3_speech.report").joinpath(file).read_text("utf-8") for file in ("page.css", "page.js")
@@ -81,39 +86,30 @@ def make_sections(
 ) -> dict[str, Section]:
     """Id → section of all that have contents, in their order."""
     sections = {"results": Section("Results", "results", results_content(report, tables))}
-    if words := browse.count_words(report):
-        sections["words"] = Section("Words", "words", words_content(report, words))
+    if tables["words"].rows:
+        sections["words"] = Section("Words", "words", words_content(report))
     if report.with_confidences:
-        sections["confidence"] = Section("Word confidences", "confidence", confidence_content(report, tables))
-    if labels := [*diagrams.label_contents(report)]:
-        sections["labels"] = Section("Speakers and labels", "labels", labels_content(report, labels))
+        sections["confidence"] = Section("Word confidences", "confidence", confidence_content(report))
+    if labels := labels_content(report, tables):
+        sections["labels"] = Section("Speakers and labels", "labels", labels)
     utterances = utterances_content(report, players)
     sections["utterances"] = Section("Utterances", "utterances", utterances)
     if report.training:
-        charts = diagrams.training_charts(report.training)
-        sections["training"] = charts_section("Training", charts, tables["training"], folded=True)
-    if curve := report.curve:
-        charts = [diagrams.learning_curve_chart(curve)]
-        sections["curve"] = charts_section("Learning curve", charts, tables["learning_curve"])
-    if trade_off := report.trade_off:
-        chart = diagrams.trade_off_chart(trade_off)
-        note, table = f"{chart.description}.", tables["trade_off"]
-        sections["trade-off"] = charts_section("Out-of-domain speech", [chart], table, note)
+        charts = {"charts": diagrams.training_charts(report.training), "table": None}
+        sections["training"] = Section("Training", "charts", charts)
+    if report.curve:
+        charts = {"charts": [diagrams.learning_curve_chart(report.curve)], "table": tables["learning_curve"]}
+        sections["curve"] = Section("Learning curve", "charts", charts)
+    if report.trade_off:
+        charts = {"charts": [diagrams.trade_off_chart(report.trade_off)], "table": tables["trade_off"]}
+        sections["trade-off"] = Section("Out-of-domain speech", "charts", charts)
     if report.vectors:
         picture = Markup(draw_vectors(report.vectors, "Values of the vectors"))
         parameters = sum(vector.values.size for vector in report.vectors)
-        content = {"picture": picture, "table": tables["adapter_vectors"], "parameters": parameters}
+        content = {"picture": picture, "parameters": parameters}
         sections["vectors"] = Section("Adapter vectors", "vectors", content)
     sections["provenance"] = Section("Provenance", "provenance", {"record": report.system.results.record})
     return sections
-
-
-def charts_section(
-    heading: str, charts: list[Chart], table: Table, note: str = "", folded: bool = False
-) -> Section:
-    """Charts with a table beside them, or folded below them."""
-    content = {"charts": charts, "table": table, "note": note, "folded": folded}
-    return Section(heading, "charts", content)
 
 
 # ---- cells
@@ -292,8 +288,7 @@ def size_warnings(results: Results, name: str) -> Iterator[str]:
 
 def results_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
     rates = [tables[name] for name in ("error_rates", "terms") if name in tables]
-    systems = [table for name, table in tables.items() if name.startswith("systems_")]
-    return {"tables": rates, "notes": [*result_notes(report)], "systems": systems}
+    return {"tables": rates, "notes": [*result_notes(report)]}
 
 
 def result_notes(report: ReportData) -> Iterator[str]:
@@ -303,28 +298,23 @@ def result_notes(report: ReportData) -> Iterator[str]:
     if baseline:
         coloured = "" if results.few_clusters else "; coloured where the interval excludes 0"
         yield f"Changes are relative to {baseline.name}, paired; negative is better{coloured}."
-    if test := results.record.get("mapsswe"):
-        segments, z = plural(test["segments"], "segment"), true_minus(f"{test['z']:.2f}")
-        yield f"Matched pairs test (MAPSSWE): {segments}, z = {z}, p = {test['p']:.2g}."
-    if results.bootstrap.improvement is not None:
-        share = f"{percent(results.bootstrap.improvement)} % of the replicates"
-        yield f"Kaldi's bootstrap over utterances: {report.system.name} makes fewer errors in {share}."
+        if note := significance_note(results, report.system.name, baseline.name):
+            yield note
     for system in reversed(report.systems):
         if missing := system.results.all.missing:
             yield missing_note(missing, system.name)
 
 
-def words_content(report: ReportData, words: Sequence[browse.WordAccuracy]) -> dict[str, Any]:
-    names, dots = [system.name for system in report.systems], browse.group_by_accuracy(words)
+def words_content(report: ReportData) -> dict[str, Any]:
+    names = [system.name for system in report.systems]
     columns = {"word": "word", "count": "count"}
     columns |= {f"rate{number}": f"{name} correct %" for number, name in enumerate(names)}
     filters = {"all": "all"} | ({"terms": "terms"} if report.terms else {})
     if report.baseline:
         columns["gain"] = "gain"
         filters |= {"better": "more often correct", "worse": "less often correct"}
-    data = {"systems": names, "rows": browse.word_rows(words, dots)}
-    chart = browse.word_scatter(dots, names) if report.baseline else None
-    return {"names": names, "columns": columns, "filters": filters, "data": data, "chart": chart}
+    data = {"systems": names, "rows": browse.count_words(report)}
+    return {"names": names, "columns": columns, "filters": filters, "data": data}
 
 
 def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
@@ -342,54 +332,44 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
     }
 
 
-def confidence_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
+def confidence_content(report: ReportData) -> dict[str, Any]:
     """Are confidences probabilities, and do they find the errors? A reliability diagram of each system."""
     systems = report.with_confidences
     return {
-        "sentences": {system.name: " ".join(reliability_sentences(system)) for system in systems},
+        "sentences": {system.name: reliability_in_words(system) for system in systems},
         "charts": [
             diagrams.reliability_chart(system, "system" if system is report.system else "baseline")
             for system in systems
         ],
-        "left_out": {system.name: left_out for system in systems if (left_out := words_left_out(system))},
         "unit": report.system.results.all.unit,
-        "table": tables["confidences"],
     }
 
 
-def reliability_sentences(system: DecodedSystem) -> Iterator[str]:
-    """What a reviewer gains, and how well the confidences are calibrated."""
-    measured = system.results.confidences
-    words, errors = plural(measured["words"], "word"), plural(measured["errors"], "error")
-    if measured["errors"]:
-        share = with_interval(measured["found"], measured["found_ci"], digits=0)
-        reviewed = max(1, round(measured["words"] / 10))
-        best = percent(min(1.0, reviewed / measured["errors"]), 0)
-        yield f"looking at the least certain 10 % of the {words} finds {share} % of the {errors}"
-        yield f"(10 % by chance, {best} % at best)."
-    else:
-        yield f"all of the {words} are right."
-    calibrated = "not calibrated (ia3-speech calibrate does it on a dev set)"
-    if scaling := measured["scaling"]:
-        calibrated = f"calibrated with slope {scaling['slope']:g}, bias {scaling['bias']:g}"
-    yield f"Calibration error {percent(measured['calibration_error'])} % ({words}), {calibrated}."
-    if measured["area"] is not None:
-        yield f"Area under the ROC curve {measured['area']:.3f}."
+def reliability_in_words(system: DecodedSystem) -> str:
+    """What a reviewer gains, and whether the confidences are calibrated."""
+    confidences = system.results.confidences
+    calibrated = "Not calibrated (ia3-speech calibrate does it on a dev set)."
+    if scaling := confidences["scaling"]:
+        calibrated = f"Calibrated with slope {scaling['slope']:g}, bias {scaling['bias']:g}."
+    return f"{reliability_note(confidences)} {calibrated}"
 
 
-def words_left_out(system: DecodedSystem) -> str:
-    """`3 words`: words of the hypotheses whose confidence is not known."""
-    row = system.results.all
-    count = row.words - row.deletions + row.insertions - system.results.confidences["words"]
-    return plural(count, "word") if count else ""
-
-
-def labels_content(report: ReportData, labels: list[dict[str, Any]]) -> dict[str, Any]:
-    few = any(line["row"].few_clusters for label in labels for line in label["lines"])
-    return {
-        "labels": labels,
-        "note": few_clusters_note(report.system.results.all.unit) if few else "",
-        "legend": [(report.baseline.name, "baseline"), (report.system.name, "system")]
-        if report.baseline
-        else [],
-    }
+def labels_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
+    """The table of each label that has several; many values are folded away below a scatter plot of them."""
+    labels = []
+    for table in [table for name, table in tables.items() if name.startswith("by_")]:
+        label = table.head[0]
+        rows = [report.system.results.by_label[label][value] for value, *_ in table.rows]
+        rates, summary, chart = [row.wer.value for row in rows], "", None
+        if len(rows) > MAX_OPEN:
+            ends = f"from {percent(min(rates))} to {percent(max(rates))} %"
+            summary = f"{len(rows)} values, median WER {percent(median(rates))} %, {ends}"
+        if report.baseline and len(rows) >= MIN_SCATTER:
+            values = [(row.value, row.changes["wer"].baseline, row.wer.value, row.words) for row in rows]
+            names = [system.name for system in report.systems]
+            what = "speakers" if label == "speaker" else f"values of {label}"
+            chart = scatter_before_and_after(f"WER by {label}", what, names, values)
+        few = {row.value for row in rows if row.few_clusters}
+        labels.append({"table": table, "summary": summary, "chart": chart, "few": few})
+    note = few_clusters_note(report.system.results.all.unit) if any(one["few"] for one in labels) else ""
+    return {"labels": labels, "note": note} if labels else {}

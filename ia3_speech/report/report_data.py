@@ -1,6 +1,6 @@
 """Find and read all that the report shows. In: a decode directory. Out: `ReportData`.
 
-EXP/results.json, curve.json, trade_off.json      all systems; learning curve; the scaled adapter
+EXP/curve.json, trade_off.json                    learning curve; the scaled adapter
 EXP/SYSTEM/metrics.jsonl, adapter/                training loss and dev WER; the adapter
 EXP/SYSTEM/decode_greedy_SET/                     DECODE_DIR: score.json, decode.json, scored texts
 EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain speech
@@ -23,17 +23,16 @@ from ia3_speech.experiments.curve_files import (
     Epoch,
     LearningCurve,
     TradeOff,
-    read_json_object,
     read_learning_curve,
     read_trade_off,
     read_training_log,
 )
+from ia3_speech.experiments.systems import load_json
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.results import Json, Results, read_results
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
-SCHEMA = 1  # of results.json
 OUT_OF_DOMAIN = "decode_greedy_out_of_domain"  # folder of the out-of-domain set, as recipes call it
 
 
@@ -72,7 +71,6 @@ class ReportData:
     Attributes:
         utterances: the scored utterances, in the order of score.json.
         system, baseline: the two systems that are compared; baseline is None without one.
-        experiment: results.json of the recipe; empty without one.
         training: the epochs of the training.
         curve: the learning curve.
         trade_off: in-domain against out-of-domain WER.
@@ -85,7 +83,6 @@ class ReportData:
     utterances: list[Utterance]
     system: DecodedSystem
     baseline: DecodedSystem | None = None
-    experiment: Json = field(default_factory=dict)
     training: list[Epoch] = field(default_factory=list)
     curve: LearningCurve | None = None
     trade_off: TradeOff | None = None
@@ -122,15 +119,19 @@ def find_report_paths(
     beside = {
         "adapter": folder / "adapter",
         "training": training or folder / "metrics.jsonl",
-        "experiment": folder.parent / "results.json",
         "curve": curve or folder.parent / "curve.json",
         "trade_off": folder.parent / "trade_off.json",
         "out_of_domain": folder / OUT_OF_DOMAIN / "score.json",
-        "terms": recorded_terms(decode_dir, record),
+        "terms": recorded_path(decode_dir, record.get("terms_file"), parts=1),
     }
     if decode_dir.name == OUT_OF_DOMAIN:
         del beside["out_of_domain"]
-    baseline = baseline or recorded_baseline(decode_dir, record)
+    if record.get("baseline") and not baseline:
+        baseline = recorded_path(decode_dir, record["baseline_dir"], parts=2)
+        if not baseline:
+            raise UserError(
+                f"{record['baseline_dir']}: the baseline of {decode_dir} is not there (give --baseline)"
+            )
     if baseline and not record.get("baseline"):
         raise UserError(
             f"{decode_dir}: was scored without a baseline "
@@ -140,22 +141,11 @@ def find_report_paths(
     return {name: path for name, path in beside.items() if path and path.exists()}
 
 
-def recorded_baseline(decode_dir: Path, record: Json) -> Path | None:
-    """The baseline that score.json names: at its recorded path, else the folder of that name in EXP."""
-    if not record.get("baseline"):
-        return None
-    recorded = Path(record["baseline_dir"])
-    for folder in (recorded, decode_dir.absolute().parents[1] / Path(*recorded.parts[-2:])):
-        if (folder / "score.json").is_file():
-            return folder
-    raise UserError(f"{recorded}: the baseline of {decode_dir} is not there, or not scored (give --baseline)")
-
-
-def recorded_terms(decode_dir: Path, record: Json) -> Path | None:
-    """The term list that score.json names: at its recorded path, else the file of that name in EXP."""
-    recorded = Path(record.get("terms_file") or "")
-    places = (recorded, decode_dir.absolute().parents[1] / recorded.name)
-    return next((path for path in places if path.is_file()), None)
+def recorded_path(decode_dir: Path, recorded: str | None, parts: int) -> Path | None:
+    """What score.json names: at its recorded path, else in EXP by its last parts; None if it is nowhere."""
+    path = Path(recorded or "")
+    places = (path, decode_dir.absolute().parents[1] / Path(*path.parts[-parts:])) if recorded else ()
+    return next((place for place in places if place.exists()), None)
 
 
 def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
@@ -172,7 +162,6 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
             f"{data}: utterance {unknown[0]} of {system.folder} is not in it (is it the right set?)"
         )
     readers = {
-        "experiment": read_experiment,
         "training": read_training_log,
         "curve": read_learning_curve,
         "trade_off": read_trade_off,
@@ -193,14 +182,11 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
 def system_names(folders: Sequence[Path]) -> list[str]:
     """Names of the systems by their decode directories: `exp/medical/base/decode_greedy_test` is base.
 
-    More of the path is used where the names would be the same.
+    Their whole paths are used where the names would be the same.
     """
     absolute = [folder.absolute() for folder in folders]
-    by_parent = [p.parent.name if p.name.startswith("decode") else p.name for p in absolute]
-    for names in (by_parent, [p.name for p in absolute], [f"{p.parent.name}/{p.name}" for p in absolute]):
-        if len(set(names)) == len(names):
-            return names
-    return [str(p) for p in absolute]
+    names = [path.parent.name if path.name.startswith("decode") else path.name for path in absolute]
+    return names if len(set(names)) == len(names) else [str(path) for path in absolute]
 
 
 def read_decoded_system(folder: Path, name: str) -> DecodedSystem:
@@ -210,7 +196,7 @@ def read_decoded_system(folder: Path, name: str) -> DecodedSystem:
         name=name,
         folder=folder,
         results=read_results(folder / "score.json"),
-        decoding=read_json_object(decoding) if decoding.exists() else {},
+        decoding=load_json(decoding) if decoding.exists() else {},
         references=read_kaldi_text(texts / "test_filt.txt"),
         hypotheses=read_kaldi_text(texts / "penalty_0.0/1.txt"),
     )
@@ -218,8 +204,7 @@ def read_decoded_system(folder: Path, name: str) -> DecodedSystem:
 
 def check_comparable(system: DecodedSystem, baseline: DecodedSystem) -> None:
     """Raise UserError unless both were scored on the same words, and the system against this baseline."""
-    recorded, now = system.results.record["baseline"] or {}, baseline.results.record
-    if any(recorded.get(name) != now.get(name) for name in ("utterances", "words", "errors", "wer")):
+    if not system.results.is_against(baseline.results):
         raise UserError(
             f"{system.folder}: was scored against another baseline than what {baseline.folder} holds now "
             f'(run "ia3-speech score … --baseline {baseline.folder}" again)'
@@ -240,13 +225,3 @@ def read_vectors(folder: Path) -> list[Vector]:
     if broken := [vector.module for vector in vectors if not np.isfinite(vector.values).all()]:
         raise UserError(f"{folder}: {broken[0]} holds NaN or infinite numbers (train it again)")
     return vectors
-
-
-def read_experiment(file: Path) -> Json:
-    """A recipe's results.json, and its "file". Raises UserError where it is none, or of another schema."""
-    record = read_json_object(file)
-    if record.get("schema") != SCHEMA:
-        raise UserError(f'{file}: "schema" is not {SCHEMA} (written by another version: make it again)')
-    if not all(isinstance(record.get(name), list) for name in ("systems", "pairs")):
-        raise UserError(f"{file}: has no systems and pairs (is it a recipe's results.json?)")
-    return record | {"file": "/".join(file.parts[-2:])}

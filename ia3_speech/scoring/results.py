@@ -109,6 +109,11 @@ class Results:
     def has_baseline(self) -> bool:
         return bool(self.record.get("baseline"))
 
+    def is_against(self, baseline: "Results") -> bool:
+        """Whether this is the baseline that it was scored against, by the numbers that were kept of it."""
+        then, now = self.record.get("baseline") or {}, baseline.record
+        return all(then.get(name) == now[name] for name in ("utterances", "words", "errors", "wer"))
+
     @property
     def few_clusters(self) -> bool:
         """Whether all intervals are of too few speakers (or other clusters) to be trusted."""
@@ -207,6 +212,24 @@ def interval_notes(results: Results) -> Iterator[str]:
     yield f"Intervals: bootstrap over {units}, {replicates}, seed {record['seed']}."
     if results.few_clusters:
         yield f"With only {units}, the intervals are too narrow."
+
+
+def significance_note(results: Results, system: str, baseline: str) -> str:
+    """The matched pairs test and Kaldi's bootstrap of a system against its baseline; empty without a test."""
+    test, bootci = results.record.get("mapsswe"), results.record.get("wer_bootci")
+    if not test:
+        return ""
+    text = f"Matched pairs test (MAPSSWE) of {system} against {baseline}: "
+    text += f"{test['segments']} segments, z = {test['z']:.2f}, p = {test['p']:.2g}."
+    sides = [bootci[name] for name in ("baseline", "system")]
+    if any(side["margin"] is None for side in sides):
+        return text
+    before, after = (
+        with_interval(side["wer"], [side["wer"] - side["margin"], side["wer"] + side["margin"]])
+        for side in sides
+    )
+    better = f"better in {percent(bootci['improvement'], 2)} % of the draws"
+    return f"{text} Kaldi's bootstrap over utterances: {before} and {after}, {better}."
 
 
 def missing_note(count: int, system: str) -> str:

@@ -52,7 +52,7 @@ class Table:
     """A table.
 
     Attributes:
-        name: of its files, without a suffix.
+        name: of its file, without the suffix.
         caption: what it shows.
         head: the columns' names; the first column holds the names of the rows.
         rows: a cell for each column.
@@ -79,9 +79,10 @@ class Table:
         csv.writer(text, lineterminator="\n").writerows(zip(*columns, strict=True))
         return text.getvalue()
 
+    @property
     def markdown(self) -> str:
-        """A Markdown table below its caption."""
-        return f"{markdown_text(self.caption)}\n\n{markdown_table(self.head, self.rows)}"
+        """A Markdown table, without the caption."""
+        return markdown_table(self.head, self.rows)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

@@ -6,12 +6,7 @@ from pathlib import Path
 import pytest
 from corpus_files import noise
 
-<<<<<<< HEAD
-from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
-=======
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
-from ia3_speech.data.kaldi.directory import summarize
->>>>>>> hQ
 from ia3_speech.data.utterance import Utterance
 
 RECIPE = "TEMPLATE"

@@ -50,10 +50,10 @@ def test_points_are_what_the_report_draws(exp):
     """The learning curve; `test_tables` shows those of the trade-off."""
     collect(exp)
     curve = read_learning_curve(exp / "curve.json")
-    assert (curve.set, curve.unit, curve.base.wer) == ("test", "minutes", 0.5)
-    assert [(one.amount, one.seed, round(one.estimate.wer, 2)) for one in curve.points] == [
-        (1.0, "1", 0.49), (1.0, "2", 0.5), (1.0, "3", 0.51), (20.0, "1", 0.37), (20.0, "2", 0.38),
-        (20.0, "3", 0.39), (120.5, "1", 0.3), (120.5, "2", 0.34), (120.5, "3", 0.32),
+    assert (curve.set, curve.unit, curve.base.value) == ("test", "minutes", 0.5)
+    assert [(one.amount, one.seed, round(one.wer.value, 2)) for one in curve.points] == [
+        (1.0, 1, 0.49), (1.0, 2, 0.5), (1.0, 3, 0.51), (20.0, 1, 0.37), (20.0, 2, 0.38),
+        (20.0, 3, 0.39), (120.5, 1, 0.3), (120.5, 2, 0.34), (120.5, 3, 0.32),
     ]  # fmt: skip
 
 
@@ -191,8 +191,8 @@ def test_scatter_and_curve(speakers):
     texts = [text.text for text in svg.iter(f"{space}text")]
     assert "3 speakers: 2 better (below the line), 1 equal, 0 worse" in texts
     curve = read_learning_curve(speakers / "curve.json")
-    assert (curve.unit, curve.base.wer) == ("utterances", 17 / 40)  # of what it starts from
-    assert [(point.amount, point.estimate.wer) for point in curve.points] == [(5, 0.4), (15, 0.3)]
+    assert (curve.unit, curve.base.value) == ("utterances", 17 / 40)  # of what it starts from
+    assert [(point.amount, point.wer.value) for point in curve.points] == [(5, 0.4), (15, 0.3)]
     assert not (speakers / "curve_from_base.json").exists()  # a single point is no curve
     (speakers / "from_accent_k5_seed1/decode_greedy_test/score.json").unlink()
     collect(speakers)

@@ -89,7 +89,7 @@ def make_recipe(
 
 
 def add_extras(recipe: Recipe) -> None:
-    """All else that a page can show: an adapter (PEFT's layout), training, results, curve, trade-off."""
+    """All else that a page can show: an adapter (PEFT's layout), training, curve, trade-off."""
     from safetensors.numpy import save_file
 
     draw = np.random.default_rng(0)
@@ -106,21 +106,16 @@ def add_extras(recipe: Recipe) -> None:
     ]
     rows.insert(0, {"epoch": 0, "step": 0, "loss": None, "dev_wer": 0.6, "selected_epoch": 0})
     (recipe.exp / "ia3_seed1/metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    system = {"name": "ia3", "set": "test", "seed": 1, "wer": 0.5, "wer_ci": [0.4, 0.6], "cer": 0.1}
-    system |= {"words": 1234, "utterances": 56, "term_error_rate": None, "trainable": 9216, "seconds": 90.6}
-    base = {**system, "name": "base", "seed": None, "trainable": 0, "seconds": 0.0}
-    pair = {"set": "test", "baseline": "base", "system": "ia3", "seed": 1, "relative": -0.1}
-    results = {"schema": 1, "systems": [base, system], "pairs": [{**pair, "relative_ci": [-0.2, -0.05]}],
-               "commit": "abc1234", "dirty": False, "command": "bash run.sh"}  # fmt: skip
-    (recipe.exp / "results.json").write_text(json.dumps(results))
     points = [
         {"minutes": minutes, "seed": seed, "wer": wer + seed / 100, "lo": wer - 0.1, "hi": wer + 0.1}
-        for minutes, wer in ((0, 0.5), (1, 0.45), (10, 0.3)) for seed in (1, 2, 3)
+        for minutes, wer in ((1, 0.45), (10, 0.3)) for seed in (1, 2, 3)
     ]  # fmt: skip
-    (recipe.exp / "curve.json").write_text(json.dumps({"set": "test_adults", "points": points}))
+    curve = {"set": "test_adults", "base": {"wer": 0.51, "lo": 0.4, "hi": 0.6}, "points": points}
+    (recipe.exp / "curve.json").write_text(json.dumps(curve))
     points = [
         {"scale": scale, "wer": 0.5 - scale / 5, "out_of_domain_wer": 0.2 + scale / 9}
         for scale in (0, 0.5, 1)
     ]
     points.append({"decay_to_one": 0.1, "wer": 0.35, "out_of_domain_wer": 0.25})
-    (recipe.exp / "trade_off.json").write_text(json.dumps({"own": "test", "points": points}))
+    trade_off = {"own": "test", "out_of_domain": "out-of-domain speech", "points": points}
+    (recipe.exp / "trade_off.json").write_text(json.dumps(trade_off))

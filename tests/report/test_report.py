@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from hand_made import ATTACK, HEARD, HOSTILE, add_extras, make_recipe, write_table
+from hand_made import HEARD, HOSTILE, add_extras, make_recipe, write_table
 from safetensors.numpy import load_file, save_file
 
 from ia3_speech.cli import UserError, command
@@ -89,22 +89,22 @@ def test_the_numbers_are_those_of_score(recipe):
     assert " ".join(relative[:2]) in text and relative[0].startswith("+")
     assert "Intervals: bootstrap over 3 speakers, 100 replicates, seed 0." in text
     assert "With only 3 speakers, the intervals are too narrow." in text
-    assert f"Matched pairs test (MAPSSWE): {scored['mapsswe']['segments']} segments" in text
+    segments = scored["mapsswe"]["segments"]
+    assert f"Matched pairs test (MAPSSWE) of ia3_seed1 against base: {segments} segments" in text
     assert "6 utterances of 3 speakers · 16 words · ia3_seed1 compared with base" in text
 
 
-def test_bars_by_label_have_words_too(recipe):
+def test_tables_by_label(recipe):
     page = Reading(recipe.page())
-    titles = [text for tag, text in page.texts if tag == "title"]
     by_label = json.loads((recipe.adapted / "score.json").read_text())["by_label"]
-    for label, value in (("speaker", "bob"), ("accent", "scottish")):
+    for label, value, shown in (("speaker", "bob", "bob"), ("accent", "scottish", "scottish *")):
         rates = by_label[label][value]
-        title = next(text for text in titles if text.startswith(f"{value}: base"))
-        assert title.endswith(f"ia3_seed1 {percent(rates['wer'])} % {interval(rates['wer_ci'])}")
+        cells = rf"{re.escape(shown)} \d+ \d+ [\d.]+ \[.*?\] {percent(rates['wer'])} "
+        assert re.search(cells + re.escape(interval(rates["wer_ci"])), page.text)
     links = {(link.get("data-label"), link.get("data-value")) for link in page.all("a")}
     assert {("speaker", "bob"), ("accent", "scottish")} <= links
     assert "* fewer than 10 speakers (for a single speaker, utterances are drawn)" in page.text
-    assert "welsh * 2 utterances" in page.text and "bob 2 utterances" in page.text
+    assert "welsh * 2 6 " in page.text
 
 
 @pytest.mark.parametrize(("speakers", "style"), [(3, "open"), (12, "better")])
@@ -125,12 +125,9 @@ def test_a_baseline_scored_before_a_label_is_scored_again(recipe):
 
 
 def test_all_that_lies_beside_is_found(recipe):
-    """Without a flag: the adapter's vectors, training, results, learning curve, trade-off."""
+    """Without a flag: the adapter's vectors, training, learning curve, trade-off."""
     add_extras(recipe)
     text = Reading(recipe.page()).text
-    assert "All systems on test [95 % interval]" in text
-    assert "ia3 1 50.0 [40.0, 60.0] 10.0 −10.0 [−20.0, −5.0] 56 1,234 9,216 91" in text
-    assert "exp/results.json: bash run.sh (commit abc1234)." in text
     assert "epoch 3 with 42.00 %, the last epoch within one standard error of the lowest, 40.00 %" in text
     assert "Median of the seeds from 47.0 % with 1 minute to 32.0 % with 10 minutes" in text
     assert "the base has 51.0 %" in text
@@ -139,7 +136,6 @@ def test_all_that_lies_beside_is_found(recipe):
     assert "decay 0.1: test 35.0 %, out-of-domain speech 25.0 %" in text
     for layer in (0, 1, 10):
         assert f"layer {layer}, key: 5, 25, 50, 75 and 95 % lie below" in text
-    assert "key all 24 0." in text and "ffn all 36 1.0000 1.0000 1.0000 0.0 0.0" in text
 
 
 def test_the_title_is_the_adapter_and_the_corpus(recipe):
@@ -186,18 +182,14 @@ def test_many_values_are_folded_away(tmp_path):
     page = make_recipe(tmp_path, heard).page()
     text = Reading(page).text
     assert "20 values, median WER 0.0 %, from 0.0 to 0.0 %" in text
-    assert (
-        "Below the diagonal ia3_seed1 has the lower WER: of 20, 20 improved, 0 unchanged, 0 degraded." in text
-    )
+    assert "WER by speaker. 20 speakers: 20 better (below the line), 0 equal, 0 worse" in text
 
 
 def test_it_writes_every_table(recipe):
     recipe.page()
     folder = tables_folder(recipe.adapted / "report.html")
     names = ["by_accent", "by_speaker", "error_rates", "utterances", "words"]
-    assert sorted(path.name for path in folder.iterdir()) == [
-        f"{name}{suffix}" for name in names for suffix in (".csv", ".md")
-    ]
+    assert sorted(path.name for path in folder.iterdir()) == [f"{name}.csv" for name in names]
     with (folder / "utterances.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows[2] == {
@@ -259,10 +251,13 @@ def test_another_data_directory_is_refused(recipe, tmp_path):
     "name, text, message",
     [
         ("curve.json", "{", "is not JSON"),
-        ("curve.json", '[{"minutes": 5, "wer": 0.3, "lo": "x"}]', "point 1: lo is 'x', not a number"),
-        ("trade_off.json", '[{"scale": 1, "wer": 0.3}]', "point 1: out_of_domain_wer is None, not a number"),
+        ("curve.json", '{"points": []}', 'has no "points"'),
+        (
+            "trade_off.json",
+            '{"points": [{"scale": 1, "wer": 0.3}]}',
+            "point 1: out_of_domain_wer is None, not a number",
+        ),
         ("ia3_seed1/metrics.jsonl", '{"epoch": 1, "loss": 1}', ":1: dev_wer is None, not a number"),
-        ("results.json", '{"schema": 2}', '"schema" is not 1'),
     ],
 )
 def test_damaged_files_are_named(recipe, name, text, message):
@@ -286,10 +281,8 @@ def test_a_vector_that_is_no_number_is_named(recipe):
 
 
 def test_hostile_texts_and_names_stay_text(tmp_path):
-    """A reference, an id, a label, a command with markup in it: shown, never a tag, never a script."""
+    """A reference, an id, a label with markup in it: shown, never a tag, never a script."""
     recipe = make_recipe(tmp_path, HOSTILE, normalize="none")
-    results = {"schema": 1, "systems": [], "pairs": [], "commit": ATTACK, "command": ATTACK}
-    (recipe.exp / "results.json").write_text(json.dumps(results))
     page = recipe.page()
     reading = Reading(page)
     assert len(reading.all("script")) == 3  # the utterances and words as JSON, and ours

@@ -122,18 +122,6 @@ def test_a_word_leads_to_its_utterances(opened):
     assert opened.run("return document.getElementById('utterance-search').value") == '"atrial fibrillation"'
 
 
-def test_a_dot_leads_to_its_words(opened):
-    titles = "return [...document.querySelectorAll('circle[data-dot]')].map((dot) => dot.textContent)"
-    number = next(n for n, title in enumerate(opened.run(titles)) if title.startswith("no: base 33.3 %"))
-    dot = f"document.querySelector('circle[data-dot=\"{number}\"]')"
-    opened.run(f"{dot}.dispatchEvent(new Event('click', {{bubbles: true}}))")
-    assert opened.run(WORDS) == ["no"]
-    found = "return document.getElementById('word-found').textContent"
-    assert opened.run(found) == "1 of 14 words, 3 occurrences (of one dot; Reset shows all)"
-    opened.click("#word-reset")
-    assert len(opened.run(WORDS)) == 14
-
-
 def test_alignments_are_marked(opened):
     marks = "return [...document.querySelectorAll('#utterance-rows .texts :is(ruby, del, ins)')]"
     opened.type("#utterance-search", "bob-1")

@@ -23,9 +23,9 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.kaldi.overlap import find_overlap
 from ia3_speech.experiments.__main__ import SCHEMA, result_row
+from ia3_speech.experiments.curve_files import spread
 from ia3_speech.experiments.notes import bullets, commands, warning_list, warnings_of
 from ia3_speech.experiments.systems import System, load_json, load_results
-from ia3_speech.experiments.tables import spread
 from ia3_speech.inputs import provenance
 from ia3_speech.scoring.error_rates import ErrorRates, ScoredUtterance, compute_error_rates
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
