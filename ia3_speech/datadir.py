@@ -15,6 +15,7 @@ the data directory. Directories are written with absolute paths and replace an o
 tables of other tools (feats.scp, cmvn.scp …) are left out.
 """
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -27,9 +28,11 @@ from ia3_speech.data.kaldi import (
     read_data_directory,
     split_data_directory,
     subset_data_directory,
-    validate_data_directory,
 )
 from ia3_speech.data.kaldi.overlap import describe_overlap
+from ia3_speech.data.utterance import BadAudio, bad_audio_report, load_utterances
+
+log = logging.getLogger(__name__)
 
 
 def printed(function: Callable[..., Any]) -> Callable[..., None]:
@@ -62,7 +65,15 @@ def validate(
         check_audio: decode all audio as well.
     """
     needed = {"text": not no_text, "wav": not no_wav, "spk_sort": not no_spk_sort}
-    checked = validate_data_directory(data, **needed, allow_pipes=allow_pipes, check_audio=check_audio)
+    checked = read_data_directory(data, **needed, allow_pipes=allow_pipes)
+    if len(checked.speakers) == 1:
+        log.warning(f"{data}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
+    bad: list[BadAudio] = []
+    for _ in load_utterances(checked, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
+        pass
+    if bad:  # clipped or silent: any other fault has raised an error
+        report = bad_audio_report(bad, "clipped or silent audio, which is used all the same")
+        log.warning(f"{data}: " + "\n".join(report))
     print(f"Successfully validated data-directory {checked}")
 
 
@@ -90,11 +101,10 @@ def segment(
     if max_seconds is not None and not max_seconds >= 1:
         raise UserError(f"--max-seconds is {max_seconds:g}, and has to be at least 1 second")
     from ia3_speech.decoding.segment_directory import segment_data_directory
+    from ia3_speech.model.base import load_base
 
-    segmented = segment_data_directory(
-        source, target, base, max_seconds=max_seconds, min_score=min_score, allow_pipes=allow_pipes
-    )
-    print(f"{target}: {segmented.summary()}")
+    options = {"max_seconds": max_seconds, "min_score": min_score, "allow_pipes": allow_pipes}
+    print(f"{target}: {segment_data_directory(source, target, load_base(base), **options)[1]}")
 
 
 def overlap(train: Path, dev: Path, test: Path) -> None:

@@ -206,15 +206,13 @@ def main(
     """
     from bench_page import made_by, publish
 
-    from ia3_speech.data.kaldi import read_data_directory, subset_data_directory
+    from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 
     with tempfile.TemporaryDirectory() as folder, checked_out(revision, Path(folder) / "old") as old:
         small = Path(folder) / "data"
-        subset_data_directory(data, small, per_spk=3)
-        clips = [
-            utterances[0].source
-            for utterances in read_data_directory(small, spk_sort=False).speakers.values()
-        ]
+        by_speaker = read_data_directory(data, spk_sort=False).speakers.values()
+        write_data_directory(small, [u for own in by_speaker for u in own[:3]])
+        clips = [utterances[0].source for utterances in by_speaker]
         roots = {"old": old, "new": ROOT}
         with worker(old, base, small) as ask_old, worker(ROOT, base, small) as ask_new:
             ask = {"old": ask_old, "new": ask_new}

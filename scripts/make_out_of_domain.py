@@ -15,8 +15,9 @@ from pathlib import Path
 from ia3_speech import atomic
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora.preparation import evenly_spaced
-from ia3_speech.data.kaldi import read_data_directory, validate_data_directory
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.directory import summarize, write_tables
+from ia3_speech.datadir import validate
 
 OUT = Path(__file__).resolve().parents[1] / "ia3_speech/out_of_domain/librispeech_dev"
 EACH = 5  # clips of a speaker
@@ -39,7 +40,7 @@ def main(source: Path, out: Path = OUT) -> None:
             short = sorted(shortest, key=lambda one: one.id)
         chosen += evenly_spaced(short, EACH)
     with atomic.replacing(out) as new:
-        write_tables(new, chosen)
+        write_tables(new, out, chosen, [])
         (new / "audio").mkdir()
         for one in chosen:
             shutil.copyfile(one.source, new / f"audio/{one.id}.ogg")
@@ -47,7 +48,7 @@ def main(source: Path, out: Path = OUT) -> None:
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise UserError(f"{out}: {size:,} bytes, more than {MOST_BYTES:,}")
-    validate_data_directory(out, check_audio=True)
+    validate(out, check_audio=True)
     print(f"{out}: {summarize(chosen)}, {size:,} bytes")
 
 

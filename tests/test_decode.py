@@ -22,7 +22,7 @@ from ia3_speech.scoring.ctm import read_confidences
 
 def noise(seconds: float, seed: int = 0) -> np.ndarray:
     size = round(seconds * SAMPLE_RATE)
-    # As loud as syllables are: noise of a constant level is reported.
+    # As loud as syllables are.
     syllables = 0.55 + 0.45 * np.sin(2 * np.pi * 4 * np.arange(size) / SAMPLE_RATE)
     return (np.random.default_rng(seed).normal(0, 0.1, size) * syllables).astype(np.float32)
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO
 
 import numpy as np
 
@@ -49,9 +49,7 @@ FLAT_TOP = 3  # samples in a row, of one sign
 CLIPPED_SHARE = 0.001  # of all samples
 
 SILENT_PEAK = 1e-4  # of full scale, -80 dB: three steps of 16 bit, below the noise of any microphone
-SILENT_SECONDS, NOISE_SECONDS = 0.5, 1.0  # shorter audio is not called silent, or noise
-NOISE_RANGE = 3.0  # dB between the 5th and the 95th percentile of the levels of frames
-NOISE_FLATNESS = 0.01  # geometric over arithmetic mean of the power spectrum: 1 for white noise, 0 for a tone
+SILENT_SECONDS = 0.5  # shorter audio is not called silent
 
 
 class AudioError(UserError):
@@ -63,20 +61,12 @@ class Problem:
     """What is wrong with a waveform.
 
     Attributes:
-        kind: unreadable (nothing that is decoded), empty (no samples), short (below the base's minimum), nan
-            (NaN or infinite samples), clipped, silent (nothing above -80 dB) or noise (of a constant level,
-            without anything that could be speech).
         reason: a phrase for messages, such as `too short (0.010 s, 0.025 s are needed)`.
+        fatal: whether no model can use the waveform; clipped speech and silence are only named.
     """
 
-    kind: Literal["unreadable", "empty", "short", "nan", "clipped", "silent", "noise"]
     reason: str
-
-    @property
-    def fatal(self) -> bool:
-        """Whether no model can use the waveform. Clipped speech is distorted, but still usable; silence and
-        noise are named and left to the user, since they may be meant."""
-        return self.kind in ("unreadable", "empty", "short", "nan")
+    fatal: bool = True
 
 
 def load_audio(
@@ -288,37 +278,18 @@ def channel_of_cancelling(wave: np.ndarray, name: str) -> int | None:
 def find_problem(wave: np.ndarray, minimum_samples: int = RECEPTIVE_FIELD) -> Problem | None:
     """The most serious problem of `wave` (float32 `(samples,)`, 16 kHz), or None."""
     if wave.size == 0:
-        return Problem("empty", "empty (no samples)")
+        return Problem("empty (no samples)")
     if wave.size < minimum_samples:
         seconds, needed = wave.size / SAMPLE_RATE, minimum_samples / SAMPLE_RATE
-        return Problem("short", f"too short ({seconds:.3f} s, {needed:.3f} s are needed)")
+        return Problem(f"too short ({seconds:.3f} s, {needed:.3f} s are needed)")
     if not np.isfinite(wave).all():
-        return Problem("nan", f"{np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
+        return Problem(f"{np.count_nonzero(~np.isfinite(wave))} samples are NaN or infinite")
     share = clipped_share(wave)
     if share >= CLIPPED_SHARE:
-        return Problem("clipped", f"clipped ({100 * share:.1f} % of the samples are flat at full scale)")
+        return Problem(f"clipped ({100 * share:.1f} % of the samples are flat at full scale)", fatal=False)
     if wave.size >= SILENT_SECONDS * SAMPLE_RATE and np.ptp(wave) < 2 * SILENT_PEAK:
-        return Problem("silent", "silent (is the microphone or the right channel recorded?)")
-    if is_steady_noise(wave):
-        return Problem("noise", "noise of a constant level, without speech")
+        return Problem("silent (is the microphone or the right channel recorded?)", fatal=False)
     return None
-
-
-def is_steady_noise(wave: np.ndarray) -> bool:
-    """Whether the level of `(samples,)` is constant and its spectrum broad, over at least a second.
-
-    The level is that of 25 ms frames: of stationary noise 90 % of them lie within 1 dB, of speech, also in
-    noise of the same power, they spread over more than 6. The spectrum tells noise from a tone.
-    """
-    if wave.size < NOISE_SECONDS * SAMPLE_RATE:
-        return False
-    frames = wave[: wave.size // RECEPTIVE_FIELD * RECEPTIVE_FIELD].reshape(-1, RECEPTIVE_FIELD)
-    levels = 10 * np.log10(np.square(frames).mean(axis=1) + 1e-12)
-    low, high = np.percentile(levels, (5, 95))
-    if high - low >= NOISE_RANGE:
-        return False
-    power = np.square(np.abs(np.fft.rfft(frames * np.hanning(RECEPTIVE_FIELD), axis=1))).mean(axis=0) + 1e-12
-    return bool(np.exp(np.log(power).mean()) / power.mean() > NOISE_FLATNESS)
 
 
 def clipped_share(wave: np.ndarray) -> float:
@@ -338,8 +309,6 @@ def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
 
     `(samples,)` → `(about samples / factor,)`. Ko et al. 2015, "Audio augmentation for speech recognition".
     """
-    if not factor > 0:
-        raise ValueError(f"a speed factor is positive, not {factor}")
     return resample(wave, SAMPLE_RATE * factor, SAMPLE_RATE)
 
 

@@ -21,12 +21,7 @@ def make_batches(
     Each index is in exactly one batch; an utterance longer than `max_seconds` is a batch of its own. With
     `shuffle` the batches and their order differ from epoch to epoch; without it batches go from short to
     long, and `seed` and `epoch` have no effect.
-
-    Raises:
-        ValueError: `max_seconds` is not positive.
     """
-    if not max_seconds > 0:
-        raise ValueError(f"max_seconds is a positive number of seconds, not {max_seconds}")
     rng = random.Random(f"batches {seed} {epoch}")  # a string is hashed by SHA-512: alike on all machines
     jittered = [second * (rng.uniform(1 - JITTER, 1 + JITTER) if shuffle else 1) for second in seconds]
     batches: list[list[int]] = []

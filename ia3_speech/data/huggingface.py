@@ -1,8 +1,8 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk). Out: a folder
-with `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the
-rows; the audio is decoded here, so that torchcodec is not needed.
+In: a hub id, or a local folder (parquet, audiofolder, save_to_disk). Out: a folder with
+`audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
+the audio is decoded here, so that torchcodec is not needed.
 
     ia3-speech datadir from-dataset edinburghcstr/edacc data/edacc --split test --labels accent
 """
@@ -11,32 +11,26 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from ia3_speech import atomic
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     UtteranceIds,
     collapse_whitespace,
-    read_data_directory,
-    refuse_unexpected_files,
     write_tables,
 )
-from ia3_speech.data.kaldi.table_file import DataError, raise_if_any, unprintable_character
+from ia3_speech.data.kaldi.table_file import DataError, unprintable_character
 from ia3_speech.data.kaldi.validation import label_of_table
-from ia3_speech.data.recordings import decoded
+from ia3_speech.data.recordings import to_waveform
 from ia3_speech.data.spreadsheet import (
     AUDIO_COLUMNS,
     GENDERS,
     SPEAKER_COLUMNS,
-    SUFFIXES,
     TEXT_COLUMNS,
     label_name,
-    read_spreadsheet,
 )
 from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, raise_if_unusable, with_progress
 
@@ -57,76 +51,67 @@ def convert_dataset(
     *,
     split: str | None = None,
     config_name: str | None = None,
-    revision: str | None = None,
     audio_column: str | None = None,
     text_column: str | None = None,
     speaker_column: str | None = None,
     id_column: str | None = None,
     labels: str | None = None,
-    format: Literal["wav", "flac"] = "wav",
     on_error: Literal["fail", "skip"] = "fail",
 ) -> DataDirectory:
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder or file (parquet, audiofolder, csv, xlsx, jsonl, save_to_disk).
-        out: the folder to write; an older one is replaced if this command wrote it.
+        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk).
+        out: the folder to write.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
-        revision: a branch, tag or commit on the hub.
         audio_column: the column with the audio or the path of an audio file [by its usual names].
         text_column: the column with the transcript, none if there is none [by its usual names].
         speaker_column: the column with the speaker; none makes each utterance its own speaker [by its usual
             names].
         id_column: the column with utterance ids; none numbers them [by its usual names].
         labels: columns to keep as utt2LABEL, separated by commas, none for no labels [accent, gender, age …].
-        format: of the audio files, 16 bit either way.
         on_error: stop at audio that is unusable or has no transcript, or leave it out; clipped audio is
             converted, and listed in a warning.
 
     Raises:
-        DataError: the dataset cannot be loaded; a column cannot be found; `out` holds other files, or the
-            dataset itself.
+        DataError: the dataset cannot be loaded; a column cannot be found; `out` exists.
         AudioError: on_error is "fail" and audio is unusable.
     """
     import datasets
 
     out = Path(out)
-    refuse_unexpected_files(out, also=["audio"] if wrote_audio_of(out) else [])
-    rows = load_rows(name, split, config_name, revision)
+    if out.exists():
+        raise DataError(f"{out}: exists already (give another folder, or remove it)")
+    rows = load_rows(name, split, config_name)
     roles = {"audio": audio_column, "text": text_column, "speaker": speaker_column, "id": id_column}
-    columns = choose_columns(name, rows.features, roles, labels)
-    log.info(f"{name}: {len(rows)} rows; {columns}")
-    if columns.speaker is None:
+    columns, kept = choose_columns(name, rows.features, roles, labels)
+    chosen = ", ".join(f"{role}: {column or 'none'}" for role, column in columns.items())
+    log.info(f"{name}: {len(rows)} rows; {chosen}; labels: {', '.join(kept) or 'none'}")
+    if columns["speaker"] is None:
         log.warning("no speaker column: each utterance counts as a speaker (--speaker-column names one)")
-    if isinstance(rows.features[columns.audio], datasets.Audio):
-        rows = rows.cast_column(columns.audio, datasets.Audio(decode=False))
-    folder = Path(name) if Path(name).is_dir() else Path(name).parent
+    if isinstance(rows.features[columns["audio"]], datasets.Audio):
+        rows = rows.cast_column(columns["audio"], datasets.Audio(decode=False))
     bad: list[BadAudio] = []
     with atomic.replacing(out) as new:
         new.mkdir()
-        utterances = list(extract(rows, columns, folder, new, out.absolute(), format, bad))
+        utterances = list(extract(rows, columns, kept, Path(name), new, out.absolute(), bad))
         if on_error == "fail":
             raise_if_unusable(bad)
         if bad:
             log.warning("\n".join(bad_audio_report(bad, "bad audio")))
-        write_tables(new, utterances, speaker_labels=["gender"], name=out)
+        write_tables(new, out, utterances, ["gender"])
     return DataDirectory(out, sorted(utterances, key=lambda utterance: utterance.id))
 
 
-def wrote_audio_of(out: Path) -> bool:
-    """Whether all files in `out`/audio belong to the data directory `out`, as `extract` names them."""
-    try:
-        utterances = read_data_directory(out, text=False, wav=False, spk_sort=False).utterances
-    except DataError:
-        return False
-    written = {out.absolute() / "audio" / u.speaker / f"{u.id}{Path(u.source).suffix}" for u in utterances}
-    present = {path.absolute() for path in (out / "audio").rglob("*") if not path.is_dir()}
-    return present <= written & {Path(u.source) for u in utterances}
-
-
 def extract(
-    rows: Any, columns: "Columns", base: Path, new: Path, out: Path, format: str, bad: list[BadAudio]
+    rows: Any,
+    columns: dict[str, str | None],
+    kept: list[str],
+    base: Path,
+    new: Path,
+    out: Path,
+    bad: list[BadAudio],
 ) -> Iterator[Utterance]:
     """Decode each row, write its audio below `new`, and yield its utterance with the path below `out`.
 
@@ -136,21 +121,19 @@ def extract(
 
     ids, features = UtteranceIds(len(rows)), rows.features
     for number, row in enumerate(with_progress(rows, "writing audio", "utt", show=True), 1):
-        cell = row[columns.audio]
-        name = feature_text(row, columns.id, features) or path_in_cell(cell)
-        speaker, utterance = ids.assign(feature_text(row, columns.speaker, features), name, number)
+        cell = row[columns["audio"]]
+        name = feature_text(row, columns["id"], features) or path_in_cell(cell)
+        speaker, utterance = ids.assign(feature_text(row, columns["speaker"], features), name, number)
         file = path_in_cell(cell) or f"row {number}"
-        text = row[columns.text] if columns.text else None
+        text = row[columns["text"]] if columns["text"] else None
         try:
-            if columns.text and text is None:
-                raise AudioError(f"no transcript in column {columns.text}")
+            if columns["text"] and text is None:
+                raise AudioError(f"no transcript in column {columns['text']}")
             if not isinstance(cell, dict) or cell.get("bytes") is None:
                 if not path_in_cell(cell):
                     raise AudioError("the audio cell is empty")
                 cell = base / path_in_cell(cell)
-                if out.resolve() in cell.resolve().parents:
-                    raise DataError(f"{out}: holds {file}, which is to be read (give another folder)")
-            wave = decoded(cell)
+            wave = to_waveform(cell)
         except AudioError as error:
             bad.append(BadAudio(utterance, file, str(error).removeprefix(f"{file}: ")))
             continue
@@ -158,11 +141,11 @@ def extract(
             bad.append(BadAudio(utterance, file, problem.reason, left_out=problem.fatal))
             if problem.fatal:
                 continue
-        path = Path("audio", speaker, f"{utterance}.{format}")
+        path = Path("audio", speaker, f"{utterance}.wav")
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(new / path, wave, SAMPLE_RATE, subtype="PCM_16")
         text = None if text is None else printable_text(str(text))
-        labels, seconds = labels_in_columns(row, columns.labels, features), len(wave) / SAMPLE_RATE
+        labels, seconds = labels_in_columns(row, kept, features), len(wave) / SAMPLE_RATE
         source = str(out / path)
         yield Utterance(utterance, speaker, utterance, source, text=text, duration=seconds, labels=labels)
 
@@ -170,7 +153,7 @@ def extract(
 # ---- rows ----
 
 
-def load_rows(name: str, split: str | None, config: str | None, revision: str | None) -> Any:
+def load_rows(name: str, split: str | None, config: str | None) -> Any:
     """One split of a dataset, as `datasets.Dataset`.
 
     Raises:
@@ -183,45 +166,20 @@ def load_rows(name: str, split: str | None, config: str | None, revision: str | 
         with audio_not_encoded():
             if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
                 splits = datasets.load_from_disk(name)
-            elif path.is_file() and path.suffix.lower() in SUFFIXES:
-                splits = {"train": rows_of_spreadsheet(path)}
-            elif path.is_file():
-                kind = "parquet" if path.suffix == ".parquet" else "json"
-                splits = datasets.load_dataset(kind, data_files=name)
             else:
-                splits = datasets.load_dataset(name, config, revision=revision)
-    except UserError:
-        raise
+                splits = datasets.load_dataset(name, config)
     except Exception as error:  # of any kind: network, hub, script, arrow
         reason = " ".join(str(error.__cause__ or error).split()) or type(error).__name__
         hint = "is it a folder here, or an id on the hub? --config-name chooses a configuration"
         raise DataError(f"{name}: cannot be loaded as a dataset: {reason[:300]} ({hint})") from error
     if not isinstance(splits, dict):
-        if split and split != str(splits.split):
-            only = splits.split or "without a name"
-            raise DataError(f"{name}: is one split, {only}, and not {split} (leave out --split)")
-        return splits
+        splits = {str(splits.split): splits}
     if split is None and len(splits) > 1:
         raise DataError(f"{name}: has the splits {', '.join(splits)} (choose one with --split)")
     split = split or next(iter(splits))
     if split not in splits:
         raise DataError(f"{name}: has no split {split} (it has {', '.join(splits)})")
     return splits[split]
-
-
-def rows_of_spreadsheet(path: Path) -> Any:
-    """A CSV or Excel file as `datasets.Dataset`: every field as it is written (007, NA), None where empty.
-
-    Quotation marks have no meaning in .tsv, as in Common Voice.
-    """
-    import datasets
-
-    rows, problems = read_spreadsheet(path, quotes=path.suffix.lower() != ".tsv")
-    raise_if_any(problems)
-    return datasets.Dataset.from_dict(
-        {column: [row.fields[column] or None for row in rows] for column in rows[0].fields},
-        features=datasets.Features({column: datasets.Value("string") for column in rows[0].fields}),
-    )
 
 
 @contextmanager
@@ -248,27 +206,14 @@ def audio_not_encoded() -> Iterator[None]:
 # ---- columns ----
 
 
-@dataclass(frozen=True)
-class Columns:
-    """Which column of the dataset holds what; None where there is none."""
-
-    audio: str
-    text: str | None
-    speaker: str | None
-    id: str | None
-    labels: tuple[str, ...]
-
-    def __str__(self) -> str:
-        roles = ", ".join(f"{role}: {getattr(self, role) or 'none'}" for role in USUAL_COLUMNS)
-        return f"{roles}; labels: {', '.join(self.labels) or 'none'}"
-
-
 USUAL_COLUMNS = {"audio": AUDIO_COLUMNS, "text": TEXT_COLUMNS, "speaker": SPEAKER_COLUMNS, "id": ID_COLUMNS}
 
 
-def choose_columns(name: str, features: Any, roles: dict[str, str | None], labels: str | None) -> Columns:
-    """The columns of the roles audio, text, speaker and id: those of their usual names where `roles` has
-    None; "none" is no column.
+def choose_columns(
+    name: str, features: Any, roles: dict[str, str | None], labels: str | None
+) -> tuple[dict[str, str | None], list[str]]:
+    """The columns of the roles audio, text, speaker and id, those of their usual names where `roles` has
+    None ("none" is no column); and those of labels.
 
     Raises:
         DataError: a column does not exist, or no column has a usual name of audio or text.
@@ -280,13 +225,10 @@ def choose_columns(name: str, features: Any, roles: dict[str, str | None], label
     chosen: dict[str, str | None] = {}
     for role, usual in USUAL_COLUMNS.items():
         wanted = roles[role]
-        if wanted is None:
-            candidates = decodable + usual if role == "audio" else usual
-            chosen[role] = next((column for column in candidates if column in features), None)
-        elif wanted == "none" or wanted in features:
-            chosen[role] = None if wanted == "none" else wanted
-        else:
+        if wanted not in (None, "none", *features):
             raise DataError(f"{name}: no column {wanted} ({available})")
+        candidates = (wanted,) if wanted else decodable + usual if role == "audio" else usual
+        chosen[role] = next((column for column in candidates if column in features), None)
         if chosen[role] is None and (role == "audio" or (role == "text" and wanted != "none")):
             none = ", or pass --text-column none" if role == "text" else ""
             raise DataError(
@@ -295,14 +237,14 @@ def choose_columns(name: str, features: Any, roles: dict[str, str | None], label
     if labels is None:
         scalar = (datasets.Value, datasets.ClassLabel)
         kept = [c for c in LABEL_COLUMNS if isinstance(features.get(c), scalar) and c not in chosen.values()]
-        return Columns(**chosen, labels=tuple(kept))
+        return chosen, kept
     kept = [column.strip() for column in labels.split(",") if column.strip() not in ("", "none")]
     if missing := [column for column in kept if column not in features]:
         raise DataError(f"{name}: no column {missing[0]} ({available})")
     for column in kept:
         if label_of_table(f"utt2{label_name(column)}") is None:
             raise DataError(f"{name}: {column} cannot be a label: utt2{column} is another table (rename it)")
-    return Columns(**chosen, labels=tuple(kept))
+    return chosen, kept
 
 
 # ---- cells ----
@@ -323,7 +265,7 @@ def feature_text(row: dict, column: str | None, features: Any) -> str:
     return str(value).strip()
 
 
-def labels_in_columns(row: dict, columns: tuple[str, ...], features: Any) -> dict[str, str]:
+def labels_in_columns(row: dict, columns: list[str], features: Any) -> dict[str, str]:
     """The labels of a row, each one word (`United States` → `United_States`), male and female as m and f."""
     labels = {}
     for column in columns:

@@ -63,13 +63,8 @@ class Recording:
         return "-".join((*self.target.parts[:-1], file_stem(self.target))) or None
 
     def load(self, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
-        """float32 `(samples,)` at 16 kHz; `sampling_rate` is that of samples alone, in Hz.
-
-        Raises:
-            AudioError: as `load_audio`; or what it holds is not audio.
-            ValueError: the array is not a waveform.
-        """
-        return decoded(self.audio, sampling_rate)
+        """float32 `(samples,)` at 16 kHz; as `to_waveform`."""
+        return to_waveform(self.audio, sampling_rate)
 
 
 def as_recording(audio: AudioInput) -> Recording:
@@ -187,7 +182,7 @@ def is_one_recording(audio: Any) -> bool:
     return any(hasattr(audio, name) for name in ("read", "__array__", "get_all_samples"))
 
 
-def to_waveform(audio: Any, column: str = "audio", sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
+def to_waveform(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
     """float32 `(samples,)` at 16 kHz of a cell of a dataset, or of whatever else holds audio.
 
     Args:
@@ -200,20 +195,12 @@ def to_waveform(audio: Any, column: str = "audio", sampling_rate: int = SAMPLE_R
             - a path, an open binary file, or the bytes of an audio file;
             - a decoder with `get_all_samples()`, whose result has `data`, `(channels, samples)`, and
               `sample_rate`, such as torchcodec's, to which `datasets` 4 decodes.
-        column: what messages call it.
         sampling_rate: of samples alone, in Hz.
 
     Raises:
-        AudioError: it is none of these, not float, or a file that `load_audio` refuses; names the column.
+        AudioError: it is none of these, or a file that `load_audio` refuses.
+        ValueError: samples that are not float, or not of this shape.
     """
-    try:
-        return decoded(audio, sampling_rate)
-    except (AudioError, ValueError) as error:
-        raise AudioError(f'column "{column}": {error}') from None
-
-
-def decoded(audio: Any, sampling_rate: int = SAMPLE_RATE) -> np.ndarray:
-    """`to_waveform`, whose errors name no column; a ValueError where samples are not a waveform."""
     if isinstance(audio, dict):
         if audio.get("array") is not None:
             if not audio.get("sampling_rate"):

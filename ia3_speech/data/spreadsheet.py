@@ -9,9 +9,7 @@ corpora, and hold for datasets too (`huggingface`).
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,31 +38,17 @@ GENDERS = {
 }
 
 
-@dataclass
-class SheetRow:
-    """A row of the table.
-
-    Attributes:
-        line: the line of the file in which it begins, or the number of the row in an Excel sheet.
-        fields: column → text, without the white space around it.
-    """
-
-    line: int
-    fields: dict[str, str]
+# The line of the file in which a row begins (in Excel the number of the row); column → text without the white
+# space around it.
+SheetRow = tuple[int, dict[str, str]]
 
 
-def read_spreadsheet(
-    path: Path, rename: Callable[[list[str]], list[str]] = list, *, quotes: bool = True
-) -> tuple[list[SheetRow], list[str]]:
-    """The rows, and a message for each row with too few or too many fields.
-
-    Args:
-        rename: the names of the columns as written → as they are in the rows; may raise UserError.
-        quotes: whether quotation marks around a field are no part of it.
+def read_spreadsheet(path: Path) -> tuple[list[SheetRow], list[str]]:
+    """The rows, columns by their usual names, and a message for each row with too few or too many fields.
 
     Raises:
         UserError: the file cannot be read as text or as a workbook, a column has no name or that of another,
-            or there is no row.
+            a required one is missing, or there is no row.
     """
     problems: list[str] = []
     if path.suffix.lower() == ".xlsx":
@@ -73,7 +57,7 @@ def read_spreadsheet(
         text = read_any_utf(path)
         separator = EXCEL_SEPARATOR.match(text)
         delimiter = separator[1] if separator else max(DELIMITERS, key=text.partition("\n")[0].count)
-        lines = csv_lines(path, text, delimiter, quotes, problems)
+        lines = csv_lines(path, text, delimiter, problems)
         if separator:
             next(lines, None)
         hint = f'a text with a {DELIMITERS.get(delimiter, delimiter)} in it stands in quotation marks: "…"'
@@ -85,11 +69,11 @@ def read_spreadsheet(
             continue
         if not columns:
             try:
-                columns = rename(check_names(fields))
+                columns = usual_names(fields)
             except UserError as error:
                 raise UserError(f"{path}:{line}: {error}") from None
         elif len(fields) == len(columns):
-            rows.append(SheetRow(line, dict(zip(columns, fields, strict=True))))
+            rows.append((line, dict(zip(columns, fields, strict=True))))
         else:
             problems.append(f"{path}:{line}: {len(fields)} fields for {len(columns)} columns ({hint})")
     if not rows:
@@ -116,12 +100,9 @@ def read_any_utf(path: Path) -> str:
         ) from None
 
 
-def csv_lines(
-    path: Path, text: str, delimiter: str, quotes: bool, problems: list[str]
-) -> Iterator[tuple[int, list[str]]]:
+def csv_lines(path: Path, text: str, delimiter: str, problems: list[str]) -> Iterator[tuple[int, list[str]]]:
     """Line number and fields of each row; `problems` receives a quotation mark that is not closed."""
-    quoting = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     line = 1
     try:
         for fields in reader:
@@ -167,23 +148,17 @@ def excel_text(value: Any) -> str:
 # ---- columns ----
 
 
-def check_names(columns: list[str]) -> list[str]:
-    """The names of columns as they are. Raises UserError where one is empty or, in any case, there twice."""
-    lower = [column.lower() for column in columns]
-    for name in lower:
-        if lower.count(name) > 1 or not name:
-            what = f"two columns {name}" if name else "a column without a name"
-            raise UserError(f"{what} (give each column a name of its own)")
-    return columns
-
-
 def usual_names(columns: list[str]) -> list[str]:
     """The columns in lower case, with `file`, `text` and `speaker` for those of another name for them.
 
     Raises:
-        UserError: a required column is missing, or two columns could be meant.
+        UserError: a column has no name or that of another, a required one is missing, or two could be meant.
     """
     columns = [column.lower() for column in columns]
+    for name in columns:
+        if columns.count(name) > 1 or not name:
+            what = f"two columns {name}" if name else "a column without a name"
+            raise UserError(f"{what} (give each column a name of its own)")
     for name, synonyms in SYNONYMS.items():
         if name in columns:
             continue
@@ -195,8 +170,7 @@ def usual_names(columns: list[str]) -> list[str]:
             columns[columns.index(meant[0])] = name
         elif name in REQUIRED:
             accepted = list(dict.fromkeys([name, *synonyms]))
-            near = [column for column in columns if get_close_matches(column, accepted, n=1)]
-            hint = f"rename {near[0]} to {name}" if near else f"call it {', '.join(accepted)}"
+            hint = f"call it {', '.join(accepted)}"
             raise UserError(f"no column {name} (the columns are {', '.join(columns)}; {hint})")
     return columns
 

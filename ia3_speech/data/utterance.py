@@ -60,7 +60,7 @@ class BadAudio:
         utterance: its id.
         file: the path, or the shell command.
         reason: what is wrong with it.
-        left_out: whether the utterance is not used; false for clipped, silent and noisy audio.
+        left_out: whether the utterance is not used; false for clipped and silent audio.
     """
 
     utterance: str
@@ -115,7 +115,6 @@ def load_utterances(
         AudioError: on_error is "fail" and audio is unusable.
     """
     bad = [] if bad is None else bad
-    already_known = len(bad)
     # The segments of one recording follow one another, so that its pipe runs once for all of them.
     read_pipe = lru_cache(maxsize=1)(run_pipe) if allow_pipes else refuse_pipe
     for utterance in with_progress(utterances, "reading audio", "utt", progress):
@@ -130,7 +129,7 @@ def load_utterances(
         if problem is None or not problem.fatal:
             yield utterance, wave
     if on_error == "fail":
-        raise_if_unusable(bad[already_known:])
+        raise_if_unusable(bad)
 
 
 def raise_if_unusable(bad: Sequence[BadAudio]) -> None:

@@ -12,7 +12,7 @@ frames of it.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -33,16 +33,14 @@ MARGIN = 0.3  # seconds kept beside the first and the last word
 
 @dataclass(frozen=True)
 class AlignedWord:
-    """A word in a recording.
+    """A word in a recording, from `start` to `end` in seconds.
 
-    Attributes:
-        text: as the transcript has it.
-        start, end: seconds; None where nothing of the word can be written by the base.
+    `text` is as the transcript has it, with what stands beside it and cannot be written by the base.
     """
 
     text: str
-    start: float | None
-    end: float | None
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +65,7 @@ class Alignment:
     """The Viterbi path of a transcript through a recording.
 
     Attributes:
-        words: of the transcript, in order.
+        words: in order, those that the base can write.
         path_scores: `(frames,)`, the log-probability of the path's symbol in each frame.
         frame_times: `(frames,)`, seconds.
     """
@@ -143,30 +141,27 @@ def align_words(
     frames: dict[int, tuple[int, int]] = {}  # the first and the last of each word that can be written
     for (_, owner), first, last in zip(symbols, *spans(states, len(tokens)), strict=True):
         frames[owner] = frames.get(owner, (first, last))[0], last
-    aligned = [
-        AlignedWord(word, times[frames[number][0]], times[frames[number][1]] + frame_seconds)
-        if number in frames
-        else AlignedWord(word, None, None)
-        for number, word in enumerate(words)
-    ]
+    aligned: list[AlignedWord] = []
+    waiting: list[str] = []  # words before the first that can be written
+    for number, word in enumerate(words):
+        if number in frames:
+            first, last = frames[number]
+            text = " ".join([*waiting, word])
+            aligned.append(AlignedWord(text, times[first], times[last] + frame_seconds))
+            waiting = []
+        elif aligned:
+            aligned[-1] = replace(aligned[-1], text=f"{aligned[-1].text} {word}")
+        else:
+            waiting.append(word)
     return Alignment(aligned, scores, times)
 
 
 def cut_between_words(
-    wave: np.ndarray, alignment: Alignment, maximum_seconds: float, minimum_score: float = IMPOSSIBLE
+    wave: np.ndarray, alignment: Alignment, maximum_seconds: float, minimum_score: float
 ) -> list[Segment]:
     """Segments of at most `maximum_seconds`, cut where the pauses between words are longest, in their
-    quietest place. A word that the base cannot write goes with the one before it; a single longer word is cut
-    alone."""
-    groups: list[list[AlignedWord]] = []
-    for word in alignment.words:
-        if groups and (word.start is None or groups[-1][0].start is None):
-            groups[-1].append(word)
-        else:
-            groups.append([word])
-    written = [[word for word in group if word.start is not None] for group in groups]
-    starts = np.array([words[0].start for words in written])
-    ends = np.array([words[-1].end for words in written])
+    quietest place; a single longer word is cut alone."""
+    starts, ends = (np.array([getattr(word, side) for word in alignment.words]) for side in ("start", "end"))
     length = len(wave) / SAMPLE_RATE
     cuts = [0.0, *map(lambda a, b: quiet_place(wave, a, b), ends[:-1], starts[1:]), length]
     lefts = np.maximum(cuts[:-1], starts - MARGIN)  # of a segment that begins with word n
@@ -181,10 +176,10 @@ def cut_between_words(
             if score < minimum_score and begin < end and maximum / 2 >= FINEST_SECONDS:
                 yield from segments(begin, end, maximum / 2)
             else:
-                words = [word.text for group in groups[begin : end + 1] for word in group]
-                yield Segment(float(lefts[begin]), float(rights[end]), " ".join(words), score)
+                text = " ".join(word.text for word in alignment.words[begin : end + 1])
+                yield Segment(float(lefts[begin]), float(rights[end]), text, score)
 
-    return list(segments(0, len(groups) - 1, maximum_seconds))
+    return list(segments(0, len(starts) - 1, maximum_seconds))
 
 
 def quiet_place(wave: np.ndarray, end: float, start: float) -> float:

@@ -199,7 +199,7 @@ def read_audio(
 
 
 def unreadable(source: Recording, error: AudioError) -> Problem:
-    return Problem("unreadable", str(error).removeprefix(f"{source.path}: "))
+    return Problem(str(error).removeprefix(f"{source.path}: "))
 
 
 # ---- channels

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import to_waveform
 from ia3_speech.data.text import Vocabulary, target_text
 from ia3_speech.model.architectures import AudioInput, Kernels, output_length, shortest_input
@@ -93,7 +93,12 @@ class Collator:
             AudioError: a row's audio can't be used; the message names the column.
             VocabularyError: a character is not in the base's vocabulary.
         """
-        values = [self.features.extract(to_waveform(column(row, "audio"), "audio")) for row in rows]
+        values = []
+        for row in rows:
+            try:
+                values.append(self.features.extract(to_waveform(column(row, "audio"))))
+            except (AudioError, ValueError) as error:
+                raise AudioError(f'column "audio": {error}') from None
         none_yet = not self.numbers
         texts = [target_text(column(row, "text"), "ctc", self.vocabulary, self.numbers) for row in rows]
         if none_yet and self.numbers:

@@ -12,7 +12,7 @@ from ia3_speech.adapters.expressions import parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.confidence.reliability import measure
 from ia3_speech.confidence.storage import find_scaling, search_key, store_scaling, uncalibrated
-from ia3_speech.data.kaldi import subset_data_directory
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.lm.arpa import write_arpa
@@ -38,7 +38,7 @@ def test_what_is_fitted_has_a_smaller_cross_entropy(search, tmp_path, run_comman
 @pytest.fixture
 def some_sentences(tmp_path) -> Path:
     """Ten of the thirty sentences of out-of-domain speech: a minute."""
-    subset_data_directory(OUT_OF_DOMAIN, tmp_path / "ten", last=10)
+    write_data_directory(tmp_path / "ten", read_data_directory(OUT_OF_DOMAIN).utterances[-10:])
     return tmp_path / "ten"
 
 

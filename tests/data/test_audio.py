@@ -152,21 +152,19 @@ def test_the_pipe_of_a_recording_runs_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wave", "kind", "reason", "fatal"),
+    ("wave", "reason", "fatal"),
     [
-        (np.zeros(0), "empty", "empty (no samples)", True),
-        (np.zeros(160), "short", "too short (0.010 s, 0.025 s are needed)", True),
-        (np.append(tone(), [np.nan, np.inf]), "nan", "2 samples are NaN or infinite", True),
-        (np.clip(10 * tone(), -1, 1), "clipped", "clipped (78.8 % of the samples are flat at full scale)",
+        (np.zeros(0), "empty (no samples)", True),
+        (np.zeros(160), "too short (0.010 s, 0.025 s are needed)", True),
+        (np.append(tone(), [np.nan, np.inf]), "2 samples are NaN or infinite", True),
+        (np.clip(10 * tone(), -1, 1), "clipped (78.8 % of the samples are flat at full scale)",
          False),
-        (np.full(RATE, 5e-5), "silent", "silent (is the microphone or the right channel recorded?)", False),
-        (0.01 * np.random.default_rng(0).standard_normal(RATE), "noise",
-         "noise of a constant level, without speech", False),
+        (np.full(RATE, 5e-5), "silent (is the microphone or the right channel recorded?)", False),
     ],
 )  # fmt: skip
-def test_problems(wave, kind, reason, fatal):
+def test_problems(wave, reason, fatal):
     found = find_problem(wave.astype(np.float32), 400)
-    assert (found.kind, found.reason, found.fatal) == (kind, reason, fatal)
+    assert (found.reason, found.fatal) == (reason, fatal)
 
 
 @pytest.mark.skipif(not SHARED.exists(), reason="needs ../shared/data beside the repository")
@@ -175,7 +173,7 @@ def test_clipping_of_real_speech():
     wave = resample(load_audio(min((SHARED / "librispeech_237").rglob("*.flac"))), RATE, 44_100)
     wave /= np.abs(wave).max()
     assert find_problem(resample(wave, 44_100, RATE)) is None
-    assert find_problem(resample(np.clip(4 * wave, -1, 1), 44_100, RATE)).kind == "clipped"
+    assert find_problem(resample(np.clip(4 * wave, -1, 1), 44_100, RATE)).reason.startswith("clipped")
 
 
 @pytest.fixture

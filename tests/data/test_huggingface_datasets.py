@@ -102,22 +102,11 @@ def test_an_audiofolder(tmp_path, capsys):
     with pytest.raises(DataError, match=r"has no split dev \(it has train, test\)"):
         convert_dataset(corpus, tmp_path / "data", split="dev")
     with pytest.raises(SystemExit) as left:
-        main(["from-dataset", corpus, str(tmp_path / "data"), "--split", "train", "--format", "flac"])
+        main(["from-dataset", corpus, str(tmp_path / "data"), "--split", "train"])
     assert left.value.code == 0
     assert capsys.readouterr().out == f"{tmp_path / 'data'}: 2 utterances, 2 speakers, 0.0 minutes\n"
     assert tables(tmp_path / "data")["text"] == "spka-a text of a\nspkb-b text of b\n"
-    assert (tmp_path / "data/audio/spka/spka-a.flac").is_file()
-
-
-def test_single_files(tmp_path):
-    """One parquet file, and a list with paths beside it."""
-    corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]})
-    file = corpus / "data/train-00000-of-00001.parquet"
-    assert convert_dataset(str(file), tmp_path / "a").utterances[0].text == "one"
-    (tmp_path / "clips").mkdir()
-    (tmp_path / "clips/x.wav").write_bytes(sound())
-    (tmp_path / "list.jsonl").write_text('{"audio": "clips/x.wav", "text": "three"}\n')
-    assert tables(convert_dataset(str(tmp_path / "list.jsonl"), tmp_path / "c").path)["text"] == "x three\n"
+    assert (tmp_path / "data/audio/spka/spka-a.wav").is_file()
 
 
 def test_save_to_disk(tmp_path):
@@ -206,40 +195,10 @@ def test_bad_audio_is_named_or_left_out_on_request(mixed, tmp_path, caplog):
     assert len(list((tmp_path / "data").rglob("*.wav"))) == 2
 
 
-def test_only_our_own_folders_are_replaced(tmp_path):
-    corpus, out = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]}), tmp_path / "mine"
-    (out / "audio").mkdir(parents=True)
-    (out / "audio/a.wav").write_bytes(sound())
-    with pytest.raises(DataError, match=r"mine: holds audio and is to be replaced"):
-        convert_dataset(str(corpus), out)
-    data = convert_dataset(str(corpus), tmp_path / "data")
-    assert convert_dataset(str(corpus), tmp_path / "data").utterances == data.utterances
-    written = next((tmp_path / "data/audio").rglob("*.wav"))
-    (tmp_path / "again.csv").write_text(f"audio,text\n{written.relative_to(tmp_path)},one\n")
-    with pytest.raises(DataError, match=r"data: holds data/audio/.*, which is to be read"):
-        convert_dataset(str(tmp_path / "again.csv"), tmp_path / "data")
-    written.with_name("more.wav").write_bytes(sound())
-    with pytest.raises(DataError, match=r"data: holds audio and is to be replaced"):
-        convert_dataset(str(corpus), tmp_path / "data")
-
-
-def test_lists_are_taken_to_the_letter(tmp_path):
-    """007, NA and null stay; quotation marks mean nothing in .tsv."""
-    for name in "abc":
-        (tmp_path / f"{name}.wav").write_bytes(sound())
-    rows = [
-        ["id", "audio", "text", "speaker", "country"],
-        ["0001", "a.wav", "null", "007", "NA"],
-        ["0010", "b.wav", '"no', "007", "FR"],
-        ["S1.U05", "c.wav", 'he said "yes', "008", ""],
-    ]
-    (tmp_path / "list.tsv").write_text("".join("\t".join(row) + "\n" for row in rows))
-    quoted = [[f'"{cell.replace(chr(34), 2 * chr(34))}"' for cell in row] for row in rows]
-    (tmp_path / "list.csv").write_text("\ufeff" + "".join(";".join(row) + "\n" for row in quoted))
-    for file in ("list.tsv", "list.csv"):
-        found = tables(convert_dataset(str(tmp_path / file), tmp_path / "out", labels="country").path)
-        assert found["text"] == '007-0001 null\n007-0010 "no\n008-S1.U05 he said "yes\n'
-        assert found["utt2country"] == "007-0001 NA\n007-0010 FR\n"
+def test_no_folder_is_replaced(tmp_path):
+    corpus = parquet(tmp_path / "corpus", {"audio": [sound()], "text": ["one"]})
+    with pytest.raises(DataError, match=r"corpus: exists already \(give another folder"):
+        convert_dataset(str(corpus), corpus)
 
 
 def test_odd_names():

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.text import Vocabulary
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.datadir import segment
 from ia3_speech.decoding import segment_directory, word_times
@@ -67,6 +68,14 @@ def test_cuts_are_few_and_lie_in_the_longest_pauses():
     assert best_cuts(starts, ends, starts, ends, 6.0) == [(0, 4), (5, 5)]
     assert best_cuts(starts, ends, starts, ends, 5.0) == [(0, 2), (3, 4), (5, 5)]
     assert best_cuts(starts, ends, starts, ends, 0.5) == [(n, n) for n in range(6)]
+
+
+def test_what_the_base_cannot_write_goes_with_the_word_beside_it():
+    vocabulary = Vocabulary({"_": 0, "|": 1, "a": 2, "b": 3}, blank=0)
+    found = random_log_probabilities(12, 4, 0).numpy()
+    alignment = align_words(found, np.arange(12) / 50, ["\u65e5", "a", "\u672c", "b"], vocabulary, 0.02)
+    assert [word.text for word in alignment.words] == ["\u65e5 a \u672c", "b"]
+    assert alignment.words[0].end <= alignment.words[1].start
 
 
 @pytest.fixture
@@ -145,19 +154,21 @@ def test_all_that_is_left_out_is_listed_and_the_rest_is_not_read(tmp_path, tiny_
             segment_directory, "load_utterances",
             lambda found, **options: opened.extend(one.id for one in found) or load(found, **options),
         )  # fmt: skip
-        made = segment_directory.segment_data_directory(
+        count, _ = segment_directory.segment_data_directory(
             tmp_path / "in", tmp_path / "out", base, max_seconds=1.0, allow_pipes=True
         )
-    assert [one.id for one in made.utterances] == ["b-1", "b-2"] and made.cut == 25 and "b-1" not in opened
-    assert [one.duration for one in read_data_directory(tmp_path / "out", allow_pipes=True)] == [0.25, 0.25]
+    made = read_data_directory(tmp_path / "out", allow_pipes=True)
+    assert [(one.id, one.duration) for one in made] == [("b-1", 0.25), ("b-2", 0.25)]
+    assert count == 25 and "b-1" not in opened
     lines = (tmp_path / "out.dropped.txt").read_text().splitlines()
     assert [line.partition(",")[0] for line in lines] == [f"a-{n:02d}" for n in range(25)]
     assert len(caplog.messages) == 21
-    assert caplog.messages[-1] == f"{tmp_path}/in/text: … and 5 more, see {tmp_path}/out.dropped.txt"
-    for source in (tmp_path / "out", tmp_path / "in"):  # the list holds while the target is of the first run
-        assert (tmp_path / "out.dropped.txt").exists()
-        write_data_directory(source, utterances[-2:])
-        segment_directory.segment_data_directory(source, tmp_path / "out", base, allow_pipes=True)
+    assert (
+        caplog.messages[-1]
+        == f"{tmp_path}/in/text: does not align: and 5 more, see {tmp_path}/out.dropped.txt"
+    )
+    write_data_directory(tmp_path / "in", utterances[-2:])
+    segment_directory.segment_data_directory(tmp_path / "in", tmp_path / "out", base, allow_pipes=True)
     assert not (tmp_path / "out.dropped.txt").exists()
 
 

@@ -37,10 +37,9 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
 
     loaded = load_base(base)
     for data in (out / "train", out / "dev"):
-        Path(f"{data}.dropped.txt").unlink(missing_ok=True)  # of the data that stood there before
-        made = segment_data_directory(data, data, loaded, allow_pipes=allow_pipes)
-        if made.cut:
-            print(f"{data}: {made.summary()}")
+        count, result = segment_data_directory(data, data, loaded, allow_pipes=allow_pipes)
+        if count:
+            print(f"{data}: {result}")
 
 
 if __name__ == "__main__":

@@ -14,17 +14,15 @@ Out: DATA_DIR/{train,dev,test}. All that is wrong with the table is reported at 
 """
 
 import re
-from difflib import get_close_matches
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.audio import AudioError
 from ia3_speech.data.corpora.preparation import SETS, Size, divide, find_recording, is_recording, write_set
 from ia3_speech.data.kaldi.directory import UtteranceIds
-from ia3_speech.data.kaldi.table_file import MAX_PROBLEMS, raise_if_any, unprintable_character
-from ia3_speech.data.spreadsheet import GENDERS, SUFFIXES, SheetRow, label_name, read_spreadsheet, usual_names
+from ia3_speech.data.kaldi.table_file import raise_if_any, unprintable_character
+from ia3_speech.data.spreadsheet import GENDERS, SUFFIXES, SheetRow, label_name, read_spreadsheet
 from ia3_speech.data.text import normalize
-from ia3_speech.data.utterance import Utterance, with_duration
+from ia3_speech.data.utterance import Utterance
 
 LAYOUT = """\
 A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
@@ -45,27 +43,24 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         allow_pipes: not used, the corpus holds files
     """
     path = find_table(corpus)
-    rows, problems = read_spreadsheet(path, usual_names)
-    available = {str(file.relative_to(corpus)) for file in corpus.rglob("*") if is_recording(file)}
-    recordings = check_rows(path, rows, problems, sorted(available))
-    speakers_known = "speaker" in rows[0].fields
+    rows, problems = read_spreadsheet(path)
+    recordings = check_rows(path, rows, problems)
+    columns = rows[0][1]
+    speakers_known = "speaker" in columns
     if not speakers_known:
-        columns = ", ".join(rows[0].fields)
-        print(f"{path}: no column speaker (the columns are {columns}): each recording counts as a speaker")
-    ids, utterances, sets, unreadable = UtteranceIds(len(rows)), [], {}, []
-    for number, (row, recording) in enumerate(zip(rows, recordings, strict=True)):
-        speaker, id = ids.assign(row.fields.get("speaker", ""), row.fields["file"], number)
-        text = " ".join(row.fields["text"].split())
-        utterance = Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(row.fields))
-        try:
-            utterances.append(with_duration(utterance))
-        except AudioError as error:
-            unreadable.append(f"{path}:{row.line}: {error}")
-        sets[id] = row.fields.get("split", "").lower()
-    raise_if_any(unreadable)
+        names = ", ".join(columns)
+        print(f"{path}: no column speaker (the columns are {names}): each recording counts as a speaker")
+    ids, utterances, sets = UtteranceIds(len(rows)), [], {}
+    for number, ((_, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
+        speaker, id = ids.assign(fields.get("speaker", ""), fields["file"], number)
+        text = " ".join(fields["text"].split())
+        utterances.append(Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(fields)))
+        sets[id] = fields.get("split", "").lower()
     listed = set(recordings)
-    if unlisted := sorted(name for name in available if (corpus / name).resolve() not in listed):
-        print(f"{path}: does not name {len(unlisted)} sound files, such as {unlisted[0]}; they are left out")
+    unlisted = [file for file in corpus.rglob("*") if is_recording(file) and file.resolve() not in listed]
+    if unlisted:
+        such_as = min(unlisted).relative_to(corpus)
+        print(f"{path}: does not name {len(unlisted)} sound files, such as {such_as}; they are left out")
     divided = divide(utterances, sets if any(sets.values()) else None, speakers_known=speakers_known)
     for name, chosen in divided.items():
         write_set(out / name, chosen, size)
@@ -84,8 +79,8 @@ def find_table(corpus: Path) -> Path:
     return tables[0]
 
 
-def check_rows(path: Path, rows: list[SheetRow], problems: list[str], available: list[str]) -> list[Path]:
-    """The audio file of each row, an absolute path; `available` are those of the folder, relative to it.
+def check_rows(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Path]:
+    """The audio file of each row, an absolute path.
 
     Raises:
         DataError: with `problems`, and a message for each line whose file is missing or occurs twice, whose
@@ -93,23 +88,20 @@ def check_rows(path: Path, rows: list[SheetRow], problems: list[str], available:
     """
     problems = list(problems)
     lines: dict[Path, int] = {}
-    for row in rows:
-        where, name, text = f"{path}:{row.line}", row.fields["file"], row.fields["text"]
+    for line, fields in rows:
+        where, name, text = f"{path}:{line}", fields["file"], fields["text"]
         file = find_recording(path.parent / name.replace("\\", "/")) if name else None
         recording = file and file.resolve()
         if recording is None:
-            near = []
-            if len(problems) < MAX_PROBLEMS:  # the search is slow
-                near = get_close_matches(name, available, n=1)
-            hint = f"is it {near[0]}?" if near else f"paths are relative to {path.parent}"
+            hint = f"paths are relative to {path.parent}"
             problems.append(f"{where}: no such file: {name or '(empty)'} ({hint})")
-        elif lines.setdefault(recording, row.line) != row.line:
+        elif lines.setdefault(recording, line) != line:
             problems.append(f"{where}: {name} is already in line {lines[recording]} (remove one of them)")
         if not normalize(text):
             problems.append(f"{where}: no text for {name} (write what is said, or remove the line)")
         elif fault := unprintable_character(" ".join(text.split())):
             problems.append(f"{where}: {fault} (in the text of {name}: type it anew)")
-        if (split := row.fields.get("split", "").lower()) not in (*SETS, ""):
+        if (split := fields.get("split", "").lower()) not in (*SETS, ""):
             problems.append(f"{where}: the split is {split!r} (train, dev or test)")
     raise_if_any(problems)
     return list(lines)

@@ -44,9 +44,9 @@ def download(url: str, folder: Path, name: str, md5: str | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"{url.rstrip('/').rpartition('/')[2]}.part"
     download_part(url, part)
-    if md5 and digest(part, "md5") != md5:
+    if md5 and (found := digest(part, "md5")) != md5:
         hint = "delete it and fetch it again"
-        raise UserError(f"{part}: its md5 is {digest(part, 'md5')}, the publisher's {md5} ({hint})")
+        raise UserError(f"{part}: its md5 is {found}, the publisher's {md5} ({hint})")
     sha256 = digest(part, "sha256")
     unpack(part, name, target)
     part.unlink()

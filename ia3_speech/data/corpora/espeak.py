@@ -32,7 +32,7 @@ ACCENTS = ("en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-
 UNHEARD_ACCENTS = ("en-029", "en-gb-scotland")
 UNHEARD_VARIANTS = ("m7", "f5", "belinda", "max", "shelby", "Mario")
 
-_SYNCHRONOUS, _UTF8, _RATE, _PITCH, _RANGE = 2, 1, 1, 3, 4
+_SYNCHRONOUS, _UTF8, _RATE, _PITCH = 2, 1, 1, 3
 _WORD_EVENT, _LAST_EVENT = 1, 0
 
 
@@ -99,9 +99,7 @@ class Espeak:
                 "espeakng-loader is missing (run `uv sync` in the clone, or `pip install espeakng-loader`)"
             ) from error
         self.library = ctypes.cdll.LoadLibrary(espeakng_loader.get_library_path())
-        data = str(espeakng_loader.get_data_path()).encode()
-        if self.library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0) <= 0:
-            raise RuntimeError(f"espeak-ng does not start with the data in {data.decode()}")
+        self.library.espeak_Initialize(_SYNCHRONOUS, 0, str(espeakng_loader.get_data_path()).encode(), 0)
         self.chunks: list[np.ndarray] = []
         self.words: list[tuple[int, int, float]] = []
         callback = ctypes.CFUNCTYPE(
@@ -121,22 +119,20 @@ class Espeak:
 
         self._callback = callback(collect)  # C holds only a pointer to it
 
-    def speak(
-        self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50, pitch_range: int = 50
-    ) -> np.ndarray:
+    def speak(self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50) -> np.ndarray:
         """float32 `(samples,)` at 22,050 Hz.
 
         Args:
             voice: an accent, or accent+variant.
             rate: words a minute.
-            pitch, pitch_range: 0 to 99.
+            pitch: 0 to 99.
 
         Raises:
             ValueError: espeak-ng has no such voice.
         """
         if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
-        for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
+        for parameter, value in ((_RATE, rate), (_PITCH, pitch)):
             self.library.espeak_SetParameter(parameter, int(value), 0)
         self.library.espeak_SetSynthCallback(self._callback)  # each time: another Espeak may have set its own
         self.chunks.clear()
@@ -145,8 +141,6 @@ class Espeak:
         self.library.espeak_ng_SetRandSeed(ctypes.c_long(zlib.crc32(data)))
         self.library.espeak_Synth(data, len(data) + 1, 0, 0, 0, _UTF8, None, None)
         self.library.espeak_Synchronize()
-        if not self.chunks:
-            raise RuntimeError(f"espeak-ng said nothing for {text!r}")
         return np.concatenate(self.chunks).astype(np.float32) / 32768
 
     def word_starts(self) -> list[tuple[int, int, float]]:

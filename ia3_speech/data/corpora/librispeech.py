@@ -62,12 +62,10 @@ def prepare(
     readers = list(dict.fromkeys(map(reader_of, transcripts)))
     if not readers:
         raise UserError(f"{corpus}: no .trans.txt at any depth\n\n{LAYOUT}")
-    if reader is None and len(readers) > 1:
+    reader = readers[0] if reader is None and len(readers) == 1 else reader
+    if reader not in readers:
         several = f"holds {len(readers)} readers (choose one, --reader N)"
         raise UserError(f"{corpus}: {several}: {' '.join(readers)}")
-    reader = reader or readers[0]
-    if reader not in readers:
-        raise UserError(f"{corpus}: has no reader {reader} (there are {' '.join(readers)})")
     gender = gender_label(reader, corpus)
     chapters = [list(read_chapter(path, gender)) for path in transcripts if reader_of(path) == reader]
     for name, utterances in divide_chapters(chapters).items():
@@ -78,15 +76,7 @@ def prepare(
 
 
 def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance]]:
-    """train, dev and test of one reader: by chapters, else by the order of utterances.
-
-    Raises:
-        UserError: there are fewer than three utterances.
-    """
-    utterances = list(chain.from_iterable(chapters))
-    if len(utterances) < 3:
-        few = f"{len(utterances)} utterances are too few for three sets"
-        raise UserError(f"reader {utterances[0].speaker}: {few}")
+    """train, dev and test of one reader: by chapters, else by the order of utterances."""
     if len(chapters) > 1:
         test_chapters = max(1, len(chapters) // 3)
         *earlier, last = chapters[:-test_chapters]
@@ -95,8 +85,8 @@ def divide_chapters(chapters: list[list[Utterance]]) -> dict[str, list[Utterance
             return {"train": list(chain.from_iterable(earlier)), "dev": last, "test": test}
         rest = last
     else:
-        test_size = ceil(len(utterances) / 3)
-        rest, test = utterances[:-test_size], utterances[-test_size:]
+        test_size = ceil(len(chapters[0]) / 3)
+        rest, test = chapters[0][:-test_size], chapters[0][-test_size:]
     dev_size = ceil(DEV_SHARE * len(rest))
     return {"train": rest[:-dev_size], "dev": rest[-dev_size:], "test": test}
 

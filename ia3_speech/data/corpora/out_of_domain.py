@@ -49,12 +49,8 @@ def prepare(corpora: str, out: Path, size: Size = "full", allow_pipes: bool = Fa
 def parse_entry(entry: str) -> tuple[Path, int]:
     """`DIR:40` → DIR, 40; the number belongs to the name where a folder has that name."""
     folder, _, step = entry.rpartition(":")
-    if not folder or not step.isdecimal() or Path(entry).exists():
+    if not folder or not step.isdecimal() or int(step) < 1 or Path(entry).exists():
         return Path(entry), 1
-    if int(step) < 1:
-        raise UserError(
-            f"{entry}: every 0th utterance is no utterance (the number after the colon is 1 or more)"
-        )
     return Path(folder), int(step)
 
 

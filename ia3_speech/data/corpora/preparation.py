@@ -69,7 +69,8 @@ def divide(
         names = set(map(unit, utterances))
         test = hold_out(names, TEST_SHARE)
         sets = {u.id: "test" if unit(u) in test else "train" for u in utterances}
-        print(f"test: {len(test)} of {len(names)} {units}, {share_of('test', sets)}")
+        share = list(sets.values()).count("test") / len(sets)
+        print(f"test: {len(test)} of {len(names)} {units}, {share:.0%} of all recordings")
     elif "" in (names := set(sets.values())) or not {"train", "test"} <= names:
         raise UserError(
             f"the column split says {', '.join(map(repr, sorted(names)))} (each row needs train, dev or "
@@ -82,7 +83,8 @@ def divide(
         names = set(map(unit, train))
         dev = hold_out(names)
         sets = sets | {u.id: "dev" for u in train if unit(u) in dev}
-        print(f"dev: {len(dev)} of the {len(names)} {units} left, {share_of('dev', sets)}")
+        share = list(sets.values()).count("dev") / len(sets)
+        print(f"dev: {len(dev)} of the {len(names)} {units} left, {share:.0%} of all recordings")
     return {name: [u for u in utterances if sets[u.id] == name] for name in SETS}
 
 
@@ -93,10 +95,6 @@ def unit_of_division(
     if len({u.speaker for u in utterances}) >= min_speakers:
         return (lambda u: u.speaker), "speakers"
     return (lambda u: normalize(u.text or "")), "sentences"
-
-
-def share_of(name: str, sets: dict[str, str]) -> str:
-    return f"{list(sets.values()).count(name) / len(sets):.0%} of all recordings"
 
 
 def write_set(

@@ -135,7 +135,7 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
                 f"{files[missing[0]]} (fetch them again; a speaker is left out only if all are absent)"
             )
         labels = {label: lookup(f"spk2{label}", speaker) for label in ("gender", "age")}
-        labels["agegroup"] = age_group(labels["age"], folder / "spk2age", speaker)
+        labels["agegroup"] = next((g for age, g in AGE_GROUPS.items() if int(labels["age"]) <= age), ADULTS)
         for id, recording in recordings.items():
             yield Utterance(
                 id=f"{speaker}-{id}",
@@ -151,12 +151,6 @@ def read_set(corpus: Path, name: str, log: list[str]) -> Iterator[Utterance]:
     if absent:
         count = sum(len(ids_of[speaker]) for speaker in absent)
         log.append(f"{name}: {count} utterances are left out, no audio of the speakers: {' '.join(absent)}")
-
-
-def age_group(age: str, path: Path, speaker: str) -> str:
-    if not age.isdigit():
-        raise UserError(f"{path}: the age of {speaker} is {age!r}, not in whole years")
-    return next((group for oldest, group in AGE_GROUPS.items() if int(age) <= oldest), ADULTS)
 
 
 def band_labels(marks: dict) -> dict[str, str]:

@@ -9,7 +9,6 @@
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     read_data_directory,
-    validate_data_directory,
     write_data_directory,
 )
 from ia3_speech.data.kaldi.repair import fix_data_directory
@@ -23,6 +22,5 @@ __all__ = [
     "read_data_directory",
     "split_data_directory",
     "subset_data_directory",
-    "validate_data_directory",
     "write_data_directory",
 ]

@@ -4,7 +4,6 @@ In: a folder with wav.scp, text, utt2spk, spk2utt and perhaps segments, utt2dur,
 Out: a `DataDirectory` of `Utterance`s in the order of their ids; and the reverse.
 """
 
-import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from ia3_speech.data.audio import AUDIO_SUFFIXES
 from ia3_speech.data.kaldi.table_file import (
     DataError,
     Row,
+    fix_hint,
     format_table,
     parse_number,
     unprintable_character,
@@ -25,10 +25,8 @@ from ia3_speech.data.kaldi.validation import (
     resolve_source,
     table_names,
 )
-from ia3_speech.data.utterance import BadAudio, Utterance, bad_audio_report, load_utterances
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import plural
-
-log = logging.getLogger(__name__)
 
 MAX_SPEAKER_LENGTH = 40  # characters; longer ids (Common Voice's 128 hex digits) are cut to the first 12
 
@@ -114,11 +112,7 @@ def read_data_directory(
 
 
 def write_data_directory(
-    path: Path | str,
-    utterances: Iterable[Utterance],
-    *,
-    speaker_labels: Iterable[str] = ("gender",),
-    spk_sort: bool = True,
+    path: Path | str, utterances: Iterable[Utterance], *, speaker_labels: Iterable[str] = ("gender",)
 ) -> None:
     """Write a data directory as a whole: an older one is replaced once the new one is complete and checked.
 
@@ -132,25 +126,21 @@ def write_data_directory(
     path = Path(path)
     refuse_unexpected_files(path)
     with atomic.replacing(path) as new:
-        write_tables(new, utterances, speaker_labels=speaker_labels, spk_sort=spk_sort, name=path)
+        write_tables(new, path, utterances, speaker_labels)
 
 
 def write_tables(
-    folder: Path,
-    utterances: Iterable[Utterance],
-    *,
-    speaker_labels: Iterable[str] = (),
-    spk_sort: bool = True,
-    name: Path | None = None,
+    folder: Path, name: Path, utterances: Iterable[Utterance], speaker_labels: Iterable[str]
 ) -> None:
     """Write the tables of `utterances` into `folder` and check them; errors call the folder `name`."""
     folder.mkdir(parents=True, exist_ok=True)
     for table, content in table_contents(list(utterances), speaker_labels).items():
         (folder / table).write_text(content, encoding="utf-8", newline="")
     try:
-        check_tables(folder, text=False, wav=False, spk_sort=spk_sort)
+        check_tables(folder, text=False, wav=False, spk_sort=False)
     except DataError as error:
-        raise DataError(str(error).replace(str(folder), str(name or folder))) from None
+        fault = str(error).replace(f" ({fix_hint(folder)})", "")  # what stands there is not what is at fault
+        raise DataError(fault.replace(str(folder), str(name))) from None
 
 
 def refuse_same_folder(*paths: Path | str) -> None:
@@ -160,11 +150,10 @@ def refuse_same_folder(*paths: Path | str) -> None:
         raise DataError(f"{paths[-1]}: source and targets must be different folders (give another name)")
 
 
-def refuse_unexpected_files(path: Path, also: Iterable[str] = ()) -> None:
+def refuse_unexpected_files(path: Path) -> None:
     """Raise DataError if `path` holds anything but tables, which replacing the folder would delete."""
     if path.is_dir():
-        expected = {*table_names(path), ".backup", *also}
-        unexpected = sorted(entry.name for entry in path.iterdir() if entry.name not in expected)
+        unexpected = sorted({entry.name for entry in path.iterdir()} - {*table_names(path), ".backup"})
         if unexpected:
             hint = "give another folder, or move it"
             raise DataError(f"{path}: holds {unexpected[0]} and is to be replaced ({hint})")
@@ -173,11 +162,10 @@ def refuse_unexpected_files(path: Path, also: Iterable[str] = ()) -> None:
 
 
 def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = ()) -> dict[str, str]:
-    """File name → text of every table that `utterances` make.
+    """File name → text of every table that `utterances` make; `check_tables` finds what they lack.
 
     Raises:
-        DataError: an id that Kaldi cannot read or that occurs twice, or a transcript or segment that some
-            utterances have and others lack.
+        DataError: there are no utterances, an id that Kaldi cannot read or that occurs twice.
     """
     if not utterances:
         raise DataError("no utterances to write (the selection is empty)")
@@ -191,6 +179,7 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = 
         if utterance.id in known:
             raise DataError(f"utterance {utterance.id} appears twice (utterance ids are unique)")
         known.add(utterance.id)
+    durations = {u.id: format_seconds(u.duration) for u in utterances if u.duration is not None}
     columns = {
         "text": {u.id: collapse_whitespace(u.text) for u in utterances if u.text is not None},
         "segments": {
@@ -198,18 +187,11 @@ def table_contents(utterances: list[Utterance], speaker_labels: Iterable[str] = 
             for u in utterances
             if u.start is not None and u.end is not None
         },
-        "utt2dur": {u.id: format_seconds(u.duration) for u in utterances if u.duration is not None},
+        "utt2dur": durations if len(durations) == len(utterances) else {},
+        "wav.scp": wav_scp_entries(utterances),
+        "utt2spk": {u.id: u.speaker for u in utterances},
     }
-    for name in ("text", "segments"):
-        without = [u.id for u in utterances if u.id not in columns[name]]
-        if columns[name] and without:
-            hint = "give all of them one, or none"
-            raise DataError(f"utterance {without[0]} has no {name}, and others have ({hint})")
-    if len(columns["utt2dur"]) < len(utterances):
-        columns["utt2dur"] = {}
-    columns["wav.scp"] = wav_scp_entries(utterances)
     columns |= label_tables(utterances, set(speaker_labels))
-    columns["utt2spk"] = {u.id: u.speaker for u in utterances}
     columns["spk2utt"] = spk2utt_of(columns["utt2spk"])
     return {name: format_table(column.items()) for name, column in columns.items() if column}
 
@@ -233,12 +215,7 @@ def wav_scp_entries(utterances: list[Utterance]) -> dict[str, str]:
             raise DataError(f"recording {recording}: wav.scp cannot hold the path {source!r} (rename it)")
         if sources.setdefault(recording, source) != source:
             raise DataError(f"recording {recording} is both {sources[recording]} and {source}")
-    empty = [recording for recording, source in sources.items() if not source]
-    if len(empty) == len(sources):
-        return {}
-    if empty:
-        raise DataError(f"recording {empty[0]} has no audio file, and others have")
-    return sources
+    return {recording: source for recording, source in sources.items() if source}
 
 
 def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[str, dict[str, str]]:
@@ -260,38 +237,6 @@ def label_tables(utterances: list[Utterance], speaker_labels: set[str]) -> dict[
             values = {u.speaker: values[u.id] for u in utterances}
         tables[f"{'spk' if by_speaker else 'utt'}2{label}"] = {key: v for key, v in values.items() if v}
     return tables
-
-
-def validate_data_directory(
-    path: Path | str,
-    *,
-    text: bool = True,
-    wav: bool = True,
-    spk_sort: bool = True,
-    allow_pipes: bool = False,
-    check_audio: bool = False,
-) -> DataDirectory:
-    """Check a data directory by the rules of Kaldi's validate_data_dir.sh and further ones.
-
-    Args:
-        path, text, wav, spk_sort, allow_pipes: as in `read_data_directory`.
-        check_audio: decode all audio as well, which runs the shell commands in wav.scp if `allow_pipes` is
-            true.
-
-    Raises:
-        DataError: the directory is not valid; the message names file, line and a hint.
-        AudioError: audio is unusable; the message names each utterance and file.
-    """
-    data = read_data_directory(path, text=text, wav=wav, spk_sort=spk_sort, allow_pipes=allow_pipes)
-    if len(data.speakers) == 1:
-        log.warning(f"{path}: only one speaker (fine for speaker adaptation; otherwise probably a mistake)")
-    bad: list[BadAudio] = []
-    for _ in load_utterances(data, bad=bad, allow_pipes=allow_pipes) if check_audio else ():
-        pass
-    if bad:  # clipped, silent or noise: any other fault has raised an error
-        report = bad_audio_report(bad, "clipped, silent or noisy audio, which is used all the same")
-        log.warning(f"{path}: " + "\n".join(report))
-    return data
 
 
 def summarize(utterances: Sequence[Utterance]) -> str:

@@ -5,8 +5,6 @@ In: a folder that `validate` refuses. Out: the same folder, valid, the originals
     ia3-speech datadir fix data/train
 """
 
-import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from ia3_speech import atomic
@@ -22,31 +20,10 @@ from ia3_speech.data.kaldi.table_file import (
 from ia3_speech.data.kaldi.validation import ILLEGAL, resolve_source, rule_of, table_names, unsorted_speaker
 from ia3_speech.formatting import plural
 
-
-@dataclass
-class Repair:
-    """What `fix_data_directory` did.
-
-    Attributes:
-        kept: utterances that are left.
-        out_of: utterances that utt2spk named before.
-        changed: the files that changed.
-        notes: messages on what was dropped, and where the originals are.
-    """
-
-    kept: int
-    out_of: int
-    changed: list[str]
-    notes: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return "\n".join([*self.notes, f"kept {self.kept} utterances out of {self.out_of}"])
-
-
 Lines = dict[str, str]  # key → value: a table while it is being repaired
 
 
-def fix_data_directory(path: Path | str) -> Repair:
+def fix_data_directory(path: Path | str) -> tuple[str, ...]:
     """Make a data directory valid by dropping what cannot be repaired, as Kaldi's fix_data_dir.sh does.
 
     Lines are sorted; of two lines with one key the first is kept; malformed lines are dropped; white space
@@ -57,6 +34,8 @@ def fix_data_directory(path: Path | str) -> Repair:
 
     Args:
         path: the data directory; files that change are first copied to its `.backup/`.
+
+    Returns what was dropped, where the originals are and how many utterances are kept, a message each.
 
     Raises:
         DataError: utt2spk is missing, a file is not UTF-8, or no utterance would be left. Nothing is changed.
@@ -76,34 +55,24 @@ def fix_data_directory(path: Path | str) -> Repair:
         hint = "do the tables use the same ids, and is the audio there?"
         notes.append(f"{path}: no utterance would be left, so nothing was changed ({hint})")
         raise DataError("\n".join(notes))
-    utt2spk = sorted(tables["utt2spk"].items())
     tables["spk2utt"] = spk2utt_of(tables["utt2spk"])
     repaired = {name: format_table(lines.items()) for name, lines in tables.items()}
     changed = sorted(name for name in {*repaired, *removed} if repaired.get(name) != originals.get(name))
-    replace_tables(path, originals, repaired, changed, notes)
-    rows = [Row(*pair, line) for line, pair in enumerate(utt2spk, 1)]
-    notes += unsorted_speaker(path / "utt2spk", rows)
-    return Repair(len(utt2spk), out_of, changed, notes)
-
-
-def replace_tables(
-    path: Path, originals: dict[str, str], repaired: dict[str, str], changed: list[str], notes: list[str]
-) -> None:
-    """Copy the tables that will change to `.backup/`, then replace or remove them, one by one.
-
-    A table that is valid already is not copied. So a second run, after the first was killed half-way, does
-    not overwrite the originals in `.backup/` by repaired tables.
-    """
-    for name in changed:
-        if name in originals:
-            atomic.write_text(path / ".backup" / name, originals[name])
+    # A table that is valid already is not copied: a second run, after the first was killed half-way, does not
+    # overwrite the originals by repaired tables.
+    replaced = [name for name in changed if name in originals]
+    for name in replaced:
+        atomic.write_text(path / ".backup" / name, originals[name])
     for name in changed:
         if name in repaired:
             atomic.write_text(path / name, repaired[name])
         else:
             (path / name).unlink()
-    if replaced := [name for name in changed if name in originals]:
+    if replaced:
         notes.append(f"the originals of {', '.join(replaced)} are in {path / '.backup'}")
+    rows = [Row(*pair, line) for line, pair in enumerate(sorted(tables["utt2spk"].items()), 1)]
+    notes += unsorted_speaker(path / "utt2spk", rows)
+    return *notes, f"kept {len(rows)} utterances out of {out_of}"
 
 
 def usable_lines(path: Path, name: str, text: str, notes: list[str]) -> Lines:
@@ -116,7 +85,7 @@ def usable_lines(path: Path, name: str, text: str, notes: list[str]) -> Lines:
         if not key:
             continue
         if name == "wav.scp":
-            value = os.path.expanduser(value.strip(" "))  # noqa: PTH111 (a pipe is no path)
+            value = value.strip(" ")
         else:
             value = " ".join((ILLEGAL.sub("", value) if name == "text" else value).split())
         fault = rule.find_fault(Row(key, value, number))

@@ -1,4 +1,4 @@
-"""Parts of a data directory: Kaldi's subsets, and splits that keep a speaker or consultation on one side.
+"""Parts of a data directory: subsets, and splits that keep a speaker or consultation on one side.
 
 In: a data directory. Out: a smaller one, or two that share no speaker (or recording, sentence, label).
 
@@ -7,8 +7,6 @@ In: a data directory. Out: a smaller one, or two that share no speaker (or recor
 """
 
 import hashlib
-import logging
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -20,67 +18,40 @@ from ia3_speech.data.kaldi.directory import (
     refuse_unexpected_files,
     write_data_directory,
 )
-from ia3_speech.data.kaldi.table_file import FIELD_SEPARATOR, DataError, read_utf8
+from ia3_speech.data.kaldi.table_file import DataError
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance, with_duration
-
-log = logging.getLogger(__name__)
 
 DEV_SHARE = 0.15  # of the speakers of train
 
 
 def subset_data_directory(
-    source: Path | str,
-    target: Path | str,
-    *,
-    first: int | None = None,
-    last: int | None = None,
-    per_spk: int | None = None,
-    minutes: float | None = None,
-    spk_list: Path | str | None = None,
-    utt_list: Path | str | None = None,
+    source: Path | str, target: Path | str, *, first: int | None = None, minutes: float | None = None
 ) -> DataDirectory:
-    """Write a part of `source` to `target`, chosen by exactly one option, as in Kaldi's subset_data_dir.sh.
+    """Write a part of `source` to `target`, chosen by one of two options.
 
     Args:
         source: a data directory.
         target: the data directory to write.
         first: this number of utterances from the start.
-        last: this number of utterances from the end.
-        per_spk: this number of each speaker's utterances, evenly spaced; all of a speaker who has fewer.
         minutes: utterances of all speakers, ordered by a hash of their ids, until they last this long. A
             smaller subset is a part of a larger one.
-        spk_list: the speakers in the first column of this file.
-        utt_list: the utterances in the first column of this file.
 
     Raises:
-        DataError: `source` is not valid, has too few utterances, or nothing is left.
+        DataError: `source` is not valid, or has too few utterances.
     """
-    options = {"--first": first, "--last": last, "--per-spk": per_spk, "--minutes": minutes}
-    options |= {"--spk-list": spk_list, "--utt-list": utt_list}
-    chosen_by = [flag for flag, value in options.items() if value is not None]
-    if len(chosen_by) != 1:
-        raise DataError(f"a subset is chosen by exactly one of {', '.join(options)} ({len(chosen_by)} given)")
+    if (first is None) == (minutes is None):
+        raise DataError("a subset is chosen by either --first or --minutes")
     data = read_available_tables(source)
     refuse_same_folder(source, target)
-    (flag,) = chosen_by
-    most = {"--first": len(data), "--last": len(data), "--per-spk": math.inf}
-    if flag in most and not 1 <= options[flag] <= most[flag]:
-        raise DataError(f"{source}: {flag} {options[flag]}: the directory has {len(data)} utterances")
-    if flag in ("--first", "--last"):
-        part = slice(first) if flag == "--first" else slice(-last, None)
-        ids = {utterance.id for utterance in data.utterances[part]}
-    elif flag == "--per-spk":
-        ids = of_each_speaker(data, per_spk)
-    elif flag == "--minutes":
+    if first is None:
         ids = first_minutes(data, minutes)
+    elif 1 <= first <= len(data):
+        ids = {utterance.id for utterance in data.utterances[:first]}
     else:
-        ids = listed(data, Path(options[flag]), "speaker" if flag == "--spk-list" else "id")
+        raise DataError(f"{source}: --first {first}: the directory has {len(data)} utterances")
     utterances = [utterance for utterance in data if utterance.id in ids]
-    if not utterances:
-        hint = f"does {options[flag]} name {flag[2:5]} ids of this directory?"
-        raise DataError(f"{source}: nothing is left ({hint})")
-    write_data_directory(target, utterances, speaker_labels=data.speaker_labels, spk_sort=False)
+    write_data_directory(target, utterances, speaker_labels=data.speaker_labels)
     return replace(data, path=Path(target), utterances=utterances)
 
 
@@ -93,18 +64,11 @@ def read_available_tables(path: Path | str) -> DataDirectory:
     )
 
 
-def of_each_speaker(data: DataDirectory, number: int) -> set[str]:
-    """`number` of each speaker, at equal steps through the speaker's list (subset_data_dir.sh --per-spk)."""
-    ids = set()
-    for utterances in data.speakers.values():
-        step = max(1, len(utterances) // number)
-        ids |= {utterance.id for utterance in utterances[: number * step : step]}
-    return ids
-
-
 def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
     """Utterances in hash order until they last `minutes`: the one that exceeds it is the last."""
-    seconds = {utterance.id: known_duration(utterance) for utterance in data}
+    seconds = {u.id: (with_duration(u) if u.source else u).duration for u in data}
+    if None in seconds.values():
+        raise DataError(f"{data.path}: the utterances' lengths are not known (write utt2dur)")
     available = sum(seconds.values())
     if not 0 < 60 * minutes <= available:
         held = f"the directory holds {available / 60:.1f} minutes"
@@ -116,25 +80,6 @@ def first_minutes(data: DataDirectory, minutes: float) -> set[str]:
             ids.add(id)
             total += seconds[id]
     return ids
-
-
-def known_duration(utterance: Utterance) -> float:
-    """Seconds, from the tables or the header of the audio file. Raises DataError if neither states it."""
-    seconds = with_duration(utterance).duration if utterance.source else utterance.duration
-    if seconds is None:
-        raise DataError(f"utterance {utterance.id}: its length is not known (write utt2dur)")
-    return seconds
-
-
-def listed(data: DataDirectory, file: Path, field: str) -> set[str]:
-    """The utterances whose `field` ("speaker" or "id") is in the first column of `file`."""
-    lines = read_utf8(file).splitlines()
-    names = {FIELD_SEPARATOR.split(line.strip())[0] for line in lines if line.strip()}
-    if unknown := names - {getattr(utterance, field) for utterance in data}:
-        log.warning(
-            f"{file}: {len(unknown)} of {len(names)} ids are not in {data.path} (such as {min(unknown)})"
-        )
-    return {utterance.id for utterance in data if getattr(utterance, field) in names}
 
 
 def split_data_directory(
@@ -172,17 +117,13 @@ def split_data_directory(
     sides = []
     for path, inside in ((rest, False), (part, True)):
         chosen = [utterance for utterance in data if (group[utterance.id] in in_part) == inside]
-        write_data_directory(path, chosen, speaker_labels=data.speaker_labels, spk_sort=False)
+        write_data_directory(path, chosen, speaker_labels=data.speaker_labels)
         sides.append(replace(data, path=Path(path), utterances=chosen))
     return sides[0], sides[1]
 
 
 def group_of(utterance: Utterance, by: str, data: DataDirectory) -> str:
-    """The speaker, recording, normalised sentence or label of an utterance.
-
-    Raises:
-        DataError: the utterance has no such label.
-    """
+    """The speaker, recording, normalised sentence or label of an utterance; DataError where it has none."""
     if by in ("speaker", "recording"):
         return getattr(utterance, by)
     value = normalize(utterance.text or "") if by == "text" else utterance.labels.get(by)

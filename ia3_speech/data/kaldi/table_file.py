@@ -24,10 +24,6 @@ class DataError(UserError):
     """A data directory that cannot be used as it is. The message names file, line and a hint."""
 
 
-class NotUTF8(DataError):
-    """A file that exists and is not text in UTF-8."""
-
-
 def raise_if_any(problems: list[str]) -> None:
     """One DataError for all `problems`: the first ten, and how many more there are."""
     if problems:
@@ -47,8 +43,7 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
         keep_mark: leave the byte-order mark in the text, if the file begins with one.
 
     Raises:
-        DataError: the file is missing or cannot be read.
-        NotUTF8: the message names the line of the first byte that is not UTF-8.
+        DataError: the file cannot be read, or is not UTF-8; the message names the line of the first fault.
     """
     try:
         data = path.read_bytes()
@@ -59,7 +54,7 @@ def read_utf8(path: Path, hint: str = "", *, keep_mark: bool = False) -> str:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         hint = f"convert it, for example with iconv -f LATIN1 -t UTF-8 {path}"
-        raise NotUTF8(f"{path}:{line}: not UTF-8 ({hint})") from None
+        raise DataError(f"{path}:{line}: not UTF-8 ({hint})") from None
 
 
 def read_mapping(path: Path) -> dict[str, str]:
@@ -108,32 +103,22 @@ Table = dict[str, Row]  # key → its row, in the order of the file
 
 
 def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Table:
-    """Read a table as Kaldi's own programs do; `problems` receives what they or we refuse.
+    """Read a table as Kaldi's own programs do; `problems` receives what they or we refuse:
 
-    Refused are: no newline at the end, empty lines, unprintable characters (carriage return, no-break space,
-    byte-order mark), text that is not UTF-8, keys that are out of order (unless `ordered` is false) or appear
-    twice (the first counts).
+    no newline at the end, empty lines, unprintable characters (carriage return, no-break space, byte-order
+    mark), keys that appear twice (the first counts) or, if `ordered`, out of order.
     """
     hint = fix_hint(path.parent)
-    try:
-        text = read_utf8(path, keep_mark=True)
-    except NotUTF8 as error:  # the other problems are reported with it
-        problems.append(str(error))
-        text = path.read_bytes().decode("utf-8", errors="replace")
-    if text.startswith(BYTE_ORDER_MARK):
-        problems.append(
-            f"{path}:1: a byte-order mark, which Kaldi takes for a part of the first key ({hint})"
-        )
-    lines = text.removeprefix(BYTE_ORDER_MARK).split("\n")
+    lines = read_utf8(path, keep_mark=True).split("\n")
     if lines[-1]:
         problems.append(f"{path}:{len(lines)}: the last line does not end in a newline ({hint})")
     else:
         lines.pop()
     table: Table = {}
-    twice: list[str] = []
     for number, line in enumerate(lines, 1):
         if fault := unprintable_character(line):
             problems.append(f"{path}:{number}: {fault} ({hint})")
+        line = line.removeprefix(BYTE_ORDER_MARK)
         if not line.strip(" \t") or line[0] in " \t":
             what = "begins with white space" if line.strip(" \t") else "is empty"
             problems.append(f"{path}:{number}: the line {what} ({hint})")
@@ -141,8 +126,7 @@ def read_table(path: Path, problems: list[str], *, ordered: bool = True) -> Tabl
         key = FIELD_SEPARATOR.split(line, maxsplit=1)[0]
         first = table.setdefault(key, Row(key, line[len(key) :].strip(" \t"), number)).line
         if first != number:
-            twice.append(f"{path}:{number}: {key} appears twice (first in line {first}; {hint})")
-    problems += twice[:1]
+            problems.append(f"{path}:{number}: {key} appears twice (first in line {first}; {hint})")
     for before, row in pairwise(table.values()) if ordered else ():
         if row.key < before.key:  # code points sort as the bytes of their UTF-8 do
             fault = f"not sorted as LC_ALL=C sort does: {row.key} follows {before.key}"
@@ -163,6 +147,8 @@ def unprintable_character(line: str) -> str | None:
     for character in line:
         if character == "\r":
             return "a carriage return: the file has Windows line ends"
+        if character == BYTE_ORDER_MARK:
+            return "a byte-order mark, which Kaldi takes for a part of the first key"
         if not character.isprintable() and character != "\t" and character not in JOINERS:
             name = f"U+{ord(character):04X} {unicodedata.name(character, '')}".strip()
             return f"character {name} does not print"

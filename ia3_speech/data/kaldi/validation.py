@@ -5,7 +5,7 @@ In: a folder. Out: its tables, checked; or one DataError that lists what is wron
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -60,10 +60,6 @@ def segment_problem(row: Row) -> str | None:
     return None if 0 <= start < end else f"the segment runs from {row.fields[1]} to {row.fields[2]}"
 
 
-def wav_entry(row: Row) -> str | None:
-    return "a path that begins with ~ (write it out)" if row.value.startswith("~") else any_fields(row)
-
-
 # ---- one table ----
 
 
@@ -88,7 +84,7 @@ RULES = {
     "utt2spk": Rule("utterance", one_field, "needed"),
     "spk2utt": Rule("speaker", any_fields),
     "text": Rule("utterance", legal_text, "needed"),
-    "wav.scp": Rule("recording", wav_entry, "needed"),
+    "wav.scp": Rule("recording", any_fields, "needed"),
     "segments": Rule("utterance", segment_problem, "needed"),
     "feats.scp": Rule("utterance", any_fields, "needed"),
     "utt2lang": Rule("utterance", one_field, "needed"),
@@ -131,16 +127,11 @@ def table_names(folder: Path) -> list[str]:
     """The tables that `folder` holds, sorted.
 
     Raises:
-        DataError: there is no such folder, or something in it has a table's name and is not a file.
+        DataError: there is no such folder.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder (a data directory holds wav.scp, text, utt2spk, spk2utt)")
-    tables = sorted(entry for entry in folder.iterdir() if rule_of(entry.name))
-    for table in tables:
-        if not table.is_file():
-            what = "is a broken link" if table.is_symlink() else "is a folder"
-            raise DataError(f"{table}: {what}, where a table is expected (remove it)")
-    return [table.name for table in tables]
+    return sorted(entry.name for entry in folder.iterdir() if rule_of(entry.name) and entry.is_file())
 
 
 # ---- the whole directory ----
@@ -197,67 +188,40 @@ def missing_tables(folder: Path, tables: dict[str, Table], *, text: bool, wav: b
 def missing_keys(folder: Path, tables: dict[str, Table], by_speaker: bool) -> list[str]:
     """Problems of tables that do not name the utterances, speakers, recordings of utt2spk and segments."""
     utt2spk, segments, problems = tables["utt2spk"], tables.get("segments"), []
-    expected: dict[str, dict[str, int]] = {"utterance": line_numbers(utt2spk), "speaker": {}, "recording": {}}
+    expected: dict[str, dict[str, Row]] = {"utterance": utt2spk, "speaker": {}, "recording": {}}
     for row in utt2spk.values():
-        expected["speaker"].setdefault(row.value, row.line)
+        expected["speaker"].setdefault(row.value, row)
     for row in (segments or utt2spk).values():  # without segments an utterance is a recording
-        recording = row.fields[0] if segments and row.fields else row.key
-        expected["recording"].setdefault(recording, row.line)
+        expected["recording"].setdefault(row.fields[0] if segments and row.fields else row.key, row)
     for name, table in tables.items():
-        rule = rule_of(name)
-        keys = expected[rule.indexed_by]
-        if rule.indexed_by == "speaker" and not by_speaker:
-            continue
-        if rule.coverage != "partial" or table.keys() - keys.keys():
-            reference = "segments" if segments and rule.indexed_by == "recording" else "utt2spk"
-            problems += key_difference(
-                folder, rule.indexed_by, (name, line_numbers(table)), (reference, keys)
-            )
+        noun, coverage = rule_of(name).indexed_by, rule_of(name).coverage
+        reference = "segments" if segments and noun == "recording" else "utt2spk"
+        if noun != "speaker" or by_speaker:
+            problems += keys_missing_in(folder, noun, (name, table), (reference, expected[noun]))
+            if coverage != "partial":
+                problems += keys_missing_in(folder, noun, (reference, expected[noun]), (name, table))
     return problems
 
 
-def line_numbers(table: Table) -> dict[str, int]:
-    """Key → line."""
-    return {key: row.line for key, row in table.items()}
-
-
-def key_difference(
-    folder: Path, noun: str, left: tuple[str, dict[str, int]], right: tuple[str, dict[str, int]]
-) -> list[str]:
-    """A problem where two tables, each a name and key → line, do not name the same, else nothing.
-
-    The problem names the first key that one of them lacks, and how many there are; `noun` is what keys are:
-
-        data/train/text:17: utterance anna-3 is not in utt2spk (run "ia3-speech datadir fix data/train")
-            only in text: 2 (anna-3 … bob-1)
-            lengths: text 19, utt2spk 17
-    """
-    problem = []
-    for (name, keys), (other, other_keys) in ((left, right), (right, left)):
-        if only := [key for key in keys if key not in other_keys]:
-            if not problem:
-                where = f"{folder / name}:{keys[only[0]]}"
-                problem.append(f"{where}: {noun} {only[0]} is not in {other} ({fix_hint(folder)})")
-            ends = only[0] if len(only) == 1 else f"{only[0]} … {only[-1]}"
-            problem.append(f"    only in {name}: {len(only)} ({ends})")
-    lengths = f"    lengths: {left[0]} {len(left[1])}, {right[0]} {len(right[1])}"
-    return ["\n".join([*problem, lengths])] if problem else []
+def keys_missing_in(
+    folder: Path, noun: str, table: tuple[str, Table], other: tuple[str, Table]
+) -> Iterator[str]:
+    """A problem that names the first key of a table (its name, its rows) that the other one lacks."""
+    if only := [key for key in table[1] if key not in other[1]]:
+        more = f", one of {len(only)}" if len(only) > 1 else ""
+        where = f"{folder / table[0]}:{table[1][only[0]].line}"
+        yield f"{where}: {noun} {only[0]} is not in {other[0]}{more} ({fix_hint(folder)})"
 
 
 def spk2utt_problem(folder: Path, utt2spk: Table, spk2utt: Table) -> list[str]:
     """A problem for the first speaker whose line in spk2utt differs from utt2spk, or from its order."""
-    utterances: dict[str, dict[str, int]] = {}
+    utterances: dict[str, list[str]] = {}
     for row in utt2spk.values():
-        utterances.setdefault(row.value, {})[row.key] = row.line
+        utterances.setdefault(row.value, []).append(row.key)
     for row in spk2utt.values():
-        expected = utterances.get(row.key)
-        if expected is None or row.fields == list(expected):
-            continue
-        listed = dict.fromkeys(row.fields, row.line)
-        order = f"{folder / 'spk2utt'}:{row.line}: the utterances of {row.key} are not in utt2spk's order"
-        return key_difference(folder, "utterance", ("spk2utt", listed), ("utt2spk", expected)) or [
-            f"{order} ({fix_hint(folder)})"
-        ]
+        if row.fields != utterances.get(row.key, row.fields):
+            fault = f"the utterances of {row.key} are not those of utt2spk, in its order"
+            return [f"{folder / 'spk2utt'}:{row.line}: {fault} ({fix_hint(folder)})"]
     return []
 
 

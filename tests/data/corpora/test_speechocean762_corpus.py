@@ -9,7 +9,7 @@ from corpus_files import content
 
 from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import speechocean762
-from ia3_speech.data.kaldi import validate_data_directory
+from ia3_speech.data.kaldi import read_data_directory
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,6 @@ def test_a_single_absent_file_is_an_error(copy, tmp_path):
 @pytest.mark.parametrize(
     ("file", "line", "message"),
     [
-        ("train/spk2age", "0001\tsix", r"spk2age: the age of 0001 is 'six', not in whole years"),
         ("train/spk2age", "0002\t6", r"spk2age: has no line for 0001 \(unpack the corpus again\)"),
         ("train/text", "000010000", r"text:1: 000010000 has no value \(a line is `key value`\)"),
         ("train/utt2spk", "000010001\t0001", r"utt2spk:2: 000010001 appears twice"),
@@ -114,7 +113,7 @@ def test_a_broken_table_is_named(copy, tmp_path, file, line, message):
 def test_the_real_corpus(shared_data, tmp_path):
     speechocean762.prepare(shared_data / "speechocean762", tmp_path)
     real = {
-        name: validate_data_directory(tmp_path / name)
+        name: read_data_directory(tmp_path / name)
         for name in ("train", "dev", "test_adults", "test_children")
     }
     assert {name: (len(data), len(data.speakers)) for name, data in real.items()} == {
