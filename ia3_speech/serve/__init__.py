@@ -1,8 +1,6 @@
 """The server: one frozen base, thousands of adapters, OpenAI's audio API (`ia3-speech serve`, extra `serve`).
 
-    errors          errors in OpenAI's shape
-    options         the command's options
-    metrics         counts and times for Prometheus
+    errors, options, metrics
     access          API keys, what each may use, rates
     adapter_cache   adapters in the bank: loaded on first use, the least recently used leave
     engine          the queue in front of the bank: requests for different adapters share a batch
@@ -14,6 +12,6 @@
     realtime        WS /v1/realtime
     app             the application: routes, /metrics, /healthz, /readyz, the log
 
-One upload: `app` lets it in, `openai_api` reads it, `audio_input` decodes it, a thread cuts it and searches the
-logits (`Recognizer`), and `engine` computes these in batches. A module imports only what stands above it.
+One upload: `app` lets it in, `openai_api` reads it, `audio_input` decodes it, a thread cuts it and searches
+(`Recognizer`), `engine` computes the logits in batches. A module imports only what stands above it.
 """

@@ -11,10 +11,10 @@ Then, with curl or any client of OpenAI's:
         localhost:8000/v1/audio/transcriptions
     curl localhost:8000/v1/models
 
-A request's model is the base, a registered adapter or a sum of adapters. Requests for different adapters share
-a batch, long recordings are cut and never hold up short ones, adapters are loaded on first use. Further:
-/v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list, remove), /metrics,
-/healthz, /readyz, /openapi.json. SIGTERM finishes what was taken. docs/serve.md shows all of it.
+A request's model is the base, a registered adapter or a sum of adapters. Requests for different adapters
+share a batch, long recordings are cut and never hold up short ones, adapters are loaded on first use.
+Further: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list, remove),
+/metrics, /healthz, /readyz, /openapi.json. SIGTERM finishes what was taken. docs/serve.md shows all of it.
 """
 
 import logging
@@ -55,7 +55,8 @@ def main(
     server = Server(recognizer, server_options, engine_options, limit_options, weight)
     if server_options.key_file is None and server_options.host not in LOOPBACK:
         print(
-            "warning: without --key-file whoever reaches this port may use and change everything", file=sys.stderr
+            "warning: without --key-file whoever reaches this port may use and change everything",
+            file=sys.stderr,
         )
     address = f"http://{server_options.host}:{server_options.port}"
     print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)

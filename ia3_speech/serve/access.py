@@ -12,41 +12,32 @@ An adapter that a key may not use is one that is not there: no list, no error an
 import hashlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from ia3_speech.cli import UserError
-from ia3_speech.serve.errors import ApiError
+from ia3_speech.serve.errors import ApiError, invalid
 
 logger = logging.getLogger(__name__)
 
-FIELDS = {"name": str, "key": str, "adapters": list, "manage": bool}
 HASHED = "sha256:"
 PROTOCOL = "openai-insecure-api-key."  # by which browsers, which can't set headers, send a key to a WebSocket
 MOST_ADDRESSES = 10_000  # whose rates are remembered
 
 
-@dataclass
-class Client:
-    """Who sends a request.
-
-    Attributes:
-        name: in the log.
-        adapters: patterns of the names that it may use.
-        manage: whether it may store and remove adapters of these names.
-        left, since: requests that it may send at once, as of then; see `take`.
-    """
+class Client(BaseModel, extra="forbid"):
+    """Who sends requests, as in the file."""
 
     name: str
-    adapters: Sequence[str] = ("*",)
-    manage: bool = True
-    left: float | None = None
-    since: float = field(default_factory=time.monotonic)
+    key: str = Field(min_length=16)
+    adapters: list[str] = []
+    manage: bool = False
+    _left: float | None = None  # requests that it may send at once, as of …
+    _since: float = 0.0
 
     def may_use(self, adapter: str) -> bool:
         return any(fnmatchcase(adapter, pattern) for pattern in self.adapters)
@@ -54,24 +45,30 @@ class Client:
     def take(self, rate: float) -> None:
         """Count a request, of `rate` a minute: a bucket of a minute's, filled steadily. Raises ApiError."""
         now, most = time.monotonic(), max(1.0, rate)
-        left = most if self.left is None else min(most, self.left + (now - self.since) * rate / 60)
-        self.left, self.since = left, now
-        if left < 1:
-            message = f"Rate limit reached: {rate:g} requests per minute."
-            raise ApiError(429, message, code="rate_limit_exceeded", retry_after=60 * (1 - left) / rate)
-        self.left -= 1
+        filled = most if self._left is None else self._left + (now - self._since) * rate / 60
+        self._left, self._since = min(most, filled), now
+        if self._left < 1:
+            wait = 60 * (1 - self._left) / rate
+            raise ApiError(
+                429, f"Rate limit reached: {rate:g} requests per minute.", "rate_limit_exceeded", None, wait
+            )
+        self._left -= 1
+
+
+def anybody() -> Client:
+    """Where there are no keys."""
+    return Client(name="-", key=16 * "-", adapters=["*"], manage=True)
 
 
 class Access:
-    """The keys of a file, or nobody's in particular.
+    """The keys of a file; None: whoever comes may do everything.
 
     Raises:
         UserError: the file is not one of keys. One that becomes so while the server runs is not taken over.
     """
 
     def __init__(self, file: Path | None, rate: float):
-        self.file, self.rate = file, rate
-        self.modified = 0
+        self.file, self.rate, self.modified = file, rate, 0
         self.clients: dict[str, Client] = {}  # by the hash of the key, or by address
         if file is not None:
             self.modified, self.clients = file.stat().st_mtime_ns, read_keys(file)
@@ -81,31 +78,26 @@ class Access:
         if self.file is None:
             if len(self.clients) > MOST_ADDRESSES:
                 self.clients.clear()
-            client = self.clients.setdefault(address, Client("-"))
+            client = self.clients.setdefault(address, anybody())
         else:
-            client = self.client_of_key(key_in(headers))
+            self.read_again()
+            if not (key := key_in(headers)):
+                raise ApiError(
+                    401, "You didn't provide an API key. Send it as: Authorization: Bearer YOUR_KEY"
+                )
+            client = self.clients.get(hash_of(key))
+            if client is None:
+                raise ApiError(401, "Incorrect API key provided.", "invalid_api_key")
         if self.rate:
             client.take(self.rate)
-        return client
-
-    def client_of_key(self, key: str | None) -> Client:
-        self.read_again()
-        if not key:
-            raise ApiError(401, "You didn't provide an API key. Send it as: Authorization: Bearer YOUR_KEY")
-        client = self.clients.get(digest(key))
-        if client is None:
-            raise ApiError(401, "Incorrect API key provided.", code="invalid_api_key")
         return client
 
     def read_again(self) -> None:
         """Take over the file if it has changed and is right."""
         try:
-            modified = self.file.stat().st_mtime_ns
-            if modified == self.modified:
-                return
-            self.modified = modified
-            self.clients = read_keys(self.file)
-            logger.info("%s: read again, %d keys", self.file, len(self.clients))
+            if (modified := self.file.stat().st_mtime_ns) != self.modified:
+                self.modified, self.clients = modified, read_keys(self.file)
+                logger.info("%s: read again, %d keys", self.file, len(self.clients))
         except (OSError, UserError) as error:
             logger.error("the keys stay as they were: %s", error)
 
@@ -119,40 +111,23 @@ def key_in(headers: Mapping[str, str]) -> str | None:
     return next((one.removeprefix(PROTOCOL) for one in protocols if one.startswith(PROTOCOL)), None)
 
 
-def digest(key: str) -> str:
+def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def read_keys(file: Path) -> dict[str, Client]:
-    """SHA-256 of each key → its client. Raises UserError."""
+    """SHA-256 of each key → its client. Raises UserError, which holds no key."""
     try:
-        entries = yaml.safe_load(file.read_text("utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"{file}: {error}") from None
-    if not isinstance(entries, list) or not entries:
-        raise UserError(f"{file}: is not a list of keys (docs/serve.md shows one)")
-    clients: dict[str, Client] = {}
-    for number, entry in enumerate(entries, 1):
-        fault = fault_of(entry)
-        if fault:
-            raise UserError(f"{file}: key {number}: {fault}")
-        key = entry["key"]
-        hashed = key.removeprefix(HASHED).lower() if key.startswith(HASHED) else digest(key)
-        if hashed in clients:
-            raise UserError(f"{file}: key {number}: is that of {clients[hashed].name} too")
-        adapters = [str(pattern) for pattern in entry.get("adapters", [])]
-        clients[hashed] = Client(entry["name"], adapters, entry.get("manage", False))
-    return clients
-
-
-def fault_of(entry: Any) -> str | None:
-    if not isinstance(entry, dict) or not {"name", "key"} <= entry.keys():
-        return "has no name, or no key"
-    for field_name, value in entry.items():
-        if field_name not in FIELDS:
-            return f"{field_name!r} is none of {', '.join(FIELDS)}"
-        if not isinstance(value, FIELDS[field_name]):
-            return f"{field_name} is no {FIELDS[field_name].__name__}"
-    if len(entry["key"]) < 16:
-        return "the key has fewer than 16 characters (openssl rand -hex 24 makes one)"
-    return None
+        clients = TypeAdapter(list[Client]).validate_python(yaml.safe_load(file.read_text("utf-8")))
+    except ValidationError as error:
+        number = next((part + 1 for part in error.errors()[0]["loc"] if isinstance(part, int)), 0)
+        raise UserError(f"{file}: key {number}: {invalid(error)}") from None
+    except (OSError, ValueError, yaml.YAMLError):
+        raise UserError(f"{file}: is not a list of keys in YAML (docs/serve.md shows one)") from None
+    found = {}
+    for client in clients:
+        hashed = client.key.removeprefix(HASHED) if client.key.startswith(HASHED) else hash_of(client.key)
+        if hashed in found:
+            raise UserError(f"{file}: {client.name} and {found[hashed].name} have the same key")
+        found[hashed] = client
+    return found

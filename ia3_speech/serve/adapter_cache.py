@@ -7,12 +7,10 @@ mean another's adapter, and what is stored anew under a name is loaded anew.
 
 import unicodedata
 from collections import OrderedDict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.adapter import Adapter
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.weights import weights_file
@@ -27,7 +25,7 @@ class StoredAdapter:
     Attributes:
         name: in the registry.
         folder: where it lies.
-        stamp: of the file of its tensors: another one after each change.
+        stamp: of the file of its tensors: another one after each change. It begins with nanoseconds.
     """
 
     name: str
@@ -35,19 +33,13 @@ class StoredAdapter:
     stamp: tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class Weighted:
-    """One adapter of a request's sum."""
-
-    adapter: StoredAdapter
-    weight: float = 1.0
+Terms = tuple[tuple[StoredAdapter, float], ...]  # a sum of adapters with their weights; none is the base
 
 
 def find_stored(name: str) -> StoredAdapter | None:
     """The registered adapter of this very name, which is never read as a path."""
     name = unicodedata.normalize("NFC", name)
-    folder = registry.home() / name
-    if registry.name_fault(name) or not registry.is_adapter(folder):
+    if registry.name_fault(name) or not registry.is_adapter(folder := registry.home() / name):
         return None
     try:
         status = weights_file(folder).stat()
@@ -69,7 +61,7 @@ class AdapterCache:
         self.loaded: OrderedDict[StoredAdapter, tuple[str, int]] = OrderedDict()  # name in the bank, bytes
         self.count = 0
 
-    def row(self, terms: Sequence[Weighted], keep: set[StoredAdapter]) -> str | None:
+    def row(self, terms: Terms, keep: set[StoredAdapter]) -> str | None:
         """The bank's name for this sum, whose adapters are loaded where they are not; None is the base.
 
         Args:
@@ -79,17 +71,17 @@ class AdapterCache:
             AdapterError: an adapter can't be loaded, or has been removed.
         """
         names = []
-        for term in terms:
-            if term.adapter not in self.loaded:
-                self.load(term.adapter, keep)
-            self.loaded.move_to_end(term.adapter)
-            names.append(f"{self.loaded[term.adapter][0]}:{term.weight!r}")
+        for stored, weight in terms:
+            if stored not in self.loaded:
+                self.load(stored, keep)
+            self.loaded.move_to_end(stored)
+            names.append(f"{self.loaded[stored][0]}:{weight!r}")
         return "+".join(names) or None
 
     def load(self, stored: StoredAdapter, keep: set[StoredAdapter]) -> None:
         with registry.locked(shared=True):
             adapter = read_adapter(self.bank.base.model, stored.folder)
-        size = parameter_bytes(adapter)
+        size = 4 * sum(tensor.numel() for tensor in adapter.tensors.values())  # the bank's tables are float32
         for other in [one for one in self.loaded if one not in keep]:
             if len(self.loaded) < self.max_adapters and self.nbytes + size <= self.max_bytes:
                 break
@@ -117,8 +109,3 @@ class AdapterCache:
     def note(self) -> None:
         self.metrics.adapters.set(len(self.loaded))
         self.metrics.adapter_bytes.set(self.nbytes)
-
-
-def parameter_bytes(adapter: Adapter) -> int:
-    """Of an adapter in the bank, whose tables are float32."""
-    return 4 * sum(tensor.numel() for tensor in adapter.tensors.values())

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from ia3_speech.adapters import registry
@@ -21,42 +22,40 @@ from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.listing import describe_adapter
 from ia3_speech.adapters.record import CARD, FILES
 from ia3_speech.cli import UserError
-from ia3_speech.serve.access import Client
+from ia3_speech.serve.access import Client, anybody
 from ia3_speech.serve.adapter_cache import StoredAdapter
 from ia3_speech.serve.errors import ApiError, bad_value, overloaded, unknown_model
-from ia3_speech.serve.openai_api import read_form, text_of
+from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 
 SHOWN = ("base", "placements", "parameters", "labels", "biometric", "scores", "created", "sha256")
-FORM = {
-    "type": "object",
-    "required": ["name", "files"],
-    "properties": {
-        "name": {"type": "string"},
-        "files": {"type": "array", "items": {"type": "string", "format": "binary"}},
-        "replace": {"type": "boolean", "default": False},
-    },
-}
 
 router = APIRouter()
+
+
+class AdapterForm(BaseModel):
+    """The fields of an upload, but for the files."""
+
+    name: str
+    replace: bool = False
 
 
 @router.post(
     "/v1/adapters",
     status_code=201,
-    openapi_extra={"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": FORM}}}},
+    openapi_extra=form_description(AdapterForm, files={"type": "array", "items": FILE}),
 )
 async def store(request: Request) -> dict[str, Any]:
     """Store an adapter: 409 where another one has the name, unless `replace` is true."""
     server: Server = request.app.state.server
     check_may_manage(server, request.state.client)
-    form = await read_form(request, server.limits.upload_seconds, max_files=len(FILES))
+    form = await read_form(request, max_files=len(FILES))
     try:
-        name = registry.check_name(text_of(form, "name") or "")
+        wanted = fields_of(form, AdapterForm)
+        name = registry.check_name(wanted.name)
         check_may_manage(server, request.state.client, name)
-        replace = (text_of(form, "replace") or "").lower() in ("true", "1")
         uploads = [*form.getlist("files"), *form.getlist("files[]")]
-        return describe(await server.in_thread(register, server, name, uploads, replace))
+        return describe(await server.in_thread(register, server, name, uploads, wanted.replace))
     except registry.BadName as error:
         raise bad_value("name", str(error)) from None
     finally:
@@ -91,18 +90,18 @@ async def remove(name: str, request: Request) -> dict[str, Any]:
         await server.in_thread(registry.remove, stored.name)
     except registry.UnknownAdapter:  # somebody else was faster
         raise unknown_model(name) from None
-    await server.in_thread(server.engine.call(partial(server.engine.cache.forget, stored.name)).result)
+    await server.in_thread(server.engine.call(partial(server.cache.forget, stored.name)).result)
     return {"id": stored.name, "object": "adapter", "deleted": True}
 
 
 def check_may_manage(server: Server, client: Client, name: str | None = None) -> None:
     """Raises ApiError 403 for a client that may not store and remove adapters, or not those of this name."""
     if not server.limits.upload_adapters:
-        raise ApiError(403, "This server stores and removes no adapters.", code="forbidden")
+        raise ApiError(403, "This server stores and removes no adapters.", "forbidden")
     if not client.manage:
-        raise ApiError(403, "This API key may not store or remove adapters.", code="forbidden")
+        raise ApiError(403, "This API key may not store or remove adapters.", "forbidden")
     if name is not None and (not client.may_use(name) or name == server.models.base_id):
-        raise ApiError(403, "This API key may not store an adapter of this name.", code="forbidden", param="name")
+        raise ApiError(403, "This API key may not store an adapter of this name.", "forbidden", "name")
 
 
 def register(server: Server, name: str, uploads: list[Any], replace: bool) -> StoredAdapter:
@@ -116,8 +115,10 @@ def register(server: Server, name: str, uploads: list[Any], replace: bool) -> St
                 while part := upload.file.read(2**20):
                     file.write(part)
         if not registry.is_adapter(folder):
-            raise bad_value("files", "An adapter is its tensors (.safetensors) and a file that describes them.")
-        bank = server.engine.bank
+            raise bad_value(
+                "files", "An adapter is its tensors (.safetensors) and a file that describes them."
+            )
+        bank = server.bank
         try:  # between batches, since the model's modules are read
             server.engine.call(lambda: bank.load(name, read_adapter(bank.base.model, folder))).result()
         except UserError as error:
@@ -126,11 +127,11 @@ def register(server: Server, name: str, uploads: list[Any], replace: bool) -> St
             registry.register(folder, name, force=replace)
         except registry.NameTaken:
             message = f"Another adapter has the name {name} (remove it first, or send replace=true)."
-            raise ApiError(409, message, code="name_taken", param="name") from None
+            raise ApiError(409, message, "name_taken", "name") from None
         except UserError as error:  # a full disk
             raise overloaded("The server can't store adapters at the moment.") from error
-    server.engine.call(partial(server.engine.cache.forget, name)).result()
-    return server.models.adapter(name, Client("-"))
+    server.engine.call(partial(server.cache.forget, name)).result()
+    return server.models.adapter(name, anybody())
 
 
 def describe(stored: StoredAdapter) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The application: every request's way in and out, /metrics, /healthz and /readyz.
 
-In: a `Server`. Out: an ASGI application. Each request gets an id, which its response and every line of the log
-carry; those under /v1 need a key where there are keys; no body is read beyond the limit. The log holds neither
-audio nor text, nor the names of adapters: a route is logged as `/v1/adapters/{name}`.
+In: a `Server`. Out: an ASGI application. Each request gets an id, which its response and every line of the
+log carry; those under /v1 need a key where there are keys; no body is read beyond the limit. The log holds
+neither audio nor text, nor the names of adapters: a route is logged as `/v1/adapters/{name}`.
 """
 
 import logging
@@ -85,7 +85,7 @@ def http_error(request: Request, error: Exception) -> Response:
 
 
 def validation_error(_: Request, error: Exception) -> Response:
-    return ApiError(400, "A parameter is missing or of a wrong type.", code="invalid_value").response()
+    return ApiError(400, "A parameter is missing or of a wrong type.", "invalid_value").response()
 
 
 class Entrance:
@@ -133,7 +133,7 @@ class Entrance:
         origin = headers.get("origin")
         if self.server.access.file is None and origin and urlsplit(origin).netloc != headers.get("host"):
             # Without keys a page of any other site could use this server through its visitors' browsers.
-            raise ApiError(403, "Pages of other sites may not use this server.", code="invalid_origin")
+            raise ApiError(403, "Pages of other sites may not use this server.", "invalid_origin")
         address = (scope.get("client") or ("-",))[0]
         scope["state"]["client"] = self.server.access.client(headers, address)
         length = headers.get("content-length", "0")
@@ -148,6 +148,7 @@ class Entrance:
         self.server.metrics.requests.labels(method, route, str(status)).inc()
         self.server.metrics.request_seconds.labels(route).observe(seconds)
         state = State(scope["state"])
+        self.server.metrics.audio_seconds.inc(state.audio_seconds)
         client = state.client.name if state.client else "-"
         line = "%s %s %d %.3f s, key %s, audio %.1f s"
         logger.info(line, method, route, status, seconds, client, state.audio_seconds)
@@ -169,7 +170,7 @@ class LimitedBody:
 
 
 def too_large(max_bytes: int) -> ApiError:
-    return ApiError(413, f"Maximum content size limit ({max_bytes}) exceeded.", code="content_too_large")
+    return ApiError(413, f"Maximum content size limit ({max_bytes}) exceeded.", "content_too_large")
 
 
 async def answer(error: ApiError, scope: Scope, receive: Receive, send: Send) -> None:

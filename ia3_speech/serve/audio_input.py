@@ -11,7 +11,7 @@ import numpy as np
 
 from ia3_speech.data.audio import AudioError, find_problem, load_audio, open_sound_file, source_name
 from ia3_speech.data.containers import container_format
-from ia3_speech.serve.errors import ApiError
+from ia3_speech.serve.errors import ApiError, bad_value
 
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo; more is allowed of shorter audio
 
@@ -36,7 +36,7 @@ def read_upload(file: BinaryIO, max_seconds: float, minimum_samples: int) -> np.
         raise unreadable(type(error).__name__) from None
     problem = find_problem(wave, minimum_samples)
     if problem and problem.kind in ("empty", "short"):
-        raise ApiError(400, f"Audio file is {problem.reason}.", code="audio_too_short", param="file")
+        raise ApiError(400, f"Audio file is {problem.reason}.", "audio_too_short", "file")
     if problem and problem.fatal:
         raise unreadable(problem.reason)
     return wave
@@ -49,7 +49,7 @@ def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> Non
         message = (
             f"Audio file is too long: more than {minutes:g} minutes, or too many channels for its length."
         )
-        raise ApiError(413, message, code="audio_too_long", param="file")
+        raise ApiError(413, message, "audio_too_long", "file")
 
 
 def check_container(file: BinaryIO, max_seconds: float) -> None:
@@ -70,5 +70,4 @@ def check_container(file: BinaryIO, max_seconds: float) -> None:
 
 
 def unreadable(reason: str) -> ApiError:
-    message = f"The audio file could not be decoded or its format is not supported: {reason}"
-    return ApiError(400, message, code="invalid_value", param="file")
+    return bad_value("file", f"The audio file could not be decoded or its format is not supported: {reason}")

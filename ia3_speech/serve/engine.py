@@ -8,11 +8,11 @@
 In: pieces of audio from any thread. Out: a future of each one's logits. One thread owns the model: it makes
 batches, loads adapters between them, and computes.
 
-Who is next: start-time fair queuing (Goyal, Vin and Cheng 1996). A request's pieces stand in virtual time one
-behind the other, each as long as its audio; a new request starts at the time that has been reached. So a short
-request comes next, however many pieces an hour's recording has there, and that recording gets its share among
-a thousand short ones. The piece that is next is joined by others of similar length. A batch that is not full
-waits for more, but never longer than `max_wait` after its oldest piece came.
+Who is next: start-time fair queuing (Goyal, Vin and Cheng 1996). A request's pieces stand in virtual time
+one behind the other, each as long as its audio; a new request starts at the time that has been reached. So a
+short request comes next, however many pieces an hour's recording has there, and that recording gets its share
+among a thousand short ones. The piece that is next is joined by others of similar length. A batch that is not
+full waits for more, but never longer than `max_wait` after its oldest piece came.
 """
 
 import logging
@@ -25,10 +25,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ia3_speech.adapters.bank import Bank
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.serve.adapter_cache import AdapterCache, Weighted
+from ia3_speech.serve.adapter_cache import AdapterCache, Terms
 from ia3_speech.serve.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ class Row:
     start: float
     number: int
     wave: np.ndarray = field(compare=False)
-    terms: tuple[Weighted, ...] = field(compare=False)
+    terms: Terms = field(compare=False)
     future: "Future[Tensor]" = field(compare=False, default_factory=Future)
     arrived: float = field(compare=False, default_factory=time.monotonic)
 
@@ -60,7 +59,7 @@ class Row:
 
 
 class Turn:
-    """One request's place in the queue; a context at whose end what still waits is cancelled.
+    """One request's place in the queue.
 
     Attributes:
         end: in virtual time, of its last piece.
@@ -68,21 +67,15 @@ class Turn:
 
     def __init__(self, engine: "Engine"):
         self.engine, self.end, self.cancelled = engine, 0.0, False
-        self.futures: set[Future] = set()
-
-    def __enter__(self) -> "Turn":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.cancel()
+        self.futures: list[Future] = []
 
     def cancel(self) -> None:
-        """The client has left."""
+        """The request is over, or the client has left: what still waits is not computed."""
         self.cancelled = True
-        for future in [*self.futures]:
+        for future in self.futures:
             future.cancel()
 
-    def logits(self, waves: Sequence[np.ndarray], terms: tuple[Weighted, ...]) -> "list[Tensor]":
+    def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> "list[Tensor]":
         """One (frames, vocabulary) tensor a wave; blocks until they are computed.
 
         Raises:
@@ -90,12 +83,11 @@ class Turn:
             EngineClosed: it is not computed any more.
             AdapterError: an adapter can't be loaded.
         """
-        futures = [self.engine.submit(wave, terms, self) for wave in waves]
-        self.futures = set(futures)
+        self.futures = [self.engine.submit(wave, terms, self) for wave in waves]
         if self.cancelled:
             self.cancel()
-        wait(futures)
-        return [future.result() for future in futures]
+        wait(self.futures)
+        return [future.result() for future in self.futures]
 
 
 class Engine:
@@ -106,7 +98,7 @@ class Engine:
         max_wait: seconds that a batch waits to become full.
     """
 
-    def __init__(self, cache: AdapterCache, *, batch_seconds: float, max_wait: float, metrics: Metrics):
+    def __init__(self, cache: AdapterCache, batch_seconds: float, max_wait: float, metrics: Metrics):
         self.cache, self.metrics = cache, metrics
         self.batch_seconds, self.max_wait = batch_seconds, max_wait
         self.changed = threading.Condition()
@@ -119,14 +111,10 @@ class Engine:
         self.thread.start()
 
     @property
-    def bank(self) -> Bank:
-        return self.cache.bank
-
-    @property
     def alive(self) -> bool:
         return self.thread.is_alive()
 
-    def submit(self, wave: np.ndarray, terms: tuple[Weighted, ...], turn: Turn) -> "Future[Tensor]":
+    def submit(self, wave: np.ndarray, terms: Terms, turn: Turn) -> "Future[Tensor]":
         """Put a piece of audio into the queue; its logits come as the future's result."""
         with self.changed:
             if self.closing:
@@ -166,7 +154,10 @@ class Engine:
                 if isinstance(work, tuple):
                     function, future = work
                     futures = [future]
-                    fulfil(future, function)
+                    try:
+                        future.set_result(function())
+                    except Exception as error:
+                        future.set_exception(error)
                 else:
                     futures = [row.future for row in work]
                     self.compute([row for row in work if row.future.set_running_or_notify_cancel()])
@@ -205,11 +196,11 @@ class Engine:
     def choose_batch(self) -> list[Row]:
         """The row that is next, and others of similar length in the order of virtual time."""
         first, *others = sorted(self.rows)
-        batch, adapters = [first], {term.adapter for term in first.terms}
+        batch, adapters = [first], {stored for stored, _ in first.terms}
         shortest = longest = first.seconds
         for row in others:
             low, high = min(shortest, row.seconds), max(longest, row.seconds)
-            together = adapters | {term.adapter for term in row.terms}
+            together = adapters | {stored for stored, _ in row.terms}
             if (
                 high <= LENGTH_RATIO * low
                 and (len(batch) + 1) * high <= self.batch_seconds
@@ -222,7 +213,7 @@ class Engine:
     def compute(self, batch: Sequence[Row]) -> None:
         """Compute a batch's logits. A row whose adapter can't be loaded fails alone."""
         began, rows, names = time.monotonic(), [], []
-        keep = {term.adapter for row in batch for term in row.terms}
+        keep = {stored for row in batch for stored, _ in row.terms}
         for row in batch:
             try:
                 names.append(self.cache.row(row.terms, keep))
@@ -232,7 +223,7 @@ class Engine:
         if not rows:
             return
         try:
-            logits = self.bank.logits([row.wave for row in rows], names, any_length=True)
+            logits = self.cache.bank.logits([row.wave for row in rows], names, any_length=True)
         except Exception as error:  # such as memory that runs out: in halves, so that the others go on
             if len(rows) == 1:
                 rows[0].future.set_exception(error)
@@ -256,14 +247,6 @@ class Engine:
         metrics.padded_audio.inc(len(rows) * max(row.seconds for row in rows))
 
 
-def fulfil(future: Future, function: Callable[[], Any]) -> None:
-    if future.set_running_or_notify_cancel():
-        try:
-            future.set_result(function())
-        except Exception as error:
-            future.set_exception(error)
-
-
 @dataclass
 class QueuedRecognizer(Recognizer):
     """A recogniser of one request, whose logits the engine computes.
@@ -274,7 +257,7 @@ class QueuedRecognizer(Recognizer):
     """
 
     turn: Turn | None = None
-    terms: tuple[Weighted, ...] = ()
+    terms: Terms = ()
 
     def logits(
         self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None = None

@@ -2,12 +2,13 @@
 
     {"error": {"message": "…", "type": "invalid_request_error", "param": "model", "code": "model_not_found"}}
 
-In: what went wrong. Out: the status and body of a response, or an event of a stream. Messages hold no path of
-the server, no text and no name that the caller has not sent.
+In: what went wrong. Out: a response, or an event of a stream. Messages hold no path of the server, no text,
+and no name that the caller has not sent.
 """
 
 from typing import Any
 
+from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
 
@@ -25,41 +26,46 @@ class ApiError(Exception):
         self,
         status: int,
         message: str,
-        *,
         code: str | None = None,
         param: str | None = None,
-        retry_after: float | None = None,
+        retry_after: float = 0,
     ):
         super().__init__(message)
         self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
 
     def body(self) -> dict[str, Any]:
         """What OpenAI's clients parse."""
-        kind = "server_error" if self.status >= 500 else "invalid_request_error"
-        kind = "requests" if self.status == 429 else kind
-        error = {"message": str(self), "type": kind, "param": self.param, "code": self.code}
-        return {"error": error}
+        kind = "requests" if self.status == 429 else "invalid_request_error"
+        kind = "server_error" if self.status >= 500 else kind
+        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
-        headers = {} if self.retry_after is None else {"Retry-After": str(max(1, round(self.retry_after)))}
-        if self.status == 401:
-            headers["WWW-Authenticate"] = "Bearer"
+        headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
+        if self.retry_after:
+            headers["Retry-After"] = str(max(1, round(self.retry_after)))
         return JSONResponse(self.body(), self.status, headers)
 
 
 def bad_value(param: str, message: str) -> ApiError:
     """A field that cannot be meant."""
-    return ApiError(400, message, code="invalid_value", param=param)
+    return ApiError(400, message, "invalid_value", param)
+
+
+def invalid(error: ValidationError, prefix: str = "") -> ApiError:
+    """The first of the faults that pydantic has found."""
+    first = error.errors()[0]
+    param = prefix + ".".join(str(part) for part in first["loc"] if not isinstance(part, int))
+    return bad_value(param, f"{param}: {first['msg']}.")
 
 
 def unknown_model(name: str) -> ApiError:
     """The same for a model that is not there and for one that the key may not use."""
     message = f"The model `{name[:200]}` does not exist or you do not have access to it."
-    return ApiError(404, message, code="model_not_found", param="model")
+    return ApiError(404, message, "model_not_found", "model")
 
 
 def overloaded(message: str) -> ApiError:
-    return ApiError(503, message, code="overloaded", retry_after=2)
+    return ApiError(503, message, "overloaded", retry_after=2)
 
 
-INTERNAL = ApiError(500, "The server had an error while processing your request.", code="internal_error")
+INTERNAL = ApiError(500, "The server had an error while processing your request.", "internal_error")

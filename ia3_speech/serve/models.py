@@ -4,8 +4,6 @@ In: the name that a client sends, and what its key may use. Out: adapters with w
 that fit the base. Only registered names count: never a path, an experiment or the Hub.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -18,24 +16,15 @@ from ia3_speech.confidence.storage import find_scaling
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.serve.access import Client
-from ia3_speech.serve.adapter_cache import StoredAdapter, Weighted, find_stored
+from ia3_speech.serve.adapter_cache import StoredAdapter, Terms, find_stored
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 
 LONGEST_NAME = 256  # characters of a sum
 REMEMBERED = 10_000  # adapters of which it is known whether they fit, and their calibrations
 
 
-@dataclass(frozen=True)
-class Selected:
-    """The model of one request.
-
-    Attributes:
-        name: as it was given.
-        terms: its adapters; none for the base.
-    """
-
-    name: str
-    terms: tuple[Weighted, ...]
+class Unknown(UserError):
+    """A part of a model's name stands for nothing."""
 
 
 class Models:
@@ -46,26 +35,18 @@ class Models:
     """
 
     def __init__(self, recognizer: Recognizer, max_terms: int):
-        self.base, self.record, self.max_terms = recognizer.base, recognizer.search_record, max_terms
-        self.base_scaling = recognizer.scaling
-        name = recognizer.base.name
-        self.base_id = Path(name).name if Path(name).is_dir() else name
-        self.fits = lru_cache(REMEMBERED)(self.find_out_whether_it_fits)
-        self.scaling_of_adapter = lru_cache(REMEMBERED)(self.read_scaling)
+        self.recognizer, self.base, self.max_terms = recognizer, recognizer.base, max_terms
+        self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
+        self.fits = lru_cache(REMEMBERED)(self.compare_bases)
+        self.stored_scaling = lru_cache(REMEMBERED)(self.read_scaling)
 
-    def select(self, name: str, client: Client) -> Selected:
+    def select(self, name: str, client: Client) -> Terms:
         """The model of this name. Raises ApiError: 404 where the client has none of this name."""
         if name == self.base_id:
-            return Selected(name, ())
+            return ()
         if len(name) > LONGEST_NAME:
             raise unknown_model(name)
-
-        def find(part: str) -> StoredAdapter | None:
-            return find_stored(part) if client.may_use(part) else None
-
-        class Unknown(UserError):
-            """A part of the name stands for nothing."""
-
+        find = lambda part: find_stored(part) if client.may_use(part) else None  # noqa: E731
         try:
             found = list(parse_expression(name, find, lambda *_: Unknown()))
         except Unknown:
@@ -74,17 +55,14 @@ class Models:
             raise bad_value("model", str(error)) from None
         if len(found) > self.max_terms:
             raise bad_value("model", f"A sum of more than {self.max_terms} adapters is not computed here.")
-        for part, stored, _ in found:
-            if not self.fits(stored):
-                raise bad_value(
-                    "model", f"The adapter `{part}` was trained on another base than `{self.base_id}`."
-                )
-        return Selected(name, tuple(Weighted(stored, weight) for _, stored, weight in found))
+        if others := [part for part, stored, _ in found if not self.fits(stored)]:
+            raise bad_value("model", f"{others[0]} was trained on another base than {self.base_id}.")
+        return tuple((stored, weight) for _, stored, weight in found)
 
     def adapters(self, client: Client) -> list[StoredAdapter]:
         """Those that fit the base and that the client may use, by name."""
-        names = [name for name in registry.registered_names() if client.may_use(name)]
-        return [stored for stored in map(find_stored, names) if stored and self.fits(stored)]
+        found = [find_stored(name) for name in registry.registered_names() if client.may_use(name)]
+        return [stored for stored in found if stored and self.fits(stored)]
 
     def adapter(self, name: str, client: Client) -> StoredAdapter:
         """One of these. Raises ApiError 404."""
@@ -93,7 +71,7 @@ class Models:
             raise unknown_model(name)
         return stored
 
-    def find_out_whether_it_fits(self, stored: StoredAdapter) -> bool:
+    def compare_bases(self, stored: StoredAdapter) -> bool:
         """Whether it was trained on this base; an adapter of another tool is compared when it is loaded."""
         try:
             metadata = read_metadata(stored.folder)
@@ -101,16 +79,15 @@ class Models:
             return False
         return metadata is None or same_base(metadata.fingerprint, self.base.fingerprint)
 
-    def scaling(self, terms: Sequence[Weighted]) -> Scaling | None:
+    def scaling(self, terms: Terms) -> Scaling | None:
         """Of word confidences: what `calibrate` stored with one adapter, or with the base."""
         if not terms:
-            return self.base_scaling
-        single = len(terms) == 1 and terms[0].weight == 1
-        return self.scaling_of_adapter(terms[0].adapter) if single else None
+            return self.recognizer.scaling
+        return self.stored_scaling(terms[0][0]) if len(terms) == 1 and terms[0][1] == 1 else None
 
     def read_scaling(self, stored: StoredAdapter) -> Scaling | None:
         try:
-            return find_scaling(self.base, [Term(stored.name, stored.folder)], self.record)
+            return find_scaling(self.base, [Term(stored.name, stored.folder)], self.recognizer.search_record)
         except UserError:
             return None
 
@@ -121,15 +98,13 @@ def model_record(name: str, created: float) -> dict[str, Any]:
 
 
 def language_code(language: str) -> str:
-    """`en`, `en-GB` or `English` → `en`, ISO 639-1. Raises ApiError for anything else."""
-    names = language_names()
+    """`en` or `en-GB` → `en`, ISO 639-1. Raises ApiError for anything else."""
     code = language.strip().lower().replace("_", "-").partition("-")[0]
-    code = {name: code for code, name in names.items()}.get(code, code)
-    if code not in names:
+    if code not in language_names():
         message = (
             f"Invalid language '{language[:40]}'. Language parameter must be specified in ISO-639-1 format."
         )
-        raise ApiError(400, message, code="invalid_language_format", param="language")
+        raise ApiError(400, message, "invalid_language_format", "language")
     return code
 
 

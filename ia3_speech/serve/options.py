@@ -25,8 +25,8 @@ class ServerOptions:
     Args:
         host: address to listen on; 0.0.0.0 is every one of this machine
         port: to listen on
-        key_file: YAML file of API keys, each with the adapters that it may use (docs/serve.md); it is read again
-            when it changes (default: whoever reaches the port may use and change everything)
+        key_file: YAML file of API keys, each with the adapters that it may use (docs/serve.md); it is read
+            again when it changes (default: whoever reaches the port may use and change everything)
         language: ISO 639-1 code of what the base writes, with which a request's language is compared
             (default: en for mini; for another base any is accepted)
         shutdown_seconds: after SIGTERM, until requests that have been taken are cut off
@@ -121,7 +121,3 @@ class LimitOptions:
     def max_bytes(self) -> int:
         """Of a request's body."""
         return round(self.max_megabytes * 2**20)
-
-    @property
-    def max_audio_seconds(self) -> float:
-        return 60 * self.max_minutes

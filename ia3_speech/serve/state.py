@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotwords import (
     HOTWORD_WEIGHT,
@@ -26,15 +25,16 @@ from ia3_speech.lm.hotwords import (
     spellings,
 )
 from ia3_speech.serve.access import Access
-from ia3_speech.serve.adapter_cache import AdapterCache
+from ia3_speech.serve.adapter_cache import AdapterCache, Terms
 from ia3_speech.serve.engine import Engine, QueuedRecognizer, Turn
 from ia3_speech.serve.errors import overloaded
 from ia3_speech.serve.metrics import Metrics
-from ia3_speech.serve.models import Models, Selected, language_code
+from ia3_speech.serve.models import Models, language_code
 from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
 
 DECODERS = 2  # uploads that are decoded at once: a long one takes a gigabyte for some seconds
 MOST_HOTWORDS = 100  # of a request
+PROMPT = Path("prompt")  # where a request's hot words stand
 
 Result = TypeVar("Result")
 
@@ -63,15 +63,10 @@ class Server:
         self.hotword_weight = HOTWORD_WEIGHT if hotword_weight is None else hotword_weight
         self.metrics = Metrics()
         self.access = Access(server.key_file, limits.rate)
-        bank = Bank(recognizer.base)
-        cache = AdapterCache(bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.models = Models(recognizer, engine.max_adapters)
-        self.engine = Engine(
-            cache,
-            batch_seconds=recognizer.batch_seconds,
-            max_wait=engine.max_wait_ms / 1000,
-            metrics=self.metrics,
-        )
+        self.bank = Bank(recognizer.base)
+        self.cache = AdapterCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
+        self.engine = Engine(self.cache, recognizer.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
@@ -90,12 +85,13 @@ class Server:
             raise overloaded("The server is shutting down.")
         if self.active >= self.limits.max_requests:
             raise overloaded("The server is currently overloaded, please try again later.")
+        turn = Turn(self.engine)
         self.active += 1
         self.metrics.active.set(self.active)
         try:
-            with Turn(self.engine) as turn:
-                yield turn
+            yield turn
         finally:
+            turn.cancel()
             self.active -= 1
             self.metrics.active.set(self.active)
 
@@ -117,33 +113,27 @@ class Server:
             self.threads, lambda: context.run(function, *arguments)
         )
 
-    def recognizer_for(
-        self, selected: Selected, turn: Turn, hotwords: Sequence[str] = ()
-    ) -> QueuedRecognizer:
+    def recognizer_for(self, terms: Terms, turn: Turn, hotwords: Sequence[str] = ()) -> QueuedRecognizer:
         """A recogniser whose logits are computed in the queue. Hot words that the base can't write are left
         out."""
         own = {one.name: getattr(self.recognizer, one.name) for one in fields(Recognizer)}
-        search = self.search_with(hotwords[:MOST_HOTWORDS]) if hotwords else None
-        own |= {"name": selected.name if selected.terms else None, "search": search or self.recognizer.search}
-        own["scaling"] = None if search else self.models.scaling(selected.terms)
-        return QueuedRecognizer(**own, turn=turn, terms=selected.terms)
+        own |= {"scaling": self.models.scaling(terms), "turn": turn, "terms": terms}
+        if known := self.writable(hotwords[:MOST_HOTWORDS]):
+            inside, vocabulary = self.recognizer.search, self.recognizer.base.vocabulary
+            own["search"] = HotwordSearch(HotwordList(PROMPT, known), self.hotword_weight, vocabulary, inside)
+            own["scaling"] = None  # it holds for the search that it was fitted with
+        return QueuedRecognizer(**own)
 
-    def search_with(self, hotwords: Sequence[str]) -> Search | None:
-        """The search, with these terms; None where none of them can be written."""
-        vocabulary, terms, known = self.recognizer.base.vocabulary, [], set()
-        place = Path("prompt")
-        for text in dict.fromkeys(hotwords):
-            term = Hotword(text)
+    def writable(self, hotwords: Sequence[str]) -> list[Hotword]:
+        """Those that the base can write, each spelling once."""
+        terms, known = [], set()
+        for term in map(Hotword, dict.fromkeys(hotwords)):
             try:
-                found = spellings(HotwordList(place, [term]), vocabulary, self.hotword_weight)
+                found = spellings(HotwordList(PROMPT, [term]), self.recognizer.base.vocabulary, 1.0)
             except HotwordError:
                 continue
             own = {spelling.symbols for spelling in found}
-            if not own & known:  # a spelling belongs to one term
+            if not own & known:
                 known |= own
                 terms.append(term)
-        if not terms:
-            return None
-        return HotwordSearch(
-            HotwordList(place, terms), self.hotword_weight, vocabulary, self.recognizer.search
-        )
+        return terms
