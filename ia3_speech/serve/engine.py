@@ -19,7 +19,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 LENGTH_RATIO = 2.0  # of the longest to the shortest piece of a batch: at most half of it is padding
+
+
+class ClientLeft(Exception):
+    """Nobody waits for the result."""
 
 
 class EngineClosed(Exception):
@@ -79,15 +83,20 @@ class Turn:
         """One (frames, vocabulary) tensor a wave; blocks until they are computed.
 
         Raises:
-            CancelledError: `cancel` was called.
+            ClientLeft: `cancel` was called.
             EngineClosed: it is not computed any more.
             AdapterError: an adapter can't be loaded.
         """
         self.futures = [self.engine.submit(wave, terms, self) for wave in waves]
-        if self.cancelled:
-            self.cancel()
-        wait(self.futures)
-        return [future.result() for future in self.futures]
+        try:
+            if self.cancelled:
+                raise CancelledError
+            return [future.result() for future in self.futures]
+        except CancelledError:
+            raise ClientLeft from None
+        finally:  # where one fails, the others are not needed
+            for future in self.futures:
+                future.cancel()
 
 
 class Engine:

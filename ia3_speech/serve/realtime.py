@@ -33,7 +33,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.options import PAUSE_LIMITS
 from ia3_speech.live.live_audio import Converter
 from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
-from ia3_speech.serve.engine import Turn
+from ia3_speech.serve.engine import ClientLeft, Turn
 from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid
 from ia3_speech.serve.openai_api import check_language, terms_of, translated
 from ia3_speech.serve.state import Server
@@ -96,7 +96,7 @@ async def realtime(socket: WebSocket) -> None:
         reader = asyncio.create_task(read_events(socket, events, turn))
         try:
             await session.run(events)
-        except WebSocketDisconnect:
+        except (WebSocketDisconnect, ClientLeft):
             pass
         finally:
             reader.cancel()
@@ -158,7 +158,7 @@ class Session:
                     await self.feed()  # who is late hears more at once, for fewer partial texts
             except ApiError as error:
                 await self.tell(error, event)
-            except WebSocketDisconnect:
+            except (WebSocketDisconnect, ClientLeft):
                 raise
             except Exception:
                 await self.tell(INTERNAL, event)

@@ -74,9 +74,11 @@ class Server:
         self.active, self.held_seconds, self.closing = 0, 0.0, False
 
     def close(self) -> None:
-        """Compute what was taken, and end all threads."""
+        """Compute what was taken, end all threads, and leave the base as it was."""
         self.engine.close()
         self.threads.shutdown()
+        for stored in [*self.cache.loaded]:
+            self.cache.drop(stored)
 
     @contextmanager
     def admission(self) -> Iterator[Turn]:
