@@ -8,6 +8,7 @@ base, which the next request may use. Only the names of an adapter's files are t
 nothing that is sent is ever run, and no name of it becomes a path.
 """
 
+import json
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from ia3_speech.adapters.record import CARD, FILES
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import Client, anybody
 from ia3_speech.serve.adapter_cache import StoredAdapter
+from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import ApiError, bad_value, overloaded, unknown_model
 from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
@@ -119,10 +121,19 @@ def register(server: Server, name: str, uploads: list[Any], replace: bool) -> St
                 "files", "An adapter is its tensors (.safetensors) and a file that describes them."
             )
         bank = server.bank
-        try:  # between batches, since the model's modules are read
+        try:
+            json.dumps(describe_adapter(folder), allow_nan=False)  # as it will be told
+            # Between batches, since the model's modules are read.
             server.engine.call(lambda: bank.load(name, read_adapter(bank.base.model, folder))).result()
-        except UserError as error:
-            raise bad_value("files", str(error).replace(str(folder), name)) from None
+        except EngineClosed:
+            raise overloaded("The server is shutting down.") from None
+        except Exception as error:  # a stranger's files may be wrong in any way
+            reason = (
+                str(error).replace(str(folder), name)
+                if isinstance(error, UserError)
+                else type(error).__name__
+            )
+            raise bad_value("files", f"The files are not an adapter of this base: {reason}") from None
         try:
             registry.register(folder, name, force=replace)
         except registry.NameTaken:

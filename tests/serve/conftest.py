@@ -90,7 +90,9 @@ def serving(recognizer) -> Callable:
         ]
         server = Server(recognizer, *groups)
         listener = socket.create_server(("127.0.0.1", 0))  # connections wait until uvicorn accepts them
-        config = uvicorn.Config(make_app(server), log_config=None, access_log=False, timeout_graceful_shutdown=20)
+        config = uvicorn.Config(
+            make_app(server), log_config=None, access_log=False, timeout_graceful_shutdown=20
+        )
         web = uvicorn.Server(config)
         thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
         thread.start()

@@ -58,7 +58,9 @@ def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine
     others = [Turn(engine) for _ in range(40)]
     futures += [engine.submit(seconds(4), (), turn) for turn in others]
     bank.go.set()
-    assert [future.result(30) for future in futures] == [torch.tensor([len(seconds(s))]) for s in [15] * 8 + [3] + [4] * 40]
+    assert [future.result(30) for future in futures] == [
+        torch.tensor([len(seconds(s))]) for s in [15] * 8 + [3] + [4] * 40
+    ]
     batches = bank.batches[1:]
     first_short = next(n for n, batch in enumerate(batches) if 3 in batch)
     assert first_short <= 1, "at most the one batch that was next came before it"
@@ -73,7 +75,7 @@ def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
     bank.go.set()
     for future in futures:
         future.result(30)
-    assert sorted(sum(bank.batches[1:], [])) == sorted(lengths)
+    assert sorted(one for batch in bank.batches[1:] for one in batch) == sorted(lengths)
     for batch in bank.batches:
         assert max(batch) <= 2 * min(batch) and len(batch) * max(batch) <= 40
 
@@ -177,7 +179,9 @@ def test_what_is_stored_anew_is_another_adapter(cache, adapters):
     assert before != after and cache.row(((before, 1.0),), {before}) != cache.row(((after, 1.0),), {after})
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "../accent", "a/b", "~root", "/etc", "accent/", "nul", "a\0b", "x" * 65])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../accent", "a/b", "~root", "/etc", "accent/", "nul", "a\0b", "x" * 65]
+)
 def test_names_are_never_paths(adapters, name):
     assert find_stored(name) is None
 
