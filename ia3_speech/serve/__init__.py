@@ -1,6 +1,6 @@
 """The server: one frozen base, thousands of adapters, OpenAI's audio API (`ia3-speech serve`, extra `serve`).
 
-    errors, options, metrics
+    errors, serve_options, metrics
     access          API keys, what each may use, rates
     adapter_cache   adapters in the bank: loaded on first use, the least recently used leave
     engine          the queue in front of the bank: requests for different adapters share a batch

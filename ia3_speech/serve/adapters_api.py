@@ -47,7 +47,7 @@ class AdapterForm(BaseModel):
     status_code=201,
     openapi_extra=form_description(AdapterForm, files={"type": "array", "items": FILE}),
 )
-async def store(request: Request) -> dict[str, Any]:
+async def store_adapter(request: Request) -> dict[str, Any]:
     """Store an adapter: 409 where another one has the name, unless `replace` is true."""
     server: Server = request.app.state.server
     check_may_manage(server, request.state.client)
@@ -57,7 +57,7 @@ async def store(request: Request) -> dict[str, Any]:
         name = registry.check_name(wanted.name)
         check_may_manage(server, request.state.client, name)
         uploads = [*form.getlist("files"), *form.getlist("files[]")]
-        return describe(await server.in_thread(register, server, name, uploads, wanted.replace))
+        return describe(await server.in_thread(register_upload, server, name, uploads, wanted.replace))
     except registry.BadName as error:
         raise bad_value("name", str(error)) from None
     finally:
@@ -73,7 +73,7 @@ async def list_adapters(request: Request) -> dict[str, Any]:
 
 
 @router.get("/v1/adapters/{name}")
-async def show(name: str, request: Request) -> dict[str, Any]:
+async def show_adapter(name: str, request: Request) -> dict[str, Any]:
     """One of these, with its card."""
     server: Server = request.app.state.server
     stored = server.models.adapter(name, request.state.client)
@@ -83,7 +83,7 @@ async def show(name: str, request: Request) -> dict[str, Any]:
 
 
 @router.delete("/v1/adapters/{name}")
-async def remove(name: str, request: Request) -> dict[str, Any]:
+async def remove_adapter(name: str, request: Request) -> dict[str, Any]:
     """Remove an adapter from disk and memory."""
     server: Server = request.app.state.server
     check_may_manage(server, request.state.client)
@@ -106,7 +106,7 @@ def check_may_manage(server: Server, client: Client, name: str | None = None) ->
         raise ApiError(403, "This API key may not store an adapter of this name.", "forbidden", "name")
 
 
-def register(server: Server, name: str, uploads: list[Any], replace: bool) -> StoredAdapter:
+def register_upload(server: Server, name: str, uploads: list[Any], replace: bool) -> StoredAdapter:
     """Write the files to a folder of their own, check what they are, and register that."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

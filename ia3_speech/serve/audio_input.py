@@ -5,6 +5,7 @@ it, or an `ApiError`. A file of some kilobytes can hold days of silence, a thous
 promises them.
 """
 
+import io
 from typing import BinaryIO
 
 import numpy as np
@@ -16,12 +17,13 @@ from ia3_speech.serve.errors import ApiError, bad_value
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo; more is allowed of shorter audio
 
 
-def read_upload(file: BinaryIO, max_seconds: float, minimum_samples: int) -> np.ndarray:
+def read_upload(upload: BinaryIO, max_seconds: float, minimum_samples: int) -> np.ndarray:
     """Decode an upload. Raises ApiError 400, or 413 where it is too long.
 
     Args:
         minimum_samples: that the base needs.
     """
+    file = io.BytesIO(upload.read())  # PyAV would take a temporary file for one to write to
     try:
         if container_format(file):
             check_container(file, max_seconds)

@@ -47,8 +47,8 @@ class EngineClosed(Exception):
 
 
 @dataclass(order=True)
-class Row:
-    """A piece of audio that waits for its batch. Rows are sorted by virtual time."""
+class QueuedPiece:
+    """A piece of audio that waits for its batch; sorted by virtual time."""
 
     start: float
     number: int
@@ -111,7 +111,7 @@ class Engine:
         self.cache, self.metrics = cache, metrics
         self.batch_seconds, self.max_wait = batch_seconds, max_wait
         self.changed = threading.Condition()
-        self.rows: list[Row] = []
+        self.rows: list[QueuedPiece] = []
         self.calls: list[tuple[Callable[[], Any], Future]] = []
         self.now = 0.0  # virtual time: where the last piece that was taken started
         self.number = 0
@@ -130,7 +130,7 @@ class Engine:
                 raise EngineClosed
             start = max(self.now, turn.end)
             self.number += 1
-            row = Row(start, self.number, wave, terms)
+            row = QueuedPiece(start, self.number, wave, terms)
             turn.end = start + row.seconds
             self.rows.append(row)
             self.metrics.waiting.set(len(self.rows))
@@ -178,7 +178,7 @@ class Engine:
                 if not future.done():
                     future.set_exception(EngineClosed())
 
-    def next_work(self) -> list[Row] | tuple[Callable[[], Any], Future] | None:
+    def next_work(self) -> list[QueuedPiece] | tuple[Callable[[], Any], Future] | None:
         """The next batch, taken out of the queue; or a call; None when the engine is closed and empty."""
         with self.changed:
             while True:
@@ -202,7 +202,7 @@ class Engine:
                     return batch
                 self.changed.wait(left)
 
-    def choose_batch(self) -> list[Row]:
+    def choose_batch(self) -> list[QueuedPiece]:
         """The row that is next, and others of similar length in the order of virtual time."""
         first, *others = sorted(self.rows)
         batch, adapters = [first], {stored for stored, _ in first.terms}
@@ -219,7 +219,7 @@ class Engine:
                 shortest, longest, adapters = low, high, together
         return batch
 
-    def compute(self, batch: Sequence[Row]) -> None:
+    def compute(self, batch: Sequence[QueuedPiece]) -> None:
         """Compute a batch's logits. A row whose adapter can't be loaded fails alone."""
         began, rows, names = time.monotonic(), [], []
         keep = {stored for row in batch for stored, _ in row.terms}
@@ -245,7 +245,7 @@ class Engine:
             row.future.set_result(result)
         self.note(rows, names, began)
 
-    def note(self, rows: Sequence[Row], names: Sequence[str | None], began: float) -> None:
+    def note(self, rows: Sequence[QueuedPiece], names: Sequence[str | None], began: float) -> None:
         metrics = self.metrics
         for row in rows:
             metrics.wait_seconds.observe(began - row.arrived)

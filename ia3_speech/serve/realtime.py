@@ -66,7 +66,7 @@ class TurnDetection(BaseModel):
     silence_duration_ms: int = Field(500, ge=round(1000 * PAUSE_LIMITS[0]), le=round(1000 * PAUSE_LIMITS[1]))
 
 
-class AudioInput(BaseModel):
+class SessionInput(BaseModel):
     """`session.audio.input` of OpenAI's transcription sessions."""
 
     format: AudioFormat = AudioFormat()
@@ -132,7 +132,7 @@ class Session:
 
     def __init__(self, server: Server, socket: WebSocket, turn: Turn):
         self.server, self.socket, self.turn = server, socket, turn
-        self.id, self.input = new_id("sess"), AudioInput()
+        self.id, self.input = new_id("sess"), SessionInput()
         if model := socket.query_params.get("model"):
             self.input.transcription = Transcription(model=model)
         self.stream: StreamingRecognizer | None = None
@@ -199,7 +199,7 @@ class Session:
         """Change the fields of the session that are given."""
         try:
             update = SessionUpdate.model_validate(given)
-            new = AudioInput.model_validate(self.input.model_dump() | update.audio.input)
+            new = SessionInput.model_validate(self.input.model_dump() | update.audio.input)
         except ValidationError as error:
             raise invalid(error, "session.") from None
         stream = await self.make_stream(new)
@@ -209,7 +209,7 @@ class Session:
         self.begin_stream()
         await self.send("session.updated", session=self.description())
 
-    async def make_stream(self, wanted: AudioInput) -> StreamingRecognizer:
+    async def make_stream(self, wanted: SessionInput) -> StreamingRecognizer:
         """A stream with a session's model and turn detection. Raises ApiError."""
         transcription, turns = wanted.transcription or Transcription(), wanted.turn_detection
         name = transcription.model or self.server.models.base_id

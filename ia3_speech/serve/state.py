@@ -30,7 +30,7 @@ from ia3_speech.serve.engine import Engine, QueuedRecognizer, Turn
 from ia3_speech.serve.errors import overloaded
 from ia3_speech.serve.metrics import Metrics
 from ia3_speech.serve.models import Models, language_code
-from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 
 DECODERS = 2  # uploads that are decoded at once: a long one takes a gigabyte for some seconds
 MOST_HOTWORDS = 100  # of a request

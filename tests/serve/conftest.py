@@ -20,7 +20,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.loading import SearchOptions, load
 from ia3_speech.model.attach import trainable
 from ia3_speech.serve.app import make_app
-from ia3_speech.serve.options import EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
 
 AUDIO = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev/audio"
