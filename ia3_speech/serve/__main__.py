@@ -68,6 +68,8 @@ def main(
         log_config=None,
         server_header=False,
         timeout_graceful_shutdown=server_options.shutdown_seconds,
+        ws_max_size=2**20,  # bytes of an event: 16 s of speech
+        ws_max_queue=4,
     )
 
 

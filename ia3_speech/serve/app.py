@@ -11,10 +11,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from starlette.datastructures import Headers, MutableHeaders, State
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -50,7 +48,6 @@ def make_app(server: Server) -> FastAPI:
     app.add_api_route("/readyz", readyz)
     app.add_exception_handler(ApiError, lambda _, error: error.response())
     app.add_exception_handler(HTTPException, http_error)
-    app.add_exception_handler(RequestValidationError, validation_error)
     app.add_middleware(Entrance, server=server)
     return app
 
@@ -62,17 +59,15 @@ async def metrics(request: Request) -> Response:
 
 async def healthz(request: Request) -> Response:
     """Whether the process works; if not, it should be started anew."""
-    return state_response("ok" if request.app.state.server.engine.alive else None)
+    alive = request.app.state.server.engine.alive
+    return JSONResponse({"status": "ok" if alive else "unavailable"}, 200 if alive else 503)
 
 
 async def readyz(request: Request) -> Response:
     """Whether requests should be sent here."""
     server: Server = request.app.state.server
-    return state_response("ready" if server.engine.alive and not server.closing else None)
-
-
-def state_response(state: str | None) -> Response:
-    return JSONResponse({"status": state or "unavailable"}, 200 if state else 503)
+    ready = server.engine.alive and not server.closing
+    return JSONResponse({"status": "ready" if ready else "unavailable"}, 200 if ready else 503)
 
 
 def http_error(request: Request, error: Exception) -> Response:
@@ -82,10 +77,6 @@ def http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         message = f"Invalid URL ({request.method} {request.url.path[:200]})"
     return ApiError(error.status_code, message).response()
-
-
-def validation_error(_: Request, error: Exception) -> Response:
-    return ApiError(400, "A parameter is missing or of a wrong type.", "invalid_value").response()
 
 
 class Entrance:
@@ -131,7 +122,7 @@ class Entrance:
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        if self.server.access.file is None and origin and urlsplit(origin).netloc != headers.get("host"):
+        if self.server.access.file is None and origin and origin.partition("://")[2] != headers.get("host"):
             # Without keys a page of any other site could use this server through its visitors' browsers.
             raise ApiError(403, "Pages of other sites may not use this server.", "invalid_origin")
         address = (scope.get("client") or ("-",))[0]

@@ -40,7 +40,7 @@ from ia3_speech.serve.state import Server
 
 RATE, SAMPLE_BYTES = 24_000, 2
 MINIMUM_MS = 100  # of audio, to commit
-WAITING_EVENTS = 100  # of a client that sends faster than is computed: then it has to wait
+WAITING_EVENTS = 20  # of a client that sends faster than is computed: then it has to wait
 INBOX_BYTES = 10 * RATE * SAMPLE_BYTES  # of audio that goes to the model at once
 TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
