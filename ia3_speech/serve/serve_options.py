@@ -9,7 +9,6 @@ from typing import Literal
 
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import BATCH_SECONDS
-from ia3_speech.decoding.vad import Method, check_method
 
 
 def require(name: str, value: float | None, least: float) -> None:
@@ -59,9 +58,6 @@ class EngineOptions:
         max_wait_ms: milliseconds that a batch waits to become full: more of them make fuller batches
         max_adapters: loaded adapters; the one that has not been used for longest leaves for another
         max_memory: megabytes that their parameters may take
-        max_seconds: of a piece; longer audio is cut at pauses (default: the base's maximum input duration,
-            else 60)
-        vad: how speech is found where audio is cut: silero, energy, off (default: silero where installed)
     """
 
     base: str = "mini"
@@ -72,19 +68,15 @@ class EngineOptions:
     max_wait_ms: float = 20.0
     max_adapters: int = 1000
     max_memory: float = 1000.0
-    max_seconds: float | None = None
-    vad: Method | None = None
 
     def check(self) -> None:
         require("max_wait_ms", self.max_wait_ms, 0)
         require("max_adapters", self.max_adapters, 1)
         require("max_memory", self.max_memory, 1)
-        if self.vad:
-            check_method(self.vad)
 
     def for_loading(self) -> dict:
         """The arguments of `loading.load`."""
-        names = ("base", "device", "dtype", "precision", "batch_seconds", "max_seconds", "vad")
+        names = ("base", "device", "dtype", "precision", "batch_seconds")
         return {name: getattr(self, name) for name in names}
 
 

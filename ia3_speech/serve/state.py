@@ -66,7 +66,7 @@ class Server:
         self.models = Models(recognizer, engine.max_adapters)
         self.bank = Bank(recognizer.base)
         self.cache = AdapterCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
-        self.engine = Engine(self.cache, recognizer.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
+        self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
