@@ -220,7 +220,8 @@ class Session:
         stream = StreamingRecognizer(
             recognizer, pause_seconds=turns.silence_duration_ms / 1000 if turns else float("inf")
         )
-        stream.lead = (turns.prefix_padding_ms if turns else 500) * SAMPLE_RATE // 1000
+        if turns:  # never less than the recogniser needs
+            stream.lead = max(stream.lead, turns.prefix_padding_ms * SAMPLE_RATE // 1000)
         return stream
 
     def begin_stream(self) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal
 
 from ia3_speech.cli import UserError
-from ia3_speech.decoding.recognizer import BATCH_SECONDS
 
 
 def require(name: str, value: float | None, least: float) -> None:
@@ -54,7 +53,8 @@ class EngineOptions:
         dtype: number format of the base's weights
         precision: bf16: the encoder's layers compute in bfloat16; auto: where the device has instructions
             for it
-        batch_seconds: seconds of padded audio in a batch; a GPU takes ten times as many as the default
+        batch_seconds: seconds of padded audio in a batch, for whose end the next request waits: a processor
+            gains nothing by more, a GPU wants some hundreds
         max_wait_ms: milliseconds that a batch waits to become full: more of them make fuller batches
         max_adapters: loaded adapters; the one that has not been used for longest leaves for another
         max_memory: megabytes that their parameters may take
@@ -64,12 +64,13 @@ class EngineOptions:
     device: str | None = None
     dtype: Literal["float32", "float16", "bfloat16", "int8"] = "float32"
     precision: Literal["no", "bf16", "auto"] = "no"
-    batch_seconds: float = BATCH_SECONDS
+    batch_seconds: float = 16.0
     max_wait_ms: float = 20.0
     max_adapters: int = 1000
     max_memory: float = 1000.0
 
     def check(self) -> None:
+        require("batch_seconds", self.batch_seconds, 1)
         require("max_wait_ms", self.max_wait_ms, 0)
         require("max_adapters", self.max_adapters, 1)
         require("max_memory", self.max_memory, 1)

@@ -62,7 +62,6 @@ def test_pauses_divide_speech_into_items(running, recordings):
     alone = StreamingRecognizer(
         load("mini", adapter="accent", search=SearchOptions(search="greedy")).recognizer, pause_seconds=0.5
     )
-    alone.lead = 4_800
     samples = soxr.resample(np.frombuffer(data, "<i2").astype(np.float32) / 32_768, 24_000, 16_000)
     expected = [event.text for event in [*alone.feed(samples), *alone.flush()] if event.final]
     with running.client().realtime.connect(extra_query={"intent": "transcription"}) as connection:
