@@ -168,6 +168,9 @@ def test_a_wrong_event_is_told_and_the_session_goes_on(running, recordings):
     with pytest.raises(InvalidStatus) as caught, connect(f"{url}/v1/elsewhere"):
         pass
     assert caught.value.response.status_code in (403, 404)
+    with pytest.raises(InvalidStatus) as caught, connect(f"{url}/v1/realtime", origin="http://[elsewhere"):
+        pass  # a page of another site
+    assert caught.value.response.status_code == 403
 
 
 def test_a_session_needs_a_key_where_there_are_keys(serving, tmp_path):
