@@ -1,0 +1,116 @@
+"""What a request's `model` means: the base, an adapter, or a sum such as `accent:0.5+medical:0.5`.
+
+In: the name that a client sends, and what its key may use. Out: adapters with weights; or, for a list, those
+that fit the base. Only registered names count: never a path, an experiment or the Hub.
+"""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.expressions import Term, parse_expression
+from ia3_speech.adapters.record import read_metadata, same_base
+from ia3_speech.cli import UserError
+from ia3_speech.confidence.storage import find_scaling
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.decoding.word_times import Scaling
+from ia3_speech.serve.access import Client
+from ia3_speech.serve.adapter_cache import StoredAdapter, Terms, find_stored
+from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
+
+LONGEST_NAME = 256  # characters of a sum
+REMEMBERED = 10_000  # adapters of which it is known whether they fit, and their calibrations
+
+
+class Unknown(UserError):
+    """A part of a model's name stands for nothing."""
+
+
+class Models:
+    """The base and the registered adapters that fit it.
+
+    Attributes:
+        base_id: the base's name for clients; of a folder the last part of its path.
+    """
+
+    def __init__(self, recognizer: Recognizer, max_terms: int):
+        self.recognizer, self.base, self.max_terms = recognizer, recognizer.base, max_terms
+        self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
+        self.fits = lru_cache(REMEMBERED)(self.compare_bases)
+        self.stored_scaling = lru_cache(REMEMBERED)(self.read_scaling)
+
+    def select(self, name: str, client: Client) -> Terms:
+        """The model of this name. Raises ApiError: 404 where the client has none of this name."""
+        if name == self.base_id:
+            return ()
+        if len(name) > LONGEST_NAME:
+            raise unknown_model(name)
+        find = lambda part: find_stored(part) if client.may_use(part) else None  # noqa: E731
+        try:
+            found = list(parse_expression(name, find, lambda *_: Unknown()))
+        except Unknown:
+            raise unknown_model(name) from None
+        except UserError as error:  # a weight that is no number
+            raise bad_value("model", str(error)) from None
+        if len(found) > self.max_terms:
+            raise bad_value("model", f"A sum of more than {self.max_terms} adapters is not computed here.")
+        if others := [part for part, stored, _ in found if not self.fits(stored)]:
+            raise bad_value("model", f"{others[0]} was trained on another base than {self.base_id}.")
+        return tuple((stored, weight) for _, stored, weight in found)
+
+    def adapters(self, client: Client) -> list[StoredAdapter]:
+        """Those that fit the base and that the client may use, by name."""
+        found = [find_stored(name) for name in registry.registered_names() if client.may_use(name)]
+        return [stored for stored in found if stored and self.fits(stored)]
+
+    def adapter(self, name: str, client: Client) -> StoredAdapter:
+        """One of these. Raises ApiError 404."""
+        stored = find_stored(name) if client.may_use(name) else None
+        if stored is None or not self.fits(stored):
+            raise unknown_model(name)
+        return stored
+
+    def compare_bases(self, stored: StoredAdapter) -> bool:
+        """Whether it was trained on this base; an adapter of another tool is compared when it is loaded."""
+        try:
+            metadata = read_metadata(stored.folder)
+        except UserError:
+            return False
+        return metadata is None or same_base(metadata.fingerprint, self.base.fingerprint)
+
+    def scaling(self, terms: Terms) -> Scaling | None:
+        """Of word confidences: what `calibrate` stored with one adapter, or with the base."""
+        if not terms:
+            return self.recognizer.scaling
+        return self.stored_scaling(terms[0][0]) if len(terms) == 1 and terms[0][1] == 1 else None
+
+    def read_scaling(self, stored: StoredAdapter) -> Scaling | None:
+        try:
+            return find_scaling(self.base, [Term(stored.name, stored.folder)], self.recognizer.search_record)
+        except UserError:
+            return None
+
+
+def model_record(name: str, created: float) -> dict[str, Any]:
+    """OpenAI's object of a model; `created` in seconds since 1970."""
+    return {"id": name, "object": "model", "created": int(created), "owned_by": "ia3-speech"}
+
+
+def language_code(language: str) -> str:
+    """`en` or `en-GB` → `en`, ISO 639-1. Raises ApiError for anything else."""
+    code = language.strip().lower().replace("_", "-").partition("-")[0]
+    if code not in language_names():
+        message = (
+            f"Invalid language '{language[:40]}'. Language parameter must be specified in ISO-639-1 format."
+        )
+        raise ApiError(400, message, "invalid_language_format", "language")
+    return code
+
+
+@lru_cache(1)
+def language_names() -> dict[str, str]:
+    """ISO 639-1 code → English name, as OpenAI's verbose_json has it: Whisper's table."""
+    from transformers.models.whisper.tokenization_whisper import LANGUAGES
+
+    return {code: name for code, name in LANGUAGES.items() if len(code) == 2}
