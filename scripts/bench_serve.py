@@ -27,9 +27,9 @@ import numpy as np
 from bench_bank import random_adapters, resident_bytes
 from bench_page import machine, made_by, publish
 
-from ia3_speech.adapters.adapter import Adapter
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.load import attach_adapter
+from ia3_speech.adapters.record import Adapter
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.ctc_search import GreedySearch
@@ -153,7 +153,7 @@ def measure(answer: Answer, waves: list[np.ndarray], rate: float, options: Optio
 def engine_system(mixed: bool) -> Callable:
     @contextmanager
     def system(base: Base, adapters: list[Adapter], options: Options) -> Iterator[Answer]:
-        metrics, bank, search = Metrics(), Bank(base, capacity=len(adapters)), GreedySearch(base.vocabulary)
+        metrics, bank, search = Metrics(), Bank(base), GreedySearch(base.vocabulary)
         cache = AdapterCache(bank, len(adapters), 1e12, metrics)
         stored = [StoredAdapter(str(n), Path(str(n)), (n,)) for n in range(len(adapters))]
         for one, adapter in zip(stored, adapters, strict=True):  # in memory: the disk is not what is measured

@@ -7,6 +7,7 @@ mean another's adapter, and what is stored anew under a name is loaded anew.
 
 import unicodedata
 from collections import OrderedDict
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.weights import weights_file
-from ia3_speech.model.ia3_config import AdapterError
+from ia3_speech.model.architectures import AdapterError
 from ia3_speech.serve.metrics import Metrics
 
 
@@ -79,7 +80,9 @@ class AdapterCache:
         return "+".join(names) or None
 
     def load(self, stored: StoredAdapter, keep: set[StoredAdapter]) -> None:
-        with registry.locked(shared=True):
+        with ExitStack() as stack:
+            with suppress(OSError):  # a registry that is read-only has no writers
+                stack.enter_context(registry.locked())
             adapter = read_adapter(self.bank.base.model, stored.folder)
         size = 4 * sum(tensor.numel() for tensor in adapter.tensors.values())  # the bank's tables are float32
         for other in [one for one in self.loaded if one not in keep]:

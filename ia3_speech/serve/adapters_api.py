@@ -19,8 +19,8 @@ from pydantic import BaseModel
 from starlette.datastructures import UploadFile
 
 from ia3_speech.adapters import registry
+from ia3_speech.adapters.__main__ import describe_adapter
 from ia3_speech.adapters.io import read_adapter
-from ia3_speech.adapters.listing import describe_adapter
 from ia3_speech.adapters.record import CARD, FILES
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import Client, anybody
@@ -120,11 +120,10 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
             raise bad_value(
                 "files", "An adapter is its tensors (.safetensors) and a file that describes them."
             )
-        bank = server.bank
         try:
             json.dumps(describe_adapter(folder), allow_nan=False)  # as it will be told
             # Between batches, since the model's modules are read.
-            server.engine.call(lambda: bank.load(name, read_adapter(bank.base.model, folder))).result()
+            server.engine.call(lambda: read_adapter(server.bank.base.model, folder)).result()
         except EngineClosed:
             raise overloaded("The server is shutting down.") from None
         except Exception as error:  # a stranger's files may be wrong in any way

@@ -10,8 +10,14 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ia3_speech.data.audio import AudioError, find_problem, load_audio, open_sound_file, source_name
-from ia3_speech.data.containers import container_format
+from ia3_speech.data.audio import (
+    AudioError,
+    find_problem,
+    is_container,
+    load_audio,
+    open_sound_file,
+    source_name,
+)
 from ia3_speech.serve.errors import ApiError, bad_value
 
 USUAL_RATE = 96_000  # samples a second, of all channels: 48 kHz stereo; more is allowed of shorter audio
@@ -25,7 +31,7 @@ def read_upload(upload: BinaryIO, max_seconds: float, minimum_samples: int) -> n
     """
     file = io.BytesIO(upload.read())  # PyAV would take a temporary file for one to write to
     try:
-        if container_format(file):
+        if is_container(file):
             check_container(file, max_seconds)
         else:
             with open_sound_file(file) as sound:
@@ -33,14 +39,14 @@ def read_upload(upload: BinaryIO, max_seconds: float, minimum_samples: int) -> n
         file.seek(0)
         wave = load_audio(file)
     except AudioError as error:
-        raise unreadable(str(error).removeprefix(f"{source_name(file)}: ")) from None
+        raise undecodable(str(error).removeprefix(f"{source_name(file)}: ")) from None
     except (ValueError, OverflowError, MemoryError) as error:  # of a header that makes no sense
-        raise unreadable(type(error).__name__) from None
+        raise undecodable(type(error).__name__) from None
     problem = find_problem(wave, minimum_samples)
     if problem and problem.kind in ("empty", "short"):
         raise ApiError(400, f"Audio file is {problem.reason}.", "audio_too_short", "file")
     if problem and problem.fatal:
-        raise unreadable(problem.reason)
+        raise undecodable(problem.reason)
     return wave
 
 
@@ -59,7 +65,7 @@ def check_container(file: BinaryIO, max_seconds: float) -> None:
     try:
         import av
     except ImportError:
-        raise unreadable("containers need PyAV on the server: pip install 'ia3-speech[containers]'") from None
+        raise undecodable("the server lacks PyAV (pip install 'ia3-speech[containers]')") from None
     try:
         with av.open(file) as container:
             frames = 0
@@ -67,9 +73,9 @@ def check_container(file: BinaryIO, max_seconds: float) -> None:
                 frames += frame.samples
                 check_size(frames, frame.layout.nb_channels, frame.sample_rate, max_seconds)
     except (av.FFmpegError, IndexError) as error:
-        raise unreadable(getattr(error, "strerror", None) or "has no audio track") from None
+        raise undecodable(getattr(error, "strerror", None) or "has no audio track") from None
     file.seek(0)
 
 
-def unreadable(reason: str) -> ApiError:
+def undecodable(reason: str) -> ApiError:
     return bad_value("file", f"The audio file could not be decoded or its format is not supported: {reason}")

@@ -24,11 +24,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response, Strea
 
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.decoding.ctc_search import SearchError
-from ia3_speech.decoding.formats import FORMATS, Layout
-from ia3_speech.decoding.formats.records import verbose_segment, word_record
+from ia3_speech.decoding.formats import FORMATS
+from ia3_speech.decoding.formats.writers import verbose_segment, word_record
+from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
-from ia3_speech.model.ia3_config import AdapterError
+from ia3_speech.model.architectures import AdapterError
 from ia3_speech.serve.audio_input import read_upload
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid, overloaded
@@ -163,7 +164,7 @@ def response_of(transcript: Transcript, wanted: TranscriptionForm, language: str
     if wanted.response_format == "json":
         return JSONResponse({"text": transcript.text, "usage": usage})
     if wanted.response_format != "verbose_json":
-        return PlainTextResponse(FORMATS[wanted.response_format].write(transcript, Layout()))
+        return PlainTextResponse(FORMATS[wanted.response_format].write(transcript, OutputOptions()))
     record: dict[str, Any] = {"task": "transcribe", "language": language}
     record |= {"duration": round(transcript.seconds, 3), "text": transcript.text}
     granularities = wanted.timestamp_granularities or ["segment"]

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ia3_speech.adapters.bank import Bank
+from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.lm.hotwords import (
+from ia3_speech.lm.hotword_search import (
     HOTWORD_WEIGHT,
     Hotword,
-    HotwordError,
     HotwordList,
     HotwordSearch,
     spellings,
@@ -132,7 +132,7 @@ class Server:
         for term in map(Hotword, dict.fromkeys(hotwords)):
             try:
                 found = spellings(HotwordList(PROMPT, [term]), self.recognizer.base.vocabulary, 1.0)
-            except HotwordError:
+            except UserError:
                 continue
             own = {spelling.symbols for spelling in found}
             if not own & known:

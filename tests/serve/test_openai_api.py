@@ -9,8 +9,9 @@ import openai
 import pytest
 
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.decoding.formats import FORMATS, Layout
-from ia3_speech.decoding.formats.records import verbose_segment
+from ia3_speech.decoding.formats import FORMATS
+from ia3_speech.decoding.formats.writers import verbose_segment
+from ia3_speech.decoding.options import OutputOptions
 
 
 def transcribe(client, file, model="mini", **options):
@@ -33,7 +34,9 @@ def test_each_format_through_openais_client(running, recordings, offline):
     assert found.text == expected.text and found.usage.type == "duration"
     assert abs(found.usage.seconds - expected.seconds) < 1
     for name in ("text", "srt", "vtt"):
-        assert transcribe(client, file, response_format=name) == FORMATS[name].write(expected, Layout())
+        assert transcribe(client, file, response_format=name) == FORMATS[name].write(
+            expected, OutputOptions()
+        )
     verbose = transcribe(
         client,
         file,
