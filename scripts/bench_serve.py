@@ -35,9 +35,9 @@ from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.ctc_search import GreedySearch
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
-from ia3_speech.serve.adapter_cache import AdapterCache, StoredAdapter
 from ia3_speech.serve.engine import Engine, Turn
-from ia3_speech.serve.metrics import Metrics
+from ia3_speech.serve.models import AdapterCache, StoredAdapter
+from ia3_speech.serve.monitoring import Metrics
 
 GOAL = 2.0  # seconds that 95 % of the requests may take
 SPEECH = Path(__file__).parent.parent / "ia3_speech/out_of_domain/librispeech_dev/audio"
@@ -158,7 +158,7 @@ def engine_system(mixed: bool) -> Callable:
         stored = [StoredAdapter(str(n), Path(str(n)), (n,)) for n in range(len(adapters))]
         for one, adapter in zip(stored, adapters, strict=True):  # in memory: the disk is not what is measured
             bank.add(f"adapter{one.name}", adapter)
-            cache.loaded[one] = (f"adapter{one.name}", 0)
+            cache.loaded[one] = f"adapter{one.name}"
         engine = Engine(cache, options.batch_seconds, options.max_wait_ms / 1000, metrics)
 
         def answer(wave: np.ndarray, voice: int) -> str:

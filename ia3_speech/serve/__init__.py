@@ -1,10 +1,10 @@
 """The server: one frozen base, thousands of adapters, OpenAI's audio API (`ia3-speech serve`, extra `serve`).
 
-    errors, serve_options, metrics
+    errors, serve_options
+    monitoring      metrics, and the log
     access          API keys, what each may use, rates
-    adapter_cache   adapters in the bank: loaded on first use, the least recently used leave
+    models          what a request's `model` means; adapters in the bank: the least recently used leave
     engine          the queue in front of the bank: requests for different adapters share a batch
-    models          what a request's `model` means, and what a key may see
     audio_input     an uploaded file → samples, within limits
     state           all of these for one process, and how many requests it takes on
     openai_api      POST /v1/audio/transcriptions, GET /v1/models

@@ -38,26 +38,23 @@ def main(
     for options in (server_options, engine_options, limit_options, search_options):
         options.check()
     try:
-        import fastapi  # noqa: F401
-        import multipart  # noqa: F401
-        import prometheus_client  # noqa: F401
+        import python_multipart  # noqa: F401
         import uvicorn
+
+        from ia3_speech.serve.app import make_app
+        from ia3_speech.serve.monitoring import RequestIds
+        from ia3_speech.serve.state import Server
     except ImportError as error:
         raise UserError(f"serve needs {error.name} (pip install 'ia3-speech[serve]')") from None
-    from ia3_speech.serve.app import RequestIds, make_app
-    from ia3_speech.serve.state import Server
-
     for handler in logging.getLogger().handlers:
         handler.addFilter(RequestIds())
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
     recognizer = load(search=search_options, **engine_options.for_loading()).recognizer
-    weight = search_options.hotword_weight
-    server = Server(recognizer, server_options, engine_options, limit_options, weight)
+    hotword_weight = search_options.hotword_weight
+    server = Server(recognizer, server_options, engine_options, limit_options, hotword_weight)
     if server_options.key_file is None and server_options.host not in LOOPBACK:
-        print(
-            "warning: without --key-file whoever reaches this port may use and change everything",
-            file=sys.stderr,
-        )
+        warning = "warning: without --key-file whoever reaches this port may use and change everything"
+        print(warning, file=sys.stderr)
     address = f"http://{server_options.host}:{server_options.port}"
     print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)
     uvicorn.run(

@@ -48,16 +48,12 @@ class Client(BaseModel, extra="forbid"):
         filled = most if self._left is None else self._left + (now - self._since) * rate / 60
         self._left, self._since = min(most, filled), now
         if self._left < 1:
-            wait = 60 * (1 - self._left) / rate
-            raise ApiError(
-                429, f"Rate limit reached: {rate:g} requests per minute.", "rate_limit_exceeded", None, wait
-            )
+            message, wait = f"Rate limit reached: {rate:g} requests per minute.", 60 * (1 - self._left) / rate
+            raise ApiError(429, message, "rate_limit_exceeded", retry_after=wait)
         self._left -= 1
 
 
-def anybody() -> Client:
-    """Where there are no keys."""
-    return Client(name="-", key=16 * "-", adapters=["*"], manage=True)
+ANYBODY = Client(name="-", key=16 * "-", adapters=["*"], manage=True)  # where there are no keys
 
 
 class Access:
@@ -78,13 +74,11 @@ class Access:
         if self.file is None:
             if len(self.clients) > MOST_ADDRESSES:
                 self.clients.clear()
-            client = self.clients.setdefault(address, anybody())
+            client = self.clients.setdefault(address, ANYBODY.model_copy())
         else:
             self.read_again()
             if not (key := key_in(headers)):
-                raise ApiError(
-                    401, "You didn't provide an API key. Send it as: Authorization: Bearer YOUR_KEY"
-                )
+                raise ApiError(401, "You didn't provide an API key (Authorization: Bearer YOUR_KEY).")
             client = self.clients.get(hash_of(key))
             if client is None:
                 raise ApiError(401, "Incorrect API key provided.", "invalid_api_key")
@@ -103,7 +97,6 @@ class Access:
 
 
 def key_in(headers: Mapping[str, str]) -> str | None:
-    """The key of a request: in Authorization, or among a WebSocket's protocols."""
     scheme, _, key = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key.strip():
         return key.strip()

@@ -8,6 +8,7 @@ base, which the next request may use. Only the names of an adapter's files are t
 nothing that is sent is ever run, and no name of it becomes a path.
 """
 
+import asyncio
 import json
 import tempfile
 from functools import partial
@@ -23,10 +24,10 @@ from ia3_speech.adapters.__main__ import describe_adapter
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES
 from ia3_speech.cli import UserError
-from ia3_speech.serve.access import Client, anybody
-from ia3_speech.serve.adapter_cache import StoredAdapter
+from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import ApiError, bad_value, overloaded, unknown_model
+from ia3_speech.serve.models import StoredAdapter
 from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 
@@ -42,11 +43,10 @@ class AdapterForm(BaseModel):
     replace: bool = False
 
 
-@router.post(
-    "/v1/adapters",
-    status_code=201,
-    openapi_extra=form_description(AdapterForm, files={"type": "array", "items": FILE}),
-)
+BODY = form_description(AdapterForm, files={"type": "array", "items": FILE})
+
+
+@router.post("/v1/adapters", status_code=201, openapi_extra=BODY)
 async def store_adapter(request: Request) -> dict[str, Any]:
     """Store an adapter: 409 where another one has the name, unless `replace` is true."""
     server: Server = request.app.state.server
@@ -57,7 +57,7 @@ async def store_adapter(request: Request) -> dict[str, Any]:
         name = registry.check_name(wanted.name)
         check_may_manage(server, request.state.client, name)
         uploads = [*form.getlist("files"), *form.getlist("files[]")]
-        return describe(await server.in_thread(register_upload, server, name, uploads, wanted.replace))
+        return describe(await asyncio.to_thread(register_upload, server, name, uploads, wanted.replace))
     except registry.BadName as error:
         raise bad_value("name", str(error)) from None
     finally:
@@ -68,8 +68,8 @@ async def store_adapter(request: Request) -> dict[str, Any]:
 async def list_adapters(request: Request) -> dict[str, Any]:
     """Those that fit the base and that this key may use."""
     server: Server = request.app.state.server
-    found = await server.in_thread(server.models.adapters, request.state.client)
-    return {"object": "list", "data": await server.in_thread(lambda: [describe(one) for one in found])}
+    found = await asyncio.to_thread(server.models.adapters, request.state.client)
+    return {"object": "list", "data": await asyncio.to_thread(lambda: [describe(one) for one in found])}
 
 
 @router.get("/v1/adapters/{name}")
@@ -89,10 +89,10 @@ async def remove_adapter(name: str, request: Request) -> dict[str, Any]:
     check_may_manage(server, request.state.client)
     stored = server.models.adapter(name, request.state.client)
     try:
-        await server.in_thread(registry.remove, stored.name)
+        await asyncio.to_thread(registry.remove, stored.name)
     except registry.UnknownAdapter:  # somebody else was faster
         raise unknown_model(name) from None
-    await server.in_thread(server.engine.call(partial(server.cache.forget, stored.name)).result)
+    await asyncio.to_thread(server.engine.call(partial(server.cache.forget, stored.name)).result)
     return {"id": stored.name, "object": "adapter", "deleted": True}
 
 
@@ -117,9 +117,7 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
                 while part := upload.file.read(2**20):
                     file.write(part)
         if not registry.is_adapter(folder):
-            raise bad_value(
-                "files", "An adapter is its tensors (.safetensors) and a file that describes them."
-            )
+            raise bad_value("files", "An adapter is its tensors (.safetensors) and a file on them.")
         try:
             json.dumps(describe_adapter(folder), allow_nan=False)  # as it will be told
             # Between batches, since the model's modules are read.
@@ -127,11 +125,8 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
         except EngineClosed:
             raise overloaded("The server is shutting down.") from None
         except Exception as error:  # a stranger's files may be wrong in any way
-            reason = (
-                str(error).replace(str(folder), name)
-                if isinstance(error, UserError)
-                else type(error).__name__
-            )
+            known = isinstance(error, UserError)
+            reason = str(error).replace(str(folder), name) if known else type(error).__name__
             raise bad_value("files", f"The files are not an adapter of this base: {reason}") from None
         try:
             registry.register(folder, name, force=replace)
@@ -141,7 +136,7 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
         except UserError as error:  # a full disk
             raise overloaded("The server can't store adapters at the moment.") from error
     server.engine.call(partial(server.cache.forget, name)).result()
-    return server.models.adapter(name, anybody())
+    return server.models.adapter(name, ANYBODY)
 
 
 def describe(stored: StoredAdapter) -> dict[str, Any]:

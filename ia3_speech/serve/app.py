@@ -1,19 +1,19 @@
 """The application: every request's way in and out, /metrics, /healthz and /readyz.
 
 In: a `Server`. Out: an ASGI application. Each request gets an id, which its response and every line of the
-log carry; those under /v1 need a key where there are keys; no body is read beyond the limit. The log holds
-neither audio nor text, nor the names of adapters: a route is logged as `/v1/adapters/{name}`.
+log carry; those under /v1 need a key where there are keys; no body is read beyond the limit.
 """
 
+import asyncio
 import logging
 import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from contextvars import ContextVar
 
 from fastapi import FastAPI, Request
-from starlette.datastructures import Headers, MutableHeaders, State
+from prometheus_client import generate_latest
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,11 +22,10 @@ from starlette.websockets import WebSocket
 from ia3_speech import __version__
 from ia3_speech.serve import adapters_api, openai_api, realtime
 from ia3_speech.serve.errors import INTERNAL, ApiError
+from ia3_speech.serve.monitoring import REQUEST_ID
 from ia3_speech.serve.state import Server
 
 logger = logging.getLogger(__name__)
-
-REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
 
 
 def make_app(server: Server) -> FastAPI:
@@ -34,6 +33,7 @@ def make_app(server: Server) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        asyncio.get_running_loop().set_default_executor(server.threads)
         yield
         server.closing = True
         server.close()
@@ -54,20 +54,23 @@ def make_app(server: Server) -> FastAPI:
 
 async def metrics(request: Request) -> Response:
     """Counts and times for Prometheus."""
-    return Response(request.app.state.server.metrics.text(), media_type="text/plain; version=0.0.4")
+    text = generate_latest(request.app.state.server.metrics.registry)
+    return Response(text, media_type="text/plain; version=0.0.4")
 
 
 async def healthz(request: Request) -> Response:
     """Whether the process works; if not, it should be started anew."""
-    alive = request.app.state.server.engine.alive
-    return JSONResponse({"status": "ok" if alive else "unavailable"}, 200 if alive else 503)
+    return health(request.app.state.server.engine.alive, "ok")
 
 
 async def readyz(request: Request) -> Response:
     """Whether requests should be sent here."""
     server: Server = request.app.state.server
-    ready = server.engine.alive and not server.closing
-    return JSONResponse({"status": "ready" if ready else "unavailable"}, 200 if ready else 503)
+    return health(server.engine.alive and not server.closing, "ready")
+
+
+def health(good: bool, word: str) -> Response:
+    return JSONResponse({"status": word if good else "unavailable"}, 200 if good else 503)
 
 
 def http_error(request: Request, error: Exception) -> Response:
@@ -105,7 +108,7 @@ class Entrance:
 
         try:
             self.let_in(scope)
-            await self.app(scope, LimitedBody(receive, self.server.limits.max_bytes), send_with_id)
+            await self.app(scope, limited(receive, self.server.limits.max_bytes), send_with_id)
         except ApiError as error:
             await answer(error, scope, receive, send_with_id)
         except Exception:
@@ -113,7 +116,7 @@ class Entrance:
             if status == 500:  # nothing has been sent yet
                 await answer(INTERNAL, scope, receive, send_with_id)
         finally:
-            self.note(scope, status, time.monotonic() - began)
+            self.server.metrics.note_request(scope, status, time.monotonic() - began)
             REQUEST_ID.reset(token)
 
     def let_in(self, scope: Scope) -> None:
@@ -131,33 +134,20 @@ class Entrance:
         if length.isdecimal() and int(length) > self.server.limits.max_bytes:
             raise too_large(self.server.limits.max_bytes)
 
-    def note(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count and log a request that is over."""
-        route = getattr(scope.get("route"), "path", "unknown")
-        method = scope.get("method", "WS")
-        method = method if method in ("GET", "POST", "DELETE", "WS") else "other"
-        self.server.metrics.requests.labels(method, route, str(status)).inc()
-        self.server.metrics.request_seconds.labels(route).observe(seconds)
-        state = State(scope["state"])
-        self.server.metrics.audio_seconds.inc(state.audio_seconds)
-        client = state.client.name if state.client else "-"
-        line = "%s %s %d %.3f s, key %s, audio %.1f s"
-        logger.info(line, method, route, status, seconds, client, state.audio_seconds)
 
+def limited(receive: Receive, max_bytes: int) -> Receive:
+    """`receive` for a body that is longer than its header says, or has no header. It raises ApiError."""
+    left = max_bytes
 
-class LimitedBody:
-    """`receive` that ends a body which is longer than its header says, or has no header. Raises ApiError."""
-
-    def __init__(self, receive: Receive, max_bytes: int):
-        self.receive, self.max_bytes, self.bytes = receive, max_bytes, 0
-
-    async def __call__(self) -> Message:
-        message = await self.receive()
-        if message["type"] == "http.request":
-            self.bytes += len(message.get("body", b""))
-            if self.bytes > self.max_bytes:
-                raise too_large(self.max_bytes)
+    async def receive_limited() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left < 0:
+            raise too_large(max_bytes)
         return message
+
+    return receive_limited
 
 
 def too_large(max_bytes: int) -> ApiError:
@@ -170,11 +160,3 @@ async def answer(error: ApiError, scope: Scope, receive: Receive, send: Send) ->
         await WebSocket(scope, receive, send).send_denial_response(error.response())
     else:
         await error.response()(scope, receive, send)
-
-
-class RequestIds(logging.Filter):
-    """Puts the id of the request, under which a line was logged, into it."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.request_id = REQUEST_ID.get()
-        return True

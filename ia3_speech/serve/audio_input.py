@@ -51,12 +51,8 @@ def read_upload(upload: BinaryIO, max_seconds: float, minimum_samples: int) -> n
 
 
 def check_size(frames: int, channels: int, rate: int, max_seconds: float) -> None:
-    """Raises ApiError where there is more audio than is allowed."""
     if frames > max_seconds * rate or frames * channels > max_seconds * USUAL_RATE:
-        minutes = max_seconds / 60
-        message = (
-            f"Audio file is too long: more than {minutes:g} minutes, or too many channels for its length."
-        )
+        message = f"Audio file is longer than {max_seconds / 60:g} minutes, or has too many channels."
         raise ApiError(413, message, "audio_too_long", "file")
 
 

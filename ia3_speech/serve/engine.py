@@ -21,14 +21,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.serve.adapter_cache import AdapterCache, Terms
-from ia3_speech.serve.metrics import Metrics
+from ia3_speech.serve.models import AdapterCache, Terms
+from ia3_speech.serve.monitoring import Metrics
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,8 +114,9 @@ class Engine:
         self.rows: list[QueuedPiece] = []
         self.calls: list[tuple[Callable[[], Any], Future]] = []
         self.now = 0.0  # virtual time: where the last piece that was taken started
-        self.number = 0
+        self.numbers = count(1)
         self.closing = False
+        metrics.waiting.set_function(lambda: len(self.rows))
         self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
         self.thread.start()
 
@@ -129,11 +130,9 @@ class Engine:
             if self.closing:
                 raise EngineClosed
             start = max(self.now, turn.end)
-            self.number += 1
-            row = QueuedPiece(start, self.number, wave, terms)
+            row = QueuedPiece(start, next(self.numbers), wave, terms)
             turn.end = start + row.seconds
             self.rows.append(row)
-            self.metrics.waiting.set(len(self.rows))
             self.changed.notify()
         return row.future
 
@@ -183,7 +182,6 @@ class Engine:
         with self.changed:
             while True:
                 self.rows = [row for row in self.rows if not row.future.cancelled()]
-                self.metrics.waiting.set(len(self.rows))
                 if self.calls:
                     return self.calls.pop(0)
                 if not self.rows:
@@ -241,13 +239,9 @@ class Engine:
             self.compute(rows[: len(rows) // 2])
             self.compute(rows[len(rows) // 2 :])
             return
+        metrics = self.metrics
         for row, result in zip(rows, logits, strict=True):
             row.future.set_result(result)
-        self.note(rows, names, began)
-
-    def note(self, rows: Sequence[QueuedPiece], names: Sequence[str | None], began: float) -> None:
-        metrics = self.metrics
-        for row in rows:
             metrics.wait_seconds.observe(began - row.arrived)
         metrics.batch_rows.observe(len(rows))
         metrics.batch_adapters.observe(len(set(names)))
@@ -257,19 +251,11 @@ class Engine:
 
 
 @dataclass
-class QueuedRecognizer(Recognizer):
-    """A recogniser of one request, whose logits the engine computes.
+class QueuedBank:
+    """What a request's recogniser has for a bank: each row has the request's adapters, in its turn."""
 
-    Attributes:
-        turn: the request's place in the queue.
-        terms: its adapters.
-    """
+    turn: Turn
+    terms: Terms
 
-    turn: Turn | None = None
-    terms: Terms = ()
-
-    def logits(
-        self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None = None
-    ) -> "list[Tensor]":
-        """See `Turn.logits`; `adapters` is not used."""
+    def logits(self, waves: Sequence[np.ndarray], names: Any, *, any_length: bool) -> "list[Tensor]":
         return self.turn.logits(waves, self.terms)

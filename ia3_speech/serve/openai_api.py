@@ -33,7 +33,7 @@ from ia3_speech.model.architectures import AdapterError
 from ia3_speech.serve.audio_input import read_upload
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid, overloaded
-from ia3_speech.serve.models import language_code, language_names, model_record
+from ia3_speech.serve.models import language_code, language_names
 from ia3_speech.serve.state import Server
 
 TERM_WORDS = 6  # a longer part of a prompt is a sentence, not a term
@@ -47,9 +47,7 @@ Result = TypeVar("Result")
 class TranscriptionForm(BaseModel):
     """The fields of a transcription request, but for the file."""
 
-    model: str = Field(
-        min_length=1, description="the base, an adapter, or a sum such as accent:0.5+medical:0.5"
-    )
+    model: str = Field(min_length=1, description="base, adapter, or a sum: accent:0.5+medical:0.5")
     language: str | None = Field(None, description="ISO 639-1")
     prompt: str = Field("", description="terms to recognise, with commas between")
     keywords: list[str] = Field([], alias="keywords[]")
@@ -87,9 +85,8 @@ async def create_transcription(request: Request) -> Response:
         stack.push_async_callback(form.close)
         wanted = fields_of(form, TranscriptionForm)
         if wanted.timestamp_granularities and wanted.response_format != "verbose_json":
-            raise bad_value(
-                "timestamp_granularities", "timestamp_granularities needs response_format verbose_json."
-            )
+            name = "timestamp_granularities"
+            raise bad_value(name, f"{name} needs response_format verbose_json.")
         if wanted.stream and wanted.response_format not in ("json", "text"):
             raise bad_value("response_format", "stream is for response_format json or text.")
         language = check_language(wanted.language, server.language)
@@ -98,14 +95,15 @@ async def create_transcription(request: Request) -> Response:
             raise bad_value("file", "file has to be an uploaded file, with a filename.")
         limits, minimum = server.limits, server.recognizer.base.minimum_samples
         async with server.decoders:
-            wave = await server.in_thread(read_upload, upload.file, 60 * limits.max_minutes, minimum)
+            wave = await asyncio.to_thread(read_upload, upload.file, 60 * limits.max_minutes, minimum)
         request.state.audio_seconds = len(wave) / SAMPLE_RATE
         stack.enter_context(server.holding(len(wave) / SAMPLE_RATE))
-        transcriber = Transcriber(await server.in_thread(server.recognizer_for, terms, turn, wanted.hotwords))
+        recognizer = await asyncio.to_thread(server.recognizer_for, terms, turn, wanted.hotwords)
+        transcriber = Transcriber(recognizer)
         if wanted.stream:
             return EventStream(events_of(server, transcriber, wave), stack.pop_all())
         timed = wanted.response_format in ("srt", "vtt", "verbose_json")
-        run = server.in_thread(lambda: transcriber.transcribe(wave, word_timestamps=timed))
+        run = asyncio.to_thread(lambda: transcriber.transcribe(wave, word_timestamps=timed))
         transcript = await unless_client_leaves(request, translated(run))
         return response_of(transcript, wanted, language) if transcript else Response(status_code=CLIENT_LEFT)
 
@@ -130,12 +128,8 @@ def fields_of(form: FormData, model: type[Result]) -> Result:
     found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         key = field.alias or name
-        values = [
-            value
-            for value in (*form.getlist(key), *(form.getlist(name) if field.alias else ()))
-            if value != ""
-        ]
-        if values:
+        given = form.getlist(key) + (form.getlist(name) if field.alias else [])
+        if values := [value for value in given if value != ""]:
             found[key] = values if field.alias else values[-1]
     try:
         return model.model_validate(found)
@@ -222,7 +216,7 @@ async def events_of(server: Server, transcriber: Transcriber, wave: np.ndarray) 
     """A delta for each segment as soon as it is there, then the whole text: that of all deltas."""
     segments, text = transcriber.stream(wave), ""
     try:
-        while (segment := await translated(server.in_thread(next, segments, None))) is not None:
+        while (segment := await translated(asyncio.to_thread(next, segments, None))) is not None:
             delta = f" {segment.text}" if text else segment.text
             text += delta
             yield event({"type": "transcript.text.delta", "delta": delta})
@@ -241,11 +235,16 @@ def event(content: dict[str, Any]) -> str:
 # ---- models
 
 
+def model_record(name: str, created: float) -> dict[str, Any]:
+    """OpenAI's object of a model; `created` in seconds since 1970."""
+    return {"id": name, "object": "model", "created": int(created), "owned_by": "ia3-speech"}
+
+
 @router.get("/v1/models")
 async def list_models(request: Request) -> dict[str, Any]:
     """The base, and the adapters that this key may use."""
     server: Server = request.app.state.server
-    found = await server.in_thread(server.models.adapters, request.state.client)
+    found = await asyncio.to_thread(server.models.adapters, request.state.client)
     records = [model_record(one.name, one.stamp[0] / 1e9) for one in found]
     return {"object": "list", "data": [model_record(server.models.base_id, server.started), *records]}
 

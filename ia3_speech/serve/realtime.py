@@ -20,6 +20,7 @@ the deltas, `completed` is right.
 import asyncio
 import base64
 import json
+import math
 import secrets
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -110,9 +111,8 @@ async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn) -> N
             event = json.loads(message.get("text") or "")
         except (ValueError, RecursionError):
             event = None
-        await events.put(
-            event if isinstance(event, dict) else bad_value("", "The event is not a JSON object.")
-        )
+        wrong = bad_value("", "The event is not a JSON object.")
+        await events.put(event if isinstance(event, dict) else wrong)
     turn.cancel()
     await events.put(None)
 
@@ -184,19 +184,16 @@ class Session:
 
     async def tell(self, error: ApiError, event: dict[str, Any] | ApiError) -> None:
         told = event.get("event_id") if isinstance(event, dict) else None
-        await self.send(
-            "error", error=error.body()["error"] | {"event_id": told if isinstance(told, str) else None}
-        )
+        own = {"event_id": told if isinstance(told, str) else None}
+        await self.send("error", error=error.body()["error"] | own)
 
     def description(self) -> dict[str, Any]:
-        """OpenAI's object of a session."""
         session = {"type": "transcription", "id": self.id, "object": "realtime.transcription_session"}
         return session | {"include": None, "audio": {"input": self.input.model_dump()}}
 
     # ---- client events
 
     async def update(self, given: Any) -> None:
-        """Change the fields of the session that are given."""
         try:
             update = SessionUpdate.model_validate(given)
             new = SessionInput.model_validate(self.input.model_dump() | update.audio.input)
@@ -216,16 +213,14 @@ class Session:
         terms = self.server.models.select(name, self.socket.state.client)
         check_language(transcription.language, self.server.language)
         hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
-        recognizer = await self.server.in_thread(self.server.recognizer_for, terms, self.turn, hotwords)
-        stream = StreamingRecognizer(
-            recognizer, pause_seconds=turns.silence_duration_ms / 1000 if turns else float("inf")
-        )
+        recognizer = await asyncio.to_thread(self.server.recognizer_for, terms, self.turn, hotwords)
+        pause = turns.silence_duration_ms / 1000 if turns else math.inf
+        stream = StreamingRecognizer(recognizer, pause_seconds=pause)
         if turns:  # never less than the recogniser needs
             stream.lead = max(stream.lead, turns.prefix_padding_ms * SAMPLE_RATE // 1000)
         return stream
 
     def begin_stream(self) -> None:
-        """What comes next is the beginning of a stream."""
         if self.stream is not None:
             self.stream.reset()
         self.convert, self.inbox, self.origin = Converter(RATE), bytearray(), self.heard
@@ -256,14 +251,12 @@ class Session:
                 return self.stream.feed(heard)
             return self.stream.feed(np.concatenate([heard, self.convert.flush()])) + self.stream.flush()
 
-        await self.tell_events(await translated(self.server.in_thread(hear)))
+        await self.tell_events(await translated(asyncio.to_thread(hear)))
 
     async def commit(self) -> None:
         if (milliseconds := 1000 * self.samples_buffered / RATE) < MINIMUM_MS:
-            message = (
-                f"Error committing input audio buffer: buffer too small. Expected at least {MINIMUM_MS}ms of "
-            )
-            message += f"audio, but buffer only has {milliseconds:.2f}ms of audio."
+            message = "Error committing input audio buffer: buffer too small. Expected at least "
+            message += f"{MINIMUM_MS}ms of audio, but buffer only has {milliseconds:.2f}ms of audio."
             raise ApiError(400, message, "input_audio_buffer_commit_empty")
         await self.finish_items()
         self.begin_stream()
@@ -293,17 +286,14 @@ class Session:
             await self.begin_item(self.stream.first / SAMPLE_RATE)
 
     def milliseconds(self, seconds: float) -> int:
-        """A time of the stream in the session."""
         return round(1000 * (self.origin / RATE + seconds))
 
     async def begin_item(self, start: float) -> None:
         if self.item is None:
             self.item = new_id("item")
             if self.input.turn_detection:
-                start_ms = self.milliseconds(start)
-                await self.send(
-                    "input_audio_buffer.speech_started", audio_start_ms=start_ms, item_id=self.item
-                )
+                told = {"audio_start_ms": self.milliseconds(start), "item_id": self.item}
+                await self.send("input_audio_buffer.speech_started", **told)
 
     async def tell_partial(self, words: list[str]) -> None:
         """A delta of the words that are as they were in the last partial text, but for the last word."""

@@ -5,15 +5,16 @@ In: a command line. Out: dataclasses, checked before anything is loaded.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ia3_speech.cli import UserError
 
 
-def require(name: str, value: float | None, least: float) -> None:
-    """Raises UserError for a number that is too small."""
-    if value is not None and not value >= least:
-        raise UserError(f"--{name.replace('_', '-')} is {value:g}, and has to be at least {least:g}")
+def require(options: Any, **least: float) -> None:
+    """Raises UserError for a field that is too small."""
+    for name, number in least.items():
+        if not (value := getattr(options, name)) >= number:
+            raise UserError(f"--{name.replace('_', '-')} is {value:g}, and has to be at least {number:g}")
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class ServerOptions:
     shutdown_seconds: int = 60
 
     def check(self) -> None:
-        require("port", self.port, 0)
-        require("shutdown_seconds", self.shutdown_seconds, 0)
+        require(self, port=0, shutdown_seconds=0)
         if self.key_file is not None and not self.key_file.is_file():
             raise UserError(f"--key-file {self.key_file}: no such file")
 
@@ -70,13 +70,9 @@ class EngineOptions:
     max_memory: float = 1000.0
 
     def check(self) -> None:
-        require("batch_seconds", self.batch_seconds, 1)
-        require("max_wait_ms", self.max_wait_ms, 0)
-        require("max_adapters", self.max_adapters, 1)
-        require("max_memory", self.max_memory, 1)
+        require(self, batch_seconds=1, max_wait_ms=0, max_adapters=1, max_memory=1)
 
     def for_loading(self) -> dict:
-        """The arguments of `loading.load`."""
         names = ("base", "device", "dtype", "precision", "batch_seconds")
         return {name: getattr(self, name) for name in names}
 
@@ -105,12 +101,9 @@ class LimitOptions:
     upload_adapters: bool = True
 
     def check(self) -> None:
-        for name in ("max_megabytes", "max_minutes", "max_minutes_held", "upload_seconds"):
-            require(name, getattr(self, name), 0.001)
-        require("max_requests", self.max_requests, 1)
-        require("rate", self.rate, 0)
+        require(self, max_megabytes=0.001, max_minutes=0.001, max_minutes_held=0.001, upload_seconds=0.001)
+        require(self, max_requests=1, rate=0)
 
     @property
     def max_bytes(self) -> int:
-        """Of a request's body."""
         return round(self.max_megabytes * 2**20)

@@ -6,37 +6,26 @@ its own, and runs in a thread.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from contextvars import copy_context
-from dataclasses import fields
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.lm.hotword_search import (
-    HOTWORD_WEIGHT,
-    Hotword,
-    HotwordList,
-    HotwordSearch,
-    spellings,
-)
+from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, spellings
 from ia3_speech.serve.access import Access
-from ia3_speech.serve.adapter_cache import AdapterCache, Terms
-from ia3_speech.serve.engine import Engine, QueuedRecognizer, Turn
+from ia3_speech.serve.engine import Engine, QueuedBank, Turn
 from ia3_speech.serve.errors import overloaded
-from ia3_speech.serve.metrics import Metrics
-from ia3_speech.serve.models import Models, language_code
+from ia3_speech.serve.models import AdapterCache, Models, Terms, language_code
+from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 
 DECODERS = 2  # uploads that are decoded at once: a long one takes a gigabyte for some seconds
 MOST_HOTWORDS = 100  # of a request
 PROMPT = Path("prompt")  # where a request's hot words stand
-
-Result = TypeVar("Result")
 
 
 class Server:
@@ -48,6 +37,7 @@ class Server:
 
     Attributes:
         language: ISO 639-1 code of what the base writes; None where nobody says.
+        threads: in which blocking functions run (`asyncio.to_thread`).
         closing: whether it is shutting down.
     """
 
@@ -72,6 +62,7 @@ class Server:
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
         self.active, self.held_seconds, self.closing = 0, 0.0, False
+        self.metrics.active.set_function(lambda: self.active)
 
     def close(self) -> None:
         """Compute what was taken, end all threads, and leave the base as it was."""
@@ -89,13 +80,11 @@ class Server:
             raise overloaded("The server is currently overloaded, please try again later.")
         turn = Turn(self.engine)
         self.active += 1
-        self.metrics.active.set(self.active)
         try:
             yield turn
         finally:
             turn.cancel()
             self.active -= 1
-            self.metrics.active.set(self.active)
 
     @contextmanager
     def holding(self, seconds: float) -> Iterator[None]:
@@ -108,34 +97,17 @@ class Server:
         finally:
             self.held_seconds -= seconds
 
-    async def in_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """Call a function that blocks; lines that it logs have the request's id."""
-        context = copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self.threads, lambda: context.run(function, *arguments)
-        )
-
-    def recognizer_for(self, terms: Terms, turn: Turn, hotwords: Sequence[str] = ()) -> QueuedRecognizer:
-        """A recogniser whose logits are computed in the queue. Hot words that the base can't write are left
-        out."""
-        own = {one.name: getattr(self.recognizer, one.name) for one in fields(Recognizer)}
-        own |= {"scaling": self.models.scaling(terms), "turn": turn, "terms": terms}
-        if known := self.writable(hotwords[:MOST_HOTWORDS]):
-            inside, vocabulary = self.recognizer.search, self.recognizer.base.vocabulary
-            own["search"] = HotwordSearch(HotwordList(PROMPT, known), self.hotword_weight, vocabulary, inside)
-            own["scaling"] = None  # it holds for the search that it was fitted with
-        return QueuedRecognizer(**own)
-
-    def writable(self, hotwords: Sequence[str]) -> list[Hotword]:
-        """Those that the base can write, each spelling once."""
-        terms, known = [], set()
-        for term in map(Hotword, dict.fromkeys(hotwords)):
-            try:
-                found = spellings(HotwordList(PROMPT, [term]), self.recognizer.base.vocabulary, 1.0)
-            except UserError:
-                continue
-            own = {spelling.symbols for spelling in found}
-            if not own & known:
-                known |= own
-                terms.append(term)
-        return terms
+    def recognizer_for(self, terms: Terms, turn: Turn, hotwords: Sequence[str] = ()) -> Recognizer:
+        """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and those
+        that are spelled as others are, are left out."""
+        search, scaling = self.recognizer.search, self.models.scaling(terms)
+        vocabulary, known, spelled = self.recognizer.base.vocabulary, [], set()
+        for term in map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])):
+            with suppress(UserError):
+                own = {one.symbols for one in spellings(HotwordList(PROMPT, [term]), vocabulary, 1.0)}
+                known += [] if own & spelled else [term]
+                spelled |= own
+        if known:
+            search = HotwordSearch(HotwordList(PROMPT, known), self.hotword_weight, vocabulary, search)
+            scaling = None  # it holds for the search that it was fitted with
+        return replace(self.recognizer, bank=QueuedBank(turn, terms), search=search, scaling=scaling)

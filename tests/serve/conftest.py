@@ -1,6 +1,5 @@
 """A server on a free port of this machine, with the mini base and greedy search, and adapters for it."""
 
-import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -90,10 +89,8 @@ def serving(recognizer) -> Callable:
         ]
         server = Server(recognizer, *groups)
         listener = socket.create_server(("127.0.0.1", 0))  # connections wait until uvicorn accepts them
-        config = uvicorn.Config(
-            make_app(server), log_config=None, access_log=False, timeout_graceful_shutdown=20
-        )
-        web = uvicorn.Server(config)
+        quiet = {"log_config": None, "access_log": False}
+        web = uvicorn.Server(uvicorn.Config(make_app(server), timeout_graceful_shutdown=20, **quiet))
         thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
@@ -129,8 +126,3 @@ def offline(adapter_folders) -> Callable[..., object]:
         return load("mini", adapter=adapter, search=GREEDY).transcribe(file, word_timestamps=True)
 
     return run
-
-
-@pytest.fixture(scope="session")
-def has_curl() -> bool:
-    return shutil.which("curl") is not None

@@ -55,19 +55,12 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, 
     cut = (weights[0], weights[1][: len(weights[1]) // 2])
     lying = (weights[0], (2**62).to_bytes(8, "little") + weights[1][8:])
     wrong = [
-        [],
-        [config, record],
-        [weights],
-        [config, cut, record],
-        [config, lying, record],
+        *([], [config, record], [weights], [config, cut, record], [config, lying, record]),
         [config, weights, (record[0], json.dumps(other).encode())],
-        [config, weights, (record[0], b"[]")],
-        [config, weights, (record[0], b"[" * 100_000)],
+        *([config, weights, (record[0], content)] for content in (b"[]", b"[" * 100_000)),
         [config, weights, (record[0], record[1].replace(b'"medical"', b"NaN").replace(b'"accent"', b"NaN"))],
         [config, ("adapter_model.bin", weights[1])],
-        [config, weights, ("../../evil.json", b"{}")],
-        [config, weights, ("/etc/evil", b"{}")],
-        [config, weights, ("store.json", b"{}")],
+        *([config, weights, (name, b"{}")] for name in ("../../evil.json", "/etc/evil", "store.json")),
     ]
     for files in wrong:
         done = send(running, "new", [("files", file) for file in files] or None)
@@ -103,17 +96,10 @@ def test_who_may_store(serving, adapters, tmp_path):
         assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "- 1",
-        "{}",
-        "- {name: a}",
-        "- {name: a, key: k, adapters: []}",
-        "[",
-        "- {name: a, key: sixteen-letters-, more: 1}",
-    ],
-)
+WRONG_KEYS = ["- 1", "{}", "- {name: a}", "- {name: a, key: k, adapters: []}", "["]
+
+
+@pytest.mark.parametrize("content", [*WRONG_KEYS, "- {name: a, key: sixteen-letters-, more: 1}"])
 def test_a_file_of_keys_that_is_wrong_is_named_and_no_key_is_told(tmp_path, content):
     from ia3_speech.cli import UserError
     from ia3_speech.serve.access import Access

@@ -9,9 +9,9 @@ import torch
 
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
-from ia3_speech.serve.adapter_cache import AdapterCache, StoredAdapter, find_stored
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
-from ia3_speech.serve.metrics import Metrics
+from ia3_speech.serve.models import AdapterCache, StoredAdapter, find_stored
+from ia3_speech.serve.monitoring import Metrics
 
 
 def seconds(count: float) -> np.ndarray:
@@ -163,11 +163,11 @@ def test_adapters_load_on_first_use_and_the_least_recently_used_leave(cache):
     assert cache.row(((accent, 1.0),), {accent}) == first and loaded(cache) == ["medical", "accent"]
     cache.row(((speaker, 1.0), (accent, -1.0)), {speaker, accent})
     assert loaded(cache) == ["speaker42", "accent"] and len(cache.bank) == 2
-    cache.max_bytes = cache.nbytes / 2
+    cache.max_bytes = cache.bank.nbytes / 2
     cache.row(((medical, 1.0),), {medical})
     assert loaded(cache) == ["medical"], "no more than their memory holds"
     cache.forget("medical")
-    assert loaded(cache) == [] and cache.nbytes == 0 == len(cache.bank)
+    assert loaded(cache) == [] and cache.bank.nbytes == 0 == len(cache.bank)
 
 
 def test_what_is_stored_anew_is_another_adapter(cache, adapters):

@@ -26,6 +26,10 @@ def session(**audio_input) -> dict:
     return {"type": "transcription", "audio": {"input": audio_input}}
 
 
+def update(content) -> dict:
+    return {"type": "session.update", "session": content}
+
+
 def append(connection, data: bytes) -> None:
     for start in range(0, len(data), 4_800):
         connection.input_audio_buffer.append(audio=base64.b64encode(data[start : start + 4_800]).decode())
@@ -45,11 +49,8 @@ def kinds(events: list) -> list[str]:
     return [event.type for event in events if not event.type.endswith(".delta")]
 
 
-ITEM = [
-    "input_audio_buffer.committed",
-    *(f"conversation.item.{kind}" for kind in ("created", "added", "done")),
-]
-ITEM += [f"{TRANSCRIPTION}.completed"]
+CREATED = [f"conversation.item.{kind}" for kind in ("created", "added", "done")]
+ITEM = ["input_audio_buffer.committed", *CREATED, f"{TRANSCRIPTION}.completed"]
 
 
 def test_pauses_divide_speech_into_items(running, recordings):
@@ -59,9 +60,8 @@ def test_pauses_divide_speech_into_items(running, recordings):
 
     waves = [load_audio(file) for file in recordings[:2]]
     data = pcm(waves[0], silence(1.5), waves[1], silence(1.5))
-    alone = StreamingRecognizer(
-        load("mini", adapter="accent", search=SearchOptions(search="greedy")).recognizer, pause_seconds=0.5
-    )
+    recognizer = load("mini", adapter="accent", search=SearchOptions(search="greedy")).recognizer
+    alone = StreamingRecognizer(recognizer, pause_seconds=0.5)
     samples = soxr.resample(np.frombuffer(data, "<i2").astype(np.float32) / 32_768, 24_000, 16_000)
     expected = [event.text for event in [*alone.feed(samples), *alone.flush()] if event.final]
     with running.client().realtime.connect(extra_query={"intent": "transcription"}) as connection:
@@ -78,10 +78,7 @@ def test_pauses_divide_speech_into_items(running, recordings):
     completed = [event for event in events if event.type.endswith(".completed")]
     assert [event.transcript for event in completed] == expected and len(expected) >= 2
     committed = [event for event in events if event.type.endswith(".committed")]
-    assert [event.previous_item_id for event in committed] == [
-        None,
-        *(event.item_id for event in committed[:-1]),
-    ]
+    assert [one.previous_item_id for one in committed] == [None, *(one.item_id for one in committed[:-1])]
     for event in completed:
         deltas = [one.delta for one in events if one.type.endswith(".delta") and one.item_id == event.item_id]
         told = "".join(deltas)
@@ -118,29 +115,13 @@ WRONG = [
     ("[" * 100_000, "invalid_value", None),
     ({"type": 1}, "invalid_value", "type"),
     ({"type": "response.create"}, "invalid_value", "type"),
-    ({"type": "session.update"}, "invalid_value", "session."),
-    ({"type": "session.update", "session": {"type": "realtime"}}, "invalid_value", "session.type"),
-    (
-        {"type": "session.update", "session": session(format={"type": "audio/pcm", "rate": 8000})},
-        "invalid_value",
-        None,
-    ),
-    (
-        {"type": "session.update", "session": session(turn_detection={"silence_duration_ms": -1})},
-        "invalid_value",
-        None,
-    ),
-    ({"type": "session.update", "session": session(transcription={"model": ["x"]})}, "invalid_value", None),
-    (
-        {"type": "session.update", "session": session(transcription={"model": "nobody"})},
-        "model_not_found",
-        "model",
-    ),
-    (
-        {"type": "session.update", "session": session(transcription={"language": "de"})},
-        "unsupported_language",
-        None,
-    ),
+    (update(None), "invalid_value", "session."),
+    (update({"type": "realtime"}), "invalid_value", "session.type"),
+    (update(session(format={"type": "audio/pcm", "rate": 8000})), "invalid_value", None),
+    (update(session(turn_detection={"silence_duration_ms": -1})), "invalid_value", None),
+    (update(session(transcription={"model": ["x"]})), "invalid_value", None),
+    (update(session(transcription={"model": "nobody"})), "model_not_found", "model"),
+    (update(session(transcription={"language": "de"})), "unsupported_language", None),
     ({"type": "input_audio_buffer.append"}, "invalid_value", "audio"),
     ({"type": "input_audio_buffer.append", "audio": "???"}, "invalid_value", "audio"),
     ({"type": "input_audio_buffer.append", "audio": "AAAA"}, "invalid_value", "audio"),

@@ -1,15 +1,30 @@
-"""Counts and times, as Prometheus reads them from /metrics.
+"""What the server tells of itself: counts and times, as Prometheus reads them from /metrics, and the log.
 
-In: what the server does. Out: the text format. No label names an adapter or a key: what is a speaker's is
-nobody else's business.
+In: what the server does. Out: Prometheus' text format; a line a request, with its id. Neither holds audio or
+text, nor the name of an adapter: what is a speaker's is nobody else's business.
 """
 
+import logging
+from contextvars import ContextVar
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.datastructures import State
+from starlette.types import Scope
+
+logger = logging.getLogger(__name__)
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5, 10, 30, 60, 300)
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
+REQUEST_ID: ContextVar[str] = ContextVar("request_id", default="-")
+
+
+class RequestIds(logging.Filter):
+    """Puts the id of the request, under which a line was logged, into it."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.request_id = REQUEST_ID.get()
+        return True
 
 
 class Metrics:
@@ -39,5 +54,14 @@ class Metrics:
         self.loads = counter("ia3_adapter_loads", "Adapters read from disk")
         self.evictions = counter("ia3_adapter_evictions", "Adapters that left for others")
 
-    def text(self) -> bytes:
-        return generate_latest(self.registry)
+    def note_request(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count and log a request that is over; a route is told as `/v1/adapters/{name}`."""
+        route, method = getattr(scope.get("route"), "path", "unknown"), scope.get("method", "WS")
+        method = method if method in ("GET", "POST", "DELETE", "WS") else "other"
+        state = State(scope["state"])
+        self.requests.labels(method, route, str(status)).inc()
+        self.request_seconds.labels(route).observe(seconds)
+        self.audio_seconds.inc(state.audio_seconds)
+        client = state.client.name if state.client else "-"
+        line = "%s %s %d %.3f s, key %s, audio %.1f s"
+        logger.info(line, method, route, status, seconds, client, state.audio_seconds)
