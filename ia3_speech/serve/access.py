@@ -79,8 +79,7 @@ class Access:
             self.read_again()
             if not (key := key_in(headers)):
                 raise ApiError(401, "You didn't provide an API key (Authorization: Bearer YOUR_KEY).")
-            client = self.clients.get(hash_of(key))
-            if client is None:
+            if not (client := self.clients.get(hash_of(key))):
                 raise ApiError(401, "Incorrect API key provided.", "invalid_api_key")
         if self.rate:
             client.take(self.rate)

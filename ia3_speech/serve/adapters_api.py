@@ -75,11 +75,9 @@ async def list_adapters(request: Request) -> dict[str, Any]:
 @router.get("/v1/adapters/{name}")
 async def show_adapter(name: str, request: Request) -> dict[str, Any]:
     """One of these, with its card."""
-    server: Server = request.app.state.server
-    stored = server.models.adapter(name, request.state.client)
+    stored = request.app.state.server.models.adapter(name, request.state.client)
     card = stored.folder / CARD
-    text = card.read_text("utf-8", "replace") if card.is_file() else None
-    return describe(stored) | {"card": text}
+    return describe(stored) | {"card": card.read_text("utf-8", "replace") if card.is_file() else None}
 
 
 @router.delete("/v1/adapters/{name}")

@@ -1,20 +1,11 @@
 """OpenAI's realtime transcription sessions: WS /v1/realtime, speech → text while it is spoken.
 
-    client → session.update                 model, prompt, language, turn detection
-             input_audio_buffer.append      base64 of 24 kHz PCM16
-             input_audio_buffer.commit      ends an item; with server_vad pauses do
-             input_audio_buffer.clear
-    server → session.created, session.updated, error
-             input_audio_buffer.speech_started, .speech_stopped      (server_vad)
-             input_audio_buffer.committed, .cleared
-             conversation.item.created, .added, .done
-             conversation.item.input_audio_transcription.delta       words that will stay, as they are spoken
-             conversation.item.input_audio_transcription.completed   the text that holds
-
-In: events as above (https://platform.openai.com/docs/api-reference/realtime). Out: the same. The audio goes
-through `live.streaming` and the engine's queue, beside files and other sessions. What was heard of a word may
-still change, so a delta holds only words that two partial texts agree on; where the final text differs from
-the deltas, `completed` is right.
+In: events such as `input_audio_buffer.append` with base64 of 24 kHz PCM16; out: above all
+`conversation.item.input_audio_transcription.delta`, words that will stay, and `.completed`, the text that
+holds; docs/serve.md lists all (https://platform.openai.com/docs/api-reference/realtime). The audio goes by
+`live.streaming` and the engine's queue, beside files and other sessions. What was heard of a word may still
+change, so a delta holds only words that two partial texts agree on; where the final text differs from the
+deltas, `completed` is right.
 """
 
 import asyncio
@@ -23,6 +14,7 @@ import json
 import math
 import secrets
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, Literal
 
 import numpy as np
@@ -200,7 +192,7 @@ class Session:
         except ValidationError as error:
             raise invalid(error, "session.") from None
         stream = await self.make_stream(new)
-        if self.stream is not None and self.samples_buffered:
+        if self.stream is not None and self.heard > self.origin:
             await self.finish_items()
         self.input, self.stream = new, stream
         self.begin_stream()
@@ -225,10 +217,6 @@ class Session:
             self.stream.reset()
         self.convert, self.inbox, self.origin = Converter(RATE), bytearray(), self.heard
 
-    @property
-    def samples_buffered(self) -> int:
-        return self.heard - self.origin
-
     async def append(self, audio: Any) -> None:
         try:
             data = base64.b64decode(audio, validate=True)
@@ -246,15 +234,15 @@ class Session:
         self.inbox = bytearray()
 
         def hear() -> list[StreamEvent]:
-            heard = self.convert(samples[:, None])
-            if not last:
-                return self.stream.feed(heard)
-            return self.stream.feed(np.concatenate([heard, self.convert.flush()])) + self.stream.flush()
+            events = self.stream.feed(self.convert(samples[:, None]))
+            if last:
+                events += self.stream.feed(self.convert.flush()) + self.stream.flush()
+            return events
 
         await self.tell_events(await translated(asyncio.to_thread(hear)))
 
     async def commit(self) -> None:
-        if (milliseconds := 1000 * self.samples_buffered / RATE) < MINIMUM_MS:
+        if (milliseconds := 1000 * (self.heard - self.origin) / RATE) < MINIMUM_MS:
             message = "Error committing input audio buffer: buffer too small. Expected at least "
             message += f"{MINIMUM_MS}ms of audio, but buffer only has {milliseconds:.2f}ms of audio."
             raise ApiError(400, message, "input_audio_buffer_commit_empty")
@@ -265,7 +253,7 @@ class Session:
         """Tell what has been said so far, as an item where pauses do not divide items."""
         await self.feed(last=True)
         if not self.input.turn_detection:
-            await self.complete(self.samples_buffered / RATE)
+            await self.complete((self.heard - self.origin) / RATE)
 
     # ---- server events
 
@@ -297,11 +285,9 @@ class Session:
 
     async def tell_partial(self, words: list[str]) -> None:
         """A delta of the words that are as they were in the last partial text, but for the last word."""
-        pairs = zip(words[:-1], self.previous, strict=False)
-        agreed = next((n for n, (word, before) in enumerate(pairs) if word != before), None)
-        agreed = min(len(words) - 1, len(self.previous)) if agreed is None else agreed
+        agreed = takewhile(lambda pair: pair[0] == pair[1], zip(words[:-1], self.previous, strict=False))
+        await self.tell_delta(" ".join([*self.texts, *(word for word, _ in agreed)]))
         self.previous = words
-        await self.tell_delta(" ".join([*self.texts, *words[:agreed]]))
 
     async def tell_delta(self, text: str) -> None:
         """What `text` has beyond the words that deltas have told, where it begins with these."""
