@@ -30,7 +30,7 @@ from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.serve.monitoring import Metrics
 
 LONGEST_NAME = 256  # characters of a sum
-REMEMBERED = 10_000  # adapters of which it is known whether they fit, and their calibrations
+REMEMBERED = 10_000  # adapters of which it is known whether they fit
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,6 @@ class Models:
         self.recognizer, self.base, self.max_terms = recognizer, recognizer.base, max_terms
         self.base_id = Path(self.base.name).name if Path(self.base.name).is_dir() else self.base.name
         self.fits = lru_cache(REMEMBERED)(self.compare_bases)
-        self.stored_scaling = lru_cache(REMEMBERED)(self.read_scaling)
 
     def select(self, name: str, client: Client) -> Terms:
         """The model of this name. Raises ApiError: 404 where the client has none of this name."""
@@ -123,11 +122,9 @@ class Models:
         """Of word confidences: what `calibrate` stored with one adapter, or with the base."""
         if not terms:
             return self.recognizer.scaling
-        return self.stored_scaling(terms[0][0]) if len(terms) == 1 and terms[0][1] == 1 else None
-
-    def read_scaling(self, stored: StoredAdapter) -> Scaling | None:
+        found = [Term(stored.name, stored.folder, weight) for stored, weight in terms]
         with suppress(UserError):
-            return find_scaling(self.base, [Term(stored.name, stored.folder)], self.recognizer.search_record)
+            return find_scaling(self.base, found, self.recognizer.search_record)
         return None
 
 

@@ -34,6 +34,11 @@ class FakeBank:
         return [torch.tensor([len(wave)]) for wave in waves]
 
 
+def make_engine(bank: FakeBank, max_wait: float) -> Engine:
+    cache = SimpleNamespace(bank=bank, row=lambda terms, keep: None, max_adapters=2)
+    return Engine(cache, 40.0, max_wait, Metrics())
+
+
 @pytest.fixture
 def bank() -> FakeBank:
     return FakeBank()
@@ -42,8 +47,7 @@ def bank() -> FakeBank:
 @pytest.fixture
 def engine(bank):
     """Batches of 40 s that wait for nobody. Its first batch, of 1 s, is under way."""
-    cache = SimpleNamespace(bank=bank, row=lambda terms, keep: None, max_adapters=2)
-    engine = Engine(cache, 40.0, 0.0, Metrics())
+    engine = make_engine(bank, 0.0)
     engine.submit(seconds(1), (), Turn(engine))
     assert bank.began.wait(30)
     yield engine
@@ -82,8 +86,7 @@ def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
 
 def test_a_batch_that_is_not_full_waits_and_one_that_is_full_does_not(bank):
     bank.go.set()
-    cache = SimpleNamespace(bank=bank, row=lambda terms, keep: None, max_adapters=2)
-    engine = Engine(cache, 40.0, 3600.0, Metrics())
+    engine = make_engine(bank, 3600.0)
     futures = [engine.submit(seconds(10), (), Turn(engine)) for _ in range(4)]
     for future in futures:
         future.result(30)
