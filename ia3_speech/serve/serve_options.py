@@ -89,7 +89,7 @@ class LimitOptions:
         rate: requests a minute of each key, or of each address where there are no keys; another one is
             refused (429). 0 is no limit
         upload_seconds: until a request's body has to be there (408)
-        upload_adapters: adapters may be stored and removed over HTTP; --no-upload-adapters forbids it
+        upload_adapters: adapters may be stored and removed over HTTP (false: they may not)
     """
 
     max_megabytes: float = 100.0
