@@ -13,6 +13,7 @@ from ia3_speech import __version__
 
 COMMANDS = {
     "transcribe": "audio files to text, with or without an adapter",
+    "serve": "OpenAI's audio API over one base and all registered adapters",
     "live": "a microphone or a pipe to text, while it is spoken",
     "dictation": "spoken punctuation, doses and blood pressures of a text, as they are written",
     "train": "train IA³ vectors on a data directory",

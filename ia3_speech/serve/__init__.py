@@ -1,0 +1,17 @@
+"""The server: one frozen base, thousands of adapters, OpenAI's audio API (`ia3-speech serve`, extra `serve`).
+
+    errors, serve_options
+    monitoring      metrics, and the log
+    access          API keys, what each may use, rates
+    models          what a request's `model` means; adapters in the bank: the least recently used leave
+    engine          the queue in front of the bank: requests for different adapters share a batch
+    audio_input     an uploaded file → samples, within limits
+    state           all of these for one process, and how many requests it takes on
+    openai_api      POST /v1/audio/transcriptions, GET /v1/models
+    adapters_api    POST, GET and DELETE /v1/adapters
+    realtime        WS /v1/realtime
+    app             the application: routes, /metrics, /healthz, /readyz, the log
+
+One upload: `app` lets it in, `openai_api` reads it, `audio_input` decodes it, a thread cuts it and searches
+(`Recognizer`), `engine` computes the logits in batches. A module imports only what stands above it.
+"""

@@ -1,0 +1,74 @@
+"""Serve: OpenAI's audio API over one base and all registered adapters.
+
+    ia3-speech serve                                    http://127.0.0.1:8000, for this machine alone
+    ia3-speech serve --host 0.0.0.0 --key-file keys.yaml    for others, by keys
+    ia3-speech serve --device cuda --batch-seconds 400  on a GPU
+
+Then, with curl or any client of OpenAI's:
+
+    curl -F model=mini -F file=@audio.wav localhost:8000/v1/audio/transcriptions
+    curl -F model=accent:0.5+medical:0.5 -F response_format=srt -F file=@audio.wav \\
+        localhost:8000/v1/audio/transcriptions
+    curl localhost:8000/v1/models
+
+A request's model is the base, a registered adapter or a sum of adapters. Requests for different adapters
+share a batch, long recordings are cut and never hold up short ones, adapters are loaded on first use.
+Further: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters (store, list, remove),
+/metrics, /healthz, /readyz, /openapi.json. SIGTERM finishes what was taken. docs/serve.md shows all of it.
+"""
+
+import logging
+import sys
+
+from ia3_speech.cli import UserError, command
+from ia3_speech.loading import SearchOptions, load
+from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def main(
+    *,
+    server_options: ServerOptions,
+    engine_options: EngineOptions,
+    limit_options: LimitOptions,
+    search_options: SearchOptions,
+) -> None:
+    """Serve OpenAI's audio API."""
+    for options in (server_options, engine_options, limit_options, search_options):
+        options.check()
+    try:
+        import python_multipart  # noqa: F401
+        import uvicorn
+
+        from ia3_speech.serve.app import make_app
+        from ia3_speech.serve.monitoring import RequestIds
+        from ia3_speech.serve.state import Server
+    except ImportError as error:
+        raise UserError(f"serve needs {error.name} (pip install 'ia3-speech[serve]')") from None
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(RequestIds())
+        handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
+    recognizer = load(search=search_options, **engine_options.for_loading()).recognizer
+    hotword_weight = search_options.hotword_weight
+    server = Server(recognizer, server_options, engine_options, limit_options, hotword_weight)
+    if server_options.key_file is None and server_options.host not in LOOPBACK:
+        warning = "warning: without --key-file whoever reaches this port may use and change everything"
+        print(warning, file=sys.stderr)
+    address = f"http://{server_options.host}:{server_options.port}"
+    print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)
+    uvicorn.run(
+        make_app(server),
+        host=server_options.host,
+        port=server_options.port,
+        access_log=False,  # it would hold the names of adapters
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=server_options.shutdown_seconds,
+        ws_max_size=2**20,  # bytes of an event: 16 s of speech
+        ws_max_queue=4,
+    )
+
+
+if __name__ == "__main__":
+    command(main)

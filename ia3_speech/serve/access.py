@@ -1,0 +1,125 @@
+"""API keys: who may use and change which adapters, and how often.
+
+    - name: clinic                      stands in the log
+      key: sk-3f9c…                     or its hash: sha256:9b74…
+      adapters: [medical, "dr-*"]       names, or patterns of them; the base is everybody's
+      manage: true                      may store and remove adapters of these names
+
+In: a YAML file, which is read again when it changes; the headers of a request. Out: a `Client`, or an error.
+An adapter that a key may not use is one that is not there: no list, no error and no time tells its name.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from ia3_speech.cli import UserError
+from ia3_speech.serve.errors import ApiError, invalid
+
+logger = logging.getLogger(__name__)
+
+HASHED = "sha256:"
+PROTOCOL = "openai-insecure-api-key."  # by which browsers, which can't set headers, send a key to a WebSocket
+MOST_ADDRESSES = 10_000  # whose rates are remembered
+
+
+class Client(BaseModel, extra="forbid"):
+    """Who sends requests, as in the file."""
+
+    name: str
+    key: str = Field(min_length=16)
+    adapters: list[str] = []
+    manage: bool = False
+    _left: float | None = None  # requests that it may send at once, as of …
+    _since: float = 0.0
+
+    def may_use(self, adapter: str) -> bool:
+        return any(fnmatchcase(adapter, pattern) for pattern in self.adapters)
+
+    def take(self, rate: float) -> None:
+        """Count a request, of `rate` a minute: a bucket of a minute's, filled steadily. Raises ApiError."""
+        now, most = time.monotonic(), max(1.0, rate)
+        filled = most if self._left is None else self._left + (now - self._since) * rate / 60
+        self._left, self._since = min(most, filled), now
+        if self._left < 1:
+            message, wait = f"Rate limit reached: {rate:g} requests per minute.", 60 * (1 - self._left) / rate
+            raise ApiError(429, message, "rate_limit_exceeded", retry_after=wait)
+        self._left -= 1
+
+
+ANYBODY = Client(name="-", key=16 * "-", adapters=["*"], manage=True)  # where there are no keys
+
+
+class Access:
+    """The keys of a file; None: whoever comes may do everything.
+
+    Raises:
+        UserError: the file is not one of keys. One that becomes so while the server runs is not taken over.
+    """
+
+    def __init__(self, file: Path | None, rate: float):
+        self.file, self.rate, self.modified = file, rate, 0
+        self.clients: dict[str, Client] = {}  # by the hash of the key, or by address
+        if file is not None:
+            self.modified, self.clients = file.stat().st_mtime_ns, read_keys(file)
+
+    def client(self, headers: Mapping[str, str], address: str) -> Client:
+        """Who sends a request with these headers, counted. Raises ApiError 401 or 429."""
+        if self.file is None:
+            if len(self.clients) > MOST_ADDRESSES:
+                self.clients.clear()
+            client = self.clients.setdefault(address, ANYBODY.model_copy())
+        else:
+            self.read_again()
+            if not (key := key_in(headers)):
+                raise ApiError(401, "You didn't provide an API key (Authorization: Bearer YOUR_KEY).")
+            if not (client := self.clients.get(hash_of(key))):
+                raise ApiError(401, "Incorrect API key provided.", "invalid_api_key")
+        if self.rate:
+            client.take(self.rate)
+        return client
+
+    def read_again(self) -> None:
+        """Take over the file if it has changed and is right."""
+        try:
+            if (modified := self.file.stat().st_mtime_ns) != self.modified:
+                self.modified, self.clients = modified, read_keys(self.file)
+                logger.info("%s: read again, %d keys", self.file, len(self.clients))
+        except (OSError, UserError) as error:
+            logger.error("the keys stay as they were: %s", error)
+
+
+def key_in(headers: Mapping[str, str]) -> str | None:
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and key.strip():
+        return key.strip()
+    protocols = (one.strip() for one in headers.get("sec-websocket-protocol", "").split(","))
+    return next((one.removeprefix(PROTOCOL) for one in protocols if one.startswith(PROTOCOL)), None)
+
+
+def hash_of(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def read_keys(file: Path) -> dict[str, Client]:
+    """SHA-256 of each key → its client. Raises UserError, which holds no key."""
+    try:
+        clients = TypeAdapter(list[Client]).validate_python(yaml.safe_load(file.read_text("utf-8")))
+    except ValidationError as error:
+        number = next((part + 1 for part in error.errors()[0]["loc"] if isinstance(part, int)), 0)
+        raise UserError(f"{file}: key {number}: {invalid(error)}") from None
+    except (OSError, ValueError, yaml.YAMLError):
+        raise UserError(f"{file}: is not a list of keys in YAML (docs/serve.md shows one)") from None
+    found = {}
+    for client in clients:
+        hashed = client.key.removeprefix(HASHED) if client.key.startswith(HASHED) else hash_of(client.key)
+        if hashed in found:
+            raise UserError(f"{file}: {client.name} and {found[hashed].name} have the same key")
+        found[hashed] = client
+    return found

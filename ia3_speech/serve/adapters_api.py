@@ -1,0 +1,143 @@
+"""Adapters over HTTP: POST, GET and DELETE /v1/adapters.
+
+    curl -F name=ward -F files=@adapter_config.json -F files=@adapter_model.safetensors \\
+        -F files=@ia3_speech.json localhost:8000/v1/adapters
+
+In: a name and the files of an adapter, ours or PEFT's. Out: a registered adapter that is proven to fit the
+base, which the next request may use. Only the names of an adapter's files are taken, and only safetensors:
+nothing that is sent is ever run, and no name of it becomes a path.
+"""
+
+import asyncio
+import json
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.datastructures import UploadFile
+
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.__main__ import describe_adapter
+from ia3_speech.adapters.io import read_adapter
+from ia3_speech.adapters.record import CARD, FILES
+from ia3_speech.cli import UserError
+from ia3_speech.serve.access import ANYBODY, Client
+from ia3_speech.serve.engine import EngineClosed
+from ia3_speech.serve.errors import ApiError, bad_value, overloaded, unknown_model
+from ia3_speech.serve.models import StoredAdapter
+from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
+from ia3_speech.serve.state import Server
+
+SHOWN = ("base", "placements", "parameters", "labels", "biometric", "scores", "created", "sha256")
+
+router = APIRouter()
+
+
+class AdapterForm(BaseModel):
+    """The fields of an upload, but for the files."""
+
+    name: str
+    replace: bool = False
+
+
+BODY = form_description(AdapterForm, files={"type": "array", "items": FILE})
+
+
+@router.post("/v1/adapters", status_code=201, openapi_extra=BODY)
+async def store_adapter(request: Request) -> dict[str, Any]:
+    """Store an adapter: 409 where another one has the name, unless `replace` is true."""
+    server: Server = request.app.state.server
+    check_may_manage(server, request.state.client)
+    form = await read_form(request, max_files=len(FILES))
+    try:
+        wanted = fields_of(form, AdapterForm)
+        name = registry.check_name(wanted.name)
+        check_may_manage(server, request.state.client, name)
+        uploads = [*form.getlist("files"), *form.getlist("files[]")]
+        return describe(await asyncio.to_thread(register_upload, server, name, uploads, wanted.replace))
+    except registry.BadName as error:
+        raise bad_value("name", str(error)) from None
+    finally:
+        await form.close()
+
+
+@router.get("/v1/adapters")
+async def list_adapters(request: Request) -> dict[str, Any]:
+    """Those that fit the base and that this key may use."""
+    server: Server = request.app.state.server
+    found = await asyncio.to_thread(server.models.adapters, request.state.client)
+    return {"object": "list", "data": await asyncio.to_thread(lambda: [describe(one) for one in found])}
+
+
+@router.get("/v1/adapters/{name}")
+async def show_adapter(name: str, request: Request) -> dict[str, Any]:
+    """One of these, with its card."""
+    stored = request.app.state.server.models.adapter(name, request.state.client)
+    card = stored.folder / CARD
+    return describe(stored) | {"card": card.read_text("utf-8", "replace") if card.is_file() else None}
+
+
+@router.delete("/v1/adapters/{name}")
+async def remove_adapter(name: str, request: Request) -> dict[str, Any]:
+    """Remove an adapter from disk and memory."""
+    server: Server = request.app.state.server
+    check_may_manage(server, request.state.client)
+    stored = server.models.adapter(name, request.state.client)
+    try:
+        await asyncio.to_thread(registry.remove, stored.name)
+    except registry.UnknownAdapter:  # somebody else was faster
+        raise unknown_model(name) from None
+    await asyncio.to_thread(server.engine.call(partial(server.cache.forget, stored.name)).result)
+    return {"id": stored.name, "object": "adapter", "deleted": True}
+
+
+def check_may_manage(server: Server, client: Client, name: str | None = None) -> None:
+    """Raises ApiError 403 for a client that may not store and remove adapters, or not those of this name."""
+    if not server.limits.upload_adapters:
+        raise ApiError(403, "This server stores and removes no adapters.", "forbidden")
+    if not client.manage:
+        raise ApiError(403, "This API key may not store or remove adapters.", "forbidden")
+    if name is not None and (not client.may_use(name) or name == server.models.base_id):
+        raise ApiError(403, "This API key may not store an adapter of this name.", "forbidden", "name")
+
+
+def register_upload(server: Server, name: str, uploads: list[Any], replace: bool) -> StoredAdapter:
+    """Write the files to a folder of their own, check what they are, and register that."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        for upload in uploads:
+            if not isinstance(upload, UploadFile) or upload.filename not in FILES:
+                raise bad_value("files", f"An adapter's files are {', '.join(FILES)}.")
+            with (folder / upload.filename).open("wb") as file:
+                while part := upload.file.read(2**20):
+                    file.write(part)
+        if not registry.is_adapter(folder):
+            raise bad_value("files", "An adapter is its tensors (.safetensors) and a file on them.")
+        try:
+            json.dumps(describe_adapter(folder), allow_nan=False)  # as it will be told
+            # Between batches, since the model's modules are read.
+            server.engine.call(lambda: read_adapter(server.bank.base.model, folder)).result()
+        except EngineClosed:
+            raise overloaded("The server is shutting down.") from None
+        except Exception as error:  # a stranger's files may be wrong in any way
+            known = isinstance(error, UserError)
+            reason = str(error).replace(str(folder), name) if known else type(error).__name__
+            raise bad_value("files", f"The files are not an adapter of this base: {reason}") from None
+        try:
+            registry.register(folder, name, force=replace)
+        except registry.NameTaken:
+            message = f"Another adapter has the name {name} (remove it first, or send replace=true)."
+            raise ApiError(409, message, "name_taken", "name") from None
+        except UserError as error:  # a full disk
+            raise overloaded("The server can't store adapters at the moment.") from error
+    server.engine.call(partial(server.cache.forget, name)).result()
+    return server.models.adapter(name, ANYBODY)
+
+
+def describe(stored: StoredAdapter) -> dict[str, Any]:
+    """What `ia3-speech adapters show` says of it, without paths."""
+    entry = describe_adapter(stored.folder)
+    return {"id": stored.name, "object": "adapter"} | {key: entry[key] for key in SHOWN if key in entry}

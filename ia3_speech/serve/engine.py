@@ -1,0 +1,261 @@
+"""The queue in front of the bank: waveforms of many requests, each with its adapters, in common batches.
+
+    request A   |----15 s----|----15 s----|----15 s----| …      (an hour's recording, cut)
+    request B   |-3 s-|                                          another adapter
+    request C   |--4 s--|                                        the base
+    batches     [A1] [B1 C1] [A2 A3] …
+
+In: pieces of audio from any thread. Out: a future of each one's logits. One thread owns the model: it makes
+batches, loads adapters between them, and computes.
+
+Who is next: start-time fair queuing (Goyal, Vin and Cheng 1996). A request's pieces stand in virtual time
+one behind the other, each as long as its audio; a new request starts at the time that has been reached. So a
+short request comes next, however many pieces an hour's recording has there, and that recording gets its share
+among a thousand short ones. The piece that is next is joined by others of similar length. A batch that is not
+full waits for more, but never longer than `max_wait` after its oldest piece came.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.serve.models import AdapterCache, Terms
+from ia3_speech.serve.monitoring import Metrics
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+LENGTH_RATIO = 2.0  # of the longest to the shortest piece of a batch: at most half of it is padding
+
+
+class ClientLeft(Exception):
+    """Nobody waits for the result."""
+
+
+class EngineClosed(Exception):
+    """Nothing is computed any more."""
+
+
+@dataclass(order=True)
+class QueuedPiece:
+    """A piece of audio that waits for its batch; sorted by virtual time."""
+
+    start: float
+    number: int
+    wave: np.ndarray = field(compare=False)
+    terms: Terms = field(compare=False)
+    future: "Future[Tensor]" = field(compare=False, default_factory=Future)
+    arrived: float = field(compare=False, default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return len(self.wave) / SAMPLE_RATE
+
+
+class Turn:
+    """One request's place in the queue.
+
+    Attributes:
+        end: in virtual time, of its last piece.
+    """
+
+    def __init__(self, engine: "Engine"):
+        self.engine, self.end, self.cancelled = engine, 0.0, False
+        self.futures: list[Future] = []
+
+    def cancel(self) -> None:
+        """The request is over, or the client has left: what still waits is not computed."""
+        self.cancelled = True
+        for future in self.futures:
+            future.cancel()
+
+    def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> "list[Tensor]":
+        """One (frames, vocabulary) tensor a wave; blocks until they are computed.
+
+        Raises:
+            ClientLeft: `cancel` was called.
+            EngineClosed: it is not computed any more.
+            AdapterError: an adapter can't be loaded.
+        """
+        self.futures = [self.engine.submit(wave, terms, self) for wave in waves]
+        try:
+            if self.cancelled:
+                raise CancelledError
+            return [future.result() for future in self.futures]
+        except CancelledError:
+            raise ClientLeft from None
+        finally:  # where one fails, the others are not needed
+            for future in self.futures:
+                future.cancel()
+
+
+class Engine:
+    """The queue and its thread. Close it to end the thread.
+
+    Args:
+        batch_seconds: of padded audio in a batch.
+        max_wait: seconds that a batch waits to become full.
+    """
+
+    def __init__(self, cache: AdapterCache, batch_seconds: float, max_wait: float, metrics: Metrics):
+        self.cache, self.metrics = cache, metrics
+        self.batch_seconds, self.max_wait = batch_seconds, max_wait
+        self.changed = threading.Condition()
+        self.rows: list[QueuedPiece] = []
+        self.calls: list[tuple[Callable[[], Any], Future]] = []
+        self.now = 0.0  # virtual time: where the last piece that was taken started
+        self.numbers = count(1)
+        self.closing = False
+        metrics.waiting.set_function(lambda: len(self.rows))
+        self.thread = threading.Thread(target=self.run, name="engine", daemon=True)
+        self.thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self.thread.is_alive()
+
+    def submit(self, wave: np.ndarray, terms: Terms, turn: Turn) -> "Future[Tensor]":
+        """Put a piece of audio into the queue; its logits come as the future's result."""
+        with self.changed:
+            if self.closing:
+                raise EngineClosed
+            start = max(self.now, turn.end)
+            row = QueuedPiece(start, next(self.numbers), wave, terms)
+            turn.end = start + row.seconds
+            self.rows.append(row)
+            self.changed.notify()
+        return row.future
+
+    def call(self, function: Callable[[], Any]) -> Future:
+        """Have a function called between two batches, by the thread that owns the model and the bank."""
+        future: Future = Future()
+        with self.changed:
+            if self.closing:
+                raise EngineClosed
+            self.calls.append((function, future))
+            self.changed.notify()
+        return future
+
+    def close(self) -> None:
+        """Compute what waits, then end the thread. Nothing new is taken."""
+        with self.changed:
+            self.closing = True
+            self.changed.notify()
+        self.thread.join()
+
+    # ---- the engine's thread
+
+    def run(self) -> None:
+        futures: list[Future] = []
+        try:
+            while (work := self.next_work()) is not None:
+                if isinstance(work, tuple):
+                    function, future = work
+                    futures = [future]
+                    try:
+                        future.set_result(function())
+                    except Exception as error:
+                        future.set_exception(error)
+                else:
+                    futures = [row.future for row in work]
+                    self.compute([row for row in work if row.future.set_running_or_notify_cancel()])
+        finally:  # whatever happens, nobody waits for good
+            with self.changed:
+                self.closing = True
+                futures += [*(row.future for row in self.rows), *(future for _, future in self.calls)]
+            for future in futures:
+                if not future.done():
+                    future.set_exception(EngineClosed())
+
+    def next_work(self) -> list[QueuedPiece] | tuple[Callable[[], Any], Future] | None:
+        """The next batch, taken out of the queue; or a call; None when the engine is closed and empty."""
+        with self.changed:
+            while True:
+                self.rows = [row for row in self.rows if not row.future.cancelled()]
+                if self.calls:
+                    return self.calls.pop(0)
+                if not self.rows:
+                    if self.closing:
+                        return None
+                    self.changed.wait()
+                    continue
+                batch = self.choose_batch()
+                longest = max(row.seconds for row in batch)
+                full = (len(batch) + 1) * longest > self.batch_seconds
+                left = min(row.arrived for row in self.rows) + self.max_wait - time.monotonic()
+                if full or left <= 0 or self.closing:
+                    taken = {row.number for row in batch}
+                    self.rows = [row for row in self.rows if row.number not in taken]
+                    self.now = max(self.now, batch[0].start)
+                    return batch
+                self.changed.wait(left)
+
+    def choose_batch(self) -> list[QueuedPiece]:
+        """The row that is next, and others of similar length in the order of virtual time."""
+        first, *others = sorted(self.rows)
+        batch, adapters = [first], {stored for stored, _ in first.terms}
+        shortest = longest = first.seconds
+        for row in others:
+            low, high = min(shortest, row.seconds), max(longest, row.seconds)
+            together = adapters | {stored for stored, _ in row.terms}
+            if (
+                high <= LENGTH_RATIO * low
+                and (len(batch) + 1) * high <= self.batch_seconds
+                and len(together) <= self.cache.max_adapters
+            ):
+                batch.append(row)
+                shortest, longest, adapters = low, high, together
+        return batch
+
+    def compute(self, batch: Sequence[QueuedPiece]) -> None:
+        """Compute a batch's logits. A row whose adapter can't be loaded fails alone."""
+        began, rows, names = time.monotonic(), [], []
+        keep = {stored for row in batch for stored, _ in row.terms}
+        for row in batch:
+            try:
+                names.append(self.cache.row(row.terms, keep))
+                rows.append(row)
+            except Exception as error:
+                row.future.set_exception(error)
+        if not rows:
+            return
+        try:
+            logits = self.cache.bank.logits([row.wave for row in rows], names, any_length=True)
+        except Exception as error:  # such as memory that runs out: in halves, so that the others go on
+            if len(rows) == 1:
+                rows[0].future.set_exception(error)
+                return
+            logger.warning("a batch of %d rows failed, and is computed in halves: %r", len(rows), type(error))
+            self.compute(rows[: len(rows) // 2])
+            self.compute(rows[len(rows) // 2 :])
+            return
+        metrics = self.metrics
+        for row, result in zip(rows, logits, strict=True):
+            row.future.set_result(result)
+            metrics.wait_seconds.observe(began - row.arrived)
+        metrics.batch_rows.observe(len(rows))
+        metrics.batch_adapters.observe(len(set(names)))
+        metrics.batch_seconds.observe(time.monotonic() - began)
+        metrics.row_audio.inc(sum(row.seconds for row in rows))
+        metrics.padded_audio.inc(len(rows) * max(row.seconds for row in rows))
+
+
+@dataclass
+class QueuedBank:
+    """What a request's recogniser has for a bank: each row has the request's adapters, in its turn."""
+
+    turn: Turn
+    terms: Terms
+
+    def logits(self, waves: Sequence[np.ndarray], names: Any, *, any_length: bool) -> "list[Tensor]":
+        return self.turn.logits(waves, self.terms)

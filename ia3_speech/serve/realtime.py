@@ -1,0 +1,317 @@
+"""OpenAI's realtime transcription sessions: WS /v1/realtime, speech → text while it is spoken.
+
+In: events such as `input_audio_buffer.append` with base64 of 24 kHz PCM16; out: above all
+`conversation.item.input_audio_transcription.delta`, words that will stay, and `.completed`, the text that
+holds; docs/serve.md lists all (https://platform.openai.com/docs/api-reference/realtime). The audio goes by
+`live.streaming` and the engine's queue, beside files and other sessions. What was heard of a word may still
+change, so a delta holds only words that two partial texts agree on; where the final text differs from the
+deltas, `completed` is right.
+"""
+
+import asyncio
+import base64
+import json
+import math
+import secrets
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Any, Literal
+
+import numpy as np
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, ValidationError
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.decoding.options import PAUSE_LIMITS
+from ia3_speech.live.live_audio import Converter
+from ia3_speech.live.streaming import StreamEvent, StreamingRecognizer
+from ia3_speech.serve.engine import ClientLeft, Turn
+from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid
+from ia3_speech.serve.openai_api import check_language, terms_of, translated
+from ia3_speech.serve.state import Server
+
+RATE, SAMPLE_BYTES = 24_000, 2
+MINIMUM_MS = 100  # of audio, to commit
+WAITING_EVENTS = 20  # of a client that sends faster than is computed: then it has to wait
+INBOX_BYTES = 10 * RATE * SAMPLE_BYTES  # of audio that goes to the model at once
+TRANSCRIPTION = "conversation.item.input_audio_transcription"
+
+router = APIRouter()
+
+
+class AudioFormat(BaseModel):
+    type: Literal["audio/pcm"] = "audio/pcm"
+    rate: Literal[24_000] = 24_000
+
+
+class Transcription(BaseModel):
+    model: str | None = None
+    language: str | None = None
+    prompt: str | None = None
+    keywords: list[str] | None = None
+
+
+class TurnDetection(BaseModel):
+    type: Literal["server_vad"] = "server_vad"
+    threshold: float = 0.5  # has no meaning here: the level of speech is found from the audio
+    prefix_padding_ms: int = Field(300, ge=0, le=2_000)
+    silence_duration_ms: int = Field(500, ge=round(1000 * PAUSE_LIMITS[0]), le=round(1000 * PAUSE_LIMITS[1]))
+
+
+class SessionInput(BaseModel):
+    """`session.audio.input` of OpenAI's transcription sessions."""
+
+    format: AudioFormat = AudioFormat()
+    transcription: Transcription | None = None
+    noise_reduction: dict[str, Any] | None = None
+    turn_detection: TurnDetection | None = TurnDetection()
+
+
+class Audio(BaseModel):
+    input: dict[str, Any] = {}
+
+
+class SessionUpdate(BaseModel):
+    type: Literal["transcription"]
+    audio: Audio = Audio()
+
+
+@router.websocket("/v1/realtime")
+async def realtime(socket: WebSocket) -> None:
+    """A transcription session."""
+    server: Server = socket.app.state.server
+    with server.admission() as turn:
+        offered = socket.headers.get("sec-websocket-protocol", "").replace(" ", "").split(",")
+        await socket.accept("realtime" if "realtime" in offered else None)
+        events: asyncio.Queue[dict[str, Any] | ApiError | None] = asyncio.Queue(WAITING_EVENTS)
+        session = Session(server, socket, turn)
+        reader = asyncio.create_task(read_events(socket, events, turn))
+        try:
+            await session.run(events)
+        except (WebSocketDisconnect, ClientLeft):
+            pass
+        finally:
+            reader.cancel()
+            socket.state.audio_seconds = session.heard / RATE
+
+
+async def read_events(socket: WebSocket, events: asyncio.Queue, turn: Turn) -> None:
+    """Put the client's events into the queue; None when it has left, whose rest is not computed."""
+    while (message := await socket.receive())["type"] != "websocket.disconnect":
+        try:
+            event = json.loads(message.get("text") or "")
+        except (ValueError, RecursionError):
+            event = None
+        wrong = bad_value("", "The event is not a JSON object.")
+        await events.put(event if isinstance(event, dict) else wrong)
+    turn.cancel()
+    await events.put(None)
+
+
+class Session:
+    """One connection.
+
+    Attributes:
+        input: as session.updated tells it.
+        inbox: audio that has not gone to the stream yet.
+        heard: samples since the session began; `origin` of them when the stream began.
+        item: the id of what is being said; None where nothing is.
+        texts: its pieces that are final.
+        sent: what deltas have told of it.
+        previous: the words of its last partial text.
+    """
+
+    def __init__(self, server: Server, socket: WebSocket, turn: Turn):
+        self.server, self.socket, self.turn = server, socket, turn
+        self.id, self.input = new_id("sess"), SessionInput()
+        if model := socket.query_params.get("model"):
+            self.input.transcription = Transcription(model=model)
+        self.stream: StreamingRecognizer | None = None
+        self.convert, self.inbox = Converter(RATE), bytearray()
+        self.heard = self.origin = 0
+        self.last_item: str | None = None
+        self.forget_item()
+
+    def forget_item(self) -> None:
+        self.item: str | None = None
+        self.texts: list[str] = []
+        self.sent, self.previous = "", []
+
+    async def run(self, events: asyncio.Queue) -> None:
+        """Answer events until the client leaves. A wrong one is told, and the session goes on."""
+        await self.send("session.created", session=self.description())
+        while (event := await events.get()) is not None:
+            try:
+                if isinstance(event, ApiError):
+                    raise event
+                await self.handle(event)
+                if self.inbox and (events.empty() or len(self.inbox) > INBOX_BYTES):
+                    await self.feed()  # who is late hears more at once, for fewer partial texts
+            except ApiError as error:
+                await self.tell(error, event)
+            except (WebSocketDisconnect, ClientLeft):
+                raise
+            except Exception:
+                await self.tell(INTERNAL, event)
+                raise
+
+    async def handle(self, event: dict[str, Any]) -> None:
+        match event.get("type"):
+            case "session.update":
+                await self.update(event.get("session"))
+            case "input_audio_buffer.append":
+                await self.append(event.get("audio"))
+            case "input_audio_buffer.commit":
+                await self.commit()
+            case "input_audio_buffer.clear":
+                self.forget_item()
+                self.begin_stream()
+                await self.send("input_audio_buffer.cleared")
+            case other:
+                raise bad_value("type", f"Invalid value: {str(other)[:60]!r}.")
+
+    async def send(self, kind: str, **content: Any) -> None:
+        await self.socket.send_json({"type": kind, "event_id": new_id("event"), **content})
+
+    async def tell(self, error: ApiError, event: dict[str, Any] | ApiError) -> None:
+        told = event.get("event_id") if isinstance(event, dict) else None
+        own = {"event_id": told if isinstance(told, str) else None}
+        await self.send("error", error=error.body()["error"] | own)
+
+    def description(self) -> dict[str, Any]:
+        session = {"type": "transcription", "id": self.id, "object": "realtime.transcription_session"}
+        return session | {"include": None, "audio": {"input": self.input.model_dump()}}
+
+    # ---- client events
+
+    async def update(self, given: Any) -> None:
+        try:
+            update = SessionUpdate.model_validate(given)
+            new = SessionInput.model_validate(self.input.model_dump() | update.audio.input)
+        except ValidationError as error:
+            raise invalid(error, "session.") from None
+        stream = await self.make_stream(new)
+        if self.stream is not None and self.heard > self.origin:
+            await self.finish_items()
+        self.input, self.stream = new, stream
+        self.begin_stream()
+        await self.send("session.updated", session=self.description())
+
+    async def make_stream(self, wanted: SessionInput) -> StreamingRecognizer:
+        """A stream with a session's model and turn detection. Raises ApiError."""
+        transcription, turns = wanted.transcription or Transcription(), wanted.turn_detection
+        name = transcription.model or self.server.models.base_id
+        terms = self.server.models.select(name, self.socket.state.client)
+        check_language(transcription.language, self.server.language)
+        hotwords = [*terms_of(transcription.prompt or ""), *(transcription.keywords or [])]
+        recognizer = await asyncio.to_thread(self.server.recognizer_for, terms, self.turn, hotwords)
+        pause = turns.silence_duration_ms / 1000 if turns else math.inf
+        stream = StreamingRecognizer(recognizer, pause_seconds=pause)
+        if turns:  # never less than the recogniser needs
+            stream.lead = max(stream.lead, turns.prefix_padding_ms * SAMPLE_RATE // 1000)
+        return stream
+
+    def begin_stream(self) -> None:
+        if self.stream is not None:
+            self.stream.reset()
+        self.convert, self.inbox, self.origin = Converter(RATE), bytearray(), self.heard
+
+    async def append(self, audio: Any) -> None:
+        try:
+            data = base64.b64decode(audio, validate=True)
+        except (TypeError, ValueError):
+            raise bad_value("audio", "audio has to be base64 of 16-bit samples.") from None
+        if len(data) % SAMPLE_BYTES:
+            raise bad_value("audio", "audio ends within a sample of 16 bits.")
+        self.stream = self.stream or await self.make_stream(self.input)
+        self.inbox += data
+        self.heard += len(data) // SAMPLE_BYTES
+
+    async def feed(self, *, last: bool = False) -> None:
+        """Let the stream hear what has come, and tell what can be told."""
+        samples = np.frombuffer(bytes(self.inbox), "<i2").astype(np.float32) / 32_768
+        self.inbox = bytearray()
+
+        def hear() -> list[StreamEvent]:
+            events = self.stream.feed(self.convert(samples[:, None]))
+            if last:
+                events += self.stream.feed(self.convert.flush()) + self.stream.flush()
+            return events
+
+        await self.tell_events(await translated(asyncio.to_thread(hear)))
+
+    async def commit(self) -> None:
+        if (milliseconds := 1000 * (self.heard - self.origin) / RATE) < MINIMUM_MS:
+            message = "Error committing input audio buffer: buffer too small. Expected at least "
+            message += f"{MINIMUM_MS}ms of audio, but buffer only has {milliseconds:.2f}ms of audio."
+            raise ApiError(400, message, "input_audio_buffer_commit_empty")
+        await self.finish_items()
+        self.begin_stream()
+
+    async def finish_items(self) -> None:
+        """Tell what has been said so far, as an item where pauses do not divide items."""
+        await self.feed(last=True)
+        if not self.input.turn_detection:
+            await self.complete((self.heard - self.origin) / RATE)
+
+    # ---- server events
+
+    async def tell_events(self, events: Sequence[StreamEvent]) -> None:
+        """Tell what the stream has recognised; with turn detection each final text is an item."""
+        for event in events:
+            await self.begin_item(event.start)
+            if not event.final:
+                await self.tell_partial(event.text.split())
+                continue
+            self.texts += [event.text] if event.text else []
+            self.previous = []
+            if self.input.turn_detection:
+                end = self.milliseconds(event.end)
+                await self.send("input_audio_buffer.speech_stopped", audio_end_ms=end, item_id=self.item)
+                await self.complete(event.end - event.start)
+        if self.stream.speaking:
+            await self.begin_item(self.stream.first / SAMPLE_RATE)
+
+    def milliseconds(self, seconds: float) -> int:
+        return round(1000 * (self.origin / RATE + seconds))
+
+    async def begin_item(self, start: float) -> None:
+        if self.item is None:
+            self.item = new_id("item")
+            if self.input.turn_detection:
+                told = {"audio_start_ms": self.milliseconds(start), "item_id": self.item}
+                await self.send("input_audio_buffer.speech_started", **told)
+
+    async def tell_partial(self, words: list[str]) -> None:
+        """A delta of the words that are as they were in the last partial text, but for the last word."""
+        agreed = takewhile(lambda pair: pair[0] == pair[1], zip(words[:-1], self.previous, strict=False))
+        await self.tell_delta(" ".join([*self.texts, *(word for word, _ in agreed)]))
+        self.previous = words
+
+    async def tell_delta(self, text: str) -> None:
+        """What `text` has beyond the words that deltas have told, where it begins with these."""
+        delta = text.removeprefix(self.sent)
+        if delta and text.startswith(self.sent) and (not self.sent or delta.startswith(" ")):
+            self.sent = text
+            await self.send(f"{TRANSCRIPTION}.delta", item_id=self.item, content_index=0, delta=delta)
+
+    async def complete(self, seconds: float) -> None:
+        """Commit the item, and tell its text."""
+        self.item, text = self.item or new_id("item"), " ".join(self.texts)
+        places = {"previous_item_id": self.last_item}
+        await self.send("input_audio_buffer.committed", item_id=self.item, **places)
+        item = {"id": self.item, "object": "realtime.item", "type": "message", "status": "completed"}
+        item |= {"role": "user", "content": [{"type": "input_audio", "transcript": None}]}
+        for kind in ("created", "added", "done"):  # the first for clients of the API's beta
+            await self.send(f"conversation.item.{kind}", item=item, **places)
+        await self.tell_delta(text)
+        usage = {"type": "duration", "seconds": round(seconds, 3)}
+        told = {"item_id": self.item, "content_index": 0, "transcript": text, "usage": usage}
+        await self.send(f"{TRANSCRIPTION}.completed", **told)
+        self.last_item = self.item
+        self.forget_item()
+
+
+def new_id(kind: str) -> str:
+    return f"{kind}_{secrets.token_hex(12)}"

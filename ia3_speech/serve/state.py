@@ -1,0 +1,113 @@
+"""All that one server process holds, and how much it takes on.
+
+In: a recogniser, options. Out: `Server`: a request is admitted, gets a place in the queue and a recogniser of
+its own, and runs in a thread.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ia3_speech.adapters.bank import Bank
+from ia3_speech.cli import UserError
+from ia3_speech.decoding.recognizer import Recognizer
+from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, spellings
+from ia3_speech.serve.access import Access
+from ia3_speech.serve.engine import Engine, QueuedBank, Turn
+from ia3_speech.serve.errors import overloaded
+from ia3_speech.serve.models import AdapterCache, Models, Terms, language_code
+from ia3_speech.serve.monitoring import Metrics
+from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
+
+DECODERS = 2  # uploads that are decoded at once: a long one takes a gigabyte for some seconds
+MOST_HOTWORDS = 100  # of a request
+PROMPT = Path("prompt")  # where a request's hot words stand
+
+
+class Server:
+    """One process's state.
+
+    Args:
+        recognizer: the base alone, with its search.
+        hotword_weight: nats, as for `transcribe --hotword-weight`.
+
+    Attributes:
+        language: ISO 639-1 code of what the base writes; None where nobody says.
+        threads: in which blocking functions run (`asyncio.to_thread`).
+        closing: whether it is shutting down.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        server: ServerOptions,
+        engine: EngineOptions,
+        limits: LimitOptions,
+        hotword_weight: float | None = None,
+    ):
+        self.recognizer, self.limits, self.started = recognizer, limits, time.time()
+        self.hotword_weight = HOTWORD_WEIGHT if hotword_weight is None else hotword_weight
+        self.metrics = Metrics()
+        self.access = Access(server.key_file, limits.rate)
+        self.models = Models(recognizer, engine.max_adapters)
+        self.bank = Bank(recognizer.base)
+        self.cache = AdapterCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
+        self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
+        language = server.language or ("en" if self.models.base_id == "mini" else None)
+        self.language = language and language_code(language)
+        self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
+        self.decoders = asyncio.Semaphore(DECODERS)
+        self.active, self.held_seconds, self.closing = 0, 0.0, False
+        self.metrics.active.set_function(lambda: self.active)
+
+    def close(self) -> None:
+        """Compute what was taken, end all threads, and leave the base as it was."""
+        self.engine.close()
+        self.threads.shutdown()
+        for stored in [*self.cache.loaded]:
+            self.cache.drop(stored)
+
+    @contextmanager
+    def admission(self) -> Iterator[Turn]:
+        """A request is under way. Raises ApiError 503 where there are enough of them."""
+        if self.closing or not self.engine.alive:
+            raise overloaded("The server is shutting down.")
+        if self.active >= self.limits.max_requests:
+            raise overloaded("The server is currently overloaded, please try again later.")
+        turn = Turn(self.engine)
+        self.active += 1
+        try:
+            yield turn
+        finally:
+            turn.cancel()
+            self.active -= 1
+
+    @contextmanager
+    def holding(self, seconds: float) -> Iterator[None]:
+        """So much audio is in memory. Raises ApiError 503 where there is too much already."""
+        if self.held_seconds and self.held_seconds + seconds > 60 * self.limits.max_minutes_held:
+            raise overloaded("The server holds too much audio at the moment, please try again later.")
+        self.held_seconds += seconds
+        try:
+            yield
+        finally:
+            self.held_seconds -= seconds
+
+    def recognizer_for(self, terms: Terms, turn: Turn, hotwords: Sequence[str] = ()) -> Recognizer:
+        """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and those
+        that are spelled as others are, are left out."""
+        search, scaling = self.recognizer.search, self.models.scaling(terms)
+        vocabulary, known, spelled = self.recognizer.base.vocabulary, [], set()
+        for term in map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])):
+            with suppress(UserError):
+                own = {one.symbols for one in spellings(HotwordList(PROMPT, [term]), vocabulary, 1.0)}
+                known += [] if own & spelled else [term]
+                spelled |= own
+        if known:
+            search = HotwordSearch(HotwordList(PROMPT, known), self.hotword_weight, vocabulary, search)
+            scaling = None  # it holds for the search that it was fitted with
+        return replace(self.recognizer, bank=QueuedBank(turn, terms), search=search, scaling=scaling)

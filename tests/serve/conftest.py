@@ -1,0 +1,128 @@
+"""A server on a free port of this machine, with the mini base and greedy search, and adapters for it."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi")
+
+import uvicorn
+from openai import OpenAI
+
+from ia3_speech import IA3Config, attach, load_base, save_adapter
+from ia3_speech.adapters import registry
+from ia3_speech.loading import SearchOptions, load
+from ia3_speech.model.attach import trainable
+from ia3_speech.serve.app import make_app
+from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.state import Server
+
+AUDIO = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev/audio"
+NAMES = ("accent", "medical", "speaker42")
+GREEDY = SearchOptions(search="greedy")
+
+
+@dataclass
+class Running:
+    """A server that listens.
+
+    Attributes:
+        url: of the machine and port.
+        web: uvicorn's server; `should_exit` is what SIGTERM sets.
+    """
+
+    url: str
+    server: Server
+    web: uvicorn.Server
+
+    def client(self, key: str = "none-is-needed", **options) -> OpenAI:
+        return OpenAI(api_key=key, base_url=f"{self.url}/v1", max_retries=0, timeout=60, **options)
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.server.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@pytest.fixture(scope="session")
+def recognizer():
+    return load("mini", search=GREEDY).recognizer
+
+
+@pytest.fixture(scope="session")
+def adapter_folders(tmp_path_factory) -> dict[str, Path]:
+    """Random adapters of the mini base, the last a speaker's; their folders."""
+    import torch
+
+    base, root = load_base("mini"), tmp_path_factory.mktemp("adapters")
+    attach(base.model, IA3Config())
+    for number, name in enumerate(NAMES):
+        generator = torch.Generator().manual_seed(number)
+        with torch.no_grad():
+            for _, vector in trainable(base.model):
+                vector.copy_(0.4 + 1.2 * torch.rand(vector.shape, generator=generator))
+        labels = {"speaker": "42"} if name == "speaker42" else {"domain": name}
+        save_adapter(base.model, root / name, base=base, labels=labels)
+    return {name: root / name for name in NAMES}
+
+
+@pytest.fixture
+def adapters(adapter_folders, own_store) -> dict[str, Path]:
+    """The adapters, registered."""
+    for name, folder in adapter_folders.items():
+        registry.register(folder, name)
+    return adapter_folders
+
+
+@pytest.fixture
+def serving(recognizer) -> Callable:
+    """A context manager: `with serving(max_requests=2) as running`; options of all three groups."""
+
+    @contextmanager
+    def run(**options) -> Iterator[Running]:
+        groups = [
+            group(**{one.name: options[one.name] for one in fields(group) if one.name in options})
+            for group in (ServerOptions, EngineOptions, LimitOptions)
+        ]
+        server = Server(recognizer, *groups)
+        listener = socket.create_server(("127.0.0.1", 0))  # connections wait until uvicorn accepts them
+        quiet = {"log_config": None, "access_log": False}
+        web = uvicorn.Server(uvicorn.Config(make_app(server), timeout_graceful_shutdown=20, **quiet))
+        thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield Running(f"http://127.0.0.1:{listener.getsockname()[1]}", server, web)
+        finally:
+            web.should_exit = True
+            thread.join(60)
+            assert not thread.is_alive(), "the server hangs"
+
+    return run
+
+
+@pytest.fixture
+def running(serving, adapters) -> Iterator[Running]:
+    with serving() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
+def recordings() -> list[Path]:
+    """Some sentences, the shortest first."""
+    return sorted(AUDIO.iterdir(), key=lambda file: file.stat().st_size)
+
+
+@pytest.fixture(scope="session")
+def offline(adapter_folders) -> Callable[..., object]:
+    """What `transcribe` makes of a recording with an adapter, or a sum of them: `medical:0.5+accent:0.5`."""
+
+    def run(file, model: str = "mini"):
+        for name, folder in adapter_folders.items():
+            registry.register(folder, name, force=True)
+        adapter = None if model == "mini" else model
+        return load("mini", adapter=adapter, search=GREEDY).transcribe(file, word_timestamps=True)
+
+    return run

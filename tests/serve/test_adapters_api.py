@@ -1,0 +1,111 @@
+"""/v1/adapters: what is stored is proven to fit, is used by the next request, and leaves without a trace."""
+
+import json
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ia3_speech.adapters import registry
+
+FILES = ("adapter_config.json", "adapter_model.safetensors", "ia3_speech.json")
+
+
+def upload(running, name, folder: Path, files=FILES, key="none", **fields) -> httpx.Response:
+    parts = [("files", (file, (folder / file).read_bytes())) for file in files]
+    return send(running, name, parts, key, **fields)
+
+
+def send(running, name, parts, key="none", **fields) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {key}"}
+    data = {"name": name, **fields}
+    return httpx.post(f"{running.url}/v1/adapters", data=data, files=parts, headers=headers, timeout=60)
+
+
+def text(running, model: str, file: Path) -> str:
+    return running.client().audio.transcriptions.create(model=model, file=file).text
+
+
+def test_stored_used_replaced_shown_and_removed(running, adapters, recordings, offline):
+    done = upload(running, "ward", adapters["medical"])
+    assert done.status_code == 201 and done.json()["labels"] == {"domain": "medical"}
+    assert "/" not in json.dumps({k: v for k, v in done.json().items() if k != "created"}), "no path is told"
+    expected = {name: offline(recordings[0], name).text for name in ("medical", "accent")}
+    assert text(running, "ward", recordings[0]) == expected["medical"] != expected["accent"]
+    assert upload(running, "ward", adapters["medical"]).status_code == 201, "the same again changes nothing"
+    taken = upload(running, "ward", adapters["accent"])
+    assert (taken.status_code, taken.json()["error"]["code"]) == (409, "name_taken")
+    assert upload(running, "ward", adapters["accent"], replace="true").status_code == 201
+    assert text(running, "ward", recordings[0]) == expected["accent"]
+    listed = httpx.get(f"{running.url}/v1/adapters").json()["data"]
+    assert [one["id"] for one in listed] == ["accent", "medical", "speaker42", "ward"]
+    shown = httpx.get(f"{running.url}/v1/adapters/speaker42").json()
+    assert shown["biometric"] and shown["card"].startswith("---") and shown["parameters"] == 18_432
+    url = f"{running.url}/v1/adapters/ward"
+    assert httpx.delete(url).json() == {"id": "ward", "object": "adapter", "deleted": True}
+    assert httpx.delete(url).status_code == httpx.get(url).status_code == 404
+    assert "ward" not in registry.registered_names()
+    assert "ward" not in [stored.name for stored in running.server.cache.loaded]
+
+
+def test_what_is_no_adapter_of_this_base_is_refused_and_leaves_nothing(running, adapters, tmp_path):
+    folder, before = adapters["accent"], registry.registered_names()
+    config, weights, record = ((name, (folder / name).read_bytes()) for name in FILES)
+    other = json.loads(record[1]) | {"fingerprint": {"architecture": "Other", "sha256": "0"}}
+    cut = (weights[0], weights[1][: len(weights[1]) // 2])
+    lying = (weights[0], (2**62).to_bytes(8, "little") + weights[1][8:])
+    wrong = [
+        *([], [config, record], [weights], [config, cut, record], [config, lying, record]),
+        [config, weights, (record[0], json.dumps(other).encode())],
+        *([config, weights, (record[0], content)] for content in (b"[]", b"[" * 100_000)),
+        [config, weights, (record[0], record[1].replace(b'"medical"', b"NaN").replace(b'"accent"', b"NaN"))],
+        [config, ("adapter_model.bin", weights[1])],
+        *([config, weights, (name, b"{}")] for name in ("../../evil.json", "/etc/evil", "store.json")),
+    ]
+    for files in wrong:
+        done = send(running, "new", [("files", file) for file in files] or None)
+        assert done.status_code == 400, files
+        assert str(Path.home()) not in done.text and "/tmp" not in done.text
+    for name in ("", "..", "a/b", "../up", "x" * 65, "a\nb", "-x", "mini"):
+        assert upload(running, name, folder).status_code in (400, 403), name
+    assert registry.registered_names() == before and not list(registry.home().glob("*evil*"))
+    assert not (registry.home().parent / "up").exists()
+
+
+def test_who_may_store(serving, adapters, tmp_path):
+    keys = tmp_path / "keys.yaml"
+    keys.write_text(
+        "- {name: a, key: key-number-one-0001, adapters: ['dr-*'], manage: true}\n"
+        "- {name: b, key: key-number-two-0002, adapters: ['*']}\n"
+    )
+    with serving(key_file=keys) as running:
+        folder, one, two = adapters["accent"], "key-number-one-0001", "key-number-two-0002"
+        assert upload(running, "dr-who", folder, key=one).status_code == 201
+        assert upload(running, "accent", folder, key=one, replace="true").status_code == 403
+        assert upload(running, "dr-no", folder, key=two).status_code == 403
+        for key, name, status in ((two, "dr-who", 403), (one, "medical", 404), (one, "dr-who", 200)):
+            headers = {"Authorization": f"Bearer {key}"}
+            assert httpx.delete(f"{running.url}/v1/adapters/{name}", headers=headers).status_code == status
+    with serving(upload_adapters=False) as running:
+        assert upload(running, "new", folder).status_code == 403
+        assert httpx.delete(f"{running.url}/v1/adapters/accent").status_code == 403
+    with serving() as running:  # no page of another site may use a server without keys
+        headers = {"Origin": "https://elsewhere.example"}
+        assert httpx.delete(f"{running.url}/v1/adapters/accent", headers=headers).status_code == 403
+        headers = {"Origin": running.url}
+        assert httpx.get(f"{running.url}/v1/adapters", headers=headers).status_code == 200
+
+
+WRONG_KEYS = ["- 1", "{}", "- {name: a}", "- {name: a, key: k, adapters: []}", "["]
+
+
+@pytest.mark.parametrize("content", [*WRONG_KEYS, "- {name: a, key: sixteen-letters-, more: 1}"])
+def test_a_file_of_keys_that_is_wrong_is_named_and_no_key_is_told(tmp_path, content):
+    from ia3_speech.cli import UserError
+    from ia3_speech.serve.access import Access
+
+    file = tmp_path / "keys.yaml"
+    file.write_text(content)
+    with pytest.raises(UserError, match=r"keys\.yaml: ") as caught:
+        Access(file, 0)
+    assert "sixteen-letters" not in str(caught.value)

@@ -1,0 +1,209 @@
+"""engine: requests share batches fairly; whatever happens, nobody gets another's logits, and nobody waits."""
+
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ia3_speech.adapters.bank import Bank
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
+from ia3_speech.serve.models import AdapterCache, StoredAdapter, find_stored
+from ia3_speech.serve.monitoring import Metrics
+
+
+def seconds(count: float) -> np.ndarray:
+    return np.zeros(round(count * SAMPLE_RATE), np.float32)
+
+
+class FakeBank:
+    """A bank whose logits are a wave's length; its first batch waits for `go`."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[float]] = []
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def logits(self, waves, names, *, any_length):
+        self.batches.append([len(wave) / SAMPLE_RATE for wave in waves])
+        self.began.set()
+        assert self.go.wait(30)
+        if any(len(wave) == SAMPLE_RATE * 7 for wave in waves):
+            raise RuntimeError("out of memory")
+        return [torch.tensor([len(wave)]) for wave in waves]
+
+
+def make_engine(bank: FakeBank, max_wait: float) -> Engine:
+    cache = SimpleNamespace(bank=bank, row=lambda terms, keep: None, max_adapters=2)
+    return Engine(cache, 40.0, max_wait, Metrics())
+
+
+@pytest.fixture
+def bank() -> FakeBank:
+    return FakeBank()
+
+
+@pytest.fixture
+def engine(bank):
+    """Batches of 40 s that wait for nobody. Its first batch, of 1 s, is under way."""
+    engine = make_engine(bank, 0.0)
+    engine.submit(seconds(1), (), Turn(engine))
+    assert bank.began.wait(30)
+    yield engine
+    bank.go.set()
+    engine.close()
+
+
+def test_a_short_request_never_waits_for_a_long_recording_nor_the_reverse(engine, bank):
+    long, short = Turn(engine), Turn(engine)
+    futures = [engine.submit(seconds(15), (), long) for _ in range(8)]
+    futures += [engine.submit(seconds(3), (), short)]
+    others = [Turn(engine) for _ in range(40)]
+    futures += [engine.submit(seconds(4), (), turn) for turn in others]
+    bank.go.set()
+    assert [future.result(30) for future in futures] == [
+        torch.tensor([len(seconds(s))]) for s in [15] * 8 + [3] + [4] * 40
+    ]
+    batches = bank.batches[1:]
+    first_short = next(n for n, batch in enumerate(batches) if 3 in batch)
+    assert first_short <= 1, "at most the one batch that was next came before it"
+    last_long = max(n for n, batch in enumerate(batches) if 15 in batch)
+    assert any(15 in batch for batch in batches[:3]), "and forty short ones do not hold up the recording"
+    assert last_long == len(batches) - 1
+
+
+def test_batches_hold_similar_lengths_and_no_more_than_is_allowed(engine, bank):
+    lengths = [1, 2, 5, 9, 10, 12, 14, 1.5, 6, 13]
+    futures = [engine.submit(seconds(one), (), Turn(engine)) for one in lengths]
+    bank.go.set()
+    for future in futures:
+        future.result(30)
+    assert sorted(one for batch in bank.batches[1:] for one in batch) == sorted(lengths)
+    for batch in bank.batches:
+        assert max(batch) <= 2 * min(batch) and len(batch) * max(batch) <= 40
+
+
+def test_a_batch_that_is_not_full_waits_and_one_that_is_full_does_not(bank):
+    bank.go.set()
+    engine = make_engine(bank, 3600.0)
+    futures = [engine.submit(seconds(10), (), Turn(engine)) for _ in range(4)]
+    for future in futures:
+        future.result(30)
+    waiting = engine.submit(seconds(10), (), Turn(engine))
+    engine.close()  # computes what waits
+    assert waiting.done() and bank.batches == [[10] * 4, [10]]
+
+
+def test_what_is_cancelled_is_not_computed(engine, bank):
+    turn, result = Turn(engine), []
+
+    def request():
+        with pytest.raises(ClientLeft):
+            turn.logits([seconds(2)] * 3, ())
+        result.append("ended")
+
+    thread = threading.Thread(target=request)
+    thread.start()
+    while len(turn.futures) < 3:
+        thread.join(0.01)
+    turn.cancel()
+    thread.join(30)
+    other = engine.submit(seconds(2.5), (), Turn(engine))
+    bank.go.set()
+    other.result(30)
+    assert result and bank.batches == [[1], [2.5]]
+
+
+def test_a_row_that_fails_fails_alone(engine, bank):
+    futures = [engine.submit(seconds(one), (), Turn(engine)) for one in (5, 6, 7, 8, 9)]
+    bank.go.set()
+    with pytest.raises(RuntimeError, match="out of memory"):
+        futures[2].result(30)
+    assert [int(futures[n].result(30)) for n in (0, 1, 3, 4)] == [n * SAMPLE_RATE for n in (5, 6, 8, 9)]
+
+
+def test_a_closed_engine_finishes_what_it_took_and_takes_nothing(engine, bank):
+    last = engine.submit(seconds(2), (), Turn(engine))
+    bank.go.set()
+    engine.close()
+    assert last.done() and not last.cancelled() and not engine.alive
+    with pytest.raises(EngineClosed):
+        engine.submit(seconds(1), (), Turn(engine))
+    with pytest.raises(EngineClosed):
+        engine.call(int)
+
+
+def test_a_defect_leaves_nobody_waiting(engine, bank, monkeypatch):
+    monkeypatch.setattr(engine, "choose_batch", lambda: 1 / 0)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    future = engine.submit(seconds(2), (), Turn(engine))
+    bank.go.set()
+    with pytest.raises(EngineClosed):
+        future.result(30)
+
+
+# ---- adapters
+
+
+@pytest.fixture
+def cache(recognizer, adapters):
+    cache = AdapterCache(Bank(recognizer.base), 2, 1e9, Metrics())
+    yield cache
+    for stored in [*cache.loaded]:
+        cache.drop(stored)
+
+
+def loaded(cache: AdapterCache) -> list[str]:
+    return [stored.name for stored in cache.loaded]
+
+
+def test_adapters_load_on_first_use_and_the_least_recently_used_leave(cache):
+    accent, medical, speaker = map(find_stored, ("accent", "medical", "speaker42"))
+    assert cache.row((), set()) is None and loaded(cache) == []
+    first = cache.row(((accent, 1.0),), {accent})
+    cache.row(((medical, 0.5),), {medical})
+    assert cache.row(((accent, 1.0),), {accent}) == first and loaded(cache) == ["medical", "accent"]
+    cache.row(((speaker, 1.0), (accent, -1.0)), {speaker, accent})
+    assert loaded(cache) == ["speaker42", "accent"] and len(cache.bank) == 2
+    cache.max_bytes = cache.bank.nbytes / 2
+    cache.row(((medical, 1.0),), {medical})
+    assert loaded(cache) == ["medical"], "no more than their memory holds"
+    cache.forget("medical")
+    assert loaded(cache) == [] and cache.bank.nbytes == 0 == len(cache.bank)
+
+
+def test_what_is_stored_anew_is_another_adapter(cache, adapters):
+    from ia3_speech.adapters import registry
+
+    before = find_stored("accent")
+    registry.register(adapters["medical"], "accent", force=True)
+    after = find_stored("accent")
+    assert before != after and cache.row(((before, 1.0),), {before}) != cache.row(((after, 1.0),), {after})
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../accent", "a/b", "~root", "/etc", "accent/", "nul", "a\0b", "x" * 65]
+)
+def test_names_are_never_paths(adapters, name):
+    assert find_stored(name) is None
+
+
+def test_a_mixed_batch_gives_each_row_its_own_adapter(recognizer, cache, recordings):
+    cache.max_adapters = 8
+    waves = [load_audio(file) for file in recordings[:4]]
+    accent, medical, speaker = map(find_stored, ("accent", "medical", "speaker42"))
+    sums = [(), ((accent, 1.0),), ((medical, 0.5), (accent, 0.25)), ((speaker, 1.0),)]
+    engine = Engine(cache, 1000.0, 3600.0, Metrics())
+    turns = [Turn(engine) for _ in waves]
+    futures = [engine.submit(wave, terms, turn) for wave, terms, turn in zip(waves, sums, turns, strict=True)]
+    missing = StoredAdapter("gone", accent.folder.with_name("gone"), (1,))
+    gone = engine.submit(waves[0], ((missing, 1.0),), Turn(engine))
+    engine.close()
+    assert engine.metrics.registry.get_sample_value("ia3_batch_adapters_sum") == 4
+    assert engine.metrics.registry.get_sample_value("ia3_batch_rows_count") == 1
+    with pytest.raises(Exception, match="gone"):
+        gone.result(0)
+    for wave, terms, future in zip(waves, sums, futures, strict=True):
+        (alone,) = cache.bank.logits([wave], [cache.row(terms, set())])
+        torch.testing.assert_close(future.result(0), alone, atol=2e-3, rtol=1e-3)

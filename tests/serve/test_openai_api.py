@@ -1,0 +1,208 @@
+"""OpenAI's API: its own client gets what `transcribe` writes; errors, keys and limits in OpenAI's words."""
+
+import json
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+
+from ia3_speech.data.audio import SAMPLE_RATE, load_audio
+from ia3_speech.decoding.formats import FORMATS
+from ia3_speech.decoding.formats.writers import verbose_segment
+from ia3_speech.decoding.options import OutputOptions
+
+
+def transcribe(client, file, model="mini", **options):
+    with file.open("rb") as audio:
+        return client.audio.transcriptions.create(model=model, file=audio, **options)
+
+
+def error_of(response: httpx.Response) -> tuple:
+    error = response.json()["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    return response.status_code, error["type"], error["param"], error["code"]
+
+
+# ---- texts
+
+
+def test_each_format_through_openais_client(running, recordings, offline):
+    client, file, expected = running.client(), recordings[1], offline(recordings[1])
+    found = transcribe(client, file)
+    assert found.text == expected.text and found.usage.type == "duration"
+    assert abs(found.usage.seconds - expected.seconds) < 1
+    for name in ("text", "srt", "vtt"):
+        written = FORMATS[name].write(expected, OutputOptions())
+        assert transcribe(client, file, response_format=name) == written
+    options = {"response_format": "verbose_json", "timestamp_granularities": ["word", "segment"]}
+    verbose = transcribe(client, file, language="en", **options)
+    assert (verbose.language, verbose.text) == ("english", expected.text)
+    assert verbose.duration == pytest.approx(expected.seconds, abs=1e-3)
+    for number, (one, segment) in enumerate(zip(verbose.segments, expected.segments, strict=True)):
+        told, wanted = one.model_dump(), verbose_segment(number, segment)
+        assert told.pop("tokens") == wanted.pop("tokens") and told == pytest.approx(wanted, abs=0.002)
+    words = [(word.word, word.start, word.end) for word in verbose.words]
+    assert words == [(word.text, *map(pytest.approx, (word.start, word.end))) for word in expected.words]
+    only = transcribe(client, file, response_format="verbose_json", timestamp_granularities=["word"])
+    assert only.segments is None and only.words
+
+
+def test_adapters_sums_and_the_base_share_batches(serving, adapters, recordings, offline):
+    models = ["mini", "medical", "accent:0.5+medical:0.25", "speaker42"]
+    file = recordings[0]
+    full = 4.5 * len(load_audio(file)) / SAMPLE_RATE  # a batch waits until the four are there
+    with serving(max_wait_ms=60_000.0, batch_seconds=full) as running, ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda model: transcribe(running.client(), file, model).text, models))
+        assert running.metric("ia3_batch_adapters_sum") == 4 * running.metric("ia3_batch_rows_count") == 4
+        assert running.metric("ia3_adapters_loaded") == 3 == running.metric("ia3_adapter_loads_total")
+    assert found == [offline(file, model).text for model in models] and len(set(found)) > 1
+
+
+def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):
+    import numpy as np
+    import soundfile
+
+    file = tmp_path / "long.wav"
+    soundfile.write(file, np.concatenate([load_audio(one) for one in recordings[:5]]), 16_000)
+    events = list(transcribe(running.client(), file, "accent", stream=True))
+    assert [event.type for event in events] == ["transcript.text.delta"] * (len(events) - 1) + [
+        "transcript.text.done"
+    ]
+    assert "".join(event.delta for event in events[:-1]) == events[-1].text == offline(file, "accent").text
+    assert len(events) > 3
+    with file.open("rb") as audio, httpx.Client(timeout=60) as http:
+        data = {"model": "accent", "stream": "true"}
+        response = http.post(f"{running.url}/v1/audio/transcriptions", data=data, files={"file": audio})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    lines = response.text.split("\n\n")
+    assert lines[-1] == "" and all(line.startswith("data: {") for line in lines[:-1])
+    assert json.loads(lines[-2][6:]) == {"type": "transcript.text.done", "text": events[-1].text}
+
+
+def test_a_prompt_is_hot_words(running, recordings, offline):
+    file, plain = recordings[0], offline(recordings[0]).text
+    word = max(plain.split(), key=len)
+    found = transcribe(running.client(), file, prompt=f"日本, {word.upper()}; x.").text
+    assert found == plain.replace(word, word.upper())
+    sentence = f"This is a long sentence which has {word.upper()} in it and is no term"
+    assert transcribe(running.client(), file, prompt=sentence).text == plain
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl(running, recordings, offline):
+    words = ["curl", "-s", "-F", "model=medical", "-F", f"file=@{recordings[0]}"]
+    words += [f"{running.url}/v1/audio/transcriptions"]
+    found = json.loads(subprocess.run(words, capture_output=True, check=True, timeout=60).stdout)
+    assert found["text"] == offline(recordings[0], "medical").text
+
+
+def test_models(running):
+    client = running.client()
+    models = list(client.models.list())
+    assert [model.id for model in models] == ["mini", "accent", "medical", "speaker42"]
+    assert all(model.object == "model" and model.created > 1.7e9 for model in models)
+    assert client.models.retrieve("accent:0.5+medical").id == "accent:0.5+medical"
+    with pytest.raises(openai.NotFoundError, match="does not exist or you do not have access"):
+        client.models.retrieve("nobody")
+
+
+# ---- errors
+
+ERRORS = [
+    ({"model": "nobody"}, (404, "model", "model_not_found")),
+    ({"model": "../accent"}, (404, "model", "model_not_found")),
+    ({"model": "accent:0.5+nobody"}, (404, "model", "model_not_found")),
+    ({"model": "accent:nan"}, (400, "model", "invalid_value")),
+    ({"model": "accent:1e300+medical:1e300"}, (400, "model", "invalid_value")),
+    ({"model": ""}, (400, "model", "invalid_value")),
+    ({"response_format": "diarized_json"}, (400, "response_format", "invalid_value")),
+    ({"response_format": "srt", "stream": "true"}, (400, "response_format", "invalid_value")),
+    ({"temperature": "2"}, (400, "temperature", "invalid_value")),
+    ({"timestamp_granularities[]": "word"}, (400, "timestamp_granularities", "invalid_value")),
+    ({"language": "xx"}, (400, "language", "invalid_language_format")),
+    ({"language": "de"}, (400, "language", "unsupported_language")),
+]
+
+
+def test_errors_have_openais_shape(running, recordings):
+    url, audio = f"{running.url}/v1/audio/transcriptions", recordings[0].read_bytes()
+    with httpx.Client(timeout=60) as http:
+        for fields, (status, param, code) in ERRORS:
+            answer = http.post(url, data={"model": "mini"} | fields, files={"file": ("a.ogg", audio)})
+            assert error_of(answer) == (status, "invalid_request_error", param, code), fields
+        assert error_of(http.post(url, data={"model": "mini"}, files={"other": b"x"}))[2] == "file"
+        assert error_of(http.post(url, json={"model": "mini"}))[3] == "invalid_content_type"
+        for path, status in (("/v1/unknown", 404), ("/v1/audio/transcriptions", 405)):
+            answer = http.get(f"{running.url}{path}")
+            assert answer.status_code == status == error_of(answer)[0]
+    with pytest.raises(openai.BadRequestError) as caught:
+        transcribe(running.client(), recordings[0], language="de")
+    assert caught.value.code == "unsupported_language" and caught.value.param == "language"
+
+
+# ---- keys
+
+
+KEYS = """
+- {name: clinic, key: key-of-the-clinic-1, adapters: [medical, "dr-*"], manage: true}
+- {name: doctor, key: "sha256:HASH", adapters: [speaker42]}
+"""
+
+
+def test_a_key_uses_its_adapters_and_learns_no_others_name(serving, adapters, tmp_path, recordings, caplog):
+    from ia3_speech.serve.access import hash_of
+
+    file = tmp_path / "keys.yaml"
+    file.write_text(KEYS.replace("HASH", hash_of("key-of-the-doctor")))
+    with serving(key_file=file) as running:
+        clinic, doctor = running.client("key-of-the-clinic-1"), running.client("key-of-the-doctor")
+        assert [model.id for model in clinic.models.list()] == ["mini", "medical"]
+        assert [model.id for model in doctor.models.list()] == ["mini", "speaker42"]
+        assert transcribe(doctor, recordings[0], "speaker42").text
+        told = []
+        for name in ("speaker42", "speaker43", "speaker42:0.5+medical"):
+            with pytest.raises(openai.NotFoundError) as caught:
+                transcribe(clinic, recordings[0], name)
+            told.append(str(caught.value).replace(name, "NAME"))
+        assert len(set(told)) == 1
+        for key in ("wrong-key-0123456789", ""):
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            answer = httpx.get(f"{running.url}/v1/models", headers=headers)
+            assert error_of(answer)[0] == 401 and answer.headers["www-authenticate"] == "Bearer"
+        assert httpx.get(f"{running.url}/healthz").status_code == 200
+        file.write_text("- {name: clinic, key: short}")  # is not taken over
+        assert [model.id for model in clinic.models.list()] == ["mini", "medical"]
+        assert "the keys stay as they were" in caplog.text and "short}" not in caplog.text
+        file.write_text("- {name: new, key: another-key-0123456789}")
+        with pytest.raises(openai.AuthenticationError):
+            clinic.models.list()
+
+
+# ---- limits
+
+
+def test_limits_are_told_with_the_status_and_when_to_come_again(serving, adapters, recordings):
+    with serving(max_megabytes=0.01, rate=3.0) as running:
+        with pytest.raises(openai.APIStatusError) as caught:
+            transcribe(running.client(), recordings[-1])
+        assert (caught.value.status_code, caught.value.code) == (413, "content_too_large")
+        url = f"{running.url}/v1/audio/transcriptions"
+        start = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n'
+        body = (part for part in [start, *[b"x" * 4096] * 10])  # whose length no header states
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        assert httpx.post(url, content=body, headers=headers).status_code == 413
+        list(running.client().models.list())
+        with pytest.raises(openai.RateLimitError) as caught:
+            running.client().models.list()
+        assert caught.value.code == "rate_limit_exceeded"
+        assert 1 <= int(caught.value.response.headers["retry-after"]) <= 20
+    with serving(max_minutes=0.03, max_requests=1) as running:
+        with pytest.raises(openai.APIStatusError) as caught:
+            transcribe(running.client(), recordings[-1])
+        assert (caught.value.status_code, caught.value.code) == (413, "audio_too_long")
+        with running.server.admission(), pytest.raises(openai.InternalServerError) as caught:
+            transcribe(running.client(), recordings[0])
+        assert caught.value.status_code == 503 and caught.value.response.headers["retry-after"] == "2"
