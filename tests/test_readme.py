@@ -27,7 +27,7 @@ def test_the_python_block_runs(tmp_path, monkeypatch, capsys, tiny_folder, speak
     code = re.search(r"## Python\n\n```python\n(.*?)```", README, re.DOTALL)[1]
     names: dict = {}
     exec(code.replace('"mini"', repr(str(tiny_folder))), names)
-    assert capsys.readouterr().out.startswith("[")
+    assert capsys.readouterr().out.startswith("(Word(text=")
     assert len(names["logits"]) == 3 and names["logits"][0].shape == names["logits"][1].shape
 
 

@@ -43,9 +43,9 @@ def read_upload(upload: BinaryIO, max_seconds: float, minimum_samples: int) -> n
     except (ValueError, OverflowError, MemoryError) as error:  # of a header that makes no sense
         raise undecodable(type(error).__name__) from None
     problem = find_problem(wave, minimum_samples)
-    if problem and problem.kind in ("empty", "short"):
-        raise ApiError(400, f"Audio file is {problem.reason}.", "audio_too_short", "file")
     if problem and problem.fatal:
+        if len(wave) < minimum_samples:
+            raise ApiError(400, f"Audio file is {problem.reason}.", "audio_too_short", "file")
         raise undecodable(problem.reason)
     return wave
 

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -72,11 +73,11 @@ def test_collate_writes_numbers_in_words_and_says_so_once(tiny_base, caplog):
 
 
 def test_collate_takes_what_datasets_decodes_at_any_rate(tiny_base):
-    """datasets from 4 on gives a decoder, which has these two keys and is no dictionary."""
+    """datasets from 4 on gives a decoder of torchcodec."""
 
     class Decoder:
-        def __getitem__(self, key):
-            return {"array": np.stack([np.ones(4_800), np.zeros(4_800)]), "sampling_rate": 48_000}[key]
+        def get_all_samples(self):
+            return SimpleNamespace(data=np.stack([np.ones(4_800), np.zeros(4_800)]), sample_rate=48_000)
 
     base = tiny_base()
     batch = base.collate([{"audio": Decoder(), "text": "?!"}, {"audio": np.ones(1_600), "text": "a"}])

@@ -32,7 +32,7 @@ ACCENTS = ("en-us", "en-us-nyc", "en", "en-gb-x-rp", "en-gb-x-gbclan", "en-gb-x-
 UNHEARD_ACCENTS = ("en-029", "en-gb-scotland")
 UNHEARD_VARIANTS = ("m7", "f5", "belinda", "max", "shelby", "Mario")
 
-_SYNCHRONOUS, _UTF8, _RATE, _PITCH = 2, 1, 1, 3
+_SYNCHRONOUS, _UTF8, _RATE, _PITCH, _RANGE = 2, 1, 1, 3, 4
 _WORD_EVENT, _LAST_EVENT = 1, 0
 
 
@@ -119,20 +119,22 @@ class Espeak:
 
         self._callback = callback(collect)  # C holds only a pointer to it
 
-    def speak(self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50) -> np.ndarray:
+    def speak(
+        self, text: str, voice: str = "en-us", rate: int = 175, pitch: int = 50, pitch_range: int = 50
+    ) -> np.ndarray:
         """float32 `(samples,)` at 22,050 Hz.
 
         Args:
             voice: an accent, or accent+variant.
             rate: words a minute.
-            pitch: 0 to 99.
+            pitch, pitch_range: 0 to 99.
 
         Raises:
             ValueError: espeak-ng has no such voice.
         """
         if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise ValueError(f"espeak-ng has no voice {voice!r}")
-        for parameter, value in ((_RATE, rate), (_PITCH, pitch)):
+        for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
             self.library.espeak_SetParameter(parameter, int(value), 0)
         self.library.espeak_SetSynthCallback(self._callback)  # each time: another Espeak may have set its own
         self.chunks.clear()
