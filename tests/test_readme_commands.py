@@ -29,6 +29,7 @@ SPEECH = ROOT / "ia3_speech/out_of_domain/librispeech_dev/audio/422-122949-0030.
 ADDED = {
     # nine minutes; tests/egs/test_medical_dictation.py runs all its stages, small
     "bash egs/medical_dictation/run.sh": "--size small --stop-stage 1",
+    "ia3-speech serve": "--help",  # it serves until Ctrl-C
     # it would run this test again
     "bash scripts/test.sh": "-n 0 -q tests/test_atomic.py",
     # a small random base in the place of mini, with which any recognition will do
@@ -95,7 +96,7 @@ def adapter(tmp_path_factory, base_folder) -> Path:
 def run_here(line: str) -> None:
     """A line of `ia3-speech`, in this process, which has loaded PyTorch already."""
     with pytest.raises(SystemExit) as ended:
-        ia3_speech(shlex.split(line)[1:])
+        ia3_speech(shlex.split(f"{line} {ADDED.get(line, '')}")[1:])
     assert not ended.value.code, line
 
 
