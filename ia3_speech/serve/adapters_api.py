@@ -122,7 +122,7 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
             server.engine.call(lambda: read_adapter(server.bank.base.model, folder)).result()
         except EngineClosed:
             raise overloaded("The server is shutting down.") from None
-        except Exception as error:  # a stranger's files may be wrong in any way
+        except Exception as error:  # uploaded files may be wrong in any way
             known = isinstance(error, UserError)
             reason = str(error).replace(str(folder), name) if known else type(error).__name__
             raise bad_value("files", f"The files are not an adapter of this base: {reason}") from None
