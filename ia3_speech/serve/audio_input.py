@@ -1,8 +1,8 @@
 """An uploaded file → samples, within limits that are checked before anything of its size is allocated.
 
-In: an open binary file that a client sent. Out: float32 (samples,), 16 kHz mono, as `data.audio.load_audio` gives
-it, or an `ApiError`. A file of some kilobytes can hold days of silence, a thousand channels, or a header that
-promises them.
+In: an open binary file that a client sent. Out: float32 (samples,), 16 kHz mono, as `data.audio.load_audio`
+gives it, or an `ApiError`. A file of some kilobytes can hold days of silence, a thousand channels, or a
+header that promises them.
 """
 
 import io
