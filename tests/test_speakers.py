@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,13 +16,16 @@ from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
 from ia3_speech.training.config import SpeakerOptions
+from ia3_speech.training.cross_validation import choose, divide
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
+    START,
+    Measure,
     MultiAdapterTrainer,
+    Setting,
     Task,
     batches_of_similar_length,
-    hold_out_examples,
 )
 from ia3_speech.training.run import RunLockError, run_lock
 from ia3_speech.training.speaker_run import adapt_to_speakers
@@ -59,7 +63,7 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
         spoken = [u for u in waves.values() if u.speaker == speaker][:5]
         ids = [[5, 6, 7], [8, 3, 9, 9], [4, 5], [10, 11, 12], [7, 5]]
         examples = [Example(u, i, u.duration, [1.0]) for u, i in zip(spoken, ids, strict=True)]
-        tasks[speaker] = hold_out_examples(examples)
+        tasks[speaker] = (examples[:4], examples[4:], 3)
 
     def train(names):
         base = tiny_base(norm="layer", mask_time_prob=0.0, **NO_DROPOUT)
@@ -74,10 +78,13 @@ def test_a_task_ends_where_it_would_have_ended_alone(tiny_base, place, monkeypat
         return trainer
 
     both, alone = train(["s0", "s1"]), train(["s1"])
-    assert both.tasks[1].losses == pytest.approx(alone.tasks[0].losses, rel=1e-10)
-    for name, vector in both.best[1].items():
-        torch.testing.assert_close(vector, alone.best[0][name], rtol=1e-10, atol=1e-10)
-        assert not torch.equal(vector, both.best[0][name])
+    assert len(both.tasks[1].measures) == 1 + 3 * 4  # the start, and three epochs at four scales
+    for setting, measures in both.tasks[1].measures.items():
+        expected = [measure.loss for measure in alone.tasks[0].measures[setting]]
+        assert [measure.loss for measure in measures] == pytest.approx(expected, rel=1e-10)
+    for name, vector in both.tasks[1].vectors[3].items():
+        torch.testing.assert_close(vector, alone.tasks[0].vectors[3][name], rtol=1e-10, atol=1e-10)
+        assert not torch.equal(vector, both.tasks[0].vectors[3][name])
 
 
 def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny_model):
@@ -108,7 +115,7 @@ def test_neither_grouping_nor_parts_nor_a_restart_changes_an_adapter(place, tiny
             found = numbers(place, out, task)
             assert all(torch.equal(found[name], expected[name]) for name in expected), (out, task)
             record_there = json.loads((place / out / task / "task.json").read_text())
-            for name in ("held_out_losses", "best_epoch", "texts"):
+            for name in ("start_errors", "errors", "selected_epoch", "scale", "texts"):
                 assert record_there[name] == expected_record[name], (out, task)
     adapt_to_speakers(options_of(place, "other", seed=1, **changes))
     assert not all(
@@ -124,10 +131,10 @@ def test_every_utterance_is_tested_once_by_an_adapter_that_never_heard_it(place)
     tested = []
     for file in (place / "exp").glob("*/*/task.json"):
         task = json.loads(file.read_text())
-        learnt = {*task["trained_on"], *task["held_out"]}
-        assert len(learnt) == 6 and len(task["held_out"]) == 1 and not learnt & task["texts"].keys()
+        learnt = {*task["trained_on"]}
+        assert len(learnt) == 6 and task["folds"] == 3 and not learnt & task["texts"].keys()
         assert all(utterance.startswith(task["speaker"]) for utterance in learnt | task["texts"].keys())
-        assert len(task["held_out_losses"]) == 4
+        assert task["selected_epoch"] in (0, 1, 2, 3) and task["scale"] in (0, 0.25, 0.5, 0.75, 1)
         tested += task["texts"]
     data = read_data_directory(place / "data")
     assert sorted(tested) == [u.id for u in data]
@@ -182,7 +189,7 @@ def test_what_can_not_be_learnt_from_is_tested_all_the_same(place, caplog):
     assert "s1-03: " in caplog.text and "frames are needed" in caplog.text
     tasks = [json.loads(file.read_text()) for file in (place / "exp/s1").glob("*/task.json")]
     assert [task["fold"] for task in tasks if "s1-03" in task["texts"]] == ["fold2"]
-    assert not any("s1-03" in [*task["trained_on"], *task["held_out"]] for task in tasks)
+    assert not any("s1-03" in task["trained_on"] for task in tasks)
     assert json.loads((place / "exp/decode/decode.json").read_text())["utterances"] == 16
     assert (place / "exp/decode/bad_audio").read_text() == ""
 
@@ -190,7 +197,7 @@ def test_what_can_not_be_learnt_from_is_tested_all_the_same(place, caplog):
 def test_where_nothing_improves_the_start_is_kept(place, caplog):
     summary = adapt_to_speakers(options_of(place, folds=0, learning_rate=1e-30))
     assert summary["improved"] == 0 and summary["not_improved"] == ["s0/all", "s1/all"]
-    assert "s0/all: no epoch improved on" in caplog.text
+    assert "s0/all: no setting improved on the start" in caplog.text
     assert all(bool((tensor == 1).all()) for tensor in numbers(place, "exp", "s0/all").values())
     assert not (place / "exp/decode").exists()
 
@@ -207,11 +214,35 @@ def test_what_is_longer_than_the_base_can_hear_is_cut_as_decode_cuts_it(place, m
     assert Recognizer(base, max_seconds=limit).texts(waves) == list(task["texts"].values())
 
 
-def test_a_loss_that_is_no_number_is_never_the_best():
-    task = Task("s0/all", [], [], losses=[float("nan"), 3.0, float("nan"), 2.5])
-    assert task.best_epoch == 3
-    task.losses = [3.0, float("nan"), 3.5]
-    assert task.best_epoch == 0
+def test_the_fewest_errors_are_chosen_of_equals_the_lowest_loss_and_a_tie_is_the_start():
+    def fold(**measures):
+        settings = {"start": START, "half": Setting(2, 0.5), "whole": Setting(2, 1.0)}
+        return Task(
+            "s0/all/1",
+            [],
+            [],
+            2,
+            {settings[n]: [Measure("u", "", e, 9, loss, 4)] for n, (e, loss) in measures.items()},
+        )
+
+    assert choose([fold(start=(5, 2.0), half=(4, 3.0), whole=(4, 2.9))]) == Setting(2, 1.0)
+    assert choose([fold(start=(5, 2.0), half=(5, 2.0), whole=(6, 0.1))]) == START
+    assert choose([fold(start=(5, 2.0), half=(5, float("inf")), whole=(5, float("inf")))]) == START
+    both = [
+        fold(start=(5, 2.0), half=(1, 1.0), whole=(9, 1.0)),
+        fold(start=(5, 2.0), half=(8, 1.0), whole=(2, 1.0)),
+    ]
+    assert choose(both) == Setting(2, 0.5)
+
+
+def test_what_says_the_same_is_in_one_fold(place):
+    examples = [Example(u, [5], 0.5, [1.0]) for u in read_data_directory(place / "data").utterances[:7]]
+    texts = ["a", "b", "a", "c", "d", "e", "f"]
+    examples = [
+        replace(e, utterance=replace(e.utterance, text=t)) for e, t in zip(examples, texts, strict=True)
+    ]
+    parts = [[example.utterance.text for example in part] for part in divide(examples)]
+    assert parts == [["a", "a", "f"], ["b"], ["c"], ["d"], ["e"]]
 
 
 def test_parts_run_at_the_same_time_and_no_part_twice(place):

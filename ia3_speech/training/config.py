@@ -25,7 +25,9 @@ class SharedOptions:
     """What training one adapter and training an adapter for each speaker have in common."""
 
     # May differ between a run and its resumption: they do not change the adapter, or count by their contents.
-    NOT_COMPARED: ClassVar[set[str]] = {"init_adapter", "out", "cache_gb", "device", "force"}
+    NOT_COMPARED: ClassVar[set[str]] = {
+        "init_adapter", "out", "adapters_per_batch", "cache_gb", "device", "force"
+    }  # fmt: skip
 
     base: str = "mini"
     """mini, a folder, or a hub id"""
@@ -73,6 +75,12 @@ class SharedOptions:
     allow_pipes: bool = False
     """run shell commands in wav.scp"""
 
+    batch_utterances: int = 4
+    """utterances in a step of `speakers`, and of `train` without dev"""
+
+    adapters_per_batch: int = 8
+    """adapters that these train side by side; it changes them by rounding alone, and on a CPU by nothing"""
+
     cache_gb: float = 4.0
     """memory for the features that the frozen part of the base computes; 0 is off"""
 
@@ -95,8 +103,9 @@ class TrainingOptions(SharedOptions):
     train: Path
     """data directory to train on"""
 
-    dev: Path
-    """data directory whose WER decides when to stop and which epoch is selected"""
+    dev: Path | None = None
+    """data directory whose WER decides when to stop and which epoch is selected; without it folds of train
+    do, as a few minutes of speech need it (training/cross_validation.py)"""
 
     out: Path
     """experiment folder; an interrupted run in it is resumed"""
@@ -133,7 +142,7 @@ class TrainingOptions(SharedOptions):
 class SpeakerOptions(SharedOptions):
     """Options of `ia3-speech speakers`."""
 
-    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data", "decode_dir", "part", "adapters_per_batch"}
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"data", "decode_dir", "part"}
 
     data: Path
     """data directory; an adapter is trained for each of its speakers"""
@@ -153,13 +162,6 @@ class SpeakerOptions(SharedOptions):
     k: int | None = None
     """train on at most so many utterances of a speaker (default: all that are not in the fold)"""
 
-    batch_utterances: int = 4
-    """utterances of one speaker in a step"""
-
-    adapters_per_batch: int = 8
-    """speakers that are trained side by side, each with an adapter of their own; it changes the adapters by
-    rounding alone, and on a CPU by nothing"""
-
     learning_rate: float = 5e-3
     """peak rate of AdamW"""
 
@@ -178,6 +180,8 @@ def check_options(options: SharedOptions) -> None:
         "learning_rate": (options.learning_rate > 0, positive),
         "warmup": (0 <= options.warmup < 1, "0 or more, and below 1"),
         "clip": (options.clip > 0, positive),
+        "batch_utterances": (options.batch_utterances >= 1, at_least_1),
+        "adapters_per_batch": (options.adapters_per_batch >= 1, at_least_1),
         "speeds": (bool(options.speeds) and speeds_in_range, "one or more, each from 0.5 to 2"),
     }
     if isinstance(options, TrainingOptions):
@@ -197,8 +201,6 @@ def check_options(options: SharedOptions) -> None:
             ),
             "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
             "k": (options.k is None or options.k >= 2, "at least 2"),
-            "batch_utterances": (options.batch_utterances >= 1, at_least_1),
-            "adapters_per_batch": (options.adapters_per_batch >= 1, at_least_1),
         }
     wrong = [
         f"{name} is {getattr(options, name)}, and has to be {wanted}"

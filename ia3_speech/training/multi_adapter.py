@@ -1,8 +1,7 @@
 """Many small adapters, trained side by side on one frozen base: each row of a batch has its own vectors.
 
-In: tasks (a few utterances of one speaker each), and a base whose attached vectors are where all of them
-start. Out: for each task the vectors of its best epoch, by the CTC loss of held-out utterances; where no
-epoch improves on the start, the start.
+In: tasks (a few utterances each), and a base whose attached vectors are where all of them start. Out: for
+each task its vectors after some epochs, and what they make of the utterances that it holds out.
 
 Tasks with equally many batches train side by side. On a GPU the rows of many tasks are computed together, in
 batches of similar length, so that the base's matrices are multiplied once for them all. A task has its own
@@ -12,71 +11,94 @@ on a CPU all of its batches are, since a row's rounding depends on the batch aro
 bit where it would have ended alone.
 """
 
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from ia3_speech.data.batches import make_batches
+from ia3_speech.data.text import normalize
+from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.base import Base
-from ia3_speech.training.config import SpeakerOptions
-from ia3_speech.training.ctc import learning_rate_factor, seed_task
+from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.training.config import SharedOptions
+from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, has_dropout, has_masks
 
-HOLD_OUT_EVERY = 5  # every fifth utterance, at least one, is held out
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
+SCALES = (0.25, 0.5, 0.75, 1.0)
 
-Row = tuple[int, Example]  # the task's index, and one of its utterances
+Row = tuple[int, Example]  # the index of the row's vectors, and an utterance
 Vectors = dict[str, torch.Tensor]  # an adapter's vectors (d,) by the names of their modules
+
+
+class Setting(NamedTuple):
+    """How an adapter is made of a training: its vectors are start + scale · (trained − start).
+
+    Attributes:
+        epochs: how many were trained; 0 is the start.
+    """
+
+    epochs: int
+    scale: float
+
+
+START = Setting(0, 0.0)
+
+
+class Measure(NamedTuple):
+    """What an adapter makes of one utterance that it has not been trained on.
+
+    Attributes:
+        text: the hypothesis of greedy search.
+        errors, words: word errors, and words of the reference.
+        loss, symbols: CTC loss a symbol, infinite where it is not a number, and symbols of the reference.
+    """
+
+    utterance: str
+    text: str
+    errors: int
+    words: int
+    loss: float
+    symbols: int
 
 
 @dataclass
 class Task:
-    """The training of one adapter.
+    """One training.
 
     Attributes:
-        name: SPEAKER/FOLD, its folder; it decides the random numbers of the task, with the seed.
+        name: decides the random numbers of the task, with the seed.
         train_examples: the utterances to train on.
-        held_out: the utterances whose loss selects the epoch.
-        test: the utterances that it decodes.
-        losses: the mean loss of those held out, at the start and after each epoch.
+        held_out: the utterances that are measured at the start and in the epochs of `measured_epochs`.
+        epochs: train so many of the epochs of the learning rate's schedule.
+        measures: of each of those held out, by setting.
+        vectors: after each measured epoch, and after the last.
     """
 
     name: str
     train_examples: list[Example]
     held_out: list[Example]
-    test: list[Example] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-
-    @property
-    def speaker(self) -> str:
-        return self.name.partition("/")[0]
-
-    @property
-    def utterances(self) -> int:
-        """Utterances that it is trained on, or that select its epoch."""
-        return len(self.train_examples) + len(self.held_out)
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch with the lowest loss; 0 is the start. A loss that is not a number is never the lowest."""
-        return int(np.argmin(np.nan_to_num(self.losses, nan=np.inf)))
+    epochs: int
+    measures: dict[Setting, list[Measure]] = field(default_factory=dict)
+    vectors: dict[int, Vectors] = field(default_factory=dict)
 
 
-def hold_out_examples(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
-    """(to train on, held out): every fifth is held out, of fewer than five the last."""
-    held_out = [e for i, e in enumerate(examples, 1) if i % HOLD_OUT_EVERY == 0] or list(examples[-1:])
-    return [e for e in examples if e not in held_out], held_out
+def measured_epochs(epochs: int) -> list[int]:
+    """A third of the epochs, two thirds, and all: 2, 4 and 6 of 6."""
+    return sorted({-(-epochs // 3), -(-2 * epochs // 3), epochs})
 
 
-def batches_per_epoch(task: Task, options: SpeakerOptions) -> int:
+def batches_per_epoch(task: Task, options: SharedOptions) -> int:
     """Tasks that train side by side have the same number."""
     return -(-len(task.train_examples) // options.batch_utterances)
 
@@ -93,18 +115,16 @@ class MultiAdapterTrainer:
 
     Attributes:
         parameters: each task's vectors.
-        best: the same in the task's best epoch.
         is_random: whether the base draws random numbers for a batch in training.
     """
 
-    def __init__(self, base: Base, tasks: list[Task], options: SpeakerOptions, cache: FeatureCache):
+    def __init__(self, base: Base, tasks: list[Task], options: SharedOptions, cache: FeatureCache):
         self.base, self.tasks, self.options, self.cache = base, tasks, options, cache
-        self.vectors = ia3.vectors(base.model)
+        self.modules = ia3.vectors(base.model)
+        self.start = {name: vector.l.detach().clone() for name, vector in self.modules.items()}
         self.parameters: list[Vectors] = [
-            {name: nn.Parameter(vector.l.detach().clone()) for name, vector in self.vectors.items()}
-            for _ in tasks
+            {name: nn.Parameter(vector.clone()) for name, vector in self.start.items()} for _ in tasks
         ]
-        self.best = [copy_of(vectors) for vectors in self.parameters]
         every = [parameter for vectors in self.parameters for parameter in vectors.values()]
         self.optimizer = torch.optim.AdamW(every, lr=options.learning_rate, weight_decay=0.0)
         self.is_random = has_masks(base) or has_dropout(base)
@@ -112,13 +132,18 @@ class MultiAdapterTrainer:
         self.step = 0
 
     def run(self) -> None:
-        """Train all epochs; afterwards `best` holds each task's vectors."""
-        self.evaluate()
-        for epoch in range(self.options.epochs):
-            batches = [self.epoch_batches(task, epoch) for task in self.tasks]
+        """Train, and fill each task's `measures` and `vectors`."""
+        self.measure(0)
+        measured = measured_epochs(self.options.epochs)
+        for epoch in range(1, max(task.epochs for task in self.tasks) + 1):
+            batches = [self.epoch_batches(task, epoch - 1) for task in self.tasks]
             for step in range(self.batches_per_epoch):
-                self.train_step([of_task[step] for of_task in batches], epoch)
-            self.evaluate()
+                self.train_step([of_task[step] for of_task in batches], epoch - 1)
+            for task, parameters in zip(self.tasks, self.parameters, strict=True):
+                if epoch in measured or epoch == task.epochs:
+                    task.vectors[epoch] = {n: vector.detach().clone() for n, vector in parameters.items()}
+            if epoch in measured:
+                self.measure(epoch)
 
     def epoch_batches(self, task: Task, epoch: int) -> list[list[Example]]:
         """The batches of an epoch. They depend on seed, task and epoch alone, not on the tasks beside it."""
@@ -139,8 +164,11 @@ class MultiAdapterTrainer:
             numbers[first] += 1
             shares = torch.tensor([1 / len(batches[task]) for task, _ in together], device=self.base.device)
             speeds = [self.draw_speed(example, epoch) for _, example in together]
-            (self.losses(together, speeds) * shares).sum().backward()
-        self.clip_gradients()
+            with self.using(self.parameters, together):
+                losses = self.cache.losses([example for _, example in together], speeds)
+            (losses * shares).sum().backward()
+        for vectors in self.parameters:  # each task's gradient to the largest norm, as if it were alone
+            nn.utils.clip_grad_norm_(list(vectors.values()), self.options.clip)
         total_steps = self.batches_per_epoch * self.options.epochs
         factor = learning_rate_factor(self.step, total_steps, self.options.warmup)
         for group in self.optimizer.param_groups:
@@ -149,7 +177,7 @@ class MultiAdapterTrainer:
         self.step += 1
 
     def batches(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
-        """The rows, which are in the order of their tasks, in batches that are computed together."""
+        """The rows, which are in the order of their vectors, in batches that are computed together."""
         alone = self.base.device.type == "cpu" or (self.is_random and self.base.model.training)
         for _, part in groupby(rows, key=lambda row: row[0] if alone else None):
             yield from batches_of_similar_length(list(part))
@@ -160,51 +188,57 @@ class MultiAdapterTrainer:
         speeds = [s for s in example.speeds if s in self.options.speeds] or example.speeds
         return float(speeds[rng.integers(len(speeds))])
 
-    def losses(self, rows: list[Row], speeds: Sequence[float] = ()) -> torch.Tensor:
-        """(rows,): the CTC loss of each, with its task's vectors."""
-        with self.using(self.parameters, rows):
-            return self.cache.losses([example for _, example in rows], speeds)
-
-    def clip_gradients(self) -> None:
-        """Each task's gradient to the largest norm, as if it were alone."""
-        for vectors in self.parameters:
-            nn.utils.clip_grad_norm_(list(vectors.values()), self.options.clip)
-
     @torch.no_grad()
-    def evaluate(self) -> None:
-        """Add each task's held-out loss to its `losses`; where it is the lowest so far, copy its vectors."""
+    def measure(self, epoch: int) -> None:
+        """Measure each task's held-out utterances, after an epoch at every scale."""
+        tasks = [(task, index) for index, task in enumerate(self.tasks) if task.held_out]
+        pairs = [(*pair, Setting(epoch, s)) for pair in tasks for s in (SCALES if epoch else (0.0,))]
+        vectors = [scaled(self.start, self.parameters[index], s.scale) for _, index, s in pairs]
+        rows = [(number, example) for number, (task, *_) in enumerate(pairs) for example in task.held_out]
+        measures: dict[int, dict[str, Measure]] = {number: {} for number in range(len(pairs))}
         self.base.model.eval()
-        losses: list[list[float]] = [[] for _ in self.tasks]
-        rows = [(index, example) for index, task in enumerate(self.tasks) for example in task.held_out]
         for together in self.batches(rows):
-            for (index, _), loss in zip(together, self.losses(together).tolist(), strict=True):
-                losses[index].append(loss)
-        for index, task in enumerate(self.tasks):
-            task.losses.append(float(np.mean(losses[index])))
-            if task.best_epoch == len(task.losses) - 1:
-                self.best[index] = copy_of(self.parameters[index])
+            with self.using(vectors, together):
+                results = measure_examples(self.cache, [e for _, e in together], self.options.normalize)
+            for (number, example), result in zip(together, results, strict=True):
+                measures[number][example.utterance.id] = result
+        for number, (task, _, setting) in enumerate(pairs):
+            task.measures[setting] = [measures[number][e.utterance.id] for e in task.held_out]
 
-    def texts(self, rows: list[Row]) -> list[str]:
-        """The hypothesis of each row, by greedy search, with its task's best vectors."""
-        self.base.model.eval()
-        with self.using(self.best, rows):
-            return self.cache.texts([example.utterance for _, example in rows])
-
-    def using(self, parameters: list[Vectors], rows: list[Row]) -> AbstractContextManager[None]:
-        """Within the context, each row of a batch is multiplied by its task's vectors."""
+    def using(self, vectors: list[Vectors], rows: list[Row]) -> AbstractContextManager[None]:
+        """Within the context, each row of a batch is multiplied by its vectors."""
         stacked = {
-            vector.l: torch.stack([parameters[task][name] for task, _ in rows])[:, None]
-            for name, vector in self.vectors.items()
+            module.l: torch.stack([vectors[index][name] for index, _ in rows])[:, None]
+            for name, module in self.modules.items()
         }
         return ia3.using_rows(stacked)
 
-    def load_best(self, task: int) -> None:
-        """Copy a task's best vectors into the model, where `save_adapter` and `Base.logits` find them."""
-        with torch.no_grad():
-            for name, vector in self.vectors.items():
-                vector.l.copy_(self.best[task][name])
+
+def scaled(start: Vectors, trained: Vectors, scale: float) -> Vectors:
+    """start + scale · (trained − start)."""
+    return {name: torch.lerp(start[name], vector.detach(), scale) for name, vector in trained.items()}
 
 
-def copy_of(vectors: Vectors) -> Vectors:
-    """The same values, without gradients."""
-    return {name: vector.detach().clone() for name, vector in vectors.items()}
+def measure_examples(cache: FeatureCache, examples: Sequence[Example], mode: str) -> list[Measure]:
+    """What the base makes of utterances with the vectors in use.
+
+    Args:
+        mode: text normalisation of references and hypotheses.
+    """
+    vocabulary = cache.base.vocabulary
+    logits, frames = cache.logits([example.utterance for example in examples])
+    losses = ctc_loss(logits, frames, [example.ids for example in examples], vocabulary.blank).tolist()
+    measures = []
+    for row, length, loss, e in zip(logits.float().cpu(), frames.tolist(), losses, examples, strict=True):
+        text, reference = greedy(row[:length], vocabulary), normalize(e.utterance.text or "", mode).split()
+        errors = count_errors(reference, normalize(text, mode).split())
+        loss = loss if math.isfinite(loss) else math.inf
+        measures.append(Measure(e.utterance.id, text, errors.total, errors.words, loss, len(e.ids)))
+    return measures
+
+
+def load_vectors(base: Base, vectors: Vectors) -> None:
+    """Copy vectors into the model, where `save_adapter` and `Base.logits` find them."""
+    with torch.no_grad():
+        for name, module in ia3.vectors(base.model).items():
+            module.l.copy_(vectors[name])

@@ -30,10 +30,10 @@ def read_training_options(file: Path) -> dict[str, Any]:
 
 
 def read_adaptation_utterances(folder: Path) -> dict[str, list[str]]:
-    """Tested utterance → those that trained its adapter, or selected its epoch, by their ids.
+    """Tested utterance → those that its adapter was trained on, by their ids.
 
     Args:
-        folder: what `ia3-speech speakers --folds N` wrote.
+        folder: what `ia3-speech speakers --folds N`, or `train` without dev, wrote.
 
     Raises:
         UserError: no task.json there has tested an utterance, or one is damaged.
@@ -42,7 +42,7 @@ def read_adaptation_utterances(folder: Path) -> dict[str, list[str]]:
     for file in task_files(folder):
         try:
             task = read_training_record(file)
-            utterances |= dict.fromkeys(task["texts"], task["trained_on"] + task["held_out"])
+            utterances |= dict.fromkeys(task["texts"], task["trained_on"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"{file}: damaged (run ia3-speech speakers again): {error!r}") from error
     if not utterances:

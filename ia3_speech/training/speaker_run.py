@@ -7,36 +7,28 @@ is not trained again: whether it belongs to these inputs, the record of OUT says
 """
 
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-import torch
-
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.registry import check_name
-from ia3_speech.cli import UserError, progress_stream
+from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.model import ia3
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
+from ia3_speech.training.cross_validation import Adaptation, adapt, divide, training_bar
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
-from ia3_speech.training.multi_adapter import (
-    MultiAdapterTrainer,
-    Task,
-    batches_per_epoch,
-    hold_out_examples,
-)
+from ia3_speech.training.multi_adapter import batches_of_similar_length, load_vectors
 from ia3_speech.training.records import read_training_record
 from ia3_speech.training.run import prepare_base, run_lock
 
@@ -64,17 +56,17 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
                             f"(use ia3-speech train, speaker by speaker)")  # fmt: skip
         speeds = [*{1.0, *options.speeds}]
         examples = read_examples(options.data, base, options, speeds, in_part(options), with_untrainable=True)
-        tasks = list(plan(examples, options))
-        warn_of_few_utterances(tasks, options)
-        names = [f"{task.name}/{name}" for task in tasks for name in ("adapter", "task.json")]
+        adaptations = list(plan(examples, options))
+        warn_of_few_utterances(adaptations, options)
+        names = [f"{a.name}/{name}" for a in adaptations for name in ("adapter", "task.json")]
         for name in [*names, "config.yaml", "train.json"]:
             atomic.remove_leftovers(options.out / name)
-        left = [task for task in tasks if not (options.out / task.name / "task.json").is_file()]
-        speakers = len({task.speaker for task in tasks})
-        logger.info("%d adapters for %d speakers, %d to do", len(tasks), speakers, len(left))
+        left = [a for a in adaptations if not (options.out / a.name / "task.json").is_file()]
+        speakers = len({adaptation.name.partition("/")[0] for adaptation in adaptations})
+        logger.info("%d adapters for %d speakers, %d to do", len(adaptations), speakers, len(left))
         started = time.monotonic()
         train_all(base, left, options)
-        return finish(base, tasks, options, time.monotonic() - started)
+        return finish(base, adaptations, options, time.monotonic() - started)
 
 
 # ---- which adapters
@@ -88,8 +80,8 @@ def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
     return lambda utterance: utterance.speaker in speakers
 
 
-def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Task]:
-    """Every adapter's task, speaker by speaker. Raises UserError for a speaker with too few utterances."""
+def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
+    """Every adapter, speaker by speaker. Raises UserError for a speaker with too few utterances."""
     by_speaker: dict[str, list[Example]] = {}
     for example in sorted(examples, key=lambda example: example.utterance.id):
         by_speaker.setdefault(example.utterance.speaker, []).append(example)
@@ -97,123 +89,88 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Task]:
         for fold in range(options.folds or 1):
             test = spoken[fold :: options.folds] if options.folds else []
             chosen = [example for example in spoken if example.speeds and example not in test][: options.k]
-            if len(chosen) < 2:
+            if len(divide(chosen)) < 2:
                 raise UserError(
                     f"{options.data}: {speaker} has {len(spoken)} utterances, too few to train on one and "
-                    f"hold one out (leave this speaker out: ia3-speech datadir subset)"
+                    f"hold another one out (leave this speaker out: ia3-speech datadir subset)"
                 )
             name = f"fold{fold + 1}" if options.folds else "all"
-            yield Task(f"{check_name(speaker)}/{name}", *hold_out_examples(chosen), test)
+            yield Adaptation(f"{check_name(speaker)}/{name}", chosen, test)
 
 
-def warn_of_few_utterances(tasks: list[Task], options: SpeakerOptions) -> None:
+def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOptions) -> None:
     """Say where there are fewer than `k` utterances."""
-    fewer = [task for task in tasks if options.k and task.utterances < options.k]
+    fewer = [a for a in adaptations if options.k and len(a.examples) < options.k]
     if fewer:
-        least = min(fewer, key=lambda task: task.utterances)
+        least = min(fewer, key=lambda adaptation: len(adaptation.examples))
         logger.warning(
             "note: %d of %d adapters have fewer than %d utterances to adapt on: %d in %s",
-            *(len(fewer), len(tasks), options.k, least.utterances, least.name),
+            *(len(fewer), len(adaptations), options.k, len(least.examples), least.name),
         )
-
-
-def groups_of(tasks: list[Task], options: SpeakerOptions) -> Iterator[list[Task]]:
-    """Tasks that are trained side by side: they have equally many batches in an epoch."""
-    by_batches: dict[int, list[Task]] = {}
-    for task in tasks:
-        by_batches.setdefault(batches_per_epoch(task, options), []).append(task)
-    for alike in by_batches.values():
-        for first in range(0, len(alike), options.adapters_per_batch):
-            yield alike[first : first + options.adapters_per_batch]
 
 
 # ---- training
 
 
-def train_all(base: Base, tasks: list[Task], options: SpeakerOptions) -> None:
+def train_all(base: Base, adaptations: list[Adaptation], options: SpeakerOptions) -> None:
     """Train, test and save, `adapters_per_batch` adapters at a time."""
-    from tqdm import tqdm
-    from tqdm.contrib.logging import logging_redirect_tqdm
-
     cache = FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
-    start = {vector: vector.l.detach().clone() for vector in ia3.vectors(base.model).values()}
-    with logging_redirect_tqdm(), tqdm(
-        total=len(tasks), desc="training", unit="adapter", dynamic_ncols=True, disable=None,
-        file=progress_stream(),
-    ) as bar:  # fmt: skip
-        for group in groups_of(tasks, options):
-            started = time.monotonic()
-            with torch.no_grad():
-                for vector, value in start.items():
-                    vector.l.copy_(value)
-            trainer = MultiAdapterTrainer(base, group, options, cache)
-            trainer.run()
-            texts = decode_tests(trainer)
-            for index, task in enumerate(group):
-                trainer.load_best(index)
-                seconds = (time.monotonic() - started) / len(group)
-                save(base, task, options, texts[index], seconds)
-                bar.update()
+    with training_bar(len(adaptations)) as bar:
+        for first in range(0, len(adaptations), options.adapters_per_batch):
+            group = adaptations[first : first + options.adapters_per_batch]
+            adapt(base, group, options, cache, bar)
+            for adaptation in group:
+                load_vectors(base, adaptation.vectors)
+                save(base, adaptation, options, decode_test(base, adaptation, cache))
+                load_vectors(base, adaptation.start_vectors)
 
 
-def decode_tests(trainer: MultiAdapterTrainer) -> list[dict[str, str]]:
-    """For each task, utterance id → hypothesis of what it is tested on.
+def decode_test(base: Base, adaptation: Adaptation, cache: FeatureCache) -> dict[str, str]:
+    """Utterance id → hypothesis of what it is tested on, with the vectors that the base holds.
 
     What exceeds the base's maximum input duration is cut at pauses, as `ia3-speech decode` does it.
     """
-    limit = maximum_input_seconds(trainer.base)
-    tested = [(index, example) for index, task in enumerate(trainer.tasks) for example in task.test]
-    long = [(index, example) for index, example in tested if limit and example.seconds > limit]
-    rows = [(index, example) for index, example in tested if not limit or example.seconds <= limit]
-    texts: list[dict[str, str]] = [{} for _ in trainer.tasks]
-    for index, example in long:
-        trainer.load_best(index)
-        wave = load_utterance(example.utterance, allow_pipes=trainer.cache.allow_pipes)
-        [text] = Recognizer(trainer.base, max_seconds=limit).texts([wave])
-        texts[index][example.utterance.id] = text
-    for batch in trainer.batches(rows):
-        for (index, example), text in zip(batch, trainer.texts(batch), strict=True):
-            texts[index][example.utterance.id] = text
+    base.model.eval()
+    limit = maximum_input_seconds(base)
+    texts, rows = {}, []
+    for example in adaptation.test:
+        if limit and example.seconds > limit:
+            wave = load_utterance(example.utterance, allow_pipes=cache.allow_pipes)
+            [texts[example.utterance.id]] = Recognizer(base, max_seconds=limit).texts([wave])
+        else:
+            rows.append((0, example))
+    for batch in batches_of_similar_length(rows):
+        hypotheses = cache.texts([example.utterance for _, example in batch])
+        texts |= {e.utterance.id: text for (_, e), text in zip(batch, hypotheses, strict=True)}
     return texts
 
 
-def save(base: Base, task: Task, options: SpeakerOptions, texts: dict[str, str], seconds: float) -> None:
+def save(base: Base, adaptation: Adaptation, options: SpeakerOptions, texts: dict[str, str]) -> None:
     """Write the adapter, then task.json: where that stands, the adapter is complete."""
-    speaker, _, fold = task.name.partition("/")
-    record = {
-        "speaker": speaker,
-        "fold": fold,
-        "trained_on": [example.utterance.id for example in task.train_examples],
-        "held_out": [example.utterance.id for example in task.held_out],
-        "held_out_losses": [round(loss, 6) if math.isfinite(loss) else None for loss in task.losses],
-        "best_epoch": task.best_epoch,
-        "seconds": round(seconds, 2),
-    }
-    if not task.best_epoch:
-        logger.warning("%s: no epoch improved on %.3f, so it stays as it started", task.name, task.losses[0])
-    training = {name: record[name] for name in ("fold", "trained_on", "held_out_losses")}
-    training |= {
-        "selected_epoch": task.best_epoch,
-        "data": str(options.data),
-        "init_adapter": options.init_adapter,
-    }
+    speaker, _, fold = adaptation.name.partition("/")
+    training = {"fold": fold, "data": str(options.data), "init_adapter": options.init_adapter}
+    training |= adaptation.record()
+    if not adaptation.setting.epochs:
+        logger.warning("%s: no setting improved on the start, which is kept", adaptation.name)
     labels = labels_of_trained(options.init_adapter, {"speaker": speaker})
-    folder = options.out / task.name
+    folder = options.out / adaptation.name
     save_adapter(base.model, folder / "adapter", base=base, labels=labels, training=training)
-    atomic.write_json(folder / "task.json", record | {"texts": texts})
+    atomic.write_json(folder / "task.json", training | {"speaker": speaker, "texts": texts})
 
 
-def finish(base: Base, tasks: list[Task], options: SpeakerOptions, seconds: float) -> dict[str, Any]:
+def finish(
+    base: Base, adaptations: list[Adaptation], options: SpeakerOptions, seconds: float
+) -> dict[str, Any]:
     """Gather the hypotheses in a decode directory, and write and return the summary."""
-    records = [read_training_record(options.out / task.name / "task.json") for task in tasks]
+    records = [read_training_record(options.out / a.name / "task.json") for a in adaptations]
     if options.folds and not options.part:
         write_decoding(base, records, options)
     summary = {
-        "adapters": len(tasks),
-        "speakers": len({task.speaker for task in tasks}),
-        "utterances": median(task.utterances for task in tasks),
-        "improved": sum(record["best_epoch"] > 0 for record in records),
-        "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["best_epoch"]],
+        "adapters": len(adaptations),
+        "speakers": len({record["speaker"] for record in records}),
+        "utterances": median(len(adaptation.examples) for adaptation in adaptations),
+        "improved": sum(record["selected_epoch"] > 0 for record in records),
+        "not_improved": [f"{r['speaker']}/{r['fold']}" for r in records if not r["selected_epoch"]],
         "trainable": count_parameters(base.model).trained,
         "seed": options.seed,
         "seconds": round(sum(record["seconds"] for record in records), 1),
