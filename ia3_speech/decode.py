@@ -48,8 +48,8 @@ def main(
     Args:
         data: data directory with wav.scp, utt2spk and perhaps segments
         decode_dir: where to write; made where it is missing
-        adapter_per_speaker: a folder that `ia3-speech speakers` wrote; each utterance is decoded with the
-            adapter of its speaker, of several folds the first
+        adapter_per_speaker: a folder that `ia3-speech speakers`, or `train` without dev, wrote; each
+            utterance is decoded with the fold's adapter that has not heard it, else with its speaker's first
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
             mini, else 60; .inf: never)
@@ -63,7 +63,9 @@ def main(
     search_options.check()
     scaling = confidence_options.scaling
     directory = read_for_decoding(data, allow_pipes)
-    bank = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
+    folders = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
+    names = {id: folder.relative_to(adapter_per_speaker).parent.as_posix() for id, folder in folders.items()}
+    bank = {names[id]: folder for id, folder in folders.items()}
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in bank.items()]
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
@@ -89,13 +91,13 @@ def main(
     result = decode_utterances(
         recognizer,
         directory.utterances,
-        adapters={one.id: one.speaker for one in directory.utterances} if bank else None,
+        adapters=names or None,
         allow_pipes=allow_pipes,
         with_words=True,
     )
     record = decoding_record(recognizer, result, data)
     if adapter_per_speaker:
-        name = f"each of {len(bank)} speakers' own"
+        name = f"{len(bank)} adapters, by utterance"
         record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
     write_decode_directory(result, directory.utterances, decode_dir, record)
     minutes = result.audio_seconds / 60

@@ -1,6 +1,7 @@
 """Train IA³ vectors with CTC: two data directories and a base in, an adapter out.
 
     ia3-speech train --config ia3 --base mini --train data/train --dev data/dev --out exp/NAME
+    ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: folds are dev
     ia3-speech train --check --train data/train --dev data/dev --out exp/NAME    can the base write the texts?
 
 Writes exp/NAME/{config.yaml, adapter/, checkpoints/last.pt, metrics.jsonl, train.json}. The adapter is that
@@ -12,11 +13,12 @@ ends with the same adapter, on a CPU bit for bit. Several GPUs: `accelerate laun
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.kaldi.overlap import overlap_of_train_and_dev
-from ia3_speech.formatting import plural
+from ia3_speech.formatting import percent, plural, with_interval
 from ia3_speech.training.config import TrainingError, TrainingOptions, check_options, training_inputs
 
 logger = logging.getLogger(__name__)
@@ -39,13 +41,21 @@ class CheckOptions:
 def main(options: TrainingOptions, checking: CheckOptions) -> None:
     check_options(options)
     # An unknown adapter is reported before torch is loaded.
-    inputs = training_inputs(options, {"train": options.train, "dev": options.dev}, labels=options.labels)
+    data = {"train": options.train} | ({"dev": options.dev} if options.dev else {})
+    inputs = training_inputs(options, data, labels=options.labels)
     if checking.check:
         from ia3_speech.training.data import check_data
 
         check_data(options, checking.tests)
         return
     if inputs.is_current(options.out, options.force, resume=True):
+        return
+    if options.dev is None:
+        from ia3_speech.training.few_run import train_on_few
+
+        summary = train_on_few(options)
+        inputs.record(options.out)
+        print("\n".join(folds_report(options.out, summary)))
         return
     # Faults are named before torch and the base are loaded.
     train_set, dev_set = (
@@ -71,6 +81,29 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
             f"{options.out}/adapter: dev WER {wer:.2f} % ({compared}), {summary['trainable']:,} parameters, "
             f"{plural(summary['epochs'], 'epoch')} in {summary['seconds']:.0f} s"
         )
+
+
+def folds_report(out: Path, summary: dict[str, Any]) -> list[str]:
+    """What training without dev found, in sentences."""
+    minutes, people = summary["audio_seconds"] / 60, plural(summary["speakers"], "speaker")
+    words, before, after = (summary[name] for name in ("words", "base_errors", "errors"))
+    start = f", from {summary['init_adapter']}" if "init_adapter" in summary else ""
+    relative = (after - before) / before if before else None
+    change = with_interval(relative, summary["change_ci"], signed=True)
+    lines = [
+        f"{out}/adapter: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
+        f"{summary['selected_epoch']} epochs, scale {summary['scale']:g}{start}; {summary['seconds']:.0f} s",
+        f"By adapters that have not heard the utterance: {before} → {after} errors of {words} words (WER "
+        f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
+        f"{percent(summary['better'], 0)} % of the bootstrap's draws)",
+    ]
+    if "note" in summary:
+        lines.append(f"note: {summary['note']}, so the adapter changes nothing")
+    lines += [
+        f"note: {utterance} ({file}): the text is probably not what is said there"
+        for utterance, file in summary["suspicious"].items()
+    ]
+    return lines
 
 
 if __name__ == "__main__":

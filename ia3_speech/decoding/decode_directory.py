@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.expressions import is_single_adapter
+from ia3_speech.adapters.record import read_json
 from ia3_speech.adapters.weights import weights_sha256
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError
@@ -117,19 +118,22 @@ def read_for_decoding(data: Path, allow_pipes: bool = False) -> DataDirectory:
 
 
 def speaker_adapters(folder: Path, utterances: Sequence[Utterance]) -> dict[str, Path]:
-    """Speaker → adapter, from a folder that `ia3-speech speakers` wrote: of each speaker the first fold's,
-    or the one that was made without folds.
+    """Utterance → adapter, from a folder that `ia3-speech speakers`, or `train` without dev, wrote: that of
+    the fold that has not heard the utterance, else its speaker's: the first fold's, or that of no fold.
 
     Raises:
         UserError: the folder holds none, or none for a speaker of the utterances.
     """
+    files = sorted(folder.glob("*/fold*/task.json"))
+    by_utterance = {id: file.parent / "adapter" for file in files for id in read_json(file).get("texts", ())}
     paths = sorted([*folder.glob("*/fold1/adapter"), *folder.glob("*/all/adapter")])
     if not paths:
         raise UserError(
             f"{folder}: holds no SPEAKER/fold1/adapter or SPEAKER/all/adapter (run ia3-speech speakers)"
         )
-    adapters = {adapter.parent.parent.name: adapter for adapter in paths}
-    if missing := sorted({utterance.speaker for utterance in utterances} - {*adapters}):
+    by_speaker = {adapter.parent.parent.name: adapter for adapter in paths}
+    adapters = {u.id: by_utterance.get(u.id) or by_speaker.get(u.speaker) for u in utterances}
+    if missing := sorted({utterance.speaker for utterance in utterances if not adapters[utterance.id]}):
         raise UserError(f"{folder}: {len(missing)} speakers have no adapter: {', '.join(missing[:20])}")
     return adapters
 

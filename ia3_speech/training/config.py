@@ -15,6 +15,8 @@ from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import UserError
 from ia3_speech.inputs import Inputs, base_files, base_folder
 
+NEAREST = "nearest"  # as init_adapter, without dev: the registered adapter with the fewest errors
+
 
 class TrainingError(UserError):
     """Training can't start or go on. What was saved before stands."""
@@ -33,7 +35,8 @@ class SharedOptions:
     """mini, a folder, or a hub id"""
 
     init_adapter: str | None = None
-    """start from this adapter (name, folder or sum), with its placements, not from the base"""
+    """start from this adapter (name, folder or sum), with its placements, not from the base; without dev,
+    nearest is the registered adapter with the fewest errors on train, where folds find it a better start"""
 
     placements: list[str] = field(default_factory=lambda: ["key", "value", "ffn"])
     """a list such as [key,value], of key, value, ffn, ffn_output, attention_output, and (of one adapter)
@@ -236,7 +239,8 @@ def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) 
     Raises:
         UnknownAdapter: there is no such `init_adapter`.
     """
-    terms = parse_terms(options.init_adapter) if options.init_adapter else []
+    start = options.init_adapter if options.init_adapter != NEAREST else None
+    terms = parse_terms(start) if start else []
     return Inputs(
         data | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
         comparable(options) | {"init_weights": [term.weight for term in terms]} | more,

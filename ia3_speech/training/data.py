@@ -114,7 +114,7 @@ def check_data(options: TrainingOptions, test_sets: Sequence[Path] = ()) -> None
             more frames than its audio has.
     """
     base = load_base(options.base, device="cpu")
-    for path in dict.fromkeys((options.train, options.dev)):
+    for path in dict.fromkeys(filter(None, (options.train, options.dev))):
         data = read_data(path, base, options)
         flags = "--drop-chars; of a recipe: --train-opts --drop-chars, of speaker_adaptation: --text-opts"
         refuse_unwritable(data, base, options, flags)

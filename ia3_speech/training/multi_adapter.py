@@ -94,7 +94,7 @@ class Task:
 
 
 def measured_epochs(epochs: int) -> list[int]:
-    """A third of the epochs, two thirds, and all: 2, 4 and 6 of 6."""
+    """A third of the epochs, two thirds, and all: 2, 3 and 4 of 4."""
     return sorted({-(-epochs // 3), -(-2 * epochs // 3), epochs})
 
 

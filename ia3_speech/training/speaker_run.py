@@ -9,6 +9,7 @@ is not trained again: whether it belongs to these inputs, the record of OUT says
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import product
 from statistics import median
 from typing import Any
 
@@ -81,21 +82,20 @@ def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
 
 
 def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptation]:
-    """Every adapter, speaker by speaker. Raises UserError for a speaker with too few utterances."""
+    """Every adapter, fold by fold. Raises UserError for a speaker with too few utterances."""
     by_speaker: dict[str, list[Example]] = {}
     for example in sorted(examples, key=lambda example: example.utterance.id):
         by_speaker.setdefault(example.utterance.speaker, []).append(example)
-    for speaker, spoken in by_speaker.items():
-        for fold in range(options.folds or 1):
-            test = spoken[fold :: options.folds] if options.folds else []
-            chosen = [example for example in spoken if example.speeds and example not in test][: options.k]
-            if len(divide(chosen)) < 2:
-                raise UserError(
-                    f"{options.data}: {speaker} has {len(spoken)} utterances, too few to train on one and "
-                    f"hold another one out (leave this speaker out: ia3-speech datadir subset)"
-                )
-            name = f"fold{fold + 1}" if options.folds else "all"
-            yield Adaptation(f"{check_name(speaker)}/{name}", chosen, test)
+    for fold, (speaker, spoken) in product(range(options.folds or 1), by_speaker.items()):
+        test = spoken[fold :: options.folds] if options.folds else []
+        chosen = [example for example in spoken if example.speeds and example not in test][: options.k]
+        if len(divide(chosen)) < 2:
+            raise UserError(
+                f"{options.data}: {speaker} has {len(spoken)} utterances, too few to train on one and hold "
+                f"another one out (leave this speaker out: ia3-speech datadir subset)"
+            )
+        name = f"fold{fold + 1}" if options.folds else "all"
+        yield Adaptation(f"{check_name(speaker)}/{name}", chosen, test)
 
 
 def warn_of_few_utterances(adaptations: list[Adaptation], options: SpeakerOptions) -> None:

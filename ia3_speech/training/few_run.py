@@ -1,0 +1,214 @@
+"""`ia3-speech train` without dev: an adapter of a few minutes of speech, chosen and judged by folds.
+
+In: `TrainingOptions`. Out: OUT/adapter, config.yaml, train.json, losses.json, and for each fold an adapter
+that has not been trained on its utterances: folds/foldN/{adapter, task.json}, with which `ia3-speech decode
+--adapter-per-speaker OUT` decodes them. It takes minutes, so a run that was killed starts again.
+"""
+
+import logging
+import shutil
+import time
+from dataclasses import replace
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from ia3_speech import atomic
+from ia3_speech.adapters.io import save_adapter
+from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.adapters.record import read_metadata, same_base
+from ia3_speech.adapters.registry import home, registered_names
+from ia3_speech.formatting import plural
+from ia3_speech.model.attach import detach
+from ia3_speech.model.base import Base, load_base
+from ia3_speech.model.ia3 import count_parameters
+from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
+from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
+from ia3_speech.training.cross_validation import FOLDS, Adaptation, adapt, divide, training_bar
+from ia3_speech.training.data import Example, read_examples
+from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.multi_adapter import (
+    START,
+    Measure,
+    batches_of_similar_length,
+    load_vectors,
+    measure_examples,
+    scaled,
+)
+from ia3_speech.training.run import choose_device, prepare_base, run_lock
+
+logger = logging.getLogger(__name__)
+
+FEWEST = 5  # utterances
+
+
+def train_on_few(options: TrainingOptions) -> dict[str, Any]:
+    """Train an adapter of a few minutes of speech.
+
+    Returns:
+        The contents of train.json: trainable (parameters), seed, seconds, utterances, audio_seconds,
+        speakers; what the folds say: `Adaptation.record`, start_dev_wer and dev_wer, change_ci (of the
+        relative change, 95 %), better (share of the bootstrap's draws with fewer errors than the base);
+        suspicious: utterances whose text is probably wrong, with their files; init_adapter, where it did not
+        start from the base; and where nothing was better than the start, a note.
+
+    Raises:
+        TrainingError, AudioError, DataError: the options or the data can't be used.
+        RunLockError: another run is writing to `options.out`.
+    """
+    with run_lock(options.out):
+        for name in ("adapter", "config.yaml", "train.json", "losses.json"):
+            atomic.remove_leftovers(options.out / name)
+        base, started = load_base(options.base, device=choose_device(options)), time.monotonic()
+        start = None if options.init_adapter == NEAREST else options.init_adapter
+        cache = prepare(base, options, start)
+        examples = read_examples(options.train, base, options, [*{1.0, *options.speeds}])
+        check_examples(examples, options)
+        measures = measure_all(cache, examples, options)
+        atomic.write_json(options.out / "losses.json", {m.utterance: round(m.loss, 4) for m in measures})
+        adaptation = adapt_from(start, base, cache, examples, options)
+        if options.init_adapter == NEAREST and (name := nearest(base, examples, options, measures)):
+            further = adapt_from(name, base, prepare(base, options, name), examples, options)
+            if further.merit < adaptation.merit:
+                start, adaptation = name, further
+        prepare(base, options, start)
+        summary = {
+            "trainable": count_parameters(base.model).trained,
+            "seed": options.seed,
+            "utterances": len(examples),
+            "audio_seconds": round(sum(example.seconds for example in examples), 1),
+            "speakers": len({example.utterance.speaker for example in examples}),
+            "suspicious": suspicious(examples, measures),
+            **judgement(measures, adaptation),
+            **({"init_adapter": start} if start else {}),
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        save(base, adaptation, summary, replace(options, init_adapter=start))
+        return summary
+
+
+def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureCache:
+    """Attach the vectors of a start, ones or an adapter's; returns the cache of what lies below them."""
+    detach(base.model)
+    prepare_base(base, replace(options, init_adapter=start))
+    if options.train_head or base.model.ia3_config.train_head or "conv" in base.model.ia3_config.placements:
+        raise TrainingError("a head, or conv vectors, can't be trained by folds (give --dev)")
+    return FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
+
+
+def check_examples(examples: list[Example], options: TrainingOptions) -> None:
+    """Raises TrainingError for too few utterances; warns of a recording that is there twice."""
+    if len(examples) < FEWEST or len(divide(examples)) < 2:
+        raise TrainingError(
+            f"{options.train}: {plural(len(examples), 'utterance')} can't be divided into folds: it takes "
+            f"{FEWEST} with different texts (record more; some twenty sentences are a good start)"
+        )
+    files: dict[tuple, str] = {}
+    for example in examples:
+        utterance = example.utterance
+        first = files.setdefault((example.audio, utterance.start, utterance.end), utterance.id)
+        if first != utterance.id:
+            logger.warning("note: %s and %s are the same recording", first, utterance.id)
+
+
+@torch.no_grad()
+def measure_all(cache: FeatureCache, examples: list[Example], options: TrainingOptions) -> list[Measure]:
+    """What the base, with the vectors that it holds, makes of every utterance."""
+    cache.base.model.eval()
+    batches = batches_of_similar_length([(0, example) for example in examples])
+    return [
+        measure
+        for batch in batches
+        for measure in measure_examples(cache, [example for _, example in batch], options.normalize)
+    ]
+
+
+def adapt_from(
+    start: str | None, base: Base, cache: FeatureCache, examples: list[Example], options: TrainingOptions
+) -> Adaptation:
+    """Adapt from the vectors that the base holds, which are those of `start`; says how long it takes."""
+    measure_all(cache, examples, options)  # fills the cache
+    began = time.monotonic()
+    measure_all(cache, examples, options)
+    seconds = time.monotonic() - began  # training on an utterance takes some three times as long
+    logger.info(
+        "about %.0f s of training from %s", seconds * (3 * options.epochs * FOLDS + 12), start or "the base"
+    )
+    adaptation = Adaptation(start or "base", examples)
+    with training_bar(1) as bar:
+        adapt(base, [adaptation], options, cache, bar)
+    return adaptation
+
+
+def nearest(
+    base: Base, examples: list[Example], options: TrainingOptions, measures: list[Measure]
+) -> str | None:
+    """The registered adapter with the fewest errors here, if it has fewer than the base (`measures`).
+
+    Left out are adapters of a speaker, which are that person's, and those that learnt from these utterances.
+    """
+    heard, errors = {example.utterance.id for example in examples}, {}
+    for name in registered_names():
+        metadata = read_metadata(home() / name)
+        if metadata is None or not same_base(metadata.fingerprint, base.fingerprint):
+            continue
+        config, training = metadata.ia3_config, metadata.training
+        learnt = heard & {*training.get("trained_on", [])} or training.get("data") == str(options.train)
+        if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
+            continue
+        cache = prepare(base, options, name)
+        errors[name] = sum(measure.errors for measure in measure_all(cache, examples, options))
+        logger.info("%s: %d errors, the base %d", name, errors[name], sum(m.errors for m in measures))
+    best = min(errors, key=errors.__getitem__, default=None)
+    return best if best and errors[best] < sum(measure.errors for measure in measures) else None
+
+
+def suspicious(examples: list[Example], measures: list[Measure]) -> dict[str, str]:
+    """Utterance → file, of those of which the base hears nearly nothing, with a loss that stands out."""
+    limit = 2 * median(measure.loss for measure in measures)
+    wrong = {m.utterance for m in measures if m.loss > limit and m.errors >= 0.8 * m.words}
+    return {e.utterance.id: e.utterance.source for e in examples if e.utterance.id in wrong}
+
+
+def judgement(base: list[Measure], adaptation: Adaptation) -> dict[str, Any]:
+    """What the folds say, against the base (`base`: its measures of all utterances)."""
+    record, before = adaptation.record(), {measure.utterance: measure for measure in base}
+    after = [measure for fold, setting in adaptation.unbiased for measure in fold.measures[setting]]
+    counts = {
+        "before": np.array([before[measure.utterance].errors for measure in after]),
+        "after": np.array([measure.errors for measure in after]),
+    }
+    draws = bootstrap_sums(counts)
+    change = percentile_interval(ratio(draws["after"] - draws["before"], draws["before"]))
+    words, errors = record["words"], int(counts["before"].sum())
+    unchanged = adaptation.setting == START and adaptation.name == "base"
+    return record | {
+        "base_errors": errors,
+        "start_dev_wer": errors / words,
+        "dev_wer": record["errors"] / words,
+        "change_ci": change,
+        "better": float((draws["after"] < draws["before"]).mean()),
+        **({"note": "nothing was better than the start"} if unchanged else {}),
+    }
+
+
+def save(base: Base, adaptation: Adaptation, summary: dict[str, Any], options: TrainingOptions) -> None:
+    """Write the adapters of the folds, the adapter, config.yaml, and train.json last."""
+    labels = labels_of_trained(options.init_adapter, options.labels)
+    record = summary | {"data": str(options.train)}
+    shutil.rmtree(options.out / "folds", ignore_errors=True)
+    for number, (fold, setting) in enumerate(adaptation.unbiased, 1):
+        folder = options.out / "folds" / f"fold{number}"
+        trained = fold.vectors[setting.epochs] if setting.epochs else adaptation.start_vectors
+        load_vectors(base, scaled(adaptation.start_vectors, trained, setting.scale))
+        trained_on = [example.utterance.id for example in fold.train_examples]
+        training = {"data": str(options.train), "fold": f"fold{number}", "trained_on": trained_on}
+        save_adapter(base.model, folder / "adapter", base=base, labels=labels, training=training)
+        texts = {measure.utterance: measure.text for measure in fold.measures[setting]}
+        atomic.write_json(folder / "task.json", training | setting._asdict() | {"texts": texts})
+    load_vectors(base, adaptation.vectors)
+    save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=record)
+    atomic.write_text(options.out / "config.yaml", to_yaml(options))
+    atomic.write_json(options.out / "train.json", summary)
