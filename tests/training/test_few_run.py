@@ -1,0 +1,141 @@
+"""train without dev: a few utterances, folds that choose and judge, and one adapter of all of them."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ia3_speech import load_base, score
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata, read_record, write_record
+from ia3_speech.cli import UserError
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.data import read_examples
+from ia3_speech.training.few_run import (
+    check_examples,
+    measure_all,
+    nearest,
+    prepare,
+    suspicious,
+)
+from tests.test_train import NO_DROPOUT, record
+
+FEW = [
+    "--placements",
+    "key",
+    "value",
+    "ffn",
+    "ffn_output",
+    "--learning-rate",
+    "0.3",
+    "--epochs",
+    "3",
+    "--batch-utterances",
+    "2",
+]
+
+
+@pytest.fixture
+def place(tmp_path, tiny_model, processor, monkeypatch) -> Path:
+    tiny_model(norm="layer", **NO_DROPOUT).save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    record(tmp_path / "data", 8)
+    monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def train(run_command, place, out="exp", data="data", *options):
+    return run_command(
+        "train", "--base", place / "base", "--train", place / data, "--out", place / out, *FEW, *options
+    )
+
+
+def test_every_utterance_is_judged_by_an_adapter_that_has_not_heard_it(place, run_command):
+    result = train(run_command, place)
+    assert result.code == 0 and "errors of" in result.out, result.err
+    summary = json.loads((place / "exp/train.json").read_text())
+    tasks = [json.loads(file.read_text()) for file in (place / "exp/folds").glob("*/task.json")]
+    ids = [utterance.id for utterance in read_data_directory(place / "data")]
+    assert sorted(id for task in tasks for id in task["texts"]) == ids and len(tasks) == 4
+    assert not any({*task["trained_on"]} & task["texts"].keys() for task in tasks)
+    assert read_metadata(place / "exp/adapter").training["trained_on"] == ids
+    # decode finds the fold of each utterance, and score counts the errors that train.json has.
+    command = [
+        "--search",
+        "greedy",
+        "--adapter-per-speaker",
+        place / "exp",
+        place / "data",
+        place / "decoded",
+    ]
+    assert run_command("decode", *command).code == 0
+    hypotheses = dict(line.partition(" ")[::2] for line in (place / "decoded/text").read_text().splitlines())
+    assert hypotheses == {id: text for task in tasks for id, text in task["texts"].items()}
+    score.main(place / "data", place / "decoded", training_per_speaker=place / "exp")
+    scored = json.loads((place / "decoded/score.json").read_text())
+    assert scored["wer"] == pytest.approx(summary["dev_wer"])
+    # The same again gives the same adapter; where it is current, nothing is done.
+    assert train(run_command, place, "again").code == 0
+    first, second = (load_file(place / out / "adapter" / OWN_WEIGHTS) for out in ("exp", "again"))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert train(run_command, place).out.endswith(": up to date\n")
+
+
+def test_where_nothing_is_better_the_adapter_changes_nothing_and_says_so(place, run_command):
+    result = train(run_command, place, "exp", "data", "--learning-rate", "1e-30")
+    assert "note: nothing was better than the start" in result.out
+    assert all(
+        bool((tensor == 1).all()) for tensor in load_file(place / "exp/adapter" / OWN_WEIGHTS).values()
+    )
+
+
+def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run_command):
+    data = read_data_directory(place / "data")
+    renamed = [replace(u, id=f"x{u.id}", speaker=f"x{u.speaker}", recording=f"x{u.recording}") for u in data]
+    write_data_directory(place / "other", renamed)
+    assert train(run_command, place, "exp", "other").code == 0
+    registry.register(place / "exp", "accent")
+    options = TrainingOptions(base=str(place / "base"), train=place / "data", out=place / "few")
+    base = load_base(place / "base")
+    cache = prepare(base, options, "accent")
+    examples = read_examples(options.train, base, options, [1.0])
+    measures = measure_all(cache, examples, options)
+    assert nearest(base, examples, options, measures) is None  # no better than the base
+    measures[0] = measures[0]._replace(errors=measures[0].errors + 1)
+    assert nearest(base, examples, options, measures) == "accent"
+    heard = [examples[0].utterance.id]
+    whole = read_record(registry.home() / "accent")
+    for changes in ({"labels": {"speaker": "anna"}}, {"training": {"trained_on": heard}}):
+        write_record(registry.home() / "accent", whole | changes)
+        assert nearest(base, examples, options, measures) is None
+    write_record(registry.home() / "accent", whole)
+    result = train(run_command, place, "few", "data", "--init-adapter", "nearest")
+    assert result.code == 0 and "accent: " in result.err
+
+
+def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
+    record(place / "three", 3)
+    result = train(run_command, place, "exp", "three")
+    assert result.code == 1 and "three: 3 utterances can't be divided into folds: it takes 5" in result.err
+    assert not (place / "exp/adapter").exists()
+    record(place / "same", 8, text="yes")
+    assert "8 utterances can't be divided" in train(run_command, place, "exp", "same").err
+    assert "(give --dev)" in train(run_command, place, "exp", "data", "--train-head").err
+
+    options = TrainingOptions(base=str(place / "base"), train=place / "data", out=place / "few")
+    base = load_base(place / "base")
+    examples = read_examples(options.train, base, options, [1.0])
+    measures = measure_all(prepare(base, options, None), examples, options)
+    measures = [measure._replace(loss=1.0, errors=0) for measure in measures]
+    measures[3] = measures[3]._replace(loss=5.0, errors=5, words=5)
+    assert list(suspicious(examples, measures)) == [measures[3].utterance]
+    check_examples(
+        [*examples, replace(examples[2], utterance=replace(examples[2].utterance, id="copy"))], options
+    )
+    assert f"note: {examples[2].utterance.id} and copy are the same recording" in caplog.text
+    with pytest.raises(UserError, match="can't be divided"):
+        check_examples(examples[:4], options)
