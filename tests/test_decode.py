@@ -214,7 +214,7 @@ def test_an_adapter_by_its_name_its_path_or_one_a_speaker(run, data, tiny_folder
         place.parent.mkdir(parents=True)
         place.symlink_to(speaker42)
     assert run(*flags) == (0, "") and (tmp_path / "own/text").read_text() == texts
-    assert record(tmp_path / "own")["adapter"]["name"] == "each of 2 speakers' own"
+    assert record(tmp_path / "own")["adapter"]["name"] == "1 adapters, by utterance"
     assert run("--adapter", "speaker42", *flags)[1].startswith(
         "error: give --adapter or --adapter-per-speaker"
     )

@@ -16,7 +16,7 @@ from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model import ia3
 from ia3_speech.training.config import SpeakerOptions
-from ia3_speech.training.cross_validation import choose, divide
+from ia3_speech.training.cross_validation import choose, divide_into_folds
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache
 from ia3_speech.training.multi_adapter import (
@@ -241,7 +241,7 @@ def test_what_says_the_same_is_in_one_fold(place):
     examples = [
         replace(e, utterance=replace(e.utterance, text=t)) for e, t in zip(examples, texts, strict=True)
     ]
-    parts = [[example.utterance.text for example in part] for part in divide(examples)]
+    parts = [[example.utterance.text for example in part] for part in divide_into_folds(examples)]
     assert parts == [["a", "a", "e"], ["b", "f"], ["c"], ["d"]]
 
 

@@ -30,8 +30,8 @@ from ia3_speech.training.multi_adapter import (
     Task,
     Vectors,
     batches_per_epoch,
+    interpolate,
     load_vectors,
-    scaled,
 )
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Adaptation:
         }
 
 
-def divide(examples: Sequence[Example]) -> list[list[Example]]:
+def divide_into_folds(examples: Sequence[Example]) -> list[list[Example]]:
     """FOLDS parts at most, of utterances far apart; those with the same text are in the same part."""
     texts = {example.utterance.text: 0 for example in examples}
     number = {text: index % FOLDS for index, text in enumerate(texts)}
@@ -134,27 +134,27 @@ def adapt(
         left = [adaptation for adaptation in adaptations if adaptation.setting == START]
         for adaptation in left:
             adaptation.learning_rate = rate
-            parts = divide(adaptation.examples)
+            parts = divide_into_folds(adaptation.examples)
             adaptation.folds = [
                 Task(f"{adaptation.name}/{number}", [e for e in adaptation.examples if e not in part], part,
                      options.epochs)
                 for number, part in enumerate(parts, 1)
             ]  # fmt: skip
         trained = [fold for adaptation in left for fold in adaptation.folds]
-        train(trained, base, replace(options, learning_rate=rate), cache, bar)
+        train_tasks(trained, base, replace(options, learning_rate=rate), cache, bar)
         for adaptation in left:
             adaptation.setting = choose(adaptation.folds)
         chosen = [adaptation for adaptation in left if adaptation.setting != START]
         tasks = [Task(a.name, a.examples, [], a.setting.epochs) for a in chosen]
-        start = train(tasks, base, replace(options, learning_rate=rate), cache, bar)
+        start = train_tasks(tasks, base, replace(options, learning_rate=rate), cache, bar)
         for adaptation, task in zip(chosen, tasks, strict=True):
-            adaptation.vectors = scaled(start, task.vectors[task.epochs], adaptation.setting.scale)
+            adaptation.vectors = interpolate(start, task.vectors[task.epochs], adaptation.setting.scale)
     for adaptation in adaptations:
         adaptation.start_vectors, adaptation.vectors = start, adaptation.vectors or start
         adaptation.seconds = (time.monotonic() - started) / len(adaptations)
 
 
-def train(tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: "tqdm") -> Vectors:
+def train_tasks(tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: "tqdm") -> Vectors:
     """Train tasks, as many side by side as the options say. Returns the start of all of them."""
     start = {name: module.l.detach().clone() for name, module in ia3.vectors(base.model).items()}
     for group in groups_of(tasks, options):

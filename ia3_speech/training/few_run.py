@@ -26,16 +26,16 @@ from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
-from ia3_speech.training.cross_validation import FOLDS, Adaptation, adapt, divide, training_bar
+from ia3_speech.training.cross_validation import FOLDS, Adaptation, adapt, divide_into_folds, training_bar
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import (
     START,
     Measure,
     batches_of_similar_length,
+    interpolate,
     load_vectors,
     measure_examples,
-    scaled,
 )
 from ia3_speech.training.run import choose_device, prepare_base, run_lock
 
@@ -85,7 +85,7 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             **({"init_adapter": start} if start else {}),
             "seconds": round(time.monotonic() - started, 1),
         }
-        save(base, adaptation, summary, replace(options, init_adapter=start))
+        save_folds(base, adaptation, summary, replace(options, init_adapter=start))
         return summary
 
 
@@ -100,7 +100,7 @@ def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureC
 
 def check_examples(examples: list[Example], options: TrainingOptions) -> None:
     """Raises TrainingError for too few utterances; warns of a recording that is there twice."""
-    if len(examples) < FEWEST or len(divide(examples)) < 2:
+    if len(examples) < FEWEST or len(divide_into_folds(examples)) < 2:
         raise TrainingError(
             f"{options.train}: {plural(len(examples), 'utterance')} can't be divided into folds: it takes "
             f"{FEWEST} with different texts (record more; some twenty sentences are a good start)"
@@ -194,7 +194,7 @@ def judgement(base: list[Measure], adaptation: Adaptation) -> dict[str, Any]:
     }
 
 
-def save(base: Base, adaptation: Adaptation, summary: dict[str, Any], options: TrainingOptions) -> None:
+def save_folds(base: Base, adaptation: Adaptation, summary: dict[str, Any], options: TrainingOptions) -> None:
     """Write the adapters of the folds, the adapter, config.yaml, and train.json last."""
     labels = labels_of_trained(options.init_adapter, options.labels)
     record = summary | {"data": str(options.train)}
@@ -202,7 +202,7 @@ def save(base: Base, adaptation: Adaptation, summary: dict[str, Any], options: T
     for number, (fold, setting) in enumerate(adaptation.unbiased, 1):
         folder = options.out / "folds" / f"fold{number}"
         trained = fold.vectors[setting.epochs] if setting.epochs else adaptation.start_vectors
-        load_vectors(base, scaled(adaptation.start_vectors, trained, setting.scale))
+        load_vectors(base, interpolate(adaptation.start_vectors, trained, setting.scale))
         trained_on = [example.utterance.id for example in fold.train_examples]
         training = {"data": str(options.train), "fold": f"fold{number}", "trained_on": trained_on}
         save_adapter(base.model, folder / "adapter", base=base, labels=labels, training=training)

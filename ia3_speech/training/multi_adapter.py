@@ -193,7 +193,7 @@ class MultiAdapterTrainer:
         """Measure each task's held-out utterances, after an epoch at every scale."""
         tasks = [(task, index) for index, task in enumerate(self.tasks) if task.held_out]
         pairs = [(*pair, Setting(epoch, s)) for pair in tasks for s in (SCALES if epoch else (0.0,))]
-        vectors = [scaled(self.start, self.parameters[index], s.scale) for _, index, s in pairs]
+        vectors = [interpolate(self.start, self.parameters[index], s.scale) for _, index, s in pairs]
         rows = [(number, example) for number, (task, *_) in enumerate(pairs) for example in task.held_out]
         measures: dict[int, dict[str, Measure]] = {number: {} for number in range(len(pairs))}
         self.base.model.eval()
@@ -214,7 +214,7 @@ class MultiAdapterTrainer:
         return ia3.using_rows(stacked)
 
 
-def scaled(start: Vectors, trained: Vectors, scale: float) -> Vectors:
+def interpolate(start: Vectors, trained: Vectors, scale: float) -> Vectors:
     """start + scale · (trained − start)."""
     return {name: torch.lerp(start[name], vector.detach(), scale) for name, vector in trained.items()}
 

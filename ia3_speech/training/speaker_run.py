@@ -26,7 +26,7 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.training.config import SpeakerOptions, check_options, to_yaml
-from ia3_speech.training.cross_validation import Adaptation, adapt, divide, training_bar
+from ia3_speech.training.cross_validation import Adaptation, adapt, divide_into_folds, training_bar
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import batches_of_similar_length, load_vectors
@@ -89,7 +89,7 @@ def plan(examples: list[Example], options: SpeakerOptions) -> Iterator[Adaptatio
     for fold, (speaker, spoken) in product(range(options.folds or 1), by_speaker.items()):
         test = spoken[fold :: options.folds] if options.folds else []
         chosen = [example for example in spoken if example.speeds and example not in test][: options.k]
-        if len(divide(chosen)) < 2:
+        if len(divide_into_folds(chosen)) < 2:
             raise UserError(
                 f"{options.data}: {speaker} has {len(spoken)} utterances, too few to train on one and hold "
                 f"another one out (leave this speaker out: ia3-speech datadir subset)"

@@ -11,7 +11,7 @@ by a hash of their names; of a single speaker, 15 % of the sentences.
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.corpora.preparation import SMALL, Size, divide, evenly_spaced, write_set
+from ia3_speech.data.corpora.preparation import SMALL, Size, divide, evenly_spaced, is_few, write_set
 from ia3_speech.data.kaldi import (
     DataDirectory,
     read_data_directory,
@@ -43,7 +43,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
                 f"wav.scp, text, utt2spk and spk2utt, and perhaps dev/; or one such directory, to be divided)"
             )
     sets = {name: read_data_directory(corpus / name, allow_pipes=allow_pipes) for name in present}
-    if "dev" not in sets:
+    if "dev" not in sets and not is_few(sets["train"]):
         by = unit_of_dev(sets["train"])
         sides = split_data_directory(corpus / "train", out / "train", out / "dev", by=by)
         sets |= zip(("train", "dev"), sides, strict=True)

@@ -3,11 +3,14 @@
 In: a corpus as it was published. Out: Kaldi data directories with utt2dur, and on stdout a line for each that
 says how much it holds. Without a split of the corpus's own, a fifth of the speakers is test; of fewer than
 four speakers, or of unknown ones, a fifth of the sentences. Without dev, 15 % of train's speakers (sentences)
-become dev. A hash of the names decides which ones, so that the same data are always divided alike.
+become dev. A hash of the names decides which ones, so that the same data are always divided alike. Of less
+than five minutes nothing is taken away: there is no dev, without a split test is all of it too, and training
+divides it into folds, each of which is tested by an adapter that has not heard it.
 """
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -25,6 +28,7 @@ SMALL = {"train": 48, "dev": 12, "test": 24}  # utterances of a set with --size 
 SETS = ("train", "dev", "test")
 TEST_SHARE = 0.2
 MIN_SPEAKERS = 4  # to divide by speaker
+FEW_SECONDS = 300.0
 
 
 def find_recording(path: Path) -> Path | None:
@@ -53,7 +57,7 @@ def divide(
     *,
     speakers_known: bool = True,
 ) -> dict[str, list[Utterance]]:
-    """The utterances of train, dev and test; prints what was held out.
+    """The utterances of train, dev and test; prints what was held out. Of few ones there is no dev.
 
     Args:
         utterances: in any order.
@@ -64,6 +68,9 @@ def divide(
     Raises:
         UserError: some utterances have a set and others have none, or train or test is absent.
     """
+    if not sets and is_few(utterances):
+        print("less than five minutes: all of it is adapted to, and judged by folds")
+        return {"train": [*utterances], "test": [*utterances]}
     unit, units = unit_of_division(utterances, MIN_SPEAKERS if speakers_known else math.inf)
     if not sets:
         names = set(map(unit, utterances))
@@ -78,6 +85,9 @@ def divide(
         )
     if "dev" not in sets.values():
         train = [u for u in utterances if sets[u.id] == "train"]
+        if is_few(train):
+            print("less than five minutes to adapt to: folds take the place of dev")
+            return {"train": train, "test": [u for u in utterances if sets[u.id] == "test"]}
         if units == "speakers":
             unit, units = unit_of_division(train, MIN_SPEAKERS - 1)  # one may have become test
         names = set(map(unit, train))
@@ -86,6 +96,17 @@ def divide(
         share = list(sets.values()).count("dev") / len(sets)
         print(f"dev: {len(dev)} of the {len(names)} {units} left, {share:.0%} of all recordings")
     return {name: [u for u in utterances if sets[u.id] == name] for name in SETS}
+
+
+def is_few(utterances: Iterable[Utterance]) -> bool:
+    """Whether they last less than FEW_SECONDS; where a length is unknown, no."""
+    seconds = 0.0
+    for utterance in utterances:
+        with suppress(AudioError):  # write_set reports it
+            seconds += with_duration(utterance).duration or math.inf
+        if seconds >= FEW_SECONDS:
+            return False
+    return True
 
 
 def unit_of_division(

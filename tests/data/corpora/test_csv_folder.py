@@ -8,8 +8,14 @@ import pytest
 from corpus_files import content, noise
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.corpora import csv_folder
+from ia3_speech.data.corpora import csv_folder, preparation
 from ia3_speech.data.kaldi import read_data_directory
+
+
+@pytest.fixture(autouse=True)
+def enough_speech(monkeypatch):
+    """Recordings of a second stand for minutes here."""
+    monkeypatch.setattr(preparation, "FEW_SECONDS", 0.0)
 
 
 def made(folder, lines, encoding="utf-8", files=None, name="list.csv"):
@@ -220,3 +226,16 @@ def test_one_csv_file_is_expected(tmp_path):
     (tmp_path / "nothing").mkdir()
     with pytest.raises(UserError, match=r"(?s)holds no CSV file at its top.*file,text,speaker,accent"):
         prepared(tmp_path / "nothing", tmp_path)
+
+
+def test_of_a_few_minutes_no_dev_is_taken_away(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(preparation, "FEW_SECONDS", 300.0)
+    csv_folder.prepare(made(tmp_path / "mine", plain(20)), tmp_path / "out")
+    train, test = (read_data_directory(tmp_path / "out" / name) for name in ("train", "test"))
+    assert len(train) == 20 and [u.id for u in train] == [u.id for u in test]
+    assert not (tmp_path / "out/dev").exists() and "judged by folds" in capsys.readouterr().out
+    lines = plain(20)
+    split = [f"{line},{'split' if not n else 'test' if n > 15 else 'train'}" for n, line in enumerate(lines)]
+    csv_folder.prepare(made(tmp_path / "divided", split), tmp_path / "other")
+    assert [len(read_data_directory(tmp_path / "other" / name)) for name in ("train", "test")] == [15, 5]
+    assert not (tmp_path / "other/dev").exists()
