@@ -19,43 +19,26 @@
 _option_files+=("${BASH_SOURCE[0]}")
 . stages.sh; . language_model.sh
 
-# The options, as --help prints them; a recipe's own values, which it sets after this, are the defaults there.
-corpus=""               # DIR: where the corpus is, in the layout that the recipe's README describes
-corpus_name=""          # NAME: folder below data/ and exp/ (default: the corpus's); --size small appends _small
-prepare="python -m ia3_speech.data.corpora.kaldi" # CMD: called as CMD CORPUS DATA_DIR --size SIZE
+# The options of a corpus; stages.sh has those of every recipe.
+prepare="python -m ia3_speech.data.corpora.kaldi"
 test_sets="test"        # 'A B': which sets of the data to test on
 terms=""                # CMD: called as CMD DATA/test TERMS --train DATA/train; writes the list of terms
 name=${PWD##*/}         # NAME: what the adapter is registered as
-base=mini               # BASE: mini, a folder, a hub id
 train_config=ia3        # FILE: YAML of ia3-speech train, or ia3, which comes with the package
 system=""               # NAME: what is trained, in tables and below exp/ (default: the name of --train-config)
 train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; name the --system too
-small_opts="--epochs 2" # OPTS: options of train that --size small adds
-precision=auto          # no|bf16|auto: the precision that decoding computes in; auto: bf16 where the processor has it
-decode_opts=""          # OPTS: further options of decode
-score_opts=""           # OPTS: further options of score
-report_opts=""          # OPTS: further options of report, such as --embed-audio
-init_adapter=""         # PATH: start from this adapter (a name, a path with a slash, or a sum); it is tested too
-init_name=start         # NAME: what that adapter is called in tables and below exp/
-seeds=1                 # N: adapters to train, with seeds 1 to N
 lm=own                  # own|none|'FILE FILE': a language model of train's texts and the base's own; none; and of FILEs
 lm_texts=""             # CMD: called as CMD OUT --train DATA/train; writes further sentences for the language model
 lm_sets=""              # 'A B': what is decoded with the language model too (default: --test-sets and out_of_domain)
 hotwords=own            # own|none|FILE: with the LM and the adapter, the terms that train holds; or those of a hot-word FILE
-out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
-size=full               # full|small: small takes little data and two epochs, to see that everything works
-allow_pipes=false       # true: run the shell commands that wav.scp holds
-stage=1                 # N: start at this stage
-stop_stage=100          # N: stop after this stage
-work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
 
 # Stages 1 to 6; afterwards $selected is the folder of the adapter that is shown, and $trained where it was trained.
 adapt() {
   lock "$exp"
-  local seeded folder set small=""
+  local folder set small=""
   [[ $size == full ]] || small=$small_opts
   train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $small $train_opts"
-  sets="$test_sets${out_of_domain:+ out_of_domain}" seeded=$(seq -s ' ' -f "${system}_seed%g" "$seeds")
+  sets="$test_sets${out_of_domain:+ out_of_domain}"
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
     step "stage 1, prepare $corpus_name" prepare_corpus
@@ -80,14 +63,20 @@ adapt() {
   fi
 
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
-    step "stage 5, train $system, seeds 1 to $seeds" $train_cmd JOB=1:"$seeds" "$exp/log/train_${system}_seedJOB.log" \
-      $train --train "$data/train" ${init_adapter:+--init-adapter "$init_adapter"} --out "$exp/${system}_seedJOB" --seed JOB
+    for system in $systems; do
+      step "stage 5, train $system, seeds 1 to $seeds" $train_cmd JOB=1:"$seeds" "$exp/log/train_${system}_seedJOB.log" \
+        $train ${grid_opts[$system]} --train "$data/train" ${init_adapter:+--init-adapter "$init_adapter"} \
+        --out "$exp/${system}_seedJOB" --seed JOB
+    done
+    [[ -z $grid ]] || python -m ia3_speech.experiments show "$exp" --parts training
   fi
 
-  if [ $stop_stage -ge 6 ]; then trained=$(python -m ia3_speech.experiments select "$exp" "$system") selected=$trained; fi
+  if [ $stop_stage -ge 6 ]; then
+    trained=$(python -m ia3_speech.experiments select "$exp" $systems) selected=$trained system=${trained%_seed*}
+  fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     calibrate_adapter 6 greedy --search greedy
-    for folder in ${init_adapter:+$init_name} $seeded; do
+    for folder in ${init_adapter:+$init_name} $(for one in $systems; do seq -f "${one}_seed%g" "$seeds"; done); do
       for set in $sets; do decode_and_score 6 $folder greedy $set; done
     done
   fi

@@ -21,6 +21,7 @@ check_study() {
   [[ -z $trade_off || -n $out_of_domain ]] ||
     fail "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
   [[ -z $decay_to_one || -n $trade_off ]] || fail "--decay-to-one needs --trade-off '0.25 0.5 0.75'"
+  [[ -z $grid || $average$trade_off$curve == false ]] || fail "--grid goes alone: study what it finds best in another run"
 }
 
 study() {

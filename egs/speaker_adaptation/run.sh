@@ -12,7 +12,7 @@ cd "$(dirname "$0")"
 . ./path.sh; . ./cmd.sh; . speakers.sh
 export PYTHONPATH=$PWD/../medical_dictation/local${PYTHONPATH:+:$PYTHONPATH} # whose grammar writes what the voices say
 
-speakers="" # test|train: speechocean762's test speakers, or the held-out train speakers of local/tune.sh
+speakers="" # test|train: speechocean762's test speakers, or held-out train speakers, to choose options by
 
 # Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter trained on others.
 corpus=espeak prepare=""

@@ -20,6 +20,7 @@ Markdown file (exp/espeak/RESULTS.md) stands for its contents.
 
 import re
 from pathlib import Path
+from statistics import fmean
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
@@ -46,17 +47,21 @@ SCHEMA = 1
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
 
 
-def select(exp: Path, system: str) -> None:
+def select(exp: Path, *names: str) -> None:
     """Print the folder of the seed with the median dev WER; of an even number the lower middle.
 
     Args:
         exp: folder of the experiment
-        system: name of what was trained, without the seed
+        names: of what was trained, without the seed; of several the one with the lowest mean dev WER is taken
     """
-    folders = [file.parent for file in exp.glob(f"{system}_seed*/train.json")]
-    if not folders:
-        raise UserError(f"{exp}/{system}_seed1: not trained yet (run the earlier stages)")
-    print(median_of([load_system(folder) for folder in folders]).folder.name)
+    trained: list[list[System]] = []
+    for name in names:
+        folders = [file.parent for file in exp.glob(f"{name}_seed*/train.json")]
+        if not folders:
+            raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
+        trained.append([load_system(folder) for folder in folders])
+    best = min(trained, key=lambda seeds: fmean(one.train.get("dev_wer", 0.0) for one in seeds))
+    print(median_of(best).folder.name)
 
 
 def collect(exp: Path, force: bool = False) -> None:

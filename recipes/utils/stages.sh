@@ -1,7 +1,30 @@
 #!/usr/bin/env bash
-# Source this: what the stages of adapt.sh, study.sh and speakers.sh have in common, as functions. Nothing runs here.
+# Source this: what adapt.sh, study.sh and speakers.sh have in common, their options and, as functions, their stages.
+# Nothing runs here.
+_option_files+=("${BASH_SOURCE[0]}")
 
-# shellcheck disable=SC2154,SC2034  # adapt.sh and speakers.sh have the options, and use what is set here
+# shellcheck disable=SC2154,SC2034  # adapt.sh and speakers.sh have the other options, and use what is set here
+# The options, as --help prints them; a recipe's own values, which it sets after this, are the defaults there.
+corpus=""               # DIR: where the corpus is, in a layout that the recipe's README describes
+corpus_name=""          # NAME: folder below data/ and exp/ (default: the corpus's); --size small appends _small
+prepare=""              # CMD: called as CMD CORPUS DATA_DIR --size SIZE
+base=mini               # BASE: mini, a folder, a hub id
+init_adapter=""         # PATH: start from this adapter (a name, a path with a slash, or a sum); it is tested too
+init_name=""            # NAME: what that is called in tables and below exp/ (default: a registered name, else start)
+seeds=1                 # N: adapters to train of each kind, with seeds 1 to N
+grid=""                 # 'OPTION=A,B …': train each combination, as of 'learning-rate=1e-3,1e-2 placements=key+value,key+ffn'
+small_opts="--epochs 2" # OPTS: options of training that --size small adds
+precision=auto          # no|bf16|auto: the precision that decoding computes in; auto: bf16 where the processor has it
+decode_opts=""          # OPTS: further options of decode
+score_opts=""           # OPTS: further options of score
+report_opts=""          # OPTS: further options of report, such as --embed-audio
+out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
+size=full               # full|small: small takes little data and two epochs, to see that everything works
+allow_pipes=false       # true: run the shell commands that wav.scp holds
+stage=1                 # N: start at this stage
+stop_stage=100          # N: stop after this stage
+work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
+
 fail() { echo "error: $*" >&2; exit 1; }
 
 # from_start PATH: one on the command line is relative to where the user stood, or else to the recipe's folder. mini and
@@ -51,6 +74,8 @@ locate() {
   done | paste -sd +)
   pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
   once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
+  [[ -n $init_name || ! $init_adapter =~ ^[A-Za-z0-9_-]+$ ]] || init_name=$init_adapter
+  init_name=${init_name:-start}
   check_options
   for path in ${init_adapter//+/ }; do python -m ia3_speech.adapters show "${path%:*}" >/dev/null; done
   ! declare -F check_study >/dev/null || check_study
@@ -65,6 +90,7 @@ check_options() {
   configuration "$train_config"
   [[ " $test_sets " != *" out_of_domain "* ]] || fail "--test-sets: no set can be called out_of_domain, --out-of-domain is"
   lm_sets=${lm_sets:-$test_sets${out_of_domain:+ out_of_domain}}
+  expand_grid "$system" 5
   if [[ $lm != own && $lm != none ]]; then
     lm=$(for file in $lm; do from_start "$file"; done | xargs)
     for file in $lm; do [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"; done
@@ -72,9 +98,34 @@ check_options() {
   hotwords=$(from_start "$hotwords")
   [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
     fail "--hotwords $hotwords: no such file (own, none, or a file with a term a line)"
-  for taken in base log curve "$system" "${system}_average"; do
-    [[ -z $init_adapter || $init_name != "$taken" ]] || fail "--init-name can't be $taken: something else below exp/ is called that"
+  free_init_name base log curve "$system" "${system}_average"
+}
+
+# free_init_name NAME …: refuses these as --init-name.
+free_init_name() {
+  [[ -z $init_adapter || " $* " != *" $init_name "* ]] ||
+    fail "--init-name can't be $init_name: something else below exp/ is called that"
+}
+
+# expand_grid NAME STAGE: $systems are the combinations of --grid, called NAME_learning-rate1e-3 and so on, ${grid_opts[SYSTEM]} the
+# options of each; without --grid NAME alone. They are compared by what STAGE leaves, unless a later --stop-stage is given.
+expand_grid() {
+  local axis value so_far expanded option value_pattern='[A-Za-z0-9._+-]+'
+  declare -gA grid_opts=([$1]="")
+  systems=$1
+  for axis in $grid; do
+    [[ $axis =~ ^[a-z][a-z-]*=$value_pattern(,$value_pattern)*$ ]] ||
+      fail "--grid takes OPTION=VALUE,VALUE, as 'learning-rate=1e-3,1e-2 placements=key+value,key+ffn' (key+ffn: key and ffn), not '$axis'"
+    expanded="" option=${axis%%=*}
+    for so_far in $systems; do
+      for value in $(tr , ' ' <<<"${axis#*=}"); do
+        expanded+=" ${so_far}_$option$([[ $value == [0-9]* ]] || echo -)${value//+/-}"
+        grid_opts[${expanded##* }]="${grid_opts[$so_far]} --$option ${value//+/ }"
+      done
+    done
+    systems=$expanded
   done
+  [[ -z $grid || $stop_stage -lt 100 ]] || stop_stage=$2
 }
 
 # lock DIR: wait until no other run is at work there. The jobs of a run that was killed hold the lock until they end.

@@ -156,9 +156,28 @@ def test_speakers(commands):
     assert scored in found
 
 
+def test_a_grid_trains_each_combination_and_tests_on_request(commands):
+    options = ("--grid", "learning-rate=1e-3,1e-2 placements=key+value,ffn", "--train-opts", "--clip 2")
+    systems = [
+        f"ia3_learning-rate{rate}_placements-{placements}"
+        for rate in ("1e-3", "1e-2")
+        for placements in ("key-value", "ffn")
+    ]
+    found = lines(commands(*options, "--out-of-domain", "none"))
+    trained = [line for line in found if line.startswith("JOB")]
+    assert found[2:] == [*trained, "experiments show exp/x --parts training"]  # no test set of theirs
+    assert [line.split(" --out ")[1] for line in trained] == [f"{one}_seedJOB --seed JOB" for one in systems]
+    of_first = "--clip 2 --learning-rate 1e-3 --placements key value --train train"
+    assert trained[0].startswith(f"JOB=1:1 train --config ia3 --dev dev {of_first} ")
+    decoded = [line for line in lines(commands(*options, "--stop-stage", "6")) if line.startswith(DECODE)]
+    assert [line.split()[-1] for line in decoded[1:]] == [f"{one}_seed1/decode_greedy_test" for one in systems]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--grid", "clip=1 rate"), "--grid takes OPTION=VALUE,VALUE, as 'learning-rate=1e-3,1e-2 placement"),
+        (("--grid", "clip=1", "--curve", "1"), "--grid goes alone: study what it finds best in another run"),
         (("--curve", "1 two"), "--curve takes numbers such as 0.5, not 'two'"),
         (("--average", "true"), "--average takes the mean of several seeds: give --seeds 3"),
         (("--trade-off", "0.5"), "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR'"),
