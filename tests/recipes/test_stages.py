@@ -170,7 +170,9 @@ def test_a_grid_trains_each_combination_and_tests_on_request(commands):
     of_first = "--clip 2 --learning-rate 1e-3 --placements key value --train train"
     assert trained[0].startswith(f"JOB=1:1 train --config ia3 --dev dev {of_first} ")
     decoded = [line for line in lines(commands(*options, "--stop-stage", "6")) if line.startswith(DECODE)]
-    assert [line.split()[-1] for line in decoded[1:]] == [f"{one}_seed1/decode_greedy_test" for one in systems]
+    assert [line.split()[-1] for line in decoded[1:]] == [
+        f"{one}_seed1/decode_greedy_test" for one in systems
+    ]
 
 
 @pytest.mark.parametrize(
