@@ -8,8 +8,8 @@ Picovoice's coffee maker: a lead-in, an article, size, roast and shots in any or
 and sugar in either order. There the article always stands; people leave it out, so here it may be missing.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import permutations
+from collections.abc import Mapping
+from itertools import permutations, product
 
 from rapidfuzz.distance import Levenshtein
 
@@ -29,16 +29,13 @@ def order(slots: Mapping[str, str]) -> dict[str, str]:
     """Label → what was ordered, in lower case with single spaces.
 
     Raises:
-        ValueError: a slot that the grammar lacks, an empty one, or no drink.
+        ValueError: a slot that the grammar lacks, or no drink.
     """
     if unknown := sorted(set(slots) - set(LABELS)):
         raise ValueError(f"the slot {unknown[0]!r} is not one of {', '.join(LABELS)}")
     if DRINK not in slots:
         raise ValueError(f"there is no {DRINK}")
-    found = {LABELS[name]: " ".join(words.lower().split()) for name, words in slots.items()}
-    if empty := [label for label, words in found.items() if not words]:
-        raise ValueError(f"the {empty[0]} is empty")
-    return found
+    return {LABELS[name]: " ".join(words.lower().split()) for name, words in slots.items()}
 
 
 def sentences(ordered: Mapping[str, str]) -> list[str]:
@@ -49,17 +46,14 @@ def sentences(ordered: Mapping[str, str]) -> list[str]:
     before = [ordered[label] for label in BEFORE.values() if label in ordered]
     after = [ordered[label] for label in AFTER.values() if label in ordered]
 
-    def every() -> Iterator[tuple[int, str]]:
-        for first in permutations(before):
-            for last in permutations(after):
-                words = " ".join([*first, ordered["drink"], *(["with", " and ".join(last)] if last else [])])
-                right = "an" if words[0] in "aeiou" else "a"
-                for article in ARTICLES:
-                    rank = 0 if article == right else 1 if article else 2
-                    for lead in LEADS:
-                        yield rank, " ".join(f"{lead} {article} {words}".split())
-
-    return [sentence for _, sentence in sorted(set(every()))]
+    ranked = set()
+    for first, last in product(permutations(before), permutations(after)):
+        words = " ".join([*first, ordered["drink"], *(["with", " and ".join(last)] if last else [])])
+        right = "an" if words[0] in "aeiou" else "a"
+        for article, lead in product(ARTICLES, LEADS):
+            rank = 0 if article == right else 1 if article else 2
+            ranked.add((rank, " ".join(f"{lead} {article} {words}".split())))
+    return [sentence for _, sentence in sorted(ranked)]
 
 
 def nearest(ordered: Mapping[str, str], heard: str) -> str:

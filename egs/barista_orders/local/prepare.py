@@ -61,14 +61,12 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
         texts = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
         test = hold_out(map(key_of, orders), TEST_SHARE)
         sides = {one.id: "test" if key_of(one) in test else "train" for one in orders}
-    said = [replace(one, text=texts[one.id]) for one in orders if one.id in texts]
-    train = [one for one in said if sides[one.id] == "train"]
-    dev = hold_out(map(key_of, train))
-    sets = {
-        "train": [one for one in train if key_of(one) not in dev],
-        "dev": [one for one in train if key_of(one) in dev],
-        "test": [one for one in said if sides[one.id] == "test"],
-    }
+    sets: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
+    dev = hold_out(key_of(one) for one in orders if sides.get(one.id) == "train")
+    for one in orders:
+        if one.id in sides:
+            side = "dev" if sides[one.id] == "train" and key_of(one) in dev else sides[one.id]
+            sets[side].append(replace(one, text=texts[one.id]))
     for name, utterances in sets.items():
         write_set(out / name, utterances, size, speaker_labels=())
 
@@ -88,23 +86,18 @@ def read_orders(corpus: Path) -> list[Utterance]:
     if not path.is_file() or not folder.is_dir():
         layout = PUBLISHED.read_text(encoding="utf-8").partition("\n\n")[2]
         raise UserError(f"{corpus}: not the corpus as it was published\n\n{layout}")
-    try:
-        published = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error}; clone the repository again)") from None
+    published = json.loads(path.read_text(encoding="utf-8"))
     orders, absent = [], []
     for file, label in sorted(published.items()):
         try:
             ordered = order(label["slots"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise UserError(f"{path}: {file}: {error} (correct it, or take it out)") from None
         id, recording = Path(file).stem, find_recording(folder / file)
         if recording:
             orders.append(Utterance(id, id, id, str(recording.resolve()), labels=ordered))
         else:
             absent.append(file)
-    if not orders:
-        raise UserError(f"{folder}: holds none of the {len(published)} files that label.json names")
     if absent:
         print(f"{len(absent)} of {len(published)} orders have no audio and are left out: {' '.join(absent)}")
     return orders
@@ -123,15 +116,13 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
     sides: dict[str, str] = {}
     texts: dict[str, str] = {}
     for number, line in enumerate(lines, 2):
-        fields = line.split("\t")
-        if len(fields) != len(COLUMNS) or fields[1] not in ("train", "test"):
+        file, side, text = fields if len(fields := line.split("\t")) == len(COLUMNS) else ("", "", "")
+        if side not in ("train", "test"):
             raise UserError(f"{path}:{number}: not a file, train or test, a transcript, with TABs between")
-        id = Path(fields[0]).stem
-        if id not in slots:
-            continue
-        if fields[2] not in sentences(slots[id]):
-            raise UserError(f"{path}:{number}: {fields[2]!r} is no sentence of the grammar for {slots[id]}")
-        sides[id], texts[id] = fields[1:]
+        if (id := Path(file).stem) in slots:
+            if text not in sentences(slots[id]):
+                raise UserError(f"{path}:{number}: {text!r} is no sentence of the grammar for {slots[id]}")
+            sides[id], texts[id] = side, text
     if without := sorted(set(slots) - set(texts)):
         print(f"{path}: {len(without)} orders have no line and are left out: {' '.join(without)}")
     return sides, texts
@@ -143,9 +134,8 @@ def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
     from ia3_speech.loading import SearchOptions, load
 
     print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
-    heard = decode_utterances(
-        load(base, search=SearchOptions("greedy")).recognizer, orders, on_error="fail"
-    ).texts
+    recognizer = load(base, search=SearchOptions("greedy")).recognizer
+    heard = decode_utterances(recognizer, orders, on_error="fail").texts
     write_text(out, format_kaldi_text(heard))
     return heard
 
