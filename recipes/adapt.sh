@@ -40,13 +40,9 @@ adapt() {
   train="python -m ia3_speech.train --config $train_config --base $base --dev $data/dev $pipes $small $train_opts"
   sets="$test_sets${out_of_domain:+ out_of_domain}"
 
-  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
-    step "stage 1, prepare $corpus_name" prepare_corpus
-  fi
+  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
 
-  if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then
-    step "stage 2, validate ${data##*/}" validate train dev $sets
-  fi
+  if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate train dev $sets; fi
 
   if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
     step "stage 3, check that the base can write the texts" \

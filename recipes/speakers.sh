@@ -21,7 +21,6 @@ _option_files+=("${BASH_SOURCE[0]}")
 prepare="local/prepare.py" # writes DATA_DIR/test
 k=15                    # 'A B': utterances to adapt on; several make a learning curve
 folds=4                 # N: parts into which a speaker's utterances are dealt; each is tested once
-nj=1                    # N: jobs, each with a share of the speakers
 adapt_config=conf/speakers.yaml # FILE: YAML of ia3-speech speakers
 init_config=""          # FILE: the same for the start from --init-adapter (default: --adapt-config)
 adapt_opts=""           # OPTS: further options of it, such as '--epochs 5'; give the --variant a name too
@@ -32,15 +31,22 @@ prefix=speaker          # NAME: the adapter of speaker 0024 is registered as NAM
 # The systems are from_START_kN_seedS: from the base or from --init-adapter, with N utterances a speaker.
 adapt_speakers() {
   lock "$exp"
-  local start config n seed set one small="" starts="base ${init_adapter:+$init_name}"
+  local start n seed set variant kinds="" small="" starts="base ${init_adapter:+$init_name}"
+  local -A kind_opts
   [[ $size == full ]] || small=$small_opts
-  score_opts="--cluster speaker $score_opts"
+  score_opts="--cluster speaker $score_opts" sets="test${out_of_domain:+ out_of_domain}"
   k=$(tr ' ' '\n' <<<"$k" | sort -gr | xargs) # the most utterances first
-  sets="test${out_of_domain:+ out_of_domain}"
+  for n in $k; do
+    for start in $starts; do
+      for variant in $systems; do
+        kinds+=" from_${start}_k$n${variant#from}"
+        kind_opts[${kinds##* }]="$([[ $start == base ]] && echo "--config $adapt_config" ||
+          echo "--config $init_config --init-adapter $init_adapter") ${grid_opts[$variant]} --k $n"
+      done
+    done
+  done
 
-  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
-    step "stage 1, prepare $corpus_name" prepare_corpus
-  fi
+  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate $sets; fi
 
@@ -55,26 +61,14 @@ adapt_speakers() {
     done
   fi
 
-  for n in $k; do
-    for start in $starts; do
-      config=$adapt_config
-      [[ $start == base ]] || config="$init_config --init-adapter $init_adapter"
-      for one in $systems; do
-        for ((seed = 1; seed <= seeds; seed++)); do
-          adapt_and_score "from_${start}_k$n${one#from}_seed$seed" --config $config ${grid_opts[$one]} --k "$n" --seed "$seed"
-        done
-      done
-    done
+  for kind in $kinds; do
+    for seed in $(seq "$seeds"); do adapt_and_score "${kind}_seed$seed" ${kind_opts[$kind]} --seed "$seed"; done
   done
   [[ -z $grid ]] || python -m ia3_speech.experiments show "$exp" --parts "systems speakers"
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
-    for n in $k; do
-      for start in $starts; do
-        for one in $systems; do report_on "$start" "from_${start}_k$n${one#from}"; done
-      done
-    done
+    for kind in $kinds; do report_on $kind; done
   fi
 
   if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
@@ -100,7 +94,7 @@ adapt_and_score() {
     done
   fi
   if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
-    step "stage 7, score test with $system" $decode_cmd "$exp/log/score_test_$system.log" python -m ia3_speech.score \
+    step "stage 7, score test with $system" $score_cmd "$exp/log/score_test_$system.log" python -m ia3_speech.score \
       "$data/test" "$out/decode_greedy_test" $score_opts --training-per-speaker "$out" --baseline "$exp/base/decode_greedy_test"
   fi
 }
@@ -108,14 +102,13 @@ adapt_and_score() {
 # random_fifth PATH…: a fifth of them, at least one; always the same ones.
 random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=<(yes) | sort; }
 
-# report_on START SYSTEM: the page of one system, its median seed, with the learning curve where there are several --k.
+# report_on KIND: the page of one kind of system, its median seed, with the learning curve where there are several --k.
 report_on() {
-  local folder curve=$exp/curve_from_$1.json
-  folder=$(python -m ia3_speech.experiments select "$exp" "$2")
-  [[ $1 != "$start_shown" ]] || curve=$exp/curve.json
-  [[ $k == *" "* ]] && curve="--curve $curve" || curve=""
-  step "stage 8, report on $2" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
-    --out "$exp/report_$2.html"
+  local folder start=${1#from_} curve=""
+  folder=$(python -m ia3_speech.experiments select "$exp" "$1")
+  [[ $k != *" "* ]] || curve="--curve $exp/curve$([[ $start == "$start_shown"_k* ]] || echo "_from_${start%_k*}").json"
+  step "stage 8, report on $1" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
+    --out "$exp/report_$1.html"
 }
 
 register_speakers() {
@@ -131,7 +124,6 @@ check_options() {
   adapt_config=$(from_start "$adapt_config") init_config=$(from_start "${init_config:-$adapt_config}")
   configuration "$adapt_config"
   configuration "$init_config"
-  number nj "$nj" 1
   number folds "$folds" 2
   for n in $k; do [[ $n =~ ^[0-9]+$ && $n -ge 2 ]] || fail "--k must be numbers from 2 on, not '$k'"; done
   start_shown=$([[ -z $init_adapter ]] && echo base || echo "$init_name")

@@ -13,6 +13,7 @@ init_adapter=""         # PATH: start from this adapter (a name, a path with a s
 init_name=""            # NAME: what that is called in tables and below exp/ (default: a registered name, else start)
 seeds=1                 # N: adapters to train of each kind, with seeds 1 to N
 grid=""                 # 'OPTION=A,B …': train each combination, as of 'learning-rate=1e-3,1e-2 placements=key+value,key+ffn'
+nj=1                    # N: jobs to decode a set in, each with a share of its utterances; for speakers also to adapt in
 small_opts="--epochs 2" # OPTS: options of training that --size small adds
 precision=auto          # no|bf16|auto: the precision that decoding computes in; auto: bf16 where the processor has it
 decode_opts=""          # OPTS: further options of decode
@@ -59,6 +60,7 @@ locate() {
   [[ -n $corpus ]] || fail "$([[ -f local/published.txt ]] && cat local/published.txt || echo "no corpus: give --corpus DIR")"
   [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
   number seeds "$seeds" 1
+  number nj "$nj" 1
   corpus=$(from_start "$corpus") base=$(from_start "$base")
   [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
   corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}
@@ -204,14 +206,19 @@ decode_and_score() {
     [[ ! -d $data/train ]] || score+=" --training $data/train" # where speakers are adapted to, there is none
     score+=${terms:+" --terms $exp/terms_$set"}
   fi
-  folder=$exp/$system/decode_${search}_$set log=${search}_${set}_${system//\//_}.log
-  log=${log#greedy_}
+  folder=$exp/$system/decode_${search}_$set log=${search}_${set}_${system//\//_}
   job() {
-    $decode_cmd "$exp/log/decode_$log" python -m ia3_speech.decode --base "$base" $decode \
-      ${adapter:+--adapter "$adapter"} $pipes --precision "$precision" $decode_opts "$data/$set" "$folder"
-    $decode_cmd "$exp/log/score_$log" python -m ia3_speech.score "$data/$set" "$folder" $score
+    decode_set "${log#greedy_}" "$set" "$folder" $decode ${adapter:+--adapter "$adapter"}
+    $score_cmd "$exp/log/score_${log#greedy_}.log" python -m ia3_speech.score "$data/$set" "$folder" $score
   }
   step "stage $1, decode and score $set with $system$with" job
+}
+
+# decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there.
+decode_set() {
+  local decode="python -m ia3_speech.decode --base $base ${*:4} $pipes --precision $precision $decode_opts $data/$2 $3"
+  [[ $nj == 1 ]] || $decode_cmd JOB=1:"$nj" "$exp/log/decode_$1.JOB.log" $decode --part "JOB/$nj"
+  $decode_cmd "$exp/log/decode_$1.log" $decode
 }
 
 # calibrate_adapter STAGE SEARCH OPTION…: make the confidences of the selected adapter probabilities, measured on dev.
@@ -220,6 +227,7 @@ calibrate_adapter() {
   [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 50 ]] || return 0 # 100 recognised words are needed
   [[ $2 == greedy ]] || out+=_$2
   step "stage $1, calibrate the confidences of $selected on dev, $2" \
+    $decode_cmd "$exp/log/${out##*/}_$selected.log" \
     $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") -- \
     python -m ia3_speech.calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
     --adapter "$adapter" "${@:3}"

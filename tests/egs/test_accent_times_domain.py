@@ -142,7 +142,7 @@ def test_what_is_decoded_and_scored(tmp_path):
     eval "$(sed -n '/^place()/p; /^combined()/,/^}}/p' run.sh)"
     work_dir=w suffix="" exp={tmp_path} data=data base=mini precision=no decode_opts="" pipes="" stop_stage=8
     step() {{ shift; "$@"; }}
-    decode_cmd=printed
+    decode_cmd=printed score_cmd=printed
     printed() {{ echo "${{@:2}}" | sed "s,-m ia3_speech.,,; s,{tmp_path}/,,g"; }}
     for set in test_adults test_orders out_of_domain; do combined half 2 $set; done
     """

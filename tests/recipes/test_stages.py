@@ -16,12 +16,12 @@ terms=terms.py out_of_domain=none lm=none
 python() {{ if [[ $* == *select* ]]; then echo ia3_seed2; else echo "$@" | sed 's/-m ia3_speech.//'; fi; }}
 . parse_options.sh
 locate "$@"
-once=once train_cmd=printed decode_cmd=printed
+once=once train_cmd=printed decode_cmd=printed score_cmd=printed
 step() {{ shift; "$@"; }}
 once() {{ echo "$@" | sed 's/.* -- //; s/python -m ia3_speech.//'; }}
 printed() {{
   while [[ $1 == *=* || $1 == *.log ]]; do [[ $1 != JOB* ]] || printf '%s ' "$1"; shift; done
-  echo "$@" | sed 's/python -m ia3_speech.//'
+  echo "$@" | sed 's/^once .* -- //; s/python -m ia3_speech.//'
 }}
 {call}
 """
