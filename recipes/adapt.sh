@@ -59,11 +59,7 @@ adapt() {
   fi
 
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
-    for system in $systems; do
-      step "stage 5, train $system, seeds 1 to $seeds" $train_cmd JOB=1:"$seeds" "$exp/log/train_${system}_seedJOB.log" \
-        $train ${grid_opts[$system]} --train "$data/train" ${init_adapter:+--init-adapter "$init_adapter"} \
-        --out "$exp/${system}_seedJOB" --seed JOB
-    done
+    for system in $systems; do train_seeds "$system" "$seeds" ${grid_opts[$system]} --train "$data/train"; done
     [[ -z $grid ]] || python -m ia3_speech.experiments show "$exp" --parts training
   fi
 
@@ -76,6 +72,12 @@ adapt() {
       for set in $sets; do decode_and_score 6 $folder greedy $set; done
     done
   fi
+}
+
+# train_seeds SYSTEM N OPTION…: train a system with seeds 1 to N.
+train_seeds() {
+  step "stage 5, train $1, seeds 1 to $2" $train_cmd JOB=1:"$2" "$exp/log/train_${1//\//_}_seedJOB.log" \
+    $train "${@:3}" ${init_adapter:+--init-adapter "$init_adapter"} --out "$exp/$1_seedJOB" --seed JOB
 }
 
 # Stages 7 to 9, for the adapter in $selected.

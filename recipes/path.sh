@@ -12,22 +12,14 @@ unset PYTHONDONTWRITEBYTECODE # Python starts many times here, and compiling tra
 # (Not from a shell that somebody types into: what it runs later starts elsewhere, and is another command.)
 [[ $- == *i* ]] || export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
 [[ ${IA3_SPEECH_HOME:-/} == [/~]* ]] || export IA3_SPEECH_HOME=${IA3_SPEECH_START_DIR:-$PWD}/$IA3_SPEECH_HOME
-if [[ $- != *i* && -z ${IA3_SPEECH_COMMAND-} ]]; then
-  IA3_SPEECH_COMMAND="bash ${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")"
-  for _ia3_word in "$@"; do
-    case $_ia3_word in
-      *[\'$'\n']*) _ia3_word=$(printf %q "$_ia3_word") ;;
-      "" | *[!A-Za-z0-9_./:=,+-]*) _ia3_word="'$_ia3_word'" ;;
-    esac
-    IA3_SPEECH_COMMAND+=" $_ia3_word"
-  done
-  export IA3_SPEECH_COMMAND
-fi
 
 _ia3_python=$(command -v python || true)
 # shellcheck source=../scripts/environment.sh
 . "$IA3_SPEECH_ROOT/scripts/environment.sh"
 use_environment ia3_speech torch || return 1
+[[ $- == *i* || -n ${IA3_SPEECH_COMMAND-} ]] || IA3_SPEECH_COMMAND=$(python -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' \
+  bash "${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")" "$@")
+export IA3_SPEECH_COMMAND
 # How the user calls Python afterwards.
 if [[ -z ${IA3_SPEECH_PYTHON-} ]]; then
   if [[ -n ${UV_RUN_RECURSION_DEPTH-} ]]; then

@@ -36,7 +36,7 @@ recipe() {
   echo "stages $stage to 6 of the recipe $1"
   bash "../$1/run.sh" --corpus "$(from_start "$2")" --seeds "$seeds" --base "$base" --size "$size" --small-opts "$small_opts" \
     --train-opts "$train_opts" --precision "$precision" --decode-opts "$decode_opts" --work-dir "$work_dir" \
-    --out-of-domain "${out_of_domain:-none}" --stage "$stage" --stop-stage $((stop_stage < 6 ? stop_stage : 6))
+    --nj "$nj" --out-of-domain "${out_of_domain:-none}" --stage "$stage" --stop-stage $((stop_stage < 6 ? stop_stage : 6))
 }
 
 # own RECIPE KIND SET AS: a test set of a recipe, its terms, and what the base and its own adapters made of it, shown as SET's.
@@ -48,7 +48,7 @@ own() {
   link "$(place data "$1")/$3" "$data/$4"
   [[ ! -f $recipe_exp/terms_$3 ]] || link "$recipe_exp/terms_$3" "$exp/terms_$4"
   link "$recipe_exp/base/decode_greedy_$3" "$exp/base/decode_greedy_$4"
-  for ((seed = 1; seed <= seeds; seed++)); do
+  for seed in $(seq "$seeds"); do
     link "$recipe_exp/ia3_seed$seed/decode_greedy_$3" "$exp/$2_seed$seed/decode_greedy_$4"
     link "$recipe_exp/ia3_seed$seed/inputs.json" "$exp/$2_seed$seed/inputs.json" # how it was trained
   done

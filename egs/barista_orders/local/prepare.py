@@ -32,6 +32,8 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.decoding.decode_directory import decode_utterances
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.kaldi_files import format_kaldi_text
 
 PUBLISHED = Path(__file__).with_name("published.txt")
@@ -57,7 +59,10 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
     else:
         if size == "small":  # listening takes longest
             orders = orders[:: max(1, len(orders) // SMALL)]
-        heard = listen(orders, base, out / "heard")
+        print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
+        recognizer = load(base, search=SearchOptions("greedy")).recognizer
+        heard = decode_utterances(recognizer, orders, on_error="fail").texts
+        write_text(out / "heard", format_kaldi_text(heard))
         texts = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
         test = hold_out(map(key_of, orders), TEST_SHARE)
         sides = {one.id: "test" if key_of(one) in test else "train" for one in orders}
@@ -126,18 +131,6 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
     if without := sorted(set(slots) - set(texts)):
         print(f"{path}: {len(without)} orders have no line and are left out: {' '.join(without)}")
     return sides, texts
-
-
-def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
-    """Id → what the base hears; also written to `out`, as Kaldi's text."""
-    from ia3_speech.decoding.decode_directory import decode_utterances
-    from ia3_speech.loading import SearchOptions, load
-
-    print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
-    recognizer = load(base, search=SearchOptions("greedy")).recognizer
-    heard = decode_utterances(recognizer, orders, on_error="fail").texts
-    write_text(out, format_kaldi_text(heard))
-    return heard
 
 
 if __name__ == "__main__":

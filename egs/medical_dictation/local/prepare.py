@@ -21,8 +21,8 @@ Out: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}: the 15 se
 (12 to train on, 3 to select the epoch by) and sentences of theirs to test on.
 """
 
+from itertools import cycle
 from pathlib import Path
-from typing import NamedTuple
 
 from grammar import Grammar, Sentence, rows
 
@@ -42,15 +42,6 @@ SENTENCES = {
     "small": {"train": 48, "dev": 12, "test": 24, "speaker42": 15 + 12},
 }
 SEEDS = {"train": 1, "dev": 2, "test": 3, "speaker42": 42}
-
-
-class Speaker(NamedTuple):
-    name: str
-    accent: str  # espeak-ng's name of it
-    variant: str
-    gender: str
-    rate: int  # words a minute
-    pitch: int  # 0 to 99, around the variant's own
 
 
 def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
@@ -73,11 +64,12 @@ def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False)
         record(sentences, speakers["speaker42"], out / "speaker42" / name)
 
 
-def read_speakers() -> dict[str, list[Speaker]]:
-    """Set → who speaks in it, from speakers.tsv."""
-    speakers: dict[str, list[Speaker]] = {}
-    for set_name, *names, rate, pitch in rows(HERE / "speakers.tsv"):
-        speakers.setdefault(set_name, []).append(Speaker(*names, int(rate), int(pitch)))
+def read_speakers() -> dict[str, list[tuple[str, str, Voice]]]:
+    """Set → name, gender and voice of who speaks in it, from speakers.tsv."""
+    speakers: dict[str, list[tuple[str, str, Voice]]] = {}
+    for set_name, name, accent, variant, gender, rate, pitch in rows(HERE / "speakers.tsv"):
+        voice = Voice(accent, variant, int(rate), int(pitch))
+        speakers.setdefault(set_name, []).append((name, gender, voice))
     return speakers
 
 
@@ -93,20 +85,14 @@ def draw_texts(counts: dict[str, int]) -> dict[str, list[Sentence]]:
     return texts
 
 
-def record(sentences: list[Sentence], speakers: list[Speaker], out: Path) -> None:
+def record(sentences: list[Sentence], speakers: list[tuple[str, str, Voice]], out: Path) -> None:
     """Speak the sentences, the speakers in turn; write a data directory, its audio in audio/ beside it."""
     texts = []
-    for index, sentence in enumerate(sentences):
-        speaker = speakers[index % len(speakers)]
-        id = f"{speaker.name}-{out.name}-{index:04d}"  # speaker42 speaks in all three sets
-        labels = {
-            "accent": ACCENTS[speaker.accent],
-            "voice": speaker.variant,
-            "gender": speaker.gender,
-            "wording": "only-in-test" if sentence.new_wording else "as-in-train",
-        }
-        utterance = Utterance(id, speaker.name, id, "", text=sentence.text, labels=labels)
-        texts.append((utterance, Voice(speaker.accent, speaker.variant, speaker.rate, speaker.pitch)))
+    for index, (sentence, (name, gender, voice)) in enumerate(zip(sentences, cycle(speakers), strict=False)):
+        id = f"{name}-{out.name}-{index:04d}"  # speaker42 speaks in all three sets
+        labels = {"accent": ACCENTS[voice.accent], "voice": voice.variant, "gender": gender}
+        labels["wording"] = "only-in-test" if sentence.new_wording else "as-in-train"
+        texts.append((Utterance(id, name, id, "", text=sentence.text, labels=labels), voice))
     utterances = synthesize(texts, out.parent / "audio" / out.name)
     write_data_directory(out, utterances)
     print(f"{out}: {summarize(utterances)}")
