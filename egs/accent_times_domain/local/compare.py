@@ -30,12 +30,10 @@ from ia3_speech.scoring.scorer import Score, json_value, score_hypotheses
 from ia3_speech.scoring.table import Rate, markdown_table
 from ia3_speech.scoring.term_errors import read_term_list
 
-# Folder → what it is called in the tables.
-SUMS = {"sum": "accent+domain", "half": "accent:0.5+domain:0.5"}
+SUMS = {"sum": "accent+domain", "half": "accent:0.5+domain:0.5"}  # folder → what it is called in the tables
 AGAINST = ("base", "accent", "domain")
-ALONE = ""  # the base's scores are compared with nothing
 
-Scores = dict[str, dict[str, Score]]  # system → other system → scores of the first, with the changes
+Scores = dict[tuple[str, str], Score]  # (system, other system) → scores of the first, with the changes
 
 
 def main(exp: Path, data: Path, sets: str, seeds: int = 1, shown: int = 1) -> None:
@@ -58,22 +56,22 @@ def main(exp: Path, data: Path, sets: str, seeds: int = 1, shown: int = 1) -> No
     pairs, texts, notes = [], [], []
     for name in names:
         scores = compare(exp, data / name, of_seed)
-        texts.append(rate_table(name, scores, [one for one in systems if seeds > 1]))
-        texts.append(mapsswe_table(name, scores))
-        base = scores["base"][ALONE]
+        base = scores["base", ""]
+        spreads = {
+            system: spread([one.results[name].all.wer.value for one in systems if one.name == system])
+            for system, _ in scores
+        }
+        texts += [rate_table(name, scores, spreads if seeds > 1 else None), mapsswe_table(name, scores)]
         if base.unseen_sentences:
-            unseen = {
-                system: {other: score.unseen_sentences for other, score in beside.items()}
-                for system, beside in scores.items()
-            }
+            unseen = {compared: score.unseen_sentences for compared, score in scores.items()}
             texts.append(rate_table(f"{name}, sentences not in training", unseen))
         texts.append(warning_list(systems, name))
-        pairs += [
-            pair(name, system, other, score) | {"seed": shown}
-            for system, beside in scores.items()
-            for other, score in beside.items()
-            if other
-        ]
+        for (system, other), score in scores.items():
+            change, test = score.changes.get("wer"), score.mapsswe
+            if other:
+                row = {"set": name, "baseline": other, "system": system, "seed": shown}
+                row |= {"relative": change.relative, "relative_ci": change.relative_ci}
+                pairs.append(row | {"mapsswe": {"segments": test.segments, "z": test.z, "p": test.p}})
         notes.append(
             f"{name}: {base.utterances} utterances, {base.words} words. In brackets 95 % "
             f"intervals of a bootstrap over {base.ci_clusters} {base.ci_unit}s; changes are relative, on "
@@ -97,8 +95,14 @@ def decoded(system: System, set_name: str) -> Path:
     return system.folder / f"decode_greedy_{set_name}"
 
 
+def adapter_of(system: System, set_name: str) -> str | None:
+    """The adapter as decode was given it: a path, or a sum of paths."""
+    used = load_json(decoded(system, set_name) / "decode.json")["adapter"]
+    return used and used.get("path", used["name"])
+
+
 def compare(exp: Path, data: Path, systems: list[System]) -> Scores:
-    """The scores of each system on one test set, beside the base and both parts."""
+    """The scores of each system on one test set beside the base and both parts; of the base alone."""
     directory = read_data_directory(data, wav=False, spk_sort=False)
     term_list = exp / f"terms_{data.name}"
     terms = read_term_list(term_list, "ctc") if term_list.is_file() else None
@@ -106,67 +110,41 @@ def compare(exp: Path, data: Path, systems: list[System]) -> Scores:
     results = {one.name: one.results[data.name] for one in systems}
     training = results["sum"].overlap.get("training", ())
     trained_on = [read_data_directory(Path(one), wav=False, spk_sort=False) for one in training]
-    overlap, unit = (
-        find_overlap(trained_on, directory) if training else None,
-        results["base"].record["ci_unit"],
-    )
-    scores: Scores = {}
-    for system, hypotheses in texts.items():
-        others = [ALONE] if system == "base" else [one for one in AGAINST if one != system]
-        scores[system] = {
-            other: score_hypotheses(
-                directory, hypotheses, baseline=texts.get(other), terms=terms, cluster=unit, overlap=overlap
-            )
-            for other in others
-        }
-    return scores
+    options = {"terms": terms, "cluster": results["base"].record["ci_unit"]}
+    options["overlap"] = find_overlap(trained_on, directory) if training else None
+    return {
+        (system, other): score_hypotheses(directory, texts[system], baseline=texts.get(other), **options)
+        for system in texts
+        for other in (AGAINST if system != "base" else [""])
+        if other != system
+    }
 
 
-def adapter_of(system: System, set_name: str) -> str | None:
-    """The adapter as decode was given it: a path, or a sum of paths."""
-    used = load_json(decoded(system, set_name) / "decode.json")["adapter"]
-    return used and used.get("path", used["name"])
-
-
-def pair(set_name: str, system: str, other: str, score: Score) -> dict:
-    change, test = score.changes["wer"], score.mapsswe
-    row = {"set": set_name, "baseline": other, "system": system, "relative": change.relative}
-    row["relative_ci"] = change.relative_ci
-    return row | {"mapsswe": {name: getattr(test, name) for name in ("segments", "z", "p")}}
-
-
-def rate_table(title: str, compared: dict[str, dict[str, ErrorRates]], seeds: list[System] = ()) -> str:
+def rate_table(
+    title: str, compared: dict[tuple[str, str], ErrorRates], spreads: dict[str, str] | None = None
+) -> str:
     """Rates and changes, a line a system, and with several seeds the range of their WER."""
-    terms = compared["base"][ALONE].term_error_rate is not None
+    terms = compared["base", ""].term_error_rate is not None
     header = [title, "WER %", *(f"against {other} %" for other in AGAINST), "CER %"]
-    header += ["term errors %", "against base %"] * terms + ["WER % of the seeds"] * bool(seeds)
+    header += ["term errors %", "against base %"] * terms + ["WER % of the seeds"] * bool(spreads)
     lines = []
-    for system, beside in compared.items():
-        rates, changes = (
-            next(iter(beside.values())),
-            {other: rates.changes for other, rates in beside.items()},
-        )
+    for system, rates in {system: rates for (system, _), rates in compared.items()}.items():
+        changes = [compared[system, one].changes if (system, one) in compared else {} for one in AGAINST]
         line = [SUMS.get(system, system), Rate(rates.wer, rates.wer_ci)]
-        line += [change_rate(changes.get(other, {}).get("wer")) for other in AGAINST] + [Rate(rates.cer)]
+        line += [change_rate(change.get("wer")) for change in changes] + [Rate(rates.cer)]
         if terms:
             line.append(Rate(rates.term_error_rate, rates.term_error_rate_ci))
-            line.append(change_rate(changes.get("base", {}).get("term_error_rate")))
-        if seeds:
-            line.append(spread([one.results[title].all.wer.value for one in seeds if one.name == system]))
-        lines.append(line)
+            line.append(change_rate(changes[0].get("term_error_rate")))
+        lines.append(line + ([spreads[system]] if spreads else []))
     return markdown_table(header, lines)
 
 
 def mapsswe_table(set_name: str, scores: Scores) -> str:
     """The matched pairs tests."""
     lines = []
-    for system, beside in scores.items():
-        tests = {other: score.mapsswe for other, score in beside.items() if other}
-        cells = [
-            f"z = {tests[other].z:.2f}, p = {tests[other].p:.2g}" if other in tests else None
-            for other in AGAINST
-        ]
-        lines += [[SUMS.get(system, system), *cells]] if tests else []
+    for system in dict.fromkeys(system for system, other in scores if other):
+        tests = [scores[system, other].mapsswe if other != system else None for other in AGAINST]
+        lines.append([SUMS.get(system, system), *(t and f"z = {t.z:.2f}, p = {t.p:.2g}" for t in tests)])
     return markdown_table([f"MAPSSWE, {set_name}", *(f"against {other}" for other in AGAINST)], lines)
 
 
