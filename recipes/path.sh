@@ -17,9 +17,11 @@ _ia3_python=$(command -v python || true)
 # shellcheck source=../scripts/environment.sh
 . "$IA3_SPEECH_ROOT/scripts/environment.sh"
 use_environment ia3_speech torch || return 1
-[[ $- == *i* || -n ${IA3_SPEECH_COMMAND-} ]] || IA3_SPEECH_COMMAND=$(python -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' \
-  bash "${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")" "$@")
-export IA3_SPEECH_COMMAND
+if [[ $- != *i* && -z ${IA3_SPEECH_COMMAND-} ]]; then
+  _ia3_script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+  IA3_SPEECH_COMMAND=$(python -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' bash "${_ia3_script#"$IA3_SPEECH_ROOT"/}" "$@")
+  export IA3_SPEECH_COMMAND
+fi
 # How the user calls Python afterwards.
 if [[ -z ${IA3_SPEECH_PYTHON-} ]]; then
   if [[ -n ${UV_RUN_RECURSION_DEPTH-} ]]; then

@@ -8,9 +8,8 @@
 #   7    decode and score each test set, and out-of-domain speech, with either adapter and with their sums
 #   8    compare every system with the base and with both parts: results.json and RESULTS.md in exp/real
 set -euo pipefail
-export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
-cd "$(dirname "$0")"
-. ./path.sh; . ./cmd.sh; . stages.sh
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh
 
 accent_corpus="" # DIR: speechocean762, as its recipe takes it
 domain_corpus="" # DIR: the coffee orders, as the recipe barista_orders takes them
