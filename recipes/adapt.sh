@@ -64,7 +64,7 @@ adapt() {
   fi
 
   if [ $stop_stage -ge 6 ]; then
-    trained=$(python -m ia3_speech.experiments select "$exp" $systems) selected=$trained system=${trained%_seed*}
+    trained=$(python -m ia3_speech.experiments select "$exp" "$systems") selected=$trained system=${trained%_seed*}
   fi
   if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
     calibrate_adapter 6 greedy --search greedy

@@ -72,7 +72,7 @@ locate() {
   done
   out_of_domain=$(for path in ${out_of_domain/#none/}; do from_start "$path"; done)
   init_adapter=$(for path in ${init_adapter//+/ }; do # a name, a path with a slash, or a sum of them
-    if [[ $path == */* ]]; then from_start "$path"; else echo "$path"; fi
+    [[ $path != */* ]] && echo "$path" || from_start "$path"
   done | paste -sd +)
   pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
   once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
@@ -87,7 +87,7 @@ locate() {
 
 # check_options: the options of adapt.sh, before anything is made; other recipes for locate have a check of their own.
 check_options() {
-  local file taken
+  local file
   train_config=$(from_start "$train_config") system=${system:-$(basename "$train_config" .yaml)}
   configuration "$train_config"
   [[ " $test_sets " != *" out_of_domain "* ]] || fail "--test-sets: no set can be called out_of_domain, --out-of-domain is"
@@ -133,10 +133,9 @@ expand_grid() {
 # lock DIR: wait until no other run is at work there. The jobs of a run that was killed hold the lock until they end.
 lock() {
   mkdir -p "$1/log"
-  if command -v flock >/dev/null; then
-    exec 9>>"$1/.lock"
-    flock -n 9 || { echo "waiting for another run that is still at work in $1"; flock 9; }
-  fi
+  command -v flock >/dev/null || return 0
+  exec 9>>"$1/.lock"
+  flock -n 9 || { echo "waiting for another run that is still at work in $1"; flock 9; }
 }
 
 # step MESSAGE COMMAND…: run a command; one line says what it does and how long it took. What the command says is in
@@ -182,12 +181,12 @@ validate() {
 # words too); what is compared is decoded by the same search, but for the base with a language model, which is
 # compared with the base without, and hot words, which are with the adapter alone.
 decode_and_score() {
-  local system=$2 search=$3 set=$4 adapter decode score folder log with="" baseline=""
+  local system=$2 search=$3 set=$4 adapter="" decode score=$score_opts folder log with="" baseline=""
   case $system in
-    base) adapter="" ;;
-    "$init_name") adapter=$init_adapter ;;
-    */scale_*) adapter=$exp/${system%/scale_*}/adapter:${system##*/scale_} ;;
-    *) adapter=$exp/$system/adapter ;;
+    base) ;;
+    "$init_name") adapter="--adapter $init_adapter" ;;
+    */scale_*) adapter="--adapter $exp/${system%/scale_*}/adapter:${system##*/scale_}" ;;
+    *) adapter="--adapter $exp/$system/adapter" ;;
   esac
   case $search in
     greedy) decode="--search greedy" baseline=$([[ $system == base ]] || echo base/decode_greedy) ;;
@@ -198,7 +197,6 @@ decode_and_score() {
       decode="--config $exp/$system/lm_search.yaml --hotwords $exp/$system/hotwords.txt"
       with=", the language model and hot words" baseline=$system/decode_greedy ;;
   esac
-  score=$score_opts
   [[ -z $baseline || $set == dev ]] || score+=" --baseline $exp/${baseline}_$set"
   if [[ $set == out_of_domain ]]; then
     score+=" --cluster speaker" # it has speakers, whatever the corpus has, and no terms
@@ -208,7 +206,7 @@ decode_and_score() {
   fi
   folder=$exp/$system/decode_${search}_$set log=${search}_${set}_${system//\//_}
   job() {
-    decode_set "${log#greedy_}" "$set" "$folder" $decode ${adapter:+--adapter "$adapter"}
+    decode_set "${log#greedy_}" "$set" "$folder" $decode $adapter
     $score_cmd "$exp/log/score_${log#greedy_}.log" python -m ia3_speech.score "$data/$set" "$folder" $score
   }
   step "stage $1, decode and score $set with $system$with" job
