@@ -41,6 +41,7 @@ adapt() {
   sets="$test_sets${out_of_domain:+ out_of_domain}"
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
+  notice_changed_data
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate train dev $sets; fi
 
@@ -59,6 +60,7 @@ adapt() {
   fi
 
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
+    rm -rf $outdated ${outdated:+"$exp/curve"}
     for system in $systems; do train_seeds "$system" "$seeds" ${grid_opts[$system]} --train "$data/train"; done
     [[ -z $grid ]] || python -m ia3_speech.experiments show "$exp" --parts training
   fi

@@ -47,6 +47,7 @@ adapt_speakers() {
   done
 
   if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
+  notice_changed_data
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate $sets; fi
 
@@ -61,10 +62,11 @@ adapt_speakers() {
     done
   fi
 
+  rm -rf $outdated
   for kind in $kinds; do
     for seed in $(seq "$seeds"); do adapt_and_score "${kind}_seed$seed" ${kind_opts[$kind]} --seed "$seed"; done
   done
-  [[ -z $grid ]] || python -m ia3_speech.experiments show "$exp" --parts "systems speakers"
+  [[ -z $grid || $stop_stage -lt 7 ]] || python -m ia3_speech.experiments show "$exp" --parts "systems speakers"
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"

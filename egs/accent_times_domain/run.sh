@@ -35,7 +35,7 @@ recipe() {
   echo "stages $stage to 6 of the recipe $1"
   bash "../$1/run.sh" --corpus "$(from_start "$2")" --seeds "$seeds" --base "$base" --size "$size" --small-opts "$small_opts" \
     --train-opts "$train_opts" --precision "$precision" --decode-opts "$decode_opts" --work-dir "$work_dir" \
-    --nj "$nj" --out-of-domain "${out_of_domain:-none}" --stage "$stage" --stop-stage $((stop_stage < 6 ? stop_stage : 6))
+    --nj "$nj" --retrain "$retrain" --out-of-domain "${out_of_domain:-none}" --stage "$stage" --stop-stage $((stop_stage < 6 ? stop_stage : 6))
 }
 
 # own RECIPE KIND SET AS: a test set of a recipe, its terms, and what the base and its own adapters made of it, shown as SET's.

@@ -20,6 +20,7 @@ decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
 out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
+retrain=false           # true: where the data have changed since something was trained, train it anew (a terminal is asked)
 size=full               # full|small: small takes little data and two epochs, to see that everything works
 allow_pipes=false       # true: run the shell commands that wav.scp holds
 stage=1                 # N: start at this stage
@@ -161,6 +162,17 @@ prepare_corpus() {
   $once "$data" "$corpus" local -- $prepare "$corpus" "$data" --size "$size" $pipes
   [[ -z $out_of_domain ]] || $once "$data/out_of_domain" $(sed 's/:[0-9]*$//' <<<"$out_of_domain") -- \
     python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
+}
+
+# notice_changed_data: $outdated is what was trained on other data than now. It is trained anew if --retrain or the user says so.
+notice_changed_data() {
+  outdated=""
+  [ $stage -le 5 ] && [ $stop_stage -ge 5 ] || return 0
+  outdated=$(python -m ia3_speech.experiments outdated "$exp" "$data")
+  [[ -n $outdated && $retrain == false ]] || return 0
+  local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"
+  [[ ! -t 0 || ! -t 1 ]] || read -rp "$changed. Train them anew? [y/N] " answer
+  [[ $answer == [yY]* ]] || fail "$changed (--retrain true trains them anew, another --corpus-name leaves them as they are)"
 }
 
 # validate SET …: each of these directories below $data, and all its audio; what those that are not train or dev have in

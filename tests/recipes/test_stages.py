@@ -13,7 +13,13 @@ set -euo pipefail
 . {script}
 terms=terms.py out_of_domain=none lm=none
 {own}
-python() {{ if [[ $* == *select* ]]; then echo ia3_seed2; else echo "$@" | sed 's/-m ia3_speech.//'; fi; }}
+python() {{
+  case $* in
+    *select*) echo ia3_seed2 ;;
+    *outdated*) echo "${{OUTDATED-}}" ;;
+    *) echo "$@" | sed 's/-m ia3_speech.//' ;;
+  esac
+}}
 . parse_options.sh
 locate "$@"
 once=once train_cmd=printed decode_cmd=printed score_cmd=printed
@@ -72,6 +78,12 @@ def test_one_adapter_and_one_set(commands):
         "experiments collect exp/x",
         "report test ia3_seed2/decode_greedy_test --training ia3_seed2/metrics.jsonl --out report_test.html",
     ]
+
+
+def test_a_set_is_decoded_in_parts_that_are_then_gathered(commands):
+    decode = f"{DECODE} test base/decode_greedy_test"
+    found = lines(commands("--stop-stage", "4", "--nj", "3"))
+    assert found[:2] == [f"JOB=1:3 {decode} --part JOB/3", decode]
 
 
 def test_language_model_and_hot_words(commands):
@@ -173,6 +185,17 @@ def test_a_grid_trains_each_combination_and_tests_on_request(commands):
     assert [line.split()[-1] for line in decoded[1:]] == [
         f"{one}_seed1/decode_greedy_test" for one in systems
     ]
+
+
+def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_path):
+    """What was trained is kept until then; nobody is asked where there is no terminal."""
+    own = "OUTDATED=exp/x/ia3_seed1"
+    (tmp_path / "exp/x/ia3_seed1").mkdir(parents=True)
+    done = commands("--stop-stage", "5", own=own)
+    assert done.returncode == 1 and "since these were trained: exp/x/ia3_seed1 (--retrain true" in done.stderr
+    assert (tmp_path / "exp/x/ia3_seed1").is_dir() and "train" not in done.stdout
+    commands("--stop-stage", "5", "--retrain", "true", own=own)
+    assert not (tmp_path / "exp/x/ia3_seed1").exists()
 
 
 @pytest.mark.parametrize(
