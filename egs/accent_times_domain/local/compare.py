@@ -37,15 +37,7 @@ Scores = dict[tuple[str, str], Score]  # (system, other system) → scores of th
 
 
 def main(exp: Path, data: Path, sets: str, seeds: int = 1, shown: int = 1) -> None:
-    """Write EXP/results.json and EXP/RESULTS.md, and print the latter.
-
-    Args:
-        exp: folder of the systems
-        data: folder of the test sets
-        sets: test sets, with spaces between them
-        seeds: how many seeds each system has, from 1
-        shown: the seed that the tables show
-    """
+    """Write EXP/results.json and EXP/RESULTS.md, and print the latter."""
     names = sets.split()
     systems = [System("base", None, exp / "base")]
     for name in ("accent", "domain", *SUMS):

@@ -87,13 +87,7 @@ def has_article(sentence: str) -> bool:
 
 
 def main(data: Path, decoded: Path, out: Path) -> None:
-    """Write to OUT in how many orders `nearest` finds the text, and the others; the former is also printed.
-
-    Args:
-        data: the test set, its texts from transcripts.tsv
-        decoded: decode directory of the base alone
-        out: text file
-    """
+    """Write to OUT in how many orders `nearest` finds the text, which is also printed, and the others."""
     heard, orders = read_kaldi_text(decoded / "text"), read_data_directory(data, wav=False).utterances
     found = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
     errors = [count_errors(one.text.split(), found[one.id].split()) for one in orders]

@@ -55,7 +55,7 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
     orders, transcripts = read_orders(corpus), corpus / "transcripts.tsv"
     (out / "heard").unlink(missing_ok=True)
     if transcripts.is_file():
-        sides, texts = read_transcripts(transcripts, orders)
+        said = read_transcripts(transcripts, orders)
     else:
         if size == "small":  # listening takes longest
             orders = orders[:: max(1, len(orders) // SMALL)]
@@ -63,15 +63,15 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
         recognizer = load(base, search=SearchOptions("greedy")).recognizer
         heard = decode_utterances(recognizer, orders, on_error="fail").texts
         write_text(out / "heard", format_kaldi_text(heard))
-        texts = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
         test = hold_out(map(key_of, orders), TEST_SHARE)
         sides = {one.id: "test" if key_of(one) in test else "train" for one in orders}
+        said = {one.id: (sides[one.id], nearest(one.labels, heard[one.id])) for one in orders}
+    orders = [one for one in orders if one.id in said]
+    dev = hold_out(key_of(one) for one in orders if said[one.id][0] == "train")
     sets: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
-    dev = hold_out(key_of(one) for one in orders if sides.get(one.id) == "train")
     for one in orders:
-        if one.id in sides:
-            side = "dev" if sides[one.id] == "train" and key_of(one) in dev else sides[one.id]
-            sets[side].append(replace(one, text=texts[one.id]))
+        side, text = said[one.id]
+        sets["dev" if side == "train" and key_of(one) in dev else side].append(replace(one, text=text))
     for name, utterances in sets.items():
         write_set(out / name, utterances, size, speaker_labels=())
 
@@ -108,8 +108,8 @@ def read_orders(corpus: Path) -> list[Utterance]:
     return orders
 
 
-def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str], dict[str, str]]:
-    """Id → train or test, and id → sentence.
+def read_transcripts(path: Path, orders: list[Utterance]) -> dict[str, tuple[str, str]]:
+    """Id → train or test, and the sentence.
 
     Raises:
         UserError: naming a line that is not `file, split, transcript`, or has no sentence of the grammar.
@@ -117,9 +117,7 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
     head, *lines = read_utf8(path).splitlines()
     if head.split("\t") != COLUMNS:
         raise UserError(f"{path}:1: the columns are not {', '.join(COLUMNS)} (with TABs between them)")
-    slots = {one.id: one.labels for one in orders}
-    sides: dict[str, str] = {}
-    texts: dict[str, str] = {}
+    slots, said = {one.id: one.labels for one in orders}, {}
     for number, line in enumerate(lines, 2):
         file, side, text = fields if len(fields := line.split("\t")) == len(COLUMNS) else ("", "", "")
         if side not in ("train", "test"):
@@ -127,10 +125,10 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
         if (id := Path(file).stem) in slots:
             if text not in sentences(slots[id]):
                 raise UserError(f"{path}:{number}: {text!r} is no sentence of the grammar for {slots[id]}")
-            sides[id], texts[id] = side, text
-    if without := sorted(set(slots) - set(texts)):
+            said[id] = side, text
+    if without := sorted(set(slots) - set(said)):
         print(f"{path}: {len(without)} orders have no line and are left out: {' '.join(without)}")
-    return sides, texts
+    return said
 
 
 if __name__ == "__main__":

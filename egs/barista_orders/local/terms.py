@@ -22,13 +22,7 @@ from ia3_speech.data.kaldi import read_data_directory
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
-    """Write the slots of DATA to OUT.
-
-    Args:
-        data: the test set, a Kaldi data directory
-        out: the term list
-        train: the training set; terms that it lacks get the category "only in test" as well
-    """
+    """Write the slots of DATA to OUT."""
     found = slots_of(data)
     if not found:
         raise UserError(f"{data}: none of its utterances has a slot (utt2drink, …; prepare it again)")

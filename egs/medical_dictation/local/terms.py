@@ -65,13 +65,7 @@ def texts(data: Path) -> list[list[str]]:
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
-    """Write the terms that occur in the references of DATA to OUT.
-
-    Args:
-        data: the test set, a Kaldi data directory
-        out: the term list
-        train: the training set; terms that it lacks get the category "only in test" as well
-    """
+    """Write the terms that occur in the references of DATA to OUT."""
     stop = set(re.sub(r"#.*", "", (HERE / "stop_words.txt").read_text(encoding="utf-8")).split())
     listed = dict.fromkeys(read_sections(HERE / "dictation.grammar")[0]["procedure"], "procedure")
     listed |= dict.fromkeys((drug.name for drug in read_drugs(HERE / "drugs.tsv")), "drug")

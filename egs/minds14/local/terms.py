@@ -25,13 +25,7 @@ def text_of(data: Path) -> str:
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
-    """Write the terms that occur in the references of DATA to OUT.
-
-    Args:
-        data: the test set, a Kaldi data directory
-        out: the term list
-        train: the training set; terms that it lacks get the category "only in test" as well
-    """
+    """Write the terms that occur in the references of DATA to OUT."""
     lines = [line.split("\t") for line in LIST.read_text("utf-8").splitlines() if line and line[0] != "#"]
     tested, known = text_of(data), text_of(train) if train else ""
     found = {term: intent for term, intent in sorted(lines) if f" {term} " in tested}
