@@ -34,6 +34,7 @@ hotwords=own            # own|none|FILE: with the LM and the adapter, the terms 
 
 # Stages 1 to 6; afterwards $selected is the folder of the adapter that is shown, and $trained where it was trained.
 adapt() {
+  expand_grid "$system" 5
   lock "$exp"
   local folder set small=""
   [[ $size == full ]] || small=$small_opts

@@ -23,13 +23,13 @@ k=15                    # 'A B': utterances to adapt on; several make a learning
 folds=4                 # N: parts into which a speaker's utterances are dealt; each is tested once
 adapt_config=conf/speakers.yaml # FILE: YAML of ia3-speech speakers
 init_config=""          # FILE: the same for the start from --init-adapter (default: --adapt-config)
-adapt_opts=""           # OPTS: further options of it, such as '--epochs 5'; give the --variant a name too
+adapt_opts=""           # OPTS: further options of it, such as '--epochs 5'; --grid names the systems by them
 text_opts=""            # OPTS: '--drop-chars', '--on-error skip': texts that the base can't write or has no time for
-variant=""              # NAME: appended to the systems' names
 prefix=speaker          # NAME: the adapter of speaker 0024 is registered as NAME0024
 
 # The systems are from_START_kN_seedS: from the base or from --init-adapter, with N utterances a speaker.
 adapt_speakers() {
+  expand_grid from 7
   lock "$exp"
   local start n seed set variant kinds="" small="" starts="base ${init_adapter:+$init_name}"
   local -A kind_opts
@@ -130,6 +130,5 @@ check_options() {
   for n in $k; do [[ $n =~ ^[0-9]+$ && $n -ge 2 ]] || fail "--k must be numbers from 2 on, not '$k'"; done
   start_shown=$([[ -z $init_adapter ]] && echo base || echo "$init_name")
   free_init_name base log
-  expand_grid "from${variant:+_$variant}" 7
   [[ -z $grid || $stop_stage -lt 9 ]] || fail "--grid compares adapters and registers none: give --stop-stage 8"
 }

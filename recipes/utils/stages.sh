@@ -93,7 +93,6 @@ check_options() {
   configuration "$train_config"
   [[ " $test_sets " != *" out_of_domain "* ]] || fail "--test-sets: no set can be called out_of_domain, --out-of-domain is"
   lm_sets=${lm_sets:-$test_sets${out_of_domain:+ out_of_domain}}
-  expand_grid "$system" 5
   if [[ $lm != own && $lm != none ]]; then
     lm=$(for file in $lm; do from_start "$file"; done | xargs)
     for file in $lm; do [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"; done
