@@ -33,8 +33,5 @@ if [[ -z ${IA3_SPEECH_PYTHON-} ]]; then
 fi
 export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
-case :$PATH: in
-  *":$IA3_SPEECH_ROOT/recipes/utils:"*) ;;
-  *) PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH ;;
-esac
-export PATH
+[[ :$PATH: == *":$IA3_SPEECH_ROOT/recipes/utils:"* ]] ||
+  export PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH

@@ -22,8 +22,6 @@ from wording import dose, number, spoken, with_articles
 TERM_SECTIONS = ("drug", "chronic", "acute", "cancer", "injury", "procedure")
 LONGEST = 20  # words; at a dictation's pace some ten seconds
 
-Deal = Callable[[str, list[str]], str]  # the next card of the deck of this name
-
 
 class Drug(NamedTuple):
     name: str
@@ -82,18 +80,19 @@ class Grammar:
         rng, drawn, used = random.Random(seed), [], set(avoid)
         decks: dict[str, list[str]] = {}
 
-        def deal(name: str, cards: list[str]) -> str:
-            if not decks.get(name):
-                decks[name] = rng.sample(cards, len(cards))
-            return decks[name].pop()
-
-        patterns = [pattern for pattern in self.patterns if test or not held_out(pattern, 8)]
         allowed = {
             name: choices if test else [one for one in choices if not self._new.search(one)]
             for name, choices in self.sections.items()
         }
+        allowed["sentence"] = [one for one in self.patterns if test or not held_out(one, 8)]
+
+        def deal(name: str) -> str:
+            if not decks.get(name):
+                decks[name] = rng.sample(allowed[name], len(allowed[name]))
+            return decks[name].pop()
+
         for _ in range(100 * count + 1000):
-            pattern = deal("sentence", patterns)
+            pattern = deal("sentence")
             text = with_articles(self.expand(pattern, allowed, deal, rng))
             new_terms = tuple(self._new.findall(text))
             if (
@@ -108,7 +107,9 @@ class Grammar:
                     return drawn
         raise SystemExit(f"the grammar has no {count} different sentences: add patterns, or ask for fewer")
 
-    def expand(self, text: str, allowed: dict[str, list[str]], deal: Deal, rng: random.Random) -> str:
+    def expand(
+        self, text: str, allowed: dict[str, list[str]], deal: Callable[[str], str], rng: random.Random
+    ) -> str:
         """Replace {slots} and (alternatives) until none is left."""
         agreed: dict[str, int] = {}  # key → the choice of all sections that have it
         said: set[str] = set()
@@ -116,7 +117,7 @@ class Grammar:
         def fresh(name: str) -> str:
             """The next choice of a section that this sentence has not said yet."""
             for _ in range(10):
-                choice = deal(name, allowed[name])
+                choice = deal(name)
                 if choice not in said:
                     break
             said.add(choice)

@@ -37,12 +37,11 @@ JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|caused by|following|in
 def icd_terms(stop: set[str]) -> tuple[set[str], set[str]]:
     """→ words, phrases of ICD-10-CM's diagnoses and symptoms."""
     parts = {part for description in diagnoses() for part in JOINTS.split(description.lower())}
-    words: set[str] = set()
-    phrases: set[str] = set()
+    words, phrases = set(), set()
     for part_words in (spoken(part).split() for part in parts):
         telling = [word for word in part_words if len(word) > 2 and word not in stop]
         words.update(telling)
-        hanging = bool({*part_words[:1], *part_words[-1:]} & FUNCTION_WORDS)
+        hanging = {*part_words[:1], *part_words[-1:]} & FUNCTION_WORDS
         if telling and not hanging and 2 <= len(part_words) <= LONGEST:
             phrases.add(" ".join(part_words))
     return words, phrases
