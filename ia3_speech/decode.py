@@ -2,6 +2,7 @@
 
     ia3-speech decode [--base mini] [--adapter NAME|PATH|SUM] data/test DECODE_DIR
     ia3-speech decode --adapter-per-speaker exp/speakers data/test DECODE_DIR
+    ia3-speech decode --part 3/8 data/test DECODE_DIR  # then, when all parts are made, without --part
 
 In: a Kaldi data directory (its `text` is not used), a base, perhaps an adapter, or one for each speaker. Out:
 DECODE_DIR/{text, hyp.trn, hyp.ctm, bad_audio, decode.json}; decoding/decode_directory.py describes them.
@@ -11,6 +12,7 @@ Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lis
 1, with all output written. Clipped audio is listed too, and decoded, and does not change the exit code.
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -19,9 +21,12 @@ from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
+    PARTS,
     bad_audio_message,
     decode_utterances,
     decoding_record,
+    finished_parts,
+    gather_parts,
     read_for_decoding,
     speaker_adapters,
     write_decode_directory,
@@ -30,6 +35,7 @@ from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
 from ia3_speech.loading import SearchOptions, load
+from ia3_speech.training.config import is_share
 
 
 def main(
@@ -38,6 +44,7 @@ def main(
     adapter_per_speaker: Path | None = None,
     allow_pipes: bool = False,
     max_seconds: float | None = None,
+    part: str | None = None,
     force: bool = False,
     model_options: ModelOptions = ModelOptions(),  # noqa: B008  (immutable)
     search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
@@ -53,6 +60,8 @@ def main(
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
             mini, else 60; .inf: never)
+        part: such as 3/8: decode every eighth utterance from the third on; when all parts are decoded, the
+            same command without --part puts them together in DECODE_DIR
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
     """
     from ia3_speech.confidence.storage import stored_calibrations, uncalibrated
@@ -60,6 +69,8 @@ def main(
     adapter, base = model_options.adapter, model_options.base
     if adapter and adapter_per_speaker:
         raise UserError("give --adapter or --adapter-per-speaker")
+    if part and not is_share(part):
+        raise UserError(f"--part {part}: give one such as 3/8, the third of eight shares of the utterances")
     search_options.check()
     scaling = confidence_options.scaling
     directory = read_for_decoding(data, allow_pipes)
@@ -80,6 +91,23 @@ def main(
     )  # fmt: skip
     if inputs.is_current(decode_dir, force):
         return 0
+    out, utterances = decode_dir, directory.utterances
+    if part:
+        number, count = map(int, part.split("/"))
+        out, utterances = decode_dir / PARTS / f"{number}of{count}", utterances[number - 1 :: count]
+        inputs = Inputs(inputs.sources, {**inputs.options, "part": f"{number}/{count}"})
+        if inputs.is_current(out, force):
+            return 0
+    elif parts := finished_parts(decode_dir, inputs):
+        record = gather_parts(parts, decode_dir, [one.id for one in utterances])
+        shutil.rmtree(decode_dir / PARTS)
+        bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
+        print(
+            f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"
+        )
+        if not record["without_output"]:
+            inputs.record(decode_dir)
+        return int(record["without_output"] > 0)
     recognizer = load(
         **vars(model_options),
         max_seconds=max_seconds,
@@ -90,7 +118,7 @@ def main(
     ).recognizer
     result = decode_utterances(
         recognizer,
-        directory.utterances,
+        utterances,
         adapters=names or None,
         allow_pipes=allow_pipes,
         with_words=True,
@@ -99,17 +127,17 @@ def main(
     if adapter_per_speaker:
         name = f"{len(bank)} adapters, by utterance"
         record["adapter"] = {"name": name, "path": str(adapter_per_speaker.absolute())}
-    write_decode_directory(result, directory.utterances, decode_dir, record)
+    write_decode_directory(result, utterances, out, record)
     minutes = result.audio_seconds / 60
     texts = plural(len(result.texts), "utterance")
-    print(f"{decode_dir / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
+    print(f"{out / 'text'}: {texts}, {minutes:.1f} minutes of audio in {result.seconds:.0f} s")
     for message in filter(None, [unused_hotwords(recognizer.search), uncalibrated(recognizer)]):
         print(message, file=sys.stderr)
     if result.bad:
-        print(bad_audio_message(result, decode_dir), file=sys.stderr)
-    if any(fault.left_out for fault in result.bad):
+        print(bad_audio_message(result, out), file=sys.stderr)
+    if any(fault.left_out for fault in result.bad) and not part:
         return 1
-    inputs.record(decode_dir)
+    inputs.record(out)
     return 0
 
 

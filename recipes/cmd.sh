@@ -4,7 +4,8 @@
 #   $cmd [--mem 4G] [--gpu 1] [--num-threads n] [--max-jobs-run n] JOB=1:n exp/log/x.JOB.log command …
 #
 #   export train_cmd="slurm.pl --mem 8G --gpu 1"
-#   export decode_cmd="slurm.pl --mem 4G"
+#   export decode_cmd="slurm.pl --mem 4G"        # with --nj 8 a set is decoded in eight such jobs
+#   export score_cmd="run"                       # where decode_cmd asks for a GPU
 
 # One training at a time on one machine; it uses all the cores.
 # Several seeds side by side, a thread each, are a quarter faster on a CPU in float32, and not in bf16:
@@ -12,3 +13,4 @@
 #   export OMP_NUM_THREADS=1 train_cmd="run --max-jobs-run 2"
 export train_cmd=${train_cmd:-"run --max-jobs-run 1"}
 export decode_cmd=${decode_cmd:-"run --max-jobs-run 1"}
+export score_cmd=${score_cmd:-$decode_cmd}

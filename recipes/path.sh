@@ -12,22 +12,16 @@ unset PYTHONDONTWRITEBYTECODE # Python starts many times here, and compiling tra
 # (Not from a shell that somebody types into: what it runs later starts elsewhere, and is another command.)
 [[ $- == *i* ]] || export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD}
 [[ ${IA3_SPEECH_HOME:-/} == [/~]* ]] || export IA3_SPEECH_HOME=${IA3_SPEECH_START_DIR:-$PWD}/$IA3_SPEECH_HOME
-if [[ $- != *i* && -z ${IA3_SPEECH_COMMAND-} ]]; then
-  IA3_SPEECH_COMMAND="bash ${PWD#"$IA3_SPEECH_ROOT"/}/$(basename "$0")"
-  for _ia3_word in "$@"; do
-    case $_ia3_word in
-      *[\'$'\n']*) _ia3_word=$(printf %q "$_ia3_word") ;;
-      "" | *[!A-Za-z0-9_./:=,+-]*) _ia3_word="'$_ia3_word'" ;;
-    esac
-    IA3_SPEECH_COMMAND+=" $_ia3_word"
-  done
-  export IA3_SPEECH_COMMAND
-fi
 
 _ia3_python=$(command -v python || true)
 # shellcheck source=../scripts/environment.sh
 . "$IA3_SPEECH_ROOT/scripts/environment.sh"
 use_environment ia3_speech torch || return 1
+if [[ $- != *i* && -z ${IA3_SPEECH_COMMAND-} ]]; then
+  _ia3_script=$(cd "$(dirname "$0")" && pwd)/$(basename "$0")
+  IA3_SPEECH_COMMAND=$(python -c 'import shlex, sys; print(shlex.join(sys.argv[1:]))' bash "${_ia3_script#"$IA3_SPEECH_ROOT"/}" "$@")
+  export IA3_SPEECH_COMMAND
+fi
 # How the user calls Python afterwards.
 if [[ -z ${IA3_SPEECH_PYTHON-} ]]; then
   if [[ -n ${UV_RUN_RECURSION_DEPTH-} ]]; then
@@ -39,8 +33,5 @@ if [[ -z ${IA3_SPEECH_PYTHON-} ]]; then
 fi
 export IA3_SPEECH_PYTHON=${IA3_SPEECH_PYTHON:-python}
 
-case :$PATH: in
-  *":$IA3_SPEECH_ROOT/recipes/utils:"*) ;;
-  *) PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH ;;
-esac
-export PATH
+[[ :$PATH: == *":$IA3_SPEECH_ROOT/recipes/utils:"* ]] ||
+  export PATH=$IA3_SPEECH_ROOT/recipes:$IA3_SPEECH_ROOT/recipes/utils:$PATH

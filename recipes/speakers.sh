@@ -17,47 +17,36 @@
 _option_files+=("${BASH_SOURCE[0]}")
 . stages.sh
 
-# The options, as --help prints them; a recipe's own values, which it sets after this, are the defaults there.
-corpus=""               # DIR: where the corpus is, in one of the layouts that the recipe's README describes
-corpus_name=""          # NAME: folder below data/ and exp/ (default: the corpus's); --size small appends _small
-prepare="local/prepare.py" # CMD: called as CMD CORPUS DATA_DIR --size SIZE; writes DATA_DIR/test
-base=mini               # BASE: mini, a folder, a hub id
-init_adapter=""         # NAME: start from this adapter too (a name, a path with a slash, or a sum)
-init_name=""            # NAME: what it is called in tables and below exp/ (default: a registered name, else start)
+# The options of speakers; stages.sh has those of every recipe.
+prepare="local/prepare.py" # writes DATA_DIR/test
 k=15                    # 'A B': utterances to adapt on; several make a learning curve
 folds=4                 # N: parts into which a speaker's utterances are dealt; each is tested once
-seeds=1                 # N: adaptations of each kind, with seeds 1 to N
-nj=1                    # N: jobs, each with a share of the speakers
-adapt_config=conf/speakers.yaml # FILE: YAML of ia3-speech speakers
-init_config=""          # FILE: the same for the start from --init-adapter (default: --adapt-config)
-adapt_opts=""           # OPTS: further options of it, such as '--epochs 5'; give the --variant a name too
+adapt_config=few        # FILE: YAML of ia3-speech speakers, or few, which comes with the package
+adapt_opts=""           # OPTS: further options of it, such as '--epochs 5'; --grid names the systems by them
 text_opts=""            # OPTS: '--drop-chars', '--on-error skip': texts that the base can't write or has no time for
-variant=""              # NAME: appended to the systems' names
-out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
-small_opts="--epochs 2" # OPTS: options of adaptation that --size small adds
-precision=auto          # no|bf16|auto: the precision that decoding computes in; auto: bf16 where the processor has it
-decode_opts=""          # OPTS: further options of decode
-score_opts=""           # OPTS: further options of score
-report_opts=""          # OPTS: further options of report, such as --embed-audio
 prefix=speaker          # NAME: the adapter of speaker 0024 is registered as NAME0024
-size=full               # full|small: small takes three speakers and two epochs, to see that everything works
-allow_pipes=false       # true: run the shell commands that wav.scp holds
-stage=1                 # N: start at this stage
-stop_stage=100          # N: stop after this stage
-work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
 
-# The systems are FROM_kN_seedS: from the base or from --init-adapter, with N utterances a speaker.
+# The systems are from_START_kN_seedS: from the base or from --init-adapter, with N utterances a speaker.
 adapt_speakers() {
+  expand_grid from 7
   lock "$exp"
-  local start config n seed set small="" starts="base ${init_adapter:+$init_name}" suffix=${variant:+_$variant}
+  local start n seed set variant kinds="" small="" starts="base ${init_adapter:+$init_name}"
+  local -A kind_opts
   [[ $size == full ]] || small=$small_opts
-  score_opts="--cluster speaker $score_opts"
+  score_opts="--cluster speaker $score_opts" sets="test${out_of_domain:+ out_of_domain}"
   k=$(tr ' ' '\n' <<<"$k" | sort -gr | xargs) # the most utterances first
-  sets="test${out_of_domain:+ out_of_domain}"
+  for n in $k; do
+    for start in $starts; do
+      for variant in $systems; do
+        kinds+=" from_${start}_k$n${variant#from}"
+        kind_opts[${kinds##* }]="--config $adapt_config $([[ $start == base ]] || echo "--init-adapter $init_adapter")
+          ${grid_opts[$variant]} --k $n"
+      done
+    done
+  done
 
-  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then
-    step "stage 1, prepare $corpus_name" prepare_corpus
-  fi
+  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_corpus; fi
+  notice_changed_data
 
   if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate $sets; fi
 
@@ -72,25 +61,19 @@ adapt_speakers() {
     done
   fi
 
-  for n in $k; do
-    for start in $starts; do
-      config=$adapt_config
-      [[ $start == base ]] || config="$init_config --init-adapter $init_adapter"
-      for ((seed = 1; seed <= seeds; seed++)); do
-        adapt_and_score "from_${start}_k$n${suffix}_seed$seed" --config $config --k "$n" --seed "$seed"
-      done
-    done
+  rm -rf $outdated
+  for kind in $kinds; do
+    for seed in $(seq "$seeds"); do adapt_and_score "${kind}_seed$seed" ${kind_opts[$kind]} --seed "$seed"; done
   done
+  [[ -z $grid || $stop_stage -lt 7 ]] || python -m ia3_speech.experiments show "$exp" --parts "systems speakers"
 
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
-    for n in $k; do
-      for start in $starts; do report_on "$start" "from_${start}_k$n$suffix"; done
-    done
+    for kind in $kinds; do report_on $kind; done
   fi
 
   if [ $stage -le 9 ] && [ $stop_stage -ge 9 ]; then
-    selected=$(python -m ia3_speech.experiments select "$exp" "from_${start_shown}_k${k%% *}$suffix")
+    selected=$(python -m ia3_speech.experiments select "$exp" "from_${start_shown}_k${k%% *}${systems#from}")
     step "stage 9, register the adapters of the speakers as $prefix…" register_speakers
     finished+=("$exp")
   fi
@@ -112,7 +95,7 @@ adapt_and_score() {
     done
   fi
   if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
-    step "stage 7, score test with $system" $decode_cmd "$exp/log/score_test_$system.log" python -m ia3_speech.score \
+    step "stage 7, score test with $system" $score_cmd "$exp/log/score_test_$system.log" python -m ia3_speech.score \
       "$data/test" "$out/decode_greedy_test" $score_opts --training-per-speaker "$out" --baseline "$exp/base/decode_greedy_test"
   fi
 }
@@ -120,14 +103,13 @@ adapt_and_score() {
 # random_fifth PATH…: a fifth of them, at least one; always the same ones.
 random_fifth() { printf '%s\n' "$@" | shuf -n $((($# + 4) / 5)) --random-source=<(yes) | sort; }
 
-# report_on START SYSTEM: the page of one system, its median seed, with the learning curve where there are several --k.
+# report_on KIND: the page of one kind of system, its median seed, with the learning curve where there are several --k.
 report_on() {
-  local folder curve=$exp/curve_from_$1.json
-  folder=$(python -m ia3_speech.experiments select "$exp" "$2")
-  [[ $1 != "$start_shown" ]] || curve=$exp/curve.json
-  [[ $k == *" "* ]] && curve="--curve $curve" || curve=""
-  step "stage 8, report on $2" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
-    --out "$exp/report_$2.html"
+  local folder start=${1#from_} curve=""
+  folder=$(python -m ia3_speech.experiments select "$exp" "$1")
+  [[ $k != *" "* ]] || curve="--curve $exp/curve$([[ $start == "$start_shown"_k* ]] || echo "_from_${start%_k*}").json"
+  step "stage 8, report on $1" python -m ia3_speech.report "$data/test" "$exp/$folder/decode_greedy_test" $curve $report_opts \
+    --out "$exp/report_$1.html"
 }
 
 register_speakers() {
@@ -140,15 +122,11 @@ register_speakers() {
 
 check_options() {
   local n
-  adapt_config=$(from_start "$adapt_config") init_config=$(from_start "${init_config:-$adapt_config}")
+  adapt_config=$(from_start "$adapt_config")
   configuration "$adapt_config"
-  configuration "$init_config"
-  number nj "$nj" 1
   number folds "$folds" 2
   for n in $k; do [[ $n =~ ^[0-9]+$ && $n -ge 2 ]] || fail "--k must be numbers from 2 on, not '$k'"; done
-  [[ -n $init_name || ! $init_adapter =~ ^[A-Za-z0-9_-]+$ ]] || init_name=$init_adapter
-  init_name=${init_name:-start} start_shown=base
-  [[ -z $init_adapter ]] || start_shown=$init_name
-  [[ -z $init_adapter || ($init_name != base && $init_name != log) ]] ||
-    fail "--init-name can't be $init_name: something else below exp/ is called that"
+  start_shown=$([[ -z $init_adapter ]] && echo base || echo "$init_name")
+  free_init_name base log
+  [[ -z $grid || $stop_stage -lt 9 ]] || fail "--grid compares adapters and registers none: give --stop-stage 8"
 }

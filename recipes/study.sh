@@ -21,26 +21,23 @@ check_study() {
   [[ -z $trade_off || -n $out_of_domain ]] ||
     fail "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
   [[ -z $decay_to_one || -n $trade_off ]] || fail "--decay-to-one needs --trade-off '0.25 0.5 0.75'"
+  [[ -z $grid || $average$trade_off$curve == false ]] || fail "--grid goes alone: study what it finds best in another run"
 }
 
 study() {
   [[ $average$trade_off$decay_to_one$curve != false ]] || return 0
-  local minutes most value seed set first=${test_sets%% *} start=${init_adapter:+--init-adapter $init_adapter}
+  local minutes most value seed set first=${test_sets%% *}
 
   # An epoch on a part of train goes over as much audio as the most minutes asked for, so that all take equally many steps.
   most=$(tr ' ' '\n' <<<"$curve" | sort -g | tail -n 1)
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
     for value in $decay_to_one; do
-      step "stage 5, train ${system}_decay$value" $train_cmd JOB=1:1 "$exp/log/train_${system}_decay${value}_seedJOB.log" \
-        $train --train "$data/train" $start --decay-to-one "$value" --out "$exp/${system}_decay${value}_seedJOB" --seed JOB
+      train_seeds "${system}_decay$value" 1 --train "$data/train" --decay-to-one "$value"
     done
     for minutes in $curve; do
       step "stage 5, $minutes minutes of train" $once "$data/curve/minutes_$minutes" "$data/train" -- \
         python -m ia3_speech.datadir subset "$data/train" "$data/curve/minutes_$minutes" --minutes "$minutes"
-      step "stage 5, train curve/minutes_$minutes, seeds 1 to $seeds" \
-        $train_cmd JOB=1:"$seeds" "$exp/log/train_curve_minutes_${minutes}_seedJOB.log" \
-        $train --train "$data/curve/minutes_$minutes" $start --epoch-minutes "$most" \
-        --out "$exp/curve/minutes_${minutes}_seedJOB" --seed JOB
+      train_seeds "curve/minutes_$minutes" "$seeds" --train "$data/curve/minutes_$minutes" --epoch-minutes "$most"
     done
     if [[ $average == true ]]; then
       local sum
@@ -60,7 +57,7 @@ study() {
     for set in $first out_of_domain; do decode_and_score 6 "${system}_decay${value}_seed1" greedy "$set"; done
   done
   for minutes in $curve; do
-    for ((seed = 1; seed <= seeds; seed++)); do decode_and_score 6 "curve/minutes_${minutes}_seed$seed" greedy "$first"; done
+    for seed in $(seq "$seeds"); do decode_and_score 6 "curve/minutes_${minutes}_seed$seed" greedy "$first"; done
   done
   for value in $trade_off; do
     [[ $value =~ ^(0|1)(\.0*)?$ ]] || # the base, and the adapter itself

@@ -122,6 +122,37 @@ def test_confidences_are_those_of_the_recogniser_and_runs_repeat(run, data, tiny
         assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
 
+def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
+    folder = data(
+        {f"s-{name}": noise(1 + number / 4, number) for number, name in enumerate("abcd")} | {"s-e": b""}
+    )
+    flags = ("--base", tiny_folder, "--precision", "no", folder)
+    assert run(*flags, tmp_path / "whole")[0] == 1
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    for part in ("2/2", "1/2"):
+        assert run("--part", part, *flags, out)[0] == 0
+        assert run(*flags, out) == ((1, f"error: {out}: part 1/2 is not decoded (or delete {out}/parts)\n")
+                                    if part == "2/2" else (1, ""))  # fmt: skip
+    assert not (out / "parts").exists() and not (out / "inputs.json").exists()  # s-e has no output
+    for name in ("text", "hyp.trn", "bad_audio"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes()
+    words, found = (read_confidences(place / "hyp.ctm") for place in (whole, out))
+    assert found == {
+        id: [(word, pytest.approx(sure, abs=1e-5)) for word, sure in said] for id, said in words.items()
+    }
+    changing = ("seconds", "real_time_factor", "command")
+    assert {name: value for name, value in record(out).items() if name not in changing} == {
+        name: value for name, value in record(whole).items() if name not in changing
+    }
+    (folder / "s-e.wav").write_bytes((folder / "s-a.wav").read_bytes())
+    for part in ("1/3", "2/3", "3/3"):
+        assert run("--part", part, *flags, out)[0] == 0
+    assert run("--part", "3/3", *flags, out)[0] == 0 and run(*flags, out)[0] == 0
+    assert (out / "inputs.json").exists() and run("--part", "3/3", *flags, out)[0] == 0
+    assert not (out / "parts").exists()
+    assert run("--part", "3/2", *flags, out)[1].startswith("error: --part 3/2: give one such as 3/8")
+
+
 # ---- good and bad audio
 
 

@@ -17,6 +17,7 @@ PYTHON = r"""#!/bin/bash
 here=$(dirname "$0")
 case "$1 $2" in
   "-c import sys; print"*) echo VERSION; exit ;;
+  "-c import shlex"*) exit ;;
   "-c import sys; from importlib"*) [[ -e $here/packages ]]; exit ;;
   "-c import torchaudio") [[ -z $CPU_TORCH || -e $here/torch_of_pypi ]]; exit ;;
   "-m venv") mkdir -p "${@: -1}/bin"; cp "$0" "${@: -1}/bin/python" ;;

@@ -8,30 +8,21 @@
 #   7    decode and score each test set, and out-of-domain speech, with either adapter and with their sums
 #   8    compare every system with the base and with both parts: results.json and RESULTS.md in exp/real
 set -euo pipefail
-export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
-cd "$(dirname "$0")"
-. ./path.sh; . ./cmd.sh; . stages.sh
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh
 
-accent_corpus=""        # DIR: speechocean762, as its recipe takes it
-domain_corpus=""        # DIR: the coffee orders, as the recipe barista_orders takes them
-seeds=3                 # N: adapters of each kind, with seeds 1 to N; seed s is added to seed s
-base=mini               # BASE: mini, a folder, a hub id
-train_opts=""           # OPTS: further options of train
-small_opts="--epochs 2" # OPTS: options of train that --size small adds
-precision=auto          # no|bf16|auto: the precision that decoding computes in; auto: bf16 where the processor has it
-decode_opts=""          # OPTS: further options of decode
-out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
-size=full               # full|small: small takes little data and two epochs, to see that everything works
-stage=1                 # N: start at this stage
-stop_stage=100          # N: stop after this stage
-work_dir=""             # DIR: where data/ and exp/ go, those of the two recipes too (default: the recipes' folders)
+accent_corpus="" # DIR: speechocean762, as its recipe takes it
+domain_corpus="" # DIR: the coffee orders, as the recipe barista_orders takes them
+train_opts=""    # OPTS: further options of train
+seeds=3          # of each kind; seed s is added to seed s
+unset corpus corpus_name prepare init_adapter init_name grid score_opts report_opts allow_pipes # the two recipes have these
 . parse_options.sh
 
 check_options() {
   [[ -n $accent_corpus && -n $domain_corpus ]] || fail "give --accent-corpus DIR (speechocean762, which its recipe" \
     "describes) and --domain-corpus DIR (the coffee orders of the recipe barista_orders)"
 }
-corpus=real corpus_name=real init_adapter="" allow_pipes=false
+corpus=real corpus_name=real init_adapter="" init_name="" allow_pipes=false
 locate "$@"
 lock "$exp"
 suffix=$([[ $size == full ]] || echo _small) sets="test_adults test_children test_orders ${out_of_domain:+out_of_domain}"
@@ -39,26 +30,24 @@ suffix=$([[ $size == full ]] || echo _small) sets="test_adults test_children tes
 # place KIND RECIPE: where its data or exp lies.
 place() { echo "${work_dir:-../$2}/$1/$2$suffix"; }
 
-# link FROM TO: TO, which is a link or not there yet, shows FROM.
-link() { mkdir -p "$(dirname "$2")"; ln -sfn "$(realpath "$1")" "$2"; }
-
 # recipe NAME CORPUS: its stages as far as the scores of its adapters; what it has done is not done again.
 recipe() {
   echo "stages $stage to 6 of the recipe $1"
   bash "../$1/run.sh" --corpus "$(from_start "$2")" --seeds "$seeds" --base "$base" --size "$size" --small-opts "$small_opts" \
     --train-opts "$train_opts" --precision "$precision" --decode-opts "$decode_opts" --work-dir "$work_dir" \
-    --out-of-domain "${out_of_domain:-none}" --stage "$stage" --stop-stage $((stop_stage < 6 ? stop_stage : 6))
+    --nj "$nj" --retrain "$retrain" --out-of-domain "${out_of_domain:-none}" --stage "$stage" --stop-stage $((stop_stage < 6 ? stop_stage : 6))
 }
 
 # own RECIPE KIND SET AS: a test set of a recipe, its terms, and what the base and its own adapters made of it, shown as SET's.
 own() {
   local recipe_exp seed
+  link() { mkdir -p "$(dirname "$2")"; ln -sfn "$(realpath "$1")" "$2"; }
   recipe_exp=$(place exp "$1")
   [[ -f $recipe_exp/base/decode_greedy_$3/score.json ]] || fail "$recipe_exp: the recipe $1 has not run there (leave --stage out)"
   link "$(place data "$1")/$3" "$data/$4"
   [[ ! -f $recipe_exp/terms_$3 ]] || link "$recipe_exp/terms_$3" "$exp/terms_$4"
   link "$recipe_exp/base/decode_greedy_$3" "$exp/base/decode_greedy_$4"
-  for ((seed = 1; seed <= seeds; seed++)); do
+  for seed in $(seq "$seeds"); do
     link "$recipe_exp/ia3_seed$seed/decode_greedy_$3" "$exp/$2_seed$seed/decode_greedy_$4"
     link "$recipe_exp/ia3_seed$seed/inputs.json" "$exp/$2_seed$seed/inputs.json" # how it was trained
   done
@@ -92,15 +81,14 @@ if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
   own barista_orders domain test test_orders
   for set in $sets; do
     for system in accent domain sum half; do
-      for ((seed = 1; seed <= seeds; seed++)); do
-        combined $system $seed $set
-      done
+      for seed in $(seq "$seeds"); do combined $system "$seed" $set; done
     done
   done
 fi
 
 if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
+  shown=$(python -m ia3_speech.experiments select "$(place exp speechocean762)" ia3)
   step "stage 8, compare" $once "$exp/RESULTS.md" "$exp"/*/decode_greedy_*/score.json local/compare.py -- \
-    local/compare.py "$exp" "$data" "$sets" --seeds "$seeds"
+    local/compare.py "$exp" "$data" "$sets" --seeds "$seeds" --shown "${shown##*seed}"
   echo "The tables are in $exp/RESULTS.md."
 fi

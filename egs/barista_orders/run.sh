@@ -6,9 +6,8 @@
 #   bash run.sh --corpus DIR --size small                                   a little of it, to see that all works
 #   bash run.sh --corpus DIR --seeds 5                                      any option of recipes/adapt.sh
 set -euo pipefail
-export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
-cd "$(dirname "$0")"
-. ./path.sh; . ./cmd.sh; . adapt.sh; . study.sh
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . adapt.sh; . study.sh
 
 # Data: no transcripts are published, only what was ordered. The publisher's grammar has a few hundred sentences
 # for an order; the one that is nearest to what the base hears is taken (or that of transcripts.tsv, if it is
@@ -28,6 +27,6 @@ adapt; study; finish
 if [[ $stop_stage -ge 10 && ! -f $data/heard ]]; then
   step "stage 10, compare the texts that narrowing finds with transcripts.tsv" \
     $once "$exp/agreement" "$data/test" local "$exp/base/decode_greedy_test/text" -- \
-    local/agreement.py "$data/test" "$exp/base/decode_greedy_test" "$exp/agreement"
+    local/grammar.py "$data/test" "$exp/base/decode_greedy_test" "$exp/agreement"
 fi
 summary

@@ -6,9 +6,8 @@
 #   bash run.sh --corpus DIR … --size small             a little of it, to see that everything works
 #   bash run.sh --corpus DIR … --init-adapter NAME      start from an adapter; any option of recipes/adapt.sh
 set -euo pipefail
-export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
-cd "$(dirname "$0")"
-. ./path.sh; . ./cmd.sh; . adapt.sh; . study.sh
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . adapt.sh; . study.sh
 
 reader=""   # N: whom to adapt to, where the corpus holds several readers
 download="" # DIR: fetch test-clean into DIR first, perhaps from a mirror: OPENSLR=URL

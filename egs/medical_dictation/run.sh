@@ -8,9 +8,8 @@
 #                                                  nothing synthetic is added, and nobody is adapted to
 #   bash run.sh --seeds 5 --stage 5                any option of recipes/adapt.sh and study.sh; --help lists them
 set -euo pipefail
-export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
-cd "$(dirname "$0")"
-. ./path.sh; . ./cmd.sh; . adapt.sh; . study.sh
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . adapt.sh; . study.sh
 
 # Data: a grammar of findings, drugs, procedures and plans, read by voices that the base never heard; train, dev and
 # test differ in sentences and speakers. The terms are fixed before anything is decoded.

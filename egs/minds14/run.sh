@@ -6,9 +6,8 @@
 #   bash run.sh --corpus DIR --size small          a little of it, to see that everything works
 #   bash run.sh --corpus DIR --seeds 5             any option of recipes/adapt.sh; --help lists them
 set -euo pipefail
-export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
-cd "$(dirname "$0")"
-. ./path.sh; . ./cmd.sh; . adapt.sh; . study.sh
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . adapt.sh; . study.sh
 
 # Data: no call is in two sets; dev is a share of train's calls. The terms are what the fourteen intents are named by,
 # fixed beforehand (local/terms.txt). The transcripts are partly a machine's: the WER itself is only a bound.

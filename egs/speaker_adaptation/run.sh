@@ -7,12 +7,11 @@
 #   bash run.sh --corpus DIR --k "5 10 15"         the learning curve; any option of recipes/speakers.sh, see --help
 #   bash run.sh … --size small                     three speakers, to see that everything works
 set -euo pipefail
-export IA3_SPEECH_START_DIR=${IA3_SPEECH_START_DIR:-$PWD} # relative paths on the line are meant from here
-cd "$(dirname "$0")"
-. ./path.sh; . ./cmd.sh; . speakers.sh
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . speakers.sh
 export PYTHONPATH=$PWD/../medical_dictation/local${PYTHONPATH:+:$PYTHONPATH} # whose grammar writes what the voices say
 
-speakers="" # test|train: speechocean762's test speakers, or the held-out train speakers of local/tune.sh
+speakers="" # test|train: speechocean762's test speakers, or held-out train speakers, to choose options by
 
 # Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter trained on others.
 corpus=espeak prepare=""

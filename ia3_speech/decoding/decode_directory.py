@@ -10,14 +10,18 @@ In: a data directory and a recogniser. Out, in a decode directory:
     decode.json  how: base, adapter, their digests, real-time factor, command, versions; written last
 """
 
+import json
 import os
 import platform
+import re
 import shlex
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,11 +35,14 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.scoring.ctm import ctm_line
+from ia3_speech.inputs import Inputs, read_inputs
+from ia3_speech.scoring.ctm import CONFIDENCES, ctm_line
 from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
+
+PARTS = "parts"  # in a decode directory: folders such as 3of8, what --part 3/8 decoded
 
 
 @dataclass
@@ -147,19 +154,78 @@ def write_decode_directory(
     """Write each file in one step, decode.json last: where it stands, the others are complete."""
     flat = str.maketrans("\t\n", "  ")  # a shell pipe may hold a TAB
     lines = ["\t".join(part.translate(flat) for part in (b.utterance, b.file, b.reason)) for b in result.bad]
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in ("decode.json", "score.json", "hyp.ctm"):  # they belong to the texts that they were made of
-        (folder / stale).unlink(missing_ok=True)
-    write_text(folder / "text", format_kaldi_text(result.texts))
-    write_text(folder / "hyp.trn", format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances))
-    if result.words:
+    contents = {
+        "text": format_kaldi_text(result.texts),
+        "hyp.trn": format_trn((u.id, u.speaker, result.texts[u.id]) for u in utterances),
         # Six decimals, since the least certain words are those that a reader looks for.
-        write_text(folder / "hyp.ctm", "".join(
+        CONFIDENCES: "".join(
             ctm_line(name, word.start, word.end, word.text, word.confidence, digits=6)
             for name, words in result.words.items() for word in words
-        ))  # fmt: skip
-    write_text(folder / "bad_audio", "".join(f"{line}\n" for line in lines))
+        ),
+        "bad_audio": "".join(f"{line}\n" for line in lines),
+    }  # fmt: skip
+    if not result.words:
+        del contents[CONFIDENCES]
+    write_files(contents, folder, record)
+
+
+def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any]) -> None:
+    """The files of a decode directory by their names, and decode.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in (
+        "decode.json",
+        "score.json",
+        CONFIDENCES,
+    ):  # they belong to the texts that they were made of
+        (folder / stale).unlink(missing_ok=True)
+    for name, text in contents.items():
+        write_text(folder / name, text)
     write_json(folder / "decode.json", record)
+
+
+def finished_parts(folder: Path, inputs: Inputs) -> list[Path]:
+    """The folders of the parts that `decode --part` made of these inputs, in order; none where there is none.
+
+    Raises:
+        UserError: some parts are there and others are not.
+    """
+    now, parts = inputs.as_json, defaultdict(dict)
+    for part in (folder / PARTS).glob("*of*"):
+        record, (number, _, count) = read_inputs(part), part.name.partition("of")
+        of_part = now | {"options": now["options"] | {"part": f"{number}/{count}"}}
+        if {name: record.get(name) for name in now} == of_part:
+            parts[int(count)][int(number)] = part
+    complete = [found for count, found in parts.items() if len(found) == count]
+    if parts and not complete:
+        count, found = max(parts.items())
+        missing = min({*range(1, count + 1)} - {*found})
+        raise UserError(f"{folder}: part {missing}/{count} is not decoded (or delete {folder / PARTS})")
+    return [part for _, part in sorted(complete[0].items())] if complete else []
+
+
+def gather_parts(parts: Sequence[Path], folder: Path, ids: Sequence[str]) -> dict[str, Any]:
+    """Put the parts of `finished_parts` together in their decode directory; → its decode.json.
+
+    Texts, words and their order are those of one decoding. An utterance stood in another batch there, so that
+    confidences may differ in the last digits, and with bf16 a text in some sixteen.
+    """
+    place, contents = {id: number for number, id in enumerate(ids)}, {}
+    for name in ("text", "hyp.trn", CONFIDENCES, "bad_audio"):
+        files = [part / name for part in parts if (part / name).is_file()]
+        lines = [file.read_text("utf-8").split("\n")[:-1] for file in files]
+        if name in ("text", "hyp.trn"):  # a line an utterance
+            gathered = [line for row in zip_longest(*lines) for line in row if line is not None]
+        else:
+            gathered = sorted(chain(*lines), key=lambda line: place[re.split("[ \t]", line)[0]])
+        if files:
+            contents[name] = "".join(f"{line}\n" for line in gathered)
+    records = [json.loads((part / "decode.json").read_text("utf-8")) for part in parts]
+    counted = ("utterances", "bad_audio", "without_output", "audio_seconds", "seconds")
+    record = records[0] | {name: round(sum(one[name] for one in records), 3) for name in counted}
+    if record["audio_seconds"]:
+        record["real_time_factor"] = round(record["seconds"] / record["audio_seconds"], 4)
+    write_files(contents, folder, record)
+    return record
 
 
 def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
     python -m ia3_speech.experiments select exp/medical ia3       # the seed with the median dev WER
+    python -m ia3_speech.experiments outdated exp/medical data/medical  # what was trained on other data
     python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md, curves
     python -m ia3_speech.experiments summary exp/medical          # in a few sentences
     python -m ia3_speech.experiments show exp/medical --parts training
@@ -20,6 +21,7 @@ Markdown file (exp/espeak/RESULTS.md) stands for its contents.
 
 import re
 from pathlib import Path
+from statistics import fmean
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
@@ -40,23 +42,42 @@ from ia3_speech.experiments.systems import (
 )
 from ia3_speech.experiments.tables import PARTS, STANDARD, markdown
 from ia3_speech.formatting import percent
-from ia3_speech.inputs import Inputs, provenance
+from ia3_speech.inputs import Inputs, digest_of, provenance, read_inputs
 
 SCHEMA = 1
 BLOCK = re.compile(r"(<!-- results (\S+?)((?: [^>]*?)?) -->\n)(.*?)(<!-- end of results -->)", re.DOTALL)
 
 
-def select(exp: Path, system: str) -> None:
+def select(exp: Path, names: str) -> None:
     """Print the folder of the seed with the median dev WER; of an even number the lower middle.
 
     Args:
         exp: folder of the experiment
-        system: name of what was trained, without the seed
+        names: of what was trained, without the seed; of several, with spaces between them, the one with the
+            lowest mean dev WER is taken
     """
-    folders = [file.parent for file in exp.glob(f"{system}_seed*/train.json")]
-    if not folders:
-        raise UserError(f"{exp}/{system}_seed1: not trained yet (run the earlier stages)")
-    print(median_of([load_system(folder) for folder in folders]).folder.name)
+    trained: list[list[System]] = []
+    for name in names.split():
+        folders = [file.parent for file in exp.glob(f"{name}_seed*/train.json")]
+        if not folders:
+            raise UserError(f"{exp}/{name}_seed1: not trained yet (run the earlier stages)")
+        trained.append([load_system(folder) for folder in folders])
+    best = min(trained, key=lambda seeds: fmean(one.train.get("dev_wer", 0.0) for one in seeds))
+    print(median_of(best).folder.name)
+
+
+def outdated(exp: Path, data: Path) -> None:
+    """Print the folders of what was trained on other data than stands there now.
+
+    Args:
+        exp: folder of the experiment
+        data: folder of its data directories
+    """
+    sources = {"train": data / "train", "dev": data / "dev", "data": data / "test"}  # data: of speakers
+    for folder in sorted(exp.glob("*_seed*")):
+        trained_on = read_inputs(folder).get("inputs", {})
+        if any(trained_on[name] != digest_of(path) for name, path in sources.items() if name in trained_on):
+            print(folder)
 
 
 def collect(exp: Path, force: bool = False) -> None:
@@ -222,4 +243,4 @@ def filled_block(file: Path, block: re.Match) -> str:
 
 
 if __name__ == "__main__":
-    command({run.__name__: run for run in (select, collect, summary, show, fill)})
+    command({run.__name__: run for run in (select, outdated, collect, summary, show, fill)})

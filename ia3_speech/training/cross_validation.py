@@ -154,7 +154,9 @@ def adapt(
         adaptation.seconds = (time.monotonic() - started) / len(adaptations)
 
 
-def train_tasks(tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: "tqdm") -> Vectors:
+def train_tasks(
+    tasks: list[Task], base: Base, options: SharedOptions, cache: FeatureCache, bar: "tqdm"
+) -> Vectors:
     """Train tasks, as many side by side as the options say. Returns the start of all of them."""
     start = {name: module.l.detach().clone() for name, module in ia3.vectors(base.model).items()}
     for group in groups_of(tasks, options):

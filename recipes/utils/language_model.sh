@@ -50,8 +50,7 @@ learn_hotwords() {
     $once "$list.tsv" local "$data/train" -- $terms "$data/train" "$list.tsv"
     $once "$list" "$list.tsv" -- bash -c "cut -f 1 $list.tsv >$list" # without the categories
   fi
-  $decode_cmd "$exp/log/decode_dev_$selected.log" python -m ia3_speech.decode --search greedy --base "$base" \
-    --adapter "$exp/$selected/adapter" $pipes --precision "$precision" $decode_opts "$data/dev" "$dev"
+  decode_set "dev_$selected" dev "$dev" --search greedy --adapter "$exp/$selected/adapter"
   $once "$exp/$selected/hotwords.txt" "$list" "$data/dev" "$dev/text" -- \
     python -m ia3_speech.hotwords learn "$data/dev" "$dev" --terms "$list" --out "$exp/$selected/hotwords.txt"
 }

@@ -1,15 +1,40 @@
 #!/usr/bin/env bash
-# Source this: what the stages of adapt.sh, study.sh and speakers.sh have in common, as functions. Nothing runs here.
+# Source this: what adapt.sh, study.sh and speakers.sh have in common, their options and, as functions, their stages.
+# Nothing runs here.
+_option_files+=("${BASH_SOURCE[0]}")
 
-# shellcheck disable=SC2154,SC2034  # adapt.sh and speakers.sh have the options, and use what is set here
+# shellcheck disable=SC2154,SC2034  # adapt.sh and speakers.sh have the other options, and use what is set here
+# The options, as --help prints them; a recipe's own values, which it sets after this, are the defaults there.
+corpus=""               # DIR: where the corpus is, in a layout that the recipe's README describes
+corpus_name=""          # NAME: folder below data/ and exp/ (default: the corpus's); --size small appends _small
+prepare=""              # CMD: called as CMD CORPUS DATA_DIR --size SIZE
+base=mini               # BASE: mini, a folder, a hub id
+init_adapter=""         # PATH: start from this adapter (a name, a path with a slash, or a sum); it is tested too
+init_name=""            # NAME: what that is called in tables and below exp/ (default: a registered name, else start)
+seeds=1                 # N: adapters to train of each kind, with seeds 1 to N
+grid=""                 # 'OPTION=A,B …': train each combination, as of 'learning-rate=1e-3,1e-2 placements=key+value,key+ffn'
+nj=1                    # N: jobs to decode a set in, each with a share of its utterances; for speakers also to adapt in
+small_opts="--epochs 2" # OPTS: options of training that --size small adds
+precision=auto          # no|bf16|auto: the precision that decoding computes in; auto: bf16 where the processor has it
+decode_opts=""          # OPTS: further options of decode
+score_opts=""           # OPTS: further options of score
+report_opts=""          # OPTS: further options of report, such as --embed-audio
+out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
+retrain=false           # true: where the data have changed since something was trained, train it anew (a terminal is asked)
+size=full               # full|small: small takes little data and two epochs, to see that everything works
+allow_pipes=false       # true: run the shell commands that wav.scp holds
+stage=1                 # N: start at this stage
+stop_stage=100          # N: stop after this stage
+work_dir=""             # DIR: where data/ and exp/ go (default: the recipe's folder)
+
 fail() { echo "error: $*" >&2; exit 1; }
 
 # from_start PATH: one on the command line is relative to where the user stood, or else to the recipe's folder. mini and
-# ia3 are names, of what comes with the package, and shipped is the out-of-domain speech there.
+# ia3 and few are names, of what comes with the package, and shipped is the out-of-domain speech there.
 from_start() {
   if [[ $1 == shipped ]]; then
     echo "$IA3_SPEECH_ROOT/ia3_speech/out_of_domain/librispeech_dev"
-  elif [[ $1 == /* || $1 == mini || $1 == ia3 || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
+  elif [[ $1 == /* || $1 == mini || $1 == ia3 || $1 == few || -z $1 || ! -e $IA3_SPEECH_START_DIR/${1%:*} ]]; then
     echo "$1"
   else
     echo "$(realpath "$IA3_SPEECH_START_DIR/${1%:*}")${1#"${1%:*}"}"
@@ -36,6 +61,7 @@ locate() {
   [[ -n $corpus ]] || fail "$([[ -f local/published.txt ]] && cat local/published.txt || echo "no corpus: give --corpus DIR")"
   [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
   number seeds "$seeds" 1
+  number nj "$nj" 1
   corpus=$(from_start "$corpus") base=$(from_start "$base")
   [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
   corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}
@@ -47,10 +73,12 @@ locate() {
   done
   out_of_domain=$(for path in ${out_of_domain/#none/}; do from_start "$path"; done)
   init_adapter=$(for path in ${init_adapter//+/ }; do # a name, a path with a slash, or a sum of them
-    if [[ $path == */* ]]; then from_start "$path"; else echo "$path"; fi
+    [[ $path != */* ]] && echo "$path" || from_start "$path"
   done | paste -sd +)
   pipes=$([[ $allow_pipes == false ]] || echo --allow-pipes)
   once="python -m ia3_speech.inputs" # OUT INPUT … -- COMMAND: run it unless OUT was made from these inputs
+  [[ -n $init_name || ! $init_adapter =~ ^[A-Za-z0-9_-]+$ ]] || init_name=$init_adapter
+  init_name=${init_name:-start}
   check_options
   for path in ${init_adapter//+/ }; do python -m ia3_speech.adapters show "${path%:*}" >/dev/null; done
   ! declare -F check_study >/dev/null || check_study
@@ -60,7 +88,7 @@ locate() {
 
 # check_options: the options of adapt.sh, before anything is made; other recipes for locate have a check of their own.
 check_options() {
-  local file taken
+  local file
   train_config=$(from_start "$train_config") system=${system:-$(basename "$train_config" .yaml)}
   configuration "$train_config"
   [[ " $test_sets " != *" out_of_domain "* ]] || fail "--test-sets: no set can be called out_of_domain, --out-of-domain is"
@@ -72,18 +100,42 @@ check_options() {
   hotwords=$(from_start "$hotwords")
   [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
     fail "--hotwords $hotwords: no such file (own, none, or a file with a term a line)"
-  for taken in base log curve "$system" "${system}_average"; do
-    [[ -z $init_adapter || $init_name != "$taken" ]] || fail "--init-name can't be $taken: something else below exp/ is called that"
+  free_init_name base log curve "$system" "${system}_average"
+}
+
+# free_init_name NAME …: refuses these as --init-name.
+free_init_name() {
+  [[ -z $init_adapter || " $* " != *" $init_name "* ]] ||
+    fail "--init-name can't be $init_name: something else below exp/ is called that"
+}
+
+# expand_grid NAME STAGE: $systems are the combinations of --grid, called NAME_learning-rate1e-3 and so on, ${grid_opts[SYSTEM]} the
+# options of each; without --grid NAME alone. They are compared by what STAGE leaves, unless a later --stop-stage is given.
+expand_grid() {
+  local axis value so_far expanded option value_pattern='[A-Za-z0-9._+-]+'
+  declare -gA grid_opts=([$1]="")
+  systems=$1
+  for axis in $grid; do
+    [[ $axis =~ ^[a-z][a-z-]*=$value_pattern(,$value_pattern)*$ ]] ||
+      fail "--grid takes OPTION=VALUE,VALUE, as 'learning-rate=1e-3,1e-2 placements=key+value,key+ffn' (key+ffn: key and ffn), not '$axis'"
+    expanded="" option=${axis%%=*}
+    for so_far in $systems; do
+      for value in $(tr , ' ' <<<"${axis#*=}"); do
+        expanded+=" ${so_far}_$option$([[ $value == [0-9]* ]] || echo -)${value//+/-}"
+        grid_opts[${expanded##* }]="${grid_opts[$so_far]} --$option ${value//+/ }"
+      done
+    done
+    systems=$expanded
   done
+  [[ -z $grid || $stop_stage -lt 100 ]] || stop_stage=$2
 }
 
 # lock DIR: wait until no other run is at work there. The jobs of a run that was killed hold the lock until they end.
 lock() {
   mkdir -p "$1/log"
-  if command -v flock >/dev/null; then
-    exec 9>>"$1/.lock"
-    flock -n 9 || { echo "waiting for another run that is still at work in $1"; flock 9; }
-  fi
+  command -v flock >/dev/null || return 0
+  exec 9>>"$1/.lock"
+  flock -n 9 || { echo "waiting for another run that is still at work in $1"; flock 9; }
 }
 
 # step MESSAGE COMMAND…: run a command; one line says what it does and how long it took. What the command says is in
@@ -111,6 +163,20 @@ prepare_corpus() {
     python -m ia3_speech.data.corpora.out_of_domain "$out_of_domain" "$data/out_of_domain" --size "$size" $pipes
 }
 
+# is_few: whether there is no dev, so that folds of train choose and judge.
+is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
+
+# notice_changed_data: $outdated is what was trained on other data than now. It is trained anew if --retrain or the user says so.
+notice_changed_data() {
+  outdated=""
+  [ $stage -le 5 ] && [ $stop_stage -ge 5 ] || return 0
+  outdated=$(python -m ia3_speech.experiments outdated "$exp" "$data")
+  [[ -n $outdated && $retrain == false ]] || return 0
+  local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"
+  [[ ! -t 0 || ! -t 1 ]] || read -rp "$changed. Train them anew? [y/N] " answer
+  [[ $answer == [yY]* ]] || fail "$changed (--retrain true trains them anew, another --corpus-name leaves them as they are)"
+}
+
 # validate SET …: each of these directories below $data, and all its audio; what those that are not train or dev have in
 # common with them.
 validate() {
@@ -118,8 +184,9 @@ validate() {
   for set; do
     $once "$data/valid/$set" "$data/$set" -- python -m ia3_speech.datadir validate --check-audio $pipes "$data/$set" 2>&1
     [[ ! -d $data/train || $set == train || $set == dev ]] ||
-      $once "$data/valid/overlap_$set" "$data/train" "$data/dev" "$data/$set" -- \
-        python -m ia3_speech.datadir overlap "$data/train" "$data/dev" "$data/$set"
+      cmp -s "$data/train/text" "$data/$set/text" || # folds
+      $once "$data/valid/overlap_$set" "$data/train" $(is_few || echo "$data/dev") "$data/$set" -- \
+        python -m ia3_speech.datadir overlap "$data/train" $(is_few || echo "$data/dev") "$data/$set"
   done
 }
 
@@ -129,13 +196,18 @@ validate() {
 # words too); what is compared is decoded by the same search, but for the base with a language model, which is
 # compared with the base without, and hot words, which are with the adapter alone.
 decode_and_score() {
-  local system=$2 search=$3 set=$4 adapter decode score folder log with="" baseline=""
+  local system=$2 search=$3 set=$4 adapter="" decode score=$score_opts folder log with="" baseline="" training=""
+  [[ ! -d $data/train ]] || training="--training $data/train" # where speakers are adapted to, there is none
   case $system in
-    base) adapter="" ;;
-    "$init_name") adapter=$init_adapter ;;
-    */scale_*) adapter=$exp/${system%/scale_*}/adapter:${system##*/scale_} ;;
-    *) adapter=$exp/$system/adapter ;;
+    base) ;;
+    "$init_name") adapter="--adapter $init_adapter" ;;
+    */scale_*) adapter="--adapter $exp/${system%/scale_*}/adapter:${system##*/scale_}" ;;
+    *) adapter="--adapter $exp/$system/adapter" ;;
   esac
+  if cmp -s "$data/train/text" "$data/$set/text"; then # each utterance by the fold's adapter that has not heard it
+    [[ $adapter != "--adapter $exp/"* ]] || adapter="--adapter-per-speaker $exp/$system" training="--training-per-speaker $exp/$system"
+    [[ -n $adapter ]] || training=""
+  fi
   case $search in
     greedy) decode="--search greedy" baseline=$([[ $system == base ]] || echo base/decode_greedy) ;;
     lm)
@@ -145,30 +217,34 @@ decode_and_score() {
       decode="--config $exp/$system/lm_search.yaml --hotwords $exp/$system/hotwords.txt"
       with=", the language model and hot words" baseline=$system/decode_greedy ;;
   esac
-  score=$score_opts
   [[ -z $baseline || $set == dev ]] || score+=" --baseline $exp/${baseline}_$set"
   if [[ $set == out_of_domain ]]; then
     score+=" --cluster speaker" # it has speakers, whatever the corpus has, and no terms
   elif [[ $set != dev ]]; then
-    [[ ! -d $data/train ]] || score+=" --training $data/train" # where speakers are adapted to, there is none
-    score+=${terms:+" --terms $exp/terms_$set"}
+    score+=" $training"${terms:+" --terms $exp/terms_$set"}
   fi
-  folder=$exp/$system/decode_${search}_$set log=${search}_${set}_${system//\//_}.log
-  log=${log#greedy_}
+  folder=$exp/$system/decode_${search}_$set log=${search}_${set}_${system//\//_}
   job() {
-    $decode_cmd "$exp/log/decode_$log" python -m ia3_speech.decode --base "$base" $decode \
-      ${adapter:+--adapter "$adapter"} $pipes --precision "$precision" $decode_opts "$data/$set" "$folder"
-    $decode_cmd "$exp/log/score_$log" python -m ia3_speech.score "$data/$set" "$folder" $score
+    decode_set "${log#greedy_}" "$set" "$folder" $decode $adapter
+    $score_cmd "$exp/log/score_${log#greedy_}.log" python -m ia3_speech.score "$data/$set" "$folder" $score
   }
   step "stage $1, decode and score $set with $system$with" job
+}
+
+# decode_set LOG SET FOLDER OPTION…: decode $data/SET into FOLDER, in --nj parts, which are then put together there.
+decode_set() {
+  local decode="python -m ia3_speech.decode --base $base ${*:4} $pipes --precision $precision $decode_opts $data/$2 $3"
+  [[ $nj == 1 ]] || $decode_cmd JOB=1:"$nj" "$exp/log/decode_$1.JOB.log" $decode --part "JOB/$nj"
+  $decode_cmd "$exp/log/decode_$1.log" $decode
 }
 
 # calibrate_adapter STAGE SEARCH OPTION…: make the confidences of the selected adapter probabilities, measured on dev.
 calibrate_adapter() {
   local adapter=$exp/$selected/adapter out=$exp/$selected/calibrated
-  [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 50 ]] || return 0 # 100 recognised words are needed
+  ! is_few && [[ $(cut -d ' ' -f 2- "$data/dev/text" | wc -w) -ge 50 ]] || return 0 # 100 recognised words are needed
   [[ $2 == greedy ]] || out+=_$2
   step "stage $1, calibrate the confidences of $selected on dev, $2" \
+    $decode_cmd "$exp/log/${out##*/}_$selected.log" \
     $once "$out" "$data/dev" "$adapter"/*.safetensors $([[ $2 == greedy ]] || echo "$exp/$selected/lm_search.yaml") -- \
     python -m ia3_speech.calibrate "$data/dev" --base "$base" --precision "$precision" --store --minimum-words 100 $pipes \
     --adapter "$adapter" "${@:3}"

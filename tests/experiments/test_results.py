@@ -6,7 +6,8 @@ import pytest
 from records import made, rates, score, terms, write
 
 from ia3_speech.cli import UserError
-from ia3_speech.experiments.__main__ import collect, fill, select, summary
+from ia3_speech.experiments.__main__ import collect, fill, outdated, select, summary
+from ia3_speech.inputs import Inputs
 from ia3_speech.scoring.results import NOT_IMPROVED
 
 
@@ -315,7 +316,22 @@ def test_median_of_seeds(exp, capsys):
     select(exp, "ia3")
     (exp / "ia3_seed3/train.json").unlink()
     select(exp, "ia3")
-    assert capsys.readouterr().out == "ia3_seed3\nia3_seed2\n"
+    for seed, dev_wer in ((1, 0.9), (2, 0.0)):  # of several systems the best on average
+        write(exp / f"other_seed{seed}/train.json", {"dev_wer": dev_wer})
+    select(exp, "other ia3")
+    assert capsys.readouterr().out == "ia3_seed3\nia3_seed2\nia3_seed2\n"
+
+
+def test_what_was_trained_on_other_data_is_found(exp, tmp_path, capsys):
+    for name in ("train", "dev"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        (tmp_path / "data" / name / "text").write_text("a one")
+    for seed in (1, 2):
+        trained_on = Inputs({name: tmp_path / "data" / name for name in ("train", "dev")})
+        trained_on.record(exp / f"ia3_seed{seed}")
+        (tmp_path / "data/train/text").write_text("a two")
+    outdated(exp, tmp_path / "data")
+    assert capsys.readouterr().out == f"{exp}/ia3_seed1\n"
 
 
 def test_fill_replaces_what_stands_in_a_block_and_nothing_else(exp, capsys):

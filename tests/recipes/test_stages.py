@@ -13,15 +13,21 @@ set -euo pipefail
 . {script}
 terms=terms.py out_of_domain=none lm=none
 {own}
-python() {{ if [[ $* == *select* ]]; then echo ia3_seed2; else echo "$@" | sed 's/-m ia3_speech.//'; fi; }}
+python() {{
+  case $* in
+    *select*) echo ia3_seed2 ;;
+    *outdated*) echo "${{OUTDATED-}}" ;;
+    *) echo "$@" | sed 's/-m ia3_speech.//' ;;
+  esac
+}}
 . parse_options.sh
 locate "$@"
-once=once train_cmd=printed decode_cmd=printed
+once=once train_cmd=printed decode_cmd=printed score_cmd=printed
 step() {{ shift; "$@"; }}
 once() {{ echo "$@" | sed 's/.* -- //; s/python -m ia3_speech.//'; }}
 printed() {{
   while [[ $1 == *=* || $1 == *.log ]]; do [[ $1 != JOB* ]] || printf '%s ' "$1"; shift; done
-  echo "$@" | sed 's/python -m ia3_speech.//'
+  echo "$@" | sed 's/^once .* -- //; s/python -m ia3_speech.//'
 }}
 {call}
 """
@@ -72,6 +78,12 @@ def test_one_adapter_and_one_set(commands):
         "experiments collect exp/x",
         "report test ia3_seed2/decode_greedy_test --training ia3_seed2/metrics.jsonl --out report_test.html",
     ]
+
+
+def test_a_set_is_decoded_in_parts_that_are_then_gathered(commands):
+    decode = f"{DECODE} test base/decode_greedy_test"
+    found = lines(commands("--stop-stage", "4", "--nj", "3"))
+    assert found[:2] == [f"JOB=1:3 {decode} --part JOB/3", decode]
 
 
 def test_language_model_and_hot_words(commands):
@@ -156,9 +168,41 @@ def test_speakers(commands):
     assert scored in found
 
 
+def test_a_grid_trains_each_combination_and_tests_on_request(commands):
+    options = ("--grid", "learning-rate=1e-3,1e-2 placements=key+value,ffn", "--train-opts", "--clip 2")
+    systems = [
+        f"ia3_learning-rate{rate}_placements-{placements}"
+        for rate in ("1e-3", "1e-2")
+        for placements in ("key-value", "ffn")
+    ]
+    found = lines(commands(*options, "--out-of-domain", "none"))
+    trained = [line for line in found if line.startswith("JOB")]
+    assert found[2:] == [*trained, "experiments show exp/x --parts training"]  # no test set of theirs
+    assert [line.split(" --out ")[1] for line in trained] == [f"{one}_seedJOB --seed JOB" for one in systems]
+    of_first = "--clip 2 --learning-rate 1e-3 --placements key value --train train"
+    assert trained[0].startswith(f"JOB=1:1 train --config ia3 --dev dev {of_first} ")
+    decoded = [line for line in lines(commands(*options, "--stop-stage", "6")) if line.startswith(DECODE)]
+    assert [line.split()[-1] for line in decoded[1:]] == [
+        f"{one}_seed1/decode_greedy_test" for one in systems
+    ]
+
+
+def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_path):
+    """What was trained is kept until then; nobody is asked where there is no terminal."""
+    own = "OUTDATED=exp/x/ia3_seed1"
+    (tmp_path / "exp/x/ia3_seed1").mkdir(parents=True)
+    done = commands("--stop-stage", "5", own=own)
+    assert done.returncode == 1 and "since these were trained: exp/x/ia3_seed1 (--retrain true" in done.stderr
+    assert (tmp_path / "exp/x/ia3_seed1").is_dir() and "train" not in done.stdout
+    commands("--stop-stage", "5", "--retrain", "true", own=own)
+    assert not (tmp_path / "exp/x/ia3_seed1").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (("--grid", "clip=1 rate"), "--grid takes OPTION=VALUE,VALUE, as 'learning-rate=1e-3,1e-2 placement"),
+        (("--grid", "clip=1", "--curve", "1"), "--grid goes alone: study what it finds best in another run"),
         (("--curve", "1 two"), "--curve takes numbers such as 0.5, not 'two'"),
         (("--average", "true"), "--average takes the mean of several seeds: give --seeds 3"),
         (("--trade-off", "0.5"), "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR'"),

@@ -32,6 +32,8 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, write_set
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.decoding.decode_directory import decode_utterances
+from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.kaldi_files import format_kaldi_text
 
 PUBLISHED = Path(__file__).with_name("published.txt")
@@ -53,22 +55,23 @@ def main(corpus: Path, out: Path, base: str = "mini", size: Size = "full", allow
     orders, transcripts = read_orders(corpus), corpus / "transcripts.tsv"
     (out / "heard").unlink(missing_ok=True)
     if transcripts.is_file():
-        sides, texts = read_transcripts(transcripts, orders)
+        said = read_transcripts(transcripts, orders)
     else:
         if size == "small":  # listening takes longest
             orders = orders[:: max(1, len(orders) // SMALL)]
-        heard = listen(orders, base, out / "heard")
-        texts = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
+        print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
+        recognizer = load(base, search=SearchOptions("greedy")).recognizer
+        heard = decode_utterances(recognizer, orders, on_error="fail").texts
+        write_text(out / "heard", format_kaldi_text(heard))
         test = hold_out(map(key_of, orders), TEST_SHARE)
         sides = {one.id: "test" if key_of(one) in test else "train" for one in orders}
-    said = [replace(one, text=texts[one.id]) for one in orders if one.id in texts]
-    train = [one for one in said if sides[one.id] == "train"]
-    dev = hold_out(map(key_of, train))
-    sets = {
-        "train": [one for one in train if key_of(one) not in dev],
-        "dev": [one for one in train if key_of(one) in dev],
-        "test": [one for one in said if sides[one.id] == "test"],
-    }
+        said = {one.id: (sides[one.id], nearest(one.labels, heard[one.id])) for one in orders}
+    orders = [one for one in orders if one.id in said]
+    dev = hold_out(key_of(one) for one in orders if said[one.id][0] == "train")
+    sets: dict[str, list[Utterance]] = {"train": [], "dev": [], "test": []}
+    for one in orders:
+        side, text = said[one.id]
+        sets["dev" if side == "train" and key_of(one) in dev else side].append(replace(one, text=text))
     for name, utterances in sets.items():
         write_set(out / name, utterances, size, speaker_labels=())
 
@@ -88,30 +91,25 @@ def read_orders(corpus: Path) -> list[Utterance]:
     if not path.is_file() or not folder.is_dir():
         layout = PUBLISHED.read_text(encoding="utf-8").partition("\n\n")[2]
         raise UserError(f"{corpus}: not the corpus as it was published\n\n{layout}")
-    try:
-        published = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: no JSON ({error}; clone the repository again)") from None
+    published = json.loads(path.read_text(encoding="utf-8"))
     orders, absent = [], []
     for file, label in sorted(published.items()):
         try:
             ordered = order(label["slots"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except ValueError as error:
             raise UserError(f"{path}: {file}: {error} (correct it, or take it out)") from None
         id, recording = Path(file).stem, find_recording(folder / file)
         if recording:
             orders.append(Utterance(id, id, id, str(recording.resolve()), labels=ordered))
         else:
             absent.append(file)
-    if not orders:
-        raise UserError(f"{folder}: holds none of the {len(published)} files that label.json names")
     if absent:
         print(f"{len(absent)} of {len(published)} orders have no audio and are left out: {' '.join(absent)}")
     return orders
 
 
-def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str], dict[str, str]]:
-    """Id → train or test, and id → sentence.
+def read_transcripts(path: Path, orders: list[Utterance]) -> dict[str, tuple[str, str]]:
+    """Id → train or test, and the sentence.
 
     Raises:
         UserError: naming a line that is not `file, split, transcript`, or has no sentence of the grammar.
@@ -119,35 +117,18 @@ def read_transcripts(path: Path, orders: list[Utterance]) -> tuple[dict[str, str
     head, *lines = read_utf8(path).splitlines()
     if head.split("\t") != COLUMNS:
         raise UserError(f"{path}:1: the columns are not {', '.join(COLUMNS)} (with TABs between them)")
-    slots = {one.id: one.labels for one in orders}
-    sides: dict[str, str] = {}
-    texts: dict[str, str] = {}
+    slots, said = {one.id: one.labels for one in orders}, {}
     for number, line in enumerate(lines, 2):
-        fields = line.split("\t")
-        if len(fields) != len(COLUMNS) or fields[1] not in ("train", "test"):
+        file, side, text = fields if len(fields := line.split("\t")) == len(COLUMNS) else ("", "", "")
+        if side not in ("train", "test"):
             raise UserError(f"{path}:{number}: not a file, train or test, a transcript, with TABs between")
-        id = Path(fields[0]).stem
-        if id not in slots:
-            continue
-        if fields[2] not in sentences(slots[id]):
-            raise UserError(f"{path}:{number}: {fields[2]!r} is no sentence of the grammar for {slots[id]}")
-        sides[id], texts[id] = fields[1:]
-    if without := sorted(set(slots) - set(texts)):
+        if (id := Path(file).stem) in slots:
+            if text not in sentences(slots[id]):
+                raise UserError(f"{path}:{number}: {text!r} is no sentence of the grammar for {slots[id]}")
+            said[id] = side, text
+    if without := sorted(set(slots) - set(said)):
         print(f"{path}: {len(without)} orders have no line and are left out: {' '.join(without)}")
-    return sides, texts
-
-
-def listen(orders: list[Utterance], base: str, out: Path) -> dict[str, str]:
-    """Id → what the base hears; also written to `out`, as Kaldi's text."""
-    from ia3_speech.decoding.decode_directory import decode_utterances
-    from ia3_speech.loading import SearchOptions, load
-
-    print(f"there is no transcripts.tsv: {base} listens to {len(orders)} orders", flush=True)
-    heard = decode_utterances(
-        load(base, search=SearchOptions("greedy")).recognizer, orders, on_error="fail"
-    ).texts
-    write_text(out, format_kaldi_text(heard))
-    return heard
+    return said
 
 
 if __name__ == "__main__":

@@ -22,20 +22,13 @@ from ia3_speech.data.kaldi import read_data_directory
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
-    """Write the slots of DATA to OUT.
-
-    Args:
-        data: the test set, a Kaldi data directory
-        out: the term list
-        train: the training set; terms that it lacks get the category "only in test" as well
-    """
+    """Write the slots of DATA to OUT."""
     found = slots_of(data)
     if not found:
         raise UserError(f"{data}: none of its utterances has a slot (utt2drink, …; prepare it again)")
     known = slots_of(train) if train else found
-    new = [slot for slot in found if slot not in known]
-    lines = ["\t".join([*slot, *(["only in test"] if slot in new else [])]) for slot in found]
-    write_text(out, "\n".join(lines) + "\n")
+    new = {slot: "\tonly in test" for slot in found if slot not in known}
+    write_text(out, "".join("\t".join(slot) + new.get(slot, "") + "\n" for slot in found))
     print(f"{out}: {len(found)} terms, {len(new)} of them only in test")
 
 

@@ -29,12 +29,7 @@ def prescriptions() -> Iterator[str]:
 
 
 def main(out: Path, train: Path | None = None) -> None:
-    """Write OUT, each line once, in the order of the lists.
-
-    Args:
-        out: the text file to write
-        train: not read; recipes pass it
-    """
+    """Write OUT, each line once, in the order of the lists; TRAIN, which recipes pass, is not read."""
     lines = [line for line in dict.fromkeys([*prescriptions(), *map(spoken, diagnoses())]) if line]
     write_text(out, "".join(f"{line}\n" for line in lines))
     print(f"{out}: {len(lines):,} lines of ICD-10-CM and drugs.tsv")

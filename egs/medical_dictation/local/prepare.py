@@ -21,10 +21,10 @@ Out: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}: the 15 se
 (12 to train on, 3 to select the epoch by) and sentences of theirs to test on.
 """
 
-from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 
-from grammar import Grammar, Sentence
+from grammar import Grammar, Sentence, rows
 
 from ia3_speech.cli import command
 from ia3_speech.data.corpora import kaldi
@@ -35,55 +35,8 @@ from ia3_speech.data.kaldi.directory import summarize
 from ia3_speech.data.utterance import Utterance
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Speaker:
-    name: str
-    accent: str  # espeak-ng's name of it
-    variant: str
-    gender: str
-    rate: int  # words a minute
-    pitch: int  # 0 to 99, around the variant's own
-
-
 ACCENTS = {"en-029": "caribbean", "en-gb-scotland": "scottish"}
-
-# Accents and variants that the mini base never heard. No variant stands in two sets, except that speaker42
-# speaks with dev's in the other accent.
-SPEAKERS = {
-    "train": [
-        Speaker("speaker01", "en-029", "m7", "m", 150, 46),
-        Speaker("speaker02", "en-029", "m7", "m", 172, 58),
-        Speaker("speaker03", "en-029", "f5", "f", 146, 50),
-        Speaker("speaker04", "en-029", "f5", "f", 168, 42),
-        Speaker("speaker05", "en-029", "max", "m", 156, 54),
-        Speaker("speaker06", "en-029", "max", "m", 178, 44),
-        Speaker("speaker07", "en-gb-scotland", "m7", "m", 148, 52),
-        Speaker("speaker08", "en-gb-scotland", "m7", "m", 166, 42),
-        Speaker("speaker09", "en-gb-scotland", "f5", "f", 152, 56),
-        Speaker("speaker10", "en-gb-scotland", "f5", "f", 174, 46),
-        Speaker("speaker11", "en-gb-scotland", "max", "m", 144, 48),
-        Speaker("speaker12", "en-gb-scotland", "max", "m", 164, 58),
-    ],
-    "dev": [
-        Speaker("speaker13", "en-029", "shelby", "f", 152, 48),
-        Speaker("speaker14", "en-029", "shelby", "f", 170, 56),
-    ],
-    "test": [
-        Speaker("speaker21", "en-029", "belinda", "f", 150, 48),
-        Speaker("speaker22", "en-029", "belinda", "f", 170, 56),
-        Speaker("speaker23", "en-029", "Mario", "m", 146, 54),
-        Speaker("speaker24", "en-029", "Mario", "m", 166, 44),
-        Speaker("speaker25", "en-gb-scotland", "belinda", "f", 156, 44),
-        Speaker("speaker26", "en-gb-scotland", "belinda", "f", 174, 52),
-        Speaker("speaker27", "en-gb-scotland", "Mario", "m", 152, 58),
-        Speaker("speaker28", "en-gb-scotland", "Mario", "m", 162, 46),
-    ],
-}
-SPEAKER42 = Speaker("speaker42", "en-gb-scotland", "shelby", "f", 158, 47)
-
-# Sentences a set; speaker42 gives 12 + 3 of theirs in every size.
+# Sentences a set, and the seed that draws them; speaker42 gives 12 + 3 of theirs in every size.
 SENTENCES = {
     "full": {"train": 240, "dev": 48, "test": 160, "speaker42": 15 + 60},
     "small": {"train": 48, "dev": 12, "test": 24, "speaker42": 15 + 12},
@@ -103,12 +56,21 @@ def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False)
     if corpus != "espeak":
         kaldi.prepare(Path(corpus), out, size, allow_pipes)
         return
-    texts = draw_texts(SENTENCES[size])
-    for name, speakers in SPEAKERS.items():
-        record(texts[name], speakers, out / name)
+    texts, speakers = draw_texts(SENTENCES[size]), read_speakers()
     own = texts["speaker42"]
+    for name in ("train", "dev", "test"):
+        record(texts[name], speakers[name], out / name)
     for name, sentences in (("train", own[:12]), ("dev", own[12:15]), ("test", own[15:])):
-        record(sentences, [SPEAKER42], out / "speaker42" / name)
+        record(sentences, speakers["speaker42"], out / "speaker42" / name)
+
+
+def read_speakers() -> dict[str, list[tuple[str, str, Voice]]]:
+    """Set → name, gender and voice of who speaks in it, from speakers.tsv."""
+    speakers: dict[str, list[tuple[str, str, Voice]]] = {}
+    for set_name, name, accent, variant, gender, rate, pitch in rows(HERE / "speakers.tsv"):
+        voice = Voice(accent, variant, int(rate), int(pitch))
+        speakers.setdefault(set_name, []).append((name, gender, voice))
+    return speakers
 
 
 def draw_texts(counts: dict[str, int]) -> dict[str, list[Sentence]]:
@@ -123,20 +85,14 @@ def draw_texts(counts: dict[str, int]) -> dict[str, list[Sentence]]:
     return texts
 
 
-def record(sentences: list[Sentence], speakers: list[Speaker], out: Path) -> None:
+def record(sentences: list[Sentence], speakers: list[tuple[str, str, Voice]], out: Path) -> None:
     """Speak the sentences, the speakers in turn; write a data directory, its audio in audio/ beside it."""
     texts = []
-    for index, sentence in enumerate(sentences):
-        speaker = speakers[index % len(speakers)]
-        id = f"{speaker.name}-{out.name}-{index:04d}"  # speaker42 speaks in all three sets
-        labels = {
-            "accent": ACCENTS[speaker.accent],
-            "voice": speaker.variant,
-            "gender": speaker.gender,
-            "wording": "only-in-test" if sentence.new_wording else "as-in-train",
-        }
-        utterance = Utterance(id, speaker.name, id, "", text=sentence.text, labels=labels)
-        texts.append((utterance, Voice(speaker.accent, speaker.variant, speaker.rate, speaker.pitch)))
+    for index, (sentence, (name, gender, voice)) in enumerate(zip(sentences, cycle(speakers), strict=False)):
+        id = f"{name}-{out.name}-{index:04d}"  # speaker42 speaks in all three sets
+        labels = {"accent": ACCENTS[voice.accent], "voice": voice.variant, "gender": gender}
+        labels["wording"] = "only-in-test" if sentence.new_wording else "as-in-train"
+        texts.append((Utterance(id, name, id, "", text=sentence.text, labels=labels), voice))
     utterances = synthesize(texts, out.parent / "audio" / out.name)
     write_data_directory(out, utterances)
     print(f"{out}: {summarize(utterances)}")

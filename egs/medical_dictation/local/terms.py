@@ -37,20 +37,14 @@ JOINTS = re.compile(r"[,;:()\[\]]| (?:with|without|due to|caused by|following|in
 def icd_terms(stop: set[str]) -> tuple[set[str], set[str]]:
     """→ words, phrases of ICD-10-CM's diagnoses and symptoms."""
     parts = {part for description in diagnoses() for part in JOINTS.split(description.lower())}
-    words: set[str] = set()
-    phrases: set[str] = set()
+    words, phrases = set(), set()
     for part_words in (spoken(part).split() for part in parts):
         telling = [word for word in part_words if len(word) > 2 and word not in stop]
         words.update(telling)
-        hanging = bool({*part_words[:1], *part_words[-1:]} & FUNCTION_WORDS)
+        hanging = {*part_words[:1], *part_words[-1:]} & FUNCTION_WORDS
         if telling and not hanging and 2 <= len(part_words) <= LONGEST:
             phrases.add(" ".join(part_words))
     return words, phrases
-
-
-def american(word: str) -> str:
-    """ "haematuria" → "hematuria", so that a British reference finds ICD-10-CM's word."""
-    return word.replace("ae", "e").replace("oe", "e") if len(word) > 5 else word
 
 
 def runs(words: list[str], longest: int) -> Iterator[str]:
@@ -60,51 +54,33 @@ def runs(words: list[str], longest: int) -> Iterator[str]:
             yield " ".join(words[start:end])
 
 
-def find(
-    references: list[str], listed: dict[str, str], icd_words: set[str], icd_phrases: set[str], stop: set[str]
-) -> dict[str, str]:
-    """Terms that occur in normalised references → category. `listed` are drugs and procedures."""
-    longest = max(LONGEST, *(len(term.split()) for term in listed))
-    found: dict[str, str] = {}
-    for reference in references:
-        for run in runs(reference.split(), longest):
-            spelled = " ".join(map(american, run.split()))
-            if run in listed:
-                found[run] = listed[run]
-            elif " " in run:
-                if spelled in icd_phrases:
-                    found[run] = "icd"
-            elif spelled in icd_words and run not in stop:
-                found[run] = "icd"
-    return found
+def american(word: str) -> str:
+    """ "haematuria" → "hematuria", so that a British reference finds ICD-10-CM's word."""
+    return word.replace("ae", "e").replace("oe", "e") if len(word) > 5 else word
 
 
-def texts(data: Path) -> list[str]:
-    return [normalize(utterance.text or "") for utterance in read_data_directory(data, wav=False)]
+def texts(data: Path) -> list[list[str]]:
+    return [normalize(one.text or "").split() for one in read_data_directory(data, wav=False)]
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
-    """Write the terms that occur in the references of DATA to OUT.
-
-    Args:
-        data: the test set, a Kaldi data directory
-        out: the term list
-        train: the training set; terms that it lacks get the category "only in test" as well
-    """
+    """Write the terms that occur in the references of DATA to OUT."""
     stop = set(re.sub(r"#.*", "", (HERE / "stop_words.txt").read_text(encoding="utf-8")).split())
-    listed = dict.fromkeys(read_sections(HERE / "dictation.grammar").sections["procedure"], "procedure")
+    listed = dict.fromkeys(read_sections(HERE / "dictation.grammar")[0]["procedure"], "procedure")
     listed |= dict.fromkeys((drug.name for drug in read_drugs(HERE / "drugs.tsv")), "drug")
-    found = find(texts(data), listed, *icd_terms(stop), stop)
+    words, phrases = icd_terms(stop)
+    longest = max(LONGEST, *(len(term.split()) for term in listed))
+    found: dict[str, str] = {}
+    for run in (run for text in texts(data) for run in runs(text, longest)):
+        in_icd = " ".join(map(american, run.split())) in (phrases if " " in run else words)
+        if run in listed or (in_icd and run not in stop):
+            found[run] = listed.get(run, "icd")
     if not found:
         raise UserError(f"{data}: no term of ICD-10-CM and of our lists occurs in its references")
-    known = {run for text in texts(train) for run in runs(text.split(), 8)} if train else set(found)
-    lines = [
-        "\t".join([term, category] + (["only in test"] if term not in known else []))
-        for term, category in sorted(found.items())
-    ]
-    write_text(out, "\n".join(lines) + "\n")
-    new = sum(term not in known for term in found)
-    print(f"{out}: {len(found)} terms, {new} of them only in test")
+    known = {run for text in texts(train) for run in runs(text, 8)} if train else set(found)
+    new = {term: "\tonly in test" for term in found if term not in known}
+    write_text(out, "".join(f"{term}\t{found[term]}{new.get(term, '')}\n" for term in sorted(found)))
+    print(f"{out}: {len(found)} terms, {len(new)} of them only in test")
 
 
 if __name__ == "__main__":

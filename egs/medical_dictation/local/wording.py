@@ -11,18 +11,9 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-UNITS = {
-    "mg": "milligram",
-    "mcg": "microgram",
-    "g": "gram",
-    "ml": "milliliter",
-    "units": "unit",
-}
-# fmt: off
-ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
-        "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"]
-TENS = ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-# fmt: on
+from num2words import num2words
+
+UNITS = {"mg": "milligram", "mcg": "microgram", "g": "gram", "ml": "milliliter", "units": "unit"}
 
 # What the classification writes and a physician does not say.
 UNSAID = (
@@ -40,24 +31,12 @@ UNSAID = (
 
 
 def number(value: float | str) -> str:
-    """A number of at most six digits, with decimals read one by one: 120 → "one hundred and twenty"."""
+    """A number, with decimals read one by one: 120 → "one hundred and twenty"."""
     whole, _, decimals = str(value).partition(".")
-    words = _whole(int(whole))
+    words = num2words(int(whole)).replace("-", " ").replace(",", "")
     if decimals.strip("0"):
-        words += " point " + " ".join(ONES[int(digit)] for digit in decimals)
+        words += " point " + " ".join(num2words(int(digit)) for digit in decimals)
     return words
-
-
-def _whole(n: int) -> str:
-    if n < 20:
-        return ONES[n]
-    if n < 100:
-        return TENS[n // 10] + (f" {ONES[n % 10]}" if n % 10 else "")
-    if n < 1000:
-        return f"{ONES[n // 100]} hundred" + (f" and {_whole(n % 100)}" if n % 100 else "")
-    rest = n % 1000
-    joint = " and " if 0 < rest < 100 else " "
-    return f"{_whole(n // 1000)} thousand" + (f"{joint}{_whole(rest)}" if rest else "")
 
 
 def dose(written: str) -> str:

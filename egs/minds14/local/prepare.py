@@ -59,19 +59,19 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
 
 
 def calls_of(data: Path, accent: str, allow_pipes: bool) -> list[Utterance]:
-    """The calls of a country, with the labels accent and intent; long ones are counted and left out."""
-    calls = list(read_data_directory(data, allow_pipes=allow_pipes))
-    short = [call for call in calls if (call.duration or 0.0) <= LONGEST]
+    """The calls of a country, it in their names, with the labels accent and intent, whose name stands for its
+    number on the hub; long ones are counted and left out."""
+    calls, short = list(read_data_directory(data, allow_pipes=allow_pipes)), []
+    for call in calls:
+        if (call.duration or 0.0) <= LONGEST:
+            intent = call.labels.get("intent_class") or call.labels.get("intent") or ""
+            intent = INTENTS[int(intent)] if intent.isdecimal() else intent
+            names = {field: f"{accent}-{getattr(call, field)}" for field in ("id", "speaker", "recording")}
+            short.append(
+                replace(call, **names, labels={"accent": accent} | ({"intent": intent} if intent else {}))
+            )
     print(f"{data}: {len(short)} of {len(calls)} calls, of at most {LONGEST:g} s")
-    return [labelled(call, accent) for call in short]
-
-
-def labelled(call: Utterance, accent: str) -> Utterance:
-    """With the country in its names, and the intent's name for its number on the hub."""
-    intent = call.labels.get("intent_class") or call.labels.get("intent") or ""
-    labels = {"accent": accent, "intent": INTENTS[int(intent)] if intent.isdecimal() else intent}
-    names = {field: f"{accent}-{getattr(call, field)}" for field in ("id", "speaker", "recording")}
-    return replace(call, **names, labels={name: value for name, value in labels.items() if value})
+    return short
 
 
 if __name__ == "__main__":

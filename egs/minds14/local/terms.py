@@ -18,12 +18,6 @@ from ia3_speech.data.text import normalize
 LIST = Path(__file__).with_name("terms.txt")
 
 
-def read_terms() -> dict[str, str]:
-    """Term → intent."""
-    lines = LIST.read_text("utf-8").splitlines()
-    return dict(line.split("\t") for line in lines if line and not line.startswith("#"))
-
-
 def text_of(data: Path) -> str:
     """All references, with a bar between them, so that no term reaches from one into the next."""
     utterances = read_data_directory(data, wav=False, spk_sort=False)
@@ -31,20 +25,14 @@ def text_of(data: Path) -> str:
 
 
 def main(data: Path, out: Path, train: Path | None = None) -> None:
-    """Write the terms that occur in the references of DATA to OUT.
-
-    Args:
-        data: the test set, a Kaldi data directory
-        out: the term list
-        train: the training set; terms that it lacks get the category "only in test" as well
-    """
+    """Write the terms that occur in the references of DATA to OUT."""
+    lines = [line.split("\t") for line in LIST.read_text("utf-8").splitlines() if line and line[0] != "#"]
     tested, known = text_of(data), text_of(train) if train else ""
-    found = {term: intent for term, intent in sorted(read_terms().items()) if f" {term} " in tested}
+    found = {term: intent for term, intent in sorted(lines) if f" {term} " in tested}
     if not found:
         raise UserError(f"{data}: none of the terms of {LIST} occurs in its references")
-    new = [term for term in found if train and f" {term} " not in known]
-    lines = ["\t".join([term, found[term], *(["only in test"] if term in new else [])]) for term in found]
-    write_text(out, "".join(f"{line}\n" for line in lines))
+    new = {term: "\tonly in test" for term in found if train and f" {term} " not in known}
+    write_text(out, "".join(f"{term}\t{found[term]}{new.get(term, '')}\n" for term in found))
     print(f"{out}: {len(found)} terms, {len(new)} of them only in test")
 
 

@@ -65,7 +65,12 @@ def main(
     if corpus == "espeak":
         utterances, labels = record(out), ("accent", "voice", "gender")
     elif is_published:
-        utterances = published(folder, speakers)
+        log: list[str] = []
+        utterances = list(speechocean762.read_set(folder, speakers, log))
+        print("\n".join(log))
+        if speakers == "train":  # that recipe's dev set
+            dev = speechocean762.dev_speakers(utterances)
+            utterances = [one for one in utterances if one.speaker in dev]
     elif (folder / "wav.scp").is_file():
         data = read_data_directory(folder, allow_pipes=allow_pipes)
         utterances, labels = data.utterances, data.speaker_labels
@@ -74,60 +79,35 @@ def main(
             f"{corpus}: neither a Kaldi data directory (wav.scp, text, utt2spk, spk2utt) nor speechocean762 "
             f"as it was published (train/, test/, WAVE/)"
         )
-    write_set(out / "test", chosen(DataDirectory(folder, utterances), size), speaker_labels=labels)
-
-
-def chosen(data: DataDirectory, size: Size) -> list[Utterance]:
-    """Of the speakers who have enough all that they say, or a little of a few."""
-    own = {speaker: said for speaker, said in data.speakers.items() if len(said) >= FEWEST}
-    if few := [speaker for speaker in data.speakers if speaker not in own]:
+    said = DataDirectory(folder, utterances).speakers
+    if few := [speaker for speaker, own in said.items() if len(own) < FEWEST]:
         print(f"left out, with fewer than {FEWEST} utterances: {' '.join(few)}")
-    names = list(own)
+    names = [speaker for speaker in said if speaker not in few]
     if size == "small":
-        most = min(SMALL_SPEAKERS, len(names))
-        names = [names[len(names) * number // most] for number in range(most)]
-        own = {name: evenly_spaced(own[name], SMALL_UTTERANCES) for name in names}
-    return [one for name in names for one in own[name]]
-
-
-def published(corpus: Path, speakers: str) -> list[Utterance]:
-    """speechocean762's test speakers, or the held-out ones of its train speakers."""
-    log: list[str] = []
-    utterances = list(speechocean762.read_set(corpus, speakers, log))
-    print("\n".join(log))
-    if speakers == "train":  # that recipe's dev set
-        dev = speechocean762.dev_speakers(utterances)
-        utterances = [one for one in utterances if one.speaker in dev]
-    return utterances
+        names = evenly_spaced(names, SMALL_SPEAKERS)
+        said = {name: evenly_spaced(said[name], SMALL_UTTERANCES) for name in names}
+    write_set(out / "test", [one for name in names for one in said[name]], speaker_labels=labels)
 
 
 def record(out: Path) -> list[Utterance]:
-    """Let the voices speak, into OUT/audio."""
-    voices = [
-        *zip(cycle(UNHEARD_ACCENTS), UNHEARD_VARIANTS, strict=False),
-        *zip(ACCENTS, UNHEARD_VARIANTS, strict=True),
-    ]
-    sentence = iter(sentences(SENTENCES * len(voices)))
+    """Let the voices speak, into OUT/audio; grammar.py is that of egs/medical_dictation, which run.sh puts on
+    the path."""
+    import grammar
+
+    voices = [*zip(cycle(UNHEARD_ACCENTS), UNHEARD_VARIANTS, strict=False)]
+    voices += zip(ACCENTS, UNHEARD_VARIANTS, strict=True)
+    count = SENTENCES * len(voices)
+    drawn = grammar.Grammar(Path(grammar.__file__).parent).draw(5 * count, seed=SEED)
+    sentences = iter([one.text for one in drawn if len(one.text.split()) <= LONGEST][:count])
     texts = []
     for number, (accent, variant) in enumerate(voices):
         speaker = f"{number + 1:02d}"
         labels = {"accent": accent, "voice": variant, "gender": "f" if variant in WOMEN else "m"}
-        for count in range(SENTENCES):
-            id = f"{speaker}-{count + 1:02d}"
-            utterance = Utterance(id, speaker, id, "", text=next(sentence), labels=labels)
-            texts.append((utterance, Voice(accent, variant, rate=145 + 3 * number, pitch=44 + number)))
+        voice = Voice(accent, variant, rate=145 + 3 * number, pitch=44 + number)
+        for said in range(SENTENCES):
+            id = f"{speaker}-{said + 1:02d}"
+            texts.append((Utterance(id, speaker, id, "", text=next(sentences), labels=labels), voice))
     return synthesize(texts, out / "audio")
-
-
-def sentences(count: int) -> list[str]:
-    """Different short ones; grammar.py is that of egs/medical_dictation, which run.sh puts on the path."""
-    import grammar
-
-    written = grammar.Grammar(Path(grammar.__file__).parent).draw(5 * count, seed=SEED)
-    short = [one.text for one in written if len(one.text.split()) <= LONGEST]
-    if len(short) < count:
-        raise UserError(f"the grammar has {len(short)} sentences of {LONGEST} words, and {count} are wanted")
-    return short[:count]
 
 
 if __name__ == "__main__":
