@@ -107,20 +107,20 @@ def segment(
     print(f"{target}: {segment_data_directory(source, target, load_base(base), **options)[1]}")
 
 
-def overlap(train: Path, dev: Path, test: Path) -> None:
-    """Print how many speakers and sentences a test set shares with train and with dev.
+def overlap(*data: Path) -> None:
+    """Print how many speakers and sentences a test set, the last one, shares with train and dev.
 
     A speaker corpus shares speakers and an accent corpus must not, so these are only counted. An utterance
     (an id or audio) that is in the test set and in train or dev is an error.
 
     Args:
-        train: the data directory to train on.
-        dev: the data directory that selects the epoch.
-        test: the data directory to test on.
+        data: the data directories to train on, to select the epoch by (if there is one), and to test on.
     """
-    *used, tested = [read_data_directory(path, wav=False, spk_sort=False) for path in (train, dev, test)]
-    for data in used:
-        print(describe_overlap(data, tested))
+    if len(data) < 2:
+        raise UserError("overlap needs two data directories: one to train on and one to test on")
+    *used, tested = [read_data_directory(path, wav=False, spk_sort=False) for path in data]
+    for directory in used:
+        print(describe_overlap(directory, tested))
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,11 +16,9 @@ speakers="" # test|train: speechocean762's test speakers, or held-out train spea
 # Data: one Kaldi directory. Of every speaker each utterance is tested once, by an adapter trained on others.
 corpus=espeak prepare=""
 
-# Method: IA³ vectors alone; epochs and learning rate are fixed beforehand, for a start from the base (conf/speakers.yaml)
-# and from an adapter, which needs smaller steps (conf/from_adapter.yaml). Every fifth utterance of
-# those to adapt on is held out and selects the epoch by CTC loss; where no epoch improves on the start, the adapter is
-# the start.
-adapt_config=conf/speakers.yaml init_config=conf/from_adapter.yaml prefix=speaker
+# Method: IA³ vectors alone (ia3_speech/conf/few.yaml); how many epochs, and how far from the start, folds of a person's
+# own utterances choose, and where nothing is better than the start, it is kept.
+prefix=speaker
 
 . parse_options.sh
 if [[ $speakers == train ]]; then corpus_name=${corpus_name:-speechocean762_train}; fi

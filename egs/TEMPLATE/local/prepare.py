@@ -9,15 +9,18 @@
 
 In: a folder of recordings with a CSV file, a Kaldi data directory, or a folder with the Kaldi directories
     train, test
-and perhaps dev; README.md describes them. Out: OUT_DIR/{train,dev,test}. Recordings of train and dev that are
+and perhaps dev; README.md describes them. Out: OUT_DIR/{train,dev,test}, of less than five minutes
+without dev. Recordings of train and dev that are
 longer than the base can process are cut at pauses, with their texts (ia3-speech datadir segment).
 """
 
+import shutil
 from pathlib import Path
 
 from ia3_speech.cli import command
 from ia3_speech.data.corpora import csv_folder, kaldi
 from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.kaldi import read_data_directory
 
 
 def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False, base: str = "mini") -> None:
@@ -36,10 +39,13 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
     from ia3_speech.model.base import load_base
 
     loaded = load_base(base)
-    for data in (out / "train", out / "dev"):
+    ids = [read_data_directory(out / name, allow_pipes=allow_pipes).utterances for name in ("train", "test")]
+    for data in filter(Path.is_dir, (out / "train", out / "dev")):
         count, result = segment_data_directory(data, data, loaded, allow_pipes=allow_pipes)
         if count:
             print(f"{data}: {result}")
+    if ids[0] == ids[1]:  # less than five minutes, judged by folds
+        shutil.copytree(out / "train", out / "test", dirs_exist_ok=True)
 
 
 if __name__ == "__main__":

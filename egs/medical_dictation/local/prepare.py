@@ -17,8 +17,8 @@ Corpus card of `espeak`
     Licence   text Apache-2.0, as this repository; espeak-ng puts no terms on the sound that it makes
     Caution   synthetic speech: it shows that the recipe works, not how well it will for people
 
-Out: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,dev,test}: the 15 sentences that speaker42 gives
-(12 to train on, 3 to select the epoch by) and sentences of theirs to test on.
+Out: OUT_DIR/{train,dev,test}, and OUT_DIR/speaker42/{train,test}: the 15 sentences that speaker42 gives
+to adapt to, and sentences of theirs to test on.
 """
 
 from itertools import cycle
@@ -36,7 +36,7 @@ from ia3_speech.data.utterance import Utterance
 
 HERE = Path(__file__).parent
 ACCENTS = {"en-029": "caribbean", "en-gb-scotland": "scottish"}
-# Sentences a set, and the seed that draws them; speaker42 gives 12 + 3 of theirs in every size.
+# Sentences a set, and the seed that draws them; speaker42 gives 15 of theirs in every size.
 SENTENCES = {
     "full": {"train": 240, "dev": 48, "test": 160, "speaker42": 15 + 60},
     "small": {"train": 48, "dev": 12, "test": 24, "speaker42": 15 + 12},
@@ -45,7 +45,7 @@ SEEDS = {"train": 1, "dev": 2, "test": 3, "speaker42": 42}
 
 
 def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False) -> None:
-    """Write OUT/{train,dev,test} and, of espeak, OUT/speaker42/{train,dev,test}.
+    """Write OUT/{train,dev,test} and, of espeak, OUT/speaker42/{train,test}.
 
     Args:
         corpus: espeak, which is made here, or a folder of Kaldi data directories
@@ -60,7 +60,7 @@ def main(corpus: str, out: Path, size: Size = "full", allow_pipes: bool = False)
     own = texts["speaker42"]
     for name in ("train", "dev", "test"):
         record(texts[name], speakers[name], out / name)
-    for name, sentences in (("train", own[:12]), ("dev", own[12:15]), ("test", own[15:])):
+    for name, sentences in (("train", own[:15]), ("test", own[15:])):
         record(sentences, speakers["speaker42"], out / "speaker42" / name)
 
 
