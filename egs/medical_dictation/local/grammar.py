@@ -17,7 +17,9 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from wording import dose, number, spoken, with_articles
+from wording import number, spoken, with_articles
+
+from ia3_speech.data.numbers_in_words import verbalize_numbers
 
 TERM_SECTIONS = ("drug", "chronic", "acute", "cancer", "injury", "procedure")
 LONGEST = 20  # words; at a dictation's pace some ten seconds
@@ -79,7 +81,6 @@ class Grammar:
         """`count` different sentences, none in `avoid`; with held-out terms and patterns only if `test`."""
         rng, drawn, used = random.Random(seed), [], set(avoid)
         decks: dict[str, list[str]] = {}
-
         allowed = {
             name: choices if test else [one for one in choices if not self._new.search(one)]
             for name, choices in self.sections.items()
@@ -131,7 +132,7 @@ class Grammar:
                 return number(rng.randrange(int(low), int(high) + 1, int(step or 1)))
             if name in ("drug dose", "drug for", "drug to", "medication"):
                 drug = self.drugs[fresh("drug")]
-                amount = dose(rng.choice(drug.doses))
+                amount = verbalize_numbers(rng.choice(drug.doses))
                 return {
                     "drug dose": f"{drug.name} {amount}",
                     "drug for": f"{drug.name} for {drug.indication}",
