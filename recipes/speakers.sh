@@ -124,8 +124,7 @@ register_speakers() {
 check_options() {
   local n
   adapt_config=$(from_start "$adapt_config") init_config=$(from_start "${init_config:-$adapt_config}")
-  configuration "$adapt_config"
-  configuration "$init_config"
+  configuration "$adapt_config"; configuration "$init_config"
   number folds "$folds" 2
   for n in $k; do [[ $n =~ ^[0-9]+$ && $n -ge 2 ]] || fail "--k must be numbers from 2 on, not '$k'"; done
   start_shown=$([[ -z $init_adapter ]] && echo base || echo "$init_name")

@@ -22,6 +22,12 @@ from wording import number, spoken, with_articles
 from ia3_speech.data.numbers_in_words import verbalize_numbers
 
 TERM_SECTIONS = ("drug", "chronic", "acute", "cancer", "injury", "procedure")
+OF_DRUGS = {
+    "drug dose": "{name} {dose}",
+    "drug for": "{name} for {indication}",
+    "drug to": "{name} to {dose}",
+}
+OF_DRUGS["medication"] = "{name} {dose} {route} {frequency}"
 LONGEST = 20  # words; at a dictation's pace some ten seconds
 
 
@@ -130,15 +136,9 @@ class Grammar:
                 if "." in low:
                     return number(f"{rng.randint(round(10 * float(low)), round(10 * float(high))) / 10}")
                 return number(rng.randrange(int(low), int(high) + 1, int(step or 1)))
-            if name in ("drug dose", "drug for", "drug to", "medication"):
+            if name in OF_DRUGS:
                 drug = self.drugs[fresh("drug")]
-                amount = verbalize_numbers(rng.choice(drug.doses))
-                return {
-                    "drug dose": f"{drug.name} {amount}",
-                    "drug for": f"{drug.name} for {drug.indication}",
-                    "drug to": f"{drug.name} to {amount}",
-                    "medication": f"{drug.name} {amount} {drug.route} {drug.frequency}",
-                }[name]
+                return OF_DRUGS[name].format(**drug._asdict(), dose=verbalize_numbers(rng.choice(drug.doses)))
             if name not in allowed:
                 raise SystemExit(f"dictation.grammar: there is no section [{name}]")
             if key := self.keys.get(name):
@@ -154,9 +154,8 @@ class Grammar:
 
 def rows(path: Path) -> Iterator[list[str]]:
     """The fields of each line of a table of ours."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            yield line.split("\t")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return (line.split("\t") for line in lines if line and line[0] != "#")
 
 
 def read_drugs(path: Path) -> list[Drug]:
@@ -167,7 +166,7 @@ def read_conditions(path: Path) -> dict[str, list[str]]:
     """Kind (chronic, acute, …) → spoken wordings, each once."""
     import simple_icd_10_cm
 
-    kinds: dict[str, dict[str, None]] = {}
+    kinds: dict[str, list[str]] = {}
     for code, kind in rows(path):
-        kinds.setdefault(kind, {})[spoken(simple_icd_10_cm.get_description(code))] = None
-    return {kind: list(texts) for kind, texts in kinds.items()}
+        kinds.setdefault(kind, []).append(spoken(simple_icd_10_cm.get_description(code)))
+    return {kind: list(dict.fromkeys(texts)) for kind, texts in kinds.items()}
