@@ -38,11 +38,7 @@ LABELS = {**BEFORE, DRINK: "drink", **AFTER}
 
 
 def order(slots: Mapping[str, str]) -> dict[str, str]:
-    """Label → what was ordered, in lower case with single spaces.
-
-    Raises:
-        ValueError: a slot that the grammar lacks, or no drink.
-    """
+    """Label → what was ordered, in lower case with single spaces. ValueError: what the grammar lacks."""
     if unknown := sorted(set(slots) - set(LABELS)):
         raise ValueError(f"the slot {unknown[0]!r} is not one of {', '.join(LABELS)}")
     if DRINK not in slots:

@@ -114,9 +114,7 @@ class Grammar:
                     return drawn
         raise SystemExit(f"the grammar has no {count} different sentences: add patterns, or ask for fewer")
 
-    def expand(
-        self, text: str, allowed: dict[str, list[str]], deal: Callable[[str], str], rng: random.Random
-    ) -> str:
+    def expand(self, text: str, allowed: dict[str, list[str]], deal: Callable, rng: random.Random) -> str:
         """Replace {slots} and (alternatives) until none is left."""
         agreed: dict[str, int] = {}  # key → the choice of all sections that have it
         said: set[str] = set()
