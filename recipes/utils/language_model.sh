@@ -35,11 +35,10 @@ language_model() {
 
 # choose_search_weights SYSTEM: of the language model and of a word, by the WER on dev.
 choose_search_weights() {
-  local try adapter
+  local try
   try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
-  adapter=$([[ $1 == base ]] || echo "--adapter $exp/$1/adapter")
   $decode_cmd "$exp/log/tune_lm_$1.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
-    --precision "$precision" $try $adapter $pipes --out "$exp/$1/lm_search.yaml"
+    --precision "$precision" $try $([[ $1 == base ]] || echo "--adapter $exp/$1/adapter") $pipes --out "$exp/$1/lm_search.yaml"
 }
 
 # learn_hotwords: the terms that train's texts hold, or those of --hotwords, in the forms in which the adapter hears them on dev.

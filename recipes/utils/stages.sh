@@ -60,8 +60,7 @@ locate() {
   [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
   [[ -n $corpus ]] || fail "$([[ -f local/published.txt ]] && cat local/published.txt || echo "no corpus: give --corpus DIR")"
   [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
-  number seeds "$seeds" 1
-  number nj "$nj" 1
+  number seeds "$seeds" 1; number nj "$nj" 1
   corpus=$(from_start "$corpus") base=$(from_start "$base")
   [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
   corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}

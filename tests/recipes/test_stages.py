@@ -166,6 +166,14 @@ def test_speakers(commands):
     scored = "score test from_base_k15_seed1/decode_greedy_test --cluster speaker "
     scored += "--training-per-speaker from_base_k15_seed1 --baseline base/decode_greedy_test"
     assert scored in found
+    options = ("--k", "15", "--grid", "epochs=3,6", "--out-of-domain", "talk")
+    found = lines(commands(*options, script="speakers.sh", call="adapt_speakers", own=own))
+    adapted = [line.split(" --decode-dir ")[0] for line in found if "speakers --data" in line]
+    system = "speakers --data test --folds 4 --config speakers --epochs {0} --k 15 --seed 1 --out "
+    assert [line.partition(" ")[2] for line in adapted] == [
+        f"{system}from_base_k15_epochs{{0}}_seed1".format(epochs) for epochs in (3, 6)
+    ]
+    assert found[-1].startswith("experiments show")  # nothing is reported or registered
 
 
 def test_a_grid_trains_each_combination_and_tests_on_request(commands):
