@@ -101,6 +101,15 @@ class TrainingOptions(SharedOptions):
     out: Path
     """experiment folder; an interrupted run in it is resumed"""
 
+    method: str = "ia3"
+    """ia3; lora, dora, vera (PEFT's, on the modules of placements: all of those above, query, ffn_inner);
+    ln_tuning (PEFT's), bitfit, head, full (all above the convolutions), bottleneck, prompt; or peft:FILE, a
+    YAML or JSON file of any PEFT configuration"""
+
+    method_options: dict[str, Any] = field(default_factory=dict)
+    """of the method: the fields of PEFT's configuration such as {r: 4, lora_alpha: 8}; of bottleneck
+    {adapter_attn_dim: 64}; of prompt {frames: 16}"""
+
     train_head: bool = False
     """train the CTC head too"""
 
@@ -188,6 +197,15 @@ def check_options(options: SharedOptions) -> None:
             "decay_to_one": (0 <= options.decay_to_one < math.inf, not_negative),
             "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
         }
+        neutral: dict[str, Any] = {"method_options": {}}
+        if options.method != "ia3":
+            method_config(options)
+            neutral = {"init_adapter": None, "train_head": False, "decay_to_one": 0, "dtype": "float32"}
+        required |= {
+            name: (False, f"{value} with --method {options.method}")
+            for name, value in neutral.items()
+            if getattr(options, name) != value
+        }
     if isinstance(options, SpeakerOptions):
         required |= {
             "placements": ("conv" not in options.placements, without_conv),
@@ -209,6 +227,24 @@ def check_options(options: SharedOptions) -> None:
         raise TrainingError("; ".join(wrong))
 
 
+def method_config(options: TrainingOptions) -> dict[str, Any]:
+    """What the record of an adapter of another method than IA³ keeps: its name, placements, layers, and
+    options; of peft:FILE, what the file holds. Raises TrainingError where that is no PEFT configuration."""
+    import yaml
+
+    name, _, file = options.method.partition(":")
+    config = {"placements": options.placements, "layers": options.layers, "options": options.method_options}
+    if not file:
+        return {"method": name} | config
+    try:
+        config["options"] = yaml.safe_load(Path(file).read_text("utf-8")) | config["options"]  # JSON is YAML
+        return {"method": f"{name}:{config['options']['peft_type'].lower()}"} | config
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        raise TrainingError(
+            f"--method {options.method}: holds no PEFT configuration, such as peft_type: BOFT ({error})"
+        ) from error
+
+
 def is_share(part: str) -> bool:
     """Whether it is such as 3/8."""
     number, _, count = part.partition("/")
@@ -223,6 +259,10 @@ def plain_options(options: SharedOptions) -> dict[str, Any]:
 def comparable(options: SharedOptions) -> dict[str, Any]:
     """The options that decide the result; a folder's path does not, what it holds is compared beside them."""
     compared = {name: v for name, v in plain_options(options).items() if name not in options.NOT_COMPARED}
+    if compared.pop("method", "ia3") != "ia3":
+        compared["method"] = method_config(options)
+    if not compared.get("method_options"):  # as before there were methods: what was trained then is current
+        compared.pop("method_options", None)
     if base_folder(options.base):
         del compared["base"]
     return compared

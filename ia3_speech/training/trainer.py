@@ -1,13 +1,14 @@
-"""The training loop: CTC on Accelerate, IA³ vectors alone, the epoch selected by dev WER.
+"""The training loop: CTC on Accelerate, what `attach.trainable` names alone, the epoch selected by dev WER.
 
-In: a base with vectors attached, examples to train on and to evaluate on. Out: the vectors of the selected
-epoch; of epoch 0, the start, where no epoch has fewer errors on dev. Every random number (order, speeds,
-masks, dropout) depends on the seed and the step, so an interrupted run that is resumed ends as if it had not
-been interrupted.
+In: a base with vectors, or another method's parameters, examples to train on and to evaluate on. Out: the
+parameters of the selected epoch; of epoch 0, the start, where no epoch has fewer errors on dev. Every random
+number (order, speeds, masks, dropout) depends on the seed and the step, so an interrupted run that is resumed
+ends as if it had not been interrupted.
 """
 
 import logging
 import math
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that torch has allocated on the GPU; without one, that this process has had, which
+    Windows doesn't say (0)."""
+    if (used := torch.cuda.max_memory_allocated()) or sys.platform == "win32":
+        return used
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere
 
 
 class Trainer:
@@ -78,9 +90,10 @@ class Trainer:
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """For AdamW: the vectors and, where it is trained, the head, each with its peak rate."""
-        heads = [p for name, p in self.parameters.items() if ia3.is_head(name)]
-        vectors = [p for name, p in self.parameters.items() if not ia3.is_head(name)]
-        groups = [(vectors, self.options.learning_rate), (heads, self.options.head_learning_rate)]
+        named, rates = self.parameters.items(), (self.options.learning_rate, self.options.head_learning_rate)
+        heads = [p for name, p in named if self.options.train_head and ia3.is_head(name)]
+        others = [p for name, p in named if not (self.options.train_head and ia3.is_head(name))]
+        groups = zip((others, heads), rates, strict=True)
         return [{"params": params, "lr": peak, "peak": peak} for params, peak in groups if params]
 
     def copy_parameters(self) -> dict[str, torch.Tensor]:
@@ -117,7 +130,9 @@ class Trainer:
         """What is left of the current epoch, and its evaluation."""
         epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
         for batch in self.order:
+            before = time.monotonic()
             loss, seconds = self.train_step(batch, epoch)
+            self.state.step_seconds += time.monotonic() - before
             self.state.losses.append(loss)
             audio_seconds += seconds
             self.state.step += 1
@@ -260,6 +275,7 @@ class Trainer:
     # ---- resuming
 
     def checkpoint(self) -> None:
+        self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, peak_memory_bytes())
         if self.accelerator.is_main_process:
             Checkpoint(
                 run=self.identity,
