@@ -90,7 +90,7 @@ class SharedOptions:
 class TrainingOptions(SharedOptions):
     """Options of `ia3-speech train`."""
 
-    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "checkpoint_steps", "labels"}
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "replay", "checkpoint_steps", "labels"}
 
     train: Path
     """data directory to train on"""
@@ -124,6 +124,13 @@ class TrainingOptions(SharedOptions):
 
     decay_to_one: float = 0.0
     """decay of l − 1 (never of l) by rate × decay_to_one a step"""
+
+    replay: Path | None = None
+    """data directory of other speech, without transcripts, on which each step holds the adapted model to the
+    base, so that it forgets less"""
+
+    replay_weight: float = 1.0
+    """of the divergence from the base there, in nats a frame, beside the CTC loss"""
 
     batch_seconds: float = 40.0
     """padded seconds of audio in a batch"""
@@ -196,6 +203,7 @@ def check_options(options: SharedOptions) -> None:
             "epoch_minutes": (0 <= options.epoch_minutes < math.inf, not_negative),
             "decay_to_one": (0 <= options.decay_to_one < math.inf, not_negative),
             "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
+            "replay_weight": (0 <= options.replay_weight < math.inf, not_negative),
         }
         neutral: dict[str, Any] = {"method_options": {}}
         if options.method != "ia3":
@@ -263,6 +271,8 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
         compared["method"] = method_config(options)
     if not compared.get("method_options"):  # as before there were methods: what was trained then is current
         compared.pop("method_options", None)
+    if not getattr(options, "replay", None):
+        compared.pop("replay_weight", None)
     if base_folder(options.base):
         del compared["base"]
     return compared
@@ -275,8 +285,9 @@ def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) 
         UnknownAdapter: there is no such `init_adapter`.
     """
     terms = parse_terms(options.init_adapter) if options.init_adapter else []
+    replay = {"replay": path} if (path := getattr(options, "replay", None)) else {}
     return Inputs(
-        data | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
+        data | replay | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
         comparable(options) | {"init_weights": [term.weight for term in terms]} | more,
     )
 

@@ -28,6 +28,7 @@ from ia3_speech.training.config import (
 )
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.methods import insert, save_method
+from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -94,13 +95,14 @@ def train(options: TrainingOptions) -> dict[str, Any]:
                 atomic.remove_leftovers(options.out / name)
         labels = labels_of_trained(options.init_adapter, options.labels)
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
+        replay = read_replay(options.replay, base, options) if options.replay else []
         prepare_base(base, options, options.train_head)
         if options.method == "ia3":
             check_head(base, options)
             logger.info("%s", count_parameters(base.model).table())
         train_set = read_examples(options.train, base, options, options.speeds)
         dev_set = read_examples(options.dev, base, options, [1.0])
-        trainer = Trainer(base, train_set, dev_set, options)
+        trainer = Trainer(base, train_set, dev_set, options, replay)
         trainer.resume()
         if trainer.accelerator.is_main_process:
             atomic.write_text(options.out / "config.yaml", to_yaml(options))

@@ -10,6 +10,7 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from ia3_speech.training.config import TrainingError, TrainingOptions, comparabl
 from ia3_speech.training.ctc import learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, replay_losses
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -54,8 +56,15 @@ def peak_memory_bytes() -> int:
 class Trainer:
     """One training run; `TrainingState` documents what it knows."""
 
-    def __init__(self, base: Base, train: list[Example], dev: list[Example], options: TrainingOptions):
-        self.base, self.model, self.options = base, base.model, options
+    def __init__(
+        self,
+        base: Base,
+        train: list[Example],
+        dev: list[Example],
+        options: TrainingOptions,
+        replay: Sequence[Replayed] = (),
+    ):
+        self.base, self.model, self.options, self.replay = base, base.model, options, replay
         from accelerate import Accelerator
 
         self.train, self.dev = train, dev
@@ -85,6 +94,7 @@ class Trainer:
             "sha256 of the base": base.fingerprint["sha256"],
             "sha256 of the start": tensors_sha256(p for _, p in sorted(self.parameters.items())),
             "sha256 of the data": data_digest([*train, *dev]),
+            **({"sha256 of the replay": replay_digest(replay)} if replay else {}),
         }
         self.state = TrainingState(self.copy_parameters(), sorted(ia3.vectors(self.model)))
 
@@ -173,6 +183,11 @@ class Trainer:
             loss = self.cache.losses(here, speeds).mean() * (len(here) * world / len(examples))
             self.accelerator.backward(loss)
             share = loss.detach()
+        pieces = draw_replay(self.replay, self.options.batch_seconds, self.options.seed, self.state.step)
+        if held := pieces[rank::world]:
+            loss = replay_losses(self.cache, held).mean() * (len(held) * world / len(pieces))
+            self.accelerator.backward(self.options.replay_weight * loss)
+            share = share + self.options.replay_weight * loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
         if not np.isfinite(value):
             names = ", ".join(e.utterance.id for e in examples[:10])
