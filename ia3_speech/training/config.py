@@ -108,7 +108,7 @@ class TrainingOptions(SharedOptions):
 
     method_options: dict[str, Any] = field(default_factory=dict)
     """of the method: the fields of PEFT's configuration such as {r: 4, lora_alpha: 8}; of bottleneck
-    {adapter_attn_dim: 64}; of prompt {frames: 16}"""
+    {adapter_attn_dim: 64}; of prompt {frames: 16}; of full {prefix: wav2vec2.encoder.}, where it trains"""
 
     train_head: bool = False
     """train the CTC head too"""
@@ -205,6 +205,8 @@ def check_options(options: SharedOptions) -> None:
             "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
             "replay_weight": (0 <= options.replay_weight < math.inf, not_negative),
         }
+        if options.dev is None and (options.method != "ia3" or options.replay):
+            required["dev"] = (False, "given with --replay, and with another --method than ia3")
         neutral: dict[str, Any] = {"method_options": {}}
         if options.method != "ia3":
             method_config(options)

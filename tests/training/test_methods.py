@@ -154,9 +154,8 @@ def test_peft_reads_our_lora_and_we_read_its(tiny_base, tmp_path):
         ("lora", {"layers": "1-2"}, 1),
         ("bottleneck", {"layers": "2"}, 2),
         ("bitfit", {"layers": "1-2"}, 1),
-        ("ln_tuning", {}, None),
+        ("full", {"options": {"prefix": "wav2vec2.encoder.layers.2."}}, 2),
         ("full", {}, None),
-        ("head", {}, None),
         ("prompt", {}, None),
         ("peft", {"options": {"peft_type": "LORA", "target_modules": ["conv_layers.1.conv"]}}, WAVEFORM),
     ],
@@ -253,6 +252,7 @@ def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, mes
             "train_head is True, and has to be False with --method lora",
         ),
         ({"method": "full", "decay_to_one": 1.0}, "decay_to_one is 1.0, and has to be 0 with --method full"),
+        ({"method": "lora", "dev": None}, "dev is None, and has to be given with --replay, and with another"),
         ({"method_options": {"r": 4}}, "method_options is .*, and has to be {} with --method ia3"),
         (
             {"method": "peft:nowhere.yaml"},
