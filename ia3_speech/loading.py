@@ -207,15 +207,16 @@ def load(
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"--device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
     from ia3_speech.adapters.bank import Bank
-    from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
+    from ia3_speech.adapters.load import base_of
     from ia3_speech.confidence.storage import find_scaling
     from ia3_speech.model.precision import choose_precision
+    from ia3_speech.training.methods import load_any
 
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
     loaded = base_of(terms or first, base, dtype=dtype, device=device)
     loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
     if terms:
-        attach_adapter(loaded.model, read_sum(loaded.model, terms))
+        load_any(loaded, terms)
     if max_seconds is None:
         max_seconds = loaded.maximum_seconds or LONGEST_INPUT
     search, record = make_search(options, loaded)

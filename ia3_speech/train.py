@@ -1,4 +1,4 @@
-"""Train IA³ vectors with CTC: two data directories and a base in, an adapter out.
+"""Train IA³ vectors, or what --method names, with CTC: two data directories and a base in, an adapter out.
 
     ia3-speech train --config ia3 --base mini --train data/train --dev data/dev --out exp/NAME
     ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: folds are dev

@@ -93,6 +93,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
         "name": folder.name if folder.parent == registry.home() else None,
         "path": str(folder.absolute()),
         "base": summary.get("base"),
+        "method": config.get("method"),
         "placements": config.get("placements"),
         "layers": config.get("layers"),
         "parameters": parameters,

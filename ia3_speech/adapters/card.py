@@ -60,7 +60,9 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
-    record, counts = read_record(folder), count_by_placement(read_weights(folder))
+    record, tensors = read_record(folder), read_weights(folder)
+    method = other_method(record)
+    counts = {method: sum(t.size for t in tensors.values())} if method else count_by_placement(tensors)
     new = [read_score_summary(file) for file in score_files]
     if twice := [name for name, count in Counter(score["set"] for score in new).items() if count > 1]:
         raise UserError(
@@ -152,7 +154,7 @@ def model_card(
     front = yaml.safe_dump(front_matter(record, name, peft), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
         f"# {escape_markdown(name or card_title(record))}",
-        introduction(counts),
+        introduction(counts, other_method(record)),
         *([f"> **Data about a person.** {BIOMETRIC}"] if is_biometric(record) else []),
         fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}{warning_list(record)}",
@@ -167,7 +169,12 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
     labels, base_id = adapter_labels(record), hub_id(record.get("base"))
     model_type = (record.get("fingerprint") or {}).get("model_type")
     adapted_to = [label for label in ADAPTED_TO if labels.get(label)]
-    tags = ["ia3", LIBRARY, *(["peft"] if peft else []), *([model_type] if model_type else [])]
+    tags = [
+        other_method(record) or "ia3",
+        LIBRARY,
+        *(["peft"] if peft else []),
+        *([model_type] if model_type else []),
+    ]
     tags += [f"{label}-adaptation" for label in adapted_to] + ["biometric-data"] * is_biometric(record)
     front = {"base_model": base_id} if base_id else {}  # the mini base and a local folder have no page there
     front |= {"base_model_relation": "adapter", "pipeline_tag": TASK, "library_name": LIBRARY, "tags": tags}
@@ -201,10 +208,18 @@ def hub_result(score: Mapping[str, Any]) -> dict[str, Any]:
 def card_title(record: Mapping[str, Any]) -> str:
     """`IA³ adapter: speaker 42, accent scots`, or of which base it is."""
     labels = [f"{name} {value}" for name, value in adapter_labels(record).items() if name != "language"]
-    return "IA³ adapter" + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
+    kind = f"{other_method(record) or 'IA³'} adapter"
+    return kind + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
 
 
-def introduction(counts: Mapping[str, int]) -> str:
+def other_method(record: Mapping[str, Any]) -> str | None:
+    """lora, …; None for IA³."""
+    return (record.get("config") or {}).get("method")
+
+
+def introduction(counts: Mapping[str, int], method: str | None) -> str:
+    if method:
+        return f"An adapter for speech recognition by {method}: {plural(counts[method], 'parameter')}."
     parts = []
     if vectors := sum(count for placement, count in counts.items() if placement != "head"):
         parts.append(
@@ -334,6 +349,10 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
     lines += [] if known else ["`BASE` is the folder of the base.\n"]
     lines += [
         f"```bash\nia3-speech transcribe --adapter {adapter}{option} audio.wav\n```\n",
+    ]
+    if other_method(record):
+        return "\n".join(lines)
+    lines += [
         "```python\nfrom ia3_speech import load_adapter, load_base\n",
         f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
     ]

@@ -10,6 +10,7 @@ linear layer: `ffn` with `ffn_output`) is written as `ia3_speech.safetensors` un
 
 import json
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from ia3_speech.adapters.record import (
     Adapter,
     Metadata,
     describe_base,
+    method_of,
     read_metadata,
     same_base,
     write_record,
@@ -129,23 +131,33 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
     """
     from safetensors.torch import save_file
 
-    check_finite(adapter, "not saved:")
-    if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
-        raise AdapterError(
-            f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
-        )
+    check_finite(adapter.tensors, "not saved:")
     model = unwrap(model)
-    remove_leftovers(folder)
-    with replacing(folder) as new:
-        new.mkdir()
+
+    def write_tensors(new: Path) -> None:
         if peft_can_express(model, adapter):
             save_file(peft_tensors(adapter), new / PEFT_WEIGHTS, {"format": "pt"})
             config = json.dumps(peft_config(model, adapter), indent=2, sort_keys=True)
             (new / PEFT_CONFIG).write_text(f"{config}\n", "utf-8")
         else:  # our own names, so that PEFT can't load half of it
             save_file(adapter.tensors, new / OWN_WEIGHTS, {"format": "pt"})
+
+    return write_folder(folder, adapter.metadata, write_tensors)
+
+
+def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable[[Path], None]) -> Path:
+    """Write an adapter's folder in one step: its tensors, by a function that is given a folder, its record
+    and its card. Raises AdapterError where the folder holds files that are not an adapter's."""
+    if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
+        raise AdapterError(
+            f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
+        )
+    remove_leftovers(folder)
+    with replacing(folder) as new:
+        new.mkdir()
+        write_tensors(new)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        write_record(new, asdict(replace(adapter.metadata, created=now)))
+        write_record(new, asdict(replace(metadata, created=now)))
         update_card(new)
     return Path(folder)
 
@@ -214,15 +226,17 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     """An adapter of `model`'s base, from disk; the model may carry another one, and is not changed.
 
     Raises:
-        AdapterError: it belongs to another base (both are named); a tensor is missing, left over, of the
-            wrong shape or type, or not finite.
+        AdapterError: it is of another method than IA³; it belongs to another base (both are named); a tensor
+            is missing, left over, of the wrong shape or type, or not finite.
     """
+    if (method := method_of(folder)) != "ia3":
+        raise AdapterError(
+            f"{folder}: its method is {method}, and sums, banks, merging, and training from an adapter are "
+            f"IA³'s alone (--adapter, and load(adapter=…), take it by itself)"
+        )
     model, metadata = unwrap(model), read_metadata(folder)
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
-    if metadata is None:
-        logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
-    else:
-        check_base(folder, metadata, fingerprint(model))
+    check_base(folder, metadata, fingerprint(model))
     # `lm_head.ia3_l` would be PEFT's vector on a head.
     head = {key: t.float() for key, t in tensors.items() if is_head(key) and not key.endswith(".ia3_l")}
     values = {
@@ -259,12 +273,12 @@ def check_fit(model: nn.Module, adapter: Adapter) -> None:
                 f"{sizes.get(name, 'no target module')} there"
                 f"{' (heads are of one vocabulary)' if name in head else ''}"
             )
-    check_finite(adapter, f"{adapter.name}:")
+    check_finite(adapter.tensors, f"{adapter.name}:")
 
 
-def check_finite(adapter: Adapter, subject: str) -> None:
+def check_finite(tensors: Mapping[str, torch.Tensor], subject: str) -> None:
     """Raises AdapterError, which begins with `subject`, where a parameter is not finite."""
-    if not_finite := [name for name, tensor in adapter.tensors.items() if not bool(tensor.isfinite().all())]:
+    if not_finite := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         raise AdapterError(f"{subject} {', '.join(not_finite[:5])} holds NaN or infinite values")
 
 
@@ -287,8 +301,11 @@ def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: P
     )
 
 
-def check_base(adapter: Path | str, metadata: Metadata, base: dict[str, Any]) -> None:
+def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, Any]) -> None:
     """Raises AdapterError where the recorded fingerprint is not that of the base."""
+    if metadata is None:
+        logger.warning("%s: written by another tool, so its base is checked by shapes alone", adapter)
+        return
     recorded = metadata.fingerprint
     if not same_base(recorded, base):
         raise AdapterError(

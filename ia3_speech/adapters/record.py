@@ -42,7 +42,7 @@ class Metadata:
     Args:
         base: the base's name: mini, a folder's full path, a hub id; "" where it was not known
         fingerprint: see `model.fingerprint.fingerprint`
-        config: placements, layers, train_head
+        config: placements, layers, train_head; of another method than IA³ its name, and what it was given
         labels: speaker, accent, domain, language, …
         training: what the trainer records (data, seed, epochs, seconds, dev WER, command)
         scores: one entry a test set, see `card.read_score_summary`; rates as fractions
@@ -125,10 +125,18 @@ def read_metadata(folder: Path | str) -> Metadata | None:
         metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
         if not isinstance(metadata.fingerprint, dict):
             raise TypeError("fingerprint is not an object")
-        _ = metadata.ia3_config  # raises where it is damaged
+        _ = "method" in metadata.config or metadata.ia3_config  # raises where it is damaged
     except (AttributeError, KeyError, TypeError) as error:
         raise AdapterError(f"{file}: {error} {DAMAGED}") from error
     return metadata
+
+
+def method_of(folder: Path) -> str:
+    """The method of an adapter, by our record or PEFT's: ia3, lora, …; AdapterError where it is damaged."""
+    metadata = read_metadata(folder)
+    if metadata or not (folder / PEFT_CONFIG).exists():
+        return str(metadata.config.get("method", "ia3")) if metadata else "ia3"
+    return str(read_json(folder / PEFT_CONFIG).get("peft_type", "ia3")).lower()
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ In: a transformers CTC model. Out: the same model with vectors in its target mod
 frozen. The proof is made because the commonest complaint about adapters is one that is silently not applied.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -34,6 +34,7 @@ from ia3_speech.model.patches import mask_if_it_fits, require_input_gradients
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
 MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
+INSERTED = "inserted_method"  # … with another method's parameters in it: see `training.methods`
 # What `freeze` changed in a base: (parameter, module or configuration, attribute, the value it had).
 Unfrozen = list[tuple[Any, str, Any]]
 
@@ -156,7 +157,10 @@ def refuse_merged(model: nn.Module) -> None:
 
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The vectors' parameters, then the head's if it is trained: what an optimiser gets."""
+    """The vectors' parameters, then the head's if it is trained, or another method's: what an optimiser
+    gets."""
+    if inserted := getattr(model, INSERTED, None):
+        yield from inserted.parameters.items()
     for name, vector in vectors(model).items():
         yield name, vector.l
     if getattr(model, "ia3_head", None):
@@ -227,11 +231,27 @@ def check_liveness(model: nn.Module) -> None:
     proven = model.__dict__.setdefault("ia3_proven", set())
     if not parameters or key in proven:
         return
+    if dead := without_effect(model, parameters, lambda _, random: random + 0.5):
+        raise AdapterError(
+            f"{len(dead)} of {len(parameters)} IA³ vectors have no effect on "
+            f"{type(model).__name__}: {', '.join(dead[:8])} (this base does not call "
+            f"these modules; leave these placements out, or report the model)"
+        )
+    proven.add(key)
+
+
+def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: Callable) -> list[str]:
+    """The names of those that get no gradient at random values; all, where these don't change the logits.
+    The model comes out as it went in.
+
+    Args:
+        draw: (a parameter, numbers of its shape from [0, 1)) → the values to try.
+    """
     before = [(p, p.detach().clone(), p.requires_grad) for p in parameters.values()]
     was_training = model.training
     model.eval()
     try:
-        changed, gradients = try_random_vectors(model, list(parameters.values()))
+        changed, gradients = try_random_values(model, list(parameters.values()), draw)
     finally:
         with torch.no_grad():
             for parameter, values, required in before:
@@ -239,24 +259,19 @@ def check_liveness(model: nn.Module) -> None:
                 parameter.requires_grad_(required)
         model.train(was_training)
     dead = [n for n, g in zip(parameters, gradients, strict=True) if g is None or not bool(g.ne(0).any())]
-    if dead or not changed:
-        raise AdapterError(
-            f"{len(dead) or len(parameters)} of {len(parameters)} IA³ vectors have no effect on "
-            f"{type(model).__name__}: {', '.join((dead or list(parameters))[:8])} (this base does not call "
-            f"these modules; leave these placements out, or report the model)"
-        )
-    proven.add(key)
+    return dead or ([] if changed else list(parameters))
 
 
-def try_random_vectors(
-    model: nn.Module, parameters: list[nn.Parameter]
+def try_random_values(
+    model: nn.Module, parameters: list[nn.Parameter], draw: Callable
 ) -> tuple[bool, list[torch.Tensor | None]]:
-    """(whether random vectors change the logits, the gradient of each); the vectors stay random."""
+    """(whether random values change the logits, the gradient of each parameter); the values stay random."""
     inputs, generator = probe_input(model), torch.Generator().manual_seed(0)
     with torch.no_grad():
         before = model(**inputs).logits
         for parameter in parameters:
-            parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
+            random = torch.rand(parameter.shape, generator=generator).to(parameter.device)
+            parameter.copy_(draw(parameter, random))
     with torch.enable_grad():
         for parameter in parameters:
             parameter.requires_grad_(True)

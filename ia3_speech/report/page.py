@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ia3_speech.adapters.card import card_title, set_name
+from ia3_speech.adapters.card import card_title, other_method, set_name
 from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.formatting import interval, percent, plural
 from ia3_speech.report import browse, diagrams
@@ -164,7 +164,8 @@ def title_of_record(record: Json) -> str:
     """What an adapter is for, by its labels; else the corpus that it was trained on, else its base."""
     trained_on = (record.get("training") or {}).get("data")
     if trained_on and not record.get("labels"):
-        return f"IA³ adapter trained on {set_name(trained_on).split('/')[0]}"
+        kind = other_method(record) or "IA³"
+        return f"{kind} adapter trained on {set_name(trained_on).split('/')[0]}"
     return card_title(record)
 
 
