@@ -14,7 +14,7 @@ Bad audio doesn't stop decoding: the utterance's hypothesis is empty, stderr lis
 import sys
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
+from ia3_speech.adapters.expressions import Term, is_single_adapter, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import unused_hotwords
@@ -65,6 +65,8 @@ def main(
     directory = read_for_decoding(data, allow_pipes)
     bank = speaker_adapters(adapter_per_speaker, directory.utterances) if adapter_per_speaker else {}
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in bank.items()]
+    if adapter and is_single_adapter(terms):
+        search_options = search_options.complete(terms[0].folder)
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     inputs = Inputs(
