@@ -7,13 +7,20 @@ from pathlib import Path
 import pytest
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-# Jobs and what stands behind $once are printed, and not run; `select` finds the second seed.
-PRINTED = """
+# Jobs and what stands behind $once are printed, not run; `select` finds the second seed, `best` greedy
+# search.
+PRINTED = r"""
 set -euo pipefail
 . {script}
 terms=terms.py out_of_domain=none lm=none
 {own}
-python() {{ if [[ $* == *select* ]]; then echo ia3_seed2; else echo "$@" | sed 's/-m ia3_speech.//'; fi; }}
+python() {{
+  case "$*" in
+    *experiments\ select*) echo ia3_seed2 ;;
+    *experiments\ best*) echo "decode_greedy_${{*: -1}}" ;;
+    *) echo "$@" | sed 's/-m ia3_speech.//' ;;
+  esac
+}}
 . parse_options.sh
 locate "$@"
 once=once train_cmd=printed decode_cmd=printed
@@ -92,7 +99,7 @@ def test_language_model_and_hot_words(commands):
         "hotwords learn dev ia3_seed2/decode_greedy_dev --terms terms_train --out ia3_seed2/hotwords.txt",
         f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
         "test ia3_seed2/decode_hotwords_test",
-        f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_greedy_test {SCORED}",
+        f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_lm_test {SCORED}",
     ]
     for options in (("--terms", ""), ("--hotwords", "none")):
         found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own", *options))
