@@ -66,7 +66,7 @@ def test_the_best_system_is_registered_as_one_thing(exp, capsys):
     assert found == SearchOptions("beam", place / "lm.arpa.gz", 0.8, 0.0, hotwords=place / "hotwords.txt")
     assert found.lm.read_bytes() == b"some n-grams"
     card = (place / "README.md").read_text()
-    assert "with LM + hot words | 8.0% | 3.0%–13.0% | 10.0% (ia3\_seed1 + LM) |" in card
+    assert r"with LM + hot words | 8.0% | 3.0%–13.0% | 10.0% (ia3\_seed1 + LM) |" in card
     best(exp / "ia3_seed1", "test")
     assert capsys.readouterr().out.splitlines()[-1] == "decode_hotwords_test"
 
@@ -112,8 +112,8 @@ LITTLE = "it is trained on 1.5 minutes: more recordings are the likeliest cure"
         (
             "greedy",
             compared(0.39, 0.4, 0.6),
-            "it makes 39 errors on test and the base 40, which may be chance: it is the better one in 60 % of "
-            "the draws, and 80 % are needed",
+            "it makes 39 errors on test and the base 40, which may be chance: it is the better one in 60 % "
+            "of the draws, and 80 % are needed",
         ),
         (
             "lm",
