@@ -87,14 +87,11 @@ def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = Fals
         print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
     record = system.parent / REGISTERED
     entries = load_json(record) if record.is_file() else {}
-    entries.pop(name, None)  # the last entry is the newest
-    entry = {
-        "system": system.name,
-        "speaker": speaker,
-        "set": set_name,
-        "refused": refused,
-    } | chosen._asdict()
-    write_json(record, entries | {name: entry})
+    entry = {"system": system.name, "speaker": speaker, "set": set_name, "refused": refused}
+    others = [(other, its) for other, its in entries.items() if other != name]
+    newest_last = [*others, (name, entry | chosen._asdict())]
+    if newest_last != [*entries.items()]:
+        write_json(record, dict(newest_last))
     if refused and not speaker:
         print(f"note: {refused}")
 

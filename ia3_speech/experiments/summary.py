@@ -4,11 +4,10 @@
 
 In: an experiment's folder with results.json and registered.json. Out: such lines:
 
-    clinic on test: WER 2.1 % [1.3, 3.0] with ia3 + LM, the best of 3 systems on that set itself; base 46.3 %,
-      base + LM 18.2 %. The adapter: 88.4 % fewer errors than base + LM, 95 % interval 84.1 to 91.0.
-      Other speech: 25.2 % become 51.9 %. Name it for its own kind of speech only.
-      Time: 3 minutes of training, 9 minutes in all.
-    Tables: exp/clinic/RESULTS.md. Report: exp/clinic/report_test.html
+    test: WER 2.1 [1.3, 3.0] % with ia3 + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
+    errors (95 % interval 84.1 to 91.0) than base + LM. It is the best of 3 systems on test itself.
+      Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
+    Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Report: exp/clinic/report_test.html
     Next: ia3-speech transcribe --adapter clinic audio.wav
 """
 
@@ -54,7 +53,7 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
         ):  # the newest name, not what was called otherwise
             entries = dict([entries.popitem()])
         names = [name for name, entry in entries.items() if not entry["refused"]]
-        print("\n".join([*lines_of(systems, entries), time_taken(exp)]))
+        print("\n".join(lines_of(systems, entries)))
         if names:
             options = f"--adapter {names[-1]} "
         elif not options and any(one.name == f"base{ADDED[LM]}" for one in systems):
@@ -62,7 +61,8 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
     for file in (Path(exp) / "transcripts" for exp in exps):
         print(file.read_text("utf-8") if file.is_file() else "", end="")
     reports = [str(file) for exp in exps for file in sorted(Path(exp).glob("report_*.html"))]
-    print(f"Tables: {' '.join(f'{exp}/RESULTS.md' for exp in exps)}. Reports: {' '.join(reports)}")
+    tables = " ".join(f"{exp}/RESULTS.md" for exp in exps)
+    print(f"{time_taken(Path(exps[0]))} Tables: {tables}. Reports: {' '.join(reports)}")
     print(f"Next: {transcribe} {options}{shlex.quote(sample)}")
 
 
@@ -80,7 +80,7 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     by_search = {one.search: one for one in systems if one.folder == shown.folder}
     bases = {one.search: one for one in systems if one.greedy_name == "base"}
     best = by_search.get(search, shown)
-    lines = [line for name in test_sets(systems)[:MOST_SETS] for line in gain(best, by_search, bases, name)]
+    lines = [gain(best, by_search, bases, name) for name in test_sets(systems)[:MOST_SETS]]
     if newest and best.search != GREEDY:
         where = "dev" if newest[1]["chosen_on"] == "dev" else f"{newest[1]['set']} itself"
         lines[0] += f" It is the best of {newest[1]['measured']} systems on {where}."
@@ -91,8 +91,6 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
         before, after = (one.results[OUT_OF_DOMAIN].all.wer.value for one in (base, other))
         costs = " Name it for its own kind of speech only." if (after or 0) > (before or 0) else ""
         lines.append(f"  Other speech: {percent(before)} % of {base.name} become {percent(after)} %.{costs}")
-    warnings = warnings_of([systems[0], shown], test_sets(systems))[:1]
-    lines += [f"  Warning: {warning['text']}." for warning in warnings]
     refused = [name for name, entry in entries.items() if entry["refused"]]
     if refused and newest[1]["speaker"]:
         more = f" and {len(refused) - MOST_NAMED} more" if len(refused) > MOST_NAMED else ""
@@ -102,10 +100,12 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
         )
     elif refused:
         lines.append(f"  {entries[refused[0]]['refused']}.")
+    elif warnings := warnings_of([systems[0], shown], test_sets(systems)):
+        lines.append(f"  Warning: {warnings[0]['text']}.")
     return lines
 
 
-def gain(best: System, by_search: dict[str, System], bases: dict[str, System], set_name: str) -> list[str]:
+def gain(best: System, by_search: dict[str, System], bases: dict[str, System], set_name: str) -> str:
     """WER before and after on a test set, and what the adapter has of it, compared with the same search."""
     if set_name not in best.results:
         best = by_search[GREEDY]
@@ -116,13 +116,12 @@ def gain(best: System, by_search: dict[str, System], bases: dict[str, System], s
         if set_name in base.results and (search == GREEDY or best.search != GREEDY)
     ]
     text = f"{set_name}: WER {with_interval(row.wer.value, row.wer.bounds)} % with {best.name}, "
-    lines = [f"{text}{', '.join(before)}."]
     compared = by_search[LM] if best.search == HOTWORDS and LM in by_search else best
     change = compared.results[set_name].all.change("wer")
-    doubt = f"  The adapter makes {errors_in_words(change)} than {compared.baseline}"
+    doubt = f"the adapter makes {errors_in_words(change)} than {compared.baseline}"
     if best is not compared:
         doubt += f"; the hot words, {errors_in_words(row.change('wer'))} than without them"
-    return [*lines, f"{doubt}."]
+    return f"{text}{', '.join(before)}; {doubt}."
 
 
 def errors_in_words(change: Rate) -> str:
@@ -134,10 +133,10 @@ def errors_in_words(change: Rate) -> str:
 
 
 def time_taken(exp: Path) -> str:
-    """`  Time: 3 minutes of training, 9 minutes in all`, as the records of inputs.json have it."""
+    """`Training took 3 minutes, all 9 minutes.`, as the records of inputs.json have it."""
     seconds = {file: load_json(file).get("seconds") or 0 for file in exp.rglob("*inputs.json")}
     training = sum(took for file, took in seconds.items() if (file.parent / "train.json").is_file())
-    return f"  Time: {in_minutes(training)} of training, {in_minutes(sum(seconds.values()))} in all."
+    return f"Training took {in_minutes(training)}, all {in_minutes(sum(seconds.values()))}."
 
 
 def in_minutes(seconds: float) -> str:

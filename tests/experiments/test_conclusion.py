@@ -181,13 +181,11 @@ def test_summary(exp, capsys):
     capsys.readouterr()
     summary(str(exp), sample="my audio.wav")
     assert capsys.readouterr().out == (
-        "test: WER 8.0 [3.0, 13.0] % with ia3 + LM + hot words, base 40.0 %, base + LM 20.0 %. It is the "
-        "best of 3 systems on test itself.\n"
-        "  The adapter makes 50.0 % fewer errors (95 % interval 40.0 to 60.0) than base + LM; the hot words, "
-        "20.0 % fewer errors (95 % interval 10.0 to 30.0) than without them.\n"
+        "test: WER 8.0 [3.0, 13.0] % with ia3 + LM + hot words, base 40.0 %, base + LM 20.0 %; the adapter "
+        "makes 50.0 % fewer errors (95 % interval 40.0 to 60.0) than base + LM; the hot words, 20.0 % fewer "
+        "errors (95 % interval 10.0 to 30.0) than without them. It is the best of 3 systems on test itself.\n"
         "  Other speech: 20.0 % of base become 30.0 %. Name it for its own kind of speech only.\n"
-        "  Time: 3 minutes of training, 3 minutes in all.\n"
-        f"Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
+        f"Training took 3 minutes, all 3 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
         "Next: ia3-speech transcribe --adapter notes 'my audio.wav'\n"
     )
 
@@ -198,6 +196,6 @@ def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
     capsys.readouterr()
     summary(str(exp))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "  The adapter makes 25.0 % more errors (95 % interval 15.0 to 35.0) than base + LM."
-    assert f"  {refused}." in lines
+    assert "the adapter makes 25.0 % more errors (95 % interval 15.0 to 35.0) than base + LM." in lines[0]
+    assert lines[1] == f"  {refused}."
     assert lines[-1] == f"Next: ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"
