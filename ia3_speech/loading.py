@@ -14,6 +14,7 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -37,6 +38,7 @@ logger = logging.getLogger(__name__)
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder, or an adapter's
 STORED_HOTWORDS = "hotwords.txt"  # in an adapter's folder
 NO_LM = Path("none")
+MOST_SEARCHES = 8  # of requests with adapters of their own language models, which are kept in memory
 BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
 # The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
 # words may have either sign.
@@ -182,6 +184,25 @@ def with_stored_search(options: SearchOptions, terms: Sequence[Term]) -> SearchO
             " and ".join(measured),
         )
     return options
+
+
+class RequestSearches:
+    """Terms → the search of a request with this adapter, and its record: of what is registered with it,
+    loaded on first use, where `options` do not say otherwise; else `shared`, which `options` make.
+    """
+
+    def __init__(self, options: SearchOptions, base: "Base", shared: tuple[Search, dict[str, Any]]):
+        self.options, self.base, self.shared = options, base, shared
+        self.cached = lru_cache(MOST_SEARCHES)(self.make)
+
+    def __call__(self, terms: Sequence[Term]) -> tuple[Search, dict[str, Any]]:
+        weights = terms[0].folder / BASE_LM_WEIGHTS if is_single_adapter([*terms]) else None
+        if weights is None or not weights.is_file():
+            return self.shared
+        return self.cached(terms[0].folder, weights.stat().st_mtime_ns)
+
+    def make(self, folder: Path, modified: int) -> tuple[Search, dict[str, Any]]:
+        return make_search(self.options.complete(folder), self.base)
 
 
 def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
