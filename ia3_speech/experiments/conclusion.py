@@ -211,10 +211,10 @@ def find_hint(adapter: Path, system: Path) -> str:
         return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
     if wrong := suspicious_texts(adapter, system):
         return f"the texts of these recordings are probably wrong, by their loss: {wrong}"
-    seconds = train.get("audio_seconds", 0.0)
+    seconds = train.get("audio_seconds", LITTLE_SPEECH)
     if seconds < LITTLE_SPEECH:
         return f"it is trained on {seconds / 60:.1f} minutes: more recordings are the likeliest cure"
-    return "try a lower learning rate, or more recordings to test on"
+    return "more recordings, to adapt to and to test on, or a lower learning rate may help"
 
 
 def suspicious_texts(adapter: Path, system: Path) -> str:
