@@ -7,7 +7,7 @@ In: an experiment's folder with results.json and registered.json. Out: such line
     test: WER 2.1 [1.3, 3.0] % with ia3 + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
     errors (95 % interval 84.1 to 91.0) than base + LM. It is the best of 3 systems on test itself.
       Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
-    Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Report: exp/clinic/report_test.html
+    Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test.html
     Next: ia3-speech transcribe --adapter clinic audio.wav
 """
 

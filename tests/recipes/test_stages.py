@@ -106,6 +106,17 @@ def test_language_model_and_hot_words(commands):
         assert len(found) == 8 and not any("hotwords" in line for line in found)
 
 
+def test_the_selected_adapter_is_registered_where_it_helps(commands):
+    found = lines(commands("--stage", "9", "--name", "clinic", "--out-of-domain", "talk"))
+    scores = "ia3_seed2/decode_greedy_test/score.json ia3_seed2/decode_greedy_out_of_domain/score.json"
+    assert found == [f"experiments register ia3_seed2/adapter clinic --score {scores}"]
+    found = lines(commands("--stage", "9", "--name", "clinic", "--register-anyway", "true"))
+    assert found == [
+        "experiments register ia3_seed2/adapter clinic --anyway --score "
+        "ia3_seed2/decode_greedy_test/score.json"
+    ]
+
+
 def test_studies_add_trainings_and_the_mean_is_shown(commands):
     options = ("--seeds", "2", "--average", "true", "--out-of-domain", "talk", "--curve", "1 5")
     found = lines(commands("--trade-off", "0 0.5 1", "--decay-to-one", "0.1", "--stop-stage", "8", *options))
