@@ -7,7 +7,7 @@ In: an experiment's folder with results.json and registered.json. Out: such line
     test: WER 2.1 [1.3, 3.0] % with ia3 + LM, base 46.3 %, base + LM 18.2 %; the adapter makes 88.4 % fewer
     errors (95 % interval 84.1 to 91.0) than base + LM. It is the best of 3 systems on test itself.
       Other speech: 25.2 % of base + LM become 51.9 %. Name it for its own kind of speech only.
-    Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test.html
+    Training took 3 minutes, all 9 minutes. Tables: exp/clinic/RESULTS.md. Reports: exp/clinic/report_test…
     Next: ia3-speech transcribe --adapter clinic audio.wav
 """
 
@@ -48,10 +48,8 @@ def summary(*exps: str, transcribe: str = "ia3-speech transcribe", sample: str =
     for exp in map(Path, exps):
         systems = find_systems(exp)
         entries = load_json(exp / REGISTERED) if (exp / REGISTERED).is_file() else {}
-        if (
-            entries and not [*entries.values()][-1]["speaker"]
-        ):  # the newest name, not what was called otherwise
-            entries = dict([entries.popitem()])
+        if entries and not [*entries.values()][-1]["speaker"]:
+            entries = dict([entries.popitem()])  # the newest name
         names = [name for name, entry in entries.items() if not entry["refused"]]
         print("\n".join(lines_of(systems, entries)))
         if names:
@@ -81,9 +79,11 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     bases = {one.search: one for one in systems if one.greedy_name == "base"}
     best = by_search.get(search, shown)
     lines = [gain(best, by_search, bases, name) for name in test_sets(systems)[:MOST_SETS]]
-    if newest and best.search != GREEDY:
+    if newest and newest[1]["measured"] > 1:
         where = "dev" if newest[1]["chosen_on"] == "dev" else f"{newest[1]['set']} itself"
         lines[0] += f" It is the best of {newest[1]['measured']} systems on {where}."
+    elif newest and not newest[1]["refused"]:
+        lines[0] += " Only greedy search was measured; transcribe adds the base's language model, if any."
     other, base = (best, bases.get(LM)) if best.search != GREEDY else (shown, systems[0])
     if OUT_OF_DOMAIN not in other.results:
         other, base = shown, systems[0]

@@ -238,16 +238,12 @@ def summary_sentences(report: ReportData) -> Iterator[str]:
 def parts_in_words(report: ReportData) -> Iterator[str]:
     """What the adapter has of the gain, compared with the base searched in the same way, and what hot words
     have."""
-    systems = {system.name: system for system in report.all_systems}
-    chain, system = [], report.system
-    while system and system.results.has_baseline:
-        against = system_name(system.results.record["baseline_dir"])
-        chain.append((system, against))
-        system = systems.get(against) if search_of(system.folder) == "hotwords" else None
-    for system, against in reversed(chain):
-        subject = "adding the hot words" if search_of(system.folder) == "hotwords" else "the adapter"
-        text = change_in_words(system.results.all, subject, against)
-        yield f"{text[0].upper()}{text[1:]}."
+    with_hotwords = search_of(report.system.folder) == "hotwords"
+    for system in [report.baseline, report.system] if with_hotwords else [report.system]:
+        if system.results.has_baseline:
+            subject = "Adding the hot words" if search_of(system.folder) == "hotwords" else "The adapter"
+            against = system_name(system.results.record["baseline_dir"])
+            yield f"{change_in_words(system.results.all, subject, against)}."
 
 
 def size_of(results: Results) -> str:
