@@ -16,7 +16,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
+from ia3_speech.adapters.expressions import Term, is_single_adapter, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import unused_hotwords
@@ -78,6 +78,8 @@ def main(
     names = {id: folder.relative_to(adapter_per_speaker).parent.as_posix() for id, folder in folders.items()}
     bank = {names[id]: folder for id, folder in folders.items()}
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in bank.items()]
+    if adapter and is_single_adapter(terms):
+        search_options = search_options.complete(terms[0].folder)
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     inputs = Inputs(

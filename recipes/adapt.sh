@@ -12,7 +12,7 @@
 #                test sets with each; score against the baseline: WER, CER, term errors, with paired intervals
 #   7 lm         a language model of train's texts; with it the base, the adapter, and the adapter with terms as hot words
 #   8 report     results.json, RESULTS.md and report_<set>.html in exp/<corpus>
-#   9 register   the selected adapter, under its name
+#   9 register   the selected adapter, under its name, with the best measured search; where it does not help, it says so instead
 #
 # A command of ia3-speech that makes something records what it was made from (inputs.json), and is a job of $train_cmd or
 # $decode_cmd, with a log of its own; every other command stands behind $once, which records that for it. So
@@ -25,6 +25,7 @@ prepare="python -m ia3_speech.data.corpora.kaldi"
 test_sets="test"        # 'A B': which sets of the data to test on
 terms=""                # CMD: called as CMD DATA/test TERMS --train DATA/train; writes the list of terms
 name=${PWD##*/}         # NAME: what the adapter is registered as
+register_anyway=false   # true: register it even where it is not known to be better than the base
 train_config=ia3        # FILE: YAML of ia3-speech train, or ia3 (without dev: few), which come with the package
 system=""               # NAME: what is trained, in tables and below exp/ (default: the name of --train-config)
 train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; name the --system too
@@ -89,7 +90,7 @@ train_seeds() {
 
 # Stages 7 to 9, for the adapter in $selected.
 finish() {
-  local folder set
+  local folder set best
   if [ $stage -le 7 ] && [ $stop_stage -ge 7 ] && [ "$lm" != none ]; then
     if is_few; then
       for folder in base "$selected"; do echo "search: beam" >"$exp/$folder/lm_search.yaml"; done # the base's own, if it has one
@@ -112,7 +113,8 @@ finish() {
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
     for set in $test_sets; do
-      step "stage 8, report on $set" python -m ia3_speech.report "$data/$set" "$exp/$selected/decode_greedy_$set" \
+      best=$(python -m ia3_speech.experiments best "$exp/$selected" "$set")
+      step "stage 8, report on $set" python -m ia3_speech.report "$data/$set" "$exp/$selected/$best" \
         $report_opts $(is_few || echo "--training $exp/$trained/metrics.jsonl") --out "$exp/report_$set.html"
     done
   fi

@@ -83,10 +83,11 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
 def read_score_summary(file: Path) -> dict[str, Any]:
     """What a record keeps of a score.json, rates as fractions. Raises UserError for another file.
 
-    Beside the rates: warnings of what the test set has in common with training, and the WER of the other
+    Beside the rates: how it was searched and compared with what, where that is not greedily and the base;
+    warnings of what the test set has in common with training, and the WER of the other
     sentences; where each speaker was decoded with an adapter of their own, the number of speakers.
     """
-    from ia3_speech.scoring.results import read_results
+    from ia3_speech.scoring.results import ADDED, read_results, search_of, system_name
 
     score = read_results(file).record
     change = (score.get("changes") or {}).get("wer") or {}
@@ -95,6 +96,9 @@ def read_score_summary(file: Path) -> dict[str, Any]:
     summary = {"set": set_name(score.get("data") or file.parent.name)}
     summary |= {name: score.get(name) for name in names}
     summary |= {"base_wer": change.get("baseline")}
+    if search := ADDED[search_of(file.parent)]:
+        compared = system_name(score["baseline_dir"]) if score.get("baseline_dir") else None
+        summary |= {"search": search.removeprefix(" + "), "compared_with": compared}
     summary |= {name: change.get(name) for name in ("relative", "relative_ci")}
     if overlap.get("warnings"):
         summary["warnings"] = overlap["warnings"]
@@ -289,9 +293,11 @@ def score_table(record: Mapping[str, Any]) -> str:
     lines = ["| test set | WER | 95 % interval | WER of the base | change | CER | words | resampled |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
     for score in scores:
+        compared = f" ({score['compared_with']})" if score.get("compared_with") else ""
         cells = [
-            score["set"], percentage(score["wer"]), score_interval(score),
-            percentage(score.get("base_wer")), score_change(score), percentage(score.get("cer")),
+            score["set"] + (f", with {score['search']}" if score.get("search") else ""),
+            percentage(score["wer"]), score_interval(score),
+            percentage(score.get("base_wer")) + compared, score_change(score), percentage(score.get("cer")),
             f"{score.get('words') or 0:,}", f"{score['ci_unit']}s" if score.get("ci_unit") else "",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
@@ -323,7 +329,8 @@ def warning_list(record: Mapping[str, Any]) -> str:
 def score_line(score: Mapping[str, Any]) -> str:
     """`medical_notes/test: WER 40.0% (37.1%–43.0%)`."""
     between = f" ({score_interval(score)})" if score.get("wer_ci") else ""
-    return f"{score['set']}: WER {percentage(score['wer'])}{between}"
+    how = f", with {score['search']}" if score.get("search") else ""
+    return f"{score['set']}{how}: WER {percentage(score['wer'])}{between}"
 
 
 def score_interval(score: Mapping[str, Any]) -> str:

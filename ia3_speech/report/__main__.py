@@ -6,9 +6,10 @@ writes report.html and the folder report/: error_rates.csv, words.csv, utterance
 percent, and the bounds of an interval have columns of their own.
 
 Included where they exist: the baseline that DECODE_DIR was scored against; adapter/, metrics.jsonl and
-decode_greedy_out_of_domain/score.json beside DECODE_DIR; curve.json and trade_off.json in the folder
-above (experiments/curve_files.py documents their formats). Audio files are linked; --embed-audio
-copies them into the page.
+decode_greedy_out_of_domain/score.json beside DECODE_DIR; what base and adapter were decoded to with other
+searches; curve.json and trade_off.json in the folder above (experiments/curve_files.py documents their
+formats). Audio files are linked; --embed-audio copies them into the page. What a browser prints is one page:
+the sentences, the error rates and the notes.
 """
 
 from pathlib import Path
@@ -20,7 +21,7 @@ from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs
 from ia3_speech.report.browse import embedded_audio, linked_audio
 from ia3_speech.report.page import make_page, title_of_record
-from ia3_speech.report.report_data import find_report_paths, read_report_data
+from ia3_speech.report.report_data import find_others, find_report_paths, read_report_data
 from ia3_speech.report.report_tables import report_tables, tables_folder, write_table_files
 
 
@@ -54,8 +55,10 @@ def main(
     adapter = paths.get("adapter")
     weights = sorted(adapter.glob("*.safetensors")) if adapter else None
     decoded = [decode_dir / name for name in ("text", "score.json", "decode.json")]
+    others = find_others(decode_dir, paths.get("baseline"))
+    others = [place / name for place in others for name in ("text", "score.json")]
     inputs = Inputs(
-        {"data": data} | paths | {"decode_dir": decoded, "adapter": weights},
+        {"data": data} | paths | {"decode_dir": decoded, "adapter": weights, "others": others},
         {"embed_audio": embed_audio, "title": adapter and title_of_record(read_summary(adapter))},
     )
     if inputs.is_current(out, force or not tables_folder(out).is_dir()):

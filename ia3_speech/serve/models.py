@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
@@ -118,13 +119,13 @@ class Models:
             return False
         return metadata is None or same_base(metadata.fingerprint, self.base.fingerprint)
 
-    def scaling(self, terms: Terms) -> Scaling | None:
-        """Of word confidences: what `calibrate` stored with one adapter, or with the base."""
+    def scaling(self, terms: Terms, search_record: dict[str, Any]) -> Scaling | None:
+        """Of word confidences: what `calibrate` stored for this search with one adapter, or with the base."""
         if not terms:
             return self.recognizer.scaling
         found = [Term(stored.name, stored.folder, weight) for stored, weight in terms]
         with suppress(UserError):
-            return find_scaling(self.base, found, self.recognizer.search_record)
+            return find_scaling(self.base, found, search_record)
         return None
 
 

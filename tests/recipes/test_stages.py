@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-# Jobs and what stands behind $once are printed, and not run; `select` finds the second seed.
-PRINTED = """
+# Jobs and what stands behind $once are printed, not run; `select` finds the second seed, `best` greedy
+# search.
+PRINTED = r"""
 set -euo pipefail
 . {script}
 terms=terms.py out_of_domain=none lm=none
 {own}
 python() {{
-  case $* in
-    *select*) echo ia3_seed2 ;;
-    *outdated*) echo "${{OUTDATED-}}" ;;
+  case "$*" in
+    *experiments\ select*) echo ia3_seed2 ;;
+    *experiments\ outdated*) echo "${{OUTDATED-}}" ;;
+    *experiments\ best*) echo "decode_greedy_${{*: -1}}" ;;
     *) echo "$@" | sed 's/-m ia3_speech.//' ;;
   esac
 }}
@@ -104,11 +106,22 @@ def test_language_model_and_hot_words(commands):
         "hotwords learn dev ia3_seed2/decode_greedy_dev --terms terms_train --out ia3_seed2/hotwords.txt",
         f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
         "test ia3_seed2/decode_hotwords_test",
-        f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_greedy_test {SCORED}",
+        f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_lm_test {SCORED}",
     ]
     for options in (("--terms", ""), ("--hotwords", "none")):
         found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own", *options))
         assert len(found) == 8 and not any("hotwords" in line for line in found)
+
+
+def test_the_selected_adapter_is_registered_where_it_helps(commands):
+    found = lines(commands("--stage", "9", "--name", "clinic", "--out-of-domain", "talk"))
+    scores = "ia3_seed2/decode_greedy_test/score.json ia3_seed2/decode_greedy_out_of_domain/score.json"
+    assert found == [f"experiments register ia3_seed2/adapter clinic --score {scores}"]
+    found = lines(commands("--stage", "9", "--name", "clinic", "--register-anyway", "true"))
+    assert found == [
+        "experiments register ia3_seed2/adapter clinic --anyway --score "
+        "ia3_seed2/decode_greedy_test/score.json"
+    ]
 
 
 def test_studies_add_trainings_and_the_mean_is_shown(commands):
