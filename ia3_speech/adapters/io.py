@@ -44,8 +44,7 @@ from ia3_speech.model.ia3 import (
     TargetModule,
     all_target_modules,
     architecture_of,
-    head_of,
-    is_head,
+    head_parameters,
     target_modules,
     unwrap,
     vector_size,
@@ -107,13 +106,20 @@ def name_of_base(model: nn.Module) -> str:
 
 def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
     """What is attached to `model`, copied: fp32, on the CPU."""
+    attached = vectors(model)
     return Adapter(
         name=metadata.base if metadata else "",
         config=model.ia3_config,
-        vectors={vector.target: to_fp32(vector.l) for vector in vectors(model).values()},
-        head={name: to_fp32(p) for name, p in trainable(model) if is_head(name)},
+        vectors={vector.target: to_fp32(vector.l) for vector in attached.values()},
+        head={name: to_fp32(p) for name, p in trainable(model) if name not in attached},
         metadata=metadata,
     )
+
+
+def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters of the base's own head by their names in the model, also while another is trained."""
+    head = getattr(model, "ia3_head", None) or head_parameters(model)
+    return {name: to_fp32(tensor) for name, tensor in head.items()}
 
 
 def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
@@ -157,10 +163,11 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     """Whether PEFT would load all of it, and every vector would have its effect there.
 
     PEFT has one vector a linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms and
-    quantised layers. Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
+    quantised layers, and saves modules alone (not a classifier's `layer_weights`). Where attention does not
+    call its projections (WavLM) PEFT's vectors have no effect.
     """
     modules = [target.module for target in adapter.vectors]
-    if not modules or len(set(modules)) < len(modules):
+    if not modules or len(set(modules)) < len(modules) or any("." not in name for name in adapter.head):
         return False
     if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
         return False
@@ -198,7 +205,7 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         "feedforward_modules": names([target.module for target in adapter.vectors if target.side == "in"]),
         "inference_mode": True,
         "init_ia3_weights": True,
-        "modules_to_save": [head_of(model)] if adapter.head else None,
+        "modules_to_save": sorted({name.partition(".")[0] for name in adapter.head}) or None,
         "peft_type": "IA3",
         "peft_version": PEFT_VERSION,
         "revision": None,
@@ -223,8 +230,8 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
     else:
         check_base(folder, metadata, fingerprint(model))
-    # `lm_head.ia3_l` would be PEFT's vector on a head.
-    head = {key: t.float() for key, t in tensors.items() if is_head(key) and not key.endswith(".ia3_l")}
+    own = own_head(model)
+    head = {key: t.float() for key, t in tensors.items() if key in own}
     values = {
         target_of_tensor(model, key, tensor, folder): tensor.flatten().float()
         for key, tensor in tensors.items()
@@ -236,6 +243,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     else:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
+        head = own | head if head else head  # PEFT may save a classifier without its projector
     for target in target_modules(model, config):  # PEFT may leave out single modules, whose vector is then 1
         values.setdefault(target, torch.ones(vector_size(model, target)))
     adapter = Adapter(str(folder), config, values, head, metadata)
@@ -245,8 +253,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
 def check_fit(model: nn.Module, adapter: Adapter) -> None:
     """Raises AdapterError unless an adapter's parameters are finite, and as many as its base has there."""
-    path = head_of(model)
-    head = dict(model.get_submodule(path).named_parameters(path)) if adapter.config.train_head else {}
+    head = head_parameters(model) if adapter.config.train_head else {}
     if adapter.head.keys() != head.keys():
         names = f"{', '.join(adapter.head)}, and the base's {', '.join(head)}"
         raise AdapterError(f"{adapter.name}: the head is {names}")
