@@ -10,6 +10,7 @@ linear layer: `ffn` with `ffn_output`) is written as `ia3_speech.safetensors` un
 
 import json
 import logging
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -163,11 +164,15 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     """Whether PEFT would load all of it, and every vector would have its effect there.
 
     PEFT has one vector a linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms and
-    quantised layers, and saves modules alone (not a classifier's `layer_weights`). Where attention does not
-    call its projections (WavLM) PEFT's vectors have no effect.
+    quantised layers; of heads it saves no lists of modules (`tdnn`) and no lone parameters (`layer_weights`).
+    Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
     """
     modules = [target.module for target in adapter.vectors]
-    if not modules or len(set(modules)) < len(modules) or any("." not in name for name in adapter.head):
+    if not modules or len(set(modules)) < len(modules):
+        return False
+    if any(
+        isinstance(getattr(model, name), nn.ModuleList | nn.Parameter) for name in top_level(adapter.head)
+    ):
         return False
     if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
         return False
@@ -183,6 +188,11 @@ def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
         shape = (1, -1) if target.side == "in" else (-1, 1)
         tensors[f"{PEFT_PREFIX}{target.module}.ia3_l"] = vector.reshape(shape)
     return tensors | {PEFT_PREFIX + name: tensor for name, tensor in adapter.head.items()}
+
+
+def top_level(names: Iterable[str]) -> list[str]:
+    """The modules of the model that hold these parameters: `projector` of `projector.weight`."""
+    return sorted({name.partition(".")[0] for name in names})
 
 
 def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
@@ -205,7 +215,7 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         "feedforward_modules": names([target.module for target in adapter.vectors if target.side == "in"]),
         "inference_mode": True,
         "init_ia3_weights": True,
-        "modules_to_save": sorted({name.partition(".")[0] for name in adapter.head}) or None,
+        "modules_to_save": top_level(adapter.head) or None,
         "peft_type": "IA3",
         "peft_version": PEFT_VERSION,
         "revision": None,
