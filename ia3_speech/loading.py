@@ -1,6 +1,6 @@
 """Loading: a base, adapters and a search put together. The one place where the core and its extras meet.
 
-    asr = load("mini", adapter="speaker42")
+    asr = load("mini", adapter="speaker42", hotwords="terms.txt")
     asr.transcribe("audio.wav").text
 
 In: names, folders, and the options of the search that `transcribe`, `decode`, `live` and `tune-lm` share.
@@ -11,12 +11,13 @@ hot-word file works with both.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.expressions import Term
+from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
@@ -28,6 +29,7 @@ from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
 
 if TYPE_CHECKING:
+    from ia3_speech.adapters.cache import AdapterCache
     from ia3_speech.model.base import Base
 
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
@@ -158,6 +160,8 @@ def load(
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
+    lm: str | Path | None = None,
+    hotwords: str | Path | None = None,
     search: SearchOptions | None = None,
     vad: VadMethod | None = None,
     scaling: Scaling | None = None,
@@ -178,6 +182,7 @@ def load(
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
+        lm, hotwords: files of a language model and of terms, as in `SearchOptions`, before those of `search`.
         search: how logits become text; None: see `SearchOptions`.
         vad: how speech is found where longer recordings are cut: off, energy or silero; None: silero where it
             is installed, else energy.
@@ -193,7 +198,8 @@ def load(
         if seconds is not None and not seconds >= SHORTEST_INPUT:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {SHORTEST_INPUT:g} seconds")
     vad = choose_method(vad)
-    options = search or SearchOptions()
+    files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
+    options = replace(search or SearchOptions(), **files)
     options.check()
     split = channels == "split"
     terms, by_channel = parse_adapter(adapter, split)
@@ -234,6 +240,31 @@ def load(
         recognizer.bank = Bank(loaded)
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
-    elif scaling is None:
+        return Transcriber(recognizer, post_process, split, by_channel)
+    if scaling is None:
         recognizer.scaling = find_scaling(loaded, terms, record)
-    return Transcriber(recognizer, post_process, split, by_channel)
+    if terms:
+        return Transcriber(recognizer, post_process, split)
+    from ia3_speech.adapters.cache import AdapterCache
+
+    with_adapter = partial(request_recognizer, recognizer, AdapterCache(Bank(loaded)), scaling)
+    return Transcriber(recognizer, post_process, split, adapt=with_adapter)
+
+
+def request_recognizer(
+    recognizer: Recognizer, cache: "AdapterCache", scaling: Scaling | None, adapter: str | Path
+) -> Recognizer:
+    """The recogniser of one request: the base's, with an adapter or a sum in the bank, and with what
+    `calibrate` stored beside it where no `scaling` was given."""
+    from ia3_speech.adapters.cache import stored_terms
+    from ia3_speech.confidence.storage import find_scaling
+
+    terms = parse_terms(adapter)
+    return replace(
+        recognizer,
+        adapter=terms,
+        name=str(adapter),
+        bank=cache.bank,
+        row=cache.row(stored_terms(terms)),
+        scaling=scaling or find_scaling(recognizer.base, terms, recognizer.search_record),
+    )

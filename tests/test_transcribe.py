@@ -11,16 +11,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import datasets
 import jiwer
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from ia3_speech.cli import command
+from ia3_speech import SearchOptions, attach, load_base, save_adapter
+from ia3_speech.adapters import registry
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcript import Transcript
+from ia3_speech.lm.__main__ import main as lm
 from ia3_speech.loading import load
 from ia3_speech.transcribe import main
 
@@ -351,6 +355,48 @@ def test_whatever_holds_audio(audio, tiny_folder):
         asr.transcribe(wave[None])
 
 
+def test_an_adapter_for_each_request(audio, tiny_folder, speaker42, tmp_path):
+    """On one base, as if it had been loaded with that adapter; and anew where it was stored anew."""
+    path, asr = audio("a.wav", 1.25), load(tiny_folder)
+    base = asr.transcribe(path)
+    for adapter in ("speaker42", speaker42, "speaker42:0.5"):
+        alone = load(tiny_folder, adapter=adapter).transcribe(path, word_timestamps=True)
+        assert asr.transcribe([path], adapter=adapter, word_timestamps=True) == [alone]
+        assert [*asr.with_adapter(adapter).stream(path)] == [*alone.segments] and alone.text != base.text
+    assert asr.transcribe(path) == base
+    model = attach(load_base(tiny_folder).model)
+    save_adapter(model, tmp_path / "ones")
+    registry.register(tmp_path / "ones", "speaker42", force=True)
+    assert asr.transcribe(path, adapter="speaker42").text == base.text
+    with pytest.raises(UserError, match="no adapter has this name"):
+        asr.transcribe(path, adapter="nobody")
+    with pytest.raises(UserError, match=r"^clinic: speaker42 was loaded for all requests"):
+        load(adapter="speaker42").transcribe(path, adapter="clinic")
+
+
+def test_a_language_model_and_hot_words_by_name(tiny_folder, tmp_path):
+    (tmp_path / "terms.txt").write_text("metformin\n")
+    (tmp_path / "text").write_text("no fever\n")
+    lm(str(tmp_path / "text"), out=tmp_path / "lm.arpa.gz")
+    files = {"lm": str(tmp_path / "lm.arpa.gz"), "hotwords": tmp_path / "terms.txt"}
+    record = load(tiny_folder, **files, search=SearchOptions(beam_size=7)).recognizer.search_record
+    assert {name: record[name] for name in files} == {name: str(file) for name, file in files.items()}
+    assert record["beam_size"] == 7
+    with pytest.raises(UserError, match=r"--lm none\.arpa: no such file"):
+        load(tiny_folder, lm="none.arpa")
+
+
+def test_a_column_of_datasets_that_needs_torchcodec(audio, tiny_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.setattr(datasets.config, "TORCHCODEC_AVAILABLE", False)
+    rows = datasets.Dataset.from_dict({"audio": [audio("a.wav", 1.25)]})
+    rows, asr = rows.cast_column("audio", datasets.Audio()), load(tiny_folder)
+    with pytest.raises(AudioError, match=r"torchcodec.*Audio\(decode=False\)"):
+        asr.transcribe(rows["audio"])
+    rows = rows.cast_column("audio", datasets.Audio(decode=False))
+    assert [result.text for result in asr.transcribe(rows["audio"])] == texts(tiny_folder, "a.wav")
+
+
 def test_bad_recordings(audio, tiny_folder):
     audio("a.wav")
     asr = load(tiny_folder)
@@ -430,7 +476,9 @@ def test_a_long_recording_is_cut_and_printed_a_line_a_segment(audio, tiny_folder
 KILLED_WHILE_IT_WRITES = """
 import os, signal, sys
 from ia3_speech import atomic
-from ia3_speech.cli import command
+from ia3_speech import SearchOptions, attach, load_base, save_adapter
+from ia3_speech.adapters import registry
+from ia3_speech.cli import UserError, command
 from ia3_speech.transcribe import main
 
 flush, written = atomic.flush, []

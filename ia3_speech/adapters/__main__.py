@@ -25,13 +25,13 @@ from typing import Any, Literal
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
 from ia3_speech.adapters.expressions import format_terms, parse_terms, short_name, with_equal_weights
-from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.inputs import base_folder
+from ia3_speech.report.vector_chart import draw_vectors
 
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 

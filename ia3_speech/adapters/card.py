@@ -11,7 +11,6 @@ Format: https://huggingface.co/docs/hub/model-cards, rates in percent there as o
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,10 @@ from ia3_speech.cli import UserError
 from ia3_speech.formatting import percent, plural
 
 TASK = "automatic-speech-recognition"
+# What the class of a base without a CTC head ends in → the Hub's name of its task.
+OTHER_TASKS = dict.fromkeys(
+    ("ForSequenceClassification", "ForAudioFrameClassification", "ForXVector"), "audio-classification"
+) | {"Model": "feature-extraction"}
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
@@ -38,38 +41,15 @@ BIOMETRIC = (
 )
 
 
-@dataclass(frozen=True)
-class Task:
-    """What a base's model is for: the Hub's tag, words, and the class of transformers that loads it."""
-
-    tag: str
-    name: str
-    loader: str = ""  # none for CTC: `load_base` does
-
-
-CTC = Task(TASK, "speech recognition")
-# What the class of the model ends in → its task.
-TASKS = {
-    "ForSequenceClassification": Task(
-        "audio-classification", "audio classification", "AutoModelForAudioClassification"
-    ),
-    "ForAudioFrameClassification": Task(
-        "audio-classification", "audio frame classification", "AutoModelForAudioFrameClassification"
-    ),
-    "ForXVector": Task("audio-classification", "speaker verification", "AutoModelForAudioXVector"),
-    "Model": Task("feature-extraction", "speech features", "AutoModel"),
-}
-
-
 def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
     labels = record.get("labels")
     return {str(k): str(v) for k, v in labels.items() if v} if isinstance(labels, Mapping) else {}
 
 
-def task_of(record: Mapping[str, Any]) -> Task:
-    """What an adapter's base is for; speech recognition where that is not known."""
+def task_of(record: Mapping[str, Any]) -> str:
+    """The Hub's name of what an adapter's base is for."""
     architecture = str((record.get("fingerprint") or {}).get("architecture"))
-    return next((task for end, task in TASKS.items() if architecture.endswith(end)), CTC)
+    return next((task for end, task in OTHER_TASKS.items() if architecture.endswith(end)), TASK)
 
 
 def is_biometric(record: Mapping[str, Any]) -> bool:
@@ -200,7 +180,7 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
     tags = ["ia3", LIBRARY, *(["peft"] if peft else []), *([model_type] if model_type else [])]
     tags += [f"{label}-adaptation" for label in adapted_to] + ["biometric-data"] * is_biometric(record)
     front = {"base_model": base_id} if base_id else {}  # the mini base and a local folder have no page there
-    front |= {"base_model_relation": "adapter", "pipeline_tag": task_of(record).tag}
+    front |= {"base_model_relation": "adapter", "pipeline_tag": task_of(record)}
     front |= {"library_name": LIBRARY, "tags": tags}
     if language := re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower()):  # ISO 639: en of en-GB
         front["language"] = [language[0]]
@@ -235,8 +215,8 @@ def card_title(record: Mapping[str, Any]) -> str:
     return "IA³ adapter" + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
 
 
-def introduction(counts: Mapping[str, int], task: Task) -> str:
-    parts, (model, head) = [], ("CTC model", "CTC head") if task == CTC else ("encoder", "head")
+def introduction(counts: Mapping[str, int], task: str) -> str:
+    parts, (model, head) = [], ("CTC model", "CTC head") if task == TASK else ("encoder", "head")
     if vectors := sum(count for placement, count in counts.items() if placement != "head"):
         parts.append(
             f"{plural(vectors, 'parameter')}, IA³ vectors that multiply activations of a frozen {model} "
@@ -244,7 +224,7 @@ def introduction(counts: Mapping[str, int], task: Task) -> str:
         )
     if "head" in counts:
         parts.append(f"a trained {head} of {plural(counts['head'], 'parameter')}")
-    return f"An adapter for {task.name}: {', and '.join(parts)}."
+    return f"An adapter for {task.removeprefix('automatic-').replace('-', ' ')}: {', and '.join(parts)}."
 
 
 def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
@@ -361,20 +341,20 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
     base, adapter = base_name(record.get("base")), name or "ADAPTER"
     known = base == "mini" or hub_id(record.get("base"))
     option, base = ("", base) if known else (" --base BASE", "BASE")
-    fingerprint, loader = record.get("fingerprint") or {}, task_of(record).loader
-    classes = f", num_labels={fingerprint['classes']}" if "classes" in fingerprint else ""
     lines = [] if name else ["`ADAPTER` is this folder, or the name that it is registered under.\n"]
     lines += [] if known else ["`BASE` is the folder of the base.\n"]
-    if loader:
-        lines += [
-            f"```python\nfrom transformers import {loader}\n\nfrom ia3_speech import load_adapter\n",
-            f'model = {loader}.from_pretrained("{base}"{classes})\nload_adapter(model, "{adapter}")\n```',
-        ]
-    else:
+    if task_of(record) == TASK:
         lines += [
             f"```bash\nia3-speech transcribe --adapter {adapter}{option} audio.wav\n```\n",
             "```python\nfrom ia3_speech import load_adapter, load_base\n",
             f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
+        ]
+    else:
+        kind, classes = (record["fingerprint"].get(name) for name in ("architecture", "classes"))
+        classes = f", num_labels={classes}" if classes else ""
+        lines += [
+            f"```python\nfrom transformers import {kind}\n\nfrom ia3_speech import load_adapter\n",
+            f'model = {kind}.from_pretrained("{base}"{classes})\nload_adapter(model, "{adapter}")\n```',
         ]
     lines += ["\nPEFT loads the folder too: `PeftModel.from_pretrained(model, FOLDER)`."] if peft else []
     if peft and base == "mini":

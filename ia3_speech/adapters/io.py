@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.card import update_card
+from ia3_speech.adapters.hub import adapter_fault
 from ia3_speech.adapters.record import (
     FILES,
     METADATA,
@@ -235,11 +236,13 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
             wrong shape or type, or not finite.
     """
     model, metadata = unwrap(model), read_metadata(folder)
-    tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     if metadata is None:
+        if fault := adapter_fault(folder):
+            raise AdapterError(f"{folder}: {fault}")
         logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
     else:
         check_base(folder, metadata, fingerprint(model))
+    tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     own = own_head(model)
     head = {key: t.float() for key, t in tensors.items() if key in own}
     values = {

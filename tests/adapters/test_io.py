@@ -184,6 +184,16 @@ FORMS = {
 }
 
 
+def test_another_method_of_pefts_is_named(tiny_model, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    get_peft_model(tiny_model(), LoraConfig(target_modules=["k_proj"])).save_pretrained(tmp_path / "a")
+    with pytest.raises(
+        AdapterError, match=r"a: holds a LoRA adapter of PEFT, not IA³ \(fold it into"
+    ):
+        load_adapter(tiny_model(), tmp_path / "a")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_we_load_pefts(tiny_model, tmp_path, caplog, form):
     """And what we then write is the same again. PEFT itself does not restore a saved head (its fault 10)."""
@@ -259,7 +269,7 @@ def test_a_classifiers_head_is_trained_saved_and_loaded(tiny_model, tmp_path, ki
     assert torch.equal(output(detach(other)), own) and not equal(own, expected)
     card = (tmp_path / "a" / CARD).read_text()
     assert f"pipeline_tag: {tag}\n" in card and "speech recognition" not in card
-    assert f'{loader}.from_pretrained("BASE"{", num_labels=3" if heads else ""})' in card
+    assert f'{type(model).__name__}.from_pretrained("BASE"{", num_labels=3" if heads else ""})' in card
     if kind == "wavlm" or "tdnn" in heads:
         assert names(tmp_path / "a") == [CARD, METADATA, OWN_WEIGHTS]
         return
