@@ -124,10 +124,51 @@ def test_output_dir(run, audio, tiny_folder):
     Path(audio("bad.wav")).write_bytes(b"")
     said = texts(tiny_folder, *names)
     flags = ("--output-dir", "out/deep", "a.wav", "./a.wav", "bad.wav", "d", names[3])
-    assert run("--base", tiny_folder, *flags) == (1, "", "bad.wav: empty (no bytes)\n")
+    problem = "bad.wav: empty (no bytes)\n"
+    closing = "5 done, 1 failed: see out/deep/failed.txt\n"
+    assert run("--base", tiny_folder, *flags) == (1, "", problem + closing)
+    failed = Path("out/deep/failed.txt")
+    assert failed.read_text() == problem
+    run("--base", tiny_folder, "--output-dir", "out/deep", "--skip-existing", "a.wav")
+    assert not failed.exists()  # nothing of this run did
     found = {str(p.relative_to("out/deep")): p.read_text() for p in Path("out").rglob("*") if p.is_file()}
     wanted = ["a.txt", "b.txt", "sub/b.txt", "v1.x.txt"]
     assert found == {name: f"{text}\n" for name, text in zip(wanted, said, strict=True)}
+
+
+def test_parts_are_all_of_it_once(run, audio, tiny_folder):
+    for n in range(5):
+        audio(f"d/{n}.wav", 0.5, n)
+    Path("d/bad.wav").write_bytes(b"")
+    flags = ("--base", tiny_folder, "--output-dir", "out", "d", "none.wav")
+    said = [run("--part", f"{n}/3", *flags).err for n in (1, 2, 3)]
+    assert [line for text in said for line in text.splitlines()] == [
+        "none.wav: no such file or folder", "2 done, 1 failed: see out/failed.1of3.txt",
+        "2 done",
+        "bad.wav: empty (no bytes)".replace("bad", "d/bad"), "1 done, 1 failed: see out/failed.3of3.txt",
+    ]  # fmt: skip
+    names = sorted(path.name for path in Path("out").iterdir())
+    assert names == [*(f"{n}.txt" for n in range(5)), "failed.1of3.txt", "failed.3of3.txt"]
+    assert run("--part", "9/9", *flags) == (0, "", "")
+    for part in ("0/3", "4/3", "3", "a/b"):
+        assert f"--part {part}: write 3/8" in run("--part", part, *flags).err
+    audio("failed.wav")
+    assert "would be a recording's text too" in run("--output-dir", "out", "failed.wav").err
+
+
+def test_words_for_review_are_marked(run, audio, tiny_folder):
+    names = [audio("a.wav", 1.5), audio("b.wav", 1, 1)]
+    words = [load(tiny_folder).transcribe(name, word_timestamps=True).words for name in names]
+    limit = sorted(word.confidence for word in words[0])[len(words[0]) // 2]
+    flags = ("--base", tiny_folder, "--review-below", limit)
+    marked = [
+        " ".join(f"[{w.text}?]" if w.confidence < limit else w.text for w in of_one) for of_one in words
+    ]
+    assert run(*flags, *names).out == "".join(map("{}\t{}\n".format, names, marked))
+    for name in ("text", "txt"):
+        assert " ".join(run(*flags, "--format", name, names[0]).out.split("\n")).strip() == marked[0]
+    assert "leave out --dictation" in run(*flags, "--dictation", names[0]).err
+    assert "for --format text, txt or csv" in run(*flags, "--format", "srt", names[0]).err
 
 
 def test_two_files_for_one_place_are_refused_before_any_work(run, audio):
@@ -265,7 +306,8 @@ def test_help_groups_the_options_explains_each_and_names_its_default(run):
     without = {option.split()[0] for option in options if option.split()[1].isupper() or "{" in option}
     without -= {option.split()[0] for option in options if "(default:" in option}
     assert without == {
-        "--config", "--raw", "--hotwords", "--output-dir", "--dictation-rules", "--dictation-off",
+        "--config", "--raw", "--hotwords", "--output-dir", "--dictation-rules", "--dictation-off", "--part",
+        "--review-below",
     }  # fmt: skip
     assert "about one text in sixteen is another" in " ".join(out.split())  # of --precision
 
@@ -443,7 +485,7 @@ def test_every_format_at_once_and_on_stdout(run, audio, tiny_folder):
     audio("d/sub/a.wav", 2)
     assert run("--base", tiny_folder, "--format", "all", "--output-dir", "out", "d") == (0, "", "")
     names = {str(p.relative_to("out")) for p in Path("out").rglob("*.*")}
-    suffixes = ("txt", "json", "jsonl", "srt", "vtt", "tsv", "ctm", "stm", "TextGrid")
+    suffixes = ("txt", "json", "jsonl", "srt", "vtt", "tsv", "csv", "ctm", "stm", "TextGrid")
     assert names == {f"sub/a.{suffix}" for suffix in suffixes}
     (text,) = texts(tiny_folder, "d/sub/a.wav")
     words = [line.split() for line in Path("out/sub/a.ctm").read_text().splitlines()]
@@ -504,14 +546,14 @@ def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_with_the_others(
     def files(folder: str) -> dict[str, str]:
         return {file.name: file.read_text() for file in Path(folder).iterdir() if file.is_file()}
 
-    assert run(*flags, "whole") == (0, "", "")
+    assert run(*flags, "whole") == (0, "", "4 done\n")
     whole = files("whole")
     program = [sys.executable, "-c", KILLED_WHILE_IT_WRITES, *flags, "out"]
     killed = subprocess.run(program, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert files("out") == {name: whole[name] for name in ("a.txt", "a.srt", "b.txt")}
     Path("out/a.txt").write_text("not written again")
-    assert run(*flags, "out") == (0, "", "1 of 4 are transcribed already\n")
+    assert run(*flags, "out") == (0, "", "1 of 4 are transcribed already\n3 done\n")
     assert files("out") == whole | {"a.txt": "not written again"}
     assert run(*flags, "out") == (0, "", "4 of 4 are transcribed already\n")
 
