@@ -126,14 +126,14 @@ def main(
     for line in bad:
         print(line, file=sys.stderr)
     if not sources:
-        return finish(0, bad, failures)
+        return close_batch(0, bad, failures)
     if output_options.skip_existing:
         new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]
         if len(new) < len(sources):
             print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
         sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
         if not sources:
-            return finish(0, bad, failures)
+            return close_batch(0, bad, failures)
     transcriber = load(
         **vars(model_options),
         **vars(input_options),
@@ -153,10 +153,10 @@ def main(
     shown = shown or output_options.review_below is not None
     if shown and (message := uncalibrated(transcriber.recognizer)):
         print(message, file=sys.stderr)
-    return finish(len(sources) - len(unusable), bad + unusable, failures)
+    return close_batch(len(sources) - len(unusable), bad + unusable, failures)
 
 
-def finish(done: int, failed: Sequence[str], file: Path | None) -> int:
+def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
     """The exit code. With an output folder the list of what failed is written, or removed where nothing did,
     and a line says of several recordings how many were done."""
     if file:

@@ -7,30 +7,36 @@
     Hours     as the preparation prints them
     Licence   who may do what with it
 
-In: a folder of recordings with a CSV file, a Kaldi data directory, or a folder with the Kaldi directories
-    train, test
-and perhaps dev; README.md describes them. Out: OUT_DIR/{train,dev,test}. Recordings of train and dev that are
-longer than the base can process are cut at pauses, with their texts (ia3-speech datadir segment).
+In: a folder of recordings with a CSV file, or with a text file for each; a Kaldi data directory, or a folder
+with the Kaldi directories train, test and perhaps dev; README.md describes them. Out: the data directories
+OUT_DIR/{train,dev,test}. Recordings of train and dev that are longer than the base can process are cut at
+pauses, with their texts (ia3-speech datadir segment).
 """
 
 from pathlib import Path
 
 from ia3_speech.cli import command
-from ia3_speech.data.corpora import csv_folder, kaldi
+from ia3_speech.data.corpora import csv_folder, kaldi, transcript_folders
 from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.spreadsheet import SUFFIXES
 
 
 def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False, base: str = "mini") -> None:
     """Write OUT/{train,dev,test}.
 
     Args:
-        corpus: a folder of recordings with one CSV file at its top, or of Kaldi data directories
+        corpus: a folder of recordings with one CSV file at its top, or with a text file for each, or of Kaldi
+            data directories
         out: where the data directories go
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: wav.scp may hold shell commands; those of train and dev are run, to measure the audio
         base: whose maximum input duration counts, and which aligns text and audio
     """
-    layout = kaldi if kaldi.is_kaldi(corpus) else csv_folder
+    layout = csv_folder
+    if kaldi.is_kaldi(corpus):
+        layout = kaldi
+    elif not any(path.suffix.lower() in SUFFIXES for path in corpus.glob("*")):
+        layout = transcript_folders if transcript_folders.find_text_files(corpus) else csv_folder
     layout.prepare(corpus, out, size, allow_pipes)
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base

@@ -30,6 +30,8 @@ A corpus is a folder of recordings with one table at its top: .csv (comma, semic
   file,text,speaker,accent
   monday/001.wav,take two tablets of metformin,anna,scottish
   monday/002.wav,"no fever, no cough",anna,scottish
+
+or a folder SPEAKER/wav of recordings beside SPEAKER/transcript of text files of the same names.
 """
 
 
