@@ -4,7 +4,7 @@
 
 In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and its word confidences (hyp.ctm)
 if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's
-and sclite's files (scoring/kaldi_files.py). With --out DIR they are written there, and DECODE_DIR is left alone.
+and sclite's files (scoring/kaldi_files.py); with --out DIR these go there, and DECODE_DIR is left alone.
 
 - References and hypotheses are normalised alike (`--normalize`). A missing hypothesis counts as empty: its
   words are deletions.

@@ -22,9 +22,7 @@ from ia3_speech.scoring.table import Rate, Table
 
 SUFFIXES = (".svg", ".pdf", ".png")
 PNG_SCALE = 2  # pixels for each of SVG's
-HINT = (
-    "needs CairoSVG (in the clone: uv pip install -e '.[figures]'; apt install libcairo2; .svg needs neither)"
-)
+HINT = "needs CairoSVG (in the clone: uv pip install -e '.[figures]'; apt install libcairo2; .svg doesn't)"
 
 
 @dataclass(frozen=True)
