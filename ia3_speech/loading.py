@@ -12,7 +12,6 @@ hot-word file works with both.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,7 +28,6 @@ from ia3_speech.decoding.vad import VadMethod, choose_method
 from ia3_speech.decoding.word_times import Scaling
 
 if TYPE_CHECKING:
-    from ia3_speech.adapters.cache import AdapterCache
     from ia3_speech.model.base import Base
 
 BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
@@ -245,26 +243,15 @@ def load(
         recognizer.scaling = find_scaling(loaded, terms, record)
     if terms:
         return Transcriber(recognizer, post_process, split)
-    from ia3_speech.adapters.cache import AdapterCache
+    from ia3_speech.adapters.cache import AdapterCache, stored_adapter
 
-    with_adapter = partial(request_recognizer, recognizer, AdapterCache(Bank(loaded)), scaling)
-    return Transcriber(recognizer, post_process, split, adapt=with_adapter)
+    cache = AdapterCache(Bank(loaded))
 
+    def adapt(adapter: str | Path) -> Recognizer:
+        """The recogniser of one request."""
+        terms = parse_terms(adapter)
+        row = cache.row(tuple((stored_adapter(term.name, term.folder), term.weight) for term in terms))
+        found = scaling or find_scaling(loaded, terms, record)
+        return replace(recognizer, adapter=terms, name=str(adapter), bank=cache.bank, row=row, scaling=found)
 
-def request_recognizer(
-    recognizer: Recognizer, cache: "AdapterCache", scaling: Scaling | None, adapter: str | Path
-) -> Recognizer:
-    """The recogniser of one request: the base's, with an adapter or a sum in the bank, and with what
-    `calibrate` stored beside it where no `scaling` was given."""
-    from ia3_speech.adapters.cache import stored_terms
-    from ia3_speech.confidence.storage import find_scaling
-
-    terms = parse_terms(adapter)
-    return replace(
-        recognizer,
-        adapter=terms,
-        name=str(adapter),
-        bank=cache.bank,
-        row=cache.row(stored_terms(terms)),
-        scaling=scaling or find_scaling(recognizer.base, terms, recognizer.search_record),
-    )
+    return Transcriber(recognizer, post_process, split, adapt=adapt)

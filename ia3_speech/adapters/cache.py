@@ -6,7 +6,7 @@ under a name is loaded anew. `loading.load` and the server (serve/engine.py) use
 """
 
 from collections import OrderedDict
-from collections.abc import Container, Sequence
+from collections.abc import Container
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -16,7 +16,6 @@ from threading import Lock
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.expressions import Term
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.weights import weights_file
 
@@ -43,10 +42,6 @@ def stored_adapter(name: str, folder: Path) -> StoredAdapter:
     """As it is found now. Raises AdapterError, OSError where it is not there."""
     status = weights_file(folder).stat()
     return StoredAdapter(name, folder, (status.st_mtime_ns, status.st_size, status.st_ino))
-
-
-def stored_terms(terms: Sequence[Term]) -> Terms:
-    return tuple((stored_adapter(term.name, term.folder), term.weight) for term in terms)
 
 
 class AdapterCache:
@@ -89,17 +84,13 @@ class AdapterCache:
         for other in [one for one in self.loaded if one not in keep]:
             if len(self.bank) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
                 break
-            self.evict(other)
+            self.drop(other)
         self.loaded[stored] = name
 
     def forget(self, name: str) -> None:
         """Unload whatever is registered under this name."""
         for stored in [one for one in self.loaded if one.name == name]:
             self.drop(stored)
-
-    def evict(self, stored: StoredAdapter) -> None:
-        """Drop one for others."""
-        self.drop(stored)
 
     def drop(self, stored: StoredAdapter) -> None:
         self.bank.drop(self.loaded.pop(stored))

@@ -7,15 +7,12 @@ In: a Trainer's run on a model with vectors attached. Out: `checkpoint-N/adapter
 writes, which is the whole model, to resume from: `from_pretrained` would leave the vectors in it out.
 """
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ia3_speech.adapters.io import save_adapter
-from ia3_speech.data.audio import AudioError
-from ia3_speech.data.recordings import UNDECODED
 from ia3_speech.model.base import Base
 
 
@@ -29,16 +26,6 @@ class AdapterCallback(TrainerCallback):
 
     def __init__(self, base: Base | None = None, labels: dict[str, str] | None = None):
         self.base, self.labels = base, labels
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Before the first batch. Raises AudioError for a column `audio` that `datasets` would decode, and
-        can't."""
-        rows = getattr(kwargs.get("train_dataloader"), "dataset", None)
-        decoded = getattr((getattr(rows, "features", None) or {}).get("audio"), "decode", False)
-        if decoded and find_spec("torchcodec") is None:
-            raise AudioError(f'column "audio": decoding it needs torchcodec {UNDECODED}')
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

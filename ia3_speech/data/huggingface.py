@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
-from ia3_speech.data.corpora.transcript_folders import find_text_files, read_transcripts
+from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     UtteranceIds,
@@ -164,11 +164,9 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
     import datasets
 
     path = Path(name)
-    if path.is_dir() and find_text_files(path):
-        pairs = read_transcripts(path)
-        named = all(pair.speaker for pair in pairs)
-        rows = ({"audio": str(p.audio.absolute()), "text": p.text, "speaker": p.speaker} for p in pairs)
-        return datasets.Dataset.from_list([*rows]).select_columns(["audio", "text"] + ["speaker"] * named)
+    if path.is_dir() and text_files(path):
+        rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in read_text_files(path))
+        return datasets.Dataset.from_list([*rows])
     try:
         with audio_not_encoded():
             if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():

@@ -113,12 +113,10 @@ class MeteredCache(AdapterCache):
         metrics.adapter_bytes.set_function(lambda: bank.nbytes)
 
     def load(self, stored: StoredAdapter, keep: Container[StoredAdapter]) -> None:
+        before = len(self.loaded)
         super().load(stored, keep)
         self.metrics.loads.inc()
-
-    def evict(self, stored: StoredAdapter) -> None:
-        super().evict(stored)
-        self.metrics.evictions.inc()
+        self.metrics.evictions.inc(before + 1 - len(self.loaded))
 
 
 def language_code(language: str) -> str:

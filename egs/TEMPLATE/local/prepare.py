@@ -16,9 +16,8 @@ pauses, with their texts (ia3-speech datadir segment).
 from pathlib import Path
 
 from ia3_speech.cli import command
-from ia3_speech.data.corpora import csv_folder, kaldi, transcript_folders
+from ia3_speech.data.corpora import csv_folder, kaldi
 from ia3_speech.data.corpora.preparation import Size
-from ia3_speech.data.spreadsheet import SUFFIXES
 
 
 def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False, base: str = "mini") -> None:
@@ -32,11 +31,7 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
         allow_pipes: wav.scp may hold shell commands; those of train and dev are run, to measure the audio
         base: whose maximum input duration counts, and which aligns text and audio
     """
-    layout = csv_folder
-    if kaldi.is_kaldi(corpus):
-        layout = kaldi
-    elif not any(path.suffix.lower() in SUFFIXES for path in corpus.glob("*")):
-        layout = transcript_folders if transcript_folders.find_text_files(corpus) else csv_folder
+    layout = kaldi if kaldi.is_kaldi(corpus) else csv_folder
     layout.prepare(corpus, out, size, allow_pipes)
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base

@@ -3,7 +3,6 @@
     python -m ia3_speech.data.corpora.librispeech CORPUS DATA_DIR --reader 237
     python -m ia3_speech.data.corpora.speechocean762 CORPUS DATA_DIR
     python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR
-    python -m ia3_speech.data.corpora.transcript_folders FOLDER DATA_DIR
     python -m ia3_speech.data.corpora.kaldi FOLDER DATA_DIR
     python -m ia3_speech.data.corpora.out_of_domain CORPORA DATA_DIR/out_of_domain
     python -m ia3_speech.data.corpora.download URL FOLDER NAME

@@ -4,7 +4,8 @@ import pytest
 from corpus_files import noise
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.corpora.transcript_folders import prepare, read_transcripts
+from ia3_speech.data.corpora.csv_folder import prepare
+from ia3_speech.data.corpora.preparation import recordings_by_stem
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
 
@@ -46,12 +47,17 @@ def test_what_has_no_partner_is_counted_and_an_empty_text_named(tmp_path, capsys
     noise(folder / "wav48/ABA/a0_mic2.flac", 1.0)
     noise(folder / "wav48/p315/a0_mic1.flac", 1.0)
     (folder / "txt/ABA/a9.txt").write_text("nobody said so")
-    assert len(read_transcripts(folder)) == 10
-    assert capsys.readouterr().out == (
-        f"{folder}: 1 text without a recording, such as txt/ABA/a9.txt, left out\n"
-        f"{folder}: 2 recordings without a text, such as wav48/ABA/a0_mic2.flac, left out\n"
+    prepare(folder, tmp_path / "out")
+    said = capsys.readouterr().out
+    assert f"{folder}: 1 of 11 texts have no recording, such as txt/ABA/a9.txt, and are left out\n" in said
+    assert (
+        f"{folder}: does not name 2 sound files, such as wav48/ABA/a0_mic2.flac; they are left out\n" in said
     )
     (folder / "txt/ABA/a1.txt").write_text(" \n")
     with pytest.raises(UserError, match=r"ABA/a1\.txt:1: no text for .*a1_mic1\.flac \(write what is said"):
         prepare(folder, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    for file in folder.rglob("*.flac"):
+        file.unlink()
+    recordings_by_stem.cache_clear()
+    with pytest.raises(UserError, match="no text has a recording"):
+        prepare(folder, tmp_path / "out")
