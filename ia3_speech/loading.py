@@ -1,6 +1,6 @@
 """Loading: a base, adapters and a search put together. The one place where the core and its extras meet.
 
-    asr = load("mini", adapter="speaker42")
+    asr = load("mini", adapter="speaker42", hotwords="terms.txt")
     asr.transcribe("audio.wav").text
 
 In: names, folders, and the options of the search that `transcribe`, `decode`, `live` and `tune-lm` share.
@@ -19,7 +19,7 @@ from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.expressions import Term, is_single_adapter
+from ia3_speech.adapters.expressions import Term, is_single_adapter, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
@@ -224,6 +224,8 @@ def load(
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
+    lm: str | Path | None = None,
+    hotwords: str | Path | None = None,
     search: SearchOptions | None = None,
     vad: VadMethod | None = None,
     scaling: Scaling | None = None,
@@ -244,6 +246,7 @@ def load(
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
+        lm, hotwords: files of a language model and of terms, as in `SearchOptions`, before those of `search`.
         search: how logits become text; None: as it is registered with the adapter, else see `SearchOptions`.
         vad: how speech is found where longer recordings are cut: off, energy or silero; None: silero where it
             is installed, else energy.
@@ -259,7 +262,8 @@ def load(
         if seconds is not None and not seconds >= SHORTEST_INPUT:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {SHORTEST_INPUT:g} seconds")
     vad = choose_method(vad)
-    options = search or SearchOptions()
+    files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
+    options = replace(search or SearchOptions(), **files)
     options.check()
     split = channels == "split"
     terms, by_channel = parse_adapter(adapter, split)
@@ -302,6 +306,23 @@ def load(
         recognizer.bank = Bank(loaded)
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
-    elif scaling is None:
+        return Transcriber(recognizer, post_process, split, by_channel)
+    if scaling is None:
         recognizer.scaling = find_scaling(loaded, terms, record)
-    return Transcriber(recognizer, post_process, split, by_channel)
+    if terms:
+        return Transcriber(recognizer, post_process, split)
+    from ia3_speech.adapters.cache import AdapterCache, stored_adapter
+
+    cache, searches = AdapterCache(Bank(loaded)), RequestSearches(options, loaded, (search, record))
+
+    def adapt(adapter: str | Path) -> Recognizer:
+        """The recogniser of one request."""
+        terms = parse_terms(adapter)
+        row = cache.row(tuple((stored_adapter(term.name, term.folder), term.weight) for term in terms))
+        found, its_record = searches(terms)
+        return replace(
+            recognizer, adapter=terms, name=str(adapter), bank=cache.bank, row=row, search=found,
+            search_record=its_record, scaling=scaling or find_scaling(loaded, terms, its_record),
+        )  # fmt: skip
+
+    return Transcriber(recognizer, post_process, split, adapt=adapt)

@@ -25,10 +25,8 @@ from typing import Any, Literal
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
 from ia3_speech.adapters.expressions import format_terms, parse_terms, short_name, with_equal_weights
-from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
-from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.inputs import base_folder
@@ -61,8 +59,14 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
     Args:
         adapter: a registered name, an adapter's folder, or its id on the Hub.
         format: text is a line a fact and a table, json an object.
-        plot: draw the vectors by layer and placement into this file (SVG).
+        plot: draw the vectors by layer and placement into this file: .svg; .pdf or .png with the extra
+            ia3-speech[figures]
     """
+    if plot:
+        from ia3_speech.report.figures import check_picture, write_picture
+        from ia3_speech.report.vector_chart import draw_vectors
+
+        check_picture(plot)
     folder = registry.resolve_adapter(adapter)
     entry, vectors, fault = describe_adapter(folder), [], ""
     try:
@@ -72,7 +76,7 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
             raise
         fault = str(error)
     if plot:
-        write_text(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
+        write_picture(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
     rows = spreads(vectors)
     if format == "json":
         print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))

@@ -21,6 +21,10 @@ from ia3_speech.cli import UserError
 from ia3_speech.formatting import percent, plural
 
 TASK = "automatic-speech-recognition"
+# What the class of a base without a CTC head ends in → the Hub's name of its task.
+OTHER_TASKS = dict.fromkeys(
+    ("ForSequenceClassification", "ForAudioFrameClassification", "ForXVector"), "audio-classification"
+) | {"Model": "feature-extraction"}
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
@@ -40,6 +44,12 @@ BIOMETRIC = (
 def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
     labels = record.get("labels")
     return {str(k): str(v) for k, v in labels.items() if v} if isinstance(labels, Mapping) else {}
+
+
+def task_of(record: Mapping[str, Any]) -> str:
+    """The Hub's name of what an adapter's base is for."""
+    architecture = str((record.get("fingerprint") or {}).get("architecture"))
+    return next((task for end, task in OTHER_TASKS.items() if architecture.endswith(end)), TASK)
 
 
 def is_biometric(record: Mapping[str, Any]) -> bool:
@@ -158,7 +168,7 @@ def model_card(
     front = yaml.safe_dump(front_matter(record, name, peft), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
         f"# {escape_markdown(name or card_title(record))}",
-        introduction(counts, other_method(record)),
+        introduction(counts, record),
         *([f"> **Data about a person.** {BIOMETRIC}"] if is_biometric(record) else []),
         fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}{warning_list(record)}",
@@ -181,7 +191,8 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
     ]
     tags += [f"{label}-adaptation" for label in adapted_to] + ["biometric-data"] * is_biometric(record)
     front = {"base_model": base_id} if base_id else {}  # the mini base and a local folder have no page there
-    front |= {"base_model_relation": "adapter", "pipeline_tag": TASK, "library_name": LIBRARY, "tags": tags}
+    front |= {"base_model_relation": "adapter", "pipeline_tag": task_of(record)}
+    front |= {"library_name": LIBRARY, "tags": tags}
     if language := re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower()):  # ISO 639: en of en-GB
         front["language"] = [language[0]]
     scores = [score for score in record.get("scores") or [] if score["wer"] is not None]
@@ -221,18 +232,18 @@ def other_method(record: Mapping[str, Any]) -> str | None:
     return (record.get("config") or {}).get("method")
 
 
-def introduction(counts: Mapping[str, int], method: str | None) -> str:
-    if method:
+def introduction(counts: Mapping[str, int], record: Mapping[str, Any]) -> str:
+    if method := other_method(record):
         return f"An adapter for speech recognition by {method}: {plural(counts[method], 'parameter')}."
-    parts = []
+    parts, (model, head) = [], ("CTC model", "CTC head") if task_of(record) == TASK else ("encoder", "head")
     if vectors := sum(count for placement, count in counts.items() if placement != "head"):
         parts.append(
-            f"{plural(vectors, 'parameter')}, IA³ vectors that multiply activations of a frozen CTC model "
+            f"{plural(vectors, 'parameter')}, IA³ vectors that multiply activations of a frozen {model} "
             f"([Liu et al. 2022]({PAPER}))"
         )
     if "head" in counts:
-        parts.append(f"a trained CTC head of {plural(counts['head'], 'parameter')}")
-    return f"An adapter for speech recognition: {', and '.join(parts)}."
+        parts.append(f"a trained {head} of {plural(counts['head'], 'parameter')}")
+    return f"An adapter for {task.removeprefix('automatic-').replace('-', ' ')}: {', and '.join(parts)}."
 
 
 def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
@@ -354,15 +365,21 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
     option, base = ("", base) if known else (" --base BASE", "BASE")
     lines = [] if name else ["`ADAPTER` is this folder, or the name that it is registered under.\n"]
     lines += [] if known else ["`BASE` is the folder of the base.\n"]
-    lines += [
-        f"```bash\nia3-speech transcribe --adapter {adapter}{option} audio.wav\n```\n",
-    ]
-    if other_method(record):
-        return "\n".join(lines)
-    lines += [
-        "```python\nfrom ia3_speech import load_adapter, load_base\n",
-        f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
-    ]
+    if task_of(record) == TASK:
+        lines += [f"```bash\nia3-speech transcribe --adapter {adapter}{option} audio.wav\n```\n"]
+        if other_method(record):
+            return "\n".join(lines)
+        lines += [
+            "```python\nfrom ia3_speech import load_adapter, load_base\n",
+            f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
+        ]
+    else:
+        kind, classes = (record["fingerprint"].get(name) for name in ("architecture", "classes"))
+        classes = f", num_labels={classes}" if classes else ""
+        lines += [
+            f"```python\nfrom transformers import {kind}\n\nfrom ia3_speech import load_adapter\n",
+            f'model = {kind}.from_pretrained("{base}"{classes})\nload_adapter(model, "{adapter}")\n```',
+        ]
     lines += ["\nPEFT loads the folder too: `PeftModel.from_pretrained(model, FOLDER)`."] if peft else []
     if peft and base == "mini":
         lines += [

@@ -10,7 +10,7 @@ linear layer: `ffn` with `ffn_output`) is written as `ia3_speech.safetensors` un
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.card import update_card
+from ia3_speech.adapters.hub import adapter_fault
 from ia3_speech.adapters.record import (
     FILES,
     METADATA,
@@ -46,8 +47,7 @@ from ia3_speech.model.ia3 import (
     TargetModule,
     all_target_modules,
     architecture_of,
-    head_of,
-    is_head,
+    head_parameters,
     target_modules,
     unwrap,
     vector_size,
@@ -109,13 +109,20 @@ def name_of_base(model: nn.Module) -> str:
 
 def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
     """What is attached to `model`, copied: fp32, on the CPU."""
+    attached = vectors(model)
     return Adapter(
         name=metadata.base if metadata else "",
         config=model.ia3_config,
-        vectors={vector.target: to_fp32(vector.l) for vector in vectors(model).values()},
-        head={name: to_fp32(p) for name, p in trainable(model) if is_head(name)},
+        vectors={vector.target: to_fp32(vector.l) for vector in attached.values()},
+        head={name: to_fp32(p) for name, p in trainable(model) if name not in attached},
         metadata=metadata,
     )
+
+
+def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters of the base's own head by their names in the model, also while another is trained."""
+    head = getattr(model, "ia3_head", None) or head_parameters(model)
+    return {name: to_fp32(tensor) for name, tensor in head.items()}
 
 
 def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
@@ -169,10 +176,15 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     """Whether PEFT would load all of it, and every vector would have its effect there.
 
     PEFT has one vector a linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms and
-    quantised layers. Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
+    quantised layers; of heads it saves no lists of modules (`tdnn`) and no lone parameters (`layer_weights`).
+    Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
     """
     modules = [target.module for target in adapter.vectors]
     if not modules or len(set(modules)) < len(modules):
+        return False
+    if any(
+        isinstance(getattr(model, name), nn.ModuleList | nn.Parameter) for name in top_level(adapter.head)
+    ):
         return False
     if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
         return False
@@ -188,6 +200,11 @@ def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
         shape = (1, -1) if target.side == "in" else (-1, 1)
         tensors[f"{PEFT_PREFIX}{target.module}.ia3_l"] = vector.reshape(shape)
     return tensors | {PEFT_PREFIX + name: tensor for name, tensor in adapter.head.items()}
+
+
+def top_level(names: Iterable[str]) -> list[str]:
+    """The modules of the model that hold these parameters: `projector` of `projector.weight`."""
+    return sorted({name.partition(".")[0] for name in names})
 
 
 def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
@@ -210,7 +227,7 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         "feedforward_modules": names([target.module for target in adapter.vectors if target.side == "in"]),
         "inference_mode": True,
         "init_ia3_weights": True,
-        "modules_to_save": [head_of(model)] if adapter.head else None,
+        "modules_to_save": top_level(adapter.head) or None,
         "peft_type": "IA3",
         "peft_version": PEFT_VERSION,
         "revision": None,
@@ -235,10 +252,12 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
             f"IA³'s alone (--adapter, and load(adapter=…), take it by itself)"
         )
     model, metadata = unwrap(model), read_metadata(folder)
-    tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
+    if metadata is None and (fault := adapter_fault(folder)):
+        raise AdapterError(f"{folder}: {fault}")
     check_base(folder, metadata, fingerprint(model))
-    # `lm_head.ia3_l` would be PEFT's vector on a head.
-    head = {key: t.float() for key, t in tensors.items() if is_head(key) and not key.endswith(".ia3_l")}
+    tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
+    own = own_head(model)
+    head = {key: t.float() for key, t in tensors.items() if key in own}
     values = {
         target_of_tensor(model, key, tensor, folder): tensor.flatten().float()
         for key, tensor in tensors.items()
@@ -250,6 +269,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     else:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
+        head = own | head if head else head  # PEFT may save a classifier without its projector
     for target in target_modules(model, config):  # PEFT may leave out single modules, whose vector is then 1
         values.setdefault(target, torch.ones(vector_size(model, target)))
     adapter = Adapter(str(folder), config, values, head, metadata)
@@ -259,8 +279,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
 def check_fit(model: nn.Module, adapter: Adapter) -> None:
     """Raises AdapterError unless an adapter's parameters are finite, and as many as its base has there."""
-    path = head_of(model)
-    head = dict(model.get_submodule(path).named_parameters(path)) if adapter.config.train_head else {}
+    head = head_parameters(model) if adapter.config.train_head else {}
     if adapter.head.keys() != head.keys():
         names = f"{', '.join(adapter.head)}, and the base's {', '.join(head)}"
         raise AdapterError(f"{adapter.name}: the head is {names}")

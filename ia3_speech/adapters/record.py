@@ -75,7 +75,8 @@ class Adapter:
         name: how it was asked for, for messages.
         config: placements, layers, train_head.
         vectors: target module → l, (d,), fp32.
-        head: the trained head's parameters by their names in the model (`lm_head.weight`), or nothing.
+        head: the trained head's parameters by their names in the model (`lm_head.weight`,
+            `classifier.bias`), or nothing.
         metadata: the record beside its tensors; None where another tool wrote the adapter.
     """
 
@@ -197,7 +198,7 @@ def peft_base(folder: Path) -> str | None:
 
 def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
     """Whether two fingerprints are of one base. In different precisions, architecture and sizes decide."""
-    names = ["architecture", "layers", "hidden", "ffn", "vocabulary"]
+    names = ["architecture", "layers", "hidden", "ffn", "vocabulary", "classes"]
     if recorded.get("dtype") == found.get("dtype"):
         names += ["sha256", "buffers"]
     return all(recorded.get(name) == found.get(name) for name in names)
@@ -206,7 +207,9 @@ def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
 def describe_base(fingerprint: dict[str, Any]) -> str:
     """A fingerprint in one line: `Wav2Vec2ForCTC, 4 layers of 384/1536, 29 symbols, weights 3f2a…`."""
     get = fingerprint.get
+    units = {"vocabulary": "symbols", "classes": "classes"}
+    outputs = "".join(f"{get(name)} {unit}, " for name, unit in units.items() if name in fingerprint)
     return (
-        f"{get('architecture')}, {get('layers')} layers of {get('hidden')}/{get('ffn')}, "
-        f"{get('vocabulary')} symbols, weights {str(get('sha256'))[:8]}"
+        f"{get('architecture')}, {get('layers')} layers of {get('hidden')}/{get('ffn')}, {outputs}"
+        f"weights {str(get('sha256'))[:8]}"
     )

@@ -4,11 +4,13 @@
     …train…
     detach(model)
 
-In: a transformers CTC model. Out: the same model with vectors in its target modules; everything else is
-frozen. The proof is made because the commonest complaint about adapters is one that is silently not applied.
+In: a transformers CTC model, classifier or bare encoder. Out: the same model with vectors in its target
+modules; everything else is frozen. The proof is made because the commonest complaint about adapters is one
+that is silently not applied.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -22,7 +24,8 @@ from ia3_speech.model.ia3 import (
     IA3Vector,
     TargetModule,
     architecture_of,
-    head_of,
+    head_parameters,
+    is_recogniser,
     layers_of,
     path_in,
     target_modules,
@@ -43,24 +46,30 @@ Unfrozen = list[tuple[Any, str, Any]]
 def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = True) -> nn.Module:
     """Freeze `model`, put vectors of ones into it, return it: its logits are bit for bit what they were.
 
-    Only the vectors (and the head with `train_head`) require gradients. LayerDrop is switched off, since it
+    Only the vectors require gradients, with `train_head` the head too, and always the head of a classifier
+    (`Wav2Vec2ForSequenceClassification`), which checkpoints of encoders lack, as with PEFT's task types.
+    LayerDrop is switched off, since it
     leaves vectors without a gradient. Gradient checkpointing works, re-entrant or not (WavLM: not
     re-entrant). Batch norms keep their running statistics even where `model.train()` is called. A batch that
     is shorter than a mask of SpecAugment is not masked in time. WavLM's attention is replaced by one that
     calls its projections (see `patches`): equal bit for bit on one row, within rounding on several.
 
     Args:
-        model: a transformers CTC model; changed in place.
+        model: a transformers model for CTC or classification, or a bare encoder; changed in place.
         check: prove by one forward and backward pass that every vector has an effect (once for each base
             and set of target modules in a process).
 
     Raises:
         AdapterError: vectors are attached already, the model's architecture is unknown, a layer does not
-            exist, or a vector has no effect.
+            exist, there is no head to train, or a vector has no effect.
     """
     config = config or IA3Config()
     if is_attached(model):
         raise AdapterError("the model has IA³ vectors already (call detach(model) first)")
+    if (head := head_parameters(model)) and not is_recogniser(model):
+        config = replace(config, train_head=True)
+    if config.train_head and not head:
+        raise AdapterError(f"{type(model).__name__} has no head to train (leave out train_head)")
     insert_vectors(model, target_modules(model, config), config)
     if check:
         try:
@@ -99,9 +108,10 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
     model.ia3_config = config
     model.ia3_head = None  # the base's own head, while another one is trained
     if config.train_head:
-        head = model.get_submodule(head_of(model))
-        model.ia3_head = {name: p.detach().clone() for name, p in head.named_parameters()}
-        head.requires_grad_(True)
+        head = head_parameters(model)
+        model.ia3_head = {name: p.detach().clone() for name, p in head.items()}
+        for p in head.values():
+            p.requires_grad_(True)
 
 
 def detach(model: nn.Module) -> nn.Module:
@@ -121,11 +131,8 @@ def detach(model: nn.Module) -> nn.Module:
         for name in [*inside, *(replaced & vars(module).keys())]:
             delattr(module, name)
     if getattr(original, "ia3_head", None):
-        head = original.get_submodule(head_of(original))
-        with torch.no_grad():
-            for name, p in head.named_parameters():
-                p.copy_(original.ia3_head[name])
-        head.requires_grad_(False)
+        for name, p in head_parameters(original).items():
+            p.requires_grad_(False).copy_(original.ia3_head[name])
     if is_attached(original):
         for owner, name, value in original.ia3_unfrozen:
             setattr(owner, name, value)
@@ -164,7 +171,7 @@ def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
     for name, vector in vectors(model).items():
         yield name, vector.l
     if getattr(model, "ia3_head", None):
-        yield from model.get_submodule(head_of(model)).named_parameters(head_of(model))
+        yield from head_parameters(model).items()
 
 
 # --- freezing -----------------------------------------------------------------------------------------------
@@ -268,14 +275,14 @@ def try_random_values(
     """(whether random values change the logits, the gradient of each parameter); the values stay random."""
     inputs, generator = probe_input(model), torch.Generator().manual_seed(0)
     with torch.no_grad():
-        before = model(**inputs).logits
+        before = model(**inputs)[0]  # logits; of a bare encoder its last layer's output
         for parameter in parameters:
             random = torch.rand(parameter.shape, generator=generator).to(parameter.device)
             parameter.copy_(draw(parameter, random))
     with torch.enable_grad():
         for parameter in parameters:
             parameter.requires_grad_(True)
-        after = model(**inputs).logits
+        after = model(**inputs)[0]
         mean_square = after.float().square().mean()
         gradients = [None] * len(parameters)
         if mean_square.requires_grad:

@@ -45,7 +45,7 @@ def main(
         from ia3_speech.serve.monitoring import RequestIds
         from ia3_speech.serve.state import Server
     except ImportError as error:
-        raise UserError(f"serve needs {error.name} (pip install 'ia3-speech[serve]')") from None
+        raise UserError(f"serve needs {error.name} (in the clone: uv pip install -e '.[serve]')") from None
     for handler in logging.getLogger().handlers:
         handler.addFilter(RequestIds())
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))

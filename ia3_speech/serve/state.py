@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.cache import Terms
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
@@ -21,7 +22,7 @@ from ia3_speech.loading import RequestSearches, SearchOptions
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
 from ia3_speech.serve.errors import overloaded
-from ia3_speech.serve.models import AdapterCache, Models, Terms, language_code
+from ia3_speech.serve.models import MeteredCache, Models, language_code
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 
@@ -59,7 +60,7 @@ class Server:
         self.access = Access(server.key_file, limits.rate)
         self.models = Models(recognizer, engine.max_adapters)
         self.bank = Bank(recognizer.base)
-        self.cache = AdapterCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
+        self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)
