@@ -235,7 +235,8 @@ def other_method(record: Mapping[str, Any]) -> str | None:
 def introduction(counts: Mapping[str, int], record: Mapping[str, Any]) -> str:
     if method := other_method(record):
         return f"An adapter for speech recognition by {method}: {plural(counts[method], 'parameter')}."
-    parts, (model, head) = [], ("CTC model", "CTC head") if task_of(record) == TASK else ("encoder", "head")
+    task, parts = task_of(record), []
+    model, head = ("CTC model", "CTC head") if task == TASK else ("encoder", "head")
     if vectors := sum(count for placement, count in counts.items() if placement != "head"):
         parts.append(
             f"{plural(vectors, 'parameter')}, IA³ vectors that multiply activations of a frozen {model} "
