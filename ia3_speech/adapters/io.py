@@ -20,7 +20,6 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.card import update_card
-from ia3_speech.adapters.hub import adapter_fault
 from ia3_speech.adapters.record import (
     FILES,
     METADATA,
@@ -252,8 +251,6 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
             f"IA³'s alone (--adapter, and load(adapter=…), take it by itself)"
         )
     model, metadata = unwrap(model), read_metadata(folder)
-    if metadata is None and (fault := adapter_fault(folder)):
-        raise AdapterError(f"{folder}: {fault}")
     check_base(folder, metadata, fingerprint(model))
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
     own = own_head(model)

@@ -181,8 +181,8 @@ def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def is_head(name: str) -> bool:
-    """Whether a trained parameter's name is that of a head (`lm_head.weight`), and not of a vector."""
-    return f".{PREFIX}" not in name
+    """Whether a parameter's name (`lm_head.weight`) is that of a CTC head."""
+    return name.rpartition(".")[0] in {architecture.head for architecture in ARCHITECTURES.values()}
 
 
 def layers_of(model: nn.Module) -> tuple[str, nn.ModuleList]:
