@@ -7,6 +7,7 @@ come from page.css by class.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from markupsafe import Markup, escape
 
@@ -15,7 +16,8 @@ from ia3_speech.scoring.table import Bounds
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 462, 14, 256  # of the plot area
-HEAD = 24  # pixels over the field, in a file, for the description, and for the legend where there is one
+HEAD = 24  # pixels over the field, in a file, for each line of the description, and for a legend
+LINE = 64  # characters of such a line
 # The classes that are drawn with, as page.css has them in the light.
 STYLE = """
 text { font: 12px sans-serif; fill: #5b6776 } .head { font-size: 13px; fill: #1b2430 }
@@ -140,7 +142,12 @@ class Chart:
     @property
     def svg_file(self) -> str:
         """An SVG file: its own styles, a white background, description and legend above the field."""
-        above = HEAD * (2 if self.legend else 1)
+        lines = wrap(self.description, LINE)
+        above = HEAD * (len(lines) + bool(self.legend))
+        heads = [
+            element("text", line, x=LEFT, y=HEAD * (number + 1) - above - 6, class_="head")
+            for number, line in enumerate(lines)
+        ]
         legend = []
         for number, (name, style) in enumerate(self.legend):
             left = LEFT + 140 * number
@@ -151,7 +158,7 @@ class Chart:
             element("title", f"{self.title}. {self.description}"),
             element("style", Markup(STYLE)),
             element("rect", x=0, y=-above, width="100%", height="100%", fill="white"),
-            element("text", self.description, x=LEFT, y=HEAD - above - 6, class_="head"),
+            *heads,
             *legend,
             *self.shapes,
             viewBox=f"0 {-above} {WIDTH} {HEIGHT + above}",

@@ -115,9 +115,7 @@ def read_text_files(corpus: Path) -> list[PlacedRow]:
             alone.append(file)
     if alone:
         such_as, count = alone[0].relative_to(corpus), len(rows) + len(alone)
-        print(
-            f"{corpus}: {len(alone)} of {count} texts have no recording, such as {such_as}, and are left out"
-        )
+        print(f"{corpus}: {len(alone)} of {count} texts have no recording, such as {such_as}; left out")
     if not rows:
         raise UserError(f"{corpus}: no text has a recording of its name beside its folder\n\n{LAYOUT}")
     return rows

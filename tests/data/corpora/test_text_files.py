@@ -49,7 +49,7 @@ def test_what_has_no_partner_is_counted_and_an_empty_text_named(tmp_path, capsys
     (folder / "txt/ABA/a9.txt").write_text("nobody said so")
     prepare(folder, tmp_path / "out")
     said = capsys.readouterr().out
-    assert f"{folder}: 1 of 11 texts have no recording, such as txt/ABA/a9.txt, and are left out\n" in said
+    assert f"{folder}: 1 of 11 texts have no recording, such as txt/ABA/a9.txt; left out\n" in said
     assert (
         f"{folder}: does not name 2 sound files, such as wav48/ABA/a0_mic2.flac; they are left out\n" in said
     )
