@@ -1,7 +1,7 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
     python -m ia3_speech.experiments select exp/medical ia3       # the seed with the median dev WER
-    python -m ia3_speech.experiments outdated exp/medical data/medical  # what was trained on other data
+    python -m ia3_speech.experiments stale exp/medical data/medical  # what was trained on other data
     python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md, curves
     python -m ia3_speech.experiments summary exp/medical          # in a few sentences
     python -m ia3_speech.experiments show exp/medical --parts training
@@ -66,7 +66,7 @@ def select(exp: Path, names: str) -> None:
     print(median_of(best).folder.name)
 
 
-def outdated(exp: Path, data: Path) -> None:
+def stale(exp: Path, data: Path) -> None:
     """Print the folders of what was trained on other data than stands there now.
 
     Args:
@@ -243,4 +243,4 @@ def filled_block(file: Path, block: re.Match) -> str:
 
 
 if __name__ == "__main__":
-    command({run.__name__: run for run in (select, outdated, collect, summary, show, fill)})
+    command({run.__name__: run for run in (select, stale, collect, summary, show, fill)})

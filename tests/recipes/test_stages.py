@@ -16,7 +16,7 @@ terms=terms.py out_of_domain=none lm=none
 python() {{
   case $* in
     *select*) echo ia3_seed2 ;;
-    *outdated*) echo "${{OUTDATED-}}" ;;
+    *stale*) echo "${{OUTDATED-}}" ;;
     *) echo "$@" | sed 's/-m ia3_speech.//' ;;
   esac
 }}
