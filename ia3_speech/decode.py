@@ -21,7 +21,7 @@ from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
-    PARTS,
+    PARTS_FOLDER,
     bad_audio_message,
     decode_utterances,
     decoding_record,
@@ -96,13 +96,13 @@ def main(
     out, utterances = decode_dir, directory.utterances
     if part:
         number, count = map(int, part.split("/"))
-        out, utterances = decode_dir / PARTS / f"{number}of{count}", utterances[number - 1 :: count]
+        out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
         inputs = Inputs(inputs.sources, {**inputs.options, "part": f"{number}/{count}"})
         if inputs.is_current(out, force):
             return 0
     elif parts := finished_parts(decode_dir, inputs):
         record = gather_parts(parts, decode_dir, [one.id for one in utterances])
-        shutil.rmtree(decode_dir / PARTS)
+        shutil.rmtree(decode_dir / PARTS_FOLDER)
         bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
         print(
             f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"

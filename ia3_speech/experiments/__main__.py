@@ -1,7 +1,7 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
     python -m ia3_speech.experiments select exp/medical ia3       # the seed with the median dev WER
-    python -m ia3_speech.experiments outdated exp/medical data/medical  # what was trained on other data
+    python -m ia3_speech.experiments stale exp/medical data/medical  # what was trained on other data
     python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md, curves
     python -m ia3_speech.experiments best exp/medical/ia3_seed1 test    # the best of its searches
     python -m ia3_speech.experiments register exp/medical/ia3_seed1/adapter medical --score SCORE_JSON
@@ -68,7 +68,7 @@ def select(exp: Path, names: str) -> None:
     print(median_of(best).folder.name)
 
 
-def outdated(exp: Path, data: Path) -> None:
+def stale(exp: Path, data: Path) -> None:
     """Print the folders of what was trained on other data than stands there now.
 
     Args:
@@ -202,5 +202,5 @@ def filled_block(file: Path, block: re.Match) -> str:
 
 
 if __name__ == "__main__":
-    runs = (select, outdated, collect, best, register, summary, show, fill)
+    runs = (select, stale, collect, best, register, summary, show, fill)
     command({run.__name__: run for run in runs})

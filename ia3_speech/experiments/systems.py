@@ -150,7 +150,7 @@ def find_systems(exp: Path, only: Sequence[str] = ()) -> list[System]:
         raise UserError(f"{exp}/base: the baseline is not scored yet (stage 4)")
     folders = sorted(path for path in exp.iterdir() if path.is_dir() and path.name[0] != ".")
     systems = [load_system(folder) for folder in folders if is_system(folder)]
-    for system, reason in stale_systems(systems):
+    for system, reason in outdated(systems):
         print(f"{system.folder}: left out, {reason}", file=sys.stderr)
         systems.remove(system)
     systems += [
@@ -189,7 +189,7 @@ def order_in_tables(system: System) -> tuple:
     return *place, numeric_order(system.name), system.seed or 0
 
 
-def stale_systems(systems: Sequence[System]) -> Iterator[tuple[System, str]]:
+def outdated(systems: Sequence[System]) -> Iterator[tuple[System, str]]:
     """Seeds of other inputs than the newest of their system, and a mean that is older than they are."""
     for name in dict.fromkeys(one.name for one in systems if one.seed is not None):
         seeds = [one for one in systems if one.name == name]

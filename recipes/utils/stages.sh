@@ -169,7 +169,7 @@ is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
 notice_changed_data() {
   outdated=""
   [ $stage -le 5 ] && [ $stop_stage -ge 5 ] || return 0
-  outdated=$(python -m ia3_speech.experiments outdated "$exp" "$data")
+  outdated=$(python -m ia3_speech.experiments stale "$exp" "$data")
   [[ -n $outdated && $retrain == false ]] || return 0
   local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"
   [[ ! -t 0 || ! -t 1 ]] || read -rp "$changed. Train them anew? [y/N] " answer

@@ -6,7 +6,7 @@ import pytest
 from records import made, rates, score, terms, write
 
 from ia3_speech.cli import UserError
-from ia3_speech.experiments.__main__ import collect, fill, outdated, select
+from ia3_speech.experiments.__main__ import collect, fill, select, stale
 from ia3_speech.inputs import Inputs
 from ia3_speech.scoring.results import NOT_IMPROVED
 
@@ -318,7 +318,7 @@ def test_what_was_trained_on_other_data_is_found(exp, tmp_path, capsys):
         trained_on = Inputs({name: tmp_path / "data" / name for name in ("train", "dev")})
         trained_on.record(exp / f"ia3_seed{seed}")
         (tmp_path / "data/train/text").write_text("a two")
-    outdated(exp, tmp_path / "data")
+    stale(exp, tmp_path / "data")
     assert capsys.readouterr().out == f"{exp}/ia3_seed1\n"
 
 

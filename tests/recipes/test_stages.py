@@ -17,7 +17,7 @@ terms=terms.py out_of_domain=none lm=none
 python() {{
   case "$*" in
     *experiments\ select*) echo ia3_seed2 ;;
-    *experiments\ outdated*) echo "${{OUTDATED-}}" ;;
+    *experiments\ stale*) echo "${{OUTDATED-}}" ;;
     *experiments\ best*) echo "decode_greedy_${{*: -1}}" ;;
     *) echo "$@" | sed 's/-m ia3_speech.//' ;;
   esac
