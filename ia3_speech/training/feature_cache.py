@@ -40,7 +40,8 @@ def has_dropout(base: Base) -> bool:
 def frozen_depth(base: Base) -> int | None:
     """How far up the frozen part reaches: None (the convolutions), the index of the lowest layer with a
     parameter that trains, or WAVEFORM (nothing is frozen)."""
-    names = [name for name, _ in trainable(base.model) if not ia3.is_head(name)]
+    head = f"{ia3.head_of(base.model)}."
+    names = [name for name, _ in trainable(base.model) if not name.startswith(head)]
     front_end, layers = ia3.path_in(base.model, base.input.front_end), ia3.layers_of(base.model)[0]
     if any(name.startswith(f"{front_end}.") for name in names):
         return WAVEFORM
