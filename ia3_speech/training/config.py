@@ -115,12 +115,12 @@ class TrainingOptions(SharedOptions):
 
     method: str = "ia3"
     """ia3; lora, dora, vera (PEFT's, on the modules of placements: all of those above, query, ffn_inner);
-    ln_tuning (PEFT's), bitfit, head, full (all above the convolutions), bottleneck, prompt; or peft:FILE, a
-    YAML or JSON file of any PEFT configuration"""
+    ln_tuning (PEFT's), bitfit, head, full (layers, head, and what is between), bottleneck, prompt; or
+    peft:FILE, a YAML or JSON file of any PEFT configuration"""
 
     method_options: dict[str, Any] = field(default_factory=dict)
     """of the method: the fields of PEFT's configuration such as {r: 4, lora_alpha: 8}; of bottleneck
-    {adapter_attn_dim: 64}; of prompt {frames: 16}; of full {prefix: wav2vec2.encoder.}, where it trains"""
+    {adapter_attn_dim: 64}; of prompt {frames: 16}"""
 
     train_head: bool = False
     """train the CTC head too"""

@@ -39,6 +39,7 @@ from ia3_speech.model.patches import mask_if_it_fits
 Config = dict[str, Any]  # method, placements, layers, options: see `config.method_config`
 Parameters = dict[str, nn.Parameter]  # by name in the model
 NOISE = 0.1  # what the proof that parameters have an effect adds to them, at most
+BELOW_LAYERS = ("{body}.feature_projection", "{body}.encoder.pos_conv_embed")
 UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # raised by PEFT, or torch
 
 
@@ -117,13 +118,14 @@ def insert_ln_tuning(model: nn.Module, config: Config, **options: Any) -> Parame
 
 def is_chosen(model: nn.Module, config: Config, name: str) -> bool:
     """Whether a module or parameter of this name is in the chosen layers; with all of them, also whether it
-    stands anywhere else above the convolutional front end, which stays frozen as in wav2vec 2.0."""
+    stands above them. What is below stays frozen: the convolutions, as in wav2vec 2.0, and their projection
+    and the positions, into which the mini base's log-mel spectrogram and sinusoids are built."""
     path, layers = layers_of(model)
     numbers = IA3Config(layers=config["layers"]).layer_numbers(len(layers))
     if name.startswith(f"{path}."):
         return int(name.removeprefix(f"{path}.").partition(".")[0]) in numbers
-    front_end = path_in(model, architecture_of(model).input.front_end)
-    return config["layers"] == "all" and not (front_end and name.startswith(f"{front_end}."))
+    paths = (architecture_of(model).input.front_end or "-", *BELOW_LAYERS)
+    return config["layers"] == "all" and not name.startswith(tuple(f"{path_in(model, p)}." for p in paths))
 
 
 def train_own(model: nn.Module, config: Config, *, prefix: str = "", suffix: str = "") -> Parameters:

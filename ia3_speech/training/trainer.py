@@ -163,7 +163,8 @@ class Trainer:
         self.state.seconds += time.monotonic() - started
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
-        """One step on one batch, divided among the processes. Returns its loss, and its seconds of audio.
+        """One step on one batch, divided among the processes. Returns its loss, with that of what
+        is replayed, and its seconds of audio.
 
         Raises:
             TrainingError: the loss is not finite, or a vector has had no gradient.

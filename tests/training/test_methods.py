@@ -154,7 +154,7 @@ def test_peft_reads_our_lora_and_we_read_its(tiny_base, tmp_path):
         ("lora", {"layers": "1-2"}, 1),
         ("bottleneck", {"layers": "2"}, 2),
         ("bitfit", {"layers": "1-2"}, 1),
-        ("full", {"options": {"prefix": "wav2vec2.encoder.layers.2."}}, 2),
+        ("full", {"layers": "2"}, 2),
         ("full", {}, None),
         ("prompt", {}, None),
         ("peft", {"options": {"peft_type": "LORA", "target_modules": ["conv_layers.1.conv"]}}, WAVEFORM),
