@@ -152,7 +152,8 @@ def nearest(
     heard, errors = {example.utterance.id for example in examples}, {}
     for name in registered_names():
         metadata = read_metadata(home() / name)
-        if metadata is None or not same_base(metadata.fingerprint, base.fingerprint):
+        other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
+        if other or not same_base(metadata.fingerprint, base.fingerprint):
             continue
         config, training = metadata.ia3_config, metadata.training
         learnt = heard & {*training.get("trained_on", [])} or training.get("data") == str(options.train)
