@@ -25,7 +25,6 @@ prepare="python -m ia3_speech.data.corpora.kaldi"
 test_sets="test"        # 'A B': which sets of the data to test on
 terms=""                # CMD: called as CMD DATA/test TERMS --train DATA/train; writes the list of terms
 name=${PWD##*/}         # NAME: what the adapter is registered as
-register_anyway=false   # true: register it even where it is not known to be better than the base
 train_config=ia3        # FILE: YAML of ia3-speech train, or ia3 (without dev: few), which come with the package
 system=""               # NAME: what is trained, in tables and below exp/ (default: the name of --train-config)
 train_opts=""           # OPTS: further options of train, such as '--learning-rate 5e-3'; name the --system too

@@ -20,6 +20,7 @@ decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
 out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
+register_anyway=false   # true: register it even where it is not known to be better than the base
 retrain=false           # true: where the data have changed since something was trained, train it anew (a terminal is asked)
 size=full               # full|small: small takes little data and two epochs, to see that everything works
 allow_pipes=false       # true: run the shell commands that wav.scp holds

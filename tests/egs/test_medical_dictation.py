@@ -143,7 +143,7 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
 
 def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
     data = ran.work / "data/espeak_small/speaker42"
-    assert [len(read_data_directory(data / name)) for name in ("train", "dev")] == [12, 3]
+    assert len(read_data_directory(data / "train")) == 15 and not (data / "dev").exists()
     results = json.loads((ran.exp / "speaker42/results.json").read_text())
     for name in ("test", "out_of_domain"):
         systems = [row["name"] for row in results["systems"] if row["set"] == name]

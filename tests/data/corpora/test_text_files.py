@@ -9,6 +9,8 @@ from ia3_speech.data.corpora.preparation import recordings_by_stem
 from ia3_speech.data.huggingface import convert_dataset
 from ia3_speech.data.kaldi import read_data_directory
 
+pytestmark = pytest.mark.usefixtures("enough_speech")
+
 LAYOUTS = {
     "L2-ARCTIC": ("{speaker}/wav/{n}.wav", "{speaker}/transcript/{n}.txt"),
     "VCTK": ("wav48/{speaker}/{n}_mic1.flac", "txt/{speaker}/{n}.txt"),
