@@ -172,11 +172,7 @@ def write_decode_directory(
 def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any]) -> None:
     """The files of a decode directory by their names, and decode.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (
-        "decode.json",
-        "score.json",
-        CONFIDENCES,
-    ):  # they belong to the texts that they were made of
+    for stale in ("decode.json", "score.json", CONFIDENCES):  # of the texts that they were made of
         (folder / stale).unlink(missing_ok=True)
     for name, text in contents.items():
         write_text(folder / name, text)
