@@ -9,6 +9,7 @@ import logging
 import shutil
 import time
 from dataclasses import replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -18,8 +19,9 @@ import torch
 from ia3_speech import atomic
 from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
-from ia3_speech.adapters.record import read_metadata, same_base
-from ia3_speech.adapters.registry import home, registered_names
+from ia3_speech.adapters.record import read_metadata, read_summary, same_base
+from ia3_speech.adapters.registry import home, registered_names, training_data
+from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.formatting import plural
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
@@ -155,7 +157,7 @@ def nearest(
         if metadata is None or not same_base(metadata.fingerprint, base.fingerprint):
             continue
         config, training = metadata.ia3_config, metadata.training
-        learnt = heard & {*training.get("trained_on", [])} or training.get("data") == str(options.train)
+        learnt = heard & trained_on(home() / name) or training.get("data") == str(options.train)
         if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
             continue
         cache = prepare(base, options, name)
@@ -163,6 +165,14 @@ def nearest(
         logger.info("%s: %d errors, the base %d", name, errors[name], sum(m.errors for m in measures))
     best = min(errors, key=errors.__getitem__, default=None)
     return best if best and errors[best] < sum(measure.errors for measure in measures) else None
+
+
+def trained_on(folder: Path) -> set[str]:
+    """The utterances that a registered adapter has heard: by its record, or its data if still there."""
+    if "trained_on" in (training := read_summary(folder).get("training", {})):
+        return {*training["trained_on"]}
+    data = training_data(folder)
+    return {u.id for u in read_data_directory(data, text=False, wav=False, spk_sort=False)} if data else set()
 
 
 def suspicious(examples: list[Example], measures: list[Measure]) -> dict[str, str]:
