@@ -141,6 +141,8 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
         known, taken = len(stored), {}
         for each in corrections:
             try:
+                if not each.file.is_file():
+                    raise UserError(f"{each.file}: no such file")
                 wave = load_audio(each.file)
                 refuse_unusable(each, wave, base)
                 if (digest := digest_of(wave)) in taken:
@@ -155,7 +157,7 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
             write_store(name, [*stored.values()])
     print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
     again = known + len(taken) - len(stored)
-    print(f"{name}: {plural(len(taken), 'correction')} taken, {again} of them in place of earlier ones; "
+    print(f"{name}: {plural(len(taken), 'correction')} taken, of which {again} replace an earlier text; "
           f"{len(stored)} in all (ia3-speech corrections learn {name})")  # fmt: skip
     return int(bool(problems))
 

@@ -99,10 +99,14 @@ def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
     ]
     if "note" in summary:
         lines.append(f"note: {summary['note']}, so the adapter changes nothing")
-    lines += [
-        f"note: {utterance} ({file}): the text is probably not what is said there"
-        for utterance, file in summary["suspicious"].items()
-    ]
+    wrong, recordings = summary["suspicious"], plural(summary["utterances"], "recording")
+    if len(wrong) > summary["utterances"] / 2:
+        lines.append(
+            f"note: in {len(wrong)} of {recordings} the base hears nothing of the text: is there speech, in "
+            f"its language, and does each text stand at its recording?"
+        )
+    else:
+        lines += [f"note: {id} ({file}): the text is probably not what is said" for id, file in wrong.items()]
     return lines
 
 

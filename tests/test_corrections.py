@@ -42,7 +42,7 @@ def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_comm
 
     shutil.copy(audio, place / "again.wav")  # the same recording
     result = run_command("corrections", "add", "speaker42", place / "again.wav", "no cough")
-    assert result.out.startswith("speaker42: 1 correction taken, 1 of them in place of earlier ones; 1 in all")
+    assert result.out.startswith("speaker42: 1 correction taken, of which 1 replace")
     assert stored() == {"0": "no cough"}
     listed = run_command("corrections", "list", "speaker42").out.splitlines()[1]
     assert listed.split(maxsplit=3) == [utterance.id, "0.5", "no", "no cough"]
