@@ -221,9 +221,8 @@ def speaker_of(adapter: Path) -> str:
     """Whose an adapter is: by its labels, or the only speaker of its data; else its name stands for them."""
     data = registry.training_data(adapter)
     speakers = read_data_directory(data, text=False, wav=False).speakers if data else {}
-    return read_record(adapter).get("labels", {}).get("speaker") or (
-        min(speakers) if len(speakers) == 1 else adapter.name
-    )
+    only = min(speakers) if len(speakers) == 1 else adapter.name
+    return read_record(adapter).get("labels", {}).get("speaker") or only
 
 
 def store_audio(name: str, file: Path, speaker: str, digest: str, wave: "np.ndarray") -> Utterance:
@@ -252,7 +251,7 @@ def list_corrections(name: str) -> None:
     print(*in_columns([("UTTERANCE", "SECONDS", "LEARNT", "TEXT"), *rows], left=(0, 2, 3)), sep="\n")
 
 
-def remove_corrections(*names: str) -> None:
+def remove(*names: str) -> None:
     """Delete corrections and the copies of their recordings. The adapter stays as it is.
 
     Args:
@@ -345,7 +344,8 @@ def train_and_compare(name: str, options: "TrainingOptions", new: set[str]) -> t
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
     try:
         examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
-        before = sum(m.errors for m in measure_all(prepare(base, options, name), examples, options))
+        cache = prepare(base, options, str(registered(name)))
+        before = sum(measure.errors for measure in measure_all(cache, examples, options))
         summary = train_on_few(options)
     except TrainingError as error:
         raise TrainingError(str(error).replace(str(options.train), name)) from error
@@ -367,10 +367,8 @@ def register_beside_earlier(name: str, adapter: Path, corrections: Sequence[Utte
     and that one as NAME@1, or the next number that is free; → that name."""
     earlier, number, kept = registered(name), 1, None
     record, data = read_record(adapter), registry.training_data(earlier)
-    record["training"] |= {
-        "data": data and str(data),
-        "corrections": {u.id: checksum(u) for u in corrections},
-    }
+    learnt = {utterance.id: checksum(utterance) for utterance in corrections}
+    record["training"] |= {"data": data and str(data), "corrections": learnt}
     write_record(adapter, record)
     for file in registry.adapter_files(earlier):
         if file.name not in FILES:
@@ -385,13 +383,7 @@ def register_beside_earlier(name: str, adapter: Path, corrections: Sequence[Utte
 
 
 def main(argv: list[str] | None = None) -> None:
-    commands = {
-        "add": add,
-        "learn": learn_corrections,
-        "list": list_corrections,
-        "remove": remove_corrections,
-    }
-    command(commands, argv)
+    command({"add": add, "learn": learn_corrections, "list": list_corrections, "remove": remove}, argv)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
 
     corrections.add("anna", [str(place / "audio/new/0.wav"), "never"])  # another text is new
     for utterance in [u for u in corrections.read_store("anna") if u.text == "no"][:2]:
-        corrections.remove_corrections("anna", utterance.id)
+        corrections.remove("anna", utterance.id)
     shutil.rmtree(place / "data")  # what it was trained on is gone
     with pytest.raises(UserError, match="anna: 3 utterances can't be divided into folds"):
         learn()
