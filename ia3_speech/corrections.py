@@ -145,7 +145,7 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
                     raise UserError(f"{each.file}: no such file")
                 wave = load_audio(each.file)
                 refuse_unusable(each, wave, base)
-                if (digest := digest_of(wave)) in taken:
+                if (digest := audio_digest(wave)) in taken:
                     raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
             except UserError as error:
                 problems.append(f"{each.where}: {str(error).removeprefix(f'{each.where}: ')}")
@@ -212,7 +212,7 @@ def refuse_unusable(correction: Correction, wave: "np.ndarray", base: "Base") ->
         raise UserError(fault)
 
 
-def digest_of(wave: "np.ndarray") -> str:
+def audio_digest(wave: "np.ndarray") -> str:
     """What tells recordings apart, of their samples `(samples,)`."""
     return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
 
@@ -322,7 +322,7 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
         return []
     digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
     waves = load_utterances(read_data_directory(data, wav=False), on_error="skip", bad=bad, progress=False)
-    utterances = [utterance for utterance, wave in waves if digest_of(wave) not in digests]
+    utterances = [utterance for utterance, wave in waves if audio_digest(wave) not in digests]
     print(*bad, sep="\n", end="\n" * bool(bad), file=sys.stderr)
     return utterances
 

@@ -14,7 +14,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record
 from ia3_speech.cli import UserError
 from ia3_speech.model.attach import trainable
-from ia3_speech.training.few_run import trained_on
+from ia3_speech.training.few_run import heard_by
 from tests.test_train import NO_DROPOUT, record
 
 
@@ -144,7 +144,7 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     assert registry.file_contents(registry.home() / "anna@1") == before
     assert (folder / "hotwords.txt").read_text() == "metformin\n"
     old = {f"s{number % 2}-{number:02d}" for number in range(5)}  # the sixth was corrected
-    assert trained_on(folder) == ids | old
+    assert heard_by(folder) == ids | old
     training = read_record(folder)["training"]
     assert training["corrections"].keys() == ids and training["data"] == str(place / "data/train")
     assert sorted(path.name for path in corrections.store_of("anna").iterdir()) == ["audio", "data"]
