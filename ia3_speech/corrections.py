@@ -67,9 +67,10 @@ def store_of(name: str) -> Path:
 
 
 def read_store(name: str) -> list[Utterance]:
-    """The corrections of an adapter."""
-    data = store_of(name) / "data"
-    return read_data_directory(data, wav=False).utterances if data.is_dir() else []
+    """The corrections of an adapter, also where the folder has been moved."""
+    data, audio = store_of(name) / "data", store_of(name) / "audio"
+    utterances = read_data_directory(data, wav=False) if data.is_dir() else []
+    return [replace(utterance, source=str(audio / f"{utterance.id}.flac")) for utterance in utterances]
 
 
 def write_store(name: str, utterances: Sequence[Utterance]) -> None:

@@ -108,7 +108,9 @@ def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
         )
     else:
         named = summary["suspicious"].items()
-        lines += [f"note: {id} ({file}): the text is probably not what is said there" for id, file in named]
+        lines += [
+            f"note: {id} ({file}): the base hears something else; is the text right?" for id, file in named
+        ]
     return lines
 
 

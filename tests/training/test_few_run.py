@@ -129,7 +129,7 @@ def test_the_report_says_what_is_probably_wrong():
     }
     summary |= {"words": 20, "base_errors": 9, "errors": 8, "change_ci": [-0.1, 0.1], "better": 0.8}
     notes = folds_report("new", summary | {"suspicious": {"anna-1": "a.wav"}})[2:]
-    assert notes == ["note: anna-1 (a.wav): the text is probably not what is said there"]
+    assert notes == ["note: anna-1 (a.wav): the base hears something else; is the text right?"]
     notes = folds_report(
         "new", summary | {"base_errors": 18, "errors": 18, "suspicious": {"anna-1": "a.wav"}}
     )[2:]
