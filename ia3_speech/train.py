@@ -47,6 +47,11 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         from ia3_speech.training.data import check_data
 
         check_data(options, checking.tests)
+        if options.dev is None:
+            from ia3_speech.training.few_run import refuse_too_few
+
+            data = read_data_directory(options.train, allow_pipes=options.allow_pipes)
+            refuse_too_few(options.train, data.utterances)
         return
     if inputs.is_current(options.out, options.force, resume=True):
         return
@@ -55,7 +60,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
         summary = train_on_few(options)
         inputs.record(options.out)
-        print("\n".join(folds_report(options.out, summary)))
+        print("\n".join(folds_report(f"{options.out}/adapter", summary)))
         return
     # Faults are named before torch and the base are loaded.
     train_set, dev_set = (
@@ -83,15 +88,15 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         )
 
 
-def folds_report(out: Path, summary: dict[str, Any]) -> list[str]:
-    """What training without dev found, in sentences."""
+def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
+    """What training without dev found, in sentences; `adapter` is what they call it."""
     minutes, people = summary["audio_seconds"] / 60, plural(summary["speakers"], "speaker")
     words, before, after = (summary[name] for name in ("words", "base_errors", "errors"))
     start = f", from {summary['init_adapter']}" if "init_adapter" in summary else ""
     relative = (after - before) / before if before else None
     change = with_interval(relative, summary["change_ci"], signed=True)
     lines = [
-        f"{out}/adapter: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
+        f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
         f"{summary['selected_epoch']} epochs, scale {summary['scale']:g}{start}; {summary['seconds']:.0f} s",
         f"By adapters that have not heard the utterance: {before} → {after} errors of {words} words (WER "
         f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
@@ -99,10 +104,18 @@ def folds_report(out: Path, summary: dict[str, Any]) -> list[str]:
     ]
     if "note" in summary:
         lines.append(f"note: {summary['note']}, so the adapter changes nothing")
-    lines += [
-        f"note: {utterance} ({file}): the text is probably not what is said there"
-        for utterance, file in summary["suspicious"].items()
-    ]
+    elif after >= before:
+        lines.append("note: the adapter makes no fewer errors than the base")
+    if before >= 0.9 * words:
+        lines.append(
+            "note: the base gets nearly no word right: is there speech in all recordings, in its language, "
+            "and does each text stand at its recording?"
+        )
+    else:
+        named = summary["suspicious"].items()
+        lines += [
+            f"note: {id} ({file}): the base hears something else; is the text right?" for id, file in named
+        ]
     return lines
 
 

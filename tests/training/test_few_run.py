@@ -13,6 +13,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata, read_record, write_record
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.train import folds_report
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.few_run import (
@@ -117,11 +118,32 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     assert result.code == 0 and "accent: " in result.err
 
 
+def test_the_report_says_what_is_probably_wrong():
+    summary = {
+        "audio_seconds": 60,
+        "speakers": 1,
+        "utterances": 9,
+        "selected_epoch": 2,
+        "scale": 1,
+        "seconds": 9,
+    }
+    summary |= {"words": 20, "base_errors": 9, "errors": 8, "change_ci": [-0.1, 0.1], "better": 0.8}
+    notes = folds_report("new", summary | {"suspicious": {"anna-1": "a.wav"}})[2:]
+    assert notes == ["note: anna-1 (a.wav): the base hears something else; is the text right?"]
+    notes = folds_report(
+        "new", summary | {"base_errors": 18, "errors": 18, "suspicious": {"anna-1": "a.wav"}}
+    )[2:]
+    assert (
+        "no fewer errors than the base" in notes[0] and "nearly no word right" in notes[1] and len(notes) == 2
+    )
+
+
 def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     record(place / "three", 3)
     result = train(run_command, place, "exp", "three")
     assert result.code == 1 and "three: 3 utterances can't be divided into folds: it takes 5" in result.err
     assert not (place / "exp/adapter").exists()
+    assert "can't be divided into folds" in train(run_command, place, "exp", "three", "--check").err
     record(place / "same", 8, text="yes")
     assert "8 utterances can't be divided" in train(run_command, place, "exp", "same").err
     assert "(give --dev)" in train(run_command, place, "exp", "data", "--train-head").err
@@ -132,7 +154,7 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     measures = measure_all(prepare(base, options, None), examples, options)
     measures = [measure._replace(loss=1.0, errors=0) for measure in measures]
     measures[3] = measures[3]._replace(loss=5.0, errors=5, words=5)
-    assert list(suspicious(examples, measures)) == [measures[3].utterance]
+    assert list(suspicious(examples, measures, 29)) == [measures[3].utterance]
     check_examples(
         [*examples, replace(examples[2], utterance=replace(examples[2].utterance, id="copy"))], options
     )
