@@ -297,7 +297,7 @@ def learn_corrections(name: str) -> None:
             options.labels = read_record(adapter).get("labels", {})
             is_better, comparison = train_and_compare(name, options, new)
             if is_better:
-                kept = register_beside_earlier(name, work / "exp/adapter", corrections)
+                kept = register_learnt(name, work / "exp/adapter", corrections)
                 print(f"{name} is the new adapter now, and {kept} the earlier one: {comparison}")
             else:
                 print(f"{name} stays as it is, and so do its corrections: {comparison}")
@@ -363,24 +363,17 @@ def train_and_compare(name: str, options: "TrainingOptions", new: set[str]) -> t
     )
 
 
-def register_beside_earlier(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str:
+def register_learnt(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str:
     """Register the new adapter, with what is registered beside the earlier one (a language model, hot words),
-    and that one as NAME@1, or the next number that is free; → that name."""
-    earlier, number, kept = registered(name), 1, None
-    record, data = read_record(adapter), registry.training_data(earlier)
-    learnt = {utterance.id: checksum(utterance) for utterance in corrections}
+    which becomes NAME@1, or the next number that is free; → that name."""
+    earlier, record = registered(name), read_record(adapter)
+    data, learnt = registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
     record["training"] |= {"data": data and str(data), "corrections": learnt}
     write_record(adapter, record)
-    for file in registry.adapter_files(earlier):
-        if file.name not in FILES:
-            shutil.copyfile(file, adapter / file.name)
-    while kept is None:
-        try:
-            kept = registry.register(earlier, f"{name}@{number}").name
-        except registry.NameTaken:
-            number += 1
-    registry.register(adapter, name, force=True)
-    return kept
+    beside = [file for file in registry.adapter_files(earlier) if file.name not in FILES]
+    names, beside = {*registry.registered_names()}, {file.name: file.read_bytes() for file in beside}
+    registry.register(adapter, name, keep=True, search_files=beside)
+    return min({*registry.registered_names()} - names)
 
 
 def main(argv: list[str] | None = None) -> None:
