@@ -158,7 +158,7 @@ def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
         commands = parser.add_subparsers(metavar="COMMAND", required=True)
         for name, function in run.items():
             text = description(function.__doc__)
-            commands.add_parser(name, help=text.partition("\n")[0], description=text)
+            commands.add_parser(name, help=text.partition("\n")[0].replace("%", "%%"), description=text)
         if not words or words[0] not in run:
             parser.parse_args(words)  # --help, or no such command
         parser, function, words = commands.choices[words[0]], run[words[0]], words[1:]
@@ -247,5 +247,4 @@ def converter(kind: Any) -> Callable[[Any], Any]:
 
 def description(docstring: str | None) -> str:
     """A docstring without the arguments, for argparse."""
-    text = inspect.cleandoc(docstring or "").partition("\n\nArgs:")[0].partition("\n\nAttributes:")[0]
-    return text.replace("%", "%%")
+    return inspect.cleandoc(docstring or "").partition("\n\nArgs:")[0].partition("\n\nAttributes:")[0]

@@ -23,7 +23,7 @@ _option_files+=("${BASH_SOURCE[0]}")
 # The options of a corpus; stages.sh has those of every recipe.
 prepare="python -m ia3_speech.data.corpora.kaldi"
 test_sets="test"        # 'A B': which sets of the data to test on
-terms=""                # CMD: called as CMD DATA/test TERMS --train DATA/train; writes the list of terms
+terms=""                # FILE|CMD: a term a line, perhaps a TAB and a category; or called as CMD DATA/test TERMS --train DATA/train
 name=${PWD##*/}         # NAME: what the adapter is registered as
 train_config=ia3        # FILE: YAML of ia3-speech train, or ia3 (without dev: few), which come with the package
 system=""               # NAME: what is trained, in tables and below exp/ (default: the name of --train-config)
@@ -54,7 +54,7 @@ adapt() {
       $train --check --train "$data/train" --out "$exp" --tests $(printf "$data/%s " $sets)
     for set in ${terms:+$test_sets}; do
       step "stage 3, list the terms of $set" \
-        $once "$exp/terms_$set" local "$data/train" "$data/$set" -- $terms "$data/$set" "$exp/terms_$set" --train "$data/train"
+        $once "$exp/terms_$set" local "$data/train" "$data/$set" -- $(list_terms "$set" "$exp/terms_$set")
     done
   fi
 

@@ -280,9 +280,15 @@ def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
 def trained_on(training: Mapping[str, Any]) -> str:
     """`medical_notes/train, 412 utterances, 0.9 hours of audio`."""
     seconds = training.get("audio_seconds")
-    hours = {"hours": seconds / 3600} if isinstance(seconds, int | float) else {}
+    hours = {}
+    if isinstance(seconds, int | float):
+        hours = {"hours": seconds / 3600} if seconds >= 3600 else {"minutes": seconds / 60}
     data = [set_name(training["data"])] if training.get("data") else []
-    forms = {"utterances": "{:,} utterances", "hours": "{:.1f} hours of audio"}
+    forms = {
+        "utterances": "{:,} utterances",
+        "hours": "{:.1f} hours of audio",
+        "minutes": "{:.1f} minutes of audio",
+    }
     return ", ".join(filter(None, [*data, known_values(forms, {**training, **hours})]))
 
 

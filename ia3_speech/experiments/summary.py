@@ -79,11 +79,15 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
     bases = {one.search: one for one in systems if one.greedy_name == "base"}
     best = by_search.get(search, shown)
     lines = [gain(best, by_search, bases, name) for name in test_sets(systems)[:MOST_SETS]]
-    if newest and newest[1]["measured"] > 1:
+    if newest and newest[1]["refused"]:
+        pass
+    elif newest and newest[1]["measured"] > 1:
         where = "dev" if newest[1]["chosen_on"] == "dev" else f"{newest[1]['set']} itself"
         lines[0] += f" It is the best of {newest[1]['measured']} systems on {where}."
-    elif newest and not newest[1]["refused"]:
+    elif newest:
         lines[0] += " Only greedy search was measured; transcribe adds the base's language model, if any."
+    if start := shown.train.get("init_adapter"):
+        lines[0] += f" It started from {start}."
     other, base = (best, bases.get(LM)) if best.search != GREEDY else (shown, systems[0])
     if OUT_OF_DOMAIN not in other.results:
         other, base = shown, systems[0]

@@ -53,10 +53,10 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
 
     Returns:
         The contents of train.json: trainable (parameters), seed, seconds, utterances, audio_seconds,
-        speakers; what the folds say: `Adaptation.record`, start_dev_wer and dev_wer, change_ci (of the
-        relative change, 95 %), better (share of the bootstrap's draws with fewer errors than the base);
-        suspicious: utterances whose text is probably wrong, with their files; init_adapter, where it did not
-        start from the base; and where nothing was better than the start, a note.
+        speakers, audio (digests); what the folds say: `Adaptation.record`, start_dev_wer and dev_wer,
+        change_ci (of the relative change, 95 %), better (share of the bootstrap's draws with fewer errors
+        than the base); suspicious: utterances whose text is probably wrong, with their files; init_adapter,
+        where it did not start from the base; and where nothing was better than the start, a note.
 
     Raises:
         TrainingError, AudioError, DataError: the options or the data can't be used.
@@ -84,6 +84,7 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             "utterances": len(examples),
             "audio_seconds": round(sum(example.seconds for example in examples), 1),
             "speakers": len({example.utterance.speaker for example in examples}),
+            "audio": sorted(digests(examples)),
             "suspicious": suspicious(examples, measures, len(base.vocabulary.tokens)),
             **judgement(measures, adaptation),
             **({"init_adapter": start} if start else {}),
@@ -158,14 +159,15 @@ def nearest(
 
     Left out are adapters of a speaker, which are that person's, and those that learnt from these utterances.
     """
-    heard, errors = {example.utterance.id for example in examples}, {}
+    heard, audio, errors = {example.utterance.id for example in examples}, digests(examples), {}
     for name in registered_names():
         metadata = read_metadata(home() / name)
         other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
         if other or not same_base(metadata.fingerprint, base.fingerprint):
             continue
         config, training = metadata.ia3_config, metadata.training
-        learnt = heard & heard_by(home() / name) or training.get("data") == str(options.train)
+        same_audio = not audio.isdisjoint(training.get("audio", ()))
+        learnt = same_audio or heard & heard_by(home() / name) or training.get("data") == str(options.train)
         if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
             continue
         cache = prepare(base, options, name)
@@ -173,6 +175,11 @@ def nearest(
         logger.info("%s: %d errors, the base %d", name, errors[name], sum(m.errors for m in measures))
     best = min(errors, key=errors.__getitem__, default=None)
     return best if best and errors[best] < sum(measure.errors for measure in measures) else None
+
+
+def digests(examples: list[Example]) -> set[str]:
+    """Of the audio, by which recordings are known again under other names."""
+    return {example.audio[:12] for example in examples}
 
 
 def heard_by(folder: Path) -> set[str]:

@@ -97,10 +97,16 @@ check_options() {
     lm=$(for file in $lm; do from_start "$file"; done | xargs)
     for file in $lm; do [[ -f $file ]] || fail "--lm $file: no such file (own, none, or ARPA files and texts)"; done
   fi
-  hotwords=$(from_start "$hotwords")
+  hotwords=$(from_start "$hotwords") terms=$(from_start "$terms")
+  [[ -z $terms || -f $terms ]] || command -v ${terms%% *} >/dev/null || fail "--terms $terms: no such file or command"
   [[ $hotwords == own || $hotwords == none || -f $hotwords ]] ||
     fail "--hotwords $hotwords: no such file (own, none, or a file with a term a line)"
   free_init_name base log curve "$system" "${system}_average"
+}
+
+# list_terms SET OUT: the command that writes the terms of a set: a list is copied.
+list_terms() {
+  if [[ -f $terms && ! -x $terms ]]; then echo cp "$terms" "$2"; else echo $terms "$data/$1" "$2" $([[ $1 == train ]] || echo --train "$data/train"); fi
 }
 
 # free_init_name NAME …: refuses these as --init-name.

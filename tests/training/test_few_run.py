@@ -100,6 +100,9 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     write_data_directory(place / "other", renamed)
     assert train(run_command, place, "exp", "other").code == 0
     registry.register(place / "exp", "accent")
+    heard = read_record(registry.home() / "accent")
+    whole = heard | {"training": {}}  # as if it had been trained on other recordings
+    write_record(registry.home() / "accent", whole)
     options = TrainingOptions(base=str(place / "base"), train=place / "data", out=place / "few")
     base = load_base(place / "base")
     cache = prepare(base, options, "accent")
@@ -108,9 +111,12 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     assert nearest(base, examples, options, measures) is None  # no better than the base
     measures[0] = measures[0]._replace(errors=measures[0].errors + 1)
     assert nearest(base, examples, options, measures) == "accent"
-    heard = [examples[0].utterance.id]
-    whole = read_record(registry.home() / "accent")
-    for changes in ({"labels": {"speaker": "anna"}}, {"training": {"trained_on": heard}}):
+    changes_of = (
+        {"labels": {"speaker": "anna"}},
+        {"training": {"trained_on": [examples[0].utterance.id]}},
+        {"training": {"audio": heard["training"]["audio"]}},  # the same recordings under other names
+    )
+    for changes in changes_of:
         write_record(registry.home() / "accent", whole | changes)
         assert nearest(base, examples, options, measures) is None
     write_record(registry.home() / "accent", whole)

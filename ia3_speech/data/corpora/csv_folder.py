@@ -28,6 +28,7 @@ from ia3_speech.data.corpora.preparation import (
     Size,
     divide,
     find_recording,
+    is_few,
     is_recording,
     recordings_by_stem,
     write_set,
@@ -69,13 +70,15 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         rows = [(f"{path}:{line}", fields) for line, fields in lines]
     recordings = check_rows(corpus, rows, problems)
     columns = rows[0][1]
-    speakers_known = "speaker" in columns
+    speakers_known, somebody = "speaker" in columns, ""
     if not speakers_known:
-        names = ", ".join(columns)
-        print(f"{path}: no column speaker (the columns are {names}): each recording counts as a speaker")
+        names, who = ", ".join(columns), "each recording counts as a speaker"
+        if is_few(Utterance("", "", "", str(recording)) for recording in recordings):
+            somebody = who = "one speaker"
+        print(f"{path}: no column speaker (the columns are {names}): {who}")
     ids, utterances, sets = UtteranceIds(len(rows)), [], {}
     for number, ((_, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
-        speaker, id = ids.assign(fields.get("speaker", ""), fields["file"], number)
+        speaker, id = ids.assign(fields.get("speaker", somebody), fields["file"], number)
         text = " ".join(fields["text"].split())
         utterances.append(Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(fields)))
         sets[id] = fields.get("split", "").lower()
