@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ia3_speech import __version__
-from ia3_speech.serve import adapters_api, openai_api, realtime
+from ia3_speech.serve import adapters_api, openai_api, page_files, realtime, voices_api
 from ia3_speech.serve.errors import INTERNAL, ApiError
 from ia3_speech.serve.monitoring import REQUEST_ID
 from ia3_speech.serve.state import Server
@@ -41,7 +41,7 @@ def make_app(server: Server) -> FastAPI:
     # No pages of documentation: theirs load scripts from elsewhere.
     app = FastAPI(title="ia3-speech", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server
-    for module in (openai_api, adapters_api, realtime):
+    for module in (openai_api, adapters_api, realtime, voices_api, page_files):
         app.include_router(module.router)
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
     app.add_api_route("/healthz", healthz)

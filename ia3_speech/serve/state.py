@@ -37,6 +37,7 @@ class Server:
 
     Attributes:
         language: ISO 639-1 code of what the base writes; None where nobody says.
+        training: whether adapters may be made on the page.
         threads: in which blocking functions run (`asyncio.to_thread`).
         closing: whether it is shutting down.
     """
@@ -59,6 +60,7 @@ class Server:
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)
+        self.training = server.training
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
         self.active, self.held_seconds, self.closing = 0, 0.0, False
