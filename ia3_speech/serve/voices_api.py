@@ -1,21 +1,206 @@
-"""Voices."""
+"""What the page at / stores and makes: /v1/voices.
 
+    POST /v1/voices                        name, consent=true: a voice begins
+    POST /v1/voices/NAME/recordings        file, text
+    POST /v1/voices/NAME/learn             a job begins; DELETE cancels it
+    GET  /v1/voices/NAME                   what is stored, how far the job is, what came of it
+    DELETE /v1/voices/NAME[/recordings/ID] everything, or one recording
+
+A voice is a name with recordings and what was said in them: the store of `ia3-speech corrections`. A new name
+is a new voice; that of a registered adapter collects corrections of it. With keys, a new voice belongs to the
+key that it began with.
+"""
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.datastructures import UploadFile
 
+from ia3_speech import corrections
+from ia3_speech.adapters import registry
+from ia3_speech.cli import UserError
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.serve.access import Client, voice_folder, voice_record
+from ia3_speech.serve.audio_input import read_upload
+from ia3_speech.serve.errors import ApiError, bad_value
+from ia3_speech.serve.jobs import new_voice, read_job
+from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 
 router = APIRouter()
 
 
+class VoiceForm(BaseModel):
+    """A voice that begins. `new` refuses a name that is taken."""
+
+    name: str
+    consent: bool
+    new: bool = False
+
+
+class RecordingForm(BaseModel):
+    """What is said in a recording."""
+
+    text: str = Field(max_length=2_000)
+
+
+class LearnForm(BaseModel):
+    """How long to train."""
+
+    epochs: int | None = Field(None, ge=1, le=20)
+
+
 @router.get("/v1/voices")
 async def list_voices(request: Request) -> dict[str, Any]:
-    """What this key may see."""
+    """The base, whether this key may train, and the voices that it may use: what the page asks first."""
+    server, client = request.app.state.server, request.state.client
+    training = server.training and client.manage
+    names = await asyncio.to_thread(voices_of, client) if training else []
+    data = [{"name": name} for name in names]
+    return {"base": server.models.base_id, "language": server.language, "training": training, "data": data}
+
+
+@router.post("/v1/voices", status_code=201, openapi_extra=form_description(VoiceForm))
+async def begin_voice(request: Request) -> dict[str, Any]:
+    """Begin a voice; for one that has begun, nothing changes."""
+    server, client = request.app.state.server, request.state.client
+    check_may_train(server, client)
+    wanted = fields_of(await read_form(request, max_files=0), VoiceForm)
+    name = checked_name(server, client, wanted.name)
+    if not wanted.consent:
+        raise bad_value("consent", "Nothing is stored without consent.")
+    is_adapter = registry.is_registered(name)
+    if wanted.new and (is_adapter or name in voices_of(client)):
+        raise ApiError(409, f"There is already a voice or an adapter {name}.", "name_taken", "name")
+    if not voice_record(name):
+        consent = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        owner = None if server.access.file is None or is_adapter else client.hashed
+        new_voice(name, owner=owner, consent=consent, made=not is_adapter)
+    return describe_voice(server, name)
+
+
+@router.get("/v1/voices/{name}")
+async def show_voice(name: str, request: Request) -> dict[str, Any]:
+    """What is stored of a voice, and its job."""
+    server, name = existing_voice(request, name)
+    return await asyncio.to_thread(describe_voice, server, name)
+
+
+@router.delete("/v1/voices/{name}")
+async def delete_voice(name: str, request: Request) -> dict[str, Any]:
+    """Delete the recordings of a voice, and the adapters that were made of it; an earlier one stays."""
+    server, name = existing_voice(request, name)
+    made = voice_record(name).get("made")
+    await asyncio.to_thread(server.jobs.forget, name)
+    await asyncio.to_thread(change_store, partial(corrections.delete_recordings, name))
+    versions = [one for one in registry.registered_names() if one.partition("@")[0] == name] if made else []
+    for version in versions:
+        with suppress(registry.UnknownAdapter):
+            await asyncio.to_thread(registry.remove, version)
+        await asyncio.to_thread(server.engine.call(partial(server.cache.forget, version)).result)
+    return {"id": name, "object": "voice", "deleted": True}
+
+
+RECORDING = form_description(RecordingForm, file=FILE)
+
+
+@router.post("/v1/voices/{name}/recordings", status_code=201, openapi_extra=RECORDING)
+async def add_recording(name: str, request: Request) -> dict[str, Any]:
+    """Store a recording and what is said in it; the same recording again gets the new text."""
+    server, name = existing_voice(request, name)
+    base, max_seconds = server.recognizer.base, 60 * server.limits.max_minutes
+    async with AsyncExitStack() as stack:
+        stack.enter_context(server.admission())
+        form = await read_form(request, max_files=1)
+        stack.push_async_callback(form.close)
+        text = fields_of(form, RecordingForm).text
+        if not isinstance(upload := form.get("file"), UploadFile):
+            raise bad_value("file", "file has to be an uploaded file, with a filename.")
+        async with server.decoders:
+            wave = await asyncio.to_thread(read_upload, upload.file, max_seconds, base.minimum_samples)
+        request.state.audio_seconds = len(wave) / SAMPLE_RATE
+        store = partial(corrections.store_recording, name, wave, text, base)
+        id = await asyncio.to_thread(change_store, store)
+    return {"id": id, "object": "recording", "recordings": len(corrections.read_store(name))}
+
+
+@router.delete("/v1/voices/{name}/recordings/{id}")
+async def delete_recording(name: str, id: str, request: Request) -> dict[str, Any]:
+    """Delete one recording, and what is said in it."""
+    _, name = existing_voice(request, name)
+    await asyncio.to_thread(change_store, partial(corrections.delete_recordings, name, {id}))
+    return {"id": id, "object": "recording", "deleted": True}
+
+
+@router.post("/v1/voices/{name}/learn", status_code=202, openapi_extra=form_description(LearnForm))
+async def start_learning(name: str, request: Request) -> dict[str, Any]:
+    """Queue the voice: its adapter learns from all recordings."""
+    server, name = existing_voice(request, name)
+    wanted = fields_of(await read_form(request, max_files=0), LearnForm)
+    await asyncio.to_thread(server.jobs.add, name, wanted.epochs)
+    return await asyncio.to_thread(describe_voice, server, name)
+
+
+@router.delete("/v1/voices/{name}/learn")
+async def cancel_learning(name: str, request: Request) -> dict[str, Any]:
+    """Cancel the job of a voice; the recordings and the adapter stay as they are."""
+    server, name = existing_voice(request, name)
+    await asyncio.to_thread(server.jobs.cancel, name)
+    return await asyncio.to_thread(describe_voice, server, name)
+
+
+def check_may_train(server: Server, client: Client, name: str | None = None) -> None:
+    """Raises ApiError 403 for a client that may not make adapters, or not one of this name."""
+    if not server.training:
+        raise ApiError(403, "This server makes no adapters.", "forbidden")
+    if not client.manage or (name and (not client.may_use(name) or name == server.models.base_id)):
+        raise ApiError(403, "This API key may not make an adapter of this name.", "forbidden", "name")
+
+
+def checked_name(server: Server, client: Client, name: str) -> str:
+    """The name as the registry has it. Raises ApiError where it can't be one, or not this client's."""
+    try:
+        name = registry.check_name(name)
+    except registry.BadName as error:
+        raise bad_value("name", str(error)) from None
+    check_may_train(server, client, name)
+    return name
+
+
+def existing_voice(request: Request, name: str) -> tuple[Server, str]:
+    """A voice that this client may change, by its name. Raises ApiError, 404 where there is none."""
     server: Server = request.app.state.server
-    return {
-        "base": server.models.base_id,
-        "language": server.language,
-        "training": server.training,
-        "data": [],
-    }
+    name = checked_name(server, request.state.client, name)
+    if name not in voices_of(request.state.client):
+        raise ApiError(404, f"There is no voice {name}.", "voice_not_found", "name")
+    return server, name
+
+
+def voices_of(client: Client) -> list[str]:
+    """The names that have begun here, or have corrections, and that the client may use."""
+    roots = voice_folder("x").parent, corrections.store_of("x").parent
+    names = {folder.name for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()}
+    return sorted(name for name in names if not registry.name_fault(name) and client.may_use(name))
+
+
+def describe_voice(server: Server, name: str) -> dict[str, Any]:
+    """recordings, seconds, items (id, text, seconds), adapter, made, job (as `read_job`)."""
+    stored = corrections.read_store(name)
+    items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
+    seconds = round(sum(item["seconds"] for item in items), 2)
+    record = {"name": name, "object": "voice", "recordings": len(items), "seconds": seconds, "items": items}
+    adapter, made = registry.is_registered(name), bool(voice_record(name).get("made"))
+    return record | {"adapter": adapter, "made": made, "job": read_job(name)}
+
+
+def change_store(change: partial) -> Any:
+    """The result of a change of the store. Raises ApiError in the words of what is wrong."""
+    try:
+        return change()
+    except UserError as error:
+        raise bad_value("file", str(error).replace(str(registry.home().parent), "…")) from None

@@ -44,7 +44,7 @@ async function fill(card, name) {
   card.dataset.state = job?.state ?? "none";
   if (!job) return;
   if (["queued", "running"].includes(job.state)) follow(card, name, status, job);
-  else status.append(...outcome(job));
+  else status.append(...outcome(job, voice.adapter));
 }
 
 function recordingsOf(card, voice, status) {
@@ -71,7 +71,7 @@ function actionsOf(card, voice, status) {
   const busy = ["queued", "running"].includes(voice.job?.state);
   const learn = make("button", { className: "primary learn", textContent: t(voice.adapter ? "learn" : "make_adapter") });
   learn.disabled = busy || voice.recordings < (voice.adapter ? 1 : FEWEST);
-  const epochs = make("input", { type: "number", min: 1, max: 20, value: voice.epochs, className: "epochs" });
+  const epochs = make("input", { type: "number", min: 1, max: 20, placeholder: "4", className: "epochs" });
   learn.onclick = () => run(learn, status, async () => {
     await api(`${pathOf(name)}/learn`, { method: "POST", body: form({ epochs: epochs.value }) });
     await fill(card, name);
@@ -79,7 +79,7 @@ function actionsOf(card, voice, status) {
   });
   const more = make("button", { textContent: t("more") });
   more.onclick = () => document.dispatchEvent(new CustomEvent("read", { detail: name }));
-  const buttons = [learn, make("label", {}, make("span", { textContent: t("epochs") }), epochs), more];
+  const buttons = [learn, more];
   if (voice.adapter) {
     const use = make("button", { className: "use", textContent: t("try_it") });
     use.onclick = () => {
@@ -103,7 +103,9 @@ function actionsOf(card, voice, status) {
   };
   const few = make("p", { className: "quiet", textContent: t("too_few", { fewest: FEWEST }) });
   few.hidden = voice.adapter || voice.recordings >= FEWEST;
-  return make("div", {}, few, make("div", { className: "row" }, ...buttons, remove));
+  const options = make("details", {}, make("summary", { textContent: t("options") }),
+    make("label", {}, make("span", { textContent: t("epochs") }), epochs));
+  return make("div", {}, few, make("div", { className: "row" }, ...buttons, remove), options);
 }
 
 /** Ask how far a job is until it has ended. */
@@ -143,12 +145,12 @@ function follow(card, name, status, first) {
 }
 
 /** How a job has ended, in plain words. */
-function outcome(job) {
+function outcome(job, adapter) {
   if (job.state === "failed") return [make("span", { className: "fault", textContent: t("job_failed", { reason: job.reason }) })];
   if (job.state === "cancelled") return [t("job_cancelled")];
-  const { words, before, after, kept, earlier } = job.result;
+  const { words, base_errors: before, errors: after, kept } = job.result;
   const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
   const told = [t("result_better", { per: PER, before: share(before), after: share(after) })];
-  told.push(t(kept ? "result_kept" : earlier ? "result_old_kept" : "result_not_kept"));
+  told.push(t(kept ? "result_kept" : adapter ? "result_old_kept" : "result_not_kept"));
   return [make("span", { className: "result", textContent: told.join(" ") })];
 }
