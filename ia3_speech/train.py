@@ -55,7 +55,7 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
 
         summary = train_on_few(options)
         inputs.record(options.out)
-        print("\n".join(folds_report(options.out, summary)))
+        print("\n".join(folds_report(f"{options.out}/adapter", summary)))
         return
     # Faults are named before torch and the base are loaded.
     train_set, dev_set = (
@@ -83,15 +83,15 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         )
 
 
-def folds_report(out: Path, summary: dict[str, Any]) -> list[str]:
-    """What training without dev found, in sentences."""
+def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
+    """What training without dev found, in sentences; `adapter` is what they call it."""
     minutes, people = summary["audio_seconds"] / 60, plural(summary["speakers"], "speaker")
     words, before, after = (summary[name] for name in ("words", "base_errors", "errors"))
     start = f", from {summary['init_adapter']}" if "init_adapter" in summary else ""
     relative = (after - before) / before if before else None
     change = with_interval(relative, summary["change_ci"], signed=True)
     lines = [
-        f"{out}/adapter: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
+        f"{adapter}: {plural(summary['utterances'], 'utterance')} of {people}, {minutes:.1f} minutes; "
         f"{summary['selected_epoch']} epochs, scale {summary['scale']:g}{start}; {summary['seconds']:.0f} s",
         f"By adapters that have not heard the utterance: {before} → {after} errors of {words} words (WER "
         f"{percent(before / words)} → {percent(after / words)} %, change {change} %; better in "
@@ -99,10 +99,14 @@ def folds_report(out: Path, summary: dict[str, Any]) -> list[str]:
     ]
     if "note" in summary:
         lines.append(f"note: {summary['note']}, so the adapter changes nothing")
-    lines += [
-        f"note: {utterance} ({file}): the text is probably not what is said there"
-        for utterance, file in summary["suspicious"].items()
-    ]
+    wrong, recordings = summary["suspicious"], plural(summary["utterances"], "recording")
+    if len(wrong) > summary["utterances"] / 2:
+        lines.append(
+            f"note: in {len(wrong)} of {recordings} the base hears nothing of the text: is there speech, in "
+            f"its language, and does each text stand at its recording?"
+        )
+    else:
+        lines += [f"note: {id} ({file}): the text is probably not what is said" for id, file in wrong.items()]
     return lines
 
 

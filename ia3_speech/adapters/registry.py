@@ -24,7 +24,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json
+from ia3_speech.adapters.record import METADATA, PEFT_CONFIG, read_json, read_summary
 from ia3_speech.adapters.weights import tensor_files
 from ia3_speech.atomic import remove_leftovers, replacing
 from ia3_speech.cli import UserError
@@ -259,6 +259,15 @@ def registration_of(folder: Path) -> dict[str, Any]:
     with suppress(UserError):
         return read_json(folder / REGISTRATION)
     return {}
+
+
+def training_data(folder: Path) -> Path | None:
+    """The data directory that a registered adapter was trained on, if it is still there. Recipes record it
+    relative to a folder above the one that the adapter was registered from."""
+    data = read_summary(folder).get("training", {}).get("data") or ""
+    source = Path(registration_of(folder).get("source", folder))
+    places = [place / data for place in (source, *source.parents)]
+    return next((place for place in places if (place / "utt2spk").is_file()), None)
 
 
 def adapter_files(folder: Path) -> list[Path]:

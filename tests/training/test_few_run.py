@@ -132,7 +132,7 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     measures = measure_all(prepare(base, options, None), examples, options)
     measures = [measure._replace(loss=1.0, errors=0) for measure in measures]
     measures[3] = measures[3]._replace(loss=5.0, errors=5, words=5)
-    assert list(suspicious(examples, measures)) == [measures[3].utterance]
+    assert list(suspicious(examples, measures, 29)) == [measures[3].utterance]
     check_examples(
         [*examples, replace(examples[2], utterance=replace(examples[2].utterance, id="copy"))], options
     )

@@ -1,0 +1,398 @@
+"""Corrections: what was really said in recordings, from which a registered adapter learns.
+
+    ia3-speech corrections add anna audio.wav "what was said"     a recording
+    ia3-speech corrections add anna table.csv                     columns file and text, perhaps speaker
+    ia3-speech corrections add anna texts --recordings folder     .txt files as transcribe --output-dir writes
+    ia3-speech corrections learn anna                             keeps the new adapter if it is better
+    ia3-speech corrections list anna
+    ia3-speech corrections remove anna [UTTERANCE …]              without UTTERANCE all of them
+
+Stored are, in `corrections/NAME` beside the registry's folder (`$IA3_SPEECH_HOME`, else the platform's folder
+for user data), a copy of each recording (FLAC, 16 kHz) and a Kaldi data directory with the texts. They are
+somebody's voice: nobody else can open that folder, nothing is sent anywhere, and `remove` deletes it. An
+adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`.
+"""
+
+import hashlib
+import shutil
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ia3_speech import atomic
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import FILES, read_json, read_record, recorded_base, write_record
+from ia3_speech.cli import CONFIGURATIONS, UserError, command
+from ia3_speech.data.audio import SAMPLE_RATE, find_problem, load_audio
+from ia3_speech.data.corpora.preparation import find_recording
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
+from ia3_speech.data.kaldi.table_file import unprintable_character
+from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
+from ia3_speech.data.recordings import find_recordings, output_paths
+from ia3_speech.data.spreadsheet import SUFFIXES, read_spreadsheet
+from ia3_speech.data.text import normalize, writing_hint
+from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.formatting import in_columns, plural
+from ia3_speech.scoring.alignment import count_errors
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ia3_speech.model.base import Base
+    from ia3_speech.training.config import TrainingOptions
+
+DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
+
+
+class Correction(NamedTuple):
+    """What messages call it, a recording, what is said there, and by whom ("" where that is not known)."""
+
+    where: str
+    file: Path
+    text: str
+    speaker: str = ""
+
+
+# ---- what is stored
+
+
+def store_of(name: str) -> Path:
+    """The folder of an adapter's corrections: data/, a Kaldi data directory, and audio/. It may not exist."""
+    return registry.home().with_name("corrections") / registry.check_name(name)
+
+
+def read_store(name: str) -> list[Utterance]:
+    """The corrections of an adapter."""
+    data = store_of(name) / "data"
+    return read_data_directory(data, wav=False).utterances if data.is_dir() else []
+
+
+def write_store(name: str, utterances: Sequence[Utterance]) -> None:
+    """Replace the corrections of an adapter, and delete the recordings that none of them names."""
+    if not utterances:
+        shutil.rmtree(store_of(name))
+        return
+    write_data_directory(store_of(name) / "data", utterances)
+    for file in (store_of(name) / "audio").iterdir():
+        if file.stem not in {utterance.id for utterance in utterances}:
+            shutil.rmtree(file) if file.is_dir() else file.unlink()  # a folder: of a writer that was killed
+
+
+@contextmanager
+def only_writer(name: str) -> Iterator[None]:
+    """Hold the lock of an adapter's corrections. Raises UserError where another command holds it."""
+    from filelock import FileLock, Timeout
+
+    folder = store_of(name).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    try:
+        with FileLock(folder / f".{name}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"{name}: another command is at its corrections (wait until it has ended)") from None
+
+
+def registered(name: str) -> Path:
+    """The folder of a registered adapter. Raises UnknownAdapter, with the nearest names."""
+    if not registry.is_registered(registry.check_name(name)):
+        raise registry.UnknownAdapter(registry.not_found(name, Path(name)))
+    return registry.home() / registry.check_name(name)
+
+
+def new_to(adapter: Path, corrections: Sequence[Utterance]) -> set[str]:
+    """The corrections that an adapter has not learnt from, with the texts that they have now."""
+    learnt = read_record(adapter).get("training", {}).get("corrections", {})
+    return {utterance.id for utterance in corrections if learnt.get(utterance.id) != checksum(utterance)}
+
+
+def checksum(utterance: Utterance) -> int:
+    """CRC-32 of a text: the record of an adapter, which may be published, must not hold what was said."""
+    return zlib.crc32((utterance.text or "").encode())
+
+
+# ---- add, list, remove
+
+
+def add(name: str, correction: list[str], recordings: Path | None = None) -> int:
+    """Store what was really said in recordings, for `corrections learn`.
+
+    What can't be used is named on stderr, the others are stored, and the exit code is 1. A recording that is
+    stored already, under whatever name, gets the new text. `corrections --help` says what is stored where.
+
+    Args:
+        name: a registered adapter.
+        correction: a recording and what is said in it; or a table (.csv, .tsv, .xlsx) with the columns file
+            and text; or, with --recordings, a folder of .txt files (delete those that you have not checked).
+        recordings: the folder of the recordings that the .txt files belong to.
+    """
+    from ia3_speech.model.base import load_base
+
+    adapter, (source, *text) = registered(name), correction
+    corrections, problems = read_corrections(Path(source), " ".join(text), recordings)
+    with only_writer(name):
+        base, own = load_base(recorded_base(adapter) or "mini", device="cpu"), speaker_of(adapter)
+        stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
+        known, taken = len(stored), {}
+        for each in corrections:
+            try:
+                if not each.file.is_file():
+                    raise UserError(f"{each.file}: no such file")
+                wave = load_audio(each.file)
+                refuse_unusable(each, wave, base)
+                if (digest := digest_of(wave)) in taken:
+                    raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
+            except UserError as error:
+                problems.append(f"{each.where}: {str(error).removeprefix(f'{each.where}: ')}")
+                continue
+            taken[digest] = each.where
+            old = stored.get(digest) or store_audio(name, each.file, each.speaker or own, digest, wave)
+            stored[digest] = replace(old, text=collapse_whitespace(each.text))
+        if taken:
+            write_store(name, [*stored.values()])
+    print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)
+    again = known + len(taken) - len(stored)
+    print(f"{name}: {plural(len(taken), 'correction')} taken, of which {again} replace an earlier text; "
+          f"{len(stored)} in all (ia3-speech corrections learn {name})")  # fmt: skip
+    return int(bool(problems))
+
+
+def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[list[Correction], list[str]]:
+    """The corrections of one recording, of a table, or of a folder of texts; and what is wrong there.
+
+    Raises:
+        UserError: nothing of it can be used.
+    """
+    if text:
+        return [Correction(str(source), source, text)], []
+    if source.suffix.lower() in SUFFIXES:
+        rows, problems = read_spreadsheet(source)
+        files = [source.parent / row["file"].replace("\\", "/") for _, row in rows]
+        return [
+            Correction(f"{source}:{line}", find_recording(file) or file, row["text"], row.get("speaker", ""))
+            for (line, row), file in zip(rows, files, strict=True)
+        ], problems
+    if not source.is_dir() or recordings is None:
+        raise UserError(
+            f'{source}: what is said there? (corrections add NAME audio.wav "what was said"; or a .csv; or a '
+            f"folder of .txt files, with --recordings FOLDER)"
+        )
+    audio, problems = find_recordings([str(recordings)])
+    by_text = dict(zip(output_paths(audio, source, ".txt"), audio, strict=True))
+    texts = {file: file.read_text("utf-8", errors="replace") for file in sorted(source.rglob("*.txt"))}
+    problems += [
+        f"{file}: no recording in {recordings} has its name" for file in texts.keys() - by_text.keys()
+    ]
+    pairs = [(file, text) for file, text in texts.items() if file in by_text]
+    return [Correction(str(file), Path(by_text[file].audio), text) for file, text in pairs], problems
+
+
+def refuse_unusable(correction: Correction, wave: "np.ndarray", base: "Base") -> None:
+    """Raises UserError where the base can't learn the text of `wave`, (samples,) at 16 kHz."""
+    from ia3_speech.training.data import text_fault, unwritable_characters
+
+    options, text = few_options(base.name, Path(), Path()), collapse_whitespace(correction.text)
+    utterance = Utterance(correction.file.name, "", "", "", text=text)
+    if needs_words(base.vocabulary.letters):
+        [utterance] = numbers_in_words([utterance], correction.where)
+    missing, described = unwritable_characters(DataDirectory(Path(), [utterance]), base, options)
+    if (problem := find_problem(wave, base.minimum_samples)) and problem.fatal:
+        raise UserError(f"{correction.file}: {problem.reason}")
+    if fault := unprintable_character(text):
+        raise UserError(f"{fault} (in the text of {correction.file}: type it anew)")
+    if missing:
+        hint = writing_hint(missing, "leave them out of the text")
+        raise UserError(f"the base can't write {described} ({hint})")
+    if fault := text_fault(utterance, len(wave), base, options):
+        raise UserError(fault)
+
+
+def digest_of(wave: "np.ndarray") -> str:
+    """What tells recordings apart, of their samples `(samples,)`."""
+    return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
+
+
+def speaker_of(adapter: Path) -> str:
+    """Whose an adapter is: by its labels, or the only speaker of its data; else its name stands for them."""
+    data = registry.training_data(adapter)
+    speakers = read_data_directory(data, text=False, wav=False).speakers if data else {}
+    return read_record(adapter).get("labels", {}).get("speaker") or (
+        min(speakers) if len(speakers) == 1 else adapter.name
+    )
+
+
+def store_audio(name: str, file: Path, speaker: str, digest: str, wave: "np.ndarray") -> Utterance:
+    """Copy a recording into the store; → its utterance."""
+    import soundfile
+
+    speaker, id = UtteranceIds(1).assign(speaker, f"{file.stem}-{digest}.flac", 1)
+    copy = store_of(name) / "audio" / f"{id}.flac"
+    with atomic.replacing(copy) as new:
+        soundfile.write(new, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+    return Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
+
+
+def list_corrections(name: str) -> None:
+    """List the corrections of an adapter: utterance, seconds, whether it has learnt from it, text.
+
+    Args:
+        name: the adapter.
+    """
+    if not (corrections := read_store(name)):
+        raise UserError(
+            f'{name}: there are no corrections (corrections add {name} audio.wav "what was said")'
+        )
+    new = new_to(registered(name), corrections)
+    rows = [(u.id, f"{u.duration:.1f}", "no" if u.id in new else "yes", u.text) for u in corrections]
+    print(*in_columns([("UTTERANCE", "SECONDS", "LEARNT", "TEXT"), *rows], left=(0, 2, 3)), sep="\n")
+
+
+def remove_corrections(*names: str) -> None:
+    """Delete corrections and the copies of their recordings. The adapter stays as it is.
+
+    Args:
+        names: the adapter, and the utterances to delete, as `list` shows them; without them, all.
+    """
+    if not names:
+        raise UserError("whose? (corrections remove NAME [UTTERANCE …])")
+    name, ids = names[0], {*names[1:]}
+    with only_writer(name):
+        corrections = read_store(name)
+        if unknown := ids - {utterance.id for utterance in corrections}:
+            raise UserError(f"{name}: there is no correction {min(unknown)} (corrections list {name})")
+        if not store_of(name).exists():
+            raise UserError(f"{name}: there are no corrections")
+        left = [utterance for utterance in corrections if ids and utterance.id not in ids]
+        write_store(name, left)
+    print(f"{name}: {plural(len(corrections) - len(left), 'correction')} deleted, {len(left)} left")
+
+
+# ---- learn
+
+
+def learn_corrections(name: str) -> None:
+    """Adapt again, from the data that the adapter was trained on, if they are still there, and corrections.
+
+    The new adapter is kept only if folds say so: adapters that have not heard the utterance have to make
+    fewer errors than the old one on the corrections that are new to it, and fewer than the base on
+    everything. The old one stays as NAME@1, then NAME@2 …. A few minutes of speech take minutes.
+
+    Args:
+        name: a registered adapter that has corrections.
+    """
+    adapter = registered(name)
+    with only_writer(name):
+        corrections, work = read_store(name), store_of(name) / "work"
+        if not (new := new_to(adapter, corrections)):
+            raise UserError(f"{name}: there is nothing new to learn (corrections add {name} …)")
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        try:
+            write_data_directory(work / "data", [*trained_on_without(corrections, adapter), *corrections])
+            options = few_options(recorded_base(adapter) or "mini", work / "data", work / "exp")
+            options.labels = read_record(adapter).get("labels", {})
+            is_better, comparison = train_and_compare(name, options, new)
+            if is_better:
+                kept = register_beside_earlier(name, work / "exp/adapter", corrections)
+                print(f"{name} is the new adapter now, and {kept} the earlier one: {comparison}")
+            else:
+                print(f"{name} stays as it is, and so do its corrections: {comparison}")
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def few_options(base: str, data: Path, out: Path) -> "TrainingOptions":
+    """As recipes train on a few minutes of speech. What can't be learnt of the old data was left out then."""
+    import yaml
+
+    from ia3_speech.training.config import NEAREST, TrainingOptions
+
+    few = yaml.safe_load((CONFIGURATIONS / "few.yaml").read_text("utf-8"))
+    few |= {"init_adapter": NEAREST, "drop_chars": True, "on_error": "skip"}
+    return TrainingOptions(base=base, train=data, out=out, **few)
+
+
+def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[Utterance]:
+    """What an adapter was trained on, if that is still there, without the recordings that were corrected."""
+    if (data := registry.training_data(adapter)) is None:
+        print("the data that it was trained on are not there any more: it adapts to the corrections alone")
+        return []
+    digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
+    waves = load_utterances(read_data_directory(data, wav=False), on_error="skip", bad=bad, progress=False)
+    utterances = [utterance for utterance, wave in waves if digest_of(wave) not in digests]
+    print(*bad, sep="\n", end="\n" * bool(bad), file=sys.stderr)
+    return utterances
+
+
+def train_and_compare(name: str, options: "TrainingOptions", new: set[str]) -> tuple[bool, str]:
+    """Train; compare with the old adapter on the corrections that are new to it, with the base on all.
+
+    Returns:
+        whether the new one is better, and the comparison in words.
+    """
+    from ia3_speech.decoding.segment_directory import segment_data_directory
+    from ia3_speech.model.base import load_base
+    from ia3_speech.train import folds_report
+    from ia3_speech.training.config import TrainingError
+    from ia3_speech.training.data import read_examples
+    from ia3_speech.training.few_run import measure_all, prepare, train_on_few
+
+    base = load_base(options.base)
+    segment_data_directory(options.train, options.train, base)  # recordings of minutes
+    try:
+        examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
+        before = sum(m.errors for m in measure_all(prepare(base, options, name), examples, options))
+        summary = train_on_few(options)
+    except TrainingError as error:
+        raise TrainingError(str(error).replace(str(options.train), name)) from error
+    files = (options.out / "folds").glob("*/task.json")
+    texts = {id: text for file in files for id, text in read_json(file)["texts"].items()}
+    pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]
+    words = [[normalize(text, options.normalize).split() for text in pair] for pair in pairs]
+    after = sum(count_errors(*pair).total for pair in words)
+    base_errors, errors = summary["base_errors"], summary["errors"]
+    print(*folds_report(f"new {name}", summary), sep="\n")
+    return after < before and errors < base_errors, (
+        f"in {plural(len(new), 'new correction')} it made {before} errors, adapters that have not heard them "
+        f"make {after}; in everything the base makes {base_errors}, and those adapters {errors}"
+    )
+
+
+def register_beside_earlier(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str:
+    """Register the new adapter, with what is registered beside the earlier one (a language model, hot words),
+    and that one as NAME@1, or the next number that is free; → that name."""
+    earlier, number, kept = registered(name), 1, None
+    record, data = read_record(adapter), registry.training_data(earlier)
+    record["training"] |= {
+        "data": data and str(data),
+        "corrections": {u.id: checksum(u) for u in corrections},
+    }
+    write_record(adapter, record)
+    for file in registry.adapter_files(earlier):
+        if file.name not in FILES:
+            shutil.copyfile(file, adapter / file.name)
+    while kept is None:
+        try:
+            kept = registry.register(earlier, f"{name}@{number}").name
+        except registry.NameTaken:
+            number += 1
+    registry.register(adapter, name, force=True)
+    return kept
+
+
+def main(argv: list[str] | None = None) -> None:
+    commands = {
+        "add": add,
+        "learn": learn_corrections,
+        "list": list_corrections,
+        "remove": remove_corrections,
+    }
+    command(commands, argv)
+
+
+if __name__ == "__main__":
+    main()
