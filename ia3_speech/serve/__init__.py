@@ -6,7 +6,7 @@
     models          what a request's `model` means; adapters in the bank: the least recently used leave
     engine          the queue in front of the bank: requests for different adapters share a batch
     audio_input     an uploaded file → samples, within limits
-    jobs            adapters that learn from voices, one at a time; learn_job is the process of one
+    jobs            adapters that learn from voices, one at a time
     state           all of these for one process, and how many requests it takes on
     openai_api      POST /v1/audio/transcriptions, GET /v1/models
     adapters_api    POST, GET and DELETE /v1/adapters

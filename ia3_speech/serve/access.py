@@ -78,8 +78,8 @@ def voice_folder(name: str) -> Path:
 def voice_record(name: str) -> dict[str, Any]:
     """owner (the SHA-256 of a key, or None), consent (when), made (whether its adapter was made on the page);
     empty for an adapter that has not begun there."""
-    file = voice_folder(name) / VOICE
-    return read_json(file) if file.is_file() else {}
+    file = None if registry.name_fault(name) else voice_folder(name) / VOICE
+    return read_json(file) if file and file.is_file() else {}
 
 
 class Access:

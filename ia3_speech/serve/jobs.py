@@ -3,45 +3,48 @@
     voices/anna/voice.json      whose it is, when consent was given, whether the adapter is made of it
     voices/anna/state.json      {"state": "running", "epochs": 4, "queued": 1795843200.5}
     voices/anna/progress.json   {"epoch": 2, "epochs": 4, "share": 0.4}; it and the next are the process's
-    voices/anna/result.json     {"kept": true, "words": 60, "before": 24, "after": 12, …}, or a reason
+    voices/anna/result.json     {"kept": true, "words": 60, "base_errors": 24, "errors": 12, …}, or a reason
 
-In: names of voices. Out: what `learn_job` makes of them, in the registry. The folders lie beside the
-registry's. A server that starts goes on with what is queued, and begins again what it was in the middle of.
+In: names of voices. Out: what `corrections.learn_voice` makes of them, in the registry, beside which the
+folders lie. A server that starts goes on with what is queued, and begins again what was running. The process is `python -m ia3_speech.serve.jobs NAME BASE [EPOCHS]`; it ends when its standard input does.
 """
 
+import logging
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
-from ia3_speech import atomic
+from ia3_speech import atomic, corrections
+from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
-from ia3_speech.serve.access import VOICE, voice_folder
+from ia3_speech.cli import UserError
+from ia3_speech.serve.access import voice_folder, voice_record
 from ia3_speech.serve.errors import ApiError
+from ia3_speech.training.config import NEAREST
 
 STATE, PROGRESS, RESULT = "state.json", "progress.json", "result.json"
-EVERY = 0.2  # seconds between two looks at a process
-UNFINISHED = ("queued", "running")
+EVERY = 5.0  # seconds between two looks for what other servers have queued
+TOLD = ("words", "base_errors", "errors")  # of the training's summary
 
 
-def read_job(name: str) -> dict[str, Any] | None:
-    """What there is to tell of a voice's last job: state (queued, running, done, failed, cancelled), epochs,
-    progress, result, reason; None where there was none."""
-    files = {key: voice_folder(name) / file for key, file in (("progress", PROGRESS), ("result", RESULT))}
-    if not (state := voice_folder(name) / STATE).is_file():
-        return None
-    job = read_json(state) | {key: read_json(file) for key, file in files.items() if file.is_file()}
-    return job | {"reason": job["result"]["reason"]} if "reason" in job.get("result", {}) else job
+def read_job(name: str) -> dict[str, Any]:
+    """A voice's last job: state (queued, running, done, failed, cancelled), epochs, progress, result; empty
+    where there was none."""
+    files = {"progress": voice_folder(name) / PROGRESS, "result": voice_folder(name) / RESULT}
+    state = voice_folder(name) / STATE
+    if not state.is_file():
+        return {}
+    return read_json(state) | {key: read_json(file) for key, file in files.items() if file.is_file()}
 
 
 class Jobs:
-    """The jobs of this machine's registry; a second server on it waits until the first has ended.
+    """The jobs beside this registry. A second server on it waits until the first has ended.
 
     Args:
         base: of new voices, as `--base` names it.
@@ -50,24 +53,19 @@ class Jobs:
     def __init__(self, base: str):
         self.base, self.root = base, voice_folder("x").parent
         self.changing, self.wake = threading.Lock(), threading.Event()
-        self.cancelled: set[str] = set()
-        self.closing, self.thread = False, None
-        if self.root.is_dir():
-            self.start()
-
-    def start(self) -> None:
-        if self.thread is None:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self.root.chmod(0o700)
-            self.thread = threading.Thread(target=self.work, name="jobs")
-            self.thread.start()
+        self.process: subprocess.Popen | None = None
+        self.closing = self.cancelled = False
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o700)
+        threading.Thread(target=self.work, name="jobs", daemon=True).start()
 
     def close(self) -> None:
-        """End the process of a running job, which a later server begins again."""
-        self.closing = True
+        """End the process of a running job, which the next server begins again."""
+        with self.changing:
+            self.closing = True
+            if self.process:
+                self.process.terminate()
         self.wake.set()
-        if self.thread:
-            self.thread.join()
 
     def add(self, name: str, epochs: int | None) -> None:
         """Queue a voice. Raises ApiError 409 where it is there already."""
@@ -76,17 +74,17 @@ class Jobs:
             for file in (PROGRESS, RESULT):
                 (voice_folder(name) / file).unlink(missing_ok=True)
             self.write(name, "queued", epochs=epochs, queued=time.time())
-            self.start()
         self.wake.set()
 
     def cancel(self, name: str) -> None:
         """Cancel a voice's job, if it has not ended."""
         with self.changing:
-            state = (read_job(name) or {}).get("state")
+            state = read_job(name).get("state")
             if state == "queued":
                 self.write(name, "cancelled")
-            elif state == "running":
-                self.cancelled.add(name)
+            elif state == "running" and self.process:  # one at a time: it is this one
+                self.cancelled = True
+                self.process.terminate()
 
     def forget(self, name: str) -> None:
         """Delete all that is known of a voice here. Raises ApiError 409 while it learns."""
@@ -95,66 +93,103 @@ class Jobs:
             shutil.rmtree(voice_folder(name), ignore_errors=True)
 
     def refuse_unfinished(self, name: str) -> None:
-        if (read_job(name) or {}).get("state") in UNFINISHED:
+        if read_job(name).get("state") in ("queued", "running"):
             raise ApiError(409, f"{name} is learning at the moment (wait, or cancel it).", "learning")
 
     def write(self, name: str, state: str, **more: Any) -> None:
-        file = voice_folder(name) / STATE
-        old = read_json(file) if file.is_file() else {}
-        atomic.write_json(file, old | more | {"state": state})
-
-    # ---- the thread
+        kept = {key: value for key, value in read_job(name).items() if key in ("epochs", "queued")}
+        atomic.write_json(voice_folder(name) / STATE, {"state": state} | kept | more)
 
     def names(self, state: str) -> list[str]:
         """The voices whose jobs are in a state, the oldest first."""
-        known = {folder.name: read_job(folder.name) for folder in self.root.iterdir() if folder.is_dir()}
-        names = [name for name, job in known.items() if job and job["state"] == state]
-        return sorted(names, key=lambda name: known[name]["queued"])
+        jobs = {folder.name: read_job(folder.name) for folder in self.root.iterdir() if folder.is_dir()}
+        return sorted(
+            (name for name, job in jobs.items() if job.get("state") == state),
+            key=lambda name: jobs[name]["queued"],
+        )
 
     def work(self) -> None:
-        """Run one job after the other, as long as the server runs and no other one does so."""
-        lock = FileLock(self.root / ".lock")
-        while not self.closing and not lock.is_locked:
-            try:
-                lock.acquire(timeout=EVERY)
-            except Timeout:
-                continue
-        for name in self.names("running"):
-            self.write(name, "queued")
-        while not self.closing:
-            if not self.run_next():
-                self.wake.wait()
+        """The thread: run one job after the other."""
+        with FileLock(self.root / ".lock"):
+            for name in self.names("running"):
+                self.write(name, "queued")
+            while not self.closing:
+                while names := self.names("queued"):
+                    self.run(names[0])
+                self.wake.wait(EVERY)
                 self.wake.clear()
-        lock.release()
 
-    def run_next(self) -> bool:
-        """Run the job that has waited longest; → whether there was one."""
-        with self.changing:
-            if not (names := self.names("queued")):
-                return False
-            self.write(name := names[0], "running")
-            self.cancelled.discard(name)
-        epochs = (read_job(name) or {}).get("epochs")
-        command = [sys.executable, "-m", "ia3_speech.serve.learn_job", name, self.base]
-        command += ["--epochs", str(epochs)] if epochs else []
-        # What it prints may hold words of a text. When its standard input ends, it ends.
+    def run(self, name: str) -> None:
+        """Run a job to its end. What its process prints may hold words of a text, and goes nowhere."""
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ, **quiet) as process:
-            while process.poll() is None:
-                if self.closing or name in self.cancelled:
-                    process.terminate()
-                    process.wait()
-                else:
-                    time.sleep(EVERY)
-        ended = {0: "done"}.get(process.returncode, "failed")
-        stopped = process.returncode and (
-            "queued" if self.closing else name in self.cancelled and "cancelled"
-        )
         with self.changing:
-            self.write(name, stopped or ended)
-        return True
+            job = read_job(name)
+            if self.closing or job.get("state") != "queued":
+                return
+            self.write(name, "running")
+            command = [
+                sys.executable,
+                "-m",
+                "ia3_speech.serve.jobs",
+                name,
+                self.base,
+                str(job["epochs"] or ""),
+            ]
+            self.cancelled, self.process = False, subprocess.Popen(command, stdin=subprocess.PIPE, **quiet)
+        with self.process as process:
+            code = process.wait()
+        with self.changing:
+            self.process = None
+            if not self.closing:
+                self.write(name, "cancelled" if self.cancelled else "failed" if code else "done")
 
 
-def new_voice(name: str, **record: Any) -> None:
-    """Write what a voice begins with: owner (the hash of a key, or None), consent, made."""
-    atomic.write_json(Path(voice_folder(name) / VOICE), record)
+# ---- the process of a job
+
+
+class JobProgress(logging.Handler):
+    """Writes progress.json whenever some of the trainings, those of the folds and the last, end an epoch.
+
+    Where the base proves better, they are repeated with a lower learning rate: then the share falls.
+    """
+
+    def __init__(self, name: str, trainings: int):
+        super().__init__()
+        self.file, self.trainings, self.done, self.total = voice_folder(name) / PROGRESS, trainings, 0, 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        trainings, epoch, epochs = record.args
+        self.done += trainings
+        self.total += self.trainings * epochs if self.done > self.total else 0
+        share = round(min(0.98, self.done / self.total), 3)
+        atomic.write_json(self.file, {"epoch": epoch, "epochs": epochs, "share": share})
+
+
+def main(name: str, base: str, epochs: str) -> int:
+    """Learn from what is stored of a voice, and write how it went; → the exit code."""
+    from ia3_speech.training import multi_adapter
+    from ia3_speech.training.cross_validation import FOLDS
+
+    threading.Thread(target=end_with_server, daemon=True).start()
+    os.nice(5)
+    multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))
+    multi_adapter.logger.setLevel(logging.DEBUG)
+    start = None if voice_record(name).get("owner") else NEAREST  # others' adapters are not a key's
+    try:
+        learnt = corrections.learn_voice(name, base, start, int(epochs) if epochs else None)
+    except UserError as error:
+        reason = str(error).replace(str(registry.home().parent), "…")
+        atomic.write_json(voice_folder(name) / RESULT, {"reason": reason})
+        return 1
+    result = {"kept": learnt.kept, "earlier": learnt.earlier, "suspicious": [*learnt.summary["suspicious"]]}
+    atomic.write_json(voice_folder(name) / RESULT, result | {key: learnt.summary[key] for key in TOLD})
+    return 0
+
+
+def end_with_server() -> None:
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

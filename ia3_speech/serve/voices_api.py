@@ -1,10 +1,10 @@
 """What the page at / stores and makes: /v1/voices.
 
-    POST /v1/voices                        name, consent=true: a voice begins
-    POST /v1/voices/NAME/recordings        file, text
-    POST /v1/voices/NAME/learn             a job begins; DELETE cancels it
-    GET  /v1/voices/NAME                   what is stored, how far the job is, what came of it
-    DELETE /v1/voices/NAME[/recordings/ID] everything, or one recording
+    POST /v1/voices                          name, consent=true: a voice begins
+    POST /v1/voices/NAME/recordings          file, text
+    POST /v1/voices/NAME/learn               a job begins; DELETE cancels it
+    GET /v1/voices/NAME                      what is stored, how far the job is, what came of it
+    DELETE /v1/voices/NAME[/recordings/ID]   everything, or one recording
 
 A voice is a name with recordings and what was said in them: the store of `ia3-speech corrections`. A new name
 is a new voice; that of a registered adapter collects corrections of it. With keys, a new voice belongs to the
@@ -13,7 +13,7 @@ key that it began with.
 
 import asyncio
 import time
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -21,14 +21,13 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 from starlette.datastructures import UploadFile
 
-from ia3_speech import corrections
+from ia3_speech import atomic, corrections
 from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError
-from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.serve.access import Client, voice_folder, voice_record
+from ia3_speech.serve.access import VOICE, Client, voice_folder, voice_record
 from ia3_speech.serve.audio_input import read_upload
 from ia3_speech.serve.errors import ApiError, bad_value
-from ia3_speech.serve.jobs import new_voice, read_job
+from ia3_speech.serve.jobs import read_job
 from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 
@@ -36,7 +35,7 @@ router = APIRouter()
 
 
 class VoiceForm(BaseModel):
-    """A voice that begins. `new` refuses a name that is taken."""
+    """A voice that begins; `new` refuses a name that is taken."""
 
     name: str
     consent: bool
@@ -71,34 +70,32 @@ async def begin_voice(request: Request) -> dict[str, Any]:
     server, client = request.app.state.server, request.state.client
     check_may_train(server, client)
     wanted = fields_of(await read_form(request, max_files=0), VoiceForm)
-    name = checked_name(server, client, wanted.name)
+    name, is_adapter = check_voice(server, client, wanted.name), registry.is_registered(wanted.name)
     if not wanted.consent:
         raise bad_value("consent", "Nothing is stored without consent.")
-    is_adapter = registry.is_registered(name)
     if wanted.new and (is_adapter or name in voices_of(client)):
         raise ApiError(409, f"There is already a voice or an adapter {name}.", "name_taken", "name")
     if not voice_record(name):
-        consent = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         owner = None if server.access.file is None or is_adapter else client.hashed
-        new_voice(name, owner=owner, consent=consent, made=not is_adapter)
-    return describe_voice(server, name)
+        record = {"owner": owner, "consent": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        atomic.write_json(voice_folder(name) / VOICE, record | {"made": not is_adapter})
+    return describe_voice(name)
 
 
 @router.get("/v1/voices/{name}")
 async def show_voice(name: str, request: Request) -> dict[str, Any]:
     """What is stored of a voice, and its job."""
-    server, name = existing_voice(request, name)
-    return await asyncio.to_thread(describe_voice, server, name)
+    return await asyncio.to_thread(describe_voice, existing_voice(request, name))
 
 
 @router.delete("/v1/voices/{name}")
 async def delete_voice(name: str, request: Request) -> dict[str, Any]:
     """Delete the recordings of a voice, and the adapters that were made of it; an earlier one stays."""
-    server, name = existing_voice(request, name)
+    server, name = request.app.state.server, existing_voice(request, name)
     made = voice_record(name).get("made")
     await asyncio.to_thread(server.jobs.forget, name)
-    await asyncio.to_thread(change_store, partial(corrections.delete_recordings, name))
-    versions = [one for one in registry.registered_names() if one.partition("@")[0] == name] if made else []
+    await change_store(partial(corrections.delete_recordings, name))
+    versions = [one for one in registry.registered_names() if made and one.partition("@")[0] == name]
     for version in versions:
         with suppress(registry.UnknownAdapter):
             await asyncio.to_thread(registry.remove, version)
@@ -112,73 +109,72 @@ RECORDING = form_description(RecordingForm, file=FILE)
 @router.post("/v1/voices/{name}/recordings", status_code=201, openapi_extra=RECORDING)
 async def add_recording(name: str, request: Request) -> dict[str, Any]:
     """Store a recording and what is said in it; the same recording again gets the new text."""
-    server, name = existing_voice(request, name)
+    server, name = request.app.state.server, existing_voice(request, name)
     base, max_seconds = server.recognizer.base, 60 * server.limits.max_minutes
-    async with AsyncExitStack() as stack:
-        stack.enter_context(server.admission())
+    with server.admission():
         form = await read_form(request, max_files=1)
-        stack.push_async_callback(form.close)
-        text = fields_of(form, RecordingForm).text
-        if not isinstance(upload := form.get("file"), UploadFile):
-            raise bad_value("file", "file has to be an uploaded file, with a filename.")
-        async with server.decoders:
-            wave = await asyncio.to_thread(read_upload, upload.file, max_seconds, base.minimum_samples)
-        request.state.audio_seconds = len(wave) / SAMPLE_RATE
-        store = partial(corrections.store_recording, name, wave, text, base)
-        id = await asyncio.to_thread(change_store, store)
+        try:
+            text = fields_of(form, RecordingForm).text
+            if not isinstance(upload := form.get("file"), UploadFile):
+                raise bad_value("file", "file has to be an uploaded file, with a filename.")
+            async with server.decoders:
+                wave = await asyncio.to_thread(read_upload, upload.file, max_seconds, base.minimum_samples)
+        finally:
+            await form.close()
+        id = await change_store(partial(corrections.store_recording, name, wave, text, base))
     return {"id": id, "object": "recording", "recordings": len(corrections.read_store(name))}
 
 
 @router.delete("/v1/voices/{name}/recordings/{id}")
 async def delete_recording(name: str, id: str, request: Request) -> dict[str, Any]:
     """Delete one recording, and what is said in it."""
-    _, name = existing_voice(request, name)
-    await asyncio.to_thread(change_store, partial(corrections.delete_recordings, name, {id}))
+    await change_store(partial(corrections.delete_recordings, existing_voice(request, name), {id}))
     return {"id": id, "object": "recording", "deleted": True}
 
 
 @router.post("/v1/voices/{name}/learn", status_code=202, openapi_extra=form_description(LearnForm))
 async def start_learning(name: str, request: Request) -> dict[str, Any]:
     """Queue the voice: its adapter learns from all recordings."""
-    server, name = existing_voice(request, name)
+    name = existing_voice(request, name)
     wanted = fields_of(await read_form(request, max_files=0), LearnForm)
-    await asyncio.to_thread(server.jobs.add, name, wanted.epochs)
-    return await asyncio.to_thread(describe_voice, server, name)
+    await asyncio.to_thread(request.app.state.server.jobs.add, name, wanted.epochs)
+    return await asyncio.to_thread(describe_voice, name)
 
 
 @router.delete("/v1/voices/{name}/learn")
 async def cancel_learning(name: str, request: Request) -> dict[str, Any]:
     """Cancel the job of a voice; the recordings and the adapter stay as they are."""
-    server, name = existing_voice(request, name)
-    await asyncio.to_thread(server.jobs.cancel, name)
-    return await asyncio.to_thread(describe_voice, server, name)
+    name = existing_voice(request, name)
+    await asyncio.to_thread(request.app.state.server.jobs.cancel, name)
+    return await asyncio.to_thread(describe_voice, name)
 
 
-def check_may_train(server: Server, client: Client, name: str | None = None) -> None:
-    """Raises ApiError 403 for a client that may not make adapters, or not one of this name."""
+def check_may_train(server: Server, client: Client) -> None:
+    """Raises ApiError 403 where nobody, or not this client, may make adapters."""
     if not server.training:
         raise ApiError(403, "This server makes no adapters.", "forbidden")
-    if not client.manage or (name and (not client.may_use(name) or name == server.models.base_id)):
-        raise ApiError(403, "This API key may not make an adapter of this name.", "forbidden", "name")
+    if not client.manage:
+        raise ApiError(403, "This API key may not make adapters.", "forbidden")
 
 
-def checked_name(server: Server, client: Client, name: str) -> str:
+def check_voice(server: Server, client: Client, name: str) -> str:
     """The name as the registry has it. Raises ApiError where it can't be one, or not this client's."""
     try:
         name = registry.check_name(name)
     except registry.BadName as error:
         raise bad_value("name", str(error)) from None
-    check_may_train(server, client, name)
+    check_may_train(server, client)
+    if not client.may_use(name) or name == server.models.base_id or "@" in name:
+        raise ApiError(403, "This API key may not make an adapter of this name.", "forbidden", "name")
     return name
 
 
-def existing_voice(request: Request, name: str) -> tuple[Server, str]:
-    """A voice that this client may change, by its name. Raises ApiError, 404 where there is none."""
-    server: Server = request.app.state.server
-    name = checked_name(server, request.state.client, name)
+def existing_voice(request: Request, name: str) -> str:
+    """A voice that this client may change. Raises ApiError, 404 where there is none."""
+    name = check_voice(request.app.state.server, request.state.client, name)
     if name not in voices_of(request.state.client):
         raise ApiError(404, f"There is no voice {name}.", "voice_not_found", "name")
-    return server, name
+    return name
 
 
 def voices_of(client: Client) -> list[str]:
@@ -188,19 +184,18 @@ def voices_of(client: Client) -> list[str]:
     return sorted(name for name in names if not registry.name_fault(name) and client.may_use(name))
 
 
-def describe_voice(server: Server, name: str) -> dict[str, Any]:
+def describe_voice(name: str) -> dict[str, Any]:
     """recordings, seconds, items (id, text, seconds), adapter, made, job (as `read_job`)."""
     stored = corrections.read_store(name)
     items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
-    seconds = round(sum(item["seconds"] for item in items), 2)
-    record = {"name": name, "object": "voice", "recordings": len(items), "seconds": seconds, "items": items}
-    adapter, made = registry.is_registered(name), bool(voice_record(name).get("made"))
-    return record | {"adapter": adapter, "made": made, "job": read_job(name)}
+    record = {"name": name, "object": "voice", "recordings": len(items), "items": items}
+    record |= {"seconds": round(sum(item["seconds"] for item in items), 2), "job": read_job(name) or None}
+    return record | {"adapter": registry.is_registered(name), "made": bool(voice_record(name).get("made"))}
 
 
-def change_store(change: partial) -> Any:
+async def change_store(change: partial) -> Any:
     """The result of a change of the store. Raises ApiError in the words of what is wrong."""
     try:
-        return change()
+        return await asyncio.to_thread(change)
     except UserError as error:
         raise bad_value("file", str(error).replace(str(registry.home().parent), "…")) from None

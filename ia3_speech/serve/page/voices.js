@@ -146,7 +146,7 @@ function follow(card, name, status, first) {
 
 /** How a job has ended, in plain words. */
 function outcome(job, adapter) {
-  if (job.state === "failed") return [make("span", { className: "fault", textContent: t("job_failed", { reason: job.reason }) })];
+  if (job.state === "failed") return [make("span", { className: "fault", textContent: t("job_failed", { reason: job.result?.reason ?? "" }) })];
   if (job.state === "cancelled") return [t("job_cancelled")];
   const { words, base_errors: before, errors: after, kept } = job.result;
   const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
