@@ -39,7 +39,7 @@ from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.scoring.alignment import count_errors
-from ia3_speech.training.config import NEAREST, TrainingOptions
+from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions
 
 if TYPE_CHECKING:
     import numpy as np
@@ -298,6 +298,8 @@ def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
         left = [utterance for utterance in corrections if ids and utterance.id not in ids]
         if store_of(name).exists():
             write_store(name, left)
+        if not left:  # nor does the name stay
+            store_of(name).with_name(f".{name}.lock").unlink()
     return len(corrections) - len(left), len(left)
 
 
@@ -371,6 +373,8 @@ def learn_voice(
             if is_better:
                 earlier = register_beside_earlier(name, work / "exp/adapter", corrections)
             return Learnt(is_better, earlier, comparison, summary)
+        except TrainingError as error:
+            raise TrainingError(str(error).replace(str(work / "data"), name)) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
@@ -409,18 +413,14 @@ def train_and_compare(
     """
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
-    from ia3_speech.training.config import TrainingError
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_run import measure_all, prepare, train_on_few
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
-    try:
-        examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
-        before = sum(m.errors for m in measure_all(prepare(base, options, name), examples, options))
-        summary = train_on_few(options)
-    except TrainingError as error:
-        raise TrainingError(str(error).replace(str(options.train), name or "")) from error
+    examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
+    before = sum(m.errors for m in measure_all(prepare(base, options, name), examples, options))
+    summary = train_on_few(options)
     files = (options.out / "folds").glob("*/task.json")
     texts = {id: text for file in files for id, text in read_json(file)["texts"].items()}
     pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]

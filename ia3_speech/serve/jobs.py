@@ -6,7 +6,8 @@
     voices/anna/result.json     {"kept": true, "words": 60, "base_errors": 24, "errors": 12, …}, or a reason
 
 In: names of voices. Out: what `corrections.learn_voice` makes of them, in the registry, beside which the
-folders lie. A server that starts goes on with what is queued, and begins again what was running. The process is `python -m ia3_speech.serve.jobs NAME BASE [EPOCHS]`; it ends when its standard input does.
+folders lie. A server that starts goes on with what is queued, and begins again what was running. The process
+is `python -m ia3_speech.serve.jobs NAME BASE EPOCHS`; it ends when its standard input does.
 """
 
 import logging
@@ -187,7 +188,7 @@ def main(name: str, base: str, epochs: str) -> int:
 
 
 def end_with_server() -> None:
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(1)
 
 

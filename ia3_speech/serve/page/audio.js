@@ -11,7 +11,6 @@ export class Recorder {
   async start(onLevel) {
     if (!navigator.mediaDevices) throw new Error("insecure");
     const plain = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
-    this.stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
     this.context = new AudioContext();
     await this.context.audioWorklet.addModule("page/recorder.js");
     this.blocks = [];
@@ -22,6 +21,7 @@ export class Recorder {
       this.count += data.length;
       onLevel(data.reduce((peak, x) => Math.max(peak, Math.abs(x)), 0), this.count / this.context.sampleRate);
     };
+    this.stream = await navigator.mediaDevices.getUserMedia({ audio: plain });
     this.context.createMediaStreamSource(this.stream).connect(this.tap).connect(this.context.destination);
   }
 

@@ -41,7 +41,8 @@ export async function api(path, options = {}) {
   }
   if (!answer.ok) {
     const told = await answer.json().catch(() => null);
-    throw new Error(told?.error?.message ?? `${answer.status} ${answer.statusText}`);
+    const message = told?.error?.message ?? `${answer.status} ${answer.statusText}`;
+    throw new Error(told?.error?.code === "name_taken" ? t("name_taken") : message);
   }
   return answer;
 }
