@@ -102,6 +102,7 @@ export async function listen(from, button, level, clock, status) {
     const reasons = { insecure: "no_microphone_insecure", NotAllowedError: "no_microphone_allowed" };
     throw new Error(t(reasons[error.message] ?? reasons[error.name] ?? "no_microphone"));
   }
+  button.dataset.seconds = 0;
   button.setAttribute("aria-pressed", "true");
   button.textContent = t("stop");
   status.textContent = t("recording");
