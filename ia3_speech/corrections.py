@@ -67,9 +67,10 @@ def store_of(name: str) -> Path:
 
 
 def read_store(name: str) -> list[Utterance]:
-    """The corrections of an adapter."""
-    data = store_of(name) / "data"
-    return read_data_directory(data, wav=False).utterances if data.is_dir() else []
+    """The corrections of an adapter, also where the folder has been moved."""
+    data, audio = store_of(name) / "data", store_of(name) / "audio"
+    utterances = read_data_directory(data, wav=False) if data.is_dir() else []
+    return [replace(utterance, source=str(audio / f"{utterance.id}.flac")) for utterance in utterances]
 
 
 def write_store(name: str, utterances: Sequence[Utterance]) -> None:
@@ -145,7 +146,7 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
                     raise UserError(f"{each.file}: no such file")
                 wave = load_audio(each.file)
                 refuse_unusable(each, wave, base)
-                if (digest := digest_of(wave)) in taken:
+                if (digest := audio_digest(wave)) in taken:
                     raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
             except UserError as error:
                 problems.append(f"{each.where}: {str(error).removeprefix(f'{each.where}: ')}")
@@ -231,7 +232,7 @@ def refuse_unusable(correction: Correction, wave: "np.ndarray", base: "Base") ->
         raise UserError(fault)
 
 
-def digest_of(wave: "np.ndarray") -> str:
+def audio_digest(wave: "np.ndarray") -> str:
     """What tells recordings apart, of their samples `(samples,)`."""
     return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
 
@@ -240,9 +241,8 @@ def speaker_of(adapter: Path) -> str:
     """Whose an adapter is: by its labels, or the only speaker of its data; else its name stands for them."""
     data = registry.training_data(adapter)
     speakers = read_data_directory(data, text=False, wav=False).speakers if data else {}
-    return read_record(adapter).get("labels", {}).get("speaker") or (
-        min(speakers) if len(speakers) == 1 else adapter.name
-    )
+    only = min(speakers) if len(speakers) == 1 else adapter.name
+    return read_record(adapter).get("labels", {}).get("speaker") or only
 
 
 def store_audio(name: str, file: Path, speaker: str, digest: str, wave: "np.ndarray") -> Utterance:
@@ -271,7 +271,7 @@ def list_corrections(name: str) -> None:
     print(*in_columns([("UTTERANCE", "SECONDS", "LEARNT", "TEXT"), *rows], left=(0, 2, 3)), sep="\n")
 
 
-def remove_corrections(*names: str) -> None:
+def remove(*names: str) -> None:
     """Delete corrections and the copies of their recordings. The adapter stays as it is.
 
     Args:
@@ -395,7 +395,7 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
         return []
     digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
     waves = load_utterances(read_data_directory(data, wav=False), on_error="skip", bad=bad, progress=False)
-    utterances = [utterance for utterance, wave in waves if digest_of(wave) not in digests]
+    utterances = [utterance for utterance, wave in waves if audio_digest(wave) not in digests]
     print(*bad, sep="\n", end="\n" * bool(bad), file=sys.stderr)
     return utterances
 
@@ -419,7 +419,8 @@ def train_and_compare(
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
     examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
-    before = sum(m.errors for m in measure_all(prepare(base, options, name), examples, options))
+    cache = prepare(base, options, str(registered(name)) if name else None)
+    before = sum(measure.errors for measure in measure_all(cache, examples, options))
     summary = train_on_few(options)
     files = (options.out / "folds").glob("*/task.json")
     texts = {id: text for file in files for id, text in read_json(file)["texts"].items()}
@@ -440,10 +441,8 @@ def register_beside_earlier(name: str, adapter: Path, corrections: Sequence[Utte
     """
     earlier, number, kept = registered(name) if registry.is_registered(name) else None, 1, None
     record, data = read_record(adapter), registry.training_data(earlier) if earlier else None
-    record["training"] |= {
-        "data": data and str(data),
-        "corrections": {u.id: checksum(u) for u in corrections},
-    }
+    learnt = {utterance.id: checksum(utterance) for utterance in corrections}
+    record["training"] |= {"data": data and str(data), "corrections": learnt}
     write_record(adapter, record)
     for file in registry.adapter_files(earlier) if earlier else ():
         if file.name not in FILES:
@@ -458,13 +457,7 @@ def register_beside_earlier(name: str, adapter: Path, corrections: Sequence[Utte
 
 
 def main(argv: list[str] | None = None) -> None:
-    commands = {
-        "add": add,
-        "learn": learn_corrections,
-        "list": list_corrections,
-        "remove": remove_corrections,
-    }
-    command(commands, argv)
+    command({"add": add, "learn": learn_corrections, "list": list_corrections, "remove": remove}, argv)
 
 
 if __name__ == "__main__":

@@ -99,14 +99,18 @@ def folds_report(adapter: str, summary: dict[str, Any]) -> list[str]:
     ]
     if "note" in summary:
         lines.append(f"note: {summary['note']}, so the adapter changes nothing")
-    wrong, recordings = summary["suspicious"], plural(summary["utterances"], "recording")
-    if len(wrong) > summary["utterances"] / 2:
+    elif after >= before:
+        lines.append("note: the adapter makes no fewer errors than the base")
+    if before >= 0.9 * words:
         lines.append(
-            f"note: in {len(wrong)} of {recordings} the base hears nothing of the text: is there speech, in "
-            f"its language, and does each text stand at its recording?"
+            "note: the base gets nearly no word right: is there speech in all recordings, in its language, "
+            "and does each text stand at its recording?"
         )
     else:
-        lines += [f"note: {id} ({file}): the text is probably not what is said" for id, file in wrong.items()]
+        named = summary["suspicious"].items()
+        lines += [
+            f"note: {id} ({file}): the base hears something else; is the text right?" for id, file in named
+        ]
     return lines
 
 

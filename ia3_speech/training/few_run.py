@@ -157,7 +157,7 @@ def nearest(
         if metadata is None or not same_base(metadata.fingerprint, base.fingerprint):
             continue
         config, training = metadata.ia3_config, metadata.training
-        learnt = heard & trained_on(home() / name) or training.get("data") == str(options.train)
+        learnt = heard & heard_by(home() / name) or training.get("data") == str(options.train)
         if learnt or "speaker" in metadata.labels or config.train_head or "conv" in config.placements:
             continue
         cache = prepare(base, options, name)
@@ -167,7 +167,7 @@ def nearest(
     return best if best and errors[best] < sum(measure.errors for measure in measures) else None
 
 
-def trained_on(folder: Path) -> set[str]:
+def heard_by(folder: Path) -> set[str]:
     """The utterances that a registered adapter has heard: by its record, or its data if still there."""
     if "trained_on" in (training := read_summary(folder).get("training", {})):
         return {*training["trained_on"]}

@@ -13,6 +13,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata, read_record, write_record
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.train import folds_report
 from ia3_speech.training.config import TrainingOptions
 from ia3_speech.training.data import read_examples
 from ia3_speech.training.few_run import (
@@ -115,6 +116,26 @@ def test_the_nearest_adapter_is_one_of_nobody_that_has_not_heard_this(place, run
     write_record(registry.home() / "accent", whole)
     result = train(run_command, place, "few", "data", "--init-adapter", "nearest")
     assert result.code == 0 and "accent: " in result.err
+
+
+def test_the_report_says_what_is_probably_wrong():
+    summary = {
+        "audio_seconds": 60,
+        "speakers": 1,
+        "utterances": 9,
+        "selected_epoch": 2,
+        "scale": 1,
+        "seconds": 9,
+    }
+    summary |= {"words": 20, "base_errors": 9, "errors": 8, "change_ci": [-0.1, 0.1], "better": 0.8}
+    notes = folds_report("new", summary | {"suspicious": {"anna-1": "a.wav"}})[2:]
+    assert notes == ["note: anna-1 (a.wav): the base hears something else; is the text right?"]
+    notes = folds_report(
+        "new", summary | {"base_errors": 18, "errors": 18, "suspicious": {"anna-1": "a.wav"}}
+    )[2:]
+    assert (
+        "no fewer errors than the base" in notes[0] and "nearly no word right" in notes[1] and len(notes) == 2
+    )
 
 
 def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
