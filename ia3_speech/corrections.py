@@ -171,7 +171,7 @@ def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> s
     Raises:
         UserError: it can't be learnt, or another command is at this store.
     """
-    recording, digest = Correction(name, Path("recording"), text), digest_of(wave)
+    recording, digest = Correction(name, Path("recording"), text), audio_digest(wave)
     refuse_unusable(recording, wave, base)
     with only_writer(name):
         stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}

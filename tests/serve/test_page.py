@@ -1,5 +1,5 @@
-"""The page from end to end in a real browser, whose microphone plays real recordings: six sentences are read,
-an adapter is made, it transcribes, is corrected, learns again, and everything is deleted. axe finds nothing."""
+"""The page from end to end in a real browser, whose microphone plays real recordings: six sentences are
+read, an adapter is made, it transcribes, is corrected, learns again, and everything is deleted."""
 
 import os
 import time
