@@ -12,8 +12,7 @@
     adapters_api    POST, GET and DELETE /v1/adapters
     voices_api      /v1/voices: recordings, learning from them, deletion
     realtime        WS /v1/realtime
-    page_files      GET /: the page, static files in page/
-    app             the application: routes, /metrics, /healthz, /readyz, the log
+    app             the application: routes, the page at / (files in page/), /metrics, /healthz, the log
 
 One upload: `app` lets it in, `openai_api` reads it, `audio_input` decodes it, a thread cuts it and searches
 (`Recognizer`), `engine` computes the logits in batches. A module imports only what stands above it.

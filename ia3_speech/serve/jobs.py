@@ -31,17 +31,19 @@ from ia3_speech.training.config import NEAREST
 
 STATE, PROGRESS, RESULT = "state.json", "progress.json", "result.json"
 EVERY = 5.0  # seconds between two looks for what other servers have queued
-TOLD = ("words", "base_errors", "errors")  # of the training's summary
 
 
 def read_job(name: str) -> dict[str, Any]:
     """A voice's last job: state (queued, running, done, failed, cancelled), epochs, progress, result; empty
     where there was none."""
-    files = {"progress": voice_folder(name) / PROGRESS, "result": voice_folder(name) / RESULT}
-    state = voice_folder(name) / STATE
-    if not state.is_file():
-        return {}
-    return read_json(state) | {key: read_json(file) for key, file in files.items() if file.is_file()}
+    state, *files = (voice_folder(name) / file for file in (STATE, PROGRESS, RESULT))
+    found = read_json(state) if state.is_file() else {}
+    return found | {file.stem: read_json(file) for file in files if found and file.is_file()}
+
+
+def without_paths(error: UserError) -> str:
+    """What an error says, without where this server keeps its files."""
+    return str(error).replace(str(registry.home().parent), "…")
 
 
 class Jobs:
@@ -54,8 +56,7 @@ class Jobs:
     def __init__(self, base: str):
         self.base, self.root = base, voice_folder("x").parent
         self.changing, self.wake = threading.Lock(), threading.Event()
-        self.process: subprocess.Popen | None = None
-        self.closing = self.cancelled = False
+        self.closing, self.cancelled, self.process = False, False, None
         self.root.mkdir(parents=True, exist_ok=True)
         self.root.chmod(0o700)
         threading.Thread(target=self.work, name="jobs", daemon=True).start()
@@ -104,10 +105,8 @@ class Jobs:
     def names(self, state: str) -> list[str]:
         """The voices whose jobs are in a state, the oldest first."""
         jobs = {folder.name: read_job(folder.name) for folder in self.root.iterdir() if folder.is_dir()}
-        return sorted(
-            (name for name, job in jobs.items() if job.get("state") == state),
-            key=lambda name: jobs[name]["queued"],
-        )
+        names = [name for name, job in jobs.items() if job.get("state") == state]
+        return sorted(names, key=lambda name: jobs[name]["queued"])
 
     def work(self) -> None:
         """The thread: run one job after the other."""
@@ -150,9 +149,7 @@ class Jobs:
 
 class JobProgress(logging.Handler):
     """Writes progress.json whenever some of the trainings, those of the folds and the last, end an epoch.
-
-    Where the base proves better, they are repeated with a lower learning rate: then the share falls.
-    """
+    Where the base proves better, they are repeated with a lower learning rate: then the share falls."""
 
     def __init__(self, name: str, trainings: int):
         super().__init__()
@@ -171,7 +168,7 @@ def main(name: str, base: str, epochs: str) -> int:
     from ia3_speech.training import multi_adapter
     from ia3_speech.training.cross_validation import FOLDS
 
-    threading.Thread(target=end_with_server, daemon=True).start()
+    threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()  # ends with the server
     os.nice(5)
     multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))
     multi_adapter.logger.setLevel(logging.DEBUG)
@@ -179,17 +176,12 @@ def main(name: str, base: str, epochs: str) -> int:
     try:
         learnt = corrections.learn_voice(name, base, start, int(epochs) if epochs else None)
     except UserError as error:
-        reason = str(error).replace(str(registry.home().parent), "…")
-        atomic.write_json(voice_folder(name) / RESULT, {"reason": reason})
+        atomic.write_json(voice_folder(name) / RESULT, {"reason": without_paths(error)})
         return 1
-    result = {"kept": learnt.kept, "earlier": learnt.earlier, "suspicious": [*learnt.summary["suspicious"]]}
-    atomic.write_json(voice_folder(name) / RESULT, result | {key: learnt.summary[key] for key in TOLD})
+    told = {key: learnt.summary[key] for key in ("words", "base_errors", "errors")}
+    told |= {"kept": learnt.kept, "suspicious": [*learnt.summary["suspicious"]]}
+    atomic.write_json(voice_folder(name) / RESULT, told)
     return 0
-
-
-def end_with_server() -> None:
-    os.read(0, 1)
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ key that it began with.
 
 import asyncio
 import time
-from contextlib import suppress
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -27,7 +27,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.serve.access import VOICE, Client, voice_folder, voice_record
 from ia3_speech.serve.audio_input import read_upload
 from ia3_speech.serve.errors import ApiError, bad_value
-from ia3_speech.serve.jobs import read_job
+from ia3_speech.serve.jobs import read_job, without_paths
 from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 
@@ -60,15 +60,14 @@ async def list_voices(request: Request) -> dict[str, Any]:
     server, client = request.app.state.server, request.state.client
     training = server.training and client.manage
     names = await asyncio.to_thread(voices_of, client) if training else []
-    data = [{"name": name} for name in names]
-    return {"base": server.models.base_id, "language": server.language, "training": training, "data": data}
+    told = {"base": server.models.base_id, "language": server.language, "training": training}
+    return told | {"data": [{"name": name} for name in names]}
 
 
 @router.post("/v1/voices", status_code=201, openapi_extra=form_description(VoiceForm))
 async def begin_voice(request: Request) -> dict[str, Any]:
     """Begin a voice; for one that has begun, nothing changes."""
     server, client = request.app.state.server, request.state.client
-    check_may_train(server, client)
     wanted = fields_of(await read_form(request, max_files=0), VoiceForm)
     name, is_adapter = check_voice(server, client, wanted.name), registry.is_registered(wanted.name)
     if not wanted.consent:
@@ -94,19 +93,16 @@ async def delete_voice(name: str, request: Request) -> dict[str, Any]:
     server, name = request.app.state.server, existing_voice(request, name)
     made = voice_record(name).get("made")
     await asyncio.to_thread(server.jobs.forget, name)
-    await change_store(partial(corrections.delete_recordings, name))
-    versions = [one for one in registry.registered_names() if made and one.partition("@")[0] == name]
-    for version in versions:
-        with suppress(registry.UnknownAdapter):
-            await asyncio.to_thread(registry.remove, version)
+    await change_store(corrections.delete_recordings, name)
+    for version in [one for one in registry.registered_names() if made and one.partition("@")[0] == name]:
+        await asyncio.to_thread(registry.remove, version)
         await asyncio.to_thread(server.engine.call(partial(server.cache.forget, version)).result)
     return {"id": name, "object": "voice", "deleted": True}
 
 
-RECORDING = form_description(RecordingForm, file=FILE)
-
-
-@router.post("/v1/voices/{name}/recordings", status_code=201, openapi_extra=RECORDING)
+@router.post(
+    "/v1/voices/{name}/recordings", status_code=201, openapi_extra=form_description(RecordingForm, file=FILE)
+)
 async def add_recording(name: str, request: Request) -> dict[str, Any]:
     """Store a recording and what is said in it; the same recording again gets the new text."""
     server, name = request.app.state.server, existing_voice(request, name)
@@ -121,14 +117,14 @@ async def add_recording(name: str, request: Request) -> dict[str, Any]:
                 wave = await asyncio.to_thread(read_upload, upload.file, max_seconds, base.minimum_samples)
         finally:
             await form.close()
-        id = await change_store(partial(corrections.store_recording, name, wave, text, base))
+        id = await change_store(corrections.store_recording, name, wave, text, base)
     return {"id": id, "object": "recording", "recordings": len(corrections.read_store(name))}
 
 
 @router.delete("/v1/voices/{name}/recordings/{id}")
 async def delete_recording(name: str, id: str, request: Request) -> dict[str, Any]:
     """Delete one recording, and what is said in it."""
-    await change_store(partial(corrections.delete_recordings, existing_voice(request, name), {id}))
+    await change_store(corrections.delete_recordings, existing_voice(request, name), {id})
     return {"id": id, "object": "recording", "deleted": True}
 
 
@@ -138,7 +134,7 @@ async def start_learning(name: str, request: Request) -> dict[str, Any]:
     name = existing_voice(request, name)
     wanted = fields_of(await read_form(request, max_files=0), LearnForm)
     await asyncio.to_thread(request.app.state.server.jobs.add, name, wanted.epochs)
-    return await asyncio.to_thread(describe_voice, name)
+    return describe_voice(name)
 
 
 @router.delete("/v1/voices/{name}/learn")
@@ -146,25 +142,19 @@ async def cancel_learning(name: str, request: Request) -> dict[str, Any]:
     """Cancel the job of a voice; the recordings and the adapter stay as they are."""
     name = existing_voice(request, name)
     await asyncio.to_thread(request.app.state.server.jobs.cancel, name)
-    return await asyncio.to_thread(describe_voice, name)
-
-
-def check_may_train(server: Server, client: Client) -> None:
-    """Raises ApiError 403 where nobody, or not this client, may make adapters."""
-    if not server.training:
-        raise ApiError(403, "This server makes no adapters.", "forbidden")
-    if not client.manage:
-        raise ApiError(403, "This API key may not make adapters.", "forbidden")
+    return describe_voice(name)
 
 
 def check_voice(server: Server, client: Client, name: str) -> str:
-    """The name as the registry has it. Raises ApiError where it can't be one, or not this client's."""
+    """The name as the registry has it. Raises ApiError where it can't be one, 403 where it can't be this
+    client's, or nobody may make adapters."""
     try:
         name = registry.check_name(name)
     except registry.BadName as error:
         raise bad_value("name", str(error)) from None
-    check_may_train(server, client)
-    if not client.may_use(name) or name == server.models.base_id or "@" in name:
+    if not server.training:
+        raise ApiError(403, "This server makes no adapters.", "forbidden")
+    if not (client.manage and client.may_use(name)) or name == server.models.base_id or "@" in name:
         raise ApiError(403, "This API key may not make an adapter of this name.", "forbidden", "name")
     return name
 
@@ -193,9 +183,9 @@ def describe_voice(name: str) -> dict[str, Any]:
     return record | {"adapter": registry.is_registered(name), "made": bool(voice_record(name).get("made"))}
 
 
-async def change_store(change: partial) -> Any:
+async def change_store(change: Callable, *arguments: Any) -> Any:
     """The result of a change of the store. Raises ApiError in the words of what is wrong."""
     try:
-        return await asyncio.to_thread(change)
+        return await asyncio.to_thread(change, *arguments)
     except UserError as error:
-        raise bad_value("file", str(error).replace(str(registry.home().parent), "…")) from None
+        raise bad_value("file", without_paths(error)) from None

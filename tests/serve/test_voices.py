@@ -148,16 +148,16 @@ def test_the_page_loads_nothing_from_elsewhere(running):
     assert page.status_code == 200 and "default-src 'none'" in policy and "unsafe" not in policy
     for name in ("app.js", "texts.json", "sample.ogg"):
         assert httpx.get(f"{running.url}/page/{name}").status_code == 200
-    for name in ("..%2fapp.py", "%2e%2e", "nothing.js", "page_files.py"):
+    for name in ("..%2fapp.py", "%2e%2e", "nothing.js", "app.py"):
         assert httpx.get(f"{running.url}/page/{name}").status_code == 404
 
 
 def test_both_languages_have_all_texts():
-    from ia3_speech.serve.page_files import FOLDER
+    from ia3_speech.serve.app import PAGE
 
-    texts = json.loads((FOLDER / "texts.json").read_text("utf-8"))
+    texts = json.loads((PAGE / "texts.json").read_text("utf-8"))
     english = texts.pop("en")
-    scripts = "".join(file.read_text("utf-8") for file in FOLDER.iterdir() if file.suffix in (".js", ".html"))
+    scripts = "".join(file.read_text("utf-8") for file in PAGE.iterdir() if file.suffix in (".js", ".html"))
     assert len(texts.pop("sentences")["en"]) == 15
     languages = texts.pop("languages").keys() - {"en"}
     assert languages == texts.keys() and all(texts[name].keys() == english.keys() for name in languages)

@@ -48,7 +48,7 @@ async function fill(card, name) {
 }
 
 function recordingsOf(card, voice, status) {
-  const suspicious = voice.job?.result?.suspicious ?? [];
+  const suspicious = Object.keys(voice.job?.result?.suspicious ?? {});
   const rows = voice.items.map((item) => {
     const remove = make("button", { textContent: t("delete_one") });
     remove.setAttribute("aria-label", t("delete_one_label", { text: item.text }));
