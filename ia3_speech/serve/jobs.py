@@ -51,14 +51,20 @@ class Jobs:
 
     Args:
         base: of new voices, as `--base` names it.
+
+    Raises:
+        UserError: the folder can't be written.
     """
 
     def __init__(self, base: str):
         self.base, self.root = base, voice_folder("x").parent
         self.changing, self.wake = threading.Lock(), threading.Event()
         self.closing, self.cancelled, self.process = False, False, None
-        self.root.mkdir(parents=True, exist_ok=True)
-        self.root.chmod(0o700)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.chmod(0o700)
+        except OSError as error:
+            raise UserError(f"{self.root}: {error.strerror} (--no-training needs no such folder)") from None
         threading.Thread(target=self.work, name="jobs", daemon=True).start()
 
     def close(self) -> None:
