@@ -20,7 +20,8 @@ export function startTry() {
       $("drop").classList.toggle("over", kind === "dragover");
       if (kind === "drop" && event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
     });
-  for (const id of ["first", "second", "first-weight", "second-weight"]) $(id).oninput = showModel;
+  for (const id of ["first", "second"]) $(id).onchange = showModel;
+  for (const id of ["first-weight", "second-weight"]) $(id).oninput = showModel;
   $("transcribe").onclick = () => run($("transcribe"), $("try-status"), transcribe);
   $("play").onclick = () => speech.samples && play(speech.samples);
   $("wave").onkeydown = (event) => event.key === "Enter" && speech.samples && play(speech.samples);

@@ -48,7 +48,7 @@ async function fill(card, name) {
 }
 
 function recordingsOf(card, voice, status) {
-  const suspicious = Object.keys(voice.job?.result?.suspicious ?? {});
+  const suspicious = voice.job?.result?.suspicious ?? [];
   const rows = voice.items.map((item) => {
     const remove = make("button", { textContent: t("delete_one") });
     remove.setAttribute("aria-label", t("delete_one_label", { text: item.text }));
@@ -150,7 +150,7 @@ function outcome(job, adapter) {
   if (job.state === "cancelled") return [t("job_cancelled")];
   const { words, base_errors: before, errors: after, kept } = job.result;
   const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
-  const told = [t("result_better", { per: PER, before: share(before), after: share(after) })];
+  const told = [t(kept ? "result_better" : "result_worse", { per: PER, before: share(before), after: share(after) })];
   told.push(t(kept ? "result_kept" : adapter ? "result_old_kept" : "result_not_kept"));
   return [make("span", { className: "result", textContent: told.join(" ") })];
 }
