@@ -200,7 +200,7 @@ def configuration(parser: Parser, name: str) -> dict[str, Any]:
     try:
         options = yaml.safe_load(file.read_text("utf-8"))
     except FileNotFoundError:
-        parser.error(f"--config: there is no file {name} (the package contains ia3, for train)")
+        parser.error(f"--config: there is no file {name} (the package contains ia3, lora, full …, for train)")
     except (ValueError, yaml.YAMLError) as error:
         parser.error(f"--config: {file}: {error}")
     if not isinstance(options, dict):

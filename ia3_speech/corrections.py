@@ -371,7 +371,7 @@ def learn_voice(
             is_better, comparison, summary = train_and_compare(name if adapter else None, options, new)
             earlier = None
             if is_better:
-                earlier = register_beside_earlier(name, work / "exp/adapter", corrections)
+                earlier = register_learnt(name, work / "exp/adapter", corrections)
             return Learnt(is_better, earlier, comparison, summary)
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
@@ -435,25 +435,17 @@ def train_and_compare(
     return after < before and errors < base_errors, comparison, summary
 
 
-def register_beside_earlier(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str | None:
+def register_learnt(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str | None:
     """Register the new adapter, with what is registered beside the earlier one (a language model, hot words),
-    and that one as NAME@1, or the next number that is free; → that name, None where there is no earlier one.
-    """
-    earlier, number, kept = registered(name) if registry.is_registered(name) else None, 1, None
-    record, data = read_record(adapter), registry.training_data(earlier) if earlier else None
-    learnt = {utterance.id: checksum(utterance) for utterance in corrections}
+    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one."""
+    earlier, record = registered(name) if registry.is_registered(name) else None, read_record(adapter)
+    data, learnt = earlier and registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
     record["training"] |= {"data": data and str(data), "corrections": learnt}
     write_record(adapter, record)
-    for file in registry.adapter_files(earlier) if earlier else ():
-        if file.name not in FILES:
-            shutil.copyfile(file, adapter / file.name)
-    while earlier and kept is None:
-        try:
-            kept = registry.register(earlier, f"{name}@{number}").name
-        except registry.NameTaken:
-            number += 1
-    registry.register(adapter, name, force=True)
-    return kept
+    beside = [file for file in registry.adapter_files(earlier) if file.name not in FILES] if earlier else []
+    names, beside = {*registry.registered_names(), name}, {file.name: file.read_bytes() for file in beside}
+    registry.register(adapter, name, keep=True, search_files=beside)
+    return min({*registry.registered_names()} - names, default=None)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,12 +16,12 @@ import shutil
 import sys
 from pathlib import Path
 
-from ia3_speech.adapters.expressions import Term, parse_terms, weight_files
+from ia3_speech.adapters.expressions import Term, is_single_adapter, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
-    PARTS,
+    PARTS_FOLDER,
     bad_audio_message,
     decode_utterances,
     decoding_record,
@@ -78,6 +78,8 @@ def main(
     names = {id: folder.relative_to(adapter_per_speaker).parent.as_posix() for id, folder in folders.items()}
     bank = {names[id]: folder for id, folder in folders.items()}
     terms = parse_terms(adapter) if adapter else [Term(name, folder) for name, folder in bank.items()]
+    if adapter and is_single_adapter(terms):
+        search_options = search_options.complete(terms[0].folder)
     wanted = base or next(filter(None, (recorded_base(term.folder) for term in terms)), "mini")
     searches = [search_options.search] if search_options.search else ["greedy", "beam"]
     inputs = Inputs(
@@ -94,13 +96,13 @@ def main(
     out, utterances = decode_dir, directory.utterances
     if part:
         number, count = map(int, part.split("/"))
-        out, utterances = decode_dir / PARTS / f"{number}of{count}", utterances[number - 1 :: count]
+        out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
         inputs = Inputs(inputs.sources, {**inputs.options, "part": f"{number}/{count}"})
         if inputs.is_current(out, force):
             return 0
     elif parts := finished_parts(decode_dir, inputs):
         record = gather_parts(parts, decode_dir, [one.id for one in utterances])
-        shutil.rmtree(decode_dir / PARTS)
+        shutil.rmtree(decode_dir / PARTS_FOLDER)
         bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""
         print(
             f"{decode_dir / 'text'}: {plural(record['utterances'], 'utterance')}{bad}, of {len(parts)} parts"

@@ -1,22 +1,25 @@
 """Loading: a base, adapters and a search put together. The one place where the core and its extras meet.
 
-    asr = load("mini", adapter="speaker42")
+    asr = load("mini", adapter="speaker42", hotwords="terms.txt")
     asr.transcribe("audio.wav").text
 
 In: names, folders, and the options of the search that `transcribe`, `decode`, `live` and `tune-lm` share.
 Out: a `Transcriber`. Without options a base that comes with a language model (`lm.arpa.gz` in its folder,
 with weights chosen on dev in `lm.json`) is searched by beam search with it, any other by greedy search. A
-hot-word file works with both.
+hot-word file works with both. An adapter may be registered with files of the same names and `hotwords.txt`,
+as it was measured: these come before the base's.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf, isfinite, isinf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from ia3_speech.adapters.expressions import Term
+from ia3_speech.adapters.expressions import Term, is_single_adapter, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
@@ -30,7 +33,12 @@ from ia3_speech.decoding.word_times import Scaling
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
-BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder
+logger = logging.getLogger(__name__)
+
+BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder, or an adapter's
+STORED_HOTWORDS = "hotwords.txt"  # in an adapter's folder
+NO_LM = Path("none")
+MOST_SEARCHES = 8  # of requests with adapters of their own language models, which are kept in memory
 BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
 # The smallest value of each number. A negative weight would prefer what the model finds unlikely; scores of
 # words may have either sign.
@@ -41,22 +49,24 @@ LEAST = {"lm_weight": 0, "word_score": -inf, "unknown_word_score": -inf, "beam_s
 class SearchOptions:
     """Search
 
-    None: as the language model's own weights say, else the defaults of `BeamSearch`.
+    None: as it is registered with the adapter, else as the base's language model says, else the defaults of
+    `BeamSearch`.
 
     Args:
-        search: greedy takes the likeliest symbol of each frame; beam weighs whole texts with a language
-            model, which makes fewer errors (default: beam where there is one, else greedy)
-        lm: a language model, ARPA (perhaps .gz) or KenLM binary; ia3-speech lm makes one of text (default:
-            the base's own, if it has one)
+        search: greedy takes the likeliest symbol of each frame, and nothing that is registered with the
+            adapter; beam weighs whole texts with a language model, which makes fewer errors (default: beam
+            where there is one, else greedy)
+        lm: a language model, ARPA (perhaps .gz) or KenLM binary; ia3-speech lm makes one of text; none: no
+            language model (default: the adapter's own, else the base's, if they have one)
         lm_weight: what the language model counts beside the audio; ia3-speech tune-lm chooses it on a dev set
-            (default: the base's, else 0.5)
-        word_score: added for each word: a higher one makes more and shorter words (default: the base's, else
-            1.5)
+            (default: as its language model has it, else 0.5)
+        word_score: added for each word: a higher one makes more and shorter words (default: as its language
+            model has it, else 1.5)
         unknown_word_score: added for each word that the language model lacks: a lower one makes fewer of them
-            (default: the base's, else -10)
+            (default: as its language model has it, else -10)
         beam_size: hypotheses that are kept after each frame; more of them take longer (default: 50)
         hotwords: a file of terms to recognise, one a line; after TABs a factor of --hotword-weight, and forms
-            in which the term is heard (ia3-speech hotwords learn finds them)
+            in which the term is heard (ia3-speech hotwords learn finds them; default: the adapter's own)
         hotword_weight: nats of evidence that each character of a term beyond the fourth may lack: a higher
             one finds more of the terms, also where they were not spoken (default: 2.0)
     """
@@ -76,8 +86,8 @@ class SearchOptions:
         if self.search == "greedy" and given:
             flag = "--" + given[0].replace("_", "-")
             raise UserError(f"{flag} has no effect on greedy search (leave out --search greedy, or {flag})")
-        if self.lm is not None and not self.lm.is_file():
-            raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text)")
+        if self.lm not in (None, NO_LM) and not self.lm.is_file():
+            raise UserError(f"--lm {self.lm}: no such file (ia3-speech lm makes one of text; none: no model)")
         for name, least in LEAST.items():
             value = getattr(self, name)
             if value is not None and not (isfinite(value) and value >= least):
@@ -89,6 +99,32 @@ class SearchOptions:
             from ia3_speech.lm.hotword_search import read_hotwords
 
             read_hotwords(self.hotwords)  # its faults are reported before a base is loaded
+
+    def complete(self, folder: Path) -> "SearchOptions":
+        """These options; what they leave open is as it is stored in the folder of an adapter or a base."""
+        if self.search == "greedy":
+            return self
+        weights = folder / BASE_LM_WEIGHTS
+        numbers = json.loads(weights.read_text("utf-8")) if weights.is_file() else {}
+        stored = {name: numbers[name] for name in ("search", *BEAM_NUMBERS) if name in numbers}
+        if (folder / BASE_LM).is_file():
+            stored["lm"] = folder / BASE_LM
+        given = any(getattr(self, name) is not None for name in ("search", *BEAM_NUMBERS))
+        if self.lm is not None or (given and stored.get("search") == "greedy"):
+            stored = {}  # it belongs to another language model, or to none
+        if self.hotwords is None and (folder / STORED_HOTWORDS).is_file():
+            stored |= {"hotwords": folder / STORED_HOTWORDS, "hotword_weight": numbers.get("hotword_weight")}
+        return replace(self, **{name: value for name, value in stored.items() if getattr(self, name) is None})
+
+    def stored(self) -> dict[str, bytes]:
+        """File name → contents that an adapter's folder holds for `complete`; nothing where all is open."""
+        numbers = {name: value for name, value in vars(self).items() if name not in ("lm", "hotwords")}
+        numbers = {name: value for name, value in numbers.items() if value is not None}
+        files = {BASE_LM: self.lm, STORED_HOTWORDS: self.hotwords}
+        contents = {name: file.read_bytes() for name, file in files.items() if file}
+        if contents or numbers:
+            contents[BASE_LM_WEIGHTS] = f"{json.dumps(numbers)}\n".encode()
+        return contents
 
     def files(self, base_folder: Path | None) -> list[Path]:
         """The language model that `make_search` will use, or the base's own and its weights."""
@@ -114,18 +150,15 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
         UserError: the options do not fit; LanguageModelError: the model cannot be used.
     """
     options.check()
-    folder = Path(base.model.config.name_or_path)
-    lm, numbers = options.lm, {}
-    if lm is None and options.search != "greedy" and (folder / BASE_LM).is_file():
-        lm = folder / BASE_LM
-        if (folder / BASE_LM_WEIGHTS).is_file():
-            numbers = json.loads((folder / BASE_LM_WEIGHTS).read_text("utf-8"))
+    hotwords = options.hotwords  # a base has none of its own
+    options = replace(options.complete(Path(base.model.config.name_or_path)), hotwords=hotwords)
+    lm = None if options.lm == NO_LM else options.lm
     if options.search == "greedy" or (options.search is None and lm is None):
         search, record = GreedySearch(base.vocabulary), {"search": "greedy"}
     else:
-        numbers |= {name: value for name, value in vars(options).items() if value is not None}
+        numbers = {name: getattr(options, name) for name in BEAM_NUMBERS}
         search = BeamSearch(
-            base.vocabulary, lm, **{name: numbers[name] for name in BEAM_NUMBERS if name in numbers}
+            base.vocabulary, lm, **{name: value for name, value in numbers.items() if value is not None}
         )
         record = {"search": "beam", "lm": lm and str(lm)}
         record |= {name: getattr(search, name) for name in BEAM_NUMBERS}
@@ -137,6 +170,39 @@ def make_search(options: SearchOptions, base: "Base") -> tuple[Search, dict[str,
     hotwords = read_hotwords(options.hotwords)
     record |= {"hotwords": str(options.hotwords), "hotword_weight": weight, "terms": len(hotwords.terms)}
     return HotwordSearch(hotwords, weight, base.vocabulary, search), record
+
+
+def with_stored_search(options: SearchOptions, terms: Sequence[Term]) -> SearchOptions:
+    """The options, completed with what is registered with one adapter; of a sum nothing is taken, it says."""
+    if is_single_adapter([*terms]):
+        return options.complete(terms[0].folder)
+    measured = [term.name for term in terms if (term.folder / BASE_LM_WEIGHTS).is_file()]
+    if measured and options.search is None and options.lm is None:
+        logger.warning(
+            "several adapters are searched as the base is, with its language model if it has one, and not as "
+            "%s was measured (--lm, --hotwords and --search choose)",
+            " and ".join(measured),
+        )
+    return options
+
+
+class RequestSearches:
+    """Terms → the search of a request with this adapter, and its record: of what is registered with it,
+    loaded on first use, where `options` do not say otherwise; else `shared`, which `options` make.
+    """
+
+    def __init__(self, options: SearchOptions, base: "Base", shared: tuple[Search, dict[str, Any]]):
+        self.options, self.base, self.shared = options, base, shared
+        self.cached = lru_cache(MOST_SEARCHES)(self.make)
+
+    def __call__(self, terms: Sequence[Term]) -> tuple[Search, dict[str, Any]]:
+        weights = terms[0].folder / BASE_LM_WEIGHTS if is_single_adapter([*terms]) else None
+        if weights is None or not weights.is_file():
+            return self.shared
+        return self.cached(terms[0].folder, weights.stat().st_mtime_ns)
+
+    def make(self, folder: Path, modified: int) -> tuple[Search, dict[str, Any]]:
+        return make_search(self.options.complete(folder), self.base)
 
 
 def make_post_process(options: DictationOptions, formats: str) -> PostProcessor | None:
@@ -158,6 +224,8 @@ def load(
     precision: Literal["no", "bf16", "auto"] = "no",
     batch_seconds: float = BATCH_SECONDS,
     max_seconds: float | None = None,
+    lm: str | Path | None = None,
+    hotwords: str | Path | None = None,
     search: SearchOptions | None = None,
     vad: VadMethod | None = None,
     scaling: Scaling | None = None,
@@ -178,7 +246,8 @@ def load(
         batch_seconds: padded seconds of audio that go through the model at once.
         max_seconds: cut longer recordings at pauses; None: the base's maximum input duration, else 60;
             infinite: never.
-        search: how logits become text; None: see `SearchOptions`.
+        lm, hotwords: files of a language model and of terms, as in `SearchOptions`, before those of `search`.
+        search: how logits become text; None: as it is registered with the adapter, else see `SearchOptions`.
         vad: how speech is found where longer recordings are cut: off, energy or silero; None: silero where it
             is installed, else energy.
         scaling: of the words' confidences; None: what `calibrate` stored with the adapter, or with the base
@@ -193,10 +262,12 @@ def load(
         if seconds is not None and not seconds >= SHORTEST_INPUT:
             raise UserError(f"{flag} is {seconds:g}, and has to be at least {SHORTEST_INPUT:g} seconds")
     vad = choose_method(vad)
-    options = search or SearchOptions()
+    files = {name: Path(file) for name, file in (("lm", lm), ("hotwords", hotwords)) if file is not None}
+    options = replace(search or SearchOptions(), **files)
     options.check()
     split = channels == "split"
     terms, by_channel = parse_adapter(adapter, split)
+    options = with_stored_search(options, terms)
     if by_channel:
         terms, bank = [], {term.name: term.folder for term in terms}
     import torch
@@ -207,15 +278,16 @@ def load(
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"--device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
     from ia3_speech.adapters.bank import Bank
-    from ia3_speech.adapters.load import attach_adapter, base_of, read_sum
+    from ia3_speech.adapters.load import base_of
     from ia3_speech.confidence.storage import find_scaling
     from ia3_speech.model.precision import choose_precision
+    from ia3_speech.training.methods import load_any
 
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
     loaded = base_of(terms or first, base, dtype=dtype, device=device)
     loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
     if terms:
-        attach_adapter(loaded.model, read_sum(loaded.model, terms))
+        load_any(loaded, terms)
     if max_seconds is None:
         max_seconds = loaded.maximum_seconds or LONGEST_INPUT
     search, record = make_search(options, loaded)
@@ -234,6 +306,23 @@ def load(
         recognizer.bank = Bank(loaded)
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
-    elif scaling is None:
+        return Transcriber(recognizer, post_process, split, by_channel)
+    if scaling is None:
         recognizer.scaling = find_scaling(loaded, terms, record)
-    return Transcriber(recognizer, post_process, split, by_channel)
+    if terms:
+        return Transcriber(recognizer, post_process, split)
+    from ia3_speech.adapters.cache import AdapterCache, stored_adapter
+
+    cache, searches = AdapterCache(Bank(loaded)), RequestSearches(options, loaded, (search, record))
+
+    def adapt(adapter: str | Path) -> Recognizer:
+        """The recogniser of one request."""
+        terms = parse_terms(adapter)
+        row = cache.row(tuple((stored_adapter(term.name, term.folder), term.weight) for term in terms))
+        found, its_record = searches(terms)
+        return replace(
+            recognizer, adapter=terms, name=str(adapter), bank=cache.bank, row=row, search=found,
+            search_record=its_record, scaling=scaling or find_scaling(loaded, terms, its_record),
+        )  # fmt: skip
+
+    return Transcriber(recognizer, post_process, split, adapt=adapt)

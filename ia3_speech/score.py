@@ -4,7 +4,7 @@
 
 In: `text`, `utt2spk` and labels of the data directory, `DECODE_DIR/text`, and its word confidences (hyp.ctm)
 if there are any. Out: a table on stdout, and in DECODE_DIR `score.json` (scoring/scorer.py) and Kaldi's
-and sclite's files (scoring/kaldi_files.py).
+and sclite's files (scoring/kaldi_files.py); with --out DIR these go there, and DECODE_DIR is left alone.
 
 - References and hypotheses are normalised alike (`--normalize`). A missing hypothesis counts as empty: its
   words are deletions.
@@ -56,6 +56,7 @@ def main(
     training_per_speaker: Path | None = None,
     replications: int = REPLICATIONS,
     seed: int = 0,
+    out: Path | None = None,
     force: bool = False,
 ) -> None:
     """Score DECODE_DIR/text against a Kaldi data directory; write score.json and Kaldi's files beside it.
@@ -73,7 +74,9 @@ def main(
             same for sentences that the speaker's own adapter was trained on
         replications: replicates of each bootstrap
         seed: of the bootstraps
-        force: score again what DECODE_DIR/scoring_kaldi/inputs.json says was scored from the same inputs
+        out: where score.json and Kaldi's files are written, such as scores with other options than a recipe's
+            (default: DECODE_DIR)
+        force: score again what scoring_kaldi/inputs.json says was scored from the same inputs
     """
     from ia3_speech.confidence.reliability import measure_decode_directory
 
@@ -96,9 +99,10 @@ def main(
         sources["training"] = task_files(training_per_speaker)
     options = {"normalize": normalize, "cluster": cluster, "replications": replications, "seed": seed}
     inputs = Inputs(sources, options)
-    if (decode_dir / "score.json").is_file() and inputs.is_current(decode_dir / "scoring_kaldi", force):
+    out = out or decode_dir
+    if (out / "score.json").is_file() and inputs.is_current(out / "scoring_kaldi", force):
         if "IA3_SPEECH_COMMAND" not in os.environ:  # which recipes set
-            print(f"(the rates: {decode_dir}/score.json; --force prints them again)", file=sys.stderr)
+            print(f"(the rates: {out}/score.json; --force prints them again)", file=sys.stderr)
         return
     adapted_on = read_adapted_on(training_per_speaker, directory) if training_per_speaker else {}
     overlap = None
@@ -124,9 +128,9 @@ def main(
     paths = {"data": data, "decode_dir": decode_dir, "baseline_dir": baseline, "terms_file": terms}
     provenance: dict[str, Any] = {name: path and str(path) for name, path in paths.items()}
     provenance["filters"] = {"ref": None, "hyp": None}  # schema 1 has them: Kaldi's local/wer_*_filter
-    write_kaldi_files(decode_dir, score.scored, score.wer_bootci)
-    record = write_score(decode_dir / "score.json", score, provenance)
-    inputs.record(decode_dir / "scoring_kaldi")
+    write_kaldi_files(out, score.scored, score.wer_bootci)
+    record = write_score(out / "score.json", score, provenance)
+    inputs.record(out / "scoring_kaldi")
     print(format_results(Results(record)), end="")
 
 

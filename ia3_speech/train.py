@@ -1,4 +1,4 @@
-"""Train IA³ vectors with CTC: two data directories and a base in, an adapter out.
+"""Train IA³ vectors, or what --method names, with CTC: two data directories and a base in, an adapter out.
 
     ia3-speech train --config ia3 --base mini --train data/train --dev data/dev --out exp/NAME
     ia3-speech train --config few --train data/mine --out exp/mine      a few minutes: folds are dev
@@ -47,6 +47,11 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
         from ia3_speech.training.data import check_data
 
         check_data(options, checking.tests)
+        if options.dev is None:
+            from ia3_speech.training.few_run import refuse_too_few
+
+            data = read_data_directory(options.train, allow_pipes=options.allow_pipes)
+            refuse_too_few(options.train, data.utterances)
         return
     if inputs.is_current(options.out, options.force, resume=True):
         return

@@ -7,13 +7,15 @@
     ia3-speech transcribe --format srt,ctm --output-dir out folder/   out/NAME.srt, out/NAME.ctm
     ia3-speech transcribe --channels split --adapter left=agent,right=caller call.wav
     ia3-speech transcribe --dictation a.wav                   with punctuation and doses written
+    ia3-speech transcribe --part 3/8 --output-dir out folder/ one of a cluster's eight jobs
     find . -name '*.wav' | ia3-speech transcribe              paths from stdin, or a WAV itself
     ia3-speech transcribe --mic                               the microphone, until Ctrl-C; also --dictation
     arecord -f S16_LE -r 16000 | ia3-speech transcribe --live the text of what is being piped in
 
 Reads whatever libsndfile reads, of any rate and length, and m4a, mp4, webm, aac, wma and amr where PyAV
 (the extra ia3-speech[containers]) is installed. Recordings longer than the base's maximum input
-duration are cut at pauses. A bad file is named on stderr, the others are transcribed, and the exit code is 1.
+duration are cut at pauses. A bad file is named on stderr and in failed.txt of --output-dir (of a part in
+failed.3of8.txt), the others are transcribed, and the exit code is 1.
 Clipped audio, silence and noise are named too, and transcribed. Progress is shown on stderr where that is a
 terminal. Files are written when they are complete, so that a run that was killed goes on with
 --skip-existing. Ctrl-C ends live input: what was heard is transcribed and printed; the exit code is 0 for
@@ -24,13 +26,14 @@ and --beam_size mean the same, with dashes or underscores; --model is --base her
 --format. There is no --language: a base writes the language that it was trained on.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ia3_speech.atomic import write_text
+from ia3_speech.atomic import replacing, write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.recordings import (
@@ -43,7 +46,7 @@ from ia3_speech.data.recordings import (
 )
 from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.formats import FORMATS, check_output, parse_formats, with_times
-from ia3_speech.decoding.formats.writers import segment_line
+from ia3_speech.decoding.formats.writers import line_of, segment_line
 from ia3_speech.decoding.options import (
     ConfidenceOptions,
     DictationOptions,
@@ -98,6 +101,8 @@ def main(
             max_seconds=input_options.max_seconds,
         )
     post_process = make_post_process(dictation_options, output_options.format)
+    if post_process and output_options.review_below is not None:
+        raise UserError("--review-below marks words as they were recognised (leave out --dictation)")
     if files in ((), (STDIN,)):
         if sys.stdin is None or sys.stdin.isatty():
             raise UserError("no files were given (--help shows how to use it)")
@@ -113,17 +118,22 @@ def main(
     if folder := output_options.output_dir:
         suffixes = [FORMATS[name].suffix for name in formats]
         outputs = [*zip(*(output_paths(sources, folder, suffix) for suffix in suffixes), strict=True)]
+    number, parts = output_options.part_numbers
+    sources, outputs, bad = (items[number - 1 :: parts] for items in (sources, outputs, bad))
+    failures = folder and folder / ("failed.txt" if parts == 1 else f"failed.{number}of{parts}.txt")
+    if any(failures in paths for paths in outputs):
+        raise UserError(f"{failures}: lists what fails, and would be a recording's text too (rename that)")
     for line in bad:
         print(line, file=sys.stderr)
     if not sources:
-        return 1
+        return close_batch(0, bad, failures)
     if output_options.skip_existing:
         new = [number for number, paths in enumerate(outputs) if not all(path.exists() for path in paths)]
         if len(new) < len(sources):
             print(f"{len(sources) - len(new)} of {len(sources)} are transcribed already", file=sys.stderr)
         sources, outputs = [sources[n] for n in new], [outputs[n] for n in new]
         if not sources:
-            return 1 if bad else 0
+            return close_batch(0, bad, failures)
     transcriber = load(
         **vars(model_options),
         **vars(input_options),
@@ -139,10 +149,26 @@ def main(
         unusable = print_transcripts(sources, transcriber, outputs, output_options, single)
     if message := unused_hotwords(transcriber.recognizer.search):
         print(message, file=sys.stderr)
-    shown = with_times(output_options) and {"json", "jsonl", "ctm"} & {*formats}
+    shown = with_times(output_options) and {"json", "jsonl", "ctm", "csv"} & {*formats}
+    shown = shown or output_options.review_below is not None
     if shown and (message := uncalibrated(transcriber.recognizer)):
         print(message, file=sys.stderr)
-    return 1 if bad or unusable else 0
+    return close_batch(len(sources) - len(unusable), bad + unusable, failures)
+
+
+def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
+    """The exit code. With an output folder the list of what failed is written, or removed where nothing did,
+    and a line says of several recordings how many were done."""
+    if file:
+        if failed:
+            with replacing(file) as new:
+                new.write_bytes(os.fsencode("".join(f"{line}\n" for line in failed)))
+        else:
+            file.unlink(missing_ok=True)
+        if done + len(failed) > 1:
+            see = f", {len(failed):,} failed: see {file}" if failed else ""
+            print(f"{done:,} done{see}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def check_live(input: InputOptions, output: OutputOptions, confidence: ConfidenceOptions) -> None:
@@ -161,16 +187,16 @@ def print_transcripts(
     outputs: Sequence[Sequence[Path]],
     options: OutputOptions,
     single: bool,
-) -> int:
+) -> list[str]:
     """Transcribe, and print each text as soon as it is there, a `single` one without its path; or write it to
-    `outputs`, a file a format for each source. How many files could not be used is returned."""
-    unusable, formats = 0, parse_formats(options.format)
+    `outputs`, a file a format for each source. Returns a line for each file that could not be used."""
+    unusable, formats = [], parse_formats(options.format)
     with bar_of_seconds(sources) as bar:
         results = transcriber.transcripts(sources, bar.update, with_words=with_times(options))
         for index, result in enumerate(results):
             report_problem(result.path, result.problem)
             if not result.usable:
-                unusable += 1
+                unusable.append(f"{result.path}: {result.problem}")
                 continue
             contents = [FORMATS[name].write(result, options) for name in formats]
             if outputs:
@@ -178,23 +204,23 @@ def print_transcripts(
                     write_text(path, content)
             elif formats in (["text"], ["dictation"]) and not single:
                 path = without_breaks(result.path)
-                lines = contents[0].splitlines() if result.channels else [without_breaks(result.text)]
+                lines = contents[0].splitlines() if result.channels else [without_breaks(contents[0][:-1])]
                 print_text("".join(f"{path}\t{line}\n" for line in lines), sys.stdout)
             else:
                 print_text(contents[0], sys.stdout)
     return unusable
 
 
-def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> int:
+def print_single(source: Recording, transcriber: Transcriber, options: OutputOptions) -> list[str]:
     """Print the segments of one recording as they are done; its text where that is asked for and it is short.
-    How many files could not be used is returned."""
+    Returns a line where it could not be used."""
     wave, problem = read_audio(source, transcriber.recognizer.base.minimum_samples)
     fatal = bool(problem and problem.fatal)
     if not fatal and options.format == "text" and len(wave) <= LONG_SECONDS * SAMPLE_RATE:
         return print_transcripts([replace(source, audio=wave)], transcriber, [], options, True)
     report_problem(source.path, problem and problem.reason)
     if fatal:
-        return 1
+        return [f"{source.path}: {problem.reason}"]
     head = transcriber.transcript(source, len(wave), text="")
     with bar_of_seconds([source]) as bar:
         for number, segment in enumerate(transcriber.stream(wave)):
@@ -202,8 +228,8 @@ def print_single(source: Recording, transcriber: Transcriber, options: OutputOpt
             if options.format == "jsonl":
                 print_text(segment_line(head, number, segment, options), sys.stdout)
             else:
-                print_text(f"{segment.line}\n", sys.stdout)
-    return 0
+                print_text(f"{line_of(segment, options)}\n", sys.stdout)
+    return []
 
 
 def report_problem(path: str, problem: str | None) -> None:

@@ -12,7 +12,7 @@
 #                test sets with each; score against the baseline: WER, CER, term errors, with paired intervals
 #   7 lm         a language model of train's texts; with it the base, the adapter, and the adapter with terms as hot words
 #   8 report     results.json, RESULTS.md and report_<set>.html in exp/<corpus>
-#   9 register   the selected adapter, under its name
+#   9 register   the selected adapter, under its name, with the best measured search; where it does not help, it says so instead
 #
 # A command of ia3-speech that makes something records what it was made from (inputs.json), and is a job of $train_cmd or
 # $decode_cmd, with a log of its own; every other command stands behind $once, which records that for it. So
@@ -89,7 +89,7 @@ train_seeds() {
 
 # Stages 7 to 9, for the adapter in $selected.
 finish() {
-  local folder set
+  local folder set best
   if [ $stage -le 7 ] && [ $stop_stage -ge 7 ] && [ "$lm" != none ]; then
     if is_few; then
       for folder in base "$selected"; do echo "search: beam" >"$exp/$folder/lm_search.yaml"; done # the base's own, if it has one
@@ -112,7 +112,8 @@ finish() {
   if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
     step "stage 8, collect the results" python -m ia3_speech.experiments collect "$exp"
     for set in $test_sets; do
-      step "stage 8, report on $set" python -m ia3_speech.report "$data/$set" "$exp/$selected/decode_greedy_$set" \
+      best=$(python -m ia3_speech.experiments best "$exp/$selected" "$set")
+      step "stage 8, report on $set" python -m ia3_speech.report "$data/$set" "$exp/$selected/$best" \
         $report_opts $(is_few || echo "--training $exp/$trained/metrics.jsonl") --out "$exp/report_$set.html"
     done
   fi

@@ -128,5 +128,5 @@ check_options() {
   for n in $k; do [[ $n =~ ^[0-9]+$ && $n -ge 2 ]] || fail "--k must be numbers from 2 on, not '$k'"; done
   start_shown=$([[ -z $init_adapter ]] && echo base || echo "$init_name")
   free_init_name base log
-  [[ -z $grid || $stop_stage -lt 9 ]] || fail "--grid compares adapters and registers none: give --stop-stage 8"
+  [[ -z $grid || $stop_stage -lt 9 || $stop_stage -eq 100 ]] || fail "--grid compares adapters and registers none: give --stop-stage 8"
 }

@@ -26,7 +26,7 @@ check_study() {
 
 study() {
   [[ $average$trade_off$decay_to_one$curve != false ]] || return 0
-  local minutes most value seed set first=${test_sets%% *}
+  local minutes most value seed set sum first=${test_sets%% *}
 
   # An epoch on a part of train goes over as much audio as the most minutes asked for, so that all take equally many steps.
   most=$(tr ' ' '\n' <<<"$curve" | sort -g | tail -n 1)
@@ -40,7 +40,6 @@ study() {
       train_seeds "curve/minutes_$minutes" "$seeds" --train "$data/curve/minutes_$minutes" --epoch-minutes "$most"
     done
     if [[ $average == true ]]; then
-      local sum
       sum=$(seq -s + -f "$exp/${system}_seed%g/adapter" "$seeds")
       step "stage 5, the mean of $seeds seeds" $once "$exp/${system}_average" ${sum//+/ } -- python -m ia3_speech.adapters \
         combine "$sum" --average --base "$base" --out "$exp/${system}_average/adapter" --force

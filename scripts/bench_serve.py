@@ -28,6 +28,7 @@ from bench_bank import random_adapters, resident_bytes
 from bench_page import machine, made_by, publish
 
 from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.cache import StoredAdapter
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.cli import command
@@ -36,7 +37,7 @@ from ia3_speech.decoding.ctc_search import GreedySearch
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.serve.engine import Engine, Turn
-from ia3_speech.serve.models import AdapterCache, StoredAdapter
+from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 
 GOAL = 2.0  # seconds that 95 % of the requests may take
@@ -154,7 +155,7 @@ def engine_system(mixed: bool) -> Callable:
     @contextmanager
     def system(base: Base, adapters: list[Adapter], options: Options) -> Iterator[Answer]:
         metrics, bank, search = Metrics(), Bank(base), GreedySearch(base.vocabulary)
-        cache = AdapterCache(bank, len(adapters), 1e12, metrics)
+        cache = MeteredCache(bank, len(adapters), 1e12, metrics)
         stored = [StoredAdapter(str(n), Path(str(n)), (n,)) for n in range(len(adapters))]
         for one, adapter in zip(stored, adapters, strict=True):  # in memory: the disk is not what is measured
             bank.add(f"adapter{one.name}", adapter)

@@ -222,3 +222,11 @@ def speaker42(tiny_folder) -> Path:
             vector.copy_(40 * torch.rand(vector.shape, generator=generator) - 20)
     save_adapter(base.model, tiny_folder.parent / "adapter", base=base)
     return registry.register(tiny_folder.parent / "adapter", "speaker42")
+
+
+@pytest.fixture
+def enough_speech(monkeypatch) -> None:
+    """Corpora of a few seconds are divided as those of more than five minutes are."""
+    from ia3_speech.data.corpora import preparation
+
+    monkeypatch.setattr(preparation, "FEW_SECONDS", 0.0)

@@ -3,6 +3,7 @@
 import gzip
 import json
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,6 +176,40 @@ def test_a_base_with_a_model_of_its_own_is_searched_with_it(run_command, tmp_pat
     assert beam != greedy and all(word.isalpha() for word in beam.split())
     assert make_search(SearchOptions("greedy"), recognizer.base)[1] == {"search": "greedy"}
     assert make_search(SearchOptions(lm_weight=0.1), recognizer.base)[1]["lm_weight"] == 0.1
+
+
+def test_what_is_registered_with_an_adapter_is_what_it_is_searched_with(
+    run_command, tmp_path, directory, tiny_folder, speaker42, caplog
+):
+    """All of it, and without the parts that are given or left out; of a sum nothing."""
+    for name in ("own", "other"):
+        run_command("lm", directory, "--out", tmp_path / f"{name}.arpa.gz")
+    run_command("lm", directory, "--out", tiny_folder / "lm.arpa.gz")
+    (tmp_path / "terms.txt").write_text("cough\n")
+    stored = ("--lm", tmp_path / "own.arpa.gz", "--lm-weight", 0.75, "--hotwords", tmp_path / "terms.txt")
+    registered = run_command("adapters", "register", tiny_folder.parent / "adapter", "clinic", *stored)
+    assert registered.out.endswith(" with lm.arpa.gz, hotwords.txt, lm.json\n")
+    place, own = speaker42.parent / "clinic", {"lm_weight": 0.75, "terms": 1}
+
+    def search(adapter: str = "clinic", **options) -> dict:
+        return load(tiny_folder, adapter=adapter, search=SearchOptions(**options)).recognizer.search_record
+
+    assert search().items() >= (own | {"lm": f"{place}/lm.arpa.gz"}).items()
+    assert search("speaker42")["lm"] == f"{tiny_folder}/lm.arpa.gz"  # which nothing is registered with
+    other = search(lm=tmp_path / "other.arpa.gz")  # whose weights are not those of another model
+    assert (other["lm"], other["lm_weight"], other["terms"]) == (f"{tmp_path}/other.arpa.gz", 0.5, 1)
+    assert search(lm_weight=0.25)["lm"] == f"{place}/lm.arpa.gz"
+    assert search(lm=Path("none")).keys() >= {"hotwords"} and search(lm=Path("none"))["search"] == "greedy"
+    assert search(search="greedy") == {"search": "greedy"}
+    caplog.clear()
+    assert search("clinic:0.5+speaker42:0.5")["lm"] == f"{tiny_folder}/lm.arpa.gz"
+    assert "and not as clinic was measured (--lm, --hotwords and --search choose)" in caplog.text
+    decode = ("decode", directory, tmp_path / "decoded", "--base", tiny_folder, "--adapter", "clinic")
+    run_command(*decode)
+    assert json.loads((tmp_path / "decoded/decode.json").read_text()).items() >= own.items()
+    assert run_command(*decode).out.endswith(": up to date\n")
+    (place / "hotwords.txt").write_text("fever\n")
+    assert "changed: hotwords" in run_command(*decode).err
 
 
 @pytest.mark.parametrize(

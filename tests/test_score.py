@@ -148,6 +148,18 @@ def test_the_same_input_gives_the_same_bytes(place):
     assert everything() == everything()
 
 
+def test_scores_of_other_options_go_elsewhere(place, capsys):
+    before = scored()
+    capsys.readouterr()
+    main(Path("data/test"), Path("exp/decode"), normalize="none", replications=200, out=Path("exp/raw"))
+    raw = json.loads(Path("exp/raw/score.json").read_text())
+    assert (raw["decode_dir"], raw["normalize"]) == ("exp/decode", "none")
+    assert json.loads(Path("exp/decode/score.json").read_text()) == before
+    scored()
+    assert "up to date" in capsys.readouterr().out
+    assert {path.name for path in Path("exp/raw").iterdir()} >= {"ref.trn", "scoring_kaldi", "wer_1_0.0"}
+
+
 def test_a_missing_hypothesis_counts_as_deletions(place, caplog):
     write_lines(
         Path("exp/decode/text"), {u: text for u, text in HEARD.items() if u != "cat-1"} | {"dan-9": "x"}

@@ -120,9 +120,12 @@ def test_a_run_leaves_an_adapter_and_its_record(place):
     ]  # fmt: skip
     assert json.loads((out / "train.json").read_text()) == summary
     assert sorted(summary) == [
-        "audio_seconds", "dev_wer", "epochs", "note", "seconds", "seed", "selected_epoch", "start_dev_wer",
-        "steps", "trainable", "utterances",
+        "audio_seconds", "bytes", "dev_wer", "epochs", "method", "note", "peak_memory_bytes", "seconds",
+        "seconds_per_step", "seed", "selected_epoch", "start_dev_wer", "steps", "trainable", "utterances",
     ]  # fmt: skip
+    assert summary["method"] == "ia3" and summary["bytes"] == (out / "adapter" / PEFT_WEIGHTS).stat().st_size
+    assert summary["seconds_per_step"] * summary["steps"] < summary["seconds"] < 600
+    assert summary["peak_memory_bytes"] > 10**7
     assert summary["trainable"] == 3 * (32 + 32 + 48) and summary["utterances"] == 24
     rows = metrics_of(out)
     assert [row["epoch"] for row in rows] == [0, 1, 2] and rows[-1]["step"] == summary["steps"]

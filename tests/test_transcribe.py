@@ -11,16 +11,20 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import datasets
 import jiwer
 import numpy as np
 import pytest
 import soundfile
 import torch
 
-from ia3_speech.cli import command
+from ia3_speech import SearchOptions, attach, load_base, save_adapter
+from ia3_speech.adapters import registry
+from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError
 from ia3_speech.data.recordings import find_recordings
 from ia3_speech.decoding.transcript import Transcript
+from ia3_speech.lm.__main__ import main as lm
 from ia3_speech.loading import load
 from ia3_speech.transcribe import main
 
@@ -120,10 +124,51 @@ def test_output_dir(run, audio, tiny_folder):
     Path(audio("bad.wav")).write_bytes(b"")
     said = texts(tiny_folder, *names)
     flags = ("--output-dir", "out/deep", "a.wav", "./a.wav", "bad.wav", "d", names[3])
-    assert run("--base", tiny_folder, *flags) == (1, "", "bad.wav: empty (no bytes)\n")
+    problem = "bad.wav: empty (no bytes)\n"
+    closing = "5 done, 1 failed: see out/deep/failed.txt\n"
+    assert run("--base", tiny_folder, *flags) == (1, "", problem + closing)
+    failed = Path("out/deep/failed.txt")
+    assert failed.read_text() == problem
+    run("--base", tiny_folder, "--output-dir", "out/deep", "--skip-existing", "a.wav")
+    assert not failed.exists()  # nothing of this run did
     found = {str(p.relative_to("out/deep")): p.read_text() for p in Path("out").rglob("*") if p.is_file()}
     wanted = ["a.txt", "b.txt", "sub/b.txt", "v1.x.txt"]
     assert found == {name: f"{text}\n" for name, text in zip(wanted, said, strict=True)}
+
+
+def test_parts_are_all_of_it_once(run, audio, tiny_folder):
+    for n in range(5):
+        audio(f"d/{n}.wav", 0.5, n)
+    Path("d/bad.wav").write_bytes(b"")
+    flags = ("--base", tiny_folder, "--output-dir", "out", "d", "none.wav")
+    said = [run("--part", f"{n}/3", *flags).err for n in (1, 2, 3)]
+    assert [line for text in said for line in text.splitlines()] == [
+        "none.wav: no such file or folder", "2 done, 1 failed: see out/failed.1of3.txt",
+        "2 done",
+        "bad.wav: empty (no bytes)".replace("bad", "d/bad"), "1 done, 1 failed: see out/failed.3of3.txt",
+    ]  # fmt: skip
+    names = sorted(path.name for path in Path("out").iterdir())
+    assert names == [*(f"{n}.txt" for n in range(5)), "failed.1of3.txt", "failed.3of3.txt"]
+    assert run("--part", "9/9", *flags) == (0, "", "")
+    for part in ("0/3", "4/3", "3", "a/b"):
+        assert f"--part {part}: write 3/8" in run("--part", part, *flags).err
+    audio("failed.wav")
+    assert "would be a recording's text too" in run("--output-dir", "out", "failed.wav").err
+
+
+def test_words_for_review_are_marked(run, audio, tiny_folder):
+    names = [audio("a.wav", 1.5), audio("b.wav", 1, 1)]
+    words = [load(tiny_folder).transcribe(name, word_timestamps=True).words for name in names]
+    limit = sorted(word.confidence for word in words[0])[len(words[0]) // 2]
+    flags = ("--base", tiny_folder, "--review-below", limit)
+    marked = [
+        " ".join(f"[{w.text}?]" if w.confidence < limit else w.text for w in of_one) for of_one in words
+    ]
+    assert run(*flags, *names).out == "".join(map("{}\t{}\n".format, names, marked))
+    for name in ("text", "txt"):
+        assert " ".join(run(*flags, "--format", name, names[0]).out.split("\n")).strip() == marked[0]
+    assert "leave out --dictation" in run(*flags, "--dictation", names[0]).err
+    assert "for --format text, txt or csv" in run(*flags, "--format", "srt", names[0]).err
 
 
 def test_two_files_for_one_place_are_refused_before_any_work(run, audio):
@@ -261,7 +306,8 @@ def test_help_groups_the_options_explains_each_and_names_its_default(run):
     without = {option.split()[0] for option in options if option.split()[1].isupper() or "{" in option}
     without -= {option.split()[0] for option in options if "(default:" in option}
     assert without == {
-        "--config", "--raw", "--hotwords", "--output-dir", "--dictation-rules", "--dictation-off",
+        "--config", "--raw", "--hotwords", "--output-dir", "--dictation-rules", "--dictation-off", "--part",
+        "--review-below",
     }  # fmt: skip
     assert "about one text in sixteen is another" in " ".join(out.split())  # of --precision
 
@@ -351,6 +397,48 @@ def test_whatever_holds_audio(audio, tiny_folder):
         asr.transcribe(wave[None])
 
 
+def test_an_adapter_for_each_request(audio, tiny_folder, speaker42, tmp_path):
+    """On one base, as if it had been loaded with that adapter; and anew where it was stored anew."""
+    path, asr = audio("a.wav", 1.25), load(tiny_folder)
+    base = asr.transcribe(path)
+    for adapter in ("speaker42", speaker42, "speaker42:0.5"):
+        alone = load(tiny_folder, adapter=adapter).transcribe(path, word_timestamps=True)
+        assert asr.transcribe([path], adapter=adapter, word_timestamps=True) == [alone]
+        assert [*asr.with_adapter(adapter).stream(path)] == [*alone.segments] and alone.text != base.text
+    assert asr.transcribe(path) == base
+    model = attach(load_base(tiny_folder).model)
+    save_adapter(model, tmp_path / "ones")
+    registry.register(tmp_path / "ones", "speaker42", force=True)
+    assert asr.transcribe(path, adapter="speaker42").text == base.text
+    with pytest.raises(UserError, match="no adapter has this name"):
+        asr.transcribe(path, adapter="nobody")
+    with pytest.raises(UserError, match=r"^clinic: speaker42 was loaded for all requests"):
+        load(adapter="speaker42").transcribe(path, adapter="clinic")
+
+
+def test_a_language_model_and_hot_words_by_name(tiny_folder, tmp_path):
+    (tmp_path / "terms.txt").write_text("metformin\n")
+    (tmp_path / "text").write_text("no fever\n")
+    lm(str(tmp_path / "text"), out=tmp_path / "lm.arpa.gz")
+    files = {"lm": str(tmp_path / "lm.arpa.gz"), "hotwords": tmp_path / "terms.txt"}
+    record = load(tiny_folder, **files, search=SearchOptions(beam_size=7)).recognizer.search_record
+    assert {name: record[name] for name in files} == {name: str(file) for name, file in files.items()}
+    assert record["beam_size"] == 7
+    with pytest.raises(UserError, match=r"--lm none\.arpa: no such file"):
+        load(tiny_folder, lm="none.arpa")
+
+
+def test_a_column_of_datasets_that_needs_torchcodec(audio, tiny_folder, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.setattr(datasets.config, "TORCHCODEC_AVAILABLE", False)
+    rows = datasets.Dataset.from_dict({"audio": [audio("a.wav", 1.25)]})
+    rows, asr = rows.cast_column("audio", datasets.Audio()), load(tiny_folder)
+    with pytest.raises(AudioError, match=r"torchcodec.*Audio\(decode=False\)"):
+        asr.transcribe(rows["audio"])
+    rows = rows.cast_column("audio", datasets.Audio(decode=False))
+    assert [result.text for result in asr.transcribe(rows["audio"])] == texts(tiny_folder, "a.wav")
+
+
 def test_bad_recordings(audio, tiny_folder):
     audio("a.wav")
     asr = load(tiny_folder)
@@ -397,7 +485,7 @@ def test_every_format_at_once_and_on_stdout(run, audio, tiny_folder):
     audio("d/sub/a.wav", 2)
     assert run("--base", tiny_folder, "--format", "all", "--output-dir", "out", "d") == (0, "", "")
     names = {str(p.relative_to("out")) for p in Path("out").rglob("*.*")}
-    suffixes = ("txt", "json", "jsonl", "srt", "vtt", "tsv", "ctm", "stm", "TextGrid")
+    suffixes = ("txt", "json", "jsonl", "srt", "vtt", "tsv", "csv", "ctm", "stm", "TextGrid")
     assert names == {f"sub/a.{suffix}" for suffix in suffixes}
     (text,) = texts(tiny_folder, "d/sub/a.wav")
     words = [line.split() for line in Path("out/sub/a.ctm").read_text().splitlines()]
@@ -430,7 +518,9 @@ def test_a_long_recording_is_cut_and_printed_a_line_a_segment(audio, tiny_folder
 KILLED_WHILE_IT_WRITES = """
 import os, signal, sys
 from ia3_speech import atomic
-from ia3_speech.cli import command
+from ia3_speech import SearchOptions, attach, load_base, save_adapter
+from ia3_speech.adapters import registry
+from ia3_speech.cli import UserError, command
 from ia3_speech.transcribe import main
 
 flush, written = atomic.flush, []
@@ -456,14 +546,14 @@ def test_killed_in_the_middle_it_leaves_whole_files_and_goes_on_with_the_others(
     def files(folder: str) -> dict[str, str]:
         return {file.name: file.read_text() for file in Path(folder).iterdir() if file.is_file()}
 
-    assert run(*flags, "whole") == (0, "", "")
+    assert run(*flags, "whole") == (0, "", "4 done\n")
     whole = files("whole")
     program = [sys.executable, "-c", KILLED_WHILE_IT_WRITES, *flags, "out"]
     killed = subprocess.run(program, capture_output=True, text=True)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert files("out") == {name: whole[name] for name in ("a.txt", "a.srt", "b.txt")}
     Path("out/a.txt").write_text("not written again")
-    assert run(*flags, "out") == (0, "", "1 of 4 are transcribed already\n")
+    assert run(*flags, "out") == (0, "", "1 of 4 are transcribed already\n3 done\n")
     assert files("out") == whole | {"a.txt": "not written again"}
     assert run(*flags, "out") == (0, "", "4 of 4 are transcribed already\n")
 

@@ -25,14 +25,14 @@ from typing import Any, Literal
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
 from ia3_speech.adapters.expressions import format_terms, parse_terms, short_name, with_equal_weights
-from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.record import read_summary
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
-from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.inputs import base_folder
+from ia3_speech.loading import BASE_LM, BASE_LM_WEIGHTS, STORED_HOTWORDS, SearchOptions
 
+SEARCH_FILES = (BASE_LM, BASE_LM_WEIGHTS, STORED_HOTWORDS)  # perhaps registered with an adapter
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
 
@@ -59,8 +59,14 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
     Args:
         adapter: a registered name, an adapter's folder, or its id on the Hub.
         format: text is a line a fact and a table, json an object.
-        plot: draw the vectors by layer and placement into this file (SVG).
+        plot: draw the vectors by layer and placement into this file: .svg; .pdf or .png with the extra
+            ia3-speech[figures]
     """
+    if plot:
+        from ia3_speech.report.figures import check_picture, write_picture
+        from ia3_speech.report.vector_chart import draw_vectors
+
+        check_picture(plot)
     folder = registry.resolve_adapter(adapter)
     entry, vectors, fault = describe_adapter(folder), [], ""
     try:
@@ -70,7 +76,7 @@ def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | No
             raise
         fault = str(error)
     if plot:
-        write_text(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
+        write_picture(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
     rows = spreads(vectors)
     if format == "json":
         print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
@@ -93,6 +99,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
         "name": folder.name if folder.parent == registry.home() else None,
         "path": str(folder.absolute()),
         "base": summary.get("base"),
+        "method": config.get("method"),
         "placements": config.get("placements"),
         "layers": config.get("layers"),
         "parameters": parameters,
@@ -102,6 +109,7 @@ def describe_adapter(folder: Path) -> dict[str, Any]:
         "scores": summary.get("scores") or None,
         "created": summary.get("created"),
         "sha256": weights_sha256(folder),
+        "search": [name for name in SEARCH_FILES if (folder / name).is_file()] or None,
         "source": registration.get("source"),
         "registered": registration.get("registered"),
     }
@@ -119,20 +127,33 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def register(folder: Path, name: str, force: bool = False, score: list[Path] | None = None) -> None:
+def register(
+    folder: Path,
+    name: str,
+    force: bool = False,
+    keep: bool = False,
+    score: list[Path] | None = None,
+    search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
+) -> None:
     """Copy an adapter into the registry, so that `--adapter NAME` finds it.
+
+    A language model, its weights and hot words that are given are registered with it: transcribe, decode and
+    serve use them wherever they are given no others.
 
     Args:
         folder: the adapter's folder, or that of the experiment around it.
         name: letters, digits, - and _; at most 64 characters.
         force: replace another adapter of this name.
+        keep: keep another adapter of this name as NAME@1, or the next number that is free.
         score: score.json of one or more test sets: the model card in `folder` is written again first, with
             them and the name.
     """
+    search_options.check()
     if score:
         update_card(registry.adapter_folder(folder), registry.check_name(name), score)
-    target = registry.register(folder, name, force=force)
-    print(f"{target.name}: registered in {target.parent}")
+    stored = search_options.stored()
+    target = registry.register(folder, name, force=force, keep=keep, search_files=stored)
+    print(f"{target.name}: registered in {target.parent}{' with ' * bool(stored)}{', '.join(stored)}")
 
 
 def remove(name: str) -> None:
@@ -143,6 +164,8 @@ def remove(name: str) -> None:
     """
     registry.remove(name)
     print(f"{name}: removed from {registry.home()}")
+    if earlier := [one for one in registry.registered_names() if one.startswith(f"{name}@")]:
+        print(f"{', '.join(earlier)}: earlier ones, which are still there")
 
 
 def card(folder: Path, name: str | None = None, score: list[Path] | None = None) -> None:

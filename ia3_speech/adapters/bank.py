@@ -111,7 +111,7 @@ class Bank:
         refuse_merged(base.model)
         if is_attached(base.model):
             raise AdapterError(f"{base.name} carries an adapter already (call detach(base.model) first)")
-        self.base, self.dtype = base, DTYPES[dtype]
+        self.base, self.dtype, self.is_int8 = base, DTYPES[dtype], is_int8(base.model)
         self.sizes = {target: vector_size(base.model, target) for target in all_target_modules(base.model)}
         self.head_path = head_of(base.model)
         self.head = copy.deepcopy(base.model.get_submodule(self.head_path))  # runs with the rows' parameters
@@ -312,7 +312,7 @@ class Bank:
             raise AdapterError(f"{len(waves)} waves and {len(names)} names (None is the base's)")
         if not len(waves):
             return []
-        if is_int8(self.base.model) and len(waves) > 1:  # see `Base.logits`
+        if self.is_int8 and len(waves) > 1:  # see `Base.logits`
             pairs = zip(waves, names, strict=True)
             return [self.logits([wave], [name], any_length=any_length)[0] for wave, name in pairs]
         with self.rows(names):

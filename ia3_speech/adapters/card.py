@@ -21,6 +21,10 @@ from ia3_speech.cli import UserError
 from ia3_speech.formatting import percent, plural
 
 TASK = "automatic-speech-recognition"
+# What the class of a base without a CTC head ends in → the Hub's name of its task.
+OTHER_TASKS = dict.fromkeys(
+    ("ForSequenceClassification", "ForAudioFrameClassification", "ForXVector"), "audio-classification"
+) | {"Model": "feature-extraction"}
 LIBRARY = "ia3-speech"
 PAPER = "https://arxiv.org/abs/2205.05638"
 ADAPTED_TO = ("speaker", "accent", "domain")  # labels that say what an adapter is for
@@ -42,6 +46,12 @@ def adapter_labels(record: Mapping[str, Any]) -> dict[str, str]:
     return {str(k): str(v) for k, v in labels.items() if v} if isinstance(labels, Mapping) else {}
 
 
+def task_of(record: Mapping[str, Any]) -> str:
+    """The Hub's name of what an adapter's base is for."""
+    architecture = str((record.get("fingerprint") or {}).get("architecture"))
+    return next((task for end, task in OTHER_TASKS.items() if architecture.endswith(end)), TASK)
+
+
 def is_biometric(record: Mapping[str, Any]) -> bool:
     """Whether an adapter was fitted to one person: it has a label `speaker`."""
     return "speaker" in adapter_labels(record)
@@ -60,7 +70,9 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
     Raises:
         UserError: the adapter has no record of ours, or a file is no score.json.
     """
-    record, counts = read_record(folder), count_by_placement(read_weights(folder))
+    record, tensors = read_record(folder), read_weights(folder)
+    method = other_method(record)
+    counts = {method: sum(t.size for t in tensors.values())} if method else count_by_placement(tensors)
     new = [read_score_summary(file) for file in score_files]
     if twice := [name for name, count in Counter(score["set"] for score in new).items() if count > 1]:
         raise UserError(
@@ -81,10 +93,11 @@ def update_card(folder: Path, name: str | None = None, score_files: Sequence[Pat
 def read_score_summary(file: Path) -> dict[str, Any]:
     """What a record keeps of a score.json, rates as fractions. Raises UserError for another file.
 
-    Beside the rates: warnings of what the test set has in common with training, and the WER of the other
+    Beside the rates: how it was searched and compared with what, where that is not greedily and the base;
+    warnings of what the test set has in common with training, and the WER of the other
     sentences; where each speaker was decoded with an adapter of their own, the number of speakers.
     """
-    from ia3_speech.scoring.results import read_results
+    from ia3_speech.scoring.results import ADDED, read_results, search_of, system_name
 
     score = read_results(file).record
     change = (score.get("changes") or {}).get("wer") or {}
@@ -93,6 +106,9 @@ def read_score_summary(file: Path) -> dict[str, Any]:
     summary = {"set": set_name(score.get("data") or file.parent.name)}
     summary |= {name: score.get(name) for name in names}
     summary |= {"base_wer": change.get("baseline")}
+    if search := ADDED[search_of(file.parent)]:
+        compared = system_name(score["baseline_dir"]) if score.get("baseline_dir") else None
+        summary |= {"search": search.removeprefix(" + "), "compared_with": compared}
     summary |= {name: change.get(name) for name in ("relative", "relative_ci")}
     if overlap.get("warnings"):
         summary["warnings"] = overlap["warnings"]
@@ -152,7 +168,7 @@ def model_card(
     front = yaml.safe_dump(front_matter(record, name, peft), sort_keys=False, allow_unicode=True, width=1000)
     parts = [
         f"# {escape_markdown(name or card_title(record))}",
-        introduction(counts),
+        introduction(counts, record),
         *([f"> **Data about a person.** {BIOMETRIC}"] if is_biometric(record) else []),
         fact_table(record, counts),
         f"## Scores\n\n{score_table(record)}{warning_list(record)}",
@@ -167,10 +183,16 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
     labels, base_id = adapter_labels(record), hub_id(record.get("base"))
     model_type = (record.get("fingerprint") or {}).get("model_type")
     adapted_to = [label for label in ADAPTED_TO if labels.get(label)]
-    tags = ["ia3", LIBRARY, *(["peft"] if peft else []), *([model_type] if model_type else [])]
+    tags = [
+        other_method(record) or "ia3",
+        LIBRARY,
+        *(["peft"] if peft else []),
+        *([model_type] if model_type else []),
+    ]
     tags += [f"{label}-adaptation" for label in adapted_to] + ["biometric-data"] * is_biometric(record)
     front = {"base_model": base_id} if base_id else {}  # the mini base and a local folder have no page there
-    front |= {"base_model_relation": "adapter", "pipeline_tag": TASK, "library_name": LIBRARY, "tags": tags}
+    front |= {"base_model_relation": "adapter", "pipeline_tag": task_of(record)}
+    front |= {"library_name": LIBRARY, "tags": tags}
     if language := re.match(r"[a-z]{2,3}\b", labels.get("language", "").lower()):  # ISO 639: en of en-GB
         front["language"] = [language[0]]
     scores = [score for score in record.get("scores") or [] if score["wer"] is not None]
@@ -201,19 +223,28 @@ def hub_result(score: Mapping[str, Any]) -> dict[str, Any]:
 def card_title(record: Mapping[str, Any]) -> str:
     """`IA³ adapter: speaker 42, accent scots`, or of which base it is."""
     labels = [f"{name} {value}" for name, value in adapter_labels(record).items() if name != "language"]
-    return "IA³ adapter" + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
+    kind = f"{other_method(record) or 'IA³'} adapter"
+    return kind + (f": {', '.join(labels)}" if labels else f" of {base_name(record.get('base'))}")
 
 
-def introduction(counts: Mapping[str, int]) -> str:
-    parts = []
+def other_method(record: Mapping[str, Any]) -> str | None:
+    """lora, …; None for IA³."""
+    return (record.get("config") or {}).get("method")
+
+
+def introduction(counts: Mapping[str, int], record: Mapping[str, Any]) -> str:
+    if method := other_method(record):
+        return f"An adapter for speech recognition by {method}: {plural(counts[method], 'parameter')}."
+    task, parts = task_of(record), []
+    model, head = ("CTC model", "CTC head") if task == TASK else ("encoder", "head")
     if vectors := sum(count for placement, count in counts.items() if placement != "head"):
         parts.append(
-            f"{plural(vectors, 'parameter')}, IA³ vectors that multiply activations of a frozen CTC model "
+            f"{plural(vectors, 'parameter')}, IA³ vectors that multiply activations of a frozen {model} "
             f"([Liu et al. 2022]({PAPER}))"
         )
     if "head" in counts:
-        parts.append(f"a trained CTC head of {plural(counts['head'], 'parameter')}")
-    return f"An adapter for speech recognition: {', and '.join(parts)}."
+        parts.append(f"a trained {head} of {plural(counts['head'], 'parameter')}")
+    return f"An adapter for {task.removeprefix('automatic-').replace('-', ' ')}: {', and '.join(parts)}."
 
 
 def fact_table(record: Mapping[str, Any], counts: Mapping[str, int]) -> str:
@@ -274,9 +305,11 @@ def score_table(record: Mapping[str, Any]) -> str:
     lines = ["| test set | WER | 95 % interval | WER of the base | change | CER | words | resampled |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|---|")
     for score in scores:
+        compared = f" ({score['compared_with']})" if score.get("compared_with") else ""
         cells = [
-            score["set"], percentage(score["wer"]), score_interval(score),
-            percentage(score.get("base_wer")), score_change(score), percentage(score.get("cer")),
+            score["set"] + (f", with {score['search']}" if score.get("search") else ""),
+            percentage(score["wer"]), score_interval(score),
+            percentage(score.get("base_wer")) + compared, score_change(score), percentage(score.get("cer")),
             f"{score.get('words') or 0:,}", f"{score['ci_unit']}s" if score.get("ci_unit") else "",
         ]  # fmt: skip
         lines.append(f"| {' | '.join(escape_markdown(cell) for cell in cells)} |")
@@ -308,7 +341,8 @@ def warning_list(record: Mapping[str, Any]) -> str:
 def score_line(score: Mapping[str, Any]) -> str:
     """`medical_notes/test: WER 40.0% (37.1%–43.0%)`."""
     between = f" ({score_interval(score)})" if score.get("wer_ci") else ""
-    return f"{score['set']}: WER {percentage(score['wer'])}{between}"
+    how = f", with {score['search']}" if score.get("search") else ""
+    return f"{score['set']}{how}: WER {percentage(score['wer'])}{between}"
 
 
 def score_interval(score: Mapping[str, Any]) -> str:
@@ -332,11 +366,21 @@ def usage_section(record: Mapping[str, Any], name: str | None, peft: bool) -> st
     option, base = ("", base) if known else (" --base BASE", "BASE")
     lines = [] if name else ["`ADAPTER` is this folder, or the name that it is registered under.\n"]
     lines += [] if known else ["`BASE` is the folder of the base.\n"]
-    lines += [
-        f"```bash\nia3-speech transcribe --adapter {adapter}{option} audio.wav\n```\n",
-        "```python\nfrom ia3_speech import load_adapter, load_base\n",
-        f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
-    ]
+    if task_of(record) == TASK:
+        lines += [f"```bash\nia3-speech transcribe --adapter {adapter}{option} audio.wav\n```\n"]
+        if other_method(record):
+            return "\n".join(lines)
+        lines += [
+            "```python\nfrom ia3_speech import load_adapter, load_base\n",
+            f'base = load_base("{base}")\nload_adapter(base.model, "{adapter}")\n```',
+        ]
+    else:
+        kind, classes = (record["fingerprint"].get(name) for name in ("architecture", "classes"))
+        classes = f", num_labels={classes}" if classes else ""
+        lines += [
+            f"```python\nfrom transformers import {kind}\n\nfrom ia3_speech import load_adapter\n",
+            f'model = {kind}.from_pretrained("{base}"{classes})\nload_adapter(model, "{adapter}")\n```',
+        ]
     lines += ["\nPEFT loads the folder too: `PeftModel.from_pretrained(model, FOLDER)`."] if peft else []
     if peft and base == "mini":
         lines += [

@@ -91,7 +91,10 @@ def adapter_fault(folder: Path) -> str | None:
         peft_type = "IA3" if described else read_json(folder / PEFT_CONFIG).get("peft_type")
     except AdapterError as error:
         return f"holds a damaged {PEFT_CONFIG} ({error})"
-    return None if peft_type == "IA3" else f"holds an adapter of PEFT's type {peft_type}, not IA3"
+    if peft_type == "IA3":
+        return None
+    name = "LoRA" if peft_type == "LORA" else peft_type
+    return f"holds a {name} adapter of PEFT, not IA³ (fold it into its base by PEFT's merge_and_unload)"
 
 
 def push(
@@ -115,6 +118,8 @@ def push(
     """
     from huggingface_hub import HfApi
 
+    if not is_repo_id(repo):
+        raise UserError(f"{repo}: is no id on the Hub, USER/NAME (cp -r {folder} {repo} copies the files)")
     weights_file(folder)
     if fault := adapter_fault(folder):
         raise UserError(f"{folder}: {fault}")
@@ -128,7 +133,7 @@ def push(
     api = HfApi()
     with tempfile.TemporaryDirectory() as copies:
         copy_publishable(folder, Path(copies), repo, base)
-        with hub_errors(repo):
+        with hub_errors(repo, cached=False):
             api.create_repo(repo, private=private or None, exist_ok=True)
             if private and not api.repo_info(repo).private:
                 raise HubError(repo, "is public already, and --private was asked for (see its settings)")
@@ -172,8 +177,9 @@ def without_paths(value: Any) -> Any:
 
 
 @contextmanager
-def hub_errors(repo: str) -> Iterator[None]:
-    """Hide huggingface_hub's progress bars, and turn its errors into a HubError."""
+def hub_errors(repo: str, *, cached: bool = True) -> Iterator[None]:
+    """Hide huggingface_hub's progress bars, and turn its errors into a HubError; `cached`: what it asks for
+    could have come from the Hub's cache."""
     from huggingface_hub import errors
     from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -182,25 +188,25 @@ def hub_errors(repo: str) -> Iterator[None]:
     try:
         yield
     except (errors.HTTPError, errors.EntryNotFoundError, errors.OfflineModeIsEnabled, ValueError) as error:
-        raise HubError(repo, error_reason(error)) from error
+        raise HubError(repo, error_reason(error, cached)) from error
     finally:
         if not silent:
             enable_progress_bars()
 
 
-def error_reason(error: BaseException) -> str:
+def error_reason(error: BaseException, cached: bool) -> str:
     """What an error of huggingface_hub means: its own words where the Hub answered."""
     from huggingface_hub import constants, errors
 
     cause = error.__cause__
+    no_copy = f", and its cache, {constants.HF_HUB_CACHE}, has no copy" if cached else ""
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(cause, errors.HfHubHTTPError):
         error = cause
     if isinstance(error, errors.OfflineModeIsEnabled) or isinstance(cause, errors.OfflineModeIsEnabled):
-        return f"HF_HUB_OFFLINE forbids to ask the Hub, and its cache, {constants.HF_HUB_CACHE}, has no copy"
+        return f"HF_HUB_OFFLINE forbids to ask the Hub{no_copy}"
     response = getattr(error, "response", None)
     if response is None and not isinstance(error, ValueError):
-        where = f"the Hub, {constants.ENDPOINT}, can't be reached, and its cache, {constants.HF_HUB_CACHE}"
-        return f"{where}, has no copy"
+        return f"the Hub, {constants.ENDPOINT}, can't be reached{no_copy}"
     status = getattr(response, "status_code", None)
     hint = " (hf auth login, or HF_TOKEN, says who you are)" if status in (401, 403, 404) else ""
     return f"{' '.join(str(error).split())}{hint}"

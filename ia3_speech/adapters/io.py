@@ -10,6 +10,7 @@ linear layer: `ffn` with `ffn_output`) is written as `ia3_speech.safetensors` un
 
 import json
 import logging
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ from ia3_speech.adapters.record import (
     Adapter,
     Metadata,
     describe_base,
+    method_of,
     read_metadata,
     same_base,
     write_record,
@@ -44,8 +46,7 @@ from ia3_speech.model.ia3 import (
     TargetModule,
     all_target_modules,
     architecture_of,
-    head_of,
-    is_head,
+    head_parameters,
     target_modules,
     unwrap,
     vector_size,
@@ -107,13 +108,20 @@ def name_of_base(model: nn.Module) -> str:
 
 def adapter_of(model: nn.Module, metadata: Metadata | None = None) -> Adapter:
     """What is attached to `model`, copied: fp32, on the CPU."""
+    attached = vectors(model)
     return Adapter(
         name=metadata.base if metadata else "",
         config=model.ia3_config,
-        vectors={vector.target: to_fp32(vector.l) for vector in vectors(model).values()},
-        head={name: to_fp32(p) for name, p in trainable(model) if is_head(name)},
+        vectors={vector.target: to_fp32(vector.l) for vector in attached.values()},
+        head={name: to_fp32(p) for name, p in trainable(model) if name not in attached},
         metadata=metadata,
     )
+
+
+def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters of the base's own head by their names in the model, also while another is trained."""
+    head = getattr(model, "ia3_head", None) or head_parameters(model)
+    return {name: to_fp32(tensor) for name, tensor in head.items()}
 
 
 def to_fp32(tensor: torch.Tensor) -> torch.Tensor:
@@ -129,23 +137,33 @@ def write_adapter(model: nn.Module, adapter: Adapter, folder: Path | str) -> Pat
     """
     from safetensors.torch import save_file
 
-    check_finite(adapter, "not saved:")
-    if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
-        raise AdapterError(
-            f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
-        )
+    check_finite(adapter.tensors, "not saved:")
     model = unwrap(model)
-    remove_leftovers(folder)
-    with replacing(folder) as new:
-        new.mkdir()
+
+    def write_tensors(new: Path) -> None:
         if peft_can_express(model, adapter):
             save_file(peft_tensors(adapter), new / PEFT_WEIGHTS, {"format": "pt"})
             config = json.dumps(peft_config(model, adapter), indent=2, sort_keys=True)
             (new / PEFT_CONFIG).write_text(f"{config}\n", "utf-8")
         else:  # our own names, so that PEFT can't load half of it
             save_file(adapter.tensors, new / OWN_WEIGHTS, {"format": "pt"})
+
+    return write_folder(folder, adapter.metadata, write_tensors)
+
+
+def write_folder(folder: Path | str, metadata: Metadata, write_tensors: Callable[[Path], None]) -> Path:
+    """Write an adapter's folder in one step: its tensors, by a function that is given a folder, its record
+    and its card. Raises AdapterError where the folder holds files that are not an adapter's."""
+    if other := unexpected_file(folder, lambda entry: entry.name in (*FILES, REGISTRATION)):
+        raise AdapterError(
+            f"{folder}: holds {other}, which would be deleted (take {folder}/adapter, or another folder)"
+        )
+    remove_leftovers(folder)
+    with replacing(folder) as new:
+        new.mkdir()
+        write_tensors(new)
         now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        write_record(new, asdict(replace(adapter.metadata, created=now)))
+        write_record(new, asdict(replace(metadata, created=now)))
         update_card(new)
     return Path(folder)
 
@@ -157,10 +175,15 @@ def peft_can_express(model: nn.Module, adapter: Adapter) -> bool:
     """Whether PEFT would load all of it, and every vector would have its effect there.
 
     PEFT has one vector a linear layer (not `ffn` beside `ffn_output`) and none on convolutions, norms and
-    quantised layers. Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
+    quantised layers; of heads it saves no lists of modules (`tdnn`) and no lone parameters (`layer_weights`).
+    Where attention does not call its projections (WavLM) PEFT's vectors have no effect.
     """
     modules = [target.module for target in adapter.vectors]
     if not modules or len(set(modules)) < len(modules):
+        return False
+    if any(
+        isinstance(getattr(model, name), nn.ModuleList | nn.Parameter) for name in top_level(adapter.head)
+    ):
         return False
     if not all(isinstance(model.get_submodule(path), nn.Linear) for path in modules):
         return False
@@ -176,6 +199,11 @@ def peft_tensors(adapter: Adapter) -> dict[str, torch.Tensor]:
         shape = (1, -1) if target.side == "in" else (-1, 1)
         tensors[f"{PEFT_PREFIX}{target.module}.ia3_l"] = vector.reshape(shape)
     return tensors | {PEFT_PREFIX + name: tensor for name, tensor in adapter.head.items()}
+
+
+def top_level(names: Iterable[str]) -> list[str]:
+    """The modules of the model that hold these parameters: `projector` of `projector.weight`."""
+    return sorted({name.partition(".")[0] for name in names})
 
 
 def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
@@ -198,7 +226,7 @@ def peft_config(model: nn.Module, adapter: Adapter) -> dict[str, Any]:
         "feedforward_modules": names([target.module for target in adapter.vectors if target.side == "in"]),
         "inference_mode": True,
         "init_ia3_weights": True,
-        "modules_to_save": [head_of(model)] if adapter.head else None,
+        "modules_to_save": top_level(adapter.head) or None,
         "peft_type": "IA3",
         "peft_version": PEFT_VERSION,
         "revision": None,
@@ -214,17 +242,19 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     """An adapter of `model`'s base, from disk; the model may carry another one, and is not changed.
 
     Raises:
-        AdapterError: it belongs to another base (both are named); a tensor is missing, left over, of the
-            wrong shape or type, or not finite.
+        AdapterError: it is of another method than IA³; it belongs to another base (both are named); a tensor
+            is missing, left over, of the wrong shape or type, or not finite.
     """
+    if (method := method_of(folder)) != "ia3":
+        raise AdapterError(
+            f"{folder}: its method is {method}, and sums, banks, merging, and training from an adapter are "
+            f"IA³'s alone (--adapter, and load(adapter=…), take it by itself)"
+        )
     model, metadata = unwrap(model), read_metadata(folder)
+    check_base(folder, metadata, fingerprint(model))
     tensors = {name.removeprefix(PEFT_PREFIX): t for name, t in read_weights(folder, "pt").items()}
-    if metadata is None:
-        logger.warning("%s: written by another tool, so its base is checked by shapes alone", folder)
-    else:
-        check_base(folder, metadata, fingerprint(model))
-    # `lm_head.ia3_l` would be PEFT's vector on a head.
-    head = {key: t.float() for key, t in tensors.items() if is_head(key) and not key.endswith(".ia3_l")}
+    own = own_head(model)
+    head = {key: t.float() for key, t in tensors.items() if key in own}
     values = {
         target_of_tensor(model, key, tensor, folder): tensor.flatten().float()
         for key, tensor in tensors.items()
@@ -236,6 +266,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
     else:
         layers = format_layers(sorted({target.layer for target in values}))
         config = IA3Config(tuple({target.placement for target in values}), layers, bool(head))
+        head = own | head if head else head  # PEFT may save a classifier without its projector
     for target in target_modules(model, config):  # PEFT may leave out single modules, whose vector is then 1
         values.setdefault(target, torch.ones(vector_size(model, target)))
     adapter = Adapter(str(folder), config, values, head, metadata)
@@ -245,8 +276,7 @@ def read_adapter(model: nn.Module, folder: Path) -> Adapter:
 
 def check_fit(model: nn.Module, adapter: Adapter) -> None:
     """Raises AdapterError unless an adapter's parameters are finite, and as many as its base has there."""
-    path = head_of(model)
-    head = dict(model.get_submodule(path).named_parameters(path)) if adapter.config.train_head else {}
+    head = head_parameters(model) if adapter.config.train_head else {}
     if adapter.head.keys() != head.keys():
         names = f"{', '.join(adapter.head)}, and the base's {', '.join(head)}"
         raise AdapterError(f"{adapter.name}: the head is {names}")
@@ -259,12 +289,12 @@ def check_fit(model: nn.Module, adapter: Adapter) -> None:
                 f"{sizes.get(name, 'no target module')} there"
                 f"{' (heads are of one vocabulary)' if name in head else ''}"
             )
-    check_finite(adapter, f"{adapter.name}:")
+    check_finite(adapter.tensors, f"{adapter.name}:")
 
 
-def check_finite(adapter: Adapter, subject: str) -> None:
+def check_finite(tensors: Mapping[str, torch.Tensor], subject: str) -> None:
     """Raises AdapterError, which begins with `subject`, where a parameter is not finite."""
-    if not_finite := [name for name, tensor in adapter.tensors.items() if not bool(tensor.isfinite().all())]:
+    if not_finite := [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]:
         raise AdapterError(f"{subject} {', '.join(not_finite[:5])} holds NaN or infinite values")
 
 
@@ -287,8 +317,11 @@ def target_of_tensor(model: nn.Module, key: str, tensor: torch.Tensor, folder: P
     )
 
 
-def check_base(adapter: Path | str, metadata: Metadata, base: dict[str, Any]) -> None:
+def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, Any]) -> None:
     """Raises AdapterError where the recorded fingerprint is not that of the base."""
+    if metadata is None:
+        logger.warning("%s: written by another tool, so its base is checked by shapes alone", adapter)
+        return
     recorded = metadata.fingerprint
     if not same_base(recorded, base):
         raise AdapterError(

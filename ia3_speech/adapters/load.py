@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from ia3_speech.adapters.expressions import Term, format_terms, is_single_adapter, parse_terms
-from ia3_speech.adapters.io import name_of_base, read_adapter, to_fp32, write_adapter
+from ia3_speech.adapters.io import name_of_base, own_head, read_adapter, write_adapter
 from ia3_speech.adapters.record import (
     Adapter,
     Metadata,
@@ -37,11 +37,11 @@ from ia3_speech.model.architectures import AdapterError, IA3Config, format_layer
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, BaseError, load_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import head_of, layers_of, target_modules, vector_size
+from ia3_speech.model.ia3 import layers_of, target_modules, vector_size
 
 logger = logging.getLogger(__name__)
 
-Head = Mapping[str, torch.Tensor]  # a CTC head's parameters by their names
+Head = Mapping[str, torch.Tensor]  # a head's parameters by their names
 
 
 def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -> nn.Module:
@@ -50,7 +50,7 @@ def load_adapter(model: nn.Module, adapter: Path | str, *, check: bool = True) -
     The model is then in eval mode, as after transformers' `from_pretrained`: dropout and masks are off.
 
     Args:
-        model: any supported transformers CTC model.
+        model: any supported transformers model, for CTC or classification.
         adapter: a folder, ours or PEFT's, a registered name, or a sum of such, accent:0.7+medical:0.5.
         check: prove that each vector has an effect, as `attach` does.
 
@@ -213,13 +213,6 @@ def union(model: nn.Module, adapters: Sequence[Adapter]) -> IA3Config:
         "all" if len(layers) in (0, len(layers_of(model)[1])) else format_layers(sorted(layers)),
         any(adapter.config.train_head for adapter in adapters),
     )
-
-
-def own_head(model: nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters of the base's own head by their names in the model, also while another is trained."""
-    path = head_of(model)
-    head = getattr(model, "ia3_head", None) or dict(model.get_submodule(path).named_parameters())
-    return {f"{path}.{name}": to_fp32(tensor) for name, tensor in head.items()}
 
 
 # --- labels -------------------------------------------------------------------------------------------------

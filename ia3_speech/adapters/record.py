@@ -42,7 +42,7 @@ class Metadata:
     Args:
         base: the base's name: mini, a folder's full path, a hub id; "" where it was not known
         fingerprint: see `model.fingerprint.fingerprint`
-        config: placements, layers, train_head
+        config: placements, layers, train_head; of another method than IA³ its name, and what it was given
         labels: speaker, accent, domain, language, …
         training: what the trainer records (data, seed, epochs, seconds, dev WER, command)
         scores: one entry a test set, see `card.read_score_summary`; rates as fractions
@@ -75,7 +75,8 @@ class Adapter:
         name: how it was asked for, for messages.
         config: placements, layers, train_head.
         vectors: target module → l, (d,), fp32.
-        head: the trained head's parameters by their names in the model (`lm_head.weight`), or nothing.
+        head: the trained head's parameters by their names in the model (`lm_head.weight`,
+            `classifier.bias`), or nothing.
         metadata: the record beside its tensors; None where another tool wrote the adapter.
     """
 
@@ -125,10 +126,18 @@ def read_metadata(folder: Path | str) -> Metadata | None:
         metadata = Metadata(**{f.name: record[f.name] for f in fields(Metadata) if f.name in record})
         if not isinstance(metadata.fingerprint, dict):
             raise TypeError("fingerprint is not an object")
-        _ = metadata.ia3_config  # raises where it is damaged
+        _ = "method" in metadata.config or metadata.ia3_config  # raises where it is damaged
     except (AttributeError, KeyError, TypeError) as error:
         raise AdapterError(f"{file}: {error} {DAMAGED}") from error
     return metadata
+
+
+def method_of(folder: Path) -> str:
+    """The method of an adapter, by our record or PEFT's: ia3, lora, …; AdapterError where it is damaged."""
+    metadata = read_metadata(folder)
+    if metadata or not (folder / PEFT_CONFIG).exists():
+        return str(metadata.config.get("method", "ia3")) if metadata else "ia3"
+    return str(read_json(folder / PEFT_CONFIG).get("peft_type", "ia3")).lower()
 
 
 def read_record(folder: Path) -> dict[str, Any]:
@@ -189,7 +198,7 @@ def peft_base(folder: Path) -> str | None:
 
 def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
     """Whether two fingerprints are of one base. In different precisions, architecture and sizes decide."""
-    names = ["architecture", "layers", "hidden", "ffn", "vocabulary"]
+    names = ["architecture", "layers", "hidden", "ffn", "vocabulary", "classes"]
     if recorded.get("dtype") == found.get("dtype"):
         names += ["sha256", "buffers"]
     return all(recorded.get(name) == found.get(name) for name in names)
@@ -198,7 +207,9 @@ def same_base(recorded: dict[str, Any], found: dict[str, Any]) -> bool:
 def describe_base(fingerprint: dict[str, Any]) -> str:
     """A fingerprint in one line: `Wav2Vec2ForCTC, 4 layers of 384/1536, 29 symbols, weights 3f2a…`."""
     get = fingerprint.get
+    units = {"vocabulary": "symbols", "classes": "classes"}
+    outputs = "".join(f"{get(name)} {unit}, " for name, unit in units.items() if name in fingerprint)
     return (
-        f"{get('architecture')}, {get('layers')} layers of {get('hidden')}/{get('ffn')}, "
-        f"{get('vocabulary')} symbols, weights {str(get('sha256'))[:8]}"
+        f"{get('architecture')}, {get('layers')} layers of {get('hidden')}/{get('ffn')}, {outputs}"
+        f"weights {str(get('sha256'))[:8]}"
     )

@@ -8,8 +8,9 @@ platform's folder for user data); `exp/NAME/adapter` under the working directory
 there is exactly one; with one slash in it, USER/NAME on the Hugging Face Hub (see `hub`).
 
 The registry has one folder an adapter, with `store.json`, which says where it came from, beside the adapter's
-own files. Writers take a lock, and a folder is copied to a temporary one and moved in, so no reader ever sees
-half an adapter.
+own files, and perhaps the language model and hot words that it was measured with. An adapter that another
+takes the name of may be kept: as NAME@1, then NAME@2. Writers take a lock, and a folder is copied to a
+temporary one and moved in, so no reader ever sees half an adapter.
 """
 
 import glob
@@ -17,10 +18,11 @@ import json
 import os
 import shutil
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from difflib import get_close_matches
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -199,31 +201,49 @@ def registered_names() -> list[str]:
 # --- changes ------------------------------------------------------------------------------------------------
 
 
-def register(folder: Path | str, name: str, *, force: bool = False) -> Path:
+def register(
+    folder: Path | str,
+    name: str,
+    *,
+    force: bool = False,
+    keep: bool = False,
+    search_files: Mapping[str, bytes] | None = None,
+) -> Path:
     """Copy the adapter in `folder` into the registry under `name`; returns its folder there.
 
     Registering the same contents again changes nothing.
 
+    Args:
+        force: replace another adapter that has that name.
+        keep: rename it, to NAME@1, or the next number that is free.
+        search_files: name → contents, of what belongs to it beside its own files (`SearchOptions.stored`).
+
     Raises:
-        NameTaken: another adapter has that name, and `force`, which replaces it, is not given.
+        NameTaken: another adapter has that name, and neither `force` nor `keep` is given.
         UserError: the name can't be one, there is no adapter, or the registry can't be written.
     """
     name, source = check_name(name), adapter_folder(Path(folder))
-    target = home() / name
+    target, contents = home() / name, file_contents(source) | (search_files or {})
     with writing(target):
         remove_stale(target)
         if target.exists() or target.is_symlink():
-            if is_adapter(target) and file_contents(target) == file_contents(source):
+            if is_adapter(target) and file_contents(target) == contents:
                 return target
-            if not force:
+            if keep:
+                names = (check_name(f"{name}@{number}") for number in count(1))
+                with replacing(
+                    next(path for path in map(home().joinpath, names) if not path.exists())
+                ) as old:
+                    shutil.copytree(target, old)
+            elif not force:
                 raise NameTaken(
-                    f"{name}: another adapter has this name ({target}); take another name, or replace it "
-                    f"with --force"
+                    f"{name}: another adapter has this name ({target}); take another name, keep that one as "
+                    f"{name}@1 with --keep, or replace it with --force"
                 )
         with replacing(target) as new:
             new.mkdir()
-            for file in adapter_files(source):
-                shutil.copyfile(file, new / file.name)
+            for file, content in contents.items():
+                (new / file).write_bytes(content)
             registration = {
                 "schema": 1,
                 "source": os.fsencode(source.absolute()).decode(errors="replace"),

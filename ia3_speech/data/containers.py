@@ -46,8 +46,8 @@ def decode_container(source: Path | str | BinaryIO, format: str) -> tuple[np.nda
         import av
     except ImportError:
         raise ContainerError(
-            f'is {format} audio, for which PyAV is needed (pip install "ia3-speech[containers]", or convert '
-            f"it to wav, flac, ogg or mp3)"
+            f"is {format} audio, which needs PyAV (in the clone: uv pip install -e '.[containers]'; or write "
+            f"it as wav, flac, ogg or mp3)"
         ) from None
     parts: list[np.ndarray] = []
     try:

@@ -1,6 +1,6 @@
 """Convert a Hugging Face dataset to a Kaldi data directory with its audio files.
 
-In: a hub id, or a local folder (parquet, audiofolder, save_to_disk). Out: a folder with
+In: a hub id, or a local folder (parquet, audiofolder, save_to_disk; wav/ and transcript/). Out: a folder with
 `audio/SPEAKER/UTTERANCE.wav` (16 kHz, mono, 16 bit) and the tables beside it. `datasets` only finds the rows;
 the audio is decoded here, so that torchcodec is not needed.
 
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from ia3_speech import atomic
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, find_problem
+from ia3_speech.data.corpora.csv_folder import read_text_files, text_files
 from ia3_speech.data.kaldi.directory import (
     DataDirectory,
     UtteranceIds,
@@ -61,7 +62,8 @@ def convert_dataset(
     """Write a Hugging Face dataset as a data directory with its audio.
 
     Args:
-        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk).
+        name: a hub id, or a local folder (parquet, audiofolder, save_to_disk; recordings in wav/ and a text
+            for each in transcript/, as of L2-ARCTIC and VCTK).
         out: the folder to write.
         split: the split to convert, where there are several.
         config_name: the dataset's configuration, where it has several.
@@ -162,6 +164,9 @@ def load_rows(name: str, split: str | None, config: str | None) -> Any:
     import datasets
 
     path = Path(name)
+    if path.is_dir() and text_files(path):
+        rows = (row | {"file": str(path.absolute() / row["file"])} for _, row in read_text_files(path))
+        return datasets.Dataset.from_list([*rows])
     try:
         with audio_not_encoded():
             if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():

@@ -38,6 +38,8 @@ ACCEPTED = (
     "and decoders with get_all_samples()"
 )
 
+UNDECODED = '(or leave decoding to ia3-speech: dataset.cast_column("audio", datasets.Audio(decode=False)))'
+
 # Also tensors and torchcodec's decoders, whose types are not imported here.
 AudioInput = str | os.PathLike[str] | BinaryIO | bytes | np.ndarray | dict[str, Any] | Any
 

@@ -121,7 +121,7 @@ def excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         import openpyxl
     except ImportError:
-        hint = "pip install openpyxl; or save it as CSV UTF-8"
+        hint = "uv pip install openpyxl; or save it as CSV UTF-8"
         raise UserError(f"{path}: reading Excel files needs openpyxl ({hint})") from None
     try:
         workbook = openpyxl.load_workbook(path, read_only=True, data_only=True)

@@ -42,7 +42,7 @@ from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 if TYPE_CHECKING:
     from ia3_speech.model.base import Base
 
-PARTS = "parts"  # in a decode directory: folders such as 3of8, what --part 3/8 decoded
+PARTS_FOLDER = "parts"  # in a decode directory: folders such as 3of8, what --part 3/8 decoded
 
 
 @dataclass
@@ -172,11 +172,7 @@ def write_decode_directory(
 def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any]) -> None:
     """The files of a decode directory by their names, and decode.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in (
-        "decode.json",
-        "score.json",
-        CONFIDENCES,
-    ):  # they belong to the texts that they were made of
+    for stale in ("decode.json", "score.json", CONFIDENCES):  # of the texts that they were made of
         (folder / stale).unlink(missing_ok=True)
     for name, text in contents.items():
         write_text(folder / name, text)
@@ -190,7 +186,7 @@ def finished_parts(folder: Path, inputs: Inputs) -> list[Path]:
         UserError: some parts are there and others are not.
     """
     now, parts = inputs.as_json, defaultdict(dict)
-    for part in (folder / PARTS).glob("*of*"):
+    for part in (folder / PARTS_FOLDER).glob("*of*"):
         record, (number, _, count) = read_inputs(part), part.name.partition("of")
         of_part = now | {"options": now["options"] | {"part": f"{number}/{count}"}}
         if {name: record.get(name) for name in now} == of_part:
@@ -199,7 +195,9 @@ def finished_parts(folder: Path, inputs: Inputs) -> list[Path]:
     if parts and not complete:
         count, found = max(parts.items())
         missing = min({*range(1, count + 1)} - {*found})
-        raise UserError(f"{folder}: part {missing}/{count} is not decoded (or delete {folder / PARTS})")
+        raise UserError(
+            f"{folder}: part {missing}/{count} is not decoded (or delete {folder / PARTS_FOLDER})"
+        )
     return [part for _, part in sorted(complete[0].items())] if complete else []
 
 

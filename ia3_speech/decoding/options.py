@@ -2,6 +2,7 @@
 the search. Their docstrings are the help.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,11 +114,15 @@ class OutputOptions:
     Args:
         format: text: of one recording its text, of several PATH<TAB>text, of one of more than a minute a line
             a segment, as soon as it is done; dictation: text with --dictation; Whisper's txt (a line a
-            segment), json (an object a recording), srt, vtt and tsv; jsonl: an object a segment; ctm, stm:
-            Kaldi's and NIST's words and segments with times; textgrid: Praat's; all. Several, with commas
-            between, need --output-dir
-        output_dir: write a file for each recording and format there (a.wav → a.srt), and nothing to stdout
+            segment), json (an object a recording), srt, vtt and tsv; jsonl: an object a segment; csv: a row a
+            word; ctm, stm: Kaldi's and NIST's words and segments with times; textgrid: Praat's; all. Several,
+            with commas between, need --output-dir
+        output_dir: write a file for each recording and format there (a.wav → a.srt), nothing to stdout, and
+            what failed to failed.txt there
         skip_existing: leave out recordings whose files are in --output-dir, to go on with a run
+        part: 3/8: the third of eight parts of the recordings, each for a job of a cluster
+        review_below: mark words of less confidence, for who reads them again: [word?] in text and txt, yes in
+            csv's column review
         word_timestamps: list the words, with times and confidences, in json and jsonl; ctm and textgrid
             always have them
         max_line_width: characters of a subtitle's line (default: a segment is one line)
@@ -129,10 +134,20 @@ class OutputOptions:
     format: str = "text"
     output_dir: Path | None = None
     skip_existing: bool = False
+    part: str | None = None
+    review_below: float | None = None
     word_timestamps: bool = False
     max_line_width: int | None = None
     max_line_count: int | None = None
     highlight_words: bool = False
+
+    @property
+    def part_numbers(self) -> tuple[int, int]:
+        """(3, 8) of 3/8; (1, 1) for all. Raises UserError for what is no part."""
+        match = re.fullmatch(r"(\d+)/(\d+)", self.part or "1/1")
+        if not match or not 1 <= int(match[1]) <= int(match[2]):
+            raise UserError(f"--part {self.part}: write 3/8 for the third of eight parts")
+        return int(match[1]), int(match[2])
 
     @property
     def full_json(self) -> bool:

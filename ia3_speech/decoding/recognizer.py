@@ -54,6 +54,7 @@ class Recognizer:
         batch_seconds, vad: as for `loading.load`.
         max_seconds: longer audio is cut at pauses; None: it never is.
         bank: many adapters of the base, of which `texts` is told one for each waveform.
+        row: the adapter in the bank of those for which none is told; None: the base.
         search: how logits become words; None: greedy search.
         search_record: what decode.json says of it.
         scaling: of the words' confidences; None: they are not calibrated.
@@ -65,6 +66,7 @@ class Recognizer:
     batch_seconds: float = BATCH_SECONDS
     max_seconds: float | None = None
     bank: "Bank | None" = None
+    row: str | None = None
     search: Search | None = None
     search_record: dict[str, Any] = field(default_factory=lambda: {"search": "greedy"})
     vad: VadMethod = "off"
@@ -91,7 +93,8 @@ class Recognizer:
         Args:
             advance: called after each batch with the number of waveforms that are finished with it, and the
                 seconds of audio that it held.
-            adapters: for each waveform the name of its adapter in the bank; None is the base, also of all.
+            adapters: for each waveform the name of its adapter in the bank, or None for the base; None: `row`
+                is that of all.
             with_words: find the words' times and confidences too.
         """
         cuts = [self.cut(wave) if len(wave) else [] for wave in waves]
@@ -161,7 +164,7 @@ class Recognizer:
 
         try:
             if self.bank:
-                return self.bank.logits(waves, adapters or [None] * len(waves), any_length=True)
+                return self.bank.logits(waves, adapters or [self.row] * len(waves), any_length=True)
             return self.base.logits(waves, any_length=True)
         except torch.OutOfMemoryError as error:
             seconds = sum(map(len, waves)) / SAMPLE_RATE

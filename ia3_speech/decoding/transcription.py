@@ -4,6 +4,12 @@
     asr.transcribe("audio.wav", word_timestamps=True).words   # or an array, a tensor …; or a list of these
     for segment in asr.stream("lecture.mp3"): print(segment.start, segment.text)
 
+    asr = ia3_speech.load("mini")                             # an adapter a request, on one base
+    asr.transcribe("a.wav", adapter="clinic"), asr.transcribe("b.wav", adapter="accent:0.5+medical:0.5")
+
+Any number of threads may use one `Transcriber`: its batches run side by side, each with its own adapters (see
+`adapters.bank`).
+
 Calls: the channels of a recording can be transcribed one by one, each perhaps with an adapter of its own
 (`ia3-speech transcribe --channels split --adapter left=agent,right=caller call.wav`). They are named left and
 right, or 1, 2, 3 … where there are more than two.
@@ -11,7 +17,7 @@ right, or 1, 2, 3 … where there are more than two.
 
 import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +26,7 @@ import numpy as np
 from ia3_speech.adapters.expressions import Term, parse_terms
 from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE, AudioError, Problem, find_problem, load_channels
-from ia3_speech.data.recordings import AudioInput, Recording, as_recording, is_one_recording
+from ia3_speech.data.recordings import UNDECODED, AudioInput, Recording, as_recording, is_one_recording
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.segments import PostProcessor, make_segments, written_text
 from ia3_speech.decoding.transcript import Transcript, TranscriptSegment
@@ -39,17 +45,34 @@ class Transcriber:
         split: transcribe the channels of a recording one by one, and merge their segments by time.
         channel_adapters: the name of each channel's adapter in the bank; a channel that is not named has the
             base alone. None: all have the recogniser's adapter.
+        adapt: an adapter → the recogniser of a request with it; None: one is attached for all requests.
     """
 
     recognizer: Recognizer
     post_process: PostProcessor | None = None
     split: bool = False
     channel_adapters: Mapping[str, str] | None = None
+    adapt: Callable[[str | Path], Recognizer] | None = None
+
+    def with_adapter(self, adapter: str | Path) -> "Transcriber":
+        """The same with an adapter (a name, a folder, a sum), which is loaded on first use, and anew where it
+        was stored anew. Base, search and loaded adapters are shared.
+
+        Raises:
+            UserError: there is no such adapter, it is of another base, or one is attached for all requests.
+        """
+        if self.adapt is None:
+            raise UserError(
+                f"{adapter}: {self.recognizer.name or 'a bank'} was loaded for all requests (leave it out of "
+                f"load, and give an adapter with each request)"
+            )
+        return replace(self, recognizer=self.adapt(adapter))
 
     def transcribe(
         self,
         recordings: AudioInput | Sequence[AudioInput],
         *,
+        adapter: str | Path | None = None,
         word_timestamps: bool = False,
         sampling_rate: int = SAMPLE_RATE,
         on_error: Literal["fail", "skip"] = "fail",
@@ -60,15 +83,24 @@ class Transcriber:
             recordings: paths, open binary files, bytes of files; arrays or tensors: float (samples,), mono,
                 full scale ±1; {"array", "sampling_rate"}, {"bytes", "path"} and decoders, as `datasets`
                 yields them.
+            adapter: for this request (see `with_adapter`); None: as it was loaded.
             word_timestamps: find times and confidences: `Transcript.segments` and `Transcript.words`.
             sampling_rate: of the arrays and tensors, in Hz.
             on_error: "skip": unusable audio has no text, and its `problem` says why.
 
         Raises:
-            AudioError: a recording can't be used, and on_error is "fail".
+            AudioError: a recording can't be used, and on_error is "fail"; or `datasets` can't decode it.
+            UserError: as `with_adapter`.
         """
+        if adapter is not None:
+            return self.with_adapter(adapter).transcribe(
+                recordings, word_timestamps=word_timestamps, sampling_rate=sampling_rate, on_error=on_error
+            )
         single = is_one_recording(recordings)
-        sources = [as_recording(recording) for recording in ([recordings] if single else recordings)]
+        try:
+            sources = [as_recording(recording) for recording in ([recordings] if single else recordings)]
+        except ImportError as error:  # a column of `datasets`
+            raise AudioError(f"{error} {UNDECODED}") from None
         results = []
         for result in self.transcripts(sources, with_words=word_timestamps, sampling_rate=sampling_rate):
             if not result.usable and on_error == "fail":

@@ -82,7 +82,7 @@ def choose_method(method: VadMethod | None) -> VadMethod:
     installed = all(map(find_spec, ("silero_vad", "onnxruntime")))
     if method == "silero" and not installed:
         raise UserError(
-            "--vad silero needs two packages (pip install 'ia3-speech[vad]'; --vad energy does not)"
+            "--vad silero needs two packages (in the clone: uv pip install -e '.[vad]'; --vad energy none)"
         )
     return method or ("silero" if installed else "energy")
 

@@ -1,8 +1,10 @@
 """Results of an experiment's folder: tables for people, JSON for programs.
 
     python -m ia3_speech.experiments select exp/medical ia3       # the seed with the median dev WER
-    python -m ia3_speech.experiments outdated exp/medical data/medical  # what was trained on other data
+    python -m ia3_speech.experiments stale exp/medical data/medical  # what was trained on other data
     python -m ia3_speech.experiments collect exp/medical          # results.json, RESULTS.md, curves
+    python -m ia3_speech.experiments best exp/medical/ia3_seed1 test    # the best of its searches
+    python -m ia3_speech.experiments register exp/medical/ia3_seed1/adapter medical --score SCORE_JSON
     python -m ia3_speech.experiments summary exp/medical          # in a few sentences
     python -m ia3_speech.experiments show exp/medical --parts training
     python -m ia3_speech.experiments fill RESULTS.md              # the numbers of a page's marked blocks
@@ -25,12 +27,13 @@ from statistics import fmean
 
 from ia3_speech.atomic import write_json, write_text
 from ia3_speech.cli import UserError, command
+from ia3_speech.experiments.conclusion import best, register
 from ia3_speech.experiments.curve_files import write_curves
 from ia3_speech.experiments.notes import warnings_of
+from ia3_speech.experiments.summary import summary
 from ia3_speech.experiments.systems import (
     GREEDY,
     HOTWORDS,
-    LM,
     OUT_OF_DOMAIN,
     Json,
     System,
@@ -41,7 +44,6 @@ from ia3_speech.experiments.systems import (
     test_sets,
 )
 from ia3_speech.experiments.tables import PARTS, STANDARD, markdown
-from ia3_speech.formatting import percent
 from ia3_speech.inputs import Inputs, digest_of, provenance, read_inputs
 
 SCHEMA = 1
@@ -66,7 +68,7 @@ def select(exp: Path, names: str) -> None:
     print(median_of(best).folder.name)
 
 
-def outdated(exp: Path, data: Path) -> None:
+def stale(exp: Path, data: Path) -> None:
     """Print the folders of what was trained on other data than stands there now.
 
     Args:
@@ -155,49 +157,6 @@ def pair(system: System, set_name: str) -> Json:
     return row | {name: change[name] for name in ("relative", "relative_ci")}
 
 
-def summary(*exps: str) -> None:
-    """Print what was gained, what it costs on other speech, and where report and tables are.
-
-    Args:
-        exps: folders of experiments, of which the last is the most specific
-    """
-    for exp in map(Path, exps):
-        systems = find_systems(exp)
-        adapted = [one for one in systems if one.search == GREEDY and one.name != "base" and one.results]
-        last = adapted[-1].name
-        shown = next((one for one in adapted if one.name == f"{last}_average"), None)
-        shown = shown or median_of([one for one in adapted if one.name == last])
-        for name in test_sets(systems):
-            print(gain(systems, shown, name))
-        if OUT_OF_DOMAIN in shown.results:
-            base, row = systems[0].results[OUT_OF_DOMAIN].all.wer, shown.results[OUT_OF_DOMAIN].all.wer
-            print(
-                f"  On other speech it costs: {percent(base.value)} % become {percent(row.value)} %. Name it "
-                f"for its own kind of speech only."
-            )
-        for warning in warnings_of([systems[0], shown], test_sets(systems))[:1]:
-            print(f"  Warning: {warning['text']}.")
-    print(f"Tables (RESULTS.md) and reports (report_*.html) are in {' and '.join(exps)}")
-
-
-def gain(systems: list[System], shown: System, set_name: str) -> str:
-    """What an adapter gained on a test set, in a sentence; with the language model, where there is one."""
-    row, base = shown.results[set_name].all, systems[0].results[set_name].all
-    change = row.change("wer")
-    errors = f"{percent(abs(change.value or 0))} % {'fewer' if (change.value or 0) <= 0 else 'more'} errors"
-    bounds = change.bounds and sorted(-100 * bound + 0.0 for bound in change.bounds)
-    interval = f", 95 % interval {bounds[0]:.1f} to {bounds[1]:.1f}" if bounds else ""
-    text = f"{shown.name}, {set_name}: WER {percent(base.wer.value)} % of the base, "
-    text += f"{percent(row.wer.value)} % with the adapter ({errors}{interval})"
-    with_lm = {
-        one.greedy_name: one.results for one in systems if one.search == LM and set_name in one.results
-    }
-    if with_lm.keys() >= {"base", shown.name}:
-        before, after = (with_lm[name][set_name].all.wer.value for name in ("base", shown.name))
-        text += f"; with a language model {percent(before)} and {percent(after)} %"
-    return f"{text}."
-
-
 def show(exp: Path, parts: str = " ".join(STANDARD), only: str = "") -> None:
     """Print tables.
 
@@ -243,4 +202,5 @@ def filled_block(file: Path, block: re.Match) -> str:
 
 
 if __name__ == "__main__":
-    command({run.__name__: run for run in (select, outdated, collect, summary, show, fill)})
+    runs = (select, stale, collect, best, register, summary, show, fill)
+    command({run.__name__: run for run in runs})

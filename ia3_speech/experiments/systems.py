@@ -20,16 +20,14 @@ import numpy as np
 from ia3_speech.cli import UserError
 from ia3_speech.formatting import numeric_order
 from ia3_speech.inputs import read_inputs
-from ia3_speech.scoring.results import Results, read_results
+from ia3_speech.scoring.results import ADDED, Results, read_results
 from ia3_speech.scoring.significance import Interval, bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.records import read_training_options
 
 Json = dict[str, Any]
 
 OUT_OF_DOMAIN = "out_of_domain"  # the test set of speech that no adapter is made for
-# How a set was searched: decode_SEARCH_SET. With each what is added to the system's name.
-GREEDY, LM, HOTWORDS = "greedy", "lm", "hotwords"
-ADDED = {GREEDY: "", LM: " + LM", HOTWORDS: " + LM + hot words"}
+GREEDY, LM, HOTWORDS = ADDED  # how a set was searched: decode_SEARCH_SET
 DEV = "dev"  # scored for a mean of seeds, which is not trained, so that dev selected nothing there
 OF_SPEAKERS = re.compile(r"from_(?P<start>.+)_k(?P<k>\d+)(?P<variant>_.+)?")
 
@@ -56,9 +54,9 @@ class System:
 
     @property
     def baseline(self) -> str:
-        """The name of the system that it is compared with; with hot words the adapter alone."""
+        """The name of the system that it is compared with; with hot words the adapter without them."""
         if self.search == HOTWORDS:
-            return self.greedy_name
+            return f"{self.greedy_name}{ADDED[LM]}"
         with_lm = self.search == LM and self.greedy_name != "base"
         return f"base{ADDED[LM]}" if with_lm else "base"
 
@@ -125,7 +123,8 @@ def parse_json_object(location: str, text: bytes) -> Json:
 def load_results(folder: Path, search: str = GREEDY) -> dict[str, Results]:
     """Set → what its score.json says."""
     files = sorted(folder.glob(f"decode_{search}_*/score.json"))
-    return {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
+    results = {file.parent.name.removeprefix(f"decode_{search}_"): read_results(file) for file in files}
+    return dict(sorted(results.items(), key=lambda pair: pair[0] == OUT_OF_DOMAIN))  # which comes last
 
 
 def load_system(folder: Path, search: str = GREEDY) -> System:
@@ -215,7 +214,7 @@ def drop_other_baselines(systems: Sequence[System]) -> None:
     for system in sorted(systems, key=order_in_tables):  # a baseline before what is compared with it
         against = [one for one in systems if one.name == system.baseline and one.seed is None]
         if system.search == HOTWORDS:
-            against = [one for one in systems if one.folder == system.folder and one.search == GREEDY]
+            against = [one for one in systems if one.folder == system.folder and one.search == LM]
         for name in [*system.results]:
             if not is_current(system, name, against[0] if against else None):
                 print(

@@ -186,7 +186,8 @@ class Microphone:
         try:
             import sounddevice
         except ImportError:
-            raise AudioError('--mic needs the package sounddevice (pip install "ia3-speech[mic]")') from None
+            hint = f"in the clone: uv pip install -e '.[mic]'; and PortAudio: {INSTALL_PORTAUDIO}"
+            raise AudioError(f"--mic needs the package sounddevice ({hint})") from None
         except OSError:  # on Linux PortAudio is the system's
             raise AudioError(f"--mic needs PortAudio ({INSTALL_PORTAUDIO})") from None
         self.sounddevice, self.stream = sounddevice, None

@@ -260,12 +260,12 @@ ARCHITECTURES: dict[str, Architecture] = {
     "parakeet_ctc": replace(NEMO, input=PARAKEET),
     "omniasr_ctc": replace(
         WAV2VEC2,
-        layers="model.audio_tower.layers",
+        layers="{body}.audio_tower.layers",
         probe=lambda _: {"input_values": noise(1, 16_000)},
         head="ctc_head",
-        convolutions="model.audio_tower.subsampling.conv_layers",
+        convolutions="{body}.audio_tower.subsampling.conv_layers",
         input=replace(
-            WAVES, front_end="model.audio_tower.subsampling", channel_axis=-1, mask="padding_mask", mono=True
+            WAVES, front_end="{body}.audio_tower.subsampling", channel_axis=-1, mask="padding_mask", mono=True
         ),
         padding_sensitive=(),
         skips_layers=False,
@@ -286,7 +286,7 @@ class IA3Config:
     Args:
         placements: any of key, value, ffn, ffn_output, attention_output, conv
         layers: "all", or 0-based inclusive ranges such as "0-11" or "0,4-7"; conv stands below them all
-        train_head: the CTC head is trained too, and saved with the adapter
+        train_head: the CTC head is trained too, and saved with the adapter; a classifier's head always is
     """
 
     placements: tuple[str, ...] = ("key", "value", "ffn")

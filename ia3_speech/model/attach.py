@@ -4,11 +4,13 @@
     …train…
     detach(model)
 
-In: a transformers CTC model. Out: the same model with vectors in its target modules; everything else is
-frozen. The proof is made because the commonest complaint about adapters is one that is silently not applied.
+In: a transformers CTC model, classifier or bare encoder. Out: the same model with vectors in its target
+modules; everything else is frozen. The proof is made because the commonest complaint about adapters is one
+that is silently not applied.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from types import MethodType
 from typing import Any
@@ -22,7 +24,8 @@ from ia3_speech.model.ia3 import (
     IA3Vector,
     TargetModule,
     architecture_of,
-    head_of,
+    head_parameters,
+    is_recogniser,
     layers_of,
     path_in,
     target_modules,
@@ -34,6 +37,7 @@ from ia3_speech.model.patches import mask_if_it_fits, require_input_gradients
 
 MASKING = "_mask_hidden_states"  # transformers' method that draws SpecAugment's masks
 MERGED = "ia3_merged"  # the attribute of a model with an adapter in its weights: see `adapters.merge`
+INSERTED = "inserted_method"  # … with another method's parameters in it: see `training.methods`
 # What `freeze` changed in a base: (parameter, module or configuration, attribute, the value it had).
 Unfrozen = list[tuple[Any, str, Any]]
 
@@ -42,24 +46,30 @@ Unfrozen = list[tuple[Any, str, Any]]
 def attach(model: nn.Module, config: IA3Config | None = None, *, check: bool = True) -> nn.Module:
     """Freeze `model`, put vectors of ones into it, return it: its logits are bit for bit what they were.
 
-    Only the vectors (and the head with `train_head`) require gradients. LayerDrop is switched off, since it
+    Only the vectors require gradients, with `train_head` the head too, and always the head of a classifier
+    (`Wav2Vec2ForSequenceClassification`), which checkpoints of encoders lack, as with PEFT's task types.
+    LayerDrop is switched off, since it
     leaves vectors without a gradient. Gradient checkpointing works, re-entrant or not (WavLM: not
     re-entrant). Batch norms keep their running statistics even where `model.train()` is called. A batch that
     is shorter than a mask of SpecAugment is not masked in time. WavLM's attention is replaced by one that
     calls its projections (see `patches`): equal bit for bit on one row, within rounding on several.
 
     Args:
-        model: a transformers CTC model; changed in place.
+        model: a transformers model for CTC or classification, or a bare encoder; changed in place.
         check: prove by one forward and backward pass that every vector has an effect (once for each base
             and set of target modules in a process).
 
     Raises:
         AdapterError: vectors are attached already, the model's architecture is unknown, a layer does not
-            exist, or a vector has no effect.
+            exist, there is no head to train, or a vector has no effect.
     """
     config = config or IA3Config()
     if is_attached(model):
         raise AdapterError("the model has IA³ vectors already (call detach(model) first)")
+    if (head := head_parameters(model)) and not is_recogniser(model):
+        config = replace(config, train_head=True)
+    if config.train_head and not head:
+        raise AdapterError(f"{type(model).__name__} has no head to train (leave out train_head)")
     insert_vectors(model, target_modules(model, config), config)
     if check:
         try:
@@ -98,9 +108,10 @@ def insert_vectors(model: nn.Module, targets: list[TargetModule], config: IA3Con
     model.ia3_config = config
     model.ia3_head = None  # the base's own head, while another one is trained
     if config.train_head:
-        head = model.get_submodule(head_of(model))
-        model.ia3_head = {name: p.detach().clone() for name, p in head.named_parameters()}
-        head.requires_grad_(True)
+        head = head_parameters(model)
+        model.ia3_head = {name: p.detach().clone() for name, p in head.items()}
+        for p in head.values():
+            p.requires_grad_(True)
 
 
 def detach(model: nn.Module) -> nn.Module:
@@ -120,11 +131,8 @@ def detach(model: nn.Module) -> nn.Module:
         for name in [*inside, *(replaced & vars(module).keys())]:
             delattr(module, name)
     if getattr(original, "ia3_head", None):
-        head = original.get_submodule(head_of(original))
-        with torch.no_grad():
-            for name, p in head.named_parameters():
-                p.copy_(original.ia3_head[name])
-        head.requires_grad_(False)
+        for name, p in head_parameters(original).items():
+            p.requires_grad_(False).copy_(original.ia3_head[name])
     if is_attached(original):
         for owner, name, value in original.ia3_unfrozen:
             setattr(owner, name, value)
@@ -156,11 +164,14 @@ def refuse_merged(model: nn.Module) -> None:
 
 
 def trainable(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """The vectors' parameters, then the head's if it is trained: what an optimiser gets."""
+    """The vectors' parameters, then the head's if it is trained, or another method's: what an optimiser
+    gets."""
+    if inserted := getattr(model, INSERTED, None):
+        yield from inserted.parameters.items()
     for name, vector in vectors(model).items():
         yield name, vector.l
     if getattr(model, "ia3_head", None):
-        yield from model.get_submodule(head_of(model)).named_parameters(head_of(model))
+        yield from head_parameters(model).items()
 
 
 # --- freezing -----------------------------------------------------------------------------------------------
@@ -227,11 +238,27 @@ def check_liveness(model: nn.Module) -> None:
     proven = model.__dict__.setdefault("ia3_proven", set())
     if not parameters or key in proven:
         return
+    if dead := without_effect(model, parameters, lambda _, random: random + 0.5):
+        raise AdapterError(
+            f"{len(dead)} of {len(parameters)} IA³ vectors have no effect on "
+            f"{type(model).__name__}: {', '.join(dead[:8])} (this base does not call "
+            f"these modules; leave these placements out, or report the model)"
+        )
+    proven.add(key)
+
+
+def without_effect(model: nn.Module, parameters: dict[str, nn.Parameter], draw: Callable) -> list[str]:
+    """The names of those that get no gradient at random values; all, where these don't change the logits.
+    The model comes out as it went in.
+
+    Args:
+        draw: (a parameter, numbers of its shape from [0, 1)) → the values to try.
+    """
     before = [(p, p.detach().clone(), p.requires_grad) for p in parameters.values()]
     was_training = model.training
     model.eval()
     try:
-        changed, gradients = try_random_vectors(model, list(parameters.values()))
+        changed, gradients = try_random_values(model, list(parameters.values()), draw)
     finally:
         with torch.no_grad():
             for parameter, values, required in before:
@@ -239,28 +266,23 @@ def check_liveness(model: nn.Module) -> None:
                 parameter.requires_grad_(required)
         model.train(was_training)
     dead = [n for n, g in zip(parameters, gradients, strict=True) if g is None or not bool(g.ne(0).any())]
-    if dead or not changed:
-        raise AdapterError(
-            f"{len(dead) or len(parameters)} of {len(parameters)} IA³ vectors have no effect on "
-            f"{type(model).__name__}: {', '.join((dead or list(parameters))[:8])} (this base does not call "
-            f"these modules; leave these placements out, or report the model)"
-        )
-    proven.add(key)
+    return dead or ([] if changed else list(parameters))
 
 
-def try_random_vectors(
-    model: nn.Module, parameters: list[nn.Parameter]
+def try_random_values(
+    model: nn.Module, parameters: list[nn.Parameter], draw: Callable
 ) -> tuple[bool, list[torch.Tensor | None]]:
-    """(whether random vectors change the logits, the gradient of each); the vectors stay random."""
+    """(whether random values change the logits, the gradient of each parameter); the values stay random."""
     inputs, generator = probe_input(model), torch.Generator().manual_seed(0)
     with torch.no_grad():
-        before = model(**inputs).logits
+        before = model(**inputs)[0]  # logits; of a bare encoder its last layer's output
         for parameter in parameters:
-            parameter.copy_(torch.rand(parameter.shape, generator=generator) + 0.5)
+            random = torch.rand(parameter.shape, generator=generator).to(parameter.device)
+            parameter.copy_(draw(parameter, random))
     with torch.enable_grad():
         for parameter in parameters:
             parameter.requires_grad_(True)
-        after = model(**inputs).logits
+        after = model(**inputs)[0]
         mean_square = after.float().square().mean()
         gradients = [None] * len(parameters)
         if mean_square.requires_grad:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ia3_speech.model.architectures import encoder_config
 from ia3_speech.model.attach import refuse_merged
-from ia3_speech.model.ia3 import PREFIX, IA3Vector, head_of, unwrap
+from ia3_speech.model.ia3 import PREFIX, IA3Vector, head_parameters, is_recogniser, unwrap
 from ia3_speech.model.int8 import dtype_of
 
 
@@ -24,7 +24,8 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
     moved later; they are computed again where a weight was written to.
 
     Returns:
-        architecture (the class), model_type, layers, hidden, ffn, vocabulary (sizes); sha256, of the
+        architecture (the class), model_type, layers, hidden, ffn, vocabulary (sizes); in place of the
+        vocabulary a classifier has `classes`, and a bare encoder neither; sha256, of the
         parameters, which had the type `dtype`, as float32; and `buffers`, the same of the buffers that a
         checkpoint holds (statistics of batch norms), where there are any.
 
@@ -38,8 +39,11 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
         "layers": config.num_hidden_layers,
         "hidden": config.hidden_size,
         "ffn": config.intermediate_size,
-        "vocabulary": model.config.vocab_size,
     }
+    if is_recogniser(model):
+        sizes["vocabulary"] = model.config.vocab_size
+    elif head_parameters(model):
+        sizes["classes"] = model.config.num_labels
     record = {"architecture": type(model).__name__, "model_type": model.config.model_type, **sizes}
     known_state, digests = model.__dict__.get("ia3_digests", ([], {}))
     state = weights_state(model)
@@ -85,15 +89,16 @@ def base_buffers(model: nn.Module) -> Iterator[torch.Tensor]:
 
 
 def base_weights(model: nn.Module) -> Iterator[torch.Tensor]:
-    """The base's parameters in module order, without IA³ vectors; of a head that is trained, the base's own.
+    """The base's parameters in module order, without IA³ vectors; of a CTC head that is trained, the base's
+    own; without a classifier's head, which is drawn at random where a checkpoint has none.
 
     Of a weight norm its magnitude and direction, before the others of their module: the weight computed from
     them is rounded differently with every number of threads. Without `masked_spec_embed`: many published CTC
     checkpoints lack it, transformers then draws it at random, and recognition never uses it.
     """
-    trained_head = getattr(model, "ia3_head", None)
-    head = model.get_submodule(head_of(model)) if trained_head else None
-    for module in model.modules():
+    own = getattr(model, "ia3_head", None) or {}
+    left_out = set() if is_recogniser(model) else head_parameters(model).keys()
+    for path, module in model.named_modules():
         if isinstance(module, IA3Vector) or "parametrizations" in type(module).__module__.split("."):
             continue
         if type(module).__name__ in ("ParametrizationList", "_WeightNorm"):
@@ -101,5 +106,6 @@ def base_weights(model: nn.Module) -> Iterator[torch.Tensor]:
         for normed in getattr(module, "parametrizations", {}).values():
             yield from normed.parameters()
         for name, parameter in module.named_parameters(recurse=False):
-            if name != "masked_spec_embed":
-                yield trained_head[name] if module is head else parameter
+            full_name = f"{path}.{name}" if path else name
+            if name != "masked_spec_embed" and full_name not in left_out:
+                yield own.get(full_name, parameter)

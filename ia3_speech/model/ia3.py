@@ -153,8 +153,9 @@ def architecture_of(model: nn.Module) -> Architecture:
 
 
 def path_in(model: nn.Module, path: str) -> str:
-    """A path of the table, in this model."""
-    return path.format(body=getattr(model, "base_model_prefix", ""))
+    """A path of the table, in this model, which may be the bare encoder (`Wav2Vec2Model`)."""
+    body = getattr(model, "base_model_prefix", "")
+    return path.format(body=body).removeprefix("" if hasattr(model, body) else f"{body}.")
 
 
 def head_of(model: nn.Module) -> str:
@@ -162,8 +163,25 @@ def head_of(model: nn.Module) -> str:
     return architecture_of(model).head
 
 
+def is_recogniser(model: nn.Module) -> bool:
+    """Whether the model has a CTC head: a classifier has others, and a bare encoder none."""
+    return hasattr(model, head_of(model))
+
+
+def head_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Name → parameter of the CTC head (`lm_head.weight`); of a classifier all that stands above the encoder
+    (`projector.weight`, `classifier.bias`, `layer_weights`); of a bare encoder none."""
+    body = getattr(model, "base_model_prefix", "")
+    if not (is_recogniser(model) or hasattr(model, body)):
+        return {}
+
+    names = {name.partition(".")[0] for name, _ in model.named_parameters()} - {body}
+    heads = {head_of(model)} if is_recogniser(model) else names
+    return {name: p for name, p in model.named_parameters() if name.partition(".")[0] in heads}
+
+
 def is_head(name: str) -> bool:
-    """Whether a parameter's name (`lm_head.weight`) is that of a head."""
+    """Whether a parameter's name (`lm_head.weight`) is that of a CTC head."""
     return name.rpartition(".")[0] in {architecture.head for architecture in ARCHITECTURES.values()}
 
 
@@ -227,7 +245,7 @@ class ParameterCount:
     Attributes:
         placements: placement → parameters of its vectors, in all layers together.
         layers: the encoder layers that have vectors, ascending.
-        head: parameters of the CTC head, if it is trained; else 0.
+        head: parameters of the head, if it is trained; else 0.
         base: parameters of the base, its head included.
     """
 
@@ -264,7 +282,6 @@ def count_parameters(model: nn.Module) -> ParameterCount:
     attached = list(vectors(model).values())
     counts = {p: sum(v.l.numel() for v in attached if v.target.placement == p) for p in PLACEMENTS}
     layers = sorted({vector.target.layer for vector in attached if vector.target.placement != "conv"})
-    is_trained = bool(getattr(model, "ia3_head", None))
-    head = sum(p.numel() for p in model.get_submodule(head_of(model)).parameters()) if is_trained else 0
+    head = sum(p.numel() for p in (getattr(model, "ia3_head", None) or {}).values())
     base = sum(p.numel() for p in model.parameters()) - sum(counts.values())
     return ParameterCount({p: count for p, count in counts.items() if count}, layers, head, base)

@@ -16,6 +16,8 @@ from ia3_speech.model.architectures import AdapterError, Kernels, output_length
 from ia3_speech.model.ia3 import architecture_of, path_in
 from ia3_speech.model.sharing import structural_copy
 
+PROMPT_FRAMES = "prompt_frames"  # the attribute of a model that puts frames before each row in its encoder
+
 
 class LayerReached(Exception):
     """Ends a forward pass at the layer whose input, (batch, frames, channels), was asked for."""
@@ -93,8 +95,9 @@ def zero_padding(model: nn.Module, lengths: Sequence[int], downsampling: Kernels
     """
     for path in architecture_of(model).padding_sensitive if len(lengths) > 1 else ():
         for number, module in enumerate(modules_at(model, path_in(model, path))):
-            kernels = downsampling[:number] if ".adapter." in path else []
-            frames = torch.tensor([output_length(length, kernels) for length in lengths])
+            above = ".adapter." in path
+            kernels, prompt = (downsampling[:number], 0) if above else ([], getattr(model, PROMPT_FRAMES, 0))
+            frames = torch.tensor([prompt + output_length(length, kernels) for length in lengths])
             module.forward = partial(forward_within, module.forward, frames)
 
 

@@ -2,11 +2,12 @@
 
 In: report data. Out: JSON values. Of utterances:
 
-    {"systems": ["base", "ia3"], "labels": ["accent"],
+    {"systems": ["base", "ia3"], "compared": [0, 1], "labels": ["accent"],
      "rows": [{"id", "speaker", "labels", "seconds", "audio", "alignments": [[…], […]]}, …]}
 
-Each system's alignment is a list of: a word (correct), [reference, hypothesis] (substitution), [reference,
-null] (deletion) and [null, hypothesis] (insertion), aligned as in Kaldi's per_utt. Of words:
+`compared` are the systems that are shown at first. Each system's alignment is a list of: a word (correct),
+[reference, hypothesis] (substitution), [reference, null] (deletion) and [null, hypothesis] (insertion),
+aligned as in Kaldi's per_utt. Of words:
 
     {"systems": ["base", "ia3"],
      "rows": [{"word": "metformin", "count": 9, "correct": [2, 8], "gain": 6, "term": "drug",
@@ -80,6 +81,7 @@ def embedded_audio(utterances: Iterable[Utterance], *, allow_pipes: bool) -> dic
 
 def utterance_rows(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
     """The JSON value described above. players: {utterance id: src of its player}."""
+    systems = report.all_systems
     rows = [
         {
             "id": utterance.id,
@@ -87,12 +89,13 @@ def utterance_rows(report: ReportData, players: Mapping[str, str]) -> dict[str, 
             "labels": utterance.labels,
             "seconds": utterance.duration,
             "audio": players.get(utterance.id),
-            "alignments": [compact_alignment(system.alignments[utterance.id]) for system in report.systems],
+            "alignments": [compact_alignment(system.alignments[utterance.id]) for system in systems],
         }
         for utterance in report.utterances
     ]
     return {
-        "systems": [system.name for system in report.systems],
+        "systems": [system.name for system in systems],
+        "compared": [systems.index(system) for system in report.systems],
         "labels": label_names(report),
         "rows": rows,
     }

@@ -7,6 +7,7 @@ come from page.css by class.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from markupsafe import Markup, escape
 
@@ -15,13 +16,17 @@ from ia3_speech.scoring.table import Bounds
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 50, 462, 14, 256  # of the plot area
-HEAD = 24  # pixels over the field, in a file
+HEAD = 24  # pixels over the field, in a file, for each line of the description, and for a legend
+LINE = 64  # characters of such a line
 # The classes that are drawn with, as page.css has them in the light.
 STYLE = """
 text { font: 12px sans-serif; fill: #5b6776 } .head { font-size: 13px; fill: #1b2430 }
 .grid { stroke: #dfe3e8 } .axis { stroke: #5b6776 }
-.line { fill: none; stroke: #5b6776; stroke-dasharray: 3 4 }
-.dot { stroke: white; fill-opacity: .8 } .system { fill: #1596ad } .third { fill: #8a5cd0 }
+.line { fill: none } .line.guide { stroke: #5b6776; stroke-dasharray: 3 4 }
+.line.system { stroke: #1596ad; stroke-width: 2 } .line.third { stroke: #8a5cd0; stroke-width: 2 }
+.line.baseline { stroke: #a3adba; stroke-width: 2; stroke-dasharray: 7 4 } .whisker { stroke: #1b2430 }
+.dot { stroke: white; fill-opacity: .8 } .dot.system { fill: #1596ad } .dot.baseline { fill: #a3adba }
+.dot.third, .dot.selected { fill: #8a5cd0 }
 """
 
 
@@ -136,18 +141,30 @@ class Chart:
 
     @property
     def svg_file(self) -> str:
-        """An SVG file, with its own styles, a white background, and the description above the field."""
+        """An SVG file: its own styles, a white background, description and legend above the field."""
+        lines = wrap(self.description, LINE)
+        above = HEAD * (len(lines) + bool(self.legend))
+        heads = [
+            element("text", line, x=LEFT, y=HEAD * (number + 1) - above - 6, class_="head")
+            for number, line in enumerate(lines)
+        ]
+        legend = []
+        for number, (name, style) in enumerate(self.legend):
+            left = LEFT + 140 * number
+            legend.append(element("circle", cx=left + 4, cy=-10, r=4, class_=f"dot {style}"))
+            legend.append(element("text", name, x=left + 12, y=-6))
         picture = element(
             "svg",
             element("title", f"{self.title}. {self.description}"),
             element("style", Markup(STYLE)),
-            element("rect", x=0, y=-HEAD, width="100%", height="100%", fill="white"),
-            element("text", self.description, x=LEFT, y=-6, class_="head"),
+            element("rect", x=0, y=-above, width="100%", height="100%", fill="white"),
+            *heads,
+            *legend,
             *self.shapes,
-            viewBox=f"0 {-HEAD} {WIDTH} {HEIGHT + HEAD}",
+            viewBox=f"0 {-above} {WIDTH} {HEIGHT + above}",
             xmlns="http://www.w3.org/2000/svg",
             width=1.5 * WIDTH,
-            height=1.5 * (HEIGHT + HEAD),
+            height=1.5 * (HEIGHT + above),
         )
         return f"{picture}\n"
 

@@ -5,7 +5,8 @@
   const find = (id) => document.getElementById(id);
   const data = JSON.parse(find("utterance-data").textContent);
   const lists = [...document.querySelectorAll("#utterance-controls select[data-label]")];
-  const several = data.systems.length > 1, last = data.systems.length - 1;
+  const several = data.compared.length > 1, choices = [...document.querySelectorAll("select[data-system]")];
+  let compared = data.compared;  // the systems that are shown: the first and the last of them are compared
   const order = new Intl.Collator("en", { numeric: true });
   const percent = (rate) => rate === null ? "–" : (100 * rate).toFixed(1);
   const signed = (count) => (count > 0 ? "+" : count < 0 ? "−" : "") + Math.abs(count);
@@ -78,7 +79,7 @@
     for (const list of selects) list.addEventListener("change", again);
     part("reset").addEventListener("click", () => {
       part("search").value = "";
-      for (const list of selects) if (!list.id.endsWith("page-size")) list.selectedIndex = 0;
+      for (const list of selects) if (!list.id.endsWith("page-size") && !list.dataset.system) list.selectedIndex = 0;
       again();
     });
     part("previous").addEventListener("click", () => { state.page -= 1; draw(); });
@@ -94,13 +95,32 @@
     row.errors = row.alignments.map((pairs) => pairs.filter(Array.isArray).length);
     row.reference = row.alignments[0].map((pair) => Array.isArray(pair) ? pair[0] : pair).filter((word) => word !== null);
     row.words = row.reference.length;
-    row.errors.forEach((errors, number) => { row["wer" + number] = row.words ? errors / row.words : null; });
-    row.change = row.errors[last] - row.errors[0];
     const texts = row.alignments.map((pairs) =>
       pairs.map((pair) => Array.isArray(pair) ? pair[1] : pair).filter((word) => word !== null).join(" "));
     row.phrase = ` ${row.reference.join(" ")} `.toLowerCase();
     row.text = [row.id, row.reference.join(" "), ...texts].join("\n").toLowerCase();
   }
+
+  const first = (values) => values[compared[0]], last = (values) => values[compared.at(-1)];
+
+  // What columns are sorted by, and their heads, of the systems that are compared.
+  function compare() {
+    for (const row of data.rows) {
+      compared.forEach((system, number) => { row["wer" + number] = row.words ? row.errors[system] / row.words : null; });
+      row.change = last(row.errors) - first(row.errors);
+    }
+    compared.forEach((system, number) => {
+      const head = document.querySelector(`#utterance-table button[data-key=wer${number}]`);
+      head.textContent = `${data.systems[system]} WER %`;
+    });
+    document.querySelector(".utterance-names").textContent = compared.map((system) => data.systems[system]).join(", then ");
+  }
+  compare();
+  // These listen before `browse` does, which draws the table again.
+  for (const list of choices) list.addEventListener("change", () => {
+    compared = choices.map((choice) => Number(choice.value));
+    compare();
+  });
 
   // Words anywhere in the texts or the id; in quotation marks, whole words of the reference in that order.
   const matches = (row, query) =>
@@ -109,10 +129,10 @@
   const labelOf = (row, label) => label === "speaker" ? row.speaker : row.labels[label] ?? "(none)";
   const isShown = {
     all: () => true,
-    changed: (row) => JSON.stringify(row.alignments[0]) !== JSON.stringify(row.alignments[last]),
+    changed: (row) => JSON.stringify(first(row.alignments)) !== JSON.stringify(last(row.alignments)),
     better: (row) => row.change < 0,
     worse: (row) => row.change > 0,
-    wrong: (row) => row.errors.some((errors) => errors > 0),
+    wrong: (row) => compared.some((system) => row.errors[system] > 0),
   };
 
   function word(pair) {
@@ -153,13 +173,13 @@
     tr.append(speaker);
     cell(tr, "seconds", row.seconds === null ? "–" : row.seconds.toFixed(1));
     cell(tr, "words", String(row.words));
-    data.systems.forEach((system, number) =>
-      cell(tr, system, percent(row["wer" + number]), `${row.errors[number]} of ${row.words}`));
+    compared.forEach((system, number) =>
+      cell(tr, data.systems[system], percent(row["wer" + number]), `${row.errors[system]} of ${row.words}`));
     if (several) changeCell(tr, "change", row.change, row.change < 0);
     const texts = make("td", undefined, "texts"), second = make("tr", undefined, "texts-row");
     texts.colSpan = tr.children.length;
     texts.append(line("reference", row.reference, "reference"));
-    data.systems.forEach((system, number) => texts.append(line(system, row.alignments[number])));
+    for (const system of compared) texts.append(line(data.systems[system], row.alignments[system]));
     second.append(texts);
     return [tr, second];
   }
@@ -172,8 +192,8 @@
     drawn: utteranceRows,
     found: (rows) => {
       const sum = (value) => rows.reduce((total, row) => total + value(row), 0), total = sum((row) => row.words);
-      const rates = data.systems.map((system, number) =>
-        `${system} ${percent(total ? sum((row) => row.errors[number]) / total : null)} %`);
+      const rates = compared.map((system) =>
+        `${data.systems[system]} ${percent(total ? sum((row) => row.errors[system]) / total : null)} %`);
       return `${rows.length} of ${data.rows.length} utterances, ${total} words, WER: ${rates.join(", ")}`;
     },
     size: () => Number(find("utterance-page-size").value),
@@ -213,7 +233,7 @@
       words.systems.forEach((system, number) =>
         cell(tr, system, percent(row["rate" + number]), `${row.correct[number]} of ${row.count}`));
       if (several) changeCell(tr, "gain", row.gain, row.gain > 0);
-      tr.append(make("td", row.instead[last], "instead"));
+      tr.append(make("td", row.instead.at(-1), "instead"));
       return [tr];
     }
 
@@ -246,12 +266,4 @@
   document.addEventListener("play", (event) => {
     for (const player of document.querySelectorAll("audio")) if (player !== event.target) player.pause();
   }, true);
-
-  // Folded parts are printed too.
-  let opened = [];
-  window.addEventListener("beforeprint", () => {
-    opened = [...document.querySelectorAll("details:not([open])")];
-    for (const one of opened) one.open = true;
-  });
-  window.addEventListener("afterprint", () => { for (const one of opened) one.open = false; });
 })();

@@ -15,19 +15,18 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from importlib.resources import files
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from ia3_speech.adapters.card import card_title, set_name
-from ia3_speech.adapters.plot import draw_vectors
+from ia3_speech.adapters.card import card_title, other_method, set_name
 from ia3_speech.formatting import interval, percent, plural
 from ia3_speech.report import browse, diagrams
 from ia3_speech.report.charts import scatter_before_and_after
 from ia3_speech.report.report_data import OUT_OF_DOMAIN, DecodedSystem, ReportData
+from ia3_speech.report.vector_chart import draw_vectors
 from ia3_speech.scoring.results import (
     NOT_IMPROVED,
     Json,
@@ -37,7 +36,9 @@ from ia3_speech.scoring.results import (
     interval_notes,
     missing_note,
     reliability_note,
+    search_of,
     significance_note,
+    system_name,
 )
 from ia3_speech.scoring.table import Bounds, Cell, Rate, Table, cell_text
 
@@ -63,6 +64,7 @@ def make_page(report: ReportData, tables: Mapping[str, Table], players: Mapping[
         undefined=StrictUndefined,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    environment.filters["sentence"] = lambda text: f"{text[0].upper()}{text[1:]}."
     environment.globals |= {"shown": shown_cell, "few_clusters": report.system.results.few_clusters}
     style, script = (
         files("ia3_speech.report").joinpath(file).read_text("utf-8") for file in ("page.css", "page.js")
@@ -72,8 +74,8 @@ def make_page(report: ReportData, tables: Mapping[str, Table], players: Mapping[
         title=page_title(report),
         facts=page_facts(report),
         sentences=[*summary_sentences(report)],
-        warnings=[f"{text[0].upper()}{text[1:]}" for text in summary_warnings(report)],
-        cards=rate_cards(report.system.results),
+        warnings=[*summary_warnings(report)][:1],
+        cards=rate_cards(report),
         sections=make_sections(report, tables, players),
         style=Markup(style),
         script=Markup(script),
@@ -164,7 +166,8 @@ def title_of_record(record: Json) -> str:
     """What an adapter is for, by its labels; else the corpus that it was trained on, else its base."""
     trained_on = (record.get("training") or {}).get("data")
     if trained_on and not record.get("labels"):
-        return f"IA³ adapter trained on {set_name(trained_on).split('/')[0]}"
+        kind = other_method(record) or "IA³"
+        return f"{kind} adapter trained on {set_name(trained_on).split('/')[0]}"
     return card_title(record)
 
 
@@ -175,18 +178,20 @@ def page_facts(report: ReportData) -> str:
     return f"{size_of(report.system.results)} · {words} · {report.system.name}{compared}"
 
 
-def rate_cards(results: Results) -> Iterator[dict[str, Any]]:
-    """`46.3 % → 40.0 %`, the relative change and its interval, for each error rate."""
-    row = results.all
+def rate_cards(report: ReportData) -> Iterator[dict[str, Any]]:
+    """`46.3 % → 40.0 %` from the base alone, and the relative change from what the system is compared with,
+    for each error rate."""
+    row, start = report.system.results.all, report.start
     names = {"wer": "Word error rate", "cer": "Character error rate", "term_error_rate": "Term error rate"}
     for name, heading in names.items():
         rate: Rate = getattr(row, name)
         if name == "term_error_rate" and rate.value is None:
             continue
         change = row.changes.get(name)
+        before = getattr(start.results.all, name).value if start else change and change.baseline
         yield {
             "heading": heading,
-            "before": change and percent(change.baseline),
+            "before": None if before is None else percent(before),
             "rate": rate,
             "change": change and row.change(name),
         }
@@ -206,10 +211,17 @@ def summary_sentences(report: ReportData) -> Iterator[str]:
         yield f"On {size_of(results)} {subject} has a word error rate of {percent(row.wer.value)} %."
         yield f"{in_100_words}."
         return
-    yield f"On {size_of(results)} {change_in_words(row, subject, baseline.name)}."
     before = row.changes["wer"].baseline
+    if start := report.start:
+        before = start.results.all.wer.value
+        rates = f"{percent(row.wer.value)} %, and {start.name} alone {percent(before)} %"
+        yield f"On {size_of(results)} {report.system.name} has a word error rate of {rates}."
+    else:
+        yield f"On {size_of(results)} {change_in_words(row, subject, baseline.name)}."
     if before is not None and f"{100 * before:.0f}" != f"{100 * row.wer.value:.0f}":
         yield f"{in_100_words} instead of {100 * before:.0f}."
+    if report.start:
+        yield from parts_in_words(report)
     known = results.record["baseline"]["terms"]
     if results.terms and known and (terms := results.terms[""]).reference:
         missed = f"{terms.missed:,}; {baseline.name} misses {known['missed']:,}"
@@ -218,9 +230,21 @@ def summary_sentences(report: ReportData) -> Iterator[str]:
         where = f"On {plural(unseen.utterances, 'utterance')} with sentences that are not in training"
         yield f"{where} {change_in_words(unseen, 'it', baseline.name)}."
     if report.out_of_domain:
-        yield out_of_domain_sentence(report.out_of_domain)
-    elif report.system.folder.name != OUT_OF_DOMAIN:
+        alone = search_of(report.out_of_domain.record["decode_dir"]) != search_of(report.system.folder)
+        yield out_of_domain_sentence(report.out_of_domain, "the adapter alone" if alone else "it")
+    elif not report.system.folder.name.endswith(OUT_OF_DOMAIN):
         yield f"What {subject} does to out-of-domain speech was not measured."
+
+
+def parts_in_words(report: ReportData) -> Iterator[str]:
+    """What the adapter has of the gain, compared with the base searched in the same way, and what hot words
+    have."""
+    with_hotwords = search_of(report.system.folder) == "hotwords"
+    for system in [report.baseline, report.system] if with_hotwords else [report.system]:
+        if system.results.has_baseline:
+            subject = "Adding the hot words" if search_of(system.folder) == "hotwords" else "The adapter"
+            against = system_name(system.results.record["baseline_dir"])
+            yield f"{change_in_words(system.results.all, subject, against)}."
 
 
 def size_of(results: Results) -> str:
@@ -245,23 +269,26 @@ def change_in_words(row: ResultRow, subject: str, baseline: str) -> str:
     return f"{text} (relative {signed(change.relative)} %{between})"
 
 
-def out_of_domain_sentence(results: Results) -> str:
+def out_of_domain_sentence(results: Results, subject: str) -> str:
     """What out-of-domain speech costs, and what follows from it."""
     where, row = f"On out-of-domain speech ({size_of(results)})", results.all
     if "wer" not in row.changes:
         return f"{where} its word error rate is {percent(row.wer.value)} %."
-    text = change_in_words(row, "it", Path(results.record["baseline_dir"]).parent.name)
+    text = change_in_words(row, subject, system_name(results.record["baseline_dir"]))
     if change_class(row.changes["wer"].relative_ci) == "worse":
         text += ": name it only for the speech that it was trained for"
     return f"{where} {text}."
 
 
 def summary_warnings(report: ReportData) -> Iterator[str]:
-    """Sentences without a full stop: overlap with training, training without effect, too small test sets."""
-    yield from report.system.results.warnings
+    """Sentences without a full stop, the decisive one first: training without effect, overlap with training,
+    too small test sets."""
     if report.training and report.training[-1].selected == 0:
         yield NOT_IMPROVED
-    yield from size_warnings(report.system.results, "the test set")
+    yield from report.system.results.warnings
+    with_hotwords = report.baseline and search_of(report.system.folder) == "hotwords"
+    measured = report.baseline if with_hotwords else report.system  # what shows the adapter's gain
+    yield from size_warnings(measured.results, "the test set")
     if report.out_of_domain:
         yield from size_warnings(report.out_of_domain, "the out-of-domain set")
 
@@ -288,7 +315,8 @@ def size_warnings(results: Results, name: str) -> Iterator[str]:
 
 def results_content(report: ReportData, tables: Mapping[str, Table]) -> dict[str, Any]:
     rates = [tables[name] for name in ("error_rates", "terms") if name in tables]
-    return {"tables": rates, "notes": [*result_notes(report)]}
+    warnings = [*summary_warnings(report)][1:]  # the first stands above
+    return {"tables": rates, "warnings": warnings, "notes": [*result_notes(report)]}
 
 
 def result_notes(report: ReportData) -> Iterator[str]:
@@ -297,7 +325,8 @@ def result_notes(report: ReportData) -> Iterator[str]:
     yield from interval_notes(results)
     if baseline:
         coloured = "" if results.few_clusters else "; coloured where the interval excludes 0"
-        yield f"Changes are relative to {baseline.name}, paired; negative is better{coloured}."
+        against = "what each system is compared with" if report.others else baseline.name
+        yield f"Changes are relative to {against}, paired; negative is better{coloured}."
         if note := significance_note(results, report.system.name, baseline.name):
             yield note
     for system in reversed(report.systems):
@@ -319,6 +348,7 @@ def words_content(report: ReportData) -> dict[str, Any]:
 
 def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[str, Any]:
     names = [system.name for system in report.systems]
+    every = report.all_systems
     columns = {"id": "utterance", "speaker": "speaker", "seconds": "seconds", "words": "words"}
     columns |= {f"wer{number}": f"{name} WER %" for number, name in enumerate(names)}
     filters = {"all": "all", "changed": "changed", "better": "fewer errors", "worse": "more errors"}
@@ -328,6 +358,8 @@ def utterances_content(report: ReportData, players: Mapping[str, str]) -> dict[s
         "columns": columns | ({"change": "change of errors"} if report.baseline else {}),
         "filters": filters,
         "choices": browse.label_choices(report),
+        "systems": {str(number): system.name for number, system in enumerate(every)},
+        "compared": [str(every.index(system)) for system in report.systems],
         "data": browse.utterance_rows(report, players),
     }
 

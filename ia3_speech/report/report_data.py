@@ -3,10 +3,13 @@
 EXP/curve.json, trade_off.json                    learning curve; the scaled adapter
 EXP/SYSTEM/metrics.jsonl, adapter/                training loss and dev WER; the adapter
 EXP/SYSTEM/decode_greedy_SET/                     DECODE_DIR: score.json, decode.json, scored texts
-EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain speech
+EXP/SYSTEM/decode_greedy_out_of_domain/           score.json of out-of-domain speech, searched as DECODE_DIR,
+                                                  or else greedily
 EXP/base/decode_greedy_SET/                       the baseline, as score.json names it
+EXP/{base,SYSTEM}/decode_{greedy,lm,hotwords}_SET further systems, whose utterances can be shown
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -30,10 +33,12 @@ from ia3_speech.experiments.curve_files import (
 from ia3_speech.experiments.systems import load_json
 from ia3_speech.scoring.alignment import Pair, align
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.scoring.results import Json, Results, read_results
+from ia3_speech.scoring.results import ADDED, Json, Results, read_results, search_of, system_name
 from ia3_speech.scoring.term_errors import TermList, read_term_list
 
-OUT_OF_DOMAIN = "decode_greedy_out_of_domain"  # folder of the out-of-domain set, as recipes call it
+logger = logging.getLogger("ia3_speech.report")
+
+OUT_OF_DOMAIN = "out_of_domain"  # the out-of-domain set, as recipes call it
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ class ReportData:
     Attributes:
         utterances: the scored utterances, in the order of score.json.
         system, baseline: the two systems that are compared; baseline is None without one.
+        others: further systems of the base and the adapter, decoded with other searches.
         training: the epochs of the training.
         curve: the learning curve.
         trade_off: in-domain against out-of-domain WER.
@@ -83,6 +89,7 @@ class ReportData:
     utterances: list[Utterance]
     system: DecodedSystem
     baseline: DecodedSystem | None = None
+    others: list[DecodedSystem] = field(default_factory=list)
     training: list[Epoch] = field(default_factory=list)
     curve: LearningCurve | None = None
     trade_off: TradeOff | None = None
@@ -95,6 +102,17 @@ class ReportData:
     def systems(self) -> list[DecodedSystem]:
         """The baseline, if there is one, and the system."""
         return [system for system in (self.baseline, self.system) if system]
+
+    @property
+    def all_systems(self) -> list[DecodedSystem]:
+        """These and the others: greedy search first, and with each search the base."""
+        return sorted([*self.systems, *self.others], key=lambda one: order_of_decoding(one.folder))
+
+    @property
+    def start(self) -> DecodedSystem | None:
+        """The base alone, greedy, where the system is compared with another one; else None."""
+        greedy = [one for one in self.others if one.name == "base"]
+        return greedy[0] if greedy and self.baseline else None
 
     @property
     def with_confidences(self) -> list[DecodedSystem]:
@@ -113,6 +131,8 @@ def find_report_paths(
     """
     record = read_results(decode_dir / "score.json").record
     folder = decode_dir.absolute().parent
+    searches = (search_of(decode_dir), "greedy")
+    out_of_domain = [folder / f"decode_{search}_{OUT_OF_DOMAIN}/score.json" for search in searches]
     for path in filter(None, (baseline, training, curve)):
         if not path.exists():
             raise UserError(f"{path}: there is no such file or folder")
@@ -121,10 +141,10 @@ def find_report_paths(
         "training": training or folder / "metrics.jsonl",
         "curve": curve or folder.parent / "curve.json",
         "trade_off": folder.parent / "trade_off.json",
-        "out_of_domain": folder / OUT_OF_DOMAIN / "score.json",
+        "out_of_domain": next((file for file in out_of_domain if file.exists()), None),
         "terms": recorded_path(decode_dir, record.get("terms_file"), parts=1),
     }
-    if decode_dir.name == OUT_OF_DOMAIN:
+    if decode_dir.name.endswith(OUT_OF_DOMAIN):
         del beside["out_of_domain"]
     if record.get("baseline") and not baseline:
         baseline = recorded_path(decode_dir, record["baseline_dir"], parts=2)
@@ -141,6 +161,20 @@ def find_report_paths(
     return {name: path for name, path in beside.items() if path and path.exists()}
 
 
+def find_others(decode_dir: Path, baseline: Path | None) -> list[Path]:
+    """The decode directories of further systems: the base and this adapter, searched otherwise."""
+    folder, set_name = decode_dir.absolute().parent, decode_dir.name.removeprefix("decode_").partition("_")[2]
+    systems = dict.fromkeys((folder.parent / "base", folder))
+    places = [system / f"decode_{search}_{set_name}" for search in ADDED for system in systems]
+    shown = {place.resolve() for place in (decode_dir, baseline) if place}
+    return [one for one in places if (one / "score.json").is_file() and one.resolve() not in shown]
+
+
+def order_of_decoding(folder: Path) -> tuple[int, bool]:
+    """The order of a decode directory: greedy before lm before hotwords, the base before an adapter."""
+    return [*ADDED].index(search_of(folder)), folder.absolute().parent.name != "base"
+
+
 def recorded_path(decode_dir: Path, recorded: str | None, parts: int) -> Path | None:
     """What score.json names: at its recorded path, else in EXP by its last parts; None if it is nowhere."""
     path = Path(recorded or "")
@@ -152,9 +186,15 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
     """Read all files, as `find_report_paths` names them. Raises UserError where one is damaged, or where they
     do not belong together."""
     folders = [paths[name] for name in ("decode_dir", "baseline") if name in paths]
-    system, *others = map(read_decoded_system, folders, system_names(folders))
-    for baseline in others:
+    folders += find_others(paths["decode_dir"], paths.get("baseline"))
+    decoded = [*map(read_decoded_system, folders, system_names(folders))]
+    system, others = decoded[0], decoded[1:]
+    baseline = others.pop(0) if "baseline" in paths else None
+    if baseline:
         check_comparable(system, baseline)
+    for other in [other for other in others if other.references != system.references]:
+        logger.warning("%s: left out, its references differ (score it again)", other.folder)
+        others.remove(other)
     directory = read_data_directory(data, wav=False, spk_sort=False)
     by_id = {utterance.id: utterance for utterance in directory}
     if unknown := [name for name in system.references if name not in by_id]:
@@ -172,7 +212,8 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
     return ReportData(
         utterances=[by_id[name] for name in system.references],
         system=system,
-        baseline=others[0] if others else None,
+        baseline=baseline,
+        others=others,
         vectors=read_vectors(paths["adapter"]) if "adapter" in paths else [],
         terms=read_term_list(paths["terms"], system.results.record["normalize"]) if with_terms else None,
         **{name: read(paths[name]) for name, read in readers.items() if name in paths},
@@ -180,12 +221,12 @@ def read_report_data(data: Path, paths: Mapping[str, Path]) -> ReportData:
 
 
 def system_names(folders: Sequence[Path]) -> list[str]:
-    """Names of the systems by their decode directories: `exp/medical/base/decode_greedy_test` is base.
+    """Names of the systems by their decode directories: `exp/medical/base/decode_lm_test` is base + LM.
 
     Their whole paths are used where the names would be the same.
     """
     absolute = [folder.absolute() for folder in folders]
-    names = [path.parent.name if path.name.startswith("decode") else path.name for path in absolute]
+    names = [*map(system_name, absolute)]
     return names if len(set(names)) == len(names) else [str(path) for path in absolute]
 
 

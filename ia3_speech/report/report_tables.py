@@ -13,7 +13,7 @@ from ia3_speech.experiments.curve_files import learning_curve_table, trade_off_t
 from ia3_speech.formatting import numeric_order, plural
 from ia3_speech.report.browse import count_words, label_names
 from ia3_speech.report.report_data import ReportData
-from ia3_speech.scoring.results import change_rate
+from ia3_speech.scoring.results import change_rate, system_name
 from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
 
 
@@ -31,17 +31,19 @@ def report_tables(report: ReportData) -> dict[str, Table]:
 
 
 def rates_table(report: ReportData) -> Table:
-    """Error rates of both systems, and the change of the WER."""
+    """Error rates of all systems, and the change of the WER from what each is compared with."""
     score, rows = report.system.results, []
-    for system in report.systems:
-        row = system.results.all
+    compared = any(system.results.has_baseline for system in report.all_systems)
+    for system in report.all_systems:
+        row, against = system.results.all, system.results.record.get("baseline_dir")
         rates = [row.wer, row.cer, *([row.term_error_rate] if score.terms else [])]
         cells: list[Cell] = [system.name, *rates, row.substitutions, row.deletions, row.insertions]
-        if report.baseline:
-            cells.append(row.change() if system is report.system else Rate(None, signed=True))
+        if compared:
+            cells += [row.change(), system_name(against) if against else None]
         rows.append(cells)
     head = ["system", "WER %", "CER %", *(["term errors %"] if score.terms else [])]
-    head += ["substitutions", "deletions", "insertions", *(["WER, change %"] if report.baseline else [])]
+    head += ["substitutions", "deletions", "insertions"]
+    head += ["WER, change %", "compared with"] * compared
     size = f"{plural(score.all.utterances, 'utterance')}, {plural(score.all.words, 'word')}"
     return Table("error_rates", f"{size} {INTERVAL}", head, rows)
 
@@ -56,9 +58,8 @@ def terms_table(report: ReportData) -> Table:
             cells += [Rate(row.change and row.change.baseline), change_rate(row.change)]
         rows.append(cells)
     head = ["terms", "in reference", "missed", "false", "term errors %"]
-    return Table(
-        "terms", f"Terms {INTERVAL}", head + ["baseline %", "change %"] * bool(report.baseline), rows
-    )
+    head += [f"{report.baseline.name} %", "change %"] if report.baseline else []
+    return Table("terms", f"Terms {INTERVAL}", head, rows)
 
 
 def tables_by_label(report: ReportData) -> Iterator[Table]:
@@ -99,13 +100,13 @@ def utterances_table(report: ReportData) -> Table:
         reference = report.system.references[utterance.id]
         words = len(reference.split())
         rates, texts = [], [reference]
-        for system in report.systems:
+        for system in report.all_systems:
             errors = sum(word != heard for word, heard in system.alignments[utterance.id])
             rates.append(Rate(errors / words if words else None))
             texts.append(system.hypotheses.get(utterance.id, ""))
         labelled = [utterance.id, utterance.speaker, *(utterance.labels.get(label) for label in labels)]
         rows.append([*labelled, utterance.duration, words, *rates, *texts])
-    names = [system.name for system in report.systems]
+    names = [system.name for system in report.all_systems]
     head = ["utterance", "speaker", *labels, "seconds", "words", *(f"{name} WER %" for name in names)]
     return Table("utterances", "Utterances", [*head, "reference", *names], rows)
 

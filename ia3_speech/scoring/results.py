@@ -25,6 +25,9 @@ from ia3_speech.scoring.table import INTERVAL, Rate
 
 Json = dict[str, Any]
 
+# How a set was searched, as decode_SEARCH_SET says, and what of it stands in a system's name.
+ADDED = {"greedy": "", "lm": " + LM", "hotwords": " + LM + hot words"}
+
 MARK = "*"  # of a row whose interval is of few clusters
 MAX_VALUES = 12  # a label with more values gets one line on the terminal, the range of its WER
 NOT_IMPROVED = "no epoch of the training improved on its start, so the adapter is as it started"
@@ -188,6 +191,18 @@ def read_results(file: Path) -> Results:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA or "wer" not in record:
         raise UserError(f'{file}: not a score.json of "schema" {SCHEMA} (ia3-speech score writes it)')
     return Results(record)
+
+
+def search_of(decode_dir: str | Path) -> str:
+    """`exp/clinic/ia3_seed1/decode_lm_test` → `lm`; greedy where a folder is called otherwise."""
+    search = Path(decode_dir).name.removeprefix("decode_").partition("_")[0]
+    return search if search in ADDED else "greedy"
+
+
+def system_name(decode_dir: str | Path) -> str:
+    """`exp/clinic/ia3_seed1/decode_lm_test` → `ia3_seed1 + LM`; another folder's own name."""
+    path = Path(decode_dir)
+    return path.parent.name + ADDED[search_of(path)] if path.name.startswith("decode") else path.name
 
 
 def change_rate(change: Change | None) -> Rate:

@@ -45,13 +45,12 @@ def main(
         from ia3_speech.serve.monitoring import RequestIds
         from ia3_speech.serve.state import Server
     except ImportError as error:
-        raise UserError(f"serve needs {error.name} (pip install 'ia3-speech[serve]')") from None
+        raise UserError(f"serve needs {error.name} (in the clone: uv pip install -e '.[serve]')") from None
     for handler in logging.getLogger().handlers:
         handler.addFilter(RequestIds())
         handler.setFormatter(logging.Formatter("%(asctime)s %(request_id)s %(message)s"))
     recognizer = load(search=search_options, **engine_options.for_loading()).recognizer
-    hotword_weight = search_options.hotword_weight
-    server = Server(recognizer, server_options, engine_options, limit_options, hotword_weight)
+    server = Server(recognizer, server_options, engine_options, limit_options, search_options)
     if server_options.key_file is None and server_options.host not in LOOPBACK:
         warning = "warning: without --key-file whoever reaches this port may use and change everything"
         print(warning, file=sys.stderr)

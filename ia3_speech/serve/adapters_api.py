@@ -24,13 +24,13 @@ from starlette.responses import Response
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.__main__ import describe_adapter
+from ia3_speech.adapters.cache import StoredAdapter
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed
 from ia3_speech.serve.errors import ApiError, bad_value, overloaded, unknown_model
-from ia3_speech.serve.models import StoredAdapter
 from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 

@@ -61,7 +61,7 @@ def check_container(file: BinaryIO, max_seconds: float) -> None:
     try:
         import av
     except ImportError:
-        raise undecodable("the server lacks PyAV (pip install 'ia3-speech[containers]')") from None
+        raise undecodable("the server lacks PyAV (uv pip install -e '.[containers]')") from None
     try:
         with av.open(file) as container:
             frames = 0

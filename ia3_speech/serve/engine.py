@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ia3_speech.adapters.cache import AdapterCache, Terms
 from ia3_speech.data.audio import SAMPLE_RATE
-from ia3_speech.serve.models import AdapterCache, Terms
 from ia3_speech.serve.monitoring import Metrics
 
 if TYPE_CHECKING:

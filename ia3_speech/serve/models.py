@@ -1,25 +1,21 @@
 """What a request's `model` means: the base, an adapter, or a sum such as `accent:0.5+medical:0.5`.
 
 In: the name that a client sends, and what its key may use. Out: adapters with weights; of these, the name of
-a row of the bank. Only registered names count: never a path, an experiment or the Hub. In the bank an adapter
-has a number for a name, so that no name or sum of one client can ever mean another's adapter, and what is
-stored anew under a name is loaded anew.
+a row of the bank (see `adapters.cache`). Only registered names count: never a path, an experiment or the Hub.
 """
 
 import unicodedata
-from collections import OrderedDict
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Container
+from contextlib import suppress
 from functools import lru_cache
-from itertools import count
 from pathlib import Path
+from typing import Any
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.cache import AdapterCache, StoredAdapter, Terms, stored_adapter
 from ia3_speech.adapters.expressions import Term, parse_expression
-from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import read_metadata, same_base
-from ia3_speech.adapters.weights import weights_file
 from ia3_speech.cli import UserError
 from ia3_speech.confidence.storage import find_scaling
 from ia3_speech.decoding.recognizer import Recognizer
@@ -33,34 +29,14 @@ LONGEST_NAME = 256  # characters of a sum
 REMEMBERED = 10_000  # adapters of which it is known whether they fit
 
 
-@dataclass(frozen=True)
-class StoredAdapter:
-    """A registered adapter as it was found.
-
-    Attributes:
-        name: in the registry.
-        folder: where it lies.
-        stamp: of the file of its tensors: another one after each change. It begins with nanoseconds.
-    """
-
-    name: str
-    folder: Path
-    stamp: tuple[int, ...]
-
-
-Terms = tuple[tuple[StoredAdapter, float], ...]  # a sum of adapters with their weights; none is the base
-
-
 def find_stored(name: str) -> StoredAdapter | None:
     """The registered adapter of this very name, which is never read as a path."""
     name = unicodedata.normalize("NFC", name)
     if registry.name_fault(name) or not registry.is_adapter(folder := registry.home() / name):
         return None
-    try:
-        status = weights_file(folder).stat()
-    except (AdapterError, OSError):  # it has just been removed
-        return None
-    return StoredAdapter(name, folder, (status.st_mtime_ns, status.st_size, status.st_ino))
+    with suppress(AdapterError, OSError):  # it has just been removed
+        return stored_adapter(name, folder)
+    return None
 
 
 class Unknown(UserError):
@@ -118,68 +94,30 @@ class Models:
             return False
         return metadata is None or same_base(metadata.fingerprint, self.base.fingerprint)
 
-    def scaling(self, terms: Terms) -> Scaling | None:
-        """Of word confidences: what `calibrate` stored with one adapter, or with the base."""
+    def scaling(self, terms: Terms, search_record: dict[str, Any]) -> Scaling | None:
+        """Of word confidences: what `calibrate` stored for this search with one adapter, or with the base."""
         if not terms:
             return self.recognizer.scaling
         found = [Term(stored.name, stored.folder, weight) for stored, weight in terms]
         with suppress(UserError):
-            return find_scaling(self.base, found, self.recognizer.search_record)
+            return find_scaling(self.base, found, search_record)
         return None
 
 
-class AdapterCache:
-    """The bank's adapters: loaded on first use; the least recently used leave. For the engine's thread.
+class MeteredCache(AdapterCache):
+    """The cache of the engine's thread, which tells Prometheus what it does."""
 
-    Args:
-        max_adapters: that may be loaded at once.
-        max_bytes: that their parameters may take.
-    """
-
-    def __init__(self, bank: Bank, max_adapters: int, max_bytes: float, metrics: Metrics):
-        self.bank, self.max_adapters, self.max_bytes, self.metrics = bank, max_adapters, max_bytes, metrics
-        self.loaded: OrderedDict[StoredAdapter, str] = OrderedDict()  # their names in the bank
-        self.numbers = count(1)
+    def __init__(self, bank: Bank, max_adapters: float, max_bytes: float, metrics: Metrics):
+        super().__init__(bank, max_adapters, max_bytes)
+        self.metrics = metrics
         metrics.adapters.set_function(lambda: len(bank))
         metrics.adapter_bytes.set_function(lambda: bank.nbytes)
 
-    def row(self, terms: Terms, keep: set[StoredAdapter]) -> str | None:
-        """The bank's name for this sum, whose adapters are loaded where they are not; None is the base.
-
-        Args:
-            keep: the batch's adapters, none of which leaves.
-
-        Raises:
-            AdapterError: an adapter can't be loaded, or has been removed.
-        """
-        for stored, _ in terms:
-            if stored not in self.loaded:
-                self.load(stored, keep)
-            self.loaded.move_to_end(stored)
-        return "+".join(f"{self.loaded[stored]}:{weight!r}" for stored, weight in terms) or None
-
-    def load(self, stored: StoredAdapter, keep: set[StoredAdapter]) -> None:
-        with ExitStack() as stack:
-            with suppress(OSError):  # a registry that is read-only has no writers
-                stack.enter_context(registry.locked())
-            adapter = read_adapter(self.bank.base.model, stored.folder)
-        name = f"adapter{next(self.numbers)}"
-        self.bank.add(name, adapter)
+    def load(self, stored: StoredAdapter, keep: Container[StoredAdapter]) -> None:
+        before = len(self.loaded)
+        super().load(stored, keep)
         self.metrics.loads.inc()
-        for other in [one for one in self.loaded if one not in keep]:
-            if len(self.bank) <= self.max_adapters and self.bank.nbytes <= self.max_bytes:
-                break
-            self.drop(other)
-            self.metrics.evictions.inc()
-        self.loaded[stored] = name
-
-    def forget(self, name: str) -> None:
-        """Unload whatever is registered under this name."""
-        for stored in [one for one in self.loaded if one.name == name]:
-            self.drop(stored)
-
-    def drop(self, stored: StoredAdapter) -> None:
-        self.bank.drop(self.loaded.pop(stored))
+        self.metrics.evictions.inc(before + 1 - len(self.loaded))
 
 
 def language_code(language: str) -> str:

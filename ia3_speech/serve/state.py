@@ -13,14 +13,17 @@ from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.cache import Terms
+from ia3_speech.adapters.expressions import Term
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, spellings
+from ia3_speech.loading import RequestSearches, SearchOptions
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
 from ia3_speech.serve.errors import overloaded
 from ia3_speech.serve.jobs import Jobs
-from ia3_speech.serve.models import AdapterCache, Models, Terms, language_code
+from ia3_speech.serve.models import MeteredCache, Models, language_code
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 
@@ -34,7 +37,7 @@ class Server:
 
     Args:
         recognizer: the base alone, with its search.
-        hotword_weight: nats, as for `transcribe --hotword-weight`.
+        search: what it was loaded with: it comes before what is registered with an adapter.
 
     Attributes:
         language: ISO 639-1 code of what the base writes; None where nobody says.
@@ -50,15 +53,17 @@ class Server:
         server: ServerOptions,
         engine: EngineOptions,
         limits: LimitOptions,
-        hotword_weight: float | None = None,
+        search: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
     ):
         self.recognizer, self.limits, self.started = recognizer, limits, time.time()
-        self.hotword_weight = HOTWORD_WEIGHT if hotword_weight is None else hotword_weight
+        self.hotword_weight = HOTWORD_WEIGHT if search.hotword_weight is None else search.hotword_weight
+        shared = recognizer.search, recognizer.search_record
+        self.searches = RequestSearches(search, recognizer.base, shared)
         self.metrics = Metrics()
         self.access = Access(server.key_file, limits.rate)
         self.models = Models(recognizer, engine.max_adapters)
         self.bank = Bank(recognizer.base)
-        self.cache = AdapterCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
+        self.cache = MeteredCache(self.bank, engine.max_adapters, engine.max_memory * 1e6, self.metrics)
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)
@@ -106,7 +111,9 @@ class Server:
     def recognizer_for(self, terms: Terms, turn: Turn, hotwords: Sequence[str] = ()) -> Recognizer:
         """A recogniser whose logits are computed in the queue. Hot words that the base can't write, and those
         that are spelled as others are, are left out."""
-        search, scaling = self.recognizer.search, self.models.scaling(terms)
+        found = [Term(stored.name, stored.folder, weight) for stored, weight in terms]
+        search, record = self.searches(found)
+        scaling = self.models.scaling(terms, record)
         vocabulary, known, spelled = self.recognizer.base.vocabulary, [], set()
         for term in map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])):
             with suppress(UserError):

@@ -33,6 +33,8 @@ class TrainingState:
         step: batches trained on.
         losses: of the batches of the current epoch.
         seconds: of wall-clock time spent training.
+        step_seconds: of it, in steps: without evaluation.
+        peak_memory_bytes: see `trainer.peak_memory_bytes`.
     """
 
     selected_tensors: dict[str, torch.Tensor]
@@ -45,6 +47,8 @@ class TrainingState:
     step: int = 0
     losses: list[float] = field(default_factory=list)
     seconds: float = 0.0
+    step_seconds: float = 0.0
+    peak_memory_bytes: int = 0
 
 
 @dataclass

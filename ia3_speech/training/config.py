@@ -101,7 +101,7 @@ class SharedOptions:
 class TrainingOptions(SharedOptions):
     """Options of `ia3-speech train`."""
 
-    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "checkpoint_steps", "labels"}
+    NOT_COMPARED = SharedOptions.NOT_COMPARED | {"train", "dev", "replay", "checkpoint_steps", "labels"}
 
     train: Path
     """data directory to train on"""
@@ -112,6 +112,15 @@ class TrainingOptions(SharedOptions):
 
     out: Path
     """experiment folder; an interrupted run in it is resumed"""
+
+    method: str = "ia3"
+    """ia3; lora, dora, vera (PEFT's, on the modules of placements: all of those above, query, ffn_inner);
+    ln_tuning (PEFT's), bitfit, head, full (layers, head, and what is between), bottleneck, prompt; or
+    peft:FILE, a YAML or JSON file of any PEFT configuration"""
+
+    method_options: dict[str, Any] = field(default_factory=dict)
+    """of the method: the fields of PEFT's configuration such as {r: 4, lora_alpha: 8}; of bottleneck
+    {adapter_attn_dim: 64}; of prompt {frames: 16}"""
 
     train_head: bool = False
     """train the CTC head too"""
@@ -127,6 +136,13 @@ class TrainingOptions(SharedOptions):
 
     decay_to_one: float = 0.0
     """decay of l − 1 (never of l) by rate × decay_to_one a step"""
+
+    replay: Path | None = None
+    """data directory of other speech, without transcripts, on which each step holds the adapted model to the
+    base, so that it forgets less"""
+
+    replay_weight: float = 1.0
+    """of the divergence from the base there, in nats a frame, beside the CTC loss"""
 
     batch_seconds: float = 40.0
     """padded seconds of audio in a batch"""
@@ -194,6 +210,18 @@ def check_options(options: SharedOptions) -> None:
             "epoch_minutes": (0 <= options.epoch_minutes < math.inf, not_negative),
             "decay_to_one": (0 <= options.decay_to_one < math.inf, not_negative),
             "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
+            "replay_weight": (0 <= options.replay_weight < math.inf, not_negative),
+        }
+        if options.dev is None and (options.method != "ia3" or options.replay):
+            required["dev"] = (False, "given with --replay, and with another --method than ia3")
+        neutral: dict[str, Any] = {"method_options": {}}
+        if options.method != "ia3":
+            method_config(options)
+            neutral = {"init_adapter": None, "train_head": False, "decay_to_one": 0, "dtype": "float32"}
+        required |= {
+            name: (False, f"{value} with --method {options.method}")
+            for name, value in neutral.items()
+            if getattr(options, name) != value
         }
     if isinstance(options, SpeakerOptions):
         required |= {
@@ -214,6 +242,24 @@ def check_options(options: SharedOptions) -> None:
         raise TrainingError("; ".join(wrong))
 
 
+def method_config(options: TrainingOptions) -> dict[str, Any]:
+    """What the record of an adapter of another method than IA³ keeps: its name, placements, layers, and
+    options; of peft:FILE, what the file holds. Raises TrainingError where that is no PEFT configuration."""
+    import yaml
+
+    name, _, file = options.method.partition(":")
+    config = {"placements": options.placements, "layers": options.layers, "options": options.method_options}
+    if not file:
+        return {"method": name} | config
+    try:
+        config["options"] = yaml.safe_load(Path(file).read_text("utf-8")) | config["options"]  # JSON is YAML
+        return {"method": f"{name}:{config['options']['peft_type'].lower()}"} | config
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        raise TrainingError(
+            f"--method {options.method}: holds no PEFT configuration, such as peft_type: BOFT ({error})"
+        ) from error
+
+
 def is_share(part: str) -> bool:
     """Whether it is such as 3/8."""
     number, _, count = part.partition("/")
@@ -228,6 +274,12 @@ def plain_options(options: SharedOptions) -> dict[str, Any]:
 def comparable(options: SharedOptions) -> dict[str, Any]:
     """The options that decide the result; a folder's path does not, what it holds is compared beside them."""
     compared = {name: v for name, v in plain_options(options).items() if name not in options.NOT_COMPARED}
+    if compared.pop("method", "ia3") != "ia3":
+        compared["method"] = method_config(options)
+    if not compared.get("method_options"):  # as before there were methods: what was trained then is current
+        compared.pop("method_options", None)
+    if not getattr(options, "replay", None):
+        compared.pop("replay_weight", None)
     if base_folder(options.base):
         del compared["base"]
     return compared
@@ -241,8 +293,9 @@ def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) 
     """
     start = options.init_adapter if options.init_adapter != NEAREST else None
     terms = parse_terms(start) if start else []
+    replay = {"replay": path} if (path := getattr(options, "replay", None)) else {}
     return Inputs(
-        data | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
+        data | replay | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
         comparable(options) | {"init_weights": [term.weight for term in terms]} | more,
     )
 

@@ -1,4 +1,4 @@
-"""What every trainer of IA³ vectors shares: the CTC loss, the learning-rate schedule and the seeds.
+"""What every trainer shares: the CTC loss, that of replayed speech, the learning-rate schedule and the seeds.
 
 In: logits, targets, step numbers. Out: losses, factors of the learning rate, seeded random generators.
 """
@@ -32,6 +32,30 @@ def ctc_loss(
         log_probabilities, flat, frames, lengths, blank=blank, reduction="none", zero_infinity=True
     )
     return losses / lengths
+
+
+def kl_divergence(
+    logits: torch.Tensor, frames: torch.Tensor, symbols: torch.Tensor, probabilities: torch.Tensor
+) -> torch.Tensor:
+    """KL(p ‖ q) in nats, the mean over each row's frames, in fp32. Each frame has k + 1 classes: p's k
+    likeliest symbols, and all others together.
+
+    Args:
+        logits: (batch, frames, vocabulary) of q
+        frames: (batch,), the frames of each row; what follows them is padding
+        symbols: (batch, frames, k) token ids
+        probabilities: (batch, frames, k + 1): p's of these symbols, then of all others; scaled to a sum of 1
+
+    Returns:
+        (batch,)
+    """
+    log_q = logits.float().log_softmax(-1)
+    others = log_q.scatter(-1, symbols, -torch.inf).logsumexp(-1, keepdim=True)
+    log_q = torch.cat([log_q.gather(-1, symbols), others], -1)
+    p = probabilities / probabilities.sum(-1, keepdim=True).clamp_min(1e-6)
+    divergence = (torch.xlogy(p, p) - p * log_q).sum(-1)  # (batch, frames)
+    inside = torch.arange(divergence.shape[1], device=frames.device) < frames[:, None]
+    return (divergence * inside).sum(1) / frames
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup: float) -> float:

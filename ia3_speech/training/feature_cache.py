@@ -1,10 +1,10 @@
 """A base's forward pass in training: its frozen part computes once for each utterance and speed.
 
-In: utterances and the base. Out: logits, CTC losses, hypotheses. Nothing below the lowest vector gets a
-gradient, so nothing there changes while vectors are trained. With SpecAugment, which masks the encoder's
+In: utterances and the base. Out: logits, CTC losses, hypotheses. Nothing below what trains gets a
+gradient, so nothing there changes. With SpecAugment, which masks the encoder's
 input, the frames of the convolutions are stored (or the processor's features, where a base takes those);
-without it, and without dropout below, all that stands below the lowest adapted layer. Where vectors stand
-between the convolutions, only the normalised waveform is stored.
+without it, and without dropout below, all that stands below the lowest adapted layer. Where parameters
+train between the convolutions, only the normalised waveform is stored.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from ia3_speech.data.utterance import Utterance, load_utterance
 from ia3_speech.decoding.ctc_search import greedy
 from ia3_speech.model import ia3
 from ia3_speech.model.architectures import encoder_config
+from ia3_speech.model.attach import trainable
 from ia3_speech.model.base import WAVEFORM, Base
 from ia3_speech.training.ctc import ctc_loss
 from ia3_speech.training.data import Example
@@ -38,16 +39,18 @@ def has_dropout(base: Base) -> bool:
 
 def frozen_depth(base: Base) -> int | None:
     """How far up the frozen part reaches: None (the convolutions), the index of the lowest layer with a
-    vector, or WAVEFORM (nothing is frozen)."""
-    modules = [vector.target for vector in ia3.vectors(base.model).values()]
-    if any(module.placement == "conv" for module in modules):
+    parameter that trains, or WAVEFORM (nothing is frozen)."""
+    head = f"{ia3.head_of(base.model)}."
+    names = [name for name, _ in trainable(base.model) if not name.startswith(head)]
+    front_end, layers = ia3.path_in(base.model, base.input.front_end), ia3.layers_of(base.model)[0]
+    if any(name.startswith(f"{front_end}.") for name in names):
         return WAVEFORM
-    if not base.architecture.skips_layers:
+    if not base.architecture.skips_layers or has_masks(base) or not names:
         return None
-    if has_masks(base) or not modules:
+    if not all(name.startswith(f"{layers}.") for name in names):  # between the convolutions and the layers
         return None
     config = base.model.config
-    lowest = min(module.layer for module in modules)
+    lowest = min(int(name.removeprefix(f"{layers}.").partition(".")[0]) for name in names)
     dropout = [config.feat_proj_dropout, config.hidden_dropout]
     if lowest > 0:
         dropout += [config.attention_dropout, config.activation_dropout]

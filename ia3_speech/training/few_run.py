@@ -8,6 +8,7 @@ that has not been trained on its utterances: folds/foldN/{adapter, task.json}, w
 import logging
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from math import log
 from pathlib import Path
@@ -22,13 +23,14 @@ from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import home, registered_names, training_data
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import plural
 from ia3_speech.model.attach import detach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions, to_yaml
-from ia3_speech.training.cross_validation import FOLDS, Adaptation, adapt, divide_into_folds, training_bar
+from ia3_speech.training.cross_validation import FOLDS, Adaptation, adapt, training_bar
 from ia3_speech.training.data import Example, read_examples
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.multi_adapter import (
@@ -100,13 +102,18 @@ def prepare(base: Base, options: TrainingOptions, start: str | None) -> FeatureC
     return FeatureCache(base, frozen_depth(base), options.cache_gb * 2**30, options.allow_pipes)
 
 
+def refuse_too_few(path: Path, utterances: Sequence[Utterance]) -> None:
+    """Raises TrainingError for fewer than FEWEST utterances of `path`, or with one text."""
+    if len(utterances) < FEWEST or len({utterance.text for utterance in utterances}) < 2:
+        raise TrainingError(
+            f"{path}: {plural(len(utterances), 'utterance')} can't be divided into folds: it takes {FEWEST} "
+            f"with different texts (record more; some twenty sentences are a good start)"
+        )
+
+
 def check_examples(examples: list[Example], options: TrainingOptions) -> None:
     """Raises TrainingError for too few utterances; warns of a recording that is there twice."""
-    if len(examples) < FEWEST or len(divide_into_folds(examples)) < 2:
-        raise TrainingError(
-            f"{options.train}: {plural(len(examples), 'utterance')} can't be divided into folds: it takes "
-            f"{FEWEST} with different texts (record more; some twenty sentences are a good start)"
-        )
+    refuse_too_few(options.train, [example.utterance for example in examples])
     files: dict[tuple, str] = {}
     for example in examples:
         utterance = example.utterance
@@ -154,7 +161,8 @@ def nearest(
     heard, errors = {example.utterance.id for example in examples}, {}
     for name in registered_names():
         metadata = read_metadata(home() / name)
-        if metadata is None or not same_base(metadata.fingerprint, base.fingerprint):
+        other = metadata is None or metadata.config.get("method", "ia3") != "ia3"
+        if other or not same_base(metadata.fingerprint, base.fingerprint):
             continue
         config, training = metadata.ia3_config, metadata.training
         learnt = heard & heard_by(home() / name) or training.get("data") == str(options.train)

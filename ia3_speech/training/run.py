@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ia3_speech import atomic
-from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained, load_adapter
 from ia3_speech.cli import UserError
 from ia3_speech.model.architectures import IA3Config
@@ -19,8 +18,17 @@ from ia3_speech.model.attach import attach
 from ia3_speech.model.base import Base, load_base
 from ia3_speech.model.ia3 import count_parameters
 from ia3_speech.model.precision import choose_precision
-from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, check_options, to_yaml
+from ia3_speech.training.config import (
+    SharedOptions,
+    TrainingError,
+    TrainingOptions,
+    check_options,
+    method_config,
+    to_yaml,
+)
 from ia3_speech.training.data import read_examples
+from ia3_speech.training.methods import insert, save_method
+from ia3_speech.training.replay import read_replay
 from ia3_speech.training.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -72,7 +80,8 @@ def train(options: TrainingOptions) -> dict[str, Any]:
     Returns:
         The contents of train.json: trainable (parameters), seconds, dev_wer (a fraction) and selected_epoch
         (0: the start), start_dev_wer, seed, epochs and steps trained, utterances and audio_seconds of the
-        training set; and where the start was selected, a note.
+        training set; where the start was selected, a note; from the process that writes, method, bytes (of
+        the adapter's tensors), seconds_per_step, and peak_memory_bytes (of the process, or its GPU).
 
     Raises:
         TrainingError, ResumeError, AudioError, DataError: the options, the checkpoint or the data can't be
@@ -86,12 +95,14 @@ def train(options: TrainingOptions) -> dict[str, Any]:
                 atomic.remove_leftovers(options.out / name)
         labels = labels_of_trained(options.init_adapter, options.labels)
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
+        replay = read_replay(options.replay, base, options) if options.replay else []
         prepare_base(base, options, options.train_head)
-        check_head(base, options)
-        logger.info("%s", count_parameters(base.model).table())
+        if options.method == "ia3":
+            check_head(base, options)
+            logger.info("%s", count_parameters(base.model).table())
         train_set = read_examples(options.train, base, options, options.speeds)
         dev_set = read_examples(options.dev, base, options, [1.0])
-        trainer = Trainer(base, train_set, dev_set, options)
+        trainer = Trainer(base, train_set, dev_set, options, replay)
         trainer.resume()
         if trainer.accelerator.is_main_process:
             atomic.write_text(options.out / "config.yaml", to_yaml(options))
@@ -102,7 +113,10 @@ def train(options: TrainingOptions) -> dict[str, Any]:
             record = summary | {"data": str(options.train), "learning_rate": options.learning_rate}
             if options.init_adapter:
                 record["init_adapter"] = options.init_adapter
-            save_adapter(base.model, options.out / "adapter", base=base, labels=labels, training=record)
+            size = save_method(base, options.out / "adapter", labels, record)
+            state = trainer.state
+            summary |= {"method": options.method, "bytes": size, "peak_memory_bytes": state.peak_memory_bytes}
+            summary |= {"seconds_per_step": round(state.step_seconds / state.step, 4)}
             atomic.write_json(options.out / "train.json", summary)
         return summary
 
@@ -110,7 +124,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
 def summary_of(trainer: Trainer) -> dict[str, Any]:
     """The contents of train.json; warns where the start was selected."""
     summary = {
-        "trainable": count_parameters(trainer.model).trained,
+        "trainable": sum(parameter.numel() for parameter in trainer.parameters.values()),
         "seconds": round(trainer.state.seconds, 1),
         "dev_wer": trainer.state.selected_wer,
         "selected_epoch": trainer.state.selected_epoch,
@@ -133,12 +147,15 @@ def summary_of(trainer: Trainer) -> dict[str, Any]:
 
 def prepare_base(base: Base, options: SharedOptions, train_head: bool = False) -> None:
     """Set a base's precision and masks, and attach the vectors that training starts from: those of
-    `init_adapter`, else ones. `options.precision` becomes what "auto" stands for."""
+    `init_adapter`, else ones; or insert what another method trains. `options.precision` becomes what "auto"
+    stands for."""
     options.precision = base.precision = choose_precision(options.precision, base.device, base.dtype)
     if options.spec_augment == "off":
         base.model.config.apply_spec_augment = False
     if options.init_adapter:
         load_adapter(base.model, options.init_adapter)
+    elif isinstance(options, TrainingOptions) and options.method != "ia3":
+        insert(base.model, method_config(options), options.seed)
     else:
         attach(base.model, IA3Config(tuple(options.placements), options.layers, train_head))
 

@@ -1,14 +1,16 @@
-"""The training loop: CTC on Accelerate, IA³ vectors alone, the epoch selected by dev WER.
+"""The training loop: CTC on Accelerate, what `attach.trainable` names alone, the epoch selected by dev WER.
 
-In: a base with vectors attached, examples to train on and to evaluate on. Out: the vectors of the selected
-epoch; of epoch 0, the start, where no epoch has fewer errors on dev. Every random number (order, speeds,
-masks, dropout) depends on the seed and the step, so an interrupted run that is resumed ends as if it had not
-been interrupted.
+In: a base with vectors, or another method's parameters, examples to train on and to evaluate on. Out: the
+parameters of the selected epoch; of epoch 0, the start, where no epoch has fewer errors on dev. Every random
+number (order, speeds, masks, dropout) depends on the seed and the step, so an interrupted run that is resumed
+ends as if it had not been interrupted.
 """
 
 import logging
 import math
+import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +32,7 @@ from ia3_speech.training.config import TrainingError, TrainingOptions, comparabl
 from ia3_speech.training.ctc import learning_rate_factor, seed_step
 from ia3_speech.training.data import Example, data_digest
 from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.replay import Replayed, draw_replay, replay_digest, replay_losses
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -39,11 +42,29 @@ logger = logging.getLogger(__name__)
 GRADIENT_WITHIN = 10  # batches in which every vector must have had a gradient
 
 
+def peak_memory_bytes() -> int:
+    """The most memory that torch has allocated on the GPU; without one, that this process has had, which
+    Windows doesn't say (0)."""
+    if (used := torch.cuda.max_memory_allocated()) or sys.platform == "win32":
+        return used
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak  # bytes on macOS, KiB elsewhere
+
+
 class Trainer:
     """One training run; `TrainingState` documents what it knows."""
 
-    def __init__(self, base: Base, train: list[Example], dev: list[Example], options: TrainingOptions):
-        self.base, self.model, self.options = base, base.model, options
+    def __init__(
+        self,
+        base: Base,
+        train: list[Example],
+        dev: list[Example],
+        options: TrainingOptions,
+        replay: Sequence[Replayed] = (),
+    ):
+        self.base, self.model, self.options, self.replay = base, base.model, options, replay
         from accelerate import Accelerator
 
         self.train, self.dev = train, dev
@@ -73,14 +94,16 @@ class Trainer:
             "sha256 of the base": base.fingerprint["sha256"],
             "sha256 of the start": tensors_sha256(p for _, p in sorted(self.parameters.items())),
             "sha256 of the data": data_digest([*train, *dev]),
+            **({"sha256 of the replay": replay_digest(replay)} if replay else {}),
         }
         self.state = TrainingState(self.copy_parameters(), sorted(ia3.vectors(self.model)))
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """For AdamW: the vectors and, where it is trained, the head, each with its peak rate."""
-        heads = [p for name, p in self.parameters.items() if ia3.is_head(name)]
-        vectors = [p for name, p in self.parameters.items() if not ia3.is_head(name)]
-        groups = [(vectors, self.options.learning_rate), (heads, self.options.head_learning_rate)]
+        named, rates = self.parameters.items(), (self.options.learning_rate, self.options.head_learning_rate)
+        heads = [p for name, p in named if self.options.train_head and ia3.is_head(name)]
+        others = [p for name, p in named if not (self.options.train_head and ia3.is_head(name))]
+        groups = zip((others, heads), rates, strict=True)
         return [{"params": params, "lr": peak, "peak": peak} for params, peak in groups if params]
 
     def copy_parameters(self) -> dict[str, torch.Tensor]:
@@ -117,7 +140,9 @@ class Trainer:
         """What is left of the current epoch, and its evaluation."""
         epoch, started, audio_seconds, rate = self.order.epoch, time.monotonic(), 0.0, 0.0
         for batch in self.order:
+            before = time.monotonic()
             loss, seconds = self.train_step(batch, epoch)
+            self.state.step_seconds += time.monotonic() - before
             self.state.losses.append(loss)
             audio_seconds += seconds
             self.state.step += 1
@@ -138,7 +163,8 @@ class Trainer:
         self.state.seconds += time.monotonic() - started
 
     def train_step(self, batch: list[int], epoch: int) -> tuple[float, float]:
-        """One step on one batch, divided among the processes. Returns its loss, and its seconds of audio.
+        """One step on one batch, divided among the processes. Returns its loss, with that of what
+        is replayed, and its seconds of audio.
 
         Raises:
             TrainingError: the loss is not finite, or a vector has had no gradient.
@@ -158,6 +184,11 @@ class Trainer:
             loss = self.cache.losses(here, speeds).mean() * (len(here) * world / len(examples))
             self.accelerator.backward(loss)
             share = loss.detach()
+        pieces = draw_replay(self.replay, self.options.batch_seconds, self.options.seed, self.state.step)
+        if held := pieces[rank::world]:
+            loss = replay_losses(self.cache, held).mean() * (len(held) * world / len(pieces))
+            self.accelerator.backward(self.options.replay_weight * loss)
+            share = share + self.options.replay_weight * loss.detach()
         value = float(self.accelerator.reduce(share, "mean"))
         if not np.isfinite(value):
             names = ", ".join(e.utterance.id for e in examples[:10])
@@ -260,6 +291,7 @@ class Trainer:
     # ---- resuming
 
     def checkpoint(self) -> None:
+        self.state.peak_memory_bytes = max(self.state.peak_memory_bytes, peak_memory_bytes())
         if self.accelerator.is_main_process:
             Checkpoint(
                 run=self.identity,

@@ -6,24 +6,6 @@
 # language_model: of train's texts, mixed with the base's own, if it has one, with that of --lm-texts, and with --lm. Test sets
 # are never read for it. The weights of the mixture are chosen on dev, by perplexity.
 language_model() {
-  local folder set try
-  step "stage 7, language model of train's texts${lm_texts:+ and of further ones}" language_model
-  try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
-  for folder in base "$selected"; do
-    step "stage 7, choose the search weights of $folder on dev" $decode_cmd "$exp/log/tune_lm_$folder.log" \
-      python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" --precision "$precision" $try \
-      $([[ $folder == base ]] || echo "--adapter $exp/$folder/adapter") $pipes --out "$exp/$folder/lm_search.yaml"
-  done
-  calibrate_adapter 7 lm --config "$exp/$selected/lm_search.yaml"
-  for folder in base "$selected"; do
-    for set in $lm_sets; do decode_and_score 7 $folder lm $set; done
-  done
-  [[ $hotwords != none && $hotwords$terms != own ]] || return 0
-  step "stage 7, hot words: how $selected hears them on dev" learn_hotwords
-  for set in $lm_sets; do decode_and_score 7 "$selected" hotwords $set; done
-}
-
-language_model() {
   local mix=${lm/#own/}
   if [[ -n $lm_texts ]]; then
     $once "$exp/lm_texts" local "$data/train" -- $lm_texts "$exp/lm_texts" --train "$data/train"
@@ -35,11 +17,10 @@ language_model() {
 
 # choose_search_weights SYSTEM: of the language model and of a word, by the WER on dev.
 choose_search_weights() {
-  local try adapter
+  local try
   try=$([[ $size == full ]] || echo "--lm-weights 0.35 0.8 --word-scores 0 1.5") # four pairs in place of thirty
-  adapter=$([[ $1 == base ]] || echo "--adapter $exp/$1/adapter")
   $decode_cmd "$exp/log/tune_lm_$1.log" python -m ia3_speech.tune_lm "$data/dev" --lm "$exp/lm.arpa.gz" --base "$base" \
-    --precision "$precision" $try $adapter $pipes --out "$exp/$1/lm_search.yaml"
+    --precision "$precision" $try $([[ $1 == base ]] || echo "--adapter $exp/$1/adapter") $pipes --out "$exp/$1/lm_search.yaml"
 }
 
 # learn_hotwords: the terms that train's texts hold, or those of --hotwords, in the forms in which the adapter hears them on dev.

@@ -73,5 +73,4 @@ _po_parse() {
 _po_rest=()
 _po_parse "$@" || { unset -f _po_fail _po_known _po_parse _po_help; return 1; }
 set -- ${_po_rest[@]+"${_po_rest[@]}"}
-unset -f _po_fail _po_known _po_parse _po_help
-unset _po_rest
+unset -f _po_fail _po_known _po_parse _po_help; unset _po_rest

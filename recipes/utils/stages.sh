@@ -20,6 +20,7 @@ decode_opts=""          # OPTS: further options of decode
 score_opts=""           # OPTS: further options of score
 report_opts=""          # OPTS: further options of report, such as --embed-audio
 out_of_domain=shipped   # 'DIR DIR': other speech to test on: Kaldi directories (DIR:40: each 40th), LibriSpeech; or none
+register_anyway=false   # true: register it even where it is not known to be better than the base
 retrain=false           # true: where the data have changed since something was trained, train it anew (a terminal is asked)
 size=full               # full|small: small takes little data and two epochs, to see that everything works
 allow_pipes=false       # true: run the shell commands that wav.scp holds
@@ -60,8 +61,7 @@ locate() {
   [[ $# -eq 0 ]] || fail "unexpected argument '$1' (--help lists the options)"
   [[ -n $corpus ]] || fail "$([[ -f local/published.txt ]] && cat local/published.txt || echo "no corpus: give --corpus DIR")"
   [[ $size == full || $size == small ]] || fail "--size must be full or small, not '$size'"
-  number seeds "$seeds" 1
-  number nj "$nj" 1
+  number seeds "$seeds" 1; number nj "$nj" 1
   corpus=$(from_start "$corpus") base=$(from_start "$base")
   [[ -z $work_dir || $work_dir == /* ]] || work_dir=$IA3_SPEECH_START_DIR/$work_dir
   corpus_name=${corpus_name:-$(basename "$(realpath -m "$corpus")")}
@@ -170,7 +170,7 @@ is_few() { [[ -d $data/train && ! -d $data/dev ]]; }
 notice_changed_data() {
   outdated=""
   [ $stage -le 5 ] && [ $stop_stage -ge 5 ] || return 0
-  outdated=$(python -m ia3_speech.experiments outdated "$exp" "$data")
+  outdated=$(python -m ia3_speech.experiments stale "$exp" "$data")
   [[ -n $outdated && $retrain == false ]] || return 0
   local answer="" changed="the data have changed since these were trained: $(xargs <<<"$outdated")"
   [[ ! -t 0 || ! -t 1 ]] || read -rp "$changed. Train them anew? [y/N] " answer
@@ -194,7 +194,7 @@ validate() {
 # exp/<corpus>/SYSTEM/decode_SEARCH_SET. SYSTEM is base, the name of --init-adapter, a folder that was trained (ia3_seed1),
 # or that of a scaled adapter (ia3_seed1/scale_0.5). SEARCH is greedy, lm (with a language model) or hotwords (with hot
 # words too); what is compared is decoded by the same search, but for the base with a language model, which is
-# compared with the base without, and hot words, which are with the adapter alone.
+# compared with the base without, and hot words, which are with the same system without them.
 decode_and_score() {
   local system=$2 search=$3 set=$4 adapter="" decode score=$score_opts folder log with="" baseline="" training=""
   [[ ! -d $data/train ]] || training="--training $data/train" # where speakers are adapted to, there is none
@@ -215,7 +215,7 @@ decode_and_score() {
       baseline=base/decode_$([[ $system == base ]] && echo greedy || echo lm) ;;
     hotwords)
       decode="--config $exp/$system/lm_search.yaml --hotwords $exp/$system/hotwords.txt"
-      with=", the language model and hot words" baseline=$system/decode_greedy ;;
+      with=", the language model and hot words" baseline=$system/decode_lm ;;
   esac
   [[ -z $baseline || $set == dev ]] || score+=" --baseline $exp/${baseline}_$set"
   if [[ $set == out_of_domain ]]; then
@@ -250,25 +250,22 @@ calibrate_adapter() {
     --adapter "$adapter" "${@:3}"
 }
 
-# register ADAPTER NAME SCORE …: register an adapter, with its scores in the card; what this corpus registered under that name
-# before is replaced. A small run takes no full run's name, but NAME_small. $registered is what it is called then.
+# register ADAPTER NAME SCORE …: register an adapter with the best measured search, where it helps by the first of these
+# scores; all are in its card. What this corpus registered under that name before is kept as NAME@1. A small run takes no full
+# run's name, but NAME_small.
 register() {
-  local adapter=$1 source force=""
-  registered=$2
-  shift 2
-  [[ $size == full ]] || registered+=_small
-  source=$(python -m ia3_speech.adapters show "$registered" 2>/dev/null | grep '^source:' || true)
-  [[ $source != */exp/"$corpus_name"/* ]] || force=--force
-  python -m ia3_speech.adapters register "$adapter" "$registered" $force --score "$@"
+  local anyway name=$2
+  [[ $size == full ]] || name+=_small
+  anyway=$([[ ${register_anyway-} != true ]] || echo --anyway)
+  python -m ia3_speech.experiments register "$1" "$name" $anyway --score "${@:3}"
 }
 
 # summary: of what was finished, what was gained and what it costs; where the tables are; a sample; the command to try next.
 summary() {
   [[ ${#finished[@]} -gt 0 ]] || return 0
-  echo
-  python -m ia3_speech.experiments summary "${finished[@]}"
-  [[ ! -f $exp/transcripts ]] || cat "$exp/transcripts"
   local home=""
   [[ -z ${IA3_SPEECH_HOME-} ]] || home="IA3_SPEECH_HOME=$(printf %q "$IA3_SPEECH_HOME") "
-  echo "Next: $home$IA3_SPEECH_PYTHON -m ia3_speech.transcribe --adapter $registered $(printf %q "${sample:-audio.wav}")"
+  echo
+  python -m ia3_speech.experiments summary "${finished[@]}" --sample "${sample:-audio.wav}" \
+    --transcribe "$home$IA3_SPEECH_PYTHON -m ia3_speech.transcribe"
 }

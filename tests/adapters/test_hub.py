@@ -272,7 +272,9 @@ def test_by_its_id_online_and_offline(run, server, adapter, tmp_path):
     code, _, err = run("pull", "me/other", HF_ENDPOINT="http://127.0.0.1:9")
     assert code == 1 and "the Hub, http://127.0.0.1:9, can't be reached, and its cache, " in err
     code, _, err = run("push", tmp_path / "exp/a", "me/other", HF_ENDPOINT="http://127.0.0.1:9")
-    assert code == 1 and "the Hub, http://127.0.0.1:9, can't be reached" in err
+    assert (code, err) == (1, "error: me/other: the Hub, http://127.0.0.1:9, can't be reached\n")
+    code, _, err = run("push", tmp_path / "exp/a", tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert code == 1 and f"error: {tmp_path}: is no id on the Hub, USER/NAME (cp -r " in err
     code, _, err = run("push", tmp_path / "exp/a", "me/other", HF_HUB_OFFLINE="1")
     assert code == 1 and "HF_HUB_OFFLINE forbids to ask the Hub" in err
 
@@ -340,7 +342,7 @@ def test_what_is_no_adapter_of_ours_is_not_downloaded(run, server, adapter):
         server.repositories[f"me/{name}"] = Repository(files)
     for name in repositories:
         code, _, err = run("pull", f"me/{name}")
-        message = "an adapter of PEFT's type LORA, not IA3" if name == "lora" else "no adapter (expected "
+        message = "a LoRA adapter of PEFT, not IA³" if name == "lora" else "no adapter (expected "
         assert code == 1 and f"error: me/{name}: holds {message}" in err
         assert name == "lora" or "a pickle, which can run code, is not taken" in err
     fetched = {line.rpartition("/")[2] for line in server.asked if "/resolve/" in line}
@@ -356,7 +358,7 @@ def test_pickles_and_other_kinds_are_not_pushed(adapter):
     lora = adapter("exp/lora")
     (lora / "ia3_speech.json").unlink()
     (lora / "adapter_config.json").write_text('{"peft_type": "LORA"}')
-    with pytest.raises(UserError, match="holds an adapter of PEFT's type LORA"):
+    with pytest.raises(UserError, match="holds a LoRA adapter of PEFT"):
         hub.push(lora, "me/a")
 
 

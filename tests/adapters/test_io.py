@@ -2,6 +2,7 @@
 refused."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from ia3_speech.adapters.record import (
     recorded_base,
 )
 from ia3_speech.model.architectures import AdapterError, IA3Config
-from ia3_speech.model.attach import is_attached
+from ia3_speech.model.attach import is_attached, trainable
 from ia3_speech.model.base import MINI
 from ia3_speech.model.ia3 import vectors
 
@@ -183,6 +184,14 @@ FORMS = {
 }
 
 
+def test_another_method_of_pefts_is_named(tiny_model, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    get_peft_model(tiny_model(), LoraConfig(target_modules=["k_proj"])).save_pretrained(tmp_path / "a")
+    with pytest.raises(AdapterError, match="a: its method is lora, and sums"):
+        load_adapter(tiny_model(), tmp_path / "a")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_we_load_pefts(tiny_model, tmp_path, caplog, form):
     """And what we then write is the same again. PEFT itself does not restore a saved head (its fault 10)."""
@@ -197,6 +206,98 @@ def test_we_load_pefts(tiny_model, tmp_path, caplog, form):
     save_adapter(model, tmp_path / "b")
     again = load_adapter(tiny_model(), tmp_path / "b")
     assert torch.equal(logits(again), logits(model)) and again.ia3_config == config
+
+
+# ---- classifiers, and bare encoders
+
+
+TASKS = {
+    "AutoModelForAudioClassification": ("audio-classification", {"projector", "classifier"}),
+    "AutoModelForAudioFrameClassification": ("audio-classification", {"classifier"}),
+    "AutoModelForAudioXVector": (
+        "audio-classification", {"projector", "tdnn", "feature_extractor", "classifier", "objective"},
+    ),
+    "AutoModel": ("feature-extraction", set()),
+}  # fmt: skip
+
+
+def task_model(tiny_model, kind: str, loader: str, head_seed: int, **options):
+    """A model of that class whose encoder is always the same, and whose head is drawn anew."""
+    import transformers
+
+    config = tiny_model(kind, num_labels=3, **options).config
+    torch.manual_seed(head_seed)
+    model = getattr(transformers, loader).from_config(config).eval()
+    encoder = tiny_model(kind, **options).base_model.state_dict()
+    model.base_model.load_state_dict(encoder)
+    return model
+
+
+@torch.no_grad()
+def output(model) -> torch.Tensor:
+    return model(WAVE)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "loader", "options"),
+    [
+        *(("wav2vec2", loader, {}) for loader in TASKS),
+        ("hubert", "AutoModelForAudioClassification", {}),
+        ("wavlm", "AutoModelForAudioClassification", {"use_weighted_layer_sum": True}),
+        ("wavlm", "AutoModel", {}),
+    ],
+)
+def test_a_classifiers_head_is_trained_saved_and_loaded(tiny_model, tmp_path, kind, loader, options):
+    """Into a model whose own head is another, as a load of an encoder's checkpoint draws it; and by PEFT."""
+    from peft import PeftModel
+
+    model = attach(task_model(tiny_model, kind, loader, 1, **options))
+    tag, modules = TASKS[loader]
+    heads = modules | ({"layer_weights"} if options else set())
+    trained = [name for name, _ in trainable(model)]
+    assert {name.partition(".")[0] for name in trained if name not in vectors(model)} == heads
+    with torch.no_grad():
+        for n, (_, parameter) in enumerate(trainable(model)):
+            parameter.mul_(1.5 if n % 2 else 0.75)
+    expected = output(model)
+    save_adapter(model, tmp_path / "a")
+    other = task_model(tiny_model, kind, loader, 2, **options)
+    own = output(other)
+    assert torch.equal(output(load_adapter(other, tmp_path / "a")), expected)
+    assert torch.equal(output(detach(other)), own) and not equal(own, expected)
+    card = (tmp_path / "a" / CARD).read_text()
+    assert f"pipeline_tag: {tag}\n" in card and "speech recognition" not in card
+    assert f'{type(model).__name__}.from_pretrained("BASE"{", num_labels=3" if heads else ""})' in card
+    if kind == "wavlm" or "tdnn" in heads:
+        assert names(tmp_path / "a") == [CARD, METADATA, OWN_WEIGHTS]
+        return
+    theirs = PeftModel.from_pretrained(task_model(tiny_model, kind, loader, 3), tmp_path / "a")
+    assert equal(output(theirs.eval()), expected)
+
+
+def test_a_classifiers_adapter_is_for_as_many_classes(tiny_model, tmp_path):
+    loader = "AutoModelForAudioClassification"
+    save_adapter(attach(task_model(tiny_model, "wav2vec2", loader, 1)), tmp_path / "a")
+    with pytest.raises(AdapterError, match=r"Wav2Vec2ForSequenceClassification, .* 3 classes, .*29 symbols"):
+        load_adapter(tiny_model(), tmp_path / "a")
+    model = task_model(tiny_model, "wav2vec2", loader, 1)
+    model.config.num_labels = 4
+    with pytest.raises(AdapterError, match=r"3 classes, .* 4 classes"):
+        load_adapter(model, tmp_path / "a")
+    with pytest.raises(AdapterError, match="Wav2Vec2Model has no head to train"):
+        attach(task_model(tiny_model, "wav2vec2", "AutoModel", 1), IA3Config(train_head=True))
+
+
+@pytest.mark.parametrize("saved", [["classifier"], ["projector", "classifier"]])
+def test_we_load_pefts_classifiers(tiny_model, tmp_path, saved):
+    options = {"target_modules": ["k_proj", "output_dense"], "feedforward_modules": ["output_dense"]}
+    make = partial(task_model, tiny_model, "hubert", "AutoModelForAudioClassification", 1)
+    adapter = theirs(make(), **options, modules_to_save=saved)
+    expected = output(adapter)
+    adapter.save_pretrained(tmp_path / "a")
+    model = load_adapter(make(), tmp_path / "a")
+    assert equal(output(model), expected) and not equal(output(make()), expected)
+    assert model.ia3_config == IA3Config(("key", "ffn"), "0-2", train_head=True)
 
 
 # ---- what stands beside the tensors

@@ -226,6 +226,16 @@ def test_other_contents_need_force(adapter):
     assert registry.registered_names() == ["a"]
 
 
+def test_an_earlier_adapter_is_kept_under_a_number(adapter):
+    register(adapter(1.0), "a", search_files={"lm.json": b"{}"})
+    for value in (2.0, 2.0, 3.0):
+        register(adapter(value), "a", keep=True)
+    assert registry.registered_names() == ["a", "a@1", "a@2"]
+    kept = [registry.file_contents(resolve_adapter(name)) for name in ("a", "a@2", "a@1")]
+    wanted = [registry.file_contents(adapter(value)) for value in (3.0, 2.0, 1.0)]
+    assert kept == [*wanted[:2], wanted[2] | {"lm.json": b"{}"}]
+
+
 def test_a_store_that_cannot_be_written(adapter, tmp_path, monkeypatch):
     (tmp_path / "occupied").write_text("a file where the folder should be")
     monkeypatch.setenv("IA3_SPEECH_HOME", str(tmp_path / "occupied"))

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from ia3_speech.adapters.plot import draw_vectors
 from ia3_speech.adapters.record import read_metadata, read_record, read_summary
 from ia3_speech.adapters.weights import (
     Spread,
@@ -21,6 +20,7 @@ from ia3_speech.adapters.weights import (
 )
 from ia3_speech.cli import UserError
 from ia3_speech.model.architectures import ARCHITECTURES
+from ia3_speech.report.vector_chart import draw_vectors
 
 BODY = "base_model.model.wav2vec2.encoder.layers"
 VALUES = np.array([0.5, 0.8, 1.0, 1.05, 1.2], np.float32)

@@ -82,5 +82,5 @@ def test_damaged_containers(folder, suffix, tmp_path):
 def test_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.amr").write_bytes(AMR)
-    with pytest.raises(AudioError, match=r'a\.amr: is amr audio, .*pip install "ia3-speech\[containers\]"'):
+    with pytest.raises(AudioError, match=r"a\.amr: is amr audio, .*uv pip install -e '\.\[containers\]'"):
         load_audio(tmp_path / "a.amr")

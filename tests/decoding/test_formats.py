@@ -31,6 +31,13 @@ def written(name: str, transcript: Transcript = TRANSCRIPT, **options) -> str:
 def test_plain():
     assert written("text") == "take two don't\n" and written("txt") == "take two\ndon't\n"
     assert written("tsv") == "start\tend\ttext\n260\t800\ttake two\n3661000\t3661500\tdon't\n"
+    heading = "recording,channel,start,end,word,confidence"
+    assert written("csv", review_below=0.6) == (
+        f"{heading},review\na b,,0.26,0.48,take,0.9812,\na b,,0.5,0.8,two,0.5,yes\n"
+        "a b,,3661.0,3661.5,don't,1.0,\n"
+    )
+    assert written("csv").splitlines()[:2] == [heading, "a b,,0.26,0.48,take,0.9812"]
+    assert written("txt", review_below=0.6) == "take [two?]\ndon't\n"
 
 
 def test_subtitles():

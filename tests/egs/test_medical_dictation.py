@@ -15,10 +15,10 @@ from ia3_speech.data.kaldi import read_data_directory
 
 ROOT = Path(__file__).parents[2]
 # As little training as shows that it works, with a checkpoint on the way to go on from; five sentences of
-# other speech; a study of the adapter's scale.
+# other speech; a study of the adapter's scale. Of a random base no adapter is known to help.
 OTHER = "ia3_speech/out_of_domain/librispeech_dev:6"
 SMALL = ("--size", "small", "--small-opts", "--epochs 1 --checkpoint-steps 2", "--out-of-domain", OTHER)
-STUDY = ("--trade-off", "0.5")
+STUDY = ("--trade-off", "0.5", "--register-anyway", "true")
 
 
 class Run:
@@ -88,8 +88,8 @@ def test_what_it_prints_is_a_page(ran):
     end = lines[lines.index("") + 1 :]
     assert len(lines) <= 50 + 2 and len(end) <= 12  # two are the study's
     assert all(re.fullmatch(r"stage \d+, .* … (\d+ s|up to date)", line) for line in lines[: lines.index("")])
-    assert re.match(r"ia3, test: WER \d+\.\d % of the base, \d+\.\d % with the adapter \(", end[0])
-    assert "On other speech" in end[1] and str(ran.exp) in "\n".join(end)
+    assert re.match(r"test: WER \d+\.\d \[.*\] % with ia3.*, base \d+\.\d %", end[0])
+    assert "Other speech: " in end[1] and f"{ran.exp}/report_test.html" in end[-2]
 
 
 def test_results_json_has_every_system(ran):
@@ -137,13 +137,13 @@ def test_both_adapters_are_registered_and_the_printed_command_works(ran):
     options = {"cwd": ROOT, "env": ran.environment, "capture_output": True, "text": True}
     said = subprocess.run(["bash", "-c", command], **options)
     assert said.returncode == 0, said.stderr
-    shown = [line.split()[0] for line in ran.out.splitlines()[-5:-1]]
+    shown = [line.split()[0] for line in ran.out.splitlines()[-6:-2]]
     assert shown == ["said", "base", "medical", "speaker42"]
 
 
 def test_speaker42_starts_from_the_medical_adapter_with_fifteen_sentences(ran):
     data = ran.work / "data/espeak_small/speaker42"
-    assert [len(read_data_directory(data / name)) for name in ("train", "dev")] == [12, 3]
+    assert len(read_data_directory(data / "train")) == 15 and not (data / "dev").exists()
     results = json.loads((ran.exp / "speaker42/results.json").read_text())
     for name in ("test", "out_of_domain"):
         systems = [row["name"] for row in results["systems"] if row["set"] == name]

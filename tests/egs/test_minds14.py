@@ -37,7 +37,7 @@ def hub(tmp_path, local):
     return tmp_path / "minds14"
 
 
-def test_the_hub_s_countries_become_sets_with_accents_and_intents(local, hub, tmp_path):
+def test_the_hub_s_countries_become_sets_with_accents_and_intents(local, hub, tmp_path, enough_speech):
     local.prepare.main(hub, tmp_path / "out")
     sets = {name: read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")}
     assert sum(map(len, sets.values())) == 30 and len(sets["test"]) == 6

@@ -37,8 +37,8 @@ def test_a_copy_of_the_folder_passes_the_first_three_stages(tmp_path, random_bas
     assert done.returncode == 0, done.stdout + done.stderr
     stages = [line.partition(" … ")[0] for line in done.stdout.splitlines() if line.startswith("stage")]
     assert stages[:2] == ["stage 1, prepare notes", "stage 2, validate notes"] and len(stages) == 3
-    assert "    test and train share 0 of 1 speakers and 0 of 3 sentences\n" in done.stdout
-    assert len(read_data_directory(clone / "egs/clinic/data/notes/train").speakers) == 2
+    assert "    less than five minutes: all of it is adapted to, and judged by folds\n" in done.stdout
+    assert len(read_data_directory(clone / "egs/clinic/data/notes/train").speakers) == 4
 
 
 # ---- recordings that are longer than the base can process
@@ -98,3 +98,14 @@ def test_kaldi_directories_with_pipes_and_without_durations_are_cut(local, tmp_p
         assert len(parts) > 1 and all(part.duration <= 16 + 1e-4 for part in parts)
         assert " ".join(part.text for part in parts) == words(lengths[name])
     assert len(read_data_directory(tmp_path / "out/test", allow_pipes=True)) == 1
+
+
+def test_a_text_file_for_each_recording(local, tmp_path, base_of, enough_speech):
+    for n in range(8):
+        noise(tmp_path / f"notes/spk{n % 4}/wav/{n}.wav", 1.0)
+        text = tmp_path / f"notes/spk{n % 4}/transcript/{n}.txt"
+        text.parent.mkdir(exist_ok=True)
+        text.write_text(f"sentence {'abcdefgh'[n]}\n")
+    local.prepare.main(tmp_path / "notes", tmp_path / "out", base=base_of(10))
+    sets = [read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")]
+    assert sorted(speaker for data in sets for speaker in data.speakers) == ["spk0", "spk1", "spk2", "spk3"]

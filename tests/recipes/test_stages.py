@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-# Jobs and what stands behind $once are printed, and not run; `select` finds the second seed.
-PRINTED = """
+# Jobs and what stands behind $once are printed, not run; `select` finds the second seed, `best` greedy
+# search.
+PRINTED = r"""
 set -euo pipefail
 . {script}
 terms=terms.py out_of_domain=none lm=none
 {own}
 python() {{
-  case $* in
-    *select*) echo ia3_seed2 ;;
-    *outdated*) echo "${{OUTDATED-}}" ;;
+  case "$*" in
+    *experiments\ select*) echo ia3_seed2 ;;
+    *experiments\ stale*) echo "${{OUTDATED-}}" ;;
+    *experiments\ best*) echo "decode_greedy_${{*: -1}}" ;;
     *) echo "$@" | sed 's/-m ia3_speech.//' ;;
   esac
 }}
@@ -104,11 +106,22 @@ def test_language_model_and_hot_words(commands):
         "hotwords learn dev ia3_seed2/decode_greedy_dev --terms terms_train --out ia3_seed2/hotwords.txt",
         f"decode {with_lm} --hotwords ia3_seed2/hotwords.txt --adapter ia3_seed2/adapter "
         "test ia3_seed2/decode_hotwords_test",
-        f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_greedy_test {SCORED}",
+        f"score test ia3_seed2/decode_hotwords_test --baseline ia3_seed2/decode_lm_test {SCORED}",
     ]
     for options in (("--terms", ""), ("--hotwords", "none")):
         found = lines(commands("--stage", "7", "--stop-stage", "7", "--lm", "own", *options))
         assert len(found) == 8 and not any("hotwords" in line for line in found)
+
+
+def test_the_selected_adapter_is_registered_where_it_helps(commands):
+    found = lines(commands("--stage", "9", "--name", "clinic", "--out-of-domain", "talk"))
+    scores = "ia3_seed2/decode_greedy_test/score.json ia3_seed2/decode_greedy_out_of_domain/score.json"
+    assert found == [f"experiments register ia3_seed2/adapter clinic --score {scores}"]
+    found = lines(commands("--stage", "9", "--name", "clinic", "--register-anyway", "true"))
+    assert found == [
+        "experiments register ia3_seed2/adapter clinic --anyway --score "
+        "ia3_seed2/decode_greedy_test/score.json"
+    ]
 
 
 def test_studies_add_trainings_and_the_mean_is_shown(commands):
@@ -166,6 +179,14 @@ def test_speakers(commands):
     scored = "score test from_base_k15_seed1/decode_greedy_test --cluster speaker "
     scored += "--training-per-speaker from_base_k15_seed1 --baseline base/decode_greedy_test"
     assert scored in found
+    options = ("--k", "15", "--grid", "epochs=3,6", "--out-of-domain", "talk")
+    found = lines(commands(*options, script="speakers.sh", call="adapt_speakers", own=own))
+    adapted = [line.split(" --decode-dir ")[0] for line in found if "speakers --data" in line]
+    system = "speakers --data test --folds 4 --config speakers --epochs {0} --k 15 --seed 1 --out "
+    assert [line.partition(" ")[2] for line in adapted] == [
+        f"{system}from_base_k15_epochs{{0}}_seed1".format(epochs) for epochs in (3, 6)
+    ]
+    assert found[-1].startswith("experiments show")  # nothing is reported or registered
 
 
 def test_a_grid_trains_each_combination_and_tests_on_request(commands):

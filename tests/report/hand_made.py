@@ -88,6 +88,24 @@ def make_recipe(
     return recipe
 
 
+def add_searches(recipe: Recipe, **options) -> Path:
+    """What base and adapter were decoded to with a language model, the adapter also with hot words, whose
+    folder is returned: the base makes one error less with a language model, the adapter one more."""
+    folders = [system.parent / f"decode_{search}_test" for search, system in (
+        ("lm", recipe.base), ("lm", recipe.adapted), ("hotwords", recipe.adapted),
+    )]  # fmt: skip
+    changes = [("know fever", "no fever"), ("two day", "two way day"), ("two day", "today")]
+    for folder, source, (before, after) in zip(
+        folders, (recipe.base, recipe.adapted, recipe.adapted), changes, strict=True
+    ):
+        folder.mkdir()
+        (folder / "text").write_text((source / "text").read_text().replace(before, after))
+    baselines = [recipe.base, folders[0], folders[1]]
+    for folder, baseline in zip(folders, baselines, strict=True):
+        score_main(recipe.data, folder, baseline=baseline, replications=100, **options)
+    return folders[-1]
+
+
 def add_extras(recipe: Recipe) -> None:
     """All else that a page can show: an adapter (PEFT's layout), training, curve, trade-off."""
     from safetensors.numpy import save_file

@@ -9,6 +9,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import soundfile
@@ -19,6 +20,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.formatting import interval, percent
 from ia3_speech.report.__main__ import main
+from ia3_speech.report.figures import has_cairo
 from ia3_speech.report.page import shown_cell
 from ia3_speech.report.report_tables import tables_folder
 from ia3_speech.score import main as score
@@ -219,6 +221,35 @@ def test_tables_that_are_gone_come_back_and_other_files_are_not_lost(recipe, cap
     with pytest.raises(UserError, match=r"notes\.txt: is in the way of the report's tables"):
         recipe.page(force=True)
     assert (folder / "notes.txt").read_text() == "mine"
+
+
+def test_figures_and_their_numbers(tmp_path, capsys):
+    """Each chart of the page as files, in place of earlier ones."""
+    heard = {f"spk{n}-1": ("no fever", "know fever", "no fever") for n in range(20)}
+    recipe, folder = make_recipe(tmp_path, heard, sound=False), tmp_path / "figures"
+    add_extras(recipe)
+    folder.mkdir()
+    (folder / "old.svg").write_text("")
+    recipe.page(figures=folder)
+    names = {"wer_by_speaker", "training_loss", "dev_wer", "learning_curve", "trade_off", "vectors"}
+    suffixes = (".svg", ".csv", ".pdf") if has_cairo() else (".svg", ".csv")
+    assert {path.name for path in folder.iterdir()} == {
+        name + suffix for name in names for suffix in suffixes
+    }
+    for name in names:
+        ElementTree.parse(folder / f"{name}.svg")
+    for file in folder.glob("*.pdf"):
+        assert file.read_bytes().startswith(b"%PDF")
+    assert (folder / "dev_wer.csv").read_text().splitlines()[:2] == ["epoch,CTC loss,dev WER %", "0,,60.0000"]
+    assert "spk7,1,2,50.0000,0.0000,-100.0000" in (folder / "wer_by_speaker.csv").read_text()
+    assert (
+        f"{folder}: 6 figures as SVG{' and PDF' if has_cairo() else '; PDF needs'}" in capsys.readouterr().out
+    )
+    legend = (folder / "learning_curve.svg").read_text()
+    assert ">median of the seeds</text>" in legend and 'class="whisker"' in legend
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"notes\.txt: is in the way of the figures"):
+        recipe.page(figures=folder)
 
 
 # ---- what it refuses

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
-from hand_made import HEARD, HOSTILE, add_extras, make_recipe
+from hand_made import HEARD, HOSTILE, add_extras, add_searches, make_recipe
 from webdriver import Browser, found
+
+from ia3_speech.report.__main__ import main
 
 pytestmark = pytest.mark.skipif(
     not all(found().values()),
@@ -92,6 +94,26 @@ def test_filters(opened):
         opened.run("document.getElementById('utterance-search').value = ''")
         opened.type("#utterance-search", text)
         assert opened.run(IDS) == ids
+
+
+def test_any_two_systems_can_be_compared(browser, tmp_path):
+    recipe = make_recipe(tmp_path, HEARD)
+    main(recipe.data, add_searches(recipe), out=tmp_path / "report.html")
+    browser.open(tmp_path / "report.html")
+    found = "return document.getElementById('utterance-found').textContent"
+    compared = "ia3_seed1 + LM 56.3 %, ia3_seed1 + LM + hot words 37.5 %"
+    assert browser.run(found).endswith(compared)
+    browser.choose("select[data-system='0']", "0")
+    browser.choose("select[data-system='1']", "2")
+    assert browser.run(found).endswith("WER: base 31.3 %, base + LM 25.0 %")
+    browser.choose("#utterance-shown", "better")
+    assert browser.run(IDS) == ["ann-2"]
+    heads = "return [...document.querySelectorAll('#utterance-table button[data-key^=wer]')]"
+    heads += ".map((one) => one.textContent)"
+    assert browser.run(heads) == ["base WER %", "base + LM WER %"]
+    who = "return [...document.querySelectorAll('#utterance-rows .who')].map((one) => one.textContent)"
+    assert browser.run(who) == ["reference", "base", "base + LM"]
+    assert browser.complaints() == []
 
 
 WORDS = "return [...document.querySelectorAll('#word-rows a')].map((link) => link.textContent)"

@@ -5,12 +5,12 @@ import re
 from collections import Counter
 
 import pytest
-from hand_made import add_extras, make_recipe
+from hand_made import add_extras, add_searches, make_recipe
 
 from ia3_speech.report.browse import count_words, instead_text
 from ia3_speech.report.page import summary_sentences, summary_warnings
 from ia3_speech.report.report_data import find_report_paths, read_report_data
-from ia3_speech.report.report_tables import words_table
+from ia3_speech.report.report_tables import rates_table, words_table
 from ia3_speech.scoring.ctm import ctm_line
 
 # Of twelve speakers the base makes an error in one of two words, the adapter in none.
@@ -114,9 +114,37 @@ def test_training_without_effect_and_overlap_with_training_are_warnings(helpful)
     helpful.score(training=[helpful.data])
     overlap = "every sentence of the test set occurs in training: the scores hold for these sentences only"
     not_improved = "no epoch of the training improved on its start, so the adapter is as it started"
-    warnings = list(summary_warnings(read(helpful)))
-    assert overlap in warnings and warnings[-1] == not_improved
-    assert f'<p class="warning"><b>Warning. </b>E{overlap[1:]}.</p>' in helpful.page()
+    assert list(summary_warnings(read(helpful)))[:2] == [not_improved, overlap]
+    warned = '<p class="warning"><b>Warning. </b>'
+    before, after = helpful.page().split('<div class="cards">')
+    assert before.count(warned) == 1 and f"{warned}N{not_improved[1:]}.</p>" in before
+    assert f"{warned}E{overlap[1:]}.</p>" in after
+
+
+def test_hot_words_are_not_credited_with_what_the_language_model_did(recipe):
+    """The best system beside the base alone; of the gain, the adapter's part and that of the hot words."""
+    report = read(recipe, add_searches(recipe))
+    write_out_of_domain(recipe)
+    sentences = [*summary_sentences(read(recipe, report.system.folder))]
+    rates = {one.name: one.results.all.wer.value for one in report.all_systems}
+    names = ["base", "ia3_seed1", "base + LM", "ia3_seed1 + LM", "ia3_seed1 + LM + hot words"]
+    assert [*rates] == names
+    base, _, with_lm, adapted, hot = (f"{100 * rate:.1f} %" for rate in rates.values())
+    start = f"On 6 utterances of 3 speakers ia3_seed1 + LM + hot words has a word error rate of {hot}, and"
+    assert sentences[0] == f"{start} base alone {base}."
+    raises = f"The adapter raises the word error rate from {with_lm} (base + LM) to {adapted} (relative "
+    assert sentences[2].startswith(raises)
+    lowers = f"Adding the hot words lowers the word error rate from {adapted} (ia3_seed1 + LM) to {hot} ("
+    assert sentences[3].startswith(lowers)
+    assert "the adapter alone raises the word error rate from 28.0 % (base)" in sentences[-1]
+    rows = [line.split(",") for line in rates_table(report).csv().splitlines()]
+    assert [(row[0], row[-1]) for row in rows] == [
+        ("system", "compared with"), ("base", ""), ("ia3_seed1", "base"), ("base + LM", "base"),
+        ("ia3_seed1 + LM", "base + LM"), ("ia3_seed1 + LM + hot words", "ia3_seed1 + LM"),
+    ]  # fmt: skip
+    warnings = [*summary_warnings(report)]
+    shown = report.baseline.results.all.change().bounds[1]
+    assert f"{100 * shown:+.1f}" in warnings[0]  # the adapter's change, not that of the hot words
 
 
 # ---- words

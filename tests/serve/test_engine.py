@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.cache import AdapterCache, StoredAdapter
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
-from ia3_speech.serve.models import AdapterCache, StoredAdapter, find_stored
+from ia3_speech.serve.models import MeteredCache, find_stored
 from ia3_speech.serve.monitoring import Metrics
 
 
@@ -148,7 +149,7 @@ def test_a_defect_leaves_nobody_waiting(engine, bank, monkeypatch):
 
 @pytest.fixture
 def cache(recognizer, adapters):
-    cache = AdapterCache(Bank(recognizer.base), 2, 1e9, Metrics())
+    cache = MeteredCache(Bank(recognizer.base), 2, 1e9, Metrics())
     yield cache
     for stored in [*cache.loaded]:
         cache.drop(stored)

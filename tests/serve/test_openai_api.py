@@ -9,10 +9,13 @@ import httpx
 import openai
 import pytest
 
+from ia3_speech.adapters import registry
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment
 from ia3_speech.decoding.options import OutputOptions
+from ia3_speech.inputs import MINI
+from ia3_speech.loading import SearchOptions, load
 
 
 def transcribe(client, file, model="mini", **options):
@@ -59,6 +62,19 @@ def test_adapters_sums_and_the_base_share_batches(serving, adapters, recordings,
         assert running.metric("ia3_batch_adapters_sum") == 4 * running.metric("ia3_batch_rows_count") == 4
         assert running.metric("ia3_adapters_loaded") == 3 == running.metric("ia3_adapter_loads_total")
     assert found == [offline(file, model).text for model in models] and len(set(found)) > 1
+
+
+def test_an_adapter_is_searched_as_it_is_registered(serving, adapters, recordings, offline):
+    """With its own language model, also where the server has none; a sum as the base is."""
+    options = SearchOptions(lm=MINI / "lm.arpa.gz", lm_weight=0.75)
+    registry.register(adapters["medical"], "clinic", search_files=options.stored())
+    file = recordings[1]
+    expected = [load("mini", adapter="clinic").transcribe(file).text, offline(file, "medical").text]
+    expected.append(offline(file, "medical:0.5").text)
+    with serving() as running:
+        models = ("clinic", "medical", "clinic:0.5")
+        found = [transcribe(running.client(), file, model).text for model in models]
+    assert found == expected and len(set(expected)) == 3
 
 
 def test_a_stream_of_a_long_recording(running, recordings, tmp_path, offline):

@@ -143,6 +143,7 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     result = train(run_command, place, "exp", "three")
     assert result.code == 1 and "three: 3 utterances can't be divided into folds: it takes 5" in result.err
     assert not (place / "exp/adapter").exists()
+    assert "can't be divided into folds" in train(run_command, place, "exp", "three", "--check").err
     record(place / "same", 8, text="yes")
     assert "8 utterances can't be divided" in train(run_command, place, "exp", "same").err
     assert "(give --dev)" in train(run_command, place, "exp", "data", "--train-head").err

@@ -7,11 +7,10 @@
     Hours     as the preparation prints them
     Licence   who may do what with it
 
-In: a folder of recordings with a CSV file, a Kaldi data directory, or a folder with the Kaldi directories
-    train, test
-and perhaps dev; README.md describes them. Out: OUT_DIR/{train,dev,test}, of less than five minutes
-without dev. Recordings of train and dev that are
-longer than the base can process are cut at pauses, with their texts (ia3-speech datadir segment).
+In: a folder of recordings with a CSV file, or with a text file for each; a Kaldi data directory, or a folder
+with the Kaldi directories train, test and perhaps dev; README.md describes them. Out: the data directories
+OUT_DIR/{train,dev,test}, of less than five minutes without dev. Recordings of train and dev that are longer
+than the base can process are cut at pauses, with their texts (ia3-speech datadir segment).
 """
 
 import shutil
@@ -27,7 +26,8 @@ def main(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = False
     """Write OUT/{train,dev,test}.
 
     Args:
-        corpus: a folder of recordings with one CSV file at its top, or of Kaldi data directories
+        corpus: a folder of recordings with one CSV file at its top, or with a text file for each, or of Kaldi
+            data directories
         out: where the data directories go
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: wav.scp may hold shell commands; those of train and dev are run, to measure the audio

@@ -38,11 +38,7 @@ LABELS = {**BEFORE, DRINK: "drink", **AFTER}
 
 
 def order(slots: Mapping[str, str]) -> dict[str, str]:
-    """Label → what was ordered, in lower case with single spaces.
-
-    Raises:
-        ValueError: a slot that the grammar lacks, or no drink.
-    """
+    """Label → what was ordered, in lower case with single spaces. ValueError: what the grammar lacks."""
     if unknown := sorted(set(slots) - set(LABELS)):
         raise ValueError(f"the slot {unknown[0]!r} is not one of {', '.join(LABELS)}")
     if DRINK not in slots:
@@ -92,14 +88,16 @@ def main(data: Path, decoded: Path, out: Path) -> None:
     found = {one.id: nearest(one.labels, heard[one.id]) for one in orders}
     errors = [count_errors(one.text.split(), found[one.id].split()) for one in orders]
     wrong, words = sum(one.total for one in errors), sum(one.words for one in errors)
-    other = [one for one in orders if found[one.id] != one.text]
+    other = [
+        f"{one.id}: {found[one.id]!r}, not {one.text!r}\n" for one in orders if found[one.id] != one.text
+    ]
     same = len(orders) - len(other)
     text = (
         f"Narrowing by the base's own decoding finds the sentence of transcripts.tsv in {same} of "
         f"{len(orders)} orders ({100 * same / len(orders):.1f} %); {wrong} of {words} words differ "
         f"({100 * wrong / words:.1f} %).\n"
     )
-    write_text(out, text + "".join(f"{one.id}: {found[one.id]!r}, not {one.text!r}\n" for one in other))
+    write_text(out, text + "".join(other))
     print(text, end="")
 
 

@@ -36,7 +36,6 @@ from ia3_speech.decoding.decode_directory import decode_utterances
 from ia3_speech.loading import SearchOptions, load
 from ia3_speech.scoring.kaldi_files import format_kaldi_text
 
-PUBLISHED = Path(__file__).with_name("published.txt")
 TEST_SHARE = 1 / 3
 SMALL = 120  # orders that the base listens to with --size small
 COLUMNS = ["file", "split", "transcript"]
@@ -82,15 +81,11 @@ def key_of(one: Utterance) -> str:
 
 
 def read_orders(corpus: Path) -> list[Utterance]:
-    """The orders whose audio is there, by id; their slots are labels, and texts they have none.
-
-    Raises:
-        UserError: not the published layout, an order that the grammar lacks, or no audio at all.
-    """
+    """The orders whose audio is there, by id; their slots are labels, and texts they have none."""
     path, folder = corpus / "data/label/label.json", corpus / "data/speech/clean"
     if not path.is_file() or not folder.is_dir():
-        layout = PUBLISHED.read_text(encoding="utf-8").partition("\n\n")[2]
-        raise UserError(f"{corpus}: not the corpus as it was published\n\n{layout}")
+        layout = "with data/label/label.json and data/speech/clean; run.sh without --corpus says where it is"
+        raise UserError(f"{corpus}: not the corpus as it was published ({layout})")
     published = json.loads(path.read_text(encoding="utf-8"))
     orders, absent = [], []
     for file, label in sorted(published.items()):
@@ -109,11 +104,7 @@ def read_orders(corpus: Path) -> list[Utterance]:
 
 
 def read_transcripts(path: Path, orders: list[Utterance]) -> dict[str, tuple[str, str]]:
-    """Id → train or test, and the sentence.
-
-    Raises:
-        UserError: naming a line that is not `file, split, transcript`, or has no sentence of the grammar.
-    """
+    """Id → train or test, and the sentence. A UserError names the line that is not as it should be."""
     head, *lines = read_utf8(path).splitlines()
     if head.split("\t") != COLUMNS:
         raise UserError(f"{path}:1: the columns are not {', '.join(COLUMNS)} (with TABs between them)")

@@ -4,12 +4,8 @@
     local/terms.py DATA/test TERMS [--train DATA/train]
 
 In: the labels drink, size, roast, shots, milk and sugar of a test set (and of train). Out: what was ordered,
-for `ia3-speech score --terms`, one a line:
-
-    a lot of skim milk<TAB>milk<TAB>only in test
-    double shot<TAB>shots
-
-"only in test" is what no order of train holds. What was decoded plays no part.
+for `ia3-speech score --terms`: `double shot<TAB>shots`; what no order of train holds has the category `only
+in test` as well. What was decoded plays no part.
 """
 
 from pathlib import Path

@@ -17,9 +17,17 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from wording import dose, number, spoken, with_articles
+from wording import number, spoken, with_articles
+
+from ia3_speech.data.numbers_in_words import verbalize_numbers
 
 TERM_SECTIONS = ("drug", "chronic", "acute", "cancer", "injury", "procedure")
+OF_DRUGS = {
+    "drug dose": "{name} {dose}",
+    "drug for": "{name} for {indication}",
+    "drug to": "{name} to {dose}",
+}
+OF_DRUGS["medication"] = "{name} {dose} {route} {frequency}"
 LONGEST = 20  # words; at a dictation's pace some ten seconds
 
 
@@ -79,7 +87,6 @@ class Grammar:
         """`count` different sentences, none in `avoid`; with held-out terms and patterns only if `test`."""
         rng, drawn, used = random.Random(seed), [], set(avoid)
         decks: dict[str, list[str]] = {}
-
         allowed = {
             name: choices if test else [one for one in choices if not self._new.search(one)]
             for name, choices in self.sections.items()
@@ -107,9 +114,7 @@ class Grammar:
                     return drawn
         raise SystemExit(f"the grammar has no {count} different sentences: add patterns, or ask for fewer")
 
-    def expand(
-        self, text: str, allowed: dict[str, list[str]], deal: Callable[[str], str], rng: random.Random
-    ) -> str:
+    def expand(self, text: str, allowed: dict[str, list[str]], deal: Callable, rng: random.Random) -> str:
         """Replace {slots} and (alternatives) until none is left."""
         agreed: dict[str, int] = {}  # key → the choice of all sections that have it
         said: set[str] = set()
@@ -129,15 +134,9 @@ class Grammar:
                 if "." in low:
                     return number(f"{rng.randint(round(10 * float(low)), round(10 * float(high))) / 10}")
                 return number(rng.randrange(int(low), int(high) + 1, int(step or 1)))
-            if name in ("drug dose", "drug for", "drug to", "medication"):
+            if name in OF_DRUGS:
                 drug = self.drugs[fresh("drug")]
-                amount = dose(rng.choice(drug.doses))
-                return {
-                    "drug dose": f"{drug.name} {amount}",
-                    "drug for": f"{drug.name} for {drug.indication}",
-                    "drug to": f"{drug.name} to {amount}",
-                    "medication": f"{drug.name} {amount} {drug.route} {drug.frequency}",
-                }[name]
+                return OF_DRUGS[name].format(**drug._asdict(), dose=verbalize_numbers(rng.choice(drug.doses)))
             if name not in allowed:
                 raise SystemExit(f"dictation.grammar: there is no section [{name}]")
             if key := self.keys.get(name):
@@ -153,9 +152,8 @@ class Grammar:
 
 def rows(path: Path) -> Iterator[list[str]]:
     """The fields of each line of a table of ours."""
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if line and not line.startswith("#"):
-            yield line.split("\t")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return (line.split("\t") for line in lines if line and line[0] != "#")
 
 
 def read_drugs(path: Path) -> list[Drug]:
@@ -166,7 +164,7 @@ def read_conditions(path: Path) -> dict[str, list[str]]:
     """Kind (chronic, acute, …) → spoken wordings, each once."""
     import simple_icd_10_cm
 
-    kinds: dict[str, dict[str, None]] = {}
+    kinds: dict[str, list[str]] = {}
     for code, kind in rows(path):
-        kinds.setdefault(kind, {})[spoken(simple_icd_10_cm.get_description(code))] = None
-    return {kind: list(texts) for kind, texts in kinds.items()}
+        kinds.setdefault(kind, []).append(spoken(simple_icd_10_cm.get_description(code)))
+    return {kind: list(dict.fromkeys(texts)) for kind, texts in kinds.items()}

@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from grammar import read_drugs
-from wording import diagnoses, dose, spoken
+from wording import diagnoses, spoken
 
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
+from ia3_speech.data.numbers_in_words import verbalize_numbers
 
 HERE = Path(__file__).parent
 
@@ -24,7 +25,7 @@ def prescriptions() -> Iterator[str]:
     """Each drug with each dose, how it is taken, and what for."""
     for drug in read_drugs(HERE / "drugs.tsv"):
         for amount in drug.doses:
-            yield f"{drug.name} {dose(amount)} {drug.route} {drug.frequency}"
+            yield f"{drug.name} {verbalize_numbers(amount)} {drug.route} {drug.frequency}"
         yield f"{drug.name} for {drug.indication}"
 
 

@@ -5,10 +5,7 @@
 
 In: the references of a test set (and of train), drugs.tsv, the procedures of dictation.grammar,
 stop_words.txt and ICD-10-CM's wording from simple-icd-10-cm. Out: those that occur in the references, for
-`ia3-speech score --terms`, one a line:
-
-    atrial fibrillation<TAB>icd
-    cystoscopy<TAB>procedure<TAB>only in test
+`ia3-speech score --terms`: `cystoscopy<TAB>procedure<TAB>only in test`.
 
 - icd: a part of an ICD-10-CM description of two to four words ("urinary tract infection"), or one word of its
   diagnoses and symptoms (chapters A to T), without the stop list. British spelling counts ("haematuria").

@@ -1,8 +1,7 @@
-"""Official and written wording made speakable: ICD-10-CM descriptions, doses and numbers as words.
+"""Official and written wording made speakable: ICD-10-CM descriptions, and numbers as words.
 
     spoken("Type 2 diabetes mellitus with diabetic chronic kidney disease")
         → "type two diabetes mellitus with diabetic chronic kidney disease"
-    dose("2.5 mg") → "two point five milligrams"
 
 What comes out has only a-z, the apostrophe and single spaces, so that every character model can write it.
 """
@@ -11,9 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
-from num2words import num2words
-
-UNITS = {"mg": "milligram", "mcg": "microgram", "g": "gram", "ml": "milliliter", "units": "unit"}
+from ia3_speech.data.numbers_in_words import cardinal
 
 # What the classification writes and a physician does not say.
 UNSAID = (
@@ -31,18 +28,8 @@ UNSAID = (
 
 
 def number(value: float | str) -> str:
-    """A number, with decimals read one by one: 120 → "one hundred and twenty"."""
-    whole, _, decimals = str(value).partition(".")
-    words = num2words(int(whole)).replace("-", " ").replace(",", "")
-    if decimals.strip("0"):
-        words += " point " + " ".join(num2words(int(digit)) for digit in decimals)
-    return words
-
-
-def dose(written: str) -> str:
-    """ "62.5 mcg" → "sixty two point five micrograms"."""
-    amount, unit = written.split()
-    return f"{number(amount)} {UNITS[unit]}{'' if amount == '1' else 's'}"
+    """37.0 → "thirty seven", 1.25 → "one point two five", 09 → "nine"."""
+    return cardinal(re.sub(r"^0+(?=\d)", "", str(value)).removesuffix(".0"))
 
 
 def diagnoses() -> Iterator[str]:

@@ -62,14 +62,12 @@ def calls_of(data: Path, accent: str, allow_pipes: bool) -> list[Utterance]:
     """The calls of a country, it in their names, with the labels accent and intent, whose name stands for its
     number on the hub; long ones are counted and left out."""
     calls, short = list(read_data_directory(data, allow_pipes=allow_pipes)), []
-    for call in calls:
-        if (call.duration or 0.0) <= LONGEST:
-            intent = call.labels.get("intent_class") or call.labels.get("intent") or ""
-            intent = INTENTS[int(intent)] if intent.isdecimal() else intent
-            names = {field: f"{accent}-{getattr(call, field)}" for field in ("id", "speaker", "recording")}
-            short.append(
-                replace(call, **names, labels={"accent": accent} | ({"intent": intent} if intent else {}))
-            )
+    for call in [call for call in calls if (call.duration or 0.0) <= LONGEST]:
+        intent = call.labels.get("intent_class") or call.labels.get("intent") or ""
+        intent = INTENTS[int(intent)] if intent.isdecimal() else intent
+        changed = {field: f"{accent}-{getattr(call, field)}" for field in ("id", "speaker", "recording")}
+        changed["labels"] = {"accent": accent} | ({"intent": intent} if intent else {})
+        short.append(replace(call, **changed))
     print(f"{data}: {len(short)} of {len(calls)} calls, of at most {LONGEST:g} s")
     return short
 

@@ -36,7 +36,6 @@ from ia3_speech.data.utterance import Utterance
 
 FEWEST = 5  # utterances of a speaker
 SMALL_SPEAKERS, SMALL_UTTERANCES = 3, 12
-
 SENTENCES, LONGEST = 20, 8  # of each espeak voice; words
 SEED = 762
 WOMEN = ("f5", "belinda", "shelby")

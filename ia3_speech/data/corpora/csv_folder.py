@@ -1,4 +1,4 @@
-"""Your own corpus as a folder of recordings with a table (CSV or Excel) that says what is said in each.
+"""Your own corpus: a folder of recordings with a table (CSV or Excel) of what is said, or with text files.
 
     python -m ia3_speech.data.corpora.csv_folder FOLDER DATA_DIR [--size full|small]
 
@@ -10,26 +10,45 @@ In: a .csv, .tsv or .xlsx file at the top of FOLDER (see `spreadsheet`), with a 
     split     optional: train, dev or test. Without, `preparation.divide` divides the recordings
     …         any other column is a label (gender, accent, device): results are broken down by it
 
-Out: DATA_DIR/{train,dev,test}. All that is wrong with the table is reported at once, by line.
+Without a table, a text file for each recording, in a folder transcript or txt beside the recordings' own; the
+other folders are the speaker's name, as in L2-ARCTIC and VCTK:
+
+    ABA/wav/arctic_a0001.wav                        ABA/transcript/arctic_a0001.txt
+    wav48_silence_trimmed/p225/p225_001_mic1.flac   txt/p225/p225_001.txt
+
+Out: DATA_DIR/{train,dev,test}. All that is wrong with the texts is reported at once, by line.
 """
 
 import re
 from pathlib import Path
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.data.corpora.preparation import SETS, Size, divide, find_recording, is_recording, write_set
+from ia3_speech.data.corpora.preparation import (
+    SETS,
+    Size,
+    divide,
+    find_recording,
+    is_recording,
+    recordings_by_stem,
+    write_set,
+)
 from ia3_speech.data.kaldi.directory import UtteranceIds
-from ia3_speech.data.kaldi.table_file import raise_if_any, unprintable_character
-from ia3_speech.data.spreadsheet import GENDERS, SUFFIXES, SheetRow, label_name, read_spreadsheet
+from ia3_speech.data.kaldi.table_file import raise_if_any, read_utf8, unprintable_character
+from ia3_speech.data.spreadsheet import GENDERS, SUFFIXES, label_name, read_spreadsheet
 from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import Utterance
 
+TEXT_FOLDERS = ("transcript", "transcripts", "txt")
+# Where a row stands, `list.csv:17`; its columns.
+PlacedRow = tuple[str, dict[str, str]]
 LAYOUT = """\
 A corpus is a folder of recordings with one table at its top: .csv (comma, semicolon or TAB) or .xlsx:
 
   file,text,speaker,accent
   monday/001.wav,take two tablets of metformin,anna,scottish
   monday/002.wav,"no fever, no cough",anna,scottish
+
+or a folder SPEAKER/wav of recordings beside SPEAKER/transcript of text files of the same names.
 """
 
 
@@ -37,14 +56,18 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     """Write OUT/{train,dev,test}.
 
     Args:
-        corpus: a folder of recordings with one CSV or Excel file at its top
+        corpus: a folder of recordings with one CSV or Excel file at its top, or with a text file for each
         out: where the data directories go
         size: small keeps 48, 12 and 24 utterances
         allow_pipes: not used, the corpus holds files
     """
-    path = find_table(corpus)
-    rows, problems = read_spreadsheet(path)
-    recordings = check_rows(path, rows, problems)
+    if is_table_missing(corpus) and text_files(corpus):
+        path, rows, problems = corpus, read_text_files(corpus), []
+    else:
+        path = find_table(corpus)
+        lines, problems = read_spreadsheet(path)
+        rows = [(f"{path}:{line}", fields) for line, fields in lines]
+    recordings = check_rows(corpus, rows, problems)
     columns = rows[0][1]
     speakers_known = "speaker" in columns
     if not speakers_known:
@@ -66,6 +89,38 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         write_set(out / name, chosen, size)
 
 
+def is_table_missing(corpus: Path) -> bool:
+    return not any(path.suffix.lower() in SUFFIXES for path in corpus.glob("*"))
+
+
+def text_files(corpus: Path) -> list[Path]:
+    """The text files below folders of texts, sorted; none where the corpus has another layout."""
+    folders = {*TEXT_FOLDERS}
+    return sorted(file for file in corpus.rglob("*.txt") if folders & {*file.relative_to(corpus).parts})
+
+
+def read_text_files(corpus: Path) -> list[PlacedRow]:
+    """A row for each text file that has a recording; prints how many have none."""
+    rows, alone = [], []
+    for file in text_files(corpus):
+        folder = next(parent for parent in file.parents if parent.name in TEXT_FOLDERS)
+        inside = file.relative_to(folder).with_suffix("")
+        beside = [recordings_by_stem(each / inside.parent) for each in sorted(folder.parent.iterdir())]
+        names = (inside.name, f"{inside.name}_mic1")  # the first of VCTK's two microphones
+        if audio := next((found[name] for name in names for found in beside if name in found), None):
+            speaker = "-".join((*folder.parent.relative_to(corpus).parts, *inside.parent.parts))
+            row = {"file": audio.relative_to(corpus).as_posix(), "text": read_utf8(file, "save it as UTF-8")}
+            rows.append((f"{file}:1", row | ({"speaker": speaker} if speaker else {})))
+        else:
+            alone.append(file)
+    if alone:
+        such_as, count = alone[0].relative_to(corpus), len(rows) + len(alone)
+        print(f"{corpus}: {len(alone)} of {count} texts have no recording, such as {such_as}; left out")
+    if not rows:
+        raise UserError(f"{corpus}: no text has a recording of its name beside its folder\n\n{LAYOUT}")
+    return rows
+
+
 def find_table(corpus: Path) -> Path:
     """The one CSV or Excel file of a folder. Raises UserError where there is none, or several."""
     if not corpus.is_dir():
@@ -79,7 +134,7 @@ def find_table(corpus: Path) -> Path:
     return tables[0]
 
 
-def check_rows(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Path]:
+def check_rows(corpus: Path, rows: list[PlacedRow], problems: list[str]) -> list[Path]:
     """The audio file of each row, an absolute path.
 
     Raises:
@@ -87,16 +142,17 @@ def check_rows(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Pa
             text is empty or unprintable, or whose split is none of train, dev and test.
     """
     problems = list(problems)
-    lines: dict[Path, int] = {}
-    for line, fields in rows:
-        where, name, text = f"{path}:{line}", fields["file"], fields["text"]
-        file = find_recording(path.parent / name.replace("\\", "/")) if name else None
+    places: dict[Path, str] = {}
+    for where, fields in rows:
+        name, text = fields["file"], fields["text"]
+        file = find_recording(corpus / name.replace("\\", "/")) if name else None
         recording = file and file.resolve()
         if recording is None:
-            hint = f"paths are relative to {path.parent}"
+            hint = f"paths are relative to {corpus}"
             problems.append(f"{where}: no such file: {name or '(empty)'} ({hint})")
-        elif lines.setdefault(recording, line) != line:
-            problems.append(f"{where}: {name} is already in line {lines[recording]} (remove one of them)")
+        elif (other := places.setdefault(recording, where)) != where:
+            line = other.rpartition(":")[2]
+            problems.append(f"{where}: {name} is already in line {line} (remove one of them)")
         if not normalize(text):
             problems.append(f"{where}: no text for {name} (write what is said, or remove the line)")
         elif fault := unprintable_character(" ".join(text.split())):
@@ -104,7 +160,7 @@ def check_rows(path: Path, rows: list[SheetRow], problems: list[str]) -> list[Pa
         if (split := fields.get("split", "").lower()) not in (*SETS, ""):
             problems.append(f"{where}: the split is {split!r} (train, dev or test)")
     raise_if_any(problems)
-    return list(lines)
+    return list(places)
 
 
 def row_labels(fields: dict[str, str]) -> dict[str, str]:

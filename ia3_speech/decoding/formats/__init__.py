@@ -6,6 +6,7 @@
     json      an object: path, text, seconds, adapter, base; with segments, the keys of OpenAI's verbose_json
     jsonl     an object a segment
     srt vtt   subtitles
+    csv       a row a word, with its confidence
     tsv       start, end (milliseconds) and text of each segment, under a heading
     ctm       Kaldi's, a line a word
     stm       NIST's, a line a segment
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.formats.subtitles import to_srt, to_vtt
 from ia3_speech.decoding.formats.writers import (
+    to_csv,
     to_ctm,
     to_json,
     to_jsonl,
@@ -54,6 +56,7 @@ FORMATS = {
     "srt": Format(to_srt, ".srt"),
     "vtt": Format(to_vtt, ".vtt"),
     "tsv": Format(to_tsv, ".tsv"),
+    "csv": Format(to_csv, ".csv"),
     "ctm": Format(to_ctm, ".ctm", joined=True),
     "stm": Format(to_stm, ".stm", joined=True),
     "textgrid": Format(to_textgrid, ".TextGrid"),
@@ -91,6 +94,10 @@ def check_output(options: OutputOptions) -> None:
             raise UserError(f"{flag} has no effect on --format {options.format} (take srt or vtt)")
         if value is not None and value < 1 and name != "highlight_words":
             raise UserError(f"{flag} is {value}, and has to be at least 1")
+    limit = options.review_below
+    if limit is not None and not (0 <= limit <= 1 and set(formats) & {"text", "txt", "csv"}):
+        raise UserError(f"--review-below {limit:g}: from 0 to 1, and for --format text, txt or csv")
+    _ = options.part_numbers  # raises where it is damaged
     # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
     if options.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
         raise UserError(f"--word-timestamps has no effect on --format {options.format} (take json or jsonl)")
@@ -100,4 +107,5 @@ def with_times(options: OutputOptions) -> bool:
     """Whether what is written or printed holds times."""
     formats = parse_formats(options.format)
     timed = any(FORMATS[name].timed for name in formats)
-    return timed or options.word_timestamps or ("json" in formats and options.full_json)
+    timed = timed or options.word_timestamps or options.review_below is not None
+    return timed or ("json" in formats and options.full_json)

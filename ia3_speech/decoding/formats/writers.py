@@ -15,11 +15,14 @@ https://github.com/usnistgov/SCTK/blob/master/doc/infmts.htm. The TextGrid is th
 writes it (https://www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html).
 """
 
+import csv
+import io
 import json
 import os
 import re
 import zlib
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from ia3_speech.decoding.options import OutputOptions
@@ -37,12 +40,42 @@ Interval = tuple[int, int, str]  # of a TextGrid: first and last millisecond, la
 
 def to_text(transcript: Transcript, options: OutputOptions) -> str:
     """The text and a line end; of a call, a line a segment, since its speakers take turns."""
-    return to_txt(transcript, options) if transcript.channels else f"{transcript.text}\n"
+    if transcript.channels:
+        return to_txt(transcript, options)
+    if options.review_below is None:
+        return f"{transcript.text}\n"
+    return " ".join(line_of(segment, options) for segment in transcript.segments or ()) + "\n"
 
 
-def to_txt(transcript: Transcript, _: OutputOptions) -> str:
+def to_txt(transcript: Transcript, options: OutputOptions) -> str:
     """A line a segment."""
-    return "".join(f"{segment.line}\n" for segment in transcript.segments or ())
+    return "".join(f"{line_of(segment, options)}\n" for segment in transcript.segments or ())
+
+
+def line_of(segment: TranscriptSegment, options: OutputOptions) -> str:
+    """A segment on one line; `[word?]` is a word of less confidence than --review-below."""
+    if options.review_below is None:
+        return segment.line
+    words = (f"[{w.text}?]" if w.confidence < options.review_below else w.text for w in segment.words)
+    return replace(segment, text=" ".join(words)).line
+
+
+def to_csv(transcript: Transcript, options: OutputOptions) -> str:
+    """A row a word, after a heading; with --review-below, who reads again has a column.
+
+    recording,channel,start,end,word,confidence,review
+    a,,0.26,0.48,take,0.6231,yes
+    """
+    text, limit = io.StringIO(), options.review_below
+    writer = csv.writer(text, lineterminator="\n")
+    review = [] if limit is None else ["review"]
+    writer.writerow(["recording", "channel", "start", "end", "word", "confidence", *review])
+    for segment in transcript.segments or ():
+        for word in segment.words:
+            row = [transcript.id, segment.channel or "", *times_of(word).values(), word.text]
+            marks = ["yes" if word.confidence < limit else ""] if review else []
+            writer.writerow([*row, round(word.confidence, 4), *marks])
+    return text.getvalue()
 
 
 def to_tsv(transcript: Transcript, _: OutputOptions) -> str:

@@ -11,11 +11,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.data.corpora import csv_folder, preparation
 from ia3_speech.data.kaldi import read_data_directory
 
-
-@pytest.fixture(autouse=True)
-def enough_speech(monkeypatch):
-    """Recordings of a second stand for minutes here."""
-    monkeypatch.setattr(preparation, "FEW_SECONDS", 0.0)
+pytestmark = pytest.mark.usefixtures("enough_speech")
 
 
 def made(folder, lines, encoding="utf-8", files=None, name="list.csv"):
@@ -210,7 +206,7 @@ def test_what_is_wrong_with_a_workbook(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"list\.xlsx: not an Excel workbook: "):
         prepared(folder, tmp_path)
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(UserError, match=r"list\.xlsx: .* needs openpyxl \(pip install openpyxl"):
+    with pytest.raises(UserError, match=r"list\.xlsx: .* needs openpyxl \(uv pip install openpyxl"):
         prepared(folder, tmp_path)
 
 

@@ -4,14 +4,10 @@ import pytest
 from corpus_files import kaldi_directories
 
 from ia3_speech.cli import UserError
-from ia3_speech.data.corpora import kaldi, preparation
+from ia3_speech.data.corpora import kaldi
 from ia3_speech.data.kaldi import read_data_directory
 
-
-@pytest.fixture(autouse=True)
-def enough_speech(monkeypatch):
-    """Recordings of a second stand for minutes here."""
-    monkeypatch.setattr(preparation, "FEW_SECONDS", 0.0)
+pytestmark = pytest.mark.usefixtures("enough_speech")
 
 
 @pytest.mark.parametrize(("label", "groups"), [("consultation", 3), (None, 2)])

@@ -24,11 +24,7 @@ MINIMUM_RANGE = 0.1  # the scale is never narrower than 0.9 to 1.1: noise must n
 
 def draw_vectors(vectors: Sequence[Vector], title: str) -> str:
     """The drawing as SVG. Vectors outside of numbered layers get no row."""
-    cells: dict[tuple[int, str], list[np.ndarray]] = {}
-    for vector in vectors:
-        if vector.layer is not None:
-            cells.setdefault((vector.layer, vector.placement), []).append(vector.values)
-    quantiles = {key: np.quantile(np.concatenate(values), QUANTILES) for key, values in cells.items()}
+    quantiles = quantiles_of(vectors)
     layers = sorted({layer for layer, _ in quantiles}, reverse=True)
     placements = sorted({placement for _, placement in quantiles}, key=placement_order)
     scale = max([MINIMUM_RANGE, *(float(np.abs(values - 1).max()) for values in quantiles.values())])
@@ -53,6 +49,15 @@ def draw_vectors(vectors: Sequence[Vector], title: str) -> str:
                     left, TOP + row * ROW, quantiles[layer, placement], scale, f"layer {layer}, {placement}"
                 )
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def quantiles_of(vectors: Sequence[Vector]) -> dict[tuple[int, str], np.ndarray]:
+    """(layer, placement) → the five QUANTILES of its parameters."""
+    cells: dict[tuple[int, str], list[np.ndarray]] = {}
+    for vector in vectors:
+        if vector.layer is not None:
+            cells.setdefault((vector.layer, vector.placement), []).append(vector.values)
+    return {key: np.quantile(np.concatenate(values), QUANTILES) for key, values in cells.items()}
 
 
 def frame(left: float, placement: str, height: float, scale: float) -> list[str]:

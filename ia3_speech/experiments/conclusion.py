@@ -1,0 +1,229 @@
+"""What a recipe concludes: which measured system is the best, and whether its adapter takes a name.
+
+    python -m ia3_speech.experiments register exp/clinic/ia3_seed1/adapter clinic \\
+        --score exp/clinic/ia3_seed1/decode_greedy_test/score.json
+
+In: an adapter, and the scores of its test set, greedy and beside them perhaps those with a language model and
+with hot words. Out: the adapter in the registry, with the search that was the best; or one sentence that says
+why not, and what may help. EXP/registered.json keeps both, for what is said at the end (summary.py):
+
+    {"clinic": {"system": "ia3_seed1", "speaker": "", "set": "test", "refused": null,
+                "search": "hotwords", "chosen_on": "test", "measured": 3}}
+
+An adapter takes its name where it makes fewer errors than the base, greedy and with the language model, and
+Kaldi's bootstrap over utterances (Bisani and Ney 2004) gives it at least 80 % to be the better one. Of a
+speaker's adapter the speaker's own utterances count, and the probability is that of the normal distribution
+which the interval of the change belongs to.
+"""
+
+import json
+import math
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+import yaml
+
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.card import update_card
+from ia3_speech.adapters.weights import read_weights, weights_sha256
+from ia3_speech.atomic import write_json
+from ia3_speech.cli import UserError
+from ia3_speech.experiments.systems import DEV, GREEDY, HOTWORDS, LM, Json, load_json
+from ia3_speech.formatting import percent
+from ia3_speech.loading import SearchOptions
+from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
+from ia3_speech.training.records import read_training_options
+
+REGISTERED = "registered.json"  # in an experiment's folder
+BETTER = 0.8  # the probability to be better than the base that a name takes
+LITTLE_SPEECH = 30 * 60  # seconds of training, below which more of it is the likeliest cure
+STANDS_OUT = 3.0  # times the median loss: a text that is probably wrong
+SUBJECTS = {GREEDY: ("it", "the base"), LM: ("with the language model it", "the base with it")}
+MOST_NAMED = 5  # utterances that a sentence names
+
+
+class Best(NamedTuple):
+    """The best of an adapter's systems.
+
+    Attributes:
+        search: greedy, lm or hotwords.
+        chosen_on: dev, or the test set itself, where dev was not decoded.
+        measured: how many systems it was chosen from.
+    """
+
+    search: str
+    chosen_on: str
+    measured: int
+
+
+def register(adapter: Path, name: str, *, score: list[Path], anyway: bool = False) -> None:
+    """Register an adapter with the best measured search, unless it does not help; say so then.
+
+    Args:
+        adapter: its folder, EXP/SYSTEM/adapter, or of one of many speakers EXP/SYSTEM/SPEAKER/FOLD/adapter
+        name: what --adapter finds it by
+        score: score.json of its test set in EXP/SYSTEM/decode_greedy_SET, which decides; then others that its
+            card shows
+        anyway: register it even where it does not help
+    """
+    system = score[0].absolute().parents[1]
+    set_name = score[0].parent.name.removeprefix(f"decode_{GREEDY}_")
+    speaker = adapter.absolute().parents[1].name if adapter.absolute().parent != system else ""
+    measured = measured_systems(system, set_name, adapter)
+    chosen = best_search(system, set_name, measured)
+    fault = find_fault(measured, set_name, speaker)
+    refused = None
+    if fault and not anyway:
+        hint = find_hint(adapter, system)
+        refused = f"{name} is not registered: {fault} ({hint}; --register-anyway true registers it)"
+    else:
+        files = [shown if (shown := searched_by(file, chosen.search)).is_file() else file for file in score]
+        update_card(adapter, registry.check_name(name), files)
+        source = registry.registration_of(registry.home() / name).get("source", "")
+        stored = search_options(system, chosen).stored()
+        keep = corpus_of(Path(source)) == corpus_of(adapter.absolute())
+        registry.register(adapter, name, keep=keep, search_files=stored)
+        print(f"{name}: registered with {', '.join(stored) or 'no search of its own'}")
+    record = system.parent / REGISTERED
+    entries = load_json(record) if record.is_file() else {}
+    entry = {"system": system.name, "speaker": speaker, "set": set_name, "refused": refused}
+    others = [(other, its) for other, its in entries.items() if other != name]
+    newest_last = [*others, (name, entry | chosen._asdict())]
+    if newest_last != [*entries.items()]:
+        write_json(record, dict(newest_last))
+    if refused and not speaker:
+        print(f"note: {refused}")
+
+
+def best(system: Path, set_name: str) -> None:
+    """Print the decode directory of the best of an adapter's systems, such as decode_lm_test.
+
+    Args:
+        system: EXP/SYSTEM, which holds an adapter
+        set_name: the test set
+    """
+    measured = measured_systems(system, set_name, system / "adapter")
+    print(f"decode_{best_search(system, set_name, measured).search}_{set_name}")
+
+
+def corpus_of(path: Path) -> str:
+    """`espeak` of `…/exp/espeak/ia3_seed1/adapter`: what a recipe calls its corpus; empty without exp."""
+    return path.as_posix().rpartition("/exp/")[2].partition("/")[0]
+
+
+# ---- the best
+
+
+def searched_by(file: Path, search: str) -> Path:
+    """`SYSTEM/decode_greedy_test/score.json` → that of the same set, searched otherwise."""
+    folder = file.parent.name.replace(f"decode_{GREEDY}_", f"decode_{search}_")
+    return file.parents[1] / folder / file.name
+
+
+def measured_systems(system: Path, set_name: str, adapter: Path) -> dict[str, Results]:
+    """Search → results on a test set, of this adapter as it is now."""
+    measured, sha256 = {}, weights_sha256(adapter)
+    for search in ADDED:
+        folder = system / f"decode_{search}_{set_name}"
+        if not (folder / "score.json").is_file():
+            continue
+        decoded = load_json(folder / "decode.json") if (folder / "decode.json").is_file() else {}
+        if search == GREEDY or (decoded.get("adapter") or {}).get("sha256") == sha256:
+            measured[search] = read_results(folder / "score.json")
+    if GREEDY not in measured:
+        raise UserError(f"{system}/decode_{GREEDY}_{set_name}: not scored yet (run the earlier stages)")
+    return measured
+
+
+def best_search(system: Path, set_name: str, measured: dict[str, Results]) -> Best:
+    """The search with the lowest WER, on dev where all were decoded there, else on the test set; of equals
+    that with the fewest term errors, then the simplest."""
+    files = {search: system / f"decode_{search}_{DEV}/score.json" for search in measured}
+    on_dev = len(measured) > 1 and all(file.is_file() for file in files.values())
+    results = {search: read_results(file) for search, file in files.items()} if on_dev else measured
+    rows = {search: one.all for search, one in results.items()}
+    order = {search: (row.wer.value or 0.0, row.term_error_rate.value or 0.0) for search, row in rows.items()}
+    return Best(min(order, key=order.__getitem__), DEV if on_dev else set_name, len(measured))
+
+
+def search_options(system: Path, chosen: Best) -> SearchOptions:
+    """What is registered of the search; nothing where no other was measured than greedy search."""
+    if chosen.search == GREEDY:
+        return SearchOptions(GREEDY) if chosen.measured > 1 else SearchOptions()
+    tuned = yaml.safe_load((system / "lm_search.yaml").read_text("utf-8"))
+    hotwords = system / "hotwords.txt" if chosen.search == HOTWORDS else None
+    options = SearchOptions(**(tuned | {"lm": Path(tuned["lm"]), "hotwords": hotwords}))
+    options.check()
+    return options
+
+
+# ---- whether it helps
+
+
+def find_fault(measured: dict[str, Results], set_name: str, speaker: str = "") -> str:
+    """Why an adapter is not known to help, as a sentence without its full stop; empty where it is.
+
+    The system with hot words is compared with the adapter without them, which says nothing of the base.
+    """
+    for search in (LM, GREEDY):
+        if search not in measured:
+            continue
+        results = measured[search]
+        row = results.by_label["speaker"][speaker] if speaker else results.all
+        change = row.changes.get("wer")
+        if change is None:
+            raise UserError(f"{set_name}: was scored without a baseline (run the earlier stages)")
+        before = round((change.baseline or 0.0) * row.words)
+        better = probability_better(row) if speaker else results.bootstrap.improvement
+        it, base = SUBJECTS[search]
+        on = f"on {set_name}" + (f" of {speaker}" if speaker else "")
+        if row.errors >= before:
+            how = "is worse than" if row.errors > before else "is no better than"
+            return f"{it} {how} {base} {on}, with {row.errors} errors where that makes {before}"
+        if not better >= BETTER:
+            return (
+                f"{it} makes {row.errors} errors {on} and {base} {before}, which may be chance: it is the "
+                f"better one in {percent(better, 0)} % of the draws, and {percent(BETTER, 0)} % are needed"
+            )
+    return ""
+
+
+def probability_better(row: ResultRow) -> float:
+    """That a row is better than its baseline; nan without an interval of the change."""
+    change = row.changes["wer"]
+    if not change.relative_ci:
+        return math.nan
+    low, high = change.relative_ci
+    deviation = (high - low) / (2 * 1.96)
+    if not deviation:
+        return float(change.relative < 0)
+    return 0.5 * math.erfc(change.relative / deviation / math.sqrt(2))
+
+
+def find_hint(adapter: Path, system: Path) -> str:
+    """What may help: another learning rate, other texts, more recordings."""
+    train = load_json(system / "train.json") if (system / "train.json").is_file() else {}
+    if train.get("selected_epoch") == 0 or all((t == 1).all() for t in read_weights(adapter).values()):
+        options = system / "config.yaml"
+        rate = read_training_options(options).get("learning_rate") if options.is_file() else None
+        lower = f"such as --train-opts '--learning-rate {rate / 4:g}'" if rate else "with --train-opts"
+        return f"{NOT_IMPROVED}: try a lower learning rate, {lower}"
+    if wrong := suspicious_texts(adapter, system):
+        return f"the texts of these recordings are probably wrong, by their loss: {wrong}"
+    seconds = train.get("audio_seconds", LITTLE_SPEECH)
+    if seconds < LITTLE_SPEECH:
+        return f"it is trained on {seconds / 60:.1f} minutes: more recordings are the likeliest cure"
+    return "more recordings, to adapt to and to test on, or a lower learning rate may help"
+
+
+def suspicious_texts(adapter: Path, system: Path) -> str:
+    """The utterances whose loss after training is three times the median, the largest first; perhaps none."""
+    files = [adapter.parent / "losses.json", system / "losses.json"]
+    files += sorted(system.parent.glob(f"{system.name.removesuffix('_average')}_seed*/losses.json"))
+    file = next((file for file in files if file.is_file()), None)
+    losses: Json = json.loads(file.read_text("utf-8")) if file else {}
+    usual = median(losses.values()) if losses else 0.0
+    names = sorted((name for name in losses if losses[name] > STANDS_OUT * usual), key=losses.get)[::-1]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(f"{name} ({losses[name]:.1f})" for name in names[:MOST_NAMED]) + more

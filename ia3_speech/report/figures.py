@@ -1,0 +1,139 @@
+"""Figures for papers: the report's charts as SVG and PDF files, each with the numbers that it shows as CSV.
+
+    ia3-speech report data/test exp/NAME/decode --figures figures
+    ia3-speech adapters show speaker42 --plot speaker42.pdf
+
+In: report data. Out: a folder of NAME.svg, NAME.pdf, NAME.csv; or one picture of the format that its suffix
+says. PDF and PNG are made of the SVG by CairoSVG, the extra `figures`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ia3_speech.atomic import replacing, unexpected_file
+from ia3_speech.cli import UserError
+from ia3_speech.report import diagrams
+from ia3_speech.report.page import labels_content
+from ia3_speech.report.report_data import ReportData
+from ia3_speech.report.vector_chart import QUANTILES, draw_vectors, quantiles_of
+from ia3_speech.scoring.table import Rate, Table
+
+SUFFIXES = (".svg", ".pdf", ".png")
+PNG_SCALE = 2  # pixels for each of SVG's
+HINT = "needs CairoSVG (in the clone: uv pip install -e '.[figures]'; apt install libcairo2; .svg doesn't)"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart.
+
+    Attributes:
+        name: of its files, without the suffix.
+        svg: the content of an SVG file.
+        table: the numbers that are drawn.
+    """
+
+    name: str
+    svg: str
+    table: Table
+
+
+def report_figures(report: ReportData, tables: Mapping[str, Table]) -> Iterator[Figure]:
+    """Every chart of the page, in its order."""
+    for system in report.with_confidences:
+        style = "system" if system is report.system else "baseline"
+        chart = diagrams.reliability_chart(system, style)
+        yield Figure(f"reliability_{file_name(system.name)}", chart.svg_file, ranges_of_confidence(system))
+    for label in labels_content(report, tables).get("labels", ()):
+        if label["chart"]:
+            yield Figure(f"wer_{file_name(label['table'].name)}", label["chart"].svg_file, label["table"])
+    if report.training:
+        rows = [[e.number, e.loss, Rate(e.dev_wer)] for e in report.training]
+        table = Table("training", "Loss and dev WER of each epoch", ["epoch", "CTC loss", "dev WER %"], rows)
+        names = ["dev_wer", "training_loss"]
+        for chart in diagrams.training_charts(report.training)[::-1]:
+            yield Figure(names.pop(0), chart.svg_file, table)
+    if report.curve:
+        chart = diagrams.learning_curve_chart(report.curve)
+        yield Figure("learning_curve", chart.svg_file, tables["learning_curve"])
+    if report.trade_off:
+        chart = diagrams.trade_off_chart(report.trade_off)
+        yield Figure("trade_off", chart.svg_file, tables["trade_off"])
+    if report.vectors:
+        head = ["layer", "placement", *(f"{100 * share:g} % lie below" for share in QUANTILES)]
+        rows = [[*key, *values.tolist()] for key, values in quantiles_of(report.vectors).items()]
+        svg = draw_vectors(report.vectors, "Values of the vectors")
+        yield Figure("vectors", svg, Table("vectors", "Values of the vectors", head, rows))
+
+
+def file_name(text: str) -> str:
+    """Letters, digits and underscores: a name from outside never leads elsewhere."""
+    return re.sub(r"\W+", "_", text)
+
+
+def ranges_of_confidence(system: diagrams.DecodedSystem) -> Table:
+    """The ranges of confidence that hold words."""
+    rows = [
+        [100 * part["low"], 100 * part["high"], part["words"], Rate(part["confidence"]),
+         Rate(part["right"], diagrams.right_interval(part))]
+        for part in system.results.confidences["bins"]
+    ]  # fmt: skip
+    head = ["from %", "to %", "words", "mean confidence %", "right %"]
+    return Table("reliability", f"Reliability of {system.name}", head, rows)
+
+
+# ---- files
+
+
+def write_figures(folder: Path, figures: list[Figure]) -> list[str]:
+    """Write the three files of each figure into `folder`, in place of earlier ones; returns the formats.
+
+    Raises:
+        UserError: the folder holds other files, which would be lost.
+    """
+    if name := unexpected_file(folder, lambda path: path.suffix in (*SUFFIXES, ".csv") and path.is_file()):
+        raise UserError(f"{folder / name}: is in the way of the figures (choose another --figures)")
+    suffixes = [".svg", ".pdf"] if has_cairo() else [".svg"]
+    with replacing(folder) as new:
+        new.mkdir()
+        for figure in figures:
+            (new / f"{figure.name}.csv").write_text(figure.table.csv(), "utf-8", newline="")
+            for suffix in suffixes:
+                (new / figure.name).with_suffix(suffix).write_bytes(picture(figure.svg, suffix))
+    return [suffix.removeprefix(".").upper() for suffix in suffixes]
+
+
+def check_picture(path: Path) -> None:
+    """Raises UserError for a suffix that is no picture's, or one for which CairoSVG is missing."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"{path}: a picture ends in {', '.join(SUFFIXES)}")
+    if path.suffix.lower() != ".svg" and not has_cairo():
+        raise UserError(f"{path}: {path.suffix.removeprefix('.').upper()} {HINT}")
+
+
+def write_picture(path: Path, svg: str) -> None:
+    """Write a picture of the format that the suffix says."""
+    with replacing(path) as new:
+        new.write_bytes(picture(svg, path.suffix.lower()))
+
+
+def has_cairo() -> bool:
+    """Whether CairoSVG and the system's Cairo are there."""
+    try:
+        import cairosvg  # noqa: F401
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def picture(svg: str, suffix: str) -> bytes:
+    """The content of a file of that format."""
+    if suffix == ".svg":
+        return svg.encode()
+    import cairosvg
+
+    if suffix == ".pdf":
+        return cairosvg.svg2pdf(bytestring=svg.encode())
+    return cairosvg.svg2png(bytestring=svg.encode(), scale=PNG_SCALE)

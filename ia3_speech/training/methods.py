@@ -1,0 +1,275 @@
+"""Methods other than IA³ on the same trainer: what each puts into a frozen base, and which parameters train.
+
+    ia3-speech train --config lora --train data/train --dev data/dev --out exp/lora
+    ia3-speech train --method peft:boft.yaml …         any PEFT configuration that stands on modules
+
+In: a base, and what the adapter's record keeps of its method. Out: the base with the parameters in it, and
+their folder: PEFT's files, where PEFT has the method; else `ia3_speech.safetensors`, the parameters by their
+names in the model (of `full` nearly all of them). Beside both stand the record and the card.
+
+Another method is a function (model, config, options) → the parameters that train, and a line of METHODS. IA³
+itself is `model.attach`; sums, banks and merging are IA³'s alone, and refuse the others by name.
+
+The papers are named in ia3_speech/conf/METHOD.yaml.
+"""
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from types import MethodType
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from ia3_speech.adapters.expressions import Term, is_single_adapter
+from ia3_speech.adapters.io import MINI_NAME, check_base, check_finite, save_adapter, to_fp32, write_folder
+from ia3_speech.adapters.load import attach_adapter, read_sum
+from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_CONFIG, Metadata, method_of, read_json, read_metadata
+from ia3_speech.adapters.weights import read_weights, weights_file
+from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.model.attach import INSERTED, MASKING, freeze, without_effect
+from ia3_speech.model.base import Base
+from ia3_speech.model.ia3 import architecture_of, head_of, layers_of, path_in, target_modules
+from ia3_speech.model.partial_forward import PROMPT_FRAMES
+from ia3_speech.model.patches import mask_if_it_fits
+
+Config = dict[str, Any]  # method, placements, layers, options: see `config.method_config`
+Parameters = dict[str, nn.Parameter]  # by name in the model
+NOISE = 0.1  # what the proof that parameters have an effect adds to them, at most
+BELOW_LAYERS = ("{body}.feature_projection", "{body}.encoder.pos_conv_embed")
+UNUSABLE = (ValueError, TypeError, KeyError, AttributeError, RuntimeError)  # raised by PEFT, or torch
+
+
+class Inserted(NamedTuple):
+    """What a method put into a model, whose attribute INSERTED it is."""
+
+    config: Config  # what the record keeps
+    parameters: Parameters  # those that train
+    peft: Any  # PEFT's wrapper of the model, which reads and writes its files; None: the method is not PEFT's
+
+
+def insert(model: nn.Module, config: Config, seed: int = 0) -> Inserted:
+    """Freeze a model and put a method's parameters into it, drawn by `seed` where they are random. As with
+    IA³, LayerDrop is off, batch norms keep their statistics, and short batches are not masked.
+
+    Raises:
+        AdapterError: there is no such method, the model has no place for it, it trains nothing, or what it
+            trains has no effect.
+    """
+    name, before = config["method"], {id(parameter) for parameter in model.parameters()}
+    method, where = METHODS.get(name.partition(":")[0]), f"{name} on {type(model).__name__}"
+    if method is None:
+        raise AdapterError(f"no method {name} (there are ia3, {', '.join(METHODS)}:FILE)")
+    freeze(model)
+    if hasattr(model.base_model, MASKING):
+        setattr(model.base_model, MASKING, MethodType(mask_if_it_fits, model.base_model))
+    for module in model.modules():
+        for called, replacement in architecture_of(model).replaced_methods.items():
+            if hasattr(module, called):  # attention that does not call its projections
+                setattr(module, called, MethodType(replacement, module))
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            parameters = method(model, config, **config["options"])
+    except ImportError as error:
+        raise AdapterError(f"{where}: {error} (pip install ia3-speech[methods])") from error
+    except UNUSABLE as error:
+        raise AdapterError(f"{where}: {error}") from error
+    dead = without_effect(model, parameters, lambda p, random: p + NOISE * (2 * random - 1))
+    # A part of the base that it never calls may have no effect; what a method adds may not.
+    added = [n for n in dead if id(parameters[n]) not in before]
+    if added or len(dead) == len(parameters):
+        fault = f"no effect of {', '.join((added or dead)[:8])}" if parameters else "nothing trains"
+        raise AdapterError(f"{where}: {fault} (choose other modules or layers)")
+    inserted = Inserted(config, parameters, vars(model).pop(PEFT_WRAPPER, None))
+    setattr(model, INSERTED, inserted)
+    return inserted
+
+
+# --- the methods --------------------------------------------------------------------------------------------
+
+PEFT_WRAPPER = "peft_wrapper"  # for a moment, an attribute of the model
+
+
+def insert_peft(model: nn.Module, config: Config, **options: Any) -> Parameters:
+    """Any tuner of PEFT, on the modules that its options name; else on those of placements and layers."""
+    import peft
+
+    if "target_modules" not in options:
+        placed = target_modules(model, IA3Config(tuple(config["placements"]), config["layers"]))
+        options["target_modules"] = list(dict.fromkeys(target.module for target in placed))
+    with warnings.catch_warnings(action="ignore"):  # of layer norms, which it supports; of the base's name
+        settings = peft.PeftConfig.from_peft_type(**{**options, "inference_mode": False})
+        if settings.is_prompt_learning:
+            raise ValueError("it needs a language model (take --method prompt)")
+        wrapper = peft.get_peft_model(model, settings)
+    vars(model)[PEFT_WRAPPER] = wrapper  # not as a module: it holds the model
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def insert_ln_tuning(model: nn.Module, config: Config, **options: Any) -> Parameters:
+    norms = [n for n, m in model.named_modules() if isinstance(m, nn.LayerNorm) and m.elementwise_affine]
+    chosen = [name for name in norms if is_chosen(model, config, name)]
+    return insert_peft(model, config, **{"peft_type": "LN_TUNING", "target_modules": chosen, **options})
+
+
+def is_chosen(model: nn.Module, config: Config, name: str) -> bool:
+    """Whether a module or parameter of this name is in the chosen layers; with all of them, also whether it
+    stands above them. What is below stays frozen: the convolutions, as in wav2vec 2.0, and their projection
+    and the positions, into which the mini base's log-mel spectrogram and sinusoids are built."""
+    path, layers = layers_of(model)
+    numbers = IA3Config(layers=config["layers"]).layer_numbers(len(layers))
+    if name.startswith(f"{path}."):
+        return int(name.removeprefix(f"{path}.").partition(".")[0]) in numbers
+    paths = (architecture_of(model).input.front_end or "-", *BELOW_LAYERS)
+    return config["layers"] == "all" and not name.startswith(tuple(f"{path_in(model, p)}." for p in paths))
+
+
+def train_own(model: nn.Module, config: Config, *, prefix: str = "", suffix: str = "") -> Parameters:
+    """The base's own parameters, by their names; but not what masked frames are, which recognition never
+    uses."""
+    named = {n: p for n, p in model.named_parameters() if not n.endswith("masked_spec_embed")}
+    return {
+        name: parameter.requires_grad_(True)
+        for name, parameter in named.items()
+        if name.startswith(prefix) and name.endswith(suffix) and is_chosen(model, config, name)
+    }
+
+
+def insert_head(model: nn.Module, config: Config) -> Parameters:
+    return train_own(model, config, prefix=f"{head_of(model)}.")
+
+
+def insert_bottleneck(model: nn.Module, config: Config, adapter_attn_dim: int = 64) -> Parameters:
+    """transformers' bottleneck adapters above each layer's feed-forward network, whose last projection starts
+    at zero, so that the start is the base."""
+    from transformers.models.wav2vec2.modeling_wav2vec2 import Wav2Vec2AttnAdapterLayer
+
+    settings = copy.copy(model.config)
+    settings.adapter_attn_dim = adapter_attn_dim
+    path, layers = layers_of(model)
+    for number, layer in enumerate(layers):
+        if getattr(layer, "adapter_layer", layer) is not None:
+            raise ValueError("its layers have no free place (Wav2Vec2's, HuBERT's and UniSpeech's have one, "
+                             "with do_stable_layer_norm)")  # fmt: skip
+        if is_chosen(model, config, f"{path}.{number}."):
+            layer.adapter_layer = Wav2Vec2AttnAdapterLayer(settings).to(model.device, model.dtype)
+            nn.init.zeros_(layer.adapter_layer.linear_2.weight)
+            nn.init.zeros_(layer.adapter_layer.linear_2.bias)
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def insert_prompt(model: nn.Module, config: Config, frames: int = 16) -> Parameters:
+    """So many learnt frames before the encoder's input, which are dropped behind it."""
+    if not architecture_of(model).layers.startswith("{body}.encoder."):
+        raise ValueError("its encoder takes no frames, so none can be put before them")
+    path = layers_of(model)[0].rpartition(".")[0]
+    encoder = model.get_submodule(path)
+    prompt = model.config.initializer_range * torch.randn(frames, model.config.hidden_size)
+    encoder.register_parameter("prompt", nn.Parameter(prompt.to(model.device, model.dtype)))
+    encoder.register_forward_pre_hook(put_prompt_before, with_kwargs=True)
+    encoder.register_forward_hook(drop_prompt)
+    setattr(model, PROMPT_FRAMES, frames)
+    return {f"{path}.prompt": encoder.prompt}
+
+
+def put_prompt_before(encoder: nn.Module, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+    """Hidden states (batch, frames, channels) and mask (batch, frames), with the prompt's frames before
+    them."""
+    hidden, *others = args
+    if (mask := kwargs.get("attention_mask")) is not None:
+        visible = mask.new_ones(len(mask), len(encoder.prompt))
+        kwargs = kwargs | {"attention_mask": torch.cat([visible, mask], 1)}
+    prompt = encoder.prompt.to(hidden.dtype).expand(len(hidden), -1, -1)
+    return (torch.cat([prompt, hidden], 1), *others), kwargs
+
+
+def drop_prompt(encoder: nn.Module, _args: tuple, output: Any) -> Any:
+    output.last_hidden_state = output.last_hidden_state[:, len(encoder.prompt) :]
+    return output
+
+
+METHODS: dict[str, Callable[..., Parameters]] = {
+    "lora": partial(insert_peft, peft_type="LORA"),
+    "dora": partial(insert_peft, peft_type="LORA", use_dora=True),
+    "vera": partial(insert_peft, peft_type="VERA"),
+    "ln_tuning": insert_ln_tuning,
+    "bitfit": partial(train_own, suffix="bias"),
+    "head": insert_head,
+    "full": train_own,
+    "bottleneck": insert_bottleneck,
+    "prompt": insert_prompt,
+    "peft": insert_peft,
+}
+
+# --- files --------------------------------------------------------------------------------------------------
+
+
+def save_method(base: Base, folder: Path, labels: dict[str, str], training: dict[str, Any]) -> int:
+    """Write what is in a base's model, of any method, as an adapter's folder, in one step. Returns the bytes
+    of its tensors' file.
+
+    Raises:
+        AdapterError: a parameter is not finite; the folder holds files that are not an adapter's.
+    """
+    from safetensors.torch import save_file
+
+    inserted: Inserted | None = getattr(base.model, INSERTED, None)
+
+    def write_tensors(new: Path) -> None:
+        if inserted.peft:
+            settings = inserted.peft.peft_config["default"]
+            settings.base_model_name_or_path = MINI_NAME if base.name == "mini" else base.name
+            inserted.peft.save_pretrained(new, save_embedding_layers=False)
+        else:
+            tensors = {name: to_fp32(p) for name, p in inserted.parameters.items()}
+            save_file(tensors, new / OWN_WEIGHTS, {"format": "pt"})
+
+    if inserted:
+        check_finite(inserted.parameters, "not saved:")
+        metadata = Metadata(base.name, base.fingerprint, inserted.config, dict(labels), training)
+        write_folder(folder, metadata, write_tensors)
+    else:
+        save_adapter(base.model, folder, base=base, labels=labels, training=training)
+    return weights_file(folder).stat().st_size
+
+
+@torch.inference_mode(False)
+def load_any(base: Base, terms: Sequence[Term]) -> None:
+    """Put an adapter of any method, or a sum of IA³'s, into a base's model, for recognition.
+
+    Raises:
+        AdapterError: it belongs to another base; a tensor is missing, left over, of the wrong shape or not
+            finite; its method can't be used here; or another method's adapter stands in a sum.
+    """
+    folder, model = terms[0].folder, base.model
+    method = method_of(folder)
+    if method == "ia3" or not is_single_adapter([*terms]):
+        attach_adapter(model, read_sum(model, terms))
+        return
+    metadata, tensors = read_metadata(folder), read_weights(folder, "pt")
+    check_base(folder, metadata, base.fingerprint)
+    config = {"method": f"peft:{method}", "layers": "all", "options": {}} | (
+        metadata.config if metadata else {}
+    )
+    if (folder / PEFT_CONFIG).exists():
+        config["options"] = read_json(folder / PEFT_CONFIG)
+    inserted = insert(model, config)
+    try:
+        if inserted.peft:
+            import peft
+
+            expected = peft.get_peft_model_state_dict(inserted.peft, save_embedding_layers=False)
+            put_in = partial(peft.set_peft_model_state_dict, inserted.peft)
+        else:
+            expected, put_in = inserted.parameters, partial(model.load_state_dict, strict=False)
+        if differing := sorted(expected.keys() ^ tensors.keys()):
+            raise ValueError(f"missing or left over: {', '.join(differing[:5])}")
+        put_in(tensors)
+    except UNUSABLE as error:
+        raise AdapterError(f"{folder}: {error}") from error
+    check_finite(inserted.parameters, f"{folder}:")
+    model.requires_grad_(False).eval()

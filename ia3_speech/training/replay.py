@@ -1,0 +1,104 @@
+"""Replay: other speech, without transcripts, on which training holds the adapted model to its base.
+
+    ia3-speech train --replay data/other --replay-weight 1 …
+
+In: a data directory, whose `text` is not read, and a base into which nothing has been put yet. Out: what the
+base says of each frame, computed once and kept; a part of the speech for each step; and its loss, which is
+added to CTC's: λ · KL(base ‖ adapted), the mean over frames (after Li and Hoiem 2016, "Learning without
+Forgetting", arXiv 1606.09282). The adapted model hears it with the masks and dropout of training, the base
+did without.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance, load_utterances
+from ia3_speech.decoding.decode_directory import read_for_decoding
+from ia3_speech.decoding.long_recordings import cut_utterance
+from ia3_speech.model.base import Base
+from ia3_speech.model.fingerprint import tensors_sha256
+from ia3_speech.training.config import TrainingError, TrainingOptions
+from ia3_speech.training.ctc import kl_divergence
+from ia3_speech.training.data import report_left_out
+from ia3_speech.training.feature_cache import FeatureCache
+
+LIKELIEST = 8  # symbols of a frame whose probabilities are kept one by one
+SHARE = 0.25  # of a batch's seconds that are replayed in its step
+
+
+@dataclass
+class Replayed:
+    """A piece of the replayed speech, at most as long as the base's longest input.
+
+    Attributes:
+        utterance: where its audio is, and its duration.
+        symbols: (frames, k), the base's likeliest token ids.
+        probabilities: (frames, k + 1), theirs and that of all others together, fp16.
+    """
+
+    utterance: Utterance
+    symbols: torch.Tensor
+    probabilities: torch.Tensor
+
+
+def read_replay(path: Path, base: Base, options: TrainingOptions) -> list[Replayed]:
+    """Read other speech, and keep what the base says of it.
+
+    Raises:
+        DataError, AudioError: the directory is not valid (it may lack `text`), or its audio is bad (with
+            `on_error: fail`).
+        TrainingError: no audio is left.
+    """
+    bad: list[BadAudio] = []
+    waves = load_utterances(
+        read_for_decoding(path, options.allow_pipes),
+        minimum_samples=base.minimum_samples,
+        on_error=options.on_error,
+        bad=bad,
+        allow_pipes=options.allow_pipes,
+    )
+    replay = []
+    for utterance, wave in waves:
+        seconds, pipes = len(wave) / SAMPLE_RATE, options.allow_pipes
+        for piece in cut_utterance(utterance, seconds, base.maximum_seconds, allow_pipes=pipes):
+            whole = piece.duration == seconds
+            logits = base.logits([wave if whole else load_utterance(piece, allow_pipes=pipes)])[0]
+            probabilities, symbols = logits.softmax(-1).topk(min(LIKELIEST, logits.shape[-1] - 1))
+            rest = (1 - probabilities.sum(-1, keepdim=True)).clamp_min(0)
+            replay.append(Replayed(piece, symbols.int(), torch.cat([probabilities, rest], -1).half()))
+    report_left_out(path, bad, [], options)
+    if not replay:
+        raise TrainingError(f"{path}: no usable audio to replay")
+    return replay
+
+
+def replay_digest(replay: Sequence[Replayed]) -> str:
+    """SHA-256 of what the base says of the speech: another base, or other speech, is another digest."""
+    return tensors_sha256(tensor for piece in replay for tensor in (piece.symbols, piece.probabilities))
+
+
+def draw_replay(replay: Sequence[Replayed], batch_seconds: float, seed: int, step: int) -> list[Replayed]:
+    """The pieces of a step, which depend on seed and step alone: a quarter of a batch, or one piece."""
+    drawn: list[Replayed] = []
+    longest = 0.0
+    for number in np.random.default_rng([seed, step]).permutation(len(replay)):
+        longest = max(longest, replay[number].utterance.duration)
+        if drawn and longest * (len(drawn) + 1) > SHARE * batch_seconds:
+            break
+        drawn.append(replay[number])
+    return drawn
+
+
+def replay_losses(cache: FeatureCache, pieces: Sequence[Replayed]) -> torch.Tensor:
+    """(batch,): KL(base ‖ adapted) of each piece, the mean over its frames."""
+    logits, frames = cache.logits([piece.utterance for piece in pieces])
+    device = logits.device
+    symbols = pad_sequence([piece.symbols for piece in pieces], batch_first=True).long().to(device)
+    kept = pad_sequence([piece.probabilities for piece in pieces], batch_first=True).float().to(device)
+    return kl_divergence(logits[:, : symbols.shape[1]], frames, symbols, kept)

@@ -1,0 +1,65 @@
+"""Recordings beside a text file for each, as L2-ARCTIC and VCTK are published; both ways to import them."""
+
+import pytest
+from corpus_files import noise
+
+from ia3_speech.cli import UserError
+from ia3_speech.data.corpora.csv_folder import prepare
+from ia3_speech.data.corpora.preparation import recordings_by_stem
+from ia3_speech.data.huggingface import convert_dataset
+from ia3_speech.data.kaldi import read_data_directory
+
+pytestmark = pytest.mark.usefixtures("enough_speech")
+
+LAYOUTS = {
+    "L2-ARCTIC": ("{speaker}/wav/{n}.wav", "{speaker}/transcript/{n}.txt"),
+    "VCTK": ("wav48/{speaker}/{n}_mic1.flac", "txt/{speaker}/{n}.txt"),
+    "nobody is named": ("wav/{speaker}{n}.wav", "transcript/{speaker}{n}.txt"),
+}
+SPEAKERS = ("ABA", "SKA", "TNI", "YBAA", "ZHAA")
+
+
+def corpus(folder, layout: str):
+    for number, speaker in enumerate(SPEAKERS):
+        for n in range(2):
+            audio, text = (folder / path.format(speaker=speaker, n=f"a{n}") for path in LAYOUTS[layout])
+            noise(audio, 1.0)
+            text.parent.mkdir(parents=True, exist_ok=True)
+            text.write_text(f"sentence {'abcdefghij'[2 * number + n]}\r\n")
+    return folder
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_each_layout(tmp_path, layout):
+    folder = corpus(tmp_path / "corpus", layout)
+    prepare(folder, tmp_path / "out")
+    sets = [read_data_directory(tmp_path / "out" / name) for name in ("train", "dev", "test")]
+    data = convert_dataset(str(folder), tmp_path / "data")
+    texts = {f"sentence {letter}" for letter in "abcdefghij"}
+    assert {one.text for one in data} == {one.text for part in sets for one in part} == texts
+    named = layout != "nobody is named"
+    for part in (*sets, data):
+        assert all((one.speaker in SPEAKERS) == named for one in part)
+    speakers = [{one.speaker for one in part} for part in sets]
+    assert sum(map(len, speakers)) == (5 if named else 10)
+
+
+def test_what_has_no_partner_is_counted_and_an_empty_text_named(tmp_path, capsys):
+    folder = corpus(tmp_path / "corpus", "VCTK")
+    noise(folder / "wav48/ABA/a0_mic2.flac", 1.0)
+    noise(folder / "wav48/p315/a0_mic1.flac", 1.0)
+    (folder / "txt/ABA/a9.txt").write_text("nobody said so")
+    prepare(folder, tmp_path / "out")
+    said = capsys.readouterr().out
+    assert f"{folder}: 1 of 11 texts have no recording, such as txt/ABA/a9.txt; left out\n" in said
+    assert (
+        f"{folder}: does not name 2 sound files, such as wav48/ABA/a0_mic2.flac; they are left out\n" in said
+    )
+    (folder / "txt/ABA/a1.txt").write_text(" \n")
+    with pytest.raises(UserError, match=r"ABA/a1\.txt:1: no text for .*a1_mic1\.flac \(write what is said"):
+        prepare(folder, tmp_path / "out")
+    for file in folder.rglob("*.flac"):
+        file.unlink()
+    recordings_by_stem.cache_clear()
+    with pytest.raises(UserError, match="no text has a recording"):
+        prepare(folder, tmp_path / "out")

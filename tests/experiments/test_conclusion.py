@@ -1,0 +1,201 @@
+"""What a recipe concludes: the best system, whether its adapter takes its name, and the lines at the end."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from records import change, made, rates, score, write
+from safetensors.numpy import save_file
+
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.weights import weights_sha256
+from ia3_speech.experiments.conclusion import best, register
+from ia3_speech.experiments.summary import summary
+from ia3_speech.loading import SearchOptions
+
+GREEDY = "ia3_seed1/decode_greedy_test/score.json"
+
+
+def compared(wer: float, baseline: float, improvement: float = 0.9, by_label=None) -> dict:
+    """A score.json; Kaldi's bootstrap gives the system this probability to be the better one."""
+    found = score(wer, baseline, by_label)
+    return found | {"wer_bootci": found["wer_bootci"] | {"improvement": improvement}}
+
+
+@pytest.fixture
+def exp(tmp_path):
+    """A base with 40 errors, and with a language model 20; ia3, and its adapter."""
+    folder = tmp_path / "exp/notes"
+    (folder / "ia3_seed1/adapter").mkdir(parents=True)
+    save_file({"a.ia3_key": np.full(4, 1.5)}, folder / "ia3_seed1/adapter/ia3_speech.safetensors")
+    write(folder / "ia3_seed1/adapter/ia3_speech.json", {"base": "mini"})
+    write(folder / "ia3_seed1/train.json", {"audio_seconds": 90.0, "dev_wer": 0.3, "seed": 1})
+    write(folder / "ia3_seed1/inputs.json", made(seconds=180))
+    (folder / "ia3_seed1/config.yaml").write_text("learning_rate: 0.02\n")
+    (folder / "lm.arpa.gz").write_bytes(b"some n-grams")
+    chosen = f"search: beam\nlm: {folder}/lm.arpa.gz\nlm_weight: 0.8\nword_score: 0.0\n"
+    (folder / "ia3_seed1/lm_search.yaml").write_text(chosen)
+    (folder / "ia3_seed1/hotwords.txt").write_text("metformin\tmet form in\n")
+    write(folder / "base/decode_greedy_test/score.json", score(0.4))
+    write(folder / "base/decode_lm_test/score.json", score(0.2, 0.4))
+    write(folder / GREEDY, compared(0.3, 0.4))
+    return folder
+
+
+def decoded(exp, search: str, scored: dict) -> None:
+    """What the adapter, as it is, was decoded to."""
+    folder = exp / f"ia3_seed1/decode_{search}_test"
+    write(folder / "score.json", scored)
+    write(folder / "decode.json", {"adapter": {"sha256": weights_sha256(exp / "ia3_seed1/adapter")}})
+
+
+def registered(exp, name: str = "notes", **options) -> dict:
+    """What registered.json says of an adapter that is registered."""
+    register(exp / "ia3_seed1/adapter", name, score=[exp / GREEDY], **options)
+    return json.loads((exp / "registered.json").read_text())[name]
+
+
+def test_the_best_system_is_registered_as_one_thing(exp, capsys):
+    decoded(exp, "lm", compared(0.1, 0.2))
+    decoded(exp, "hotwords", score(0.08, 0.1, baseline_dir="exp/notes/ia3_seed1/decode_lm_test"))
+    entry = registered(exp)
+    assert (entry["search"], entry["chosen_on"], entry["measured"]) == ("hotwords", "test", 3)
+    place = registry.home() / "notes"
+    found = SearchOptions().complete(place)
+    assert found == SearchOptions("beam", place / "lm.arpa.gz", 0.8, 0.0, hotwords=place / "hotwords.txt")
+    assert found.lm.read_bytes() == b"some n-grams"
+    card = (place / "README.md").read_text()
+    assert r"with LM + hot words | 8.0% | 3.0%–13.0% | 10.0% (ia3\_seed1 + LM) |" in card
+    best(exp / "ia3_seed1", "test")
+    assert capsys.readouterr().out.splitlines()[-1] == "decode_hotwords_test"
+
+
+@pytest.mark.parametrize(
+    ("rates_of_lm", "on_dev", "search"),
+    [(0.32, None, "greedy"), (0.1, None, "lm"), (0.1, (0.2, 0.25), "greedy")],
+)
+def test_what_the_best_is(exp, rates_of_lm, on_dev, search):
+    """By dev where all were decoded there, else by the test set."""
+    decoded(exp, "lm", compared(rates_of_lm, 0.4))
+    for name, wer in zip(("greedy", "lm"), on_dev or (), strict=False):
+        write(exp / f"ia3_seed1/decode_{name}_dev/score.json", score(wer))
+    entry = registered(exp)
+    assert (entry["search"], entry["chosen_on"]) == (search, "dev" if on_dev else "test")
+    if search == "greedy":  # also where the base has a language model
+        assert SearchOptions().complete(registry.home() / "notes") == SearchOptions("greedy")
+
+
+def test_what_another_adapter_was_decoded_to_does_not_count(exp):
+    decoded(exp, "lm", compared(0.1, 0.2))
+    write(exp / "ia3_seed1/decode_lm_test/decode.json", {"adapter": {"sha256": "another"}})
+    assert registered(exp)["measured"] == 1
+    assert SearchOptions().complete(registry.home() / "notes") == SearchOptions()
+
+
+LITTLE = "it is trained on 1.5 minutes: more recordings are the likeliest cure"
+
+
+@pytest.mark.parametrize(
+    ("search", "scored", "fault"),
+    [
+        (
+            "greedy",
+            compared(0.5, 0.4, 0.1),
+            "it is worse than the base on test, with 50 errors where that makes 40",
+        ),
+        (
+            "greedy",
+            compared(0.4, 0.4, 0),
+            "it is no better than the base on test, with 40 errors where that makes 40",
+        ),
+        (
+            "greedy",
+            compared(0.39, 0.4, 0.6),
+            "it makes 39 errors on test and the base 40, which may be chance: it is the better one in 60 % "
+            "of the draws, and 80 % are needed",
+        ),
+        (
+            "lm",
+            compared(0.25, 0.2, 0.2),
+            "with the language model it is worse than the base with it on test, with 25 errors where that "
+            "makes 20",
+        ),
+    ],
+)
+def test_an_adapter_that_does_not_help_takes_no_name(exp, search, scored, fault, capsys):
+    decoded(exp, search, scored)
+    entry = registered(exp)
+    assert entry["refused"] == (
+        f"notes is not registered: {fault} ({LITTLE}; --register-anyway true registers it)"
+    )
+    assert capsys.readouterr().out == f"note: {entry['refused']}\n" and not registry.registered_names()
+    assert registered(exp, anyway=True)["refused"] is None and registry.registered_names() == ["notes"]
+
+
+def test_the_cure_that_fits(exp):
+    write(exp / GREEDY, compared(0.4, 0.4, 0))
+    losses = dict.fromkeys("abcdefgh", 1.0) | {"swapped": 9.0, "noise": 12.5}
+    write(exp / "ia3_seed1/losses.json", losses)
+    wrong = "the texts of these recordings are probably wrong, by their loss: noise (12.5), swapped (9.0);"
+    assert wrong in registered(exp)["refused"]
+    write(exp / "ia3_seed1/train.json", {"selected_epoch": 0, "dev_wer": 0.3, "seed": 1})
+    lower = "try a lower learning rate, such as --train-opts '--learning-rate 0.005';"
+    assert lower in registered(exp)["refused"]
+
+
+def test_the_earlier_adapter_of_this_corpus_is_kept(exp, tmp_path):
+    registered(exp)
+    for number, value in ((1, 1.4), (2, 1.3)):
+        save_file({"a.ia3_key": np.full(4, value)}, exp / "ia3_seed1/adapter/ia3_speech.safetensors")
+        registered(exp), registered(exp)  # the second time nothing is new
+        assert registry.registered_names() == ["notes", *(f"notes@{n}" for n in range(1, number + 1))]
+    assert weights_sha256(registry.resolve_adapter("notes")) == weights_sha256(exp / "ia3_seed1/adapter")
+    shutil.copytree(exp, tmp_path / "exp/calls")
+    save_file({"a.ia3_key": np.full(4, 1.1)}, tmp_path / "exp/calls/ia3_seed1/adapter/ia3_speech.safetensors")
+    with pytest.raises(registry.NameTaken):
+        registered(tmp_path / "exp/calls")
+
+
+def test_a_speaker_s_adapter_is_judged_by_that_speaker(exp):
+    speakers = {"ann": rates(0.3, 0.4), "bob": rates(0.39, 0.4)}
+    speakers["bob"]["changes"] = {"wer": change(0.39, 0.4, half=0.2)}
+    write(exp / GREEDY, compared(0.3, 0.4, by_label={"speaker": speakers}))
+    for speaker in speakers:
+        adapter = exp / f"ia3_seed1/{speaker}/fold1/adapter"
+        shutil.copytree(exp / "ia3_seed1/adapter", adapter)
+        register(adapter, speaker, score=[exp / GREEDY])
+    entries = json.loads((exp / "registered.json").read_text())
+    assert registry.registered_names() == ["ann"] and entries["ann"]["refused"] is None
+    fault = "it makes 39 errors on test of bob and the base 40, which may be chance: "
+    assert fault in entries["bob"]["refused"]
+
+
+def test_summary(exp, capsys):
+    for place, wer, baseline in (("base", 0.2, None), ("ia3_seed1", 0.3, 0.2)):
+        write(exp / place / "decode_greedy_out_of_domain/score.json", score(wer, baseline))
+    decoded(exp, "lm", compared(0.1, 0.2))
+    decoded(exp, "hotwords", score(0.08, 0.1))
+    (exp / "report_test.html").touch()
+    registered(exp)
+    capsys.readouterr()
+    summary(str(exp), sample="my audio.wav")
+    assert capsys.readouterr().out == (
+        "test: WER 8.0 [3.0, 13.0] % with ia3 + LM + hot words, base 40.0 %, base + LM 20.0 %; the adapter "
+        "makes 50.0 % fewer errors (95 % interval 40.0 to 60.0) than base + LM; the hot words, 20.0 % fewer "
+        "errors (95 % interval 10.0 to 30.0) than without them. It is the best of 3 systems on test itself.\n"
+        "  Other speech: 20.0 % of base become 30.0 %. Name it for its own kind of speech only.\n"
+        f"Training took 3 minutes, all 3 minutes. Tables: {exp}/RESULTS.md. Reports: {exp}/report_test.html\n"
+        "Next: ia3-speech transcribe --adapter notes 'my audio.wav'\n"
+    )
+
+
+def test_summary_of_an_adapter_that_does_not_help(exp, capsys):
+    decoded(exp, "lm", compared(0.25, 0.2, 0.2))
+    refused = registered(exp)["refused"]
+    capsys.readouterr()
+    summary(str(exp))
+    lines = capsys.readouterr().out.splitlines()
+    assert "the adapter makes 25.0 % more errors (95 % interval 15.0 to 35.0) than base + LM." in lines[0]
+    assert lines[1] == f"  {refused}."
+    assert lines[-1] == f"Next: ia3-speech transcribe --config {exp}/base/lm_search.yaml audio.wav"

@@ -1,0 +1,265 @@
+"""Methods beside IA³: trained, killed and resumed, saved, loaded and decoded with; and what each refuses."""
+
+import os
+import signal
+import warnings
+from pathlib import Path
+
+import pytest
+import soundfile
+import torch
+import yaml
+from safetensors.torch import load_file, save_file
+from test_train import NO_DROPOUT, bad_start, forked, options_of, record, same, tensors
+from tiny_models import tiny, tiny_processor
+
+from ia3_speech import Bank, load, load_adapter, load_base
+from ia3_speech.adapters.expressions import parse_terms
+from ia3_speech.adapters.merge import export_terms
+from ia3_speech.adapters.record import OWN_WEIGHTS, PEFT_WEIGHTS, read_metadata
+from ia3_speech.cli import CONFIGURATIONS
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.model.architectures import AdapterError
+from ia3_speech.model.base import WAVEFORM, Base, make_base
+from ia3_speech.training.checkpoint import Checkpoint
+from ia3_speech.training.config import TrainingError, check_options
+from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
+from ia3_speech.training.methods import METHODS, insert, load_any, save_method
+from ia3_speech.training.run import train
+
+PRESETS = sorted(METHODS.keys() - {"peft"})
+STABLE = {"stable": True, "norm": "layer"}  # transformers has bottleneck adapters in such layers alone
+WAVES = [torch.randn(n, generator=torch.Generator().manual_seed(n)).numpy() for n in (9_000, 6_000)]
+
+__all__ = ["bad_start"]  # a fixture
+
+
+@pytest.fixture
+def place(tmp_path, tiny_model, processor) -> Path:
+    """A folder with a small base and data to train on."""
+    random = {"hidden_dropout": 0.1, "mask_time_prob": 0.1, "mask_time_length": 2}
+    tiny_model(**random, **STABLE).save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    record(tmp_path / "train", 12)
+    record(tmp_path / "dev", 4, seed=1)
+    return tmp_path
+
+
+def preset(method: str) -> dict:
+    """What `--config METHOD` sets; of peft:FILE, OFT."""
+    if method != "peft":
+        return yaml.safe_load((CONFIGURATIONS / f"{method}.yaml").read_text())
+    return {"method": "peft:oft.json"}
+
+
+def config_of(method: str, **changes) -> dict:
+    """A method's record for the small models."""
+    options = preset(method).get("method_options", {})
+    if method == "peft":
+        options = {"peft_type": "HRA", "r": 2}
+    return {"method": method, "placements": ["query", "value"], "layers": "all", "options": options} | changes
+
+
+def with_values(base: Base, config: dict) -> Base:
+    """The base with a method's parameters in it, moved away from where they start."""
+    inserted, generator = insert(base.model, config), torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in inserted.parameters.values():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return base
+
+
+def train_until_killed(options) -> None:
+    """A training that is killed when it has written its first checkpoint, in the middle of an epoch."""
+    save = Checkpoint.save
+
+    def save_and_die(checkpoint: Checkpoint, file: Path) -> None:
+        save(checkpoint, file)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Checkpoint.save = save_and_die
+    train(options)
+
+
+@pytest.mark.parametrize("method", [*PRESETS, "peft"])
+def test_a_run_that_was_killed_ends_with_the_same_adapter_and_decode_takes_it(
+    method, place, bad_start, run_command, monkeypatch
+):
+    monkeypatch.chdir(place)
+    (place / "oft.json").write_text('{"peft_type": "OFT", "oft_block_size": 4, "target_modules": ["q_proj"]}')
+    settings = preset(method) | {"epochs": 2, "batch_seconds": 2.0, "learning_rate": 0.05}
+    summary = train(options_of(place, "whole", **settings))
+    killed = options_of(place, "killed", **settings, checkpoint_steps=1)
+    process = forked(train_until_killed, killed)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    train(killed)
+    assert same(tensors(place, "whole"), tensors(place, "killed"))
+    files = [next((place / run / "adapter").glob("*.safetensors")) for run in ("whole", "killed")]
+    assert files[0].read_bytes() == files[1].read_bytes() and summary["bytes"] == files[0].stat().st_size
+    assert summary["trainable"] == sum(tensor.numel() for tensor in tensors(place, "whole").values())
+    done = run_command("decode", "--adapter", place / "killed", place / "dev", place / "decode")
+    assert done.code == 0, done.err
+    text = load(place / "base", adapter=place / "whole").transcribe(place / "audio/dev/0.wav").text
+    assert f"s0-00 {text}".strip() in (place / "decode/text").read_text().splitlines()
+    card = (place / "whole/adapter/README.md").read_text()
+    name = read_metadata(place / "whole/adapter").config["method"]
+    assert f"by {name}" in card and "IA³" not in card
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        *(("wav2vec2-stable", method) for method in METHODS),
+        *(("wavlm", method) for method in ("lora", "full")),  # whose attention is replaced
+        *((kind, "prompt") for kind in ("hubert-stable", "conformer", "data2vec", "sew", "wavlm")),
+    ],
+)
+def test_what_is_saved_and_loaded_gives_the_same_logits_and_rows_do_not_mix(
+    kind, method, processor, tmp_path
+):
+    trained, plain, loaded = (
+        make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), "tiny") for _ in range(3)
+    )
+    save_method(with_values(trained, config_of(method)), tmp_path / "adapter", {}, {})
+    load_any(loaded, parse_terms(tmp_path / "adapter"))
+    assert not any(parameter.requires_grad for parameter in loaded.model.parameters())
+    for wave, row in zip(WAVES, trained.logits(WAVES), strict=True):
+        alone = trained.logits([wave])[0]
+        assert torch.equal(loaded.logits([wave])[0], alone)
+        assert not torch.allclose(plain.logits([wave])[0], alone, atol=1e-3)
+        torch.testing.assert_close(row, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_peft_reads_our_lora_and_we_read_its(tiny_base, tmp_path):
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    ours = with_values(tiny_base(), config_of("lora"))
+    save_method(ours, tmp_path / "ours", {}, {})
+    theirs = PeftModel.from_pretrained(tiny_base().model, tmp_path / "ours").eval()
+    values = torch.randn(1, 9_000)
+    assert torch.equal(theirs(values).logits, ours.model.eval()(values).logits)
+    settings = LoraConfig(target_modules=["k_proj"], init_lora_weights=False)
+    written = get_peft_model(tiny_base().model, settings)
+    with warnings.catch_warnings(action="ignore"):
+        written.save_pretrained(tmp_path / "theirs", save_embedding_layers=False)
+    base = tiny_base()
+    load_any(base, parse_terms(tmp_path / "theirs"))
+    assert torch.equal(base.model(values).logits, written.eval()(values).logits)
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "depth"),
+    [
+        ("lora", {"layers": "1-2"}, 1),
+        ("bottleneck", {"layers": "2"}, 2),
+        ("bitfit", {"layers": "1-2"}, 1),
+        ("full", {"layers": "2"}, 2),
+        ("full", {}, None),
+        ("prompt", {}, None),
+        ("peft", {"options": {"peft_type": "LORA", "target_modules": ["conv_layers.1.conv"]}}, WAVEFORM),
+    ],
+)
+def test_what_is_below_the_lowest_parameter_is_computed_once(method, changes, depth, tiny_base, tmp_path):
+    base = with_values(tiny_base(mask_time_prob=0.0, **NO_DROPOUT, **STABLE), config_of(method, **changes))
+    assert frozen_depth(base) == depth
+    soundfile.write(tmp_path / "a.wav", 0.1 * WAVES[0], 16_000, subtype="FLOAT")
+    utterance = Utterance("a", "s", "a", str(tmp_path / "a.wav"), duration=len(WAVES[0]) / 16_000)
+    logits, _ = FeatureCache(base, depth, 2**20).logits([utterance])
+    expected, _ = FeatureCache(base, WAVEFORM, 2**20).logits([utterance])
+    assert torch.equal(logits, expected)
+
+
+# ---- what is refused
+
+
+@pytest.fixture
+def lora(random_base, tmp_path) -> Path:
+    """A LoRA adapter of `random_base`."""
+    base = with_values(load_base(random_base), config_of("lora"))
+    save_method(base, tmp_path / "lora", {}, {})
+    return tmp_path / "lora"
+
+
+def test_sums_banks_merging_and_starts_are_ia3s_alone(lora, random_base, place):
+    base = load_base(random_base)
+    for use in (
+        lambda: Bank(base).add("a", lora),
+        lambda: load_adapter(base.model, lora),
+        lambda: load(random_base, adapter=f"{lora}:0.5"),
+        lambda: load(random_base, bank={"a": lora}),
+        lambda: export_terms(parse_terms(lora), place / "merged"),
+        lambda: train(options_of(place, base=str(random_base), init_adapter=str(lora))),
+    ):
+        with pytest.raises(
+            AdapterError, match=r"its method is lora, and sums, banks, merging.* are IA³'s alone"
+        ):
+            use()
+
+
+def test_an_adapter_that_does_not_fit_is_named(lora, random_base, tiny_folder):
+    file = lora / PEFT_WEIGHTS
+    right = load_file(file)
+    name, tensor = next(iter(right.items()))
+    for damaged, message in (
+        ({n: t for n, t in right.items() if n != name}, "missing or left over: base_model"),
+        (right | {f"{name}.more": tensor.clone()}, "missing or left over: base_model"),
+        (right | {name: torch.cat([tensor, tensor])}, "size mismatch"),
+        (right | {name: tensor / 0}, "holds NaN or infinite"),
+    ):
+        save_file(damaged, file)
+        with pytest.raises(AdapterError, match=message) as caught:
+            load(random_base, adapter=lora)
+        assert str(lora) in str(caught.value)
+    save_file(right, file)
+    other = load_base(tiny_folder).model
+    other.lm_head.weight.data.add_(1)
+    other.save_pretrained(tiny_folder)
+    with pytest.raises(AdapterError, match="was trained on another base"):
+        load(tiny_folder, adapter=lora)
+    head = lora.parent / "head"
+    save_method(with_values(load_base(random_base), config_of("head")), head, {}, {})
+    more = {"wav2vec2.encoder.layer_norm.bias": torch.ones(32)}  # which would change the base
+    save_file(load_file(head / OWN_WEIGHTS) | more, head / OWN_WEIGHTS)
+    with pytest.raises(AdapterError, match=r"missing or left over: wav2vec2\.encoder\.layer_norm\.bias"):
+        load(random_base, adapter=head)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"method": "lorra"}, "no method lorra .there are ia3, lora, dora"),
+        ({"method": "prompt", "options": {"frame": 3}}, "prompt on Wav2Vec2ForCTC: .*unexpected keyword"),
+        ({"method": "bottleneck"}, "its layers have no free place"),
+        ({"method": "head", "layers": "0"}, "nothing trains"),
+        ({"options": {"target_modules": ["unused"]}}, "lora on Wav2Vec2ForCTC: no effect of wav2vec2"),
+        ({"options": {"target_modules": ["nowhere"]}}, "lora on Wav2Vec2ForCTC: .*not found"),
+        ({"method": "peft:prompt_tuning", "options": {"peft_type": "PROMPT_TUNING"}}, "take --method prompt"),
+    ],
+)
+def test_a_method_that_trains_nothing_or_changes_nothing_is_an_error(config, message, tiny_base):
+    model = tiny_base().model
+    model.wav2vec2.encoder.layers[0].unused = torch.nn.Linear(4, 4)
+    with pytest.raises(AdapterError, match=message):
+        insert(model, config_of("lora", options={}) | config)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"method": "lora", "train_head": True},
+            "train_head is True, and has to be False with --method lora",
+        ),
+        ({"method": "full", "decay_to_one": 1.0}, "decay_to_one is 1.0, and has to be 0 with --method full"),
+        ({"method": "lora", "dev": None}, "dev is None, and has to be given with --replay, and with another"),
+        ({"method_options": {"r": 4}}, "method_options is .*, and has to be {} with --method ia3"),
+        (
+            {"method": "peft:nowhere.yaml"},
+            "--method peft:nowhere.yaml: holds no PEFT configuration.*No such file",
+        ),
+    ],
+)
+def test_options_that_a_method_has_no_use_for_are_refused(changes, message, tmp_path):
+    with pytest.raises(TrainingError, match=message):
+        check_options(options_of(tmp_path, **changes))

@@ -1,0 +1,104 @@
+"""Replay: the divergence's arithmetic; what is replayed is held to the base; a killed run resumes with it."""
+
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from test_methods import place, train_until_killed
+from test_train import forked, options_of, record, same, tensors
+from torch import nn
+
+from ia3_speech import load_base
+from ia3_speech.cli import UserError
+from ia3_speech.training.config import TrainingOptions
+from ia3_speech.training.ctc import kl_divergence
+from ia3_speech.training.feature_cache import FeatureCache
+from ia3_speech.training.replay import draw_replay, read_replay, replay_losses
+from ia3_speech.training.run import train
+
+__all__ = ["place"]  # a fixture
+
+
+def test_the_divergence_is_torchs_where_every_symbol_but_one_is_kept_and_less_where_fewer_are():
+    generator = torch.Generator().manual_seed(0)
+    p, q = torch.randn(2, 3, 7, 6, generator=generator)
+    frames, kept = torch.tensor([7, 4, 1]), []
+    for k in (5, 2):
+        probabilities, symbols = p.softmax(-1).topk(k)
+        rest = 1 - probabilities.sum(-1, keepdim=True)
+        kept.append(kl_divergence(q, frames, symbols, torch.cat([probabilities, rest], -1)))
+    for row, n in enumerate(frames):
+        log_p, log_q = p[row, :n].log_softmax(-1), q[row, :n].log_softmax(-1)
+        expected = nn.functional.kl_div(log_q, log_p, log_target=True, reduction="sum") / n
+        torch.testing.assert_close(kept[0][row], expected, atol=1e-5, rtol=1e-5)
+        assert 0 < kept[1][row] < expected
+
+
+def replay_options(place: Path, out: str, **changes) -> TrainingOptions:
+    standard = {"replay": place / "other", "learning_rate": 0.2, "spec_augment": "off"}
+    return options_of(place, out, **(standard | changes))
+
+
+@pytest.fixture
+def other(place) -> Path:
+    """Other speech without transcripts, of which one piece is too long for a step."""
+    folder = record(place / "other", 7, seed=2, shortest=16_000)
+    (folder / "text").unlink()
+    return folder
+
+
+def test_what_is_replayed_is_held_to_the_base(place, other):
+    head = {"method": "head", "learning_rate": 0.1}
+    options = replay_options(place, "held", **head)
+    base = load_base(options.base)
+    replay = read_replay(other, base, options)
+
+    def divergence() -> float:
+        with torch.no_grad():
+            return float(replay_losses(FeatureCache(base, None, 0), replay).mean())
+
+    assert abs(divergence()) < 1e-4  # what is kept is fp16
+    found = []
+    for out, weight in (("held", 30.0), ("free", 0.0)):
+        train(replay_options(place, out, replay_weight=weight, **head))
+        base.model.load_state_dict(tensors(place, out), strict=False)
+        found.append(divergence())
+    assert 0 < found[0] < 0.5 * found[1]
+    train(replay_options(place, "without", replay=None, **head))
+    assert same(tensors(place, "free"), tensors(place, "without"))
+
+
+def test_a_step_replays_a_quarter_of_a_batch_by_seed_and_step(place, other):
+    options = replay_options(place, "drawn")
+    replay = read_replay(other, load_base(options.base), options)
+    steps = [draw_replay(replay, 16.0, 3, step) for step in range(6)]
+    drawn = [[piece.utterance.id for piece in pieces] for pieces in steps]
+    assert all(len(ids) == 3 == len(set(ids)) for ids in drawn) and len({*map(tuple, drawn)}) > 3
+    assert [piece.utterance.id for piece in draw_replay(replay, 16.0, 3, 2)] == drawn[2]
+    assert len(draw_replay(replay, 2.0, 3, 0)) == 1
+
+
+@pytest.mark.parametrize("method", ["ia3", "lora"])
+def test_a_killed_run_with_replay_ends_with_the_same_adapter(method, place, other):
+    train(replay_options(place, "whole", method=method))
+    killed = replay_options(place, "killed", method=method, checkpoint_steps=1)
+    process = forked(train_until_killed, killed)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    train(killed)
+    assert same(tensors(place, "whole"), tensors(place, "killed"))
+    with pytest.raises(UserError, match="sha256 of the replay was"):
+        train(replay_options(place, "killed", method=method, replay=place / "dev"))
+
+
+@pytest.mark.parametrize(("missing", "message"), [("wav.scp", "wav.scp"), ("audio", "no such file")])
+def test_a_directory_without_audio_is_named(missing, message, place, other):
+    if missing == "audio":
+        for file in (place / "audio/other").iterdir():
+            file.unlink()
+    else:
+        (other / missing).unlink()
+    with pytest.raises(UserError, match=message) as caught:
+        train(replay_options(place, "exp"))
+    assert "other" in str(caught.value)
