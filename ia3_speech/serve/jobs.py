@@ -175,7 +175,6 @@ def main(name: str, base: str, epochs: str) -> int:
     from ia3_speech.training.cross_validation import FOLDS
 
     threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()  # ends with the server
-    os.nice(5)
     multi_adapter.logger.addHandler(JobProgress(name, FOLDS + 1))
     multi_adapter.logger.setLevel(logging.DEBUG)
     start = None if voice_record(name).get("owner") else NEAREST  # others' adapters are not a key's
