@@ -41,7 +41,7 @@ def read_job(name: str) -> dict[str, Any]:
     return found | {file.stem: read_json(file) for file in files if found and file.is_file()}
 
 
-def without_paths(error: UserError) -> str:
+def public_reason(error: UserError) -> str:
     """What an error says, without where this server keeps its files."""
     return str(error).replace(str(registry.home().parent), "…")
 
@@ -181,7 +181,7 @@ def main(name: str, base: str, epochs: str) -> int:
     try:
         learnt = corrections.learn_voice(name, base, start, int(epochs) if epochs else None)
     except UserError as error:
-        atomic.write_json(voice_folder(name) / RESULT, {"reason": without_paths(error)})
+        atomic.write_json(voice_folder(name) / RESULT, {"reason": public_reason(error)})
         return 1
     told = {key: learnt.summary[key] for key in ("words", "base_errors", "errors")}
     told |= {"kept": learnt.kept, "suspicious": [*learnt.summary["suspicious"]]}

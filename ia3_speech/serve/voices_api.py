@@ -27,7 +27,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.serve.access import VOICE, Client, voice_folder, voice_record
 from ia3_speech.serve.audio_input import read_upload
 from ia3_speech.serve.errors import ApiError, bad_value
-from ia3_speech.serve.jobs import read_job, without_paths
+from ia3_speech.serve.jobs import read_job, public_reason
 from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 
@@ -91,12 +91,13 @@ async def show_voice(name: str, request: Request) -> dict[str, Any]:
 async def delete_voice(name: str, request: Request) -> dict[str, Any]:
     """Delete the recordings of a voice, and the adapters that were made of it; an earlier one stays."""
     server, name = request.app.state.server, existing_voice(request, name)
-    made = voice_record(name).get("made")
-    await asyncio.to_thread(server.jobs.forget, name)
+    server.jobs.refuse_unfinished(name)
     await change_store(corrections.delete_recordings, name)
-    for version in [one for one in registry.registered_names() if made and one.partition("@")[0] == name]:
-        await asyncio.to_thread(registry.remove, version)
+    names = registry.registered_names() if voice_record(name).get("made") else []
+    for version in [one for one in names if one.partition("@")[0] == name]:
+        await change_store(registry.remove, version)
         await asyncio.to_thread(server.engine.call(partial(server.cache.forget, version)).result)
+    await asyncio.to_thread(server.jobs.forget, name)
     return {"id": name, "object": "voice", "deleted": True}
 
 
@@ -188,4 +189,4 @@ async def change_store(change: Callable, *arguments: Any) -> Any:
     try:
         return await asyncio.to_thread(change, *arguments)
     except UserError as error:
-        raise bad_value("file", without_paths(error)) from None
+        raise bad_value("file", public_reason(error)) from None
