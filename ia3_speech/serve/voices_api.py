@@ -27,7 +27,7 @@ from ia3_speech.cli import UserError
 from ia3_speech.serve.access import VOICE, Client, voice_folder, voice_record
 from ia3_speech.serve.audio_input import read_upload
 from ia3_speech.serve.errors import ApiError, bad_value
-from ia3_speech.serve.jobs import read_job, public_reason
+from ia3_speech.serve.jobs import public_reason, read_job
 from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 

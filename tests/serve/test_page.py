@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
     "(Debian: apt-get install chromium chromium-driver)",
 )
 
-AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))  # npm install axe-core
+AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
 PATIENCE = 900  # seconds for a training beside other work
 
 
@@ -203,3 +203,14 @@ def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters
         assert options == ["", "medical"]
         browser.choose("#language", "de")
         assert browser.run("return document.querySelector('#record').textContent") == "Aufnehmen"
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core (npm install axe-core, or AXE_CORE=…/axe.min.js)")
+def test_axe_finds_nothing(serving, browser, adapters):
+    """In what is shown first, and of a sample; in each state of a recording and a voice above."""
+    with serving() as running:
+        for section in ("try", "make", "voices"):
+            browser.open(f"{running.url}/#{section}")
+            eventually(browser, "document.body.dataset.ready")
+            eventually(browser, f"!document.querySelector('#{section}').hidden")
+            check_accessibility(browser)
