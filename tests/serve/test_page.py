@@ -105,7 +105,7 @@ def command(browser: Browser, name: str, **parameters) -> None:
 
 def learnt(browser: Browser) -> str:
     """Learn, with one epoch, and wait for the result in words."""
-    browser.run("document.querySelector('.voice:not([hidden]) .epochs').value = 1")
+    browser.run("document.querySelector('section:not([hidden]) .epochs').value = 1")
     browser.run("document.querySelector('section:not([hidden]) .learn').click()")
     card = "document.querySelector('section:not([hidden]) .voice')"
     eventually(browser, f"['queued', 'running'].includes({card}.dataset.state)")
