@@ -51,20 +51,14 @@ class Jobs:
 
     Args:
         base: of new voices, as `--base` names it.
-
-    Raises:
-        UserError: the folder can't be written.
     """
 
     def __init__(self, base: str):
         self.base, self.root = base, voice_folder("x").parent
         self.changing, self.wake = threading.Lock(), threading.Event()
         self.closing, self.cancelled, self.process = False, False, None
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self.root.chmod(0o700)
-        except OSError as error:
-            raise UserError(f"{self.root}: {error.strerror} (--no-training needs no such folder)") from None
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.chmod(0o700)
         threading.Thread(target=self.work, name="jobs", daemon=True).start()
 
     def close(self) -> None:
@@ -110,7 +104,7 @@ class Jobs:
 
     def names(self, state: str) -> list[str]:
         """The voices whose jobs are in a state, the oldest first."""
-        jobs = {folder.name: read_job(folder.name) for folder in self.root.iterdir() if folder.is_dir()}
+        jobs = {file.parent.name: read_job(file.parent.name) for file in self.root.glob(f"*/{STATE}")}
         names = [name for name, job in jobs.items() if job.get("state") == state]
         return sorted(names, key=lambda name: jobs[name]["queued"])
 
@@ -120,10 +114,11 @@ class Jobs:
             for name in self.names("running"):
                 self.write(name, "queued")
             while not self.closing:
-                while names := self.names("queued"):
+                if names := self.names("queued"):
                     self.run(names[0])
-                self.wake.wait(EVERY)
-                self.wake.clear()
+                else:
+                    self.wake.wait(EVERY)
+                    self.wake.clear()
 
     def run(self, name: str) -> None:
         """Run a job to its end. What its process prints may hold words of a text, and goes nowhere."""
@@ -133,14 +128,8 @@ class Jobs:
             if self.closing or job.get("state") != "queued":
                 return
             self.write(name, "running")
-            command = [
-                sys.executable,
-                "-m",
-                "ia3_speech.serve.jobs",
-                name,
-                self.base,
-                str(job["epochs"] or ""),
-            ]
+            command = [sys.executable, "-m", "ia3_speech.serve.jobs", name, self.base, job["epochs"] or ""]
+            command = [str(word) for word in command]
             self.cancelled, self.process = False, subprocess.Popen(command, stdin=subprocess.PIPE, **quiet)
         with self.process as process:
             code = process.wait()
