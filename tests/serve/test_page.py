@@ -214,3 +214,28 @@ def test_axe_finds_nothing(serving, browser, adapters):
             eventually(browser, "document.body.dataset.ready")
             eventually(browser, f"!document.querySelector('#{section}').hidden")
             check_accessibility(browser)
+
+
+def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recordings, tmp_path):
+    table, sentences = tmp_path / "table.csv", tmp_path / "sentences.csv"
+    table.write_text(
+        f'\ufefffile;text\r\nday 1/{recordings[0].name};"no fever, no ""cough"""\r\n'
+        f"{recordings[1].name};größer\r\nnothing.wav;no\r\n"
+    )
+    sentences.write_text('number,text\n1,no fever\n2,"yes, a cough"\n')
+    with serving() as running:
+        browser.open(f"{running.url}/#make")
+        eventually(browser, "document.body.dataset.ready")
+        browser.click("#consent-given")
+        browser.type("#voice-name", "anna")
+        browser.click("#consent button")
+        eventually(browser, "!document.querySelector('#reading').hidden")
+        browser.type("#upload-files", "\n".join(map(str, (table, *recordings[:2]))))
+        told = "document.querySelector('#upload-status').textContent"
+        eventually(browser, f"{told}.startsWith('1 of 3') && {told}.includes('nothing.wav') && {told}")
+        assert "can't write 'ö'" in browser.run(f"return {told}")
+        assert [u.text for u in corrections.read_store("anna")] == ['no fever, no "cough"']
+        browser.type("#sentence-file", str(sentences))
+        eventually(browser, "document.querySelector('#sentence').textContent === 'no fever'")
+        browser.click("#read-skip")
+        assert browser.run("return document.querySelector('#sentence').textContent") == "yes, a cough"

@@ -1,7 +1,9 @@
 """/v1/voices: a voice begins with consent, its recordings are stored, a job learns, everything is deleted."""
 
+import io
 import json
 import threading
+import zipfile
 
 import httpx
 import pytest
@@ -96,6 +98,8 @@ def test_a_voice_belongs_to_its_key(serving, adapters, tmp_path, no_process):
         assert begin(running, "anna", two).status_code == 403
         assert call(running, "GET", key=two).json()["data"] == []
         assert call(running, "GET", key=one).json()["data"] == [{"name": "anna"}]
+        archive = httpx.get(f"{running.url}/v1/adapters/anna/download", headers=headers)
+        assert "anna/adapter_model.safetensors" in zipfile.ZipFile(io.BytesIO(archive.content)).namelist()
         models = {key: {m.id for m in running.client(key).models.list()} for key in (one, two)}
         assert models[one] - models[two] == {"anna"}
         assert call(running, "GET", key="nobody").status_code == 401
