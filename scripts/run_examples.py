@@ -19,6 +19,7 @@ Adapters are looked up in this folder too, and none of the user's own. Without t
 """
 
 import argparse
+import difflib
 import os
 import re
 import subprocess
@@ -181,7 +182,8 @@ def main() -> int:
     if not given.check:
         write_text(given.page, new)
     elif new != text:
-        print(f"{given.page}: an output has changed", file=sys.stderr)
+        lines = difflib.unified_diff(text.splitlines(), new.splitlines(), "the page", "now", n=1, lineterm="")
+        print(*lines, f"{given.page}: an output has changed", sep="\n", file=sys.stderr)
         return 1
     return 0
 

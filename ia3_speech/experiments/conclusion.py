@@ -122,14 +122,16 @@ def searched_by(file: Path, search: str) -> Path:
 
 
 def measured_systems(system: Path, set_name: str, adapter: Path) -> dict[str, Results]:
-    """Search → results on a test set, of this adapter as it is now."""
+    """Search → results on a test set, of this adapter as it is now, or of those of its training's folds."""
     measured, sha256 = {}, weights_sha256(adapter)
     for search in ADDED:
         folder = system / f"decode_{search}_{set_name}"
         if not (folder / "score.json").is_file():
             continue
         decoded = load_json(folder / "decode.json") if (folder / "decode.json").is_file() else {}
-        if search == GREEDY or (decoded.get("adapter") or {}).get("sha256") == sha256:
+        used = decoded.get("adapter") or {}
+        by_folds = used.get("path") == str(system.absolute())
+        if search == GREEDY or used.get("sha256") == sha256 or by_folds:
             measured[search] = read_results(folder / "score.json")
     if GREEDY not in measured:
         raise UserError(f"{system}/decode_{GREEDY}_{set_name}: not scored yet (run the earlier stages)")
@@ -152,6 +154,8 @@ def search_options(system: Path, chosen: Best) -> SearchOptions:
     if chosen.search == GREEDY:
         return SearchOptions(GREEDY) if chosen.measured > 1 else SearchOptions()
     tuned = yaml.safe_load((system / "lm_search.yaml").read_text("utf-8"))
+    if "lm" not in tuned:  # the base's own, which is used with any adapter
+        return SearchOptions()
     hotwords = system / "hotwords.txt" if chosen.search == HOTWORDS else None
     options = SearchOptions(**(tuned | {"lm": Path(tuned["lm"]), "hotwords": hotwords}))
     options.check()

@@ -93,6 +93,15 @@ def test_what_another_adapter_was_decoded_to_does_not_count(exp):
     assert SearchOptions().complete(registry.home() / "notes") == SearchOptions()
 
 
+def test_folds_count_and_the_bases_own_language_model_is_not_copied(exp):
+    """Of a few minutes the adapters of the folds decode, and nothing of the search is the adapter's own."""
+    decoded(exp, "lm", compared(0.1, 0.2))
+    write(exp / "ia3_seed1/decode_lm_test/decode.json", {"adapter": {"path": str(exp / "ia3_seed1")}})
+    (exp / "ia3_seed1/lm_search.yaml").write_text("search: beam\n")
+    assert registered(exp)["search"] == "lm"
+    assert SearchOptions().complete(registry.home() / "notes") == SearchOptions()
+
+
 LITTLE = "it is trained on 1.5 minutes: more recordings are the likeliest cure"
 
 
