@@ -17,11 +17,11 @@ import hashlib
 import shutil
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
@@ -39,12 +39,12 @@ from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ia3_speech.model.base import Base
-    from ia3_speech.training.config import TrainingOptions
 
 DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
 
@@ -163,6 +163,25 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
     return int(bool(problems))
 
 
+def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> str:
+    """Store a recording of a voice, (samples,) at 16 kHz, and what is said there; → its utterance.
+
+    The name need not be an adapter's yet: it is that of the voice then.
+
+    Raises:
+        UserError: it can't be learnt, or another command is at this store.
+    """
+    recording, digest = Correction(name, Path("recording"), text), audio_digest(wave)
+    refuse_unusable(recording, wave, base)
+    with only_writer(name):
+        stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
+        own = speaker_of(registered(name)) if registry.is_registered(name) else name
+        old = stored.get(digest) or store_audio(name, recording.file, own, digest, wave)
+        stored[digest] = replace(old, text=collapse_whitespace(text))
+        write_store(name, [*stored.values()])
+    return old.id
+
+
 def read_corrections(source: Path, text: str, recordings: Path | None) -> tuple[list[Correction], list[str]]:
     """The corrections of one recording, of a table, or of a folder of texts; and what is wrong there.
 
@@ -260,16 +279,28 @@ def remove(*names: str) -> None:
     """
     if not names:
         raise UserError("whose? (corrections remove NAME [UTTERANCE …])")
-    name, ids = names[0], {*names[1:]}
+    if not store_of(names[0]).exists():
+        raise UserError(f"{names[0]}: there are no corrections")
+    deleted, left = delete_recordings(names[0], {*names[1:]})
+    print(f"{names[0]}: {plural(deleted, 'correction')} deleted, {left} left")
+
+
+def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
+    """Delete utterances, or all, and the copies of their recordings; → how many, and how many are left.
+
+    Raises:
+        UserError: one of them is not there, or another command is at this store.
+    """
     with only_writer(name):
         corrections = read_store(name)
-        if unknown := ids - {utterance.id for utterance in corrections}:
+        if unknown := {*ids} - {utterance.id for utterance in corrections}:
             raise UserError(f"{name}: there is no correction {min(unknown)} (corrections list {name})")
-        if not store_of(name).exists():
-            raise UserError(f"{name}: there are no corrections")
         left = [utterance for utterance in corrections if ids and utterance.id not in ids]
-        write_store(name, left)
-    print(f"{name}: {plural(len(corrections) - len(left), 'correction')} deleted, {len(left)} left")
+        if store_of(name).exists():
+            write_store(name, left)
+        if not left:  # nor does the name stay
+            store_of(name).with_name(f".{name}.lock").unlink()
+    return len(corrections) - len(left), len(left)
 
 
 # ---- learn
@@ -285,31 +316,72 @@ def learn_corrections(name: str) -> None:
     Args:
         name: a registered adapter that has corrections.
     """
-    adapter = registered(name)
+    from ia3_speech.train import folds_report
+
+    registered(name)
+    learnt = learn_voice(name)
+    print(*folds_report(f"new {name}", learnt.summary), sep="\n")
+    if learnt.kept:
+        print(f"{name} is the new adapter now, and {learnt.earlier} the earlier one: {learnt.comparison}")
+    else:
+        print(f"{name} stays as it is, and so do its corrections: {learnt.comparison}")
+
+
+class Learnt(NamedTuple):
+    """What learning came to.
+
+    Attributes:
+        kept: whether the new adapter is registered.
+        earlier: the name under which the earlier one is, None where there was none or it stays.
+        comparison: the errors of both, in words.
+        summary: as `few_run.train_on_few`.
+    """
+
+    kept: bool
+    earlier: str | None
+    comparison: str
+    summary: dict[str, Any]
+
+
+def learn_voice(
+    name: str, base: str = "mini", start: str | None = NEAREST, epochs: int | None = None
+) -> Learnt:
+    """Adapt again to everything that is known of a name, as `learn_corrections` says; or, where no adapter
+    has the name, make one of its recordings, and keep it if it makes fewer errors than the base.
+
+    Args:
+        base: of a new adapter.
+        start: from which, beside the base, training may start: an adapter, or the nearest.
+        epochs: of training, other than as recipes train.
+    """
+    adapter = registered(name) if registry.is_registered(name) else None
     with only_writer(name):
         corrections, work = read_store(name), store_of(name) / "work"
-        if not (new := new_to(adapter, corrections)):
+        new = new_to(adapter, corrections) if adapter else {utterance.id for utterance in corrections}
+        if not new:
             raise UserError(f"{name}: there is nothing new to learn (corrections add {name} …)")
         shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
         try:
-            write_data_directory(work / "data", [*trained_on_without(corrections, adapter), *corrections])
-            options = few_options(recorded_base(adapter) or "mini", work / "data", work / "exp")
-            options.labels = read_record(adapter).get("labels", {})
-            is_better, comparison = train_and_compare(name, options, new)
+            known = trained_on_without(corrections, adapter) if adapter else []
+            write_data_directory(work / "data", [*known, *corrections])
+            own_base = recorded_base(adapter) if adapter else None
+            options = few_options(own_base or base, work / "data", work / "exp")
+            options.init_adapter, options.epochs = start, epochs or options.epochs
+            options.labels = read_record(adapter).get("labels", {}) if adapter else {"speaker": name}
+            is_better, comparison, summary = train_and_compare(name if adapter else None, options, new)
+            earlier = None
             if is_better:
-                kept = register_learnt(name, work / "exp/adapter", corrections)
-                print(f"{name} is the new adapter now, and {kept} the earlier one: {comparison}")
-            else:
-                print(f"{name} stays as it is, and so do its corrections: {comparison}")
+                earlier = register_learnt(name, work / "exp/adapter", corrections)
+            return Learnt(is_better, earlier, comparison, summary)
+        except TrainingError as error:
+            raise TrainingError(str(error).replace(str(work / "data"), name)) from error
         finally:
             shutil.rmtree(work, ignore_errors=True)
 
 
-def few_options(base: str, data: Path, out: Path) -> "TrainingOptions":
+def few_options(base: str, data: Path, out: Path) -> TrainingOptions:
     """As recipes train on a few minutes of speech. What can't be learnt of the old data was left out then."""
     import yaml
-
-    from ia3_speech.training.config import NEAREST, TrainingOptions
 
     few = yaml.safe_load((CONFIGURATIONS / "few.yaml").read_text("utf-8"))
     few |= {"init_adapter": NEAREST, "drop_chars": True, "on_error": "skip"}
@@ -328,52 +400,52 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
     return utterances
 
 
-def train_and_compare(name: str, options: "TrainingOptions", new: set[str]) -> tuple[bool, str]:
+def train_and_compare(
+    name: str | None, options: TrainingOptions, new: set[str]
+) -> tuple[bool, str, dict[str, Any]]:
     """Train; compare with the old adapter on the corrections that are new to it, with the base on all.
 
+    Args:
+        name: of the old adapter; None where there is none: then the base takes its place.
+
     Returns:
-        whether the new one is better, and the comparison in words.
+        whether the new one is better, the comparison in words, and what `train_on_few` says.
     """
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
-    from ia3_speech.train import folds_report
-    from ia3_speech.training.config import TrainingError
     from ia3_speech.training.data import read_examples
     from ia3_speech.training.few_run import measure_all, prepare, train_on_few
 
     base = load_base(options.base)
     segment_data_directory(options.train, options.train, base)  # recordings of minutes
-    try:
-        examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
-        cache = prepare(base, options, str(registered(name)))
-        before = sum(measure.errors for measure in measure_all(cache, examples, options))
-        summary = train_on_few(options)
-    except TrainingError as error:
-        raise TrainingError(str(error).replace(str(options.train), name)) from error
+    examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
+    cache = prepare(base, options, str(registered(name)) if name else None)
+    before = sum(measure.errors for measure in measure_all(cache, examples, options))
+    summary = train_on_few(options)
     files = (options.out / "folds").glob("*/task.json")
     texts = {id: text for file in files for id, text in read_json(file)["texts"].items()}
     pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]
     words = [[normalize(text, options.normalize).split() for text in pair] for pair in pairs]
     after = sum(count_errors(*pair).total for pair in words)
     base_errors, errors = summary["base_errors"], summary["errors"]
-    print(*folds_report(f"new {name}", summary), sep="\n")
-    return after < before and errors < base_errors, (
+    comparison = (
         f"in {plural(len(new), 'new correction')} it made {before} errors, adapters that have not heard them "
         f"make {after}; in everything the base makes {base_errors}, and those adapters {errors}"
     )
+    return after < before and errors < base_errors, comparison, summary
 
 
-def register_learnt(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str:
+def register_learnt(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str | None:
     """Register the new adapter, with what is registered beside the earlier one (a language model, hot words),
-    which becomes NAME@1, or the next number that is free; → that name."""
-    earlier, record = registered(name), read_record(adapter)
-    data, learnt = registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
+    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one."""
+    earlier, record = registered(name) if registry.is_registered(name) else None, read_record(adapter)
+    data, learnt = earlier and registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
     record["training"] |= {"data": data and str(data), "corrections": learnt}
     write_record(adapter, record)
-    beside = [file for file in registry.adapter_files(earlier) if file.name not in FILES]
-    names, beside = {*registry.registered_names()}, {file.name: file.read_bytes() for file in beside}
+    beside = [file for file in registry.adapter_files(earlier) if file.name not in FILES] if earlier else []
+    names, beside = {*registry.registered_names(), name}, {file.name: file.read_bytes() for file in beside}
     registry.register(adapter, name, keep=True, search_files=beside)
-    return min({*registry.registered_names()} - names)
+    return min({*registry.registered_names()} - names, default=None)
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -69,6 +69,7 @@ def test_the_files_that_no_python_imports(installed):
     for name in (
         *("conf/ia3.yaml", "conf/dictation.yaml"),
         *("report/page.css", "report/page.js", "report/templates/page.html.jinja"),
+        *("serve/page/index.html", "serve/page/texts.json"),
         *("mini/config.json", "mini/lm.arpa.gz", "mini/lm.json", "mini/confidence.json"),
     ):
         assert (package / name).stat().st_size > 0, name

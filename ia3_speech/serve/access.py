@@ -7,6 +7,7 @@
 
 In: a YAML file, which is read again when it changes; the headers of a request. Out: a `Client`, or an error.
 An adapter that a key may not use is one that is not there: no list, no error and no time tells its name.
+A voice that was made on the page with a key is that key's, whatever the patterns of others.
 """
 
 import hashlib
@@ -15,10 +16,13 @@ import time
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import yaml
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
 from ia3_speech.serve.errors import ApiError, invalid
 
@@ -27,6 +31,8 @@ logger = logging.getLogger(__name__)
 HASHED = "sha256:"
 PROTOCOL = "openai-insecure-api-key."  # by which browsers, which can't set headers, send a key to a WebSocket
 MOST_ADDRESSES = 10_000  # whose rates are remembered
+NOBODY = "-"  # the name of clients without a key
+VOICE = "voice.json"
 
 
 class Client(BaseModel, extra="forbid"):
@@ -39,8 +45,16 @@ class Client(BaseModel, extra="forbid"):
     _left: float | None = None  # requests that it may send at once, as of …
     _since: float = 0.0
 
+    @property
+    def hashed(self) -> str:
+        """SHA-256 of the key."""
+        return self.key.removeprefix(HASHED) if self.key.startswith(HASHED) else hash_of(self.key)
+
     def may_use(self, adapter: str) -> bool:
-        return any(fnmatchcase(adapter, pattern) for pattern in self.adapters)
+        if not any(fnmatchcase(adapter, pattern) for pattern in self.adapters):
+            return False
+        owner = voice_record(adapter).get("owner")
+        return owner in (None, self.hashed) or self.name == NOBODY
 
     def take(self, rate: float) -> None:
         """Count a request, of `rate` a minute: a bucket of a minute's, filled steadily. Raises ApiError."""
@@ -53,7 +67,19 @@ class Client(BaseModel, extra="forbid"):
         self._left -= 1
 
 
-ANYBODY = Client(name="-", key=16 * "-", adapters=["*"], manage=True)  # where there are no keys
+ANYBODY = Client(name=NOBODY, key=16 * "-", adapters=["*"], manage=True)  # where there are no keys
+
+
+def voice_folder(name: str) -> Path:
+    """Where the page keeps what it knows of a voice, and of NAME@1, its earlier adapter. It may not exist."""
+    return registry.home().with_name("voices") / registry.check_name(name).partition("@")[0]
+
+
+def voice_record(name: str) -> dict[str, Any]:
+    """owner (the SHA-256 of a key, or None), consent (when), made (whether its adapter was made on the page);
+    empty for an adapter that has not begun there."""
+    file = None if registry.name_fault(name) else voice_folder(name) / VOICE
+    return read_json(file) if file and file.is_file() else {}
 
 
 class Access:
@@ -118,8 +144,7 @@ def read_keys(file: Path) -> dict[str, Client]:
         raise UserError(f"{file}: is not a list of keys in YAML (docs/serve.md shows one)") from None
     found = {}
     for client in clients:
-        hashed = client.key.removeprefix(HASHED) if client.key.startswith(HASHED) else hash_of(client.key)
-        if hashed in found:
-            raise UserError(f"{file}: {client.name} and {found[hashed].name} have the same key")
-        found[hashed] = client
+        if client.hashed in found:
+            raise UserError(f"{file}: {client.name} and {found[client.hashed].name} have the same key")
+        found[client.hashed] = client
     return found

@@ -9,8 +9,10 @@ nothing that is sent is ever run, and no name of it becomes a path.
 """
 
 import asyncio
+import io
 import json
 import tempfile
+import zipfile
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel
 from starlette.datastructures import UploadFile
+from starlette.responses import Response
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.__main__ import describe_adapter
@@ -78,6 +81,16 @@ async def show_adapter(name: str, request: Request) -> dict[str, Any]:
     stored = request.app.state.server.models.adapter(name, request.state.client)
     card = stored.folder / CARD
     return describe(stored) | {"card": card.read_text("utf-8", "replace") if card.is_file() else None}
+
+
+@router.get("/v1/adapters/{name}/download")
+async def download_adapter(name: str, request: Request) -> Response:
+    """The files of one of these, in a ZIP file."""
+    stored, content = request.app.state.server.models.adapter(name, request.state.client), io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for file in registry.adapter_files(stored.folder):
+            archive.write(file, f"{stored.name}/{file.name}")
+    return Response(content.getvalue(), media_type="application/zip")
 
 
 @router.delete("/v1/adapters/{name}")

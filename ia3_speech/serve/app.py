@@ -1,7 +1,8 @@
-"""The application: every request's way in and out, /metrics, /healthz and /readyz.
+"""The application: every request's way in and out, the page at /, /metrics, /healthz and /readyz.
 
 In: a `Server`. Out: an ASGI application. Each request gets an id, which its response and every line of the
-log carry; those under /v1 need a key where there are keys; no body is read beyond the limit.
+log carry; those under /v1 need a key where there are keys; no body is read beyond the limit. The page's files
+lie below page/; a policy allows it to load and run these alone.
 """
 
 import asyncio
@@ -10,22 +11,35 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from prometheus_client import generate_latest
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ia3_speech import __version__
-from ia3_speech.serve import adapters_api, openai_api, realtime
+from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
 from ia3_speech.serve.errors import INTERNAL, ApiError
 from ia3_speech.serve.monitoring import REQUEST_ID
 from ia3_speech.serve.state import Server
 
 logger = logging.getLogger(__name__)
+
+PAGE = Path(__file__).parent / "page"
+SAMPLE = PAGE.parents[1] / "out_of_domain/librispeech_dev/audio/1462-170138-0012.ogg"
+PAGE_FILES = {file.name: file for file in PAGE.iterdir()} | {"sample.ogg": SAMPLE}
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "media-src 'self' blob:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-cache",
+}
 
 
 def make_app(server: Server) -> FastAPI:
@@ -41,8 +55,10 @@ def make_app(server: Server) -> FastAPI:
     # No pages of documentation: theirs load scripts from elsewhere.
     app = FastAPI(title="ia3-speech", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.server = server
-    for module in (openai_api, adapters_api, realtime):
+    for module in (openai_api, adapters_api, realtime, voices_api):
         app.include_router(module.router)
+    app.add_api_route("/", page, include_in_schema=False)
+    app.add_api_route("/page/{name}", page, include_in_schema=False)
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
     app.add_api_route("/healthz", healthz)
     app.add_api_route("/readyz", readyz)
@@ -50,6 +66,13 @@ def make_app(server: Server) -> FastAPI:
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(Entrance, server=server)
     return app
+
+
+async def page(name: str = "index.html") -> Response:
+    """A file of the page; no name becomes a path."""
+    if name not in PAGE_FILES:
+        raise HTTPException(404)
+    return FileResponse(PAGE_FILES[name], headers=PAGE_HEADERS)
 
 
 async def metrics(request: Request) -> Response:

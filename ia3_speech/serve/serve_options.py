@@ -29,6 +29,7 @@ class ServerOptions:
         language: ISO 639-1 code of what the base writes, with which a request's language is compared
             (default: en for mini; for another base any is accepted)
         shutdown_seconds: after SIGTERM, until requests that have been taken are cut off
+        training: on the page at / people may store recordings and make adapters (false: it is read-only)
     """
 
     host: str = "127.0.0.1"
@@ -36,6 +37,7 @@ class ServerOptions:
     key_file: Path | None = None
     language: str | None = None
     shutdown_seconds: int = 60
+    training: bool = True
 
     def check(self) -> None:
         require(self, port=0, shutdown_seconds=0)

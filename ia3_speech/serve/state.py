@@ -22,6 +22,7 @@ from ia3_speech.loading import RequestSearches, SearchOptions
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
 from ia3_speech.serve.errors import overloaded
+from ia3_speech.serve.jobs import Jobs
 from ia3_speech.serve.models import MeteredCache, Models, language_code
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
@@ -40,6 +41,8 @@ class Server:
 
     Attributes:
         language: ISO 639-1 code of what the base writes; None where nobody says.
+        training: whether adapters may be made on the page.
+        jobs: these, while they are made.
         threads: in which blocking functions run (`asyncio.to_thread`).
         closing: whether it is shutting down.
     """
@@ -64,6 +67,7 @@ class Server:
         self.engine = Engine(self.cache, engine.batch_seconds, engine.max_wait_ms / 1000, self.metrics)
         language = server.language or ("en" if self.models.base_id == "mini" else None)
         self.language = language and language_code(language)
+        self.training, self.jobs = server.training, Jobs(recognizer.base.name) if server.training else None
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
         self.active, self.held_seconds, self.closing = 0, 0.0, False
@@ -71,6 +75,8 @@ class Server:
 
     def close(self) -> None:
         """Compute what was taken, end all threads, and leave the base as it was."""
+        if self.jobs:
+            self.jobs.close()
         self.engine.close()
         self.threads.shutdown()
         for stored in [*self.cache.loaded]:

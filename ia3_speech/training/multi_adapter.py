@@ -11,6 +11,7 @@ on a CPU all of its batches are, since a row's rounding depends on the batch aro
 bit where it would have ended alone.
 """
 
+import logging
 import math
 import zlib
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,8 @@ from ia3_speech.training.config import SharedOptions
 from ia3_speech.training.ctc import ctc_loss, learning_rate_factor, seed_task
 from ia3_speech.training.data import Example
 from ia3_speech.training.feature_cache import FeatureCache, has_dropout, has_masks
+
+logger = logging.getLogger(__name__)
 
 BATCH_SECONDS = 40.0  # of rows that are computed together: the longest × their number
 SCALES = (0.25, 0.5, 0.75, 1.0)
@@ -144,6 +147,7 @@ class MultiAdapterTrainer:
                     task.vectors[epoch] = {n: vector.detach().clone() for n, vector in parameters.items()}
             if epoch in measured:
                 self.measure(epoch)
+            logger.debug("%d trainings: epoch %d of %d", len(self.tasks), epoch, self.options.epochs)
 
     def epoch_batches(self, task: Task, epoch: int) -> list[list[Example]]:
         """The batches of an epoch. They depend on seed, task and epoch alone, not on the tasks beside it."""

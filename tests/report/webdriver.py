@@ -26,7 +26,7 @@ def found() -> dict[str, str | None]:
 class Browser:
     """One ChromeDriver with one session; `stop` ends both."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, *flags: str):
         programs = found()
         with closing(socket.socket()) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -38,7 +38,7 @@ class Browser:
         )
         options = {
             "binary": programs["chromium"],
-            "args": [f"--user-data-dir={folder}", *(f"--{flag}" for flag in FLAGS)],
+            "args": [f"--user-data-dir={folder}", *(f"--{flag}" for flag in (*FLAGS, *flags))],
         }
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
         self.session = ""
@@ -71,8 +71,9 @@ class Browser:
         except urllib.error.HTTPError as error:
             raise RuntimeError(json.load(error)["value"]["message"]) from None
 
-    def open(self, page: Path) -> None:
-        self.call("/url", url=page.absolute().as_uri())
+    def open(self, page: Path | str) -> None:
+        """A file, or a URL."""
+        self.call("/url", url=page.absolute().as_uri() if isinstance(page, Path) else page)
 
     def run(self, script: str, *arguments: Any) -> Any:
         return self.call("/execute/sync", script=script, args=list(arguments))

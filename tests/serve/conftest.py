@@ -79,10 +79,11 @@ def adapters(adapter_folders, own_store) -> dict[str, Path]:
 
 @pytest.fixture
 def serving(recognizer) -> Callable:
-    """A context manager: `with serving(max_requests=2) as running`; options of all three groups."""
+    """A context manager: `with serving(max_requests=2) as running`; options of all three groups, and a base
+    other than mini."""
 
     @contextmanager
-    def run(**options) -> Iterator[Running]:
+    def run(recognizer=recognizer, **options) -> Iterator[Running]:
         groups = [
             group(**{one.name: options[one.name] for one in fields(group) if one.name in options})
             for group in (ServerOptions, EngineOptions, LimitOptions)

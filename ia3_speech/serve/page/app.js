@@ -1,0 +1,44 @@
+/* The page begins here: its language, and which section is shown. */
+
+import { $, chooseLanguage, loadTexts, make, refresh, state } from "./common.js";
+import { startTry } from "./try.js";
+import { startReading } from "./reading.js";
+import { startVoices } from "./voices.js";
+
+const SECTIONS = ["try", "make", "voices"];
+
+function showSection() {
+  const wanted = location.hash.slice(1);
+  const shown = SECTIONS.includes(wanted) && (state.training || wanted === "try") ? wanted : "try";
+  for (const id of SECTIONS) $(id).hidden = id !== shown;
+  for (const link of document.querySelectorAll("nav a"))
+    if (link.hash === `#${shown}`) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+}
+
+async function start() {
+  const languages = Object.entries(await loadTexts());
+  $("language").append(
+    ...languages.map(([value, name]) => make("option", { value, textContent: name, lang: value })));
+  $("language").value = chooseLanguage(localStorage.getItem("language") ?? navigator.language.slice(0, 2));
+  $("language").onchange = () => {
+    chooseLanguage($("language").value);
+    document.dispatchEvent(new Event("refreshed"));
+  };
+  document.addEventListener("refreshed", () => {
+    for (const element of document.querySelectorAll("[data-training]")) element.hidden = !state.training;
+    $("base").textContent = state.base;
+    showSection();
+  });
+  addEventListener("hashchange", () => {
+    showSection();
+    $("main").focus();
+  });
+  startTry();
+  startReading();
+  startVoices();
+  await refresh();
+  document.body.dataset.ready = "true";
+}
+
+start().catch((error) => $("main").prepend(make("p", { className: "fault", textContent: error.message })));

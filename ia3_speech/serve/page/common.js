@@ -1,0 +1,125 @@
+/* What all parts of the page share: texts in the reader's language, and the API with its key.
+
+   When the server's voices and adapters have been read anew, the document gets an event "refreshed". */
+
+export const $ = (id) => document.getElementById(id);
+export const state = { base: "", language: "en", training: false, data: [], adapters: [] };
+let texts = {};
+let language = "en";
+
+/** A text of texts.json, with {names} filled in. */
+export function t(name, values = {}) {
+  const text = texts[language][name] ?? texts.en[name] ?? name;
+  return text.replace(/\{(\w+)\}/g, (_, key) => values[key] ?? "");
+}
+
+/** `n` with as few decimals as it needs, as this language writes it. */
+export const number = (n, digits = 0) => n.toLocaleString(language, { maximumFractionDigits: digits });
+
+/** The sentences to read, in the language that the base writes. */
+export const sentences = () => texts.sentences[state.language] ?? texts.sentences.en;
+
+/** An element with properties and children. */
+export function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+/** A request to the server. Asks for a key where it wants one; raises an Error in the server's words. */
+export async function api(path, options = {}) {
+  const key = sessionStorage.getItem("key");
+  let answer;
+  try {
+    answer = await fetch(`v1/${path}`, { ...options, headers: key ? { Authorization: `Bearer ${key}` } : {} });
+  } catch {
+    throw new Error(t("unreachable"));
+  }
+  if (answer.status === 401) {
+    await askForKey(Boolean(key));
+    return api(path, options);
+  }
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => null);
+    const message = told?.error?.message ?? `${answer.status} ${answer.statusText}`;
+    throw new Error(told?.error?.code === "name_taken" ? t("name_taken") : message);
+  }
+  return answer;
+}
+
+export const apiJson = async (path, options) => (await api(path, options)).json();
+
+export function form(fields) {
+  const data = new FormData();
+  for (const [name, value] of Object.entries(fields))
+    for (const one of Array.isArray(value) ? value : [value])
+      if (one instanceof Blob) data.append(name, one, one.name || "speech.wav");
+      else data.append(name, one);
+  return data;
+}
+
+let asking = null;
+
+function askForKey(wrong) {
+  asking ??= new Promise((resolve) => {
+    $("key-form").hidden = false;
+    $("key-fault").textContent = wrong ? t("key_wrong") : "";
+    $("key").focus();
+    $("key-form").onsubmit = (event) => {
+      event.preventDefault();
+      sessionStorage.setItem("key", $("key").value.trim());
+      $("key").value = "";
+      $("key-form").hidden = true;
+      asking = null;
+      resolve();
+    };
+  });
+  return asking;
+}
+
+/** Save what a browser can't show. */
+export function save(blob, name) {
+  const link = make("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+}
+
+/** Run what a button does: it is disabled meanwhile, and what goes wrong is told in `status`. */
+export async function run(button, status, work) {
+  const had = document.activeElement === button;
+  button.disabled = true;
+  status.classList.remove("fault");
+  try {
+    await work();
+  } catch (error) {
+    status.textContent = error.message;
+    status.classList.add("fault");
+  } finally {
+    button.disabled = false;
+    if (had && document.activeElement === document.body) button.focus();
+  }
+}
+
+/** Read anew which voices and adapters there are. */
+export async function refresh() {
+  Object.assign(state, await apiJson("voices"));
+  state.adapters = (await apiJson("adapters")).data.map((adapter) => adapter.id);
+  document.dispatchEvent(new Event("refreshed"));
+}
+
+/** The languages of the page, by their codes. */
+export async function loadTexts() {
+  texts = await (await fetch("page/texts.json")).json();
+  return texts.languages;
+}
+
+export function chooseLanguage(wanted) {
+  language = wanted in texts.languages ? wanted : "en";
+  localStorage.setItem("language", language);
+  document.documentElement.lang = language;
+  document.title = t("title");
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = t(element.dataset.text);
+  for (const element of document.querySelectorAll("[data-label]"))
+    element.setAttribute("aria-label", t(element.dataset.label));
+  return language;
+}

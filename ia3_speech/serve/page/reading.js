@@ -1,0 +1,169 @@
+/* Make my own: consent, then sentences that are read one at a time, or recordings that are uploaded. */
+
+import { $, apiJson, form, make, number, refresh, run, sentences, t } from "./common.js";
+import { Recorder, play, wavOf } from "./audio.js";
+import { endListening, listen } from "./try.js";
+import { makeVoice } from "./voices.js";
+
+const QUIET = 0.03; // of full scale: a recording whose peak is lower is not kept without a word
+const CLIPPED = 0.99;
+const recorder = new Recorder();
+let voice = ""; // whose recordings these are
+let list = [];
+let place = 0; // in the list
+let stored = 0; // recordings of this voice
+let samples = null; // of what has been read last
+
+export function startReading() {
+  $("consent").onsubmit = (event) => {
+    event.preventDefault();
+    run(event.submitter, $("consent-fault"), agree);
+  };
+  $("read-record").onclick = () => run($("read-record"), $("read-status"), toggle);
+  $("read-play").onclick = () => play(samples);
+  $("read-keep").onclick = () => run($("read-keep"), $("read-status"), keep);
+  $("read-skip").onclick = () => next(t("skip_sentence"));
+  $("paste").onclick = () => useSentences($("pasted").value.split("\n"));
+  $("sentence-file").onchange = async () => useSentences(sentencesIn(await $("sentence-file").files[0].text()));
+  $("upload-files").onchange = () => run($("upload-files"), $("upload-status"), upload);
+  document.addEventListener("read", (event) => readFor(event.detail));
+  document.addEventListener("deleted", (event) => forget(event.detail));
+  document.addEventListener("refreshed", () => {
+    if (voice) showSentence();
+    else list = sentences();
+  });
+}
+
+async function agree() {
+  const name = $("voice-name").value.trim();
+  await apiJson("voices", { method: "POST", body: form({ name, consent: "true", new: "true" }) });
+  await refresh();
+  await readFor(name);
+}
+
+/** Read sentences for a voice that has consented; those that it has read are left out. */
+async function readFor(name) {
+  const { items } = await apiJson(`voices/${encodeURIComponent(name)}`);
+  const read = new Set(items.map((item) => item.text));
+  [voice, stored, place] = [name, items.length, 0];
+  list = sentences().filter((text) => !read.has(text));
+  location.hash = "#make";
+  $("consent").hidden = true;
+  $("reading").hidden = false;
+  showSentence();
+  $("sentence").focus();
+  await showMade();
+}
+
+/** The voice is gone: begin at the beginning. */
+function forget(name) {
+  if (name !== voice) return;
+  voice = "";
+  $("consent").reset();
+  $("consent").hidden = false;
+  $("reading").hidden = true;
+}
+
+const showMade = async () => $("made").replaceChildren(await makeVoice(voice));
+
+function showSentence() {
+  const over = place >= list.length;
+  $("sentence").textContent = over ? t("all_read") : list[place];
+  $("count").textContent = over ? "" : t("count", { number: place + 1, count: list.length, recorded: stored });
+  $("read-record").textContent = t(samples ? "again" : "record");
+  for (const id of ["read-play", "read-keep"]) $(id).disabled = !samples;
+  for (const id of ["read-record", "read-skip"]) $(id).disabled = over;
+  if (!samples) $("read-clock").textContent = "";
+}
+
+function useSentences(lines) {
+  const given = lines.map((line) => line.trim()).filter(Boolean);
+  if (!given.length) return;
+  [list, place, samples] = [given, 0, null];
+  showSentence();
+  $("read-status").textContent = t("sentences_used", { count: given.length });
+  $("sentence").focus();
+}
+
+async function toggle() {
+  if ($("read-record").getAttribute("aria-pressed") !== "true") {
+    samples = null;
+    showSentence();
+    await listen(recorder, $("read-record"), $("read-level"), $("read-clock"), $("read-status"));
+    return;
+  }
+  samples = await endListening(recorder, $("read-record"), $("read-level"));
+  const peak = samples.reduce((most, x) => Math.max(most, Math.abs(x)), 0);
+  const heard = peak < QUIET ? "too_quiet" : peak > CLIPPED ? "too_loud" : "recorded";
+  $("read-status").textContent = t(heard);
+  showSentence();
+}
+
+async function keep() {
+  $("read-status").textContent = t("saving");
+  const file = new File([wavOf(samples)], "speech.wav");
+  await send(file, list[place]);
+  next(t("kept"));
+  await showMade();
+}
+
+function next(told) {
+  samples = null;
+  place += 1;
+  $("read-status").textContent = told;
+  showSentence();
+  $("sentence").focus();
+}
+
+async function send(file, text) {
+  const path = `voices/${encodeURIComponent(voice)}/recordings`;
+  stored = (await apiJson(path, { method: "POST", body: form({ file, text }) })).recordings;
+}
+
+// ---- tables
+
+/** The rows of a table with commas, semicolons or TABs between its cells; cells may be in quotes. */
+function rowsOf(text) {
+  const heading = text.slice(0, text.indexOf("\n") >>> 0);
+  const between = ["\t", ";", ","].find((character) => heading.includes(character)) ?? ",";
+  const cell = new RegExp(`(?:"((?:[^"]|"")*)"|([^${between}\\n]*))(${between}|\\n|$)`, "y");
+  const rows = [[]];
+  const all = text.replace(/^\uFEFF/, "").replace(/\r\n?/g, "\n").trimEnd();
+  for (let match; cell.lastIndex <= all.length && (match = cell.exec(all)); ) {
+    rows.at(-1).push((match[1]?.replaceAll('""', '"') ?? match[2]).trim());
+    if (!match[3]) break;
+    if (match[3] === "\n") rows.push([]);
+  }
+  return rows;
+}
+
+function sentencesIn(text) {
+  const rows = rowsOf(text);
+  const column = rows[0].findIndex((name) => /^(text|sentence)$/i.test(name));
+  return column < 0 ? text.split("\n") : rows.slice(1).map((row) => row[column] ?? "");
+}
+
+async function upload() {
+  const files = [...$("upload-files").files];
+  const table = files.find((file) => /\.(csv|tsv)$/i.test(file.name));
+  const [head, ...rows] = table ? rowsOf(await table.text()) : [[]];
+  const [file, text] = ["file", "text"].map((name) => head.findIndex((cell) => cell.toLowerCase() === name));
+  if (file < 0 || text < 0) throw new Error(t("upload_no_table"));
+  const problems = [];
+  let done = 0;
+  for (const row of rows) {
+    const name = (row[file] ?? "").split(/[\\/]/).at(-1);
+    const recording = files.find((one) => one.name === name);
+    try {
+      if (!recording) throw new Error(t("upload_no_file", { name }));
+      await send(recording, row[text] ?? "");
+      done += 1;
+    } catch (error) {
+      problems.push(recording ? t("upload_failed", { name, reason: error.message }) : error.message);
+    }
+    $("upload-status").textContent = t("upload_done", { stored: number(done), count: number(rows.length) });
+  }
+  $("upload-status").append(...problems.map((problem) => make("div", { className: "fault", textContent: problem })));
+  showSentence();
+  await showMade();
+}

@@ -1,0 +1,237 @@
+/* Try: speech in, the base's text beside an adapter's, words on the waveform; and a correction of the text. */
+
+import { $, apiJson, api, form, make, number, refresh, run, save, state, t } from "./common.js";
+import { RATE, Recorder, decode, draw, play, wavOf } from "./audio.js";
+
+const UNCERTAIN = 0.6; // words of a lower confidence are shaded
+const PIXELS = 160; // of the waveform, a second
+const recorder = new Recorder();
+let speech = null; // { blob, samples, name }
+let results = {}; // "base" and "adapter" → verbose_json, model
+
+export function startTry() {
+  $("record").onclick = () => run($("record"), $("try-status"), toggleRecording);
+  $("file").onchange = () => $("file").files[0] && take($("file").files[0], $("file").files[0].name);
+  $("sample").onclick = () => run($("sample"), $("try-status"), async () =>
+    take(await (await fetch("page/sample.ogg")).blob(), "sample.ogg"));
+  for (const kind of ["dragover", "drop", "dragleave"])
+    $("drop").addEventListener(kind, (event) => {
+      event.preventDefault();
+      $("drop").classList.toggle("over", kind === "dragover");
+      if (kind === "drop" && event.dataTransfer.files[0]) take(event.dataTransfer.files[0]);
+    });
+  for (const id of ["first", "second"]) $(id).onchange = showModel;
+  for (const id of ["first-weight", "second-weight"]) $(id).oninput = showModel;
+  $("transcribe").onclick = () => run($("transcribe"), $("try-status"), transcribe);
+  $("play").onclick = () => speech.samples && play(speech.samples);
+  $("wave").onkeydown = (event) => event.key === "Enter" && speech.samples && play(speech.samples);
+  $("copy").onclick = () => run($("copy"), $("try-status"), async () => {
+    await navigator.clipboard.writeText(chosen().text);
+    $("try-status").textContent = t("copied");
+  });
+  $("srt").onclick = () => run($("srt"), $("try-status"), async () =>
+    save(await (await request(chosen().model, { response_format: "srt" })).blob(), `${stem()}.srt`));
+  $("json").onclick = () =>
+    save(new Blob([JSON.stringify(chosen(), null, 2)], { type: "application/json" }), `${stem()}.json`);
+  $("correct").onsubmit = (event) => {
+    event.preventDefault();
+    run(event.submitter ?? $("correct"), $("correct-status"), saveCorrection);
+  };
+  document.addEventListener("refreshed", showAdapters);
+}
+
+const chosen = () => results.adapter ?? results.base;
+const stem = () => speech.name.replace(/\.[^.]*$/, "");
+
+function showAdapters() {
+  for (const [id, none] of [["first", "none"], ["second", "no_second"]]) {
+    const select = $(id);
+    const before = select.value;
+    const options = state.adapters.map((name) => make("option", { value: name, textContent: name }));
+    select.replaceChildren(make("option", { value: "", textContent: t(none) }), ...options);
+    select.value = state.adapters.includes(before) ? before : "";
+  }
+  $("names").replaceChildren(...state.data.map((voice) => make("option", { value: voice.name })));
+  showModel();
+  if (chosen()) showResults();
+}
+
+/** Choose an adapter, as after it has been made. */
+export function chooseAdapter(name) {
+  $("first").value = name;
+  $("second").value = "";
+  showModel();
+}
+
+function modelName() {
+  const [first, second] = [$("first").value, $("second").value];
+  if (!second || second === first) return first;
+  if (!first) return second;
+  return `${first}:${$("first-weight").value}+${second}:${$("second-weight").value}`;
+}
+
+function showModel() {
+  $("second").disabled = !$("first").value;
+  if (!$("first").value) $("second").value = "";
+  const mixed = modelName().includes("+");
+  for (const label of document.querySelectorAll(".weight")) {
+    label.hidden = !mixed;
+    label.querySelector("output").textContent = number(100 * label.querySelector("input").value) + " %";
+  }
+  $("model").textContent = modelName() || state.base;
+}
+
+async function toggleRecording() {
+  const recording = $("record").getAttribute("aria-pressed") === "true";
+  if (!recording) await listen(recorder, $("record"), $("level"), $("clock"), $("try-status"));
+  else {
+    const samples = await endListening(recorder, $("record"), $("level"));
+    await take(wavOf(samples), "recording.wav", samples);
+  }
+}
+
+/** Begin to record; the button then ends it. */
+export async function listen(from, button, level, clock, status) {
+  try {
+    await from.start((peak, seconds) => {
+      level.style.width = `${Math.min(100, 100 * Math.sqrt(peak))}%`;
+      level.classList.toggle("loud", peak > 0.97);
+      clock.textContent = t("seconds", { seconds: number(seconds, 1) });
+      button.dataset.seconds = seconds;
+    });
+  } catch (error) {
+    const reasons = { insecure: "no_microphone_insecure", NotAllowedError: "no_microphone_allowed" };
+    throw new Error(t(reasons[error.message] ?? reasons[error.name] ?? "no_microphone"));
+  }
+  button.dataset.seconds = 0;
+  button.setAttribute("aria-pressed", "true");
+  button.textContent = t("stop");
+  status.textContent = t("recording");
+}
+
+export async function endListening(from, button, level) {
+  button.setAttribute("aria-pressed", "false");
+  button.textContent = t("record");
+  level.style.width = "0";
+  return from.stop();
+}
+
+async function take(blob, name = blob.name, samples = undefined) {
+  speech = { blob, name, samples: samples ?? (await decode(blob)) };
+  delete $("source").dataset.text;
+  $("source").textContent = name;
+  $("clock").textContent = speech.samples ? t("seconds", { seconds: number(speech.samples.length / RATE, 1) }) : "";
+  $("transcribe").disabled = false;
+  results = {};
+  $("results").hidden = true;
+  await run($("transcribe"), $("try-status"), transcribe);
+}
+
+const request = (model, fields) =>
+  api("audio/transcriptions", { method: "POST", body: form({
+    model, file: new File([speech.blob], speech.name), ...fields }) });
+
+async function transcribe() {
+  $("try-status").textContent = t("transcribing");
+  const models = { base: state.base, ...(modelName() ? { adapter: modelName() } : {}) };
+  const began = performance.now();
+  const fields = { response_format: "verbose_json", "timestamp_granularities[]": ["word", "segment"] };
+  const answers = await Promise.all(Object.entries(models).map(async ([column, model]) =>
+    [column, { model, ...(await (await request(model, fields)).json()) }]));
+  results = Object.fromEntries(answers);
+  const seconds = number((performance.now() - began) / 1000, 1);
+  $("try-status").textContent = t("transcribed", { duration: number(chosen().duration, 1), seconds });
+  showResults();
+}
+
+// ---- what was recognised
+
+function showResults() {
+  $("results").hidden = false;
+  const [base, adapter] = [results.base.words, results.adapter?.words];
+  const differ = adapter ? differences(base, adapter) : [new Set(), new Set()];
+  const columns = [column(t("by_base"), results.base, differ[0])];
+  if (adapter) columns.push(column(results.adapter.model, results.adapter, differ[1]));
+  $("columns").replaceChildren(...columns);
+  $("columns").classList.toggle("single", !adapter);
+  $("correct-text").value = chosen().text;
+  if (results.adapter && !results.adapter.model.includes("+")) $("correct-name").value ||= results.adapter.model;
+  showWave(chosen().words, differ[adapter ? 1 : 0]);
+}
+
+function column(heading, result, differing) {
+  const words = result.words.map((word, index) => wordButton(word, differing.has(index), index === 0));
+  const text = make("p", { className: "words" }, ...words.flatMap((word) => [word, " "]));
+  text.onkeydown = moveAmong;
+  if (!words.length) text.textContent = t("nothing_heard");
+  return make("div", { className: "card" }, make("h3", { textContent: heading }), text);
+}
+
+function wordButton(word, differs, first) {
+  const sure = number(100 * word.confidence);
+  const button = make("button", { className: "word", title: t("word_title", { sure }), tabIndex: first ? 0 : -1 });
+  button.append(differs ? make("mark", { textContent: word.word }) : word.word);
+  if (differs) button.append(make("span", { className: "unseen", textContent: ` (${t("legend_differs")})` }));
+  button.classList.toggle("uncertain", word.confidence < UNCERTAIN);
+  button.onclick = () => speech.samples && play(speech.samples, word.start, word.end);
+  return button;
+}
+
+/** Arrow keys go from word to word, so that Tab leaves the text. */
+function moveAmong(event) {
+  const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  const words = [...event.currentTarget.querySelectorAll("button")];
+  const next = step && words[words.indexOf(document.activeElement) + step];
+  if (!next) return;
+  document.activeElement.tabIndex = -1;
+  next.tabIndex = 0;
+  next.focus();
+}
+
+function showWave(words, differing) {
+  document.querySelector(".wave-card").hidden = !speech.samples;
+  if (!speech.samples) return;
+  const seconds = speech.samples.length / RATE;
+  const width = Math.max($("wave").clientWidth, Math.round(seconds * PIXELS));
+  $("wave-inner").style.width = `${width}px`;
+  draw($("canvas"), speech.samples, width, 72);
+  const spots = words.map((word, index) => {
+    const spot = make("span", { textContent: word.word });
+    spot.style.left = `${(word.start / seconds) * width}px`;
+    spot.style.width = `${Math.max(8, ((word.end - word.start) / seconds) * width)}px`;
+    spot.classList.toggle("uncertain", word.confidence < UNCERTAIN);
+    spot.classList.toggle("differs", differing.has(index));
+    spot.onclick = () => play(speech.samples, word.start, word.end);
+    return spot;
+  });
+  $("wave-words").replaceChildren(...spots);
+}
+
+/** Which words of each are not in a longest common subsequence. */
+export function differences(before, after) {
+  const [a, b] = [before, after].map((words) => words.map((word) => word.word));
+  const longest = Array.from({ length: a.length + 1 }, () => new Uint32Array(b.length + 1));
+  for (let i = a.length - 1; i >= 0; i--)
+    for (let j = b.length - 1; j >= 0; j--)
+      longest[i][j] = a[i] === b[j] ? longest[i + 1][j + 1] + 1 : Math.max(longest[i + 1][j], longest[i][j + 1]);
+  const found = [new Set(a.keys()), new Set(b.keys())];
+  for (let i = 0, j = 0; i < a.length && j < b.length; )
+    if (a[i] === b[j]) {
+      found[0].delete(i++);
+      found[1].delete(j++);
+    } else if (longest[i + 1][j] >= longest[i][j + 1]) i++;
+    else j++;
+  return found;
+}
+
+// ---- a correction
+
+async function saveCorrection() {
+  const [name, text] = [$("correct-name").value.trim(), $("correct-text").value];
+  await apiJson("voices", { method: "POST", body: form({ name, consent: "true" }) });
+  const file = new File([speech.blob], speech.name);
+  const body = form({ file, text });
+  const stored = await apiJson(`voices/${encodeURIComponent(name)}/recordings`, { method: "POST", body });
+  $("correct-status").textContent = t("correct_saved", { name, recordings: stored.recordings });
+  await refresh();
+}

@@ -1,0 +1,156 @@
+/* Voices: what is stored of each, learning from it as a job on the server, its result in plain words. */
+
+import { $, api, apiJson, form, make, number, refresh, run, save, state, t } from "./common.js";
+import { chooseAdapter } from "./try.js";
+
+const FEWEST = 5; // recordings from which can be learnt
+const PER = 10; // words that the result is told of
+const EVERY = 1000; // milliseconds between two questions how far a job is
+
+export function startVoices() {
+  document.addEventListener("refreshed", showVoices);
+}
+
+async function showVoices() {
+  const cards = await Promise.all(state.data.map((voice) => makeVoice(voice.name)));
+  $("voice-list").replaceChildren(...cards);
+  if (!cards.length) $("voice-list").append(make("p", { textContent: t("no_voices") }));
+}
+
+const pathOf = (name) => `voices/${encodeURIComponent(name)}`;
+
+/** A card of a voice, which keeps itself up to date while the voice learns. */
+export async function makeVoice(name) {
+  const card = make("div", { className: "card voice" });
+  card.dataset.name = name;
+  await fill(card, name);
+  return card;
+}
+
+async function fill(card, name) {
+  const voice = await apiJson(pathOf(name));
+  const status = make("p", { className: "status" });
+  status.setAttribute("role", "status");
+  const minutes = number(voice.seconds / 60, 1);
+  card.replaceChildren(
+    make("h3", { textContent: name }),
+    make("p", {}, t("voice_facts", { recordings: voice.recordings, minutes }), " ",
+      t(voice.adapter ? "voice_has" : "voice_has_not")),
+    recordingsOf(card, voice, status),
+    status,
+    actionsOf(card, voice, status),
+  );
+  const job = voice.job;
+  card.dataset.state = job?.state ?? "none";
+  if (!job) return;
+  if (["queued", "running"].includes(job.state)) follow(card, name, status, job);
+  else status.append(...outcome(job, voice.adapter));
+}
+
+function recordingsOf(card, voice, status) {
+  const suspicious = voice.job?.result?.suspicious ?? [];
+  const rows = voice.items.map((item) => {
+    const remove = make("button", { textContent: t("delete_one") });
+    remove.setAttribute("aria-label", t("delete_one_label", { text: item.text }));
+    remove.onclick = () => run(remove, status, async () => {
+      await api(`${pathOf(voice.name)}/recordings/${encodeURIComponent(item.id)}`, { method: "DELETE" });
+      await fill(card, voice.name);
+      card.querySelector("summary").focus();
+    });
+    const row = make("li", {}, make("span", {}, item.text), remove);
+    if (suspicious.includes(item.id))
+      row.firstChild.append(make("span", { className: "fault", textContent: ` ${t("suspicious")}` }));
+    return row;
+  });
+  return make("details", { open: suspicious.length > 0 }, make("summary", { textContent: t("recordings_list") }),
+    make("ul", { className: "recordings" }, ...rows));
+}
+
+function actionsOf(card, voice, status) {
+  const { name } = voice;
+  const busy = ["queued", "running"].includes(voice.job?.state);
+  const learn = make("button", { className: "primary learn", textContent: t(voice.adapter ? "learn" : "make_adapter") });
+  learn.disabled = busy || voice.recordings < (voice.adapter ? 1 : FEWEST);
+  const epochs = make("input", { type: "number", min: 1, max: 20, placeholder: "4", className: "epochs" });
+  learn.onclick = () => run(learn, status, async () => {
+    await api(`${pathOf(name)}/learn`, { method: "POST", body: form({ epochs: epochs.value }) });
+    await fill(card, name);
+    card.querySelector("progress")?.focus();
+  });
+  const more = make("button", { textContent: t("more") });
+  more.onclick = () => document.dispatchEvent(new CustomEvent("read", { detail: name }));
+  const buttons = [learn, more];
+  if (voice.adapter) {
+    const use = make("button", { className: "use", textContent: t("try_it") });
+    use.onclick = () => {
+      chooseAdapter(name);
+      location.hash = "#try";
+    };
+    const download = make("button", { className: "download", textContent: t("download") });
+    download.onclick = () => run(download, status, async () =>
+      save(await (await api(`adapters/${encodeURIComponent(name)}/download`)).blob(), `${name}.zip`));
+    buttons.push(use, download);
+  }
+  const remove = make("button", { className: "danger delete", textContent: t("delete_all"), disabled: busy });
+  remove.onclick = () => {
+    if (!confirm(t(voice.made ? "delete_sure" : "delete_sure_corrections", { name }))) return;
+    run(remove, status, async () => {
+      await api(pathOf(name), { method: "DELETE" });
+      document.dispatchEvent(new CustomEvent("deleted", { detail: name }));
+      await refresh();
+      $("main").focus();
+    });
+  };
+  const few = make("p", { className: "quiet", textContent: t("too_few", { fewest: FEWEST }) });
+  few.hidden = voice.adapter || voice.recordings >= FEWEST;
+  const options = make("details", {}, make("summary", { textContent: t("options") }),
+    make("label", {}, make("span", { textContent: t("epochs") }), epochs));
+  return make("div", {}, few, make("div", { className: "row" }, ...buttons, remove), options);
+}
+
+/** Ask how far a job is until it has ended. */
+function follow(card, name, status, first) {
+  const bar = make("progress", { max: 1, tabIndex: -1 });
+  bar.setAttribute("aria-label", t("job_running"));
+  const text = make("p", { className: "quiet" });
+  const cancel = make("button", { className: "cancel", textContent: t("cancel") });
+  cancel.onclick = () => run(cancel, status, async () => {
+    await api(`${pathOf(name)}/learn`, { method: "DELETE" });
+  });
+  status.textContent = t(first.state === "queued" ? "job_queued" : "job_running");
+  status.after(make("div", {}, bar, text, make("div", { className: "row" }, cancel)));
+  const show = (job) => {
+    if (job.progress) {
+      bar.value = job.progress.share;
+      text.textContent = t("job_epoch", job.progress);
+    }
+    if (card.dataset.state !== job.state) status.textContent = t(`job_${job.state}`);
+    card.dataset.state = job.state;
+  };
+  show(first);
+  const ask = async () => {
+    if (!card.isConnected) return;
+    const job = (await apiJson(pathOf(name)).catch(() => ({ job: first }))).job;
+    if (job && ["queued", "running"].includes(job.state)) {
+      show(job);
+      setTimeout(ask, EVERY);
+    } else {
+      const inside = card.contains(document.activeElement);
+      await refresh();
+      if (card.isConnected) await fill(card, name);
+      if (inside) card.querySelector("button:enabled")?.focus();
+    }
+  };
+  setTimeout(ask, EVERY);
+}
+
+/** How a job has ended, in plain words. */
+function outcome(job, adapter) {
+  if (job.state === "failed") return [make("span", { className: "fault", textContent: t("job_failed", { reason: job.result?.reason ?? "" }) })];
+  if (job.state === "cancelled") return [t("job_cancelled")];
+  const { words, base_errors: before, errors: after, kept } = job.result;
+  const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
+  const told = [t(kept ? "result_better" : "result_worse", { per: PER, before: share(before), after: share(after) })];
+  told.push(t(kept ? "result_kept" : adapter ? "result_old_kept" : "result_not_kept"));
+  return [make("span", { className: "result", textContent: told.join(" ") })];
+}

@@ -1,0 +1,192 @@
+"""What the page at / stores and makes: /v1/voices.
+
+    POST /v1/voices                          name, consent=true: a voice begins
+    POST /v1/voices/NAME/recordings          file, text
+    POST /v1/voices/NAME/learn               a job begins; DELETE cancels it
+    GET /v1/voices/NAME                      what is stored, how far the job is, what came of it
+    DELETE /v1/voices/NAME[/recordings/ID]   everything, or one recording
+
+A voice is a name with recordings and what was said in them: the store of `ia3-speech corrections`. A new name
+is a new voice; that of a registered adapter collects corrections of it. With keys, a new voice belongs to the
+key that it began with.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+from starlette.datastructures import UploadFile
+
+from ia3_speech import atomic, corrections
+from ia3_speech.adapters import registry
+from ia3_speech.cli import UserError
+from ia3_speech.serve.access import VOICE, Client, voice_folder, voice_record
+from ia3_speech.serve.audio_input import read_upload
+from ia3_speech.serve.errors import ApiError, bad_value
+from ia3_speech.serve.jobs import public_reason, read_job
+from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
+from ia3_speech.serve.state import Server
+
+router = APIRouter()
+
+
+class VoiceForm(BaseModel):
+    """A voice that begins; `new` refuses a name that is taken."""
+
+    name: str
+    consent: bool
+    new: bool = False
+
+
+class RecordingForm(BaseModel):
+    """What is said in a recording."""
+
+    text: str = Field(max_length=2_000)
+
+
+class LearnForm(BaseModel):
+    """How long to train."""
+
+    epochs: int | None = Field(None, ge=1, le=20)
+
+
+@router.get("/v1/voices")
+async def list_voices(request: Request) -> dict[str, Any]:
+    """The base, whether this key may train, and the voices that it may use: what the page asks first."""
+    server, client = request.app.state.server, request.state.client
+    training = server.training and client.manage
+    names = await asyncio.to_thread(voices_of, client) if training else []
+    told = {"base": server.models.base_id, "language": server.language, "training": training}
+    return told | {"data": [{"name": name} for name in names]}
+
+
+@router.post("/v1/voices", status_code=201, openapi_extra=form_description(VoiceForm))
+async def begin_voice(request: Request) -> dict[str, Any]:
+    """Begin a voice; for one that has begun, nothing changes."""
+    server, client = request.app.state.server, request.state.client
+    wanted = fields_of(await read_form(request, max_files=0), VoiceForm)
+    name, is_adapter = check_voice(server, client, wanted.name), registry.is_registered(wanted.name)
+    if not wanted.consent:
+        raise bad_value("consent", "Nothing is stored without consent.")
+    if wanted.new and (is_adapter or name in voices_of(client)):
+        raise ApiError(409, f"There is already a voice or an adapter {name}.", "name_taken", "name")
+    if not voice_record(name):
+        owner = None if server.access.file is None or is_adapter else client.hashed
+        record = {"owner": owner, "consent": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        atomic.write_json(voice_folder(name) / VOICE, record | {"made": not is_adapter})
+    return describe_voice(name)
+
+
+@router.get("/v1/voices/{name}")
+async def show_voice(name: str, request: Request) -> dict[str, Any]:
+    """What is stored of a voice, and its job."""
+    return await asyncio.to_thread(describe_voice, existing_voice(request, name))
+
+
+@router.delete("/v1/voices/{name}")
+async def delete_voice(name: str, request: Request) -> dict[str, Any]:
+    """Delete the recordings of a voice, and the adapters that were made of it; an earlier one stays."""
+    server, name = request.app.state.server, existing_voice(request, name)
+    server.jobs.refuse_unfinished(name)
+    await change_store(corrections.delete_recordings, name)
+    names = registry.registered_names() if voice_record(name).get("made") else []
+    for version in [one for one in names if one.partition("@")[0] == name]:
+        await change_store(registry.remove, version)
+        await asyncio.to_thread(server.engine.call(partial(server.cache.forget, version)).result)
+    await asyncio.to_thread(server.jobs.forget, name)
+    return {"id": name, "object": "voice", "deleted": True}
+
+
+@router.post(
+    "/v1/voices/{name}/recordings", status_code=201, openapi_extra=form_description(RecordingForm, file=FILE)
+)
+async def add_recording(name: str, request: Request) -> dict[str, Any]:
+    """Store a recording and what is said in it; the same recording again gets the new text."""
+    server, name = request.app.state.server, existing_voice(request, name)
+    base, max_seconds = server.recognizer.base, 60 * server.limits.max_minutes
+    with server.admission():
+        form = await read_form(request, max_files=1)
+        try:
+            text = fields_of(form, RecordingForm).text
+            if not isinstance(upload := form.get("file"), UploadFile):
+                raise bad_value("file", "file has to be an uploaded file, with a filename.")
+            async with server.decoders:
+                wave = await asyncio.to_thread(read_upload, upload.file, max_seconds, base.minimum_samples)
+        finally:
+            await form.close()
+        id = await change_store(corrections.store_recording, name, wave, text, base)
+    return {"id": id, "object": "recording", "recordings": len(corrections.read_store(name))}
+
+
+@router.delete("/v1/voices/{name}/recordings/{id}")
+async def delete_recording(name: str, id: str, request: Request) -> dict[str, Any]:
+    """Delete one recording, and what is said in it."""
+    await change_store(corrections.delete_recordings, existing_voice(request, name), {id})
+    return {"id": id, "object": "recording", "deleted": True}
+
+
+@router.post("/v1/voices/{name}/learn", status_code=202, openapi_extra=form_description(LearnForm))
+async def start_learning(name: str, request: Request) -> dict[str, Any]:
+    """Queue the voice: its adapter learns from all recordings."""
+    name = existing_voice(request, name)
+    wanted = fields_of(await read_form(request, max_files=0), LearnForm)
+    await asyncio.to_thread(request.app.state.server.jobs.add, name, wanted.epochs)
+    return describe_voice(name)
+
+
+@router.delete("/v1/voices/{name}/learn")
+async def cancel_learning(name: str, request: Request) -> dict[str, Any]:
+    """Cancel the job of a voice; the recordings and the adapter stay as they are."""
+    name = existing_voice(request, name)
+    await asyncio.to_thread(request.app.state.server.jobs.cancel, name)
+    return describe_voice(name)
+
+
+def check_voice(server: Server, client: Client, name: str) -> str:
+    """The name as the registry has it. Raises ApiError where it can't be one, 403 where it can't be this
+    client's, or nobody may make adapters."""
+    try:
+        name = registry.check_name(name)
+    except registry.BadName as error:
+        raise bad_value("name", str(error)) from None
+    if not server.training:
+        raise ApiError(403, "This server makes no adapters.", "forbidden")
+    if not (client.manage and client.may_use(name)) or name == server.models.base_id or "@" in name:
+        raise ApiError(403, "This API key may not make an adapter of this name.", "forbidden", "name")
+    return name
+
+
+def existing_voice(request: Request, name: str) -> str:
+    """A voice that this client may change. Raises ApiError, 404 where there is none."""
+    name = check_voice(request.app.state.server, request.state.client, name)
+    if name not in voices_of(request.state.client):
+        raise ApiError(404, f"There is no voice {name}.", "voice_not_found", "name")
+    return name
+
+
+def voices_of(client: Client) -> list[str]:
+    """The names that have begun here, or have corrections, and that the client may use."""
+    roots = voice_folder("x").parent, corrections.store_of("x").parent
+    names = {folder.name for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()}
+    return sorted(name for name in names if not registry.name_fault(name) and client.may_use(name))
+
+
+def describe_voice(name: str) -> dict[str, Any]:
+    """recordings, seconds, items (id, text, seconds), adapter, made, job (as `read_job`)."""
+    stored = corrections.read_store(name)
+    items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
+    record = {"name": name, "object": "voice", "recordings": len(items), "items": items}
+    record |= {"seconds": round(sum(item["seconds"] for item in items), 2), "job": read_job(name) or None}
+    return record | {"adapter": registry.is_registered(name), "made": bool(voice_record(name).get("made"))}
+
+
+async def change_store(change: Callable, *arguments: Any) -> Any:
+    """The result of a change of the store. Raises ApiError in the words of what is wrong."""
+    try:
+        return await asyncio.to_thread(change, *arguments)
+    except UserError as error:
+        raise bad_value("file", public_reason(error)) from None

@@ -1,0 +1,241 @@
+"""The page from end to end in a real browser, whose microphone plays real recordings: six sentences are
+read, an adapter is made, it transcribes, is corrected, learns again, and everything is deleted."""
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+
+from ia3_speech import corrections
+from ia3_speech.adapters import registry
+from ia3_speech.data.audio import load_audio
+from ia3_speech.loading import SearchOptions, load
+from tests.report.webdriver import Browser, found
+
+GREEDY = SearchOptions(search="greedy")
+
+pytestmark = pytest.mark.skipif(
+    not all(found().values()),
+    reason=f"no {' and no '.join(name for name, path in found().items() if not path)} on this machine "
+    "(Debian: apt-get install chromium chromium-driver)",
+)
+
+AXE = Path(os.environ.get("AXE_CORE", "node_modules/axe-core/axe.min.js"))
+PATIENCE = 900  # seconds for a training beside other work
+
+
+@pytest.fixture
+def microphone(tmp_path) -> Path:
+    """The file that the browser's microphone plays from its beginning whenever it is opened."""
+    return tmp_path / "microphone.wav"
+
+
+@pytest.fixture
+def browser(tmp_path, microphone):
+    flags = ("use-fake-ui-for-media-stream", "use-fake-device-for-media-stream", "hide-scrollbars", "lang=en")
+    browser = Browser(tmp_path / "profile", *flags, f"use-file-for-fake-audio-capture={microphone}%noloop")
+    yield browser
+    browser.stop()
+
+
+def eventually(browser: Browser, script: str, patience: float = 60):
+    """What a script returns as soon as that is true."""
+    end = time.monotonic() + patience
+    while not (value := browser.run(f"return {script}")):
+        told = browser.run("return [...document.querySelectorAll('.fault')].map((f) => f.textContent).join()")
+        assert time.monotonic() < end, (script, told)
+        time.sleep(0.1)
+    return value
+
+
+@pytest.fixture
+def unscaled(adapter_folders, tmp_path):
+    """A base that understands next to nothing, mini with random vectors in its weights; and registered an
+    adapter of nobody, whose vectors undo that: learning finds it better than the base, on any machine."""
+    import torch
+
+    from ia3_speech import IA3Config, attach, load_base, save_adapter
+    from ia3_speech.adapters.expressions import parse_terms
+    from ia3_speech.adapters.merge import export_terms
+    from ia3_speech.model.attach import trainable
+
+    export_terms(parse_terms(adapter_folders["accent"]), tmp_path / "unscaled")
+    base = load_base(tmp_path / "unscaled")
+    attach(base.model, IA3Config())
+    generator = torch.Generator().manual_seed(0)  # as the fixture adapter_folders
+    with torch.no_grad():
+        for _, vector in trainable(base.model):
+            vector.copy_(1 / (0.4 + 1.2 * torch.rand(vector.shape, generator=generator)))
+    save_adapter(base.model, tmp_path / "scaling", base=base)
+    registry.register(tmp_path / "scaling", "scaling")
+    return load(str(tmp_path / "unscaled"), search=GREEDY).recognizer
+
+
+def read_aloud(browser: Browser, microphone: Path, recording: Path, button: str) -> None:
+    """Record what the microphone plays."""
+    wave = np.pad(soxr.resample(load_audio(recording), 16_000, 48_000), (48_000, 24_000))
+    soundfile.write(microphone, wave, 48_000, subtype="PCM_16")
+    browser.click(button)
+    eventually(browser, f"document.querySelector('{button}').ariaPressed === 'true'")
+    eventually(browser, f"document.querySelector('{button}').dataset.seconds > {len(wave) / 48_000}")
+    browser.click(button)
+
+
+def check_accessibility(browser: Browser) -> None:
+    """Nothing is wider than the window, and axe finds nothing, in light and dark."""
+    for width, theme in ((320, "dark"), (768, "dark"), (1440, "light")):
+        command(browser, "Emulation.setDeviceMetricsOverride", width=width, height=900,
+                deviceScaleFactor=1, mobile=False)  # fmt: skip
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        command(browser, "Emulation.setEmulatedMedia", features=features)
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        if AXE.is_file() and width != 768:
+            browser.run(f"if (!window.axe) {{ {AXE.read_text('utf-8')} }}")
+            script = "axe.run().then((r) => done(r.violations.map((v) => [v.id, v.nodes[0].html])))"
+            assert browser.wait(script) == [], (width, theme)
+
+
+def command(browser: Browser, name: str, **parameters) -> None:
+    browser.call("/goog/cdp/execute", cmd=name, params=parameters)
+
+
+def learnt(browser: Browser) -> str:
+    """Learn, with one epoch, and wait for the result in words."""
+    browser.run("document.querySelector('section:not([hidden]) .epochs').value = 1")
+    browser.run("document.querySelector('section:not([hidden]) .learn').click()")
+    card = "document.querySelector('section:not([hidden]) .voice')"
+    eventually(browser, f"['queued', 'running'].includes({card}.dataset.state)")
+    state = eventually(browser, f"['done', 'failed'].find((s) => {card}.dataset.state === s)", PATIENCE)
+    text = eventually(browser, f"{card}.querySelector('.status').textContent")
+    assert state == "done", text
+    return text
+
+
+def test_record_adapt_transcribe_correct_learn_delete(serving, browser, microphone, recordings, unscaled):
+    texts = dict(
+        line.split(" ", 1) for line in (recordings[0].parents[1] / "text").read_text("utf-8").splitlines()
+    )
+    sentences = [texts[file.stem].lower() for file in recordings[:7]]
+    with serving(unscaled) as running:
+        browser.open(f"{running.url}/")
+        eventually(browser, "document.body.dataset.ready")
+        check_accessibility(browser)
+
+        # Make my own: consent, six sentences, an adapter.
+        browser.click("a[href='#make']")
+        check_accessibility(browser)
+        browser.click("#consent-given")
+        browser.type("#voice-name", "anna")
+        browser.click("#consent button")
+        eventually(browser, "document.querySelector('#reading:not([hidden]) .voice')")
+        browser.click("#reading details summary")
+        browser.type("#pasted", "\n".join(sentences[:6]))
+        browser.click("#paste")
+        for number, recording in enumerate(recordings[:6], 1):
+            assert (
+                browser.run("return document.querySelector('#sentence').textContent") == sentences[number - 1]
+            )
+            read_aloud(browser, microphone, recording, "#read-record")
+            eventually(browser, "!document.querySelector('#read-keep').disabled")
+            browser.click("#read-keep")
+            card = "document.querySelector('#made .voice').textContent"
+            eventually(browser, f"{card}.startsWith('anna{number} recordings')")
+        check_accessibility(browser)
+        stored = {u.text: u for u in corrections.read_store("anna")}
+        assert sorted(stored) == sorted(sentences[:6])
+        for recording, sentence in zip(recordings[:6], sentences, strict=False):
+            assert stored[sentence].duration > len(load_audio(recording)) / 16_000
+        told = learnt(browser)
+        assert told.startswith("Of 10 words ") and told.endswith("The new adapter is in use."), told
+        assert registry.is_registered("anna")
+        check_accessibility(browser)
+
+        # Try it: another sentence, beside the base; and its correction.
+        browser.click("#made .use")
+        eventually(browser, "!document.querySelector('#try').hidden")
+        read_aloud(browser, microphone, recordings[6], "#record")
+        eventually(browser, "document.querySelectorAll('#columns .card').length === 2")
+        eventually(browser, "document.querySelectorAll('#wave-words span').length")
+        heads = browser.run("return [...document.querySelectorAll('#columns h3')].map((h) => h.textContent)")
+        assert heads == ["Base", "anna"]
+        check_accessibility(browser)
+        browser.run("document.querySelector('#correct-text').value = arguments[0]", sentences[6])
+        browser.click("#correct-consent")
+        browser.click("#correct button")
+        eventually(browser, "document.querySelector('#correct-status').textContent.startsWith('Saved: 7')")
+
+        # Learn again; then nothing is left.
+        browser.click("a[href='#voices']")
+        eventually(browser, "document.querySelector('#voice-list .voice .learn')")
+        assert learnt(browser).startswith("Of 10 words ")
+        check_accessibility(browser)
+        browser.click("#voice-list .delete")
+        browser.call("/alert/accept", method="POST")
+        eventually(browser, "!document.querySelector('#voice-list .voice')")
+        assert [path for path in registry.home().parent.rglob("*") if "anna" in str(path)] == []
+        assert registry.registered_names() == ["scaling"]
+    assert browser.complaints() == []
+
+
+def test_a_read_only_page_and_one_that_asks_for_a_key(serving, browser, adapters, tmp_path):
+    with serving(training=False) as running:
+        browser.open(f"{running.url}/#make")
+        eventually(browser, "document.body.dataset.ready")
+        shown = browser.run("return [...document.querySelectorAll('nav a, section')].filter((e) => !e.hidden)"
+                            ".map((e) => e.id || e.hash)")  # fmt: skip
+        assert shown == ["#try", "try"]
+    keys = tmp_path / "keys.yaml"
+    keys.write_text("- {name: a, key: key-number-one-0001, adapters: [medical]}")
+    with serving(key_file=keys) as running:
+        browser.open(f"{running.url}/")
+        eventually(browser, "!document.querySelector('#key-form').hidden")
+        check_accessibility(browser)
+        for key, ready in (("key-of-nobody-000", "document.querySelector('#key-fault').textContent"),
+                           ("key-number-one-0001", "document.body.dataset.ready")):  # fmt: skip
+            browser.type("#key", key)
+            browser.click("#key-form button")
+            eventually(browser, ready)
+        options = browser.run("return [...document.querySelectorAll('#first option')].map((o) => o.value)")
+        assert options == ["", "medical"]
+        browser.choose("#language", "de")
+        assert browser.run("return document.querySelector('#record').textContent") == "Aufnehmen"
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="no axe-core (npm install axe-core, or AXE_CORE=…/axe.min.js)")
+def test_axe_finds_nothing(serving, browser, adapters):
+    """In what is shown first, and of a sample; in each state of a recording and a voice above."""
+    with serving() as running:
+        for section in ("try", "make", "voices"):
+            browser.open(f"{running.url}/#{section}")
+            eventually(browser, "document.body.dataset.ready")
+            eventually(browser, f"!document.querySelector('#{section}').hidden")
+            check_accessibility(browser)
+
+
+def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recordings, tmp_path):
+    table, sentences = tmp_path / "table.csv", tmp_path / "sentences.csv"
+    table.write_text(
+        f'\ufefffile;text\r\nday 1/{recordings[0].name};"no fever, no ""cough"""\r\n'
+        f"{recordings[1].name};größer\r\nnothing.wav;no\r\n"
+    )
+    sentences.write_text('number,text\n1,no fever\n2,"yes, a cough"\n')
+    with serving() as running:
+        browser.open(f"{running.url}/#make")
+        eventually(browser, "document.body.dataset.ready")
+        browser.click("#consent-given")
+        browser.type("#voice-name", "anna")
+        browser.click("#consent button")
+        eventually(browser, "!document.querySelector('#reading').hidden")
+        browser.type("#upload-files", "\n".join(map(str, (table, *recordings[:2]))))
+        told = "document.querySelector('#upload-status').textContent"
+        eventually(browser, f"{told}.startsWith('1 of 3') && {told}.includes('nothing.wav') && {told}")
+        assert "can't write 'ö'" in browser.run(f"return {told}")
+        assert [u.text for u in corrections.read_store("anna")] == ['no fever, no "cough"']
+        browser.type("#sentence-file", str(sentences))
+        eventually(browser, "document.querySelector('#sentence').textContent === 'no fever'")
+        browser.click("#read-skip")
+        assert browser.run("return document.querySelector('#sentence').textContent") == "yes, a cough"

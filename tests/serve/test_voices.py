@@ -1,0 +1,169 @@
+"""/v1/voices: a voice begins with consent, its recordings are stored, a job learns, everything is deleted."""
+
+import io
+import json
+import threading
+import zipfile
+
+import httpx
+import pytest
+
+from ia3_speech import corrections
+from ia3_speech.adapters import registry
+from ia3_speech.serve.access import voice_folder
+from ia3_speech.serve.jobs import Jobs, read_job
+
+SENTENCE = "take two tablets"
+
+
+def call(running, method: str, path: str = "", key: str = "none", file=None, **fields) -> httpx.Response:
+    """A request to /v1/voices; with fields, a form."""
+    files = {name: (None, str(value)) for name, value in fields.items()}
+    files |= {"file": ("speech.ogg", file.read_bytes())} if file else {}
+    headers, url = {"Authorization": f"Bearer {key}"}, f"{running.url}/v1/voices{path}"
+    return httpx.request(method, url, files=files or None, headers=headers, timeout=60)
+
+
+def begin(running, name: str, key: str = "none", **fields) -> httpx.Response:
+    return call(running, "POST", "", key, name=name, consent="true", **fields)
+
+
+def eventually(condition) -> None:
+    """Another thread, or a process, is about to make it true."""
+    waiting = threading.Event()
+    for _ in range(3_000):
+        if condition():
+            return
+        waiting.wait(0.1)
+    raise AssertionError(condition)
+
+
+@pytest.fixture
+def no_process(monkeypatch):
+    """Jobs are queued, and wait."""
+    monkeypatch.setattr(Jobs, "run", lambda self, name: self.wake.wait(0.05))
+
+
+def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process):
+    assert call(running, "POST", name="anna", consent="false").status_code == 400
+    assert begin(running, "anna", new="true").json()["made"]
+    assert begin(running, "anna", new="true").status_code == 409
+    assert begin(running, "medical", new="true").status_code == 409, "an adapter's name is taken"
+    assert begin(running, "anna").status_code == 201
+    stored = [call(running, "POST", "/anna/recordings", file=file, text=SENTENCE) for file in recordings[:2]]
+    assert [answer.json()["recordings"] for answer in stored] == [1, 2]
+    again = call(running, "POST", "/anna/recordings", file=recordings[0], text="no fever")
+    assert again.json()["id"] == stored[0].json()["id"], "the same recording gets the new text"
+    for text, words in (("größer", "can't write 'ö'"), (60 * "long ", "frames are needed")):
+        refused = call(running, "POST", "/anna/recordings", file=recordings[0], text=text)
+        assert refused.status_code == 400 and words in refused.json()["error"]["message"]
+        assert str(registry.home().parent) not in refused.text
+    shown = call(running, "GET", "/anna").json()
+    assert sorted(item["text"] for item in shown["items"]) == ["no fever", SENTENCE]
+    assert (shown["recordings"], shown["adapter"], shown["job"]) == (2, False, None)
+    assert voice_folder("anna").parent.stat().st_mode & 0o777 == 0o700
+    assert call(running, "POST", "/anna/learn", epochs=0).status_code == 400
+    assert call(running, "POST", "/anna/learn", epochs=2).json()["job"]["state"] == "queued"
+    assert call(running, "POST", "/anna/learn", epochs=2).status_code == 409
+    assert call(running, "DELETE", "/anna").status_code == 409, "not while it learns"
+    assert call(running, "DELETE", "/anna/learn").json()["job"]["state"] == "cancelled"
+    assert call(running, "DELETE", f"/anna/recordings/{shown['items'][0]['id']}").status_code == 200
+    assert call(running, "DELETE", "/anna/recordings/nothing").status_code == 400
+    registry.register(registry.home() / "accent", "anna")
+    registry.register(registry.home() / "medical", "anna@1")
+    assert call(running, "DELETE", "/anna").json() == {"id": "anna", "object": "voice", "deleted": True}
+    left = [path for path in registry.home().parent.rglob("*") if "anna" in str(path)]
+    assert left == [] and call(running, "GET", "/anna").status_code == 404
+
+
+def test_corrections_of_an_adapter_leave_it(running, recordings, no_process):
+    assert not begin(running, "medical").json()["made"]
+    call(running, "POST", "/medical/recordings", file=recordings[0], text=SENTENCE)
+    assert corrections.read_store("medical")[0].text == SENTENCE
+    assert call(running, "DELETE", "/medical").status_code == 200
+    assert registry.is_registered("medical") and not corrections.read_store("medical")
+
+
+def test_a_voice_belongs_to_its_key(serving, adapters, tmp_path, no_process):
+    keys, one, two = tmp_path / "keys.yaml", "key-number-one-0001", "key-number-two-0002"
+    line = "- {{name: {}, key: {}, adapters: ['*'], manage: {}}}\n"
+    keys.write_text(line.format("a", one, "true") + line.format("b", two, "true"))
+    with serving(key_file=keys) as running:
+        assert begin(running, "anna", one, new="true").status_code == 201
+        registry.register(registry.home() / "accent", "anna")
+        for path, status in (("voices/anna", 403), ("adapters/anna", 404), ("adapters/anna/download", 404)):
+            for key, expected in ((two, status), (one, 200)):
+                headers = {"Authorization": f"Bearer {key}"}
+                assert httpx.get(f"{running.url}/v1/{path}", headers=headers).status_code == expected
+        assert begin(running, "anna", two).status_code == 403
+        assert call(running, "GET", key=two).json()["data"] == []
+        assert call(running, "GET", key=one).json()["data"] == [{"name": "anna"}]
+        archive = httpx.get(f"{running.url}/v1/adapters/anna/download", headers=headers)
+        assert "anna/adapter_model.safetensors" in zipfile.ZipFile(io.BytesIO(archive.content)).namelist()
+        models = {key: {m.id for m in running.client(key).models.list()} for key in (one, two)}
+        assert models[one] - models[two] == {"anna"}
+        assert call(running, "GET", key="nobody").status_code == 401
+    keys.write_text(line.format("a", one, "false"))
+    with serving(key_file=keys) as running:
+        assert call(running, "GET", key=one).json()["training"] is False
+        assert begin(running, "bert", one).status_code == 403
+    with serving(training=False) as running:
+        assert begin(running, "bert").status_code == call(running, "GET", "/anna").status_code == 403
+
+
+def test_names_and_requests_that_are_hostile(running, recordings, no_process):
+    begin(running, "anna")
+    for name in ("", "..", "a/b", "../up", "x" * 65, "a\nb", "-x", "mini", "anna@1"):
+        assert begin(running, name).status_code in (400, 403), name
+    for path in ("/..%2f..%2fetc", "/%00", "/%2e%2e", "/nobody", "/anna@1/learn", "/anna/recordings/%2e%2e"):
+        assert call(running, "DELETE", path).status_code in (400, 403, 404, 405), path
+    assert call(running, "POST", "/anna/recordings", text=SENTENCE).status_code == 400
+    assert call(running, "POST", "/anna/recordings", file=recordings[0], text="").status_code == 400
+    assert sorted(path.name for path in registry.home().parent.iterdir()) == [
+        "adapters",
+        "corrections",
+        "voices",
+    ]
+
+
+def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, recordings):
+    """In a process of its own: three recordings are too few, which is a reason in words."""
+    with serving() as running:
+        begin(running, "anna")
+        for number, file in enumerate(recordings[:3]):
+            call(running, "POST", "/anna/recordings", file=file, text=f"{'very ' * number}short")
+        call(running, "POST", "/anna/learn", epochs=1)
+        eventually(lambda: read_job("anna")["state"] == "running")
+    assert read_job("anna")["state"] == "running", "of a server that has ended"
+    with serving() as running:
+        eventually(lambda: read_job("anna")["state"] not in ("queued", "running"))
+        job = call(running, "GET", "/anna").json()["job"]
+        assert job["state"] == "failed" and "anna: 3 utterances can't be divided" in job["result"]["reason"]
+        call(running, "POST", "/anna/learn", epochs=1)
+        eventually(lambda: read_job("anna")["state"] == "running")
+        call(running, "DELETE", "/anna/learn")
+        eventually(lambda: read_job("anna")["state"] == "cancelled")
+    assert "result" not in read_job("anna")
+
+
+def test_the_page_loads_nothing_from_elsewhere(running):
+    page = httpx.get(f"{running.url}/")
+    policy = page.headers["content-security-policy"]
+    assert page.status_code == 200 and "default-src 'none'" in policy and "unsafe" not in policy
+    for name in ("app.js", "texts.json", "sample.ogg"):
+        assert httpx.get(f"{running.url}/page/{name}").status_code == 200
+    for name in ("..%2fapp.py", "%2e%2e", "nothing.js", "app.py"):
+        assert httpx.get(f"{running.url}/page/{name}").status_code == 404
+
+
+def test_both_languages_have_all_texts():
+    from ia3_speech.serve.app import PAGE
+
+    texts = json.loads((PAGE / "texts.json").read_text("utf-8"))
+    english = texts.pop("en")
+    scripts = "".join(file.read_text("utf-8") for file in PAGE.iterdir() if file.suffix in (".js", ".html"))
+    assert len(texts.pop("sentences")["en"]) == 15
+    languages = texts.pop("languages").keys() - {"en"}
+    assert languages == texts.keys() and all(texts[name].keys() == english.keys() for name in languages)
+    computed = ("job_", "no_microphone", "too_")
+    assert [name for name in english if f'"{name}"' not in scripts and not name.startswith(computed)] == []
