@@ -282,7 +282,7 @@ def trained_on(training: Mapping[str, Any]) -> str:
     seconds = training.get("audio_seconds")
     hours = {}
     if isinstance(seconds, int | float):
-        hours = {"hours": seconds / 3600} if seconds >= 3600 else {"minutes": seconds / 60}
+        hours = {"hours": seconds / 3600} if seconds >= 600 else {"minutes": seconds / 60}
     data = [set_name(training["data"])] if training.get("data") else []
     forms = {
         "utterances": "{:,} utterances",

@@ -87,7 +87,8 @@ def test_what_it_prints_is_a_page(ran):
     lines = ran.out.splitlines()
     end = lines[lines.index("") + 1 :]
     assert len(lines) <= 50 + 2 and len(end) <= 12  # two are the study's
-    assert all(re.fullmatch(r"stage \d+, .* … (\d+ s|up to date)", line) for line in lines[: lines.index("")])
+    steps_and_notes = r"stage \d+, .* … (\d+ s|up to date)| *note: .*"
+    assert all(re.fullmatch(steps_and_notes, line) for line in lines[: lines.index("")])
     assert re.match(r"test: WER \d+\.\d \[.*\] % with ia3.*, base \d+\.\d %", end[0])
     assert "Other speech: " in end[1] and f"{ran.exp}/report_test.html" in end[-2]
 

@@ -42,7 +42,8 @@ def test_outputs_are_written_below_their_commands(run_examples, tmp_path, monkey
     page.write_text(PAGE)
     monkeypatch.setattr(sys, "argv", ["run_examples.py", "--check", str(page)])
     assert run_examples.main() == 1 and page.read_text() == PAGE
-    assert capsys.readouterr().err == f"{page}: an output has changed\n"
+    said = capsys.readouterr().err
+    assert "\n-old\n" in said and said.endswith(f"{page}: an output has changed\n")
     monkeypatch.setattr(sys, "argv", ["run_examples.py", str(page)])
     assert run_examples.main() == 0 and page.read_text() == WRITTEN
     monkeypatch.setattr(sys, "argv", ["run_examples.py", "--check", str(page)])

@@ -108,7 +108,7 @@ def learnt(browser: Browser) -> str:
     browser.run("document.querySelector('section:not([hidden]) .epochs').value = 1")
     browser.run("document.querySelector('section:not([hidden]) .learn').click()")
     card = "document.querySelector('section:not([hidden]) .voice')"
-    eventually(browser, f"['queued', 'running'].includes({card}.dataset.state)")
+    eventually(browser, f"['queued', 'running'].includes({card}.dataset.state)", PATIENCE)
     state = eventually(browser, f"['done', 'failed'].find((s) => {card}.dataset.state === s)", PATIENCE)
     text = eventually(browser, f"{card}.querySelector('.status').textContent")
     assert state == "done", text
