@@ -1,39 +1,43 @@
 #!/usr/bin/env bash
-# Study an adaptation that adapt.sh has made: its seeds' mean, what it costs on other speech, how much speech it takes. A recipe
+# Study an adaptation that adapt.sh has made: its seeds' mean, what it costs on other speech and with which options, how much speech
+# it takes. A recipe
 # sources this before parse_options.sh and calls `study` between adapt and finish; without an option it does nothing. What
 # is trained here belongs to stage 5, what is decoded and scored to stage 6.
 _option_files+=("${BASH_SOURCE[0]}")
 
 average=false           # true: test the mean of the seeds too, as SYSTEM_average, and show and register that
 trade_off=""            # '0.5 1': the adapter scaled by these, on the first test set and on --out-of-domain
-decay_to_one=""         # '1 10': with --trade-off, further adapters, trained with these decays of l to 1
+variants=""             # 'replay-weight=1,3 layers=3-5': further adapters, each trained with one option changed, on the same two sets
 curve=""                # '1 5 20': further adapters, trained on so many minutes of train
 
 # check_study: refuses what can't be meant, before anything is made.
 check_study() {
-  local option value decimal='^[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$'
-  for option in trade_off decay_to_one curve; do
+  local option value decimal='^[0-9]+(\.[0-9]+)?(e-?[0-9]+)?$' choice='^[a-z][a-z-]*=[0-9][0-9a-z.-]*(,[0-9][0-9a-z.-]*)*$'
+  for option in trade_off curve; do
     for value in ${!option}; do
       [[ $value =~ $decimal ]] || fail "--${option//_/-} takes numbers such as 0.5, not '$value'"
     done
   done
   [[ $average == false || $seeds -gt 1 ]] || fail "--average takes the mean of several seeds: give --seeds 3"
-  [[ -z $trade_off || -n $out_of_domain ]] ||
-    fail "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
-  [[ -z $decay_to_one || -n $trade_off ]] || fail "--decay-to-one needs --trade-off '0.25 0.5 0.75'"
-  [[ -z $grid || $average$trade_off$curve == false ]] || fail "--grid goes alone: study what it finds best in another run"
+  for option in $variants; do
+    [[ $option =~ $choice ]] || fail "--variants takes OPTION=NUMBER,NUMBER, as 'replay-weight=1,3 layers=3-5', not '$option'"
+  done
+  [[ -z $trade_off$variants || -n $out_of_domain ]] ||
+    fail "--trade-off and --variants need out-of-domain speech: give --out-of-domain 'DIR DIR', not none"
+  [[ -z $grid || $average$trade_off$variants$curve == false ]] || fail "--grid goes alone: study what it finds best in another run"
 }
 
 study() {
-  [[ $average$trade_off$decay_to_one$curve != false ]] || return 0
-  local minutes most value seed set sum first=${test_sets%% *}
+  [[ $average$trade_off$variants$curve != false ]] || return 0
+  local minutes most option value seed set sum first=${test_sets%% *} changed=()
+  for option in $variants; do
+    for value in $(tr , ' ' <<<"${option#*=}"); do changed+=("${option%%=*} $value"); done
+  done
 
   # An epoch on a part of train goes over as much audio as the most minutes asked for, so that all take equally many steps.
   most=$(tr ' ' '\n' <<<"$curve" | sort -g | tail -n 1)
   if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
-    for value in $decay_to_one; do
-      train_seeds "${system}_decay$value" 1 --train "$data/train" --decay-to-one "$value"
-    done
+    for option in "${changed[@]}"; do train_seeds "${system}_${option/ /}" "$seeds" --train "$data/train" --$option; done
     for minutes in $curve; do
       step "stage 5, $minutes minutes of train" $once "$data/curve/minutes_$minutes" "$data/train" -- \
         python -m ia3_speech.datadir subset "$data/train" "$data/curve/minutes_$minutes" --minutes "$minutes"
@@ -52,8 +56,10 @@ study() {
     calibrate_adapter 6 greedy --search greedy
     for set in $sets dev; do decode_and_score 6 "$selected" greedy "$set"; done # dev, since it selected nothing there
   fi
-  for value in $decay_to_one; do
-    for set in $first out_of_domain; do decode_and_score 6 "${system}_decay${value}_seed1" greedy "$set"; done
+  for option in "${changed[@]}"; do
+    for seed in $(seq "$seeds"); do
+      for set in $first out_of_domain; do decode_and_score 6 "${system}_${option/ /}_seed$seed" greedy "$set"; done
+    done
   done
   for minutes in $curve; do
     for seed in $(seq "$seeds"); do decode_and_score 6 "curve/minutes_${minutes}_seed$seed" greedy "$first"; done

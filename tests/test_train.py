@@ -412,16 +412,19 @@ def test_a_run_that_does_not_improve_says_so(place, caplog):
     assert all(bool((tensor == 1).all()) for tensor in saved.values())
 
 
-def test_decay_to_one_holds_the_vectors_near_one(place):
+@pytest.mark.parametrize(
+    ("options", "expected"), [({"decay_to_one": 20.0}, 1.4), ({"trust_region": 0.25}, 1.25)]
+)
+def test_vectors_are_held_near_one(options, expected, place):
     """Decoupled from the gradient: after the optimizer's step, l − 1 shrinks by rate × decay_to_one."""
-    trainer = trainer_of(place, decay_to_one=20.0, train_head=True)
+    trainer = trainer_of(place, train_head=True, **options)
     with torch.no_grad():
         for p in trainer.parameters.values():
             p.fill_(1.5)
     trainer.optimizer.param_groups[0]["lr"] = 0.01
-    trainer.decay_to_one()
+    trainer.hold_near_one()
     for name, p in trainer.parameters.items():
-        torch.testing.assert_close(p, torch.full_like(p, 1.5 if ia3.is_head(name) else 1.4))
+        torch.testing.assert_close(p, torch.full_like(p, 1.5 if ia3.is_head(name) else expected))
 
 
 def test_an_epoch_goes_over_a_small_train_several_times(place):

@@ -3,18 +3,19 @@
     curve.json      {"set": SET, "base": {"wer": …, "lo": …, "hi": …},
                      "points": [{"minutes": 5, "seed": 1, "wer": …, "lo": …, "hi": …}, …]}
     trade_off.json  {"own": SET, "out_of_domain": SET,
-                     "points": [{"scale": 0.5, "wer": …, "lo": …, "hi": …,
+                     "points": [{"setting": "scale", "value": "0.5", "wer": …, "lo": …, "hi": …,
                                  "out_of_domain_wer": …, "out_of_domain_lo": …, "out_of_domain_hi": …}, …]}
     metrics.jsonl   {"epoch": 1, "loss": …, "dev_wer": …, "selected_epoch": 1}, one line per epoch; epoch 0,
                     the start, has no loss
 
 Rates are fractions; the bounds lo and hi are null where there is no interval. A learning curve may count
-`utterances` instead of `minutes`. Points of a trade-off with `decay_to_one` instead of `scale` are adapters
-trained with that decay. recipes/study.sh and speakers.sh train and decode what the points are made of. Both
-are shown by RESULTS.md and by the report, as the same tables.
+`utterances` instead of `minutes`. The setting of a trade-off's point is the scale of the adapter, or an option
+that another adapter was trained with, such as `replay-weight`. recipes/study.sh and speakers.sh train and decode
+what the points are made of. Both are shown by RESULTS.md and by the report, as the same tables.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -89,25 +90,26 @@ class TradeOffPoint(NamedTuple):
     """One adapter on an in-domain test set (own) and on out-of-domain speech.
 
     Attributes:
-        setting: what was varied: the scale of the adapter, or the decay towards 1 that it was trained with.
+        setting: what was varied: the scale of the adapter, or an option of its training.
+        value: of the setting.
     """
 
-    setting: Literal["scale", "decay_to_one"]
-    value: float
+    setting: str
+    value: str
     own: Rate
     out_of_domain: Rate
 
     @property
     def name(self) -> str:
-        """`scale 0.5` or `decay 0.1`."""
-        return f"{self.setting.removesuffix('_to_one')} {self.value:g}"
+        """`scale 0.5` or `replay-weight 1`."""
+        return f"{self.setting} {self.value}"
 
 
 class TradeOff(NamedTuple):
     """In-domain WER against out-of-domain WER, with the names of both test sets.
 
     Attributes:
-        points: the scaled adapter first, by scale, then those trained with a decay.
+        points: the scaled adapter first, by scale, then others, by option and value.
     """
 
     own: str
@@ -149,10 +151,8 @@ def read_trade_off(file: Path) -> TradeOff:
     content, rows = read_points(file)
     points = []
     for place, row in rows:
-        setting = "decay_to_one" if "decay_to_one" in row else "scale"
         rates = (read_rate(place, row, prefix) for prefix in ("", "out_of_domain_"))
-        points.append(TradeOffPoint(setting, finite_number(place, row, setting), *rates))
-    points.sort(key=lambda point: (point.setting != "scale", point.value))
+        points.append(TradeOffPoint(str(row.get("setting")), str(row.get("value")), *rates))
     return TradeOff(content["own"], content["out_of_domain"], points)
 
 
@@ -203,7 +203,7 @@ def learning_curve_table(curve: LearningCurve) -> Table:
 
 
 def trade_off_table(trade_off: TradeOff) -> Table:
-    """The adapter from off to on, and with a decay: its own speech against out-of-domain speech.
+    """The adapter from off to on, and trained with other options: its own speech against other speech.
 
     | adapter | test_adults WER % | out-of-domain speech WER % |
     | --- | ---: | ---: |
@@ -245,23 +245,30 @@ def write_curves(exp: Path, systems: Sequence[System]) -> None:
 
 
 def trade_off(systems: Sequence[System]) -> Json | None:
-    """The adapter that was scaled, from 0 (the base) to 1, and those with a decay; None without these."""
+    """The adapter that was scaled, from 0 (the base) to 1, and those trained with one option changed, such as
+    ia3_replay-weight1; None without these."""
     base, trained = systems[0], [one for one in systems if one.train]
     scaled = [one for one in trained if any(one.folder.glob("scale_*/decode_greedy_*/score.json"))]
-    decayed = [one for one in trained if "_decay" in one.name]
-    whole = scaled or [one for one in trained if one not in decayed]
-    if not whole or not scaled + decayed:
+    variants: dict[tuple[str, float, str], list[System]] = {}  # in the order of option and value
+    for one in trained:
+        if match := re.fullmatch(r".+_([a-z]+(?:-[a-z]+)*)((\d+(?:\.\d+)?).*)", one.name):
+            variants.setdefault((match[1], float(match[3]), match[2]), []).append(one)
+    changed = [one for members in variants.values() for one in members]
+    whole = scaled or [one for one in trained if one not in changed]
+    if not whole or not scaled + changed:
         return None
     shown = median_of([one for one in whole if one.name == whole[0].name])
-    points: list[tuple[Json, System]] = [({"scale": 0.0}, base), ({"scale": 1.0}, shown)]
+    points = [("scale", "0", base), ("scale", "1", shown)]
     for folder in shown.folder.glob("scale_*"):
-        points.append(({"scale": float(folder.name.removeprefix("scale_"))}, load_system(folder)))
-    points.sort(key=lambda point: point[0]["scale"])
-    points += [({"decay_to_one": one.options["decay_to_one"]}, one) for one in decayed]
-    own = min(set.intersection(*(set(one.results) for _, one in points)) - {OUT_OF_DOMAIN, DEV}, default="")
+        points.append(("scale", folder.name.removeprefix("scale_"), load_system(folder)))
+    points.sort(key=lambda point: float(point[1]))
+    points += [(key[0], key[2], median_of(members)) for key, members in sorted(variants.items())]
+    own = min(set.intersection(*(set(one.results) for *_, one in points)) - {OUT_OF_DOMAIN, DEV}, default="")
     rows = [
-        setting | rate_fields(one.results[own]) | rate_fields(one.results[OUT_OF_DOMAIN], "out_of_domain_")
-        for setting, one in points
+        {"setting": setting, "value": value}
+        | rate_fields(one.results[own])
+        | rate_fields(one.results[OUT_OF_DOMAIN], "out_of_domain_")
+        for setting, value, one in points
         if is_current(one, own, base) and is_current(one, OUT_OF_DOMAIN, base)
     ]
     return {"own": own, "out_of_domain": "out-of-domain speech", "points": rows} if len(rows) > 2 else None

@@ -103,22 +103,24 @@ def amount_text(amount: float, unit: str) -> str:
 
 def trade_off_chart(trade_off: TradeOff) -> Chart:
     """In-domain against out-of-domain WER: the adapter scaled from 0 (the base) to 1, and adapters trained
-    with decay towards 1."""
-    dots: dict[str, list[Point]] = {"scale": [], "decay_to_one": []}
+    with one option changed, a line for each option."""
+    dots: dict[str, list[Point]] = {}
     for point in trade_off.points:
         own, other = point.own.value, point.out_of_domain.value
         title = f"{point.name}: {trade_off.own} {percent(own)} %, "
         title += f"{trade_off.out_of_domain} {percent(other)} %"
-        dots[point.setting].append(Point(other, own, title, point.own.bounds, f"{point.value:g}"))
-    scaled = Series(dots["scale"], "system", "scaled adapter")
-    decayed = Series(dots["decay_to_one"], "third", "trained with decay towards 1")
+        dots.setdefault(point.setting, []).append(Point(other, own, title, point.own.bounds, point.value))
+    styles = {"scale": ("system", "scaled adapter")}
     points = trade_off.points
     return Chart(
         "In-domain WER against out-of-domain WER",
         "Lower is better on both axes. At scale 0 the adapter has no effect, which is the base",
         rate_axis(f"WER on {trade_off.out_of_domain}, %", [point.out_of_domain.value for point in points]),
         rate_axis(f"WER on {trade_off.own}, %", [value for point in points for value in ends_of(point.own)]),
-        [series for series in (scaled, decayed) if series.points],
+        [
+            Series(dots[setting], *styles.get(setting, ("third", f"trained with {setting}")))
+            for setting in dots
+        ],
     )
 
 

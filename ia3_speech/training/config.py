@@ -137,9 +137,12 @@ class TrainingOptions(SharedOptions):
     decay_to_one: float = 0.0
     """decay of l − 1 (never of l) by rate × decay_to_one a step"""
 
-    replay: Path | None = None
+    trust_region: float = 0.0
+    """largest distance of a vector's elements from 1; 0 is no limit"""
+
+    replay: str | None = None
     """data directory of other speech, without transcripts, on which each step holds the adapted model to the
-    base, so that it forgets less"""
+    base, so that it forgets less; shipped: ten minutes of 28 readers, which come with the package"""
 
     replay_weight: float = 1.0
     """of the divergence from the base there, in nats a frame, beside the CTC loss"""
@@ -209,6 +212,7 @@ def check_options(options: SharedOptions) -> None:
             "batch_seconds": (options.batch_seconds > 0, positive),
             "epoch_minutes": (0 <= options.epoch_minutes < math.inf, not_negative),
             "decay_to_one": (0 <= options.decay_to_one < math.inf, not_negative),
+            "trust_region": (0 <= options.trust_region < math.inf, not_negative),
             "checkpoint_steps": (options.checkpoint_steps >= 1, at_least_1),
             "replay_weight": (0 <= options.replay_weight < math.inf, not_negative),
         }
@@ -218,6 +222,7 @@ def check_options(options: SharedOptions) -> None:
         if options.method != "ia3":
             method_config(options)
             neutral = {"init_adapter": None, "train_head": False, "decay_to_one": 0, "dtype": "float32"}
+            neutral["trust_region"] = 0
         required |= {
             name: (False, f"{value} with --method {options.method}")
             for name, value in neutral.items()
@@ -260,6 +265,12 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
         ) from error
 
 
+def replay_folder(replay: str) -> Path:
+    """The data directory that `replay` names."""
+    shipped = Path(__file__).resolve().parents[1] / "out_of_domain/librispeech_train"
+    return shipped if replay == "shipped" else Path(replay)
+
+
 def is_share(part: str) -> bool:
     """Whether it is such as 3/8."""
     number, _, count = part.partition("/")
@@ -280,6 +291,8 @@ def comparable(options: SharedOptions) -> dict[str, Any]:
         compared.pop("method_options", None)
     if not getattr(options, "replay", None):
         compared.pop("replay_weight", None)
+    if not compared.get("trust_region"):
+        compared.pop("trust_region", None)
     if base_folder(options.base):
         del compared["base"]
     return compared
@@ -293,7 +306,7 @@ def training_inputs(options: SharedOptions, data: dict[str, Path], **more: Any) 
     """
     start = options.init_adapter if options.init_adapter != NEAREST else None
     terms = parse_terms(start) if start else []
-    replay = {"replay": path} if (path := getattr(options, "replay", None)) else {}
+    replay = {"replay": replay_folder(path)} if (path := getattr(options, "replay", None)) else {}
     return Inputs(
         data | replay | {"base": base_files(options.base), "init_adapter": weight_files(terms)},
         comparable(options) | {"init_weights": [term.weight for term in terms]} | more,

@@ -24,6 +24,7 @@ from ia3_speech.training.config import (
     TrainingOptions,
     check_options,
     method_config,
+    replay_folder,
     to_yaml,
 )
 from ia3_speech.training.data import read_examples
@@ -95,7 +96,7 @@ def train(options: TrainingOptions) -> dict[str, Any]:
                 atomic.remove_leftovers(options.out / name)
         labels = labels_of_trained(options.init_adapter, options.labels)
         base = load_base(options.base, dtype=options.dtype, device=choose_device(options))
-        replay = read_replay(options.replay, base, options) if options.replay else []
+        replay = read_replay(replay_folder(options.replay), base, options) if options.replay else []
         prepare_base(base, options, options.train_head)
         if options.method == "ia3":
             check_head(base, options)

@@ -201,7 +201,7 @@ class Trainer:
         self.check_gradients()
         nn.utils.clip_grad_norm_(list(self.parameters.values()), self.options.clip)
         self.optimizer.step()
-        self.decay_to_one()
+        self.hold_near_one()
         return value, sum(e.seconds for e in examples)
 
     def draw_speed(self, example: Example, epoch: int, position: int) -> float:
@@ -218,14 +218,17 @@ class Trainer:
             names = ", ".join(self.state.without_gradient[:8])
             raise TrainingError(f"no gradient in {self.state.step + 1} batches: {names} would stay at one")
 
-    def decay_to_one(self) -> None:
-        """Weight decay, decoupled from the gradient, of l − 1: identity is 1 for IA³, not 0."""
-        if self.options.decay_to_one:
-            decay = self.optimizer.param_groups[0]["lr"] * self.options.decay_to_one
+    def hold_near_one(self) -> None:
+        """Weight decay, decoupled from the gradient, of l − 1: identity is 1 for IA³, not 0. And l within
+        the trust region."""
+        decay = self.optimizer.param_groups[0]["lr"] * self.options.decay_to_one
+        if decay or self.options.trust_region:
             with torch.no_grad():
                 for name, p in self.parameters.items():
                     if not ia3.is_head(name):
                         p.sub_((p - 1) * decay)
+                        if limit := self.options.trust_region:
+                            p.clamp_(1 - limit, 1 + limit)
 
     # ---- evaluation
 

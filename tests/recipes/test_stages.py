@@ -126,11 +126,13 @@ def test_the_selected_adapter_is_registered_where_it_helps(commands):
 
 def test_studies_add_trainings_and_the_mean_is_shown(commands):
     options = ("--seeds", "2", "--average", "true", "--out-of-domain", "talk", "--curve", "1 5")
-    found = lines(commands("--trade-off", "0 0.5 1", "--decay-to-one", "0.1", "--stop-stage", "8", *options))
+    found = lines(
+        commands("--trade-off", "0 0.5 1", "--variants", "decay-to-one=0.1", "--stop-stage", "8", *options)
+    )
     assert [line for line in found if " train --config" in line] == [
         f"JOB=1:{jobs} train --config ia3 --dev dev --train {data} --out {out}_seedJOB --seed JOB"
         for jobs, data, out in (
-            (2, "train", "ia3"), (1, "train --decay-to-one 0.1", "ia3_decay0.1"),
+            (2, "train", "ia3"), (2, "train --decay-to-one 0.1", "ia3_decay-to-one0.1"),
             (2, "curve/minutes_1 --epoch-minutes 5", "curve/minutes_1"),
             (2, "curve/minutes_5 --epoch-minutes 5", "curve/minutes_5"),
         )
@@ -144,7 +146,14 @@ def test_studies_add_trainings_and_the_mean_is_shown(commands):
         *("ia3_seed2/decode_greedy_test", "ia3_seed2/decode_greedy_out_of_domain"),
         *("ia3_average/decode_greedy_test", "ia3_average/decode_greedy_out_of_domain"),
         "ia3_average/decode_greedy_dev",
-        *("ia3_decay0.1_seed1/decode_greedy_test", "ia3_decay0.1_seed1/decode_greedy_out_of_domain"),
+        *(
+            "ia3_decay-to-one0.1_seed1/decode_greedy_test",
+            "ia3_decay-to-one0.1_seed1/decode_greedy_out_of_domain",
+        ),
+        *(
+            "ia3_decay-to-one0.1_seed2/decode_greedy_test",
+            "ia3_decay-to-one0.1_seed2/decode_greedy_out_of_domain",
+        ),
         *("curve/minutes_1_seed1/decode_greedy_test", "curve/minutes_1_seed2/decode_greedy_test"),
         *("curve/minutes_5_seed1/decode_greedy_test", "curve/minutes_5_seed2/decode_greedy_test"),
         *("ia3_average/scale_0.5/decode_greedy_test", "ia3_average/scale_0.5/decode_greedy_out_of_domain"),
@@ -226,9 +235,14 @@ def test_changed_data_are_noticed_and_trained_on_anew_on_request(commands, tmp_p
         (("--grid", "clip=1", "--curve", "1"), "--grid goes alone: study what it finds best in another run"),
         (("--curve", "1 two"), "--curve takes numbers such as 0.5, not 'two'"),
         (("--average", "true"), "--average takes the mean of several seeds: give --seeds 3"),
-        (("--trade-off", "0.5"), "--trade-off needs out-of-domain speech: give --out-of-domain 'DIR DIR'"),
-        (("--decay-to-one", "1e-2"), "--decay-to-one needs --trade-off '0.25 0.5 0.75'"),
-        (("--decay-to-one", "-1", "--trade-off", "1"), "--decay-to-one takes numbers such as 0.5, not '-1'"),
+        (
+            ("--variants", "clip=1"),
+            "--trade-off and --variants need out-of-domain speech: give --out-of-domain",
+        ),
+        (
+            ("--variants", "clip 1"),
+            "--variants takes OPTION=NUMBER,NUMBER, as 'replay-weight=1,3 layers=3-5'",
+        ),
         (("--test-sets", "test out_of_domain"), "--test-sets: no set can be called out_of_domain"),
         (("--lm", "none.arpa"), "--lm none.arpa: no such file (own, none, or ARPA files and texts)"),
         (("--hotwords", "absent.txt"), "--hotwords absent.txt: no such file (own, none, or a file with"),

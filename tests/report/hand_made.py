@@ -131,9 +131,14 @@ def add_extras(recipe: Recipe) -> None:
     curve = {"set": "test_adults", "base": {"wer": 0.51, "lo": 0.4, "hi": 0.6}, "points": points}
     (recipe.exp / "curve.json").write_text(json.dumps(curve))
     points = [
-        {"scale": scale, "wer": 0.5 - scale / 5, "out_of_domain_wer": 0.2 + scale / 9}
+        {
+            "setting": "scale",
+            "value": f"{scale:g}",
+            "wer": 0.5 - scale / 5,
+            "out_of_domain_wer": 0.2 + scale / 9,
+        }
         for scale in (0, 0.5, 1)
     ]
-    points.append({"decay_to_one": 0.1, "wer": 0.35, "out_of_domain_wer": 0.25})
+    points.append({"setting": "replay-weight", "value": "0.1", "wer": 0.35, "out_of_domain_wer": 0.25})
     trade_off = {"own": "test", "out_of_domain": "out-of-domain speech", "points": points}
     (recipe.exp / "trade_off.json").write_text(json.dumps(trade_off))

@@ -135,7 +135,7 @@ def test_all_that_lies_beside_is_found(recipe):
     assert "the base has 51.0 %" in text
     assert "WER on test_adults by amount of audio" in text
     assert "scale 0.5: test 40.0 %, out-of-domain speech 25.6 %" in text
-    assert "decay 0.1: test 35.0 %, out-of-domain speech 25.0 %" in text
+    assert "replay-weight 0.1: test 35.0 %, out-of-domain speech 25.0 %" in text
     for layer in (0, 1, 10):
         assert f"layer {layer}, key: 5, 25, 50, 75 and 95 % lie below" in text
 
@@ -285,7 +285,7 @@ def test_another_data_directory_is_refused(recipe, tmp_path):
         ("curve.json", '{"points": []}', 'has no "points"'),
         (
             "trade_off.json",
-            '{"points": [{"scale": 1, "wer": 0.3}]}',
+            '{"points": [{"setting": "scale", "wer": 0.3}]}',
             "point 1: out_of_domain_wer is None, not a number",
         ),
         ("ia3_seed1/metrics.jsonl", '{"epoch": 1, "loss": 1}', ":1: dev_wer is None, not a number"),
