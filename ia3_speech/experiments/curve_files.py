@@ -9,9 +9,9 @@
                     the start, has no loss
 
 Rates are fractions; the bounds lo and hi are null where there is no interval. A learning curve may count
-`utterances` instead of `minutes`. The setting of a trade-off's point is the scale of the adapter, or an option
-that another adapter was trained with, such as `replay-weight`. recipes/study.sh and speakers.sh train and decode
-what the points are made of. Both are shown by RESULTS.md and by the report, as the same tables.
+`utterances` instead of `minutes`. The setting of a trade-off's point is the scale of the adapter, or an
+option that another adapter was trained with, such as `replay-weight`. recipes/study.sh and speakers.sh train
+and decode what the points are made of. Both are shown by RESULTS.md and by the report, as the same tables.
 """
 
 import math
