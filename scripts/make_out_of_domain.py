@@ -7,9 +7,9 @@ holds it to the base on the other.
         --shortest 4 --longest 10 --without 1673,1988,2078,2412,2803,652,777,84
 
 In: a Kaldi data directory of Ogg Opus files. Out: `ia3_speech/out_of_domain/NAME`, a Kaldi data directory
-with its audio: of each speaker clips of some seconds, evenly spaced through the sorted ids, or, of one who has
-fewer, the shortest. The files are copied as they are: nothing is encoded twice. Paths in wav.scp are relative
-to the directory. The speakers left out of librispeech_train are those of LibriSpeech's dev-clean.
+with its audio: of each speaker clips of some seconds, evenly spaced through the sorted ids, or, of one who
+has fewer, the shortest. The files are copied as they are: nothing is encoded twice. Paths in wav.scp are
+relative to the directory. The speakers left out of librispeech_train are those of dev-clean.
 """
 
 import shutil
