@@ -156,7 +156,7 @@ class Base:
             return values
         if depth is None:
             return self.convolve(values)
-        return input_of_layer(self.model, values[None], depth)[0]
+        return input_of_layer(self.model, values[None], depth, self.precision)[0]
 
     def forward(
         self, features: Sequence[torch.Tensor], depth: int | None = None

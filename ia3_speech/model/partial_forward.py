@@ -14,6 +14,7 @@ from torch import nn
 
 from ia3_speech.model.architectures import AdapterError, Kernels, output_length
 from ia3_speech.model.ia3 import architecture_of, path_in
+from ia3_speech.model.precision import compute_fast
 from ia3_speech.model.sharing import structural_copy
 
 PROMPT_FRAMES = "prompt_frames"  # the attribute of a model that puts frames before each row in its encoder
@@ -23,17 +24,18 @@ class LayerReached(Exception):
     """Ends a forward pass at the layer whose input, (batch, frames, channels), was asked for."""
 
 
-def input_of_layer(model: nn.Module, values: torch.Tensor, number: int) -> torch.Tensor:
+def input_of_layer(model: nn.Module, values: torch.Tensor, number: int, precision: str) -> torch.Tensor:
     """The hidden states (batch, frames, channels) that encoder layer `number` gets for `values`, (batch,
-    samples)."""
+    samples), computed as `compute_fast` does."""
 
     def stop(hidden: torch.Tensor, *_args: Any, **_kwargs: Any) -> None:
         raise LayerReached(hidden)
 
-    body = structural_copy(model).base_model
-    body.encoder.layers[number].forward = stop
+    copy = structural_copy(model)
+    compute_fast(copy, precision)
+    copy.base_model.encoder.layers[number].forward = stop
     try:
-        body(values)
+        copy.base_model(values)
     except LayerReached as reached:
         return reached.args[0]
     raise AdapterError(f"{type(model).__name__}: layer {number} was never reached")

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# Source this: the methods that are compared, and the stages that do it.
+_option_files+=("${BASH_SOURCE[0]}")
+
+qv="--placements query value" linear="--placements query key value attention_output ffn_inner ffn_output"
+# The options of each method beside its configuration (ia3_speech/conf), and the three rates to choose from.
+declare -A method_opts=(
+  [ia3_paper]="--config ia3 --placements key value ffn" [ia3]="--config ia3"
+  [lora_r4]="--config lora $qv" [lora_r16]='--config lora --method-options {"r":16,"lora_alpha":32}'" $qv"
+  [lora_r4_linear]="--config lora $linear"
+  [lora_r16_linear]='--config lora --method-options {"r":16,"lora_alpha":32}'" $linear"
+  [dora]="--config dora" [vera]="--config vera" [ln_tuning]="--config ln_tuning" [bitfit]="--config bitfit"
+  [bottleneck]="--config bottleneck" [prompt]="--config prompt" [head]="--config head" [full]="--config full"
+)
+declare -A method_rates=(
+  [ia3_paper]="1e-2 2e-2 4e-2" [ia3]="1e-2 2e-2 4e-2" [vera]="3e-3 1e-2 3e-2" [prompt]="1e-3 1e-2 1e-1"
+  [full]="3e-5 1e-4 3e-4" [head]="3e-4 1e-3 3e-3" [ln_tuning]="1e-3 3e-3 1e-2" [bitfit]="1e-3 3e-3 1e-2"
+)
+few_rates="3e-4 1e-3 3e-3" # of all others
+
+check_options() {
+  local method
+  for method in $methods; do
+    [[ -n ${method_opts[$method]-} ]] || fail "--methods: no method $method (there are $(tr ' ' '\n' <<<"${!method_opts[@]}" | sort | xargs))"
+  done
+  [[ $task == orders || $task == accent ]] || fail "--task must be orders or accent, not '$task'"
+}
+
+# compare "$@": check the options, then the stages
+#   1 prepare   2 validate   3 plan: time a step of each method, and print the hours   4 the base   5 choose each method's rate
+#   by dev, train its seeds   6 decode and score   7 time forward passes   8 tables and figures
+compare() {
+  local method rate best half=$(((epochs + 1) / 2)) prepared set row
+  declare -A chosen
+  corpus_name=$task terms="" score_opts=$([[ $task == accent ]] || echo --cluster utterance)
+  locate "$@"
+  lock "$exp"
+  sets="test${out_of_domain:+ out_of_domain}"
+  [[ $size == full ]] || epochs=2 half=1
+
+  if [ $stage -le 1 ] && [ $stop_stage -ge 1 ]; then step "stage 1, prepare $corpus_name" prepare_task; fi
+  if [ $stage -le 2 ] && [ $stop_stage -ge 2 ]; then step "stage 2, validate ${data##*/}" validate train dev $sets; fi
+  train="python -m ia3_speech.train --base $base --dev $data/dev $pipes"
+  if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
+    step "stage 3, three minutes of train" $once "$data/timed" "$data/train" -- \
+      python -m ia3_speech.datadir subset "$data/train" "$data/timed" --minutes 3
+    for method in $methods; do
+      step "stage 3, time $method" $train_cmd "$exp/log/timed_$method.log" \
+        $train ${method_opts[$method]} --epochs 1 --train "$data/timed" --dev "$data/timed" --out "$exp/timed/$method"
+    done
+    local/methods.py plan "$exp" "$methods" "$data/train" --epochs "$epochs" --half "$half" --seeds "$seeds"
+  fi
+  if [ $stage -le 4 ] && [ $stop_stage -ge 4 ]; then
+    for set in $sets; do decode_and_score 4 base greedy $set; done
+  fi
+  if [ $stage -le 5 ] && [ $stop_stage -ge 5 ]; then
+    for method in $methods; do
+      for rate in ${method_rates[$method]-$few_rates}; do
+        train_method "rates/${method}_rate$rate" "$method" "$rate" "$half" 1 "$data/train"
+      done
+      best=$(python -m ia3_speech.experiments select "$exp/rates" "$(printf "${method}_rate%s " ${method_rates[$method]-$few_rates})")
+      rate=${best#*_rate}
+      train_method "$method" "$method" "${rate%_seed*}" "$epochs" "$seeds" "$data/train"
+    done
+  fi
+  if [ $stage -le 6 ] && [ $stop_stage -ge 6 ]; then
+    for method in $methods; do
+      for row in $(seq "$seeds"); do
+        for set in $sets; do decode_and_score 6 "${method}_seed$row" greedy $set; done
+      done
+    done
+  fi
+  if [ $stage -le 7 ] && [ $stop_stage -ge 7 ]; then
+    for method in $methods; do
+      step "stage 7, time forward passes of $method" $once "$exp/forward/$method.json" "$exp/${method}_seed1/adapter" -- \
+        local/methods.py forward "$exp/forward/$method.json" "$exp/${method}_seed1/adapter" "$base"
+    done
+    for minutes in $curve; do learning_curve "$minutes"; done
+  fi
+  if [ $stage -le 8 ] && [ $stop_stage -ge 8 ]; then
+    step "stage 8, tables and figures" local/methods.py table "$exp" "$methods"
+    echo "The table is in $exp/methods.md, the figure in $exp/figures."
+  fi
+}
+
+# prepare_task: the task's recipe prepares its data; of the accent the adults, and some minutes of them to train on.
+prepare_task() {
+  local set
+  if [[ $task == orders ]]; then
+    prepare="../barista_orders/local/prepare.py --base $base"
+  else
+    prepare="local/methods.py accent --minutes $minutes"
+  fi
+  prepare_corpus
+}
+
+# train_method FOLDER METHOD RATE EPOCHS SEEDS TRAIN
+train_method() {
+  step "stage 5, train ${1##*/}, seeds 1 to $5" $train_cmd JOB=1:"$5" "$exp/log/train_${1//\//_}_seedJOB.log" \
+    $train ${method_opts[$2]} --patience 99 --learning-rate "$3" --epochs "$4" --train "$6" --out "$exp/$1_seedJOB" --seed JOB
+}
+
+# learning_curve MINUTES: ia3, LoRA and full on so many minutes, at the rates that were chosen on all of train.
+learning_curve() {
+  local method rate part=$data/curve/minutes_$1
+  step "stage 7, $1 minutes of train" $once "$part" "$data/train" -- \
+    python -m ia3_speech.datadir subset "$data/train" "$part" --minutes "$1"
+  for method in ia3 lora_r4 full; do
+    rate=$(python -c "import sys, yaml; print(yaml.safe_load(open(sys.argv[1]))['learning_rate'])" "$exp/${method}_seed1/config.yaml")
+    train_method "curve/${method}_$1" $method "$rate" "$epochs" "$seeds" "$part"
+    for row in $(seq "$seeds"); do decode_and_score 7 "curve/${method}_$1_seed$row" greedy test; done
+  done
+}

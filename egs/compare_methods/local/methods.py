@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""What compare.sh needs beside the package's commands: the accent's data, hours, forward passes, the table.
+
+    local/methods.py accent CORPUS data/accent --minutes 20
+    local/methods.py plan exp/orders 'ia3 lora_r4' data/orders/train --epochs 8 --half 4 --seeds 3
+    local/methods.py forward exp/orders/forward/lora_r4.json exp/orders/lora_r4_seed1/adapter mini
+    local/methods.py table exp/orders 'ia3 lora_r4'
+
+In: a corpus, and what was trained, decoded and timed in EXP. Out: a data directory; JSON; EXP/methods.md and
+EXP/methods.{svg,pdf,csv}.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from ia3_speech.atomic import write_json, write_text
+from ia3_speech.cli import command
+from ia3_speech.data.corpora import speechocean762
+from ia3_speech.data.corpora.preparation import Size
+from ia3_speech.data.kaldi import read_data_directory, subset_data_directory, write_data_directory
+from ia3_speech.experiments.curve_files import spread
+from ia3_speech.experiments.systems import OUT_OF_DOMAIN, System, load_json, load_system, median_of
+from ia3_speech.report.charts import Axis, Chart, Point, Series, rate_axis
+from ia3_speech.report.figures import Figure, write_figures
+from ia3_speech.scoring.table import Rate, Table
+
+BATCH, SECONDS, REPEATS = 16, 6, 7  # of the forward passes
+
+
+def accent(corpus: Path, out: Path, minutes: float = 20, size: Size = "full") -> None:
+    """The adults of speechocean762: so many minutes of train, dev, and the test set.
+
+    Args:
+        corpus: in its published layout
+        out: folder of the data directories
+        minutes: of train
+        size: small takes a little of each set
+    """
+    whole = out / "whole"
+    speechocean762.prepare(corpus, whole, size)
+    for name, source in (("train", "train"), ("dev", "dev"), ("test", "test_adults")):
+        adults = [u for u in read_data_directory(whole / source).utterances if speechocean762.is_adult(u)]
+        write_data_directory(out / ("adults" if name == "train" else name), adults)
+    most = sum(u.duration or 0.0 for u in read_data_directory(out / "adults").utterances) / 60
+    print(subset_data_directory(out / "adults", out / "train", minutes=min(minutes, most)))
+
+
+def plan(exp: Path, methods: str, train: Path, epochs: int, half: int, seeds: int, rates: int = 3) -> None:
+    """Print the hours that training will take, by the steps that were timed; evaluations on dev come on top.
+
+    Args:
+        exp: folder of the experiment
+        methods: their names
+        train: data directory to train on
+        epochs: of each seed
+        half: epochs of each rate
+        seeds: of each method
+        rates: of each method
+    """
+    seconds, hours = sum(u.duration for u in read_data_directory(train).utterances), {}
+    for method in methods.split():
+        timed = load_json(exp / "timed" / method / "train.json")
+        epoch = timed["seconds_per_step"] * timed["steps"] * seconds / timed["audio_seconds"]
+        hours[method] = epoch * (rates * half + seeds * epochs) / 3600
+    print(*(f"    {method}: {time_of:.2f} hours" for method, time_of in hours.items()), sep="\n")
+    print(f"    {len(hours)} methods: {sum(hours.values()):.1f} hours of training")
+
+
+def forward(out: Path, adapter: Path, base: str = "mini") -> None:
+    """Time a forward pass of 16 rows with one adapter, and with sixteen, relative to the base's.
+
+    Sixteen are IA³'s in the bank, and LoRA's as PEFT computes mixed batches, by `adapter_names`: the adapter
+    under sixteen names. Other methods have no way to. The three take turns; the median of their ratios is
+    written.
+
+    Args:
+        out: JSON: one, sixteen (null where the method can't)
+        adapter: folder of an adapter of any method
+        base: its base
+    """
+    import torch
+
+    from ia3_speech.adapters.bank import Bank
+    from ia3_speech.adapters.expressions import parse_terms
+    from ia3_speech.adapters.record import method_of
+    from ia3_speech.model.base import load_base
+    from ia3_speech.training.methods import load_any
+
+    waves = [
+        np.random.default_rng(row).normal(size=SECONDS * 16_000).astype(np.float32) / 10
+        for row in range(BATCH)
+    ]
+    alone, adapted, method = load_base(base), load_base(base), method_of(adapter)
+    load_any(adapted, parse_terms(str(adapter)))
+    runs: dict[str, Callable[[], Any]] = {
+        "base": lambda: alone.logits(waves),
+        "one": lambda: adapted.logits(waves),
+    }
+    names = [f"voice{row}" for row in range(BATCH)]
+    if method == "ia3":
+        bank = Bank(load_base(base))
+        for name in names:
+            bank.add(name, str(adapter))
+        runs["sixteen"] = partial(bank.logits, waves, names)
+    elif method == "lora":
+        import peft
+
+        mixed = load_base(base)
+        wrapper = peft.PeftModel.from_pretrained(mixed.model, adapter, adapter_name=names[0])
+        for name in names[1:]:
+            wrapper.load_adapter(adapter, adapter_name=name)
+        batch = torch.stack([mixed.prepare(wave) for wave in waves])
+        runs["sixteen"] = torch.no_grad()(lambda: wrapper(batch, adapter_names=names))
+        runs["base of sixteen"] = torch.no_grad()(
+            lambda: alone.model(batch)
+        )  # transformers' own forward pass
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(REPEATS + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if repeat:  # the first warms up
+                seconds[name].append(time.perf_counter() - start)
+
+    def ratio(name: str, to: str) -> float | None:
+        return float(np.median(np.divide(seconds[name], seconds[to]))) if name in seconds else None
+
+    to = "base of sixteen" if "base of sixteen" in runs else "base"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(out, {"one": ratio("one", "base"), "sixteen": ratio("sixteen", to)})
+
+
+def table(exp: Path, methods: str) -> None:
+    """Write EXP/methods.md, EXP/figures/methods.{svg,pdf,csv}, and print the former.
+
+    Args:
+        exp: folder of the experiment
+        methods: their names, in the table's order
+    """
+    base = load_system(exp / "base")
+    trained = {
+        name: [load_system(path) for path in sorted(exp.glob(f"{name}_seed*"))] for name in methods.split()
+    }
+    shown = {name: median_of(seeds) for name, seeds in trained.items()}
+    full = gain(shown["full"], base) if "full" in shown else None
+    head = [
+        "method",
+        "trained",
+        "bytes",
+        "s a step",
+        "peak MB",
+        "test WER %",
+        "of the seeds",
+        "gain, % of full",
+    ]
+    head += ["out-of-domain WER %", "rate", "no gain at", "forward, one", "sixteen"]
+    first = [base.results["test"].all.wer, None, None, base.results[OUT_OF_DOMAIN].all.wer]
+    rows: list[list[Any]] = [["base", None, None, None, None, *first, None, None, "1.00", "1.00"]]
+    for name, system in shown.items():
+        made, rates = system.train, [one.results["test"].all.wer.value for one in trained[name]]
+        timed = load_json(exp / "forward" / f"{name}.json")
+        failed = [
+            path.parent.name.removeprefix(f"{name}_rate").removesuffix("_seed1")
+            for path in sorted(exp.glob(f"rates/{name}_rate*_seed1/train.json"))
+            if not load_json(path)["selected_epoch"]
+        ]
+        row = [name, f"{made['trainable']:,}", f"{made['bytes']:,}", f"{made['seconds_per_step']:.2f}"]
+        row += [f"{made['peak_memory_bytes'] / 2**20:.0f}", system.results["test"].all.wer, spread(rates)]
+        row += [f"{100 * gain(system, base) / full:.0f}" if full else None]
+        row += [system.results[OUT_OF_DOMAIN].all.wer, f"{system.options['learning_rate']:g}"]
+        row += [", ".join(failed) or None]
+        rows.append(row + [f"{timed[way]:.2f}" if timed[way] else None for way in ("one", "sixteen")])
+    text = Table("methods", "Methods", head, rows).markdown + learning_curves(exp, base)
+    write_text(exp / "methods.md", text)
+    figure = Figure("methods", chart(shown, base).svg_file, Table("methods", "Methods", head, rows))
+    write_figures(exp / "figures", [figure])
+    print(text)
+
+
+def gain(system: System, base: System) -> float:
+    """The relative change of the test set's WER, with its sign turned."""
+    before, after = (one.results["test"].all.wer.value for one in (base, system))
+    return (before - after) / before
+
+
+def chart(shown: dict[str, System], base: System) -> Chart:
+    """Gain against the number of trained parameters, on a logarithmic axis."""
+    points = [
+        Point(
+            math.log10(one.train["trainable"]),
+            gain(one, base),
+            f"{name}: {one.train['trainable']:,}",
+            text=name,
+        )
+        for name, one in shown.items()
+    ]
+    low, high = (math.floor(min(p.x for p in points)), math.ceil(max(p.x for p in points)))
+    x = Axis("trained parameters", low, high, [(tick, f"{10**tick:,}") for tick in range(low, high + 1)])
+    y = rate_axis("fewer word errors on test, %", [0.0, *(point.y for point in points)])
+    ours = [point for point in points if point.text.startswith("ia3")]
+    others = [point for point in points if point not in ours]
+    series = [Series(ours, "system", "IA³", line=False), Series(others, "third", "other methods", line=False)]
+    return Chart(
+        "Gain by trained parameters", "The median seed of each method at its best rate on dev", x, y, series
+    )
+
+
+def learning_curves(exp: Path, base: System) -> str:
+    """WER by minutes of train, the median of the seeds; empty without any."""
+    folders = sorted(exp.glob("curve/*_seed*"))
+    methods = dict.fromkeys(folder.name.rpartition("_seed")[0].rpartition("_")[0] for folder in folders)
+    amounts = sorted({int(folder.name.rpartition("_seed")[0].rpartition("_")[2]) for folder in folders})
+    if not folders:
+        return ""
+    rows: list[list[Any]] = [["0 (the base)", *(base.results["test"].all.wer for _ in methods)]]
+    for amount in amounts:
+        row: list[Any] = [str(amount)]
+        for method in methods:
+            seeds = [load_system(folder) for folder in exp.glob(f"curve/{method}_{amount}_seed*")]
+            row.append(Rate(median(one.results["test"].all.wer.value for one in seeds)) if seeds else None)
+        rows.append(row)
+    head = ["minutes of train", *(f"{method} WER %" for method in methods)]
+    return "\n" + Table("curves", "Learning curves", head, rows).markdown
+
+
+if __name__ == "__main__":
+    command({"accent": accent, "plan": plan, "forward": forward, "table": table})

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# IA³ against its rivals, on one trainer, the same data and the same base: LoRA, DoRA, VeRA, layer norms, BitFit, bottleneck
+# adapters, prompt tuning, the head alone, and full fine-tuning.
+#
+#   bash run.sh --corpus speech-to-intent-benchmark              coffee orders, whole: a domain
+#   bash run.sh --corpus DIR/speechocean762 --task accent        twenty minutes of adults: an accent
+#   bash run.sh --corpus DIR --methods 'ia3 lora_r4 full'        some of them; what is done stays, so the rest may follow later
+#   bash run.sh --corpus DIR --size small                        a little of it, to see that everything works
+set -euo pipefail
+. "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
+cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh; . local/compare.sh
+
+task=orders  # TASK: orders (barista_orders) or accent (speechocean762)
+minutes=20   # N: of the accent's train
+methods="ia3_paper ia3 lora_r4 lora_r16 lora_r4_linear lora_r16_linear dora vera ln_tuning bitfit bottleneck prompt head full" # NAMES: of local/compare.sh
+curve=""     # '1 5 20': also ia3, lora_r4 and full on so many minutes of train
+seeds=3      # of each method at its best rate
+epochs=8     # N: of each seed; the rates are chosen with one seed in half of them
+unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway
+
+. parse_options.sh
+init_adapter="" init_name="" grid=""
+compare "$@"
