@@ -6,9 +6,9 @@ qv="--placements query value" linear="--placements query key value attention_out
 # The options of each method beside its configuration (ia3_speech/conf), and the three rates to choose from.
 declare -A method_opts=(
   [ia3_paper]="--config ia3 --placements key value ffn" [ia3]="--config ia3"
-  [lora_r4]="--config lora $qv" [lora_r16]='--config lora --method-options {"r":16,"lora_alpha":32}'" $qv"
+  [lora_r4]="--config lora $qv" [lora_r16]="--config conf/lora_r16.yaml $qv"
   [lora_r4_linear]="--config lora $linear"
-  [lora_r16_linear]='--config lora --method-options {"r":16,"lora_alpha":32}'" $linear"
+  [lora_r16_linear]="--config conf/lora_r16.yaml $linear"
   [dora]="--config dora" [vera]="--config vera" [ln_tuning]="--config ln_tuning" [bitfit]="--config bitfit"
   [bottleneck]="--config bottleneck" [prompt]="--config prompt" [head]="--config head" [full]="--config full"
 )
@@ -46,7 +46,7 @@ compare() {
       python -m ia3_speech.datadir subset "$data/train" "$data/timed" --minutes 3
     for method in $methods; do
       step "stage 3, time $method" $train_cmd "$exp/log/timed_$method.log" \
-        $train ${method_opts[$method]} --epochs 1 --train "$data/timed" --dev "$data/timed" --out "$exp/timed/$method"
+        $train ${method_opts[$method]} --epochs 1 --train "$data/timed" --out "$exp/timed/$method"
     done
     local/methods.py plan "$exp" "$methods" "$data/train" --epochs "$epochs" --half "$half" --seeds "$seeds"
   fi
