@@ -59,7 +59,7 @@ def main(
             utterance is decoded with the fold's adapter that has not heard it, else with its speaker's first
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
-            mini, else 60; .inf: never)
+            mini, else 60; inf: never)
         part: such as 3/8: decode every eighth utterance from the third on; when all parts are decoded, the
             same command without --part puts them together in DECODE_DIR
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs

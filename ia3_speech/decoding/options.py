@@ -27,7 +27,7 @@ class InputOptions:
             of a call) and merges them by time; then --adapter may name one for each, such as
             left=agent,right=caller
         max_seconds: longer recordings are cut at pauses, and the texts joined (default: the base's maximum
-            input duration, 15.36 s for mini, else 60; .inf: never)
+            input duration, 15.36 s for mini, else 60; inf: never)
         vad: how speech is found where longer recordings are cut; silence between is left out: silero by a
             neural network, energy by its level; off cuts at the quietest places and leaves nothing out
             (default: silero where the extra ia3-speech[vad] is installed, else energy)

@@ -119,8 +119,8 @@ class TrainingOptions(SharedOptions):
     peft:FILE, a YAML or JSON file of any PEFT configuration"""
 
     method_options: dict[str, Any] = field(default_factory=dict)
-    """of the method: the fields of PEFT's configuration such as {r: 4, lora_alpha: 8}; of bottleneck
-    {adapter_attn_dim: 64}; of prompt {frames: 16}"""
+    """of the method: the fields of PEFT's configuration such as {"r": 4, "lora_alpha": 8}; of bottleneck
+    {"adapter_attn_dim": 64}; of prompt {"frames": 16}"""
 
     train_head: bool = False
     """train the CTC head too"""
