@@ -31,8 +31,8 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
 from ia3_speech.experiments.systems import DEV, GREEDY, HOTWORDS, LM, Json, load_json
 from ia3_speech.formatting import percent
-from ia3_speech.loading import SearchOptions
 from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
+from ia3_speech.search import SearchOptions
 from ia3_speech.training.records import read_training_options
 
 REGISTERED = "registered.json"  # in an experiment's folder
