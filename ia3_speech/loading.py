@@ -98,7 +98,7 @@ def load(
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"--device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
+        raise UserError(f"device {device}: {reason} (take cpu, cuda, cuda:1, mps)") from None
     from ia3_speech.adapters.bank import Bank
     from ia3_speech.adapters.load import base_of
     from ia3_speech.confidence.storage import find_scaling
