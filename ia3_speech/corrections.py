@@ -14,14 +14,12 @@ adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`
 """
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.audio import load_audio
 from ia3_speech.data.corpora.preparation import find_recording
-from ia3_speech.data.kaldi.directory import collapse_whitespace
 from ia3_speech.data.recordings import find_recordings, output_paths
 from ia3_speech.data.spreadsheet import SUFFIXES, read_spreadsheet
 from ia3_speech.formatting import in_columns, plural
@@ -54,15 +52,14 @@ def add(name: str, correction: list[str], recordings: Path | None = None) -> int
                 if not each.file.is_file():
                     raise UserError(f"{each.file}: no such file")
                 wave = load_audio(each.file)
-                voice.refuse_unusable(each, wave, base)
                 if (digest := voice.audio_digest(wave)) in taken:
                     raise UserError(f"the same recording as {taken[digest]} (remove one of them)")
+                recording = each._replace(speaker=each.speaker or own)
+                voice.keep_recording(name, stored, recording, wave, base)
             except UserError as error:
                 problems.append(f"{each.where}: {str(error).removeprefix(f'{each.where}: ')}")
                 continue
             taken[digest] = each.where
-            old = stored.get(digest) or voice.store_audio(name, each.file, each.speaker or own, digest, wave)
-            stored[digest] = replace(old, text=collapse_whitespace(each.text))
         if taken:
             voice.write_store(name, [*stored.values()])
     print(*problems, sep="\n", end="\n" * bool(problems), file=sys.stderr)

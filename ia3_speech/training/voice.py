@@ -1,9 +1,7 @@
 """What is known of a voice: recordings with what was really said in them, and learning from them.
 
-In: recordings and texts under a name, that of a registered adapter or of one to be made. Out: its store, in
-`corrections/NAME` beside the registry's folder: data/, a Kaldi data directory, and audio/, a copy of each
-recording (FLAC, 16 kHz), which nobody else can open; and an adapter, registered where folds find it better.
-`ia3-speech corrections` and the page of `ia3-speech serve` are its two users.
+In: recordings and texts under a name, that of an adapter which is registered or to be made. Out: its store,
+where `ia3-speech corrections --help` says, and an adapter, which is registered where folds find it better.
 """
 
 import hashlib
@@ -112,15 +110,13 @@ def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> s
     Raises:
         UserError: it can't be learnt, or another command is at this store.
     """
-    recording, digest = Correction(name, Path("recording"), text), audio_digest(wave)
-    refuse_unusable(recording, wave, base)
     with only_writer(name):
+        speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
         stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
-        own = speaker_of(registered(name)) if registry.is_registered(name) else name
-        old = stored.get(digest) or store_audio(name, recording.file, own, digest, wave)
-        stored[digest] = replace(old, text=collapse_whitespace(text))
+        correction = Correction(name, Path("recording"), text, speaker)
+        utterance = keep_recording(name, stored, correction, wave, base)
         write_store(name, [*stored.values()])
-    return old.id
+    return utterance.id
 
 
 def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
@@ -166,15 +162,23 @@ def audio_digest(wave: "np.ndarray") -> str:
     return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
 
 
-def store_audio(name: str, file: Path, speaker: str, digest: str, wave: "np.ndarray") -> Utterance:
-    """Copy a recording into the store; → its utterance."""
+def keep_recording(
+    name: str, stored: dict[str, Utterance], correction: Correction, wave: "np.ndarray", base: "Base"
+) -> Utterance:
+    """Check a recording, and copy it into the store unless it is there; → its utterance, with the text, which
+    `stored` has by its digest then. Raises UserError where it can't be learnt."""
     import soundfile
 
-    speaker, id = UtteranceIds(1).assign(speaker, f"{file.stem}-{digest}.flac", 1)
-    copy = store_of(name) / "audio" / f"{id}.flac"
-    with atomic.replacing(copy) as new:
-        soundfile.write(new, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
-    return Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
+    refuse_unusable(correction, wave, base)
+    if (digest := audio_digest(wave)) not in stored:
+        file = f"{correction.file.stem}-{digest}.flac"
+        speaker, id = UtteranceIds(1).assign(correction.speaker, file, 1)
+        copy = store_of(name) / "audio" / f"{id}.flac"
+        with atomic.replacing(copy) as new:
+            soundfile.write(new, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        stored[digest] = Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
+    stored[digest] = replace(stored[digest], text=collapse_whitespace(correction.text))
+    return stored[digest]
 
 
 def speaker_of(adapter: Path) -> str:
@@ -227,9 +231,7 @@ def learn_voice(
             options.init_adapter, options.epochs = start, epochs or options.epochs
             options.labels = read_record(adapter).get("labels", {}) if adapter else {"speaker": name}
             is_better, comparison, summary = train_and_compare(name if adapter else None, options, new)
-            earlier = None
-            if is_better:
-                earlier = register_learnt(name, work / "exp/adapter", corrections)
+            earlier = register_learnt(name, work / "exp/adapter", corrections) if is_better else None
             return Learnt(is_better, earlier, comparison, summary)
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
