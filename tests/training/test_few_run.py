@@ -168,9 +168,10 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     measures = [measure._replace(loss=1.0, errors=0) for measure in measures]
     measures[3] = measures[3]._replace(loss=5.0, errors=5, words=5)
     assert list(suspicious(examples, measures, 29, options.train)) == [measures[3].utterance]
-    (place / PLACES).write_text(f"{examples[3].utterance.recording}\tlist.csv:5\n")
-    [named] = suspicious(examples, measures, 29, options.train).values()
-    assert named == f"{examples[3].utterance.source}, list.csv:5"
+    [wrong] = [e.utterance for e in examples if e.utterance.id == measures[3].utterance]
+    (place / PLACES).write_text(f"{wrong.recording}\tlist.csv:5\n")
+    named = suspicious(examples, measures, 29, options.train)
+    assert named == {wrong.id: f"{wrong.source}, list.csv:5"}
     check_examples(
         [*examples, replace(examples[2], utterance=replace(examples[2].utterance, id="copy"))], options
     )
