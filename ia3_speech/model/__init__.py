@@ -7,9 +7,9 @@
     sharing             how threads share a model: a copy of its modules, a lock
     int8                linear modules in int8
     fingerprint         what tells one base from another
-    partial_forward     forward passes that begin or end in the middle
     collate             waveforms and texts to a batch, without the model
     precision           bfloat16 in the layers, and long convolutions by Fourier transforms
+    partial_forward     forward passes that begin or end in the middle
     base                load a base, prepare audio, compute logits
 
 patches and architectures do not load torch.
