@@ -14,6 +14,7 @@ adapter that has learnt from them stays, until `ia3-speech adapters remove NAME`
 """
 
 import hashlib
+import io
 import shutil
 import sys
 import zlib
@@ -250,9 +251,10 @@ def store_audio(name: str, file: Path, speaker: str, digest: str, wave: "np.ndar
     import soundfile
 
     speaker, id = UtteranceIds(1).assign(speaker, f"{file.stem}-{digest}.flac", 1)
-    copy = store_of(name) / "audio" / f"{id}.flac"
+    copy, content = store_of(name) / "audio" / f"{id}.flac", io.BytesIO()
+    soundfile.write(content, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
     with atomic.replacing(copy) as new:
-        soundfile.write(new, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        new.write_bytes(content.getvalue())  # soundfile would not say that the disk is full
     return Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
 
 

@@ -54,17 +54,15 @@ async def store_adapter(request: Request) -> dict[str, Any]:
     """Store an adapter: 409 where another one has the name, unless `replace` is true."""
     server: Server = request.app.state.server
     check_may_manage(server, request.state.client)
-    form = await read_form(request, max_files=len(FILES))
-    try:
+    async with read_form(request, max_files=len(FILES)) as (_, form):
         wanted = fields_of(form, AdapterForm)
-        name = registry.check_name(wanted.name)
+        try:
+            name = registry.check_name(wanted.name)
+        except registry.BadName as error:
+            raise bad_value("name", str(error)) from None
         check_may_manage(server, request.state.client, name)
         uploads = [*form.getlist("files"), *form.getlist("files[]")]
         return describe(await asyncio.to_thread(register_upload, server, name, uploads, wanted.replace))
-    except registry.BadName as error:
-        raise bad_value("name", str(error)) from None
-    finally:
-        await form.close()
 
 
 @router.get("/v1/adapters")

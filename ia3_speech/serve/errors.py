@@ -11,6 +11,8 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
+CLIENT_LEFT = 499  # nginx's status; nobody reads it but the log
+
 
 class ApiError(Exception):
     """An error that is told to the client.
