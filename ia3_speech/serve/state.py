@@ -6,10 +6,11 @@ its own, and runs in a thread.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ia3_speech.adapters.bank import Bank
@@ -43,6 +44,7 @@ class Server:
         language: ISO 639-1 code of what the base writes; None where nobody says.
         training: whether adapters may be made on the page.
         jobs: these, while they are made.
+        make_turn: gives a request its place in a queue.
         threads: in which blocking functions run (`asyncio.to_thread`).
         closing: whether it is shutting down.
     """
@@ -70,6 +72,7 @@ class Server:
         self.training, self.jobs = server.training, Jobs(recognizer.base.name) if server.training else None
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
+        self.make_turn: Callable[[], Turn] = partial(Turn, self.engine)
         self.active, self.held_seconds, self.closing = 0, 0.0, False
         self.metrics.active.set_function(lambda: self.active)
 
@@ -89,7 +92,7 @@ class Server:
             raise overloaded("The server is shutting down.")
         if self.active >= self.limits.max_requests:
             raise overloaded("The server is currently overloaded, please try again later.")
-        turn = Turn(self.engine)
+        turn = self.make_turn()
         self.active += 1
         try:
             yield turn

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import HealthCheck, given, settings
 
 from ia3_speech.adapters import registry
 from ia3_speech.serve.jobs import Jobs, read_job
@@ -272,6 +273,22 @@ def test_a_thousand_requests_that_nobody_means(serving, adapters, caplog, no_pro
     assert sorted(path.name for path in store.iterdir()) == ["adapters", "corrections", "voices"]
     found = {path.name for folder in store.iterdir() for path in folder.iterdir() if path.name[0] != "."}
     assert found <= {*adapters, "anna", "new", "true", "nan", "null", "1e999", "JSON", "日本語"}
+
+
+def test_the_description_holds_no_request_that_breaks_the_server(running, no_process):
+    """What Schemathesis makes of /openapi.json; docs/serve.md has the command for a longer run."""
+    schemathesis = pytest.importorskip("schemathesis")
+    operations = [*schemathesis.openapi.from_url(f"{running.url}/openapi.json").get_all_operations()]
+    assert len(operations) > 15
+    for operation in operations:
+
+        @settings(max_examples=10, derandomize=True, database=None, suppress_health_check=[*HealthCheck])
+        @given(operation.ok().as_strategy())
+        def check(case):
+            answer = case.call(timeout=60)
+            assert answer.status_code < 500, answer.text
+
+        check()
 
 
 def test_a_container_is_counted_before_it_is_kept(serving, adapters):
