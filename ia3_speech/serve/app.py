@@ -65,7 +65,6 @@ def make_app(server: Server) -> FastAPI:
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
     app.add_api_route("/healthz", healthz)
     app.add_api_route("/readyz", readyz)
-    app.add_exception_handler(ApiError, lambda _, error: error.response())
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(Entrance, server=server)
     return app

@@ -1,11 +1,9 @@
 """OpenAI's API for files: POST /v1/audio/transcriptions, GET /v1/models.
 
-    curl -F model=medical -F file=@audio.wav localhost:8000/v1/audio/transcriptions
-    {"text": "take two tablets", "usage": {"type": "duration", "seconds": 2}}
-
 In: multipart forms as OpenAI's clients send them. Out: json, text, srt, verbose_json, vtt, or, with
 stream=true, server-sent events. `prompt` and `keywords[]` are hot words; `temperature` and
-`chunking_strategy` have no meaning for a CTC model that cuts at pauses; unknown fields are ignored. Format: https://platform.openai.com/docs/api-reference/audio.
+`chunking_strategy` have no meaning for a CTC model that cuts at pauses; unknown fields are ignored.
+Format: https://platform.openai.com/docs/api-reference/audio
 """
 
 import asyncio

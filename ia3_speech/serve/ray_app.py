@@ -1,72 +1,62 @@
-"""The server on a Ray cluster: one HTTP API, as many replicas as there are GPUs (extra `ray`).
+"""The server on a Ray cluster (extra `ray`): one HTTP API, as many replicas as there are GPUs.
 
-    serve run ia3_speech.serve.ray_app:app                                    one replica, on processors
-    serve run ia3_speech.serve.ray_app:app gpus=1 min_replicas=2 max_replicas=8 base=my/base key_file=keys.yaml
-    serve deploy scripts/deploy/rayservice.yaml                               docs/serve.md, for Kubernetes
+    serve run ia3_speech.serve.ray_app:app                          one replica, on processors
+    serve run ia3_speech.serve.ray_app:app gpus=1 max_replicas=8    docs/serve.md, for Kubernetes too
 
     a client → Ray's proxy → Frontend       the application of `app.py`: forms, audio, searches, sessions
                                 └→ Replica  the queue and the bank, a GPU each: waves → logits
 
-In: the options of `ia3-speech serve`, and those of `RayOptions`, as NAME=VALUE. Out: a Ray Serve application.
-Ray sends the pieces of a request to a replica that has its adapters, while that one is not overloaded, and
-remembers where they are (`serve.multiplexed`). Batches are made there by `engine`, of requests for any
-adapters: Ray's own would hold one adapter each. A piece whose replica ends goes to another one. All nodes
-have one registry, `IA3_SPEECH_HOME` on a volume that they share.
+In: options as NAME=VALUE. Out: a Ray Serve application. Ray sends the pieces of a request to a replica that
+has its adapters, and remembers where they are (`serve.multiplexed`). Batches are made there, by `engine`:
+Ray's own would hold one adapter each. What a replica that ends has not computed goes to another one.
 """
 
 import asyncio
 import logging
 from collections.abc import Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 from ray import serve
 from ray.exceptions import RayActorError
 from ray.serve.exceptions import BackPressureError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from starlette.types import ASGIApp
+from torch import Tensor
 
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import Terms
+from ia3_speech.adapters.cache import Terms, find_stored
 from ia3_speech.cli import UserError
 from ia3_speech.loading import SearchOptions, load
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
-from ia3_speech.serve.models import MeteredCache, find_stored
+from ia3_speech.serve.errors import invalid
+from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 logger = logging.getLogger(__name__)
 
 TRIES = 4  # replicas that may end, one after another, under one request
-PIECES = 32  # of audio, or lists of them, that are at a replica at once: enough for its batches
 QUIET = {"enable_access_log": False}  # it would hold the names of adapters
 
 
 @dataclass(frozen=True)
-class RayOptions:
-    """Replicas
+class RayOptions(ServerOptions, EngineOptions, LimitOptions, SearchOptions):
+    """All options of `ia3-speech serve`; and of each replica its GPUs, and how many replicas there are."""
 
-    Args:
-        gpus: of each replica
-        min_replicas: that there always are
-        max_replicas: that there are under load
-    """
-
+    __pydantic_config__ = ConfigDict(extra="forbid")
     gpus: float = 0.0
     min_replicas: int = 1
     max_replicas: int = 4
 
 
-@serve.deployment(max_ongoing_requests=PIECES, logging_config=QUIET)
+@serve.deployment(max_ongoing_requests=LimitOptions.max_requests, logging_config=QUIET)
 class Replica:
     """One base, a bank and its queue."""
 
@@ -76,7 +66,7 @@ class Replica:
         self.cache = MeteredCache(Bank(base), options.max_adapters, options.max_memory * 1e6, metrics)
         self.engine = Engine(self.cache, options.batch_seconds, options.max_wait_ms / 1000, metrics)
 
-    async def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> "list[Tensor]":
+    async def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
         """As `Turn.logits`."""
         if model := serve.get_multiplexed_model_id():
             await self.place(model)
@@ -105,9 +95,6 @@ class Replica:
             if find_stored(stored.name) != stored:
                 self.engine.call(partial(self.cache.forget, stored.name))
 
-    def __del__(self) -> None:
-        self.engine.close()
-
 
 class RemoteTurn:
     """A request's place in the queues of replicas: what `Turn` is to one engine."""
@@ -121,7 +108,7 @@ class RemoteTurn:
         if self.response:
             self.response.cancel()
 
-    def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> "list[Tensor]":
+    def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
         """As `Turn.logits`; blocks, in a thread of the request."""
         model = "+".join(f"{stored.name}:{weight!r}" for stored, weight in terms)
         replicas = self.replicas.options(multiplexed_model_id=model)
@@ -140,21 +127,14 @@ class RemoteTurn:
         raise EngineClosed
 
 
-@serve.deployment(max_ongoing_requests=LimitOptions.max_requests + 16, logging_config=QUIET)
+@serve.deployment(max_ongoing_requests=2 * LimitOptions.max_requests, logging_config=QUIET)
 @serve.ingress()
 class Frontend:
     """The application, whose logits the replicas compute."""
 
-    def __init__(
-        self,
-        replicas: DeploymentHandle,
-        server: ServerOptions,
-        engine: EngineOptions,
-        limits: LimitOptions,
-        search: SearchOptions,
-    ):
-        recognizer = load(search=search, **engine.for_loading() | {"device": "cpu"}).recognizer
-        self.server = Server(recognizer, server, engine, limits, search)
+    def __init__(self, replicas: DeploymentHandle, options: RayOptions):
+        recognizer = load(search=options, **options.for_loading() | {"device": "cpu"}).recognizer
+        self.server = Server(recognizer, options, options, options, options)
         self.server.make_turn = partial(RemoteTurn, replicas)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -162,25 +142,13 @@ class Frontend:
 
 
 def app(arguments: dict[str, Any]) -> serve.Application:
-    """The application; `arguments` are options by name, as text or as values.
-
-    Raises:
-        UserError: there is no such option, or it can't have this value.
-    """
-    groups, left = [], dict(arguments)
-    for group in (ServerOptions, EngineOptions, LimitOptions, SearchOptions, RayOptions):
-        given = {one.name: left.pop(one.name) for one in fields(group) if one.name in left}
-        try:
-            groups.append(TypeAdapter(group).validate_python(given))
-        except ValidationError as error:
-            raise UserError(
-                f"{'.'.join(map(str, error.errors()[0]['loc']))}: {error.errors()[0]['msg']}"
-            ) from None
-    if left:
-        raise UserError(f"{min(left)}: no such option (ia3-speech serve --help lists them)")
-    for options in groups[:-1]:
-        options.check()
-    *options, ray = groups
-    scale = {"min_replicas": ray.min_replicas, "max_replicas": ray.max_replicas}
-    replicas = Replica.options(ray_actor_options={"num_gpus": ray.gpus}, autoscaling_config=scale)
-    return Frontend.bind(replicas.bind(options[1]), *options)
+    """The application, of options by name. Raises UserError for one that is not known or can't be meant."""
+    try:
+        options = TypeAdapter(RayOptions).validate_python(arguments)
+    except ValidationError as error:
+        raise UserError(invalid(error).message) from None
+    for group in RayOptions.__bases__:
+        group.check(options)
+    scale = {"min_replicas": options.min_replicas, "max_replicas": options.max_replicas}
+    replicas = Replica.options(ray_actor_options={"num_gpus": options.gpus}, autoscaling_config=scale)
+    return Frontend.bind(replicas.bind(options), options)

@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,9 +16,8 @@ from pathlib import Path
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import Terms
 from ia3_speech.adapters.expressions import Term
-from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, spellings
+from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, usable
 from ia3_speech.loading import RequestSearches, SearchOptions
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
@@ -116,14 +115,8 @@ class Server:
         that are spelled as others are, are left out."""
         found = [Term(stored.name, stored.folder, weight) for stored, weight in terms]
         search, record = self.searches(found)
-        scaling = self.models.scaling(terms, record)
-        vocabulary, known, spelled = self.recognizer.base.vocabulary, [], set()
-        for term in map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])):
-            with suppress(UserError):
-                own = {one.symbols for one in spellings(HotwordList(PROMPT, [term]), vocabulary, 1.0)}
-                known += [] if own & spelled else [term]
-                spelled |= own
-        if known:
+        scaling, vocabulary = self.models.scaling(terms, record), self.recognizer.base.vocabulary
+        if known := usable(map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])), vocabulary):
             search = HotwordSearch(HotwordList(PROMPT, known), self.hotword_weight, vocabulary, search)
             scaling = None  # it holds for the search that it was fitted with
         return replace(self.recognizer, bank=QueuedBank(turn, terms), search=search, scaling=scaling)
