@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 # Public name → its module.
 _PUBLIC = {
     "load": "loading",
-    "SearchOptions": "loading",
+    "SearchOptions": "search",
     "Transcriber": "decoding.transcription",
     "Transcript": "decoding.transcript",
     "TranscriptSegment": "decoding.transcript",

@@ -17,7 +17,7 @@ from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.formatting import plural
-from ia3_speech.loading import SearchOptions
+from ia3_speech.search import SearchOptions
 
 
 def main(

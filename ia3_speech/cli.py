@@ -14,18 +14,20 @@ import dataclasses
 import difflib
 import gc
 import inspect
+import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from types import NoneType, UnionType
+from types import UnionType
 from typing import Any, Literal, NoReturn, TextIO, Union, get_args, get_origin, get_type_hints
 
 CONFIGURATIONS = Path(__file__).parent / "conf"  # `--config ia3` is ia3.yaml in this folder
 REQUIRED = inspect.Parameter.empty
-NAMES = {int: "a whole number", float: "a number", bool: "true or false", dict: 'pairs such as {"a": "b"}'}
+NAMES = {int: "whole number", float: "number", dict: 'pairs such as {"a": "b"}'}  # as errors call them
 
 
 class UserError(Exception):
@@ -38,8 +40,8 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
     The fields of a parameter that is a dataclass are flags, and beside other parameters a group in `--help`,
     under the dataclass's first line. `--config FILE` (YAML) sets flags: a flag on the line overrides the
     file, the file the default. A function of `*files` takes any number of arguments before, between and after
-    its flags. Flags take dashes or underscores alike; a flag of type bool stands alone (`--check-audio`) or
-    takes true or false; a flag of type list takes several words.
+    its flags. Flags take dashes or underscores alike; a flag of type bool stands alone (`--check-audio`, and
+    `--no-check-audio` against a file's true); a flag of type list takes several words.
 
     `run` may return an exit code (int); None is 0.
     """
@@ -49,21 +51,18 @@ def command(run: Callable | dict[str, Callable], argv: list[str] | None = None) 
     os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     atexit.register(gc.freeze)  # Python's last collections would walk torch and Transformers for a second
+    leave = argparse.ArgumentParser().exit  # with a code, and a message on stderr
     try:
-        code = call(run, sys.argv[1:] if argv is None else argv)
+        leave(call(run, sys.argv[1:] if argv is None else argv) or 0)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+        leave(1, f"error: {error}\n")
     except KeyboardInterrupt:  # the shell's code for SIGINT
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        leave(130, "interrupted\n")
     except BrokenPipeError:  # the reader of `… | head` has left, which is no error
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        leave(0)
     except OSError as error:  # a full disk, a missing permission: a traceback would not help the user
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
-        sys.exit(1)
-    sys.exit(code or 0)
+        leave(1, f"error: {error.filename or 'the system'}: {error.strerror or error}\n")
 
 
 def progress_stream() -> TextIO:
@@ -78,20 +77,15 @@ class Parser(argparse.ArgumentParser):
     """A parser of what functions take, which gives what stands in the line alone; its errors are one line.
 
     Attributes:
-        flags, types: of each parameter and field, what is typed, `--name` or `name`; and its type.
-        required: the parameters without a default.
-        owners: parameter → the dataclass whose fields are flags.
-        variadic: the parameter that takes any number of words.
+        flags: of each parameter and field, what is typed: `--name`, or `name` where its place says it.
     """
 
     def __init__(self, **options: Any):
         options |= {"argument_default": argparse.SUPPRESS, "allow_abbrev": False}
         super().__init__(**options, formatter_class=argparse.RawDescriptionHelpFormatter)
         self.flags: dict[str, str] = {}
-        self.types: dict[str, Any] = {}
-        self.required: list[str] = []
-        self.owners: dict[str, type] = {}
-        self.variadic = ""
+        for kind, name in NAMES.items():
+            self.register("type", name, (lambda word: dict(json.loads(word))) if kind is dict else kind)
 
     def error(self, message: str) -> NoReturn:
         message, hint = message.removeprefix("argument "), ""
@@ -109,96 +103,80 @@ class Parser(argparse.ArgumentParser):
         for each in reversed(target.__mro__[:-1]) if is_class else [target]:
             described = docstring_parser.parse_from_object(each).params  # in the docstring, or below a field
             helps |= {p.arg_name: " ".join(p.description.split()) for p in described if p.description}
-        factories = {f.name: f.default_factory for f in dataclasses.fields(target)} if is_class else {}
-        parameters = inspect.signature(target).parameters
-        for name, parameter in parameters.items():
+        fields = {field.name: field for field in dataclasses.fields(target)} if is_class else {}
+        for name, parameter in inspect.signature(target).parameters.items():
             hint, default = hints.get(name, str), parameter.default
             if dataclasses.is_dataclass(hint):
                 title = description(hint.__doc__).partition("\n")[0].rstrip(".")
-                self.add(hint, self.add_argument_group(title) if len(parameters) > 1 else None)
-                self.owners[name] = hint
+                self.add(hint, self.add_argument_group(title))
                 continue
-            if factories.get(name, dataclasses.MISSING) is not dataclasses.MISSING:
-                default = factories[name]()
-            if get_origin(hint) in (Union, UnionType):
-                hint = next(kind for kind in get_args(hint) if kind is not NoneType)
+            if callable(factory := getattr(fields.get(name), "default_factory", None)):
+                default = factory()
+            hint = get_args(hint)[0] if get_origin(hint) in (Union, UnionType) else hint  # of X | None
+            origin = get_origin(hint)
+            kind = get_args(hint)[0] if origin is list else origin or hint
             is_flag = is_class or parameter.kind is parameter.KEYWORD_ONLY or default is not REQUIRED
             self.flags[name] = flag = f"--{name.replace('_', '-')}" if is_flag else name
-            self.types[name] = hint
-            options: dict[str, Any] = {"type": converter(hint)}
+            options: dict[str, Any] = {"type": NAMES.get(kind, kind)}
             if parameter.kind is parameter.VAR_POSITIONAL:
-                default, self.variadic = None, name
                 options = {"nargs": "*", "metavar": name.removesuffix("s").upper()}
             elif hint is bool:
                 options = {"action": "store_true"}
-                opposite = {"dest": name, "action": "store_false", "help": argparse.SUPPRESS}
-                self.add_argument(f"--no-{flag[2:]}", **opposite)
-            elif get_origin(hint) is list:
+                self.flags[f"no_{name}"] = opposite = f"--no-{flag[2:]}"
+                self.add_argument(opposite, dest=name, action="store_false", help=argparse.SUPPRESS)
+            elif origin is list:
                 options["nargs"] = "*" if is_flag else "+"
-            elif get_origin(hint) is Literal:
-                options["metavar"] = f"{{{','.join(get_args(hint))}}}"
-            note = " (required)" if default is REQUIRED and is_flag else ""
-            if default is REQUIRED:
-                self.required.append(name)
-            elif default not in (False, None, "", [], {}):
+            elif origin is Literal:
+                options = {"choices": get_args(hint)}
+            note = ""
+            if default is REQUIRED and is_flag:
+                note, options["required"] = " (required)", True
+            elif default not in (REQUIRED, False, None, "", [], {}):
                 note = f" (default: {' '.join(map(str, default)) if isinstance(default, list) else default})"
-            (group or self).add_argument(
-                flag, help=(helps.get(name, "") + note).replace("%", "%%"), **options
-            )
+            options["help"] = (helps.get(name, "") + note).replace("%", "%%")
+            (group or self).add_argument(flag, **options)
 
 
 def call(run: Callable | dict[str, Callable], words: list[str]) -> Any:
     """Call `run`, or the sub-command that the first word names. Code 2 where `words` do not parse."""
     module = (next(iter(run.values())) if isinstance(run, dict) else run).__globals__
-    program = sys.argv[0] if sys.argv[0].startswith("ia3-speech ") else None
-    if not program and (spec := module.get("__spec__")):
+    program = None
+    if not sys.argv[0].startswith("ia3-speech ") and (spec := module.get("__spec__")):
         program = f"python -m {spec.name.removesuffix('.__main__')}"
     parser = Parser(prog=program, description=description(module.get("__doc__")))
+    words = [re.sub("^--[^=]+", lambda flag: flag[0].replace("_", "-"), word) for word in words]
     if isinstance(run, dict):
         commands = parser.add_subparsers(metavar="COMMAND", required=True)
         for name, function in run.items():
             text = description(function.__doc__)
             commands.add_parser(name, help=text.partition("\n")[0].replace("%", "%%"), description=text)
-        if not words or words[0] not in run:
-            parser.parse_args(words)  # --help, or no such command
-        parser, function, words = commands.choices[words[0]], run[words[0]], words[1:]
+        parser.parse_args(words[:1])  # --help, no command, or none of this name
+        parser, run, words = commands.choices[words[0]], run[words[0]], words[1:]
+        parser.add(run)
     else:
-        function = run
         parser.add_argument("--config", metavar="FILE", help="YAML file of options; flags override it")
-    parser.add(function)
-    switches = {parser.flags[name] for name, kind in parser.types.items() if kind is bool}
-    given = vars(parser.parse_intermixed_args(in_standard_form(words, switches)))
-    if file := given.pop("config", None):
-        given = configuration(parser, file) | given
-    if missing := [parser.flags[name] for name in parser.required if name not in given]:
-        parser.error(f"the following arguments are required: {', '.join(missing)}")
-    for parameter, kind in parser.owners.items():
-        names = [field.name for field in dataclasses.fields(kind) if field.name in given]
-        given[parameter] = kind(**{field: given.pop(field) for field in names})
-    return function(*given.pop(parser.variadic, ()), **given)
+        parser.add(run)
+        finder = Parser(add_help=False)
+        finder.add_argument("--config")
+        if file := vars(finder.parse_known_args(words)[0]).get("config"):
+            words = [*configuration(parser, file), f"--config={file}", *words]
+    given = vars(parser.parse_intermixed_args(words))
+    for parameter, kind in get_type_hints(run).items():
+        if parameter != "return" and dataclasses.is_dataclass(kind):
+            names = [field.name for field in dataclasses.fields(kind) if field.name in given]
+            given[parameter] = kind(**{name: given.pop(name) for name in names})
+    arguments = inspect.signature(run).bind_partial()
+    arguments.arguments |= given
+    return run(*arguments.args, **arguments.kwargs)
 
 
-def in_standard_form(words: list[str], switches: set[str]) -> list[str]:
-    """Flags with dashes; of a flag of type bool `--x` for `--x true`, `--no-x` for `--x false`."""
-    standard: list[str] = []
-    for word in words:
-        if word in ("true", "false") and standard and standard[-1] in switches:
-            word = f"{standard.pop()}={word}"
-        name, equals, value = word.partition("=")
-        name = name.replace("_", "-") if name.startswith("--") else name
-        if name in switches and value in ("true", "false"):
-            name, equals, value = name if value == "true" else f"--no-{name[2:]}", "", ""
-        standard.append(name + equals + value)
-    return standard
-
-
-def configuration(parser: Parser, name: str) -> dict[str, Any]:
-    """The options in a YAML file, or in a configuration that the package contains."""
+def configuration(parser: Parser, name: str) -> list[str]:
+    """The words for the options in a YAML file, or in a configuration that the package contains."""
     import yaml
 
     file = Path(name) if Path(name).is_file() else CONFIGURATIONS / f"{name}.yaml"
     try:
-        options = yaml.safe_load(file.read_text("utf-8"))
+        options, words = yaml.safe_load(file.read_text("utf-8")), []
     except FileNotFoundError:
         parser.error(f"--config: there is no file {name} (the package contains ia3, lora, full …, for train)")
     except (ValueError, yaml.YAMLError) as error:
@@ -206,43 +184,15 @@ def configuration(parser: Parser, name: str) -> dict[str, Any]:
     if not isinstance(options, dict):
         parser.error(f"--config: {file}: holds no options, such as `epochs: 8`")
     for name, value in options.items():
-        if not parser.flags.get(name, "").startswith("--"):
+        if not (flag := parser.flags.get(name, "")).startswith("--"):
             parser.error(f"--config: {file}: unknown option {name}")
-        convert, is_list = converter(parser.types[name]), get_origin(parser.types[name]) is list
-        try:
-            if value is not None:
-                items = [
-                    convert(item) for item in (value if is_list and isinstance(value, list) else [value])
-                ]
-                options[name] = items if is_list else items[0]
-        except argparse.ArgumentTypeError as error:
-            parser.error(f"{parser.flags[name]}: {error}")
-    return options
-
-
-def converter(kind: Any) -> Callable[[Any], Any]:
-    """Gives a value of type `kind`, or of what a list holds, from a word of the line or from YAML."""
-    kind = get_args(kind)[0] if get_origin(kind) is list else kind
-    choices = get_args(kind) if get_origin(kind) is Literal else ()
-    kind = get_origin(kind) or kind
-    wanted = f"none of {', '.join(choices)}" if choices else f"not {NAMES.get(kind, 'text')}"
-
-    def convert(value: Any) -> Any:
-        import yaml
-
-        try:
-            if choices:
-                return choices[choices.index(str(value))]
-            if kind is bool:
-                return {"true": True, "false": False}[str(value).lower()]
-            if kind is dict:
-                return dict(yaml.safe_load(value) if isinstance(value, str) else value)
-            text = str(value)  # .inf and .nan are YAML's spelling
-            return kind(text.replace(".inf", "inf").replace(".nan", "nan") if kind is float else text)
-        except (KeyError, TypeError, ValueError, yaml.YAMLError):
-            raise argparse.ArgumentTypeError(f"{value!r} is {wanted}") from None
-
-    return convert
+        if isinstance(value, bool) and (opposite := parser.flags.get(f"no_{name}")):
+            words.append(flag if value else opposite)
+        elif isinstance(value, list):
+            words += [flag, *map(str, value)]
+        elif value is not None:
+            words.append(f"{flag}={json.dumps(value) if isinstance(value, dict) else value}")
+    return words
 
 
 def description(docstring: str | None) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from ia3_speech.adapters.expressions import Term, is_single_adapter, parse_terms, weight_files
 from ia3_speech.adapters.record import recorded_base
 from ia3_speech.cli import UserError, command
+from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding.ctc_search import unused_hotwords
 from ia3_speech.decoding.decode_directory import (
     PARTS_FOLDER,
@@ -34,8 +35,8 @@ from ia3_speech.decoding.decode_directory import (
 from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
-from ia3_speech.loading import SearchOptions, load
-from ia3_speech.training.config import is_share
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions
 
 
 def main(
@@ -59,7 +60,7 @@ def main(
             utterance is decoded with the fold's adapter that has not heard it, else with its speaker's first
         allow_pipes: run the shell commands that wav.scp holds (entries that end in |)
         max_seconds: cut longer utterances at pauses (default: the base's maximum input duration, 15.36 s for
-            mini, else 60; .inf: never)
+            mini, else 60; inf: never)
         part: such as 3/8: decode every eighth utterance from the third on; when all parts are decoded, the
             same command without --part puts them together in DECODE_DIR
         force: decode again what DECODE_DIR/inputs.json says was decoded from the same inputs
@@ -69,8 +70,7 @@ def main(
     adapter, base = model_options.adapter, model_options.base
     if adapter and adapter_per_speaker:
         raise UserError("give --adapter or --adapter-per-speaker")
-    if part and not is_share(part):
-        raise UserError(f"--part {part}: give one such as 3/8, the third of eight shares of the utterances")
+    number, count = part_numbers(part)
     search_options.check()
     scaling = confidence_options.scaling
     directory = read_for_decoding(data, allow_pipes)
@@ -95,7 +95,6 @@ def main(
         return 0
     out, utterances = decode_dir, directory.utterances
     if part:
-        number, count = map(int, part.split("/"))
         out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
         inputs = Inputs(inputs.sources, {**inputs.options, "part": f"{number}/{count}"})
         if inputs.is_current(out, force):

@@ -37,6 +37,7 @@ RECORD = "inputs.json"
 SCHEMA = 1
 TABLES = ("wav.scp", "utt2spk")  # what makes a folder a Kaldi data directory
 MINI = Path(__file__).parent / "mini"
+BASE_CURVE = "learning_curve.json"  # in a base's folder: what so many utterances gave others
 
 Source = Path | Sequence[Path] | None
 
@@ -193,10 +194,10 @@ def base_folder(base: str) -> Path | None:
 
 
 def base_files(base: str) -> list[Path] | None:
-    """What a base's logits hang on: the files of its folder; not its language model, its card, nor the
-    scaling of its confidences."""
+    """What a base's logits hang on: the files of its folder; not its language model, its card, the scaling
+    of its confidences, nor its learning curve."""
     folder = base_folder(base)
-    others = ("lm.*", "*.md", "confidence.json")
+    others = ("lm.*", "*.md", "confidence.json", BASE_CURVE)
     return folder and [path for path in own_files(folder) if not any(map(path.match, others))]
 
 

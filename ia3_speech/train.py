@@ -56,11 +56,14 @@ def main(options: TrainingOptions, checking: CheckOptions) -> None:
     if inputs.is_current(options.out, options.force, resume=True):
         return
     if options.dev is None:
+        from ia3_speech.experiments.curve_files import gain_of_others
         from ia3_speech.training.few_run import train_on_few
 
         summary = train_on_few(options)
         inputs.record(options.out)
         print("\n".join(folds_report(f"{options.out}/adapter", summary)))
+        if sentence := gain_of_others(options.base):
+            print(sentence)
         return
     # Faults are named before torch and the base are loaded.
     train_set, dev_set = (

@@ -41,6 +41,7 @@ from ia3_speech.data.recordings import (
     Recording,
     find_recordings,
     output_paths,
+    part_numbers,
     recording_duration,
     recordings_from_stdin,
 )
@@ -56,7 +57,8 @@ from ia3_speech.decoding.options import (
     OutputOptions,
 )
 from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
-from ia3_speech.loading import SearchOptions, load, make_post_process
+from ia3_speech.loading import load, make_post_process
+from ia3_speech.search import SearchOptions
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -118,7 +120,7 @@ def main(
     if folder := output_options.output_dir:
         suffixes = [FORMATS[name].suffix for name in formats]
         outputs = [*zip(*(output_paths(sources, folder, suffix) for suffix in suffixes), strict=True)]
-    number, parts = output_options.part_numbers
+    number, parts = part_numbers(output_options.part)
     sources, outputs, bad = (items[number - 1 :: parts] for items in (sources, outputs, bad))
     failures = folder and folder / ("failed.txt" if parts == 1 else f"failed.{number}of{parts}.txt")
     if any(failures in paths for paths in outputs):

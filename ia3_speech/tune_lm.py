@@ -18,7 +18,7 @@ from ia3_speech.cli import UserError, command
 from ia3_speech.decoding.ctc_search import Search
 from ia3_speech.decoding.options import ModelOptions
 from ia3_speech.inputs import Inputs, base_files
-from ia3_speech.loading import SearchOptions
+from ia3_speech.search import SearchOptions
 
 LM_WEIGHTS = (0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 WORD_SCORES = (0.0, 0.75, 1.5, 2.25, 3.0)
@@ -66,7 +66,8 @@ def main(
     if out and inputs.is_current(out, force):
         return
     from ia3_speech.lm.tuning import format_tuning, tune
-    from ia3_speech.loading import load, make_search
+    from ia3_speech.loading import load
+    from ia3_speech.search import make_search
 
     recognizer = load(**vars(model_options), search=SearchOptions("greedy"), vad="off").recognizer
 

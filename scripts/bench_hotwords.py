@@ -41,9 +41,10 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_learning import learn_forms
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch
 from ia3_speech.lm.tuning import dev_logits
-from ia3_speech.loading import BASE_LM, SearchOptions, load, make_search
+from ia3_speech.loading import load
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list
+from ia3_speech.search import BASE_LM, SearchOptions, make_search
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -47,7 +47,7 @@ def work(base: str, data: str) -> None:
 def make_transcriber(base: str) -> Callable[[str], str]:
     """A function from a path to its text, by greedy search."""
     try:
-        from ia3_speech.loading import SearchOptions, load
+        from ia3_speech import SearchOptions, load
     except ImportError:  # the earlier version
         from ia3_speech.decoding.search import SearchOptions
 

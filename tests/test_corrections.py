@@ -14,6 +14,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record
 from ia3_speech.cli import UserError
 from ia3_speech.model.attach import trainable
+from ia3_speech.training import voice
 from ia3_speech.training.few_run import heard_by
 from tests.test_train import NO_DROPOUT, record
 
@@ -44,17 +45,17 @@ def place(tmp_path, tiny_model, processor) -> Path:
 
 def stored() -> dict[str, str]:
     """File name before it was stored → text."""
-    return {u.id.split("-")[1]: u.text for u in corrections.read_store("anna")}
+    return {u.id.split("-")[1]: u.text for u in voice.read_store("anna")}
 
 
 def test_a_recording_is_stored_and_its_text_replaced_and_deleted(place, run_command):
     audio = place / "audio/new/0.wav"
     assert run_command("corrections", "add", "anna", audio, "no  fever").code == 0
     assert stored() == {"0": "no fever"}
-    [utterance] = corrections.read_store("anna")
+    [utterance] = voice.read_store("anna")
     wave, rate = soundfile.read(utterance.source)
     assert (rate, len(wave), utterance.speaker) == (16_000, 8_000, "042")
-    folder = corrections.store_of("anna")
+    folder = voice.store_of("anna")
     assert folder.parent.stat().st_mode & 0o777 == 0o700
 
     shutil.copy(audio, place / "again.wav")  # the same recording
@@ -123,17 +124,15 @@ def test_what_is_refused(place, run_command, words, message):
 def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypatch, capsys):
     folder = registry.home() / "anna"
     (folder / "hotwords.txt").write_text("metformin\n")  # registered with it
-    before, few_options = registry.file_contents(folder), corrections.few_options
+    before, few_options = registry.file_contents(folder), voice.few_options
     for number in range(4):
         corrections.add("anna", [str(place / f"audio/new/{number}.wav"), "no"])
     corrections.add("anna", [str(place / "data/audio/train/5.wav"), "no"])  # of the old data
-    ids = {utterance.id for utterance in corrections.read_store("anna")}
+    ids = {utterance.id for utterance in voice.read_store("anna")}
 
     def learn(rate: float = 0.3) -> str:
         options = {"learning_rate": rate, "batch_utterances": 2, "epochs": 4 if rate == 0.3 else 1}
-        monkeypatch.setattr(
-            corrections, "few_options", lambda *words: replace(few_options(*words), **options)
-        )
+        monkeypatch.setattr(voice, "few_options", lambda *words: replace(few_options(*words), **options))
         corrections.learn_corrections("anna")
         return capsys.readouterr().out
 
@@ -147,12 +146,12 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
     assert heard_by(folder) == ids | old
     training = read_record(folder)["training"]
     assert training["corrections"].keys() == ids and training["data"] == str(place / "data/train")
-    assert sorted(path.name for path in corrections.store_of("anna").iterdir()) == ["audio", "data"]
+    assert sorted(path.name for path in voice.store_of("anna").iterdir()) == ["audio", "data"]
     with pytest.raises(UserError, match="nothing new"):
         learn()
 
     corrections.add("anna", [str(place / "audio/new/0.wav"), "never"])  # another text is new
-    for utterance in [u for u in corrections.read_store("anna") if u.text == "no"][:2]:
+    for utterance in [u for u in voice.read_store("anna") if u.text == "no"][:2]:
         corrections.remove("anna", utterance.id)
     shutil.rmtree(place / "data")  # what it was trained on is gone
     with pytest.raises(UserError, match="anna: 3 utterances can't be divided into folds"):

@@ -183,12 +183,7 @@ def front_matter(record: Mapping[str, Any], name: str | None, peft: bool) -> dic
     labels, base_id = adapter_labels(record), hub_id(record.get("base"))
     model_type = (record.get("fingerprint") or {}).get("model_type")
     adapted_to = [label for label in ADAPTED_TO if labels.get(label)]
-    tags = [
-        other_method(record) or "ia3",
-        LIBRARY,
-        *(["peft"] if peft else []),
-        *([model_type] if model_type else []),
-    ]
+    tags = [other_method(record) or "ia3", LIBRARY] + ["peft"] * peft + [model_type] * bool(model_type)
     tags += [f"{label}-adaptation" for label in adapted_to] + ["biometric-data"] * is_biometric(record)
     front = {"base_model": base_id} if base_id else {}  # the mini base and a local folder have no page there
     front |= {"base_model_relation": "adapter", "pipeline_tag": task_of(record)}

@@ -327,7 +327,7 @@ def check_base(adapter: Path | str, metadata: Metadata | None, base: dict[str, A
         raise AdapterError(
             f"{adapter} was trained on another base, {metadata.base or 'unnamed'} "
             f"({describe_base(recorded)}); this one is {describe_base(base)} "
-            f"(pass --base {metadata.base or 'with the right one'})"
+            f"(--base, or load_base, takes {metadata.base or 'the right one'})"
         )
     if recorded.get("dtype") != base.get("dtype"):
         logger.warning(

@@ -37,7 +37,7 @@ from ia3_speech.model.architectures import AdapterError, IA3Config, format_layer
 from ia3_speech.model.attach import check_liveness, detach, insert_vectors, trainable
 from ia3_speech.model.base import Base, BaseError, load_base
 from ia3_speech.model.fingerprint import fingerprint
-from ia3_speech.model.ia3 import layers_of, target_modules, vector_size
+from ia3_speech.model.ia3 import layers_of, target_modules, unwrap, vector_size
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +73,9 @@ def attach_adapter(model: nn.Module, adapter: Adapter, *, check: bool = True) ->
                 parameters[name].copy_(tensor.reshape(parameters[name].shape))
         if check:
             check_liveness(model)
+        if names := adapter.head and adapter.metadata and adapter.metadata.fingerprint.get("class_names"):
+            unwrap(model).config.id2label = dict(enumerate(names))
+            unwrap(model).config.label2id = {name: number for number, name in enumerate(names)}
     except Exception:
         detach(model)
         raise
@@ -100,7 +103,7 @@ def base_of(
         if base or name == "mini":
             raise
         raise BaseError(
-            f"{error} (the adapter {format_terms(terms)} records this base; pass --base)"
+            f"{error} (the adapter {format_terms(terms)} records it; --base, or base=, says where it is)"
         ) from None
 
 

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 BASE_CONFIDENCE = "confidence.json"  # in a base's folder
 WRITE_AGAIN = "(ia3-speech calibrate --store writes it again)"
-# What of a search's record (see `loading.make_search`) confidences hang on.
+# What of a search's record (see `search.make_search`) confidences hang on.
 FILES = ("lm", "hotwords")
 NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size", "hotword_weight")
 

@@ -250,3 +250,14 @@ def from_samples(samples: Any, sampling_rate: float, *, channels: bool = False) 
         )
     wave = wave.astype(np.float32, copy=False)
     return resample(to_mono(wave.T, "audio") if wave.ndim == 2 else wave, sampling_rate, SAMPLE_RATE)
+
+
+def part_numbers(part: str | None) -> tuple[int, int]:
+    """(3, 8) of 3/8, the third of eight parts, each for a job of a cluster; (1, 1) of None.
+
+    Raises UserError for what is no part.
+    """
+    number, _, count = (part or "1/1").partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise UserError(f"--part {part}: give one such as 3/8, the third of eight parts")
+    return int(number), int(count)

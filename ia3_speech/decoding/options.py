@@ -1,8 +1,7 @@
-"""The options of `transcribe`, `live` and `decode`, in the groups that `--help` shows; `loading` has those of
-the search. Their docstrings are the help.
+"""The options of `transcribe`, `live` and `decode`, in the groups that `--help` shows; `search.py` has
+those of the search. Their docstrings are the help.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ class InputOptions:
             of a call) and merges them by time; then --adapter may name one for each, such as
             left=agent,right=caller
         max_seconds: longer recordings are cut at pauses, and the texts joined (default: the base's maximum
-            input duration, 15.36 s for mini, else 60; .inf: never)
+            input duration, 15.36 s for mini, else 60; inf: never)
         vad: how speech is found where longer recordings are cut; silence between is left out: silero by a
             neural network, energy by its level; off cuts at the quietest places and leaves nothing out
             (default: silero where the extra ia3-speech[vad] is installed, else energy)
@@ -140,14 +139,6 @@ class OutputOptions:
     max_line_width: int | None = None
     max_line_count: int | None = None
     highlight_words: bool = False
-
-    @property
-    def part_numbers(self) -> tuple[int, int]:
-        """(3, 8) of 3/8; (1, 1) for all. Raises UserError for what is no part."""
-        match = re.fullmatch(r"(\d+)/(\d+)", self.part or "1/1")
-        if not match or not 1 <= int(match[1]) <= int(match[2]):
-            raise UserError(f"--part {self.part}: write 3/8 for the third of eight parts")
-        return int(match[1]), int(match[2])
 
     @property
     def full_json(self) -> bool:

@@ -169,8 +169,8 @@ class Recognizer:
         except torch.OutOfMemoryError as error:
             seconds = sum(map(len, waves)) / SAMPLE_RATE
             raise UserError(
-                f"the device's memory doesn't hold a batch of {seconds:.0f} s (lower --batch-seconds, which "
-                f"is {self.batch_seconds:g}, or take --dtype bfloat16): {str(error).splitlines()[0]}"
+                f"the device's memory doesn't hold a batch of {seconds:.0f} s (lower batch_seconds, which "
+                f"is {self.batch_seconds:g}, or take the dtype bfloat16): {str(error).splitlines()[0]}"
             ) from None
 
 

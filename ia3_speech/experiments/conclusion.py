@@ -29,10 +29,11 @@ from ia3_speech.adapters.card import update_card
 from ia3_speech.adapters.weights import read_weights, weights_sha256
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
+from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.experiments.systems import DEV, GREEDY, HOTWORDS, LM, Json, load_json
 from ia3_speech.formatting import percent
-from ia3_speech.loading import SearchOptions
 from ia3_speech.scoring.results import ADDED, NOT_IMPROVED, ResultRow, Results, read_results
+from ia3_speech.search import SearchOptions
 from ia3_speech.training.records import read_training_options
 
 REGISTERED = "registered.json"  # in an experiment's folder
@@ -230,4 +231,6 @@ def suspicious_texts(adapter: Path, system: Path) -> str:
     usual = median(losses.values()) if losses else 0.0
     names = sorted((name for name in losses if losses[name] > STANDS_OUT * usual), key=losses.get)[::-1]
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-    return ", ".join(f"{name} ({losses[name]:.1f})" for name in names[:MOST_NAMED]) + more
+    places = text_places(data) if (data := registry.training_data(adapter)) else {}
+    named = {name: f", {places[name]}" if name in places else "" for name in names[:MOST_NAMED]}
+    return ", ".join(f"{name} ({losses[name]:.1f}{place})" for name, place in named.items()) + more

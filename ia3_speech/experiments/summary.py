@@ -15,6 +15,7 @@ import shlex
 from pathlib import Path
 
 from ia3_speech.experiments.conclusion import REGISTERED
+from ia3_speech.experiments.curve_files import gain_of_others
 from ia3_speech.experiments.notes import warnings_of
 from ia3_speech.experiments.systems import (
     GREEDY,
@@ -88,6 +89,8 @@ def lines_of(systems: list[System], entries: dict[str, Json]) -> list[str]:
         lines[0] += " Only greedy search was measured; transcribe adds the base's language model, if any."
     if start := shown.train.get("init_adapter"):
         lines[0] += f" It started from {start}."
+    if shown.options.get("dev") is None and (sentence := gain_of_others(shown.options.get("base", "mini"))):
+        lines.append(f"  {sentence}")
     other, base = (best, bases.get(LM)) if best.search != GREEDY else (shown, systems[0])
     if OUT_OF_DOMAIN not in other.results:
         other, base = shown, systems[0]
@@ -125,6 +128,10 @@ def gain(best: System, by_search: dict[str, System], bases: dict[str, System], s
     doubt = f"the adapter makes {errors_in_words(change)} than {compared.baseline}"
     if best is not compared:
         doubt += f"; the hot words, {errors_in_words(row.change('wer'))} than without them"
+    terms = row.term_error_rate.value
+    if terms is not None:
+        base = bases[GREEDY].results[set_name].all.term_error_rate.value
+        doubt += f"; term errors {percent(base)} % → {percent(terms)} %"
     return f"{text}{', '.join(before)}; {doubt}."
 
 

@@ -14,7 +14,8 @@ from ia3_speech.decoding.options import DictationOptions, LiveOptions, ModelOpti
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.transcription import parse_adapter
 from ia3_speech.live.live import transcribe_live
-from ia3_speech.loading import SearchOptions, load, make_post_process
+from ia3_speech.loading import load, make_post_process
+from ia3_speech.search import SearchOptions
 
 
 def main(

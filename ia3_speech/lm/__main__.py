@@ -20,8 +20,8 @@ from ia3_speech.data.numbers_in_words import texts_in_words
 from ia3_speech.data.text import normalize as normalize_text
 from ia3_speech.data.text import normalize_in_words
 from ia3_speech.inputs import Inputs, base_folder
-from ia3_speech.loading import BASE_LM
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
+from ia3_speech.search import BASE_LM
 
 MISSING_HINT = "give a text file with a sentence a line, or a data directory"
 

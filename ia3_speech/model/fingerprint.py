@@ -25,9 +25,9 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
 
     Returns:
         architecture (the class), model_type, layers, hidden, ffn, vocabulary (sizes); in place of the
-        vocabulary a classifier has `classes`, and a bare encoder neither; sha256, of the
-        parameters, which had the type `dtype`, as float32; and `buffers`, the same of the buffers that a
-        checkpoint holds (statistics of batch norms), where there are any.
+        vocabulary a classifier has `classes`, and where they are named their `class_names`, and a bare
+        encoder neither; sha256, of the parameters, which had the type `dtype`, as float32; and `buffers`, the
+        same of the buffers that a checkpoint holds (statistics of batch norms), where there are any.
 
     Raises:
         AdapterError: an adapter is merged into the weights, which are then not the base's.
@@ -44,6 +44,9 @@ def fingerprint(model: nn.Module) -> dict[str, Any]:
         sizes["vocabulary"] = model.config.vocab_size
     elif head_parameters(model):
         sizes["classes"] = model.config.num_labels
+        names = [model.config.id2label[number] for number in range(sizes["classes"])]
+        if names != [f"LABEL_{number}" for number in range(sizes["classes"])]:  # as transformers has it
+            sizes["class_names"] = names
     record = {"architecture": type(model).__name__, "model_type": model.config.model_type, **sizes}
     known_state, digests = model.__dict__.get("ia3_digests", ([], {}))
     state = weights_state(model)

@@ -22,10 +22,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ia3_speech.adapters.card import card_title, other_method, set_name
-from ia3_speech.formatting import interval, percent, plural
+from ia3_speech.formatting import percent, plural
 from ia3_speech.report import browse, diagrams
 from ia3_speech.report.charts import scatter_before_and_after
 from ia3_speech.report.report_data import OUT_OF_DOMAIN, DecodedSystem, ReportData
+from ia3_speech.report.report_tables import change_class, shown_cell, true_minus
 from ia3_speech.report.vector_chart import draw_vectors
 from ia3_speech.scoring.results import (
     NOT_IMPROVED,
@@ -40,7 +41,7 @@ from ia3_speech.scoring.results import (
     significance_note,
     system_name,
 )
-from ia3_speech.scoring.table import Bounds, Cell, Rate, Table, cell_text
+from ia3_speech.scoring.table import Bounds, Rate, Table
 
 MAX_OPEN = 12  # values of a label that are shown without folding
 MIN_SCATTER = 8  # values from which there is a scatter plot
@@ -112,36 +113,6 @@ def make_sections(
         sections["vectors"] = Section("Adapter vectors", "vectors", content)
     sections["provenance"] = Section("Provenance", "provenance", {"record": report.system.results.record})
     return sections
-
-
-# ---- cells
-
-
-def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
-    """A cell as its text, its interval and its CSS class: a change is coloured if its interval excludes 0 and
-    is of enough clusters. Either of the last two may be empty."""
-    if isinstance(cell, Rate):
-        bounds = interval(cell.bounds, cell.digits, cell.signed) if cell.value is not None else ""
-        text = percent(cell.value, cell.digits, cell.signed)
-        style = change_class(cell.bounds) if cell.signed and not few_clusters else ""
-        return true_minus(text), true_minus(bounds), style
-    return true_minus(cell_text(cell)) if isinstance(cell, int | float) else cell_text(cell), "", ""
-
-
-def change_class(bounds: Bounds) -> str:
-    """`better` or `worse` if the interval of a change excludes 0, else nothing."""
-    if not bounds or bounds[0] <= 0 <= bounds[1]:
-        return ""
-    return "better" if bounds[1] < 0 else "worse"
-
-
-def true_minus(text: str) -> str:
-    """`−13.6` instead of `-13.6`."""
-    return text.replace("-", "−")
-
-
-def signed(fraction: float) -> str:
-    return true_minus(percent(fraction, signed=True))
 
 
 # ---- header
@@ -252,6 +223,10 @@ def size_of(results: Results) -> str:
     count, speakers = results.all.utterances, len(results.by_label["speaker"])
     unknown = results.all.unit == "utterance" or speakers == count > 1
     return plural(count, "utterance") + ("" if unknown else f" of {plural(speakers, 'speaker')}")
+
+
+def signed(fraction: float) -> str:
+    return true_minus(percent(fraction, signed=True))
 
 
 def change_in_words(row: ResultRow, subject: str, baseline: str) -> str:

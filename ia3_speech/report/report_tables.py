@@ -10,11 +10,11 @@ from pathlib import Path
 from ia3_speech.atomic import replacing, unexpected_file
 from ia3_speech.cli import UserError
 from ia3_speech.experiments.curve_files import learning_curve_table, trade_off_table
-from ia3_speech.formatting import numeric_order, plural
+from ia3_speech.formatting import interval, numeric_order, percent, plural
 from ia3_speech.report.browse import count_words, label_names
 from ia3_speech.report.report_data import ReportData
 from ia3_speech.scoring.results import change_rate, system_name
-from ia3_speech.scoring.table import INTERVAL, Cell, Rate, Table
+from ia3_speech.scoring.table import INTERVAL, Bounds, Cell, Rate, Table, cell_text
 
 
 def report_tables(report: ReportData) -> dict[str, Table]:
@@ -132,3 +132,29 @@ def write_table_files(page: Path, tables: Mapping[str, Table]) -> None:
         new.mkdir()
         for name, table in tables.items():
             (new / f"{name}.csv").write_text(table.csv(), "utf-8", newline="")
+
+
+# ---- cells, as the page shows them
+
+
+def shown_cell(cell: Cell, few_clusters: bool = False) -> tuple[str, str, str]:
+    """A cell as its text, its interval and its CSS class: a change is coloured if its interval excludes 0 and
+    is of enough clusters. Either of the last two may be empty."""
+    if isinstance(cell, Rate):
+        bounds = interval(cell.bounds, cell.digits, cell.signed) if cell.value is not None else ""
+        text = percent(cell.value, cell.digits, cell.signed)
+        style = change_class(cell.bounds) if cell.signed and not few_clusters else ""
+        return true_minus(text), true_minus(bounds), style
+    return true_minus(cell_text(cell)) if isinstance(cell, int | float) else cell_text(cell), "", ""
+
+
+def change_class(bounds: Bounds) -> str:
+    """`better` or `worse` if the interval of a change excludes 0, else nothing."""
+    if not bounds or bounds[0] <= 0 <= bounds[1]:
+        return ""
+    return "better" if bounds[1] < 0 else "worse"
+
+
+def true_minus(text: str) -> str:
+    """`−13.6` instead of `-13.6`."""
+    return text.replace("-", "−")

@@ -22,7 +22,8 @@ import socket
 import sys
 
 from ia3_speech.cli import UserError, command
-from ia3_speech.loading import SearchOptions, load
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

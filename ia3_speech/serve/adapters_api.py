@@ -21,10 +21,10 @@ from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.__main__ import describe_adapter
 from ia3_speech.adapters.cache import StoredAdapter
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.record import CARD, FILES
+from ia3_speech.adapters_command import describe_adapter
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import ANYBODY, Client
 from ia3_speech.serve.engine import EngineClosed

@@ -5,7 +5,7 @@
     voices/anna/progress.json   {"epoch": 2, "epochs": 4, "share": 0.4}; it and the next are the process's
     voices/anna/result.json     {"kept": true, "words": 60, "base_errors": 24, "errors": 12, …}, or a reason
 
-In: names of voices. Out: what `corrections.learn_voice` makes of them, in the registry, beside which the
+In: names of voices. Out: what `voice.learn_voice` makes of them, in the registry, beside which the
 folders lie. A server that starts goes on with what is queued, and begins again what was running. The process
 is `python -m ia3_speech.serve.jobs NAME BASE EPOCHS`; it ends when its standard input does.
 """
@@ -21,12 +21,13 @@ from typing import Any
 
 from filelock import FileLock
 
-from ia3_speech import atomic, corrections
+from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_json
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import voice_folder, voice_record
 from ia3_speech.serve.errors import ApiError
+from ia3_speech.training import voice
 from ia3_speech.training.config import NEAREST
 
 logger = logging.getLogger(__name__)
@@ -173,7 +174,7 @@ def main(name: str, base: str, epochs: str) -> int:
     multi_adapter.logger.setLevel(logging.DEBUG)
     start = None if voice_record(name).get("owner") else NEAREST  # others' adapters are not a key's
     try:
-        learnt = corrections.learn_voice(name, base, start, int(epochs) if epochs else None)
+        learnt = voice.learn_voice(name, base, start, int(epochs) if epochs else None)
     except UserError as error:
         atomic.write_json(voice_folder(name) / RESULT, {"reason": public_reason(error)})
         return 1

@@ -31,7 +31,8 @@ from torch import Tensor
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import Terms, find_stored
 from ia3_speech.cli import UserError
-from ia3_speech.loading import SearchOptions, load
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
 from ia3_speech.serve.errors import invalid

@@ -18,7 +18,7 @@ from ia3_speech.adapters.cache import Terms
 from ia3_speech.adapters.expressions import Term
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, usable
-from ia3_speech.loading import RequestSearches, SearchOptions
+from ia3_speech.search import RequestSearches, SearchOptions
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
 from ia3_speech.serve.errors import overloaded

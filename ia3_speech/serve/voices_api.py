@@ -20,7 +20,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from ia3_speech import atomic, corrections
+from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import VOICE, Client, voice_folder, voice_record
@@ -28,6 +28,7 @@ from ia3_speech.serve.errors import ApiError, bad_value
 from ia3_speech.serve.jobs import public_reason, read_job
 from ia3_speech.serve.openai_api import FILE, decode_file, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
+from ia3_speech.training import voice
 
 router = APIRouter()
 
@@ -91,7 +92,7 @@ async def delete_voice(name: str, request: Request) -> dict[str, Any]:
     """Delete the recordings of a voice, and the adapters that were made of it; an earlier one stays."""
     server, name = request.app.state.server, existing_voice(request, name)
     server.jobs.refuse_unfinished(name)
-    await change_store(corrections.delete_recordings, name)
+    await change_store(voice.delete_recordings, name)
     names = registry.registered_names() if voice_record(name).get("made") else []
     for version in [one for one in names if one.partition("@")[0] == name]:
         await change_store(registry.remove, version)
@@ -109,14 +110,14 @@ async def add_recording(name: str, request: Request) -> dict[str, Any]:
     async with read_form(request, max_files=1) as (_, form):
         text = fields_of(form, RecordingForm).text
         wave = await decode_file(server, form)
-        id = await change_store(corrections.store_recording, name, wave, text, server.recognizer.base)
-    return {"id": id, "object": "recording", "recordings": len(corrections.read_store(name))}
+        id = await change_store(voice.store_recording, name, wave, text, server.recognizer.base)
+    return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
 
 
 @router.delete("/v1/voices/{name}/recordings/{id}")
 async def delete_recording(name: str, id: str, request: Request) -> dict[str, Any]:
     """Delete one recording, and what is said in it."""
-    await change_store(corrections.delete_recordings, existing_voice(request, name), {id})
+    await change_store(voice.delete_recordings, existing_voice(request, name), {id})
     return {"id": id, "object": "recording", "deleted": True}
 
 
@@ -162,14 +163,14 @@ def existing_voice(request: Request, name: str) -> str:
 
 def voices_of(client: Client) -> list[str]:
     """The names that have begun here, or have corrections, and that the client may use."""
-    roots = voice_folder("x").parent, corrections.store_of("x").parent
+    roots = voice_folder("x").parent, voice.store_of("x").parent
     names = {folder.name for root in roots if root.is_dir() for folder in root.iterdir() if folder.is_dir()}
     return sorted(name for name in names if not registry.name_fault(name) and client.may_use(name))
 
 
 def describe_voice(name: str) -> dict[str, Any]:
     """recordings, seconds, items (id, text, seconds), adapter, made, job (as `read_job`)."""
-    stored = corrections.read_store(name)
+    stored = voice.read_store(name)
     items = [{"id": u.id, "text": u.text, "seconds": round(u.duration, 2)} for u in stored]
     record = {"name": name, "object": "voice", "recordings": len(items), "items": items}
     record |= {"seconds": round(sum(item["seconds"] for item in items), 2), "job": read_job(name) or None}

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 
 from ia3_speech.adapters.expressions import parse_terms, weight_files
 from ia3_speech.cli import UserError
+from ia3_speech.data.recordings import part_numbers
 from ia3_speech.inputs import Inputs, base_files, base_folder
 
 NEAREST = "nearest"  # as init_adapter, without dev: the registered adapter with the fewest errors
@@ -119,8 +120,8 @@ class TrainingOptions(SharedOptions):
     peft:FILE, a YAML or JSON file of any PEFT configuration"""
 
     method_options: dict[str, Any] = field(default_factory=dict)
-    """of the method: the fields of PEFT's configuration such as {r: 4, lora_alpha: 8}; of bottleneck
-    {adapter_attn_dim: 64}; of prompt {frames: 16}"""
+    """of the method: the fields of PEFT's configuration such as {"r": 4, "lora_alpha": 8}; of bottleneck
+    {"adapter_attn_dim": 64}; of prompt {"frames": 16}"""
 
     train_head: bool = False
     """train the CTC head too"""
@@ -224,12 +225,9 @@ def check_options(options: SharedOptions) -> None:
             if getattr(options, name) != value
         }
     if isinstance(options, SpeakerOptions):
+        part_numbers(options.part)
         required |= {
             "placements": ("conv" not in options.placements, without_conv),
-            "part": (
-                is_share(options.part or "1/1"),
-                "such as 3/8, the third of eight shares of the speakers",
-            ),
             "folds": (options.folds == 0 or options.folds >= 2, "at least 2, or 0 to test nothing"),
             "k": (options.k is None or options.k >= 2, "at least 2"),
         }
@@ -258,12 +256,6 @@ def method_config(options: TrainingOptions) -> dict[str, Any]:
         raise TrainingError(
             f"--method {options.method}: holds no PEFT configuration, such as peft_type: BOFT ({error})"
         ) from error
-
-
-def is_share(part: str) -> bool:
-    """Whether it is such as 3/8."""
-    number, _, count = part.partition("/")
-    return number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)
 
 
 def plain_options(options: SharedOptions) -> dict[str, Any]:

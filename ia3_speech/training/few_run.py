@@ -22,6 +22,7 @@ from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.record import read_metadata, read_summary, same_base
 from ia3_speech.adapters.registry import home, registered_names, training_data
+from ia3_speech.data.corpora.preparation import text_places
 from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.formatting import plural
@@ -55,7 +56,7 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
         The contents of train.json: trainable (parameters), seed, seconds, utterances, audio_seconds,
         speakers, audio (digests); what the folds say: `Adaptation.record`, start_dev_wer and dev_wer,
         change_ci (of the relative change, 95 %), better (share of the bootstrap's draws with fewer errors
-        than the base); suspicious: utterances whose text is probably wrong, with their files; init_adapter,
+        than the base); suspicious: utterances whose text is probably wrong, with file and line; init_adapter,
         where it did not start from the base; and where nothing was better than the start, a note.
 
     Raises:
@@ -85,7 +86,7 @@ def train_on_few(options: TrainingOptions) -> dict[str, Any]:
             "audio_seconds": round(sum(example.seconds for example in examples), 1),
             "speakers": len({example.utterance.speaker for example in examples}),
             "audio": sorted(digests(examples)),
-            "suspicious": suspicious(examples, measures, len(base.vocabulary.tokens)),
+            "suspicious": suspicious(examples, measures, len(base.vocabulary.tokens), options.train),
             **judgement(measures, adaptation),
             **({"init_adapter": start} if start else {}),
             "seconds": round(time.monotonic() - started, 1),
@@ -190,12 +191,14 @@ def heard_by(folder: Path) -> set[str]:
     return {u.id for u in read_data_directory(data, text=False, wav=False, spk_sort=False)} if data else set()
 
 
-def suspicious(examples: list[Example], measures: list[Measure], symbols: int) -> dict[str, str]:
-    """Utterance → file, of those whose text fits worse than a guess among the base's `symbols`, and of which
-    the base hears nearly nothing. On 24 hard utterances of speechocean762 with the texts of others it named
-    all, and none with their own."""
+def suspicious(examples: list[Example], measures: list[Measure], symbols: int, data: Path) -> dict[str, str]:
+    """Utterance → file, and where its text was read if that is known; of those whose text fits worse than a
+    guess among the base's `symbols`, and of which the base hears nearly nothing. On 24 hard utterances of
+    speechocean762 with the texts of others it named all, and none with their own."""
     wrong = {m.utterance for m in measures if m.loss > log(symbols) and m.errors >= 0.8 * m.words}
-    return {e.utterance.id: e.utterance.source for e in examples if e.utterance.id in wrong}
+    places = text_places(data)
+    found = [example.utterance for example in examples if example.utterance.id in wrong]
+    return {u.id: ", ".join(filter(None, (u.source, places.get(u.recording)))) for u in found}
 
 
 def judgement(base: list[Measure], adaptation: Adaptation) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ia3_speech.adapters.load import labels_of_trained
 from ia3_speech.adapters.registry import check_name
 from ia3_speech.cli import UserError
 from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.recordings import part_numbers
 from ia3_speech.data.utterance import BadAudio, Utterance, load_utterance
 from ia3_speech.decoding.decode_directory import Decoding, environment_record, write_decode_directory
 from ia3_speech.decoding.long_recordings import maximum_input_seconds
@@ -75,7 +76,7 @@ def adapt_to_speakers(options: SpeakerOptions) -> dict[str, Any]:
 
 def in_part(options: SpeakerOptions) -> Callable[[Utterance], bool]:
     """Whether an utterance's speaker belongs to this run: with --part 3/8 every eighth, from the third on."""
-    number, count = map(int, (options.part or "1/1").split("/"))
+    number, count = part_numbers(options.part)
     data = read_data_directory(options.data, allow_pipes=options.allow_pipes)
     speakers = set(sorted({utterance.speaker for utterance in data})[number - 1 :: count])
     return lambda utterance: utterance.speaker in speakers

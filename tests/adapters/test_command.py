@@ -152,7 +152,7 @@ COMMANDS = ("list", "show", "register", "remove", "card", "push", "pull", "combi
 SCRIPT = """
 import sys
 from ia3_speech.report.figures import has_cairo
-from ia3_speech.adapters.__main__ import main
+from ia3_speech.adapters_command import main
 for argv in {argvs}:
     try:
         main(argv)

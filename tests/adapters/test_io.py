@@ -260,10 +260,15 @@ def test_a_classifiers_head_is_trained_saved_and_loaded(tiny_model, tmp_path, ki
         for n, (_, parameter) in enumerate(trainable(model)):
             parameter.mul_(1.5 if n % 2 else 0.75)
     expected = output(model)
+    if heads:
+        model.config.id2label = {0: "no", 1: "yes", 2: "perhaps"}
     save_adapter(model, tmp_path / "a")
     other = task_model(tiny_model, kind, loader, 2, **options)
     own = output(other)
     assert torch.equal(output(load_adapter(other, tmp_path / "a")), expected)
+    if heads:
+        assert other.config.id2label == model.config.id2label
+        assert other.config.label2id == {"no": 0, "yes": 1, "perhaps": 2}
     assert torch.equal(output(detach(other)), own) and not equal(own, expected)
     card = (tmp_path / "a" / CARD).read_text()
     assert f"pipeline_tag: {tag}\n" in card and "speech recognition" not in card

@@ -17,9 +17,10 @@ from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
 from ia3_speech.lm.arpa import write_arpa
 from ia3_speech.lm.ngram import estimate
-from ia3_speech.loading import SearchOptions, load, make_search
+from ia3_speech.loading import load
 from ia3_speech.model.base import load_base
 from ia3_speech.scoring.ctm import read_confidences
+from ia3_speech.search import SearchOptions, make_search
 
 OUT_OF_DOMAIN = Path(__file__).parents[2] / "ia3_speech/out_of_domain/librispeech_dev"
 

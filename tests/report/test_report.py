@@ -21,8 +21,7 @@ from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.formatting import interval, percent
 from ia3_speech.report.__main__ import main
 from ia3_speech.report.figures import has_cairo
-from ia3_speech.report.page import shown_cell
-from ia3_speech.report.report_tables import tables_folder
+from ia3_speech.report.report_tables import shown_cell, tables_folder
 from ia3_speech.score import main as score
 from ia3_speech.scoring.table import Rate
 

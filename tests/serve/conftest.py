@@ -15,8 +15,9 @@ from openai import OpenAI
 
 from ia3_speech import IA3Config, attach, load_base, save_adapter
 from ia3_speech.adapters import registry
-from ia3_speech.loading import SearchOptions, load
+from ia3_speech.loading import load
 from ia3_speech.model.attach import trainable
+from ia3_speech.search import SearchOptions
 from ia3_speech.serve.__main__ import listen
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions

@@ -15,7 +15,8 @@ from ia3_speech.decoding.formats import FORMATS
 from ia3_speech.decoding.formats.writers import verbose_segment
 from ia3_speech.decoding.options import OutputOptions
 from ia3_speech.inputs import MINI
-from ia3_speech.loading import SearchOptions, load
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions
 
 
 def transcribe(client, file, model="mini", **options):

@@ -10,10 +10,11 @@ import pytest
 import soundfile
 import soxr
 
-from ia3_speech import corrections
 from ia3_speech.adapters import registry
 from ia3_speech.data.audio import load_audio
-from ia3_speech.loading import SearchOptions, load
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions
+from ia3_speech.training import voice
 from tests.report.webdriver import Browser, found
 
 GREEDY = SearchOptions(search="greedy")
@@ -145,7 +146,7 @@ def test_record_adapt_transcribe_correct_learn_delete(serving, browser, micropho
             card = "document.querySelector('#made .voice').textContent"
             eventually(browser, f"{card}.startsWith('anna{number} recordings')")
         check_accessibility(browser)
-        stored = {u.text: u for u in corrections.read_store("anna")}
+        stored = {u.text: u for u in voice.read_store("anna")}
         assert sorted(stored) == sorted(sentences[:6])
         for recording, sentence in zip(recordings[:6], sentences, strict=False):
             assert stored[sentence].duration > len(load_audio(recording)) / 16_000
@@ -234,7 +235,7 @@ def test_recordings_with_a_table_and_a_file_of_sentences(serving, browser, recor
         told = "document.querySelector('#upload-status').textContent"
         eventually(browser, f"{told}.startsWith('1 of 3') && {told}.includes('nothing.wav') && {told}")
         assert "can't write 'ö'" in browser.run(f"return {told}")
-        assert [u.text for u in corrections.read_store("anna")] == ['no fever, no "cough"']
+        assert [u.text for u in voice.read_store("anna")] == ['no fever, no "cough"']
         browser.type("#sentence-file", str(sentences))
         eventually(browser, "document.querySelector('#sentence').textContent === 'no fever'")
         browser.click("#read-skip")

@@ -56,7 +56,8 @@ ITEM = ["input_audio_buffer.committed", *CREATED, f"{TRANSCRIPTION}.completed"]
 def test_pauses_divide_speech_into_items(running, recordings):
     """And what is final is what the same recogniser makes of the same stream."""
     from ia3_speech.live.streaming import StreamingRecognizer
-    from ia3_speech.loading import SearchOptions, load
+    from ia3_speech.loading import load
+    from ia3_speech.search import SearchOptions
 
     waves = [load_audio(file) for file in recordings[:2]]
     data = pcm(waves[0], silence(1.5), waves[1], silence(1.5))

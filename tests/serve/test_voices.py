@@ -8,10 +8,10 @@ import zipfile
 import httpx
 import pytest
 
-from ia3_speech import corrections
 from ia3_speech.adapters import registry
 from ia3_speech.serve.access import voice_folder
 from ia3_speech.serve.jobs import Jobs, read_job
+from ia3_speech.training import voice
 
 SENTENCE = "take two tablets"
 
@@ -79,9 +79,9 @@ def test_what_is_stored_of_a_voice_and_deleted(running, recordings, no_process):
 def test_corrections_of_an_adapter_leave_it(running, recordings, no_process):
     assert not begin(running, "medical").json()["made"]
     call(running, "POST", "/medical/recordings", file=recordings[0], text=SENTENCE)
-    assert corrections.read_store("medical")[0].text == SENTENCE
+    assert voice.read_store("medical")[0].text == SENTENCE
     assert call(running, "DELETE", "/medical").status_code == 200
-    assert registry.is_registered("medical") and not corrections.read_store("medical")
+    assert registry.is_registered("medical") and not voice.read_store("medical")
 
 
 def test_a_voice_belongs_to_its_key(serving, adapters, tmp_path, no_process):

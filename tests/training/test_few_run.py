@@ -11,7 +11,9 @@ from safetensors.torch import load_file
 from ia3_speech import load_base, score
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import OWN_WEIGHTS, read_metadata, read_record, write_record
+from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError
+from ia3_speech.data.corpora.preparation import PLACES
 from ia3_speech.data.kaldi import read_data_directory, write_data_directory
 from ia3_speech.train import folds_report
 from ia3_speech.training.config import TrainingOptions
@@ -87,8 +89,13 @@ def test_every_utterance_is_judged_by_an_adapter_that_has_not_heard_it(place, ru
 
 
 def test_where_nothing_is_better_the_adapter_changes_nothing_and_says_so(place, run_command):
+    write_json(
+        place / "base/learning_curve.json",
+        {"base": {"wer": 0.4}, "points": [{"utterances": 5, "seed": 1, "wer": 0.36}]},
+    )
     result = train(run_command, place, "exp", "data", "--learning-rate", "1e-30")
     assert "note: nothing was better than the start" in result.out
+    assert "others made 10.0 % fewer errors after 5 utterances of their own.\n" in result.out
     assert all(
         bool((tensor == 1).all()) for tensor in load_file(place / "exp/adapter" / OWN_WEIGHTS).values()
     )
@@ -160,7 +167,11 @@ def test_data_that_can_not_be_learnt_from(place, run_command, caplog):
     measures = measure_all(prepare(base, options, None), examples, options)
     measures = [measure._replace(loss=1.0, errors=0) for measure in measures]
     measures[3] = measures[3]._replace(loss=5.0, errors=5, words=5)
-    assert list(suspicious(examples, measures, 29)) == [measures[3].utterance]
+    assert list(suspicious(examples, measures, 29, options.train)) == [measures[3].utterance]
+    [wrong] = [e.utterance for e in examples if e.utterance.id == measures[3].utterance]
+    (place / PLACES).write_text(f"{wrong.recording}\tlist.csv:5\n")
+    named = suspicious(examples, measures, 29, options.train)
+    assert named == {wrong.id: f"{wrong.source}, list.csv:5"}
     check_examples(
         [*examples, replace(examples[2], utterance=replace(examples[2].utterance, id="copy"))], options
     )

@@ -33,8 +33,9 @@ from ia3_speech.data.corpora.preparation import Size, find_recording, hold_out, 
 from ia3_speech.data.kaldi.table_file import read_utf8
 from ia3_speech.data.utterance import Utterance
 from ia3_speech.decoding.decode_directory import decode_utterances
-from ia3_speech.loading import SearchOptions, load
+from ia3_speech.loading import load
 from ia3_speech.scoring.kaldi_files import format_kaldi_text
+from ia3_speech.search import SearchOptions
 
 TEST_SHARE = 1 / 3
 SMALL = 120  # orders that the base listens to with --size small

@@ -22,8 +22,10 @@ Out: DATA_DIR/{train,dev,test}. All that is wrong with the texts is reported at 
 import re
 from pathlib import Path
 
+from ia3_speech.atomic import write_text
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.corpora.preparation import (
+    PLACES,
     SETS,
     Size,
     divide,
@@ -76,12 +78,13 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
         if is_few(Utterance("", "", "", str(recording)) for recording in recordings):
             somebody = who = "one speaker"
         print(f"{path}: no column speaker (the columns are {names}): {who}")
-    ids, utterances, sets = UtteranceIds(len(rows)), [], {}
-    for number, ((_, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
+    ids, utterances, sets, places = UtteranceIds(len(rows)), [], {}, ""
+    for number, ((where, fields), recording) in enumerate(zip(rows, recordings, strict=True)):
         speaker, id = ids.assign(fields.get("speaker", somebody), fields["file"], number)
         text = " ".join(fields["text"].split())
         utterances.append(Utterance(id, speaker, id, str(recording), text=text, labels=row_labels(fields)))
         sets[id] = fields.get("split", "").lower()
+        places += f"{id}\t{where}\n"
     listed = set(recordings)
     unlisted = [file for file in corpus.rglob("*") if is_recording(file) and file.resolve() not in listed]
     if unlisted:
@@ -90,6 +93,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full", allow_pipes: bool = Fa
     divided = divide(utterances, sets if any(sets.values()) else None, speakers_known=speakers_known)
     for name, chosen in divided.items():
         write_set(out / name, chosen, size)
+    write_text(out / PLACES, places)
 
 
 def is_table_missing(corpus: Path) -> bool:

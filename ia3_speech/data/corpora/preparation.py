@@ -29,6 +29,7 @@ SETS = ("train", "dev", "test")
 TEST_SHARE = 0.2
 MIN_SPEAKERS = 4  # to divide by speaker
 FEW_SECONDS = 300.0
+PLACES = "text_places"  # beside the sets: a recording and where its text was read, a line each, with a TAB
 
 
 def find_recording(path: Path) -> Path | None:
@@ -146,6 +147,13 @@ def write_set(
     raise_if_any(unreadable)
     write_data_directory(path, measured, speaker_labels=speaker_labels)
     print(f"{path}: {summarize(measured)}")
+
+
+def text_places(data: Path) -> dict[str, str]:
+    """Recording → where its text was read, `list.csv:17`; of a set beside which the preparation wrote it."""
+    file = data.parent / PLACES
+    lines = file.read_text("utf-8").splitlines() if file.is_file() else []
+    return dict(line.split("\t") for line in lines)
 
 
 def evenly_spaced(utterances: Sequence[Utterance], most: int) -> list[Utterance]:

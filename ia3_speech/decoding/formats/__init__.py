@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ia3_speech.cli import UserError
+from ia3_speech.data.recordings import part_numbers
 from ia3_speech.decoding.formats.subtitles import to_srt, to_vtt
 from ia3_speech.decoding.formats.writers import (
     to_csv,
@@ -97,7 +98,7 @@ def check_output(options: OutputOptions) -> None:
     limit = options.review_below
     if limit is not None and not (0 <= limit <= 1 and set(formats) & {"text", "txt", "csv"}):
         raise UserError(f"--review-below {limit:g}: from 0 to 1, and for --format text, txt or csv")
-    _ = options.part_numbers  # raises where it is damaged
+    part_numbers(options.part)
     # Subtitles have times in any case: Whisper's command lines ask for word times to lay them out.
     if options.word_timestamps and not set(formats) & {"json", "jsonl", *SUBTITLES}:
         raise UserError(f"--word-timestamps has no effect on --format {options.format} (take json or jsonl)")

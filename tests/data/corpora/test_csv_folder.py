@@ -45,6 +45,7 @@ def test_the_sets_to_the_byte(tmp_path):
     files = ["monday/001.wav", "monday/002.wav", "tuesday/001.flac"]
     folder = made(tmp_path / "my data", lines, encoding="utf-8-sig", files=files)
     prepared(folder, tmp_path)
+    assert preparation.text_places(tmp_path / "out/train")["Anna_B-002"] == f"{folder}/list.csv:3"
     assert content(tmp_path / "out/train") == {
         "spk2gender": ["Anna_B f"],
         "spk2utt": ["Anna_B Anna_B-001"],

@@ -1,0 +1,291 @@
+"""List, show, register, publish, combine and export adapters.
+
+    ia3-speech adapters list                           what `--adapter NAME` can mean here
+    ia3-speech adapters show speaker42 --plot FILE     one adapter, registered or by its path
+    ia3-speech adapters register exp/NAME speaker42    copy it into the registry under a name
+    ia3-speech adapters card FOLDER --score FILE       write its README.md, with scores
+    ia3-speech adapters push speaker42 me/speaker42    publish it on the Hugging Face Hub
+    ia3-speech adapters pull me/clinic                 register one that is there
+    ia3-speech adapters combine A:0.7+B --name C       write a sum of adapters as an adapter
+    ia3-speech adapters combine --average A B --name C write their mean
+    ia3-speech adapters export speaker42 --out FOLDER  write its base with the adapter merged
+
+The registry is `$IA3_SPEECH_HOME/adapters`; without that variable, the platform's folder for user data. Only
+`combine` and `export` load torch.
+"""
+
+import json
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ia3_speech.adapters import hub, registry
+from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
+from ia3_speech.adapters.expressions import format_terms, parse_terms, short_name, with_equal_weights
+from ia3_speech.adapters.record import read_summary
+from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
+from ia3_speech.cli import UserError, command
+from ia3_speech.formatting import in_columns, plural
+from ia3_speech.inputs import base_folder
+from ia3_speech.search import BASE_LM, BASE_LM_WEIGHTS, STORED_HOTWORDS, SearchOptions
+
+SEARCH_FILES = (BASE_LM, BASE_LM_WEIGHTS, STORED_HOTWORDS)  # perhaps registered with an adapter
+COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
+
+
+def list_(format: Literal["text", "json"] = "text") -> None:
+    """List the registered adapters: name, base, placements, parameters, labels.
+
+    Args:
+        format: text is a table, json an object a line.
+    """
+    entries = [describe_adapter(registry.home() / name) for name in registry.registered_names()]
+    if format == "json":
+        print("".join(f"{json.dumps(entry, ensure_ascii=False)}\n" for entry in entries), end="")
+    elif entries:
+        rows = [[name.upper() for name in COLUMNS]]
+        rows += [[format_value(entry.get(name)) for name in COLUMNS] for entry in entries]
+        print("\n".join(in_columns(rows, left=range(len(COLUMNS)))))
+    else:
+        print(f"no adapter is registered in {registry.home()} (register FOLDER NAME)", file=sys.stderr)
+
+
+def show(adapter: str, format: Literal["text", "json"] = "text", plot: Path | None = None) -> None:
+    """Show what is known of one adapter: base, labels, training, scores, and how its vectors lie around 1.
+
+    Args:
+        adapter: a registered name, an adapter's folder, or its id on the Hub.
+        format: text is a line a fact and a table, json an object.
+        plot: draw the vectors by layer and placement into this file: .svg; .pdf or .png with the extra
+            ia3-speech[figures]
+    """
+    if plot:
+        from ia3_speech.report.figures import check_picture, write_picture
+        from ia3_speech.report.vector_chart import draw_vectors
+
+        check_picture(plot)
+    folder = registry.resolve_adapter(adapter)
+    entry, vectors, fault = describe_adapter(folder), [], ""
+    try:
+        vectors = vectors_in(read_weights(folder))
+    except UserError as error:
+        if plot:
+            raise
+        fault = str(error)
+    if plot:
+        write_picture(plot, draw_vectors(vectors, entry.get("name") or card_title(read_summary(folder))))
+    rows = spreads(vectors)
+    if format == "json":
+        print(json.dumps(entry | {"vectors": list(map(asdict, rows))}, indent=2, ensure_ascii=False))
+        return
+    for name, value in entry.items():
+        text = "; ".join(map(score_line, value)) if name == "scores" else format_value(value)
+        print(f"{name + ':':<12} {text}")
+    if entry.get("biometric"):
+        print(f"\n{BIOMETRIC}")
+    print(f"\n{format_spreads(rows)}" if rows else f"\n{fault or 'no vectors'}")
+
+
+def describe_adapter(folder: Path) -> dict[str, Any]:
+    """What an adapter's record, its tensors and its registration say of it."""
+    summary, registration = read_summary(folder), registry.registration_of(folder)
+    config, parameters = summary.get("config") or {}, None
+    with suppress(UserError):
+        parameters = sum(tensor.size for tensor in read_weights(folder).values())
+    entry = {
+        "name": folder.name if folder.parent == registry.home() else None,
+        "path": str(folder.absolute()),
+        "base": summary.get("base"),
+        "method": config.get("method"),
+        "placements": config.get("placements"),
+        "layers": config.get("layers"),
+        "parameters": parameters,
+        "labels": summary.get("labels") or None,
+        "biometric": is_biometric(summary) or None,
+        "training": summary.get("training") or None,
+        "scores": summary.get("scores") or None,
+        "created": summary.get("created"),
+        "sha256": weights_sha256(folder),
+        "search": [name for name in SEARCH_FILES if (folder / name).is_file()] or None,
+        "source": registration.get("source"),
+        "registered": registration.get("registered"),
+    }
+    return {name: value for name, value in entry.items() if value is not None}
+
+
+def format_value(value: Any) -> str:
+    """A fact for people: `key,value`, `speaker=42 accent=scots`, `-` for none."""
+    if value is None or isinstance(value, bool):
+        return {None: "-", True: "yes", False: "no"}[value]
+    if isinstance(value, dict):
+        return " ".join(f"{name}={format_value(entry)}" for name, entry in value.items())
+    if isinstance(value, list):
+        return ",".join(map(format_value, value))
+    return str(value)
+
+
+def register(
+    folder: Path,
+    name: str,
+    force: bool = False,
+    keep: bool = False,
+    score: list[Path] | None = None,
+    search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
+) -> None:
+    """Copy an adapter into the registry, so that `--adapter NAME` finds it.
+
+    A language model, its weights and hot words that are given are registered with it: transcribe, decode and
+    serve use them wherever they are given no others.
+
+    Args:
+        folder: the adapter's folder, or that of the experiment around it.
+        name: letters, digits, - and _; at most 64 characters.
+        force: replace another adapter of this name.
+        keep: keep another adapter of this name as NAME@1, or the next number that is free.
+        score: score.json of one or more test sets: the model card in `folder` is written again first, with
+            them and the name.
+    """
+    search_options.check()
+    if score:
+        update_card(registry.adapter_folder(folder), registry.check_name(name), score)
+    stored = search_options.stored()
+    target = registry.register(folder, name, force=force, keep=keep, search_files=stored)
+    print(f"{target.name}: registered in {target.parent}{' with ' * bool(stored)}{', '.join(stored)}")
+
+
+def remove(name: str) -> None:
+    """Delete an adapter from the registry. The folder that it was registered from stays.
+
+    Args:
+        name: a registered name.
+    """
+    registry.remove(name)
+    print(f"{name}: removed from {registry.home()}")
+    if earlier := [one for one in registry.registered_names() if one.startswith(f"{name}@")]:
+        print(f"{', '.join(earlier)}: earlier ones, which are still there")
+
+
+def card(folder: Path, name: str | None = None, score: list[Path] | None = None) -> None:
+    """Write an adapter's model card, README.md in its folder, again: from its record, with scores.
+
+    Args:
+        folder: the adapter's folder, or that of the experiment around it.
+        name: the adapter's name, for the title and the commands to copy.
+        score: score.json of one or more test sets; they go into ia3_speech.json too.
+    """
+    print(f"{update_card(registry.adapter_folder(folder), name, score or [])}: written")
+
+
+def push(
+    adapter: str, repo: str, private: bool = False, base: str | None = None, consent: bool = False
+) -> None:
+    """Publish an adapter on the Hugging Face Hub (log in with `hf auth login`, or set HF_TOKEN).
+
+    Args:
+        adapter: a registered name, or an adapter's folder.
+        repo: USER/NAME; created where it is missing.
+        private: only your account sees it.
+        base: the base's id on the Hub, where the adapter records a local folder.
+        consent: the person whose voice it was fitted to agrees to its publication.
+    """
+    folder = registry.resolve_adapter(adapter)
+    print(f"{hub.push(folder, repo, private=private, base=base, consent=consent)}: pushed")
+
+
+def pull(repo: str, name: str | None = None, revision: str | None = None, force: bool = False) -> None:
+    """Copy an adapter from the Hugging Face Hub into the registry.
+
+    Args:
+        repo: USER/NAME.
+        name: register it under this name (default: NAME).
+        revision: a branch, a tag or a commit (default: main).
+        force: replace another adapter of this name.
+    """
+    name = registry.check_name(name or repo.rpartition("/")[2])
+    target = registry.register(hub.fetch(repo, revision), name, force=force)
+    print(f"{target.name}: registered in {target.parent}")
+
+
+def combine(
+    adapters: list[str],
+    out: Path | None = None,
+    name: str | None = None,
+    base: str | None = None,
+    average: bool = False,
+    force: bool = False,
+) -> None:
+    """Write the sum of adapters as an adapter, into a folder or into the registry.
+
+    Args:
+        adapters: names and paths, perhaps with weights, such as accent:0.7+medical:0.5 or medical+general:-1;
+            several words are added
+        out: the folder to write
+        name: register it under this name
+        base: mini, a folder or a hub id (default: the base that the adapters record)
+        average: give every adapter the same weight, 1 divided by their number
+        force: replace an older adapter
+    """
+    terms = [term for word in adapters for term in parse_terms(word)]
+    if average:
+        terms = with_equal_weights([replace(term, name=short_name(term)) for term in terms])
+    if (out is None) == (name is None):
+        raise UserError("say where to write it: --out FOLDER, or --name NAME to register it")
+    if out is None:
+        registry.check_name(name)
+    elif out.exists() and not registry.is_adapter(out):
+        raise UserError(f"{out}: exists, and is no adapter (give another --out)")
+    elif out.exists() and not force:
+        raise UserError(f"{out}: holds another adapter (replace it with --force)")
+    from ia3_speech.adapters.load import save_sum  # loads torch
+
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = out or Path(temporary) / "adapter"
+        adapter = save_sum(terms, folder, base=base)
+        target = out or registry.register(folder, name, force=force)
+    parameters = sum(tensor.numel() for tensor in adapter.tensors.values())
+    print(f"{target}: {format_terms(terms)}, {plural(parameters, 'parameter')}")
+
+
+def export(
+    adapter: str,
+    out: Path | None = None,
+    base: str | None = None,
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32",
+    force: bool = False,
+) -> None:
+    """Write a base with an adapter merged into it: a checkpoint that transformers loads by itself.
+
+    Args:
+        adapter: a name, a path, or a sum such as accent:0.7+medical
+        out: the folder to write
+        base: mini, a folder or a hub id (default: the base that the adapter records)
+        dtype: of the checkpoint's weights; an adapter that float16 can't hold is refused
+        force: replace an older checkpoint
+    """
+    terms = parse_terms(adapter)
+    if out is None:
+        raise UserError("say where to write it: --out FOLDER")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if not (out / "config.json").is_file():
+            raise UserError(f"{out}: exists, and is no checkpoint (give another --out)")
+        if not force:
+            raise UserError(f"{out}: holds another checkpoint (replace it with --force)")
+    from ia3_speech.adapters.merge import export_terms  # loads torch
+
+    loaded = export_terms(terms, out, base=base, dtype=dtype)
+    print(f"{out}: {format_terms(terms)}, merged into {loaded.name}")
+    folder = base_folder(base or loaded.name)
+    if folder and (folder / "lm.arpa.gz").is_file():
+        print(f"without the base's language model: transcribe with --lm {folder / 'lm.arpa.gz'}")
+
+
+def main(argv: list[str] | None = None) -> None:
+    functions = (show, register, remove, card, push, pull, combine, export)
+    command({"list": list_, **{function.__name__: function for function in functions}}, argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""What is known of a voice: recordings with what was really said in them, and learning from them.
+
+In: recordings and texts under a name, that of an adapter which is registered or to be made. Out: its store,
+where `ia3-speech corrections --help` says, and an adapter, which is registered where folds find it better.
+"""
+
+import hashlib
+import io
+import shutil
+import sys
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ia3_speech import atomic
+from ia3_speech.adapters import registry
+from ia3_speech.adapters.record import FILES, read_json, read_record, recorded_base, write_record
+from ia3_speech.cli import CONFIGURATIONS, UserError
+from ia3_speech.data.audio import SAMPLE_RATE, find_problem
+from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import UtteranceIds, collapse_whitespace
+from ia3_speech.data.kaldi.table_file import unprintable_character
+from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
+from ia3_speech.data.text import normalize, writing_hint
+from ia3_speech.data.utterance import Utterance, load_utterances
+from ia3_speech.formatting import plural
+from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ia3_speech.model.base import Base
+
+DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
+
+
+class Correction(NamedTuple):
+    """What messages call it, a recording, what is said there, and by whom ("" where that is not known)."""
+
+    where: str
+    file: Path
+    text: str
+    speaker: str = ""
+
+
+def store_of(name: str) -> Path:
+    """The folder of an adapter's corrections: data/, a Kaldi data directory, and audio/. It may not exist."""
+    return registry.home().with_name("corrections") / registry.check_name(name)
+
+
+def read_store(name: str) -> list[Utterance]:
+    """The corrections of an adapter, also where the folder has been moved."""
+    data, audio = store_of(name) / "data", store_of(name) / "audio"
+    utterances = read_data_directory(data, wav=False) if data.is_dir() else []
+    return [replace(utterance, source=str(audio / f"{utterance.id}.flac")) for utterance in utterances]
+
+
+def write_store(name: str, utterances: Sequence[Utterance]) -> None:
+    """Replace the corrections of an adapter, and delete the recordings that none of them names."""
+    if not utterances:
+        shutil.rmtree(store_of(name))
+        return
+    write_data_directory(store_of(name) / "data", utterances)
+    for file in (store_of(name) / "audio").iterdir():
+        if file.stem not in {utterance.id for utterance in utterances}:
+            shutil.rmtree(file) if file.is_dir() else file.unlink()  # a folder: of a writer that was killed
+
+
+@contextmanager
+def only_writer(name: str) -> Iterator[None]:
+    """Hold the lock of an adapter's corrections. Raises UserError where another command holds it."""
+    from filelock import FileLock, Timeout
+
+    folder = store_of(name).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    try:
+        with FileLock(folder / f".{name}.lock", timeout=0):
+            yield
+    except Timeout:
+        raise UserError(f"{name}: another command is at its corrections (wait until it has ended)") from None
+
+
+def registered(name: str) -> Path:
+    """The folder of a registered adapter. Raises UnknownAdapter, with the nearest names."""
+    if not registry.is_registered(registry.check_name(name)):
+        raise registry.UnknownAdapter(registry.not_found(name, Path(name)))
+    return registry.home() / registry.check_name(name)
+
+
+def new_to(adapter: Path, corrections: Sequence[Utterance]) -> set[str]:
+    """The corrections that an adapter has not learnt from, with the texts that they have now."""
+    learnt = read_record(adapter).get("training", {}).get("corrections", {})
+    return {utterance.id for utterance in corrections if learnt.get(utterance.id) != checksum(utterance)}
+
+
+def checksum(utterance: Utterance) -> int:
+    """CRC-32 of a text: the record of an adapter, which may be published, must not hold what was said."""
+    return zlib.crc32((utterance.text or "").encode())
+
+
+def store_recording(name: str, wave: "np.ndarray", text: str, base: "Base") -> str:
+    """Store a recording of a voice, (samples,) at 16 kHz, and what is said there; → its utterance.
+
+    The name need not be an adapter's yet: it is that of the voice then.
+
+    Raises:
+        UserError: it can't be learnt, or another command is at this store.
+    """
+    with only_writer(name):
+        speaker = speaker_of(registered(name)) if registry.is_registered(name) else name
+        stored = {utterance.id[-DIGEST:]: utterance for utterance in read_store(name)}
+        correction = Correction(name, Path("recording"), text, speaker)
+        utterance = keep_recording(name, stored, correction, wave, base)
+        write_store(name, [*stored.values()])
+    return utterance.id
+
+
+def delete_recordings(name: str, ids: Collection[str] = ()) -> tuple[int, int]:
+    """Delete utterances, or all, and the copies of their recordings; → how many, and how many are left.
+
+    Raises:
+        UserError: one of them is not there, or another command is at this store.
+    """
+    with only_writer(name):
+        corrections = read_store(name)
+        if unknown := {*ids} - {utterance.id for utterance in corrections}:
+            raise UserError(f"{name}: there is no correction {min(unknown)} (corrections list {name})")
+        left = [utterance for utterance in corrections if ids and utterance.id not in ids]
+        if store_of(name).exists():
+            write_store(name, left)
+        if not left:  # nor does the name stay
+            store_of(name).with_name(f".{name}.lock").unlink()
+    return len(corrections) - len(left), len(left)
+
+
+def refuse_unusable(correction: Correction, wave: "np.ndarray", base: "Base") -> None:
+    """Raises UserError where the base can't learn the text of `wave`, (samples,) at 16 kHz."""
+    from ia3_speech.training.data import text_fault, unwritable_characters
+
+    options, text = few_options(base.name, Path(), Path()), collapse_whitespace(correction.text)
+    utterance = Utterance(correction.file.name, "", "", "", text=text)
+    if needs_words(base.vocabulary.letters):
+        [utterance] = numbers_in_words([utterance], correction.where)
+    missing, described = unwritable_characters(DataDirectory(Path(), [utterance]), base, options)
+    if (problem := find_problem(wave, base.minimum_samples)) and problem.fatal:
+        raise UserError(f"{correction.file}: {problem.reason}")
+    if fault := unprintable_character(text):
+        raise UserError(f"{fault} (in the text of {correction.file}: type it anew)")
+    if missing:
+        hint = writing_hint(missing, "leave them out of the text")
+        raise UserError(f"the base can't write {described} ({hint})")
+    if fault := text_fault(utterance, len(wave), base, options):
+        raise UserError(fault)
+
+
+def audio_digest(wave: "np.ndarray") -> str:
+    """What tells recordings apart, of their samples `(samples,)`."""
+    return hashlib.sha256(wave.tobytes()).hexdigest()[:DIGEST]
+
+
+def keep_recording(
+    name: str, stored: dict[str, Utterance], correction: Correction, wave: "np.ndarray", base: "Base"
+) -> Utterance:
+    """Check a recording, and copy it into the store unless it is there; → its utterance, with the text, which
+    `stored` has by its digest then. Raises UserError where it can't be learnt."""
+    import soundfile
+
+    refuse_unusable(correction, wave, base)
+    if (digest := audio_digest(wave)) not in stored:
+        file = f"{correction.file.stem}-{digest}.flac"
+        speaker, id = UtteranceIds(1).assign(correction.speaker, file, 1)
+        copy, content = store_of(name) / "audio" / f"{id}.flac", io.BytesIO()
+        soundfile.write(content, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+        with atomic.replacing(copy) as new:
+            new.write_bytes(content.getvalue())  # soundfile would not say that the disk is full
+        stored[digest] = Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
+    stored[digest] = replace(stored[digest], text=collapse_whitespace(correction.text))
+    return stored[digest]
+
+
+def speaker_of(adapter: Path) -> str:
+    """Whose an adapter is: by its labels, or the only speaker of its data; else its name stands for them."""
+    data = registry.training_data(adapter)
+    speakers = read_data_directory(data, text=False, wav=False).speakers if data else {}
+    only = min(speakers) if len(speakers) == 1 else adapter.name
+    return read_record(adapter).get("labels", {}).get("speaker") or only
+
+
+class Learnt(NamedTuple):
+    """What learning came to.
+
+    Attributes:
+        kept: whether the new adapter is registered.
+        earlier: the name under which the earlier one is, None where there was none or it stays.
+        comparison: the errors of both, in words.
+        summary: as `few_run.train_on_few`.
+    """
+
+    kept: bool
+    earlier: str | None
+    comparison: str
+    summary: dict[str, Any]
+
+
+def learn_voice(
+    name: str, base: str = "mini", start: str | None = NEAREST, epochs: int | None = None
+) -> Learnt:
+    """Adapt again to everything that is known of a name, as `ia3-speech corrections learn` says; or, where no
+    adapter has the name, make one of its recordings, and keep it if it makes fewer errors than the base.
+
+    Args:
+        base: of a new adapter.
+        start: from which, beside the base, training may start: an adapter, or the nearest.
+        epochs: of training, other than as recipes train.
+    """
+    adapter = registered(name) if registry.is_registered(name) else None
+    with only_writer(name):
+        corrections, work = read_store(name), store_of(name) / "work"
+        new = new_to(adapter, corrections) if adapter else {utterance.id for utterance in corrections}
+        if not new:
+            raise UserError(f"{name}: there is nothing new to learn (corrections add {name} …)")
+        shutil.rmtree(work, ignore_errors=True)  # of a run that was killed
+        try:
+            known = trained_on_without(corrections, adapter) if adapter else []
+            write_data_directory(work / "data", [*known, *corrections])
+            own_base = recorded_base(adapter) if adapter else None
+            options = few_options(own_base or base, work / "data", work / "exp")
+            options.init_adapter, options.epochs = start, epochs or options.epochs
+            options.labels = read_record(adapter).get("labels", {}) if adapter else {"speaker": name}
+            is_better, comparison, summary = train_and_compare(name if adapter else None, options, new)
+            earlier = register_learnt(name, work / "exp/adapter", corrections) if is_better else None
+            return Learnt(is_better, earlier, comparison, summary)
+        except TrainingError as error:
+            raise TrainingError(str(error).replace(str(work / "data"), name)) from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def few_options(base: str, data: Path, out: Path) -> TrainingOptions:
+    """As recipes train on a few minutes of speech. What can't be learnt of the old data was left out then."""
+    import yaml
+
+    few = yaml.safe_load((CONFIGURATIONS / "few.yaml").read_text("utf-8"))
+    few |= {"init_adapter": NEAREST, "drop_chars": True, "on_error": "skip"}
+    return TrainingOptions(base=base, train=data, out=out, **few)
+
+
+def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[Utterance]:
+    """What an adapter was trained on, if that is still there, without the recordings that were corrected."""
+    if (data := registry.training_data(adapter)) is None:
+        print("the data that it was trained on are not there any more: it adapts to the corrections alone")
+        return []
+    digests, bad = {utterance.id[-DIGEST:] for utterance in corrections}, []
+    waves = load_utterances(read_data_directory(data, wav=False), on_error="skip", bad=bad, progress=False)
+    utterances = [utterance for utterance, wave in waves if audio_digest(wave) not in digests]
+    print(*bad, sep="\n", end="\n" * bool(bad), file=sys.stderr)
+    return utterances
+
+
+def train_and_compare(
+    name: str | None, options: TrainingOptions, new: set[str]
+) -> tuple[bool, str, dict[str, Any]]:
+    """Train; compare with the old adapter on the corrections that are new to it, with the base on all.
+
+    Args:
+        name: of the old adapter; None where there is none: then the base takes its place.
+
+    Returns:
+        whether the new one is better, the comparison in words, and what `train_on_few` says.
+    """
+    from ia3_speech.decoding.segment_directory import segment_data_directory
+    from ia3_speech.model.base import load_base
+    from ia3_speech.training.data import read_examples
+    from ia3_speech.training.few_run import measure_all, prepare, train_on_few
+
+    base = load_base(options.base)
+    segment_data_directory(options.train, options.train, base)  # recordings of minutes
+    examples = read_examples(options.train, base, options, [1.0], lambda u: u.recording in new)
+    cache = prepare(base, options, str(registered(name)) if name else None)
+    before = sum(measure.errors for measure in measure_all(cache, examples, options))
+    summary = train_on_few(options)
+    files = (options.out / "folds").glob("*/task.json")
+    texts = {id: text for file in files for id, text in read_json(file)["texts"].items()}
+    pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]
+    words = [[normalize(text, options.normalize).split() for text in pair] for pair in pairs]
+    after = sum(count_errors(*pair).total for pair in words)
+    base_errors, errors = summary["base_errors"], summary["errors"]
+    comparison = (
+        f"in {plural(len(new), 'new correction')} it made {before} errors, adapters that have not heard them "
+        f"make {after}; in everything the base makes {base_errors}, and those adapters {errors}"
+    )
+    return after < before and errors < base_errors, comparison, summary
+
+
+def register_learnt(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str | None:
+    """Register the new adapter, with what is registered beside the earlier one (a language model, hot words),
+    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one."""
+    earlier, record = registered(name) if registry.is_registered(name) else None, read_record(adapter)
+    data, learnt = earlier and registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
+    record["training"] |= {"data": data and str(data), "corrections": learnt}
+    write_record(adapter, record)
+    beside = [file for file in registry.adapter_files(earlier) if file.name not in FILES] if earlier else []
+    names, beside = {*registry.registered_names(), name}, {file.name: file.read_bytes() for file in beside}
+    registry.register(adapter, name, keep=True, search_files=beside)
+    return min({*registry.registered_names()} - names, default=None)
