@@ -85,17 +85,6 @@ def learn_forms(
     return LearnedForms(learned, forms, len(occurrences), recognized)
 
 
-def terms_never_recognized(utterances: Sequence[tuple[Words, Words]]) -> list[str]:
-    """Words of MINIMUM_LETTERS or more that are in several references, and right in no hypothesis.
-
-    Args:
-        utterances: (reference, hypothesis) of each, normalised words.
-    """
-    said = Counter(word for reference, _ in utterances for word in {*reference})
-    right = {r for reference, hypothesis in utterances for r, h in align(reference, hypothesis) if r == h}
-    return [word for word in said if said[word] > 1 and word not in right and len(word) >= MINIMUM_LETTERS]
-
-
 def heard_forms(reference: Words, hypothesis: Words, terms: TermList) -> Iterator[tuple[Words, str]]:
     """Each occurrence of a term in a reference, and what the hypothesis has there: "" where it has nothing,
     or where less than half of the term's letters are aligned with letters."""

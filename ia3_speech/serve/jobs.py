@@ -178,7 +178,7 @@ def main(name: str, base: str, epochs: str) -> int:
     except UserError as error:
         atomic.write_json(voice_folder(name) / RESULT, {"reason": public_reason(error)})
         return 1
-    told = {key: learnt.summary[key] for key in ("words", "base_errors", "errors")}
+    told = {key: learnt.summary.get(key) for key in ("words", "base_errors", "errors", "general", "missed")}
     told |= {"kept": learnt.kept, "suspicious": [*learnt.summary["suspicious"]]}
     atomic.write_json(voice_folder(name) / RESULT, told)
     return 0
