@@ -76,8 +76,8 @@ class Options:
     audio: Path = SPEECH
     adapters: int = 100
     clients: int = 32
-    rates: list[float] = field(default_factory=lambda: [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0])
-    seconds: float = 40.0
+    rates: list[float] = field(default_factory=lambda: [1.0, 1.5, 2.0, 2.5, 3.0, 4.0])
+    seconds: float = 25.0
     replicas: list[int] = field(default_factory=list)
     batch_seconds: float = 16.0
     max_wait_ms: float = 20.0
