@@ -35,7 +35,7 @@ from bench_page import machine, made_by, publish
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import StoredAdapter, stored_adapter
-from ia3_speech.adapters.io import write_adapter
+from ia3_speech.adapters.io import save_adapter
 from ia3_speech.adapters.load import attach_adapter
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.cli import command
@@ -274,11 +274,12 @@ def ray_system(replicas: int) -> Callable:
         )
         with tempfile.TemporaryDirectory() as home:
             os.environ["IA3_SPEECH_HOME"] = home
-            folders = [
-                write_adapter(base.model, adapter, registry.home() / f"adapter{number}")
-                for number, adapter in enumerate(adapters)
-            ]
-            stored, search = [stored_adapter(one.name, one) for one in folders], GreedySearch(base.vocabulary)
+            stored, search = [], GreedySearch(base.vocabulary)
+            for number, adapter in enumerate(adapters):
+                attach_adapter(base.model, adapter, check=False)
+                folder = save_adapter(base.model, registry.home() / f"adapter{number}", base=base)
+                stored.append(stored_adapter(folder.name, folder))
+            detach(base.model)
             ray.init(num_cpus=replicas + 1, include_dashboard=False, logging_level="warning")
             serve.start(proxy_location="Disabled")
             queues = serve.run(Replica.options(num_replicas=replicas).bind(engine), route_prefix=None)

@@ -353,10 +353,12 @@ def test_a_full_disk_is_told_and_what_needs_none_is_answered(
 
         def answers() -> list[int]:
             sent = [begin_voice(running, name) for name in ("anna", "bert")] + [post(running, long)]
-            sent.append(httpx.post(f"{running.url}/v1/adapters", data={"name": "new"}, files=adapter))
+            sent.append(
+                httpx.post(f"{running.url}/v1/adapters", data={"name": "new"}, files=adapter, timeout=60)
+            )
             recording = {"file": ("a.wav", speech), "text": (None, "no fever")}
             sent.append(httpx.post(f"{voice}/recordings", files=recording, timeout=60))
-            sent.append(httpx.post(f"{voice}/learn", files={"epochs": (None, "1")}))
+            sent.append(httpx.post(f"{voice}/learn", files={"epochs": (None, "1")}, timeout=60))
             assert all(answer.headers["retry-after"] for answer in sent if answer.status_code == 503)
             return [answer.status_code for answer in sent]
 
@@ -371,5 +373,7 @@ def test_a_full_disk_is_told_and_what_needs_none_is_answered(
         filler.unlink()
         assert answers() == [201, 201, 200, 201, 201, 202]
         assert (
-            httpx.delete(f"{voice}/learn").json()["job"]["state"] == "cancelled" == read_job("anna")["state"]
+            httpx.delete(f"{voice}/learn", timeout=60).json()["job"]["state"]
+            == "cancelled"
+            == read_job("anna")["state"]
         )
