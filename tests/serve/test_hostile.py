@@ -348,17 +348,14 @@ def test_a_full_disk_is_told_and_what_needs_none_is_answered(
 ):
     speech, long = sound(1.0), sound(60.0)  # the second does not stay in memory
     adapter = [("files", (name, (adapter_folders["medical"] / name).read_bytes())) for name in FILES]
-    with serving() as running:
-        voice = f"{running.url}/v1/voices/anna"
+    with serving() as running, httpx.Client(base_url=running.url, timeout=60) as http:
 
         def answers() -> list[int]:
             sent = [begin_voice(running, name) for name in ("anna", "bert")] + [post(running, long)]
-            sent.append(
-                httpx.post(f"{running.url}/v1/adapters", data={"name": "new"}, files=adapter, timeout=60)
-            )
+            sent.append(http.post("/v1/adapters", data={"name": "new"}, files=adapter))
             recording = {"file": ("a.wav", speech), "text": (None, "no fever")}
-            sent.append(httpx.post(f"{voice}/recordings", files=recording, timeout=60))
-            sent.append(httpx.post(f"{voice}/learn", files={"epochs": (None, "1")}, timeout=60))
+            sent.append(http.post("/v1/voices/anna/recordings", files=recording))
+            sent.append(http.post("/v1/voices/anna/learn", files={"epochs": (None, "1")}))
             assert all(answer.headers["retry-after"] for answer in sent if answer.status_code == 503)
             return [answer.status_code for answer in sent]
 
@@ -372,8 +369,5 @@ def test_a_full_disk_is_told_and_what_needs_none_is_answered(
         assert post(running, speech, model="accent").status_code == 200
         filler.unlink()
         assert answers() == [201, 201, 200, 201, 201, 202]
-        assert (
-            httpx.delete(f"{voice}/learn", timeout=60).json()["job"]["state"]
-            == "cancelled"
-            == read_job("anna")["state"]
-        )
+        cancelled = http.delete("/v1/voices/anna/learn").json()["job"]["state"]
+        assert cancelled == "cancelled" == read_job("anna")["state"]
