@@ -23,7 +23,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from ray import serve
 from ray.exceptions import RayActorError
-from ray.serve.exceptions import BackPressureError, RequestCancelledError
+from ray.serve.exceptions import RequestCancelledError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse
 from starlette.types import ASGIApp
 from torch import Tensor
@@ -123,8 +123,6 @@ class RemoteTurn:
                 raise ClientLeft from None
             except (RayActorError, EngineClosed) as error:
                 logger.warning("a replica has ended, and another one takes over: %r", type(error))
-            except BackPressureError:
-                break
         raise EngineClosed
 
 
