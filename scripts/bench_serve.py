@@ -157,7 +157,7 @@ def measure(answer: Answer, waves: list[np.ndarray], rate: float, options: Optio
     seconds = time.monotonic() - began
     audio = sum(len(waves[number]) for number in chosen) / SAMPLE_RATE
     p50, p95 = np.percentile(latencies, (50, 95))
-    return Row(len(arrivals) / seconds, p50, p95, audio / seconds)
+    return Row(len(arrivals) / seconds, float(p50), float(p95), audio / seconds)
 
 
 # ---- the systems
