@@ -23,7 +23,16 @@ from tests.serve.conftest import NAMES
 from tests.serve.test_realtime import TRANSCRIPTION, append, pcm, session, until
 
 MANIFEST = Path(__file__).parents[2] / "scripts/deploy/rayservice.yaml"
-PATIENT = {f"RAY_SERVE_PROXY_{check}_CHECK_TIMEOUT_S": "600" for check in ("READY", "HEALTH")}
+PATIENT = {
+    f"RAY_SERVE_{name}_S": "120"  # the machine may be busy
+    for name in (
+        "PROXY_READY_CHECK_TIMEOUT",
+        "PROXY_HEALTH_CHECK_TIMEOUT",
+        "QUEUE_LENGTH_RESPONSE_DEADLINE",
+        "MAX_QUEUE_LENGTH_RESPONSE_DEADLINE",
+        "MULTIPLEXED_MODEL_ID_MATCHING_TIMEOUT",
+    )
+}
 ALONE = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}  # no network, no token in ~
 
 
@@ -32,7 +41,7 @@ def url(adapters, monkeypatch):
     """Of a cluster of this machine, with two replicas."""
     for name, value in {**PATIENT, **ALONE}.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(api, "HTTP_PROXY_TIMEOUT", 600)  # seconds: the machine may be busy
+    monkeypatch.setattr(api, "HTTP_PROXY_TIMEOUT", 600)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     ray.init(num_cpus=4, include_dashboard=False, logging_level="warning", object_store_memory=2**28)
