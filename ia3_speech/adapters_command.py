@@ -25,14 +25,14 @@ from typing import Any, Literal
 from ia3_speech.adapters import hub, registry
 from ia3_speech.adapters.card import BIOMETRIC, card_title, is_biometric, score_line, update_card
 from ia3_speech.adapters.expressions import format_terms, parse_terms, short_name, with_equal_weights
-from ia3_speech.adapters.record import read_summary
+from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM, read_summary
 from ia3_speech.adapters.weights import format_spreads, read_weights, spreads, vectors_in, weights_sha256
 from ia3_speech.cli import UserError, command
 from ia3_speech.formatting import in_columns, plural
 from ia3_speech.inputs import base_folder
-from ia3_speech.search import BASE_LM, BASE_LM_WEIGHTS, STORED_HOTWORDS, SearchOptions
+from ia3_speech.search import SearchOptions
 
-SEARCH_FILES = (BASE_LM, BASE_LM_WEIGHTS, STORED_HOTWORDS)  # perhaps registered with an adapter
+SEARCH_FILES = (STORED_LM, LM_WEIGHTS, STORED_HOTWORDS)  # perhaps registered with an adapter
 COLUMNS = ("name", "base", "placements", "parameters", "labels")  # of `list`
 
 

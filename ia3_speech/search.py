@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ia3_speech.adapters.expressions import Term, is_single_adapter
+from ia3_speech.adapters.record import LM_WEIGHTS, STORED_HOTWORDS, STORED_LM
 from ia3_speech.cli import UserError
 from ia3_speech.decoding.beam_search import BeamSearch
 from ia3_speech.decoding.ctc_search import GreedySearch, Search
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BASE_LM, BASE_LM_WEIGHTS = "lm.arpa.gz", "lm.json"  # in a base's folder, or an adapter's
-STORED_HOTWORDS = "hotwords.txt"  # in an adapter's folder
 NO_LM = Path("none")
 MOST_SEARCHES = 8  # of requests with adapters of their own language models, which are kept in memory
 BEAM_NUMBERS = ("lm_weight", "word_score", "unknown_word_score", "beam_size")  # fields of `BeamSearch`
@@ -98,11 +97,11 @@ class SearchOptions:
         """These options; what they leave open is as it is stored in the folder of an adapter or a base."""
         if self.search == "greedy":
             return self
-        weights = folder / BASE_LM_WEIGHTS
+        weights = folder / LM_WEIGHTS
         numbers = json.loads(weights.read_text("utf-8")) if weights.is_file() else {}
         stored = {name: numbers[name] for name in ("search", *BEAM_NUMBERS) if name in numbers}
-        if (folder / BASE_LM).is_file():
-            stored["lm"] = folder / BASE_LM
+        if (folder / STORED_LM).is_file():
+            stored["lm"] = folder / STORED_LM
         given = any(getattr(self, name) is not None for name in ("search", *BEAM_NUMBERS))
         if self.lm is not None or (given and stored.get("search") == "greedy"):
             stored = {}  # it belongs to another language model, or to none
@@ -114,17 +113,17 @@ class SearchOptions:
         """File name → contents that an adapter's folder holds for `complete`; nothing where all is open."""
         numbers = {name: value for name, value in vars(self).items() if name not in ("lm", "hotwords")}
         numbers = {name: value for name, value in numbers.items() if value is not None}
-        files = {BASE_LM: self.lm, STORED_HOTWORDS: self.hotwords}
+        files = {STORED_LM: self.lm, STORED_HOTWORDS: self.hotwords}
         contents = {name: file.read_bytes() for name, file in files.items() if file}
         if contents or numbers:
-            contents[BASE_LM_WEIGHTS] = f"{json.dumps(numbers)}\n".encode()
+            contents[LM_WEIGHTS] = f"{json.dumps(numbers)}\n".encode()
         return contents
 
     def files(self, base_folder: Path | None) -> list[Path]:
         """The language model that `make_search` will use, or the base's own and its weights."""
         if self.search == "greedy" or self.lm is not None or base_folder is None:
             return [self.lm] if self.lm else []
-        paths = [base_folder / name for name in (BASE_LM, BASE_LM_WEIGHTS)]
+        paths = [base_folder / name for name in (STORED_LM, LM_WEIGHTS)]
         return [path for path in paths if path.is_file()]
 
 
@@ -165,7 +164,7 @@ def with_stored_search(options: SearchOptions, terms: Sequence[Term]) -> SearchO
     """The options, completed with what is registered with one adapter; of a sum nothing is taken, it says."""
     if is_single_adapter([*terms]):
         return options.complete(terms[0].folder)
-    measured = [term.name for term in terms if (term.folder / BASE_LM_WEIGHTS).is_file()]
+    measured = [term.name for term in terms if (term.folder / LM_WEIGHTS).is_file()]
     if measured and options.search is None and options.lm is None:
         logger.warning(
             "several adapters are searched as the base is, with its language model if it has one, and not as "
@@ -185,7 +184,7 @@ class RequestSearches:
         self.cached = lru_cache(MOST_SEARCHES)(self.make)
 
     def __call__(self, terms: Sequence[Term]) -> tuple[Search, dict[str, Any]]:
-        weights = terms[0].folder / BASE_LM_WEIGHTS if is_single_adapter([*terms]) else None
+        weights = terms[0].folder / LM_WEIGHTS if is_single_adapter([*terms]) else None
         if weights is None or not weights.is_file():
             return self.shared
         return self.cached(terms[0].folder, weights.stat().st_mtime_ns)

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from bench_page import ROOT, made_by
 
+from ia3_speech.adapters.record import STORED_LM
 from ia3_speech.atomic import write_text
 from ia3_speech.cli import command
 from ia3_speech.data.audio import SAMPLE_RATE
@@ -44,7 +45,7 @@ from ia3_speech.lm.tuning import dev_logits
 from ia3_speech.loading import load
 from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.scoring.term_errors import FALSE, MISSED, REFERENCE, count_terms, make_term_list
-from ia3_speech.search import BASE_LM, SearchOptions, make_search
+from ia3_speech.search import SearchOptions, make_search
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -143,7 +144,7 @@ class Bench:
         self.options, self.recognizer = options, recognizer
         self.vocabulary = recognizer.base.vocabulary
         folder = Path(recognizer.base.model.config.name_or_path)
-        kinds = ["greedy"] + ["beam"] * (folder / BASE_LM).is_file()
+        kinds = ["greedy"] + ["beam"] * (folder / STORED_LM).is_file()
         self.searches = {kind: make_search(SearchOptions(kind), recognizer.base)[0] for kind in kinds}
         self.others = icd_terms()
         self.mix_in = random.Random(0).sample(self.others, OTHERS)

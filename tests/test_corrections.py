@@ -14,6 +14,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.record import read_record
 from ia3_speech.cli import UserError
 from ia3_speech.model.attach import trainable
+from ia3_speech.search import SearchOptions
 from ia3_speech.training import voice
 from ia3_speech.training.few_run import heard_by
 from tests.test_train import NO_DROPOUT, record
@@ -121,6 +122,19 @@ def test_what_is_refused(place, run_command, words, message):
     assert result.code == 1 and message in result.err
 
 
+def test_terms_that_stay_wrong_become_hot_words(place):
+    pairs = [("take letrozole twice", "take let us all twice"), ("stop letrozole twice", "stop let it twice"),
+             ("never more", "no"), ("then at ten", ""), ("then at six", "")]  # fmt: skip
+    missed = voice.missed_terms([[text.split() for text in pair] for pair in pairs])
+    assert missed == ["letrozole"], "said several times, never right, and no short word"
+    folder = registry.home() / "anna"
+    (folder / "hotwords.txt").write_text("metformin\t2\tMet Formin\n")
+    shutil.copytree(folder, place / "new/anna", ignore=shutil.ignore_patterns("hotwords.txt"))
+    assert voice.register_learnt("anna", place / "new/anna", [], [*missed, "metformin"]) == "anna@1"
+    assert (folder / "hotwords.txt").read_text() == "metformin\t2\tMet Formin\nletrozole\n"
+    assert SearchOptions().complete(folder).hotwords == folder / "hotwords.txt"
+
+
 def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypatch, capsys):
     folder = registry.home() / "anna"
     (folder / "hotwords.txt").write_text("metformin\n")  # registered with it
@@ -138,6 +152,11 @@ def test_learning_keeps_what_is_better_by_folds_and_nothing_else(place, monkeypa
 
     assert "anna stays as it is, and so do its corrections" in learn(rate=1e-30)
     assert registry.registered_names() == ["anna"] and registry.file_contents(folder) == before
+
+    monkeypatch.setattr(voice, "MOST_GENERAL_ERRORS", 0.0)
+    told = learn()
+    assert "anna stays as it is" in told and "; in other people's speech it made" in told
+    monkeypatch.setattr(voice, "MOST_GENERAL_ERRORS", 1.1)
 
     assert "anna is the new adapter now, and anna@1 the earlier one" in learn()
     assert registry.file_contents(registry.home() / "anna@1") == before

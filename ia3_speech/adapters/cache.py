@@ -5,6 +5,7 @@ a number for a name, so that no name or sum of one request can ever mean another
 under a name is loaded anew. `loading.load` and the server (serve/engine.py) use it.
 """
 
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Container
 from contextlib import ExitStack, suppress
@@ -18,6 +19,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.io import read_adapter
 from ia3_speech.adapters.weights import weights_file
+from ia3_speech.model.architectures import AdapterError
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,16 @@ def stored_adapter(name: str, folder: Path) -> StoredAdapter:
     """As it is found now. Raises AdapterError, OSError where it is not there."""
     status = weights_file(folder).stat()
     return StoredAdapter(name, folder, (status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+def find_stored(name: str) -> StoredAdapter | None:
+    """The registered adapter of this very name, which is never read as a path."""
+    name = unicodedata.normalize("NFC", name)
+    if registry.name_fault(name) or not registry.is_adapter(folder := registry.home() / name):
+        return None
+    with suppress(AdapterError, OSError):  # it has just been removed
+        return stored_adapter(name, folder)
+    return None
 
 
 class AdapterCache:

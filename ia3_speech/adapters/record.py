@@ -28,6 +28,7 @@ METADATA, OWN_WEIGHTS = "ia3_speech.json", "ia3_speech.safetensors"
 PEFT_CONFIG, PEFT_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 CARD = "README.md"
 FILES = (METADATA, OWN_WEIGHTS, PEFT_CONFIG, PEFT_WEIGHTS, CARD)  # all that an adapter may consist of
+STORED_LM, LM_WEIGHTS, STORED_HOTWORDS = "lm.arpa.gz", "lm.json", "hotwords.txt"  # registered beside it
 TYPES = {
     **{"base": str, "fingerprint": dict, "config": dict, "labels": dict, "training": dict, "scores": list},
     "confidence": dict,  # written by `calibrate --store`

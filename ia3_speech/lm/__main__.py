@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from ia3_speech.adapters.record import STORED_LM
 from ia3_speech.atomic import write_json
 from ia3_speech.cli import UserError, command
 from ia3_speech.data.kaldi.table_file import read_utf8
@@ -21,7 +22,6 @@ from ia3_speech.data.text import normalize as normalize_text
 from ia3_speech.data.text import normalize_in_words
 from ia3_speech.inputs import Inputs, base_folder
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
-from ia3_speech.search import BASE_LM
 
 MISSING_HINT = "give a text file with a sentence a line, or a data directory"
 
@@ -64,8 +64,8 @@ def main(
     if order < 1 or not 1 <= digits <= 9 or prune < 0:
         raise UserError("--order has to be at least 1, --digits 1 to 9, and --prune not negative")
     sources = list(mix or [])
-    if base and (folder := base_folder(base)) and (folder / BASE_LM).is_file():
-        sources.append(folder / BASE_LM)
+    if base and (folder := base_folder(base)) and (folder / STORED_LM).is_file():
+        sources.append(folder / STORED_LM)
     options = {"order": order, "prune": prune, "digits": digits, "normalize": normalize}
     inputs = Inputs(
         {"texts": [text_of(Path(text)) for text in texts], "mix": list(map(text_of, sources)),

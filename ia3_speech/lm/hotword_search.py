@@ -15,7 +15,8 @@ files.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +137,17 @@ def spellings(hotwords: HotwordList, vocabulary: Vocabulary, weight: float) -> l
                 bonus = weight * term.weight * counted_characters(symbols, vocabulary)
                 result.append(Spelling(number, symbols, bonus, symbols == as_written))
     return result
+
+
+def usable(terms: Iterable[Hotword], vocabulary: Vocabulary) -> list[Hotword]:
+    """Without the terms that the base can't write, and those that are spelled as an earlier one."""
+    found, spelled = [], set()
+    for term in terms:
+        with suppress(UserError):
+            own = {one.symbols for one in spellings(HotwordList(Path(term.text), [term]), vocabulary, 1.0)}
+            found += [] if own & spelled else [term]
+            spelled |= own
+    return found
 
 
 def counted_characters(symbols: Sequence[int], vocabulary: Vocabulary) -> float:

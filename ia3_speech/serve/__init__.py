@@ -13,6 +13,7 @@
     voices_api      /v1/voices: recordings, learning from them, deletion
     realtime        WS /v1/realtime
     app             the application: routes, the page at / (files in page/), /metrics, /healthz, the log
+    ray_app         the same on a Ray cluster (extra `ray`)
 
 One upload: `app` lets it in, `openai_api` reads it, `audio_input` decodes it, a thread cuts it and searches
 (`Recognizer`), `engine` computes the logits in batches. A module imports only what stands above it.

@@ -18,6 +18,7 @@ Further: /v1/realtime (WebSocket, OpenAI's transcription sessions), /v1/adapters
 """
 
 import logging
+import socket
 import sys
 
 from ia3_speech.cli import UserError, command
@@ -57,10 +58,8 @@ def main(
         print(warning, file=sys.stderr)
     address = f"http://{server_options.host}:{server_options.port}"
     print(f"{server.models.base_id} is served at {address} (Ctrl-C ends it)", file=sys.stderr)
-    uvicorn.run(
+    config = uvicorn.Config(
         make_app(server),
-        host=server_options.host,
-        port=server_options.port,
         access_log=False,  # it would hold the names of adapters
         log_config=None,
         server_header=False,
@@ -68,6 +67,17 @@ def main(
         ws_max_size=2**20,  # bytes of an event: 16 s of speech
         ws_max_queue=4,
     )
+    listener = listen(server_options.host, server_options.port, limit_options.upload_seconds)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int, seconds: float) -> socket.socket:
+    """A socket that listens. Linux cuts off a client that has read nothing of an answer for so many seconds:
+    else what waits for it would stay in memory for good."""
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # accepted connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1, round(1000 * seconds)))
+    return listener
 
 
 if __name__ == "__main__":

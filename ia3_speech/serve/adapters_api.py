@@ -1,8 +1,5 @@
 """Adapters over HTTP: POST, GET and DELETE /v1/adapters.
 
-    curl -F name=ward -F files=@adapter_config.json -F files=@adapter_model.safetensors \\
-        -F files=@ia3_speech.json localhost:8000/v1/adapters
-
 In: a name and the files of an adapter, ours or PEFT's. Out: a registered adapter that is proven to fit the
 base, which the next request may use. Only the names of an adapter's files are taken, and only safetensors:
 nothing that is sent is ever run, and no name of it becomes a path.
@@ -11,6 +8,7 @@ nothing that is sent is ever run, and no name of it becomes a path.
 import asyncio
 import io
 import json
+import shutil
 import tempfile
 import zipfile
 from functools import partial
@@ -54,17 +52,15 @@ async def store_adapter(request: Request) -> dict[str, Any]:
     """Store an adapter: 409 where another one has the name, unless `replace` is true."""
     server: Server = request.app.state.server
     check_may_manage(server, request.state.client)
-    form = await read_form(request, max_files=len(FILES))
-    try:
+    async with read_form(request, max_files=len(FILES)) as (_, form):
         wanted = fields_of(form, AdapterForm)
-        name = registry.check_name(wanted.name)
+        try:
+            name = registry.check_name(wanted.name)
+        except registry.BadName as error:
+            raise bad_value("name", str(error)) from None
         check_may_manage(server, request.state.client, name)
         uploads = [*form.getlist("files"), *form.getlist("files[]")]
         return describe(await asyncio.to_thread(register_upload, server, name, uploads, wanted.replace))
-    except registry.BadName as error:
-        raise bad_value("name", str(error)) from None
-    finally:
-        await form.close()
 
 
 @router.get("/v1/adapters")
@@ -125,8 +121,7 @@ def register_upload(server: Server, name: str, uploads: list[Any], replace: bool
             if not isinstance(upload, UploadFile) or upload.filename not in FILES:
                 raise bad_value("files", f"An adapter's files are {', '.join(FILES)}.")
             with (folder / upload.filename).open("wb") as file:
-                while part := upload.file.read(2**20):
-                    file.write(part)
+                shutil.copyfileobj(upload.file, file)
         if not registry.is_adapter(folder):
             raise bad_value("files", "An adapter is its tensors (.safetensors) and a file on them.")
         try:

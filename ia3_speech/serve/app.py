@@ -6,6 +6,7 @@ lie below page/; a policy allows it to load and run these alone.
 """
 
 import asyncio
+import errno
 import logging
 import secrets
 import time
@@ -17,18 +18,20 @@ from fastapi import FastAPI, Request
 from prometheus_client import generate_latest
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from ia3_speech import __version__
 from ia3_speech.serve import adapters_api, openai_api, realtime, voices_api
-from ia3_speech.serve.errors import INTERNAL, ApiError
+from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, overloaded
 from ia3_speech.serve.monitoring import REQUEST_ID
 from ia3_speech.serve.state import Server
 
 logger = logging.getLogger(__name__)
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 PAGE = Path(__file__).parent / "page"
 SAMPLE = PAGE.parents[1] / "out_of_domain/librispeech_dev/audio/1462-170138-0012.ogg"
 PAGE_FILES = {file.name: file for file in PAGE.iterdir()} | {"sample.ogg": SAMPLE}
@@ -62,7 +65,6 @@ def make_app(server: Server) -> FastAPI:
     app.add_api_route("/metrics", metrics, response_class=PlainTextResponse)
     app.add_api_route("/healthz", healthz)
     app.add_api_route("/readyz", readyz)
-    app.add_exception_handler(ApiError, lambda _, error: error.response())
     app.add_exception_handler(HTTPException, http_error)
     app.add_middleware(Entrance, server=server)
     return app
@@ -134,10 +136,17 @@ class Entrance:
             await self.app(scope, limited(receive, self.server.limits.max_bytes), send_with_id)
         except ApiError as error:
             await answer(error, scope, receive, send_with_id)
-        except Exception:
-            logger.exception("defect")
+        except ClientDisconnect:
+            status = CLIENT_LEFT
+        except Exception as error:
+            full = isinstance(error, OSError) and error.errno in FULL
+            if full:
+                logger.error("nothing can be stored: %s", error.strerror)
+            else:
+                logger.exception("defect")
             if status == 500:  # nothing has been sent yet
-                await answer(INTERNAL, scope, receive, send_with_id)
+                told = overloaded("The server can't store anything at the moment.") if full else INTERNAL
+                await answer(told, scope, receive, send_with_id)
         finally:
             self.server.metrics.note_request(scope, status, time.monotonic() - began)
             REQUEST_ID.reset(token)

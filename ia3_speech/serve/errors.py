@@ -6,38 +6,30 @@ In: what went wrong. Out: a response, or an event of a stream. Messages hold no 
 and no name that the caller has not sent.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
+CLIENT_LEFT = 499  # nginx's status; nobody reads it but the log
 
+
+@dataclass(eq=False)
 class ApiError(Exception):
-    """An error that is told to the client.
+    """An error that is told to the client."""
 
-    Attributes:
-        status: of HTTP.
-        code: OpenAI's word for it, by which clients decide.
-        param: the field of the request that it is about.
-        retry_after: seconds after which the same request may succeed.
-    """
-
-    def __init__(
-        self,
-        status: int,
-        message: str,
-        code: str | None = None,
-        param: str | None = None,
-        retry_after: float = 0,
-    ):
-        super().__init__(message)
-        self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
+    status: int  # of HTTP
+    message: str
+    code: str | None = None  # OpenAI's word for it, by which clients decide
+    param: str | None = None  # the field of the request that it is about
+    retry_after: float = 0.0  # seconds after which the same request may succeed
 
     def body(self) -> dict[str, Any]:
         """What OpenAI's clients parse."""
         kind = "requests" if self.status == 429 else "invalid_request_error"
         kind = "server_error" if self.status >= 500 else kind
-        return {"error": {"message": str(self), "type": kind, "param": self.param, "code": self.code}}
+        return {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
 
     def response(self) -> JSONResponse:
         headers = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}

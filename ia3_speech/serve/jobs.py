@@ -30,6 +30,8 @@ from ia3_speech.serve.errors import ApiError
 from ia3_speech.training import voice
 from ia3_speech.training.config import NEAREST
 
+logger = logging.getLogger(__name__)
+
 STATE, PROGRESS, RESULT = "state.json", "progress.json", "result.json"
 EVERY = 5.0  # seconds between two looks for what other servers have queued
 
@@ -112,14 +114,17 @@ class Jobs:
     def work(self) -> None:
         """The thread: run one job after the other."""
         with FileLock(self.root / ".lock"):
-            for name in self.names("running"):
-                self.write(name, "queued")
             while not self.closing:
-                if names := self.names("queued"):
-                    self.run(names[0])
-                else:
-                    self.wake.wait(EVERY)
-                    self.wake.clear()
+                try:
+                    for name in self.names("running"):  # of a server that ended, or could not write its end
+                        self.write(name, "queued")
+                    if names := self.names("queued"):
+                        self.run(names[0])
+                        continue
+                except OSError as error:  # a full disk
+                    logger.error("jobs wait: %s", error.strerror)
+                self.wake.wait(EVERY)
+                self.wake.clear()
 
     def run(self, name: str) -> None:
         """Run a job to its end. What its process prints may hold words of a text, and goes nowhere."""
@@ -173,7 +178,7 @@ def main(name: str, base: str, epochs: str) -> int:
     except UserError as error:
         atomic.write_json(voice_folder(name) / RESULT, {"reason": public_reason(error)})
         return 1
-    told = {key: learnt.summary[key] for key in ("words", "base_errors", "errors")}
+    told = {key: learnt.summary.get(key) for key in ("words", "base_errors", "errors", "general", "missed")}
     told |= {"kept": learnt.kept, "suspicious": [*learnt.summary["suspicious"]]}
     atomic.write_json(voice_folder(name) / RESULT, told)
     return 0

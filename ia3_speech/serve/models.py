@@ -4,7 +4,6 @@ In: the name that a client sends, and what its key may use. Out: adapters with w
 a row of the bank (see `adapters.cache`). Only registered names count: never a path, an experiment or the Hub.
 """
 
-import unicodedata
 from collections.abc import Container
 from contextlib import suppress
 from functools import lru_cache
@@ -13,30 +12,19 @@ from typing import Any
 
 from ia3_speech.adapters import registry
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import AdapterCache, StoredAdapter, Terms, stored_adapter
+from ia3_speech.adapters.cache import AdapterCache, StoredAdapter, Terms, find_stored
 from ia3_speech.adapters.expressions import Term, parse_expression
 from ia3_speech.adapters.record import read_metadata, same_base
 from ia3_speech.cli import UserError
 from ia3_speech.confidence.storage import find_scaling
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.decoding.word_times import Scaling
-from ia3_speech.model.architectures import AdapterError
 from ia3_speech.serve.access import Client
 from ia3_speech.serve.errors import ApiError, bad_value, unknown_model
 from ia3_speech.serve.monitoring import Metrics
 
 LONGEST_NAME = 256  # characters of a sum
 REMEMBERED = 10_000  # adapters of which it is known whether they fit
-
-
-def find_stored(name: str) -> StoredAdapter | None:
-    """The registered adapter of this very name, which is never read as a path."""
-    name = unicodedata.normalize("NFC", name)
-    if registry.name_fault(name) or not registry.is_adapter(folder := registry.home() / name):
-        return None
-    with suppress(AdapterError, OSError):  # it has just been removed
-        return stored_adapter(name, folder)
-    return None
 
 
 class Unknown(UserError):

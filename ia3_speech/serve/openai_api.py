@@ -1,11 +1,9 @@
 """OpenAI's API for files: POST /v1/audio/transcriptions, GET /v1/models.
 
-    curl -F model=medical -F file=@audio.wav localhost:8000/v1/audio/transcriptions
-    {"text": "take two tablets", "usage": {"type": "duration", "seconds": 2}}
-
 In: multipart forms as OpenAI's clients send them. Out: json, text, srt, verbose_json, vtt, or, with
 stream=true, server-sent events. `prompt` and `keywords[]` are hot words; `temperature` and
-`chunking_strategy` have no meaning for a CTC model that cuts at pauses; unknown fields are ignored. Format: https://platform.openai.com/docs/api-reference/audio.
+`chunking_strategy` have no meaning for a CTC model that cuts at pauses; unknown fields are ignored.
+Format: https://platform.openai.com/docs/api-reference/audio
 """
 
 import asyncio
@@ -13,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -31,14 +29,13 @@ from ia3_speech.decoding.transcript import Transcript
 from ia3_speech.decoding.transcription import Transcriber
 from ia3_speech.model.architectures import AdapterError
 from ia3_speech.serve.audio_input import read_upload
-from ia3_speech.serve.engine import EngineClosed
-from ia3_speech.serve.errors import INTERNAL, ApiError, bad_value, invalid, overloaded
+from ia3_speech.serve.engine import EngineClosed, Turn
+from ia3_speech.serve.errors import CLIENT_LEFT, INTERNAL, ApiError, bad_value, invalid, overloaded
 from ia3_speech.serve.models import language_code, language_names
 from ia3_speech.serve.state import Server
 
 TERM_WORDS = 6  # a longer part of a prompt is a sentence, not a term
 FIELD_BYTES, MOST_FIELDS = 65_536, 200
-CLIENT_LEFT = 499  # nginx's status; nobody reads it but the log
 
 router = APIRouter()
 Result = TypeVar("Result")
@@ -80,9 +77,7 @@ async def create_transcription(request: Request) -> Response:
     """Transcribe a file."""
     server: Server = request.app.state.server
     async with AsyncExitStack() as stack:
-        turn = stack.enter_context(server.admission())
-        form = await read_form(request, max_files=1)
-        stack.push_async_callback(form.close)
+        turn, form = await stack.enter_async_context(read_form(request, max_files=1))
         wanted = fields_of(form, TranscriptionForm)
         if wanted.timestamp_granularities and wanted.response_format != "verbose_json":
             name = "timestamp_granularities"
@@ -91,11 +86,7 @@ async def create_transcription(request: Request) -> Response:
             raise bad_value("response_format", "stream is for response_format json or text.")
         language = check_language(wanted.language, server.language)
         terms = server.models.select(wanted.model, request.state.client)
-        if not isinstance(upload := form.get("file"), UploadFile):
-            raise bad_value("file", "file has to be an uploaded file, with a filename.")
-        limits, minimum = server.limits, server.recognizer.base.minimum_samples
-        async with server.decoders:
-            wave = await asyncio.to_thread(read_upload, upload.file, 60 * limits.max_minutes, minimum)
+        wave = await decode_file(server, form)
         request.state.audio_seconds = len(wave) / SAMPLE_RATE
         stack.enter_context(server.holding(len(wave) / SAMPLE_RATE))
         recognizer = await asyncio.to_thread(server.recognizer_for, terms, turn, wanted.hotwords)
@@ -108,18 +99,32 @@ async def create_transcription(request: Request) -> Response:
         return response_of(transcript, wanted, language) if transcript else Response(status_code=CLIENT_LEFT)
 
 
-async def read_form(request: Request, max_files: int) -> FormData:
-    """The fields of a multipart form, files on disk where they are large. Raises ApiError."""
+@asynccontextmanager
+async def read_form(request: Request, max_files: int) -> AsyncIterator[tuple[Turn, FormData]]:
+    """Admit a request, and read its multipart form, files on disk where they are large. Raises ApiError."""
     seconds = request.app.state.server.limits.upload_seconds
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise ApiError(400, "The body has to be multipart/form-data.", "invalid_content_type")
-    try:
-        async with asyncio.timeout(seconds):
-            return await request.form(max_files=max_files, max_fields=MOST_FIELDS, max_part_size=FIELD_BYTES)
-    except TimeoutError:
-        raise ApiError(408, f"The body did not arrive within {seconds:g} s.", "timeout") from None
-    except OSError as error:  # a full disk
-        raise overloaded("The server can't store the upload at the moment.") from error
+    limits = {"max_files": max_files, "max_fields": MOST_FIELDS, "max_part_size": FIELD_BYTES}
+    with request.app.state.server.admission() as turn:
+        try:
+            async with asyncio.timeout(seconds):
+                form = await request.form(**limits)
+        except TimeoutError:
+            raise ApiError(408, f"The body did not arrive within {seconds:g} s.", "timeout") from None
+        try:
+            yield turn, form
+        finally:
+            await form.close()
+
+
+async def decode_file(server: Server, form: FormData) -> np.ndarray:
+    """The samples of the form's file. Raises ApiError."""
+    if not isinstance(upload := form.get("file"), UploadFile):
+        raise bad_value("file", "file has to be an uploaded file, with a filename.")
+    max_seconds, minimum = 60 * server.limits.max_minutes, server.recognizer.base.minimum_samples
+    async with server.decoders:
+        return await asyncio.to_thread(read_upload, upload.file, max_seconds, minimum)
 
 
 def fields_of(form: FormData, model: type[Result]) -> Result:

@@ -1,11 +1,10 @@
 """OpenAI's realtime transcription sessions: WS /v1/realtime, speech → text while it is spoken.
 
 In: events such as `input_audio_buffer.append` with base64 of 24 kHz PCM16; out: above all
-`conversation.item.input_audio_transcription.delta`, words that will stay, and `.completed`, the text that
-holds; docs/serve.md lists all (https://platform.openai.com/docs/api-reference/realtime). The audio goes by
-`live.streaming` and the engine's queue, beside files and other sessions. What was heard of a word may still
-change, so a delta holds only words that two partial texts agree on; where the final text differs from the
-deltas, `completed` is right.
+`conversation.item.input_audio_transcription.delta`, words that two partial texts agree on, and `.completed`,
+the text that holds, also where the deltas differ; docs/serve.md lists all. The audio goes by `live.streaming`
+and the engine's queue, beside files and other sessions.
+Format: https://platform.openai.com/docs/api-reference/realtime
 """
 
 import asyncio

@@ -6,18 +6,18 @@ its own, and runs in a thread.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ia3_speech.adapters.bank import Bank
 from ia3_speech.adapters.cache import Terms
 from ia3_speech.adapters.expressions import Term
-from ia3_speech.cli import UserError
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, spellings
+from ia3_speech.lm.hotword_search import HOTWORD_WEIGHT, Hotword, HotwordList, HotwordSearch, usable
 from ia3_speech.search import RequestSearches, SearchOptions
 from ia3_speech.serve.access import Access
 from ia3_speech.serve.engine import Engine, QueuedBank, Turn
@@ -43,6 +43,7 @@ class Server:
         language: ISO 639-1 code of what the base writes; None where nobody says.
         training: whether adapters may be made on the page.
         jobs: these, while they are made.
+        make_turn: gives a request its place in a queue.
         threads: in which blocking functions run (`asyncio.to_thread`).
         closing: whether it is shutting down.
     """
@@ -70,6 +71,7 @@ class Server:
         self.training, self.jobs = server.training, Jobs(recognizer.base.name) if server.training else None
         self.threads = ThreadPoolExecutor(limits.max_requests + 2 * DECODERS, "request")
         self.decoders = asyncio.Semaphore(DECODERS)
+        self.make_turn: Callable[[], Turn] = partial(Turn, self.engine)
         self.active, self.held_seconds, self.closing = 0, 0.0, False
         self.metrics.active.set_function(lambda: self.active)
 
@@ -89,7 +91,7 @@ class Server:
             raise overloaded("The server is shutting down.")
         if self.active >= self.limits.max_requests:
             raise overloaded("The server is currently overloaded, please try again later.")
-        turn = Turn(self.engine)
+        turn = self.make_turn()
         self.active += 1
         try:
             yield turn
@@ -113,14 +115,8 @@ class Server:
         that are spelled as others are, are left out."""
         found = [Term(stored.name, stored.folder, weight) for stored, weight in terms]
         search, record = self.searches(found)
-        scaling = self.models.scaling(terms, record)
-        vocabulary, known, spelled = self.recognizer.base.vocabulary, [], set()
-        for term in map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])):
-            with suppress(UserError):
-                own = {one.symbols for one in spellings(HotwordList(PROMPT, [term]), vocabulary, 1.0)}
-                known += [] if own & spelled else [term]
-                spelled |= own
-        if known:
+        scaling, vocabulary = self.models.scaling(terms, record), self.recognizer.base.vocabulary
+        if known := usable(map(Hotword, dict.fromkeys(hotwords[:MOST_HOTWORDS])), vocabulary):
             search = HotwordSearch(HotwordList(PROMPT, known), self.hotword_weight, vocabulary, search)
             scaling = None  # it holds for the search that it was fitted with
         return replace(self.recognizer, bank=QueuedBank(turn, terms), search=search, scaling=scaling)

@@ -19,16 +19,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
-from starlette.datastructures import UploadFile
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
 from ia3_speech.cli import UserError
 from ia3_speech.serve.access import VOICE, Client, voice_folder, voice_record
-from ia3_speech.serve.audio_input import read_upload
 from ia3_speech.serve.errors import ApiError, bad_value
 from ia3_speech.serve.jobs import public_reason, read_job
-from ia3_speech.serve.openai_api import FILE, fields_of, form_description, read_form
+from ia3_speech.serve.openai_api import FILE, decode_file, fields_of, form_description, read_form
 from ia3_speech.serve.state import Server
 from ia3_speech.training import voice
 
@@ -69,7 +67,8 @@ async def list_voices(request: Request) -> dict[str, Any]:
 async def begin_voice(request: Request) -> dict[str, Any]:
     """Begin a voice; for one that has begun, nothing changes."""
     server, client = request.app.state.server, request.state.client
-    wanted = fields_of(await read_form(request, max_files=0), VoiceForm)
+    async with read_form(request, max_files=0) as (_, form):
+        wanted = fields_of(form, VoiceForm)
     name, is_adapter = check_voice(server, client, wanted.name), registry.is_registered(wanted.name)
     if not wanted.consent:
         raise bad_value("consent", "Nothing is stored without consent.")
@@ -108,18 +107,10 @@ async def delete_voice(name: str, request: Request) -> dict[str, Any]:
 async def add_recording(name: str, request: Request) -> dict[str, Any]:
     """Store a recording and what is said in it; the same recording again gets the new text."""
     server, name = request.app.state.server, existing_voice(request, name)
-    base, max_seconds = server.recognizer.base, 60 * server.limits.max_minutes
-    with server.admission():
-        form = await read_form(request, max_files=1)
-        try:
-            text = fields_of(form, RecordingForm).text
-            if not isinstance(upload := form.get("file"), UploadFile):
-                raise bad_value("file", "file has to be an uploaded file, with a filename.")
-            async with server.decoders:
-                wave = await asyncio.to_thread(read_upload, upload.file, max_seconds, base.minimum_samples)
-        finally:
-            await form.close()
-        id = await change_store(voice.store_recording, name, wave, text, base)
+    async with read_form(request, max_files=1) as (_, form):
+        text = fields_of(form, RecordingForm).text
+        wave = await decode_file(server, form)
+        id = await change_store(voice.store_recording, name, wave, text, server.recognizer.base)
     return {"id": id, "object": "recording", "recordings": len(voice.read_store(name))}
 
 
@@ -134,7 +125,8 @@ async def delete_recording(name: str, id: str, request: Request) -> dict[str, An
 async def start_learning(name: str, request: Request) -> dict[str, Any]:
     """Queue the voice: its adapter learns from all recordings."""
     name = existing_voice(request, name)
-    wanted = fields_of(await read_form(request, max_files=0), LearnForm)
+    async with read_form(request, max_files=0) as (_, form):
+        wanted = fields_of(form, LearnForm)
     await asyncio.to_thread(request.app.state.server.jobs.add, name, wanted.epochs)
     return describe_voice(name)
 

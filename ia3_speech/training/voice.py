@@ -5,9 +5,11 @@ where `ia3-speech corrections --help` says, and an adapter, which is registered 
 """
 
 import hashlib
+import io
 import shutil
 import sys
 import zlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +18,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ia3_speech import atomic
 from ia3_speech.adapters import registry
-from ia3_speech.adapters.record import FILES, read_json, read_record, recorded_base, write_record
+from ia3_speech.adapters.record import (
+    FILES,
+    LM_WEIGHTS,
+    STORED_HOTWORDS,
+    read_json,
+    read_record,
+    recorded_base,
+    write_record,
+)
 from ia3_speech.cli import CONFIGURATIONS, UserError
 from ia3_speech.data.audio import SAMPLE_RATE, find_problem
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory, write_data_directory
@@ -26,7 +36,7 @@ from ia3_speech.data.numbers_in_words import needs_words, numbers_in_words
 from ia3_speech.data.text import normalize, writing_hint
 from ia3_speech.data.utterance import Utterance, load_utterances
 from ia3_speech.formatting import plural
-from ia3_speech.scoring.alignment import count_errors
+from ia3_speech.scoring.alignment import align, count_errors
 from ia3_speech.training.config import NEAREST, TrainingError, TrainingOptions
 
 if TYPE_CHECKING:
@@ -34,6 +44,10 @@ if TYPE_CHECKING:
 
     from ia3_speech.model.base import Base
 
+GENERAL = Path(__file__).parents[1] / "out_of_domain/librispeech_dev"  # other people's speech
+GENERAL_STEP = 3  # of its 30 utterances every third is decoded: a minute, of six readers
+MOST_GENERAL_ERRORS = 1.1  # times those of the earlier adapter
+MISSED_LETTERS = 5  # of a hot word: a bonus is for the letters beyond the fourth
 DIGEST = 12  # hex digits of the SHA-256 of a recording's samples, with which its utterance's id ends
 
 
@@ -173,9 +187,10 @@ def keep_recording(
     if (digest := audio_digest(wave)) not in stored:
         file = f"{correction.file.stem}-{digest}.flac"
         speaker, id = UtteranceIds(1).assign(correction.speaker, file, 1)
-        copy = store_of(name) / "audio" / f"{id}.flac"
+        copy, content = store_of(name) / "audio" / f"{id}.flac", io.BytesIO()
+        soundfile.write(content, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
         with atomic.replacing(copy) as new:
-            soundfile.write(new, wave, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
+            new.write_bytes(content.getvalue())  # soundfile would not say that the disk is full
         stored[digest] = Utterance(id, speaker, id, str(copy), duration=len(wave) / SAMPLE_RATE)
     stored[digest] = replace(stored[digest], text=collapse_whitespace(correction.text))
     return stored[digest]
@@ -196,7 +211,8 @@ class Learnt(NamedTuple):
         kept: whether the new adapter is registered.
         earlier: the name under which the earlier one is, None where there was none or it stays.
         comparison: the errors of both, in words.
-        summary: as `few_run.train_on_few`.
+        summary: as `few_run.train_on_few`; and missed, see `missed_terms`; and where there was an earlier
+            adapter general, the errors of both on other people's speech, and its words.
     """
 
     kept: bool
@@ -231,7 +247,9 @@ def learn_voice(
             options.init_adapter, options.epochs = start, epochs or options.epochs
             options.labels = read_record(adapter).get("labels", {}) if adapter else {"speaker": name}
             is_better, comparison, summary = train_and_compare(name if adapter else None, options, new)
-            earlier = register_learnt(name, work / "exp/adapter", corrections) if is_better else None
+            earlier = None
+            if is_better:
+                earlier = register_learnt(name, work / "exp/adapter", corrections, summary["missed"])
             return Learnt(is_better, earlier, comparison, summary)
         except TrainingError as error:
             raise TrainingError(str(error).replace(str(work / "data"), name)) from error
@@ -263,13 +281,14 @@ def trained_on_without(corrections: Sequence[Utterance], adapter: Path) -> list[
 def train_and_compare(
     name: str | None, options: TrainingOptions, new: set[str]
 ) -> tuple[bool, str, dict[str, Any]]:
-    """Train; compare with the old adapter on the corrections that are new to it, with the base on all.
+    """Train; compare with the old adapter on the corrections that are new to it, and on other people's
+    speech, with the base on all.
 
     Args:
         name: of the old adapter; None where there is none: then the base takes its place.
 
     Returns:
-        whether the new one is better, the comparison in words, and what `train_on_few` says.
+        whether the new one is better, the comparison in words, and `Learnt.summary`.
     """
     from ia3_speech.decoding.segment_directory import segment_data_directory
     from ia3_speech.model.base import load_base
@@ -287,22 +306,53 @@ def train_and_compare(
     pairs = [(example.utterance.text or "", texts[example.utterance.id]) for example in examples]
     words = [[normalize(text, options.normalize).split() for text in pair] for pair in pairs]
     after = sum(count_errors(*pair).total for pair in words)
-    base_errors, errors = summary["base_errors"], summary["errors"]
+    base_errors, errors, summary["missed"] = summary["base_errors"], summary["errors"], missed_terms(words)
     comparison = (
         f"in {plural(len(new), 'new correction')} it made {before} errors, adapters that have not heard them "
         f"make {after}; in everything the base makes {base_errors}, and those adapters {errors}"
     )
-    return after < before and errors < base_errors, comparison, summary
+    is_better = after < before and errors < base_errors
+    if name and is_better:
+        general = read_examples(GENERAL, base, options, [1.0])[::GENERAL_STEP]
+        old, new = (
+            measure_all(prepare(base, options, str(adapter)), general, options)
+            for adapter in (registered(name), options.out / "adapter")
+        )
+        general_before, general_after = (sum(one.errors for one in measures) for measures in (old, new))
+        summary["general"] = [general_before, general_after, sum(one.words for one in old)]
+        comparison += f"; in other people's speech it made {general_before}, and the new one {general_after}"
+        is_better = general_after <= MOST_GENERAL_ERRORS * general_before
+    return is_better, comparison, summary
 
 
-def register_learnt(name: str, adapter: Path, corrections: Sequence[Utterance]) -> str | None:
+def missed_terms(utterances: Sequence[Sequence[Sequence[str]]]) -> list[str]:
+    """Words of MISSED_LETTERS or more that are in several references, and right in no hypothesis.
+
+    Args:
+        utterances: (reference, hypothesis) of each, words.
+    """
+    said = Counter(word for reference, _ in utterances for word in {*reference})
+    right = {word for pair in utterances for word, found in align(*pair) if word == found}
+    return [word for word in said if said[word] > 1 and word not in right and len(word) >= MISSED_LETTERS]
+
+
+def register_learnt(
+    name: str, adapter: Path, corrections: Sequence[Utterance], missed: Sequence[str]
+) -> str | None:
     """Register the new adapter, with what is registered beside the earlier one (a language model, hot words),
-    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one."""
+    which becomes NAME@1, or the next number that is free; → that name, None where there is no earlier one.
+    What it misses becomes hot words."""
     earlier, record = registered(name) if registry.is_registered(name) else None, read_record(adapter)
     data, learnt = earlier and registry.training_data(earlier), {u.id: checksum(u) for u in corrections}
     record["training"] |= {"data": data and str(data), "corrections": learnt}
     write_record(adapter, record)
     beside = [file for file in registry.adapter_files(earlier) if file.name not in FILES] if earlier else []
     names, beside = {*registry.registered_names(), name}, {file.name: file.read_bytes() for file in beside}
+    hotwords = beside.get(STORED_HOTWORDS, b"").decode("utf-8")
+    known = hotwords.lower().replace("\t", "\n").split("\n")  # terms, and forms in which they are heard
+    if new := [word for word in missed if word.lower() not in known]:
+        lines = [*hotwords.splitlines(), *new]
+        beside[STORED_HOTWORDS] = "".join(f"{line}\n" for line in lines).encode()
+        beside.setdefault(LM_WEIGHTS, b"{}\n")
     registry.register(adapter, name, keep=True, search_files=beside)
     return min({*registry.registered_names()} - names, default=None)

@@ -1,6 +1,5 @@
 """A server on a free port of this machine, with the mini base and greedy search, and adapters for it."""
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from ia3_speech.adapters import registry
 from ia3_speech.loading import load
 from ia3_speech.model.attach import trainable
 from ia3_speech.search import SearchOptions
+from ia3_speech.serve.__main__ import listen
 from ia3_speech.serve.app import make_app
 from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
 from ia3_speech.serve.state import Server
@@ -90,7 +90,7 @@ def serving(recognizer) -> Callable:
             for group in (ServerOptions, EngineOptions, LimitOptions)
         ]
         server = Server(recognizer, *groups)
-        listener = socket.create_server(("127.0.0.1", 0))  # connections wait until uvicorn accepts them
+        listener = listen("127.0.0.1", 0, server.limits.upload_seconds)
         quiet = {"log_config": None, "access_log": False}
         web = uvicorn.Server(uvicorn.Config(make_app(server), timeout_graceful_shutdown=20, **quiet))
         thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]})

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from ia3_speech.adapters.bank import Bank
-from ia3_speech.adapters.cache import AdapterCache, StoredAdapter
+from ia3_speech.adapters.cache import AdapterCache, StoredAdapter, find_stored
 from ia3_speech.data.audio import SAMPLE_RATE, load_audio
 from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
-from ia3_speech.serve.models import MeteredCache, find_stored
+from ia3_speech.serve.models import MeteredCache
 from ia3_speech.serve.monitoring import Metrics
 
 

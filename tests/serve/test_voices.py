@@ -143,6 +143,10 @@ def test_a_job_learns_goes_on_after_a_restart_and_tells_what_is_wrong(serving, r
         eventually(lambda: read_job("anna")["state"] == "running")
         call(running, "DELETE", "/anna/learn")
         eventually(lambda: read_job("anna")["state"] == "cancelled")
+        call(running, "POST", "/anna/learn", epochs=1)
+        eventually(lambda: read_job("anna")["state"] == "running" and running.server.jobs.process)
+        running.server.jobs.process.kill()
+        eventually(lambda: read_job("anna")["state"] == "failed")
     assert "result" not in read_job("anna")
 
 

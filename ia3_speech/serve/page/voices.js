@@ -148,9 +148,15 @@ function follow(card, name, status, first) {
 function outcome(job, adapter) {
   if (job.state === "failed") return [make("span", { className: "fault", textContent: t("job_failed", { reason: job.result?.reason ?? "" }) })];
   if (job.state === "cancelled") return [t("job_cancelled")];
-  const { words, base_errors: before, errors: after, kept } = job.result;
+  const { words, base_errors: before, errors: after, kept, general, missed } = job.result;
   const share = (errors) => number((PER * errors) / words, errors * PER < 10 * words ? 1 : 0);
   const told = [t(kept ? "result_better" : "result_worse", { per: PER, before: share(before), after: share(after) })];
-  told.push(t(kept ? "result_kept" : adapter ? "result_old_kept" : "result_not_kept"));
+  if (general) {
+    const [own, other] = general.map((errors) => number((PER * errors) / general[2], 1));
+    told.push(t("result_general", { per: PER, before: own, after: other }));
+  }
+  const worse = general ? "result_costs" : "result_old_kept"; // looked at only where the voice is better understood
+  told.push(t(kept ? "result_kept" : adapter ? worse : "result_not_kept"));
+  if (kept && missed.length) told.push(t("result_missed", { words: missed.join(", ") }));
   return [make("span", { className: "result", textContent: told.join(" ") })];
 }

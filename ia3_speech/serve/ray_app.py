@@ -1,0 +1,153 @@
+"""The server on a Ray cluster (extra `ray`): one HTTP API, as many replicas as there are GPUs.
+
+    serve run ia3_speech.serve.ray_app:app                          one replica, on processors
+    serve run ia3_speech.serve.ray_app:app gpus=1 max_replicas=8    docs/serve.md, for Kubernetes too
+
+    a client → Ray's proxy → Frontend       the application of `app.py`: forms, audio, searches, sessions
+                                └→ Replica  the queue and the bank, a GPU each: waves → logits
+
+In: options as NAME=VALUE. Out: a Ray Serve application. Ray sends the pieces of a request to a replica that
+has its adapters, and remembers where they are (`serve.multiplexed`). Batches are made there, by `engine`:
+Ray's own would hold one adapter each. What a replica that ends has not computed goes to another one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from ray import serve
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import RequestCancelledError
+from ray.serve.handle import DeploymentHandle, DeploymentResponse
+from starlette.types import ASGIApp
+from torch import Tensor
+
+from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.cache import Terms, find_stored
+from ia3_speech.cli import UserError
+from ia3_speech.loading import load
+from ia3_speech.search import SearchOptions
+from ia3_speech.serve.app import make_app
+from ia3_speech.serve.engine import ClientLeft, Engine, EngineClosed, Turn
+from ia3_speech.serve.errors import invalid
+from ia3_speech.serve.models import MeteredCache
+from ia3_speech.serve.monitoring import Metrics
+from ia3_speech.serve.serve_options import EngineOptions, LimitOptions, ServerOptions
+from ia3_speech.serve.state import Server
+
+logger = logging.getLogger(__name__)
+
+TRIES = 4  # replicas that may end, one after another, under one request
+QUIET = {"enable_access_log": False}  # it would hold the names of adapters
+
+
+@dataclass(frozen=True)
+class RayOptions(ServerOptions, EngineOptions, LimitOptions, SearchOptions):
+    """All options of `ia3-speech serve`; and of each replica its GPUs, and how many replicas there are."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    gpus: float = 0.0
+    min_replicas: int = 1
+    max_replicas: int = 4
+
+
+@serve.deployment(max_ongoing_requests=LimitOptions.max_requests, logging_config=QUIET)
+class Replica:
+    """One base, a bank and its queue."""
+
+    def __init__(self, options: EngineOptions):
+        base = load(search=SearchOptions(search="greedy"), **options.for_loading()).recognizer.base
+        metrics = Metrics()
+        self.cache = MeteredCache(Bank(base), options.max_adapters, options.max_memory * 1e6, metrics)
+        self.engine = Engine(self.cache, options.batch_seconds, options.max_wait_ms / 1000, metrics)
+
+    async def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
+        """As `Turn.logits`."""
+        if model := serve.get_multiplexed_model_id():
+            await self.place(model)
+        turn = Turn(self.engine)
+        try:
+            turn.futures = [self.engine.submit(wave, terms, turn) for wave in waves]
+            return await asyncio.gather(*map(asyncio.wrap_future, turn.futures))
+        finally:
+            turn.cancel()
+
+    @serve.multiplexed(max_num_models_per_replica=EngineOptions.max_adapters)
+    async def place(self, model: str) -> str:
+        """Tells Ray that this replica has these adapters; the engine loads them, between two batches."""
+        return model
+
+    def loaded(self) -> list[str]:
+        """The names of the adapters in the bank."""
+        return [stored.name for stored in self.cache.loaded]
+
+    def check_health(self) -> None:
+        """Ray asks every few seconds, and replaces a replica whose engine has ended. Adapters that have been
+        removed or replaced leave."""
+        if not self.engine.alive:
+            raise EngineClosed
+        for stored in [*self.cache.loaded]:
+            if find_stored(stored.name) != stored:
+                self.engine.call(partial(self.cache.forget, stored.name))
+
+
+class RemoteTurn:
+    """A request's place in the queues of replicas: what `Turn` is to one engine."""
+
+    def __init__(self, replicas: DeploymentHandle):
+        self.replicas, self.cancelled = replicas, False
+        self.response: DeploymentResponse | None = None
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self.response:
+            self.response.cancel()
+
+    def logits(self, waves: Sequence[np.ndarray], terms: Terms) -> list[Tensor]:
+        """As `Turn.logits`; blocks, in a thread of the request."""
+        model = "+".join(f"{stored.name}:{weight!r}" for stored, weight in terms)
+        replicas = self.replicas.options(multiplexed_model_id=model)
+        for _ in range(TRIES):
+            if self.cancelled:
+                raise ClientLeft
+            self.response = replicas.logits.remote([*waves], terms)
+            try:
+                return self.response.result()
+            except (RequestCancelledError, CancelledError):
+                raise ClientLeft from None
+            except (RayActorError, EngineClosed) as error:
+                logger.warning("a replica has ended, and another one takes over: %r", type(error))
+        raise EngineClosed
+
+
+@serve.deployment(max_ongoing_requests=2 * LimitOptions.max_requests, logging_config=QUIET)
+@serve.ingress()
+class Frontend:
+    """The application, whose logits the replicas compute."""
+
+    def __init__(self, replicas: DeploymentHandle, options: RayOptions):
+        recognizer = load(search=options, **options.for_loading() | {"device": "cpu"}).recognizer
+        self.server = Server(recognizer, options, options, options, options)
+        self.server.make_turn = partial(RemoteTurn, replicas)
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        return make_app(self.server)
+
+
+def app(arguments: dict[str, Any]) -> serve.Application:
+    """The application, of options by name. Raises UserError for one that is not known or can't be meant."""
+    try:
+        options = TypeAdapter(RayOptions).validate_python(arguments)
+    except ValidationError as error:
+        raise UserError(invalid(error).message) from None
+    for group in RayOptions.__bases__:
+        group.check(options)
+    scale = {"min_replicas": options.min_replicas, "max_replicas": options.max_replicas}
+    replicas = Replica.options(ray_actor_options={"num_gpus": options.gpus}, autoscaling_config=scale)
+    return Frontend.bind(replicas.bind(options), options)
