@@ -24,8 +24,7 @@ from statistics import median
 
 import numpy as np
 import soundfile
-import torch
-from bench_bank import SHAPES, random_base
+from bench_bank import base_or_random
 from bench_page import in_child, machine, made_by, publish
 
 from ia3_speech.cli import command
@@ -34,7 +33,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.beam_search import BeamSearch, labels_of
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.model.base import MINI, Base, load_base
+from ia3_speech.model.base import MINI
 
 ONE_BY_ONE = 0
 Texts = Callable[[list[np.ndarray], int], list[str]]  # waveforms, the size of a batch → texts
@@ -50,9 +49,7 @@ class Options:
         base: a base as everywhere, or a random one in the shape wav2vec2-base or tiny
         counts: utterances in a batch of the pipeline and of onnx-asr; 0: one by one, without batches
         seconds: of padded audio in a batch of ours; 0: one by one
-        beams: also with the base's language model
         starts: how often each command is started
-        threads: of torch and ONNX Runtime; 0 leaves their own choice
         out: where the Markdown goes; it is printed in any case
     """
 
@@ -61,9 +58,7 @@ class Options:
     base: str = "mini"
     counts: list[int] = field(default_factory=lambda: [ONE_BY_ONE, 4, 8])
     seconds: list[int] = field(default_factory=lambda: [ONE_BY_ONE, 10, 20, 40, 80])
-    beams: bool = True
     starts: int = 3
-    threads: int = 0
     out: Path | None = None
 
 
@@ -79,7 +74,7 @@ def main(options: Options) -> None:
         "ours, fp32": (our_texts, options.seconds),
         "ours, bf16": (our_texts, options.seconds),
     }
-    if options.beams and options.base == "mini":
+    if options.base == "mini":  # it comes with a language model
         systems["transformers' pipeline with pyctcdecode, fp32"] = (pipeline_texts, options.counts[:1])
         systems["ours with the language model, fp32"] = (our_texts, [ONE_BY_ONE, 40])
         systems["ours with the language model, bf16"] = (our_texts, [ONE_BY_ONE, 40])
@@ -108,8 +103,6 @@ def measure(
     make: Callable[..., Texts], name: str, sizes: list[int], waves: list[np.ndarray], options: Options
 ) -> tuple[list[float], list[str] | str]:
     """Seconds for each size of batch, and the texts; none and the reason, where the system is not there."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
     try:
         texts = make(name, options)
     except ImportError as error:
@@ -123,15 +116,11 @@ def measure(
     return times, [text.lower() for text in found]
 
 
-def a_base(options: Options) -> Base:
-    return random_base(options.base) if options.base in SHAPES else load_base(options.base)
-
-
 def pipeline_texts(name: str, options: Options) -> Texts:
     """transformers' pipeline, with pyctcdecode where the name has it."""
     from transformers import pipeline
 
-    base, decoder = a_base(options), None
+    base, decoder = base_or_random(options.base), None
     if "pyctcdecode" in name:
         from pyctcdecode import build_ctcdecoder
 
@@ -169,7 +158,7 @@ def onnx_asr_texts(_: str, options: Options) -> Texts:
 
 def our_texts(name: str, options: Options) -> Texts:
     """A recogniser, as `ia3-speech decode` has it; without times of words, as the others."""
-    base = a_base(options)
+    base = base_or_random(options.base)
     base.precision = "bf16" if "bf16" in name else "no"
     search = BeamSearch(base.vocabulary, MINI / "lm.arpa.gz") if "language model" in name else None
 

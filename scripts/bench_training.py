@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from bench_bank import SHAPES, random_base
+from bench_bank import base_or_random
 from bench_page import in_child, machine, made_by, publish
 
 from ia3_speech.cli import command
@@ -33,7 +33,7 @@ from ia3_speech.data.text import normalize
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.model.attach import trainable
-from ia3_speech.model.base import Base, load_base
+from ia3_speech.model.base import Base
 from ia3_speech.model.ia3 import layers_of
 from ia3_speech.scoring.alignment import ErrorCounts, count_errors
 from ia3_speech.training.config import TrainingOptions
@@ -108,8 +108,6 @@ class Options:
         race_utterances: of train for the last table; 0 leaves it out
         dev_utterances: of dev for the last table
         epochs: of the last table
-        threads: of torch; 0 leaves its own choice
-        only: the systems whose name holds this
         out: where the Markdown goes; it is printed in any case
     """
 
@@ -120,25 +118,23 @@ class Options:
     race_utterances: int = 60
     dev_utterances: int = 24
     epochs: int = 4
-    threads: int = 0
-    only: str = ""
     out: Path | None = None
 
 
 @dataclass
 class Run:
-    """What a system did: seconds of training and of audio of each epoch, dev's error rate after it, bytes."""
+    """What a system did: seconds of audio, and of training in each epoch; dev's error rate after it."""
 
-    trained: int
+    audio: float
     seconds: list[float] = field(default_factory=list)
-    audio: list[float] = field(default_factory=list)
     wer: list[float] = field(default_factory=list)
-    memory: int = 0
+    trained: int = 0  # parameters
+    memory: int = 0  # bytes
 
     @property
     def rates(self) -> list[float]:
         """Seconds of audio trained on in a second, of each epoch."""
-        return [audio / seconds for audio, seconds in zip(self.audio, self.seconds, strict=True)]
+        return [self.audio / seconds for seconds in self.seconds]
 
 
 def main(options: Options) -> None:
@@ -157,31 +153,28 @@ def measure_all(systems: list[System], *arguments: Any) -> dict[System, Run]:
     """Each in a process of its own."""
     runs = {}
     for system in systems:
-        if arguments[1].only in system.name:
-            runs[system] = in_child(measure, system, *arguments)
-            print(f"{arguments[0]}: {system.name}: {runs[system]}", file=sys.stderr, flush=True)
+        runs[system] = in_child(measure, system, *arguments)
+        print(f"{arguments[0]}: {system.name}: {runs[system]}", file=sys.stderr, flush=True)
     return runs
 
 
 def measure(system: System, shape: str, options: Options, utterances: int, dev_utterances: int = 0) -> Run:
     """Train a system on some utterances of train; of the last table with an evaluation after each epoch."""
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    base = random_base(shape) if shape in SHAPES else load_base(shape)
-    upper = f"{len(layers_of(base.model)[1]) // 2}-{len(layers_of(base.model)[1]) - 1}"
+    base = base_or_random(shape)
+    layers = len(layers_of(base.model)[1])
     training = TrainingOptions(
         train=options.train, dev=options.dev, out=Path(tempfile.mkdtemp()), placements=[*system.placements],
-        layers=upper if system.upper else "all", spec_augment="off" if system.upper else "base", speeds=[1.0],
+        layers=f"{layers // 2}-{layers - 1}" if system.upper else "all", speeds=[1.0],
+        spec_augment="off" if system.upper else "base",
         epochs=options.epochs if dev_utterances else 2, cache_gb=system.cache_gb, precision=system.precision,
         learning_rate=RATES[system.method] * (2 if len(system.placements) == len(FIVE) else 1),
     )  # fmt: skip
     train = spread(options.train, base, training, utterances)
     dev = spread(options.dev, base, training, dev_utterances or 1)
-    run = Run(0)
+    run = Run(sum(example.seconds for example in train))
 
-    def after_epoch(seconds: float, audio: float) -> None:
+    def after_epoch(seconds: float) -> None:
         run.seconds.append(seconds)
-        run.audio.append(audio)
         if dev_utterances:
             run.wer.append(word_error_rate(base, dev))
 
@@ -207,7 +200,7 @@ def word_error_rate(base: Base, dev: list[Example]) -> float:
     return sum(counts, ErrorCounts()).wer
 
 
-After = Callable[[float, float], None]
+After = Callable[[float], None]
 
 
 def with_their_trainer(
@@ -232,7 +225,6 @@ def with_their_trainer(
         peft.get_peft_model(model, peft.IA3Config(**placed))
     if system.frozen:
         model.freeze_feature_encoder()
-    audio = sum(example.seconds for example in train)
 
     class Clock(TrainerCallback):
         """Seconds of each epoch, without what comes after it."""
@@ -241,9 +233,9 @@ def with_their_trainer(
             self.started = time.perf_counter()
 
         def on_epoch_end(self, *_args, **_kwargs):
-            after(time.perf_counter() - self.started, audio)
+            after(time.perf_counter() - self.started)
 
-    size = max(1, round(options.batch_seconds * len(train) / audio))
+    size = max(1, round(options.batch_seconds * len(train) / sum(example.seconds for example in train)))
     arguments = TrainingArguments(
         str(options.out), per_device_train_batch_size=size, learning_rate=options.learning_rate,
         num_train_epochs=options.epochs, bf16=system.precision == "bf16",
@@ -262,11 +254,10 @@ def with_our_trainer(
     trainer = Trainer(base, train, dev, options)
     for epoch in range(options.epochs):
         started = time.perf_counter()
-        audio = 0.0
         for batch in trainer.order:
-            audio += trainer.train_step(batch, epoch)[1]
+            trainer.train_step(batch, epoch)
             trainer.state.step += 1
-        after(time.perf_counter() - started, audio)
+        after(time.perf_counter() - started)
 
 
 def with_a_bare_loop(
@@ -287,13 +278,13 @@ def with_a_bare_loop(
             optimizer.zero_grad(set_to_none=True)
             ctc_loss(logits, frames, [train[i].ids for i in batch], base.vocabulary.blank).mean().backward()
             optimizer.step()
-        after(time.perf_counter() - started, sum(example.seconds for example in train))
+        after(time.perf_counter() - started)
 
 
 def speed_table(shape: str, runs: dict[System, Run]) -> str:
     """A row a system; what it is compared with is PEFT's IA³ as documented, and the bare loop of the same."""
     lines = [
-        f"## {shape if shape == 'mini' else f'Random weights, {shape}'}",
+        f"## {shape}",
         "",
         "| system | parameters | audio a second, first epoch | second epoch | × PEFT's IA³, Trainer, fp32 "
         "| time of the bare loop | peak memory, MiB |",
