@@ -16,7 +16,7 @@ for program in munged slurmctld slurmd srun; do
   command -v $program >/dev/null || { echo "error: no $program (apt-get install slurm-wlm munge)" >&2; exit 1; }
 done
 work=$(mktemp -d)
-trap 'cp -r $work /tmp/h6s_work; kill $(cat "$work"/*.pid 2>/dev/null) 2>/dev/null || true; sleep 1; rm -rf "$work"' EXIT
+trap 'kill $(cat "$work"/*.pid 2>/dev/null) 2>/dev/null || true; sleep 1; rm -rf "$work"' EXIT
 chmod 755 "$work"
 mkdir -m 711 "$work/munge"
 mkdir "$work/state" "$work/spool"
@@ -64,10 +64,7 @@ for way in run slurm; do
   export train_cmd="$way --mem 2G --num-threads 1" decode_cmd="$way --mem 2G --num-threads 1"
   bash "$root/egs/speaker_adaptation/run.sh" --size small --nj 3 --k 4 --folds 2 --small-opts "--epochs 1" \
     --out-of-domain none --work-dir "$work/$way"
-  cat "$work/$way"/exp/*/*/decode_greedy_test/{text,hyp.ctm} >"$work/$way.hypotheses"
-  grep -h '"wer"' "$work/$way"/exp/*/results.json >"$work/$way.wer"
+  cat "$work/$way"/exp/*/*/decode_greedy_test/{text,hyp.ctm} >"$work/$way.texts"
 done
-diff "$work/run.wer" "$work/slurm.wer"
-cmp "$work/run.hypotheses" "$work/slurm.hypotheses"
-echo "the same error rates, texts and times of words, to the byte, from run and from slurm"
-cat "$work/slurm.wer"
+cmp "$work/run.texts" "$work/slurm.texts"
+echo "$(grep -c 'WEXITSTATUS 0' "$work/slurmctld.log") jobs of Slurm, whose texts and times of words are those of run, byte for byte"
