@@ -43,8 +43,8 @@ from ia3_speech.training.feature_cache import FeatureCache, frozen_depth
 from ia3_speech.training.run import prepare_base
 from ia3_speech.training.trainer import Trainer, peak_memory_bytes
 
-PAPER = ["key", "value", "ffn"]
-FIVE = [*PAPER, "ffn_output", "attention_output"]
+PAPER = ("key", "value", "ffn")
+FIVE = (*PAPER, "ffn_output", "attention_output")
 RATES = {"ia3": 1e-2, "lora": 1e-3, "full": 1e-4}  # as in ia3_speech/conf
 MIB = 2**20
 
@@ -66,7 +66,7 @@ class System:
     method: str = "ia3"
     precision: str = "no"
     frozen: bool = True
-    placements: tuple[str, ...] = tuple(PAPER)
+    placements: tuple[str, ...] = PAPER
     upper: bool = False
     cache_gb: float = 4.0
 
@@ -79,21 +79,17 @@ def both(name: str, *args: Any, **options: Any) -> list[System]:
 
 SYSTEMS = [
     System("PEFT's IA³, Trainer, fp32", "trainer", frozen=False),
-    *both("the same, front end frozen", "trainer"),
+    *both("PEFT's IA³, Trainer, front end frozen", "trainer"),
     *both("PEFT's LoRA, Trainer, front end frozen", "trainer", "lora"),
     *both("full fine-tuning, Trainer, front end frozen", "trainer", "full"),
     System("ours, PEFT's placements, no cache, fp32", "ours", cache_gb=0),
     *both("ours, PEFT's placements", "ours"),
     *both("a bare loop, PEFT's placements", "bare"),
-    *both("ours, five placements", "ours", placements=tuple(FIVE)),
-    *both("ours, five placements, upper half", "ours", placements=tuple(FIVE), upper=True),
-    *both("a bare loop, five placements, upper half", "bare", placements=tuple(FIVE), upper=True),
+    *both("ours, five placements", "ours", placements=FIVE),
+    *both("ours, five placements, upper half", "ours", placements=FIVE, upper=True),
+    *both("a bare loop, five placements, upper half", "bare", placements=FIVE, upper=True),
 ]
-RACE = [
-    *both("PEFT's IA³, Trainer, front end frozen", "trainer"),
-    *both("PEFT's LoRA, Trainer, front end frozen", "trainer", "lora"),
-    *[s for s in SYSTEMS if s.kind == "ours" and s.cache_gb],
-]
+RACE = [s for s in SYSTEMS if s.frozen and s.method != "full" and s.kind != "bare" and s.cache_gb]
 
 
 @dataclass
@@ -167,7 +163,7 @@ def measure(system: System, shape: str, options: Options, utterances: int, dev_u
         layers=f"{layers // 2}-{layers - 1}" if system.upper else "all", speeds=[1.0],
         spec_augment="off" if system.upper else "base",
         epochs=options.epochs if dev_utterances else 2, cache_gb=system.cache_gb, precision=system.precision,
-        learning_rate=RATES[system.method] * (2 if len(system.placements) == len(FIVE) else 1),
+        learning_rate=RATES[system.method] * (2 if system.placements == FIVE else 1),
     )  # fmt: skip
     train = spread(options.train, base, training, utterances)
     dev = spread(options.dev, base, training, dev_utterances or 1)
@@ -290,13 +286,13 @@ def speed_table(shape: str, runs: dict[System, Run]) -> str:
         "| time of the bare loop | peak memory, MiB |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    documented = next((run.rates[-1] for system, run in runs.items() if not system.frozen), None)
+    documented = next(run.rates[-1] for system, run in runs.items() if not system.frozen)
     by_name = {system.name: run.rates[-1] for system, run in runs.items()}
     for system, run in runs.items():
         bare = by_name.get(system.name.replace("ours", "a bare loop"))
         share = f"{bare / run.rates[-1]:.2f}" if bare and system.kind == "ours" else ""
-        times = f"{run.rates[-1] / documented:.2f}" if documented else ""
-        cells = [f"{run.trained:,}", *(f"{rate:.1f} s" for rate in run.rates), times, share]
+        cells = [f"{run.trained:,}", *(f"{rate:.1f} s" for rate in run.rates)]
+        cells += [f"{run.rates[-1] / documented:.2f}", share]
         lines.append(f"| {system.name} | {' | '.join(cells)} | {run.memory / MIB:,.0f} |")
     return "\n".join([*lines, ""])
 

@@ -66,9 +66,11 @@ def compute_fast(model: nn.Module, precision: str) -> None:
 
 
 def in_bfloat16(forward: Callable, device: str, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    """`forward` of x in bfloat16; where it returns a tensor, in the type of x. A mask that is added to the
-    attention's scores is rounded too: a float32 one would have their softmax computed and stored in float32, a
-    fifth of a layer's training step at 430 frames."""
+    """`forward` of x in bfloat16; where it returns a tensor, in the type of x.
+
+    A mask that is added to the attention's scores is rounded too. In float32 it would have their softmax
+    computed and stored in float32, which takes a fifth of a layer's training step at 430 frames.
+    """
     mask = kwargs.get("attention_mask")
     if mask is not None and mask.is_floating_point():
         lowest = torch.finfo(torch.bfloat16).min  # float32's would become −inf
