@@ -122,6 +122,7 @@ def pipeline_texts(name: str, options: Options) -> Texts:
 
     base, decoder = base_or_random(options.base), None
     if "pyctcdecode" in name:
+        import kenlm  # noqa: F401  (pyctcdecode starts without it)
         from pyctcdecode import build_ctcdecoder
 
         arpa = Path(tempfile.mkdtemp()) / "lm.arpa"  # it reads the words of a plain file alone

@@ -113,7 +113,9 @@ def fft_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
     """The output of `conv`, (batch, channels, frames) in and out, by the correlation theorem."""
     x = nn.functional.pad(x, (conv.padding[0],) * 2)
     kernel = conv.weight[:, 0]
-    size, wide = 1 << (x.shape[-1] - 1).bit_length(), torch.promote_types(x.dtype, torch.float32)
+    # The shortest fast length: for 15 s, 2304 takes half of the time of 4096.
+    size = min(odd << ((x.shape[-1] - 1) // odd).bit_length() for odd in (1, 3, 5, 9))
+    wide = torch.promote_types(x.dtype, torch.float32)
     spectrum = torch.fft.rfft(x.to(wide), size) * torch.fft.rfft(kernel.to(wide), size).conj()
     y = torch.fft.irfft(spectrum, size)[..., : x.shape[-1] - kernel.shape[-1] + 1].to(x.dtype)
     return y if conv.bias is None else y + conv.bias[:, None]
