@@ -24,7 +24,6 @@ from statistics import median
 
 import numpy as np
 import soundfile
-from bench_bank import base_or_random
 from bench_page import in_child, machine, made_by, publish
 
 from ia3_speech.cli import command
@@ -33,7 +32,7 @@ from ia3_speech.data.kaldi import read_data_directory
 from ia3_speech.data.utterance import load_utterance
 from ia3_speech.decoding.beam_search import BeamSearch, labels_of
 from ia3_speech.decoding.recognizer import Recognizer
-from ia3_speech.model.base import MINI
+from ia3_speech.model.base import MINI, load_base
 
 ONE_BY_ONE = 0
 Texts = Callable[[list[np.ndarray], int], list[str]]  # waveforms, the size of a batch → texts
@@ -46,7 +45,7 @@ class Options:
     Args:
         data: Kaldi directory; its texts are not used
         utterances: so many of it, spread over it
-        base: a base as everywhere, or a random one in the shape wav2vec2-base or tiny
+        base: a base as everywhere
         counts: utterances in a batch of the pipeline and of onnx-asr; 0: one by one, without batches
         seconds: of padded audio in a batch of ours; 0: one by one
         starts: how often each command is started
@@ -120,7 +119,7 @@ def pipeline_texts(name: str, options: Options) -> Texts:
     """transformers' pipeline, with pyctcdecode where the name has it."""
     from transformers import pipeline
 
-    base, decoder = base_or_random(options.base), None
+    base, decoder = load_base(options.base), None
     if "pyctcdecode" in name:
         import kenlm  # noqa: F401  (pyctcdecode starts without it)
         from pyctcdecode import build_ctcdecoder
@@ -159,7 +158,7 @@ def onnx_asr_texts(_: str, options: Options) -> Texts:
 
 def our_texts(name: str, options: Options) -> Texts:
     """A recogniser, as `ia3-speech decode` has it; without times of words, as the others."""
-    base = base_or_random(options.base)
+    base = load_base(options.base)
     base.precision = "bf16" if "bf16" in name else "no"
     search = BeamSearch(base.vocabulary, MINI / "lm.arpa.gz") if "language model" in name else None
 

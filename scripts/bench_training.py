@@ -89,7 +89,10 @@ SYSTEMS = [
     *both("ours, five placements, upper half", "ours", placements=FIVE, upper=True),
     *both("a bare loop, five placements, upper half", "bare", placements=FIVE, upper=True),
 ]
-RACE = [s for s in SYSTEMS if s.frozen and s.method != "full" and s.kind != "bare" and s.cache_gb]
+RACE = [
+    s for s in SYSTEMS
+    if not s.frozen or (s.precision == "bf16" and s.method != "full" and s.kind != "bare")
+]  # fmt: skip
 
 
 @dataclass
@@ -110,8 +113,8 @@ class Options:
     train: Path
     dev: Path
     shapes: list[str] = field(default_factory=lambda: ["mini", "wav2vec2-base"])
-    utterances: int = 24
-    race_utterances: int = 60
+    utterances: int = 12
+    race_utterances: int = 30
     dev_utterances: int = 24
     epochs: int = 4
     out: Path | None = None
