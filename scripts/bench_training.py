@@ -22,7 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import peft
 import torch
+import transformers
 from bench_bank import base_or_random
 from bench_page import in_child, machine, made_by, publish
 
@@ -206,12 +208,7 @@ def with_their_trainer(
     system: System, base: Base, options: TrainingOptions, train: list[Example], _: Any, after: After
 ) -> None:
     """PEFT, or the whole model, in transformers' Trainer."""
-    import peft
-    from transformers import Trainer as TheirTrainer
-    from transformers import TrainerCallback, TrainingArguments
-    from transformers.utils import logging
-
-    logging.set_verbosity_error()
+    transformers.utils.logging.set_verbosity_error()
     model = base.model
     model.config.ctc_loss_reduction, model.config.ctc_zero_infinity = "mean", True
     if system.method == "full":
@@ -225,7 +222,7 @@ def with_their_trainer(
     if system.frozen:
         model.freeze_feature_encoder()
 
-    class Clock(TrainerCallback):
+    class Clock(transformers.TrainerCallback):
         """Seconds of each epoch, without what comes after it."""
 
         def on_epoch_begin(self, *_args, **_kwargs):
@@ -235,14 +232,14 @@ def with_their_trainer(
             after(time.perf_counter() - self.started)
 
     size = max(1, round(options.batch_seconds * len(train) / sum(example.seconds for example in train)))
-    arguments = TrainingArguments(
+    arguments = transformers.TrainingArguments(
         str(options.out), per_device_train_batch_size=size, learning_rate=options.learning_rate,
         num_train_epochs=options.epochs, bf16=system.precision == "bf16",
         use_cpu=not torch.cuda.is_available(), save_strategy="no", logging_strategy="no", report_to=[],
         disable_tqdm=True, remove_unused_columns=False, dataloader_pin_memory=False,
     )  # fmt: skip
     rows = [{"audio": load_utterance(e.utterance), "text": e.utterance.text} for e in train]
-    TheirTrainer(model, arguments, base.collate, rows, callbacks=[Clock()]).train()
+    transformers.Trainer(model, arguments, base.collate, rows, callbacks=[Clock()]).train()
 
 
 def with_our_trainer(
