@@ -180,13 +180,13 @@ def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any
 
 
 def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
-    """What part 3/8 of a decoding is made from: of the audio its own utterances' alone, so that a hundred
-    jobs read it once, and not a hundred times."""
+    """What part 3/8 of a decoding is made from: the tables, and the audio of its own utterances alone, so
+    that a hundred jobs do not read all of it a hundred times."""
     number, count = map(int, part.split("/"))
-    audio = {u.source: Path(u.source) for u in data.utterances}
-    its_own = {u.source: audio[u.source] for u in data.utterances[number - 1 :: count] if not u.is_piped}
-    tables = sorted({*own_files(data.path)} - {*audio.values()})
-    sources = {**inputs.sources, "data": [*tables, *its_own.values()]}
+    share = data.utterances[number - 1 :: count]
+    audio = dict.fromkeys(Path(u.source) for u in share if not u.is_piped)
+    tables = {*own_files(data.path)} - {Path(u.source) for u in data.utterances}
+    sources = {**inputs.sources, "data": [*sorted(tables), *audio]}
     return Inputs(sources, {**inputs.options, "part": part})
 
 
