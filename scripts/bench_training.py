@@ -11,8 +11,8 @@ of training, from features that aren't cached yet, without the evaluations.
 
 PEFT and the Trainer are used as their documentation has it: `get_peft_model` on the model, the modules named
 for it, a collator that pads. "Front end frozen" adds `freeze_feature_encoder()`, without which they compute
-gradients for convolutions that don't train. Their bf16 has all in bfloat16, where the front end of mini, which
-takes logarithms, breaks: the last table shows it.
+gradients for convolutions that don't train. Their bf16 has all in bfloat16, where the front end of mini,
+which takes logarithms, breaks: the last table shows it.
 """
 
 import sys
