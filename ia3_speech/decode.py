@@ -28,6 +28,7 @@ from ia3_speech.decoding.decode_directory import (
     decoding_record,
     finished_parts,
     gather_parts,
+    part_inputs,
     read_for_decoding,
     speaker_adapters,
     write_decode_directory,
@@ -96,10 +97,10 @@ def main(
     out, utterances = decode_dir, directory.utterances
     if part:
         out, utterances = decode_dir / PARTS_FOLDER / f"{number}of{count}", utterances[number - 1 :: count]
-        inputs = Inputs(inputs.sources, {**inputs.options, "part": f"{number}/{count}"})
+        inputs = part_inputs(inputs, part, directory)
         if inputs.is_current(out, force):
             return 0
-    elif parts := finished_parts(decode_dir, inputs):
+    elif parts := finished_parts(decode_dir, inputs, directory):
         record = gather_parts(parts, decode_dir, [one.id for one in utterances])
         shutil.rmtree(decode_dir / PARTS_FOLDER)
         bad = f", {record['bad_audio']} with bad audio" if record["bad_audio"] else ""

@@ -75,12 +75,17 @@ def main(options: Options) -> None:
     """Measure and write the tables."""
     if options.threads:
         torch.set_num_threads(options.threads)
-    base = random_base(options.base) if options.base in SHAPES else load_base(options.base)
+    base = base_or_random(options.base)
     heading = f"# Many adapters at once\n\n{made_by()}: base {base.name}, {machine()}\n"
     parts = [heading, time_batches(options, base)]
     if options.filled_adapters:
         parts.append(fill_banks(options))
     publish("\n".join(parts), options.out)
+
+
+def base_or_random(name: str) -> Base:
+    """A base by name, or a random one in a shape."""
+    return random_base(name) if name in SHAPES else load_base(name)
 
 
 def random_base(shape: str) -> Base:

@@ -3,10 +3,13 @@
 A benchmark imports this first: it runs with the package of this clone, installed or not.
 """
 
+import multiprocessing
 import platform
 import shlex
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,3 +44,10 @@ def publish(text: str, out: Path | None) -> None:
     if out:
         out.parent.mkdir(parents=True, exist_ok=True)
         write_text(out, text)
+
+
+def in_child(function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a function returns in a child of this process, whose memory, threads and models are its own.
+    This process should only have imported before."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(function, arguments)

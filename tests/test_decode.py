@@ -147,7 +147,10 @@ def test_parts_put_together_are_the_whole(run, data, tiny_folder, tmp_path):
     (folder / "s-e.wav").write_bytes((folder / "s-a.wav").read_bytes())
     for part in ("1/3", "2/3", "3/3"):
         assert run("--part", part, *flags, out)[0] == 0
-    assert run("--part", "3/3", *flags, out)[0] == 0 and run(*flags, out)[0] == 0
+    (folder / "s-e.wav").write_bytes((folder / "s-b.wav").read_bytes())  # of part 2/3
+    assert run("--part", "3/3", *flags, out)[0] == 0 and run(*flags, out)[1].startswith("error: ")
+    assert run("--part", "2/3", *flags, out)[0] == 0
+    assert run(*flags, out) == (0, "")
     assert (out / "inputs.json").exists() and run("--part", "3/3", *flags, out)[0] == 0
     assert not (out / "parts").exists()
     assert run("--part", "3/2", *flags, out)[1].startswith("error: --part 3/2: give one such as 3/8")

@@ -35,7 +35,7 @@ from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import BadAudio, Utterance, list_bad_audio, load_utterances
 from ia3_speech.decoding.recognizer import Recognizer, pools
 from ia3_speech.decoding.transcript import Word
-from ia3_speech.inputs import Inputs, read_inputs
+from ia3_speech.inputs import Inputs, own_files, read_inputs
 from ia3_speech.scoring.ctm import CONFIDENCES, ctm_line
 from ia3_speech.scoring.kaldi_files import format_kaldi_text, format_trn
 
@@ -179,17 +179,28 @@ def write_files(contents: Mapping[str, str], folder: Path, record: dict[str, Any
     write_json(folder / "decode.json", record)
 
 
-def finished_parts(folder: Path, inputs: Inputs) -> list[Path]:
+def part_inputs(inputs: Inputs, part: str, data: DataDirectory) -> Inputs:
+    """What part 3/8 of a decoding is made from: the tables, and the audio of its own utterances alone, so
+    that a hundred jobs do not read all of it a hundred times."""
+    number, count = map(int, part.split("/"))
+    share = data.utterances[number - 1 :: count]
+    audio = dict.fromkeys(Path(u.source) for u in share if not u.is_piped)
+    tables = {*own_files(data.path)} - {Path(u.source) for u in data.utterances}
+    sources = {**inputs.sources, "data": [*sorted(tables), *audio]}
+    return Inputs(sources, {**inputs.options, "part": part})
+
+
+def finished_parts(folder: Path, inputs: Inputs, data: DataDirectory) -> list[Path]:
     """The folders of the parts that `decode --part` made of these inputs, in order; none where there is none.
 
     Raises:
         UserError: some parts are there and others are not.
     """
-    now, parts = inputs.as_json, defaultdict(dict)
+    parts = defaultdict(dict)
     for part in (folder / PARTS_FOLDER).glob("*of*"):
         record, (number, _, count) = read_inputs(part), part.name.partition("of")
-        of_part = now | {"options": now["options"] | {"part": f"{number}/{count}"}}
-        if {name: record.get(name) for name in now} == of_part:
+        now = part_inputs(inputs, f"{number}/{count}", data).as_json
+        if {name: record.get(name) for name in now} == now:
             parts[int(count)][int(number)] = part
     complete = [found for count, found in parts.items() if len(found) == count]
     if parts and not complete:

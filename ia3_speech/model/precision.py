@@ -66,7 +66,15 @@ def compute_fast(model: nn.Module, precision: str) -> None:
 
 
 def in_bfloat16(forward: Callable, device: str, x: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
-    """`forward` of x in bfloat16; where it returns a tensor, in the type of x."""
+    """`forward` of x in bfloat16; where it returns a tensor, in the type of x.
+
+    A mask that is added to the attention's scores is rounded too. In float32 it would have their softmax
+    computed and stored in float32, which takes a fifth of a layer's training step at 430 frames.
+    """
+    mask = kwargs.get("attention_mask")
+    if mask is not None and mask.is_floating_point():
+        lowest = torch.finfo(torch.bfloat16).min  # float32's would become −inf
+        kwargs["attention_mask"] = mask.clamp(min=lowest).to(torch.bfloat16)
     with torch.autocast(device, torch.bfloat16):
         output = forward(x, *args, **kwargs)
     return output.to(x.dtype) if torch.is_tensor(output) else output
@@ -105,7 +113,9 @@ def fft_convolution(conv: nn.Conv1d, x: torch.Tensor) -> torch.Tensor:
     """The output of `conv`, (batch, channels, frames) in and out, by the correlation theorem."""
     x = nn.functional.pad(x, (conv.padding[0],) * 2)
     kernel = conv.weight[:, 0]
-    size, wide = 1 << (x.shape[-1] - 1).bit_length(), torch.promote_types(x.dtype, torch.float32)
+    # The shortest fast length: for 15 s, 2304 takes half of the time of 4096.
+    size = min(odd << ((x.shape[-1] - 1) // odd).bit_length() for odd in (1, 3, 5, 9))
+    wide = torch.promote_types(x.dtype, torch.float32)
     spectrum = torch.fft.rfft(x.to(wide), size) * torch.fft.rfft(kernel.to(wide), size).conj()
     y = torch.fft.irfft(spectrum, size)[..., : x.shape[-1] - kernel.shape[-1] + 1].to(x.dtype)
     return y if conv.bias is None else y + conv.bias[:, None]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_models import TINY, tiny, tiny_processor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from ia3_speech import attach, load_base
 from ia3_speech.model import ia3
@@ -59,6 +60,23 @@ def test_bfloat16_in_the_layers_of_every_kind(processor, name):
     assert set(seen[: len(seen) // 2]) == {False} and set(seen[len(seen) // 2 :]) == {True}
     assert not torch.is_autocast_enabled("cpu")
     assert torch.cosine_similarity(plain, fast, dim=0) > 0.9 and not torch.equal(plain, fast)
+
+
+def test_attention_stays_in_bfloat16_beside_a_padded_row():
+    """The mask, which is added to its scores, does not make them float32."""
+
+    class Softmaxes(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if function is torch.ops.aten._softmax.default:
+                seen.append(args[0].dtype)
+            return function(*args, **(kwargs or {}))
+
+    base, seen = load_base("mini"), []
+    base.precision = "bf16"
+    with Softmaxes():
+        rows = base.logits(waves_of(1.0, 0.7))
+    assert set(seen) == {torch.bfloat16}
+    assert all(bool(row.isfinite().all()) for row in rows)
 
 
 def test_auto_is_bfloat16_where_the_processor_has_it(tiny_folder):

@@ -1,11 +1,15 @@
 """recipes/utils/run keeps the contract of Kaldi's run.pl, so that queue.pl can take its place."""
 
+import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 RUN = Path(__file__).parents[2] / "recipes/utils/run"
 
@@ -60,6 +64,36 @@ def test_max_jobs_run_bounds_what_runs_at_once(tmp_path):
     # Each job holds a folder of one name while it runs: two at once would collide.
     command = ["mkdir", "held", "&&", "sleep", "0.05", "&&", "rmdir", "held"]
     assert run("--max-jobs-run", "1", "JOB=1:4", "x.JOB.log", *command, cwd=tmp_path).returncode == 0
+
+
+def test_jobs_of_a_real_slurm(tmp_path):
+    """As `slurm`, each job is one of srun, with what it needs; the contract stays."""
+    folders = f"{os.environ['PATH']}:/usr/sbin"
+    if not all(shutil.which(program, path=folders) for program in ("slurmctld", "munged")) or os.getuid():
+        pytest.skip("no Slurm here (apt-get install slurm-wlm munge), or not root")
+    command = [str(RUN.with_name("slurm")), "--mem", "1G", "--gpu", "0", "--num-threads", "2"]
+    command += [
+        "JOB=1:3",
+        "log/x.JOB.log",
+        "echo",
+        "$SLURM_CPUS_PER_TASK",
+        "two words",
+        "&&",
+        "test",
+        "JOB",
+        "-ne",
+        "2",
+    ]
+    script = RUN.parents[2] / "scripts/slurm.sh"
+    done = subprocess.run(
+        ["bash", script, *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1 and done.stderr.endswith("slurm: 1 / 3 failed, log is in log/x.*.log\n")
+    for job, code in ((1, 0), (2, 1), (3, 0)):
+        log = (tmp_path / f"log/x.{job}.log").read_text()
+        assert (
+            "\n2 two words\n" in log and "# Accounting: time=" in log and f"# Ended (code {code}) at " in log
+        )
 
 
 def test_refusals(tmp_path):
