@@ -1,0 +1,225 @@
+"""Self-training: an adapter from recordings without texts, in rounds. What `ia3-speech self-train` does.
+
+In: recordings, options of training and of the search. Out, in OUT: adapter/, config.yaml, train.json and
+metrics.jsonl as `train` writes them; and for each round
+
+    round1/train/   what was learnt: a data directory with pseudo-labels (see `pseudo_labels`)
+    round1/exp/     its training, as `train` writes it
+    held_out/       every fifth recording, with all that the start hears there by beam search
+
+Each round labels the recordings with the adapter of the last one, the first with the start, and trains anew
+from the start. There are no texts to choose by. A recogniser with a language model makes fewer errors than
+alone, so the criterion is how far the greedy text, alone, has come towards what the start hears with the
+language model, on recordings that are held out: the word error rate against held_out/. It chooses the epochs
+of a round, as dev does, and between the rounds and the start. With less than `FEW_SECONDS` to learn from, one
+round is trained by folds, as `train` without dev does.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from ia3_speech import atomic
+from ia3_speech.adapters.io import save_adapter
+from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import BadAudio, Utterance
+from ia3_speech.decoding.decode_directory import Decoding, decode_utterances
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.formatting import plural
+from ia3_speech.loading import SearchOptions, load
+from ia3_speech.model.base import load_base
+from ia3_speech.model.ia3 import count_parameters
+from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, to_yaml
+from ia3_speech.training.few_run import FEWEST, train_on_few
+from ia3_speech.training.records import read_training_record
+from ia3_speech.training.run import prepare_base, run_lock, train
+from ia3_speech.unsupervised.pseudo_labels import confident_labels, read_recordings, whole_labels
+
+logger = logging.getLogger(__name__)
+
+LEARNT = ("learnt_utterances", "learnt_words", "learnt_minutes")
+HELD_OUT = 5  # every fifth recording
+FEW_SECONDS = 300.0  # of confident speech, below which folds choose
+
+
+@dataclass
+class SelfTraining:
+    """One run; see the module.
+
+    Attributes:
+        recordings: a data directory, whose `text` is not read, or a folder that is searched for audio.
+        out: experiment folder; an interrupted run in it is resumed.
+        options: of each round's training, and where it starts.
+        search: how recordings are labelled: by beam search, where it leaves that open.
+        rounds: at most.
+        min_confidence: of what is learnt, see `pseudo_labels.confident_labels`.
+    """
+
+    recordings: Path
+    out: Path
+    options: SharedOptions
+    search: SearchOptions
+    rounds: int
+    min_confidence: float
+
+    def check(self) -> None:
+        """Raises TrainingError where pseudo-labels could come to lie over texts, or for wrong numbers."""
+        data, out = self.recordings.resolve(), self.out.resolve()
+        if data.is_relative_to(out) or out.is_relative_to(data):
+            raise TrainingError(
+                f"--out {self.out} and --data {self.recordings} lie in one another (give an --out elsewhere: "
+                f"nothing is written beside recordings, and no text is replaced)"
+            )
+        if self.rounds < 1 or not 0 <= self.min_confidence <= 1:
+            raise TrainingError("rounds has to be at least 1, and min_confidence from 0 to 1")
+
+    def run(self) -> dict[str, Any]:
+        """Train, or resume.
+
+        Returns:
+            The contents of train.json: those of the selected round's training, whose start_dev_wer and
+            dev_wer are measured against held_out/, or by folds against the pseudo-labels; and recordings,
+            left_out (lines on those that can't be used), selected_round (0: the start), rounds: of each
+            utterances, words and minutes that were learnt, and dev_wer; where the start was kept, a note that
+            says why.
+
+        Raises:
+            TrainingError, UserError: the options or the recordings can't be used.
+            RunLockError: another run is writing to `out`.
+        """
+        self.check()
+        with run_lock(self.out):
+            started = time.monotonic()
+            utterances, unread = read_recordings(self.recordings, self.options.allow_pipes)
+            decoding = self.listen(self.out / "heard.json", utterances, self.options.init_adapter)
+            left_out = [*unread, *(str(fault) for fault in decoding.bad if fault.left_out)]
+            for line in left_out:
+                logger.warning("%s", line)
+            if left_out:
+                logger.warning("%s: %s left out", self.recordings, plural(len(left_out), "recording"))
+            if len(left_out) == len(utterances) + len(unread):
+                raise TrainingError(f"{self.recordings}: no recording can be used")
+            rounds, selected, note = self.train_rounds(utterances, decoding)
+            summary = {
+                **(rounds[selected - 1] if selected else {"seed": self.options.seed, "selected_epoch": 0}),
+                "recordings": len(utterances) + len(unread),
+                "left_out": left_out,
+                "selected_round": selected,
+                "rounds": [{name: each.get(name) for name in (*LEARNT, "dev_wer")} for each in rounds],
+                **({"note": note} if not selected else {}),
+            }
+            self.save(summary, started)
+            return summary
+
+    def listen(self, file: Path, utterances: Sequence[Utterance], adapter: str | None) -> Decoding:
+        """What the base with an adapter hears in recordings; kept in `file`, and read where that is there.
+
+        Raises:
+            AudioError: with `on_error: fail`, audio is bad.
+        """
+        if not file.is_file():
+            options = self.options
+            recognizer = load(
+                options.base,
+                adapter=adapter,
+                device=options.device,
+                precision=options.precision,
+                search=replace(self.search, search=self.search.search or "beam"),
+            ).recognizer
+            decoding = decode_utterances(
+                recognizer,
+                utterances,
+                on_error=options.on_error,
+                allow_pipes=options.allow_pipes,
+                with_words=True,
+            )
+            words = {
+                id: [(word.text, word.start, word.end, word.confidence) for word in heard]
+                for id, heard in decoding.words.items()
+            }
+            atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
+        heard = read_training_record(file)
+        words = {id: tuple(Word(*word) for word in of_one) for id, of_one in heard["words"].items()}
+        texts = {u.id: " ".join(word.text for word in words.get(u.id, ())) for u in utterances}
+        return Decoding(texts, [BadAudio(*fault) for fault in heard["bad"]], words)
+
+    def train_rounds(
+        self, utterances: Sequence[Utterance], decoding: Decoding
+    ) -> tuple[list[dict[str, Any]], int, str]:
+        """Train the rounds. Returns what each came to, the number of the best, 0 for the start, and why it
+        would be 0.
+
+        Args:
+            decoding: what the start hears.
+        """
+        rounds: list[dict[str, Any]] = []
+        selected, note = 0, "no round came nearer to what the start hears with a language model"
+        held_out = whole_labels(utterances[HELD_OUT - 1 :: HELD_OUT], decoding)
+        others = [u for number, u in enumerate(utterances, 1) if number % HELD_OUT]
+        maximum = load_base(self.options.base, device="cpu").maximum_seconds
+        for number in range(1, self.rounds + 1):
+            folder = self.out / f"round{number}"
+            labels = confident_labels(others, decoding, self.min_confidence, maximum)
+            few = sum(label.duration for label in labels) < FEW_SECONDS
+            if few:
+                labels = confident_labels(utterances, decoding, self.min_confidence, maximum)
+            if len(labels) < FEWEST or len({label.text for label in labels}) < 2:
+                heard = plural(sum(map(len, decoding.words.values())), "word")
+                note = (
+                    f"too few of the {heard} that were heard are certain (is there speech in the recordings, "
+                    f"in the base's language? --min-confidence is {self.min_confidence:g})"
+                )
+                break
+            write_data_directory(folder / "train", labels)
+            if not few and number == 1:
+                write_data_directory(self.out / "held_out", held_out)
+            summary = self.train_round(folder, None if few else self.out / "held_out")
+            counts = len(labels), sum(len(label.text.split()) for label in labels)
+            minutes = round(sum(label.duration for label in labels) / 60, 2)
+            rounds.append(summary | dict(zip(LEARNT, (*counts, minutes), strict=True)))
+            best = rounds[selected - 1]["dev_wer"] if selected else summary["start_dev_wer"]
+            if not summary["selected_epoch"] or summary["dev_wer"] >= best:
+                break
+            selected = number
+            if few or number == self.rounds:
+                break
+            decoding = self.listen(folder / "heard.json", utterances, str(folder / "exp/adapter"))
+        return rounds, selected, note
+
+    def train_round(self, folder: Path, held_out: Path | None) -> dict[str, Any]:
+        """Train on FOLDER/train, by folds where nothing is held out; returns the contents of train.json,
+        which is read where the training is complete."""
+        if (folder / "exp/train.json").is_file():
+            return read_training_record(folder / "exp/train.json")
+        shared = {each.name: getattr(self.options, each.name) for each in fields(SharedOptions)}
+        places = {"out": folder / "exp", "train": folder / "train", "dev": held_out}
+        training = TrainingOptions(**shared | {"on_error": "skip"}, **places)
+        if held_out is None:
+            return train_on_few(replace(training, speeds=[1.0], spec_augment="off"))
+        return train(training)
+
+    def save(self, summary: dict[str, Any], started: float) -> None:
+        """Write the adapter of the selected round, or the start as one; the options, the summary."""
+        folder, selected = self.out / f"round{summary['selected_round']}", summary["selected_round"]
+        adapter = str(folder / "exp/adapter") if selected else self.options.init_adapter
+        base = load_base(self.options.base, device="cpu")
+        prepare_base(base, replace(self.options, init_adapter=adapter))
+        summary["trainable"] = count_parameters(base.model).trained
+        summary["seconds"] = round(time.monotonic() - started, 1)
+        training = {name: value for name, value in summary.items() if name not in ("left_out", "rounds")}
+        training |= {"recordings_without_texts": str(self.recordings)}
+        training |= (
+            {"data": str(folder / "train"), "learning_rate": self.options.learning_rate} if selected else {}
+        )
+        if self.options.init_adapter:
+            training["init_adapter"] = self.options.init_adapter
+        labels = labels_of_trained(self.options.init_adapter, {})
+        save_adapter(base.model, self.out / "adapter", base=base, labels=labels, training=training)
+        atomic.write_text(self.out / "config.yaml", to_yaml(self.options))
+        if (metrics := folder / "exp/metrics.jsonl").is_file():
+            atomic.write_text(self.out / "metrics.jsonl", metrics.read_text("utf-8"))
+        atomic.write_json(self.out / "train.json", summary)
