@@ -10,17 +10,17 @@ after some steps of AdamW on those vectors, which lower (SUTA: Lin et al. 2022, 
 
 H is the entropy, the mean over the frames whose likeliest symbol is not the blank; C, the minimum class
 confusion, is what lies off the diagonal of Pᵀ P, each row scaled to a sum of 1, divided by the number of
-symbols (Jin et al. 2020, arXiv 1912.03699; over all frames). α, T and the steps are as published; the rate is
-higher, since there it is that of layer norms (egs/without_transcripts/README.md).
+symbols (Jin et al. 2020, arXiv 1912.03699; over all frames). α and T are as published. Published for layer
+norms are ten steps at 2e-5; IA³ vectors were better with five at 1e-2 (egs/without_transcripts/README.md).
 
     suta    each piece from the request's start
     dsuta   from slow vectors, which take a step on the last five pieces whenever there are five new ones, and
             are the start again once these have no lower loss with them (after DSUTA: Lin et al. 2024,
             arXiv 2406.11064, whose reset compares with the statistics of the last hundred)
 
-With a language model adaptation may hurt: the acoustic model becomes too sure of itself to be corrected
-(SUTA-LM, arXiv 2506.11121). So texts are searched for after `CHECKED` of the steps, and `choose_step` says
-which of them is taken.
+With a language model adaptation may hurt, since the logits become too sure to be corrected (SUTA-LM, arXiv
+2506.11121, which chooses the number of steps for each utterance). Here a text is searched for after each
+step, and the one is taken that the language model finds likeliest.
 
 The vectors are those of the request alone: they are given to its own forward passes (`ia3.using_rows`), and
 nothing in the model changes, however many threads share it.
@@ -44,7 +44,7 @@ from ia3_speech.model.ia3 import ROWS, target_modules, using_rows, vector_size
 if TYPE_CHECKING:
     from ia3_speech.decoding.recognizer import Recognizer
 
-STEPS = 10
+STEPS = 5
 TEMPERATURE = 2.5  # T
 ENTROPY_WEIGHT = 0.3  # α
 LEARNING_RATE = 1e-2  # of AdamW, for IA³ vectors
@@ -168,8 +168,10 @@ def adapt(piece: Piece, start: Rows) -> list[torch.Tensor]:
 
 
 def choose_step(search: Search, candidates: Sequence[torch.Tensor]) -> int:
-    """After how many steps the logits are taken: without a language model after all."""
-    return len(candidates) - 1
+    """After how many steps logits, (frames, vocabulary) each, are taken: those whose text the search's
+    language model finds likeliest; without one after all."""
+    scores = [search(logits[None], [len(logits)])[0].lm_score for logits in candidates]
+    return len(scores) - 1 if None in scores else int(np.argmax(scores))
 
 
 def add_start(bank: Bank) -> str:
