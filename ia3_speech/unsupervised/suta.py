@@ -66,7 +66,7 @@ class Suta:
     def __init__(self, method: Literal["suta", "dsuta"] = "suta"):
         self.method = method
         self.slow: Rows = {}  # of dsuta; none: the request's start
-        self.memory: deque[Piece] = deque(maxlen=MEMORY)
+        self.memory: deque[AudioPiece] = deque(maxlen=MEMORY)
         self.pieces = 0
 
     def fresh(self) -> "Suta":
@@ -79,17 +79,23 @@ class Suta:
         Args:
             adapter: the start, by its name in the recogniser's bank.
         """
-        bank = recognizer.bank
-        with torch.inference_mode(False), torch.enable_grad(), bank.rows([adapter]):
-            given = ROWS.get() or {}
-            start = {v.l: given[v.l].clone() for v in bank.vectors.values() if v.target.placement in ADAPTED}
-            piece = Piece(bank.base, wave)
-            candidates = adapt(piece, self.slow or start)
-            if self.method == "dsuta" and len(candidates) > 1:
-                self.remember(piece, start)
+        candidates = self.candidates(recognizer.bank, wave, adapter)
         return candidates[choose_step(recognizer.search, candidates)]
 
-    def remember(self, piece: "Piece", start: Rows) -> None:
+    def candidates(self, bank: Bank, wave: np.ndarray, adapter: str | None) -> list[torch.Tensor]:
+        """The same after each number of steps, from none on; fewer where all frames are blank."""
+        with torch.inference_mode(False), torch.enable_grad(), bank.rows([adapter]):
+            given = ROWS.get() or {}
+            start = {v.l: given[v.l] for v in bank.vectors.values() if v.target.placement in ADAPTED}
+            if not self.slow.keys() <= start.keys():  # another request's adapter has replaced the modules
+                self.slow = {}
+            piece = AudioPiece(bank.base, wave)
+            candidates = adapted_logits(piece, self.slow or start)
+            if self.method == "dsuta" and len(candidates) > 1:
+                self.remember(piece, start)
+        return candidates
+
+    def remember(self, piece: "AudioPiece", start: Rows) -> None:
         """Keep a piece; at every fifth let the slow vectors adapt to the last five, or be the start again."""
         self.memory.append(piece)
         self.pieces += 1
@@ -106,7 +112,7 @@ class Suta:
         self.slow = {vector: row.detach() for vector, row in slow.items()}
 
 
-class Piece:
+class AudioPiece:
     """A piece of audio, as it is below the lowest vector that adapts.
 
     Args:
@@ -149,9 +155,8 @@ def trainable_rows(rows: Rows) -> tuple[Rows, torch.optim.Optimizer]:
     return copies, torch.optim.AdamW(copies.values(), lr=LEARNING_RATE, weight_decay=0.0)
 
 
-def adapt(piece: Piece, start: Rows) -> list[torch.Tensor]:
-    """The logits after each number of steps, from none on, (frames, vocabulary) on the CPU; only as far as
-    some frames are not blank."""
+def adapted_logits(piece: AudioPiece, start: Rows) -> list[torch.Tensor]:
+    """The logits after each number of steps, as `Suta.candidates`."""
     rows, optimizer = trainable_rows(start)
     candidates = []
     for _ in range(STEPS):

@@ -17,10 +17,11 @@ of a training that was resumed, that of its last part.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ia3_speech import load, load_base
@@ -28,7 +29,9 @@ from ia3_speech.atomic import write_json
 from ia3_speech.cli import command
 from ia3_speech.data.kaldi import DataDirectory, read_data_directory
 from ia3_speech.data.utterance import load_utterance
+from ia3_speech.decoding.ctc_search import GreedySearch
 from ia3_speech.decoding.decode_directory import (
+    Decoding,
     decode_utterances,
     decoding_record,
     speaker_adapters,
@@ -37,6 +40,7 @@ from ia3_speech.decoding.decode_directory import (
 from ia3_speech.decoding.recognizer import Recognizer
 from ia3_speech.inputs import Inputs
 from ia3_speech.loading import SearchOptions
+from ia3_speech.model.base import Base
 from ia3_speech.self_train import SelfTrainingOptions
 from ia3_speech.training.config import SharedOptions, TrainingOptions, plain_options
 from ia3_speech.training.few_run import train_on_few
@@ -47,6 +51,7 @@ from ia3_speech.unsupervised.self_training import SelfTraining
 TRAINED = ("with_transcripts", "self_train", "unfiltered")
 TEST_TIME = ("suta", "dsuta", "layer_norms")
 SEARCHES = {"greedy": "greedy", "lm": "beam"}
+LOAD = {"device": "cpu", "precision": "auto", "vad": "off"}
 STEP = 3  # forward passes that a step of training takes as long as
 
 
@@ -102,32 +107,37 @@ def train_on_texts(options: SelfTrainingOptions, dev: Path | None) -> None:
 # ---- decode
 
 
-def decode(data: Path, exp: Path) -> None:
-    """Decode DATA/test with the base, all that was trained, and at test time, by both searches.
+def decode(data: Path, exp: Path, systems: str = " ".join(("base", *TRAINED, *TEST_TIME))) -> None:
+    """Decode DATA/test with the base, with what was trained, and at test time, by both searches.
 
     Args:
         data: of the condition
         exp: EXP/SYSTEM/decode_SEARCH is written
+        systems: those to decode
     """
     test = read_data_directory(data / "test", text=False)
-    for system in ("base", *TRAINED, *TEST_TIME):
+    for system in systems.split():
         adapters = sorted((exp / system).glob("**/all/adapter"))
-        if system in TRAINED and not adapters:
+        numbers = [suta.STEPS, suta.LEARNING_RATE] if system in TEST_TIME else None
+        inputs = Inputs({"data": data / "test", "adapters": adapters}, {"suta": numbers})
+        outs = [exp / system / f"decode_{search}" for search in SEARCHES]
+        current = [inputs.is_current(out) for out in outs]
+        if (system in TRAINED and not adapters) or all(current):
             continue
-        for name, search in SEARCHES.items():
-            out, numbers = exp / system / f"decode_{name}", [suta.STEPS, suta.LEARNING_RATE]
-            inputs = Inputs(
-                {"data": data / "test", "adapters": adapters},
-                {"search": search, "suta": numbers if system in TEST_TIME else None},
-            )
-            if (system, name) != ("layer_norms", "lm") and not inputs.is_current(out):
-                decode_with(system, search, data, test, exp, out)
-                inputs.record(out)
+        decode_with = at_test_time if system in TEST_TIME else with_adapters
+        for out, (result, recognizer, seconds) in zip(outs, decode_with(system, exp, test), strict=True):
+            record = decoding_record(recognizer, result, data / "test")
+            record |= {"system": system, "cpu_seconds": round(seconds, 2)}
+            write_decode_directory(result, test.utterances, out, record)
+            inputs.record(out)
 
 
-def decode_with(system: str, search: str, data: Path, test: DataDirectory, exp: Path, out: Path) -> None:
-    """Decode a test set with one system, and write its decode directory."""
-    options: dict[str, Any] = {"search": SearchOptions(search=search), "device": "cpu", "precision": "auto"}
+Decoded = tuple[Decoding, Recognizer, float]  # by one search, and the processor's seconds
+
+
+def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
+    """Decode a test set with the base, with an adapter, or with those of its speakers, search by search."""
+    options: dict[str, Any] = {}
     names = None
     if system in TRAINED and (exp / system / "all/adapter").is_dir():
         options["adapter"] = exp / system / "all/adapter"
@@ -135,33 +145,52 @@ def decode_with(system: str, search: str, data: Path, test: DataDirectory, exp: 
         folders = speaker_adapters(exp / system, test.utterances)
         names = {id: folder.parent.parent.name for id, folder in folders.items()}
         options["bank"] = {names[id]: folder for id, folder in folders.items()}
-    elif system in ("suta", "dsuta"):
-        options["test_time"] = system
-    recognizer = load("mini", vad="off", **options).recognizer
-    if system == "layer_norms":
-        adapted = layer_norm_logits(recognizer)
-        recognizer.logits = lambda waves, _adapters=None: [adapted(wave) for wave in waves]
-    started = time.process_time()
-    result = decode_utterances(recognizer, test.utterances, adapters=names, with_words=True)
-    seconds = time.process_time() - started
-    record = decoding_record(recognizer, result, data / "test") | {"cpu_seconds": round(seconds, 2)}
-    write_decode_directory(result, test.utterances, out, record)
+    for search in SEARCHES.values():
+        recognizer = load("mini", search=SearchOptions(search=search), **LOAD, **options).recognizer
+        started = time.process_time()
+        result = decode_utterances(recognizer, test.utterances, adapters=names)
+        yield result, recognizer, time.process_time() - started
 
 
-def layer_norm_logits(recognizer: Recognizer) -> Callable:
-    """SUTA as published, on the layer norms of the encoder, with reset: a waveform → its logits."""
-    base = recognizer.base
-    parameters = [
-        parameter.requires_grad_()
-        for name, module in base.model.named_modules()
-        if isinstance(module, torch.nn.LayerNorm) and ".encoder." in name
-        for parameter in module.parameters(recurse=False)
-    ]
-    start = [parameter.detach().clone() for parameter in parameters]
+def at_test_time(system: str, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
+    """Decode a test set, to each utterance of which vectors or layer norms adapt, once for both searches."""
+    method = None if system == "layer_norms" else system
+    recognizer = load("mini", search=SearchOptions(search="beam"), test_time=method, **LOAD).recognizer
+    norms = LayerNorms(recognizer.base) if system == "layer_norms" else None
+    searches = {"greedy": GreedySearch(recognizer.base.vocabulary), "lm": recognizer.search}
+    results, started = [Decoding({}) for _ in searches], time.process_time()
+    for utterances in test.speakers.values():
+        vectors = suta.Suta(method)
+        for utterance in utterances:
+            wave = load_utterance(utterance)
+            candidates = (
+                [norms.logits(wave)] if norms else vectors.candidates(recognizer.bank, wave, recognizer.row)
+            )
+            for result, search in zip(results, searches.values(), strict=True):
+                logits = candidates[suta.choose_step(search, candidates)]
+                result.texts[utterance.id] = search(logits[None], [len(logits)])[0].text
+                result.audio_seconds += len(wave) / 16_000
+    for result in results:
+        yield result, recognizer, time.process_time() - started
 
-    def adapted(wave: Any) -> torch.Tensor:
-        optimizer = torch.optim.AdamW(parameters, lr=2e-5, weight_decay=0.0)
-        piece = suta.Piece(base, wave)
+
+class LayerNorms:
+    """SUTA as published: the encoder's layer norms adapt to each utterance, and are reset."""
+
+    def __init__(self, base: Base):
+        self.base = base
+        self.parameters = [
+            parameter.requires_grad_()
+            for name, module in base.model.named_modules()
+            if isinstance(module, torch.nn.LayerNorm) and ".encoder." in name
+            for parameter in module.parameters(recurse=False)
+        ]
+        self.start = [parameter.detach().clone() for parameter in self.parameters]
+
+    def logits(self, wave: np.ndarray) -> torch.Tensor:
+        """(frames, vocabulary) of a waveform, (samples,), after ten steps."""
+        optimizer = torch.optim.AdamW(self.parameters, lr=2e-5, weight_decay=0.0)
+        piece = suta.AudioPiece(self.base, wave)
         for _ in range(10):
             loss = piece.loss({})
             if not loss.requires_grad:
@@ -171,11 +200,9 @@ def layer_norm_logits(recognizer: Recognizer) -> Callable:
             optimizer.step()
         with torch.no_grad():
             logits = piece.logits({})
-            for parameter, before in zip(parameters, start, strict=True):
+            for parameter, before in zip(self.parameters, self.start, strict=True):
                 parameter.copy_(before)
         return logits
-
-    return adapted
 
 
 # ---- plan
@@ -203,8 +230,8 @@ def plan(data: Path, conditions: str, epochs: int = 6) -> None:
         passes = {
             "with_transcripts": training * minutes["recordings"] + (epochs + 1) * minutes["dev"],
             "self_train, unfiltered": 2 * (1 if few else 2) * (training + 2) * minutes["recordings"],
-            "decode": 2 * 4 * minutes["test"],
-            "suta, dsuta, layer_norms": (4 * (STEP * suta.STEPS + 2) + 10 * STEP + 2) * minutes["test"],
+            "base, with_transcripts, self_train, unfiltered": 2 * 4 * minutes["test"],
+            "suta, dsuta, layer_norms": (2 * (STEP * suta.STEPS + 3) + 10 * STEP + 2) * minutes["test"],
         }
         for what, audio in passes.items():
             hours = audio * speed / 60
