@@ -321,10 +321,8 @@ def load(
         return Transcriber(recognizer, post_process, split)
     from ia3_speech.adapters.cache import AdapterCache, stored_adapter
 
-    cache, searches = (
-        AdapterCache(recognizer.bank or Bank(loaded)),
-        RequestSearches(options, loaded, (search, record)),
-    )
+    cache = AdapterCache(recognizer.bank or Bank(loaded))
+    searches = RequestSearches(options, loaded, (search, record))
 
     def adapt(adapter: str | Path) -> Recognizer:
         """The recogniser of one request."""

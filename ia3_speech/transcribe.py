@@ -176,10 +176,10 @@ def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
 
 def check_live(*groups: InputOptions | OutputOptions | ConfidenceOptions | TestTimeOptions) -> None:
     """Raises UserError for options that live input does not apply."""
-    for name, value, default in (
-        (n, v, vars(type(one)())[n]) for one in groups for n, v in vars(one).items()
-    ):
-        if name not in ("max_seconds", "format") and value != default:
+    values = {name: value for group in groups for name, value in vars(group).items()}
+    defaults = {name: value for group in groups for name, value in vars(type(group)()).items()}
+    for name, value in values.items():
+        if name not in ("max_seconds", "format") and value != defaults[name]:
             flag = "--" + name.replace("_", "-")
             raise UserError(f"{flag} does not apply to live input (leave it out, or transcribe a recording)")
 
