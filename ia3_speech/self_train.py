@@ -83,8 +83,8 @@ def report(adapter: str, summary: dict[str, Any]) -> list[str]:
         f"{adapter}: round {summary['selected_round']} of {len(summary['rounds'])}: "
         f"{plural(summary['learnt_words'], 'word')}, {summary['learnt_minutes']:.1f} minutes, of {used}; "
         f"{summary['seconds']:.0f} s",
-        f"Without a language model it hears {percent(summary['dev_wer'])} % other words than the start does "
-        f"with one; before {percent(summary['start_dev_wer'])} %",
+        f"Its greedy text is {percent(summary['dev_wer'])} % away from its own text with a language model, "
+        f"that of the start {percent(summary['start_dev_wer'])} %",
     ]
 
 

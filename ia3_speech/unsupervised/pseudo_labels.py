@@ -49,11 +49,6 @@ def read_recordings(data: Path, allow_pipes: bool = False) -> tuple[list[Utteran
     return sorted(utterances, key=lambda utterance: utterance.id), bad
 
 
-def whole_labels(utterances: Sequence[Utterance], decoding: Decoding) -> list[Utterance]:
-    """The utterances in which anything was heard, with all of it as their texts."""
-    return [replace(u, text=decoding.texts[u.id]) for u in utterances if decoding.texts[u.id]]
-
-
 def confident_labels(
     utterances: Sequence[Utterance],
     decoding: Decoding,

@@ -22,7 +22,7 @@ from ia3_speech.inputs import provenance
 from ia3_speech.scoring.alignment import count_errors
 from ia3_speech.scoring.kaldi_files import read_kaldi_text
 from ia3_speech.scoring.significance import bootstrap_sums, percentile_interval, ratio, sums_by_cluster
-from ia3_speech.scoring.table import markdown_table
+from ia3_speech.scoring.table import Rate, markdown_table
 
 SYSTEMS = ("base", "with_transcripts", "self_train", "unfiltered", "suta", "dsuta", "layer_norms")
 SEARCHES = {"greedy": "greedy", "lm": "beam search, language model"}
@@ -106,15 +106,16 @@ def table(title: str, rows: list[dict[str, Any]]) -> str:
     """Markdown."""
     header = [title, "WER %", "change %", "share of the gain with transcripts %", "speakers better %",
               "worse %", "s a second"]  # fmt: skip
-    lines = []
-    for row in rows:
-        cells = [f"{100 * row['wer']:.1f}"] + 4 * ["–"]
-        if "change" in row:
-            low, high = (100 * bound for bound in row["change_ci"])
-            cells[1] = f"{100 * row['change']:+.1f} [{low:+.1f}, {high:+.1f}]"
-            cells[2] = "–" if row.get("share") is None else f"{100 * row['share']:.0f}"
-            cells[3:] = [f"{100 * row[name]:.0f}" for name in ("better", "worse")]
-        lines.append([row["system"], *cells, f"{row['seconds']:.2f}"])
+    lines = [
+        [
+            row["system"],
+            Rate(row["wer"]),
+            Rate(row.get("change"), row.get("change_ci"), signed=True),
+            *(Rate(row.get(name), digits=0) for name in ("share", "better", "worse")),
+            f"{row['seconds']:.2f}",
+        ]
+        for row in rows
+    ]
     return markdown_table(header, lines)
 
 

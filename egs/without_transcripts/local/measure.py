@@ -18,6 +18,7 @@ of a training that was resumed, that of its last part.
 
 import time
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ from ia3_speech.training.config import SharedOptions, TrainingOptions, plain_opt
 from ia3_speech.training.few_run import train_on_few
 from ia3_speech.training.run import train as train_with_dev
 from ia3_speech.unsupervised import suta
-from ia3_speech.unsupervised.self_training import SelfTraining
+from ia3_speech.unsupervised.self_training import BATCH_SECONDS, SelfTraining
 
 TRAINED = ("with_transcripts", "self_train", "unfiltered")
 TEST_TIME = ("suta", "dsuta", "layer_norms")
@@ -58,7 +59,7 @@ STEP = 3  # forward passes that a step of training takes as long as
 # ---- train
 
 
-def train(data: Path, exp: Path, system: str, epochs: int = 6, seed: int = 0) -> None:
+def train(data: Path, exp: Path, system: str, epochs: int = 6, rounds: int = 2, seed: int = 0) -> None:
     """Train a system of TRAINED on all of a condition's recordings, or on each speaker's.
 
     Args:
@@ -66,6 +67,7 @@ def train(data: Path, exp: Path, system: str, epochs: int = 6, seed: int = 0) ->
         exp: EXP/SYSTEM/all/adapter is written, or EXP/SYSTEM/SPEAKER/all/adapter
         system: one of those above
         epochs: at most
+        rounds: of self-training, at most
         seed: of training
     """
     one = (data / "recordings").is_dir()
@@ -73,7 +75,7 @@ def train(data: Path, exp: Path, system: str, epochs: int = 6, seed: int = 0) ->
         out = exp / system / ("" if one else folder.name) / "all"
         source = folder / ("train" if system == "with_transcripts" else "recordings")
         options = SelfTrainingOptions(
-            data=source, out=out, epochs=epochs if one else 4, seed=seed, device="cpu",
+            data=source, out=out, epochs=epochs if one else 4, seed=seed, rounds=rounds, device="cpu",
             min_confidence=0.0 if system == "unfiltered" else SelfTrainingOptions.min_confidence,
         )  # fmt: skip
         dev = folder / "dev" if one and system == "with_transcripts" else None
@@ -95,11 +97,12 @@ def train(data: Path, exp: Path, system: str, epochs: int = 6, seed: int = 0) ->
 
 def train_on_texts(options: SelfTrainingOptions, dev: Path | None) -> None:
     """The same training as a round of self-training, on the texts of people."""
-    shared = {name: getattr(options, name) for name in SharedOptions.__dataclass_fields__}
-    training = TrainingOptions(**shared | {"out": options.out, "train": options.data, "dev": dev})
+    shared = {each.name: getattr(options, each.name) for each in fields(SharedOptions)}
+    shared |= {"out": options.out, "batch_seconds": BATCH_SECONDS}
+    training = TrainingOptions(**shared, train=options.data, dev=dev)
     if dev:
         train_with_dev(training)
-    else:
+    else:  # as conf/few.yaml has it
         training.speeds, training.spec_augment = [1.0], "off"
         train_on_few(training)
 
@@ -225,18 +228,20 @@ def plan(data: Path, conditions: str, epochs: int = 6) -> None:
             for name, pattern in (("recordings", "**/"), ("dev", ""), ("test", ""))
         }  # fmt: skip
         speed = speed or seconds_of_a_pass(data / condition / "test")
+        count = len(list((data / condition).glob("**/recordings")))
+        audio = minutes["recordings"]
         few = condition == "speakers"
-        training = 5 * 4 * STEP if few else epochs * STEP  # by folds: five trainings
+        learnt = max(audio, 1.5 * count) * (4 if few else epochs) * STEP  # of a round, were all certain
         passes = {
-            "with_transcripts": training * minutes["recordings"] + (epochs + 1) * minutes["dev"],
-            "self_train, unfiltered": 2 * (1 if few else 2) * (training + 2) * minutes["recordings"],
+            "with_transcripts": 5 * 4 * STEP * audio if few else learnt + (epochs + 1) * minutes["dev"],
+            "self_train, unfiltered": 2 * 2 * (learnt + (3 if few else 1.5) * audio),
             "base, with_transcripts, self_train, unfiltered": 2 * 4 * minutes["test"],
             "suta, dsuta, layer_norms": (2 * (STEP * suta.STEPS + 3) + 10 * STEP + 2) * minutes["test"],
         }
-        for what, audio in passes.items():
-            hours = audio * speed / 60
+        for what, work in passes.items():
+            hours = work * speed / 60
             total += hours
-            print(f"{condition}: {what}: {audio:.0f} minutes of audio, {hours:.2f} h")
+            print(f"{condition}: {what}: {work:.0f} minutes of audio, {hours:.2f} h")
     print(f"in all {total:.1f} h, where the machine does nothing else ({speed:.2f} s for a pass of a second)")
 
 
