@@ -18,7 +18,7 @@ from ia3_speech.decoding.decode_directory import Decoding
 from ia3_speech.decoding.transcript import Word
 from ia3_speech.unsupervised import self_training
 from ia3_speech.unsupervised.pseudo_labels import confident_labels, confident_parts
-from tests.test_train import NO_DROPOUT, record
+from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
 
 HEARD = [
     ("the", 0.1, 0.3, 0.93), ("patient", 0.3, 0.8, 0.95), ("denies", 1.2, 1.6, 0.4), ("chest", 1.8, 2.2, 0.9),
@@ -71,6 +71,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
+@pytest.mark.usefixtures("bad_start")
 @pytest.mark.parametrize("few", [True, False])
 def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
     monkeypatch.setattr(self_training, "FEW", 1_000 if few else 0)
@@ -95,6 +96,7 @@ def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
     assert self_train(run_command, place).out == f"{out}: up to date\n"
 
 
+@pytest.mark.usefixtures("bad_start")
 def test_a_killed_run_goes_on(place, run_command, monkeypatch):
     assert self_train(run_command, place, out="whole").code == 0
 

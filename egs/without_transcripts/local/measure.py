@@ -128,7 +128,8 @@ def decode(data: Path, exp: Path, systems: str = " ".join(("base", *TRAINED, *TE
         if (system in TRAINED and not adapters) or all(current):
             continue
         decode_with = at_test_time if system in TEST_TIME else with_adapters
-        for out, (result, recognizer, seconds) in zip(outs, decode_with(system, exp, test), strict=True):
+        decoded = decode_with(system, data, exp, test)
+        for out, (result, recognizer, seconds) in zip(outs, decoded, strict=True):
             record = decoding_record(recognizer, result, data / "test")
             record |= {"system": system, "cpu_seconds": round(seconds, 2)}
             write_decode_directory(result, test.utterances, out, record)
@@ -138,7 +139,7 @@ def decode(data: Path, exp: Path, systems: str = " ".join(("base", *TRAINED, *TE
 Decoded = tuple[Decoding, Recognizer, float]  # by one search, and the processor's seconds
 
 
-def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
+def with_adapters(system: str, _data: Path, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
     """Decode a test set with the base, with an adapter, or with those of its speakers, search by search."""
     options: dict[str, Any] = {}
     names = None
@@ -155,15 +156,22 @@ def with_adapters(system: str, exp: Path, test: DataDirectory) -> Iterator[Decod
         yield result, recognizer, time.process_time() - started
 
 
-def at_test_time(system: str, exp: Path, test: DataDirectory) -> Iterator[Decoded]:
-    """Decode a test set, to each utterance of which vectors or layer norms adapt, once for both searches."""
+def at_test_time(system: str, data: Path, _exp: Path, test: DataDirectory) -> Iterator[Decoded]:
+    """Decode a test set, to each utterance of which vectors or layer norms adapt, once for both searches.
+    What dsuta remembers of a speaker begins with the recordings that others are trained on."""
     method = None if system == "layer_norms" else system
     recognizer = load("mini", search=SearchOptions(search="beam"), test_time=method, **LOAD).recognizer
     norms = LayerNorms(recognizer.base) if system == "layer_norms" else None
     searches = {"greedy": GreedySearch(recognizer.base.vocabulary), "lm": recognizer.search}
     results, started = [Decoding({}) for _ in searches], time.process_time()
-    for utterances in test.speakers.values():
-        vectors = suta.Suta(method)
+    for speaker, utterances in test.speakers.items():
+        vectors, earlier = suta.Suta(method), data / speaker / "recordings"
+        if system == "dsuta" and earlier.is_dir():
+            for utterance in read_data_directory(earlier, text=False):
+                wave = load_utterance(utterance)
+                vectors.candidates(recognizer.bank, wave, recognizer.row)
+                for result in results:  # of the time that it takes
+                    result.audio_seconds += len(wave) / 16_000
         for utterance in utterances:
             wave = load_utterance(utterance)
             candidates = (
