@@ -4,7 +4,7 @@ In: recordings, options of training and of the search. Out, in OUT: adapter/, co
 metrics.jsonl as `train` writes them; and for each round
 
     round1/train/   what was learnt: a data directory with pseudo-labels (see `pseudo_labels`)
-    round1/fit/     every fifth of these utterances: whether training works
+    round1/fit/     every fifth of these utterances, of few all: whether training works
     round1/exp/     its training, as `train` writes it
 
 Each round labels the recordings with the adapter of the last one, the first with the start, and trains anew
@@ -42,7 +42,7 @@ from ia3_speech.unsupervised.pseudo_labels import confident_labels, read_recordi
 
 logger = logging.getLogger(__name__)
 
-LEARNT = ("learnt_utterances", "learnt_words", "learnt_minutes", "dev_wer")
+LEARNT = ("learnt_utterances", "learnt_words", "learnt_minutes", "disagreement")
 FEWEST = 5  # utterances to learn from
 FIFTH = 5  # every fifth recording is held out, and every fifth label shows whether training works
 BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
@@ -86,10 +86,10 @@ class SelfTraining:
         """Train, or resume.
 
         Returns:
-            The contents of train.json: those of the selected round's training, but dev_wer and start_dev_wer
-            are the criterion (see the module); and recordings, left_out (lines on those that can't be used),
-            selected_round (0: the start), rounds: of each utterances, words and minutes that were learnt, and
-            dev_wer; where the start was kept, a note that says why.
+            The contents of train.json: those of the selected round's training, without a dev WER; recordings,
+            left_out (lines on those that can't be used), selected_round (0: the start), start_disagreement;
+            rounds: of each utterances, words and minutes that were learnt, and its disagreement, the
+            criterion (see the module), a fraction; where the start was kept, a note that says why.
 
         Raises:
             TrainingError, UserError: the options or the recordings can't be used.
@@ -116,6 +116,8 @@ class SelfTraining:
                 "rounds": [{name: each[name] for name in LEARNT} for each in rounds],
                 **({} if selected else {"note": note}),
             }
+            for name in ("dev_wer", "start_dev_wer"):  # of round1/fit
+                summary.pop(name, None)
             self.save(summary, started)
             return summary
 
@@ -185,7 +187,13 @@ class SelfTraining:
                 )
                 break
             write_data_directory(folder / "train", labels)
-            write_data_directory(folder / "fit", labels[FIFTH - 1 :: FIFTH])
+            write_data_directory(folder / "fit", labels if few else labels[FIFTH - 1 :: FIFTH])
+            minutes = round(sum(label.duration for label in labels) / 60, 2)
+            learnt_words = sum(len(label.text.split()) for label in labels)
+            logger.info(
+                "round %d: %d words, %.1f minutes (dev is a part of them: does training work?)",
+                *(number, learnt_words, minutes),
+            )
             summary = self.train_round(folder)
             if not summary["selected_epoch"]:
                 note = "training came no nearer to what it learnt from (try a lower --learning-rate)"
@@ -194,9 +202,8 @@ class SelfTraining:
                 start = best = self.disagreement(self.out, held_out, self.options.init_adapter, words)
             adapter = str(folder / "exp/adapter")
             criterion = self.disagreement(folder, held_out, adapter, words)
-            minutes = round(sum(label.duration for label in labels) / 60, 2)
-            numbers = len(labels), sum(len(label.text.split()) for label in labels), minutes, criterion
-            rounds.append(summary | {"start_dev_wer": start} | dict(zip(LEARNT, numbers, strict=True)))
+            numbers = len(labels), learnt_words, minutes, criterion
+            rounds.append(summary | {"start_disagreement": start} | dict(zip(LEARNT, numbers, strict=True)))
             if criterion >= best:
                 break
             best, selected = criterion, number
@@ -236,9 +243,8 @@ class SelfTraining:
         summary["seconds"] = round(time.monotonic() - started, 1)
         training = {name: value for name, value in summary.items() if name not in ("left_out", "rounds")}
         training |= {"recordings_without_texts": str(self.recordings)}
-        training |= (
-            {"data": str(folder / "train"), "learning_rate": self.options.learning_rate} if selected else {}
-        )
+        if selected:
+            training |= {"data": str(folder / "train"), "learning_rate": self.options.learning_rate}
         if self.options.init_adapter:
             training["init_adapter"] = self.options.init_adapter
         labels = labels_of_trained(self.options.init_adapter, {})
