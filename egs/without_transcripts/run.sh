@@ -15,13 +15,14 @@ minutes=0 # N: of speech of each train, evenly spaced; 0: all
 tests=0 # N: utterances of each test, evenly spaced; 0: all
 speakers=0 # N: speakers of the third condition; 0: all 85
 epochs=6 # N: of training, at most
+rounds=2 # N: of self-training, at most
 conditions="accent telephone speakers" # 'A B': those to measure
 unset prepare base init_adapter init_name grid nj small_opts precision decode_opts score_opts report_opts out_of_domain
 unset register_anyway retrain allow_pipes # of recipes with one corpus
 . parse_options.sh
 
 check_options() {
-  number epochs "$epochs" 1; number tests "$tests" 0; number speakers "$speakers" 0
+  number epochs "$epochs" 1; number rounds "$rounds" 1; number tests "$tests" 0; number speakers "$speakers" 0
   [[ $seeds == 1 ]] || fail "--seeds: this measures one seed"
 }
 base=mini nj=1 out_of_domain="" init_adapter="" init_name="" allow_pipes=false corpus_name=${corpus_name:-real}
@@ -38,7 +39,7 @@ if [ $stage -le 3 ] && [ $stop_stage -ge 3 ]; then
   for condition in $conditions; do
     for system in with_transcripts self_train unfiltered; do
       step "stage 3, $condition: train $system" $train_cmd "$exp/log/train_${condition}_$system.log" \
-        python local/measure.py train "$data/$condition" "$exp/$condition" $system --epochs "$epochs"
+        python local/measure.py train "$data/$condition" "$exp/$condition" $system --epochs "$epochs" --rounds "$rounds"
     done
   done
 fi

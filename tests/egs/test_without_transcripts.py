@@ -32,8 +32,7 @@ def test_the_table(local, tmp_path, capsys):
     for system, (*texts, seconds) in HEARD.items():
         folder = exp / "accent" / system / "decode_greedy"
         folder.mkdir(parents=True)
-        lines = (f"{id} {text}\n" for id, text in zip(SAID, texts, strict=True))
-        (folder / "text").write_text("".join(lines))
+        (folder / "text").write_text("".join(map("{} {}\n".format, SAID, texts)))
         record = {"cpu_seconds": 0.5, "audio_seconds": 5.0}
         (folder / "decode.json").write_text(json.dumps(record))
         if system != "base":

@@ -13,6 +13,7 @@ from tiny_models import attach_random
 from ia3_speech import load, load_base, save_adapter
 from ia3_speech.data.kaldi import write_data_directory
 from ia3_speech.data.utterance import Utterance
+from ia3_speech.decoding.ctc_search import Hypothesis
 from ia3_speech.unsupervised import suta
 from ia3_speech.unsupervised.suta import ENTROPY_WEIGHT, suta_loss
 
@@ -63,8 +64,15 @@ def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monke
     assert all(torch.equal(after[name], tensor) for name, tensor in state.items())
 
 
+def test_the_language_model_chooses_the_step():
+    candidates = [torch.full((2, 3), score) for score in (1.0, 3.0, 2.0)]
+    search = lambda logits, _: [Hypothesis((), float(logits[0, 0, 0]))]  # noqa: E731
+    assert suta.choose_step(search, candidates) == 1
+    assert suta.choose_step(lambda *_: [Hypothesis()], candidates) == 2  # without one: after all of them
+
+
 def test_threads_get_what_each_gets_alone(random_base):
-    asr = load(random_base, test_time="dsuta", search=None)
+    asr = load(random_base, test_time="dsuta")
     alone = [asr.transcribe([wave]) for wave in waves()]
     with ThreadPoolExecutor(3) as pool:
         assert [*pool.map(lambda wave: asr.transcribe([wave]), waves())] == alone
