@@ -17,6 +17,7 @@ COMMANDS = {
     "live": "a microphone or a pipe to text, while it is spoken",
     "dictation": "spoken punctuation, doses and blood pressures of a text, as they are written",
     "train": "train IA³ vectors on a data directory",
+    "self-train": "train IA³ vectors on recordings without texts",
     "decode": "a data directory to hypotheses, with or without an adapter",
     "lm": "estimate an n-gram language model of texts",
     "tune-lm": "choose the weights of a language model on a dev set",

@@ -33,7 +33,7 @@ from ia3_speech.decoding.decode_directory import (
     speaker_adapters,
     write_decode_directory,
 )
-from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions
+from ia3_speech.decoding.options import ConfidenceOptions, ModelOptions, TestTimeOptions
 from ia3_speech.formatting import plural
 from ia3_speech.inputs import Inputs, base_files, base_folder
 from ia3_speech.loading import load
@@ -51,6 +51,7 @@ def main(
     model_options: ModelOptions = ModelOptions(),  # noqa: B008  (immutable)
     search_options: SearchOptions = SearchOptions(),  # noqa: B008  (immutable)
     confidence_options: ConfidenceOptions = ConfidenceOptions(),  # noqa: B008  (immutable)
+    test_time_options: TestTimeOptions = TestTimeOptions(),  # noqa: B008  (immutable)
 ) -> int:
     """Decode a Kaldi data directory into DECODE_DIR: text, hyp.trn, hyp.ctm, bad_audio and decode.json.
 
@@ -90,7 +91,8 @@ def main(
          "max_seconds": max_seconds, "dtype": model_options.dtype, "precision": model_options.precision,
          "calibrations": stored_calibrations(base_folder(wanted), terms, searches) or None}
         | vars(confidence_options)
-        | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")},
+        | {name: value for name, value in vars(search_options).items() if name not in ("lm", "hotwords")}
+        | {name: value for name, value in vars(test_time_options).items() if value},
     )  # fmt: skip
     if inputs.is_current(decode_dir, force):
         return 0
@@ -112,6 +114,7 @@ def main(
         return int(record["without_output"] > 0)
     recognizer = load(
         **vars(model_options),
+        **vars(test_time_options),
         max_seconds=max_seconds,
         bank=bank,
         search=search_options,

@@ -53,6 +53,7 @@ def load(
     scaling: Scaling | None = None,
     channels: Literal["mix", "split"] = "mix",
     post_process: PostProcessor | None = None,
+    test_time: Literal["suta", "dsuta"] | None = None,
 ) -> Transcriber:
     """Load a base, and an adapter or many, to transcribe with.
 
@@ -76,6 +77,8 @@ def load(
             where there is no adapter, for this search; else none.
         channels: mix averages those of a recording; split transcribes them one by one, merged by time.
         post_process: writes the text of the recognised words, such as dictation.
+        test_time: let each request's vectors adapt to its audio, see `unsupervised.suta`; confidences are not
+            calibrated then.
 
     Raises:
         UserError: an adapter or the base is not there, or they don't belong together; no such device.
@@ -108,7 +111,7 @@ def load(
     first = [Term(name, folder) for name, folder in [*(bank or {}).items()][:1]]
     loaded = base_of(terms or first, base, dtype=dtype, device=device)
     loaded.precision = choose_precision(precision, loaded.device, loaded.dtype)
-    if terms:
+    if terms and not test_time:
         load_any(loaded, terms)
     if max_seconds is None:
         max_seconds = loaded.maximum_seconds or LONGEST_INPUT
@@ -124,18 +127,24 @@ def load(
         vad=vad,
         scaling=scaling,
     )
+    if test_time:
+        from ia3_speech.unsupervised.suta import Suta, add_start
+
+        recognizer.test_time, recognizer.bank = Suta(test_time), Bank(loaded)
+        recognizer.row = add_start(recognizer.bank)
     if bank:
-        recognizer.bank = Bank(loaded)
+        recognizer.bank = recognizer.bank or Bank(loaded)
         for name, folder in bank.items():
             recognizer.bank.add(name, folder)
         return Transcriber(recognizer, post_process, split, by_channel)
-    if scaling is None:
+    if scaling is None and not test_time:
         recognizer.scaling = find_scaling(loaded, terms, record)
-    if terms:
+    if terms and not test_time:
         return Transcriber(recognizer, post_process, split)
     from ia3_speech.adapters.cache import AdapterCache, stored_adapter
 
-    cache, searches = AdapterCache(Bank(loaded)), RequestSearches(options, loaded, (search, record))
+    cache = AdapterCache(recognizer.bank or Bank(loaded))
+    searches = RequestSearches(options, loaded, (search, record))
 
     def adapt(adapter: str | Path) -> Recognizer:
         """The recogniser of one request."""
@@ -144,7 +153,9 @@ def load(
         found, its_record = searches(terms)
         return replace(
             recognizer, adapter=terms, name=str(adapter), bank=cache.bank, row=row, search=found,
-            search_record=its_record, scaling=scaling or find_scaling(loaded, terms, its_record),
+            search_record=its_record,
+            scaling=scaling or (None if test_time else find_scaling(loaded, terms, its_record)),
         )  # fmt: skip
 
-    return Transcriber(recognizer, post_process, split, adapt=adapt)
+    transcriber = Transcriber(recognizer, post_process, split, adapt=adapt)
+    return transcriber.with_adapter(adapter) if terms else transcriber

@@ -55,6 +55,7 @@ from ia3_speech.decoding.options import (
     LiveOptions,
     ModelOptions,
     OutputOptions,
+    TestTimeOptions,
 )
 from ia3_speech.decoding.transcription import Transcriber, parse_adapter, read_audio
 from ia3_speech.loading import load, make_post_process
@@ -76,6 +77,7 @@ def main(
     output_options: OutputOptions,
     dictation_options: DictationOptions,
     confidence_options: ConfidenceOptions,
+    test_time_options: TestTimeOptions,
 ) -> int:
     """Transcribe audio files.
 
@@ -91,7 +93,7 @@ def main(
 
     scaling = confidence_options.scaling
     if live_options.active:
-        check_live(input_options, output_options, confidence_options)
+        check_live(input_options, output_options, confidence_options, test_time_options)
         from ia3_speech.live.__main__ import main as live
 
         return live(
@@ -139,6 +141,7 @@ def main(
     transcriber = load(
         **vars(model_options),
         **vars(input_options),
+        **vars(test_time_options),
         search=search_options,
         scaling=scaling,
         post_process=post_process,
@@ -173,10 +176,10 @@ def close_batch(done: int, failed: Sequence[str], file: Path | None) -> int:
     return 1 if failed else 0
 
 
-def check_live(input: InputOptions, output: OutputOptions, confidence: ConfidenceOptions) -> None:
+def check_live(*groups: InputOptions | OutputOptions | ConfidenceOptions | TestTimeOptions) -> None:
     """Raises UserError for options that live input does not apply."""
-    values = vars(input) | vars(output) | vars(confidence)
-    defaults = vars(InputOptions()) | vars(OutputOptions()) | vars(ConfidenceOptions())
+    values = {name: value for group in groups for name, value in vars(group).items()}
+    defaults = {name: value for group in groups for name, value in vars(type(group)()).items()}
     for name, value in values.items():
         if name not in ("max_seconds", "format") and value != defaults[name]:
             flag = "--" + name.replace("_", "-")

@@ -98,7 +98,9 @@ class BeamSearch:
         values = values - values.max(axis=1, keepdims=True)
         log_probabilities = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
         beams = self.decoder.decode_beams(log_probabilities, beam_width=self.beam_size)
-        return Hypothesis(tuple(TimedWord(text, first, end - 1) for text, (first, end) in beams[0][2]))
+        _, _, words, acoustic_score, score = beams[0]
+        lm_score = None if self.lm is None else score - acoustic_score
+        return Hypothesis(tuple(TimedWord(text, first, end - 1) for text, (first, end) in words), lm_score)
 
 
 def labels_of(vocabulary: Vocabulary) -> dict[int, str]:

@@ -50,6 +50,8 @@ class Hypothesis:
     """What a search has found in one utterance: its words, in order."""
 
     words: tuple[TimedWord, ...] = ()
+    # What the language model and `word_score` add to the text's score; None: the search has no language model
+    lm_score: float | None = None
 
     @property
     def text(self) -> str:

@@ -21,7 +21,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from itertools import chain, zip_longest
+from itertools import chain, groupby, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -93,9 +93,10 @@ def decode_utterances(
         total=len(utterances), desc="decoding", unit="utt", dynamic_ncols=True, leave=False, disable=None
     )
     with bar:
-        for pool in pools(waves):
+        by_speaker = groupby(waves, lambda pair: pair[0].speaker)  # whom test-time adaptation remembers
+        for pool in ([*pairs] for _, pairs in by_speaker) if recognizer.test_time else pools(waves):
             names = [adapters[utterance.id] for utterance, _ in pool] if adapters else None
-            recognized = recognizer.recognize(
+            recognized = recognizer.fresh().recognize(
                 [wave for _, wave in pool], lambda waves, _: bar.update(waves), names, with_words=with_words
             )
             for (utterance, wave), recognition in zip(pool, recognized, strict=True):
@@ -246,6 +247,7 @@ def decoding_record(recognizer: Recognizer, result: Decoding, data: Path) -> dic
         "base": {"name": base.name, "sha256": base.fingerprint["sha256"]},
         "adapter": adapter_record(recognizer),
         **recognizer.search_record,
+        **({"test_time": recognizer.test_time.method} if recognizer.test_time else {}),
         "confidence_scaling": recognizer.scaling and vars(recognizer.scaling),
         "normalize": "none",
         "utterances": len(result.texts),

@@ -6,7 +6,7 @@ In: waveforms, float32 (samples,), 16 kHz mono, of any length. Out: what was rec
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -58,6 +58,8 @@ class Recognizer:
         search: how logits become words; None: greedy search.
         search_record: what decode.json says of it.
         scaling: of the words' confidences; None: they are not calibrated.
+        test_time: adapts a bank's vectors to each piece of audio, one after the other in their order
+            (`unsupervised.suta.Suta`); None: no adaptation at test time.
     """
 
     base: "Base"
@@ -71,10 +73,15 @@ class Recognizer:
     search_record: dict[str, Any] = field(default_factory=lambda: {"search": "greedy"})
     vad: VadMethod = "off"
     scaling: Scaling | None = None
+    test_time: Any = None
 
     def __post_init__(self) -> None:
         if self.search is None:
             self.search = GreedySearch(self.base.vocabulary)
+
+    def fresh(self) -> "Recognizer":
+        """For another request or speaker: the same, but for what test-time adaptation remembers."""
+        return replace(self, test_time=self.test_time.fresh()) if self.test_time else self
 
     def texts(self, waves: Sequence[np.ndarray], adapters: Sequence[str | None] | None = None) -> list[str]:
         """The text of each waveform; see `recognize`."""
@@ -132,7 +139,8 @@ class Recognizer:
 
         recognitions: list[Recognition | None] = [None] * len(pieces)
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
-        for batch in make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False):
+        batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)
+        for batch in [[index] for index in range(len(pieces))] if self.test_time else batches:
             names = [adapters[index] for index in batch] if adapters else None
             logits = self.logits([pieces[index][1] for index in batch], names)
             hypotheses = self.search(pad_sequence(logits, batch_first=True), [len(row) for row in logits])
@@ -163,6 +171,9 @@ class Recognizer:
         import torch
 
         try:
+            if self.test_time:
+                names = adapters or [self.row] * len(waves)
+                return [self.test_time.logits(self, *pair) for pair in zip(waves, names, strict=True)]
             if self.bank:
                 return self.bank.logits(waves, adapters or [self.row] * len(waves), any_length=True)
             return self.base.logits(waves, any_length=True)

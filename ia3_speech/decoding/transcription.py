@@ -126,7 +126,7 @@ class Transcriber:
         wave, problem = read_audio(source, self.recognizer.base.minimum_samples, sampling_rate)
         if problem and problem.fatal:
             raise AudioError(f"{source.path or 'array'}: {problem.reason}")
-        yield from make_segments(self.recognizer.stream(wave), self.post_process)
+        yield from make_segments(self.recognizer.fresh().stream(wave), self.post_process)
 
     def transcripts(
         self,
@@ -149,7 +149,7 @@ class Transcriber:
         if self.split:
             yield from (self.call(source, advance) for source in sources)
             return
-        post_process = self.post_process
+        post_process, recognizer = self.post_process, self.recognizer.fresh()
         timed = with_words or post_process is not None  # dictation needs to know the pauses
 
         def read() -> Iterator[tuple[tuple[Recording, Problem | None, int], np.ndarray]]:
@@ -158,7 +158,7 @@ class Transcriber:
                 yield (source, problem, len(wave)), wave[:0] if problem and problem.fatal else wave
 
         for pool in pools(read()):
-            recognitions = self.recognizer.recognize(
+            recognitions = recognizer.recognize(
                 [wave for _, wave in pool], lambda _, seconds: advance(seconds), with_words=timed
             )
             for ((source, problem, samples), _), recognition in zip(pool, recognitions, strict=True):
@@ -188,7 +188,7 @@ class Transcriber:
         if usable:
             by_channel = self.channel_adapters
             adapters = None if by_channel is None else [by_channel.get(name) for name in names]
-            recognitions = self.recognizer.recognize(
+            recognitions = self.recognizer.fresh().recognize(
                 waves, lambda _, seconds: advance(seconds / len(waves)), adapters, with_words=True
             )
             for name, recognition in zip(names, recognitions, strict=True):

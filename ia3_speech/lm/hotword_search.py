@@ -220,7 +220,9 @@ class HotwordSearch:
             for term in terms:
                 self.counts[term.spelling.term] += 1
         return [
-            Hypothesis(merge_terms(hypothesis.words, terms, self.hotwords)) if terms else hypothesis
+            replace(hypothesis, words=merge_terms(hypothesis.words, terms, self.hotwords))
+            if terms
+            else hypothesis
             for hypothesis, terms in zip(hypotheses, spotted, strict=True)
         ]
 

@@ -1,0 +1,91 @@
+#!/usr/bin/env python3
+"""Three conditions of adaptation without transcripts, of two corpora that are prepared as their recipes do.
+
+    local/prepare.py CORPUS OUT [--minutes 20] [--tests 150] [--speakers 10] [--size small]
+
+In: CORPUS/speechocean762 and CORPUS/minds14 (cards: egs/speechocean762, egs/minds14). Out, below OUT:
+
+    accent, telephone    train, dev, test (of speechocean762 the adults), and recordings: train without texts
+    speakers             test: the last five utterances of each test speaker of speechocean762; SPEAKER/train
+                         and SPEAKER/recordings: the fifteen others, with texts and without
+"""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ia3_speech.cli import UserError, command
+from ia3_speech.data.corpora import speechocean762
+from ia3_speech.data.corpora.preparation import Size, evenly_spaced
+from ia3_speech.data.kaldi import read_data_directory, write_data_directory
+from ia3_speech.data.kaldi.directory import summarize
+from ia3_speech.data.utterance import Utterance
+
+ADAPT = 15  # utterances of a speaker
+SMALL = {"minutes": 2.0, "tests": 12, "speakers": 2}
+
+
+def main(
+    corpus: Path, out: Path, minutes: float = 0, tests: int = 0, speakers: int = 0, size: Size = "full"
+) -> None:
+    """Write OUT/{accent,telephone,speakers}.
+
+    Args:
+        corpus: a folder with speechocean762 and minds14
+        out: where the data directories go
+        minutes: of each train, evenly spaced; 0: all
+        tests: utterances of each test, and a half of it of each dev, evenly spaced; 0: all
+        speakers: evenly spaced; 0: all
+        size: small: two minutes, twelve utterances, two speakers
+    """
+    if size == "small":
+        minutes, tests, speakers = SMALL.values()
+    for name in ("speechocean762", "minds14"):
+        if not (corpus / name).is_dir():
+            raise UserError(
+                f"{corpus / name}: no such folder (give a folder with speechocean762 and minds14)"
+            )
+    published = {"accent": out / "published/speechocean762", "telephone": out / "published/minds14"}
+    speechocean762.prepare(corpus / "speechocean762", published["accent"])
+    telephone = Path(__file__).parents[2] / "minds14/local/prepare.py"
+    subprocess.run([sys.executable, telephone, corpus / "minds14", published["telephone"]], check=True)
+    for condition, source in published.items():
+        test = "test_adults" if condition == "accent" else "test"
+        sets = {name: read_data_directory(source / name).utterances for name in ("train", "dev", test)}
+        seconds = sum(utterance.duration for utterance in sets["train"])
+        most = {"train": round(len(sets["train"]) * 60 * minutes / seconds), "dev": tests // 2, test: tests}
+        for name, utterances in sets.items():
+            write(out / condition / name.partition("_")[0], choose(utterances, most[name]))
+        write(out / condition / "recordings", without_texts(choose(sets["train"], most["train"])))
+    by_speaker = {
+        speaker: utterances
+        for name in ("test_adults", "test_children")
+        for speaker, utterances in read_data_directory(published["accent"] / name).speakers.items()
+    }
+    chosen = choose(sorted(by_speaker), speakers)
+    write(out / "speakers/test", [one for speaker in chosen for one in by_speaker[speaker][ADAPT:]])
+    for speaker in chosen:
+        own = by_speaker[speaker][:ADAPT]
+        write(out / f"speakers/{speaker}/train", own)
+        write(out / f"speakers/{speaker}/recordings", without_texts(own))
+
+
+def choose(items: Sequence, most: int) -> list:
+    """Of them so many, evenly spaced; 0: all."""
+    return evenly_spaced(items, most) if most else list(items)
+
+
+def without_texts(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """The same, of which nothing but the audio and the speaker is known."""
+    return [replace(utterance, text=None, labels={}) for utterance in utterances]
+
+
+def write(folder: Path, utterances: Sequence[Utterance]) -> None:
+    write_data_directory(folder, utterances)
+    print(f"{folder}: {summarize(utterances)}")
+
+
+if __name__ == "__main__":
+    command(main)

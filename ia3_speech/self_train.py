@@ -1,0 +1,93 @@
+"""Self-train: an adapter from recordings without texts, by what the recogniser hears where it is sure.
+
+    ia3-speech self-train --data recordings --out exp/ward      a folder of recordings, or a wav.scp directory
+    ia3-speech self-train --data calls --init-adapter bank --out exp/calls       goes on from an adapter
+    ia3-speech self-train --data calls --lm bank.arpa.gz --out exp/calls         with your language model
+
+What the base, or the adapter to start from, hears by beam search with a language model is learnt as far as
+its words are certain; in a second round, with what was learnt, more of them are. No text is read, and none is
+written but in OUT. Writes OUT/{config.yaml, adapter/, metrics.jsonl, train.json} as `train` does, and what
+was learnt (ia3_speech/unsupervised/self_training.py). Where nothing can be learnt, as of silence or music,
+the adapter is the start, and a note says why. Recordings that can't be read are named and left out. An
+interrupted run resumes.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from ia3_speech.cli import command
+from ia3_speech.formatting import percent, plural
+from ia3_speech.inputs import Inputs, base_folder
+from ia3_speech.loading import SearchOptions
+from ia3_speech.training.config import SharedOptions, check_options, training_inputs
+
+
+@dataclass(kw_only=True)
+class SelfTrainingOptions(SharedOptions):
+    """Self-training"""
+
+    NOT_COMPARED: ClassVar[set[str]] = SharedOptions.NOT_COMPARED | {"data"}
+
+    data: Path
+    """recordings: a data directory, whose text is not read, or a folder that is searched for audio"""
+
+    out: Path
+    """experiment folder; an interrupted run in it is resumed"""
+
+    rounds: int = 2
+    """rounds, at most: each labels the recordings with the adapter of the last one"""
+
+    min_confidence: float = 0.8
+    """of what is learnt: of an utterance's words on average, else of each word of a part of it; 0 takes all
+    that was heard"""
+
+    placements: list[str] = field(
+        default_factory=lambda: ["key", "value", "ffn", "ffn_output", "attention_output"]
+    )
+    learning_rate: float = 2e-2
+    """peak rate of AdamW"""
+
+    epochs: int = 4
+    on_error: Literal["fail", "skip"] = "skip"
+    """skip leaves out bad audio and names it; fail stops there"""
+
+    precision: Literal["no", "bf16", "auto"] = "auto"
+
+
+def main(options: SelfTrainingOptions, search_options: SearchOptions) -> None:
+    from ia3_speech.unsupervised.self_training import SelfTraining
+
+    check_options(options)
+    search_options.check()
+    numbers = options.rounds, options.min_confidence
+    training = SelfTraining(options.data, options.out, options, search_options, *numbers)
+    training.check()
+    inputs = training_inputs(options, {"data": options.data})
+    files = {"lm": search_options.files(base_folder(options.base)), "hotwords": search_options.hotwords}
+    search = {name: value for name, value in vars(search_options).items() if name not in files}
+    inputs = Inputs(inputs.sources | files, inputs.options | {"search": search})
+    if inputs.is_current(options.out, options.force, resume=True):
+        return
+    summary = training.run()
+    inputs.record(options.out)
+    print("\n".join(report(f"{options.out}/adapter", summary)))
+
+
+def report(adapter: str, summary: dict[str, Any]) -> list[str]:
+    """What self-training came to, in sentences; `adapter` is what they call it."""
+    used = plural(summary["recordings"] - len(summary["left_out"]), "recording")
+    if not summary["selected_round"]:
+        return [f"{adapter}: the start, after {used}", f"note: {summary['note']}"]
+    return [
+        f"{adapter}: round {summary['selected_round']} of {len(summary['rounds'])}: "
+        f"{plural(summary['learnt_words'], 'word')}, {summary['learnt_minutes']:.1f} minutes, of {used}; "
+        f"{summary['seconds']:.0f} s",
+        f"Its greedy text differs from its own text with a language model in "
+        f"{percent(summary['disagreement'])} % of the words, at the start in "
+        f"{percent(summary['start_disagreement'])} %",
+    ]
+
+
+if __name__ == "__main__":
+    command(main)

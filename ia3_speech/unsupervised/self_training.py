@@ -1,0 +1,255 @@
+"""Self-training: an adapter from recordings without texts, in rounds. What `ia3-speech self-train` does.
+
+In: recordings, options of training and of the search. Out, in OUT: adapter/, config.yaml, train.json and
+metrics.jsonl as `train` writes them; and for each round
+
+    round1/train/   what was learnt: a data directory with pseudo-labels (see `pseudo_labels`)
+    round1/fit/     every fifth of these utterances, of few all: whether training works
+    round1/exp/     its training, as `train` writes it
+
+Each round labels the recordings with the adapter of the last one, the first with the start, and trains anew
+from the start, to the end of its epochs. There are no texts to choose a round by. What a recogniser writes
+alone comes nearer to what it writes with its language model as it gets better: the criterion is the word
+error rate of its greedy text against its own text by beam search, on every fifth recording, which is not
+learnt. (The start's text as the reference would not do: on dev of speechocean762 an adapter that made a tenth
+fewer errors was further from it than the start, also where the start was certain.)
+"""
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ia3_speech import atomic
+from ia3_speech.adapters.io import save_adapter
+from ia3_speech.adapters.load import labels_of_trained
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import BadAudio, Utterance
+from ia3_speech.decoding.decode_directory import Decoding, decode_utterances
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.formatting import plural
+from ia3_speech.loading import SearchOptions, load
+from ia3_speech.model.base import load_base
+from ia3_speech.model.ia3 import count_parameters
+from ia3_speech.scoring.alignment import ErrorCounts, count_errors
+from ia3_speech.training.config import SharedOptions, TrainingError, TrainingOptions, to_yaml
+from ia3_speech.training.records import read_training_record
+from ia3_speech.training.run import prepare_base, run_lock, train
+from ia3_speech.unsupervised.pseudo_labels import confident_labels, read_recordings
+
+logger = logging.getLogger(__name__)
+
+LEARNT = ("learnt_utterances", "learnt_words", "learnt_minutes", "disagreement")
+FEWEST = 5  # utterances to learn from
+FIFTH = 5  # every fifth recording is held out, and every fifth label shows whether training works
+BATCH_SECONDS, EPOCH_MINUTES = 20.0, 1.5  # of a round's training, which may have a minute of speech
+FEW = 50  # recordings; of fewer all are learnt, and judge
+
+
+@dataclass
+class SelfTraining:
+    """One run; see the module.
+
+    Attributes:
+        recordings: a data directory, whose `text` is not read, or a folder that is searched for audio.
+        out: experiment folder; an interrupted run in it is resumed.
+        options: of each round's training, and where it starts.
+        search: how recordings are labelled: by beam search, where it leaves that open.
+        rounds: at most.
+        min_confidence: of what is learnt, see `pseudo_labels.confident_labels`.
+    """
+
+    recordings: Path
+    out: Path
+    options: SharedOptions
+    search: SearchOptions
+    rounds: int
+    min_confidence: float
+
+    def check(self) -> None:
+        """Raises TrainingError where pseudo-labels could come to lie over texts, or for wrong numbers."""
+        data, out = self.recordings.resolve(), self.out.resolve()
+        if data.is_relative_to(out) or out.is_relative_to(data):
+            raise TrainingError(
+                f"--out {self.out} and --data {self.recordings} lie in one another (give an --out elsewhere: "
+                f"nothing is written beside recordings, and no text is replaced)"
+            )
+        if self.search.search == "greedy":
+            raise TrainingError("--search greedy: recordings are labelled by beam search (leave it out)")
+        if self.rounds < 1 or not 0 <= self.min_confidence <= 1:
+            raise TrainingError("rounds has to be at least 1, and min_confidence from 0 to 1")
+
+    def run(self) -> dict[str, Any]:
+        """Train, or resume.
+
+        Returns:
+            The contents of train.json: those of the selected round's training, without a dev WER; recordings,
+            left_out (lines on those that can't be used), selected_round (0: the start), start_disagreement;
+            rounds: of each utterances, words and minutes that were learnt, and its disagreement, the
+            criterion (see the module), a fraction; where the start was kept, a note that says why.
+
+        Raises:
+            TrainingError, UserError: the options or the recordings can't be used.
+            RunLockError: another run is writing to `out`.
+        """
+        self.check()
+        with run_lock(self.out):
+            started = time.monotonic()
+            utterances, unread = read_recordings(self.recordings, self.options.allow_pipes)
+            decoding = self.listen(self.out / "heard.json", utterances, self.options.init_adapter)
+            left_out = [*unread, *(str(fault) for fault in decoding.bad if fault.left_out)]
+            for line in left_out:
+                logger.warning("%s", line)
+            if left_out:
+                logger.warning("%s: %s left out", self.recordings, plural(len(left_out), "recording"))
+            if len(left_out) == len(utterances) + len(unread):
+                raise TrainingError(f"{self.recordings}: no recording can be used")
+            rounds, selected, note = self.train_rounds(utterances, decoding)
+            summary = {
+                **(rounds[selected - 1] if selected else {"seed": self.options.seed, "selected_epoch": 0}),
+                "recordings": len(utterances) + len(unread),
+                "left_out": left_out,
+                "selected_round": selected,
+                "rounds": [{name: each[name] for name in LEARNT} for each in rounds],
+                **({} if selected else {"note": note}),
+            }
+            for name in ("dev_wer", "start_dev_wer"):  # of round1/fit
+                summary.pop(name, None)
+            self.save(summary, started)
+            return summary
+
+    def listen(
+        self,
+        file: Path,
+        utterances: Sequence[Utterance],
+        adapter: str | None,
+        search: Literal["greedy", "beam"] = "beam",
+    ) -> Decoding:
+        """What the base with an adapter hears in recordings; kept in `file`, and read where that is there.
+
+        Raises:
+            AudioError: with `on_error: fail`, audio is bad.
+        """
+        if not file.is_file():
+            options = self.options
+            recognizer = load(
+                options.base,
+                adapter=adapter,
+                device=options.device,
+                precision=options.precision,
+                search=replace(self.search, search=search) if search == "beam" else SearchOptions("greedy"),
+            ).recognizer
+            decoding = decode_utterances(
+                recognizer,
+                utterances,
+                on_error=options.on_error,
+                allow_pipes=options.allow_pipes,
+                with_words=True,
+            )
+            words = {
+                id: [(word.text, word.start, word.end, word.confidence) for word in heard]
+                for id, heard in decoding.words.items()
+            }
+            atomic.write_json(file, {"words": words, "bad": [astuple(fault) for fault in decoding.bad]})
+        heard = read_training_record(file)
+        words = {id: tuple(Word(*word) for word in of_one) for id, of_one in heard["words"].items()}
+        texts = {u.id: " ".join(word.text for word in words.get(u.id, ())) for u in utterances}
+        return Decoding(texts, [BadAudio(*fault) for fault in heard["bad"]], words)
+
+    def train_rounds(
+        self, utterances: Sequence[Utterance], decoding: Decoding
+    ) -> tuple[list[dict[str, Any]], int, str]:
+        """Train the rounds. Returns what each came to, the number of the best, 0 for the start, and why it
+        would be 0.
+
+        Args:
+            decoding: what the start hears.
+        """
+        rounds: list[dict[str, Any]] = []
+        selected, note = 0, "no round came nearer to its own text with a language model than the start"
+        few = len(utterances) < FEW
+        held_out = utterances if few else utterances[FIFTH - 1 :: FIFTH]
+        learnt = utterances if few else [u for number, u in enumerate(utterances, 1) if number % FIFTH]
+        words = sum(len(decoding.texts[utterance.id].split()) for utterance in held_out)
+        maximum = load_base(self.options.base, device="cpu").maximum_seconds
+        start = best = math.inf
+        for number in range(1, self.rounds + 1):
+            folder = self.out / f"round{number}"
+            labels = confident_labels(learnt, decoding, self.min_confidence, maximum)
+            if len(labels) < FEWEST:
+                heard = plural(sum(map(len, decoding.words.values())), "word")
+                note = (
+                    f"too few of the {heard} that were heard are certain (is there speech in the recordings, "
+                    f"in the base's language? --min-confidence is {self.min_confidence:g})"
+                )
+                break
+            write_data_directory(folder / "train", labels)
+            write_data_directory(folder / "fit", labels if few else labels[FIFTH - 1 :: FIFTH])
+            minutes = round(sum(label.duration for label in labels) / 60, 2)
+            learnt_words = sum(len(label.text.split()) for label in labels)
+            logger.info(
+                "round %d: %d words, %.1f minutes (dev is a part of them: does training work?)",
+                *(number, learnt_words, minutes),
+            )
+            summary = self.train_round(folder)
+            if not summary["selected_epoch"]:
+                note = "training came no nearer to what it learnt from (try a lower --learning-rate)"
+                break
+            if number == 1:
+                start = best = self.disagreement(self.out, held_out, self.options.init_adapter, words)
+            adapter = str(folder / "exp/adapter")
+            criterion = self.disagreement(folder, held_out, adapter, words)
+            numbers = len(labels), learnt_words, minutes, criterion
+            rounds.append(summary | {"start_disagreement": start} | dict(zip(LEARNT, numbers, strict=True)))
+            if criterion >= best:
+                break
+            best, selected = criterion, number
+            if number < self.rounds:
+                decoding = self.listen(folder / "heard.json", utterances, adapter)
+        return rounds, selected, note
+
+    def disagreement(
+        self, folder: Path, held_out: Sequence[Utterance], adapter: str | None, words: int
+    ) -> float:
+        """The word error rate of a recogniser's greedy text against its own text by beam search. Where it
+        hears fewer than `words`, those of the start, they count as errors: silence agrees with itself."""
+        searches: tuple[Literal["greedy", "beam"], ...] = ("greedy", "beam")
+        greedy, beam = (
+            self.listen(folder / f"held_out_{name}.json", held_out, adapter, name).texts for name in searches
+        )
+        counts = [count_errors(beam[u.id].split(), greedy[u.id].split()) for u in held_out]
+        total = sum(counts, ErrorCounts())
+        return (total.total + max(0, words - total.words)) / max(1, words)
+
+    def train_round(self, folder: Path) -> dict[str, Any]:
+        """Train on FOLDER/train; returns the contents of train.json, read where the training is complete."""
+        if (folder / "exp/train.json").is_file():
+            return read_training_record(folder / "exp/train.json")
+        shared = {each.name: getattr(self.options, each.name) for each in fields(SharedOptions)}
+        shared |= {"on_error": "skip", "batch_seconds": BATCH_SECONDS, "epoch_minutes": EPOCH_MINUTES}
+        places = {"out": folder / "exp", "train": folder / "train", "dev": folder / "fit"}
+        return train(TrainingOptions(**shared, **places))
+
+    def save(self, summary: dict[str, Any], started: float) -> None:
+        """Write the adapter of the selected round, or the start as one; the options, the summary."""
+        folder, selected = self.out / f"round{summary['selected_round']}", summary["selected_round"]
+        adapter = str(folder / "exp/adapter") if selected else self.options.init_adapter
+        base = load_base(self.options.base, device="cpu")
+        prepare_base(base, replace(self.options, init_adapter=adapter))
+        summary["trainable"] = count_parameters(base.model).trained
+        summary["seconds"] = round(time.monotonic() - started, 1)
+        training = {name: value for name, value in summary.items() if name not in ("left_out", "rounds")}
+        training |= {"recordings_without_texts": str(self.recordings)}
+        if selected:
+            training |= {"data": str(folder / "train"), "learning_rate": self.options.learning_rate}
+        if self.options.init_adapter:
+            training["init_adapter"] = self.options.init_adapter
+        labels = labels_of_trained(self.options.init_adapter, {})
+        save_adapter(base.model, self.out / "adapter", base=base, labels=labels, training=training)
+        atomic.write_text(self.out / "config.yaml", to_yaml(self.options))
+        if (metrics := folder / "exp/metrics.jsonl").is_file():
+            atomic.write_text(self.out / "metrics.jsonl", metrics.read_text("utf-8"))
+        atomic.write_json(self.out / "train.json", summary)

@@ -1,0 +1,188 @@
+"""Test-time adaptation: IA³ vectors adapt to each piece of audio before its logits are taken.
+
+    load("mini", test_time="suta").transcribe("audio.wav")
+    ia3-speech transcribe --test-time dsuta --adapter mandarin calls/*.wav      the recordings of one speaker
+
+In: a piece of audio, and the vectors that its request starts from (its adapter's, else ones). Out: its logits
+after some steps of AdamW on those vectors, which lower (SUTA: Lin et al. 2022, arXiv 2203.14222)
+
+    α · mean H(p_t) + (1 − α) · C        p_t = softmax(logits_t / T)
+
+H is the entropy, the mean over the frames whose likeliest symbol is not the blank; C, the minimum class
+confusion, is what lies off the diagonal of Pᵀ P, each row scaled to a sum of 1, divided by the number of
+symbols (Jin et al. 2020, arXiv 1912.03699; over all frames). α and T are as published. Published for layer
+norms are ten steps at 2e-5; IA³ vectors were better with five at 1e-2 (egs/without_transcripts/README.md).
+
+    suta    each piece from the request's start
+    dsuta   from slow vectors, which take a step on the last five pieces whenever there are five new ones, and
+            are the start again once these have no lower loss with them (after DSUTA: Lin et al. 2024,
+            arXiv 2406.11064, whose reset compares with the statistics of the last hundred)
+
+With a language model adaptation may hurt, since the logits become too sure to be corrected (SUTA-LM, arXiv
+2506.11121, which chooses the number of steps for each utterance). Here a text is searched for after each
+step, and the one is taken that the language model finds likeliest.
+
+The vectors are those of the request alone: they are given to its own forward passes (`ia3.using_rows`), and
+nothing in the model changes, however many threads share it.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from ia3_speech.adapters.bank import Bank
+from ia3_speech.adapters.record import Adapter
+from ia3_speech.decoding.ctc_search import Search
+from ia3_speech.model.architectures import IA3Config
+from ia3_speech.model.base import Base
+from ia3_speech.model.ia3 import ROWS, target_modules, using_rows, vector_size
+
+if TYPE_CHECKING:
+    from ia3_speech.decoding.recognizer import Recognizer
+
+STEPS = 5
+TEMPERATURE = 2.5  # T
+ENTROPY_WEIGHT = 0.3  # α
+LEARNING_RATE = 1e-2  # of AdamW, for IA³ vectors
+MEMORY = 5  # pieces that slow vectors are adapted to together
+START = "ones"  # the bank's name of the adapter that a request without one starts from
+ADAPTED = ("key", "value", "ffn", "ffn_output", "attention_output")  # its placements
+
+# A vector's parameter in the model → what a request has in its place, (1, 1, d).
+Rows = dict[nn.Parameter, torch.Tensor]
+
+
+class Suta:
+    """See the module. Each request, and each speaker, has one of its own: `fresh` makes it.
+
+    Args:
+        method: suta or dsuta.
+    """
+
+    def __init__(self, method: Literal["suta", "dsuta"] = "suta"):
+        self.method = method
+        self.slow: Rows = {}  # of dsuta; none: the request's start
+        self.memory: deque[AudioPiece] = deque(maxlen=MEMORY)
+        self.pieces = 0
+
+    def fresh(self) -> "Suta":
+        """The same without memory."""
+        return Suta(self.method)
+
+    def logits(self, recognizer: "Recognizer", wave: np.ndarray, adapter: str | None) -> torch.Tensor:
+        """(frames, vocabulary), fp32 on the CPU, of `wave`, (samples,), which is not cut.
+
+        Args:
+            adapter: the start, by its name in the recogniser's bank.
+        """
+        candidates = self.candidates(recognizer.bank, wave, adapter)
+        return candidates[choose_step(recognizer.search, candidates)]
+
+    def candidates(self, bank: Bank, wave: np.ndarray, adapter: str | None) -> list[torch.Tensor]:
+        """The same after each number of steps, from none on; fewer where all frames are blank."""
+        with torch.inference_mode(False), torch.enable_grad(), bank.rows([adapter]):
+            given = ROWS.get() or {}
+            start = {v.l: given[v.l] for v in bank.vectors.values() if v.target.placement in ADAPTED}
+            if not self.slow.keys() <= start.keys():  # another request's adapter has replaced the modules
+                self.slow = {}
+            piece = AudioPiece(bank.base, wave)
+            candidates = adapted_logits(piece, self.slow or start)
+            if self.method == "dsuta" and len(candidates) > 1:
+                self.remember(piece, start)
+        return candidates
+
+    def remember(self, piece: "AudioPiece", start: Rows) -> None:
+        """Keep a piece; at every fifth let the slow vectors adapt to the last five, or be the start again."""
+        self.memory.append(piece)
+        self.pieces += 1
+        if self.pieces % MEMORY:
+            return
+        slow, optimizer = trainable_rows(self.slow or start)
+        loss = sum(other.loss(slow) for other in self.memory)
+        with torch.no_grad():
+            if self.slow and loss >= sum(other.loss(start) for other in self.memory):
+                self.slow = {}
+                return
+        loss.backward()
+        optimizer.step()
+        self.slow = {vector: row.detach() for vector, row in slow.items()}
+
+
+class AudioPiece:
+    """A piece of audio, as it is below the lowest vector that adapts.
+
+    Args:
+        wave: float32 (samples,), 16 kHz.
+    """
+
+    def __init__(self, base: Base, wave: np.ndarray):
+        self.base = base
+        self.depth = 0 if base.architecture.skips_layers else None
+        self.features = base.front_end(wave, self.depth)  # (frames, channels)
+
+    def logits(self, rows: Rows) -> torch.Tensor:
+        """(frames, vocabulary) with these vectors."""
+        with using_rows(rows):
+            logits, frames = self.base.forward([self.features], self.depth)
+        return logits[0, : int(frames[0])].float()
+
+    def loss(self, rows: Rows) -> torch.Tensor:
+        """SUTA's objective with these vectors, a scalar; 0 where all frames are blank."""
+        return suta_loss(self.logits(rows), self.base.vocabulary.blank)
+
+
+def suta_loss(logits: torch.Tensor, blank: int) -> torch.Tensor:
+    """α · entropy + (1 − α) · class confusion of (frames, vocabulary), see the module; 0 where all frames are
+    blank."""
+    probabilities = (logits / TEMPERATURE).softmax(-1)
+    spoken = probabilities[logits.argmax(-1) != blank]
+    if not len(spoken):
+        return logits.new_zeros(())
+    entropy = -torch.xlogy(spoken, spoken).sum(-1).mean()
+    correlation = probabilities.T @ probabilities
+    correlation = correlation / correlation.sum(1, keepdim=True)
+    confusion = (correlation.sum() - correlation.trace()) / len(correlation)
+    return ENTROPY_WEIGHT * entropy + (1 - ENTROPY_WEIGHT) * confusion
+
+
+def trainable_rows(rows: Rows) -> tuple[Rows, torch.optim.Optimizer]:
+    """A copy of vectors, and what adapts it."""
+    copies = {vector: row.detach().clone().requires_grad_() for vector, row in rows.items()}
+    return copies, torch.optim.AdamW(copies.values(), lr=LEARNING_RATE, weight_decay=0.0)
+
+
+def adapted_logits(piece: AudioPiece, start: Rows) -> list[torch.Tensor]:
+    """The logits after each number of steps, as `Suta.candidates`."""
+    rows, optimizer = trainable_rows(start)
+    candidates = []
+    for _ in range(STEPS):
+        logits = piece.logits(rows)
+        candidates.append(logits.detach().cpu())
+        loss = suta_loss(logits, piece.base.vocabulary.blank)
+        if not loss.requires_grad:
+            return candidates
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        return [*candidates, piece.logits(rows).cpu()]
+
+
+def choose_step(search: Search, candidates: Sequence[torch.Tensor]) -> int:
+    """After how many steps logits, (frames, vocabulary) each, are taken: those whose text the search's
+    language model finds likeliest; without one after all."""
+    scores = [search(logits[None], [len(logits)])[0].lm_score for logits in candidates]
+    return len(scores) - 1 if None in scores else int(np.argmax(scores))
+
+
+def add_start(bank: Bank) -> str:
+    """Load an adapter of ones, from which requests without one start; its name in the bank."""
+    config = IA3Config(ADAPTED)
+    targets = target_modules(bank.base.model, config)
+    ones = {target: torch.ones(vector_size(bank.base.model, target)) for target in targets}
+    bank.add(START, Adapter(START, config, ones))
+    return START

@@ -1,0 +1,44 @@
+"""egs/without_transcripts: its table."""
+
+import json
+
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
+
+RECIPE = "without_transcripts"
+MODULES = ("compare",)
+
+SAID = {"ann-1": "one two three four", "bob-1": "five six"}
+HEARD = {  # one word wrong for each x
+    "base": ("x x x four", "x x", 0.5),
+    "with_transcripts": ("one two x four", "five six", 9.0),
+    "self_train": ("one x x four", "x five six", 30.0),
+}
+TABLE = """\
+| accent, greedy | WER % | change % | share of the gain with transcripts % | speakers better % | worse % | \
+s a second |
+| --- | ---: | ---: | ---: | ---: | ---: | ---: |
+| base | 83.3 | – | – | – | – | 0.10 |
+| with_transcripts | 16.7 | -80.0 [-100.0, -66.7] | – | 100 | 0 | 0.90 |
+| self_train | 50.0 | -40.0 [-50.0, -33.3] | 50 | 100 | 0 | 3.00 |
+"""
+
+
+def test_the_table(local, tmp_path, capsys):
+    data, exp = tmp_path / "data/accent", tmp_path / "exp"
+    utterances = [Utterance(id, id[:3], id, "/a.wav", text=text, duration=2.5) for id, text in SAID.items()]
+    write_data_directory(data / "test", utterances)
+    write_data_directory(data / "recordings", utterances)
+    for system, (*texts, seconds) in HEARD.items():
+        folder = exp / "accent" / system / "decode_greedy"
+        folder.mkdir(parents=True)
+        (folder / "text").write_text("".join(map("{} {}\n".format, SAID, texts)))
+        record = {"cpu_seconds": 0.5, "audio_seconds": 5.0}
+        (folder / "decode.json").write_text(json.dumps(record))
+        if system != "base":
+            (exp / "accent" / system / "all").mkdir()
+            (exp / "accent" / system / "all/cpu.json").write_text(
+                json.dumps(record | {"cpu_seconds": seconds / 2})
+            )
+    rows = local.compare.compare(exp / "accent", "greedy", utterances)
+    assert local.compare.table("accent, greedy", rows) == TABLE

@@ -1,0 +1,152 @@
+"""self-train: what is learnt of recordings, what is left of a run, and that no text is read or replaced."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from ia3_speech import load_adapter, load_base
+from ia3_speech.adapters.record import OWN_WEIGHTS, read_record
+from ia3_speech.data.kaldi import read_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.decoding.decode_directory import Decoding
+from ia3_speech.decoding.transcript import Word
+from ia3_speech.unsupervised import self_training
+from ia3_speech.unsupervised.pseudo_labels import confident_labels, confident_parts
+from tests.test_train import NO_DROPOUT, bad_start, record  # noqa: F401  (bad_start: a fixture)
+
+HEARD = [
+    ("the", 0.1, 0.3, 0.93), ("patient", 0.3, 0.8, 0.95), ("denies", 1.2, 1.6, 0.4), ("chest", 1.8, 2.2, 0.9),
+    ("pain", 2.2, 2.5, 0.9), ("no", 2.6, 2.7, 0.1), ("fever", 2.8, 3.2, 0.99),
+]  # fmt: skip
+WORDS = [Word(*word) for word in HEARD]
+
+
+def test_no_part_is_longer_than_the_base_s_longest_input():
+    texts = [text for *_, text in confident_parts(WORDS, 6.0, 0.0, 2.4)]
+    assert texts == ["the patient", "denies chest pain", "no fever"]
+
+
+def test_whole_utterances_and_parts(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(64_000), 16_000)
+    utterances = [Utterance(id, "s", id, str(tmp_path / "a.wav")) for id in ("s-1", "s-2", "s-3")]
+    decoding = Decoding({"s-1": "chest pain", "s-2": "…", "s-3": ""}, words={"s-1": WORDS[3:5], "s-2": WORDS})
+    labels = confident_labels(utterances, decoding, 0.8, 15.0)
+    assert [(one.id, round(one.start, 2), round(one.end, 2), one.text) for one in labels] == [
+        ("s-1", 0.0, 4.0, "chest pain"),
+        ("s-2-001", 0.0, 1.0, "the patient"),
+        ("s-2-002", 1.7, 2.55, "chest pain"),
+    ]
+    assert {one.end - one.start for one in confident_labels(utterances[1:], decoding, 0.0, 15.0)} == {4.0}
+
+
+@pytest.fixture
+def place(tmp_path, tiny_model, processor) -> Path:
+    """A small base, and recordings with texts that nobody may read or replace."""
+    model = tiny_model(norm="layer", **NO_DROPOUT)
+    with torch.no_grad():
+        model.lm_head.weight.mul_(20)
+    model.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    record(tmp_path / "data", 20, text="not to be read")
+    return tmp_path
+
+
+def self_train(run_command, place: Path, *options: object, data: str = "data", out: str = "exp"):
+    standard = ["--base", place / "base", "--data", place / data, "--out", place / out, "--epochs", "2"]
+    return run_command("self-train", *standard, "--min-confidence", "0", *options)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
+
+
+@pytest.mark.usefixtures("bad_start")
+@pytest.mark.parametrize("few", [True, False])
+def test_a_run_leaves_what_train_leaves(place, run_command, monkeypatch, few):
+    monkeypatch.setattr(self_training, "FEW", 1_000 if few else 0)
+    before = contents(place / "data")
+    result = self_train(run_command, place)
+    assert result.code == 0, result.err
+    assert contents(place / "data") == before
+    out = place / "exp"
+    assert {"adapter", "config.yaml", "train.json", "inputs.json"} <= {path.name for path in out.iterdir()}
+    summary = json.loads((out / "train.json").read_text())
+    learnt = read_data_directory(out / "round1/train")
+    assert summary["recordings"] == 20 and summary["left_out"] == []
+    assert summary["rounds"][0]["learnt_utterances"] == len(learnt)
+    assert not any("not to be read" in label.text for label in learnt)
+    ids = [utterance.id for utterance in read_data_directory(place / "data")]
+    judges = json.loads((out / "held_out_greedy.json").read_text())["words"]
+    assert [*judges] == (ids if few else ids[4::5])
+    if not few:
+        assert not {label.recording for label in learnt} & judges.keys()
+    load_adapter(load_base(place / "base").model, out / "adapter")
+    assert read_record(out / "adapter")["training"]["selected_round"] == summary["selected_round"]
+    assert self_train(run_command, place).out == f"{out}: up to date\n"
+
+
+@pytest.mark.usefixtures("bad_start")
+def test_a_killed_run_goes_on(place, run_command, monkeypatch):
+    assert self_train(run_command, place, out="whole").code == 0
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(self_training.SelfTraining, "save", killed)
+        assert self_train(run_command, place).code == 130
+    finished = (place / "exp/round1/exp/train.json").stat().st_mtime_ns
+    assert self_train(run_command, place).code == 0
+    assert (place / "exp/round1/exp/train.json").stat().st_mtime_ns == finished
+    whole, resumed = (load_file(place / out / "adapter" / OWN_WEIGHTS) for out in ("whole", "exp"))
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_a_folder_of_recordings_some_of_which_can_not_be_read(place, run_command):
+    folder = place / "audio/data"
+    (folder / "broken.wav").write_bytes(b"RIFF no sound")
+    (folder / "dictation.dss").write_bytes(b"dss")
+    result = self_train(run_command, place, data="audio/data")
+    assert result.code == 0 and "2 recordings left out" in result.err, result.err
+    assert "broken.wav" in result.err and "dictation.dss: not read" in result.err
+    summary = json.loads((place / "exp/train.json").read_text())
+    assert summary["recordings"] == 22 and len(summary["left_out"]) == 2
+    for name in [*folder.iterdir()]:
+        if name.name != "broken.wav":
+            name.unlink()
+    result = self_train(run_command, place, data="audio/data", out="none")
+    assert result.code == 1 and "no recording can be used" in result.err
+
+
+def test_of_silence_noise_and_music_nothing_is_learnt(tmp_path, run_command, base_folder, shared_data):
+    time = np.arange(4 * 16_000) / 16_000
+    sounds = {"silence": 1e-5 * np.random.default_rng(0).standard_normal(len(time))}
+    for number, chord in enumerate(([262, 330, 392], [220, 277, 330], [196, 247, 294, 392])):
+        tones = sum(np.sin(2 * np.pi * pitch * time) * np.exp(-3 * (time % 0.5)) for pitch in chord)
+        sounds[f"music{number}"] = 0.1 * tones
+    for name in ("rain", "birds"):
+        [file] = (shared_data / "noises").glob(f"*{name}*")
+        sounds[name] = soundfile.read(file, frames=len(time))[0]
+    (tmp_path / "data").mkdir()
+    for name, wave in sounds.items():
+        soundfile.write(tmp_path / "data" / f"{name}.wav", wave, 16_000)
+    options = ("--base", base_folder, "--data", tmp_path / "data", "--out", tmp_path / "exp")
+    result = run_command("self-train", *options)
+    assert result.code == 0, result.err
+    assert "adapter: the start, after 6 recordings" in result.out and "is there speech" in result.out
+    assert all((t == 1).all() for t in load_file(tmp_path / "exp/adapter" / OWN_WEIGHTS).values())
+
+
+def test_pseudo_labels_never_lie_beside_or_over_the_recordings(place, run_command):
+    shutil.copytree(place / "data", place / "exp/round1/train")
+    before = contents(place / "exp/round1/train")
+    for data, out in (("data", "data/exp"), ("exp/round1/train", "exp"), ("data", "data")):
+        result = self_train(run_command, place, "--force", data=data, out=out)
+        assert result.code == 1 and "lie in one another" in result.err
+    assert contents(place / "exp/round1/train") == before

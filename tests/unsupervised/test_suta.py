@@ -1,0 +1,118 @@
+"""Test-time adaptation: its objective, that it adapts, and that it stays with its own request."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from math import log
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from tiny_models import attach_random
+
+from ia3_speech import load, load_base, save_adapter
+from ia3_speech.data.kaldi import write_data_directory
+from ia3_speech.data.utterance import Utterance
+from ia3_speech.decoding.ctc_search import Hypothesis
+from ia3_speech.unsupervised import suta
+from ia3_speech.unsupervised.suta import ENTROPY_WEIGHT, suta_loss
+
+
+def waves(count: int = 3) -> list[np.ndarray]:
+    return [
+        np.random.default_rng(n).standard_normal(8_000 + 500 * n).astype(np.float32) for n in range(count)
+    ]
+
+
+def test_the_objective_is_the_published_one():
+    assert float(suta_loss(torch.zeros(6, 4), blank=1)) == pytest.approx(
+        ENTROPY_WEIGHT * log(4) + (1 - ENTROPY_WEIGHT) * 3 / 4
+    )
+    sure = 1e3 * torch.eye(4)
+    assert float(suta_loss(sure, blank=0)) == pytest.approx(0, abs=1e-6)
+    # A blank frame has no part in the entropy, and has one in the class confusion.
+    unsure = torch.tensor([[2.5, 0.0], [0.0, 2.5]])  # softmax of 1 and 0
+    p = np.exp(1) / (1 + np.exp(1))
+    entropy = -(p * log(p) + (1 - p) * log(1 - p))
+    assert float(suta_loss(unsure, blank=0)) == pytest.approx(
+        ENTROPY_WEIGHT * entropy + (1 - ENTROPY_WEIGHT) * 2 * p * (1 - p), rel=1e-6
+    )
+    assert not suta_loss(1e3 * torch.eye(4)[:1].requires_grad_(), blank=0).requires_grad  # nothing was heard
+
+
+def test_a_request_adapts_alone_and_the_model_stays(random_base, tmp_path, monkeypatch):
+    save_adapter(attach_random(load_base(random_base).model, "key", "ffn"), tmp_path / "adapter")
+    asr, [wave, other, _] = load(random_base, test_time="suta"), waves()
+    recognizer = asr.recognizer
+    state = {name: tensor.clone() for name, tensor in recognizer.base.model.state_dict().items()}
+    adapted = recognizer.logits([wave])[0]
+    blank = recognizer.base.vocabulary.blank
+    plain = load(random_base).recognizer.logits([wave])[0]
+    assert suta_loss(adapted, blank) < suta_loss(plain, blank)
+    assert torch.equal(recognizer.logits([wave])[0], adapted)
+    # An adapter given with the request, or for all, is the start; and 0 steps are no adaptation.
+    monkeypatch.setattr(suta, "STEPS", 0)
+    requested = asr.with_adapter(tmp_path / "adapter").recognizer.logits([wave])[0]
+    with_adapter = load(random_base, adapter=tmp_path / "adapter").recognizer.logits([wave])[0]
+    torch.testing.assert_close(requested, with_adapter)
+    torch.testing.assert_close(recognizer.logits([wave])[0], plain)
+    monkeypatch.undo()
+    loaded = load(random_base, adapter=tmp_path / "adapter", test_time="suta")
+    expected = asr.with_adapter(tmp_path / "adapter")
+    assert loaded.transcribe([wave, other]) == expected.transcribe([wave, other])
+    after = recognizer.base.model.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in state.items())
+
+
+def test_the_language_model_chooses_the_step():
+    candidates = [torch.full((2, 3), score) for score in (1.0, 3.0, 2.0)]
+    search = lambda logits, _: [Hypothesis((), float(logits[0, 0, 0]))]  # noqa: E731
+    assert suta.choose_step(search, candidates) == 1
+    assert suta.choose_step(lambda *_: [Hypothesis()], candidates) == 2  # without one: after all of them
+
+
+def test_threads_get_what_each_gets_alone(random_base):
+    asr = load(random_base, test_time="dsuta")
+    alone = [asr.transcribe([wave]) for wave in waves()]
+    with ThreadPoolExecutor(3) as pool:
+        assert [*pool.map(lambda wave: asr.transcribe([wave]), waves())] == alone
+
+
+def test_slow_vectors_follow_a_speaker_and_are_left_when_they_do_not_help(random_base):
+    recognizer = load(random_base, test_time="dsuta").recognizer.fresh()
+    reset = load(random_base, test_time="suta").recognizer
+    recordings = waves(7)
+    logits = [recognizer.logits([wave])[0] for wave in recordings]
+    equal = [torch.equal(a, reset.logits([wave])[0]) for a, wave in zip(logits, recordings, strict=True)]
+    assert equal == [True] * 5 + [False] * 2
+    assert torch.equal(recognizer.fresh().logits([recordings[6]])[0], reset.logits([recordings[6]])[0])
+    memory = recognizer.test_time
+    memory.slow = {vector: 40 * row for vector, row in memory.slow.items()}  # of another speaker, say
+    for wave in recordings[2:5]:
+        recognizer.logits([wave])
+    assert memory.pieces == 10 and not memory.slow
+
+
+def test_decode_remembers_a_speaker_and_no_other(random_base, tmp_path, run_command):
+    utterances = []
+    for number, wave in enumerate(waves(8)):
+        speaker = "anna" if number < 6 else "bob"
+        soundfile.write(tmp_path / f"{number}.wav", 0.1 * wave, 16_000)
+        id = f"{speaker}-{number}"
+        utterances.append(Utterance(id, speaker, id, str(tmp_path / f"{number}.wav")))
+    texts = {}
+    for name, chosen in (("both", utterances), ("bob", utterances[6:])):
+        write_data_directory(tmp_path / name, chosen)
+        options = ("--base", random_base, "--test-time", "dsuta", tmp_path / name, tmp_path / f"{name}_out")
+        result = run_command("decode", *options)
+        assert result.code == 0, result.err
+        texts[name] = (tmp_path / f"{name}_out/hyp.ctm").read_text()
+        assert json.loads((tmp_path / f"{name}_out/decode.json").read_text())["test_time"] == "dsuta"
+    assert texts["both"].endswith(texts["bob"]) and texts["bob"]
+    assert "up to date" in run_command("decode", *options).out
+    assert "up to date" not in run_command("decode", *options[:3], "suta", *options[4:]).out
+
+
+def test_live_input_is_not_adapted_to(run_command):
+    result = run_command("transcribe", "--live", "--test-time", "suta", stdin=b"RIFF")
+    assert result.code == 1 and "--test-time does not apply to live input" in result.err
