@@ -17,25 +17,27 @@ from ia3_speech.cli import UserError, command
 
 
 def main(
-    out: Path,
     format: Literal["onnx", "onnx-asr", "sherpa-onnx", "transformers.js", "onnx_adapter"] = "onnx",
     base: str | None = None,
     adapter: str | None = None,
+    out: Path | None = None,
     dtype: Literal["float32", "int8"] = "float32",
     force: bool = False,
 ) -> None:
     """Write a base as an ONNX graph.
 
     Args:
-        out: the folder to write; for onnx_adapter the file
         format: onnx: every vector is an input; onnx-asr, sherpa-onnx, transformers.js: audio is the only
             input, for these programs; onnx_adapter: an adapter's vectors for ONNX Runtime's own adapters
         base: mini, a folder or a hub id (default: the base that the adapter records, else mini)
         adapter: a name, a path, or a sum such as accent:0.7+medical: merged into the graph, or for
             onnx_adapter written
+        out: the folder to write; for onnx_adapter the file
         dtype: of the encoder's weights; int8 is calibrated on the speech that comes with the package
         force: replace an older export
     """
+    if out is None:
+        raise UserError("say where to write it: --out FOLDER")
     if format == "onnx" and adapter:
         raise UserError(
             f"--adapter {adapter}: is an input of the graph, so it is given with each request "

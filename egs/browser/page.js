@@ -92,7 +92,8 @@ element("voice").addEventListener("change", () => then(recognize));
 element("recording").addEventListener("change", (event) => then(async () => {
   const audio = await event.target.files[0].arrayBuffer();
   const decoded = await new OfflineAudioContext(1, 1, RATE).decodeAudioData(audio); // resamples
-  samples = decoded.getChannelData(0);
+  const channels = Array.from({ length: decoded.numberOfChannels }, (_, n) => decoded.getChannelData(n));
+  samples = channels[0].map((_, n) => channels.reduce((sum, channel) => sum + channel[n], 0) / channels.length);
   if (samples.every((sample) => Math.abs(sample) < 1e-4)) throw new Error("the recording is silent");
   return recognize();
 }));

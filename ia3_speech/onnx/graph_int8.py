@@ -49,7 +49,7 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
         quantize_static(
             source,
             file,
-            Calibration(inputs),
+            CalibrationClips(inputs),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             weight_type=QuantType.QInt8,
@@ -58,7 +58,7 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
         )
 
 
-class Calibration:
+class CalibrationClips:
     """The clips one by one, as `onnxruntime.quantization.CalibrationDataReader` has them."""
 
     def __init__(self, inputs: Sequence[str]):

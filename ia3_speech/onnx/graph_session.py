@@ -60,7 +60,6 @@ class OnnxBase:
         stride: samples from one frame to the next.
         minimum_samples: the shortest input that gives a frame.
         maximum_seconds: the base's maximum input duration; None: it has none.
-        row_by_row: whether rows run one by one, since those of a batch would share one rounding to int8.
     """
 
     folder: Path
@@ -71,7 +70,6 @@ class OnnxBase:
     stride: int
     minimum_samples: int
     maximum_seconds: float | None
-    row_by_row: bool = False
 
     @classmethod
     def load(cls, folder: Path) -> "OnnxBase":
@@ -124,14 +122,6 @@ class OnnxBase:
         vectors = [each or {} for each in vectors or [{}] * len(waves)]
         for each in vectors:
             self.check_vectors("the arrays", each)
-        step = 1 if self.row_by_row else max(1, len(waves))
-        rows: list[np.ndarray] = []
-        for first in range(0, len(waves), step):
-            rows += self.run(waves[first : first + step], vectors[first : first + step])
-        return rows
-
-    def run(self, waves: Sequence[np.ndarray], vectors: Sequence[Vectors]) -> list[np.ndarray]:
-        """`logits` of one batch."""
         lengths = np.array([len(wave) for wave in waves], np.int64)
         batch = np.zeros((len(waves), lengths.max()), np.float32)
         for row, wave in zip(batch, waves, strict=True):

@@ -100,7 +100,8 @@ def write_sherpa_onnx(folder: Path, base: Base) -> None:
 def write_transformers_js(folder: Path, base: Base) -> None:
     vocabulary, extractor = base.vocabulary, base.processor.feature_extractor
     blank = next(token for token, number in vocabulary.tokens.items() if number == vocabulary.blank)
-    special = {n: token for token, n in vocabulary.tokens.items() if token in vocabulary.special}
+    # Special tokens are dropped before repeats are merged, so the blank must be none.
+    special = {n: t for t, n in vocabulary.tokens.items() if t in vocabulary.special and t != blank}
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     tokenizer = {
         "version": "1.0",
@@ -119,7 +120,7 @@ def write_transformers_js(folder: Path, base: Base) -> None:
     write_object(
         folder / "tokenizer_config.json",
         {"tokenizer_class": "Wav2Vec2CTCTokenizer", "pad_token": blank, "unk_token": blank}
-        | {"word_delimiter_token": vocabulary.delimiter, "clean_up_tokenization_spaces": True},
+        | {"word_delimiter_token": vocabulary.delimiter, "clean_up_tokenization_spaces": False},
     )
     write_object(folder / "preprocessor_config.json", extractor.to_dict() | {"sampling_rate": SAMPLE_RATE})
     write_object(folder / "config.json", base.model.config.to_dict() | {"_name_or_path": ""})

@@ -1,6 +1,7 @@
 """Merged graphs, run by the programs that they are for: each recognises what PyTorch does."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,7 +15,8 @@ from ia3_speech.decoding.ctc_search import greedy
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
-TRANSFORMERS_JS = Path("node_modules/@huggingface/transformers")
+ROOT = Path(__file__).parents[2]
+TRANSFORMERS_JS = Path(os.environ.get("NODE_MODULES", "node_modules"), "@huggingface/transformers")
 
 
 @pytest.fixture
@@ -45,41 +47,15 @@ def export(run_command, tmp_path, speaker42):
     return run
 
 
-def test_onnx_asr(export, waves, expected):
-    """Its type `wav2vec2-ctc` was merged after release 0.12 (istupakov/onnx-asr#135): where the installed one
-    lacks it, its CTC decoding gets what that type hands over."""
-    onnx_asr = pytest.importorskip("onnx_asr")
-    import onnxruntime
-    from onnx_asr.asr import _AsrWithCtcDecoding
+def test_onnx_asr(export, waves, expected, monkeypatch):
+    pytest.importorskip("onnx_asr")
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    from onnx_asr_model import load_onnx_asr
 
     folder = export("onnx-asr")
     config = json.loads((folder / "config.json").read_text("utf-8"))
     assert config == {"model_type": "wav2vec2-ctc", "subsampling_factor": 320}
-    if "wav2vec2-ctc" in str(onnx_asr.loader.AsrTypeNames):
-        model = onnx_asr.load_model("wav2vec2-ctc", folder)
-        assert model.recognize(waves, sample_rate=16_000) == expected
-        return
-
-    class Wav2Vec2Ctc(_AsrWithCtcDecoding):
-        session = onnxruntime.InferenceSession(folder / "model.onnx")
-        _preprocessor_name, _subsampling_factor = "identity", config["subsampling_factor"]
-
-        @staticmethod
-        def _get_model_files(quantization=None):
-            return {"vocab": "vocab.txt"}
-
-        def _encode(self, samples, lengths):
-            feeds = {"input_values": samples, "input_lengths": lengths}
-            (logprobs,) = self.session.run(["logprobs"], feeds)
-            return logprobs, np.minimum(lengths // self._subsampling_factor + 1, logprobs.shape[1])
-
-    batch = np.zeros((len(waves), max(map(len, waves))), np.float32)
-    for row, wave in zip(batch, waves, strict=True):
-        row[: len(wave)] = wave
-    files = {"vocab": folder / "vocab.txt", "config": folder / "config.json"}
-    model = Wav2Vec2Ctc(files, lambda name: lambda samples, lengths: (samples, lengths), {})
-    results = model.recognize_batch(batch, np.array(list(map(len, waves)), np.int64))
-    assert [result.text for result in results] == expected
+    assert load_onnx_asr(folder)(waves) == expected
 
 
 def test_sherpa_onnx(export, waves, expected, tiny_folder, run_command, tmp_path):
