@@ -29,21 +29,19 @@ from ia3_speech.scoring.scorer import score_hypotheses
 PYTORCH = """
 from ia3_speech import load
 from ia3_speech.loading import SearchOptions
-texts = load({0!r}, dtype={1!r}, search=SearchOptions(search="greedy")).recognizer.texts"""
+texts = load({0!r}, search=SearchOptions(search="greedy")).recognizer.texts"""
 GRAPH = """
 import ia3_speech.onnx
 texts = ia3_speech.onnx.load({0!r}).recognizer.texts"""
 ONNX_ASR = """
 import sys; sys.path.insert(0, {scripts!r})
 from onnx_asr_model import load_onnx_asr
-texts = load_onnx_asr({0!r}, {1!r})"""
+texts = load_onnx_asr({0!r})"""
 SYSTEMS: dict[str, tuple[str, str, str]] = {  # name → script, export format, dtype
     "PyTorch float32": (PYTORCH, "", "float32"),
-    "PyTorch int8": (PYTORCH, "", "int8"),
     "ONNX float32, vectors are inputs": (GRAPH, "onnx", "float32"),
     "ONNX int8, vectors are inputs": (GRAPH, "onnx", "int8"),
     "onnx-asr float32, merged": (ONNX_ASR, "onnx-asr", "float32"),
-    "onnx-asr int8, merged": (ONNX_ASR, "onnx-asr", "int8"),
 }
 CHILD = """
 import os, json, sys, time
@@ -100,7 +98,7 @@ def main(options: Options) -> None:
             if format:
                 place = str((options.work or Path(temporary)) / f"{format}-{dtype}")
                 export(options.base, format, dtype, Path(place))
-            setup = script.format(place, dtype, scripts=str(Path(__file__).parent))
+            setup = script.format(place, scripts=str(Path(__file__).parent))
             results[name] = run(setup, files) | {"size": size_of(place)}
     texts = [dict(zip((one.id for one in data), r["texts"], strict=True)) for r in results.values()]
     rows = [

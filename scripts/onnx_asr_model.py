@@ -33,14 +33,14 @@ class Wav2Vec2Ctc(_AsrWithCtcDecoding):
         return logprobs, np.minimum(lengths // self._subsampling_factor + 1, logprobs.shape[1])
 
 
-def load_onnx_asr(folder: str | Path, dtype: str = "float32") -> Callable[[Sequence[np.ndarray]], list[str]]:
+def load_onnx_asr(folder: str | Path) -> Callable[[Sequence[np.ndarray]], list[str]]:
     """A function: waveforms at 16 kHz → their texts."""
     folder = Path(folder)
     if "wav2vec2-ctc" in AsrTypeNames.__args__:
-        model = load_model("wav2vec2-ctc", folder, quantization={"int8": "int8"}.get(dtype))
+        model = load_model("wav2vec2-ctc", folder)
     else:
         manager = Manager()
-        graph = folder / ("model.int8.onnx" if dtype == "int8" else "model.onnx")
-        files = {"model": graph, "vocab": folder / "vocab.txt", "config": folder / "config.json"}
+        names = {"model": "model.onnx", "vocab": "vocab.txt", "config": "config.json"}
+        files = {key: folder / name for key, name in names.items()}
         model = manager._create_asr_adapter(Wav2Vec2Ctc(files, manager._create_preprocessor, {}))
     return lambda waves: model.recognize(list(waves), sample_rate=16_000)

@@ -8,8 +8,9 @@ with mini's feature projection rounded, every word is lost. The activations' sca
 the range that they have in real speech (static quantisation): so a row does not depend on its neighbours.
 """
 
+import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,12 +27,9 @@ SPEECH = Path(__file__).parent.parent / "out_of_domain/librispeech_dev/audio"  #
 
 
 def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], file: Path) -> None:
-    """Write a graph in int8.
-
-    Args:
-        inputs: what samples and, perhaps, lengths are called.
-    """
+    """Write a graph, whose inputs of samples and perhaps lengths are called so, in int8."""
     import onnx
+    import onnxruntime
     from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
     initializers = {tensor.name for tensor in model.graph.initializer}
@@ -43,6 +41,8 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
         and node.input[1] in initializers
         and any(layers in entry.value for entry in node.metadata_props)
     ]
+    onnxruntime.set_default_logger_severity(3)  # not a line for each vector that has a default
+    logging.disable(logging.WARNING)  # nor its hint at pre-processing
     with tempfile.TemporaryDirectory() as temporary:
         source = Path(temporary) / "model.onnx"
         onnx.save(model, source)
@@ -53,23 +53,20 @@ def quantize_graph(model: "onnx.ModelProto", base: Base, inputs: Sequence[str], 
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul"],
             nodes_to_quantize=linear,
             extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
         )
+    logging.disable(logging.NOTSET)
 
 
 class CalibrationClips:
-    """The clips one by one, as `onnxruntime.quantization.CalibrationDataReader` has them."""
+    """The clips one by one, as `onnxruntime.quantization.CalibrationDataReader` hands them over."""
 
     def __init__(self, inputs: Sequence[str]):
-        self.feeds = self.clips(inputs)
-
-    @staticmethod
-    def clips(inputs: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
-        for clip in sorted(SPEECH.iterdir()):
-            wave = load_audio(clip)
-            yield dict(zip(inputs, (wave[None], np.array([len(wave)])), strict=False))
+        waves = map(load_audio, sorted(SPEECH.iterdir()))
+        self.feeds = (dict(zip(inputs, (w[None], np.array([len(w)])), strict=False)) for w in waves)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """The next clip; None after the last."""
+        """The next clip, by the inputs' names; None after the last."""
         return next(self.feeds, None)

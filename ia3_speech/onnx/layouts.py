@@ -11,20 +11,19 @@ onnx-asr hands over samples and lengths; sherpa-onnx samples that it has normali
 that its feature extractor has normalised, which the graph's own normalisation leaves as they are.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ia3_speech.adapters.card import base_name
+from ia3_speech.atomic import write_json
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.data.text import WORD_START
-from ia3_speech.model.base import Base
+from ia3_speech.model.base import Base, BaseError
 from ia3_speech.model.ia3 import vectors
 from ia3_speech.onnx.graph_int8 import quantize_graph
 from ia3_speech.onnx.graph_session import OnnxBase, VectorInput
-from ia3_speech.onnx.onnx_export import GraphError, make_graph
+from ia3_speech.onnx.onnx_export import make_graph
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ FILES |= {"tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"}
 
 
 def write_layout(base: Base, folder: Path, format: str, dtype: str) -> Path:
-    """Make the folder of a format, graph included; returns the graph's place. Raises GraphError."""
+    """Make the folder of a format, graph included; returns the graph's place. Raises BaseError."""
     import onnx
 
     layout = LAYOUTS[format]
@@ -77,24 +76,27 @@ def write_description(folder: Path, base: Base) -> None:
     ).save()  # fmt: skip
 
 
-def token_lines(base: Base, blank: str) -> str:
+def token_lines(base: Base) -> str:
     """A line `symbol number` for each symbol, by their numbers; the delimiter as SentencePiece marks the
     beginning of a word."""
-    names = {base.vocabulary.blank: blank, base.vocabulary.tokens.get(base.vocabulary.delimiter): WORD_START}
+    names = {
+        base.vocabulary.blank: "<blk>",
+        base.vocabulary.tokens.get(base.vocabulary.delimiter): WORD_START,
+    }
     tokens = sorted(base.vocabulary.tokens.items(), key=lambda item: item[1])
     return "".join(f"{names.get(number, token)} {number}\n" for token, number in tokens)
 
 
 def write_onnx_asr(folder: Path, base: Base) -> None:
-    (folder / "vocab.txt").write_text(token_lines(base, "<blk>"), "utf-8")
-    write_object(folder / "config.json", {"model_type": "wav2vec2-ctc", "subsampling_factor": base.stride})
+    (folder / "vocab.txt").write_text(token_lines(base), "utf-8")
+    write_json(folder / "config.json", {"model_type": "wav2vec2-ctc", "subsampling_factor": base.stride})
 
 
 def write_sherpa_onnx(folder: Path, base: Base) -> None:
-    """Raises GraphError for a base that wants samples as they are: sherpa-onnx normalises them."""
+    """Raises BaseError for a base that wants samples as they are: sherpa-onnx normalises them."""
     if not getattr(base.processor.feature_extractor, "do_normalize", False):
-        raise GraphError(f"{base.name}: takes samples as they are, and sherpa-onnx normalises them")
-    (folder / "tokens.txt").write_text(token_lines(base, "<blk>"), "utf-8")
+        raise BaseError(f"{base.name}: takes samples as they are, and sherpa-onnx normalises them")
+    (folder / "tokens.txt").write_text(token_lines(base), "utf-8")
 
 
 def write_transformers_js(folder: Path, base: Base) -> None:
@@ -108,26 +110,22 @@ def write_transformers_js(folder: Path, base: Base) -> None:
         "truncation": None,
         "padding": None,
         "added_tokens": [{"id": n, "content": token, **flags} for n, token in sorted(special.items())],
-        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": vocabulary.delimiter},
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": ""}, "behavior": "Isolated", "invert": False},
+        "normalizer": None,
+        "pre_tokenizer": None,
         "post_processor": None,
         "decoder": {
             "type": "CTC", "pad_token": blank, "word_delimiter_token": vocabulary.delimiter, "cleanup": True,
         },
         "model": {"type": "WordLevel", "vocab": vocabulary.tokens, "unk_token": blank},
     }  # fmt: skip
-    write_object(folder / "tokenizer.json", tokenizer)
-    write_object(
+    write_json(folder / "tokenizer.json", tokenizer)
+    write_json(
         folder / "tokenizer_config.json",
         {"tokenizer_class": "Wav2Vec2CTCTokenizer", "pad_token": blank, "unk_token": blank}
         | {"word_delimiter_token": vocabulary.delimiter, "clean_up_tokenization_spaces": False},
     )
-    write_object(folder / "preprocessor_config.json", extractor.to_dict() | {"sampling_rate": SAMPLE_RATE})
-    write_object(folder / "config.json", base.model.config.to_dict() | {"_name_or_path": ""})
-
-
-def write_object(file: Path, value: dict[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_json(folder / "preprocessor_config.json", extractor.to_dict() | {"sampling_rate": SAMPLE_RATE})
+    write_json(folder / "config.json", base.model.config.to_dict() | {"_name_or_path": ""})
 
 
 LAYOUTS = {

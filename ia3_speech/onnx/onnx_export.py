@@ -15,10 +15,10 @@ hand over is the base's, and ONNX Runtime's own adapters (`add_active_adapter`) 
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from types import MethodType
 from typing import TYPE_CHECKING
 
 import torch
@@ -26,14 +26,12 @@ from torch import nn
 
 from ia3_speech.adapters.record import Adapter
 from ia3_speech.atomic import replacing
-from ia3_speech.cli import UserError
 from ia3_speech.data.audio import SAMPLE_RATE
 from ia3_speech.model.architectures import IA3Config, Kernels
 from ia3_speech.model.attach import insert_vectors
-from ia3_speech.model.base import Base
+from ia3_speech.model.base import Base, BaseError
 from ia3_speech.model.ia3 import all_target_modules, path_in, using_rows, vectors
 from ia3_speech.model.partial_forward import forward_within, modules_at
-from ia3_speech.model.sharing import structural_copy
 
 if TYPE_CHECKING:
     import onnx
@@ -42,10 +40,6 @@ OPSET = 20  # the first with Gelu
 PADDING = -1e4  # log probability of every symbol but the blank, behind a row's end
 TRACED_SAMPLES = (16_000, 12_000)  # of the rows with which the graph is traced
 NORMALIZATION_EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
-
-
-class GraphError(UserError):
-    """A base that can't be written as a graph, or a graph that can't be used."""
 
 
 class SpeechGraph(nn.Module):
@@ -66,7 +60,7 @@ class SpeechGraph(nn.Module):
         """waves (N, samples), lengths (N,) (None: all of them), rows (N or 1, d) for each vector."""
         if lengths is None:
             lengths = torch.full((waves.shape[0],), waves.shape[1])
-        base, model = self.base, structural_copy(self.model)
+        base, model = self.base, self.model
         inside = torch.arange(waves.shape[1]) < lengths[:, None]
         if self.normalizes:
             waves = standardized(waves, inside, lengths[:, None], NORMALIZATION_EPSILON)
@@ -102,7 +96,7 @@ def standardized(x: torch.Tensor, inside: torch.Tensor, count: torch.Tensor, eps
 
 
 def mask_convolutions(base: Base, model: nn.Module, lengths: torch.Tensor, frames: torch.Tensor) -> None:
-    """Let a copy of the model compute each row as if it were alone.
+    """Let the model compute each row as if it were alone.
 
     `partial_forward.zero_padding` for numbers of frames that are tensors; and a group norm of the front end,
     which `Base.forward` runs utterance by utterance, counts a row's own frames.
@@ -114,7 +108,8 @@ def mask_convolutions(base: Base, model: nn.Module, lengths: torch.Tensor, frame
     for path in base.architecture.padding_sensitive:
         for number, module in enumerate(modules_at(model, path_in(model, path))):
             inner = frames_after(frames, base.downsampling[:number]) if ".adapter." in path else frames
-            module.forward = partial(forward_within, module.forward, inner)
+            plain = MethodType(type(module).forward, module)
+            module.forward = partial(forward_within, plain, inner)
     for number, layer in enumerate(modules_at(model, path_in(model, base.architecture.convolutions))[0]):
         if isinstance(norm := getattr(layer, "layer_norm", None), nn.GroupNorm):
             norm.forward = partial(group_norm_within, norm, frames_after(lengths, base.kernels[: number + 1]))
@@ -139,17 +134,17 @@ def make_graph(
         outputs: what logits (or log probabilities) and frames are called.
 
     Raises:
-        GraphError: the base's processor makes features of the samples, or wants another rate than 16 kHz; a
+        BaseError: the base's processor makes features of the samples, or wants another rate than 16 kHz; a
             package is missing.
     """
     try:
         import onnx
         import onnxscript  # noqa: F401  (torch.onnx needs it)
     except ImportError as error:
-        raise GraphError(f"{error} (in the clone: uv pip install -e '.[onnx]')") from None
+        raise BaseError(f"{error} (in the clone: uv pip install -e '.[onnx]')") from None
     rate = base.processor.feature_extractor.sampling_rate
     if not base.input.front_end or rate != SAMPLE_RATE:
-        raise GraphError(
+        raise BaseError(
             f"{base.name}: a graph takes samples at 16 kHz, and this base "
             f"{f'samples at {rate} Hz' if base.input.front_end else 'features that its processor makes'}"
         )
@@ -161,7 +156,10 @@ def make_graph(
     count, samples = torch.export.Dim("N"), torch.export.Dim("samples", min=base.samples(2))
     arguments = (waves, lengths)[: len(inputs)]
     shapes = ({0: count, 1: samples}, {0: count})[: len(inputs)] + (tuple({} for _ in rows),) * with_vectors
-    with torch.no_grad(), quiet_export():
+    for name in ("torch.onnx", "onnx_ir"):  # which note what they miss and what they guess
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         model = torch.onnx.export(
             SpeechGraph(base, with_vectors).eval(),
             (*arguments, *rows),
@@ -178,30 +176,16 @@ def make_graph(
     return model
 
 
-@contextmanager
-def quiet_export() -> Iterator[None]:
-    """Without the exporter's notes, on torchvision and on attributes."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
     """An adapter's vectors, (1, d) each, as a file for ONNX Runtime: `RunOptions.add_active_adapter`.
 
     Raises:
-        GraphError: it has a head, which is no input of a graph.
+        BaseError: it has a head, which is no input of a graph.
     """
     import onnxruntime
 
     if adapter.head:
-        raise GraphError(f"{adapter.name}: has a trained head, which is no input of a graph (merge it)")
+        raise BaseError(f"{adapter.name}: has a trained head, which is no input of a graph (merge it)")
     parameters = {target.vector_path: vector[None].numpy() for target, vector in adapter.vectors.items()}
     values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in parameters.items()}
     written = onnxruntime.AdapterFormat()
