@@ -191,4 +191,4 @@ def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
     written = onnxruntime.AdapterFormat()
     written.set_parameters(values)
     with replacing(file) as new:
-        written.export_adapter(new)
+        written.export_adapter(str(new))

@@ -20,7 +20,7 @@ from ia3_speech.model.architectures import AdapterError, IA3Config
 from ia3_speech.model.attach import insert_vectors
 from ia3_speech.model.base import BaseError, make_base
 from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
-from tests.tiny_models import tiny
+from tests.tiny_models import tiny, tiny_processor
 
 onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
@@ -61,12 +61,13 @@ def three_rows(base) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["wav2vec2", "wav2vec2-adapter", "hubert-stable", "wavlm", "conformer", "int8"]
+    "name",
+    ["wav2vec2-adapter", "hubert-stable", "data2vec", "sew", "wavlm", "conformer", "omniasr", "int8"],
 )
 def test_a_row_of_a_batch_is_that_row_alone_and_the_models(name, processor, tmp_path):
     kind, dtype = ("wav2vec2", "int8") if name == "int8" else (name, "float32")
-    base = make_base(tiny(kind), processor, name)
-    write_layout(make_base(tiny(kind), processor, name), tmp_path / "graph", "onnx", dtype)
+    base, other = (make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), name) for _ in range(2))
+    write_layout(other, tmp_path / "graph", "onnx", dtype)
     written = ia3_speech.onnx.load(tmp_path / "graph").recognizer.base
     insert_vectors(base.model, all_target_modules(base.model), IA3Config())
     waves, drawn = three_rows(written)
@@ -184,4 +185,5 @@ def test_what_is_not_exported_is_named(run_command, tiny_folder, speaker42, proc
     done = run_command("export", "--base", tiny_folder, "--out", tmp_path / "a")
     assert done.code == 1 and "takes samples at 16 kHz, and this base samples at 8000 Hz" in done.err
     with pytest.raises(BaseError, match="and this base features that its processor makes"):
-        write_layout(make_base(tiny("bert"), processor, "bert"), tmp_path / "b", "onnx", "float32")
+        base = make_base(tiny("bert"), tiny_processor("bert", processor.tokenizer), "bert")
+        write_layout(base, tmp_path / "b", "onnx", "float32")
