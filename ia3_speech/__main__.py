@@ -25,6 +25,7 @@ COMMANDS = {
     "hotwords": "learn how terms are heard, check a file of terms",
     "score": "WER, CER and term errors of hypotheses, beside a baseline's",
     "adapters": "list, show, register, combine, export, push and pull adapters",
+    "export": "a base as an ONNX graph with every vector as an input, or with an adapter merged",
     "corrections": "what was really said in recordings, from which an adapter learns",
     "datadir": "check, repair, cut and divide Kaldi data directories",
     "speakers": "train an adapter for each speaker of a data directory",

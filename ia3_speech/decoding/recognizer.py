@@ -54,7 +54,7 @@ class Recognizer:
         batch_seconds, vad: as for `loading.load`.
         max_seconds: longer audio is cut at pauses; None: it never is.
         bank: many adapters of the base, of which `texts` is told one for each waveform.
-        row: the adapter in the bank of those for which none is told; None: the base.
+        row: the adapter in the bank of those for which none is told, as the bank calls it; None: the base.
         search: how logits become words; None: greedy search.
         search_record: what decode.json says of it.
         scaling: of the words' confidences; None: they are not calibrated.
@@ -68,7 +68,7 @@ class Recognizer:
     batch_seconds: float = BATCH_SECONDS
     max_seconds: float | None = None
     bank: "Bank | None" = None
-    row: str | None = None
+    row: Any = None
     search: Search | None = None
     search_record: dict[str, Any] = field(default_factory=lambda: {"search": "greedy"})
     vad: VadMethod = "off"
@@ -135,15 +135,15 @@ class Recognizer:
         """What was recognised in pieces, none of which is too long: the first sample of each in its
         recording, and its samples. The order of batches hangs on their lengths alone, so that a run repeats.
         `after` is called with each batch, as numbers of pieces."""
-        from torch.nn.utils.rnn import pad_sequence
-
         recognitions: list[Recognition | None] = [None] * len(pieces)
         seconds = [len(samples) / SAMPLE_RATE for _, samples in pieces]
         batches = make_batches(seconds, self.batch_seconds, seed=0, epoch=0, shuffle=False)
         for batch in [[index] for index in range(len(pieces))] if self.test_time else batches:
             names = [adapters[index] for index in batch] if adapters else None
             logits = self.logits([pieces[index][1] for index in batch], names)
-            hypotheses = self.search(pad_sequence(logits, batch_first=True), [len(row) for row in logits])
+            frames = [len(row) for row in logits]
+            padded = np.stack([np.pad(row, ((0, max(frames) - len(row)), (0, 0))) for row in logits])
+            hypotheses = self.search(padded, frames)
             for index, row, hypothesis in zip(batch, logits, hypotheses, strict=True):
                 words: list[Word] = []
                 if with_words:
@@ -168,8 +168,6 @@ class Recognizer:
         Raises:
             UserError: memory runs out.
         """
-        import torch
-
         try:
             if self.test_time:
                 names = adapters or [self.row] * len(waves)
@@ -177,7 +175,9 @@ class Recognizer:
             if self.bank:
                 return self.bank.logits(waves, adapters or [self.row] * len(waves), any_length=True)
             return self.base.logits(waves, any_length=True)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if type(error).__name__ != "OutOfMemoryError":  # torch's, which a graph does without
+                raise
             seconds = sum(map(len, waves)) / SAMPLE_RATE
             raise UserError(
                 f"the device's memory doesn't hold a batch of {seconds:.0f} s (lower batch_seconds, which "

@@ -85,7 +85,7 @@ def probability(log_odds: np.ndarray) -> np.ndarray:
 
 
 def word_times(
-    logits: "Tensor",
+    logits: "Tensor | np.ndarray",
     hypothesis: Hypothesis,
     vocabulary: Vocabulary,
     frame_seconds: float,
@@ -141,7 +141,11 @@ def word_times(
 
 
 def aligned_words(
-    logits: "Tensor", words: Sequence[str], vocabulary: Vocabulary, frame_seconds: float, duration: float
+    logits: "Tensor | np.ndarray",
+    words: Sequence[str],
+    vocabulary: Vocabulary,
+    frame_seconds: float,
+    duration: float,
 ) -> list[Word]:
     """Words with their times in `logits`, (frames, vocabulary), and confidences that are not scaled."""
     if not words:
@@ -150,7 +154,8 @@ def aligned_words(
     tokens, owners = [token for token, _ in symbols], [owner for _, owner in symbols]
     if not tokens or required_frames(tokens) > len(logits):
         return spread_words(words, 0.0, duration)
-    log_probabilities = logits.float().log_softmax(-1).numpy()
+    scores = np.asarray(logits, np.float32)
+    log_probabilities = scores - np.logaddexp.reduce(scores, -1, keepdims=True)
     firsts, lasts = spans(viterbi(log_probabilities, tokens, vocabulary.blank), len(tokens))
     peaks = [
         float(log_probabilities[first : last + 1, token].max())
@@ -175,7 +180,7 @@ def aligned_words(
 
 
 def spell_as_recognized(
-    logits: "Tensor", words: Sequence[str], vocabulary: Vocabulary
+    logits: "Tensor | np.ndarray", words: Sequence[str], vocabulary: Vocabulary
 ) -> list[tuple[int, int]]:
     """`spell`; but where the best path writes just these words, its own symbols: a text has many spellings in
     word pieces, and the model has chosen one."""

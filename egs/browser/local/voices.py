@@ -1,0 +1,50 @@
+"""Put adapters beside the page, and take the vectors' defaults out of its graph.
+
+    python local/voices.py SITE [ADAPTER …]
+
+In: SITE/graph of `ia3-speech export`, names or folders of adapters. Out: SITE/voices/NAME with an adapter's
+tensors and record, SITE/voices.json; onnxruntime-web refuses an input that has a default, so the graph loses
+these. An adapter of another base is refused, by name, and the others go on.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import onnx
+
+from ia3_speech.adapters.expressions import parse_terms, short_name
+from ia3_speech.adapters.weights import weights_file
+from ia3_speech.cli import UserError
+from ia3_speech.onnx.graph_session import MODEL, OnnxBase
+
+
+def main(site: Path, adapters: list[str]) -> int:
+    base, voices, faults = OnnxBase.load(site / "graph"), [], 0
+    graph = onnx.load(site / "graph" / MODEL)
+    inputs = {value.name for value in graph.graph.input}
+    weights = [tensor for tensor in graph.graph.initializer if tensor.name not in inputs]
+    if len(weights) < len(graph.graph.initializer):
+        del graph.graph.initializer[:]
+        graph.graph.initializer.extend(weights)
+        onnx.save(graph, site / "graph" / MODEL)
+    for adapter in adapters:
+        try:
+            (term,) = parse_terms(adapter)
+            base.vectors([term])
+        except (UserError, ValueError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            faults = 1
+            continue
+        file = weights_file(term.folder)
+        (site / "voices").mkdir(exist_ok=True)
+        shutil.copy(file, site / "voices" / f"{short_name(term)}.safetensors")
+        voices.append(short_name(term))
+    (site / "voices.json").write_text(json.dumps(voices), "utf-8")
+    print(f"{site}: {base.name} with {', '.join(voices) or 'no voice'}")
+    return faults
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,205 @@
+"""A graph of `onnx_export` in ONNX Runtime, as a recogniser runs it; torch is not loaded.
+
+    base = OnnxBase.load(DIR)
+    base.logits(waves, [None, base.vectors(parse_terms("speaker42"))])        [(frames, V)], one a wave
+
+In: a folder with `model.onnx` and `graph.json`, which says what the inputs are. Out: what `model.base.Base`
+and `adapters.bank.Bank` are to a `Recognizer`. Rows of a batch have each its own vectors, handed over as
+arrays; those that no row has are left out, and the graph's own default, ones, stands for them.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ia3_speech.adapters.expressions import Term
+from ia3_speech.adapters.record import describe_base, method_of, read_json, read_metadata, same_base
+from ia3_speech.adapters.weights import PEFT_PREFIX, read_weights
+from ia3_speech.atomic import write_json
+from ia3_speech.data.text import Vocabulary
+from ia3_speech.model.architectures import AdapterError
+
+MODEL, DESCRIPTION = "model.onnx", "graph.json"
+SCHEMA = 1  # of graph.json
+
+# A vector's input → (d,), fp32.
+Vectors = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class VectorInput:
+    """An input of the graph: a vector of `size` parameters for each row, at one side of a module.
+
+    Attributes:
+        name: of the input, which is also the vector's name in our own adapter files.
+        module, side: as of `model.ia3.TargetModule`.
+        size: d.
+    """
+
+    name: str
+    module: str
+    side: str
+    size: int
+
+
+@dataclass
+class OnnxBase:
+    """A base that ONNX Runtime runs; see the module.
+
+    Attributes:
+        folder: with MODEL in it.
+        name: the base's name, for messages.
+        fingerprint: of the base, as adapters record it.
+        inputs: of vectors, in the order of the graph.
+        vocabulary: the symbols of the logits.
+        stride: samples from one frame to the next.
+        minimum_samples: the shortest input that gives a frame.
+        maximum_seconds: the base's maximum input duration; None: it has none.
+    """
+
+    folder: Path
+    name: str
+    fingerprint: dict[str, Any]
+    inputs: list[VectorInput]
+    vocabulary: Vocabulary
+    stride: int
+    minimum_samples: int
+    maximum_seconds: float | None
+
+    @classmethod
+    def load(cls, folder: Path) -> "OnnxBase":
+        """Read the description. Raises AdapterError where there is none, or it is of another schema."""
+        if not (folder / DESCRIPTION).is_file():
+            raise AdapterError(
+                f"{folder}: no {DESCRIPTION} in it (ia3-speech export --format onnx writes one)"
+            )
+        record = read_json(folder / DESCRIPTION)
+        if record.pop("schema", None) != SCHEMA:
+            raise AdapterError(f'{folder / DESCRIPTION}: "schema" is not {SCHEMA} (export the base again)')
+        inputs = [VectorInput(**each) for each in record.pop("inputs")]
+        vocabulary = record.pop("vocabulary")
+        vocabulary = Vocabulary(**(vocabulary | {"special": frozenset(vocabulary["special"])}))
+        return cls(folder=folder, inputs=inputs, vocabulary=vocabulary, **record)
+
+    def save(self) -> None:
+        """Write the description into `folder`."""
+        record = asdict(self) | {"schema": SCHEMA}
+        record["vocabulary"]["special"] = sorted(self.vocabulary.special)
+        del record["folder"]
+        write_json(self.folder / DESCRIPTION, record)
+
+    @cached_property
+    def session(self) -> Any:
+        """The graph in ONNX Runtime, without its warning for each vector that has a default."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        return onnxruntime.InferenceSession(self.folder / MODEL, options)
+
+    def logits(
+        self,
+        waves: Sequence[np.ndarray],
+        vectors: Sequence[Vectors | None] | None = None,
+        *,
+        any_length: bool = True,
+    ) -> list[np.ndarray]:
+        """One (frames, vocabulary) array a wave, fp32, each equal to that wave alone.
+
+        Args:
+            waves: float32 (samples,), 16 kHz, full scale ±1.
+            vectors: for each wave its adapter's arrays, (d,), or those of some inputs; None: the base.
+            any_length: as of `Base.logits`; nothing is refused here.
+
+        Raises:
+            AdapterError: an array is not of an input, or of another length.
+        """
+        vectors = [each or {} for each in vectors or [{}] * len(waves)]
+        for each in vectors:
+            self.check_vectors("the arrays", each)
+        lengths = np.array([len(wave) for wave in waves], np.int64)
+        batch = np.zeros((len(waves), lengths.max()), np.float32)
+        for row, wave in zip(batch, waves, strict=True):
+            row[: len(wave)] = wave
+        feeds = {"waves": batch, "lengths": lengths}
+        for each in self.inputs:
+            if any(each.name in row for row in vectors):
+                ones = np.ones(each.size, np.float32)
+                feeds[each.name] = np.stack([row.get(each.name, ones) for row in vectors])
+        logits, frames = self.session.run(None, feeds)
+        return [row[:count] for row, count in zip(logits, frames, strict=True)]
+
+    def vectors(self, terms: Iterable[Term]) -> dict[str, np.ndarray]:
+        """The arrays of an adapter, or of a weighted sum, 1 + Σ wᵢ·(lᵢ − 1), by the inputs they are for.
+
+        Raises:
+            AdapterError: as `read`.
+        """
+        terms = list(terms)
+        adapters = [self.read(term.folder) for term in terms]
+        if len(terms) == 1 and terms[0].weight == 1:
+            return adapters[0]
+        rest, total = fsum([1.0, *(-term.weight for term in terms)]), {}
+        for each in self.inputs:
+            if any(each.name in adapter for adapter in adapters):
+                ones = np.ones(each.size)
+                parts = zip(terms, adapters, strict=True)
+                summed = sum(
+                    term.weight * adapter.get(each.name, ones).astype(float) for term, adapter in parts
+                )
+                total[each.name] = (summed + rest).astype(np.float32)
+        return total
+
+    def read(self, folder: Path) -> dict[str, np.ndarray]:
+        """An adapter's arrays from its folder, ours or PEFT's.
+
+        Raises:
+            AdapterError: it is of another base (both are named) or of another method, holds a head, has a
+                vector where the graph has no input, of another length, or not finite.
+        """
+        if (method := method_of(folder)) != "ia3":
+            raise AdapterError(f"{folder}: its method is {method}, and a graph's inputs are IA³ vectors")
+        metadata = read_metadata(folder)
+        if metadata and not same_base(metadata.fingerprint, self.fingerprint):
+            raise AdapterError(
+                f"{folder} was trained on another base, {metadata.base or 'unnamed'} "
+                f"({describe_base(metadata.fingerprint)}); the graph {self.folder} is of {self.name}, "
+                f"{describe_base(self.fingerprint)}"
+            )
+        arrays = {}
+        for key, tensor in read_weights(folder).items():
+            name = self.input_of(key.removeprefix(PEFT_PREFIX), tensor)
+            if ".ia3_" not in name:
+                raise AdapterError(
+                    f"{folder}: {name} is of a trained head, which is no input of a graph (merge it: "
+                    f"ia3-speech export --adapter {folder} --format onnx-asr, or another merged one)"
+                )
+            arrays[name] = tensor.reshape(-1).astype(np.float32)
+        self.check_vectors(folder, arrays)
+        return arrays
+
+    def input_of(self, key: str, tensor: np.ndarray) -> str:
+        """The input of a tensor by its name, ours or PEFT's, whose shape tells the side; else the name."""
+        module, _, leaf = key.rpartition(".")
+        side = "in" if tensor.ndim == 2 and tensor.shape[0] == 1 else "out"
+        of_module = [e.name for e in self.inputs if leaf == "ia3_l" and (e.module, e.side) == (module, side)]
+        return of_module[0] if of_module else key
+
+    def check_vectors(self, subject: Path | str, vectors: Vectors) -> None:
+        """Raises AdapterError, which begins with `subject`, unless each array is a vector of the graph's."""
+        sizes = {each.name: each.size for each in self.inputs}
+        for name, array in vectors.items():
+            if name not in sizes:
+                raise AdapterError(f"{subject}: {name} is no input of the graph {self.folder}")
+            if array.shape != (sizes[name],):
+                raise AdapterError(
+                    f"{subject}: {name} has shape {array.shape}, and the graph {self.folder} has "
+                    f"({sizes[name]},) there"
+                )
+            if not np.isfinite(array).all():
+                raise AdapterError(f"{subject}: {name} holds NaN or infinite values")

@@ -1,0 +1,194 @@
+"""A base as an ONNX graph: with every vector as an input, or with an adapter merged into its weights.
+
+    with_vectors        samples (N, T), lengths (N,), and a vector (N, d) for each target module
+                        → logits (N, frames, V), frames (N,)
+    without             samples (N, T), perhaps lengths (N,) → log probabilities (N, frames, V)
+
+In: a base of `load_base`, whose model is changed: it is of no other use afterwards. Out: an `onnx.ModelProto`
+in float32. Samples are 16 kHz, full scale ±1; normalisation, where the base wants it, is in the graph. A row
+in a batch equals the row alone, as with `Base.forward`: normalisations over time count a row's own samples
+and frames, attention is masked, and convolutions that look across a row's end find zeros there.
+
+A vector has a default, ones, as ONNX allows for an input that is an initializer too: what a caller does not
+hand over is the base's, and ONNX Runtime's own adapters (`add_active_adapter`) find their inputs.
+"""
+
+import logging
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from types import MethodType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ia3_speech.adapters.record import Adapter
+from ia3_speech.atomic import replacing
+from ia3_speech.data.audio import SAMPLE_RATE
+from ia3_speech.model.architectures import IA3Config, Kernels
+from ia3_speech.model.attach import insert_vectors
+from ia3_speech.model.base import Base, BaseError
+from ia3_speech.model.ia3 import all_target_modules, path_in, using_rows, vectors
+from ia3_speech.model.partial_forward import forward_within, modules_at
+
+if TYPE_CHECKING:
+    import onnx
+
+OPSET = 20  # the first with Gelu
+PADDING = -1e4  # log probability of every symbol but the blank, behind a row's end
+TRACED_SAMPLES = (16_000, 12_000)  # of the rows with which the graph is traced
+NORMALIZATION_EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
+
+
+class SpeechGraph(nn.Module):
+    """What is traced: `Base.forward` of a padded batch, in operations on tensors alone.
+
+    Args:
+        base: whose model has vectors, if these are to be inputs.
+        with_vectors: return logits and the rows' frames; else log probabilities, which say blank behind a
+            row's end.
+    """
+
+    def __init__(self, base: Base, with_vectors: bool):
+        super().__init__()
+        self.base, self.model, self.with_vectors = base, base.model, with_vectors
+        self.normalizes = getattr(base.processor.feature_extractor, "do_normalize", False)
+
+    def forward(self, waves: torch.Tensor, lengths: torch.Tensor | None = None, *rows: torch.Tensor):
+        """waves (N, samples), lengths (N,) (None: all of them), rows (N or 1, d) for each vector."""
+        if lengths is None:
+            lengths = torch.full((waves.shape[0],), waves.shape[1])
+        base, model = self.base, self.model
+        inside = torch.arange(waves.shape[1]) < lengths[:, None]
+        if self.normalizes:
+            waves = standardized(waves, inside, lengths[:, None], NORMALIZATION_EPSILON)
+        frames = frames_after(lengths, base.kernels)
+        mask_convolutions(base, model, lengths, frames)
+        arguments = {base.input.argument: waves[:, None] if base.input.mono else waves}
+        arguments[base.input.mask] = inside.long()
+        parameters = [vector.l for vector in vectors(model).values()]
+        with using_rows({p: row[:, None] for p, row in zip(parameters, rows, strict=True)}):
+            logits = model(**arguments).logits
+        frames = frames_after(frames, base.downsampling)
+        if self.with_vectors:
+            return logits, frames
+        padding = torch.full((logits.shape[-1],), PADDING)
+        padding[base.vocabulary.blank] = 0.0
+        inside = torch.arange(logits.shape[1]) < frames[:, None]
+        return torch.where(inside[..., None], logits.log_softmax(-1), padding)
+
+
+def frames_after(lengths: torch.Tensor, kernels: Kernels) -> torch.Tensor:
+    """`architectures.output_length` of each row, (N,)."""
+    for kernel, stride in kernels:
+        lengths = torch.div(lengths - kernel, stride, rounding_mode="floor") + 1
+    return lengths
+
+
+def standardized(x: torch.Tensor, inside: torch.Tensor, count: torch.Tensor, epsilon: float) -> torch.Tensor:
+    """x with mean 0 and variance 1 along its last axis, of the `count` values that are `inside` the row; 0
+    elsewhere."""
+    mean = (x * inside).sum(-1, keepdim=True) / count
+    centred = (x - mean) * inside
+    return centred / (centred.square().sum(-1, keepdim=True) / count + epsilon).sqrt()
+
+
+def mask_convolutions(base: Base, model: nn.Module, lengths: torch.Tensor, frames: torch.Tensor) -> None:
+    """Let the model compute each row as if it were alone.
+
+    `partial_forward.zero_padding` for numbers of frames that are tensors; and a group norm of the front end,
+    which `Base.forward` runs utterance by utterance, counts a row's own frames.
+
+    Args:
+        lengths: samples of the rows.
+        frames: of the front end.
+    """
+    for path in base.architecture.padding_sensitive:
+        for number, module in enumerate(modules_at(model, path_in(model, path))):
+            inner = frames_after(frames, base.downsampling[:number]) if ".adapter." in path else frames
+            plain = MethodType(type(module).forward, module)
+            module.forward = partial(forward_within, plain, inner)
+    for number, layer in enumerate(modules_at(model, path_in(model, base.architecture.convolutions))[0]):
+        if isinstance(norm := getattr(layer, "layer_norm", None), nn.GroupNorm):
+            norm.forward = partial(group_norm_within, norm, frames_after(lengths, base.kernels[: number + 1]))
+
+
+def group_norm_within(norm: nn.GroupNorm, frames: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """A group norm of one channel a group, of x (N, channels, time), over each row's own frames, (N,)."""
+    inside = (torch.arange(x.shape[2]) < frames[:, None])[:, None]
+    return (
+        standardized(x, inside, frames[:, None, None], norm.eps) * norm.weight[:, None] + norm.bias[:, None]
+    )
+
+
+def make_graph(
+    base: Base, inputs: Sequence[str], outputs: Sequence[str], *, with_vectors: bool
+) -> "onnx.ModelProto":
+    """The base as a graph, as the module says.
+
+    Args:
+        inputs: what samples and lengths are called; without a name for lengths every row is as long as the
+            batch.
+        outputs: what logits (or log probabilities) and frames are called.
+
+    Raises:
+        BaseError: the base's processor makes features of the samples, or wants another rate than 16 kHz; a
+            package is missing.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  (torch.onnx needs it)
+    except ImportError as error:
+        raise BaseError(f"{error} (in the clone: uv pip install -e '.[onnx]')") from None
+    rate = base.processor.feature_extractor.sampling_rate
+    if not base.input.front_end or rate != SAMPLE_RATE:
+        raise BaseError(
+            f"{base.name}: a graph takes samples at 16 kHz, and this base "
+            f"{f'samples at {rate} Hz' if base.input.front_end else 'features that its processor makes'}"
+        )
+    if with_vectors:
+        insert_vectors(base.model, all_target_modules(base.model), IA3Config())
+    attached = vectors(base.model)
+    rows = [torch.ones(1, vector.l.numel()) for vector in attached.values()]
+    waves, lengths = torch.randn(len(TRACED_SAMPLES), max(TRACED_SAMPLES)), torch.tensor(TRACED_SAMPLES)
+    count, samples = torch.export.Dim("N"), torch.export.Dim("samples", min=base.samples(2))
+    arguments = (waves, lengths)[: len(inputs)]
+    shapes = ({0: count, 1: samples}, {0: count})[: len(inputs)] + (tuple({} for _ in rows),) * with_vectors
+    for name in ("torch.onnx", "onnx_ir"):  # which note what they miss and what they guess
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = torch.onnx.export(
+            SpeechGraph(base, with_vectors).eval(),
+            (*arguments, *rows),
+            input_names=[*inputs, *attached],
+            output_names=list(outputs),
+            dynamic_shapes=shapes,
+            opset_version=OPSET,
+            verbose=False,
+        ).model_proto
+    del model.graph.value_info[:]  # shapes within, for vectors of one row
+    for value, row in zip(list(model.graph.input)[len(inputs) :], rows, strict=True):
+        value.type.tensor_type.shape.dim[0].Clear()  # one row, or one for each of the batch
+        model.graph.initializer.append(onnx.numpy_helper.from_array(row.numpy(), value.name))
+    return model
+
+
+def write_onnx_adapter(adapter: Adapter, file: Path) -> None:
+    """An adapter's vectors, (1, d) each, as a file for ONNX Runtime: `RunOptions.add_active_adapter`.
+
+    Raises:
+        BaseError: it has a head, which is no input of a graph.
+    """
+    import onnxruntime
+
+    if adapter.head:
+        raise BaseError(f"{adapter.name}: has a trained head, which is no input of a graph (merge it)")
+    parameters = {target.vector_path: vector[None].numpy() for target, vector in adapter.vectors.items()}
+    values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in parameters.items()}
+    written = onnxruntime.AdapterFormat()
+    written.set_parameters(values)
+    with replacing(file) as new:
+        written.export_adapter(str(new))

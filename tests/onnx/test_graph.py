@@ -1,0 +1,189 @@
+"""Graphs with vectors as inputs, in ONNX Runtime, against the model in PyTorch."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from ia3_speech import load, load_base
+from ia3_speech.adapters.expressions import parse_terms
+from ia3_speech.data.audio import load_audio
+from ia3_speech.decoding.ctc_search import greedy
+from ia3_speech.loading import SearchOptions
+from ia3_speech.model.architectures import AdapterError, IA3Config
+from ia3_speech.model.attach import insert_vectors
+from ia3_speech.model.base import BaseError, make_base
+from ia3_speech.model.ia3 import all_target_modules, using_rows, vectors
+from tests.tiny_models import tiny, tiny_processor
+
+onnxruntime, onnx = pytest.importorskip("onnxruntime"), pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+import ia3_speech.onnx  # noqa: E402
+from ia3_speech.onnx.layouts import write_layout  # noqa: E402
+
+KEY = "base_model.model.wav2vec2.encoder.layers.0.attention.k_proj.ia3_l"
+
+
+@pytest.fixture(scope="module")
+def graph(random_base, tmp_path_factory) -> Path:
+    """The folder of a graph of `random_base`, written by the command."""
+    out = tmp_path_factory.mktemp("onnx") / "graph"
+    words = [sys.executable, "-m", "ia3_speech.export", "--base", random_base, "--out", out]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (done.stdout, done.stderr) == (f"{out}: {random_base}, float32, 1 MiB\n", "")
+    return out
+
+
+@pytest.fixture
+def recordings(tmp_path) -> list[Path]:
+    """Three recordings of noise, 0.5 to 1.2 s, the last at 8 kHz."""
+    rng, files = np.random.default_rng(0), []
+    for seconds, rate in ((1.2, 16_000), (0.5, 16_000), (0.9, 8_000)):
+        files.append(tmp_path / f"{seconds}.wav")
+        soundfile.write(files[-1], 0.1 * rng.standard_normal(int(seconds * rate)), rate, subtype="FLOAT")
+    return files
+
+
+def three_rows(base) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
+    """Three waveforms of different lengths; random vectors for two of them, none for the second."""
+    rng, drawn = np.random.default_rng(0), [{}, {}, {}]
+    waves = [rng.standard_normal(samples).astype("float32") for samples in (9000, 7011, 5555)]
+    for each in base.inputs:
+        drawn[0][each.name], drawn[2][each.name] = rng.uniform(0.5, 1.5, (2, each.size)).astype("float32")
+    return waves, drawn
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["wav2vec2-adapter", "hubert-stable", "data2vec", "sew", "wavlm", "conformer", "omniasr", "int8"],
+)
+def test_a_row_of_a_batch_is_that_row_alone_and_the_models(name, processor, tmp_path):
+    kind, dtype = ("wav2vec2", "int8") if name == "int8" else (name, "float32")
+    base, other = (make_base(tiny(kind), tiny_processor(kind, processor.tokenizer), name) for _ in range(2))
+    write_layout(other, tmp_path / "graph", "onnx", dtype)
+    written = ia3_speech.onnx.load(tmp_path / "graph").recognizer.base
+    insert_vectors(base.model, all_target_modules(base.model), IA3Config())
+    waves, drawn = three_rows(written)
+    for row, wave, arrays in zip(written.logits(waves, drawn), waves, drawn, strict=True):
+        (alone,) = written.logits([wave], [arrays])
+        np.testing.assert_allclose(row, alone, atol=1e-4)
+        own = {v.l: torch.tensor(arrays[n])[None, None] for n, v in vectors(base.model).items() if arrays}
+        with using_rows(own):
+            (expected,) = base.logits([wave])
+        error = np.abs(alone - expected.numpy()).max() / expected.std()
+        assert 1e-4 < error < 0.5 if dtype == "int8" else error < 1e-4, error
+
+
+def test_texts_are_those_of_pytorch(graph, random_base, speaker42, recordings):
+    """By name, folder and sum; in one batch; where the rate is another; words have times."""
+    with_torch, without = load(random_base, search=SearchOptions("greedy")), ia3_speech.onnx.load(graph)
+    for adapter in (None, "speaker42", speaker42, "speaker42:0.1+speaker42:0.2"):
+        expected = with_torch.transcribe(recordings, adapter=adapter, word_timestamps=True)
+        found = without.transcribe(recordings, adapter=adapter, word_timestamps=True)
+        assert [each.text for each in found] == [each.text for each in expected]
+        times = [[[(w.text, w.start, w.end) for w in each.words] for each in of] for of in (found, expected)]
+        assert times[0] == times[1] and all(times[0])
+
+
+def test_texts_of_a_real_base_are_those_of_pytorch(base_folder, shared_data, tmp_path, run_command):
+    """On four real utterances in one batch; scripts/bench_onnx.py takes a hundred."""
+    out = tmp_path / "graph"
+    assert run_command("export", "--base", base_folder, "--out", out).code == 0
+    chapter = shared_data / "librispeech_237/LibriSpeech/test-clean/237/134500"
+    files = sorted(chapter.glob("*.flac"), key=lambda file: file.stat().st_size)[:4]
+    waves, base = [load_audio(file) for file in files], load_base(base_folder)
+    expected = [greedy(row, base.vocabulary) for row in base.logits(waves)]
+    assert ia3_speech.onnx.load(out).recognizer.texts(waves) == expected and all(expected)
+
+
+def test_it_runs_without_torch(graph, speaker42, recordings):
+    script = (
+        f"import sys, ia3_speech.onnx\nasr = ia3_speech.onnx.load({str(graph)!r})\n"
+        f"print(asr.transcribe({str(recordings[0])!r}, adapter='speaker42').text)\n"
+        "print({'torch', 'transformers', 'onnx'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    text = ia3_speech.onnx.load(graph).transcribe(recordings[0], adapter="speaker42").text
+    assert (done.stdout, done.stderr) == (f"{text}\nset()\n", "")
+
+
+def test_onnx_runtimes_own_adapter(graph, speaker42, tmp_path, run_command):
+    file = tmp_path / "speaker42.onnx_adapter"
+    done = run_command("export", "--format", "onnx_adapter", "--adapter", "speaker42", "--out", file)
+    assert done.code == 0 and done.out.startswith(f"{file}: speaker42, for a graph of ")
+    base, wave = ia3_speech.onnx.load(graph).recognizer.base, np.ones(8000, np.float32).cumsum() % 77
+    adapter, options = onnxruntime.LoraAdapter(), onnxruntime.RunOptions()
+    adapter.Load(str(file))
+    options.add_active_adapter(adapter)
+    feeds = {"waves": np.stack([wave, wave]), "lengths": np.array([8000, 8000])}
+    logits, _ = base.session.run(None, feeds, options)
+    (expected,) = base.logits([wave], [base.vectors(parse_terms("speaker42"))])
+    np.testing.assert_array_equal(logits, np.stack([expected, expected]))
+    assert np.abs(expected - base.logits([wave])[0]).max() > 1
+
+
+def test_what_does_not_fit_is_named(graph, speaker42, recordings, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    def changed(name: str, change, fingerprint: dict[str, str]) -> Path:
+        """A copy of speaker42 with other tensors, and of another base."""
+        copy = Path(shutil.copytree(speaker42, tmp_path / name))
+        tensors = load_file(copy / "adapter_model.safetensors")
+        change(tensors)
+        save_file(tensors, copy / "adapter_model.safetensors")
+        record = json.loads((copy / "ia3_speech.json").read_text())
+        record["fingerprint"] |= fingerprint
+        (copy / "ia3_speech.json").write_text(json.dumps(record))
+        return copy
+
+    asr, head = ia3_speech.onnx.load(graph), {"base_model.model.lm_head.bias": np.ones(29, np.float32)}
+    long = {KEY: np.ones((33, 1), np.float32)}
+    for adapter, message in (
+        (
+            changed("other", len, {"sha256": 64 * "0"}),
+            r"another base, .* weights 0{8}\); the graph .* is of ",
+        ),
+        (changed("long", lambda t: t.update(long), {}), r"k_proj.ia3_key has shape \(33,\), and .* \(32,\)"),
+        (changed("nan", lambda t: t[KEY].fill(np.nan), {}), "k_proj.ia3_key holds NaN"),
+        (changed("head", lambda t: t.update(head), {}), "lm_head.bias is of a trained head, which is no"),
+    ):
+        with pytest.raises(AdapterError, match=message):
+            asr.transcribe(recordings[0], adapter=adapter)
+    with pytest.raises(AdapterError, match="the arrays: ia3_kye is no input of the graph"):
+        asr.recognizer.base.logits([np.zeros(8000, np.float32)], [{"ia3_kye": np.ones(32, np.float32)}])
+    with pytest.raises(AdapterError, match=r"no graph.json in it \(ia3-speech export"):
+        ia3_speech.onnx.load(tmp_path)
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "broken.wav").write_text("no audio")
+    files = [tmp_path / "silent.wav", tmp_path / "broken.wav", recordings[0]]
+    results = asr.transcribe(files, on_error="skip")
+    assert results[0].problem.startswith("silent (") and "is not audio" in results[1].problem
+    assert results[2].text == asr.transcribe(recordings[0]).text
+
+
+def test_what_is_not_exported_is_named(run_command, tiny_folder, speaker42, processor, tmp_path):
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes/text.docx").touch()
+    for words, message in (
+        (("--adapter", "speaker42", "--out", tmp_path / "a"), "is an input of the graph"),
+        (("--format", "onnx_adapter", "--out", tmp_path / "a"), "needs --adapter NAME"),
+        (("--out", tmp_path / "notes"), "exists (replace it with --force"),
+        (("--base", tiny_folder, "--force", "--out", tmp_path / "notes"), "holds text.docx, which"),
+    ):
+        done = run_command("export", *words)
+        assert done.code == 1 and message in done.err
+    config = json.loads((tiny_folder / "processor_config.json").read_text())
+    config["feature_extractor"]["sampling_rate"] = 8_000
+    (tiny_folder / "processor_config.json").write_text(json.dumps(config))
+    done = run_command("export", "--base", tiny_folder, "--out", tmp_path / "a")
+    assert done.code == 1 and "takes samples at 16 kHz, and this base samples at 8000 Hz" in done.err
+    with pytest.raises(BaseError, match="and this base features that its processor makes"):
+        base = make_base(tiny("bert"), tiny_processor("bert", processor.tokenizer), "bert")
+        write_layout(base, tmp_path / "b", "onnx", "float32")
