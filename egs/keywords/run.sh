@@ -17,7 +17,7 @@ hop=1.0         # SECONDS: from one window of the background to the next
 methods="head ia3 lora full" # NAMES: of these
 rates=3         # N: learning rates to choose from on dev; 1: none is chosen
 seeds=3         # of each method at its best rate
-epochs=8        # N: of each training
+epochs=4        # N: of each training
 unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain
 . parse_options.sh
 

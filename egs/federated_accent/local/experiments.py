@@ -22,7 +22,7 @@ from statistics import median
 
 import numpy as np
 from flwr.app import Context, Error, Message, RecordDict
-from flwr.serverapp import Grid
+from flwr.supercore.task_identity import TaskIdentity
 
 from ia3_speech.atomic import replacing, write_json, write_text
 from ia3_speech.cli import command
@@ -53,28 +53,15 @@ def folder_of(exp: Path, name: str, seed: int | str) -> Path:
     return exp / f"{name.replace(',', '').replace(' ', '_').replace('%', 'percent')}_seed{seed}"
 
 
-class LocalGrid(Grid):
-    """A grid of clients that are called one after another, in this process."""
-
-    run = None
+class LocalGrid:
+    """What a strategy uses of Flower's grid: clients that are called one after another, in this process."""
 
     def __init__(self, clients: int, config: dict):
         self.clients, self.config = clients, config
-
-    def set_run(self, run) -> None:
-        raise NotImplementedError
+        TaskIdentity.task_id = TaskIdentity.run_id = TaskIdentity.node_id = 1  # of the messages' sender
 
     def get_node_ids(self) -> Iterable[int]:
         return range(1, self.clients + 1)
-
-    def create_message(self, content, message_type, dst_node_id, group_id, ttl=None) -> Message:
-        return Message(content, dst_node_id, message_type, group_id=group_id, ttl=ttl)
-
-    def push_messages(self, messages):
-        raise NotImplementedError
-
-    def pull_messages(self, message_ids):
-        raise NotImplementedError
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout=None) -> list[Message]:
         """The replies; of a client that raises an exception an error, as Flower's runtimes make it."""

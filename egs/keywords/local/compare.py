@@ -221,10 +221,9 @@ def table(data: Path, exp: Path, hop: float = 1.0) -> None:
         hop: seconds from one window of the background to the next
     """
     methods = [method for method in RATES if list(exp.glob(f"{method}_rate*_seed1/train.json"))]
-    windows = (
-        len(read_data_directory(data / "background", text=False)) if (data / "background").is_dir() else 0
-    )
-    hours, accuracies, f1s = windows * hop / 3600, [], []
+    background = data / "background"
+    windows = len(read_data_directory(background, text=False)) if background.is_dir() else 0
+    hours, accuracies, f1s = windows * min(hop, 2) / 3600, [], []
     for method in methods:
         folders, by_snr = runs_of(exp, method), {}
         for folder in folders:
@@ -244,7 +243,7 @@ def table(data: Path, exp: Path, hop: float = 1.0) -> None:
         )
         f1s.append([names, *(pair[1] for pair in medians.values())])
     conditions = [snr if snr == "clean" else f"{snr} dB" for snr in by_snr]
-    missed = [f"missed, no false alarm in {hours:.2f} h"] if windows else []
+    missed = [f"missed, {int(hours * FALSE_ALARMS)} false alarms in {hours:.2f} h"] if windows else []
     of_test = int(np.sum(snrs == "clean"))
     text = (
         f"Trained on {first['clips']:,} clips ({first['epochs']} epochs), tested on {of_test} a condition; "

@@ -95,7 +95,7 @@ def main(
             window = {"id": f"{mixture.id}-{round(100 * start):06d}", "start": start, "duration": None}
             windows.append(replace(mixture, **window, end=start + CLIP / SAMPLE_RATE))
     write_data_directory(out / "background", windows)
-    print(f"background: {len(windows)} windows, {len(windows) * hop / 3600:.2f} hours")
+    print(f"background: {len(windows)} windows, {len(windows) * min(hop, 2) / 3600:.2f} hours")
 
 
 def recordings(folders: str) -> list[Path]:
