@@ -2,8 +2,7 @@
 # Spoken keywords in noise, or a bank's intents: a classifier's head alone, IA³, LoRA and full fine-tuning.
 #
 #   bash run.sh --corpus DIR --speech-train DIR --speech-test 'DIR DIR' --noises DIR      README.md says which
-#   bash run.sh --corpus DIR --task intents                                               MInDS-14's 14 intents
-#   bash run.sh … --size small           a little of it, to see that everything works
+#   bash run.sh --corpus DIR --task intents       MInDS-14's 14 intents; with --size small a little of either
 set -euo pipefail
 . "$(dirname "$0")/path.sh" # relative paths on the line are meant from where the user stands
 cd "$(dirname "$0")"; . ./cmd.sh; . stages.sh
@@ -22,8 +21,7 @@ unset corpus_name prepare init_adapter init_name grid report_opts score_opts reg
 . parse_options.sh
 
 check_options() {
-  [[ $task != keywords || ( -n $speech_train && -n $speech_test && -n $noises ) ]] ||
-    fail "give --speech-train, --speech-test and --noises (README.md says which)"
+  [[ $task != keywords || (-n $speech_train && -n $speech_test && -n $noises) ]] || fail "give --speech-train, --speech-test, --noises"
 }
 init_adapter="" init_name="" out_of_domain=none corpus_name=$task
 locate "$@"
@@ -34,10 +32,9 @@ mix=(--speech-train "$(folders "$speech_train")" --speech-test "$(folders "$spee
 if [[ $stage -le 1 && $task == keywords ]]; then
   step "stage 1, prepare keywords" $once "$data" "$corpus" local/prepare.py -- local/prepare.py "$corpus" "$data" "${mix[@]}" --size "$size"
 elif [[ $stage -le 1 && ! -d $data/test ]]; then
-  mkdir -p "$data"; cp -rL "$corpus/test" "$data/test"
   step "stage 1, divide $task" python -m ia3_speech.datadir split "$corpus/train" "$data/train" "$data/dev" --by recording
+  cp -rL "$corpus/test" "$data/test"
 fi
-[ $stop_stage -ge 2 ] || exit 0
 local/compare.py train "$data" "$exp" --base "$base" --methods "$methods" --seeds "$seeds" --epochs "$epochs" --rates "$rates" \
   --label $([[ $task == keywords ]] && echo label || echo intent)
 python -m ia3_speech.adapters register --force "$(local/compare.py best "$exp" ia3)" "$corpus_name"

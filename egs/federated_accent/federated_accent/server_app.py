@@ -1,7 +1,7 @@
 """The server: it samples clients, averages what they send, and measures the mean on the test set.
 
-Out: OUT/rounds.jsonl, a line an evaluation, and OUT/vectors.safetensors, the last one's. A reply that can't
-be used is named and left out.
+Out: OUT/rounds.jsonl, a line an evaluation, and OUT/adapter, the last one's, which `--adapter` takes. A reply
+that can't be used is named and left out.
 """
 
 import json
@@ -14,10 +14,10 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg, FedMedian, FedTrimmedAvg
-from safetensors.numpy import save_file
 
 from federated_accent import task
-from ia3_speech.atomic import replacing, write_text
+from ia3_speech.atomic import write_text
+from ia3_speech.training.methods import save_method
 
 STRATEGIES = {"mean": FedAvg, "median": FedMedian, "trimmed": FedTrimmedAvg}
 logger = logging.getLogger("flwr")
@@ -70,14 +70,12 @@ def main(grid: Grid, context: Context) -> None:
     def evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord | None:
         if server_round % config["evaluate-every"] and server_round != config["rounds"]:
             return None
-        vectors = {name: array.numpy().astype(np.float32) for name, array in arrays.items()}
-        learner.put(vectors)
+        learner.put({name: array.numpy() for name, array in arrays.items()})
         wer = learner.errors(test).wer
         sent = sum(len(array.data) for array in arrays.values())
         lines.append(json.dumps({"round": server_round, "wer": wer, "bytes": sent}) + "\n")
         write_text(out / "rounds.jsonl", "".join(lines))
-        with replacing(out / "vectors.safetensors") as new:
-            save_file(vectors, new)
+        save_method(learner.base, out / "adapter", {}, {"round": server_round, "wer": wer})
         return MetricRecord({"wer": wer})
 
     arrays = ArrayRecord({name: Array(array) for name, array in start.items()})

@@ -75,7 +75,7 @@ class Learner:
                 loss.backward()
                 nn.utils.clip_grad_norm_(self.parameters.values(), CLIP)
                 optimizer.step()
-                losses.append(float(loss))
+                losses.append(loss.item())
         return float(np.mean(losses))
 
     def with_wrong_texts(self, examples: Sequence[Example], seed: int) -> list[Example]:

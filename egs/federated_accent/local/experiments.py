@@ -6,10 +6,10 @@
     local/experiments.py identify data/speechocean762 exp/speechocean762
     local/experiments.py table exp/speechocean762
 
-In: speechocean762 as it was published. Out: EXP/NAME/{rounds.jsonl, vectors.safetensors} an experiment,
-EXP/central, EXP/identify.json, EXP/RESULTS.md. What is finished is not done again. The two apps run here as
-they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own simulation
-or on real machines.
+In: speechocean762 as it was published. Out: EXP/NAME_seedN/{rounds.jsonl, adapter} an experiment,
+EXP/central_seedN, EXP/identify.json, EXP/RESULTS.md. What is finished is not done again. The two apps run
+here as they are, on a grid that calls the client in this process; `flwr run` starts them on Flower's own
+simulation or on real machines.
 """
 
 import json
