@@ -20,6 +20,7 @@ layer, as in SUPERB (Yang et al. 2021, arXiv 2105.01051).
 import json
 import sys
 from collections.abc import Sequence
+from math import fsum, isclose
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -85,7 +86,8 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
     """A classifier with its adapter, or a sum of adapters with the same classes.
 
     Raises:
-        AdapterError: an adapter is no classifier's, or two have different classes.
+        AdapterError: an adapter is no classifier's, two have different classes, or weights don't add up to 1:
+            a new head is drawn at random, so nothing else can be taken from it.
         BaseError: the base can't be loaded.
     """
     from ia3_speech.adapters.load import attach_adapter, read_sum
@@ -97,6 +99,8 @@ def load_adapted(adapter: str | Path, base: str | None = None, *, device: str | 
             f"{format_terms(terms)}: records no classes, or different ones (classify takes what was saved of "
             f"a classifier; transcribe takes a recogniser's)"
         )
+    if not isclose(fsum(term.weight for term in terms), 1):
+        raise AdapterError(f"{format_terms(terms)}: the weights of classifiers have to add up to 1")
     classifier = load_classifier(base or recorded_base(terms[0].folder) or "mini", every[0], device=device)
     attach_adapter(classifier.model, read_sum(classifier.model, terms))
     return classifier

@@ -103,5 +103,8 @@ def test_what_is_no_classifier_is_refused(folder, tmp_path, run_command, tiny_ba
     soundfile.write(tmp_path / "a.wav", WAVES[0], 16_000)
     done = run_command("classify", "--adapter", tmp_path / "ctc", tmp_path / "a.wav")
     assert done.code == 1 and "records no classes" in done.err
+    save_adapter(attach(load_classifier(folder, CLASSES).model), tmp_path / "a")
+    done = run_command("classify", "--adapter", f"{tmp_path / 'a'}:0.5", tmp_path / "a.wav")
+    assert done.code == 1 and "the weights of classifiers have to add up to 1" in done.err
     with pytest.raises(BaseError, match="no encoder that transformers can load as a classifier"):
         load_classifier(tmp_path, CLASSES)

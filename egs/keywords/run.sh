@@ -19,13 +19,11 @@ seeds=3         # of each method at its best rate
 epochs=4        # N: of each training
 unset corpus_name prepare init_adapter init_name grid report_opts score_opts register_anyway decode_opts out_of_domain
 . parse_options.sh
-
 check_options() {
   [[ $task != keywords || (-n $speech_train && -n $speech_test && -n $noises) ]] || fail "give --speech-train, --speech-test, --noises"
 }
 init_adapter="" init_name="" out_of_domain=none corpus_name=$task
-locate "$@"
-lock "$exp"
+locate "$@"; lock "$exp"
 folders() { for path in $1; do from_start "$path"; done | xargs; }
 mix=(--speech-train "$(folders "$speech_train")" --speech-test "$(folders "$speech_test")" --noises "$(from_start "$noises")" --clips "$clips" --hop "$hop")
 [[ $size == full ]] || { epochs=1 rates=1; }
@@ -35,6 +33,7 @@ elif [[ $stage -le 1 && ! -d $data/test ]]; then
   step "stage 1, divide $task" python -m ia3_speech.datadir split "$corpus/train" "$data/train" "$data/dev" --by recording
   cp -rL "$corpus/test" "$data/test"
 fi
+[ $stop_stage -ge 2 ] || exit 0
 local/compare.py train "$data" "$exp" --base "$base" --methods "$methods" --seeds "$seeds" --epochs "$epochs" --rates "$rates" \
   --label $([[ $task == keywords ]] && echo label || echo intent)
 python -m ia3_speech.adapters register --force "$(local/compare.py best "$exp" ia3)" "$corpus_name"
