@@ -33,8 +33,8 @@ from ia3_speech.experiments.systems import load_json
 from ia3_speech.model.base import load_base
 from ia3_speech.scoring.table import Rate, Table
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+APP = Path(__file__).resolve().parents[1] / "app"
+sys.path.insert(0, str(APP))
 from federated_accent import client_app, server_app, task  # noqa: E402
 
 # Name → what differs from pyproject.toml. The first is the one that the others are compared with.
@@ -98,7 +98,7 @@ def prepare(corpus: Path, out: Path, size: Size = "full") -> None:
 
 def settings(data: Path, out: Path, base: str, size: Size, rounds: int, **changes) -> dict:
     """A run's configuration: pyproject.toml's, and what differs."""
-    file = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    file = tomllib.loads((APP / "pyproject.toml").read_text("utf-8"))
     config = file["tool"]["flwr"]["app"]["config"] | {"rounds": rounds, **changes}
     config |= {"data": str(data.resolve()), "out": str(out), "base": base}
     return config | (SMALL if size == "small" else {})
